@@ -94,6 +94,16 @@ class World:
         self.call("POST", f"/v1/workflows/{workflow_id}/pause", {})
         return workflow_id
 
+    def webhook(self) -> tuple[str, str]:
+        """A published workflow with the webhook `root`, whose sender waits for the result; and its address."""
+        root = {"type": "webhook", "payload": {"respond": "result"}, "children": ["n"]}
+        nodes = {"nodes": {"root": root, "n": _SAY}, "triggerNodeIds": ["root"]}
+        body = {"name": "fuzzed", "description": "", "definition": nodes}
+        workflow_id = str(self.call("POST", "/v1/workflows", body)["id"])
+        self.call("POST", f"/v1/workflows/{workflow_id}/publish", {})
+        made = self.call("POST", f"/v1/workflows/{workflow_id}/webhooks/root/rotate", {})
+        return workflow_id, str(made["url"]).rsplit("/", 1)[1]
+
     def archived(self) -> str:
         """An archived workflow."""
         workflow_id = self.draft()
@@ -351,6 +361,17 @@ def _variable(body: Any = None) -> Adapt:
     return adapt
 
 
+def _webhook(world: World, case: Any) -> None:
+    _path(case, id=world.webhook()[0], nodeId="root")
+    if case.method.upper() == "POST":
+        _body(case, {})
+
+
+def _inbound(world: World, case: Any) -> None:
+    _path(case, secret=world.webhook()[1])
+    _body(case, {"n": 1})
+
+
 def _import(_world: World, case: Any) -> None:
     _body(case, {"name": "fuzzed", "privateKey": secrets.token_hex(32)})
 
@@ -493,6 +514,10 @@ HELP: dict[str, Adapt] = {
     "rollback_workflow": _rollback,
     "unarchive_workflow": _id_and_body(World.archived, {}),
     "refill_workflow": _id_and_body(lambda world: world.draft(maxRuns=5), {"remainRuns": 5}),
+    "list_webhooks": lambda world, case: _path(case, id=world.webhook()[0]),
+    "rotate_webhook": _webhook,
+    "revoke_webhook": _webhook,
+    "receive_webhook": _inbound,
     "run_workflow": _id_and_body(World.draft, {}),
     "stream_run": _no_query(_id_of(World.finished)),
     "stream_workflow_runs": _no_query(_id_of(World.draft)),

@@ -244,3 +244,34 @@ def test_the_javascript_of_the_readme(server: Served, workflow: str) -> None:
     done = _run(["node", "--input-type=module", "-e", text], server, WORKFLOW=workflow)
     assert done.returncode == 0, done.stderr
     assert "run_finished" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def webhook(server: Served, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The webhook of the guide, published, as the environment of its senders."""
+    [text] = blocks(ROOT / "docs/guides/webhooks.md", "json definition")
+    file = tmp_path_factory.mktemp("webhook") / "orders.json"
+    file.write_text(text)
+    made = server.json("workflow", "create", str(file), "--name", "orders")
+    server.json("workflow", "publish", made["id"])
+    address = server.json("webhook", "rotate", made["id"])
+    return {"WEBHOOK_URL": address["url"], "WEBHOOK_SECRET": address["signingSecret"]}
+
+
+_HAS_SHELL_TOOLS = shutil.which("curl") is not None and shutil.which("openssl") is not None
+_SHELL = pytest.param(
+    "sh webhook",
+    ["bash", "-c"],
+    marks=pytest.mark.skipif(not _HAS_SHELL_TOOLS, reason="curl or openssl is not installed"),
+)
+
+
+@pytest.mark.parametrize(("kind", "command"), [_SHELL, ("python webhook", [sys.executable, "-c"])])
+def test_senders_of_the_guide_of_webhooks(
+    server: Served, webhook: dict[str, str], kind: str, command: list[str]
+) -> None:
+    [text] = blocks(ROOT / "docs/guides/webhooks.md", kind)
+    good = _run([*command, text], server, **webhook)
+    assert '"action":"triggered"' in good.stdout, (good.stdout, good.stderr)
+    bad = _run([*command, text], server, **{**webhook, "WEBHOOK_SECRET": "whsec_" + "A" * 43 + "="})
+    assert "401" in bad.stdout + bad.stderr, (bad.stdout, bad.stderr)

@@ -310,6 +310,7 @@ async def _runs(tour: Tour) -> None:
     await tour.call("run_inline_sync")
     greeting = {"type": "respond", "payload": {"status": 201, "body": {"hello": "{{$trigger.body.name}}"}}}
     await tour.call("run_workflow_sync", id=await tour.workflow("Greet", {"greet": greeting}))
+    await _webhooks(tour)
     failing = {"type": "log", "payload": {"message": "{{100 / $trigger.body.count}} each"}}
     run = await tour.start(await tour.workflow("Divide", {"tell": failing}), payload={"count": 0})
     await tour.until(run, "failure")
@@ -318,6 +319,18 @@ async def _runs(tour: Tour) -> None:
     await tour.until(waiting, "waiting")
     await tour.call("create_stream_token", {"stream": f"/v1/runs/{waiting}/stream"})
     await tour.call("cancel_run", id=waiting)
+
+
+async def _webhooks(tour: Tour) -> None:
+    root = {"type": "webhook", "payload": {"respond": "result"}, "children": ["say"]}
+    say = {"type": "log", "payload": {"message": "order {{string($trigger.body.orderId)}}"}}
+    body = {"name": "Orders", "description": "", "definition": {"nodes": {"root": root, "say": say}}}
+    workflow = str((await tour.api.post("/v1/workflows", body)).data["id"])
+    assert (await tour.api.post(f"/v1/workflows/{workflow}/publish")).status == 200
+    made = await tour.call("rotate_webhook", id=workflow, nodeId="root")
+    await tour.call("list_webhooks", id=workflow)
+    await tour.call("receive_webhook", secret=made["url"].rsplit("/", 1)[1])
+    await tour.call("revoke_webhook", id=workflow, nodeId="root")
 
 
 async def _answers(tour: Tour) -> None:

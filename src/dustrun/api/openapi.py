@@ -192,7 +192,7 @@ class Document:
         for path, method, operation in self._operations:
             document["paths"].setdefault(path, {})[method] = copy.deepcopy(operation)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(self._schemas)
+        schemas.update(copy.deepcopy(self._schemas))
         schemas.update(_definitions_of(Failure))
         document["components"]["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, `sk_…`."}
@@ -248,6 +248,14 @@ add_schema = document.add_schema
 def add_model(model: type[BaseModel]) -> None:
     """Adds a model's schema, so that a bare route can refer to it."""
     for name, schema in _definitions_of(model).items():
+        add_schema(name, schema)
+
+
+def add_enveloped(model: type[BaseModel]) -> None:
+    """Adds a model's schema and that of its envelope, for a bare route whose answer no other route gives."""
+    found = _definitions_of(envelope_of(model))
+    whole = found.pop(envelope_of(model).__name__)
+    for name, schema in {**found, f"Envelope_{model.__name__}_": whole}.items():
         add_schema(name, schema)
 
 

@@ -32,6 +32,8 @@ from dustrun.services.streaming.streams import Streams
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.events import TriggerEvents
 from dustrun.services.triggers.gaps import TriggerGaps
+from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
+from dustrun.services.triggers.inbound.webhooks import Webhooks
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.previews import TriggerPreviews
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
@@ -68,6 +70,10 @@ class AccessParts:
     sessions: Sessions
     limiter: RateLimiter
     wrong_keys: WrongKeys
+    webhook_guesses: RateLimiter
+    """Unknown addresses of webhooks, by caller."""
+    webhook_refusals: RateLimiter
+    """Refused requests, by webhook."""
     usage: Usage
     retention: Retention
 
@@ -115,6 +121,8 @@ class TriggerParts:
     gaps: TriggerGaps
     rehearsals: TriggerRehearsals
     previews: TriggerPreviews
+    webhook_secrets: WebhookSecrets
+    webhooks: Webhooks
 
 
 @dataclass(frozen=True, kw_only=True)

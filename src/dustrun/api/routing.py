@@ -263,8 +263,11 @@ class _Bare:
 class RawRoute(StarletteRoute):
     """A route that bypasses FastAPI, for speed; its endpoint calls `auth.admit` and `limits.read_json` itself."""
 
-    def __init__(self, path: str, app: ASGIApp, *, method: str = "GET", permission: str) -> None:
-        super().__init__(path, _Bare(app), methods=[method])
+    def __init__(
+        self, path: str, app: ASGIApp, *, method: str = "GET", permission: str, also: Sequence[str] = ()
+    ) -> None:
+        """`also`: further methods that the document does not list."""
+        super().__init__(path, _Bare(app), methods=[method, *also])
         self.method = method
         self.permission = permission
         self.handler = app

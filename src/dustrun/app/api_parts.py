@@ -64,7 +64,7 @@ def make_parts(
         streams=streams,
         money=_money_parts(base, money),
         data=data,
-        triggers=make_trigger_parts(base, triggers, reports, workflows),
+        triggers=make_trigger_parts(base, triggers, runs, reports, workflows),
     )
 
 
@@ -77,6 +77,8 @@ def _access(base: Base, streams: Streams) -> AccessParts:
         sessions=Sessions(base.database, base.writer, keys),
         limiter=RateLimiter(base.settings.rate_limit_per_second),
         wrong_keys=WrongKeys(base.settings.wrong_keys_per_second),
+        webhook_guesses=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
+        webhook_refusals=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
         usage=Usage(base.database, base.writer, base.settings.request_audit_rows),
         retention=Retention(base.database, base.writer, base.settings.retention_days),
     )

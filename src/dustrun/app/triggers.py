@@ -9,6 +9,7 @@ from dustrun.api.parts import TriggerParts
 from dustrun.app.base import Base
 from dustrun.app.money import Money
 from dustrun.services.runs.reports import RunReports
+from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.chain_intake import ChainIntake
@@ -17,6 +18,8 @@ from dustrun.services.triggers.context import LiveContext
 from dustrun.services.triggers.ended_runs import EndedRuns
 from dustrun.services.triggers.events import TriggerEvents
 from dustrun.services.triggers.gaps import TriggerGaps
+from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
+from dustrun.services.triggers.inbound.webhooks import Webhooks
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.previews import TriggerPreviews
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
@@ -57,9 +60,12 @@ def _chain_source(base: Base, store: ChainStore, intake: Intake, subscriptions: 
     return ChainSource(base.chains, store, events, subscriptions, WatchOptions(base.settings.max_catch_up_blocks))
 
 
-def make_trigger_parts(base: Base, triggers: Triggers, reports: RunReports, workflows: Workflows) -> TriggerParts:
+def make_trigger_parts(
+    base: Base, triggers: Triggers, runs: Runs, reports: RunReports, workflows: Workflows
+) -> TriggerParts:
     """The services of triggers, as routes see them."""
     database, writer, arming = base.database, base.writer, triggers.arming
+    secrets = WebhookSecrets(database, writer, base.vault, base.settings.base_url())
     return TriggerParts(
         context=triggers.context,
         subscriptions=triggers.subscriptions,
@@ -69,6 +75,8 @@ def make_trigger_parts(base: Base, triggers: Triggers, reports: RunReports, work
         gaps=TriggerGaps(database, writer, arming.committed),
         rehearsals=TriggerRehearsals(database, writer, reports, arming, base.gate),
         previews=TriggerPreviews(database, base.catalog, workflows, triggers.subscriptions, triggers.context),
+        webhook_secrets=secrets,
+        webhooks=Webhooks(database, secrets, triggers.subscriptions, triggers.intake, runs),
     )
 
 

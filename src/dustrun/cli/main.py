@@ -25,6 +25,7 @@ from dustrun.cli.commands import (
     wallet,
     workflow,
 )
+from dustrun.cli.commands.inbound import webhook
 from dustrun.cli.doctor import command
 from dustrun.cli.http import examples
 from dustrun.cli.http.failures import CliError, Exit
@@ -46,6 +47,7 @@ app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(webhook.app, name="webhook")
 app.add_typer(connector.app, name="connector")
 app.add_typer(vault.app, name="vault")
 app.add_typer(wallet.app, name="wallet")

@@ -20,6 +20,7 @@ _TAGS = {
     "Versions": "Read, compare, accept and restore the versions of a workflow.",
     "Runs": "Start runs, read them and their reports, retry, resume and cancel them.",
     "Triggers": "Read what triggers saw, replay it, and make watching triggers live.",
+    "Webhooks": "Addresses at which requests from outside start runs.",
     "Streams": "Follow runs as Server-Sent Events.",
     "Approvals": "Answer the questions that runs wait for.",
     "Variables": "Values that the runs of a workflow share.",

@@ -77,6 +77,8 @@ BY_OPERATION: dict[str, Any] = {
     "rollback_workflow": {"targetVersion": 2},
     "run_inline": {"definition": _HELLO, "payload": {"name": "Ada"}, "simulate": True},
     "run_workflow_sync": {"payload": {"name": "Ada"}, "waitMs": 5000},
+    "rotate_webhook": {"overlapMs": 86400000},
+    "receive_webhook": {"orderId": 17},
     "run_inline_sync": {"definition": _HELLO, "payload": {"name": "Ada"}},
     "set_ui_metadata": {"uiMetadata": {"root": {"x": 0, "y": 0}}},
     "set_variable": {"value": 17},

@@ -40,7 +40,7 @@ async def run_workflow_sync(call: Call, workflow_id: WorkflowId, body: SyncBody 
     request with the same Idempotency-Key returns the `runId` at once, as `running`."""
     wanted = body or SyncBody()
     created = await _start(call, workflow_id, wanted)
-    found = await call.parts.runs.conclude(call.principal.org_id, created, wanted.wait_s)
+    found = await call.parts.runs.conclude(call.principal.org_id, created.run_id, created.events, wanted.wait_s)
     is_reader = call.principal.may("run:read")
     shown = functools.partial(with_warnings, ignored=call.ignored)
     status = 200 if found.is_due else 202

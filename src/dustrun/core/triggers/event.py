@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 MAX_KEY: Final = 300
+REFUSED: Final = "refused:"
+"""Begins the key of a request that was refused: nobody vouches for what it says."""
 
 
 @dataclass(frozen=True, slots=True)

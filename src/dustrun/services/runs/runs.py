@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from dustrun.errors import Code, Conflict, Invalid, NotFound
 from dustrun.services.access import idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import start_rows
-from dustrun.services.runs.engine_port import Created, Engine
+from dustrun.services.runs.engine_port import Engine
 from dustrun.services.runs.workflow_cache import WorkflowCache
 from dustrun.services.streaming import run_waits
 from dustrun.services.streaming.broadcaster import Broadcaster
@@ -29,6 +29,7 @@ from dustrun.storage.runs import forks as fork_rows
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.forks import Fork
+from dustrun.storage.runs.journal import Event
 from dustrun.storage.runs.run_lists import Filters, count_by_status, list_runs
 from dustrun.storage.runs.runs import RunRow
 
@@ -102,18 +103,22 @@ class Runs:
                 code=Code.RUN_TOO_LARGE_FOR_SYNC,
             )
 
-    async def conclude(self, org_id: str, created: Created, timeout_s: float) -> Conclusion:
-        """Waits until a run that was just created has answered its request or ended, or the time is up."""
-        reached = run_waits.reached(created.events, for_answer=True)
+    async def conclude(
+        self, org_id: str, run_id: str, events: Sequence[Event], timeout_s: float, *, for_answer: bool = True
+    ) -> Conclusion:
+        """Waits until a run has ended or, `for_answer`, has answered its request, or the time is up. `events`: what is
+        known of it already."""
+        reached = run_waits.reached(events, for_answer=for_answer)
         if reached is None and timeout_s > 0:
-            reached = await self.waits.wait(org_id, created.run_id, timeout_s, for_answer=True)
+            reached = await self.waits.wait(org_id, run_id, timeout_s, for_answer=for_answer)
         path = reached.answered_at if reached is not None else None
 
         def query(tx: Tx) -> tuple[RunRow, Execution | None, list[Execution]]:
-            row = rows.get(tx, created.pk)
-            answer = journal_rows.find_execution(tx, created.pk, path) if path is not None else None
+            row = rows.find(tx, org_id, run_id)
+            assert row is not None, "runs that somebody waits for are not deleted"
+            answer = journal_rows.find_execution(tx, row.pk, path) if path is not None else None
             ended = path is None and RunStatus(row.status) not in RUN_OPEN
-            return row, answer, journal_rows.list_executions(tx, created.pk) if ended else []
+            return row, answer, journal_rows.list_executions(tx, row.pk) if ended else []
 
         row, answer, executions = await self._database.read(query)
         last = {}

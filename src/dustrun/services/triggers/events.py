@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dustrun import clock, ids
-from dustrun.core.triggers.event import TriggerEvent
+from dustrun.core.triggers.event import REFUSED, TriggerEvent
 from dustrun.core.values.exact_json import loads
 from dustrun.errors import Code, Conflict, NotFound
 from dustrun.services.access.paging import Page, Paging, page_of
@@ -75,6 +75,8 @@ class TriggerEvents:
             return row, self._subscriptions.parsed(sub) if is_live else None
 
         row, sub = await self._database.read(query)
+        if row.key.startswith(REFUSED):
+            raise Conflict("The request was refused before it was read, so there is no event to take again.")
         if sub is None or (sub.row.state == subscription_rows.ENDED and sub.row.state_reason != "over"):
             raise Conflict(f'The live version has no trigger "{row.node_id}" of type "{row.type}" any more.')
         if row.payload == rows.NO_CONTENT:

@@ -108,3 +108,17 @@ chain_events = Table(
     Column("was", Text, comment="JSON: the event's outcome, reason and message before it was removed"),
     Index("ix_chain_events_subscription_pk_block_number", "subscription_pk", "block_number"),
 )
+
+webhook_secrets = Table(
+    "webhook_secrets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("workflow_id", Text, ForeignKey("workflows.id"), nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("hash", Text, nullable=False, unique=True, comment="SHA-256 of the secret part of the address"),
+    Column("sealed", Text, nullable=False, comment="the signing secret, encrypted"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, comment="another address has replaced it"),
+    Index("ix_webhook_secrets_workflow_id_node_id", "workflow_id", "node_id"),
+)

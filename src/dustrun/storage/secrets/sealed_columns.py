@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from dustrun.storage.db import ledger_tables, tables
+from dustrun.storage.db import ledger_tables, tables, trigger_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +31,6 @@ SEALED: Final = (
     SealedColumn("connector", tables.connectors, "sealed"),
     SealedColumn("connector-token", tables.connectors, "sealed_token"),
     SealedColumn("wallet", ledger_tables.wallets, "sealed"),
+    SealedColumn("webhook", trigger_tables.webhook_secrets, "sealed"),
     SealedColumn("signature", ledger_tables.signatures, "sealed"),
 )

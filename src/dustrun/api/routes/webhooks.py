@@ -1,0 +1,112 @@
+"""`/v1/webhooks/{secret}`: inbound requests, which need no key but their address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from dustrun.api import openapi
+from dustrun.api.auth import PUBLIC
+from dustrun.api.envelope import Answered, failure, request_id, success_body
+from dustrun.api.limits import read_body
+from dustrun.api.parts import Parts, parts_of
+from dustrun.api.routing import RawRoute
+from dustrun.api.shapes.webhooks import WebhookAnswer, received_shape, responded
+from dustrun.errors import Code, DustrunError, NotFound
+from dustrun.sdk.threads import run_sized
+from dustrun.services.triggers.inbound.webhooks import Inbound, Received, Refusal, Target
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a request to a webhook.
+
+    The address needs no key; what else the sender must prove is in the webhook's `auth`. The answer comes once the
+    event is stored: 202 if it started a run, 200 if it was skipped or had come before. A webhook that waits for its
+    run answers with the run's result, or with whatever its `respond` node says. The methods of the webhook are
+    accepted, by default only POST."""
+    parts = parts_of(scope)
+    target, inbound = await _target(parts, scope), _inbound(scope)
+    try:
+        response = await _answer(parts, target, inbound, scope, receive)
+    except Refusal as refusal:
+        # one who sends refused requests fast is told so, and no longer recorded
+        parts.access.webhook_refusals.take(target.secret.id, "Too many refused requests to this webhook.")
+        await parts.triggers.webhooks.record(target, inbound, refusal)
+        headers = {"Allow": ", ".join(target.sub.config.methods)} if target.sub and refusal.reason == "method" else None
+        response = failure(refusal.error, request_id(scope), headers)
+    await response(scope, receive, send)
+
+
+async def _target(parts: Parts, scope: Scope) -> Target:
+    """What the address leads to; unknown ones are slowed down, as wrong keys are."""
+    secret = scope["path_params"]["secret"]
+    caller = (scope.get("client") or ("",))[0]
+    target = await parts.triggers.webhooks.find(secret)
+    if target is None:
+        parts.access.webhook_guesses.take(caller, "Too many unknown addresses of webhooks from this caller.")
+        raise NotFound("There is no such webhook, or its address was replaced.", code=Code.WEBHOOK_UNKNOWN)
+    parts.access.limiter.take(target.secret.org_id)
+    return target
+
+
+async def _answer(parts: Parts, target: Target, inbound: Inbound, scope: Scope, receive: Receive) -> Response:
+    webhooks = parts.triggers.webhooks
+    webhooks.check_method(target, inbound)
+    try:
+        body = await read_body(scope, receive, parts.settings.max_body_bytes)
+    except DustrunError as error:
+        if error.code is not Code.BODY_TOO_LARGE:
+            raise
+        raise Refusal("too_large", error) from None
+    received = await webhooks.receive(target, inbound, body)
+    return await run_sized(_size_of(received), _response, received, request_id(scope))
+
+
+def _size_of(received: Received) -> Any:
+    found = received.conclusion
+    return None if found is None else (found.answer, found.results)
+
+
+def _response(received: Received, found: str) -> Response:
+    conclusion = received.conclusion
+    if conclusion is not None and conclusion.answer is not None:
+        return responded(conclusion.answer)
+    is_over = conclusion is not None and conclusion.is_due
+    status = 202 if received.fired.action == "triggered" and not received.fired.is_duplicate and not is_over else 200
+    return Answered(success_body(received_shape(received), found), status)
+
+
+def _inbound(scope: Scope) -> Inbound:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    query = scope.get("query_string", b"").decode("latin-1")
+    return Inbound(scope["method"], headers, query, (scope.get("client") or ("",))[0])
+
+
+raw_routes = [RawRoute("/v1/webhooks/{secret}", receive_webhook, method="POST", permission=PUBLIC, also=METHODS)]
+_REFUSALS = [
+    Code.WEBHOOK_UNKNOWN,
+    Code.WEBHOOK_SIGNATURE,
+    Code.WEBHOOK_TIMESTAMP,
+    Code.PAYLOAD_INVALID,
+    Code.METHOD_NOT_ALLOWED,
+    Code.RATE_LIMITED,
+]
+
+
+@openapi.later
+def _describe() -> None:
+    body = {
+        "required": False,
+        "content": {"application/json": {"schema": {}, "examples": {"order": {"value": {"orderId": 17}}}}},
+    }
+    openapi.add_enveloped(WebhookAnswer)
+    content = openapi.enveloped(WebhookAnswer)
+    answers = {
+        200: {"description": "The event was skipped or had come before, or its run has ended.", "content": content},
+        202: {"description": "The event is stored, and its run began.", "content": content},
+    }
+    openapi.add(raw_routes[0], "Webhooks", answers, _REFUSALS, requestBody=body)

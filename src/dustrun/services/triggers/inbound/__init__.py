@@ -1,0 +1,1 @@
+"""Requests from outside: addresses, and what comes in there."""

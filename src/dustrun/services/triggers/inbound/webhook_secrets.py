@@ -1,0 +1,157 @@
+"""The secret addresses of webhooks: made, shown once, replaced with an overlap, and revoked."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun import clock, ids
+from dustrun.core.text import standard_webhooks
+from dustrun.core.values import exact_json
+from dustrun.errors import Code, Invalid, NotFound, Problem
+from dustrun.services.access import audit, idempotency
+from dustrun.services.access.principal import Principal
+from dustrun.services.workflows.versions import get_workflow
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.secrets.vault import Vault
+from dustrun.storage.triggers import webhook_secrets as rows
+from dustrun.storage.triggers.webhook_secrets import SecretRow
+from dustrun.storage.workflows import versions
+from dustrun.storage.workflows.workflows import WorkflowRow
+
+KIND = "webhook"
+"""What a sealed signing secret is bound to."""
+_SIGNING_BYTES = 32
+_LEAST, _MOST = 16, 200
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookNode:
+    """A webhook node of a workflow's draft or live version, and when its addresses were made and expire."""
+
+    node_id: str
+    config: dict[str, Any]
+    secrets: tuple[SecretRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewAddress:
+    """A new address, with what is shown only now."""
+
+    row: SecretRow
+    url: str
+    signing_secret: str
+    previous_expires_at: int | None
+
+
+class WebhookSecrets:
+    """Use cases of webhooks' secrets."""
+
+    def __init__(self, database: Database, writer: Writer, vault: Vault, public_url: str) -> None:
+        self._database = database
+        self._writer = writer
+        self._vault = vault
+        self._public_url = public_url.rstrip("/")
+
+    async def list_nodes(self, principal: Principal, workflow_id: str) -> list[WebhookNode]:
+        """The webhook nodes of a workflow; raises `NotFound`."""
+
+        def query(tx: Tx) -> list[WebhookNode]:
+            workflow = get_workflow(tx, principal, workflow_id)
+            now = clock.now_ms()
+            found = [row for row in rows.list_of(tx, workflow_id) if _is_good(row, now)]
+            return [
+                WebhookNode(node_id, config, tuple(row for row in found if row.node_id == node_id))
+                for node_id, config in dict(_webhooks_of(tx, workflow)).items()
+            ]
+
+        return await self._database.read(query)
+
+    async def rotate(
+        self, principal: Principal, workflow_id: str, node_id: str, signing_secret: str | None, overlap_ms: int
+    ) -> NewAddress:
+        """Makes a new address of a webhook node; the old ones stay good for `overlap_ms`. Raises `NotFound`, and
+        `Invalid` for a signing secret that is too weak."""
+        signing = _checked(signing_secret) if signing_secret is not None else _new_signing_secret()
+        secret, secret_id = ids.new_secret("dwh"), ids.new_id("whs")
+        await self._vault.prepare()
+
+        def unit(tx: Tx) -> NewAddress:
+            workflow = get_workflow(tx, principal, workflow_id)
+            if node_id not in dict(_webhooks_of(tx, workflow)):
+                message = f'Neither the draft nor the live version has a webhook node "{node_id}".'
+                raise NotFound(message, code=Code.WEBHOOK_UNKNOWN)
+            now = clock.now_ms()
+            had = any(_is_good(row, now) for row in rows.list_of(tx, workflow_id, node_id))
+            rows.end_all(tx, workflow_id, node_id, now + overlap_ms)
+            rows.prune(tx, workflow_id, now)
+            row = SecretRow(
+                id=secret_id,
+                org_id=principal.org_id,
+                workflow_id=workflow_id,
+                node_id=node_id,
+                hash=ids.secret_hash(secret),
+                sealed=self._vault.seal(tx, principal.org_id, KIND, secret_id, signing.encode()),
+                created_at=now,
+            )
+            rows.insert(tx, row)
+            audit.record(tx, principal, "webhook.rotate", workflow_id, nodeId=node_id, overlapMs=overlap_ms)
+            return NewAddress(
+                row, f"{self._public_url}/v1/webhooks/{secret}", signing, now + overlap_ms if had else None
+            )
+
+        return await idempotency.write(self._writer, unit)
+
+    async def revoke(self, principal: Principal, workflow_id: str, node_id: str) -> None:
+        """Ends every address of a webhook node at once; raises `NotFound`."""
+
+        def unit(tx: Tx) -> None:
+            get_workflow(tx, principal, workflow_id)
+            now = clock.now_ms()
+            if not any(_is_good(row, now) for row in rows.list_of(tx, workflow_id, node_id)):
+                raise NotFound(f'The node "{node_id}" has no address.', code=Code.WEBHOOK_UNKNOWN)
+            rows.end_all(tx, workflow_id, node_id, now)
+            rows.prune(tx, workflow_id, now)
+            audit.record(tx, principal, "webhook.revoke", workflow_id, nodeId=node_id)
+
+        await idempotency.write(self._writer, unit)
+
+    def signing_secrets(self, tx: Tx, row: SecretRow, now: int) -> list[str]:
+        """The signing secrets that are good at an address: its node's, old ones until they expire."""
+        found = [one for one in rows.list_of(tx, row.workflow_id, row.node_id) if _is_good(one, now)]
+        return [self._vault.open(tx, one.org_id, KIND, one.id, one.sealed).decode() for one in found]
+
+
+def find_good(tx: Tx, secret: str, now: int) -> SecretRow | None:
+    """The address of a secret, unless it is unknown or has expired."""
+    row = rows.find_by_hash(tx, ids.secret_hash(secret))
+    return row if row is not None and _is_good(row, now) else None
+
+
+def _is_good(row: SecretRow, now: int) -> bool:
+    return row.expires_at is None or row.expires_at > now
+
+
+def _webhooks_of(tx: Tx, workflow: WorkflowRow) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The webhook nodes of the draft and, before them, those of the live version, with their configs."""
+    for number in (workflow.draft_version, workflow.live_version):
+        version = versions.find(tx, workflow.id, number) if number is not None else None
+        nodes = exact_json.loads(version.definition).get("nodes", {}) if version is not None else {}
+        for node_id, node in nodes.items():
+            if isinstance(node, dict) and node.get("type") == KIND:
+                yield node_id, node.get("payload") or {}
+
+
+def _new_signing_secret() -> str:
+    return standard_webhooks.PREFIX + base64.b64encode(ids.new_entropy(_SIGNING_BYTES)).decode()
+
+
+def _checked(secret: str) -> str:
+    if not (_LEAST <= len(secret) <= _MOST and secret.isascii() and secret.isprintable()):
+        message = f"must be {_LEAST} to {_MOST} printable ASCII characters"
+        raise Invalid("The signing secret is not valid.", details=[Problem("signingSecret", message)])
+    return secret

@@ -1,0 +1,206 @@
+"""Takes inbound requests: whose they are, whether they are good, which event they are, and what they are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun import clock, ids
+from dustrun.core.expression import ExpressionError, parse_template
+from dustrun.core.triggers import webhook_auth, webhook_body
+from dustrun.core.triggers.event import REFUSED, TriggerEvent
+from dustrun.core.triggers.webhook_auth import Bad, Good
+from dustrun.core.triggers.webhook_body import WrongType
+from dustrun.errors import Code, DustrunError, Invalid, NotFound, Unauthenticated
+from dustrun.sdk.threads import run_sized
+from dustrun.services.runs.runs import Conclusion, Runs
+from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets, find_good
+from dustrun.services.triggers.intake import FireOptions, Intake
+from dustrun.services.triggers.recording import Failure, Fired
+from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.triggers import subscriptions as subscription_rows
+from dustrun.storage.triggers.webhook_secrets import SecretRow
+
+TYPE = "webhook"
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A request as it came; names of headers in lower case."""
+
+    method: str
+    headers: Mapping[str, str]
+    query: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an address leads to: the subscription of its node, if it was ever published, and what signs."""
+
+    secret: SecretRow
+    sub: Subscription | None
+    signing_secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What became of a request; `conclusion`, if its sender waits for the run."""
+
+    fired: Fired
+    conclusion: Conclusion | None = None
+
+
+class Refusal(Exception):
+    """The request is refused, and that is to be recorded: a word for programs, and the answer."""
+
+    def __init__(self, reason: str, error: DustrunError) -> None:
+        super().__init__(error.message)
+        self.reason = reason
+        self.error = error
+
+
+class Webhooks:
+    """Use cases of inbound requests."""
+
+    def __init__(
+        self, database: Database, secrets: WebhookSecrets, subscriptions: Subscriptions, intake: Intake, runs: Runs
+    ) -> None:
+        self._database = database
+        self._secrets = secrets
+        self._subscriptions = subscriptions
+        self._intake = intake
+        self._runs = runs
+
+    async def find(self, secret: str) -> Target | None:
+        """What an address leads to; None for an unknown one."""
+
+        def query(tx: Tx) -> Target | None:
+            now = clock.now_ms()
+            row = find_good(tx, secret, now)
+            if row is None:
+                return None
+            found = subscription_rows.list_of(tx, row.workflow_id)
+            own = next((one for one in found if (one.node_id, one.type) == (row.node_id, TYPE)), None)
+            sub = self._subscriptions.parsed(own) if own is not None else None
+            signing = self._secrets.signing_secrets(tx, row, now) if sub is not None and _is_signed(sub) else []
+            return Target(row, sub, tuple(signing))
+
+        return await self._database.read(query)
+
+    def check_method(self, target: Target, inbound: Inbound) -> None:
+        """Raises `Refusal` for a method that the webhook does not take."""
+        if target.sub is None:
+            message = "The workflow of this address is not published."
+            raise NotFound(message, code=Code.WEBHOOK_UNKNOWN)
+        if inbound.method not in target.sub.config.methods:
+            message = f"This webhook takes {', '.join(target.sub.config.methods)}, not {inbound.method}."
+            raise Refusal("method", DustrunError(message, code=Code.METHOD_NOT_ALLOWED))
+
+    async def receive(self, target: Target, inbound: Inbound, body: bytes) -> Received:
+        """Takes a request, after `check_method`: returns once what follows from it is on disk, and the run has come as
+        far as its sender waits for. Raises `Refusal`, and `Temporary` when nothing was written."""
+        sub = target.sub
+        assert sub is not None, "check_method has refused it"
+        now, config = clock.now_ms(), sub.config
+        verdict = webhook_auth.verify(config.auth, inbound.headers, body, target.signing_secrets, now)
+        if isinstance(verdict, Bad):
+            code = Code.WEBHOOK_SIGNATURE if verdict.reason == "signature" else Code.WEBHOOK_TIMESTAMP
+            raise Refusal(verdict.reason, Unauthenticated(verdict.message, code=code))
+        payload = await _parsed(inbound, body)
+        event = await run_sized(body, _event, sub, inbound, payload, verdict, now)
+        fired = await self._intake.fire(sub, event)
+        if fired.reason == "payload":
+            raise Invalid(fired.message or "", code=Code.PAYLOAD_INVALID)
+        return Received(fired, await self._conclude(sub, fired))
+
+    async def record(self, target: Target, inbound: Inbound, refusal: Refusal) -> None:
+        """Records a refused request; it never starts a run."""
+        sub = target.sub
+        assert sub is not None, "only an address of a published workflow refuses"
+        now = clock.now_ms()
+        # Not the id that the sender gave: a forged request must not stand in the way of the real one.
+        event = TriggerEvent(REFUSED + ids.new_id("req"), {}, now, request=_record(sub, inbound))
+        options = FireOptions(given=Failure(refusal.reason, refusal.error.message))
+        await self._intake.fire(sub, event, None, options)
+
+    async def _conclude(self, sub: Subscription, fired: Fired) -> Conclusion | None:
+        config = sub.config
+        if config.respond == "202" or not fired.run_ids:
+            return None
+        events = fired.created.events if fired.created is not None else []
+        return await self._runs.conclude(
+            sub.row.org_id, fired.run_ids[0], events, config.timeout_ms / 1000, for_answer=config.respond == "respond"
+        )
+
+
+def _is_signed(sub: Subscription) -> bool:
+    return webhook_auth.needs_secret(sub.config.auth)
+
+
+async def _parsed(inbound: Inbound, body: bytes) -> dict[str, Any]:
+    encoding = inbound.headers.get("content-encoding", "identity").strip().lower()
+    try:
+        if encoding not in ("", "identity"):
+            raise WrongType(f"The content encoding {encoding[:40]!r} is not accepted; send the body as it is.")
+        return await run_sized(body, webhook_body.parse, body, inbound.headers.get("content-type"))
+    except WrongType as error:
+        raise Refusal("content_type", DustrunError(str(error), code=Code.CONTENT_TYPE_UNSUPPORTED)) from None
+    except ValueError as error:
+        raise Refusal("body", Invalid(f"The body cannot be read: {error}.")) from None
+
+
+def _event(sub: Subscription, inbound: Inbound, payload: dict[str, Any], good: Good, now: int) -> TriggerEvent:
+    headers = webhook_body.shown_headers(inbound.headers, webhook_auth.secret_headers(sub.config.auth))
+    query = webhook_body.query_of(inbound.query)
+    key = _key(sub.config.dedupe, inbound, payload, headers, query) or good.key or f"call:{ids.new_id('req')}"
+    return TriggerEvent(
+        key,
+        payload,
+        good.sent_at or now,
+        headers=headers,
+        query=query,
+        request=_record(sub, inbound),
+    )
+
+
+def _record(sub: Subscription, inbound: Inbound) -> dict[str, Any]:
+    """A request as the log shows it, without its secrets and its address."""
+    headers = webhook_body.shown_headers(inbound.headers, webhook_auth.secret_headers(sub.config.auth))
+    query = webhook_body.query_of(inbound.query)
+    return {"method": inbound.method, "headers": headers, "query": query, "address": inbound.address}
+
+
+def _key(
+    dedupe: Any, inbound: Inbound, payload: dict[str, Any], headers: Mapping[str, str], query: Mapping[str, str]
+) -> str | None:
+    """The identity that the request gives for its event; None if the webhook does not ask for one."""
+    if dedupe is None:
+        return None
+    if dedupe.header is not None:
+        found: Any = inbound.headers.get(dedupe.header.lower())
+        wanted = f"The header {dedupe.header}"
+    else:
+        wanted = f"`{dedupe.expression}`"
+        try:
+            found = parse_template(dedupe.expression).evaluate(_Roots(payload, headers, query))
+        except ExpressionError as error:
+            raise Refusal("dedupe", Invalid(f"{wanted}, which identifies the event: {error.message}")) from None
+    if isinstance(found, dict | list) or found is None or str(found).strip() == "":
+        raise Refusal("dedupe", Invalid(f"{wanted}, which identifies the event, gives nothing that does."))
+    return webhook_body.key_of("given", str(found))
+
+
+class _Roots:
+    """What the expression of `dedupe` may refer to."""
+
+    def __init__(self, payload: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str]) -> None:
+        request = {"body": dict(payload), "headers": dict(headers), "query": dict(query)}
+        self._roots: dict[str, Any] = {"$trigger": {**payload, **request}, "$inputs": dict(payload)}
+
+    def root(self, name: str) -> Any:
+        """The value behind a root."""
+        return self._roots[name]

@@ -1,0 +1,120 @@
+"""Starts a run when somebody sends a request to the workflow's own address.
+
+The address is secret: `POST /v1/workflows/{id}/webhooks/{nodeId}/rotate` makes it and shows it once. `auth` says what a
+sender must prove beside knowing it. A JSON object in the body is the payload as it is; another JSON value is its field
+`value`, the fields of a form are its fields, text is its field `text`. Headers and query are `$trigger.headers` and
+`$trigger.query`, those with secrets masked.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from dustrun.core.expression import ExpressionError, parse_template
+from dustrun.core.json_schema.check import PayloadCheck
+from dustrun.core.json_schema.schema import check_schema
+from dustrun.core.triggers.webhook_auth import Auth, HeaderName, SecretUrl
+from dustrun.sdk import Fields, TriggerConfig
+from dustrun.sdk.trigger import webhook
+
+METHODS = ("POST", "GET", "PUT", "PATCH", "DELETE")
+
+
+class Dedupe(Fields):
+    """How a repeated request is recognised: by a header, or by an expression."""
+
+    header: HeaderName | None = Field(None, description="A header that identifies the event.")
+    expression: str | None = Field(
+        None,
+        max_length=1000,
+        description="Text with expressions over `$trigger.body`, `$trigger.headers` and `$trigger.query`.",
+        examples=["{{$trigger.body.id}}"],
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Dedupe:
+        if (self.header is None) == (self.expression is None):
+            raise ValueError("give exactly one of `header` and `expression`")
+        if self.expression is not None:
+            try:
+                parse_template(self.expression)
+            except ExpressionError as error:
+                raise ValueError(f"`expression` cannot be read: {error.message}") from None
+        return self
+
+
+class Config(TriggerConfig):
+    """Which requests start a run, and what they are answered."""
+
+    methods: tuple[Literal["POST", "GET", "PUT", "PATCH", "DELETE"], ...] = Field(
+        ("POST",), min_length=1, max_length=5, description="Accepted methods; others are answered 405."
+    )
+    auth: Auth = Field(default_factory=SecretUrl, description="What a sender must prove beside knowing the address.")
+    input_schema: dict[str, Any] | None = Field(
+        None, description="JSON Schema (2020-12) of the payload; without it, every payload is accepted."
+    )
+    respond: Literal["202", "result", "respond"] = Field(
+        "202",
+        description="`202`: answer at once that the event is stored; `result`: wait for the run's end and answer with "
+        "its result; `respond`: wait for a `respond` node and answer what it says.",
+    )
+    timeout_ms: int = Field(
+        30_000, ge=100, le=60_000, description="How long `result` and `respond` wait; then the answer is 202."
+    )
+    dedupe: Dedupe | None = Field(
+        None,
+        description="How a repeated request is recognised. Without it, signatures that cover an id or a time do.",
+    )
+
+    @field_validator("input_schema")
+    @classmethod
+    def _check_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        try:
+            check_schema(schema or {})
+        except ValueError as error:
+            raise ValueError(f"the schema {error}") from None
+        return schema
+
+    @functools.cached_property
+    def compiled(self) -> PayloadCheck | None:
+        """The compiled schema, built at the first run; None if everything is accepted."""
+        return PayloadCheck(self.input_schema) if self.input_schema else None
+
+
+class Output(Fields):
+    """The keys of the payload, and these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    body: dict[str, Any] = Field(description="The whole payload.")
+    headers: dict[str, str] = Field(description="Headers of the request, by lower-case name; secrets are masked.")
+    query: dict[str, str] = Field(description="Query of the address.")
+    source: str = Field(description="What started the run: `webhook`.")
+    triggered_at: str = Field(description="Start time, RFC 3339.")
+
+
+@webhook(
+    config=Config,
+    output=Output,
+    example_config={
+        "auth": {"type": "standard-webhooks"},
+        "inputSchema": {"type": "object", "required": ["orderId"]},
+        "respond": "202",
+    },
+    example_output={
+        "orderId": 17,
+        "body": {"orderId": 17},
+        "headers": {"content-type": "application/json", "webhook-id": "msg_1"},
+        "query": {},
+        "source": "webhook",
+        "triggeredAt": "2026-01-31T12:00:00.000Z",
+    },
+)
+def accept(config: Config, payload: dict[str, Any]) -> dict[str, Any]:
+    """Returns the payload; raises `Invalid` if it does not match the schema."""
+    if config.compiled is not None:
+        config.compiled.check(payload)
+    return payload

@@ -1,0 +1,254 @@
+"""Inbound requests over HTTP: what starts a run, once, and what never does."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from dustrun import clock
+from dustrun.core.text import standard_webhooks
+from dustrun.storage.db.tables import runs
+from dustrun.storage.db.trigger_tables import trigger_events, webhook_secrets
+from testkit.composition import Composition, composed
+
+Json = dict[str, Any]
+SAY: Json = {"type": "log", "payload": {"message": "{{$trigger.body.n}}"}}
+
+
+@pytest.fixture
+async def server(tmp_path: Path, store_url: str) -> AsyncIterator[Composition]:
+    async with composed(tmp_path, database_url=store_url, wrong_keys_per_second=1) as server:
+        yield server
+
+
+class Hook:
+    """A published webhook, and those who send to it."""
+
+    def __init__(self, server: Composition, workflow_id: str, made: Json) -> None:
+        self.server = server
+        self.workflow_id = workflow_id
+        self.path = "/" + made["url"].split("/", 3)[3]
+        self.signing = made["signingSecret"]
+        self.http = server.client(None).http
+
+    @classmethod
+    async def make(
+        cls, server: Composition, config: Json | None = None, node: Json | None = None, **fields: Any
+    ) -> Hook:
+        nodes = {"root": {"type": "webhook", "payload": config or {}, "children": ["do"]}, "do": node or SAY}
+        workflow = await server.owner.create_workflow({"nodes": nodes, "triggerNodeIds": ["root"]}, **fields)
+        assert (await server.owner.post(f"/v1/workflows/{workflow['id']}/publish")).status == 200
+        return cls(server, workflow["id"], await rotated(server, workflow["id"]))
+
+    async def send(self, body: Any = None, headers: dict[str, str] | None = None, **options: Any) -> httpx.Response:
+        content = json.dumps(body).encode() if not isinstance(body, bytes) else body
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        return await self.http.request(
+            options.get("method", "POST"), options.get("path", self.path), content=content, headers=sent
+        )
+
+    async def told(self, *args: Any, **options: Any) -> tuple[int, Any, Any]:
+        """(status, action or code, reason) of an answer."""
+        reply = await self.send(*args, **options)
+        found = reply.json()
+        data = found.get("data")
+        return (reply.status_code, data["action"], data["reason"]) if data else (reply.status_code, found["code"], None)
+
+    async def events(self) -> list[tuple[str, str | None]]:
+        """(outcome, reason) of every event, oldest first."""
+        found = sa.select(trigger_events.c.outcome, trigger_events.c.reason).order_by(trigger_events.c.pk)
+        return [(row[0], row[1]) for row in await self.server.rows(found)]
+
+    async def count_runs(self) -> int:
+        return int((await self.server.rows(sa.select(sa.func.count()).select_from(runs)))[0][0])
+
+
+async def rotated(server: Composition, workflow_id: str, **body: Any) -> Json:
+    made: Json = (await server.owner.post(f"/v1/workflows/{workflow_id}/webhooks/root/rotate", body)).data
+    return made
+
+
+def signed(hook: Hook, body: bytes, message_id: str = "msg_1", at_ms: int | None = None) -> dict[str, str]:
+    at_s = (clock.now_ms() if at_ms is None else at_ms) // 1000
+    return standard_webhooks.headers(standard_webhooks.key_of(hook.signing), message_id, at_s, body)
+
+
+async def test_a_request_starts_a_run(server: Composition) -> None:
+    hook = await Hook.make(server)
+    reply = await hook.send({"n": "seven"}, {"X-Order": "17", "Authorization": "Bearer abc"}, path=hook.path + "?a=b")
+    data = reply.json()["data"]
+    assert (reply.status_code, data["action"], len(data["runIds"])) == (202, "triggered", 1)
+    run = (await server.owner.get(f"/v1/runs/{data['runIds'][0]}")).data
+    seen = run["executionState"]["root"]["result"]
+    assert (seen["n"], seen["body"], seen["query"], seen["source"]) == ("seven", {"n": "seven"}, {"a": "b"}, "webhook")
+    assert (seen["headers"]["x-order"], seen["headers"]["authorization"]) == ("17", "•••")
+    everything = json.dumps([list(map(str, row)) for row in await server.rows(sa.select(trigger_events))])
+    assert hook.path.rsplit("/", 1)[1] not in everything
+    assert "Bearer abc" not in everything
+
+
+async def test_what_is_refused_starts_nothing_and_is_recorded(server: Composition) -> None:
+    hook = await Hook.make(server, {"auth": {"type": "standard-webhooks"}, "inputSchema": {"required": ["n"]}})
+    body = b'{"n":1}'
+    old = clock.now_ms() - 301_000
+    cases: list[tuple[tuple[int, int], bytes, dict[str, str], str, str]] = [
+        ((401, 401010), body, {}, "POST", "signature"),
+        ((401, 401010), b'{"n":2}', signed(hook, body), "POST", "signature"),
+        ((401, 401011), body, signed(hook, body, at_ms=old), "POST", "timestamp"),
+        ((405, 405001), body, signed(hook, body), "PUT", "method"),
+        ((413, 413001), b'"' + b"x" * 1_048_576 + b'"', {}, "POST", "too_large"),
+        ((415, 415001), body, {**signed(hook, body), "Content-Type": "application/pdf"}, "POST", "content_type"),
+        ((415, 415001), body, {**signed(hook, body), "Content-Encoding": "gzip"}, "POST", "content_type"),
+        ((400, 400001), b"{", signed(hook, b"{"), "POST", "body"),
+        ((400, 400081), b"{}", signed(hook, b"{}", "msg_2"), "POST", "payload"),
+    ]
+    for (status, code), sent, headers, method, _ in cases:
+        assert await hook.told(sent, headers, method=method) == (status, code, None)
+    assert await hook.events() == [("failed", reason) for *_, reason in cases]
+    reply = await hook.send(body, signed(hook, body), method="GET")
+    assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
+    newest = (await server.owner.get("/v1/webhook-events?platform=webhook")).data["items"][0]
+    assert (newest["reason"], newest["metadata"]["method"], newest["runId"]) == ("method", "GET", None)
+    assert (await server.owner.post(f"/v1/webhook-events/{newest['id']}/replay", {})).code == 409006
+    assert await hook.count_runs() == 0
+    assert await hook.told(body, signed(hook, body)) == (202, "triggered", None)  # forged ids are not in its way
+
+
+async def test_a_replayed_id_is_answered_with_the_first_run(server: Composition) -> None:
+    hook = await Hook.make(server, {"auth": {"type": "standard-webhooks"}})
+    body = b'{"n":1}'
+    first = (await hook.send(body, signed(hook, body))).json()["data"]
+    again = await hook.send(body, signed(hook, body))
+    data = again.json()["data"]
+    assert again.status_code == 200
+    assert {**data, "reason": None} == first
+    assert data["reason"] == "duplicate"
+    assert await hook.count_runs() == 1
+
+
+@pytest.mark.parametrize(
+    ("dedupe", "same", "other", "none"),
+    [
+        ({"header": "X-Id"}, ({"n": 1}, {"X-Id": "a"}), ({"n": 1}, {"X-Id": "b"}), ({"n": 1}, {})),
+        ({"expression": "{{$trigger.body.n}}"}, ({"n": 1}, {}), ({"n": 2}, {}), ({"m": 1}, {})),
+    ],
+)
+async def test_dedupe(server: Composition, dedupe: Json, same: Any, other: Any, none: Any) -> None:
+    hook = await Hook.make(server, {"dedupe": dedupe})
+    assert [(await hook.told(*one))[1:] for one in (same, same, other)] == [
+        ("triggered", None),
+        ("triggered", "duplicate"),
+        ("triggered", None),
+    ]
+    assert (await hook.told(*none))[:2] == (400, 400001)
+    assert await hook.count_runs() == 2
+
+
+async def test_header_and_hmac(server: Composition) -> None:
+    hook = await Hook.make(server, {"auth": {"type": "header", "header": "X-Token"}})
+    assert (await hook.told({}, {"X-Token": hook.signing}))[0] == 202
+    assert (await hook.told({}, {"X-Token": "no"}))[0] == 401
+    own = "the secret of another service"
+    hook = await Hook.make(server, {"auth": {"type": "hmac", "header": "X-Hub-Signature-256", "prefix": "sha256="}})
+    await rotated(server, hook.workflow_id, signingSecret=own)
+    signature = "sha256=" + hmac.new(own.encode(), b'{"n":1}', hashlib.sha256).hexdigest()
+    assert (await hook.told(b'{"n":1}', {"X-Hub-Signature-256": signature}))[0] == 202
+    stored = await server.rows(sa.select(webhook_secrets.c.hash, webhook_secrets.c.sealed))
+    assert own not in str(stored)
+    assert hook.signing not in str(stored)
+
+
+async def test_addresses_are_replaced_with_an_overlap(server: Composition) -> None:
+    hook = await Hook.make(server)
+    made = await rotated(server, hook.workflow_id)
+    assert made["previousExpiresAt"] is not None
+    fresh = "/" + made["url"].split("/", 3)[3]
+    assert [(await hook.told({}, path=path))[0] for path in (hook.path, fresh)] == [202, 202]
+    await rotated(server, hook.workflow_id, overlapMs=0)
+    assert [(await hook.told({}, path=path))[0] for path in (hook.path, fresh)] == [404, 404]
+    listed = (await server.owner.get(f"/v1/workflows/{hook.workflow_id}/webhooks")).data
+    assert [(one["nodeId"], one["auth"], len(one["addresses"])) for one in listed] == [("root", "secret-url", 1)]
+    assert (await server.owner.delete(f"/v1/workflows/{hook.workflow_id}/webhooks/root")).status == 200
+    assert (await server.owner.post(f"/v1/workflows/{hook.workflow_id}/webhooks/do/rotate")).code == 404022
+    reader = await server.client_with("workflow:read", "workflow:update", "workflow:execute")
+    assert (await reader.post(f"/v1/workflows/{hook.workflow_id}/webhooks/root/rotate")).status == 403
+    stranger = await server.other_owner()
+    assert (await stranger.post(f"/v1/workflows/{hook.workflow_id}/webhooks/root/rotate")).status == 404
+
+
+async def test_a_workflow_that_must_not_run_skips(server: Composition) -> None:
+    hook = await Hook.make(server, cooldownMs=60_000, maxRuns=2)
+    url = f"/v1/workflows/{hook.workflow_id}"
+    assert (await hook.told({}))[1:] == ("triggered", None)
+    assert await hook.told({}) == (200, "skipped", "cooldown")
+    await server.owner.post(f"{url}/pause")
+    assert await hook.told({}) == (200, "skipped", "paused")
+    await server.owner.delete(url)
+    assert await hook.told({}) == (200, "skipped", "ended")
+    assert await hook.count_runs() == 1
+    assert [reason for _, reason in await hook.events()] == [None, "cooldown", "paused", "ended"]
+
+
+async def test_a_draft_listens_to_nobody(server: Composition) -> None:
+    nodes = {"root": {"type": "webhook", "payload": {}, "children": ["do"]}, "do": SAY}
+    workflow = await server.owner.create_workflow({"nodes": nodes, "triggerNodeIds": ["root"]})
+    hook = Hook(server, workflow["id"], await rotated(server, workflow["id"]))
+    assert await hook.told({}) == (404, 404022, None)
+    assert await hook.count_runs() == 0
+
+
+async def test_exactly_n_of_many_at_once(server: Composition) -> None:
+    hook = await Hook.make(server, maxRuns=10)
+    told = await asyncio.gather(*(hook.told({"n": n}) for n in range(60)))
+    assert sorted(told).count((202, "triggered", None)) == 10
+    assert {one for one in told if one[0] != 202} == {(200, "skipped", "exhausted")}
+    assert await hook.count_runs() == 10
+    workflow = (await server.owner.get(f"/v1/workflows/{hook.workflow_id}")).data
+    assert (workflow["status"], workflow["pausedReason"]) == ("paused", "max_runs_exhausted")
+
+
+async def test_respond_node_answers_and_nothing_of_it_acts_for_the_server(server: Composition) -> None:
+    answer = {
+        "status": 201,
+        "headers": {"X-Order": "{{$trigger.body.n}}"},
+        "body": "<p>hi</p>",
+        "contentType": "text/html",
+    }
+    hook = await Hook.make(server, {"respond": "respond"}, {"type": "respond", "payload": answer})
+    reply = await hook.send({"n": "17"})
+    assert (reply.status_code, reply.text, reply.headers["x-order"]) == (201, "<p>hi</p>", "17")
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    assert reply.headers["content-security-policy"].startswith("sandbox;")
+    assert (reply.headers["x-content-type-options"], "set-cookie" in reply.headers) == ("nosniff", False)
+    empty = await Hook.make(server, {"respond": "respond"}, {"type": "respond", "payload": {"status": 204}})
+    reply = await empty.send({})
+    assert (reply.status_code, reply.content, reply.headers.get("content-type")) == (204, b"", None)
+
+
+async def test_waiting_for_the_result(server: Composition) -> None:
+    hook = await Hook.make(server, {"respond": "result"})
+    data = (await hook.send({"n": "hi"})).json()["data"]
+    assert (data["status"], data["result"]) == ("success", {"message": "hi"})
+    wait = {"type": "wait", "payload": {"timeoutMs": 60_000}}
+    slow = await Hook.make(server, {"respond": "result", "timeoutMs": 100}, wait)
+    reply = await slow.send({})
+    assert (reply.status_code, reply.json()["data"]["action"]) == (202, "triggered")
+
+
+async def test_guesses_and_floods_of_refusals_are_slowed_down(server: Composition) -> None:
+    hook = await Hook.make(server, {"auth": {"type": "header", "header": "X-Token"}})
+    guesses = await asyncio.gather(*(hook.told({}, path=f"/v1/webhooks/dwh_{n}") for n in range(100)))
+    assert {one[0] for one in guesses} == {404, 429}
+    wrong = await asyncio.gather(*(hook.told({}, {"X-Token": "no"}) for _ in range(100)))
+    assert {one[0] for one in wrong} == {401, 429}
+    assert len(await hook.events()) == [one[0] for one in wrong].count(401)
+    assert (await hook.told({}, {"X-Token": hook.signing}))[0] == 202
