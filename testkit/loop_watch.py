@@ -12,6 +12,7 @@ from pathlib import Path
 from dustrun.app.process import spare_the_collector
 
 _EVERY_S = 0.002
+_REPETITIONS = 6
 _SCHEDULE = Path("/proc/thread-self/schedstat")
 
 
@@ -82,11 +83,19 @@ def watched() -> Iterator[LoopWatch]:
         gc.unfreeze()
 
 
-async def least_hold(watch: LoopWatch, work: Callable[[], Awaitable[None]], most_s: float) -> float:
-    """The longest time for which the work holds the loop, in seconds; work over `most_s` is repeated, and the least of
-    three counts, because threads of a busy machine may run on while the loop's thread waits for a processor."""
+async def least_hold(
+    watch: LoopWatch,
+    work: Callable[[], Awaitable[None]],
+    most_s: float,
+    before: Callable[[], Awaitable[None]] | None = None,
+) -> float:
+    """The longest time for which the work holds the loop, in seconds. Work over `most_s` is repeated, and the least of
+    all counts, because threads of a busy machine may run on while the loop's thread waits for a processor. `before`
+    makes anew what the work uses up, unwatched."""
     least = float("inf")
-    for _ in range(3):
+    for _ in range(_REPETITIONS):
+        if before is not None:
+            await before()
         watch.take_process()
         await work()
         least = min(least, watch.take_process())

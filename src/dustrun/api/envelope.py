@@ -11,6 +11,7 @@ from starlette.responses import Response
 from dustrun.api.limits import retry_after
 from dustrun.core.text.redaction import hide_bytes
 from dustrun.core.values.exact_json import dumps_wire
+from dustrun.core.values.wire_pieces import wire_pieces
 from dustrun.errors import DustrunError
 
 _REQUEST_ID = "dustrun.request_id"
@@ -36,7 +37,8 @@ class Answered(Response):
 
 def success_body(data: Any, request_id: str) -> bytes:
     """The envelope of a successful answer."""
-    return hide_bytes(dumps_wire({"code": 200, "message": "success", "data": data, "requestId": request_id}))
+    answer = {"code": 200, "message": "success", "data": data, "requestId": request_id}
+    return b"".join(map(hide_bytes, wire_pieces(answer)))
 
 
 def success(data: Any, request_id: str, status: int = 200) -> Response:

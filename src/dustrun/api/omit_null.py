@@ -10,7 +10,8 @@ from typing import Any
 
 from starlette.types import Message, Scope, Send
 
-from dustrun.core.values.exact_json import dumps_wire, loads_own
+from dustrun.core.values.exact_json import loads_own
+from dustrun.core.values.wire_pieces import wire_pieces
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.threads import run_beside
 
@@ -99,7 +100,7 @@ def shorten(body: bytes) -> bytes:
     answer = loads_own(body)
     if not (isinstance(answer, dict) and "requestId" in answer):
         return body
-    return dumps_wire({name: without_nulls(item) for name, item in answer.items()})
+    return b"".join(wire_pieces({name: without_nulls(item) for name, item in answer.items()}))
 
 
 def without_nulls(value: Any) -> Any:

@@ -134,5 +134,5 @@ async def export_table(
     format: Annotated[Literal["csv", "jsonl"], Query(description="CSV, or one JSON object per line.")] = "csv",
     offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Number of rows to skip.")] = 0,
 ) -> Exported:
-    """Export up to 10,000 rows as text, ordered by primary key."""
+    """Export up to 10,000 rows or about 16 MiB as text, ordered by primary key."""
     return await call.parts.data.tables.export(call.principal, table_id, format, offset)

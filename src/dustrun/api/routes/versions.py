@@ -19,7 +19,10 @@ from dustrun.api.shapes.wire import MAX_INTEGER, PageAnswer, Paged, page_shape
 from dustrun.api.shapes.workflows import VersionAnswer, version_shape
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
+from dustrun.services.access.paging import Page
 from dustrun.services.workflows.acceptance import AcceptanceStatus, Ladder
+from dustrun.storage.workflows.versions import VersionRow
+from dustrun.storage.workflows.workflows import WorkflowRow
 
 routes = Routes("Versions")
 router = routes.router
@@ -68,17 +71,26 @@ class VersionDiff(Fields):
     other_changes: list[Change]
 
 
+def _page_shape(found: tuple[WorkflowRow, Page[VersionRow]]) -> dict[str, Any]:
+    row, page = found
+    shaped = page_shape(lambda version: version_shape(row, version))(page)
+    return {**shaped, "currentVersion": row.current_version}
+
+
+def _version_shape(found: tuple[WorkflowRow, VersionRow]) -> dict[str, Any]:
+    return version_shape(*found)
+
+
 @routes.get(
     "/v1/workflows/{id}/versions",
     permission="workflow:read",
     answers=VersionPage,
+    shape=_page_shape,
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
-async def list_versions(call: Call, id: str, paging: Paged) -> dict[str, Any]:
+async def list_versions(call: Call, id: str, paging: Paged) -> tuple[WorkflowRow, Page[VersionRow]]:
     """List the versions of a workflow, newest first."""
-    row, page = await call.parts.versions.list_page(call.principal, id, paging)
-    shaped = page_shape(lambda version: version_shape(row, version))(page)
-    return {**shaped, "currentVersion": row.current_version}
+    return await call.parts.versions.list_page(call.principal, id, paging)
 
 
 @routes.get(
@@ -97,11 +109,12 @@ async def count_versions(call: Call, id: str) -> dict[str, Any]:
     "/v1/workflows/{id}/versions/{number}",
     permission="workflow:read",
     answers=VersionAnswer,
+    shape=_version_shape,
     refusals=_UNKNOWN,
 )
-async def get_version(call: Call, id: str, number: Number) -> dict[str, Any]:
+async def get_version(call: Call, id: str, number: Number) -> tuple[WorkflowRow, VersionRow]:
     """Get one version of a workflow."""
-    return version_shape(*await call.parts.versions.get(call.principal, id, number))
+    return await call.parts.versions.get(call.principal, id, number)
 
 
 @routes.get(

@@ -198,7 +198,8 @@ async def export_workflow(call: Call, id: str, format: Format = "json", version:
     workflow = await call.parts.workflows.get_at(call.principal, id, version)
     names = await call.parts.workflow_files.find_names(call.principal, workflow)
     pinned = await call.parts.workflow_files.find_pins(call.principal, workflow)
-    return import_export.export(workflow, format, call.parts.catalog.specs(), names, pinned)
+    specs = call.parts.catalog.specs()
+    return await asyncio.to_thread(import_export.export, workflow, format, specs, names, pinned)
 
 
 @routes.get(

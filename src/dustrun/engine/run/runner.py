@@ -302,7 +302,8 @@ class Runner:
         passed = ending.status is RunStatus.SUCCESS and not state.is_assumed
         result: dict[str, Any] = {"status": ending.status.value, "passed": passed, "error": ending.error}
         result |= {"clock": state.next_begin(), "assumed": state.is_assumed}
-        data = signal_outcomes.child_result(self.facts.id, self._run.program, self._run.journal, result)
+        most = self._run.deps.settings.max_result_bytes
+        data = signal_outcomes.child_result(self.facts.id, self._run.program, self._run.journal, result, most)
         text = await run_sized(data, lambda: dumps_text(self._run.redaction.value(data)))
         return ChildResult(caller.pk, caller.path, text)
 

@@ -8,7 +8,8 @@ from typing import Any
 from dustrun.core.run.assumptions import ASSUMED_CHILD
 from dustrun.core.run.journal import Execution, Journal
 from dustrun.core.run.state import NodeStatus, RunStatus
-from dustrun.core.values.exact_json import loads
+from dustrun.core.values.exact_json import loads_own
+from dustrun.core.values.weight import is_large
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import control
 from dustrun.engine.node.outcome import Failed, Outcome, Settled
@@ -16,11 +17,18 @@ from dustrun.engine.node.store_effects import started
 from dustrun.storage.runs.runs import Signal
 
 N = NodeStatus
+_TOO_LARGE = (
+    "The results of the called run {} have more than {} bytes, the most that are kept (setting max_result_bytes)."
+)
 
 
 def outcome_of(signal: Signal, execution: Execution) -> Outcome | None:
-    """The outcome of a waiting node for a signal; None when the signal is for another kind of wait."""
-    facts, answer = execution.facts or {}, loads(signal.data)
+    """The outcome of a waiting node for a signal, or of an uncertain one that happened; None when the signal is for
+    another kind of wait, or says that nothing happened."""
+    facts, answer = execution.facts or {}, loads_own(signal.data)
+    if signal.kind == "resolve":
+        happened = answer["outcome"] == "happened"
+        return Settled(answer.get("result"), note={"resolvedBy": answer["by"]}) if happened else None
     if signal.kind == "resume" and "wait" in facts:
         result = control.resumed(facts["wait"]["timeoutMs"], answer["data"], answer["source"])
         return Settled(result, branch="resumed", note={"resumedBy": answer["by"]})
@@ -44,6 +52,8 @@ def _called(child: Mapping[str, Any], answer: Mapping[str, Any]) -> Outcome:
     if answer.get("clock") is not None and child["simulated"]:
         facts["clock"] = answer["clock"]
     if status in (RunStatus.SUCCESS, RunStatus.PARTIAL):
+        if "most" in answer:
+            return Failed("LIMIT", _TOO_LARGE.format(answer["runId"], answer["most"]), facts=facts)
         result = {name: answer[name] for name in ("runId", "status", "result", "results")}
         result = {"runId": result.pop("runId"), "workflowId": child["workflowId"], **result}
         decisive, shown = (bool(child["simulated"] and answer[name]) for name in ("assumed", "hasAssumedResult"))
@@ -57,12 +67,17 @@ def _called(child: Mapping[str, Any], answer: Mapping[str, Any]) -> Outcome:
     return Failed(code, f"The called run {answer['runId']} {ended}{why}", details=details, facts=facts)
 
 
-def child_result(run_id: str, program: Program, journal: Journal, ending: Mapping[str, Any]) -> dict[str, Any]:
+def child_result(
+    run_id: str, program: Program, journal: Journal, ending: Mapping[str, Any], most_bytes: int
+) -> dict[str, Any]:
     """The signal of a called run to its caller: how it ended, and the results of its last nodes. `assumed`: an
-    important part of it depends on an assumed value; `hasAssumedResult`: one of the results does.
+    important part of it depends on an assumed value; `hasAssumedResult`: one of the results does. `most`: in place of
+    results that have more than `most_bytes` bytes for certain, which a node cannot keep.
     """
     leaves = journal.list_last(program.graph)
     results = {node_id: execution.result for node_id, execution in leaves.items()}
     only = next(iter(results.values())) if len(results) == 1 else None
     has_assumed = any(execution.assumed for execution in leaves.values())
+    if is_large(results, most_bytes // 2):  # each unit has two bytes of JSON at least
+        return {"runId": run_id, **ending, "most": most_bytes, "hasAssumedResult": has_assumed}
     return {"runId": run_id, **ending, "result": only, "results": results, "hasAssumedResult": has_assumed}

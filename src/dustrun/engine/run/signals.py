@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
+from dustrun import clock
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.plan import Start
 from dustrun.core.run.state import NodeStatus
-from dustrun.core.values.exact_json import loads
-from dustrun.engine.node.outcome import Settled
+from dustrun.engine.node.outcome import Outcome, encoded
 from dustrun.engine.run import signal_outcomes
 from dustrun.engine.run.attempts import Attempts
 from dustrun.engine.run.commit import Committer
 from dustrun.engine.run.results import Results
 from dustrun.engine.run.run_context import RunContext
+from dustrun.sdk.threads import run_sized
 from dustrun.services.runs.unsealing import Unsealing
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import Signal
 
 N = NodeStatus
+_TURN_S = 0.01
+"""Time for which signals are applied before others have a turn."""
 
 
 class Signals:
@@ -40,17 +44,31 @@ class Signals:
         if not waiting:
             return
         database = self._run.deps.database
+        until = clock.monotonic_s() + _TURN_S
         for signal in await self._committer.patiently(lambda: database.read(lambda tx: self._list(tx, pk))):
             execution = self._run.journal.by_path.get(signal.path)
             if execution is None or signal.id in self._run.recorder.batch.signals_used:
                 continue
-            if signal.kind == "resolve":
-                if execution.status is N.UNCERTAIN:
-                    self._resolve(execution, signal)
-            elif execution.status is N.WAITING and signal.path in waiting:
-                self._answer(execution, signal)
-            elif execution.is_settled:
-                self._run.recorder.batch.signals_used.append(signal.id)  # too late
+            outcome = await run_sized(signal.data, self._outcome_of, signal, execution)
+            self._apply(signal, execution, outcome)
+            if clock.monotonic_s() > until:
+                await asyncio.sleep(0)
+                until = clock.monotonic_s() + _TURN_S
+
+    def _outcome_of(self, signal: Signal, execution: Execution) -> Outcome | None:
+        """What a signal means for its node, with the result encoded: thousands of values take too long for the event
+        loop."""
+        outcome = signal_outcomes.outcome_of(signal, execution)
+        return None if outcome is None else encoded(outcome, self._run.deps.settings.max_result_bytes)
+
+    def _apply(self, signal: Signal, execution: Execution, outcome: Outcome | None) -> None:
+        if signal.kind == "resolve":
+            if execution.status is N.UNCERTAIN:
+                self._resolve(execution, signal, outcome)
+        elif execution.status is N.WAITING and signal.path in self._run.plan.waiting:
+            self._answer(execution, signal, outcome)
+        elif execution.is_settled:
+            self._run.recorder.batch.signals_used.append(signal.id)  # too late
 
     def _list(self, tx: Tx, pk: int) -> list[Signal]:
         """The unused signals, with the signatures that a called run returns in place of their marks."""
@@ -69,7 +87,7 @@ class Signals:
                 self._run.plan.started(start)
                 self._attempts.go_on_spending(start, execution)
 
-    def _answer(self, execution: Execution, signal: Signal) -> None:
+    def _answer(self, execution: Execution, signal: Signal, outcome: Outcome | None) -> None:
         self._run.recorder.batch.signals_used.append(signal.id)
         if signal.kind == "transaction":
             if execution.path in self._run.plan.waiting and execution.facts is not None and "spend" in execution.facts:
@@ -77,17 +95,15 @@ class Signals:
                 self._run.plan.started(start)
                 self._attempts.go_on_spending(start, execution)
             return
-        outcome = signal_outcomes.outcome_of(signal, execution)
         if outcome is not None:
             self._results.apply(Start(execution.path, execution.node_id, execution.attempt), outcome)
 
-    def _resolve(self, execution: Execution, signal: Signal) -> None:
+    def _resolve(self, execution: Execution, signal: Signal, happened: Outcome | None) -> None:
         self._run.recorder.batch.signals_used.append(signal.id)
-        answer = loads(signal.data)
         start = Start(execution.path, execution.node_id, execution.attempt)
         execution.error = None
-        if answer["outcome"] == "happened":
-            self._results.succeed(execution, Settled(answer.get("result"), note={"resolvedBy": answer["by"]}))
+        if happened is not None:
+            self._results.apply(start, happened)
         else:
             message = "A person said that it had not happened; it is done again."
             error = {"code": "NOT_HAPPENED", "message": message, "retryable": True}

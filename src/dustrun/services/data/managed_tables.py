@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import runs as run_rows
 
 EXPORT_ROWS = 10_000
+EXPORT_BYTES = 16_777_216
+_FIRST_ROWS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +165,16 @@ class Tables:
         return written
 
     async def export(self, principal: Principal, wanted: str, kind: str, offset: int) -> Exported:
-        """Exports up to 10,000 rows in key order from `offset`, as CSV or JSON lines."""
+        """Exports up to 10,000 rows or about `EXPORT_BYTES` in key order from `offset`, as CSV or JSON lines."""
 
-        def query(tx: Tx) -> tuple[Table, list[Kept]]:
+        def query(tx: Tx) -> tuple[Table, list[Kept], bool]:
             table = _get(tx, principal, wanted)
-            return table, table_rows.find_rows(tx, table, LIVE, {}, None, limit=EXPORT_ROWS + 1, offset=offset)
+            return table, *_part(tx, table, offset)
 
-        table, found = await self._database.read(query)
-        part = found[:EXPORT_ROWS]
-        content = _csv(table.schema, part) if kind == "csv" else "".join(f"{row.data}\n" for row in part)
+        table, part, has_more = await self._database.read(query)
+        content = await asyncio.to_thread(_csv if kind == "csv" else _lines, table.schema, part)
         media = "text/csv; charset=utf-8" if kind == "csv" else "application/x-ndjson"
-        return Exported(f"{table.row.name}.{kind}", media, content, len(part), len(found) > EXPORT_ROWS)
+        return Exported(f"{table.row.name}.{kind}", media, content, len(part), has_more)
 
     # --- rows, read and changed by nodes ---
 
@@ -207,6 +209,24 @@ class Tables:
             return written
 
         return await self._writer.write(unit)
+
+
+def _part(tx: Tx, table: Table, offset: int) -> tuple[list[Kept], bool]:
+    """The rows of one export, and whether there are more."""
+    part: list[Kept] = []
+    size, count = 0, _FIRST_ROWS
+    while count > 0:
+        found = table_rows.find_rows(tx, table, LIVE, {}, None, limit=count + 1, offset=offset + len(part))
+        part += found[:count]
+        if len(found) <= count:
+            return part, False
+        size += sum(len(row.data) for row in found[:count])
+        count = min(EXPORT_ROWS - len(part), (EXPORT_BYTES - size) * len(part) // size)  # as large as those before
+    return part, True
+
+
+def _lines(schema: Schema, found: list[Kept]) -> str:
+    return "".join(f"{row.data}\n" for row in found)
 
 
 def _csv(schema: Schema, found: list[Kept]) -> str:

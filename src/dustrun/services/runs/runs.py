@@ -32,6 +32,7 @@ from dustrun.storage.runs.forks import Fork
 from dustrun.storage.runs.journal import Event
 from dustrun.storage.runs.run_lists import Filters, count_by_status, list_runs
 from dustrun.storage.runs.runs import RunRow
+from dustrun.storage.runs.waits import is_answered
 
 _MAX_SYNC_NODES = 20
 
@@ -160,12 +161,11 @@ class Runs:
         data = dumps_text({"outcome": outcome, "result": result, "by": principal.key_id})
 
         def unit(tx: Tx) -> RunRow:
-            known = [e for e in journal_rows.list_executions(tx, run_pk) if e.path == path]
-            if not known:
+            known = journal_rows.find_execution(tx, run_pk, path)
+            if known is None:
                 raise NotFound(f'The run has no node "{path}".', code=Code.NODE_UNKNOWN)
-            answered = any(signal.path == path for signal in rows.list_signals(tx, run_pk))
-            if known[-1].status is not NodeStatus.UNCERTAIN or answered:
-                message = f'The node "{path}" is not in "uncertain" (it is "{known[-1].status.value}").'
+            if known.status is not NodeStatus.UNCERTAIN or is_answered(tx, run_pk, path):
+                message = f'The node "{path}" is not in "uncertain" (it is "{known.status.value}").'
                 raise Conflict(message, code=Code.NODE_NOT_UNCERTAIN)
             rows.add_signal(tx, run_pk, "resolve", path, data, clock.now_ms())
             return rows.get(tx, run_pk)

@@ -114,10 +114,10 @@ class WorkflowFiles:
 
     async def find_pins(self, principal: Principal, workflow: Workflow) -> dict[Pin, str]:
         """The hashes of the versions that calls of the shown version name, as far as the caller may see them."""
-        document = exact_json.loads(workflow.version.definition)
-        pins = {pin for _, pin in pins_of(document) if pin[0] != workflow.row.id}
 
         def query(tx: Tx) -> dict[Pin, str]:
+            document = exact_json.loads(workflow.version.definition)
+            pins = {pin for _, pin in pins_of(document) if pin[0] != workflow.row.id}
             hashes = Pins(tx, principal.org_id, self._specs)
             seen = (pin for pin in pins if targets.find_workflow(tx, principal, pin[0]) is not None)
             return {pin: content for pin in seen if (content := hashes.hash_of(*pin)) is not None}

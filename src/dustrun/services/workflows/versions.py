@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from typing import Any
@@ -111,8 +112,12 @@ class Versions:
         earlier = max(1, number - 1) if against is None else against
         _, new = await self.get(principal, workflow_id, number)
         _, old = await self.get(principal, workflow_id, earlier)
-        found = differences(exact_json.loads(old.definition), exact_json.loads(new.definition))
+        found = await asyncio.to_thread(_differences, old.definition, new.definition)
         return {"from": earlier, "to": number, "equal": old.definition_hash == new.definition_hash, **found}
+
+
+def _differences(old: str, new: str) -> dict[str, Any]:
+    return differences(exact_json.loads(old), exact_json.loads(new))
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

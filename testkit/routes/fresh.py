@@ -1,0 +1,144 @@
+"""What a request uses up, made anew before each of its repetitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from dustrun import ids
+from dustrun.storage.db.trigger_tables import subscriptions, trigger_gaps
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.routes import bodies
+from testkit.routes.bodies import TEXT
+from testkit.routes.drivers import body_of
+from testkit.routes.stored import CHANGED, LARGE, LARGE_VALUES, NUMBERS, Stored, each, one_node
+
+
+async def fresh_key(stored: Stored) -> Mapping[str, str]:
+    """A key that made a page of keys."""
+    made = await stored.send("POST", "/v1/api-keys", {"name": TEXT, "permissions": ["admin"]})
+    for _ in range(20):
+        await stored.drivers.call("POST", "/v1/api-keys", body_of({"name": TEXT, "scope": "read"}), key=made["key"])
+    return {"id": str(made["id"])}
+
+
+async def fresh_connector(stored: Stored) -> Mapping[str, str]:
+    return {"id": str((await stored.send("POST", "/v1/connectors", bodies.connector(stored)))["id"])}
+
+
+async def fresh_wallet(stored: Stored) -> Mapping[str, str]:
+    return {"id": str((await stored.send("POST", "/v1/wallets", {"name": TEXT}))["id"])}
+
+
+async def fresh_table(stored: Stored) -> Mapping[str, str]:
+    """A table with rows of the largest size; its name may be taken by none."""
+    made = await stored.send("POST", "/v1/tables", bodies.table(stored))
+    await stored.send("POST", f"/v1/tables/{made['id']}/rows", {"rows": [{"id": n, "data": NUMBERS} for n in range(3)]})
+    return {"id": str(made["id"])}
+
+
+async def fresh_row(stored: Stored) -> Mapping[str, str]:
+    at = f"/v1/tables/{stored.known['table']}/rows"
+    await stored.send("POST", at, {"rows": [{"id": 9_999, "data": NUMBERS}], "mode": "upsert"})
+    return {"key": "9999"}
+
+
+async def fresh_rows(stored: Stored) -> Mapping[str, str]:
+    made = await stored.send("POST", "/v1/tables", bodies.table(stored))
+    for n in range(LARGE_VALUES // 3):
+        rows = [{"id": 3 * n + more, "data": NUMBERS} for more in range(3)]
+        await stored.send("POST", f"/v1/tables/{made['id']}/rows", {"rows": rows})
+    return {"id": str(made["id"])}
+
+
+async def fresh_variable(stored: Stored) -> Mapping[str, str]:
+    at = f"/v1/workflows/{stored.known['large']}/variables/gone"
+    await stored.send("PUT", at, {"type": "list", "default": NUMBERS})
+    await stored.send("POST", f"{at}/value", {"value": NUMBERS})
+    return {"name": "gone"}
+
+
+async def fresh_approval(stored: Stored) -> Mapping[str, str]:
+    """An approval of a run that asks a page of them."""
+    ask = {"type": "approve", "payload": {"message": "m" * 4_000, "allowStarter": True}}
+    run = await stored.begin({"nodes": {"root": {"type": "manual", "children": ["ask"]}, "ask": ask}})
+    await stored.until(run, "waiting")
+    found = (await stored.send("GET", "/v1/approvals?status=pending&limit=1"))["items"]
+    assert found[0]["runId"] == run
+    return {"id": str(found[0]["id"]), "run": run}
+
+
+async def waiting(stored: Stored) -> Mapping[str, str]:
+    """A run that waits, whose answer goes on to a node that keeps it."""
+    wait = {"type": "wait", "payload": {"timeoutMs": 60_000}, "children": ["log"]}
+    log = {"type": "log", "payload": {"message": "{{$nodes.n.result.triggerResult.rows}}"}}
+    run = await stored.begin(one_node(wait, log=log))
+    await stored.until(run, "waiting")
+    return {"id": run, "nodeId": "n", "run": run}
+
+
+async def waiting_much(stored: Stored) -> Mapping[str, str]:
+    """A run with many nodes that wait."""
+    wait = {"type": "wait", "payload": {"timeoutMs": 60_000}}
+    waits = {f"wait{number}": wait for number in range(900)}
+    root = {"type": "manual", "children": list(waits)}
+    run = await stored.begin({"nodes": {"root": root, **waits}, "triggerNodeIds": ["root"]})
+    await stored.until(run, "waiting")
+    return {"id": run, "run": run}
+
+
+async def uncertain(stored: Stored) -> Mapping[str, str]:
+    """A run with 4,000 executions, one of which may have happened."""
+    order = {"type": "http-request", "payload": {"method": "POST", "url": stored.silent, "body": {"item": 1}}}
+    loop = {**each("log", list(range(1_000))), "children": ["order"]}
+    log = {"type": "log", "payload": {"message": "w" * 900}}
+    run = await stored.begin(one_node(loop, log=log, order=order))
+    await stored.until(run, "waiting")
+    return {"id": run, "nodeId": "order", "run": run}
+
+
+async def sent(stored: Stored) -> Mapping[str, str]:
+    """A transaction that no block has taken yet."""
+    pay = {"type": "send-native", "payload": {"chainId": CHAIN_ID, "recipient": ACCOUNTS[3], "amount": "1"}}
+    run = await stored.begin(one_node(pay))
+    while True:
+        found = (await stored.send("GET", "/v1/transactions?status=sent&limit=100"))["items"]
+        if mine := [one["id"] for one in found if one["runId"] == run]:
+            return {"id": str(mine[0])}
+
+
+async def sign_in_token(stored: Stored) -> Mapping[str, str]:
+    """The token of a link that signs in."""
+    link = await stored.send("POST", "/v1/session/links")
+    stored.known["token"] = str(link["url"]).partition("signin=")[2]
+    return {}
+
+
+async def rehearsing(stored: Stored) -> Mapping[str, str]:
+    """A trigger that simulates what it starts."""
+    at = f"/v1/workflows/{stored.known['follower']}"
+    say = {"type": "log", "payload": {"message": ids.new_id("m") + "m" * 900_000}}
+    nodes = {**stored.following["nodes"], "say": say}
+    await stored.send("PUT", at, {"definition": {"nodes": nodes}})
+    await stored.send("POST", f"{at}/publish")
+    return {}
+
+
+async def gap(stored: Stored) -> Mapping[str, str]:
+    """Blocks that a trigger has missed."""
+    row = (await stored.server.rows(sa.select(subscriptions.c.pk, subscriptions.c.org_id)))[0]
+    made = {"id": ids.new_id("gap"), "org_id": row[1], "workflow_id": stored.known["follower"], "created_at": 0}
+    missed = {"range": '{"fromBlock":1,"toBlock":9}', "reason": "more than maxCatchUpBlocks", "state": "open"}
+    await stored.server.execute(sa.insert(trigger_gaps).values(subscription_pk=row[0], **made, **missed))
+    return {"gapId": made["id"]}
+
+
+async def published(stored: Stored) -> Mapping[str, str]:
+    """The large workflow with a draft beside its live version."""
+    at = f"/v1/workflows/{stored.known['spare']}"
+    await stored.drivers.call("POST", f"{at}/unarchive")
+    await stored.drivers.call("POST", f"{at}/publish")
+    await stored.send("PUT", at, {"definition": CHANGED})
+    await stored.send("PUT", at, {"definition": LARGE})
+    return {}
