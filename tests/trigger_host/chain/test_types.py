@@ -94,8 +94,6 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("erc20-receive", {"address": BOB, "tokenAddress": BOB}, "tokenAddress", "there is no contract"),
     ("erc20-send", {"address": BOB, "tokenAddress": BOB, "minAmount": 1.5}, "minAmount", "decimal digits"),
     ("evm-block", {"every": 0}, "every", "1"),
-    ("evm-call-changed", {"contract": BOB, "function": "f()"}, "function", "returns nothing"),
-    ("evm-call-changed", {"contract": BOB, "function": "f() returns (uint256)"}, "contract", "no contract"),
 ]
 
 
