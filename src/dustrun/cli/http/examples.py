@@ -45,6 +45,7 @@ OF: dict[str, tuple[str, ...]] = {
     "workflow publish": ("dustrun workflow publish Hello", "dustrun workflow publish Hello --expected-version 3"),
     "workflow pause": ("dustrun workflow pause Hello",),
     "workflow resume": ("dustrun workflow resume Hello",),
+    "workflow schedule": ("dustrun workflow schedule Hello", "dustrun workflow schedule Hello --json"),
     "workflow export": ("dustrun workflow export Hello --to hello.yaml",),
     "workflow import": (
         f"dustrun workflow import hello.yaml --bind connector-1=conn_{_ID}",
