@@ -115,6 +115,12 @@ async def sign_in_token(stored: Stored) -> Mapping[str, str]:
     return {}
 
 
+async def webhook_address(stored: Stored) -> Mapping[str, str]:
+    """A new address of a webhook."""
+    made = await stored.send("POST", f"/v1/workflows/{stored.known['webhook']}/webhooks/root/rotate", {})
+    return {"secret": str(made["url"]).rsplit("/", 1)[1]}
+
+
 async def rehearsing(stored: Stored) -> Mapping[str, str]:
     """A trigger that simulates what it starts."""
     at = f"/v1/workflows/{stored.known['follower']}"

@@ -177,6 +177,11 @@ class Stored:
         while not (found := (await self.send("GET", f"/v1/workflows/{follower}/trigger-events"))["items"]):
             await asyncio.sleep(0.05)
         self.known["event"] = str(found[0]["id"])
+        methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+        called = {"type": "webhook", "payload": {"methods": methods}, "children": ["say"]}
+        say = {"type": "log", "payload": {"message": "{{$trigger.body}}"}}
+        webhook = self.known["webhook"] = await self.workflow({"nodes": {"root": called, "say": say}})
+        await self.send("POST", f"/v1/workflows/{webhook}/publish")
 
     async def _lists(self) -> None:
         """A full page of everything that is listed."""

@@ -20,6 +20,7 @@ from testkit.routes.fresh import (
     uncertain,
     waiting,
     waiting_much,
+    webhook_address,
 )
 from testkit.routes.requests import Body, Drive, first, get, send
 from testkit.routes.stored import (
@@ -37,6 +38,7 @@ _FULL = "?limit=100"
 _DATA = {"payload": {"rows": ROWS, "decimals": ["1.5"] * 20_000}}
 _QUICK = one_node({"type": "stop", "payload": {}})
 _BIG_CALL = one_node({"type": "log", "payload": {"message": "{{$trigger.body.rows}}"}})
+_INBOUND = {"rows": ROWS}
 _HASHES = [f"0x{number:064x}" for number in range(100)]
 
 
@@ -64,6 +66,14 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/webhook-events": [get(_FULL)],
     "GET /v1/webhook-events/{id}": [get(id="event")],
     "POST /v1/webhook-events/{id}/replay": [send({"ignoreLimits": True}, id="event")],
+    "GET /v1/workflows/{id}/webhooks": [get(id="webhook")],
+    "POST /v1/workflows/{id}/webhooks/{nodeId}/rotate": [send({}, id="webhook", nodeId="root")],
+    "DELETE /v1/workflows/{id}/webhooks/{nodeId}": [send(before=webhook_address, id="webhook", nodeId="root")],
+    "POST /v1/webhooks/{secret}": [send(_INBOUND, webhook_address)],
+    "PUT /v1/webhooks/{secret}": [send(_INBOUND, webhook_address)],
+    "PATCH /v1/webhooks/{secret}": [send(_INBOUND, webhook_address)],
+    "GET /v1/webhooks/{secret}": [send(before=webhook_address)],
+    "DELETE /v1/webhooks/{secret}": [send(before=webhook_address)],
     "GET /v1/workflows/{id}/schedule": [get(id="large")],
     "GET /v1/workflows/{id}/trigger-events": [get(_FULL, id="follower")],
     "GET /v1/workflows/{id}/trigger-info": [get(id="follower")],
