@@ -27,6 +27,7 @@ def performance() -> str:
         _peers(_load("peers")),
         _postgresql(_load("postgresql")),
         _listing(_load("listing")),
+        _stored(_load("stored")),
         _memory(_load("memory")),
         _growth(_load("growth")),
     ]
@@ -156,6 +157,30 @@ def _listing(found: dict[str, Any] | None) -> str:
         for name in names
     ]
     return f"{text}\n{found['result']['runs']:,} stored runs.\n\n{_table(['What', *stores], rows)}"
+
+
+def _stored(found: dict[str, Any] | None) -> str:
+    says = (
+        "What a server that has stored much takes for a request or a start, divided by what one takes that has stored "
+        "200 runs, medians of alternating requests; the target is 1.15."
+    )
+    text = _section("A full store", "scripts/bench stored", found, says)
+    if found is None:
+        return text
+    stores = found["result"]["stores"]
+    names = next(iter(stores.values()))["figures"]
+    rows = [
+        [
+            name,
+            *(
+                f"{s['figures'][name]['manyMs']} / {s['figures'][name]['fewMs']} = {s['figures'][name]['ratio']}"
+                for s in stores.values()
+            ),
+        ]
+        for name in names
+    ]
+    columns = ["Milliseconds", *(f"{name}, {one['storedRuns']:,} runs" for name, one in stores.items())]
+    return f"{text}\n{_table(columns, rows)}"
 
 
 def _memory(found: dict[str, Any] | None) -> str:
