@@ -25,6 +25,9 @@ def definition(node: dict[str, Any] | None = None) -> dict[str, Any]:
     return {"nodes": {"root": _ROOT, "n": node or _SAY}, "triggerNodeIds": ["root"]}
 
 
+_MOST_HOOKS = 8
+
+
 class World:
     """Things of one organisation, made on demand; `key` is the key that makes them and must live."""
 
@@ -34,7 +37,7 @@ class World:
         self._store = store
         self.base = base
         self.key = key
-        self._sink = sink
+        self.sink = sink
         self._node = node
         self._chain_id = chain_id
         self._sender: dict[str, Any] | None = None
@@ -135,7 +138,7 @@ class World:
 
     def uncertain(self) -> str:
         """A run that waits for a word about its node `n`."""
-        url = f"{self._sink}/drop/fuzz/{next(self._numbers)}"
+        url = f"{self.sink}/drop/fuzz/{next(self._numbers)}"
         return self._wait(self.run({"type": "http-request", "payload": {"method": "POST", "url": url}}), "waiting")
 
     def awaiting(self) -> str:
@@ -199,6 +202,17 @@ class World:
         """A connector type of the catalogue, or one that it could have."""
         found = self.call("GET", "/v1/connector-types")
         return str(found[0]["type"]) if found else "wallet"
+
+    def hook(self) -> str:
+        """An active hook, whose receiver does not take what it gets; there is always room for some more."""
+        for old in self.call("GET", "/v1/hooks?limit=100")["items"][_MOST_HOOKS:]:
+            self.call("DELETE", f"/v1/hooks/{old['id']}")
+        body = {"name": "fuzzed", "url": f"{self.sink}/nothing", "subscribedEventTypes": ["*"]}
+        return str(self.call("POST", "/v1/hooks", body)["id"])
+
+    def delivery(self) -> str:
+        """A delivery that has not arrived."""
+        return str(self.call("POST", f"/v1/hooks/{self.hook()}/test")["id"])
 
     def connector(self) -> str:
         """A stored connector."""
@@ -312,6 +326,11 @@ def _no_query(adapt: Adapt) -> Adapt:
     return adapted
 
 
+def _new_hook(world: World, case: Any) -> None:
+    world.hook()  # makes room
+    _body(case, {"name": "fuzzed", "url": f"{world.sink}/nothing"})
+
+
 def _version(world: World, case: Any) -> None:
     _path(case, id=world.live_with_draft(), number=1)
 
@@ -419,6 +438,17 @@ HELP: dict[str, Adapt] = {
     "test_trigger": _test_trigger,
     "get_schedule": _id_of(World.draft),
     "get_connector_type": lambda world, case: _path(case, type=world.connector_type()),
+    "create_hook": _new_hook,
+    "get_hook": _id_of(World.hook),
+    "update_hook": _id_and_body(World.hook, {"name": "renamed"}),
+    "delete_hook": _id_of(World.hook),
+    "enable_hook": _id_of(World.hook),
+    "disable_hook": _id_of(World.hook),
+    "rotate_hook_secret": _id_of(World.hook),
+    "try_hook": _id_of(World.hook),
+    "get_hook_delivery": _id_of(World.delivery),
+    "retry_hook_delivery": _id_of(World.delivery),
+    "replay_hook_delivery": _id_of(World.delivery),
     "create_connector": _only_body(CONNECTOR),
     "get_connector": _id_of(World.connector),
     "update_connector": _id_and_body(World.connector, {"name": "renamed"}),

@@ -97,6 +97,8 @@ class Code(enum.IntEnum):
     TRIGGER_GAP_UNKNOWN = 404021, "The workflow has no such gap."
     TABLE_UNKNOWN = 404130, "There is no such table in the caller's organisation."
     TABLE_ROW_UNKNOWN = 404131, "The table has no such row."
+    HOOK_UNKNOWN = 404090, "There is no such hook in the caller's organisation."
+    DELIVERY_UNKNOWN = 404091, "There is no such delivery in the caller's organisation."
     TRANSACTION_UNKNOWN = 404070, "There is no such transaction in the caller's organisation."
     SIGNATURE_UNKNOWN = 404071, "There is no such signature in the caller's organisation."
     METHOD_NOT_ALLOWED = 405001, "The route does not allow this method."
@@ -132,6 +134,8 @@ class Code(enum.IntEnum):
     TABLE_VALUE_TAKEN = 409130, "Another row already has this primary key or this value in a unique column."
     TABLE_LIMIT = 409131, "The change would exceed the limits of the organisation's tables."
     CONNECTOR_IN_USE = 409030, "Workflows use the connector; `details` lists them, and `force=true` deletes it anyway."
+    HOOK_LIMIT = 409090, "The organisation has as many hooks as it may have."
+    DELIVERY_DONE = 409091, "The delivery has arrived, or its hook is disabled or deleted; it is not tried again."
     TRANSACTION_OPEN = 409070, "The run or one of its retries has a signed transaction whose outcome is not known yet."
     TRANSACTION_NOT_OPEN = 409071, "The transaction's state does not allow this operation."
     TRANSACTION_AT_CEILING = (

@@ -171,6 +171,18 @@ class Settings(BaseSettings):
     outbound_max_body_bytes: int = Field(
         5_242_880, ge=1024, description="Largest body of an HTTP request that a node may send, in bytes."
     )
+    hook_retry_s: Annotated[tuple[float, ...], NoDecode] = Field(
+        (5, 30, 120, 300, 900, 1800, 3600, 7200, 14_400, 28_800, 28_800),
+        min_length=1,
+        max_length=50,
+        description="Seconds between the attempts of a hook's delivery, comma-separated; 24 hours in all.",
+    )
+    hook_timeout_s: float = Field(15.0, gt=0, le=120, description="Time limit for one attempt of a hook's delivery.")
+    hook_disable_days: float = Field(
+        5, ge=0, description="Days without a successful delivery after which a hook is disabled; 0: never."
+    )
+    hook_delivery_days: int = Field(7, ge=1, description="Days that the deliveries of hooks are kept.")
+    max_hooks: int = Field(20, ge=1, le=1000, description="Most hooks of one organisation.")
     sandbox_time_ms: int = Field(1000, ge=1, description="CPU time that one script may use, in milliseconds.")
     sandbox_memory_mb: int = Field(64, ge=8, description="Memory that one script may use, in MiB.")
     sandbox_output_bytes: int = Field(
@@ -283,7 +295,7 @@ class Settings(BaseSettings):
         "0.01", pattern=r"^\d+(\.\d+)?$", description="Value of a dust amount in US dollars; at most 1."
     )
 
-    @field_validator("outbound_allow", "env_allow", "remote_signers", "env_signers", mode="before")
+    @field_validator("outbound_allow", "env_allow", "remote_signers", "env_signers", "hook_retry_s", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

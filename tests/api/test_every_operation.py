@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from aiohttp import web
 
 from dustrun.api import openapi
 from dustrun.api.description.body_examples import BY_OPERATION
@@ -18,6 +19,7 @@ from dustrun.storage.db.trigger_tables import subscriptions, trigger_gaps
 from outbox import Outbox, open_outbox
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.chain.contracts import World
+from testkit.receiver import receiving
 
 TREASURY = ACCOUNTS[3]
 PAY = {
@@ -112,7 +114,7 @@ async def tour(tmp_path: Path, world: World) -> AsyncIterator[Tour]:
 async def test_every_operation_takes_its_documented_body_and_answers(tour: Tour) -> None:
     for part in (
         _catalogue, _keys, _sessions, _workflows, _versions, _files, _connectors, _conversations,
-        _tables, _variables, _wallets, _money, _transactions, _runs, _answers, _triggers, _reading,
+        _tables, _variables, _wallets, _money, _transactions, _runs, _answers, _triggers, _hooks, _reading,
     ):  # fmt: skip
         await part(tour)
     assert tour.called == set(tour.operations)
@@ -390,6 +392,28 @@ async def _silent() -> AsyncIterator[str]:
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/orders"
+
+
+async def _hooks(tour: Tour) -> None:
+    async with receiving() as receiver:
+        made = await tour.call("create_hook", {"url": receiver.url, "subscribedEventTypes": ["run.*"]})
+        at: Json = {"id": made["id"]}
+        await tour.start(await tour.workflow("Tell", {"tell": {"type": "log", "payload": {"message": "hello"}}}))
+        await receiver.until(2)
+        await tour.call("list_hooks")
+        await tour.call("get_hook", **at)
+        await tour.call("update_hook", **at)
+        await tour.call("rotate_hook_secret", **at)
+        await tour.call("try_hook", **at)
+        log = (await tour.call("list_hook_deliveries"))["items"]
+        await tour.call("replay_hook_delivery", id=log[-1]["id"])
+        receiver.answer = lambda _: web.Response(status=500, text="down")
+        failed = (await tour.call("try_hook", **at))["id"]
+        await tour.call("get_hook_delivery", id=failed)
+        await tour.call("retry_hook_delivery", id=failed)
+        await tour.call("disable_hook", **at)
+        await tour.call("enable_hook", **at)
+        await tour.call("delete_hook", **at)
 
 
 async def _reading(tour: Tour) -> None:

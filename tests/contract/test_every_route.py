@@ -40,6 +40,19 @@ _FORBIDDEN = {
     "create_wallet",
     "import_wallet",
     "set_default_wallet",
+    "list_hooks",
+    "create_hook",
+    "get_hook",
+    "update_hook",
+    "delete_hook",
+    "enable_hook",
+    "disable_hook",
+    "rotate_hook_secret",
+    "try_hook",
+    "list_hook_deliveries",
+    "get_hook_delivery",
+    "retry_hook_delivery",
+    "replay_hook_delivery",
 }
 """What reaches beyond any limit."""
 _READ_S = 0.3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,11 @@ def _do_everything(world: World, base: str) -> None:
         "payload": {"table": table_id, "rows": [{"id": "a", "n": 1}], "mode": "insert"},
     }
     world.finished(world.draft(write))
+    world.hook()
+    world.call("POST", f"/v1/workflows/{world.live()}/pause")
+    followed = world.run(workflow_id=held_id)
+    while not world.call("GET", f"/v1/hooks/deliveries?runId={followed}")["items"]:
+        time.sleep(0.05)
 
 
 def _rows(url: str) -> dict[str, list[str]]:

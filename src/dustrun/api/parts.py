@@ -19,6 +19,8 @@ from dustrun.services.connectors.connectors import Connectors
 from dustrun.services.data.conversations import Conversations
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Variables
+from dustrun.services.hooks.deliveries import Deliveries
+from dustrun.services.hooks.hooks import Hooks
 from dustrun.services.maintenance.retention import Retention
 from dustrun.services.outbox.operations import Operations
 from dustrun.services.preview.dust_plans import DustPlans
@@ -102,6 +104,14 @@ class DataParts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookParts:
+    """Outbound hooks and their deliveries."""
+
+    hooks: Hooks
+    deliveries: Deliveries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WaitParts:
     """Services that end a node's wait."""
 
@@ -143,6 +153,7 @@ class Parts:
     starts: Starts
     run_reports: RunReports
     waits: WaitParts
+    hooks: HookParts
     streams: Streams
     money: MoneyParts
     data: DataParts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dustrun.api.limits import RateLimiter, WrongKeys
-from dustrun.api.parts import AccessParts, DataParts, MoneyParts, Parts, ServerStatus, WaitParts
+from dustrun.api.parts import AccessParts, DataParts, HookParts, MoneyParts, Parts, ServerStatus, WaitParts
 from dustrun.app.base import Base
 from dustrun.app.money import Money
 from dustrun.app.triggers import Triggers, make_trigger_parts
@@ -42,6 +42,7 @@ def make_parts(
     runs: Runs,
     starts: Starts,
     triggers: Triggers,
+    hooks: HookParts,
 ) -> Parts:
     streams = Streams(base.database, base.writer, base.hub, base.settings)
     workflows = Workflows(base.database, base.writer, base.catalog, base.gate, base.http.guard, triggers.arming)
@@ -61,6 +62,7 @@ def make_parts(
         starts=starts,
         run_reports=reports,
         waits=_waits(base, engine, runs),
+        hooks=hooks,
         streams=streams,
         money=_money_parts(base, money),
         data=data,
@@ -80,7 +82,7 @@ def _access(base: Base, streams: Streams) -> AccessParts:
         webhook_guesses=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
         webhook_refusals=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
         usage=Usage(base.database, base.writer, base.settings.request_audit_rows),
-        retention=Retention(base.database, base.writer, base.settings.retention_days),
+        retention=Retention(base.database, base.writer, base.settings.retention_days, base.settings.hook_delivery_days),
     )
 
 

@@ -39,6 +39,7 @@ class Base:
     chains: Chains
     http: OutboundClient
     price_http: OutboundClient
+    hook_http: OutboundClient
     sandbox: Sandbox
     hub: Broadcaster
     catalog: Catalog
@@ -56,6 +57,7 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
     catalog = load_catalog(settings.actions_dir)
     traces = _open_traces(settings, stack)
     http, price_http = await _open_client(settings, stack), await _open_client(settings, stack, settings.price_url)
+    hook_http = await _open_client(settings, stack)
     stack.push_async_callback(chains.close)
     signers, sandbox = Signers(database, vault, settings), Sandbox(Limits.of(settings))
     stack.push_async_callback(signers.close)
@@ -67,7 +69,21 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
     stack.push_async_callback(connections.tokens.stop)
     links = ResumeLinks(secret_of(settings.data_dir), settings.base_url())
     hub, programs = Broadcaster(), CompiledWorkflows(database, catalog)
-    opened = (settings, database, writer, vault, signers, chains, http, price_http, sandbox, hub, catalog, programs)
+    opened = (
+        settings,
+        database,
+        writer,
+        vault,
+        signers,
+        chains,
+        http,
+        price_http,
+        hook_http,
+        sandbox,
+        hub,
+        catalog,
+        programs,
+    )
     gate = SpendGate(catalog.specs())
     return Base(*opened, gate, connections, links, traces)
 

@@ -12,6 +12,7 @@ from dustrun.api.parts import DataParts, Gauges, Parts, ServerStatus
 from dustrun.api.server import Front, create_app
 from dustrun.app.api_parts import make_data, make_parts
 from dustrun.app.base import Base, open_base
+from dustrun.app.hooks import make_hooks
 from dustrun.app.money import Money, make_money
 from dustrun.app.triggers import Triggers, make_triggers
 from dustrun.engine.hosts.embedded import EmbeddedEngine
@@ -81,9 +82,11 @@ async def _start(settings: Settings, database: Database, stack: contextlib.Async
     engine = relay.engine = EmbeddedEngine(_engine_deps(base, data, money, called_runs), base.programs)
     status = ServerStatus(lambda: _gauges(engine, base.writer, base.sandbox, money.simulated_chains))
     runs, starts = _runs(base, engine, workflow_cache, creation)
-    triggers = make_triggers(base, money, starts)
-    parts = make_parts(base, status, data, money, engine, runs, starts, triggers)
+    triggers, hooks = make_triggers(base, money, starts), make_hooks(base)
+    parts = make_parts(base, status, data, money, engine, runs, starts, triggers, hooks.parts)
     server = _server(parts, engine, owner_key_path)
+    stack.push_async_callback(hooks.host.stop)
+    await hooks.host.start()
     await _run(server, parts, money, triggers, stack)
     status.is_ready = True
     return server

@@ -25,6 +25,7 @@ from dustrun.cli.commands import (
     wallet,
     workflow,
 )
+from dustrun.cli.commands.hooks import endpoints
 from dustrun.cli.commands.inbound import webhook
 from dustrun.cli.doctor import command
 from dustrun.cli.http import examples
@@ -49,6 +50,7 @@ app.add_typer(triggers.app, name="triggers")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(connector.app, name="connector")
+app.add_typer(endpoints.app, name="hooks")
 app.add_typer(vault.app, name="vault")
 app.add_typer(wallet.app, name="wallet")
 app.add_typer(tx.app, name="tx")

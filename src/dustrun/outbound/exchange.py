@@ -114,12 +114,14 @@ def _reason(error: aiohttp.ClientConnectorError) -> str:
     return f" ({os.strerror(error.errno)})" if error.errno else ""
 
 
-async def read_body(response: aiohttp.ClientResponse, limit: int, host: str) -> bytes:
-    """The decoded body; stops reading and raises `Permanent` once it exceeds `limit` bytes."""
+async def read_body(response: aiohttp.ClientResponse, limit: int, host: str, *, cuts: bool = False) -> bytes:
+    """The decoded body; stops reading once it exceeds `limit` bytes, and raises `Permanent` unless it `cuts`."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > limit:
             response.close()
+            if cuts:
+                return bytes(body[:limit])
             raise Permanent(f'The answer of "{host}" is larger than {limit} bytes (maxBytes, outbound_max_bytes).')
     return bytes(body)

@@ -77,6 +77,10 @@ class Guard:
             "does not list it."
         )
 
+    def is_listed(self, host: str, address: Address | None, port: int) -> bool:
+        """Whether the exceptions name this host or contain this address."""
+        return self._names(host, port) or (address is not None and self._lists(address, port))
+
     def find_refusal(self, host: str, address: Address | None, port: int) -> str | None:
         """Why a request to this host is refused, as far as is certain without resolving it; else None."""
         is_localhost = host == "localhost" or host.endswith(".localhost")

@@ -14,7 +14,8 @@ from dustrun.sdk.tables import Tables
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
     """One outgoing request. `body` is sent unchanged; `timeout_s` covers the whole exchange, including redirects.
-    `safe`: it may be repeated without harm; None means that GET, HEAD and OPTIONS are safe."""
+    `safe`: it may be repeated without harm; None means that GET, HEAD and OPTIONS are safe. `cuts`: of a larger body
+    than `max_bytes` the first bytes are read, instead of an error."""
 
     method: str
     url: str
@@ -24,6 +25,7 @@ class HttpRequest:
     max_redirects: int = 5
     max_bytes: int | None = None
     safe: bool | None = None
+    cuts: bool = False
     authorize: Callable[[HttpRequest], Awaitable[HttpRequest]] | None = field(default=None, repr=False, compare=False)
     """Set by the server: adds a connector's credential to each request of a redirect chain, or raises `Refused` for a
     host that the connector does not allow."""

@@ -22,6 +22,7 @@ _TAGS = {
     "Triggers": "Read what triggers saw, replay it, and make watching triggers live.",
     "Webhooks": "Addresses at which requests from outside start runs.",
     "Streams": "Follow runs as Server-Sent Events.",
+    "Hooks": "Tell other systems what happens in runs, and see what arrived.",
     "Approvals": "Answer the questions that runs wait for.",
     "Variables": "Values that the runs of a workflow share.",
     "Tables": "Rows that workflows and callers share.",

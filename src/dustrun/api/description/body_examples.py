@@ -34,6 +34,11 @@ BY_OPERATION: dict[str, Any] = {
         "allowedHosts": ["api.example.com"],
     },
     "create_conversation": {"title": "Invoices"},
+    "create_hook": {
+        "name": "Alerts",
+        "url": "https://hooks.example.com/dustrun",
+        "subscribedEventTypes": ["run.failed", "transaction.*"],
+    },
     "create_key": {
         "name": "shop",
         "permissions": ["workflow:execute", "run:read", "run:stream"],
@@ -51,6 +56,8 @@ BY_OPERATION: dict[str, Any] = {
     "create_wallet": {"name": "treasury", "description": "Pays invoices."},
     "create_workflow": {"name": "Hello", "description": "Says hello.", "definition": _HELLO},
     "declare_variable": {"type": "number", "default": 0, "lifetime": "persist"},
+    "update_hook": {"subscribedEventTypes": ["run.*"], "maxRetries": 5},
+    "rotate_hook_secret": {"overlapHours": 48},
     "delete_rows": {"where": {"status": "late"}},
     "export_wallet": {"password": "a long password of your own"},
     "import_wallet": {"name": "hot", "privateKey": f"0x{'11' * 32}"},

@@ -15,6 +15,7 @@ from dustrun.storage.access.organizations import OrganizationRow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.hooks import deliveries, notices
 from dustrun.storage.runs import retention
 from dustrun.storage.triggers import events as trigger_events
 
@@ -35,12 +36,14 @@ def _forget_events(tx: Tx, org_id: str, before: int) -> bool:
 class Retention:
     """Deletes ended runs past their organisation's retention.
 
-    `default_days` applies to organisations without a setting of their own; 0 keeps runs forever."""
+    `default_days` applies to organisations without a setting of their own; 0 keeps runs forever. Deliveries of hooks
+    are kept for `delivery_days`."""
 
-    def __init__(self, database: Database, writer: Writer, default_days: int) -> None:
+    def __init__(self, database: Database, writer: Writer, default_days: int, delivery_days: int) -> None:
         self._database = database
         self._writer = writer
         self._default_days = default_days
+        self._delivery_days = delivery_days
 
     def days_of(self, row: OrganizationRow) -> int:
         """Days that an organisation's ended runs are kept; 0 means forever."""
@@ -73,6 +76,14 @@ class Retention:
             pass
         if total:
             _logger.info("old runs deleted", runs=total)
+        return total
+
+    async def sweep_deliveries(self) -> int:
+        """Deletes deliveries of hooks that are too old, with the notices they were made of; returns how many."""
+        before, total = clock.now_ms() - self._delivery_days * _DAY_MS, 0
+        for prune in (deliveries.prune, notices.prune):
+            while gone := await self._step(partial(prune, before=before, count=_ROWS_IN_STEP)):
+                total += gone
         return total
 
     async def _hide(self, org_id: str, before: int) -> int:

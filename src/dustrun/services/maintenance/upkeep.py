@@ -60,6 +60,7 @@ class Upkeep:
         await self._streams.prune_tokens()
         await self._usage.prune(self._settings.request_audit_days)
         await self._retention.sweep()
+        await self._retention.sweep_deliveries()
 
     async def _watch_loop(self) -> None:
         while True:

@@ -12,6 +12,7 @@ from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.log import mask_links
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.hooks import notices
 from dustrun.storage.money.signatures import SignatureRow
 from dustrun.storage.money.transactions import TransactionRow
 from dustrun.storage.runs import journal as journal_rows
@@ -62,15 +63,16 @@ def write(
     *,
     wakes: bool,
 ) -> Committed | None:
-    """Like `note`, for anything that the node at `path` does."""
+    """Like `note`, for anything that the node at `path` does. Of a run that has ended only hooks are told."""
     now = clock.now_ms()
     head = {"nodeId": path.rpartition(".")[2], "path": path}
-    written = [
-        ("transaction", now, mask_links(dumps_text({**head, "status": step.status, **about, **step.data})))
-        for step in steps
-    ]
+    told = [{**head, "status": step.status, **about, **step.data} for step in steps]
+    written = [("transaction", now, mask_links(dumps_text(data))) for data in told]
     events = journal_rows.append_open(tx, run_pk=run_pk, org_id=org_id, workflow_id=workflow_id, written=written)
     if not events:
+        for data in told:
+            type_ = f"transaction.{data['status']}"
+            notices.add(tx, org_id=org_id, type_=type_, at=now, data=data, workflow_id=workflow_id, run_id=run_id)
         return None
     if wakes:
         run_rows.add_signal(tx, run_pk, SIGNAL, path, "{}", now)

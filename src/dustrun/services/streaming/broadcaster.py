@@ -18,6 +18,8 @@ BUFFER_CHARS = 262_144
 WOKEN_AT_ONCE = 50
 """Readers that may go on in one turn of the event loop: a few milliseconds of work."""
 RunKey = tuple[str, str]
+Listener = Callable[[int | None, bool], None]
+"""Told of each commit of an organisation's runs: the run's row id (None: any run), and whether it is activity."""
 K = TypeVar("K")
 T = TypeVar("T")
 
@@ -160,6 +162,7 @@ class Broadcaster:
         """Called on the event loop when the end of a run is on disk."""
         self._runs: dict[RunKey, list[Subscription[Event]]] = {}
         self._activity: dict[str, list[Subscription[Activity]]] = {}
+        self._listeners: dict[str, Listener] = {}
 
     def watch_run(self, org_id: str, run_id: str) -> Subscription[Event]:
         """Subscribes to one run, which need not exist yet."""
@@ -181,6 +184,13 @@ class Broadcaster:
         """Ends a subscription to an organisation's activity."""
         _leave(self._activity, org_id, subscription)
 
+    def listen(self, org_id: str, listener: Listener | None) -> None:
+        """Sets who is told of an organisation's commits, without their events; None: nobody any more."""
+        if listener is None:
+            self._listeners.pop(org_id, None)
+        else:
+            self._listeners[org_id] = listener
+
     def publish(self, facts: Written, events: Sequence[Event]) -> None:
         """Delivers a run's committed events to its readers. Called on the event loop, in commit order."""
         if events and events[-1].type == "run_finished":
@@ -192,6 +202,9 @@ class Broadcaster:
                 subscription.run_pk = facts.pk
                 subscription.put(events, chars)
             self._alarm.wake(run_readers)
+        listener = self._listeners.get(facts.org_id)
+        if listener is not None:
+            listener(facts.pk, any(event.cursor is not None for event in events))
         readers = self._activity.get(facts.org_id)
         if readers:
             found = [
@@ -208,6 +221,8 @@ class Broadcaster:
         """Makes every reader read the tables: a commit may have happened that was not published."""
         for reader in self._all():
             reader.lose()
+        for listener in self._listeners.values():
+            listener(None, True)
         self.wake_all()
 
     def wake_all(self) -> None:

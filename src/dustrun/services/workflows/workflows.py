@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from dustrun import clock, ids
 from dustrun.core import validate
+from dustrun.core.hooks.event_types import PAUSED as WORKFLOW_PAUSED
 from dustrun.core.run.state import Mode
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
@@ -34,6 +35,7 @@ from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.services.workflows.transitions import (
     ACTIVE,
     DRAFT,
+    PAUSED,
     Changes,
     changed,
     decide_archive,
@@ -51,6 +53,7 @@ from dustrun.services.workflows.versions import get_version, get_workflow, make_
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.hooks import notices
 from dustrun.storage.workflows import versions as version_rows
 from dustrun.storage.workflows import workflows as rows
 from dustrun.storage.workflows.versions import VersionRow
@@ -388,11 +391,19 @@ class Workflows:
                 changes["updated_at"] = clock.now_ms()
                 rows.update(tx, row.id, **changes)
                 audit.record(tx, principal, action, row.id, changed=sorted(changes), **detail)
+                note_pause(tx, row, changes)
                 before, row = row, replace(row, **changes)
                 self.arming.settle(tx, principal, before, row)
             return _load(tx, row, row.current_version)
 
         return await idempotency.write(self._writer, unit, lambda done: self.arming.committed(done.row.id))
+
+
+def note_pause(tx: Tx, row: WorkflowRow, changes: Changes) -> None:
+    """Tells hooks of a workflow that is paused in this unit."""
+    if changes.get("status") == PAUSED:
+        data = {"name": row.name, "reason": changes.get("paused_reason")}
+        notices.add(tx, org_id=row.org_id, type_=WORKFLOW_PAUSED, at=clock.now_ms(), data=data, workflow_id=row.id)
 
 
 def _load(tx: Tx, row: WorkflowRow, version: int) -> Workflow:

@@ -19,6 +19,7 @@ from dustrun.storage.db.tables import (
     approvals,
     events,
     executions,
+    hook_runs,
     message_runs,
     metadata,
     run_signals,
@@ -114,6 +115,7 @@ _DELETE_REST = [
     for table, column in (
         (activity, "run_pk"),
         (approvals, "run_pk"),
+        (hook_runs, "run_pk"),
         (message_runs, "run_pk"),
         (run_signals, "run_pk"),
         (run_variables, "owner_pk"),
@@ -145,6 +147,7 @@ HANDLED = frozenset(
         "executions",
         "activity",
         "approvals",
+        "hook_runs",
         "message_runs",
         "run_signals",
         "run_variables",

@@ -30,6 +30,7 @@ class SealedColumn:
 SEALED: Final = (
     SealedColumn("connector", tables.connectors, "sealed"),
     SealedColumn("connector-token", tables.connectors, "sealed_token"),
+    SealedColumn("hook", tables.hooks, "sealed"),
     SealedColumn("wallet", ledger_tables.wallets, "sealed"),
     SealedColumn("webhook", trigger_tables.webhook_secrets, "sealed"),
     SealedColumn("signature", ledger_tables.signatures, "sealed"),

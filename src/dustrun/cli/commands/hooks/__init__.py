@@ -1,0 +1,1 @@
+"""`dustrun hooks`: outbound hooks and their deliveries."""

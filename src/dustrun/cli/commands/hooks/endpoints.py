@@ -1,0 +1,112 @@
+"""`dustrun hooks`: creates, changes, tests and deletes hooks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dustrun.cli.commands.hooks.deliveries import LOG_COLUMNS, log_row
+from dustrun.cli.commands.hooks.deliveries import app as app
+from dustrun.cli.http.client import segment
+from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
+from dustrun.cli.render import output
+from dustrun.cli.render.tables import show_one, show_page
+
+Hook = Annotated[str, typer.Argument(metavar="HOOK", help="Id of the hook.")]
+Events = Annotated[
+    list[str] | None,
+    typer.Option("--event", help="Event type or pattern, like run.failed or transaction.*; repeatable."),
+]
+Workflows = Annotated[list[str] | None, typer.Option("--workflow", help="Only runs of this workflow; repeatable.")]
+Modes = Annotated[list[str] | None, typer.Option("--mode", help="live, dust or simulate; repeatable.")]
+
+_COLUMNS = ["hook", "name", "status", "events", "url", "reason"]
+
+
+def _row(item: dict[str, Any]) -> list[Any]:
+    events = " ".join(item["subscribedEventTypes"])
+    return [item["id"], item["name"], item["status"], events, item["url"], item["disabledReason"]]
+
+
+def _show_secret(made: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        output.write_json(made)
+        return
+    output.say(made["secret"])
+    output.note(f"{made['id']}: store the secret now; it will not be shown again.")
+
+
+@app.command("list")
+def list_hooks(
+    limit: Limit = 20, offset: Offset = 0, as_json: AsJson = False, server: Server = SERVER, key: Key = None
+) -> None:
+    """List hooks, newest first."""
+    page = client_of(server, key).get("/v1/hooks", limit=limit, offset=offset)
+    show_page(page, _COLUMNS, _row, as_json, spare=("reason", "events"))
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the hook.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where events are POSTed.")],
+    event: Events = None,
+    workflow: Workflows = None,
+    mode: Modes = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Create a hook: `dustrun hooks create Alerts https://hooks.example.com/dustrun --event run.failed`."""
+    body = {"name": name, "url": url, "subscribedEventTypes": event, "workflowIds": workflow, "modes": mode}
+    given = {field: value for field, value in body.items() if value}
+    _show_secret(client_of(server, key).post("/v1/hooks", given), as_json)
+
+
+@app.command()
+def show(hook: Hook, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Show one hook."""
+    show_one(client_of(server, key).get(f"/v1/hooks/{segment(hook)}"), _COLUMNS, _row, as_json)
+
+
+@app.command()
+def enable(hook: Hook, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Enable a hook: open deliveries go on, and events are sent from now on."""
+    show_one(client_of(server, key).post(f"/v1/hooks/{segment(hook)}/enable"), _COLUMNS, _row, as_json)
+
+
+@app.command()
+def disable(hook: Hook, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Disable a hook: open deliveries wait, and what happens meanwhile is not sent."""
+    show_one(client_of(server, key).post(f"/v1/hooks/{segment(hook)}/disable"), _COLUMNS, _row, as_json)
+
+
+@app.command("rotate-secret")
+def rotate_secret(
+    hook: Hook,
+    overlap_hours: Annotated[
+        int, typer.Option("--overlap-hours", min=0, max=720, help="Hours for which the old secret signs too.")
+    ] = 24,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Make a new signing secret."""
+    path = f"/v1/hooks/{segment(hook)}/rotate-secret"
+    _show_secret(client_of(server, key).post(path, {"overlapHours": overlap_hours}), as_json)
+
+
+@app.command()
+def delete(hook: Hook, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Delete a hook."""
+    found = client_of(server, key).call("DELETE", f"/v1/hooks/{segment(hook)}")
+    if as_json:
+        output.write_json(found)
+    else:
+        output.note(f"Deleted {found['name']} ({found['id']}).")
+
+
+@app.command("test")
+def try_hook(hook: Hook, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Send a `hook.ping` once and now, and show whether it arrived."""
+    show_one(client_of(server, key).post(f"/v1/hooks/{segment(hook)}/test"), LOG_COLUMNS, log_row, as_json)

@@ -1,0 +1,1 @@
+"""Rows of outbound hooks: the hooks, how far each has read, and its deliveries."""
