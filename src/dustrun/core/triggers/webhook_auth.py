@@ -26,20 +26,20 @@ _MILLIS = re.compile(r"[0-9]{13}")
 class SecretUrl(Fields):
     """Whoever knows the address may call it."""
 
-    type: Literal["secret-url"] = "secret-url"
+    type: Literal["secret-url"] = Field("secret-url", description="`secret-url`: only the address.")
 
 
 class HeaderAuth(Fields):
     """A header holds the signing secret."""
 
-    type: Literal["header"]
+    type: Literal["header"] = Field(description="`header`.")
     header: HeaderName = Field("X-Webhook-Token", description="The header; `Authorization` may begin with `Bearer `.")
 
 
 class HmacAuth(Fields):
     """A header holds an HMAC of the raw body."""
 
-    type: Literal["hmac"]
+    type: Literal["hmac"] = Field(description="`hmac`.")
     header: HeaderName = Field("X-Signature-256", description="The header with the signature.")
     algorithm: Literal["sha256", "sha512", "sha1"] = Field("sha256", description="The hash.")
     encoding: Literal["hex", "base64"] = Field("hex", description="How the signature is written.")
@@ -86,7 +86,7 @@ class HmacAuth(Fields):
 class StandardWebhooks(Fields):
     """Signatures of Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`."""
 
-    type: Literal["standard-webhooks"]
+    type: Literal["standard-webhooks"] = Field(description="`standard-webhooks`.")
     tolerance_ms: int = Field(
         TOLERANCE_MS, ge=1000, le=3_600_000, description="How old or how far ahead the time may be, in milliseconds."
     )
