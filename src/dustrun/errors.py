@@ -95,6 +95,7 @@ class Code(enum.IntEnum):
     WALLET_UNKNOWN = 404040, "There is no such wallet in the caller's organisation."
     TRIGGER_EVENT_UNKNOWN = 404020, "There is no such trigger event in the caller's organisation."
     TRIGGER_GAP_UNKNOWN = 404021, "The workflow has no such gap."
+    BACKTEST_UNKNOWN = 404120, "There is no such back-test in the caller's organisation."
     TABLE_UNKNOWN = 404130, "There is no such table in the caller's organisation."
     TABLE_ROW_UNKNOWN = 404131, "The table has no such row."
     HOOK_UNKNOWN = 404090, "There is no such hook in the caller's organisation."

@@ -13,6 +13,8 @@ import pytest
 import sqlalchemy as sa
 from aiohttp import web
 
+import testkit
+from dustrun import clock
 from dustrun.api import openapi
 from dustrun.api.description.body_examples import BY_OPERATION
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_gaps
@@ -35,6 +37,14 @@ POLICY = {
     "recipients": [TREASURY],
     "limits": [{"maxUsd": "100"}, {"maxUsd": "500", "windowMs": 86_400_000}],
 }
+TICKS = {
+    "nodes": {
+        "tick": {"type": "tick", "payload": {"everyMs": 86_400_000}, "children": ["pay"]},
+        "pay": PAY,
+    },
+    "triggerNodeIds": ["tick"],
+}
+OWN_TRIGGERS = Path(testkit.__file__).parent / "own_triggers"
 Json = dict[str, Any]
 
 
@@ -106,14 +116,18 @@ async def tour(tmp_path: Path, world: World) -> AsyncIterator[Tour]:
         left_out = {"chain_id", "confirmations", "block_time_ms", "endpoints"}
         network = world.network(node.url).model_dump(mode="json", by_alias=True, exclude=left_out)
         async with open_outbox(
-            tmp_path, node, network={**network, "confirmations": 1}, outbound_allow="127.0.0.1"
+            tmp_path,
+            node,
+            network={**network, "confirmations": 1},
+            outbound_allow="127.0.0.1",
+            actions_dir=OWN_TRIGGERS,
         ) as outbox:
             yield Tour(outbox)
 
 
 async def test_every_operation_takes_its_documented_body_and_answers(tour: Tour) -> None:
     for part in (
-        _catalogue, _keys, _sessions, _workflows, _versions, _files, _connectors, _conversations,
+        _catalogue, _keys, _sessions, _backtests, _workflows, _versions, _files, _connectors, _conversations,
         _tables, _variables, _wallets, _money, _transactions, _runs, _answers, _triggers, _hooks, _reading,
     ):  # fmt: skip
         await part(tour)
@@ -143,6 +157,15 @@ async def _keys(tour: Tour) -> None:
     own = (await tour.call("list_organizations"))["items"][0]["id"]
     await tour.call("get_organization", id=own)
     await tour.call("update_organization", id=own)
+
+
+async def _backtests(tour: Tour) -> None:
+    now = clock.now_ms()
+    workflow = await tour.api.create_workflow(TICKS)
+    body = {"from": clock.to_rfc3339(now - 86_400_000), "to": clock.to_rfc3339(now), "triggerNodeId": "tick"}
+    found = await tour.call("start_backtest", body, id=workflow["id"])
+    await tour.call("list_backtests", id=workflow["id"])
+    await tour.call("get_backtest", id=found["id"])
 
 
 async def _sessions(tour: Tour) -> None:

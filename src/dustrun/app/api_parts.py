@@ -66,7 +66,7 @@ def make_parts(
         streams=streams,
         money=_money_parts(base, money),
         data=data,
-        triggers=make_trigger_parts(base, triggers, runs, reports, workflows),
+        triggers=make_trigger_parts(base, triggers, starts, runs, reports, workflows),
     )
 
 

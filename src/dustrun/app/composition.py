@@ -109,16 +109,19 @@ def _server(parts: Parts, engine: EmbeddedEngine, owner_key_path: Path | None) -
 async def _run(
     server: Server, parts: Parts, money: Money, triggers: Triggers, stack: contextlib.AsyncExitStack
 ) -> None:
-    """Starts the background services. They stop in this order: triggers, engine, simulated chains, outbox, upkeep."""
+    """Starts the background services. They stop in this order: back-tests, triggers, engine, simulated chains, outbox,
+    upkeep."""
     upkeep = Upkeep(parts.writer, parts.settings, parts.access.usage, parts.streams, parts.access.retention)
     stack.push_async_callback(upkeep.stop)
     stack.push_async_callback(money.outbox.stop)
     stack.push_async_callback(money.simulated_chains.close)
     stack.push_async_callback(server.stop)
     stack.push_async_callback(triggers.host.stop)
+    stack.push_async_callback(parts.triggers.backtests.stop)
     await money.outbox.start()
     await server.engine.start()
     await triggers.host.start()
+    await parts.triggers.backtests.start()
     upkeep.start()
 
 

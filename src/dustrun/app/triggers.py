@@ -12,6 +12,10 @@ from dustrun.services.runs.reports import RunReports
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.triggers.arming import Arming
+from dustrun.services.triggers.backtest.backtests import Backtests
+from dustrun.services.triggers.backtest.backtests import Deps as BacktestDeps
+from dustrun.services.triggers.backtest.past_events import FindsEvents, RecordedEvents, TimedEvents
+from dustrun.services.triggers.backtest.report import BacktestReport
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.services.triggers.context import LiveContext
@@ -25,6 +29,7 @@ from dustrun.services.triggers.previews import TriggerPreviews
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.services.workflows.workflows import Workflows
+from dustrun.trigger_host.chain.past import PastChainEvents
 from dustrun.trigger_host.chain.source import ChainSource, WatchOptions
 from dustrun.trigger_host.ended_runs import EndedRunsSource
 from dustrun.trigger_host.host import Source, TriggerHost
@@ -40,6 +45,8 @@ class Triggers:
     arming: Arming
     intake: Intake
     host: TriggerHost
+    past_events: Mapping[str, FindsEvents]
+    """Who finds the events of the past, by kind of trigger."""
 
 
 def make_triggers(base: Base, money: Money, starts: Starts) -> Triggers:
@@ -52,7 +59,8 @@ def make_triggers(base: Base, money: Money, starts: Starts) -> Triggers:
     chains = _chain_source(base, chain_store, intake, subscriptions)
     host = TriggerHost(subscriptions, {**_sources(base, intake, subscriptions, context), "chain": chains})
     arming.on_changed = intake.on_changed = chain_store.on_changed = host.changed
-    return Triggers(context, subscriptions, arming, intake, host)
+    past_events: Mapping[str, FindsEvents] = {"timed": TimedEvents(), "chain": PastChainEvents(base.chains)}
+    return Triggers(context, subscriptions, arming, intake, host, past_events)
 
 
 def _chain_source(base: Base, store: ChainStore, intake: Intake, subscriptions: Subscriptions) -> ChainSource:
@@ -61,7 +69,7 @@ def _chain_source(base: Base, store: ChainStore, intake: Intake, subscriptions: 
 
 
 def make_trigger_parts(
-    base: Base, triggers: Triggers, runs: Runs, reports: RunReports, workflows: Workflows
+    base: Base, triggers: Triggers, starts: Starts, runs: Runs, reports: RunReports, workflows: Workflows
 ) -> TriggerParts:
     """The services of triggers, as routes see them."""
     database, writer, arming = base.database, base.writer, triggers.arming
@@ -74,10 +82,17 @@ def make_trigger_parts(
         events=TriggerEvents(database, triggers.subscriptions, triggers.intake, arming),
         gaps=TriggerGaps(database, writer, arming.committed),
         rehearsals=TriggerRehearsals(database, writer, reports, arming, base.gate),
+        backtests=_backtests(base, triggers, starts, runs, reports),
         previews=TriggerPreviews(database, base.catalog, workflows, triggers.subscriptions, triggers.context),
         webhook_secrets=secrets,
         webhooks=Webhooks(database, secrets, triggers.subscriptions, triggers.intake, runs),
     )
+
+
+def _backtests(base: Base, triggers: Triggers, starts: Starts, runs: Runs, reports: RunReports) -> Backtests:
+    report = BacktestReport(reports)
+    deps = BacktestDeps(base.database, base.writer, starts, runs, base.programs, report)
+    return Backtests(deps, triggers.past_events, RecordedEvents(base.database))
 
 
 def _sources(base: Base, intake: Intake, subscriptions: Subscriptions, context: LiveContext) -> Mapping[str, Source]:

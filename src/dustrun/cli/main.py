@@ -11,6 +11,7 @@ import dustrun
 from dustrun.cli.commands import (
     apply,
     approvals,
+    backtest,
     backup,
     chain,
     connector,
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("run")(run.run)
+app.command("backtest")(backtest.backtest)
 app.command("apply")(apply.apply)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")

@@ -19,7 +19,7 @@ _TAGS = {
     "Workflows": "Create, validate, publish, pause and export workflows.",
     "Versions": "Read, compare, accept and restore the versions of a workflow.",
     "Runs": "Start runs, read them and their reports, retry, resume and cancel them.",
-    "Triggers": "Read what triggers saw, replay it, and make watching triggers live.",
+    "Triggers": "Read what triggers saw, replay it, test it on the past, and make watching triggers live.",
     "Webhooks": "Addresses at which requests from outside start runs.",
     "Streams": "Follow runs as Server-Sent Events.",
     "Hooks": "Tell other systems what happens in runs, and see what arrived.",

@@ -90,6 +90,7 @@ BY_OPERATION: dict[str, Any] = {
     "set_ui_metadata": {"uiMetadata": {"root": {"x": 0, "y": 0}}},
     "set_variable": {"value": 17},
     "set_wallet_policy": {"policy": _POLICY, "expectedVersion": 1},
+    "start_backtest": {"from": "2026-01-01T00:00:00Z", "to": "2026-01-31T00:00:00Z", "limit": 100},
     "start_session": {"key": "sk_4fQ…"},
     "speed_up_transaction": {"maxFeePerGas": "90000000000"},
     "make_triggers_live": {"triggerNodeId": "root"},

@@ -24,6 +24,10 @@ OF: dict[str, tuple[str, ...]] = {
         "dustrun run hello.json --payload @payload.json --simulate",
         "dustrun run Hello --detach --run-id run_order-17",
     ),
+    "backtest": (
+        "dustrun backtest Refill --from 2026-01-01T00:00:00Z",
+        "dustrun backtest Refill --from-block 21000000",
+    ),
     "apply": ("dustrun apply workflows --dry-run", "dustrun apply workflows --prune --yes"),
     "backup": ("dustrun backup dustrun.backup",),
     "restore": (

@@ -122,3 +122,25 @@ webhook_secrets = Table(
     Column("expires_at", BigInteger, comment="another address has replaced it"),
     Index("ix_webhook_secrets_workflow_id_node_id", "workflow_id", "node_id"),
 )
+
+backtests = Table(
+    "backtests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("workflow_id", Text, ForeignKey("workflows.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("node_id", Text, nullable=False, comment="the trigger"),
+    Column("type", Text, nullable=False),
+    Column("key_id", Text, nullable=False, comment="in whose name its runs are simulated"),
+    Column("asked", Text, nullable=False, comment="JSON: {from, to, fromBlock, toBlock, limit, propValues}"),
+    Column("status", Text, nullable=False, comment="running, done, failed"),
+    Column("events", Text, nullable=False, comment="JSON: [{key, payload, occurredAt, blocks, skip}]"),
+    Column("is_cut", Integer, nullable=False, comment="1 if there were more events than the limit"),
+    Column("report", Text, comment="JSON, once it is done"),
+    Column("error", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Index("ix_backtests_workflow_id_id", "workflow_id", "id"),
+    partial_index("ix_backtests_running", "status", where="status = 'running'"),
+)

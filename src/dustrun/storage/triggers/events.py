@@ -63,6 +63,18 @@ _FIND = Statement(sa.select(*_COLUMNS).where(t.c.org_id == b("org_id"), t.c.id =
 _FIND_BY_KEY = Statement(
     sa.select(*_COLUMNS).where(t.c.subscription_pk == b("subscription_pk"), t.c.key == b("the_key"))
 )
+_LIST_BETWEEN = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        t.c.workflow_id == b("workflow_id"),
+        t.c.node_id == b("node_id"),
+        t.c.replay_of.is_(None),
+        t.c.occurred_at >= b("from_ms", type_=sa.BigInteger),
+        t.c.occurred_at <= b("to_ms", type_=sa.BigInteger),
+    )
+    .order_by(t.c.pk)
+    .limit(b("count", type_=sa.Integer))
+)
 _ORPHAN = Statement(
     sa.update(t).where(t.c.pk == b("the_pk")).values(outcome="orphaned", reason=b("why"), message=b("sentence"))
 )
@@ -108,6 +120,12 @@ _REHEARSED = Statement(
 
 def _row(found: tuple[Any, ...]) -> EventRow:
     return EventRow(**dict(zip(_NAMES, found, strict=True)))
+
+
+def list_between(tx: Tx, workflow_id: str, node_id: str, from_ms: int, to_ms: int, count: int) -> list[EventRow]:
+    """Lists the events that a trigger node received in a period, oldest first, without replays."""
+    found = tx.all(_LIST_BETWEEN, workflow_id=workflow_id, node_id=node_id, from_ms=from_ms, to_ms=to_ms, count=count)
+    return [_row(one) for one in found]
 
 
 def insert(tx: Tx, row: EventRow) -> None:

@@ -1,0 +1,191 @@
+"""Shapes of back-tests."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from dustrun.api.shapes.wire import Instant, Time, Version, moment_ms, time
+from dustrun.core.run.state import RunStatus
+from dustrun.core.values.exact_json import loads_own
+from dustrun.core.values.fields import Fields
+from dustrun.services.triggers.backtest.backtests import BacktestRequest
+from dustrun.services.triggers.backtest.past_events import MOST_EVENTS, Period
+from dustrun.storage.triggers.backtests import BacktestRow
+
+Json = dict[str, Any]
+
+
+class StartBacktest(Fields):
+    """The past to test: moments, or blocks of the trigger's chain."""
+
+    from_: Instant | None = Field(None, alias="from", description="The first moment.")
+    to: Instant | None = Field(None, description="The last moment; default: now.")
+    from_block: int | None = Field(None, ge=0, description="The first block, for a trigger of a chain.")
+    to_block: int | None = Field(None, ge=0, description="The last block; default: the newest.")
+    version: Version | None = Field(None, description="Default: the live version, else the draft.")
+    trigger_node_id: str | None = Field(
+        None, max_length=255, description="Which trigger; needed if several fire by themselves."
+    )
+    limit: int = Field(50, ge=1, le=MOST_EVENTS, description="The most events to simulate, from the oldest on.")
+    prop_values: dict[str, Any] | None = Field(None, description="Values of `{{$props.key}}`.")
+    wait_ms: int = Field(30_000, ge=0, le=60_000, description="How long the call waits for the end.")
+
+    @model_validator(mode="after")
+    def _has_a_period(self) -> StartBacktest:
+        if (self.from_ is None) == (self.from_block is None):
+            raise ValueError("say either `from` or `fromBlock`")
+        return self
+
+    def request(self, now: int) -> BacktestRequest:
+        """The request of the service."""
+        is_timed = self.from_ is not None
+        period = Period(
+            from_ms=moment_ms(self.from_) if self.from_ is not None else None,
+            to_ms=(moment_ms(self.to) if self.to is not None else now) if is_timed else None,
+            from_block=self.from_block,
+            to_block=self.to_block,
+        )
+        return BacktestRequest(
+            period=period,
+            version=self.version,
+            trigger_node_id=self.trigger_node_id,
+            count=self.limit,
+            prop_values=self.prop_values,
+        )
+
+
+class BacktestPeriod(Fields):
+    """What was asked for."""
+
+    from_: Time | None = Field(alias="from")
+    to: Time | None
+    from_block: int | None
+    to_block: int | None
+
+
+class BacktestError(Fields):
+    """Why a run failed."""
+
+    code: str
+    message: str
+    path: str | None
+
+
+class BacktestEvent(Fields):
+    """An event of the past, and the run that was simulated for it."""
+
+    key: str
+    occurred_at: Time
+    blocks: dict[str, int] = Field(description="The block whose state its run started from, by chain id.")
+    skipped: str | None = Field(description="Why the workflow's limits would have skipped it.")
+    run_id: str | None
+    status: RunStatus | None
+    error: BacktestError | None
+
+
+class BacktestAmount(Fields):
+    """A sum of one asset at one address."""
+
+    address: str
+    asset: str
+    symbol: str | None
+    amount: str = Field(description="Base units; negative: it went out.")
+    amount_formatted: str | None
+    usd: str | None
+
+
+class BacktestTotals(Fields):
+    """The effects of all simulated runs together."""
+
+    runs: int
+    by_status: dict[str, int]
+    transactions: int
+    signatures: int
+    requests: int
+    variable_writes: int
+    table_writes: int
+    verdicts: dict[str, int] = Field(description="How often the policy said allow, ask and deny.")
+    warnings: dict[str, int]
+    balance_changes: list[BacktestAmount]
+    total_fees: list[BacktestAmount]
+    total_fees_usd: str | None
+
+
+class BacktestRefusal(Fields):
+    """Runs that failed for one reason."""
+
+    code: str
+    message: str = Field(description="The message of the first.")
+    count: int
+    run_ids: list[str] = Field(description="The first five.")
+
+
+class BacktestStateMissing(Fields):
+    """Runs that could not be simulated since no endpoint has the state."""
+
+    count: int
+    message: str | None
+
+
+class BacktestReportAnswer(Fields):
+    """What was found."""
+
+    events: list[BacktestEvent]
+    totals: BacktestTotals
+    skipped: dict[str, int] = Field(description="Events that the limits would have skipped, by reason.")
+    refused: list[BacktestRefusal]
+    state_missing: BacktestStateMissing
+
+
+class BacktestAnswer(Fields):
+    """A back-test."""
+
+    id: str
+    workflow_id: str
+    version: int
+    trigger_node_id: str
+    trigger_type: str
+    status: Literal["running", "done", "failed"]
+    period: BacktestPeriod
+    events_found: int
+    has_more_events: bool = Field(description="Whether there were more events than `limit`.")
+    created_at: Time
+    finished_at: Time | None
+    error: str | None
+    report: BacktestReportAnswer | None = Field(description="Null while it is running, and in lists.")
+
+
+def listed(row: BacktestRow) -> Json:
+    """A back-test in a list."""
+    asked = loads_own(row.asked)
+    return {
+        "id": row.id,
+        "workflowId": row.workflow_id,
+        "version": row.version,
+        "triggerNodeId": row.node_id,
+        "triggerType": row.type,
+        "status": row.status,
+        "period": {
+            "from": time(asked["from"]),
+            "to": time(asked["to"]),
+            "fromBlock": asked["fromBlock"],
+            "toBlock": asked["toBlock"],
+        },
+        "eventsFound": len(loads_own(row.events)),
+        "hasMoreEvents": bool(row.is_cut),
+        "createdAt": time(row.created_at),
+        "finishedAt": time(row.finished_at),
+        "error": row.error,
+        "report": None,
+    }
+
+
+def whole(row: BacktestRow) -> Json:
+    """A back-test with its report."""
+    report = None if row.report is None else loads_own(row.report)
+    if report is not None:
+        for event in report["events"]:
+            event["occurredAt"] = time(event["occurredAt"])
+    return listed(row) | {"report": report}

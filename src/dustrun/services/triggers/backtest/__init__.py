@@ -1,0 +1,1 @@
+"""Back-tests: a workflow on the events of the past."""
