@@ -20,6 +20,9 @@ _ROOT: dict[str, Any] = {"type": "manual", "payload": {}, "children": ["n"]}
 _SETTLED = ("success", "failure", "partial", "cancelled")
 
 
+_PAST = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-03T00:00:00Z"}
+
+
 def definition(node: dict[str, Any] | None = None) -> dict[str, Any]:
     """A trigger and one node, a line in the log without another one."""
     return {"nodes": {"root": _ROOT, "n": node or _SAY}, "triggerNodeIds": ["root"]}
@@ -90,6 +93,21 @@ class World:
         headers = {"Authorization": f"Bearer {key}"}
         answer = requests.post(f"{self.base}/v1/workflows", json=body, headers=headers, timeout=30)
         return str(answer.json()["data"]["id"])
+
+    def ticking(self) -> str:
+        """A workflow that a schedule would fire."""
+        tick = {"type": "cronjob", "payload": {"schedule": "@daily"}, "children": ["n"]}
+        nodes = {"nodes": {"tick": tick, "n": _SAY}, "triggerNodeIds": ["tick"]}
+        body = {"name": "ticking", "description": "", "definition": nodes}
+        return str(self.call("POST", "/v1/workflows", body)["id"])
+
+    def backtest(self) -> str:
+        """A back-test that has ended."""
+        return str(self.call("POST", f"/v1/workflows/{self.ticking()}/backtest", dict(_PAST))["id"])
+
+    def sign_in_token(self) -> str:
+        """The token of a link that signs in."""
+        return str(self.call("POST", "/v1/session/links")["url"]).partition("#signin=")[2]
 
     def paused(self) -> str:
         """A paused workflow."""
@@ -412,6 +430,14 @@ def _whole_workflow(_world: World, case: Any) -> None:
     _body(case, {"name": "fuzzed", "description": "", "definition": definition()})
 
 
+def _sign_in(world: World, case: Any) -> None:
+    _body(case, {"key": world.key})
+
+
+def _redeem(world: World, case: Any) -> None:
+    _body(case, {"token": world.sign_in_token()})
+
+
 def _test_trigger(_world: World, case: Any) -> None:
     _path(case, type="cronjob")
     _body(case, {"config": {"schedule": "@daily"}})
@@ -436,6 +462,11 @@ HELP: dict[str, Adapt] = {
     "get_action": lambda _, case: _path(case, type="log"),
     "get_trigger": lambda _, case: _path(case, type="manual"),
     "test_trigger": _test_trigger,
+    "start_backtest": _id_and_body(World.ticking, _PAST),
+    "list_backtests": _id_of(World.ticking),
+    "get_backtest": _id_of(World.backtest),
+    "start_session": _sign_in,
+    "redeem_sign_in_link": _redeem,
     "get_schedule": _id_of(World.draft),
     "get_connector_type": lambda world, case: _path(case, type=world.connector_type()),
     "create_hook": _new_hook,

@@ -21,8 +21,9 @@ from testkit.server_process import ServerProcess
 
 _LIMITED_KINDS = ("wf_", "run_", "wal_", "tx_", "sig_", "apr_", "evt_", "gap_", "sub_")
 """What a key that is limited to other workflows and wallets must see nothing of."""
+_LIMITED_NOUNS = ("workflows", "runs", "wallets", "transactions", "signatures", "approvals", "backtests")
 _LIMITED_PATHS = (
-    *(f"/v1/{noun}/{{id}}" for noun in ("workflows", "runs", "wallets", "transactions", "signatures", "approvals")),
+    *(f"/v1/{noun}/{{id}}" for noun in _LIMITED_NOUNS),
     "/v1/webhook-events/{id}",
     "/v1/transactions/release",
     "/v1/api-keys/{id}",
@@ -119,6 +120,8 @@ class Everybody:
         """The answer; of a stream what comes within a moment."""
         headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": asked.once} if key else {}
         options: dict[str, Any] = {} if asked.body is None else {"json": asked.body}
+        self._session.cookies.clear()  # signing in sets some
+        self._session.cookies.clear()  # signing in sets some
         timeout = (10, _READ_S) if asked.path.endswith("/stream") else 30
         with self._session.request(
             asked.method, self._base + asked.url, params=asked.query, headers=headers, stream=True, timeout=timeout,

@@ -87,11 +87,13 @@ def codes_of(method: str, permission: str, refusals: Sequence[Code]) -> list[Cod
     """Every error code of a route."""
     found = {*refusals, *_ALWAYS}
     if permission != PUBLIC:
-        found |= {*_WITH_KEY, Code.PERMISSION_MISSING}
+        found |= {*_WITH_KEY, Code.PERMISSION_MISSING, Code.CROSS_SITE}
     if method in ("POST", "PUT", "PATCH"):
         found |= set(_WITH_BODY)
     if method != "GET":
         found |= set(_WRITTEN)
+    if method != "GET" and permission != PUBLIC:
+        found.add(Code.CSRF_TOKEN_MISSING)
     if method == "POST" and permission != PUBLIC:
         found.add(Code.IDEMPOTENCY_KEY_REUSED)
     return sorted(found)

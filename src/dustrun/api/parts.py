@@ -32,6 +32,7 @@ from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.streaming.streams import Streams
 from dustrun.services.triggers.arming import Arming
+from dustrun.services.triggers.backtest.backtests import Backtests
 from dustrun.services.triggers.events import TriggerEvents
 from dustrun.services.triggers.gaps import TriggerGaps
 from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets

@@ -138,7 +138,14 @@ def _end_of(body: CreateKey) -> int | None:
     return ends
 
 
-@routes.post("/v1/api-keys", permission="key:write", answers=NewKeyAnswer, shape=_new_key, secret=True)
+@routes.post(
+    "/v1/api-keys",
+    permission="key:write",
+    answers=NewKeyAnswer,
+    shape=_new_key,
+    secret=True,
+    refusals=[Code.BEARER_NEEDED],
+)
 async def create_key(call: Call, body: CreateKey) -> NewKey:
     """Create an API key.
 

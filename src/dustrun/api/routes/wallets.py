@@ -130,7 +130,7 @@ async def set_default_wallet(call: Call, id: WalletId) -> WalletRow:
     permission="wallet:admin",
     answers=shapes.WalletExport,
     shape=shapes.exported,
-    refusals=[*_UNKNOWN, Code.WALLET_CANNOT_SIGN, Code.VAULT_LOCKED, Code.SECRET_UNREADABLE],
+    refusals=[*_UNKNOWN, Code.BEARER_NEEDED, Code.WALLET_CANNOT_SIGN, Code.VAULT_LOCKED, Code.SECRET_UNREADABLE],
     secret=True,
     secret_body=True,
 )

@@ -108,8 +108,9 @@ def _fires(asked: Asked, between: tuple[int, int], count: int) -> list[PastEvent
     trigger, (from_ms, to_ms) = asked.trigger, between
     assert trigger.next_fire is not None, "a timed trigger has one"
     found: list[PastEvent] = []
+    zone_name = trigger.policy(asked.config).zone_name
     at = trigger.next_fire(asked.config, from_ms - 1, None)
     while at is not None and at <= to_ms and len(found) < count:
-        found.append(PastEvent(str(at), payload_of(asked.config.zone_name, at), at))
+        found.append(PastEvent(str(at), payload_of(zone_name, at), at))
         at = trigger.next_fire(asked.config, at, None)
     return found
