@@ -37,7 +37,6 @@ from dustrun.services.triggers.events import TriggerEvents
 from dustrun.services.triggers.gaps import TriggerGaps
 from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
 from dustrun.services.triggers.inbound.webhooks import Webhooks
-from dustrun.services.triggers.backtest.backtests import Backtests
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.previews import TriggerPreviews
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
