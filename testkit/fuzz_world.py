@@ -50,6 +50,11 @@ class World:
         self._has_default_wallet = False
         self.key_id = self._own_key_id()
 
+    @property
+    def can_write_store(self) -> bool:
+        """Whether it can put rows into the store that no request makes."""
+        return self._store is not None
+
     def close(self) -> None:
         """Closes the connections."""
         self._session.close()
@@ -93,6 +98,21 @@ class World:
         headers = {"Authorization": f"Bearer {key}"}
         answer = requests.post(f"{self.base}/v1/workflows", json=body, headers=headers, timeout=30)
         return str(answer.json()["data"]["id"])
+
+    def seen_on_chain(self) -> str:
+        """A workflow whose trigger has seen a block."""
+        watch = {"chainId": self._chain_id, "every": 1, "confirmations": 0}
+        root = {"type": "evm-block", "payload": watch, "children": ["n"]}
+        body = {"name": "blocks", "description": "", "definition": {"nodes": {"root": root, "n": _SAY}}}
+        workflow_id = str(self.call("POST", "/v1/workflows", body)["id"])
+        self.call("POST", f"/v1/workflows/{workflow_id}/publish", {})
+        for _ in range(500):
+            self._node("evm_mine")
+            if self.call("GET", f"/v1/workflows/{workflow_id}/trigger-events")["items"]:
+                self.call("POST", f"/v1/workflows/{workflow_id}/pause", {})
+                return workflow_id
+            time.sleep(0.05)
+        raise RuntimeError("no block was seen")
 
     def ticking(self) -> str:
         """A workflow that a schedule would fire."""

@@ -53,6 +53,8 @@ def _do_everything(world: World, base: str) -> None:
     early = world.run(workflow_id=held_id)
     world.call("POST", f"/v1/runs/{early}/nodes/w/resume", {"data": {"ok": True}})
     world.signature()
+    world.seen_on_chain()
+    assert requests.post(f"{base}/v1/session", json={"key": world.key}, timeout=30).status_code == 200
     table = {
         "name": "kept",
         "columns": [{"name": "id", "type": "text"}, {"name": "n", "type": "integer", "unique": True}],
