@@ -26,6 +26,13 @@ def connector(_: Stored) -> Json:
     return {"type": "http-bearer", "name": fresh("c"), "allowedHosts": hosts, "data": data, "description": "d" * 2_000}
 
 
+def hook(stored: Stored) -> Json:
+    """Its receiver hangs up."""
+    types = ["run.failed", "transaction.*"] * 30
+    url = f"{stored.silent}?{'q' * 1_900}"
+    return {"name": "h" * 255, "description": "d" * 2_000, "url": url, "subscribedEventTypes": types}
+
+
 def table(_: Stored) -> Json:
     columns = [{"name": "id", "type": "integer"}, {"name": "data", "type": "json", "default": [7] * 100}]
     more = [{"name": f"c{number}", "type": "text", "default": "d" * 10} for number in range(30)]

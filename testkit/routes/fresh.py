@@ -27,6 +27,24 @@ async def fresh_connector(stored: Stored) -> Mapping[str, str]:
     return {"id": str((await stored.send("POST", "/v1/connectors", bodies.connector(stored)))["id"])}
 
 
+async def room_for_hooks(stored: Stored) -> Mapping[str, str]:
+    """Deletes the hooks of earlier requests."""
+    for one in (await stored.send("GET", "/v1/hooks?limit=100"))["items"]:
+        if one["id"] != stored.known["hook"]:
+            await stored.send("DELETE", f"/v1/hooks/{one['id']}")
+    return {}
+
+
+async def fresh_hook(stored: Stored) -> Mapping[str, str]:
+    await room_for_hooks(stored)
+    return {"id": str((await stored.send("POST", "/v1/hooks", bodies.hook(stored)))["id"])}
+
+
+async def fresh_delivery(stored: Stored) -> Mapping[str, str]:
+    """A delivery that did not arrive."""
+    return {"id": str((await stored.send("POST", f"/v1/hooks/{stored.known['hook']}/test"))["id"])}
+
+
 async def fresh_wallet(stored: Stored) -> Mapping[str, str]:
     return {"id": str((await stored.send("POST", "/v1/wallets", {"name": TEXT}))["id"])}
 

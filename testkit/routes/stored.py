@@ -198,6 +198,11 @@ class Stored:
             connector = {"type": "http-bearer", "name": f"c{number}", "allowedHosts": hosts, "data": secret}
             self.known["connector"] = str((await self.send("POST", "/v1/connectors", connector))["id"])
             await self.send("POST", "/v1/api-keys", {**key, "description": "d" * 2_000})
+        hook = {"name": "h", "url": self.silent, "subscribedEventTypes": ["run.failed"]}
+        self.known["hook"] = str((await self.send("POST", "/v1/hooks", hook))["id"])
+        for _ in range(_PAGE):
+            sent = await self.send("POST", f"/v1/hooks/{self.known['hook']}/test")
+            self.known["delivery"] = str(sent["id"])
         self.known["organization"] = str((await self.send("GET", "/v1/organizations"))["items"][0]["id"])
 
     async def _values(self) -> None:

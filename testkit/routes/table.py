@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
-from testkit.routes.bodies import TEXT, calls, connector, files, fresh, fresh_keystore, large_file, policy, table, wrong
+from testkit.routes.bodies import (
+    TEXT,
+    calls,
+    connector,
+    files,
+    fresh,
+    fresh_keystore,
+    hook,
+    large_file,
+    policy,
+    table,
+    wrong,
+)
 from testkit.routes.fresh import (
     fresh_approval,
     fresh_connector,
+    fresh_delivery,
+    fresh_hook,
     fresh_key,
     fresh_row,
     fresh_table,
@@ -15,6 +29,7 @@ from testkit.routes.fresh import (
     gap,
     published,
     rehearsing,
+    room_for_hooks,
     sent,
     sign_in_token,
     uncertain,
@@ -94,6 +109,19 @@ DRIVES: dict[str, list[Drive]] = {
     "DELETE /v1/connectors/{id}": [send(before=fresh_connector)],
     "POST /v1/connectors/{id}/test": [send({"url": f"https://{'h' * 60}0.{'x' * 60}.example/" + "p" * 1_900},
                                            id="connector")],
+    "GET /v1/hooks": [get(_FULL)],
+    "POST /v1/hooks": [send(hook, room_for_hooks)],
+    "GET /v1/hooks/{id}": [get(id="hook")],
+    "PUT /v1/hooks/{id}": [send(hook, id="hook")],
+    "DELETE /v1/hooks/{id}": [send(before=fresh_hook)],
+    "POST /v1/hooks/{id}/enable": [send(id="hook")],
+    "POST /v1/hooks/{id}/disable": [send(before=fresh_hook)],
+    "POST /v1/hooks/{id}/rotate-secret": [send({}, id="hook")],
+    "POST /v1/hooks/{id}/test": [send(id="hook")],
+    "GET /v1/hooks/deliveries": [get(_FULL)],
+    "GET /v1/hooks/deliveries/{id}": [get(id="delivery")],
+    "POST /v1/hooks/deliveries/{id}/retry": [send(before=fresh_delivery)],
+    "POST /v1/hooks/deliveries/{id}/replay": [send(id="delivery")],
     "POST /v1/conversations": [send({"title": TEXT})],
     "GET /v1/conversations": [get(_FULL)],
     "GET /v1/conversations/{id}": [get(id="chat")],

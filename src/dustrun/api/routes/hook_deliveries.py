@@ -2,19 +2,90 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
+from pydantic import Field
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.hooks import DeliveryAnswer, delivery
-from dustrun.api.shapes.wire import PageAnswer, Paged, Text, page_shape
+from dustrun.api.shapes.wire import PageAnswer, Paged, Text, Time, page_shape, time
+from dustrun.core.values import exact_json
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services.access.paging import Page
 from dustrun.storage.hooks.deliveries import DeliveryRow, Filters
 
 routes = Routes("Hooks")
 router = routes.router
+
+
+class DeliveryAttempt(Fields):
+    """One attempt of a delivery."""
+
+    at: Time
+    duration_ms: int
+    status: int | None = Field(None, description="HTTP status of the answer; absent if there was none.")
+    error: str | None = None
+
+
+class DeliveryAnswer(Fields):
+    """One delivery of one event to one hook."""
+
+    id: str = Field(description="Also the header `webhook-id`, the same in every attempt.")
+    organization_id: str
+    endpoint_id: str = Field(description="Id of the hook.")
+    event_type: str
+    event_id: str = Field(description="Id of the event; the same in replays, and for every hook.")
+    run_id: str | None
+    workflow_id: str | None
+    status: Literal["pending", "retrying", "success", "failure"]
+    retry_count: int = Field(description="Attempts after the first.")
+    next_retry_at: Time | None = Field(
+        description="When it is due; null if it has ended or waits for an earlier delivery of its run."
+    )
+    duration_ms: int | None = Field(description="Of the newest attempt.")
+    error_message: str | None = Field(description="Why the newest attempt failed.")
+    attempts: list[DeliveryAttempt] = Field(description="The newest attempts, oldest first.")
+    request_headers: dict[str, str]
+    request_body: dict[str, Any]
+    response_status: int | None
+    response_headers: dict[str, str] | None
+    response_body: str | None = Field(description="The first characters of the newest answer, secrets masked.")
+    replay_of: str | None = Field(description="The delivery that this one repeats.")
+    created_at: Time
+    updated_at: Time
+    finished_at: Time | None
+
+
+def delivery(row: DeliveryRow) -> dict[str, Any]:
+    """Shapes a delivery."""
+    log = exact_json.loads(row.attempt_log)
+    newest = log[-1] if log else {}
+    response = exact_json.loads(row.response) if row.response is not None else {}
+    return {
+        "id": row.id,
+        "organizationId": row.org_id,
+        "endpointId": row.hook_id,
+        "eventType": row.event_type,
+        "eventId": row.event_id,
+        "runId": row.run_id,
+        "workflowId": row.workflow_id,
+        "status": row.status,
+        "retryCount": max(0, row.attempts - 1),
+        "nextRetryAt": time(row.next_at),
+        "durationMs": newest.get("durationMs"),
+        "errorMessage": newest.get("error"),
+        "attempts": [{**entry, "at": time(entry["at"])} for entry in log],
+        "requestHeaders": {"content-type": "application/json", "webhook-id": row.id},
+        "requestBody": exact_json.loads(row.body),
+        "responseStatus": response.get("status"),
+        "responseHeaders": response.get("headers"),
+        "responseBody": response.get("body"),
+        "replayOf": row.replay_of,
+        "createdAt": time(row.created_at),
+        "updatedAt": time(row.updated_at),
+        "finishedAt": time(row.finished_at),
+    }
 
 
 @routes.get(

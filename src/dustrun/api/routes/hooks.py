@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from dustrun.api.routes.hook_deliveries import DeliveryAnswer, delivery
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.hooks import DeliveryAnswer, delivery
 from dustrun.api.shapes.wire import Description, Name, PageAnswer, Paged, Text, Time, page_shape, time
 from dustrun.core.run.state import Mode
 from dustrun.core.values import exact_json
