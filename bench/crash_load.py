@@ -287,7 +287,9 @@ class User:
         body: dict[str, Any] = {"outcome": "notHappened"}
         if sum(counts):
             body = {"outcome": "happened", "result": {"status": 200, "headers": {}, "body": {}, "url": ""}}
-        status, found = await self._api.call("POST", f"/v1/runs/{seen.run_id}/nodes/{path}/resolve", body)
+        # the answer may be lost, and the next attempt begin: sent again without a key, this would speak of that one
+        key = {"Idempotency-Key": f"resolve-{seen.run_id}-{event['seq']}"}
+        status, found = await self._api.call("POST", f"/v1/runs/{seen.run_id}/nodes/{path}/resolve", body, **key)
         self._findings.counts[f"resolved_{body['outcome']}" if status == 200 else "resolved_by_then"] += 1
         if status not in (200, 409):
             self._findings.fail(f"resolve of {seen.run_id} {path} was answered {status}: {found}")
