@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dustrun import clock
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes import backtests as shapes
+from dustrun.api.shapes.triggers import backtests as shapes
 from dustrun.api.shapes.wire import PageAnswer, Paged, page_shape
 from dustrun.errors import Code
 from dustrun.services.access.paging import Page

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Path
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.schedules import (
+from dustrun.api.shapes.triggers.schedules import (
     TestTrigger,
     TriggerTestAnswer,
     WorkflowScheduleAnswer,

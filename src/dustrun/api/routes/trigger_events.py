@@ -8,7 +8,7 @@ from fastapi import Depends, Path, Query
 from pydantic import Field
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.triggers import (
+from dustrun.api.shapes.triggers.events import (
     FiredAnswer,
     GapAnswer,
     Outcome,

@@ -8,7 +8,7 @@ from fastapi import Path
 
 from dustrun.api.routes.runs import WorkflowId
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.webhooks import (
+from dustrun.api.shapes.triggers.webhooks import (
     NewAddressAnswer,
     RevokedAnswer,
     RotateBody,

@@ -13,7 +13,7 @@ from dustrun.api.envelope import Answered, failure, request_id, success_body
 from dustrun.api.limits import read_body
 from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import RawRoute
-from dustrun.api.shapes.webhooks import WebhookAnswer, received_shape, responded
+from dustrun.api.shapes.triggers.webhooks import WebhookAnswer, received_shape, responded
 from dustrun.errors import Code, DustrunError, NotFound
 from dustrun.sdk.threads import run_sized
 from dustrun.services.triggers.inbound.webhooks import Inbound, Received, Refusal, Target

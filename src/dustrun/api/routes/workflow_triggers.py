@@ -9,7 +9,7 @@ from fastapi import Query
 from pydantic import Field
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.triggers import (
+from dustrun.api.shapes.triggers.events import (
     TriggerAggregates,
     TriggerInfo,
     TriggerRehearsalAnswer,

@@ -1,0 +1,1 @@
+"""Shapes of triggers: events, schedules, webhooks, back-tests."""
