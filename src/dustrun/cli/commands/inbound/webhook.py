@@ -107,7 +107,7 @@ def replay(
 
 
 def _row(item: dict[str, Any]) -> list[Any]:
-    return [item["id"], item["outcome"], item["reason"], item["runId"], item["receivedAt"]]
+    return [item["id"], item["outcome"], item["reason"], item["runId"], item["createdAt"]]
 
 
 def _path(client: Client, workflow: str, node: str | None) -> str:
