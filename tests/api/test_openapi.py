@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 from collections import Counter
@@ -282,3 +283,18 @@ async def test_the_schema_of_policies_is_published_and_is_the_one_that_validates
     assert validator.is_valid({"chains": [1, "*"], "limits": [{"maxUsd": "5.25", "windowMs": 3_600_000}]})
     assert not validator.is_valid({"limits": [{"maxUsd": "1e3"}]})
     assert not validator.is_valid({"allowAll": True})
+
+
+async def test_no_two_paths_can_be_taken_for_one_another(server: Composition) -> None:
+    """As linters see it: a parameter may be any text, also a fixed part of another path."""
+    document = (await server.client(None).http.get("/openapi.json")).json()
+    paths = [path.strip("/").split("/") for path in document["paths"]]
+
+    def may_meet(one: list[str], other: list[str]) -> bool:
+        parts = list(zip(one, other, strict=True))
+        differ = [(a, b) for a, b in parts if a != b]
+        crossed = {("{" in a, "{" in b) for a, b in differ}
+        return all("{" in a or "{" in b for a, b in differ) and len(crossed) > 1
+
+    pairs = itertools.combinations(paths, 2)
+    assert [(a, b) for a, b in pairs if len(a) == len(b) and may_meet(a, b)] == []

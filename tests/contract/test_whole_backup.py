@@ -68,7 +68,7 @@ def _do_everything(world: World, base: str) -> None:
     world.hook()
     world.call("POST", f"/v1/workflows/{world.live()}/pause")
     followed = world.run(workflow_id=held_id)
-    while not world.call("GET", f"/v1/hooks/deliveries?runId={followed}")["items"]:
+    while not world.call("GET", f"/v1/hook-deliveries?runId={followed}")["items"]:
         time.sleep(0.05)
 
 

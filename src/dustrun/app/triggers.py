@@ -73,7 +73,7 @@ def make_trigger_parts(
 ) -> TriggerParts:
     """The services of triggers, as routes see them."""
     database, writer, arming = base.database, base.writer, triggers.arming
-    secrets = WebhookSecrets(database, writer, base.vault, base.settings.base_url())
+    secrets = WebhookSecrets(database, writer, base.vault, base.settings.base_url(), arming)
     return TriggerParts(
         context=triggers.context,
         subscriptions=triggers.subscriptions,

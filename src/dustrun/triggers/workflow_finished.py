@@ -1,8 +1,9 @@
 """Starts a run when a run of another workflow ends.
 
-Use it to act on the outcome of other workflows, for example to report failures. Every run but a simulation counts,
-however it was started. A chain of workflows that start each other this way is at most ten long, and one that leads back
-to itself cannot be published.
+Use it to act on the outcome of other workflows, for example to report failures. Live runs count, however they were
+started. Dust tests count only if `modes` names them, since what they start runs in this trigger's own mode, with full
+amounts. A chain of workflows that start each other this way is at most ten long, and one that leads back to itself
+cannot be published.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class Config(TriggerConfig):
     )
     statuses: tuple[Status, ...] = Field(
         ("success", "partial", "failure", "cancelled"), min_length=1, description="How the runs ended."
+    )
+    modes: tuple[Literal["live", "dust"], ...] = Field(
+        ("live",), min_length=1, description="The modes of the runs that are meant. Simulations never are."
     )
 
 
@@ -78,5 +82,7 @@ _ENDED: dict[str, Any] = {
 def match(config: Config, seen: Mapping[str, Any]) -> dict[str, Any] | None:
     """The payload for an ended run, or None if another one is meant."""
     if seen["workflowId"] not in config.workflow_ids or seen["status"] not in config.statuses:
+        return None
+    if seen["mode"] not in config.modes:
         return None
     return dict(seen)

@@ -49,13 +49,13 @@ class World:
     async def ended(self, delivery: str) -> dict[str, Any]:
         """A delivery, once it has arrived or was given up: the receiver knows that before the log does."""
         async with asyncio.timeout(10):
-            while (found := (await self.api.get(f"/v1/hooks/deliveries/{delivery}")).data)["finishedAt"] is None:
+            while (found := (await self.api.get(f"/v1/hook-deliveries/{delivery}")).data)["finishedAt"] is None:
                 await asyncio.sleep(0.01)
         return dict(found)
 
     async def deliveries(self, query: str = "") -> list[dict[str, Any]]:
         """The log, oldest first."""
-        page = (await self.api.get(f"/v1/hooks/deliveries?limit=100{query}")).data
+        page = (await self.api.get(f"/v1/hook-deliveries?limit=100{query}")).data
         return list(reversed(page["items"]))
 
 

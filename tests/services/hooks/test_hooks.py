@@ -137,8 +137,8 @@ async def test_a_deleted_hook_is_told_nothing_and_its_log_stays(world: World) ->
     assert (await world.api.get(f"/v1/hooks/{hook['id']}")).status == 404
     log = await world.deliveries()
     assert {entry["status"] for entry in log} == {"failure"}
-    assert (await world.api.post(f"/v1/hooks/deliveries/{log[0]['id']}/retry")).status == 409
-    assert (await world.api.post(f"/v1/hooks/deliveries/{log[0]['id']}/replay")).status == 409
+    assert (await world.api.post(f"/v1/hook-deliveries/{log[0]['id']}/retry")).status == 409
+    assert (await world.api.post(f"/v1/hook-deliveries/{log[0]['id']}/replay")).status == 409
 
 
 async def test_other_organisations_and_limited_keys_see_no_hooks(world: World) -> None:
@@ -149,12 +149,12 @@ async def test_other_organisations_and_limited_keys_see_no_hooks(world: World) -
     delivery = (await world.deliveries())[0]["id"]
     other = await world.server.other_owner()
     assert (await other.get("/v1/hooks")).data["items"] == []
-    assert (await other.get("/v1/hooks/deliveries")).data["items"] == []
-    for path in (f"/v1/hooks/{hook['id']}", f"/v1/hooks/deliveries/{delivery}"):
+    assert (await other.get("/v1/hook-deliveries")).data["items"] == []
+    for path in (f"/v1/hooks/{hook['id']}", f"/v1/hook-deliveries/{delivery}"):
         assert (await other.get(path)).status == 404
     body = {"name": "one", "permissions": ["hook:read", "hook:write"], "workflowIds": [flow]}
     limited = world.server.client((await world.api.post("/v1/api-keys", body)).data["key"])
-    for path in ("/v1/hooks", "/v1/hooks/deliveries", f"/v1/hooks/{hook['id']}"):
+    for path in ("/v1/hooks", "/v1/hook-deliveries", f"/v1/hooks/{hook['id']}"):
         assert (await limited.get(path)).status == 403
     assert (await limited.post("/v1/hooks", {"name": "x", "url": world.receiver.url})).status == 403
 

@@ -87,14 +87,14 @@ async def test_a_delivery_is_given_up_and_the_next_of_its_run_follows(world: Wor
         ("run.succeeded", "success", 0),
     ]
     world.receiver.answer = lambda _: web.Response()
-    retried = (await world.api.post(f"/v1/hooks/deliveries/{log[0]['id']}/retry")).data
+    retried = (await world.api.post(f"/v1/hook-deliveries/{log[0]['id']}/retry")).data
     assert retried["status"] == "retrying"
     got = await world.receiver.until(2)
     assert got[-1].headers["webhook-id"] == log[0]["id"]
     await world.ended(log[0]["id"])
-    again = await world.api.post(f"/v1/hooks/deliveries/{log[1]['id']}/retry")
+    again = await world.api.post(f"/v1/hook-deliveries/{log[1]['id']}/retry")
     assert again.status == 409
-    replayed = (await world.api.post(f"/v1/hooks/deliveries/{log[1]['id']}/replay")).data
+    replayed = (await world.api.post(f"/v1/hook-deliveries/{log[1]['id']}/replay")).data
     got = await world.receiver.until(3)
     assert got[-1].headers["webhook-id"] == replayed["id"] != log[1]["id"]
     assert got[-1].raw == got[0].raw

@@ -1,4 +1,4 @@
-"""`/v1/hooks/deliveries`: what was sent to hooks, and how it went."""
+"""`/v1/hook-deliveries`: what was sent to hooks, and how it went."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def delivery(row: DeliveryRow) -> dict[str, Any]:
 
 
 @routes.get(
-    "/v1/hooks/deliveries",
+    "/v1/hook-deliveries",
     permission="hook:read",
     answers=PageAnswer[DeliveryAnswer],
     shape=page_shape(delivery),
@@ -109,7 +109,7 @@ async def list_hook_deliveries(
 
 
 @routes.get(
-    "/v1/hooks/deliveries/{id}",
+    "/v1/hook-deliveries/{id}",
     permission="hook:read",
     answers=DeliveryAnswer,
     shape=delivery,
@@ -121,7 +121,7 @@ async def get_hook_delivery(call: Call, id: str) -> DeliveryRow:
 
 
 @routes.post(
-    "/v1/hooks/deliveries/{id}/retry",
+    "/v1/hook-deliveries/{id}/retry",
     permission="hook:write",
     answers=DeliveryAnswer,
     shape=delivery,
@@ -136,7 +136,7 @@ async def retry_hook_delivery(call: Call, id: str) -> DeliveryRow:
 
 
 @routes.post(
-    "/v1/hooks/deliveries/{id}/replay",
+    "/v1/hook-deliveries/{id}/replay",
     permission="hook:write",
     answers=DeliveryAnswer,
     shape=delivery,

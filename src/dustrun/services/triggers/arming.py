@@ -75,7 +75,9 @@ class Arming:
         """Arms, pauses or ends subscriptions after a change of the workflow's row, in its transaction.
 
         Raises `Forbidden` if what spends is to run in the caller's name, who may not spend: when it is published, or
-        resumed after its key was revoked."""
+        resumed after its key was revoked; and if the change lets triggers that spend fire more often."""
+        if _may_fire_more(before, after):
+            self._need_spending_of_triggers(tx, principal, after)
         if (before.status, before.live_version) == (after.status, after.live_version):
             return
         wanted = {(node.node_id, node.type): node for node in self._nodes(tx, after)}
@@ -107,13 +109,26 @@ class Arming:
         """Raises `Forbidden` unless the caller may spend from every wallet that the live version can reach: its
         triggers run in the caller's name."""
         assert row.live_version is not None
-        lookup = Lookup(tx, row.org_id)
-        closure = self._gate.closures.resolve(lookup, row, row.live_version)
-        if closure is not None and closure.can_spend and not covers(lookup, principal.spendable, closure):
+        if not self.may_spend(tx, principal, row, row.live_version):
             raise Forbidden(
                 "The triggers of this version would spend in the name of this key, which may not spend from all of its "
                 'wallets. Publish it with a key that has "wallet:spend" on them, or set `mode` to "simulate" on its '
                 "triggers."
+            )
+
+    def may_spend(self, tx: Tx, principal: Principal, row: WorkflowRow, version: int) -> bool:
+        """Whether the caller may spend from every wallet that the version can reach; true if it can reach none."""
+        lookup = Lookup(tx, row.org_id)
+        closure = self._gate.closures.resolve(lookup, row, version)
+        return closure is None or not closure.can_spend or covers(lookup, principal.spendable, closure)
+
+    def _need_spending_of_triggers(self, tx: Tx, principal: Principal, row: WorkflowRow) -> None:
+        """Raises `Forbidden` if triggers spend, in whoever's name, and the caller may not."""
+        fires = any(sub.mode != "simulate" and sub.state != ENDED for sub in rows.list_of(tx, row.id))
+        if fires and row.live_version is not None and not self.may_spend(tx, principal, row, row.live_version):
+            raise Forbidden(
+                "With more runs (`maxRuns`, a refill) or a shorter `cooldownMs` the triggers of this workflow can "
+                'spend more. That needs "wallet:spend" on the wallets of its live version.'
             )
 
     def _nodes(self, tx: Tx, row: WorkflowRow) -> Iterator[_Node]:
@@ -127,6 +142,13 @@ class Arming:
             trigger = self._catalog.triggers.get(node["type"])
             if trigger is not None and trigger.is_armed:
                 yield _Node(node_id, node["type"], node.get("payload", {}))
+
+
+def _may_fire_more(before: WorkflowRow, after: WorkflowRow) -> bool:
+    """Whether a change of the limits lets triggers start runs that they could not start before."""
+    if before.remain_runs is not None and (after.remain_runs is None or after.remain_runs > before.remain_runs):
+        return True
+    return (after.cooldown_ms or 0) < (before.cooldown_ms or 0)
 
 
 def _watched(config: dict[str, Any]) -> bytes:

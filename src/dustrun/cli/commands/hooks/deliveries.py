@@ -34,19 +34,19 @@ def deliveries(
 ) -> None:
     """List deliveries, newest first."""
     asked = {"endpointId": hook, "runId": run, "status": status, "limit": limit, "offset": offset}
-    page = client_of(server, key).get("/v1/hooks/deliveries", **asked)
+    page = client_of(server, key).get("/v1/hook-deliveries", **asked)
     show_page(page, LOG_COLUMNS, log_row, as_json, spare=("error", "next try", "run"))
 
 
 @app.command()
 def retry(delivery: Delivery, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
     """Try a delivery that has not arrived again, at once."""
-    found = client_of(server, key).post(f"/v1/hooks/deliveries/{segment(delivery)}/retry")
+    found = client_of(server, key).post(f"/v1/hook-deliveries/{segment(delivery)}/retry")
     show_one(found, LOG_COLUMNS, log_row, as_json)
 
 
 @app.command()
 def replay(delivery: Delivery, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
     """Send the same event again, as a new delivery."""
-    found = client_of(server, key).post(f"/v1/hooks/deliveries/{segment(delivery)}/replay")
+    found = client_of(server, key).post(f"/v1/hook-deliveries/{segment(delivery)}/replay")
     show_one(found, LOG_COLUMNS, log_row, as_json)

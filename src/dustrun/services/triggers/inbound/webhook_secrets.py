@@ -10,14 +10,16 @@ from typing import Any
 from dustrun import clock, ids
 from dustrun.core.text import standard_webhooks
 from dustrun.core.values import exact_json
-from dustrun.errors import Code, Invalid, NotFound, Problem
+from dustrun.errors import Code, Forbidden, Invalid, NotFound, Problem
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
+from dustrun.services.triggers.arming import Arming
 from dustrun.services.workflows.versions import get_workflow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.secrets.vault import Vault
+from dustrun.storage.triggers import subscriptions
 from dustrun.storage.triggers import webhook_secrets as rows
 from dustrun.storage.triggers.webhook_secrets import SecretRow
 from dustrun.storage.workflows import versions
@@ -51,11 +53,12 @@ class NewAddress:
 class WebhookSecrets:
     """Use cases of webhooks' secrets."""
 
-    def __init__(self, database: Database, writer: Writer, vault: Vault, public_url: str) -> None:
+    def __init__(self, database: Database, writer: Writer, vault: Vault, public_url: str, arming: Arming) -> None:
         self._database = database
         self._writer = writer
         self._vault = vault
         self._public_url = public_url.rstrip("/")
+        self._arming = arming
 
     async def list_nodes(self, principal: Principal, workflow_id: str) -> list[WebhookNode]:
         """The webhook nodes of a workflow; raises `NotFound`."""
@@ -74,8 +77,9 @@ class WebhookSecrets:
     async def rotate(
         self, principal: Principal, workflow_id: str, node_id: str, signing_secret: str | None, overlap_ms: int
     ) -> NewAddress:
-        """Makes a new address of a webhook node; the old ones stay good for `overlap_ms`. Raises `NotFound`, and
-        `Invalid` for a signing secret that is too weak."""
+        """Makes a new address of a webhook node; the old ones stay good for `overlap_ms`. Raises `NotFound`,
+        `Forbidden` if requests to it would spend what the caller may not, and `Invalid` for a signing secret that is
+        too weak."""
         signing = _checked(signing_secret) if signing_secret is not None else _new_signing_secret()
         secret, secret_id = ids.new_secret("dwh"), ids.new_id("whs")
         await self._vault.prepare()
@@ -85,6 +89,7 @@ class WebhookSecrets:
             if node_id not in dict(_webhooks_of(tx, workflow)):
                 message = f'Neither the draft nor the live version has a webhook node "{node_id}".'
                 raise NotFound(message, code=Code.WEBHOOK_UNKNOWN)
+            self._need_spending(tx, principal, workflow, node_id)
             now = clock.now_ms()
             had = any(_is_good(row, now) for row in rows.list_of(tx, workflow_id, node_id))
             rows.end_all(tx, workflow_id, node_id, now + overlap_ms)
@@ -105,6 +110,19 @@ class WebhookSecrets:
             )
 
         return await idempotency.write(self._writer, unit)
+
+    def _need_spending(self, tx: Tx, principal: Principal, workflow: WorkflowRow, node_id: str) -> None:
+        """Whoever knows an address decides when the workflow runs and with what payload, so making one needs what
+        starting such a run needs. Addresses where the webhook only simulates are free."""
+        for number, config in _configs_of(tx, workflow, node_id):
+            modes = {config.get("mode", "live")}
+            if number == workflow.live_version:
+                modes |= {sub.mode for sub in subscriptions.list_of(tx, workflow.id) if sub.node_id == node_id}
+            if modes != {"simulate"} and not self._arming.may_spend(tx, principal, workflow, number):
+                raise Forbidden(
+                    f"Requests to this address would spend from the wallets of version {number}. Make it with a key "
+                    'that has "wallet:spend" on them.'
+                )
 
     async def revoke(self, principal: Principal, workflow_id: str, node_id: str) -> None:
         """Ends every address of a webhook node at once; raises `NotFound`."""
@@ -139,11 +157,24 @@ def _is_good(row: SecretRow, now: int) -> bool:
 def _webhooks_of(tx: Tx, workflow: WorkflowRow) -> Iterator[tuple[str, dict[str, Any]]]:
     """The webhook nodes of the draft and, before them, those of the live version, with their configs."""
     for number in (workflow.draft_version, workflow.live_version):
-        version = versions.find(tx, workflow.id, number) if number is not None else None
-        nodes = exact_json.loads(version.definition).get("nodes", {}) if version is not None else {}
-        for node_id, node in nodes.items():
-            if isinstance(node, dict) and node.get("type") == KIND:
-                yield node_id, node.get("payload") or {}
+        yield from _webhooks_in(tx, workflow.id, number)
+
+
+def _webhooks_in(tx: Tx, workflow_id: str, number: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    version = versions.find(tx, workflow_id, number) if number is not None else None
+    nodes = exact_json.loads(version.definition).get("nodes", {}) if version is not None else {}
+    for node_id, node in nodes.items():
+        if isinstance(node, dict) and node.get("type") == KIND:
+            yield node_id, node.get("payload") or {}
+
+
+def _configs_of(tx: Tx, workflow: WorkflowRow, node_id: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The versions whose webhook an address of the node is good for, now or once they are published."""
+    for number in {workflow.draft_version, workflow.live_version} - {None}:
+        assert number is not None
+        for found, config in _webhooks_in(tx, workflow.id, number):
+            if found == node_id:
+                yield number, config
 
 
 def _new_signing_secret() -> str:
