@@ -97,6 +97,13 @@ def test_a_head_without_end_is_not_kept(port: int, line: bytes) -> None:
             connection.sendall(line * 50)
 
 
+def test_trailers_without_end_are_not_kept(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/workflows HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n")
+        with pytest.raises(ConnectionError):
+            connection.sendall(b"X: a\r\n" * 5_000_000)
+
+
 def test_requests_in_one_piece_are_all_answered(port: int) -> None:
     request = b"GET /healthz HTTP/1.1\r\n" + HOST
     one, last = request + b"X: " + b"a" * 30_000 + b"\r\n\r\n", request + b"Connection: close\r\n\r\n"
