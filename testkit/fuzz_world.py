@@ -463,6 +463,11 @@ def _test_trigger(_world: World, case: Any) -> None:
     _body(case, {"config": {"schedule": "@daily"}})
 
 
+def _action(_world: World, case: Any) -> None:
+    _path(case, type="log")
+    _body(case, {"inputs": {"message": "fuzzed"}})
+
+
 def _nothing(_world: World, _case: Any) -> None:
     pass
 
@@ -480,6 +485,8 @@ CONNECTOR: dict[str, Any] = {
 
 HELP: dict[str, Adapt] = {
     "get_action": lambda _, case: _path(case, type="log"),
+    "run_action": _action,
+    "test_action": _action,
     "get_trigger": lambda _, case: _path(case, type="manual"),
     "test_trigger": _test_trigger,
     "start_backtest": _id_and_body(World.ticking, _PAST),

@@ -75,6 +75,8 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/audit": [get(_FULL)],
     "GET /v1/actions": [get(), get("?q=" + "send " * 50)],
     "GET /v1/actions/{type}": [get(type="send-native")],
+    "POST /v1/actions/{type}/run": [send({"inputs": {"message": ROWS}}, type="log")],
+    "POST /v1/actions/{type}/test": [send({"inputs": {"message": ROWS}}, type="log")],
     "GET /v1/triggers": [get()],
     "GET /v1/triggers/{type}": [get(type="manual")],
     "POST /v1/triggers/{type}/test": [send({"config": {"schedule": "30 2 29 2 *"}}, type="cronjob")],

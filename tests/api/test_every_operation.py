@@ -331,6 +331,8 @@ async def _transactions(tour: Tour) -> None:
 
 
 async def _runs(tour: Tour) -> None:
+    await tour.call("run_action", type="log")
+    await tour.call("test_action", type="log")
     await tour.call("run_inline")
     await tour.call("run_inline_sync")
     greeting = {"type": "respond", "payload": {"status": 201, "body": {"hello": "{{$trigger.body.name}}"}}}

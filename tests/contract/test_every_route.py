@@ -33,6 +33,8 @@ _FORBIDDEN = {
     "get_metrics",
     "create_organization",
     "update_organization",
+    "run_action",
+    "test_action",
     "run_inline",
     "run_inline_sync",
     "create_workflow",
@@ -172,7 +174,7 @@ def test_a_request_is_for_those_who_may_alone(everybody: Everybody, name: str) -
 def _check_replay(name: str, again: Answered, first: Answered) -> None:
     """The same request under the same Idempotency-Key is answered the same, or not at all when a secret was in it."""
     assert not first.is_replay
-    if name in ("run_inline_sync", "run_workflow_sync"):
+    if name in ("run_action", "test_action", "run_inline_sync", "run_workflow_sync"):
         told = json.loads(again.text)["data"]
         assert told == {"runId": json.loads(first.text)["data"]["runId"], "status": "running"}
     elif again.status == 409:

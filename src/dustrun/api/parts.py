@@ -15,6 +15,7 @@ from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.sessions import Sessions
 from dustrun.services.access.usage import Usage
+from dustrun.services.actions.action_calls import ActionCalls
 from dustrun.services.connectors.connectors import Connectors
 from dustrun.services.data.conversations import Conversations
 from dustrun.services.data.managed_tables import Tables
@@ -153,6 +154,7 @@ class Parts:
     versions: Versions
     runs: Runs
     starts: Starts
+    action_calls: ActionCalls
     run_reports: RunReports
     waits: WaitParts
     hooks: HookParts

@@ -12,6 +12,7 @@ from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.sessions import Sessions
 from dustrun.services.access.usage import Usage
+from dustrun.services.actions.action_calls import ActionCalls
 from dustrun.services.connectors.connectors import Connectors
 from dustrun.services.data.conversations import Conversations
 from dustrun.services.data.managed_tables import Tables
@@ -60,6 +61,7 @@ def make_parts(
         versions=Versions(base.database),
         runs=runs,
         starts=starts,
+        action_calls=ActionCalls(base.database, base.catalog, starts),
         run_reports=reports,
         waits=_waits(base, engine, runs),
         hooks=hooks,

@@ -16,7 +16,6 @@ from dustrun.cli.commands import (
     chain,
     connector,
     keys,
-    new_action,
     run,
     runs,
     serve,
@@ -26,6 +25,7 @@ from dustrun.cli.commands import (
     wallet,
     workflow,
 )
+from dustrun.cli.commands.actions import action, new_action
 from dustrun.cli.commands.hooks import endpoints
 from dustrun.cli.commands.inbound import webhook
 from dustrun.cli.doctor import command
@@ -48,6 +48,7 @@ app.command("backtest")(backtest.backtest)
 app.command("apply")(apply.apply)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
+app.add_typer(action.app, name="action")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(webhook.app, name="webhook")

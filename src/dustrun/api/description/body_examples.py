@@ -82,6 +82,8 @@ BY_OPERATION: dict[str, Any] = {
     "resume_node": {"data": {"amount": 20}},
     "retry_run": {},
     "rollback_workflow": {"targetVersion": 2},
+    "run_action": {"inputs": {"message": "hello"}},
+    "test_action": {"inputs": {"message": "hello"}},
     "run_inline": {"definition": _HELLO, "payload": {"name": "Ada"}, "simulate": True},
     "run_workflow_sync": {"payload": {"name": "Ada"}, "waitMs": 5000},
     "rotate_webhook": {"overlapMs": 86400000},

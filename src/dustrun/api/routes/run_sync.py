@@ -52,13 +52,13 @@ async def run_workflow_sync(call: Call, workflow_id: WorkflowId, body: SyncBody 
 
 
 async def _start(call: Call, workflow_id: str, body: SyncBody) -> Created:
-    _replay_as_begun(call)
+    replay_as_begun(call)
     return await call.parts.starts.start(
         call.principal, workflow_id, request_of(body, trace_of(call.parts, call.headers))
     )
 
 
-def _replay_as_begun(call: Call) -> None:
+def replay_as_begun(call: Call) -> None:
     """What a repeated request is answered: that the run began."""
     if call.pending is not None:
         call.pending.answer = functools.partial(_begun, call=call)
@@ -82,7 +82,7 @@ async def run_inline_sync(call: Call, body: InlineBody) -> Answered:
     Idempotency-Key returns the `runId` at once, as `running`; read the run for its result."""
     runs = call.parts.runs
     runs.check_sync(body.definition)
-    _replay_as_begun(call)
+    replay_as_begun(call)
     created = await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
     await runs.waits.wait(call.principal.org_id, created.run_id, _SYNC_S)
     run = await runs.get(call.principal, created.run_id)

@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from pydantic import Field
 
+from dustrun.api.shapes.effects import EffectsAnswer
 from dustrun.api.shapes.findings import Ignoring
-from dustrun.api.shapes.runs import Json, RunBody
-from dustrun.core.run.state import RunStatus
+from dustrun.api.shapes.runs import Json, RunBody, Strict
+from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.values.exact_json import loads
 from dustrun.core.values.fields import Fields
 from dustrun.services.runs.runs import Conclusion
@@ -27,6 +28,50 @@ class SyncBody(RunBody):
     def wait_s(self) -> float:
         """How long to wait, in seconds."""
         return (MOST_MS if self.wait_ms is None else self.wait_ms) / 1000
+
+
+class TestAction(Fields):
+    """An action's inputs, to simulate it."""
+
+    inputs: Json = Field(description="The node's `payload`; its schema is that of `GET /v1/actions/{type}`.")
+    connector_id: str | None = Field(
+        None,
+        max_length=128,
+        description="Id of its connector, or of the wallet that it spends from. Default: the default wallet.",
+    )
+    wait_ms: int | None = Field(
+        None, ge=0, le=MOST_MS, strict=True, description="How long to wait, in milliseconds. Default: 60000."
+    )
+
+    @property
+    def wait_s(self) -> float:
+        """How long to wait, in seconds."""
+        return (MOST_MS if self.wait_ms is None else self.wait_ms) / 1000
+
+
+class RunAction(TestAction):
+    """An action's inputs, and how to run it."""
+
+    simulate: Strict | None = Field(False, description="Dry run: only reads leave the machine.")
+    dust_test: Strict | None = Field(False, description="Real run with amounts scaled to about 0.01 USD.")
+
+
+class ActionCallAnswer(Ignoring):
+    """What became of an action that ran outside a workflow."""
+
+    run_id: str = Field(description="The run that is its record.")
+    type: str | None = Field(None, description="Type of the action. Absent from the answer to a repeated request.")
+    mode: Mode | None = Field(None, description="Absent from the answer to a repeated request.")
+    status: RunStatus = Field(description="`running` or `waiting`: it continues.")
+    passed: bool | None = Field(None, description="Of a simulation that ended: whether nothing important was assumed.")
+    duration_ms: int | None = Field(None, description="Null while it continues.")
+    result: Any = Field(None, description="The action's result. Needs `run:read`.")
+    error: Json | None = Field(None, description="Why it failed. Needs `run:read`.")
+    effects: EffectsAnswer | None = Field(
+        None,
+        description="Of a simulation that ended: what would have left the server, as `GET /v1/runs/{id}/effects` "
+        "shows it. Needs `run:read`.",
+    )
 
 
 class RespondedAnswer(Fields):
@@ -67,6 +112,15 @@ def conclusion_shape(found: Conclusion, *, is_reader: bool) -> Json:
         shaped |= {"result": found.result, "results": dict(found.results)}
         shaped["error"] = loads(row.error) if row.error else None
     return shaped
+
+
+def action_shape(kind: str, found: Conclusion, effects: Json | None, *, is_reader: bool) -> Json:
+    """What became of an action, to the key that ran it."""
+    concluded = conclusion_shape(found, is_reader=is_reader)
+    row = found.row
+    passed = None if row.passed is None else bool(row.passed)
+    shaped = {"type": kind, "mode": row.mode, "passed": passed, "effects": effects}
+    return shaped | {name: value for name, value in concluded.items() if name not in ("response", "results")}
 
 
 def response_shape(answer: Any) -> Json:

@@ -24,6 +24,11 @@ OF: dict[str, tuple[str, ...]] = {
         "dustrun run hello.json --payload @payload.json --simulate",
         "dustrun run Hello --detach --run-id run_order-17",
     ),
+    "action run": (
+        """dustrun action run log --inputs '{"message": "hello"}'""",
+        f"dustrun action run send-native --inputs @inputs.json --connector wal_{_ID} --dust",
+    ),
+    "action test": ("dustrun action test send-native --inputs @inputs.json",),
     "backtest": (
         "dustrun backtest Refill --from 2026-01-01T00:00:00Z",
         "dustrun backtest Refill --from-block 21000000",

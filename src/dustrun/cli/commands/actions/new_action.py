@@ -16,7 +16,7 @@ from dustrun.cli.http.failures import CliError, Exit
 from dustrun.cli.render import output
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_TEMPLATES = Path(__file__).parents[1] / "templates"
+_TEMPLATES = Path(__file__).parents[2] / "templates"
 
 
 def new_action(

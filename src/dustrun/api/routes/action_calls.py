@@ -1,0 +1,82 @@
+"""`/v1/actions/{type}/run` and `/test`: one action outside a workflow."""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated
+
+from fastapi import Path
+
+from dustrun.api.envelope import Answered, success_body
+from dustrun.api.routes.run_sync import replay_as_begun
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.findings import with_warnings
+from dustrun.api.shapes.run_sync import ActionCallAnswer, RunAction, TestAction, action_shape
+from dustrun.core.run.state import Mode
+from dustrun.errors import Code
+from dustrun.sdk.threads import run_sized
+from dustrun.services.actions.action_calls import ActionCall
+
+routes = Routes("Catalogue")
+router = routes.router
+
+Type = Annotated[str, Path(description="Type of the action.", examples=["http-request"], max_length=128)]
+_REFUSALS = [Code.TYPE_UNKNOWN, Code.ACTION_INPUT_INVALID]
+_ACCEPTED = "The action has not ended within `waitMs`; its run continues."
+
+
+@routes.post(
+    "/v1/actions/{type}/run",
+    permission="run:inline",
+    answers=ActionCallAnswer,
+    refusals=[*_REFUSALS, Code.BOTH_MODES],
+    accepted=_ACCEPTED,
+)
+async def run_action(call: Call, type: Type, body: RunAction) -> Answered:
+    """Run one action outside a workflow, and wait for its end.
+
+    It is an inline run of one node: the same modes, policies, limits and record. Unless it is a simulation, an action
+    that spends needs `wallet:spend`. The answer comes when it has ended, and otherwise after `waitMs`, with status 202;
+    an unfinished run continues. Repeating the request with the same Idempotency-Key returns the `runId` at once, as
+    `running`."""
+    wanted = ActionCall(
+        type=type,
+        inputs=body.inputs,
+        connector_id=body.connector_id,
+        simulate=body.simulate or False,
+        dust_test=body.dust_test or False,
+    )
+    return await _answer(call, wanted, body.wait_s)
+
+
+@routes.post(
+    "/v1/actions/{type}/test",
+    permission="run:inline",
+    answers=ActionCallAnswer,
+    refusals=_REFUSALS,
+    accepted=_ACCEPTED,
+)
+async def test_action(call: Call, type: Type, body: TestAction) -> Answered:
+    """Simulate one action outside a workflow: only reads leave the server.
+
+    The same as running it with `simulate`. `effects` tells what would have been sent."""
+    wanted = ActionCall(type=type, inputs=body.inputs, connector_id=body.connector_id, simulate=True)
+    return await _answer(call, wanted, body.wait_s)
+
+
+async def _answer(call: Call, wanted: ActionCall, wait_s: float) -> Answered:
+    replay_as_begun(call)
+    created = await call.parts.action_calls.start(call.principal, wanted)
+    runs = call.parts.runs
+    found = await runs.conclude(call.principal.org_id, created.run_id, created.events, wait_s, for_answer=False)
+    is_reader, is_simulated = call.principal.may("run:read"), found.row.mode == Mode.SIMULATE.value
+    effects = None
+    if found.is_due and is_reader and is_simulated:
+        effects = await call.parts.run_reports.effects(call.principal, created.run_id)
+    shown = functools.partial(with_warnings, ignored=call.ignored)
+
+    def shape() -> Answered:
+        data = action_shape(wanted.type, found, effects, is_reader=is_reader)
+        return Answered(success_body(shown(data), call.request_id), 200 if found.is_due else 202)
+
+    return await run_sized((found.results, effects), shape)

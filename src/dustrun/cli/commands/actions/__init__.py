@@ -1,0 +1,1 @@
+"""Commands about single actions: to run one, and to begin writing one."""

@@ -1,0 +1,118 @@
+"""One action outside a workflow: an inline run of a manual trigger and one node, which obeys all that a run does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from dustrun.catalog import Catalog
+from dustrun.core.workflow.control import CONTROL
+from dustrun.core.workflow.definition import WALLET
+from dustrun.errors import Code, Invalid, Problem
+from dustrun.services.access.principal import Principal
+from dustrun.services.runs.engine_port import Created
+from dustrun.services.runs.start import Starts
+from dustrun.services.runs.start_request import RunRequest
+from dustrun.storage.data import connectors
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import wallets
+
+NODE: Final = "action"
+"""Id of the node that carries out the action."""
+_PLACES = ((f"nodes.{NODE}.payload", "inputs"), (f"nodes.{NODE}.connector", "connectorId"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionCall:
+    """An action with its inputs. `connector_id`: the connector or wallet that it uses."""
+
+    type: str
+    inputs: dict[str, Any]
+    connector_id: str | None = None
+    simulate: bool = False
+    dust_test: bool = False
+
+
+class ActionCalls:
+    """Starts runs of single actions."""
+
+    def __init__(self, database: Database, catalog: Catalog, starts: Starts) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._starts = starts
+
+    async def start(self, principal: Principal, call: ActionCall) -> Created:
+        """Starts the run; raises `NotFound` for an unknown type, and `Invalid` for one that cannot run alone and for
+        inputs that do not fit."""
+        principal.need_every_workflow("run an action outside a workflow")
+        self._check_type(call.type)
+        node: dict[str, Any] = {"type": call.type, "payload": call.inputs}
+        if call.connector_id is not None:
+            node["connector"] = await self._reference(principal.org_id, call.type, call.connector_id)
+        nodes = {"root": {"type": "manual", "children": [NODE]}, NODE: node}
+        request = RunRequest(simulate=call.simulate, dust_test=call.dust_test)
+        try:
+            return await self._starts.start_inline(principal, {"nodes": nodes}, request)
+        except Invalid as error:
+            if error.code is not Code.DEFINITION_INVALID:
+                raise
+            raise _of_inputs(call.type, error.details) from None
+
+    def _check_type(self, kind: str) -> None:
+        if kind in CONTROL:
+            message = f'"{kind}" steers a workflow and does nothing alone; run it as a node (POST /v1/runs).'
+        elif kind in self._catalog.triggers:
+            message = f'"{kind}" is a trigger, not an action; POST /v1/triggers/{kind}/test tests its config.'
+        else:
+            self._catalog.public_action(kind, summary=True)
+            return
+        raise Invalid(message, code=Code.PARAMETER_INVALID, details=[Problem("type", message)])
+
+    async def _reference(self, org_id: str, kind: str, connector_id: str) -> dict[str, str]:
+        """How a node names a connector or wallet of the organisation."""
+
+        def query(tx: Tx) -> str | None:
+            row = connectors.find(tx, org_id, connector_id)
+            if row is not None:
+                return row.type
+            return WALLET if wallets.find(tx, org_id, connector_id) is not None else None
+
+        type_ = await self._database.read(query)
+        takes_wallet, taken = self._catalog.actions[kind].needs_wallet, self._catalog.specs()[kind].connectors
+        if not takes_wallet and not taken:
+            raise _refused("connectorId", f'"{kind}" uses neither a connector nor a wallet; leave connectorId out.')
+        if type_ is None:
+            raise _refused("connectorId", f'There is no connector or wallet "{connector_id}".')
+        if type_ == WALLET and not takes_wallet:
+            raise _refused("connectorId", f'"{kind}" uses no wallet; put a connector of type {", ".join(taken)} here.')
+        if type_ != WALLET and not taken:
+            raise _refused("connectorId", f'"{kind}" uses no connector; put the id of a wallet here.')
+        return {"type": type_, "id": connector_id}
+
+
+def _refused(field: str, message: str) -> Invalid:
+    return Invalid(message, code=Code.ACTION_INPUT_INVALID, details=[Problem(field, message)])
+
+
+def _of_inputs(kind: str, details: Sequence[Problem | dict[str, Any]]) -> Invalid:
+    """The problems of the node as problems of the request."""
+    message = f'The inputs of "{kind}" are not valid. GET /v1/actions/{kind} has their schema.'
+    return Invalid(message, code=Code.ACTION_INPUT_INVALID, details=list(_placed(details)))
+
+
+def _placed(details: Sequence[Problem | dict[str, Any]]) -> Iterator[Problem | dict[str, Any]]:
+    for one in details:
+        if isinstance(one, Problem):
+            yield replace(one, field=_field(one.field), node_id=None)
+        else:
+            yield one
+
+
+def _field(path: str) -> str:
+    """Where in the request it is."""
+    for prefix, name in _PLACES:
+        if path.startswith(prefix):
+            return name if name == "connectorId" else name + path.removeprefix(prefix)
+    return path
