@@ -14,6 +14,8 @@ from testkit.routes.bodies import TEXT
 from testkit.routes.drivers import body_of
 from testkit.routes.stored import CHANGED, LARGE, LARGE_VALUES, NUMBERS, Stored, each, one_node
 
+PAST = {"from": "2025-01-01T00:00:00Z", "to": "2025-12-31T00:00:00Z", "limit": 200, "waitMs": 60_000}
+
 
 async def fresh_key(stored: Stored) -> Mapping[str, str]:
     """A key that made a page of keys."""
@@ -166,3 +168,21 @@ async def published(stored: Stored) -> Mapping[str, str]:
     await stored.send("PUT", at, {"definition": CHANGED})
     await stored.send("PUT", at, {"definition": LARGE})
     return {}
+
+
+async def ticking(stored: Stored) -> Mapping[str, str]:
+    """A workflow that a schedule would fire."""
+    if "ticking" not in stored.known:
+        tick = {"type": "cronjob", "payload": {"schedule": "@daily"}, "children": ["say"]}
+        nodes = {"tick": tick, "say": {"type": "log", "payload": {"message": "t" * 900}}}
+        body = {"name": "ticking", "description": "", "definition": {"nodes": nodes, "triggerNodeIds": ["tick"]}}
+        stored.known["ticking"] = str((await stored.send("POST", "/v1/workflows", body))["id"])
+    return {"id": stored.known["ticking"]}
+
+
+async def backtest(stored: Stored) -> Mapping[str, str]:
+    """A back-test of 200 events that has ended."""
+    if "backtest" not in stored.known:
+        place = f"/v1/workflows/{(await ticking(stored))['id']}/backtest"
+        stored.known["backtest"] = str((await stored.send("POST", place, PAST))["id"])
+    return {"id": stored.known["backtest"]}

@@ -17,6 +17,8 @@ from testkit.routes.bodies import (
     wrong,
 )
 from testkit.routes.fresh import (
+    PAST,
+    backtest,
     fresh_approval,
     fresh_connector,
     fresh_delivery,
@@ -32,6 +34,7 @@ from testkit.routes.fresh import (
     room_for_hooks,
     sent,
     sign_in_token,
+    ticking,
     uncertain,
     waiting,
     waiting_much,
@@ -138,6 +141,9 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/api-keys/requests": [get(_FULL)],
     "GET /v1/api-keys/{id}": [get(id="key")],
     "DELETE /v1/api-keys/{id}": [send(before=fresh_key)],
+    "POST /v1/workflows/{id}/backtest": [send(PAST, ticking)],
+    "GET /v1/workflows/{id}/backtests": [Drive({}, "?limit=100", None, ticking)],
+    "GET /v1/backtests/{id}": [Drive({}, "", None, backtest)],
     "POST /v1/session": [send(lambda one: {"key": one.server.owner_key})],
     "POST /v1/session/redeem": [send(lambda one: {"token": one.known["token"]}, sign_in_token)],
     "POST /v1/session/links": [send()],

@@ -11,6 +11,8 @@ from dustrun.services.triggers.subscriptions import Subscription
 _logger = log.get(__name__)
 _LOOK_EVERY_S = 10.0
 _TRY_AGAIN_S = 0.5
+_GATHER_S = 0.02
+"""Ends that come within this are followed together."""
 
 
 class EndedRunsSource:
@@ -56,5 +58,6 @@ class EndedRunsSource:
             try:
                 async with asyncio.timeout(_LOOK_EVERY_S):
                     await self._wake.wait()
+                await asyncio.sleep(_GATHER_S)
             except TimeoutError:
                 pass

@@ -1,12 +1,14 @@
 """What the end of a run leads to: runs of workflows that wait for it, and a pause after too many failures.
 
 One durable cursor over all ends. A page's events are fired first, under the ended runs' ids, which makes a repetition
-harmless; then failures are counted and the cursor moves, in one transaction.
+harmless; then failures are counted and the cursor moves, in one transaction. Pages that lead to nothing move the cursor
+in memory, and on disk only now and then, so that ends that nobody waits for cost no commit.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from dustrun import clock
@@ -27,11 +29,14 @@ from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.triggers import ended_runs as rows
 from dustrun.storage.triggers import subscriptions as subscription_rows
 from dustrun.storage.triggers.ended_runs import ActivityRow
+from dustrun.storage.triggers.subscriptions import SubscriptionRow
 
 MAX_DEPTH = 10
 _CURSOR = "ended_runs_followed"
 _PAGE = 100
 _AT_ONCE = 20
+_MOST_UNWRITTEN = 5_000
+"""Ends that are read again after a crash, at most."""
 
 
 class EndedRuns:
@@ -52,40 +57,55 @@ class EndedRuns:
         self._subscriptions = subscriptions
         self._intake = intake
         self._pause_after = pause_after
+        self._at = 0
+        self._written = 0
 
     async def begin(self) -> None:
         """Begins at the newest end, if the store has never followed them."""
 
-        def unit(tx: Tx) -> None:
-            if store_facts.find(tx, _CURSOR) is None:
-                store_facts.put(tx, _CURSOR, str(rows.newest(tx)))
+        def unit(tx: Tx) -> int:
+            stored = store_facts.find(tx, _CURSOR)
+            if stored is None:
+                stored = str(rows.newest(tx))
+                store_facts.put(tx, _CURSOR, stored)
+            return int(stored)
 
-        await self._writer.write(unit)
+        self._at = self._written = await self._writer.write(unit)
 
     async def follow(self) -> bool:
         """Handles the next page; returns whether there may be more."""
 
-        def query(tx: Tx) -> list[ActivityRow]:
-            return rows.list_after(tx, int(store_facts.find(tx, _CURSOR) or 0), _PAGE)
-
-        page = await self._database.read(query)
+        page, armed = await self._database.read(self._look)
         if not page:
             return False
         ended = [row for row in page if row.type == "run_finished" and row.mode != Mode.SIMULATE.value]
+        waiting: dict[str, list[Subscription]] = {}
+        for one in armed if ended else ():
+            parsed = self._subscriptions.parsed(one)
+            if parsed is not None:
+                waiting.setdefault(one.org_id, []).append(parsed)
         for start in range(0, len(ended), _AT_ONCE):
-            await asyncio.gather(*(self._fire(row) for row in ended[start : start + _AT_ONCE]))
-        changed = await self._writer.write(lambda tx: self._pass(tx, page[-1].cursor, ended))
-        for workflow_id in changed:
-            self._intake.on_changed(workflow_id)
+            some = ended[start : start + _AT_ONCE]
+            await asyncio.gather(*(self._fire(row, waiting[row.org_id]) for row in some if row.org_id in waiting))
+        cursor = page[-1].cursor
+        if waiting or any(map(self._counts, ended)) or cursor - self._written >= _MOST_UNWRITTEN:
+            changed = await self._writer.write(lambda tx: self._pass(tx, cursor, ended))
+            self._written = cursor
+            for workflow_id in changed:
+                self._intake.on_changed(workflow_id)
+        self._at = cursor
         return len(page) == _PAGE
+
+    def _look(self, tx: Tx) -> tuple[list[ActivityRow], list[SubscriptionRow]]:
+        """The next page, and what waits for ends."""
+        page = rows.list_after(tx, self._at, _PAGE)
+        return page, subscription_rows.list_armed_as(tx, TYPE) if page else []
 
     # --- what waits for the end ---
 
-    async def _fire(self, row: ActivityRow) -> None:
+    async def _fire(self, row: ActivityRow, waiting: Sequence[Subscription]) -> None:
         if row.workflow_id is None or row.finished_at is None:
             return
-        found = await self._database.read(lambda tx: subscription_rows.list_armed_of(tx, row.org_id, TYPE))
-        waiting = [sub for one in found if (sub := self._subscriptions.parsed(one)) is not None]
         for sub in waiting:
             if row.finished_at < sub.row.armed_at:
                 continue
@@ -123,10 +143,14 @@ class EndedRuns:
         store_facts.put(tx, _CURSOR, str(cursor))
         return paused
 
+    def _counts(self, row: ActivityRow) -> bool:
+        """Whether it is a live run that a trigger started."""
+        trigger = self._catalog.triggers.get(row.trigger_source)
+        return trigger is not None and trigger.is_armed and row.mode == Mode.LIVE.value and row.workflow_id is not None
+
     def _count(self, tx: Tx, row: ActivityRow) -> bool:
         """Counts a live run that a trigger started; returns whether its workflow is paused for it."""
-        trigger = self._catalog.triggers.get(row.trigger_source)
-        if trigger is None or not trigger.is_armed or row.mode != Mode.LIVE.value or row.workflow_id is None:
+        if not self._counts(row) or row.workflow_id is None:
             return False
         known = rows.failures_to_change(tx, row.workflow_id)
         if known is None or row.status not in (RunStatus.SUCCESS.value, RunStatus.FAILURE.value):

@@ -56,6 +56,9 @@ _LIST_ARMED = Statement(
     .order_by(t.c.pk)
     .limit(b("count", type_=sa.Integer))
 )
+_LIST_ARMED_AS = Statement(
+    sa.select(*_COLUMNS).where(t.c.state == sa.literal_column("'armed'"), t.c.type == b("the_type")).order_by(t.c.pk)
+)
 _LIST_ARMED_OF = Statement(
     sa.select(*_COLUMNS)
     .where(t.c.state == sa.literal_column("'armed'"), t.c.type == b("the_type"), t.c.org_id == b("org_id"))
@@ -104,6 +107,11 @@ def list_of(tx: Tx, workflow_id: str) -> list[SubscriptionRow]:
 def list_armed(tx: Tx, *, after: int, count: int) -> list[SubscriptionRow]:
     """Lists armed subscriptions of all organisations, by `pk`."""
     return [_row(found) for found in tx.all(_LIST_ARMED, after=after, count=count)]
+
+
+def list_armed_as(tx: Tx, type: str) -> list[SubscriptionRow]:
+    """Lists the armed subscriptions of one type, of all organisations."""
+    return [_row(found) for found in tx.all(_LIST_ARMED_AS, the_type=type)]
 
 
 def list_armed_of(tx: Tx, org_id: str, type: str) -> list[SubscriptionRow]:
