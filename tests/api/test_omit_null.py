@@ -21,6 +21,9 @@ DEFINITION = {
 OWN = {
     "attempts",
     "detail",
+    "effects",
+    "metadata",
+    "range",
     "error",
     "events",
     "fundsMovement",

@@ -134,12 +134,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return asyncio.run(_take(folder, f"sqlite:///{folder / 'dustrun.db'}"))
 
 
-def _rewritten(file: Path, change: Callable[[str, bytes], bytes]) -> Path:
-    """A copy of a backup with changed members, whose checksums as a ZIP are right."""
+def _rewritten(file: Path, change: Callable[[str, bytes], bytes | None]) -> Path:
+    """A copy of a backup with changed members (None: without it), whose checksums as a ZIP are right."""
     other = file.with_name("changed.backup")
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(other, "w") as new:
         for name in old.namelist():
-            new.writestr(name, change(name, old.read(name)))
+            changed = change(name, old.read(name))
+            if changed is not None:
+                new.writestr(name, changed)
     return other
 
 
@@ -201,23 +203,39 @@ def _with_rows(*rows: Any) -> Callable[[str, bytes], bytes]:
     return change
 
 
-def _of_first_schema() -> Callable[[str, bytes], bytes]:
-    """As the first schema had it, in which keys did not say who made them."""
-    keys = ""
+def _first_columns(folder: Path) -> dict[str, list[str]]:
+    """The columns of each table of the first schema."""
+    database = Database(f"sqlite:///{folder / 'first.db'}")
+    migrate.upgrade(database, "0001")
+    found = sa.inspect(database.engine)
+    columns = {name: [one["name"] for one in found.get_columns(name)] for name in found.get_table_names()}
+    database.close()
+    return columns
 
-    def change(name: str, old: bytes) -> bytes:
-        nonlocal keys
-        if name == "tables/api_keys.jsonl":
-            content = b"".join(json.dumps(json.loads(line)[:-1]).encode() + b"\n" for line in old.splitlines())
-            keys = hashlib.sha256(content).hexdigest()
-            return content
-        if name != "manifest.json":
+
+def _of_first_schema(first: dict[str, list[str]], manifest: dict[str, Any]) -> Callable[[str, bytes], bytes | None]:
+    """As the first schema had it: without the tables and columns that came later."""
+    there = {entry["name"]: entry["columns"] for entry in manifest["tables"]}
+    hashes: dict[str, str] = {}
+
+    def change(name: str, old: bytes) -> bytes | None:
+        if name == "manifest.json":
+            found = json.loads(old)
+            found["tables"] = [entry for entry in found["tables"] if entry["name"] in first]
+            for entry in found["tables"]:
+                entry["columns"] = [column for column in entry["columns"] if column in first[entry["name"]]]
+                entry["sha256"] = hashes[entry["name"]]
+            return json.dumps(found | {"schema": "0001"}).encode()
+        table = name.removeprefix("tables/").removesuffix(".jsonl")
+        if table not in there:
             return old
-        found = json.loads(old)
-        entry = next(entry for entry in found["tables"] if entry["name"] == "api_keys")
-        assert entry["columns"].pop() == "created_by"
-        entry["sha256"] = keys
-        return json.dumps(found | {"schema": "0001"}).encode()
+        if table not in first:
+            return None
+        kept = [place for place, column in enumerate(there[table]) if column in first[table]]
+        rows = [json.loads(line) for line in old.splitlines()]
+        content = b"".join(json.dumps([row[place] for place in kept]).encode() + b"\n" for row in rows)
+        hashes[table] = hashlib.sha256(content).hexdigest()
+        return content
 
     return change
 
@@ -289,7 +307,10 @@ async def test_rows_that_do_not_fit_are_refused_whole(
 
 def test_a_backup_of_an_older_schema_is_brought_up_to_date(small: Path, target: tuple[str, Path]) -> None:
     url, folder = target
-    restore(url, folder, _rewritten(small, _of_first_schema()))
+    with zipfile.ZipFile(small) as file:
+        manifest = json.loads(file.read("manifest.json"))
+    change = _of_first_schema(_first_columns(small.parent), manifest)
+    restore(url, folder, _rewritten(small, change))
     database = Database(url)
     assert migrate.revision_of(database) == migrate.head()
     assert _all(database, sa.select(api_keys.c.name, api_keys.c.created_by)) == [("owner", None)]
