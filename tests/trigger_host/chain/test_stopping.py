@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from dustrun import clock
 from dustrun.chain.watching.reader import BlockReader
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.trigger_host.chain.headers import Headers, HeadWentBack
@@ -39,19 +41,26 @@ async def test_a_reorg_deeper_than_the_stored_headers_stops_a_trigger_until_it_i
         assert [body["args"]["number"] for body in bodies] == ["0", "1", "2", "3"]
 
 
+async def _restart_as_another(pings: Pings) -> None:
+    """A new chain behind the same endpoint. Two that begin in the same second have the same genesis block."""
+    begun = int(pings.node.rpc("eth_getBlockByNumber", "0x0", False)["timestamp"], 16)
+    pings.node.stop()
+    while clock.now_ms() // 1000 <= begun:
+        await asyncio.sleep(0.02)
+    pings.node.start()
+
+
 async def test_another_chain_behind_the_endpoint_stops_a_trigger(pings: Pings, tmp_path: Path) -> None:
     async with watching(pings.node.url, tmp_path) as server:
         workflow = await server.publish(confirmations=0)
-        pings.node.stop()
-        pings.node.start()
+        await _restart_as_another(pings)
         assert "genesis block" in await server.until_failed(workflow)
 
 
 async def test_another_chain_after_a_restart_stops_a_trigger(pings: Pings, tmp_path: Path) -> None:
     async with watching(pings.node.url, tmp_path) as server:
         workflow = await server.publish(confirmations=0)
-    pings.node.stop()
-    pings.node.start()
+    await _restart_as_another(pings)
     async with watching(pings.node.url, tmp_path) as server:
         assert "was watched before" in await server.until_failed(workflow)
         pings.install()

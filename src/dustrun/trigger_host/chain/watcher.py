@@ -141,13 +141,14 @@ class ChainWatcher:
         seen = self._parts.reader.genesis
         if seen is None or seen == self._genesis:
             return True
-        known, self._genesis = self._genesis, seen
+        known = self._genesis
+        if known is not None:  # fails first: an interruption must not make the other chain the known one
+            message = f"The endpoint serves a chain with genesis block {seen}, but {known} was watched before."
+            await self._fail_all(message)
+            await self._parts.headers.forget()
         await self._parts.store.save_genesis(self._chain_id, seen)
-        if known is None:
-            return True
-        await self._fail_all(f"The endpoint serves a chain with genesis block {seen}, but {known} was watched before.")
-        await self._parts.headers.forget()
-        return False
+        self._genesis = seen
+        return known is None
 
     async def _fail_all(self, reason: str) -> None:
         for one in self.watched:
