@@ -13,6 +13,8 @@ from typing import Any
 
 import requests
 
+_TRIGGER = "root"
+
 Adapt = Callable[["World", Any], None]
 
 _SAY: dict[str, Any] = {"type": "log", "payload": {"message": "hello"}}
@@ -142,7 +144,7 @@ class World:
         body = {"name": "fuzzed", "description": "", "definition": nodes}
         workflow_id = str(self.call("POST", "/v1/workflows", body)["id"])
         self.call("POST", f"/v1/workflows/{workflow_id}/publish", {})
-        made = self.call("POST", f"/v1/workflows/{workflow_id}/webhooks/root/rotate", {})
+        made = self.call("POST", f"/v1/workflows/{workflow_id}/webhooks/{_TRIGGER}/rotate", {})
         return workflow_id, str(made["url"]).rsplit("/", 1)[1]
 
     def archived(self) -> str:

@@ -258,6 +258,7 @@ def webhook(server: Served, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return {"WEBHOOK_URL": address["url"], "WEBHOOK_SECRET": address["signingSecret"]}
 
 
+# The guide's shell example needs both; no Python package brings them. The Python example proves the same everywhere.
 _HAS_SHELL_TOOLS = shutil.which("curl") is not None and shutil.which("openssl") is not None
 _SHELL = pytest.param(
     "sh webhook",

@@ -14,6 +14,8 @@ from testkit.routes.bodies import TEXT
 from testkit.routes.drivers import body_of
 from testkit.routes.stored import CHANGED, LARGE, LARGE_VALUES, NUMBERS, Stored, each, one_node
 
+TRIGGER = "root"
+
 PAST = {"from": "2025-01-01T00:00:00Z", "to": "2025-12-31T00:00:00Z", "limit": 200, "waitMs": 60_000}
 
 
@@ -137,7 +139,7 @@ async def sign_in_token(stored: Stored) -> Mapping[str, str]:
 
 async def webhook_address(stored: Stored) -> Mapping[str, str]:
     """A new address of a webhook."""
-    made = await stored.send("POST", f"/v1/workflows/{stored.known['webhook']}/webhooks/root/rotate", {})
+    made = await stored.send("POST", f"/v1/workflows/{stored.known['webhook']}/webhooks/{TRIGGER}/rotate", {})
     return {"secret": str(made["url"]).rsplit("/", 1)[1]}
 
 

@@ -20,6 +20,8 @@ from dustrun.storage.db.tables import runs
 from dustrun.storage.db.trigger_tables import trigger_events, webhook_secrets
 from testkit.composition import Composition, composed
 
+TRIGGER = "root"
+
 Json = dict[str, Any]
 SAY: Json = {"type": "log", "payload": {"message": "{{$trigger.body.n}}"}}
 
@@ -73,7 +75,7 @@ class Hook:
 
 
 async def rotated(server: Composition, workflow_id: str, **body: Any) -> Json:
-    made: Json = (await server.owner.post(f"/v1/workflows/{workflow_id}/webhooks/root/rotate", body)).data
+    made: Json = (await server.owner.post(f"/v1/workflows/{workflow_id}/webhooks/{TRIGGER}/rotate", body)).data
     return made
 
 
@@ -177,12 +179,12 @@ async def test_addresses_are_replaced_with_an_overlap(server: Composition) -> No
     assert [(await hook.told({}, path=path))[0] for path in (hook.path, fresh)] == [404, 404]
     listed = (await server.owner.get(f"/v1/workflows/{hook.workflow_id}/webhooks")).data
     assert [(one["nodeId"], one["auth"], len(one["addresses"])) for one in listed] == [("root", "secret-url", 1)]
-    assert (await server.owner.delete(f"/v1/workflows/{hook.workflow_id}/webhooks/root")).status == 200
+    assert (await server.owner.delete(f"/v1/workflows/{hook.workflow_id}/webhooks/{TRIGGER}")).status == 200
     assert (await server.owner.post(f"/v1/workflows/{hook.workflow_id}/webhooks/do/rotate")).code == 404022
     reader = await server.client_with("workflow:read", "workflow:update", "workflow:execute")
-    assert (await reader.post(f"/v1/workflows/{hook.workflow_id}/webhooks/root/rotate")).status == 403
+    assert (await reader.post(f"/v1/workflows/{hook.workflow_id}/webhooks/{TRIGGER}/rotate")).status == 403
     stranger = await server.other_owner()
-    assert (await stranger.post(f"/v1/workflows/{hook.workflow_id}/webhooks/root/rotate")).status == 404
+    assert (await stranger.post(f"/v1/workflows/{hook.workflow_id}/webhooks/{TRIGGER}/rotate")).status == 404
 
 
 async def test_a_workflow_that_must_not_run_skips(server: Composition) -> None:

@@ -10,6 +10,8 @@ from services.triggers.test_events import after, events_of, until
 from services.triggers.test_intake import published, server
 from testkit.composition import Client, Composition
 
+TRIGGER = "root"
+
 __all__ = ["server"]
 
 Json = dict[str, Any]
@@ -39,12 +41,12 @@ async def test_an_address_that_starts_spends_is_made_by_who_may_spend(server: Co
     """Knowing it is enough to start a live run with any payload in the name of the key that published."""
     editor = await server.client_with(*EDITOR)
     paying = await _paying(server, {"type": "webhook", "payload": {}})
-    await _refused(editor, "POST", f"/v1/workflows/{paying}/webhooks/root/rotate")
-    assert (await server.owner.post(f"/v1/workflows/{paying}/webhooks/root/rotate")).status == 200
-    assert (await editor.delete(f"/v1/workflows/{paying}/webhooks/root")).status == 200  # stopping is free
+    await _refused(editor, "POST", f"/v1/workflows/{paying}/webhooks/{TRIGGER}/rotate")
+    assert (await server.owner.post(f"/v1/workflows/{paying}/webhooks/{TRIGGER}/rotate")).status == 200
+    assert (await editor.delete(f"/v1/workflows/{paying}/webhooks/{TRIGGER}")).status == 200  # stopping is free
 
     watching = await _paying(server, {"type": "webhook", "payload": {"mode": "simulate"}})
-    rotate = f"/v1/workflows/{watching}/webhooks/root/rotate"
+    rotate = f"/v1/workflows/{watching}/webhooks/{TRIGGER}/rotate"
     assert (await editor.post(rotate)).status == 200
     assert (await server.owner.post(f"/v1/workflows/{watching}/trigger-rehearsal/go-live")).status == 200
     await _refused(editor, "POST", rotate)
@@ -52,7 +54,7 @@ async def test_an_address_that_starts_spends_is_made_by_who_may_spend(server: Co
     say = {"type": "log", "payload": {"message": "x"}}
     saying = {"root": {"type": "webhook", "payload": {}, "children": ["say"]}, "say": say}
     harmless = (await server.owner.create_workflow({"nodes": saying}))["id"]
-    assert (await editor.post(f"/v1/workflows/{harmless}/webhooks/root/rotate")).status == 200
+    assert (await editor.post(f"/v1/workflows/{harmless}/webhooks/{TRIGGER}/rotate")).status == 200
 
 
 @pytest.mark.parametrize(
