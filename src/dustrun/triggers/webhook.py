@@ -8,17 +8,15 @@ sender must prove beside knowing it. A JSON object in the body is the payload as
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from dustrun.core.expression import ExpressionError, parse_template
-from dustrun.core.json_schema.check import PayloadCheck
-from dustrun.core.json_schema.schema import check_schema
 from dustrun.core.triggers.webhook_auth import Auth, HeaderName, SecretUrl
 from dustrun.sdk import Fields, TriggerConfig
 from dustrun.sdk.trigger import webhook
+from dustrun.triggers._input_schema import InputSchema
 
 METHODS = ("POST", "GET", "PUT", "PATCH", "DELETE")
 
@@ -46,16 +44,13 @@ class Dedupe(Fields):
         return self
 
 
-class Config(TriggerConfig):
+class Config(InputSchema, TriggerConfig):
     """Which requests start a run, and what they are answered."""
 
     methods: tuple[Literal["POST", "GET", "PUT", "PATCH", "DELETE"], ...] = Field(
         ("POST",), min_length=1, max_length=5, description="Accepted methods; others are answered 405."
     )
     auth: Auth = Field(default_factory=SecretUrl, description="What a sender must prove beside knowing the address.")
-    input_schema: dict[str, Any] | None = Field(
-        None, description="JSON Schema (2020-12) of the payload; without it, every payload is accepted."
-    )
     respond: Literal["202", "result", "respond"] = Field(
         "202",
         description="`202`: answer at once that the event is stored; `result`: wait for the run's end and answer with "
@@ -68,20 +63,6 @@ class Config(TriggerConfig):
         None,
         description="How a repeated request is recognised. Without it, signatures that cover an id or a time do.",
     )
-
-    @field_validator("input_schema")
-    @classmethod
-    def _check_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
-        try:
-            check_schema(schema or {})
-        except ValueError as error:
-            raise ValueError(f"the schema {error}") from None
-        return schema
-
-    @functools.cached_property
-    def compiled(self) -> PayloadCheck | None:
-        """The compiled schema, built at the first run; None if everything is accepted."""
-        return PayloadCheck(self.input_schema) if self.input_schema else None
 
 
 class Output(Fields):

@@ -49,7 +49,8 @@ def backtest(
 
 def _show(found: dict[str, Any]) -> None:
     if found["report"] is None:
-        output.say(f"{found['id']} is {found['status']}. {found['error'] or 'GET /v1/backtests/{id} has its report.'}")
+        later = f"Its report will be at GET /v1/backtests/{found['id']}."
+        output.say(f"The back-test {found['id']} is {found['status']}. {found['error'] or later}")
         return
     report, more = found["report"], " and more" if found["hasMoreEvents"] else ""
     output.say(f"{found['eventsFound']} events{more} of {found['triggerNodeId']}, version {found['version']}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,7 +35,7 @@ from dustrun.storage.workflows import workflows as workflow_rows
 from dustrun.storage.workflows.workflows import WorkflowRow
 
 SOURCE: Final = "backtest"
-_MOST_AT_ONCE: Final = 4  # back-tests of one server
+_MOST_AT_ONCE: Final = 4  # back-tests of one organisation
 _RUN_WITHIN_S: Final = 120.0
 _logger = log.get("dustrun.backtests")
 
@@ -75,12 +76,13 @@ class Backtests:
         self._finders = finders
         self._recorded = recorded
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._running: Counter[str] = Counter()  # by organisation, so that none holds up another
 
     async def begin(self, principal: Principal, workflow_id: str, request: BacktestRequest) -> BacktestRow:
         """Finds the events and begins to simulate them. Raises `Invalid` for a period or trigger that cannot be
         searched, `Conflict` when too many back-tests are running."""
         principal.need_workflow(workflow_id)
-        if len(self._tasks) >= _MOST_AT_ONCE:
+        if self._running[principal.org_id] >= _MOST_AT_ONCE:
             raise Conflict(f"{_MOST_AT_ONCE} back-tests are running; wait until one of them has ended.")
         workflow = await self._deps.database.read(lambda tx: workflow_rows.find(tx, principal.org_id, workflow_id))
         if workflow is None:
@@ -161,7 +163,12 @@ class Backtests:
         # a context of its own: the request that began it has its own log fields and its own Idempotency-Key
         task = asyncio.get_running_loop().create_task(self._carry_out(row), context=contextvars.Context())
         self._tasks[row.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(row.id, None))
+        self._running[row.org_id] += 1
+        task.add_done_callback(lambda _: self._ended(row))
+
+    def _ended(self, row: BacktestRow) -> None:
+        self._tasks.pop(row.id, None)
+        self._running[row.org_id] -= 1
 
     async def _carry_out(self, row: BacktestRow) -> None:
         try:
