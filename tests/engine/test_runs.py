@@ -89,6 +89,22 @@ async def test_uncertain_node_is_done_again_when_it_had_not_happened(bench: Benc
     assert (run["status"], run["executionState"]["a"]["attempt"]) == ("success", 2)
 
 
+@pytest.mark.both_stores
+async def test_a_repeated_answer_about_an_attempt_does_not_reach_the_next_one(bench: Bench) -> None:
+    run_id = await bench.start({"a": trial(name="u5", outcomes=["uncertain", "uncertain"])})
+    await bench.until(run_id, lambda run: run["status"] == "waiting")
+    path, first = f"/v1/runs/{run_id}/nodes/a/resolve", {"outcome": "notHappened", "attempt": 1}
+    assert (await bench.api.post(path, {**first, "attempt": 2})).body["code"] == 409004
+    assert (await bench.api.post(path, first)).status == 200
+    await bench.until(run_id, lambda run: run["status"] == "waiting" and run["executionState"]["a"]["attempt"] == 2)
+    again = await bench.api.post(path, first)
+    assert (again.body["code"], "attempt 2" in again.body["message"]) == (409004, True)
+    assert (await bench.api.post(path, {"outcome": "happened", "attempt": 2})).status == 200
+    run = await bench.ended(run_id)
+    assert (run["status"], run["executionState"]["a"]["attempt"]) == ("success", 2)
+    assert [name for name, _ in attempts() if name == "u5"] == ["u5", "u5"]
+
+
 async def test_on_uncertain_decides_without_a_person(bench: Bench) -> None:
     failed = await bench.run({"a": trial(name="u3", outcomes=["uncertain"], onUncertain="fail")})
     assert (failed["status"], failed["executionState"]["a"]["error"]["code"]) == ("failure", "UNCERTAIN")

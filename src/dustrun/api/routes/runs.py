@@ -41,6 +41,7 @@ from dustrun.services.access.idempotency import Answer, Duplicate, Pending, curr
 from dustrun.services.access.paging import Page
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.runs.engine_port import Created
+from dustrun.services.runs.runs import Resolution
 from dustrun.services.runs.start_request import RunRequest
 from dustrun.storage.runs.run_lists import Filters
 
@@ -370,9 +371,13 @@ async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) ->
     refusals=[Code.RUN_UNKNOWN, Code.NODE_UNKNOWN, Code.NODE_NOT_UNCERTAIN],
 )
 async def resolve_node(call: Call, run_id: RunId, node_id: NodeId, body: ResolveBody) -> Any:
-    """Resolve an `uncertain` node: its effect happened (with this result), or execute it again."""
+    """Resolve an `uncertain` node: its effect happened (with this result), or execute it again.
+
+    Send `attempt`, or an `Idempotency-Key`, if you may have to repeat the request.
+    """
     path = _path_of(node_id, body)
-    return await call.parts.runs.resolve(call.principal, run_id, path, body.outcome, body.result)
+    answer = Resolution(body.outcome, body.result, body.attempt)
+    return await call.parts.runs.resolve(call.principal, run_id, path, answer)
 
 
 def _path_of(node_id: str, body: ResolveBody) -> str:

@@ -67,6 +67,13 @@ class ResolveBody(Fields):
         pattern="^(happened|notHappened)$",
         examples=["happened"],
     )
+    attempt: int | None = Field(
+        None,
+        ge=1,
+        strict=True,
+        description="The attempt that the answer is about, as the node shows it. It does not resolve another one, so a "
+        "repeated request cannot answer for a later attempt.",
+    )
     result: Any = Field(None, description="The node's result, for `happened`.")
     for_each_context: ForEachContext | None = Field(None, description="The loop iteration, if the node is in a loop.")
 

@@ -153,6 +153,9 @@ def resolve(
     result: Annotated[
         str | None, typer.Option("--result", metavar="JSON|@FILE", help="With --happened: the node's result.")
     ] = None,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, help="The attempt that you mean, as `runs show` has it.")
+    ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
@@ -165,6 +168,8 @@ def resolve(
     body: dict[str, Any] = {"outcome": "happened" if happened else "notHappened"}
     if result is not None:
         body["result"] = read_json_option("result", result)
+    if attempt is not None:
+        body["attempt"] = attempt
     client = client_of(server, key)
     found = client.post(f"/v1/runs/{segment(run)}/nodes/{segment(node)}/resolve", body)
     if as_json:

@@ -38,6 +38,15 @@ _MAX_SYNC_NODES = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Resolution:
+    """A person's answer for an `uncertain` node. `attempt`: the one that it is about; None: whichever is open."""
+
+    outcome: str
+    result: Any = None
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A run with what became of its nodes; `executions` holds the newest attempt of each path. `owner`: the key that
     created its workflow."""
@@ -152,13 +161,12 @@ class Runs:
         principal: Principal,
         run_id: str,
         path: str,
-        outcome: str,
-        result: Any,
+        answer: Resolution,
     ) -> RunRow:
         """Records a person's answer for a node that is `uncertain`."""
         run = await self.get(principal, run_id, slim=True)
         run_pk = run.row.pk
-        data = dumps_text({"outcome": outcome, "result": result, "by": principal.key_id})
+        data = dumps_text({"outcome": answer.outcome, "result": answer.result, "by": principal.key_id})
 
         def unit(tx: Tx) -> RunRow:
             known = journal_rows.find_execution(tx, run_pk, path)
@@ -166,6 +174,9 @@ class Runs:
                 raise NotFound(f'The run has no node "{path}".', code=Code.NODE_UNKNOWN)
             if known.status is not NodeStatus.UNCERTAIN or is_answered(tx, run_pk, path):
                 message = f'The node "{path}" is not in "uncertain" (it is "{known.status.value}").'
+                raise Conflict(message, code=Code.NODE_NOT_UNCERTAIN)
+            if answer.attempt is not None and answer.attempt != known.attempt:
+                message = f'The answer is about attempt {answer.attempt} of "{path}"; it is in attempt {known.attempt}.'
                 raise Conflict(message, code=Code.NODE_NOT_UNCERTAIN)
             rows.add_signal(tx, run_pk, "resolve", path, data, clock.now_ms())
             return rows.get(tx, run_pk)
