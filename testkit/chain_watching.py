@@ -135,11 +135,14 @@ class Watching:
 
 
 @asynccontextmanager
-async def watching(url: str, folder: Path, **settings: Any) -> AsyncIterator[Watching]:
-    """A server on the node of that URL."""
+async def watching(
+    url: str, folder: Path, network: Mapping[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Watching]:
+    """A server on the node of that URL; `network`: what the chain's file says besides."""
     networks = folder / "networks"
     networks.mkdir(exist_ok=True)
-    (networks / "local.json").write_text(json.dumps({"chainId": CHAIN_ID, "blockTimeMs": 300, "confirmations": 2}))
+    described = {"chainId": CHAIN_ID, "blockTimeMs": 300, "confirmations": 2, **(network or {})}
+    (networks / "local.json").write_text(json.dumps(described))
     chain = {"networks_dir": networks, "chain_endpoints": {CHAIN_ID: [url]}}
     async with composed(folder, **chain, **settings) as server:
         yield Watching(server)

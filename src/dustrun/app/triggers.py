@@ -33,6 +33,7 @@ from dustrun.trigger_host.chain.past import PastChainEvents
 from dustrun.trigger_host.chain.source import ChainSource, WatchOptions
 from dustrun.trigger_host.ended_runs import EndedRunsSource
 from dustrun.trigger_host.host import Source, TriggerHost
+from dustrun.trigger_host.polls import Polls
 from dustrun.trigger_host.timers import Timers
 
 
@@ -101,4 +102,8 @@ def _sources(base: Base, intake: Intake, subscriptions: Subscriptions, context: 
         EndedRuns(base.database, base.writer, base.catalog, subscriptions, intake, base.settings.pause_after_failures)
     )
     base.hub.on_ended = ends.wake
-    return {"internal": ends, "timed": Timers(intake, subscriptions)}
+    return {
+        "internal": ends,
+        "timed": Timers(intake, subscriptions),
+        "polled": Polls(intake, subscriptions, context),
+    }

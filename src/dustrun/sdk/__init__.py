@@ -9,6 +9,7 @@ from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
 from dustrun.sdk.trigger import (
     Finding,
     Polled,
+    PolledConfig,
     PolledEvent,
     Trigger,
     TriggerConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "NoticeFormat",
     "NoticeKind",
     "Polled",
+    "PolledConfig",
     "PolledEvent",
     "Script",
     "ScriptResult",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from dustrun.core.evm.network import Network
 from dustrun.core.money.intent import Log
@@ -130,9 +130,14 @@ class Price:
     detail: Any = None
 
 
+PriceSource = Literal["static", "feed", "dex", "http"]
+"""Where a price comes from: the settings, a price feed on the chain, pools of an exchange, or an HTTP source."""
+
+
 class Prices(Protocol):
     """Token prices in US dollars."""
 
-    async def price(self, asset: Asset) -> Price:
-        """The best price; raises `Invalid` (code text `UNPRICED`) when no source knows the asset."""
+    async def price(self, asset: Asset, source: PriceSource | None = None) -> Price:
+        """The best price, or the one of a `source`; raises `Invalid` (code text `UNPRICED`) when no source knows the
+        asset, and `Temporary` when one that may know it cannot be asked."""
         ...

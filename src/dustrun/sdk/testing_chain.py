@@ -15,7 +15,18 @@ from dustrun.core.evm.network import Network
 from dustrun.core.money.intent import Receipt, Spend, Spent
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Permanent
-from dustrun.sdk.chain import Block, CallResult, Chain, ChainCall, ChainTransaction, Fees, Price, Prices, WalletView
+from dustrun.sdk.chain import (
+    Block,
+    CallResult,
+    Chain,
+    ChainCall,
+    ChainTransaction,
+    Fees,
+    Price,
+    Prices,
+    PriceSource,
+    WalletView,
+)
 
 WALLET: Final = WalletView("wal_00000000000000000000000000", "test", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
 """The default wallet address of a fake."""
@@ -96,7 +107,7 @@ class FakePrices:
     def __init__(self, usd: Decimal | Exception = Decimal("2500")) -> None:
         self._usd = usd
 
-    async def price(self, asset: Asset) -> Price:
+    async def price(self, asset: Asset, source: PriceSource | None = None) -> Price:
         """The test's price; raises the test's error."""
         if isinstance(self._usd, Exception):
             raise self._usd

@@ -23,7 +23,7 @@ from dustrun.core.triggers.chain.watch import Watch
 from dustrun.core.triggers.schedules.due import Policy
 from dustrun.core.values.fields import Fields
 from dustrun.sdk.chain import Chain, Prices
-from dustrun.sdk.context import Http
+from dustrun.sdk.context import CheckingHttp
 
 ARMED_KINDS: Final = frozenset(["webhook", "timed", "polled", "chain", "internal"])
 """Kinds that publishing arms; a `manual` trigger fires only when somebody calls it."""
@@ -38,6 +38,20 @@ class TriggerConfig(Fields):
     )
     catch_up: bool = Field(
         False, description="Whether a resumed workflow also runs what passed while it was paused, if it can be found."
+    )
+
+
+class PolledConfig(TriggerConfig):
+    """What every trigger that is asked for news can be told."""
+
+    poll_ms: int = Field(
+        60_000,
+        ge=100,
+        le=86_400_000,
+        description="Milliseconds between two looks. After failures it looks less often.",
+    )
+    fire_on_first: bool = Field(
+        False, description="Whether what the first look finds starts runs too, instead of only what comes after it."
     )
 
 
@@ -59,8 +73,8 @@ class TriggerContext(Protocol):
         ...
 
     @property
-    def http(self) -> Http:
-        """The guarded HTTP client."""
+    def http(self) -> CheckingHttp:
+        """The guarded HTTP client; its `check` says what it would refuse."""
         ...
 
     @property
@@ -90,16 +104,18 @@ class PolledEvent:
 @dataclass(frozen=True, slots=True)
 class Polled:
     """What a poll found, oldest first, and the cursor for the next one. `after_ms`: when to poll again, if not at the
-    usual interval."""
+    usual interval; `is_over`: never again."""
 
     events: Sequence[PolledEvent]
     cursor: Any
     after_ms: int | None = None
+    is_over: bool = False
 
 
 Check = Callable[[TriggerContext, Any], Awaitable[list[Finding]]]
 NextFire = Callable[[Any, int, Any], int | None]
 Poll = Callable[[TriggerContext, Any, Any], Awaitable[Polled]]
+Recent = Callable[[TriggerContext, Any], Awaitable[dict[str, Any] | None]]
 Match = Callable[[Any, Mapping[str, Any]], dict[str, Any] | None]
 
 
@@ -122,8 +138,9 @@ class Trigger:
     `accept(config, payload)` checks and shapes a payload, whoever fires; `check(ctx, config)` finds what would keep it
     from running, when it is published; `sample(config)` is the payload of an event for a test. Of `timed`:
     `next_fire(config, after_ms, cursor)`, None when it never fires again, and `policy(config)`. Of `polled`:
-    `poll(ctx, config, cursor)` (cursor None: take note of what is there, without events) and `interval_ms(config)`. Of
-    `chain`: `watch(config)`. Of `internal`: `match(config, seen)`."""
+    `poll(ctx, config, cursor)` (cursor None: take note of what is there, without events), `interval_ms(config)` and
+    `recent(ctx, config)`, the payload of a real event for a test, None if there is none. Of `chain`: `watch(config)`.
+    Of `internal`: `match(config, seen)`."""
 
     kind: str
     config: type[BaseModel]
@@ -139,6 +156,7 @@ class Trigger:
     policy: Callable[[Any], Policy] = _default_policy
     poll: Poll | None = None
     interval_ms: Callable[[Any], int] | None = None
+    recent: Recent | None = None
     watch: Callable[[Any], Watch] | None = None
     match: Match | None = None
     type: str = ""
@@ -205,9 +223,16 @@ def timed(*, policy: Callable[[Any], Policy] = _default_policy, **declared: Any)
     return lambda fire: Declaration(**declared).made("timed", fire, next_fire=fire, policy=policy)
 
 
-def polled(*, interval_ms: Callable[[Any], int], **declared: Any) -> Callable[[Poll], Trigger]:
-    """Declares a trigger that is asked for news: `poll(ctx, config, cursor)`, every `interval_ms(config)`."""
-    return lambda poll: Declaration(**declared).made("polled", poll, poll=poll, interval_ms=interval_ms)
+def _poll_ms(config: PolledConfig) -> int:
+    return config.poll_ms
+
+
+def polled(
+    *, interval_ms: Callable[[Any], int] = _poll_ms, recent: Recent | None = None, **declared: Any
+) -> Callable[[Poll], Trigger]:
+    """Declares a trigger that is asked for news: `poll(ctx, config, cursor)`, every `interval_ms(config)`; `recent`
+    finds a real event for a test."""
+    return lambda poll: Declaration(**declared).made("polled", poll, poll=poll, interval_ms=interval_ms, recent=recent)
 
 
 def chain(**declared: Any) -> Callable[[Callable[[Any], Watch]], Trigger]:

@@ -8,9 +8,10 @@ has a price; dust uses the median of all, unless the operator set the price.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from typing import Final, TypeVar
 
 from dustrun import clock
@@ -26,7 +27,7 @@ from dustrun.prices.static import NominalPrices, StaticPrices
 from dustrun.prices.uniswap_v2 import UniswapV2Prices
 from dustrun.prices.uniswap_v3 import UniswapV3Prices
 from dustrun.prices.web import WebPrices
-from dustrun.sdk.chain import Chain, ChainCall, Price
+from dustrun.sdk.chain import Chain, ChainCall, Price, PriceSource
 from dustrun.sdk.context import Http
 from dustrun.services.wallets.budget import Valued
 from dustrun.settings import Settings
@@ -36,6 +37,12 @@ ChainOf = Callable[[int], Chain]
 _DECIMALS: Final = bytes.fromhex("313ce567")  # decimals()
 _SOURCE_WITHIN_S: Final = 15.0
 _MAX_KEPT: Final = 10_000
+_NAMED: Final[Mapping[PriceSource, frozenset[str]]] = {
+    "static": frozenset({"static", "nominal"}),
+    "feed": frozenset({"feed"}),
+    "dex": frozenset({"uniswap-v2", "uniswap-v3"}),
+    "http": frozenset({"http"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +97,13 @@ class PriceBook:
         book._is_past = is_past
         return book
 
-    async def price(self, asset: Asset) -> Price:
-        """The price from the first source that has one; raises `Invalid` (`UNPRICED`) if none has, and `Temporary` if a
-        source that might have one is unreachable."""
-        return await self._once("price", asset, self._first_price)
+    async def price(self, asset: Asset, source: PriceSource | None = None) -> Price:
+        """The price from the first source that has one, or from `source` alone; raises `Invalid` (`UNPRICED`) if none
+        has, and `Temporary` if a source that might have one is unreachable."""
+        if source is None:
+            return await self._once("price", asset, self._first_price)
+        named = [one for one in self._sources if one.name in _NAMED[source]]
+        return await self._once(f"price {source}", asset, partial(self._first_price, sources=named))
 
     async def value(self, asset: Asset) -> Valued:
         """The asset's price and decimals."""
@@ -129,10 +139,10 @@ class PriceBook:
         assert asset.token is not None
         return await _read_decimals(self._chain_of(asset.chain_id), asset.token)
 
-    async def _first_price(self, asset: Asset) -> Price:
+    async def _first_price(self, asset: Asset, sources: Sequence[Source] | None = None) -> Price:
         question = await self._question(asset)
         found, faults, broken = [], [], None
-        for source in self._sources:
+        for source in self._sources if sources is None else sources:
             answer = await _ask(source, question)
             if isinstance(answer, Price):
                 found.append(answer)

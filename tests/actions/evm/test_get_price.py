@@ -9,7 +9,7 @@ from actions.evm.conftest import Scene
 from dustrun.actions.evm.get_price import get_price
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid, Temporary
-from dustrun.sdk.chain import Price
+from dustrun.sdk.chain import Price, PriceSource
 from dustrun.sdk.testing import FakeContext, perform
 from testkit.chain.anvil import CHAIN_ID
 
@@ -20,7 +20,7 @@ class Asked:
     def __init__(self) -> None:
         self.assets: list[Asset] = []
 
-    async def price(self, asset: Asset) -> Price:
+    async def price(self, asset: Asset, source: PriceSource | None = None) -> Price:
         self.assets.append(asset)
         return Price(Decimal("0.99987"), "chainlink", 1_769_860_800_000, 41_000)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
 from pydantic import Field
 
 from dustrun.actions.evm.fields import Address
-from dustrun.core.evm import abi_signatures
-from dustrun.core.evm.abi import AbiFault, Event, Function, read_args, show, show_all
+from dustrun.core.evm import abi_signatures, calls
+from dustrun.core.evm.abi import AbiFault, Event, Function, read_args
 from dustrun.core.money.intent import Log
 from dustrun.sdk import Fields
 from dustrun.sdk.chain import Chain
@@ -35,25 +34,9 @@ class CallFields(Fields):
 def read_function(function: str, abi: Any, at: str = "") -> Function:
     """The function to call; raises `Invalid` with similar names. `at` prefixes the field's name."""
     try:
-        if abi is None:
-            return abi_signatures.parse_function(function)
-        return _in_abi(function, abi, at)
+        return calls.find_function(function, abi)
     except AbiFault as fault:
-        raise refuse(fault.message, f"{at}{'function' if abi is None else 'abi'}") from None
-
-
-def _in_abi(function: str, abi: Any, at: str) -> Function:
-    known = [abi_signatures.read_json_function(entry) for entry in abi_signatures.entries_of(abi, "function")]
-    wanted = abi_signatures.parse_function(function).signature if "(" in function else function.strip()
-    found = [item for item in known if wanted in (item.name, item.signature)]
-    if len(found) > 1:
-        listed = ", ".join(item.signature for item in found)
-        raise refuse(f'the ABI has several "{wanted}"; give the full signature of one: {listed}', f"{at}function")
-    if not found:
-        close = difflib.get_close_matches(wanted, [item.name for item in known], n=1)
-        hint = f'; did you mean "{close[0]}"?' if close else ""
-        raise refuse(f'the ABI has no function "{wanted}"{hint}', f"{at}function")
-    return found[0]
+        raise refuse(fault.message, f"{at}{fault.field}") from None
 
 
 def read_calldata(function: Function, args: Any, at: str = "") -> bytes:
@@ -75,17 +58,11 @@ def show_result(function: Function, data: bytes, field: str = "function") -> tup
     """A function's return data: the single value (or an object by name if there are several), and all by name or
     index.
     """
-    if function.outputs is None:
-        return None, {}
     try:
-        values = function.decode_result(data)
+        return calls.show_result(function, data)
     except AbiFault as fault:
         text = f"the return data of {function.signature} does not match its signature: {fault.message}"
         raise refuse(text, field) from None
-    named = show_all(function.outputs, values)
-    if len(values) == 1:
-        return show(function.outputs[0], values[0]), named
-    return (named if values else None), named
 
 
 def read_events(texts: Iterable[str], abi: Any) -> list[Event]:

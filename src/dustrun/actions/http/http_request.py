@@ -30,6 +30,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dustrun.actions.http import incoming, outgoing
 from dustrun.actions.http.outgoing import Scalar
+from dustrun.core.values.retry_after import retry_after_s
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk import Context, Effect, Fields, HttpRequest, HttpResponse, action
 from dustrun.sdk.threads import run_sized
@@ -216,7 +217,7 @@ def _wait_s(answer: HttpResponse | Temporary, tried: int, now_ms: int) -> float 
         return max(backoff_s, answer.retry_after_s or 0.0)
     if answer.status not in incoming.PASSING:
         return None
-    return max(backoff_s, incoming.retry_after_s(answer, now_ms) or 0.0)
+    return max(backoff_s, retry_after_s(answer.headers.get("retry-after", ""), now_ms) or 0.0)
 
 
 async def _finish(input: Input, response: HttpResponse, ctx: Context) -> Output:

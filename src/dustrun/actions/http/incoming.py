@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from dustrun.core.values.exact_json import JsonError, loads
+from dustrun.core.values.retry_after import retry_after_s
 from dustrun.errors import DustrunError, Permanent, Temporary
 from dustrun.sdk import HttpResponse
 
@@ -20,24 +20,13 @@ _CHARSET = re.compile(r'charset="?([A-Za-z0-9_.:-]+)"?', re.I)
 _EXCERPT_CHARS: Final = 300
 
 
-def retry_after_s(response: HttpResponse, now_ms: int) -> float | None:
-    """The Retry-After of a response in seconds; None if absent or invalid."""
-    value = response.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", value):
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now_ms / 1000)
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
 def failure(response: HttpResponse, what: str, *, is_read: bool, now_ms: int) -> DustrunError | None:
     """The error of a status; None below 400. `what` names the request."""
     status = response.status
     if status < 400:
         return None
     message = f"{what} got status {status}{_excerpt(response)}"
-    asked_s = retry_after_s(response, now_ms)
+    asked_s = retry_after_s(response.headers.get("retry-after", ""), now_ms)
     if is_read and (status in (408, 429) or status >= 500):
         return Temporary(message, retry_after_s=asked_s)
     if status in _NOT_DONE and asked_s is not None:

@@ -23,9 +23,9 @@ _EVENT = ["event", "workflow", "node", "type", "key", "outcome", "why", "run", "
 
 
 def _trigger_row(item: dict[str, Any]) -> list[Any]:
-    names = ("triggerNodeId", "type", "state", "stateReason", "mode", "version", "nextFireAt", "lastFiredAt")
-    counts = ("runCount", "failureCount", "skippedCount")
-    return [*(item[name] for name in names), *(item[name] for name in counts)]
+    names = ("mode", "version", "nextFireAt", "lastFiredAt", "runCount", "failureCount", "skippedCount")
+    why = item["stateReason"] or item["lastError"]
+    return [item["triggerNodeId"], item["type"], item["state"], why, *(item[name] for name in names)]
 
 
 def _event_row(item: dict[str, Any]) -> list[Any]:

@@ -27,7 +27,7 @@ from dustrun.storage.workflows.workflows import WorkflowRow
 OVER = "over"
 """Why a subscription has ended that has nothing left to fire."""
 
-_NOT_WATCHED = ("mode", "catchUp")  # what changes nothing about what is watched
+_NOT_WATCHED = ("mode", "catchUp", "pollMs")  # what changes nothing about what is watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def _arm(
     goes_on = is_same and (row.state == ARMED or (row.state != ENDED and node.config.get("catchUp") is True))
     if not goes_on:
         changes |= {"cursor": None, "next_at": None, "cursor_version": row.cursor_version + 1, "armed_at": now}
-    rows.update(tx, row.pk, state=ARMED, state_reason=None, failures=0, **changes)
+    rows.update(tx, row.pk, state=ARMED, state_reason=None, failures=0, last_error=None, **changes)
 
 
 def _new(workflow: WorkflowRow, version: int, node: _Node, by: Principal, now: int) -> SubscriptionRow:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dustrun import clock
 from dustrun.chain.chains import Chains
 from dustrun.sdk.chain import Chain, Prices
-from dustrun.sdk.context import Http
+from dustrun.sdk.context import CheckingHttp
 
 
 class LiveContext:
     """The `TriggerContext` of the server."""
 
-    def __init__(self, http: Http, chains: Chains, prices: Prices, min_interval_ms: int) -> None:
+    def __init__(self, http: CheckingHttp, chains: Chains, prices: Prices, min_interval_ms: int) -> None:
         self._http = http
         self._chains = chains
         self._prices = prices
@@ -23,8 +23,8 @@ class LiveContext:
         return clock.now_ms()
 
     @property
-    def http(self) -> Http:
-        """The guarded HTTP client."""
+    def http(self) -> CheckingHttp:
+        """The guarded HTTP client; its `check` says what it would refuse."""
         return self._http
 
     @property

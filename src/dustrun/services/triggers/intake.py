@@ -124,6 +124,10 @@ class Intake:
             self.on_changed(sub.row.workflow_id)
         return version
 
+    async def failed(self, sub: Subscription, message: str, next_at: int) -> None:
+        """Records that a subscription could not be looked at, and when the next look is; raises `CursorMoved`."""
+        await self._writer.write(lambda tx: recording.look_failed(tx, sub.row, message, next_at))
+
     async def retract(self, sub: Subscription, key: str, message: str) -> str | None:
         """Marks an event as orphaned: what it told of is not so any more. Returns its run, if it started one."""
         return await self._writer.write(lambda tx: recording.orphan(tx, sub.row, key, message))

@@ -254,6 +254,7 @@ def _moved(row: SubscriptionRow, move: CursorMove) -> dict[str, Any]:
         "cursor_version": row.cursor_version + 1,
         "next_at": move.next_at,
         "failures": 0,
+        "last_error": None,
     }
     if move.ends is not None:
         changes |= {"state": ENDED, "state_reason": move.ends, "next_at": None, "updated_at": clock.now_ms()}
@@ -268,6 +269,17 @@ def move_alone(tx: Tx, row: SubscriptionRow, move: CursorMove) -> int:
     _need_unmoved(row, locked, move)
     rows.update(tx, locked.pk, **_moved(locked, move))
     return locked.cursor_version + 1
+
+
+_LONGEST_ERROR = 1000
+
+
+def look_failed(tx: Tx, row: SubscriptionRow, message: str, next_at: int) -> None:
+    """Records a failed look of a subscription that is still as it was read. Raises `CursorMoved`."""
+    locked = rows.find_to_change(tx, row.pk)
+    if locked is None or locked.state != ARMED or locked.cursor_version != row.cursor_version:
+        raise CursorMoved
+    rows.update(tx, locked.pk, failures=locked.failures + 1, last_error=message[:_LONGEST_ERROR], next_at=next_at)
 
 
 def orphan(tx: Tx, row: SubscriptionRow, key: str, message: str) -> str | None:

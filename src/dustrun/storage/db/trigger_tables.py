@@ -32,6 +32,7 @@ subscriptions = Table(
     Column("last_event_at", BigInteger, comment="when an event of it last started a run"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("last_error", Text, comment="why the newest attempt to watch failed; null since one went well"),
     Index("ix_subscriptions_workflow_id_node_id_type", "workflow_id", "node_id", "type", unique=True),
     partial_index("ix_subscriptions_armed", "type", "pk", where="state = 'armed'"),
 )

@@ -35,6 +35,7 @@ class SubscriptionRow:
     next_at: int | None = None
     principal: str
     failures: int = 0
+    last_error: str | None = None
     armed_at: int
     last_event_at: int | None = None
     created_at: int

@@ -136,6 +136,7 @@ class TriggerState(Fields):
     next_fire_at: Time | None = Field(description="When it is due; null if no time decides.")
     last_fired_at: Time | None = Field(description="When an event of it last started a run.")
     failures: int = Field(description="Failed attempts to watch, in a row.")
+    last_error: str | None = Field(description="Why the newest of them failed; null while it watches well.")
 
 
 class TriggerInfo(Fields):
@@ -178,6 +179,7 @@ def state_shape(row: SubscriptionRow) -> Json:
         "nextFireAt": time(row.next_at) if row.state == "armed" else None,
         "lastFiredAt": time(row.last_event_at),
         "failures": row.failures,
+        "lastError": row.last_error,
     }
 
 

@@ -1,0 +1,181 @@
+"""Asks for news in the name of `polled` triggers.
+
+Each look reads the subscription, asks, and stores what it found together with the first event; so a restart goes on
+where the last commit was, and of two hosts that look at the same time only one can fire. Looks are spread over time and
+limited in number; a source that fails is asked less often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from dustrun import clock, log, metrics
+from dustrun.core.triggers.event import CursorMove, TriggerEvent
+from dustrun.core.triggers.polling.pacing import Place, backoff_ms, spread_ms
+from dustrun.errors import DustrunError, Temporary
+from dustrun.sdk.trigger import Polled, TriggerContext
+from dustrun.services.triggers.arming import OVER
+from dustrun.services.triggers.intake import Intake
+from dustrun.services.triggers.recording import CursorMoved
+from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
+from dustrun.trigger_host.alarms import Alarms
+
+_logger = log.get(__name__)
+_AT_ONCE = 32
+"""How many sources are asked at the same time."""
+_LONGEST_S = 60.0
+"""How long one look may take."""
+_LOOK_AGAIN_MS = 1_000
+_LOOKS = metrics.counter("dustrun_trigger_polls", "Looks of polled triggers.", "type", "outcome")
+
+
+class Polls:
+    """The source of `polled` triggers."""
+
+    def __init__(self, intake: Intake, subscriptions: Subscriptions, context: TriggerContext) -> None:
+        self._intake = intake
+        self._subscriptions = subscriptions
+        self._context = context
+        self._armed: set[str] = set()
+        self._alarms = Alarms(self._due)
+        self._ready: asyncio.Queue[str | None] = asyncio.Queue()
+        self._busy: set[str] = set()
+        self._asking: set[asyncio.Task[Polled]] = set()
+        self._workers: list[asyncio.Task[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._armed)
+
+    async def start(self) -> None:
+        """Starts the loop that waits for the next look, and those who look."""
+        loop = asyncio.get_running_loop()
+        self._workers = [loop.create_task(self._work()) for _ in range(_AT_ONCE)]
+        self._alarms.start()
+
+    async def stop(self) -> None:
+        """Gives up what is being asked; an event that is being written is finished."""
+        self._armed.clear()
+        await self._alarms.stop()
+        for task in self._asking:
+            task.cancel()
+        for _ in self._workers:
+            self._ready.put_nowait(None)
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    async def arm(self, sub: Subscription) -> None:
+        """Looks from now on: at once for a new subscription, else when the next look is due."""
+        self._armed.add(sub.id)
+        now, interval = clock.now_ms(), _interval(sub)
+        if sub.row.next_at is None:
+            at = now
+        elif sub.row.next_at <= now:
+            at = now + spread_ms(sub.id, interval)
+        else:  # the interval may have become shorter
+            at = sub.row.next_at if sub.row.failures else min(sub.row.next_at, now + interval)
+        self._alarms.set(sub.id, at)
+        await asyncio.sleep(0)  # thousands are armed at a start
+
+    async def disarm(self, subscription_id: str) -> None:
+        """Looks no more."""
+        self._armed.discard(subscription_id)
+        self._alarms.drop(subscription_id)
+
+    def _due(self, name: str) -> None:
+        self._ready.put_nowait(name)
+
+    async def _work(self) -> None:
+        while (name := await self._ready.get()) is not None:
+            if name in self._busy:
+                self._alarms.set(name, clock.now_ms() + _LOOK_AGAIN_MS)
+                continue
+            self._busy.add(name)
+            next_at = await self._advance(name)
+            self._busy.discard(name)
+            if next_at is not None and name in self._armed:
+                self._alarms.set(name, next_at)
+
+    async def _advance(self, name: str) -> int | None:
+        """Looks once; returns when to look again, None: never."""
+        try:
+            sub = await self._subscriptions.find(name)
+            if name not in self._armed or sub is None or not sub.is_armed:
+                self._armed.discard(name)
+                return None
+            return await self._look(sub)
+        except CursorMoved:
+            return clock.now_ms()
+        except Exception as error:  # nothing was written, or it is not known: the next look reads the row again
+            _logger.warning("what a trigger found could not be taken yet", subscription=name, exc_info=error)
+            return clock.now_ms() + _LOOK_AGAIN_MS
+
+    async def _look(self, sub: Subscription) -> int | None:
+        before, begun = Place.read(sub.cursor), clock.now_ms()
+        if before is not None and before.left:
+            return await self._take(sub, before, begun, is_over=False)
+        try:
+            found = await self._ask(sub, None if before is None else before.cursor)
+        except DustrunError as error:
+            return await self._fail(sub, error)
+        except asyncio.CancelledError:
+            if sub.id in self._armed:
+                raise
+            return None  # the server stops
+        except Exception as error:
+            _logger.error("a polled trigger is broken", subscription=sub.id, type=sub.row.type, exc_info=error)
+            return await self._fail(sub, Temporary("The look ended with an internal error; the server's log has it."))
+        _LOOKS.add(sub.row.type, "events" if found.events else "nothing")
+        next_at = begun + (_interval(sub) if found.after_ms is None else found.after_ms)
+        left = tuple({"key": one.key, "payload": one.payload, "at": one.occurred_at} for one in found.events)
+        after = Place(found.cursor, left)
+        if not left and before == after and not sub.row.failures and not found.is_over:
+            return next_at
+        return await self._take(sub, after, next_at, is_over=found.is_over)
+
+    async def _ask(self, sub: Subscription, cursor: object) -> Polled:
+        poll = sub.trigger.poll
+        assert poll is not None
+
+        async def ask() -> Polled:
+            async with asyncio.timeout(_LONGEST_S):
+                return await poll(self._context, sub.config, cursor)
+
+        task = asyncio.get_running_loop().create_task(ask())
+        self._asking.add(task)
+        try:
+            return await task
+        except TimeoutError:
+            raise Temporary(f"The look took longer than {_LONGEST_S:g} s.") from None
+        finally:
+            self._asking.discard(task)
+
+    async def _take(self, sub: Subscription, place: Place, next_at: int, *, is_over: bool) -> int | None:
+        """Takes the events one by one; each is written with the place after it, which has those that are left."""
+        version = sub.row.cursor_version
+        if not place.left:
+            ends = OVER if is_over else None
+            await self._intake.move(sub, CursorMove(version, place.stored(), next_at, ends))
+            return None if is_over else next_at
+        for count, one in enumerate(place.left, start=1):
+            if sub.id not in self._armed:
+                return None  # what is left is stored, unless nothing was
+            after = Place(place.cursor, place.left[count:])
+            ends = OVER if is_over and not after.left else None
+            event = TriggerEvent(one["key"], one["payload"], one["at"])
+            await self._intake.fire(sub, event, CursorMove(version, after.stored(), next_at, ends))
+            version += 1
+        return None if is_over else next_at
+
+    async def _fail(self, sub: Subscription, error: DustrunError) -> int:
+        """Records a failed look; the next one is later each time."""
+        _LOOKS.add(sub.row.type, "failed")
+        failures = sub.row.failures + 1
+        next_at = clock.now_ms() + backoff_ms(_interval(sub), failures, error.retry_after_s)
+        _logger.info("a trigger could not look", subscription=sub.id, failures=failures, error=error.message)
+        await self._intake.failed(sub, error.message, next_at)
+        return next_at
+
+
+def _interval(sub: Subscription) -> int:
+    interval = sub.trigger.interval_ms
+    assert interval is not None
+    return interval(sub.config)

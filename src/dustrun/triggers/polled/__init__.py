@@ -1,0 +1,1 @@
+"""Triggers that are asked for news."""

@@ -1,0 +1,75 @@
+"""Requests of polled triggers. A source that knows when it changed is asked only for what is newer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import Field
+
+from dustrun.core.values.retry_after import retry_after_s
+from dustrun.errors import DustrunError, Invalid, Temporary
+from dustrun.sdk import Finding, HttpRequest, HttpResponse, PolledConfig, TriggerContext
+from dustrun.triggers.polled.outputs import too_often
+
+MAX_BYTES: Final = 1_048_576
+_TIMEOUT_S: Final = 30.0
+_MOST_HEADERS: Final = 20
+
+
+class RequestConfig(PolledConfig):
+    """What is asked for."""
+
+    url: str = Field(
+        min_length=1, max_length=8192, description="An http or https URL.", json_schema_extra={"x-url": True}
+    )
+    headers: dict[str, str] = Field(
+        {},
+        max_length=_MOST_HEADERS,
+        description="Headers of the request. They are part of the workflow's definition, which its readers see.",
+    )
+
+
+async def check_request(ctx: TriggerContext, config: RequestConfig) -> list[Finding]:
+    """What would keep the request from being sent: a malformed or forbidden address, or a header."""
+    found = too_often(ctx, config)
+    try:
+        await ctx.http.check(_request(config, {}, ""))
+    except Invalid as error:
+        found.append(Finding("url", error.message))
+    return found
+
+
+async def fetch(
+    ctx: TriggerContext, config: RequestConfig, validators: Mapping[str, Any], accept: str
+) -> HttpResponse | None:
+    """The answer; None if nothing has changed since the one that the validators are of. Raises `DustrunError`."""
+    try:
+        answer = await ctx.http.request(_request(config, validators, accept))
+    except Temporary:
+        raise
+    except DustrunError as error:
+        raise Temporary(error.message) from None  # a read: the next look may succeed
+    if answer.status == 304 and validators:
+        return None
+    if answer.status != 200:
+        wait_s = retry_after_s(answer.headers.get("retry-after", ""), ctx.now_ms)
+        raise Temporary(f"The source answers with status {answer.status}.", retry_after_s=wait_s)
+    return answer
+
+
+def validators_of(answer: HttpResponse) -> dict[str, str]:
+    """What lets the source say that nothing has changed since this answer."""
+    found = {name: answer.headers.get(header, "") for name, header in (("etag", "etag"), ("modified", "last-modified"))}
+    return {name: value for name, value in found.items() if 0 < len(value) <= 500}
+
+
+def _request(config: RequestConfig, validators: Mapping[str, Any], accept: str) -> HttpRequest:
+    headers = {name: value for name, value in (("Accept", accept),) if value}
+    if "etag" in validators:
+        headers["If-None-Match"] = validators["etag"]
+    if "modified" in validators:
+        headers["If-Modified-Since"] = validators["modified"]
+    given = {name.lower() for name in config.headers}
+    mine = {name: value for name, value in headers.items() if name.lower() not in given}
+    return HttpRequest("GET", config.url, {**mine, **config.headers}, timeout_s=_TIMEOUT_S, max_bytes=MAX_BYTES)

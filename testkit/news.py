@@ -1,0 +1,55 @@
+"""A source of news on loopback: a page whose content a test changes, with validators, counts and failures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+
+@dataclass(slots=True)
+class News:
+    """What is served, to whom, and how often. `status` other than 200 is answered instead."""
+
+    url: str = ""
+    content: Any = None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    asked: list[dict[str, str]] = field(default_factory=list)
+    unchanged: int = 0
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answers 304 if the content is the one that the caller knows."""
+        self.asked.append({name.lower(): value for name, value in request.headers.items()})
+        if self.status != 200:
+            return web.Response(status=self.status, headers=self.headers, text="not now")
+        is_text = isinstance(self.content, str)
+        body = self.content if is_text else json.dumps(self.content)
+        tag = f'"{hashlib.sha256(body.encode()).hexdigest()[:12]}"'
+        if request.headers.get("If-None-Match") == tag:
+            self.unchanged += 1
+            return web.Response(status=304, headers={"ETag": tag})
+        kind = "application/xml" if is_text else "application/json"
+        return web.Response(text=body, content_type=kind, headers={"ETag": tag, **self.headers})
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[News]:
+    """A source on a free port."""
+    news = News()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", news.handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    news.url = f"http://127.0.0.1:{runner.addresses[0][1]}/news"
+    try:
+        yield news
+    finally:
+        await runner.cleanup()
