@@ -8,13 +8,13 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
 
+from testkit import processes
 from testkit.ports import free_port
 
 _POLL_S = 0.01
@@ -79,9 +79,7 @@ class ServerProcess:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         command = [
             *self._before,
-            sys.executable,
-            "-m",
-            "dustrun",
+            *processes.DUSTRUN,
             "serve",
             "--host",
             "127.0.0.1",
@@ -90,9 +88,7 @@ class ServerProcess:
         ]
         command += ["--data-dir", str(self.data_dir), "--log-level", self._settings.get("log_level", "warning")]
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, env=self._environment(), stdout=log, stderr=log, cwd=self.data_dir
-            )
+            self._process = processes.start(command, env=self._environment(), stdout=log, stderr=log, cwd=self.data_dir)
         self.lives += 1
 
     def _environment(self) -> dict[str, str]:

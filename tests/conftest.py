@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck
 
 from dustrun import log
+from testkit import processes
 from testkit.examples import ALL, CHANGE
 from testkit.postgres import Cluster
 
@@ -44,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     of tests inherit it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    processes.share_imports()
     # how long examples take says nothing here: several processes share the processors
     for profile in (ALL, CHANGE):
         hypothesis.settings.register_profile(profile, deadline=None, suppress_health_check=[HealthCheck.too_slow])

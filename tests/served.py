@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from testkit import processes
+
 ROOT = Path(__file__).resolve().parent.parent
 _STOP_WITHIN_S = 20
 
@@ -35,10 +37,8 @@ class Served:
 
     def dustrun(self, *words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         """Runs the command line against this server."""
-        command = [sys.executable, "-m", "dustrun", *words]
-        return subprocess.run(
-            command, env=self.environment, cwd=cwd, capture_output=True, text=True, timeout=120, check=False
-        )
+        command = [*processes.DUSTRUN, *words]
+        return processes.run(command, env=self.environment, cwd=cwd)
 
     def json(self, *words: str) -> Any:
         """The one JSON document that a command prints."""
@@ -59,7 +59,7 @@ def served(data_dir: Path, port: int = 0, **settings: str) -> Iterator[Served]:
     environment = _clean() | {f"DUSTRUN_{name.upper()}": value for name, value in settings.items()}
     words = ["serve", "--port", str(port), "--data-dir", str(data_dir)]
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _process([sys.executable, "-m", "dustrun", *words], environment, data_dir / "server.log") as first_line:
+    with _process([*processes.DUSTRUN, *words], environment, data_dir / "server.log") as first_line:
         assert first_line.startswith("Listening on "), (data_dir / "server.log").read_text()
         yield Served(first_line.removeprefix("Listening on "), data_dir)
 
@@ -94,7 +94,7 @@ def _process(command: Sequence[str], environment: dict[str, str], log_path: Path
     """A process, and its first line of output; it is stopped by its own handle."""
     with (
         log_path.open("w") as log,
-        subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        processes.start(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True) as process,
     ):
         assert process.stdout is not None
         try:

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import requests
 
+from testkit import processes
 from testkit.ports import free_port
 
 READY_WITHIN_S = 30.0
@@ -38,10 +38,10 @@ class Server:
 
     def start(self) -> Server:
         """Starts it and returns when it answers."""
-        command = [sys.executable, "-m", "dustrun", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [*processes.DUSTRUN, "serve", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--data-dir", str(self.folder / "data"), "--log-format", "json"]
         with self._log_path.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = processes.start(
                 command, cwd=self.folder, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + READY_WITHIN_S

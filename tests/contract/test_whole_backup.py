@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from dustrun.storage.db.statement import Statement
 from dustrun.storage.db.tables import metadata
 from dustrun.storage.secrets.master_key import MasterKeyFile
 from served import served
+from testkit import processes
 from testkit.fuzz_world import World, definition
 from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
@@ -115,8 +115,8 @@ def _restored_by_command(
 ) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DUSTRUN_MASTER_KEY_FILE": str(master_key)}
     words = ["restore", str(whole), "--data-dir", str(folder), "--database-url", url, *more]
-    command = [sys.executable, "-m", "dustrun", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    command = [*processes.DUSTRUN, *words]
+    return processes.run(command, env=environment)
 
 
 _LISTS = ("workflows", "wallets", "transactions", "connectors", "tables", "signatures", "runs", "api-keys", "audit")

@@ -64,7 +64,7 @@ class Trouble:
         status, found, _ = await self.call("GET", f"/v1/runs/{run_id}?summary=true")
         return str(found["data"]["status"]) if status == 200 else None
 
-    async def ends(self, run_id: str, within_s: float = 20.0) -> str | None:
+    async def ends(self, run_id: str, within_s: float = 60.0) -> str | None:
         for _ in range(int(within_s / 0.05)):
             status = await self.status(run_id)
             if status not in ("running", "waiting"):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from eth_keyfile.keyfile import create_keyfile_json
 from secrecy.spelled import find_leaks
 from secrecy.stores import rows_of
 from served import ROOT, Served, served
+from testkit import processes
 
 KEY = bytes.fromhex("5f9d3c71e8b24a06d7c15b8e92f340a6bd17e95c2a8f6403719de5b8c64f02a3")
 KEPT = bytes.fromhex("a8172fd64e0b93c5785dfe1429b06c8a3371e4d9520fbc86ea19473d60c52b7e")
@@ -122,14 +121,12 @@ def test_nothing_that_a_server_says_or_keeps_holds_a_key(
 
 def _command_line(server: Served, folder: Path) -> dict[str, bytes]:
     """What the commands print; the secrets go in by standard input, and out into a file under a password."""
-    words = [sys.executable, "-m", "dustrun", "wallet", "import", "cli", "--key-file", "-"]
+    words = [*processes.DUSTRUN, "wallet", "import", "cli", "--key-file", "-"]
     said: dict[str, bytes] = {}
     for text in (KEY.hex(), WRONG):
-        done = subprocess.run(
-            words, input=text.encode(), env=server.environment, cwd=ROOT, capture_output=True, check=False
-        )
+        done = processes.run(words, input=text, env=server.environment, cwd=ROOT)
         assert done.returncode == 2, done.stderr
-        said[f"import {len(said)}"] = done.stdout + done.stderr
+        said[f"import {len(said)}"] = (done.stdout + done.stderr).encode()
     password = folder / "password"
     password.write_text(EXPORT_PASSWORD + "\n")
     wallet = server.json("wallet", "list")["items"][0]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from served import served
+from testkit import processes
 from testkit.chain.anvil import Anvil
 from testkit.chain.contracts import World
 
@@ -53,8 +52,8 @@ def test_a_server_with_wrong_chains_does_not_start_and_says_why(
     environment = {**os.environ, f"DUSTRUN_{name}": value}
     key_file = tmp_path / "secret" / "master.key"
     environment["DUSTRUN_MASTER_KEY_FILE"] = str(key_file)
-    command = [sys.executable, "-m", "dustrun", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    command = [*processes.DUSTRUN, "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    done = processes.run(command, env=environment)
     assert done.returncode != 0
     assert says in done.stderr
     assert "s3cret" not in done.stderr

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from served import Outside, Served, outside, served
+from testkit import processes
 
 HELLO: dict[str, Any] = {
     "nodes": {
@@ -352,8 +352,8 @@ def test_run_on_a_terminal_draws_a_live_tree(server: Served, save: Any) -> None:
         ask={"type": "approve", "payload": {"message": "Go on?", "allowStarter": True}, "children": ["say"]},
         say=HELLO["nodes"]["say"] | {"branch": "approved"},
     )
-    command = [sys.executable, "-m", "dustrun", "run", save(asking), "--run-id", "run_drawn"]
-    with subprocess.Popen(command, env={**server.environment, "TERM": "xterm"}, stdout=theirs) as process:
+    command = [*processes.DUSTRUN, "run", save(asking), "--run-id", "run_drawn"]
+    with processes.start(command, env={**server.environment, "TERM": "xterm"}, stdout=theirs) as process:
         os.close(theirs)
         waiting = _read_terminal(ours, until=b"waiting")
         (asked,) = server.json("approvals", "list")["items"]
@@ -371,8 +371,8 @@ def test_run_on_a_terminal_draws_a_live_tree(server: Served, save: Any) -> None:
 
 
 def test_interrupting_leaves_the_run_alone(server: Served, save: Any) -> None:
-    command = [sys.executable, "-m", "dustrun", "run", save(nap(600_000)), "--run-id", "run_interrupted"]
-    with subprocess.Popen(
+    command = [*processes.DUSTRUN, "run", save(nap(600_000)), "--run-id", "run_interrupted"]
+    with processes.start(
         command, env=server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
@@ -388,8 +388,8 @@ def test_watching_survives_a_restart_of_the_server(tmp_path: Path, save: Any) ->
     data_dir, told = tmp_path / "data", tmp_path / "told"
     with served(data_dir) as first, told.open("w") as errors:
         port = int(first.url.rpartition(":")[2])
-        command = [sys.executable, "-m", "dustrun", "run", save(nap(3_000)), "--json"]
-        watcher = subprocess.Popen(command, env=first.environment, stdout=subprocess.PIPE, stderr=errors, text=True)
+        command = [*processes.DUSTRUN, "run", save(nap(3_000)), "--json"]
+        watcher = processes.start(command, env=first.environment, stdout=subprocess.PIPE, stderr=errors, text=True)
         assert watcher.stdout is not None
         lines = [watcher.stdout.readline()]
     with served(data_dir, port), watcher:

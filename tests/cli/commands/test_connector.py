@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from served import ROOT, Served, served
+from testkit import processes
 
 SECRET = "canary-cli-token"
 
@@ -23,11 +23,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def piped(server: Served, text: str, *words: str) -> subprocess.CompletedProcess[str]:
     """A command with something on its standard input."""
-    command = [sys.executable, "-m", "dustrun", *words]
+    command = [*processes.DUSTRUN, *words]
     environment = server.environment
-    return subprocess.run(
-        command, env=environment, cwd=ROOT, input=text, capture_output=True, text=True, timeout=60, check=False
-    )
+    return processes.run(command, env=environment, cwd=ROOT, input=text)
 
 
 def test_life_of_a_connector(server: Served, tmp_path: Path) -> None:
@@ -84,17 +82,17 @@ def test_rotation_waits_for_the_server_to_stop(tmp_path: Path) -> None:
         words = ["connector", "create", "apprise", "Chat", "--data", "-", "--json"]
         assert piped(server, json.dumps({"url": f"json://{SECRET}/"}), *words).returncode == 0
         environment = server.environment | {"DUSTRUN_MASTER_KEY_FILE": str(key)}
-        command = [sys.executable, "-m", "dustrun", *rotate]
-        refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        command = [*processes.DUSTRUN, *rotate]
+        refused = processes.run(command, env=environment)
         assert (refused.returncode, "A server is using this store" in refused.stderr) == (6, True)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = processes.run(command, env=environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["secrets"] == 1
     with served(data_dir, master_key_file=str(key)) as server:
         assert server.json("connector", "test", "Chat")["ok"] is True
     key.unlink()
-    command = [sys.executable, "-m", "dustrun", "serve", "--port", "0", "--data-dir", str(data_dir)]
-    lost = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    command = [*processes.DUSTRUN, "serve", "--port", "0", "--data-dir", str(data_dir)]
+    lost = processes.run(command, env=environment)
     assert lost.returncode == 6
     assert str(key) in lost.stderr
     assert "Put back the file" in lost.stderr
@@ -103,12 +101,10 @@ def test_rotation_waits_for_the_server_to_stop(tmp_path: Path) -> None:
 
 def _check_reset(data_dir: Path, key: Path, environment: dict[str, str]) -> None:
     """What is lost is told; only when it is given up does a server start without it."""
-    command = [sys.executable, "-m", "dustrun", "vault", "reset", "--data-dir", str(data_dir)]
+    command = [*processes.DUSTRUN, "vault", "reset", "--data-dir", str(data_dir)]
 
     def reset(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command, *more], env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        return processes.run([*command, *more], env=environment)
 
     told = reset()
     assert (told.returncode, "connector  Chat" in told.stdout, "Nothing was changed" in told.stderr) == (0, True, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from served import ROOT, Served, served
+from testkit import processes
 
 HELLO = {
     "name": "Hello",
@@ -41,8 +41,8 @@ def server(home: Path) -> Iterator[Served]:
 
 def _with_key(server: Served, key: str, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**server.environment, "DUSTRUN_API_KEY": key}
-    command = [sys.executable, "-m", "dustrun", *words]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    command = [*processes.DUSTRUN, *words]
+    return processes.run(command, env=environment, cwd=ROOT)
 
 
 def test_a_key_from_its_making_to_its_end(server: Served) -> None:

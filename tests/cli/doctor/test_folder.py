@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from served import Served, served
+from testkit import processes
 
 
 def _modes(folder: Path) -> dict[str, int]:
@@ -18,8 +17,8 @@ def _modes(folder: Path) -> dict[str, int]:
 def _doctor(folder: Path, *words: str) -> dict[str, tuple[str, str]]:
     """What `dustrun doctor` finds in a folder, without any variable."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DUSTRUN_")}
-    command = [sys.executable, "-m", "dustrun", "doctor", "--json", *words]
-    done = subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, check=False)
+    command = [*processes.DUSTRUN, "doctor", "--json", *words]
+    done = processes.run(command, cwd=folder, env=clean)
     return {finding["name"]: (finding["state"], finding["says"]) for finding in json.loads(done.stdout)}
 
 

@@ -1,0 +1,113 @@
+"""Starts the command line in a process of its own, and where tests ask for it, one that has its imports already."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+DUSTRUN = (sys.executable, "-m", "dustrun")
+"""The command line as a process of its own."""
+ROOT = Path(__file__).resolve().parent.parent.parent
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
+_shares_imports = False
+
+
+def share_imports() -> None:
+    """From now on commands begin in processes that have imported Dustrun, where the system can do so."""
+    global _shares_imports
+    _shares_imports = sys.platform == "linux"
+
+
+def start(command: Sequence[str], **how: Any) -> subprocess.Popen[Any]:
+    """As `subprocess.Popen`, of which it takes the standard streams, `env`, `cwd`, `text` and `start_new_session`."""
+    if _shares_imports and tuple(command[:3]) == DUSTRUN:
+        return _Forked(command, **how)
+    return subprocess.Popen(command, **how)
+
+
+def run(
+    command: Sequence[str], *, input: str | None = None, timeout: float = 120, **how: Any
+) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run` with text, whose output is captured and whose exit status is for the caller to judge."""
+    stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
+    with start(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how) as process:
+        try:
+            out, err = process.communicate(input, timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+class _Forked(subprocess.Popen[Any]):
+    """A process of the fork server; it belongs to this one, so everything of `Popen` works."""
+
+    def _execute_child(
+        self,
+        args: Sequence[str],
+        executable: Any,
+        preexec_fn: Any,
+        close_fds: Any,
+        pass_fds: Any,
+        cwd: Any,
+        env: Any,
+        startupinfo: Any,
+        creationflags: Any,
+        shell: Any,
+        p2cread: int,
+        p2cwrite: int,
+        c2pread: int,
+        c2pwrite: int,
+        errread: int,
+        errwrite: int,
+        restore_signals: Any,
+        gid: Any,
+        gids: Any,
+        uid: Any,
+        umask: Any,
+        start_new_session: bool,
+        process_group: Any,
+    ) -> None:
+        request = {
+            "argv": ["dustrun", *args[len(DUSTRUN) :]],
+            "environment": dict(os.environ if env is None else env),
+            "folder": os.fspath(cwd or Path.cwd()),
+            "is_session": start_new_session,
+        }
+        streams = [number if given == -1 else given for number, given in enumerate((p2cread, c2pwrite, errwrite))]
+        asked = _fork_server()
+        _adopt(True)
+        try:
+            socket.send_fds(asked, [json.dumps(request).encode()], streams)
+            self.pid = int(asked.recv(32))
+        finally:
+            _adopt(False)
+        self._child_created = True
+        self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
+
+
+@cache
+def _fork_server() -> socket.socket:
+    """One for this process; it ends with it."""
+    own, others = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with others:
+        command = [sys.executable, "-m", "testkit.processes.fork_server", str(others.fileno())]
+        process = subprocess.Popen(command, pass_fds=[others.fileno()], cwd=ROOT)
+    atexit.register(process.wait)
+    atexit.register(own.close)  # the last that is registered is called first
+    return own
+
+
+def _adopt(does: bool) -> None:
+    """Whether processes that lose their parent belong to this one (prctl(2))."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, int(does), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
