@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NoReturn
 
+import build_web
 import price_check
 from devchain import chain as devchain
 from devchain import demo, ladder
@@ -21,6 +22,7 @@ from devchain.parts import LOG, Missing
 from price_source import PRICES, PriceSource
 from serving import Server, answers, first_free_port, free_port, serving
 
+from dustrun.cli.http.client import Client
 from dustrun.settings import Settings
 from dustrun.storage.db import server_file
 
@@ -77,6 +79,7 @@ def _run(asked: argparse.Namespace, stack: contextlib.ExitStack) -> int:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_up(data):
             return 0
+        _prepare_app()
     source = PriceSource()
     source.start()
     chain = None if asked.chain == "no" else _open_chain(data, asked.once, stack)
@@ -172,7 +175,34 @@ def _tell_what_next(server: Server, chain: devchain.DevChain | None) -> None:
         print("There is no local chain; why is said above.")
     else:
         print(*(f"  {command}" for command in demo.commands(chain)), sep="\n")
-    print("Guides: docs/guides/install-and-run.md, docs/guides/run-call.md, docs/guides/wallets.md", flush=True)
+    print("Guides: docs/guides/web-app.md, install-and-run.md, run-call.md, wallets.md", flush=True)
+    _invite(server)
+
+
+def _prepare_app() -> None:
+    """Builds the web app when its sources have changed; without it the API is served alone."""
+    if build_web.is_fresh():
+        return
+    print("Building the web app; this takes a minute the first time …", flush=True)
+    try:
+        build_web.build()
+    except build_web.NotBuilt as error:
+        have = "an earlier state of it" if (build_web.BUILT / "index.html").exists() else "the API alone"
+        print(
+            f"The web app was not built: {error}",
+            f"  To have it, install Node 20 or newer with npm; now {have} is served.\n",
+            sep="\n",
+        )
+
+
+def _invite(server: Server) -> None:
+    """The last lines: where the app is, and a link that signs in once."""
+    if not (build_web.BUILT / "index.html").exists():
+        return
+    link = Client(server.url, server.key).post("/v1/session/links")
+    print(f"\nOpen the web app: {server.url}")
+    print("This link signs you in, once, within 10 minutes:")
+    print(f"  {link['url']}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ MAX_FILES = 15
 CATALOGUES = ("api/routes", "connectors", "core/expression/functions", "storage/migrations/versions", "triggers")
 
 # Suites that prove one property of the whole product.
-SUITES = frozenset({"contract", "crash", "e2e", "properties", "replay", "secrecy"})
+SUITES = frozenset({"contract", "crash", "e2e", "properties", "replay", "secrecy", "web"})
 # Rooms whose tests are a suite or a whole start.
 PROVED_BY = {"app": "tests/test_up.py", "connectors": "tests/contract/test_every_connector.py"}
 

@@ -15,7 +15,7 @@ from dustrun.services.access.principal import OF_THE_SERVER, PERMISSIONS
 from dustrun.storage.db.tables import api_keys
 from testkit.composition import Client, Composition
 
-DOCUMENTS = {"/", "/openapi.json", "/docs", "/docs/{name}"}
+DOCUMENTS = {"/", "/openapi.json", "/docs", "/docs/{name}", "/assets/{name}"}
 
 
 def _routes(server: Composition) -> list[tuple[str, str, str]]:

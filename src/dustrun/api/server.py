@@ -28,6 +28,7 @@ from dustrun.api.auth import principal_of
 from dustrun.api.envelope import failure, put_request_id, request_id, success
 from dustrun.api.errors import as_failure
 from dustrun.api.omit_null import omitting
+from dustrun.api.pages import Pages
 from dustrun.api.parts import Parts, put_parts
 from dustrun.errors import Code, DustrunError, Invalid
 
@@ -52,8 +53,9 @@ def discover() -> tuple[list[BaseRoute], list[BaseRoute]]:
     return framed, bare
 
 
-def create_app(parts: Parts, lifespan: Lifespan[FastAPI] | None = None) -> Front:
-    """Creates the API from its parts."""
+def create_app(parts: Parts, lifespan: Lifespan[FastAPI] | None = None, pages: Pages | None = None) -> Front:
+    """Creates the API from its parts, and serves the web app beside it."""
+    pages = pages or Pages()
     framed, bare = discover()
     app = FastAPI(
         openapi_url=None,
@@ -63,15 +65,19 @@ def create_app(parts: Parts, lifespan: Lifespan[FastAPI] | None = None) -> Front
         lifespan=lifespan,
         middleware=[Middleware(_Translating)],
     )
+    app.state.pages = pages
     for kind in (DustrunError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _answer_failure)
     # the bare ones once more, so that FastAPI answers their wrong methods with 405
-    app.router.routes.extend([*bare, *framed, *_document_routes(app)])
+    app.router.routes.extend([*bare, *framed, *_document_routes(app), *_page_routes(pages)])
     return Front(app, bare, parts)
 
 
 async def _answer_failure(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code in (404, 405):
+        pages: Pages = request.app.state.pages
+        if error.status_code == 404 and pages.is_page(request.method, request.scope["path"], request.headers):
+            return pages.page()
         return _misrouted(request, error.status_code)
     return _failure_of(error, request.scope)
 
@@ -111,16 +117,24 @@ def _document_routes(app: FastAPI) -> list[BaseRoute]:
     async def page(_request: Request) -> Response:
         return docs.page()
 
+    async def asset(request: Request) -> Response:
+        return docs.asset(request.path_params["name"])
+
+    return [Route("/openapi.json", document), Route("/docs", page), Route("/docs/{name}", asset)]
+
+
+def _page_routes(pages: Pages) -> list[BaseRoute]:
     async def index(request: Request) -> Response:
+        if pages.is_page(request.method, "/", request.headers):
+            return pages.page()
         if "text/html" in request.headers.get("accept", ""):
             return HTMLResponse(docs.INDEX)
         return success(docs.PLACES, request_id(request.scope))
 
     async def asset(request: Request) -> Response:
-        return docs.asset(request.path_params["name"])
+        return await pages.asset(request.path_params["name"], request.headers)
 
-    documents = [Route("/openapi.json", document), Route("/docs", page), Route("/docs/{name}", asset)]
-    return [Route("/", index), *documents]
+    return [Route("/", index), Route("/assets/{name}", asset)]
 
 
 class _Translating:

@@ -1,0 +1,121 @@
+"""One page of the app as a person has it before them, and what is true of every page."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import build_web
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from testkit.e2e.browser import find_or_install
+from testkit.e2e.guide import ROOT
+from testkit.e2e.node import npm_install
+from testkit.e2e.server import Server
+
+WIDE, NARROW = (1440, 900), (390, 844)
+SHOWN_WITHIN_MS = 15_000
+_WATCH = """
+window.__violations = []
+addEventListener('securitypolicyviolation', (e) => window.__violations.push(e.violatedDirective + ' ' + e.blockedURI))
+"""
+_AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+_FAULTS = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
+  .map((v) => v.id + ': ' + v.nodes.map((n) => n.target.join(' ')).join(', '))"""
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-dev-shm-usage",
+)
+
+
+@contextlib.contextmanager
+def browsing() -> Iterator[Browser]:
+    """A headless Chromium, and an app that is built from these sources."""
+    npm_install(build_web.SOURCES)
+    build_web.build()
+    chromium = find_or_install()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium.path, args=list(_FLAGS), env={**chromium.environment}
+        )
+        yield browser
+        browser.close()
+
+
+class App:
+    """One browser window. `close` fails if the page broke its own rules."""
+
+    def __init__(self, browser: Browser, server: Server, *, dark: bool = False, narrow: bool = False) -> None:
+        width, height = NARROW if narrow else WIDE
+        self.server = server
+        self._context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+        )
+        self._context.set_default_timeout(SHOWN_WITHIN_MS)
+        self._context.add_init_script(_WATCH)
+        self.errors: list[str] = []
+        self.foreign: list[str] = []
+        self.page = self.tab()
+
+    def tab(self) -> Page:
+        """Another tab of the same session."""
+        page = self._context.new_page()
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda sent: self._note(sent.url))
+        return page
+
+    def _note(self, url: str) -> None:
+        if not url.startswith((self.server.url, "data:", "blob:")):
+            self.foreign.append(url)
+
+    def sign_in(self) -> App:
+        """By a one-time link, as `scripts/up` prints it."""
+        link = self.server.call("POST", "/v1/session/links")["url"]
+        self.page.goto(f"{self.server.url}/#{link.partition('#')[2]}")
+        self.page.get_by_role("navigation", name="Main").wait_for()
+        return self
+
+    def open(self, path: str) -> Page:
+        """A page of the app, signed in."""
+        self.page.goto(self.server.url + path)
+        self.page.get_by_role("navigation", name="Main").wait_for()
+        return self.page
+
+    def faults(self, page: Page | None = None) -> list[str]:
+        """What axe finds on the page; none is allowed."""
+        page = page or self.page
+        page.evaluate(_AXE.read_text())
+        found: list[str] = page.evaluate(_FAULTS)
+        return found
+
+    def until(self, holds: Callable[[], Any], page: Page | None = None) -> Any:
+        """Waits for what no locator can say; polls, since the page's policy forbids the browser's own waiting."""
+        deadline = time.monotonic() + SHOWN_WITHIN_MS / 1000
+        while not (found := holds()):
+            assert time.monotonic() < deadline, "it did not come to hold"
+            (page or self.page).wait_for_timeout(30)
+        return found
+
+    def close(self) -> None:
+        """Closes the window. No page broke its policy, failed, or asked another host for anything."""
+        violations = [one for page in self._context.pages for one in page.evaluate("window.__violations ?? []")]
+        self._context.close()
+        broken = {"policy": violations, "errors": self.errors, "foreign": self.foreign}
+        assert not any(broken.values()), broken
+
+
+Open = Callable[..., App]
+"""Opens windows; `dark` and `narrow` say how they look."""
+
+
+def shot(page: Page | Locator, name: str, folder: Path) -> None:
+    """A picture to look at; no test compares pixels."""
+    page.screenshot(path=folder / f"{name}.png")

@@ -1,0 +1,112 @@
+"""Signing in and out, the lists, and a run that is watched."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from served import ROOT
+from testkit.e2e.server import Server
+from testkit.web.app import App, Open
+
+STEPS = {
+    "root": {"type": "manual", "children": ["say"]},
+    "say": {"type": "format", "payload": {"template": "{{$trigger.body.amount}}"}, "children": ["hold"]},
+    "hold": {"type": "wait", "payload": {"timeoutMs": 3_600_000}},
+}
+
+
+@pytest.fixture(scope="module")
+def workflow(server: Server) -> str:
+    """A workflow that waits for a person, once run."""
+    return server.create_workflow({"nodes": STEPS})
+
+
+@pytest.fixture(scope="module")
+def run(server: Server, workflow: str) -> str:
+    """A run that waits."""
+    run = server.start_run(workflow, payload={"amount": "AMOUNT"})
+    return run
+
+
+def test_a_key_signs_in_and_out(window: Open, server: Server) -> None:
+    app = window()
+    page = app.page
+    page.goto(f"{server.url}/runs")
+    page.get_by_label("API key", exact=True).fill("dustrun_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("That key is not valid.")).to_be_visible()
+    assert app.faults() == []
+    page.get_by_label("API key", exact=True).fill(server.key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="Sign out").click()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_a_link_signs_in_once_and_leaves_no_trace(window: Open, server: Server) -> None:
+    link = server.call("POST", "/v1/session/links")["url"].partition("#")[2]
+    first = window()
+    first.page.goto(f"{server.url}/#{link}")
+    expect(first.page.get_by_role("heading", name="Workflows")).to_be_visible()
+    assert "signin" not in first.page.url
+    second = window()
+    second.page.goto(f"{server.url}/#{link}")
+    expect(second.page.get_by_text("This sign-in link has been used")).to_be_visible()
+
+
+def test_an_empty_workflow_is_made_and_a_file_is_imported(app: App, workflow: str) -> None:
+    page = app.open("/")
+    page.get_by_role("button", name="New workflow").click()
+    page.wait_for_url(re.compile("/workflows/wf_"))
+    page.go_back()
+    example = ROOT / "examples" / "price-check.json"
+    page.get_by_label("Import a file").set_input_files(example)
+    page.wait_for_url(re.compile("/workflows/wf_"))
+    name = json.loads(example.read_text())["name"]
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    page.go_back()
+    page.get_by_placeholder("Search names").fill("price ch")
+    expect(page.get_by_role("table", name="Workflows").get_by_role("row")).to_have_count(2)
+    assert app.faults() == []
+
+
+def test_a_run_is_found_watched_and_cancelled(app: App, server: Server, workflow: str, run: str) -> None:
+    page = app.open("/runs?status=waiting")
+    page.get_by_role("link", name=re.compile(run)).click()
+    page.wait_for_url(f"**/runs/{run}")
+    steps = page.get_by_role("list", name="Steps")
+    expect(steps.get_by_role("button", name=re.compile("Hold.*Waiting"))).to_be_visible()
+    steps.get_by_role("button", name=re.compile("Say")).click()
+    expect(page.get_by_role("complementary", name="say")).to_contain_text("AMOUNT")
+    assert app.faults() == []
+    page.get_by_role("button", name="Cancel run").click()
+    expect(page.get_by_role("button", name="Keep it running")).to_be_focused()
+    assert app.faults() == []
+    page.get_by_role("dialog").get_by_role("button", name="Cancel run").click()
+    expect(page.locator("header.top").get_by_text("Cancelled")).to_be_visible()
+    page.get_by_role("tab", name="Events").click()
+    expect(page.get_by_role("list", name="What happened").get_by_role("listitem")).to_have_count(
+        len(server.events_of(run))
+    )
+    assert server.call("GET", f"/v1/runs/{run}")["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(("dark", "narrow"), [(True, False), (False, True), (True, True)])
+def test_pages_have_no_fault_in_other_looks(window: Open, run: str, dark: bool, narrow: bool) -> None:
+    app = window(dark=dark, narrow=narrow).sign_in()
+    found = {}
+    for path in ("/", "/runs", f"/runs/{run}?step=say", f"/runs/{run}?tab=events", "/nothing"):
+        page = app.open(path)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        expect(page.get_by_text("Loading …")).to_have_count(0)
+        found[path] = app.faults()
+    assert not any(found.values()), found

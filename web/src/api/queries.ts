@@ -1,0 +1,66 @@
+/** What pages ask: each question has one key, so that a change or an event refreshes everything that shows it. */
+import { QueryClient, useInfiniteQuery, useQuery } from '@tanstack/react-query'
+import { ApiError, type Data, get, type Json, send } from './client'
+import type { paths } from './schema'
+
+export const queries = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 5_000,
+      retry: (count, error) => count < 2 && !(error instanceof ApiError && error.code !== 0 && error.status < 500),
+    },
+  },
+})
+
+type Listing = {
+  [P in keyof paths]: Data<P, 'get'> extends { items: unknown[]; hasMore: boolean } ? P : never
+}[keyof paths] &
+  string
+export type ItemOf<P extends Listing> = Data<P, 'get'> extends { items: (infer I)[] } ? I : never
+
+export const PAGE = 50
+
+/** A list of the server, page after page; `rows` is what has been loaded. */
+export function useList<P extends Listing>(path: P, query: Json = {}, place: Record<string, string> = {}) {
+  const found = useInfiniteQuery({
+    queryKey: [path, place, query],
+    queryFn: ({ pageParam, signal }) =>
+      send('get', path, { path: place, query: { ...query, limit: PAGE, offset: pageParam }, signal }) as Promise<{
+        items: ItemOf<P>[]
+        hasMore: boolean
+      }>,
+    initialPageParam: 0,
+    getNextPageParam: (last, all) => (last.hasMore ? all.length * PAGE : undefined),
+  })
+  return { ...found, rows: found.data?.pages.flatMap((page) => page.items) ?? [] }
+}
+
+export const useMe = (enabled = true) =>
+  useQuery({ queryKey: ['/v1/me'], queryFn: () => get('/v1/me'), staleTime: 60_000, enabled })
+export const useWorkflow = (id: string) =>
+  useQuery({ queryKey: ['workflow', id], queryFn: () => get('/v1/workflows/{id}', { path: { id } }) })
+export const useRun = (id: string) =>
+  useQuery({ queryKey: ['run', id], queryFn: () => get('/v1/runs/{id}', { path: { id } }), enabled: id !== '' })
+export const useEffects = (id: string | null | undefined) =>
+  useQuery({
+    queryKey: ['effects', id],
+    queryFn: () => get('/v1/runs/{id}/effects', { path: { id: id ?? '' } }),
+    enabled: Boolean(id),
+  })
+
+export type Spec = Data<'/v1/actions', 'get'>[number]
+/** Everything that can be a node, by type. */
+export const useCatalog = () =>
+  useQuery({
+    queryKey: ['catalog'],
+    staleTime: Number.POSITIVE_INFINITY,
+    queryFn: async () => {
+      const [actions, triggers] = await Promise.all([get('/v1/actions'), get('/v1/triggers')])
+      const all = [...actions, ...triggers] as unknown as Spec[]
+      return Object.fromEntries(all.map((one) => [one.type, one])) as Record<string, Spec>
+    },
+  })
+
+/** After a write: what may have changed is asked again. */
+export const refresh = (...keys: string[]) =>
+  Promise.all(keys.map((key) => queries.invalidateQueries({ queryKey: [key] })))

@@ -1,0 +1,33 @@
+import { createTheme, MantineProvider } from '@mantine/core'
+import '@mantine/core/styles.layer.css'
+import '@fontsource-variable/inter/wght.css'
+import { QueryClientProvider } from '@tanstack/react-query'
+import { createRoot } from 'react-dom/client'
+import { queries } from './api/queries'
+import { App } from './shell/App'
+import './style/base.css'
+import './style/shell.css'
+import './style/parts.css'
+import './style/run.css'
+
+const nonce = document.querySelector<HTMLMetaElement>('meta[name=csp-nonce]')?.content ?? ''
+const theme = createTheme({
+  fontFamily: "'Inter Variable', system-ui, sans-serif",
+  fontFamilyMonospace: 'ui-monospace, "SF Mono", Menlo, Consolas, monospace',
+  primaryColor: 'teal',
+  primaryShade: { light: 9, dark: 6 },
+  autoContrast: true,
+  defaultRadius: 6,
+  cursorType: 'pointer',
+  // The body never scrolls; the lock would add a style element without our nonce, which the policy refuses.
+  components: { Modal: { defaultProps: { lockScroll: false } }, Drawer: { defaultProps: { lockScroll: false } } },
+})
+const root = document.getElementById('root')
+if (root)
+  createRoot(root).render(
+    <MantineProvider theme={theme} defaultColorScheme="auto" getStyleNonce={() => nonce}>
+      <QueryClientProvider client={queries}>
+        <App />
+      </QueryClientProvider>
+    </MantineProvider>,
+  )

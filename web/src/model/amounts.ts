@@ -1,0 +1,56 @@
+/** Amounts for people: digits are cut, never rounded, and the whole amount is a title away. Exact: strings and BigInt. */
+
+/** `-62.342017482` becomes `−62.3420…`. */
+export function amount(text?: string | null): string {
+  if (text === null || text === undefined) return ''
+  const sign = text.startsWith('-') ? '−' : ''
+  const digits = text.replace('-', '')
+  const dot = digits.indexOf('.')
+  if (dot < 0) return sign + digits
+  const zeros = digits.slice(dot + 1).match(/^0*/)?.[0].length ?? 0
+  const keep = dot + 1 + Math.max(4 - Math.min(2, Math.max(0, dot - 2)), zeros + 3)
+  return sign + (digits.length > keep ? `${digits.slice(0, keep)}…` : digits)
+}
+
+/** `0.001993` becomes `$0.001993`, `1311.71` becomes `$1,311.71`. */
+export function money(usd?: string | null): string {
+  if (usd === null || usd === undefined) return ''
+  const [whole = '0', part = ''] = usd.replace('-', '').split('.')
+  const sign = usd.startsWith('-') ? '−' : ''
+  if (whole === '0' && /^0*$/.test(part)) return '$0'
+  if (whole === '0' && part.startsWith('00')) return `${sign}$0.${part.replace(/0+$/, '').slice(0, 6)}`
+  return `${sign}$${whole.replace(/\B(?=(\d{3})+$)/g, ',')}.${`${part}00`.slice(0, 2)}`
+}
+
+/** Base units as a decimal text, all digits. */
+export function fromUnits(units: bigint, decimals: number): string {
+  const digits = (units < 0n ? -units : units).toString().padStart(decimals + 1, '0')
+  const whole = decimals ? digits.slice(0, -decimals) : digits
+  const part = decimals ? digits.slice(-decimals).replace(/0+$/, '') : ''
+  return `${units < 0n ? '-' : ''}${whole}${part ? `.${part}` : ''}`
+}
+
+/** How much an amount differs from another, in thousandths of a percent, from base units. */
+export function difference(amount: string, from: string): string | null {
+  const base = BigInt(from)
+  const delta = BigInt(amount) - base
+  if (delta === 0n) return null
+  if (base === 0n) return '+∞'
+  const scaled = (delta * 100_000n) / (base < 0n ? -base : base)
+  const digits = (scaled < 0n ? -scaled : scaled).toString().padStart(4, '0')
+  const sign = delta < 0n ? '−' : '+'
+  return scaled === 0n ? `${sign}<0.001 %` : `${sign}${digits.slice(0, -3)}.${digits.slice(-3)} %`
+}
+
+/** Addresses in a text, shortened. */
+export const short = (text: string) =>
+  text.replace(/0x[0-9a-fA-F]{40,}/g, (hex) => `${hex.slice(0, 6)}…${hex.slice(-4)}`)
+
+/** `amountOutMin` becomes `Amount out min`. */
+export const readable = (name: string) =>
+  name
+    .replace(/Ms$/, ' (ms)')
+    .replace(/Bps$/, ' (bps)')
+    .replace(/[-_]/g, ' ')
+    .replace(/([a-z])([A-Z])/g, (_, a: string, b: string) => `${a} ${b.toLowerCase()}`)
+    .replace(/^./, (c) => c.toUpperCase())

@@ -1,0 +1,72 @@
+/** The graph of a definition, as the canvas and the outline read it. */
+export type FlowNode = {
+  type: string
+  payload?: Record<string, unknown>
+  children?: string[]
+  loopBody?: string[]
+  branch?: string | null
+  titleOverride?: string | null
+  connector?: { type: string; id: string } | null
+  pinned?: unknown
+  [field: string]: unknown
+}
+export type Flow = { nodes: Record<string, FlowNode>; triggerNodeIds?: string[]; [field: string]: unknown }
+
+export type Step = { id: string; depth: number; branch?: string; loop?: string }
+
+/** The triggers: those that are named, else `root`, else every node without a parent. */
+export function triggersOf(flow: Flow): string[] {
+  const named = (flow.triggerNodeIds ?? []).filter((id) => id in flow.nodes)
+  if (named.length) return named
+  if ('root' in flow.nodes) return ['root']
+  const reached = new Set(Object.values(flow.nodes).flatMap((n) => [...(n.children ?? []), ...(n.loopBody ?? [])]))
+  return Object.keys(flow.nodes).filter((id) => !reached.has(id))
+}
+
+/** Steps in reading order; nodes that nothing leads to come last, so that every node is shown. */
+export function outline(flow: Flow): Step[] {
+  const steps: Step[] = []
+  const seen = new Set<string>()
+  const visit = (id: string, depth: number, loop?: string) => {
+    const node = flow.nodes[id]
+    if (!node || seen.has(id)) return
+    seen.add(id)
+    steps.push({ id, depth, branch: node.branch ?? undefined, loop })
+    for (const child of node.loopBody ?? []) visit(child, depth + 1, id)
+    for (const child of node.children ?? []) visit(child, depth + (flow.nodes[child]?.branch ? 1 : 0), loop)
+  }
+  for (const id of triggersOf(flow)) visit(id, 0)
+  for (const id of Object.keys(flow.nodes)) visit(id, 0)
+  return steps
+}
+
+/** Which loop each node is in. */
+export function loopsOf(flow: Flow): Record<string, string> {
+  const loops: Record<string, string> = {}
+  const mark = (id: string, loop: string) => {
+    if (loops[id] || !flow.nodes[id]) return
+    loops[id] = loop
+    for (const child of flow.nodes[id].children ?? []) mark(child, loop)
+  }
+  for (const [id, node] of Object.entries(flow.nodes)) for (const child of node.loopBody ?? []) mark(child, id)
+  return loops
+}
+
+/** Every node that comes before one: what its expressions may read, nearest first. */
+export function before(flow: Flow, id: string): string[] {
+  const parents: Record<string, string[]> = {}
+  for (const [from, node] of Object.entries(flow.nodes)) {
+    for (const to of [...(node.children ?? []), ...(node.loopBody ?? [])]) {
+      parents[to] ??= []
+      parents[to]?.push(from)
+    }
+  }
+  const seen = new Set<string>()
+  const todo = [...(parents[id] ?? [])]
+  for (let next = todo.shift(); next !== undefined; next = todo.shift()) {
+    if (seen.has(next) || next === id) continue
+    seen.add(next)
+    todo.push(...(parents[next] ?? []))
+  }
+  return [...seen]
+}

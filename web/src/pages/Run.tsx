@@ -1,0 +1,197 @@
+/** One run: its steps with what went in and out, its events as they come, and what it changed outside. */
+import { Button, Tabs } from '@mantine/core'
+import { IconPlayerStop, IconRefresh, IconSitemap } from '@tabler/icons-react'
+import { useEffect, useState } from 'react'
+import { Link, useLocation, useSearchParams } from 'wouter'
+import { post, type Run } from '../api/client'
+import { refresh, useCatalog, useEffects, useRun } from '../api/queries'
+import { Ladder, Warnings } from '../effects/Ladder'
+import type { Flow } from '../model/graph'
+import { ModeBadge, RunStatus } from '../parts/Badges'
+import { Confirm } from '../parts/Confirm'
+import { Page } from '../parts/Page'
+import { Time, took } from '../parts/Time'
+import { Trouble } from '../parts/Trouble'
+import { Value } from '../parts/Value'
+import { EventList } from '../run/EventList'
+import { Replay } from '../run/Replay'
+import { StepDetail } from '../run/StepDetail'
+import { Steps } from '../run/Steps'
+import { show, useRunStore } from '../run/store'
+import { words } from '../words'
+
+const said = words.runs
+
+export default function RunPage({ id }: { id: string }) {
+  const run = useRun(id)
+  const isOpen = useRunStore((s) => s.isOpen)
+  const isLost = useRunStore((s) => s.isLost)
+  useEffect(() => show(id, () => void refresh('run', 'effects', '/v1/runs')), [id])
+  if (run.error) return <Trouble error={run.error} retry={() => run.refetch()} />
+  if (!run.data)
+    return (
+      <p className="quiet" role="status">
+        {words.state.loading}
+      </p>
+    )
+  const one = run.data
+  return (
+    <Page
+      title={one.workflowName || said.unsaved}
+      className={`runpage ${one.mode}`}
+      name={<Title run={one} />}
+      actions={<Acts run={one} />}
+    >
+      {isLost && isOpen && (
+        <p className="banner" role="status">
+          {words.state.lost}
+        </p>
+      )}
+      <Body run={one} />
+      <Replay />
+    </Page>
+  )
+}
+
+function Title({ run }: { run: Run }) {
+  return (
+    <>
+      <h1 dir="auto">{run.workflowName || said.unsaved}</h1>
+      {run.workflowVersion && <span className="chip">{said.version(run.workflowVersion)}</span>}
+      <ModeBadge mode={run.mode} />
+      <span aria-live="polite">
+        <RunStatus status={run.status} />
+      </span>
+      <span className="quiet wide">
+        <Time at={run.startedAt} /> {took(run.startedAt, run.finishedAt)}
+      </span>
+    </>
+  )
+}
+
+function Acts({ run }: { run: Run }) {
+  const [, go] = useLocation()
+  const [asks, setAsks] = useState(false)
+  const [error, setError] = useState<unknown>(null)
+  const isOpen = run.status === 'running' || run.status === 'waiting'
+  const retry = async () => {
+    try {
+      const { runId } = (await post('/v1/runs/{id}/retry', { path: { id: run.id } })) as { runId: string }
+      go(`/runs/${runId}`)
+    } catch (problem) {
+      setError(problem)
+    }
+  }
+  return (
+    <>
+      <Trouble error={error} />
+      {isOpen && (
+        <Button variant="default" leftSection={<IconPlayerStop size={15} />} onClick={() => setAsks(true)}>
+          {said.cancel}
+        </Button>
+      )}
+      {!isOpen && run.status !== 'success' && (
+        <Button variant="default" leftSection={<IconRefresh size={15} />} onClick={retry}>
+          {said.retry}
+        </Button>
+      )}
+      {run.workflowId && (
+        <Button
+          component={Link}
+          href={`/workflows/${run.workflowId}`}
+          variant="default"
+          leftSection={<IconSitemap size={15} />}
+        >
+          {said.openWorkflow}
+        </Button>
+      )}
+      <Confirm
+        title={said.cancelAsk}
+        isOpen={asks}
+        close={() => setAsks(false)}
+        cancel={said.keep}
+        go={said.cancel}
+        act={async () => {
+          await post('/v1/runs/{id}/cancel', { path: { id: run.id } })
+          await refresh('run')
+        }}
+      >
+        <p>{said.cancelAbout}</p>
+      </Confirm>
+    </>
+  )
+}
+
+function Body({ run }: { run: Run }) {
+  const [search, setSearch] = useSearchParams()
+  const catalog = useCatalog()
+  const tab = search.get('tab') ?? 'steps'
+  const step = search.get('step')
+  const set = (name: string, value: string | null) =>
+    setSearch(
+      (old) => {
+        const next = new URLSearchParams(old)
+        if (value) next.set(name, value)
+        else next.delete(name)
+        return next
+      },
+      { replace: true },
+    )
+  const flow = run.workflowDefinition as Flow | null
+  return (
+    <>
+      {run.error && (
+        <p className="fault" role="alert">
+          {String((run.error as { message?: string }).message ?? said.error)}
+        </p>
+      )}
+      <Tabs
+        value={tab}
+        onChange={(value) => set('tab', value === 'steps' ? null : value)}
+        keepMounted={false}
+        className="tabs"
+      >
+        <Tabs.List>
+          <Tabs.Tab value="steps">{said.steps}</Tabs.Tab>
+          <Tabs.Tab value="effects">{said.effects}</Tabs.Tab>
+          <Tabs.Tab value="events">{said.events}</Tabs.Tab>
+          <Tabs.Tab value="payload">{said.payload}</Tabs.Tab>
+        </Tabs.List>
+        <Tabs.Panel value="steps">
+          <div className={`split ${step ? 'open' : ''}`}>
+            {flow && (
+              <Steps flow={flow} catalog={catalog.data ?? {}} selected={step} select={(id) => set('step', id)} />
+            )}
+            {step && flow?.nodes[step] ? (
+              <StepDetail key={step} id={step} run={run} close={() => set('step', null)} />
+            ) : (
+              <p className="quiet hint">{words.step.choose}</p>
+            )}
+          </div>
+        </Tabs.Panel>
+        <Tabs.Panel value="effects">
+          <Report run={run} />
+        </Tabs.Panel>
+        <Tabs.Panel value="events">
+          <EventList />
+        </Tabs.Panel>
+        <Tabs.Panel value="payload">
+          <Value value={run.payload} label={said.payload} />
+        </Tabs.Panel>
+      </Tabs>
+    </>
+  )
+}
+
+function Report({ run }: { run: Run }) {
+  const effects = useEffects(run.id)
+  if (effects.error) return <Trouble error={effects.error} retry={() => effects.refetch()} />
+  if (!effects.data) return <p className="quiet">{words.state.loading}</p>
+  const rungs = { [run.mode]: effects.data }
+  return (
+    <>
+      <Warnings rungs={rungs} />
+      <Ladder rungs={rungs} modes={[run.mode]} />
+    </>
+  )
+}

@@ -1,0 +1,30 @@
+/** Every page, one line each: where it is, what shows it, and whether the rail has it. */
+import { IconHistory, IconSitemap } from '@tabler/icons-react'
+import { type ComponentType, lazy } from 'react'
+import { words } from './words'
+
+export type PageRoute = {
+  path: string
+  page: ComponentType<{ id: string }>
+  /** In the rail, in this order; on a phone the first four and the rest behind "More". */
+  rail?: { title: string; icon: ComponentType<{ size?: number; stroke?: number }> }
+  /** The first part of the path, which marks the page's place in the rail. */
+  under: string
+}
+
+export const ROUTES: PageRoute[] = [
+  {
+    path: '/',
+    page: lazy(() => import('./pages/Workflows')),
+    under: 'workflows',
+    rail: { title: words.nav.workflows, icon: IconSitemap },
+  },
+  { path: '/workflows/:id', page: lazy(() => import('./pages/Workflow')), under: 'workflows' },
+  {
+    path: '/runs',
+    page: lazy(() => import('./pages/Runs')),
+    under: 'runs',
+    rail: { title: words.nav.runs, icon: IconHistory },
+  },
+  { path: '/runs/:id', page: lazy(() => import('./pages/Run')), under: 'runs' },
+]

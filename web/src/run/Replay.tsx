@@ -1,0 +1,90 @@
+/** The scrubber: one tick for each event, because time would draw a wait of a day over everything else. */
+import { ActionIcon } from '@mantine/core'
+import { IconPlayerPause, IconPlayerPlay, IconPlayerTrackNext, IconPlayerTrackPrev } from '@tabler/icons-react'
+import { useEffect, useState } from 'react'
+import type { RunEvent } from '../api/stream'
+import { words } from '../words'
+import { useRunStore } from './store'
+
+const STEP_MS = 260
+const said = words.replay
+
+export function describe(event?: RunEvent): string {
+  if (!event) return ''
+  const item = event.item ? ` · ${event.item} ${event.status}` : ''
+  return `${words.events[event.type] ?? event.type}${event.path ? ` ${event.path}` : ''}${item}`
+}
+
+export function Replay() {
+  const events = useRunStore((s) => s.events)
+  const cursor = useRunStore((s) => s.cursor)
+  const scrub = useRunStore((s) => s.scrub)
+  const [isPlaying, setIsPlaying] = useState(false)
+  const at = cursor ?? events.length
+  useEffect(() => {
+    if (!isPlaying) return
+    const timer = setInterval(() => {
+      const { cursor, events } = useRunStore.getState()
+      const next = (cursor ?? 0) + 1
+      scrub(next)
+      if (next >= events.length) setIsPlaying(false)
+    }, STEP_MS)
+    return () => clearInterval(timer)
+  }, [isPlaying, scrub])
+  const first = events[0]
+  const event = events[Math.max(0, at - 1)]
+  if (!first || !event) return null
+  const since = Date.parse(event.at) - Date.parse(first.at)
+  const all = Date.parse(events.at(-1)?.at ?? first.at) - Date.parse(first.at)
+  const play = () => {
+    if (!isPlaying && at >= events.length) scrub(1)
+    setIsPlaying(!isPlaying)
+  }
+  return (
+    <div className="replay" role="group" aria-label={said.label}>
+      <ActionIcon variant="subtle" color="gray" aria-label={said.back} onClick={() => scrub(Math.max(1, at - 1))}>
+        <IconPlayerTrackPrev size={16} />
+      </ActionIcon>
+      <ActionIcon variant="light" aria-label={isPlaying ? said.pause : said.play} onClick={play}>
+        {isPlaying ? <IconPlayerPause size={16} /> : <IconPlayerPlay size={16} />}
+      </ActionIcon>
+      <ActionIcon variant="subtle" color="gray" aria-label={said.forward} onClick={() => scrub(at + 1)}>
+        <IconPlayerTrackNext size={16} />
+      </ActionIcon>
+      <div className="track">
+        <Ticks events={events} />
+        <input
+          type="range"
+          min={1}
+          max={events.length}
+          value={at}
+          aria-label={said.moment}
+          aria-valuetext={describe(event)}
+          onChange={(change) => scrub(Number(change.currentTarget.value))}
+        />
+      </div>
+      <output>
+        <b>
+          {at}/{events.length}
+        </b>{' '}
+        {describe(event)} <span className="quiet">{said.of(since, all)}</span>
+      </output>
+    </div>
+  )
+}
+
+const MOST_TICKS = 300
+
+function Ticks({ events }: { events: RunEvent[] }) {
+  const every = Math.ceil(events.length / MOST_TICKS)
+  return events
+    .map((event, i) => ({ event, i }))
+    .filter(({ i }) => i % every === 0 || i === events.length - 1)
+    .map(({ event, i }) => (
+      <i
+        key={event.seq}
+        className={`tick ${event.type}`}
+        ref={(el) => el?.style.setProperty('left', `${(i / Math.max(1, events.length - 1)) * 100}%`)}
+      />
+    ))
+}

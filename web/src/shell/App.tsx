@@ -1,0 +1,90 @@
+/** Signed in or not, and which page. */
+import { useQueryClient } from '@tanstack/react-query'
+import { Suspense, useCallback, useEffect, useState } from 'react'
+import { Link, Route, Switch } from 'wouter'
+import { ApiError, onSignedOut } from '../api/client'
+import { useMe } from '../api/queries'
+import { Page } from '../parts/Page'
+import { Empty } from '../parts/Table'
+import { Boundary, Trouble } from '../parts/Trouble'
+import { ROUTES } from '../routes'
+import { words } from '../words'
+import { useActivity } from './activity'
+import { Rail } from './Rail'
+import { SignIn } from './SignIn'
+
+export function App() {
+  const linkToken = useLinkToken()
+  const me = useMe(linkToken === null)
+  const client = useQueryClient()
+  const [isOut, setIsOut] = useState(false)
+  const leave = useCallback(() => setIsOut(true), [])
+  const enter = () => {
+    setIsOut(false)
+    void client.resetQueries()
+  }
+  if (linkToken || isOut || (me.error instanceof ApiError && me.error.status === 401))
+    return <SignIn token={linkToken} enter={enter} />
+  if (me.error) return <Trouble error={me.error} retry={() => me.refetch()} />
+  if (!me.data) return null
+  return <Inside leave={leave} />
+}
+
+/** The token of a one-time link is in the fragment, which is taken out of the address and its history at once. */
+function useLinkToken() {
+  const [token, setToken] = useState(readToken)
+  useEffect(() => {
+    const read = () => setToken(readToken() ?? null)
+    window.addEventListener('hashchange', read)
+    return () => window.removeEventListener('hashchange', read)
+  }, [])
+  return token
+}
+
+const readToken = () => location.hash.match(/^#signin=(.+)$/)?.[1] ?? null
+
+function Inside({ leave }: { leave: () => void }) {
+  useActivity()
+  useEffect(() => {
+    onSignedOut.current = leave
+    return () => {
+      onSignedOut.current = () => {}
+    }
+  }, [leave])
+  return (
+    <div className="app">
+      <a className="skip" href="#main">
+        {words.nav.skip}
+      </a>
+      <Rail leave={leave} />
+      <main className="main" id="main" tabIndex={-1}>
+        <Suspense
+          fallback={
+            <p className="quiet" role="status">
+              {words.state.loading}
+            </p>
+          }
+        >
+          <Switch>
+            {ROUTES.map(({ path, page: Shown }) => (
+              <Route path={path} key={path}>
+                {(params: { id?: string }) => (
+                  <Boundary key={`${path} ${params.id}`}>
+                    <Shown id={params.id ?? ''} />
+                  </Boundary>
+                )}
+              </Route>
+            ))}
+            <Route>
+              <Page title={words.state.notFound}>
+                <Empty title={location.pathname}>
+                  <Link href="/">{words.state.home}</Link>
+                </Empty>
+              </Page>
+            </Route>
+          </Switch>
+        </Suspense>
+      </main>
+    </div>
+  )
+}

@@ -1,0 +1,24 @@
+/** What happens elsewhere refreshes what is shown here. */
+import { useEffect } from 'react'
+import { refresh } from '../api/queries'
+import { followActivity } from '../api/stream'
+
+const PAUSE_MS = 700
+
+/** Lists are asked again a moment after a run starts or ends, however many do at once. */
+export function useActivity() {
+  useEffect(() => {
+    let timer = 0
+    const stop = followActivity(() => {
+      if (timer) return
+      timer = window.setTimeout(() => {
+        timer = 0
+        void refresh('/v1/runs', '/v1/workflows/{id}/runs', '/v1/approvals', 'workflow')
+      }, PAUSE_MS)
+    })
+    return () => {
+      clearTimeout(timer)
+      stop()
+    }
+  }, [])
+}
