@@ -101,6 +101,9 @@ class TransactionStep(RunEvent):
     approval_id: str | None = None
     message: str | None = None
     reason: str | None = None
+    was_final: bool | None = Field(
+        None, description="Of `reorged`: its receipt had been final; a reorg deeper than its confirmations removed it."
+    )
     error: Json | None = None
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from dustrun.api.shapes.wire import MAX_INTEGER, Time, time
-from dustrun.core.money.transaction_state import TxState
+from dustrun.core.money.transaction_state import UNSETTLED, TxState
 from dustrun.core.values.exact_json import loads_own
 from dustrun.core.values.fields import Fields
 from dustrun.services.outbox.operations import Detail, Opened
@@ -180,7 +180,7 @@ def item(row: TransactionRow) -> Json:
         "plannedAt": time(row.planned_at),
         "signedAt": time(row.signed_at),
         "minedAt": time(row.mined_at),
-        "finishedAt": time(row.finished_at),
+        "finishedAt": None if row.state in UNSETTLED else time(row.finished_at),
     }
 
 

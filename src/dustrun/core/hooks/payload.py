@@ -13,7 +13,17 @@ _TOLD: Final = frozenset(
         *("nodeId", "path", "attempt", "status", "nodeType", "branch", "assumed", "wakeAt", "until", "nodes"),
         *("nodeCount", "triggerNodeId", "triggerSource", "passed", "item", "about", "chainId", "transactionId"),
         *("signatureId", "from", "to", "value", "nonce", "hash", "replaces", "generation", "blockNumber", "blockHash"),
-        *("isSuccess", "gasUsed", "fee", "confirmations", "confirmationsNeeded", "approvalId", "message", "reason"),
+        *(
+            "isSuccess",
+            "gasUsed",
+            "fee",
+            "confirmations",
+            "confirmationsNeeded",
+            "approvalId",
+            "message",
+            "reason",
+            "wasFinal",
+        ),
         *("name", "hookId"),
     ]
 )

@@ -38,6 +38,8 @@ FOLLOWED = frozenset({TxState.SIGNED, TxState.SENT, TxState.MINED})
 """Not terminal: the chain has yet to decide."""
 UNSETTLED = FOLLOWED | {TxState.DISPLACED}
 """Signed with an unknown outcome: must not be paid again."""
+SETTLED = frozenset({TxState.FINAL, TxState.REVERTED, TxState.CANCELLED})
+"""A final receipt decided, or a person; only a reorg deeper than the confirmations changes it."""
 NOTHING_CAME = frozenset({TxState.REVERTED, TxState.CANCELLED, TxState.REFUSED})
 """Certainly not paid, now or later: a new generation may be."""
 

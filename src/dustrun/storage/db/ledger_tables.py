@@ -148,6 +148,7 @@ transactions = Table(
     Index("ix_transactions_org_id_id", "org_id", "id"),
     Index("ix_transactions_chain", "org_id", "root_run_id", "path"),
     Index("ix_transactions_run_pk", "run_pk"),
+    Index("ix_transactions_finished", "chain_id", "finished_at"),
     partial_index(
         "ix_transactions_open",
         "chain_id",

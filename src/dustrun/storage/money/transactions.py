@@ -89,6 +89,15 @@ class SpendRow:
     created_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A transaction with a final receipt, and the block that it is in."""
+
+    id: str
+    block_number: int
+    block_hash: str
+
+
 _NAMES = [field.name for field in fields(TransactionRow)]
 _COLUMNS = [transactions.c[name] for name in _NAMES]
 _FIXED = frozenset(
@@ -135,6 +144,14 @@ _DISPLACED = Statement(
     sa.select(*_COLUMNS)
     .where(transactions.c.chain_id == b("the_chain"), transactions.c.state == "displaced")
     .order_by(transactions.c.id)
+)
+_SETTLED = Statement(
+    sa.select(transactions.c.id, transactions.c.block_number, transactions.c.block_hash).where(
+        transactions.c.chain_id == b("the_chain"),
+        transactions.c.finished_at >= b("since", type_=sa.BigInteger),
+        _is_in("final", "reverted", "cancelled"),
+        transactions.c.block_hash.is_not(None),
+    )
 )
 _PLANNED = Statement(
     sa.select(*_COLUMNS)
@@ -291,6 +308,11 @@ def list_followed_attempts(tx: Tx, chain_id: int) -> dict[str, list[AttemptRow]]
 def list_planned(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[TransactionRow]:
     """Lists a sender's planned transactions, of which nothing is signed."""
     return [_row(row) for row in tx.all(_PLANNED, org_id=org_id, the_chain=chain_id, the_sender=sender)]
+
+
+def list_settled(tx: Tx, chain_id: int, since: int) -> list[Settled]:
+    """Lists a chain's transactions that have had a final receipt since some time, and the block of each."""
+    return [Settled(str(row[0]), int(row[1]), str(row[2])) for row in tx.all(_SETTLED, the_chain=chain_id, since=since)]
 
 
 def list_displaced(tx: Tx, chain_id: int) -> list[tuple[TransactionRow, list[AttemptRow]]]:

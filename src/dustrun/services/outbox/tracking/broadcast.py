@@ -154,6 +154,8 @@ class Rebroadcaster:
         reply = last.reply or ""
         if reply.startswith("funds"):
             return one  # a higher bid would need more of what is missing
+        if one.row.finished_at is not None:
+            return one  # a reorg took it back after it was final: nothing new is signed for it, unless a person asks
         is_low = reply.startswith("underpriced")
         waits_s = (clock.now_ms() - max(last.created_at, one.row.signed_at or 0)) / 1000
         if waits_s < self._deps.settings.transaction_stuck_s and not (is_low and waits_s * 1000 > self._every_ms):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from dustrun import clock
 from dustrun.core.money.intent import Receipt
 from dustrun.core.money.receipts import show_receipt
-from dustrun.core.money.transaction_state import TxState
+from dustrun.core.money.transaction_state import SETTLED, TxState
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.services.outbox import events
 from dustrun.services.outbox.events import Committed, Step
@@ -18,7 +18,12 @@ from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import TransactionRow
 
-REVERTED, CANCELLED, DISPLACED = "REVERTED", "CANCELLED", "NONCE_DISPLACED"
+REVERTED, CANCELLED, DISPLACED, REORGED = "REVERTED", "CANCELLED", "NONCE_DISPLACED", "REORGED"
+_REVERT_IS_GONE = (
+    "A reorg deeper than its confirmations removed the block in which it had reverted. It is not sent again: the spend "
+    "may have been made otherwise since. If it is mined all the same, this is noticed. Cancel it once you are sure."
+)
+_SENT_AGAIN = "A reorg deeper than its confirmations removed its block. The same bytes are sent again."
 _BEFORE_MINED = (TxState.SIGNED, TxState.SENT, TxState.MINED, TxState.DISPLACED)
 
 
@@ -114,6 +119,40 @@ def note_reorged(tx: Tx, transaction_id: str, block_hash: str) -> Committed | No
     )
     rows.save(tx, changed)
     return events.note(tx, changed, Step("reorged", {"blockHash": block_hash}), wakes=True)
+
+
+def note_taken_back(tx: Tx, transaction_id: str, block_hash: str, receipt: Receipt | None) -> Committed | None:
+    """Records that a reorg removed the block of a final transaction. It is followed again: in the block of `receipt`,
+    else by its old bytes, which are sent again. One that had reverted is not: the spend may have been made otherwise
+    since, so a person decides, unless it is mined again by itself. Limits go on counting what they counted."""
+    row = rows.get(tx, transaction_id)
+    if row.state not in SETTLED or row.block_hash != block_hash:
+        return None
+    gone = Step("reorged", {"blockNumber": row.block_number, "blockHash": block_hash, "wasFinal": True})
+    now = clock.now_ms()
+    if receipt is not None:
+        changed = replace(
+            row,
+            state=TxState.MINED,
+            hash=receipt.hash,
+            block_number=receipt.block_number,
+            block_hash=receipt.block_hash,
+            receipt=dumps_text(show_receipt(receipt)),
+            error=None,
+            mined_at=now,
+            updated_at=now,
+        )
+        rows.save(tx, changed)
+        return events.note(tx, changed, gone, Step("mined", _included(changed, receipt)), wakes=True)
+    changed = replace(row, block_number=None, block_hash=None, receipt=None, mined_at=None, updated_at=now)
+    if row.state == TxState.REVERTED:
+        error = error_json(Failure(REORGED, _REVERT_IS_GONE))
+        changed = replace(changed, state=TxState.DISPLACED, error=dumps_text(error))
+    else:
+        newest = rows.list_attempts(tx, row.id)[-1]
+        changed = replace(changed, state=TxState.SIGNED, hash=newest.hash, error=None, refusal=_SENT_AGAIN)
+    rows.save(tx, changed)
+    return events.note(tx, changed, gone, wakes=True)
 
 
 def note_displaced(tx: Tx, transaction_id: str) -> Committed | None:

@@ -24,6 +24,7 @@ from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.spend_status import intent_of
 from dustrun.services.outbox.tracking import receipts as receipt_notes
 from dustrun.services.outbox.tracking.broadcast import Rebroadcaster, Tracked
+from dustrun.services.outbox.tracking.settled import LONGEST_MS, SettledWatch
 from dustrun.storage.money import transactions as rows
 
 _logger = log.get(__name__)
@@ -49,6 +50,7 @@ class Tracker:
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
         self._suspicions: dict[str, Suspicion] = defaultdict(Suspicion)
+        self._settled = SettledWatch(deps, chain_id)
         self._rebroadcaster = Rebroadcaster(deps, self._block_ms, self._every_ms)
         self._displaced_at_s = -1e9
         self._has_displaced = False
@@ -95,7 +97,8 @@ class Tracker:
     @property
     def _idle_ms(self) -> int | None:
         """When to look again while nothing is tracked."""
-        return int(_DISPLACED_EVERY_S * 1000) if self._has_displaced else None
+        waits = [self._block_ms] if self._settled.has_any else []
+        return min([*waits, int(_DISPLACED_EVERY_S * 1000)]) if waits or self._has_displaced else None
 
     async def look(self) -> bool:
         """Looks once at everything open; False if nothing is."""
@@ -103,6 +106,7 @@ class Tracker:
             chain = self._deps.chains.get(self._chain_id)
             await chain.verify()  # another chain's receipts and nonces would decide wrongly
             await self._look_at_displaced(chain)
+            await self._look_at_settled(chain)
             followed = await self._load()
             if followed:
                 head = await chain.block()
@@ -153,6 +157,7 @@ class Tracker:
         if not loads_own(row.receipt)["isSuccess"] and row.hash is not None:
             revert = await chain.explain(row.hash, intent_of(row).errors)
         block_hash = row.block_hash
+        self._settled.has_any = True
         await self._deps.writer.write(
             lambda tx: receipt_notes.note_final(tx, row.id, block_hash, revert), self._deps.publisher.tell
         )
@@ -236,6 +241,14 @@ class Tracker:
         )
         await self._deps.writer.write(lambda tx: receipt_notes.note_displaced(tx, row.id), self._deps.publisher.tell)
 
+    async def _look_at_settled(self, chain: LiveChain) -> None:
+        """Takes up final transactions whose block a deep reorg has removed."""
+        gone = await self._settled.find_gone(chain, self._block_ms)
+        if gone:
+            receipts = await self._receipts(chain, gone)
+            for one in gone:
+                await self._settled.note(one, receipts.get(one.row.id))
+
     async def _look_at_displaced(self, chain: LiveChain) -> None:
         """Takes up displaced transactions that have a receipt after all."""
         if clock.monotonic_s() - self._displaced_at_s < _DISPLACED_EVERY_S and not self._is_first:
@@ -263,8 +276,13 @@ class Trackers:
         self._is_stopped = False
 
     async def start(self) -> None:
-        """Takes up everything that an earlier process signed."""
-        for chain_id in await self._deps.database.read(rows.list_followed_chains):
+        """Takes up everything that an earlier process signed, or that was final lately."""
+        since, served = clock.now_ms() - LONGEST_MS, list(self._deps.chains.networks)
+        followed = await self._deps.database.read(rows.list_followed_chains)
+        settled = await self._deps.database.read(
+            lambda tx: [chain_id for chain_id in served if rows.list_settled(tx, chain_id, since)]
+        )
+        for chain_id in sorted({*followed, *settled}):
             self.poke(chain_id)
 
     def of(self, chain_id: int) -> Tracker:
