@@ -9,6 +9,7 @@ import './style/base.css'
 import './style/shell.css'
 import './style/parts.css'
 import './style/run.css'
+import './style/pages.css'
 
 const nonce = document.querySelector<HTMLMetaElement>('meta[name=csp-nonce]')?.content ?? ''
 const theme = createTheme({

@@ -1,5 +1,5 @@
 /** Every page, one line each: where it is, what shows it, and whether the rail has it. */
-import { IconHistory, IconSitemap } from '@tabler/icons-react'
+import { IconChecks, IconHistory, IconSitemap } from '@tabler/icons-react'
 import { type ComponentType, lazy } from 'react'
 import { words } from './words'
 
@@ -27,4 +27,11 @@ export const ROUTES: PageRoute[] = [
     rail: { title: words.nav.runs, icon: IconHistory },
   },
   { path: '/runs/:id', page: lazy(() => import('./pages/Run')), under: 'runs' },
+  {
+    path: '/approvals',
+    page: lazy(() => import('./pages/Approvals')),
+    under: 'approvals',
+    rail: { title: words.nav.approvals, icon: IconChecks },
+  },
+  { path: '/approvals/:id', page: lazy(() => import('./pages/Approval')), under: 'approvals' },
 ]

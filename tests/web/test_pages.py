@@ -1,0 +1,59 @@
+"""The pages that manage things: each does what it says, by the API, and has no fault that axe finds."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from testkit.e2e.server import Server
+from testkit.web.app import App, Open
+
+ASK = {
+    "root": {"type": "manual", "children": ["ask"]},
+    "ask": {"type": "approve", "payload": {"message": "Pay <b>62.35</b> USDC?", "allowStarter": True}},
+}
+
+
+@pytest.fixture(scope="module")
+def asking(server: Server) -> str:
+    """A workflow that asks a person."""
+    return server.create_workflow({"nodes": ASK})
+
+
+def open_question(app: App) -> str:
+    """The id of the open question, as soon as there is one."""
+    found = app.until(lambda: app.server.call("GET", "/v1/approvals")["items"])
+    return str(found[0]["id"])
+
+
+def test_a_question_is_approved_on_a_phone(window: Open, server: Server, asking: str) -> None:
+    run = server.start_run(asking)
+    app = window(narrow=True).sign_in()
+    open_question(app)
+    page = app.open("/approvals")
+    page.get_by_role("link", name="Pay <b>62.35</b> USDC?").click()
+    expect(page.get_by_text("Until in 6 days")).to_be_visible()
+    expect(page.get_by_role("region", name="What this run does")).to_contain_text("has not been simulated")
+    assert app.faults() == []
+    page.get_by_label("Comment").fill("looks right")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("header.top").get_by_text("Approved")).to_be_visible()
+    expect(page.get_by_role("button", name="Approve")).to_have_count(0)
+    assert app.faults() == []
+    app.until(lambda: server.call("GET", f"/v1/runs/{run}")["status"] == "success")
+    page.goto(f"{server.url}/approvals")
+    expect(page.get_by_text("Nothing waits for a decision.")).to_be_visible()
+
+
+def test_a_question_is_rejected_and_simulated_before(app: App, server: Server, asking: str) -> None:
+    server.start_run(asking)
+    page = app.open(f"/approvals/{open_question(app)}")
+    page.get_by_role("button", name="Simulate now").click()
+    expect(page.get_by_text("The simulated column is of")).to_be_visible()
+    page.get_by_role("button", name="Reject").click()
+    expect(page.locator("header.top").get_by_text("Rejected")).to_be_visible()
+    page.goto(f"{server.url}/approvals?show=all")
+    expect(page.get_by_role("table", name="Approvals").get_by_text("Rejected")).to_be_visible()
+    assert app.faults() == []
+    page.goto(f"{server.url}/approvals/apr_none")
+    expect(page.get_by_text("There is no such approval.")).to_be_visible()

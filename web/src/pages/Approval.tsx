@@ -1,0 +1,256 @@
+/** One question: what the run does, until when, and the two answers. Made to be used on a phone. */
+import { Button, Textarea } from '@mantine/core'
+import { IconCheck, IconX } from '@tabler/icons-react'
+import { useQuery } from '@tanstack/react-query'
+import { useState } from 'react'
+import { Link } from 'wouter'
+import { type Effects, get, post, type Run, type Schemas } from '../api/client'
+import { refresh, useEffects, useList, useRun } from '../api/queries'
+import { Ladder, Warnings } from '../effects/Ladder'
+import { short } from '../model/amounts'
+import { Badge, ModeBadge } from '../parts/Badges'
+import { Page } from '../parts/Page'
+import { Copied, Facts, Loading, Section } from '../parts/Section'
+import { Empty } from '../parts/Table'
+import { Time } from '../parts/Time'
+import { Trouble } from '../parts/Trouble'
+import { words } from '../words'
+import { pages } from '../words.pages'
+
+type Approval = Schemas['ApprovalAnswer']
+const said = pages.approvals
+const TONES: Record<string, string> = { pending: 'sky', approved: 'ok', rejected: 'bad' }
+const OTHERS = Object.keys(said.status)
+  .filter((one) => one !== 'pending')
+  .join(',')
+const PAGE = 100
+
+export const ApprovalStatus = ({ status }: { status: string }) => (
+  <Badge tone={TONES[status]}>{said.status[status] ?? status}</Badge>
+)
+
+/** The open ones first: they are few. */
+async function find(id: string): Promise<Approval | null> {
+  for (const status of ['pending', OTHERS]) {
+    for (let offset = 0, more = true; more; offset += PAGE) {
+      const page = await get('/v1/approvals', { query: { status, limit: PAGE, offset } })
+      const found = page.items.find((one) => one.id === id)
+      if (found) return found
+      more = page.hasMore
+    }
+  }
+  return null
+}
+
+export default function ApprovalPage({ id }: { id: string }) {
+  const found = useQuery({ queryKey: ['/v1/approvals', id], queryFn: () => find(id) })
+  if (found.error) return <Trouble error={found.error} retry={() => found.refetch()} />
+  if (found.isPending) return <Loading />
+  if (!found.data)
+    return (
+      <Page title={words.nav.approvals}>
+        <Empty title={said.unknown} about={said.unknownAbout}>
+          <Link href="/approvals">{words.nav.approvals}</Link>
+        </Empty>
+      </Page>
+    )
+  const one = found.data
+  return (
+    <Page
+      title={one.message || one.path}
+      className="details"
+      name={
+        <>
+          <h1 dir="auto">{one.workflowName || said.inline}</h1>
+          <ModeBadge mode={one.mode} />
+          <span aria-live="polite">
+            <ApprovalStatus status={one.status} />
+          </span>
+        </>
+      }
+    >
+      <Question text={one.message || one.path} />
+      {one.status === 'pending' && <Decide approval={one} />}
+      <Consequences approval={one} />
+      <Section title={said.about}>
+        <Facts of={factsOf(one)} />
+      </Section>
+    </Page>
+  )
+}
+
+/** Addresses and calldata are shortened to be read; the exact text is one click away. */
+function Question({ text }: { text: string }) {
+  const brief = short(text)
+  return (
+    <div>
+      <p className={`question ${brief.length > 120 ? 'long' : ''}`} dir="auto">
+        {brief}
+      </p>
+      {brief !== text && (
+        <details className="exact">
+          <summary>{said.exact}</summary>
+          <p dir="auto">{text}</p>
+        </details>
+      )}
+    </div>
+  )
+}
+
+const factsOf = (one: Approval): [string, React.ReactNode][] => [
+  [said.until, one.status === 'pending' && <Until at={one.expiresAt} />],
+  [said.asked, <Time key="at" at={one.createdAt} />],
+  [said.decided, one.decidedAt && <Time at={one.decidedAt} />],
+  [said.by, one.decidedBy === 'link' ? said.byLink : one.decidedBy],
+  [said.comment, one.comment],
+  [said.step, one.path],
+  [
+    said.run,
+    <Link key="run" href={`/runs/${one.runId}`}>
+      {one.runId}
+    </Link>,
+  ],
+  [said.workflow, one.workflowId && <Link href={`/workflows/${one.workflowId}`}>{one.workflowName}</Link>],
+  [said.who, one.approvers.length ? one.approvers.join(', ') : said.anyone],
+  [
+    said.binding,
+    one.binding && (
+      <>
+        <Copied text={one.binding} /> <span className="quiet">{said.bindingAbout}</span>
+      </>
+    ),
+  ],
+]
+
+const Until = ({ at }: { at: string }) => (
+  <>
+    <Time at={at} />{' '}
+    <span className="quiet">({new Date(at).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'short' })})</span>
+  </>
+)
+
+function Decide({ approval }: { approval: Approval }) {
+  const [comment, setComment] = useState('')
+  const [busy, setBusy] = useState('')
+  const [error, setError] = useState<unknown>(null)
+  const decide = async (answer: 'approve' | 'reject') => {
+    setBusy(answer)
+    setError(null)
+    try {
+      await post(`/v1/approvals/{id}/${answer}`, { path: { id: approval.id } }, { comment: comment.trim() || null })
+    } catch (problem) {
+      setError(problem)
+    }
+    setBusy('')
+    await refresh('/v1/approvals', 'run', 'effects', '/v1/runs')
+  }
+  return (
+    <div className="decide">
+      <p className="quiet">
+        {said.until} <Until at={approval.expiresAt} />
+      </p>
+      <Textarea
+        label={said.comment}
+        description={said.commentAbout}
+        autosize
+        minRows={1}
+        maxLength={2000}
+        value={comment}
+        onChange={(event) => setComment(event.currentTarget.value)}
+      />
+      <Trouble error={error} />
+      <div className="twoanswers">
+        <Button
+          variant="default"
+          size="md"
+          leftSection={<IconX size={17} />}
+          loading={busy === 'reject'}
+          disabled={busy !== ''}
+          onClick={() => decide('reject')}
+        >
+          {said.reject}
+        </Button>
+        <Button
+          size="md"
+          leftSection={<IconCheck size={17} />}
+          loading={busy === 'approve'}
+          disabled={busy !== ''}
+          onClick={() => decide('approve')}
+        >
+          {said.approve}
+        </Button>
+      </div>
+    </div>
+  )
+}
+
+/** The run's own effects beside those of the newest simulation of the same version. */
+function Consequences({ approval }: { approval: Approval }) {
+  const run = useRun(approval.runId)
+  const effects = useEffects(approval.runId)
+  const error = run.error ?? effects.error
+  if (error) return <Trouble error={error} retry={() => effects.refetch()} />
+  if (!effects.data || !run.data) return <Loading />
+  const { mode } = approval
+  const rehearses = mode !== 'simulate' && run.data.workflowId !== ''
+  return (
+    <Section title={said.effects} about={said.effectsAbout} actions={rehearses && <Simulate run={run.data} />}>
+      <Warnings rungs={{ [mode]: effects.data }} />
+      {rehearses ? (
+        <Beside run={run.data} effects={effects.data} />
+      ) : (
+        <Ladder rungs={{ [mode]: effects.data }} modes={[mode]} />
+      )}
+    </Section>
+  )
+}
+
+function Beside({ run, effects }: { run: Run; effects: Effects }) {
+  const found = useList('/v1/runs', { workflowId: run.workflowId, mode: 'simulate' })
+  const simulation = found.rows.find((one) => one.workflowVersion === run.workflowVersion && one.finishedAt)
+  const simulated = useEffects(simulation?.id)
+  const rungs = { ...(simulated.data ? { simulate: simulated.data } : {}), [run.mode]: effects }
+  return (
+    <>
+      <Ladder rungs={rungs} modes={simulated.data ? ['simulate', run.mode] : [run.mode]} />
+      <p className="quiet foot">
+        {simulation ? (
+          <>
+            {said.simulated} <Link href={`/runs/${simulation.id}`}>{simulation.id}</Link>,{' '}
+            <Time at={simulation.startedAt} />
+          </>
+        ) : (
+          said.noSimulation
+        )}
+      </p>
+    </>
+  )
+}
+
+/** Rehearses the same run on the newest state; the list of runs tells when it is done. */
+function Simulate({ run }: { run: Run }) {
+  const [error, setError] = useState<unknown>(null)
+  const start = async () => {
+    setError(null)
+    try {
+      const body = {
+        payload: run.payload,
+        version: run.workflowVersion,
+        triggerNodeId: run.triggerNodeId,
+        simulate: true,
+      } as Schemas['RunBody']
+      await post('/v1/workflows/{id}/run', { path: { id: run.workflowId } }, body)
+      await refresh('/v1/runs')
+    } catch (problem) {
+      setError(problem)
+    }
+  }
+  return (
+    <>
+      <Trouble error={error} />
+      <Button size="xs" variant="default" onClick={start}>
+        {said.simulate}
+      </Button>
+    </>
+  )
+}

@@ -1,0 +1,71 @@
+/** Questions that wait for a person. */
+import { SegmentedControl } from '@mantine/core'
+import { useSearchParams } from 'wouter'
+import type { Schemas } from '../api/client'
+import { useList } from '../api/queries'
+import { short } from '../model/amounts'
+import { ModeBadge } from '../parts/Badges'
+import { Page } from '../parts/Page'
+import { type Column, Empty, Table } from '../parts/Table'
+import { Time } from '../parts/Time'
+import { words } from '../words'
+import { pages } from '../words.pages'
+import { ApprovalStatus } from './Approval'
+
+type Approval = Schemas['ApprovalAnswer']
+const said = pages.approvals
+const ALL = Object.keys(said.status).join(',')
+
+const columns: Column<Approval>[] = [
+  {
+    title: said.question,
+    cell: (row) => (
+      <>
+        <strong dir="auto">{short(row.message || row.path)}</strong>
+        <small dir="auto">
+          {row.workflowName || said.inline} · {row.path}
+        </small>
+      </>
+    ),
+  },
+  { title: pages.status, width: '110px', cell: (row) => <ApprovalStatus status={row.status} /> },
+  { title: said.mode, width: '100px', wide: true, cell: (row) => <ModeBadge mode={row.mode} /> },
+  { title: said.asked, width: '120px', align: 'end', wide: true, cell: (row) => <Time at={row.createdAt} /> },
+  {
+    title: said.until,
+    width: '96px',
+    align: 'end',
+    cell: (row) => <Time at={row.status === 'pending' ? row.expiresAt : row.decidedAt} />,
+  },
+]
+
+export default function Approvals() {
+  const [search, setSearch] = useSearchParams()
+  const shown = search.get('show') === 'all' ? 'all' : 'open'
+  const found = useList('/v1/approvals', shown === 'all' ? { status: ALL } : {})
+  return (
+    <Page
+      title={words.nav.approvals}
+      filters={
+        <SegmentedControl
+          aria-label={said.filter}
+          data={[
+            { value: 'open', label: said.open },
+            { value: 'all', label: said.all },
+          ]}
+          value={shown}
+          onChange={(value) => setSearch(value === 'all' ? { show: 'all' } : {})}
+        />
+      }
+    >
+      <Table
+        label={words.nav.approvals}
+        columns={columns}
+        found={found}
+        keyOf={(row) => row.id}
+        href={(row) => `/approvals/${row.id}`}
+        empty={<Empty title={said.none} about={said.noneAbout} />}
+      />
+    </Page>
+  )
+}
