@@ -53,6 +53,14 @@ def discover() -> tuple[list[BaseRoute], list[BaseRoute]]:
     return framed, bare
 
 
+def read_aliases() -> list[tuple[re.Pattern[str], str]]:
+    """The other paths that files in `api/routes` name for theirs."""
+    modules = (
+        importlib.import_module(f"{routes.__name__}.{one.name}") for one in pkgutil.iter_modules(routes.__path__)
+    )
+    return [(re.compile(pattern), path) for module in modules for pattern, path in getattr(module, "aliases", ())]
+
+
 def create_app(parts: Parts, lifespan: Lifespan[FastAPI] | None = None, pages: Pages | None = None) -> Front:
     """Creates the API from its parts, and serves the web app beside it."""
     pages = pages or Pages()
@@ -168,6 +176,7 @@ class Front:
     def __init__(self, app: FastAPI, bare: Sequence[BaseRoute], parts: Parts) -> None:
         self.app = app
         self._bare = tuple(bare)
+        self._aliases = read_aliases()
         self.parts = parts
 
     @property
@@ -220,6 +229,10 @@ class Front:
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
             raise Invalid("The URL contains a NUL character.", code=Code.PARAMETER_INVALID)
+        for pattern, path in self._aliases:
+            if (meant := pattern.fullmatch(scope["path"])) is not None:
+                scope["path"] = meant.expand(path)
+                break
         for route in self._bare:
             match, child = route.matches(scope)
             if match is Match.FULL:

@@ -26,6 +26,7 @@ from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
 from dustrun.services.triggers.inbound.webhooks import Webhooks
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.previews import TriggerPreviews
+from dustrun.services.triggers.recent import FindsRecent, RecentOfSources
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.services.workflows.workflows import Workflows
@@ -84,10 +85,18 @@ def make_trigger_parts(
         gaps=TriggerGaps(database, writer, arming.committed),
         rehearsals=TriggerRehearsals(database, writer, reports, arming, base.gate),
         backtests=_backtests(base, triggers, starts, runs, reports),
-        previews=TriggerPreviews(database, base.catalog, workflows, triggers.subscriptions, triggers.context),
+        previews=_previews(base, triggers, workflows),
         webhook_secrets=secrets,
         webhooks=Webhooks(database, secrets, triggers.subscriptions, triggers.intake, runs),
     )
+
+
+def _previews(base: Base, triggers: Triggers, workflows: Workflows) -> TriggerPreviews:
+    finders: Mapping[str, FindsRecent] = {
+        "chain": PastChainEvents(base.chains),
+        "polled": RecentOfSources(triggers.context),
+    }
+    return TriggerPreviews(base.database, base.catalog, workflows, triggers.subscriptions, triggers.context, finders)
 
 
 def _backtests(base: Base, triggers: Triggers, starts: Starts, runs: Runs, reports: RunReports) -> Backtests:

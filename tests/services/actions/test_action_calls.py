@@ -60,7 +60,7 @@ async def test_each_mode_moves_what_a_run_of_that_mode_moves(outbox: Outbox, api
 
     dust = (await run(api, "send-native", PAY, dustTest=True)).data
     assert (dust["mode"], dust["status"], outbox.balance(SHOP)) == ("dust", "success", DUST)
-    live = (await run(api, "send-native", PAY, connectorId=outbox.wallet_id)).data
+    live = (await run(api, "send-native", PAY, connector={"type": "wallet", "id": outbox.wallet_id})).data
     assert (live["mode"], live["status"], live["effects"]) == ("live", "success", None)
     assert (outbox.balance(SHOP), outbox.nonce()) == (DUST + ETHER, 2)
     recorded = (await api.get(f"/v1/runs/{live['runId']}")).data
@@ -117,6 +117,18 @@ async def test_connector_is_attached_in_a_run_and_nothing_leaves_in_a_test(api: 
         assert echo.credentials == ["Bearer s3cret-token"]
 
 
+async def test_a_connector_is_named_once_and_with_its_own_type(outbox: Outbox, api: Client) -> None:
+    wallet, other = outbox.wallet_id, await _other_wallet(api)
+    named = {"type": "wallet", "id": wallet}
+    wrong = await simulate(api, "send-native", PAY, connector={**named, "type": "http-bearer"})
+    assert (wrong.status, wrong.fields) == (400, ["connector.type"])
+    assert 'is of type "wallet"' in wrong.body["details"][0]["message"]
+    twice = await simulate(api, "send-native", PAY, connector=named, connectorId=other)
+    assert (twice.status, twice.code) == (400, Code.BODY_INVALID)
+    same = await simulate(api, "send-native", PAY, connector=named, connectorId=wallet)
+    assert same.data["status"] == "success"
+
+
 REFUSED: list[tuple[str, Any, int, Code, str | None]] = [
     ("lgo", {"inputs": {}}, 404, Code.TYPE_UNKNOWN, None),
     ("for-each", {"inputs": {}}, 400, Code.PARAMETER_INVALID, "type"),
@@ -126,6 +138,21 @@ REFUSED: list[tuple[str, Any, int, Code, str | None]] = [
     ("log", {"inputs": {**HELLO, "levle": "info"}}, 400, Code.ACTION_INPUT_INVALID, "inputs.levle"),
     ("log", {"inputs": {"message": "{{$nodes.other.x}}"}}, 400, Code.ACTION_INPUT_INVALID, "inputs.message"),
     ("send-native", {"inputs": PAY, "connectorId": "wal_none"}, 400, Code.ACTION_INPUT_INVALID, "connectorId"),
+    (
+        "send-native",
+        {"inputs": PAY, "connector": {"type": "wallet", "id": "wal_none"}},
+        400,
+        Code.ACTION_INPUT_INVALID,
+        "connector.id",
+    ),
+    (
+        "log",
+        {"inputs": HELLO, "connector": {"type": "wallet", "id": "wal_none"}},
+        400,
+        Code.ACTION_INPUT_INVALID,
+        "connector",
+    ),
+    ("log", {"inputs": HELLO, "connector": {"id": "wal_none"}}, 400, Code.BODY_INVALID, "connector.type"),
     ("log", {"inputs": HELLO, "connectorId": "conn_none"}, 400, Code.ACTION_INPUT_INVALID, "connectorId"),
 ]
 

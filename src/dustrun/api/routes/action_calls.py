@@ -39,13 +39,7 @@ async def run_action(call: Call, type: Type, body: RunAction) -> Answered:
     that spends needs `wallet:spend`. The answer comes when it has ended, and otherwise after `waitMs`, with status 202;
     an unfinished run continues. Repeating the request with the same Idempotency-Key returns the `runId` at once, as
     `running`."""
-    wanted = ActionCall(
-        type=type,
-        inputs=body.inputs,
-        connector_id=body.connector_id,
-        simulate=body.simulate or False,
-        dust_test=body.dust_test or False,
-    )
+    wanted = body.call(type, simulate=body.simulate or False, dust_test=body.dust_test or False)
     return await _answer(call, wanted, body.wait_s)
 
 
@@ -60,8 +54,7 @@ async def test_action(call: Call, type: Type, body: TestAction) -> Answered:
     """Simulate one action outside a workflow: only reads leave the server.
 
     The same as running it with `simulate`. `effects` tells what would have been sent."""
-    wanted = ActionCall(type=type, inputs=body.inputs, connector_id=body.connector_id, simulate=True)
-    return await _answer(call, wanted, body.wait_s)
+    return await _answer(call, body.call(type, simulate=True), body.wait_s)
 
 
 async def _answer(call: Call, wanted: ActionCall, wait_s: float) -> Answered:

@@ -20,6 +20,12 @@ from dustrun.storage.hooks.hooks import HookRow
 
 routes = Routes("Hooks")
 router = routes.router
+aliases = [
+    (r"/v1/execution-webhooks/deliveries(/.*)?", r"/v1/hook-deliveries\1"),
+    (r"/v1/execution-webhooks/([^/]+)/regenerate-secret", r"/v1/hooks/\1/rotate-secret"),
+    (r"/v1/execution-webhooks(/.*)?", r"/v1/hooks\1"),
+]
+"""Paths by which clients of other platforms ask for the same; what follows is one path, with one permission."""
 
 Url = Annotated[
     Text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dustrun.api.shapes.effects import EffectsAnswer
 from dustrun.api.shapes.findings import Ignoring
@@ -12,6 +12,7 @@ from dustrun.api.shapes.runs import Json, RunBody, Strict
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.values.exact_json import loads
 from dustrun.core.values.fields import Fields
+from dustrun.services.actions.action_calls import ActionCall
 from dustrun.services.runs.runs import Conclusion
 
 MOST_MS: Final = 60_000
@@ -30,6 +31,13 @@ class SyncBody(RunBody):
         return (MOST_MS if self.wait_ms is None else self.wait_ms) / 1000
 
 
+class ActionConnector(Fields):
+    """A connector or wallet, as nodes of a definition name it."""
+
+    type: str = Field(max_length=128, description="Type of the connector, or `wallet`.", examples=["wallet"])
+    id: str = Field(min_length=1, max_length=128, description="Its id.")
+
+
 class TestAction(Fields):
     """An action's inputs, to simulate it."""
 
@@ -39,14 +47,33 @@ class TestAction(Fields):
         max_length=128,
         description="Id of its connector, or of the wallet that it spends from. Default: the default wallet.",
     )
+    connector: ActionConnector | None = Field(None, description="The same, as a node names it: `{type, id}`.")
     wait_ms: int | None = Field(
         None, ge=0, le=MOST_MS, strict=True, description="How long to wait, in milliseconds. Default: 60000."
     )
+
+    @model_validator(mode="after")
+    def _names_one_connector(self) -> TestAction:
+        if self.connector is not None and self.connector_id not in (None, self.connector.id):
+            raise ValueError("connectorId and connector name two different ones; leave one of them out")
+        return self
 
     @property
     def wait_s(self) -> float:
         """How long to wait, in seconds."""
         return (MOST_MS if self.wait_ms is None else self.wait_ms) / 1000
+
+    def call(self, kind: str, *, simulate: bool, dust_test: bool = False) -> ActionCall:
+        """The call of the service."""
+        named = self.connector
+        return ActionCall(
+            type=kind,
+            inputs=self.inputs,
+            connector_id=self.connector_id if named is None else named.id,
+            connector_type=None if named is None else named.type,
+            simulate=simulate,
+            dust_test=dust_test,
+        )
 
 
 class RunAction(TestAction):

@@ -8,7 +8,7 @@ import typer
 
 from dustrun.cli.http.client import segment
 from dustrun.cli.http.naming import workflow_id
-from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
+from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_json_option
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import record, show_one, show_page, table
 
@@ -106,6 +106,38 @@ def replay(
         output.say(f"Started {found['runIds'][0]}. Watch it: dustrun runs watch {found['runIds'][0]}")
     else:
         output.say(f"Nothing was started ({found['reason']}): {found['message']}")
+
+
+@app.command("test")
+def try_config(
+    type: Annotated[str, typer.Argument(metavar="TYPE", help="Type of trigger, like http-poll.")],
+    config: Annotated[str, typer.Option("--config", metavar="JSON|@FILE", help="Its config.")] = "{}",
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", help="Show the last event of this workflow, if it has one.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Show what a trigger with a config would see, and what publishing would refuse."""
+    client = client_of(server, key)
+    body: dict[str, Any] = {"config": read_json_option("config", config)}
+    if workflow is not None:
+        body["workflowId"] = workflow_id(client, workflow)
+    found = client.post(f"/v1/triggers/{segment(type)}/test", body)
+    if as_json:
+        output.write_json(found)
+        return
+    output.say(f"A {found['origin']} event{_colon(found['note'])}")
+    output.write_json(found["event"])
+    for one in found["problems"]:
+        output.say(f"{one['severity']}: {one['field']}: {one['message']}")
+    for fire in found["fires"]:
+        output.say(f"{fire['at']} ({fire['localTime']})")
+
+
+def _colon(note: str | None) -> str:
+    return f": {note}" if note else ":"
 
 
 @app.command()

@@ -21,16 +21,18 @@ from dustrun.storage.money import wallets
 
 NODE: Final = "action"
 """Id of the node that carries out the action."""
-_PLACES = ((f"nodes.{NODE}.payload", "inputs"), (f"nodes.{NODE}.connector", "connectorId"))
+_INPUTS, _CONNECTOR = f"nodes.{NODE}.payload", f"nodes.{NODE}.connector"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionCall:
-    """An action with its inputs. `connector_id`: the connector or wallet that it uses."""
+    """An action with its inputs. `connector_id`: the connector or wallet that it uses; `connector_type`: what it must
+    be, if the caller says so."""
 
     type: str
     inputs: dict[str, Any]
     connector_id: str | None = None
+    connector_type: str | None = None
     simulate: bool = False
     dust_test: bool = False
 
@@ -50,7 +52,7 @@ class ActionCalls:
         self._check_type(call.type)
         node: dict[str, Any] = {"type": call.type, "payload": call.inputs}
         if call.connector_id is not None:
-            node["connector"] = await self._reference(principal.org_id, call.type, call.connector_id)
+            node["connector"] = await self._reference(principal.org_id, call, call.connector_id)
         nodes = {"root": {"type": "manual", "children": [NODE]}, NODE: node}
         request = RunRequest(simulate=call.simulate, dust_test=call.dust_test)
         try:
@@ -58,7 +60,7 @@ class ActionCalls:
         except Invalid as error:
             if error.code is not Code.DEFINITION_INVALID:
                 raise
-            raise _of_inputs(call.type, error.details) from None
+            raise _of_inputs(call, error.details) from None
 
     def _check_type(self, kind: str) -> None:
         if kind in CONTROL:
@@ -70,7 +72,7 @@ class ActionCalls:
             return
         raise Invalid(message, code=Code.PARAMETER_INVALID, details=[Problem("type", message)])
 
-    async def _reference(self, org_id: str, kind: str, connector_id: str) -> dict[str, str]:
+    async def _reference(self, org_id: str, call: ActionCall, connector_id: str) -> dict[str, str]:
         """How a node names a connector or wallet of the organisation."""
 
         def query(tx: Tx) -> str | None:
@@ -79,40 +81,48 @@ class ActionCalls:
                 return row.type
             return WALLET if wallets.find(tx, org_id, connector_id) is not None else None
 
+        kind, at = call.type, _place_of(call)
         type_ = await self._database.read(query)
         takes_wallet, taken = self._catalog.actions[kind].needs_wallet, self._catalog.specs()[kind].connectors
         if not takes_wallet and not taken:
-            raise _refused("connectorId", f'"{kind}" uses neither a connector nor a wallet; leave connectorId out.')
+            whole = at.partition(".")[0]
+            raise _refused(whole, f'"{kind}" uses neither a connector nor a wallet; leave {whole} out.')
         if type_ is None:
-            raise _refused("connectorId", f'There is no connector or wallet "{connector_id}".')
+            raise _refused(at, f'There is no connector or wallet "{connector_id}".')
+        if call.connector_type not in (None, type_):
+            raise _refused("connector.type", f'"{connector_id}" is of type "{type_}", not "{call.connector_type}".')
         if type_ == WALLET and not takes_wallet:
-            raise _refused("connectorId", f'"{kind}" uses no wallet; put a connector of type {", ".join(taken)} here.')
+            raise _refused(at, f'"{kind}" uses no wallet; put a connector of type {", ".join(taken)} here.')
         if type_ != WALLET and not taken:
-            raise _refused("connectorId", f'"{kind}" uses no connector; put the id of a wallet here.')
+            raise _refused(at, f'"{kind}" uses no connector; put the id of a wallet here.')
         return {"type": type_, "id": connector_id}
+
+
+def _place_of(call: ActionCall) -> str:
+    """The field of the request that names the connector."""
+    return "connectorId" if call.connector_type is None else "connector.id"
 
 
 def _refused(field: str, message: str) -> Invalid:
     return Invalid(message, code=Code.ACTION_INPUT_INVALID, details=[Problem(field, message)])
 
 
-def _of_inputs(kind: str, details: Sequence[Problem | dict[str, Any]]) -> Invalid:
+def _of_inputs(call: ActionCall, details: Sequence[Problem | dict[str, Any]]) -> Invalid:
     """The problems of the node as problems of the request."""
-    message = f'The inputs of "{kind}" are not valid. GET /v1/actions/{kind} has their schema.'
-    return Invalid(message, code=Code.ACTION_INPUT_INVALID, details=list(_placed(details)))
+    message = f'The inputs of "{call.type}" are not valid. GET /v1/actions/{call.type} has their schema.'
+    return Invalid(message, code=Code.ACTION_INPUT_INVALID, details=list(_placed(call, details)))
 
 
-def _placed(details: Sequence[Problem | dict[str, Any]]) -> Iterator[Problem | dict[str, Any]]:
+def _placed(call: ActionCall, details: Sequence[Problem | dict[str, Any]]) -> Iterator[Problem | dict[str, Any]]:
     for one in details:
         if isinstance(one, Problem):
-            yield replace(one, field=_field(one.field), node_id=None)
+            yield replace(one, field=_field(call, one.field), node_id=None)
         else:
             yield one
 
 
-def _field(path: str) -> str:
+def _field(call: ActionCall, path: str) -> str:
     """Where in the request it is."""
-    for prefix, name in _PLACES:
-        if path.startswith(prefix):
-            return name if name == "connectorId" else name + path.removeprefix(prefix)
-    return path
+    if path.startswith(_CONNECTOR):
+        return _place_of(call)
+    return "inputs" + path.removeprefix(_INPUTS) if path.startswith(_INPUTS) else path

@@ -18,6 +18,7 @@ from dustrun.sdk.threads import run_beside
 from dustrun.sdk.trigger import Finding, Trigger, TriggerContext
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
+from dustrun.services.triggers.recent import FindsRecent, find
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 from dustrun.services.workflows.workflows import Workflow, Workflows
 from dustrun.storage.db.database import Database
@@ -26,6 +27,7 @@ from dustrun.storage.triggers.events import Filters
 
 SHOWN: Final = 10
 """How many fires a preview shows."""
+_OF_WORKFLOW: Final = "The last event of the workflow that started a run."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,8 @@ class WorkflowSchedule:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """What a trigger with a config would see: a `recent` event of a workflow, or a `sample`. `zone_name` and `fires`
-    are of a schedule."""
+    """What a trigger with a config would see: a `recent` event, or a `sample`; `note` says where it is from.
+    `zone_name` and `fires` are of a schedule."""
 
     type: str
     kind: str
@@ -68,6 +70,7 @@ class Tested:
     findings: list[Finding]
     zone_name: str | None = None
     fires: list[Upcoming] = field(default_factory=list)
+    note: str | None = None
 
 
 class TriggerPreviews:
@@ -80,12 +83,14 @@ class TriggerPreviews:
         workflows: Workflows,
         subscriptions: Subscriptions,
         context: TriggerContext,
+        finders: Mapping[str, FindsRecent],
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._workflows = workflows
         self._subscriptions = subscriptions
         self._context = context
+        self._finders = finders
 
     async def schedule(self, principal: Principal, workflow_id: str) -> WorkflowSchedule:
         """The next fires of the live version, else of the draft; raises `NotFound`."""
@@ -127,14 +132,19 @@ class TriggerPreviews:
             await self._workflows.get(principal, workflow_id)
             recent = await self._recent(principal, trigger_type, workflow_id)
         findings = await trigger.check(self._context, checked)
+        note = _OF_WORKFLOW if recent is not None else None
+        if recent is None and not any(one.severity == "error" for one in findings):
+            found = await find(self._finders, principal, trigger, checked)
+            recent, note = (None, None) if found is None else (found.payload, found.note)
+        origin = "sample" if recent is None else "recent"
         if trigger.next_fire is None:
             payload = trigger.sample_of(checked) if recent is None else recent
-            return Tested(trigger_type, trigger.kind, "sample" if recent is None else "recent", payload, findings)
+            return Tested(trigger_type, trigger.kind, origin, payload, findings, note=note)
         zone_name = trigger.policy(checked).zone_name
         fires = await run_beside(upcoming, _next_fire(trigger, checked), zone_name, clock.now_ms(), SHOWN)
         sample = payload_of(zone_name, fires[0].at) if fires else trigger.sample_of(checked)
-        origin, payload = ("sample", sample) if recent is None else ("recent", recent)
-        return Tested(trigger_type, trigger.kind, origin, payload, findings, zone_name, fires)
+        payload = sample if recent is None else recent
+        return Tested(trigger_type, trigger.kind, origin, payload, findings, zone_name, fires, note)
 
     async def _recent(self, principal: Principal, trigger_type: str, workflow_id: str) -> Any:
         wanted = Filters(org_id=principal.org_id, workflow_id=workflow_id, type=trigger_type, outcome=events.STARTED)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from dustrun.chain.chains import Chains
 from dustrun.chain.simulate.pinning import block_at
 from dustrun.chain.watching.reader import BlockReader, ChainMoved, SeenBlock, TooMuch
 from dustrun.core.triggers.chain.watch import ChainEvent, Watch, match_logs
 from dustrun.errors import Invalid, Problem, Temporary
+from dustrun.sdk.trigger import Trigger
 from dustrun.services.triggers.backtest.past_events import Asked, PastEvent, Period
+from dustrun.services.triggers.recent import Recent
 from dustrun.trigger_host.chain.blocks import Blocks, place_logs
 
 _RANGE: Final = 2_000
 _MOST_BLOCKS: Final = 200_000
 """Blocks whose logs are searched by ranges."""
+_RECENT: Final = 2_000
+_RECENT_SINGLE: Final = 64
+"""Newest blocks in which a test looks for an event."""
+_FIRST_LOOK: Final = 8
+_MOST_RECENT: Final = 10_000
 _MOST_SINGLE: Final = 2_000
 """Blocks that have to be read one by one: for moves of native coin, and for every Nth block."""
 
@@ -45,6 +52,27 @@ class PastChainEvents:
         except ChainMoved:
             raise Temporary("The chain changed while it was read.", retry_after_s=2) from None
         return [_past(watch, event, min(head, event.block.number + confirmations)) for event in events]
+
+    async def recent(self, trigger: Trigger, config: Any) -> Recent:
+        """The newest event of the newest blocks; what is not deep enough yet counts too."""
+        assert trigger.watch is not None, "a chain trigger has one"
+        watch = trigger.watch(config)
+        reader = BlockReader(self._chains.get(watch.chain_id))
+        head = (await reader.head()).header.number
+        first = max(0, head - (_RECENT if watch.query is not None else _RECENT_SINGLE) + 1)
+        last, size = head, _FIRST_LOOK
+        while last >= first:  # backwards, in ever larger steps: what happens often is found without reading much
+            start = max(first, last - size + 1)
+            try:
+                found = await _events(reader, watch, (start, last), _MOST_RECENT)
+            except ChainMoved:
+                raise Temporary("The chain changed while it was read.", retry_after_s=2) from None
+            if found:
+                return Recent(
+                    dict(found[-1].payload), f"From block {found[-1].block.number} of chain {watch.chain_id}."
+                )
+            last, size = start - 1, size * 4
+        return Recent(None, f"There is none in blocks {first} to {head} of chain {watch.chain_id}.")
 
     async def _blocks(self, reader: BlockReader, period: Period, head: int) -> tuple[int, int]:
         if period.from_block is not None:

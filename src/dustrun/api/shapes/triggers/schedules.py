@@ -62,8 +62,9 @@ class TriggerTestAnswer(Fields):
     type: str
     kind: str = Field(description="How it fires.")
     origin: Literal["sample", "recent"] = Field(
-        description="`recent`: the last event of the workflow that started a run; `sample`: made up from the config."
+        description="`recent`: a real one, of the workflow, the chain or the source; `sample`: made up from the config."
     )
+    note: str | None = Field(description="Where the event is from, or why it is only a sample.")
     event: Any = Field(description="The payload, which a run finds in `$trigger.body`.")
     valid: bool = Field(description="Whether it could be published.")
     problems: list[ConfigProblem]
@@ -113,6 +114,7 @@ def tested_shape(found: Tested) -> Json:
         "type": found.type,
         "kind": found.kind,
         "origin": found.origin,
+        "note": found.note,
         "event": found.payload,
         "valid": not any(one.severity == "error" for one in found.findings),
         "problems": [

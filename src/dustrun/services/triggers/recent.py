@@ -1,0 +1,64 @@
+"""Real events for the test of a trigger: what the world shows now, within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from dustrun.errors import DustrunError
+from dustrun.sdk.trigger import Trigger, TriggerContext
+from dustrun.services.access.principal import Principal
+
+_WITHIN_S: Final = 15.0
+_MAY_ASK: Final = "run:inline"
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The payload of the newest event that was found, or why there is none; `note` is for people."""
+
+    payload: Any
+    note: str
+
+
+class FindsRecent(Protocol):
+    """Finds the newest real event of one kind of trigger."""
+
+    async def recent(self, trigger: Trigger, config: Any) -> Recent:
+        """Looks within bounds; `payload` None: there is none. Raises `DustrunError`."""
+        ...
+
+
+class RecentOfSources:
+    """Asks the source of a polled trigger."""
+
+    def __init__(self, context: TriggerContext) -> None:
+        self._context = context
+
+    async def recent(self, trigger: Trigger, config: Any) -> Recent:
+        """What the source shows now."""
+        if trigger.recent is None:
+            return Recent(None, "The type has no way to find one.")
+        found = await trigger.recent(self._context, config)
+        return Recent(found, "The source has none." if found is None else "As the source shows it now.")
+
+
+async def find(
+    finders: Mapping[str, FindsRecent], principal: Principal, trigger: Trigger, config: Any
+) -> Recent | None:
+    """The newest real event, or why there is none; None if a trigger of this kind is not looked for. A test of a polled
+    trigger sends its request, so it needs the permission to do that."""
+    finder = finders.get(trigger.kind)
+    if finder is None:
+        return None
+    if trigger.kind == "polled" and not principal.may(_MAY_ASK):
+        return Recent(None, f'The source was not asked: the key lacks the permission "{_MAY_ASK}".')
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            return await finder.recent(trigger, config)
+    except TimeoutError:
+        return Recent(None, f"Nothing was found within {_WITHIN_S:g} s.")
+    except DustrunError as error:
+        return Recent(None, f"None could be found: {error.message}")
