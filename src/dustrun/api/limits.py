@@ -12,8 +12,9 @@ from starlette.types import Message, Receive
 from dustrun import clock
 from dustrun.core.values import exact_json
 from dustrun.core.values.exact_json import JsonError
+from dustrun.core.values.weight import is_large
 from dustrun.errors import Code, DustrunError, Invalid, TooMany
-from dustrun.sdk.threads import run_sized
+from dustrun.sdk.threads import run_beside
 
 _BURST_FACTOR = 2
 _MOST_BUCKETS = 10_000
@@ -155,7 +156,9 @@ async def read_json(scope: MutableMapping[str, Any], receive: Receive, limit: in
         return b"", None
     check_content_type(scope)
     try:
-        return body, await run_sized(body, exact_json.loads_unique, body)
+        if is_large(body):
+            return body, await run_beside(exact_json.loads_unique, body)
+        return body, exact_json.loads_unique(body)
     except JsonError as error:
         raise Invalid(f"The body is not valid JSON: {error}.") from None
 

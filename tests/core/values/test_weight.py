@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from dustrun.core.values.weight import is_large
+from dustrun.core.values.weight import is_large, weigh
 
 
 @dataclass(slots=True)
@@ -42,6 +42,10 @@ class _Model(BaseModel):
 )
 def test_value_is_large_beyond_its_units(value: Any, large: bool) -> None:
     assert is_large(value, 100) is large
+
+
+def test_weights_of_parts_add_up() -> None:
+    assert weigh({"a": [1, "x" * 640], "b": {}, "c": "x" * 63}) == 15
 
 
 def test_endless_value_is_large() -> None:

@@ -35,6 +35,7 @@ from dustrun.api.shapes.wire import ANY_OF, Commas, Instant, PageAnswer, Paged, 
 from dustrun.core.run.journal import item_frame
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.run.trace import parse as parse_traceparent
+from dustrun.core.values.weight import MOST
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current
@@ -77,9 +78,13 @@ RUN_CALL = [
 # --- the run call: bare, for speed ---
 
 
-async def parse_body(document: Any) -> RunBody:
-    """Parses the body of a run call; absent, `null` and `{}` mean the same."""
-    return RunBody() if document is None else await run_sized(document, _parse, document)
+async def parse_body(document: Any, size: int | None = None) -> RunBody:
+    """Parses the body of a run call, which had `size` bytes; absent, `null` and `{}` mean the same."""
+    if document is None:
+        return RunBody()
+    if size is not None and size <= MOST:  # then it has no more parts than that
+        return _parse(document)
+    return await run_sized(document, _parse, document)
 
 
 def _parse(document: Any) -> RunBody:
@@ -127,7 +132,8 @@ async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
         await _run_once(pending, workflow_id, document, scope, receive, send)
         return
     trace = trace_of(parts, scope["headers"])
-    created = await parts.starts.start(principal, workflow_id, request_of(await parse_body(document), trace))
+    run_body = await parse_body(document, len(body))
+    created = await parts.starts.start(principal, workflow_id, request_of(run_body, trace))
     await success({"runId": created.run_id}, request_id(scope))(scope, receive, send)
 
 

@@ -13,6 +13,7 @@ from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, Limits, Meter
 from dustrun.core.expression.runtime.operators import MAX_VALUE_DEPTH
 from dustrun.core.expression.runtime.values import Roots
 from dustrun.core.expression.template import Template, parse_template
+from dustrun.core.values.weight import weigh
 
 _TEMPLATE = re.compile(r"\{\{(.*?)(?:\}\}|\Z)", re.DOTALL)
 Make = Callable[[Roots, Meter], Any]
@@ -20,15 +21,16 @@ Make = Callable[[Roots, Meter], Any]
 
 class CompiledValue:
     """A compiled payload. `references` pairs a field path (`rows[0].amount`) with each reference in that field's
-    template.
+    template. `weight`: the units of its value if that is constant; it may be evaluated a thousand times.
     """
 
-    __slots__ = ("_make", "_value", "is_static", "references")
+    __slots__ = ("_make", "_value", "is_static", "references", "weight")
 
     def __init__(self, value: Any, make: Make | None, references: tuple[tuple[str, Reference], ...]) -> None:
         self._value = value
         self._make = make
         self.is_static = make is None
+        self.weight = weigh(value) if self.is_static else None
         self.references = references
 
     def evaluate(self, roots: Roots, limits: Limits = DEFAULT_LIMITS) -> Any:

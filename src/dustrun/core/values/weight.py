@@ -8,36 +8,55 @@ from typing import Any, Final
 MOST: Final = 2000
 """Units that the event loop may handle at once: up to 20 ms of checking, shaping and encoding."""
 _CHARS: Final = 64
+_EMPTY: Final = frozenset({dict, list})
 _PLAIN: Final = frozenset({int, float, bool, type(None)})
 
 
 def is_large(value: Any, most: int = MOST) -> bool:
-    """Whether a value has more than `most` units: one for each item of a list, object or record, and one for each 64
-    characters of text. It stops counting there."""
+    """Whether a value has more than `most` units."""
+    return weigh(value, most) > most
+
+
+def weigh(value: Any, most: int = MOST) -> int:
+    """The units of a value: one for each item of a list, object or record, and one for each 64 characters of text. It
+    stops counting beyond `most`."""
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return len(value) // _CHARS
+    if kind in _PLAIN or (not value and kind in _EMPTY):
+        return 0
     left = most
-    stack = [value]
-    while stack:
-        one = stack.pop()
+    seen = [value]
+    for one in seen:  # which grows meanwhile, by what `left` allows
         kind = type(one)
-        if kind is str or kind is bytes:
+        if kind is dict:
+            left -= len(one)
+            if left < 0:
+                break
+            seen += one.values()
+        elif kind is str or kind is bytes:
             left -= len(one) // _CHARS
+        elif kind is list:
+            left -= len(one)
+            if left < 0:
+                break
+            seen += one
         elif kind not in _PLAIN:
-            parts, count = (one.values(), len(one)) if kind is dict else _parts(one)
+            parts, count = _parts(one)
             left -= count
-            if left >= 0:
-                stack.extend(parts)
-        if left < 0:
-            return True
-    return False
+            if left < 0:
+                break
+            seen += parts
+    return most - left
 
 
 def _parts(value: Any) -> tuple[Iterable[Any], int]:
     """The parts of a container or record, and their number."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return value, len(value)
     if isinstance(value, dict):
         return value.values(), len(value)
-    if isinstance(value, str | bytes):  # of a subclass
+    if isinstance(value, (str, bytes)):
         return (), len(value) // _CHARS
     fields = getattr(value, "__dict__", None)  # before what a model of pydantic would search for in vain
     if fields and isinstance(fields, dict):

@@ -15,7 +15,7 @@ from dustrun.core.run.plan import Start
 from dustrun.core.text.masking import MASK
 from dustrun.core.text.wording import explain
 from dustrun.core.validate import field_path
-from dustrun.core.values.weight import MOST, is_large
+from dustrun.core.values.weight import MOST, is_large, weigh
 from dustrun.core.workflow.definition import WALLET, ConnectorReference
 from dustrun.core.workflow.program import ProgramNode
 from dustrun.core.workflow.wallet_choice import choose
@@ -29,7 +29,7 @@ from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect
 from dustrun.errors import DustrunError
 from dustrun.sdk import Action, Effect
-from dustrun.sdk.threads import run_sized
+from dustrun.sdk.threads import run_beside
 from dustrun.settings import Settings
 
 _logger = log.get(__name__)
@@ -42,7 +42,7 @@ _ASSUMED = "The input rests on an assumed result: pin the results of the nodes t
 @dataclass(slots=True)
 class Preparing:
     """What an attempt is prepared from. `limits`: of its expressions; in a trial, `prepare` raises `OverTrial` for what
-    the event loop should not do at once."""
+    the event loop should not do at once. `weight`: of its payload, once that is known."""
 
     start: Start
     node: ProgramNode
@@ -52,11 +52,20 @@ class Preparing:
     settings: Settings
     now: int
     limits: Limits = DEFAULT_LIMITS
+    weight: int = 0
 
     def check_size(self, value: Any, most: int = MOST) -> None:
         """Raises `OverTrial` for a large value in a trial."""
         if self.limits.is_trial and is_large(value, most):
             raise OverTrial
+
+    def weigh(self, resolved: Any) -> None:
+        """Notes the payload's weight in a trial, and raises `OverTrial` if it is large."""
+        if self.limits.is_trial:
+            known = self.node.payload.weight
+            self.weight = weigh(resolved) if known is None else known
+            if self.weight > MOST:
+                raise OverTrial
 
 
 def prepare(given: Preparing) -> tuple[Any, Job | StoreEffect | Outcome]:
@@ -70,8 +79,10 @@ def _prepare(given: Preparing) -> tuple[Any, Job | StoreEffect | Outcome]:
     try:
         if node.choices:
             given.check_size(node.node.payload, _MOST_TESTED)
-        resolved = node.payload.evaluate(given.roots, given.limits) if not node.choices else {}
-        given.check_size(resolved)
+            resolved = {}
+        else:
+            resolved = node.payload.evaluate(given.roots, given.limits)
+            given.weigh(resolved)
         if node.spec.kind == "control":
             resolved = {**resolved, **node.repeat.source} if node.repeat is not None else resolved
             return resolved, _carry_out_control(given, resolved)
@@ -159,7 +170,11 @@ async def run(job: Job, context: NodeContext) -> Outcome:
     try:
         value = job.action.run(job.input, context)
         value = await value if job.action.is_async else value
-        return await run_sized(value, _settle, job, value, context)
+        if is_large(value):
+            return await run_beside(_settle, job, value, context)
+        settled = _settle(job, value, context)
+        settled.is_small = True
+        return settled
     except BeforeSending:
         return _unsent(job)
     except DustrunError as error:

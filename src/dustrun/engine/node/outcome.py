@@ -16,7 +16,8 @@ from dustrun.log import mask_links
 @dataclass(slots=True)
 class Settled:
     """The attempt succeeded, or partly (`status`). `expired`: its wait timed out without an answer. `secrets`:
-    signatures in the result, by their marks. `text`: the result as JSON, once it is encoded."""
+    signatures in the result, by their marks. `text`: the result as JSON, once it is encoded. `is_small`: the result was
+    weighed, and is not large."""
 
     result: Any
     status: NodeStatus = NodeStatus.SUCCESS
@@ -28,6 +29,7 @@ class Settled:
     expired: bool = False
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     text: str | None = field(default=None, repr=False)
+    is_small: bool = False
 
 
 @dataclass(slots=True)

@@ -185,7 +185,8 @@ class Attempts:
         execution = Execution(start.path, start.node_id, start.attempt, N.RUNNING, input=shown, started_at=given.now)
         execution.assumed = given.roots.assumed
         self._run.journal.record(execution)
-        self._run.recorder.started(execution, given.node.node.type)
+        weight = given.weight if not is_heavy and given.node.repeat is None else None  # whose input holds its tests too
+        self._run.recorder.started(execution, given.node.node.type, weight=weight)
         if self._run.plan.executions > self._run.deps.settings.max_executions:
             most = self._run.deps.settings.max_executions
             prepared = Failed("LIMIT", f"A run may execute at most {most} nodes (setting max_executions).")

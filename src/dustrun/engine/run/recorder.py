@@ -42,9 +42,11 @@ class Recorder:
         """Adds one event."""
         self.batch.events.append((kind, at, mask_links(dumps_text(self.batch.redaction.value(data)))))
 
-    def started(self, execution: Execution, node_type: str) -> None:
-        """A node began an attempt."""
+    def started(self, execution: Execution, node_type: str, *, weight: int | None = None) -> None:
+        """A node began an attempt. `weight`: of its input, if that was weighed."""
         key = (execution.path, execution.attempt)
+        if weight is not None:
+            self.batch.input_weights[key] = weight
         self.batch.added[key] = execution
         self.batch.executed += execution.attempt == 1
         assert execution.started_at is not None
@@ -63,7 +65,7 @@ class Recorder:
             self.observer.became(execution)
         key = (execution.path, execution.attempt)
         data = _about(execution)
-        data["status"] = execution.status.value
+        data["status"] = str(execution.status)
         if execution.status in (NodeStatus.SUCCESS, NodeStatus.PARTIAL):
             self._add_result(data, key, execution)
         if execution.error is not None:

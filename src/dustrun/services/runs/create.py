@@ -71,7 +71,7 @@ class RunCreation:
                     self._hub.publish(facts, made.events)
                     created(made)
 
-            is_short = batch.is_short() and not is_large((prepared.payload, facts.prop_values))
+            is_short = batch.is_short() and not is_large(facts.prop_values)  # the payload is in the trigger's result
             options = {"repeatable": is_short, "is_separate": is_short and is_separate}
             if is_call:
                 done = await self._writer.write(unit, after, **options)

@@ -16,7 +16,7 @@ from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.text.redaction import Redaction, hide
 from dustrun.core.values.exact_json import dumps_text, loads_own
-from dustrun.core.values.weight import is_large
+from dustrun.core.values.weight import MOST, is_large
 from dustrun.log import mask_links
 from dustrun.storage.db.statement import Returned, Row, Statement, Tx
 from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, executions, run_signals, runs
@@ -63,7 +63,8 @@ class Ending:
 
 @dataclass(slots=True)
 class Batch:
-    """Everything to write in one transaction. `texts` holds encoded results by (path, attempt).
+    """Everything to write in one transaction. `texts` holds encoded results by (path, attempt),
+    `input_weights` the units of inputs that were weighed when they were resolved.
 
     `redaction` hides what must not be stored in the clear."""
 
@@ -71,6 +72,7 @@ class Batch:
     changed: dict[tuple[str, int], Execution] = field(default_factory=dict)
     events: list[tuple[str, int, str]] = field(default_factory=list)
     texts: dict[tuple[str, int], str] = field(default_factory=dict)
+    input_weights: dict[tuple[str, int], int] = field(default_factory=dict)
     signals_used: list[int] = field(default_factory=list)
     executed: int = 0
     status: RunStatus = RunStatus.RUNNING
@@ -92,16 +94,27 @@ class Batch:
 
     def is_short(self) -> bool:
         """Whether it is encoded and written within a few milliseconds."""
-        size = sum(map(len, self.texts.values())) + sum([len(data) for _, _, data in self.events])
+        size = sum(map(len, self.texts.values()))
+        for _, _, data in self.events:
+            size += len(data)
         if size > (SHORT_REDACTED_BYTES if self.redaction.secrets else SHORT_BYTES):
             return False
-        executions = (*self.added.items(), *self.changed.items())
-        return not is_large([value for key, one in executions for value in _to_encode(one, key in self.texts) if value])
+        left = MOST - sum(self.input_weights.values())
+        return left >= 0 and not is_large(self._to_encode(), left)
 
-
-def _to_encode(execution: Execution, has_text: bool) -> tuple[Any, ...]:
-    """What of an execution is not JSON text yet."""
-    return execution.input, execution.facts, execution.error, None if has_text else execution.result
+    def _to_encode(self) -> list[Any]:
+        """What is not JSON text yet."""
+        found: list[Any] = []
+        for key, one in (*self.added.items(), *self.changed.items()):
+            if one.input and key in self.added and key not in self.input_weights:
+                found.append(one.input)
+            if one.facts:
+                found.append(one.facts)
+            if one.error:
+                found.append(one.error)
+            if one.result and key not in self.texts:
+                found.append(one.result)
+        return found
 
 
 _STEP = (
@@ -212,7 +225,7 @@ def _outcome(execution: Execution, text: str | None, redaction: Redaction) -> di
         if text is None or result is not execution.result:
             text = dumps_text(result)
     return {
-        "status": execution.status.value,
+        "status": str(execution.status),  # not `value`, which costs three times as much
         "branch": execution.branch,
         "result": text,
         "error": _text(redaction, execution.error),
@@ -247,7 +260,7 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
 
 def count_end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, status: RunStatus, mode: str) -> None:
     """Counts a run that ends in this transaction."""
-    key = {"org_id": org_id, "workflow_id": workflow_id or "", "status": status.value, "mode": mode}
+    key = {"org_id": org_id, "workflow_id": workflow_id or "", "status": str(status), "mode": mode}
     tx.do(_COUNT_END, **key, bucket=run_pk // COUNTED_TOGETHER, total=1)
 
 
@@ -270,7 +283,7 @@ def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
         "the_fence": fence,
         "events": len(batch.events),
         "executed": batch.executed,
-        "to_status": (ending.status if ending else batch.status).value,
+        "to_status": str(ending.status if ending else batch.status),
         "to_wake_at": batch.wake_at,
     }
     if ending is None:
@@ -318,16 +331,14 @@ def write_events(
     tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, first: int, written: Sequence[tuple[str, int, str]]
 ) -> list[Event]:
     """Writes events with consecutive sequence numbers from `first`."""
-    rows = [
-        {"run_pk": run_pk, "seq": seq, "type": kind, "at": at, "data": data}
-        for seq, (kind, at, data) in enumerate(written, first)
-    ]
+    rows, places = [], []
+    for seq, (kind, at, data) in enumerate(written, first):
+        rows.append({"run_pk": run_pk, "seq": seq, "type": kind, "at": at, "data": data})
+        if kind in ACTIVITY:
+            places.append({"org_id": org_id, "workflow_id": workflow_id, "run_pk": run_pk, "seq": seq})
     tx.many(_ADD_EVENT, rows)
-    places = [
-        {"org_id": org_id, "workflow_id": workflow_id, "run_pk": run_pk, "seq": row["seq"]}
-        for row in rows
-        if row["type"] in ACTIVITY
-    ]
+    if not places:
+        return [Event(seq, kind, at, data) for seq, (kind, at, data) in enumerate(written, first)]
     found = tx.last(_ADD_ACTIVITY, places)
     cursors = {place["seq"]: cursor for place, cursor in zip(places, found, strict=True)}
     return [Event(seq, kind, at, data, cursors.get(seq)) for seq, (kind, at, data) in enumerate(written, first)]
