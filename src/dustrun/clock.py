@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from datetime import UTC, datetime
+from typing import Final
 
 
 def now_ms() -> int:
@@ -12,9 +13,8 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def monotonic_s() -> float:
-    """Seconds on a monotonic clock; only differences are meaningful."""
-    return time.monotonic()
+monotonic_s: Final = time.monotonic
+"""Seconds on a monotonic clock; only differences are meaningful."""
 
 
 @functools.lru_cache(maxsize=256)

@@ -59,7 +59,13 @@ _LARGE = 16 * 1024
 
 def omitting(scope: Scope, send: Send) -> Send:
     """`send`, or one that leaves out nulls if the caller asks for that; raises `Invalid` for a malformed header."""
-    asked = next((value for name, value in scope["headers"] if name == _NAME), b"false").lower()
+    asked = b""
+    for name, value in scope["headers"]:
+        if name == _NAME:
+            asked = value.lower()
+            break
+    else:
+        return send
     if asked not in (b"true", b"false"):
         problem = Problem(HEADER, "must be `true` or `false`")
         raise Invalid("A header is not valid.", code=Code.PARAMETER_INVALID, details=[problem])

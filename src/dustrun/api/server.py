@@ -201,7 +201,10 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message["headers"]
-                if not any(name == b"x-request-id" for name, _ in headers):
+                for name, _ in headers:
+                    if name == b"x-request-id":
+                        break
+                else:
                     message["headers"] = [*headers, header]
             await send(message)
 

@@ -453,6 +453,8 @@ class Plan:
 
     def _take_ready(self, room: int) -> Ready:
         starts = tuple([self._ready.popleft() for _ in range(min(room, len(self._ready)))])
+        if not (self._skipped or self._closed or self._asked):
+            return Ready(starts)
         ready = Ready(starts, tuple(self._skipped), tuple(self._closed), asked=tuple(self._asked))
         self._running.update(self._asked)  # the run is not done before the test has decided
         for told in (self._skipped, self._closed, self._asked):

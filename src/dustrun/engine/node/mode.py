@@ -42,7 +42,7 @@ class RunMode:
     """The dust plan is logged before the first signature."""
 
     def now(self, simulated_ms: int) -> int:
-        """The run's clock in milliseconds UTC."""
+        """The run's clock in milliseconds UTC; without a simulated clock, the real one."""
         del simulated_ms
         return clock.now_ms()
 

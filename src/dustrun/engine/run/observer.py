@@ -53,7 +53,7 @@ class Observer:
         if status in _WAITS:
             return
         node_type = self._nodes[execution.node_id].node.type
-        _EXECUTED.add(node_type, status.value)
+        _EXECUTED.add(node_type, str(status))
         started, finished = execution.started_at, execution.finished_at
         if started is not None and finished is not None and status is not NodeStatus.SKIPPED:
             if not self._mode.has_simulated_clock:
@@ -66,7 +66,7 @@ class Observer:
         if self._held is not None:
             self._held.append(partial(self.ended, status, at, error))
             return
-        _FINISHED.add(self._facts.mode.value, status.value)
+        _FINISHED.add(str(self._facts.mode), str(status))
         if self._traces is not None:
             self._traces.run_ended(self._facts, status, at, error)
 
@@ -77,4 +77,4 @@ class Observer:
 
 def note_start(facts: RunFacts) -> None:
     """A run was started and is on disk."""
-    _STARTED.add(facts.mode.value, facts.trigger_source)
+    _STARTED.add(str(facts.mode), facts.trigger_source)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dustrun import clock
 from dustrun.catalog import Catalog
 from dustrun.core.run.assumptions import decides
 from dustrun.core.run.journal import Journal, has_responded
@@ -81,7 +82,7 @@ class RunState:
 
     def now(self) -> int:
         """The run's clock: in a simulation, waits advance it."""
-        return self.mode.now(self.simulated_now)
+        return self.mode.now(self.simulated_now) if self.mode.has_simulated_clock else clock.now_ms()
 
     def next_begin(self) -> int:
         """When an attempt that begins now does. On a simulated clock, which stands still after a wait, no two attempts
@@ -108,15 +109,13 @@ class RunContext:
     recorder: Recorder
     redaction: Redaction = field(init=False)
     state: RunState = field(init=False)
+    mode: RunMode = field(init=False)
+    """How the run's mode carries out effects."""
 
     def __post_init__(self) -> None:
         self.redaction = self.recorder.batch.redaction = Redaction(self.facts.secrets)
         self.state = _state_of(self.facts, self.journal)
-
-    @property
-    def mode(self) -> RunMode:
-        """How the run's mode carries out effects."""
-        return self.state.mode
+        self.mode = self.state.mode
 
 
 def _state_of(facts: RunFacts, journal: Journal) -> RunState:

@@ -99,7 +99,7 @@ class Runner:
         if node.reads_variables or self._run.plan.executions > _OPENING_ATTEMPTS:
             return False
         if node.spec.kind == "action":
-            return executes or node.spec.effect != Effect.PURE.value
+            return executes or node.spec.effect != Effect.PURE
         return executes and node.node.type in _DECIDING
 
     def _is_late(self, until: float) -> bool:
@@ -274,14 +274,14 @@ class Runner:
                 execution.status, execution.finished_at = N.CANCELLED, now
                 self.recorder.became(execution)
         passed = answer.status is RunStatus.SUCCESS and not self._run.state.is_assumed and self._run.mode.can_pass
-        finished: dict[str, Any] = {"status": answer.status.value, "mode": self.facts.mode.value}
+        finished: dict[str, Any] = {"status": str(answer.status), "mode": str(self.facts.mode)}
         error = self._run.state.error if answer.status is not RunStatus.SUCCESS else None
         if error is not None:
             finished["error"] = error
         if self._run.mode.reports_passed:
             finished["passed"] = passed
         self.recorder.event("run_finished", finished, now)
-        calls = any(node.node.type == "call-workflow" for node in self._run.program.nodes.values())
+        calls = self._run.program.calls
         self._inputs.observer.ended(answer.status, now, error)
         summary = self._stop_message()
         self.recorder.batch.ending = Ending(answer.status, now, passed, error, None, calls, summary)
@@ -310,4 +310,4 @@ class Runner:
 
 def _may_spend(node: ProgramNode) -> bool:
     """Whether a node may change a simulated chain, itself or through a called workflow."""
-    return node.node.type == "call-workflow" or node.spec.effect == Effect.SPEND.value
+    return node.node.type == "call-workflow" or node.spec.effect == Effect.SPEND

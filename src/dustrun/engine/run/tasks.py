@@ -183,7 +183,7 @@ class Tasks:
 
     async def _encoded(self, outcome: Outcome) -> Outcome:
         """The outcome; a large result is encoded in a thread."""
-        if not isinstance(outcome, Settled) or not is_large(outcome.result):
+        if not isinstance(outcome, Settled) or outcome.is_small or not is_large(outcome.result):
             return outcome
         return await run_beside(encoded, outcome, self._run.deps.settings.max_result_bytes)
 

@@ -95,6 +95,8 @@ class WorkflowSnapshot:
     concurrency: Concurrency | None
     require_rehearsal: str
     acceptances: int
+    state: tuple[Any, ...]
+    """The columns that all of this comes from, to be compared with those of the row."""
 
 
 @dataclass(slots=True)
@@ -151,17 +153,19 @@ def snapshot_of(row: WorkflowRow) -> WorkflowSnapshot:
         concurrency,
         row.require_rehearsal,
         row.acceptances,
+        workflow_rows.state_of(row),
     )
 
 
 def verify(tx: Tx, snapshot: WorkflowSnapshot) -> None:
     """Raises `SnapshotOutdated` unless the workflow is still as `snapshot` says."""
-    check_current(workflow_rows.find(tx, snapshot.org_id, snapshot.id), snapshot)
+    if workflow_rows.find_state(tx, snapshot.org_id, snapshot.id) != snapshot.state:
+        raise SnapshotOutdated
 
 
 def check_current(row: WorkflowRow | None, snapshot: WorkflowSnapshot) -> None:
     """Raises `SnapshotOutdated` unless the workflow's row is still as `snapshot` says."""
-    if row is None or snapshot_of(row) != snapshot:
+    if row is None or workflow_rows.state_of(row) != snapshot.state:
         raise SnapshotOutdated
 
 
@@ -285,7 +289,7 @@ def _started(facts: RunFacts, program: Program) -> dict[str, Any]:
         "workflowId": facts.workflow_id,
         "workflowName": facts.workflow_name,
         "version": facts.version,
-        "mode": facts.mode.value,
+        "mode": str(facts.mode),
         "triggerNodeId": facts.trigger_node_id,
         "triggerSource": facts.trigger_source,
         "nodeCount": len(program.nodes),

@@ -8,7 +8,7 @@ from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Conflict, Invalid, Problem
 from dustrun.services.runs.engine_port import Caller, WrittenRun
-from dustrun.services.runs.start_request import Prepared, check_current
+from dustrun.services.runs.start_request import Prepared, SnapshotOutdated
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as transaction_rows
 from dustrun.storage.runs import journal as journal_rows
@@ -25,7 +25,7 @@ def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
     facts, request = prepared.facts, prepared.request
     snapshot = prepared.snapshot
     # asked together with the run's row, which is undone if the workflow is no longer so
-    workflow = workflow_rows.find_soon(tx, snapshot.org_id, snapshot.id) if snapshot is not None else None
+    state = workflow_rows.find_state_soon(tx, snapshot.org_id, snapshot.id) if snapshot is not None else None
     if request.chat_message_id is not None and not rows.has_message(tx, facts.org_id, request.chat_message_id):
         message = f'"{request.chat_message_id}" names no message of this organisation.'
         raise Invalid(message, code=Code.CHAT_MESSAGE_UNKNOWN, details=[Problem("chatMessageId", message)])
@@ -35,15 +35,15 @@ def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
     if prepared.must_be_closed is not None:
         _check_settled(tx, facts.org_id, prepared.must_be_closed)
     run_pk = rows.insert(tx, _row(prepared, batch))
-    if snapshot is not None and workflow is not None:
-        check_current(workflow(), snapshot)
+    if snapshot is not None and state is not None and state.value != snapshot.state:
+        raise SnapshotOutdated
     if run_pk is None:
         message = f'The runId "{facts.id}" is already used; choose another one.'
         raise Invalid(message, code=Code.RUN_ID_USED, details=[Problem("runId", message)])
     if request.chat_message_id is not None:
         rows.link_message(tx, request.chat_message_id, run_pk)
     if batch.ending is not None:
-        status, mode = batch.ending.status, facts.mode.value
+        status, mode = batch.ending.status, str(facts.mode)
         journal_rows.count_end(tx, run_pk, facts.org_id, facts.workflow_id, status, mode)
     journal_rows.write_executions(tx, run_pk, batch)
     events = journal_rows.write_events(tx, run_pk, facts.org_id, facts.workflow_id, 1, batch.events)
@@ -78,8 +78,8 @@ def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
         "workflow_name": facts.workflow_name,
         "version": facts.version,
         "definition": prepared.definition,
-        "mode": facts.mode.value,
-        "status": (ending.status if ending is not None else batch.status).value,
+        "mode": str(facts.mode),
+        "status": str(ending.status if ending is not None else batch.status),
         "trigger_node_id": facts.trigger_node_id,
         "trigger_source": facts.trigger_source,
         "triggered_by": prepared.triggered_by,

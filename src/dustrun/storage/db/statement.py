@@ -30,25 +30,26 @@ def _take(order: Sequence[str] | None, fixed: Mapping[str, Any]) -> Take:
 class Statement:
     """One SQL statement with named parameters; `compile(dialect)` makes it one of a driver."""
 
-    __slots__ = ("_bound", "_source", "derived")
+    __slots__ = ("_source", "bound", "derived")
 
     def __init__(self, source: Executable) -> None:
         self._source = source
-        self._bound: dict[str, tuple[str, Take, Mapping[str, Any]]] = {}
+        self.bound: dict[str, tuple[str, Take, Mapping[str, Any]]] = {}
+        """What `compile` has made, by the dialect's name."""
         self.derived: Any = None
         """What the database's own part of this package derived from it."""
 
     def compile(self, dialect: Dialect) -> tuple[str, Take, Mapping[str, Any]]:
         """The SQL text, the function that converts values to the driver's parameters, and the parameters that the
         statement itself gives."""
-        bound = self._bound.get(dialect.name)
+        bound = self.bound.get(dialect.name)
         if bound is None:
             compiled: Any = self._source.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
             order = compiled.positiontup if compiled.positional else None
             fixed = {
                 name: value for name, value in compiled.construct_params(_check=False).items() if value is not None
             }
-            bound = self._bound[dialect.name] = (compiled.string, _take(order, fixed), fixed)
+            bound = self.bound[dialect.name] = (compiled.string, _take(order, fixed), fixed)
         return bound
 
 
@@ -81,7 +82,7 @@ class Tx:
 
     def run(self, statement: Statement, **values: Any) -> int:
         """Executes a statement; returns the number of affected rows."""
-        sql, take, _ = statement.compile(self._dialect)
+        sql, take, _ = statement.bound.get(self._dialect.name) or statement.compile(self._dialect)
         self._cursor.execute(sql, take(values))
         return int(self._cursor.rowcount)
 
@@ -93,7 +94,7 @@ class Tx:
         """Executes a statement once per row."""
         if not rows:
             return
-        sql, take, _ = statement.compile(self._dialect)
+        sql, take, _ = statement.bound.get(self._dialect.name) or statement.compile(self._dialect)
         if len(rows) == 1:
             self._cursor.execute(sql, take(rows[0]))
         else:
@@ -102,7 +103,7 @@ class Tx:
     def last(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> list[Returned]:
         """Executes a statement once per row, after all others of the unit, and in the order in which units are told;
         returns the first value that each returns."""
-        sql, take, _ = statement.compile(self._dialect)
+        sql, take, _ = statement.bound.get(self._dialect.name) or statement.compile(self._dialect)
         found = [Returned() for _ in rows]
         for row, returned in zip(rows, found, strict=True):
             self._cursor.execute(sql, take(row))
@@ -111,7 +112,7 @@ class Tx:
 
     def one(self, statement: Statement, **values: Any) -> Row | None:
         """Executes a statement; returns the first row or None."""
-        sql, take, _ = statement.compile(self._dialect)
+        sql, take, _ = statement.bound.get(self._dialect.name) or statement.compile(self._dialect)
         self._cursor.execute(sql, take(values))
         row: Row | None = self._cursor.fetchone()
         return row
@@ -125,7 +126,7 @@ class Tx:
 
     def all(self, statement: Statement, **values: Any) -> list[Row]:
         """Executes a statement; returns all rows."""
-        sql, take, _ = statement.compile(self._dialect)
+        sql, take, _ = statement.bound.get(self._dialect.name) or statement.compile(self._dialect)
         self._cursor.execute(sql, take(values))
         rows: list[Row] = self._cursor.fetchall()
         return rows

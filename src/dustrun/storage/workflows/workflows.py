@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.statement import Returned, Statement, Tx
 from dustrun.storage.db.tables import run_counts, runs
 from dustrun.storage.db.tables import workflow_versions as v
 from dustrun.storage.db.tables import workflows as t
@@ -77,6 +76,19 @@ _NAMES = tuple(field.name for field in fields(WorkflowRow))
 _COLUMNS = [t.c[name] for name in _NAMES]
 _BY_ID = (t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id"))
 _FIND = Statement(sa.select(*_COLUMNS).where(*_BY_ID))
+_STATE = (
+    "id",
+    "org_id",
+    "name",
+    "status",
+    "latest_version",
+    "draft_version",
+    "live_version",
+    "concurrency",
+    "require_rehearsal",
+    "acceptances",
+)
+_FIND_STATE = Statement(sa.select(*(t.c[name] for name in _STATE)).where(*_BY_ID))
 _FIND_TO_CHANGE = Statement(sa.select(*_COLUMNS).where(*_BY_ID).with_for_update())
 _NAMED = Statement(
     sa.select(*_COLUMNS)
@@ -135,11 +147,19 @@ def find(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
     return _row(found) if found else None
 
 
-def find_soon(tx: Tx, org_id: str, workflow_id: str) -> Callable[[], WorkflowRow | None]:
-    """Finds a workflow of the organisation; the function it returns may be called after the next statement that has a
-    result."""
-    found = tx.soon(_FIND, org_id=org_id, id=workflow_id)
-    return lambda: _row(found.value) if found.value else None
+def state_of(row: WorkflowRow) -> tuple[Any, ...]:
+    """What a start of a run depends on, as `find_state` reads it."""
+    return tuple([getattr(row, name) for name in _STATE])
+
+
+def find_state(tx: Tx, org_id: str, workflow_id: str) -> tuple[Any, ...] | None:
+    """Reads what a start of a run depends on."""
+    return tx.one(_FIND_STATE, org_id=org_id, id=workflow_id)
+
+
+def find_state_soon(tx: Tx, org_id: str, workflow_id: str) -> Returned:
+    """Like `find_state`; the value is there after the next statement that has a result."""
+    return tx.soon(_FIND_STATE, org_id=org_id, id=workflow_id)
 
 
 def list_callers(tx: Tx, row: WorkflowRow) -> list[WorkflowRow]:

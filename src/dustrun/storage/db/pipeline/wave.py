@@ -22,7 +22,7 @@ class Fixed(Statement):
 
     def __init__(self, sql: str, dialect: Dialect) -> None:
         super().__init__(sa.text(""))
-        self._bound[dialect.name] = (sql.replace("%", "%%"), dict, {})
+        self.bound[dialect.name] = (sql.replace("%", "%%"), dict, {})
 
 
 @dataclass(slots=True, eq=False)
