@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
@@ -84,6 +86,7 @@ class Tasks:
         jobs, self.jobs = self.jobs, []
         loop = asyncio.get_running_loop()
         to_run, self.store_effects = self.store_effects, []
+        is_only = len(jobs) == 1
         for job in jobs:
             if job.is_followed:
                 self._followed.add(job.start.path)
@@ -98,12 +101,17 @@ class Tasks:
             self._running[effect.start.path] = loop.create_task(self._run_store_effect(effect))
         for job in jobs:
             if job.start.path not in self._followed:
-                self._launch_timed(job, loop)
+                self._launch_timed(job, loop, is_only=is_only)
 
-    def _launch_timed(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+    def _launch_timed(self, job: Job, loop: asyncio.AbstractEventLoop, *, is_only: bool) -> None:
+        """`is_only`: no other attempt begins, so this one need not wait for its turn."""
         path = job.start.path
         timeout_ms = job.node.node.timeout_ms or self._run.deps.settings.default_timeout_ms
-        self._tasks[path] = loop.create_task(self._carry_out(job, timeout_ms))
+        coroutine = self._carry_out(job, timeout_ms)
+        task = _begin_at_once(coroutine, loop) if is_only else loop.create_task(coroutine)
+        if task.done():
+            return
+        self._tasks[path] = task
         self._limits[path] = at = loop.time() + timeout_ms / 1000
         self._set_alarm(at, loop)
 
@@ -264,3 +272,10 @@ class Tasks:
         except TimeoutError:
             event |= {"level": "warning", "message": f"Dust test: no plan could be made within {_PLAN_WITHIN_S} s."}
         self._inputs.emit_now(first)("log", event)
+
+
+def _begin_at_once(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+    """A task that has already run until it first waits, where Python can do that; one that does not wait has ended."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+    return loop.create_task(coroutine)
