@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from dustrun.services.access import idempotency
 from dustrun.storage.db.tables import api_keys, idempotency_keys, organizations, workflows
-from testkit.composition import DEFINITION, Client, Composition
+from testkit.composition import DEFINITION, Client, Composition, composed
 
 BODY: dict[str, Any] = {"name": "flow", "description": "", "definition": DEFINITION}
 KEY = {"Idempotency-Key": "once-1"}
@@ -144,3 +145,9 @@ async def test_a_replay_needs_the_permission(server: Composition, owner: Client)
     await owner.post("/v1/workflows", BODY, headers=KEY)
     reader = await server.client_with("workflow:read")
     assert (await reader.post("/v1/workflows", BODY, headers=KEY)).code == 403001
+
+
+async def test_a_run_call_with_a_key_counts_once_against_the_rate(tmp_path: Path) -> None:
+    async with composed(tmp_path, rate_limit_per_second=1) as limited:  # a burst of two
+        made = await limited.owner.post("/v1/workflows", BODY)
+        assert (await limited.owner.post(f"/v1/workflows/{made.data['id']}/run", {}, headers=KEY)).status == 200

@@ -34,10 +34,15 @@ def _references(value: Any) -> set[str]:
     return set()
 
 
+_sent: list[bytes] = []
+
+
 async def _document(server: Composition) -> Any:
-    response = await server.client(None).http.get("/openapi.json")
-    document = json.loads(response.content)
-    assert len(response.content) / len(_operations(document)) < _MOST_BYTES_AN_OPERATION
+    """The document, which is the same of every server of this program and takes a while to make."""
+    if not _sent:
+        _sent.append((await server.client(None).http.get("/openapi.json")).content)
+    document = json.loads(_sent[0])
+    assert len(_sent[0]) / len(_operations(document)) < _MOST_BYTES_AN_OPERATION
     return document
 
 
@@ -271,7 +276,7 @@ async def test_the_page_needs_nothing_from_outside(server: Composition) -> None:
 async def test_the_definitions_schema_is_published_and_is_the_one_that_validates(server: Composition) -> None:
     response = await server.client(None).http.get("/v1/schemas/definition.json")
     schema = json.loads(response.content)
-    documented = (await server.client(None).http.get("/openapi.json")).json()["paths"]["/v1/schemas/definition.json"]
+    documented = (await _document(server))["paths"]["/v1/schemas/definition.json"]
     assert list(documented["get"]["responses"]["200"]["content"]) == [response.headers["content-type"]]
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
@@ -291,7 +296,7 @@ async def test_the_schema_of_policies_is_published_and_is_the_one_that_validates
 
 async def test_no_two_paths_can_be_taken_for_one_another(server: Composition) -> None:
     """As linters see it: a parameter may be any text, also a fixed part of another path."""
-    document = (await server.client(None).http.get("/openapi.json")).json()
+    document = await _document(server)
     paths = [path.strip("/").split("/") for path in document["paths"]]
 
     def may_meet(one: list[str], other: list[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from pathlib import Path
 
@@ -99,3 +100,31 @@ async def test_cancel_reaches_a_run_that_is_just_being_read(tmp_path: Path, clus
     engine.dispose()
     cluster.drop(url)
     assert (run["status"], run["executionState"]["w"]["status"]) == ("cancelled", "cancelled")
+
+
+async def test_cancel_reaches_nodes_that_have_not_taken_their_first_step(bench: Bench) -> None:
+    """A task that is cancelled before its first step never runs its coroutine."""
+    known = bench.composition.engine._known
+
+    async def cancel_between() -> None:
+        """A turn of the loop is enough: it comes either before the tasks' first steps or before they are made."""
+        while True:
+            for runner in [run.runner for run in known.values() if run.runner is not None]:
+                tasks = runner._tasks._tasks.values()
+                if len(tasks) == 2 and all("CREATED" in _state(task) for task in tasks):
+                    return runner.cancel()
+            await asyncio.sleep(0)
+
+    cancelling = asyncio.create_task(cancel_between())
+    both = {name: trial(name=name, sleepMs=60_000) for name in ("u1", "u2")}
+    run_id = await bench.start({"first": trial(name="u0", sleepMs=50, children=list(both)), **both})
+    run = await bench.ended(run_id)
+    await cancelling
+    assert [run["executionState"][name]["status"] for name in both] == ["cancelled"] * 2
+    assert [name for name, _ in attempts()] == ["u0"]
+
+
+def _state(task: asyncio.Task[None]) -> str:
+    coroutine = task.get_coro()
+    assert inspect.iscoroutine(coroutine)
+    return inspect.getcoroutinestate(coroutine)

@@ -40,6 +40,7 @@ from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current
 from dustrun.services.access.paging import Page
+from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.runs import Resolution
@@ -129,7 +130,7 @@ async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
     workflow_id = scope["path_params"]["id"]
     pending = idempotency.pending(parts, scope, principal, body)
     if pending is not None:
-        await _run_once(pending, workflow_id, document, scope, receive, send)
+        await _run_once(pending, principal, workflow_id, document, scope, receive, send)
         return
     trace = trace_of(parts, scope["headers"])
     run_body = await parse_body(document, len(body))
@@ -138,11 +139,16 @@ async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _run_once(
-    pending: Pending, workflow_id: str, document: Any, scope: Scope, receive: Receive, send: Send
+    pending: Pending,
+    principal: Principal,
+    workflow_id: str,
+    document: Any,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
     """The run call with an Idempotency-Key."""
     parts, found = parts_of(scope), request_id(scope)
-    principal = await admit(parts, scope, "workflow:execute")
     response = await idempotency.find(parts, pending)
     if response is None:
         pending.answer = lambda created: Answer(200, success_body({"runId": created.run_id}, found), created.run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 from collections.abc import Coroutine
 from functools import partial
@@ -27,6 +28,7 @@ from dustrun.sdk.threads import run_beside
 _logger = log.get(__name__)
 _DUST_PLAN = "Dust test: the planned spending, as far as it is known now."
 _PLAN_WITHIN_S = 30
+_NOT_BEGUN = "The run was cancelled before this node began."
 
 
 class Tasks:
@@ -65,10 +67,16 @@ class Tasks:
         return bool(self.jobs) and not self.store_effects and not any(job.may_have_happened for job in self.jobs)
 
     def interrupt(self) -> None:
-        """Cancels running actions, but not spends: the outbox stores every step of them."""
+        """Cancels running actions, but not spends: the outbox stores every step of them. A task that is cancelled
+        before its first step never runs its coroutine, so its end is recorded here."""
         for path, task in list(self._tasks.items()):
-            if path not in self._followed:
-                task.cancel()
+            if path in self._followed:
+                continue
+            task.cancel()
+            if not _has_begun(task):
+                del self._tasks[path]
+                self._limits.pop(path, None)
+                self._results.cut_off(path, _NOT_BEGUN)
 
     async def abandon(self) -> None:
         """Stops what still runs without recording anything: recovery decides by the journal."""
@@ -94,7 +102,7 @@ class Tasks:
         if self._run.state.is_cancelling:
             for begun in (*jobs, *to_run):
                 if begun.start.path not in self._followed:
-                    self._results.cut_off(begun.start.path, "The run was cancelled before this node began.")
+                    self._results.cut_off(begun.start.path, _NOT_BEGUN)
                     self._run.state.wake.set()
             return
         for effect in to_run:
@@ -279,3 +287,8 @@ def _begin_at_once(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractE
     if sys.version_info >= (3, 12):
         return asyncio.Task(coroutine, loop=loop, eager_start=True)
     return loop.create_task(coroutine)
+
+
+def _has_begun(task: asyncio.Task[None]) -> bool:
+    coroutine = task.get_coro()
+    return not inspect.iscoroutine(coroutine) or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
