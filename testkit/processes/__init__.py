@@ -6,6 +6,7 @@ import atexit
 import ctypes
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from typing import Any
 DUSTRUN = (sys.executable, "-m", "dustrun")
 """The command line as a process of its own."""
 ROOT = Path(__file__).resolve().parent.parent.parent
+INHERITED = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
+"""Limits that a test may set for what it starts."""
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 _shares_imports = False
 
@@ -82,6 +85,7 @@ class _Forked(subprocess.Popen[Any]):
             "environment": dict(os.environ if env is None else env),
             "folder": os.fspath(cwd or Path.cwd()),
             "is_session": start_new_session,
+            "limits": {number: resource.getrlimit(number) for number in INHERITED},
         }
         streams = [number if given == -1 else given for number, given in enumerate((p2cread, c2pwrite, errwrite))]
         asked = _fork_server()

@@ -15,6 +15,7 @@ import contextlib
 import gc
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -99,6 +100,8 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
+    for limit, values in request["limits"].items():
+        resource.setrlimit(int(limit), values)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
