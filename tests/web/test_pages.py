@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -57,3 +59,48 @@ def test_a_question_is_rejected_and_simulated_before(app: App, server: Server, a
     assert app.faults() == []
     page.goto(f"{server.url}/approvals/apr_none")
     expect(page.get_by_text("There is no such approval.")).to_be_visible()
+
+
+def test_a_wallet_gets_a_policy_and_is_archived(app: App, server: Server) -> None:
+    server.call("POST", "/v1/wallets", {"name": "first"})
+    page = app.open("/wallets")
+    page.get_by_role("button", name="New wallet").click()
+    page.get_by_label("Name").fill("payouts")
+    assert app.faults() == []
+    page.get_by_role("dialog").get_by_role("button", name="New wallet").click()
+    page.wait_for_url(re.compile("/wallets/wal_"))
+    wallet = page.url.rpartition("/")[2]
+    expect(page.get_by_text("This wallet may do nothing yet.")).to_be_visible()
+    page.get_by_role("button", name="Change policy").click()
+    page.get_by_label("Chains").fill("8453\n9007199254740993")
+    page.get_by_label("Methods").fill("withdraw(address to, uint256 amount) where to == wallet")
+    page.get_by_role("button", name="Add a limit").click()
+    page.get_by_label("At most").fill("2000.000000000000000001")
+    assert app.faults() == []
+    page.get_by_role("button", name="Review the change").click()
+    expect(page.get_by_role("listitem").filter(has_text="It may act on chain 9007199254740993")).to_be_visible()
+    assert app.faults() == []
+    page.get_by_role("button", name="Save policy").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_text("It moves at most $2000.000000000000000001 in any 24 hours.")).to_be_visible()
+    policy = server.call("GET", f"/v1/wallets/{wallet}/policy")["policy"]
+    assert [str(chain) for chain in policy["chains"]] == ["8453", "9007199254740993"]
+    assert policy["methods"] == [{"method": "withdraw(address to, uint256 amount)", "where": "to == wallet"}]
+    expect(page.get_by_role("region", name="Limits used")).to_contain_text("$0 of $2,000.00")
+    assert app.faults() == []
+    page.get_by_role("button", name="Archive").click()
+    page.get_by_role("dialog").get_by_role("button", name="Archive").click()
+    expect(page.locator("header.top").get_by_text("Archived")).to_be_visible()
+    assert server.call("GET", f"/v1/wallets/{wallet}")["archivedAt"]
+
+
+def test_a_policy_that_is_wrong_is_refused_at_its_field(app: App, server: Server) -> None:
+    wallet = server.call("POST", "/v1/wallets", {"name": "wrong"})["id"]
+    page = app.open(f"/wallets/{wallet}")
+    page.get_by_role("button", name="Change policy").click()
+    page.get_by_label("Recipients").fill("0x12")
+    page.get_by_role("button", name="Review the change").click()
+    page.get_by_role("button", name="Save policy").click()
+    expect(page.get_by_role("alert").filter(has_text="policy.recipients[0]")).to_be_visible()
+    page.get_by_role("button", name="Keep editing").click()
+    expect(page.get_by_label("Recipients")).to_have_value("0x12")

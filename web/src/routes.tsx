@@ -1,5 +1,5 @@
 /** Every page, one line each: where it is, what shows it, and whether the rail has it. */
-import { IconChecks, IconHistory, IconSitemap } from '@tabler/icons-react'
+import { IconChecks, IconHistory, IconSitemap, IconWallet } from '@tabler/icons-react'
 import { type ComponentType, lazy } from 'react'
 import { words } from './words'
 
@@ -34,4 +34,11 @@ export const ROUTES: PageRoute[] = [
     rail: { title: words.nav.approvals, icon: IconChecks },
   },
   { path: '/approvals/:id', page: lazy(() => import('./pages/Approval')), under: 'approvals' },
+  {
+    path: '/wallets',
+    page: lazy(() => import('./pages/Wallets')),
+    under: 'wallets',
+    rail: { title: words.nav.wallets, icon: IconWallet },
+  },
+  { path: '/wallets/:id', page: lazy(() => import('./pages/Wallet')), under: 'wallets' },
 ]

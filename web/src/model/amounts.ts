@@ -54,3 +54,16 @@ export const readable = (name: string) =>
     .replace(/[-_]/g, ' ')
     .replace(/([a-z])([A-Z])/g, (_, a: string, b: string) => `${a} ${b.toLowerCase()}`)
     .replace(/^./, (c) => c.toUpperCase())
+
+/** Which part of `all` a decimal is, in thousandths, for a bar: exact until the last division. */
+export function thousandths(part: string, all: string): number {
+  const places = Math.max(...[part, all].map((text) => text.split('.')[1]?.length ?? 0))
+  const scaled = (text: string) => {
+    const [whole = '0', rest = ''] = text.split('.')
+    return BigInt(whole + rest.padEnd(places, '0'))
+  }
+  const most = scaled(all)
+  if (most === 0n) return scaled(part) > 0n ? 1000 : 0
+  const share = (scaled(part) * 1000n) / most
+  return share > 1000n ? 1000 : Number(share)
+}

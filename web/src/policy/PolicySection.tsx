@@ -1,0 +1,89 @@
+/** What a wallet may do, in sentences; what will change and has changed. */
+import { Button } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { useState } from 'react'
+import { get } from '../api/client'
+import { useList } from '../api/queries'
+import { Badge } from '../parts/Badges'
+import { Loading, Section } from '../parts/Section'
+import { Time } from '../parts/Time'
+import { Trouble } from '../parts/Trouble'
+import { policyWords as said } from '../words.policy'
+import { Diff } from './Diff'
+import type { Names } from './names'
+import { PolicyForm } from './PolicyForm'
+import { changesOf, type Policy, sentencesOf } from './sentences'
+
+export function PolicySection({ id, names }: { id: string; names: Names }) {
+  const found = useQuery({
+    queryKey: ['policy', id],
+    queryFn: () => get('/v1/wallets/{id}/policy', { path: { id } }),
+  })
+  const [edits, setEdits] = useState(false)
+  if (found.error) return <Trouble error={found.error} retry={() => found.refetch()} />
+  if (!found.data) return <Loading />
+  const { pending, version } = found.data
+  const policy = found.data.policy as Policy
+  const sentences = [...new Set(sentencesOf(policy, names))]
+  return (
+    <Section
+      title={said.title}
+      about={said.about(version)}
+      actions={
+        <Button size="xs" variant="default" onClick={() => setEdits(true)}>
+          {said.edit}
+        </Button>
+      }
+    >
+      {policy.chains.length ? (
+        <ul className="sentences">
+          {sentences.map((text) => (
+            <li key={text} dir="auto">
+              {text}
+            </li>
+          ))}
+        </ul>
+      ) : (
+        <p className="quiet body">{said.nothing}</p>
+      )}
+      {pending && (
+        <div className="pending">
+          <p>
+            <strong>{said.pending}</strong> <Time at={pending.effectiveAt} />.{' '}
+            <span className="quiet">{said.pendingAbout}</span>
+          </p>
+          <Diff changes={changesOf(sentences, sentencesOf(pending.policy as Policy, names))} />
+        </div>
+      )}
+      <History id={id} />
+      {edits && <PolicyForm now={found.data} names={names} close={() => setEdits(false)} />}
+    </Section>
+  )
+}
+
+function History({ id }: { id: string }) {
+  const [isOpen, setIsOpen] = useState(false)
+  return (
+    <details className="foot" onToggle={(event) => setIsOpen(event.currentTarget.open)}>
+      <summary>{said.history}</summary>
+      {isOpen && <Versions id={id} />}
+    </details>
+  )
+}
+
+function Versions({ id }: { id: string }) {
+  const found = useList('/v1/wallets/{id}/policy/history', {}, { id })
+  return (
+    <ul className="versions">
+      {found.rows.map((one) => (
+        <li key={one.version}>
+          <span className="chip">v{one.version}</span>
+          <Badge tone={one.isLooser ? 'dust' : 'ok'}>{one.isLooser ? said.looser : said.stricter}</Badge>
+          {one.cancelledAt && <Badge>{said.neverEffective}</Badge>}
+          <Time at={one.createdAt} />
+          <code className="quiet">{one.createdBy}</code>
+        </li>
+      ))}
+    </ul>
+  )
+}
