@@ -68,7 +68,7 @@ async def _coins_of_contracts(bench: Bench, witness: Witness, tops: tuple[str, .
     reports = [(await bench.api.get(f"/v1/runs/{top}/effects")).data for top in tops]
     hashes = [one["hash"] for report in reports for one in report["transactions"] if one["path"].endswith("/make")]
     receipts = [witness.web3.eth.get_transaction_receipt(found) for found in hashes]
-    return [witness.web3.eth.get_balance(receipt["contractAddress"]) for receipt in receipts]
+    return [witness.native(str(receipt["contractAddress"])) for receipt in receipts]
 
 
 async def _approve(bench: Bench) -> None:
