@@ -69,8 +69,14 @@ class App:
         """Another tab of the same session."""
         page = self._context.new_page()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda said: self._hear(said.type, said.text))
         page.on("request", lambda sent: self._note(sent.url))
         return page
+
+    def _hear(self, kind: str, text: str) -> None:
+        """A defect that a page caught is told on the console; that a request failed is the test's own affair."""
+        if kind == "error" and "Failed to load resource" not in text:
+            self.errors.append(text)
 
     def _note(self, url: str) -> None:
         if not url.startswith((self.server.url, "data:", "blob:")):

@@ -1,5 +1,6 @@
 import { createTheme, MantineProvider } from '@mantine/core'
 import '@mantine/core/styles.layer.css'
+import '@xyflow/react/dist/base.css'
 import '@fontsource-variable/inter/wght.css'
 import { QueryClientProvider } from '@tanstack/react-query'
 import { createRoot } from 'react-dom/client'
@@ -10,6 +11,7 @@ import './style/shell.css'
 import './style/parts.css'
 import './style/run.css'
 import './style/pages.css'
+import './style/editor.css'
 
 const nonce = document.querySelector<HTMLMetaElement>('meta[name=csp-nonce]')?.content ?? ''
 const theme = createTheme({

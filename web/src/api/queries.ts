@@ -48,7 +48,17 @@ export const useEffects = (id: string | null | undefined) =>
     enabled: Boolean(id),
   })
 
-export type Spec = Data<'/v1/actions', 'get'>[number]
+/** An action, or a trigger, which has no effect and no connectors. */
+export type Spec = {
+  type: string
+  name: string
+  summary: string
+  tags: string[]
+  payloadSchema?: Json | null
+  exampleInput?: unknown
+  effect?: string
+  connectors?: string[]
+}
 /** Everything that can be a node, by type. */
 export const useCatalog = () =>
   useQuery({

@@ -1,0 +1,241 @@
+"""The editor: built by keyboard alone, up the ladder with the money in sight, and nothing lost when two people edit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from devchain import chain as devchain
+from devchain import demo
+from playwright.sync_api import Page, expect
+from price_source import PRICES, PriceSource
+
+from dustrun.cli.http.client import Client
+from testkit.e2e.server import Server
+from testkit.ports import free_port
+from testkit.web.app import App, Open
+
+EXACT = "3127.418290517364281904"
+
+
+@pytest.fixture(scope="module")
+def source() -> PriceSource:
+    """Tells prices and takes notices."""
+    source = PriceSource()
+    source.start()
+    return source
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[devchain.DevChain]:
+    """The bundled chain."""
+    folder = tmp_path_factory.mktemp("chain")
+    with devchain.opened(folder, free_port(), Decimal(PRICES["ETH"])) as chain:
+        yield chain
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, chain: devchain.DevChain, source: PriceSource) -> Iterator[Server]:
+    """A server that knows the chain."""
+    folder = tmp_path_factory.mktemp("server")
+    server = Server(folder, networks_dir=str(chain.networks_dir), outbound_allow=source.address)
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+def _make(server: Server, nodes: dict[str, Any]) -> str:
+    return server.create_workflow({"nodes": nodes})
+
+
+def _definition(server: Server, workflow: str) -> dict[str, Any]:
+    found: dict[str, Any] = server.call("GET", f"/v1/workflows/{workflow}")["definition"]
+    return found
+
+
+def _saved(page: Page) -> None:
+    expect(page.get_by_text("Saved", exact=True)).to_be_visible()
+
+
+def _choose(page: Page, words: str) -> None:
+    """One step from the catalogue, by keys."""
+    page.keyboard.press("a")
+    page.get_by_role("combobox", name="Search steps").wait_for()
+    page.keyboard.type(words)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_workflow_is_built_and_simulated_by_keyboard_alone(app: App, server: Server) -> None:
+    workflow = _make(server, {"root": {"type": "manual"}})
+    page = app.open(f"/workflows/{workflow}")
+    expect(page.get_by_text("Root", exact=True)).to_be_visible()
+    page.keyboard.press("Alt+ArrowDown")
+    _choose(page, "format")
+    inspector = page.get_by_role("complementary", name="Step Format")
+    inspector.get_by_role("textbox", name="Template").focus()
+    page.keyboard.type("amount {{")
+    page.keyboard.type("$trigger.body.amount")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Payload").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("textbox", name="Payload").fill('{"amount": ' + EXACT + "}")
+    page.keyboard.press("Control+Enter")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("group", name="Replay of the run")).to_contain_text("Run ended")
+    inspector.get_by_role("tab", name="Output").focus()
+    page.keyboard.press("Enter")
+    expect(inspector).to_contain_text(EXACT)
+    assert _definition(server, workflow)["nodes"]["root"]["children"] == ["format"]
+    assert app.faults() == []
+
+
+def test_changes_are_undone_redone_and_saved(app: App, server: Server) -> None:
+    workflow = _make(
+        server, {"root": {"type": "manual", "children": ["log"]}, "log": {"type": "log", "payload": {"message": "a"}}}
+    )
+    page = app.open(f"/workflows/{workflow}")
+    page.get_by_text("Log", exact=True).first.click()
+    page.get_by_role("textbox", name="Message").fill("b")
+    page.get_by_role("textbox", name="Message").blur()
+    app.until(lambda: _definition(server, workflow)["nodes"]["log"]["payload"]["message"] == "b")
+    page.keyboard.press("Delete")
+    app.until(lambda: "log" not in _definition(server, workflow)["nodes"])
+    page.get_by_role("button", name="Undo").click()
+    app.until(lambda: _definition(server, workflow)["nodes"].get("log", {}).get("payload") == {"message": "b"})
+    page.get_by_role("button", name="Undo").click()
+    app.until(lambda: _definition(server, workflow)["nodes"]["log"]["payload"] == {"message": "a"})
+    page.get_by_role("button", name="Redo").click()
+    app.until(lambda: _definition(server, workflow)["nodes"]["log"]["payload"] == {"message": "b"})
+    page.reload()
+    page.get_by_text("Log", exact=True).first.click()
+    expect(page.get_by_role("textbox", name="Message")).to_have_text("b")
+
+
+def test_numbers_and_what_is_unknown_come_back_as_they_were(app: App, server: Server) -> None:
+    nodes = {
+        "root": {"type": "manual", "children": ["odd", "say"]},
+        "odd": {"type": "from-the-future", "payload": {"deep": [{"a": 1}]}},
+        "say": {"type": "format", "payload": {"template": "x", "values": "VALUES"}},
+    }
+    text = json.dumps(nodes).replace('"VALUES"', f"[{EXACT}, 0.1000000000000000055, 1.10, 7]")
+    body = f'{{"name": "Odd", "description": "", "definition": {{"nodes": {text}}}}}'
+    answer = server._session.post(
+        f"{server.url}/v1/workflows", data=body, headers={"Content-Type": "application/json"}, timeout=30
+    )
+    workflow = answer.json()["data"]["id"]
+    page = app.open(f"/workflows/{workflow}")
+    expect(page.get_by_role("button", name="1 problem")).to_be_visible()
+    page.get_by_text("Say", exact=True).first.click()
+    template = page.get_by_role("textbox", name="Template")
+    template.fill("y")
+    app.until(lambda: '"template":"y"' in _raw(server, workflow))
+    stored = _raw(server, workflow)
+    assert f'"values":[{EXACT},0.1000000000000000055,1.10,7]' in stored
+    assert '{"deep":[{"a":1}]}' in stored
+
+
+def _raw(server: Server, workflow: str) -> str:
+    text: str = server._session.get(f"{server.url}/v1/workflows/{workflow}", timeout=30).text
+    return text.replace(", ", ",").replace(": ", ":")
+
+
+def test_a_problem_is_shown_at_its_step_and_field(app: App, server: Server) -> None:
+    workflow = _make(
+        server,
+        {"root": {"type": "manual", "children": ["say"]}, "say": {"type": "format", "payload": {"template": "x"}}},
+    )
+    page = app.open(f"/workflows/{workflow}")
+    page.get_by_text("Say", exact=True).first.click()
+    page.get_by_role("textbox", name="Template").fill("{{root.result.}}")
+    page.keyboard.press("Escape")
+    inspector = page.get_by_role("complementary", name="Step Say")
+    expect(inspector.get_by_role("alert")).to_contain_text("unexpected end of the expression")
+    expect(page.locator(".card.wrong")).to_have_count(1)
+    expect(page.get_by_role("button", name="Simulate", exact=True)).to_be_disabled()
+    page.get_by_role("button", name="1 problem").click()
+    assert app.faults() == []
+
+
+def test_two_tabs_lose_nothing(app: App, server: Server) -> None:
+    steps = {"a": {"type": "log", "payload": {"message": "a"}}, "b": {"type": "log", "payload": {"message": "b"}}}
+    workflow = _make(server, {"root": {"type": "manual", "children": ["a", "b"]}, **steps})
+    first = app.open(f"/workflows/{workflow}")
+    second = app.tab()
+    second.goto(f"{server.url}/workflows/{workflow}")
+    for page, step in ((first, "A"), (second, "B")):
+        page.get_by_text(step, exact=True).first.click()
+    first.get_by_role("textbox", name="Message").fill("mine")
+    app.until(lambda: _definition(server, workflow)["nodes"]["a"]["payload"]["message"] == "mine")
+    second.get_by_role("textbox", name="Message").fill("theirs")
+    expect(second.get_by_text("Somebody else has saved version")).to_be_visible()
+    assert app.faults(second) == []
+    second.get_by_role("button", name="Keep both changes").click()
+    app.until(lambda: _definition(server, workflow)["nodes"]["b"]["payload"]["message"] == "theirs")
+    assert _definition(server, workflow)["nodes"]["a"]["payload"]["message"] == "mine"
+
+
+def test_the_ladder_is_climbed_to_live(app: App, server: Server, chain: devchain.DevChain, source: PriceSource) -> None:
+    ready = demo.prepare(Client(server.url, server.key), chain, f"http://{source.address}/notices")
+    page = app.open(f"/workflows/{ready.workflow_id}")
+    page.get_by_role("button", name="Payload").click()
+    page.get_by_role("textbox", name="Payload").fill(ready.payload.read_text())
+    page.keyboard.press("Escape")
+    ladder = page.get_by_role("region", name="Effects", exact=True)
+    for mode, button in (("Simulate", "Simulate"), ("Dust", "Test with dust")):
+        page.get_by_role("radiogroup", name="Mode").get_by_text(mode).click()
+        page.get_by_role("button", name=button, exact=True).click()
+        expect(page.get_by_role("group", name="Replay of the run")).to_contain_text("Run ended")
+        expect(page.get_by_role("button", name=button, exact=True)).to_be_enabled()
+    expect(ladder).to_contain_text("0.00199")
+    page.get_by_role("radiogroup", name="Mode").get_by_text("Live").click()
+    page.get_by_role("button", name="Run live").click()
+    question = page.get_by_role("dialog", name="Run live")
+    expect(question.get_by_role("button", name="Cancel")).to_be_focused()
+    expect(question).to_contain_text("62.35")
+    assert app.faults() == []
+    page.keyboard.press("Enter")
+    expect(question).to_have_count(0)
+    workflow = server.call("GET", f"/v1/workflows/{ready.workflow_id}")
+    assert workflow["ladder"]["live"] is None
+    page.get_by_role("button", name="Run live").click()
+    question.get_by_role("button", name="Move real money").click()
+    expect(ladder.get_by_role("row", name=re.compile("Sell.*may take"))).to_contain_text("same")
+    expect(page.locator(".rung.live").first).to_contain_text("−0.1 WETH")
+    assert app.faults() == []
+    run = server.call("GET", f"/v1/workflows/{ready.workflow_id}")["ladder"]["live"]
+    assert server.call("GET", f"/v1/runs/{run}")["status"] == "success"
+
+
+def test_a_live_run_is_stopped(app: App, server: Server) -> None:
+    workflow = _make(
+        server,
+        {"root": {"type": "manual", "children": ["hold"]}, "hold": {"type": "wait", "payload": {"timeoutMs": 600_000}}},
+    )
+    page = app.open(f"/workflows/{workflow}")
+    expect(page.get_by_text("Hold", exact=True)).to_be_visible()
+    page.keyboard.press("3")
+    page.get_by_role("button", name="Run live").click()
+    page.get_by_role("button", name="Run it").click()
+    expect(page.locator(".card.waiting")).to_have_count(1)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("group", name="Replay of the run")).to_contain_text("Run ended")
+    runs = server.call("GET", f"/v1/workflows/{workflow}/runs")["items"]
+    assert [run["status"] for run in runs] == ["cancelled"]
+
+
+def test_a_phone_shows_steps_and_a_sheet(window: Open, server: Server) -> None:
+    workflow = _make(
+        server, {"root": {"type": "manual", "children": ["say"]}, "say": {"type": "log", "payload": {"message": "x"}}}
+    )
+    app = window(narrow=True, dark=True).sign_in()
+    page = app.open(f"/workflows/{workflow}")
+    page.get_by_role("list", name="Steps").get_by_role("button", name=re.compile("Say")).click()
+    expect(page.get_by_role("textbox", name="Message")).to_be_visible()
+    expect(page.locator(".react-flow")).to_have_count(0)
+    assert app.faults() == []

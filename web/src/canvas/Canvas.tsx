@@ -1,0 +1,165 @@
+/** The graph: drawn from the document, laid out when its shape changes, coloured by the run. */
+import { useComputedColorScheme } from '@mantine/core'
+import {
+  Background,
+  BackgroundVariant,
+  type Connection,
+  Controls,
+  MiniMap,
+  type NodeChange,
+  ReactFlow,
+  ReactFlowProvider,
+  useEdgesState,
+  useNodesState,
+  useReactFlow,
+} from '@xyflow/react'
+import { useCallback, useEffect, useMemo } from 'react'
+import { edit, move, select, useDocument } from '../editor/document'
+import { connect, removeNodes } from '../editor/edits'
+import { linesOf, useRungs } from '../effects/store'
+import { useRunStore } from '../run/store'
+import { words } from '../words'
+import { LoopCard, NodeCard } from './Cards'
+import { type Card, layout, type Way } from './layout'
+import { WayLine } from './Way'
+
+const nodeTypes = { card: NodeCard, loop: LoopCard }
+const edgeTypes = { way: WayLine }
+const PLAIN = 58
+const LINE = 21
+const MAP_FROM = 12
+
+export function Canvas() {
+  return (
+    <ReactFlowProvider>
+      <Graph />
+    </ReactFlowProvider>
+  )
+}
+
+/** What the layout depends on, so that typing in a field moves nothing. */
+function useShape() {
+  const flow = useDocument((s) => s.flow)
+  const positions = useDocument((s) => s.positions)
+  const rungs = useRungs((s) => s.rungs)
+  return useMemo(() => {
+    const heightOf = (id: string) => {
+      const lines = linesOf(rungs, id).length
+      return PLAIN + (lines ? lines * LINE + 6 : 0)
+    }
+    const nodes = Object.entries(flow.nodes).map(([id, n]) => [id, n.children, n.loopBody, n.branch, heightOf(id)])
+    return { key: JSON.stringify([nodes, positions]), heightOf }
+  }, [flow, positions, rungs])
+}
+
+function Graph() {
+  const { key, heightOf } = useShape()
+  const id = useDocument((s) => s.id)
+  const selected = useDocument((s) => s.selected)
+  const [nodes, setNodes, onNodes] = useNodesState<Card>([])
+  const [ways, setWays, onWays] = useEdgesState<Way>([])
+  const canvas = useReactFlow()
+  const scheme = useComputedColorScheme('light')
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `key` stands for all that the layout reads
+  useEffect(() => {
+    let isOver = false
+    const { flow, positions } = useDocument.getState()
+    void layout(flow, heightOf, positions).then((done) => {
+      if (isOver) return
+      const chosen = new Set(useDocument.getState().selected)
+      setNodes(done.cards.map((card) => ({ ...card, selected: chosen.has(card.id) })))
+      setWays(done.ways.map(coloured))
+    })
+    return () => {
+      isOver = true
+    }
+  }, [key])
+  const isDrawn = nodes.length > 0
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another workflow is looked at as a whole
+  useEffect(() => {
+    if (isDrawn) requestAnimationFrame(() => canvas.fitView({ padding: 0.08, maxZoom: 1, minZoom: 0.1 }))
+  }, [isDrawn, id])
+  useEffect(() => {
+    const chosen = new Set(selected)
+    setNodes((old) =>
+      old.map((one) => (one.selected === chosen.has(one.id) ? one : { ...one, selected: chosen.has(one.id) })),
+    )
+  }, [selected, setNodes])
+  useRunColours(setWays)
+  const onChange = useCallback(
+    (changes: NodeChange<Card>[]) => {
+      onNodes(changes)
+      const moved = changes.filter((one) => one.type === 'position' && one.dragging === false && one.position)
+      if (!moved.length) return
+      const positions = { ...useDocument.getState().positions }
+      for (const one of moved) if (one.type === 'position' && one.position) positions[one.id] = one.position
+      move(positions)
+    },
+    [onNodes],
+  )
+  const onSelect = useCallback(
+    ({ nodes }: { nodes: Card[] }) => {
+      const isComing = useDocument.getState().selected.some((one) => !canvas.getNode(one))
+      if (!isComing) select(nodes.map((one) => one.id))
+    },
+    [canvas],
+  )
+  return (
+    <ReactFlow
+      aria-label={words.editor.canvas}
+      nodes={nodes}
+      edges={ways}
+      nodeTypes={nodeTypes}
+      edgeTypes={edgeTypes}
+      onNodesChange={onChange}
+      onEdgesChange={onWays}
+      onSelectionChange={onSelect}
+      onConnect={({ source, target }: Connection) => edit((flow) => connect(flow, source, target))}
+      onNodesDelete={(gone) =>
+        edit((flow) =>
+          removeNodes(
+            flow,
+            gone.map((one) => one.id),
+          ),
+        )
+      }
+      onEdgesDelete={(gone) => edit((flow) => gone.reduce((f, one) => cut(f, one.source, one.target), flow))}
+      deleteKeyCode={null}
+      colorMode={scheme}
+      selectionKeyCode={null}
+      minZoom={0.1}
+      onlyRenderVisibleElements
+      proOptions={{ hideAttribution: true }}
+    >
+      <Background variant={BackgroundVariant.Dots} gap={22} size={1.4} />
+      <Controls showInteractive={false} position="bottom-left" />
+      {nodes.length > MAP_FROM && <MiniMap pannable zoomable position="bottom-right" ariaLabel={words.editor.map} />}
+    </ReactFlow>
+  )
+}
+
+const cut = (flow: Parameters<typeof connect>[0], from: string, to: string) => {
+  const node = flow.nodes[from]
+  return node
+    ? { ...flow, nodes: { ...flow.nodes, [from]: { ...node, children: node.children?.filter((c) => c !== to) } } }
+    : flow
+}
+
+/** Ways that were taken, are being taken, or were not. */
+function useRunColours(setWays: (change: (old: Way[]) => Way[]) => void) {
+  const taken = useRunStore((s) =>
+    Object.entries(s.nodes)
+      .map(([id, state]) => `${id}:${state.status}`)
+      .join(),
+  )
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `taken` stands for the states
+  useEffect(() => {
+    setWays((old) => old.map(coloured))
+  }, [taken, setWays])
+}
+
+function coloured(way: Way): Way {
+  const to = useRunStore.getState().nodes[way.target]?.status
+  const className = to === 'running' ? 'busy' : to === 'skipped' ? 'off' : to ? 'on' : ''
+  return way.className === className ? way : { ...way, className }
+}

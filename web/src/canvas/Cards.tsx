@@ -1,0 +1,92 @@
+/** A node on the canvas: what it is, how it stands in the run, and what it moved on each step of the ladder. */
+import { Handle, type NodeProps, Position } from '@xyflow/react'
+import { memo, useMemo } from 'react'
+import { useCatalog } from '../api/queries'
+import { useDocument } from '../editor/document'
+import { linesOf, useRungs } from '../effects/store'
+import { readable } from '../model/amounts'
+import { glyph } from '../model/glyphs'
+import { Badge, NodeStatus } from '../parts/Badges'
+import { useRunStore } from '../run/store'
+import { words } from '../words'
+import type { Card } from './layout'
+import { useWrong } from './wrong'
+
+function useNode(id: string) {
+  const node = useDocument((s) => s.flow.nodes[id])
+  const state = useRunStore((s) => s.nodes[id])
+  const wrong = useWrong((s) => s.counts[id] ?? 0)
+  const spec = useCatalog().data?.[node?.type ?? '']
+  return { node, state, wrong, spec, kind: spec ? (spec.effect ?? 'trigger') : 'unknown' }
+}
+
+export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>) {
+  const { node, state, wrong, spec, kind } = useNode(id)
+  if (!node) return null
+  const Glyph = glyph(node.type, kind)
+  return (
+    <div className={`card ${kind} ${state?.status ?? ''} ${selected ? 'chosen' : ''} ${wrong ? 'wrong' : ''}`}>
+      <Handle type="target" position={Position.Top} />
+      <header>
+        <i className="glyph" aria-hidden>
+          <Glyph size={17} stroke={1.8} />
+        </i>
+        <div>
+          <strong dir="auto">{node.titleOverride || readable(id)}</strong>
+          <span>{state?.message || (spec?.name ?? node.type)}</span>
+        </div>
+        {wrong > 0 ? (
+          <Badge tone="bad">{words.editor.problems(wrong)}</Badge>
+        ) : (
+          state && <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} />
+        )}
+      </header>
+      <Rungs id={id} />
+      <Handle type="source" position={Position.Bottom} />
+    </div>
+  )
+})
+
+function Rungs({ id }: { id: string }) {
+  const rungs = useRungs((s) => s.rungs)
+  const lines = useMemo(() => linesOf(rungs, id), [rungs, id])
+  if (!lines.length) return null
+  return (
+    <div className="rungs">
+      {lines.map((line) => (
+        <div key={line.mode} className={`rung ${line.mode}`} title={line.out === null ? undefined : line.title}>
+          <b>{words.modeShort[line.mode]}</b>
+          {line.out === null ? (
+            <span className="none">{words.ladder.notRun}</span>
+          ) : (
+            <>
+              <span className="num">{line.out}</span>
+              <span className="num in">{line.got}</span>
+            </>
+          )}
+        </div>
+      ))}
+    </div>
+  )
+}
+
+export const LoopCard = memo(function LoopCard({ id, selected }: NodeProps<Card>) {
+  const { node, state, wrong } = useNode(id)
+  const Glyph = glyph('for-each', 'control')
+  return (
+    <div className={`loop ${selected ? 'chosen' : ''} ${state?.status ?? ''} ${wrong ? 'wrong' : ''}`}>
+      <Handle type="target" position={Position.Top} />
+      <header>
+        <i className="glyph" aria-hidden>
+          <Glyph size={17} />
+        </i>
+        <div>
+          <strong dir="auto">{node?.titleOverride || readable(id)}</strong>
+          <span>{words.editor.perItem}</span>
+        </div>
+        {wrong > 0 && <Badge tone="bad">{words.editor.problems(wrong)}</Badge>}
+      </header>
+      <Handle type="source" position={Position.Bottom} />
+    </div>
+  )
+})

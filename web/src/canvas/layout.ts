@@ -1,0 +1,97 @@
+/** Where nodes are and how their ways run: computed by ELK in a worker, loops as boxes around what they repeat. */
+import type { Edge, Node } from '@xyflow/react'
+import type { ElkExtendedEdge, ElkNode } from 'elkjs/lib/elk-api'
+import workerUrl from 'elkjs/lib/elk-worker.min.js?url'
+import type { Positions } from '../editor/document'
+import { type Flow, loopsOf } from '../model/graph'
+
+export type Point = { x: number; y: number }
+export type Card = Node<{ id: string }, 'card' | 'loop'>
+export type Way = Edge<{ points?: Point[]; at?: Record<string, Point> }>
+
+const WIDTH = 300
+const SPACING = {
+  'elk.layered.spacing.nodeNodeBetweenLayers': '36',
+  'elk.layered.spacing.edgeNodeBetweenLayers': '16',
+  'elk.spacing.nodeNode': '40',
+}
+const OPTIONS = {
+  ...SPACING,
+  'elk.algorithm': 'layered',
+  'elk.direction': 'DOWN',
+  'elk.edgeRouting': 'ORTHOGONAL',
+  'elk.hierarchyHandling': 'INCLUDE_CHILDREN',
+  'elk.json.edgeCoords': 'ROOT',
+  'elk.layered.considerModelOrder.strategy': 'NODES_AND_EDGES',
+  'elk.layered.nodePlacement.strategy': 'BRANDES_KOEPF',
+  'elk.layered.nodePlacement.bk.fixedAlignment': 'BALANCED',
+}
+// spacing is not inherited by containers
+const IN_LOOP = { ...SPACING, 'elk.padding': '[top=72,left=24,bottom=24,right=24]' }
+
+const load = async () => {
+  const { default: Elk } = await import('elkjs/lib/elk-api.js')
+  return new Elk({ workerFactory: () => new Worker(workerUrl) })
+}
+let engine: ReturnType<typeof load> | null = null
+
+export async function layout(flow: Flow, heightOf: (id: string) => number, moved: Positions) {
+  const loops = loopsOf(flow)
+  const ids = Object.keys(flow.nodes)
+  const inside: Record<string, string[]> = {}
+  for (const id of ids) {
+    const loop = loops[id] ?? ''
+    inside[loop] ??= []
+    inside[loop]?.push(id)
+  }
+  const box = (id: string): ElkNode =>
+    inside[id]?.length
+      ? { id, children: inside[id].map(box), layoutOptions: IN_LOOP }
+      : { id, width: WIDTH, height: heightOf(id) }
+  const ways = waysOf(flow)
+  engine ??= load()
+  const done = await (await engine).layout({
+    id: '@',
+    children: (inside[''] ?? []).map(box),
+    edges: ways.map((way) => ({ id: way.id, sources: [way.source], targets: [way.target] })),
+    layoutOptions: OPTIONS,
+  })
+  const cards: Card[] = []
+  const at: Record<string, Point> = {}
+  const place = (nodes: ElkNode[], parentId?: string) => {
+    for (const node of nodes) {
+      const isLoop = Boolean(node.children?.length)
+      const own = { x: node.x ?? 0, y: node.y ?? 0 }
+      at[node.id] = own
+      cards.push({
+        id: node.id,
+        type: isLoop ? 'loop' : 'card',
+        position: moved[node.id] ?? own,
+        parentId,
+        width: node.width ?? WIDTH,
+        height: node.height ?? 58,
+        data: { id: node.id },
+      })
+      if (isLoop) place(node.children ?? [], node.id)
+    }
+  }
+  place(done.children ?? [])
+  for (const edge of (done.edges ?? []) as ElkExtendedEdge[]) {
+    const [section] = edge.sections ?? []
+    const way = ways.find((one) => one.id === edge.id)
+    if (section && way && !moved[way.source] && !moved[way.target])
+      way.data = { points: [section.startPoint, ...(section.bendPoints ?? []), section.endPoint] }
+  }
+  return { cards, ways }
+}
+
+function waysOf(flow: Flow): Way[] {
+  const ways: Way[] = []
+  for (const [id, node] of Object.entries(flow.nodes))
+    for (const child of node.children ?? []) {
+      if (!flow.nodes[child]) continue
+      const branch = flow.nodes[child].branch
+      ways.push({ id: `${id}>${child}`, source: id, target: child, type: 'way', label: branch ?? undefined, data: {} })
+    }
+  return ways
+}

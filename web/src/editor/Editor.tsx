@@ -1,0 +1,222 @@
+/** The editor: canvas or list, inspector, tray, and everything that can be done with them. */
+import { Modal, TextInput } from '@mantine/core'
+import { useMediaQuery } from '@mantine/hooks'
+import { lazy, Suspense, useEffect, useMemo, useState } from 'react'
+import { type Mode, post, put, type Workflow } from '../api/client'
+import { refresh, useCatalog } from '../api/queries'
+import { useWrong } from '../canvas/wrong'
+import { Inspector } from '../inspector/Inspector'
+import { Confirm } from '../parts/Confirm'
+import { Page } from '../parts/Page'
+import { Trouble } from '../parts/Trouble'
+import { Steps } from '../run/Steps'
+import { words } from '../words'
+import { AddStep } from './AddStep'
+import { Conflict } from './Conflict'
+import { ConnectTo } from './ConnectTo'
+import { isDirty, load, select, useDocument } from './document'
+import { Acts, Title } from './Head'
+import { type KeyActions, useEditorKeys } from './keys'
+import { LiveDialog } from './LiveDialog'
+import { readPayload, usePayload, usePayloadOf } from './Payload'
+import { useLadder, useLastRun, useRunning } from './running'
+import { isSound, saveAll, useAutosave, useProblems } from './saving'
+import { Tray } from './Tray'
+
+const Canvas = lazy(() => import('../canvas/Canvas').then(({ Canvas }) => ({ default: Canvas })))
+const said = words.editor
+type Dialog = 'publish' | 'rename' | 'keys' | 'live' | { add: string | null } | { connect: string } | null
+
+/** Takes in what the server has, unless something is being edited here. */
+function useWorkflowOf(workflow: Workflow) {
+  useEffect(() => {
+    const s = useDocument.getState()
+    if (s.id !== workflow.id) load(workflow)
+    else if (workflow.version > s.version && !isDirty() && !s.isSaving && !s.conflict) load(workflow, true)
+  }, [workflow])
+}
+
+export function Editor({ workflow }: { workflow: Workflow }) {
+  useWorkflowOf(workflow)
+  useAutosave()
+  useLadder(workflow)
+  const id = useDocument((s) => s.id)
+  const selected = useDocument((s) => s.selected)
+  const problems = useProblems()
+  const running = useRunning()
+  const last = useLastRun(workflow, running.runId)
+  usePayloadOf(workflow.id, last)
+  const text = usePayload((s) => s.text)
+  const [mode, setMode] = useState<Mode>('simulate')
+  const [isList, setIsList] = useState(false)
+  const [dialog, setDialog] = useState<Dialog>(null)
+  const [error, setError] = useState<unknown>(null)
+  const isNarrow = useMediaQuery('(max-width: 760px)', undefined, { getInitialValueInEffect: false }) ?? false
+  useEffect(() => {
+    const counts = Object.fromEntries(Object.entries(problems.byNode).map(([node, list]) => [node, list.length]))
+    useWrong.setState({ counts })
+  }, [problems])
+  const payload = useMemo(() => readPayload(text), [text])
+  const canRun = payload !== undefined && problems.all.length === 0
+  const run = () => running.start(mode, payload)
+  const go = async () => {
+    if (payload === undefined || running.isRunning) return
+    if (!(await isSound())) setError(new Error(said.mendFirst))
+    else {
+      setError(null)
+      if (mode === 'live') setDialog('live')
+      else await run()
+    }
+  }
+  const pause = async () => {
+    const path = workflow.status === 'paused' ? '/v1/workflows/{id}/resume' : '/v1/workflows/{id}/pause'
+    await post(path, { path: { id: workflow.id } }).catch(setError)
+    await refresh('workflow', '/v1/workflows')
+  }
+  const actions: KeyActions = {
+    run: () => void go(),
+    mode: setMode,
+    add: (after) => setDialog({ add: after }),
+    connect: (from) => setDialog({ connect: from }),
+    rename: () => document.getElementById('step-name')?.focus(),
+    keys: () => setDialog('keys'),
+  }
+  useEditorKeys(actions)
+  if (id !== workflow.id) return null
+  const one = selected.length === 1 ? selected[0] : undefined
+  return (
+    <Page
+      title={workflow.name}
+      className={`editor ${mode}`}
+      name={<Title workflow={workflow} problems={problems} rename={() => setDialog('rename')} />}
+      actions={
+        <Acts
+          workflow={workflow}
+          mode={mode}
+          setMode={setMode}
+          go={() => void go()}
+          cancel={running.cancel}
+          isRunning={running.isRunning}
+          canRun={canRun}
+          add={() => setDialog({ add: one ?? lastStep() })}
+          isList={isList}
+          setIsList={setIsList}
+          isNarrow={isNarrow}
+          ask={setDialog}
+          pause={pause}
+        />
+      }
+    >
+      <Conflict />
+      <Trouble error={running.error ?? error} />
+      <div className="stage">
+        {isNarrow || isList ? (
+          <List />
+        ) : (
+          <Suspense fallback={null}>
+            <Canvas />
+          </Suspense>
+        )}
+        {one && <Inspector key={one} id={one} problems={problems.byNode[one]} last={last} />}
+      </div>
+      <Tray mode={mode} isNarrow={isNarrow} />
+      <Dialogs dialog={dialog} close={() => setDialog(null)} workflow={workflow} run={run} />
+    </Page>
+  )
+}
+
+const lastStep = () => Object.keys(useDocument.getState().flow.nodes).at(-1) ?? null
+
+function List() {
+  const flow = useDocument((s) => s.flow)
+  const selected = useDocument((s) => s.selected[0] ?? null)
+  const counts = useWrong((s) => s.counts)
+  const catalog = useCatalog()
+  return (
+    <Steps
+      flow={flow}
+      catalog={catalog.data ?? {}}
+      selected={selected}
+      select={(id) => select([id])}
+      problems={counts}
+    />
+  )
+}
+
+type DialogsProps = { dialog: Dialog; close: () => void; workflow: Workflow; run: () => Promise<unknown> }
+
+function Dialogs({ dialog, close, workflow, run }: DialogsProps) {
+  const types = useDocument((s) => s.flow.nodes)
+  const catalog = useCatalog().data ?? {}
+  const spends = Object.values(types).some((node) => catalog[node.type]?.effect === 'spend')
+  const publish = async () => {
+    await saveAll()
+    await post(
+      '/v1/workflows/{id}/publish',
+      { path: { id: workflow.id } },
+      { expectedVersion: useDocument.getState().version },
+    )
+    await refresh('workflow', '/v1/workflows')
+  }
+  return (
+    <>
+      {typeof dialog === 'object' && dialog && 'add' in dialog && <AddStep after={dialog.add} close={close} />}
+      {typeof dialog === 'object' && dialog && 'connect' in dialog && <ConnectTo from={dialog.connect} close={close} />}
+      <LiveDialog isOpen={dialog === 'live'} close={close} go={run} spends={spends} />
+      <Confirm
+        title={said.publishAsk}
+        isOpen={dialog === 'publish'}
+        close={close}
+        go={said.publish}
+        danger={false}
+        act={publish}
+      >
+        <p>{said.publishAbout}</p>
+      </Confirm>
+      {dialog === 'rename' && <Rename workflow={workflow} close={close} />}
+      <Modal
+        opened={dialog === 'keys'}
+        onClose={close}
+        title={said.keys}
+        closeButtonProps={{ 'aria-label': words.dialog.close }}
+      >
+        <dl className="keys">
+          {words.keyList.map(([key, what]) => (
+            <div key={key}>
+              <dt>
+                <kbd>{key}</kbd>
+              </dt>
+              <dd>{what}</dd>
+            </div>
+          ))}
+        </dl>
+      </Modal>
+    </>
+  )
+}
+
+function Rename({ workflow, close }: { workflow: Workflow; close: () => void }) {
+  const [name, setName] = useState(workflow.name)
+  const rename = async () => {
+    await put('/v1/workflows/{id}', { path: { id: workflow.id } }, { name: name.trim() } as never)
+    await refresh('workflow', '/v1/workflows')
+  }
+  return (
+    <Confirm
+      title={said.rename}
+      isOpen
+      close={close}
+      go={words.dialog.save}
+      danger={false}
+      disabled={!name.trim()}
+      act={rename}
+    >
+      <TextInput
+        label={said.name}
+        value={name}
+        maxLength={100}
+        onChange={(event) => setName(event.currentTarget.value)}
+      />
+    </Confirm>
+  )
+}

@@ -1,0 +1,67 @@
+/** The question before money moves: what the last simulation did, how old it is, and who gets what. */
+import type { Effects } from '../api/client'
+import { useRun } from '../api/queries'
+import { useRungs } from '../effects/store'
+import { amount, money, short } from '../model/amounts'
+import { Confirm } from '../parts/Confirm'
+import { Time } from '../parts/Time'
+import { words } from '../words'
+
+const said = words.editor
+type Props = { isOpen: boolean; close: () => void; go: () => Promise<unknown>; spends: boolean }
+
+export function LiveDialog({ isOpen, close, go, spends }: Props) {
+  const effects = useRungs((s) => s.rungs.simulate)
+  return (
+    <Confirm title={said.liveAsk} isOpen={isOpen} close={close} go={spends ? said.liveGo : said.liveGoPlain} act={go}>
+      {effects ? <Simulated effects={effects} /> : <p className="fault">{said.liveNever}</p>}
+      <p className="quiet">{said.liveOther}</p>
+    </Confirm>
+  )
+}
+
+function Simulated({ effects }: { effects: Effects }) {
+  const at = useRun(effects.runId).data?.startedAt
+  const nameOf = (address: string) => effects.names[address]?.name ?? short(address)
+  return (
+    <>
+      {effects.passed === false && <p className="fault">{said.liveFailed}</p>}
+      <p>
+        {said.liveSimulated('')} <Time at={at} />
+      </p>
+      {effects.transactions.length ? (
+        <ul className="spends">
+          {effects.transactions.map((tx) => (
+            <li key={`${tx.path} ${tx.item}`}>
+              <span>
+                <b>{short(tx.about)}</b>
+                {tx.movements.map((one, i) => (
+                  <small key={i} title={one.counterparty}>
+                    {one.kind === 'approve'
+                      ? words.ladder.mayTake(nameOf(one.counterparty))
+                      : `→ ${nameOf(one.counterparty)}`}
+                  </small>
+                ))}
+              </span>
+              <span className="num">
+                {tx.movements.map((one, i) => (
+                  <span key={i} title={one.amountFormatted ?? one.amount}>
+                    {amount(one.amountFormatted ?? one.amount)} {one.symbol} <em>{money(one.usd)}</em>
+                  </span>
+                ))}
+              </span>
+            </li>
+          ))}
+          {effects.totalFeesUsd && (
+            <li>
+              <span>{said.liveTotal}</span>
+              <span className="num">{money(effects.totalFeesUsd)}</span>
+            </li>
+          )}
+        </ul>
+      ) : (
+        <p>{said.liveNothing}</p>
+      )}
+    </>
+  )
+}

@@ -1,0 +1,39 @@
+/** Below the canvas: the events of the run, and the ladder. It can be shut. */
+import { useLocalStorage } from '@mantine/hooks'
+import type { Mode } from '../api/client'
+import { Ladder, Warnings } from '../effects/Ladder'
+import { MODES } from '../effects/rows'
+import { useRungs } from '../effects/store'
+import { Replay } from '../run/Replay'
+import { words } from '../words'
+import { select, useDocument } from './document'
+
+const said = words.editor
+
+export function Tray({ mode, isNarrow }: { mode: Mode; isNarrow: boolean }) {
+  const [isShut, setIsShut] = useLocalStorage({
+    key: 'dustrun-tray-shut',
+    defaultValue: false,
+    getInitialValueInEffect: false,
+  })
+  const rungs = useRungs((s) => s.rungs)
+  const selected = useDocument((s) => s.selected[0] ?? null)
+  const hasAny = MODES.some((one) => rungs[one])
+  return (
+    <section className={`tray ${isShut ? 'shut' : ''}`} aria-label={said.tray}>
+      <button type="button" className="handle" aria-expanded={!isShut} onClick={() => setIsShut(!isShut)}>
+        {isShut ? said.showTray : said.hide}
+      </button>
+      <Replay />
+      {!isShut &&
+        (hasAny ? (
+          <>
+            <Ladder rungs={rungs} modes={isNarrow ? [mode] : MODES} selected={selected} select={(id) => select([id])} />
+            {mode !== 'simulate' && <Warnings rungs={{ [mode]: rungs[mode] }} />}
+          </>
+        ) : (
+          <p className="quiet hintline">{said.noRun}</p>
+        ))}
+    </section>
+  )
+}

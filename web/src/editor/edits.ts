@@ -1,0 +1,151 @@
+/** Changes of a definition. Pure: each gives a new definition and leaves the old one as it was. */
+import type { Flow, FlowNode } from '../model/graph'
+
+const camel = (type: string) => type.replace(/[^A-Za-z0-9]+(.)?/g, (_, c?: string) => c?.toUpperCase() ?? '')
+
+/** An id that expressions can name, and that no other node has. */
+export function freshId(flow: Flow, type: string): string {
+  const stem = camel(type).replace(/^[^A-Za-z]+/, '') || 'step'
+  if (!flow.nodes[stem]) return stem
+  for (let n = 2; ; n++) if (!flow.nodes[stem + n]) return stem + n
+}
+
+const withNode = (flow: Flow, id: string, node: FlowNode): Flow => ({ ...flow, nodes: { ...flow.nodes, [id]: node } })
+
+export const patchNode = (flow: Flow, id: string, part: Partial<FlowNode>): Flow => {
+  const node = { ...flow.nodes[id], ...part } as FlowNode
+  for (const [key, value] of Object.entries(part)) if (value === undefined) delete node[key]
+  return withNode(flow, id, node)
+}
+
+export function setField(flow: Flow, id: string, field: string, value: unknown): Flow {
+  const payload = { ...flow.nodes[id]?.payload }
+  if (value === undefined) delete payload[field]
+  else payload[field] = value
+  return patchNode(flow, id, { payload })
+}
+
+export type Place = { after: string | null; branch?: string; inLoop?: boolean }
+
+/** Adds a node. After a node with one way on it comes in between; on a branch it is one more beginning of that branch. */
+export function addNode(flow: Flow, type: string, place: Place): { flow: Flow; id: string } {
+  const id = freshId(flow, type)
+  const parent = place.after === null ? undefined : flow.nodes[place.after]
+  if (!parent || place.after === null) {
+    const isTrigger = !Object.keys(flow.nodes).length
+    const next = withNode(flow, id, { type, payload: {}, children: [] })
+    return { flow: isTrigger ? { ...next, triggerNodeIds: [id] } : next, id }
+  }
+  if (place.inLoop) {
+    const next = withNode(flow, id, { type, payload: {}, children: [] })
+    return { flow: patchNode(next, place.after, { loopBody: [...(parent.loopBody ?? []), id] }), id }
+  }
+  const children = parent.children ?? []
+  if (place.branch !== undefined) {
+    const next = withNode(flow, id, { type, payload: {}, branch: place.branch, children: [] })
+    return { flow: patchNode(next, place.after, { children: [...children, id] }), id }
+  }
+  const only = children.length === 1 ? children[0] : undefined
+  const isBetween = only !== undefined && !flow.nodes[only]?.branch
+  const next = withNode(flow, id, { type, payload: {}, children: isBetween ? [only] : [] })
+  return { flow: patchNode(next, place.after, { children: isBetween ? [id] : [...children, id] }), id }
+}
+
+/** Removes nodes; what came after a removed node comes after its parents. */
+export function removeNodes(flow: Flow, ids: string[]): Flow {
+  let next = flow
+  for (const id of ids) {
+    const gone = next.nodes[id]
+    if (!gone) continue
+    const heirs = (gone.children ?? []).filter((child) => !next.nodes[child]?.branch)
+    const replace = (list?: string[]) =>
+      list?.includes(id) ? [...new Set(list.flatMap((one) => (one === id ? heirs : [one])))] : list
+    const nodes: Record<string, FlowNode> = {}
+    for (const [key, node] of Object.entries(next.nodes)) {
+      if (key === id) continue
+      const children = replace(node.children)
+      const loopBody = replace(node.loopBody)
+      const isSame = children === node.children && loopBody === node.loopBody
+      nodes[key] = isSame ? node : { ...node, ...(children && { children }), ...(loopBody && { loopBody }) }
+    }
+    for (const heir of heirs) if (gone.branch && nodes[heir]) nodes[heir] = { ...nodes[heir], branch: gone.branch }
+    next = { ...next, nodes }
+    if (next.triggerNodeIds) next = { ...next, triggerNodeIds: next.triggerNodeIds.filter((one) => one !== id) }
+  }
+  return next
+}
+
+/** Whether a way from one node to another would make a circle. */
+export function reaches(flow: Flow, from: string, to: string, seen = new Set<string>()): boolean {
+  if (from === to) return true
+  if (seen.has(from)) return false
+  seen.add(from)
+  const node = flow.nodes[from]
+  return [...(node?.children ?? []), ...(node?.loopBody ?? [])].some((child) => reaches(flow, child, to, seen))
+}
+
+export function connect(flow: Flow, from: string, to: string): Flow {
+  const children = flow.nodes[from]?.children ?? []
+  if (children.includes(to) || reaches(flow, to, from)) return flow
+  return patchNode(flow, from, { children: [...children, to] })
+}
+
+export const disconnect = (flow: Flow, from: string, to: string): Flow =>
+  patchNode(flow, from, { children: (flow.nodes[from]?.children ?? []).filter((child) => child !== to) })
+
+/** Copies with new ids; ways among them are kept, and so is what their expressions say of each other. */
+export function paste(flow: Flow, copied: Record<string, FlowNode>): { flow: Flow; ids: string[] } {
+  let next = flow
+  const ids: Record<string, string> = {}
+  for (const [old, node] of Object.entries(copied)) {
+    const id = next.nodes[old] ? freshId(next, old.replace(/\d+$/, '')) : old
+    ids[old] = id
+    next = withNode(next, id, node)
+  }
+  const kept = (list?: string[]) => list?.flatMap((child) => ids[child] ?? [])
+  for (const [old, id] of Object.entries(ids)) {
+    const node = copied[old] as FlowNode
+    next = patchNode(next, id, {
+      children: kept(node.children) ?? [],
+      ...(node.loopBody && { loopBody: kept(node.loopBody) }),
+    })
+  }
+  return { flow: next, ids: Object.values(ids) }
+}
+
+/** The branches of a node that decides. */
+export function branchesOf(node?: FlowNode): string[] {
+  if (!node) return []
+  const byType: Record<string, string[]> = {
+    if: ['then', 'else'],
+    approve: ['approved', 'rejected', 'timed_out'],
+    wait: ['resumed', 'timed_out'],
+    switch: [
+      ...((node.payload?.cases as { name?: string }[] | undefined) ?? [])
+        .map((one) => String(one?.name ?? ''))
+        .filter(Boolean),
+      'default',
+    ],
+  }
+  return [...(byType[node.type] ?? []), ...(node.onError === 'branch' ? ['error'] : [])]
+}
+
+export type Merge = { flow: Flow; both: string[]; theirs: string[]; mine: string[] }
+
+/** Joins two changes of one definition by node id; `both` are the nodes that each side changed in its own way. */
+export function mergeFlows(base: Flow, mine: Flow, theirs: Flow, same: (a: unknown, b: unknown) => boolean): Merge {
+  const found: Merge = { flow: theirs, both: [], theirs: [], mine: [] }
+  const nodes: Record<string, FlowNode> = {}
+  for (const id of new Set([...Object.keys(theirs.nodes), ...Object.keys(mine.nodes)])) {
+    const [was, here, there] = [base.nodes[id], mine.nodes[id], theirs.nodes[id]]
+    const byMe = !same(was, here)
+    const byThem = !same(was, there)
+    if (byMe && byThem && !same(here, there)) found.both.push(id)
+    else if (byMe) found.mine.push(id)
+    else if (byThem) found.theirs.push(id)
+    const node = byMe ? here : there
+    if (node) nodes[id] = node
+  }
+  const rest = same({ ...base, nodes: null }, { ...mine, nodes: null }) ? theirs : mine
+  return { ...found, flow: { ...rest, nodes } }
+}

@@ -1,0 +1,115 @@
+/** A field that takes text, a number, JSON or an expression, with problems at their character. */
+import { autocompletion, closeBrackets, completionKeymap } from '@codemirror/autocomplete'
+import { defaultKeymap, history, historyKeymap } from '@codemirror/commands'
+import { type Diagnostic, setDiagnostics } from '@codemirror/lint'
+import { Annotation, EditorState } from '@codemirror/state'
+import { Decoration, EditorView, keymap, MatchDecorator, placeholder, tooltips, ViewPlugin } from '@codemirror/view'
+import { useEffect, useRef } from 'react'
+import type { Problem } from '../api/client'
+import { completing } from './complete'
+import type { Context } from './paths'
+
+const parts = new MatchDecorator({
+  regexp: /(\{\{|\}\})|(\$[A-Za-z_]\w*)|('[^']*'|"[^"]*")|\b(\d+(?:\.\d+)?)\b/g,
+  decoration: (m) => Decoration.mark({ class: m[1] ? 'x-brace' : m[2] ? 'x-root' : m[3] ? 'x-text' : 'x-num' }),
+})
+const colours = ViewPlugin.define(
+  (view) => ({
+    decorations: parts.createDeco(view),
+    update(change) {
+      this.decorations = parts.updateDeco(change, this.decorations)
+    },
+  }),
+  { decorations: (plugin) => plugin.decorations },
+)
+/** Marks what did not come from the keyboard, such as an undo in the canvas. */
+const fromOutside = Annotation.define<boolean>()
+const nonce = document.querySelector<HTMLMetaElement>('meta[name=csp-nonce]')?.content ?? ''
+
+type Props = {
+  value: string
+  onChange: (text: string) => void
+  context: Context
+  label: string
+  describedBy?: string
+  problems: Problem[]
+  isBare?: boolean
+  hint?: string
+}
+
+export function Expression({
+  value,
+  onChange,
+  context,
+  label,
+  describedBy,
+  problems,
+  isBare = false,
+  hint = '',
+}: Props) {
+  const host = useRef<HTMLDivElement>(null)
+  const view = useRef<EditorView | null>(null)
+  const now = useRef({ context, onChange })
+  now.current = { context, onChange }
+  // biome-ignore lint/correctness/useExhaustiveDependencies: made once; what changes is read through `now`
+  useEffect(() => {
+    if (!host.current) return
+    const attributes = { 'aria-label': label, ...(describedBy && { 'aria-describedby': describedBy }) }
+    view.current = new EditorView({
+      parent: host.current,
+      state: EditorState.create({
+        doc: value,
+        extensions: [
+          EditorView.cspNonce.of(nonce),
+          history(),
+          closeBrackets(),
+          colours,
+          placeholder(hint),
+          EditorView.lineWrapping,
+          tooltips({ parent: document.body }),
+          autocompletion({
+            override: [completing(() => now.current.context, isBare)],
+            icons: false,
+            maxRenderedOptions: 50,
+          }),
+          keymap.of([...completionKeymap, ...defaultKeymap, ...historyKeymap]),
+          EditorView.contentAttributes.of(attributes),
+          EditorView.updateListener.of((change) => {
+            const isOurs = change.transactions.some((one) => one.annotation(fromOutside))
+            if (change.docChanged && !isOurs) now.current.onChange(change.state.doc.toString())
+          }),
+        ],
+      }),
+    })
+    return () => view.current?.destroy()
+  }, [])
+  useEffect(() => {
+    const shown = view.current
+    if (shown && shown.state.doc.toString() !== value && !shown.hasFocus)
+      shown.dispatch({
+        changes: { from: 0, to: shown.state.doc.length, insert: value },
+        annotations: fromOutside.of(true),
+      })
+  }, [value])
+  useEffect(() => {
+    const shown = view.current
+    if (shown)
+      shown.dispatch(
+        setDiagnostics(
+          shown.state,
+          problems.map((one) => diagnose(shown.state, one)),
+        ),
+      )
+  }, [problems])
+  return <div ref={host} className={`xfield ${problems.length ? 'bad' : ''}`} />
+}
+
+const MARKED = 6
+
+function diagnose({ doc }: EditorState, { message }: Problem): Diagnostic {
+  const at = message.match(/\(line (\d+), column (\d+)\)/)
+  if (!at) return { from: 0, to: doc.length, severity: 'error', message }
+  const line = doc.line(Math.min(Number(at[1]), doc.lines))
+  const from = Math.max(0, Math.min(line.from + Number(at[2]) - 1, doc.length - 1))
+  return { from, to: Math.min(doc.length, from + MARKED), severity: 'error', message }
+}

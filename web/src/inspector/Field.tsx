@@ -1,0 +1,110 @@
+/** One field of a step: a choice, a switch, or text that may be an expression. */
+import { NativeSelect, Switch, Tooltip } from '@mantine/core'
+import { IconMathFunction } from '@tabler/icons-react'
+import { useState } from 'react'
+import type { Problem } from '../api/client'
+import { readable } from '../model/amounts'
+import { words } from '../words'
+import { Expression } from './Expression'
+import { type Context, preview } from './paths'
+import { choicesOf, fromText, kindsOf, type Schema, toText } from './schema'
+
+const said = words.inspector
+type Props = {
+  name: string
+  schema: Schema
+  isRequired: boolean
+  value: unknown
+  example: unknown
+  onChange: (value: unknown) => void
+  context: Context
+  problems: Problem[]
+}
+
+export function Field({ name, schema, isRequired, value, example, onChange, context, problems }: Props) {
+  const label = readable(name)
+  const choices = choicesOf(schema)
+  const kinds = kindsOf(schema)
+  const isSwitch = kinds.length === 1 && kinds[0] === 'boolean'
+  const [isFree, setIsFree] = useState(typeof value === 'string' && value.includes('{{'))
+  const seen = typeof value === 'string' ? preview(context, value) : null
+  const faults = problems.length ? `fault-${name}` : undefined
+  const hint = schema.default !== undefined && schema.default !== null ? toText(schema.default) : toText(example)
+  return (
+    <div className="field">
+      <div className="lab">
+        <span>
+          {label}
+          {isRequired && (
+            <span className="req" title={said.required}>
+              {' '}
+              *
+            </span>
+          )}
+        </span>
+        {schema.description && (
+          <Tooltip
+            label={schema.description}
+            multiline
+            w={260}
+            withArrow
+            events={{ hover: true, focus: true, touch: true }}
+          >
+            <button type="button" className="q" aria-label={said.about(label)}>
+              ?
+            </button>
+          </Tooltip>
+        )}
+        {(choices || isSwitch) && (
+          <button
+            type="button"
+            className={`fx ${isFree ? 'on' : ''}`}
+            aria-pressed={isFree}
+            aria-label={said.asExpression(label)}
+            onClick={() => setIsFree(!isFree)}
+          >
+            <IconMathFunction size={15} aria-hidden />
+          </button>
+        )}
+      </div>
+      {choices && !isFree ? (
+        <NativeSelect
+          aria-label={label}
+          data={[...(isRequired && value !== undefined ? [] : ['']), ...choices]}
+          value={toText(value ?? schema.default)}
+          onChange={(event) => onChange(event.currentTarget.value || undefined)}
+        />
+      ) : isSwitch && !isFree ? (
+        <Switch
+          aria-label={label}
+          checked={Boolean(value ?? schema.default)}
+          onChange={(event) => onChange(event.currentTarget.checked)}
+        />
+      ) : (
+        <Expression
+          value={toText(value)}
+          label={label}
+          describedBy={faults}
+          context={context}
+          problems={problems}
+          isBare={name === 'expression'}
+          hint={hint.length > 80 ? '' : hint}
+          onChange={(text) => onChange(fromText(text, schema))}
+        />
+      )}
+      {seen !== null && (
+        <div className="seen">
+          <span>{said.lastRun}</span>
+          <code title={seen}>{seen}</code>
+        </div>
+      )}
+      {faults && (
+        <div id={faults} className="err" role="alert">
+          {problems.map((one, i) => (
+            <p key={i}>{one.message.split('\n')[0]}</p>
+          ))}
+        </div>
+      )}
+    </div>
+  )
+}

@@ -1,0 +1,124 @@
+/** The settings of a step, from the schema of its type. What the schema does not know is kept. */
+import { NativeSelect } from '@mantine/core'
+import { useMemo, useState } from 'react'
+import type { Json, Problem, Run } from '../api/client'
+import { type Spec, useList } from '../api/queries'
+import { edit, useDocument } from '../editor/document'
+import { patchNode, setField } from '../editor/edits'
+import { before } from '../model/graph'
+import { words } from '../words'
+import { Expression } from './Expression'
+import { Field } from './Field'
+import { contextOf } from './paths'
+import { fromText, type Schema, toText } from './schema'
+
+const said = words.inspector
+type Props = { id: string; spec?: Spec; problems: Problem[]; last?: Run | null }
+
+export default function Form({ id, spec, problems, last }: Props) {
+  const node = useDocument((s) => s.flow.nodes[id])
+  const flow = useDocument((s) => s.flow)
+  const [more, setMore] = useState(false)
+  // biome-ignore lint/correctness/useExhaustiveDependencies: typing in a field changes the flow, but not who comes before
+  const context = useMemo(() => contextOf(last, before(flow, id)), [last, id, Object.keys(flow.nodes).length])
+  if (!node) return null
+  const schema = spec?.payloadSchema as Schema | undefined
+  if (!schema)
+    return (
+      <div className="form">
+        <p className="quiet">{spec ? said.noSettings : said.unknown}</p>
+        <Raw id={id} problems={problems} />
+      </div>
+    )
+  const properties = schema.properties ?? {}
+  const payload = node.payload ?? {}
+  const examples = (spec?.exampleInput ?? {}) as Json
+  const isAsked = (name: string) => schema.required?.includes(name) || payload[name] !== undefined || name in examples
+  const names = [...new Set([...Object.keys(properties), ...Object.keys(payload)])]
+  const rest = names.filter((name) => !isAsked(name))
+  const own = (name: string) =>
+    problems.filter(
+      (one) =>
+        one.field === `nodes.${id}.payload.${name}` ||
+        one.field?.startsWith(`nodes.${id}.payload.${name}.`) ||
+        one.field?.startsWith(`nodes.${id}.payload.${name}[`),
+    )
+  const others = problems.filter((one) => !one.field?.startsWith(`nodes.${id}.payload.`))
+  const field = (name: string) => (
+    <Field
+      key={name}
+      name={name}
+      schema={properties[name] ?? {}}
+      isRequired={Boolean(schema.required?.includes(name))}
+      value={payload[name]}
+      example={examples[name]}
+      context={context}
+      problems={own(name)}
+      onChange={(value) => edit((flow) => setField(flow, id, name, value), `${id}.${name}`)}
+    />
+  )
+  return (
+    <div className="form">
+      {others.map((one, i) => (
+        <p key={i} className="fault" role="alert">
+          {one.message}
+        </p>
+      ))}
+      {spec?.connectors?.length ? <ConnectorChoice id={id} kinds={spec.connectors} /> : null}
+      {names.filter(isAsked).map(field)}
+      {rest.length > 0 && (
+        <button type="button" className="morefields" aria-expanded={more} onClick={() => setMore(!more)}>
+          {more ? said.fewer : said.moreFields(rest.length)}
+        </button>
+      )}
+      {more && rest.map(field)}
+      {!names.length && <p className="quiet">{said.noSettings}</p>}
+    </div>
+  )
+}
+
+function ConnectorChoice({ id, kinds }: { id: string; kinds: string[] }) {
+  const node = useDocument((s) => s.flow.nodes[id])
+  const isWallet = kinds.includes('wallet')
+  const wallets = useList('/v1/wallets')
+  const connectors = useList('/v1/connectors')
+  const fits = (type: string) => kinds.some((kind) => type === kind || type.startsWith(`${kind}-`))
+  const rows = isWallet
+    ? wallets.rows.map((one) => ({ value: one.id, label: one.name, type: 'wallet' }))
+    : connectors.rows.filter((one) => fits(one.type)).map((one) => ({ value: one.id, label: one.name, type: one.type }))
+  const value = node?.connector?.id ?? ''
+  const isKnown = !value || rows.some((one) => one.value === value)
+  return (
+    <NativeSelect
+      label={isWallet ? said.wallet : said.connector}
+      value={value}
+      data={[
+        { value: '', label: isWallet ? said.defaultWallet : said.none },
+        ...(isKnown ? [] : [{ value, label: value }]),
+        ...rows,
+      ]}
+      onChange={(event) => {
+        const row = rows.find((one) => one.value === event.currentTarget.value)
+        edit((flow) => patchNode(flow, id, { connector: row ? { type: row.type, id: row.value } : undefined }))
+      }}
+    />
+  )
+}
+
+/** The payload as it is, for what has no schema. */
+function Raw({ id, problems }: { id: string; problems: Problem[] }) {
+  const payload = useDocument((s) => s.flow.nodes[id]?.payload)
+  return (
+    <Expression
+      label={said.raw}
+      value={toText(payload)}
+      context={{ roots: {} }}
+      problems={problems}
+      onChange={(text) => {
+        const value = fromText(text, { type: 'object' })
+        if (typeof value === 'object' && value !== null)
+          edit((flow) => patchNode(flow, id, { payload: value as Json }), `${id}.payload`)
+      }}
+    />
+  )
+}

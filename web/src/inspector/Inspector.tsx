@@ -1,0 +1,137 @@
+/** Everything of one step: its settings, what it gave and got in the last run, and how it is connected. */
+import { ActionIcon, Button, NativeSelect, Tabs, TextInput } from '@mantine/core'
+import { IconLinkOff, IconTrash, IconX } from '@tabler/icons-react'
+import { lazy, Suspense } from 'react'
+import type { Problem, Run } from '../api/client'
+import { useCatalog } from '../api/queries'
+import { edit, select, useDocument } from '../editor/document'
+import { branchesOf, disconnect, patchNode, removeNodes } from '../editor/edits'
+import { readable } from '../model/amounts'
+import { Value } from '../parts/Value'
+import { useRunStore } from '../run/store'
+import { words } from '../words'
+
+const Form = lazy(() => import('./Form'))
+const said = words.inspector
+const NO_PROBLEMS: Problem[] = []
+type Props = { id: string; problems?: Problem[]; last?: Run | null }
+
+export function Inspector({ id, problems = NO_PROBLEMS, last }: Props) {
+  const node = useDocument((s) => s.flow.nodes[id])
+  const state = useRunStore((s) => s.nodes[id])
+  const spec = useCatalog().data?.[node?.type ?? '']
+  if (!node) return null
+  const kept = last?.executionState?.[id]
+  const output = state?.result ?? kept?.result
+  const name = node.titleOverride || readable(id)
+  const error = state?.error ?? (state ? null : (kept?.error as { message?: string } | null | undefined))
+  return (
+    <aside className="inspector" aria-label={said.label(name)}>
+      <header>
+        <div>
+          <strong dir="auto">{name}</strong>
+          <span>{spec?.summary ?? node.type}</span>
+        </div>
+        <ActionIcon variant="subtle" color="gray" aria-label={words.step.close} onClick={() => select([])}>
+          <IconX size={16} />
+        </ActionIcon>
+      </header>
+      {error?.message && (
+        <p className="fault" role="alert">
+          {error.message}
+        </p>
+      )}
+      <Tabs defaultValue="settings" keepMounted={false}>
+        <Tabs.List>
+          <Tabs.Tab value="settings">{said.settings}</Tabs.Tab>
+          <Tabs.Tab value="output">{said.output}</Tabs.Tab>
+          <Tabs.Tab value="input">{said.input}</Tabs.Tab>
+          <Tabs.Tab value="flow">{said.flow}</Tabs.Tab>
+        </Tabs.List>
+        <Tabs.Panel value="settings">
+          <Suspense fallback={null}>
+            <Form key={id} id={id} spec={spec} problems={problems} last={last} />
+          </Suspense>
+        </Tabs.Panel>
+        <Tabs.Panel value="output">
+          {output === undefined || output === null ? (
+            <p className="quiet">{words.step.noOutput}</p>
+          ) : (
+            <Value value={output} label={said.output} />
+          )}
+        </Tabs.Panel>
+        <Tabs.Panel value="input">
+          {kept?.input === undefined || kept.input === null ? (
+            <p className="quiet">{words.step.noInput}</p>
+          ) : (
+            <Value value={kept.input} label={said.input} />
+          )}
+        </Tabs.Panel>
+        <Tabs.Panel value="flow">
+          <Behaviour id={id} />
+        </Tabs.Panel>
+      </Tabs>
+    </aside>
+  )
+}
+
+function Behaviour({ id }: { id: string }) {
+  const flow = useDocument((s) => s.flow)
+  const node = flow.nodes[id]
+  if (!node) return null
+  const parents = Object.values(flow.nodes).filter((one) => one.children?.includes(id))
+  const branches = [...new Set(parents.flatMap(branchesOf))]
+  const change = (part: Parameters<typeof patchNode>[2], key = '') => edit((f) => patchNode(f, id, part), key)
+  const nameOf = (one: string) => flow.nodes[one]?.titleOverride || readable(one)
+  return (
+    <div className="form">
+      <TextInput
+        label={words.editor.renameStep}
+        id="step-name"
+        placeholder={readable(id)}
+        value={node.titleOverride ?? ''}
+        onChange={(event) => change({ titleOverride: event.currentTarget.value || undefined }, `${id} title`)}
+      />
+      {(branches.length > 0 || node.branch) && (
+        <NativeSelect
+          label={said.onBranch}
+          value={node.branch ?? ''}
+          data={[
+            { value: '', label: words.editor.always },
+            ...new Set([...branches, ...(node.branch ? [node.branch] : [])]),
+          ]}
+          onChange={(event) => change({ branch: event.currentTarget.value || undefined })}
+        />
+      )}
+      <NativeSelect
+        label={said.onError}
+        value={String(node.onError ?? 'fail')}
+        data={Object.entries(said.onErrorChoices).map(([value, label]) => ({ value, label }))}
+        onChange={(event) =>
+          change({ onError: event.currentTarget.value === 'fail' ? undefined : event.currentTarget.value })
+        }
+      />
+      {(node.children ?? []).length > 0 && (
+        <div>
+          <div className="lab">{said.leadsTo}</div>
+          {node.children?.map((child) => (
+            <div key={child} className="leads">
+              <span dir="auto">{nameOf(child)}</span>
+              <ActionIcon
+                variant="subtle"
+                color="gray"
+                aria-label={words.editor.disconnect(nameOf(child))}
+                onClick={() => edit((f) => disconnect(f, id, child))}
+              >
+                <IconLinkOff size={16} />
+              </ActionIcon>
+            </div>
+          ))}
+        </div>
+      )}
+      <Button variant="default" leftSection={<IconTrash size={15} />} onClick={() => edit((f) => removeNodes(f, [id]))}>
+        {words.editor.remove}
+      </Button>
+    </div>
+  )
+}
