@@ -104,3 +104,52 @@ def test_a_policy_that_is_wrong_is_refused_at_its_field(app: App, server: Server
     expect(page.get_by_role("alert").filter(has_text="policy.recipients[0]")).to_be_visible()
     page.get_by_role("button", name="Keep editing").click()
     expect(page.get_by_label("Recipients")).to_have_value("0x12")
+
+
+def test_a_connector_is_made_tested_changed_and_deleted(app: App, server: Server) -> None:
+    page = app.open("/connectors")
+    page.get_by_role("button", name="New connector").click()
+    page.get_by_label("Name").fill("Prices")
+    page.get_by_role("textbox", name="Token").fill("first-secret-token")
+    page.get_by_label("Hosts").fill("127.0.0.1:1")
+    assert app.faults() == []
+    page.get_by_role("button", name="Store").click()
+    page.wait_for_url(re.compile("/connectors/conn_"))
+    place = f"/v1/connectors/{page.url.rpartition('/')[2]}"
+    expect(page.get_by_role("region", name="Data", exact=True)).to_contain_text("•••")
+    page.get_by_label("Address to ask").fill("https://127.0.0.1:1/me")
+    page.get_by_role("button", name="Test now").click()
+    expect(page.locator("main").get_by_text("Does not work").or_(page.get_by_role("alert"))).to_be_visible()
+    page.get_by_role("button", name="Change data").click()
+    page.get_by_label("Test url").fill("https://127.0.0.1:1/ping")
+    page.get_by_role("button", name="Store").click()
+    expect(page.get_by_text("https://127.0.0.1:1/ping")).to_be_visible()
+    assert server.call("GET", place)["version"] == 2
+    assert app.faults() == []
+    assert "first-secret-token" not in page.content()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("No connector yet.")).to_be_visible()
+
+
+def test_a_key_is_revoked_and_the_audit_tells(app: App, server: Server) -> None:
+    made = server.call("POST", "/v1/api-keys", {"name": "reader", "permissions": ["run:read"]})
+    page = app.open("/keys")
+    expect(page.get_by_text("dustrun keys create")).to_be_visible()
+    page.get_by_role("link", name="reader").click()
+    page.get_by_role("button", name="Revoke").click()
+    assert app.faults() == []
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(page.get_by_role("region", name="reader").get_by_text("Revoked")).to_be_visible()
+    page.goto(f"{server.url}/audit")
+    expect(page.get_by_role("link", name=re.compile(f"key.revoke.*{made['id']}"))).to_be_visible()
+    assert app.faults() == []
+
+
+def test_activity_shows_a_run_as_it_starts(app: App, server: Server, asking: str) -> None:
+    page = app.open("/activity")
+    feed = page.get_by_role("list", name="Now")
+    expect(page.get_by_text("listening")).to_be_visible()
+    app.until(lambda: server.start_run(asking) and feed.locator("li").count())
+    expect(feed.get_by_role("listitem").first).to_contain_text("Run")
+    assert app.faults() == []

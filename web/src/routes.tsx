@@ -1,5 +1,14 @@
 /** Every page, one line each: where it is, what shows it, and whether the rail has it. */
-import { IconChecks, IconHistory, IconSitemap, IconWallet } from '@tabler/icons-react'
+import {
+  IconActivity,
+  IconChecks,
+  IconHistory,
+  IconKey,
+  IconListSearch,
+  IconPlug,
+  IconSitemap,
+  IconWallet,
+} from '@tabler/icons-react'
 import { type ComponentType, lazy } from 'react'
 import { words } from './words'
 
@@ -41,4 +50,29 @@ export const ROUTES: PageRoute[] = [
     rail: { title: words.nav.wallets, icon: IconWallet },
   },
   { path: '/wallets/:id', page: lazy(() => import('./pages/Wallet')), under: 'wallets' },
+  {
+    path: '/connectors',
+    page: lazy(() => import('./pages/Connectors')),
+    under: 'connectors',
+    rail: { title: words.nav.connectors, icon: IconPlug },
+  },
+  { path: '/connectors/:id', page: lazy(() => import('./pages/Connector')), under: 'connectors' },
+  {
+    path: '/keys',
+    page: lazy(() => import('./pages/Keys')),
+    under: 'keys',
+    rail: { title: words.nav.keys, icon: IconKey },
+  },
+  {
+    path: '/audit',
+    page: lazy(() => import('./pages/Audit')),
+    under: 'audit',
+    rail: { title: words.nav.audit, icon: IconListSearch },
+  },
+  {
+    path: '/activity',
+    page: lazy(() => import('./pages/Activity')),
+    under: 'activity',
+    rail: { title: words.nav.activity, icon: IconActivity },
+  },
 ]

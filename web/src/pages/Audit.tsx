@@ -1,0 +1,84 @@
+/** Who changed what, newest first. */
+import { Button } from '@mantine/core'
+import { useSearchParams } from 'wouter'
+import type { Schemas } from '../api/client'
+import { stringify } from '../api/exact'
+import { useList } from '../api/queries'
+import { Page } from '../parts/Page'
+import { type Column, Empty, Table } from '../parts/Table'
+import { Time } from '../parts/Time'
+import { words } from '../words'
+import { pages } from '../words.pages'
+
+type Entry = Schemas['AuditAnswer']
+const said = pages.audit
+
+/** Where what was changed is shown, if there is such a page. */
+const PLACES: Record<string, string> = {
+  wf: 'workflows',
+  run: 'runs',
+  wal: 'wallets',
+  conn: 'connectors',
+  tbl: 'tables',
+}
+const placeOf = ({ subject }: Entry) => {
+  if (subject.startsWith('key_')) return `/keys?key=${subject}`
+  const place = PLACES[subject.split('_')[0] ?? '']
+  return place ? `/${place}/${subject}` : `/audit`
+}
+
+const columns: Column<Entry>[] = [
+  {
+    title: said.change,
+    cell: (row) => (
+      <>
+        <strong>{row.action}</strong>
+        <small dir="auto">{row.subject}</small>
+      </>
+    ),
+  },
+  {
+    title: said.detail,
+    width: 'minmax(0, 1.2fr)',
+    wide: true,
+    cell: (row) => (
+      <code dir="auto" title={stringify(row.detail, 2)}>
+        {Object.keys(row.detail).length ? stringify(row.detail) : ''}
+      </code>
+    ),
+  },
+  { title: said.by, width: '270px', wide: true, cell: (row) => <code>{row.keyId}</code> },
+  { title: said.when, width: '100px', align: 'end', cell: (row) => <Time at={row.at} /> },
+]
+
+export default function Audit() {
+  const [search, setSearch] = useSearchParams()
+  const key = search.get('key')
+  const found = useList('/v1/audit', { apiKeyId: key })
+  return (
+    <Page
+      title={words.nav.audit}
+      filters={
+        key ? (
+          <>
+            <span className="chip">
+              {said.by} {key}
+            </span>
+            <Button size="xs" variant="default" onClick={() => setSearch({})}>
+              {said.all}
+            </Button>
+          </>
+        ) : undefined
+      }
+    >
+      <Table
+        label={words.nav.audit}
+        columns={columns}
+        found={found}
+        keyOf={(row) => String(row.id)}
+        href={placeOf}
+        empty={<Empty title={said.none} />}
+      />
+    </Page>
+  )
+}
