@@ -69,3 +69,30 @@ def test_webhook_from_its_address_to_its_end(server: Served) -> None:
 def test_unknown_event_cannot_be_replayed(server: Served) -> None:
     done = server.dustrun("webhook", "replay", "evt_missing")
     assert (done.returncode, "evt_missing" in done.stderr) == (2, True)
+
+
+def test_hook_from_its_secret_to_its_end(server: Served) -> None:
+    made = _shown(server, "hooks", "create", "Alerts", "https://hooks.example.com/x", "--event", "run.failed").strip()
+    assert made.startswith("whsec_")
+    [hook] = server.json("hooks", "list")["items"]
+    assert (hook["subscribedEventTypes"], "secret" in hook) == (["run.failed"], False)
+    assert "disabled" in _shown(server, "hooks", "disable", hook["id"])
+    assert server.json("hooks", "enable", hook["id"])["status"] == "active"
+    rotated = server.json("hooks", "rotate-secret", hook["id"], "--overlap-hours", "1")
+    assert (rotated["secret"] == made, rotated["previousSecretUntil"] is None) == (False, False)
+    assert "Alerts" in _shown(server, "hooks", "show", hook["id"])
+    assert server.json("hooks", "deliveries")["items"] == []
+    done = server.dustrun("hooks", "retry", "dlv_missing")
+    assert (done.returncode, "dlv_missing" in done.stderr) == (2, True)
+    server.json("hooks", "delete", hook["id"])
+    assert server.json("hooks", "list")["items"] == []
+
+
+def test_config_of_a_trigger_is_tried(server: Served) -> None:
+    found = server.json("triggers", "test", "cronjob", "--config", '{"schedule": "0 9 * * *"}')
+    assert (found["origin"], len(found["fires"])) == ("sample", 10)
+    assert found["fires"][0]["at"] in _shown(
+        server, "triggers", "test", "cronjob", "--config", '{"schedule": "0 9 * * *"}'
+    )
+    refused = server.dustrun("triggers", "test", "rss", "--config", '{"url": 5}')
+    assert (refused.returncode, "config.url" in refused.stderr) == (2, True)

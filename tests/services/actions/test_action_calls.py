@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,71 @@ async def test_a_connector_is_named_once_and_with_its_own_type(outbox: Outbox, a
     assert (twice.status, twice.code) == (400, Code.BODY_INVALID)
     same = await simulate(api, "send-native", PAY, connector=named, connectorId=wallet)
     assert same.data["status"] == "success"
+
+
+async def test_an_action_that_asks_goes_on_once_it_is_approved(outbox: Outbox, api: Client) -> None:
+    policy = {**ANYTHING, "approvalAbove": {"assets": {f"eip155:{CHAIN_ID}/native": "100"}}}
+    assert (await api.put(f"/v1/wallets/{outbox.wallet_id}/policy", {"policy": policy})).status == 200
+    waiting = (await run(api, "send-native", PAY, waitMs=0)).body["data"]
+    question = await _question(api, waiting["runId"])
+    assert outbox.nonce() == 0
+    assert (await api.post(f"/v1/approvals/{question['id']}/approve")).status == 403  # its own key
+    other = await outbox.composition.client_with("approval:decide", "wallet:spend")
+    assert (await other.post(f"/v1/approvals/{question['id']}/approve")).status == 200
+    assert (await _ended(api, waiting["runId"]))["status"] == "success"
+    assert (outbox.balance(SHOP), outbox.nonce()) == (ETHER, 1)
+    refused = (await run(api, "send-native", PAY, waitMs=0)).body["data"]
+    question = await _question(api, refused["runId"])
+    assert (await other.post(f"/v1/approvals/{question['id']}/reject")).status == 200
+    assert (await _ended(api, refused["runId"]))["status"] == "failure"
+    assert (outbox.balance(SHOP), outbox.nonce()) == (ETHER, 1)
+
+
+async def _question(api: Client, run_id: str) -> dict[str, Any]:
+    """What a run asks."""
+    async with asyncio.timeout(10):
+        while True:
+            for found in (await api.get("/v1/approvals")).data["items"]:
+                if found["runId"] == run_id:
+                    return dict(found)
+            await asyncio.sleep(0.02)
+
+
+async def _ended(api: Client, run_id: str) -> dict[str, Any]:
+    async with asyncio.timeout(20):
+        while (found := (await api.get(f"/v1/runs/{run_id}")).data)["status"] in ("running", "waiting"):
+            await asyncio.sleep(0.05)
+    return dict(found)
+
+
+async def test_an_action_goes_on_after_a_restart_and_pays_once(tmp_path: Path, node: Anvil, store_url: str) -> None:
+    node.set_automine(False)
+    given: dict[str, Any] = {"store_url": store_url, "network": {"confirmations": 1}}
+    async with open_outbox(tmp_path, node, **given) as outbox:
+        begun = (await run(outbox.composition.owner, "send-native", PAY, waitMs=0)).body["data"]
+        async with asyncio.timeout(10):
+            while int(node.rpc("txpool_status")["pending"], 16) < 1:
+                await asyncio.sleep(0.05)
+    async with open_outbox(tmp_path, node, reuse=True, **given) as outbox:
+        assert (outbox.balance(SHOP), outbox.nonce()) == (0, 0)
+        node.mine(2)
+        ended = await _ended(outbox.composition.owner, begun["runId"])
+        assert (ended["status"], outbox.balance(SHOP), outbox.nonce()) == ("success", ETHER, 1)
+
+
+async def test_a_trigger_in_dust_mode_moves_about_a_cent(outbox: Outbox, api: Client, node: Anvil) -> None:
+    watch = {"chainId": CHAIN_ID, "every": 1, "confirmations": 0, "mode": "dust"}
+    pay = {"type": "send-native", "payload": PAY, "connector": {"type": "wallet", "id": outbox.wallet_id}}
+    nodes = {"root": {"type": "evm-block", "payload": watch, "children": ["pay"]}, "pay": pay}
+    made = await api.create_workflow({"nodes": nodes, "triggerNodeIds": ["root"]}, maxRuns=5, cooldownMs=3_600_000)
+    assert (await api.post(f"/v1/workflows/{made['id']}/publish")).status == 200
+    async with asyncio.timeout(20):
+        while not (found := (await api.get(f"/v1/workflows/{made['id']}/runs")).data["items"]):
+            node.mine()
+            await asyncio.sleep(0.1)
+    ended = await _ended(api, found[0]["id"])
+    assert (ended["status"], ended["mode"], outbox.balance(SHOP), outbox.nonce()) == ("success", "dust", DUST, 1)
+    assert (await api.get(f"/v1/workflows/{made['id']}")).data["remainRuns"] == 5
 
 
 REFUSED: list[tuple[str, Any, int, Code, str | None]] = [

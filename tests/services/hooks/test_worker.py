@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import sqlalchemy as sa
 from aiohttp import web
 
+from dustrun.storage.db.tables import hook_deliveries
 from testkit.composition import composed
 from testkit.receiver import Received, Receiver
 
@@ -199,3 +201,32 @@ async def test_nothing_is_derived_without_hooks(world: World) -> None:
     await world.hook("*")
     assert await world.deliveries() == []
     assert world.receiver.got == []
+
+
+async def test_a_dust_run_is_told_as_one_and_a_hook_for_live_runs_is_not_told(world: World) -> None:
+    flow = await world.flow(say=SAY)
+    live = await world.hook("run.*", modes=["live"])
+    both = await world.hook("run.*")
+    dust = await world.run(flow, dustTest=True)
+    real = await world.run(flow)
+    await world.receiver.until(6)
+    told: dict[str, list[tuple[str, str]]] = {live["id"]: [], both["id"]: []}
+    for one in await world.deliveries():
+        if one["eventType"] == "run.succeeded":
+            told[one["endpointId"]].append((one["runId"], one["requestBody"]["data"]["mode"]))
+    assert told == {live["id"]: [(real, "live")], both["id"]: [(dust, "dust"), (real, "live")]}
+
+
+async def test_deliveries_are_kept_for_seven_days(world: World) -> None:
+    await world.hook("run.*")
+    await world.run(await world.flow(say=SAY))
+    await world.receiver.until(2)
+    retention, made = world.server.parts.access.retention, hook_deliveries.c.created_at
+    counts = []
+    for days in (6, 2):
+        await world.server.execute(sa.update(hook_deliveries).values(created_at=made - days * 86_400_000))
+        await retention.sweep_deliveries()
+        counts.append(len(await world.deliveries()))
+    assert counts == [2, 0]
+    await world.run(await world.flow(say=SAY))  # what is new goes on as before
+    await world.receiver.until(4)
