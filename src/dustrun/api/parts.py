@@ -39,9 +39,9 @@ from dustrun.services.triggers.gaps import TriggerGaps
 from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
 from dustrun.services.triggers.inbound.webhooks import Webhooks
 from dustrun.services.triggers.intake import Intake
-from dustrun.services.triggers.previews import TriggerPreviews
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
+from dustrun.services.triggers.trying.previews import TriggerPreviews
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.policies import WalletPolicies
 from dustrun.services.wallets.wallets import Wallets

@@ -13,9 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun import clock
 from dustrun.core.text.redaction import hide
+from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.access.principal import Principal
-from dustrun.services.streaming.broadcaster import Activity, Subscription
+from dustrun.services.streaming.broadcaster import Activity, Notice, Subscription
 from dustrun.services.streaming.streams import StreamedRun, Streams
 from dustrun.storage.runs.journal import Event
 
@@ -234,32 +235,36 @@ def _reachable(principal: Principal, workflow_ids: Sequence[str] | None) -> Sequ
 async def _activity_of(
     streams: Streams,
     connection: Connection,
-    subscription: Subscription[Activity],
+    subscription: Subscription[Activity | Notice],
     org_id: str,
     workflow_ids: Sequence[str] | None,
     after: int,
-) -> AsyncIterator[Sequence[Activity]]:
+) -> AsyncIterator[Sequence[Activity | Notice]]:
     """Entries in commit order: from the table until caught up, then from memory; after a quiet interval from the table
-    again, because another process may have written."""
+    again, because another process may have written. Notices come from memory alone."""
     from_table = True
+    page: Sequence[Activity | Notice]
     while not connection.is_over:
         if from_table or subscription.lost:
             subscription.lost = False
             page = await streams.list_activity(org_id, after, workflow_ids)
             from_table = len(page) > 0
         else:
-            page = [entry for entry in subscription.take() if entry.cursor > after]
-            if page:
-                after = page[-1].cursor
+            page = [entry for entry in subscription.take() if isinstance(entry, Notice) or entry.cursor > after]
+            after = max([after, *(entry.cursor for entry in page if isinstance(entry, Activity))])
             page = [entry for entry in page if workflow_ids is None or entry.workflow_id in workflow_ids]
         if page:
-            after = max(after, page[-1].cursor)
+            after = max([after, *(entry.cursor for entry in page if isinstance(entry, Activity))])
             yield page
         elif not from_table and not subscription.entries:
             from_table = not await connection.wait()
 
 
-def _activity_frame(entry: Activity) -> bytes:
+def _activity_frame(entry: Activity | Notice) -> bytes:
+    if isinstance(entry, Notice):  # without an id: it is not where a reader goes on
+        head = dumps_text({"type": entry.type, "at": clock.to_rfc3339(entry.at), "workflowId": entry.workflow_id})
+        rest = f",{entry.data[1:]}" if entry.data != "{}" else "}"
+        return hide(f"event: {entry.type}\ndata: {head[:-1]}{rest}\n\n").encode()
     event, workflow_id = entry.event, entry.workflow_id
     body = frame(entry.run_id, event).split(b"data: ", 1)[1]
     named = f'{{"workflowId":"{workflow_id}",'.encode() if workflow_id and b'"workflowId"' not in body else b"{"

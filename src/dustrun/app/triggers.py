@@ -11,6 +11,7 @@ from dustrun.app.money import Money
 from dustrun.services.runs.reports import RunReports
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
+from dustrun.services.triggers.announcing import SkippedEvents
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.backtest.backtests import Backtests
 from dustrun.services.triggers.backtest.backtests import Deps as BacktestDeps
@@ -25,10 +26,10 @@ from dustrun.services.triggers.gaps import TriggerGaps
 from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
 from dustrun.services.triggers.inbound.webhooks import Webhooks
 from dustrun.services.triggers.intake import Intake
-from dustrun.services.triggers.previews import TriggerPreviews
-from dustrun.services.triggers.recent import FindsRecent, RecentOfSources
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
+from dustrun.services.triggers.trying.previews import TriggerPreviews
+from dustrun.services.triggers.trying.recent import FindsRecent, RecentOfSources
 from dustrun.services.workflows.workflows import Workflows
 from dustrun.trigger_host.chain.past import PastChainEvents
 from dustrun.trigger_host.chain.source import ChainSource, WatchOptions
@@ -57,6 +58,7 @@ def make_triggers(base: Base, money: Money, starts: Starts) -> Triggers:
     subscriptions = Subscriptions(base.database, base.catalog)
     arming = Arming(base.catalog, base.gate, context)
     intake = Intake(base.database, base.writer, starts, subscriptions)
+    intake.on_skipped = SkippedEvents(base.hub).tell
     chain_store = ChainStore(base.database, base.writer)
     chains = _chain_source(base, chain_store, intake, subscriptions)
     host = TriggerHost(subscriptions, {**_sources(base, intake, subscriptions, context), "chain": chains})

@@ -15,7 +15,7 @@ from dustrun.api.shapes.triggers.schedules import (
     tested_shape,
 )
 from dustrun.errors import Code
-from dustrun.services.triggers.previews import Tested, WorkflowSchedule
+from dustrun.services.triggers.trying.previews import Tested, WorkflowSchedule
 
 routes = Routes("Workflows")
 router = routes.router

@@ -144,7 +144,48 @@ class RunFinished(RunEvent):
     error: Json | None = None
 
 
-_MODELS: dict[str, type[RunEvent]] = {
+class ActivityNotice(BaseModel):
+    """What streams over many runs tell besides, while it happens: without `id:`, and not again after a reconnect."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, defer_build=True)
+
+    type: str
+    at: Time
+    workflow_id: str | None
+
+
+class TriggerSkipped(ActivityNotice):
+    """An event of a trigger started no run. The event log keeps it: `GET /v1/webhook-events/{eventId}`."""
+
+    event_id: str
+    trigger_node_id: str
+    trigger_type: str
+    reason: str | None = Field(description="A word, like `cooldown`.")
+    message: str | None = Field(description="The reason as a sentence.")
+
+
+class TransactionReorged(ActivityNotice):
+    """A reorg removed the block of a final transaction whose run has ended."""
+
+    run_id: str
+    node_id: str
+    path: str
+    status: str
+    item: str
+    about: str
+    chain_id: int
+    transaction_id: str
+    from_: str = Field(alias="from")
+    to: str | None
+    value: str
+    nonce: int | None = None
+    hash: str | None = None
+    block_number: int
+    block_hash: str
+    was_final: bool
+
+
+_MODELS: dict[str, type[BaseModel]] = {
     "run_started": RunStarted,
     "node_started": NodeStarted,
     "node_progress": NodeSaid,
@@ -161,6 +202,8 @@ _MODELS: dict[str, type[RunEvent]] = {
     "run_resumed": RunResumed,
     "run_responded": RunResponded,
     "run_finished": RunFinished,
+    "trigger_skipped": TriggerSkipped,
+    "transaction_reorged": TransactionReorged,
 }
 NAMES = {kind: "Event" + "".join(part.title() for part in kind.split("_")) for kind in _MODELS}
 

@@ -10,7 +10,7 @@ from typing import Any
 from dustrun import clock
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.log import mask_links
-from dustrun.services.streaming.broadcaster import Broadcaster
+from dustrun.services.streaming.broadcaster import Broadcaster, Notice
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.hooks import notices
 from dustrun.storage.money.signatures import SignatureRow
@@ -32,6 +32,8 @@ class Committed:
     workflow_id: str | None
     events: tuple[Event, ...]
     wakes: bool
+    notices: tuple[Notice, ...] = ()
+    """What only readers of the activity that are there are told, since the run has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,12 @@ def write(
         for data in told:
             type_ = f"transaction.{data['status']}"
             notices.add(tx, org_id=org_id, type_=type_, at=now, data=data, workflow_id=workflow_id, run_id=run_id)
-        return None
+        gone = tuple(
+            Notice("transaction_reorged", now, workflow_id, mask_links(dumps_text({"runId": run_id, **data})))
+            for data in told
+            if data.get("wasFinal")
+        )
+        return Committed(run_pk, run_id, org_id, workflow_id, (), wakes=False, notices=gone) if gone else None
     if wakes:
         run_rows.add_signal(tx, run_pk, SIGNAL, path, "{}", now)
     return Committed(run_pk, run_id, org_id, workflow_id, tuple(events), wakes)
@@ -150,5 +157,7 @@ class EventPublisher:
         for one in committed:
             if one is not None:
                 self._hub.publish(one, one.events)
+                for notice in one.notices:
+                    self._hub.announce(one.org_id, notice)
                 if one.wakes:
                     self._wake(one.pk)

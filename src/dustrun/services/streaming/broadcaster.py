@@ -48,6 +48,16 @@ class Written(Protocol):
         ...
 
 
+class Notice(NamedTuple):
+    """Something that is of no run, or of one that has ended: told to readers of the activity that are there, and not
+    repeated. `data` is a JSON object without `type`, `at` and `workflowId`."""
+
+    type: str
+    at: int
+    workflow_id: str | None
+    data: str
+
+
 class Activity(NamedTuple):
     """A start, wait or end of a run, with its cursor in the organisation's activity."""
 
@@ -161,7 +171,7 @@ class Broadcaster:
         self.on_ended: Callable[[], None] = _nothing
         """Called on the event loop when the end of a run is on disk."""
         self._runs: dict[RunKey, list[Subscription[Event]]] = {}
-        self._activity: dict[str, list[Subscription[Activity]]] = {}
+        self._activity: dict[str, list[Subscription[Activity | Notice]]] = {}
         self._listeners: dict[str, Listener] = {}
 
     def watch_run(self, org_id: str, run_id: str) -> Subscription[Event]:
@@ -174,13 +184,13 @@ class Broadcaster:
         """Ends a subscription to one run."""
         _leave(self._runs, (org_id, run_id), subscription)
 
-    def watch_activity(self, org_id: str) -> Subscription[Activity]:
-        """Subscribes to starts, waits and ends of an organisation's runs."""
-        subscription: Subscription[Activity] = Subscription()
+    def watch_activity(self, org_id: str) -> Subscription[Activity | Notice]:
+        """Subscribes to starts, waits and ends of an organisation's runs, and to notices."""
+        subscription: Subscription[Activity | Notice] = Subscription()
         self._activity.setdefault(org_id, []).append(subscription)
         return subscription
 
-    def leave_activity(self, org_id: str, subscription: Subscription[Activity]) -> None:
+    def leave_activity(self, org_id: str, subscription: Subscription[Activity | Notice]) -> None:
         """Ends a subscription to an organisation's activity."""
         _leave(self._activity, org_id, subscription)
 
@@ -216,6 +226,17 @@ class Broadcaster:
             for reader in readers if found else ():
                 reader.put(found, chars)
             self._alarm.wake(readers if found else ())
+
+    def has_readers(self, org_id: str) -> bool:
+        """Whether anybody reads the organisation's activity now."""
+        return org_id in self._activity
+
+    def announce(self, org_id: str, notice: Notice) -> None:
+        """Tells the readers of an organisation's activity. Called on the event loop, after the commit."""
+        readers = self._activity.get(org_id, ())
+        for reader in readers:
+            reader.put([notice], len(notice.data))
+        self._alarm.wake(readers)
 
     def lose_all(self) -> None:
         """Makes every reader read the tables: a commit may have happened that was not published."""

@@ -19,6 +19,7 @@ from dustrun.services.triggers.subscriptions import Subscription, Subscriptions,
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.triggers.subscriptions import SubscriptionRow
 
 _TRIES = 5
 _REFUSALS = (Invalid, Forbidden, NotFound, Conflict, Refused)
@@ -26,6 +27,10 @@ _REFUSALS = (Invalid, Forbidden, NotFound, Conflict, Refused)
 
 
 def _nothing(_: str) -> None:
+    return None
+
+
+def _nobody(_: SubscriptionRow, __: Fired) -> None:
     return None
 
 
@@ -57,6 +62,8 @@ class Intake:
         self._subscriptions = subscriptions
         self.on_changed: Callable[[str], None] = _nothing
         """Called with a workflow's id after a commit that paused it or ended one of its subscriptions."""
+        self.on_skipped: Callable[[SubscriptionRow, Fired], None] = _nobody
+        """Called after the commit of an event that started no run."""
 
     async def fire(
         self,
@@ -85,7 +92,7 @@ class Intake:
             ahead = await self._database.read(decision.look)
         if isinstance(ahead, Fired):
             return ahead
-        fired = await self._record(decision) if ahead is not None else None
+        fired = await self._record(sub, decision) if ahead is not None else None
         return fired if fired is not None else await self._start(sub, decision)
 
     async def _start(self, sub: Subscription, decision: Decision) -> Fired:
@@ -99,17 +106,19 @@ class Intake:
             decision.given = recording.refusal_of(error)
             return await self._fire(sub, decision)
         assert fired is not None
-        self._tell(fired)
+        self._tell(sub.row, fired)
         return fired
 
-    async def _record(self, decision: Decision) -> Fired | None:
+    async def _record(self, sub: Subscription, decision: Decision) -> Fired | None:
         """Records an event that starts no run; None if it may start one after all."""
         fired = await idempotency.write(self._writer, decision.before)
         if fired is not None:
-            self._tell(fired)
+            self._tell(sub.row, fired)
         return fired
 
-    def _tell(self, fired: Fired) -> None:
+    def _tell(self, row: SubscriptionRow, fired: Fired) -> None:
+        if fired.action == "skipped" and not fired.is_duplicate:
+            self.on_skipped(row, fired)
         if fired.changes is not None:
             self.on_changed(fired.changes)
 

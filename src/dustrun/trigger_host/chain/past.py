@@ -12,7 +12,7 @@ from dustrun.core.triggers.chain.watch import ChainEvent, Watch, match_logs
 from dustrun.errors import Invalid, Problem, Temporary
 from dustrun.sdk.trigger import Trigger
 from dustrun.services.triggers.backtest.past_events import Asked, PastEvent, Period
-from dustrun.services.triggers.recent import Recent
+from dustrun.services.triggers.trying.recent import Recent
 from dustrun.trigger_host.chain.blocks import Blocks, place_logs
 
 _RANGE: Final = 2_000

@@ -9,7 +9,7 @@ from pydantic import Field
 from dustrun.api.shapes.wire import Time, time
 from dustrun.core.triggers.schedules.preview import Upcoming
 from dustrun.core.values.fields import Fields
-from dustrun.services.triggers.previews import NodeSchedule, Tested, WorkflowSchedule
+from dustrun.services.triggers.trying.previews import NodeSchedule, Tested, WorkflowSchedule
 
 Json = dict[str, Any]
 

@@ -18,8 +18,8 @@ from dustrun.sdk.threads import run_beside
 from dustrun.sdk.trigger import Finding, Trigger, TriggerContext
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
-from dustrun.services.triggers.recent import FindsRecent, find
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
+from dustrun.services.triggers.trying.recent import FindsRecent, find
 from dustrun.services.workflows.workflows import Workflow, Workflows
 from dustrun.storage.db.database import Database
 from dustrun.storage.triggers import events

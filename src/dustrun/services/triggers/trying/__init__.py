@@ -1,0 +1,1 @@
+"""What triggers will do, and what they would see: nothing is armed."""

@@ -1,0 +1,80 @@
+"""What streams over many runs tell besides: events that start no run, without a place in the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from services.triggers.test_intake import fire, published, server
+from testkit.composition import Composition
+
+__all__ = ["server"]
+
+
+async def frames(server: Composition, path: str, key: str | None = None) -> AsyncGenerator[dict[str, str]]:
+    """The frames of a stream as they come; the composition has no socket, so the application is called."""
+    sent: asyncio.Queue[bytes] = asyncio.Queue()
+    headers = [(b"authorization", f"Bearer {key or server.owner_key}".encode())]
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+    }
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            sent.put_nowait(message.get("body", b""))
+        else:
+            assert message["status"] == 200, message
+
+    task = asyncio.get_running_loop().create_task(server.app(scope, receive, send))
+    try:
+        text = ""
+        while True:
+            text += (await sent.get()).decode()
+            *whole, text = text.split("\n\n")
+            for one in whole:
+                fields = dict(line.split(": ", 1) for line in one.splitlines() if not line.startswith(":"))
+                if "event" in fields or "retry" in fields:
+                    yield fields
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("of_workflow", [False, True])
+async def test_an_event_that_starts_no_run_is_told_once_and_has_no_place(
+    server: Composition, of_workflow: bool
+) -> None:
+    other, bell = await published(server, cooldownMs=3_600_000), await published(server, cooldownMs=3_600_000)
+    path = f"/v1/workflows/{bell[0]}/runs/stream" if of_workflow else "/v1/activity/stream"
+    expected = [bell[0]] if of_workflow else [other[0], bell[0]]
+    stream = frames(server, path)
+    assert "retry" in await anext(stream)
+    for _, sub in (other, bell):
+        for key in ("a", "b", "b"):
+            await fire(server, sub, key)
+    found: list[dict[str, str]] = []
+    async with asyncio.timeout(20):
+        while len([one for one in found if one["event"] == "trigger_skipped"]) < len(expected):
+            found.append(await anext(stream))
+    await stream.aclose()
+    skipped = [json.loads(one["data"]) for one in found if one["event"] == "trigger_skipped"]
+    assert [one["workflowId"] for one in skipped] == expected
+    assert {"id" in one for one in found if one["event"] == "trigger_skipped"} == {False}
+    assert {"id" in one for one in found if one["event"] == "run_started"} == {True}
+    recorded = (await server.owner.get(f"/v1/webhook-events/{skipped[-1]['eventId']}")).data
+    assert (recorded["outcome"], recorded["key"]) == ("skipped", "b")
+    assert (skipped[-1]["reason"], skipped[-1]["message"]) == ("cooldown", recorded["errorMessage"])
