@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
+import build_web
 import sqlalchemy as sa
 
 from dustrun import ids
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_gaps
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.e2e.node import npm_install
 from testkit.routes import bodies
 from testkit.routes.bodies import TEXT
 from testkit.routes.drivers import body_of
@@ -188,3 +191,10 @@ async def backtest(stored: Stored) -> Mapping[str, str]:
         place = f"/v1/workflows/{(await ticking(stored))['id']}/backtest"
         stored.known["backtest"] = str((await stored.send("POST", place, PAST))["id"])
     return {"id": stored.known["backtest"]}
+
+
+async def largest_asset(_: Stored) -> Mapping[str, str]:
+    """The largest file of the web app, which is built if nobody has built it yet."""
+    await asyncio.to_thread(npm_install, build_web.SOURCES)
+    await asyncio.to_thread(build_web.build)
+    return {"name": max((build_web.BUILT / "assets").iterdir(), key=lambda path: path.stat().st_size).name}

@@ -29,9 +29,9 @@ class Drive:
     runs: bool = False
 
 
-def get(query: str = "", **values: str) -> Drive:
+def get(query: str = "", before: Prepare | None = None, **values: str) -> Drive:
     """Reads something large."""
-    return Drive(values, query)
+    return Drive(values, query, before=before)
 
 
 def send(body: Any = None, before: Prepare | None = None, *, runs: bool = False, **values: str) -> Drive:

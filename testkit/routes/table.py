@@ -29,6 +29,7 @@ from testkit.routes.fresh import (
     fresh_variable,
     fresh_wallet,
     gap,
+    largest_asset,
     published,
     rehearsing,
     room_for_hooks,
@@ -254,6 +255,7 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /": [get()],
     "GET /openapi.json": [get()],
     "GET /docs": [get()],
+    "GET /assets/{name}": [get(before=largest_asset)],
     "GET /docs/{name}": [get(name="swagger-ui-bundle.js")],
 }  # fmt: skip
 """By method and template of the route: its requests."""
