@@ -1,4 +1,6 @@
-"""Writes docs/reference from the code; with --check it only tells whether that would change anything."""
+"""Writes docs/reference, and what the web app knows of the language, from the code.
+
+With --check it only tells whether that would change anything."""
 
 from __future__ import annotations
 
@@ -13,6 +15,8 @@ import reference_pages
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
+_FUNCTIONS = "../../web/src/inspector/functions.json"  # what the app completes in expressions
+
 
 def pages() -> dict[str, str]:
     """Every generated file and its text."""
@@ -24,6 +28,7 @@ def pages() -> dict[str, str]:
         "performance.md": performance_page.performance(),
         "definition.schema.json": reference_json.definition(),
         "openapi.json": reference_json.openapi(),
+        _FUNCTIONS: reference_json.functions(),
     }
 
 

@@ -1,4 +1,4 @@
-"""The generated JSON documents: the definition's schema and the OpenAPI document."""
+"""The generated JSON documents: the definition's schema, the OpenAPI document, the functions of expressions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dustrun.api.description import editor_schema
 from dustrun.api.parts import Parts
 from dustrun.api.server import create_app
 from dustrun.api.shapes.workflows import CreateWorkflow
+from dustrun.core.expression.functions import FUNCTIONS
 from dustrun.core.values import exact_json
 
 
@@ -24,6 +25,22 @@ def openapi() -> str:
     """The OpenAPI 3.1 document; no server is needed to make it."""
     front: Any = create_app(cast(Parts, None))
     return _lines(_plain(api.document.build(front.app)), depth=3) + "\n"
+
+
+def functions() -> str:
+    """The functions of expressions, a line each."""
+    lines = [
+        {
+            "name": one.name,
+            "args": one.signature.removeprefix(f"{one.name}(").rpartition(") -> ")[0],
+            "gives": one.signature.rpartition(" -> ")[2],
+            "about": one.line,
+            "example": one.expected.example,
+            "result": one.expected.result,
+        }
+        for one in FUNCTIONS.values()
+    ]
+    return "[\n" + ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n]\n"
 
 
 def _pretty(document: Any) -> str:

@@ -17,7 +17,7 @@ import {
   IconSitemap,
 } from '@tabler/icons-react'
 import { useLocation } from 'wouter'
-import type { Mode, Workflow } from '../api/client'
+import { get, type Mode, type Workflow } from '../api/client'
 import { WorkflowStatus } from '../parts/Badges'
 import { words } from '../words'
 import { isDirty, redo, select, undo, useDocument } from './document'
@@ -190,15 +190,20 @@ function MoreMenu({ workflow, ask, pause }: ActsProps) {
         <Menu.Item leftSection={<IconHistory size={16} />} onClick={() => go(`/runs?workflow=${workflow.id}`)}>
           {said.runs}
         </Menu.Item>
-        <Menu.Item
-          component="a"
-          href={`/v1/workflows/${workflow.id}/export`}
-          download={`${workflow.name}.json`}
-          leftSection={<IconDownload size={16} />}
-        >
+        <Menu.Item leftSection={<IconDownload size={16} />} onClick={() => void download(workflow.id)}>
           {said.export}
         </Menu.Item>
       </Menu.Dropdown>
     </Menu>
   )
+}
+
+/** The draft that is saved, as the file that an import takes. */
+async function download(id: string) {
+  const { content, fileName } = await get('/v1/workflows/{id}/export', { path: { id } })
+  const link = document.createElement('a')
+  link.href = URL.createObjectURL(new Blob([content], { type: 'application/json' }))
+  link.download = fileName
+  link.click()
+  URL.revokeObjectURL(link.href)
 }

@@ -27,7 +27,10 @@ function Simulated({ effects }: { effects: Effects }) {
     <>
       {effects.passed === false && <p className="fault">{said.liveFailed}</p>}
       <p>
-        {said.liveSimulated('')} <Time at={at} />
+        {said.liveSimulated}{' '}
+        <b>
+          {said.liveAge} <Time at={at} />.
+        </b>
       </p>
       {effects.transactions.length ? (
         <ul className="spends">

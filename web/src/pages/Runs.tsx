@@ -35,7 +35,9 @@ export default function Runs() {
   const [search, setSearch] = useSearchParams()
   const status = search.get('status')
   const mode = search.get('mode')
-  const found = useList('/v1/runs', { status, mode })
+  const workflowId = search.get('workflow')
+  const found = useList('/v1/runs', { status, mode, workflowId })
+  const named = workflowId && found.rows[0]?.workflowName
   const filter = (name: string, value: string | null) =>
     setSearch((old) => {
       const next = new URLSearchParams(old)
@@ -45,7 +47,7 @@ export default function Runs() {
     })
   return (
     <Page
-      title={words.nav.runs}
+      title={named ? said.of(named) : words.nav.runs}
       filters={
         <>
           <Select
@@ -76,7 +78,11 @@ export default function Runs() {
         keyOf={(row) => row.id}
         href={(row) => `/runs/${row.id}`}
         empty={
-          status || mode ? <Empty title={words.state.noMatch} /> : <Empty title={said.none} about={said.noneAbout} />
+          status || mode || workflowId ? (
+            <Empty title={words.state.noMatch} />
+          ) : (
+            <Empty title={said.none} about={said.noneAbout} />
+          )
         }
       />
     </Page>

@@ -64,9 +64,7 @@ export default function Workflows() {
     }
   }
   const create = () =>
-    open(
-      post('/v1/workflows', {}, { name: said.untitled, description: '', definition: EMPTY, uniqueName: true } as never),
-    )
+    open(post('/v1/workflows', {}, { name: said.untitled, description: '', definition: EMPTY } as never))
   const bring = async (file: File | null) => {
     if (file) void open(importFile(await file.text()))
   }
@@ -80,7 +78,7 @@ export default function Workflows() {
       title={words.nav.workflows}
       actions={
         <>
-          <FileButton onChange={bring} accept="application/json,.json" inputProps={{ 'aria-label': said.import }}>
+          <FileButton onChange={bring} accept=".json,.yaml,.yml" inputProps={{ 'aria-label': said.import }}>
             {(props) => (
               <Button {...props} variant="default" leftSection={<IconUpload size={16} />}>
                 {said.import}
@@ -133,17 +131,24 @@ export default function Workflows() {
   )
 }
 
-/** An exported file, or a plain file with a definition as the examples are. */
+/** An exported file as JSON or YAML, or a plain file with a definition as the examples are. */
 async function importFile(text: string): Promise<{ id: string }> {
-  const file = parse(text) as Json
-  const body = 'definition' in file && !('format' in file || 'formatVersion' in file) ? plain(file) : null
-  if (body) return post('/v1/workflows', {}, body as never)
-  return (await post('/v1/workflows/import', {}, file as never)).workflow
+  const file = readJson(text)
+  if (file && 'definition' in file && !('dustrunWorkflow' in file))
+    return post('/v1/workflows', {}, plain(file) as never)
+  return (await post('/v1/workflows/import', {}, { content: text } as never)).workflow
+}
+
+function readJson(text: string): Json | null {
+  try {
+    return parse(text) as Json
+  } catch {
+    return null
+  }
 }
 
 const plain = (file: Json) => ({
   name: file.name ?? said.untitled,
   description: file.description ?? '',
   definition: file.definition,
-  uniqueName: true,
 })
