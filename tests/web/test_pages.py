@@ -153,3 +153,58 @@ def test_activity_shows_a_run_as_it_starts(app: App, server: Server, asking: str
     app.until(lambda: server.start_run(asking) and feed.locator("li").count())
     expect(feed.get_by_role("listitem").first).to_contain_text("Run")
     assert app.faults() == []
+
+
+def test_a_table_is_made_and_its_rows_change_exactly(app: App, server: Server) -> None:
+    page = app.open("/tables")
+    page.get_by_role("button", name="New table").click()
+    page.get_by_label("Name").fill("orders")
+    page.get_by_label("Columns").fill("id text\namount decimal\nnote json")
+    page.get_by_role("dialog").get_by_role("button", name="New table").click()
+    page.wait_for_url(re.compile("/tables/tbl_"))
+    rows = f"/v1/tables/{page.url.rpartition('/')[2]}/rows"
+    page.get_by_role("button", name="Add a row").click()
+    page.get_by_label("id").fill("a/1")
+    page.get_by_label("amount").fill("3127.418290517364281904")
+    assert app.faults() == []
+    page.get_by_role("dialog").get_by_role("button", name="Add a row").click()
+    page.get_by_role("link", name="a/1").click()
+    expect(page.get_by_label("amount")).to_have_value("3127.418290517364281904")
+    page.get_by_label("note").fill('"5"')
+    page.get_by_label("amount").fill("0.100000000000000000001")
+    page.get_by_role("button", name="Save row").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_text("0.100000000000000000001")).to_be_visible()
+    assert server.call("GET", rows)["items"][0]["values"]["note"] == "5"
+    assert app.faults() == []
+    page.get_by_role("link", name="a/1").click()
+    expect(page.get_by_label("note")).to_have_value('"5"')
+    page.get_by_role("button", name="Delete this row").click()
+    page.get_by_role("button", name="Press again").click()
+    expect(page.get_by_text("No row yet.")).to_be_visible()
+    assert server.call("GET", rows)["items"] == []
+
+
+def test_triggers_show_their_next_times_and_replay_an_event(window: Open, server: Server) -> None:
+    nodes = {
+        "tick": {"type": "cronjob", "payload": {"schedule": "*/15 * * * *"}, "children": ["say"]},
+        "hook": {"type": "webhook", "payload": {}, "children": ["say"]},
+        "say": {"type": "log", "payload": {"message": "hi"}},
+    }
+    workflow = server.create_workflow({"nodes": nodes, "triggerNodeIds": ["tick", "hook"]})
+    server.call("POST", f"/v1/workflows/{workflow}/publish", {})
+    secret = server.call("POST", f"/v1/workflows/{workflow}/webhooks/hook/rotate", {})["url"].rpartition("/")[2]
+    server.call("POST", f"/v1/webhooks/{secret}", {"order": "<b>7</b>"})
+    app = window(dark=True).sign_in()
+    page = app.open(f"/triggers?workflow={workflow}")
+    expect(page.get_by_text("Next times")).to_be_visible()
+    expect(page.locator("ol.times li")).to_have_count(10)
+    page.get_by_role("link", name=re.compile("webhook · hook")).click()
+    expect(page.get_by_role("region", name="Body")).to_contain_text("<b>7</b>")
+    page.get_by_role("button", name="Play again").click()
+    page.get_by_role("dialog").get_by_role("button", name="Play again").click()
+    expect(page.get_by_role("table", name="Events").get_by_role("row")).to_have_count(3)
+    assert app.faults() == []
+    page.get_by_role("tab", name="Deliveries").click()
+    expect(page.get_by_text("Nothing was delivered yet.")).to_be_visible()
+    assert app.faults() == []

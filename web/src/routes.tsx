@@ -1,16 +1,19 @@
 /** Every page, one line each: where it is, what shows it, and whether the rail has it. */
 import {
   IconActivity,
+  IconBellRinging,
   IconChecks,
   IconHistory,
   IconKey,
   IconListSearch,
   IconPlug,
   IconSitemap,
+  IconTable,
   IconWallet,
 } from '@tabler/icons-react'
 import { type ComponentType, lazy } from 'react'
 import { words } from './words'
+import { pages } from './words.pages'
 
 export type PageRoute = {
   path: string
@@ -57,6 +60,19 @@ export const ROUTES: PageRoute[] = [
     rail: { title: words.nav.connectors, icon: IconPlug },
   },
   { path: '/connectors/:id', page: lazy(() => import('./pages/Connector')), under: 'connectors' },
+  {
+    path: '/triggers',
+    page: lazy(() => import('./triggers/Triggers')),
+    under: 'triggers',
+    rail: { title: pages.triggers.title, icon: IconBellRinging },
+  },
+  {
+    path: '/tables',
+    page: lazy(() => import('./pages/Tables')),
+    under: 'tables',
+    rail: { title: words.nav.tables, icon: IconTable },
+  },
+  { path: '/tables/:id', page: lazy(() => import('./pages/Rows')), under: 'tables' },
   {
     path: '/keys',
     page: lazy(() => import('./pages/Keys')),

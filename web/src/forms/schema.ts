@@ -1,5 +1,5 @@
 /** A JSON schema as the fields of a form: texts, which become values again without a double in between. */
-import { Exact, parse } from '../api/exact'
+import { Exact, parse, stringify } from '../api/exact'
 import { readable } from '../model/amounts'
 
 export type Schema = {
@@ -49,7 +49,7 @@ export const textOf = (value: unknown): string =>
   value === null || value === undefined
     ? ''
     : typeof value === 'object' && !(value instanceof Exact)
-      ? JSON.stringify(value)
+      ? stringify(value)
       : String(value)
 
 /** Empty optional fields are left out. What is no number or JSON goes as text: the server says what it wants. */
