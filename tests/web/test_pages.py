@@ -183,6 +183,12 @@ def test_a_table_is_made_and_its_rows_change_exactly(app: App, server: Server) -
     page.get_by_role("button", name="Press again").click()
     expect(page.get_by_text("No row yet.")).to_be_visible()
     assert server.call("GET", rows)["items"] == []
+    server.call("POST", rows, {"rows": [{"id": f"n{i:03}"} for i in range(60)]})
+    page.reload()
+    expect(page.get_by_role("link", name="n049")).to_be_attached()
+    assert app.faults() == []
+    page.get_by_role("button", name="Load more").evaluate("button => button.scrollIntoView()")
+    expect(page.get_by_role("link", name="n059")).to_be_attached()
 
 
 def test_triggers_show_their_next_times_and_replay_an_event(window: Open, server: Server) -> None:

@@ -56,29 +56,31 @@ export function Table<T>({ label, columns, found, keyOf, href, empty }: Props<T>
     .join(' ')
   const look = (column: Column<T>) => `${column.align ?? ''} ${column.wide ? 'wide' : ''}`
   return (
-    <div className="table" role="table" aria-label={label} ref={(el) => setTemplates(el, template, narrow)}>
-      <div role="row" className="row head">
-        {columns.map((column) => (
-          <span role="columnheader" key={column.title} className={look(column)}>
-            {column.title}
-          </span>
-        ))}
-      </div>
-      {found.rows.map((row) => (
-        <div role="row" className="row" key={keyOf(row)}>
-          {columns.map((column, i) => (
-            <span role="cell" key={column.title} className={look(column)}>
-              {i === 0 && href ? (
-                <Link href={href(row)} className="rowlink">
-                  {column.cell(row)}
-                </Link>
-              ) : (
-                column.cell(row)
-              )}
+    <div className="table" ref={(el) => setTemplates(el, template, narrow)}>
+      <div role="table" aria-label={label}>
+        <div role="row" className="row head">
+          {columns.map((column) => (
+            <span role="columnheader" key={column.title} className={look(column)}>
+              {column.title}
             </span>
           ))}
         </div>
-      ))}
+        {found.rows.map((row) => (
+          <div role="row" className="row" key={keyOf(row)}>
+            {columns.map((column, i) => (
+              <span role="cell" key={column.title} className={look(column)}>
+                {i === 0 && href ? (
+                  <Link href={href(row)} className="rowlink">
+                    {column.cell(row)}
+                  </Link>
+                ) : (
+                  column.cell(row)
+                )}
+              </span>
+            ))}
+          </div>
+        ))}
+      </div>
       {hasNextPage && (
         <div ref={end} className="more">
           <Button variant="subtle" color="gray" loading={isFetchingNextPage} onClick={() => fetchNextPage()}>
