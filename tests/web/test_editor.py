@@ -93,6 +93,10 @@ def test_a_workflow_is_built_and_simulated_by_keyboard_alone(app: App, server: S
     expect(inspector).to_contain_text(EXACT)
     assert _definition(server, workflow)["nodes"]["root"]["children"] == ["format"]
     assert app.faults() == []
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press(" ")
+    page.keyboard.press(" ")
+    expect(page.get_by_role("group", name="Replay of the run")).to_contain_text(re.compile("[123]/4"))
 
 
 def test_changes_are_undone_redone_and_saved(app: App, server: Server) -> None:

@@ -106,6 +106,7 @@ function Graph() {
   )
   return (
     <ReactFlow
+      panActivationKeyCode={null}
       aria-label={words.editor.canvas}
       nodes={nodes}
       edges={ways}

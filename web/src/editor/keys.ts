@@ -69,7 +69,7 @@ export function pasteText(text: string): boolean {
 
 function onKey(event: KeyboardEvent, actions: KeyActions): boolean {
   const { selected } = useDocument.getState()
-  const { cursor, events, scrub } = useRunStore.getState()
+  const { cursor, events, scrub, togglePlay } = useRunStore.getState()
   const key = event.key
   if (event.ctrlKey || event.metaKey) {
     if (key === 'Enter') actions.run()
@@ -93,6 +93,7 @@ function onKey(event: KeyboardEvent, actions: KeyActions): boolean {
     '3': () => actions.mode('live'),
     '[': () => scrub(Math.max(1, (cursor ?? events.length) - 1)),
     ']': () => scrub((cursor ?? events.length) + 1),
+    ' ': event.target instanceof HTMLButtonElement ? undefined : togglePlay,
     a: () => actions.add(one ?? null),
     c: one ? () => actions.connect(one) : undefined,
     L: tidy,

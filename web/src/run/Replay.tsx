@@ -1,7 +1,7 @@
 /** The scrubber: one tick for each event, because time would draw a wait of a day over everything else. */
 import { ActionIcon } from '@mantine/core'
 import { IconPlayerPause, IconPlayerPlay, IconPlayerTrackNext, IconPlayerTrackPrev } from '@tabler/icons-react'
-import { useEffect, useState } from 'react'
+import { useEffect } from 'react'
 import type { RunEvent } from '../api/stream'
 import { words } from '../words'
 import { useRunStore } from './store'
@@ -19,7 +19,8 @@ export function Replay() {
   const events = useRunStore((s) => s.events)
   const cursor = useRunStore((s) => s.cursor)
   const scrub = useRunStore((s) => s.scrub)
-  const [isPlaying, setIsPlaying] = useState(false)
+  const isPlaying = useRunStore((s) => s.isPlaying)
+  const togglePlay = useRunStore((s) => s.togglePlay)
   const at = cursor ?? events.length
   useEffect(() => {
     if (!isPlaying) return
@@ -27,7 +28,7 @@ export function Replay() {
       const { cursor, events } = useRunStore.getState()
       const next = (cursor ?? 0) + 1
       scrub(next)
-      if (next >= events.length) setIsPlaying(false)
+      if (next >= events.length) useRunStore.setState({ isPlaying: false })
     }, STEP_MS)
     return () => clearInterval(timer)
   }, [isPlaying, scrub])
@@ -36,16 +37,12 @@ export function Replay() {
   if (!first || !event) return null
   const since = Date.parse(event.at) - Date.parse(first.at)
   const all = Date.parse(events.at(-1)?.at ?? first.at) - Date.parse(first.at)
-  const play = () => {
-    if (!isPlaying && at >= events.length) scrub(1)
-    setIsPlaying(!isPlaying)
-  }
   return (
     <div className="replay" role="group" aria-label={said.label}>
       <ActionIcon variant="subtle" color="gray" aria-label={said.back} onClick={() => scrub(Math.max(1, at - 1))}>
         <IconPlayerTrackPrev size={16} />
       </ActionIcon>
-      <ActionIcon variant="light" aria-label={isPlaying ? said.pause : said.play} onClick={play}>
+      <ActionIcon variant="light" aria-label={isPlaying ? said.pause : said.play} onClick={togglePlay}>
         {isPlaying ? <IconPlayerPause size={16} /> : <IconPlayerPlay size={16} />}
       </ActionIcon>
       <ActionIcon variant="subtle" color="gray" aria-label={said.forward} onClick={() => scrub(at + 1)}>

@@ -10,7 +10,9 @@ type RunStore = {
   nodes: NodeStates
   isOpen: boolean
   isLost: boolean
+  isPlaying: boolean
   scrub: (cursor: number | null) => void
+  togglePlay: () => void
 }
 
 export const useRunStore = create<RunStore>((set, get) => ({
@@ -20,16 +22,23 @@ export const useRunStore = create<RunStore>((set, get) => ({
   nodes: {},
   isOpen: false,
   isLost: false,
+  isPlaying: false,
   scrub: (cursor) => {
     const { events } = get()
     const at = cursor === null || cursor >= events.length ? null : Math.max(1, cursor)
     set({ cursor: at, nodes: fold(events, at ?? events.length) })
   },
+  togglePlay: () => {
+    const { events, cursor, isPlaying, scrub } = get()
+    if (!events.length) return
+    if (!isPlaying && (cursor ?? events.length) >= events.length) scrub(1)
+    set({ isPlaying: !isPlaying })
+  },
 }))
 
 /** Shows a run from its first event on; gives what ends it. `onEnd` is told when there will be no more. */
 export function show(runId: string, onEnd: () => void): () => void {
-  useRunStore.setState({ runId, events: [], cursor: null, nodes: {}, isOpen: true, isLost: false })
+  useRunStore.setState({ runId, events: [], cursor: null, nodes: {}, isOpen: true, isLost: false, isPlaying: false })
   const isShown = () => useRunStore.getState().runId === runId
   const stop = follow(runId, {
     take: (more) => {
