@@ -13,6 +13,7 @@ SLOW = (
     "apprise",
     "eth_account",
     "jsonschema",
+    "mcp",
     "rich",
     "sqlalchemy.dialects.postgresql",
     "yaml",

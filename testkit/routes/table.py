@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.routes.bodies import (
     TEXT,
@@ -61,12 +63,24 @@ _INBOUND = {"rows": ROWS}
 _HASHES = [f"0x{number:064x}" for number in range(100)]
 
 
+def call_tool(name: str, **arguments: Any) -> Json:
+    """A message that calls a tool of the MCP server."""
+    params = {"name": name, "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+
+
 def _new(definition: Json) -> Body:
     return lambda _: {"name": fresh("n"), "description": "d" * 2_000, "definition": definition}
 
 
 DRIVES: dict[str, list[Drive]] = {
     "GET /metrics": [get()],
+    "POST /mcp": [
+        send(call_tool("validate_workflow", definition=many_nodes(1_000, "t" * 300))),
+        send(lambda one: call_tool("get_report", runId=one.known["paid"], what="effects")),
+        send(lambda one: call_tool("get_report", runId=one.known["large"], what="nodes")),
+    ],
+    "GET /.well-known/oauth-protected-resource/mcp": [get()],
     "POST /v1/workflows/{id}/run": [send({}, id="large", runs=True), send(_DATA, id="small", runs=True)],
     "POST /v1/workflows/{id}/run-sync": [send(_DATA, id="small"), send({}, id="large")],
     "GET /v1/runs/{id}/stream": [get(id="wide"), get(id="result"), get(id="paid")],

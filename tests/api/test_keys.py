@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun import ids
-from dustrun.services.access.api_keys import OWNER_FILE, READ, READ_WRITE, ensure_owner
+from dustrun.services.access.api_keys import MCP, OWNER_FILE, READ, READ_WRITE, ensure_owner
 from dustrun.storage.db.tables import api_keys, audit, organizations
 from testkit.composition import Client, Composition
 
@@ -102,3 +102,13 @@ async def test_a_first_start_that_crashed_after_the_file_is_taken_up(server: Com
     assert path.read_text().strip() == secret
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert (await server.client(secret).get("/v1/workflows")).status == 200
+
+
+async def test_a_key_for_dry_runs_makes_no_key_for_more(server: Composition, owner: Client) -> None:
+    maker = server.client(await server.key_with("workflow:simulate", "run:inline", "key:write"))
+    refused = await maker.post("/v1/api-keys", {"name": "k", "permissions": ["run:inline"]})
+    assert (refused.status, refused.code) == (403, 403001)
+    assert (await maker.post("/v1/api-keys", {"name": "k", "permissions": ["workflow:execute"]})).status == 403
+    same = {"name": "k", "permissions": ["run:inline", "workflow:simulate"]}
+    assert (await maker.post("/v1/api-keys", same)).status == 200
+    assert (await owner.post("/v1/api-keys", {"name": "k", "scope": "mcp"})).data["permissions"] == sorted(MCP)

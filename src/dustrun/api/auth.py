@@ -64,11 +64,14 @@ async def _look_up(parts: Parts, scope: MutableMapping[str, Any], key: str) -> P
     return principal
 
 
-async def admit(parts: Parts, scope: MutableMapping[str, Any], permission: str) -> Principal:
-    """Authenticates, takes one token of the organisation's rate limit, and checks the permission."""
+async def admit(
+    parts: Parts, scope: MutableMapping[str, Any], permission: str, *, or_else: str | None = None
+) -> Principal:
+    """Authenticates, takes one token of the organisation's rate limit, and checks the permission. `or_else`: a lesser
+    one that is enough for some requests of the route; its service tells which."""
     principal = await authenticate(parts, scope)
     parts.access.limiter.take(principal.org_id)
-    if permission != ANY_KEY:
+    if permission != ANY_KEY and not (or_else is not None and principal.may(or_else)):
         principal.need(permission)
     return principal
 

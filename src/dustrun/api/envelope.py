@@ -59,7 +59,7 @@ def failure(error: DustrunError, request_id: str, headers: dict[str, str] | None
     if status in _MUST_RETRY_AFTER:
         sent["Retry-After"] = retry_after(error.retry_after_s)
     if status == 401:
-        sent["WWW-Authenticate"] = "Bearer"
+        sent.setdefault("WWW-Authenticate", "Bearer")
     return Answered(failure_body(error, request_id), status, headers=sent)
 
 

@@ -94,6 +94,7 @@ class Route(APIRoute):
     """A route that knows its permission."""
 
     permission: str = PUBLIC
+    or_else: str | None = None
     admit_by_link: AdmitByLink | None = None
     secret_body: bool = False
     # The same route with all that only the OpenAPI document needs: the models of its answers, examples, refusals.
@@ -109,7 +110,7 @@ class Route(APIRoute):
             principal = _NOBODY
             if self.permission != PUBLIC:
                 by_link = self.admit_by_link(request) if self.admit_by_link is not None else None
-                principal = by_link or await admit(parts, request.scope, self.permission)
+                principal = by_link or await admit(parts, request.scope, self.permission, or_else=self.or_else)
             self._check_query(request)
             body, document = b"", None
             if request.method in _METHODS_WITH_BODY:
@@ -273,6 +274,13 @@ class RawRoute(StarletteRoute):
         self.handler = app
 
 
+class ForeignRoute(StarletteRoute):
+    """A bare route of another protocol, which describes itself: the OpenAPI document leaves it out."""
+
+    def __init__(self, path: str, app: ASGIApp, *, method: str = "GET") -> None:
+        super().__init__(path, _Bare(app), methods=[method])
+
+
 class Routes:
     """The routes of one file. The server collects `router`."""
 
@@ -286,6 +294,7 @@ class Routes:
         path: str,
         *,
         permission: str,
+        or_else: str | None = None,
         answers: Any,
         shape: Shape = _as_it_is,
         refusals: Sequence[Code] = (),
@@ -322,6 +331,7 @@ class Routes:
             route = Route(path, endpoint, methods=[method], response_model=None)
             route.documented = document
             route.permission = permission
+            route.or_else = or_else
             route.admit_by_link = admit_by_link
             route.secret_body = secret_body
             self.router.routes.append(route)
@@ -335,7 +345,8 @@ class Routes:
 
     def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
         """Declares a POST route. With `secret`, its answer is never stored for replay; with `secret_body`, the stored
-        hash of the request does not allow guessing the body. `accepted` says when it answers 202 instead of 200."""
+        hash of the request does not allow guessing the body. `accepted` says when it answers 202 instead of 200;
+        `or_else` is a lesser permission that is enough for some requests, as its service decides."""
         return self._add("POST", path, **options)
 
     def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:

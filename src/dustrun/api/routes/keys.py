@@ -33,8 +33,9 @@ class CreateKey(Fields):
     permissions: Annotated[list[str], Field(min_length=1, max_length=100)] | None = Field(
         None, description="Permissions of the key.", examples=[["workflow:read", "workflow:execute"]]
     )
-    scope: Literal["read", "read-write"] | None = Field(
-        None, description="A preset of permissions; no preset includes `wallet:spend`."
+    scope: Literal["read", "read-write", "mcp"] | None = Field(
+        None,
+        description="A preset of permissions; no preset includes `wallet:spend`. `mcp`: to draft and simulate.",
     )
     expires_at: Instant | None = Field(None, description="When the key expires; no later than the key that creates it.")
 

@@ -28,6 +28,7 @@ _SYNC_S = 60.0
 @routes.post(
     "/v1/workflows/{id}/run-sync",
     permission="workflow:execute",
+    or_else="workflow:simulate",
     answers=ConclusionAnswer,
     refusals=RUN_CALL,
     accepted="The run has neither answered nor ended within `waitMs`; it continues.",
@@ -37,7 +38,8 @@ async def run_workflow_sync(call: Call, workflow_id: WorkflowId, body: SyncBody 
 
     Takes every field of the run call. The answer comes as soon as a `respond` node has answered (`response`) or the run
     has ended (`result`), and otherwise after `waitMs`, with status 202; an unfinished run continues. Repeating the
-    request with the same Idempotency-Key returns the `runId` at once, as `running`."""
+    request with the same Idempotency-Key returns the `runId` at once, as `running`. For a dry run (`simulate`), the
+    permission `workflow:simulate` is enough."""
     wanted = body or SyncBody()
     created = await _start(call, workflow_id, wanted)
     found = await call.parts.runs.conclude(call.principal.org_id, created.run_id, created.events, wanted.wait_s)

@@ -123,9 +123,10 @@ async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
     """Run a workflow now.
 
     Works for draft, active and paused workflows; `maxRuns` and the cooldown do not apply. The answer is sent once the
-    run and its first event are stored, before the run ends. To open the stream first, choose the `runId`."""
+    run and its first event are stored, before the run ends. To open the stream first, choose the `runId`. For a dry
+    run (`simulate`), the permission `workflow:simulate` is enough."""
     parts = parts_of(scope)
-    principal = await admit(parts, scope, "workflow:execute")
+    principal = await admit(parts, scope, "workflow:execute", or_else="workflow:simulate")
     body, document = await read_json(scope, receive, parts.settings.max_body_bytes)
     workflow_id = scope["path_params"]["id"]
     pending = idempotency.pending(parts, scope, principal, body)

@@ -55,7 +55,7 @@ def create(
         list[str] | None, typer.Option("--permission", "-p", help="Permission, like run:read; repeatable.")
     ] = None,
     scope: Annotated[
-        str | None, typer.Option("--scope", help="Preset of permissions instead: read or read-write.")
+        str | None, typer.Option("--scope", help="Preset of permissions instead: read, read-write or mcp.")
     ] = None,
     workflow: Annotated[
         list[str] | None, typer.Option("--workflow", help="Limit the key to this workflow, by name or id; repeatable.")

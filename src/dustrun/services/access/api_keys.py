@@ -38,7 +38,9 @@ _CACHE_MAX = 10_000
 READ = frozenset(name for name in PERMISSIONS - OF_THE_SERVER if name.endswith(":read")) | {"run:stream"}
 # Permissions that move money, approve spends or create keys must be named; no preset includes them.
 READ_WRITE = PERMISSIONS - OF_THE_SERVER - {"wallet:spend", "wallet:admin", "approval:decide", "key:write", "admin"}
-PRESETS = {"read": READ, "read-write": READ_WRITE}
+# What an assistant needs to draft and to rehearse over MCP: nothing with it writes to the outside or spends.
+MCP = frozenset(["workflow:read", "workflow:create", "workflow:update", "workflow:simulate", "run:read", "run:inline"])
+PRESETS = {"read": READ, "read-write": READ_WRITE, "mcp": MCP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +329,11 @@ def _check_not_stronger(principal: Principal, permissions: Sequence[str]) -> Non
     if beyond:
         names = ", ".join(f'"{name}"' for name in beyond)
         raise Forbidden(f"A key can grant only permissions that it has itself; it lacks {names}.")
+    granted = Principal("", principal.org_id, frozenset(permissions))
+    if principal.only_simulates and granted.runs_beyond_simulations:
+        raise Forbidden(
+            'This key starts dry runs only, so a key that it makes with "run:inline" needs "workflow:simulate" too.'
+        )
 
 
 def _within(field: str, own: frozenset[str] | None, wanted: Sequence[str] | None) -> Sequence[str] | None:

@@ -14,6 +14,7 @@ PERMISSIONS = frozenset(
         "workflow:update",
         "workflow:publish",
         "workflow:execute",
+        "workflow:simulate",
         "workflow:delete",
         "run:read",
         "run:cancel",
@@ -44,6 +45,9 @@ PERMISSIONS = frozenset(
 OF_THE_SERVER = frozenset(["metrics:read", "operator"])
 """Permissions over the whole server, not one organisation: `admin` does not include them, `operator` does."""
 
+_INCLUDED_IN = {"workflow:simulate": "workflow:execute"}
+"""By permission, the wider one that includes it."""
+
 ALL_WALLETS = "*"
 
 
@@ -66,12 +70,31 @@ class Principal:
     def may(self, permission: str) -> bool:
         """Whether the caller has the permission."""
         includes_it = "operator" if permission in OF_THE_SERVER else "admin"
-        return permission in self.permissions or includes_it in self.permissions
+        wider = _INCLUDED_IN.get(permission, permission)
+        return not self.permissions.isdisjoint((permission, wider, includes_it))
 
     def need(self, permission: str) -> None:
         """Raises `Forbidden` without the permission."""
         if not self.may(permission):
             raise Forbidden(f'The key lacks the permission "{permission}".')
+
+    @property
+    def only_simulates(self) -> bool:
+        """Whether the key may start dry runs and no other: also of definitions that are not saved (`run:inline`)."""
+        return "workflow:simulate" in self.permissions and not self.may("workflow:execute")
+
+    @property
+    def runs_beyond_simulations(self) -> bool:
+        """Whether the key may start a run that is no dry run."""
+        return self.may("workflow:execute") or ("run:inline" in self.permissions and not self.only_simulates)
+
+    def need_mode(self, *, is_simulated: bool) -> None:
+        """Raises `Forbidden` if the key may not start a run of that mode."""
+        if self.only_simulates and not is_simulated:
+            raise Forbidden(
+                'The key has "workflow:simulate" and lacks "workflow:execute": it starts dry runs only. '
+                'Send `"simulate": true`.'
+            )
 
     def need_bearer(self, doing: str) -> None:
         """Raises `Forbidden` for a browser's session; `doing` completes "it cannot …"."""
@@ -108,6 +131,7 @@ class Principal:
         """Whether these rights are no wider than another's: permissions, workflows and wallets."""
         return (
             all(map(other.may, self.permissions))
+            and not (other.only_simulates and self.runs_beyond_simulations)
             and _is_narrower(self.workflow_ids, other.workflow_ids)
             and _is_narrower(self.wallet_ids, other.wallet_ids)
         )

@@ -62,6 +62,8 @@ class Starts:
         `admission` decides against it."""
         principal.need_workflow(workflow_id)
         start_request.check_request(request)
+        if admission is None:  # what a trigger may start was decided when its version was published
+            principal.need_mode(is_simulated=request.simulate)
         return await self._workflow_cache.start_at(
             principal.org_id, workflow_id, lambda snapshot: self._start_at(principal, snapshot, request, admission)
         )
@@ -90,6 +92,7 @@ class Starts:
         """Starts a run of a definition that is not saved."""
         principal.need_every_workflow("run a definition that belongs to none")
         start_request.check_request(request)
+        principal.need_mode(is_simulated=request.simulate)
         compiled = await self._programs.compile(document)
         root = compiled.definition.nodes.get("root")
         if root is None or root.type != "manual":

@@ -1,0 +1,111 @@
+"""Tools to simulate workflows and to read what runs did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dustrun.api.mcp import inputs
+from dustrun.api.mcp.result import Result
+from dustrun.api.parts import Parts
+from dustrun.api.shapes import runs as shapes
+from dustrun.core.run.state import RUN_OPEN, RunStatus
+from dustrun.errors import Code, NotFound
+from dustrun.log import mask_value
+from dustrun.sdk.threads import run_beside
+from dustrun.services.access.principal import Principal
+from dustrun.services.runs.runs import Run, newest
+from dustrun.services.runs.start_request import RunRequest
+from dustrun.storage.runs.run_lists import Filters
+
+Json = dict[str, Any]
+_HEAD = ("workflowId", "mode", "status", "passed", "startedAt", "finishedAt")
+_MOST_NODES = 200
+
+
+async def simulate(parts: Parts, principal: Principal, asked: inputs.Simulate) -> Result:
+    """Starts a dry run, and waits for its end as long as asked."""
+    request = RunRequest(payload=asked.payload, version=asked.version, prop_values=asked.prop_values, simulate=True)
+    if asked.workflow_id is not None:
+        created = await parts.starts.start(principal, asked.workflow_id, request)
+    else:
+        principal.need("run:inline")
+        created = await parts.starts.start_inline(principal, asked.definition, request)
+    ended = await parts.runs.conclude(
+        principal.org_id, created.run_id, created.events, float(asked.wait_s), for_answer=False
+    )
+    if RunStatus(ended.row.status) in RUN_OPEN:
+        note = "It goes on; ask get_report for it later."
+        return Result({"runId": created.run_id, "mode": ended.row.mode, "status": ended.row.status, "note": note})
+    if not principal.may("run:read"):
+        return Result({"runId": created.run_id, "mode": ended.row.mode, "status": ended.row.status})
+    return await _summary(parts, principal, created.run_id)
+
+
+async def get_report(parts: Parts, principal: Principal, asked: inputs.GetReport) -> Result:
+    """What a run did, or would do."""
+    if asked.what == "summary":
+        return await _summary(parts, principal, asked.run_id)
+    if asked.what == "effects":
+        report = await parts.run_reports.effects(principal, asked.run_id)
+        return Result(_head(report), report)
+    if asked.what == "compare":
+        assert asked.other_run_id is not None
+        left, right, compared = await parts.run_reports.compare(principal, asked.run_id, asked.other_run_id)
+        return Result({"runId": left.row.id, "otherRunId": right.row.id}, compared)
+    run = await parts.runs.get(principal, asked.run_id)
+    return await run_beside(_node if asked.node is not None else _nodes, run, asked.node)
+
+
+async def _summary(parts: Parts, principal: Principal, run_id: str) -> Result:
+    run = await parts.runs.get(principal, run_id, slim=True)
+    report = await parts.run_reports.effects(principal, run_id)
+    item = shapes.list_item(run.row)
+    own = {"runId": run_id, "version": run.row.version, **{name: item[name] for name in _HEAD}}
+    counts = {
+        name: len(report[name])
+        for name in ("transactions", "signatures", "requests", "assumed", "warnings")
+        if report.get(name)
+    }
+    own["report"] = {"totalFeesUsd": report.get("totalFeesUsd"), **counts}
+    told = {name: value for name in ("summary", "error") if (value := item[name]) is not None}
+    if report.get("notPassed"):
+        told["notPassed"] = report["notPassed"]
+    return Result(own, told)
+
+
+def _head(report: Json) -> Json:
+    return {name: report.get(name) for name in ("runId", "workflowId", "mode", "status", "passed")}
+
+
+def _nodes(run: Run, _node: str | None) -> Result:
+    assert run.definition is not None
+    latest = newest(run.executions)
+    shown = []
+    for path, one in list(latest.items())[:_MOST_NODES]:
+        line: Json = {"path": path, "type": run.definition.nodes[one.node_id].type, "status": one.status.value}
+        if one.error is not None:
+            line["error"] = one.error
+        if one.assumed:
+            line["assumed"] = True
+        shown.append(line)
+    return Result({"runId": run.row.id, "status": run.row.status, "executed": len(latest)}, {"nodes": shown})
+
+
+def _node(run: Run, path: str | None) -> Result:
+    assert run.definition is not None
+    one = newest(run.executions).get(path or "")
+    if one is None:
+        raise NotFound("The run has executed no such node; `nodes` lists them.", code=Code.NODE_UNKNOWN)
+    own = {"runId": run.row.id, "status": one.status.value, "attempt": one.attempt, "assumed": one.assumed}
+    texts = {"path": one.path, "type": run.definition.nodes[one.node_id].type, "error": one.error}
+    return Result(own, {**texts, "result": one.result, "input": mask_value(one.input)})
+
+
+async def list_runs(parts: Parts, principal: Principal, asked: inputs.ListRuns) -> Result:
+    """Runs, newest first."""
+    statuses = () if asked.status is None else (asked.status.value,)
+    filters = Filters(statuses=statuses, workflow_id=asked.workflow_id)
+    found, has_more = await parts.runs.list_page(principal, filters, asked.limit, 0)
+    names = ("id", "workflowName", "workflowVersion", *_HEAD, "error")
+    shown = [{name: item[name] for name in names} for item in map(shapes.list_item, found)]
+    return Result({"hasMore": has_more}, {"runs": shown})

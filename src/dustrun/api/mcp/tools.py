@@ -1,0 +1,98 @@
+"""The tools: what each is called, needs and takes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dustrun.api.mcp import drafting, inputs, running
+from dustrun.api.mcp.drafting import checked
+from dustrun.api.mcp.result import Result
+from dustrun.api.parts import Parts
+from dustrun.core.values.fields import Fields
+from dustrun.errors import Forbidden
+from dustrun.sdk.threads import run_sized
+from dustrun.services.access.principal import Principal
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool. `needs`: permissions of which a key must have one; the work itself checks the rest."""
+
+    name: str
+    about: str
+    needs: tuple[str, ...]
+    takes: type[Fields]
+    work: Callable[[Parts, Principal, Any], Awaitable[Result]]
+    is_reading: bool = True
+
+    def is_for(self, principal: Principal) -> bool:
+        """Whether the key may call it."""
+        return any(map(principal.may, self.needs))
+
+    async def call(self, parts: Parts, principal: Principal, arguments: Json) -> str:
+        """The result as text; raises what the services raise."""
+        if not self.is_for(principal):
+            wanted = " or ".join(f'"{name}"' for name in self.needs)
+            raise Forbidden(f"The key lacks the permission {wanted}.")
+        asked = await run_sized(arguments, checked, self.takes, arguments)
+        found = await self.work(parts, principal, asked)
+        return await run_sized([found.own, found.untrusted], found.text)
+
+
+_READ: Final = ("workflow:read",)
+TOOLS: Final = {
+    one.name: one
+    for one in (
+        Tool(
+            "search_nodes",
+            "Node types of workflows, one line each: type (effect): summary.",
+            _READ,
+            inputs.SearchNodes,
+            drafting.search_nodes,
+        ),
+        Tool(
+            "describe_nodes",
+            "Node types in full: payload schema, result schema, notes, example.",
+            _READ,
+            inputs.DescribeNodes,
+            drafting.describe_nodes,
+        ),
+        Tool("list_workflows", "Saved workflows.", _READ, inputs.ListWorkflows, drafting.list_workflows),
+        Tool("get_workflow", "A workflow with its definition.", _READ, inputs.GetWorkflow, drafting.get_workflow),
+        Tool(
+            "validate_workflow",
+            "All problems of a definition, without saving it.",
+            _READ,
+            inputs.ValidateWorkflow,
+            drafting.validate_workflow,
+        ),
+        Tool(
+            "save_workflow",
+            "Saves a draft: a new workflow, or a new draft version of one. Never publishes.",
+            ("workflow:create", "workflow:update"),
+            inputs.SaveWorkflow,
+            drafting.save_workflow,
+            is_reading=False,
+        ),
+        Tool(
+            "simulate",
+            "Dry run: sends no write and no transaction, reads for real. Says what would happen.",
+            ("workflow:simulate",),
+            inputs.Simulate,
+            running.simulate,
+            is_reading=False,
+        ),
+        Tool(
+            "get_report",
+            "What a run did or would do: summary, effects, nodes, or compared with another run.",
+            ("run:read",),
+            inputs.GetReport,
+            running.get_report,
+        ),
+        Tool("list_runs", "Runs, newest first.", ("run:read",), inputs.ListRuns, running.list_runs),
+    )
+}

@@ -1,0 +1,69 @@
+"""`/mcp`: the MCP server for assistants, and where its clients learn how to authenticate.
+
+The OpenAPI document leaves both out: what is said there is another protocol, which describes itself by `tools/list`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from typing import Any, Final
+
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from dustrun.api.auth import ANY_KEY, admit, bearer_of
+from dustrun.api.envelope import failure, request_id
+from dustrun.api.limits import check_content_type, read_body
+from dustrun.api.parts import Parts, parts_of
+from dustrun.api.routing import ForeignRoute
+from dustrun.errors import Unauthenticated
+
+MOST_BODY_BYTES: Final = 524_288
+_METADATA: Final = "/.well-known/oauth-protected-resource/mcp"
+
+
+async def call_mcp(scope: Scope, receive: Receive, send: Send) -> None:
+    """Call the MCP server.
+
+    One JSON-RPC message of the Model Context Protocol, over its transport Streamable HTTP, without sessions. The tools
+    are those that the key may use; see the guide on MCP. A body has at most 512 KiB."""
+    parts = parts_of(scope)
+    try:
+        if bearer_of(scope) is None:  # a browser's session is no client of this
+            raise Unauthenticated("Send your API key as `Authorization: Bearer <key>`.")
+        principal = await admit(parts, scope, ANY_KEY)
+    except Unauthenticated as error:
+        where = f'Bearer resource_metadata="{parts.settings.base_url()}{_METADATA}"'
+        await failure(error, request_id(scope), {"WWW-Authenticate": where})(scope, receive, send)
+        return
+    body = await read_body(scope, receive, min(MOST_BODY_BYTES, parts.settings.max_body_bytes))
+    check_content_type(scope)
+    protocol = await _protocol()
+    await protocol.serve(parts, principal, body, scope, receive, send)
+
+
+async def _protocol() -> Any:
+    """The module that speaks it, imported beside the event loop by the first request."""
+    return await asyncio.to_thread(importlib.import_module, "dustrun.api.mcp.protocol")  # slow import: the SDK
+
+
+async def get_mcp_resource(scope: Scope, receive: Receive, send: Send) -> None:
+    """Get how clients of `/mcp` authenticate.
+
+    The metadata of a protected resource (RFC 9728): API keys in the header, no authorization server."""
+    await JSONResponse(_metadata(parts_of(scope)))(scope, receive, send)
+
+
+def _metadata(parts: Parts) -> dict[str, Any]:
+    return {
+        "resource": f"{parts.settings.base_url()}/mcp",
+        "resource_name": "Dustrun",
+        "bearer_methods_supported": ["header"],
+    }
+
+
+raw_routes = [
+    ForeignRoute("/mcp", call_mcp, method="POST"),
+    ForeignRoute(_METADATA, get_mcp_resource),
+]
