@@ -88,6 +88,10 @@ OF: dict[str, tuple[str, ...]] = {
     "triggers replay": (f"dustrun triggers replay evt_{_ID}", f"dustrun triggers replay evt_{_ID} --ignore-limits"),
     "triggers gaps": ("dustrun triggers gaps Hello", f"dustrun triggers gaps Hello --replay gap_{_ID}"),
     "triggers rehearsal": ("dustrun triggers rehearsal Hello", "dustrun triggers rehearsal Hello --json"),
+    "triggers test": (
+        """dustrun triggers test cronjob --config '{"schedule": "0 9 * * *"}'""",
+        "dustrun triggers test erc20-receive --config @trigger.json --json",
+    ),
     "triggers go-live": ("dustrun triggers go-live Hello", "dustrun triggers go-live Hello --node root"),
     "runs list": ("dustrun runs list --workflow Hello --status failure", "dustrun runs list --mode live --json"),
     "runs get": (f"dustrun runs get run_{_ID}",),
