@@ -265,20 +265,32 @@ class RawRoute(StarletteRoute):
     """A route that bypasses FastAPI, for speed; its endpoint calls `auth.admit` and `limits.read_json` itself."""
 
     def __init__(
-        self, path: str, app: ASGIApp, *, method: str = "GET", permission: str, also: Sequence[str] = ()
+        self,
+        path: str,
+        app: ASGIApp,
+        *,
+        method: str = "GET",
+        permission: str,
+        or_else: str | None = None,
+        also: Sequence[str] = (),
     ) -> None:
-        """`also`: further methods that the document does not list."""
+        """`or_else`: a permission that is enough for some requests; `also`: further methods that the document does not
+        list."""
         super().__init__(path, _Bare(app), methods=[method, *also])
         self.method = method
         self.permission = permission
+        self.or_else = or_else
         self.handler = app
 
 
 class ForeignRoute(StarletteRoute):
-    """A bare route of another protocol, which describes itself: the OpenAPI document leaves it out."""
+    """A bare route of another protocol, which describes itself: the OpenAPI document leaves it out. Its endpoint calls
+    `auth.admit` itself."""
 
-    def __init__(self, path: str, app: ASGIApp, *, method: str = "GET") -> None:
+    def __init__(self, path: str, app: ASGIApp, *, method: str = "GET", permission: str) -> None:
         super().__init__(path, _Bare(app), methods=[method])
+        self.permission = permission
+        self.or_else: str | None = None
 
 
 class Routes:

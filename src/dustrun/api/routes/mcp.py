@@ -12,7 +12,7 @@ from typing import Any, Final
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from dustrun.api.auth import ANY_KEY, admit, bearer_of
+from dustrun.api.auth import ANY_KEY, PUBLIC, admit, bearer_of
 from dustrun.api.envelope import failure, request_id
 from dustrun.api.limits import check_content_type, read_body
 from dustrun.api.parts import Parts, parts_of
@@ -64,6 +64,6 @@ def _metadata(parts: Parts) -> dict[str, Any]:
 
 
 raw_routes = [
-    ForeignRoute("/mcp", call_mcp, method="POST"),
-    ForeignRoute(_METADATA, get_mcp_resource),
+    ForeignRoute("/mcp", call_mcp, method="POST", permission=ANY_KEY),
+    ForeignRoute(_METADATA, get_mcp_resource, permission=PUBLIC),
 ]

@@ -166,7 +166,15 @@ async def _run_once(
     await response(scope, receive, send)
 
 
-raw_routes = [RawRoute("/v1/workflows/{id}/run", run_workflow, method="POST", permission="workflow:execute")]
+raw_routes = [
+    RawRoute(
+        "/v1/workflows/{id}/run",
+        run_workflow,
+        method="POST",
+        permission="workflow:execute",
+        or_else="workflow:simulate",
+    )
+]
 
 
 _BODY = {
