@@ -18,14 +18,13 @@ from dustrun.services.triggers.arming import OVER
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.recording import CursorMoved
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
-from dustrun.trigger_host.alarms import Alarms
+from dustrun.trigger_host.due_work import LOOK_AGAIN_MS, DueWork
 
 _logger = log.get(__name__)
 _AT_ONCE = 32
 """How many sources are asked at the same time."""
 _LONGEST_S = 60.0
 """How long one look may take."""
-_LOOK_AGAIN_MS = 1_000
 _LOOKS = metrics.counter("dustrun_trigger_polls", "Looks of polled triggers.", "type", "outcome")
 
 
@@ -37,30 +36,22 @@ class Polls:
         self._subscriptions = subscriptions
         self._context = context
         self._armed: set[str] = set()
-        self._alarms = Alarms(self._due)
-        self._ready: asyncio.Queue[str | None] = asyncio.Queue()
-        self._busy: set[str] = set()
+        self._work = DueWork(self._advance, _AT_ONCE)
         self._asking: set[asyncio.Task[Polled]] = set()
-        self._workers: list[asyncio.Task[None]] = []
 
     def __len__(self) -> int:
         return len(self._armed)
 
     async def start(self) -> None:
         """Starts the loop that waits for the next look, and those who look."""
-        loop = asyncio.get_running_loop()
-        self._workers = [loop.create_task(self._work()) for _ in range(_AT_ONCE)]
-        self._alarms.start()
+        self._work.start()
 
     async def stop(self) -> None:
         """Gives up what is being asked; an event that is being written is finished."""
-        self._armed.clear()
-        await self._alarms.stop()
+        self._armed.clear()  # so that nobody begins to ask from here on
         for task in self._asking:
             task.cancel()
-        for _ in self._workers:
-            self._ready.put_nowait(None)
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        await self._work.stop()
 
     async def arm(self, sub: Subscription) -> None:
         """Looks from now on: at once for a new subscription, else when the next look is due."""
@@ -72,27 +63,13 @@ class Polls:
             at = now + spread_ms(sub.id, interval)
         else:  # the interval may have become shorter
             at = sub.row.next_at if sub.row.failures else min(sub.row.next_at, now + interval)
-        self._alarms.set(sub.id, at)
+        self._work.set(sub.id, at)
         await asyncio.sleep(0)  # thousands are armed at a start
 
     async def disarm(self, subscription_id: str) -> None:
         """Looks no more."""
         self._armed.discard(subscription_id)
-        self._alarms.drop(subscription_id)
-
-    def _due(self, name: str) -> None:
-        self._ready.put_nowait(name)
-
-    async def _work(self) -> None:
-        while (name := await self._ready.get()) is not None:
-            if name in self._busy:
-                self._alarms.set(name, clock.now_ms() + _LOOK_AGAIN_MS)
-                continue
-            self._busy.add(name)
-            next_at = await self._advance(name)
-            self._busy.discard(name)
-            if next_at is not None and name in self._armed:
-                self._alarms.set(name, next_at)
+        self._work.drop(subscription_id)
 
     async def _advance(self, name: str) -> int | None:
         """Looks once; returns when to look again, None: never."""
@@ -101,12 +78,13 @@ class Polls:
             if name not in self._armed or sub is None or not sub.is_armed:
                 self._armed.discard(name)
                 return None
-            return await self._look(sub)
+            next_at = await self._look(sub)
+            return next_at if name in self._armed else None
         except CursorMoved:
             return clock.now_ms()
         except Exception as error:  # nothing was written, or it is not known: the next look reads the row again
             _logger.warning("what a trigger found could not be taken yet", subscription=name, exc_info=error)
-            return clock.now_ms() + _LOOK_AGAIN_MS
+            return clock.now_ms() + LOOK_AGAIN_MS
 
     async def _look(self, sub: Subscription) -> int | None:
         before, begun = Place.read(sub.cursor), clock.now_ms()

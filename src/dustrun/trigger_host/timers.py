@@ -31,13 +31,11 @@ from dustrun.services.triggers.arming import OVER
 from dustrun.services.triggers.intake import FireOptions, Intake
 from dustrun.services.triggers.recording import CursorMoved, Fired, Overlap, StillRunning
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
-from dustrun.trigger_host.alarms import Alarms
+from dustrun.trigger_host.due_work import LOOK_AGAIN_MS, DueWork
 
 _logger = log.get(__name__)
 _AT_ONCE = 64
 """How many schedules are fired at the same time."""
-_LOOK_AGAIN_MS = 1_000
-"""When a schedule is looked at again that waits for a run, or whose event could not be written."""
 _LONGEST_MS = 3_600_000
 """When a schedule is looked at again at the latest: the clock may have been set back."""
 
@@ -84,61 +82,38 @@ class Timers:
         self._intake = intake
         self._subscriptions = subscriptions
         self._armed: dict[str, _Schedule] = {}
-        self._alarms = Alarms(self._due)
-        self._ready: asyncio.Queue[str | None] = asyncio.Queue()
-        self._busy: set[str] = set()
+        self._work = DueWork(self._advance, _AT_ONCE)
         self._must_read: set[str] = set()
-        self._workers: list[asyncio.Task[None]] = []
 
     def __len__(self) -> int:
         return len(self._armed)
 
     async def start(self) -> None:
         """Starts the loop that waits for the next time, and those who fire."""
-        loop = asyncio.get_running_loop()
-        self._workers = [loop.create_task(self._work()) for _ in range(_AT_ONCE)]
-        self._alarms.start()
+        self._work.start()
 
     async def stop(self) -> None:
         """Fires nothing more; what is being written is finished."""
         self._armed.clear()
-        await self._alarms.stop()
-        for _ in self._workers:
-            self._ready.put_nowait(None)
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        await self._work.stop()
 
     async def arm(self, sub: Subscription) -> None:
         """Fires a subscription from now on."""
         schedule = self._armed[sub.id] = _Schedule.of(sub)
         found = _decide(schedule)
         if isinstance(found, Wait) and found.until is not None:
-            self._set_alarm(sub.id, found.until)
+            self._work.set(sub.id, _at_latest(found.until))
         else:
-            self._due(sub.id)
+            self._work.set_due(sub.id)
         await asyncio.sleep(0)  # thousands are armed at a start
 
     async def disarm(self, subscription_id: str) -> None:
         """Fires it no more."""
         self._armed.pop(subscription_id, None)
-        self._alarms.drop(subscription_id)
+        self._work.drop(subscription_id)
 
-    def _due(self, name: str) -> None:
-        self._ready.put_nowait(name)
-
-    async def _work(self) -> None:
-        while (name := await self._ready.get()) is not None:
-            if name in self._busy:
-                self._alarms.set(name, clock.now_ms() + _LOOK_AGAIN_MS)
-                continue
-            self._busy.add(name)
-            await self._advance(name)
-            self._busy.discard(name)
-
-    def _set_alarm(self, name: str, until: int) -> None:
-        self._alarms.set(name, min(until, clock.now_ms() + _LONGEST_MS))
-
-    async def _advance(self, name: str) -> None:
-        """Does all that is due of a schedule, and waits for what comes next."""
+    async def _advance(self, name: str) -> int | None:
+        """Does all that is due of a schedule; returns when to look at it again, None: never."""
         try:
             if name in self._must_read:
                 await self._read_again(name)
@@ -146,13 +121,13 @@ class Timers:
             while (schedule := self._armed.get(name)) is not None:
                 until = await self._step(schedule)
                 if until is not None:
-                    self._set_alarm(name, until)
-                    return
+                    return _at_latest(until)
                 await asyncio.sleep(0)
         except Exception as error:
             _logger.warning("a schedule could not fire; it is tried again", subscription=name, exc_info=error)
             self._must_read.add(name)
-            self._alarms.set(name, clock.now_ms() + _LOOK_AGAIN_MS)
+            return clock.now_ms() + LOOK_AGAIN_MS
+        return None
 
     async def _step(self, schedule: _Schedule) -> int | None:
         """Does the next thing; returns until when there is nothing more to do."""
@@ -195,7 +170,7 @@ class Timers:
         elif not fire.waited:
             full = Skip("overlap", "Too many times wait for the run before to end.")
             await self._take(schedule, event, fire.after, self._cursor(schedule, fire.after), FireOptions(given=full))
-        return now + _LOOK_AGAIN_MS
+        return now + LOOK_AGAIN_MS
 
     async def _drop(self, schedule: _Schedule, drop: Drop) -> None:
         """Records times that were missed and do not run, as one event."""
@@ -243,6 +218,10 @@ class Timers:
             self._armed.pop(name, None)
         elif name in self._armed:
             self._armed[name] = _Schedule.of(found)
+
+
+def _at_latest(until: int) -> int:
+    return min(until, clock.now_ms() + _LONGEST_MS)
 
 
 def _place(schedule: _Schedule) -> Place:

@@ -1,17 +1,17 @@
-"""What the triggers of a chain have in common: their config, their output, and the check that contracts are there."""
+"""What the triggers of a chain have in common: config, what they add to the output, and the check of contracts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from dustrun.core.values.addresses import read_address
 from dustrun.core.values.amounts import read_units
 from dustrun.errors import Invalid, Temporary
-from dustrun.sdk import Fields
 from dustrun.sdk.trigger import Finding, TriggerConfig, TriggerContext
+from dustrun.triggers._event_output import EventOutput
 
 _MOST: Final = 100
 _DIGITS: Final = {"type": "string", "pattern": "^[0-9]{1,78}$"}
@@ -77,16 +77,9 @@ class FromBlock(ChainConfig):
         return {**super().watched, "from_block": self.from_block}
 
 
-class ChainOutput(Fields):
+class ChainOutput(EventOutput):
     """The keys of the payload, and these."""
 
-    model_config = ConfigDict(extra="allow")
-
-    body: dict[str, Any] = Field(description="The whole payload.")
-    headers: dict[str, str] = Field(description="Empty; for webhooks.")
-    query: dict[str, str] = Field(description="Empty; for webhooks.")
-    source: str = Field(description="What started the run.")
-    triggered_at: str = Field(description="Start time, RFC 3339.")
     chain_id: int = Field(description="The chain.")
     block_number: int = Field(description="The block that it is in.")
     block_hash: str = Field(description="That block's hash.")
@@ -110,12 +103,6 @@ TRANSACTION: Final[dict[str, Any]] = {
 HOLDER: Final = "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045"
 OTHER: Final = "0x28C6c06298d514Db089934071355E5743bf21d60"
 USDC: Final = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
-
-
-def example_output(payload: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The output of a trigger for a payload."""
-    head = {"body": payload, "headers": {}, "query": {}, "source": kind, "triggeredAt": "2026-01-31T12:00:00.000Z"}
-    return {**payload, **head}
 
 
 async def check_chain(ctx: TriggerContext, chain_id: int, contracts: Sequence[tuple[str, str]] = ()) -> list[Finding]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dustrun.core.triggers.chain.watch import Watch
 from dustrun.sdk.trigger import chain
-from dustrun.triggers.chain.chain_config import example_output
+from dustrun.triggers._event_output import example_output
 from dustrun.triggers.chain.erc20_transfers import (
     EXAMPLE_CONFIG,
     INCOMING,

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from dustrun.core.triggers.chain.watch import Watch
 from dustrun.sdk.trigger import Finding, TriggerContext, chain
-from dustrun.triggers.chain.chain_config import BLOCK, ChainConfig, ChainOutput, check_chain, example_output
+from dustrun.triggers._event_output import example_output
+from dustrun.triggers.chain.chain_config import BLOCK, ChainConfig, ChainOutput, check_chain
 
 
 class Config(ChainConfig):

@@ -20,6 +20,7 @@ from dustrun.core.triggers.chain.event_signature import matcher, query_of, read_
 from dustrun.core.triggers.chain.watch import Watch
 from dustrun.sdk.fields import raw
 from dustrun.sdk.trigger import Finding, TriggerContext, chain
+from dustrun.triggers._event_output import example_output
 from dustrun.triggers.chain.chain_config import (
     BLOCK,
     HOLDER,
@@ -30,7 +31,6 @@ from dustrun.triggers.chain.chain_config import (
     ChainOutput,
     FromBlock,
     check_chain,
-    example_output,
 )
 
 

@@ -23,8 +23,9 @@ from dustrun.sdk import Finding, Polled, PolledConfig, PolledEvent, TriggerConte
 from dustrun.sdk.chain import ChainCall
 from dustrun.sdk.fields import raw
 from dustrun.sdk.trigger import polled
+from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.chain.chain_config import USDC, Address, ChainId, check_chain
-from dustrun.triggers.polled.outputs import PolledOutput, example_output, too_often
+from dustrun.triggers.polled.interval import too_often
 
 _NAMES = ("old", "new")
 _MOST_RESULT = 65_536
@@ -87,7 +88,7 @@ class Config(PolledConfig):
         return function, function.encode(*read_args(function.inputs, self.args, "args"))
 
 
-class Output(PolledOutput):
+class Output(EventOutput):
     """A change."""
 
     chain_id: int = Field(description="The chain.")

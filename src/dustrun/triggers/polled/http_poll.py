@@ -25,7 +25,7 @@ from dustrun.sdk import HttpResponse, Polled, PolledEvent, TriggerContext
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
 from dustrun.sdk.trigger import polled
-from dustrun.triggers.polled.outputs import PolledOutput, example_output
+from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.polled.requests import RequestConfig, check_request, fetch, validators_of
 
 _ANSWER: Final = ("body", "status", "headers")
@@ -72,7 +72,7 @@ class Config(RequestConfig):
         return self
 
 
-class Output(PolledOutput):
+class Output(EventOutput):
     """An item, or a changed value."""
 
     item: Any = Field(None, description="With `items`: the new item.")

@@ -10,7 +10,7 @@ from pydantic import Field
 from dustrun.core.values.retry_after import retry_after_s
 from dustrun.errors import DustrunError, Invalid, Temporary
 from dustrun.sdk import Finding, HttpRequest, HttpResponse, PolledConfig, TriggerContext
-from dustrun.triggers.polled.outputs import too_often
+from dustrun.triggers.polled.interval import too_often
 
 MAX_BYTES: Final = 1_048_576
 _TIMEOUT_S: Final = 30.0

@@ -17,8 +17,8 @@ from dustrun.errors import Invalid
 from dustrun.sdk import Fields, HttpResponse, Polled, PolledEvent, TriggerContext
 from dustrun.sdk.threads import run_in_thread
 from dustrun.sdk.trigger import polled
+from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.polled.feeds import read_feed
-from dustrun.triggers.polled.outputs import PolledOutput, example_output
 from dustrun.triggers.polled.requests import RequestConfig, check_request, fetch, validators_of
 
 
@@ -41,7 +41,7 @@ class Item(Fields):
     enclosures: list[dict[str, Any]] = Field(description="Attached files: `url` and `type`.")
 
 
-class Output(PolledOutput):
+class Output(EventOutput):
     """A new item."""
 
     item: Item = Field(description="The item.")

@@ -23,8 +23,9 @@ from dustrun.errors import DustrunError, Invalid, Temporary
 from dustrun.sdk import Finding, Polled, PolledConfig, PolledEvent, TriggerContext
 from dustrun.sdk.chain import Price
 from dustrun.sdk.trigger import polled
+from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.chain.chain_config import ChainId, check_chain
-from dustrun.triggers.polled.outputs import PolledOutput, example_output, too_often
+from dustrun.triggers.polled.interval import too_often
 
 _MOST_POINTS = 1000
 _NUMBER = {"anyOf": [{"type": "string", "pattern": r"^[0-9]{1,40}(\.[0-9]{1,40})?$"}, {"type": "number", "minimum": 0}]}
@@ -99,7 +100,7 @@ class Config(PolledConfig):
         )
 
 
-class Output(PolledOutput):
+class Output(EventOutput):
     """A price that counts."""
 
     chain_id: int = Field(description="The chain.")

@@ -32,8 +32,14 @@ def note_mined(tx: Tx, transaction_id: str, receipt: Receipt) -> Committed | Non
     row = rows.get(tx, transaction_id)
     if row.state not in _BEFORE_MINED or (row.state == TxState.MINED and row.block_hash == receipt.block_hash):
         return None
+    changed = _in_block(row, receipt)
+    rows.save(tx, changed)
+    return events.note(tx, changed, Step("mined", _included(changed, receipt)), wakes=True)
+
+
+def _in_block(row: TransactionRow, receipt: Receipt) -> TransactionRow:
     now = clock.now_ms()
-    changed = replace(
+    return replace(
         row,
         state=TxState.MINED,
         hash=receipt.hash,
@@ -45,8 +51,6 @@ def note_mined(tx: Tx, transaction_id: str, receipt: Receipt) -> Committed | Non
         mined_at=now,
         updated_at=now,
     )
-    rows.save(tx, changed)
-    return events.note(tx, changed, Step("mined", _included(changed, receipt)), wakes=True)
 
 
 def _included(row: TransactionRow, receipt: Receipt) -> dict[str, object]:
@@ -131,17 +135,7 @@ def note_taken_back(tx: Tx, transaction_id: str, block_hash: str, receipt: Recei
     gone = Step("reorged", {"blockNumber": row.block_number, "blockHash": block_hash, "wasFinal": True})
     now = clock.now_ms()
     if receipt is not None:
-        changed = replace(
-            row,
-            state=TxState.MINED,
-            hash=receipt.hash,
-            block_number=receipt.block_number,
-            block_hash=receipt.block_hash,
-            receipt=dumps_text(show_receipt(receipt)),
-            error=None,
-            mined_at=now,
-            updated_at=now,
-        )
+        changed = _in_block(row, receipt)
         rows.save(tx, changed)
         return events.note(tx, changed, gone, Step("mined", _included(changed, receipt)), wakes=True)
     changed = replace(row, block_number=None, block_hash=None, receipt=None, mined_at=None, updated_at=now)

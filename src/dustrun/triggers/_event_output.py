@@ -1,4 +1,4 @@
-"""What polled triggers have in common: their output, and the check of the interval."""
+"""The output of triggers whose payload is an event."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from dustrun.sdk import Fields, Finding, PolledConfig, TriggerContext
+from dustrun.sdk import Fields
 
 
-class PolledOutput(Fields):
+class EventOutput(Fields):
     """The keys of the payload, and these."""
 
     model_config = ConfigDict(extra="allow")
@@ -25,10 +25,3 @@ def example_output(payload: dict[str, Any], kind: str) -> dict[str, Any]:
     """The output of a trigger for a payload."""
     head = {"body": payload, "headers": {}, "query": {}, "source": kind, "triggeredAt": "2026-01-31T12:00:00.000Z"}
     return {**payload, **head}
-
-
-def too_often(ctx: TriggerContext, config: PolledConfig) -> list[Finding]:
-    """Refuses an interval that is shorter than the operator allows."""
-    if config.poll_ms >= ctx.min_interval_ms:
-        return []
-    return [Finding("pollMs", f"This server looks every {ctx.min_interval_ms} ms at most; {config.poll_ms} is less.")]
