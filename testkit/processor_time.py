@@ -33,11 +33,21 @@ def is_within(work: Callable[[], object], most_s: float) -> bool:
             gc.enable()
 
 
-def _usual_seconds_of(work: Callable[[], object]) -> float:
-    before = _seconds_of(_calculation)
-    taken = _seconds_of(work)
-    slower_by = (before + _seconds_of(_calculation)) / 2 / _USUAL_S
+def usual_seconds(taken: float, calculations: tuple[float, float]) -> float:
+    """What `taken` seconds would have been in a quiet hour, by how long the calculation took before and after."""
+    slower_by = sum(calculations) / 2 / _USUAL_S
     return taken / (1 if slower_by < _DISTURBED else slower_by * _UNEVEN)
+
+
+def calculation_s() -> float:
+    """The seconds of processor time that the calculation takes now."""
+    return _seconds_of(_calculation)
+
+
+def _usual_seconds_of(work: Callable[[], object]) -> float:
+    before = calculation_s()
+    taken = _seconds_of(work)
+    return usual_seconds(taken, (before, calculation_s()))
 
 
 def _seconds_of(work: Callable[[], object]) -> float:

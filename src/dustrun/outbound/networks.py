@@ -76,6 +76,13 @@ def plain(address: Address) -> Address:
     return ipaddress.IPv4Address(int(bare) & 0xFFFF_FFFF) if bare in _NAT64 else bare
 
 
+def address_text(address: Address) -> str:
+    """The address as RFC 5952 writes it: IPv4-mapped ones with four decimal numbers (section 5), which Python does
+    itself from 3.13 on."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(address) if mapped is None else f"::ffff:{mapped}"
+
+
 def special_kind(address: Address) -> str | None:
     """The kind of a special-purpose address; None for a public one."""
     address = plain(address)

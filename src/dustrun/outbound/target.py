@@ -10,7 +10,7 @@ from typing import Final
 from yarl import URL
 
 from dustrun.outbound.guard import is_name, parse_address, refuse
-from dustrun.outbound.networks import Address
+from dustrun.outbound.networks import Address, address_text
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _AUTHORITY = re.compile(r"\A[A-Za-z]+://([^/?#]*)")
@@ -50,7 +50,7 @@ def parse(text: str) -> Target:
     port = url.port
     if not port:
         raise refuse(f"The URL {_shown(text)} has no valid port.")
-    host = host if address is None else str(address)
+    host = host if address is None else address_text(address)
     return Target(url.with_host(host).with_fragment(None), host, port, address)
 
 
