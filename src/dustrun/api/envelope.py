@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import orjson
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from dustrun.api.limits import retry_after
 from dustrun.core.text.redaction import hide_bytes
@@ -15,6 +16,11 @@ from dustrun.core.values.wire_pieces import wire_pieces
 from dustrun.errors import DustrunError
 
 _REQUEST_ID = "dustrun.request_id"
+_WHOLE_ANSWER = "dustrun.whole_answer"
+_WAS_ANSWERED = "dustrun.was_answered"
+_JSON = (b"content-type", b"application/json")
+WholeAnswer = Callable[[list[tuple[bytes, bytes]], bytes], bool]
+"""Sends 200 with headers and a whole body; False, with nothing sent, if the connection needs the usual way."""
 _MUST_RETRY_AFTER = frozenset({429, 503})
 
 
@@ -27,6 +33,31 @@ def request_id(scope: MutableMapping[str, Any]) -> str:
     """The id of one request."""
     found: str = scope[_REQUEST_ID]
     return found
+
+
+def put_whole_answer(scope: MutableMapping[str, Any], answer: WholeAnswer) -> None:
+    """Stores the connection's way to send a whole answer at once."""
+    scope[_WHOLE_ANSWER] = answer
+
+
+def forbid_whole_answer(scope: MutableMapping[str, Any]) -> None:
+    """For a request whose answer is changed on its way."""
+    scope.pop(_WHOLE_ANSWER, None)
+
+
+def was_answered(scope: MutableMapping[str, Any]) -> bool:
+    """Whether a success has been sent whole."""
+    return _WAS_ANSWERED in scope
+
+
+async def answer(data: Any, scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends a successful answer, at once if the connection allows that."""
+    found = request_id(scope)
+    whole: WholeAnswer | None = scope.get(_WHOLE_ANSWER)
+    if whole is not None and whole([_JSON, (b"x-request-id", found.encode())], success_body(data, found)):
+        scope[_WAS_ANSWERED] = True
+        return
+    await success(data, found)(scope, receive, send)
 
 
 class Answered(Response):

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 from dustrun import ids, log, metrics
 from dustrun.api import docs, openapi, routes
 from dustrun.api.auth import principal_of
-from dustrun.api.envelope import failure, put_request_id, request_id, success
+from dustrun.api.envelope import failure, forbid_whole_answer, put_request_id, request_id, success, was_answered
 from dustrun.api.errors import as_failure
 from dustrun.api.omit_null import omitting
 from dustrun.api.pages import Pages
@@ -36,6 +36,8 @@ _logger = log.get("dustrun.access")
 _REQUESTS = metrics.counter("dustrun_http_requests", "Answered requests.", "method", "route", "status")
 _SECONDS = metrics.histogram("dustrun_http_request_seconds", "Time to answer, without streams.", "method", "route")
 _ROUTE = "dustrun.route"
+_MOST_ASKED = "/v1/workflows/{id}/run"
+"""The route that is tried first."""
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9_-]{1,128}$")
 _SECRET_PATH = re.compile(r"^(/v1/webhooks/)[^/]+")
@@ -175,7 +177,7 @@ class Front:
 
     def __init__(self, app: FastAPI, bare: Sequence[BaseRoute], parts: Parts) -> None:
         self.app = app
-        self._bare = tuple(bare)
+        self._bare = sorted(bare, key=lambda route: getattr(route, "path", "") != _MOST_ASKED)
         self._aliases = read_aliases()
         self.parts = parts
 
@@ -209,12 +211,16 @@ class Front:
             await send(message)
 
         try:
-            await self._dispatch(scope, receive, omitting(scope, stamp))
+            sent = omitting(scope, stamp)
+            if sent is not stamp:
+                forbid_whole_answer(scope)
+            await self._dispatch(scope, receive, sent)
         except Exception as error:
             response = _failure_of(error, scope)  # logs a defect even if it is too late to say so
             if not status:
                 await response(scope, receive, stamp)
         finally:
+            status = 200 if was_answered(scope) else status
             self._note(scope, found, status, time.perf_counter() - started)
 
     def _note(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun.api import idempotency, openapi
 from dustrun.api.auth import admit
-from dustrun.api.envelope import Answered, request_id, success, success_body
+from dustrun.api.envelope import Answered, answer, request_id, success_body
 from dustrun.api.limits import read_json
 from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import Call, RawRoute, Routes
@@ -136,7 +136,7 @@ async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
     trace = trace_of(parts, scope["headers"])
     run_body = await parse_body(document, len(body))
     created = await parts.starts.start(principal, workflow_id, request_of(run_body, trace))
-    await success({"runId": created.run_id}, request_id(scope))(scope, receive, send)
+    await answer({"runId": created.run_id}, scope, receive, send)
 
 
 async def _run_once(

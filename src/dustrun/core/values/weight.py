@@ -8,6 +8,7 @@ from typing import Any, Final
 MOST: Final = 2000
 """Units that the event loop may handle at once: up to 20 ms of checking, shaping and encoding."""
 _CHARS: Final = 64
+_FEW: Final = 8
 _EMPTY: Final = frozenset({dict, list})
 _PLAIN: Final = frozenset({int, float, bool, type(None)})
 
@@ -25,6 +26,10 @@ def weigh(value: Any, most: int = MOST) -> int:
         return len(value) // _CHARS
     if kind in _PLAIN or (not value and kind in _EMPTY):
         return 0
+    if kind is dict and len(value) <= _FEW:
+        units = _units_of_few(value)
+        if units is not None:
+            return units
     left = most
     seen = [value]
     for one in seen:  # which grows meanwhile, by what `left` allows
@@ -48,6 +53,18 @@ def weigh(value: Any, most: int = MOST) -> int:
                 break
             seen += parts
     return most - left
+
+
+def _units_of_few(value: dict[Any, Any]) -> int | None:
+    """The units of a small object of plain values, which most are; None if it has others."""
+    units = len(value)
+    for part in value.values():
+        kind = type(part)
+        if kind is str:
+            units += len(part) // _CHARS
+        elif kind not in _PLAIN:
+            return None
+    return units
 
 
 def _parts(value: Any) -> tuple[Iterable[Any], int]:

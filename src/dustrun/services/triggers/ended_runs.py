@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock
@@ -28,15 +29,27 @@ from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.triggers import ended_runs as rows
 from dustrun.storage.triggers import subscriptions as subscription_rows
-from dustrun.storage.triggers.ended_runs import ActivityRow
+from dustrun.storage.triggers.ended_runs import EndRow
 from dustrun.storage.triggers.subscriptions import SubscriptionRow
 
 MAX_DEPTH = 10
 _CURSOR = "ended_runs_followed"
 _PAGE = 100
 _AT_ONCE = 20
+_MOST_PASSED = 5_000
+"""What runs did, of which one page passes over at most so much."""
 _MOST_UNWRITTEN = 5_000
 """Ends that are read again after a crash, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """`ended` is all that matters up to the cursor `until`."""
+
+    until: int
+    armed: Sequence[SubscriptionRow] = ()
+    ended: Sequence[EndRow] = ()
+    has_more: bool = False
 
 
 class EndedRuns:
@@ -57,6 +70,7 @@ class EndedRuns:
         self._subscriptions = subscriptions
         self._intake = intake
         self._pause_after = pause_after
+        self._ends_of_triggered = rows.EndsOf([name for name, one in catalog.triggers.items() if one.is_armed])
         self._at = 0
         self._written = 0
 
@@ -74,36 +88,42 @@ class EndedRuns:
 
     async def follow(self) -> bool:
         """Handles the next page; returns whether there may be more."""
-
-        page, armed = await self._database.read(self._look)
-        if not page:
+        found = await self._database.read(self._look)
+        if found.until == self._at:
             return False
-        ended = [row for row in page if row.type == "run_finished" and row.mode != Mode.SIMULATE.value]
         waiting: dict[str, list[Subscription]] = {}
-        for one in armed if ended else ():
+        for one in found.armed if found.ended else ():
             parsed = self._subscriptions.parsed(one)
             if parsed is not None:
                 waiting.setdefault(one.org_id, []).append(parsed)
-        for start in range(0, len(ended), _AT_ONCE):
-            some = ended[start : start + _AT_ONCE]
+        for start in range(0, len(found.ended), _AT_ONCE):
+            some = found.ended[start : start + _AT_ONCE]
             await asyncio.gather(*(self._fire(row, waiting[row.org_id]) for row in some if row.org_id in waiting))
-        cursor = page[-1].cursor
-        if waiting or any(map(self._counts, ended)) or cursor - self._written >= _MOST_UNWRITTEN:
-            changed = await self._writer.write(lambda tx: self._pass(tx, cursor, ended))
-            self._written = cursor
+        if waiting or any(map(self._counts, found.ended)) or found.until - self._written >= _MOST_UNWRITTEN:
+            changed = await self._writer.write(lambda tx: self._pass(tx, found.until, found.ended))
+            self._written = found.until
             for workflow_id in changed:
                 self._intake.on_changed(workflow_id)
-        self._at = cursor
-        return len(page) == _PAGE
+        self._at = found.until
+        return found.has_more
 
-    def _look(self, tx: Tx) -> tuple[list[ActivityRow], list[SubscriptionRow]]:
-        """The next page, and what waits for ends."""
-        page = rows.list_after(tx, self._at, _PAGE)
-        return page, subscription_rows.list_armed_as(tx, TYPE) if page else []
+    def _look(self, tx: Tx) -> _Found:
+        """The next ends that lead to something: all while anything waits for ends, else those of triggered runs, whose
+        failures are counted."""
+        newest = rows.newest(tx)
+        until = min(newest, self._at + _MOST_PASSED)
+        if until <= self._at:
+            return _Found(self._at)
+        armed = subscription_rows.list_armed_as(tx, TYPE)
+        list_ends = rows.list_all if armed else self._ends_of_triggered.list
+        ended = list_ends(tx, self._at, until, _PAGE)
+        if len(ended) == _PAGE:
+            return _Found(ended[-1].cursor, armed, ended, has_more=True)
+        return _Found(until, armed, ended, has_more=until < newest)
 
     # --- what waits for the end ---
 
-    async def _fire(self, row: ActivityRow, waiting: Sequence[Subscription]) -> None:
+    async def _fire(self, row: EndRow, waiting: Sequence[Subscription]) -> None:
         if row.workflow_id is None or row.finished_at is None:
             return
         for sub in waiting:
@@ -115,7 +135,7 @@ class EndedRuns:
             if payload is not None:
                 await self._fire_one(sub, row, payload)
 
-    async def _fire_one(self, sub: Subscription, row: ActivityRow, payload: dict[str, Any]) -> None:
+    async def _fire_one(self, sub: Subscription, row: EndRow, payload: dict[str, Any]) -> None:
         depth = 1 + await self._database.read(lambda tx: _depth_of(tx, row))
         payload["depth"] = depth
         too_deep = Skip("depth", f"More than {MAX_DEPTH} workflows in a row were started by the end of another.")
@@ -123,7 +143,7 @@ class EndedRuns:
         event = TriggerEvent(row.run_id, payload, row.finished_at or clock.now_ms())
         await self._intake.fire(sub, event, None, options)
 
-    def _seen(self, row: ActivityRow) -> dict[str, Any]:
+    def _seen(self, row: EndRow) -> dict[str, Any]:
         return {
             "runId": row.run_id,
             "workflowId": row.workflow_id,
@@ -137,18 +157,18 @@ class EndedRuns:
 
     # --- failures in a row ---
 
-    def _pass(self, tx: Tx, cursor: int, ended: list[ActivityRow]) -> list[str]:
+    def _pass(self, tx: Tx, cursor: int, ended: Sequence[EndRow]) -> list[str]:
         """Counts failures, pauses, and moves the cursor; returns the workflows that it paused."""
         paused = [row.workflow_id for row in ended if row.workflow_id is not None and self._count(tx, row)]
         store_facts.put(tx, _CURSOR, str(cursor))
         return paused
 
-    def _counts(self, row: ActivityRow) -> bool:
+    def _counts(self, row: EndRow) -> bool:
         """Whether it is a live run that a trigger started."""
         trigger = self._catalog.triggers.get(row.trigger_source)
         return trigger is not None and trigger.is_armed and row.mode == Mode.LIVE.value and row.workflow_id is not None
 
-    def _count(self, tx: Tx, row: ActivityRow) -> bool:
+    def _count(self, tx: Tx, row: EndRow) -> bool:
         """Counts a live run that a trigger started; returns whether its workflow is paused for it."""
         if not self._counts(row) or row.workflow_id is None:
             return False
@@ -166,7 +186,7 @@ class EndedRuns:
         return pauses
 
 
-def _depth_of(tx: Tx, row: ActivityRow) -> int:
+def _depth_of(tx: Tx, row: EndRow) -> int:
     """How many ends of runs led to this run, also through the runs that called it."""
     source, payload = row.trigger_source, row.payload
     if row.callers is not None:

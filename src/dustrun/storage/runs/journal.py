@@ -16,7 +16,7 @@ from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.text.redaction import Redaction, hide
 from dustrun.core.values.exact_json import dumps_text, loads_own
-from dustrun.core.values.weight import MOST, is_large
+from dustrun.core.values.weight import MOST, weigh
 from dustrun.log import mask_links
 from dustrun.storage.db.statement import Returned, Row, Statement, Tx
 from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, executions, run_signals, runs
@@ -94,27 +94,31 @@ class Batch:
 
     def is_short(self) -> bool:
         """Whether it is encoded and written within a few milliseconds."""
-        size = sum(map(len, self.texts.values()))
+        size = 0
+        for text in self.texts.values():
+            size += len(text)
         for _, _, data in self.events:
             size += len(data)
         if size > (SHORT_REDACTED_BYTES if self.redaction.secrets else SHORT_BYTES):
             return False
-        left = MOST - sum(self.input_weights.values())
-        return left >= 0 and not is_large(self._to_encode(), left)
+        return self._units_to_encode() <= MOST
 
-    def _to_encode(self) -> list[Any]:
-        """What is not JSON text yet."""
-        found: list[Any] = []
-        for key, one in (*self.added.items(), *self.changed.items()):
-            if one.input and key in self.added and key not in self.input_weights:
-                found.append(one.input)
-            if one.facts:
-                found.append(one.facts)
-            if one.error:
-                found.append(one.error)
-            if one.result and key not in self.texts:
-                found.append(one.result)
-        return found
+    def _units_to_encode(self) -> int:
+        """What is not JSON text yet, in units; it stops counting beyond the most that is short."""
+        units = sum(self.input_weights.values())
+        for executions_ in (self.added, self.changed):
+            for key, one in executions_.items():
+                if one.input and executions_ is self.added and key not in self.input_weights:
+                    units += weigh(one.input)
+                if one.facts:
+                    units += weigh(one.facts)
+                if one.error:
+                    units += weigh(one.error)
+                if one.result and key not in self.texts:
+                    units += weigh(one.result)
+                if units > MOST:
+                    return units
+        return units
 
 
 _STEP = (

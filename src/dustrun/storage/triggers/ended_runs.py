@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -10,10 +11,9 @@ from sqlalchemy import bindparam as b
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import activity, events, runs, workflows
 
-_PAGE = Statement(
+_ENDS = (
     sa.select(
         activity.c.id,
-        events.c.type,
         runs.c.pk,
         runs.c.id,
         runs.c.org_id,
@@ -33,10 +33,16 @@ _PAGE = Statement(
             events, sa.and_(events.c.run_pk == activity.c.run_pk, events.c.seq == activity.c.seq)
         )
     )
-    .where(activity.c.id > b("after", type_=sa.BigInteger))
+    .where(
+        activity.c.id > b("after", type_=sa.BigInteger),
+        activity.c.id <= b("until", type_=sa.BigInteger),
+        events.c.type == "run_finished",
+        runs.c.mode != "simulate",
+    )
     .order_by(activity.c.id)
     .limit(b("count", type_=sa.Integer))
 )
+_PAGE = Statement(_ENDS)
 _NEWEST = Statement(sa.select(sa.func.coalesce(sa.func.max(activity.c.id), 0)))
 _FAILURES = Statement(
     sa.select(workflows.c.failures_in_row, workflows.c.status)
@@ -49,11 +55,10 @@ _SET_FAILURES = Statement(
 
 
 @dataclass(frozen=True, slots=True)
-class ActivityRow:
-    """A start, wait or end (`type`) of a run, and the run as it is now."""
+class EndRow:
+    """A run that has ended, and where its end is among all that runs did."""
 
     cursor: int
-    type: str
     run_pk: int
     run_id: str
     org_id: str
@@ -69,9 +74,20 @@ class ActivityRow:
     finished_at: int | None
 
 
-def list_after(tx: Tx, after: int, count: int) -> list[ActivityRow]:
-    """Lists what happened after a cursor, in commit order."""
-    return [ActivityRow(*row) for row in tx.all(_PAGE, after=after, count=count)]
+def list_all(tx: Tx, after: int, until: int, count: int) -> list[EndRow]:
+    """Lists the ends of runs that were no simulations, between two cursors, in commit order."""
+    return [EndRow(*row) for row in tx.all(_PAGE, after=after, until=until, count=count)]
+
+
+class EndsOf:
+    """Ends of runs that certain triggers started. Those of others never leave the database, which is much faster."""
+
+    def __init__(self, sources: Sequence[str]) -> None:
+        self._page = Statement(_ENDS.where(sa.or_(*(runs.c.trigger_source == source for source in sources))))
+
+    def list(self, tx: Tx, after: int, until: int, count: int) -> list[EndRow]:
+        """Like `list_all`."""
+        return [EndRow(*row) for row in tx.all(self._page, after=after, until=until, count=count)]
 
 
 def newest(tx: Tx) -> int:
