@@ -6,9 +6,10 @@ run twice.
 The real server over HTTP on a real anvil, with four workflows that watch the same contract, whose transactions have two
 events each: without confirmations (`onReorg` ignore and retract), with three, and with six. In each round transactions
 come, blocks are taken back and replaced by others (up to three deep, and every fifth time up to eight: beyond the
-confirmations), where a transaction comes back in the same or another block, or is replaced, or is lost. Meanwhile the
-server is killed with SIGKILL again and again, at random moments of its start and of its work. At the end, what each
-workflow ran is compared with the events of the final chain, which are read past the product.
+confirmations), where a transaction comes back in the same or another block, or is replaced, or is lost. In every fourth
+round the chain waits until each workflow has run what it confirms, and takes back just that, up to eight deep.
+Meanwhile the server is killed with SIGKILL again and again, at random moments of its start and of its work. At the end,
+what each workflow ran is compared with the events of the final chain, which are read past the product.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from testkit.server_process import ServerProcess
 _LEFT_S: Final = 120.0
 _BLOCK_MS: Final = 150
 _DEEPEST: Final = 8
+_SEEN_S: Final = 60.0
+_ENOUGH: Final = 30
 _WORKFLOWS: Final[dict[str, dict[str, Any]]] = {
     "now": {"confirmations": 0},
     "told": {"confirmations": 0, "onReorg": "retract"},
@@ -77,7 +80,32 @@ class Soak:
             await asyncio.to_thread(self.pings.send, self.chance.randint(0, 3))
             await asyncio.sleep(self.chance.uniform(0.0, 0.3))
         is_deep = number % 5 == 4
-        depth = self.chance.randint(4, _DEEPEST) if is_deep else self.chance.randint(1, 3)
+        await self._reorg(self.chance.randint(4, _DEEPEST) if is_deep else self.chance.randint(1, 3))
+
+    async def seen_round(self) -> None:
+        """Transactions, and a reorg of what has run."""
+        await asyncio.to_thread(self.pings.send, self.chance.randint(1, 3))
+        await asyncio.to_thread(self.pings.node.mine, self.chance.randint(3, _DEEPEST - 2))
+        await asyncio.to_thread(self.pings.send, self.chance.randint(0, 2))
+        until = time.monotonic() + _SEEN_S
+        while not await self._has_seen():
+            if time.monotonic() > until:
+                self.counts["unseen"] += 1
+                break
+            await asyncio.sleep(0.2)
+        await self._reorg(self.chance.randint(1, _DEEPEST))
+
+    async def _has_seen(self) -> bool:
+        """Whether each workflow has run what has as many blocks on top as it waits for."""
+        for name, config in _WORKFLOWS.items():
+            expected = await asyncio.to_thread(self.pings.final, config["confirmations"])
+            balance = _balance(await self._runs(self.workflows[name]))
+            if any(balance[key] < 1 for key in expected):
+                return False
+        return True
+
+    async def _reorg(self, depth: int) -> None:
+        self.counts["reorgsUpTo3" if depth <= 3 else "reorgsUpTo6" if depth <= 6 else "reorgsDeeper"] += 1
         await asyncio.to_thread(self.pings.reorg, depth)
 
     async def shake(self, rounds: int, kills: int) -> None:
@@ -85,7 +113,7 @@ class Soak:
         killing = asyncio.create_task(self._kill_often(kills))
         number = 0
         while number < rounds or not killing.done():
-            await self.round(number)
+            await (self.seen_round() if number % 4 == 3 else self.round(number))
             number += 1
             if killing.done():
                 await killing
@@ -116,6 +144,10 @@ class Soak:
         await self._until_all(final)
         for name, config in _WORKFLOWS.items():
             await self._compare(name, config, final)
+        if self.counts["reorgsDeeper"] >= _ENOUGH:
+            for what in ("told.retracted", "three.retracted", "six.ofOrphans"):
+                if not self.counts[what]:
+                    self.failures.append(f"{what} is 0: no reorg took back what had run, so this proves little")
 
     async def _until_all(self, expected: dict[tuple[str, int], int]) -> None:
         until = time.monotonic() + _LEFT_S
