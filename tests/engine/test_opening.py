@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from rich.console import Console
 
+from dustrun.cli.render import report as drawn_report
 from dustrun.storage.db.tables import activity, events, run_counts, runs
 from engine.conftest import OWN_ACTIONS, Bench, Definition, attempts, trial
 from testkit.composition import Composition, composed
@@ -171,3 +174,59 @@ async def test_a_workflow_with_a_limit_of_unfinished_runs_executes_nothing_befor
         made = await server.owner.post(f"/v1/workflows/{flow['id']}/run", {})
         assert bench.unfinished == 1
         assert (await bench.ended(made.data["runId"]))["status"] == "success"
+
+
+@pytest.mark.both_stores
+async def test_a_run_of_one_commit_reads_like_one_that_was_executed_step_by_step(
+    tmp_path: Path, store_url: str
+) -> None:
+    """Its record, its report, the comparison, what the command line prints, and who may see it."""
+    definition = {"nodes": {"root": {"type": "manual", "children": ["first"]}, **PURE}}
+    async with opened(tmp_path, store_url) as server:
+        bench, owner = Opened(server), server.owner
+        flow = await owner.create_workflow(definition)
+        queued = await owner.create_workflow(definition, concurrency={"max": 1, "onLimit": "queue"})
+        other = await owner.create_workflow(definition)
+        firsts = []
+        for mode, body in MODES.items():
+            ids, unfinished = [], []
+            for workflow in (flow, queued):
+                path = f"/v1/workflows/{workflow['id']}/run"
+                ids.append((await owner.post(path, {**body, "payload": {"name": "a"}})).data["runId"])
+                unfinished.append(bench.unfinished)
+                await bench.ended(ids[-1])
+            waits = mode != "simulate"  # which has no turn to wait for
+            assert (mode, unfinished) == (mode, [0, int(waits)])
+            at_once, stepwise = [_record((await owner.get(f"/v1/runs/{one}")).data) for one in ids]
+            assert at_once == stepwise
+            reports = [(await owner.get(f"/v1/runs/{one}/effects")).data for one in ids]
+            assert _drawn(reports[0], ids[0]) == _drawn(reports[1], ids[1])
+            firsts.append(ids[0])
+        live, simulated, _ = firsts
+        paths = [f"/v1/runs/{live}", f"/v1/runs/{live}/effects", f"/v1/runs/{simulated}/compare/{live}"]
+        compared = (await owner.get(paths[-1])).data
+        assert (compared["verdict"], compared["differences"]) == ("same", [])
+        for workflow, expected in ((flow, 200), (other, 404)):
+            limits = {"name": "limited", "permissions": ["run:read"], "workflowIds": [workflow["id"]]}
+            limited = server.client((await owner.post("/v1/api-keys", limits)).data["key"])
+            assert [(await limited.get(path)).status for path in paths] == [expected] * 3
+
+
+def _record(run: dict[str, Any]) -> dict[str, Any]:
+    """What a run's record says of its nodes, without times."""
+    states = {path: _timeless(state) for path, state in run["executionState"].items() if path != "root"}
+    return {"status": run["status"], "passed": run["passed"], "states": states}
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {name: _timeless(part) for name, part in value.items() if not name.endswith("At")}
+        return {name: part for name, part in kept.items() if name != "durationMs"}
+    return [_timeless(part) for part in value] if isinstance(value, list) else value
+
+
+def _drawn(report: dict[str, Any], run_id: str) -> str:
+    """What the command line prints of a report."""
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(*drawn_report.draw(report))
+    return console.export_text().replace(run_id, "run")
