@@ -10,10 +10,13 @@ from pathlib import Path
 SLOW = (
     "aiohttp",
     "alembic",
+    "anthropic",
     "apprise",
     "eth_account",
     "jsonschema",
     "mcp",
+    "openai",
+    "pydantic_ai",
     "rich",
     "sqlalchemy.dialects.postgresql",
     "yaml",

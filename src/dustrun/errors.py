@@ -76,6 +76,8 @@ class Code(enum.IntEnum):
         403065,
         "No endpoint can simulate the transaction, so what it takes from the wallet cannot be checked.",
     )
+    MODEL_UNPRICED = 403110, "The connector has no price for the model, so its cost cannot be limited."
+    MODEL_OVER_BUDGET = 403111, "Asking the model could cost more than it may; it was not asked."
     WORKFLOW_UNKNOWN = 404001, "There is no such workflow in the caller's organisation."
     VERSION_UNKNOWN = 404002, "The workflow has no such version."
     RUN_UNKNOWN = 404003, "There is no such run in the caller's organisation."
@@ -127,6 +129,7 @@ class Code(enum.IntEnum):
         "Whoever wrote the version may not spend what it spends, and nobody who may has accepted it.",
     )
     NAME_TAKEN = 409012, "A workflow that is not archived already has this name."
+    REHEARSAL_ANSWER_MISSING = 409013, "The run's rehearsal has no answer of the node that a live run could use."
     KEY_LAST_ADMIN = 409020, "The organisation's last administrator key cannot be revoked."
     WALLET_ADDRESS_TAKEN = 409040, "Another wallet on this server already uses that key."
     WALLET_IN_USE = 409041, "The default wallet and wallets with open transactions cannot be archived."
@@ -154,6 +157,7 @@ class Code(enum.IntEnum):
     CHAIN_MISMATCH = 502051, "An endpoint serves a different chain than configured; nothing was signed."
     SIM_FORK_LOST = 502052, "No endpoint has the state of the simulation's block any more."
     SIM_UNAVAILABLE = 502053, "No endpoint of the chain supports what this simulation needs."
+    LLM_OUTPUT_INVALID = 502110, "The model's answer does not satisfy the schema, also after two repairs."
     UNAVAILABLE = 503001, "Nothing was started; wait for the time in `Retry-After` and try again."
     OUTCOME_UNKNOWN = 503002, "The outcome is unknown; look up the id in `details` before you try again."
     CHAIN_UNREACHABLE = 503050, "No endpoint of the chain gives a usable answer; nothing was done."

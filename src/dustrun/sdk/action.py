@@ -44,6 +44,7 @@ class Action:
     inside: bool = False
     sends_by_context: bool = False
     connector_instead_of: str | None = None
+    as_rehearsed: Callable[[Any], bool] | None = None
     type: str = ""
     family: str = ""
     summary: str = ""
@@ -52,6 +53,10 @@ class Action:
     def effect_for(self, value: Any) -> Effect:
         """The effect of one resolved input, for actions whose effect depends on it."""
         return self.effect_of(value) if self.effect_of else self.effect
+
+    def repeats_rehearsal(self, value: Any) -> bool:
+        """Whether one resolved input wants a rehearsal's answer."""
+        return self.as_rehearsed is not None and self.as_rehearsed(value)
 
     def wants_wallet(self, value: Any) -> bool:
         """Whether one resolved input needs `ctx.wallet`."""
@@ -87,6 +92,7 @@ def action(
     inside: bool = False,
     sends_by_context: bool = False,
     connector_instead_of: str | None = None,
+    as_rehearsed: Callable[[Any], bool] | None = None,
     tags: Sequence[str] = (),
 ) -> Callable[[Run], Action]:
     """Declares an action.
@@ -110,6 +116,8 @@ def action(
     first request, and fails where a live run would before it sends.
 
     `inside`: it writes only to the server's own store, which a simulation overlays; so a simulation executes it.
+
+    `as_rehearsed(input)`: outside of simulations it is not run, and its result is that of the run's rehearsal.
     """
 
     if (effect is Effect.SPEND) != (finish is not None):
@@ -136,6 +144,7 @@ def action(
             inside=inside,
             sends_by_context=sends_by_context,
             connector_instead_of=connector_instead_of,
+            as_rehearsed=as_rehearsed,
             tags=tuple(tags),
             raw_fields=hinted_fields(input, "x-raw"),
             secret_fields=hinted_fields(input, "x-secret"),

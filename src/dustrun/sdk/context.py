@@ -15,7 +15,8 @@ from dustrun.sdk.tables import Tables
 class HttpRequest:
     """One outgoing request. `body` is sent unchanged; `timeout_s` covers the whole exchange, including redirects.
     `safe`: it may be repeated without harm; None means that GET, HEAD and OPTIONS are safe. `cuts`: of a larger body
-    than `max_bytes` the first bytes are read, instead of an error."""
+    than `max_bytes` the first bytes are read, instead of an error. `is_prompt`: a model reads the body, so the secrets
+    that the run knows are masked in it."""
 
     method: str
     url: str
@@ -26,6 +27,7 @@ class HttpRequest:
     max_bytes: int | None = None
     safe: bool | None = None
     cuts: bool = False
+    is_prompt: bool = False
     authorize: Callable[[HttpRequest], Awaitable[HttpRequest]] | None = field(default=None, repr=False, compare=False)
     """Set by the server: adds a connector's credential to each request of a redirect chain, or raises `Refused` for a
     host that the connector does not allow."""

@@ -38,6 +38,9 @@ class RunMode:
     can_pass: ClassVar[bool] = True
     """Whether a run in which nothing failed and nothing was assumed counts as passed."""
 
+    repeats_rehearsals: ClassVar[bool] = True
+    """Nodes that say so use the answer of the run's rehearsal instead of asking anew."""
+
     logs_dust_plan: ClassVar[bool] = False
     """The dust plan is logged before the first signature."""
 
@@ -110,6 +113,7 @@ class SimulateMode(RunMode):
     has_simulated_clock = True
     has_simulated_chains = True
     reports_passed = True
+    repeats_rehearsals = False
 
     def now(self, simulated_ms: int) -> int:
         """The simulated clock, which is never behind the real one."""

@@ -142,6 +142,8 @@ class MaskedHttp:
     async def request(self, request: HttpRequest) -> HttpResponse:
         """Sends one request; sends it again with a fresh token after 401, which means that nothing was done."""
         opened = self._opened
+        if request.is_prompt and request.body is not None:
+            request = replace(request, body=await run_sized(request.body, self._mask.bytes, request.body))
         if opened is None:
             return await self._masked(await self._http.request(request))
         carried = await opened.current_token()

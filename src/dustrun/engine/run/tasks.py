@@ -24,6 +24,7 @@ from dustrun.engine.run.results import Results
 from dustrun.engine.run.run_context import RunContext
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk.threads import run_beside
+from dustrun.services.preview.rehearsed_answers import find_answer
 
 _logger = log.get(__name__)
 _DUST_PLAN = "Dust test: the planned spending, as far as it is known now."
@@ -204,6 +205,9 @@ class Tasks:
         return await run_beside(encoded, outcome, self._run.deps.settings.max_result_bytes)
 
     async def _carried(self, job: Job, context: NodeContext) -> Outcome:
+        if self._run.mode.repeats_rehearsals and job.action.repeats_rehearsal(job.input):
+            run_id, result = await find_answer(self._run.deps.database, self._run.facts, job.start.path)
+            return Settled(result, assumed=job.assumed, note={"rehearsalRunId": run_id})
         if job.carrier is not Carrier.SIMULATION:
             return await self._secrets.carry_out(job, context, self._run.deps.http, self._run.deps.notifier)
         simulated_chains = self._inputs.spend.simulated_chains

@@ -363,17 +363,17 @@ def _check(type_: Connector, data: BaseModel, hosts: Sequence[str]) -> None:
     if type_.kind == "secret":
         type_.run(data)
         return
-    for name in ("test_url", "token_url"):
+    for name, shown in (("test_url", "testUrl"), ("token_url", "tokenUrl"), ("base_url", "baseUrl")):
         url = getattr(data, name, None)
         if url is None:
             continue
-        field = f"data.{'testUrl' if name == 'test_url' else 'tokenUrl'}"
+        field = f"data.{shown}"
         try:
             target = parse(url)
         except Invalid as error:
             raise _invalid(field, error.message) from None
         rules = [parse_rule(entry) for entry in hosts]
-        if name == "test_url" and not is_allowed(rules, target.url.scheme, target.host, target.port):
+        if name != "token_url" and not is_allowed(rules, target.url.scheme, target.host, target.port):
             raise _invalid(field, "its host is not in allowedHosts")
 
 

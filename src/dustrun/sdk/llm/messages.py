@@ -1,0 +1,70 @@
+"""What is said to a model, and what it answers, whichever protocol it speaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A text of the person or of the model."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A tool that the model calls. `args`: the arguments as exact JSON, or the text if it is none."""
+
+    call_id: str
+    tool: str
+    args: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a tool answered."""
+
+    call_id: str
+    tool: str
+    text: str
+
+
+Part = Said | Called | Returned
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOffer:
+    """A tool that the model may call."""
+
+    name: str
+    about: str
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request to a model. `most_usd`: what it may cost at most; `most_output`: tokens that it may write."""
+
+    model: str
+    system: str
+    parts: tuple[Part, ...]
+    most_usd: Decimal
+    most_output: int
+    tools: tuple[ToolOffer, ...] = ()
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model answered. `stopped_by`: why it ended; `cost`: in US dollars."""
+
+    text: str
+    calls: tuple[Called, ...]
+    stopped_by: Literal["end", "length", "tools", "filter"]
+    input_tokens: int
+    output_tokens: int
+    cost: Decimal = field(default=Decimal(0))
