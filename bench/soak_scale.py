@@ -1,9 +1,12 @@
-"""How late schedules fire when there are very many of them in one process.
+"""How late schedules fire when there are very many of them in one process, and how fast webhooks are answered there.
+
+    scripts/soak scale [--scale 10000] [--seconds 120] [--minutes 5] [--chain 1000] [--deliveries 500] [--quick]
 
 `scale`: how many schedules, 10,000 by default. They are spread over workflows of 50 triggers each; each fires once
 every `minutes`, at a second of its own. A schedule's lag is from its time to when its event is received, in the
 server's own rows. Beside them `chain` subscriptions watch one contract, of which a few see an event in each block.
-What is measured: `seconds` with a block each second, `seconds` of schedules alone, and as many after a kill.
+What is measured: `seconds` with a block each second, `seconds` of schedules alone, half of them with `deliveries` to a
+webhook each second, and as many again of schedules alone after a kill, which the deliveries have to survive.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Any
 
 import aiohttp
 
+from bench import webhook_deliveries
 from bench.load import cpu_s_of
 from testkit.chain.anvil import CHAIN_ID, Anvil
 from testkit.chain.pings import CONTRACT, SIGNATURE, WORDS, Pings
@@ -33,17 +37,24 @@ Json = dict[str, Any]
 _TRIGGERS_EACH = 50
 _PUBLISHERS = 4
 _MOST_LAG_MS = 1000
+_MOST_ANSWER_MS = 50
+_QUICK_SCALE = 100
 _NOISY = 10
 _LONGEST_ARMING_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How long to watch, how often each schedule fires, and how many chain subscriptions there are."""
+    """How long to watch, how often each schedule fires, how many chain subscriptions there are, and how many deliveries
+    come to a webhook each second."""
 
     seconds: int
     minutes: int
     chain: int
+    deliveries: int
+
+
+_QUICK = Options(seconds=8, minutes=1, chain=20, deliveries=20)
 
 
 def _definition(configs: list[Json], node_type: str = "cronjob") -> Json:
@@ -130,6 +141,14 @@ async def _measure(server: ServerProcess, options: Options, count: int) -> Json:
         "processor share": round(used / seconds, 3),
         "memory MiB": _memory_mib(server.server_pid),
     }
+
+
+async def _deliver(server: ServerProcess, options: Options) -> Json:
+    """Deliveries to a webhook, how late schedules are meanwhile, and a kill."""
+    since = int(time.time() * 1000)
+    found = await webhook_deliveries.measure(server, options.deliveries, max(5, options.seconds // 2))
+    lags, _, _ = _lags(server.database_path, since, int(time.time() * 1000) - 2000)
+    return {**found, "lag ms p99 of schedules": _percentile(lags, 0.99)}
 
 
 async def _publish_chain(server: ServerProcess, count: int) -> None:
@@ -224,7 +243,7 @@ async def _both(
         await _publish_chain(server, options.chain)
         found["chain"] = await _watch_chain(asked, server, pings, options.seconds, options.chain)
     found["running"] = await _measure(server, options, count)
-    server.kill()
+    found["webhooks"] = await _deliver(server, options)
     server.start()
     found["restart s"] = round(await server.wait_ready(120), 2)
     await asyncio.sleep(10)
@@ -232,16 +251,19 @@ async def _both(
     return found
 
 
-def _failures(found: Json) -> list[str]:
-    failures = []
+def _failures(found: Json, most_lag_ms: int, most_answer_ms: int) -> list[str]:
+    failures = webhook_deliveries.failures_of(found["webhooks"], most_answer_ms)
     for name in ("running", "after a kill"):
         one = found[name]
-        if one["lag ms p99"] is None or one["lag ms p99"] > _MOST_LAG_MS:
-            failures.append(f"{name}: the lag's p99 is {one['lag ms p99']} ms, more than {_MOST_LAG_MS} ms")
+        if one["lag ms p99"] is None or one["lag ms p99"] > most_lag_ms:
+            failures.append(f"{name}: the lag's p99 is {one['lag ms p99']} ms, more than {most_lag_ms} ms")
         if one["events without a run"]:
             failures.append(f"{name}: {one['events without a run']} events started no run")
         if one["times expected"] >= 200 and one["events"] < 0.8 * one["times expected"]:  # few times are chance
             failures.append(f"{name}: {one['events']} events, where about {one['times expected']} were due")
+    lag = found["webhooks"]["lag ms p99 of schedules"]
+    if lag is not None and lag > most_lag_ms:
+        failures.append(f"beside the webhooks: the lag's p99 is {lag} ms, more than {most_lag_ms} ms")
     chain = found.get("chain")
     if chain is not None and chain["getLogs"] > chain["blocks"] + 5:
         failures.append(f"{chain['getLogs']} eth_getLogs for {chain['blocks']} blocks")
@@ -251,9 +273,18 @@ def _failures(found: Json) -> list[str]:
 
 
 def run(
-    scale: int | None = None, seed: int = 0, *, seconds: str = "120", minutes: str = "5", chain: str = "1000"
+    scale: int | None = None,
+    seed: int = 0,
+    *,
+    seconds: str = "120",
+    minutes: str = "5",
+    chain: str = "1000",
+    deliveries: str = "500",
+    quick: bool = False,
 ) -> dict[str, Any]:
-    """Schedules and chain subscriptions in one process: how late they are, and what that costs."""
-    options = Options(int(seconds), int(minutes), int(chain))
-    found = asyncio.run(_all(scale or 10_000, seed, options))
-    return {**found, "failures": _failures(found)}
+    """Schedules, chain subscriptions and a webhook in one process: how late and how fast they are, and what that costs.
+    `quick` says nothing about speed: it is too small for that."""
+    options = _QUICK if quick else Options(int(seconds), int(minutes), int(chain), int(deliveries))
+    found = asyncio.run(_all(scale or (_QUICK_SCALE if quick else 10_000), seed, options))
+    limits = (10_000, 10_000) if quick else (_MOST_LAG_MS, _MOST_ANSWER_MS)
+    return {**found, "failures": _failures(found, *limits)}

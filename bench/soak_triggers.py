@@ -1,10 +1,11 @@
 """Limits of triggers hold whatever comes at once, and no event is lost or taken twice whatever kills the server.
 
-    scripts/soak triggers [--scale 1000] [--seed S]
+    scripts/soak triggers [--scale 1000] [--seed S] [--kills 20]
 
-`limits`, on SQLite and PostgreSQL: `scale` events at once of a workflow with `maxRuns` of a tenth of that, with runs by
-hand between them; a refill; events through several windows of a cooldown; every event delivered twice.
-`kills`: the real server, killed again and again while runs end that start others; each end is one event.
+Each part on SQLite and on PostgreSQL. `limits`: `scale` events at once of a workflow with `maxRuns` of a tenth of that,
+with runs by hand between them; a refill; events through several windows of a cooldown; every event delivered twice.
+`webhooks`: the same with deliveries over HTTP to the real server, all at once. `kills`: the real server, killed again
+and again while `scale` / 2 runs end that start others; each end is one event.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import sqlalchemy as sa
 
+from bench import webhook_limits
 from dustrun import log
 from dustrun.core.triggers.event import TriggerEvent
 from dustrun.services.triggers.recording import Fired
@@ -34,7 +37,7 @@ from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
 
 DEFAULT_SCALE = 1000
-KILLS = 20
+KILLS = "20"
 COOLDOWN_MS = 1000
 WINDOWS = 5
 _OWN = Path(__file__).resolve().parent.parent / "testkit/own_triggers"
@@ -45,20 +48,42 @@ _SETTLES_S = 300
 Json = dict[str, Any]
 
 
-def run(scale: int | None = None, seed: int = 1) -> Json:
+def run(scale: int | None = None, seed: int = 1, *, kills: str = KILLS) -> Json:
     """Runs all parts; `failures` says what did not hold."""
     log.set_up(as_json=True, level="error")
-    return asyncio.run(_run(scale or DEFAULT_SCALE, seed))
+    return asyncio.run(_run(scale or DEFAULT_SCALE, seed, int(kills)))
 
 
-async def _run(events: int, seed: int) -> Json:
+async def _run(events: int, seed: int, kills: int) -> Json:
     failures: list[str] = []
     found: Json = {}
     for store in ("sqlite", "postgresql"):
         async with _composed(store) as server:
-            found[store] = await _limits(server, events, failures, store)
-    found["kills"] = await _kills(events, KILLS, random.Random(seed), failures)
+            found[store] = {"limits": await _limits(server, events, failures, store)}
+        async with _served(store) as process:
+            found[store]["webhooks"] = await webhook_limits.prove(process, events, failures, store)
+        async with _served(store) as process, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+            counts, told = (events // 2, kills), _Told(store, failures)
+            caller = _Caller(process, session)
+            found[store]["kills"] = await _killed(process, caller, counts, random.Random(seed), told)
     return {**found, "failures": failures}
+
+
+@contextlib.asynccontextmanager
+async def _served(store: str) -> AsyncIterator[ServerProcess]:
+    with tempfile.TemporaryDirectory(prefix="dustrun-triggers-") as name, contextlib.ExitStack() as stack:
+        settings = {"rate_limit_per_second": "0"}
+        if store == "postgresql":
+            cluster = Cluster()
+            stack.callback(cluster.end)
+            settings["database_url"] = cluster.fresh()
+        server = ServerProcess(Path(name) / "data", settings)
+        server.start()
+        try:
+            await server.wait_ready(120)
+            yield server
+        finally:
+            await server.stop()
 
 
 @contextlib.asynccontextmanager
@@ -188,20 +213,20 @@ class _Caller:
             await asyncio.sleep(0.05)
 
 
-async def _kills(events: int, kills: int, chance: random.Random, failures: list[str]) -> Json:
-    with tempfile.TemporaryDirectory(prefix="dustrun-triggers-") as name:
-        server = ServerProcess(Path(name) / "data")
-        server.start()
-        try:
-            await server.wait_ready(60)
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-                return await _killed(server, _Caller(server, session), (events, kills), chance, failures)
-        finally:
-            await server.stop()
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Where what did not hold is told."""
+
+    store: str
+    failures: list[str]
+
+    def need(self, name: str, found: Any, expected: Any) -> None:
+        if found != expected:
+            self.failures.append(f"{self.store}, kills: {name}: {found}, not {expected}")
 
 
 async def _killed(
-    server: ServerProcess, caller: _Caller, counts: tuple[int, int], chance: random.Random, failures: list[str]
+    server: ServerProcess, caller: _Caller, counts: tuple[int, int], chance: random.Random, told: _Told
 ) -> Json:
     events, kills = counts
     first = await _made(caller, {"root": {"type": "manual", "children": ["say"]}, "say": _SAY})
@@ -225,21 +250,16 @@ async def _killed(
     took = time.monotonic() - begun
     for workflow_id, found in seen.items():
         keys = Counter(event["key"] for event in found)
-        _need(failures, "events taken twice", sum(count - 1 for count in keys.values()), 0)
+        told.need("events taken twice", sum(count - 1 for count in keys.values()), 0)
         runs_of = (await caller.call("GET", f"/v1/workflows/{workflow_id}/runs/count"))["total"]
-        _need(failures, "runs", runs_of, cap if workflow_id == capped else events)
+        told.need("runs", runs_of, cap if workflow_id == capped else events)
     lost = wanted - {event["key"] for event in seen[free]}
-    _need(failures, "events lost", len(lost), 0)
+    told.need("events lost", len(lost), 0)
     started = sum(one["outcome"] == "started" for one in seen[capped])  # a paused workflow watches no more
-    _need(failures, "events that started a run of the capped workflow", started, cap)
+    told.need("events that started a run of the capped workflow", started, cap)
     state = (await caller.call("GET", f"/v1/workflows/{capped}"))["pausedReason"]
-    _need(failures, "the pause", state, "max_runs_exhausted")
+    told.need("the pause", state, "max_runs_exhausted")
     return {"events": events, "kills": kills, "maxRuns": cap, "started": started, "seconds": round(took, 1)}
-
-
-def _need(failures: list[str], name: str, found: Any, expected: Any) -> None:
-    if found != expected:
-        failures.append(f"kills: {name}: {found}, not {expected}")
 
 
 async def _made(caller: _Caller, nodes: Json, **fields: Any) -> str:
@@ -255,7 +275,7 @@ async def _kill(server: ServerProcess, kills: int, chance: random.Random) -> Non
         await asyncio.sleep(0.3 + chance.random())
         server.kill()
         server.start()
-        await server.wait_ready(60)
+        await server.wait_ready(120)
 
 
 async def _events(caller: _Caller, workflow_id: str, count: int) -> list[Json]:

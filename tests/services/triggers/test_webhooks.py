@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,18 @@ async def test_guesses_and_floods_of_refusals_are_slowed_down(server: Compositio
     assert {one[0] for one in wrong} == {401, 429}
     assert len(await hook.events()) == [one[0] for one in wrong].count(401)
     assert (await hook.told({}, {"X-Token": hook.signing}))[0] == 202
+
+
+async def test_a_request_is_taken_while_every_reader_is_busy(tmp_path: Path) -> None:
+    async with composed(tmp_path) as server:
+        hook = await Hook.make(server, {"auth": {"type": "standard-webhooks"}})
+        assert (await hook.told({"n": 0}, signed(hook, b'{"n": 0}')))[:2] == (202, "triggered")
+        free = threading.Event()
+        reading = [asyncio.ensure_future(server.parts.database.read(lambda _: free.wait(60))) for _ in range(20)]
+        try:
+            async with asyncio.timeout(30):
+                told = await hook.told({"n": 1}, signed(hook, b'{"n": 1}', "msg_2"))
+        finally:
+            free.set()
+            await asyncio.gather(*reading)
+        assert told[:2] == (202, "triggered")

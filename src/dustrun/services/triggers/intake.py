@@ -89,7 +89,7 @@ class Intake:
     async def _fire(self, sub: Subscription, decision: Decision) -> Fired:
         ahead: Fired | Skip | Failure | None = decision.given
         if ahead is None:
-            ahead = await self._database.read(decision.look)
+            ahead = await self._database.look_up(decision.look)
         if isinstance(ahead, Fired):
             return ahead
         fired = await self._record(sub, decision) if ahead is not None else None

@@ -363,8 +363,9 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
 
     async def look_up(self, query: Callable[[Tx], T]) -> T:
-        """Runs a query of one statement that reads one row by its key: on SQLite on the event loop, or if the store is
-        in trouble, in a reader's thread, which may wait; on PostgreSQL in one round trip."""
+        """Runs a query of one statement, or a few that need not see the same moment, each of which reads a row by its
+        key: on SQLite on the event loop, or if the store is in trouble, in a reader's thread, which may wait; on
+        PostgreSQL with one round trip for each."""
         if not self.is_sqlite:
             bare = partial(self.read_now, query, is_one_statement=True)
             return await asyncio.get_running_loop().run_in_executor(self._readers, bare)

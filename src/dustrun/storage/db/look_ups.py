@@ -40,7 +40,7 @@ class LookUps:
                 self._connection = connection
 
     def run(self, query: Callable[[Tx], T]) -> T:
-        """Runs a query of one statement."""
+        """Runs a query."""
         assert self._connection is not None
         with contextlib.closing(self._connection.cursor()) as cursor:  # closed, it keeps no snapshot
             return query(Tx(cursor, self._engine.dialect))

@@ -50,6 +50,11 @@ _FIND = Statement(sa.select(*_COLUMNS).where(t.c.id == b("id_")))
 _GET = Statement(sa.select(*_COLUMNS).where(t.c.pk == b("the_pk")))
 _FIND_TO_CHANGE = Statement(sa.select(*_COLUMNS).where(t.c.pk == b("the_pk")).with_for_update())
 _LIST_OF = Statement(sa.select(*_COLUMNS).where(t.c.workflow_id == b("workflow_id")).order_by(t.c.pk))
+_FIND_OF_NODE = Statement(
+    sa.select(*_COLUMNS).where(
+        t.c.workflow_id == b("workflow_id"), t.c.node_id == b("node_id"), t.c.type == b("the_type")
+    )
+)
 _LIST_ARMED = Statement(
     sa.select(*_COLUMNS)
     # a literal, because SQLite uses a partial index only if it can see the condition's value
@@ -98,6 +103,12 @@ def get(tx: Tx, pk: int) -> SubscriptionRow:
     found = tx.one(_GET, the_pk=pk)
     assert found is not None
     return _row(found)
+
+
+def find_of_node(tx: Tx, workflow_id: str, node_id: str, type: str) -> SubscriptionRow | None:
+    """Finds the subscription of a workflow's node."""
+    found = tx.one(_FIND_OF_NODE, workflow_id=workflow_id, node_id=node_id, the_type=type)
+    return _row(found) if found else None
 
 
 def list_of(tx: Tx, workflow_id: str) -> list[SubscriptionRow]:

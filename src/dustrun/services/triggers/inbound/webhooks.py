@@ -21,7 +21,8 @@ from dustrun.services.triggers.recording import Failure, Fired
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
-from dustrun.storage.triggers import subscriptions as subscription_rows
+from dustrun.storage.triggers import subscriptions as rows
+from dustrun.storage.triggers.subscriptions import SubscriptionRow
 from dustrun.storage.triggers.webhook_secrets import SecretRow
 
 TYPE = "webhook"
@@ -78,18 +79,21 @@ class Webhooks:
     async def find(self, secret: str) -> Target | None:
         """What an address leads to; None for an unknown one."""
 
-        def query(tx: Tx) -> Target | None:
-            now = clock.now_ms()
-            row = find_good(tx, secret, now)
-            if row is None:
-                return None
-            found = subscription_rows.list_of(tx, row.workflow_id)
-            own = next((one for one in found if (one.node_id, one.type) == (row.node_id, TYPE)), None)
-            sub = self._subscriptions.parsed(own) if own is not None else None
-            signing = self._secrets.signing_secrets(tx, row, now) if sub is not None and _is_signed(sub) else []
-            return Target(row, sub, tuple(signing))
+        now = clock.now_ms()
 
-        return await self._database.read(query)
+        def query(tx: Tx) -> tuple[SecretRow, SubscriptionRow | None] | None:
+            row = find_good(tx, secret, now)
+            return None if row is None else (row, rows.find_of_node(tx, row.workflow_id, row.node_id, TYPE))
+
+        found = await self._database.look_up(query)
+        if found is None:
+            return None
+        row, own = found
+        sub = await run_sized(own.config, self._subscriptions.parsed, own) if own is not None else None
+        if sub is None or not webhook_auth.needs_secret(sub.config.auth):
+            return Target(row, sub, ())
+        signing = await self._database.look_up(lambda tx: self._secrets.signing_secrets(tx, row, now))
+        return Target(row, sub, tuple(signing))
 
     def check_method(self, target: Target, inbound: Inbound) -> None:
         """Raises `Refusal` for a method that the webhook does not take."""
@@ -135,10 +139,6 @@ class Webhooks:
         return await self._runs.conclude(
             sub.row.org_id, fired.run_ids[0], events, config.timeout_ms / 1000, for_answer=config.respond == "respond"
         )
-
-
-def _is_signed(sub: Subscription) -> bool:
-    return webhook_auth.needs_secret(sub.config.auth)
 
 
 async def _parsed(inbound: Inbound, body: bytes) -> dict[str, Any]:
