@@ -98,6 +98,7 @@ class Code(enum.IntEnum):
     TRIGGER_EVENT_UNKNOWN = 404020, "There is no such trigger event in the caller's organisation."
     TRIGGER_GAP_UNKNOWN = 404021, "The workflow has no such gap."
     BACKTEST_UNKNOWN = 404120, "There is no such back-test in the caller's organisation."
+    TEMPLATE_UNKNOWN = 404015, "There is no template with this id."
     TABLE_UNKNOWN = 404130, "There is no such table in the caller's organisation."
     TABLE_ROW_UNKNOWN = 404131, "The table has no such row."
     HOOK_UNKNOWN = 404090, "There is no such hook in the caller's organisation."

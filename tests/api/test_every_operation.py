@@ -181,6 +181,9 @@ async def _sessions(tour: Tour) -> None:
 async def _workflows(tour: Tour) -> None:
     made = await tour.call("create_workflow")
     at: Json = {"id": made["id"]}
+    await tour.call("list_workflow_templates", query="?category=money")
+    await tour.call("get_workflow_template", id="price-alert")
+    await tour.call("use_workflow_template", id="price-alert")
     await tour.call("validate_workflow")
     await tour.call("update_workflow", {"expectedCurrentVersion": made["version"], "maxRuns": 100}, **at)
     await tour.call("get_draft", **at)

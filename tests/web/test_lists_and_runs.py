@@ -100,6 +100,7 @@ def test_a_run_is_found_watched_and_cancelled(app: App, server: Server, workflow
     page = app.open("/runs?status=waiting")
     page.get_by_role("link", name=re.compile(run)).click()
     page.wait_for_url(f"**/runs/{run}")
+    page.get_by_role("button", name="Show as a list").click()
     steps = page.get_by_role("list", name="Steps")
     expect(steps.get_by_role("button", name=re.compile("Hold.*Waiting"))).to_be_visible()
     steps.get_by_role("button", name=re.compile("Say")).click()

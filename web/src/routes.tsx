@@ -31,6 +31,7 @@ export const ROUTES: PageRoute[] = [
     under: 'workflows',
     rail: { title: words.nav.workflows, icon: IconSitemap },
   },
+  { path: '/templates', page: lazy(() => import('./templates/Templates')), under: 'workflows' },
   { path: '/workflows/:id', page: lazy(() => import('./pages/Workflow')), under: 'workflows' },
   {
     path: '/runs',

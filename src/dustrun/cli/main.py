@@ -28,6 +28,7 @@ from dustrun.cli.commands import (
 from dustrun.cli.commands.actions import action, new_action
 from dustrun.cli.commands.hooks import endpoints
 from dustrun.cli.commands.inbound import webhook
+from dustrun.cli.commands.templates import template
 from dustrun.cli.doctor import command
 from dustrun.cli.http import examples
 from dustrun.cli.http.failures import CliError, Exit
@@ -46,6 +47,7 @@ app.command("serve")(serve.serve)
 app.command("run")(run.run)
 app.command("backtest")(backtest.backtest)
 app.command("apply")(apply.apply)
+app.add_typer(template.app, name="template")
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
 app.add_typer(action.app, name="action")

@@ -24,5 +24,9 @@ const rawJson = (text: string): unknown => {
 const revive: Reviver = (_key, value, context) =>
   typeof value === 'number' && context && String(value) !== context.source ? new Exact(context.source) : value
 
-export const parse = (text: string): unknown => engine.parse(text, revive)
+// Every number that a double would write in another way looks like one of these: 16 digits and more, zeros at the
+// end, an exponent, a very small number, minus zero. A text without any is parsed without a reviver, in a fraction of the time.
+const PERHAPS = /(?:^|[:,[])\s*-?(?:\d[\d.]{15}|\d+\.\d*0(?!\d)|\d[\d.]*[eE]|0\.0{6}|0(?![\d.])(?<=-0))/
+
+export const parse = (text: string): unknown => (PERHAPS.test(text) ? engine.parse(text, revive) : JSON.parse(text))
 export const stringify = (value: unknown, space?: number): string => JSON.stringify(value, null, space) ?? ''

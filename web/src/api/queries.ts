@@ -38,9 +38,27 @@ export function useList<P extends Listing>(path: P, query: Json = {}, place: Rec
 export const useMe = (enabled = true) =>
   useQuery({ queryKey: ['/v1/me'], queryFn: () => get('/v1/me'), staleTime: 60_000, enabled })
 export const useWorkflow = (id: string) =>
-  useQuery({ queryKey: ['workflow', id], queryFn: () => get('/v1/workflows/{id}', { path: { id } }) })
+  useQuery({
+    queryKey: ['workflow', id],
+    queryFn: () => get('/v1/workflows/{id}', { path: { id } }),
+    enabled: id !== '',
+  })
 export const useRun = (id: string) =>
   useQuery({ queryKey: ['run', id], queryFn: () => get('/v1/runs/{id}', { path: { id } }), enabled: id !== '' })
+/** A run without the states of its nodes, which may be large: those are asked for one at a time. */
+export const useRunHead = (id: string) =>
+  useQuery({
+    queryKey: ['run', id, 'head'],
+    queryFn: () => get('/v1/runs/{id}', { path: { id }, query: { nodeIds: '-' } }),
+  })
+export const useRunNode = (id: string, nodeId: string) =>
+  useQuery({
+    queryKey: ['run', id, 'node', nodeId],
+    queryFn: async () => {
+      const run = await get('/v1/runs/{id}', { path: { id }, query: { nodeIds: nodeId } })
+      return run.executionState?.[nodeId] ?? null
+    },
+  })
 export const useEffects = (id: string | null | undefined) =>
   useQuery({
     queryKey: ['effects', id],

@@ -14,13 +14,14 @@ import {
   useReactFlow,
 } from '@xyflow/react'
 import { useCallback, useEffect, useMemo } from 'react'
-import { edit, move, select, useDocument } from '../editor/document'
+import { edit, move } from '../editor/document'
 import { connect, removeNodes } from '../editor/edits'
 import { linesOf, useRungs } from '../effects/store'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
 import { LoopCard, NodeCard } from './Cards'
 import { type Card, layout, type Way } from './layout'
+import { CanvasSource, EDITED, type Source, useShown, useSource } from './source'
 import { WayLine } from './Way'
 
 const nodeTypes = { card: NodeCard, loop: LoopCard }
@@ -28,34 +29,40 @@ const edgeTypes = { way: WayLine }
 const PLAIN = 58
 const LINE = 21
 const MAP_FROM = 12
+const ROOM = '40px'
+const BESIDE = '410px'
 
-export function Canvas() {
+export function Canvas({ source = EDITED }: { source?: Source }) {
   return (
-    <ReactFlowProvider>
-      <Graph />
-    </ReactFlowProvider>
+    <CanvasSource value={source}>
+      <ReactFlowProvider>
+        <Graph />
+      </ReactFlowProvider>
+    </CanvasSource>
   )
 }
 
 /** What the layout depends on, so that typing in a field moves nothing. */
 function useShape() {
-  const flow = useDocument((s) => s.flow)
-  const positions = useDocument((s) => s.positions)
+  const flow = useShown((s) => s.flow)
+  const positions = useShown((s) => s.positions)
+  const { modes } = useSource()
   const rungs = useRungs((s) => s.rungs)
   return useMemo(() => {
     const heightOf = (id: string) => {
-      const lines = linesOf(rungs, id).length
+      const lines = linesOf(rungs, id, modes).length
       return PLAIN + (lines ? lines * LINE + 6 : 0)
     }
     const nodes = Object.entries(flow.nodes).map(([id, n]) => [id, n.children, n.loopBody, n.branch, heightOf(id)])
     return { key: JSON.stringify([nodes, positions]), heightOf }
-  }, [flow, positions, rungs])
+  }, [flow, positions, rungs, modes])
 }
 
 function Graph() {
   const { key, heightOf } = useShape()
-  const id = useDocument((s) => s.id)
-  const selected = useDocument((s) => s.selected)
+  const { store, select, isFixed } = useSource()
+  const id = useShown((s) => s.id)
+  const selected = useShown((s) => s.selected)
   const [nodes, setNodes, onNodes] = useNodesState<Card>([])
   const [ways, setWays, onWays] = useEdgesState<Way>([])
   const canvas = useReactFlow()
@@ -63,10 +70,10 @@ function Graph() {
   // biome-ignore lint/correctness/useExhaustiveDependencies: `key` stands for all that the layout reads
   useEffect(() => {
     let isOver = false
-    const { flow, positions } = useDocument.getState()
+    const { flow, positions } = store.getState()
     void layout(flow, heightOf, positions).then((done) => {
       if (isOver) return
-      const chosen = new Set(useDocument.getState().selected)
+      const chosen = new Set(store.getState().selected)
       setNodes(done.cards.map((card) => ({ ...card, selected: chosen.has(card.id) })))
       setWays(done.ways.map(coloured))
     })
@@ -77,7 +84,10 @@ function Graph() {
   const isDrawn = nodes.length > 0
   // biome-ignore lint/correctness/useExhaustiveDependencies: another workflow is looked at as a whole
   useEffect(() => {
-    if (isDrawn) requestAnimationFrame(() => canvas.fitView({ padding: 0.08, maxZoom: 1, minZoom: 0.1 }))
+    if (!isDrawn) return
+    const right = store.getState().selected.length ? BESIDE : ROOM // the inspector covers nothing
+    const padding = { top: ROOM, bottom: ROOM, left: ROOM, right } as const
+    requestAnimationFrame(() => canvas.fitView({ padding, maxZoom: 1, minZoom: 0.1 }))
   }, [isDrawn, id])
   useEffect(() => {
     const chosen = new Set(selected)
@@ -90,19 +100,19 @@ function Graph() {
     (changes: NodeChange<Card>[]) => {
       onNodes(changes)
       const moved = changes.filter((one) => one.type === 'position' && one.dragging === false && one.position)
-      if (!moved.length) return
-      const positions = { ...useDocument.getState().positions }
+      if (isFixed || !moved.length) return
+      const positions = { ...store.getState().positions }
       for (const one of moved) if (one.type === 'position' && one.position) positions[one.id] = one.position
       move(positions)
     },
-    [onNodes],
+    [onNodes, store, isFixed],
   )
   const onSelect = useCallback(
     ({ nodes }: { nodes: Card[] }) => {
-      const isComing = useDocument.getState().selected.some((one) => !canvas.getNode(one))
+      const isComing = store.getState().selected.some((one) => !canvas.getNode(one))
       if (!isComing) select(nodes.map((one) => one.id))
     },
-    [canvas],
+    [canvas, store, select],
   )
   return (
     <ReactFlow
@@ -130,6 +140,8 @@ function Graph() {
       selectionKeyCode={null}
       minZoom={0.1}
       onlyRenderVisibleElements
+      nodesDraggable={!isFixed}
+      nodesConnectable={!isFixed}
       proOptions={{ hideAttribution: true }}
     >
       <Background variant={BackgroundVariant.Dots} gap={22} size={1.4} />

@@ -2,22 +2,31 @@
 import { Handle, type NodeProps, Position } from '@xyflow/react'
 import { memo, useMemo } from 'react'
 import { useCatalog } from '../api/queries'
-import { useDocument } from '../editor/document'
 import { linesOf, useRungs } from '../effects/store'
 import { readable } from '../model/amounts'
+import type { NodeState } from '../model/fold'
 import { glyph } from '../model/glyphs'
 import { Badge, NodeStatus } from '../parts/Badges'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
 import type { Card } from './layout'
+import { useShown, useSource } from './source'
 import { useWrong } from './wrong'
 
 function useNode(id: string) {
-  const node = useDocument((s) => s.flow.nodes[id])
+  const node = useShown((s) => s.flow.nodes[id])
   const state = useRunStore((s) => s.nodes[id])
   const wrong = useWrong((s) => s.counts[id] ?? 0)
   const spec = useCatalog().data?.[node?.type ?? '']
   return { node, state, wrong, spec, kind: spec ? (spec.effect ?? 'trigger') : 'unknown' }
+}
+
+/** Below the name: how many items are done, which attempt it is, what it says; else what it is. */
+function about(state: NodeState | undefined, name: string): string {
+  if (!state) return name
+  const items = state.items && words.step.itemsDone(state.items.done, state.items.all)
+  const tries = state.attempt > 1 && words.step.attempt(state.attempt)
+  return [items, tries, state.message].filter(Boolean).join(' · ') || name
 }
 
 export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>) {
@@ -33,7 +42,7 @@ export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>
         </i>
         <div>
           <strong dir="auto">{node.titleOverride || readable(id)}</strong>
-          <span>{state?.message || (spec?.name ?? node.type)}</span>
+          <span dir="auto">{about(state, spec?.name ?? node.type)}</span>
         </div>
         {wrong > 0 ? (
           <Badge tone="bad">{words.editor.problems(wrong)}</Badge>
@@ -49,7 +58,8 @@ export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>
 
 function Rungs({ id }: { id: string }) {
   const rungs = useRungs((s) => s.rungs)
-  const lines = useMemo(() => linesOf(rungs, id), [rungs, id])
+  const { modes } = useSource()
+  const lines = useMemo(() => linesOf(rungs, id, modes), [rungs, id, modes])
   if (!lines.length) return null
   return (
     <div className="rungs">
@@ -82,9 +92,13 @@ export const LoopCard = memo(function LoopCard({ id, selected }: NodeProps<Card>
         </i>
         <div>
           <strong dir="auto">{node?.titleOverride || readable(id)}</strong>
-          <span>{words.editor.perItem}</span>
+          <span>{about(state, words.editor.perItem)}</span>
         </div>
-        {wrong > 0 && <Badge tone="bad">{words.editor.problems(wrong)}</Badge>}
+        {wrong > 0 ? (
+          <Badge tone="bad">{words.editor.problems(wrong)}</Badge>
+        ) : (
+          state && <NodeStatus status={state.status} />
+        )}
       </header>
       <Handle type="source" position={Position.Bottom} />
     </div>

@@ -9,8 +9,8 @@ export const useRungs = create<{ rungs: Rungs }>(() => ({ rungs: {} }))
 export type Line = { mode: Mode; out: string; got: string; title: string } | { mode: Mode; out: null }
 
 /** What a node gave and got in each mode; nothing for a node that does neither. */
-export function linesOf(rungs: Rungs, id: string): Line[] {
-  const lines = MODES.map((mode): Line => {
+export function linesOf(rungs: Rungs, id: string, modes: Mode[] = MODES): Line[] {
+  const lines = modes.map((mode): Line => {
     const effects = rungs[mode]
     const txs = (effects?.transactions ?? []).filter((tx) => tx.nodeId === id)
     const sent = (effects?.requests ?? []).filter((one) => one.nodeId === id)

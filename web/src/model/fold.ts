@@ -35,6 +35,18 @@ export function merge(old: readonly RunEvent[], more: readonly RunEvent[]): RunE
   return [...bySeq.values()].sort((a, b) => a.seq - b.seq)
 }
 
+/** Which item of a loop is looked at, by the loop's id. */
+export type Picked = Readonly<Record<string, number>>
+const INDEX = /([^.[\]]+)\[(\d+)\]/g
+
+/** Whether a path such as `each[3].pay` is in the items that are looked at; a loop without a picked one is in all. */
+export function isPicked(path: string, picked: Picked): boolean {
+  for (const [, loop = '', index] of path.matchAll(INDEX)) {
+    if (picked[loop] !== undefined && picked[loop] !== Number(index)) return false
+  }
+  return true
+}
+
 /** The state of each path, such as `each[3].pay`, after the first `upTo` events. */
 function foldPaths(events: readonly RunEvent[], upTo: number): Record<string, NodeState & { nodeId: string }> {
   const paths: Record<string, NodeState & { nodeId: string }> = {}
@@ -66,21 +78,53 @@ function foldPaths(events: readonly RunEvent[], upTo: number): Record<string, No
   return paths
 }
 
-/** The state of each node; a node in a loop has the worst of its items. */
-export function fold(events: readonly RunEvent[], upTo: number): NodeStates {
+const worstOf = (states: NodeState[]) =>
+  states.reduce((a, b) => (WORST.indexOf(b.status) < WORST.indexOf(a.status) ? b : a))
+
+/** The state of each node; a node in a loop has that of the picked item, else the worst of its items. */
+export function fold(events: readonly RunEvent[], upTo: number, picked: Picked = {}): NodeStates {
   const nodes: NodeStates = {}
   const groups: Record<string, NodeState[]> = {}
   for (const [path, state] of Object.entries(foldPaths(events, upTo))) {
-    if (path.includes('[')) {
+    if (!path.includes('[')) nodes[state.nodeId] = state
+    else if (isPicked(path, picked)) {
       groups[state.nodeId] ??= []
       groups[state.nodeId]?.push(state)
-    } else nodes[state.nodeId] = state
+    }
   }
   for (const [id, states] of Object.entries(groups)) {
-    const worst = states.reduce((a, b) => (WORST.indexOf(b.status) < WORST.indexOf(a.status) ? b : a))
+    const [only] = states
+    if (only && states.length === 1 && Object.keys(picked).length) {
+      nodes[id] = only
+      continue
+    }
     const done = states.filter((one) => one.status === 'success').length
     const failed = states.filter((one) => one.status === 'failure').length
-    nodes[id] = { ...worst, items: { done, failed, all: states.length } }
+    nodes[id] = { ...worstOf(states), items: { done, failed, all: states.length } }
   }
   return nodes
+}
+
+export type Item = { index: number; status: string; message?: string }
+
+/** The items of a loop that have begun, in order, each with the worst of its nodes. */
+export function itemsOf(events: readonly RunEvent[], upTo: number, loop: string, picked: Picked = {}): Item[] {
+  const { [loop]: _, ...others } = picked
+  const byIndex = new Map<number, NodeState[]>()
+  for (const [path, state] of Object.entries(foldPaths(events, upTo))) {
+    if (!isPicked(path, others)) continue
+    for (const [, id, text] of path.matchAll(INDEX)) {
+      if (id !== loop) continue
+      const index = Number(text)
+      const states = byIndex.get(index)
+      if (states) states.push(state)
+      else byIndex.set(index, [state])
+    }
+  }
+  return [...byIndex.entries()]
+    .sort(([a], [b]) => a - b)
+    .map(([index, states]) => {
+      const worst = worstOf(states)
+      return { index, status: worst.status, message: worst.error?.message ?? worst.message }
+    })
 }

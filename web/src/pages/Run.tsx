@@ -1,10 +1,11 @@
 /** One run: its steps with what went in and out, its events as they come, and what it changed outside. */
-import { Button, Tabs } from '@mantine/core'
-import { IconPlayerStop, IconRefresh, IconSitemap } from '@tabler/icons-react'
-import { useEffect, useState } from 'react'
+import { ActionIcon, Button, Tabs } from '@mantine/core'
+import { useMediaQuery } from '@mantine/hooks'
+import { IconList, IconPlayerStop, IconRefresh, IconSitemap } from '@tabler/icons-react'
+import { lazy, Suspense, useCallback, useEffect, useState } from 'react'
 import { Link, useLocation, useSearchParams } from 'wouter'
 import { post, type Run } from '../api/client'
-import { refresh, useCatalog, useEffects, useRun } from '../api/queries'
+import { refresh, useCatalog, useEffects, useRunHead } from '../api/queries'
 import { Ladder, Warnings } from '../effects/Ladder'
 import type { Flow } from '../model/graph'
 import { ModeBadge, RunStatus } from '../parts/Badges'
@@ -20,10 +21,11 @@ import { Steps } from '../run/Steps'
 import { show, useRunStore } from '../run/store'
 import { words } from '../words'
 
+const RunCanvas = lazy(() => import('../run/RunCanvas'))
 const said = words.runs
 
 export default function RunPage({ id }: { id: string }) {
-  const run = useRun(id)
+  const run = useRunHead(id)
   const isOpen = useRunStore((s) => s.isOpen)
   const isLost = useRunStore((s) => s.isLost)
   useEffect(() => show(id, () => void refresh('run', 'effects', '/v1/runs')), [id])
@@ -62,6 +64,11 @@ function Title({ run }: { run: Run }) {
       <span aria-live="polite">
         <RunStatus status={run.status} />
       </span>
+      {run.parentRunId && (
+        <Link className="quiet wide" href={`/runs/${run.parentRunId}`}>
+          {said.calledBy}
+        </Link>
+      )}
       <span className="quiet wide">
         <Time at={run.startedAt} /> {took(run.startedAt, run.finishedAt)}
       </span>
@@ -124,20 +131,20 @@ function Acts({ run }: { run: Run }) {
 
 function Body({ run }: { run: Run }) {
   const [search, setSearch] = useSearchParams()
-  const catalog = useCatalog()
   const tab = search.get('tab') ?? 'steps'
-  const step = search.get('step')
-  const set = (name: string, value: string | null) =>
-    setSearch(
-      (old) => {
-        const next = new URLSearchParams(old)
-        if (value) next.set(name, value)
-        else next.delete(name)
-        return next
-      },
-      { replace: true },
-    )
-  const flow = run.workflowDefinition as Flow | null
+  const set = useCallback(
+    (name: string, value: string | null) =>
+      setSearch(
+        (old) => {
+          const next = new URLSearchParams(old)
+          if (value) next.set(name, value)
+          else next.delete(name)
+          return next
+        },
+        { replace: true },
+      ),
+    [setSearch],
+  )
   return (
     <>
       {run.error && (
@@ -158,16 +165,7 @@ function Body({ run }: { run: Run }) {
           <Tabs.Tab value="payload">{said.payload}</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="steps">
-          <div className={`split ${step ? 'open' : ''}`}>
-            {flow && (
-              <Steps flow={flow} catalog={catalog.data ?? {}} selected={step} select={(id) => set('step', id)} />
-            )}
-            {step && flow?.nodes[step] ? (
-              <StepDetail key={step} id={step} run={run} close={() => set('step', null)} />
-            ) : (
-              <p className="quiet hint">{words.step.choose}</p>
-            )}
-          </div>
+          <StepsOf run={run} search={search} set={set} />
         </Tabs.Panel>
         <Tabs.Panel value="effects">
           <Report run={run} />
@@ -181,6 +179,73 @@ function Body({ run }: { run: Run }) {
       </Tabs>
     </>
   )
+}
+
+type StepsProps = { run: Run; search: URLSearchParams; set: (name: string, value: string | null) => void }
+
+/** The graph; on a phone, and whoever asks for it, the list. The step, the item and the view are in the address. */
+function StepsOf({ run, search, set }: StepsProps) {
+  const catalog = useCatalog()
+  const isNarrow = useMediaQuery('(max-width: 760px)', undefined, { getInitialValueInEffect: false }) ?? false
+  const flow = run.workflowDefinition as Flow | null
+  const step = search.get('step')
+  const isList = isNarrow || search.get('view') === 'list'
+  const select = useCallback((id: string | null) => set('step', id), [set])
+  useItemOfAddress(search.get('items'), set)
+  if (!flow) return null
+  const detail = step && flow.nodes[step] && (
+    <StepDetail key={step} id={step} run={run} flow={flow} close={() => select(null)} />
+  )
+  const toggle = !isNarrow && (
+    <ActionIcon
+      className="viewtoggle"
+      variant="default"
+      size={34}
+      aria-label={isList ? words.editor.graph : words.editor.outline}
+      title={isList ? words.editor.graph : words.editor.outline}
+      onClick={() => set('view', isList ? null : 'list')}
+    >
+      {isList ? <IconSitemap size={17} /> : <IconList size={17} />}
+    </ActionIcon>
+  )
+  if (isList)
+    return (
+      <div className={`split ${step ? 'open' : ''}`}>
+        <div className="listside">
+          {toggle}
+          <Steps flow={flow} catalog={catalog.data ?? {}} selected={step} select={select} />
+        </div>
+        {detail || <p className="quiet hint">{words.step.choose}</p>}
+      </div>
+    )
+  return (
+    <div className="stage">
+      <Suspense fallback={null}>
+        <RunCanvas run={run} flow={flow} selected={step} select={select} />
+      </Suspense>
+      {toggle}
+      {detail}
+    </div>
+  )
+}
+
+/** The picked items as `each:3,inner:0` in the address: read once, then written. */
+function useItemOfAddress(text: string | null, set: (name: string, value: string | null) => void) {
+  const picked = useRunStore((s) => s.picked)
+  const runId = useRunStore((s) => s.runId)
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the address is read when the run is first shown
+  useEffect(() => {
+    for (const one of text?.split(',') ?? []) {
+      const at = one.lastIndexOf(':')
+      if (at > 0) useRunStore.getState().pick(one.slice(0, at), Number(one.slice(at + 1)))
+    }
+  }, [runId])
+  const wanted = Object.entries(picked)
+    .map(([loop, index]) => `${loop}:${index}`)
+    .join()
+  useEffect(() => {
+    if (runId !== null && useRunStore.getState().events.length) set('items', wanted || null)
+  }, [wanted, set, runId])
 }
 
 function Report({ run }: { run: Run }) {

@@ -1,9 +1,9 @@
 /** All workflows; where one is made or imported. */
 import { Button, FileButton, Select, TextInput } from '@mantine/core'
 import { useDebouncedValue } from '@mantine/hooks'
-import { IconPlus, IconSearch, IconUpload } from '@tabler/icons-react'
+import { IconPlus, IconSearch, IconTemplate, IconUpload } from '@tabler/icons-react'
 import { useState } from 'react'
-import { useLocation, useSearchParams } from 'wouter'
+import { Link, useLocation, useSearchParams } from 'wouter'
 import { type Json, post, type WorkflowItem } from '../api/client'
 import { parse } from '../api/exact'
 import { refresh, useList } from '../api/queries'
@@ -13,7 +13,9 @@ import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
+import { FirstVisit } from '../templates/FirstVisit'
 import { words } from '../words'
+import { templates } from '../words.templates'
 
 const said = words.workflows
 const EMPTY = { nodes: { root: { type: 'manual', payload: {}, titleOverride: said.firstNodeTitle, children: [] } } }
@@ -78,6 +80,9 @@ export default function Workflows() {
       title={words.nav.workflows}
       actions={
         <>
+          <Button component={Link} href="/templates" variant="default" leftSection={<IconTemplate size={16} />}>
+            {templates.title}
+          </Button>
           <FileButton onChange={bring} accept=".json,.yaml,.yml" inputProps={{ 'aria-label': said.import }}>
             {(props) => (
               <Button {...props} variant="default" leftSection={<IconUpload size={16} />}>
@@ -127,6 +132,7 @@ export default function Workflows() {
           )
         }
       />
+      {!q && !status && !found.isPending && <FirstVisit count={found.rows.length} />}
     </Page>
   )
 }

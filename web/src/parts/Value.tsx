@@ -1,7 +1,9 @@
 /** A JSON value as a tree: exact numbers, long texts cut, and only what is open is drawn. */
-import { ActionIcon, CopyButton, Tooltip } from '@mantine/core'
+import { ActionIcon, Tooltip } from '@mantine/core'
+import { useClipboard } from '@mantine/hooks'
 import { IconCheck, IconCopy } from '@tabler/icons-react'
 import { useState } from 'react'
+import type { Json } from '../api/client'
 import { Exact, stringify } from '../api/exact'
 import { words } from '../words'
 
@@ -11,20 +13,38 @@ const LONG = 600
 export function Value({ value, label }: { value: unknown; label: string }) {
   return (
     <div className="value">
-      <CopyButton value={typeof value === 'string' ? value : stringify(value, 2)}>
-        {({ copied, copy }) => (
-          <Tooltip label={copied ? words.value.copied : words.value.copy}>
-            <ActionIcon className="copy" variant="subtle" color="gray" onClick={copy} aria-label={words.value.copy}>
-              {copied ? <IconCheck size={16} /> : <IconCopy size={16} />}
-            </ActionIcon>
-          </Tooltip>
-        )}
-      </CopyButton>
+      <Copy value={value} />
       <div className="tree" tabIndex={0} role="region" aria-label={label}>
         <Branch value={value} depth={0} />
       </div>
     </div>
   )
+}
+
+/** The text is made when it is asked for: a result may have ten megabytes. */
+function Copy({ value }: { value: unknown }) {
+  const { copy, copied } = useClipboard()
+  return (
+    <Tooltip label={copied ? words.value.copied : words.value.copy}>
+      <ActionIcon
+        className="copy"
+        variant="subtle"
+        color="gray"
+        onClick={() => copy(typeof value === 'string' ? value : stringify(value, 2))}
+        aria-label={words.value.copy}
+      >
+        {copied ? <IconCheck size={16} /> : <IconCopy size={16} />}
+      </ActionIcon>
+    </Tooltip>
+  )
+}
+
+/** The first entries of a list or an object, and how many there are; the rest is not touched. */
+function some(value: object, most: number): { entries: [string, unknown][]; all: number } {
+  if (Array.isArray(value))
+    return { entries: value.slice(0, most).map((one, i) => [String(i), one]), all: value.length }
+  const keys = Object.keys(value)
+  return { entries: keys.slice(0, most).map((key) => [key, (value as Json)[key]]), all: keys.length }
 }
 
 function Branch({ name, value, depth }: { name?: string; value: unknown; depth: number }) {
@@ -38,9 +58,9 @@ function Branch({ name, value, depth }: { name?: string; value: unknown; depth: 
         <Leaf value={value} />
       </div>
     )
-  const entries = Object.entries(value)
-  const brief = Array.isArray(value) ? `[${entries.length}]` : entries.length ? `{${entries.length}}` : '{}'
-  if (!entries.length)
+  const { entries, all } = some(value, shown)
+  const brief = Array.isArray(value) ? `[${all}]` : `{${all}}`
+  if (!all)
     return (
       <div className="leaf">
         {key}
@@ -49,12 +69,12 @@ function Branch({ name, value, depth }: { name?: string; value: unknown; depth: 
     )
   const list = (
     <>
-      {entries.slice(0, shown).map(([k, v]) => (
+      {entries.map(([k, v]) => (
         <Branch key={k} name={k} value={v} depth={depth + 1} />
       ))}
-      {entries.length > shown && (
+      {all > shown && (
         <button type="button" className="link" onClick={() => setShown(shown + STEP)}>
-          {words.value.more(Math.min(STEP, entries.length - shown))}
+          {words.value.more(Math.min(STEP, all - shown))}
         </button>
       )}
     </>
@@ -68,7 +88,7 @@ function Branch({ name, value, depth }: { name?: string; value: unknown; depth: 
           <span className="quiet">{brief}</span>
         </>
       }
-      isOpen={depth < 3 && entries.length <= 20}
+      isOpen={depth < 3 && all <= 20}
     >
       {list}
     </Fold>

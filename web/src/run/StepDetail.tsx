@@ -1,31 +1,40 @@
-/** What went into a step and what came out of it, each attempt by itself. */
+/** What went into a step and what came out of it, each attempt by itself, and the runs that it called. */
 import { ActionIcon, Tabs } from '@mantine/core'
 import { IconX } from '@tabler/icons-react'
+import { Link } from 'wouter'
 import type { Json, Run } from '../api/client'
-import { readable } from '../model/amounts'
-import { NodeStatus } from '../parts/Badges'
+import { useEffects, useRunNode } from '../api/queries'
+import { readable, short } from '../model/amounts'
+import type { Flow } from '../model/graph'
+import { NodeStatus, StatusBadge } from '../parts/Badges'
 import { Time, took } from '../parts/Time'
 import { Value } from '../parts/Value'
 import { words } from '../words'
+import { ItemPicker, Items } from './ItemPicker'
+import { calledBy, loopsAround, type Outcome, outcomeIn, pathOf } from './outcome'
+import { PinButton } from './PinButton'
 import { useRunStore } from './store'
 
 const said = words.step
 
-export function StepDetail({ id, run, close }: { id: string; run: Run; close: () => void }) {
+export function StepDetail({ id, run, flow, close }: { id: string; run: Run; flow: Flow; close: () => void }) {
   const live = useRunStore((s) => s.nodes[id])
-  const kept = run.executionState?.[id]
-  const result = kept?.result ?? live?.result
+  const picked = useRunStore((s) => s.picked)
+  const around = loopsAround(flow, id)
+  const found = useRunNode(run.id, around[0] ?? id)
+  const kept = outcomeIn(found.data, around, id, picked)
+  const isWhich = around.some((loop) => picked[loop] === undefined)
+  const result = kept?.result ?? (isWhich ? undefined : live?.result)
   const error = (kept?.error ?? live?.error) as Json | null | undefined
-  const attempts = (kept?.attempts ?? []) as Json[]
-  const items = (kept?.iterations ?? []) as Json[]
-  const title = (run.workflowDefinition as { nodes?: Record<string, { titleOverride?: string }> } | null)?.nodes?.[id]
+  const node = flow.nodes[id]
+  const isLoop = Boolean(node?.loopBody?.length)
   return (
     <aside className="inspector" aria-label={id}>
       <header>
         <div>
-          <strong dir="auto">{title?.titleOverride || readable(id)}</strong>
+          <strong dir="auto">{node?.titleOverride || readable(id)}</strong>
           <span>
-            <code>{id}</code> {kept?.type} {live && <NodeStatus status={live.status} branch={live.branch} />}{' '}
+            <code>{id}</code> {node?.type} {live && <NodeStatus status={live.status} branch={live.branch} />}{' '}
             {took(kept?.startedAt, kept?.finishedAt)}
           </span>
         </div>
@@ -33,46 +42,103 @@ export function StepDetail({ id, run, close }: { id: string; run: Run; close: ()
           <IconX size={16} />
         </ActionIcon>
       </header>
+      {around.map((loop) => (
+        <ItemPicker key={loop} loop={loop} />
+      ))}
       {error && (
-        <p className="fault" role="alert">
+        <p className="fault" role="alert" dir="auto">
           {String(error.message ?? error.code)}
         </p>
       )}
-      <Tabs defaultValue="output" keepMounted={false}>
+      <Tabs defaultValue={isLoop ? 'items' : 'output'} keepMounted={false}>
         <Tabs.List>
+          {isLoop && <Tabs.Tab value="items">{said.items}</Tabs.Tab>}
           <Tabs.Tab value="output">{said.output}</Tabs.Tab>
           <Tabs.Tab value="input">{said.input}</Tabs.Tab>
-          {attempts.length > 1 && <Tabs.Tab value="attempts">{said.attempts}</Tabs.Tab>}
-          {items.length > 0 && <Tabs.Tab value="items">{said.items}</Tabs.Tab>}
+          <Tabs.Tab value="attempts">{said.attempts}</Tabs.Tab>
+          <Tabs.Tab value="sent">{said.sent}</Tabs.Tab>
         </Tabs.List>
+        <Tabs.Panel value="items">
+          <Items loop={id} />
+        </Tabs.Panel>
         <Tabs.Panel value="output">
           {result === undefined || result === null ? (
-            <p className="quiet">{live?.resultOmitted ? said.tooLarge : said.noOutput}</p>
+            <p className="quiet">{isWhich ? said.pickFirst : live?.resultOmitted ? said.tooLarge : said.noOutput}</p>
           ) : (
-            <Value value={result} label={said.output} />
+            <>
+              <PinButton run={run} id={id} result={result} />
+              <Value value={result} label={said.output} />
+            </>
           )}
         </Tabs.Panel>
         <Tabs.Panel value="input">
           {kept?.input === undefined || kept.input === null ? (
-            <p className="quiet">{said.noInput}</p>
+            <p className="quiet">{isWhich ? said.pickFirst : said.noInput}</p>
           ) : (
             <Value value={kept.input} label={said.input} />
           )}
         </Tabs.Panel>
         <Tabs.Panel value="attempts">
-          {attempts.map((attempt, i) => (
-            <section key={i} className="attempt">
-              <h3>
-                {said.attempt(Number(attempt.attempt ?? i + 1))} <Time at={attempt.startedAt as string} />
-              </h3>
-              <Value value={attempt} label={said.attempt(i + 1)} />
-            </section>
-          ))}
+          <Attempts kept={kept} />
         </Tabs.Panel>
-        <Tabs.Panel value="items">
-          <Value value={items} label={said.items} />
+        <Tabs.Panel value="sent">
+          <Sent run={run} id={id} path={pathOf(around, id, picked)} result={result} />
         </Tabs.Panel>
       </Tabs>
     </aside>
   )
 }
+
+/** Earlier attempts, oldest first, then the one that counts. */
+function Attempts({ kept }: { kept?: Outcome }) {
+  const earlier = (kept?.attempts ?? []) as Json[]
+  if (!kept) return <p className="quiet">{said.noAttempts}</p>
+  const { attempts: _, iterations: __, input: ___, ...last } = kept
+  const all = [...earlier, last as Json]
+  return all.map((attempt, i) => (
+    <section key={i} className="attempt">
+      <h3>
+        {said.attempt(Number(attempt.attempt ?? i + 1))} <Time at={attempt.startedAt as string} />{' '}
+        {typeof attempt.status === 'string' && <NodeStatus status={attempt.status} />}
+      </h3>
+      <Value value={attempt} label={said.attempt(i + 1)} />
+    </section>
+  ))
+}
+
+type SentProps = { run: Run; id: string; path: string | null; result: unknown }
+
+/** The transactions of a step, and the runs that it called. */
+function Sent({ run, id, path, result }: SentProps) {
+  const effects = useEffects(run.id)
+  const isOf = (one: { nodeId: string; path: string }) => one.nodeId === id && (path === null || one.path === path)
+  const txs = (effects.data?.transactions ?? []).filter(isOf)
+  const children = (effects.data?.children ?? []).filter(isOf)
+  const own = calledBy(result)
+  const called = children.length ? children : own ? [{ runId: own, path: path ?? id, status: '' }] : []
+  if (!txs.length && !called.length) return <p className="quiet">{said.nothingSent}</p>
+  return (
+    <ul className="sentlist">
+      {txs.slice(0, MOST).map((tx) => (
+        <li key={`${tx.path} ${tx.item}`}>
+          <strong dir="auto">{tx.about}</strong>
+          <small>
+            {tx.path} {tx.hash ? <code title={tx.hash}>{short(tx.hash)}</code> : words.ladder.heldBack}
+          </small>
+          {tx.error && <small className="bad">{String(tx.error)}</small>}
+        </li>
+      ))}
+      {called.slice(0, MOST).map((one) => (
+        <li key={one.runId}>
+          <Link href={`/runs/${one.runId}`}>{said.calledRun}</Link> {one.status && <StatusBadge status={one.status} />}
+          <small>
+            {one.path} · {one.runId}
+          </small>
+        </li>
+      ))}
+      {Math.max(txs.length, called.length) > MOST && <li className="quiet">{said.andMore}</li>}
+    </ul>
+  )
+}
+
+const MOST = 100

@@ -1,18 +1,20 @@
 /** The run that is shown: its events, the moment that is looked at, and the state of each node at that moment. */
 import { create } from 'zustand'
 import { follow, type RunEvent } from '../api/stream'
-import { fold, merge, type NodeStates } from '../model/fold'
+import { fold, merge, type NodeStates, type Picked } from '../model/fold'
 
 type RunStore = {
   runId: string | null
   events: RunEvent[]
   cursor: number | null
   nodes: NodeStates
+  picked: Picked
   isOpen: boolean
   isLost: boolean
   isPlaying: boolean
   scrub: (cursor: number | null) => void
   togglePlay: () => void
+  pick: (loop: string, index: number | null) => void
 }
 
 export const useRunStore = create<RunStore>((set, get) => ({
@@ -20,13 +22,14 @@ export const useRunStore = create<RunStore>((set, get) => ({
   events: [],
   cursor: null,
   nodes: {},
+  picked: {},
   isOpen: false,
   isLost: false,
   isPlaying: false,
   scrub: (cursor) => {
-    const { events } = get()
+    const { events, picked } = get()
     const at = cursor === null || cursor >= events.length ? null : Math.max(1, cursor)
-    set({ cursor: at, nodes: fold(events, at ?? events.length) })
+    set({ cursor: at, nodes: fold(events, at ?? events.length, picked) })
   },
   togglePlay: () => {
     const { events, cursor, isPlaying, scrub } = get()
@@ -34,18 +37,26 @@ export const useRunStore = create<RunStore>((set, get) => ({
     if (!isPlaying && (cursor ?? events.length) >= events.length) scrub(1)
     set({ isPlaying: !isPlaying })
   },
+  pick: (loop, index) => {
+    const { events, cursor, picked: old } = get()
+    const { [loop]: _, ...others } = old
+    const picked = index === null ? others : { ...others, [loop]: index }
+    set({ picked, nodes: fold(events, cursor ?? events.length, picked) })
+  },
 }))
+
+const NOTHING = { events: [], cursor: null, nodes: {}, picked: {}, isLost: false, isPlaying: false }
 
 /** Shows a run from its first event on; gives what ends it. `onEnd` is told when there will be no more. */
 export function show(runId: string, onEnd: () => void): () => void {
-  useRunStore.setState({ runId, events: [], cursor: null, nodes: {}, isOpen: true, isLost: false, isPlaying: false })
+  useRunStore.setState({ ...NOTHING, runId, isOpen: true })
   const isShown = () => useRunStore.getState().runId === runId
   const stop = follow(runId, {
     take: (more) => {
       if (!isShown()) return
-      const events = merge(useRunStore.getState().events, more)
-      const isNow = useRunStore.getState().cursor === null
-      useRunStore.setState(isNow ? { events, nodes: fold(events, events.length) } : { events })
+      const { events: old, cursor, picked } = useRunStore.getState()
+      const events = merge(old, more)
+      useRunStore.setState(cursor === null ? { events, nodes: fold(events, events.length, picked) } : { events })
     },
     end: () => {
       if (!isShown()) return
@@ -56,6 +67,6 @@ export function show(runId: string, onEnd: () => void): () => void {
   })
   return () => {
     stop()
-    if (isShown()) useRunStore.setState({ runId: null, events: [], cursor: null, nodes: {}, isOpen: false })
+    if (isShown()) useRunStore.setState({ ...NOTHING, runId: null, isOpen: false })
   }
 }

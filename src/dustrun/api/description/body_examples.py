@@ -56,6 +56,7 @@ BY_OPERATION: dict[str, Any] = {
     "create_wallet": {"name": "treasury", "description": "Pays invoices."},
     "create_workflow": {"name": "Hello", "description": "Says hello.", "definition": _HELLO},
     "declare_variable": {"type": "number", "default": 0, "lifetime": "persist"},
+    "use_workflow_template": {"name": "Take profit, my way"},
     "update_hook": {"subscribedEventTypes": ["run.*"], "maxRetries": 5},
     "rotate_hook_secret": {"overlapHours": 48},
     "delete_rows": {"where": {"status": "late"}},

@@ -56,6 +56,8 @@ OF: dict[str, tuple[str, ...]] = {
     "hooks deliveries": ("dustrun hooks deliveries --status failure", "dustrun hooks deliveries --run run_order-17"),
     "hooks retry": (f"dustrun hooks retry dlv_{_ID}",),
     "hooks replay": (f"dustrun hooks replay dlv_{_ID}",),
+    "template list": ("dustrun template list", "dustrun template list price --category money"),
+    "template use": ("dustrun template use take-profit --name 'Take profit, my way'",),
     "workflow list": ("dustrun workflow list --status active", "dustrun workflow list invoices --json"),
     "workflow get": ("dustrun workflow get Hello",),
     "workflow create": ("dustrun workflow create hello.json --name Hello",),

@@ -1,0 +1,1 @@
+"""Bundled workflows to start from."""

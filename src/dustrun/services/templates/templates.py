@@ -1,0 +1,85 @@
+"""Workflows that come with the server: listed, searched, and copied into a workflow of one's own.
+
+Each is a file `data/<category>/<id>.json`, in the form that `dustrun run FILE` takes: `payload` is an example of what
+its trigger gets. They belong to no organisation, and nothing ever changes them.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from dustrun.core.values import exact_json
+from dustrun.errors import Code, NotFound
+
+_DATA: Final = Path(__file__).with_name("data")
+CATEGORIES: Final = ("money", "watch", "people", "data", "start")
+"""In the order in which they are shown."""
+FIRST: Final = "take-profit"
+"""The one that a first visit offers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A bundled workflow. `types` are the types of its nodes, each once."""
+
+    id: str
+    category: str
+    name: str
+    description: str
+    definition: dict[str, Any]
+    payload: dict[str, Any]
+    trigger_type: str
+    types: tuple[str, ...]
+
+
+@functools.cache
+def _all() -> tuple[Template, ...]:
+    found = [_read(category, path) for category in CATEGORIES for path in sorted((_DATA / category).glob("*.json"))]
+    return tuple(sorted(found, key=lambda one: one.id != FIRST))
+
+
+def _read(category: str, path: Path) -> Template:
+    document = exact_json.loads_own(path.read_bytes())
+    definition = document["definition"]
+    nodes = definition["nodes"]
+    trigger = nodes[definition["triggerNodeIds"][0]]["type"]
+    types = tuple(sorted({node["type"] for node in nodes.values()}))
+    return Template(
+        path.stem, category, document["name"], document["description"], definition, document["payload"], trigger, types
+    )
+
+
+def list_templates(q: str | None = None, category: str | None = None) -> Sequence[Template]:
+    """Those of a category whose name, description or node types contain every word of `q`."""
+    words = (q or "").lower().split()
+    return [one for one in _all() if category in (None, one.category) and all(word in _text(one) for word in words)]
+
+
+def _text(one: Template) -> str:
+    return " ".join((one.id, one.name, one.description, *one.types)).lower()
+
+
+def get_template(template_id: str) -> Template:
+    """One template; raises `NotFound`."""
+    for one in _all():
+        if one.id == template_id:
+            return one
+    known = ", ".join(one.id for one in _all())
+    raise NotFound(f'There is no template "{template_id}". There are: {known}.', code=Code.TEMPLATE_UNKNOWN)
+
+
+def definition_of(template: Template) -> dict[str, Any]:
+    """A copy to be changed; the example payload becomes the defaults of the input schema, so that a form starts with
+    it."""
+    definition: dict[str, Any] = copy.deepcopy(template.definition)
+    trigger = definition["nodes"][definition["triggerNodeIds"][0]]
+    schema = (trigger.get("payload") or {}).get("inputSchema") or {}
+    for name, field in (schema.get("properties") or {}).items():
+        if name in template.payload and "default" not in field:
+            field["default"] = template.payload[name]
+    return definition

@@ -1,0 +1,88 @@
+"""Every bundled workflow is valid, says what it does, and simulates on a chain and on loopback servers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dustrun.core.values import exact_json
+from dustrun.services.templates.templates import CATEGORIES, FIRST, get_template, list_templates
+from engine.conftest import Bench
+from outbox import open_outbox
+from served import outside
+from testkit.chain.anvil import CHAIN_ID
+from testkit.chain.contracts import World
+
+_OF_MAINNET = {
+    "0x7a250d5630B4cF539739dF2C5dAcb4c659F2488D": "v2_router",
+    "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2": "weth",
+    "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48": "usdc",
+}
+_WRITTEN = ("https://example.com", "http://127.0.0.1:8099")
+_TABLE = {
+    "name": "orders",
+    "primaryKey": "id",
+    "columns": [{"name": "id", "type": "text"}, {"name": "status", "type": "text"}],
+}
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, world: World) -> AsyncIterator[tuple[Bench, dict[str, str]]]:
+    """A server with a wallet on a chain, and what stands for the addresses that the templates name."""
+    with world.node("--block-time", "1") as node, outside(tmp_path) as notices:
+        network = world.network(node.url).model_dump(
+            mode="json", by_alias=True, exclude={"chain_id", "block_time_ms", "confirmations", "endpoints"}
+        )
+        at = world.witness(node).addresses
+        here = {old: at[name] for old, name in _OF_MAINNET.items()} | dict.fromkeys(_WRITTEN, notices.url)
+        here |= {'"chainId":1,': f'"chainId":{CHAIN_ID},', '"chainId":1}': f'"chainId":{CHAIN_ID}}}'}
+        async with open_outbox(tmp_path, node, network=network, outbound_allow=notices.address) as outbox:
+            yield Bench(outbox.composition), here
+
+
+def test_templates_are_found_by_words_and_category() -> None:
+    assert len(list_templates()) >= 20
+    assert list_templates()[0].id == FIRST
+    assert {one.category for one in list_templates()} == set(CATEGORIES)
+    assert [one.id for one in list_templates("week PRICE guard", "money")] == ["dca"]
+    assert list_templates("no such words") == []
+    assert len({one.id for one in list_templates()}) == len(list_templates())
+
+
+async def test_every_template_is_valid_and_simulates(bench: tuple[Bench, dict[str, str]]) -> None:
+    server, here = bench
+    await server.api.post("/v1/tables", _TABLE)
+    ended: dict[str, Any] = {}
+    for one in list_templates():
+        made = (await server.api.post(f"/v1/templates/{one.id}/use", {})).data
+        checked = (await server.api.post("/v1/workflows/validate", {"definition": made["definition"]})).data
+        assert checked["valid"], (one.id, checked["errors"])
+        text = exact_json.dumps({"definition": made["definition"], "payload": one.payload}).decode()
+        for written, found in here.items():
+            text = text.replace(written, found)
+        here_too = json.loads(text)
+        await server.api.put(f"/v1/workflows/{made['id']}", {"definition": here_too["definition"]})
+        asked = {"payload": here_too["payload"], "simulate": True}
+        reply = await server.api.post(f"/v1/workflows/{made['id']}/run", asked)
+        assert reply.status == 200, (one.id, reply.body)
+        run = await server.ended(reply.data["runId"])
+        effects = (await server.api.get(f"/v1/runs/{run['id']}/effects")).data
+        assert [request for request in effects["requests"] if request["sent"]] == [], one.id
+        errors = {path: node["error"] for path, node in run["executionState"].items() if node.get("error")}
+        ended[one.id] = errors or run["status"]
+    assert ended == dict.fromkeys(ended, "success")
+
+
+async def test_a_template_becomes_a_workflow_of_its_own(bench: tuple[Bench, dict[str, str]]) -> None:
+    server, _ = bench
+    made = (await server.api.post(f"/v1/templates/{FIRST}/use", {"name": "Mine"})).data
+    assert (made["name"], made["status"], made["version"]) == ("Mine", "draft", 1)
+    schema = made["definition"]["nodes"]["root"]["payload"]["inputSchema"]["properties"]
+    assert {name: field["default"] for name, field in schema.items()} == get_template(FIRST).payload
+    assert "default" not in json.dumps(get_template(FIRST).definition), "the template itself is unchanged"
+    missing = await server.api.post("/v1/templates/none/use", {})
+    assert (missing.status, missing.body["code"]) == (404, 404015)

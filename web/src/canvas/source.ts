@@ -1,0 +1,28 @@
+/** What a canvas shows: the document that is edited, or the version that a run was of, which nobody moves. */
+import { createContext, useContext } from 'react'
+import type { StoreApi, UseBoundStore } from 'zustand'
+import type { Mode } from '../api/client'
+import { type Positions, select, useDocument } from '../editor/document'
+import { MODES } from '../effects/rows'
+import type { Flow } from '../model/graph'
+
+export type Shown = { id: string | null; flow: Flow; positions: Positions; selected: string[] }
+export type Source = {
+  store: UseBoundStore<StoreApi<Shown>>
+  select: (ids: string[]) => void
+  isFixed: boolean
+  /** The steps of the ladder on its cards. */
+  modes: Mode[]
+}
+
+export const EDITED: Source = {
+  store: useDocument as unknown as Source['store'],
+  select,
+  isFixed: false,
+  modes: MODES,
+}
+export const CanvasSource = createContext<Source>(EDITED)
+export const useSource = () => useContext(CanvasSource)
+export function useShown<T>(read: (shown: Shown) => T): T {
+  return useSource().store(read)
+}

@@ -1,0 +1,17 @@
+/** Words of the templates and of the first visit. */
+export const templates = {
+  title: 'Templates',
+  search: 'Search templates',
+  category: 'What it is for',
+  all: 'All',
+  categories: { money: 'Money', watch: 'Watch', people: 'People', data: 'Data', start: 'First steps' },
+  use: 'Use it',
+  useOf: (name: string) => `Use it: ${name}`,
+  start: 'Start from a template',
+  allOf: (n: number) => `All ${n} templates`,
+  example: 'See what a workflow will do before it does it',
+  exampleAbout:
+    'Take profit sells a token above a price and pays a share out. It was simulated, tested with a cent, and run.',
+  reports: 'Its reports',
+  openExample: 'Open the example',
+}
