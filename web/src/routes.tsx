@@ -32,6 +32,7 @@ export const ROUTES: PageRoute[] = [
     rail: { title: words.nav.workflows, icon: IconSitemap },
   },
   { path: '/templates', page: lazy(() => import('./templates/Templates')), under: 'workflows' },
+  { path: '/workflows/:id/versions', page: lazy(() => import('./diff/Versions')), under: 'workflows' },
   { path: '/workflows/:id', page: lazy(() => import('./pages/Workflow')), under: 'workflows' },
   {
     path: '/runs',

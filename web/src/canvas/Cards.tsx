@@ -2,6 +2,8 @@
 import { Handle, type NodeProps, Position } from '@xyflow/react'
 import { memo, useMemo } from 'react'
 import { useCatalog } from '../api/queries'
+import { TONE } from '../diff/changes'
+import { useDifferences } from '../diff/store'
 import { linesOf, useRungs } from '../effects/store'
 import { readable } from '../model/amounts'
 import type { NodeState } from '../model/fold'
@@ -9,6 +11,7 @@ import { glyph } from '../model/glyphs'
 import { Badge, NodeStatus } from '../parts/Badges'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
+import { versions } from '../words.versions'
 import type { Card } from './layout'
 import { useShown, useSource } from './source'
 import { useWrong } from './wrong'
@@ -31,10 +34,12 @@ function about(state: NodeState | undefined, name: string): string {
 
 export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>) {
   const { node, state, wrong, spec, kind } = useNode(id)
+  const difference = useDifferences((s) => s.byNode[id])
   if (!node) return null
   const Glyph = glyph(node.type, kind)
+  const look = [kind, state?.status, difference?.kind, selected && 'chosen', wrong && 'wrong'].filter(Boolean).join(' ')
   return (
-    <div className={`card ${kind} ${state?.status ?? ''} ${selected ? 'chosen' : ''} ${wrong ? 'wrong' : ''}`}>
+    <div className={`card ${look}`}>
       <Handle type="target" position={Position.Top} />
       <header>
         <i className="glyph" aria-hidden>
@@ -46,6 +51,8 @@ export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>
         </div>
         {wrong > 0 ? (
           <Badge tone="bad">{words.editor.problems(wrong)}</Badge>
+        ) : difference ? (
+          <Badge tone={TONE[difference.kind]}>{versions.kinds[difference.kind]}</Badge>
         ) : (
           state && <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} />
         )}

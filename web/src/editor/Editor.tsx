@@ -1,14 +1,17 @@
 /** The editor: canvas or list, inspector, tray, and everything that can be done with them. */
 import { Modal, TextInput } from '@mantine/core'
 import { useMediaQuery } from '@mantine/hooks'
-import { lazy, Suspense, useEffect, useMemo, useState } from 'react'
+import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from 'react'
 import { type Mode, post, put, type Workflow } from '../api/client'
 import { refresh, useCatalog } from '../api/queries'
 import { useWrong } from '../canvas/wrong'
+import { Balances } from '../effects/Balances'
 import { Inspector } from '../inspector/Inspector'
 import { Confirm } from '../parts/Confirm'
 import { Page } from '../parts/Page'
 import { Trouble } from '../parts/Trouble'
+import { Contract } from '../paste/Contract'
+import { usePaste } from '../paste/usePaste'
 import { Steps } from '../run/Steps'
 import { words } from '../words'
 import { AddStep } from './AddStep'
@@ -25,7 +28,15 @@ import { Tray } from './Tray'
 
 const Canvas = lazy(() => import('../canvas/Canvas').then(({ Canvas }) => ({ default: Canvas })))
 const said = words.editor
-type Dialog = 'publish' | 'rename' | 'keys' | 'live' | { add: string | null } | { connect: string } | null
+type Dialog =
+  | 'publish'
+  | 'rename'
+  | 'keys'
+  | 'live'
+  | { add: string | null }
+  | { connect: string }
+  | { contract: string }
+  | null
 
 /** Takes in what the server has, unless something is being edited here. */
 function useWorkflowOf(workflow: Workflow) {
@@ -51,6 +62,8 @@ export function Editor({ workflow }: { workflow: Workflow }) {
   const [isList, setIsList] = useState(false)
   const [dialog, setDialog] = useState<Dialog>(null)
   const [error, setError] = useState<unknown>(null)
+  const askContract = useCallback((contract: string) => setDialog({ contract }), [])
+  const pasting = usePaste(askContract)
   const isNarrow = useMediaQuery('(max-width: 760px)', undefined, { getInitialValueInEffect: false }) ?? false
   useEffect(() => {
     const counts = Object.fromEntries(Object.entries(problems.byNode).map(([node, list]) => [node, list.length]))
@@ -80,6 +93,7 @@ export function Editor({ workflow }: { workflow: Workflow }) {
     connect: (from) => setDialog({ connect: from }),
     rename: () => document.getElementById('step-name')?.focus(),
     keys: () => setDialog('keys'),
+    paste: (text) => void pasting.take(text),
   }
   useEditorKeys(actions)
   if (id !== workflow.id) return null
@@ -109,12 +123,21 @@ export function Editor({ workflow }: { workflow: Workflow }) {
     >
       <Conflict />
       <Trouble error={running.error ?? error} />
+      {pasting.notice && (
+        <p className="banner notice" role="status">
+          {pasting.notice}{' '}
+          <button type="button" className="link" onClick={pasting.clear}>
+            {words.dialog.close}
+          </button>
+        </p>
+      )}
       <div className="stage">
         {isNarrow || isList ? (
           <List />
         ) : (
           <Suspense fallback={null}>
             <Canvas />
+            <Balances />
           </Suspense>
         )}
         {one && <Inspector key={one} id={one} problems={problems.byNode[one]} last={last} />}
@@ -161,6 +184,9 @@ function Dialogs({ dialog, close, workflow, run }: DialogsProps) {
   return (
     <>
       {typeof dialog === 'object' && dialog && 'add' in dialog && <AddStep after={dialog.add} close={close} />}
+      {typeof dialog === 'object' && dialog && 'contract' in dialog && (
+        <Contract address={dialog.contract} close={close} />
+      )}
       {typeof dialog === 'object' && dialog && 'connect' in dialog && <ConnectTo from={dialog.connect} close={close} />}
       <LiveDialog isOpen={dialog === 'live'} close={close} go={run} spends={spends} />
       <Confirm

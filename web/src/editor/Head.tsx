@@ -5,6 +5,7 @@ import {
   IconArrowForwardUp,
   IconDots,
   IconDownload,
+  IconGitCompare,
   IconHistory,
   IconList,
   IconPencil,
@@ -20,6 +21,7 @@ import { useLocation } from 'wouter'
 import { get, type Mode, type Workflow } from '../api/client'
 import { WorkflowStatus } from '../parts/Badges'
 import { words } from '../words'
+import { versions } from '../words.versions'
 import { isDirty, redo, select, undo, useDocument } from './document'
 import { PayloadButton } from './Payload'
 import type { Problems } from './saving'
@@ -190,6 +192,14 @@ function MoreMenu({ workflow, ask, pause }: ActsProps) {
         <Menu.Item leftSection={<IconHistory size={16} />} onClick={() => go(`/runs?workflow=${workflow.id}`)}>
           {said.runs}
         </Menu.Item>
+        {workflow.version > 1 && (
+          <Menu.Item
+            leftSection={<IconGitCompare size={16} />}
+            onClick={() => go(`/workflows/${workflow.id}/versions`)}
+          >
+            {versions.open}
+          </Menu.Item>
+        )}
         <Menu.Item leftSection={<IconDownload size={16} />} onClick={() => void download(workflow.id)}>
           {said.export}
         </Menu.Item>

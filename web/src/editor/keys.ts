@@ -1,7 +1,7 @@
 /** What keys do in the editor. Single letters are off in fields and dialogs. */
 import { useEffect } from 'react'
 import type { Mode } from '../api/client'
-import { parse, stringify } from '../api/exact'
+import { stringify } from '../api/exact'
 import type { FlowNode } from '../model/graph'
 import { useRunStore } from '../run/store'
 import { edit, move, redo, select, undo, useDocument } from './document'
@@ -14,6 +14,7 @@ export type KeyActions = {
   connect: (from: string) => void
   rename: () => void
   keys: () => void
+  paste: (text: string) => void
 }
 
 const isTyping = (target: EventTarget | null) =>
@@ -50,21 +51,14 @@ function copy() {
   return true
 }
 
-export function pasteText(text: string): boolean {
-  try {
-    const { nodes } = parse(text) as { nodes?: Record<string, FlowNode> }
-    if (!nodes || !Object.values(nodes).every((node) => typeof node?.type === 'string')) return false
-    let ids: string[] = []
-    edit((flow) => {
-      const done = paste(flow, nodes)
-      ids = done.ids
-      return done.flow
-    })
-    select(ids)
-    return true
-  } catch {
-    return false
-  }
+export function pasteSteps(nodes: Record<string, FlowNode>) {
+  let ids: string[] = []
+  edit((flow) => {
+    const done = paste(flow, nodes)
+    ids = done.ids
+    return done.flow
+  })
+  select(ids)
 }
 
 function onKey(event: KeyboardEvent, actions: KeyActions): boolean {
@@ -113,7 +107,9 @@ export function useEditorKeys(actions: KeyActions) {
       if (!event.defaultPrevented && onKey(event, actions)) event.preventDefault()
     }
     const take = (event: ClipboardEvent) => {
-      if (!isTyping(event.target) && pasteText(event.clipboardData?.getData('text') ?? '')) event.preventDefault()
+      if (isTyping(event.target)) return
+      event.preventDefault()
+      actions.paste(event.clipboardData?.getData('text') ?? '')
     }
     window.addEventListener('keydown', listen)
     window.addEventListener('paste', take)

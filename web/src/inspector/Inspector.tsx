@@ -7,9 +7,11 @@ import { useCatalog } from '../api/queries'
 import { edit, select, useDocument } from '../editor/document'
 import { branchesOf, disconnect, patchNode, removeNodes } from '../editor/edits'
 import { readable } from '../model/amounts'
+import { Badge } from '../parts/Badges'
 import { Value } from '../parts/Value'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
+import { canBeTested, TestStep } from './TestStep'
 
 const Form = lazy(() => import('./Form'))
 const said = words.inspector
@@ -31,6 +33,7 @@ export function Inspector({ id, problems = NO_PROBLEMS, last }: Props) {
         <div>
           <strong dir="auto">{name}</strong>
           <span>{spec?.summary ?? node.type}</span>
+          {node.pinned !== undefined && <Badge tone="sky">{words.test.pinned}</Badge>}
         </div>
         <ActionIcon variant="subtle" color="gray" aria-label={words.step.close} onClick={() => select([])}>
           <IconX size={16} />
@@ -46,6 +49,7 @@ export function Inspector({ id, problems = NO_PROBLEMS, last }: Props) {
           <Tabs.Tab value="settings">{said.settings}</Tabs.Tab>
           <Tabs.Tab value="output">{said.output}</Tabs.Tab>
           <Tabs.Tab value="input">{said.input}</Tabs.Tab>
+          {canBeTested(spec) && <Tabs.Tab value="test">{words.test.tab}</Tabs.Tab>}
           <Tabs.Tab value="flow">{said.flow}</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="settings">
@@ -66,6 +70,9 @@ export function Inspector({ id, problems = NO_PROBLEMS, last }: Props) {
           ) : (
             <Value value={kept.input} label={said.input} />
           )}
+        </Tabs.Panel>
+        <Tabs.Panel value="test">
+          <TestStep id={id} spec={spec} last={last} />
         </Tabs.Panel>
         <Tabs.Panel value="flow">
           <Behaviour id={id} />

@@ -6,6 +6,7 @@ import { lazy, Suspense, useCallback, useEffect, useState } from 'react'
 import { Link, useLocation, useSearchParams } from 'wouter'
 import { post, type Run } from '../api/client'
 import { refresh, useCatalog, useEffects, useRunHead } from '../api/queries'
+import { Balances } from '../effects/Balances'
 import { Ladder, Warnings } from '../effects/Ladder'
 import type { Flow } from '../model/graph'
 import { ModeBadge, RunStatus } from '../parts/Badges'
@@ -222,6 +223,7 @@ function StepsOf({ run, search, set }: StepsProps) {
     <div className="stage">
       <Suspense fallback={null}>
         <RunCanvas run={run} flow={flow} selected={step} select={select} />
+        <Balances />
       </Suspense>
       {toggle}
       {detail}

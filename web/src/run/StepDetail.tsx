@@ -125,7 +125,11 @@ function Sent({ run, id, path, result }: SentProps) {
           <small>
             {tx.path} {tx.hash ? <code title={tx.hash}>{short(tx.hash)}</code> : words.ladder.heldBack}
           </small>
-          {tx.error && <small className="bad">{String(tx.error)}</small>}
+          {tx.error && (
+            <small className="bad" dir="auto">
+              {String((tx.error as Json).message ?? tx.status)}
+            </small>
+          )}
         </li>
       ))}
       {called.slice(0, MOST).map((one) => (

@@ -3,7 +3,7 @@ import { Button, SegmentedControl, TextInput } from '@mantine/core'
 import { useDebouncedValue } from '@mantine/hooks'
 import { IconSearch } from '@tabler/icons-react'
 import { useQuery } from '@tanstack/react-query'
-import { useState } from 'react'
+import { useEffect, useState } from 'react'
 import { useLocation, useSearchParams } from 'wouter'
 import { get, post, type Schemas } from '../api/client'
 import { refresh, useCatalog } from '../api/queries'
@@ -22,6 +22,14 @@ export default function Templates() {
   const [text, setText] = useState(search.get('q') ?? '')
   const [q] = useDebouncedValue(text, 200)
   const category = search.get('category') ?? ''
+  const ask = (next: { q: string; category: string }) => {
+    const kept = Object.entries(next).filter(([, value]) => value)
+    setSearch(Object.fromEntries(kept), { replace: true })
+  }
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only what was typed changes the address
+  useEffect(() => {
+    if (q !== (search.get('q') ?? '')) ask({ q, category })
+  }, [q])
   const found = useTemplates({ q, category: category || undefined })
   return (
     <Page
@@ -40,7 +48,7 @@ export default function Templates() {
             aria-label={said.category}
             data={[{ value: '', label: said.all }, ...CATEGORIES]}
             value={category}
-            onChange={(value) => setSearch(value ? { category: value } : {})}
+            onChange={(value) => ask({ q: text, category: value })}
           />
         </>
       }

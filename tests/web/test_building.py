@@ -1,0 +1,139 @@
+"""From a template, from a paste, step by step: what helps to build a workflow, and the comparison of its versions."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from testkit.e2e.server import Server
+from testkit.web.app import App, Open
+
+ROOT_ONLY = {"root": {"type": "manual", "payload": {}, "children": []}}
+CURL = r"""curl -X POST 'https://api.example.com/orders?all=1' \
+  -H 'Authorization: Bearer s3cret' -H 'X-Kind: t' --data '{"price": 1.10, "text": "it'\''s <b>"}'"""
+YAML = "definition:\n  nodes:\n    say: {type: format, payload: {template: x, values: [1.10]}, children: [more]}\n    more: {type: log}\n"
+ABI = json.dumps([{"type": "function", "name": "balanceOf", "stateMutability": "view", "inputs": [{"name": "who", "type": "address"}], "outputs": [{"type": "uint256"}]}])
+_PASTE = """(text) => {
+  const data = new DataTransfer()
+  data.setData('text', text)
+  window.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data }))
+}"""
+
+
+@pytest.fixture
+def workflow(server: Server) -> str:
+    """A workflow of one trigger."""
+    return server.create_workflow({"nodes": ROOT_ONLY})
+
+
+def _nodes(server: Server, workflow: str) -> dict[str, Any]:
+    found: dict[str, Any] = server.call("GET", f"/v1/workflows/{workflow}")["definition"]["nodes"]
+    return found
+
+
+def _open(app: App, workflow: str) -> Page:
+    page = app.open(f"/workflows/{workflow}")
+    page.locator(".card").first.wait_for()
+    return page
+
+
+def test_a_template_becomes_a_workflow(app: App, server: Server) -> None:
+    page = app.open("/")
+    start = page.get_by_role("region", name="Start from a template")
+    expect(start.get_by_role("listitem")).to_have_count(3)
+    start.get_by_role("link", name=re.compile("All .* templates")).click()
+    page.get_by_label("Search templates").fill("week guard")
+    cards = page.get_by_role("list", name="Templates").get_by_role("listitem")
+    expect(cards).to_have_count(1)
+    assert app.faults() == []
+    cards.get_by_role("button").click()
+    page.wait_for_url(re.compile("/workflows/wf_"))
+    expect(page.locator(".card").filter(has_text="Guard")).to_have_count(1)
+    page.go_back()
+    expect(cards).to_have_count(1)
+
+
+def test_a_curl_command_becomes_a_step_without_its_secret(app: App, server: Server, workflow: str) -> None:
+    page = _open(app, workflow)
+    page.evaluate(_PASTE, CURL)
+    expect(page.get_by_text("Left out")).to_contain_text("Authorization")
+    app.until(lambda: "httpRequest" in _nodes(server, workflow))
+    node = _nodes(server, workflow)["httpRequest"]
+    text = json.dumps(node["payload"])
+    assert node["payload"] == {
+        "url": "https://api.example.com/orders?all=1",
+        "method": "POST",
+        "headers": {"x-kind": "t"},
+        "json": {"price": 1.1, "text": "it's <b>"},
+    }
+    assert "s3cret" not in text
+    assert _nodes(server, workflow)["root"]["children"] == ["httpRequest"]
+    assert app.faults() == []
+
+
+def test_yaml_and_an_address_become_steps(app: App, server: Server, workflow: str) -> None:
+    page = _open(app, workflow)
+    page.evaluate(_PASTE, "nothing of the kind")
+    expect(page.get_by_text("This is neither")).to_be_visible()
+    page.evaluate(_PASTE, YAML)
+    app.until(lambda: set(_nodes(server, workflow)) == {"root", "say", "more"})
+    assert _nodes(server, workflow)["say"]["children"] == ["more"]
+    page.evaluate(_PASTE, "0x" + "ab" * 20)
+    question = page.get_by_role("dialog", name="Call this contract")
+    question.get_by_label("ABI").fill(ABI)
+    expect(question.get_by_label("Function", exact=True)).to_contain_text("balanceOf(address who)")
+    assert app.faults() == []
+    question.get_by_role("button", name="Add the step").click()
+    app.until(lambda: "readContract" in _nodes(server, workflow))
+    payload = _nodes(server, workflow)["readContract"]["payload"]
+    assert payload["function"] == "balanceOf(address who) view returns (uint256)"
+    assert payload["contract"] == "0x" + "ab" * 20
+
+
+def test_a_step_is_tested_and_its_result_pinned(app: App, server: Server) -> None:
+    say = {"type": "format", "payload": {"template": "{{$trigger.body.word}}!"}}
+    workflow = server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["say"]}, "say": say}})
+    run = server.start_run(workflow, payload={"word": "hello"})
+    app.until(lambda: server.call("GET", f"/v1/runs/{run}")["finishedAt"])
+    page = _open(app, workflow)
+    page.locator(".card").filter(has_text="Say").click()
+    step = page.get_by_role("complementary", name="Step Say")
+    step.get_by_role("tab", name="Test").click()
+    expect(step.get_by_label("Inputs, as JSON")).to_have_value(re.compile("hello!"))
+    step.get_by_role("button", name="Test this step").click()
+    result = step.get_by_role("region", name="Result of the test").first
+    expect(result).to_contain_text("hello!")
+    assert app.faults() == []
+    result.get_by_role("button", name="Pin this result").click()
+    app.until(lambda: _nodes(server, workflow)["say"].get("pinned") == {"text": "hello!"})
+    step.get_by_role("button", name="Unpin").click()
+    app.until(lambda: "pinned" not in _nodes(server, workflow)["say"])
+    step.get_by_label("Inputs, as JSON").fill('{"nothing": 1}')
+    step.get_by_role("button", name="Test this step").click()
+    expect(step.get_by_text("The inputs of")).to_be_visible()
+
+
+@pytest.mark.parametrize(("dark", "narrow"), [(False, False), (True, True)])
+def test_versions_are_compared_money_first(window: Open, server: Server, dark: bool, narrow: bool) -> None:
+    pay = {"chainId": 1, "amount": "1000", "recipient": "0x" + "11" * 20}
+    before = {"root": {"type": "manual", "children": ["pay", "old"]}, "old": {"type": "log", "payload": {"message": "x"}},
+              "pay": {"type": "send-native", "titleOverride": "Pay", "payload": pay}}
+    after = {"root": {"type": "manual", "children": ["pay", "new"]}, "new": {"type": "log", "payload": {"message": "y"}},
+             "pay": {"type": "send-native", "titleOverride": "Pay them", "payload": {**pay, "amount": "2000"}}}
+    workflow = server.create_workflow({"nodes": before})
+    server.call("PUT", f"/v1/workflows/{workflow}", {"definition": {"nodes": after}})
+    app = window(dark=dark, narrow=narrow).sign_in()
+    page = app.open(f"/workflows/{workflow}/versions")
+    rows = page.get_by_role("list", name="Differences").get_by_role("listitem")
+    expect(rows).to_have_count(4)
+    expect(rows.first).to_contain_text("Amount")
+    expect(rows.first.get_by_role("deletion")).to_have_text(["1000", "Pay"])
+    expect(rows.first.get_by_role("insertion").first).to_have_text("2000")
+    if not narrow:
+        expect(page.locator(".card.removed")).to_have_count(1)
+        expect(page.locator(".card.added")).to_have_count(1)
+    assert app.faults() == []

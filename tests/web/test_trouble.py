@@ -1,0 +1,138 @@
+"""Trouble: a server that restarts, a key that ends, odd data and much of it. Nothing lost, nothing executed, a clear word."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from testkit.e2e.server import Server
+from testkit.web.app import App, Open
+
+HOSTILE = "<img src=x onerror=window.__ran=1>\u202egnirts<script>window.__ran=1</script>{{constructor}}"
+RIGHT_TO_LEFT = "تحويل الأموال " * 12
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that tests may kill."""
+    server = Server(tmp_path_factory.mktemp("server"))
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+def _say(message: str, **more: Any) -> dict[str, Any]:
+    return {"type": "log", "payload": {"message": message}, **more}
+
+
+def test_a_server_restarts_under_the_app(app: App, server: Server) -> None:
+    hold = {"type": "wait", "payload": {"timeoutMs": 3_600_000}}
+    nodes = {"root": {"type": "manual", "children": ["say"]}, "say": _say("a", children=["hold"]), "hold": hold}
+    workflow = server.create_workflow({"nodes": nodes})
+    run = server.start_run(workflow)
+    watching = app.tab()
+    watching.goto(f"{server.url}/runs/{run}")
+    expect(watching.locator(".card.waiting")).to_have_count(1)
+    page = app.open(f"/workflows/{workflow}")
+    page.locator(".card").filter(has_text="Say").click()
+    field = page.get_by_role("textbox", name="Message")
+    expect(field).to_have_text("a")
+    server.kill()
+    field.fill("typed while it was away")
+    expect(page.get_by_text("Not saved", exact=True)).to_be_visible()
+    expect(watching.get_by_text("The connection is lost")).to_be_visible()
+    server.start()
+    field.press("End")
+    page.keyboard.type("!")
+    app.until(lambda: _message(server, workflow) == "typed while it was away!")
+    server.call("POST", f"/v1/runs/{run}/cancel")
+    expect(watching.locator("header.top").get_by_text("Cancelled")).to_be_visible(timeout=30_000)
+
+
+def _message(server: Server, workflow: str) -> str:
+    return str(server.call("GET", f"/v1/workflows/{workflow}")["definition"]["nodes"]["say"]["payload"]["message"])
+
+
+def test_a_revoked_key_signs_out_and_keeps_nothing(window: Open, server: Server) -> None:
+    made = server.call("POST", "/v1/keys", {"name": "short", "permissions": ["workflow:read", "run:read"]})
+    app = window()
+    page = app.page
+    page.goto(f"{server.url}/runs")
+    page.get_by_label("API key", exact=True).fill(made["key"])
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+    server.call("DELETE", f"/v1/keys/{made['id']}")
+    page.get_by_role("link", name="Approvals").click()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_text_of_others_is_only_text(window: Open, server: Server) -> None:
+    nodes = {
+        "root": {"type": "manual", "titleOverride": HOSTILE, "children": ["say", "odd"]},
+        "say": _say(HOSTILE, titleOverride=RIGHT_TO_LEFT),
+        "odd": {"type": "from<the>future", "payload": {"a": HOSTILE}},
+    }
+    body = {"name": HOSTILE[:99], "description": HOSTILE, "definition": {"nodes": nodes}}
+    workflow = server.call("POST", "/v1/workflows", body)["id"]
+    run = server.start_run(_fine(server), payload={"text": HOSTILE})
+    app = window().sign_in()
+    for path in ("/", f"/workflows/{workflow}", f"/runs/{run}?step=say", f"/runs/{run}?tab=events", "/runs"):
+        page = app.open(path)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        expect(page.get_by_text("Loading …")).to_have_count(0)
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("window.__ran") is None, path
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, path
+    page = app.open(f"/workflows/{workflow}")
+    page.locator(".card.unknown").click()
+    expect(page.get_by_text("This server does not know this type of step")).to_be_visible()
+    assert app.faults() == []
+    assert server.call("GET", f"/v1/workflows/{workflow}")["definition"]["nodes"]["odd"] == nodes["odd"]
+
+
+def _fine(server: Server) -> str:
+    say = _say("{{$trigger.body.text}}", titleOverride=HOSTILE)
+    return server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["say"]}, "say": say}})
+
+
+def test_a_thousand_steps_can_be_looked_at(app: App, server: Server) -> None:
+    nodes: dict[str, Any] = {"root": {"type": "manual", "children": ["s0"]}}
+    for i in range(999):
+        nodes[f"s{i}"] = _say(str(i), children=[f"s{i + 1}"] if i < 998 else [])
+    workflow = server.create_workflow({"nodes": nodes})
+    page = app.open(f"/workflows/{workflow}")
+    page.locator(".card").first.wait_for()
+    expect(page.get_by_text("Saved", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Show as a list").click()
+    expect(page.get_by_role("list", name="Steps").get_by_role("listitem")).to_have_count(1_000)
+    assert len(server.call("GET", f"/v1/workflows/{workflow}")["definition"]["nodes"]) == 1_000
+
+
+def test_events_out_of_order_and_twice_show_the_same(app: App, server: Server) -> None:
+    """The stream is answered by the test: late, twice, and in another order."""
+    nodes = {"root": {"type": "manual", "children": ["say"]}, "say": _say("x")}
+    run = server.start_run(server.create_workflow({"nodes": nodes}))
+    app.until(lambda: server.call("GET", f"/v1/runs/{run}")["finishedAt"])
+    events = server.events_of(run)
+    mixed = [*events[2:], *events[:3], *events]
+    text = "".join(f"id: {one['seq']}\nevent: {one['type']}\ndata: {json.dumps(one)}\n\n" for one in mixed)
+    page = app.page
+    page.route(
+        re.compile("/stream$"),
+        lambda route: route.fulfill(
+            status=200, content_type="text/event-stream", body=text + "event: end\ndata: {}\n\n"
+        ),
+    )
+    app.open(f"/runs/{run}?tab=events")
+    rows = page.get_by_role("list", name="What happened").get_by_role("listitem")
+    expect(rows).to_have_count(len(events))
+    expect(rows.last).to_contain_text("Run ended")
+    page.goto(f"{server.url}/runs/{run}")
+    expect(page.locator(".card.success")).to_have_count(1)
