@@ -8,6 +8,7 @@ are the worst that a person gets. A machine that does something else at the same
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import re
@@ -47,7 +48,12 @@ _BUDGETS = {
 _FRAMES = """() => {
   window.__frames = []
   let last = performance.now()
-  const tick = () => { const now = performance.now(); window.__frames.push(now - last); last = now; requestAnimationFrame(tick) }
+  const tick = () => {
+    const now = performance.now()
+    window.__frames.push(now - last)
+    last = now
+    requestAnimationFrame(tick)
+  }
   requestAnimationFrame(tick)
 }"""
 _KEYS = """() => {
@@ -104,8 +110,8 @@ def _times(browser: Browser, server: Server, times: int) -> dict[str, float]:
     found = {"first paint, s": median(lambda: _paint(app))}
     flows = {count: _chain(server, count) for count in _NODES}
     for count, workflow in flows.items():
-        path = f"/workflows/{workflow}"
-        found[f"editor ready with {count} nodes, s"] = median(lambda path=path: _until(app, path, ".card"))  # type: ignore[misc]
+        ready = functools.partial(_until, app, f"/workflows/{workflow}", ".card")
+        found[f"editor ready with {count} nodes, s"] = median(ready)
     app.open(f"/workflows/{flows[300]}")
     page.locator(".card").first.wait_for()
     found["pan with 300 nodes, p95 of frames, ms"] = _pan(page)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import build_web
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from testkit.e2e.browser import find_or_install
 from testkit.e2e.guide import ROOT
@@ -40,6 +40,7 @@ def browsing() -> Iterator[Browser]:
     npm_install(build_web.SOURCES)
     build_web.build()
     chromium = find_or_install()
+    expect.set_options(timeout=SHOWN_WITHIN_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium.path, args=list(_FLAGS), env={**chromium.environment}

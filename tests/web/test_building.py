@@ -15,8 +15,23 @@ from testkit.web.app import App, Open
 ROOT_ONLY = {"root": {"type": "manual", "payload": {}, "children": []}}
 CURL = r"""curl -X POST 'https://api.example.com/orders?all=1' \
   -H 'Authorization: Bearer s3cret' -H 'X-Kind: t' --data '{"price": 1.10, "text": "it'\''s <b>"}'"""
-YAML = "definition:\n  nodes:\n    say: {type: format, payload: {template: x, values: [1.10]}, children: [more]}\n    more: {type: log}\n"
-ABI = json.dumps([{"type": "function", "name": "balanceOf", "stateMutability": "view", "inputs": [{"name": "who", "type": "address"}], "outputs": [{"type": "uint256"}]}])
+YAML = """
+definition:
+  nodes:
+    say: {type: format, payload: {template: x, values: [1.10]}, children: [more]}
+    more: {type: log}
+"""
+ABI = json.dumps(
+    [
+        {
+            "type": "function",
+            "name": "balanceOf",
+            "stateMutability": "view",
+            "inputs": [{"name": "who", "type": "address"}],
+            "outputs": [{"type": "uint256"}],
+        }
+    ]
+)
 _PASTE = """(text) => {
   const data = new DataTransfer()
   data.setData('text', text)
@@ -120,10 +135,16 @@ def test_a_step_is_tested_and_its_result_pinned(app: App, server: Server) -> Non
 @pytest.mark.parametrize(("dark", "narrow"), [(False, False), (True, True)])
 def test_versions_are_compared_money_first(window: Open, server: Server, dark: bool, narrow: bool) -> None:
     pay = {"chainId": 1, "amount": "1000", "recipient": "0x" + "11" * 20}
-    before = {"root": {"type": "manual", "children": ["pay", "old"]}, "old": {"type": "log", "payload": {"message": "x"}},
-              "pay": {"type": "send-native", "titleOverride": "Pay", "payload": pay}}
-    after = {"root": {"type": "manual", "children": ["pay", "new"]}, "new": {"type": "log", "payload": {"message": "y"}},
-             "pay": {"type": "send-native", "titleOverride": "Pay them", "payload": {**pay, "amount": "2000"}}}
+    before = {
+        "root": {"type": "manual", "children": ["pay", "old"]},
+        "old": {"type": "log", "payload": {"message": "x"}},
+        "pay": {"type": "send-native", "titleOverride": "Pay", "payload": pay},
+    }
+    after = {
+        "root": {"type": "manual", "children": ["pay", "new"]},
+        "new": {"type": "log", "payload": {"message": "y"}},
+        "pay": {"type": "send-native", "titleOverride": "Pay them", "payload": {**pay, "amount": "2000"}},
+    }
     workflow = server.create_workflow({"nodes": before})
     server.call("PUT", f"/v1/workflows/{workflow}", {"definition": {"nodes": after}})
     app = window(dark=dark, narrow=narrow).sign_in()

@@ -108,7 +108,7 @@ def test_many_items_and_events_are_drawn_in_part(app: App, server: Server) -> No
     expect(events.get_by_text("Run ended")).to_be_visible()
     page.goto(f"{server.url}/runs/{run}?step=each")
     items = page.get_by_role("list", name="Items")
-    expect(items.get_by_role("listitem").first).to_have_attribute("aria-setsize", str(MANY), timeout=60_000)
+    expect(items.get_by_role("listitem").first).to_have_attribute("aria-setsize", str(MANY))
     _scroll_to_end(page, ".items")
     items.get_by_role("button", name=re.compile(f"^{MANY}")).click()
     expect(page.locator(".card.success")).to_contain_text(str(MANY - 1))
@@ -128,7 +128,7 @@ def test_ten_megabytes_are_shown_in_part(app: App, server: Server) -> None:
     page = app.open(f"/runs/{run}?step=root")
     step = page.get_by_role("complementary", name="root")
     body = step.locator("details").filter(has_text="body").first
-    expect(body).to_be_visible(timeout=60_000)
+    expect(body).to_be_visible()
     step.get_by_text("rows").first.click()
     expect(step.get_by_role("button", name="Show 100 more").first).to_be_visible()
     assert page.evaluate(_DRAWN) < 4_000
