@@ -1,22 +1,27 @@
 """Shows by the system calls of a real server that what it says is on disk when it says so.
 
-    scripts/soak power [--scale RUN_CALLS] [--seed S] [--set synchronous=NORMAL]
+    scripts/soak power [--scale RUN_CALLS] [--seed S] [--set store=postgresql] [--set synchronous=NORMAL]
 
 The server runs under strace. For each run call: the first write to the write-ahead log that holds the run's id, then a
 data sync of that file that began after it and ended well, and only then the answer 200. The same for each request that
 goes out to the sink (the record that its node started), for each event on a stream (the event's row), and for each
 transaction that is broadcast to a chain (its signed bytes).
-With `synchronous=NORMAL` it must fail: that setting gives this promise up.
+On PostgreSQL, which lies on disk with its own defaults, the database's processes are traced too: its write-ahead log is
+what must hold the record and be synced.
+With `synchronous=NORMAL` it must fail: that setting gives this promise up (on PostgreSQL: `fsync` off, since Dustrun
+turns `synchronous_commit` on).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,39 +31,74 @@ from testkit import syscalls
 from testkit.chain.anvil import CHAIN_ID, Anvil
 from testkit.crash_workflows import say, write
 from testkit.outbox_world import Api, recipient, server_of
+from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
 from testkit.sink import SinkProcess
 from testkit.syscalls import Call
 
 _SENDS = frozenset({"write", "writev", "sendto", "sendmsg"})
+_LOG_WRITES = frozenset({"pwrite64", "pwritev"})
 _AT_ONCE = 8
 
 
-def run(scale: int | None, seed: int, synchronous: str = "FULL") -> dict[str, Any]:
+def run(scale: int | None, seed: int, synchronous: str = "FULL", store: str = "sqlite") -> dict[str, Any]:
     """`scale` run calls (default 500)."""
     if shutil.which("strace") is None:
         raise SystemExit("soak power needs strace, which is not installed (Debian: apt-get install strace).")
-    with tempfile.TemporaryDirectory(prefix="dustrun-power-") as folder:
-        return asyncio.run(_run(Path(folder), scale or 500, seed, synchronous))
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-power-")))
+        trace = folder / "trace"
+        if store == "sqlite":
+            traced = Traced(trace, syscalls.command(trace), {"sqlite_synchronous": synchronous})
+        else:
+            traced = _on_postgresql(stack, trace, synchronous)
+        return asyncio.run(_run(folder, traced, scale or 500, seed))
 
 
-async def _run(folder: Path, calls: int, seed: int, synchronous: str) -> dict[str, Any]:
-    trace = folder / "trace"
+@dataclass(frozen=True)
+class Traced:
+    """A server to trace: by which command, with which settings. `end_others` ends what is traced beside it."""
+
+    trace: Path
+    command: list[str]
+    settings: dict[str, str]
+    end_others: Callable[[], object] = lambda: None
+
+
+def _on_postgresql(stack: contextlib.ExitStack, trace: Path, synchronous: str) -> Traced:
+    cluster = Cluster(durable=synchronous == "FULL")
+    stack.callback(cluster.end)
+    command = syscalls.command(trace, also=cluster.pids)
+    return Traced(trace, command, {"database_url": cluster.fresh()}, lambda: cluster.stop("fast"))
+
+
+async def _run(folder: Path, traced: Traced, calls: int, seed: int) -> dict[str, Any]:
     sink = SinkProcess(seed)
     with Anvil() as node:
-        settings = {"outbound_allow": "127.0.0.1", "sqlite_synchronous": synchronous}
-        server = server_of(folder, node.url, 1, 1000, before=syscalls.command(trace), **settings)
+        settings = {"outbound_allow": "127.0.0.1", **traced.settings}
+        server = server_of(folder, node.url, 1, 1000, before=traced.command, **settings)
         try:
             server.start()
             await server.wait_ready(120)
             tags = await _load(server, sink, calls, random.Random(seed))
         finally:
-            await server.stop()
+            await _stop(server, traced)
             sink.stop()
-    found = judge(syscalls.read(trace), tags)
+    found = judge(syscalls.read(traced.trace), tags)
     if found["syncedBefore"]["broadcasts"] < len(tags):
         found["failures"].append(f"{len(tags)} transfers, {found['syncedBefore']['broadcasts']} proved broadcasts")
     return found
+
+
+async def _stop(server: ServerProcess, traced: Traced) -> None:
+    """Ends the server, then what is traced beside it, without which the tracer does not end."""
+    if server.is_alive:
+        own = Path(f"/proc/{server.server_pid}")
+        server.ask_to_stop()
+        while own.exists():
+            await asyncio.sleep(0.05)
+        await asyncio.to_thread(traced.end_others)
+    await server.stop()
 
 
 _DEFINITION = {
@@ -147,12 +187,15 @@ class Trace:
         self.sends: list[Call] = []
         self.heads: dict[int, Call] = {}
         self.failed_syncs = 0
+        self._pages = syscalls.Pages()
         self._newest_head: dict[str, Call] = {}
         for call in calls:
             self._sort(call)
 
     def _sort(self, call: Call) -> None:
-        is_log = call.file.endswith("-wal")
+        is_log = call.file.endswith("-wal") or "/pg_wal/" in call.file
+        if "/pg_wal/" in call.file and call.name in _LOG_WRITES:
+            call.text = self._pages.text_of(call.text)
         if call.name in ("fdatasync", "fsync"):
             if call.result != 0:
                 self.failed_syncs += 1
@@ -209,7 +252,7 @@ def _judge_broadcasts(trace: Trace) -> tuple[list[str], int]:
             said.setdefault(found[1], call)
     failures, proved = [], 0
     for raw, call in said.items():
-        written = next((one for one in trace.log_writes if raw in one.text), None)
+        written = next((one for one in trace.log_writes if _holds(one, raw)), None)
         done = (
             _first_sync_after(trace.syncs, written.ended) if written is not None and written.ended is not None else None
         )
@@ -218,6 +261,11 @@ def _judge_broadcasts(trace: Trace) -> tuple[list[str], int]:
         else:
             proved += 1
     return failures, proved
+
+
+def _holds(written: Call, raw: str) -> bool:
+    """Whether it wrote these signed bytes: either half of the signature, since a page may end within the other."""
+    return raw[-64:] in written.text or raw[-128:-64] in written.text
 
 
 def _by_tag(calls: list[Call], tags: list[str]) -> dict[str, list[Call]]:

@@ -78,6 +78,12 @@ class Cluster:
         """The SQLAlchemy URL of a database."""
         return f"postgresql+psycopg://postgres@/{name}?host={self._folder}"
 
+    @property
+    def pids(self) -> list[int]:
+        """Its processes: first the one that starts those of the sessions."""
+        first = int((self._folder / "postmaster.pid").read_text().split()[0])
+        return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+
     def empty(self) -> str:
         """The URL of a fresh database without any table."""
         name = f"test_{next(self._numbers)}"

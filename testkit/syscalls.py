@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from codecs import escape_decode
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ _CALL = re.compile(r"(?P<pid>\d+) +(?P<name>\w+)\((?P<rest>.*)", re.DOTALL)
 _RESUMED = re.compile(r"(?P<pid>\d+) +<\.\.\. (?P<name>\w+) resumed>(?P<rest>.*)", re.DOTALL)
 _FILE = re.compile(r"\d+<(?P<file>[^>]*)>")
 _RESULT = re.compile(r"\) += (?P<result>-?\d+)[^\"]*$")
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_PAGE, _PAGE_HEAD = 8192, 24  # of PostgreSQL's log (XLogPageHeaderData, access/xlog_internal.h)
 _UNFINISHED = " <unfinished ...>"
 
 
@@ -29,10 +32,30 @@ class Call:
     result: int | None = None
 
 
-def command(trace: Path) -> list[str]:
-    """The tracer's command, to be put before the traced one."""
-    options = ["-f", "-y", "--seccomp-bpf", "-qq", "-s", "4200", "-e", f"trace={TRACED}", "-e", "signal=none"]
-    return ["strace", *options, "-o", str(trace)]
+def command(trace: Path, also: Sequence[int] = ()) -> list[str]:
+    """The tracer's command, to be put before the traced one. `also`: processes that are traced too, with those that
+    they start from now on; the tracer ends when all have ended. Longer texts are kept then, since a database writes
+    several records at once."""
+    options = ["-f", "-y", "-qq", "-e", f"trace={TRACED}", "-e", "signal=none", "-o", str(trace)]
+    if not also:
+        return ["strace", *options, "--seccomp-bpf", "-s", "4200"]
+    return ["strace", *options, "-s", "300000", *(f"--attach={pid}" for pid in also)]
+
+
+class Pages:
+    """Texts in PostgreSQL's write-ahead log, where one may go on behind the head of the next page, or in the next
+    write."""
+
+    def __init__(self) -> None:
+        self._end = ""
+
+    def text_of(self, quoted: str) -> str:
+        """What was written, after the end of the write before: only texts can be told from the rest."""
+        written = b"".join(escape_decode(part.encode("latin-1"))[0] for part in _STRING.findall(quoted))
+        pages = (written[at + _PAGE_HEAD : at + _PAGE] for at in range(0, len(written), _PAGE))
+        text = b"".join(pages).decode("latin-1")
+        found, self._end = self._end + text, text[-_PAGE_HEAD * 16 :]
+        return found
 
 
 def read(trace: Path) -> Iterator[Call]:

@@ -83,3 +83,24 @@ def test_answers_effects_and_events_come_after_the_sync() -> None:
 @needs_strace
 def test_synchronous_normal_is_caught() -> None:
     assert soak_power.run(4, seed=1, synchronous="NORMAL")["failures"] != []
+
+
+@needs_strace
+@pytest.mark.long
+def test_postgresql_syncs_before_answers_effects_and_events_too() -> None:
+    found = soak_power.run(6, seed=1, store="postgresql")
+    assert found["failures"] == []
+    assert set(found["syncedBefore"].values()) == {6}
+
+
+@needs_strace
+@pytest.mark.long
+def test_postgresql_without_syncs_is_caught() -> None:
+    assert soak_power.run(2, seed=1, synchronous="NORMAL", store="postgresql")["failures"] != []
+
+
+def test_a_text_in_the_log_of_postgresql_may_go_on_in_the_next_page_and_write() -> None:
+    head, first = "\\001" * 24, "x" * (8192 - 24 - 5)
+    pages = syscalls.Pages()
+    assert "run_p000007" in pages.text_of(f'9</pg_wal/0001>, "{head}{first}run_p{head}000007 and run_", 8300, 0')
+    assert "run_p000008" in pages.text_of(f'9</pg_wal/0001>, "{head}p000008", 32, 8192')
