@@ -1,4 +1,5 @@
-"""Runs one module of this folder and writes what it found to `bench/results/<name>.json`."""
+"""Runs one module of this folder and writes what it found to `bench/results/<name>.json`; of another `store` than
+SQLite to `<name>_<store>.json`."""
 
 from __future__ import annotations
 
@@ -109,7 +110,8 @@ def _run_one(kind: str, name: str, asked: argparse.Namespace) -> bool:
         **machine.describe(),
         "result": found,
     }
-    _write(name, result, to_file=not asked.no_write)
+    store = options.get("store", "sqlite")
+    _write(name if store == "sqlite" else f"{name}_{store}", result, to_file=not asked.no_write)
     return not found.get("failures")
 
 
