@@ -101,7 +101,10 @@ class Anvil:
         self.rpc = Rpc(self.port)
         chain = ["--fork-url", fork, "--no-storage-caching"] if fork else ["--chain-id", str(chain_id)]
         load = ["--load-state", str(state)] if state else []
-        self._words = ["--host", "127.0.0.1", "--port", str(self.port), *chain, *load, *words]
+        # old states go to disk, by default to the user's own folder, where nobody deletes them
+        self._old_states = tempfile.TemporaryDirectory(prefix="dustrun-anvil-", ignore_cleanup_errors=True)
+        own = ["--host", "127.0.0.1", "--port", str(self.port), "--cache-path", self._old_states.name]
+        self._words = [*own, *chain, *load, *words]
         self._process: subprocess.Popen[bytes] | None = None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
 
@@ -116,6 +119,7 @@ class Anvil:
     def __exit__(self, *_: object) -> None:
         self.stop()
         self._output.close()
+        self._old_states.cleanup()
 
     @property
     def pid(self) -> int:
