@@ -214,3 +214,38 @@ def test_triggers_show_their_next_times_and_replay_an_event(window: Open, server
     page.get_by_role("tab", name="Deliveries").click()
     expect(page.get_by_text("Nothing was delivered yet.")).to_be_visible()
     assert app.faults() == []
+
+
+@pytest.mark.parametrize(("dark", "narrow"), [(False, False), (True, True)])
+def test_a_hook_is_made_paused_and_deleted(window: Open, server: Server, dark: bool, narrow: bool) -> None:
+    app = window(dark=dark, narrow=narrow).sign_in()
+    page = app.open("/hooks")
+    page.get_by_role("button", name="New hook").click()
+    form = page.get_by_role("dialog", name="New hook")
+    form.get_by_label("Name").fill("<b>alerts</b>")
+    form.get_by_label("Address").fill("https://hooks.example.com/x")
+    assert app.faults() == []
+    form.get_by_role("button", name="Create it").click()
+    secret = page.get_by_role("dialog", name="Its secret, shown once")
+    expect(secret).to_contain_text("whsec_")
+    secret.get_by_role("button", name="I have stored it").click()
+    expect(page.get_by_role("heading", name="<b>alerts</b>")).to_be_visible()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    assert app.faults() == []
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("No system is told of runs.")).to_be_visible()
+    assert server.call("GET", "/v1/hooks")["items"] == []
+
+
+def test_a_report_is_printed_without_the_rest(app: App, server: Server, asking: str) -> None:
+    run = server.start_run(asking, simulate=True)
+    app.until(lambda: server.call("GET", f"/v1/runs/{run}")["finishedAt"])
+    page = app.open(f"/runs/{run}/report")
+    expect(page.get_by_role("button", name="Print this page")).to_be_visible()
+    assert app.faults() == []
+    page.emulate_media(media="print")
+    expect(page.get_by_role("navigation", name="Main")).to_be_hidden()
+    expect(page.get_by_text(run)).to_be_visible()
+    expect(page.get_by_role("button", name="Print this page")).to_be_hidden()

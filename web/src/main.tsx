@@ -12,7 +12,6 @@ import './style/parts.css'
 import './style/run.css'
 import './style/pages.css'
 import './style/editor.css'
-import './style/templates.css'
 
 const nonce = document.querySelector<HTMLMetaElement>('meta[name=csp-nonce]')?.content ?? ''
 const theme = createTheme({

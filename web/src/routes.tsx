@@ -10,9 +10,11 @@ import {
   IconSitemap,
   IconTable,
   IconWallet,
+  IconWebhook,
 } from '@tabler/icons-react'
 import { type ComponentType, lazy } from 'react'
 import { words } from './words'
+import { hooks } from './words.hooks'
 import { pages } from './words.pages'
 
 export type PageRoute = {
@@ -40,6 +42,7 @@ export const ROUTES: PageRoute[] = [
     under: 'runs',
     rail: { title: words.nav.runs, icon: IconHistory },
   },
+  { path: '/runs/:id/report', page: lazy(() => import('./pages/Report')), under: 'runs' },
   { path: '/runs/:id', page: lazy(() => import('./pages/Run')), under: 'runs' },
   {
     path: '/approvals',
@@ -68,6 +71,13 @@ export const ROUTES: PageRoute[] = [
     under: 'triggers',
     rail: { title: pages.triggers.title, icon: IconBellRinging },
   },
+  {
+    path: '/hooks',
+    page: lazy(() => import('./hooks/Hooks')),
+    under: 'hooks',
+    rail: { title: hooks.title, icon: IconWebhook },
+  },
+  { path: '/hooks/:id', page: lazy(() => import('./hooks/Hook')), under: 'hooks' },
   {
     path: '/tables',
     page: lazy(() => import('./pages/Tables')),

@@ -138,6 +138,10 @@ export const words = {
     noEffects: 'This run changed nothing outside.',
     error: 'Error',
     calledBy: 'Called by another run',
+    print: 'Print',
+    report: (name: string) => `Effects of ${name}`,
+    printNow: 'Print this page',
+    backToRun: 'Back to the run',
   },
   step: {
     output: 'Output',
@@ -252,6 +256,9 @@ export const words = {
     addAfter: (name: string) => `Add a step after ${name}`,
     search: 'Search steps',
     nothing: 'No step has these words.',
+    kind: 'Kind of step',
+    allKinds: 'All',
+    kinds: { control: 'Flow', pure: 'Data', read: 'Read', write: 'Send', spend: 'Spend' },
     branch: 'On the branch',
     always: 'always',
     inLoop: 'in the loop',
@@ -308,6 +315,7 @@ export const words = {
     balancesMoved: 'Now; what this run moved, in italics',
   },
   inspector: {
+    startsBy: 'Starts by',
     label: (name: string) => `Step ${name}`,
     settings: 'Settings',
     output: 'Output',

@@ -18,6 +18,7 @@ import { words } from '../words'
 import { versions as said } from '../words.versions'
 import { type Difference, differencesOf, shown, TONE, union } from './changes'
 import { useDifferences } from './store'
+import '../style/versions.css'
 
 const Canvas = lazy(() => import('../canvas/Canvas').then(({ Canvas }) => ({ default: Canvas })))
 const useVersion = (id: string, number: number) =>

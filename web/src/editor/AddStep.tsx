@@ -11,12 +11,17 @@ import { addNode, branchesOf, type Place } from './edits'
 
 const said = words.editor
 const MOST = 60
+const KINDS = Object.entries(said.kinds).map(([value, label]) => ({ value, label }))
 
 function rank(spec: Spec, asked: string[]): number {
   const name = `${spec.name} ${spec.type}`.toLowerCase()
   const all = `${name} ${spec.summary} ${spec.tags.join(' ')}`.toLowerCase()
   if (!asked.every((word) => all.includes(word))) return -1
-  return asked.filter((word) => name.includes(word)).length + (asked.some((word) => name.startsWith(word)) ? 2 : 0)
+  const phrase = asked.join(' ')
+  const title = spec.name.toLowerCase()
+  const asWhole = phrase && (title === phrase ? 20 : title.startsWith(phrase) ? 10 : title.includes(phrase) ? 5 : 0)
+  const begins = asked.some((word) => name.startsWith(word)) ? 2 : 0
+  return asked.filter((word) => name.includes(word)).length + begins + (asWhole || 0)
 }
 
 export function AddStep({ after, close }: { after: string | null; close: () => void }) {
@@ -27,16 +32,18 @@ export function AddStep({ after, close }: { after: string | null; close: () => v
   const [at, setAt] = useState(0)
   const places = useMemo(() => placesOf(after, parent), [after, parent])
   const [place, setPlace] = useState(0)
+  const [kind, setKind] = useState('')
   const found = useMemo(() => {
     const asked = text.toLowerCase().split(/\s+/).filter(Boolean)
     return Object.values(catalog ?? {})
       .filter((spec) => (spec.effect === undefined) === isFirst)
+      .filter((spec) => !kind || spec.effect === kind)
       .map((spec) => ({ spec, rank: rank(spec, asked) }))
       .filter((one) => one.rank >= 0)
       .sort((a, b) => b.rank - a.rank || a.spec.name.localeCompare(b.spec.name))
       .slice(0, MOST)
       .map((one) => one.spec)
-  }, [catalog, text, isFirst])
+  }, [catalog, text, isFirst, kind])
   const add = (spec?: Spec) => {
     if (!spec) return
     let id = ''
@@ -89,6 +96,21 @@ export function AddStep({ after, close }: { after: string | null; close: () => v
         }}
         onKeyDown={walk}
       />
+      {!isFirst && (
+        <SegmentedControl
+          fullWidth
+          mt="xs"
+          size="xs"
+          className="kinds"
+          aria-label={said.kind}
+          data={[{ value: '', label: said.allKinds }, ...KINDS]}
+          value={kind}
+          onChange={(value) => {
+            setKind(value)
+            setAt(0)
+          }}
+        />
+      )}
       {!found.length && <p className="quiet pad">{said.nothing}</p>}
       <div className="choices" id="add-step" role="listbox" aria-label={said.search} tabIndex={-1}>
         {found.map((spec, i) => (

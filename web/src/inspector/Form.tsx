@@ -2,7 +2,7 @@
 import { NativeSelect } from '@mantine/core'
 import { useMemo, useState } from 'react'
 import type { Json, Problem, Run } from '../api/client'
-import { type Spec, useList } from '../api/queries'
+import { type Spec, useCatalog, useList } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
 import { patchNode, setField } from '../editor/edits'
 import { before } from '../model/graph'
@@ -23,9 +23,11 @@ export default function Form({ id, spec, problems, last }: Props) {
   const context = useMemo(() => contextOf(last, before(flow, id)), [last, id, Object.keys(flow.nodes).length])
   if (!node) return null
   const schema = spec?.payloadSchema as Schema | undefined
+  const trigger = spec && spec.effect === undefined ? <TriggerChoice id={id} type={node.type} /> : null
   if (!schema)
     return (
       <div className="form">
+        {trigger}
         <p className="quiet">{spec ? said.noSettings : said.unknown}</p>
         <Raw id={id} problems={problems} />
       </div>
@@ -59,6 +61,7 @@ export default function Form({ id, spec, problems, last }: Props) {
   )
   return (
     <div className="form">
+      {trigger}
       {others.map((one, i) => (
         <p key={i} className="fault" role="alert">
           {one.message}
@@ -74,6 +77,27 @@ export default function Form({ id, spec, problems, last }: Props) {
       {more && rest.map(field)}
       {!names.length && <p className="quiet">{said.noSettings}</p>}
     </div>
+  )
+}
+
+/** What starts the workflow. Settings that the new trigger has too are kept; the rest can be brought back with Undo. */
+function TriggerChoice({ id, type }: { id: string; type: string }) {
+  const catalog = useCatalog().data ?? {}
+  const triggers = Object.values(catalog).filter((one) => one.effect === undefined)
+  const change = (next: string) =>
+    edit((flow) => {
+      const fields = (catalog[next]?.payloadSchema as Schema | undefined)?.properties ?? {}
+      const kept = Object.entries(flow.nodes[id]?.payload ?? {}).filter(([name]) => name in fields)
+      return patchNode(flow, id, { type: next, payload: Object.fromEntries(kept) })
+    })
+  return (
+    <NativeSelect
+      label={said.startsBy}
+      description={catalog[type]?.summary}
+      value={type}
+      data={triggers.map((one) => ({ value: one.type, label: one.name }))}
+      onChange={(event) => change(event.currentTarget.value)}
+    />
   )
 }
 

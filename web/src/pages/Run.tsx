@@ -257,6 +257,9 @@ function Report({ run }: { run: Run }) {
   const rungs = { [run.mode]: effects.data }
   return (
     <>
+      <p className="printlink">
+        <Link href={`/runs/${run.id}/report`}>{said.print}</Link>
+      </p>
       <Warnings rungs={rungs} />
       <Ladder rungs={rungs} modes={[run.mode]} />
     </>

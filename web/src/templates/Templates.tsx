@@ -13,6 +13,7 @@ import { Empty } from '../parts/Table'
 import { Trouble } from '../parts/Trouble'
 import { words } from '../words'
 import { templates as said } from '../words.templates'
+import '../style/templates.css'
 
 type Item = Schemas['TemplateItem']
 const CATEGORIES = Object.entries(said.categories).map(([value, label]) => ({ value, label }))

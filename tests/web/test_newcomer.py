@@ -1,0 +1,119 @@
+"""What a newcomer builds from an empty canvas, without the documentation: counted in clicks and fields, and free of
+problems at the end."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from testkit.e2e.server import Server
+from testkit.web.app import App
+
+RECIPIENT = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+
+
+class Newcomer:
+    """A person at the editor; `acts` counts clicks, choices and fields."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.page: Page = app.open("/")
+        self.acts = 0
+
+    def begin(self, starts_by: str | None = None) -> None:
+        """A new workflow, with its trigger chosen."""
+        self._act(self.page.get_by_role("button", name="New workflow").first.click)
+        self._act(self.page.locator(".card").first.click)
+        if starts_by:
+            self._act(lambda: self.page.get_by_label("Starts by").select_option(starts_by))
+
+    def add(self, words: str, branch: str | None = None) -> None:
+        """One step after the selected one."""
+        self._act(self.page.get_by_role("button", name="Add a step", exact=True).click)
+        if branch:
+            self._act(self.page.get_by_role("dialog").get_by_text(branch, exact=True).click)
+        self.page.get_by_role("combobox", name="Search steps").fill(words)
+        self._act(lambda: self.page.keyboard.press("Enter"))
+        expect(self.page.get_by_role("dialog")).to_have_count(0)
+
+    def fill(self, field: str, text: str) -> None:
+        """One field of the step."""
+        inspector = self.page.get_by_role("complementary")
+        box = inspector.get_by_role("textbox", name=field, exact=True)
+        if not box.count():
+            self._act(inspector.get_by_role("button", name=re.compile("more settings")).click)
+        self._act(lambda: box.fill(text))
+        self.page.keyboard.press("Escape") if self.page.locator(".cm-tooltip").count() else None
+
+    def choose(self, field: str, value: str) -> None:
+        """One choice of the step."""
+        box = self.page.get_by_role("complementary").get_by_role("combobox", name=field, exact=True)
+        self._act(lambda: box.select_option(value))
+
+    def open(self, step: str) -> None:
+        """Goes back to a step."""
+        self._act(self.page.locator(".card").filter(has_text=step).first.click)
+
+    def _act(self, act: Any) -> None:
+        act()
+        self.acts += 1
+
+    def done(self) -> dict[str, Any]:
+        """What is saved, once it has no problems."""
+        expect(self.page.get_by_text("Saved", exact=True)).to_be_visible()
+        expect(self.page.get_by_role("button", name=re.compile("problem"))).to_have_count(0)
+        expect(self.page.get_by_role("button", name="Simulate", exact=True)).to_be_enabled()
+        workflow = self.page.url.rsplit("/", 1)[1].partition("?")[0]
+        found: dict[str, Any] = self.app.server.call("GET", f"/v1/workflows/{workflow}")["definition"]["nodes"]
+        return found
+
+
+@pytest.fixture
+def person(app: App) -> Newcomer:
+    """Somebody who has never been here."""
+    return Newcomer(app)
+
+
+def test_an_api_is_polled_and_a_change_told(person: Newcomer) -> None:
+    person.begin("http-poll")
+    person.fill("Url", "https://example.com/status")
+    person.add("http request")
+    person.fill("Url", "https://example.com/notices")
+    person.choose("Method", "POST")
+    person.fill("Json", '{"text": "It changed: {{string($trigger.body.item)}}"}')
+    nodes = person.done()
+    assert [node["type"] for node in nodes.values()] == ["http-poll", "http-request"]
+    assert person.acts <= 10
+
+
+def test_a_purchase_is_guarded_by_a_price(person: Newcomer) -> None:
+    person.begin("cronjob")
+    person.fill("Schedule", "0 9 * * MON")
+    person.add("get price")
+    person.fill("Chain id", "1")
+    person.add("if")
+    person.fill("Expression", "$nodes.getPrice.result.usd < 3000")
+    person.add("uniswap v2", branch="then")
+    person.fill("Chain id", "1")
+    person.fill("Token in", "USDC")
+    person.fill("Token out", "native")
+    person.fill("Amount in", "25000000")
+    nodes = person.done()
+    assert nodes["swapUniswapV2"]["branch"] == "then"
+    assert person.acts <= 20
+
+
+def test_a_payout_is_approved_first(person: Newcomer, server: Server) -> None:
+    person.begin()
+    person.add("approve")
+    person.fill("Message", "Pay?")
+    person.add("send native", branch="approved")
+    person.fill("Chain id", "1")
+    person.fill("Recipient", RECIPIENT)
+    person.fill("Amount", "1000")
+    nodes = person.done()
+    assert nodes["sendNative"]["branch"] == "approved"
+    assert person.acts <= 12

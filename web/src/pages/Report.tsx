@@ -1,0 +1,66 @@
+/** A run's effects as a page to print: what it did, when, in which mode, and what it cost; nothing else. */
+import { Button } from '@mantine/core'
+import { IconPrinter } from '@tabler/icons-react'
+import { Link } from 'wouter'
+import { useEffects, useRunHead } from '../api/queries'
+import { Ladder, Warnings } from '../effects/Ladder'
+import { ModeBadge, RunStatus } from '../parts/Badges'
+import { Page } from '../parts/Page'
+import { took } from '../parts/Time'
+import { Trouble } from '../parts/Trouble'
+import { words } from '../words'
+import '../style/print.css'
+
+const said = words.runs
+const whole = (at?: string | null) =>
+  at ? new Date(at).toLocaleString('en', { dateStyle: 'full', timeStyle: 'long' }) : '–'
+
+export default function Report({ id }: { id: string }) {
+  const run = useRunHead(id)
+  const effects = useEffects(id)
+  const error = run.error ?? effects.error
+  if (error) return <Trouble error={error} retry={() => Promise.all([run.refetch(), effects.refetch()])} />
+  if (!run.data || !effects.data)
+    return (
+      <p className="quiet" role="status">
+        {words.state.loading}
+      </p>
+    )
+  const one = run.data
+  const name = one.workflowName || said.unsaved
+  const rungs = { [one.mode]: effects.data }
+  const facts: [string, React.ReactNode][] = [
+    [said.workflow, `${name}${one.workflowVersion ? ` · ${said.version(one.workflowVersion)}` : ''}`],
+    [said.mode, <ModeBadge key="mode" mode={one.mode} />],
+    [said.status, <RunStatus key="status" status={one.status} />],
+    [said.started, whole(one.startedAt)],
+    [said.took, took(one.startedAt, one.finishedAt)],
+    [said.by, one.triggerSource],
+    ['ID', one.id],
+  ]
+  return (
+    <Page
+      title={said.report(name)}
+      className="report"
+      actions={
+        <>
+          <Link href={`/runs/${id}?tab=effects`}>{said.backToRun}</Link>
+          <Button leftSection={<IconPrinter size={16} />} onClick={() => window.print()}>
+            {said.printNow}
+          </Button>
+        </>
+      }
+    >
+      <dl className="facts">
+        {facts.map(([title, value]) => (
+          <div key={title}>
+            <dt>{title}</dt>
+            <dd dir="auto">{value}</dd>
+          </div>
+        ))}
+      </dl>
+      <Warnings rungs={rungs} />
+      <Ladder rungs={rungs} modes={[one.mode]} />
+    </Page>
+  )
+}
