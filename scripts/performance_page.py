@@ -30,10 +30,11 @@ def performance() -> str:
         _stored(_load("stored")),
         _memory(_load("memory")),
         _growth(_load("growth")),
+        _triggers(_load("scale")),
     ]
     head = (
-        "# Performance\n\nThese are the results of `scripts/bench`, with the versions and the machine of each run. "
-        "The client, the server and its database share the machine.\n\n"
+        "# Performance\n\nThese are the results of `scripts/bench` and `scripts/soak scale`, with the versions and the "
+        "machine of each run. The client, the server and its database share the machine.\n\n"
     )
     return _NOTE + head + "\n".join(parts)
 
@@ -208,3 +209,34 @@ def _growth(found: dict[str, Any] | None) -> str:
         for name, shape in found["result"]["shapes"].items()
     ]
     return f"{text}\n{_table(['Shape', 'Nodes: microseconds each'], rows)}"
+
+
+def _triggers(found: dict[str, Any] | None) -> str:
+    says = (
+        "Schedules and chain subscriptions in one server: how long after its time an event of a schedule is stored "
+        "with its run. Beside the schedules come webhook deliveries, due at equal distances; each counts from when it "
+        "was due until the answer that it is stored. The server is killed after the last answer, and each accepted "
+        "delivery must be in its store. The targets are a p99 of 1,000 ms for schedules, and of 50 ms for 500 "
+        "deliveries a second."
+    )
+    text = _section("Triggers", "scripts/soak scale", found, says)
+    if found is None:
+        return text
+    result = found["result"]
+    chain, hooks = result["chain"], result["webhooks"]
+    lags = [
+        [name, *(one[f"lag ms {part}"] for part in ("p50", "p99", "most")), one["processor share"], one["memory MiB"]]
+        for name, one in ((name, result[name]) for name in ("running", "after a kill"))
+    ]
+    table = _table(["Schedules", "p50 ms", "p99 ms", "Most ms", "Of one processor", "MiB"], lags)
+    counts = (
+        f"{result['schedules']:,} schedules, each due every {result['every minutes']} minutes, and "
+        f"{chain['subscriptions']:,} subscriptions of one chain: {chain['getLogs']} `eth_getLogs` for "
+        f"{chain['blocks']} blocks."
+    )
+    delivered = (
+        f"{hooks['perSecond']} deliveries a second for {hooks['seconds']} seconds: p50 {hooks['p50Ms']} ms, p99 "
+        f"{hooks['p99Ms']} ms, most {hooks['mostMs']} ms; {hooks['processorShare']} of one processor; "
+        f"{hooks['notStored']} accepted and not stored."
+    )
+    return f"{text}\n{counts}\n\n{table}\n{delivered}\n"
