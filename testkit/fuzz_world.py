@@ -536,6 +536,7 @@ HELP: dict[str, Adapt] = {
     "retry_run": _id_of(World.failed),
     "resolve_node": _resolve,
     "resume_node": _resume,
+    "get_approval": _id_of(World.approval),
     "approve_approval": _id_and_body(World.approval, {"comment": "yes"}),
     "reject_approval": _id_and_body(World.approval, {"comment": "no"}),
     "get_trigger_event": _id_of(lambda world: world.watching()[1]),

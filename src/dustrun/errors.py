@@ -129,6 +129,11 @@ class Code(enum.IntEnum):
         409011,
         "Whoever wrote the version may not spend what it spends, and nobody who may has accepted it.",
     )
+    REHEARSAL_MISMATCH = (
+        409013,
+        "The simulation does not show what the launch would do: another version or payload, too old, or already used.",
+    )
+    BINDING_MISMATCH = 409014, "The `binding` is not that of the approval."
     NAME_TAKEN = 409012, "A workflow that is not archived already has this name."
     REHEARSAL_ANSWER_MISSING = 409013, "The run's rehearsal has no answer of the node that a live run could use."
     KEY_LAST_ADMIN = 409020, "The organisation's last administrator key cannot be revoked."

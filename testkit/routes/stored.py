@@ -187,7 +187,9 @@ class Stored:
         """A full page of everything that is listed."""
         asks = {f"ask{number}": {"type": "approve", "payload": {"message": "m" * 4_000}} for number in range(_PAGE)}
         root = {"type": "manual", "children": list(asks)}
-        await self.begin({"nodes": {"root": root, **asks}})
+        run = await self.begin({"nodes": {"root": root, **asks}})
+        await self.until(run, "waiting")
+        self.known["approval"] = str((await self.send("GET", "/v1/approvals?status=pending&limit=1"))["items"][0]["id"])
         hosts = [f"{'h' * 60}{number}.{'x' * 60}.example" for number in range(50)]
         secret = {"token": "t" * 4_000}
         key = {"name": "k" * 255, "permissions": ["run:read"], "workflowIds": [self.known["large"]]}

@@ -88,6 +88,7 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/workflow-runs/stream": [get("?lastEventId=0&ids=" + "wf_" + "a" * 26)],
     "GET /v1/activity/stream": [get("?lastEventId=0")],
     "GET /v1/approvals": [get(_FULL), get(_FULL + "&status=pending")],
+    "GET /v1/approvals/{id}": [get(id="approval")],
     "POST /v1/approvals/{id}/approve": [send({"comment": "c" * 2_000}, fresh_approval, runs=True)],
     "POST /v1/approvals/{id}/reject": [send({"comment": "c" * 2_000}, fresh_approval, runs=True)],
     "GET /v1/audit": [get(_FULL)],

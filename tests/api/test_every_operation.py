@@ -377,7 +377,9 @@ async def _answers(tour: Tour) -> None:
     for decide in ("approve_approval", "reject_approval"):
         await tour.until(await tour.start(workflow), "waiting")
         pending = (await tour.call("list_approvals", query="?status=pending"))["items"]
-        await tour.call(decide, id=next(one["id"] for one in pending if one["workflowId"] == workflow))
+        asked = next(one["id"] for one in pending if one["workflowId"] == workflow)
+        await tour.call("get_approval", id=asked)
+        await tour.call(decide, id=asked)
 
 
 async def _triggers(tour: Tour) -> None:

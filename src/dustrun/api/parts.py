@@ -27,6 +27,7 @@ from dustrun.services.outbox.operations import Operations
 from dustrun.services.preview.dust_plans import DustPlans
 from dustrun.services.preview.fund_needs import Funds
 from dustrun.services.runs.approvals import Approvals
+from dustrun.services.runs.launching.launches import Launches
 from dustrun.services.runs.reports import RunReports
 from dustrun.services.runs.resume import Resumes
 from dustrun.services.runs.runs import Runs
@@ -157,6 +158,7 @@ class Parts:
     action_calls: ActionCalls
     run_reports: RunReports
     waits: WaitParts
+    launches: Launches
     hooks: HookParts
     streams: Streams
     money: MoneyParts

@@ -20,6 +20,8 @@ from dustrun.services.data.variables import Variables
 from dustrun.services.maintenance.retention import Retention
 from dustrun.services.outbox.operations import Operations
 from dustrun.services.runs.approvals import Approvals
+from dustrun.services.runs.launching.decision import Reach
+from dustrun.services.runs.launching.launches import Launches
 from dustrun.services.runs.reports import RunReports
 from dustrun.services.runs.resume import Resumes
 from dustrun.services.runs.runs import Runs
@@ -48,6 +50,7 @@ def make_parts(
     streams = Streams(base.database, base.writer, base.hub, base.settings)
     workflows = Workflows(base.database, base.writer, base.catalog, base.gate, base.http.guard, triggers.arming)
     reports = RunReports(base.database, runs, base.chains)
+    launches = Launches(base.database, base.writer, base.programs, starts, runs, reports, Reach(base.gate))
     return Parts(
         settings=base.settings,
         database=base.database,
@@ -63,7 +66,8 @@ def make_parts(
         starts=starts,
         action_calls=ActionCalls(base.database, base.catalog, starts),
         run_reports=reports,
-        waits=_waits(base, engine, runs),
+        waits=_waits(base, engine, runs, launches),
+        launches=launches,
         hooks=hooks,
         streams=streams,
         money=_money_parts(base, money),
@@ -88,9 +92,9 @@ def _access(base: Base, streams: Streams) -> AccessParts:
     )
 
 
-def _waits(base: Base, engine: EmbeddedEngine, runs: Runs) -> WaitParts:
+def _waits(base: Base, engine: EmbeddedEngine, runs: Runs, launches: Launches) -> WaitParts:
     return WaitParts(
-        approvals=Approvals(base.database, base.writer, engine),
+        approvals=Approvals(base.database, base.writer, engine, launches),
         resumes=Resumes(base.database, base.writer, runs, base.links, engine),
     )
 

@@ -27,6 +27,7 @@ MCP_TOOLS = [
     "simulate",
     "get_report",
     "list_runs",
+    "launch",
 ]
 _HIDDEN = "tell\u200bnobody\U000e0041 \u202e"
 
@@ -133,6 +134,14 @@ async def test_a_workflow_is_drafted_simulated_and_read(served: Served) -> None:
         late = await refused(client, "save_workflow", workflowId=flow, definition=changed, expectedVersion=7)
         assert late["code"] == 409001
         assert (await told(client, "save_workflow", workflowId=flow, definition=changed))["version"] == 2
+        launch = {"workflowId": flow, "version": 1, "mode": "live", "rehearsalRunId": ran["runId"]}
+        assert (await refused(client, "launch", **launch))["code"] == 409013  # another payload
+        proposed = await told(client, "launch", **launch, payload={"text": _HIDDEN})
+        assert (proposed["started"], proposed["page"].endswith(f"/approvals/{proposed['approvalId']}")) == (False, True)
+        assert (await served.api("GET", f"/v1/runs/{proposed['runId']}"))[0] == 404
+        decide = f"/v1/approvals/{proposed['approvalId']}/approve"
+        bound = {"binding": proposed["binding"]}
+        assert (await served.api("POST", decide, bound, key))[0] == 403
     # the same key at the API: dry runs, and nothing else
     run = f"/v1/workflows/{flow}/run"
     assert (await served.api("POST", run, {"simulate": True}, key))[0] == 200
@@ -145,6 +154,14 @@ async def test_a_workflow_is_drafted_simulated_and_read(served: Served) -> None:
     assert (await served.api("POST", f"/v1/workflows/{flow}/publish", None, key))[0] == 403
     live = await served.api("GET", "/v1/runs?mode=live,dust")
     assert live[1]["data"]["items"] == []
+    assert (await served.api("POST", decide, bound))[0] == 200
+    assert (await served.api("GET", f"/v1/runs/{proposed['runId']}"))[1]["data"]["mode"] == "live"
+    async with served.client(served.server.owner_key) as client:  # who may start it, starts it
+        rehearsed = await told(client, "simulate", workflowId=flow, version=2, waitS=30)
+        launch = {"workflowId": flow, "version": 2, "mode": "dust", "rehearsalRunId": rehearsed["runId"]}
+        started = await told(client, "launch", **launch)
+        assert started == {"started": True, "runId": started["runId"]}
+        assert (await served.api("GET", f"/v1/runs/{started['runId']}"))[1]["data"]["mode"] == "dust"
 
 
 async def test_keys_see_and_do_what_they_may(served: Served) -> None:

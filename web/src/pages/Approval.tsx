@@ -4,7 +4,7 @@ import { IconCheck, IconX } from '@tabler/icons-react'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { Link } from 'wouter'
-import { type Effects, get, post, type Run, type Schemas } from '../api/client'
+import { ApiError, type Effects, get, post, type Run, type Schemas } from '../api/client'
 import { refresh, useEffects, useList, useRun } from '../api/queries'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { short } from '../model/amounts'
@@ -14,32 +14,26 @@ import { Copied, Facts, Loading, Section } from '../parts/Section'
 import { Empty } from '../parts/Table'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
+import { Value } from '../parts/Value'
 import { words } from '../words'
 import { pages } from '../words.pages'
 
 type Approval = Schemas['ApprovalAnswer']
 const said = pages.approvals
+const UNKNOWN = 404014
 const TONES: Record<string, string> = { pending: 'sky', approved: 'ok', rejected: 'bad' }
-const OTHERS = Object.keys(said.status)
-  .filter((one) => one !== 'pending')
-  .join(',')
-const PAGE = 100
 
 export const ApprovalStatus = ({ status }: { status: string }) => (
   <Badge tone={TONES[status]}>{said.status[status] ?? status}</Badge>
 )
 
-/** The open ones first: they are few. */
 async function find(id: string): Promise<Approval | null> {
-  for (const status of ['pending', OTHERS]) {
-    for (let offset = 0, more = true; more; offset += PAGE) {
-      const page = await get('/v1/approvals', { query: { status, limit: PAGE, offset } })
-      const found = page.items.find((one) => one.id === id)
-      if (found) return found
-      more = page.hasMore
-    }
+  try {
+    return await get('/v1/approvals/{id}', { path: { id } })
+  } catch (error) {
+    if (error instanceof ApiError && error.code === UNKNOWN) return null
+    throw error
   }
-  return null
 }
 
 export default function ApprovalPage({ id }: { id: string }) {
@@ -104,8 +98,19 @@ const factsOf = (one: Approval): [string, React.ReactNode][] => [
   [said.by, one.decidedBy === 'link' ? said.byLink : one.decidedBy],
   [said.comment, one.comment],
   [said.step, one.path],
+  [said.version, one.launch && String(one.launch.version)],
+  [said.proposed, one.launch?.proposedBy],
   [
-    said.run,
+    said.starts,
+    one.launch &&
+      (one.status === 'approved' ? (
+        <Link href={`/runs/${one.launch.runId}`}>{one.launch.runId}</Link>
+      ) : (
+        one.launch.runId
+      )),
+  ],
+  [
+    one.launch ? said.rehearsal : said.run,
     <Link key="run" href={`/runs/${one.runId}`}>
       {one.runId}
     </Link>,
@@ -116,7 +121,8 @@ const factsOf = (one: Approval): [string, React.ReactNode][] => [
     said.binding,
     one.binding && (
       <>
-        <Copied text={one.binding} /> <span className="quiet">{said.bindingAbout}</span>
+        <Copied text={one.binding} />{' '}
+        <span className="quiet">{one.launch ? said.launchBinding : said.bindingAbout}</span>
       </>
     ),
   ],
@@ -137,7 +143,10 @@ function Decide({ approval }: { approval: Approval }) {
     setBusy(answer)
     setError(null)
     try {
-      await post(`/v1/approvals/{id}/${answer}`, { path: { id: approval.id } }, { comment: comment.trim() || null })
+      const said = { comment: comment.trim() || null }
+      const path = { path: { id: approval.id } }
+      if (answer === 'reject') await post('/v1/approvals/{id}/reject', path, said)
+      else await post('/v1/approvals/{id}/approve', path, { ...said, binding: approval.binding })
     } catch (problem) {
       setError(problem)
     }
@@ -191,6 +200,14 @@ function Consequences({ approval }: { approval: Approval }) {
   const error = run.error ?? effects.error
   if (error) return <Trouble error={error} retry={() => effects.refetch()} />
   if (!effects.data || !run.data) return <Loading />
+  if (approval.launch)
+    return (
+      <Section title={said.launched} about={said.launchedAbout}>
+        <Warnings rungs={{ simulate: effects.data }} />
+        <Ladder rungs={{ simulate: effects.data }} modes={['simulate']} />
+        <Value value={run.data.payload} label={said.payload} />
+      </Section>
+    )
   const { mode } = approval
   const rehearses = mode !== 'simulate' && run.data.workflowId !== ''
   return (

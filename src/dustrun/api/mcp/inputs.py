@@ -99,6 +99,17 @@ class ListRuns(Fields):
     limit: Limit = 20
 
 
+class Launch(Fields):
+    """A run to start for real."""
+
+    workflow_id: Id
+    version: Version
+    mode: Literal["dust", "live"]
+    payload: Json = Field(default_factory=dict)
+    prop_values: Json = Field(default_factory=dict)
+    rehearsal_run_id: Id = Field(description="Passed simulation of exactly this, at most an hour old")
+
+
 def schema_of(model: type[Fields]) -> Json:
     """The schema of the arguments, without what a model does not need."""
     schema: Json = _bare(model.model_json_schema(by_alias=True))

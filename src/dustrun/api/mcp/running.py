@@ -8,11 +8,13 @@ from dustrun.api.mcp import inputs
 from dustrun.api.mcp.result import Result
 from dustrun.api.parts import Parts
 from dustrun.api.shapes import runs as shapes
-from dustrun.core.run.state import RUN_OPEN, RunStatus
+from dustrun.api.shapes.wire import time
+from dustrun.core.run.state import RUN_OPEN, Mode, RunStatus
 from dustrun.errors import Code, NotFound
 from dustrun.log import mask_value
 from dustrun.sdk.threads import run_beside
 from dustrun.services.access.principal import Principal
+from dustrun.services.runs.launching.matching import LaunchRequest
 from dustrun.services.runs.runs import Run, newest
 from dustrun.services.runs.start_request import RunRequest
 from dustrun.storage.runs.run_lists import Filters
@@ -20,6 +22,7 @@ from dustrun.storage.runs.run_lists import Filters
 Json = dict[str, Any]
 _HEAD = ("workflowId", "mode", "status", "passed", "startedAt", "finishedAt")
 _MOST_NODES = 200
+_WAITS = "Nothing runs yet. Show the person the page: they decide there. Then list_runs has the run."
 
 
 async def simulate(parts: Parts, principal: Principal, asked: inputs.Simulate) -> Result:
@@ -39,6 +42,25 @@ async def simulate(parts: Parts, principal: Principal, asked: inputs.Simulate) -
     if not principal.may("run:read"):
         return Result({"runId": created.run_id, "mode": ended.row.mode, "status": ended.row.status})
     return await _summary(parts, principal, created.run_id)
+
+
+async def launch(parts: Parts, principal: Principal, asked: inputs.Launch) -> Result:
+    """Starts a run for real if the key may, or proposes it to a person."""
+    request = LaunchRequest(
+        workflow_id=asked.workflow_id,
+        version=asked.version,
+        mode=Mode(asked.mode),
+        rehearsal_run_id=asked.rehearsal_run_id,
+        payload=asked.payload,
+        prop_values=asked.prop_values,
+    )
+    found = await parts.launches.propose(principal, request)
+    if found.approval is None:
+        return Result({"started": True, "runId": found.run_id})
+    row = found.approval
+    page = f"{parts.settings.base_url()}/approvals/{row.id}"
+    proposed = {"approvalId": row.id, "binding": row.binding, "page": page, "expiresAt": time(row.expires_at)}
+    return Result({"started": False, **proposed, "runId": found.run_id, "note": _WAITS})
 
 
 async def get_report(parts: Parts, principal: Principal, asked: inputs.GetReport) -> Result:

@@ -94,5 +94,13 @@ TOOLS: Final = {
             running.get_report,
         ),
         Tool("list_runs", "Runs, newest first.", ("run:read",), inputs.ListRuns, running.list_runs),
+        Tool(
+            "launch",
+            "Proposes a real run, as its simulation showed it. A person decides on the page, unless the key may.",
+            ("workflow:simulate",),
+            inputs.Launch,
+            running.launch,
+            is_reading=False,
+        ),
     )
 }

@@ -153,6 +153,9 @@ class _WholeRun(RunListItem):
         description="Id of the key that created the workflow; null for an inline run."
     )
     as_of: Time | None = Field(None, description="Of a back-test: the past moment that it simulates.")
+    rehearsal_run_id: str | None = Field(
+        None, description="Of a launch: the simulation that showed it. Its spends are held to that."
+    )
     simulation_mode: str | None = Field(
         None, description="How its transactions were simulated; null if there were none."
     )
@@ -247,6 +250,7 @@ def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
         "simulationMode": ", ".join(dict.fromkeys(fork["strategy"] for fork in forks if fork["strategy"])) or None,
         "simulationForks": forks,
         "asOf": time(loads_own(row.as_of)["at"]) if row.as_of is not None else None,
+        "rehearsalRunId": row.rehearsal_run_id,
     }
     if run.definition is not None:
         shaped["executionState"] = execution_state(run, node_ids)

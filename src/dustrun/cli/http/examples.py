@@ -107,6 +107,7 @@ OF: dict[str, tuple[str, ...]] = {
     ),
     "runs watch": (f"dustrun runs watch run_{_ID}",),
     "approvals list": ("dustrun approvals list", "dustrun approvals list --status rejected"),
+    "approvals show": (f"dustrun approvals show apr_{_ID}",),
     "approvals approve": (f"dustrun approvals approve apr_{_ID} --comment 'As agreed'",),
     "approvals reject": (f"dustrun approvals reject apr_{_ID}",),
     "connector list": ("dustrun connector list --type http-bearer",),

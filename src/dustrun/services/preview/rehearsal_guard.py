@@ -1,4 +1,5 @@
-"""Holds live spends to what a passed simulation of the same version and payload has shown (`enforceRehearsal`).
+"""Holds live spends to what a passed simulation of the same version and payload has shown (`enforceRehearsal`). A run
+that was launched is held to its own rehearsal, whatever its workflow says.
 
 A workflow's rule also holds for the runs that its runs call: their spends are looked up in what the simulation called
 at the same place.
@@ -25,6 +26,8 @@ from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.workflows import workflows as workflow_rows
 
+LAUNCH_RULE: Mapping[str, Any] = {"tolerancePercent": 1, "maxAgeMs": 3_600_000}
+
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
@@ -34,6 +37,8 @@ class _Bound:
     run: RunRow
     rule: Mapping[str, Any]
     calls: tuple[str, ...]
+    rehearsal: str | None = None
+    """The one simulation that shows it; None: the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,9 @@ class RehearsalGuard:
 
 def _refused(bound: _Bound, shown: _Shown | None, path: str, found: list[str]) -> Refused:
     run = f" ({shown.run_id})" if shown is not None else ""
+    which = "newest passed simulation" if bound.rehearsal is None else "rehearsal of its launch"
     return Refused(
-        f'enforceRehearsal of "{bound.run.workflow_name}": this spend goes beyond the newest passed simulation{run} of '
+        f'enforceRehearsal of "{bound.run.workflow_name}": this spend goes beyond the {which}{run} of '
         f"version {bound.run.version} with this payload: {found[0]}. Simulate again, check its effects, then run.",
         details=[Problem(path, text) for text in found],
     )
@@ -81,13 +87,15 @@ def _look(tx: Tx, facts: RunFacts, path: str) -> list[tuple[_Bound, _Shown | Non
 
 
 def _bounds(tx: Tx, facts: RunFacts) -> list[_Bound]:
-    """The run and all its callers whose workflow has a rule."""
+    """The run and all its callers that were launched, or whose workflow has a rule."""
     found: list[_Bound] = []
     run, calls = run_rows.get(tx, facts.pk), tuple[str, ...]()
     while True:
         workflow = workflow_rows.find(tx, run.org_id, run.workflow_id) if run.workflow_id is not None else None
         if workflow is not None and workflow.enforce_rehearsal is not None:
             found.append(_Bound(run, loads(workflow.enforce_rehearsal), calls))
+        if run.rehearsal_run_id is not None:
+            found.append(_Bound(run, LAUNCH_RULE, calls, run.rehearsal_run_id))
         if run.parent_pk is None or run.parent_path is None:
             return found
         calls = (run.parent_path, *calls)
@@ -99,7 +107,7 @@ def _find(tx: Tx, bound: _Bound, facts: RunFacts, path: str) -> _Shown | None:
     run, payload = bound.run, loads(bound.run.payload)
     if run.workflow_id is None or run.version is None:
         return None
-    for simulated in run_rows.list_passed(tx, run.workflow_id, run.version, Mode.SIMULATE.value):
+    for simulated in _candidates(tx, bound):
         if loads(simulated.payload) == payload:
             inner: RunRow | None = simulated
             for call in bound.calls:
@@ -109,6 +117,16 @@ def _find(tx: Tx, bound: _Bound, facts: RunFacts, path: str) -> _Shown | None:
             facts_of = execution.facts or {} if execution is not None else {}
             return _Shown(simulated.id, simulated.started_at, facts_of.get("transactions", []), problem)
     return None
+
+
+def _candidates(tx: Tx, bound: _Bound) -> list[RunRow]:
+    run = bound.run
+    if run.workflow_id is None or run.version is None:
+        return []
+    if bound.rehearsal is None:
+        return run_rows.list_passed(tx, run.workflow_id, run.version, Mode.SIMULATE.value)
+    found = run_rows.find(tx, run.org_id, bound.rehearsal)
+    return [found] if found is not None and found.passed else []
 
 
 def _other(called: RunRow | None, facts: RunFacts) -> str | None:

@@ -15,16 +15,18 @@ from dustrun.services.access.api_keys import principal_of
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import Engine, RunFacts
+from dustrun.services.runs.launching.decision import Decision, check_binding
+from dustrun.services.runs.launching.launches import Launches
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import approvals as rows
 from dustrun.storage.runs import runs as run_rows
-from dustrun.storage.runs.approvals import PENDING, ApprovalRow
+from dustrun.storage.runs.approvals import APPROVED, PENDING, REJECTED, ApprovalRow
 from dustrun.storage.runs.waits import is_answered
 
-APPROVED, REJECTED = "approved", "rejected"
+__all__ = ["APPROVED", "REJECTED", "Approvals", "check_other_hand", "decision_data", "id_of", "may_decide", "new_row"]
 
 
 def id_of(org_id: str, run_pk: int, path: str, attempt: int) -> str:
@@ -90,13 +92,21 @@ def check_other_hand(tx: Tx, principal: Principal, row: ApprovalRow) -> None:
         raise Forbidden(f"{message}{mend} that was not made by it.")
 
 
+def _get(tx: Tx, principal: Principal, approval_id: str) -> ApprovalRow:
+    row = rows.find(tx, principal.org_id, approval_id)
+    if row is None or not principal.may_use_workflow(row.workflow_id):
+        raise NotFound(f'There is no approval "{approval_id}".', code=Code.APPROVAL_UNKNOWN)
+    return row
+
+
 class Approvals:
     """Lists and decides approvals."""
 
-    def __init__(self, database: Database, writer: Writer, engine: Engine) -> None:
+    def __init__(self, database: Database, writer: Writer, engine: Engine, launches: Launches) -> None:
         self._database = database
         self._writer = writer
         self._engine = engine
+        self._launches = launches
 
     async def list_page(self, principal: Principal, statuses: Sequence[str], paging: Paging) -> Page[ApprovalRow]:
         """The organisation's approvals, newest first."""
@@ -107,13 +117,21 @@ class Approvals:
         )
         return page_of(found, paging)
 
-    async def decide(self, principal: Principal, approval_id: str, decision: str, comment: str | None) -> ApprovalRow:
-        """Records a person's decision and wakes the run."""
+    async def get(self, principal: Principal, approval_id: str) -> ApprovalRow:
+        """One approval."""
+        return await self._database.read(lambda tx: _get(tx, principal, approval_id))
+
+    async def decide(
+        self, principal: Principal, approval_id: str, decision: str, comment: str | None, binding: str | None = None
+    ) -> ApprovalRow:
+        """Records a person's decision and wakes the run, or starts it. `binding`: what the person has looked at."""
+        asked = await self.get(principal, approval_id)
+        if asked.launch is not None:
+            return await self._launches.decide(principal, asked, Decision(decision, comment, binding))
 
         def unit(tx: Tx) -> ApprovalRow:
-            row = rows.find(tx, principal.org_id, approval_id)
-            if row is None or not principal.may_use_workflow(row.workflow_id):
-                raise NotFound(f'There is no approval "{approval_id}".', code=Code.APPROVAL_UNKNOWN)
+            row = _get(tx, principal, approval_id)
+            check_binding(row, binding, is_needed=False)
             if not may_decide(row, principal.key_id):
                 raise Forbidden("The node names who may decide, and this key is not among them.")
             now = clock.now_ms()

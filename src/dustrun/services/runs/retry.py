@@ -39,7 +39,9 @@ def retry_of(old: RunRow, executions: list[Execution], program: Program, trigger
         kept = _kept(execution, old.id)
         if kept is not None:
             batch.added[(kept.path, 1)] = kept
-    request = RunRequest(payload=payload, prop_values=facts.prop_values, source="retry")
+    request = RunRequest(
+        payload=payload, prop_values=facts.prop_values, source="retry", rehearsal_run_id=old.rehearsal_run_id
+    )
     return Prepared(
         facts, program, batch, payload, request, triggered_by, definition=old.definition, source_run_id=old.id
     )

@@ -49,6 +49,7 @@ class RunRequest:
     as_of: AsOf | None = None
     headers: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
+    rehearsal_run_id: str | None = None
 
 
 class Judged(Protocol):

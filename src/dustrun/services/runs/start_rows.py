@@ -97,6 +97,7 @@ def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
         "closure": prepared.closure,
         "trace": dumps_text(facts.trace) if facts.trace else None,
         "as_of": dumps_text(facts.as_of.public()) if facts.as_of is not None else None,
+        "rehearsal_run_id": prepared.request.rehearsal_run_id,
         **_caller(facts.caller),
         **(_OPEN if ending is None else journal_rows.end_columns(ending, redaction)),
     }

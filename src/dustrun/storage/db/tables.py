@@ -154,6 +154,7 @@ runs = Table(
     Column("closure", Text, comment="digest of its closure, if that can spend"),
     Column("trace", Text, comment="JSON: {parent, link}, W3C traceparents of the caller and of the retried run"),
     Column("as_of", Text, comment="of a back-test, JSON: {at, blocks}, the past moment that it simulates"),
+    Column("rehearsal_run_id", Text, comment="of a launch: the simulation that it repeats"),
     UniqueConstraint("org_id", "id"),
     Index("ix_runs_org_id_pk", "org_id", "pk"),
     Index("ix_runs_workflow_id_pk", "workflow_id", "pk"),
@@ -169,6 +170,12 @@ runs = Table(
         "org_id",
         "root_run_id",
         where="source_run_id IS NOT NULL",
+    ),
+    partial_index(
+        "ix_runs_rehearsal",
+        "org_id",
+        "rehearsal_run_id",
+        where="rehearsal_run_id IS NOT NULL",
     ),
     partial_index(
         "ix_runs_parent_pk",
@@ -431,6 +438,11 @@ approvals = Table(
     Column("comment", Text),
     Column("binding", Text, comment="of a spend: SHA-256 of chain, from, to, value, calldata and fee ceiling"),
     Column("barred_key", Text, comment="id of the key that started the run, where it may not decide"),
+    Column(
+        "launch",
+        Text,
+        comment="of a launch, JSON: {version, runId, closure, proposedBy, chatMessageId}; run_pk is its rehearsal",
+    ),
     Index("ix_approvals_org_id_status_created_at", "org_id", "status", "created_at"),
     Index("ix_approvals_run_pk", "run_pk"),
 )

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun import clock
 from dustrun.storage.db.ledger_tables import signatures, transactions
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import approvals
 
-PENDING = "pending"
+PENDING, APPROVED, REJECTED, TIMED_OUT = "pending", "approved", "rejected", "timed_out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRow:
     """One approval and its outcome; `approvers` is a JSON list.
 
-    For a spend, `binding` is the hash of what is approved. `barred_key` is the key that may not decide."""
+    For a spend and a launch, `binding` is the hash of what is approved. `barred_key` is the key that may not decide.
+    `launch`: of a launch, JSON; its `run_pk` and `run_id` are those of the rehearsal."""
 
     id: str
     org_id: str
@@ -39,6 +41,7 @@ class ApprovalRow:
     comment: str | None = None
     binding: str | None = None
     barred_key: str | None = None
+    launch: str | None = None
 
 
 _NAMES = [field.name for field in fields(ApprovalRow)]
@@ -70,7 +73,9 @@ _WALLETS = [
 
 
 def _row(values: Sequence[object]) -> ApprovalRow:
-    return ApprovalRow(**dict(zip(_NAMES, values, strict=True)))  # type: ignore[arg-type]
+    row = ApprovalRow(**dict(zip(_NAMES, values, strict=True)))  # type: ignore[arg-type]
+    is_over = row.launch is not None and row.status == PENDING and row.expires_at <= clock.now_ms()
+    return replace(row, status=TIMED_OUT) if is_over else row  # no run waits for a launch, so nothing closes it
 
 
 def add(tx: Tx, row: ApprovalRow) -> None:
@@ -109,6 +114,11 @@ def list_page(
     if only is not None:
         query = query.where(approvals.c.workflow_id.in_(only))
     if statuses:
-        query = query.where(approvals.c.status.in_(statuses))
+        is_over = sa.and_(
+            approvals.c.launch.is_not(None), approvals.c.status == PENDING, approvals.c.expires_at <= clock.now_ms()
+        )
+        status = sa.case((is_over, TIMED_OUT), else_=approvals.c.status)
+        stored = {PENDING, *statuses} if TIMED_OUT in statuses else statuses  # so that the index serves
+        query = query.where(approvals.c.status.in_(stored), status.in_(statuses))
     query = query.order_by(approvals.c.created_at.desc(), approvals.c.id.desc()).limit(limit).offset(offset)
     return [_row(row) for row in tx.all(Statement(query))]

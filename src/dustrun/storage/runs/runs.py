@@ -55,6 +55,7 @@ class RunRow:
     trace: str | None = None
     closure: str | None = None
     as_of: str | None = None
+    rehearsal_run_id: str | None = None
 
 
 _COLUMNS = [runs.c[field.name] for field in fields(RunRow)]
@@ -134,6 +135,16 @@ _LIST_PASSED = Statement(
     .order_by(runs.c.pk.desc())
     .limit(200)
 )
+_FIND_LAUNCHED = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        runs.c.org_id == b("org_id"),
+        runs.c.rehearsal_run_id == b("id_"),
+        runs.c.rehearsal_run_id.is_not(None),  # so that SQLite uses the partial index
+        runs.c.source_run_id.is_(None),
+    )
+    .limit(1)
+)
 _FIND_CALLED = Statement(
     sa.select(*_COLUMNS)
     .where(runs.c.parent_pk == b("the_pk"), runs.c.parent_path == b("the_path"))
@@ -186,6 +197,12 @@ def newest_pk(tx: Tx) -> int:
 def find(tx: Tx, org_id: str, run_id: str) -> RunRow | None:
     """Finds a run by its public id."""
     row = tx.one(_FIND, org_id=org_id, id_=run_id)
+    return RunRow(*row) if row else None
+
+
+def find_launched(tx: Tx, org_id: str, rehearsal_run_id: str) -> RunRow | None:
+    """Finds the run that was started as a rehearsal showed it."""
+    row = tx.one(_FIND_LAUNCHED, org_id=org_id, id_=rehearsal_run_id)
     return RunRow(*row) if row else None
 
 
