@@ -258,6 +258,13 @@ class World:
         """A stored connector."""
         return str(self.call("POST", "/v1/connectors", CONNECTOR)["id"])
 
+    def model(self) -> str:
+        """A connector to a model server that is not there."""
+        prices = {"*": {"inputUsd": "1", "outputUsd": "1"}}
+        data = {"model": "small", "prices": prices, "baseUrl": "http://127.0.0.1:1/v1"}
+        body = {"type": "llm-openai", "name": "fuzzed", "data": data, "allowedHosts": ["http://127.0.0.1:1"]}
+        return str(self.call("POST", "/v1/connectors", body)["id"])
+
     def table(self) -> str:
         """A table with one row `a`."""
         columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "integer"}]
@@ -395,6 +402,11 @@ def _new_message(world: World, case: Any) -> None:
     _body(case, {"role": "user", "content": "hello"})
 
 
+def _turn(world: World, case: Any) -> None:
+    _path(case, id=world.conversation())
+    _body(case, {"text": "hello", "connectorId": world.model()})
+
+
 def _resolve(world: World, case: Any) -> None:
     _path(case, id=world.uncertain(), nodeId="n")
     _body(case, {"outcome": "happened", "result": {"status": 200}})
@@ -517,6 +529,8 @@ HELP: dict[str, Adapt] = {
     "create_conversation": _only_body({"title": "fuzzed"}),
     "get_conversation": _id_of(World.conversation),
     "create_message": _new_message,
+    "create_turn": _turn,
+    "stream_conversation": _no_query(_id_of(World.conversation)),
     "list_messages": _messages,
     "get_message": _messages,
     "create_key": _only_body({"name": "fuzzed", "permissions": ["run:read"]}),

@@ -78,6 +78,7 @@ class Code(enum.IntEnum):
     )
     MODEL_UNPRICED = 403110, "The connector has no price for the model, so its cost cannot be limited."
     MODEL_OVER_BUDGET = 403111, "Asking the model could cost more than it may; it was not asked."
+    HOST_NOT_ALLOWED = 403112, "A dry run of this key may not read from that host; the message says who may name it."
     WORKFLOW_UNKNOWN = 404001, "There is no such workflow in the caller's organisation."
     VERSION_UNKNOWN = 404002, "The workflow has no such version."
     RUN_UNKNOWN = 404003, "There is no such run in the caller's organisation."
@@ -136,6 +137,7 @@ class Code(enum.IntEnum):
     BINDING_MISMATCH = 409014, "The `binding` is not that of the approval."
     NAME_TAKEN = 409012, "A workflow that is not archived already has this name."
     REHEARSAL_ANSWER_MISSING = 409013, "The run's rehearsal has no answer of the node that a live run could use."
+    TURN_OPEN = 409110, "A turn of the conversation is under way; wait for its end."
     KEY_LAST_ADMIN = 409020, "The organisation's last administrator key cannot be revoked."
     WALLET_ADDRESS_TAKEN = 409040, "Another wallet on this server already uses that key."
     WALLET_IN_USE = 409041, "The default wallet and wallets with open transactions cannot be archived."

@@ -33,6 +33,9 @@ def _is_store(url: str) -> bool:
     return parts.scheme in ("postgres", "postgresql", "postgresql+psycopg") and "://" in url and has_port
 
 
+_USD = r"^[0-9]{1,9}(\.[0-9]{1,12})?$"
+
+
 class Settings(BaseSettings):
     """The server's settings; docs/reference/settings.md is generated from this class."""
 
@@ -154,6 +157,23 @@ class Settings(BaseSettings):
     max_run_days: int = Field(30, ge=1, description="Maximum duration of a run, in days.")
     default_timeout_ms: int = Field(
         60_000, ge=1, description="Time limit in milliseconds for one attempt of a node without `timeoutMs`."
+    )
+
+    assistant_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Hosts that dry runs of assistants may read from, comma-separated, like `api.example.com`; those "
+        "of live workflows and of connectors are allowed anyway.",
+    )
+    assistant_requests: int = Field(8, ge=1, description="Requests to a model in one turn of the assistant.")
+    assistant_calls: int = Field(24, ge=1, description="Calls of tools in one turn of the assistant, failed ones too.")
+    assistant_tokens: int = Field(
+        100_000, ge=1, description="Tokens after which a turn of the assistant asks its model no more."
+    )
+    assistant_turn_usd: str = Field(
+        "0.50", pattern=_USD, description="US dollars that one turn of the assistant may cost at most."
+    )
+    assistant_day_usd: str = Field(
+        "5", pattern=_USD, description="US dollars that all turns of one key may cost in 24 hours."
     )
 
     max_tables: int = Field(100, ge=0, description="Maximum managed tables of one organisation.")
@@ -295,7 +315,9 @@ class Settings(BaseSettings):
         "0.01", pattern=r"^\d+(\.\d+)?$", description="Value of a dust amount in US dollars; at most 1."
     )
 
-    @field_validator("outbound_allow", "env_allow", "remote_signers", "env_signers", "hook_retry_s", mode="before")
+    @field_validator(
+        "outbound_allow", "assistant_hosts", "env_allow", "remote_signers", "env_signers", "hook_retry_s", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

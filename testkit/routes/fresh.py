@@ -193,6 +193,16 @@ async def backtest(stored: Stored) -> Mapping[str, str]:
     return {"id": stored.known["backtest"]}
 
 
+async def asked(stored: Stored) -> Mapping[str, str]:
+    """A conversation, and a model that hangs up."""
+    if "model" not in stored.known:
+        prices, site = {"*": {"inputUsd": "1", "outputUsd": "1"}}, stored.silent.rpartition("/")[0]
+        data = {"model": "small", "prices": prices, "baseUrl": f"{site}/v1"}
+        body = {"type": "llm-openai", "name": "model", "data": data, "allowedHosts": [site]}
+        stored.known["model"] = str((await stored.send("POST", "/v1/connectors", body))["id"])
+    return {"id": str((await stored.send("POST", "/v1/conversations", {"title": "asked"}))["id"])}
+
+
 async def largest_asset(_: Stored) -> Mapping[str, str]:
     """The largest file of the web app, which is built if nobody has built it yet."""
     await asyncio.to_thread(npm_install, build_web.SOURCES)

@@ -20,6 +20,7 @@ from testkit.routes.bodies import (
 )
 from testkit.routes.fresh import (
     PAST,
+    asked,
     backtest,
     fresh_approval,
     fresh_connector,
@@ -147,6 +148,8 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/conversations": [get(_FULL)],
     "GET /v1/conversations/{id}": [get(id="chat")],
     "POST /v1/conversations/{id}/messages": [send({"role": "user", "content": "dlv_" * 250_000}, id="chat")],
+    "POST /v1/conversations/{id}/turns": [send({"text": "x" * 20_000}, asked)],
+    "GET /v1/conversations/{id}/stream": [get("?lastEventId=0", id="chat")],
     "GET /v1/conversations/{id}/messages": [get(_FULL, id="chat")],
     "GET /v1/conversations/{id}/messages/{messageId}": [get(id="chat", messageId="message")],
     "GET /healthz": [get()],

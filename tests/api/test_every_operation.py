@@ -238,6 +238,10 @@ async def _connectors(tour: Tour) -> None:
 async def _conversations(tour: Tour) -> None:
     made = await tour.call("create_conversation")
     message = await tour.call("create_message", id=made["id"])
+    data = {"model": "small", "prices": {"*": {"inputUsd": "1", "outputUsd": "1"}}, "baseUrl": "http://127.0.0.1:1/v1"}
+    model = {"type": "llm-openai", "name": "m", "data": data, "allowedHosts": ["http://127.0.0.1:1"]}
+    await tour.api.post("/v1/connectors", model)
+    await tour.call("create_turn", id=made["id"])
     await tour.call("list_conversations")
     await tour.call("get_conversation", id=made["id"])
     await tour.call("list_messages", id=made["id"])

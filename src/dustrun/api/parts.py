@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dustrun.api.limits import RateLimiter, WrongKeys
+from dustrun.assistant.conversation_turns import Turns
 from dustrun.catalog import Catalog
 from dustrun.chain.chains import Chains
 from dustrun.sdk.trigger import TriggerContext
@@ -104,6 +105,7 @@ class DataParts:
     tables: Tables
     connectors: Connectors
     conversations: Conversations
+    turns: Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

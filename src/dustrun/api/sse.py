@@ -12,12 +12,14 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from dustrun import clock
+from dustrun.assistant.conversation_turns import Turns
 from dustrun.core.text.redaction import hide
-from dustrun.core.values.exact_json import dumps_text
+from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.access.principal import Principal
 from dustrun.services.streaming.broadcaster import Activity, Notice, Subscription
 from dustrun.services.streaming.streams import StreamedRun, Streams
+from dustrun.storage.data.conversation_turns import TurnEvent
 from dustrun.storage.runs.journal import Event
 
 RETRY = b"retry: 1000\n\n"
@@ -258,6 +260,38 @@ async def _activity_of(
             yield page
         elif not from_table and not subscription.entries:
             from_table = not await connection.wait()
+
+
+async def stream_conversation(
+    streams: Streams,
+    turns: Turns,
+    principal: Principal,
+    conversation_id: str,
+    after: int,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Streams the turns of a conversation after a cursor, always from the table: each event is on disk first."""
+    subscription = turns.watch(conversation_id)
+    connection = Connection(receive, send, streams, principal, subscription)
+    try:
+        await connection.begin()
+        while not connection.is_over:
+            events = await turns.list_events(conversation_id, after)
+            if events:
+                await connection.write_all(map(_turn_frame, events))
+                after = events[-1].seq
+            else:
+                await connection.wait()
+        await connection.close()
+    finally:
+        turns.leave(conversation_id, subscription)
+
+
+def _turn_frame(event: TurnEvent) -> bytes:
+    head = {"type": event.type, "seq": event.seq, "messageId": event.message_id, "at": clock.to_rfc3339(event.at)}
+    data = dumps_text({**head, **loads_own(event.data)})
+    return hide(f"id: {event.seq}\nevent: {event.type}\ndata: {data}\n\n").encode()
 
 
 def _activity_frame(entry: Activity | Notice) -> bytes:

@@ -7,6 +7,7 @@ from dustrun.api.parts import AccessParts, DataParts, HookParts, MoneyParts, Par
 from dustrun.app.base import Base
 from dustrun.app.money import Money
 from dustrun.app.triggers import Triggers, make_trigger_parts
+from dustrun.assistant.conversation_turns import Turns
 from dustrun.engine.hosts.embedded import EmbeddedEngine
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
@@ -117,4 +118,5 @@ def make_data(base: Base) -> DataParts:
         tables=Tables(base.database, base.writer, base.settings),
         connectors=Connectors(base.database, base.writer, base.catalog, base.vault, base.connections),
         conversations=Conversations(base.database, base.writer),
+        turns=Turns(base.database, base.writer, base.connections, base.settings),
     )

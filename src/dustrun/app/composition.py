@@ -21,6 +21,7 @@ from dustrun.engine.spend.simulated_chains import SimulatedChains
 from dustrun.outbound.notifier import GuardedNotifier
 from dustrun.sandbox import Sandbox
 from dustrun.services.access.api_keys import ensure_owner
+from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.maintenance.upkeep import Upkeep
 from dustrun.services.outbox.events import EventPublisher
 from dustrun.services.runs.create import RunCreation
@@ -96,6 +97,7 @@ def _server(parts: Parts, engine: EmbeddedEngine, owner_key_path: Path | None) -
     def begin_stop() -> None:
         parts.status.is_ready = False
         parts.streams.stop()
+        parts.data.turns.wake_all()
         engine.refuse()
 
     async def stop() -> None:
@@ -109,8 +111,8 @@ def _server(parts: Parts, engine: EmbeddedEngine, owner_key_path: Path | None) -
 async def _run(
     server: Server, parts: Parts, money: Money, triggers: Triggers, stack: contextlib.AsyncExitStack
 ) -> None:
-    """Starts the background services. They stop in this order: back-tests, triggers, engine, simulated chains, outbox,
-    upkeep."""
+    """Starts the background services. They stop in this order: turns, back-tests, triggers, engine, simulated
+    chains, outbox, upkeep."""
     upkeep = Upkeep(parts.writer, parts.settings, parts.access.usage, parts.streams, parts.access.retention)
     stack.push_async_callback(upkeep.stop)
     stack.push_async_callback(money.outbox.stop)
@@ -118,6 +120,8 @@ async def _run(
     stack.push_async_callback(server.stop)
     stack.push_async_callback(triggers.host.stop)
     stack.push_async_callback(parts.triggers.backtests.stop)
+    stack.push_async_callback(parts.data.turns.stop)
+    await parts.data.turns.start()
     await money.outbox.start()
     await server.engine.start()
     await triggers.host.start()
@@ -157,6 +161,7 @@ def _runs(base: Base, engine: Engine, workflow_cache: WorkflowCache, creation: R
     runs = Runs(database, writer, hub, catalog, programs, engine, workflow_cache)
     starts = Starts(database, programs, engine, creation, base.vault, workflow_cache, runs)
     starts.is_traced = base.traces is not None
+    starts.read_hosts = ReadHosts(database, catalog.specs(), base.settings.assistant_hosts)
     return runs, starts
 
 

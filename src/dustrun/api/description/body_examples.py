@@ -34,6 +34,7 @@ BY_OPERATION: dict[str, Any] = {
         "allowedHosts": ["api.example.com"],
     },
     "create_conversation": {"title": "Invoices"},
+    "create_turn": {"text": "Which workflows failed last night?"},
     "create_hook": {
         "name": "Alerts",
         "url": "https://hooks.example.com/dustrun",

@@ -16,7 +16,7 @@ from dustrun.sdk.threads import run_beside
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.launching.matching import LaunchRequest
 from dustrun.services.runs.runs import Run, newest
-from dustrun.services.runs.start_request import RunRequest
+from dustrun.services.runs.start_request import RunRequest, of_message
 from dustrun.storage.runs.run_lists import Filters
 
 Json = dict[str, Any]
@@ -27,7 +27,13 @@ _WAITS = "Nothing runs yet. Show the person the page: they decide there. Then li
 
 async def simulate(parts: Parts, principal: Principal, asked: inputs.Simulate) -> Result:
     """Starts a dry run, and waits for its end as long as asked."""
-    request = RunRequest(payload=asked.payload, version=asked.version, prop_values=asked.prop_values, simulate=True)
+    request = RunRequest(
+        payload=asked.payload,
+        version=asked.version,
+        prop_values=asked.prop_values,
+        simulate=True,
+        chat_message_id=of_message.get(),
+    )
     if asked.workflow_id is not None:
         created = await parts.starts.start(principal, asked.workflow_id, request)
     else:

@@ -21,7 +21,7 @@ routes = Routes("Catalogue")
 router = routes.router
 
 Type = Annotated[str, Path(description="Type of the action.", examples=["http-request"], max_length=128)]
-_REFUSALS = [Code.TYPE_UNKNOWN, Code.ACTION_INPUT_INVALID]
+_REFUSALS = [Code.HOST_NOT_ALLOWED, Code.TYPE_UNKNOWN, Code.ACTION_INPUT_INVALID]
 _ACCEPTED = "The action has not ended within `waitMs`; its run continues."
 
 

@@ -47,6 +47,16 @@ class ConversationAnswer(Fields):
     updated_at: Time
 
 
+class Usage(Fields):
+    """What a turn has used."""
+
+    requests: int
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: str
+
+
 class MessageAnswer(Fields):
     """A message, and the runs that it started."""
 
@@ -55,6 +65,17 @@ class MessageAnswer(Fields):
     role: Role
     content: str
     run_ids: list[str]
+    status: Literal["streaming", "complete", "failed"] = Field(
+        description="`streaming` while the assistant writes it; messages of others are `complete`."
+    )
+    failure: Literal["BUDGET", "MODEL", "INTERRUPTED", "TOOL_LOOP"] | None = Field(
+        description="Why the assistant's turn failed."
+    )
+    usage: Usage | None = Field(description="What the assistant's turn has used.")
+    parts: list[dict[str, Any]] = Field(
+        description="What the assistant's message is made of, in order: `text`, `tool_call`, `tool_result`, `run`. "
+        "What a tool returned (`content`) is text of others; it is null for keys that may not read it."
+    )
     created_at: Time
 
 
@@ -76,6 +97,10 @@ def _message(message: Message) -> dict[str, Any]:
         "role": row.role,
         "content": row.content,
         "runIds": message.run_ids,
+        "status": "complete" if message.turn is None else message.turn.status,
+        "failure": None if message.turn is None else message.turn.failure,
+        "usage": None if message.turn is None else message.turn.usage,
+        "parts": message.parts,
         "createdAt": time(row.created_at),
     }
 

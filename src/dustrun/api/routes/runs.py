@@ -64,6 +64,7 @@ STARTING = [
     Code.CHAT_MESSAGE_UNKNOWN,
     Code.TRIGGER_NODE_UNKNOWN,
     Code.DEFINITION_INVALID,
+    Code.HOST_NOT_ALLOWED,
 ]
 _GATE = [Code.REHEARSAL_MISSING, Code.VERSION_NOT_ACCEPTED]
 RUN_CALL = [
@@ -371,7 +372,14 @@ async def cancel_run(call: Call, run_id: RunId) -> dict[str, Any]:
     "/v1/runs/{id}/retry",
     permission="workflow:execute",
     answers=RetriedAnswer,
-    refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN, Code.DEFINITION_INVALID, *_GATE],
+    refusals=[
+        Code.RUN_UNKNOWN,
+        Code.RUN_NOT_RETRYABLE,
+        Code.TRANSACTION_OPEN,
+        Code.DEFINITION_INVALID,
+        Code.HOST_NOT_ALLOWED,
+        *_GATE,
+    ],
 )
 async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> dict[str, Any]:
     """Retry a run with the same mode, version and payload; results of succeeded nodes are kept.

@@ -38,6 +38,7 @@ PERMISSIONS = frozenset(
         "metrics:read",
         "chat:read",
         "chat:write",
+        "assistant:use",
         "admin",
         "operator",
     ]

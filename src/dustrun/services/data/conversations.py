@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from dustrun import clock, ids
 from dustrun.errors import Code, NotFound
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
+from dustrun.storage.data import conversation_turns as turns
 from dustrun.storage.data import conversations as rows
+from dustrun.storage.data.conversation_turns import TurnRow
 from dustrun.storage.data.conversations import ConversationRow, MessageRow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -18,13 +21,16 @@ from dustrun.storage.db.writer import Writer
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message with the ids of the runs that it started."""
+    """A message with the ids of the runs that it started. Of the assistant's: its turn, and the parts it is made of."""
 
     row: MessageRow
     run_ids: list[str]
+    turn: TurnRow | None = None
+    parts: list[dict[str, Any]] = field(default_factory=list)
 
 
-def _get(tx: Tx, principal: Principal, conversation_id: str) -> ConversationRow:
+def get_conversation(tx: Tx, principal: Principal, conversation_id: str) -> ConversationRow:
+    """A conversation of the caller's organisation; raises `NotFound`."""
     row = rows.find(tx, principal.org_id, conversation_id)
     if row is None:
         raise NotFound(f'There is no conversation "{conversation_id}".', code=Code.CONVERSATION_UNKNOWN)
@@ -34,10 +40,21 @@ def _get(tx: Tx, principal: Principal, conversation_id: str) -> ConversationRow:
 def _with_runs(tx: Tx, principal: Principal, row: MessageRow) -> Message:
     """The message with those of its runs that the key can access."""
     found = rows.run_ids(tx, row.id)
-    return Message(row, [run_id for run_id, workflow_id in found if principal.may_use_workflow(workflow_id)])
+    run_ids = [run_id for run_id, workflow_id in found if principal.may_use_workflow(workflow_id)]
+    turn = turns.find(tx, row.id)
+    parts = [] if turn is None else _shown(principal, turn, turns.list_parts(tx, row.id))
+    return Message(row, run_ids, turn, parts)
 
 
-def _next_id(tx: Tx, conversation_id: str) -> str:
+def _shown(principal: Principal, turn: TurnRow, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What tools returned is shown to the key of the turn, and to keys that may read all workflows and runs."""
+    may_read = principal.workflow_ids is None and principal.may("workflow:read") and principal.may("run:read")
+    if principal.key_id == turn.key_id or may_read:
+        return parts
+    return [{**part, "content": None, "hidden": True} if part["type"] == "tool_result" else part for part in parts]
+
+
+def next_message_id(tx: Tx, conversation_id: str) -> str:
     """A new message id above the last one: ids made in the same millisecond are not ordered, messages are."""
     last = rows.last_message_id(tx, conversation_id)
     while (fresh := ids.new_id("msg")) <= (last or ""):
@@ -66,7 +83,7 @@ class Conversations:
 
     async def get(self, principal: Principal, conversation_id: str) -> ConversationRow:
         """Reads a conversation; raises `NotFound`."""
-        return await self._database.read(lambda tx: _get(tx, principal, conversation_id))
+        return await self._database.read(lambda tx: get_conversation(tx, principal, conversation_id))
 
     async def list_page(self, principal: Principal, paging: Paging) -> Page[ConversationRow]:
         """Lists the organisation's conversations, most recently used first."""
@@ -79,8 +96,8 @@ class Conversations:
         """Appends a message; raises `NotFound`."""
 
         def unit(tx: Tx) -> Message:
-            _get(tx, principal, conversation_id)
-            fresh = _next_id(tx, conversation_id)
+            get_conversation(tx, principal, conversation_id)
+            fresh = next_message_id(tx, conversation_id)
             row = MessageRow(fresh, conversation_id, principal.org_id, role, content, clock.now_ms())
             rows.insert_message(tx, row)
             audit.record(tx, principal, "message.create", row.id, conversationId=conversation_id)
@@ -92,7 +109,7 @@ class Conversations:
         """Reads a message with its runs; raises `NotFound`."""
 
         def query(tx: Tx) -> Message:
-            _get(tx, principal, conversation_id)
+            get_conversation(tx, principal, conversation_id)
             row = rows.find_message(tx, conversation_id, message_id)
             if row is None:
                 raise NotFound(f'There is no message "{message_id}".', code=Code.MESSAGE_UNKNOWN)
@@ -104,7 +121,7 @@ class Conversations:
         """Lists a conversation's messages, oldest first; raises `NotFound`."""
 
         def query(tx: Tx) -> list[Message]:
-            _get(tx, principal, conversation_id)
+            get_conversation(tx, principal, conversation_id)
             found = rows.list_messages(tx, conversation_id, limit=paging.peek, offset=paging.offset)
             return [_with_runs(tx, principal, row) for row in found]
 

@@ -13,6 +13,7 @@ from dustrun.core.workflow.definition import ANY_WALLET
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Temporary
 from dustrun.services.access.principal import Principal
+from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.runs import retry as retries
 from dustrun.services.runs import start_request
 from dustrun.services.runs.create import RunCreation
@@ -54,6 +55,8 @@ class Starts:
         self._runs = runs
         self.is_traced = False
         """Whether called runs and retries are linked to their origin in traces."""
+        self.read_hosts: ReadHosts | None = None
+        """What keys that only simulate may read from; None: anything."""
 
     async def start(
         self, principal: Principal, workflow_id: str, request: RunRequest, admission: Admission | None = None
@@ -78,6 +81,7 @@ class Starts:
         if compiled is None:
             raise NotFound(f"The workflow has no version {version}.", code=Code.VERSION_UNKNOWN)
         program = compiled.runnable()
+        await self._check_hosts(principal, program)
         await self._check_spending(principal, program, is_simulated=request.simulate)
         closure = await self._admit(principal.org_id, mode_of(request), program, snapshot.id, version, snapshot)
         trigger_id = start_request.trigger_of(compiled, request)
@@ -98,6 +102,7 @@ class Starts:
         if root is None or root.type != "manual":
             raise Invalid('An inline run needs a node "root" of type "manual".', code=Code.TRIGGER_NOT_MANUAL)
         program = compiled.runnable()
+        await self._check_hosts(principal, program)
         await self._check_spending(principal, program, is_simulated=request.simulate)
         trigger_id = start_request.trigger_of(compiled, request)
         payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
@@ -113,6 +118,7 @@ class Starts:
             message = f'The run is "{old.row.status}"; only a failed, partial or cancelled one can be retried.'
             raise Conflict(message, code=Code.RUN_NOT_RETRYABLE)
         program = (await self._runs.compiled(old.row)).runnable()
+        await self._check_hosts(principal, program)
         await self._check_spending(principal, program, is_simulated=old.row.mode == Mode.SIMULATE.value)
         prepared = await self._database.read(lambda tx: self._retry_of(tx, old.row, program, principal.key_id))
         prepared.must_be_closed = old.row.root_run_id
@@ -132,6 +138,10 @@ class Starts:
         prepared = retries.retry_of(plain, executions, program, triggered_by)
         prepared.facts.secrets.update(unsealing.secrets)
         return prepared
+
+    async def _check_hosts(self, principal: Principal, program: Program) -> None:
+        if self.read_hosts is not None:
+            await self.read_hosts.check(principal, program.definition)
 
     async def _check_spending(self, principal: Principal, program: Program, *, is_simulated: bool) -> None:
         if program.wallets and not is_simulated:

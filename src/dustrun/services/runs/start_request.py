@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,6 +31,10 @@ _SCALES = "Each amount that is spent is made dust; the plan is a log event befor
 
 class SnapshotOutdated(Exception):
     """The workflow has changed since its snapshot was read."""
+
+
+of_message: ContextVar[str | None] = ContextVar("of_message", default=None)
+"""The message of the assistant whose tools start runs here; they belong to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

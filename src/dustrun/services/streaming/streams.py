@@ -24,7 +24,7 @@ from dustrun.storage.runs.journal import Event
 
 STREAM_PATH = re.compile(
     r"/v1/(runs/run_[A-Za-z0-9_-]{1,64}/stream|workflows/wf_[a-z0-9]{26}/runs/stream"
-    r"|workflow-runs/stream|activity/stream)"
+    r"|workflow-runs/stream|activity/stream|conversations/conv_[a-z0-9]{26}/stream)"
 )
 FIRST_USE_MS = 60_000
 AFTER_END_MS = 3_600_000
@@ -32,7 +32,7 @@ WITHOUT_END_MS = 86_400_000
 PAGE = 200
 FIRST_PAGE = 20
 PAGE_BYTES = 262_144
-_READ = frozenset({"run:stream"})
+_READ = frozenset({"run:stream", "chat:read"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,12 @@ _FIND_MESSAGE = Statement(sa.select(*_MESSAGE).where(_OF_CONVERSATION, messages.
 _MESSAGES = Statement(
     sa.select(*_MESSAGE).where(_OF_CONVERSATION).order_by(messages.c.id).limit(_LIMIT).offset(_OFFSET)
 )
+_BEFORE = Statement(
+    sa.select(*_MESSAGE)
+    .where(_OF_CONVERSATION, messages.c.id < sa.bindparam("before"))
+    .order_by(messages.c.id.desc())
+    .limit(_LIMIT)
+)
 _LAST = Statement(sa.select(sa.func.max(messages.c.id)).where(_OF_CONVERSATION))
 _RUN_IDS = Statement(
     sa.select(runs.c.id, runs.c.workflow_id)
@@ -115,6 +121,12 @@ def last_message_id(tx: Tx, conversation_id: str) -> str | None:
 def list_messages(tx: Tx, conversation_id: str, *, limit: int, offset: int) -> list[MessageRow]:
     """Lists one page of messages, oldest first."""
     found = tx.all(_MESSAGES, conversation_id=conversation_id, limit=limit, offset=offset)
+    return [MessageRow(*row) for row in found]
+
+
+def list_before(tx: Tx, conversation_id: str, before: str, limit: int) -> list[MessageRow]:
+    """Lists the messages before one, newest first."""
+    found = tx.all(_BEFORE, conversation_id=conversation_id, before=before, limit=limit)
     return [MessageRow(*row) for row in found]
 
 

@@ -295,6 +295,46 @@ message_runs = Table(
     Index("ix_message_runs_run_pk", "run_pk"),
 )
 
+turns = Table(
+    "turns",
+    metadata,
+    Column("message_id", Text, ForeignKey("messages.id"), primary_key=True, comment="the assistant's message"),
+    Column("question_id", Text, ForeignKey("messages.id"), nullable=False, comment="the person's message"),
+    Column("conversation_id", Text, ForeignKey("conversations.id"), nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("key_id", Text, nullable=False, comment="whose assistant it is"),
+    Column("status", Text, nullable=False, comment="streaming, complete, failed"),
+    Column("failure", Text, comment="BUDGET, MODEL, INTERRUPTED, TOOL_LOOP"),
+    Column("usage", Text, nullable=False, comment="JSON: {requests, calls, inputTokens, outputTokens, costUsd}"),
+    Column("cost", Text, nullable=False, comment="US dollars, with what the request under way may cost"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Index("ix_turns_key_id_created_at", "key_id", "created_at"),
+    partial_index("ix_turns_streaming", "conversation_id", unique=True, where="status = 'streaming'"),
+)
+
+message_parts = Table(
+    "message_parts",
+    metadata,
+    Column("message_id", Text, ForeignKey("messages.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("kind", Text, nullable=False, comment="text, tool_call, tool_result, run"),
+    Column("body", Text, nullable=False, comment="JSON"),
+    sqlite_with_rowid=False,
+)
+
+turn_events = Table(
+    "turn_events",
+    metadata,
+    Column("conversation_id", Text, ForeignKey("conversations.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("message_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("data", Text, nullable=False, comment="JSON object without type, seq, messageId and at"),
+    sqlite_with_rowid=False,
+)
+
 stream_tokens = Table(
     "stream_tokens",
     metadata,

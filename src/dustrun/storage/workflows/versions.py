@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import workflow_versions as t
+from dustrun.storage.db.tables import workflows as w
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,12 @@ _PAGE = Statement(
     .offset(sa.bindparam("offset", type_=sa.Integer))
 )
 _COUNT = Statement(sa.select(sa.func.count()).where(_OF))
+_LIVE_WITH = Statement(
+    sa.select(t.c.definition)
+    .join(w, sa.and_(w.c.id == t.c.workflow_id, w.c.live_version == t.c.version))
+    .where(w.c.org_id == sa.bindparam("org_id"), sa.func.lower(t.c.definition).like(sa.bindparam("pattern")))
+    .limit(20)
+)
 _MARK = Statement(
     sa.update(t)
     .where(t.c.workflow_id == sa.bindparam("of_workflow"), t.c.version == sa.bindparam("of_version"))
@@ -80,3 +87,8 @@ def count(tx: Tx, workflow_id: str) -> int:
 def mark_published(tx: Tx, workflow_id: str, version: int, *, at_ms: int, by: str) -> None:
     """Records when and by which key the version was last published."""
     tx.do(_MARK, of_workflow=workflow_id, of_version=version, published_at=at_ms, published_by=by)
+
+
+def list_live_with(tx: Tx, org_id: str, host: str) -> list[str]:
+    """Definitions of live versions of the organisation that contain a host's name, at most 20."""
+    return [row[0] for row in tx.all(_LIVE_WITH, org_id=org_id, pattern=f"%//{host}%")]

@@ -1,0 +1,135 @@
+"""`/v1/conversations/{id}/turns`: the assistant answers, and its stream."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+from pydantic import Field
+from starlette.types import Receive, Scope, Send
+
+from dustrun.api import openapi, sse
+from dustrun.api.auth import admit, bearer_of
+from dustrun.api.mcp.toolbox import McpToolbox
+from dustrun.api.parts import parts_of
+from dustrun.api.routing import Call, RawRoute, Routes
+from dustrun.api.shapes.wire import Text
+from dustrun.assistant.conversation_turns import Asked
+from dustrun.core.values.fields import Fields
+from dustrun.errors import Code
+from dustrun.sdk.llm.connection import ModelName
+from dustrun.services.access.principal import Principal
+
+routes = Routes("Conversations")
+router = routes.router
+
+
+class TurnBody(Fields):
+    """What the person says."""
+
+    text: Text = Field(
+        description="What the person says.", min_length=1, max_length=20_000, examples=["Which workflows failed?"]
+    )
+    connector_id: str | None = Field(
+        None, description="The connector of the model; needed if the organisation has several.", max_length=128
+    )
+    model: ModelName | None = Field(None, description="The model; by default that of the connector.")
+    workflow_id: str | None = Field(None, description="The workflow that the person looks at.", max_length=128)
+
+
+class TurnAnswer(Fields):
+    """The message in which the assistant answers."""
+
+    message_id: str
+
+
+@routes.post(
+    "/v1/conversations/{id}/turns",
+    permission="assistant:use",
+    answers=TurnAnswer,
+    refusals=[Code.CONVERSATION_UNKNOWN, Code.WORKFLOW_UNKNOWN, Code.TURN_OPEN, Code.MODEL_UNPRICED],
+)
+async def create_turn(call: Call, id: str, body: TurnBody) -> dict[str, str]:
+    """Ask the assistant, which answers in a message of its own.
+
+    It calls the tools of `/mcp` with the rights of the key, without those to publish, approve, spend, or start a run
+    that is no simulation. One turn of a conversation goes on at a time. The stream of the conversation shows it, and
+    the message has it: `status` is `streaming` until it is `complete` or `failed`."""
+    asked = Asked(text=body.text, connector_id=body.connector_id, model=body.model, workflow_id=body.workflow_id)
+    turns = call.parts.data.turns
+    return {"messageId": await turns.begin(call.principal, id, asked, McpToolbox(call.parts))}
+
+
+async def _reader(scope: Scope, query: dict[str, str]) -> Principal:
+    parts, token = parts_of(scope), query.get("token")
+    if token is not None and bearer_of(scope) is None:
+        principal: Principal = await parts.streams.use_token(token, scope["path"])
+        parts.access.limiter.take(principal.org_id)
+        return principal
+    return await admit(parts, scope, "chat:read")
+
+
+async def stream_conversation(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stream the turns of a conversation, from its first.
+
+    Every event has an `id:`, its number in the conversation, from 1 without gaps; a reconnect with `Last-Event-ID`
+    continues after it. The stream does not end."""
+    parts = parts_of(scope)
+    query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
+    principal = await _reader(scope, query)
+    conversation_id = scope["path_params"]["id"]
+    await parts.data.conversations.get(principal, conversation_id)
+    after = sse.last_event_id(scope, query) or 0
+    await sse.stream_conversation(parts.streams, parts.data.turns, principal, conversation_id, after, receive, send)
+
+
+raw_routes = [RawRoute("/v1/conversations/{id}/stream", stream_conversation, permission="chat:read")]
+
+_PLACE: list[dict[str, Any]] = [
+    {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "Continue after this event.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 2**53},
+    },
+    {
+        "name": "lastEventId",
+        "in": "query",
+        "description": "The same, for clients that cannot set headers.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 2**53},
+    },
+    {
+        "name": "token",
+        "in": "query",
+        "description": "A stream token; replaces a key.",
+        "schema": {"type": "string"},
+    },
+]
+_TYPES = [
+    "turn_started",
+    "text_delta",
+    "tool_started",
+    "tool_finished",
+    "run_linked",
+    "turn_finished",
+    "turn_failed",
+]
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "enum": _TYPES},
+        "seq": {"type": "integer", "description": "Number of the event in the conversation."},
+        "messageId": {"type": "string", "description": "The assistant's message."},
+        "at": {"type": "string", "format": "date-time"},
+    },
+    "required": ["type", "seq", "messageId", "at"],
+}
+_STREAM = {
+    "description": "Server-Sent Events: `event:` is the type, `data:` one object as below, `id:` its number.",
+    "content": {"text/event-stream": {"schema": {"type": "string", "contentSchema": _EVENT}}},
+}
+
+
+@openapi.later
+def _describe() -> None:
+    openapi.add(raw_routes[0], "Conversations", {200: _STREAM}, [Code.CONVERSATION_UNKNOWN], _PLACE)

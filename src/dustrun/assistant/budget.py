@@ -1,0 +1,78 @@
+"""What a turn, and all turns of a key in a day, may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from dustrun.sdk.llm.asking import usd
+from dustrun.sdk.llm.messages import Answer
+from dustrun.settings import Settings
+
+
+class Exceeded(Exception):
+    """The turn may not go on; `code` says why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(slots=True)
+class Budget:
+    """What a turn has used. `others`: what other turns of its key have cost today."""
+
+    settings: Settings
+    others: Decimal
+    requests: int = 0
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: Decimal = field(default=Decimal(0))
+    reserved: Decimal = field(default=Decimal(0))
+    repeated: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def left(self) -> Decimal:
+        """US dollars that may still be spent."""
+        of_turn = Decimal(self.settings.assistant_turn_usd) - self.cost
+        return min(of_turn, Decimal(self.settings.assistant_day_usd) - self.others - self.cost)
+
+    def begin_request(self) -> None:
+        """Counts a request; raises `Exceeded` if there may be no other."""
+        if self.requests >= self.settings.assistant_requests:
+            raise Exceeded("TOOL_LOOP", f"The model was asked {self.requests} times without an end to it.")
+        if self.input_tokens + self.output_tokens >= self.settings.assistant_tokens:
+            raise Exceeded("BUDGET", f"The turn has used its {self.settings.assistant_tokens} tokens.")
+        if self.left <= 0:
+            raise Exceeded("BUDGET", "The turn, or the key's day, has used its money.")
+        self.requests += 1
+        self.reserved = self.left
+
+    def settle(self, answer: Answer) -> None:
+        """Counts what a request has used."""
+        self.reserved = Decimal(0)
+        self.input_tokens += answer.input_tokens
+        self.output_tokens += answer.output_tokens
+        self.cost += answer.cost
+
+    def begin_call(self, shown: str) -> None:
+        """Counts a call, failed ones too; raises `Exceeded` after too many, or too many equal ones."""
+        self.calls += 1
+        self.repeated[shown] = self.repeated.get(shown, 0) + 1
+        if self.calls > self.settings.assistant_calls:
+            raise Exceeded("TOOL_LOOP", f"The model called tools {self.settings.assistant_calls} times.")
+        if self.repeated[shown] > 3:
+            raise Exceeded("TOOL_LOOP", "The model made the same call again and again.")
+
+    def usage(self) -> dict[str, Any]:
+        """What was used, as it is stored and shown."""
+        return {
+            "requests": self.requests,
+            "calls": self.calls,
+            "inputTokens": self.input_tokens,
+            "outputTokens": self.output_tokens,
+            "costUsd": usd(self.cost),
+        }

@@ -1,0 +1,145 @@
+"""Which hosts the dry runs of a key that only simulates may read from: a read can carry data out, in its address.
+
+A definition that somebody drafts could send what it has read elsewhere to a host of its own. So for such keys, and for
+turns of the assistant, the host of each request must be written out, and be one that somebody else has named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Final
+
+from dustrun.core.text.hosts import HostRule, is_allowed, parse_rule
+from dustrun.core.values.exact_json import loads_own
+from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.specs import Specs
+from dustrun.errors import Code, Invalid, Problem, Refused
+from dustrun.outbound.target import Target, parse
+from dustrun.services.access.principal import Principal
+from dustrun.storage.data import connectors
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.workflows import versions, workflows
+
+spoken_hosts: ContextVar[tuple[str, ...]] = ContextVar("spoken_hosts", default=())
+"""The texts of the person for whom a turn runs: hosts in them are allowed."""
+
+_CALL: Final = "call-workflow"
+_ORIGIN: Final = re.compile(r"https?://[^/?#{]+(?=[/?#]|\Z)", re.I)
+_SPOKEN: Final = re.compile(
+    r"https?://[a-z0-9_.-]+(?::[0-9]{1,5})?|(?:[a-z0-9_-]+\.)+[a-z]{2,63}(?::[0-9]{1,5})?", re.I
+)
+_MOST_CALLED: Final = 50
+_MOST_SPOKEN: Final = 200
+Node = tuple[str, str, Mapping[str, Any]]
+
+
+class ReadHosts:
+    """Refuses dry runs that could read from a host that nobody has named. `named`: the setting `assistant_hosts`."""
+
+    def __init__(self, database: Database, specs: Specs, named: Sequence[str]) -> None:
+        self._database = database
+        self._specs = specs
+        self._named = [parse_rule(entry) for entry in named]
+
+    async def check(self, principal: Principal, definition: Definition) -> None:
+        """Raises `Refused` for a key that only simulates, if a request's host is computed or not allowed."""
+        if not principal.only_simulates:
+            return
+        nodes: list[Node] = [(name, node.type, node.payload) for name, node in definition.nodes.items()]
+        if not any(kind == _CALL or self._urls_of(kind) for _, kind, _ in nodes):
+            return
+        spoken = spoken_hosts.get()
+        await self._database.read(lambda tx: self._check(tx, principal.org_id, nodes, spoken))
+
+    def _urls_of(self, kind: str) -> frozenset[str]:
+        spec = self._specs.get(kind)
+        return spec.url_fields if spec is not None and spec.kind == "action" else frozenset()
+
+    def _check(self, tx: Tx, org_id: str, nodes: list[Node], spoken: tuple[str, ...]) -> None:
+        rules = [*self._named, *_spoken(spoken), *_of_connectors(tx, org_id)]
+        seen: set[str] = set()
+        waiting: list[list[Node]] = [nodes]
+        while waiting:
+            for name, kind, payload in waiting.pop():
+                if kind == _CALL:
+                    called = _called(tx, org_id, name, payload)
+                    key = f"{payload.get('workflowId')}@{payload.get('version')}"
+                    if called is not None and key not in seen and len(seen) < _MOST_CALLED:
+                        seen.add(key)
+                        waiting.append(called)
+                    elif key not in seen and len(seen) >= _MOST_CALLED:
+                        raise _refused(name, "workflowId", f"more than {_MOST_CALLED} workflows would be called")
+                for field in self._urls_of(kind):
+                    self._check_url(tx, org_id, name, field, payload.get(field), rules)
+
+    def _check_url(self, tx: Tx, org_id: str, name: str, field: str, value: Any, rules: list[HostRule]) -> None:
+        found = _ORIGIN.match(value) if isinstance(value, str) else None
+        if found is None:
+            raise _refused(name, field, "the host is computed; write it out, up to the `/` after it")
+        try:
+            target = parse(found[0])
+        except Invalid as error:
+            raise _refused(name, field, error.message) from None
+        if is_allowed(rules, target.url.scheme, target.host, target.port) or self._is_live(tx, org_id, target):
+            return
+        raise _refused(
+            name,
+            field,
+            f'"{target.host}" is in no live version, in no connector\'s allowedHosts, not in the setting '
+            "assistant_hosts, and the person has not named it",
+        )
+
+    def _is_live(self, tx: Tx, org_id: str, target: Target) -> bool:
+        """Whether a live version of the organisation reads from or writes to that host."""
+        for text in versions.list_live_with(tx, org_id, target.host):
+            for node in loads_own(text)["nodes"].values():
+                for field in self._urls_of(node["type"]):
+                    value = (node.get("payload") or {}).get(field)
+                    found = _ORIGIN.match(value) if isinstance(value, str) else None
+                    if found is not None and _is_same(found[0], target):
+                        return True
+        return False
+
+
+def _is_same(origin: str, target: Target) -> bool:
+    try:
+        return parse(origin).origin == target.origin
+    except Invalid:
+        return False
+
+
+def _called(tx: Tx, org_id: str, name: str, payload: Mapping[str, Any]) -> list[Node] | None:
+    """The nodes of the version that a call runs; None if there is none, and the call will fail."""
+    workflow_id, version = payload.get("workflowId"), payload.get("version")
+    if not isinstance(workflow_id, str) or "{{" in workflow_id or not isinstance(version, int | None):
+        raise _refused(name, "workflowId", "what it calls is computed; write the workflow and its version out")
+    row = workflows.find(tx, org_id, workflow_id)
+    if row is None:
+        return None
+    found = versions.find(tx, row.id, version or row.live_version or row.latest_version)
+    if found is None:
+        return None
+    nodes = loads_own(found.definition)["nodes"]
+    return [(f"{name} → {one}", node["type"], node.get("payload") or {}) for one, node in nodes.items()]
+
+
+def _of_connectors(tx: Tx, org_id: str) -> Iterator[HostRule]:
+    for row in connectors.list_page(tx, org_id, type_=None, limit=1_000, offset=0, own=None):
+        yield from (parse_rule(entry) for entry in loads_own(row.allowed_hosts))
+
+
+def _spoken(texts: tuple[str, ...]) -> Iterator[HostRule]:
+    found = [match for text in texts for match in _SPOKEN.findall(text)]
+    for entry in found[:_MOST_SPOKEN]:
+        try:
+            yield parse_rule(entry.rstrip("."))
+        except ValueError:
+            continue
+
+
+def _refused(name: str, field: str, why: str) -> Refused:
+    message = f'A dry run of this key may not read from where "{name}" does: {why}.'
+    return Refused(message, code=Code.HOST_NOT_ALLOWED, details=[Problem(f"nodes.{name}.payload.{field}", why)])
