@@ -136,7 +136,7 @@ class Code(enum.IntEnum):
     )
     BINDING_MISMATCH = 409014, "The `binding` is not that of the approval."
     NAME_TAKEN = 409012, "A workflow that is not archived already has this name."
-    REHEARSAL_ANSWER_MISSING = 409013, "The run's rehearsal has no answer of the node that a live run could use."
+    REHEARSAL_ANSWER_MISSING = 409019, "The run's rehearsal has no answer of the node that a live run could use."
     TURN_OPEN = 409110, "A turn of the conversation is under way; wait for its end."
     KEY_LAST_ADMIN = 409020, "The organisation's last administrator key cannot be revoked."
     WALLET_ADDRESS_TAKEN = 409040, "Another wallet on this server already uses that key."
