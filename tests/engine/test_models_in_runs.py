@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from dustrun.core.run.state import Mode
 from dustrun.core.validate.model_decides import CODE
+from dustrun.services.runs.launching.matching import LaunchRequest
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
 from testkit.composition import composed
 from testkit.model_server import ModelServer, Reply, serving_model
@@ -100,6 +102,26 @@ async def test_answer_from_the_rehearsal_is_the_one_that_was_shown(bench: Bench,
     assert [answer_of(await run("Ada")), answer_of(await run("Ada"))] == ["second", "second"]
     assert (await run("Bob"))["status"] == "failure"
     assert len(models.asked) == 2
+
+
+async def test_launched_run_answers_as_its_own_rehearsal_did(bench: Bench, models: ModelServer) -> None:
+    """A later simulation of the same has another answer, which nobody has looked at."""
+    nodes = {
+        "root": {"type": "manual", "children": ["ask"]},
+        "ask": await asking(bench, models, answerFrom="rehearsal"),
+    }
+    made = await bench.api.create_workflow({"nodes": nodes})
+    for answer in ("first", "second"):
+        reply = await bench.api.post(f"/v1/workflows/{made['id']}/run", {"simulate": True})
+        shown = await bench.ended(reply.data["runId"])
+        assert answer_of(shown) == answer
+        if answer == "first":
+            seen = shown["id"]
+    asked = LaunchRequest(workflow_id=made["id"], version=1, mode=Mode.LIVE, rehearsal_run_id=seen)
+    owner = await bench.composition.parts.access.keys.find(bench.composition.owner_key)
+    assert owner is not None
+    launched = await bench.composition.parts.launches.propose(owner, asked)
+    assert (launched.has_started, answer_of(await bench.ended(launched.run_id))) == (True, "first")
 
 
 async def test_answer_of_a_failed_simulation_is_not_used(bench: Bench, models: ModelServer) -> None:

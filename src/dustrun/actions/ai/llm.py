@@ -6,7 +6,8 @@ server checks it, and asks up to two times to repair it; then the node fails wit
 
 A simulation really asks, since it is a read. The answer is stored with the run: a restart does not ask again, and a
 retry of the run keeps it. `answerFrom: "rehearsal"` makes a live run use the answer of the newest passed simulation of
-the same version, instead of asking: what was shown is what happens. The input must be the same then, too.
+the same version, a launched run that of its own rehearsal, instead of asking: what was shown is what happens. The input
+must be the same then, too.
 
 `maxCostUsd` limits what all its requests cost together, at the prices of the connector: a request that could exceed it
 is not sent. Secrets of connectors, and signatures, are masked before the model sees anything.

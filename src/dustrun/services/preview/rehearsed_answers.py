@@ -12,21 +12,20 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import journal
 from dustrun.storage.runs import runs as rows
+from dustrun.storage.runs.runs import RunRow
 
 
 async def find_answer(database: Database, facts: RunFacts, path: str) -> tuple[str, Any]:
-    """The rehearsal's id, and the node's result in it. The rehearsal is the newest passed simulation of the run's
-    version with its payload, and the node's input must be the same; raises `Conflict` otherwise."""
+    """The rehearsal's id, and the node's result in it. The rehearsal is that of the run's launch, else the newest
+    passed simulation of the run's version with its payload, and the node's input must be the same; raises `Conflict`
+    otherwise."""
 
     def query(tx: Tx) -> tuple[str, Any] | str:
         run = rows.get(tx, facts.pk)
         if run.workflow_id is None or run.version is None:
             return "an unsaved definition has no rehearsal"
-        payload = loads(run.payload)
-        for shown in rows.list_passed(tx, run.workflow_id, run.version, Mode.SIMULATE.value):
-            if loads(shown.payload) == payload:
-                break
-        else:
+        shown = _rehearsal_of(tx, run)
+        if shown is None:
             return f"no simulation of version {run.version} with this payload has passed"
         mine, theirs = journal.find_execution(tx, run.pk, path), journal.find_execution(tx, shown.pk, path)
         if theirs is None or theirs.status is not NodeStatus.SUCCESS or theirs.assumed:
@@ -42,3 +41,14 @@ async def find_answer(database: Database, facts: RunFacts, path: str) -> tuple[s
             code=Code.REHEARSAL_ANSWER_MISSING,
         )
     return found
+
+
+def _rehearsal_of(tx: Tx, run: RunRow) -> RunRow | None:
+    """What a person has seen of a launched run, whatever was simulated since; else the newest."""
+    if run.rehearsal_run_id is not None:
+        return rows.find(tx, run.org_id, run.rehearsal_run_id)
+    if run.workflow_id is None or run.version is None:
+        return None
+    payload = loads(run.payload)
+    passed = rows.list_passed(tx, run.workflow_id, run.version, Mode.SIMULATE.value)
+    return next((shown for shown in passed if loads(shown.payload) == payload), None)
