@@ -31,7 +31,9 @@ _TEMPLATE = "migrated"
 _IN_MEMORY, _ROOM = Path("/dev/shm"), 2**30  # bytes that must be free there
 # only the first commit sleeps: a sequence remembers what its transaction rolls back
 _SLOW_COMMIT = """
-CREATE SEQUENCE commits;
+CREATE SEQUENCE IF NOT EXISTS commits;
+ALTER SEQUENCE commits RESTART;
+DROP TRIGGER IF EXISTS slow ON TABLE;
 CREATE OR REPLACE FUNCTION sleep_at_the_end() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN IF nextval('commits') = 1 THEN PERFORM pg_sleep(30); END IF; RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER slow AFTER INSERT OR UPDATE ON TABLE DEFERRABLE INITIALLY DEFERRED
@@ -52,6 +54,14 @@ def _place() -> Path | None:
     """Where the cluster lies: in memory if there is room, since each test copies and deletes a whole database."""
     has_room = _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOM
     return _IN_MEMORY if has_room else None
+
+
+def _drop_slow_commit(inside: psycopg.Connection[Any], table: str) -> None:
+    """Whoever asks may hold up the event loop of the server whose transaction has a lock on the table: after a moment
+    it stays, since no later commit sleeps."""
+    inside.execute(b"SET lock_timeout = '1s'")
+    with contextlib.suppress(psycopg.errors.LockNotAvailable):
+        inside.execute(f"DROP TRIGGER slow ON {table}; DROP SEQUENCE commits".encode())
 
 
 class Cluster:
@@ -147,7 +157,7 @@ class Cluster:
                 self._say("ALTER SYSTEM RESET synchronous_standby_names")
                 self._say("SELECT pg_reload_conf(), pg_sleep(0.2)")
             else:
-                inside.execute(f"DROP TRIGGER slow ON {table}; DROP SEQUENCE commits".encode())
+                _drop_slow_commit(inside, table)
             inside.close()
 
     def _end_when_it_waits_for(self, database: str | None, event: str, until: Callable[[], bool] | None) -> None:

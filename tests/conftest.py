@@ -32,7 +32,7 @@ _ON_BOTH = ("storage", "services", "engine/spend", "engine/test_signatures.py", 
 _OF_API = ("run_call", "idempotency", "import_export", "connectors", "key_limits", "workflows", "apply")
 _LONG_ON_BOTH = ("engine", "secrecy", "replay", "api/mcp", *(f"api/test_{name}.py" for name in _OF_API))
 # Servers that are killed, shows that are watched: long, and few a file. They begin first, else one process ends alone.
-_FIRST = ("crash", "secrecy", "contract", "e2e", "cli", "test_up.py", "test_examples.py", "engine", "properties")
+_FIRST = ("crash", "secrecy", "contract", "e2e", "cli", "test_up.py", "test_examples.py", "engine", "properties", "web")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -113,6 +113,7 @@ class Anvil:
             self.start()
         except BaseException:
             self._output.close()
+            self._old_states.cleanup()
             raise
         return self
 

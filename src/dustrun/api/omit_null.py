@@ -36,6 +36,7 @@ DATA = frozenset(
         "maskedData",
         "newValue",
         "oldValue",
+        "parts",
         "outputSchema",
         "payload",
         "payloadSchema",

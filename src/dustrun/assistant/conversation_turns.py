@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -13,7 +14,7 @@ from dustrun.assistant.budget import Budget
 from dustrun.assistant.model_access import find_connector, open_model
 from dustrun.assistant.record import Record, end_turn
 from dustrun.assistant.toolbox import Toolbox, narrowed
-from dustrun.errors import Code, Conflict
+from dustrun.errors import Code, Conflict, Temporary
 from dustrun.sdk.llm.connection import ModelData
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
@@ -73,7 +74,8 @@ class Turns:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.start()
+        with contextlib.suppress(Temporary):  # the store has stopped already; the next start ends them
+            await self.start()
         self.wake_all()
 
     def tasks(self) -> list[asyncio.Task[None]]:
