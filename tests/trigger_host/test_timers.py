@@ -70,8 +70,8 @@ async def rewound(server: Composition, sub: Subscription, back_ms: int, run: str
     """Sets a schedule's place back, as if nobody had watched since; the host reads it as at a start."""
     place = last_time() - back_ms
     cursor = {"next": place, **({"run": run} if run else {})}
-    await server.owner.post(f"/v1/workflows/{sub.row.workflow_id}/pause")
     await server.parts.triggers.intake.move(sub, CursorMove(sub.row.cursor_version, cursor, place))
+    await server.owner.post(f"/v1/workflows/{sub.row.workflow_id}/pause")
     await server.owner.post(f"/v1/workflows/{sub.row.workflow_id}/resume")
     return place
 
