@@ -286,6 +286,14 @@ class World:
         body = {"role": "assistant", "content": "hello"}
         return str(self.call("POST", f"/v1/conversations/{conversation_id}/messages", body)["id"])
 
+    def part(self, message_id: str) -> None:
+        """A part of a message, as a turn whose model answers stores it."""
+        if self._store is None:
+            raise RuntimeError("only a store of ours can be written")
+        row = (message_id, 1, "text", '{"type":"text","text":"hello"}')
+        with contextlib.closing(sqlite3.connect(self._store, timeout=30)) as store, store:
+            store.execute("INSERT INTO message_parts (message_id, seq, kind, body) VALUES (?, ?, ?, ?)", row)
+
     def spare_key(self) -> str:
         """A key that may be revoked."""
         return str(self.call("POST", "/v1/api-keys", {"name": "spare", "permissions": ["run:read"]})["id"])

@@ -44,6 +44,7 @@ def _do_everything(world: World, base: str) -> None:
     conversation = world.conversation()
     workflow = world.draft(world.spending())
     body = {"simulate": True, "chatMessageId": world.message(conversation)}
+    world.part(str(body["chatMessageId"]))
     run_id = str(world.call("POST", f"/v1/workflows/{workflow}/run", body)["runId"])
     assert world.call("GET", f"/v1/runs/{world._wait(run_id, 'success', 'failure')}")["status"] == "success"
     world.call("POST", f"/v1/workflows/{world.counting()}/run", {"simulate": True})
