@@ -13,6 +13,8 @@ from typing import Any
 
 import requests
 
+from testkit import plain_mcp
+
 _TRIGGER = "root"
 
 Adapt = Callable[["World", Any], None]
@@ -257,6 +259,10 @@ class World:
     def connector(self) -> str:
         """A stored connector."""
         return str(self.call("POST", "/v1/connectors", CONNECTOR)["id"])
+
+    def mcp(self) -> str:
+        """A connector to an MCP server."""
+        return str(self.call("POST", "/v1/connectors", plain_mcp.connector(f"{self.sink}/_mcp"))["id"])
 
     def model(self) -> str:
         """A connector to a model server that is not there."""
@@ -535,6 +541,8 @@ HELP: dict[str, Adapt] = {
     "get_connector": _id_of(World.connector),
     "update_connector": _id_and_body(World.connector, {"name": "renamed"}),
     "delete_connector": _id_of(World.connector),
+    "list_connector_tools": _id_of(World.mcp),
+    "read_connector_tools": _id_and_body(World.mcp, {}),
     "try_connector": _id_and_body(World.connector, {"url": "https://elsewhere.example.com/"}),
     "create_conversation": _only_body({"title": "fuzzed"}),
     "get_conversation": _id_of(World.conversation),

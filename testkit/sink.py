@@ -9,6 +9,8 @@ It answers `/{behaviour}/{tag}/{step}` and records each request as it arrives, b
 - `flaky`  answers the first request for the path with 503, later ones like `ok`
 - `drop`   closes the connection on the first request for the path without an answer, later ones like `ok`
 
+`POST /_mcp` is an MCP server with two tools, of which nobody calls any.
+
 `GET /_records` lists what came; `GET /_count?path=…` says how often a path came.
 """
 
@@ -28,6 +30,8 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+
+from testkit.plain_mcp import answer_of, listed
 
 _ROOT = Path(__file__).parent.parent
 
@@ -75,6 +79,11 @@ class Sink:
         rows = [[r.at, r.method, r.path, r.key, r.status] for r in self.records]
         return web.json_response({"records": rows, "effects": len(self.effects)})
 
+    async def speak_mcp(self, request: web.Request) -> web.StreamResponse:
+        """Shakes hands, and lists two tools."""
+        answer = answer_of(await request.json(), listed("look", "put"))
+        return web.Response(status=202) if answer is None else web.json_response(answer)
+
     async def count(self, request: web.Request) -> web.StreamResponse:
         """How often a path came."""
         return web.json_response({"count": self.counts[request.query["path"]]})
@@ -85,6 +94,7 @@ async def _serve(port: int, seed: int) -> None:
     app = web.Application()
     app.router.add_get("/_records", sink.list_records)
     app.router.add_get("/_count", sink.count)
+    app.router.add_post("/_mcp", sink.speak_mcp)
     app.router.add_route("*", "/{behaviour}/{tag}/{step:.+}", sink.handle)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -191,6 +191,12 @@ class Settings(BaseSettings):
     outbound_max_body_bytes: int = Field(
         5_242_880, ge=1024, description="Largest body of an HTTP request that a node may send, in bytes."
     )
+    mcp_commands: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Programs that connectors of type `mcp` may start on this machine, comma-separated: whole command "
+        "lines, with ` *` at the end of one that takes further arguments, and `NAME=*` before one for each variable "
+        "that a connector may set.",
+    )
     hook_retry_s: Annotated[tuple[float, ...], NoDecode] = Field(
         (5, 30, 120, 300, 900, 1800, 3600, 7200, 14_400, 28_800, 28_800),
         min_length=1,
@@ -316,7 +322,14 @@ class Settings(BaseSettings):
     )
 
     @field_validator(
-        "outbound_allow", "assistant_hosts", "env_allow", "remote_signers", "env_signers", "hook_retry_s", mode="before"
+        "outbound_allow",
+        "assistant_hosts",
+        "mcp_commands",
+        "env_allow",
+        "remote_signers",
+        "env_signers",
+        "hook_retry_s",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dustrun import ids
+from testkit import plain_mcp
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.composition import Composition
 from testkit.routes.drivers import Drivers, body_of
@@ -63,11 +64,12 @@ def wide() -> Json:
 
 @dataclass(slots=True)
 class Stored:
-    """A server, and the ids of what it has by name. `silent`: a URL that hangs up."""
+    """A server, and the ids of what it has by name. `silent`: a URL that hangs up; `tools_url`: an MCP server."""
 
     server: Composition
     wallet: str
     silent: str
+    tools_url: str
     known: dict[str, str] = field(default_factory=dict)
     keystore: Json = field(default_factory=dict)
     following: Json = field(default_factory=dict)
@@ -118,7 +120,13 @@ class Stored:
         await self._wallets()
         await self._triggers()
         await self._lists()
+        await self._tools()
         await self._values()
+
+    async def _tools(self) -> None:
+        made = await self.send("POST", "/v1/connectors", plain_mcp.connector(self.tools_url))
+        self.known["mcp"] = str(made["id"])
+        await self.send("POST", f"/v1/connectors/{made['id']}/tools", {})
 
     async def _workflows(self) -> None:
         large = self.known["large"] = await self.workflow(LARGE)

@@ -131,6 +131,8 @@ DRIVES: dict[str, list[Drive]] = {
     "DELETE /v1/connectors/{id}": [send(before=fresh_connector)],
     "POST /v1/connectors/{id}/test": [send({"url": f"https://{'h' * 60}0.{'x' * 60}.example/" + "p" * 1_900},
                                            id="connector")],
+    "GET /v1/connectors/{id}/tools": [get(id="mcp")],
+    "POST /v1/connectors/{id}/tools": [send({"effects": {"t1": "write"}}, id="mcp")],
     "GET /v1/hooks": [get(_FULL)],
     "POST /v1/hooks": [send(hook, room_for_hooks)],
     "GET /v1/hooks/{id}": [get(id="hook")],

@@ -21,6 +21,7 @@ from dustrun.storage.db.trigger_tables import subscriptions, trigger_gaps
 from outbox import Outbox, open_outbox
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.chain.contracts import World
+from testkit.plain_mcp import connector, listed, plain_mcp
 from testkit.receiver import receiving
 
 TREASURY = ACCOUNTS[3]
@@ -233,6 +234,11 @@ async def _connectors(tour: Tour) -> None:
     await tour.call("update_connector", {"expectedVersion": made["version"]}, id=made["id"])
     await tour.call("try_connector", {"url": "https://api.example.com:444/me"}, id=made["id"])
     await tour.call("delete_connector", id=made["id"])
+    async with plain_mcp(listed("read_text_file", "list_directory")) as url:
+        files = (await tour.api.post("/v1/connectors", connector(url, "Files"))).data["id"]
+        await tour.api.post(f"/v1/connectors/{files}/tools", {})
+        await tour.call("read_connector_tools", id=files)
+        await tour.call("list_connector_tools", id=files)
 
 
 async def _conversations(tour: Tour) -> None:

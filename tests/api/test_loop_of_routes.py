@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from outbox import open_outbox
 from testkit.chain.anvil import Anvil
 from testkit.loop_watch import least_hold, watched
+from testkit.plain_mcp import listed, plain_mcp
 from testkit.routes.requests import Prepared
 from testkit.routes.stored import Stored
 from testkit.routes.table import DRIVES
@@ -22,8 +24,12 @@ _LAST = ("DELETE", "PATCH", "PUT")
 async def test_no_route_holds_the_loop(tmp_path: Path) -> None:
     """A route without a driver fails."""
     with Anvil("--no-mining") as node:
-        async with _silent() as silent, open_outbox(tmp_path, node, outbound_allow=("127.0.0.1",)) as outbox:
-            stored = Stored(outbox.composition, outbox.wallet_id, silent)
+        async with (
+            _silent() as silent,
+            plain_mcp(_many_tools()) as tools_url,
+            open_outbox(tmp_path, node, outbound_allow=("127.0.0.1",)) as outbox,
+        ):
+            stored = Stored(outbox.composition, outbox.wallet_id, silent, tools_url)
             routes = {f"{method} {route.path}" for route in stored.server.app.routes for method in route.methods}
             routes = {name for name in routes if not name.startswith("HEAD")}
             assert sorted(routes - DRIVES.keys()) == [], "routes without a driver"
@@ -36,6 +42,12 @@ async def test_no_route_holds_the_loop(tmp_path: Path) -> None:
                     if seconds >= MOST_S:
                         held[request.name] = round(seconds * 1000)
             assert held == {}
+
+
+def _many_tools() -> list[dict[str, Any]]:
+    """As many tools, with schemas as large, as a connector keeps."""
+    fields = {f"f{number}": {"type": "string", "pattern": f"^[a-z]{{{number + 1}}}$"} for number in range(25)}
+    return listed(*(f"t{number}" for number in range(200)), description="d" * 500, schema={"properties": fields})
 
 
 def _requests(stored: Stored) -> list[Prepared]:

@@ -18,6 +18,7 @@ from dustrun.services.access.sessions import Sessions
 from dustrun.services.access.usage import Usage
 from dustrun.services.actions.action_calls import ActionCalls
 from dustrun.services.connectors.connectors import Connectors
+from dustrun.services.connectors.mcp_tools import McpTools
 from dustrun.services.data.conversations import Conversations
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Variables
@@ -104,6 +105,7 @@ class DataParts:
     variables: Variables
     tables: Tables
     connectors: Connectors
+    mcp_tools: McpTools
     conversations: Conversations
     turns: Turns
 

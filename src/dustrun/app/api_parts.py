@@ -15,6 +15,7 @@ from dustrun.services.access.sessions import Sessions
 from dustrun.services.access.usage import Usage
 from dustrun.services.actions.action_calls import ActionCalls
 from dustrun.services.connectors.connectors import Connectors
+from dustrun.services.connectors.mcp_tools import McpTools
 from dustrun.services.data.conversations import Conversations
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Variables
@@ -113,10 +114,12 @@ def _money_parts(base: Base, money: Money) -> MoneyParts:
 
 
 def make_data(base: Base) -> DataParts:
+    connectors = Connectors(base.database, base.writer, base.catalog, base.vault, base.connections)
     return DataParts(
         variables=Variables(base.database, base.writer, VariableGate(base.gate.closures)),
         tables=Tables(base.database, base.writer, base.settings),
-        connectors=Connectors(base.database, base.writer, base.catalog, base.vault, base.connections),
+        connectors=connectors,
+        mcp_tools=McpTools(base.writer, connectors, base.connections),
         conversations=Conversations(base.database, base.writer),
         turns=Turns(base.database, base.writer, base.connections, base.settings),
     )

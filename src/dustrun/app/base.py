@@ -13,6 +13,7 @@ from dustrun.chain.chains import Chains
 from dustrun.chain.networks import load_networks
 from dustrun.engine.run.traces import Traces
 from dustrun.outbound.client import OutboundClient
+from dustrun.outbound.commands import NamedCommands
 from dustrun.outbound.configured import ConfiguredAddresses
 from dustrun.sandbox import Limits, Sandbox
 from dustrun.services.connectors.connections import Connections
@@ -65,7 +66,8 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
     writer = Writer(database)
     writer.start()
     stack.push_async_callback(writer.stop)
-    connections = Connections(database, writer, vault, catalog, http)
+    commands = NamedCommands(settings.mcp_commands, settings.outbound_max_bytes)
+    connections = Connections(database, writer, vault, catalog, http, commands)
     stack.push_async_callback(connections.tokens.stop)
     links = ResumeLinks(secret_of(settings.data_dir), settings.base_url())
     hub, programs = Broadcaster(), CompiledWorkflows(database, catalog)

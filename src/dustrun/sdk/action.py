@@ -30,6 +30,7 @@ class Action:
     idempotent: bool
     idempotent_of: Callable[[Any], bool] | None
     effect_of: Callable[[Any], Effect] | None
+    effect_by: Callable[[Any, Any], Effect] | None
     preview: Callable[[Any], dict[str, Any]] | None
     host_of: Callable[[Any], str | None] | None
     tags: tuple[str, ...]
@@ -82,6 +83,7 @@ def action(
     idempotent: bool = False,
     idempotent_of: Callable[[Any], bool] | None = None,
     effect_of: Callable[[Any], Effect] | None = None,
+    effect_by: Callable[[Any, Any], Effect] | None = None,
     preview: Callable[[Any], dict[str, Any]] | None = None,
     host_of: Callable[[Any], str | None] | None = None,
     funds_movement: Sequence[FundsMovement] = (),
@@ -97,7 +99,8 @@ def action(
 ) -> Callable[[Run], Action]:
     """Declares an action.
 
-    `effect` is the strongest one it can have; `effect_of(input)` narrows it for one resolved input. `idempotent`:
+    `effect` is the strongest one it can have; `effect_of(input)` narrows it for one resolved input, and
+    `effect_by(input, connection)` for one that is a write, by the opened connector. `idempotent`:
     repeating it with the same `ctx.idempotency_key` has no further effect. `preview(input)` returns the outgoing
     request that a simulation shows. `host_of(input)` returns the external host, for the limit per host. A pure action
     may be a plain function; all others are coroutines. The function returns an `output` model.
@@ -134,6 +137,7 @@ def action(
             idempotent=idempotent,
             idempotent_of=idempotent_of,
             effect_of=effect_of,
+            effect_by=effect_by,
             preview=preview,
             host_of=host_of,
             funds_movement=tuple(funds_movement),

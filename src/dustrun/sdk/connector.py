@@ -67,12 +67,19 @@ class Connector:
     def masked(self, data: BaseModel) -> dict[str, Any]:
         """The data with its secrets masked."""
         shown = data.model_dump(by_alias=True, exclude_none=True)
-        return {name: MASK if name in self.secret_fields else value for name, value in shown.items()}
+        hidden = self.secret_fields
+        return {
+            name: MASK if name in hidden else value
+            for name, value in shown.items()
+            if name not in hidden or value not in ({}, [])
+        }
 
     def secrets(self, data: BaseModel) -> list[str]:
-        """The values of the secret fields."""
+        """The values of the secret fields; of one that has several, each."""
         shown = data.model_dump(by_alias=True)
-        return [str(shown[name]) for name in sorted(self.secret_fields) if shown.get(name)]
+        found = [shown[name] for name in sorted(self.secret_fields) if shown.get(name)]
+        several = (value.values() if isinstance(value, dict) else (value,) for value in found)
+        return [str(value) for values in several for value in values]
 
 
 class HttpData(Fields):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.sdk.notice import Notifier
+from dustrun.sdk.programs.commands import Commands
 from dustrun.sdk.tables import Tables
 
 
@@ -16,7 +17,7 @@ class HttpRequest:
     """One outgoing request. `body` is sent unchanged; `timeout_s` covers the whole exchange, including redirects.
     `safe`: it may be repeated without harm; None means that GET, HEAD and OPTIONS are safe. `cuts`: of a larger body
     than `max_bytes` the first bytes are read, instead of an error. `is_prompt`: a model reads the body, so the secrets
-    that the run knows are masked in it."""
+    that the run knows are masked in it. `only_reads`: it changes nothing, so that a simulated write sends it too."""
 
     method: str
     url: str
@@ -28,6 +29,7 @@ class HttpRequest:
     safe: bool | None = None
     cuts: bool = False
     is_prompt: bool = False
+    only_reads: bool = False
     authorize: Callable[[HttpRequest], Awaitable[HttpRequest]] | None = field(default=None, repr=False, compare=False)
     """Set by the server: adds a connector's credential to each request of a redirect chain, or raises `Refused` for a
     host that the connector does not allow."""
@@ -35,13 +37,15 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A decrypted connector. `data` is an instance of its type's model; keep it out of results and messages."""
+    """A decrypted connector. `data` is an instance of its type's model; keep it out of results and messages. `tools`:
+    what its owner has looked at, of a server of tools."""
 
     id: str
     type: str
     name: str
     data: Any = field(repr=False)
     moves_money: bool = False
+    tools: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,11 @@ class Context(Protocol):
     @property
     def notify(self) -> Notifier:
         """Sends messages through messaging services."""
+        ...
+
+    @property
+    def commands(self) -> Commands:
+        """Programs that the operator has named."""
         ...
 
     def chain(self, chain_id: int) -> Chain:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from dustrun.errors import Invalid
 from dustrun.sdk import Action, Connection, Context, HttpRequest, HttpResponse, ScriptResult
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.sdk.notice import Notice
+from dustrun.sdk.programs.commands import CommandLine, Program
 from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
 
 NOW_MS: Final = 1_769_860_800_000
@@ -134,6 +136,17 @@ class FakeNotifier:
         return address.partition(":")[0]
 
 
+class FakeCommands:
+    """Starts no program: a test that needs one fails."""
+
+    def check(self, line: CommandLine) -> None:
+        """Allows every command."""
+
+    def start(self, line: CommandLine) -> AbstractAsyncContextManager[Program]:
+        """Raises `AssertionError`."""
+        raise AssertionError(f"the test has no program {line.command}")
+
+
 class FakeContext:
     """A `ctx` that records what the action does: `logs`, `reports`, `http.requests`, `script.calls`, `tables.changes`,
     `notify.sent`.
@@ -162,6 +175,7 @@ class FakeContext:
         self._connection = connection
         self._tables = FakeTables(tables)
         self._notifier = FakeNotifier()
+        self._commands = FakeCommands()
         self.idempotency_key = KEY
         self.now_ms = NOW_MS
 
@@ -191,6 +205,11 @@ class FakeContext:
     def notify(self) -> FakeNotifier:
         """The recording notifier."""
         return self._notifier
+
+    @property
+    def commands(self) -> FakeCommands:
+        """Starts nothing."""
+        return self._commands
 
     def chain(self, chain_id: int) -> Chain:
         """The test's chain; raises `AssertionError` without one."""

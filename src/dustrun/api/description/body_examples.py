@@ -82,6 +82,7 @@ BY_OPERATION: dict[str, Any] = {
     "release_spends": {"walletId": _WALLET, "chainId": 1},
     "resolve_node": {"outcome": "happened", "result": {"id": "n-17"}},
     "resume_node": {"data": {"amount": 20}},
+    "read_connector_tools": {"effects": {"read_text_file": "read"}},
     "retry_run": {},
     "rollback_workflow": {"targetVersion": 2},
     "run_action": {"inputs": {"message": "hello"}},

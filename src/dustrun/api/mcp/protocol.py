@@ -16,12 +16,15 @@ from starlette.types import Message, Receive, Scope, Send
 import dustrun
 from dustrun.api.envelope import request_id
 from dustrun.api.errors import as_failure
+from dustrun.api.mcp import guides
 from dustrun.api.mcp.inputs import schema_of
 from dustrun.api.mcp.result import failure_text
 from dustrun.api.mcp.tools import TOOLS, Tool
 from dustrun.api.parts import Parts
+from dustrun.sdk.threads import run_beside
 from dustrun.services.access.principal import Principal
 
+_MARKDOWN: Final = "text/markdown"
 _INSTRUCTIONS: Final = (
     "Dustrun runs workflows that call APIs and move money. Find node types with search_nodes, read them with "
     "describe_nodes, write a definition, validate_workflow it, save_workflow it as a draft, simulate it, and show the "
@@ -78,7 +81,56 @@ def _server(parts: Parts, principal: Principal, asked_by: str) -> Server[Any]:
         instructions=_INSTRUCTIONS,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
+        on_list_resources=_list_resources,
+        on_read_resource=_read_resource,
+        on_list_prompts=functools.partial(_list_prompts, principal),
+        on_get_prompt=functools.partial(_get_prompt, principal),
     )
+
+
+async def _list_resources(_context: Any, _params: Any) -> types.ListResourcesResult:
+    shown = [
+        types.Resource(
+            uri=one.uri, name=one.name, title=one.title, description=one.about, mime_type=_MARKDOWN, size=one.size
+        )
+        for one in await run_beside(guides.list_guides)
+    ]
+    return types.ListResourcesResult(resources=shown, ttl_ms=0, cache_scope="private")
+
+
+async def _read_resource(_context: Any, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+    text = await run_beside(guides.find_text, params.uri)
+    if text is None:
+        raise MCPError(types.INVALID_PARAMS, "There is no such resource; resources/list has them.")
+    found = types.TextResourceContents(uri=params.uri, mime_type=_MARKDOWN, text=text)
+    return types.ReadResourceResult(contents=[found], ttl_ms=0, cache_scope="private")
+
+
+async def _list_prompts(principal: Principal, _context: Any, _params: Any) -> types.ListPromptsResult:
+    shown = [
+        types.Prompt(
+            name=one.name,
+            title=one.title,
+            description=one.about,
+            arguments=[types.PromptArgument(name=one.takes, description=one.takes_about, required=True)],
+        )
+        for one in guides.PROMPTS.values()
+        if principal.may(one.needs)
+    ]
+    return types.ListPromptsResult(prompts=shown, ttl_ms=0, cache_scope="private")
+
+
+async def _get_prompt(
+    principal: Principal, _context: Any, params: types.GetPromptRequestParams
+) -> types.GetPromptResult:
+    found = guides.PROMPTS.get(params.name)
+    if found is None or not principal.may(found.needs):
+        raise MCPError(types.INVALID_PARAMS, "There is no such prompt for this key; prompts/list has them.")
+    given = (params.arguments or {}).get(found.takes, "").strip()
+    if not given or len(given) > guides.MOST_ARGUMENT:
+        raise MCPError(types.INVALID_PARAMS, f'Give "{found.takes}", at most {guides.MOST_ARGUMENT} characters.')
+    said = types.TextContent(type="text", text=found.say(given))
+    return types.GetPromptResult(description=found.about, messages=[types.PromptMessage(role="user", content=said)])
 
 
 def _result(text: str, *, is_error: bool = False) -> types.CallToolResult:

@@ -169,3 +169,35 @@ def try_connector(
         output.say(found["message"])
     if not found["ok"]:
         raise typer.Exit(Exit.FAILURE)
+
+
+@app.command()
+def tools(
+    connector: Connector,
+    read: Annotated[
+        list[str] | None, typer.Option("--read", help="Tool that only reads, so that simulations call it; repeatable.")
+    ] = None,
+    write: Annotated[list[str] | None, typer.Option("--write", help="Tool that does more; repeatable.")] = None,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Show them as last read; do not ask the MCP server.")
+    ] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Read the tools of a connector's MCP server, keep them as looked at, and say which of them only read."""
+    client = client_of(server, key)
+    path = f"{_path(client, connector)}/tools"
+    effects = {**dict.fromkeys(read or (), "read"), **dict.fromkeys(write or (), "write")}
+    if stored and effects:
+        raise CliError("--stored only shows tools; leave out --read and --write.")
+    found = client.get(path) if stored else client.post(path, {"effects": effects})
+    if as_json:
+        output.write_json(found)
+        return
+    table(["tool", "effect", "was", "problem", "description"], [_tool_row(one) for one in found["tools"]])
+
+
+def _tool_row(one: dict[str, Any]) -> list[Any]:
+    about = " ".join(one["description"].split())
+    return [one["name"], one["effect"], one["was"] or "", one["problem"] or "", about[:80]]

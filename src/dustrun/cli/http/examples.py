@@ -33,6 +33,7 @@ OF: dict[str, tuple[str, ...]] = {
         "dustrun backtest Refill --from 2026-01-01T00:00:00Z",
         "dustrun backtest Refill --from-block 21000000",
     ),
+    "mcp": ("dustrun mcp --server http://127.0.0.1:8080",),
     "apply": ("dustrun apply workflows --dry-run", "dustrun apply workflows --prune --yes"),
     "backup": ("dustrun backup dustrun.backup",),
     "restore": (
@@ -116,6 +117,7 @@ OF: dict[str, tuple[str, ...]] = {
     "connector update": ("dustrun connector update Orders --data secret.json",),
     "connector delete": ("dustrun connector delete Orders",),
     "connector test": ("dustrun connector test Orders",),
+    "connector tools": ("dustrun connector tools Files", "dustrun connector tools Files --read read_text_file"),
     "vault rotate": ("dustrun vault rotate", "dustrun vault rotate --master"),
     "vault reset": ("dustrun vault reset", "dustrun vault reset --give-up-what-is-lost"),
     "wallet create": (

@@ -11,6 +11,7 @@ from dustrun.errors import Invalid
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.sdk.context import Connection, Http, Script
 from dustrun.sdk.notice import Notifier
+from dustrun.sdk.programs.commands import Commands
 from dustrun.sdk.tables import Tables
 
 Emit = Callable[[str, dict[str, Any]], None]
@@ -40,6 +41,7 @@ class Inside:
 
     tables: Tables
     notifier: Notifier
+    commands: Commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class NodeContext:
     """The `ctx` of one attempt of one node. What few nodes use is made on first use."""
 
     __slots__ = (
+        "_commands",
         "_connection",
         "_emit",
         "_find_reach",
@@ -83,6 +86,7 @@ class NodeContext:
         self._connection: Connection | None = None
         self._inside = inside
         self._notifier: Notifier | None = None
+        self._commands: Commands | None = None
         self.notes = Notes()
         self._http = http
         self._make_script = script
@@ -111,9 +115,9 @@ class NodeContext:
         """Sets the connector, and wraps events so that the connectors' secrets are masked, before the action runs."""
         self._connection, self._http, self._emit = connection, http, emit(self._emit)
 
-    def rehearse(self, http: Http, notifier: Notifier) -> None:
+    def rehearse(self, http: Http, notifier: Notifier, commands: Commands) -> None:
         """Sets what stops the action before it sends, before the action runs."""
-        self._http, self._notifier = http, notifier
+        self._http, self._notifier, self._commands = http, notifier, commands
 
     @property
     def tables(self) -> Tables:
@@ -126,9 +130,14 @@ class NodeContext:
         return self._notifier or self._offered.notifier
 
     @property
+    def commands(self) -> Commands:
+        """Programs that the operator has named."""
+        return self._commands or self._offered.commands
+
+    @property
     def _offered(self) -> Inside:
         if self._inside is None:
-            raise Invalid("Tables and messages can only be used in a run.")
+            raise Invalid("Tables, messages and programs can only be used in a run.")
         return self._inside(self)
 
     def chain(self, chain_id: int) -> Chain:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from dustrun.core.run.plan import Start
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.core.workflow.program import ProgramNode
-from dustrun.sdk import Action, Effect
+from dustrun.sdk import Action, Connection, Effect
 from dustrun.storage.runs.forks import Fork
 
 OUTSIDE: Final = frozenset({Effect.WRITE, Effect.SPEND})
@@ -32,8 +32,8 @@ class Carrier(enum.Enum):
 @dataclass(slots=True)
 class Job:
     """An attempt whose inputs are resolved and whose action has not run yet. `wallet`: what names its wallet, None for
-    the default one. `shown`: the transactions it has made on simulated chains so far; `forks`: the state of those
-    chains."""
+    the default one. `has_begun`: it began before a restart, and may have changed something. `shown`: the transactions
+    it has made on simulated chains so far; `forks`: the state of those chains."""
 
     start: Start
     node: ProgramNode
@@ -46,8 +46,15 @@ class Job:
     wallet: ConnectorReference | None
     carrier: Carrier = Carrier.ACTION
     is_dust: bool = False
+    has_begun: bool = False
     forks: list[Fork] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
+
+    def narrow(self, connection: Connection) -> None:
+        """Makes a write a read if its connector says so; a simulation then carries it out."""
+        effect_by = self.action.effect_by
+        if effect_by is not None and self.effect is Effect.WRITE and effect_by(self.input, connection) is Effect.READ:
+            self.effect, self.carrier, self.request = Effect.READ, Carrier.ACTION, None
 
     @property
     def simulated_facts(self) -> dict[str, Any] | None:

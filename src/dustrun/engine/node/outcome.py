@@ -126,7 +126,7 @@ def of_error(error: DustrunError) -> Outcome:
 def _code_of(error: DustrunError) -> str:
     """The kind of an error that callers act on; else its own code, such as `TABLE_UNKNOWN`."""
     own = error.code.name
-    if own.startswith(("DUST_", "LLM_", "MODEL_", "SIM_", "REHEARSAL_", "VERSION_NOT_")):
+    if own.startswith(("DUST_", "LLM_", "MODEL_", "SIM_", "REHEARSAL_", "VERSION_NOT_", "MCP_")):
         return own
     return next((code for kind, code in _CODES if isinstance(error, kind)), own)
 

@@ -16,10 +16,10 @@ from dustrun.core.workflow.definition import WALLET
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.context import Emit, NodeContext
-from dustrun.engine.node.job import Carrier, Job
+from dustrun.engine.node.job import Carrier, Job, request_facts
 from dustrun.engine.node.mode import RunMode
 from dustrun.engine.node.outcome import Failed, Outcome, Settled, Suspended, Unknown, of_error
-from dustrun.engine.node.rehearsal import RehearsalHttp, RehearsalNotifier
+from dustrun.engine.node.rehearsal import RehearsalCommands, RehearsalHttp, RehearsalNotifier
 from dustrun.errors import DustrunError
 from dustrun.sdk.context import CheckingHttp, Http, HttpRequest, HttpResponse
 from dustrun.sdk.notice import CheckingNotifier
@@ -49,22 +49,27 @@ class Secrets:
         self, job: Job, context: NodeContext, http: CheckingHttp, notifier: CheckingNotifier
     ) -> Outcome:
         """Runs a node's action with its connector, and masks the outcome."""
-        is_rehearsed = job.carrier is Carrier.REHEARSAL
+        commands = self._connections.commands
         if not self._references:
-            if is_rehearsed:
-                context.rehearse(RehearsalHttp(http), RehearsalNotifier(notifier))
+            if job.carrier is Carrier.REHEARSAL:
+                context.rehearse(RehearsalHttp(http, http), RehearsalNotifier(notifier), RehearsalCommands(commands))
             return await nodes.run(job, context)
         try:
             await self._learn()
             opened = await self._open(job)
         except DustrunError as error:
-            return await self.masked(of_error(error))
+            return await self.masked(_begun(job) or of_error(error))
+        if opened is not None:
+            job.narrow(opened.connection)
+        if (begun := _begun(job)) is not None:
+            return begun
         if opened is not None and opened.connection.moves_money and self._mode.refuses_connector(job):
             return _refused(opened)
         connection = opened.connection if opened else None
         context.connect(connection, MaskedHttp(http, self._mask, opened), self._masking)
-        if is_rehearsed:
-            context.rehearse(RehearsalHttp(http, opened), RehearsalNotifier(notifier))
+        if job.carrier is Carrier.REHEARSAL:
+            reads = RehearsalHttp(http, context.http, opened)
+            context.rehearse(reads, RehearsalNotifier(notifier), RehearsalCommands(commands))
         return await self.masked(await nodes.run(job, context))
 
     async def cover(self, context: NodeContext, spend: Callable[[], Awaitable[Outcome]]) -> Outcome:
@@ -158,6 +163,13 @@ class MaskedHttp:
     def _mask_all(self, answer: HttpResponse) -> HttpResponse:
         headers: Mapping[str, str] = self._mask.value(dict(answer.headers))
         return HttpResponse(answer.status, headers, self._mask.bytes(answer.body), self._mask.text(answer.url))
+
+
+def _begun(job: Job) -> Unknown | None:
+    """The outcome of a write that began before a restart."""
+    if not (job.has_begun and job.may_have_happened):
+        return None
+    return Unknown("The server ended while this node ran; it may have happened.", request_facts(job, sent=True))
 
 
 def _refused(opened: Opened) -> Failed:

@@ -253,7 +253,8 @@ class Attempts:
             if effect is Effect.SPEND:
                 self.go_on_spending(start, execution)
                 return
-            if effect is Effect.WRITE and not action.is_idempotent(execution.input):
+            is_once = effect is Effect.WRITE and not action.is_idempotent(execution.input)
+            if is_once and action.effect_by is None:
                 self._results.apply(start, Unknown("The server ended while this node ran; it may have happened."))
                 return
             if self._run.state.is_cancelling:
@@ -274,6 +275,8 @@ class Attempts:
         self, given: Preparing, _shown: Any, prepared: Job | StoreEffect | Outcome, *, is_heavy: bool
     ) -> None:
         """Carries on with an attempt that the journal has already."""
+        if isinstance(prepared, Job) and prepared.effect is Effect.WRITE and prepared.action.effect_by is not None:
+            prepared.has_begun = True
         self._carry_on(given.start, prepared, is_heavy=is_heavy)
 
     def _go_on(self, start: Start) -> None:

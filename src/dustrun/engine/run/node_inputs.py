@@ -53,7 +53,7 @@ class NodeInputs:
 
     def _inside(self, context: NodeContext) -> Inside:
         tables = RunTables(self._run.deps.tables, self._run.facts, context.idempotency_key, context.notes)
-        return Inside(tables, self._run.deps.notifier)
+        return Inside(tables, self._run.deps.notifier, self._run.deps.connections.commands)
 
     @property
     def spend(self) -> SpendDeps:

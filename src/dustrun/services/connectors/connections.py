@@ -14,6 +14,7 @@ from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.errors import Code, Invalid, Refused
 from dustrun.sdk.connector import Connector, with_header
 from dustrun.sdk.context import CheckingHttp, Connection, HttpRequest
+from dustrun.sdk.programs.commands import Commands
 from dustrun.services.connectors.oauth_tokens import DATA, Tokens
 from dustrun.storage.data import connectors as rows
 from dustrun.storage.data.connectors import ConnectorRow
@@ -86,11 +87,20 @@ def _bearer(request: HttpRequest, token: str) -> HttpRequest:
 class Connections:
     """Decrypts and opens stored connectors."""
 
-    def __init__(self, database: Database, writer: Writer, vault: Vault, catalog: Catalog, http: CheckingHttp) -> None:
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        vault: Vault,
+        catalog: Catalog,
+        http: CheckingHttp,
+        commands: Commands,
+    ) -> None:
         self._database = database
         self._vault = vault
         self._catalog = catalog
         self.http = http
+        self.commands = commands
         self.tokens = Tokens(database, writer, vault, http)
 
     async def open(self, org_id: str, reference: ConnectorReference, mask: Mask) -> Opened:
@@ -118,6 +128,7 @@ class Connections:
         type_ = self._catalog.connector(row.type)
         model = type_.data.model_validate(data)
         mask.add(type_.secrets(model))
-        connection = Connection(row.id, row.type, row.name, model, bool(row.moves_money))
+        tools = exact_json.loads(row.tools) if row.tools is not None else {}
+        connection = Connection(row.id, row.type, row.name, model, bool(row.moves_money), tools)
         rules = tuple(parse_rule(entry) for entry in exact_json.loads(row.allowed_hosts))
         return Opened(row, type_, connection, mask, rules, self.tokens)

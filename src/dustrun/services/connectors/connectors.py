@@ -14,15 +14,17 @@ from dustrun.catalog import Catalog
 from dustrun.core.text.hosts import HostRule, is_allowed, parse_rule
 from dustrun.core.text.masking import LEAST, Mask
 from dustrun.core.values import exact_json
-from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Permanent, Problem
+from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Permanent, Problem, Refused
 from dustrun.outbound.target import parse
 from dustrun.sdk.connector import MASK, Connector
 from dustrun.sdk.context import HttpRequest
 from dustrun.sdk.fields import hinted_fields
+from dustrun.sdk.mcp.connecting import command_of
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.connections import Connections, Opened
+from dustrun.services.connectors.mcp_probe import list_tools
 from dustrun.services.connectors.oauth_tokens import DATA
 from dustrun.services.problems import problems_of
 from dustrun.storage.data import connectors as rows
@@ -88,8 +90,8 @@ class Connectors:
         type_ = self._type(new.type)
         data = _data(type_, new.data)
         _refuse_short(type_, new.data)
-        hosts = _hosts(type_, new.allowed_hosts)
-        _check(type_, data, hosts)
+        hosts = _hosts(type_, new.allowed_hosts, data)
+        self._check(type_, data, hosts)
         await self._vault.prepare()
         now, connector_id = clock.now_ms(), ids.new_id("conn")
         moves_money = type_.moves_money if new.moves_money is None else new.moves_money
@@ -149,8 +151,8 @@ class Connectors:
             data = _data(type_, _with_kept_secrets(type_, change.data, stored))
             _refuse_short(type_, {name: text for name, text in change.data.items() if text != MASK})
         old_hosts = exact_json.loads(old.allowed_hosts)
-        hosts = old_hosts if change.allowed_hosts is None else _hosts(type_, change.allowed_hosts)
-        _check(type_, data, hosts)
+        hosts = old_hosts if change.allowed_hosts is None else _hosts(type_, change.allowed_hosts, data)
+        self._check(type_, data, hosts)
         if stored is None or _goes_further(type_, stored, data, old_hosts, hosts):
             _need_secrets(type_, data, change.data)
         fresh = replace(
@@ -164,6 +166,7 @@ class Connectors:
             sealed_token=None,
             token_expires_at=None,
             updated_at=clock.now_ms(),
+            tools=old.tools if stored is not None and _is_same_place(type_, stored, data) else None,
         )
         await self._vault.prepare()
 
@@ -244,12 +247,29 @@ class Connectors:
             opened.type.run(opened.connection.data)
             return Tested(True, "The data is well-formed; no request was sent.")
         url = url or getattr(opened.connection.data, "test_url", None)
+        if url is None and row.type == "mcp":
+            return await self._ask_for_tools(opened)
         if url is None and opened.type.kind != "token":
             raise _invalid("url", "give a URL to test, here or as data.testUrl of the connector")
         try:
             return await self._ask(opened, url)
         except DustrunError as error:
             return Tested(False, mask.text(error.message))
+
+    async def _ask_for_tools(self, opened: Opened) -> Tested:
+        try:
+            found = await list_tools(self._connections, opened)
+        except DustrunError as error:
+            return Tested(False, opened.mask.text(error.message))
+        return Tested(True, f"The MCP server answers; it has {len(found)} tool{'' if len(found) == 1 else 's'}.")
+
+    def _check(self, type_: Connector, data: BaseModel, hosts: Sequence[str]) -> None:
+        _check(type_, data, hosts)
+        if _command_of(data) is not None:
+            try:
+                self._connections.commands.check(command_of(data))
+            except Refused as error:
+                raise _invalid("data.command", error.message) from None
 
     async def _ask(self, opened: Opened, url: str | None) -> Tested:
         if url is None:
@@ -338,12 +358,20 @@ def _refuse_short(type_: Connector, given: Mapping[str, Any]) -> None:
         )
 
 
-def _hosts(type_: Connector, given: Sequence[str]) -> list[str]:
+def _command_of(data: BaseModel) -> str | None:
+    """The program that it starts instead of sending requests."""
+    command: str | None = getattr(data, "command", None)
+    return command
+
+
+def _hosts(type_: Connector, given: Sequence[str], data: BaseModel) -> list[str]:
+    if _command_of(data) is not None and given:
+        raise _invalid("allowedHosts", "a program gets its secrets by `env`, whatever its hosts; leave it empty")
     if not type_.attaches and given:
         raise _invalid(
             "allowedHosts", f'a connector of type "{type_.type}" is not used in HTTP requests; leave it empty'
         )
-    if type_.attaches and not given:
+    if type_.attaches and not given and _command_of(data) is None:
         raise _invalid(
             "allowedHosts", "give at least one host that the credential may be sent to, like api.example.com"
         )
@@ -363,7 +391,7 @@ def _check(type_: Connector, data: BaseModel, hosts: Sequence[str]) -> None:
     if type_.kind == "secret":
         type_.run(data)
         return
-    for name, shown in (("test_url", "testUrl"), ("token_url", "tokenUrl"), ("base_url", "baseUrl")):
+    for name, shown in (("test_url", "testUrl"), ("token_url", "tokenUrl"), ("base_url", "baseUrl"), ("url", "url")):
         url = getattr(data, name, None)
         if url is None:
             continue
@@ -388,10 +416,13 @@ def _goes_further(
     type_: Connector, old: BaseModel, new: BaseModel, old_hosts: Sequence[str], hosts: Sequence[str]
 ) -> bool:
     """Whether the change allows the credential to be sent to a new destination."""
-    before, after = old.model_dump(by_alias=True), new.model_dump(by_alias=True)
-    places = hinted_fields(type_.data, "x-destination")
     known: set[HostRule] = {parse_rule(entry) for entry in old_hosts}
-    return any(before.get(name) != after.get(name) for name in places) or not {parse_rule(h) for h in hosts} <= known
+    return not _is_same_place(type_, old, new) or not {parse_rule(h) for h in hosts} <= known
+
+
+def _is_same_place(type_: Connector, old: BaseModel, new: BaseModel) -> bool:
+    before, after = old.model_dump(by_alias=True), new.model_dump(by_alias=True)
+    return all(before.get(name) == after.get(name) for name in hinted_fields(type_.data, "x-destination"))
 
 
 def _need_secrets(type_: Connector, data: BaseModel, given: Mapping[str, Any] | None) -> None:

@@ -17,7 +17,7 @@ from dustrun.storage.db.tables import workflows as w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorRow:
-    """One connector; times in milliseconds, `allowed_hosts` and `masked` JSON."""
+    """One connector; times in milliseconds, `allowed_hosts`, `masked` and `tools` JSON."""
 
     id: str
     org_id: str
@@ -33,13 +33,14 @@ class ConnectorRow:
     token_expires_at: int | None = None
     created_at: int
     updated_at: int
+    tools: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(ConnectorRow))
 _COLUMNS = [t.c[name] for name in _NAMES]
 _INSERT = Statement(sa.insert(t))
 _FIND = Statement(sa.select(*_COLUMNS).where(t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id")))
-_CHANGED = ("name", "description", "version", "moves_money", "allowed_hosts", "masked", "sealed", "updated_at")
+_CHANGED = ("name", "description", "version", "moves_money", "allowed_hosts", "masked", "sealed", "updated_at", "tools")
 _UPDATE = Statement(
     sa.update(t)
     .where(t.c.id == sa.bindparam("of_id"))

@@ -537,6 +537,7 @@ connectors = Table(
     Column("token_expires_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("tools", Text, comment="JSON of the tools of an MCP server, as somebody has looked at them"),
     Index("ix_connectors_org_id_id", "org_id", "id"),
 )
 

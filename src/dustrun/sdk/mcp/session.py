@@ -1,0 +1,93 @@
+"""A session with an MCP server: shakes hands, lists tools, calls one.
+
+Listing is a read. A call says itself whether it is one; a write whose answer is lost is `Uncertain`. It begins with the
+handshake, which every server knows, and speaks the stateless revision to one that refuses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dustrun.errors import Permanent, Temporary, Uncertain
+from dustrun.sdk.mcp.tools import MOST_TOOLS, ListedTool, text_of, tools_of
+from dustrun.sdk.mcp.wires import Refusal, Wire, excerpt
+
+Json = dict[str, Any]
+_HANDSHAKE: Final = "2025-11-25"
+_STATELESS: Final = "2026-07-28"
+_CLIENT: Final = {"name": "dustrun", "version": "1"}
+_META: Final = {
+    "io.modelcontextprotocol/protocolVersion": _STATELESS,
+    "io.modelcontextprotocol/clientCapabilities": {},
+    "io.modelcontextprotocol/clientInfo": _CLIENT,
+}
+_WANTS_STATELESS: Final = frozenset({-32022, -32601})
+"""Codes by which a server refuses the handshake: an unsupported version, and an unknown method."""
+_LOOK_S: Final = 30.0
+_MOST_PAGES: Final = 20
+
+
+class McpSession:
+    """A session with one server."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._is_stateless = False
+
+    async def list_tools(self) -> dict[str, ListedTool]:
+        """Shakes hands, and reads the server's tools by name. Raises `Temporary` or `Permanent`; nothing was done."""
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                await self._open()
+                return await self._list()
+        except TimeoutError:
+            raise Temporary(f"The MCP server has not told its tools within {_LOOK_S:g} s.") from None
+
+    async def _open(self) -> None:
+        params = {"protocolVersion": _HANDSHAKE, "capabilities": {}, "clientInfo": _CLIENT}
+        try:
+            answer = await self._wire.ask("initialize", params, _LOOK_S, only_reads=True)
+        except Refusal as refusal:
+            if refusal.told not in _WANTS_STATELESS:
+                raise
+            self._is_stateless = True
+            self._wire.speak(_STATELESS, is_stateless=True)
+            return
+        version = answer.get("protocolVersion")
+        self._wire.speak(version if isinstance(version, str) else _HANDSHAKE)
+        await self._wire.tell("notifications/initialized", _LOOK_S)
+
+    async def _list(self) -> dict[str, ListedTool]:
+        found: dict[str, ListedTool] = {}
+        params: Json = {}
+        for _ in range(_MOST_PAGES):
+            answer = await self._wire.ask("tools/list", self._with_meta(params), _LOOK_S, only_reads=True)
+            for one in tools_of(answer):
+                if one.name in found or len(found) >= MOST_TOOLS:
+                    why = "over 200 tools" if one.name not in found else f'two tools named "{one.name}"'
+                    raise Permanent(f"The MCP server has {why}.")
+                found[one.name] = one
+            cursor = answer.get("nextCursor")
+            if not isinstance(cursor, str):
+                return found
+            params = {"cursor": cursor}
+        raise Permanent(f"The MCP server's list of tools has over {_MOST_PAGES} pages.")
+
+    async def call(self, tool: str, args: Mapping[str, Any], timeout_s: float, *, only_reads: bool) -> Json:
+        """Calls a tool; raises `Permanent` when the tool itself says that it failed."""
+        params = self._with_meta({"name": tool, "arguments": dict(args)})
+        try:
+            answer = await self._wire.ask("tools/call", params, timeout_s, only_reads=only_reads)
+        except TimeoutError:
+            late = f'The tool "{tool}" has not answered within {timeout_s:g} s.'
+            raise Temporary(late) if only_reads else Uncertain(f"{late} It may have done its work.") from None
+        if answer.get("isError") is True:
+            raise Permanent(f'The tool "{tool}" failed: {excerpt(text_of(answer))}')
+        if answer.get("resultType", "complete") != "complete":
+            raise Permanent(f'The tool "{tool}" asks back ({excerpt(str(answer["resultType"]))}), and nobody is there.')
+        return answer
+
+    def _with_meta(self, params: Json) -> Json:
+        return {**params, "_meta": _META} if self._is_stateless else params

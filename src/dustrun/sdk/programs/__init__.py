@@ -1,0 +1,1 @@
+"""Programs of this machine that nodes may speak to."""

@@ -1,0 +1,32 @@
+"""Asks the MCP server of a connector for its tools."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dustrun.sdk.context import HttpRequest, HttpResponse
+from dustrun.sdk.mcp.connecting import session_with
+from dustrun.sdk.mcp.tools import ListedTool
+from dustrun.sdk.threads import run_sized
+from dustrun.services.connectors.connections import Connections, Opened
+
+
+async def list_tools(connections: Connections, opened: Opened) -> dict[str, ListedTool]:
+    """The tools as the server describes them now, secrets masked; raises what a node would."""
+    http = _Authorized(connections, opened)
+    async with session_with(opened.connection.data, http, connections.commands) as session:
+        return await session.list_tools()
+
+
+class _Authorized:
+    """The guarded client, with the connector's headers on each request. It masks answers as a run does, since tools are
+    compared by what a run sees of them."""
+
+    def __init__(self, connections: Connections, opened: Opened) -> None:
+        self._http = connections.http
+        self._opened = opened
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        """Sends one request."""
+        answer = await self._http.request(replace(request, authorize=self._opened.authorize))
+        return replace(answer, body=await run_sized(answer.body, self._opened.mask.bytes, answer.body))

@@ -1,0 +1,53 @@
+"""The least of an MCP server: it shakes hands and lists tools, without a library, so that it takes no time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+Json = dict[str, Any]
+_SCHEMA: Json = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
+
+
+def listed(*names: str, description: str = "Looks something up.", schema: Json | None = None) -> list[Json]:
+    """Tools as a server lists them."""
+    hints = {"readOnlyHint": True}
+    return [
+        {"name": name, "description": description, "inputSchema": schema or _SCHEMA, "annotations": hints}
+        for name in names
+    ]
+
+
+def answer_of(asked: Json, tools: list[Json]) -> Json | None:
+    """The answer to a message; None to a notification."""
+    if "id" not in asked:
+        return None
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "plain"}}
+    results: dict[str, Json] = {"initialize": hello, "tools/list": {"tools": tools}}
+    return {"jsonrpc": "2.0", "id": asked["id"], "result": results[asked["method"]]}
+
+
+@asynccontextmanager
+async def plain_mcp(tools: list[Json]) -> AsyncIterator[str]:
+    """The server on loopback; gives its address."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        answer = answer_of(await request.json(), tools)
+        return web.Response(status=202) if answer is None else web.json_response(answer)
+
+    runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/mcp"
+    finally:
+        await runner.cleanup()
+
+
+def connector(url: str, name: str = "tools") -> Json:
+    """A connector to a server."""
+    origin = url.rpartition("/")[0]
+    return {"type": "mcp", "name": name, "data": {"url": url}, "allowedHosts": [origin]}
