@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +20,8 @@ Script = Callable[["Asked"], "Reply"]
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One answer. `calls`: (tool, arguments); `raw`: a body instead of the protocol's; `cuts`: the connection breaks in
-    the middle of it."""
+    the middle of it. To who asks for a stream it comes in pieces with `pause_s` between them, unless it is `whole`;
+    `ends_early`: the stream ends properly in the middle of the answer."""
 
     text: str = ""
     calls: tuple[tuple[str, Any], ...] = ()
@@ -29,6 +32,9 @@ class Reply:
     delay_s: float = 0.0
     headers: dict[str, str] = field(default_factory=dict)
     stopped_by: str = "stop"
+    whole: bool = False
+    pause_s: float = 0.0
+    ends_early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,64 @@ def _anthropic(reply: Reply, number: int) -> Json:
     }
 
 
+def _pieces(text: str) -> list[str]:
+    """A text in words, as a model writes it."""
+    return re.findall(r"\S*\s*", text)[:-1] or [text]
+
+
+def _openai_events(reply: Reply, number: int) -> list[str]:
+    whole = _openai(reply, number)
+    head = {name: whole[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    message, reason = whole["choices"][0]["message"], whole["choices"][0]["finish_reason"]
+    deltas: list[Json] = [{"content": piece} for piece in _pieces(reply.text)] if reply.text else []
+    for at, call in enumerate(message.get("tool_calls", ())):
+        name, args = call["function"]["name"], call["function"]["arguments"]
+        deltas.append({"tool_calls": [{**call, "index": at, "function": {"name": name, "arguments": ""}}]})
+        for begin in range(0, len(args), 4_000):
+            piece = {"arguments": args[begin : begin + 4_000]}
+            deltas.append({"tool_calls": [{"index": at, "function": piece}]})
+    chunks: list[Json] = [{**head, "choices": [{"index": 0, "delta": one, "finish_reason": None}]} for one in deltas]
+    chunks.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+    if "usage" in whole:
+        chunks.append({**head, "choices": [], "usage": whole["usage"]})
+    return [*(f"data: {json.dumps(one)}\n\n" for one in chunks), "data: [DONE]\n\n"]
+
+
+def _anthropic_events(reply: Reply, number: int) -> list[str]:
+    whole = _anthropic(reply, number)
+    usage = whole["usage"]
+    found: list[Json] = [{"type": "message_start", "message": {**whole, "content": [], "stop_reason": None}}]
+    for index, block in enumerate(whole["content"]):
+        is_text = block["type"] == "text"
+        empty = {**block, "text": ""} if is_text else {**block, "input": {}}
+        found.append({"type": "content_block_start", "index": index, "content_block": empty})
+        deltas: list[Json] = (
+            [{"type": "text_delta", "text": piece} for piece in _pieces(block["text"])]
+            if is_text
+            else [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
+        )
+        found += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+        found.append({"type": "content_block_stop", "index": index})
+    end = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
+    found.append({"type": "message_delta", "delta": end, "usage": {"output_tokens": usage["output_tokens"]}})
+    found.append({"type": "message_stop"})
+    return [f"event: {one['type']}\ndata: {json.dumps(one)}\n\n" for one in found]
+
+
+async def _stream(request: web.BaseRequest, reply: Reply, number: int) -> web.StreamResponse:
+    events = (_anthropic_events if request.path.endswith("/messages") else _openai_events)(reply, number)
+    response = web.StreamResponse(headers={"content-type": "text/event-stream", **reply.headers})
+    await response.prepare(request)
+    kept = events[: len(events) // 2] if reply.cuts or reply.ends_early else events
+    for event in kept:
+        await response.write(event.encode())
+        await asyncio.sleep(reply.pause_s)
+    if reply.cuts:
+        assert request.transport is not None
+        request.transport.abort()
+    return response
+
+
 @asynccontextmanager
 async def serving_model(*replies: Reply, script: Script | None = None) -> AsyncIterator[ModelServer]:
     """A model server on a free port."""
@@ -125,6 +189,8 @@ async def serving_model(*replies: Reply, script: Script | None = None) -> AsyncI
         number = len(server.asked)
         reply = server.answer(server.asked[-1])
         await asyncio.sleep(reply.delay_s)
+        if server.asked[-1].body.get("stream") and reply.raw is None and reply.status == 200 and not reply.whole:
+            return await _stream(request, reply, number)
         shape = _anthropic if request.path.endswith("/messages") else _openai
         body = reply.raw if reply.raw is not None else json.dumps(shape(reply, number)).encode()
         if not reply.cuts:
@@ -150,3 +216,19 @@ async def serving_model(*replies: Reply, script: Script | None = None) -> AsyncI
 def texts(*answers: str) -> Sequence[Reply]:
     """Replies of one text each."""
     return [Reply(one) for one in answers]
+
+
+@contextmanager
+def model_beside(script: Script) -> Iterator[ModelServer]:
+    """A model server on a loop of its own, for tests that have none."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    serving = serving_model(script=script)
+    try:
+        yield asyncio.run_coroutine_threadsafe(serving.__aenter__(), loop).result(30)
+    finally:
+        asyncio.run_coroutine_threadsafe(serving.__aexit__(None, None, None), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30)
+        loop.close()

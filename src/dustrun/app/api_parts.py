@@ -22,6 +22,7 @@ from dustrun.services.data.variables import Variables
 from dustrun.services.maintenance.retention import Retention
 from dustrun.services.outbox.operations import Operations
 from dustrun.services.runs.approvals import Approvals
+from dustrun.services.runs.launching.announcing import ProposedLaunches
 from dustrun.services.runs.launching.decision import Reach
 from dustrun.services.runs.launching.launches import Launches
 from dustrun.services.runs.reports import RunReports
@@ -53,6 +54,8 @@ def make_parts(
     workflows = Workflows(base.database, base.writer, base.catalog, base.gate, base.http.guard, triggers.arming)
     reports = RunReports(base.database, runs, base.chains)
     launches = Launches(base.database, base.writer, base.programs, starts, runs, reports, Reach(base.gate))
+    launches.on_proposed = ProposedLaunches(base.hub).tell
+    launches.on_decided = data.turns.decided
     return Parts(
         settings=base.settings,
         database=base.database,

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dustrun.api.mcp.toolbox import McpToolbox
 from dustrun.api.parts import DataParts, Gauges, Parts, ServerStatus
 from dustrun.api.server import Front, create_app
 from dustrun.app.api_parts import make_data, make_parts
@@ -121,7 +122,7 @@ async def _run(
     stack.push_async_callback(triggers.host.stop)
     stack.push_async_callback(parts.triggers.backtests.stop)
     stack.push_async_callback(parts.data.turns.stop)
-    await parts.data.turns.start()
+    await parts.data.turns.start(McpToolbox(parts))
     await money.outbox.start()
     await server.engine.start()
     await triggers.host.start()

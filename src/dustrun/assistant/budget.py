@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -58,6 +60,11 @@ class Budget:
         self.output_tokens += answer.output_tokens
         self.cost += answer.cost
 
+    def settle_cut(self, cost: Decimal) -> None:
+        """Counts what a request that was cut off may have cost, within what was reserved for it."""
+        self.cost += min(cost, self.reserved)
+        self.reserved = Decimal(0)
+
     def begin_call(self, shown: str) -> None:
         """Counts a call, failed ones too; raises `Exceeded` after too many, or too many equal ones."""
         self.calls += 1
@@ -66,6 +73,13 @@ class Budget:
             raise Exceeded("TOOL_LOOP", f"The model called tools {self.settings.assistant_calls} times.")
         if self.repeated[shown] > 3:
             raise Exceeded("TOOL_LOOP", "The model made the same call again and again.")
+
+    def restore(self, used: Mapping[str, Any], made: Iterable[str]) -> None:
+        """Goes on from what a turn had used, as it was stored; `made`: the calls that it had made."""
+        self.requests, self.calls = used["requests"], used["calls"]
+        self.input_tokens, self.output_tokens = used["inputTokens"], used["outputTokens"]
+        self.cost = Decimal(used["costUsd"])
+        self.repeated = dict(Counter(made))
 
     def usage(self) -> dict[str, Any]:
         """What was used, as it is stored and shown."""

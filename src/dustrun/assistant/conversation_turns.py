@@ -4,46 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Final
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, Final
 
-from dustrun import clock, log
 from dustrun.assistant import loop
-from dustrun.assistant.budget import Budget
-from dustrun.assistant.model_access import find_connector, open_model
+from dustrun.assistant.decision_wait import Bell, Waits
+from dustrun.assistant.model_access import ModelAccess, find_connector, open_model
 from dustrun.assistant.record import Record, end_turn
 from dustrun.assistant.toolbox import Toolbox, narrowed
+from dustrun.assistant.turn_rows import Asked, insert_turn, open_calls, stored_budget
 from dustrun.errors import Code, Conflict, Temporary
 from dustrun.sdk.llm.connection import ModelData
-from dustrun.services.access import audit, idempotency
+from dustrun.services.access import idempotency
+from dustrun.services.access.api_keys import principal_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.connections import Connections
-from dustrun.services.data.conversations import get_conversation, next_message_id
+from dustrun.services.data.conversations import get_conversation
 from dustrun.services.streaming.broadcaster import Subscription
 from dustrun.settings import Settings
 from dustrun.storage.data import conversation_turns as turns
-from dustrun.storage.data import conversations
 from dustrun.storage.data.conversation_turns import TurnEvent, TurnRow
-from dustrun.storage.data.conversations import MessageRow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs.approvals import ApprovalRow
 
-_logger = log.get(__name__)
-_DAY_MS: Final = 86_400_000
+__all__ = ["Asked", "Turns"]
 _PAGE: Final = 200
-_EMPTY: Final = {"requests": 0, "calls": 0, "inputTokens": 0, "outputTokens": 0, "costUsd": "0"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a person asks."""
-
-    text: str
-    connector_id: str | None = None
-    model: str | None = None
-    workflow_id: str | None = None
+_CUT_OFF: Final = "The server stopped while the turn was under way. Its runs go on; no model is asked twice."
 
 
 class Turns:
@@ -56,31 +45,46 @@ class Turns:
         self._settings = settings
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watching: dict[str, set[Subscription[TurnEvent]]] = {}
-        self._is_stopping = False
+        self._bell = Bell()
+        self._toolbox: Toolbox | None = None
 
-    async def start(self) -> None:
-        """Ends the turns that a crash cut off: no model is asked twice."""
-
-        def unit(tx: Tx) -> None:
-            for turn in turns.list_open(tx):
-                _interrupt(tx, turn)
-
-        await self._writer.write(unit)
+    async def start(self, toolbox: Toolbox) -> None:
+        """Ends the turns that a crash cut off, so that no model is asked twice; those that wait for a person go on
+        waiting."""
+        self._toolbox = toolbox
+        for turn in await self._interrupt():
+            self._spawn(turn.message_id, self._go_on(turn))
 
     async def stop(self) -> None:
-        """Ends the turns under way as interrupted, and all streams."""
-        self._is_stopping = True
+        """Ends the turns under way as interrupted, and all streams. Those that wait for a person go on after a
+        restart."""
         tasks = self.tasks()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(Temporary):  # the store has stopped already; the next start ends them
-            await self.start()
+            await self._interrupt()
         self.wake_all()
+
+    async def _interrupt(self) -> list[TurnRow]:
+        """Ends the turns that were cut off; the others wait."""
+
+        def unit(tx: Tx) -> list[TurnRow]:
+            found = turns.list_open(tx)
+            for turn in found:
+                if turn.status != turns.WAITING:
+                    end_turn(tx, turn, "INTERRUPTED", _CUT_OFF, turn.usage, turn.cost)
+            return [turn for turn in found if turn.status == turns.WAITING]
+
+        return await self._writer.write(unit)
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """What carries the turns under way out."""
         return list(self._tasks.values())
+
+    def decided(self, row: ApprovalRow) -> None:
+        """A launch was approved or rejected: a turn may wait for that."""
+        self._bell.ring(row.id)
 
     def wake_all(self) -> None:
         """Wakes all readers, so that they see whether they may go on."""
@@ -88,7 +92,7 @@ class Turns:
             for reader in readers:
                 reader.wake()
 
-    async def begin(self, principal: Principal, conversation_id: str, asked: Asked, toolbox: Toolbox) -> str:
+    async def begin(self, principal: Principal, conversation_id: str, asked: Asked) -> str:
         """Adds the person's message and the assistant's, and begins the turn; returns the assistant's message id.
         Raises `Conflict` while another turn of the conversation is under way."""
         if asked.workflow_id is not None:
@@ -99,57 +103,66 @@ class Turns:
         data: ModelData = access.connection.data
         model = asked.model or data.model
         data.price_of(model)
-        key_id = principal.key_id
+        asked = replace(asked, connector_id=row.id, model=model)
 
-        def unit(tx: Tx) -> tuple[TurnRow, Decimal, list[str]]:
+        def unit(tx: Tx) -> TurnRow:
             get_conversation(tx, principal, conversation_id)
             if turns.find_open(tx, conversation_id) is not None:
                 raise Conflict("A turn of the conversation is under way; wait for its end.", code=Code.TURN_OPEN)
-            now = clock.now_ms()
-            others = sum(map(Decimal, turns.list_costs(tx, key_id, now - _DAY_MS)), Decimal(0))
-            turn = self._insert(tx, principal, conversation_id, asked.text, now)
-            return turn, others, turns.list_questions(tx, conversation_id, key_id)
+            return insert_turn(tx, principal, conversation_id, asked)
 
-        turn, others, spoken = await idempotency.write(self._writer, unit)
-        budget = Budget(self._settings, others)
-        record = Record(self._writer, self._wake, turn, budget)
-        about = "" if asked.workflow_id is None else f" The person looks at the workflow {asked.workflow_id}."
-        self._spawn(
-            loop.Work(self._database, record, toolbox, narrowed(principal), access, model, about, tuple(spoken))
-        )
+        turn = await idempotency.write(self._writer, unit)
+        self._spawn(turn.message_id, self._carry_out(turn, narrowed(principal), access))
         self._wake(conversation_id)
         return turn.message_id
 
-    def _insert(self, tx: Tx, principal: Principal, conversation_id: str, text: str, now: int) -> TurnRow:
-        org_id = principal.org_id
-        question = MessageRow(next_message_id(tx, conversation_id), conversation_id, org_id, "user", text, now)
-        conversations.insert_message(tx, question)
-        answer = MessageRow(next_message_id(tx, conversation_id), conversation_id, org_id, "assistant", "", now)
-        conversations.insert_message(tx, answer)
-        turn = TurnRow(
-            message_id=answer.id,
-            question_id=question.id,
-            conversation_id=conversation_id,
-            org_id=org_id,
-            key_id=principal.key_id,
-            status=turns.STREAMING,
-            failure=None,
-            usage=dict(_EMPTY),
-            cost="0",
-            created_at=now,
-            finished_at=None,
-        )
-        turns.insert(tx, turn)
-        started = {"questionId": question.id}
-        turns.add_event(tx, conversation_id, answer.id, "turn_started", now, started)
-        audit.record(tx, principal, "turn.start", answer.id, conversationId=conversation_id)
-        return turn
-
-    def _spawn(self, work: loop.Work) -> None:
-        message_id = work.record.turn.message_id
-        task = asyncio.get_running_loop().create_task(loop.run(work))
+    def _spawn(self, message_id: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks[message_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(message_id, None))
+
+    async def _carry_out(self, turn: TurnRow, principal: Principal, access: ModelAccess) -> None:
+        if await loop.run(await self._work(turn, principal, access)):
+            await self._go_on(turn)
+
+    async def _go_on(self, turn: TurnRow) -> None:
+        """Waits for a person, and goes on with what they decided; the model's key and price may have changed."""
+        waits = Waits(self._database, self._writer, self._bell)
+
+        async def again() -> bool:
+            key = await waits.decision(turn)
+            self._wake(turn.conversation_id)
+            row = await find_connector(self._database, turn.org_id, turn.connector_id)
+            access = await open_model(self._database, self._connections, row)
+            return await loop.run(await self._work(turn, narrowed(principal_of(key)), access))
+
+        while await loop.ending(await self._record(turn), again()):
+            pass
+
+    async def _record(self, turn: TurnRow) -> Record:
+        budget = await self._database.read(lambda tx: stored_budget(tx, turn, self._settings))
+        return Record(self._writer, self._wake, turn, budget)
+
+    async def _work(self, turn: TurnRow, principal: Principal, access: ModelAccess) -> loop.Work:
+        assert self._toolbox is not None, "turns begin after the start"
+        spoken, left = await self._database.read(
+            lambda tx: (
+                tuple(turns.list_questions(tx, turn.conversation_id, turn.key_id)),
+                open_calls(turns.list_parts(tx, turn.message_id)),
+            )
+        )
+        about = "" if turn.workflow_id is None else f" The person looks at the workflow {turn.workflow_id}."
+        return loop.Work(
+            database=self._database,
+            record=await self._record(turn),
+            toolbox=self._toolbox,
+            principal=principal,
+            access=access,
+            model=turn.model or access.connection.data.model,
+            about=about,
+            spoken=spoken,
+            left=left,
+        )
 
     async def list_events(self, conversation_id: str, after: int) -> list[TurnEvent]:
         """The next events of a conversation."""
@@ -171,8 +184,3 @@ class Turns:
     def _wake(self, conversation_id: str) -> None:
         for reader in self._watching.get(conversation_id, ()):
             reader.wake()
-
-
-def _interrupt(tx: Tx, turn: TurnRow) -> None:
-    message = "The server stopped while the turn was under way. Its runs go on; no model is asked twice."
-    end_turn(tx, turn, "INTERRUPTED", message, turn.usage, turn.cost)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from dustrun.core.text.masking import Mask
 from dustrun.core.text.redaction import hide
@@ -44,6 +44,14 @@ class MaskingHttp:
         shown = await run_sized(body, self._hidden, body)
         answer = await self._http.request(replace(request, body=shown, authorize=self._opened.authorize))
         return replace(answer, body=await run_sized(answer.body, self._mask.bytes, answer.body))
+
+    def masked(self, text: str) -> str:
+        """A text of the model without any known secret."""
+        return hide(mask_text(self._mask.text(text)))
+
+    def masked_value(self, value: Any) -> Any:
+        """A JSON value of the model without any known secret."""
+        return self._mask.value(value)
 
     def _hidden(self, body: bytes) -> bytes:
         """Also API keys, tokens of links, and marks of signatures: an earlier message may have them."""

@@ -7,8 +7,10 @@ from typing import Any
 
 from dustrun import clock
 from dustrun.assistant.budget import Budget
+from dustrun.assistant.toolbox import Question
 from dustrun.sdk.llm.asking import usd
 from dustrun.storage.access import keys
+from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.data import conversation_turns as rows
 from dustrun.storage.data.conversation_turns import TurnRow
 from dustrun.storage.db.statement import Tx
@@ -37,17 +39,48 @@ class Record:
         turn = self.turn
 
         def unit(tx: Tx) -> None:
-            key, now = keys.find(tx, turn.org_id, turn.key_id), clock.now_ms()
-            if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
-                raise KeyEnded
+            check_key(tx, turn)
             for part in parts:
                 rows.add_part(tx, turn.message_id, part)
-            for type_, data in events:
-                rows.add_event(tx, turn.conversation_id, turn.message_id, type_, now, data)
-            self._update(tx, rows.STREAMING, None, None)
+            self._tell(tx, events)
+            self._update(tx, rows.STREAMING)
 
         await self._writer.write(unit)
         self._wake(turn.conversation_id)
+
+    async def say(self, text: str, more: str, seq: int | None) -> int:
+        """Makes a part of the message say `text`, by which it grows by `more`; returns the part's number."""
+        turn, part = self.turn, {"type": "text", "text": text}
+
+        def unit(tx: Tx) -> int:
+            check_key(tx, turn)
+            if seq is not None:
+                rows.set_part(tx, turn.message_id, seq, part)
+            if more:
+                self._tell(tx, [("text_delta", {"text": more})])
+            return rows.add_part(tx, turn.message_id, part) if seq is None else seq
+
+        found = await self._writer.write(unit)
+        self._wake(turn.conversation_id)
+        return found
+
+    def ask_person(self, tx: Tx, call_id: str, question: Question) -> None:
+        """Makes the turn wait for a person, in the transaction that stores the question."""
+        asked = {"approvalId": question.approval_id, "binding": question.binding}
+        more = {"runId": question.run_id, "mode": question.mode, "rehearsalRunId": question.rehearsal_run_id}
+        part = {"type": "approval", "callId": call_id, **asked, **more, "decision": None}
+        rows.add_part(tx, self.turn.message_id, part)
+        self._tell(tx, [("approval_requested", {"callId": call_id, **asked, **more})])
+        self._update(tx, rows.WAITING)
+
+    def _tell(self, tx: Tx, events: list[Event]) -> None:
+        now = clock.now_ms()
+        for type_, data in events:
+            rows.add_event(tx, self.turn.conversation_id, self.turn.message_id, type_, now, data)
+
+    def show(self) -> None:
+        """Wakes who follows the conversation."""
+        self._wake(self.turn.conversation_id)
 
     async def finish(self, failure: str | None, message: str = "") -> None:
         """Ends the turn, as complete or failed."""
@@ -59,10 +92,19 @@ class Record:
         await self._writer.write(unit)
         self._wake(turn.conversation_id)
 
-    def _update(self, tx: Tx, status: str, failure: str | None, at: int | None) -> None:
+    def _update(self, tx: Tx, status: str) -> None:
         budget = self.budget
         cost = usd(budget.cost + budget.reserved)
-        rows.update(tx, self.turn.message_id, status=status, failure=failure, usage=budget.usage(), cost=cost, at=at)
+        rows.update(tx, self.turn.message_id, status=status, failure=None, usage=budget.usage(), cost=cost, at=None)
+
+
+def check_key(tx: Tx, turn: TurnRow) -> KeyRow:
+    """The key in whose name the turn runs; raises `KeyEnded` if it is no longer good."""
+    key = keys.find(tx, turn.org_id, turn.key_id)
+    is_good = key is not None and key.revoked_at is None
+    if key is None or not is_good or (key.expires_at is not None and key.expires_at <= clock.now_ms()):
+        raise KeyEnded
+    return key
 
 
 def end_turn(tx: Tx, turn: TurnRow, failure: str | None, message: str, usage: Json, cost: str) -> None:

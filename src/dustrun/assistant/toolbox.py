@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from dustrun.sdk.llm.messages import ToolOffer
 from dustrun.services.access.principal import Principal
+from dustrun.storage.db.statement import Tx
 
 _PERMISSIONS: Final = (
     "workflow:read",
@@ -23,10 +25,27 @@ _PERMISSIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool answered, as the model reads it."""
+    """What a tool answered, as the model reads it. `waits`: a person was asked, whose decision is the answer."""
 
     ok: bool
     text: str
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A launch that a person decides about."""
+
+    approval_id: str
+    binding: str
+    run_id: str
+    mode: str
+    rehearsal_run_id: str
+    expires_at: int
+
+
+OnQuestion = Callable[[Tx, Question], None]
+"""Writes what follows from a question, in the transaction that stores it."""
 
 
 class Toolbox(Protocol):
@@ -36,8 +55,11 @@ class Toolbox(Protocol):
         """The tools that the principal may call."""
         ...
 
-    async def call(self, principal: Principal, tool: str, args: dict[str, Any], message_id: str) -> ToolResult:
-        """Calls a tool; a failure is a result, too. Runs that it starts belong to the message."""
+    async def call(
+        self, principal: Principal, tool: str, args: dict[str, Any], message_id: str, on_question: OnQuestion
+    ) -> ToolResult:
+        """Calls a tool; a failure is a result, too. Runs that it starts belong to the message. One that asks a person
+        calls `on_question`, and its result `waits`."""
         ...
 
 

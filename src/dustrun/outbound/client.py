@@ -161,7 +161,9 @@ class OutboundClient:
         ):
             headers = _joined(response)
             is_followed = request.max_redirects > 0 and location(response.status, headers) is not None
-            body = b"" if is_followed else await read_body(response, limit, target.host, cuts=request.cuts)
+            body = b""
+            if not is_followed:
+                body = await read_body(response, limit, target.host, cuts=request.cuts, heard=request.heard)
             return HttpResponse(response.status, headers, body, str(target.url))
 
     async def _authorized(self, hop: Hop, request: HttpRequest) -> Hop:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -114,11 +114,22 @@ def _reason(error: aiohttp.ClientConnectorError) -> str:
     return f" ({os.strerror(error.errno)})" if error.errno else ""
 
 
-async def read_body(response: aiohttp.ClientResponse, limit: int, host: str, *, cuts: bool = False) -> bytes:
-    """The decoded body; stops reading once it exceeds `limit` bytes, and raises `Permanent` unless it `cuts`."""
+async def read_body(
+    response: aiohttp.ClientResponse,
+    limit: int,
+    host: str,
+    *,
+    cuts: bool = False,
+    heard: Callable[[bytes], None] | None = None,
+) -> bytes:
+    """The decoded body; stops reading once it exceeds `limit` bytes, and raises `Permanent` unless it `cuts`. `heard`
+    is called with the pieces of an event stream."""
     body = bytearray()
+    tell = heard if response.status == 200 and response.content_type == "text/event-stream" else None
     async for chunk in response.content.iter_any():
         body += chunk
+        if tell is not None:
+            tell(chunk)
         if len(body) > limit:
             response.close()
             if cuts:

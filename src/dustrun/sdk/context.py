@@ -33,6 +33,8 @@ class HttpRequest:
     authorize: Callable[[HttpRequest], Awaitable[HttpRequest]] | None = field(default=None, repr=False, compare=False)
     """Set by the server: adds a connector's credential to each request of a redirect chain, or raises `Refused` for a
     host that the connector does not allow."""
+    heard: Callable[[bytes], None] | None = field(default=None, repr=False, compare=False)
+    """Called with each piece of an event stream as it arrives; the response has the whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,10 +105,11 @@ def _shown(shape: Json, wanted: list[str] | None) -> Result:
 
 async def validate_workflow(parts: Parts, principal: Principal, asked: inputs.ValidateWorkflow) -> Result:
     """The problems of an unsaved definition."""
-    return _problems(await parts.workflows.validate(principal, asked.definition))
+    return problems_result(await parts.workflows.validate(principal, asked.definition))
 
 
-def _problems(found: list[Problem], **more: Any) -> Result:
+def problems_result(found: list[Problem], **more: Any) -> Result:
+    """What is wrong with a definition."""
     shaped = validation_shape(found)
     own = {**more, "valid": shaped["valid"], "errorCount": len(shaped["errors"])}
     lists = {name: shaped[name][:_MOST_PROBLEMS] for name in ("errors", "warnings") if shaped[name]}
@@ -120,7 +121,7 @@ async def save_workflow(parts: Parts, principal: Principal, asked: inputs.SaveWo
     saved = await (_create(parts, principal, asked) if asked.workflow_id is None else _update(parts, principal, asked))
     problems = await parts.workflows.validate(principal, asked.definition)
     version = {"workflowId": saved.row.id, "version": saved.version.version, "draftVersion": saved.row.draft_version}
-    return _problems(problems, **version)
+    return problems_result(problems, **version)
 
 
 async def _create(parts: Parts, principal: Principal, asked: inputs.SaveWorkflow) -> Workflow:

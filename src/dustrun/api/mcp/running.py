@@ -52,7 +52,18 @@ async def simulate(parts: Parts, principal: Principal, asked: inputs.Simulate) -
 
 async def launch(parts: Parts, principal: Principal, asked: inputs.Launch) -> Result:
     """Starts a run for real if the key may, or proposes it to a person."""
-    request = LaunchRequest(
+    found = await parts.launches.propose(principal, launch_of(asked))
+    if found.approval is None:
+        return Result({"started": True, "runId": found.run_id})
+    row = found.approval
+    page = f"{parts.settings.base_url()}/approvals/{row.id}"
+    proposed = {"approvalId": row.id, "binding": row.binding, "page": page, "expiresAt": time(row.expires_at)}
+    return Result({"started": False, **proposed, "runId": found.run_id, "note": _WAITS})
+
+
+def launch_of(asked: inputs.Launch) -> LaunchRequest:
+    """What a call of the tool asks for."""
+    return LaunchRequest(
         workflow_id=asked.workflow_id,
         version=asked.version,
         mode=Mode(asked.mode),
@@ -60,13 +71,6 @@ async def launch(parts: Parts, principal: Principal, asked: inputs.Launch) -> Re
         payload=asked.payload,
         prop_values=asked.prop_values,
     )
-    found = await parts.launches.propose(principal, request)
-    if found.approval is None:
-        return Result({"started": True, "runId": found.run_id})
-    row = found.approval
-    page = f"{parts.settings.base_url()}/approvals/{row.id}"
-    proposed = {"approvalId": row.id, "binding": row.binding, "page": page, "expiresAt": time(row.expires_at)}
-    return Result({"started": False, **proposed, "runId": found.run_id, "note": _WAITS})
 
 
 async def get_report(parts: Parts, principal: Principal, asked: inputs.GetReport) -> Result:

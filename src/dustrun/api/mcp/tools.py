@@ -33,11 +33,15 @@ class Tool:
         """Whether the key may call it."""
         return any(map(principal.may, self.needs))
 
-    async def call(self, parts: Parts, principal: Principal, arguments: Json) -> str:
-        """The result as text; raises what the services raise."""
+    def need(self, principal: Principal) -> None:
+        """Raises `Forbidden` if the key may not call it."""
         if not self.is_for(principal):
             wanted = " or ".join(f'"{name}"' for name in self.needs)
             raise Forbidden(f"The key lacks the permission {wanted}.")
+
+    async def call(self, parts: Parts, principal: Principal, arguments: Json) -> str:
+        """The result as text; raises what the services raise."""
+        self.need(principal)
         asked = await run_sized(arguments, checked, self.takes, arguments)
         found = await self.work(parts, principal, asked)
         return await run_sized([found.own, found.untrusted], found.text)

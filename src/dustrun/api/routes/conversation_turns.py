@@ -10,7 +10,6 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun.api import openapi, sse
 from dustrun.api.auth import admit, bearer_of
-from dustrun.api.mcp.toolbox import McpToolbox
 from dustrun.api.parts import parts_of
 from dustrun.api.routing import Call, RawRoute, Routes
 from dustrun.api.shapes.wire import Text
@@ -53,11 +52,12 @@ async def create_turn(call: Call, id: str, body: TurnBody) -> dict[str, str]:
     """Ask the assistant, which answers in a message of its own.
 
     It calls the tools of `/mcp` with the rights of the key, without those to publish, approve, spend, or start a run
-    that is no simulation. One turn of a conversation goes on at a time. The stream of the conversation shows it, and
-    the message has it: `status` is `streaming` until it is `complete` or `failed`."""
+    that is no simulation. With `launch` it asks a person, and waits for the decision. One turn of a conversation goes
+    on at a time. The stream of the conversation shows it, and the message has it: `status` is `streaming` or `waiting`
+    until it is `complete` or `failed`."""
     asked = Asked(text=body.text, connector_id=body.connector_id, model=body.model, workflow_id=body.workflow_id)
     turns = call.parts.data.turns
-    return {"messageId": await turns.begin(call.principal, id, asked, McpToolbox(call.parts))}
+    return {"messageId": await turns.begin(call.principal, id, asked)}
 
 
 async def _reader(scope: Scope, query: dict[str, str]) -> Principal:
@@ -105,19 +105,21 @@ _PLACE: list[dict[str, Any]] = [
         "schema": {"type": "string"},
     },
 ]
-_TYPES = [
+TYPES = [
     "turn_started",
     "text_delta",
     "tool_started",
     "tool_finished",
     "run_linked",
+    "approval_requested",
+    "approval_decided",
     "turn_finished",
     "turn_failed",
 ]
 _EVENT = {
     "type": "object",
     "properties": {
-        "type": {"type": "string", "enum": _TYPES},
+        "type": {"type": "string", "enum": TYPES},
         "seq": {"type": "integer", "description": "Number of the event in the conversation."},
         "messageId": {"type": "string", "description": "The assistant's message."},
         "at": {"type": "string", "format": "date-time"},

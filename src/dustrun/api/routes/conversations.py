@@ -65,15 +65,17 @@ class MessageAnswer(Fields):
     role: Role
     content: str
     run_ids: list[str]
-    status: Literal["streaming", "complete", "failed"] = Field(
-        description="`streaming` while the assistant writes it; messages of others are `complete`."
+    status: Literal["streaming", "waiting", "complete", "failed"] = Field(
+        description="`streaming` while the assistant writes it, `waiting` while a person decides about a launch; "
+        "messages of others are `complete`."
     )
     failure: Literal["BUDGET", "MODEL", "INTERRUPTED", "TOOL_LOOP"] | None = Field(
         description="Why the assistant's turn failed."
     )
     usage: Usage | None = Field(description="What the assistant's turn has used.")
     parts: list[dict[str, Any]] = Field(
-        description="What the assistant's message is made of, in order: `text`, `tool_call`, `tool_result`, `run`. "
+        description="What the assistant's message is made of, in order: `text`, `tool_call`, `tool_result`, `run`, "
+        "and `approval`, whose `decision` is null while it is open. "
         "What a tool returned (`content`) is text of others; it is null for keys that may not read it."
     )
     created_at: Time

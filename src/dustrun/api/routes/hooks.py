@@ -41,7 +41,8 @@ EventTypes = Annotated[
         min_length=1,
         max_length=60,
         description=(
-            "Types like `run.failed`, or patterns: `run.*`, `node.*`, `transaction.*`, `workflow.*`, `hook.*`, `*`."
+            "Types like `run.failed`, or patterns: `run.*`, `node.*`, `transaction.*`, `workflow.*`, `launch.*`, "
+            "`hook.*`, `*`."
         ),
         examples=[["run.failed", "transaction.*"]],
     ),

@@ -185,6 +185,16 @@ class TransactionReorged(ActivityNotice):
     was_final: bool
 
 
+class LaunchProposed(ActivityNotice):
+    """An assistant asks a person to start what a simulation has shown. `GET /v1/approvals/{approvalId}` has it all."""
+
+    approval_id: str
+    message: str
+    run_id: str = Field(description="The simulation.")
+    mode: Mode = Field(description="How it would run.")
+    until: Time
+
+
 _MODELS: dict[str, type[BaseModel]] = {
     "run_started": RunStarted,
     "node_started": NodeStarted,
@@ -204,6 +214,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "run_finished": RunFinished,
     "trigger_skipped": TriggerSkipped,
     "transaction_reorged": TransactionReorged,
+    "launch_proposed": LaunchProposed,
 }
 NAMES = {kind: "Event" + "".join(part.title() for part in kind.split("_")) for kind in _MODELS}
 

@@ -21,6 +21,7 @@ _STEPS: Final = (
     *("cancelling", "mined", "reorged", "confirmed", "reverted", "cancelled", "displaced"),
 )
 PAUSED: Final = "workflow.paused"
+LAUNCH_PROPOSED: Final = "launch.proposed"
 REORGED: Final = "transaction.reorged"
 DISABLED: Final = "hook.disabled"
 PING: Final = "hook.ping"
@@ -31,9 +32,10 @@ TYPES: Final = (
     *_OF_NODES.values(),
     *(f"transaction.{step}" for step in _STEPS),
     PAUSED,
+    LAUNCH_PROPOSED,
     DISABLED,
 )
-PATTERNS: Final = ("*", "run.*", "node.*", "transaction.*", "workflow.*", "hook.*")
+PATTERNS: Final = ("*", "run.*", "node.*", "transaction.*", "workflow.*", "launch.*", "hook.*")
 
 
 def type_of(kind: str, data: Mapping[str, Any]) -> str | None:

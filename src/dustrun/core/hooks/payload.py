@@ -81,6 +81,8 @@ def _links(subject: Subject, told: Mapping[str, Any], base_url: str) -> dict[str
         links["run"] = f"{base_url}/v1/runs/{subject.run_id}"
     if subject.workflow_id is not None:
         links["workflow"] = f"{base_url}/v1/workflows/{subject.workflow_id}"
+    if told.get("approvalId"):
+        links["approval"] = f"{base_url}/v1/approvals/{told['approvalId']}"
     if told.get("transactionId"):
         links["transaction"] = f"{base_url}/v1/transactions/{told['transactionId']}"
     return links

@@ -14,16 +14,16 @@ from dustrun.errors import Code, Permanent, Refused
 from dustrun.log import mask_text
 from dustrun.sdk.context import Connection, Http
 from dustrun.sdk.llm.connection import ModelData, ModelPrice
-from dustrun.sdk.llm.messages import Answer, Ask, Called, Part, Returned, Said
+from dustrun.sdk.llm.messages import Answer, Ask, Called, OnText, Part, Returned, Said
 
 _LEAST_OUTPUT: Final = 16
 _OVERHEAD: Final = 1_000
 """Tokens that a vendor may add to a request, such as its own words about tools."""
 
 
-async def ask(http: Http, connection: Connection, asked: Ask) -> Answer:
-    """The model's answer. Raises `Refused` if it could cost more than it may, `Temporary` if asking again may help, and
-    `Permanent` otherwise. Nothing is asked twice."""
+async def ask(http: Http, connection: Connection, asked: Ask, on_text: OnText | None = None) -> Answer:
+    """The model's answer; `on_text` is told its text while it comes. Raises `Refused` if it could cost more than it
+    may, `Temporary` if asking again may help, and `Permanent` otherwise. Nothing is asked twice."""
     data: ModelData = connection.data
     price = data.price_of(asked.model)
     hidden = replace(asked, system=_masked(asked.system), parts=tuple(map(_hidden, asked.parts)))
@@ -36,7 +36,7 @@ async def ask(http: Http, connection: Connection, asked: Ask) -> Answer:
             f"This server was installed without the packages for models: pip install 'dustrun[assistant]' "
             f"({error.name} is missing)."
         ) from None
-    answer: Answer = await protocol.request(http, connection, limited)
+    answer: Answer = await protocol.request(http, connection, limited, on_text)
     if not answer.input_tokens and not answer.output_tokens:  # not told: it counts as much as it may have been
         answer = replace(answer, input_tokens=reserved, output_tokens=limited.most_output)
     return replace(answer, cost=price.cost(answer.input_tokens, answer.output_tokens))

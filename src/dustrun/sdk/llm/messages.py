@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
@@ -34,6 +35,8 @@ class Returned:
 
 
 Part = Said | Called | Returned
+OnText = Callable[[str], Awaitable[None]]
+"""Told the text of an answer piece by piece."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,18 @@ from urllib.parse import urlsplit
 import anthropic
 import httpx2
 import openai
-from pydantic_ai.direct import model_request
+from pydantic_ai.direct import model_request, model_request_stream
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
     ModelRequestPart,
     ModelResponse,
     ModelResponsePart,
+    PartDeltaEvent,
+    PartStartEvent,
     SystemPromptPart,
     TextPart,
+    TextPartDelta,
     ToolCallPart,
     ToolReturnPart,
     UserPromptPart,
@@ -33,16 +36,13 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
 from dustrun.core.values.exact_json import dumps_text, loads
-from dustrun.core.values.retry_after import retry_after_s
-from dustrun.errors import DustrunError, Permanent, Temporary
-from dustrun.sdk.context import Connection, Http, HttpRequest, HttpResponse
-from dustrun.sdk.llm.messages import Answer, Ask, Called, Part, Returned
+from dustrun.errors import DustrunError, Temporary
+from dustrun.sdk.context import Connection, Http
+from dustrun.sdk.llm.messages import Answer, Ask, Called, OnText, Part, Returned
+from dustrun.sdk.llm.wire import StreamWire, Whole, Wire
 from dustrun.sdk.threads import run_sized
 
-_MOST_BYTES: Final = 1_048_576
 _PLACEHOLDER: Final = "set-when-sent"
-_SENT_HEADERS: Final = frozenset({"accept", "content-type", "anthropic-version", "anthropic-beta"})
-_PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _STOPS: Final[dict[str | None, Literal["end", "length", "tools", "filter"]]] = {
     "length": "length",
     "tool_call": "tools",
@@ -50,67 +50,73 @@ _STOPS: Final[dict[str | None, Literal["end", "length", "tools", "filter"]]] = {
 }
 
 
-async def request(http: Http, connection: Connection, asked: Ask) -> Answer:
-    """Sends one request, and reads its answer."""
-    wire = _Wire(http, asked.timeout_s)
-    settings = ModelSettings(max_tokens=asked.most_output, timeout=asked.timeout_s)
-    tools = [
-        ToolDefinition(name=one.name, parameters_json_schema=one.schema, description=one.about) for one in asked.tools
-    ]
-    parameters = ModelRequestParameters(function_tools=tools, allow_text_output=True)
-    async with httpx2.AsyncClient(transport=wire) as client:
-        model = _MODELS[connection.type](client, connection.data.base_url, asked.model)
-        try:
-            found = await model_request(
-                model, list(_history(asked)), model_settings=settings, model_request_parameters=parameters
-            )
-        except Exception as error:
-            if wire.failure is not None:
-                raise wire.failure from None
-            raise _unreadable(error) from error
+async def request(http: Http, connection: Connection, asked: Ask, on_text: OnText | None = None) -> Answer:
+    """Sends one request, and reads its answer; `on_text` gets its text while it comes, if the server sends it so."""
+    wire = Wire(http, asked.timeout_s)
+    try:
+        found = await (_whole if on_text is None else partial(_streamed, on_text=on_text))(wire, connection, asked)
+    except Exception as error:
+        if wire.failure is not None:
+            raise wire.failure from None
+        raise _unreadable(error) from error
     return await run_sized(wire.body, partial(_answer, found, wire.body))
 
 
-class _Wire(httpx2.AsyncBaseTransport):
-    """Sends requests by our client, which guards addresses and adds the connector's key. Statuses of failures become
-    our errors here, so that no library repeats a request."""
+async def _whole(wire: Wire, connection: Connection, asked: Ask) -> ModelResponse:
+    async with httpx2.AsyncClient(transport=wire) as client:
+        model = _MODELS[connection.type](client, connection.data.base_url, asked.model)
+        return await model_request(model, list(_history(asked)), **_options(asked))
 
-    def __init__(self, http: Http, timeout_s: float) -> None:
-        self._http = http
-        self._timeout_s = timeout_s
-        self.failure: DustrunError | None = None
-        self.body = b""
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """One exchange."""
+async def _streamed(wire: Wire, connection: Connection, asked: Ask, on_text: OnText) -> ModelResponse:
+    """The answer piece by piece. A server that does not stream has sent it whole: it is read, not asked for again."""
+    async with StreamWire(wire) as streamed, httpx2.AsyncClient(transport=streamed) as client:
+        model = _MODELS[connection.type](client, connection.data.base_url, asked.model)
         try:
-            answer = await self._http.request(
-                HttpRequest(
-                    method=request.method,
-                    url=str(request.url),
-                    headers={name: text for name, text in request.headers.items() if name in _SENT_HEADERS},
-                    body=await request.aread(),
-                    timeout_s=self._timeout_s,
-                    max_redirects=0,
-                    max_bytes=_MOST_BYTES,
-                    safe=True,
-                    is_prompt=True,
-                )
-            )
-            if answer.status >= 300:
-                raise _refusal(answer)
-            self.body = answer.body
-        except DustrunError as error:
-            self.failure = error
-            raise
-        return httpx2.Response(answer.status, headers={"content-type": "application/json"}, content=answer.body)
+            async with model_request_stream(model, list(_history(asked)), **_options(asked)) as stream:
+                async for event in stream:
+                    text = _text_of(event)
+                    if text:
+                        await wire.guarded(on_text(text))
+                found = stream.get()
+        except Exception:
+            if streamed.whole is None:
+                raise
+        else:
+            if found.finish_reason is None:
+                raise ValueError("the stream ended before the answer did")
+            return found
+    replayed = Wire(Whole(streamed.whole), asked.timeout_s)
+    found = await _whole(replayed, connection, asked)
+    wire.body = replayed.body
+    return found
+
+
+def _text_of(event: object) -> str:
+    if isinstance(event, PartStartEvent) and isinstance(event.part, TextPart):
+        return event.part.content
+    if isinstance(event, PartDeltaEvent) and isinstance(event.delta, TextPartDelta):
+        return event.delta.content_delta
+    return ""
+
+
+def _options(asked: Ask) -> Any:
+    tools = [
+        ToolDefinition(name=one.name, parameters_json_schema=one.schema, description=one.about) for one in asked.tools
+    ]
+    return {
+        "model_settings": ModelSettings(max_tokens=asked.most_output, timeout=asked.timeout_s),
+        "model_request_parameters": ModelRequestParameters(function_tools=tools, allow_text_output=True),
+    }
 
 
 def _openai(client: httpx2.AsyncClient, base_url: str, model: str) -> Model:
     maker = openai.AsyncOpenAI(base_url=base_url, api_key=_PLACEHOLDER, http_client=client, max_retries=0)
     # servers of others know only the older name of the limit, which keeps the cost within its bounds
     is_vendor = urlsplit(base_url).hostname == "api.openai.com"
-    profile = OpenAIModelProfile(openai_chat_supports_max_completion_tokens=is_vendor)
+    profile = OpenAIModelProfile(
+        openai_chat_supports_max_completion_tokens=is_vendor, openai_chat_streaming_requires_finish_reason=True
+    )
     return OpenAIChatModel(model, provider=OpenAIProvider(openai_client=maker), profile=profile)
 
 
@@ -166,8 +172,9 @@ def _answer(found: ModelResponse, body: bytes) -> Answer:
 
 
 def _exact_args(body: bytes) -> dict[str, Any]:
-    """Arguments that the protocol gives as JSON, by their calls: a library has read their numbers as floats."""
-    document = loads(body)
+    """Arguments that the protocol gives as JSON, by their calls: a library has read their numbers as floats. A stream
+    gives them as text."""
+    document = loads(body) if body.lstrip().startswith(b"{") else None
     content = document.get("content") if isinstance(document, dict) else None
     return {
         one["id"]: one.get("input")
@@ -184,17 +191,6 @@ def _called(part: ToolCallPart, exact: dict[str, Any]) -> Called:
         return Called(part.tool_call_id, part.tool_name, loads(text) if text.strip() else {})
     except (ValueError, RecursionError):
         return Called(part.tool_call_id, part.tool_name, text)
-
-
-def _refusal(answer: HttpResponse) -> DustrunError:
-    """A status as an error; what the server says is cut, since it may be long."""
-    said = answer.body[:300].decode("utf-8", "replace").strip()
-    message = f"The model server answers {answer.status}{f': {said}' if said else '.'}"
-    if answer.status in _PASSING:
-        return Temporary(message, retry_after_s=retry_after_s(answer.headers.get("retry-after", ""), 0))
-    if answer.status in (401, 403):
-        message = f"The model server refuses the connector's key ({answer.status})."
-    return Permanent(message)
 
 
 def _unreadable(error: Exception) -> DustrunError:

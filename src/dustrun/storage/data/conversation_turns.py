@@ -16,7 +16,7 @@ from dustrun.storage.db.tables import messages
 from dustrun.storage.db.tables import turn_events as e
 from dustrun.storage.db.tables import turns as t
 
-STREAMING = "streaming"
+STREAMING, WAITING = "streaming", "waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,9 @@ class TurnRow:
     cost: str
     created_at: int
     finished_at: int | None
+    connector_id: str | None
+    model: str | None
+    workflow_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +62,17 @@ _TURN = (
     t.c.cost,
     t.c.created_at,
     t.c.finished_at,
+    t.c.connector_id,
+    t.c.model,
+    t.c.workflow_id,
 )
 _OF: sa.BindParameter[str] = b("of_message")
 _INSERT = Statement(sa.insert(t))
 _FIND = Statement(sa.select(*_TURN).where(t.c.message_id == _OF))
 _OPEN = Statement(
-    sa.select(t.c.message_id).where(
-        t.c.conversation_id == b("conversation_id"), t.c.status == sa.literal_column("'streaming'")
-    )
+    sa.select(t.c.message_id).where(t.c.conversation_id == b("conversation_id"), t.c.finished_at.is_(None))
 )
-_LIST_OPEN = Statement(sa.select(*_TURN).where(t.c.status == sa.literal_column("'streaming'")))
+_LIST_OPEN = Statement(sa.select(*_TURN).where(t.c.finished_at.is_(None)))
 _QUESTIONS = Statement(
     sa.select(messages.c.content)
     .join(t, t.c.question_id == messages.c.id)
@@ -76,10 +80,12 @@ _QUESTIONS = Statement(
     .order_by(messages.c.id.desc())
     .limit(50)
 )
-_COSTS = Statement(sa.select(t.c.cost).where(t.c.key_id == b("key_id"), t.c.created_at >= b("since")))
+_COSTS = Statement(
+    sa.select(t.c.cost).where(t.c.key_id == b("key_id"), t.c.created_at >= b("since"), t.c.message_id != b("but"))
+)
 _UPDATE = Statement(
     sa.update(t)
-    .where(t.c.message_id == _OF, t.c.status == sa.literal_column("'streaming'"))
+    .where(t.c.message_id == _OF, t.c.finished_at.is_(None))
     .values(
         status=b("new_status"),
         failure=b("new_failure"),
@@ -88,10 +94,12 @@ _UPDATE = Statement(
         finished_at=b("new_finished_at"),
     )
 )
+_GO_ON = Statement(sa.update(t).where(t.c.message_id == _OF, t.c.finished_at.is_(None)).values(status=b("new_status")))
 _SET_CONTENT = Statement(sa.update(messages).where(messages.c.id == _OF).values(content=b("new_content")))
 _INSERT_PART = Statement(sa.insert(p))
 _LAST_PART = Statement(sa.select(sa.func.max(p.c.seq)).where(p.c.message_id == _OF))
-_PARTS = Statement(sa.select(p.c.kind, p.c.body).where(p.c.message_id == _OF).order_by(p.c.seq))
+_SET_PART = Statement(sa.update(p).where(p.c.message_id == _OF, p.c.seq == b("of_seq")).values(body=b("new_body")))
+_PARTS = Statement(sa.select(p.c.seq, p.c.body).where(p.c.message_id == _OF).order_by(p.c.seq))
 _INSERT_EVENT = Statement(sa.insert(e))
 _LAST_EVENT = Statement(sa.select(sa.func.max(e.c.seq)).where(e.c.conversation_id == b("conversation_id")))
 _EVENTS = Statement(
@@ -117,6 +125,9 @@ def insert(tx: Tx, row: TurnRow) -> None:
         cost=row.cost,
         created_at=row.created_at,
         finished_at=row.finished_at,
+        connector_id=row.connector_id,
+        model=row.model,
+        workflow_id=row.workflow_id,
     )
 
 
@@ -133,13 +144,13 @@ def find(tx: Tx, message_id: str) -> TurnRow | None:
 
 
 def find_open(tx: Tx, conversation_id: str) -> str | None:
-    """The message of the conversation's turn that is under way."""
+    """The message of the conversation's turn that has not ended."""
     found = tx.one(_OPEN, conversation_id=conversation_id)
     return found[0] if found else None
 
 
 def list_open(tx: Tx) -> list[TurnRow]:
-    """All turns under way."""
+    """All turns that have not ended."""
     return [_row(found) for found in tx.all(_LIST_OPEN)]
 
 
@@ -148,15 +159,15 @@ def list_questions(tx: Tx, conversation_id: str, key_id: str) -> list[str]:
     return [row[0] for row in tx.all(_QUESTIONS, conversation_id=conversation_id, key_id=key_id)]
 
 
-def list_costs(tx: Tx, key_id: str, since: int) -> list[str]:
-    """What the turns of a key have cost since a time, each in US dollars."""
-    return [row[0] for row in tx.all(_COSTS, key_id=key_id, since=since)]
+def list_costs(tx: Tx, key_id: str, since: int, but: str = "") -> list[str]:
+    """What the turns of a key, but for one, have cost since a time, each in US dollars."""
+    return [row[0] for row in tx.all(_COSTS, key_id=key_id, since=since, but=but)]
 
 
 def update(
     tx: Tx, message_id: str, *, status: str, failure: str | None, usage: dict[str, Any], cost: str, at: int | None
 ) -> None:
-    """Sets the state of a turn under way; one that has ended stays as it is."""
+    """Sets the state of a turn; one that has ended stays as it is."""
     tx.do(
         _UPDATE,
         of_message=message_id,
@@ -168,21 +179,41 @@ def update(
     )
 
 
+def go_on(tx: Tx, message_id: str) -> None:
+    """Ends the wait of a turn."""
+    tx.do(_GO_ON, of_message=message_id, new_status=STREAMING)
+
+
 def set_content(tx: Tx, message_id: str, content: str) -> None:
     """Sets the text of a message."""
     tx.do(_SET_CONTENT, of_message=message_id, new_content=content)
 
 
-def add_part(tx: Tx, message_id: str, part: dict[str, Any]) -> None:
-    """Appends a part to a message; its `type` is its kind."""
+def add_part(tx: Tx, message_id: str, part: dict[str, Any]) -> int:
+    """Appends a part to a message, and returns its number; its `type` is its kind."""
     last = tx.one(_LAST_PART, of_message=message_id)
-    seq = (last[0] or 0) + 1 if last else 1
+    seq: int = (last[0] or 0) + 1 if last else 1
     tx.do(_INSERT_PART, message_id=message_id, seq=seq, kind=part["type"], body=dumps_text(part))
+    return seq
+
+
+def set_part(tx: Tx, message_id: str, seq: int, part: dict[str, Any]) -> None:
+    """Sets what a part says; it stays of its kind."""
+    tx.do(_SET_PART, of_message=message_id, of_seq=seq, new_body=dumps_text(part))
 
 
 def list_parts(tx: Tx, message_id: str) -> list[dict[str, Any]]:
     """The parts of a message, in order."""
     return [loads_own(body) for _, body in tx.all(_PARTS, of_message=message_id)]
+
+
+def find_question(tx: Tx, message_id: str) -> tuple[int, dict[str, Any]] | None:
+    """The number and the body of the part that asks a person and has no decision yet."""
+    for seq, body in tx.all(_PARTS, of_message=message_id):
+        part = loads_own(body)
+        if part["type"] == "approval" and part["decision"] is None:
+            return seq, part
+    return None
 
 
 def add_event(tx: Tx, conversation_id: str, message_id: str, type_: str, at: int, data: dict[str, Any]) -> None:

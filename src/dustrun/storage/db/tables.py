@@ -309,8 +309,11 @@ turns = Table(
     Column("cost", Text, nullable=False, comment="US dollars, with what the request under way may cost"),
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
+    Column("connector_id", Text, comment="whose model is asked"),
+    Column("model", Text),
+    Column("workflow_id", Text, comment="what the person looks at"),
     Index("ix_turns_key_id_created_at", "key_id", "created_at"),
-    partial_index("ix_turns_streaming", "conversation_id", unique=True, where="status = 'streaming'"),
+    partial_index("ix_turns_open", "conversation_id", unique=True, where="finished_at IS NULL"),
 )
 
 message_parts = Table(

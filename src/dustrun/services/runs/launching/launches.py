@@ -14,7 +14,7 @@ from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import start_request
-from dustrun.services.runs.launching import matching
+from dustrun.services.runs.launching import announcing, matching
 from dustrun.services.runs.launching.decision import Deciding, Decision, Direct, Reach
 from dustrun.services.runs.launching.matching import LaunchRequest
 from dustrun.services.runs.reports import RunReports
@@ -63,7 +63,14 @@ class _Proposal:
         return matching.run_id_of(self.binding)
 
 
+Also = Callable[[Tx, ApprovalRow], None]
+
+
 def _nobody_listens(_row: ApprovalRow) -> None:
+    return None
+
+
+def _nothing_else(_tx: Tx, _row: ApprovalRow) -> None:
     return None
 
 
@@ -89,10 +96,15 @@ class Launches:
         self._reach = reach
         self.on_decided: Callable[[ApprovalRow], None] = _nobody_listens
         """Called with each launch that was approved or rejected."""
+        self.on_proposed: Callable[[ApprovalRow], None] = _nobody_listens
+        """Called with each question about a launch, once it is asked."""
 
-    async def propose(self, principal: Principal, asked: LaunchRequest, *, as_assistant: bool = False) -> Launch:
+    async def propose(
+        self, principal: Principal, asked: LaunchRequest, *, as_assistant: bool = False, also: Also = _nothing_else
+    ) -> Launch:
         """Starts the run if the key could start it anyway; otherwise asks a person, who is not the key's. An assistant
-        always asks, and the key that it works for may decide. Raises `Conflict` (`REHEARSAL_MISMATCH`)."""
+        always asks, and the key that it works for may decide. `also` writes what follows from the question, in its
+        transaction. Raises `Conflict` (`REHEARSAL_MISMATCH`)."""
         principal.need("workflow:simulate")
         principal.need_workflow(asked.workflow_id)
         if asked.mode is Mode.SIMULATE:
@@ -101,7 +113,16 @@ class Launches:
         if not as_assistant and await self._may_start(principal, proposal.program):
             return await self._start(principal, proposal)
         row = _question(principal, proposal, None if as_assistant else principal.key_id)
-        return Launch(proposal.run_id, await self._writer.write(lambda tx: self._ask(tx, principal, proposal, row)))
+
+        def unit(tx: Tx) -> tuple[ApprovalRow, bool]:
+            asked_now, is_new = self._ask(tx, principal, proposal, row)
+            also(tx, asked_now)
+            return asked_now, is_new
+
+        question, is_new = await self._writer.write(unit)
+        if is_new:
+            self.on_proposed(question)
+        return Launch(proposal.run_id, question)
 
     async def _judge(self, principal: Principal, asked: LaunchRequest) -> _Proposal:
         run = (await self._runs.get(principal, asked.rehearsal_run_id, slim=True)).row
@@ -141,10 +162,11 @@ class Launches:
         run = await self._database.read(lambda tx: run_rows.find_launched(tx, org_id, rehearsal))
         return run is not None and run.id == proposal.run_id
 
-    def _ask(self, tx: Tx, principal: Principal, proposal: _Proposal, row: ApprovalRow) -> ApprovalRow:
+    def _ask(self, tx: Tx, principal: Principal, proposal: _Proposal, row: ApprovalRow) -> tuple[ApprovalRow, bool]:
+        """The question, and whether it was asked just now."""
         known = rows.find(tx, row.org_id, row.id)
         if known is not None and known.status == PENDING and known.binding == row.binding:
-            return known
+            return known, False
         if known is not None or run_rows.find_launched(tx, row.org_id, row.run_id) is not None:
             raise matching.mismatch(row.run_id, [Problem("rehearsalRunId", "it was used for a launch already")])
         message_id = proposal.asked.chat_message_id
@@ -153,7 +175,8 @@ class Launches:
             raise Invalid(message, code=Code.CHAT_MESSAGE_UNKNOWN, details=[Problem("chatMessageId", message)])
         rows.add(tx, row)
         audit.record(tx, principal, "launch.propose", row.id, runId=proposal.run_id, rehearsalRunId=row.run_id)
-        return row
+        announcing.note(tx, row)
+        return row, True
 
     async def decide(self, principal: Principal, row: ApprovalRow, decision: Decision) -> ApprovalRow:
         """Records the decision; an approval starts the run in the same transaction."""
