@@ -6,6 +6,7 @@ import {
   IconHistory,
   IconKey,
   IconListSearch,
+  IconMessages,
   IconPlug,
   IconSitemap,
   IconTable,
@@ -14,6 +15,7 @@ import {
 } from '@tabler/icons-react'
 import { type ComponentType, lazy } from 'react'
 import { words } from './words'
+import { assistant } from './words.assistant'
 import { hooks } from './words.hooks'
 import { pages } from './words.pages'
 
@@ -58,6 +60,13 @@ export const ROUTES: PageRoute[] = [
     rail: { title: words.nav.wallets, icon: IconWallet },
   },
   { path: '/wallets/:id', page: lazy(() => import('./pages/Wallet')), under: 'wallets' },
+  {
+    path: '/assistant',
+    page: lazy(() => import('./pages/Assistant')),
+    under: 'assistant',
+    rail: { title: assistant.title, icon: IconMessages },
+  },
+  { path: '/assistant/:id', page: lazy(() => import('./pages/Assistant')), under: 'assistant' },
   {
     path: '/connectors',
     page: lazy(() => import('./pages/Connectors')),

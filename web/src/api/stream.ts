@@ -68,7 +68,7 @@ export function follow(runId: string, listener: Listener): () => void {
   return close
 }
 
-const ACTIVITY = ['run_started', 'run_waiting', 'run_resumed', 'run_finished'] as const
+const ACTIVITY = ['run_started', 'run_waiting', 'run_resumed', 'run_finished', 'launch_proposed'] as const
 
 /** Starts, waits and ends of all runs while this tab is seen; a hidden tab holds no connection. */
 export function followActivity(take: (event: RunEvent) => void): () => void {

@@ -6,15 +6,15 @@ import { words } from '../words'
 import { blockOf, MODES, type RequestRow, type Row, type Rungs, requestsOf, rowsOf } from './rows'
 
 const said = words.ladder
-type Props = { rungs: Rungs; modes?: Mode[]; selected?: string | null; select?: (id: string) => void }
+type Props = { rungs: Rungs; modes?: Mode[]; selected?: string | null; select?: (id: string) => void; label?: string }
 
-export function Ladder({ rungs, modes = MODES, selected, select }: Props) {
+export function Ladder({ rungs, modes = MODES, selected, select, label = said.label }: Props) {
   const rows = useMemo(() => rowsOf(rungs), [rungs])
   const requests = useMemo(() => requestsOf(rungs), [rungs])
   const compares = modes.length === 3
   if (!rows.length && !requests.length) return <p className="quiet pad">{words.runs.noEffects}</p>
   return (
-    <div className="scroll" tabIndex={0} role="region" aria-label={said.label}>
+    <div className="scroll" tabIndex={0} role="region" aria-label={label}>
       <table className="ladder">
         <thead>
           <tr>
