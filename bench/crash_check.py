@@ -222,7 +222,13 @@ def _check_node(name: str, executions: list[dict[str, Any]], requests: list[Reco
         if len(requests) > len(executions):
             findings.fail(f"{name} has {len(executions)} attempts and the sink saw {len(requests)} requests")
         if len(requests) > 1 and _retried_once_only(executions):
-            findings.fail(f"{name} was resolved truthfully and was still sent {len(requests)} times")
+            times = {"sent": [request.at for request in requests], "attempts": [_times(one) for one in executions]}
+            findings.fail(f"{name} was resolved truthfully and was still sent {len(requests)} times: {times}")
+
+
+def _times(execution: dict[str, Any]) -> list[float | None]:
+    """When an attempt began and ended, in seconds like the sink's."""
+    return [None if at is None else at / 1000 for at in (execution["started_at"], execution["finished_at"])]
 
 
 def _retried_once_only(executions: list[dict[str, Any]]) -> bool:
