@@ -57,12 +57,20 @@ def _inputs(parameter: Parameter) -> list[Any]:
     return [value for kind in kinds for value in AT_THEIR_LIMITS.get(kind, [None])]
 
 
-def _calls(function: FunctionSpec) -> Iterator[list[Any]]:
-    """Arguments such that each input meets different ones of the next parameter."""
+def _calls(function: FunctionSpec, turn: int) -> Iterator[list[Any]]:
+    """Arguments such that each input meets, in each turn, another one of the next parameter."""
     pools = [_inputs(parameter) for parameter in function.parameters[:3]]
-    for turn in range(3 if len(pools) > 1 else 1):
-        for number in range(max(map(len, pools), default=1)):
-            yield [pool[(number + turn * place * (place + 1)) % len(pool)] for place, pool in enumerate(pools)]
+    for number in range(max(map(len, pools), default=1)):
+        yield [pool[(number + turn * place * (place + 1)) % len(pool)] for place, pool in enumerate(pools)]
+
+
+def _turns() -> Iterator[Any]:
+    """Each function once, and those of several parameters with two more pairings of their inputs."""
+    for name, function in sorted(FUNCTIONS.items()):
+        yield pytest.param(name, 0, id=name)
+        if len(function.parameters) > 1:
+            for turn in (1, 2):
+                yield pytest.param(name, turn, id=f"{name}-{turn}", marks=pytest.mark.long)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -84,10 +92,12 @@ def _is_short(work: Callable[[], Any], most_s: float) -> bool:
     return is_within(refused_or_not, most_s)
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
-def test_function_at_its_limits_is_short_once_and_until_the_budget_ends(evaluate: Evaluate, name: str) -> None:
+@pytest.mark.parametrize(("name", "turn"), list(_turns()))
+def test_function_at_its_limits_is_short_once_and_until_the_budget_ends(
+    evaluate: Evaluate, name: str, turn: int
+) -> None:
     pairs = list(range(300))
-    for arguments in _calls(FUNCTIONS[name]):
+    for arguments in _calls(FUNCTIONS[name], turn):
         given = {f"a{number}": value for number, value in enumerate(arguments)}
         text = f"[{name}({', '.join(f'${key}' for key in given)})].size() == 1"
         often = partial(evaluate, f"$m.all(i, $m.all(j, {text}))", FEW, m=pairs, **given)
