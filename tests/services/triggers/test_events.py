@@ -7,10 +7,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from dustrun import clock
 from dustrun.core.triggers.event import TriggerEvent
+from dustrun.services.triggers.ended_runs import EndedRuns
+from dustrun.services.triggers.subscriptions import Subscriptions
+from dustrun.storage.db import store_facts
 from dustrun.storage.db.tables import organizations
 from dustrun.storage.db.trigger_tables import trigger_events
 from services.triggers.test_intake import BELL, OWN, count_runs, fire, published, server
@@ -130,6 +134,29 @@ async def test_failures_in_a_row_pause_the_workflow(tmp_path: Path, store_url: s
         workflow = await until(lambda: _paused(server, workflow_id))
         assert workflow["pausedReason"] == "consecutive_failures"
         assert (await intake.fire(sub, TriggerEvent("e", {"n": 1}, 0))).reason == "paused"
+
+
+@pytest.mark.both_stores
+async def test_ends_of_triggered_runs_are_written_only_when_one_fails(tmp_path: Path, store_url: str) -> None:
+    nodes = {"root": BELL["nodes"]["root"] | {"children": ["say"]}, "say": FAIL}
+    async with composed(tmp_path, database_url=store_url, actions_dir=OWN) as server:
+        _, sub = await published(server, {"nodes": nodes})
+        intake, parts = server.parts.triggers.intake, server.parts
+        subscriptions = Subscriptions(parts.database, parts.catalog)
+        follower = EndedRuns(parts.database, parts.writer, parts.catalog, subscriptions, intake, 10)
+        await follower.begin()
+
+        async def end_of(key: str, n: int) -> str | None:
+            """How far the store says that ends were followed, after a run has ended and was followed."""
+            fired = await intake.fire(sub, TriggerEvent(key, {"n": n}, 0))
+            await until(lambda: _ended(server, f"/v1/runs/{fired.run_ids[0]}"))
+            while await follower.follow():
+                pass
+            return await parts.database.read(lambda tx: store_facts.find(tx, "ended_runs_followed"))
+
+        begun = await parts.database.read(lambda tx: store_facts.find(tx, "ended_runs_followed"))
+        assert [await end_of("a", 1), await end_of("b", 1)] == [begun, begun]
+        assert int(await end_of("c", 0) or 0) > int(begun or 0)
 
 
 async def _ended(server: Composition, path: str) -> Any:

@@ -2,7 +2,8 @@
 
 One durable cursor over all ends. A page's events are fired first, under the ended runs' ids, which makes a repetition
 harmless; then failures are counted and the cursor moves, in one transaction. Pages that lead to nothing move the cursor
-in memory, and on disk only now and then, so that ends that nobody waits for cost no commit.
+in memory, and on disk only now and then, so that ends that nobody waits for cost no commit, nor do those of triggered
+runs while all goes well.
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ _MOST_UNWRITTEN = 5_000
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """`ended` is all that matters up to the cursor `until`."""
+    """`ended` is all that may matter up to the cursor `until`, `counted` what changes how many runs have failed in a
+    row."""
 
     until: int
     armed: Sequence[SubscriptionRow] = ()
     ended: Sequence[EndRow] = ()
+    counted: Sequence[EndRow] = ()
     has_more: bool = False
 
 
@@ -99,8 +102,8 @@ class EndedRuns:
         for start in range(0, len(found.ended), _AT_ONCE):
             some = found.ended[start : start + _AT_ONCE]
             await asyncio.gather(*(self._fire(row, waiting[row.org_id]) for row in some if row.org_id in waiting))
-        if waiting or any(map(self._counts, found.ended)) or found.until - self._written >= _MOST_UNWRITTEN:
-            changed = await self._writer.write(lambda tx: self._pass(tx, found.until, found.ended))
+        if waiting or found.counted or found.until - self._written >= _MOST_UNWRITTEN:
+            changed = await self._writer.write(lambda tx: self._pass(tx, found.until, found.counted), repeatable=True)
             self._written = found.until
             for workflow_id in changed:
                 self._intake.on_changed(workflow_id)
@@ -117,9 +120,19 @@ class EndedRuns:
         armed = subscription_rows.list_armed_as(tx, TYPE)
         list_ends = rows.list_all if armed else self._ends_of_triggered.list
         ended = list_ends(tx, self._at, until, _PAGE)
+        counted = self._counted(tx, ended)
         if len(ended) == _PAGE:
-            return _Found(ended[-1].cursor, armed, ended, has_more=True)
-        return _Found(until, armed, ended, has_more=until < newest)
+            return _Found(ended[-1].cursor, armed, ended, counted, has_more=True)
+        return _Found(until, armed, ended, counted, has_more=until < newest)
+
+    def _counted(self, tx: Tx, ended: Sequence[EndRow]) -> list[EndRow]:
+        """The ends of triggered runs of workflows with a failure among these ends or before."""
+        triggered = [row for row in ended if self._counts(row)]
+        failing = {row.workflow_id for row in triggered if row.status == RunStatus.FAILURE.value}
+        for workflow_id in {row.workflow_id for row in triggered} - failing:
+            if workflow_id is not None and rows.failures(tx, workflow_id):
+                failing.add(workflow_id)
+        return [row for row in triggered if row.workflow_id in failing]
 
     # --- what waits for the end ---
 
@@ -157,9 +170,9 @@ class EndedRuns:
 
     # --- failures in a row ---
 
-    def _pass(self, tx: Tx, cursor: int, ended: Sequence[EndRow]) -> list[str]:
+    def _pass(self, tx: Tx, cursor: int, counted: Sequence[EndRow]) -> list[str]:
         """Counts failures, pauses, and moves the cursor; returns the workflows that it paused."""
-        paused = [row.workflow_id for row in ended if row.workflow_id is not None and self._count(tx, row)]
+        paused = [row.workflow_id for row in counted if row.workflow_id is not None and self._count(tx, row)]
         store_facts.put(tx, _CURSOR, str(cursor))
         return paused
 
@@ -170,8 +183,7 @@ class EndedRuns:
 
     def _count(self, tx: Tx, row: EndRow) -> bool:
         """Counts a live run that a trigger started; returns whether its workflow is paused for it."""
-        if not self._counts(row) or row.workflow_id is None:
-            return False
+        assert row.workflow_id is not None, "only runs of workflows are counted"
         known = rows.failures_to_change(tx, row.workflow_id)
         if known is None or row.status not in (RunStatus.SUCCESS.value, RunStatus.FAILURE.value):
             return False

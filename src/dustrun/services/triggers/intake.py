@@ -60,6 +60,9 @@ class Intake:
         self._writer = writer
         self._starts = starts
         self._subscriptions = subscriptions
+        self._holding: set[int] = set()
+        """Subscriptions whose newest event started no run: what becomes of the next one is seen before all that a run
+        needs is prepared."""
         self.on_changed: Callable[[str], None] = _nothing
         """Called with a workflow's id after a commit that paused it or ended one of its subscriptions."""
         self.on_skipped: Callable[[SubscriptionRow, Fired], None] = _nobody
@@ -87,13 +90,18 @@ class Intake:
         raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
 
     async def _fire(self, sub: Subscription, decision: Decision) -> Fired:
+        fired = await self._held(sub, decision) if decision.given is not None or sub.pk in self._holding else None
+        return fired if fired is not None else await self._start(sub, decision)
+
+    async def _held(self, sub: Subscription, decision: Decision) -> Fired | None:
+        """What became of an event that starts no run, as far as can be seen before the writer; None if it may start
+        one."""
         ahead: Fired | Skip | Failure | None = decision.given
         if ahead is None:
             ahead = await self._database.look_up(decision.look)
         if isinstance(ahead, Fired):
             return ahead
-        fired = await self._record(sub, decision) if ahead is not None else None
-        return fired if fired is not None else await self._start(sub, decision)
+        return await self._record(sub, decision) if ahead is not None else None
 
     async def _start(self, sub: Subscription, decision: Decision) -> Fired:
         principal = decision.by or recorded_principal(sub.row)
@@ -103,6 +111,9 @@ class Intake:
         except NotStarted as held:
             fired = held.result
         except _REFUSALS as error:
+            fired = await self._held(sub, decision)  # a limit or a repetition is told first
+            if fired is not None:
+                return fired
             decision.given = recording.refusal_of(error)
             return await self._fire(sub, decision)
         assert fired is not None
@@ -117,6 +128,10 @@ class Intake:
         return fired
 
     def _tell(self, row: SubscriptionRow, fired: Fired) -> None:
+        if fired.action == "triggered":
+            self._holding.discard(row.pk)
+        else:
+            self._holding.add(row.pk)
         if fired.action == "skipped" and not fired.is_duplicate:
             self.on_skipped(row, fired)
         if fired.changes is not None:

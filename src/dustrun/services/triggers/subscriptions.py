@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -68,10 +69,16 @@ def principal_text(principal: Principal) -> str:
 
 def recorded_principal(row: SubscriptionRow) -> Principal:
     """The principal in whose name a subscription runs."""
-    found = exact_json.loads(row.principal)
+    return _principal(row.principal, row.org_id)
+
+
+@functools.lru_cache(maxsize=1000)
+def _principal(recorded: str, org_id: str) -> Principal:
+    """Asked for several times by each event, while few keys publish."""
+    found = exact_json.loads(recorded)
     return Principal(
         found["keyId"],
-        row.org_id,
+        org_id,
         frozenset(found["permissions"]),
         _ids(found["workflowIds"]),
         _ids(found["walletIds"]),
@@ -88,6 +95,7 @@ class Subscriptions:
     def __init__(self, database: Database, catalog: Catalog) -> None:
         self._database = database
         self._catalog = catalog
+        self._parse = functools.lru_cache(maxsize=_PAGE)(self._parse_config)  # each event needs its own
 
     async def list_armed(self) -> list[Subscription]:
         """Every armed subscription of the store; those whose type is no longer installed are left out."""
@@ -116,10 +124,11 @@ class Subscriptions:
     def parsed(self, row: SubscriptionRow) -> Subscription | None:
         """The subscription of a row; None if its type is not installed or does not take its config any more."""
         trigger = self._catalog.triggers.get(row.type)
-        if trigger is None:
-            return None
+        config = self._parse(row.type, row.config) if trigger is not None else None
+        return Subscription(row, trigger, config) if trigger is not None and config is not None else None
+
+    def _parse_config(self, kind: str, text: str) -> BaseModel | None:
         try:
-            config: BaseModel = trigger.config.model_validate(exact_json.loads(row.config))
+            return self._catalog.triggers[kind].config.model_validate(exact_json.loads(text))
         except ValidationError:
             return None
-        return Subscription(row, trigger, config)

@@ -44,7 +44,8 @@ _ENDS = (
 )
 _PAGE = Statement(_ENDS)
 _NEWEST = Statement(sa.select(sa.func.coalesce(sa.func.max(activity.c.id), 0)))
-_FAILURES = Statement(
+_FAILURES = Statement(sa.select(workflows.c.failures_in_row).where(workflows.c.id == b("workflow_id")))
+_FAILURES_TO_CHANGE = Statement(
     sa.select(workflows.c.failures_in_row, workflows.c.status)
     .where(workflows.c.id == b("workflow_id"))
     .with_for_update()
@@ -97,9 +98,15 @@ def newest(tx: Tx) -> int:
     return int(row[0])
 
 
+def failures(tx: Tx, workflow_id: str) -> int:
+    """How many triggered runs of a workflow have failed in a row."""
+    row = tx.one(_FAILURES, workflow_id=workflow_id)
+    return int(row[0]) if row is not None else 0
+
+
 def failures_to_change(tx: Tx, workflow_id: str) -> tuple[int, str] | None:
     """(failures in a row, status) of a workflow, whose row is locked on PostgreSQL."""
-    row = tx.one(_FAILURES, workflow_id=workflow_id)
+    row = tx.one(_FAILURES_TO_CHANGE, workflow_id=workflow_id)
     return (int(row[0]), str(row[1])) if row is not None else None
 
 
