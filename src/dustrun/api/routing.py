@@ -261,8 +261,18 @@ class _Bare:
         await self._app(scope, receive, send)
 
 
-class RawRoute(StarletteRoute):
-    """A route that bypasses FastAPI, for speed; its endpoint calls `auth.admit` and `limits.read_json` itself."""
+class BareRoute(StarletteRoute):
+    """A route that bypasses FastAPI; its endpoint calls `auth.admit` itself."""
+
+    def __init__(self, path: str, app: ASGIApp, methods: Sequence[str], permission: str, or_else: str | None) -> None:
+        super().__init__(path, _Bare(app), methods=methods)
+        self.permission = permission
+        self.or_else = or_else
+        self.handler = app
+
+
+class RawRoute(BareRoute):
+    """A bare route for speed; its endpoint reads the body by `limits.read_json`."""
 
     def __init__(
         self,
@@ -276,21 +286,15 @@ class RawRoute(StarletteRoute):
     ) -> None:
         """`or_else`: a permission that is enough for some requests; `also`: further methods that the document does not
         list."""
-        super().__init__(path, _Bare(app), methods=[method, *also])
+        super().__init__(path, app, [method, *also], permission, or_else)
         self.method = method
-        self.permission = permission
-        self.or_else = or_else
-        self.handler = app
 
 
-class ForeignRoute(StarletteRoute):
-    """A bare route of another protocol, which describes itself: the OpenAPI document leaves it out. Its endpoint calls
-    `auth.admit` itself."""
+class ForeignRoute(BareRoute):
+    """A bare route of another protocol, which describes itself: the OpenAPI document leaves it out."""
 
     def __init__(self, path: str, app: ASGIApp, *, method: str = "GET", permission: str) -> None:
-        super().__init__(path, _Bare(app), methods=[method])
-        self.permission = permission
-        self.or_else: str | None = None
+        super().__init__(path, app, [method], permission, None)
 
 
 class Routes:

@@ -30,29 +30,41 @@ from dustrun.api.errors import as_failure
 from dustrun.api.omit_null import omitting
 from dustrun.api.pages import Pages
 from dustrun.api.parts import Parts, put_parts
+from dustrun.api.routing import BareRoute
 from dustrun.errors import Code, DustrunError, Invalid
 
 _logger = log.get("dustrun.access")
 _REQUESTS = metrics.counter("dustrun_http_requests", "Answered requests.", "method", "route", "status")
 _SECONDS = metrics.histogram("dustrun_http_request_seconds", "Time to answer, without streams.", "method", "route")
 _ROUTE = "dustrun.route"
-_MOST_ASKED = "/v1/workflows/{id}/run"
-"""The route that is tried first."""
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9_-]{1,128}$")
 _SECRET_PATH = re.compile(r"^(/v1/webhooks/)[^/]+")
 
 
-def discover() -> tuple[list[BaseRoute], list[BaseRoute]]:
+def discover() -> tuple[list[BaseRoute], list[BareRoute]]:
     """The routes of every file in `api/routes`: FastAPI routes and bare ones."""
     framed: list[BaseRoute] = []
-    bare: list[BaseRoute] = []
+    bare: list[BareRoute] = []
     for found in sorted(pkgutil.iter_modules(routes.__path__), key=lambda module: module.name):
         module: Any = importlib.import_module(f"{routes.__name__}.{found.name}")
         if hasattr(module, "router"):
             framed.extend(module.router.routes)
         bare.extend(getattr(module, "raw_routes", ()))
     return framed, bare
+
+
+def _start_of(path: str) -> str:
+    """The first two parts of a path, which no bare route leaves open."""
+    return "/".join(path.split("/", 3)[:3])
+
+
+def _by_start(bare: Sequence[BareRoute]) -> dict[str, list[BareRoute]]:
+    """Bare routes by the start of their path, so that few are tried: a request should not pay for all."""
+    found: dict[str, list[BareRoute]] = {}
+    for route in bare:
+        found.setdefault(_start_of(route.path), []).append(route)
+    return found
 
 
 def read_aliases() -> list[tuple[re.Pattern[str], str]]:
@@ -175,9 +187,9 @@ class _Translating:
 class Front:
     """The outermost ASGI layer of every request."""
 
-    def __init__(self, app: FastAPI, bare: Sequence[BaseRoute], parts: Parts) -> None:
+    def __init__(self, app: FastAPI, bare: Sequence[BareRoute], parts: Parts) -> None:
         self.app = app
-        self._bare = sorted(bare, key=lambda route: getattr(route, "path", "") != _MOST_ASKED)
+        self._bare = _by_start(bare)
         self._aliases = read_aliases()
         self.parts = parts
 
@@ -242,12 +254,11 @@ class Front:
             if (meant := pattern.fullmatch(scope["path"])) is not None:
                 scope["path"] = meant.expand(path)
                 break
-        for route in self._bare:
-            match, child = route.matches(scope)
-            if match is Match.FULL:
-                scope.update(child)
-                scope[_ROUTE] = route.path  # type: ignore[attr-defined]
-                await route.handle(scope, receive, send)
+        for route in self._bare.get(_start_of(scope["path"]), ()):
+            found = route.path_regex.match(scope["path"]) if scope["method"] in (route.methods or ()) else None
+            if found is not None:
+                scope["path_params"], scope[_ROUTE] = found.groupdict(), route.path
+                await route.handler(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

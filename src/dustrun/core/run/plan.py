@@ -58,6 +58,9 @@ class Busy:
     until: int | None = None
 
 
+_BUSY = Busy()
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """Nothing is running: the run waits until a time (milliseconds), or for an answer (None)."""
@@ -224,7 +227,9 @@ class Plan:
         if (self._ready and room > 0) or self._skipped or self._closed or self._asked:
             return self._take_ready(room)
         if self._running or self._ready:
-            return Busy(min((heap[0][0] for heap in (self._timers, self._held) if heap), default=None))
+            if not (self._timers or self._held):
+                return _BUSY
+            return Busy(min(heap[0][0] for heap in (self._timers, self._held) if heap))
         if self._waits or self._held:
             untils = [until for until, _, _ in self._waits.values() if until is not None]
             untils += [until for until, _, _ in self._held[:1]]

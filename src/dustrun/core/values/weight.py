@@ -26,8 +26,9 @@ def weigh(value: Any, most: int = MOST) -> int:
         return len(value) // _CHARS
     if kind in _PLAIN or (not value and kind in _EMPTY):
         return 0
-    if kind is dict and len(value) <= _FEW:
-        units = _units_of_few(value)
+    few = value if kind is dict else getattr(value, "__dict__", None)  # a record's fields, as a model of pydantic has
+    if type(few) is dict and len(few) <= _FEW:
+        units = _units_of_few(few)
         if units is not None:
             return units
     left = most
@@ -55,13 +56,19 @@ def weigh(value: Any, most: int = MOST) -> int:
     return most - left
 
 
-def _units_of_few(value: dict[Any, Any]) -> int | None:
-    """The units of a small object of plain values, which most are; None if it has others."""
+def _units_of_few(value: dict[Any, Any], deeper: int = 2) -> int | None:
+    """The units of a small object of plain values, and of such objects `deeper` levels below, which most are; None if
+    it has others."""
     units = len(value)
     for part in value.values():
         kind = type(part)
         if kind is str:
             units += len(part) // _CHARS
+        elif kind is dict and deeper and len(part) <= _FEW:
+            below = _units_of_few(part, deeper - 1)
+            if below is None:
+                return None
+            units += below
         elif kind not in _PLAIN:
             return None
     return units

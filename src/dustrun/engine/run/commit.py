@@ -26,9 +26,14 @@ class Committer:
         self._run = run
         self._outbox = outbox
 
+    @property
+    def has_recorded(self) -> bool:
+        """Whether there is anything to commit."""
+        return not self._run.recorder.batch.is_empty()
+
     async def flush(self) -> None:
         """Commits what was recorded. Waits while the store is unavailable; results stay in memory."""
-        if self._run.recorder.batch.is_empty():
+        if not self.has_recorded:
             return
         batch = self._run.recorder.take()
 

@@ -93,6 +93,7 @@ class Recorder:
         """Sets the run's status as of this batch; `wake_at` in milliseconds UTC."""
         self.batch.status = status
         self.batch.wake_at = wake_at
+        self.batch.sets_status = True
 
 
 def _about(execution: Execution) -> dict[str, Any]:

@@ -168,21 +168,16 @@ class Runner:
                 await self.attempts.begin_deferred()
                 await self.attempts.do_heavy()
                 continue
-            if isinstance(answer, Done):
-                await self._end(answer)
-                await self._committer.flush()
-                return answer
-            if isinstance(answer, Waiting) and self._run.state.is_poked:
-                continue  # a signal may have come before its node waited
-            if isinstance(answer, Waiting):
-                self._put_down(answer)
-                await self._committer.flush()
-                return answer
             if answer is None:
                 if len(self.recorder.batch.events) > BATCH_LIMIT:
                     await self._committer.flush()
                 await asyncio.sleep(0)
                 continue
+            if not isinstance(answer, Busy):
+                if isinstance(answer, Waiting) and self._run.state.is_poked:
+                    continue  # a signal may have come before its node waited
+                await self._conclude(answer)
+                return answer
             if self._tasks.must_log_dust_plan():
                 await self._tasks.log_dust_plan()
             if not self._tasks.may_begin_at_once:
@@ -190,10 +185,19 @@ class Runner:
             if self._run.state.is_stopping and self._tasks.is_idle:
                 return None
             self._tasks.launch()
-            await self._committer.flush()
-            await self._tasks.collect(answer.until if isinstance(answer, Busy) else None)
+            if self._committer.has_recorded:  # rarely: most that has ended by now is recorded by `collect`
+                await self._committer.flush()
+            await self._tasks.collect(answer.until)
 
-    def _plan_inline(self) -> Next | None:
+    async def _conclude(self, answer: Waiting | Done) -> None:
+        """Commits the end of the run, or that it waits."""
+        if isinstance(answer, Done):
+            await self._end(answer)
+        else:
+            self._put_down(answer)
+        await self._committer.flush()
+
+    def _plan_inline(self) -> Waiting | Done | Busy | None:
         """Plans and executes what needs no waiting; None when other runs should have a turn first."""
         until = clock.monotonic_s() + _TURN_S
         held_back, self._held_back = self._held_back, []
@@ -235,7 +239,8 @@ class Runner:
         """How many nodes may begin now. A simulation that may spend executes one node at a time, in the planner's
         order, so that its result is always the same."""
         if not self._in_order:
-            return max(0, self._run.deps.settings.max_parallel_nodes - self._tasks.nodes_begun)
+            room = self._run.deps.settings.max_parallel_nodes - self._tasks.nodes_begun
+            return room if room > 0 else 0
         is_idle = self._tasks.is_idle and not self._held_back and not self.attempts.has_pending
         return 1 if is_idle and not self._called() else 0
 

@@ -77,6 +77,9 @@ class Batch:
     executed: int = 0
     status: RunStatus = RunStatus.RUNNING
     wake_at: int | None = None
+    sets_status: bool = False
+    """Whether `status` or `wake_at` differ from what the run's row has."""
+
     ending: Ending | None = None
     waits: Waits | None = None
     forks: list[Fork] = field(default_factory=list)
@@ -128,17 +131,14 @@ _STEP = (
         runs.c.fence == b("the_fence"),
         sa.or_(runs.c.status == "running", runs.c.status == "waiting"),
     )
-    .values(
-        last_seq=runs.c.last_seq + b("events"),
-        nodes_executed=runs.c.nodes_executed + b("executed"),
-        status=b("to_status"),
-        wake_at=b("to_wake_at", type_=sa.BigInteger),
-    )
+    .values(last_seq=runs.c.last_seq + b("events"), nodes_executed=runs.c.nodes_executed + b("executed"))
     .returning(runs.c.last_seq)
 )
-_ADVANCE = Statement(_STEP)
+_STEP_TO = _STEP.values(status=b("to_status"), wake_at=b("to_wake_at", type_=sa.BigInteger))
+_ADVANCE = Statement(_STEP)  # most steps; naming the status would write the indexes that contain it anew
+_ADVANCE_TO = Statement(_STEP_TO)
 _END = Statement(
-    _STEP.values(
+    _STEP_TO.values(
         finished_at=b("to_finished_at", type_=sa.BigInteger),
         passed=b("to_passed"),
         error=b("to_error"),
@@ -282,16 +282,17 @@ def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
     """Updates the run's row under its fence; returns its newest sequence number first, or None if the fence is
     stale."""
     ending = batch.ending
-    values = {
+    values: dict[str, Any] = {
         "the_pk": run_pk,
         "the_fence": fence,
         "events": len(batch.events),
         "executed": batch.executed,
-        "to_status": str(ending.status if ending else batch.status),
-        "to_wake_at": batch.wake_at,
     }
-    if ending is None:
+    if ending is None and not batch.sets_status:
         return tx.one(_ADVANCE, **values)
+    values |= {"to_status": str(ending.status if ending else batch.status), "to_wake_at": batch.wake_at}
+    if ending is None:
+        return tx.one(_ADVANCE_TO, **values)
     columns = end_columns(ending, batch.redaction)
     values |= {f"to_{name}": value for name, value in columns.items()}
     return tx.one(_END, **values)
