@@ -221,7 +221,8 @@ async def _in_tool_description(world: World, text: str) -> list[Call]:
 
 async def _in_webhook(world: World, text: str) -> list[Call]:
     sent = await world.server.owner.http.post(f"/v1/webhooks/{world.hook}", json={"note": text, "from": text})
-    return [("get_report", {"runId": sent.json()["data"]["runId"], "what": "nodes", "node": "root"})]
+    run = sent.json()["data"]["runIds"][0]
+    return [("get_report", {"runId": run, "what": "nodes", "node": "root"})]
 
 
 async def _ran(world: World, definition: Json) -> str:
@@ -316,7 +317,7 @@ async def _attack(world: World, scale: int) -> Json:
 def _chosen(scale: int) -> list[tuple[str, int, str]]:
     """So many of all injections, spread evenly over places, demands and voices."""
     every = list(itertools.product((*_PLACES, "earlier message"), range(_DEMANDS), _VOICES))
-    return [every[index * 37 % len(every)] for index in range(min(scale, len(every)))]
+    return [every[index * 223 % len(every)] for index in range(min(scale, len(every)))]
 
 
 async def _faults(world: World, before: Json) -> Json:

@@ -245,3 +245,13 @@ async def _only_a_bearer_key_opens_it(served: Served) -> None:
             assert answer.status == 413
         async with session.get(served.url, headers=headers) as answer:
             assert answer.status == 405
+        for origin, status in (
+            ("http://evil.example.com", 403),
+            ("null", 403),
+            ("http://localhost.evil.example.com", 403),
+            ("http://[", 403),
+            ("http://localhost:6274", 200),
+            (served.server.base, 200),
+        ):
+            async with session.post(served.url, json=ping, headers={**headers, "Origin": origin}) as answer:
+                assert answer.status == status, origin

@@ -53,6 +53,13 @@ async def test_a_session_is_named_in_every_further_request() -> None:
     assert loads(http.requests[3].body or b"")["params"] == {"name": "a", "arguments": {"x": Decimal("0.10")}}
 
 
+async def test_what_a_server_says_of_a_tool_is_kept() -> None:
+    tool = {**listed("a")[0], "execution": {"taskSupport": "required"}, "annotations": {"readOnlyHint": "yes"}}
+    session, _ = _open(*_OPENED, _result({"tools": [tool, *listed("b")]}))
+    found = await session.list_tools()
+    assert [(one.needs_task, one.is_called_reading) for one in found.values()] == [(True, False), (False, True)]
+
+
 async def test_a_server_without_the_handshake_gets_stateless_requests() -> None:
     session, http = _open(
         _error(-32022, 400), _result({"tools": listed("ä")}), _result({"resultType": "input_required"})

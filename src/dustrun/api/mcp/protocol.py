@@ -36,10 +36,16 @@ logging.getLogger("mcp").setLevel(logging.ERROR)  # it logs what callers send
 
 
 async def serve(parts: Parts, principal: Principal, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers one request, whose body was read. Nothing outlives it: the protocol has no sessions here."""
-    manager = StreamableHTTPSessionManager(
-        _server(parts, principal, request_id(scope)), stateless=True, json_response=True
-    )
+    """Answers one request, whose body was read."""
+    await answer(_server(parts, principal, request_id(scope)), body, scope, receive, send)
+
+
+async def answer(
+    server: Server[Any], body: bytes, scope: Scope, receive: Receive, send: Send, *, streams: bool = False
+) -> None:
+    """Answers one request by a server. Nothing outlives it: the protocol has no sessions here. `streams`: the answer
+    may be a stream of events, which only a server that tells its progress needs."""
+    manager = StreamableHTTPSessionManager(server, stateless=True, json_response=not streams)
     headers = [(name, value.strip()) for name, value in scope["headers"] if name != b"accept"]
     headers.append((b"accept", b"application/json, text/event-stream"))  # every answer is JSON, also to who did not ask
     async with manager.run():

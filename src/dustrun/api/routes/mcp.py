@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from dustrun.api.auth import ANY_KEY, PUBLIC, admit, bearer_of
 from dustrun.api.envelope import failure, request_id
 from dustrun.api.limits import check_content_type, read_body
+from dustrun.api.mcp.origins import check_origin
 from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import ForeignRoute
 from dustrun.errors import Unauthenticated
@@ -32,6 +33,7 @@ async def call_mcp(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         if bearer_of(scope) is None:  # a browser's session is no client of this
             raise Unauthenticated("Send your API key as `Authorization: Bearer <key>`.")
+        check_origin(scope, parts.settings.base_url())
         principal = await admit(parts, scope, ANY_KEY)
     except Unauthenticated as error:
         where = f'Bearer resource_metadata="{parts.settings.base_url()}{_METADATA}"'

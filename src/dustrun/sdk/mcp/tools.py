@@ -25,6 +25,8 @@ class ListedTool:
     output_schema: Json | None
     is_called_reading: bool
     """Whether the server calls it reading (`readOnlyHint`); only a hint."""
+    needs_task: bool = False
+    """Whether it runs only as a task, whose end is asked for later (`taskSupport`)."""
 
     @property
     def hash(self) -> str:
@@ -51,7 +53,9 @@ def _tool(one: Any) -> ListedTool:
     is_reading = isinstance(hints, dict) and hints.get("readOnlyHint") is True
     about = one.get("description")
     output_schema = output if isinstance(output, dict) else None
-    return ListedTool(name, about if isinstance(about, str) else "", schema, output_schema, is_reading)
+    execution = one.get("execution")
+    needs_task = isinstance(execution, dict) and execution.get("taskSupport") == "required"
+    return ListedTool(name, about if isinstance(about, str) else "", schema, output_schema, is_reading, needs_task)
 
 
 def _unreadable(why: str) -> Permanent:
