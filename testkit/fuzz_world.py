@@ -149,6 +149,21 @@ class World:
         made = self.call("POST", f"/v1/workflows/{workflow_id}/webhooks/{_TRIGGER}/rotate", {})
         return workflow_id, str(made["url"]).rsplit("/", 1)[1]
 
+    def form(self) -> tuple[str, str, str]:
+        """A published workflow that asks for a number, the id of a link to its form, and the link's secret."""
+        root = {**_ROOT, "payload": {"inputSchema": {"type": "object", "properties": {"n": {"type": "integer"}}}}}
+        nodes = {"nodes": {"root": root, "n": _SAY}, "triggerNodeIds": ["root"]}
+        body = {"name": "fuzzed", "description": "", "definition": nodes}
+        workflow_id = str(self.call("POST", "/v1/workflows", body)["id"])
+        self.call("POST", f"/v1/workflows/{workflow_id}/publish", {})
+        made = self.call("POST", f"/v1/workflows/{workflow_id}/forms", {"maxRuns": 100_000})
+        return workflow_id, str(made["id"]), str(made["url"]).rsplit("/", 1)[1]
+
+    def submission(self) -> tuple[str, str]:
+        """The secret of a form, and the id of a submission."""
+        secret = self.form()[2]
+        return secret, str(self.call("POST", f"/v1/forms/{secret}", {"values": {}})["submissionId"])
+
     def archived(self) -> str:
         """An archived workflow."""
         workflow_id = self.draft()
@@ -457,6 +472,21 @@ def _inbound(world: World, case: Any) -> None:
     _body(case, {"n": 1})
 
 
+def _form(world: World, case: Any) -> None:
+    workflow_id, form_id, _ = world.form()
+    _path(case, id=workflow_id, formId=form_id)
+
+
+def _submit(world: World, case: Any) -> None:
+    _path(case, secret=world.form()[2])
+    _body(case, {"values": {"n": 1}})
+
+
+def _submission(world: World, case: Any) -> None:
+    secret, submission_id = world.submission()
+    _path(case, secret=secret, submissionId=submission_id)
+
+
 def _import(_world: World, case: Any) -> None:
     _body(case, {"name": "fuzzed", "privateKey": secrets.token_hex(32)})
 
@@ -641,6 +671,15 @@ HELP: dict[str, Adapt] = {
     "rotate_webhook": _webhook,
     "revoke_webhook": _webhook,
     "receive_webhook": _inbound,
+    "evaluate_expression": lambda world, case: _body(
+        case, {"template": "{{1 + 1}}", "runId": world.finished(world.draft())}
+    ),
+    "list_forms": lambda world, case: _path(case, id=world.form()[0]),
+    "create_form": _id_and_body(lambda world: world.form()[0], {"maxRuns": 3}),
+    "revoke_form": _form,
+    "show_form": lambda world, case: _path(case, secret=world.form()[2]),
+    "submit_form": _submit,
+    "get_submission": _submission,
     "run_workflow": _id_and_body(World.draft, {}),
     "stream_run": _no_query(_id_of(World.finished)),
     "stream_workflow_runs": _no_query(_id_of(World.draft)),

@@ -98,6 +98,7 @@ class Code(enum.IntEnum):
     MCP_TOOL_UNKNOWN = 404110, "Nobody has looked at such a tool of the connector, or its server has none."
     APPROVAL_UNKNOWN = 404014, "There is no such approval in the caller's organisation."
     WEBHOOK_UNKNOWN = 404022, "There is no such webhook, or its address was replaced."
+    FORM_UNKNOWN = 404023, "There is no such form, or its link was revoked."
     WALLET_UNKNOWN = 404040, "There is no such wallet in the caller's organisation."
     TRIGGER_EVENT_UNKNOWN = 404020, "There is no such trigger event in the caller's organisation."
     TRIGGER_GAP_UNKNOWN = 404021, "The workflow has no such gap."
@@ -139,6 +140,8 @@ class Code(enum.IntEnum):
     )
     BINDING_MISMATCH = 409014, "The `binding` is not that of the approval."
     NAME_TAKEN = 409012, "A workflow that is not archived already has this name."
+    FORM_CLOSED = 409023, "The form takes no answers: it has expired or is used up, or its workflow cannot run now."
+    FORM_LIMIT = 409024, "The workflow has as many open links to forms as it may have."
     REHEARSAL_ANSWER_MISSING = 409019, "The run's rehearsal has no answer of the node that a live run could use."
     TURN_OPEN = 409110, "A turn of the conversation is under way; wait for its end."
     KEY_LAST_ADMIN = 409020, "The organisation's last administrator key cannot be revoked."

@@ -97,6 +97,11 @@ class Settings(BaseSettings):
         description="Requests per second and address with API keys that are not valid, with bursts of twenty times "
         "that; 0 = no limit. Keys that were valid before are never held up.",
     )
+    form_submissions_per_second: int = Field(
+        2,
+        ge=0,
+        description="Answers to a public form per second and address, with bursts of twenty times that; 0 = no limit.",
+    )
     head_timeout_s: float = Field(30.0, gt=0, description="Seconds in which the headers of a request must be complete.")
     idle_timeout_s: float = Field(
         75.0,

@@ -146,6 +146,18 @@ async def webhook_address(stored: Stored) -> Mapping[str, str]:
     return {"secret": str(made["url"]).rsplit("/", 1)[1]}
 
 
+async def form_link(stored: Stored) -> Mapping[str, str]:
+    """A new link to a form, and a submission of it."""
+    at = f"/v1/workflows/{stored.known['asking']}/forms"
+    listed = await stored.send("GET", at)
+    for one in [one for one in listed if one["state"] == "open"][20:]:
+        await stored.send("DELETE", f"{at}/{one['id']}")
+    made = await stored.send("POST", at, {"maxRuns": 100_000})
+    secret = str(made["url"]).rsplit("/", 1)[1]
+    sent = await stored.send("POST", f"/v1/forms/{secret}", {"values": {}})
+    return {"formId": str(made["id"]), "secret": secret, "submissionId": str(sent["submissionId"])}
+
+
 async def rehearsing(stored: Stored) -> Mapping[str, str]:
     """A trigger that simulates what it starts."""
     at = f"/v1/workflows/{stored.known['follower']}"

@@ -190,6 +190,12 @@ class Stored:
         say = {"type": "log", "payload": {"message": "{{$trigger.body}}"}}
         webhook = self.known["webhook"] = await self.workflow({"nodes": {"root": called, "say": say}})
         await self.send("POST", f"/v1/workflows/{webhook}/publish")
+        fields = {f"field{number}": {"description": "d" * 100} for number in range(400)}
+        schema = {"type": "object", "properties": fields}
+        asks = {"type": "manual", "payload": {"inputSchema": schema}, "children": ["answer"]}
+        answer = {"type": "respond", "payload": {"body": "{{$trigger.body}}"}}
+        asking = self.known["asking"] = await self.workflow({"nodes": {"root": asks, "answer": answer}})
+        await self.send("POST", f"/v1/workflows/{asking}/publish")
 
     async def _lists(self) -> None:
         """A full page of everything that is listed."""

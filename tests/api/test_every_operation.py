@@ -349,8 +349,16 @@ async def _runs(tour: Tour) -> None:
     await tour.call("run_inline")
     await tour.call("run_inline_sync")
     greeting = {"type": "respond", "payload": {"status": 201, "body": {"hello": "{{$trigger.body.name}}"}}}
+    run = await tour.start(
+        await tour.workflow("Tell", {"tell": {"type": "log", "payload": {"message": "x"}}}), payload={"amount": 20}
+    )
+    await tour.until(run, "success")
+    await tour.call(
+        "evaluate_expression", {"template": "{{$trigger.body.amount * 2}} USDC", "runId": run, "path": "tell"}
+    )
     await tour.call("run_workflow_sync", id=await tour.workflow("Greet", {"greet": greeting}))
     await _webhooks(tour)
+    await _forms(tour)
     failing = {"type": "log", "payload": {"message": "{{100 / $trigger.body.count}} each"}}
     run = await tour.start(await tour.workflow("Divide", {"tell": failing}), payload={"count": 0})
     await tour.until(run, "failure")
@@ -371,6 +379,23 @@ async def _webhooks(tour: Tour) -> None:
     await tour.call("list_webhooks", id=workflow)
     await tour.call("receive_webhook", secret=made["url"].rsplit("/", 1)[1])
     await tour.call("revoke_webhook", id=workflow, nodeId="root")
+
+
+async def _forms(tour: Tour) -> None:
+    properties = {"order": {"type": "string", "description": "Number of the order"}}
+    schema = {"type": "object", "properties": properties, "required": ["order"]}
+    root = {"type": "manual", "payload": {"inputSchema": schema}, "children": ["answer"]}
+    answer = {"type": "respond", "payload": {"body": {"refund": "{{$trigger.body.order}}"}}}
+    body = {"name": "Refund", "description": "", "definition": {"nodes": {"root": root, "answer": answer}}}
+    workflow = str((await tour.api.post("/v1/workflows", body)).data["id"])
+    assert (await tour.api.post(f"/v1/workflows/{workflow}/publish")).status == 200
+    made = await tour.call("create_form", id=workflow)
+    secret = made["url"].rsplit("/", 1)[1]
+    await tour.call("list_forms", id=workflow)
+    await tour.call("show_form", secret=secret)
+    sent = await tour.call("submit_form", secret=secret)
+    await tour.call("get_submission", secret=secret, submissionId=sent["submissionId"])
+    await tour.call("revoke_form", id=workflow, formId=made["id"])
 
 
 async def _answers(tour: Tour) -> None:

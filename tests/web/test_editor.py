@@ -127,7 +127,7 @@ def test_numbers_and_what_is_unknown_come_back_as_they_were(app: App, server: Se
         "odd": {"type": "from-the-future", "payload": {"deep": [{"a": 1}]}},
         "say": {"type": "format", "payload": {"template": "x", "values": "VALUES"}},
     }
-    text = json.dumps(nodes).replace('"VALUES"', f"[{EXACT}, 0.1000000000000000055, 1.10, 7]")
+    text = json.dumps(nodes).replace('"VALUES"', f"[{EXACT}, 0.1000000000000000055, 1.10, 7, 1e400]")
     body = f'{{"name": "Odd", "description": "", "definition": {{"nodes": {text}}}}}'
     answer = server._session.post(
         f"{server.url}/v1/workflows", data=body, headers={"Content-Type": "application/json"}, timeout=30
@@ -137,10 +137,11 @@ def test_numbers_and_what_is_unknown_come_back_as_they_were(app: App, server: Se
     expect(page.get_by_role("button", name="1 problem")).to_be_visible()
     page.get_by_text("Say", exact=True).first.click()
     template = page.get_by_role("textbox", name="Template")
+    expect(page.get_by_role("textbox", name="Values")).to_contain_text("1e400")
     template.fill("y")
     app.until(lambda: '"template":"y"' in _raw(server, workflow))
     stored = _raw(server, workflow)
-    assert f'"values":[{EXACT},0.1000000000000000055,1.10,7]' in stored
+    assert f'"values":[{EXACT},0.1000000000000000055,1.10,7,1E+400]' in stored
     assert '{"deep":[{"a":1}]}' in stored
 
 
@@ -214,6 +215,23 @@ def test_the_ladder_is_climbed_to_live(app: App, server: Server, chain: devchain
     assert app.faults() == []
     run = server.call("GET", f"/v1/workflows/{ready.workflow_id}")["ladder"]["live"]
     assert server.call("GET", f"/v1/runs/{run}")["status"] == "success"
+    _ghosts_follow_the_moment(page)
+
+
+def _ghosts_follow_the_moment(page: Page) -> None:
+    """What the run moved, in the balances: nothing before its spends, all of it at its end."""
+    balances = page.get_by_role("region", name="Balances")
+    weth = balances.locator("p").filter(has_text="WETH").locator("em")
+    expect(weth).to_have_text("−0.1")
+    page.evaluate("document.activeElement.blur()")
+    replay = page.get_by_role("group", name="Replay of the run")
+    steps = int(re.search(r"/(\d+)", replay.inner_text())[1])  # type: ignore[index]
+    for _ in range(steps):
+        page.keyboard.press("[")
+    expect(weth).to_have_text("")
+    for _ in range(steps):
+        page.keyboard.press("]")
+    expect(weth).to_have_text("−0.1")
 
 
 def test_a_live_run_is_stopped(app: App, server: Server) -> None:

@@ -37,6 +37,7 @@ export const ROUTES: PageRoute[] = [
   },
   { path: '/templates', page: lazy(() => import('./templates/Templates')), under: 'workflows' },
   { path: '/workflows/:id/versions', page: lazy(() => import('./diff/Versions')), under: 'workflows' },
+  { path: '/workflows/:id/forms', page: lazy(() => import('./public/Links')), under: 'workflows' },
   { path: '/workflows/:id', page: lazy(() => import('./pages/Workflow')), under: 'workflows' },
   {
     path: '/runs',

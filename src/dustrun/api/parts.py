@@ -29,6 +29,7 @@ from dustrun.services.outbox.operations import Operations
 from dustrun.services.preview.dust_plans import DustPlans
 from dustrun.services.preview.fund_needs import Funds
 from dustrun.services.runs.approvals import Approvals
+from dustrun.services.runs.evaluating.expressions import Expressions
 from dustrun.services.runs.launching.launches import Launches
 from dustrun.services.runs.reports import RunReports
 from dustrun.services.runs.resume import Resumes
@@ -38,6 +39,8 @@ from dustrun.services.streaming.streams import Streams
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.backtest.backtests import Backtests
 from dustrun.services.triggers.events import TriggerEvents
+from dustrun.services.triggers.forms.answers import FormAnswers
+from dustrun.services.triggers.forms.links import FormLinks
 from dustrun.services.triggers.gaps import TriggerGaps
 from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
 from dustrun.services.triggers.inbound.webhooks import Webhooks
@@ -81,6 +84,10 @@ class AccessParts:
     """Unknown addresses of webhooks, by caller."""
     webhook_refusals: RateLimiter
     """Refused requests, by webhook."""
+    form_guesses: RateLimiter
+    """Unknown links to forms, by caller."""
+    form_submissions: RateLimiter
+    """Answers to a form, by form and caller."""
     usage: Usage
     retention: Retention
 
@@ -141,6 +148,8 @@ class TriggerParts:
     webhook_secrets: WebhookSecrets
     webhooks: Webhooks
     backtests: Backtests
+    form_links: FormLinks
+    form_answers: FormAnswers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +170,7 @@ class Parts:
     starts: Starts
     action_calls: ActionCalls
     run_reports: RunReports
+    expressions: Expressions
     waits: WaitParts
     launches: Launches
     hooks: HookParts

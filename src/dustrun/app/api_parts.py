@@ -9,6 +9,7 @@ from dustrun.app.money import Money
 from dustrun.app.triggers import Triggers, make_trigger_parts
 from dustrun.assistant.conversation_turns import Turns
 from dustrun.engine.hosts.embedded import EmbeddedEngine
+from dustrun.engine.node.past_roots import PastRoots
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.sessions import Sessions
@@ -22,6 +23,7 @@ from dustrun.services.data.variables import Variables
 from dustrun.services.maintenance.retention import Retention
 from dustrun.services.outbox.operations import Operations
 from dustrun.services.runs.approvals import Approvals
+from dustrun.services.runs.evaluating.expressions import Expressions
 from dustrun.services.runs.launching.announcing import ProposedLaunches
 from dustrun.services.runs.launching.decision import Reach
 from dustrun.services.runs.launching.launches import Launches
@@ -71,6 +73,7 @@ def make_parts(
         starts=starts,
         action_calls=ActionCalls(base.database, base.catalog, starts),
         run_reports=reports,
+        expressions=Expressions(base.database, runs, PastRoots()),
         waits=_waits(base, engine, runs, launches),
         launches=launches,
         hooks=hooks,
@@ -92,6 +95,8 @@ def _access(base: Base, streams: Streams) -> AccessParts:
         wrong_keys=WrongKeys(base.settings.wrong_keys_per_second),
         webhook_guesses=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
         webhook_refusals=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
+        form_guesses=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
+        form_submissions=RateLimiter(base.settings.form_submissions_per_second, burst_factor=20),
         usage=Usage(base.database, base.writer, base.settings.request_audit_rows),
         retention=Retention(base.database, base.writer, base.settings.retention_days, base.settings.hook_delivery_days),
     )

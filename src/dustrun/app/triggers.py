@@ -22,6 +22,8 @@ from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.services.triggers.context import LiveContext
 from dustrun.services.triggers.ended_runs import EndedRuns
 from dustrun.services.triggers.events import TriggerEvents
+from dustrun.services.triggers.forms.answers import FormAnswers
+from dustrun.services.triggers.forms.links import FormLinks
 from dustrun.services.triggers.gaps import TriggerGaps
 from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
 from dustrun.services.triggers.inbound.webhooks import Webhooks
@@ -88,6 +90,8 @@ def make_trigger_parts(
         rehearsals=TriggerRehearsals(database, writer, reports, arming, base.gate),
         backtests=_backtests(base, triggers, starts, runs, reports),
         previews=_previews(base, triggers, workflows),
+        form_links=FormLinks(database, writer, base.settings.base_url(), arming),
+        form_answers=FormAnswers(database, starts, runs, base.programs, arming),
         webhook_secrets=secrets,
         webhooks=Webhooks(database, secrets, triggers.subscriptions, triggers.intake, runs),
     )

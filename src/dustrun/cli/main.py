@@ -28,7 +28,7 @@ from dustrun.cli.commands import (
 from dustrun.cli.commands.actions import action, new_action
 from dustrun.cli.commands.assistants import mcp
 from dustrun.cli.commands.hooks import endpoints
-from dustrun.cli.commands.inbound import webhook
+from dustrun.cli.commands.inbound import forms, webhook
 from dustrun.cli.commands.templates import template
 from dustrun.cli.doctor import command
 from dustrun.cli.http import examples
@@ -56,6 +56,7 @@ app.add_typer(action.app, name="action")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(webhook.app, name="webhook")
+app.add_typer(forms.app, name="forms")
 app.add_typer(connector.app, name="connector")
 app.add_typer(endpoints.app, name="hooks")
 app.add_typer(vault.app, name="vault")

@@ -35,11 +35,15 @@ export const EVENT_TYPES = [
 
 type Listener = { take: (events: RunEvent[]) => void; end: () => void; lost: (isLost: boolean) => void }
 
-/** What arrives within one frame is handed over at once, so that thousands of events cost few renderings. */
+/** What arrives within one frame is handed over at once, so that thousands of events cost few renderings. A hidden tab
+ * holds no connection, since a browser has six for one server; it goes on after the last event that it saw. */
 export function follow(runId: string, listener: Listener): () => void {
-  const source = new EventSource(`/v1/runs/${encodeURIComponent(runId)}/stream`)
+  const address = `/v1/runs/${encodeURIComponent(runId)}/stream`
+  let source: EventSource | null = null
+  let lastId = ''
   let queue: RunEvent[] = []
   let frame = 0
+  let isOver = false
   const flush = () => {
     frame = 0
     const events = queue
@@ -47,45 +51,39 @@ export function follow(runId: string, listener: Listener): () => void {
     if (events.length) listener.take(events)
   }
   const take = (message: MessageEvent<string>) => {
+    lastId = message.lastEventId
     queue.push(parse(message.data) as RunEvent)
     frame ||= requestAnimationFrame(flush)
   }
-  const close = () => {
-    source.close()
-    cancelAnimationFrame(frame)
-  }
-  for (const type of EVENT_TYPES) source.addEventListener(type, take)
-  source.addEventListener('open', () => listener.lost(false))
-  source.addEventListener('error', () => {
-    if (source.readyState === EventSource.CLOSED) listener.end()
-    else listener.lost(true)
-  })
-  source.addEventListener('end', () => {
+  const finish = () => {
     close()
     flush()
     listener.end()
-  })
-  return close
-}
-
-const ACTIVITY = ['run_started', 'run_waiting', 'run_resumed', 'run_finished', 'launch_proposed'] as const
-
-/** Starts, waits and ends of all runs while this tab is seen; a hidden tab holds no connection. */
-export function followActivity(take: (event: RunEvent) => void): () => void {
-  let source: EventSource | null = null
-  const listen = () => {
+  }
+  const open = () => {
+    const opened = new EventSource(lastId ? `${address}?lastEventId=${encodeURIComponent(lastId)}` : address)
+    source = opened
+    for (const type of EVENT_TYPES) opened.addEventListener(type, take)
+    opened.addEventListener('open', () => listener.lost(false))
+    opened.addEventListener('error', () => {
+      if (opened.readyState !== EventSource.CLOSED) listener.lost(true)
+      else if (!isOver) finish()
+    })
+    opened.addEventListener('end', finish)
+  }
+  const look = () => {
     if (document.visibilityState === 'hidden') {
       source?.close()
       source = null
-    } else if (!source) {
-      source = new EventSource('/v1/activity/stream')
-      for (const type of ACTIVITY) source.addEventListener(type, (message) => take(parse(message.data) as RunEvent))
-    }
+    } else if (!source) open()
   }
-  document.addEventListener('visibilitychange', listen)
-  listen()
-  return () => {
-    document.removeEventListener('visibilitychange', listen)
+  const close = () => {
+    isOver = true
+    document.removeEventListener('visibilitychange', look)
     source?.close()
+    cancelAnimationFrame(frame)
   }
+  document.addEventListener('visibilitychange', look)
+  open()
+  return close
 }

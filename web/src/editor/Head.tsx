@@ -5,6 +5,7 @@ import {
   IconArrowForwardUp,
   IconDots,
   IconDownload,
+  IconForms,
   IconGitCompare,
   IconHistory,
   IconList,
@@ -21,6 +22,7 @@ import { useLocation } from 'wouter'
 import { get, type Mode, type Workflow } from '../api/client'
 import { WorkflowStatus } from '../parts/Badges'
 import { words } from '../words'
+import { forms } from '../words.forms'
 import { versions } from '../words.versions'
 import { isDirty, redo, select, undo, useDocument } from './document'
 import { PayloadButton } from './Payload'
@@ -200,6 +202,9 @@ function MoreMenu({ workflow, ask, pause }: ActsProps) {
             {versions.open}
           </Menu.Item>
         )}
+        <Menu.Item leftSection={<IconForms size={16} />} onClick={() => go(`/workflows/${workflow.id}/forms`)}>
+          {forms.title}
+        </Menu.Item>
         <Menu.Item leftSection={<IconDownload size={16} />} onClick={() => void download(workflow.id)}>
           {said.export}
         </Menu.Item>

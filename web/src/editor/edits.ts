@@ -93,6 +93,29 @@ export function connect(flow: Flow, from: string, to: string): Flow {
 export const disconnect = (flow: Flow, from: string, to: string): Flow =>
   patchNode(flow, from, { children: (flow.nodes[from]?.children ?? []).filter((child) => child !== to) })
 
+// How an expression names a node: `$nodes.id`, `$nodes["id"]`, `$run.resumeUrl("id")`, or the id by itself.
+const NAMES =
+  /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(\$(?:nodes|for)\.)(\w+)|(\$(?:nodes|for)\[\s*["']|\bresumeUrl\(\s*["'])([\w-]+)|()(?<![\w$.])([A-Za-z_]\w*)(?=\s*[.[])/g
+
+function renamedIn(expression: string, ids: Record<string, string>): string {
+  return expression.replace(NAMES, (whole, ...groups: (string | undefined)[]) => {
+    for (const at of [0, 2, 4]) {
+      const id = groups[at + 1]
+      if (id !== undefined) return `${groups[at]}${ids[id] ?? id}`
+    }
+    return whole
+  })
+}
+
+/** A text of a step with the nodes renamed that its expressions name; `isBare`: it is an expression without braces. */
+function renamed(value: unknown, ids: Record<string, string>, isBare = false): unknown {
+  if (typeof value === 'string')
+    return isBare ? renamedIn(value, ids) : value.replace(/\{\{[\s\S]*?\}\}/g, (part) => renamedIn(part, ids))
+  if (Array.isArray(value)) return value.map((one) => renamed(one, ids, isBare))
+  if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, renamed(one, ids, key === 'expression')]))
+}
+
 /** Copies with new ids; ways among them are kept, and so is what their expressions say of each other. */
 export function paste(flow: Flow, copied: Record<string, FlowNode>): { flow: Flow; ids: string[] } {
   let next = flow
@@ -102,10 +125,13 @@ export function paste(flow: Flow, copied: Record<string, FlowNode>): { flow: Flo
     ids[old] = id
     next = withNode(next, id, node)
   }
+  const changed = Object.fromEntries(Object.entries(ids).filter(([old, id]) => old !== id))
   const kept = (list?: string[]) => list?.flatMap((child) => ids[child] ?? [])
   for (const [old, id] of Object.entries(ids)) {
     const node = copied[old] as FlowNode
     next = patchNode(next, id, {
+      ...(renamed({ ...node, pinned: undefined }, changed) as FlowNode),
+      pinned: node.pinned,
       children: kept(node.children) ?? [],
       ...(node.loopBody && { loopBody: kept(node.loopBody) }),
     })

@@ -7,6 +7,7 @@ export type Schema = {
   anyOf?: Schema[]
   enum?: unknown[]
   default?: unknown
+  title?: string
   description?: string
   'x-secret'?: boolean
   properties?: Record<string, Schema>
@@ -18,6 +19,8 @@ export type Field = {
   about?: string
   kind: 'text' | 'secret' | 'choice' | 'switch' | 'number' | 'json'
   choices?: string[]
+  /** What the choices stand for. */
+  values?: unknown[]
   isRequired: boolean
 }
 export type Texts = Record<string, string>
@@ -32,6 +35,7 @@ export function fieldsOf(schema: Schema): Field[] {
       about: part.description ?? inner.description,
       kind: kindOf(part, inner),
       choices,
+      values: inner.enum,
       isRequired: schema.required?.includes(name) ?? false,
     }
   })
@@ -55,9 +59,10 @@ export const textOf = (value: unknown): string =>
 /** Empty optional fields are left out. What is no number or JSON goes as text: the server says what it wants. */
 export function valuesOf(fields: Field[], texts: Texts): Record<string, unknown> {
   const values: Record<string, unknown> = {}
-  for (const { name, kind, isRequired } of fields) {
+  for (const { name, kind, isRequired, choices, values: meant } of fields) {
     const text = texts[name] ?? ''
     if (kind === 'switch') values[name] = text === 'true'
+    else if (kind === 'choice' && text !== '') values[name] = meant?.[choices?.indexOf(text) ?? -1] ?? text
     else if (text !== '') values[name] = kind === 'number' || kind === 'json' ? read(text) : text
     else if (isRequired && kind !== 'secret') values[name] = ''
   }

@@ -6,7 +6,8 @@ import type { Problem } from '../api/client'
 import { readable } from '../model/amounts'
 import { words } from '../words'
 import { Expression } from './Expression'
-import { type Context, preview } from './paths'
+import type { Context } from './paths'
+import { Seen } from './Seen'
 import { choicesOf, fromText, kindsOf, type Schema, toText } from './schema'
 
 const said = words.inspector
@@ -27,7 +28,7 @@ export function Field({ name, schema, isRequired, value, example, onChange, cont
   const kinds = kindsOf(schema)
   const isSwitch = kinds.length === 1 && kinds[0] === 'boolean'
   const [isFree, setIsFree] = useState(typeof value === 'string' && value.includes('{{'))
-  const seen = typeof value === 'string' ? preview(context, value) : null
+  const isBare = name === 'expression'
   const faults = problems.length ? `fault-${name}` : undefined
   const hint = schema.default !== undefined && schema.default !== null ? toText(schema.default) : toText(example)
   return (
@@ -87,17 +88,12 @@ export function Field({ name, schema, isRequired, value, example, onChange, cont
           describedBy={faults}
           context={context}
           problems={problems}
-          isBare={name === 'expression'}
+          isBare={isBare}
           hint={hint.length > 80 ? '' : hint}
           onChange={(text) => onChange(fromText(text, schema))}
         />
       )}
-      {seen !== null && (
-        <div className="seen">
-          <span>{said.lastRun}</span>
-          <code title={seen}>{seen}</code>
-        </div>
-      )}
+      {typeof value === 'string' && <Seen text={value} context={context} isBare={isBare} />}
       {faults && (
         <div id={faults} className="err" role="alert">
           {problems.map((one, i) => (

@@ -5,7 +5,7 @@ import type { Json, Problem, Run } from '../api/client'
 import { type Spec, useCatalog, useList } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
 import { patchNode, setField } from '../editor/edits'
-import { before } from '../model/graph'
+import { before, pathOf } from '../model/graph'
 import { words } from '../words'
 import { Expression } from './Expression'
 import { Field } from './Field'
@@ -20,7 +20,10 @@ export default function Form({ id, spec, problems, last }: Props) {
   const flow = useDocument((s) => s.flow)
   const [more, setMore] = useState(false)
   // biome-ignore lint/correctness/useExhaustiveDependencies: typing in a field changes the flow, but not who comes before
-  const context = useMemo(() => contextOf(last, before(flow, id)), [last, id, Object.keys(flow.nodes).length])
+  const context = useMemo(
+    () => contextOf(last, before(flow, id), pathOf(flow, id)),
+    [last, id, Object.keys(flow.nodes).length],
+  )
   if (!node) return null
   const schema = spec?.payloadSchema as Schema | undefined
   const trigger = spec && spec.effect === undefined ? <TriggerChoice id={id} type={node.type} /> : null

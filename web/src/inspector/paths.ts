@@ -2,9 +2,10 @@
 import type { Json, Run } from '../api/client'
 import { Exact } from '../api/exact'
 
-export type Context = { roots: Json }
+/** `path`: of the step in the run that the values are of; in a loop, in its first item. */
+export type Context = { roots: Json; runId?: string; path?: string }
 
-export function contextOf(run: Run | null | undefined, upstream: string[]): Context {
+export function contextOf(run: Run | null | undefined, upstream: string[], path = ''): Context {
   const states = run?.executionState ?? {}
   const nodes: Json = {}
   const roots: Json = { $trigger: { body: run?.payload ?? {} }, $nodes: nodes }
@@ -14,7 +15,7 @@ export function contextOf(run: Run | null | undefined, upstream: string[]): Cont
     nodes[id] = seen
     roots[id] = seen
   }
-  return { roots }
+  return { roots, runId: run?.id, path }
 }
 
 const STEP = /\.([A-Za-z_]\w*)|\[(\d+)\]|\["([^"]*)"\]/y

@@ -52,6 +52,18 @@ export function loopsOf(flow: Flow): Record<string, string> {
   return loops
 }
 
+/** Where a step is in a run; in the first item of each loop around it. */
+export function pathOf(flow: Flow, id: string): string {
+  const loops = loopsOf(flow)
+  let path = id
+  const seen = new Set<string>()
+  for (let loop = loops[id]; loop && !seen.has(loop); loop = loops[loop]) {
+    seen.add(loop)
+    path = `${loop}[0].${path}`
+  }
+  return path
+}
+
 /** Every node that comes before one: what its expressions may read, nearest first. */
 export function before(flow: Flow, id: string): string[] {
   const parents: Record<string, string[]> = {}

@@ -1,8 +1,9 @@
 /** What happens now, as it comes, and the runs before that. */
 import { useEffect, useState } from 'react'
 import { Link } from 'wouter'
+import { followActivity } from '../api/activity'
 import { useList } from '../api/queries'
-import { followActivity, type RunEvent } from '../api/stream'
+import type { RunEvent } from '../api/stream'
 import { RunStatus } from '../parts/Badges'
 import { Page } from '../parts/Page'
 import { Section } from '../parts/Section'

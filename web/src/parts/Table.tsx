@@ -1,6 +1,7 @@
 /** The list of every page: columns, rows that are links, page after page as one scrolls. */
 import { Button } from '@mantine/core'
-import { type ReactNode, useEffect, useRef } from 'react'
+import { useVirtualizer } from '@tanstack/react-virtual'
+import { type ReactNode, useEffect, useRef, useState } from 'react'
 import { Link } from 'wouter'
 import { words } from '../words'
 import { Trouble } from './Trouble'
@@ -57,7 +58,7 @@ export function Table<T>({ label, columns, found, keyOf, href, empty }: Props<T>
   const look = (column: Column<T>) => `${column.align ?? ''} ${column.wide ? 'wide' : ''}`
   return (
     <div className="table" ref={(el) => setTemplates(el, template, narrow)}>
-      <div role="table" aria-label={label}>
+      <div role="table" aria-label={label} aria-rowcount={found.hasNextPage ? -1 : found.rows.length + 1}>
         <div role="row" className="row head">
           {columns.map((column) => (
             <span role="columnheader" key={column.title} className={look(column)}>
@@ -65,9 +66,9 @@ export function Table<T>({ label, columns, found, keyOf, href, empty }: Props<T>
             </span>
           ))}
         </div>
-        {found.rows.map((row) => (
-          <div role="row" className="row" key={keyOf(row)}>
-            {columns.map((column, i) => (
+        <Rows rows={found.rows} keyOf={keyOf}>
+          {(row) =>
+            columns.map((column, i) => (
               <span role="cell" key={column.title} className={look(column)}>
                 {i === 0 && href ? (
                   <Link href={href(row)} className="rowlink">
@@ -77,9 +78,9 @@ export function Table<T>({ label, columns, found, keyOf, href, empty }: Props<T>
                   column.cell(row)
                 )}
               </span>
-            ))}
-          </div>
-        ))}
+            ))
+          }
+        </Rows>
       </div>
       {hasNextPage && (
         <div ref={end} className="more">
@@ -90,6 +91,55 @@ export function Table<T>({ label, columns, found, keyOf, href, empty }: Props<T>
       )}
     </div>
   )
+}
+
+type RowsProps<T> = { rows: T[]; keyOf: (row: T) => string; children: (row: T) => ReactNode }
+const ALL_UP_TO = 100
+const ROW_PX = 57
+const BEYOND = 20
+
+/** The rows; of many only those in sight, between two gaps that are as high as the others. */
+function Rows<T>({ rows, keyOf, children }: RowsProps<T>) {
+  const [top, setTop] = useState<HTMLElement | null>(null)
+  const isLong = rows.length > ALL_UP_TO
+  const virtual = useVirtualizer({
+    count: rows.length,
+    enabled: isLong,
+    getScrollElement: () => top?.closest<HTMLElement>('.content') ?? null,
+    estimateSize: () => ROW_PX,
+    scrollMargin: top?.offsetTop ?? 0,
+    overscan: BEYOND,
+  })
+  const seen = isLong ? virtual.getVirtualItems() : null
+  const first = seen?.[0]?.index ?? 0
+  const shown = seen ? rows.slice(first, (seen.at(-1)?.index ?? -1) + 1) : rows
+  const margin = virtual.options.scrollMargin
+  const before = seen?.length ? (seen[0]?.start ?? 0) - margin : 0
+  const after = seen?.length ? virtual.getTotalSize() - ((seen.at(-1)?.end ?? 0) - margin) : 0
+  return (
+    <>
+      <div role="presentation" ref={(el) => open(el, setTop, before)} />
+      {shown.map((row, i) => (
+        <div
+          role="row"
+          className="row"
+          key={keyOf(row)}
+          data-index={first + i}
+          aria-rowindex={isLong ? first + i + 2 : undefined}
+          ref={isLong ? virtual.measureElement : undefined}
+        >
+          {children(row)}
+        </div>
+      ))}
+      {after > 0 && <div role="presentation" ref={(el) => el?.style.setProperty('height', `${after}px`)} />}
+    </>
+  )
+}
+
+function open(element: HTMLElement | null, keep: (element: HTMLElement) => void, px: number) {
+  if (!element) return
+  element.style.setProperty('height', `${px}px`)
+  keep(element)
 }
 
 function setTemplates(element: HTMLElement | null, wide: string, narrow: string) {

@@ -1,6 +1,6 @@
 /** Signed in or not, and which page. */
 import { useQueryClient } from '@tanstack/react-query'
-import { Suspense, useCallback, useEffect, useState } from 'react'
+import { lazy, Suspense, useCallback, useEffect, useState } from 'react'
 import { Link, Route, Switch } from 'wouter'
 import { ApiError, onSignedOut } from '../api/client'
 import { useMe } from '../api/queries'
@@ -13,7 +13,25 @@ import { useActivity } from './activity'
 import { Rail } from './Rail'
 import { SignIn } from './SignIn'
 
+const PublicForm = lazy(() => import('../public/PublicForm'))
+
+/** The one page that asks for no session, and the app. */
 export function App() {
+  return (
+    <Switch>
+      <Route path="/forms/:secret">
+        <Suspense>
+          <PublicForm />
+        </Suspense>
+      </Route>
+      <Route>
+        <Member />
+      </Route>
+    </Switch>
+  )
+}
+
+function Member() {
   const linkToken = useLinkToken()
   const me = useMe(linkToken === null)
   const client = useQueryClient()

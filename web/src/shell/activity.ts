@@ -1,7 +1,7 @@
 /** What happens elsewhere refreshes what is shown here. */
 import { useEffect } from 'react'
+import { followActivity } from '../api/activity'
 import { refresh } from '../api/queries'
-import { followActivity } from '../api/stream'
 
 const PAUSE_MS = 700
 

@@ -7,6 +7,7 @@ import { pages } from '../words.pages'
 import { Deliveries } from './Deliveries'
 import { Events } from './Events'
 import { Times } from './Times'
+import { Webhooks } from './Webhooks'
 
 const said = pages.triggers
 
@@ -42,6 +43,7 @@ export default function Triggers() {
       }
     >
       {workflowId && <Times workflowId={workflowId} />}
+      {workflowId && <Webhooks workflowId={workflowId} />}
       <Tabs value={tab} onChange={(value) => set('tab', value === 'events' ? null : value)} keepMounted={false}>
         <Tabs.List>
           <Tabs.Tab value="events">{said.events}</Tabs.Tab>

@@ -21,6 +21,7 @@ _TAGS = {
     "Runs": "Start runs, read them and their reports, retry, resume and cancel them.",
     "Triggers": "Read what triggers saw, replay it, test it on the past, and make watching triggers live.",
     "Webhooks": "Addresses at which requests from outside start runs.",
+    "Forms": "Links to forms that start runs without a key.",
     "Streams": "Follow runs as Server-Sent Events.",
     "Hooks": "Tell other systems what happens in runs, and see what arrived.",
     "Approvals": "Answer the questions that runs wait for.",

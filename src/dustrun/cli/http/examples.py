@@ -85,6 +85,12 @@ OF: dict[str, tuple[str, ...]] = {
     "webhook revoke": ("dustrun webhook revoke Hello --node order",),
     "webhook events": ("dustrun webhook events Hello",),
     "webhook replay": (f"dustrun webhook replay evt_{_ID}",),
+    "forms list": ("dustrun forms list Hello",),
+    "forms create": (
+        "dustrun forms create Hello --max-runs 20 --days 7",
+        "dustrun forms create Hello --mode live --title 'Ask for a payout' --json",
+    ),
+    "forms revoke": (f"dustrun forms revoke Hello frm_{_ID}",),
     "triggers list": ("dustrun triggers list Hello",),
     "triggers events": ("dustrun triggers events", "dustrun triggers events Hello --outcome skipped --json"),
     "triggers show": (f"dustrun triggers show evt_{_ID}",),

@@ -19,6 +19,7 @@ from dustrun.services.triggers.subscriptions import principal_text
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.spend_gate import SpendGate, covers
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.triggers import form_links
 from dustrun.storage.triggers import subscriptions as rows
 from dustrun.storage.triggers.subscriptions import ARMED, ENDED, PAUSED, SubscriptionRow
 from dustrun.storage.workflows import versions
@@ -123,12 +124,13 @@ class Arming:
         return closure is None or not closure.can_spend or covers(lookup, principal.spendable, closure)
 
     def _need_spending_of_triggers(self, tx: Tx, principal: Principal, row: WorkflowRow) -> None:
-        """Raises `Forbidden` if triggers spend, in whoever's name, and the caller may not."""
+        """Raises `Forbidden` if triggers or forms spend, in whoever's name, and the caller may not."""
         fires = any(sub.mode != "simulate" and sub.state != ENDED for sub in rows.list_of(tx, row.id))
+        fires = fires or form_links.has_spending(tx, row.id, clock.now_ms())
         if fires and row.live_version is not None and not self.may_spend(tx, principal, row, row.live_version):
             raise Forbidden(
-                "With more runs (`maxRuns`, a refill) or a shorter `cooldownMs` the triggers of this workflow can "
-                'spend more. That needs "wallet:spend" on the wallets of its live version.'
+                "With more runs (`maxRuns`, a refill) or a shorter `cooldownMs` the triggers and forms of this "
+                'workflow can spend more. That needs "wallet:spend" on the wallets of its live version.'
             )
 
     def _nodes(self, tx: Tx, row: WorkflowRow) -> Iterator[_Node]:

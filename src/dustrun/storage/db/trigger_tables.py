@@ -124,6 +124,26 @@ webhook_secrets = Table(
     Index("ix_webhook_secrets_workflow_id_node_id", "workflow_id", "node_id"),
 )
 
+form_links = Table(
+    "form_links",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("workflow_id", Text, ForeignKey("workflows.id"), nullable=False),
+    Column("key_id", Text, ForeignKey("api_keys.id"), nullable=False, comment="in whose name its runs are"),
+    Column("hash", Text, nullable=False, unique=True, comment="SHA-256 of the secret part of the link"),
+    Column("title", Text, nullable=False),
+    Column("description", Text),
+    Column("mode", Text, nullable=False, comment="live, simulate, dust"),
+    Column("max_runs", Integer, nullable=False),
+    Column("runs", Integer, nullable=False, comment="that it has started"),
+    Column("last_run_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    Index("ix_form_links_workflow_id_created_at", "workflow_id", "created_at"),
+)
+
 backtests = Table(
     "backtests",
     metadata,

@@ -1,0 +1,87 @@
+"""`/v1/forms/{secret}`: what the public does with a form, which needs no key but its link."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path, Request
+
+from dustrun.api.auth import PUBLIC
+from dustrun.api.limits import network_of
+from dustrun.api.routing import Call, Calling, Routes
+from dustrun.api.shapes.triggers.forms import (
+    PublicFormAnswer,
+    SubmissionAnswer,
+    SubmissionId,
+    SubmitForm,
+    public_form_shape,
+    submission_shape,
+)
+from dustrun.errors import Code, NotFound
+from dustrun.services.triggers.forms.answers import FormView, Outcome
+from dustrun.services.triggers.forms.state import Form
+
+routes = Routes("Forms")
+router = routes.router
+
+Secret = Annotated[str, Path(description="The secret part of the link, dfm_….", max_length=200)]
+Submission = Annotated[SubmissionId, Path(alias="submissionId", description="Id of the submission.")]
+
+
+async def _form(call: Calling, request: Request, secret: str) -> Form:
+    """The form of a link; whoever guesses is slowed down, as with wrong keys."""
+    access = call.parts.access
+    form = await call.parts.triggers.form_answers.find(secret)
+    if form is None:
+        access.form_guesses.take(_caller(request), "Too many unknown links to forms from this caller.")
+        raise NotFound("There is no such form, or its link was revoked.", code=Code.FORM_UNKNOWN)
+    access.limiter.take(form.link.org_id)
+    return form
+
+
+def _caller(request: Request) -> str:
+    return network_of(request.client.host if request.client else "")
+
+
+@routes.get(
+    "/v1/forms/{secret}",
+    permission=PUBLIC,
+    answers=PublicFormAnswer,
+    shape=public_form_shape,
+    refusals=[Code.FORM_UNKNOWN, Code.RATE_LIMITED],
+)
+async def show_form(call: Call, request: Request, secret: Secret) -> FormView:
+    """Get a form as everybody who has its link sees it: its title and what it asks for."""
+    return await call.parts.triggers.form_answers.view(await _form(call, request, secret))
+
+
+@routes.post(
+    "/v1/forms/{secret}",
+    permission=PUBLIC,
+    answers=SubmissionAnswer,
+    shape=submission_shape,
+    refusals=[Code.FORM_UNKNOWN, Code.FORM_CLOSED, Code.PAYLOAD_INVALID, Code.RATE_LIMITED],
+)
+async def submit_form(call: Call, request: Request, secret: Secret, body: SubmitForm) -> Outcome:
+    """Answer a form: starts a run of its workflow, once for each `submissionId`.
+
+    The link starts as many runs as it may and not one more, however many ask at once. The answer tells nothing of the
+    run but what its `respond` node says; ask for the result until its `status` is no longer `running`.
+    """
+    form = await _form(call, request, secret)
+    caller = f"{form.link.id} {_caller(request)}"
+    call.parts.access.form_submissions.take(caller, "Too many answers to this form; wait a moment.")
+    return await call.parts.triggers.form_answers.submit(form, body.values, body.submission_id)
+
+
+@routes.get(
+    "/v1/forms/{secret}/submissions/{submissionId}",
+    permission=PUBLIC,
+    answers=SubmissionAnswer,
+    shape=submission_shape,
+    refusals=[Code.FORM_UNKNOWN, Code.RATE_LIMITED],
+)
+async def get_submission(call: Call, request: Request, secret: Secret, submission_id: Submission) -> Outcome:
+    """Get how far a submission has come, and what the workflow's `respond` node says."""
+    form = await _form(call, request, secret)
+    return await call.parts.triggers.form_answers.read(form, submission_id)

@@ -1,0 +1,1 @@
+"""What expressions give in runs that have happened."""

@@ -1,0 +1,1 @@
+"""Public forms: links that start runs of a workflow without a key."""

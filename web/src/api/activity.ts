@@ -1,0 +1,112 @@
+/** Starts, waits and ends of all runs: one connection for all tabs, because a browser has few for one server.
+ *
+ * The tab that holds a lock listens and tells the others; when it is closed or hidden, the next one that is seen goes
+ * on after the last event that it was told. */
+import { parse } from './exact'
+import type { RunEvent } from './stream'
+
+const ADDRESS = '/v1/activity/stream'
+const NAME = 'dustrun-activity'
+const TYPES = ['run_started', 'run_waiting', 'run_resumed', 'run_finished', 'launch_proposed'] as const
+const AGAIN_MS = 5_000
+/** After more than this out of sight, a tab does not catch up: its lists are asked again anyway. */
+const MOST_HIDDEN_MS = 60_000
+const KEPT = 500
+
+type Said = { id: string; data: string }
+type Listener = (event: RunEvent) => void
+
+const listeners = new Set<Listener>()
+const known = new Set<string>()
+let lastId = ''
+let stop: (() => void) | null = null
+
+export function followActivity(take: Listener): () => void {
+  listeners.add(take)
+  stop ??= begin()
+  return () => {
+    listeners.delete(take)
+    if (listeners.size) return
+    stop?.()
+    stop = null
+  }
+}
+
+/** An event from the stream or from another tab; each counts once. */
+function hear({ id, data }: Said) {
+  const key = `${id} ${data}` // what happens to no run has the id of what came before
+  if (known.has(key)) return
+  if (known.size >= KEPT) known.clear()
+  known.add(key)
+  lastId = id
+  const event = parse(data) as RunEvent
+  for (const take of listeners) take(event)
+}
+
+function begin(): () => void {
+  const others = new BroadcastChannel(NAME)
+  others.onmessage = (message: MessageEvent<Said>) => hear(message.data)
+  const tell = (said: Said) => {
+    hear(said)
+    others.postMessage(said)
+  }
+  let leave: (() => void) | null = null
+  let hiddenAt = 0
+  const look = () => {
+    if (document.visibilityState === 'hidden') {
+      leave?.()
+      leave = null
+      hiddenAt = Date.now()
+      return
+    }
+    if (hiddenAt && Date.now() - hiddenAt > MOST_HIDDEN_MS) lastId = ''
+    leave ??= whileMine(() => listen(tell))
+  }
+  document.addEventListener('visibilitychange', look)
+  look()
+  return () => {
+    document.removeEventListener('visibilitychange', look)
+    leave?.()
+    others.close()
+    lastId = ''
+  }
+}
+
+/** Waits for the lock, and begins once it is this tab's. Pages without https have no locks: there each tab listens. */
+function whileMine(start: () => () => void): () => void {
+  const given = new AbortController()
+  let end: (() => void) | null = null
+  const hold = () =>
+    new Promise<void>((release) => {
+      const close = start()
+      end = () => {
+        close()
+        release()
+      }
+    })
+  if (navigator.locks) navigator.locks.request(NAME, { signal: given.signal }, hold).catch(() => {})
+  else void hold()
+  return () => {
+    given.abort()
+    end?.()
+  }
+}
+
+/** The connection itself. The browser mends what breaks, but gives up on an answer that says no, as in a restart. */
+function listen(tell: (said: Said) => void): () => void {
+  let source: EventSource
+  let timer = 0
+  const open = () => {
+    source = new EventSource(lastId ? `${ADDRESS}?lastEventId=${encodeURIComponent(lastId)}` : ADDRESS)
+    for (const type of TYPES)
+      source.addEventListener(type, ({ lastEventId, data }: MessageEvent<string>) => tell({ id: lastEventId, data }))
+    source.addEventListener('error', () => {
+      if (source.readyState === EventSource.CLOSED) timer = window.setTimeout(open, AGAIN_MS)
+    })
+  }
+  open()
+  return () => {
+    clearTimeout(timer)
+    source.close()
+  }
+}
