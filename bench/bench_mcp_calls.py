@@ -1,6 +1,6 @@
 """What a call of a tool takes over MCP: by the official client, in both eras, and by `dustrun mcp`.
 
-    scripts/bench mcp [--scale 300]
+    scripts/bench mcp_calls [--scale 300]
 
 `scale` is the number of calls of each tool. A median above 10 ms fails; through the pipes of `dustrun mcp`, which opens
 a connection for each message, it is shown beside.
