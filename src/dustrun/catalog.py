@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -241,17 +242,32 @@ def load(actions_dir: Path | None = None) -> Catalog:
 
 
 def _find(actions_dir: Path | None) -> Iterator[_Found]:
-    for package in (actions, triggers, connectors):
-        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not info.ispkg:
-                *_, family, name = info.name.split(".")
-                yield _Found(name, family, importlib.import_module(info.name))
-    installed = entry_points()  # slow: scans every installed package
-    for group in ("dustrun.actions", "dustrun.triggers", "dustrun.connectors"):
-        for entry in installed.select(group=group):
-            yield _Found(entry.module.rpartition(".")[2], entry.name, _load_entry(entry), must_declare=True)
+    yield from _bundled()
+    for entry in _installed(tuple(sys.path)):
+        yield _Found(entry.module.rpartition(".")[2], entry.name, _load_entry(entry), must_declare=True)
     if actions_dir is not None:
         yield from _find_own(actions_dir)
+
+
+@functools.cache
+def _bundled() -> tuple[_Found, ...]:
+    """The modules of this package."""
+    infos = (
+        info
+        for package in (actions, triggers, connectors)
+        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        if not info.ispkg
+    )
+    names = [info.name for info in infos]
+    return tuple(_Found(*reversed(name.split(".")[-2:]), importlib.import_module(name)) for name in names)
+
+
+@functools.lru_cache(maxsize=8)
+def _installed(_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of the packages on a path; found once, since every installed package is read for that."""
+    installed = entry_points()
+    groups = ("dustrun.actions", "dustrun.triggers", "dustrun.connectors")
+    return tuple(entry for group in groups for entry in installed.select(group=group))
 
 
 def _find_own(folder: Path) -> Iterator[_Found]:
