@@ -258,8 +258,8 @@ def _bundled() -> tuple[_Found, ...]:
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
         if not info.ispkg
     )
-    names = [info.name for info in infos]
-    return tuple(_Found(*reversed(name.split(".")[-2:]), importlib.import_module(name)) for name in names)
+    parts = [info.name.split(".") for info in infos]
+    return tuple(_Found(one[-1], one[-2], importlib.import_module(".".join(one))) for one in parts)
 
 
 @functools.lru_cache(maxsize=8)

@@ -40,7 +40,9 @@ class Recorder:
 
     def event(self, kind: str, data: dict[str, Any], at: int) -> None:
         """Adds one event."""
-        self.batch.events.append((kind, at, mask_links(dumps_text(self.batch.redaction.value(data)))))
+        batch = self.batch
+        shown = batch.redaction.value(data) if batch.redaction.secrets else data
+        batch.events.append((kind, at, mask_links(dumps_text(shown))))
 
     def started(self, execution: Execution, node_type: str, *, weight: int | None = None) -> None:
         """A node began an attempt. `weight`: of its input, if that was weighed."""

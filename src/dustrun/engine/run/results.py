@@ -32,7 +32,8 @@ class Results:
         """Records the outcome of an attempt and updates the plan."""
         execution = self._run.journal.by_path[start.path]
         if isinstance(outcome, Settled):
-            self._run.redaction.learn(outcome.secrets)
+            if outcome.secrets:
+                self._run.redaction.learn(outcome.secrets)
             self.succeed(execution, outcome)
         elif isinstance(outcome, Failed):
             self._fail(start, execution, outcome)
@@ -92,7 +93,7 @@ class Results:
         if outcome.facts and "clock" in outcome.facts:
             self._run.state.simulated_now = max(self._run.state.simulated_now, outcome.facts["clock"])
         self.kept_bytes += len(text)
-        if decides(execution):
+        if execution.assumed and decides(execution):
             self._run.state.is_assumed = True
         if outcome.expired:
             self.beside().expired.append(execution.path)
@@ -271,7 +272,9 @@ class Results:
 
     def _close_question(self, execution: Execution, status: str) -> None:
         """Closes the node's open approvals; a decision has been recorded already."""
-        facts = execution.facts or {}
+        facts = execution.facts
+        if not facts:
+            return
         asked = [facts["approvalId"]] if "approvalId" in facts else []
         if status == "cancelled":  # approvals of its transactions end with the node
             asked += facts.get("spend", {}).get("approvals", ())

@@ -59,6 +59,7 @@ class Runner:
         self.attempts = Attempts(run, self._committer, self._inputs, self._results, self._tasks)
         self._signals = Signals(run, self._committer, self._results, self.attempts)
         self._held_back: list[Start] = []
+        self._too_old_at = run.facts.started_at + run.deps.settings.max_run_days * _DAY_MS
         self._in_order = run.mode.has_simulated_chains and any(map(_may_spend, program.nodes.values()))
 
     @property
@@ -200,8 +201,9 @@ class Runner:
     def _plan_inline(self) -> Waiting | Done | Busy | None:
         """Plans and executes what needs no waiting; None when other runs should have a turn first."""
         until = clock.monotonic_s() + _TURN_S
-        held_back, self._held_back = self._held_back, []
-        self._begin(held_back, until)
+        if self._held_back:
+            held_back, self._held_back = self._held_back, []
+            self._begin(held_back, until)
         for _ in range(INLINE_STEPS):
             if self._run.state.is_stopping:
                 return Busy()
@@ -251,12 +253,15 @@ class Runner:
 
     def _waits_for_called(self) -> bool:
         """Whether it waits only for a called run, although other nodes could begin."""
-        is_idle = self._tasks.is_idle and not self.attempts.has_pending
-        return self._in_order and is_idle and not self._run.state.is_stopping and self._called()
+        if not self._in_order or self._run.state.is_stopping:
+            return False
+        return self._tasks.is_idle and not self.attempts.has_pending and self._called()
 
     def _check_age(self) -> None:
+        if clock.now_ms() <= self._too_old_at:
+            return
         days = self._run.deps.settings.max_run_days
-        if clock.now_ms() - self.facts.started_at > days * _DAY_MS and self._run.state.error is None:
+        if self._run.state.error is None:
             self._run.state.error = {"code": "LIMIT", "message": f"A run may last {days} days (setting max_run_days)."}
             self._run.plan.stopped(RunStatus.FAILURE)
 

@@ -65,7 +65,9 @@ class Tasks:
     def may_begin_at_once(self) -> bool:
         """Whether nothing that is about to begin changes anything outside: its start need not be on disk first, because
         recovery simply repeats it."""
-        return bool(self.jobs) and not self.store_effects and not any(job.may_have_happened for job in self.jobs)
+        if not self.jobs or self.store_effects:
+            return False
+        return not any(job.may_have_happened for job in self.jobs)
 
     def interrupt(self) -> None:
         """Cancels running actions, but not spends: the outbox stores every step of them. A task that is cancelled
@@ -244,7 +246,7 @@ class Tasks:
         self._run.state.wake.clear()
         outcomes, self._outcomes = self._outcomes, []
         for job, outcome in outcomes:
-            if isinstance(job, Job):
+            if isinstance(job, Job) and job.forks:
                 self._run.recorder.batch.forks += job.forks
             self._results.apply(job.start, outcome)
 

@@ -208,7 +208,9 @@ _FIND = Statement(
 
 
 def _text(redaction: Redaction, value: Any) -> str | None:
-    return None if value is None else mask_links(dumps_text(redaction.value(value)))
+    if value is None:
+        return None
+    return mask_links(dumps_text(redaction.value(value) if redaction.secrets else value))
 
 
 def _row(run_pk: int, execution: Execution, text: str | None, redaction: Redaction) -> dict[str, Any]:
@@ -225,7 +227,7 @@ def _row(run_pk: int, execution: Execution, text: str | None, redaction: Redacti
 
 def _outcome(execution: Execution, text: str | None, redaction: Redaction) -> dict[str, Any]:
     if execution.status in (NodeStatus.SUCCESS, NodeStatus.PARTIAL):
-        result = redaction.value(execution.result)
+        result = redaction.value(execution.result) if redaction.secrets else execution.result
         if text is None or result is not execution.result:
             text = dumps_text(result)
     return {
@@ -336,17 +338,18 @@ def write_events(
     tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, first: int, written: Sequence[tuple[str, int, str]]
 ) -> list[Event]:
     """Writes events with consecutive sequence numbers from `first`."""
-    rows, places = [], []
+    numbered, rows, shown = [], [], []
     for seq, (kind, at, data) in enumerate(written, first):
+        numbered.append(Event(seq, kind, at, data))
         rows.append({"run_pk": run_pk, "seq": seq, "type": kind, "at": at, "data": data})
         if kind in ACTIVITY:
-            places.append({"org_id": org_id, "workflow_id": workflow_id, "run_pk": run_pk, "seq": seq})
+            shown.append(seq)
     tx.many(_ADD_EVENT, rows)
-    if not places:
-        return [Event(seq, kind, at, data) for seq, (kind, at, data) in enumerate(written, first)]
-    found = tx.last(_ADD_ACTIVITY, places)
-    cursors = {place["seq"]: cursor for place, cursor in zip(places, found, strict=True)}
-    return [Event(seq, kind, at, data, cursors.get(seq)) for seq, (kind, at, data) in enumerate(written, first)]
+    if shown:
+        place = {"org_id": org_id, "workflow_id": workflow_id, "run_pk": run_pk}
+        for seq, cursor in zip(shown, tx.last(_ADD_ACTIVITY, [{**place, "seq": seq} for seq in shown]), strict=True):
+            numbered[seq - first] = numbered[seq - first]._replace(cursor=cursor)
+    return numbered
 
 
 def append(
