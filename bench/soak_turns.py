@@ -29,9 +29,15 @@ from testkit.server_process import ServerProcess
 from testkit.turn_scripts import launching, results_in
 
 Json = dict[str, Any]
-_SETTINGS: Final = {"outbound_allow": "127.0.0.1", "rate_limit_per_second": "0", "assistant_day_usd": "1000"}
+_SETTINGS: Final = {
+    "outbound_allow": "127.0.0.1",
+    "rate_limit_per_second": "0",
+    "assistant_day_usd": "1000",
+    "stream_heartbeat_s": "0.2",
+}
 _READY_S: Final = 180.0
-_TURN_S: Final = 120.0
+_TURN_S: Final = 600.0  # a start among others on a busy machine
+_MOST_PARTS: Final = 12
 _WORDS: Final = "Word by word, so that a kill can come in the middle of it. " * 6
 
 
@@ -72,7 +78,7 @@ class World:
 
 
 def run(scale: int | None, seed: int, store: str = "sqlite") -> Json:
-    """`scale` turns (default 100) with a kill each."""
+    """`scale` turns (default 100) with a kill each, when the message has a random number of parts."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-turns-")))
         settings = dict(_SETTINGS)
@@ -122,13 +128,14 @@ async def _turn(world: World, name: str) -> None:
     begun = (await world.call("POST", f"/v1/conversations/{chat}/turns", {"text": name}))[1]["messageId"]
     place = f"/v1/conversations/{chat}/messages/{begun}"
     seen: list[Json] = []
-    kill_at = asyncio.get_running_loop().time() + world.chance.uniform(0, 1.4)
+    target = world.chance.randint(0, _MOST_PARTS)
     killed = approved = False
+    message_status = "streaming"
     while True:
-        now = asyncio.get_running_loop().time()
-        if not killed and now >= kill_at:
-            shown = await _events(world, chat)
-            world.stages[shown[-1]["type"] if shown else "nothing"] += 1
+        if not killed and (len(seen) >= target):
+            await asyncio.sleep(world.chance.uniform(0, 0.15))
+            shown = await _events(world, chat, at_once=True)
+            world.stages[f"{message_status} {shown[-1]['type'] if shown else 'nothing'}"] += 1
             world.server.kill()
             world.server.start()
             killed = True
@@ -138,10 +145,12 @@ async def _turn(world: World, name: str) -> None:
         message = (await world.call("GET", place))[1]
         if not _grown(seen, message["parts"]):
             world.failures.append(f"{name}: parts that were shown are missing or changed")
-        seen = message["parts"]
-        if message["status"] in ("complete", "failed") and killed:
-            break
-        if message["status"] == "waiting" and world.chance.random() < 0.3:
+        seen, message_status = message["parts"], message["status"]
+        if message["status"] in ("complete", "failed"):
+            if killed:
+                break
+            target = 0
+        if message["status"] == "waiting" and (killed or target > len(seen)) and world.chance.random() < 0.3:
             approved = await _approve(world, seen) or approved
         await asyncio.sleep(0.01)
     asked = [part["runId"] for part in seen if part["type"] == "approval"]
@@ -169,25 +178,37 @@ async def _approve(world: World, parts: list[Json]) -> bool:
     return status in (200, 409)  # 409: an earlier click arrived, and its answer did not
 
 
-async def _events(world: World, chat: str) -> list[Json]:
-    """The conversation's events so far; numbered without a gap."""
+async def _line(answer: aiohttp.ClientResponse, *, at_once: bool) -> bytes:
+    try:
+        async with asyncio.timeout(0.05 if at_once else None):
+            return await answer.content.readline()
+    except TimeoutError:
+        return b""
+
+
+async def _events(world: World, chat: str, *, at_once: bool = False) -> list[Json]:
+    """The conversation's events so far, up to the first heartbeat: the server sends one when there is nothing more.
+    `at_once`: those that come without a pause, so that the answer still goes on."""
     headers = {"Authorization": f"Bearer {world.server.owner_key}"}
-    found: list[Json] = []
+    url = f"{world.server.base}/v1/conversations/{chat}/stream"
     while True:
+        found: list[Json] = []
         try:
-            url = f"{world.server.base}/v1/conversations/{chat}/stream"
-            async with world.http.get(url, headers=headers) as answer, asyncio.timeout(0.3):
-                async for line in answer.content:
+            async with world.http.get(url, headers=headers) as answer:
+                while line := await _line(answer, at_once=at_once and bool(found)):
                     if line.startswith(b"data: "):
                         found.append(json.loads(line[6:]))
-        except TimeoutError:
-            break
-        except (aiohttp.ClientError, OSError):
+                    elif line.startswith(b": heartbeat"):
+                        break
+                else:
+                    if not at_once:
+                        continue  # it was cut off
+        except (aiohttp.ClientError, TimeoutError, OSError):
             await asyncio.sleep(0.02)
-            found = []
-    if [one["seq"] for one in found] != list(range(1, len(found) + 1)):
-        world.failures.append(f"{chat}: the numbers of its events have a gap")
-    return found
+            continue
+        if [one["seq"] for one in found] != list(range(1, len(found) + 1)):
+            world.failures.append(f"{chat}: the numbers of its events have a gap")
+        return found
 
 
 def _grown(old: list[Json], new: list[Json]) -> bool:

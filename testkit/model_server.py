@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import threading
@@ -169,9 +170,10 @@ async def _stream(request: web.BaseRequest, reply: Reply, number: int) -> web.St
     response = web.StreamResponse(headers={"content-type": "text/event-stream", **reply.headers})
     await response.prepare(request)
     kept = events[: len(events) // 2] if reply.cuts or reply.ends_early else events
-    for event in kept:
-        await response.write(event.encode())
-        await asyncio.sleep(reply.pause_s)
+    with contextlib.suppress(ConnectionResetError):  # whoever asked may be gone
+        for event in kept:
+            await response.write(event.encode())
+            await asyncio.sleep(reply.pause_s)
     if reply.cuts:
         assert request.transport is not None
         request.transport.abort()

@@ -193,7 +193,6 @@ STEPS = 15
 """Events of the whole turn."""
 
 
-@pytest.mark.both_stores
 async def test_a_server_that_stops_at_any_step_loses_no_part_and_starts_nothing_twice(stage: Stage) -> None:
     """The turn is cut off as soon as its stream has so many events; then another start takes it up. `soak turns` really
     kills servers."""
