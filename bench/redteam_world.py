@@ -171,17 +171,14 @@ async def _in_definition(world: World, text: str) -> list[Call]:
 
 
 async def _in_result(world: World, text: str) -> list[Call]:
-    run = (await world.server.owner.post("/v1/runs", {"definition": saying(text), "simulate": True})).data["runId"]
+    run = await ran(world, saying(text))
     return [("get_report", {"runId": run, "what": "nodes", "node": "say"})]
 
 
 async def _in_error(world: World, text: str) -> list[Call]:
     stop = {"type": "stop", "payload": {"status": "failure", "message": text}}
-    nodes = {"nodes": {"root": {"type": "manual", "children": ["stop"]}, "stop": stop}}
-    reply = await world.server.owner.post("/v1/runs", {"definition": nodes, "simulate": True})
-    if reply.status != 200:
-        return await _in_result(world, text)
-    return [("get_report", {"runId": reply.data["runId"], "what": "nodes"}), ("list_runs", {"limit": 3})]
+    run = await ran(world, {"nodes": {"root": {"type": "manual", "children": ["stop"]}, "stop": stop}})
+    return [("get_report", {"runId": run, "what": "nodes"}), ("list_runs", {"limit": 3})]
 
 
 async def _in_answer(world: World, text: str) -> list[Call]:
