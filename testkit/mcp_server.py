@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import uvicorn
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
@@ -79,6 +78,8 @@ def tools(calls: Calls, *, is_changed: bool = False) -> MCPServer:
 @asynccontextmanager
 async def serving(server: MCPServer, port: int = 0) -> AsyncIterator[int]:
     """The server on loopback; gives its port."""
+    import uvicorn  # slow import, which the program does without
+
     listener = socket.create_server(("127.0.0.1", port))
     found: int = listener.getsockname()[1]
     app = server.streamable_http_app()

@@ -166,10 +166,36 @@ async def test_a_server_that_hangs_floods_or_is_gone_ends_clearly(bench: Bench, 
     assert SECRET not in str(tested)
 
 
-async def test_programs_run_only_if_the_operator_has_named_them(bench: Bench, calls: Calls, tmp_path: Path) -> None:
+async def program(bench: Bench, tmp_path: Path) -> tuple[str, dict[str, Any]]:
+    """A connector that starts the server as a program, and its data."""
     words = command(tmp_path / "calls.txt")
     data = {"command": words[0], "args": words[1:], "env": {"TOKEN": SECRET}}
-    own = (await bench.api.post("/v1/connectors", {"type": "mcp", "name": "own", "data": data})).data["id"]
+    found = (await bench.api.post("/v1/connectors", {"type": "mcp", "name": "own", "data": data})).data["id"]
+    return found, data
+
+
+def _running(tmp_path: Path) -> list[str]:
+    """Processes of the program."""
+    lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    return [line.decode() for line in lines if str(tmp_path / "calls.txt").encode() in line]
+
+
+async def test_a_program_that_hangs_or_floods_ends_clearly(bench: Bench, calls: Calls, tmp_path: Path) -> None:
+    own, _ = await program(bench, tmp_path)
+    await read(bench, own)
+    late = calling(own, "hang", text="a")
+    late["call"]["payload"]["timeoutMs"] = 400
+    stuck = await bench.until(await bench.start(late), lambda one: one["status"] == "waiting")
+    assert stuck["executionState"]["call"]["status"] == "uncertain"
+    large = (await ran(bench, calling(own, "flood", megabytes=10)))["error"]
+    assert (large["code"], "larger than" in large["message"]) == ("PERMANENT", True)
+    assert calls.seen() == ["hang a", "flood 10"]
+    assert _running(tmp_path) == []
+
+
+async def test_programs_run_only_if_the_operator_has_named_them(bench: Bench, calls: Calls, tmp_path: Path) -> None:
+    own, data = await program(bench, tmp_path)
+    words = [data["command"], *data["args"]]
     tested = (await bench.api.post(f"/v1/connectors/{own}/test", {})).data
     assert (tested["ok"], tested["message"]) == (True, "The MCP server answers; it has 6 tools.")
     await read(bench, own)
@@ -187,3 +213,15 @@ async def test_programs_run_only_if_the_operator_has_named_them(bench: Bench, ca
     ):
         refused = await bench.api.post("/v1/connectors", {"type": "mcp", "name": "evil", "data": wrong})
         assert (refused.status, refused.fields) == (400, ["data.command"])
+
+
+async def test_a_command_that_is_named_no_more_is_not_started(tmp_path: Path, store_url: str, calls: Calls) -> None:
+    named = " ".join(command(tmp_path / "calls.txt"))
+    async with composed(tmp_path, database_url=store_url, mcp_commands=(f"TOKEN=* {named}",)) as first:
+        own, _ = await program(Bench(first), tmp_path)
+        await read(Bench(first), own)
+    async with composed(tmp_path, database_url=store_url) as second:
+        bench = Bench(second)
+        assert await failed(bench, calling(own, "store", text="x")) == "MCP_COMMAND_NOT_ALLOWED"
+        assert (await read(bench, own)).code == 403114
+    assert calls.seen() == []

@@ -97,7 +97,8 @@ class RunningProgram:
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:
-    """Closes its input, which tells it to leave; then ends what is left of its group."""
+    """Closes its input, which tells it to leave; then ends what is left of its group. Its output is closed by hand: the
+    end of a pipe that nobody reads is never seen, and waiting would not end either."""
     if child.stdin is not None:
         child.stdin.close()
     with contextlib.suppress(TimeoutError):
@@ -105,4 +106,5 @@ async def _end(child: asyncio.subprocess.Process) -> None:
             await child.wait()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
+    child._transport.close()  # type: ignore[attr-defined]  # nothing public does it
     await child.wait()
