@@ -28,10 +28,22 @@ _RECURSION = sys.getrecursionlimit()
 _TESTS = Path(__file__).parent
 # What must behave the same on both stores; the rest of the tests does not come near the dialect. Every change runs on
 # both what writes statements and what moves money, and of the others those marked `both_stores`; `--all` runs all.
-_ON_BOTH = ("storage", "services", "engine/spend", "engine/test_signatures.py", "secrecy/test_keys_of_wallets.py")
+_OF_MONEY = ("actions", "outbox", "preview", "runs", "triggers", "wallets", "workflows")
+_ON_BOTH = (
+    *("storage", "engine/spend", "engine/test_signatures.py", "secrecy/test_keys_of_wallets.py"),
+    *(f"services/{name}" for name in _OF_MONEY),
+)
 _OF_API = ("run_call", "idempotency", "import_export", "connectors", "key_limits", "workflows", "apply")
 _TURNS = ("api/test_conversation_turns.py", "api/test_conversation_launches.py")
-_LONG_ON_BOTH = ("engine", "secrecy", "replay", "api/mcp", *(f"api/test_{name}.py" for name in _OF_API), *_TURNS)
+_LONG_ON_BOTH = (
+    "services",
+    "engine",
+    "secrecy",
+    "replay",
+    "api/mcp",
+    *(f"api/test_{name}.py" for name in _OF_API),
+    *_TURNS,
+)
 # Servers that are killed, shows that are watched: long, and few a file. They begin first, else one process ends alone.
 _FIRST = ("crash", "secrecy", "contract", "e2e", "cli", "test_up.py", "test_examples.py", "engine", "properties", "web")
 

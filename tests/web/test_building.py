@@ -132,7 +132,7 @@ def test_a_step_is_tested_and_its_result_pinned(app: App, server: Server) -> Non
     expect(step.get_by_text("The inputs of")).to_be_visible()
 
 
-@pytest.mark.parametrize(("dark", "narrow"), [(False, False), (True, True)])
+@pytest.mark.parametrize(("dark", "narrow"), [pytest.param(False, False, marks=pytest.mark.long), (True, True)])
 def test_versions_are_compared_money_first(window: Open, server: Server, dark: bool, narrow: bool) -> None:
     pay = {"chainId": 1, "amount": "1000", "recipient": "0x" + "11" * 20}
     before = {

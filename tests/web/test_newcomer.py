@@ -89,6 +89,7 @@ def test_an_api_is_polled_and_a_change_told(person: Newcomer) -> None:
     assert person.acts <= 10
 
 
+@pytest.mark.long
 def test_a_purchase_is_guarded_by_a_price(person: Newcomer) -> None:
     person.begin("cronjob")
     person.fill("Schedule", "0 9 * * MON")
@@ -106,6 +107,7 @@ def test_a_purchase_is_guarded_by_a_price(person: Newcomer) -> None:
     assert person.acts <= 20
 
 
+@pytest.mark.long
 def test_a_payout_is_approved_first(person: Newcomer, server: Server) -> None:
     person.begin()
     person.add("approve")

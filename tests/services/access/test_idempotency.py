@@ -68,6 +68,7 @@ async def test_a_unit_that_fails_leaves_its_key_free(store: tuple[Database, Writ
     assert await database.read(_keys) == []
 
 
+@pytest.mark.both_stores
 async def test_a_second_unit_with_the_key_does_nothing(store: tuple[Database, Writer]) -> None:
     database, writer = store
     first = writer.write(idempotency.once(_unit, _pending()))

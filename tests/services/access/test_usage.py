@@ -79,6 +79,7 @@ async def test_what_is_noted_is_written_at_the_end(tmp_path: Path) -> None:
     assert "/v1/workflows/counts" in routes
 
 
+@pytest.mark.both_stores
 async def test_requests_that_come_while_others_are_written_wait_for_the_next_time(
     tmp_path: Path, store_url: str
 ) -> None:

@@ -76,6 +76,7 @@ async def test_row_comes_back_as_it_was_stored(orders: Client) -> None:
 NUMBERS = ["-1e30", "-10.5", "-10.05", "-1", "-0.001", "0", "0.0009", "0.001", "1", "9.99", "10", "1e20", "1.5e99"]
 
 
+@pytest.mark.both_stores
 async def test_numbers_compare_exactly_whatever_their_size(orders: Client) -> None:
     shuffled = sorted(range(len(NUMBERS)), key=lambda number: number * 7 % len(NUMBERS))
     await add(orders, *({"id": f"{number:02}", "amount": NUMBERS[number]} for number in shuffled))
@@ -94,6 +95,7 @@ async def test_numbers_compare_exactly_whatever_their_size(orders: Client) -> No
         assert sorted(await ids(orders, {"amount": {operator: NUMBERS[number]}})) == wanted, (number, operator)
 
 
+@pytest.mark.both_stores
 async def test_filters_combine_and_pages_follow(orders: Client) -> None:
     await add(
         orders,
@@ -180,6 +182,7 @@ async def test_filters_that_do_not_fit_are_named(orders: Client) -> None:
         assert (refused.code, refused.fields) == (code, [field]), where
 
 
+@pytest.mark.both_stores
 async def test_names_and_values_of_users_never_become_sql(server: Composition) -> None:
     api = server.owner
     columns = [{"name": "select", "type": "text"}, {"name": "DROP", "type": "text"}]
@@ -252,6 +255,7 @@ async def test_export_is_a_file_of_the_rows(orders: Client) -> None:
     assert [json.loads(line)["id"] for line in lines] == ["c"]
 
 
+@pytest.mark.both_stores
 async def test_call_with_a_key_happens_once(orders: Client) -> None:
     body = {"rows": [{"id": "a"}]}
     first = await orders.post("/v1/tables/orders/rows", body, headers={"Idempotency-Key": "k"})
@@ -260,6 +264,7 @@ async def test_call_with_a_key_happens_once(orders: Client) -> None:
     assert (await count(orders))[0] == 1
 
 
+@pytest.mark.both_stores
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 async def test_backup_holds_tables_and_goes_into_either_store(
     orders: Client, tmp_path: Path, store_url: str, kind: str, request: pytest.FixtureRequest

@@ -80,6 +80,7 @@ async def test_bad_bodies_name_the_field(world: World) -> None:
     assert await fields(maxRetries=99) == ["maxRetries"]
 
 
+@pytest.mark.both_stores
 async def test_a_secret_is_shown_once_and_rotates_with_an_overlap(world: World) -> None:
     hook = await world.hook("run.*")
     old = hook["secret"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from aiohttp import web
 
@@ -54,6 +55,7 @@ async def test_only_subscribed_types_workflows_and_modes_are_told(world: World) 
     assert got[1].data["error"]["message"] == "no funds"
 
 
+@pytest.mark.both_stores
 async def test_a_failing_receiver_gets_everything_later_and_in_order(world: World) -> None:
     refused: list[str] = []
 
@@ -103,6 +105,7 @@ async def test_a_delivery_is_given_up_and_the_next_of_its_run_follows(world: Wor
     assert replayed["replayOf"] == log[1]["id"]
 
 
+@pytest.mark.both_stores
 async def test_a_slow_receiver_holds_up_neither_runs_nor_other_hooks(world: World, receiver: Receiver) -> None:
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -121,6 +124,7 @@ async def test_a_slow_receiver_holds_up_neither_runs_nor_other_hooks(world: Worl
     slow.close()
 
 
+@pytest.mark.both_stores
 async def test_a_restart_goes_on_where_it_stopped(tmp_path: Path, store_url: str, receiver: Receiver) -> None:
     settings = {"outbound_allow": "127.0.0.1", "hook_retry_s": FAST, "database_url": store_url}
     receiver.answer = lambda _: web.Response(status=503)
@@ -203,6 +207,7 @@ async def test_nothing_is_derived_without_hooks(world: World) -> None:
     assert world.receiver.got == []
 
 
+@pytest.mark.both_stores
 async def test_a_dust_run_is_told_as_one_and_a_hook_for_live_runs_is_not_told(world: World) -> None:
     flow = await world.flow(say=SAY)
     live = await world.hook("run.*", modes=["live"])

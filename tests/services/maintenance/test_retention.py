@@ -82,6 +82,7 @@ async def _rows_of_runs(server: Composition) -> dict[str, set[int]]:
     return found
 
 
+@pytest.mark.both_stores
 async def test_an_old_run_goes_with_all_that_is_its_own(server: Composition) -> None:
     flow = await server.owner.create_workflow(COUNTING)
     old = await _run(server, flow["id"])
@@ -117,6 +118,7 @@ async def test_what_something_needs_stays(server: Composition) -> None:
     assert {still_open, calling} < await _left(server)
 
 
+@pytest.mark.both_stores
 async def test_a_called_run_goes_with_its_caller(server: Composition) -> None:
     said = await server.owner.create_workflow(COUNTING)
     call = {"type": "call-workflow", "payload": {"workflowId": said["id"]}}
@@ -165,6 +167,7 @@ async def test_a_wrong_time_to_keep_is_refused(server: Composition, days: Any) -
     assert (reply.status, reply.fields) == (400, ["retentionDays"])
 
 
+@pytest.mark.both_stores
 async def test_a_run_of_the_ledger_stays(server: Composition) -> None:
     flow = await server.owner.create_workflow()
     run_id = await _run(server, flow["id"])
@@ -207,6 +210,7 @@ def test_every_table_that_names_a_run_is_known() -> None:
     assert naming == retention.HANDLED | keeping
 
 
+@pytest.mark.both_stores
 async def test_a_sweep_lets_others_write(server: Composition) -> None:
     flow = await server.owner.create_workflow()
     run_ids = [await _run(server, flow["id"]) for _ in range(5)]
