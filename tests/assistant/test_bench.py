@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from bench.bench_assistant import prove, read_tasks, run
 from testkit.model_server import Reply, model_beside
 
-FEW = ("watch-eth-above", "pay-if-1", "log-hello")
+FEW = ("watch-eth-above", "pay-if-1")
 
 
 def test_tasks_are_whole() -> None:
@@ -20,10 +22,11 @@ def test_tasks_are_whole() -> None:
 def test_right_and_wrong_answers_are_judged_as_what_they_are() -> None:
     """`scripts/bench assistant` does it with all tasks."""
     found = asyncio.run(prove([task for task in read_tasks() if task["id"] in FEW]))
-    assert (found["tasks"], found["answers judged"], found["failures"]) == (3, 9, [])
+    assert (found["tasks"], found["answers judged"], found["failures"]) == (2, 6, [])
     assert "says nothing about a model" in found["model"]
 
 
+@pytest.mark.long
 def test_any_compatible_server_can_be_asked() -> None:
     """It gets each task in the person's words; one that saves nothing has nothing right."""
     with model_beside(lambda asked: Reply("I cannot.")) as models:
