@@ -47,7 +47,7 @@ def run(scale: int | None = None, seed: int = 1, *, sdk: str) -> Json:
     del scale, seed  # everything is tried once
     npm_install(PACKAGES)
     found: Json = {"conformance": _conformance(Path(sdk)), "inspector": asyncio.run(_inspector())}
-    found["serversAsActions"] = asyncio.run(_actions())
+    found["serversAsActions"] = asyncio.run(call_servers())
     failures = [
         f"conformance {revision}: {name}" for revision, one in found["conformance"].items() for name in one["failed"]
     ]
@@ -193,7 +193,9 @@ _EVERYTHING: Final[list[tuple[str, Json]]] = [
 ]
 
 
-async def _actions() -> Json:
+async def call_servers() -> Json:
+    """Every tool of two official servers as an action."""
+    npm_install(PACKAGES)
     with tempfile.TemporaryDirectory(prefix="dustrun-soak-") as name:
         folder = Path(name).resolve()
         (folder / "files").mkdir()
