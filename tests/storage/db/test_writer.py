@@ -7,18 +7,20 @@ import contextvars
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from dustrun.core.run.state import RunStatus
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.loop_groups import SLICE_S
 from dustrun.storage.db.statement import Statement, Tx
-from dustrun.storage.db.tables import store_facts
+from dustrun.storage.db.tables import run_counts, store_facts
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs.journal import count_end
 
 _ADD = Statement(sa.insert(store_facts))
 _NAMES = Statement(sa.select(store_facts.c.name).where(store_facts.c.value == "here").order_by(store_facts.c.name))
@@ -86,6 +88,28 @@ async def test_a_unit_that_fails_in_a_group_fails_alone(store: Store, repeatable
     assert (first, type(second), third) == ("a", Broken, "c")
     assert store.names() == ["a", "c"]
     assert store.writer.groups == 1
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+async def test_what_a_group_counts_adds_up_without_the_unit_that_fails(store: Store, repeatable: bool) -> None:
+    def counts(status: RunStatus, *, breaks: bool = False) -> Callable[[Tx], None]:
+        def unit(tx: Tx) -> None:
+            count_end(tx, 1, "org_a", "wf_a", status, "live")
+            if breaks:
+                raise Broken
+
+        return unit
+
+    def totals(tx: Tx) -> dict[str, int]:
+        return dict(tx.all(Statement(sa.select(run_counts.c.status, run_counts.c.total))))
+
+    good, bad = RunStatus.SUCCESS, RunStatus.FAILURE
+    store.writer.start()
+    for units in ([counts(good), counts(bad), counts(good)], [counts(good), counts(bad, breaks=True), counts(good)]):
+        writes = [store.writer.write(unit, repeatable=repeatable) for unit in units]
+        await asyncio.gather(*writes, return_exceptions=True)
+    assert await store.database.read(totals) == {"success": 4, "failure": 1}
+    assert store.writer.groups == 2
 
 
 async def test_units_that_may_not_be_repeated_run_once(store: Store) -> None:

@@ -110,11 +110,13 @@ class GroupCommit:
         begun, done = False, 0
         try:
             tx, begun = self._database.begin(waits=False), True
+            tx.gather_counts()
             for waiter in group:
                 waiter.result = waiter.unit(tx)
                 done += 1
                 if done % _UNASKED == 0 and clock.monotonic_s() > until:
                     break
+            tx.write_counts()
         except Exception:  # `commit` meets it again, and tells it
             done = 0
             if begun:

@@ -64,11 +64,12 @@ class Returned:
 class Tx:
     """One open transaction on a driver connection; used only by the writer's thread or one reader's."""
 
-    __slots__ = ("_cursor", "_dialect")
+    __slots__ = ("_counts", "_cursor", "_dialect")
 
     def __init__(self, cursor: Any, dialect: Dialect) -> None:
         self._cursor = cursor
         self._dialect = dialect
+        self._counts: dict[tuple[Statement, tuple[tuple[str, Any], ...]], int] | None = None
 
     @property
     def cursor(self) -> Any:
@@ -89,6 +90,24 @@ class Tx:
     def do(self, statement: Statement, **values: Any) -> None:
         """Executes a statement of which nothing need be known; PostgreSQL gets it with the next one."""
         self.run(statement, **values)
+
+    def count(self, statement: Statement, **key: Any) -> None:
+        """Adds one to a row's `total` by a statement that makes the row if need be; units of one group that count the
+        same add up."""
+        if self._counts is None:
+            self.do(statement, **key, total=1)
+        else:
+            of = (statement, tuple(key.items()))
+            self._counts[of] = self._counts.get(of, 0) + 1
+
+    def gather_counts(self) -> None:
+        """From here on, counts are written by `write_counts`: all that follows commits as a whole, or not at all."""
+        self._counts = {}
+
+    def write_counts(self) -> None:
+        """Writes what was counted."""
+        for (statement, key), total in (self._counts or {}).items():
+            self.do(statement, **dict(key), total=total)
 
     def many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
         """Executes a statement once per row."""

@@ -267,7 +267,7 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
 def count_end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, status: RunStatus, mode: str) -> None:
     """Counts a run that ends in this transaction."""
     key = {"org_id": org_id, "workflow_id": workflow_id or "", "status": str(status), "mode": mode}
-    tx.do(_COUNT_END, **key, bucket=run_pk // COUNTED_TOGETHER, total=1)
+    tx.count(_COUNT_END, **key, bucket=run_pk // COUNTED_TOGETHER)
 
 
 def end_columns(ending: Ending, redaction: Redaction) -> dict[str, Any]:

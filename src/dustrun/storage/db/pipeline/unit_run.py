@@ -25,6 +25,7 @@ class PipelinedTx(Tx):
         self._dialect = dialect
         self._later = later
         self._parent = getcurrent()
+        self._counts = None
         self.has_written = False
 
     @property
