@@ -158,3 +158,41 @@ def test_versions_are_compared_money_first(window: Open, server: Server, dark: b
         expect(page.locator(".card.removed")).to_have_count(1)
         expect(page.locator(".card.added")).to_have_count(1)
     assert app.faults() == []
+
+
+def test_notes_and_groups_are_kept_beside_the_steps(app: App, server: Server) -> None:
+    nodes = {"root": {"type": "manual", "children": ["say"]}, "say": {"type": "log", "payload": {"message": "x"}}}
+    workflow = server.create_workflow({"nodes": nodes})
+    place = f"/v1/workflows/{workflow}"
+    server.call("PATCH", f"{place}/ui-metadata", {"uiMetadata": {"zoom": 1, "notes": {"odd": 7}}})
+    page = _open(app, workflow)
+    page.keyboard.press("n")
+    page.get_by_role("textbox", name="Note").fill("Ask <b>Ann</b> first")
+    page.locator(".card").filter(has_text="Say").click()
+    page.keyboard.press("g")
+    page.get_by_role("textbox", name="Title of the group").fill("Talking")
+    app.until(lambda: server.call("GET", place)["uiMetadata"].get("groups", {}).get("g1", {}).get("title") == "Talking")
+    kept = server.call("GET", place)
+    assert kept["uiMetadata"]["groups"] == {"g1": {"title": "Talking", "nodes": ["say"]}}
+    assert kept["uiMetadata"]["notes"]["n1"]["text"] == "Ask <b>Ann</b> first"
+    assert (kept["uiMetadata"]["zoom"], kept["uiMetadata"]["v"], kept["version"]) == (1, 1, 1)
+    page.reload()
+    expect(page.get_by_role("textbox", name="Note")).to_have_value("Ask <b>Ann</b> first")
+    assert app.faults() == []
+    page.get_by_role("button", name="Remove the note").click()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("textbox", name="Note")).to_have_value("Ask <b>Ann</b> first")
+
+
+def test_pasted_steps_name_each_other_by_their_new_ids(app: App, server: Server) -> None:
+    say = {"type": "log", "payload": {"message": "{{a.status}} {{$nodes.a.status}} a.status {{$trigger.a}}"}}
+    nodes = {"root": {"type": "manual", "children": ["a"]}, "a": {"type": "log", "payload": {"message": "x"}}}
+    workflow = server.create_workflow({"nodes": nodes})
+    page = _open(app, workflow)
+    copied = {"a": {"type": "log", "payload": {"message": "y"}, "children": ["b"]}, "b": say}
+    page.evaluate(_PASTE, json.dumps({"dustrun": 1, "nodes": copied}))
+    app.until(lambda: "b" in _nodes(server, workflow))
+    made = _nodes(server, workflow)
+    assert made["a"]["payload"]["message"] == "x"
+    assert made["a2"]["children"] == ["b"]
+    assert made["b"]["payload"]["message"] == "{{a2.status}} {{$nodes.a2.status}} a.status {{$trigger.a}}"

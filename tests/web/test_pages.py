@@ -189,6 +189,14 @@ def test_a_table_is_made_and_its_rows_change_exactly(app: App, server: Server) -
     assert app.faults() == []
     page.get_by_role("button", name="Load more").evaluate("button => button.scrollIntoView()")
     expect(page.get_by_role("link", name="n059")).to_be_attached()
+    server.call("POST", rows, {"rows": [{"id": f"n{i:03}"} for i in range(60, 200)]})
+    page.reload()
+    expect(page.get_by_role("link", name="n049")).to_be_attached()
+    down = "list => list.scrollTo(0, list.scrollHeight)"
+    app.until(lambda: page.locator(".content").evaluate(down) or page.get_by_role("link", name="n199").count())
+    app.until(lambda: page.get_by_role("row").count() < 80)  # of many rows only those in sight are drawn
+    expect(page.get_by_role("link", name="n000")).to_have_count(0)
+    assert app.faults() == []
 
 
 def test_triggers_show_their_next_times_and_replay_an_event(window: Open, server: Server) -> None:

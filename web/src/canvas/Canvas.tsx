@@ -14,17 +14,19 @@ import {
   useReactFlow,
 } from '@xyflow/react'
 import { useCallback, useEffect, useMemo } from 'react'
-import { edit, move } from '../editor/document'
+import { edit, mark, move } from '../editor/document'
 import { connect, removeNodes } from '../editor/edits'
 import { linesOf, useRungs } from '../effects/store'
+import { withMark } from '../model/marks'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
 import { LoopCard, NodeCard } from './Cards'
 import { type Card, layout, type Way } from './layout'
+import { GroupBox, isStep, NoteCard, withMarks } from './Marks'
 import { CanvasSource, EDITED, type Source, useShown, useSource } from './source'
 import { WayLine } from './Way'
 
-const nodeTypes = { card: NodeCard, loop: LoopCard }
+const nodeTypes = { card: NodeCard, loop: LoopCard, note: NoteCard, group: GroupBox }
 const edgeTypes = { way: WayLine }
 const PLAIN = 58
 const LINE = 21
@@ -63,6 +65,7 @@ function Graph() {
   const { store, select, isFixed } = useSource()
   const id = useShown((s) => s.id)
   const selected = useShown((s) => s.selected)
+  const marks = useShown((s) => s.marks)
   const [nodes, setNodes, onNodes] = useNodesState<Card>([])
   const [ways, setWays, onWays] = useEdgesState<Way>([])
   const canvas = useReactFlow()
@@ -74,13 +77,17 @@ function Graph() {
     void layout(flow, heightOf, positions).then((done) => {
       if (isOver) return
       const chosen = new Set(store.getState().selected)
-      setNodes(done.cards.map((card) => ({ ...card, selected: chosen.has(card.id) })))
+      const cards = done.cards.map((card) => ({ ...card, selected: chosen.has(card.id) }))
+      setNodes(withMarks(cards, store.getState().marks, isFixed))
       setWays(done.ways.map(coloured))
     })
     return () => {
       isOver = true
     }
   }, [key])
+  useEffect(() => {
+    setNodes((old) => (old.length ? withMarks(old, marks, isFixed) : old))
+  }, [marks, isFixed, setNodes])
   const isDrawn = nodes.length > 0
   // biome-ignore lint/correctness/useExhaustiveDependencies: another workflow is looked at as a whole
   useEffect(() => {
@@ -102,15 +109,23 @@ function Graph() {
       const moved = changes.filter((one) => one.type === 'position' && one.dragging === false && one.position)
       if (isFixed || !moved.length) return
       const positions = { ...store.getState().positions }
-      for (const one of moved) if (one.type === 'position' && one.position) positions[one.id] = one.position
-      move(positions)
+      let steps = 0
+      for (const one of moved) {
+        if (one.type !== 'position' || !one.position) continue
+        if (one.id.startsWith('@note ')) moveNote(one.id.slice(6), one.position)
+        else {
+          positions[one.id] = one.position
+          steps++
+        }
+      }
+      if (steps) move(positions)
     },
     [onNodes, store, isFixed],
   )
   const onSelect = useCallback(
     ({ nodes }: { nodes: Card[] }) => {
       const isComing = store.getState().selected.some((one) => !canvas.getNode(one))
-      if (!isComing) select(nodes.map((one) => one.id))
+      if (!isComing) select(nodes.filter(isStep).map((one) => one.id))
     },
     [canvas, store, select],
   )
@@ -146,10 +161,15 @@ function Graph() {
     >
       <Background variant={BackgroundVariant.Dots} gap={22} size={1.4} />
       <Controls showInteractive={false} position="bottom-left" />
-      {nodes.length > MAP_FROM && <MiniMap pannable zoomable position="bottom-right" ariaLabel={words.editor.map} />}
+      {nodes.filter(isStep).length > MAP_FROM && (
+        <MiniMap pannable zoomable position="bottom-right" ariaLabel={words.editor.map} />
+      )}
     </ReactFlow>
   )
 }
+
+const moveNote = (id: string, at: { x: number; y: number }) =>
+  mark((marks) => (marks.notes[id] ? withMark(marks, 'notes', id, { ...marks.notes[id], ...at }) : marks))
 
 const cut = (flow: Parameters<typeof connect>[0], from: string, to: string) => {
   const node = flow.nodes[from]

@@ -5,8 +5,9 @@ import type { Mode } from '../api/client'
 import { type Positions, select, useDocument } from '../editor/document'
 import { MODES } from '../effects/rows'
 import type { Flow } from '../model/graph'
+import type { Marks } from '../model/marks'
 
-export type Shown = { id: string | null; flow: Flow; positions: Positions; selected: string[] }
+export type Shown = { id: string | null; flow: Flow; positions: Positions; marks?: Marks; selected: string[] }
 export type Source = {
   store: UseBoundStore<StoreApi<Shown>>
   select: (ids: string[]) => void

@@ -3,12 +3,14 @@ import { ActionIcon, Button, Menu, Popover, SegmentedControl, Tooltip } from '@m
 import {
   IconArrowBackUp,
   IconArrowForwardUp,
+  IconBoxMultiple,
   IconDots,
   IconDownload,
   IconForms,
   IconGitCompare,
   IconHistory,
   IconList,
+  IconNote,
   IconPencil,
   IconPlayerPause,
   IconPlayerPlay,
@@ -25,6 +27,7 @@ import { words } from '../words'
 import { forms } from '../words.forms'
 import { versions } from '../words.versions'
 import { isDirty, redo, select, undo, useDocument } from './document'
+import { addNote, groupChosen } from './keys'
 import { PayloadButton } from './Payload'
 import type { Problems } from './saving'
 
@@ -164,6 +167,7 @@ function Tool({ label, icon, act, disabled }: ToolProps) {
 }
 
 function MoreMenu({ workflow, ask, pause }: ActsProps) {
+  const hasChosen = useDocument((s) => s.selected.length > 0)
   const [, go] = useLocation()
   return (
     <Menu position="bottom-end">
@@ -202,6 +206,12 @@ function MoreMenu({ workflow, ask, pause }: ActsProps) {
             {versions.open}
           </Menu.Item>
         )}
+        <Menu.Item leftSection={<IconNote size={16} />} onClick={addNote}>
+          {said.addNote}
+        </Menu.Item>
+        <Menu.Item leftSection={<IconBoxMultiple size={16} />} disabled={!hasChosen} onClick={groupChosen}>
+          {said.groupChosen}
+        </Menu.Item>
         <Menu.Item leftSection={<IconForms size={16} />} onClick={() => go(`/workflows/${workflow.id}/forms`)}>
           {forms.title}
         </Menu.Item>

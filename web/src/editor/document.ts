@@ -3,14 +3,17 @@ import { create } from 'zustand'
 import type { Json, Workflow } from '../api/client'
 import { stringify } from '../api/exact'
 import type { Flow } from '../model/graph'
+import { type Marks, marksIn, NO_MARKS } from '../model/marks'
 import { mergeFlows } from './edits'
 
 export type Positions = Record<string, { x: number; y: number }>
-type Content = { flow: Flow; positions: Positions }
+type Content = { flow: Flow; positions: Positions; marks: Marks }
 type Conflict = { workflow: Workflow; both: string[]; theirs: string[]; mine: string[]; merged: Flow }
 
 type DocumentStore = Content & {
   id: string | null
+  /** All of `uiMetadata`: what others keep there is given back as it is. */
+  ui: Json
   name: string
   version: number
   saved: Content
@@ -24,7 +27,7 @@ type DocumentStore = Content & {
   conflict: Conflict | null
 }
 
-const NOTHING: Content = { flow: { nodes: {} }, positions: {} }
+const NOTHING: Content = { flow: { nodes: {} }, positions: {}, marks: NO_MARKS }
 const UNDO_STEPS = 100
 const ONE_EDIT_MS = 1_000
 
@@ -33,6 +36,7 @@ export const same = (a: unknown, b: unknown) => a === b || stringify(a) === stri
 export const useDocument = create<DocumentStore>(() => ({
   ...NOTHING,
   id: null,
+  ui: {},
   name: '',
   version: 0,
   saved: NOTHING,
@@ -47,12 +51,14 @@ export const useDocument = create<DocumentStore>(() => ({
 }))
 
 const { setState: set, getState: get } = useDocument
-const contentOf = ({ flow, positions }: Content): Content => ({ flow, positions })
-export const isDirty = (s = get()) => s.flow !== s.saved.flow || s.positions !== s.saved.positions
+const contentOf = ({ flow, positions, marks }: Content): Content => ({ flow, positions, marks })
+export const isDirty = (s = get()) =>
+  s.flow !== s.saved.flow || s.positions !== s.saved.positions || s.marks !== s.saved.marks
 
 const contentIn = (workflow: Workflow): Content => ({
   flow: workflow.definition as Flow,
   positions: ((workflow.uiMetadata as Json | null)?.nodes ?? {}) as Positions,
+  marks: marksIn(workflow.uiMetadata as Json | null),
 })
 
 /** Shows what the server has; `keepsUndo` when it comes in the place of what was edited here. */
@@ -63,6 +69,7 @@ export function load(workflow: Workflow, keepsUndo = false) {
     ...content,
     saved: content,
     id: workflow.id,
+    ui: (workflow.uiMetadata as Json | null) ?? {},
     name: workflow.name,
     version: workflow.version,
     past: keepsUndo ? [...past, contentOf(get())].slice(-UNDO_STEPS) : [],
@@ -83,6 +90,8 @@ export function edit(change: (flow: Flow) => Flow, key = '') {
 }
 
 export const move = (positions: Positions) => commit({ ...contentOf(get()), positions }, '')
+export const mark = (change: (marks: Marks) => Marks, key = '') =>
+  commit({ ...contentOf(get()), marks: change(get().marks) }, key)
 
 function commit(next: Content, key: string) {
   const s = get()
@@ -126,7 +135,11 @@ export function settle(flow: Flow) {
   const s = get()
   if (!s.conflict) return
   const theirs = contentIn(s.conflict.workflow)
-  commit({ flow, positions: { ...theirs.positions, ...s.positions } }, '')
+  const marks = {
+    notes: { ...theirs.marks.notes, ...s.marks.notes },
+    groups: { ...theirs.marks.groups, ...s.marks.groups },
+  }
+  commit({ flow, positions: { ...theirs.positions, ...s.positions }, marks }, '')
   set({ saved: theirs, version: s.conflict.workflow.version, conflict: null })
 }
 

@@ -3,8 +3,9 @@ import { useEffect } from 'react'
 import type { Mode } from '../api/client'
 import { stringify } from '../api/exact'
 import type { FlowNode } from '../model/graph'
+import { withGroup, withNote } from '../model/marks'
 import { useRunStore } from '../run/store'
-import { edit, move, redo, select, undo, useDocument } from './document'
+import { edit, mark, move, redo, select, undo, useDocument } from './document'
 import { paste, removeNodes } from './edits'
 
 export type KeyActions = {
@@ -42,6 +43,8 @@ function walk(key: string) {
 }
 
 const tidy = () => move({})
+export const addNote = () => mark(withNote)
+export const groupChosen = () => mark((marks) => withGroup(marks, useDocument.getState().selected))
 
 function copy() {
   const { flow, selected } = useDocument.getState()
@@ -91,6 +94,8 @@ function onKey(event: KeyboardEvent, actions: KeyActions): boolean {
     a: () => actions.add(one ?? null),
     c: one ? () => actions.connect(one) : undefined,
     L: tidy,
+    n: addNote,
+    g: selected.length ? groupChosen : undefined,
     F2: one ? actions.rename : undefined,
     Delete: selected.length ? () => edit((flow) => removeNodes(flow, selected)) : undefined,
     Escape: selected.length ? () => select([]) : undefined,

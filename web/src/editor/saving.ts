@@ -14,10 +14,10 @@ const VERSION_CONFLICT = 409001
 
 /** Resolves when everything is stored; throws what hinders it. */
 export async function save(): Promise<void> {
-  const { id, flow, positions, saved, version, isSaving, conflict } = useDocument.getState()
+  const { id, ui, flow, positions, marks, saved, version, isSaving, conflict } = useDocument.getState()
   if (!id || isSaving || conflict || !isDirty()) return
   useDocument.setState({ isSaving: true })
-  const sent = { flow, positions }
+  const sent = { flow, positions, marks }
   try {
     let current = version
     if (!same(flow, saved.flow)) {
@@ -26,8 +26,8 @@ export async function save(): Promise<void> {
       current = workflow.version
       queries.setQueryData(['workflow', id], workflow)
     }
-    if (!same(positions, saved.positions)) {
-      const body = { uiMetadata: { v: 1, nodes: positions } }
+    if (!same(positions, saved.positions) || !same(marks, saved.marks)) {
+      const body = { uiMetadata: { ...ui, v: 1, nodes: positions, ...marks } }
       await patch('/v1/workflows/{id}/ui-metadata', { path: { id } }, body as never)
     }
     noteSaved(sent, current)
@@ -48,6 +48,7 @@ export async function saveAll(): Promise<void> {
 export function useAutosave() {
   const flow = useDocument((s) => s.flow)
   const positions = useDocument((s) => s.positions)
+  const marks = useDocument((s) => s.marks)
   const isSaving = useDocument((s) => s.isSaving)
   const conflict = useDocument((s) => s.conflict)
   // biome-ignore lint/correctness/useExhaustiveDependencies: each change begins the wait anew
@@ -55,7 +56,7 @@ export function useAutosave() {
     if (isSaving || conflict || !isDirty()) return
     const timer = setTimeout(() => void save().catch(() => {}), AFTER_MS)
     return () => clearTimeout(timer)
-  }, [flow, positions, isSaving, conflict])
+  }, [flow, positions, marks, isSaving, conflict])
   useEffect(() => {
     const warn = (event: BeforeUnloadEvent) => {
       if (isDirty()) event.preventDefault()

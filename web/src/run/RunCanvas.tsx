@@ -8,12 +8,14 @@ import type { Shown, Source } from '../canvas/source'
 import type { Positions } from '../editor/document'
 import { useRungs } from '../effects/store'
 import type { Flow } from '../model/graph'
+import { marksIn } from '../model/marks'
 
 type Props = { run: Run; flow: Flow; selected: string | null; select: (id: string | null) => void }
 
 export default function RunCanvas({ run, flow, selected, select }: Props) {
   const effects = useEffects(run.id)
   const workflow = useWorkflow(run.workflowId)
+  const ui = workflow.data?.uiMetadata as Json | null | undefined
   const positions = (workflow.data?.uiMetadata as Json | null | undefined)?.nodes as Positions | undefined
   // biome-ignore lint/correctness/useExhaustiveDependencies: the definition of a run never changes
   const store = useMemo(
@@ -21,8 +23,8 @@ export default function RunCanvas({ run, flow, selected, select }: Props) {
     [run.id],
   )
   useEffect(() => {
-    store.setState({ positions: positions ?? {} })
-  }, [store, positions])
+    store.setState({ positions: positions ?? {}, marks: marksIn(ui) })
+  }, [store, positions, ui])
   useEffect(() => {
     store.setState({ selected: selected ? [selected] : [] })
   }, [store, selected])

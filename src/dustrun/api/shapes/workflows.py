@@ -134,7 +134,11 @@ class RefillWorkflow(Fields):
 class SetUiMetadata(Fields):
     """The editor's layout."""
 
-    ui_metadata: dict[str, Any] = Field(description="Positions, notes, comments.", examples=[{"zoom": 1}])
+    ui_metadata: dict[str, Any] = Field(
+        description="The whole layout. The web app keeps `v` (1), `nodes` (`{id: {x, y}}`), `notes` "
+        "(`{id: {x, y, text}}`) and `groups` (`{id: {title, nodes}}`) in it, and gives other fields back as they are.",
+        examples=[{"zoom": 1}],
+    )
     expected_current_version: Version | None = Field(None, description="Answers 409 unless this is the current value.")
 
 
