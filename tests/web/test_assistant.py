@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -86,6 +88,28 @@ def connect(server: Server, model: ModelServer, models: Models) -> None:
         models.paying = server.create_workflow({"nodes": PAY, "triggerNodeIds": ["root"]})
 
 
+def refuse_once(port: int) -> None:
+    """A server that is starting: it answers 503 until the page has asked for its stream, after which a browser gives
+    up for good unless the page begins anew."""
+    asked = threading.Event()
+
+    class Starting(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(503)
+            if "/stream" in self.path and "/conversations/" in self.path:
+                asked.set()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Starting) as starting:
+        thread = threading.Thread(target=starting.serve_forever)
+        thread.start()
+        assert asked.wait(60)
+        starting.shutdown()
+        thread.join()
+
+
 def test_without_a_model_it_says_what_to_do(app: App) -> None:
     page = app.open("/assistant")
     expect(page.get_by_text("No model is connected yet.")).to_be_visible()
@@ -133,6 +157,7 @@ def test_a_launch_is_decided_on_a_phone_after_a_restart(
     expect(decision.get_by_role("table")).to_contain_text("held back")
     expect(page.get_by_text("It waits for your decision above.")).to_be_visible()
     server.stop()
+    refuse_once(server.port)
     server.start()
     page.get_by_text("Simulated", exact=True).click()
     expect(page.get_by_role("region", name="What it asked")).to_contain_text(models.paying)

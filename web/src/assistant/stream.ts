@@ -22,6 +22,8 @@ export const TURN_EVENTS = [
 ] as const
 const QUIET = new Set<string>(['text_delta', 'tool_started'])
 const PAUSE_MS = 150
+const FIRST_PAUSE_MS = 1_000
+const LAST_PAUSE_MS = 30_000
 
 async function readAll(id: string): Promise<Message[]> {
   const all: Message[] = []
@@ -40,9 +42,9 @@ export function useConversation(id: string) {
   const [live, setLive] = useState<Live>(NOTHING)
   const [isLost, setIsLost] = useState(false)
   useEffect(() => {
-    const source = new EventSource(`/v1/conversations/${encodeURIComponent(id)}/stream`)
+    let source: EventSource
     let queue: TurnEvent[] = []
-    let [frame, timer] = [0, 0]
+    let [frame, timer, again, seen, pause] = [0, 0, 0, 0, FIRST_PAUSE_MS]
     const flush = () => {
       frame = 0
       const events = queue
@@ -55,16 +57,32 @@ export function useConversation(id: string) {
       }, PAUSE_MS)
     }
     const take = (message: MessageEvent<string>) => {
-      queue.push(parse(message.data) as TurnEvent)
+      const event = parse(message.data) as TurnEvent
+      seen = event.seq
+      queue.push(event)
       frame ||= requestAnimationFrame(flush)
     }
-    for (const type of TURN_EVENTS) source.addEventListener(type, take)
-    source.addEventListener('open', () => setIsLost(false))
-    source.addEventListener('error', () => setIsLost(true))
+    // the browser gives up for good when a server that is just starting answers 503
+    const open = () => {
+      source = new EventSource(`/v1/conversations/${encodeURIComponent(id)}/stream?lastEventId=${seen}`)
+      for (const type of TURN_EVENTS) source.addEventListener(type, take)
+      source.addEventListener('open', () => {
+        pause = FIRST_PAUSE_MS
+        setIsLost(false)
+      })
+      source.addEventListener('error', () => {
+        setIsLost(true)
+        if (source.readyState !== EventSource.CLOSED) return
+        again = window.setTimeout(open, pause)
+        pause = Math.min(pause * 2, LAST_PAUSE_MS)
+      })
+    }
+    open()
     return () => {
       source.close()
       cancelAnimationFrame(frame)
       clearTimeout(timer)
+      clearTimeout(again)
     }
   }, [id])
   return { found, live, isLost }
