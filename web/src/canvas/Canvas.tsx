@@ -26,7 +26,7 @@ import { GroupBox, isStep, NoteCard, withMarks } from './Marks'
 import { CanvasSource, EDITED, type Source, useShown, useSource } from './source'
 import { WayLine } from './Way'
 
-const nodeTypes = { card: NodeCard, loop: LoopCard, note: NoteCard, group: GroupBox }
+const nodeTypes = { card: NodeCard, loop: LoopCard, note: NoteCard, together: GroupBox }
 const edgeTypes = { way: WayLine }
 const PLAIN = 58
 const LINE = 21

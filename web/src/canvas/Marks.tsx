@@ -11,8 +11,8 @@ import '../style/marks.css'
 const said = words.editor
 const WIDTH = 300
 const HEIGHT = 58
-const ROOM = 18
-const TITLE = 34
+const ROOM = 10
+const TITLE = 20
 
 export const NoteCard = memo(function NoteCard({ data: { id } }: NodeProps<Card>) {
   const note = useShown((s) => s.marks?.notes[id])
@@ -87,7 +87,15 @@ export function withMarks(all: Card[], marks: Marks | undefined, isFixed: boolea
     const size = { width: right - left, height: bottom - top }
     const still = { draggable: false, selectable: false, focusable: false, connectable: false }
     return [
-      { id: `@group ${id}`, type: 'group', position: { x: left, y: top }, ...size, ...still, zIndex: -1, data: { id } },
+      {
+        id: `@group ${id}`,
+        type: 'together',
+        position: { x: left, y: top },
+        ...size,
+        ...still,
+        zIndex: -1,
+        data: { id },
+      },
     ]
   })
   const notes = Object.entries(marks.notes).map(

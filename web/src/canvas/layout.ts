@@ -6,7 +6,7 @@ import type { Positions } from '../editor/document'
 import { type Flow, loopsOf } from '../model/graph'
 
 export type Point = { x: number; y: number }
-export type Card = Node<{ id: string }, 'card' | 'loop' | 'note' | 'group'>
+export type Card = Node<{ id: string }, 'card' | 'loop' | 'note' | 'together'>
 export type Way = Edge<{ points?: Point[]; at?: Record<string, Point> }>
 
 const WIDTH = 300

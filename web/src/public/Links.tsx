@@ -33,14 +33,14 @@ const columnsOf = (revoke: (form: Form) => void): Column<Form>[] => [
   { title: words.runs.mode, width: '100px', wide: true, cell: (row) => <ModeBadge mode={row.mode} /> },
   {
     title: said.state,
-    width: '130px',
+    width: '96px',
     cell: (row) => <Badge tone={toneOf(row.state)}>{said.states[row.state]}</Badge>,
   },
-  { title: said.runs, width: '90px', align: 'end', cell: (row) => said.used(row.runs, row.maxRuns) },
+  { title: said.runs, width: '100px', align: 'end', wide: true, cell: (row) => said.used(row.runs, row.maxRuns) },
   { title: said.ends, width: '110px', align: 'end', wide: true, cell: (row) => <Time at={row.expiresAt} /> },
   {
     title: said.revoke,
-    width: '90px',
+    width: '70px',
     align: 'end',
     cell: (row) =>
       row.revokedAt ? null : (
