@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from dustrun.core.run.state import RunStatus
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
-from dustrun.storage.db.loop_groups import SLICE_S
+from dustrun.storage.db.loop_groups import _LINGER_S, SLICE_S
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import run_counts, store_facts
 from dustrun.storage.db.writer import Writer
@@ -167,6 +167,38 @@ async def test_a_group_that_takes_long_is_continued_in_the_next(store: Store) ->
     assert (store.writer.groups, store.writer.units) == (3, 40)
     assert [unit.ran for unit in units] == [1] * 40
     assert store.names() == names
+
+
+async def _groups_of(store: Store, *, last_waits: bool) -> int:
+    """In how many groups three units are committed that come one soon after the other; the first two may wait."""
+    before, futures = store.writer.groups, []
+    for place in range(3):
+        unit = Unit(f"{before}-{place}")
+        futures.append(store.writer.write(unit, repeatable=True, may_wait=last_waits or place < 2))
+        for _ in range(5):  # turns of the loop, in which a group would begin
+            await asyncio.sleep(0)
+    await asyncio.gather(*futures)
+    return store.writer.groups - before
+
+
+async def test_units_that_may_wait_and_come_fast_share_a_commit(store: Store) -> None:
+    store.writer.start()
+    # on a machine that is busy, what comes fast may come slowly: then the next three do
+    assert any([await _groups_of(store, last_waits=True) == 1 for _ in range(20)])
+    assert any([await _groups_of(store, last_waits=False) == 1 for _ in range(20)])
+
+
+async def test_a_unit_that_may_not_wait_begins_at_once_with_those_that_do(store: Store) -> None:
+    store.writer.start()
+    for attempt in range(20):
+        patient = [store.writer.write(Unit(f"a{n}-{attempt}"), repeatable=True, may_wait=True) for n in range(2)]
+        await asyncio.sleep(0)
+        hasty, begun = Unit(f"b-{attempt}"), asyncio.get_running_loop().time()
+        await store.writer.write(hasty, repeatable=True)
+        assert all(one.done() for one in patient), "they were before it"
+        if asyncio.get_running_loop().time() - begun < _LINGER_S:
+            return
+    pytest.fail("it waited as long as those that may")
 
 
 async def test_results_are_told_in_the_order_of_the_writes(store: Store) -> None:

@@ -106,13 +106,15 @@ async def write(
     creates: tuple[str, str] | None = None,
     repeatable: bool = False,
     is_separate: bool = False,
+    may_wait: bool = False,
 ) -> T:
     """`Writer.write` that also claims the current request's Idempotency-Key in the same transaction.
 
     `creates`, like `("runId", "run_1")`, tells the caller what to look up if the outcome is unknown.
     """
     try:
-        return await writer.write(once(unit, current.get()), after, repeatable=repeatable, is_separate=is_separate)
+        options = {"repeatable": repeatable, "is_separate": is_separate, "may_wait": may_wait}
+        return await writer.write(once(unit, current.get()), after, **options)
     except Uncertain as error:
         if creates is None:
             raise

@@ -31,7 +31,7 @@ _FAILED = metrics.counter("dustrun_writer_failed_commits", "Writer transactions 
 class Waiter:
     """A unit of work and the future of its result."""
 
-    __slots__ = ("after", "future", "is_separate", "repeatable", "result", "unit")
+    __slots__ = ("after", "future", "is_separate", "may_wait", "repeatable", "result", "unit")
 
     def __init__(
         self,
@@ -40,12 +40,14 @@ class Waiter:
         after: Callable[[Any], None] | None,
         repeatable: bool,
         is_separate: bool = False,
+        may_wait: bool = False,
     ) -> None:
         self.unit = unit
         self.future = future
         self.after = after
         self.repeatable = repeatable
         self.is_separate = is_separate
+        self.may_wait = may_wait
         self.result: Any = None
 
 

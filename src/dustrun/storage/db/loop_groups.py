@@ -22,6 +22,12 @@ from dustrun.storage.db.group_commit import MAX_GROUP, GroupCommit, Outcome, Wai
 
 SLICE_S = 0.01
 """How long a group's statements may hold the event loop; the units that are left go into the next group."""
+_LINGER_S = 0.004
+"""How long units that may wait do so for others, if they come fast. Measured at 500 webhooks a second: a fifth less
+processor time, because a commit costs as much as what one webhook changes."""
+_FAST_S = 0.01
+"""What comes within this of the one before comes fast."""
+_FEW = 16
 
 
 class LoopGroups:
@@ -37,6 +43,9 @@ class LoopGroups:
         self._thread: threading.Thread | None = None
         self._is_busy = False
         self._idle = asyncio.Event()
+        self._lingering: asyncio.TimerHandle | None = None
+        self._came_at = 0.0
+        self._comes_fast = False
 
     def start(self) -> None:
         """Starts the thread; call it on the event loop of the waiters."""
@@ -60,17 +69,35 @@ class LoopGroups:
     def put(self, waiter: Waiter) -> None:
         """Queues a unit."""
         self._queue.append(waiter)
-        if not self._is_busy and self._loop is not None:
+        if waiter.may_wait:
+            now = clock.monotonic_s()
+            self._comes_fast, self._came_at = now - self._came_at < _FAST_S, now
+        if self._lingering is not None and (not waiter.may_wait or len(self._queue) >= _FEW):
+            self._lingering.cancel()
+            self._begin_soon()
+        elif not self._is_busy and self._loop is not None:
             self._schedule()
 
     def _schedule(self) -> None:
-        """The next group begins after whatever is ready now, which may add to it."""
+        """The next group begins after whatever is ready now, which may add to it, or a little later if it is only of
+        units that may wait."""
         assert self._loop is not None
         self._is_busy = True
         self._idle.clear()
+        is_patient = self._comes_fast and 0 < len(self._queue) < _FEW and all(one.may_wait for one in self._queue)
+        if is_patient:
+            context = contextvars.Context()
+            self._lingering = self._loop.call_later(_LINGER_S, self._begin, context=context)
+        else:
+            self._begin_soon()
+
+    def _begin_soon(self) -> None:
+        assert self._loop is not None
+        self._lingering = None
         self._loop.call_soon(self._begin, context=contextvars.Context())  # not that of one caller
 
     def _begin(self) -> None:
+        self._lingering = None
         group = [self._queue.popleft() for _ in range(min(MAX_GROUP, len(self._queue)))]
         if group:
             self._jobs.put(self._job_of(group))

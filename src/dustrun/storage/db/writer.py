@@ -82,17 +82,19 @@ class Writer:
         *,
         repeatable: bool = False,
         is_separate: bool = False,
+        may_wait: bool = False,
     ) -> asyncio.Future[T]:
         """Runs `unit` in the next group; the future gets its result once the group is committed.
 
         `after(result)` is called on the event loop just before the future is set, in commit order. `repeatable`: the
         unit's side effects outside the store are idempotent, and it takes no longer than a few milliseconds.
         `is_separate`: it is repeatable, and neither reads nor changes a row that another such unit changes.
+        `may_wait`: nobody minds a few milliseconds, so that many such units share a commit.
         """
         if self._stopping or self._loop is None:
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._groups.put(Waiter(unit, future, after, repeatable, is_separate))
+        self._groups.put(Waiter(unit, future, after, repeatable, is_separate, may_wait))
         return future
 
     def _tell(self, outcome: Outcome) -> None:
