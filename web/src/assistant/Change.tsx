@@ -7,7 +7,8 @@ import { create } from 'zustand'
 import { get, type Json, put, type Workflow } from '../api/client'
 import { queries, refresh, useWorkflow } from '../api/queries'
 import type { Shown, Source } from '../canvas/source'
-import { type Difference, differencesOf, shown, TONE, union } from '../diff/changes'
+import { type Difference, differencesOf, TONE, union } from '../diff/changes'
+import { FieldChanges } from '../diff/FieldChanges'
 import { useDifferences } from '../diff/store'
 import type { Positions } from '../editor/document'
 import { readable } from '../model/amounts'
@@ -97,14 +98,7 @@ function Picture({ workflow, saved, before, after, differences }: Props) {
                 label={<span dir="auto">{flow.nodes[one.id]?.titleOverride || readable(one.id)}</span>}
               />
               <Badge tone={TONE[one.kind]}>{versions.kinds[one.kind]}</Badge>
-              {one.changes.map((change) => (
-                <dl key={change.path}>
-                  <dt>{readable(change.path.replace(/^payload\./, ''))}</dt>
-                  <dd>
-                    <del dir="auto">{shown(change.before)}</del> <ins dir="auto">{shown(change.after)}</ins>
-                  </dd>
-                </dl>
-              ))}
+              <FieldChanges of={one} />
             </li>
           ))}
         </ol>

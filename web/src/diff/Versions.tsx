@@ -16,7 +16,8 @@ import { Empty } from '../parts/Table'
 import { Trouble } from '../parts/Trouble'
 import { words } from '../words'
 import { versions as said } from '../words.versions'
-import { type Difference, differencesOf, shown, TONE, union } from './changes'
+import { type Difference, differencesOf, TONE, union } from './changes'
+import { FieldChanges } from './FieldChanges'
 import { useDifferences } from './store'
 import '../style/versions.css'
 
@@ -135,14 +136,7 @@ function Picture({ flow, workflow, differences }: PictureProps) {
               <span dir="auto">{flow.nodes[one.id]?.titleOverride || readable(one.id)}</span>
             </button>{' '}
             <Badge tone={TONE[one.kind]}>{said.kinds[one.kind]}</Badge>
-            {one.changes.map((change) => (
-              <dl key={change.path}>
-                <dt>{readable(change.path.replace(/^payload\./, ''))}</dt>
-                <dd>
-                  <del dir="auto">{shown(change.before)}</del> <ins dir="auto">{shown(change.after)}</ins>
-                </dd>
-              </dl>
-            ))}
+            <FieldChanges of={one} />
           </li>
         ))}
       </ol>

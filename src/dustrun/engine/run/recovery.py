@@ -5,13 +5,13 @@ from __future__ import annotations
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import Journal
 from dustrun.core.run.plan import Plan
-from dustrun.core.run.state import Mode, RunStatus
+from dustrun.core.run.state import RunStatus
 from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.run_context import EngineDeps, RunContext
 from dustrun.engine.run.runner import Runner
 from dustrun.services.runs.engine_port import Engine, RunFacts
-from dustrun.services.runs.start_rows import caller_of
+from dustrun.services.runs.start_rows import caller_of, stored_facts
 from dustrun.services.runs.unsealing import Unsealing
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.storage.db.statement import Tx
@@ -22,28 +22,13 @@ from dustrun.storage.runs.runs import RunRow
 
 def facts_of(row: RunRow, fence: int, unsealing: Unsealing) -> RunFacts:
     """The facts of a stored run."""
-    return RunFacts(
-        pk=row.pk,
-        id=row.id,
-        org_id=row.org_id,
-        workflow_id=row.workflow_id,
-        workflow_name=row.workflow_name,
-        version=row.version,
-        mode=Mode(row.mode),
-        trigger_node_id=row.trigger_node_id,
-        trigger_source=row.trigger_source,
-        prop_values=loads(unsealing.text(row.prop_values)),
-        root_run_id=row.root_run_id,
-        concurrency_key=row.concurrency_key,
-        started_at=row.started_at,
-        triggered_by=row.triggered_by,
-        fence=fence,
-        cancel_requested_at=row.cancel_requested_at,
-        caller=caller_of(row),
-        trace=loads(row.trace) if row.trace is not None else None,
-        secrets=unsealing.secrets,
-        as_of=AsOf.of(loads_own(row.as_of)) if row.as_of is not None else None,
-    )
+    facts = stored_facts(row, loads(unsealing.text(row.prop_values)))
+    facts.fence, facts.cancel_requested_at = fence, row.cancel_requested_at
+    facts.caller = caller_of(row)
+    facts.trace = loads(row.trace) if row.trace is not None else None
+    facts.secrets = unsealing.secrets
+    facts.as_of = AsOf.of(loads_own(row.as_of)) if row.as_of is not None else None
+    return facts
 
 
 async def compiled_of(row: RunRow, programs: CompiledWorkflows) -> Compiled:

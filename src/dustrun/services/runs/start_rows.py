@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Conflict, Invalid, Problem
-from dustrun.services.runs.engine_port import Caller, WrittenRun
+from dustrun.services.runs.engine_port import Caller, RunFacts, WrittenRun
 from dustrun.services.runs.start_request import Prepared, SnapshotOutdated
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as transaction_rows
@@ -113,6 +114,26 @@ def _caller(caller: Caller | None) -> dict[str, Any]:
         "parent_path": caller.path,
         "callers": dumps_text(further),
     }
+
+
+def stored_facts(row: RunRow, prop_values: dict[str, Any]) -> RunFacts:
+    """The facts of a stored run, without what only the engine that advances it needs."""
+    return RunFacts(
+        pk=row.pk,
+        id=row.id,
+        org_id=row.org_id,
+        workflow_id=row.workflow_id,
+        workflow_name=row.workflow_name,
+        version=row.version,
+        mode=Mode(row.mode),
+        trigger_node_id=row.trigger_node_id,
+        trigger_source=row.trigger_source,
+        prop_values=prop_values,
+        root_run_id=row.root_run_id,
+        concurrency_key=row.concurrency_key,
+        started_at=row.started_at,
+        triggered_by=row.triggered_by,
+    )
 
 
 def caller_of(row: RunRow) -> Caller | None:

@@ -61,8 +61,8 @@ class Intake:
         self._starts = starts
         self._subscriptions = subscriptions
         self._holding: set[int] = set()
-        """Subscriptions whose newest event started no run: what becomes of the next one is seen before all that a run
-        needs is prepared."""
+        """Subscriptions whose last event started no run. Their next event is checked against the limits first, so that
+        no run is prepared in vain."""
         self.on_changed: Callable[[str], None] = _nothing
         """Called with a workflow's id after a commit that paused it or ended one of its subscriptions."""
         self.on_skipped: Callable[[SubscriptionRow, Fired], None] = _nobody
@@ -94,8 +94,8 @@ class Intake:
         return fired if fired is not None else await self._start(sub, decision)
 
     async def _held(self, sub: Subscription, decision: Decision) -> Fired | None:
-        """What became of an event that starts no run, as far as can be seen before the writer; None if it may start
-        one."""
+        """What became of an event that starts no run; None if it may start one, as far as a look without the writer can
+        tell."""
         ahead: Fired | Skip | Failure | None = decision.given
         if ahead is None:
             ahead = await self._database.look_up(decision.look)

@@ -28,6 +28,7 @@ processor time, because a commit costs as much as what one webhook changes."""
 _FAST_S = 0.01
 """What comes within this of the one before comes fast."""
 _FEW = 16
+"""With so many units, a group begins at once."""
 
 
 class LoopGroups:

@@ -15,17 +15,16 @@ from dustrun.core.expression.runtime.limits import Limits
 from dustrun.core.expression.runtime.values import Roots
 from dustrun.core.expression.template import Template
 from dustrun.core.run.journal import Journal, enclosing, frame_of
-from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.program import Program
 from dustrun.sdk.threads import run_beside
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.services.runs.runs import Runs
+from dustrun.services.runs.start_rows import stored_facts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import journal as rows
-from dustrun.storage.runs.runs import RunRow
 
 _LIMITS: Final = Limits(steps=20_000, size=65_536)
 _MOST_FRAMES: Final = 20
@@ -77,7 +76,9 @@ class Expressions:
             found = (rows.find_execution(tx, row.pk, one) for one in paths)
             return Journal.of(one for one in found if one is not None)
 
-        roots = self._sees.roots(_facts(row), program, await self._database.read(query), frame)
+        roots = self._sees.roots(
+            stored_facts(row, loads(row.prop_values)), program, await self._database.read(query), frame
+        )
         return await run_beside(self._work, parsed, roots)
 
     def _work(self, parsed: Template, roots: Roots) -> Evaluated:
@@ -100,22 +101,3 @@ def _paths(template: Template, program: Program, trigger_id: str, frame: str) ->
     frames = [frame, *(frame_of(loop) for loop, _ in around)]
     yield from (f"{prefix}{name}" for name in named if name in program.nodes for prefix in frames)
     yield from (loop for loop, _ in around)
-
-
-def _facts(row: RunRow) -> RunFacts:
-    return RunFacts(
-        pk=row.pk,
-        id=row.id,
-        org_id=row.org_id,
-        workflow_id=row.workflow_id,
-        workflow_name=row.workflow_name,
-        version=row.version,
-        mode=Mode(row.mode),
-        trigger_node_id=row.trigger_node_id,
-        trigger_source=row.trigger_source,
-        prop_values=loads(row.prop_values),
-        root_run_id=row.root_run_id,
-        concurrency_key=row.concurrency_key,
-        started_at=row.started_at,
-        triggered_by=row.triggered_by,
-    )
