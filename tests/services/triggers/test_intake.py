@@ -125,6 +125,23 @@ async def test_an_event_of_a_paused_workflow_is_recorded_and_starts_nothing(serv
     assert await count_runs(server) == 0
 
 
+async def test_a_limit_or_a_repetition_is_told_before_what_no_run_could_start_with(server: Composition) -> None:
+    """Also when the event before started a run, so that nobody looked in advance."""
+    workflow_id, sub = await published(server)
+
+    async def wrong(key: str) -> Fired:
+        event = TriggerEvent(key, {"n": 1}, 1_700_000_000_000, run_id="no id of a run")
+        return await server.parts.triggers.intake.fire(sub, event)
+
+    assert (await wrong("a")).reason == "refused"
+    (first,) = await fire(server, sub, "b")
+    again = await wrong("b")
+    assert (again.is_duplicate, again.run_ids) == (True, first.run_ids)
+    await fire(server, sub, "c")
+    await server.owner.post(f"/v1/workflows/{workflow_id}/pause")
+    assert (await wrong("d")).reason == "paused"
+
+
 async def test_a_revoked_key_pauses_what_it_published(server: Composition) -> None:
     key = (await server.owner.post("/v1/api-keys", {"name": "p", "permissions": ["admin"]})).data
     workflow = await server.owner.create_workflow(BELL)
