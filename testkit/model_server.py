@@ -48,8 +48,8 @@ class Asked:
 
     @property
     def body(self) -> Json:
-        """The request."""
-        found: Json = json.loads(self.raw)
+        """The request; one without a body says nothing."""
+        found: Json = json.loads(self.raw or b"{}")
         return found
 
     @property
@@ -187,11 +187,12 @@ async def serving_model(*replies: Reply, script: Script | None = None) -> AsyncI
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         headers = {name.lower(): text for name, text in request.headers.items()}
-        server.asked.append(Asked(request.path, headers, await request.read()))
+        asked = Asked(request.path, headers, await request.read())
+        server.asked.append(asked)
         number = len(server.asked)
-        reply = server.answer(server.asked[-1])
+        reply = server.answer(asked)
         await asyncio.sleep(reply.delay_s)
-        if server.asked[-1].body.get("stream") and reply.raw is None and reply.status == 200 and not reply.whole:
+        if asked.body.get("stream") and reply.raw is None and reply.status == 200 and not reply.whole:
             return await _stream(request, reply, number)
         shape = _anthropic if request.path.endswith("/messages") else _openai
         body = reply.raw if reply.raw is not None else json.dumps(shape(reply, number)).encode()
