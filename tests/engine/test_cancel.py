@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,18 +19,33 @@ from testkit.postgres import Cluster
 
 
 async def test_cancel_while_a_start_is_being_recorded_starts_nothing(bench: Bench) -> None:
+    """The record of the end of "a" and of the start of "b" waits for the writer when the cancel comes."""
+    run = await _cancelled_behind_a_record(bench, {"b": trial(name="c2")})
+    assert (run["status"], run["executionState"]["b"]["status"]) == ("cancelled", "cancelled")
+    assert [name for name, _ in attempts()] == ["c1"]
+    assert ("node_cancelled", "b") in await bench.events(run["id"])
+
+
+async def test_cancel_while_a_wait_is_being_recorded_ends_the_run(bench: Bench) -> None:
+    """One commit says that the run waits and that it is cancelled; nothing else would ever wake it."""
+    run = await _cancelled_behind_a_record(bench, {"b": {"type": "wait", "payload": {"timeoutMs": 600_000}}})
+    assert (run["status"], run["executionState"]["b"]["status"]) == ("cancelled", "cancelled")
+
+
+async def _cancelled_behind_a_record(bench: Bench, then: dict[str, Any]) -> dict[str, Any]:
+    """A run that is cancelled while the record of what follows its first node waits for the writer."""
     gate = threading.Event()
 
     def hold(_tx: Tx) -> None:
         gate.wait(10)
 
     writer = bench.composition.parts.writer
-    run_id = await bench.start({"a": trial(name="c1", sleepMs=400, children=["b"]), "b": trial(name="c2")})
+    run_id = await bench.start({"a": trial(name="c1", sleepMs=400, children=list(then)), **then})
     async with asyncio.timeout(5):
         while not await bench.composition.rows(sa.select(events.c.seq).where(events.c.type == "node_progress")):
             await asyncio.sleep(0.01)
     held = writer.write(hold)
-    await asyncio.sleep(1)  # "a" ends, and the record of that and of the start of "b" waits for the writer
+    await asyncio.sleep(1)
     waiting = writer.backlog
     assert waiting >= 1
     cancelling = asyncio.create_task(bench.api.post(f"/v1/runs/{run_id}/cancel"))
@@ -39,10 +55,7 @@ async def test_cancel_while_a_start_is_being_recorded_starts_nothing(bench: Benc
     gate.set()
     await held
     assert (await cancelling).status == 200
-    run = await bench.ended(run_id)
-    assert (run["status"], run["executionState"]["b"]["status"]) == ("cancelled", "cancelled")
-    assert [name for name, _ in attempts()] == ["c1"]
-    assert ("node_cancelled", "b") in await bench.events(run_id)
+    return await bench.ended(run_id)
 
 
 @pytest.mark.both_stores

@@ -230,6 +230,7 @@ class EmbeddedEngine:
         if known is None:
             return
         if known.task is not None and known.runner is not None:
+            known.again = True  # it may be recording that it waits, and look at nothing more
             known.runner.cancel()
         else:
             self._resting.pop(run_pk, None)
