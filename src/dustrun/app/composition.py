@@ -39,6 +39,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.private_files import close_to_others
 from dustrun.storage.db.writer import Writer
+from dustrun.trigger_host.host import TriggerHost
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class Server:
     streams: Streams
     engine: EmbeddedEngine
     writer: Writer
+    trigger_host: TriggerHost
 
 
 @contextlib.asynccontextmanager
@@ -86,7 +88,7 @@ async def _start(settings: Settings, database: Database, stack: contextlib.Async
     runs, starts = _runs(base, engine, workflow_cache, creation)
     triggers, hooks = make_triggers(base, money, starts), make_hooks(base)
     parts = make_parts(base, status, data, money, engine, runs, starts, triggers, hooks.parts)
-    server = _server(parts, engine, owner_key_path)
+    server = _server(parts, engine, owner_key_path, triggers.host)
     stack.push_async_callback(hooks.host.stop)
     await hooks.host.start()
     await _run(server, parts, money, triggers, stack)
@@ -94,7 +96,7 @@ async def _start(settings: Settings, database: Database, stack: contextlib.Async
     return server
 
 
-def _server(parts: Parts, engine: EmbeddedEngine, owner_key_path: Path | None) -> Server:
+def _server(parts: Parts, engine: EmbeddedEngine, owner_key_path: Path | None, host: TriggerHost) -> Server:
     def begin_stop() -> None:
         parts.status.is_ready = False
         parts.streams.stop()
@@ -106,7 +108,7 @@ def _server(parts: Parts, engine: EmbeddedEngine, owner_key_path: Path | None) -
         await engine.stop(parts.settings.shutdown_grace_s)
 
     app = create_app(parts)
-    return Server(app, parts.settings, owner_key_path, begin_stop, stop, parts.streams, engine, parts.writer)
+    return Server(app, parts.settings, owner_key_path, begin_stop, stop, parts.streams, engine, parts.writer, host)
 
 
 async def _run(

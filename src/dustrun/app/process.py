@@ -42,6 +42,7 @@ async def _serve(settings: Settings, ready: _Ready | None) -> None:
         spare_the_collector()
         web.on_ready = lambda: _announce(settings, server_file.address_of(host, port), ready, server.owner_key_path)
         server.writer.on_taken = web.give_way
+        server.trigger_host.on_many_armed = gc.freeze  # they stay as well
         try:
             await web.serve(sockets=[listener])
         finally:

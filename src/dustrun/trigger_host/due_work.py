@@ -10,10 +10,15 @@ from dustrun.trigger_host.alarms import Alarms
 
 LOOK_AGAIN_MS = 1_000
 """When a name is worked on again that waits for something, or whose work could not be written."""
+_LONGEST_REST_S = 0.05
 
 
 class DueWork:
-    """Calls `work(name)` once a name is due. `work` returns when the name is due again, None: not by itself."""
+    """Calls `work(name)` once a name is due. `work` returns when the name is due again, None: not by itself.
+
+    Thousands of names may be due at the same moment. After each, a worker rests for as long as that took, so that the
+    requests of callers do not wait for all of them: the busier the process, the longer both.
+    """
 
     def __init__(self, work: Callable[[str], Awaitable[int | None]], at_once: int) -> None:
         self._work = work
@@ -54,7 +59,9 @@ class DueWork:
                 self._alarms.set(name, clock.now_ms() + LOOK_AGAIN_MS)
                 continue
             self._busy.add(name)
+            begun = clock.monotonic_s()
             due_at = await self._work(name)
             self._busy.discard(name)
             if due_at is not None:
                 self._alarms.set(name, due_at)
+            await asyncio.sleep(min(clock.monotonic_s() - begun, _LONGEST_REST_S))

@@ -7,7 +7,7 @@ them, and sweeps over all of them now and then, so that a missed call heals.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from dustrun import log
@@ -16,6 +16,7 @@ from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 _logger = log.get(__name__)
 _SWEEP_EVERY_S = 30.0
 _TRY_AGAIN_S = 0.5
+_MANY = 1_000
 
 
 class Source(Protocol):
@@ -50,6 +51,9 @@ class TriggerHost:
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
         self._must_sweep = True
+        self._newly_armed = 0
+        self.on_many_armed: Callable[[], None] = lambda: None
+        """Called each time that a thousand more subscriptions are armed."""
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -115,6 +119,9 @@ class TriggerHost:
             await self._disarm(one)
         for sub in armed:
             await self._arm(sub)
+        if self._newly_armed >= _MANY:
+            self._newly_armed = 0
+            self.on_many_armed()
 
     async def _arm(self, sub: Subscription) -> None:
         source, row = self._sources.get(sub.kind), sub.row
@@ -127,6 +134,7 @@ class TriggerHost:
             _logger.error("a trigger could not be armed", subscription=sub.id, type=row.type, exc_info=error)
             return  # the next sweep tries again
         self._armed[sub.id] = (row.workflow_id, sub.kind, seen)
+        self._newly_armed += 1
 
     async def _disarm(self, subscription_id: str) -> None:
         _, kind, _ = self._armed.pop(subscription_id)

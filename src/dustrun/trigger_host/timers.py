@@ -34,7 +34,7 @@ from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 from dustrun.trigger_host.due_work import LOOK_AGAIN_MS, DueWork
 
 _logger = log.get(__name__)
-_AT_ONCE = 64
+_AT_ONCE = 8
 """How many schedules are fired at the same time."""
 _LONGEST_MS = 3_600_000
 """When a schedule is looked at again at the latest: the clock may have been set back."""

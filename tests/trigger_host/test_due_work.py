@@ -1,0 +1,47 @@
+"""Work on names when they are due."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dustrun import clock
+from dustrun.trigger_host.due_work import DueWork
+
+_LASTS_S = 0.02
+
+
+async def test_a_worker_rests_for_as_long_as_it_worked() -> None:
+    """However many names are due at once, half of the time belongs to others."""
+    begun: list[float] = []
+
+    async def work(name: str) -> int | None:
+        begun.append(clock.monotonic_s())
+        await asyncio.sleep(_LASTS_S)
+        return None
+
+    due = DueWork(work, 1)
+    due.start()
+    for number in range(4):
+        due.set_due(f"n{number}")
+    async with asyncio.timeout(10):
+        while len(begun) < 4:
+            await asyncio.sleep(0.005)
+    await due.stop()
+    assert all(later - sooner >= 2 * _LASTS_S for sooner, later in zip(begun, begun[1:], strict=False))
+
+
+async def test_a_name_that_is_due_again_is_worked_on_again() -> None:
+    begun: list[str] = []
+
+    async def work(name: str) -> int | None:
+        begun.append(name)
+        return clock.now_ms() if len(begun) < 3 else None
+
+    due = DueWork(work, 8)
+    due.start()
+    due.set("a", clock.now_ms())
+    async with asyncio.timeout(10):
+        while len(begun) < 3:
+            await asyncio.sleep(0.005)
+    await due.stop()
+    assert begun == ["a"] * 3
