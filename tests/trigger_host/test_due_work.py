@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 from dustrun import clock
 from dustrun.trigger_host.due_work import DueWork
@@ -27,7 +28,7 @@ async def test_a_worker_rests_for_as_long_as_it_worked() -> None:
         while len(begun) < 4:
             await asyncio.sleep(0.005)
     await due.stop()
-    assert all(later - sooner >= 2 * _LASTS_S for sooner, later in zip(begun, begun[1:], strict=False))
+    assert all(later - sooner >= 2 * _LASTS_S for sooner, later in pairwise(begun))
 
 
 async def test_a_name_that_is_due_again_is_worked_on_again() -> None:
