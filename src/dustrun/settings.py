@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, description="SQLAlchemy URL of the store; default: a SQLite file in `data_dir`."
     )
+    shared: bool = Field(
+        False,
+        description="Several servers share the store. All of them need this setting, the same PostgreSQL in "
+        "`database_url`, and the same master key.",
+    )
     master_key_file: Path = Field(
         Path("~/.config/dustrun/master.key"),
         description="File of the master key that encrypts stored secrets; created when first needed. Keep it outside "
@@ -347,6 +352,14 @@ class Settings(BaseSettings):
     def _check_database(cls, value: str | None) -> str | None:
         if value is not None and not _is_store(value):
             raise ValueError("must be like postgresql://user:password@host/name or sqlite:////folder/file.db")
+        return value
+
+    @field_validator("shared")
+    @classmethod
+    def _check_shared(cls, value: bool, found: ValidationInfo) -> bool:
+        url = found.data.get("database_url")
+        if value and (url is None or url.startswith("sqlite")):
+            raise ValueError("needs PostgreSQL: set database_url to postgresql://…; a SQLite store has one server")
         return value
 
     @field_validator("outbound_allow")

@@ -26,7 +26,14 @@ class RateLimiter:
     def __init__(self, per_second: int, burst_factor: int = _BURST_FACTOR) -> None:
         self._rate = float(per_second)
         self._burst = self._rate * burst_factor
+        self._factor = burst_factor
+        self._whole = self._rate
         self._buckets: dict[str, tuple[float, float]] = {}
+
+    def divide(self, among: int) -> None:
+        """Lets through one of so many parts of the rate: other processes let through the others."""
+        self._rate = self._whole / among
+        self._burst = max(1.0, self._rate * self._factor) if self._whole else 0.0
 
     def take(self, caller: str, message: str = "Too many requests from this organisation.") -> None:
         """Takes one token of the caller, or raises `TooMany` with the time to wait."""
@@ -68,6 +75,10 @@ class WrongKeys:
     def __init__(self, per_second: int) -> None:
         self._limiter = RateLimiter(per_second, burst_factor=20)
         self._good: dict[str, None] = {}
+
+    def divide(self, among: int) -> None:
+        """Lets through one of so many parts; other processes let through the others."""
+        self._limiter.divide(among)
 
     def check(self, address: str, key_hash: str) -> None:
         """Takes one token of the address before an unknown key is looked up; raises `TooMany`."""

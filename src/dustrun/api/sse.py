@@ -195,7 +195,7 @@ async def _events_of(
         events = [event for event in subscription.take() if event.seq > after]
         if not events:
             await connection.wait()
-        elif events[0].seq != after + 1:
+        elif events[0].seq != after + 1 or events[-1].seq != after + len(events):
             from_table = True
         else:
             after = events[-1].seq
@@ -247,8 +247,8 @@ async def _activity_of(
     from_table = True
     page: Sequence[Activity | Notice]
     while not connection.is_over:
-        if from_table or subscription.lost:
-            subscription.lost = False
+        if from_table or subscription.lost or subscription.must_look:
+            subscription.lost = subscription.must_look = False
             page = await streams.list_activity(org_id, after, workflow_ids)
             from_table = len(page) > 0
         else:

@@ -17,7 +17,7 @@ from dustrun.outbound.commands import NamedCommands
 from dustrun.outbound.configured import ConfiguredAddresses
 from dustrun.sandbox import Limits, Sandbox
 from dustrun.services.connectors.connections import Connections
-from dustrun.services.runs.resume_links import ResumeLinks, secret_of
+from dustrun.services.runs.resume_links import ResumeLinks, secret_of, shared_secret_of
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.wallets.signers import Signers
 from dustrun.services.workflows.compiled import CompiledWorkflows
@@ -69,7 +69,8 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
     commands = NamedCommands(settings.mcp_commands, settings.outbound_max_bytes)
     connections = Connections(database, writer, vault, catalog, http, commands)
     stack.push_async_callback(connections.tokens.stop)
-    links = ResumeLinks(secret_of(settings.data_dir), settings.base_url())
+    secret = await shared_secret_of(settings.data_dir, writer) if settings.shared else secret_of(settings.data_dir)
+    links = ResumeLinks(secret, settings.base_url())
     hub, programs = Broadcaster(), CompiledWorkflows(database, catalog)
     opened = (
         settings,

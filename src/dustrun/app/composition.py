@@ -15,6 +15,7 @@ from dustrun.app.api_parts import make_data, make_parts
 from dustrun.app.base import Base, open_base
 from dustrun.app.hooks import make_hooks
 from dustrun.app.money import Money, make_money
+from dustrun.app.sharing import Sharing, connect, join
 from dustrun.app.triggers import Triggers, make_triggers
 from dustrun.engine.hosts.embedded import EmbeddedEngine
 from dustrun.engine.run.run_context import EngineDeps
@@ -31,6 +32,7 @@ from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.subworkflow import CalledRuns
 from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.sharing.election import Election
 from dustrun.services.streaming.streams import Streams
 from dustrun.settings import Settings
 from dustrun.storage.backup import copy_detection
@@ -61,7 +63,7 @@ class Server:
 async def compose(settings: Settings) -> AsyncIterator[Server]:
     """Opens the store, takes the lock, starts every part, and stops them in reverse order at the end."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
+    database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous, is_shared=settings.shared)
     lock = ProcessLock(database, settings.data_dir)
     try:
         lock.take()
@@ -79,19 +81,28 @@ async def compose(settings: Settings) -> AsyncIterator[Server]:
 async def _start(settings: Settings, database: Database, stack: contextlib.AsyncExitStack) -> Server:
     base = await open_base(settings, database, stack)
     owner_key_path = await ensure_owner(database, base.writer, settings.data_dir)
+    sharing = await join(base, stack)
     relay, workflow_cache = WakeRelay(), WorkflowCache(database)
     creation = RunCreation(base.writer, base.hub, base.gate)
-    data, money = make_data(base), make_money(base, EventPublisher(base.hub, relay.wake))
+    data, money = (
+        make_data(base),
+        make_money(base, EventPublisher(base.hub, relay.wake), sharing.leases if sharing is not None else None),
+    )
     called_runs = _called_runs(base, workflow_cache, creation)
-    engine = relay.engine = EmbeddedEngine(_engine_deps(base, data, money, called_runs), base.programs)
+    engine = relay.engine = EmbeddedEngine(
+        _engine_deps(base, data, money, called_runs), base.programs, sharing.claims if sharing is not None else None
+    )
     status = ServerStatus(lambda: _gauges(engine, base.writer, base.sandbox, money.simulated_chains))
     runs, starts = _runs(base, engine, workflow_cache, creation)
     triggers, hooks = make_triggers(base, money, starts), make_hooks(base)
     parts = make_parts(base, status, data, money, engine, runs, starts, triggers, hooks.parts)
     server = _server(parts, engine, owner_key_path, triggers.host)
-    stack.push_async_callback(hooks.host.stop)
-    await hooks.host.start()
-    await _run(server, parts, money, triggers, stack)
+    if sharing is not None:
+        await connect(sharing, parts, money, triggers, hooks, stack)
+    else:
+        stack.push_async_callback(hooks.host.stop)
+        await hooks.host.start()
+    await _run(server, parts, money, triggers, sharing, stack)
     status.is_ready = True
     return server
 
@@ -112,7 +123,12 @@ def _server(parts: Parts, engine: EmbeddedEngine, owner_key_path: Path | None, h
 
 
 async def _run(
-    server: Server, parts: Parts, money: Money, triggers: Triggers, stack: contextlib.AsyncExitStack
+    server: Server,
+    parts: Parts,
+    money: Money,
+    triggers: Triggers,
+    sharing: Sharing | None,
+    stack: contextlib.AsyncExitStack,
 ) -> None:
     """Starts the background services. They stop in this order: turns, back-tests, triggers, engine, simulated
     chains, outbox, upkeep."""
@@ -121,13 +137,18 @@ async def _run(
     stack.push_async_callback(money.outbox.stop)
     stack.push_async_callback(money.simulated_chains.close)
     stack.push_async_callback(server.stop)
-    stack.push_async_callback(triggers.host.stop)
+    watch = (
+        triggers.host
+        if sharing is None
+        else Election(sharing.leases, "triggers", triggers.host.start, triggers.host.stop)
+    )
+    stack.push_async_callback(watch.stop)
     stack.push_async_callback(parts.triggers.backtests.stop)
     stack.push_async_callback(parts.data.turns.stop)
     await parts.data.turns.start(McpToolbox(parts))
     await money.outbox.start()
     await server.engine.start()
-    await triggers.host.start()
+    await watch.start()
     await parts.triggers.backtests.start()
     upkeep.start()
 

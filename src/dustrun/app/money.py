@@ -23,6 +23,7 @@ from dustrun.services.preview.rehearsal_guard import RehearsalGuard
 from dustrun.services.preview.spend_forecast import SpendForecasts
 from dustrun.services.preview.spend_reports import SpendReports
 from dustrun.services.prices import PriceBook
+from dustrun.services.sharing.election import Leases
 from dustrun.services.wallets.budget import Budget
 from dustrun.services.wallets.wallets import Wallets
 
@@ -37,13 +38,15 @@ class Money:
     fund_needs: Funds
 
 
-def make_money(base: Base, publisher: EventPublisher) -> Money:
+def make_money(base: Base, publisher: EventPublisher, leases: Leases | None = None) -> Money:
     settings, database, writer, chains = base.settings, base.database, base.writer, base.chains
     prices = PriceBook.of(settings, chains.get, base.price_http)
     rules = DustRules(Decimal(settings.dust_usd))
     budget, duster = Budget(prices, rules), Duster(prices, rules, lambda wallet_id: find_policy(database, wallet_id))
     wallets = Wallets(database, writer, base.signers)
-    outbox = Transactions(OutboxDeps(settings, database, writer, base.vault, chains, base.signers, budget, publisher))
+    outbox = Transactions(
+        OutboxDeps(settings, database, writer, base.vault, chains, base.signers, budget, publisher, leases)
+    )
     forecasts = SpendForecasts(database, base.programs, base.catalog, wallets)
     dust_plans = DustPlans(forecasts, duster, prices, chains.get)
     reports = SpendReports(database, chains.get, prices, settings)

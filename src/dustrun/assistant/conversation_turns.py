@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from dustrun.assistant.model_access import ModelAccess, find_connector, open_mod
 from dustrun.assistant.record import Record, end_turn
 from dustrun.assistant.toolbox import Toolbox, narrowed
 from dustrun.assistant.turn_rows import Asked, insert_turn, open_calls, stored_budget
-from dustrun.errors import Code, Conflict, Temporary
+from dustrun.errors import Code, Conflict, DustrunError, Temporary
 from dustrun.sdk.llm.connection import ModelData
 from dustrun.services.access import idempotency
 from dustrun.services.access.api_keys import principal_of
@@ -29,6 +29,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs.approvals import ApprovalRow
+from dustrun.storage.sharing import leases
 
 __all__ = ["Asked", "Turns"]
 _PAGE: Final = 200
@@ -47,13 +48,22 @@ class Turns:
         self._watching: dict[str, set[Subscription[TurnEvent]]] = {}
         self._bell = Bell()
         self._toolbox: Toolbox | None = None
+        self.holder: str | None = None
+        """In a shared store: this process, which holds a lease for each of its turns."""
+        self.on_event: Callable[[str], None] | None = None
+        """In a shared store: called with the conversation of each event of this process."""
 
     async def start(self, toolbox: Toolbox) -> None:
         """Ends the turns that a crash cut off, so that no model is asked twice; those that wait for a person go on
         waiting."""
         self._toolbox = toolbox
-        for turn in await self._interrupt():
-            self._spawn(turn.message_id, self._go_on(turn))
+        await self.take_over()
+
+    async def take_over(self) -> None:
+        """Takes over the turns that a process left when it ended; none that another one carries out."""
+        for turn in await self._interrupt(but=frozenset(self._tasks)):
+            if turn.message_id not in self._tasks:
+                self._spawn(turn.message_id, self._go_on(turn))
 
     async def stop(self) -> None:
         """Ends the turns under way as interrupted, and all streams. Those that wait for a person go on after a
@@ -66,11 +76,11 @@ class Turns:
             await self._interrupt()
         self.wake_all()
 
-    async def _interrupt(self) -> list[TurnRow]:
+    async def _interrupt(self, but: frozenset[str] = frozenset()) -> list[TurnRow]:
         """Ends the turns that were cut off; the others wait."""
 
         def unit(tx: Tx) -> list[TurnRow]:
-            found = turns.list_open(tx)
+            found = [turn for turn in turns.list_open(tx) if turn.message_id not in but and self._is_ours(tx, turn)]
             for turn in found:
                 if turn.status != turns.WAITING:
                     end_turn(tx, turn, "INTERRUPTED", _CUT_OFF, turn.usage, turn.cost)
@@ -78,13 +88,26 @@ class Turns:
 
         return await self._writer.write(unit)
 
+    def _is_ours(self, tx: Tx, turn: TurnRow) -> bool:
+        """Whether no other living process carries the turn out."""
+        return self.holder is None or leases.take(tx, _lease_of(turn.message_id), self.holder) is not None
+
     def tasks(self) -> list[asyncio.Task[None]]:
         """What carries the turns under way out."""
         return list(self._tasks.values())
 
     def decided(self, row: ApprovalRow) -> None:
         """A launch was approved or rejected: a turn may wait for that."""
-        self._bell.ring(row.id)
+        self.hear_decided(row.id)
+
+    def hear_decided(self, approval_id: str) -> None:
+        """A question was decided, here or in another process."""
+        self._bell.ring(approval_id)
+
+    def look(self) -> None:
+        """Wake-ups of other processes may have been lost: everybody reads the tables."""
+        self._bell.ring_all()
+        self.wake_all()
 
     def wake_all(self) -> None:
         """Wakes all readers, so that they see whether they may go on."""
@@ -109,7 +132,9 @@ class Turns:
             get_conversation(tx, principal, conversation_id)
             if turns.find_open(tx, conversation_id) is not None:
                 raise Conflict("A turn of the conversation is under way; wait for its end.", code=Code.TURN_OPEN)
-            return insert_turn(tx, principal, conversation_id, asked)
+            turn = insert_turn(tx, principal, conversation_id, asked)
+            self._is_ours(tx, turn)
+            return turn
 
         turn = await idempotency.write(self._writer, unit)
         self._spawn(turn.message_id, self._carry_out(turn, narrowed(principal), access))
@@ -117,9 +142,19 @@ class Turns:
         return turn.message_id
 
     def _spawn(self, message_id: str, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._holding(message_id, work))
         self._tasks[message_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(message_id, None))
+
+    async def _holding(self, message_id: str, work: Coroutine[Any, Any, None]) -> None:
+        """Carries a turn out, and gives its lease back."""
+        holder = self.holder
+        try:
+            await work
+        finally:
+            if holder is not None:
+                with contextlib.suppress(DustrunError):  # it ends with this process
+                    await self._writer.write(lambda tx: leases.forget(tx, _lease_of(message_id), holder))
 
     async def _carry_out(self, turn: TurnRow, principal: Principal, access: ModelAccess) -> None:
         if await loop.run(await self._work(turn, principal, access)):
@@ -182,5 +217,15 @@ class Turns:
             self._watching.pop(conversation_id, None)
 
     def _wake(self, conversation_id: str) -> None:
+        if self.on_event is not None:
+            self.on_event(conversation_id)
+        self.hear_event(conversation_id)
+
+    def hear_event(self, conversation_id: str) -> None:
+        """An event of the conversation is on disk, from here or another process."""
         for reader in self._watching.get(conversation_id, ()):
             reader.wake()
+
+
+def _lease_of(message_id: str) -> str:
+    return f"{leases.ONCE}turn:{message_id}"

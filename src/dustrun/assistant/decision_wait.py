@@ -41,6 +41,11 @@ class Bell:
         for event in self.waiting.get(approval_id, ()):
             event.set()
 
+    def ring_all(self) -> None:
+        """Any question may have been decided."""
+        for approval_id in list(self.waiting):
+            self.ring(approval_id)
+
     async def wait(self, approval_id: str, is_over: Callable[[], Awaitable[bool]], timeout_s: float) -> None:
         """Waits until it rings, or for some time; returns at once if `is_over` already holds."""
         event = asyncio.Event()

@@ -72,6 +72,9 @@ class TriggerHost:
             await asyncio.gather(self._task, return_exceptions=True)
         for source in self._sources.values():
             await source.stop()
+        self._armed.clear()
+        self._changed.clear()
+        self._must_sweep = True
 
     def changed(self, workflow_id: str) -> None:
         """A commit may have changed a workflow's subscriptions."""

@@ -31,13 +31,19 @@ class AdmittedRun:
 
 class Admission:
     """Begins runs while there is room, round robin over organisations; `drive` advances one and calls `left` at its
-    end."""
+    end. `share`: among how many processes an organisation's limit is divided."""
 
-    def __init__(self, settings: Settings, drive: Callable[[int, AdmittedRun], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        drive: Callable[[int, AdmittedRun], Coroutine[Any, Any, None]],
+        share: Callable[[], int] = lambda: 1,
+    ) -> None:
         self.known: dict[int, AdmittedRun] = {}
         self.queued = 0
         self.advancing = 0
         self._settings = settings
+        self._share = share
         self._drive = drive
         self._groups: dict[Group, dict[int, None]] = {}
         self._queues: dict[str, deque[int]] = {}
@@ -83,8 +89,12 @@ class Admission:
         return (
             self.queued == 0
             and self.advancing < settings.max_running_runs
-            and self._advancing.get(org_id, 0) < settings.max_running_runs_per_org
+            and self._advancing.get(org_id, 0) < self._most_of_org
         )
+
+    @property
+    def _most_of_org(self) -> int:
+        return max(1, self._settings.max_running_runs_per_org // self._share())
 
     def admit(self) -> None:
         """Begins queued runs while there is room, round robin over organisations."""
@@ -93,7 +103,7 @@ class Admission:
         while progress and self.advancing < settings.max_running_runs:
             progress = False
             for org_id in list(self._queues):
-                if self._advancing.get(org_id, 0) < settings.max_running_runs_per_org:
+                if self._advancing.get(org_id, 0) < self._most_of_org:
                     progress = self._admit_one(org_id) or progress
                 if self.advancing >= settings.max_running_runs:
                     return

@@ -1,4 +1,5 @@
-"""The engine of one process: a task per advancing run, one timer loop, recovery at start.
+"""The engine of one process: a task per advancing run, one timer loop, recovery at start. In a shared store it advances
+the runs that it has claimed.
 
 A run advances as soon as its creation has committed. Only when a limit is reached does it wait in a queue, round robin
 over organisations.
@@ -15,6 +16,7 @@ from dustrun.core.run.journal import Journal
 from dustrun.core.run.plan import Done, Plan, Waiting
 from dustrun.core.values.exact_json import loads
 from dustrun.engine.hosts.admission import Admission, AdmittedRun
+from dustrun.engine.hosts.claims import Claims
 from dustrun.engine.hosts.timers import Timers
 from dustrun.engine.run.observer import note_start
 from dustrun.engine.run.recorder import Recorder
@@ -24,6 +26,8 @@ from dustrun.engine.run.runner import Runner
 from dustrun.errors import Temporary, Uncertain
 from dustrun.services.runs.engine_port import Created, NewRun
 from dustrun.services.workflows.compiled import CompiledWorkflows
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import claims as claim_rows
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.journal import Batch
 from dustrun.storage.runs.runs import OpenRun
@@ -46,12 +50,14 @@ class Opening:
 
 
 class EmbeddedEngine:
-    """Advances every unfinished run of the store in this process."""
+    """Advances every unfinished run of the store in this process, or with `claims` those that are its own."""
 
-    def __init__(self, deps: EngineDeps, programs: CompiledWorkflows) -> None:
+    def __init__(self, deps: EngineDeps, programs: CompiledWorkflows, claims: Claims | None = None) -> None:
         self._deps = deps
         self._programs = programs
-        self._admission = Admission(deps.settings, self._drive)
+        self._claims = claims
+        self._holder = claims.holder if claims is not None else None
+        self._admission = Admission(deps.settings, self._drive, claims.share if claims is not None else lambda: 1)
         self._known = self._admission.known
         self._resting: dict[int, int] = {}
         self._timers = Timers(self.wake)
@@ -65,13 +71,16 @@ class EmbeddedEngine:
     # --- life ---
 
     async def start(self) -> None:
-        """Recovers every unfinished run."""
+        """Recovers every unfinished run; in a shared store as they are claimed."""
         self._timer_task = asyncio.get_running_loop().create_task(self._timers.keep())
         self._deps.writer.on_doubt = self._reconcile_soon
         self._deps.writer.on_settled = self._deps.hub.lose_all
-        self._adopt(await self._deps.database.read(run_rows.list_open))
+        if self._claims is not None:
+            self._claims.start(self)
+        else:
+            self.adopt(await self._deps.database.read(run_rows.list_open))
 
-    def _adopt(self, found: list[OpenRun]) -> None:
+    def adopt(self, found: list[OpenRun]) -> None:
         """Adds the runs that this process does not know yet; wakes or cancels the others as the tables say."""
         unconfirmed, self._unconfirmed = self._unconfirmed, {}
         for run in found:
@@ -82,7 +91,8 @@ class EmbeddedEngine:
                 continue
             if known is None:
                 group = (run.workflow_id, run.concurrency_key) if run.workflow_id is not None else None
-                limit = loads(run.concurrency)["max"] if run.concurrency else None
+                is_limited = run.concurrency and self._claims is None
+                limit = loads(run.concurrency)["max"] if is_limited and run.concurrency else None
                 self._admission.register(run.pk, AdmittedRun(run.org_id, group, limit))
             elif run.cancel_requested_at is not None:
                 self.cancel(run.pk)
@@ -110,15 +120,20 @@ class EmbeddedEngine:
         while self._must_reconcile and not self._stopping:
             self._must_reconcile = False
             try:
-                await self._deps.writer.write(run_rows.list_open, self._adopt)
+                await self._deps.writer.write(self._list_open, self.adopt)
                 self._deps.hub.lose_all()
             except (Temporary, Uncertain):
                 self._must_reconcile = True
                 await asyncio.sleep(_TRY_AGAIN_S)
 
+    def _list_open(self, tx: Tx) -> list[OpenRun]:
+        return run_rows.list_open(tx) if self._holder is None else claim_rows.list_own(tx, self._holder)
+
     async def stop(self, grace_s: float) -> None:
         """Starts no new nodes; running ones get `grace_s` seconds, the rest resume at the next start."""
         self._stopping = True
+        if self._claims is not None:
+            await self._claims.stop()
         if self._timer_task is not None:
             self._timer_task.cancel()
         if self._reconcile_task is not None:
@@ -156,6 +171,10 @@ class EmbeddedEngine:
         return not (self._stopping or self._refusing or self._is_busy)
 
     @property
+    def _advances(self) -> bool:
+        return self._claims is None or self._claims.advances
+
+    @property
     def _is_busy(self) -> bool:
         is_full = self._admission.queued >= self._deps.settings.max_accepted_runs
         return is_full or self._deps.writer.backlog > _MAX_WRITER_BACKLOG
@@ -190,7 +209,8 @@ class EmbeddedEngine:
         if len(journal.by_path) > 1:  # a retry keeps what succeeded
             plan.restore(journal.by_path.values())
         runner = Runner(RunContext(self._deps, self, facts, program, journal, plan, Recorder(batch)))
-        rides = run.max_open is None and self._admission.has_room(facts.org_id)
+        rides = run.max_open is None and self._admission.has_room(facts.org_id) and self._advances
+        facts.claimed_by = self._holder if rides else None
         if rides:
             # A retry is answered with the run as it begins, and a called run's end is told by its own task.
             executes = facts.root_run_id == facts.id
@@ -204,6 +224,9 @@ class EmbeddedEngine:
         opening.runner.opened(run_pk, len(opening.batch.events))
         if opening.batch.ending is not None:
             return
+        if self._claims is not None and not opening.rides:
+            self._claims.freed()
+            return
         group = (facts.workflow_id, facts.concurrency_key) if facts.workflow_id is not None else None
         known = AdmittedRun(facts.org_id, group, opening.max_open, opening.runner)
         self._admission.register(run_pk, known)
@@ -215,6 +238,8 @@ class EmbeddedEngine:
     def wake(self, run_pk: int) -> None:
         """A signal for the run is on disk: advance it."""
         known = self._known.get(run_pk)
+        if known is None and self._claims is not None:
+            self._claims.pass_on("wake", run_pk)
         if known is None or self._stopping:
             return
         if known.task is not None:
@@ -227,6 +252,8 @@ class EmbeddedEngine:
     def cancel(self, run_pk: int) -> None:
         """A request to cancel the run is on disk."""
         known = self._known.get(run_pk)
+        if known is None and self._claims is not None:
+            self._claims.pass_on("cancel", run_pk)
         if known is None:
             return
         if known.task is not None and known.runner is not None:
@@ -238,6 +265,23 @@ class EmbeddedEngine:
             known.max_open = None
             known.is_cancelling = True  # its rows may be loading, read before the request
             self.wake(run_pk)
+
+    # --- what other processes of a shared store tell ---
+
+    @property
+    def room(self) -> int:
+        """How many more runs may begin now."""
+        return 0 if self._stopping else self._deps.settings.max_running_runs - self.advancing - self.queued
+
+    def hear_wake(self, run_pk: int) -> None:
+        """A signal for a run is on disk."""
+        if run_pk in self._known:
+            self.wake(run_pk)
+
+    def hear_cancel(self, run_pk: int) -> None:
+        """A request to cancel a run is on disk."""
+        if run_pk in self._known:
+            self.cancel(run_pk)
 
     # --- one run ---
 
@@ -268,7 +312,7 @@ class EmbeddedEngine:
         if self._resting.pop(run_pk, None) is not None and known.runner is not None:
             known.runner.go_on()
         if known.runner is None:
-            known.runner = await take_up(self._deps, self, self._programs, run_pk)
+            known.runner = await take_up(self._deps, self, self._programs, run_pk, self._holder)
         if known.runner is None:
             self._resting.pop(run_pk, None)
             self._admission.forget(run_pk)
@@ -303,6 +347,8 @@ class EmbeddedEngine:
         if isinstance(answer, Done):
             self._resting.pop(run_pk, None)
             self._admission.forget(run_pk)
+            if self._claims is not None and known.group is not None and known.group[1] is not None:
+                self._claims.freed()  # the next run of the workflow's limit
         elif again_after is not None:
             self._timers.set(clock.now_ms() + int(again_after * 1000), run_pk)
         elif known.again:

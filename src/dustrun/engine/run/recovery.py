@@ -15,6 +15,7 @@ from dustrun.services.runs.start_rows import caller_of, stored_facts
 from dustrun.services.runs.unsealing import Unsealing
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import claims as claim_rows
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
@@ -40,9 +41,16 @@ async def compiled_of(row: RunRow, programs: CompiledWorkflows) -> Compiled:
     return compiled
 
 
-async def take_up(deps: EngineDeps, engine: Engine, programs: CompiledWorkflows, run_pk: int) -> Runner | None:
-    """A runner that resumes the run; None when it has ended."""
-    fence = await deps.writer.write(lambda tx: run_rows.take_up(tx, run_pk))
+async def take_up(
+    deps: EngineDeps, engine: Engine, programs: CompiledWorkflows, run_pk: int, holder: str | None = None
+) -> Runner | None:
+    """A runner that resumes the run; None when it has ended, or `holder`, the process of a shared store, has lost it to
+    another one."""
+
+    def take(tx: Tx) -> int | None:
+        return run_rows.take_up(tx, run_pk) if holder is None else claim_rows.take_up(tx, run_pk, holder)
+
+    fence = await deps.writer.write(take)
     if fence is None:
         return None
 

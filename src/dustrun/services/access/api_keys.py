@@ -33,6 +33,8 @@ _KEY = re.compile(r"sk_[0-9A-Za-z]{40}")
 # Other processes notice a revocation when the entry expires; the process that revoked the key, at once.
 _CACHE_S = 5.0
 _CACHE_MAX = 10_000
+_SKEW_MS = 60_000
+"""How far the clocks of servers that share a store may be apart."""
 
 # No preset includes what concerns the whole server.
 READ = frozenset(name for name in PERMISSIONS - OF_THE_SERVER if name.endswith(":read")) | {"run:stream"}
@@ -137,6 +139,9 @@ class Keys:
         self._revocations = 0
         self.on_revoked: Callable[[str], None] = _nobody_listens
         """Called with the id of each revoked key."""
+        self.on_revoked_here: Callable[[str, str], None] | None = None
+        """In a shared store: called with id and hash of each key that was revoked by this process."""
+        self._looked_at = clock.now_ms()
 
     def find_cached(self, secret: str) -> Principal | None:
         """The cached principal of a recently used key; None means: call `find`."""
@@ -277,12 +282,29 @@ class Keys:
         revoked = await self._writer.write(unit, self._forget_all)
         return revoked[0]
 
+    def hear_revoked(self, key_id: str, key_hash: str) -> None:
+        """Another process has revoked a key."""
+        self._revocations += 1
+        self._looking.clear()
+        self._cache.pop(key_hash, None)
+        self.on_revoked(key_id)
+
+    async def look_for_revoked(self) -> None:
+        """Ends what keys may do that another process has revoked since the last look, whether or not it told."""
+        now = clock.now_ms()
+        revoked = await self._database.read(lambda tx: rows.list_revoked(tx, since=self._looked_at - _SKEW_MS))
+        self._looked_at = now
+        for key_id, key_hash in revoked:
+            self.hear_revoked(key_id, key_hash)
+
     def _forget_all(self, revoked: Sequence[KeyRow]) -> None:
         self._revocations += 1
         self._looking.clear()  # what is read now may be older than the revocation: nobody else may wait for it
         for row in revoked:
             self._cache.pop(row.hash, None)
             self.on_revoked(row.id)
+            if self.on_revoked_here is not None:
+                self.on_revoked_here(row.id, row.hash)
 
 
 def _sees(principal: Principal, row: KeyRow) -> bool:

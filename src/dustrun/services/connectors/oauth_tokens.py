@@ -13,6 +13,7 @@ from dustrun.core.values.exact_json import JsonError
 from dustrun.errors import Permanent, Temporary, Uncertain
 from dustrun.sdk.connector import Connector
 from dustrun.sdk.context import CheckingHttp, HttpRequest, HttpResponse
+from dustrun.services.sharing.election import Leases, alone
 from dustrun.storage.data import connectors as rows
 from dustrun.storage.data.connectors import ConnectorRow
 from dustrun.storage.db.database import Database
@@ -57,6 +58,8 @@ class Tokens:
         self._http = http
         self._kept: dict[str, Token] = {}
         self._flights: dict[str, asyncio.Task[Token]] = {}
+        self.leases: Leases | None = None
+        """In a shared store: one process at a time asks for a connector's token, whose refresh token may work once."""
 
     async def get(self, row: ConnectorRow, type_: Connector, *, not_this: str | None = None) -> str:
         """Returns a valid token; `not_this` is a token that was just refused. Raises `Temporary` or `Permanent`."""
@@ -93,6 +96,10 @@ class Tokens:
         await asyncio.gather(*flights, return_exceptions=True)
 
     async def _fetch(self, org_id: str, connector_id: str, type_: Connector, not_this: str | None) -> Token:
+        async with alone(self.leases, f"token:{connector_id}"):
+            return await self._fetch_alone(org_id, connector_id, type_, not_this)
+
+    async def _fetch_alone(self, org_id: str, connector_id: str, type_: Connector, not_this: str | None) -> Token:
         row, data, stored = await self._database.read(lambda tx: self._read(tx, org_id, connector_id, type_))
         if stored is None or stored.value == not_this or _is_due(stored):
             stored = await self._ask(row, type_, data)

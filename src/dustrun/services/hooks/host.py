@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Callable
 
 from dustrun.services.hooks.worker import HookDeps, HookWorker
 from dustrun.services.streaming.broadcaster import Broadcaster
@@ -20,22 +21,35 @@ class HookHost:
         self._workers: dict[str, dict[str, HookWorker]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._is_open = False
+        self.on_changed: Callable[[str, str], None] | None = None
+        """In a shared store: called with the organisation and the hook that was changed here."""
 
     async def start(self) -> None:
         """Takes up every active hook where it stopped."""
         self._is_open = True
         for hook_id, org_id in await self._deps.database.read(rows.list_active):
-            self.changed(org_id, hook_id)
+            self.look(org_id, hook_id)
 
     async def stop(self) -> None:
         """Stops sending; an attempt that is under way is made again at the next start."""
         self._is_open = False
-        for task in self._tasks.values():
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for org_id in self._workers:
+            self._hub.listen(org_id, None)
+        self._workers.clear()
+        self._tasks.clear()
 
     def changed(self, org_id: str, hook_id: str) -> None:
         """Call it after a change of a hook or its deliveries was committed."""
+        if self.on_changed is not None:
+            self.on_changed(org_id, hook_id)
+        self.look(org_id, hook_id)
+
+    def look(self, org_id: str, hook_id: str) -> None:
+        """A hook has changed, here or in another process."""
         if not self._is_open:
             return
         workers = self._workers.setdefault(org_id, {})

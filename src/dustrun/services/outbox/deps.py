@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dustrun.chain.chains import Chains
 from dustrun.services.outbox.events import EventPublisher
+from dustrun.services.sharing.election import Leases
 from dustrun.services.wallets.budget import Budget
 from dustrun.services.wallets.signers import Signers
 from dustrun.settings import Settings
@@ -34,4 +35,6 @@ class OutboxDeps:
     signers: Signers
     budget: Budget
     publisher: EventPublisher
+    leases: Leases | None = None
+    """In a shared store: who signs for a wallet, and who tracks a chain."""
     on_step: Steps = no_step

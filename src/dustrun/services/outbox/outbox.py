@@ -201,7 +201,7 @@ class Transactions:
             return None
         ready = looked if isinstance(looked, Failure) else await preflight.prepare(deps, row, chain)
         if isinstance(ready, Failure) and ready.code == fees.INSUFFICIENT_FUNDS:
-            await self.trackers.of(row.chain_id).look()  # what is mined meanwhile is promised no longer
+            await self.trackers.look_now(row.chain_id)  # what is mined meanwhile is promised no longer
             ready = await preflight.prepare(deps, row, chain)
         if isinstance(ready, Failure):
             failure = ready

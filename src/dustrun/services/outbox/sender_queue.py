@@ -20,12 +20,14 @@ from dustrun.services.outbox import events, policy_check, preflight
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.preflight import Ready
+from dustrun.services.outbox.signing_turn import SigningTurn, signing_turn
 from dustrun.services.outbox.spend_status import SpendRequest
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import AttemptRow, TransactionRow
 from dustrun.storage.money.wallets import WalletRow
 from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.sharing.leases import LeaseLost
 from dustrun.wallets.signer import SignedTransaction, UnsignedTransaction
 
 _BATCH = 100
@@ -90,12 +92,13 @@ class SenderQueue:
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
             try:
-                await self._sign(batch)
+                async with signing_turn(self._deps.leases, self._chain_id, self._sender) as turn:
+                    await self._sign(batch, turn)
             except Exception as error:
                 for queued in batch:
                     _fail(queued, error)
 
-    async def _sign(self, batch: Sequence[QueuedTransaction]) -> None:
+    async def _sign(self, batch: Sequence[QueuedTransaction], turn: SigningTurn) -> None:
         chain = self._deps.chains.get(self._chain_id)
         floor = await chain.nonce(self._sender, "pending")
         await chain.verify(afresh=True)  # the floor may be the word of a node that was swapped a moment ago
@@ -107,7 +110,7 @@ class SenderQueue:
             if one is not None:
                 signed.append(one)
         self._deps.on_step("signed")
-        writes = [self._deps.writer.write(self._unit(one, floor), self._tell) for one in signed]
+        writes = [self._deps.writer.write(self._unit(one, floor, turn), self._tell) for one in signed]
         outcomes = await asyncio.gather(*writes, return_exceptions=True)
         self._deps.on_step("committed")
         for one, outcome in zip(signed, outcomes, strict=True):
@@ -136,8 +139,9 @@ class SenderQueue:
     def _tell(self, outcome: Outcome) -> None:
         self._deps.publisher.tell(outcome[1])
 
-    def _unit(self, one: Signed, floor: int) -> Callable[[Tx], Outcome]:
+    def _unit(self, one: Signed, floor: int, turn: SigningTurn) -> Callable[[Tx], Outcome]:
         def unit(tx: Tx) -> Outcome:
+            turn.check(tx)
             return self._commit(tx, one, floor)
 
         return unit
@@ -164,7 +168,7 @@ class SenderQueue:
 
     async def _answer(self, one: Signed, outcome: Outcome | BaseException) -> None:
         queued = one.queued
-        if isinstance(outcome, NonceMoved):
+        if isinstance(outcome, NonceMoved | LeaseLost):
             self._queue.append(queued)
         elif isinstance(outcome, Uncertain):
             await self._look(one)

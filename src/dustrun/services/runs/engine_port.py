@@ -47,6 +47,7 @@ class RunFacts:
     started_at: int
     triggered_by: str
     fence: int = 0
+    claimed_by: str | None = None
     cancel_requested_at: int | None = None
     caller: Caller | None = None
     trace: dict[str, str] | None = None

@@ -14,6 +14,9 @@ from urllib.parse import quote, urlencode
 
 from dustrun import ids
 from dustrun.errors import Permanent
+from dustrun.storage.db import store_facts
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
 
 _FILE = "link.key"
 _PREFIX = "dlk_"
@@ -57,6 +60,19 @@ def secret_of(data_dir: Path) -> bytes:
         os.fsync(file.fileno())
     fresh.rename(path)
     return _read(path)
+
+
+async def shared_secret_of(data_dir: Path, writer: Writer) -> bytes:
+    """The secret of servers that share a store: that of the first one."""
+    own = secret_of(data_dir).decode()
+
+    def unit(tx: Tx) -> str:
+        stored = store_facts.find(tx, store_facts.LINK_SECRET)
+        if stored is None:
+            store_facts.put(tx, store_facts.LINK_SECRET, own)
+        return stored or own
+
+    return (await writer.write(unit)).encode()
 
 
 def _read(path: Path) -> bytes:

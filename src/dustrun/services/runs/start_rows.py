@@ -91,6 +91,7 @@ def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
         "root_run_id": facts.root_run_id,
         "concurrency_key": facts.concurrency_key,
         "fence": facts.fence,
+        "claimed_by": facts.claimed_by,
         "last_seq": len(batch.events),
         "started_at": facts.started_at,
         "cancel_requested_at": None,

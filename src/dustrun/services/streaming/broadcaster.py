@@ -70,14 +70,15 @@ class Activity(NamedTuple):
 class Subscription(Generic[T]):
     """One reader's small buffer of committed entries.
 
-    `lost` is set when the buffer overflows; `run_pk` is set once the awaited run exists; `is_due` while the alarm is
-    to wake the reader."""
+    `lost` is set when the buffer overflows; `must_look` when the table has more than the buffer; `run_pk` is set once
+    the awaited run exists; `is_due` while the alarm is to wake the reader."""
 
-    __slots__ = ("_chars", "_ready", "entries", "is_due", "lost", "run_pk")
+    __slots__ = ("_chars", "_ready", "entries", "is_due", "lost", "must_look", "run_pk")
 
     def __init__(self) -> None:
         self.entries: deque[T] = deque()
         self.lost = False
+        self.must_look = False
         self.run_pk: int | None = None
         self.is_due = False
         self._chars = 0
@@ -170,6 +171,11 @@ class Broadcaster:
         self._alarm = Alarm()
         self.on_ended: Callable[[], None] = _nothing
         """Called on the event loop when the end of a run is on disk."""
+        self.on_published: Callable[[Written, bool, bool], None] | None = None
+        """In a shared store: called on the event loop with each run of which events were committed here, whether there
+        was activity, and whether it has ended."""
+        self.on_announced: Callable[[str, Notice], None] | None = None
+        """In a shared store: called with each notice."""
         self._runs: dict[RunKey, list[Subscription[Event]]] = {}
         self._activity: dict[str, list[Subscription[Activity | Notice]]] = {}
         self._listeners: dict[str, Listener] = {}
@@ -203,8 +209,11 @@ class Broadcaster:
 
     def publish(self, facts: Written, events: Sequence[Event]) -> None:
         """Delivers a run's committed events to its readers. Called on the event loop, in commit order."""
-        if events and events[-1].type == "run_finished":
+        has_ended = bool(events) and events[-1].type == "run_finished"
+        if has_ended:
             self.on_ended()
+        if self.on_published is not None:
+            self.on_published(facts, any(event.cursor is not None for event in events), has_ended)
         run_readers = self._runs.get((facts.org_id, facts.id))
         if run_readers:
             chars = sum(len(event.data) for event in events)
@@ -216,7 +225,11 @@ class Broadcaster:
         if listener is not None:
             listener(facts.pk, any(event.cursor is not None for event in events))
         readers = self._activity.get(facts.org_id)
-        if readers:
+        if readers and self.on_published is not None:
+            # another process may have committed before: only the table has all activity in its order
+            if any(event.cursor is not None for event in events):
+                self._alarm.wake(self._let_look(facts.org_id))
+        elif readers:
             found = [
                 Activity(event.cursor.value, facts.id, facts.workflow_id, event)
                 for event in events
@@ -227,12 +240,41 @@ class Broadcaster:
                 reader.put(found, chars)
             self._alarm.wake(readers if found else ())
 
+    def hear(self, run: RunKey, run_pk: int, *, is_activity: bool, has_ended: bool) -> None:
+        """Another process has committed events of a run: its readers read them from the table."""
+        if has_ended:
+            self.on_ended()
+        readers: list[Subscription[Any]] = list(self._runs.get(run, ()))
+        for subscription in readers:
+            subscription.run_pk = run_pk
+        listener = self._listeners.get(run[0])
+        if listener is not None:
+            listener(run_pk, is_activity)
+        for reader in readers:
+            reader.lose()
+        if is_activity:
+            readers += self._let_look(run[0])
+        self._alarm.wake(readers)
+
+    def _let_look(self, org_id: str) -> Sequence[Subscription[Activity | Notice]]:
+        """The readers of an organisation's activity, who shall read the table."""
+        readers = self._activity.get(org_id, ())
+        for reader in readers:
+            reader.must_look = True
+        return readers
+
     def has_readers(self, org_id: str) -> bool:
-        """Whether anybody reads the organisation's activity now."""
-        return org_id in self._activity
+        """Whether anybody may read the organisation's activity now; of other processes nobody knows."""
+        return org_id in self._activity or self.on_announced is not None
 
     def announce(self, org_id: str, notice: Notice) -> None:
         """Tells the readers of an organisation's activity. Called on the event loop, after the commit."""
+        if self.on_announced is not None:
+            self.on_announced(org_id, notice)
+        self.hear_notice(org_id, notice)
+
+    def hear_notice(self, org_id: str, notice: Notice) -> None:
+        """Tells the readers in this process alone."""
         readers = self._activity.get(org_id, ())
         for reader in readers:
             reader.put([notice], len(notice.data))

@@ -69,6 +69,9 @@ _PAGE = Statement(
 )
 
 
+_REVOKED = Statement(
+    sa.select(t.c.id, t.c.hash).where(t.c.revoked_at > sa.bindparam("since", type_=sa.BigInteger)).order_by(t.c.id)
+)
 _ALL = Statement(sa.select(*_COLUMNS).where(t.c.org_id == sa.bindparam("org_id")).order_by(t.c.id.desc()))
 
 
@@ -110,6 +113,11 @@ def revoke(tx: Tx, key_id: str, *, at_ms: int) -> None:
 def list_good(tx: Tx, org_id: str, *, now_ms: int) -> list[KeyRow]:
     """Lists the organisation's valid keys, with row locks on PostgreSQL."""
     return [_row(found) for found in tx.all(_LIST_GOOD, org_id=org_id, now=now_ms)]
+
+
+def list_revoked(tx: Tx, *, since: int) -> list[tuple[str, str]]:
+    """Lists id and hash of the keys of all organisations that were revoked after a time."""
+    return [(row[0], row[1]) for row in tx.all(_REVOKED, since=since)]
 
 
 def list_all(tx: Tx, org_id: str) -> list[KeyRow]:

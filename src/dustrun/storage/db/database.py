@@ -27,6 +27,9 @@ _END_OWN = (
     " WHERE a.application_name = %(name)s AND a.pid <> pg_backend_pid()"
     " AND l.locktype = 'advisory' AND l.objid = %(key)s AND l.database = a.datid"
 )
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_TURN = "SELECT pg_advisory_xact_lock(1685418869)"  # one more than the lock of the processes
+_IDLE_MS = 5000
 _HELD_BY_ANOTHER = (
     "SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid"
     " WHERE a.application_name LIKE 'dustrun%%' AND a.application_name <> %(name)s"
@@ -149,9 +152,15 @@ class Claimed(Exception):
 class Database:
     """The store's connections: one for the writer, a pool for readers."""
 
-    def __init__(self, url: str, *, synchronous: str = "FULL") -> None:
-        self._name = ids.new_id("dustrun")
-        self.engine = create_engine(url, synchronous=synchronous, name=self._name)
+    def __init__(self, url: str, *, synchronous: str = "FULL", is_shared: bool = False) -> None:
+        self.name = ids.new_id("dustrun")
+        """This process among those that share a store."""
+        self.is_shared = is_shared
+        """Whether other servers write to the store too (PostgreSQL)."""
+        self.begins = (_BEGIN, _TURN) if is_shared else (_BEGIN,)
+        """What begins a transaction of the writer on PostgreSQL. Those of a shared store take turns: each unit sees
+        what all before it have done, as it does with one writer."""
+        self.engine = create_engine(url, synchronous=synchronous, name=self.name)
         self.dialect = self.engine.dialect
         self.is_sqlite = self.dialect.name == "sqlite"
         readers = _READERS if self.is_sqlite else _READERS_OF_SERVER
@@ -193,6 +202,9 @@ class Database:
         connection = self.engine.raw_connection()
         try:
             cursor = connection.cursor()
+            if self.is_shared:
+                # a process that is frozen inside a transaction must not hold up the others
+                cursor.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_MS}")
             if self._claim is not None and not self._take_claim(cursor, self._claim):
                 raise Claimed
         except Exception:
@@ -201,15 +213,16 @@ class Database:
         self._connection, self._cursor, self._writer_waits = connection, cursor, True
 
     def _take_claim(self, cursor: Any, key: int) -> bool:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", (key,))
+        take = "SELECT pg_try_advisory_lock_shared(%s)" if self.is_shared else "SELECT pg_try_advisory_lock(%s)"
+        cursor.execute(take, (key,))
         if cursor.fetchone()[0]:
             return True
         # the database may not have noticed yet that our old connection is dead
-        cursor.execute(_END_OWN, {"name": self._name, "key": key})
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", (key,))
+        cursor.execute(_END_OWN, {"name": self.name, "key": key})
+        cursor.execute(take, (key,))
         if cursor.fetchone()[0]:
             return True
-        cursor.execute(_HELD_BY_ANOTHER, {"name": self._name, "key": key})
+        cursor.execute(_HELD_BY_ANOTHER, {"name": self.name, "key": key})
         self.is_taken = bool(cursor.fetchone()[0])
         return False
 
@@ -234,7 +247,8 @@ class Database:
         if self.is_sqlite and waits != self._writer_waits:
             self._cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS if waits else 0}")
             self._writer_waits = waits
-        self._cursor.execute("BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN ISOLATION LEVEL READ COMMITTED")
+        for begin in ("BEGIN IMMEDIATE",) if self.is_sqlite else self.begins:
+            self._cursor.execute(begin)
         return Tx(self._cursor, self.dialect)
 
     def commit(self) -> None:
@@ -286,7 +300,8 @@ class Database:
         if self._claim is not None and self._connection is not None:
             with contextlib.suppress(self.dialect.loaded_dbapi.Error):  # a dead connection holds nothing
                 self._cursor.execute("ROLLBACK")
-                self._cursor.execute("SELECT pg_advisory_unlock(%s)", (self._claim,))
+                unlock = "pg_advisory_unlock_shared" if self.is_shared else "pg_advisory_unlock"
+                self._cursor.execute(f"SELECT {unlock}(%s)", (self._claim,))
         self.reopen_writer()
 
     def is_fatal(self, error: Exception) -> bool:

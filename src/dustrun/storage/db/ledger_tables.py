@@ -215,3 +215,21 @@ signatures = Table(
     Index("ix_signatures_run_pk", "run_pk"),
     Index("ix_signatures_mark", "mark", unique=True),
 )
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("roles", Text, nullable=False, comment="comma-separated: api, engine, triggers"),
+    Column("version", Text, nullable=False, comment="of Dustrun"),
+    Column("started_at", BigInteger, nullable=False),
+    Column("alive_until", BigInteger, nullable=False, comment="by the database's clock; later, others take over"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True, comment="what only one process does at a time"),
+    Column("holder", Text, nullable=False, comment="id of the process"),
+    Column("fence", BigInteger, nullable=False, comment="rises with each new holder"),
+)

@@ -1,4 +1,4 @@
-"""The process lock: only one server may execute a store's runs."""
+"""The process lock: only one server may use a store, or only servers that share it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from dustrun.storage.db.database import Claimed, Database
 _ADVISORY_KEY = 0x64757374  # "dust"
 _REFUSAL = (
     "Another server is already running on this store. Stop it, or give this one its own store (--data-dir, "
-    "--database-url)."
+    "--database-url). Several servers can share a PostgreSQL store if all of them have the setting `shared`."
+)
+_NEEDS_POSTGRESQL = (
+    "The setting `shared` needs PostgreSQL (--database-url postgresql://…): a SQLite store has one server. Without "
+    "`shared`, this one is it."
 )
 
 
@@ -31,7 +35,9 @@ class ProcessLock:
         self._file: int | None = None
 
     def take(self) -> None:
-        """Acquires the lock or raises `Conflict`."""
+        """Acquires the lock or raises `Conflict`; servers that share the store hold it together."""
+        if self._database.is_shared and self._database.is_sqlite:
+            raise Conflict(_NEEDS_POSTGRESQL)
         if self._database.is_sqlite:
             self._take_file()
         else:

@@ -155,6 +155,7 @@ runs = Table(
     Column("trace", Text, comment="JSON: {parent, link}, W3C traceparents of the caller and of the retried run"),
     Column("as_of", Text, comment="of a back-test, JSON: {at, blocks}, the past moment that it simulates"),
     Column("rehearsal_run_id", Text, comment="of a launch: the simulation that it repeats"),
+    Column("claimed_by", Text, comment="in a shared store: the process that advances it"),
     UniqueConstraint("org_id", "id"),
     Index("ix_runs_org_id_pk", "org_id", "pk"),
     Index("ix_runs_workflow_id_pk", "workflow_id", "pk"),

@@ -56,6 +56,7 @@ class RunRow:
     closure: str | None = None
     as_of: str | None = None
     rehearsal_run_id: str | None = None
+    claimed_by: str | None = None
 
 
 _COLUMNS = [runs.c[field.name] for field in fields(RunRow)]

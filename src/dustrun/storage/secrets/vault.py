@@ -123,6 +123,8 @@ class Vault:
         return self._add_key(tx, org_id)
 
     def _add_key(self, tx: Tx, org_id: str) -> DataKeyRow:
+        for other in data_keys.list_all(tx):
+            self.unwrap(other)  # servers that share a store must have the same master key
         row = self.wrap(ids.new_id("dk"), org_id, sealing.new_key(), clock.now_ms())
         data_keys.insert(tx, row)
         return row
@@ -142,6 +144,9 @@ class Vault:
         if key is not None:
             return key
         master = self._masters.get(row.master_id)
+        if master is None:  # another server on this machine may have made the file meanwhile
+            self.use(self.file.read())
+            master = self._masters.get(row.master_id)
         if master is None:
             raise locked(f'The master key file "{self.file.path}" does not hold the key {row.master_id}.')
         try:

@@ -58,6 +58,8 @@ class ChainSource:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._watchers.clear()
+        self._tasks.clear()
 
     async def arm(self, sub: Subscription) -> None:
         """Watches its chain for a subscription; stops one whose chain is not served any more."""

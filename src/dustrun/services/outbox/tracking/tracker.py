@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dustrun import clock, log
@@ -32,6 +32,9 @@ _SHORTEST_MS, _LONGEST_MS = 100, 3_000
 _LONGEST_BACKOFF_MS = 30_000
 _MOST_RECEIPTS = 500
 _DISPLACED_EVERY_S = 60.0
+_OTHERS_LOOK_S = 0.5
+_SHARED_MS = 2_000
+"""In a shared store: when to look for what another process signed, or whether that still lives."""
 
 
 @dataclass(slots=True)
@@ -98,11 +101,14 @@ class Tracker:
     def _idle_ms(self) -> int | None:
         """When to look again while nothing is tracked."""
         waits = [self._block_ms] if self._settled.has_any else []
+        waits += [_SHARED_MS] if self._deps.leases is not None else []
         return min([*waits, int(_DISPLACED_EVERY_S * 1000)]) if waits or self._has_displaced else None
 
     async def look(self) -> bool:
-        """Looks once at everything open; False if nothing is."""
+        """Looks once at everything open; False if nothing is, or if another process looks."""
         async with self._looking:
+            if not await self._is_ours():
+                return False
             chain = self._deps.chains.get(self._chain_id)
             await chain.verify()  # another chain's receipts and nonces would decide wrongly
             await self._look_at_displaced(chain)
@@ -120,6 +126,12 @@ class Tracker:
                 await self._rebroadcaster.push(chain, left, used, all_at_once=self._is_first)
             self._is_first = False
             return bool(followed)
+
+    async def _is_ours(self) -> bool:
+        """Whether this process tracks the chain: in a shared store only one does. That two do for a moment is harmless,
+        since what each writes depends on what it finds in the same transaction."""
+        leases = self._deps.leases
+        return leases is None or await leases.take(f"chain:{self._chain_id}") is not None
 
     async def _load(self) -> list[Tracked]:
         found = await self._deps.database.read(
@@ -274,6 +286,8 @@ class Trackers:
         self._trackers: dict[int, Tracker] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._is_stopped = False
+        self.on_poked: Callable[[int], None] | None = None
+        """In a shared store: called with the chain of which something was signed or asked for here."""
 
     async def start(self) -> None:
         """Takes up everything that an earlier process signed, or that was final lately."""
@@ -283,7 +297,7 @@ class Trackers:
             lambda tx: [chain_id for chain_id in served if rows.list_settled(tx, chain_id, since)]
         )
         for chain_id in sorted({*followed, *settled}):
-            self.poke(chain_id)
+            self.hear_poke(chain_id)
 
     def of(self, chain_id: int) -> Tracker:
         """The tracker of a chain."""
@@ -291,8 +305,20 @@ class Trackers:
             self._trackers[chain_id] = Tracker(self._deps, chain_id)
         return self._trackers[chain_id]
 
+    async def look_now(self, chain_id: int) -> None:
+        """Looks once, or lets the process that tracks the chain look, for a moment."""
+        if not await self.of(chain_id).look() and self._deps.leases is not None:
+            self.poke(chain_id)
+            await asyncio.sleep(_OTHERS_LOOK_S)
+
     def poke(self, chain_id: int) -> None:
         """Looks at a chain now."""
+        if self.on_poked is not None:
+            self.on_poked(chain_id)
+        self.hear_poke(chain_id)
+
+    def hear_poke(self, chain_id: int) -> None:
+        """Something of a chain was signed or asked for, here or in another process."""
         if self._is_stopped:
             return
         tracker = self.of(chain_id)

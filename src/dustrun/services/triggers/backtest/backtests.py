@@ -29,6 +29,7 @@ from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.sharing import leases
 from dustrun.storage.triggers import backtests as rows
 from dustrun.storage.triggers.backtests import DONE, FAILED, RUNNING, BacktestRow
 from dustrun.storage.workflows import workflows as workflow_rows
@@ -76,6 +77,8 @@ class Backtests:
         self._finders = finders
         self._recorded = recorded
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.holder: str | None = None
+        """In a shared store: this process, which holds a lease for each of its back-tests."""
         self._running: Counter[str] = Counter()  # by organisation, so that none holds up another
 
     async def begin(self, principal: Principal, workflow_id: str, request: BacktestRequest) -> BacktestRow:
@@ -100,6 +103,7 @@ class Backtests:
 
         def unit(tx: Tx) -> BacktestRow:
             rows.insert(tx, row)
+            self._is_ours(tx, row)
             return row
 
         await idempotency.write(self._deps.writer, unit)
@@ -149,8 +153,22 @@ class Backtests:
 
     async def start(self) -> None:
         """Goes on with what a stop of the server interrupted."""
-        for row in await self._deps.database.read(rows.list_running):
-            self._go_on(row)
+        await self.take_over()
+
+    async def take_over(self) -> None:
+        """Goes on with what a process left when it ended; with nothing that another one carries out."""
+
+        def unit(tx: Tx) -> list[BacktestRow]:
+            found = [row for row in rows.list_running(tx) if row.id not in self._tasks]
+            return [row for row in found if self._is_ours(tx, row)]
+
+        for row in await self._deps.writer.write(unit):
+            if row.id not in self._tasks:
+                self._go_on(row)
+
+    def _is_ours(self, tx: Tx, row: BacktestRow) -> bool:
+        """Whether no other living process carries it out."""
+        return self.holder is None or leases.take(tx, _lease_of(row.id), self.holder) is not None
 
     async def stop(self) -> None:
         """Stops; the rest is simulated after the next start."""
@@ -190,9 +208,13 @@ class Backtests:
 
     async def _finish(self, row: BacktestRow, status: str, report: str | None, error: str | None) -> None:
         now = clock.now_ms()
-        await self._deps.writer.write(
-            lambda tx: rows.finish(tx, row.id, status=status, report=report, error=error, now=now)
-        )
+
+        def unit(tx: Tx) -> None:
+            rows.finish(tx, row.id, status=status, report=report, error=error, now=now)
+            if self.holder is not None:
+                leases.forget(tx, _lease_of(row.id), self.holder)
+
+        await self._deps.writer.write(unit)
 
     async def _simulate(
         self, principal: Principal, row: BacktestRow, props: dict[str, Any], placed: tuple[int, PastEvent]
@@ -223,6 +245,10 @@ class Backtests:
         reached = await self._deps.runs.waits.wait(row.org_id, run_id, _RUN_WITHIN_S)
         if reached is None and clock.monotonic_s() < until:
             raise _Stopping
+
+
+def _lease_of(backtest_id: str) -> str:
+    return f"{leases.ONCE}backtest:{backtest_id}"
 
 
 def _row_of(

@@ -15,8 +15,6 @@ from dustrun.storage.db.pipeline.call import Answer, fixed
 from dustrun.storage.db.pipeline.link import Link, Packed, Posted
 from dustrun.storage.db.pipeline.wave import Wave
 
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-
 
 class Unsendable(Exception):
     """The values of a statement cannot be encoded; nothing was sent."""
@@ -71,7 +69,7 @@ class Session:
     async def send(self, before: Sequence[str], wave: Wave) -> None:
         """Executes fixed SQL and a wave in one round trip; each request of the wave gets its result. Raises
         `Unsendable` if nothing was sent."""
-        fixed_first = before if self.has_begun else (_BEGIN, *before)
+        fixed_first = before if self.has_begun else (*self._database.begins, *before)
         ahead, self._ahead = self._ahead, None
         assert ahead is None or ahead.wave is wave
         try:
@@ -125,7 +123,7 @@ class Session:
         """Posts the first statements of the next transaction behind a commit, whose answer comes first. `send` gets
         theirs; if that commit fails, they are void. Raises what the driver raises for values that it cannot encode."""
         assert self._link is not None
-        self._ahead = Ahead(wave, self._link.post(_pack(self._link, (_BEGIN, *before), wave)))
+        self._ahead = Ahead(wave, self._link.post(_pack(self._link, (*self._database.begins, *before), wave)))
 
     async def _ignore_ahead(self, link: Link) -> None:
         """Waits until what was posted ahead has been refused, or executed: nothing of it will be committed."""

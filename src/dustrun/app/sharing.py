@@ -1,0 +1,189 @@
+"""A shared store: what one process hears from the others, tells them, and leaves to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dustrun import log
+from dustrun.api.parts import Parts
+from dustrun.app.base import Base
+from dustrun.app.hooks import HookServices
+from dustrun.app.money import Money
+from dustrun.app.triggers import Triggers
+from dustrun.engine.hosts.claims import Claims
+from dustrun.errors import DustrunError
+from dustrun.services.sharing.bus import Bus
+from dustrun.services.sharing.election import Election, Leases
+from dustrun.services.sharing.presence import Presence
+from dustrun.services.streaming.broadcaster import Notice, Written
+from dustrun.storage.runs.approvals import ApprovalRow
+
+_logger = log.get(__name__)
+ROLES = ("api", "engine", "triggers")
+
+
+@dataclass(slots=True)
+class Sharing:
+    """This process among the others."""
+
+    presence: Presence
+    bus: Bus
+    leases: Leases
+    claims: Claims
+    looks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def on_gap(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Has something read from the tables that a lost wake-up may have been about."""
+
+        def begin() -> None:
+            task = asyncio.get_running_loop().create_task(_safely(look))
+            self.looks.add(task)
+            task.add_done_callback(self.looks.discard)
+
+        self.bus.on_gap.append(begin)
+
+    async def stop(self) -> None:
+        """Ends the looks that are under way."""
+        looks = list(self.looks)
+        for task in looks:
+            task.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
+
+
+async def _safely(look: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await look()
+    except DustrunError as error:
+        _logger.warning("the tables could not be looked at", error=error.message)
+    except Exception as error:
+        _logger.error("the tables could not be looked at", exc_info=error)
+
+
+async def join(base: Base, stack: contextlib.AsyncExitStack) -> Sharing | None:
+    """Joins the processes of the store; None if it has only this one."""
+    if not base.settings.shared:
+        return None
+    bus, presence = Bus(base.database), Presence(base.database, base.writer, ROLES)
+    claims = Claims(base.database, base.writer, bus, lambda: presence.share("engine"), advances=True)
+    sharing = Sharing(presence, bus, Leases(base.writer, presence.id), claims)
+
+    def left() -> None:
+        presence.look()
+        claims.look_soon()
+
+    bus.is_silent = lambda: presence.is_alone
+    bus.on("came", presence.look)
+    bus.on("left", left)
+    base.connections.tokens.leases = sharing.leases
+    _connect_streams(base, bus)
+    stack.push_async_callback(bus.stop)
+    stack.callback(bus.tell, "left")
+    stack.push_async_callback(presence.stop)
+    stack.push_async_callback(sharing.stop)
+    await presence.start()
+    return sharing
+
+
+async def connect(
+    sharing: Sharing,
+    parts: Parts,
+    money: Money,
+    triggers: Triggers,
+    hooks: HookServices,
+    stack: contextlib.AsyncExitStack,
+) -> None:
+    """Connects the services with those of other processes, and begins to listen."""
+    _connect_keys(sharing, parts)
+    _connect_turns(sharing, parts)
+    _connect_hosts(sharing.bus, money, triggers, hooks)
+    parts.triggers.backtests.holder = sharing.leases.holder
+    sharing.on_gap(parts.triggers.backtests.take_over)
+    sharing.presence.on_look = lambda: _divide_limits(sharing, parts)
+    _divide_limits(sharing, parts)
+    await sharing.bus.start()
+    sharing.bus.tell("came")
+    sends = Election(sharing.leases, "hooks", hooks.host.start, hooks.host.stop)
+    stack.push_async_callback(sends.stop)
+    await sends.start()
+
+
+def _connect_streams(base: Base, bus: Bus) -> None:
+    """Readers of events read those of all processes."""
+    hub = base.hub
+
+    def published(run: Written, is_activity: bool, has_ended: bool) -> None:
+        bus.tell("run", run.org_id, run.id, run.pk, is_activity, has_ended)
+
+    def hear(org_id: str, run_id: str, run_pk: int, is_activity: bool, has_ended: bool) -> None:
+        hub.hear((org_id, run_id), run_pk, is_activity=is_activity, has_ended=has_ended)
+
+    def announced(org_id: str, notice: Notice) -> None:
+        bus.tell("notice", org_id, *notice)
+
+    def hear_notice(org_id: str, *values: Any) -> None:
+        hub.hear_notice(org_id, Notice(*values))
+
+    hub.on_published, hub.on_announced = published, announced
+    bus.on("run", hear)
+    bus.on("notice", hear_notice)
+    bus.on_gap.append(hub.lose_all)
+
+
+def _connect_keys(sharing: Sharing, parts: Parts) -> None:
+    """A key that one process revokes ends in all of them."""
+    keys = parts.access.keys
+    keys.on_revoked_here = lambda key_id, key_hash: sharing.bus.tell("revoked", key_id, key_hash)
+    sharing.bus.on("revoked", keys.hear_revoked)
+    sharing.on_gap(keys.look_for_revoked)
+
+
+def _connect_turns(sharing: Sharing, parts: Parts) -> None:
+    """A conversation is read, and a launch decided, in any process."""
+    bus, turns = sharing.bus, parts.data.turns
+
+    def decided(row: ApprovalRow) -> None:
+        bus.tell("decided", row.id)
+        turns.decided(row)
+
+    turns.holder = sharing.leases.holder
+    turns.on_event = lambda conversation_id: bus.tell("turn", conversation_id)
+    parts.launches.on_decided = decided
+    bus.on("turn", turns.hear_event)
+    bus.on("decided", turns.hear_decided)
+    bus.on_gap.append(turns.look)
+    sharing.on_gap(turns.take_over)
+
+
+def _connect_hosts(bus: Bus, money: Money, triggers: Triggers, hooks: HookServices) -> None:
+    """What is changed here is watched, tracked and sent by whichever process does so."""
+    trackers, host = money.outbox.trackers, triggers.host
+
+    def changed(workflow_id: str) -> None:
+        bus.tell("workflow", workflow_id)
+        host.changed(workflow_id)
+
+    for source in (triggers.arming, triggers.intake):
+        source.on_changed = changed
+    trackers.on_poked = lambda chain_id: bus.tell("chain", chain_id)
+    hooks.host.on_changed = lambda org_id, hook_id: bus.tell("hook", org_id, hook_id)
+    bus.on("workflow", host.changed)
+    bus.on("chain", trackers.hear_poke)
+    bus.on("hook", hooks.host.look)
+
+
+def _divide_limits(sharing: Sharing, parts: Parts) -> None:
+    """Each process that answers calls lets its share of them through."""
+    among, access = sharing.presence.share("api"), parts.access
+    for limiter in (
+        access.limiter,
+        access.webhook_guesses,
+        access.webhook_refusals,
+        access.form_guesses,
+        access.form_submissions,
+    ):
+        limiter.divide(among)
+    access.wrong_keys.divide(among)

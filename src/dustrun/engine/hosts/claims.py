@@ -1,0 +1,135 @@
+"""Which runs of a shared store this process advances: those that it has claimed. One machine's worth of processes; for
+many machines there is another engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from dustrun import log
+from dustrun.errors import DustrunError
+from dustrun.services.sharing.bus import Bus
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs import claims as rows
+from dustrun.storage.runs.claims import Called
+from dustrun.storage.runs.runs import OpenRun
+
+_logger = log.get(__name__)
+_LOOK_S = 1.0
+"""How often free runs and signals are looked for that nobody told of."""
+_MOST = 200
+
+
+class Claiming(Protocol):
+    """The engine that advances what is claimed."""
+
+    @property
+    def room(self) -> int:
+        """How many more runs may begin now."""
+        ...
+
+    def adopt(self, found: list[OpenRun]) -> None:
+        """These runs are this process's now."""
+        ...
+
+    def hear_wake(self, run_pk: int) -> None:
+        """A signal for the run is on disk; nothing if the run is another's."""
+        ...
+
+    def hear_cancel(self, run_pk: int) -> None:
+        """A request to cancel the run is on disk; nothing if the run is another's."""
+        ...
+
+
+class Claims:
+    """Claims free runs while the engine has room, and passes on what concerns the runs of other processes.
+
+    `share`: among how many engines a limit of all is divided. `advances`: False where only calls are answered."""
+
+    def __init__(
+        self, database: Database, writer: Writer, bus: Bus, share: Callable[[], int], *, advances: bool
+    ) -> None:
+        self.holder = database.name
+        self.share = share
+        self.advances = advances
+        self._database = database
+        self._writer = writer
+        self._bus = bus
+        self._engine: Claiming | None = None
+        self._woken = asyncio.Event()
+        self._was_told = False
+        self._seen: dict[int, Called] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, engine: Claiming) -> None:
+        """Claims from now on."""
+        self._engine = engine
+        if not self.advances:
+            return
+        self._bus.on("free", self.look_soon)
+        self._bus.on("wake", engine.hear_wake)
+        self._bus.on("cancel", engine.hear_cancel)
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+
+    async def stop(self) -> None:
+        """Claims nothing more; what is claimed stays so until the process ends."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def freed(self) -> None:
+        """A run is free that was not, or a place of its workflow's limit."""
+        self.look_soon()
+        self._bus.tell("free")
+
+    def pass_on(self, kind: str, run_pk: int) -> None:
+        """A run of another process, or of none, has to `wake` or to `cancel`."""
+        self._bus.tell(kind, run_pk)
+        if kind == "cancel":
+            self.freed()
+
+    def look_soon(self) -> None:
+        """There may be free runs."""
+        self._was_told = True
+        self._woken.set()
+
+    async def _keep(self) -> None:
+        assert self._engine is not None
+        while True:
+            try:
+                await self._look(self._engine)
+            except DustrunError as error:
+                _logger.warning("runs could not be claimed", error=error.message)
+            except Exception as error:
+                _logger.error("runs could not be claimed", exc_info=error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._woken.wait()
+            self._woken.clear()
+
+    async def _look(self, engine: Claiming) -> None:
+        is_claimable, self._was_told = self._was_told, False
+        if not is_claimable:
+            called, is_claimable = await self._database.read(
+                lambda tx: (rows.list_called(tx, self.holder), bool(rows.list_free(tx, 1)))
+            )
+            self._call(engine, called)
+        room = min(engine.room, _MOST)
+        if is_claimable and room > 0:
+            claimed = await self._writer.write(lambda tx: rows.claim(tx, self.holder, room), engine.adopt)
+            if len(claimed) == room:
+                self.look_soon()
+
+    def _call(self, engine: Claiming, found: Sequence[Called]) -> None:
+        """Wakes runs for what nobody told of, each thing once: a signal may lie there until its node waits for it."""
+        seen, self._seen = self._seen, {one.pk: one for one in found}
+        for one in found:
+            if seen.get(one.pk) == one:
+                continue
+            if one.is_cancelled:
+                engine.hear_cancel(one.pk)
+            else:
+                engine.hear_wake(one.pk)

@@ -1,0 +1,92 @@
+"""This process among those that share the store: it says that it lives, and knows how many others do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+
+import dustrun
+from dustrun import log
+from dustrun.errors import DustrunError
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs import claims
+from dustrun.storage.sharing import leases, processes
+from dustrun.storage.sharing.processes import ProcessRow
+
+_logger = log.get(__name__)
+BEAT_S = 2.0
+KEEP_MS = 8_000
+"""How long a process that says nothing counts as alive: others take over what it held after that."""
+
+
+def _nothing() -> None:
+    return None
+
+
+class Presence:
+    """Writes the process's row every two seconds; `living` is who lived then."""
+
+    def __init__(self, database: Database, writer: Writer, roles: Iterable[str]) -> None:
+        self.id = database.name
+        self.living: list[ProcessRow] = []
+        self.on_look: Callable[[], None] = _nothing
+        """Called when `living` may have changed."""
+        self._writer = writer
+        self._roles = ",".join(sorted(roles))
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Says that the process lives, from now on."""
+        await self._beat()
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+
+    async def stop(self) -> None:
+        """The process gives back whatever it holds; call it when nothing of it runs any more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self._writer.write(self._end)
+        except DustrunError as error:
+            _logger.warning("the end of this process was not recorded", error=error.message)
+
+    def share(self, role: str) -> int:
+        """Among how many processes of a role what is limited for all of them is divided; at least one."""
+        return max(1, sum(role in one.roles for one in self.living))
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other process lived when this one last looked."""
+        return all(one.id == self.id for one in self.living)
+
+    def look(self) -> None:
+        """Another process has come, or has gone."""
+        self._woken.set()
+
+    async def _keep(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await self._woken.wait()
+            self._woken.clear()
+            try:
+                await self._beat()
+            except DustrunError as error:
+                _logger.warning("this process could not say that it lives", error=error.message)
+
+    async def _beat(self) -> None:
+        def unit(tx: Tx) -> list[ProcessRow]:
+            processes.beat(tx, self.id, self._roles, dustrun.__version__, KEEP_MS)
+            return processes.list_living(tx)
+
+        self.living = await self._writer.write(unit, repeatable=True)
+        self.on_look()
+
+    def _end(self, tx: Tx) -> None:
+        claims.release(tx, self.id)
+        leases.release_all(tx, self.id)
+        processes.end(tx, self.id)

@@ -1,0 +1,99 @@
+"""Which process of a shared store advances which run: a column of the run's row, changed by compare-and-set.
+
+A run is free while nobody has claimed it, and when the process that had is no more. A run whose workflow limits its
+unfinished runs is free once few enough older ones are left, whoever advances those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.runs.runs import OpenRun
+from dustrun.storage.sharing.leases import IS_DEAD
+
+_IS_OPEN: Final = "r.status IN ('running', 'waiting')"
+_IS_FREE: Final = f"(r.claimed_by IS NULL OR {IS_DEAD.format(holder='r.claimed_by')})"
+_HAS_SIGNALS: Final = "EXISTS (SELECT 1 FROM run_signals s WHERE s.run_pk = r.pk)"
+_FACTS: Final = (
+    "r.pk, r.id, r.org_id, r.workflow_id, r.concurrency_key, r.status, r.wake_at, r.cancel_requested_at,"
+    f" w.concurrency, {_HAS_SIGNALS}"
+)
+_FROM: Final = "FROM runs r LEFT JOIN workflows w ON w.id = r.workflow_id"
+# how many older unfinished runs of the same workflow and key there are
+_BEFORE: Final = (
+    "SELECT pk, row_number() OVER (PARTITION BY workflow_id, concurrency_key ORDER BY pk) - 1 AS older"  # noqa: S608 - a constant of ours
+    " FROM runs r WHERE r.concurrency_key IS NOT NULL AND " + _IS_OPEN
+)
+_FREE = Statement(
+    sa.text(
+        f"WITH queued AS ({_BEFORE}) SELECT {_FACTS} {_FROM} LEFT JOIN queued q ON q.pk = r.pk"
+        f" WHERE {_IS_OPEN} AND {_IS_FREE} AND (q.older IS NULL OR w.concurrency IS NULL"
+        " OR r.cancel_requested_at IS NOT NULL OR q.older < CAST(CAST(w.concurrency AS json)->>'max' AS integer))"
+        " ORDER BY r.pk LIMIT :count"
+    )
+)
+_CLAIM = Statement(sa.text("UPDATE runs SET claimed_by = :holder WHERE pk = ANY(CAST(:pks AS bigint[]))"))
+_OWN = Statement(sa.text(f"SELECT {_FACTS} {_FROM} WHERE {_IS_OPEN} AND r.claimed_by = :holder ORDER BY r.pk"))
+_CALLED = Statement(
+    sa.text(
+        "SELECT r.pk, coalesce(max(s.id), 0), r.cancel_requested_at IS NOT NULL"  # noqa: S608 - the same
+        f" FROM runs r LEFT JOIN run_signals s ON s.run_pk = r.pk WHERE {_IS_OPEN} AND r.claimed_by = :holder"
+        " GROUP BY r.pk HAVING max(s.id) IS NOT NULL OR r.cancel_requested_at IS NOT NULL ORDER BY r.pk"
+    )
+)
+_TAKE_UP = Statement(
+    sa.text(
+        f"UPDATE runs r SET fence = fence + 1 WHERE r.pk = :pk AND {_IS_OPEN} AND r.claimed_by = :holder"  # noqa: S608 - the same
+        " RETURNING fence"
+    )
+)
+_RELEASE = Statement(
+    sa.text(f"UPDATE runs r SET claimed_by = NULL WHERE {_IS_OPEN} AND r.claimed_by = :holder")  # noqa: S608 - the same
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A run that has something to read; `newest` is its newest signal, 0 without any."""
+
+    pk: int
+    newest: int
+    is_cancelled: bool
+
+
+def list_free(tx: Tx, count: int) -> list[OpenRun]:
+    """Lists runs that any process may claim, oldest first."""
+    return [OpenRun(*row) for row in tx.all(_FREE, count=count)]
+
+
+def claim(tx: Tx, holder: str, count: int) -> list[OpenRun]:
+    """Claims at most so many free runs for a process, oldest first. Nobody else can, since writers take turns."""
+    found = list_free(tx, count)
+    if found:
+        tx.do(_CLAIM, holder=holder, pks=[run.pk for run in found])
+    return found
+
+
+def list_own(tx: Tx, holder: str) -> list[OpenRun]:
+    """Lists a process's unfinished runs, oldest first."""
+    return [OpenRun(*row) for row in tx.all(_OWN, holder=holder)]
+
+
+def list_called(tx: Tx, holder: str) -> list[Called]:
+    """Lists those of a process's unfinished runs that have signals to read, or are to be cancelled."""
+    return [Called(*row) for row in tx.all(_CALLED, holder=holder)]
+
+
+def take_up(tx: Tx, run_pk: int, holder: str) -> int | None:
+    """Takes up a run that the process has claimed, and returns its new fence; None if it has ended or is another's."""
+    row = tx.one(_TAKE_UP, pk=run_pk, holder=holder)
+    return int(row[0]) if row is not None else None
+
+
+def release(tx: Tx, holder: str) -> None:
+    """Frees all runs of a process that stops."""
+    tx.do(_RELEASE, holder=holder)

@@ -1,0 +1,39 @@
+"""LISTEN and NOTIFY of PostgreSQL: wake-ups between processes. They may be lost; whoever hears them looks in the
+tables."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import psycopg
+import sqlalchemy as sa
+
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Statement
+
+_CHANNEL: Final = "dustrun"
+MOST_BYTES: Final = 7900
+"""Of one notification; the database takes less than 8,000."""
+_NOTIFY = Statement(sa.text(f"SELECT pg_notify('{_CHANNEL}', :payload)"))
+
+
+async def notify(database: Database, payload: str) -> None:
+    """Sends a payload to every process that listens, this one too."""
+    await database.look_up(lambda tx: tx.one(_NOTIFY, payload=payload))
+
+
+async def listen(database: Database, quiet_s: float) -> AsyncIterator[str | None]:
+    """What is notified from now on, on a connection of its own: first None, as soon as it listens, then payloads, and
+    None again after each quiet time. Raises `psycopg.Error` when the connection dies."""
+    _, options = database.engine.dialect.create_connect_args(database.engine.url)
+    options = {**options, "application_name": f"{database.name} listens"}
+    connection: psycopg.AsyncConnection[Any] = await psycopg.AsyncConnection.connect(**options, autocommit=True)
+    async with connection:
+        await connection.execute(f"LISTEN {_CHANNEL}".encode())
+        yield None
+        while True:
+            async for heard in connection.notifies(timeout=quiet_s):
+                yield heard.payload
+            await connection.execute("SELECT 1")  # finds out that a connection has died
+            yield None

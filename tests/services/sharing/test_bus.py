@@ -1,0 +1,178 @@
+"""Several servers on one store: what one commits is seen by all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from dustrun.errors import Conflict
+from dustrun.settings import Settings
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.lock import ProcessLock
+from dustrun.storage.db.tables import activity
+from testkit.composition import Composition, composed
+from testkit.postgres import Cluster
+from testkit.sharing import activity_of, ended, events_of, sharing, until
+
+WAITING: dict[str, Any] = {
+    "nodes": {
+        "root": {"type": "manual", "children": ["hold"]},
+        "hold": {"type": "wait", "payload": {"timeoutMs": 60_000}, "children": ["say"]},
+        "say": {"type": "log", "payload": {"message": "went on"}},
+    },
+    "triggerNodeIds": ["root"],
+}
+
+
+@pytest.fixture
+async def two(tmp_path: Path, cluster: Cluster) -> AsyncIterator[list[Composition]]:
+    url = cluster.fresh()
+    async with sharing(tmp_path, url) as servers:
+        yield servers
+    cluster.drop(url)
+
+
+async def test_run_of_one_server_is_streamed_by_another(two: list[Composition]) -> None:
+    here, there = (server.owner for server in two)
+    flow = await here.create_workflow(WAITING)
+    reading = asyncio.create_task(events_of(there, "run_1"))
+    reply = await here.post(f"/v1/workflows/{flow['id']}/run", {"runId": "run_1", "payload": {}})
+    assert reply.status == 200, reply.body
+
+    async def waits() -> bool:
+        return bool((await there.get("/v1/runs/run_1")).data["status"] == "waiting")
+
+    await until(waits)
+    await there.post("/v1/runs/run_1/nodes/hold/resume", {"data": {}})
+    assert (await ended(there, "run_1"))["status"] == "success"
+    seen = await reading
+    assert [number for number, _ in seen] == list(range(1, len(seen) + 1))
+    assert seen[-1][1] == "run_finished"
+    assert seen == await events_of(here, "run_1")
+
+
+async def test_stream_moves_between_servers_and_misses_nothing(two: list[Composition]) -> None:
+    here, there = (server.owner for server in two)
+    flow = await here.create_workflow()
+    runs = [f"run_{number}" for number in range(6)]
+    for number, run_id in enumerate(runs):
+        await (here, there)[number % 2].post(f"/v1/workflows/{flow['id']}/run", {"runId": run_id, "payload": {}})
+    for run_id in runs:
+        whole = await events_of(here, run_id)
+        assert [number for number, _ in whole] == list(range(1, len(whole) + 1))
+        assert whole == whole[:2] + await events_of(there, run_id, after=2)
+
+
+async def test_activity_of_all_servers_comes_in_the_order_of_commits(two: list[Composition]) -> None:
+    here, there = (server.owner for server in two)
+    flow = await here.create_workflow()
+    heard: list[tuple[int, str]] = []
+
+    async def read() -> None:
+        async for cursor, kind in activity_of(there, "/v1/activity/stream?lastEventId=0"):
+            heard.append((cursor, kind))
+            if sum(kind == "run_finished" for _, kind in heard) == 40:
+                return
+
+    reading = asyncio.create_task(read())
+    starts = [
+        (here, there)[number % 2].post(f"/v1/workflows/{flow['id']}/run", {"payload": {}}) for number in range(40)
+    ]
+    await asyncio.gather(*starts)
+    async with asyncio.timeout(30):
+        await reading
+    stored = [row[0] for row in await two[0].rows(sa.select(activity.c.id).order_by(activity.c.id))]
+    assert [cursor for cursor, _ in heard] == stored
+
+
+async def test_lost_connections_delay_but_lose_nothing(two: list[Composition], cluster: Cluster) -> None:
+    here, there = (server.owner for server in two)
+    flow = await here.create_workflow(WAITING)
+    reading = asyncio.create_task(events_of(there, "run_1"))
+    url = str(two[0].parts.database.engine.url.render_as_string(hide_password=False))
+    assert cluster.kill_connections(url, "%listens") == 2
+    await here.post(f"/v1/workflows/{flow['id']}/run", {"runId": "run_1", "payload": {}})
+    await there.post("/v1/runs/run_1/nodes/hold/resume", {"data": {}})
+    seen = await reading
+    assert seen == await events_of(here, "run_1")
+    assert seen[-1][1] == "run_finished"
+
+
+async def test_run_is_answered_and_cancelled_by_servers_that_do_not_advance_it(two: list[Composition]) -> None:
+    here, there = (server.owner for server in two)
+    flow = await here.create_workflow(WAITING)
+    await here.post(f"/v1/workflows/{flow['id']}/run", {"runId": "run_1", "payload": {}})
+    waiting = asyncio.create_task(there.get("/v1/runs/run_1?waitMs=20000"))
+    await there.post("/v1/runs/run_1/cancel")
+    assert (await ended(here, "run_1"))["status"] == "cancelled"
+    await waiting
+
+
+async def test_revoked_key_ends_on_every_server(two: list[Composition]) -> None:
+    here, there = two
+    made = (await here.owner.post("/v1/api-keys", {"name": "test", "permissions": ["workflow:read"]})).data
+    elsewhere = there.client(made["key"])
+    assert (await elsewhere.get("/v1/workflows")).status == 200  # cached there from now on
+    key_id = made["id"]
+    await here.owner.delete(f"/v1/api-keys/{key_id}")
+
+    async def is_refused() -> bool:
+        return (await elsewhere.get("/v1/workflows")).status == 401
+
+    await until(is_refused, 4)
+
+
+async def test_waiting_run_of_a_server_that_stops_goes_on_elsewhere(tmp_path: Path, cluster: Cluster) -> None:
+    url = cluster.fresh()
+    async with sharing(tmp_path, url, 1) as (stays,):
+        flow = await stays.owner.create_workflow(WAITING)
+        async with sharing(tmp_path, url, 1) as (leaves,):
+            await leaves.owner.post(f"/v1/workflows/{flow['id']}/run", {"runId": "run_1", "payload": {}})
+        await stays.owner.post("/v1/runs/run_1/nodes/hold/resume", {"data": {}})
+        assert (await ended(stays.owner, "run_1"))["status"] == "success"
+    cluster.drop(url)
+
+
+async def test_limit_of_a_workflow_holds_for_all_servers(two: list[Composition]) -> None:
+    here, there = (server.owner for server in two)
+    flow = await here.create_workflow(WAITING, concurrency={"max": 1, "onLimit": "queue"})
+    for number, client in enumerate((here, there, here)):
+        await client.post(f"/v1/workflows/{flow['id']}/run", {"runId": f"run_{number}", "payload": {}})
+    for number in range(3):
+
+        async def waits(run_id: str = f"run_{number}") -> bool:
+            return bool((await here.get(f"/v1/runs/{run_id}")).data["status"] == "waiting")
+
+        await until(waits)
+        states = [(await there.get(f"/v1/runs/run_{other}")).data["status"] for other in range(3)]
+        assert states.count("waiting") == 1
+        await there.post(f"/v1/runs/run_{number}/nodes/hold/resume", {"data": {}})
+        assert (await ended(here, f"run_{number}"))["status"] == "success"
+
+
+async def test_server_alone_and_servers_that_share_keep_each_other_out(tmp_path: Path, cluster: Cluster) -> None:
+    url = cluster.fresh()
+    async with sharing(tmp_path, url, 1):
+        with pytest.raises(Conflict, match="shared"):
+            async with composed(tmp_path, database_url=url):
+                pass
+    async with composed(tmp_path, database_url=url):
+        with pytest.raises(Conflict, match="shared"):
+            async with sharing(tmp_path, url, 1):
+                pass
+    cluster.drop(url)
+
+
+async def test_sqlite_is_not_shared(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="needs PostgreSQL"):
+        Settings(data_dir=tmp_path, shared=True)
+    database = Database(f"sqlite:///{tmp_path / 'dustrun.db'}", is_shared=True)
+    with pytest.raises(Conflict, match="needs PostgreSQL"):
+        ProcessLock(database, tmp_path).take()
+    database.close()
