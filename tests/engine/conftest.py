@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from dustrun.storage.db.tables import runs
 from testkit.composition import Composition, composed
 
 OWN_ACTIONS = Path(__file__).parents[2] / "testkit" / "own_actions"
 Definition = dict[str, Any]
+_LOOKS = 20
 
 
 class Bench:
@@ -38,10 +41,21 @@ class Bench:
         """The run once something holds of it."""
         async with asyncio.timeout(timeout_s):
             while True:
+                seen = await self._newest_event(run_id)
                 run: dict[str, Any] = (await self.api.get(f"/v1/runs/{run_id}")).data
                 if holds(run):
                     return run
-                await asyncio.sleep(0.01)
+                await self._news(run_id, seen)
+
+    async def _newest_event(self, run_id: str) -> Any:
+        return await self.composition.rows(sa.select(runs.c.last_seq).where(runs.c.id == run_id))
+
+    async def _news(self, run_id: str, seen: Any) -> None:
+        """Returns once the run has another event, or a while has passed: asking for the whole run costs more."""
+        for _ in range(_LOOKS):
+            await asyncio.sleep(0.01)
+            if await self._newest_event(run_id) != seen:
+                return
 
     async def ended(self, run_id: str) -> dict[str, Any]:
         """The run once it has ended."""
