@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import find_pythons
+import pytest
 from find_pythons import Python
 
 from served import ROOT
@@ -46,6 +47,18 @@ def test_a_python_is_measured_and_another_program_is_none(tmp_path: Path) -> Non
     assert 0 < found.time_ms < 1000
     assert find_pythons.probe(Path("/bin/true")) is None
     assert find_pythons.probe(tmp_path / "none") is None
+
+
+def test_the_best_of_several_turns_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is busy while the faster one takes its first turn."""
+    told = {
+        Path("/a"): [OPTIMIZED_313._replace(time_ms=4.0), OPTIMIZED_313._replace(time_ms=4.0), OPTIMIZED_313],
+        Path("/b"): [PLAIN_312, PLAIN_312, PLAIN_312],
+        Path("/c"): [None],
+    }
+    turns = {path: iter([*found, *found[-1:] * 9]) for path, found in told.items()}
+    monkeypatch.setattr(find_pythons, "probe", lambda path: next(turns[path]))
+    assert find_pythons.fastest(find_pythons.measured(list(told))) == [OPTIMIZED_313, PLAIN_312]
 
 
 def test_a_given_python_that_cannot_run_dustrun_is_refused_by_name(tmp_path: Path) -> None:
