@@ -51,7 +51,7 @@ def test_a_python_is_measured_and_another_program_is_none(tmp_path: Path) -> Non
 
 def test_the_best_of_several_turns_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine is busy while the faster one takes its first turn."""
-    told = {
+    told: dict[Path, list[Python | None]] = {
         Path("/a"): [OPTIMIZED_313._replace(time_ms=4.0), OPTIMIZED_313._replace(time_ms=4.0), OPTIMIZED_313],
         Path("/b"): [PLAIN_312, PLAIN_312, PLAIN_312],
         Path("/c"): [None],

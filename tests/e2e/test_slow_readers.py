@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -43,6 +44,18 @@ def _cost(server: Server, workflow: str) -> float:
     return server.processor_s - started
 
 
+def _until_idle(server: Server) -> None:
+    """Waits until the connections have been given what they take, which is longer on a busy machine."""
+    until = time.monotonic() + 30
+    used = server.processor_s
+    while True:
+        time.sleep(0.3)
+        before, used = used, server.processor_s
+        if used - before < 0.02:
+            return
+        assert time.monotonic() < until, "the server does not come to rest beside readers that do not read"
+
+
 def _read_on(reader: socket.socket) -> list[int]:
     """The places of everything that is left on a connection."""
     reader.settimeout(20)
@@ -74,6 +87,7 @@ def test_readers_that_do_not_read_do_not_slow_other_runs(server: Server) -> None
     followed = server.start_run(server.create_workflow(loop(300, LARGE[:4000])))
     with _stalled(server, followed, 100):
         assert len(server.events_of(followed)) > 900
+        _until_idle(server)
         beside = min(_cost(server, workflow) for _ in range(3))
     assert beside < alone * 3 + 0.2
 
