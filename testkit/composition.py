@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import sqlalchemy as sa
@@ -123,6 +123,8 @@ class Composition:
     parts: Parts
     app: Any
     engine: EmbeddedEngine
+    """That of one process, unless the store is shared over Temporal."""
+
     owner_key: str
     owner: Client
     conformance: Conformance
@@ -162,6 +164,17 @@ class Composition:
         await self.parts.writer.write(unit)
 
 
+class SharedStore(str):
+    """The URL of a store, with the settings that servers on it need besides."""
+
+    settings: dict[str, Any]
+
+    def __new__(cls, url: str, **settings: Any) -> SharedStore:
+        made = super().__new__(cls, url)
+        made.settings = settings
+        return made
+
+
 @functools.cache
 def _template() -> bytes:
     """A SQLite file at the newest schema: made once, since creating the tables takes longer than opening a server."""
@@ -194,6 +207,7 @@ def _conformance_of(app: Any) -> Conformance:
 @asynccontextmanager
 async def composed(folder: Path, **settings: Any) -> AsyncIterator[Composition]:
     """The whole server as the program composes it, over the store of `database_url`, else a SQLite file in `folder`."""
+    settings = {**getattr(settings.get("database_url"), "settings", {}), **settings}
     settings.setdefault("master_key_file", folder / "secret" / "master.key")
     chosen = Settings(data_dir=folder, sqlite_synchronous="NORMAL", **settings)
     _fill(chosen.store_url())
@@ -201,7 +215,9 @@ async def composed(folder: Path, **settings: Any) -> AsyncIterator[Composition]:
         key = (folder / "owner.key").read_text().strip()
         conformance = _conformance_of(server.app)
         owner = Client(server.app, key, conformance)
-        composition = Composition(server.app.parts, server.app, server.engine, key, owner, conformance)
+        composition = Composition(
+            server.app.parts, server.app, cast(EmbeddedEngine, server.engine), key, owner, conformance
+        )
         try:
             yield composition
         finally:

@@ -40,7 +40,7 @@ class ServerProcess:
         self.base = f"http://127.0.0.1:{self.port}"
         self.log_path = log_path or data_dir.parent / f"{data_dir.name}.log"
         self.lives = 0
-        self._settings = dict(settings or {})
+        self.settings = dict(settings or {})
         self._before = tuple(before)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -86,14 +86,14 @@ class ServerProcess:
             "--port",
             str(self.port),
         ]
-        command += ["--data-dir", str(self.data_dir), "--log-level", self._settings.get("log_level", "warning")]
+        command += ["--data-dir", str(self.data_dir), "--log-level", self.settings.get("log_level", "warning")]
         with self.log_path.open("ab") as log:
             self._process = processes.start(command, env=self._environment(), stdout=log, stderr=log, cwd=self.data_dir)
         self.lives += 1
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DUSTRUN_")}
-        settings = {"master_key_file": str(self.data_dir / "master.key"), **self._settings}
+        settings = {"master_key_file": str(self.data_dir / "master.key"), **self.settings}
         return kept | {f"DUSTRUN_{name.upper()}": value for name, value in settings.items()}
 
     async def wait_ready(self, timeout_s: float = 30.0) -> float:

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck
 
 from dustrun import log
 from testkit import processes
+from testkit.composition import SharedStore
 from testkit.examples import ALL, CHANGE
 from testkit.postgres import Cluster
+from testkit.temporal import TemporalServer
 
 if TYPE_CHECKING:
     from testkit.chain.anvil import Anvil
@@ -43,6 +46,21 @@ _LONG_ON_BOTH = (
     "api/mcp",
     *(f"api/test_{name}.py" for name in _OF_API),
     *_TURNS,
+)
+# The contract of an engine: it holds for the engine of many machines too, which needs PostgreSQL and Temporal.
+_OF_ENGINES = tuple(
+    f"engine/test_{name}.py"
+    for name in (
+        "runs",
+        "waits",
+        "cancel",
+        "subworkflows",
+        "respond",
+        "variables",
+        "results",
+        "messages",
+        "run_reports",
+    )
 )
 # Servers that are killed, shows that are watched: long, and few a file. They begin first, else one process ends alone.
 _FIRST = ("crash", "secrecy", "contract", "e2e", "cli", "test_up.py", "test_examples.py", "engine", "properties", "web")
@@ -96,13 +114,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Runs the tests of `_ON_BOTH` and `_LONG_ON_BOTH` that touch a store once for each dialect."""
+    """Runs the tests of `_ON_BOTH` and `_LONG_ON_BOTH` that touch a store once for each dialect, and those of
+    `_OF_ENGINES` also with Temporal."""
     path = metafunc.definition.path.relative_to(_TESTS).as_posix()
     if "store_url" not in metafunc.fixturenames or not path.startswith((*_ON_BOTH, *_LONG_ON_BOTH)):
         return
     always = path.startswith(_ON_BOTH) or metafunc.definition.get_closest_marker("both_stores")
     second = "postgresql" if always else pytest.param("postgresql", marks=pytest.mark.long)
-    metafunc.parametrize("store_url", ["sqlite", second], indirect=True)
+    stores: list[Any] = ["sqlite", second]
+    if path.startswith(_OF_ENGINES) and not metafunc.definition.get_closest_marker("of_one_process"):
+        always = metafunc.definition.get_closest_marker("every_engine")
+        stores.append("temporal" if always else pytest.param("temporal", marks=pytest.mark.long))
+    metafunc.parametrize("store_url", stores, indirect=True)
 
 
 def pytest_collection_finish() -> None:
@@ -126,15 +149,30 @@ def cluster() -> Iterator[Cluster]:
     cluster.end()
 
 
+@pytest.fixture(scope="session")
+def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
+    """The Temporal of this test session, started by the first test that wants it."""
+    server = TemporalServer(tmp_path_factory.mktemp("temporal"))
+    server.start()
+    yield server
+    server.end()
+
+
 @pytest.fixture
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a fresh store of the asked dialect: a file that does not exist yet, or a migrated database."""
-    if getattr(request, "param", "sqlite") == "sqlite":
+    """The URL of a fresh store of the asked dialect: a file that does not exist yet, or a migrated database. That of
+    `temporal` is one whose servers leave it to Temporal which of them advances a run."""
+    kind = getattr(request, "param", "sqlite")
+    if kind == "sqlite":
         yield f"sqlite:///{tmp_path / 'dustrun.db'}"
         return
     cluster: Cluster = request.getfixturevalue("cluster")
     url = cluster.fresh()
-    yield url
+    if kind == "temporal":
+        temporal: TemporalServer = request.getfixturevalue("temporal")
+        yield SharedStore(url, temporal_address=temporal.address, temporal_queue=sa.make_url(url).database)
+    else:
+        yield url
     cluster.drop(url)
 
 

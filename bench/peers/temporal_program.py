@@ -6,9 +6,9 @@ import sys
 import uuid
 from datetime import timedelta
 
-from temporalio import activity, workflow  # type: ignore[import-not-found]
-from temporalio.client import Client  # type: ignore[import-not-found]
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker  # type: ignore[import-not-found]
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from bench.peers import measuring
 

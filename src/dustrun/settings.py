@@ -58,6 +58,30 @@ class Settings(BaseSettings):
         description="Several servers share the store. All of them need this setting, the same PostgreSQL in "
         "`database_url`, and the same master key.",
     )
+    temporal_address: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.-]+:[0-9]{1,5}$|^\[[0-9a-fA-F:]+\]:[0-9]{1,5}$",
+        description="`host:port` of the Temporal that decides which of many machines advances a run; needs PostgreSQL "
+        "and the extra `cluster`. Default: no Temporal.",
+    )
+    temporal_namespace: str = Field("default", min_length=1, description="Namespace in Temporal; it must exist.")
+    temporal_queue: str = Field(
+        "dustrun",
+        pattern=r"^[A-Za-z0-9_.-]{1,100}$",
+        description="Name of this store's task queue in Temporal; stores that share a namespace need different ones.",
+    )
+    max_clock_skew_ms: int = Field(
+        2000,
+        ge=100,
+        description="Most milliseconds by which the clocks of processes that share a store may differ from the "
+        "database's.",
+    )
+    roles: Annotated[tuple[Literal["api", "engine", "triggers"], ...], NoDecode] = Field(
+        ("api", "engine", "triggers"),
+        min_length=1,
+        description="What this process does, comma-separated: `api` answers calls, `engine` advances runs, `triggers` "
+        "stands by to watch for triggers. Fewer than all three needs a store that other processes share.",
+    )
     master_key_file: Path = Field(
         Path("~/.config/dustrun/master.key"),
         description="File of the master key that encrypts stored secrets; created when first needed. Keep it outside "
@@ -339,6 +363,7 @@ class Settings(BaseSettings):
         "remote_signers",
         "env_signers",
         "hook_retry_s",
+        "roles",
         mode="before",
     )
     @classmethod
@@ -361,6 +386,32 @@ class Settings(BaseSettings):
         if value and (url is None or url.startswith("sqlite")):
             raise ValueError("needs PostgreSQL: set database_url to postgresql://…; a SQLite store has one server")
         return value
+
+    @field_validator("temporal_address")
+    @classmethod
+    def _check_temporal(cls, value: str | None, found: ValidationInfo) -> str | None:
+        url = found.data.get("database_url")
+        if value is not None and (url is None or url.startswith("sqlite")):
+            raise ValueError(
+                "needs PostgreSQL: set database_url to postgresql://…; a SQLite store is for one machine and one server"
+            )
+        return value
+
+    @field_validator("roles")
+    @classmethod
+    def _check_roles(cls, value: tuple[str, ...], found: ValidationInfo) -> tuple[str, ...]:
+        is_shared = found.data.get("shared") or found.data.get("temporal_address")
+        if set(value) != {"api", "engine", "triggers"} and not is_shared:
+            raise ValueError(
+                "a process with only some of the roles needs others that share its store: set database_url to "
+                "postgresql://…, and shared (one machine) or temporal_address (many machines)"
+            )
+        return value
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes use the store too."""
+        return self.shared or self.temporal_address is not None
 
     @field_validator("outbound_allow")
     @classmethod

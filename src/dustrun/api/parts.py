@@ -69,6 +69,8 @@ class ServerStatus:
 
     gauges: Callable[[], Gauges]
     is_ready: bool = False
+    waits_for: Callable[[], str | None] = lambda: None
+    """What the process cannot do for now, and why; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,8 @@ _REQUESTS = metrics.counter("dustrun_http_requests", "Answered requests.", "meth
 _SECONDS = metrics.histogram("dustrun_http_request_seconds", "Time to answer, without streams.", "method", "route")
 _ROUTE = "dustrun.route"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+_ALWAYS = ("/healthz", "/readyz", "/metrics")
+"""What every process answers, whatever its roles."""
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9_-]{1,128}$")
 _SECRET_PATH = re.compile(r"^(/v1/webhooks/|/v1/forms/|/forms/)[^/]+")
 
@@ -250,6 +252,10 @@ class Front:
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
             raise Invalid("The URL contains a NUL character.", code=Code.PARAMETER_INVALID)
+        if "api" not in self.parts.settings.roles and scope["path"] not in _ALWAYS:
+            roles = ", ".join(self.parts.settings.roles)
+            message = f"This process answers no calls, only {', '.join(_ALWAYS)}; its roles are: {roles}."
+            raise DustrunError(message, code=Code.ROUTE_UNKNOWN)
         for pattern, path in self._aliases:
             if (meant := pattern.fullmatch(scope["path"])) is not None:
                 scope["path"] = meant.expand(path)

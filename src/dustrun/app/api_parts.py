@@ -8,7 +8,6 @@ from dustrun.app.base import Base
 from dustrun.app.money import Money
 from dustrun.app.triggers import Triggers, make_trigger_parts
 from dustrun.assistant.conversation_turns import Turns
-from dustrun.engine.hosts.embedded import EmbeddedEngine
 from dustrun.engine.node.past_roots import PastRoots
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
@@ -23,6 +22,7 @@ from dustrun.services.data.variables import Variables
 from dustrun.services.maintenance.retention import Retention
 from dustrun.services.outbox.operations import Operations
 from dustrun.services.runs.approvals import Approvals
+from dustrun.services.runs.engine_port import Engine
 from dustrun.services.runs.evaluating.expressions import Expressions
 from dustrun.services.runs.launching.announcing import ProposedLaunches
 from dustrun.services.runs.launching.decision import Reach
@@ -46,7 +46,7 @@ def make_parts(
     status: ServerStatus,
     data: DataParts,
     money: Money,
-    engine: EmbeddedEngine,
+    engine: Engine,
     runs: Runs,
     starts: Starts,
     triggers: Triggers,
@@ -102,7 +102,7 @@ def _access(base: Base, streams: Streams) -> AccessParts:
     )
 
 
-def _waits(base: Base, engine: EmbeddedEngine, runs: Runs, launches: Launches) -> WaitParts:
+def _waits(base: Base, engine: Engine, runs: Runs, launches: Launches) -> WaitParts:
     return WaitParts(
         approvals=Approvals(base.database, base.writer, engine, launches),
         resumes=Resumes(base.database, base.writer, runs, base.links, engine),

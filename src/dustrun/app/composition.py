@@ -13,11 +13,11 @@ from dustrun.api.parts import DataParts, Gauges, Parts, ServerStatus
 from dustrun.api.server import Front, create_app
 from dustrun.app.api_parts import make_data, make_parts
 from dustrun.app.base import Base, open_base
+from dustrun.app.engines import EngineHost, Watch, make_engine, make_temporal, make_watch
 from dustrun.app.hooks import make_hooks
 from dustrun.app.money import Money, make_money
-from dustrun.app.sharing import Sharing, connect, join
-from dustrun.app.triggers import Triggers, make_triggers
-from dustrun.engine.hosts.embedded import EmbeddedEngine
+from dustrun.app.sharing import connect, join
+from dustrun.app.triggers import make_triggers
 from dustrun.engine.run.run_context import EngineDeps
 from dustrun.engine.spend.simulated_chains import SimulatedChains
 from dustrun.outbound.notifier import GuardedNotifier
@@ -32,7 +32,6 @@ from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.subworkflow import CalledRuns
 from dustrun.services.runs.workflow_cache import WorkflowCache
-from dustrun.services.sharing.election import Election
 from dustrun.services.streaming.streams import Streams
 from dustrun.settings import Settings
 from dustrun.storage.backup import copy_detection
@@ -54,7 +53,7 @@ class Server:
     begin_stop: Callable[[], None]
     stop: Callable[[], Awaitable[None]]
     streams: Streams
-    engine: EmbeddedEngine
+    engine: EngineHost
     writer: Writer
     trigger_host: TriggerHost
 
@@ -63,7 +62,7 @@ class Server:
 async def compose(settings: Settings) -> AsyncIterator[Server]:
     """Opens the store, takes the lock, starts every part, and stops them in reverse order at the end."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous, is_shared=settings.shared)
+    database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous, is_shared=settings.is_shared)
     lock = ProcessLock(database, settings.data_dir)
     try:
         lock.take()
@@ -89,10 +88,13 @@ async def _start(settings: Settings, database: Database, stack: contextlib.Async
         make_money(base, EventPublisher(base.hub, relay.wake), sharing.leases if sharing is not None else None),
     )
     called_runs = _called_runs(base, workflow_cache, creation)
-    engine = relay.engine = EmbeddedEngine(
-        _engine_deps(base, data, money, called_runs), base.programs, sharing.claims if sharing is not None else None
-    )
+    deps, temporal = _engine_deps(base, data, money, called_runs), make_temporal(base)
+    engine = relay.engine = make_engine(deps, base.programs, sharing, temporal)
     status = ServerStatus(lambda: _gauges(engine, base.writer, base.sandbox, money.simulated_chains))
+    if temporal is not None:
+        temporal.watch()
+        stack.push_async_callback(temporal.stop)
+        status.waits_for = lambda: temporal.trouble
     runs, starts = _runs(base, engine, workflow_cache, creation)
     triggers, hooks = make_triggers(base, money, starts), make_hooks(base)
     parts = make_parts(base, status, data, money, engine, runs, starts, triggers, hooks.parts)
@@ -102,12 +104,12 @@ async def _start(settings: Settings, database: Database, stack: contextlib.Async
     else:
         stack.push_async_callback(hooks.host.stop)
         await hooks.host.start()
-    await _run(server, parts, money, triggers, sharing, stack)
+    await _run(server, parts, money, make_watch(triggers.host, settings, sharing, temporal), stack)
     status.is_ready = True
     return server
 
 
-def _server(parts: Parts, engine: EmbeddedEngine, owner_key_path: Path | None, host: TriggerHost) -> Server:
+def _server(parts: Parts, engine: EngineHost, owner_key_path: Path | None, host: TriggerHost) -> Server:
     def begin_stop() -> None:
         parts.status.is_ready = False
         parts.streams.stop()
@@ -122,14 +124,7 @@ def _server(parts: Parts, engine: EmbeddedEngine, owner_key_path: Path | None, h
     return Server(app, parts.settings, owner_key_path, begin_stop, stop, parts.streams, engine, parts.writer, host)
 
 
-async def _run(
-    server: Server,
-    parts: Parts,
-    money: Money,
-    triggers: Triggers,
-    sharing: Sharing | None,
-    stack: contextlib.AsyncExitStack,
-) -> None:
+async def _run(server: Server, parts: Parts, money: Money, watch: Watch, stack: contextlib.AsyncExitStack) -> None:
     """Starts the background services. They stop in this order: turns, back-tests, triggers, engine, simulated
     chains, outbox, upkeep."""
     upkeep = Upkeep(parts.writer, parts.settings, parts.access.usage, parts.streams, parts.access.retention)
@@ -137,11 +132,6 @@ async def _run(
     stack.push_async_callback(money.outbox.stop)
     stack.push_async_callback(money.simulated_chains.close)
     stack.push_async_callback(server.stop)
-    watch = (
-        triggers.host
-        if sharing is None
-        else Election(sharing.leases, "triggers", triggers.host.start, triggers.host.stop)
-    )
     stack.push_async_callback(watch.stop)
     stack.push_async_callback(parts.triggers.backtests.stop)
     stack.push_async_callback(parts.data.turns.stop)
@@ -189,7 +179,7 @@ def _runs(base: Base, engine: Engine, workflow_cache: WorkflowCache, creation: R
     return runs, starts
 
 
-def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox, simulated_chains: SimulatedChains) -> Gauges:
+def _gauges(engine: EngineHost, writer: Writer, sandbox: Sandbox, simulated_chains: SimulatedChains) -> Gauges:
     """Current values of the gauges, with their help texts."""
     return {
         "dustrun_runs_running": ("Runs that are executing.", engine.advancing),

@@ -18,12 +18,12 @@ from dustrun.engine.hosts.claims import Claims
 from dustrun.errors import DustrunError
 from dustrun.services.sharing.bus import Bus
 from dustrun.services.sharing.election import Election, Leases
+from dustrun.services.sharing.joining import check_in
 from dustrun.services.sharing.presence import Presence
 from dustrun.services.streaming.broadcaster import Notice, Written
 from dustrun.storage.runs.approvals import ApprovalRow
 
 _logger = log.get(__name__)
-ROLES = ("api", "engine", "triggers")
 
 
 @dataclass(slots=True)
@@ -65,10 +65,12 @@ async def _safely(look: Callable[[], Awaitable[None]]) -> None:
 
 async def join(base: Base, stack: contextlib.AsyncExitStack) -> Sharing | None:
     """Joins the processes of the store; None if it has only this one."""
-    if not base.settings.shared:
+    if not base.settings.is_shared:
         return None
-    bus, presence = Bus(base.database), Presence(base.database, base.writer, ROLES)
-    claims = Claims(base.database, base.writer, bus, lambda: presence.share("engine"), advances=True)
+    await check_in(base.database, base.writer, base.settings)
+    bus, presence = Bus(base.database), Presence(base.database, base.writer, base.settings.roles)
+    advances = "engine" in base.settings.roles
+    claims = Claims(base.database, base.writer, bus, lambda: presence.share("engine"), advances=advances)
     sharing = Sharing(presence, bus, Leases(base.writer, presence.id), claims)
 
     def left() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import Field
 
 from dustrun.api.auth import PUBLIC
 from dustrun.api.routing import Call, Routes
@@ -19,15 +21,34 @@ class Health(Fields):
     status: Literal["ok", "ready"]
 
 
+class Readiness(Fields):
+    """What the process is ready for."""
+
+    status: Literal["ok", "ready"]
+    roles: list[Literal["api", "engine", "triggers"]] | None = Field(
+        None, description="What this process does, if others share its store."
+    )
+    waits_for: str | None = Field(
+        None, description="What it waits for, if not all of its roles can work now; calls are answered meanwhile."
+    )
+
+
 @routes.get("/healthz", permission=PUBLIC, answers=Health)
 async def get_health(call: Call) -> dict[str, str]:
     """Check liveness: the process answers."""
     return {"status": "ok"}
 
 
-@routes.get("/readyz", permission=PUBLIC, answers=Health)
-async def get_readiness(call: Call) -> dict[str, str]:
-    """Check readiness: 503 while the server starts or stops."""
-    if not call.parts.status.is_ready:
+@routes.get("/readyz", permission=PUBLIC, answers=Readiness)
+async def get_readiness(call: Call) -> dict[str, Any]:
+    """Check readiness: 503 while the server starts or stops, and while a process without the role `api` cannot work."""
+    status, settings = call.parts.status, call.parts.settings
+    if not status.is_ready:
         raise Temporary("The server is not ready.", retry_after_s=1)
-    return {"status": "ready"}
+    if not settings.is_shared:
+        return {"status": "ready"}
+    waits_for = status.waits_for()
+    if waits_for is not None and "api" not in settings.roles:
+        raise Temporary(waits_for, retry_after_s=1)
+    found = {"status": "ready", "roles": sorted(settings.roles)}
+    return found if waits_for is None else {**found, "waitsFor": waits_for}

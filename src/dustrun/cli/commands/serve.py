@@ -36,6 +36,12 @@ def serve(
         str | None,
         typer.Option("--database-url", help="URL of another store, e.g. postgresql://…", show_default="SQLite"),
     ] = None,
+    roles: Annotated[
+        str | None,
+        typer.Option(
+            "--roles", help="What this process does: api, engine, triggers, comma-separated.", show_default="all three"
+        ),
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option("--log-level", help="debug, info, warning or error.", show_default="info")
     ] = None,
@@ -52,6 +58,7 @@ def serve(
         "port": port,
         "data_dir": data_dir,
         "database_url": database_url,
+        "roles": roles,
         "log_level": log_level,
         "log_format": log_format,
     }

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from dustrun import clock
 from dustrun.cli.doctor import checkups_money
 from dustrun.cli.doctor.checkups_machine import answers_as_ours
+from dustrun.cli.doctor.checkups_sharing import sharing
 from dustrun.cli.doctor.finding import Finding
 from dustrun.errors import DustrunError
 from dustrun.settings import Settings
@@ -72,6 +73,7 @@ def _look(settings: Settings, database: Database) -> list[Finding]:
     running = lock(settings, database)
     findings.append(running)
     if migrate.revision_of(database) == migrate.head():
+        findings += sharing(settings, database)
         findings += [secrets(settings, database), *late_runs(settings, database), *restored(database)]
         findings.append(audit_log(database))
         findings += checkups_money.local(settings, database)

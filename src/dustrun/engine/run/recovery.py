@@ -51,8 +51,11 @@ async def take_up(
         return run_rows.take_up(tx, run_pk) if holder is None else claim_rows.take_up(tx, run_pk, holder)
 
     fence = await deps.writer.write(take)
-    if fence is None:
-        return None
+    return await restore(deps, engine, programs, run_pk, fence) if fence is not None else None
+
+
+async def restore(deps: EngineDeps, engine: Engine, programs: CompiledWorkflows, run_pk: int, fence: int) -> Runner:
+    """A runner that resumes a run that was taken up under this fence."""
 
     def load(tx: Tx) -> tuple[RunRow, RunFacts, Journal]:
         row = run_rows.get(tx, run_pk)

@@ -131,6 +131,11 @@ class Runner:
         self.note_resumed()
         self._run.state.is_poked = True
 
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether the run is being cancelled."""
+        return self._run.state.is_cancelling
+
     def poke(self) -> None:
         """A signal for a waiting node is on disk: read it."""
         self._run.state.is_poked = True

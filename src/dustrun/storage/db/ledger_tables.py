@@ -224,6 +224,7 @@ processes = Table(
     Column("version", Text, nullable=False, comment="of Dustrun"),
     Column("started_at", BigInteger, nullable=False),
     Column("alive_until", BigInteger, nullable=False, comment="by the database's clock; later, others take over"),
+    Column("name", Text, comment="host and process id, for people"),
 )
 
 leases = Table(

@@ -22,6 +22,8 @@ AUDIT_HEAD = "audit_head"
 """The number of chained audit rows and the hash of the newest (`storage/access/audit_chain.py`)."""
 LINK_SECRET = "link_secret"  # noqa: S105 - the name of a fact
 """Of servers that share the store: the secret of links that resume runs (`services/runs/resume_links.py`)."""
+ENGINE = "engine"
+"""Who decides which of the processes that share the store advances a run."""
 
 _FIND = Statement(sa.select(t.c.value).where(t.c.name == sa.bindparam("the_name")))
 _DELETE = Statement(sa.delete(t).where(t.c.name == sa.bindparam("the_name")))

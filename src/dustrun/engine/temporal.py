@@ -1,0 +1,405 @@
+"""Many machines: Temporal decides which of them advances which run, and which one hosts the triggers.
+
+A workflow of Temporal is a dozen lines and holds nothing but a number: the run's journal in our tables is the truth, so
+no payload is in Temporal's history, and a wiped Temporal loses no run. The only module that names Temporal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio import activity, workflow
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.service import RetryConfig, RPCError, RPCStatusCode
+from temporalio.worker import PollerBehaviorSimpleMaximum, UnsandboxedWorkflowRunner, Worker
+
+from dustrun import clock, log
+from dustrun.engine.hosts.advancer import Advancer, HeldBack
+from dustrun.engine.run.run_context import Superseded
+from dustrun.errors import Temporary, Uncertain
+
+_logger = log.get(__name__)
+WAKE_UPS: Final = 1000
+"""After so many, a run's workflow begins a new history."""
+_BEAT_S: Final = 1.0
+LOST_S: Final = 5.0
+"""How long a process that says nothing counts as alive. A frozen process still has its polls open, and may be given one
+more task by each: so it has few, and what it was given is given to another one after this time."""
+_POLLS: Final[dict[str, Any]] = {
+    "activity_task_poller_behavior": PollerBehaviorSimpleMaximum(maximum=1),
+    "workflow_task_poller_behavior": PollerBehaviorSimpleMaximum(maximum=2),
+    "sticky_queue_schedule_to_start_timeout": timedelta(seconds=2),
+    "max_heartbeat_throttle_interval": timedelta(seconds=_BEAT_S),
+}
+_TASK_S: Final = timedelta(seconds=LOST_S)
+_ENDED, _NO_TIME = -1, 0
+_FOREVER: Final = timedelta(days=3650)
+_RETRY: Final = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5))
+_RPC_S: Final = timedelta(seconds=5)
+_CONNECT_AGAIN_S: Final = 1.0
+_HELD_BACK_MS: Final = 5000
+
+
+@workflow.defn(name="dustrun-run")
+class RunWorkflow:
+    """Has a run advanced whenever it is woken, until it ends."""
+
+    def __init__(self) -> None:
+        self._is_woken = False
+
+    @workflow.signal
+    def wake(self) -> None:
+        """A signal of the run, or a request to cancel it, is in the tables."""
+        self._is_woken = True
+
+    @workflow.run
+    async def run(self, run_pk: int) -> None:
+        """`run_pk`: the row id of the run."""
+        for _ in range(WAKE_UPS):
+            self._is_woken = False
+            until = await workflow.execute_activity(
+                "advance",
+                run_pk,
+                result_type=int,
+                start_to_close_timeout=_FOREVER,
+                heartbeat_timeout=timedelta(seconds=LOST_S),
+                retry_policy=_RETRY,
+            )
+            if until == _ENDED:
+                return
+            wait_s = max(0.0, until / 1000 - workflow.time()) if until != _NO_TIME else None
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(lambda: self._is_woken, timeout=wait_s)
+        workflow.continue_as_new(run_pk)
+
+
+@workflow.defn(name="dustrun-host")
+class HostWorkflow:
+    """Has one process host the triggers, and another when that one is lost."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Never ends."""
+        for _ in range(WAKE_UPS):
+            await workflow.execute_activity(
+                "host",
+                start_to_close_timeout=_FOREVER,
+                heartbeat_timeout=timedelta(seconds=LOST_S),
+                retry_policy=_RETRY,
+            )
+        workflow.continue_as_new()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where Temporal is, and what of it is ours."""
+
+    address: str
+    namespace: str
+    queue: str
+
+
+def _again(why: str, after_s: float = 0.2) -> ApplicationError:
+    """Temporal schedules it again; what it stores of this says nothing about the run."""
+    return ApplicationError(why, next_retry_delay=timedelta(seconds=after_s), category=ApplicationErrorCategory.BENIGN)
+
+
+class Connection:
+    """The connection to Temporal, made once it can be; `trouble` says why there is none."""
+
+    def __init__(self, place: Place, identity: str) -> None:
+        self.place = place
+        self.trouble: str | None = f"Temporal at {place.address} was not reached yet."
+        self._identity = identity
+        self._client: Client | None = None
+
+    async def client(self) -> Client:
+        """Connects; waits as long as Temporal cannot be reached or has no such namespace."""
+        while self._client is None:
+            try:
+                self._client = await self.connect()
+                self.is_well()
+            except Exception as error:
+                self.is_unwell(error)
+                await asyncio.sleep(_CONNECT_AGAIN_S)
+        return self._client
+
+    async def connect(self) -> Client:
+        """A new connection; raises what kept it away."""
+        place = self.place
+        client = await Client.connect(
+            place.address,
+            namespace=place.namespace,
+            identity=self._identity,
+            retry_config=RetryConfig(max_elapsed_time_millis=2000, max_retries=3),
+        )
+        await self._describe(client)
+        return client
+
+    async def _describe(self, client: Client) -> None:
+        request = DescribeNamespaceRequest(namespace=self.place.namespace)
+        await client.workflow_service.describe_namespace(request, timeout=_RPC_S)
+
+    async def look(self) -> None:
+        """Finds out whether Temporal answers."""
+        try:
+            await self._describe(await self.client())
+            self.is_well()
+        except RPCError as error:
+            self.is_unwell(error)
+
+    def is_well(self) -> None:
+        """Temporal has answered."""
+        if self.trouble is not None and self._client is not None:
+            _logger.info("Temporal answers", address=self.place.address, namespace=self.place.namespace)
+            self.trouble = None
+
+    def is_unwell(self, error: Exception) -> None:
+        """Temporal has not done what was asked."""
+        place = self.place
+        if isinstance(error, RPCError) and error.status == RPCStatusCode.NOT_FOUND:
+            trouble = (
+                f'Temporal at {place.address} has no namespace "{place.namespace}"; create it, or correct '
+                "DUSTRUN_TEMPORAL_NAMESPACE. Accepted runs wait."
+            )
+        else:
+            trouble = f"Temporal at {place.address} cannot be reached (DUSTRUN_TEMPORAL_ADDRESS). Accepted runs wait."
+        if trouble != self.trouble:
+            _logger.warning(trouble, error=str(error)[:200])
+            self.trouble = trouble
+
+    async def send(self, run_pk: int, wakes: bool) -> None:
+        """Starts the workflow of a run, if it has none; `wakes`: and has the run advanced even if it waits."""
+        client = await self.client()
+        try:
+            await client.start_workflow(
+                RunWorkflow.run,
+                run_pk,
+                id=f"{self.place.queue}-run-{run_pk}",
+                task_queue=self.place.queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                start_signal="wake" if wakes else None,
+                task_timeout=_TASK_S,
+                rpc_timeout=_RPC_S,
+            )
+        except RPCError as error:
+            self.is_unwell(error)
+            raise Temporary("Temporal did not answer.") from None
+        self.is_well()
+
+
+async def find_trouble(place: Place) -> str | None:
+    """Why Temporal could not direct processes now; None if it could."""
+    connection = Connection(place, "dustrun-doctor")
+    try:
+        async with asyncio.timeout(_RPC_S.total_seconds()):
+            await connection.connect()
+    except Exception as error:
+        connection.is_unwell(error)
+        return connection.trouble
+    return None
+
+
+class Temporal:
+    """Has runs advanced by whichever process Temporal chooses, this one among them; and triggers hosted by one."""
+
+    def __init__(self, place: Place, identity: str) -> None:
+        self._connection = Connection(place, identity)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._running: set[Worker] = set()
+        self._is_stopping = False
+
+    @property
+    def trouble(self) -> str | None:
+        """Why Temporal decides nothing now; None if it does."""
+        return self._connection.trouble
+
+    async def send(self, run_pk: int, wakes: bool) -> None:
+        """Starts the workflow of a run, if it has none; `wakes`: and has the run advanced even if it waits."""
+        await self._connection.send(run_pk, wakes)
+
+    def watch(self) -> None:
+        """Connects, even if this process does nothing for Temporal, so that `trouble` is right."""
+        self._tasks.append(asyncio.get_running_loop().create_task(self._watch()))
+
+    async def _watch(self) -> None:
+        while True:
+            await self._connection.look()
+            await asyncio.sleep(_BEAT_S)
+
+    async def stop(self) -> None:
+        """Takes nothing new; waits for what is under way to be given up or finished."""
+        self._is_stopping = True
+        await asyncio.gather(*(worker.shutdown() for worker in self._running), return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def serve_runs(self, advancer: Advancer, on_detached: Callable[[int], None], most: int, grace_s: float) -> None:
+        """Advances runs, at most so many at once."""
+
+        @activity.defn(name="advance")
+        async def advance(run_pk: int) -> int:
+            return await _advance(advancer, run_pk, on_detached)
+
+        self._serve(
+            lambda client: Worker(
+                client,
+                task_queue=self._connection.place.queue,
+                workflows=[RunWorkflow],
+                activities=[advance],
+                workflow_runner=UnsandboxedWorkflowRunner(),
+                max_concurrent_activities=most,
+                max_cached_workflows=2000,
+                **_POLLS,
+                graceful_shutdown_timeout=timedelta(seconds=grace_s + 1),
+            )
+        )
+
+    def election(self, begin: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]) -> Election:
+        """Stands by to host the triggers, once it is started."""
+        return Election(self._connection, begin, end)
+
+    def _serve(self, make: Callable[[Client], Worker]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(self._keep(make)))
+
+    async def _keep(self, make: Callable[[Client], Worker]) -> None:
+        while not self._is_stopping:
+            worker = make(await self._connection.client())
+            self._running.add(worker)
+            try:
+                await worker.run()
+            except Exception as error:
+                self._connection.is_unwell(error)
+                await asyncio.sleep(_CONNECT_AGAIN_S)
+            finally:
+                self._running.discard(worker)
+
+
+class Election:
+    """Calls `begin` when Temporal has this process host the triggers, and `end` when another one may."""
+
+    def __init__(
+        self, connection: Connection, begin: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]
+    ) -> None:
+        self.is_elected = False
+        self._connection = connection
+        self._queue = f"{connection.place.queue}-triggers"
+        self._begin = begin
+        self._end = end
+        self._worker: Worker | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Stands by."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._keep_serving()), loop.create_task(self._keep_asking())]
+
+    async def stop(self) -> None:
+        """Ends what was begun, and stands by no more: another process may host at once."""
+        tasks, self._tasks = self._tasks, []
+        if self._worker is not None:
+            with contextlib.suppress(Exception):
+                await self._worker.shutdown()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_serving(self) -> None:
+        @activity.defn(name="host")
+        async def host() -> None:
+            await self._host()
+
+        while True:
+            client = await self._connection.client()
+            self._worker = Worker(
+                client,
+                task_queue=self._queue,
+                workflows=[HostWorkflow],
+                activities=[host],
+                workflow_runner=UnsandboxedWorkflowRunner(),
+                max_concurrent_activities=1,
+                **_POLLS,
+            )
+            try:
+                await self._worker.run()
+            except Exception as error:
+                self._connection.is_unwell(error)
+            await asyncio.sleep(_CONNECT_AGAIN_S)
+
+    async def _keep_asking(self) -> None:
+        """Asks again and again for the one workflow, since Temporal may have lost it."""
+        while True:
+            client = await self._connection.client()
+            try:
+                await client.start_workflow(
+                    HostWorkflow.run,
+                    id=self._queue,
+                    task_queue=self._queue,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    task_timeout=_TASK_S,
+                    rpc_timeout=_RPC_S,
+                )
+            except RPCError as error:
+                self._connection.is_unwell(error)
+            await asyncio.sleep(LOST_S / 2)
+
+    async def _host(self) -> None:
+        if self.is_elected:  # what it began before has not ended yet
+            raise _again("this process is ending what it hosted", 1.0)
+        self.is_elected = True
+        try:
+            await self._begin()
+            await _beat_until_lost()
+        finally:
+            await asyncio.shield(self._ended())
+
+    async def _ended(self) -> None:
+        await self._end()
+        self.is_elected = False
+
+
+async def _advance(advancer: Advancer, run_pk: int, on_detached: Callable[[int], None]) -> int:
+    """Advances a run, and says every two seconds that it does; returns until when the run waits."""
+    task = advancer.begin(run_pk)
+    try:
+        while not task.done():
+            activity.heartbeat()
+            await asyncio.wait({task}, timeout=_BEAT_S)
+        answer = task.result()
+    except asyncio.CancelledError:  # Temporal knows nothing of this attempt any more; the fence says whether it counts
+        if not task.done():
+            task.add_done_callback(lambda _: on_detached(run_pk))
+        raise
+    except HeldBack:
+        return clock.now_ms() + _HELD_BACK_MS
+    except (Temporary, Uncertain, Superseded) as error:
+        raise _again(f"{type(error).__name__}; the run is advanced again") from None
+    except Exception as error:
+        _logger.error("run stopped unexpectedly", run_pk=run_pk, exc_info=error)
+        raise _again("stopped unexpectedly; see the server's log", 10.0) from None
+    if answer is None:
+        return _ENDED
+    return _NO_TIME if answer.until is None else answer.until
+
+
+async def _beat_until_lost() -> None:
+    """Says every two seconds that this process hosts, until it was held up for so long that another may host by now."""
+    loop = asyncio.get_running_loop()
+    said_at = loop.time()
+    while loop.time() - said_at < LOST_S:
+        said_at = loop.time()
+        activity.heartbeat()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_BEAT_S):
+                await activity.wait_for_worker_shutdown()
+                break
+    raise _again("another process hosts the triggers from here on")

@@ -1,0 +1,110 @@
+"""Processes that share a store, each with its roles, as on machines of their own: PostgreSQL, Temporal and servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, LiteralString
+
+import aiohttp
+import psycopg
+import sqlalchemy as sa
+
+from testkit.server_process import ServerProcess
+
+Json = dict[str, Any]
+ALL_ROLES = "api,engine,triggers"
+
+
+class Machines:
+    """Server processes on one store. The first that starts gets the owner's key."""
+
+    def __init__(self, folder: Path, database_url: str, temporal_address: str | None, **settings: str) -> None:
+        self.folder = folder
+        self.servers: dict[str, ServerProcess] = {}
+        self._common = {
+            "database_url": database_url,
+            "master_key_file": str(folder / "master.key"),
+            **({"shared": "true"} if temporal_address is None else {"temporal_address": temporal_address}),
+            **settings,
+        }
+        self._session: aiohttp.ClientSession | None = None
+
+    def add(self, name: str, roles: str = ALL_ROLES, **settings: str) -> ServerProcess:
+        """A server that is not started yet."""
+        given = {**self._common, "roles": roles, **settings}
+        self.servers[name] = ServerProcess(self.folder / name, given)
+        return self.servers[name]
+
+    async def start(self, *names: str) -> None:
+        """Starts servers, and waits until they are ready; the first ever alone, since it makes the owner's key."""
+        wanted = [self.servers[name] for name in names] or list(self.servers.values())
+        if not any((one.data_dir / "owner.key").exists() for one in self.servers.values()):
+            wanted[0].start()
+            await wanted[0].wait_ready(60)
+        for one in wanted:
+            if not one.is_alive:
+                one.start()
+        await asyncio.gather(*(one.wait_ready(60) for one in wanted))
+
+    @property
+    def owner_key(self) -> str:
+        """The key of the first start."""
+        found = [one for one in self.servers.values() if (one.data_dir / "owner.key").exists()]
+        return found[0].owner_key
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """Calls with the owner's key."""
+        if self._session is None:
+            headers = {"Authorization": f"Bearer {self.owner_key}"}
+            timeout = aiohttp.ClientTimeout(total=20)
+            connector = aiohttp.TCPConnector(limit=0)
+            self._session = aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector)
+        return self._session
+
+    async def post(self, name: str, path: str, body: Any) -> Json:
+        """The data of an answer of a server."""
+        async with self.session.post(f"{self.servers[name].base}{path}", json=body) as answer:
+            found: Json = await answer.json()
+            assert answer.status == 200, found
+            return found["data"]  # type: ignore[no-any-return]
+
+    async def get(self, name: str, path: str) -> Json:
+        """The data of an answer of a server."""
+        async with self.session.get(f"{self.servers[name].base}{path}") as answer:
+            found: Json = await answer.json()
+            assert answer.status == 200, found
+            return found["data"]  # type: ignore[no-any-return]
+
+    def holder(self, run_id: str) -> str:
+        """The process that took the run up last."""
+        rows = self._rows("SELECT claimed_by FROM runs WHERE id = %s", run_id)
+        return str(rows[0][0])
+
+    def name_of(self, process_id: str) -> str:
+        """The server with that id among the processes of the store."""
+        rows = self._rows("SELECT name FROM processes WHERE id = %s", process_id)
+        pid = int(rows[0][0].rpartition(":")[2]) if rows else None
+        return next((name for name, one in self.servers.items() if one.server_pid == pid), process_id)
+
+    def _rows(self, query: LiteralString, *values: str) -> list[tuple[Any, ...]]:
+        url = sa.make_url(self._common["database_url"])
+        with psycopg.connect(host=str(url.query["host"]), user="postgres", dbname=url.database) as connection:
+            return connection.execute(query, values).fetchall()
+
+    async def ended(self, name: str, run_id: str, timeout_s: float = 60) -> Json:
+        """The run once it has ended, as a server tells."""
+        async with asyncio.timeout(timeout_s):
+            while (run := await self.get(name, f"/v1/runs/{run_id}"))["finishedAt"] is None:
+                await asyncio.sleep(0.05)
+        return run
+
+    async def stop(self, names: Sequence[str] | None = None) -> None:
+        """Ends servers: in order, else by force."""
+        chosen: Mapping[str, ServerProcess] = {name: self.servers[name] for name in names or self.servers}
+        await asyncio.gather(*(one.stop() for one in chosen.values()))
+        if names is None and self._session is not None:
+            await self._session.close()
+            self._session = None

@@ -1,0 +1,161 @@
+"""Several processes on one PostgreSQL, of which Temporal says which one advances a run: one dies, one is frozen and
+wakes up late, Temporal forgets everything. No run is lost, and none ends twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from aiohttp import web
+
+from testkit.machines import Machines
+from testkit.postgres import Cluster
+from testkit.temporal import TemporalServer
+
+TAKE_OVER_S = 15.0
+
+
+class Outside:
+    """A server that holds its first answer until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.go_on = asyncio.Event()
+        self.base = ""
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path)
+        if len(self.asked) == 1:
+            await self.go_on.wait()
+        return web.json_response({"number": len(self.asked)})
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(TAKE_OVER_S + 15):
+            while len(self.asked) < count:
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def outside() -> AsyncIterator[Outside]:
+    found = Outside()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", found.handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield found
+    found.go_on.set()
+    await runner.cleanup()
+
+
+@pytest.fixture
+def own_temporal(tmp_path: Path) -> Iterator[TemporalServer]:
+    """A Temporal that a test may wipe."""
+    server = TemporalServer(tmp_path)
+    server.start()
+    yield server
+    server.end(kill=True)
+
+
+@pytest.fixture
+async def machines(tmp_path: Path, cluster: Cluster, own_temporal: TemporalServer) -> AsyncIterator[Machines]:
+    url = cluster.fresh()
+    found = Machines(
+        tmp_path, url, own_temporal.address, outbound_allow="127.0.0.1", log_level="warning", shutdown_grace_s="1"
+    )
+    yield found
+    for server in found.servers.values():
+        if server.is_alive:
+            os.kill(server.server_pid, signal.SIGCONT)
+    await found.stop()
+    cluster.drop(url)
+
+
+def _reading(outside: Outside) -> dict[str, Any]:
+    """A run that asks once, then says what it got."""
+    nodes = {
+        "root": {"type": "manual", "children": ["ask"]},
+        "ask": {"type": "http-request", "payload": {"method": "GET", "url": f"{outside.base}/a"}, "children": ["say"]},
+        "say": {"type": "log", "payload": {"message": "{{$nodes.ask.result.body.number}}"}},
+    }
+    return {"definition": {"nodes": nodes}}
+
+
+def _holder(cluster: Cluster, machines: Machines) -> str:
+    """The server that advances the only run."""
+    url = sa.make_url(machines.servers["api"].settings["database_url"])
+    with psycopg.connect(f"host={url.query['host']} user=postgres dbname={url.database}") as connection:
+        row = connection.execute("SELECT p.name FROM processes p JOIN runs r ON r.claimed_by = p.id").fetchone()
+    assert row is not None
+    return next(
+        name for name, server in machines.servers.items() if str(server.server_pid) == row[0].rpartition(":")[2]
+    )
+
+
+async def _begin(machines: Machines, outside: Outside, *names: str) -> str:
+    """Starts servers and a run, which asks outside by now; its id."""
+    machines.add("api", "api,triggers")
+    for name in names:
+        machines.add(name, "engine")
+    await machines.start()
+    found = await machines.post("api", "/v1/runs", _reading(outside))
+    await outside.until(1)
+    run_id: str = found["runId"]
+    return run_id
+
+
+async def _check(machines: Machines, run_id: str, outside: Outside) -> None:
+    """The run ended once, with the second answer, and its stream has every event once."""
+    run = await machines.ended("api", run_id)
+    state = run["executionState"]
+    assert (run["status"], state["say"]["result"]["message"]) == ("success", "2")
+    assert outside.asked == ["/a", "/a"]
+    async with machines.session.get(f"{machines.servers['api'].base}/v1/runs/{run_id}/stream") as answer:
+        lines = [line for line in (await answer.text()).splitlines() if line.startswith(("id: ", "event: "))]
+    numbers = [int(line[4:]) for line in lines if line.startswith("id: ")]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert [line[7:] for line in lines if line.startswith("event: run_")] == ["run_started", "run_finished"]
+
+
+async def test_a_frozen_engine_loses_its_run_and_what_it_finds_later_does_not_count(
+    machines: Machines, outside: Outside, cluster: Cluster
+) -> None:
+    run_id = await _begin(machines, outside, "one", "two")
+    frozen = machines.servers[_holder(cluster, machines)]
+    os.kill(frozen.server_pid, signal.SIGSTOP)
+    began = asyncio.get_running_loop().time()
+    await outside.until(2)
+    assert asyncio.get_running_loop().time() - began < TAKE_OVER_S
+    os.kill(frozen.server_pid, signal.SIGCONT)
+    outside.go_on.set()  # the frozen one gets its answer, under a fence that is not the newest
+    await _check(machines, run_id, outside)
+    assert frozen.is_alive
+    second = await machines.post("api", "/v1/runs", _reading(outside))  # it goes on working
+    assert (await machines.ended("api", second["runId"]))["status"] == "success"
+
+
+async def test_a_killed_engine_and_a_wiped_temporal_lose_no_run(
+    machines: Machines, outside: Outside, cluster: Cluster, own_temporal: TemporalServer
+) -> None:
+    run_id = await _begin(machines, outside, "one")
+    waiting = {"root": {"type": "manual", "children": ["nap"]}, "nap": {"type": "delay", "payload": {"delayMs": 6000}}}
+    napping = await machines.post("api", "/v1/runs", {"definition": {"nodes": waiting}})
+    machines.servers["one"].kill()
+    own_temporal.wipe()
+    accepted = await machines.post("api", "/v1/runs", {"definition": {"nodes": waiting}})  # it waits on disk
+    async with machines.session.get(f"{machines.servers['api'].base}/readyz") as answer:
+        assert answer.status == 200
+    own_temporal.start()
+    machines.add("two", "engine")
+    await machines.start("two")
+    await _check(machines, run_id, outside)
+    for one in (napping, accepted):
+        assert (await machines.ended("api", one["runId"]))["status"] == "success"

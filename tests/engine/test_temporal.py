@@ -1,0 +1,61 @@
+"""A server that leaves it to Temporal which machine advances a run, while Temporal is away, lacks its namespace, or
+comes back empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dustrun.engine import temporal as engine
+from engine.conftest import Bench
+from testkit.composition import composed
+from testkit.postgres import Cluster
+from testkit.temporal import TemporalServer
+
+SAY: dict[str, Any] = {"say": {"type": "log", "payload": {"message": "hello"}}}
+
+
+@pytest.fixture
+def url(cluster: Cluster) -> Iterator[str]:
+    url = cluster.fresh()
+    yield url
+    cluster.drop(url)
+
+
+async def test_runs_are_accepted_while_temporal_is_away_and_end_when_it_is_there(tmp_path: Path, url: str) -> None:
+    own = TemporalServer(tmp_path, namespaces=("ours",))
+    place = engine.Place(own.address, "ours", "q")
+    settings: dict[str, Any] = {"database_url": url, "temporal_address": own.address}
+    assert "cannot be reached" in (await engine.find_trouble(place) or "")
+    async with composed(tmp_path, **settings, temporal_namespace="ours") as server:
+        bench = Bench(server)
+        accepted = await bench.start(SAY)
+        ready = (await server.client(None).get("/readyz")).data
+        assert ready["roles"] == ["api", "engine", "triggers"]
+        assert "cannot be reached" in ready["waitsFor"]
+        own.start()
+        try:
+            assert (await bench.ended(accepted))["status"] == "success"
+            nap = {"nap": {"type": "delay", "payload": {"delayMs": 3000}}}
+            waiting = await bench.start(nap)
+            await bench.until(waiting, lambda run: run["status"] == "waiting")
+            own.wipe()
+            own.start()
+            assert (await bench.ended(waiting))["status"] == "success"
+            assert [kind for kind, _ in await bench.events(waiting)].count("run_finished") == 1
+            assert await engine.find_trouble(place) is None
+            assert 'no namespace "theirs"' in (
+                await engine.find_trouble(engine.Place(own.address, "theirs", "q")) or ""
+            )
+        finally:
+            own.end(kill=True)
+
+
+async def test_a_process_without_the_role_api_answers_no_calls(tmp_path: Path, url: str) -> None:
+    async with composed(tmp_path, database_url=url, shared=True, roles="engine") as server:
+        assert (await server.client(None).get("/readyz")).data == {"status": "ready", "roles": ["engine"]}
+        reply = await server.owner.get("/v1/workflows")
+        assert (reply.status, "its roles are: engine" in reply.body["message"]) == (404, True)
