@@ -70,6 +70,9 @@ def test_a_sound_store_is_well_and_none_is_made(data: Path, tmp_path: Path) -> N
 
 def test_a_newer_or_an_older_schema_is_found(data: Path) -> None:
     _change(data, "UPDATE alembic_version SET version_num = '9999'")
+    usable = checkups_store.store(_settings(data))[0]
+    assert (usable.state, "which can use it" in usable.says) == ("warning", True)
+    _change(data, "UPDATE oldest_revision SET revision = '9998'")
     (newer,) = checkups_store.store(_settings(data))
     assert (newer.state, '"9999", newer than' in newer.says) == ("bad", True)
     _change(data, "UPDATE alembic_version SET version_num = '0000'")

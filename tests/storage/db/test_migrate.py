@@ -109,11 +109,12 @@ def test_upgrade_of_a_store_that_is_empty_or_at_head_does_not_load_alembic(tmp_p
     assert done.stdout.strip() == "False"
 
 
-def test_upgrade_refuses_a_store_of_a_newer_version(empty: Callable[[], Database]) -> None:
+def test_upgrade_refuses_a_store_of_a_newer_version_that_took_something_away(empty: Callable[[], Database]) -> None:
     database = empty()
     migrate.upgrade(database)
     with database.engine.connect() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(sa.text("UPDATE oldest_revision SET revision = '9998'"))
         connection.commit()
     with pytest.raises(Permanent, match='schema "9999", newer than'):
         migrate.upgrade(database)

@@ -89,6 +89,11 @@ def schema(database: Database) -> Finding:
         return Finding("store", "bad", error.message, mend if not database.is_sqlite else "Restore a backup.")
     if revision is None:
         return Finding("store", "ok", "empty; the first `dustrun serve` creates the tables")
+    if revision > migrate.head() and migrate.allows(database, migrate.head()):
+        says = f'the schema is "{revision}", newer than "{migrate.head()}" of this version, which can use it'
+        return Finding(
+            "store", "warning", says, "Update this machine too, to the newest version that runs on the store."
+        )
     if revision > migrate.head():
         mend = "Go back to the newer version, or restore a backup from before it ran."
         says = f'the schema is "{revision}", newer than "{migrate.head()}" of this version'

@@ -15,6 +15,9 @@ from dustrun.storage.runs.journal import Event
 
 BUFFER = 256
 BUFFER_CHARS = 262_144
+_GATHER_S = 0.02
+"""In a shared store: how long activity is gathered before its readers read the table. Reading for each commit took as
+much of the database as the runs themselves."""
 WOKEN_AT_ONCE = 50
 """Readers that may go on in one turn of the event loop: a few milliseconds of work."""
 RunKey = tuple[str, str]
@@ -179,6 +182,7 @@ class Broadcaster:
         self._runs: dict[RunKey, list[Subscription[Event]]] = {}
         self._activity: dict[str, list[Subscription[Activity | Notice]]] = {}
         self._listeners: dict[str, Listener] = {}
+        self._to_look: set[str] = set()
 
     def watch_run(self, org_id: str, run_id: str) -> Subscription[Event]:
         """Subscribes to one run, which need not exist yet."""
@@ -228,7 +232,7 @@ class Broadcaster:
         if readers and self.on_published is not None:
             # another process may have committed before: only the table has all activity in its order
             if any(event.cursor is not None for event in events):
-                self._alarm.wake(self._let_look(facts.org_id))
+                self._let_look(facts.org_id)
         elif readers:
             found = [
                 Activity(event.cursor.value, facts.id, facts.workflow_id, event)
@@ -252,16 +256,22 @@ class Broadcaster:
             listener(run_pk, is_activity)
         for reader in readers:
             reader.lose()
-        if is_activity:
-            readers += self._let_look(run[0])
         self._alarm.wake(readers)
+        if is_activity:
+            self._let_look(run[0])
 
-    def _let_look(self, org_id: str) -> Sequence[Subscription[Activity | Notice]]:
-        """The readers of an organisation's activity, who shall read the table."""
+    def _let_look(self, org_id: str) -> None:
+        """Lets the readers of an organisation's activity read the table soon, once for all that comes until then."""
+        if org_id in self._activity and org_id not in self._to_look:
+            self._to_look.add(org_id)
+            asyncio.get_running_loop().call_later(_GATHER_S, self._look, org_id)
+
+    def _look(self, org_id: str) -> None:
+        self._to_look.discard(org_id)
         readers = self._activity.get(org_id, ())
         for reader in readers:
             reader.must_look = True
-        return readers
+        self._alarm.wake(readers)
 
     def has_readers(self, org_id: str) -> bool:
         """Whether anybody may read the organisation's activity now; of other processes nobody knows."""

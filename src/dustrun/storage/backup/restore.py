@@ -104,7 +104,7 @@ def _fill(database: Database, archive: Archive, replace: bool) -> None:
 def _check_columns(database: Database, manifest: Manifest) -> set[str]:
     """The store's tables; raises if the backup has a table or column that the schema does not have."""
     inspector = sa.inspect(database.engine)
-    names = set(inspector.get_table_names()) - {"alembic_version"}
+    names = set(inspector.get_table_names()) - migrate.OF_THE_SCHEMA
     for entry in manifest.tables:
         if entry.name not in names:
             raise Permanent(f'The backup has a table "{entry.name}", which is not in the schema.')

@@ -12,3 +12,4 @@ context.configure(connection=connection, target_metadata=metadata, transactional
 with context.begin_transaction():
     migrate.lock(connection)
     context.run_migrations()
+    migrate.note_oldest(connection)

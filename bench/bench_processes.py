@@ -1,0 +1,141 @@
+"""Runs per second of one server on PostgreSQL, and of several that share its store, under the same load.
+
+    scripts/bench processes [--scale RUNS] [--set inflight=50]
+
+Each run is started over HTTP and seen to end on the workflow's stream of the server that was called; the callers are
+spread evenly. Rounds alternate between the set-ups, on one durable PostgreSQL. The load generator and PostgreSQL run on
+the same machine, so their processor time is told too: with two processors, all of it together cannot exceed two seconds
+a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import load
+from bench.load import cpu_s_of
+from testkit.postgres import Cluster
+
+AIMS = {"twoInsteadOfOne": 1.6}
+_ROUNDS = 3
+_SHAPES = {"pure": load.chain(3, "log"), "writes": load.chain(3)}
+_SETUPS: dict[str, tuple[dict[str, str], ...]] = {
+    "one": ({},),
+    "oneThatShares": ({"DUSTRUN_SHARED": "1"},),
+    "two": ({"DUSTRUN_SHARED": "1"},) * 2,
+}
+Rate = dict[str, float]
+
+
+def run(scale: int | None = None, seed: int = 0, inflight: str = "50", *, quick: bool = False) -> dict[str, Any]:
+    """`scale` = runs in each round."""
+    del seed
+    runs = scale or (300 if quick else 2000)
+    cluster = Cluster(durable=True)
+    try:
+        found = {shape: asyncio.run(_compare(cluster, shape, runs, int(inflight))) for shape in _SHAPES}
+    finally:
+        cluster.end()
+    ratios = {
+        shape: round(rates["two"]["runsPerSecond"] / rates["one"]["runsPerSecond"], 2) for shape, rates in found.items()
+    }
+    aim = AIMS["twoInsteadOfOne"]
+    failures = [
+        f"{shape}: two servers carry {ratio} times what one does, not {aim}"
+        for shape, ratio in ratios.items()
+        if ratio < aim
+    ]
+    return {
+        "nodesPerRun": 3,
+        "aims": AIMS,
+        "inFlight": int(inflight),
+        "ratios": ratios,
+        "rates": found,
+        "failures": failures,
+    }
+
+
+@contextlib.contextmanager
+def _servers(cluster: Cluster, settings: Sequence[dict[str, str]]) -> Iterator[list[load.Process]]:
+    url = cluster.fresh()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-processes-")))
+        yield [stack.enter_context(load.server(folder / "data", DUSTRUN_DATABASE_URL=url, **one)) for one in settings]
+
+
+async def _compare(cluster: Cluster, shape: str, runs: int, in_flight: int) -> dict[str, Rate]:
+    """The medians of each set-up."""
+    rounds: dict[str, list[Rate]] = {name: [] for name in _SETUPS}
+    with contextlib.ExitStack() as stack:
+        servers = {name: stack.enter_context(_servers(cluster, settings)) for name, settings in _SETUPS.items()}
+        flows = {name: await _create(some[0], shape) for name, some in servers.items()}
+        for number in range(_ROUNDS + 1):
+            for name, some in servers.items():
+                rounds[name].append(await _rate(cluster, some, flows[name], (runs, f"{number}", in_flight)))
+    return {
+        name: {
+            key: round(statistics.median(one[key] for one in found[1:]), 3) for key in found[0]
+        }  # the first warms up
+        for name, found in rounds.items()
+    }
+
+
+async def _create(process: load.Process, shape: str) -> str:
+    connection = load.Connection(process)
+    workflow_id = await load.create(connection, shape, _SHAPES[shape])
+    connection.close()
+    return workflow_id
+
+
+async def _rate(
+    cluster: Cluster, servers: Sequence[load.Process], workflow_id: str, much: tuple[int, str, int]
+) -> Rate:
+    runs, tag, in_flight = much
+    async with contextlib.AsyncExitStack() as stack:
+        endings = [await stack.enter_async_context(_following(server, workflow_id)) for server in servers]
+        numbers = iter(range(runs))
+        used = _used(cluster, servers)
+        begun, own = time.perf_counter(), time.process_time()
+
+        async def work(place: int) -> None:
+            connection = load.Connection(servers[place])
+            for number in numbers:
+                run_id = f"run_{tag}-{number}"
+                ended = endings[place].expect(run_id)
+                status, answer = await connection.call("POST", f"/v1/workflows/{workflow_id}/run", {"runId": run_id})
+                assert status == 200, answer
+                await ended
+            connection.close()
+
+        await asyncio.gather(*(work(number % len(servers)) for number in range(in_flight)))
+        seconds, load_s = time.perf_counter() - begun, time.process_time() - own
+        servers_s, database_s = (after - before for before, after in zip(used, _used(cluster, servers), strict=True))
+    return {
+        "runsPerSecond": round(runs / seconds, 1),
+        "serversCpuMsPerRun": round(servers_s / runs * 1000, 3),
+        "databaseCpuMsPerRun": round(database_s / runs * 1000, 3),
+        "loadCpuMsPerRun": round(load_s / runs * 1000, 3),
+    }
+
+
+def _used(cluster: Cluster, servers: Sequence[load.Process]) -> tuple[float, float]:
+    """Processor time so far of the servers, and of PostgreSQL's processes."""
+    return sum(server.cpu_s() for server in servers), sum(map(cpu_s_of, cluster.pids))
+
+
+@contextlib.asynccontextmanager
+async def _following(server: load.Process, workflow_id: str) -> Any:
+    endings = load.Endings()
+    async with load.stream(server, f"/v1/workflows/{workflow_id}/runs/stream") as reader:
+        task = asyncio.create_task(endings.follow(reader))
+        try:
+            yield endings
+        finally:
+            task.cancel()
