@@ -142,7 +142,7 @@ async def _run(folder: Path, rounds: int, seed: int, count: int, transfers: int,
 def _servers(folder: Path, rpc: str, url: str, count: int, block_ms: int) -> list[ServerProcess]:
     given = {"transaction_stuck_s": "3", "chain_timeout_ms": "2000", "database_url": url, "shared": "1"}
     first = server_of(folder, rpc, _CONFIRMATIONS, block_ms, **given)
-    settings = first._settings
+    settings = first.settings
     others = [
         ServerProcess(first.data_dir, settings, port=free_port(), log_path=folder / f"server{number}.log")
         for number in range(1, count)
