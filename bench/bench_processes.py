@@ -107,7 +107,8 @@ async def _rate(
 ) -> Rate:
     runs, tag, in_flight = much
     async with contextlib.AsyncExitStack() as stack:
-        endings = [await stack.enter_async_context(_following(server, workflow_id)) for server in servers]
+        called = sum("api" in server.environment.get("DUSTRUN_ROLES", "api") for server in servers)
+        endings = [await stack.enter_async_context(_following(server, workflow_id)) for server in servers[:called]]
         numbers = iter(range(runs))
         used = _used(cluster, servers)
         begun, own = time.perf_counter(), time.process_time()
@@ -122,7 +123,6 @@ async def _rate(
                 await ended
             connection.close()
 
-        called = sum("api" in server.environment.get("DUSTRUN_ROLES", "api") for server in servers)
         await asyncio.gather(*(work(number % called) for number in range(in_flight)))
         seconds, load_s = time.perf_counter() - begun, time.process_time() - own
         servers_s, database_s = (after - before for before, after in zip(used, _used(cluster, servers), strict=True))

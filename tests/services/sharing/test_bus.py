@@ -15,7 +15,7 @@ from dustrun.errors import Conflict
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
-from dustrun.storage.db.tables import activity
+from dustrun.storage.db.tables import activity, api_keys
 from testkit.composition import Composition, composed
 from testkit.postgres import Cluster
 from testkit.sharing import activity_of, ended, events_of, sharing, until
@@ -126,6 +126,41 @@ async def test_revoked_key_ends_on_every_server(two: list[Composition]) -> None:
         return (await elsewhere.get("/v1/workflows")).status == 401
 
     await until(is_refused, 4)
+
+
+async def test_key_that_was_revoked_unheard_changes_no_policy(two: list[Composition]) -> None:
+    here, there = two
+    rights = ["wallet:admin", "wallet:write"]
+    made = (await here.owner.post("/v1/api-keys", {"name": "test", "permissions": rights})).data
+    elsewhere = there.client(made["key"])
+    body = {"name": "sender", "privateKey": f"0x{1:064x}"}
+    wallet = (await elsewhere.post("/v1/wallets/import", body)).data  # cached there from now on
+    await here.execute(sa.update(api_keys).where(api_keys.c.id == made["id"]).values(revoked_at=1))
+    policy = {"chains": ["*"], "assets": ["*"], "recipients": ["*"]}
+    reply = await elsewhere.put(f"/v1/wallets/{wallet['id']}/policy", {"policy": policy})
+    assert (reply.status, "was revoked" in reply.body["message"]) == (401, True)
+
+
+async def test_one_server_answers_calls_and_another_advances_runs(tmp_path: Path, cluster: Cluster) -> None:
+    url = cluster.fresh()
+    shares: dict[str, Any] = {"database_url": url, "shared": True}
+    async with (
+        composed(tmp_path, **shares, roles=("api",)) as answers,
+        composed(tmp_path, **shares, roles=("engine", "triggers")) as advances,
+    ):
+        flow = await answers.owner.create_workflow(WAITING)
+        await answers.owner.post(f"/v1/workflows/{flow['id']}/run", {"runId": "run_1", "payload": {}})
+
+        async def waits() -> bool:
+            return bool((await answers.owner.get("/v1/runs/run_1")).data["status"] == "waiting")
+
+        await until(waits)
+        assert (answers.engine.waiting, advances.engine.waiting) == (0, 1)
+        await answers.owner.post("/v1/runs/run_1/nodes/hold/resume", {"data": {}})
+        seen = await events_of(answers.owner, "run_1")
+        assert [number for number, _ in seen] == list(range(1, len(seen) + 1))
+        assert seen[-1][1] == "run_finished"
+    cluster.drop(url)
 
 
 async def test_waiting_run_of_a_server_that_stops_goes_on_elsewhere(tmp_path: Path, cluster: Cluster) -> None:

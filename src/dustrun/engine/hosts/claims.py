@@ -21,6 +21,8 @@ _logger = log.get(__name__)
 _LOOK_S = 1.0
 """How often free runs and signals are looked for that nobody told of."""
 _MOST = 200
+_REST_S = 0.005
+"""Runs that become free within this are claimed together."""
 
 
 class Claiming(Protocol):
@@ -108,7 +110,9 @@ class Claims:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await self._woken.wait()
-            self._woken.clear()
+            if self._woken.is_set():
+                self._woken.clear()
+                await asyncio.sleep(_REST_S)
 
     async def _look(self, engine: Claiming) -> None:
         is_claimable, self._was_told = self._was_told, False

@@ -14,7 +14,7 @@ from pathlib import Path
 from dustrun import clock, ids
 from dustrun.core.validate import suggest
 from dustrun.core.values import exact_json
-from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
+from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem, Unauthenticated
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import OF_THE_SERVER, PERMISSIONS, Principal
@@ -122,6 +122,14 @@ def _ids_text(ids_: Sequence[str] | None) -> str | None:
 def is_good(row: KeyRow) -> bool:
     """Whether a key is neither revoked nor expired."""
     return row.revoked_at is None and (row.expires_at is None or row.expires_at > clock.now_ms())
+
+
+def need_good(tx: Tx, principal: Principal) -> None:
+    """Raises `Unauthenticated` if the caller's key has ended meanwhile. For what protects money: another server of a
+    shared store may have revoked it a moment ago."""
+    row = rows.find(tx, principal.org_id, principal.key_id)
+    if row is None or not is_good(row):
+        raise Unauthenticated("The API key was revoked, or has expired.")
 
 
 def _nobody_listens(_key_id: str) -> None:

@@ -11,7 +11,7 @@ from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.errors import Code, Conflict, Forbidden, NotFound
 from dustrun.log import mask_links
 from dustrun.services.access import audit, idempotency
-from dustrun.services.access.api_keys import principal_of
+from dustrun.services.access.api_keys import need_good, principal_of
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import Engine, RunFacts
@@ -130,6 +130,7 @@ class Approvals:
             return await self._launches.decide(principal, asked, Decision(decision, comment, binding))
 
         def unit(tx: Tx) -> ApprovalRow:
+            need_good(tx, principal)
             row = _get(tx, principal, approval_id)
             check_binding(row, binding, is_needed=False)
             if not may_decide(row, principal.key_id):

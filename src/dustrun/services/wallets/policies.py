@@ -14,6 +14,7 @@ from dustrun.core.money.policy.document import WalletPolicy, read_policy
 from dustrun.core.values import exact_json
 from dustrun.errors import Bug, Code, Conflict, Forbidden, Invalid, Problem
 from dustrun.services.access import audit, idempotency
+from dustrun.services.access.api_keys import need_good
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.wallets.budget import note_policy
@@ -77,6 +78,7 @@ class WalletPolicies:
         document = exact_json.dumps_text(policy.model_dump(mode="json", by_alias=True))
 
         def unit(tx: Tx) -> Policies:
+            need_good(tx, principal)
             wallet = get_wallet(tx, principal, wallet_id)
             if wallet.archived_at is not None:
                 raise Conflict(f'The wallet "{wallet.name}" is archived.', code=Code.WALLET_CANNOT_SIGN)

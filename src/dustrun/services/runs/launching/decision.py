@@ -11,6 +11,7 @@ from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import loads
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
 from dustrun.services.access import audit
+from dustrun.services.access.api_keys import need_good
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.launching import matching
@@ -130,6 +131,7 @@ class Deciding:
 
     def close(self, tx: Tx) -> ApprovalRow:
         """Closes the question; raises `Conflict` if it is not open."""
+        need_good(tx, self.principal)
         row, now = self.row, clock.now_ms()
         known = rows.find(tx, row.org_id, row.id)
         status = known.status if known is not None else "cancelled"
