@@ -23,6 +23,8 @@ class Machines:
     def __init__(self, folder: Path, database_url: str, temporal_address: str | None, **settings: str) -> None:
         self.folder = folder
         self.servers: dict[str, ServerProcess] = {}
+        self.direct = database_url
+        """The store past any proxy; on a socket."""
         self._common = {
             "database_url": database_url,
             "master_key_file": str(folder / "master.key"),
@@ -89,8 +91,27 @@ class Machines:
         pid = int(rows[0][0].rpartition(":")[2]) if rows else None
         return next((name for name, one in self.servers.items() if one.server_pid == pid), process_id)
 
+    def advanced_by(self, server: ServerProcess) -> set[str]:
+        """The runs that a server advances, with their fences; none while the store cannot be asked."""
+        query = (
+            "SELECT r.id || ' ' || r.fence FROM runs r JOIN processes p ON p.id = r.claimed_by"
+            " WHERE r.status = 'running' AND p.name LIKE %s"
+        )
+        try:
+            return {str(row[0]) for row in self._rows(query, f"%:{server.server_pid}")}
+        except psycopg.Error:
+            return set()
+
+    def unchanged(self, runs: set[str]) -> set[str]:
+        """Those of them that are still under the same fence."""
+        try:
+            now = {str(row[0]) for row in self._rows("SELECT id || ' ' || fence FROM runs WHERE status = 'running'")}
+        except psycopg.Error:
+            return runs
+        return runs & now
+
     def _rows(self, query: LiteralString, *values: str) -> list[tuple[Any, ...]]:
-        url = sa.make_url(self._common["database_url"])
+        url = sa.make_url(self.direct)
         with psycopg.connect(host=str(url.query["host"]), user="postgres", dbname=url.database) as connection:
             return connection.execute(query, values).fetchall()
 

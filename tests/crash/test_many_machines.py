@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from aiohttp import web
 
+from bench import soak_chaos
 from testkit.machines import Machines
 from testkit.postgres import Cluster
 from testkit.temporal import TemporalServer
@@ -142,6 +143,7 @@ async def test_a_frozen_engine_loses_its_run_and_what_it_finds_later_does_not_co
     assert (await machines.ended("api", second["runId"]))["status"] == "success"
 
 
+@pytest.mark.long
 async def test_a_killed_engine_and_a_wiped_temporal_lose_no_run(
     machines: Machines, outside: Outside, cluster: Cluster, own_temporal: TemporalServer
 ) -> None:
@@ -159,3 +161,11 @@ async def test_a_killed_engine_and_a_wiped_temporal_lose_no_run(
     await _check(machines, run_id, outside)
     for one in (napping, accepted):
         assert (await machines.ended("api", one["runId"]))["status"] == "success"
+
+
+@pytest.mark.long
+def test_chaos_at_a_small_scale() -> None:
+    """The proof of `scripts/soak chaos`, with one fault of each kind."""
+    found = soak_chaos.run(8, 3, users="4")
+    assert found["failures"] == []
+    assert found["faults"]["all"] == 8

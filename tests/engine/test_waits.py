@@ -89,6 +89,7 @@ async def test_wait_is_resumed_with_a_key_once(bench: Bench) -> None:
 
 
 @pytest.mark.both_stores
+@pytest.mark.every_engine
 async def test_two_resumes_at_once_count_once(bench: Bench) -> None:
     run_id = await bench.start({"w": wait("next"), "next": wait()})
     await bench.until(run_id, waiting("w"))

@@ -45,6 +45,7 @@ _FOREVER: Final = timedelta(days=3650)
 _RETRY: Final = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5))
 _RPC_S: Final = timedelta(seconds=5)
 _CONNECT_AGAIN_S: Final = 1.0
+_STOP_S: Final = 3.0
 _HELD_BACK_MS: Final = 5000
 
 
@@ -216,6 +217,7 @@ class Temporal:
         self._tasks: list[asyncio.Task[None]] = []
         self._running: set[Worker] = set()
         self._is_stopping = False
+        self._grace_s = 0.0
 
     @property
     def trouble(self) -> str | None:
@@ -238,13 +240,13 @@ class Temporal:
     async def stop(self) -> None:
         """Takes nothing new; waits for what is under way to be given up or finished."""
         self._is_stopping = True
-        await asyncio.gather(*(worker.shutdown() for worker in self._running), return_exceptions=True)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        tasks, self._tasks = self._tasks, []
+        await _end(list(self._running), tasks, self._grace_s + _STOP_S)
 
     def serve_runs(self, advancer: Advancer, on_detached: Callable[[int], None], most: int, grace_s: float) -> None:
         """Advances runs, at most so many at once."""
+
+        self._grace_s = grace_s
 
         @activity.defn(name="advance")
         async def advance(run_pk: int) -> int:
@@ -306,12 +308,7 @@ class Election:
     async def stop(self) -> None:
         """Ends what was begun, and stands by no more: another process may host at once."""
         tasks, self._tasks = self._tasks, []
-        if self._worker is not None:
-            with contextlib.suppress(Exception):
-                await self._worker.shutdown()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end([self._worker] if self._worker is not None else [], tasks, _STOP_S)
 
     async def _keep_serving(self) -> None:
         @activity.defn(name="host")
@@ -365,6 +362,17 @@ class Election:
     async def _ended(self) -> None:
         await self._end()
         self.is_elected = False
+
+
+async def _end(workers: list[Worker], tasks: list[asyncio.Task[None]], within_s: float) -> None:
+    """Ends workers in order, and after some time anyway: a Temporal that does not answer holds up no stop."""
+    ends = [asyncio.ensure_future(worker.shutdown()) for worker in workers]
+    if ends:
+        await asyncio.wait(ends, timeout=within_s)
+    for task in (*ends, *tasks):
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_STOP_S)
 
 
 async def _advance(advancer: Advancer, run_pk: int, on_detached: Callable[[int], None]) -> int:

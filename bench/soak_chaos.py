@@ -1,0 +1,289 @@
+"""Kills, freezes and cuts off the processes of a cluster under load, and holds what is left against what it promised.
+
+    scripts/soak chaos [--scale FAULTS] [--seed S] [--set users=12]
+
+Two API processes, two engines and two for triggers, on PostgreSQL and Temporal, both reached through proxies. At the
+end: no run that was accepted is missing, none ended twice, no event of any stream is missing, doubled or changed,
+though each connection goes to another API process; no write went out more often than its attempts allow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from bench.crash_check import Store, check, check_activity
+from bench.crash_load import ActivityReader, Api, Findings, User
+from testkit.crash_workflows import KINDS
+from testkit.machines import Machines
+from testkit.postgres import Cluster
+from testkit.sink import SinkProcess
+from testkit.tcp_proxy import TcpProxy
+from testkit.temporal import TemporalServer
+
+ROLES = {
+    **dict.fromkeys(("api-1", "api-2"), "api"),
+    **dict.fromkeys(("engine-1", "engine-2"), "engine"),
+    **dict.fromkeys(("triggers-1", "triggers-2"), "triggers"),
+}
+TAKE_OVER_S = 15.0
+_FULL = 100
+_LEFT_S = 240.0
+_OF_FROZEN = ("was resolved truthfully and was still sent", "attempts and the sink saw")
+
+
+class ChaosFindings(Findings):
+    """A frozen process may still send what it had begun when it wakes up: told apart from what must not happen."""
+
+    freezes = 0
+
+    def fail(self, what: str) -> None:
+        """Something that must not happen did, unless a frozen process may do it."""
+        if self.freezes and any(text in what for text in _OF_FROZEN):
+            self.counts["late_requests_of_frozen_processes"] += 1
+        elif "/stream was answered 503" in what:  # the store is away: the reader comes again
+            self.counts["streams_answered_503"] += 1
+        else:
+            super().fail(what)
+
+
+class MovingApi(Api):
+    """Each call and each connection of a stream goes to another API process."""
+
+    def __init__(self, bases: list[str], key: str, findings: Findings) -> None:
+        super().__init__(bases[0], key, findings)
+        self._bases = bases
+        self._calls = 0
+
+    def _move(self) -> None:
+        self._calls += 1
+        self._base = self._bases[self._calls % len(self._bases)]
+
+    async def once(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """One call, to the next process."""
+        self._move()
+        return await super().once(method, path, body, **headers)
+
+    async def frames(self, path: str, last_id: str | None) -> AsyncIterator[tuple[str, str | None, str]]:
+        """One connection, to the next process."""
+        self._move()
+        async for frame in super().frames(path, last_id):
+            yield frame
+
+
+class Chaos:
+    """The cluster, and what can be done to it."""
+
+    def __init__(self, machines: Machines, database: Cluster, temporal: TemporalServer, seed: int) -> None:
+        self.machines = machines
+        self.faults: Counter[str] = Counter()
+        self.take_overs: list[float] = []
+        self.disturbed_take_overs: list[float] = []
+        """Those during which the store or Temporal was away too."""
+        self.proxies: dict[str, TcpProxy] = {}
+        self.freezes = 0
+        self._disturbed = 0
+        self._database = database
+        self._temporal = temporal
+        self._chance = random.Random(seed)
+
+    async def work(self, count: int) -> None:
+        """So many faults: one process after the other is killed or frozen, and meanwhile the rest is disturbed."""
+        of_processes: list[Callable[[], Awaitable[None]]] = [self._kill, self._freeze]
+        of_the_rest: list[Callable[[], Awaitable[None]]] = [
+            self._cut,
+            self._restart_database,
+            self._cut,
+            self._restart_temporal,
+        ]
+        half = count // 2
+        await asyncio.gather(
+            self._one_after_the_other(of_processes, count - half, 0.2, 2.0),
+            self._one_after_the_other(of_the_rest, half, 2.0, 12.0),
+        )
+
+    async def _one_after_the_other(
+        self, kinds: list[Callable[[], Awaitable[None]]], count: int, least_s: float, most_s: float
+    ) -> None:
+        for number in range(count):
+            await kinds[number % len(kinds)]()
+            await asyncio.sleep(self._chance.uniform(least_s, most_s))
+
+    def _choose(self) -> str:
+        return self._chance.choice([*ROLES, "engine-1", "engine-2"])
+
+    async def _kill(self) -> None:
+        name = self._choose()
+        self.faults[f"kill {name.partition('-')[0]}"] += 1
+        left = await self._claimed(name)
+        self.machines.servers[name].kill()
+        if name.startswith("engine"):
+            await self._wait_taken_over(left)
+        self.machines.servers[name].start()
+        await self.machines.servers[name].wait_ready(180)
+
+    async def _freeze(self) -> None:
+        name = self._choose()
+        self.faults[f"freeze {name.partition('-')[0]}"] += 1
+        self.freezes += 1
+        left, pid = await self._claimed(name), self.machines.servers[name].server_pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(self._chance.uniform(1, 8))
+            if name.startswith("engine"):
+                await self._wait_taken_over(left)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    async def _cut(self) -> None:
+        name = self._chance.choice(list(self.proxies))
+        self.faults[f"cut {name}"] += 1
+        self._disturbed += 1
+        await self.proxies[name].cut(self._chance.choice((0.0, 0.5, 3.0)))
+
+    async def _restart_database(self) -> None:
+        self.faults["restart PostgreSQL"] += 1
+        self._disturbed += 1
+        await asyncio.to_thread(self._database.stop, self._chance.choice(("immediate", "fast")))
+        await asyncio.sleep(self._chance.uniform(0, 2))
+        await asyncio.to_thread(self._database.start)
+
+    async def _restart_temporal(self) -> None:
+        self._disturbed += 1
+        is_wiped = self._chance.random() < 0.3
+        self.faults["wipe Temporal" if is_wiped else "restart Temporal"] += 1
+        await asyncio.to_thread(self._temporal.wipe if is_wiped else self._temporal.end)
+        await asyncio.sleep(self._chance.uniform(0, 2))
+        await asyncio.to_thread(self._temporal.start)
+
+    async def _claimed(self, name: str) -> set[str]:
+        """The runs that a process advances, `id` and fence."""
+        return await asyncio.to_thread(self.machines.advanced_by, self.machines.servers[name])
+
+    async def _wait_taken_over(self, left: set[str]) -> None:
+        """Waits until others have taken up, or ended, all runs of a process that is gone."""
+        if not left:
+            return
+        begun, disturbed = time.monotonic(), self._disturbed
+        while left and time.monotonic() - begun < 4 * TAKE_OVER_S:
+            left = await asyncio.to_thread(self.machines.unchanged, left)
+            await asyncio.sleep(0.2)
+        found = self.take_overs if disturbed == self._disturbed else self.disturbed_take_overs
+        found.append(time.monotonic() - begun)
+
+
+def run(scale: int | None, seed: int, users: str = "12") -> dict[str, Any]:
+    """`scale` faults (default 100) under the load of `users` concurrent users."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-chaos-")))
+        database = Cluster(durable=True)
+        stack.callback(database.end)
+        temporal = TemporalServer(folder, store=True)
+        temporal.start()
+        stack.callback(temporal.end, kill=True)
+        return asyncio.run(_run(folder, database, temporal, scale or _FULL, seed, int(users)))
+
+
+async def _run(
+    folder: Path, database: Cluster, temporal: TemporalServer, scale: int, seed: int, users: int
+) -> dict[str, Any]:
+    direct = database.fresh()
+    url = sa.make_url(direct)
+    socket = f"{url.query['host']}/.s.PGSQL.5432"
+    to_database = TcpProxy(lambda: asyncio.open_unix_connection(socket))
+    to_temporal = TcpProxy(lambda: asyncio.open_connection("127.0.0.1", temporal.port))
+    await to_database.start()
+    await to_temporal.start()
+    through = f"postgresql+psycopg://postgres@127.0.0.1:{to_database.port}/{url.database}"
+    machines = Machines(
+        folder,
+        through,
+        f"127.0.0.1:{to_temporal.port}",
+        outbound_allow="127.0.0.1",
+        rate_limit_per_second="0",
+        max_waiting_streams="1000",
+    )
+    machines.direct = direct
+    for name, roles in ROLES.items():
+        machines.add(name, roles)
+    sink, findings = SinkProcess(seed), ChaosFindings()
+    begun = time.monotonic()
+    try:
+        await machines.start()
+        chaos = Chaos(machines, database, temporal, seed)
+        chaos.proxies = {"PostgreSQL": to_database, "Temporal": to_temporal}
+        bases = [machines.servers[name].base for name in ("api-1", "api-2")]
+        api = MovingApi(bases, machines.owner_key, findings)
+        try:
+            found = await _soak(chaos, api, sink, findings, scale, seed, users)
+        finally:
+            await api.close()
+    finally:
+        await machines.stop()
+        sink.stop()
+        await to_database.stop()
+        await to_temporal.stop()
+    return {**found, "seconds": round(time.monotonic() - begun, 1), "failures": findings.failures}
+
+
+async def _soak(
+    chaos: Chaos, api: Api, sink: SinkProcess, findings: ChaosFindings, scale: int, seed: int, count: int
+) -> dict[str, Any]:
+    workflows: dict[str, str] = {}
+    for kind in KINDS:
+        body = {"name": kind.name, "description": "", "definition": kind.definition(workflows)}
+        status, made = await api.once("POST", "/v1/workflows", body)
+        if status != 200:
+            raise RuntimeError(f"{kind.name} was answered {status}: {made}")
+        workflows[kind.name] = made["data"]["id"]
+    users = [User(api, sink, workflows, findings, f"{seed}-{number}") for number in range(count)]
+    activity, enough = ActivityReader(api, findings), asyncio.Event()
+    reading = asyncio.create_task(activity.work())
+    working = [asyncio.create_task(user.work(enough)) for user in users]
+    await asyncio.sleep(3)
+    await chaos.work(scale)
+    enough.set()
+    _, late = await asyncio.wait(working, timeout=_LEFT_S)
+    findings.freezes = chaos.freezes
+    for task in late:
+        findings.fail(f"a user still waits after {_LEFT_S:g} s")
+        task.cancel()
+    await asyncio.gather(*working, return_exceptions=True)
+    await asyncio.sleep(6)  # the activity's reader looks in the table
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await chaos.machines.stop()
+    store, (records, effects) = Store(chaos.machines.direct), await sink.records()
+    check(store, [seen for user in users for seen in user.seen], records, findings)
+    check_activity(store, activity.entries, findings)
+    slow = [seconds for seconds in chaos.take_overs if seconds > TAKE_OVER_S]
+    if slow and scale >= _FULL:
+        findings.fail(f"{len(slow)} take-overs took longer than {TAKE_OVER_S:g} s: {max(slow):.1f} s")
+    return {
+        "faults": {"all": sum(chaos.faults.values()), **dict(sorted(chaos.faults.items()))},
+        "runs": len(store.runs),
+        "byStatus": dict(Counter(stored.status for stored in store.runs.values())),
+        "events": sum(len(stored.events) for stored in store.runs.values()),
+        "takeOverS": _spread(chaos.take_overs),
+        "takeOverWhileDisturbedS": _spread(chaos.disturbed_take_overs),
+        "sink": {"requests": len(records), "effectsByKey": effects},
+        "counts": dict(sorted(findings.counts.items())),
+    }
+
+
+def _spread(seconds: list[float]) -> dict[str, float]:
+    if not seconds:
+        return {}
+    return {"n": len(seconds), "median": round(statistics.median(seconds), 1), "most": round(max(seconds), 1)}
