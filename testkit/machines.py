@@ -44,11 +44,11 @@ class Machines:
         wanted = [self.servers[name] for name in names] or list(self.servers.values())
         if not any((one.data_dir / "owner.key").exists() for one in self.servers.values()):
             wanted[0].start()
-            await wanted[0].wait_ready(60)
+            await wanted[0].wait_ready(240)
         for one in wanted:
             if not one.is_alive:
                 one.start()
-        await asyncio.gather(*(one.wait_ready(60) for one in wanted))
+        await asyncio.gather(*(one.wait_ready(240) for one in wanted))
 
     @property
     def owner_key(self) -> str:

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from temporalio import activity, workflow
@@ -373,6 +374,18 @@ async def _end(workers: list[Worker], tasks: list[asyncio.Task[None]], within_s:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=_STOP_S)
+    if not all(end.done() and not end.cancelled() for end in ends):
+        _leave_polls()
+
+
+def _leave_polls() -> None:
+    """Has the event loop not wait for polls that do not end: those of the SDK cannot be cancelled, and after a shutdown
+    that the server did not hear they may go on for a minute (temporalio/sdk-rust issue 1297)."""
+    for task in asyncio.all_tasks():
+        code = getattr(task.get_coro(), "cr_code", None)
+        if code is not None and "temporalio" in Path(code.co_filename).parts:
+            task.cancel()
+            asyncio.tasks._unregister_task(task)
 
 
 async def _advance(advancer: Advancer, run_pk: int, on_detached: Callable[[int], None]) -> int:
