@@ -15,6 +15,7 @@ import os
 import random
 import signal
 import statistics
+import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 
 from bench.crash_check import Store, check, check_activity
@@ -41,6 +43,7 @@ ROLES = {
 TAKE_OVER_S = 15.0
 _FULL = 100
 _LEFT_S = 240.0
+_STARTS = 20
 _OF_FROZEN = ("was resolved truthfully and was still sent", "attempts and the sink saw")
 
 
@@ -110,8 +113,8 @@ class Chaos:
         ]
         half = count // 2
         await asyncio.gather(
-            self._one_after_the_other(of_processes, count - half, 0.2, 2.0),
-            self._one_after_the_other(of_the_rest, half, 2.0, 12.0),
+            self._one_after_the_other(of_processes, count - half, 0.1, 1.0),
+            self._one_after_the_other(of_the_rest, half, 1.0, 8.0),
         )
 
     async def _one_after_the_other(
@@ -158,7 +161,14 @@ class Chaos:
         self._disturbed += 1
         await asyncio.to_thread(self._database.stop, self._chance.choice(("immediate", "fast")))
         await asyncio.sleep(self._chance.uniform(0, 2))
-        await asyncio.to_thread(self._database.start)
+        for left in range(_STARTS - 1, -1, -1):
+            try:
+                await asyncio.to_thread(self._database.start)
+                return
+            except (subprocess.SubprocessError, psycopg.Error):  # a busy machine takes longer than its package waits
+                if not left:
+                    raise
+                await asyncio.sleep(2)
 
     async def _restart_temporal(self) -> None:
         self._disturbed += 1
