@@ -134,8 +134,21 @@ class Chaos:
         self.machines.servers[name].kill()
         if name.startswith("engine"):
             await self._wait_taken_over(left)
-        self.machines.servers[name].start()
-        await self.machines.servers[name].wait_ready(180)
+        await self._start(name)
+
+    async def _start(self, name: str) -> None:
+        """Starts a server, again when it has ended because the store was away, as a service manager does."""
+        server = self.machines.servers[name]
+        for left in range(_STARTS - 1, -1, -1):
+            if not server.is_alive:
+                server.start()
+            try:
+                await server.wait_ready(60)
+                return
+            except RuntimeError:
+                if not left:
+                    raise
+                await asyncio.sleep(1)
 
     async def _freeze(self) -> None:
         name = self._choose()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +20,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 from temporalio.worker import PollerBehaviorSimpleMaximum, UnsandboxedWorkflowRunner, Worker
 
@@ -114,6 +116,13 @@ def _again(why: str, after_s: float = 0.2) -> ApplicationError:
     return ApplicationError(why, next_retry_delay=timedelta(seconds=after_s), category=ApplicationErrorCategory.BENIGN)
 
 
+@functools.cache
+def _runtime() -> Runtime:
+    """The SDK's threads. They write no lines of their own: `trouble` says what is wrong, once, in our log."""
+    quiet = TelemetryConfig(logging=LoggingConfig(filter="off"))
+    return Runtime(telemetry=quiet, worker_heartbeat_interval=None)
+
+
 class Connection:
     """The connection to Temporal, made once it can be; `trouble` says why there is none."""
 
@@ -139,6 +148,7 @@ class Connection:
         place = self.place
         client = await Client.connect(
             place.address,
+            runtime=_runtime(),
             namespace=place.namespace,
             identity=self._identity,
             retry_config=RetryConfig(max_elapsed_time_millis=2000, max_retries=3),
