@@ -269,3 +269,25 @@ async def test_a_filter_of_several_is_repeated_or_has_commas(owner: Client, quer
     assert (await owner.get("/v1/runs?status=failure,partial&mode=simulate")).data["items"] == []
     assert (await owner.get("/v1/transactions?status=sent,final")).data["items"] == []
     assert (await owner.get("/v1/approvals?status=approved,rejected")).data["items"] == []
+
+
+async def test_big_integers_are_numbers_for_who_reads_them_exactly(server: Composition) -> None:
+    big = 2**64 + 1
+    definition = {
+        "nodes": {
+            "root": {"type": "manual", "children": ["say"]},
+            "say": {"type": "format", "payload": {"template": "x", "values": [big, -big, 2**53, 1]}},
+        }
+    }
+    made = await server.owner.create_workflow(definition)
+    path = f"{PATH}/{made['id']}"
+    assert made["definition"]["nodes"]["say"]["payload"]["values"] == [str(big), str(-big), str(2**53), 1]
+    exact = (await server.owner.get(path, headers={"Dustrun-Exact-Numbers": "true"})).data
+    assert exact["definition"] == definition
+    both = {"dustrun-exact-numbers": "TRUE", "Dustrun-Omit-Null": "true"}
+    assert (await server.owner.http.get(path, headers=both)).json()["data"]["definition"] == definition
+    saved = await server.owner.put(path, {"definition": exact["definition"]})
+    assert saved.data["version"] == 1
+    assert (await server.owner.get(path, headers={"Dustrun-Exact-Numbers": "false"})).data["definition"] != definition
+    refused = await server.owner.get(path, headers={"Dustrun-Exact-Numbers": "yes"})
+    assert (refused.status, refused.fields) == (400, ["Dustrun-Exact-Numbers"])

@@ -14,6 +14,7 @@ from testkit.e2e.server import Server
 from testkit.web.firefox import Window, opened, running
 
 EXACT = "3127.418290517364281904"
+WHOLE = str(2**256 - 1)
 _TEXT = "document.body.innerText"
 
 
@@ -31,7 +32,7 @@ def _odd(server: Server) -> str:
         "root": {"type": "manual", "children": ["say"]},
         "say": {"type": "format", "payload": {"template": "x", "values": "VALUES"}},
     }
-    text = json.dumps(nodes).replace('"VALUES"', f"[{EXACT}, 1.10, 1e-30]")
+    text = json.dumps(nodes).replace('"VALUES"', f"[{EXACT}, {WHOLE}, 1.10, 1e-30]")
     body = f'{{"name": "Odd", "description": "", "definition": {{"nodes": {text}}}}}'
     headers = {"Content-Type": "application/json"}
     answer = server._session.post(f"{server.url}/v1/workflows", data=body, headers=headers, timeout=30)
@@ -39,7 +40,8 @@ def _odd(server: Server) -> str:
 
 
 def _raw(server: Server, workflow: str) -> str:
-    text: str = server._session.get(f"{server.url}/v1/workflows/{workflow}", timeout=30).text
+    exact = {"Dustrun-Exact-Numbers": "true"}
+    text: str = server._session.get(f"{server.url}/v1/workflows/{workflow}", headers=exact, timeout=30).text
     return text.replace(", ", ",").replace(": ", ":")
 
 
@@ -70,7 +72,7 @@ async def test_named_flows_in_firefox(firefox: str, server: Server) -> None:
         await window.until(f"{_TEXT}.includes('Saved')")
         while '"template":"xy"' not in _raw(server, workflow):
             await window.evaluate("new Promise((done) => setTimeout(done, 50))")
-        assert f'"values":[{EXACT},1.10,0.000000000000000000000000000001]' in _raw(server, workflow)
+        assert f'"values":[{EXACT},{WHOLE},1.10,0.000000000000000000000000000001]' in _raw(server, workflow)
         await window.click("button", "Simulate")
         await window.until(f"{_TEXT}.includes('Run ended')")
         await window.until("document.querySelectorAll('.card.success, .card.failure').length === 1")

@@ -195,9 +195,14 @@ def test_a_table_is_made_and_its_rows_change_exactly(app: App, server: Server) -
     down = "list => list.scrollTo(0, list.scrollHeight)"
     first, last = (page.get_by_role("link", name=name) for name in ("n000", "n199"))
 
+    tops = [0]
+
     def is_at_end() -> bool:
-        """Of many rows only those in sight are drawn."""
-        page.locator(".content").evaluate(down)
+        """Of many rows only those in sight are drawn. Nobody is thrown back to the top while more come."""
+        content = page.locator(".content")
+        tops.append(content.evaluate("list => list.scrollTop"))
+        assert tops[-1] >= tops[-2] / 2, tops
+        content.evaluate(down)
         return last.count() == 1 and first.count() == 0 and page.get_by_role("row").count() < 80
 
     app.until(is_at_end)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import threading
 from collections.abc import Iterator
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import pytest
 from playwright.sync_api import expect
@@ -31,6 +34,35 @@ def _say(message: str, **more: Any) -> dict[str, Any]:
     return {"type": "log", "payload": {"message": message}, **more}
 
 
+class Refusing(BaseHTTPRequestHandler):
+    """What a browser meets in a restart: a proxy, or a server that is not ready, says 503."""
+
+    asked: ClassVar[set[str]] = set()
+
+    def do_GET(self) -> None:
+        self.asked.add(self.path.partition("?")[0])
+        self.send_response(503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+@contextlib.contextmanager
+def _refusing(port: int) -> Iterator[set[str]]:
+    Refusing.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", port), Refusing)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield Refusing.asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 def test_a_server_restarts_under_the_app(app: App, server: Server) -> None:
     hold = {"type": "wait", "payload": {"timeoutMs": 3_600_000}}
     nodes = {"root": {"type": "manual", "children": ["say"]}, "say": _say("a", children=["hold"]), "hold": hold}
@@ -39,6 +71,9 @@ def test_a_server_restarts_under_the_app(app: App, server: Server) -> None:
     watching = app.tab()
     watching.goto(f"{server.url}/runs/{run}")
     expect(watching.locator(".card.waiting")).to_have_count(1)
+    listing = app.tab()
+    listing.goto(f"{server.url}/runs")
+    expect(listing.get_by_role("link", name=re.compile(run))).to_be_visible()
     page = app.open(f"/workflows/{workflow}")
     page.locator(".card").filter(has_text="Say").click()
     field = page.get_by_role("textbox", name="Message")
@@ -47,12 +82,16 @@ def test_a_server_restarts_under_the_app(app: App, server: Server) -> None:
     field.fill("typed while it was away")
     expect(page.get_by_text("Not saved", exact=True)).to_be_visible()
     expect(watching.get_by_text("The connection is lost")).to_be_visible()
+    with _refusing(server.port) as asked:
+        app.until(lambda: {f"/v1/runs/{run}/stream", "/v1/activity/stream"} <= asked)
     server.start()
+    unheard = server.start_run(workflow)
     field.press("End")
     page.keyboard.type("!")
     app.until(lambda: _message(server, workflow) == "typed while it was away!")
     server.call("POST", f"/v1/runs/{run}/cancel")
     expect(watching.locator("header.top").get_by_text("Cancelled")).to_be_visible()
+    expect(listing.get_by_role("link", name=re.compile(unheard))).to_be_visible()
 
 
 def _message(server: Server, workflow: str) -> str:

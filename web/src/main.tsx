@@ -6,12 +6,15 @@ import { QueryClientProvider } from '@tanstack/react-query'
 import { createRoot } from 'react-dom/client'
 import { queries } from './api/queries'
 import { App } from './shell/App'
+import { beginAhead } from './shell/ahead'
 import './style/base.css'
 import './style/shell.css'
 import './style/parts.css'
 import './style/run.css'
 import './style/pages.css'
 import './style/editor.css'
+
+beginAhead(location.pathname)
 
 const nonce = document.querySelector<HTMLMetaElement>('meta[name=csp-nonce]')?.content ?? ''
 const theme = createTheme({

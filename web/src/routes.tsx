@@ -13,15 +13,25 @@ import {
   IconWallet,
   IconWebhook,
 } from '@tabler/icons-react'
-import { type ComponentType, lazy } from 'react'
+import type { ComponentType } from 'react'
+import { later } from './parts/later'
 import { words } from './words'
 import { assistant } from './words.assistant'
 import { hooks } from './words.hooks'
 import { pages } from './words.pages'
 
+type Shown = ComponentType<{ id: string }>
+const page = (load: () => Promise<{ default: Shown }>) =>
+  later(
+    () => load().then((module) => module.default),
+    <p className="quiet" role="status">
+      {words.state.loading}
+    </p>,
+  )
+
 export type PageRoute = {
   path: string
-  page: ComponentType<{ id: string }>
+  page: Shown & { ahead: () => void }
   /** In the rail, in this order; on a phone the first four and the rest behind "More". */
   rail?: { title: string; icon: ComponentType<{ size?: number; stroke?: number }> }
   /** The first part of the path, which marks the page's place in the rail. */
@@ -31,85 +41,85 @@ export type PageRoute = {
 export const ROUTES: PageRoute[] = [
   {
     path: '/',
-    page: lazy(() => import('./pages/Workflows')),
+    page: page(() => import('./pages/Workflows')),
     under: 'workflows',
     rail: { title: words.nav.workflows, icon: IconSitemap },
   },
-  { path: '/templates', page: lazy(() => import('./templates/Templates')), under: 'workflows' },
-  { path: '/workflows/:id/versions', page: lazy(() => import('./diff/Versions')), under: 'workflows' },
-  { path: '/workflows/:id/forms', page: lazy(() => import('./public/Links')), under: 'workflows' },
-  { path: '/workflows/:id', page: lazy(() => import('./pages/Workflow')), under: 'workflows' },
+  { path: '/templates', page: page(() => import('./templates/Templates')), under: 'workflows' },
+  { path: '/workflows/:id/versions', page: page(() => import('./diff/Versions')), under: 'workflows' },
+  { path: '/workflows/:id/forms', page: page(() => import('./public/Links')), under: 'workflows' },
+  { path: '/workflows/:id', page: page(() => import('./pages/Workflow')), under: 'workflows' },
   {
     path: '/runs',
-    page: lazy(() => import('./pages/Runs')),
+    page: page(() => import('./pages/Runs')),
     under: 'runs',
     rail: { title: words.nav.runs, icon: IconHistory },
   },
-  { path: '/runs/:id/report', page: lazy(() => import('./pages/Report')), under: 'runs' },
-  { path: '/runs/:id', page: lazy(() => import('./pages/Run')), under: 'runs' },
+  { path: '/runs/:id/report', page: page(() => import('./pages/Report')), under: 'runs' },
+  { path: '/runs/:id', page: page(() => import('./pages/Run')), under: 'runs' },
   {
     path: '/approvals',
-    page: lazy(() => import('./pages/Approvals')),
+    page: page(() => import('./pages/Approvals')),
     under: 'approvals',
     rail: { title: words.nav.approvals, icon: IconChecks },
   },
-  { path: '/approvals/:id', page: lazy(() => import('./pages/Approval')), under: 'approvals' },
+  { path: '/approvals/:id', page: page(() => import('./pages/Approval')), under: 'approvals' },
   {
     path: '/wallets',
-    page: lazy(() => import('./pages/Wallets')),
+    page: page(() => import('./pages/Wallets')),
     under: 'wallets',
     rail: { title: words.nav.wallets, icon: IconWallet },
   },
-  { path: '/wallets/:id', page: lazy(() => import('./pages/Wallet')), under: 'wallets' },
+  { path: '/wallets/:id', page: page(() => import('./pages/Wallet')), under: 'wallets' },
   {
     path: '/assistant',
-    page: lazy(() => import('./pages/Assistant')),
+    page: page(() => import('./pages/Assistant')),
     under: 'assistant',
     rail: { title: assistant.title, icon: IconMessages },
   },
-  { path: '/assistant/:id', page: lazy(() => import('./pages/Assistant')), under: 'assistant' },
+  { path: '/assistant/:id', page: page(() => import('./pages/Assistant')), under: 'assistant' },
   {
     path: '/connectors',
-    page: lazy(() => import('./pages/Connectors')),
+    page: page(() => import('./pages/Connectors')),
     under: 'connectors',
     rail: { title: words.nav.connectors, icon: IconPlug },
   },
-  { path: '/connectors/:id', page: lazy(() => import('./pages/Connector')), under: 'connectors' },
+  { path: '/connectors/:id', page: page(() => import('./pages/Connector')), under: 'connectors' },
   {
     path: '/triggers',
-    page: lazy(() => import('./triggers/Triggers')),
+    page: page(() => import('./triggers/Triggers')),
     under: 'triggers',
     rail: { title: pages.triggers.title, icon: IconBellRinging },
   },
   {
     path: '/hooks',
-    page: lazy(() => import('./hooks/Hooks')),
+    page: page(() => import('./hooks/Hooks')),
     under: 'hooks',
     rail: { title: hooks.title, icon: IconWebhook },
   },
-  { path: '/hooks/:id', page: lazy(() => import('./hooks/Hook')), under: 'hooks' },
+  { path: '/hooks/:id', page: page(() => import('./hooks/Hook')), under: 'hooks' },
   {
     path: '/tables',
-    page: lazy(() => import('./pages/Tables')),
+    page: page(() => import('./pages/Tables')),
     under: 'tables',
     rail: { title: words.nav.tables, icon: IconTable },
   },
-  { path: '/tables/:id', page: lazy(() => import('./pages/Rows')), under: 'tables' },
+  { path: '/tables/:id', page: page(() => import('./pages/Rows')), under: 'tables' },
   {
     path: '/keys',
-    page: lazy(() => import('./pages/Keys')),
+    page: page(() => import('./pages/Keys')),
     under: 'keys',
     rail: { title: words.nav.keys, icon: IconKey },
   },
   {
     path: '/audit',
-    page: lazy(() => import('./pages/Audit')),
+    page: page(() => import('./pages/Audit')),
     under: 'audit',
     rail: { title: words.nav.audit, icon: IconListSearch },
   },
   {
     path: '/activity',
-    page: lazy(() => import('./pages/Activity')),
+    page: page(() => import('./pages/Activity')),
     under: 'activity',
     rail: { title: words.nav.activity, icon: IconActivity },
   },

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
@@ -11,9 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun.api.limits import retry_after
 from dustrun.core.text.redaction import hide_bytes
-from dustrun.core.values.exact_json import dumps_wire
+from dustrun.core.values.exact_json import dumps, dumps_wire
 from dustrun.core.values.wire_pieces import wire_pieces
-from dustrun.errors import DustrunError
+from dustrun.errors import Code, DustrunError, Invalid, Problem
 
 _REQUEST_ID = "dustrun.request_id"
 _WHOLE_ANSWER = "dustrun.whole_answer"
@@ -22,6 +23,25 @@ _JSON = (b"content-type", b"application/json")
 WholeAnswer = Callable[[list[tuple[bytes, bytes]], bytes], bool]
 """Sends 200 with headers and a whole body; False, with nothing sent, if the connection needs the usual way."""
 _MUST_RETRY_AFTER = frozenset({429, 503})
+EXACT_NUMBERS: Final = "Dustrun-Exact-Numbers"
+_EXACT_NUMBERS: Final = EXACT_NUMBERS.lower().encode()
+_is_exact: ContextVar[bool] = ContextVar("is_exact", default=False)
+
+
+def read_numbers(scope: Scope) -> None:
+    """Whether this request's answer has big integers as numbers; raises `Invalid` for a malformed header."""
+    for name, value in scope["headers"]:
+        if name == _EXACT_NUMBERS:
+            if value.lower() not in (b"true", b"false"):
+                problem = Problem(EXACT_NUMBERS, "must be `true` or `false`")
+                raise Invalid("A header is not valid.", code=Code.PARAMETER_INVALID, details=[problem])
+            _is_exact.set(value.lower() == b"true")
+            return
+
+
+def encode(value: Any) -> bytes:
+    """A part of an answer as JSON: integers beyond 2^53 as text, or as numbers if the caller reads these exactly."""
+    return dumps(value) if _is_exact.get() else dumps_wire(value)
 
 
 def put_request_id(scope: MutableMapping[str, Any], request_id: str) -> None:
@@ -69,7 +89,7 @@ class Answered(Response):
 def success_body(data: Any, request_id: str) -> bytes:
     """The envelope of a successful answer."""
     answer = {"code": 200, "message": "success", "data": data, "requestId": request_id}
-    return b"".join(map(hide_bytes, wire_pieces(answer)))
+    return b"".join(map(hide_bytes, wire_pieces(answer, encode)))
 
 
 def success(data: Any, request_id: str, status: int = 200) -> Response:
@@ -80,7 +100,7 @@ def success(data: Any, request_id: str, status: int = 200) -> Response:
 def failure_body(error: DustrunError, request_id: str) -> bytes:
     """The envelope of an error."""
     shown = {"code": int(error.code), "message": error.message, "details": error.public_details()}
-    return hide_bytes(dumps_wire({**shown, "requestId": request_id}))
+    return hide_bytes(encode({**shown, "requestId": request_id}))
 
 
 def failure(error: DustrunError, request_id: str, headers: dict[str, str] | None = None) -> Response:

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import Message, Scope, Send
 
 from dustrun.core.values.exact_json import loads_own
-from dustrun.core.values.wire_pieces import wire_pieces
+from dustrun.core.values.wire_pieces import Encode, wire_pieces
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.threads import run_beside
 
@@ -58,8 +58,9 @@ _NAME = HEADER.lower().encode()
 _LARGE = 16 * 1024
 
 
-def omitting(scope: Scope, send: Send) -> Send:
-    """`send`, or one that leaves out nulls if the caller asks for that; raises `Invalid` for a malformed header."""
+def omitting(scope: Scope, send: Send, encode: Encode) -> Send:
+    """`send`, or one that leaves out nulls if the caller asks for that; raises `Invalid` for a malformed header.
+    `encode` writes the answer anew."""
     asked = b""
     for name, value in scope["headers"]:
         if name == _NAME:
@@ -70,14 +71,15 @@ def omitting(scope: Scope, send: Send) -> Send:
     if asked not in (b"true", b"false"):
         problem = Problem(HEADER, "must be `true` or `false`")
         raise Invalid("A header is not valid.", code=Code.PARAMETER_INVALID, details=[problem])
-    return _Omitting(send) if asked == b"true" else send
+    return _Omitting(send, encode) if asked == b"true" else send
 
 
 class _Omitting:
     """Holds a JSON answer back until it is complete, and sends it without nulls; lets everything else pass."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, encode: Encode) -> None:
         self._send = send
+        self._encode = encode
         self._start: Message | None = None
         self._body = b""
 
@@ -93,7 +95,7 @@ class _Omitting:
 
     async def _finish(self, start: Message) -> None:
         is_large = len(self._body) > _LARGE
-        body = await run_beside(shorten, self._body) if is_large else shorten(self._body)
+        body = await run_beside(shorten, self._body, self._encode) if is_large else shorten(self._body, self._encode)
         headers = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
         start["headers"] = [*headers, (b"content-length", str(len(body)).encode())]
         await self._send(start)
@@ -104,12 +106,12 @@ def _is_json(start: Message) -> bool:
     return any(name.lower() == b"content-type" and value == b"application/json" for name, value in start["headers"])
 
 
-def shorten(body: bytes) -> bytes:
+def shorten(body: bytes, encode: Encode) -> bytes:
     """An envelope without nulls; a document that is no envelope, such as OpenAPI's, is not changed."""
     answer = loads_own(body)
     if not (isinstance(answer, dict) and "requestId" in answer):
         return body
-    return b"".join(wire_pieces({name: without_nulls(item) for name, item in answer.items()}))
+    return b"".join(wire_pieces({name: without_nulls(item) for name, item in answer.items()}, encode))
 
 
 def without_nulls(value: Any) -> Any:

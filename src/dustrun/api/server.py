@@ -25,7 +25,16 @@ from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 from dustrun import ids, log, metrics
 from dustrun.api import docs, openapi, routes
 from dustrun.api.auth import principal_of
-from dustrun.api.envelope import failure, forbid_whole_answer, put_request_id, request_id, success, was_answered
+from dustrun.api.envelope import (
+    encode,
+    failure,
+    forbid_whole_answer,
+    put_request_id,
+    read_numbers,
+    request_id,
+    success,
+    was_answered,
+)
 from dustrun.api.errors import as_failure
 from dustrun.api.omit_null import omitting
 from dustrun.api.pages import Pages
@@ -225,7 +234,8 @@ class Front:
             await send(message)
 
         try:
-            sent = omitting(scope, stamp)
+            read_numbers(scope)
+            sent = omitting(scope, stamp, encode)
             if sent is not stamp:
                 forbid_whole_answer(scope)
             await self._dispatch(scope, receive, sent)

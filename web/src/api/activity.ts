@@ -8,24 +8,26 @@ import type { RunEvent } from './stream'
 const ADDRESS = '/v1/activity/stream'
 const NAME = 'dustrun-activity'
 const TYPES = ['run_started', 'run_waiting', 'run_resumed', 'run_finished', 'launch_proposed'] as const
-const AGAIN_MS = 5_000
+const FIRST_PAUSE_MS = 1_000
+const LAST_PAUSE_MS = 30_000
 /** After more than this out of sight, a tab does not catch up: its lists are asked again anyway. */
 const MOST_HIDDEN_MS = 60_000
 const KEPT = 500
 
-type Said = { id: string; data: string }
-type Listener = (event: RunEvent) => void
+/** Without `data`: the connection was lost and is back, so what happened meanwhile may have gone by unheard. */
+type Said = { id: string; data?: string }
+type Listener = { take: (event: RunEvent) => void; back?: () => void }
 
 const listeners = new Set<Listener>()
 const known = new Set<string>()
 let lastId = ''
 let stop: (() => void) | null = null
 
-export function followActivity(take: Listener): () => void {
-  listeners.add(take)
+export function followActivity(listener: Listener): () => void {
+  listeners.add(listener)
   stop ??= begin()
   return () => {
-    listeners.delete(take)
+    listeners.delete(listener)
     if (listeners.size) return
     stop?.()
     stop = null
@@ -34,13 +36,17 @@ export function followActivity(take: Listener): () => void {
 
 /** An event from the stream or from another tab; each counts once. */
 function hear({ id, data }: Said) {
+  if (data === undefined) {
+    for (const { back } of listeners) back?.()
+    return
+  }
   const key = `${id} ${data}` // what happens to no run has the id of what came before
   if (known.has(key)) return
   if (known.size >= KEPT) known.clear()
   known.add(key)
   lastId = id
   const event = parse(data) as RunEvent
-  for (const take of listeners) take(event)
+  for (const { take } of listeners) take(event)
 }
 
 function begin(): () => void {
@@ -96,12 +102,22 @@ function whileMine(start: () => () => void): () => void {
 function listen(tell: (said: Said) => void): () => void {
   let source: EventSource
   let timer = 0
+  let pause = FIRST_PAUSE_MS
+  let isLost = false
   const open = () => {
     source = new EventSource(lastId ? `${ADDRESS}?lastEventId=${encodeURIComponent(lastId)}` : ADDRESS)
     for (const type of TYPES)
       source.addEventListener(type, ({ lastEventId, data }: MessageEvent<string>) => tell({ id: lastEventId, data }))
+    source.addEventListener('open', () => {
+      pause = FIRST_PAUSE_MS
+      if (isLost) tell({ id: lastId })
+      isLost = false
+    })
     source.addEventListener('error', () => {
-      if (source.readyState === EventSource.CLOSED) timer = window.setTimeout(open, AGAIN_MS)
+      isLost = true
+      if (source.readyState !== EventSource.CLOSED) return
+      timer = window.setTimeout(open, pause)
+      pause = Math.min(pause * 2, LAST_PAUSE_MS)
     })
   }
   open()

@@ -56,7 +56,7 @@ function address(path: string, place: Place) {
 }
 
 export async function send(method: Method, path: string, place: Place = {}, body?: unknown): Promise<unknown> {
-  const headers: Record<string, string> = { Accept: 'application/json' }
+  const headers: Record<string, string> = { Accept: 'application/json', 'Dustrun-Exact-Numbers': 'true' }
   if (method !== 'get') headers['X-CSRF-Token'] = csrfToken()
   if (body !== undefined) headers['Content-Type'] = 'application/json'
   let response: Response

@@ -35,22 +35,21 @@ export function useList<P extends Listing>(path: P, query: Json = {}, place: Rec
   return { ...found, rows: found.data?.pages.flatMap((page) => page.items) ?? [] }
 }
 
-export const useMe = (enabled = true) =>
-  useQuery({ queryKey: ['/v1/me'], queryFn: () => get('/v1/me'), staleTime: 60_000, enabled })
-export const useWorkflow = (id: string) =>
-  useQuery({
-    queryKey: ['workflow', id],
-    queryFn: () => get('/v1/workflows/{id}', { path: { id } }),
-    enabled: id !== '',
-  })
+const me = { queryKey: ['/v1/me'], queryFn: () => get('/v1/me'), staleTime: 60_000 }
+export const useMe = (enabled = true) => useQuery({ ...me, enabled })
+const workflow = (id: string) => ({
+  queryKey: ['workflow', id],
+  queryFn: () => get('/v1/workflows/{id}', { path: { id } }),
+})
+export const useWorkflow = (id: string) => useQuery({ ...workflow(id), enabled: id !== '' })
 export const useRun = (id: string) =>
   useQuery({ queryKey: ['run', id], queryFn: () => get('/v1/runs/{id}', { path: { id } }), enabled: id !== '' })
 /** A run without the states of its nodes, which may be large: those are asked for one at a time. */
-export const useRunHead = (id: string) =>
-  useQuery({
-    queryKey: ['run', id, 'head'],
-    queryFn: () => get('/v1/runs/{id}', { path: { id }, query: { nodeIds: '-' } }),
-  })
+const runHead = (id: string) => ({
+  queryKey: ['run', id, 'head'],
+  queryFn: () => get('/v1/runs/{id}', { path: { id }, query: { nodeIds: '-' } }),
+})
+export const useRunHead = (id: string) => useQuery(runHead(id))
 export const useRunNode = (id: string, nodeId: string) =>
   useQuery({
     queryKey: ['run', id, 'node', nodeId],
@@ -78,16 +77,24 @@ export type Spec = {
   connectors?: string[]
 }
 /** Everything that can be a node, by type. */
-export const useCatalog = () =>
-  useQuery({
-    queryKey: ['catalog'],
-    staleTime: Number.POSITIVE_INFINITY,
-    queryFn: async () => {
-      const [actions, triggers] = await Promise.all([get('/v1/actions'), get('/v1/triggers')])
-      const all = [...actions, ...triggers] as unknown as Spec[]
-      return Object.fromEntries(all.map((one) => [one.type, one])) as Record<string, Spec>
-    },
-  })
+const catalog = {
+  queryKey: ['catalog'],
+  staleTime: Number.POSITIVE_INFINITY,
+  queryFn: async () => {
+    const [actions, triggers] = await Promise.all([get('/v1/actions'), get('/v1/triggers')])
+    const all = [...actions, ...triggers] as unknown as Spec[]
+    return Object.fromEntries(all.map((one) => [one.type, one])) as Record<string, Spec>
+  },
+}
+export const useCatalog = () => useQuery(catalog)
+
+/** Asks ahead for what a page with a canvas shows, so that the answers come while its code is still loading. */
+export function askAhead(of: { workflow?: string; run?: string }) {
+  void queries.prefetchQuery(me)
+  if (of.workflow) void queries.prefetchQuery(workflow(of.workflow))
+  if (of.run) void queries.prefetchQuery(runHead(of.run))
+  void queries.prefetchQuery(catalog)
+}
 
 /** After a write: what may have changed is asked again. */
 export const refresh = (...keys: string[]) =>

@@ -1,4 +1,5 @@
 /** A run's events as they come. The browser reconnects by itself, and continues after the last event that it saw. */
+import { ApiError, get } from './client'
 import { parse } from './exact'
 
 export type RunEvent = {
@@ -34,6 +35,8 @@ export const EVENT_TYPES = [
 ] as const
 
 type Listener = { take: (events: RunEvent[]) => void; end: () => void; lost: (isLost: boolean) => void }
+const FIRST_PAUSE_MS = 1_000
+const LAST_PAUSE_MS = 30_000
 
 /** What arrives within one frame is handed over at once, so that thousands of events cost few renderings. A hidden tab
  * holds no connection, since a browser has six for one server; it goes on after the last event that it saw. */
@@ -43,6 +46,8 @@ export function follow(runId: string, listener: Listener): () => void {
   let lastId = ''
   let queue: RunEvent[] = []
   let frame = 0
+  let again = 0
+  let pause = FIRST_PAUSE_MS
   let isOver = false
   const flush = () => {
     frame = 0
@@ -64,15 +69,33 @@ export function follow(runId: string, listener: Listener): () => void {
     const opened = new EventSource(lastId ? `${address}?lastEventId=${encodeURIComponent(lastId)}` : address)
     source = opened
     for (const type of EVENT_TYPES) opened.addEventListener(type, take)
-    opened.addEventListener('open', () => listener.lost(false))
+    opened.addEventListener('open', () => {
+      pause = FIRST_PAUSE_MS
+      listener.lost(false)
+    })
     opened.addEventListener('error', () => {
-      if (opened.readyState !== EventSource.CLOSED) listener.lost(true)
-      else if (!isOver) finish()
+      if (isOver) return
+      listener.lost(true)
+      if (opened.readyState !== EventSource.CLOSED) return
+      again = window.setTimeout(() => void retry(), pause)
+      pause = Math.min(pause * 2, LAST_PAUSE_MS)
     })
     opened.addEventListener('end', finish)
   }
+  // The browser gives up for good on an answer that says no: of a server that is starting, which is asked again, or about
+  // a run that is not there for this key, which is asked no more.
+  const retry = async () => {
+    const refused = await get('/v1/runs/{id}', { path: { id: runId }, query: { nodeIds: '-' } }).then(
+      () => false,
+      (error) => error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429,
+    )
+    if (isOver || document.visibilityState === 'hidden') return
+    if (refused) finish()
+    else open()
+  }
   const look = () => {
     if (document.visibilityState === 'hidden') {
+      clearTimeout(again)
       source?.close()
       source = null
     } else if (!source) open()
@@ -80,6 +103,7 @@ export function follow(runId: string, listener: Listener): () => void {
   const close = () => {
     isOver = true
     document.removeEventListener('visibilitychange', look)
+    clearTimeout(again)
     source?.close()
     cancelAnimationFrame(frame)
   }

@@ -1,11 +1,13 @@
 /** What the assistant has changed in a workflow, on the canvas: taken whole or in parts, or left. */
+
 import { Button, Checkbox } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
-import { lazy, Suspense, useEffect, useMemo, useState } from 'react'
+import { useEffect, useMemo, useState } from 'react'
 import { Link } from 'wouter'
 import { create } from 'zustand'
 import { get, type Json, put, type Workflow } from '../api/client'
 import { queries, refresh, useWorkflow } from '../api/queries'
+import { Canvas } from '../canvas/Later'
 import type { Shown, Source } from '../canvas/source'
 import { type Difference, differencesOf, TONE, union } from '../diff/changes'
 import { FieldChanges } from '../diff/FieldChanges'
@@ -21,8 +23,6 @@ import { versions } from '../words.versions'
 import { merged } from './merging'
 import type { Saved } from './parts'
 import '../style/versions.css'
-
-const Canvas = lazy(() => import('../canvas/Canvas').then(({ Canvas }) => ({ default: Canvas })))
 
 async function readChange({ workflowId: id, from, to }: Saved) {
   const version = async (number: number) => {
@@ -84,9 +84,7 @@ function Picture({ workflow, saved, before, after, differences }: Props) {
     <>
       <div className="comparison small">
         <div className="stage">
-          <Suspense fallback={null}>
-            <Canvas source={source} />
-          </Suspense>
+          <Canvas source={source} />
         </div>
         <ol className="differences" aria-label={said.differences} tabIndex={0}>
           {differences.map((one) => (

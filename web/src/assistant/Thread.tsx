@@ -1,6 +1,8 @@
 /** The messages of a conversation: what a person said, and what the assistant said and did, as text. */
-import { lazy, Suspense, useLayoutEffect, useMemo, useRef } from 'react'
+
+import { useLayoutEffect, useMemo, useRef } from 'react'
 import { Link } from 'wouter'
+import { later } from '../parts/later'
 import { Loading } from '../parts/Section'
 import { Trouble } from '../parts/Trouble'
 import { assistant as said } from '../words.assistant'
@@ -10,7 +12,7 @@ import { type Live, type Part, savesOf, type Told } from './parts'
 import { Step } from './Step'
 import type { Message } from './stream'
 
-const Change = lazy(() => import('./Change'))
+const Change = later(() => import('./Change').then((module) => module.default), <Loading />)
 const NEAR_PX = 120
 
 type Props = { messages: Message[]; live: Live; isLost: boolean }
@@ -75,9 +77,7 @@ function Answer({ message, told }: { message: Message; told?: Told }) {
             <Link href={`/workflows/${saved.workflowId}`}>{said.openWorkflow}</Link>
           </p>
         ) : (
-          <Suspense key={`${saved.workflowId} ${saved.to}`} fallback={<Loading />}>
-            <Change saved={saved} />
-          </Suspense>
+          <Change key={`${saved.workflowId} ${saved.to}`} saved={saved} />
         ),
       )}
       {message.failure && (

@@ -12,6 +12,7 @@ import {
   useEdgesState,
   useNodesState,
   useReactFlow,
+  useStore,
 } from '@xyflow/react'
 import { useCallback, useEffect, useMemo } from 'react'
 import { edit, mark, move } from '../editor/document'
@@ -33,6 +34,8 @@ const LINE = 21
 const MAP_FROM = 12
 const ROOM = '40px'
 const BESIDE = '410px'
+/** Below this zoom no letter can be read: cards are drawn as plain boxes, which keeps a large canvas moving. */
+const FAR = 0.3
 
 export function Canvas({ source = EDITED }: { source?: Source }) {
   return (
@@ -70,6 +73,7 @@ function Graph() {
   const [ways, setWays, onWays] = useEdgesState<Way>([])
   const canvas = useReactFlow()
   const scheme = useComputedColorScheme('light')
+  const isFar = useStore((s) => s.transform[2] < FAR)
   // biome-ignore lint/correctness/useExhaustiveDependencies: `key` stands for all that the layout reads
   useEffect(() => {
     let isOver = false
@@ -133,6 +137,7 @@ function Graph() {
     <ReactFlow
       panActivationKeyCode={null}
       aria-label={words.editor.canvas}
+      className={isFar ? 'far' : undefined}
       nodes={nodes}
       edges={ways}
       nodeTypes={nodeTypes}
@@ -159,7 +164,7 @@ function Graph() {
       nodesConnectable={!isFixed}
       proOptions={{ hideAttribution: true }}
     >
-      <Background variant={BackgroundVariant.Dots} gap={22} size={1.4} />
+      {!isFar && <Background variant={BackgroundVariant.Dots} gap={22} size={1.4} />}
       <Controls showInteractive={false} position="bottom-left" />
       {nodes.filter(isStep).length > MAP_FROM && (
         <MiniMap pannable zoomable position="bottom-right" ariaLabel={words.editor.map} />

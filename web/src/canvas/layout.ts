@@ -1,39 +1,18 @@
 /** Where nodes are and how their ways run: computed by ELK in a worker, loops as boxes around what they repeat. */
 import type { Edge, Node } from '@xyflow/react'
 import type { ElkExtendedEdge, ElkNode } from 'elkjs/lib/elk-api'
-import workerUrl from 'elkjs/lib/elk-worker.min.js?url'
 import type { Positions } from '../editor/document'
 import { type Flow, loopsOf } from '../model/graph'
+import { engine } from './engine'
+import { OPTIONS, SPACING } from './options'
 
 export type Point = { x: number; y: number }
 export type Card = Node<{ id: string }, 'card' | 'loop' | 'note' | 'together'>
 export type Way = Edge<{ points?: Point[]; at?: Record<string, Point> }>
 
 const WIDTH = 300
-const SPACING = {
-  'elk.layered.spacing.nodeNodeBetweenLayers': '36',
-  'elk.layered.spacing.edgeNodeBetweenLayers': '16',
-  'elk.spacing.nodeNode': '40',
-}
-const OPTIONS = {
-  ...SPACING,
-  'elk.algorithm': 'layered',
-  'elk.direction': 'DOWN',
-  'elk.edgeRouting': 'ORTHOGONAL',
-  'elk.hierarchyHandling': 'INCLUDE_CHILDREN',
-  'elk.json.edgeCoords': 'ROOT',
-  'elk.layered.considerModelOrder.strategy': 'NODES_AND_EDGES',
-  'elk.layered.nodePlacement.strategy': 'BRANDES_KOEPF',
-  'elk.layered.nodePlacement.bk.fixedAlignment': 'BALANCED',
-}
 // spacing is not inherited by containers
 const IN_LOOP = { ...SPACING, 'elk.padding': '[top=72,left=24,bottom=24,right=24]' }
-
-const load = async () => {
-  const { default: Elk } = await import('elkjs/lib/elk-api.js')
-  return new Elk({ workerFactory: () => new Worker(workerUrl) })
-}
-let engine: ReturnType<typeof load> | null = null
 
 export async function layout(flow: Flow, heightOf: (id: string) => number, moved: Positions) {
   const loops = loopsOf(flow)
@@ -49,8 +28,7 @@ export async function layout(flow: Flow, heightOf: (id: string) => number, moved
       ? { id, children: inside[id].map(box), layoutOptions: IN_LOOP }
       : { id, width: WIDTH, height: heightOf(id) }
   const ways = waysOf(flow)
-  engine ??= load()
-  const done = await (await engine).layout({
+  const done = await (await engine()).layout({
     id: '@',
     children: (inside[''] ?? []).map(box),
     edges: ways.map((way) => ({ id: way.id, sources: [way.source], targets: [way.target] })),

@@ -1,11 +1,13 @@
 /** Two versions of a workflow on one canvas: what came, what went, and what changed, money first. */
+
 import { NativeSelect } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
-import { lazy, Suspense, useEffect, useMemo, useState } from 'react'
+import { useEffect, useMemo, useState } from 'react'
 import { Link, useSearchParams } from 'wouter'
 import { create } from 'zustand'
 import { get, type Json, type Workflow } from '../api/client'
 import { useWorkflow } from '../api/queries'
+import { Canvas } from '../canvas/Later'
 import type { Shown, Source } from '../canvas/source'
 import type { Positions } from '../editor/document'
 import { readable } from '../model/amounts'
@@ -21,7 +23,6 @@ import { FieldChanges } from './FieldChanges'
 import { useDifferences } from './store'
 import '../style/versions.css'
 
-const Canvas = lazy(() => import('../canvas/Canvas').then(({ Canvas }) => ({ default: Canvas })))
 const useVersion = (id: string, number: number) =>
   useQuery({
     queryKey: ['version', id, number],
@@ -124,9 +125,7 @@ function Picture({ flow, workflow, differences }: PictureProps) {
   return (
     <div className="comparison">
       <div className="stage">
-        <Suspense fallback={null}>
-          <Canvas source={source} />
-        </Suspense>
+        <Canvas source={source} />
       </div>
       <ol className="differences" aria-label={said.list}>
         {!differences.length && <li className="quiet">{said.same}</li>}

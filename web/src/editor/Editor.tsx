@@ -1,9 +1,11 @@
 /** The editor: canvas or list, inspector, tray, and everything that can be done with them. */
+
 import { Modal, TextInput } from '@mantine/core'
 import { useMediaQuery } from '@mantine/hooks'
-import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from 'react'
+import { useCallback, useEffect, useMemo, useState } from 'react'
 import { type Mode, post, put, type Workflow } from '../api/client'
 import { refresh, useCatalog } from '../api/queries'
+import { Canvas } from '../canvas/Later'
 import { useWrong } from '../canvas/wrong'
 import { Balances } from '../effects/Balances'
 import { Inspector } from '../inspector/Inspector'
@@ -26,7 +28,6 @@ import { useLadder, useLastRun, useRunning } from './running'
 import { isSound, saveAll, useAutosave, useProblems } from './saving'
 import { Tray } from './Tray'
 
-const Canvas = lazy(() => import('../canvas/Canvas').then(({ Canvas }) => ({ default: Canvas })))
 const said = words.editor
 type Dialog =
   | 'publish'
@@ -135,10 +136,10 @@ export function Editor({ workflow }: { workflow: Workflow }) {
         {isNarrow || isList ? (
           <List />
         ) : (
-          <Suspense fallback={null}>
+          <>
             <Canvas />
             <Balances />
-          </Suspense>
+          </>
         )}
         {one && <Inspector key={one} id={one} problems={problems.byNode[one]} last={last} />}
       </div>

@@ -1,19 +1,20 @@
 /** Everything of one step: its settings, what it gave and got in the last run, and how it is connected. */
+
 import { ActionIcon, Button, NativeSelect, Tabs, TextInput } from '@mantine/core'
 import { IconLinkOff, IconTrash, IconX } from '@tabler/icons-react'
-import { lazy, Suspense } from 'react'
 import type { Problem, Run } from '../api/client'
 import { useCatalog } from '../api/queries'
 import { edit, select, useDocument } from '../editor/document'
 import { branchesOf, disconnect, patchNode, removeNodes } from '../editor/edits'
 import { readable } from '../model/amounts'
 import { Badge } from '../parts/Badges'
+import { later } from '../parts/later'
 import { Value } from '../parts/Value'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
 import { canBeTested, TestStep } from './TestStep'
 
-const Form = lazy(() => import('./Form'))
+const Form = later(() => import('./Form').then((module) => module.default))
 const said = words.inspector
 const NO_PROBLEMS: Problem[] = []
 type Props = { id: string; problems?: Problem[]; last?: Run | null }
@@ -53,9 +54,7 @@ export function Inspector({ id, problems = NO_PROBLEMS, last }: Props) {
           <Tabs.Tab value="flow">{said.flow}</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="settings">
-          <Suspense fallback={null}>
-            <Form key={id} id={id} spec={spec} problems={problems} last={last} />
-          </Suspense>
+          <Form key={id} id={id} spec={spec} problems={problems} last={last} />
         </Tabs.Panel>
         <Tabs.Panel value="output">
           {output === undefined || output === null ? (

@@ -19,7 +19,7 @@ const KEPT = 200
 export default function Activity() {
   const [events, setEvents] = useState<RunEvent[]>([])
   const runs = useList('/v1/runs')
-  useEffect(() => followActivity((event) => setEvents((old) => [event, ...old].slice(0, KEPT))), [])
+  useEffect(() => followActivity({ take: (event) => setEvents((old) => [event, ...old].slice(0, KEPT)) }), [])
   const nameOf = ({ runId, workflowName }: RunEvent) =>
     String(workflowName || runs.rows.find((run) => run.id === runId)?.workflowName || said.run)
   return (

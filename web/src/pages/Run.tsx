@@ -1,8 +1,9 @@
 /** One run: its steps with what went in and out, its events as they come, and what it changed outside. */
+
 import { ActionIcon, Button, Tabs } from '@mantine/core'
 import { useMediaQuery } from '@mantine/hooks'
 import { IconList, IconPlayerStop, IconRefresh, IconSitemap } from '@tabler/icons-react'
-import { lazy, Suspense, useCallback, useEffect, useState } from 'react'
+import { useCallback, useEffect, useState } from 'react'
 import { Link, useLocation, useSearchParams } from 'wouter'
 import { post, type Run } from '../api/client'
 import { refresh, useCatalog, useEffects, useRunHead } from '../api/queries'
@@ -11,6 +12,7 @@ import { Ladder, Warnings } from '../effects/Ladder'
 import type { Flow } from '../model/graph'
 import { ModeBadge, RunStatus } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
+import { later } from '../parts/later'
 import { Page } from '../parts/Page'
 import { Time, took } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
@@ -22,7 +24,7 @@ import { Steps } from '../run/Steps'
 import { show, useRunStore } from '../run/store'
 import { words } from '../words'
 
-const RunCanvas = lazy(() => import('../run/RunCanvas'))
+export const RunCanvas = later(() => import('../run/RunCanvas').then((module) => module.default))
 const said = words.runs
 
 export default function RunPage({ id }: { id: string }) {
@@ -221,10 +223,8 @@ function StepsOf({ run, search, set }: StepsProps) {
     )
   return (
     <div className="stage">
-      <Suspense fallback={null}>
-        <RunCanvas run={run} flow={flow} selected={step} select={select} />
-        <Balances />
-      </Suspense>
+      <RunCanvas run={run} flow={flow} selected={step} select={select} />
+      <Balances />
       {toggle}
       {detail}
     </div>

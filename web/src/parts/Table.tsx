@@ -97,25 +97,32 @@ type RowsProps<T> = { rows: T[]; keyOf: (row: T) => string; children: (row: T) =
 const ALL_UP_TO = 100
 const ROW_PX = 57
 const BEYOND = 20
+const AT_FIRST = 300
 
 /** The rows; of many only those in sight, between two gaps that are as high as the others. */
 function Rows<T>({ rows, keyOf, children }: RowsProps<T>) {
   const [top, setTop] = useState<HTMLElement | null>(null)
   const isLong = rows.length > ALL_UP_TO
+  const scroller = () => top?.closest<HTMLElement>('.content') ?? null
   const virtual = useVirtualizer({
     count: rows.length,
     enabled: isLong,
-    getScrollElement: () => top?.closest<HTMLElement>('.content') ?? null,
+    getScrollElement: scroller,
+    // it scrolls there as soon as a list has become long; without this, to its top
+    initialOffset: () => scroller()?.scrollTop ?? 0,
     estimateSize: () => ROW_PX,
     scrollMargin: top?.offsetTop ?? 0,
     overscan: BEYOND,
   })
-  const seen = isLong ? virtual.getVirtualItems() : null
-  const first = seen?.[0]?.index ?? 0
-  const shown = seen ? rows.slice(first, (seen.at(-1)?.index ?? -1) + 1) : rows
+  // A list that has just become long is drawn once before its place in the page is known. If it were empty then, the page
+  // would shrink, and the reader be thrown back to its top.
+  const items = isLong ? virtual.getVirtualItems() : []
+  const last = items.at(-1)
+  const first = items[0]?.index ?? 0
+  const shown = last ? rows.slice(first, last.index + 1) : rows.slice(0, isLong ? AT_FIRST : undefined)
   const margin = virtual.options.scrollMargin
-  const before = seen?.length ? (seen[0]?.start ?? 0) - margin : 0
-  const after = seen?.length ? virtual.getTotalSize() - ((seen.at(-1)?.end ?? 0) - margin) : 0
+  const before = items[0] ? items[0].start - margin : 0
+  const after = last ? virtual.getTotalSize() - (last.end - margin) : (rows.length - shown.length) * ROW_PX
   return (
     <>
       <div role="presentation" ref={(el) => open(el, setTop, before)} />

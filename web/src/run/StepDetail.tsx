@@ -66,7 +66,8 @@ export function StepDetail({ id, run, flow, close }: { id: string; run: Run; flo
             <p className="quiet">{isWhich ? said.pickFirst : live?.resultOmitted ? said.tooLarge : said.noOutput}</p>
           ) : (
             <>
-              <PinButton run={run} id={id} result={result} />
+              {/* what is stored has its numbers digit by digit; a stream may have them as text */}
+              {kept?.result === result && <PinButton run={run} id={id} result={result} />}
               <Value value={result} label={said.output} />
             </>
           )}

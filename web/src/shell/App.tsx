@@ -1,9 +1,11 @@
 /** Signed in or not, and which page. */
+
 import { useQueryClient } from '@tanstack/react-query'
-import { lazy, Suspense, useCallback, useEffect, useState } from 'react'
+import { useCallback, useEffect, useState } from 'react'
 import { Link, Route, Switch } from 'wouter'
 import { ApiError, onSignedOut } from '../api/client'
 import { useMe } from '../api/queries'
+import { later } from '../parts/later'
 import { Page } from '../parts/Page'
 import { Empty } from '../parts/Table'
 import { Boundary, Trouble } from '../parts/Trouble'
@@ -13,16 +15,14 @@ import { useActivity } from './activity'
 import { Rail } from './Rail'
 import { SignIn } from './SignIn'
 
-const PublicForm = lazy(() => import('../public/PublicForm'))
+const PublicForm = later(() => import('../public/PublicForm').then((module) => module.default))
 
 /** The one page that asks for no session, and the app. */
 export function App() {
   return (
     <Switch>
       <Route path="/forms/:secret">
-        <Suspense>
-          <PublicForm />
-        </Suspense>
+        <PublicForm />
       </Route>
       <Route>
         <Member />
@@ -76,32 +76,24 @@ function Inside({ leave }: { leave: () => void }) {
       </a>
       <Rail leave={leave} />
       <main className="main" id="main" tabIndex={-1}>
-        <Suspense
-          fallback={
-            <p className="quiet" role="status">
-              {words.state.loading}
-            </p>
-          }
-        >
-          <Switch>
-            {ROUTES.map(({ path, page: Shown }) => (
-              <Route path={path} key={path}>
-                {(params: { id?: string }) => (
-                  <Boundary key={`${path} ${params.id}`}>
-                    <Shown id={params.id ?? ''} />
-                  </Boundary>
-                )}
-              </Route>
-            ))}
-            <Route>
-              <Page title={words.state.notFound}>
-                <Empty title={location.pathname}>
-                  <Link href="/">{words.state.home}</Link>
-                </Empty>
-              </Page>
+        <Switch>
+          {ROUTES.map(({ path, page: Shown }) => (
+            <Route path={path} key={path}>
+              {(params: { id?: string }) => (
+                <Boundary key={`${path} ${params.id}`}>
+                  <Shown id={params.id ?? ''} />
+                </Boundary>
+              )}
             </Route>
-          </Switch>
-        </Suspense>
+          ))}
+          <Route>
+            <Page title={words.state.notFound}>
+              <Empty title={location.pathname}>
+                <Link href="/">{words.state.home}</Link>
+              </Empty>
+            </Page>
+          </Route>
+        </Switch>
       </main>
     </div>
   )

@@ -9,13 +9,14 @@ const PAUSE_MS = 700
 export function useActivity() {
   useEffect(() => {
     let timer = 0
-    const stop = followActivity(() => {
+    const look = () => {
       if (timer) return
       timer = window.setTimeout(() => {
         timer = 0
         void refresh('/v1/runs', '/v1/workflows/{id}/runs', '/v1/approvals', 'workflow')
       }, PAUSE_MS)
-    })
+    }
+    const stop = followActivity({ take: look, back: look })
     return () => {
       clearTimeout(timer)
       stop()

@@ -9,7 +9,9 @@ INFO: dict[str, Any] = {
         "Workflows that move money and call APIs, on your own machine.\n\n"
         "Every answer is an envelope. An error's `code` is the HTTP status followed by three digits.\n\n"
         "With the header `Dustrun-Omit-Null: true` an answer leaves out its own fields that are null; values that "
-        "people or programs wrote, such as a payload or a result, are kept as they are."
+        "people or programs wrote, such as a payload or a result, are kept as they are.\n\n"
+        "Integers beyond 2^53 are sent as text, since most readers of JSON would round them. With the header "
+        "`Dustrun-Exact-Numbers: true` they are numbers, so that what was read can be written back as it was."
     ),
     "contact": {"name": "The operator of this server"},
     "license_info": {"name": "Apache-2.0", "identifier": "Apache-2.0"},

@@ -293,6 +293,7 @@ async def update_workflow(call: Call, id: str, body: UpdateWorkflow) -> Workflow
         changes=_changes(body),
         definition=body.definition if "definition" in body.model_fields_set else None,
         expected=body.expected_current_version,
+        session=body.autosave,
     )
 
 

@@ -22,6 +22,7 @@ from dustrun.storage.workflows.workflows import Listed, WorkflowRow
 
 MaxRuns = Annotated[int, Field(strict=True, ge=1, le=99_999)]
 CooldownMs = Annotated[int, Field(strict=True, ge=1000, le=10**12)]
+EditingSession = Annotated[str, Field(strict=True, min_length=1, max_length=64)]
 Needed = Annotated[int, Field(strict=True, ge=0, le=10)]
 _ABSENT: Any = None  # the default of what may be left out but may not be null
 Status = Literal["draft", "active", "paused", "archived"]
@@ -109,6 +110,13 @@ class UpdateWorkflow(Fields):
         _ABSENT, description="Number of keys, besides the author's, that must accept a version that can spend."
     )
     ui_metadata: dict[str, Any] | None = Field(None, description="The editor's layout.")
+    autosave: EditingSession | None = Field(
+        None,
+        description="For editors that save by themselves: any text that names the editing session. The draft that the "
+        "same key saved in the same session at most 10 minutes ago gives way to this one, unless a run, a call, an "
+        "acceptance or a back-test has used it, or its span of 30 minutes is over. Its number is not given again.",
+        examples=["tab-7f3a91"],
+    )
     skip_ai_generation: Any = ignored("skipAIGeneration")
 
 

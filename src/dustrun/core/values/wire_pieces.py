@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from dustrun.core.values.exact_json import dumps_wire
@@ -14,15 +14,18 @@ _PIECE: Final = 20_000
 _SLICE: Final = 1_000
 
 
-def wire_pieces(value: Any) -> Iterator[bytes]:
-    """What `dumps_wire` returns, in pieces; no string is cut."""
+Encode = Callable[[Any], bytes]
+
+
+def wire_pieces(value: Any, encode: Encode = dumps_wire) -> Iterator[bytes]:
+    """What `encode` returns, in pieces; no string is cut."""
     if not isinstance(value, dict | list | tuple) or not is_large(value, _PIECE):
-        yield dumps_wire(value)
+        yield encode(value)
     elif isinstance(value, dict):
-        yield from _joined(b"{", b"}", map(_members, _slices(value)))
+        yield from _joined(b"{", b"}", (_members(part, encode) for part in _slices(value)))
     else:
         slices = (value[first : first + _SLICE] for first in range(0, len(value), _SLICE))
-        yield from _joined(b"[", b"]", map(_items, slices))
+        yield from _joined(b"[", b"]", (_items(part, encode) for part in slices))
 
 
 def _slices(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -31,22 +34,22 @@ def _slices(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield part
 
 
-def _members(part: dict[str, Any]) -> Iterator[bytes]:
+def _members(part: dict[str, Any], encode: Encode) -> Iterator[bytes]:
     if not is_large(part, _PIECE):
-        yield dumps_wire(part)[1:-1]
+        yield encode(part)[1:-1]
         return
     for number, (name, item) in enumerate(part.items()):
-        yield (b"," if number else b"") + dumps_wire({name: 0})[1:-2]  # the name as it is encoded, and the colon
-        yield from wire_pieces(item)
+        yield (b"," if number else b"") + encode({name: 0})[1:-2]  # the name as it is encoded, and the colon
+        yield from wire_pieces(item, encode)
 
 
-def _items(part: Sequence[Any]) -> Iterator[bytes]:
+def _items(part: Sequence[Any], encode: Encode) -> Iterator[bytes]:
     if not is_large(part, _PIECE):
-        yield dumps_wire(part)[1:-1]
+        yield encode(part)[1:-1]
         return
     for number, item in enumerate(part):
         yield from (b",",) if number else ()
-        yield from wire_pieces(item)
+        yield from wire_pieces(item, encode)
 
 
 def _joined(first: bytes, last: bytes, parts: Iterator[Iterator[bytes]]) -> Iterator[bytes]:

@@ -77,7 +77,7 @@ class Starts:
         """Starts the run assuming that `snapshot` is current; the transaction verifies it."""
         await self._workflow_cache.settle(snapshot)
         version = start_request.version_of(snapshot, request)
-        compiled = self._programs.find_kept(snapshot.id, version) or await self._programs.find(snapshot.id, version)
+        compiled = await start_request.find_program(self._programs, snapshot, version)
         if compiled is None:
             raise NotFound(f"The workflow has no version {version}.", code=Code.VERSION_UNKNOWN)
         program = compiled.runnable()

@@ -18,7 +18,7 @@ from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Invalid, Problem, Refused
 from dustrun.services.runs.engine_port import Caller, ChildCall, Created, RunFacts
-from dustrun.services.workflows.compiled import Compiled
+from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs.journal import Batch
 from dustrun.storage.workflows import workflows as workflow_rows
@@ -101,6 +101,7 @@ class WorkflowSnapshot:
     concurrency: Concurrency | None
     require_rehearsal: str
     acceptances: int
+    autosave: str | None
     state: tuple[Any, ...]
     """The columns that all of this comes from, to be compared with those of the row."""
 
@@ -126,7 +127,14 @@ class Prepared:
     @property
     def is_separate(self) -> bool:
         """Whether its creation depends on no row that another run's creation may write at the same time."""
-        return self.must_be_closed is None and self.request.chat_message_id is None and self.admission is None
+        is_alone = self.must_be_closed is None and self.request.chat_message_id is None and self.admission is None
+        return is_alone and not self.keeps_draft
+
+    @property
+    def keeps_draft(self) -> bool:
+        """Whether it is the first run of a draft that the next autosave would have replaced."""
+        snapshot = self.snapshot
+        return snapshot is not None and snapshot.autosave is not None and self.facts.version == snapshot.draft_version
 
 
 class KeyRoots:
@@ -159,6 +167,7 @@ def snapshot_of(row: WorkflowRow) -> WorkflowSnapshot:
         concurrency,
         row.require_rehearsal,
         row.acceptances,
+        row.autosave,
         workflow_rows.state_of(row),
     )
 
@@ -203,6 +212,18 @@ def check_snapshot(snapshot: WorkflowSnapshot) -> None:
 def version_of(snapshot: WorkflowSnapshot, request: RunRequest) -> int:
     """The version to run: the requested one, else the draft, else the live one."""
     return request.version or snapshot.draft_version or snapshot.live_version or snapshot.latest_version
+
+
+async def find_program(programs: CompiledWorkflows, snapshot: WorkflowSnapshot, version: int) -> Compiled | None:
+    """The compiled version; None if the workflow has none, or no longer. The draft and the live version exist as
+    long as the snapshot is current, which the run's creation verifies; any other is looked up. Raises
+    `SnapshotOutdated` if they do not."""
+    if version not in (snapshot.draft_version, snapshot.live_version):
+        return await programs.find_stored(snapshot.id, version)
+    found = programs.find_kept(snapshot.id, version) or await programs.find(snapshot.id, version)
+    if found is None:  # an autosave has replaced that draft
+        raise SnapshotOutdated
+    return found
 
 
 def trigger_of(compiled: Compiled, request: RunRequest) -> str:

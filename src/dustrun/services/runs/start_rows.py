@@ -41,6 +41,8 @@ def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
     if run_pk is None:
         message = f'The runId "{facts.id}" is already used; choose another one.'
         raise Invalid(message, code=Code.RUN_ID_USED, details=[Problem("runId", message)])
+    if prepared.keeps_draft and snapshot is not None and snapshot.draft_version is not None:
+        workflow_rows.keep_draft(tx, snapshot.org_id, snapshot.id, snapshot.draft_version)
     if request.chat_message_id is not None:
         rows.link_message(tx, request.chat_message_id, run_pk)
     if batch.ending is not None:

@@ -69,7 +69,7 @@ class CalledRuns:
             return Child(known.pk, known.id, snapshot.id)
         await self._workflow_cache.settle(snapshot)
         version = call.version or snapshot.live_version or snapshot.draft_version or snapshot.latest_version
-        compiled = await self._programs.find(snapshot.id, version)
+        compiled = await start_request.find_program(self._programs, snapshot, version)
         if compiled is None:
             raise NotFound(f'The workflow "{snapshot.name}" has no version {version}.', code=Code.VERSION_UNKNOWN)
         program = compiled.runnable()

@@ -114,6 +114,8 @@ class Acceptances:
             lookup, closure = self._closure(tx, row, version)
             _check(lookup, principal, closure, expected)
             before = self._status(lookup, closure)
+            for member in closure.members:
+                workflow_rows.keep_draft(tx, principal.org_id, *member.key)
             if not any(one.key_id == principal.key_id for one in before.accepted_by):
                 rows.insert(tx, _acceptance(principal, closure))
                 audit.record(tx, principal, "workflow.accept", workflow_id, version=version, digest=closure.digest)
@@ -151,7 +153,7 @@ class Acceptances:
 
     def _written_by_spender(self, lookup: Lookup, closure: Closure) -> Baseline | None:
         workflow, number = closure.root.workflow, closure.root.version
-        for version in range(number - 1, max(0, number - 1 - _SEARCHED), -1):
+        for version in version_rows.list_numbers_below(lookup.tx, workflow.id, number, limit=_SEARCHED):
             earlier = self._gate.closures.resolve(lookup, workflow, version)
             if earlier is not None and self._gate.needed(lookup, earlier) == 0:
                 return Baseline(version, tuple(member.key for member in earlier.members))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from dustrun.core.values import exact_json
@@ -24,15 +24,34 @@ def find_problems(tx: Tx, org_id: str, definition: Definition) -> Iterator[Probl
 
 
 def need_callable(tx: Tx, org_id: str, version: VersionRow) -> None:
-    """Raises `Invalid` if a stored version names a workflow or version that cannot be called."""
+    """Raises `Invalid` if a stored version names a workflow or version that cannot be called; keeps what it names."""
     if f" {CALL} " not in version.node_types:
         return
     nodes = exact_json.loads(version.definition)["nodes"]
     payloads = {node_id: node.get("payload") or {} for node_id, node in nodes.items() if node["type"] == CALL}
+    for workflow_id, number in _pinned(payloads.values()):
+        workflows.keep_draft(tx, org_id, workflow_id, number)
     found = [one for node_id, payload in payloads.items() for one in _check(tx, org_id, node_id, payload)]
     if found:
         message = "The definition calls a workflow that cannot be called."
         raise Invalid(message, code=Code.DEFINITION_INVALID, details=found)
+
+
+def names_version(version: VersionRow, workflow_id: str, number: int) -> bool:
+    """Whether a call of that version names this one."""
+    if f" {CALL} " not in version.node_types:
+        return False
+    nodes = exact_json.loads(version.definition)["nodes"].values()
+    return (workflow_id, number) in _pinned(node.get("payload") or {} for node in nodes if node["type"] == CALL)
+
+
+def _pinned(payloads: Iterable[Mapping[str, Any]]) -> set[tuple[str, int]]:
+    found = ((payload.get("workflowId"), payload.get("version")) for payload in payloads)
+    return {
+        (workflow_id, number)
+        for workflow_id, number in found
+        if isinstance(workflow_id, str) and isinstance(number, int)
+    }
 
 
 def _check(tx: Tx, org_id: str, node_id: str, payload: Mapping[str, Any]) -> Iterator[Problem]:

@@ -72,6 +72,13 @@ class CompiledWorkflows:
         _keep(self._kept, (workflow_id, version), compiled, _KEPT)
         return compiled
 
+    async def find_stored(self, workflow_id: str, version: int) -> Compiled | None:
+        """Like `find`, for a version that may have been replaced by an autosave: what is cached may be gone."""
+        if await self._database.read(lambda tx: versions.find(tx, workflow_id, version)) is None:
+            self._kept.pop((workflow_id, version), None)
+            return None
+        return await self.find(workflow_id, version)
+
     async def compile(self, document: Any) -> Compiled:
         """Compiles a definition that is not saved, or takes it from the cache; raises `Invalid` if it does not match
         the schema.

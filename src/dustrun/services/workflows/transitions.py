@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
+from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, NotFound, Problem
 from dustrun.storage.workflows.workflows import WorkflowRow
 
@@ -11,6 +13,20 @@ DRAFT, ACTIVE, PAUSED, ARCHIVED = "draft", "active", "paused", "archived"
 EXHAUSTED = "max_runs_exhausted"
 
 Changes = dict[str, Any]
+
+AUTOSAVE_PAUSE_MS: Final = 10 * 60_000
+"""An autosave after a longer pause keeps the version before it."""
+AUTOSAVE_SPAN_MS: Final = 30 * 60_000
+"""However busy an editor is, its history has a version for each such span."""
+
+
+@dataclass(frozen=True, slots=True)
+class Autosave:
+    """A save that an editor makes by itself: whose, of which editing session, and when."""
+
+    key: str
+    session: str
+    at: int
 
 
 def decide_pause(row: WorkflowRow) -> Changes:
@@ -73,6 +89,32 @@ def decide_max_runs(row: WorkflowRow, max_runs: int | None) -> Changes:
     if row.max_runs is None or row.remain_runs is None:
         return {"max_runs": max_runs, "remain_runs": max_runs}
     return {"max_runs": max_runs, "remain_runs": max(0, row.remain_runs + max_runs - row.max_runs)}
+
+
+def decide_draft(row: WorkflowRow, autosave: Autosave | None) -> tuple[Changes, int | None]:
+    """The next version becomes the draft. Also the version that it replaces: the draft that the same session saved
+    before, unless something has used it meanwhile, or it is to stay in the history."""
+    number = row.latest_version + 1
+    mark, replaced = None, None
+    if autosave is not None:
+        mark = {"key": autosave.key, "session": autosave.session, "since": autosave.at}
+        known = exact_json.loads(row.autosave) if row.autosave is not None else {}
+        if _continues(row, known, autosave):
+            replaced, mark["since"] = row.draft_version, known["since"]
+        mark |= {"version": number, "at": autosave.at}
+    text = exact_json.dumps_text(mark) if mark is not None else None
+    return {"latest_version": number, "draft_version": number, "autosave": text}, replaced
+
+
+def _continues(row: WorkflowRow, known: dict[str, Any], autosave: Autosave) -> bool:
+    return (
+        row.draft_version is not None
+        and row.draft_version != row.live_version
+        and known.get("version") == row.draft_version
+        and (known["key"], known["session"]) == (autosave.key, autosave.session)
+        and 0 <= autosave.at - known["at"] <= AUTOSAVE_PAUSE_MS
+        and 0 <= autosave.at - known["since"] <= AUTOSAVE_SPAN_MS
+    )
 
 
 def _need_status(row: WorkflowRow, status: str, done: str) -> None:

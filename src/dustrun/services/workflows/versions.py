@@ -107,10 +107,15 @@ class Versions:
 
         return await self._database.read(query)
 
+    async def _before(self, workflow_id: str, number: int) -> int:
+        """The version before that one, or the first one itself. Numbers of replaced autosaves are missing."""
+        found = await self._database.read(lambda tx: rows.list_numbers_below(tx, workflow_id, number, limit=1))
+        return found[0] if found else number
+
     async def diff(self, principal: Principal, workflow_id: str, number: int, against: int | None) -> dict[str, Any]:
         """Compares version `number` with `against` (default: the one before it); raises `NotFound`."""
-        earlier = max(1, number - 1) if against is None else against
-        _, new = await self.get(principal, workflow_id, number)
+        row, new = await self.get(principal, workflow_id, number)
+        earlier = await self._before(row.id, number) if against is None else against
         _, old = await self.get(principal, workflow_id, earlier)
         found = await asyncio.to_thread(_differences, old.definition, new.definition)
         return {"from": earlier, "to": number, "equal": old.definition_hash == new.definition_hash, **found}

@@ -36,10 +36,12 @@ from dustrun.services.workflows.transitions import (
     ACTIVE,
     DRAFT,
     PAUSED,
+    Autosave,
     Changes,
     changed,
     decide_archive,
     decide_discard,
+    decide_draft,
     decide_max_runs,
     decide_pause,
     decide_refill,
@@ -246,20 +248,28 @@ class Workflows:
         changes: Changes,
         definition: Definition | None,
         expected: int | None,
+        session: str | None = None,
     ) -> Workflow:
-        """Updates the given fields; a definition that differs from the current one becomes a new draft version."""
+        """Updates the given fields; a definition that differs from the current one becomes a new draft version.
+        `session`: names the editing session whose autosave this is."""
 
         content = make_version(workflow_id, 0, definition, principal) if definition is not None else None
 
         def decide(tx: Tx, row: WorkflowRow) -> Changes:
             need_not_archived(row)
             need_version(row, expected, row.current_version, "expectedCurrentVersion")
-            return self.decide_update(tx, principal, row, changes, content)
+            return self.decide_update(tx, principal, row, changes, content, session)
 
         return await self._change(principal, workflow_id, "workflow.update", decide)
 
     def decide_update(
-        self, tx: Tx, principal: Principal, row: WorkflowRow, changes: Changes, content: VersionRow | None
+        self,
+        tx: Tx,
+        principal: Principal,
+        row: WorkflowRow,
+        changes: Changes,
+        content: VersionRow | None,
+        session: str | None = None,
     ) -> Changes:
         """The changes of an update, with the new draft that it inserts; raises if the caller may not make them."""
         wanted = dict(changes)
@@ -269,7 +279,8 @@ class Workflows:
         if content is not None:
             current = get_version(tx, row, row.current_version)
             need_objects_within(tx, principal, current.definition, content.definition)
-            wanted |= _new_draft(tx, row, content)
+            autosave = Autosave(principal.key_id, session, content.created_at) if session is not None else None
+            wanted |= _new_draft(tx, row, content, autosave)
         return wanted
 
     async def rollback(self, principal: Principal, workflow_id: str, target: int, expected: int | None) -> Workflow:
@@ -299,7 +310,8 @@ class Workflows:
             self._need_publishable(tx, row, expected, checked)
             need_calls_within(principal, get_version(tx, row, checked).definition)
             version_rows.mark_published(tx, row.id, checked, at_ms=clock.now_ms(), by=principal.key_id)
-            return {"status": ACTIVE, "paused_reason": None, "live_version": checked, "draft_version": None}
+            live = {"live_version": checked, "draft_version": None, "autosave": None}
+            return {"status": ACTIVE, "paused_reason": None, **live}
 
         return await self._change(principal, workflow_id, "workflow.publish", decide, version=checked)
 
@@ -444,14 +456,16 @@ def make_row(principal: Principal, new: NewWorkflow) -> WorkflowRow:
     )
 
 
-def _new_draft(tx: Tx, row: WorkflowRow, content: VersionRow) -> Changes:
+def _new_draft(tx: Tx, row: WorkflowRow, content: VersionRow, autosave: Autosave | None = None) -> Changes:
     """Inserts the content as the next version and makes it the draft, unless it equals the current version."""
     if content.definition_hash == get_version(tx, row, row.current_version).definition_hash:
         return {}
-    number = row.latest_version + 1
-    version_rows.insert(tx, replace(content, version=number))
+    changes, replaced = decide_draft(row, autosave)
+    if replaced is not None and not calls.names_version(content, row.id, replaced):
+        version_rows.delete_unused(tx, row.id, replaced)
+    version_rows.insert(tx, replace(content, version=changes["draft_version"]))
     calls.need_callable(tx, row.org_id, content)
-    return {"latest_version": number, "draft_version": number}
+    return changes
 
 
 def _need_rung(tx: Tx, row: WorkflowRow, version: int) -> None:

@@ -77,6 +77,7 @@ workflows = Table(
     Column("updated_at", BigInteger, nullable=False),
     Column("last_triggered_at", BigInteger, comment="when a trigger last started a live run"),
     Column("failures_in_row", Integer, nullable=False, server_default="0", comment="of live runs by triggers"),
+    Column("autosave", Text, comment="of a draft that nothing has used, JSON: {version, key, session, since, at}"),
     Index("ix_workflows_org_id_updated_at", "org_id", "updated_at"),
 )
 

@@ -1,4 +1,5 @@
-"""Rows of workflow versions; immutable except for the record of their publication."""
+"""Rows of workflow versions; immutable except for the record of their publication. A draft that an editor saved by
+itself is deleted when its next one comes and nothing has used it; its number is not given again."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import runs
 from dustrun.storage.db.tables import workflow_versions as t
 from dustrun.storage.db.tables import workflows as w
 
@@ -44,6 +46,21 @@ _PAGE = Statement(
     .limit(sa.bindparam("limit", type_=sa.Integer))
     .offset(sa.bindparam("offset", type_=sa.Integer))
 )
+_BELOW = Statement(
+    sa.select(t.c.version)
+    .where(_OF, t.c.version < sa.bindparam("number"))
+    .order_by(t.c.version.desc())
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+_NEWEST_RUNS = (
+    sa.select(runs.c.version)
+    .where(runs.c.workflow_id == sa.bindparam("workflow_id"))
+    .order_by(runs.c.pk.desc())
+    .limit(1_000)
+    .subquery()
+)
+_RAN = Statement(sa.select(sa.literal(1)).where(_NEWEST_RUNS.c.version == sa.bindparam("version")).limit(1))
+_DELETE = Statement(sa.delete(t).where(_OF, t.c.version == sa.bindparam("version"), t.c.published_at.is_(None)))
 _COUNT = Statement(sa.select(sa.func.count()).where(_OF))
 _LIVE_WITH = Statement(
     sa.select(t.c.definition)
@@ -76,6 +93,18 @@ def find(tx: Tx, workflow_id: str, version: int) -> VersionRow | None:
 def list_page(tx: Tx, workflow_id: str, *, limit: int, offset: int) -> list[VersionRow]:
     """Lists one page of versions, newest first."""
     return [_row(found) for found in tx.all(_PAGE, workflow_id=workflow_id, limit=limit, offset=offset)]
+
+
+def list_numbers_below(tx: Tx, workflow_id: str, number: int, *, limit: int) -> list[int]:
+    """The numbers of the versions before that one, newest first."""
+    return [row[0] for row in tx.all(_BELOW, workflow_id=workflow_id, number=number, limit=limit)]
+
+
+def delete_unused(tx: Tx, workflow_id: str, version: int) -> None:
+    """Deletes a version that nothing refers to and that was never published. Looks at the newest runs once more: while
+    servers of a shared store are updated one after the other, one that does not know the mark may have started one."""
+    if tx.one(_RAN, workflow_id=workflow_id, version=version) is None:
+        tx.do(_DELETE, workflow_id=workflow_id, version=version)
 
 
 def count(tx: Tx, workflow_id: str) -> int:

@@ -40,6 +40,7 @@ class WorkflowRow:
     updated_at: int
     last_triggered_at: int | None = None
     failures_in_row: int = 0
+    autosave: str | None = None
 
     @property
     def current_version(self) -> int:
@@ -87,6 +88,7 @@ _STATE = (
     "concurrency",
     "require_rehearsal",
     "acceptances",
+    "autosave",
 )
 _FIND_STATE = Statement(sa.select(*(t.c[name] for name in _STATE)).where(*_BY_ID))
 _FIND_TO_CHANGE = Statement(sa.select(*_COLUMNS).where(*_BY_ID).with_for_update())
@@ -114,6 +116,16 @@ _CALLERS = Statement(
     .order_by(t.c.id)
 )
 _INSERT = Statement(sa.insert(t))
+_KEEP = Statement(
+    sa.update(t)
+    .where(
+        t.c.org_id == sa.bindparam("of_org"),
+        t.c.id == sa.bindparam("of_id"),
+        t.c.draft_version == sa.bindparam("of_version"),
+        t.c.autosave.is_not(None),
+    )
+    .values(autosave=sa.null())
+)
 
 _SHOWN = sa.func.coalesce(t.c.draft_version, t.c.live_version, t.c.latest_version)
 _WITH_VERSION = t.join(v, sa.and_(v.c.workflow_id == t.c.id, v.c.version == _SHOWN))
@@ -188,6 +200,11 @@ def _update(names: tuple[str, ...]) -> Statement:
 def update(tx: Tx, workflow_id: str, **changes: Any) -> None:
     """Updates the given columns."""
     tx.do(_update(tuple(sorted(changes))), of_id=workflow_id, **changes)
+
+
+def keep_draft(tx: Tx, org_id: str, workflow_id: str, version: int) -> None:
+    """Keeps the draft for good, if it has that version: something refers to it, so no autosave may replace it."""
+    tx.do(_KEEP, of_org=org_id, of_id=workflow_id, of_version=version)
 
 
 def ladder(tx: Tx, workflow_id: str, version: int) -> dict[str, str]:

@@ -32,6 +32,7 @@ from dustrun.storage.db.writer import Writer
 from dustrun.storage.sharing import leases
 from dustrun.storage.triggers import backtests as rows
 from dustrun.storage.triggers.backtests import DONE, FAILED, RUNNING, BacktestRow
+from dustrun.storage.workflows import versions as version_rows
 from dustrun.storage.workflows import workflows as workflow_rows
 from dustrun.storage.workflows.workflows import WorkflowRow
 
@@ -102,6 +103,9 @@ class Backtests:
         row = _row_of(principal, workflow, (version, node_id, trigger.type), request, found)
 
         def unit(tx: Tx) -> BacktestRow:
+            workflow_rows.keep_draft(tx, row.org_id, workflow_id, version)
+            if version_rows.find(tx, workflow_id, version) is None:  # an autosave came in between
+                raise NotFound(f"The workflow has no version {version}.", code=Code.VERSION_UNKNOWN)
             rows.insert(tx, row)
             self._is_ours(tx, row)
             return row
