@@ -2,10 +2,12 @@
 
     scripts/soak polls [--scale PORTIONS] [--seed S] [--kills 30]
 
-The real server over HTTP with two workflows, of `http-poll` and of `rss`. Each has a source that shows a portion of
-items; as soon as one item of it has become an event, the source shows the next portion and never the old one again, so
-what was found and not yet run is known to the server alone. Meanwhile the server is killed with SIGKILL at random
-moments, and the sources answer 500, broken content or nothing new. At the end each item has one event and one run.
+The real server over HTTP with four workflows, of `http-poll` and of `rss`, with and without a connector. Each has a
+source that shows a portion of items; as soon as one item of it has become an event, the source shows the next portion
+and never the old one again, so what was found and not yet run is known to the server alone. Meanwhile the server is
+killed with SIGKILL at random moments, and the sources answer 500, broken content or nothing new; those that want a
+token want another one from time to time, and the connector has it a moment later. At the end each item has one event
+and one run, and no source that wants a token was asked without one.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ _CONFIGS: dict[str, dict[str, Any]] = {
     "http-poll": {"items": "body", "itemKey": "item", "pollMs": 100},
     "rss": {"pollMs": 100},
 }
+_WATCHES = (("http-poll", False), ("rss", False), ("http-poll", True), ("rss", True))
 _KEY_OF = {"http-poll": "{{$trigger.body.item}}", "rss": "{{$trigger.body.item.id}}"}
 Json = dict[str, Any]
 
@@ -53,19 +56,45 @@ class Watch:
     """One workflow and its source."""
 
     kind: str
+    has_connector: bool
     news: News
     api: Api
     chance: random.Random
     workflow_id: str = ""
+    connector_id: str = ""
+    tokens: list[str] = field(default_factory=list)
     wanted: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def name(self) -> str:
+        """What the result calls it."""
+        return f"{self.kind} with connector" if self.has_connector else self.kind
+
+    async def _change_token(self) -> None:
+        """The source wants another token; a moment later the connector has it."""
+        self.tokens.append(f"token-{len(self.tokens)}-{self.chance.getrandbits(64):016x}")
+        self.news.needs = f"Bearer {self.tokens[-1]}"
+        data = {"data": {"token": self.tokens[-1]}}
+        if self.connector_id:
+            await asyncio.sleep(self.chance.uniform(0.0, 0.4))
+            await self.api.call("PUT", f"/v1/connectors/{self.connector_id}", data)
+            self.counts["rotations"] += 1
+            return
+        host = self.news.url.removesuffix("/news")
+        body = {"type": "http-bearer", "name": self.kind, "allowedHosts": [host], **data}
+        _, made = await self.api.call("POST", "/v1/connectors", body)
+        self.connector_id = str(made["id"])
 
     async def publish(self) -> None:
         """Publishes the workflow, and waits for its first look."""
         self.news.content = _shown(self.kind, ["before"])
         say = {"type": "log", "payload": {"message": _KEY_OF[self.kind]}}
-        root = {"type": self.kind, "payload": {"url": self.news.url, **_CONFIGS[self.kind]}, "children": ["say"]}
-        body = {"name": self.kind, "description": "", "definition": {"nodes": {"root": root, "say": say}}}
+        root: Json = {"type": self.kind, "payload": {"url": self.news.url, **_CONFIGS[self.kind]}, "children": ["say"]}
+        if self.has_connector:
+            await self._change_token()
+            root["connector"] = {"type": "http-bearer", "id": self.connector_id}
+        body = {"name": self.name, "description": "", "definition": {"nodes": {"root": root, "say": say}}}
         _, made = await self.api.call("POST", "/v1/workflows", body)
         self.workflow_id = str(made["id"])
         await self.api.call("POST", f"/v1/workflows/{self.workflow_id}/publish", {})
@@ -77,13 +106,16 @@ class Watch:
         for portion in range(portions):
             if self.chance.random() < 0.3:
                 await self._fail()
+            is_rotated = self.has_connector and self.chance.random() < 0.3
             names = [f"{portion}-{number}" for number in range(self.chance.randint(1, _MOST_ITEMS))]
             self.wanted += names
             self.news.content = _shown(self.kind, names)
+            if is_rotated:
+                await self._change_token()
             until = time.monotonic() + _LONGEST_S
             while not await self._is_taken(portion):
                 if time.monotonic() > until:
-                    raise RuntimeError(f"{self.kind}: portion {portion} was shown and never taken")
+                    raise RuntimeError(f"{self.name}: portion {portion} was shown and never taken")
                 await asyncio.sleep(0.02)
 
     async def _fail(self) -> None:
@@ -121,13 +153,17 @@ class Watch:
         found = Counter(_item_of(self.kind, event) for event in events)
         failures = []
         if lost := set(self.wanted) - found.keys():
-            failures.append(f"{self.kind}: found and lost: {sorted(lost)[:5]} ({len(lost)})")
+            failures.append(f"{self.name}: found and lost: {sorted(lost)[:5]} ({len(lost)})")
         if twice := [name for name, count in found.items() if count > 1]:
-            failures.append(f"{self.kind}: more than one event: {twice[:5]} ({len(twice)})")
+            failures.append(f"{self.name}: more than one event: {twice[:5]} ({len(twice)})")
         if more := found.keys() - set(self.wanted):
-            failures.append(f"{self.kind}: events of nothing that was shown: {sorted(more)[:5]}")
+            failures.append(f"{self.name}: events of nothing that was shown: {sorted(more)[:5]}")
         if Counter(event["runId"] for event in events) != Counter(run["id"] for run in runs):
-            failures.append(f"{self.kind}: {len(events)} events and {len(runs)} runs do not match one to one")
+            failures.append(f"{self.name}: {len(events)} events and {len(runs)} runs do not match one to one")
+        if self.has_connector:
+            known = {f"Bearer {token}" for token in self.tokens}
+            if strange := [asked for asked in self.news.asked if asked.get("authorization") not in known]:
+                failures.append(f"{self.name}: {len(strange)} looks without the credential")
         counts = {"items": len(self.wanted), "events": len(events), "runs": len(runs), "looks": len(self.news.asked)}
         return {**counts, "unchanged": self.news.unchanged, **self.counts}, failures
 
@@ -148,16 +184,16 @@ async def _run(folder: Path, portions: int, chance: random.Random, kills: int) -
         api = Api(server)
         stack.push_async_callback(api.close)
         watches = [
-            Watch(kind, await stack.enter_async_context(serving()), api, random.Random(chance.random()))
-            for kind in _CONFIGS
+            Watch(kind, connected, await stack.enter_async_context(serving()), api, random.Random(chance.random()))
+            for kind, connected in _WATCHES
         ]
         for watch in watches:
             await watch.publish()
         killing = asyncio.create_task(_kill(server, kills, chance))
         await asyncio.gather(*(watch.show(portions) for watch in watches))
         await killing
-        judged = [(watch.kind, *await watch.judge()) for watch in watches]
-    found = {kind: counts for kind, counts, _ in judged}
+        judged = [(watch.name, *await watch.judge()) for watch in watches]
+    found = {name: counts for name, counts, _ in judged}
     seconds = round(time.monotonic() - begun, 1)
     failures = [failure for _, _, failures in judged for failure in failures]
     return {"portions": portions, "kills": kills, **found, "seconds": seconds, "failures": failures}

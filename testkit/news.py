@@ -14,11 +14,14 @@ from aiohttp import web
 
 @dataclass(slots=True)
 class News:
-    """What is served, to whom, and how often. `status` other than 200 is answered instead."""
+    """What is served, to whom, and how often. `status` other than 200 is answered instead. `needs`: what the header
+    Authorization must be; others get 401. `leads_to`: every request is redirected there."""
 
     url: str = ""
     content: Any = None
     status: int = 200
+    needs: str | None = None
+    leads_to: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[dict[str, str]] = field(default_factory=list)
     unchanged: int = 0
@@ -28,6 +31,10 @@ class News:
         self.asked.append({name.lower(): value for name, value in request.headers.items()})
         if self.status != 200:
             return web.Response(status=self.status, headers=self.headers, text="not now")
+        if self.needs is not None and request.headers.get("Authorization") != self.needs:
+            return web.Response(status=401, text=f"not with {request.headers.get('Authorization')}")
+        if self.leads_to is not None:
+            return web.Response(status=307, headers={"Location": self.leads_to})
         is_text = isinstance(self.content, str)
         body = self.content if is_text else json.dumps(self.content)
         tag = f'"{hashlib.sha256(body.encode()).hexdigest()[:12]}"'

@@ -66,7 +66,7 @@ class Catalog:
             raise self._unknown(kind, "trigger", set(self.triggers))
         trigger = self.triggers[kind]
         shown: dict[str, Any] = {"type": kind, "kind": trigger.kind, "summary": trigger.summary}
-        shown["tags"] = [trigger.kind]
+        shown |= {"tags": [trigger.kind], "connectors": list(trigger.connector), "connectorRequired": False}
         if not summary:
             shown |= {
                 "description": trigger.description,
@@ -229,16 +229,26 @@ def load(actions_dir: Path | None = None) -> Catalog:
                 specs[found.type] = _trigger_spec(trigger)
     attaching = tuple(sorted(name for name, connector in connectors_found.items() if connector.attaches))
     for action in actions_found.values():
-        takes = (each for name in action.connector for each in (attaching if name == "http" else (name,)))
         required = bool(action.connector) and not action.connector_optional
         specs[action.type] = replace(
             specs[action.type],
-            connectors=tuple(takes),
+            connectors=_taken(action.connector, attaching),
             connector_required=required,
             connector_instead_of=action.connector_instead_of,
             url_fields=hinted_fields(action.input, "x-url"),
         )
+    for trigger in triggers_found.values():
+        specs[trigger.type] = replace(
+            specs[trigger.type],
+            connectors=_taken(trigger.connector, attaching),
+            url_fields=hinted_fields(trigger.config, "x-url"),
+        )
     return Catalog(actions_found, triggers_found, connectors_found, specs)
+
+
+def _taken(named: tuple[str, ...], attaching: tuple[str, ...]) -> tuple[str, ...]:
+    """The connector types that a declaration means; `http` stands for all that add a credential to requests."""
+    return tuple(each for name in named for each in (attaching if name == "http" else (name,)))
 
 
 def _find(actions_dir: Path | None) -> Iterator[_Found]:

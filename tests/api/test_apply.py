@@ -150,7 +150,8 @@ async def test_connectors_and_wallets_are_meant_by_their_names(server: Compositi
         "connector": {"type": "http-bearer", "id": bearer},
         "payload": {"url": "https://api.example.com", "body": {"wallet": hot}},
     }
-    made = await owner.create_workflow({"nodes": {"root": {"type": "manual", "children": ["ask"]}, "ask": ask}})
+    watch = {"type": "http-poll", "connector": ask["connector"], "payload": {"url": "https://api.example.com/news"}}
+    made = await owner.create_workflow({"nodes": {"root": {**watch, "children": ["ask"]}, "ask": ask}})
     path = f"/v1/workflows/{made['id']}"
     content = (await owner.get(f"{path}/export?format=yaml")).data["content"]
     for hidden in (bearer, hot, "t0ken"):

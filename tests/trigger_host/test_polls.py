@@ -235,7 +235,7 @@ async def is_paused(server: Composition, workflow_id: str) -> bool:
 async def test_two_that_look_at_the_same_time_start_one_run_an_item(server: Composition, news: News) -> None:
     workflow_id = await publish(server, "http-poll", {**ITEMS, "url": news.url})
     parts = server.parts.triggers
-    others = [Polls(parts.intake, parts.subscriptions, parts.context) for _ in range(3)]
+    others = [Polls(parts.intake, parts.subscriptions, parts.contexts) for _ in range(3)]
     (sub,) = await parts.subscriptions.list_of(workflow_id)
     for other in others:
         await other.start()

@@ -132,6 +132,24 @@ def test_a_step_is_tested_and_its_result_pinned(app: App, server: Server) -> Non
     expect(step.get_by_text("The inputs of")).to_be_visible()
 
 
+def test_a_polled_trigger_is_given_a_connector(app: App, server: Server) -> None:
+    hosts = {"allowedHosts": ["shop.example.com"]}
+    client = {"tokenUrl": "https://shop.example.com/token", "clientId": "me", "clientSecret": "s3cret-of-a-client"}
+    body = {"type": "oauth2-client-credentials", "name": "Shop", "data": client, **hosts}
+    made = server.call("POST", "/v1/connectors", body)
+    root = {"type": "http-poll", "payload": {"url": "https://shop.example.com/orders"}}
+    workflow = server.create_workflow({"nodes": {"root": root}})
+    page = _open(app, workflow)
+    page.locator(".card").first.click()
+    step = page.get_by_role("complementary")
+    step.get_by_label("Connector").select_option("Shop")
+    app.until(lambda: _nodes(server, workflow)["root"].get("connector", {}).get("id") == made["id"])
+    step.get_by_label("Starts by").select_option("manual")
+    app.until(lambda: _nodes(server, workflow)["root"]["type"] == "manual")
+    assert "connector" not in _nodes(server, workflow)["root"], "no field is left to take it away"
+    assert app.faults() == []
+
+
 @pytest.mark.parametrize(("dark", "narrow"), [pytest.param(False, False, marks=pytest.mark.long), (True, True)])
 def test_versions_are_compared_money_first(window: Open, server: Server, dark: bool, narrow: bool) -> None:
     pay = {"chainId": 1, "amount": "1000", "recipient": "0x" + "11" * 20}

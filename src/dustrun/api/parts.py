@@ -11,7 +11,6 @@ from dustrun.api.limits import RateLimiter, WrongKeys
 from dustrun.assistant.conversation_turns import Turns
 from dustrun.catalog import Catalog
 from dustrun.chain.chains import Chains
-from dustrun.sdk.trigger import TriggerContext
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.sessions import Sessions
@@ -38,6 +37,7 @@ from dustrun.services.runs.start import Starts
 from dustrun.services.streaming.streams import Streams
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.backtest.backtests import Backtests
+from dustrun.services.triggers.context import Contexts
 from dustrun.services.triggers.events import TriggerEvents
 from dustrun.services.triggers.forms.answers import FormAnswers
 from dustrun.services.triggers.forms.links import FormLinks
@@ -139,7 +139,7 @@ class WaitParts:
 class TriggerParts:
     """Triggers of published workflows."""
 
-    context: TriggerContext
+    contexts: Contexts
     subscriptions: Subscriptions
     intake: Intake
     arming: Arming

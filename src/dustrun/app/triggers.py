@@ -19,7 +19,7 @@ from dustrun.services.triggers.backtest.past_events import FindsEvents, Recorded
 from dustrun.services.triggers.backtest.report import BacktestReport
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
-from dustrun.services.triggers.context import LiveContext
+from dustrun.services.triggers.context import Contexts, LiveContext
 from dustrun.services.triggers.ended_runs import EndedRuns
 from dustrun.services.triggers.events import TriggerEvents
 from dustrun.services.triggers.forms.answers import FormAnswers
@@ -45,11 +45,12 @@ from dustrun.trigger_host.timers import Timers
 class Triggers:
     """The services of triggers, and the host that watches."""
 
-    context: LiveContext
+    contexts: Contexts
     subscriptions: Subscriptions
     arming: Arming
     intake: Intake
     host: TriggerHost
+    polls: Polls
     past_events: Mapping[str, FindsEvents]
     """Who finds the events of the past, by kind of trigger."""
 
@@ -57,16 +58,19 @@ class Triggers:
 def make_triggers(base: Base, money: Money, starts: Starts) -> Triggers:
     """Composes triggers; a committed change of a workflow tells the host."""
     context = LiveContext(base.http, base.chains, money.spend.prices, base.settings.min_trigger_interval_ms)
+    contexts = Contexts(context, base.connections)
     subscriptions = Subscriptions(base.database, base.catalog)
     arming = Arming(base.catalog, base.gate, context)
     intake = Intake(base.database, base.writer, starts, subscriptions)
     intake.on_skipped = SkippedEvents(base.hub).tell
     chain_store = ChainStore(base.database, base.writer)
     chains = _chain_source(base, chain_store, intake, subscriptions)
-    host = TriggerHost(subscriptions, {**_sources(base, intake, subscriptions, context), "chain": chains})
+    polls = Polls(intake, subscriptions, contexts)
+    watching = _sources(base, intake, subscriptions)
+    host = TriggerHost(subscriptions, {**watching, "polled": polls, "chain": chains})
     arming.on_changed = intake.on_changed = chain_store.on_changed = host.changed
     past_events: Mapping[str, FindsEvents] = {"timed": TimedEvents(), "chain": PastChainEvents(base.chains)}
-    return Triggers(context, subscriptions, arming, intake, host, past_events)
+    return Triggers(contexts, subscriptions, arming, intake, host, polls, past_events)
 
 
 def _chain_source(base: Base, store: ChainStore, intake: Intake, subscriptions: Subscriptions) -> ChainSource:
@@ -81,7 +85,7 @@ def make_trigger_parts(
     database, writer, arming = base.database, base.writer, triggers.arming
     secrets = WebhookSecrets(database, writer, base.vault, base.settings.base_url(), arming)
     return TriggerParts(
-        context=triggers.context,
+        contexts=triggers.contexts,
         subscriptions=triggers.subscriptions,
         intake=triggers.intake,
         arming=arming,
@@ -100,9 +104,9 @@ def make_trigger_parts(
 def _previews(base: Base, triggers: Triggers, workflows: Workflows) -> TriggerPreviews:
     finders: Mapping[str, FindsRecent] = {
         "chain": PastChainEvents(base.chains),
-        "polled": RecentOfSources(triggers.context),
+        "polled": RecentOfSources(),
     }
-    return TriggerPreviews(base.database, base.catalog, workflows, triggers.subscriptions, triggers.context, finders)
+    return TriggerPreviews(base.database, base.catalog, workflows, triggers.subscriptions, triggers.contexts, finders)
 
 
 def _backtests(base: Base, triggers: Triggers, starts: Starts, runs: Runs, reports: RunReports) -> Backtests:
@@ -111,8 +115,8 @@ def _backtests(base: Base, triggers: Triggers, starts: Starts, runs: Runs, repor
     return Backtests(deps, triggers.past_events, RecordedEvents(base.database))
 
 
-def _sources(base: Base, intake: Intake, subscriptions: Subscriptions, context: LiveContext) -> Mapping[str, Source]:
-    """Who watches each kind of trigger."""
+def _sources(base: Base, intake: Intake, subscriptions: Subscriptions) -> Mapping[str, Source]:
+    """Who watches for what happens in the server."""
     ends = EndedRunsSource(
         EndedRuns(base.database, base.writer, base.catalog, subscriptions, intake, base.settings.pause_after_failures)
     )
@@ -120,5 +124,4 @@ def _sources(base: Base, intake: Intake, subscriptions: Subscriptions, context: 
     return {
         "internal": ends,
         "timed": Timers(intake, subscriptions),
-        "polled": Polls(intake, subscriptions, context),
     }

@@ -7,6 +7,7 @@ from dustrun.sdk.fields import Fields
 from dustrun.sdk.notice import Notice, NoticeFormat, NoticeKind
 from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
 from dustrun.sdk.trigger import (
+    Credential,
     Finding,
     Polled,
     PolledConfig,
@@ -21,6 +22,7 @@ __all__ = [
     "Action",
     "Connection",
     "Context",
+    "Credential",
     "Effect",
     "Fields",
     "Finding",

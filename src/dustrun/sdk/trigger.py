@@ -64,6 +64,15 @@ class Finding:
     severity: Literal["error", "warning"] = "error"
 
 
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """The connector of a trigger's node, as far as a trigger may know it. `version` changes with whatever a person
+    changes of the connector."""
+
+    connector_id: str
+    version: int
+
+
 class TriggerContext(Protocol):
     """What a trigger may use when it is checked or polled; it reads only."""
 
@@ -74,7 +83,13 @@ class TriggerContext(Protocol):
 
     @property
     def http(self) -> CheckingHttp:
-        """The guarded HTTP client; its `check` says what it would refuse."""
+        """The guarded HTTP client; its `check` says what it would refuse. With a connector it adds the credential to
+        each request, and masks the secrets in each response."""
+        ...
+
+    @property
+    def credential(self) -> Credential | None:
+        """What `http` authenticates with: who asks may see other data than somebody else."""
         ...
 
     @property
@@ -140,7 +155,8 @@ class Trigger:
     `next_fire(config, after_ms, cursor)`, None when it never fires again, and `policy(config)`. Of `polled`:
     `poll(ctx, config, cursor)` (cursor None: take note of what is there, without events), `interval_ms(config)` and
     `recent(ctx, config)`, the payload of a real event for a test, None if there is none. Of `chain`: `watch(config)`.
-    Of `internal`: `match(config, seen)`."""
+    Of `internal`: `match(config, seen)`. `connector`: the connector types that its node may name, or `http` for every
+    type that adds a credential to HTTP requests."""
 
     kind: str
     config: type[BaseModel]
@@ -159,6 +175,7 @@ class Trigger:
     recent: Recent | None = None
     watch: Callable[[Any], Watch] | None = None
     match: Match | None = None
+    connector: tuple[str, ...] = ()
     type: str = ""
     summary: str = ""
     description: str = ""
@@ -228,11 +245,19 @@ def _poll_ms(config: PolledConfig) -> int:
 
 
 def polled(
-    *, interval_ms: Callable[[Any], int] = _poll_ms, recent: Recent | None = None, **declared: Any
+    *,
+    interval_ms: Callable[[Any], int] = _poll_ms,
+    recent: Recent | None = None,
+    connector: str | Sequence[str] = (),
+    **declared: Any,
 ) -> Callable[[Poll], Trigger]:
     """Declares a trigger that is asked for news: `poll(ctx, config, cursor)`, every `interval_ms(config)`; `recent`
-    finds a real event for a test."""
-    return lambda poll: Declaration(**declared).made("polled", poll, poll=poll, interval_ms=interval_ms, recent=recent)
+    finds a real event for a test. `connector`: the types that a node may name, as for an action; `ctx.http` then adds
+    the credential."""
+    more = {"connector": (connector,) if isinstance(connector, str) else tuple(connector)}
+    return lambda poll: Declaration(**declared).made(
+        "polled", poll, poll=poll, interval_ms=interval_ms, recent=recent, **more
+    )
 
 
 def chain(**declared: Any) -> Callable[[Callable[[Any], Watch]], Trigger]:

@@ -139,6 +139,30 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         'A node of type "log" uses no connector; remove it.',
     ),
     (
+        "connector_type",
+        "error",
+        {
+            "root": {
+                "type": "rss",
+                "payload": {"url": "https://a.example"},
+                "connector": {"type": "wallet", "id": "wal_1"},
+            }
+        },
+        {},
+        "nodes.root.connector.type",
+        'This trigger takes no connector of type "wallet", only "http-basic", "http-bearer", "http-header", '
+        '"http-query", "llm-anthropic", "llm-openai", "mcp", "oauth2-client-credentials", "oauth2-refresh-token".',
+    ),
+    (
+        "secret_in_header",
+        "warning",
+        {"root": {"type": "rss", "payload": {"url": "https://a.example", "headers": {"X-Api-Key": "0123456789"}}}},
+        {},
+        "nodes.root.payload.headers.X-Api-Key",
+        'The header "X-Api-Key" is part of the definition, which everybody with workflow:read sees. Keep its secret in '
+        "a connector, and name that in the node's `connector`: types http-basic, http-bearer, http-header, http-query.",
+    ),
+    (
         "connector_expression",
         "error",
         {"root": ROOT, "a": log(type="tell", connector={"type": "apprise", "id": "{{$inputs.service}}"})},

@@ -91,7 +91,8 @@ function TriggerChoice({ id, type }: { id: string; type: string }) {
     edit((flow) => {
       const fields = (catalog[next]?.payloadSchema as Schema | undefined)?.properties ?? {}
       const kept = Object.entries(flow.nodes[id]?.payload ?? {}).filter(([name]) => name in fields)
-      return patchNode(flow, id, { type: next, payload: Object.fromEntries(kept) })
+      const connector = catalog[next]?.connectors?.length ? flow.nodes[id]?.connector : undefined
+      return patchNode(flow, id, { type: next, payload: Object.fromEntries(kept), connector })
     })
   return (
     <NativeSelect
@@ -109,7 +110,9 @@ function ConnectorChoice({ id, kinds }: { id: string; kinds: string[] }) {
   const isWallet = kinds.includes('wallet')
   const wallets = useList('/v1/wallets')
   const connectors = useList('/v1/connectors')
-  const fits = (type: string) => kinds.some((kind) => type === kind || type.startsWith(`${kind}-`))
+  const isOne = (type: string, kind: string) =>
+    type === kind || type.startsWith(`${kind}-`) || (kind === 'http' && type.startsWith('oauth2-'))
+  const fits = (type: string) => kinds.some((kind) => isOne(type, kind))
   const rows = isWallet
     ? wallets.rows.map((one) => ({ value: one.id, label: one.name, type: 'wallet' }))
     : connectors.rows.filter((one) => fits(one.type)).map((one) => ({ value: one.id, label: one.name, type: one.type }))

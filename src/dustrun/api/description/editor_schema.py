@@ -130,7 +130,7 @@ def _node_of(one: _Type) -> Json:
     if any(info.is_required() for info in spec.payload.model_fields.values()):
         required.append("payload")
     if spec.connectors:
-        taken = {"enum": [*spec.connectors, "wallet"]}
+        taken = {"enum": [*spec.connectors, *(() if spec.kind == "trigger" else ("wallet",))]}
         properties["connector"] = {"properties": {"type": taken}}
         required += ["connector"] if spec.connector_required else []
     return {"properties": properties, **({"required": required} if required else {})}

@@ -40,6 +40,15 @@ class NodeTypeAnswer(Fields):
     example_output: Any = None
 
 
+class TriggerAnswer(NodeTypeAnswer):
+    """A trigger."""
+
+    connectors: list[str] = Field(
+        description="Connector types that its node may name; `http` means every type that authenticates HTTP requests."
+    )
+    connector_required: bool = Field(description="Whether a node must name one.")
+
+
 class ActionAnswer(NodeTypeAnswer):
     """An action or control node."""
 
@@ -123,7 +132,7 @@ async def get_action(call: Call, type: Type, summary: Summary = False) -> dict[s
     return call.parts.catalog.public_action(type, summary=summary)
 
 
-@routes.get("/v1/triggers", permission=PUBLIC, answers=list[NodeTypeAnswer], shape=_shapes)
+@routes.get("/v1/triggers", permission=PUBLIC, answers=list[TriggerAnswer], shape=_shapes)
 async def list_triggers(
     call: Call, tags: Tags = None, q: Search = None, summary: Summary = False
 ) -> list[dict[str, Any]]:
@@ -132,9 +141,7 @@ async def list_triggers(
     return [_without_details(shown) for shown in found] if summary else found
 
 
-@routes.get(
-    "/v1/triggers/{type}", permission=PUBLIC, answers=NodeTypeAnswer, shape=_shape, refusals=[Code.TYPE_UNKNOWN]
-)
+@routes.get("/v1/triggers/{type}", permission=PUBLIC, answers=TriggerAnswer, shape=_shape, refusals=[Code.TYPE_UNKNOWN])
 async def get_trigger(call: Call, type: Type, summary: Summary = False) -> dict[str, Any]:
     """Get one trigger."""
     return call.parts.catalog.public_trigger(type, summary=summary)

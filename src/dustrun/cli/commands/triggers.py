@@ -115,6 +115,9 @@ def try_config(
     workflow: Annotated[
         str | None, typer.Option("--workflow", help="Show the last event of this workflow, if it has one.")
     ] = None,
+    connector: Annotated[
+        str | None, typer.Option("--connector", metavar="ID", help="Ask the source with this connector.")
+    ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
@@ -124,6 +127,8 @@ def try_config(
     body: dict[str, Any] = {"config": read_json_option("config", config)}
     if workflow is not None:
         body["workflowId"] = workflow_id(client, workflow)
+    if connector is not None:
+        body["connectorId"] = connector
     found = client.post(f"/v1/triggers/{segment(type)}/test", body)
     if as_json:
         output.write_json(found)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dustrun.core.text.wording import explain
+from dustrun.core.validate.headers import check_headers
 from dustrun.core.validate.words import field_path, has, problem, seen_location, suggest
 from dustrun.core.workflow.definition import UNBOUND, WALLET, ConnectorReference, Definition, Node
 from dustrun.core.workflow.program import TESTS_ONLY
@@ -30,6 +31,7 @@ def check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
             message = "A trigger begins once in a run, so a rate has no effect here."
             yield problem("rate_without_effect", node_id, "rate", message, "warning")
         yield from _check_connector(node_id, node, spec)
+        yield from check_headers(node_id, node, spec)
         yield from _check_payload(node_id, node, spec)
 
 
@@ -64,7 +66,7 @@ def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Probl
     given = node.connector.type if node.connector is not None else None
     if node.connector is not None:
         yield from _check_expression(node_id, node.connector)
-    if given == WALLET:
+    if given == WALLET and spec.kind != "trigger":
         return  # whether an action takes a wallet is checked elsewhere
     takes = ", ".join(f'"{name}"' for name in spec.connectors)
     if given is None and spec.connector_required:
@@ -73,7 +75,8 @@ def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Probl
         message = f"This action needs a connector of type {takes}, or payload.{spec.connector_instead_of}."
         yield problem("connector_missing", node_id, "connector", message)
     elif given is not None and spec.connectors and given not in spec.connectors:
-        message = f'This action takes no connector of type "{given}", only {takes}.{suggest(given, spec.connectors)}'
+        kind = "trigger" if spec.kind == "trigger" else "action"
+        message = f'This {kind} takes no connector of type "{given}", only {takes}.{suggest(given, spec.connectors)}'
         yield problem("connector_type", node_id, "connector.type", message)
     elif given is not None and not spec.connectors:
         message = f'A node of type "{node.type}" uses no connector; remove it.'

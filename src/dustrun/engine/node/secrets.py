@@ -6,7 +6,7 @@ it comes back through a node without a connector, or after a restart of the serv
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +21,12 @@ from dustrun.engine.node.mode import RunMode
 from dustrun.engine.node.outcome import Failed, Outcome, Settled, Suspended, Unknown, of_error
 from dustrun.engine.node.rehearsal import RehearsalCommands, RehearsalHttp, RehearsalNotifier
 from dustrun.errors import DustrunError
-from dustrun.sdk.context import CheckingHttp, Http, HttpRequest, HttpResponse
+from dustrun.sdk.context import CheckingHttp
 from dustrun.sdk.notice import CheckingNotifier
 from dustrun.sdk.threads import run_sized
 from dustrun.services.connectors.connections import Connections, Opened
+from dustrun.services.connectors.masked_http import MaskedHttp
 from dustrun.services.runs.engine_port import RunFacts
-
-_UNAUTHORIZED = 401
 
 
 class Secrets:
@@ -133,36 +132,6 @@ class Secrets:
         """The state from which a spend resumes is never shown, so it stays unmasked."""
         kept = {"spend": facts["spend"]} if facts is not None and "spend" in facts else {}
         return {**self._mask.value(facts), **kept} if facts is not None else None
-
-
-class MaskedHttp:
-    """`ctx.http` of a run with connectors: adds the node's credential when a request is sent, and masks the whole
-    response before a part of it can be extracted."""
-
-    def __init__(self, http: Http, mask: Mask, opened: Opened | None) -> None:
-        self._http = http
-        self._mask = mask
-        self._opened = opened if opened is not None and opened.type.attaches else None
-
-    async def request(self, request: HttpRequest) -> HttpResponse:
-        """Sends one request; sends it again with a fresh token after 401, which means that nothing was done."""
-        opened = self._opened
-        if request.is_prompt and request.body is not None:
-            request = replace(request, body=await run_sized(request.body, self._mask.bytes, request.body))
-        if opened is None:
-            return await self._masked(await self._http.request(request))
-        carried = await opened.current_token()
-        answer = await self._http.request(replace(request, authorize=opened.authorize))
-        if answer.status == _UNAUTHORIZED and await opened.renew(carried):
-            answer = await self._http.request(replace(request, authorize=opened.authorize))
-        return await self._masked(answer)
-
-    async def _masked(self, answer: HttpResponse) -> HttpResponse:
-        return await run_sized(answer.body, self._mask_all, answer)
-
-    def _mask_all(self, answer: HttpResponse) -> HttpResponse:
-        headers: Mapping[str, str] = self._mask.value(dict(answer.headers))
-        return HttpResponse(answer.status, headers, self._mask.bytes(answer.body), self._mask.text(answer.url))
 
 
 def _begun(job: Job) -> Unknown | None:

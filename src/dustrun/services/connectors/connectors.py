@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,6 +73,10 @@ class Tested:
     status: int | None = None
 
 
+def _nothing(_: str) -> None:
+    return None
+
+
 class Connectors:
     """Use cases of connectors."""
 
@@ -84,6 +88,8 @@ class Connectors:
         self._catalog = catalog
         self._vault = vault
         self._connections = connections
+        self.on_changed: Callable[[str], None] = _nothing
+        """Called with a connector's id after a commit that changed it."""
 
     async def create(self, principal: Principal, new: NewConnector) -> ConnectorRow:
         """Creates a connector; raises `Invalid` with every problem by field."""
@@ -193,6 +199,7 @@ class Connectors:
 
         row = await idempotency.write(self._writer, unit)
         self._connections.tokens.forget(connector_id)
+        self.on_changed(connector_id)
         return row
 
     async def delete(self, principal: Principal, connector_id: str, *, force: bool) -> ConnectorRow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ from dustrun.catalog import Catalog
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
 from dustrun.errors import Forbidden, Problem
-from dustrun.sdk.trigger import TriggerContext
+from dustrun.sdk.trigger import Trigger, TriggerContext
 from dustrun.services.access.principal import Principal
 from dustrun.services.triggers import circles
 from dustrun.services.triggers.pausing import KEY_REVOKED
-from dustrun.services.triggers.subscriptions import principal_text
+from dustrun.services.triggers.subscriptions import CONNECTOR, principal_text
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.spend_gate import SpendGate, covers
 from dustrun.storage.db.statement import Tx
@@ -38,6 +38,12 @@ class _Node:
     node_id: str
     type: str
     config: dict[str, Any]
+    connector: dict[str, Any] | None = None
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """Its config as a subscription has it."""
+        return self.config if self.connector is None else {**self.config, CONNECTOR: self.connector}
 
     @property
     def mode(self) -> str:
@@ -143,7 +149,12 @@ class Arming:
             node = document["nodes"][node_id]
             trigger = self._catalog.triggers.get(node["type"])
             if trigger is not None and trigger.is_armed:
-                yield _Node(node_id, node["type"], node.get("payload", {}))
+                yield _Node(node_id, node["type"], node.get("payload", {}), _connector_of(trigger, node))
+
+
+def _connector_of(trigger: Trigger, node: Mapping[str, Any]) -> dict[str, Any] | None:
+    named = node.get("connector")
+    return {"type": named["type"], "id": named["id"]} if named and trigger.connector else None
 
 
 def _may_fire_more(before: WorkflowRow, after: WorkflowRow) -> bool:
@@ -168,8 +179,8 @@ def _arm(
         assert by is not None
         rows.insert(tx, _new(workflow, version, node, by, now))
         return
-    is_same = _watched(exact_json.loads(row.config)) == _watched(node.config)
-    changes: dict[str, Any] = {"version": version, "config": exact_json.dumps_text(node.config), "updated_at": now}
+    is_same = _watched(exact_json.loads(row.config)) == _watched(node.stored)
+    changes: dict[str, Any] = {"version": version, "config": exact_json.dumps_text(node.stored), "updated_at": now}
     if is_published:
         changes["mode"] = node.mode
     if by is not None:
@@ -191,7 +202,7 @@ def _new(workflow: WorkflowRow, version: int, node: _Node, by: Principal, now: i
         version=version,
         node_id=node.node_id,
         type=node.type,
-        config=exact_json.dumps_text(node.config),
+        config=exact_json.dumps_text(node.stored),
         state=ARMED,
         mode=node.mode,
         principal=principal_text(by),

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dustrun import clock
 from dustrun.chain.chains import Chains
+from dustrun.core.text.masking import Mask
+from dustrun.core.workflow.definition import ConnectorReference
+from dustrun.errors import Invalid
 from dustrun.sdk.chain import Chain, Prices
-from dustrun.sdk.context import CheckingHttp
+from dustrun.sdk.context import CheckingHttp, HttpRequest, HttpResponse
+from dustrun.sdk.trigger import Credential, TriggerContext
+from dustrun.services.connectors.connections import Connections, Opened
+from dustrun.services.connectors.masked_http import MaskedHttp
 
 
 class LiveContext:
     """The `TriggerContext` of the server."""
 
-    def __init__(self, http: CheckingHttp, chains: Chains, prices: Prices, min_interval_ms: int) -> None:
+    def __init__(
+        self,
+        http: CheckingHttp,
+        chains: Chains,
+        prices: Prices,
+        min_interval_ms: int,
+        credential: Credential | None = None,
+    ) -> None:
         self._http = http
         self._chains = chains
         self._prices = prices
         self._min_interval_ms = min_interval_ms
+        self._credential = credential
+
+    def connected(self, opened: Opened) -> LiveContext:
+        """The same context, whose requests carry a connector's credential."""
+        http = ConnectedHttp(self._http, opened)
+        credential = Credential(opened.row.id, opened.row.version)
+        return LiveContext(http, self._chains, self._prices, self._min_interval_ms, credential)
 
     @property
     def now_ms(self) -> int:
@@ -26,6 +48,11 @@ class LiveContext:
     def http(self) -> CheckingHttp:
         """The guarded HTTP client; its `check` says what it would refuse."""
         return self._http
+
+    @property
+    def credential(self) -> Credential | None:
+        """What `http` authenticates with."""
+        return self._credential
 
     @property
     def prices(self) -> Prices:
@@ -40,3 +67,38 @@ class LiveContext:
     def chain(self, chain_id: int) -> Chain:
         """Read access to one chain; raises `Invalid` for one that the server does not know or serve."""
         return self._chains.get(chain_id)
+
+
+class Contexts:
+    """The contexts of looks: with a connector, its newest secret is read for each."""
+
+    def __init__(self, plain: LiveContext, connections: Connections) -> None:
+        self.plain = plain
+        self._connections = connections
+
+    async def open(self, org_id: str, reference: ConnectorReference | None, mask: Mask) -> TriggerContext:
+        """The context of one look; `mask` learns the secrets. Raises `DustrunError` if the connector is missing, of
+        another type, or adds no credential: a node that names one never asks without it."""
+        if reference is None:
+            return self.plain
+        opened = await self._connections.open(org_id, reference, mask)
+        if not opened.type.attaches:
+            raise Invalid(f'A connector of type "{opened.row.type}" adds no credential to requests.')
+        return self.plain.connected(opened)
+
+
+class ConnectedHttp:
+    """The guarded client, with a connector's credential on each request and its secrets masked in each response."""
+
+    def __init__(self, http: CheckingHttp, opened: Opened) -> None:
+        self._http = http
+        self._opened = opened
+        self._masked = MaskedHttp(http, opened.mask, opened)
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        """Sends a request with the credential; raises like `sdk.context.Http`."""
+        return await self._masked.request(request)
+
+    async def check(self, request: HttpRequest) -> None:
+        """Raises what `request` would raise before it sends; asks nobody for a token."""
+        await self._http.check(replace(request, authorize=self._opened.rehearse))

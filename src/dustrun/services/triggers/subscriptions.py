@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
 from dustrun.catalog import Catalog
 from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.sdk.trigger import Trigger
 from dustrun.services.access.principal import Principal
 from dustrun.storage.db.database import Database
@@ -19,15 +20,18 @@ from dustrun.storage.triggers import subscriptions as rows
 from dustrun.storage.triggers.subscriptions import ARMED, SubscriptionRow
 
 _PAGE = 1000
+CONNECTOR: Final = "$connector"
+"""What names the node's connector in a stored config, beside the fields of the trigger, none of which begins so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A subscription with its trigger and its checked config."""
+    """A subscription with its trigger, its checked config, and the connector that its node names."""
 
     row: SubscriptionRow
     trigger: Trigger = field(repr=False)
     config: Any = field(repr=False)
+    connector: ConnectorReference | None = None
 
     @property
     def id(self) -> str:
@@ -124,11 +128,14 @@ class Subscriptions:
     def parsed(self, row: SubscriptionRow) -> Subscription | None:
         """The subscription of a row; None if its type is not installed or does not take its config any more."""
         trigger = self._catalog.triggers.get(row.type)
-        config = self._parse(row.type, row.config) if trigger is not None else None
-        return Subscription(row, trigger, config) if trigger is not None and config is not None else None
+        found = self._parse(row.type, row.config) if trigger is not None else None
+        return Subscription(row, trigger, *found) if trigger is not None and found is not None else None
 
-    def _parse_config(self, kind: str, text: str) -> BaseModel | None:
+    def _parse_config(self, kind: str, text: str) -> tuple[BaseModel, ConnectorReference | None] | None:
+        stored = exact_json.loads(text)
+        named = stored.pop(CONNECTOR, None)
         try:
-            return self._catalog.triggers[kind].config.model_validate(exact_json.loads(text))
+            reference = ConnectorReference.model_validate(named) if named is not None else None
+            return self._catalog.triggers[kind].config.model_validate(stored), reference
         except ValidationError:
             return None

@@ -10,7 +10,7 @@ from dustrun.chain.simulate.pinning import block_at
 from dustrun.chain.watching.reader import BlockReader, ChainMoved, SeenBlock, TooMuch
 from dustrun.core.triggers.chain.watch import ChainEvent, Watch, match_logs
 from dustrun.errors import Invalid, Problem, Temporary
-from dustrun.sdk.trigger import Trigger
+from dustrun.sdk.trigger import Trigger, TriggerContext
 from dustrun.services.triggers.backtest.past_events import Asked, PastEvent, Period
 from dustrun.services.triggers.trying.recent import Recent
 from dustrun.trigger_host.chain.blocks import Blocks, place_logs
@@ -53,7 +53,7 @@ class PastChainEvents:
             raise Temporary("The chain changed while it was read.", retry_after_s=2) from None
         return [_past(watch, event, min(head, event.block.number + confirmations)) for event in events]
 
-    async def recent(self, trigger: Trigger, config: Any) -> Recent:
+    async def recent(self, _: TriggerContext, trigger: Trigger, config: Any) -> Recent:
         """The newest event of the newest blocks; what is not deep enough yet counts too."""
         assert trigger.watch is not None, "a chain trigger has one"
         watch = trigger.watch(config)

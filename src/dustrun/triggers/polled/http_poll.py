@@ -4,13 +4,15 @@ Use it for services that have no webhooks. With `items` the answer is a list, an
 before starts a run; without it, the run starts when `value` changes. Both are expressions: over `body` (JSON, else
 text), `status` and `headers`, and for `itemKey` over `item` too. The first look starts nothing, unless `fireOnFirst`.
 
-Servers that know when they changed (`ETag`, `Last-Modified`) are asked for news only. A source that fails is asked less
-and less often, and says why in the trigger's `lastError`; a run that fails changes nothing about that.
+A connector of the node adds its credential to each request, to its own hosts only. Servers that know when they changed
+(`ETag`, `Last-Modified`) are asked for news only. A source that fails is asked less and less often, and says why in the
+trigger's `lastError`; a run that fails changes nothing about that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import Field, field_validator, model_validator
@@ -21,12 +23,19 @@ from dustrun.core.triggers.polling.conditions import compile_over
 from dustrun.core.triggers.polling.items import MOST_ITEMS, event_key, find_news, fingerprint
 from dustrun.core.values import exact_json
 from dustrun.errors import Invalid
-from dustrun.sdk import HttpResponse, Polled, PolledEvent, TriggerContext
+from dustrun.sdk import Credential, HttpResponse, Polled, PolledEvent, TriggerContext
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
 from dustrun.sdk.trigger import polled
 from dustrun.triggers._event_output import EventOutput, example_output
-from dustrun.triggers.polled.requests import RequestConfig, check_request, fetch, validators_of
+from dustrun.triggers.polled.requests import (
+    RequestConfig,
+    check_request,
+    fetch,
+    known_validators,
+    source_of,
+    validators_of,
+)
 
 _ANSWER: Final = ("body", "status", "headers")
 _ITEM: Final = ("item", *_ANSWER)
@@ -120,12 +129,24 @@ def _keyed(config: Config, answer: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return keyed[::-1] if config.newest_first else keyed
 
 
-def _items(config: Config, response: HttpResponse, before: Mapping[str, Any] | None, now: int) -> Polled:
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One answer; `before`: the cursor."""
+
+    config: Config
+    response: HttpResponse
+    before: Mapping[str, Any] | None
+    now: int
+    credential: Credential | None
+
+
+def _items(look: _Look) -> Polled:
+    config, response, before, now = look.config, look.response, look.before, look.now
     keyed = _keyed(config, _answer(response))
     news = find_news(
         None if before is None else before["seen"], [key for key, _ in keyed], takes_first=config.fire_on_first
     )
-    source = f"{config.url} {config.items} {config.item_key}"
+    source = f"{source_of(config, look.credential)} {config.items} {config.item_key}"
     events = [
         PolledEvent(
             event_key(source, keyed[place][0]),
@@ -134,17 +155,18 @@ def _items(config: Config, response: HttpResponse, before: Mapping[str, Any] | N
         )
         for place in news.places
     ]
-    cursor = {"seen": list(news.seen), **({} if news.is_cut else validators_of(response))}
+    cursor = {"seen": list(news.seen), **({} if news.is_cut else validators_of(response, look.credential))}
     return Polled(events, cursor, after_ms=0 if news.is_cut else None)
 
 
-def _change(config: Config, response: HttpResponse, before: Mapping[str, Any] | None, now: int) -> Polled:
+def _change(look: _Look) -> Polled:
+    config, response, before, now = look.config, look.response, look.before, look.now
     value = _evaluate("value", config.value, _ANSWER, **_answer(response))
     text = exact_json.dumps(value, canonical=True)
     if len(text) > _MOST_VALUE:
         raise _refuse(f"`value` has {len(text)} bytes; at most {_MOST_VALUE} are watched. Choose a part of the answer.")
     hashed = fingerprint(text.decode())
-    cursor = {"value": value, "hash": hashed, **validators_of(response)}
+    cursor = {"value": value, "hash": hashed, **validators_of(response, look.credential)}
     if before["hash"] == hashed if before is not None else not config.fire_on_first:
         return Polled((), cursor)
     previous = None if before is None else before["value"]
@@ -159,12 +181,15 @@ async def _recent(ctx: TriggerContext, config: Config) -> dict[str, Any] | None:
 
 
 async def _poll(ctx: TriggerContext, config: Config, cursor: Any) -> Polled:
-    known = {name: cursor[name] for name in ("etag", "modified") if name in cursor} if cursor is not None else {}
+    known = known_validators(cursor, ctx.credential)
     response = await fetch(ctx, config, known, "application/json, text/*;q=0.5, */*;q=0.1")
     if response is None:
         return Polled((), cursor)
-    look, now = _items if config.items is not None else _change, ctx.now_ms
-    return await run_in_thread(lambda _: look(config, response, cursor, now), len(response.body))
+    find, look = (
+        _items if config.items is not None else _change,
+        _Look(config, response, cursor, ctx.now_ms, ctx.credential),
+    )
+    return await run_in_thread(lambda _: find(look), len(response.body))
 
 
 _EXAMPLE = {"item": {"id": "A-17", "total": "25.00"}, "key": "A-17", "seenAt": "2026-01-31T12:00:00.000Z"}
@@ -175,6 +200,7 @@ _EXAMPLE = {"item": {"id": "A-17", "total": "25.00"}, "key": "A-17", "seenAt": "
     output=Output,
     check=check_request,
     recent=_recent,
+    connector="http",
     example_config={
         "url": "https://shop.example.com/api/orders?sort=newest",
         "items": "body.orders",

@@ -8,8 +8,8 @@ from typing import Any, Final
 from pydantic import Field
 
 from dustrun.core.values.retry_after import retry_after_s
-from dustrun.errors import DustrunError, Invalid, Temporary
-from dustrun.sdk import Finding, HttpRequest, HttpResponse, PolledConfig, TriggerContext
+from dustrun.errors import DustrunError, Invalid, Refused, Temporary
+from dustrun.sdk import Credential, Finding, HttpRequest, HttpResponse, PolledConfig, TriggerContext
 from dustrun.triggers.polled.interval import too_often
 
 MAX_BYTES: Final = 1_048_576
@@ -26,7 +26,8 @@ class RequestConfig(PolledConfig):
     headers: dict[str, str] = Field(
         {},
         max_length=_MOST_HEADERS,
-        description="Headers of the request. They are part of the workflow's definition, which its readers see.",
+        description="Headers of the request. They are part of the workflow's definition, which its readers see: a "
+        "token belongs in a connector.",
     )
 
 
@@ -35,7 +36,7 @@ async def check_request(ctx: TriggerContext, config: RequestConfig) -> list[Find
     found = too_often(ctx, config)
     try:
         await ctx.http.check(_request(config, {}, ""))
-    except Invalid as error:
+    except (Invalid, Refused) as error:
         found.append(Finding("url", error.message))
     return found
 
@@ -58,10 +59,29 @@ async def fetch(
     return answer
 
 
-def validators_of(answer: HttpResponse) -> dict[str, str]:
-    """What lets the source say that nothing has changed since this answer."""
-    found = {name: answer.headers.get(header, "") for name, header in (("etag", "etag"), ("modified", "last-modified"))}
-    return {name: value for name, value in found.items() if 0 < len(value) <= 500}
+def validators_of(answer: HttpResponse, credential: Credential | None) -> dict[str, Any]:
+    """What lets the source say that nothing has changed since this answer, and who got it."""
+    headers = (("etag", "etag"), ("modified", "last-modified"))
+    found = {name: answer.headers.get(header, "") for name, header in headers}
+    kept: dict[str, Any] = {name: value for name, value in found.items() if 0 < len(value) <= 500}
+    return kept if credential is None or not kept else {**kept, "as": _name_of(credential)}
+
+
+def known_validators(cursor: Any, credential: Credential | None) -> dict[str, Any]:
+    """The validators in a cursor. Another credential may be another account's, which is shown other data: what the
+    source has told one says nothing to the other, so a changed connector asks for everything once."""
+    if cursor is None or cursor.get("as") != (None if credential is None else _name_of(credential)):
+        return {}
+    return {name: cursor[name] for name in ("etag", "modified") if name in cursor}
+
+
+def source_of(config: RequestConfig, credential: Credential | None) -> str:
+    """What tells the items of two sources apart that number them alike: the address, and whose data it shows."""
+    return config.url if credential is None else f"{config.url} {credential.connector_id}"
+
+
+def _name_of(credential: Credential) -> str:
+    return f"{credential.connector_id}.{credential.version}"
 
 
 def _request(config: RequestConfig, validators: Mapping[str, Any], accept: str) -> HttpRequest:

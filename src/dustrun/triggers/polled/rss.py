@@ -1,8 +1,9 @@
 """Starts a run for each new item of an RSS or Atom feed.
 
 An item is known by its `guid` or `id`, else by its link; a later change of the same item starts nothing. Items run
-oldest first. The first look starts nothing, unless `fireOnFirst`. The server is asked for news only, if it knows when
-the feed changed. Texts are cut at 20,000 characters, and are as the feed has them: treat their HTML as untrusted.
+oldest first. The first look starts nothing, unless `fireOnFirst`. A connector of the node adds its credential to each
+request, to its own hosts only. The server is asked for news only, if it knows when the feed changed. Texts are cut at
+20,000 characters, and are as the feed has them: treat their HTML as untrusted.
 """
 
 from __future__ import annotations
@@ -14,12 +15,19 @@ from pydantic import Field
 from dustrun.clock import to_rfc3339
 from dustrun.core.triggers.polling.items import MOST_ITEMS, event_key, find_news
 from dustrun.errors import Invalid
-from dustrun.sdk import Fields, HttpResponse, Polled, PolledEvent, TriggerContext
+from dustrun.sdk import Credential, Fields, HttpResponse, Polled, PolledEvent, TriggerContext
 from dustrun.sdk.threads import run_in_thread
 from dustrun.sdk.trigger import polled
 from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.polled.feeds import read_feed
-from dustrun.triggers.polled.requests import RequestConfig, check_request, fetch, validators_of
+from dustrun.triggers.polled.requests import (
+    RequestConfig,
+    check_request,
+    fetch,
+    known_validators,
+    source_of,
+    validators_of,
+)
 
 
 class Config(RequestConfig):
@@ -49,7 +57,7 @@ class Output(EventOutput):
     seen_at: str = Field(description="When it was seen, RFC 3339.")
 
 
-def _look(config: Config, response: HttpResponse, before: Any, now: int) -> Polled:
+def _look(config: Config, response: HttpResponse, before: Any, now: int, credential: Credential | None) -> Polled:
     feed, keyed = read_feed(response.body, response.url)
     if len(keyed) > MOST_ITEMS:
         raise Invalid(f"The feed has {len(keyed)} items; at most {MOST_ITEMS} are looked at.")
@@ -57,13 +65,13 @@ def _look(config: Config, response: HttpResponse, before: Any, now: int) -> Poll
     news = find_news(seen, [key for key, _ in keyed], takes_first=config.fire_on_first)
     events = [
         PolledEvent(
-            event_key(config.url, keyed[place][0]),
+            event_key(source_of(config, credential), keyed[place][0]),
             {"item": keyed[place][1], "feed": feed, "seenAt": to_rfc3339(now)},
             now,
         )
         for place in news.places
     ]
-    cursor = {"seen": list(news.seen), **({} if news.is_cut else validators_of(response))}
+    cursor = {"seen": list(news.seen), **({} if news.is_cut else validators_of(response, credential))}
     return Polled(events, cursor, after_ms=0 if news.is_cut else None)
 
 
@@ -73,13 +81,13 @@ async def _recent(ctx: TriggerContext, config: Config) -> dict[str, Any] | None:
 
 
 async def _poll(ctx: TriggerContext, config: Config, cursor: Any) -> Polled:
-    known = {name: cursor[name] for name in ("etag", "modified") if name in cursor} if cursor is not None else {}
+    known = known_validators(cursor, ctx.credential)
     accepted = "application/atom+xml, application/rss+xml, application/xml;q=0.9, text/xml;q=0.8, */*;q=0.1"
     response = await fetch(ctx, config, known, accepted)
     if response is None:
         return Polled((), cursor)
-    now = ctx.now_ms
-    return await run_in_thread(lambda _: _look(config, response, cursor, now), len(response.body))
+    now, credential = ctx.now_ms, ctx.credential
+    return await run_in_thread(lambda _: _look(config, response, cursor, now, credential), len(response.body))
 
 
 _EXAMPLE = {
@@ -105,6 +113,7 @@ _EXAMPLE = {
     output=Output,
     check=check_request,
     recent=_recent,
+    connector="http",
     example_config={"url": "https://example.com/releases.atom", "pollMs": 900000},
     example_output=example_output(_EXAMPLE, "rss"),
 )

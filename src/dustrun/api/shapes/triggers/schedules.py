@@ -79,6 +79,11 @@ class TestTrigger(Fields):
     workflow_id: str | None = Field(
         None, max_length=64, description="A workflow whose last event of this type is shown instead of a sample."
     )
+    connector_id: str | None = Field(
+        None,
+        max_length=64,
+        description="Id of the connector that the trigger's node names: the source is asked with it.",
+    )
 
 
 def _fire(fire: Upcoming) -> Json:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from dustrun import clock
 from dustrun.catalog import Catalog
+from dustrun.core.text.masking import Mask
 from dustrun.core.triggers.schedules.due import NextFire, Place, jitter
 from dustrun.core.triggers.schedules.preview import Upcoming, payload_of, upcoming
 from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.sdk.threads import run_beside
+from dustrun.sdk.threads import run_beside, run_sized
 from dustrun.sdk.trigger import Finding, Trigger, TriggerContext
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
+from dustrun.services.triggers.context import Contexts
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 from dustrun.services.triggers.trying.recent import FindsRecent, find
 from dustrun.services.workflows.workflows import Workflow, Workflows
+from dustrun.storage.data import connectors
 from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
 from dustrun.storage.triggers import events
 from dustrun.storage.triggers.events import Filters
 
@@ -82,14 +87,14 @@ class TriggerPreviews:
         catalog: Catalog,
         workflows: Workflows,
         subscriptions: Subscriptions,
-        context: TriggerContext,
+        contexts: Contexts,
         finders: Mapping[str, FindsRecent],
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._workflows = workflows
         self._subscriptions = subscriptions
-        self._context = context
+        self._contexts = contexts
         self._finders = finders
 
     async def schedule(self, principal: Principal, workflow_id: str) -> WorkflowSchedule:
@@ -121,20 +126,33 @@ class TriggerPreviews:
         return nodes
 
     async def test(
-        self, principal: Principal, trigger_type: str, config: Mapping[str, Any], workflow_id: str | None = None
+        self,
+        principal: Principal,
+        trigger_type: str,
+        config: Mapping[str, Any],
+        workflow_id: str | None = None,
+        connector_id: str | None = None,
     ) -> Tested:
-        """What a trigger with this config would see; raises `NotFound` and `Invalid`."""
+        """What a trigger with this config and connector would see, without secrets; raises `NotFound` and `Invalid`."""
         self._catalog.public_trigger(trigger_type, summary=True)
-        trigger = self._catalog.triggers[trigger_type]
+        trigger, mask = self._catalog.triggers[trigger_type], Mask()
         checked = await run_beside(_checked, trigger, config)
-        recent = None
+        reference = await self._reference(principal, trigger_type, connector_id)
+        context = await self._contexts.open(principal.org_id, reference, mask)
+        tested = await self._test(principal, context, trigger, checked, workflow_id)
+        return await run_sized(tested.payload, _masked, tested, mask) if mask else tested
+
+    async def _test(
+        self, principal: Principal, context: TriggerContext, trigger: Trigger, checked: Any, workflow_id: str | None
+    ) -> Tested:
+        trigger_type, recent = trigger.type, None
         if workflow_id is not None:
             await self._workflows.get(principal, workflow_id)
             recent = await self._recent(principal, trigger_type, workflow_id)
-        findings = await trigger.check(self._context, checked)
+        findings = await trigger.check(context, checked)
         note = _OF_WORKFLOW if recent is not None else None
         if recent is None and not any(one.severity == "error" for one in findings):
-            found = await find(self._finders, principal, trigger, checked)
+            found = await find(self._finders, principal, context, trigger, checked)
             recent, note = (None, None) if found is None else (found.payload, found.note)
         origin = "sample" if recent is None else "recent"
         if trigger.next_fire is None:
@@ -145,6 +163,30 @@ class TriggerPreviews:
         sample = payload_of(zone_name, fires[0].at) if fires else trigger.sample_of(checked)
         payload = sample if recent is None else recent
         return Tested(trigger_type, trigger.kind, origin, payload, findings, zone_name, fires, note)
+
+    async def _reference(
+        self, principal: Principal, trigger_type: str, connector_id: str | None
+    ) -> ConnectorReference | None:
+        """The connector that a test names, if the trigger takes it and the key may see it."""
+        if connector_id is None:
+            return None
+
+        def query(tx: Tx) -> str | None:
+            row, own = connectors.find(tx, principal.org_id, connector_id), principal.workflow_ids
+            if row is None:
+                return None
+            is_hidden = own is not None and connectors.is_used_by_others(tx, row.org_id, row.id, own)
+            return None if is_hidden else row.type
+
+        type_ = await self._database.read(query)
+        taken = self._catalog.specs()[trigger_type].connectors
+        if type_ is None:
+            raise _refused(f'There is no connector "{connector_id}".')
+        if not taken:
+            raise _refused(f'"{trigger_type}" uses no connector; leave connectorId out.')
+        if type_ not in taken:
+            raise _refused(f'"{trigger_type}" takes no connector of type "{type_}", only {", ".join(taken)}.')
+        return ConnectorReference(type=type_, id=connector_id)
 
     async def _recent(self, principal: Principal, trigger_type: str, workflow_id: str) -> Any:
         wanted = Filters(org_id=principal.org_id, workflow_id=workflow_id, type=trigger_type, outcome=events.STARTED)
@@ -159,6 +201,16 @@ def _checked(trigger: Trigger, config: Mapping[str, Any]) -> Any:
         problems = problems_of(errors_in(error, config, trigger.config.model_validate), whole="", model=trigger.config)
         named = [Problem(f"config.{one.field}".rstrip("."), one.message, one.code) for one in problems]
         raise Invalid("The config is not valid.", code=Code.BODY_INVALID, details=named) from None
+
+
+def _refused(message: str) -> Invalid:
+    return Invalid(message, code=Code.BODY_INVALID, details=[Problem("connectorId", message)])
+
+
+def _masked(tested: Tested, mask: Mask) -> Tested:
+    findings = [replace(one, message=mask.text(one.message)) for one in tested.findings]
+    note = None if tested.note is None else mask.text(tested.note)
+    return replace(tested, payload=mask.value(tested.payload), findings=findings, note=note)
 
 
 def _next_fire(trigger: Trigger, config: Any) -> NextFire:

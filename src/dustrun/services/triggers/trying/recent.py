@@ -26,7 +26,7 @@ class Recent:
 class FindsRecent(Protocol):
     """Finds the newest real event of one kind of trigger."""
 
-    async def recent(self, trigger: Trigger, config: Any) -> Recent:
+    async def recent(self, context: TriggerContext, trigger: Trigger, config: Any) -> Recent:
         """Looks within bounds; `payload` None: there is none. Raises `DustrunError`."""
         ...
 
@@ -34,19 +34,16 @@ class FindsRecent(Protocol):
 class RecentOfSources:
     """Asks the source of a polled trigger."""
 
-    def __init__(self, context: TriggerContext) -> None:
-        self._context = context
-
-    async def recent(self, trigger: Trigger, config: Any) -> Recent:
+    async def recent(self, context: TriggerContext, trigger: Trigger, config: Any) -> Recent:
         """What the source shows now."""
         if trigger.recent is None:
             return Recent(None, "The type has no way to find one.")
-        found = await trigger.recent(self._context, config)
+        found = await trigger.recent(context, config)
         return Recent(found, "The source has none." if found is None else "As the source shows it now.")
 
 
 async def find(
-    finders: Mapping[str, FindsRecent], principal: Principal, trigger: Trigger, config: Any
+    finders: Mapping[str, FindsRecent], principal: Principal, context: TriggerContext, trigger: Trigger, config: Any
 ) -> Recent | None:
     """The newest real event, or why there is none; None if a trigger of this kind is not looked for. A test of a polled
     trigger sends its request, so it needs the permission to do that."""
@@ -57,7 +54,7 @@ async def find(
         return Recent(None, f'The source was not asked: the key lacks the permission "{_MAY_ASK}".')
     try:
         async with asyncio.timeout(_WITHIN_S):
-            return await finder.recent(trigger, config)
+            return await finder.recent(context, trigger, config)
     except TimeoutError:
         return Recent(None, f"Nothing was found within {_WITHIN_S:g} s.")
     except DustrunError as error:
