@@ -81,6 +81,7 @@ class Code(enum.IntEnum):
     HOST_NOT_ALLOWED = 403112, "A dry run of this key may not read from that host; the message says who may name it."
     MCP_TOOL_CHANGED = 403113, "The tool of the MCP server is not the one that was looked at, so it is not called."
     MCP_COMMAND_NOT_ALLOWED = 403114, "The setting `mcp_commands` does not name the command that the connector starts."
+    MODEL_TOOL_LOOP = 403115, "The model called tools more often than the node allows."
     WORKFLOW_UNKNOWN = 404001, "There is no such workflow in the caller's organisation."
     VERSION_UNKNOWN = 404002, "The workflow has no such version."
     RUN_UNKNOWN = 404003, "There is no such run in the caller's organisation."

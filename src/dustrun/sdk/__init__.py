@@ -1,6 +1,6 @@
 """The API for actions, triggers and connectors. They may import only this and the pure core."""
 
-from dustrun.sdk.action import Action, action
+from dustrun.sdk.action import Action, ToolShape, action
 from dustrun.sdk.context import Connection, Context, HttpRequest, HttpResponse, Script, ScriptResult
 from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import Fields
@@ -40,6 +40,7 @@ __all__ = [
     "TableQuery",
     "TableRows",
     "TableWritten",
+    "ToolShape",
     "Trigger",
     "TriggerConfig",
     "TriggerContext",

@@ -14,7 +14,17 @@ from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import hinted_fields
 
 Run = Callable[[Any, Any], Any | Awaitable[Any]]
+AsTool = Callable[[dict[str, Any], Any], "ToolShape | None"]
 Finish = Callable[[Any, Any, Any, Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolShape:
+    """How a model sees an action: what it does, and the schema of its arguments, which become the input `field`."""
+
+    about: str
+    schema: dict[str, Any]
+    field: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,7 @@ class Action:
     sends_by_context: bool = False
     connector_instead_of: str | None = None
     as_rehearsed: Callable[[Any], bool] | None = None
+    as_tool: AsTool | None = None
     type: str = ""
     family: str = ""
     summary: str = ""
@@ -95,6 +106,7 @@ def action(
     sends_by_context: bool = False,
     connector_instead_of: str | None = None,
     as_rehearsed: Callable[[Any], bool] | None = None,
+    as_tool: AsTool | None = None,
     tags: Sequence[str] = (),
 ) -> Callable[[Run], Action]:
     """Declares an action.
@@ -119,6 +131,9 @@ def action(
     first request, and fails where a live run would before it sends.
 
     `inside`: it writes only to the server's own store, which a simulation overlays; so a simulation executes it.
+
+    `as_tool(payload, connection)`: how a model sees it if the inputs in `payload` are fixed; without it, or if that
+    gives None, the model gives all other inputs.
 
     `as_rehearsed(input)`: outside of simulations it is not run, and its result is that of the run's rehearsal.
     """
@@ -149,6 +164,7 @@ def action(
             sends_by_context=sends_by_context,
             connector_instead_of=connector_instead_of,
             as_rehearsed=as_rehearsed,
+            as_tool=as_tool,
             tags=tuple(tags),
             raw_fields=hinted_fields(input, "x-raw"),
             secret_fields=hinted_fields(input, "x-secret"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dustrun.core.workflow.model_tools import ModelTool, OfferedTool
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.sdk.notice import Notifier
 from dustrun.sdk.programs.commands import Commands
@@ -95,6 +96,26 @@ class Script(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """What a tool of a model answered, as text that a model reads."""
+
+    ok: bool
+    text: str
+
+
+class ModelTools(Protocol):
+    """Actions that a model may call. Only what computes or reads is carried out."""
+
+    async def offers(self, tools: Sequence[ModelTool]) -> list[OfferedTool]:
+        """How a model sees them, in the same order."""
+        ...
+
+    async def call(self, tool: ModelTool, args: Any) -> ToolAnswer:
+        """Calls one with a model's arguments; a failure is an answer, too."""
+        ...
+
+
 class Context(Protocol):
     """The second argument of every action."""
 
@@ -127,6 +148,11 @@ class Context(Protocol):
     @property
     def commands(self) -> Commands:
         """Programs that the operator has named."""
+        ...
+
+    @property
+    def model_tools(self) -> ModelTools:
+        """Actions that a model may call."""
         ...
 
     def chain(self, chain_id: int) -> Chain:

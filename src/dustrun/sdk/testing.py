@@ -25,6 +25,7 @@ from dustrun.core.values.exact_json import dumps, loads
 from dustrun.errors import Invalid
 from dustrun.sdk import Action, Connection, Context, HttpRequest, HttpResponse, ScriptResult
 from dustrun.sdk.chain import Chain, Prices, WalletView
+from dustrun.sdk.context import ModelTools
 from dustrun.sdk.notice import Notice
 from dustrun.sdk.programs.commands import CommandLine, Program
 from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
@@ -210,6 +211,11 @@ class FakeContext:
     def commands(self) -> FakeCommands:
         """Starts nothing."""
         return self._commands
+
+    @property
+    def model_tools(self) -> ModelTools:
+        """A fake has none; raises `AssertionError`."""
+        raise AssertionError("the test gave no tools of models")
 
     def chain(self, chain_id: int) -> Chain:
         """The test's chain; raises `AssertionError` without one."""

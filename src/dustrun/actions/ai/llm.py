@@ -9,6 +9,10 @@ retry of the run keeps it. `answerFrom: "rehearsal"` makes a live run use the an
 the same version, a launched run that of its own rehearsal, instead of asking: what was shown is what happens. The input
 must be the same then, too.
 
+`tools` are actions that the model may call before it answers: only such that compute or read, each with the inputs that
+are fixed. A call is carried out as a node of the run would be, also in a simulation, and its result is text for the
+model. An address that the model chooses must be on one of the tool's `hosts`. `toolCalls` shows what it called.
+
 `maxCostUsd` limits what all its requests cost together, at the prices of the connector: a request that could exceed it
 is not sent. Secrets of connectors, and signatures, are masked before the model sees anything.
 
@@ -24,15 +28,17 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
+from dustrun.actions.ai.talking import Most, Talk
 from dustrun.core.json_schema.check import PayloadCheck
 from dustrun.core.json_schema.schema import check_schema
 from dustrun.core.values.exact_json import dumps_text, loads
+from dustrun.core.workflow.model_tools import MOST_TOOLS, ModelTool
 from dustrun.errors import Code, Invalid, Permanent, Problem
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.fields import raw
-from dustrun.sdk.llm.asking import ask, usd
+from dustrun.sdk.llm.asking import usd
 from dustrun.sdk.llm.connection import ModelName, Usd
-from dustrun.sdk.llm.messages import Answer, Ask, Part, Said
+from dustrun.sdk.llm.messages import Said
 from dustrun.sdk.threads import run_sized
 
 _REPAIRS: Final = 2
@@ -56,6 +62,10 @@ class Input(Fields):
     max_cost_usd: Usd = Field(description="At most how many US dollars all its requests may cost together.")
     max_tokens: int = Field(2_000, ge=16, le=64_000, description="At most how many tokens an answer may have.")
     timeout_ms: int = Field(50_000, ge=1, le=600_000, description="Timeout of one request in milliseconds.")
+    tools: tuple[ModelTool, ...] = Field(
+        (), max_length=MOST_TOOLS, description="Actions that the model may call: only such that compute or read."
+    )
+    max_calls: int = Field(10, ge=1, le=100, description="At most how many calls of tools it may make.")
     answer_from: Literal["model", "rehearsal"] = Field(
         "model", description="`rehearsal`: a live run uses the answer that a simulation of this version showed."
     )
@@ -71,6 +81,15 @@ class Input(Fields):
         return value
 
 
+class ToolCall(Fields):
+    """A call of a tool."""
+
+    tool: str = Field(description="What the model called.")
+    args: Any = Field(description="The arguments that it gave.")
+    ok: bool = Field(description="Whether it had a result.")
+    result: str = Field(description="The beginning of what the model was told.")
+
+
 class Output(Fields):
     """The answer."""
 
@@ -82,6 +101,7 @@ class Output(Fields):
     input_tokens: int = Field(description="Tokens that it read.")
     output_tokens: int = Field(description="Tokens that it wrote.")
     cost_usd: str = Field(description="What it cost in US dollars, at the connector's price.")
+    tool_calls: list[ToolCall] = Field([], description="The tools that it called, in order.")
 
 
 def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
@@ -110,6 +130,7 @@ def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
         "inputTokens": 210,
         "outputTokens": 9,
         "costUsd": "0.0000705",
+        "toolCalls": [],
     },
     connector=("llm-openai", "llm-anthropic"),
     sends_by_context=True,
@@ -117,27 +138,45 @@ def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
     tags=("ai", "llm", "model"),
 )
 async def llm(input: Input, ctx: Context) -> Output:
-    """Asks, and asks again to repair an answer that does not satisfy the schema."""
-    connection, answers = ctx.connection, list[Answer]()
-    model = input.model or connection.data.model
+    """Asks, carries out what the model calls, and asks again to repair an answer that does not satisfy the schema."""
     system = _SYSTEM if input.answer_schema is None else f"{_SYSTEM} {_AS_JSON}{dumps_text(input.answer_schema)}"
-    parts: list[Part] = [Said("user", await run_sized(input.data, _question, input))]
+    first = Said("user", await run_sized(input.data, _question, input))
+    most = Most(Decimal(input.max_cost_usd), input.max_tokens, input.timeout_ms / 1000, input.max_calls)
+    talk = Talk(ctx, input.model or ctx.connection.data.model, system, most, input.tools, [first])
+    await talk.learn_tools()
+    repairs = 0
     while True:
-        left = Decimal(input.max_cost_usd) - sum((one.cost for one in answers), Decimal(0))
-        asked = Ask(model, system, tuple(parts), left, input.max_tokens, timeout_s=input.timeout_ms / 1000)
-        answer = await ask(ctx.http, connection, asked)
-        answers.append(answer)
+        answer = await talk.ask()
+        if answer.calls:
+            await talk.call(answer)
+            continue
         if input.answer_schema is None:
-            return _output(model, answers, text=answer.text)
+            return _output(talk, text=answer.text)
         try:
             value = await run_sized(answer.text, partial(_read, input.answer_schema), answer.text)
         except Invalid as error:
-            if len(answers) > _REPAIRS:
-                raise _invalid(error, len(answers)) from None
+            repairs += 1
+            if repairs > _REPAIRS:
+                raise _invalid(error, len(talk.answers)) from None
             ctx.log(f"The model's answer does not satisfy the schema; asking for a repair: {error.message}")
-            parts += [Said("assistant", answer.text or "(nothing)"), Said("user", _repair(error))]
+            talk.parts += [Said("assistant", answer.text or "(nothing)"), Said("user", _repair(error))]
             continue
-        return _output(model, answers, value=value)
+        return _output(talk, value=value)
+
+
+def _output(talk: Talk, *, text: str | None = None, value: Any = None) -> Output:
+    answers = talk.answers
+    return Output(
+        text=text,
+        value=value,
+        stopped_by=answers[-1].stopped_by,
+        model=talk.model,
+        requests=len(answers),
+        input_tokens=sum(one.input_tokens for one in answers),
+        output_tokens=sum(one.output_tokens for one in answers),
+        cost_usd=usd(talk.cost),
+        tool_calls=[ToolCall.model_validate(one) for one in talk.calls],
+    )
 
 
 def _question(input: Input) -> str:
@@ -174,17 +213,4 @@ def _invalid(error: Invalid, requests: int) -> Permanent:
         f"The model was asked {requests} times, and its last answer does not satisfy `schema`.",
         code=Code.LLM_OUTPUT_INVALID,
         details=[Problem(f"answer.{one.field}".rstrip("."), one.message) for one in _told(error)],
-    )
-
-
-def _output(model: str, answers: list[Answer], *, text: str | None = None, value: Any = None) -> Output:
-    return Output(
-        text=text,
-        value=value,
-        stopped_by=answers[-1].stopped_by,
-        model=model,
-        requests=len(answers),
-        input_tokens=sum(one.input_tokens for one in answers),
-        output_tokens=sum(one.output_tokens for one in answers),
-        cost_usd=usd(sum((one.cost for one in answers), Decimal(0))),
     )

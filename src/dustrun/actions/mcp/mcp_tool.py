@@ -21,7 +21,7 @@ from pydantic import Field
 
 from dustrun.core.json_schema.check import PayloadCheck
 from dustrun.errors import Code, Invalid, Permanent, Problem, Refused
-from dustrun.sdk import Connection, Context, Effect, Fields, action
+from dustrun.sdk import Connection, Context, Effect, Fields, ToolShape, action
 from dustrun.sdk.mcp.connecting import session_with
 from dustrun.sdk.mcp.tools import text_of
 from dustrun.sdk.threads import run_beside
@@ -52,6 +52,12 @@ def _effect_by(input: Input, connection: Connection) -> Effect:
     return Effect.READ if known is not None and known.get("effect") == "read" else Effect.WRITE
 
 
+def _as_tool(payload: dict[str, Any], connection: Connection) -> ToolShape | None:
+    """A tool that is named is the model's own, as it was looked at."""
+    known = connection.tools.get(payload.get("tool", "")) if "args" not in payload else None
+    return None if known is None else ToolShape(known["description"], known["inputSchema"], "args")
+
+
 @action(
     effect=Effect.WRITE,
     effect_by=_effect_by,
@@ -62,6 +68,7 @@ def _effect_by(input: Input, connection: Connection) -> Effect:
     preview=_preview,
     connector="mcp",
     sends_by_context=True,
+    as_tool=_as_tool,
     tags=("mcp", "tool", "ai"),
 )
 async def mcp_tool(input: Input, ctx: Context) -> Output:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dustrun.core.text.redaction import hide
+from dustrun.core.text.unseen import UNSEEN_KINDS, without_unseen
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, DustrunError, Invalid
 
@@ -17,9 +17,6 @@ MOST_CHARS: Final = 300
 _ROOM_FOR_MARKS: Final = 512
 _MOST_DEPTH: Final = 12
 _CUT: Final = "…"
-# What no reader sees and a model may obey: controls, format characters with the tags among them, private ones.
-_UNSEEN_KINDS: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
-_PLAIN: Final = re.compile(r"[ -~\n\t]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class Result:
 def failure_text(error: DustrunError) -> str:
     """A failure as the client gets it."""
     details = [_cut(one, _Budget(1_000), 0) for one in error.public_details()[:10]]
-    found = {"code": int(error.code), "message": _clean(error.message)[:1_000], "details": details}
+    found = {"code": int(error.code), "message": without_unseen(error.message)[:1_000], "details": details}
     return _visible(hide(dumps_text(found)))
 
 
@@ -92,7 +89,7 @@ def _cut(value: Any, budget: _Budget, depth: int) -> Any:
 
 
 def _cut_text(value: str, budget: _Budget) -> str:
-    clean = _clean(value[: MOST_CHARS + 1])
+    clean = without_unseen(value[: MOST_CHARS + 1])
     if len(value) > MOST_CHARS:
         clean, budget.was_cut = clean[:MOST_CHARS] + _CUT, True
     return clean if budget.take(_size(dumps_text(clean))) else _CUT
@@ -101,7 +98,7 @@ def _cut_text(value: str, budget: _Budget) -> str:
 def _cut_object(value: Json, budget: _Budget, depth: int) -> Json:
     shown: Json = {}
     for name, one in value.items():
-        key = _clean(str(name)[:MOST_CHARS])
+        key = without_unseen(str(name)[:MOST_CHARS])
         if depth >= _MOST_DEPTH or not budget.take(_size(dumps_text(key)) + 8):
             budget.was_cut = True
             break
@@ -119,18 +116,11 @@ def _cut_list(value: list[Any] | tuple[Any, ...], budget: _Budget, depth: int) -
     return shown
 
 
-def _clean(text: str) -> str:
-    """The text without characters that are not seen."""
-    if _PLAIN.fullmatch(text):
-        return text
-    return "".join(one for one in text if one in "\n\t" or unicodedata.category(one) not in _UNSEEN_KINDS)
-
-
 def _visible(text: str) -> str:
     """A JSON text in which unseen characters are escaped; it means the same."""
     if text.isascii():
         return text
-    return "".join(_escaped(one) if unicodedata.category(one) in _UNSEEN_KINDS else one for one in text)
+    return "".join(_escaped(one) if unicodedata.category(one) in UNSEEN_KINDS else one for one in text)
 
 
 def _escaped(char: str) -> str:

@@ -30,8 +30,12 @@ def check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
         if spec.kind == "trigger" and node.rate is not None:
             message = "A trigger begins once in a run, so a rate has no effect here."
             yield problem("rate_without_effect", node_id, "rate", message, "warning")
+<<<<<<< HEAD
         yield from _check_connector(node_id, node, spec)
         yield from check_headers(node_id, node, spec)
+=======
+        yield from check_connector(node_id, node, spec)
+>>>>>>> 5b7bab57 (Let the model of a node call actions that only read)
         yield from _check_payload(node_id, node, spec)
 
 
@@ -62,7 +66,7 @@ def _unbound(node_id: str, field: str, value: str) -> Problem:
     )
 
 
-def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
+def check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
     given = node.connector.type if node.connector is not None else None
     if node.connector is not None:
         yield from _check_expression(node_id, node.connector)
@@ -102,20 +106,20 @@ def _check_payload(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem
     except ValidationError as error:
         for found in error.errors(include_url=False):
             kind, location = found["type"], found["loc"]
-            if is_resolved and kind != "extra_forbidden" and holds_template(_at(node.payload, location)):
+            if is_resolved and kind != "extra_forbidden" and holds_template(value_at(node.payload, location)):
                 continue
             where = field_path(seen_location(node.payload, location, kind))
             message = explain(kind, found["msg"])
             if kind == "extra_forbidden":
-                message += suggest(str(location[-1]), _field_names(spec))
+                message += suggest(str(location[-1]), field_names(spec))
             yield problem("payload_invalid", node_id, f"payload.{where}" if where else "payload", message)
 
 
-def _field_names(spec: NodeSpec) -> list[str]:
+def field_names(spec: NodeSpec) -> list[str]:
     return [info.alias or name for name, info in spec.payload.model_fields.items()]
 
 
-def _at(value: Any, location: Iterable[int | str]) -> Any:
+def value_at(value: Any, location: Iterable[int | str]) -> Any:
     for part in location:
         if not has(value, part):
             return value if isinstance(value, str) else None

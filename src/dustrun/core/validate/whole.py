@@ -9,6 +9,7 @@ from dustrun.core.expression import measure
 from dustrun.core.validate.control import check_control
 from dustrun.core.validate.links import check_branches, check_links, check_scopes, check_triggers
 from dustrun.core.validate.model_decides import check_models
+from dustrun.core.validate.model_tools import check_model_tools
 from dustrun.core.validate.nodes import check_nodes
 from dustrun.core.validate.references import check_templates
 from dustrun.core.validate.variables import check_variable_node, check_variables
@@ -49,6 +50,8 @@ def _find(definition: Definition, specs: Specs) -> Iterator[Problem]:
         return
     yield from check_triggers(definition, specs)
     yield from check_nodes(definition, specs)
+    for node_id, node in definition.nodes.items():
+        yield from check_model_tools(node_id, node, specs)
     is_whole = True
     for one in check_links(definition):
         is_whole = is_whole and one.code != "unknown_child"

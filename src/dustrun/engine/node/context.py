@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Chain, Prices, WalletView
-from dustrun.sdk.context import Connection, Http, Script
+from dustrun.sdk.context import Connection, Http, ModelTools, Script
 from dustrun.sdk.notice import Notifier
 from dustrun.sdk.programs.commands import Commands
 from dustrun.sdk.tables import Tables
@@ -65,6 +65,7 @@ class NodeContext:
         "_idempotency_key",
         "_inside",
         "_make_script",
+        "_model_tools",
         "_notifier",
         "_now_ms",
         "_reach",
@@ -86,6 +87,7 @@ class NodeContext:
         self._connection: Connection | None = None
         self._inside = inside
         self._notifier: Notifier | None = None
+        self._model_tools: ModelTools | None = None
         self._commands: Commands | None = None
         self.notes = Notes()
         self._http = http
@@ -118,6 +120,17 @@ class NodeContext:
     def rehearse(self, http: Http, notifier: Notifier, commands: Commands) -> None:
         """Sets what stops the action before it sends, before the action runs."""
         self._http, self._notifier, self._commands = http, notifier, commands
+
+    def offer(self, tools: ModelTools) -> None:
+        """Sets what a model may call, before the action runs."""
+        self._model_tools = tools
+
+    @property
+    def model_tools(self) -> ModelTools:
+        """Actions that a model may call."""
+        if self._model_tools is None:
+            raise Invalid("Tools of models can only be used in a run.")
+        return self._model_tools
 
     @property
     def tables(self) -> Tables:

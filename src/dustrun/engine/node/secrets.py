@@ -13,6 +13,7 @@ from typing import Any
 from dustrun import log
 from dustrun.core.text.masking import Mask
 from dustrun.core.workflow.definition import WALLET
+from dustrun.core.workflow.model_tools import with_tools
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.context import Emit, NodeContext
@@ -21,7 +22,11 @@ from dustrun.engine.node.mode import RunMode
 from dustrun.engine.node.outcome import Failed, Outcome, Settled, Suspended, Unknown, of_error
 from dustrun.engine.node.rehearsal import RehearsalCommands, RehearsalHttp, RehearsalNotifier
 from dustrun.errors import DustrunError
+<<<<<<< HEAD
 from dustrun.sdk.context import CheckingHttp
+=======
+from dustrun.sdk.context import CheckingHttp, Connection, Http, HttpRequest, HttpResponse
+>>>>>>> 5b7bab57 (Let the model of a node call actions that only read)
 from dustrun.sdk.notice import CheckingNotifier
 from dustrun.sdk.threads import run_sized
 from dustrun.services.connectors.connections import Connections, Opened
@@ -37,12 +42,31 @@ class Secrets:
         self._facts = facts
         self._mode = mode
         self._references = {
-            node.node.connector.id: node.node.connector
-            for node in program.nodes.values()
-            if node.node.connector is not None and node.node.connector.type != WALLET
+            node.connector.id: node.connector
+            for node in with_tools(one.node for one in program.nodes.values())
+            if node.connector is not None and node.connector.type != WALLET
         }
         self._mask = Mask()
         self._are_known = not self._references
+
+    async def read_for_model(
+        self, job: Job, context: NodeContext, http: CheckingHttp, notifier: CheckingNotifier
+    ) -> Outcome:
+        """Runs a tool of a model with its connector; refuses what would change something outside."""
+        try:
+            opened = await self._open(job)
+        except DustrunError as error:
+            return await self.masked(of_error(error))
+        if opened is not None:
+            job.narrow(opened.connection)
+        if job.is_outside:
+            return Failed("REFUSED", "This call would change something outside; a model may only read.")
+        return await self.carry_out(job, context, http, notifier)
+
+    async def connection_of(self, job: Job) -> Connection | None:
+        """The connector of a tool, opened."""
+        opened = await self._open(job)
+        return None if opened is None else opened.connection
 
     async def carry_out(
         self, job: Job, context: NodeContext, http: CheckingHttp, notifier: CheckingNotifier

@@ -12,10 +12,12 @@ from typing import Any
 from dustrun import log
 from dustrun.core.text.redaction import hide
 from dustrun.core.values.weight import is_large
+from dustrun.core.workflow.model_tools import LLM
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node import store_effects
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.job import Carrier, Job
+from dustrun.engine.node.model_tools import RunModelTools
 from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, encoded, of_error
 from dustrun.engine.node.secrets import Secrets
 from dustrun.engine.node.store_effects import StoreEffect
@@ -211,7 +213,13 @@ class Tasks:
             run_id, result = await find_answer(self._run.deps.database, self._run.facts, job.start.path)
             return Settled(result, assumed=job.assumed, note={"rehearsalRunId": run_id})
         if job.carrier is not Carrier.SIMULATION:
-            return await self._secrets.carry_out(job, context, self._run.deps.http, self._run.deps.notifier)
+            deps = self._run.deps
+            if job.node.node.type == LLM:
+                emit = self._inputs.emit_later(job.start)
+                again = partial(self._inputs.context, job.start.path, emit)
+                tools = RunModelTools(deps.catalog, self._secrets, deps.http, deps.notifier, job, context, again)
+                context.offer(tools)
+            return await self._secrets.carry_out(job, context, deps.http, deps.notifier)
         simulated_chains = self._inputs.spend.simulated_chains
         return await self._secrets.cover(context, lambda: simulated_chains.carry_out(job, self._run.facts, context))
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from dustrun.core.text.hosts import HostRule, is_allowed, parse_rule
 from dustrun.core.values.exact_json import loads_own
 from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.model_tools import raw_tools
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Invalid, Problem, Refused
 from dustrun.outbound.target import Target, parse
@@ -31,6 +32,8 @@ _ORIGIN: Final = re.compile(r"https?://[^/?#{]+(?=[/?#]|\Z)", re.I)
 _SPOKEN: Final = re.compile(
     r"https?://[a-z0-9_.-]+(?::[0-9]{1,5})?|(?:[a-z0-9_-]+\.)+[a-z]{2,63}(?::[0-9]{1,5})?", re.I
 )
+_HOSTS: Final = "$hosts"
+"""Beside the payload of a tool: the origins among which its model may choose."""
 _MOST_CALLED: Final = 50
 _MOST_SPOKEN: Final = 200
 Node = tuple[str, str, Mapping[str, Any]]
@@ -48,7 +51,11 @@ class ReadHosts:
         """Raises `Refused` for a key that only simulates, if a request's host is computed or not allowed."""
         if not principal.only_simulates:
             return
-        nodes: list[Node] = [(name, node.type, node.payload) for name, node in definition.nodes.items()]
+        nodes = [
+            part
+            for name, node in definition.nodes.items()
+            for part in _parts(name, {"type": node.type, "payload": node.payload})
+        ]
         if not any(kind == _CALL or self._urls_of(kind) for _, kind, _ in nodes):
             return
         spoken = spoken_hosts.get()
@@ -72,8 +79,17 @@ class ReadHosts:
                         waiting.append(called)
                     elif key not in seen and len(seen) >= _MOST_CALLED:
                         raise _refused(name, "workflowId", f"more than {_MOST_CALLED} workflows would be called")
-                for field in self._urls_of(kind):
-                    self._check_url(tx, org_id, name, field, payload.get(field), rules)
+                for field, value in self._addresses(kind, payload):
+                    self._check_url(tx, org_id, name, field, value, rules)
+
+    def _addresses(self, kind: str, payload: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """The addresses of a node or tool, each with its field; where a model chooses, all that it may choose."""
+        hosts = payload.get(_HOSTS)
+        for field in sorted(self._urls_of(kind)):
+            if field in payload or not isinstance(hosts, list | tuple):
+                yield field, payload.get(field)
+            else:
+                yield from (("hosts", one) for one in hosts)
 
     def _check_url(self, tx: Tx, org_id: str, name: str, field: str, value: Any, rules: list[HostRule]) -> None:
         found = _ORIGIN.match(value) if isinstance(value, str) else None
@@ -123,7 +139,16 @@ def _called(tx: Tx, org_id: str, name: str, payload: Mapping[str, Any]) -> list[
     if found is None:
         return None
     nodes = loads_own(found.definition)["nodes"]
-    return [(f"{name} → {one}", node["type"], node.get("payload") or {}) for one, node in nodes.items()]
+    return [part for one, node in nodes.items() for part in _parts(f"{name} → {one}", node)]
+
+
+def _parts(name: str, node: Mapping[str, Any]) -> Iterator[Node]:
+    """A node, and the tools of its model: each reads by itself."""
+    yield name, node["type"], node.get("payload") or {}
+    for place, tool in raw_tools(node):
+        payload = tool.get("payload")
+        given = payload if isinstance(payload, dict) else {}
+        yield f"{name}.{place}", str(tool.get("type")), {**given, _HOSTS: tool.get("hosts")}
 
 
 def _of_connectors(tx: Tx, org_id: str) -> Iterator[HostRule]:

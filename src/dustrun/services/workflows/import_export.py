@@ -20,6 +20,7 @@ from dustrun.core.values import exact_json
 from dustrun.core.values.exact_json import JsonError
 from dustrun.core.values.fields import Fields
 from dustrun.core.workflow.definition import UNBOUND, WALLET, Definition
+from dustrun.core.workflow.model_tools import raw_tools
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.fields import hinted_fields
@@ -179,9 +180,15 @@ def _strip_node(node: dict[str, Any], path: str, own_id: str, names: _Names, sec
         connector["id"] = _strip_reference(connector["id"], f"{path}.connector.id", connector["type"], names)
         for index, wallet_id in enumerate(listed):
             listed[index] = _strip_reference(wallet_id, f"{path}.connector.oneOf[{index}]", WALLET, names)
+    of_tools = {at: tool.pop("connector") for at, tool in raw_tools(node) if isinstance(tool.get("connector"), dict)}
     for part in ("payload", "pinned"):
         if part in node:
             node[part] = _strip(node[part], f"{path}.{part}", own_id, names, secret_fields if part == "payload" else ())
+    for at, tool in raw_tools(node):
+        if at in of_tools:
+            used = tool["connector"] = of_tools[at]
+            if isinstance(used.get("id"), str):
+                used["id"] = _strip_reference(used["id"], f"{path}.{at}.connector.id", str(used.get("type")), names)
 
 
 def _strip_reference(value: str, path: str, type_: str, names: _Names) -> str:

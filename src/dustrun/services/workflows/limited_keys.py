@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dustrun.core.values import exact_json
+from dustrun.core.workflow.model_tools import raw_tools
 from dustrun.errors import Forbidden, Invalid, Problem
 from dustrun.services.access.principal import Principal
 from dustrun.storage.data import connectors, managed_tables
@@ -47,11 +48,13 @@ def need_objects_within(tx: Tx, principal: Principal, old: str, new: str) -> Non
 def _objects_of(definition: str) -> Iterator[tuple[str, str, str, str]]:
     """Kind, name, field and node of every connector and table that a definition names."""
     for node_id, node in _nodes_of(definition):
-        connector, table = node.get("connector"), node.get("payload", {}).get("table")
-        if connector and connector["type"] != "wallet":
-            yield "connector", connector["id"], f"definition.nodes.{node_id}.connector.id", node_id
-        if node["type"] in ("read-table", "write-table") and isinstance(table, str):
-            yield "table", table, f"definition.nodes.{node_id}.payload.table", node_id
+        own = f"definition.nodes.{node_id}"
+        for place, part in ((own, node), *((f"{own}.{at}", tool) for at, tool in raw_tools(node))):
+            connector, table = part.get("connector"), (part.get("payload") or {}).get("table")
+            if isinstance(connector, dict) and connector.get("type") != "wallet":
+                yield "connector", str(connector.get("id")), f"{place}.connector.id", node_id
+            if part.get("type") in ("read-table", "write-table") and isinstance(table, str):
+                yield "table", table, f"{place}.payload.table", node_id
 
 
 def _is_of_others(tx: Tx, principal: Principal, kind: str, name: str) -> bool:

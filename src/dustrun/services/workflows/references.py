@@ -10,6 +10,7 @@ from typing import Any, Final
 from dustrun.core.text.hosts import is_allowed, parse_rule
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ANY_WALLET, UNBOUND, WALLET, ConnectorReference, Definition, Node
+from dustrun.core.workflow.model_tools import LLM, tool_nodes
 from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Invalid, Problem
 from dustrun.outbound.guard import Guard
@@ -28,7 +29,7 @@ _ORIGIN: Final = re.compile(r"https?://[^/?#{]+(?=[/?#]|\Z)", re.I)
 async def find_problems(database: Database, org_id: str, definition: Definition, specs: Specs) -> list[Problem]:
     """Returns a problem for every node whose wallet, connector or called workflow is missing, archived or of another
     type, or whose constant address is none to which the connector's credential may be sent."""
-    named = any(node.connector or node.type == calls.CALL for node in definition.nodes.values())
+    named = any(node.connector or node.type in (calls.CALL, LLM) for node in definition.nodes.values())
     return await database.read(lambda tx: list(_check(tx, org_id, definition, specs))) if named else []
 
 
@@ -38,9 +39,16 @@ def find_address_problems(definition: Definition, specs: Specs, guard: Guard) ->
     return [
         problem
         for node_id, node in definition.nodes.items()
-        for field, origin in _origins(node, specs.get(node.type))
-        if (problem := _check_address(f"nodes.{node_id}.payload.{field}", origin, node_id, guard)) is not None
+        for place, part in ((f"nodes.{node_id}", node), *_tools(node_id, node))
+        for field, origin in _origins(part, specs.get(part.type))
+        if (problem := _check_address(f"{place}.payload.{field}", origin, node_id, guard)) is not None
     ]
+
+
+def _tools(node_id: str, node: Node) -> Iterator[tuple[str, Node]]:
+    """The tools of a model, each with its place."""
+    for place, tool in tool_nodes(node):
+        yield f"nodes.{node_id}.{place}", tool
 
 
 def _check_address(field: str, origin: str, node_id: str, guard: Guard) -> Problem | None:
@@ -64,13 +72,14 @@ def _origins(node: Node, spec: NodeSpec | None) -> Iterator[tuple[str, str]]:
 def _check(tx: Tx, org_id: str, definition: Definition, specs: Specs) -> Iterator[Problem]:
     yield from calls.find_problems(tx, org_id, definition)
     for node_id, node in definition.nodes.items():
+        for place, tool in _tools(node_id, node):
+            if tool.connector is not None and tool.connector.type != WALLET:
+                yield from _check_connector(tx, org_id, node_id, place, tool, specs)
         reference = node.connector
-        if reference is None or reference.id.startswith(UNBOUND):
-            continue
-        if reference.type == WALLET:
+        if reference is not None and not reference.id.startswith(UNBOUND) and reference.type == WALLET:
             yield from _check_wallet(tx, org_id, node_id, reference)
         else:
-            yield from _check_connector(tx, org_id, node_id, node, specs)
+            yield from _check_connector(tx, org_id, node_id, f"nodes.{node_id}", node, specs)
 
 
 def _check_wallet(tx: Tx, org_id: str, node_id: str, reference: ConnectorReference) -> Iterator[Problem]:
@@ -87,11 +96,13 @@ def _check_wallet(tx: Tx, org_id: str, node_id: str, reference: ConnectorReferen
             yield Problem(field, message, "archived_wallet", node_id)
 
 
-def _check_connector(tx: Tx, org_id: str, node_id: str, node: Node, specs: Specs) -> Iterator[Problem]:
+def _check_connector(tx: Tx, org_id: str, node_id: str, place: str, node: Node, specs: Specs) -> Iterator[Problem]:
+    """`place`: where the node or the tool is."""
     reference = node.connector
-    assert reference is not None
+    if reference is None or reference.id.startswith(UNBOUND):
+        return
     row = connectors.find(tx, org_id, reference.id)
-    field = f"nodes.{node_id}.connector"
+    field = f"{place}.connector"
     if row is None:
         message = f'There is no connector "{reference.id}" in this organisation. See GET /v1/connectors.'
         yield Problem(f"{field}.id", message, "unknown_connector", node_id)
@@ -99,10 +110,10 @@ def _check_connector(tx: Tx, org_id: str, node_id: str, node: Node, specs: Specs
         message = f'The connector "{row.name}" is of type "{row.type}".'
         yield Problem(f"{field}.type", message, "connector_type", node_id)
     else:
-        yield from _check_hosts(row, node_id, node, specs)
+        yield from _check_hosts(row, node_id, place, node, specs)
 
 
-def _check_hosts(row: ConnectorRow, node_id: str, node: Node, specs: Specs) -> Iterator[Problem]:
+def _check_hosts(row: ConnectorRow, node_id: str, place: str, node: Node, specs: Specs) -> Iterator[Problem]:
     """A type that puts nothing on requests has no allowedHosts."""
     hosts = exact_json.loads(row.allowed_hosts)
     for field, origin in _origins(node, specs.get(node.type)) if hosts else ():
@@ -115,4 +126,4 @@ def _check_hosts(row: ConnectorRow, node_id: str, node: Node, specs: Specs) -> I
                 f'The credential of connector "{row.name}" may not be sent to {origin}: its allowedHosts are '
                 f"{', '.join(hosts)}."
             )
-            yield Problem(f"nodes.{node_id}.payload.{field}", message, "connector_host", node_id)
+            yield Problem(f"{place}.payload.{field}", message, "connector_host", node_id)

@@ -10,6 +10,7 @@ from typing import Any
 from dustrun import clock
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.model_tools import with_tools
 from dustrun.errors import Code, NotFound
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
@@ -47,7 +48,7 @@ def make_version(workflow_id: str, number: int, definition: Definition, by: Prin
         definition_hash=hash_of(document),
         trigger_type=first.type if first else "",
         node_types=_spaced({node.type for node in nodes.values()}),
-        connector_types=_spaced({node.connector.type for node in nodes.values() if node.connector}),
+        connector_types=_spaced({one.connector.type for one in with_tools(nodes.values()) if one.connector}),
         node_count=len(nodes),
         created_by=by.key_id,
         created_at=clock.now_ms(),
