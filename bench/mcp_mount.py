@@ -25,10 +25,13 @@ from dustrun.api.serving.connections import Connections
 from dustrun.api.serving.http import HttpProtocol
 from dustrun.api.serving.web_server import listen
 from dustrun.errors import DustrunError
+from dustrun.services.access.protocol_sessions import ProtocolSessions
 from dustrun.settings import Settings
 
 
 def _mounted(server: Any) -> Any:
+    book = ProtocolSessions()
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             check_origin(scope, "http://127.0.0.1")
@@ -37,7 +40,7 @@ def _mounted(server: Any) -> Any:
             failure = as_failure(error, "")
             await PlainTextResponse(failure.message, 403)(scope, receive, send)
             return
-        await answer(server, body, scope, receive, send, streams=True)
+        await answer(lambda: server, body, scope, receive, send, book=book, key_id="", can_be_asked=bool, streams=True)
 
     return app
 

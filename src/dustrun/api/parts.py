@@ -13,6 +13,7 @@ from dustrun.catalog import Catalog
 from dustrun.chain.chains import Chains
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
+from dustrun.services.access.protocol_sessions import ProtocolSessions
 from dustrun.services.access.sessions import Sessions
 from dustrun.services.access.usage import Usage
 from dustrun.services.actions.action_calls import ActionCalls
@@ -115,6 +116,7 @@ class DataParts:
     tables: Tables
     connectors: Connectors
     mcp_tools: McpTools
+    mcp_sessions: ProtocolSessions
     conversations: Conversations
     turns: Turns
 

@@ -11,6 +11,7 @@ from dustrun.assistant.conversation_turns import Turns
 from dustrun.engine.node.past_roots import PastRoots
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
+from dustrun.services.access.protocol_sessions import ProtocolSessions
 from dustrun.services.access.sessions import Sessions
 from dustrun.services.access.usage import Usage
 from dustrun.services.actions.action_calls import ActionCalls
@@ -64,7 +65,7 @@ def make_parts(
         writer=base.writer,
         catalog=base.catalog,
         status=status,
-        access=_access(base, streams),
+        access=_access(base, streams, data.mcp_sessions),
         workflows=workflows,
         workflow_files=WorkflowFiles(base.database, base.writer, workflows, base.catalog.specs()),
         acceptances=Acceptances(base.database, base.writer, base.gate, base.catalog.specs()),
@@ -84,9 +85,14 @@ def make_parts(
     )
 
 
-def _access(base: Base, streams: Streams) -> AccessParts:
+def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> AccessParts:
     keys = Keys(base.database, base.writer)
-    keys.on_revoked = streams.end_key
+
+    def end(key_id: str) -> None:
+        streams.end_key(key_id)
+        mcp_sessions.end_key(key_id)
+
+    keys.on_revoked = end
     return AccessParts(
         organizations=Organizations(base.database, base.writer),
         keys=keys,
@@ -128,6 +134,7 @@ def make_data(base: Base) -> DataParts:
         tables=Tables(base.database, base.writer, base.settings),
         connectors=connectors,
         mcp_tools=McpTools(base.writer, connectors, base.connections),
+        mcp_sessions=ProtocolSessions(),
         conversations=Conversations(base.database, base.writer),
         turns=Turns(base.database, base.writer, base.connections, base.settings),
     )

@@ -115,6 +115,7 @@ def _server(parts: Parts, engine: EngineHost, owner_key_path: Path | None, host:
         parts.status.is_ready = False
         parts.streams.stop()
         parts.data.turns.wake_all()
+        parts.data.mcp_sessions.end_all()
         engine.refuse()
 
     async def stop() -> None:

@@ -59,6 +59,7 @@ async def test_answer_is_text_with_its_exact_cost(protocol: str) -> None:
             "inputTokens": 123,
             "outputTokens": 7,
             "costUsd": "0.000193",
+            "toolCalls": [],
         }
         assert [one.path for one in server.asked] == [
             "/v1/chat/completions" if protocol == "llm-openai" else "/v1/messages"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 import mcp_types as types
@@ -14,16 +15,19 @@ from mcp.shared.exceptions import MCPError
 from starlette.types import Message, Receive, Scope, Send
 
 import dustrun
+from dustrun.api.auth import principal_of
 from dustrun.api.envelope import request_id
 from dustrun.api.errors import as_failure
-from dustrun.api.mcp import guides
+from dustrun.api.mcp import asking, guides, sessions
 from dustrun.api.mcp.inputs import schema_of
 from dustrun.api.mcp.result import failure_text
 from dustrun.api.mcp.tools import TOOLS, Tool
 from dustrun.api.parts import Parts
 from dustrun.sdk.threads import run_beside
 from dustrun.services.access.principal import Principal
+from dustrun.services.access.protocol_sessions import ProtocolSessions
 
+_LAUNCH: Final = "launch"
 _MARKDOWN: Final = "text/markdown"
 _INSTRUCTIONS: Final = (
     "Dustrun runs workflows that call APIs and move money. Find node types with search_nodes, read them with "
@@ -37,19 +41,44 @@ logging.getLogger("mcp").setLevel(logging.ERROR)  # it logs what callers send
 
 async def serve(parts: Parts, principal: Principal, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
     """Answers one request, whose body was read."""
-    await answer(_server(parts, principal, request_id(scope)), body, scope, receive, send)
+
+    def make() -> Server[Any]:
+        return _server(parts, principal, request_id(scope))
+
+    book = parts.data.mcp_sessions
+    await answer(make, body, scope, receive, send, book=book, key_id=principal.key_id, can_be_asked=asking.opens_pages)
 
 
 async def answer(
-    server: Server[Any], body: bytes, scope: Scope, receive: Receive, send: Send, *, streams: bool = False
+    make_server: Callable[[], Server[Any]],
+    body: bytes,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    book: ProtocolSessions,
+    key_id: str,
+    can_be_asked: sessions.CanBeAsked,
+    streams: bool = False,
 ) -> None:
-    """Answers one request by a server. Nothing outlives it: the protocol has no sessions here. `streams`: the answer
-    may be a stream of events, which only a server that tells its progress needs."""
-    manager = StreamableHTTPSessionManager(server, stateless=True, json_response=not streams)
-    headers = [(name, value.strip()) for name, value in scope["headers"] if name != b"accept"]
-    headers.append((b"accept", b"application/json, text/event-stream"))  # every answer is JSON, also to who did not ask
-    async with manager.run():
-        await manager.handle_request({**scope, "headers": headers}, _reading(body, receive), send)
+    """Answers one request by a server. Nothing outlives it, but for clients that `can_be_asked` (decision 0106).
+    `streams`: the answer may be a stream of events, which only a server that tells its progress needs."""
+    headers = [(name, value.strip()) for name, value in scope["headers"]]
+    asked = {**scope, "headers": headers}
+    reading = _reading(body, receive)
+    session_id = sessions.session_of(asked)
+    opens = session_id is None and sessions.opens(asked, body, can_be_asked)
+    kept = [(name, value) for name, value in headers if name != b"accept"]
+    # every answer is JSON, also to who did not ask; in a session it is a stream
+    both = {**scope, "headers": [*kept, (b"accept", b"application/json, text/event-stream")]}
+    if session_id is not None:
+        await sessions.serve_session(book, key_id, session_id, both, reading, send)
+    elif opens:
+        await sessions.open_session(book, key_id, make_server(), both, reading, send)
+    else:
+        manager = StreamableHTTPSessionManager(make_server(), stateless=True, json_response=not streams)
+        async with manager.run():
+            await manager.handle_request(both, reading, send)
 
 
 def _reading(body: bytes, receive: Receive) -> Receive:
@@ -68,16 +97,24 @@ def _reading(body: bytes, receive: Receive) -> Receive:
 def _server(parts: Parts, principal: Principal, asked_by: str) -> Server[Any]:
     """A server that knows its caller."""
 
-    async def list_tools(_context: Any, _params: Any) -> types.ListToolsResult:
-        shown = [_described(one.name) for one in TOOLS.values() if one.is_for(principal)]
+    async def list_tools(context: Any, _params: Any) -> types.ListToolsResult:
+        caller = _caller(context, principal)
+        shown = [_described(one.name) for one in TOOLS.values() if one.is_for(caller)]
         return types.ListToolsResult(tools=shown, ttl_ms=0, cache_scope="private")
 
-    async def call_tool(_context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def call_tool(
+        context: Any, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        caller = _caller(context, principal)
         tool = TOOLS.get(params.name)
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, f'There is no tool "{params.name[:80]}".')
         try:
-            return _result(await tool.call(parts, principal, params.arguments or {}))
+            if tool.name == _LAUNCH and asking.page_was_asked(params):
+                return _result(await asking.go_on(parts, caller, params))
+            text = await tool.call(parts, caller, params.arguments or {})
+            found = await asking.show_page(context, text) if tool.name == _LAUNCH else text
+            return _result(found) if isinstance(found, str) else found
         except Exception as error:
             return _result(failure_text(as_failure(error, asked_by)), is_error=True)
 
@@ -92,6 +129,12 @@ def _server(parts: Parts, principal: Principal, asked_by: str) -> Server[Any]:
         on_list_prompts=functools.partial(_list_prompts, principal),
         on_get_prompt=functools.partial(_get_prompt, principal),
     )
+
+
+def _caller(context: Any, began: Principal) -> Principal:
+    """Whose request it is. A session outlives its first request, and what its key may can change."""
+    scope = getattr(context.request, "scope", None)
+    return (principal_of(scope) if scope is not None else None) or began
 
 
 async def _list_resources(_context: Any, _params: Any) -> types.ListResourcesResult:
@@ -112,7 +155,7 @@ async def _read_resource(_context: Any, params: types.ReadResourceRequestParams)
     return types.ReadResourceResult(contents=[found], ttl_ms=0, cache_scope="private")
 
 
-async def _list_prompts(principal: Principal, _context: Any, _params: Any) -> types.ListPromptsResult:
+async def _list_prompts(principal: Principal, context: Any, _params: Any) -> types.ListPromptsResult:
     shown = [
         types.Prompt(
             name=one.name,
@@ -121,16 +164,16 @@ async def _list_prompts(principal: Principal, _context: Any, _params: Any) -> ty
             arguments=[types.PromptArgument(name=one.takes, description=one.takes_about, required=True)],
         )
         for one in guides.PROMPTS.values()
-        if principal.may(one.needs)
+        if _caller(context, principal).may(one.needs)
     ]
     return types.ListPromptsResult(prompts=shown, ttl_ms=0, cache_scope="private")
 
 
 async def _get_prompt(
-    principal: Principal, _context: Any, params: types.GetPromptRequestParams
+    principal: Principal, context: Any, params: types.GetPromptRequestParams
 ) -> types.GetPromptResult:
     found = guides.PROMPTS.get(params.name)
-    if found is None or not principal.may(found.needs):
+    if found is None or not _caller(context, principal).may(found.needs):
         raise MCPError(types.INVALID_PARAMS, "There is no such prompt for this key; prompts/list has them.")
     given = (params.arguments or {}).get(found.takes, "").strip()
     if not given or len(given) > guides.MOST_ARGUMENT:

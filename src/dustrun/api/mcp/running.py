@@ -10,6 +10,7 @@ from dustrun.api.parts import Parts
 from dustrun.api.shapes import runs as shapes
 from dustrun.api.shapes.wire import time
 from dustrun.core.run.state import RUN_OPEN, Mode, RunStatus
+from dustrun.core.values.exact_json import loads_own
 from dustrun.errors import Code, NotFound
 from dustrun.log import mask_value
 from dustrun.sdk.threads import run_beside
@@ -17,6 +18,7 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.runs.launching.matching import LaunchRequest
 from dustrun.services.runs.runs import Run, newest
 from dustrun.services.runs.start_request import RunRequest, of_message
+from dustrun.storage.runs.approvals import APPROVED, PENDING, ApprovalRow
 from dustrun.storage.runs.run_lists import Filters
 
 Json = dict[str, Any]
@@ -55,10 +57,24 @@ async def launch(parts: Parts, principal: Principal, asked: inputs.Launch) -> Re
     found = await parts.launches.propose(principal, launch_of(asked))
     if found.approval is None:
         return Result({"started": True, "runId": found.run_id})
-    row = found.approval
+    return Result({"started": False, **_proposed(parts, found.approval), "runId": found.run_id, "note": _WAITS})
+
+
+def _proposed(parts: Parts, row: ApprovalRow) -> Json:
     page = f"{parts.settings.base_url()}/approvals/{row.id}"
-    proposed = {"approvalId": row.id, "binding": row.binding, "page": page, "expiresAt": time(row.expires_at)}
-    return Result({"started": False, **proposed, "runId": found.run_id, "note": _WAITS})
+    return {"approvalId": row.id, "binding": row.binding, "page": page, "expiresAt": time(row.expires_at)}
+
+
+async def launch_state(parts: Parts, principal: Principal, approval_id: str) -> Json:
+    """What has become of a launch that this key has proposed."""
+    row = await parts.waits.approvals.get(principal, approval_id)
+    if row.launch is None or row.barred_key != principal.key_id:
+        raise NotFound("This key has proposed no such launch.", code=Code.APPROVAL_UNKNOWN)
+    run_id = loads_own(row.launch)["runId"]
+    is_open = row.status == PENDING
+    started = row.status == APPROVED
+    more = {"note": _WAITS} if is_open else {"decision": row.status}
+    return {"started": started, **_proposed(parts, row), "runId": run_id, **more}
 
 
 def launch_of(asked: inputs.Launch) -> LaunchRequest:

@@ -27,8 +27,19 @@ _METADATA: Final = "/.well-known/oauth-protected-resource/mcp"
 async def call_mcp(scope: Scope, receive: Receive, send: Send) -> None:
     """Call the MCP server.
 
-    One JSON-RPC message of the Model Context Protocol, over its transport Streamable HTTP, without sessions. The tools
-    are those that the key may use; see the guide on MCP. A body has at most 512 KiB."""
+    One JSON-RPC message of the Model Context Protocol, over its transport Streamable HTTP. The tools are
+    those that the key may use; see the guide on MCP. A body has at most 512 KiB."""
+    await _answer(scope, receive, send)
+
+
+async def end_mcp_session(scope: Scope, receive: Receive, send: Send) -> None:
+    """End a session of the MCP server.
+
+    Names it in `Mcp-Session-Id`; only clients that open pages have one."""
+    await _answer(scope, receive, send)
+
+
+async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
     parts = parts_of(scope)
     try:
         if bearer_of(scope) is None:  # a browser's session is no client of this
@@ -40,7 +51,8 @@ async def call_mcp(scope: Scope, receive: Receive, send: Send) -> None:
         await failure(error, request_id(scope), {"WWW-Authenticate": where})(scope, receive, send)
         return
     body = await read_body(scope, receive, min(MOST_BODY_BYTES, parts.settings.max_body_bytes))
-    check_content_type(scope)
+    if scope["method"] == "POST":
+        check_content_type(scope)
     protocol = await _protocol()
     await protocol.serve(parts, principal, body, scope, receive, send)
 
@@ -67,5 +79,6 @@ def _metadata(parts: Parts) -> dict[str, Any]:
 
 raw_routes = [
     ForeignRoute("/mcp", call_mcp, method="POST", permission=ANY_KEY),
+    ForeignRoute("/mcp", end_mcp_session, method="DELETE", permission=ANY_KEY),
     ForeignRoute(_METADATA, get_mcp_resource, permission=PUBLIC),
 ]
