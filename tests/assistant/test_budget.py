@@ -25,15 +25,16 @@ def answered(cost: str) -> Answer:
 
 
 def test_what_is_left_is_the_less_of_turn_and_day(tmp_path: Path) -> None:
-    one = budget(tmp_path, "4.80")
-    one.begin_request()
+    one, others, most = budget(tmp_path, "4.80"), Decimal("4.80"), Decimal("0.30")
+    one.begin_request(1, others, most)
     assert (one.left, one.reserved) == (Decimal("0.20"), Decimal("0.20"))
     one.settle(answered("0.15"))
     assert (one.left, one.reserved, one.usage()["costUsd"]) == (Decimal("0.05"), Decimal(0), "0.15")
-    one.begin_request()
+    one.begin_request(2, others, Decimal("0.01"))
+    assert one.reserved == Decimal("0.01")  # no more than it may cost
     one.settle(answered("0.05"))
     with pytest.raises(Exceeded) as caught:
-        one.begin_request()
+        one.begin_request(3, others, most)
     assert caught.value.code == "BUDGET"
 
 

@@ -24,7 +24,7 @@ class Exceeded(Exception):
 
 @dataclass(slots=True)
 class Budget:
-    """What a turn has used. `others`: what other turns of its key have cost today."""
+    """What a turn has used. `others`: what other turns of its key have cost or reserved today."""
 
     settings: Settings
     others: Decimal
@@ -42,16 +42,17 @@ class Budget:
         of_turn = Decimal(self.settings.assistant_turn_usd) - self.cost
         return min(of_turn, Decimal(self.settings.assistant_day_usd) - self.others - self.cost)
 
-    def begin_request(self) -> None:
-        """Counts a request; raises `Exceeded` if there may be no other."""
-        if self.requests >= self.settings.assistant_requests:
-            raise Exceeded("TOOL_LOOP", f"The model was asked {self.requests} times without an end to it.")
+    def begin_request(self, number: int, others: Decimal, most: Decimal) -> None:
+        """Counts the request of a number, which may cost `most`, beside what others of the key have cost or reserved;
+        raises `Exceeded` if there may be no other. In the transaction that stores it, maybe more than once."""
+        if number > self.settings.assistant_requests:
+            raise Exceeded("TOOL_LOOP", f"The model was asked {number - 1} times without an end to it.")
         if self.input_tokens + self.output_tokens >= self.settings.assistant_tokens:
             raise Exceeded("BUDGET", f"The turn has used its {self.settings.assistant_tokens} tokens.")
+        self.others = others
         if self.left <= 0:
             raise Exceeded("BUDGET", "The turn, or the key's day, has used its money.")
-        self.requests += 1
-        self.reserved = self.left
+        self.requests, self.reserved = number, min(self.left, most)
 
     def settle(self, answer: Answer) -> None:
         """Counts what a request has used."""

@@ -73,15 +73,18 @@ def open_calls(parts: list[dict[str, Any]]) -> tuple[Called, ...]:
     )
 
 
+def cost_of_others(tx: Tx, turn: TurnRow) -> Decimal:
+    """What the other turns of the key have cost or reserved today."""
+    since = clock.now_ms() - _DAY_MS
+    return sum(map(Decimal, turns.list_costs(tx, turn.key_id, since, but=turn.message_id)), Decimal(0))
+
+
 def stored_budget(tx: Tx, turn: TurnRow, settings: Settings) -> Budget:
     """What the turn has used so far, and what the other turns of its key have cost today."""
     row = turns.find(tx, turn.message_id)
     parts = turns.list_parts(tx, turn.message_id)
     left = {call.call_id for call in open_calls(parts)}
     made = [part for part in parts if part["type"] == "tool_call" and part["callId"] not in left]
-    others = sum(
-        map(Decimal, turns.list_costs(tx, turn.key_id, clock.now_ms() - _DAY_MS, but=turn.message_id)), Decimal(0)
-    )
-    budget = Budget(settings, others)
+    budget = Budget(settings, cost_of_others(tx, turn))
     budget.restore((row or turn).usage, (dumps_text([part["tool"], part["args"]]) for part in made))
     return budget
