@@ -215,6 +215,13 @@ async def asked(stored: Stored) -> Mapping[str, str]:
     return {"id": str((await stored.send("POST", "/v1/conversations", {"title": "asked"}))["id"])}
 
 
+async def turned(stored: Stored) -> Mapping[str, str]:
+    """A turn, under way or ended."""
+    found = await asked(stored)
+    turn = await stored.send("POST", f"/v1/conversations/{found['id']}/turns", {"text": "Hi"})
+    return {**found, "messageId": str(turn["messageId"])}
+
+
 async def largest_asset(_: Stored) -> Mapping[str, str]:
     """The largest file of the web app, which is built if nobody has built it yet."""
     await asyncio.to_thread(npm_install, build_web.SOURCES)

@@ -247,7 +247,8 @@ async def _conversations(tour: Tour) -> None:
     data = {"model": "small", "prices": {"*": {"inputUsd": "1", "outputUsd": "1"}}, "baseUrl": "http://127.0.0.1:1/v1"}
     model = {"type": "llm-openai", "name": "m", "data": data, "allowedHosts": ["http://127.0.0.1:1"]}
     await tour.api.post("/v1/connectors", model)
-    await tour.call("create_turn", id=made["id"])
+    turn = await tour.call("create_turn", id=made["id"])
+    await tour.call("stop_turn", id=made["id"], messageId=turn["messageId"])
     await tour.call("list_conversations")
     await tour.call("get_conversation", id=made["id"])
     await tour.call("list_messages", id=made["id"])

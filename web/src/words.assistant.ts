@@ -13,6 +13,7 @@ export const assistant = {
   ask: 'Message',
   askAbout: 'Say what you want: it drafts, checks and simulates. Nothing runs for real before you decide.',
   send: 'Send',
+  stop: 'Stop',
   model: 'Model',
   busy: 'The assistant is at work.',
   waiting: 'It waits for your decision above.',
@@ -79,6 +80,7 @@ export const assistant = {
     MODEL: 'It stopped: the model server did not give a usable answer.',
     INTERRUPTED: 'It was interrupted. Runs that it started go on; nothing is asked twice.',
     TOOL_LOOP: 'It stopped: it went round in circles.',
+    STOPPED: 'You stopped it. What it had started goes on.',
   } as Record<string, string>,
   used: (requests: number, calls: number, usd: string) =>
     `${requests} ${requests === 1 ? 'request' : 'requests'}, ${calls} ${calls === 1 ? 'call' : 'calls'}, $${usd}`,

@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dustrun.assistant import loop
-from dustrun.assistant.decision_wait import Bell, Waits
+from dustrun.assistant.decision_wait import Bell, Waits, withdraw
 from dustrun.assistant.model_access import ModelAccess, find_connector, open_model
 from dustrun.assistant.record import Record, end_turn
 from dustrun.assistant.toolbox import Toolbox, narrowed
 from dustrun.assistant.turn_rows import Asked, insert_turn, open_calls, stored_budget
-from dustrun.errors import Code, Conflict, DustrunError, Temporary
+from dustrun.errors import Code, Conflict, DustrunError, NotFound, Temporary
 from dustrun.sdk.llm.connection import ModelData
-from dustrun.services.access import idempotency
+from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.connections import Connections
@@ -33,6 +33,7 @@ from dustrun.storage.sharing import leases
 
 __all__ = ["Asked", "Turns"]
 _PAGE: Final = 200
+_STOPPED: Final = "A person has stopped it. What it had started goes on."
 _CUT_OFF: Final = "The server stopped while the turn was under way. Its runs go on; no model is asked twice."
 
 
@@ -140,6 +141,35 @@ class Turns:
         self._spawn(turn.message_id, self._carry_out(turn, narrowed(principal), access))
         self._wake(conversation_id)
         return turn.message_id
+
+    async def stop_turn(self, principal: Principal, conversation_id: str, message_id: str) -> TurnRow:
+        """Ends a turn as a person asks; its runs go on, and what it has proposed is withdrawn. One that has ended stays
+        as it is. Raises `NotFound`."""
+
+        def find(tx: Tx) -> TurnRow:
+            get_conversation(tx, principal, conversation_id)
+            found = turns.find(tx, message_id)
+            if found is None or found.conversation_id != conversation_id:
+                raise NotFound("The conversation has no such turn.", code=Code.MESSAGE_UNKNOWN)
+            return found
+
+        await self._database.read(find)
+        task = self._tasks.get(message_id)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+        def unit(tx: Tx) -> TurnRow:
+            turn = find(tx)
+            if turn.finished_at is None:
+                withdraw(tx, turn, principal.key_id)
+                end_turn(tx, turn, "STOPPED", _STOPPED, turn.usage, turn.cost)
+                audit.record(tx, principal, "turn.stop", message_id, conversationId=conversation_id)
+            return find(tx)
+
+        ended = await self._writer.write(unit)
+        self._wake(conversation_id)
+        return ended
 
     def _spawn(self, message_id: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._holding(message_id, work))

@@ -19,7 +19,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import approvals
-from dustrun.storage.runs.approvals import APPROVED, PENDING, TIMED_OUT, ApprovalRow
+from dustrun.storage.runs.approvals import APPROVED, PENDING, REJECTED, TIMED_OUT, ApprovalRow
 
 _MOST_COMMENT: Final = 500
 _TOLD: Final = {
@@ -93,6 +93,20 @@ def _question(tx: Tx, turn: TurnRow) -> ApprovalRow | None:
     """What the turn waits for; None if it was deleted with its rehearsal."""
     found = turns.find_question(tx, turn.message_id)
     return None if found is None else approvals.find(tx, turn.org_id, found[1]["approvalId"])
+
+
+def withdraw(tx: Tx, turn: TurnRow, key_id: str) -> None:
+    """Closes the question of a turn that a person has stopped, so that nothing starts later."""
+    found = turns.find_question(tx, turn.message_id)
+    if found is None:
+        return
+    seq, part = found
+    approvals.close(tx, part["approvalId"], REJECTED, clock.now_ms(), key_id, "The turn was stopped.")
+    row = approvals.find(tx, turn.org_id, part["approvalId"])
+    decision = "expired" if row is None else _SHOWN.get(row.status, "rejected")
+    turns.set_part(tx, turn.message_id, seq, {**part, "decision": decision})
+    told = {"approvalId": part["approvalId"], "decision": decision}
+    turns.add_event(tx, turn.conversation_id, turn.message_id, "approval_decided", clock.now_ms(), told)
 
 
 def take(tx: Tx, turn: TurnRow) -> KeyRow | None:

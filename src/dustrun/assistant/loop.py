@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Final
 
 from dustrun import log
 from dustrun.assistant.budget import Exceeded
 from dustrun.assistant.history import SYSTEM, read_history
 from dustrun.assistant.model_access import ModelAccess
-from dustrun.assistant.record import Event, Json, KeyEnded, Record
+from dustrun.assistant.record import Event, Json, KeyEnded, Record, TurnEnded
 from dustrun.assistant.toolbox import Question, Toolbox, ToolResult
+from dustrun.assistant.turn_rows import cost_of_others
 from dustrun.assistant.writing import Writing
 from dustrun.core.text.redaction import hide
 from dustrun.core.values.exact_json import dumps_text, loads
@@ -56,6 +58,8 @@ async def ending(record: Record, work: Awaitable[bool]) -> bool:
     """Does a part of a turn; if it fails, the turn ends with the reason."""
     try:
         return await work
+    except TurnEnded:
+        record.show()
     except Exceeded as error:
         await record.finish(error.code, error.message)
     except KeyEnded:
@@ -90,17 +94,18 @@ async def _carry_on(work: Work) -> bool:
 async def _ask(work: Work) -> Answer:
     """One request to the model."""
     turn, budget = work.record.turn, work.record.budget
-    budget.begin_request()
-    await work.record.add([], [])  # what it may cost is on disk before it is asked
     parts = await work.database.read(lambda tx: read_history(tx, turn.conversation_id, turn.message_id, turn.key_id))
     offers = tuple(work.toolbox.offers(work.principal))
-    asked = Ask(work.model, SYSTEM + work.about, parts, budget.left, _MOST_OUTPUT, tools=offers)
+    asked = Ask(work.model, SYSTEM + work.about, parts, Decimal(0), _MOST_OUTPUT, tools=offers)
+    price = work.access.connection.data.price_of(work.model)
+    most = price.cost(most_input(asked), _MOST_OUTPUT)
+    await work.record.begin_request(most, cost_of_others)  # what it may cost is on disk before it is asked
+    asked = replace(asked, most_usd=budget.reserved)
     writing = Writing(work.record, work.access.http.masked)
     try:
         answer = await ask(work.access.http, work.access.connection, asked, writing.add)
     except DustrunError:
         if writing.heard_bytes:  # it was asked, and its own count never came: at most this
-            price = work.access.connection.data.price_of(work.model)
             budget.settle_cut(price.cost(most_input(asked), writing.heard_bytes))
         raise
     budget.settle(answer)

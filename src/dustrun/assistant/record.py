@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from dustrun import clock
@@ -25,6 +26,10 @@ class KeyEnded(Exception):
     """The key in whose name the turn runs was revoked or has expired."""
 
 
+class TurnEnded(Exception):
+    """Somebody has ended the turn, maybe by way of another process; nothing more is written."""
+
+
 class Record:
     """The writes of one turn."""
 
@@ -33,6 +38,18 @@ class Record:
         self.budget = budget
         self._writer = writer
         self._wake = wake
+
+    async def begin_request(self, most: Decimal, others: Callable[[Tx, TurnRow], Decimal]) -> None:
+        """Reserves what a request may cost, in the transaction that sees what the key's other turns have reserved;
+        raises `Exceeded` and `KeyEnded`."""
+        turn, number = self.turn, self.budget.requests + 1
+
+        def unit(tx: Tx) -> None:
+            check_key(tx, turn)
+            self.budget.begin_request(number, others(tx, turn), most)
+            self._update(tx, rows.STREAMING)
+
+        await self._writer.write(unit)
 
     async def add(self, parts: list[Json], events: list[Event]) -> None:
         """Adds parts and events to the message; raises `KeyEnded` if its key is no longer good."""
@@ -66,6 +83,7 @@ class Record:
 
     def ask_person(self, tx: Tx, call_id: str, question: Question) -> None:
         """Makes the turn wait for a person, in the transaction that stores the question."""
+        check_key(tx, self.turn)
         asked = {"approvalId": question.approval_id, "binding": question.binding}
         more = {"runId": question.run_id, "mode": question.mode, "rehearsalRunId": question.rehearsal_run_id}
         part = {"type": "approval", "callId": call_id, **asked, **more, "decision": None}
@@ -99,7 +117,10 @@ class Record:
 
 
 def check_key(tx: Tx, turn: TurnRow) -> KeyRow:
-    """The key in whose name the turn runs; raises `KeyEnded` if it is no longer good."""
+    """The key in whose name the turn runs; raises `KeyEnded` if it is no longer good, and `TurnEnded`."""
+    row = rows.find(tx, turn.message_id)
+    if row is not None and row.finished_at is not None:
+        raise TurnEnded
     key = keys.find(tx, turn.org_id, turn.key_id)
     is_good = key is not None and key.revoked_at is None
     if key is None or not is_good or (key.expires_at is not None and key.expires_at <= clock.now_ms()):

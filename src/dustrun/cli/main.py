@@ -26,7 +26,7 @@ from dustrun.cli.commands import (
     workflow,
 )
 from dustrun.cli.commands.actions import action, new_action
-from dustrun.cli.commands.assistants import mcp
+from dustrun.cli.commands.assistants import chat, mcp
 from dustrun.cli.commands.hooks import endpoints
 from dustrun.cli.commands.inbound import forms, webhook
 from dustrun.cli.commands.templates import template
@@ -49,6 +49,7 @@ app.command("run")(run.run)
 app.command("backtest")(backtest.backtest)
 app.command("mcp")(mcp.mcp)
 app.command("apply")(apply.apply)
+app.add_typer(chat.app, name="chat")
 app.add_typer(template.app, name="template")
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")

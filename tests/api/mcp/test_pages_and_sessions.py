@@ -16,7 +16,7 @@ from api.mcp.test_protocol import Served, told
 from testkit.composition import DEFINITION
 from testkit.server_process import ServerProcess
 
-_CAN = {"elicitation": {"url": {}}}
+_CAN: dict[str, Any] = {"elicitation": {"url": {}}}
 _BOTH = "application/json, text/event-stream"
 
 
@@ -43,9 +43,10 @@ class Person:
 async def _launched(served: Served, key: str, era: Any, person: Person) -> Any:
     """What a client is told of a launch."""
     headers = {"Authorization": f"Bearer {key}"}
+    callback: Any = person
     async with (
         httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False) as http,
-        Client(streamable_http_client(served.url, http_client=http), mode=era, elicitation_callback=person) as client,
+        Client(streamable_http_client(served.url, http_client=http), mode=era, elicitation_callback=callback) as client,
     ):
         saved = await told(client, "save_workflow", name="Say", definition=DEFINITION)
         ran = await told(client, "simulate", workflowId=saved["workflowId"], waitS=30)
@@ -115,7 +116,8 @@ async def _sessions(served: Served) -> None:
     tools = _message("tools/list", 2)
     async with aiohttp.ClientSession() as http:
         raw = Raw(served, http, made["key"])
-        for capabilities in ({}, {"elicitation": {}}, {"elicitation": {"form": {}}}, {"sampling": {}}):
+        fewer: list[dict[str, Any]] = [{}, {"elicitation": {}}, {"elicitation": {"form": {}}}, {"sampling": {}}]
+        for capabilities in fewer:
             status, session, text = await raw.send(_hello(**capabilities))
             assert (status, session) == (200, None), capabilities
             assert json.loads(text)["result"]["serverInfo"]["name"] == "dustrun"

@@ -48,9 +48,14 @@ export const NoModel = () => (
   </Empty>
 )
 
-type Props = { keep: string; note: string; send: (text: string, choice: Choice) => Promise<unknown> }
+type Props = {
+  keep: string
+  note: string
+  send: (text: string, choice: Choice) => Promise<unknown>
+  stop?: () => Promise<unknown>
+}
 
-export function Composer({ keep, note, send }: Props) {
+export function Composer({ keep, note, send, stop }: Props) {
   const [text, setText] = useState(() => sessionStorage.getItem(keep) ?? '')
   const [error, setError] = useState<unknown>(null)
   const [isBusy, setIsBusy] = useState(false)
@@ -107,6 +112,11 @@ export function Composer({ keep, note, send }: Props) {
         <span className="quiet grow" role="status">
           {note}
         </span>
+        {stop && (
+          <Button variant="default" onClick={() => stop().catch(setError)}>
+            {said.stop}
+          </Button>
+        )}
         <Button
           type="submit"
           leftSection={<IconSend size={16} />}

@@ -25,6 +25,11 @@ const ask = async (id: string, text: string, choice: Choice, workflowId?: string
   await refresh('messages', '/v1/conversations')
 }
 
+const halt = async (id: string, messageId: string) => {
+  await post('/v1/conversations/{id}/turns/{messageId}/stop', { path: { id, messageId } })
+  await refresh('messages', '/v1/conversations')
+}
+
 function Fresh() {
   const [, go] = useLocation()
   const [search] = useSearchParams()
@@ -74,6 +79,7 @@ function Opened({ id }: { id: string }) {
           keep={`ask ${id}`}
           note={isOpen ? (isWaiting ? said.waiting : said.busy) : ''}
           send={(text, choice) => ask(id, text, choice)}
+          stop={isOpen && last ? () => halt(id, last.id) : undefined}
         />
       </section>
     </Page>

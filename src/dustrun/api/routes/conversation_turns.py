@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from pydantic import Field
@@ -58,6 +58,29 @@ async def create_turn(call: Call, id: str, body: TurnBody) -> dict[str, str]:
     asked = Asked(text=body.text, connector_id=body.connector_id, model=body.model, workflow_id=body.workflow_id)
     turns = call.parts.data.turns
     return {"messageId": await turns.begin(call.principal, id, asked)}
+
+
+class StoppedTurn(Fields):
+    """A turn that has ended."""
+
+    message_id: str
+    status: Literal["complete", "failed"] = Field(description="How it has ended.")
+    failure: str | None = Field(description="`STOPPED`, or why it had failed before; null if it was complete.")
+
+
+@routes.post(
+    "/v1/conversations/{id}/turns/{messageId}/stop",
+    permission="assistant:use",
+    answers=StoppedTurn,
+    refusals=[Code.CONVERSATION_UNKNOWN, Code.MESSAGE_UNKNOWN],
+)
+async def stop_turn(call: Call, id: str, messageId: str) -> dict[str, Any]:
+    """Stop the assistant's turn.
+
+    The model is asked no more, and what the turn has proposed to a person is withdrawn. Runs that it has started go on.
+    A turn that has ended stays as it is."""
+    turn = await call.parts.data.turns.stop_turn(call.principal, id, messageId)
+    return {"messageId": turn.message_id, "status": turn.status, "failure": turn.failure}
 
 
 async def _reader(scope: Scope, query: dict[str, str]) -> Principal:

@@ -69,7 +69,7 @@ class MessageAnswer(Fields):
         description="`streaming` while the assistant writes it, `waiting` while a person decides about a launch; "
         "messages of others are `complete`."
     )
-    failure: Literal["BUDGET", "MODEL", "INTERRUPTED", "TOOL_LOOP"] | None = Field(
+    failure: Literal["BUDGET", "MODEL", "INTERRUPTED", "TOOL_LOOP", "STOPPED"] | None = Field(
         description="Why the assistant's turn failed."
     )
     usage: Usage | None = Field(description="What the assistant's turn has used.")

@@ -24,6 +24,11 @@ OF: dict[str, tuple[str, ...]] = {
         "dustrun run hello.json --payload @payload.json --simulate",
         "dustrun run Hello --detach --run-id run_order-17",
     ),
+    "chat ask": (
+        """dustrun chat ask "Which workflows failed last night, and why?\"""",
+        f'dustrun chat ask --workflow wf_{_ID} "Pay the invoices of this table"',
+    ),
+    "chat stop": (f"dustrun chat stop conv_{_ID}",),
     "action run": (
         """dustrun action run log --inputs '{"message": "hello"}'""",
         f"dustrun action run send-native --inputs @inputs.json --connector wal_{_ID} --dust",

@@ -31,6 +31,12 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def write(text: str) -> None:
+    """Prints a part of a line for people."""
+    sys.stdout.write(plain(text))
+    sys.stdout.flush()
+
+
 def draw(lines: Iterable[RenderableType], terminal: Console | None = None) -> None:
     """Prints tables and lines within the terminal's width; wrapped lines keep their indent."""
     from rich.padding import Padding  # slow import

@@ -86,7 +86,7 @@ class Bridge:
         return {**answer, "id": message.get("id")}
 
     def _headers(self, message: Json) -> dict[str, str]:
-        headers = {"Accept": "application/json, text/event-stream"}
+        headers = {"Accept": "application/json"}
         params = message.get("params")
         params = params if isinstance(params, dict) else {}
         meta = params.get("_meta")
