@@ -210,6 +210,19 @@ class Settings(BaseSettings):
         "5", pattern=_USD, description="US dollars that all turns of one key may cost in 24 hours."
     )
 
+    oauth_issuer: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="Issuer of OAuth access tokens (JWT) that `/mcp` accepts besides API keys, like `https://id.example.com`.",
+    )
+    oauth_audience: str | None = Field(
+        None, description="The audience that these tokens must name; by default the address of `/mcp`."
+    )
+    oauth_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Who may come with such a token, comma-separated: `SUBJECT=key_…` for each subject of the issuer.",
+    )
+
     max_tables: int = Field(100, ge=0, description="Maximum managed tables of one organisation.")
     max_table_rows: int = Field(1_000_000, ge=0, description="Maximum rows in all tables of one organisation.")
     max_table_bytes: int = Field(
@@ -359,6 +372,7 @@ class Settings(BaseSettings):
         "outbound_allow",
         "assistant_hosts",
         "mcp_commands",
+        "oauth_keys",
         "env_allow",
         "remote_signers",
         "env_signers",
@@ -419,6 +433,14 @@ class Settings(BaseSettings):
         for entry in value:
             if "/" in entry:
                 ipaddress.ip_network(entry, strict=False)
+        return value
+
+    @field_validator("oauth_keys")
+    @classmethod
+    def _check_subjects(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if re.fullmatch(r"[^=\s][^=]{0,254}=key_[a-z0-9]{26}", entry) is None:
+                raise ValueError("each entry must be SUBJECT=key_…, with the id of an API key")
         return value
 
     @field_validator("remote_signers")

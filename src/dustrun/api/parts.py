@@ -13,6 +13,7 @@ from dustrun.catalog import Catalog
 from dustrun.chain.chains import Chains
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
+from dustrun.services.access.outside_tokens import OutsideTokens
 from dustrun.services.access.protocol_sessions import ProtocolSessions
 from dustrun.services.access.sessions import Sessions
 from dustrun.services.access.usage import Usage
@@ -80,6 +81,7 @@ class AccessParts:
 
     organizations: Organizations
     keys: Keys
+    outside_tokens: OutsideTokens
     sessions: Sessions
     limiter: RateLimiter
     wrong_keys: WrongKeys

@@ -11,6 +11,7 @@ from dustrun.assistant.conversation_turns import Turns
 from dustrun.engine.node.past_roots import PastRoots
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
+from dustrun.services.access.outside_tokens import OutsideTokens
 from dustrun.services.access.protocol_sessions import ProtocolSessions
 from dustrun.services.access.sessions import Sessions
 from dustrun.services.access.usage import Usage
@@ -96,6 +97,7 @@ def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> Acc
     return AccessParts(
         organizations=Organizations(base.database, base.writer),
         keys=keys,
+        outside_tokens=OutsideTokens(base.settings, base.database, base.http),
         sessions=Sessions(base.database, base.writer, keys),
         limiter=RateLimiter(base.settings.rate_limit_per_second),
         wrong_keys=WrongKeys(base.settings.wrong_keys_per_second),

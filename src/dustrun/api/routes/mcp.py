@@ -12,7 +12,7 @@ from typing import Any, Final
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from dustrun.api.auth import ANY_KEY, PUBLIC, admit, bearer_of
+from dustrun.api.auth import ANY_KEY, PUBLIC, admit_outside, bearer_of
 from dustrun.api.envelope import failure, request_id
 from dustrun.api.limits import check_content_type, read_body
 from dustrun.api.mcp.origins import check_origin
@@ -45,9 +45,10 @@ async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
         if bearer_of(scope) is None:  # a browser's session is no client of this
             raise Unauthenticated("Send your API key as `Authorization: Bearer <key>`.")
         check_origin(scope, parts.settings.base_url())
-        principal = await admit(parts, scope, ANY_KEY)
+        principal = await admit_outside(parts, scope)
     except Unauthenticated as error:
-        where = f'Bearer resource_metadata="{parts.settings.base_url()}{_METADATA}"'
+        wrong = ', error="invalid_token"' if bearer_of(scope) is not None else ""
+        where = f'Bearer resource_metadata="{parts.settings.base_url()}{_METADATA}"{wrong}'
         await failure(error, request_id(scope), {"WWW-Authenticate": where})(scope, receive, send)
         return
     body = await read_body(scope, receive, min(MOST_BODY_BYTES, parts.settings.max_body_bytes))
@@ -65,7 +66,7 @@ async def _protocol() -> Any:
 async def get_mcp_resource(scope: Scope, receive: Receive, send: Send) -> None:
     """Get how clients of `/mcp` authenticate.
 
-    The metadata of a protected resource (RFC 9728): API keys in the header, no authorization server."""
+    The metadata of a protected resource (RFC 9728): API keys in the header, and the issuer of tokens if any."""
     await JSONResponse(_metadata(parts_of(scope)))(scope, receive, send)
 
 
@@ -74,6 +75,7 @@ def _metadata(parts: Parts) -> dict[str, Any]:
         "resource": f"{parts.settings.base_url()}/mcp",
         "resource_name": "Dustrun",
         "bearer_methods_supported": ["header"],
+        **({"authorization_servers": [issuer]} if (issuer := parts.settings.oauth_issuer) else {}),
     }
 
 

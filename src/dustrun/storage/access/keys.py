@@ -36,6 +36,7 @@ _COLUMNS = [t.c[name] for name in _NAMES]
 _BY_ID = (t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id"))
 _INSERT = Statement(sa.insert(t))
 _FIND = Statement(sa.select(*_COLUMNS).where(*_BY_ID))
+_FIND_ANY = Statement(sa.select(*_COLUMNS).where(t.c.id == sa.bindparam("id")))
 _MAKER = Statement(sa.select(t.c.created_by).where(*_BY_ID))
 _FIND_BY_HASH = Statement(sa.select(*_COLUMNS).where(t.c.hash == sa.bindparam("hash")))
 _REVOKE = Statement(
@@ -87,6 +88,12 @@ def insert(tx: Tx, row: KeyRow) -> None:
 def find(tx: Tx, org_id: str, key_id: str) -> KeyRow | None:
     """Finds a key of the organisation."""
     found = tx.one(_FIND, org_id=org_id, id=key_id)
+    return _row(found) if found else None
+
+
+def find_any(tx: Tx, key_id: str) -> KeyRow | None:
+    """Finds a key of any organisation."""
+    found = tx.one(_FIND_ANY, id=key_id)
     return _row(found) if found else None
 
 
