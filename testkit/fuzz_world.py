@@ -307,6 +307,11 @@ class World:
         body = {"role": "assistant", "content": "hello"}
         return str(self.call("POST", f"/v1/conversations/{conversation_id}/messages", body)["id"])
 
+    def turn(self, conversation_id: str) -> str:
+        """The message of a turn whose model is not there."""
+        body = {"text": "hello", "connectorId": self.model()}
+        return str(self.call("POST", f"/v1/conversations/{conversation_id}/turns", body)["messageId"])
+
     def part(self, message_id: str) -> None:
         """A part of a message, as a turn whose model answers stores it."""
         if self._store is None:
@@ -434,6 +439,11 @@ def _new_message(world: World, case: Any) -> None:
 def _turn(world: World, case: Any) -> None:
     _path(case, id=world.conversation())
     _body(case, {"text": "hello", "connectorId": world.model()})
+
+
+def _stopped_turn(world: World, case: Any) -> None:
+    conversation_id = world.conversation()
+    _path(case, id=conversation_id, messageId=world.turn(conversation_id))
 
 
 def _resolve(world: World, case: Any) -> None:
@@ -578,6 +588,7 @@ HELP: dict[str, Adapt] = {
     "get_conversation": _id_of(World.conversation),
     "create_message": _new_message,
     "create_turn": _turn,
+    "stop_turn": _stopped_turn,
     "stream_conversation": _no_query(_id_of(World.conversation)),
     "list_messages": _messages,
     "get_message": _messages,

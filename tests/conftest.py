@@ -37,7 +37,10 @@ _ON_BOTH = (
     *(f"services/{name}" for name in _OF_MONEY),
 )
 _OF_API = ("run_call", "idempotency", "import_export", "connectors", "key_limits", "workflows", "apply")
-_TURNS = ("api/test_conversation_turns.py", "api/test_conversation_launches.py")
+_TURNS = (
+    *("api/test_conversation_turns.py", "api/test_conversation_launches.py"),
+    *("assistant/test_day_budget.py", "assistant/test_stopping.py"),
+)
 _LONG_ON_BOTH = (
     "services",
     "engine",

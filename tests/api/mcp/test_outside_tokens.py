@@ -50,7 +50,7 @@ def _forged(issuer: Issuer) -> dict[str, str]:
         "another's key": issuer.token(key=rsa_key()),
         "unknown key": issuer.token(key=rsa_key(), head={"kid": "nine"}),
         "tampered": f"{head}.{other}.{signature}",
-        "unsigned": jwt.encode(claims, None, algorithm="none", headers={"kid": "one"}),
+        "unsigned": jwt.encode(claims, "", algorithm="none", headers={"kid": "one"}),
         "shared secret": jwt.encode(claims, "x" * 40, algorithm="HS256", headers={"kid": "one"}),
         "another kind": issuer.token(head={"typ": "dpop+jwt"}),
         "no token": "a.b.c",

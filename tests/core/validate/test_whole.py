@@ -25,6 +25,11 @@ SPECS = dict(load().specs())
 SPECS["tell"] = replace(SPECS["log"], connectors=("apprise",), connector_required=True)
 Nodes = dict[str, dict[str, Any]]
 ROOT: dict[str, Any] = {"type": "manual", "children": ["a"]}
+ASK: dict[str, Any] = {
+    "type": "llm",
+    "payload": {"prompt": "Say it", "maxCostUsd": "1", "tools": [{"type": "notify"}]},
+    "connector": {"type": "llm-openai", "id": "conn_0"},
+}
 
 
 def log(message: Any = "x", **node: Any) -> dict[str, Any]:
@@ -453,6 +458,14 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {},
         "nodes",
         "The expressions of all nodes have 132001 characters; the limit is 131072.",
+    ),
+    (
+        "model_tool",
+        "error",
+        {"root": ROOT, "a": ASK},
+        {},
+        "nodes.a.payload.tools[0].type",
+        '"notify" cannot be a tool: a model may only call what computes or reads, and this changes something outside.',
     ),
 ]
 

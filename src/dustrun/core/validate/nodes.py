@@ -30,12 +30,8 @@ def check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
         if spec.kind == "trigger" and node.rate is not None:
             message = "A trigger begins once in a run, so a rate has no effect here."
             yield problem("rate_without_effect", node_id, "rate", message, "warning")
-<<<<<<< HEAD
-        yield from _check_connector(node_id, node, spec)
-        yield from check_headers(node_id, node, spec)
-=======
         yield from check_connector(node_id, node, spec)
->>>>>>> 5b7bab57 (Let the model of a node call actions that only read)
+        yield from check_headers(node_id, node, spec)
         yield from _check_payload(node_id, node, spec)
 
 

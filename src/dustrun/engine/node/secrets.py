@@ -22,11 +22,7 @@ from dustrun.engine.node.mode import RunMode
 from dustrun.engine.node.outcome import Failed, Outcome, Settled, Suspended, Unknown, of_error
 from dustrun.engine.node.rehearsal import RehearsalCommands, RehearsalHttp, RehearsalNotifier
 from dustrun.errors import DustrunError
-<<<<<<< HEAD
-from dustrun.sdk.context import CheckingHttp
-=======
-from dustrun.sdk.context import CheckingHttp, Connection, Http, HttpRequest, HttpResponse
->>>>>>> 5b7bab57 (Let the model of a node call actions that only read)
+from dustrun.sdk.context import CheckingHttp, Connection
 from dustrun.sdk.notice import CheckingNotifier
 from dustrun.sdk.threads import run_sized
 from dustrun.services.connectors.connections import Connections, Opened
