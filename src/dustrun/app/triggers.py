@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dustrun.api.parts import TriggerParts
 from dustrun.app.base import Base
 from dustrun.app.money import Money
+from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.runs.reports import RunReports
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
@@ -106,7 +107,9 @@ def _previews(base: Base, triggers: Triggers, workflows: Workflows) -> TriggerPr
         "chain": PastChainEvents(base.chains),
         "polled": RecentOfSources(),
     }
-    return TriggerPreviews(base.database, base.catalog, workflows, triggers.subscriptions, triggers.contexts, finders)
+    hosts = ReadHosts(base.database, base.catalog.specs(), base.settings.assistant_hosts)
+    subscriptions, contexts = triggers.subscriptions, triggers.contexts
+    return TriggerPreviews(base.database, base.catalog, workflows, subscriptions, contexts, finders, hosts)
 
 
 def _backtests(base: Base, triggers: Triggers, starts: Starts, runs: Runs, reports: RunReports) -> Backtests:

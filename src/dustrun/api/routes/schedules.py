@@ -42,7 +42,7 @@ async def get_schedule(call: Call, id: str) -> WorkflowSchedule:
     permission="workflow:read",
     answers=TriggerTestAnswer,
     shape=tested_shape,
-    refusals=[Code.TYPE_UNKNOWN, Code.WORKFLOW_UNKNOWN, Code.BODY_INVALID],
+    refusals=[Code.TYPE_UNKNOWN, Code.WORKFLOW_UNKNOWN, Code.BODY_INVALID, Code.HOST_NOT_ALLOWED],
 )
 async def test_trigger(
     call: Call,

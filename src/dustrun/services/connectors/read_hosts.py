@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from dustrun.core.text.hosts import HostRule, is_allowed, parse_rule
 from dustrun.core.values.exact_json import loads_own
@@ -39,6 +39,13 @@ _MOST_SPOKEN: Final = 200
 Node = tuple[str, str, Mapping[str, Any]]
 
 
+class _Place(NamedTuple):
+    """Where an address stands: the node or trigger, and the field as errors name it."""
+
+    name: str
+    field: str
+
+
 class ReadHosts:
     """Refuses dry runs that could read from a host that nobody has named. `named`: the setting `assistant_hosts`."""
 
@@ -61,6 +68,22 @@ class ReadHosts:
         spoken = spoken_hosts.get()
         await self._database.read(lambda tx: self._check(tx, principal.org_id, nodes, spoken))
 
+    async def check_look(self, principal: Principal, trigger_type: str, config: Mapping[str, Any]) -> None:
+        """Raises `Refused` for a key that may start no real run, if a trial of a trigger would ask a host that nobody
+        has named."""
+        fields = self._specs[trigger_type].url_fields
+        if principal.may("workflow:execute") or not fields:
+            return
+        spoken = spoken_hosts.get()
+
+        def query(tx: Tx) -> None:
+            rules = [*self._named, *_spoken(spoken), *_of_connectors(tx, principal.org_id)]
+            for field in sorted(fields):
+                place = _Place(trigger_type, f"config.{field}")
+                self._check_url(tx, principal.org_id, place, config.get(field), rules)
+
+        await self._database.read(query)
+
     def _urls_of(self, kind: str) -> frozenset[str]:
         spec = self._specs.get(kind)
         return spec.url_fields if spec is not None and spec.kind == "action" else frozenset()
@@ -78,9 +101,10 @@ class ReadHosts:
                         seen.add(key)
                         waiting.append(called)
                     elif key not in seen and len(seen) >= _MOST_CALLED:
-                        raise _refused(name, "workflowId", f"more than {_MOST_CALLED} workflows would be called")
+                        place = _Place(name, f"nodes.{name}.payload.workflowId")
+                        raise _refused(place, f"more than {_MOST_CALLED} workflows would be called")
                 for field, value in self._addresses(kind, payload):
-                    self._check_url(tx, org_id, name, field, value, rules)
+                    self._check_url(tx, org_id, _Place(name, f"nodes.{name}.payload.{field}"), value, rules)
 
     def _addresses(self, kind: str, payload: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """The addresses of a node or tool, each with its field; where a model chooses, all that it may choose."""
@@ -91,19 +115,18 @@ class ReadHosts:
             else:
                 yield from (("hosts", one) for one in hosts)
 
-    def _check_url(self, tx: Tx, org_id: str, name: str, field: str, value: Any, rules: list[HostRule]) -> None:
+    def _check_url(self, tx: Tx, org_id: str, place: _Place, value: Any, rules: list[HostRule]) -> None:
         found = _ORIGIN.match(value) if isinstance(value, str) else None
         if found is None:
-            raise _refused(name, field, "the host is computed; write it out, up to the `/` after it")
+            raise _refused(place, "the host is computed; write it out, up to the `/` after it")
         try:
             target = parse(found[0])
         except Invalid as error:
-            raise _refused(name, field, error.message) from None
+            raise _refused(place, error.message) from None
         if is_allowed(rules, target.url.scheme, target.host, target.port) or self._is_live(tx, org_id, target):
             return
         raise _refused(
-            name,
-            field,
+            place,
             f'"{target.host}" is in no live version, in no connector\'s allowedHosts, not in the setting '
             "assistant_hosts, and the person has not named it",
         )
@@ -131,7 +154,8 @@ def _called(tx: Tx, org_id: str, name: str, payload: Mapping[str, Any]) -> list[
     """The nodes of the version that a call runs; None if there is none, and the call will fail."""
     workflow_id, version = payload.get("workflowId"), payload.get("version")
     if not isinstance(workflow_id, str) or "{{" in workflow_id or not isinstance(version, int | None):
-        raise _refused(name, "workflowId", "what it calls is computed; write the workflow and its version out")
+        place = _Place(name, f"nodes.{name}.payload.workflowId")
+        raise _refused(place, "what it calls is computed; write the workflow and its version out")
     row = workflows.find(tx, org_id, workflow_id)
     if row is None:
         return None
@@ -165,6 +189,6 @@ def _spoken(texts: tuple[str, ...]) -> Iterator[HostRule]:
             continue
 
 
-def _refused(name: str, field: str, why: str) -> Refused:
-    message = f'A dry run of this key may not read from where "{name}" does: {why}.'
-    return Refused(message, code=Code.HOST_NOT_ALLOWED, details=[Problem(f"nodes.{name}.payload.{field}", why)])
+def _refused(place: _Place, why: str) -> Refused:
+    message = f'This key may not read from where "{place.name}" does: {why}.'
+    return Refused(message, code=Code.HOST_NOT_ALLOWED, details=[Problem(place.field, why)])

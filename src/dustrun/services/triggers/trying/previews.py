@@ -19,6 +19,7 @@ from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.threads import run_beside, run_sized
 from dustrun.sdk.trigger import Finding, Trigger, TriggerContext
 from dustrun.services.access.principal import Principal
+from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.triggers.context import Contexts
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
@@ -89,6 +90,7 @@ class TriggerPreviews:
         subscriptions: Subscriptions,
         contexts: Contexts,
         finders: Mapping[str, FindsRecent],
+        read_hosts: ReadHosts,
     ) -> None:
         self._database = database
         self._catalog = catalog
@@ -96,6 +98,7 @@ class TriggerPreviews:
         self._subscriptions = subscriptions
         self._contexts = contexts
         self._finders = finders
+        self._read_hosts = read_hosts
 
     async def schedule(self, principal: Principal, workflow_id: str) -> WorkflowSchedule:
         """The next fires of the live version, else of the draft; raises `NotFound`."""
@@ -133,10 +136,12 @@ class TriggerPreviews:
         workflow_id: str | None = None,
         connector_id: str | None = None,
     ) -> Tested:
-        """What a trigger with this config and connector would see, without secrets; raises `NotFound` and `Invalid`."""
+        """What a trigger with this config and connector would see, without secrets. Raises `NotFound`, `Invalid`, and
+        `Refused` where the key may not have a host asked."""
         self._catalog.public_trigger(trigger_type, summary=True)
         trigger, mask = self._catalog.triggers[trigger_type], Mask()
         checked = await run_beside(_checked, trigger, config)
+        await self._read_hosts.check_look(principal, trigger_type, config)
         reference = await self._reference(principal, trigger_type, connector_id)
         context = await self._contexts.open(principal.org_id, reference, mask)
         tested = await self._test(principal, context, trigger, checked, workflow_id)
