@@ -28,6 +28,8 @@ OF: dict[str, tuple[str, ...]] = {
         """dustrun chat ask "Which workflows failed last night, and why?\"""",
         f'dustrun chat ask --workflow wf_{_ID} "Pay the invoices of this table"',
     ),
+    "chat list": ("dustrun chat list",),
+    "chat show": (f"dustrun chat show conv_{_ID}",),
     "chat stop": (f"dustrun chat stop conv_{_ID}",),
     "action run": (
         """dustrun action run log --inputs '{"message": "hello"}'""",
