@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from testkit.composition import Composition
@@ -22,6 +22,10 @@ class Drivers:
     """Calls the routes of a server with its owner's key."""
 
     server: Composition
+    next_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Further headers of the next request."""
+    answered: dict[bytes, bytes] = field(default_factory=dict)
+    """The headers of the last answer."""
 
     async def call(
         self, method: str, path: str, body: bytes | None = None, *, key: str | None = None
@@ -30,6 +34,7 @@ class Drivers:
         bare, _, query = path.partition("?")
         headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {key or self.server.owner_key}".encode())]
         headers += [(b"content-type", b"application/json")] if body is not None else []
+        headers, self.next_headers = headers + self.next_headers, []
         scope = {"type": "http", "method": method, "path": bare, "query_string": query.encode(), "headers": headers,
                  "http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 1), "server": ("test", 80),
                  "root_path": "", "raw_path": bare.encode(), "state": {}}  # fmt: skip
@@ -49,4 +54,5 @@ class Drivers:
             sent.append(message)
 
         await self.server.app(scope, receive, send)
+        self.answered = dict(sent[0]["headers"])
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)

@@ -51,6 +51,18 @@ def first(method: str, path: str) -> Prepare:
     return prepare
 
 
+async def mcp_session(stored: Stored) -> Mapping[str, str]:
+    """Opens a session of the MCP server, which the next request names."""
+    drivers, about = stored.drivers, {"name": "test", "version": "1"}
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {"elicitation": {"url": {}}}, "clientInfo": about}
+    drivers.next_headers = [(b"accept", b"application/json, text/event-stream")]
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+    status, answer = await drivers.call("POST", "/mcp", body_of(message))
+    assert status == 200, answer[:300]
+    drivers.next_headers = [(b"mcp-session-id", drivers.answered[b"mcp-session-id"])]
+    return {}
+
+
 @dataclass(slots=True)
 class Prepared:
     """A request of one route, ready to be sent again and again."""

@@ -46,7 +46,7 @@ from testkit.routes.fresh import (
     waiting_much,
     webhook_address,
 )
-from testkit.routes.requests import Body, Drive, first, get, send
+from testkit.routes.requests import Body, Drive, first, get, mcp_session, send
 from testkit.routes.stored import (
     CHANGED,
     LARGE,
@@ -83,6 +83,7 @@ DRIVES: dict[str, list[Drive]] = {
         send(lambda one: call_tool("get_report", runId=one.known["paid"], what="effects")),
         send(lambda one: call_tool("get_report", runId=one.known["large"], what="nodes")),
     ],
+    "DELETE /mcp": [send(before=mcp_session)],
     "GET /.well-known/oauth-protected-resource/mcp": [get()],
     "POST /v1/workflows/{id}/run": [send({}, id="large", runs=True), send(_DATA, id="small", runs=True)],
     "POST /v1/workflows/{id}/run-sync": [send(_DATA, id="small"), send({}, id="large")],

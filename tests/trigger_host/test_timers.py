@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun import clock
-from dustrun.core.triggers.event import CursorMove
 from dustrun.services.triggers.subscriptions import Subscription
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_events
 from testkit.composition import Composition, composed
@@ -67,11 +67,13 @@ async def until(server: Composition, count: int) -> list[tuple[str, str, str | N
 
 
 async def rewound(server: Composition, sub: Subscription, back_ms: int, run: str | None = None) -> int:
-    """Sets a schedule's place back, as if nobody had watched since; the host reads it as at a start."""
+    """Sets a schedule's place back, as if nobody had watched since; the host reads it as at a start. It is paused
+    meanwhile, so that the host reads it only afterwards."""
     place = last_time() - back_ms
     cursor = {"next": place, **({"run": run} if run else {})}
-    await server.parts.triggers.intake.move(sub, CursorMove(sub.row.cursor_version, cursor, place))
     await server.owner.post(f"/v1/workflows/{sub.row.workflow_id}/pause")
+    moved = {"cursor": json.dumps(cursor), "next_at": place, "cursor_version": subscriptions.c.cursor_version + 1}
+    await server.execute(sa.update(subscriptions).where(subscriptions.c.id == sub.id).values(**moved))
     await server.owner.post(f"/v1/workflows/{sub.row.workflow_id}/resume")
     return place
 
