@@ -44,7 +44,7 @@ class Newcomer:
         inspector = self.page.get_by_role("complementary")
         box = inspector.get_by_role("textbox", name=field, exact=True)
         if not box.count():
-            self._act(inspector.get_by_role("button", name=re.compile("more settings")).click)
+            self._act(inspector.get_by_role("button", name=re.compile("more setting")).click)
         self._act(lambda: box.fill(text))
         self.page.keyboard.press("Escape") if self.page.locator(".cm-tooltip").count() else None
 
@@ -79,11 +79,11 @@ def person(app: App) -> Newcomer:
 
 def test_an_api_is_polled_and_a_change_told(person: Newcomer) -> None:
     person.begin("http-poll")
-    person.fill("Url", "https://example.com/status")
+    person.fill("URL", "https://example.com/status")
     person.add("http request")
-    person.fill("Url", "https://example.com/notices")
+    person.fill("URL", "https://example.com/notices")
     person.choose("Method", "POST")
-    person.fill("Json", '{"text": "It changed: {{string($trigger.body.item)}}"}')
+    person.fill("JSON", '{"text": "It changed: {{string($trigger.body.item)}}"}')
     nodes = person.done()
     assert [node["type"] for node in nodes.values()] == ["http-poll", "http-request"]
     assert person.acts <= 10
@@ -94,11 +94,11 @@ def test_a_purchase_is_guarded_by_a_price(person: Newcomer) -> None:
     person.begin("cronjob")
     person.fill("Schedule", "0 9 * * MON")
     person.add("get price")
-    person.fill("Chain id", "1")
+    person.fill("Chain ID", "1")
     person.add("if")
     person.fill("Expression", "$nodes.getPrice.result.usd < 3000")
     person.add("uniswap v2", branch="then")
-    person.fill("Chain id", "1")
+    person.fill("Chain ID", "1")
     person.fill("Token in", "USDC")
     person.fill("Token out", "native")
     person.fill("Amount in", "25000000")
@@ -113,7 +113,7 @@ def test_a_payout_is_approved_first(person: Newcomer, server: Server) -> None:
     person.add("approve")
     person.fill("Message", "Pay?")
     person.add("send native", branch="approved")
-    person.fill("Chain id", "1")
+    person.fill("Chain ID", "1")
     person.fill("Recipient", RECIPIENT)
     person.fill("Amount", "1000")
     nodes = person.done()

@@ -46,13 +46,24 @@ export function difference(amount: string, from: string): string | null {
 export const short = (text: string) =>
   text.replace(/0x[0-9a-fA-F]{40,}/g, (hex) => `${hex.slice(0, 6)}…${hex.slice(-4)}`)
 
-/** `amountOutMin` becomes `Amount out min`. */
+/** Words with capitals of their own; the server's catalogue writes them likewise. */
+const SPELT = new Map([
+  ...'abi api csv erc20 erc721 html http id json llm mcp rpc rss url usd v2 v3 xml'
+    .split(' ')
+    .map((word): [string, string] => [word, word.toUpperCase()]),
+  ['ids', 'IDs'],
+  ['uniswap', 'Uniswap'],
+  ['urls', 'URLs'],
+])
+
+/** `amountOutMin` becomes `Amount out min`, and `chainId` `Chain ID`. */
 export const readable = (name: string) =>
   name
     .replace(/Ms$/, ' (ms)')
     .replace(/Bps$/, ' (bps)')
     .replace(/[-_]/g, ' ')
-    .replace(/([a-z])([A-Z])/g, (_, a: string, b: string) => `${a} ${b.toLowerCase()}`)
+    .replace(/([a-z0-9])([A-Z])/g, (_, a: string, b: string) => `${a} ${b.toLowerCase()}`)
+    .replace(/[a-z0-9]+/gi, (word) => SPELT.get(word.toLowerCase()) ?? word)
     .replace(/^./, (c) => c.toUpperCase())
 
 /** Which part of `all` a decimal is, in thousandths, for a bar: exact until the last division. */

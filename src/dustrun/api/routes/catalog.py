@@ -85,8 +85,19 @@ _DETAILS = frozenset({"description", "inputSchema", "outputSchema", "exampleInpu
 _WIRE_NAMES = {"inputSchema": "payloadSchema", "outputSchema": "resultSchema", "family": "category"}
 
 
+# Words with capitals of their own; the web app writes the names of fields likewise.
+_CAPITALS = "abi api csv erc20 erc721 html http llm mcp rpc rss v2 v3 xml"
+_SPELT = {word: word.upper() for word in _CAPITALS.split()} | {"uniswap": "Uniswap"}
+
+
+def _name_of(kind: str) -> str:
+    """`http-request` as a person reads it: HTTP request."""
+    first, *rest = kind.split("-")
+    return " ".join([_SPELT.get(first, first.capitalize()), *(_SPELT.get(word, word) for word in rest)])
+
+
 def _named(shown: dict[str, Any]) -> dict[str, Any]:
-    return {"name": shown["type"].replace("-", " ").capitalize(), **shown}
+    return {"name": _name_of(shown["type"]), **shown}
 
 
 def _named_all(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -94,8 +105,7 @@ def _named_all(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _shape(shown: dict[str, Any]) -> dict[str, Any]:
-    name = shown["type"].replace("-", " ").capitalize()
-    return {"name": name} | {_WIRE_NAMES.get(key, key): value for key, value in shown.items()}
+    return {"name": _name_of(shown["type"])} | {_WIRE_NAMES.get(key, key): value for key, value in shown.items()}
 
 
 def _shapes(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
