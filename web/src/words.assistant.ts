@@ -10,6 +10,9 @@ export const assistant = {
   you: 'You',
   it: 'Assistant',
   others: { system: 'System', tool: 'Tool' } as Record<string, string>,
+  start: 'What should happen by itself?',
+  startAbout:
+    'For example: tell our chat when the price of ETH falls below 3,000 dollars. Or ask what failed last night.',
   ask: 'Message',
   askAbout: 'Say what you want: it drafts, checks and simulates. Nothing runs for real before you decide.',
   send: 'Send',

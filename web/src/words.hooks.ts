@@ -4,6 +4,7 @@ export const hooks = {
   create: 'New hook',
   none: 'No system is told of runs.',
   noneAbout: 'A hook sends a signed request to an address whenever something happens in a run.',
+  about: 'About this hook',
   url: 'Address',
   urlAbout: 'Each event is POSTed to it.',
   types: 'Events',
@@ -24,7 +25,7 @@ export const hooks = {
   delete: 'Delete',
   deleteAsk: 'Delete this hook?',
   deleteAbout: 'What is on its way is not sent any more.',
-  deliveries: 'Its deliveries are on the page Triggers.',
+  deliveries: 'See what was delivered',
   modes: 'Modes',
   why: 'Why it is paused',
 }

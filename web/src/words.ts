@@ -142,6 +142,7 @@ export const words = {
     report: (name: string) => `Effects of ${name}`,
     printNow: 'Print this page',
     backToRun: 'Back to the run',
+    about: 'About this run',
   },
   step: {
     output: 'Output',
@@ -329,7 +330,7 @@ export const words = {
     flow: 'Behaviour',
     noSettings: 'This step has no settings.',
     unknown: 'This server does not know this type of step. It is kept as it is.',
-    moreFields: (n: number) => `${n} more settings`,
+    moreFields: (n: number) => `${n} more ${n === 1 ? 'setting' : 'settings'}`,
     fewer: 'Fewer settings',
     required: 'Required',
     about: (name: string) => `About ${name}`,

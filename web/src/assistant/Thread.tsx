@@ -4,6 +4,7 @@ import { useLayoutEffect, useMemo, useRef } from 'react'
 import { Link } from 'wouter'
 import { later } from '../parts/later'
 import { Loading } from '../parts/Section'
+import { Empty } from '../parts/Table'
 import { Trouble } from '../parts/Trouble'
 import { assistant as said } from '../words.assistant'
 import { Asking } from './Asking'
@@ -30,6 +31,7 @@ export function Thread({ messages, live, isLost }: Props) {
   }
   return (
     <div className="thread" ref={box} onScroll={watch} tabIndex={0} role="log" aria-label={said.thread}>
+      {!messages.length && <Empty title={said.start} about={said.startAbout} />}
       {messages.map((message) => (
         <article key={message.id} className={message.role}>
           <h2>{message.role === 'user' ? said.you : (said.others[message.role] ?? said.it)}</h2>

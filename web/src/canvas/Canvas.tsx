@@ -14,7 +14,7 @@ import {
   useReactFlow,
   useStore,
 } from '@xyflow/react'
-import { useCallback, useEffect, useMemo } from 'react'
+import { useCallback, useEffect, useMemo, useRef } from 'react'
 import { edit, mark, move } from '../editor/document'
 import { connect, removeNodes } from '../editor/edits'
 import { linesOf, useRungs } from '../effects/store'
@@ -66,7 +66,6 @@ function useShape() {
 function Graph() {
   const { key, heightOf } = useShape()
   const { store, select, isFixed } = useSource()
-  const id = useShown((s) => s.id)
   const selected = useShown((s) => s.selected)
   const marks = useShown((s) => s.marks)
   const [nodes, setNodes, onNodes] = useNodesState<Card>([])
@@ -92,14 +91,7 @@ function Graph() {
   useEffect(() => {
     setNodes((old) => (old.length ? withMarks(old, marks, isFixed) : old))
   }, [marks, isFixed, setNodes])
-  const isDrawn = nodes.length > 0
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another workflow is looked at as a whole
-  useEffect(() => {
-    if (!isDrawn) return
-    const right = store.getState().selected.length ? BESIDE : ROOM // the inspector covers nothing
-    const padding = { top: ROOM, bottom: ROOM, left: ROOM, right } as const
-    requestAnimationFrame(() => canvas.fitView({ padding, maxZoom: 1, minZoom: 0.1 }))
-  }, [isDrawn, id])
+  useWhole(nodes.length > 0)
   useEffect(() => {
     const chosen = new Set(selected)
     setNodes((old) =>
@@ -171,6 +163,26 @@ function Graph() {
       )}
     </ReactFlow>
   )
+}
+
+/** A workflow is looked at as a whole; again when the room for it changes, until somebody looks elsewhere. */
+function useWhole(isDrawn: boolean) {
+  const { store } = useSource()
+  const id = useShown((s) => s.id)
+  const height = useStore((s) => s.height)
+  const canvas = useReactFlow()
+  const shown = useRef<{ id: string | null; at: string } | null>(null)
+  useEffect(() => {
+    const at = JSON.stringify(canvas.getViewport())
+    if (!isDrawn || !height || (shown.current?.id === id && shown.current.at !== at)) return
+    const right = store.getState().selected.length ? BESIDE : ROOM // the inspector covers nothing
+    const padding = { top: ROOM, bottom: ROOM, left: ROOM, right } as const
+    const wanted = requestAnimationFrame(async () => {
+      await canvas.fitView({ padding, maxZoom: 1, minZoom: 0.1 })
+      shown.current = { id, at: JSON.stringify(canvas.getViewport()) }
+    })
+    return () => cancelAnimationFrame(wanted)
+  }, [isDrawn, id, height, canvas, store])
 }
 
 const moveNote = (id: string, at: { x: number; y: number }) =>

@@ -8,12 +8,12 @@ import { refresh } from '../api/queries'
 import { StatusBadge } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
 import { Page } from '../parts/Page'
+import { Facts, Section } from '../parts/Section'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
 import { words } from '../words'
 import { hooks as said } from '../words.hooks'
 import { Secret } from './Secret'
-import '../style/print.css'
 
 type Hook = Schemas['HookAnswer']
 
@@ -55,6 +55,7 @@ function Shown({ hook }: { hook: Hook }) {
   return (
     <Page
       title={hook.name}
+      className="details"
       name={
         <>
           <h1 dir="auto">{hook.name}</h1>
@@ -82,17 +83,12 @@ function Shown({ hook }: { hook: Hook }) {
       }
     >
       <Trouble error={error} />
-      <dl className="facts">
-        {facts.map(([title, value]) => (
-          <div key={title}>
-            <dt>{title}</dt>
-            <dd dir="auto">{value}</dd>
-          </div>
-        ))}
-      </dl>
-      <p>
-        <Link href="/triggers?tab=deliveries">{said.deliveries}</Link>
-      </p>
+      <Section title={said.about}>
+        <Facts of={facts} />
+        <p className="foot">
+          <Link href="/triggers?tab=deliveries">{said.deliveries}</Link>
+        </p>
+      </Section>
       {answer !== null && (
         <section aria-label={said.test}>
           <Value value={answer} label={said.tested} />

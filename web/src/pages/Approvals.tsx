@@ -16,7 +16,14 @@ type Approval = Schemas['ApprovalAnswer']
 const said = pages.approvals
 const ALL = Object.keys(said.status).join(',')
 
-const columns: Column<Approval>[] = [
+const DECIDED: Column<Approval> = {
+  title: said.decided,
+  width: '120px',
+  align: 'end',
+  wide: true,
+  cell: (row) => <Time at={row.decidedAt} />,
+}
+const OPEN: Column<Approval>[] = [
   {
     title: said.question,
     cell: (row) => (
@@ -35,9 +42,11 @@ const columns: Column<Approval>[] = [
     title: said.until,
     width: '96px',
     align: 'end',
-    cell: (row) => <Time at={row.status === 'pending' ? row.expiresAt : row.decidedAt} />,
+    cell: (row) => row.status === 'pending' && <Time at={row.expiresAt} />,
   },
 ]
+
+const EVERY = [...OPEN.slice(0, -1), DECIDED, ...OPEN.slice(-1)]
 
 export default function Approvals() {
   const [search, setSearch] = useSearchParams()
@@ -60,7 +69,7 @@ export default function Approvals() {
     >
       <Table
         label={words.nav.approvals}
-        columns={columns}
+        columns={shown === 'all' ? EVERY : OPEN}
         found={found}
         keyOf={(row) => row.id}
         href={(row) => `/approvals/${row.id}`}

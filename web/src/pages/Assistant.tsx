@@ -3,12 +3,13 @@ import { useQuery } from '@tanstack/react-query'
 import { Link, useLocation, useSearchParams } from 'wouter'
 import { get, post } from '../api/client'
 import { refresh } from '../api/queries'
-import { type Choice, Composer } from '../assistant/Composer'
+import { type Choice, Composer, useModels } from '../assistant/Composer'
 import { Conversations } from '../assistant/Conversations'
 import { useConversation } from '../assistant/stream'
 import { Thread } from '../assistant/Thread'
 import { Page } from '../parts/Page'
 import { Loading } from '../parts/Section'
+import { Empty } from '../parts/Table'
 import { Trouble } from '../parts/Trouble'
 import { assistant as said } from '../words.assistant'
 import '../style/assistant.css'
@@ -33,6 +34,7 @@ const halt = async (id: string, messageId: string) => {
 function Fresh() {
   const [, go] = useLocation()
   const [search] = useSearchParams()
+  const { isMissing } = useModels()
   const send = async (text: string, choice: Choice) => {
     const { id } = await post('/v1/conversations', {}, { title: text.slice(0, TITLE) })
     await ask(id, text, choice, search.get('workflow') ?? undefined)
@@ -42,6 +44,11 @@ function Fresh() {
     <Page title={said.title} className="assistant">
       <Conversations id="" />
       <section className="conversation" aria-label={said.fresh}>
+        {!isMissing && (
+          <div className="thread">
+            <Empty title={said.start} about={said.startAbout} />
+          </div>
+        )}
         <Composer keep="ask new" note="" send={send} />
       </section>
     </Page>

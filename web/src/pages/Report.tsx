@@ -6,6 +6,7 @@ import { useEffects, useRunHead } from '../api/queries'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { ModeBadge, RunStatus } from '../parts/Badges'
 import { Page } from '../parts/Page'
+import { Facts, Section } from '../parts/Section'
 import { took } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { words } from '../words'
@@ -41,7 +42,7 @@ export default function Report({ id }: { id: string }) {
   return (
     <Page
       title={said.report(name)}
-      className="report"
+      className="details wideway report"
       actions={
         <>
           <Link href={`/runs/${id}?tab=effects`}>{said.backToRun}</Link>
@@ -51,14 +52,9 @@ export default function Report({ id }: { id: string }) {
         </>
       }
     >
-      <dl className="facts">
-        {facts.map(([title, value]) => (
-          <div key={title}>
-            <dt>{title}</dt>
-            <dd dir="auto">{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Section title={said.about}>
+        <Facts of={facts} />
+      </Section>
       <Warnings rungs={rungs} />
       <Ladder rungs={rungs} modes={[one.mode]} />
     </Page>

@@ -73,7 +73,8 @@ function Title({ run }: { run: Run }) {
         </Link>
       )}
       <span className="quiet wide">
-        <Time at={run.startedAt} /> {took(run.startedAt, run.finishedAt)}
+        <Time at={run.startedAt} />
+        {run.finishedAt && ` · ${took(run.startedAt, run.finishedAt)}`}
       </span>
     </>
   )

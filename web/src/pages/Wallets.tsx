@@ -25,7 +25,7 @@ const columns: Column<Wallet>[] = [
         <strong dir="auto">
           {row.name} {row.isDefault && <Badge tone="sky">{said.isDefault}</Badge>}
         </strong>
-        <small dir="auto">{row.description || said.kinds[row.kind]}</small>
+        <small dir="auto">{row.description || <span className="onlynarrow">{said.kinds[row.kind]}</span>}</small>
       </>
     ),
   },

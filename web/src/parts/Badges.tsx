@@ -1,4 +1,5 @@
 /** Small words with a colour; never a colour alone. */
+import { readable } from '../model/amounts'
 import { words } from '../words'
 
 const TONE: Record<string, string> = {
@@ -49,9 +50,7 @@ export const NodeStatus = ({
 export const WorkflowStatus = ({ status }: { status: string }) => (
   <Badge tone={TONE[status]}>{words.workflowStatus[status] ?? status}</Badge>
 )
-export const StatusBadge = ({ status }: { status: string }) => (
-  <Badge tone={TONE[status]}>{status.replace(/_/g, ' ')}</Badge>
-)
+export const StatusBadge = ({ status }: { status: string }) => <Badge tone={TONE[status]}>{readable(status)}</Badge>
 export const ModeBadge = ({ mode }: { mode: 'simulate' | 'dust' | 'live' }) => (
   <span className={`mode ${mode}`}>
     <i className="dot" aria-hidden />

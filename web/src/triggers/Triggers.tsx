@@ -42,6 +42,7 @@ export default function Triggers() {
         />
       }
     >
+      {!workflowId && <p className="quiet">{said.choose}</p>}
       {workflowId && <Times workflowId={workflowId} />}
       {workflowId && <Webhooks workflowId={workflowId} />}
       <Tabs value={tab} onChange={(value) => set('tab', value === 'events' ? null : value)} keepMounted={false}>
