@@ -230,6 +230,22 @@ def test_the_ladder_is_climbed_to_live(app: App, server: Server, chain: devchain
     run = server.call("GET", f"/v1/workflows/{ready.workflow_id}")["ladder"]["live"]
     assert server.call("GET", f"/v1/runs/{run}")["status"] == "success"
     _ghosts_follow_the_moment(page)
+    _nothing_is_covered(app, page)
+
+
+def _nothing_is_covered(app: App, page: Page) -> None:
+    """The ladder opens over the canvas after it was drawn; every step stays in sight above it."""
+    page.reload()
+    ladder = page.get_by_role("region", name="Effects", exact=True)
+    expect(ladder).to_contain_text("62.35")
+    cards = page.locator(".card")
+
+    def is_whole() -> bool:
+        boxes, top = [card.bounding_box() for card in cards.all()], ladder.bounding_box()
+        lowest = max((box["y"] + box["height"] for box in boxes if box), default=0.0)
+        return len(boxes) == 7 and top is not None and lowest <= top["y"]
+
+    app.until(is_whole)
 
 
 def _ghosts_follow_the_moment(page: Page) -> None:
