@@ -141,7 +141,8 @@ class TriggerPreviews:
         self._catalog.public_trigger(trigger_type, summary=True)
         trigger, mask = self._catalog.triggers[trigger_type], Mask()
         checked = await run_beside(_checked, trigger, config)
-        await self._read_hosts.check_look(principal, trigger_type, config)
+        if principal.may("run:inline"):  # for others no source is asked
+            await self._read_hosts.check_look(principal, trigger_type, config)
         reference = await self._reference(principal, trigger_type, connector_id)
         context = await self._contexts.open(principal.org_id, reference, mask)
         tested = await self._test(principal, context, trigger, checked, workflow_id)
