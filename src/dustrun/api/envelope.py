@@ -20,8 +20,8 @@ _REQUEST_ID = "dustrun.request_id"
 _WHOLE_ANSWER = "dustrun.whole_answer"
 _WAS_ANSWERED = "dustrun.was_answered"
 _JSON = (b"content-type", b"application/json")
-WholeAnswer = Callable[[list[tuple[bytes, bytes]], bytes], bool]
-"""Sends 200 with headers and a whole body; False, with nothing sent, if the connection needs the usual way."""
+WholeAnswer = Callable[[int, list[tuple[bytes, bytes]], bytes], bool]
+"""Sends 200 or 202 with headers and a whole body; False, with nothing sent, if the connection needs the usual way."""
 _MUST_RETRY_AFTER = frozenset({429, 503})
 EXACT_NUMBERS: Final = "Dustrun-Exact-Numbers"
 _EXACT_NUMBERS: Final = EXACT_NUMBERS.lower().encode()
@@ -65,19 +65,20 @@ def forbid_whole_answer(scope: MutableMapping[str, Any]) -> None:
     scope.pop(_WHOLE_ANSWER, None)
 
 
-def was_answered(scope: MutableMapping[str, Any]) -> bool:
-    """Whether a success has been sent whole."""
-    return _WAS_ANSWERED in scope
+def answered_whole(scope: MutableMapping[str, Any]) -> int | None:
+    """The status of a success that was sent whole; None if none was."""
+    status: int | None = scope.get(_WAS_ANSWERED)
+    return status
 
 
-async def answer(data: Any, scope: Scope, receive: Receive, send: Send) -> None:
-    """Sends a successful answer, at once if the connection allows that."""
+async def answer(data: Any, scope: Scope, receive: Receive, send: Send, status: int = 200) -> None:
+    """Sends a successful answer, 200 or 202, at once if the connection allows that."""
     found = request_id(scope)
     whole: WholeAnswer | None = scope.get(_WHOLE_ANSWER)
-    if whole is not None and whole([_JSON, (b"x-request-id", found.encode())], success_body(data, found)):
-        scope[_WAS_ANSWERED] = True
+    if whole is not None and whole(status, [_JSON, (b"x-request-id", found.encode())], success_body(data, found)):
+        scope[_WAS_ANSWERED] = status
         return
-    await success(data, found)(scope, receive, send)
+    await success(data, found, status)(scope, receive, send)
 
 
 class Answered(Response):

@@ -26,6 +26,7 @@ from dustrun import ids, log, metrics
 from dustrun.api import docs, openapi, routes
 from dustrun.api.auth import principal_of
 from dustrun.api.envelope import (
+    answered_whole,
     encode,
     failure,
     forbid_whole_answer,
@@ -33,7 +34,6 @@ from dustrun.api.envelope import (
     read_numbers,
     request_id,
     success,
-    was_answered,
 )
 from dustrun.api.errors import as_failure
 from dustrun.api.omit_null import omitting
@@ -244,7 +244,7 @@ class Front:
             if not status:
                 await response(scope, receive, stamp)
         finally:
-            status = 200 if was_answered(scope) else status
+            status = answered_whole(scope) or status
             self._note(scope, found, status, time.perf_counter() - started)
 
     def _note(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:

@@ -27,6 +27,7 @@ from dustrun.services.triggers.forms.answers import FormAnswers
 from dustrun.services.triggers.forms.links import FormLinks
 from dustrun.services.triggers.gaps import TriggerGaps
 from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
+from dustrun.services.triggers.inbound.webhook_targets import WebhookTargets
 from dustrun.services.triggers.inbound.webhooks import Webhooks
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
@@ -85,6 +86,7 @@ def make_trigger_parts(
     """The services of triggers, as routes see them."""
     database, writer, arming = base.database, base.writer, triggers.arming
     secrets = WebhookSecrets(database, writer, base.vault, base.settings.base_url(), arming)
+    targets = WebhookTargets(database, secrets, triggers.subscriptions)
     return TriggerParts(
         contexts=triggers.contexts,
         subscriptions=triggers.subscriptions,
@@ -98,7 +100,7 @@ def make_trigger_parts(
         form_links=FormLinks(database, writer, base.settings.base_url(), arming),
         form_answers=FormAnswers(database, starts, runs, base.programs, arming),
         webhook_secrets=secrets,
-        webhooks=Webhooks(database, secrets, triggers.subscriptions, triggers.intake, runs),
+        webhooks=Webhooks(targets, triggers.intake, runs),
     )
 
 

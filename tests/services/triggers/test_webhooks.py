@@ -270,3 +270,39 @@ async def test_a_request_is_taken_while_every_reader_is_busy(tmp_path: Path) -> 
             free.set()
             await asyncio.gather(*reading)
         assert told[:2] == (202, "triggered")
+
+
+@pytest.mark.both_stores
+async def test_a_busy_webhook_asks_for_what_is_published_now(server: Composition) -> None:
+    """Each change comes right after a request to the same address, while what that found is still in memory."""
+    hook = await Hook.make(server)
+    assert (await hook.told({"n": 1}))[0] == 202
+    nodes = {"root": {"type": "webhook", "payload": {"auth": {"type": "standard-webhooks"}}, "children": ["do"]}}
+    draft = {"definition": {"nodes": {**nodes, "do": SAY}, "triggerNodeIds": ["root"]}}
+    assert (await server.owner.put(f"/v1/workflows/{hook.workflow_id}", draft)).status == 200
+    assert (await server.owner.post(f"/v1/workflows/{hook.workflow_id}/publish")).status == 200
+    assert await hook.told({"n": 2}) == (401, 401010, None)
+    body = b'{"n":3}'
+    assert (await hook.told(body, signed(hook, body)))[0] == 202
+    old = hook.path, signed(hook, body, "msg_2")
+    made = await rotated(server, hook.workflow_id, overlapMs=0)
+    assert await hook.told(body, old[1], path=old[0]) == (404, 404022, None)
+    hook.path, hook.signing = "/" + made["url"].split("/", 3)[3], made["signingSecret"]
+    assert await hook.told(body, old[1]) == (401, 401010, None)
+    assert (await hook.told(body, signed(hook, body, "msg_3")))[0] == 202
+    assert (await server.owner.post(f"/v1/workflows/{hook.workflow_id}/pause")).status == 200
+    assert await hook.told(body, signed(hook, body, "msg_4")) == (200, "skipped", "paused")
+    assert (await server.owner.delete(f"/v1/workflows/{hook.workflow_id}/webhooks/{TRIGGER}")).status == 200
+    assert await hook.told(body, signed(hook, body, "msg_5")) == (404, 404022, None)
+    assert await hook.count_runs() == 3
+
+
+async def test_an_old_address_and_what_it_signs_expire_in_time(server: Composition) -> None:
+    hook = await Hook.make(server, {"auth": {"type": "standard-webhooks"}})
+    made = await rotated(server, hook.workflow_id, overlapMs=400)
+    path, body = "/" + made["url"].split("/", 3)[3], b"{}"
+    deadline = clock.now_ms() + 400
+    assert (await hook.told(body, signed(hook, body, "msg_1"), path=path))[0] == 202, "the new address, the old secret"
+    await asyncio.sleep(max(0, deadline - clock.now_ms()) / 1000 + 0.01)
+    assert await hook.told(body, signed(hook, body, "msg_2"), path=path) == (401, 401010, None)
+    assert (await hook.told(body, signed(hook, body, "msg_3")))[0] == 404

@@ -9,14 +9,16 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun.api import openapi
 from dustrun.api.auth import PUBLIC
-from dustrun.api.envelope import Answered, failure, request_id, success_body
+from dustrun.api.envelope import Answered, answer, failure, request_id, success_body
 from dustrun.api.limits import read_body
 from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import RawRoute
 from dustrun.api.shapes.triggers.webhooks import WebhookAnswer, received_shape, responded
 from dustrun.errors import Code, DustrunError, NotFound
 from dustrun.sdk.threads import run_sized
-from dustrun.services.triggers.inbound.webhooks import Inbound, Received, Refusal, Target
+from dustrun.services.runs.runs import Conclusion
+from dustrun.services.triggers.inbound.webhook_targets import UNKNOWN, Target
+from dustrun.services.triggers.inbound.webhooks import Inbound, Received, Refusal
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -31,13 +33,18 @@ async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
     parts = parts_of(scope)
     target, inbound = await _target(parts, scope), _inbound(scope)
     try:
-        response = await _answer(parts, target, inbound, scope, receive)
+        received = await _received(parts, target, inbound, scope, receive)
     except Refusal as refusal:
         # one who sends refused requests fast is told so, and no longer recorded
         parts.access.webhook_refusals.take(target.secret.id, "Too many refused requests to this webhook.")
         await parts.triggers.webhooks.record(target, inbound, refusal)
         headers = {"Allow": ", ".join(target.sub.config.methods)} if target.sub and refusal.reason == "method" else None
-        response = failure(refusal.error, request_id(scope), headers)
+        await failure(refusal.error, request_id(scope), headers)(scope, receive, send)
+        return
+    if received.conclusion is None:
+        await answer(received_shape(received), scope, receive, send, _status_of(received))
+        return
+    response = await run_sized(_size_of(received.conclusion), _response, received, request_id(scope))
     await response(scope, receive, send)
 
 
@@ -45,15 +52,15 @@ async def _target(parts: Parts, scope: Scope) -> Target:
     """What the address leads to; unknown ones are slowed down, as wrong keys are."""
     secret = scope["path_params"]["secret"]
     caller = (scope.get("client") or ("",))[0]
-    target = await parts.triggers.webhooks.find(secret)
+    target = await parts.triggers.webhooks.targets.find(secret)
     if target is None:
         parts.access.webhook_guesses.take(caller, "Too many unknown addresses of webhooks from this caller.")
-        raise NotFound("There is no such webhook, or its address was replaced.", code=Code.WEBHOOK_UNKNOWN)
+        raise NotFound(UNKNOWN, code=Code.WEBHOOK_UNKNOWN)
     parts.access.limiter.take(target.secret.org_id)
     return target
 
 
-async def _answer(parts: Parts, target: Target, inbound: Inbound, scope: Scope, receive: Receive) -> Response:
+async def _received(parts: Parts, target: Target, inbound: Inbound, scope: Scope, receive: Receive) -> Received:
     webhooks = parts.triggers.webhooks
     webhooks.check_method(target, inbound)
     try:
@@ -62,22 +69,23 @@ async def _answer(parts: Parts, target: Target, inbound: Inbound, scope: Scope, 
         if error.code is not Code.BODY_TOO_LARGE:
             raise
         raise Refusal("too_large", error) from None
-    received = await webhooks.receive(target, inbound, body)
-    return await run_sized(_size_of(received), _response, received, request_id(scope))
+    return await webhooks.receive(target, inbound, body)
 
 
-def _size_of(received: Received) -> Any:
-    found = received.conclusion
-    return None if found is None else (found.answer, found.results)
+def _size_of(found: Conclusion) -> Any:
+    return found.answer, found.results
+
+
+def _status_of(received: Received) -> int:
+    is_over = received.conclusion is not None and received.conclusion.is_due
+    return 202 if received.fired.action == "triggered" and not received.fired.is_duplicate and not is_over else 200
 
 
 def _response(received: Received, found: str) -> Response:
     conclusion = received.conclusion
     if conclusion is not None and conclusion.answer is not None:
         return responded(conclusion.answer)
-    is_over = conclusion is not None and conclusion.is_due
-    status = 202 if received.fired.action == "triggered" and not received.fired.is_duplicate and not is_over else 200
-    return Answered(success_body(received_shape(received), found), status)
+    return Answered(success_body(received_shape(received), found), _status_of(received))
 
 
 def _inbound(scope: Scope) -> Inbound:

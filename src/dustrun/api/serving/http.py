@@ -21,7 +21,7 @@ _PIECE = 16_384
 """Bytes given to the parser at once: so much of an unfinished head may stay uncounted."""
 _HEALTH = b"/healthz"
 _HEALTH_HEAD_S = 5.0
-_OK = b"HTTP/1.1 200 OK"
+_STARTS = {200: b"HTTP/1.1 200 OK", 202: b"HTTP/1.1 202 Accepted"}
 _PHRASES = {400: "Bad Request", 503: "Service Unavailable"}
 
 
@@ -165,17 +165,21 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 def _answer_whole(
-    cycle: RequestResponseCycle, transport: asyncio.Transport, headers: list[tuple[bytes, bytes]], body: bytes
+    cycle: RequestResponseCycle,
+    transport: asyncio.Transport,
+    status: int,
+    headers: list[tuple[bytes, bytes]],
+    body: bytes,
 ) -> bool:
-    """Answers 200 with `headers`, whose names are in lower case, and a whole body, past the checks that ASGI's messages
-    need. Returns False, with nothing sent, unless the connection is as usual. Measured: saves 3% of the run call's
-    processor time."""
+    """Answers 200 or 202 with `headers`, whose names are in lower case, and a whole body, past the checks that ASGI's
+    messages need. Returns False, with nothing sent, unless the connection is as usual. Measured: saves 3% of the run
+    call's processor time."""
     is_usual = cycle.keep_alive and not (cycle.response_started or cycle.disconnected or cycle.flow.write_paused)
     if not is_usual:
         return False
     cycle.response_started = cycle.response_complete = True
     head = [name + b": " + value for name, value in (*cycle.default_headers, *headers)]
-    transport.write(b"\r\n".join([_OK, *head, b"content-length: %d\r\n" % len(body), body]))
+    transport.write(b"\r\n".join([_STARTS[status], *head, b"content-length: %d\r\n" % len(body), body]))
     cycle.message_event.set()
     cycle.on_response()
     return True

@@ -39,7 +39,7 @@ class FireOptions:
     """How an event is taken. `is_unlimited`: whatever the limits say, and without counting; `replay_of`: the event
     that it repeats; `by`: who runs it, if not the key that published; `given`: it is only recorded, and why;
     `beside`: is written in the same transaction, also if the event had come before and the cursor moves behind it;
-    `overlap`: the run that it may not run beside."""
+    `overlap`: the run that it may not run beside; `is_exact`: it counts only for the subscription as it was read."""
 
     is_unlimited: bool = False
     replay_of: str | None = None
@@ -47,6 +47,7 @@ class FireOptions:
     given: Skip | Failure | None = None
     beside: Callable[[Tx], None] | None = None
     overlap: Overlap | None = None
+    is_exact: bool = False
 
 
 _AS_USUAL = FireOptions()
@@ -77,14 +78,14 @@ class Intake:
     ) -> Fired:
         """Takes an event; returns once all that follows from it is on disk. The same key again changes nothing.
 
-        With a `move`, raises `CursorMoved` if the subscription has changed since it was read. Raises `StillRunning` if
-        the event is to wait for the run before. Raises `Temporary` when
+        With a `move`, or if it `is_exact`, raises `CursorMoved` if the subscription has changed since it was read.
+        Raises `StillRunning` if the event is to wait for the run before. Raises `Temporary` when
         nothing was written, and `Uncertain` when the outcome is unknown: fire it again then, with the same key."""
         for _ in range(_TRIES):
             try:
                 return await self._fire(sub, _decision(sub, event, move, options))
             except CursorMoved:
-                if move is not None:
+                if move is not None or options.is_exact:
                     raise
             sub = await self._subscriptions.find(sub.id) or sub
         raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)

@@ -15,15 +15,15 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.triggers import pausing
 from dustrun.services.triggers.subscriptions import recorded_principal
-from dustrun.storage.access import keys
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import runs
+from dustrun.storage.triggers import event_state
 from dustrun.storage.triggers import events as event_rows
 from dustrun.storage.triggers import subscriptions as rows
+from dustrun.storage.triggers.event_state import EventState
 from dustrun.storage.triggers.events import FAILED, SKIPPED, STARTED, EventRow
 from dustrun.storage.triggers.subscriptions import ARMED, ENDED, SubscriptionRow
 from dustrun.storage.workflows import workflows
-from dustrun.storage.workflows.workflows import WorkflowRow
 
 
 class CursorMoved(Exception):
@@ -101,18 +101,17 @@ class Decision:
     event_id: str = field(default_factory=lambda: ids.new_id("evt"))
     now: int = field(default_factory=clock.now_ms)
     fired: Fired | None = None
-    _locked: SubscriptionRow | None = None
-    _workflow: WorkflowRow | None = None
-    _admit: Admit = field(default_factory=Admit)
+    _locked: EventState | None = None
+    _admit: Admit | None = None
 
     def look(self, tx: Tx) -> Fired | Skip | None:
         """What will become of the event as far as can be seen without the writer; None: it starts a run."""
-        known = event_rows.find_by_key(tx, self.row.pk, self.event.key)
-        if known is not None and self.move is None:
-            return _duplicate(known)
-        workflow = workflows.find(tx, self.row.org_id, self.row.workflow_id)
-        assert workflow is not None
-        verdict = self._judge(tx, self.row, workflow)
+        found = event_state.find(tx, *self._names())
+        if found is None:
+            raise CursorMoved
+        if found.event_id is not None and self.move is None:
+            return _duplicate(found)
+        verdict = self._judge(tx, found)
         return verdict if isinstance(verdict, Skip) else None
 
     def before(self, tx: Tx) -> Fired | None:
@@ -120,80 +119,79 @@ class Decision:
 
         Locks workflow and subscription, in that order. Raises `CursorMoved`."""
         self.now = clock.now_ms()  # one instant decides and is recorded
-        workflow = workflows.find_to_change(tx, self.row.org_id, self.row.workflow_id)
-        locked = rows.find_to_change(tx, self.row.pk)
-        assert workflow is not None
-        assert locked is not None
-        self._locked, self._workflow = locked, workflow
-        known = event_rows.find_by_key(tx, self.row.pk, self.event.key)
-        if known is not None:
+        locked = self._locked = event_state.find_to_change(tx, *self._names())
+        if locked is None:
+            raise CursorMoved
+        if locked.event_id is not None:
             if self.move is not None and locked.cursor_version == self.move.expected:
-                rows.update(tx, locked.pk, **_moved(locked, _without_run(self.move)))
+                rows.update(tx, self.row.pk, **_moved(locked, _without_run(self.move)))
                 self._write_beside(tx)
-            return _duplicate(known)
+            return _duplicate(locked)
         _need_unmoved(self.row, locked, self.move)
-        verdict = self.given or self._judge(tx, locked, workflow)
+        verdict = self.given or self._judge(tx, locked)
         if isinstance(verdict, Admit):
             self._admit = verdict
             return None
-        return self._record(tx, verdict, workflow)
+        return self._record(tx, verdict, locked)
 
-    def _judge(self, tx: Tx, row: SubscriptionRow, workflow: WorkflowRow) -> Admit | Skip:
-        verdict = self._judge_alone(tx, row, workflow)
+    def _names(self) -> tuple[int, str, str]:
+        """The subscription, the key in whose name it runs, and the event's own."""
+        return self.row.pk, recorded_principal(self.row).key_id, self.event.key
+
+    def _judge(self, tx: Tx, found: EventState) -> Admit | Skip:
+        verdict = self._judge_alone(found)
         before = self.overlap
-        if isinstance(verdict, Skip) or before is None or not _is_running(tx, row.org_id, before.run_id):
+        if isinstance(verdict, Skip) or before is None or not _is_running(tx, self.row.org_id, before.run_id):
             return verdict
         if before.then == "queue":
             raise StillRunning
         return Skip("overlap", f"The run before, {before.run_id}, has not ended.")
 
-    def _judge_alone(self, tx: Tx, row: SubscriptionRow, workflow: WorkflowRow) -> Admit | Skip:
-        if self.by is None and not self._key_is_good(tx, row):
+    def _judge_alone(self, found: EventState) -> Admit | Skip:
+        if self.by is None and not self._key_is_good(found):
             return Skip(pausing.KEY_REVOKED, "The key that published this version is revoked or has expired.")
         if self.is_unlimited:
             return Admit()
-        if row.state != ARMED and row.state_reason != EXHAUSTED:
-            return Skip(row.state, f"The trigger is {row.state}: {row.state_reason or 'not armed'}.")
-        if row.mode != "live":  # it only watches: it counts no runs, and has a cooldown of its own
-            return decide(Limits(workflow.status, None, workflow.cooldown_ms, row.last_event_at), self.now)
-        limits = Limits(workflow.status, workflow.remain_runs, workflow.cooldown_ms, workflow.last_triggered_at)
+        if found.state != ARMED and found.state_reason != EXHAUSTED:
+            return Skip(found.state, f"The trigger is {found.state}: {found.state_reason or 'not armed'}.")
+        if found.mode != "live":  # it only watches: it counts no runs, and has a cooldown of its own
+            return decide(Limits(found.status, None, found.cooldown_ms, found.last_event_at), self.now)
+        limits = Limits(found.status, found.remain_runs, found.cooldown_ms, found.last_triggered_at)
         return decide(limits, self.now)
 
-    def _key_is_good(self, tx: Tx, row: SubscriptionRow) -> bool:
-        key = keys.find(tx, row.org_id, recorded_principal(row).key_id)
-        if key is None or key.revoked_at is not None:
+    def _key_is_good(self, found: EventState) -> bool:
+        if found.key_id is None or found.key_revoked_at is not None:
             return False
-        return key.expires_at is None or key.expires_at > self.now
+        return found.key_expires_at is None or found.key_expires_at > self.now
 
-    def _record(self, tx: Tx, verdict: Skip | Failure, workflow: WorkflowRow) -> Fired:
-        assert self._locked is not None
+    def _record(self, tx: Tx, verdict: Skip | Failure, locked: EventState) -> Fired:
         outcome = SKIPPED if isinstance(verdict, Skip) else FAILED
         event_rows.insert(tx, self._event(outcome, verdict.reason, verdict.message, None))
         self._write_beside(tx)
-        changes = None
-        if verdict.reason == pausing.KEY_REVOKED and workflow.status == "active":
-            pausing.pause(tx, workflow.id, pausing.KEY_REVOKED, recorded_principal(self.row))
-            changes = workflow.id
+        changes, workflow_id = None, self.row.workflow_id
+        if verdict.reason == pausing.KEY_REVOKED and locked.status == "active":
+            pausing.pause(tx, workflow_id, pausing.KEY_REVOKED, recorded_principal(self.row))
+            changes = workflow_id
         if self.move is not None:
-            rows.update(tx, self._locked.pk, **_moved(self._locked, _without_run(self.move)))
-            changes = workflow.id if self.move.ends is not None else changes
+            rows.update(tx, self.row.pk, **_moved(locked, _without_run(self.move)))
+            changes = workflow_id if self.move.ends is not None else changes
         return Fired(self.event_id, "skipped", verdict.reason, verdict.message, changes=changes)
 
     def after(self, tx: Tx, created: Created) -> Fired:
         """Records that the event has started a run, and what that changes."""
         assert self._locked is not None
-        assert self._workflow is not None
-        now, workflow = self.now, self._workflow
+        assert self._admit is not None
+        now, workflow_id = self.now, self.row.workflow_id
         event_rows.insert(tx, self._event(STARTED, None, None, created.run_id))
         self._write_beside(tx)
         moved = _moved(self._locked, self.move) if self.move is not None else {}
-        rows.update(tx, self._locked.pk, **moved, last_event_at=now)
+        rows.update(tx, self.row.pk, **moved, last_event_at=now)
         if self.row.mode == "live" and not self.is_unlimited:
-            workflows.update(tx, workflow.id, remain_runs=self._admit.remain_runs, last_triggered_at=now)
+            workflows.update(tx, workflow_id, remain_runs=self._admit.remain_runs, last_triggered_at=now)
             if self._admit.takes_last:
-                pausing.pause(tx, workflow.id, EXHAUSTED, recorded_principal(self.row))
+                pausing.pause(tx, workflow_id, EXHAUSTED, recorded_principal(self.row))
         ends = self.move is not None and self.move.ends is not None
-        changes = workflow.id if ends or self._admit.takes_last else None
+        changes = workflow_id if ends or self._admit.takes_last else None
         self.fired = Fired(self.event_id, "triggered", run_ids=(created.run_id,), changes=changes, created=created)
         return self.fired
 
@@ -234,13 +232,14 @@ def _is_running(tx: Tx, org_id: str, run_id: str) -> bool:
     return run is not None and run.finished_at is None
 
 
-def _duplicate(known: EventRow) -> Fired:
-    runs = (known.run_id,) if known.run_id is not None else ()
-    action = "triggered" if known.outcome == STARTED else "skipped"
-    return Fired(known.id, action, known.reason, known.message, runs, is_duplicate=True)
+def _duplicate(known: EventState) -> Fired:
+    assert known.event_id is not None
+    runs = (known.event_run_id,) if known.event_run_id is not None else ()
+    action = "triggered" if known.event_outcome == STARTED else "skipped"
+    return Fired(known.event_id, action, known.event_reason, known.event_message, runs, is_duplicate=True)
 
 
-def _need_unmoved(read: SubscriptionRow, locked: SubscriptionRow, move: CursorMove | None) -> None:
+def _need_unmoved(read: SubscriptionRow, locked: EventState | SubscriptionRow, move: CursorMove | None) -> None:
     """Raises `CursorMoved` unless the subscription is as whoever fires has read it."""
     if move is not None and locked.cursor_version != move.expected:
         raise CursorMoved
@@ -248,7 +247,7 @@ def _need_unmoved(read: SubscriptionRow, locked: SubscriptionRow, move: CursorMo
         raise CursorMoved
 
 
-def _moved(row: SubscriptionRow, move: CursorMove) -> dict[str, Any]:
+def _moved(row: EventState | SubscriptionRow, move: CursorMove) -> dict[str, Any]:
     changes: dict[str, Any] = {
         "cursor": dumps_text(move.cursor),
         "cursor_version": row.cursor_version + 1,

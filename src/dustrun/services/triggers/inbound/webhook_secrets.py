@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from dustrun import clock, ids
 from dustrun.core.text import standard_webhooks
@@ -27,8 +27,13 @@ from dustrun.storage.workflows.workflows import WorkflowRow
 
 KIND = "webhook"
 """What a sealed signing secret is bound to."""
+T = TypeVar("T")
 _SIGNING_BYTES = 32
 _LEAST, _MOST = 16, 200
+
+
+def _nothing() -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class WebhookSecrets:
         self._vault = vault
         self._public_url = public_url.rstrip("/")
         self._arming = arming
+        self.on_changed: Callable[[], None] = _nothing
+        """Called after a change of addresses, or one whose outcome is unknown, before its caller is answered."""
 
     async def list_nodes(self, principal: Principal, workflow_id: str) -> list[WebhookNode]:
         """The webhook nodes of a workflow; raises `NotFound`."""
@@ -66,7 +73,7 @@ class WebhookSecrets:
         def query(tx: Tx) -> list[WebhookNode]:
             workflow = get_workflow(tx, principal, workflow_id)
             now = clock.now_ms()
-            found = [row for row in rows.list_of(tx, workflow_id) if _is_good(row, now)]
+            found = [row for row in rows.list_of(tx, workflow_id) if is_good(row, now)]
             return [
                 WebhookNode(node_id, config, tuple(row for row in found if row.node_id == node_id))
                 for node_id, config in dict(_webhooks_of(tx, workflow)).items()
@@ -91,7 +98,7 @@ class WebhookSecrets:
                 raise NotFound(message, code=Code.WEBHOOK_UNKNOWN)
             self._need_spending(tx, principal, workflow, node_id)
             now = clock.now_ms()
-            had = any(_is_good(row, now) for row in rows.list_of(tx, workflow_id, node_id))
+            had = any(is_good(row, now) for row in rows.list_of(tx, workflow_id, node_id))
             rows.end_all(tx, workflow_id, node_id, now + overlap_ms)
             rows.prune(tx, workflow_id, now)
             row = SecretRow(
@@ -109,7 +116,13 @@ class WebhookSecrets:
                 row, f"{self._public_url}/v1/webhooks/{secret}", signing, now + overlap_ms if had else None
             )
 
-        return await idempotency.write(self._writer, unit)
+        return await self._change(unit)
+
+    async def _change(self, unit: Callable[[Tx], T]) -> T:
+        try:
+            return await idempotency.write(self._writer, unit)
+        finally:
+            self.on_changed()
 
     def _need_spending(self, tx: Tx, principal: Principal, workflow: WorkflowRow, node_id: str) -> None:
         """Whoever knows an address decides when the workflow runs and with what payload, so making one needs what
@@ -130,27 +143,24 @@ class WebhookSecrets:
         def unit(tx: Tx) -> None:
             get_workflow(tx, principal, workflow_id)
             now = clock.now_ms()
-            if not any(_is_good(row, now) for row in rows.list_of(tx, workflow_id, node_id)):
+            if not any(is_good(row, now) for row in rows.list_of(tx, workflow_id, node_id)):
                 raise NotFound(f'The node "{node_id}" has no address.', code=Code.WEBHOOK_UNKNOWN)
             rows.end_all(tx, workflow_id, node_id, now)
             rows.prune(tx, workflow_id, now)
             audit.record(tx, principal, "webhook.revoke", workflow_id, nodeId=node_id)
 
-        await idempotency.write(self._writer, unit)
+        await self._change(unit)
 
-    def signing_secrets(self, tx: Tx, row: SecretRow, now: int) -> list[str]:
-        """The signing secrets that are good at an address: its node's, old ones until they expire."""
-        found = [one for one in rows.list_of(tx, row.workflow_id, row.node_id) if _is_good(one, now)]
-        return [self._vault.open(tx, one.org_id, KIND, one.id, one.sealed).decode() for one in found]
-
-
-def find_good(tx: Tx, secret: str, now: int) -> SecretRow | None:
-    """The address of a secret, unless it is unknown or has expired."""
-    row = rows.find_by_hash(tx, ids.secret_hash(secret))
-    return row if row is not None and _is_good(row, now) else None
+    def signing_secrets(self, tx: Tx, row: SecretRow, now: int) -> tuple[list[str], int | None]:
+        """The signing secrets that are good at an address, and when the first of them expires: its node's, old ones
+        until they expire."""
+        found = [one for one in rows.list_of(tx, row.workflow_id, row.node_id) if is_good(one, now)]
+        opened = [self._vault.open(tx, one.org_id, KIND, one.id, one.sealed).decode() for one in found]
+        return opened, min((one.expires_at for one in found if one.expires_at is not None), default=None)
 
 
-def _is_good(row: SecretRow, now: int) -> bool:
+def is_good(row: SecretRow, now: int) -> bool:
+    """Whether an address is good at `now`."""
     return row.expires_at is None or row.expires_at > now
 
 

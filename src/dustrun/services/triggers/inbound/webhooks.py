@@ -12,20 +12,16 @@ from dustrun.core.triggers import webhook_auth, webhook_body
 from dustrun.core.triggers.event import REFUSED, TriggerEvent
 from dustrun.core.triggers.webhook_auth import Bad, Good
 from dustrun.core.triggers.webhook_body import WrongType
-from dustrun.errors import Code, DustrunError, Invalid, NotFound, Unauthenticated
+from dustrun.errors import Code, DustrunError, Invalid, NotFound, Temporary, Unauthenticated
 from dustrun.sdk.threads import run_sized
 from dustrun.services.runs.runs import Conclusion, Runs
-from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets, find_good
+from dustrun.services.triggers.inbound.webhook_targets import Target, WebhookTargets
 from dustrun.services.triggers.intake import FireOptions, Intake
-from dustrun.services.triggers.recording import Failure, Fired
-from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
-from dustrun.storage.db.database import Database
-from dustrun.storage.db.statement import Tx
-from dustrun.storage.triggers import subscriptions as rows
-from dustrun.storage.triggers.subscriptions import SubscriptionRow
-from dustrun.storage.triggers.webhook_secrets import SecretRow
+from dustrun.services.triggers.recording import CursorMoved, Failure, Fired
+from dustrun.services.triggers.subscriptions import Subscription
 
-TYPE = "webhook"
+_TRIES = 5
+_EXACT = FireOptions(is_exact=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +32,6 @@ class Inbound:
     headers: Mapping[str, str]
     query: str
     address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What an address leads to: the subscription of its node, if it was ever published, and what signs."""
-
-    secret: SecretRow
-    sub: Subscription | None
-    signing_secrets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +54,10 @@ class Refusal(Exception):
 class Webhooks:
     """Use cases of inbound requests."""
 
-    def __init__(
-        self, database: Database, secrets: WebhookSecrets, subscriptions: Subscriptions, intake: Intake, runs: Runs
-    ) -> None:
-        self._database = database
-        self._secrets = secrets
-        self._subscriptions = subscriptions
+    def __init__(self, targets: WebhookTargets, intake: Intake, runs: Runs) -> None:
+        self.targets = targets
         self._intake = intake
         self._runs = runs
-
-    async def find(self, secret: str) -> Target | None:
-        """What an address leads to; None for an unknown one."""
-
-        now = clock.now_ms()
-
-        def query(tx: Tx) -> tuple[SecretRow, SubscriptionRow | None] | None:
-            row = find_good(tx, secret, now)
-            return None if row is None else (row, rows.find_of_node(tx, row.workflow_id, row.node_id, TYPE))
-
-        found = await self._database.look_up(query)
-        if found is None:
-            return None
-        row, own = found
-        sub = await run_sized(own.config, self._subscriptions.parsed, own) if own is not None else None
-        if sub is None or not webhook_auth.needs_secret(sub.config.auth):
-            return Target(row, sub, ())
-        signing = await self._database.look_up(lambda tx: self._secrets.signing_secrets(tx, row, now))
-        return Target(row, sub, tuple(signing))
 
     def check_method(self, target: Target, inbound: Inbound) -> None:
         """Raises `Refusal` for a method that the webhook does not take."""
@@ -106,7 +70,18 @@ class Webhooks:
 
     async def receive(self, target: Target, inbound: Inbound, body: bytes) -> Received:
         """Takes a request, after `check_method`: returns once what follows from it is on disk, and the run has come as
-        far as its sender waits for. Raises `Refusal`, and `Temporary` when nothing was written."""
+        far as its sender waits for. Raises `Refusal`, and `Temporary` when nothing was written.
+
+        What the request must prove is what the webhook asks for in the transaction that takes it."""
+        for _ in range(_TRIES):
+            try:
+                return await self._receive(target, inbound, body)
+            except CursorMoved:
+                target = await self.targets.find_again(target)
+                self.check_method(target, inbound)
+        raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
+
+    async def _receive(self, target: Target, inbound: Inbound, body: bytes) -> Received:
         sub = target.sub
         assert sub is not None, "check_method has refused it"
         now, config = clock.now_ms(), sub.config
@@ -116,7 +91,7 @@ class Webhooks:
             raise Refusal(verdict.reason, Unauthenticated(verdict.message, code=code))
         payload = await _parsed(inbound, body)
         event = await run_sized(body, _event, sub, inbound, payload, verdict, now)
-        fired = await self._intake.fire(sub, event)
+        fired = await self._intake.fire(sub, event, None, _EXACT)
         if fired.reason == "payload":
             raise Invalid(fired.message or "", code=Code.PAYLOAD_INVALID)
         return Received(fired, await self._conclude(sub, fired))
