@@ -183,6 +183,20 @@ async def test_a_redirect_takes_the_secret_to_no_other_host(server: Composition,
         assert (await state_of(server, workflow_id))["failures"] == 0
 
 
+async def test_a_changed_connector_is_looked_with_at_once(server: Composition, news: News) -> None:
+    reference, spare = await connector(server, news.url), await connector(server, news.url)
+    await publish(server, workflow("http-poll", {**ITEMS, "url": news.url, "pollMs": 3_600_000}, reference))
+    asked = len(news.asked)
+    await rotate(server, spare, data={"token": SECOND})
+    await rotate(server, reference, data={"token": SECOND})
+
+    async def is_asked() -> bool:
+        return len(news.asked) > asked
+
+    await until(is_asked)
+    assert [one["authorization"] for one in news.asked[asked:]] == [f"Bearer {SECOND}"]
+
+
 async def test_another_connector_is_another_source(server: Composition, news: News) -> None:
     """It numbers its items alike; what the first account was shown says nothing about what the second one is."""
     first, second = await connector(server, news.url), await connector(server, news.url, token=SECOND)

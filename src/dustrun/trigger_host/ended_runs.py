@@ -16,11 +16,12 @@ _GATHER_S = 0.02
 
 
 class EndedRunsSource:
-    """Follows ends whether or not anything waits for them, since failures are counted too. What is armed is read from
-    the tables for each end, so arming needs nothing."""
+    """Follows ends whether or not anything waits for them, since failures of triggered runs are counted too. What is
+    armed is read from the tables for each end; what arms here only tells which ends are followed at once."""
 
     def __init__(self, ended_runs: EndedRuns) -> None:
         self._ended_runs = ended_runs
+        self._armed: set[str] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -36,14 +37,19 @@ class EndedRunsSource:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def arm(self, sub: Subscription) -> None:
-        """Nothing to do."""
+        """Follows every end at once from now on, and looks for those of before."""
+        self._armed.add(sub.id)
+        self._wake.set()
 
     async def disarm(self, subscription_id: str) -> None:
-        """Nothing to do."""
+        """Nobody waits under that subscription any more."""
+        self._armed.discard(subscription_id)
 
-    def wake(self) -> None:
-        """A run has ended."""
-        self._wake.set()
+    def wake(self, source: str | None) -> None:
+        """A run has ended; `source`: what had started it, if known. Ends that lead to nothing are passed over later,
+        many at once."""
+        if self._armed or source is None or self._ended_runs.counts(source):
+            self._wake.set()
 
     async def _keep(self) -> None:
         while True:

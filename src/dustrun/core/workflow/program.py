@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dustrun.core.expression import (
@@ -16,7 +16,8 @@ from dustrun.core.expression import (
 )
 from dustrun.core.workflow import graph as graphs
 from dustrun.core.workflow.condition import Condition, parse_condition
-from dustrun.core.workflow.definition import Definition, Node
+from dustrun.core.workflow.definition import WALLET, ConnectorReference, Definition, Node
+from dustrun.core.workflow.model_tools import with_tools
 from dustrun.core.workflow.specs import NodeSpec, Specs
 
 TESTS_ONLY = frozenset({"if", "switch"})
@@ -73,7 +74,8 @@ class ProgramNode:
 @dataclass(frozen=True, slots=True)
 class Program:
     """A compiled definition. `wallets`: the wallets that its spending nodes can use; None is the organisation's default
-    wallet, `ANY_WALLET` each of them. `calls`: whether a node calls another workflow.
+    wallet, `ANY_WALLET` each of them. `calls`: whether a node calls another workflow. `connectors`: those that its
+    nodes and the tools of their models name, by id, without wallets.
     """
 
     definition: Definition
@@ -81,6 +83,7 @@ class Program:
     nodes: Mapping[str, ProgramNode]
     wallets: frozenset[str | None] = frozenset()
     calls: bool = False
+    connectors: Mapping[str, ConnectorReference] = field(default_factory=dict)
 
 
 def compile_program(definition: Definition, specs: Specs) -> Program:
@@ -88,7 +91,12 @@ def compile_program(definition: Definition, specs: Specs) -> Program:
     graph = graphs.build(definition, specs)
     nodes = {node_id: _compile_node(node_id, node, specs[node.type]) for node_id, node in definition.nodes.items()}
     calls = any(node.type == "call-workflow" for node in definition.nodes.values())
-    return Program(definition, graph, nodes, _wallets_of(nodes.values()), calls)
+    return Program(definition, graph, nodes, _wallets_of(nodes.values()), calls, _connectors_of(definition))
+
+
+def _connectors_of(definition: Definition) -> dict[str, ConnectorReference]:
+    named = (node.connector for node in with_tools(definition.nodes.values()))
+    return {one.id: one for one in named if one is not None and one.type != WALLET}
 
 
 def _wallets_of(nodes: Iterable[ProgramNode]) -> frozenset[str | None]:

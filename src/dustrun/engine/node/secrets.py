@@ -12,8 +12,6 @@ from typing import Any
 
 from dustrun import log
 from dustrun.core.text.masking import Mask
-from dustrun.core.workflow.definition import WALLET
-from dustrun.core.workflow.model_tools import with_tools
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.context import Emit, NodeContext
@@ -37,11 +35,7 @@ class Secrets:
         self._connections = connections
         self._facts = facts
         self._mode = mode
-        self._references = {
-            node.connector.id: node.connector
-            for node in with_tools(one.node for one in program.nodes.values())
-            if node.connector is not None and node.connector.type != WALLET
-        }
+        self._references = program.connectors
         self._mask = Mask()
         self._are_known = not self._references
 

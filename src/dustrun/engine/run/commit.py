@@ -101,7 +101,7 @@ class Committer:
     def _publish(self, events: list[journal_rows.Event]) -> None:
         if events:
             self.last_seq = events[-1].seq
-        self._run.deps.hub.publish(self._run.facts, events)
+        self._run.deps.hub.publish(self._run.facts, events, self._run.facts.trigger_source)
 
     def _wake_others(self, batch: Batch) -> None:
         """Wakes the caller of an ended run, and cancels called runs whose caller no longer waits."""

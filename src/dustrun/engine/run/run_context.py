@@ -119,15 +119,20 @@ class RunContext:
 
 
 def _state_of(facts: RunFacts, journal: Journal) -> RunState:
-    executions = journal.by_path.values()
-    simulated_now = max((e.facts["clock"] for e in executions if e.facts and "clock" in e.facts), default=0)
+    is_assumed, answered, simulated_now, begun_at = False, False, 0, 0
+    for one in journal.by_path.values():  # one loop: a new run has only its trigger
+        if one.facts and "clock" in one.facts:
+            simulated_now = max(simulated_now, one.facts["clock"])
+        begun_at = max(begun_at, one.started_at or 0)
+        is_assumed = is_assumed or decides(one)
+        answered = answered or has_responded(one)
     return RunState(
         mode_of(facts.mode, None if facts.as_of is None else facts.started_at - facts.as_of.at_ms),
         is_cancelling=facts.cancel_requested_at is not None,
-        is_assumed=any(map(decides, executions)),
-        has_responded=any(map(has_responded, executions)),
+        is_assumed=is_assumed,
+        has_responded=answered,
         simulated_now=simulated_now,
-        begun_at=max(simulated_now, *(e.started_at or 0 for e in executions)),
+        begun_at=max(simulated_now, begun_at),
     )
 
 

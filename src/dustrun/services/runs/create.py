@@ -68,7 +68,7 @@ class RunCreation:
                 made = _created_in(done)
                 if made is not None:
                     facts.pk = made.pk
-                    self._hub.publish(facts, made.events)
+                    self._hub.publish(facts, made.events, facts.trigger_source)
                     created(made)
 
             is_short = batch.is_short() and not is_large(facts.prop_values)  # the payload is in the trigger's result

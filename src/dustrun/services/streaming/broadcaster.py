@@ -161,7 +161,7 @@ class Alarm:
         self._wake_some()
 
 
-def _nothing() -> None:
+def _nothing(_: str | None) -> None:
     return None
 
 
@@ -172,8 +172,8 @@ class Broadcaster:
         self.is_closing = False
         """The server is stopping: nobody should wait any longer."""
         self._alarm = Alarm()
-        self.on_ended: Callable[[], None] = _nothing
-        """Called on the event loop when the end of a run is on disk."""
+        self.on_ended: Callable[[str | None], None] = _nothing
+        """Called on the event loop when the end of a run is on disk, with what had started it, if that is known."""
         self.on_published: Callable[[Written, bool, bool], None] | None = None
         """In a shared store: called on the event loop with each run of which events were committed here, whether there
         was activity, and whether it has ended."""
@@ -211,13 +211,15 @@ class Broadcaster:
         else:
             self._listeners[org_id] = listener
 
-    def publish(self, facts: Written, events: Sequence[Event]) -> None:
-        """Delivers a run's committed events to its readers. Called on the event loop, in commit order."""
+    def publish(self, facts: Written, events: Sequence[Event], source: str | None = None) -> None:
+        """Delivers a run's committed events to its readers; `source`: what started the run, if known. Called on the
+        event loop, in commit order."""
         has_ended = bool(events) and events[-1].type == "run_finished"
         if has_ended:
-            self.on_ended()
+            self.on_ended(source)
+        activity = [event for event in events if event.cursor is not None]
         if self.on_published is not None:
-            self.on_published(facts, any(event.cursor is not None for event in events), has_ended)
+            self.on_published(facts, bool(activity), has_ended)
         run_readers = self._runs.get((facts.org_id, facts.id))
         if run_readers:
             chars = sum(len(event.data) for event in events)
@@ -227,27 +229,22 @@ class Broadcaster:
             self._alarm.wake(run_readers)
         listener = self._listeners.get(facts.org_id)
         if listener is not None:
-            listener(facts.pk, any(event.cursor is not None for event in events))
-        readers = self._activity.get(facts.org_id)
+            listener(facts.pk, bool(activity))
+        readers = self._activity.get(facts.org_id) if activity else None
         if readers and self.on_published is not None:
             # another process may have committed before: only the table has all activity in its order
-            if any(event.cursor is not None for event in events):
-                self._let_look(facts.org_id)
+            self._let_look(facts.org_id)
         elif readers:
-            found = [
-                Activity(event.cursor.value, facts.id, facts.workflow_id, event)
-                for event in events
-                if event.cursor is not None
-            ]
-            chars = sum(len(entry.event.data) for entry in found)
-            for reader in readers if found else ():
+            found = [Activity(_cursor(event), facts.id, facts.workflow_id, event) for event in activity]
+            chars = sum(len(event.data) for event in activity)
+            for reader in readers:
                 reader.put(found, chars)
-            self._alarm.wake(readers if found else ())
+            self._alarm.wake(readers)
 
     def hear(self, run: RunKey, run_pk: int, *, is_activity: bool, has_ended: bool) -> None:
         """Another process has committed events of a run: its readers read them from the table."""
         if has_ended:
-            self.on_ended()
+            self.on_ended(None)
         readers: list[Subscription[Any]] = list(self._runs.get(run, ()))
         for subscription in readers:
             subscription.run_pk = run_pk
@@ -313,3 +310,8 @@ def _leave(table: dict[K, list[Subscription[T]]], key: K, subscription: Subscrip
         table[key] = left
     else:
         table.pop(key, None)
+
+
+def _cursor(event: Event) -> int:
+    assert event.cursor is not None, "activity has a place in the organisation's order"
+    return event.cursor.value  # type: ignore[no-any-return]

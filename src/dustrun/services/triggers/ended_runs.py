@@ -77,6 +77,11 @@ class EndedRuns:
         self._at = 0
         self._written = 0
 
+    def counts(self, source: str) -> bool:
+        """Whether the failures of runs that this started are counted."""
+        trigger = self._catalog.triggers.get(source)
+        return trigger is not None and trigger.is_armed
+
     async def begin(self) -> None:
         """Begins at the newest end, if the store has never followed them."""
 
@@ -178,8 +183,7 @@ class EndedRuns:
 
     def _counts(self, row: EndRow) -> bool:
         """Whether it is a live run that a trigger started."""
-        trigger = self._catalog.triggers.get(row.trigger_source)
-        return trigger is not None and trigger.is_armed and row.mode == Mode.LIVE.value and row.workflow_id is not None
+        return self.counts(row.trigger_source) and row.mode == Mode.LIVE.value and row.workflow_id is not None
 
     def _count(self, tx: Tx, row: EndRow) -> bool:
         """Counts a live run that a trigger started; returns whether its workflow is paused for it."""
