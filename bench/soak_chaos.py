@@ -4,7 +4,9 @@
 
 Two API processes, two engines and two for triggers, on PostgreSQL and Temporal, both reached through proxies. At the
 end: no run that was accepted is missing, none ended twice, no event of any stream is missing, doubled or changed,
-though each connection goes to another API process; no write went out more often than its attempts allow.
+though each connection goes to another API process; no write went out more often than its attempts allow. Meanwhile one
+wallet pays, through either API process, on a chain that loses answers, forgets and takes back: each transfer arrives
+once. A webhook, a schedule and a watch for the ends of runs are armed: none of their events is missing or taken twice.
 """
 
 from __future__ import annotations
@@ -26,8 +28,11 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+from bench.chaos_load import PER_BLOCK, AnyApi, Armed, Payments, chain_settings
 from bench.crash_check import Store, check, check_activity
 from bench.crash_load import ActivityReader, Api, Findings, User
+from testkit.chain.anvil import Anvil
+from testkit.chain.faulty_node import ChainProxy
 from testkit.crash_workflows import KINDS
 from testkit.machines import Machines
 from testkit.postgres import Cluster
@@ -230,80 +235,134 @@ async def _run(
     await to_database.start()
     await to_temporal.start()
     through = f"postgresql+psycopg://postgres@127.0.0.1:{to_database.port}/{url.database}"
-    machines = Machines(
-        folder,
-        through,
-        f"127.0.0.1:{to_temporal.port}",
-        outbound_allow="127.0.0.1",
-        rate_limit_per_second="0",
-        max_waiting_streams="1000",
-    )
-    machines.direct = direct
-    for name, roles in ROLES.items():
-        machines.add(name, roles)
     sink, findings = SinkProcess(seed), ChaosFindings()
     begun = time.monotonic()
-    try:
-        await machines.start()
-        chaos = Chaos(machines, database, temporal, seed)
-        chaos.proxies = {"PostgreSQL": to_database, "Temporal": to_temporal}
-        bases = [machines.servers[name].base for name in ("api-1", "api-2")]
-        api = MovingApi(bases, machines.owner_key, findings)
-        try:
-            found = await _soak(chaos, api, sink, findings, scale, seed, users)
-        finally:
-            await api.close()
-    finally:
-        await machines.stop()
-        sink.stop()
-        await to_database.stop()
-        await to_temporal.stop()
+    with Anvil("--no-mining", "--gas-limit", str(PER_BLOCK * 21_000), "--slots-in-an-epoch", "1") as node:
+        async with ChainProxy(node.url) as chain:
+            machines = _machines(folder, through, f"127.0.0.1:{to_temporal.port}", chain.url)
+            machines.direct = direct
+            try:
+                await machines.start()
+                chaos = Chaos(machines, database, temporal, seed)
+                chaos.proxies = {"PostgreSQL": to_database, "Temporal": to_temporal}
+                load = Load(chaos, sink, findings, seed, users)
+                found = await load.work(node, chain, scale)
+            finally:
+                await machines.stop()
+                sink.stop()
+                await to_database.stop()
+                await to_temporal.stop()
     return {**found, "seconds": round(time.monotonic() - begun, 1), "failures": findings.failures}
 
 
-async def _soak(
-    chaos: Chaos, api: Api, sink: SinkProcess, findings: ChaosFindings, scale: int, seed: int, count: int
-) -> dict[str, Any]:
-    workflows: dict[str, str] = {}
-    for kind in KINDS:
-        body = {"name": kind.name, "description": "", "definition": kind.definition(workflows)}
-        status, made = await api.once("POST", "/v1/workflows", body)
-        if status != 200:
-            raise RuntimeError(f"{kind.name} was answered {status}: {made}")
-        workflows[kind.name] = made["data"]["id"]
-    users = [User(api, sink, workflows, findings, f"{seed}-{number}") for number in range(count)]
-    activity, enough = ActivityReader(api, findings), asyncio.Event()
-    reading = asyncio.create_task(activity.work())
-    working = [asyncio.create_task(user.work(enough)) for user in users]
-    await asyncio.sleep(3)
-    await chaos.work(scale)
-    enough.set()
-    _, late = await asyncio.wait(working, timeout=_LEFT_S)
-    findings.freezes = chaos.freezes
-    for task in late:
-        findings.fail(f"a user still waits after {_LEFT_S:g} s")
-        task.cancel()
-    await asyncio.gather(*working, return_exceptions=True)
-    await asyncio.sleep(6)  # the activity's reader looks in the table
-    reading.cancel()
-    await asyncio.gather(reading, return_exceptions=True)
-    await chaos.machines.stop()
-    store, (records, effects) = Store(chaos.machines.direct), await sink.records()
-    check(store, [seen for user in users for seen in user.seen], records, findings)
-    check_activity(store, activity.entries, findings)
-    slow = [seconds for seconds in chaos.take_overs if seconds > TAKE_OVER_S]
-    if slow and scale >= _FULL:
-        findings.fail(f"{len(slow)} take-overs took longer than {TAKE_OVER_S:g} s: {max(slow):.1f} s")
-    return {
-        "faults": {"all": sum(chaos.faults.values()), **dict(sorted(chaos.faults.items()))},
-        "runs": len(store.runs),
-        "byStatus": dict(Counter(stored.status for stored in store.runs.values())),
-        "events": sum(len(stored.events) for stored in store.runs.values()),
-        "takeOverS": _spread(chaos.take_overs),
-        "takeOverWhileDisturbedS": _spread(chaos.disturbed_take_overs),
-        "sink": {"requests": len(records), "effectsByKey": effects},
-        "counts": dict(sorted(findings.counts.items())),
-    }
+def _machines(folder: Path, database_url: str, temporal_address: str, chain_url: str) -> Machines:
+    machines = Machines(
+        folder,
+        database_url,
+        temporal_address,
+        outbound_allow="127.0.0.1",
+        rate_limit_per_second="0",
+        max_waiting_streams="1000",
+        **chain_settings(folder, chain_url),
+    )
+    for name, roles in ROLES.items():
+        machines.add(name, roles)
+    return machines
+
+
+class Load:
+    """Those who use the cluster meanwhile, and what they find."""
+
+    def __init__(self, chaos: Chaos, sink: SinkProcess, findings: ChaosFindings, seed: int, users: int) -> None:
+        self._chaos = chaos
+        self._sink = sink
+        self._findings = findings
+        self._seed = seed
+        bases = [chaos.machines.servers[name].base for name in ("api-1", "api-2")]
+        key = chaos.machines.owner_key
+        self._api = MovingApi(bases, key, findings)
+        self._any = AnyApi(bases, key, random.Random(seed))
+        self._activity = ActivityReader(self._api, findings)
+        self._count = users
+        self._users: list[User] = []
+
+    async def work(self, node: Anvil, chain: ChainProxy, scale: int) -> dict[str, Any]:
+        """Works until there were so many faults; then holds everything against everything else."""
+        machines = self._chaos.machines
+        payments = Payments(node, machines.servers["api-1"], self._any, random.Random(self._seed), 0)
+        chain.rule = payments.lie
+        try:
+            workflows = await self._make_workflows()
+            armed = Armed(self._any, workflows)
+            await armed.prepare()
+            await self._disturb(workflows, payments, armed, scale)
+            await payments.finish()
+            await payments.check()
+            await armed.settle(machines.direct)
+            await asyncio.sleep(6)  # the activity's reader looks in the table
+        finally:
+            await self._api.close()
+            await self._any.close()
+        await machines.stop()
+        return await self._check(payments, armed, scale)
+
+    async def _make_workflows(self) -> dict[str, str]:
+        workflows: dict[str, str] = {}
+        for kind in KINDS:
+            body = {"name": kind.name, "description": "", "definition": kind.definition(workflows)}
+            status, made = await self._api.once("POST", "/v1/workflows", body)
+            if status != 200:
+                raise RuntimeError(f"{kind.name} was answered {status}: {made}")
+            workflows[kind.name] = made["data"]["id"]
+        return workflows
+
+    async def _disturb(self, workflows: dict[str, str], payments: Payments, armed: Armed, scale: int) -> None:
+        enough = asyncio.Event()
+        self._users = [
+            User(self._api, self._sink, workflows, self._findings, f"{self._seed}-{number}")
+            for number in range(self._count)
+        ]
+        self._reading = asyncio.create_task(self._activity.work())
+        working = [asyncio.create_task(user.work(enough)) for user in self._users]
+        working += [asyncio.create_task(payments.work(enough)), asyncio.create_task(armed.work(enough))]
+        await asyncio.sleep(3)
+        await self._chaos.work(scale)
+        enough.set()
+        ended, late = await asyncio.wait(working, timeout=_LEFT_S)
+        self._findings.freezes = self._chaos.freezes
+        for task in late:
+            self._findings.fail(f"a user still waits after {_LEFT_S:g} s")
+            task.cancel()
+        for task in ended:
+            if (error := task.exception()) is not None:
+                self._findings.fail(f"a user broke: {error!r}")
+        await asyncio.gather(*working, return_exceptions=True)
+
+    async def _check(self, payments: Payments, armed: Armed, scale: int) -> dict[str, Any]:
+        chaos, findings = self._chaos, self._findings
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        store, (records, effects) = Store(chaos.machines.direct), await self._sink.records()
+        check(store, [seen for user in self._users for seen in user.seen], records, findings)
+        check_activity(store, self._activity.entries, findings)
+        for failure in payments.failures:
+            findings.fail(failure)
+        events = armed.check(chaos.machines.direct, findings)
+        slow = [seconds for seconds in chaos.take_overs if seconds > TAKE_OVER_S]
+        if slow and scale >= _FULL:
+            findings.fail(f"{len(slow)} take-overs took longer than {TAKE_OVER_S:g} s: {max(slow):.1f} s")
+        return {
+            "faults": {"all": sum(chaos.faults.values()), **dict(sorted(chaos.faults.items()))},
+            "runs": len(store.runs),
+            "byStatus": dict(Counter(stored.status for stored in store.runs.values())),
+            "events": sum(len(stored.events) for stored in store.runs.values()),
+            "takeOverS": _spread(chaos.take_overs),
+            "takeOverWhileDisturbedS": _spread(chaos.disturbed_take_overs),
+            "sink": {"requests": len(records), "effectsByKey": effects},
+            "transfers": {"all": payments.transfers, **dict(sorted(payments.counts.items()))},
+            "triggerEvents": events,
+            "counts": dict(sorted(findings.counts.items())),
+        }
 
 
 def _spread(seconds: list[float]) -> dict[str, float]:
