@@ -1,4 +1,5 @@
-"""A process that has imported Dustrun, and forks a process for each command: half a second of imports less for each.
+"""A process that has imported Dustrun, with its routes, commands and types of nodes, and forks a process for each
+command line: a second of processor time less for each server.
 
     python -m testkit.processes.fork_server FD
 
@@ -26,6 +27,8 @@ from typing import Any
 
 import dustrun.app.composition
 import dustrun.app.process
+from dustrun import catalog
+from dustrun.api import server
 from dustrun.cli import main as command_line
 from dustrun.cli.commands import serve
 
@@ -36,6 +39,9 @@ _LOADED = (dustrun.app.composition, dustrun.app.process, serve)
 def main() -> None:
     """Answers until the other side is gone; a new process ends with its command."""
     asked = socket.socket(fileno=int(sys.argv[1]))
+    server.discover()
+    catalog.load()
+    command_line.commands()
     gc.freeze()
     while True:
         text, streams, _, _ = socket.recv_fds(asked, MOST_BYTES, 3)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 import dustrun
 from dustrun.cli.commands import (
@@ -88,10 +90,16 @@ def _root(
     """An automation server for workflows that move money and call APIs, and its command line."""
 
 
+@functools.cache
+def commands() -> Any:
+    """What runs a command line. Made once: it reads the signatures of all commands, most of what a short one costs."""
+    return get_command(app)
+
+
 def main() -> None:
     """The entry point of the command `dustrun`."""
     try:
-        app()
+        commands()()
     except CliError as error:
         text = exact_json.dumps_text(error.as_json()) if "--json" in sys.argv else error.as_text()
         sys.stderr.write(plain(text) + "\n")
