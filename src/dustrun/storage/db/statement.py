@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Executable
+from sqlalchemy import Executable, Select, Update
 from sqlalchemy.engine import Dialect
 
 Row = tuple[Any, ...]
@@ -51,6 +51,28 @@ class Statement:
             }
             bound = self.bound[dialect.name] = (compiled.string, _take(order, fixed), fixed)
         return bound
+
+
+class Insertion(Statement):
+    """An INSERT that returns the integer primary key of its row. SQLite's driver knows that key without RETURNING,
+    which doubles the time of the statement (measured)."""
+
+    __slots__ = ("bare",)
+
+    def __init__(self, bare: Executable, returning: Executable) -> None:
+        super().__init__(returning)
+        self.bare = Statement(bare)
+
+
+class Change(Statement):
+    """An UPDATE of one row that returns columns of it. On SQLite, the UPDATE alone and `read` after it take less time
+    than RETURNING (measured)."""
+
+    __slots__ = ("bare", "read")
+
+    def __init__(self, bare: Update, read: Select[Any]) -> None:
+        super().__init__(bare.returning(*read.selected_columns))
+        self.bare, self.read = Statement(bare), Statement(read)
 
 
 class Returned:
@@ -122,12 +144,29 @@ class Tx:
     def last(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> list[Returned]:
         """Executes a statement once per row, after all others of the unit, and in the order in which units are told;
         returns the first value that each returns."""
-        sql, take, _ = statement.bound.get(self._dialect.name) or statement.compile(self._dialect)
         found = [Returned() for _ in rows]
         for row, returned in zip(rows, found, strict=True):
-            self._cursor.execute(sql, take(row))
-            returned.value = self._cursor.fetchone()[0]
+            if isinstance(statement, Insertion):
+                returned.value = self.insert(statement, **row)
+            else:
+                first = self.one(statement, **row)
+                assert first is not None
+                returned.value = first[0]
         return found
+
+    def insert(self, statement: Insertion, **values: Any) -> int | None:
+        """Inserts a row; returns its integer primary key, or None if the statement found a conflict and did nothing."""
+        if self._dialect.name != "sqlite":
+            row = self.one(statement, **values)
+            return None if row is None else int(row[0])
+        is_new = self.run(statement.bare, **values) == 1
+        return int(self._cursor.lastrowid) if is_new else None
+
+    def change(self, statement: Change, **values: Any) -> Row | None:
+        """Changes one row; returns the columns that the statement names, or None if it changed none."""
+        if self._dialect.name != "sqlite":
+            return self.one(statement, **values)
+        return self.one(statement.read, **values) if self.run(statement.bare, **values) else None
 
     def one(self, statement: Statement, **values: Any) -> Row | None:
         """Executes a statement; returns the first row or None."""

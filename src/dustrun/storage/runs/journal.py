@@ -18,7 +18,7 @@ from dustrun.core.text.redaction import Redaction, hide
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.core.values.weight import MOST, weigh
 from dustrun.log import mask_links
-from dustrun.storage.db.statement import Returned, Row, Statement, Tx
+from dustrun.storage.db.statement import Change, Insertion, Returned, Row, Statement, Tx
 from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, executions, run_signals, runs
 from dustrun.storage.runs import forks as fork_rows
 from dustrun.storage.runs import waits as wait_rows
@@ -132,18 +132,19 @@ _STEP = (
         sa.or_(runs.c.status == "running", runs.c.status == "waiting"),
     )
     .values(last_seq=runs.c.last_seq + b("events"), nodes_executed=runs.c.nodes_executed + b("executed"))
-    .returning(runs.c.last_seq)
 )
+_NEWEST_SEQ = sa.select(runs.c.last_seq).where(runs.c.pk == b("the_pk"))
 _STEP_TO = _STEP.values(status=b("to_status"), wake_at=b("to_wake_at", type_=sa.BigInteger))
-_ADVANCE = Statement(_STEP)  # most steps; naming the status would write the indexes that contain it anew
-_ADVANCE_TO = Statement(_STEP_TO)
-_END = Statement(
+_ADVANCE = Change(_STEP, _NEWEST_SEQ)  # most steps; naming the status would write the indexes that contain it anew
+_ADVANCE_TO = Change(_STEP_TO, _NEWEST_SEQ)
+_END = Change(
     _STEP_TO.values(
         finished_at=b("to_finished_at", type_=sa.BigInteger),
         passed=b("to_passed"),
         error=b("to_error"),
         summary=b("to_summary"),
-    ).returning(runs.c.mode)
+    ),
+    _NEWEST_SEQ.add_columns(runs.c.mode),
 )
 _LOCK = Statement(sa.select(runs.c.fence).where(runs.c.pk == b("the_pk")).with_for_update())
 _AFTER = Statement(
@@ -151,24 +152,14 @@ _AFTER = Statement(
     .where(events.c.run_pk == b("the_pk"), events.c.seq > b("after"))
     .order_by(events.c.seq)
 )
-_NUMBER = Statement(
-    sa.update(runs)
-    .where(runs.c.pk == b("the_pk"))
-    .values(last_seq=runs.c.last_seq + b("events"))
-    .returning(runs.c.last_seq)
-)
-_NUMBER_OPEN = Statement(
-    sa.update(runs)
-    .where(runs.c.pk == b("the_pk"), sa.or_(runs.c.status == "running", runs.c.status == "waiting"))
-    .values(last_seq=runs.c.last_seq + b("events"))
-    .returning(runs.c.last_seq)
-)
+_ADD_TO_SEQ = sa.update(runs).where(runs.c.pk == b("the_pk")).values(last_seq=runs.c.last_seq + b("events"))
+_NUMBER = Change(_ADD_TO_SEQ, _NEWEST_SEQ)
+_NUMBER_OPEN = Change(_ADD_TO_SEQ.where(sa.or_(runs.c.status == "running", runs.c.status == "waiting")), _NEWEST_SEQ)
 _ADD_EVENT = Statement(sa.insert(events))
-_ADD_ACTIVITY = Statement(
-    sa.insert(activity)
-    .values(org_id=b("org_id"), workflow_id=b("workflow_id"), run_pk=b("run_pk"), seq=b("seq"))
-    .returning(activity.c.id)
+_NEW_ACTIVITY = sa.insert(activity).values(
+    org_id=b("org_id"), workflow_id=b("workflow_id"), run_pk=b("run_pk"), seq=b("seq")
 )
+_ADD_ACTIVITY = Insertion(_NEW_ACTIVITY, _NEW_ACTIVITY.returning(activity.c.id))
 _ADD_EXECUTION = Statement(sa.insert(executions))
 _CHANGE_EXECUTION = Statement(
     sa.update(executions)
@@ -291,13 +282,13 @@ def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
         "executed": batch.executed,
     }
     if ending is None and not batch.sets_status:
-        return tx.one(_ADVANCE, **values)
+        return tx.change(_ADVANCE, **values)
     values |= {"to_status": str(ending.status if ending else batch.status), "to_wake_at": batch.wake_at}
     if ending is None:
-        return tx.one(_ADVANCE_TO, **values)
+        return tx.change(_ADVANCE_TO, **values)
     columns = end_columns(ending, batch.redaction)
     values |= {f"to_{name}": value for name, value in columns.items()}
-    return tx.one(_END, **values)
+    return tx.change(_END, **values)
 
 
 def find_written(tx: Tx, run_pk: int, after: int, batch: Batch) -> list[Event] | None:
@@ -356,7 +347,7 @@ def append(
     tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, written: Sequence[tuple[str, int, str]]
 ) -> list[Event]:
     """Writes events from outside the run's engine, numbered by the run's row."""
-    row = tx.one(_NUMBER, the_pk=run_pk, events=len(written))
+    row = tx.change(_NUMBER, the_pk=run_pk, events=len(written))
     assert row is not None
     return write_events(tx, run_pk, org_id, workflow_id, row[0] - len(written) + 1, written)
 
@@ -365,7 +356,7 @@ def append_open(
     tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, written: Sequence[tuple[str, int, str]]
 ) -> list[Event]:
     """Like `append`, but writes nothing once the run has ended: its last event must be the end."""
-    row = tx.one(_NUMBER_OPEN, the_pk=run_pk, events=len(written))
+    row = tx.change(_NUMBER_OPEN, the_pk=run_pk, events=len(written))
     if row is None:
         return []
     return write_events(tx, run_pk, org_id, workflow_id, row[0] - len(written) + 1, written)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
 from dustrun.storage.db.ledger_tables import wallets
-from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.statement import Insertion, Statement, Tx
 from dustrun.storage.db.tables import message_runs, messages, run_signals, runs, workflows
 
 _OPEN = ("running", "waiting")
@@ -62,12 +62,11 @@ class RunRow:
 _COLUMNS = [runs.c[field.name] for field in fields(RunRow)]
 _NEW = [field.name for field in fields(RunRow) if field.name not in ("pk", "wake_at")]
 
-_INSERT = Statement(
-    sa.text(
-        f"INSERT INTO runs ({', '.join(_NEW)}) VALUES ({', '.join(':' + name for name in _NEW)})"  # noqa: S608 - names of ours
-        " ON CONFLICT (org_id, id) DO NOTHING RETURNING pk"
-    )
+_NEW_ROW = (
+    f"INSERT INTO runs ({', '.join(_NEW)}) VALUES ({', '.join(':' + name for name in _NEW)})"  # noqa: S608 - names of ours
+    " ON CONFLICT (org_id, id) DO NOTHING"
 )
+_INSERT = Insertion(sa.text(_NEW_ROW), sa.text(f"{_NEW_ROW} RETURNING pk"))
 _FIND = Statement(sa.select(*_COLUMNS).where(runs.c.org_id == b("org_id"), runs.c.id == b("id_")))
 _GET = Statement(sa.select(*_COLUMNS).where(runs.c.pk == b("the_pk")))
 _KEY_OF = Statement(
@@ -184,8 +183,7 @@ class Signal:
 
 def insert(tx: Tx, values: dict[str, Any]) -> int | None:
     """Inserts a run; returns None if its id is already used in the organisation."""
-    row = tx.one(_INSERT, **values)
-    return int(row[0]) if row is not None else None
+    return tx.insert(_INSERT, **values)
 
 
 def newest_pk(tx: Tx) -> int:
