@@ -13,6 +13,8 @@ _LOOK_EVERY_S = 10.0
 _TRY_AGAIN_S = 0.5
 _GATHER_S = 0.02
 """Ends that come within this are followed together."""
+_GATHER_IDLE_S = 0.1
+"""The same while no trigger waits for ends, and only failures are counted."""
 
 
 class EndedRunsSource:
@@ -64,6 +66,6 @@ class EndedRunsSource:
             try:
                 async with asyncio.timeout(_LOOK_EVERY_S):
                     await self._wake.wait()
-                await asyncio.sleep(_GATHER_S)
+                await asyncio.sleep(_GATHER_S if self._armed else _GATHER_IDLE_S)
             except TimeoutError:
                 pass
