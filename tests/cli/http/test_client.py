@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import Answer, Peer, envelope, failure
+from cli.conftest import Answer, Asked, Peer, envelope, failure
 from dustrun.cli.http.client import Client, Unreachable, find_key, segment
 from dustrun.cli.http.failures import CliError, Exit
 
@@ -21,6 +21,15 @@ def test_numbers_stay_exact(peer: Peer) -> None:
     text = '{"code": 200, "message": "success", "data": 3127.418290517364281904, "requestId": "req_1"}'
     peer.answer = lambda _: Answer(200, text)
     assert peer.client().get("/x") == Decimal("3127.418290517364281904")
+
+
+def test_integers_beyond_a_double_are_asked_for_as_numbers(peer: Peer) -> None:
+    def answer(asked: Asked) -> Answer:
+        is_exact = asked.headers.get("dustrun-exact-numbers") == "true"
+        return envelope(2**60 if is_exact else str(2**60))
+
+    peer.answer = answer
+    assert peer.client().get("/x") == 2**60
 
 
 def test_post_sends_json(peer: Peer) -> None:

@@ -105,7 +105,9 @@ class Client:
     ) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
         """Sends a request and returns once the response headers arrive. The caller closes the connection."""
         connection = self._connection()
-        sent = {"Accept": "application/json", "User-Agent": "dustrun-cli", **(headers or {})}
+        # a definition that is printed, and imported again, has the numbers that it had (decision 0109)
+        exact = {"Dustrun-Exact-Numbers": "true"}
+        sent = {"Accept": "application/json", "User-Agent": "dustrun-cli", **exact, **(headers or {})}
         if self._key:
             sent["Authorization"] = f"Bearer {self._key}"
         encoded = None
