@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import build_web
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect, sync_playwright
 
 from testkit.e2e.browser import find_or_install
 from testkit.e2e.guide import ROOT
@@ -22,9 +22,14 @@ _WATCH = """
 window.__violations = []
 addEventListener('securitypolicyviolation', (e) => window.__violations.push(e.violatedDirective + ' ' + e.blockedURI))
 """
+_LEAVE = """() => {
+  const found = window.__violations ?? []
+  if (location.protocol.startsWith('http')) localStorage.clear()
+  return found
+}"""
 _AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 _FAULTS = """async (only) => {
-  const options = {resultTypes: ['violations'], ...(only && {runOnly: only})}
+  const options = {resultTypes: ['violations'], preload: false, ...(only && {runOnly: only})}
   return (await axe.run(document, options)).violations
   .map((v) => v.id + ': ' + v.nodes.map((n) => n.target.join(' ')).join(', '))
 }"""
@@ -53,18 +58,25 @@ def browsing() -> Iterator[Browser]:
 
 
 class App:
-    """One browser window. `close` fails if the page broke its own rules."""
+    """One browser window. `close` fails if the page broke its own rules. Windows of one session share its context, so
+    that a browser parses the app once; what else a page keeps is cleared with its window."""
 
-    def __init__(self, browser: Browser, server: Server, *, dark: bool = False, narrow: bool = False) -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        server: Server,
+        *,
+        dark: bool = False,
+        narrow: bool = False,
+        session: BrowserContext | None = None,
+    ) -> None:
         width, height = NARROW if narrow else WIDE
+        self._size: ViewportSize = {"width": width, "height": height}
+        self._is_dark = dark
         self.server = server
-        self._context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light",
-            reduced_motion="reduce",
-        )
-        self._context.set_default_timeout(SHOWN_WITHIN_MS)
-        self._context.add_init_script(_WATCH)
+        self._is_shared = session is not None
+        self._context = session or new_context(browser)
+        self._pages: list[Page] = []
         self.errors: list[str] = []
         self.foreign: list[str] = []
         self.page = self.tab()
@@ -72,9 +84,12 @@ class App:
     def tab(self) -> Page:
         """Another tab of the same session."""
         page = self._context.new_page()
+        page.set_viewport_size(self._size)
+        page.emulate_media(color_scheme="dark" if self._is_dark else "light", reduced_motion="reduce")
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda said: self._hear(said.type, said.text))
         page.on("request", lambda sent: self._note(sent.url))
+        self._pages.append(page)
         return page
 
     def _hear(self, kind: str, text: str) -> None:
@@ -112,15 +127,36 @@ class App:
         deadline = time.monotonic() + SHOWN_WITHIN_MS / 1000
         while not (found := holds()):
             assert time.monotonic() < deadline, "it did not come to hold"
-            (page or self.page).wait_for_timeout(30)
+            (page or self.page).wait_for_timeout(50)
         return found
 
     def close(self) -> None:
         """Closes the window. No page broke its policy, failed, or asked another host for anything."""
-        violations = [one for page in self._context.pages for one in page.evaluate("window.__violations ?? []")]
-        self._context.close()
+        pages = [page for page in self._pages if not page.is_closed()]
+        violations = [one for page in pages for one in page.evaluate(_LEAVE)]
+        if self._is_shared:
+            for page in pages:
+                page.close()
+        else:
+            self._context.close()
         broken = {"policy": violations, "errors": self.errors, "foreign": self.foreign}
         assert not any(broken.values()), broken
+
+
+def new_context(browser: Browser) -> BrowserContext:
+    """Cookies and a cache of its own; each page notes what its policy forbade."""
+    context = browser.new_context()
+    context.set_default_timeout(SHOWN_WITHIN_MS)
+    context.add_init_script(_WATCH)
+    return context
+
+
+def new_session(browser: Browser, server: Server) -> BrowserContext:
+    """A context that is signed in."""
+    context = new_context(browser)
+    answer = context.request.post(f"{server.url}/v1/session", data={"key": server.key})
+    assert answer.ok, answer.text()
+    return context
 
 
 Open = Callable[..., App]

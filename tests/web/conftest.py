@@ -1,14 +1,14 @@
-"""One browser and one server for the tests of a file; a window of its own for each test."""
+"""One browser, one server and one session for the tests of a file; a window of its own for each test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext
 
 from testkit.e2e.server import Server
-from testkit.web.app import App, Open, browsing
+from testkit.web.app import App, Open, browsing, new_session
 
 
 @pytest.fixture(scope="module")
@@ -28,21 +28,37 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.close()
 
 
+@pytest.fixture(scope="module")
+def session(browser: Browser, server: Server) -> BrowserContext:
+    """Signed in, once for all windows of a file: a browser that is new parses the whole app anew."""
+    return new_session(browser, server)
+
+
 @pytest.fixture
 def window(browser: Browser, server: Server) -> Iterator[Open]:
-    """Opens windows; each is checked when the test is over."""
+    """Opens windows of strangers; each is checked when the test is over."""
+    yield from _windows(browser, server)
+
+
+@pytest.fixture
+def member(browser: Browser, server: Server, session: BrowserContext) -> Iterator[Open]:
+    """Opens windows that are signed in; each is checked when the test is over."""
+    yield from _windows(browser, server, session)
+
+
+@pytest.fixture
+def app(member: Open) -> App:
+    """A window that is signed in."""
+    return member()
+
+
+def _windows(browser: Browser, server: Server, session: BrowserContext | None = None) -> Iterator[Open]:
     opened: list[App] = []
 
     def open_window(**look: bool) -> App:
-        opened.append(App(browser, server, **look))
+        opened.append(App(browser, server, session=session, **look))
         return opened[-1]
 
     yield open_window
     for app in opened:
         app.close()
-
-
-@pytest.fixture
-def app(window: Open) -> App:
-    """A window that is signed in."""
-    return window().sign_in()

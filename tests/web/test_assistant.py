@@ -117,9 +117,9 @@ def test_without_a_model_it_says_what_to_do(app: App) -> None:
     assert app.faults() == []
 
 
-def test_an_answer_grows_and_is_text(window: Open, server: Server, model: ModelServer, models: Models) -> None:
+def test_an_answer_grows_and_is_text(member: Open, server: Server, model: ModelServer, models: Models) -> None:
     connect(server, model, models)
-    app = window(dark=True).sign_in()
+    app = member(dark=True)
     page = app.open("/assistant")
     expect(page.get_by_label("Model")).to_have_value(re.compile("small"))
     ask(page, "Hi there")
@@ -144,10 +144,10 @@ def test_an_answer_grows_and_is_text(window: Open, server: Server, model: ModelS
 
 
 def test_a_launch_is_decided_on_a_phone_after_a_restart(
-    window: Open, server: Server, model: ModelServer, models: Models
+    member: Open, server: Server, model: ModelServer, models: Models
 ) -> None:
     connect(server, model, models)
-    app = window(narrow=True).sign_in()
+    app = member(narrow=True)
     page = app.open("/assistant")
     expect(page.get_by_role("textbox", name="Message")).to_be_visible()
     assert app.faults() == []

@@ -151,7 +151,7 @@ def test_a_polled_trigger_is_given_a_connector(app: App, server: Server) -> None
 
 
 @pytest.mark.parametrize(("dark", "narrow"), [pytest.param(False, False, marks=pytest.mark.long), (True, True)])
-def test_versions_are_compared_money_first(window: Open, server: Server, dark: bool, narrow: bool) -> None:
+def test_versions_are_compared_money_first(member: Open, server: Server, dark: bool, narrow: bool) -> None:
     pay = {"chainId": 1, "amount": "1000", "recipient": "0x" + "11" * 20}
     before = {
         "root": {"type": "manual", "children": ["pay", "old"]},
@@ -165,7 +165,7 @@ def test_versions_are_compared_money_first(window: Open, server: Server, dark: b
     }
     workflow = server.create_workflow({"nodes": before})
     server.call("PUT", f"/v1/workflows/{workflow}", {"definition": {"nodes": after}})
-    app = window(dark=dark, narrow=narrow).sign_in()
+    app = member(dark=dark, narrow=narrow)
     page = app.open(f"/workflows/{workflow}/versions")
     rows = page.get_by_role("list", name="Differences").get_by_role("listitem")
     expect(rows).to_have_count(4)

@@ -281,11 +281,11 @@ def test_a_live_run_is_stopped(app: App, server: Server) -> None:
     assert [run["status"] for run in runs] == ["cancelled"]
 
 
-def test_a_phone_shows_steps_and_a_sheet(window: Open, server: Server) -> None:
+def test_a_phone_shows_steps_and_a_sheet(member: Open, server: Server) -> None:
     workflow = _make(
         server, {"root": {"type": "manual", "children": ["say"]}, "say": {"type": "log", "payload": {"message": "x"}}}
     )
-    app = window(narrow=True, dark=True).sign_in()
+    app = member(narrow=True, dark=True)
     page = app.open(f"/workflows/{workflow}")
     page.get_by_role("list", name="Steps").get_by_role("button", name=re.compile("Say")).click()
     expect(page.get_by_role("textbox", name="Message")).to_be_visible()

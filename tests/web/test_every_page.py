@@ -98,11 +98,11 @@ def _faults_of(app: App, page: Page) -> dict[str, list[str]]:
     return {look: faults for look, faults in found.items() if faults}
 
 
-def test_every_page_is_accessible_in_both_themes_and_widths(window: Open, world: World) -> None:
-    app = window().sign_in()
+def test_every_page_is_accessible_in_both_themes_and_widths(app: App, world: World) -> None:
     page = app.page
     wrong: dict[str, Any] = {}
-    for path in sorted(_paths()):
+    states = (f"/runs/{world.run}?step=ask", f"/runs/{world.run}?tab=events", "/nothing")
+    for path in (*sorted(_paths()), *states):
         page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
         page.goto(world.server.url + world.address(path))
         expect(page.get_by_role("heading", level=1)).to_be_visible()

@@ -116,15 +116,3 @@ def test_a_run_is_found_watched_and_cancelled(app: App, server: Server, workflow
         len(server.events_of(run))
     )
     assert server.call("GET", f"/v1/runs/{run}")["status"] == "cancelled"
-
-
-@pytest.mark.parametrize(("dark", "narrow"), [(True, False), (False, True)])
-def test_pages_have_no_fault_in_other_looks(window: Open, run: str, dark: bool, narrow: bool) -> None:
-    app = window(dark=dark, narrow=narrow).sign_in()
-    found = {}
-    for path in ("/", "/runs", f"/runs/{run}?step=say", f"/runs/{run}?tab=events", "/nothing"):
-        page = app.open(path)
-        expect(page.get_by_role("heading", level=1)).to_be_visible()
-        expect(page.get_by_text("Loading …")).to_have_count(0)
-        found[path] = app.faults()
-    assert not any(found.values()), found

@@ -28,9 +28,9 @@ def open_question(app: App) -> str:
     return str(found[0]["id"])
 
 
-def test_a_question_is_approved_on_a_phone(window: Open, server: Server, asking: str) -> None:
+def test_a_question_is_approved_on_a_phone(member: Open, server: Server, asking: str) -> None:
     run = server.start_run(asking)
-    app = window(narrow=True).sign_in()
+    app = member(narrow=True)
     open_question(app)
     page = app.open("/approvals")
     page.get_by_role("link", name="Pay <b>62.35</b> USDC?").click()
@@ -209,7 +209,7 @@ def test_a_table_is_made_and_its_rows_change_exactly(app: App, server: Server) -
     assert app.faults() == []
 
 
-def test_triggers_show_their_next_times_and_replay_an_event(window: Open, server: Server) -> None:
+def test_triggers_show_their_next_times_and_replay_an_event(member: Open, server: Server) -> None:
     nodes = {
         "tick": {"type": "cronjob", "payload": {"schedule": "*/15 * * * *"}, "children": ["say"]},
         "hook": {"type": "webhook", "payload": {}, "children": ["say"]},
@@ -219,7 +219,7 @@ def test_triggers_show_their_next_times_and_replay_an_event(window: Open, server
     server.call("POST", f"/v1/workflows/{workflow}/publish", {})
     secret = server.call("POST", f"/v1/workflows/{workflow}/webhooks/hook/rotate", {})["url"].rpartition("/")[2]
     server.call("POST", f"/v1/webhooks/{secret}", {"order": "<b>7</b>"})
-    app = window(dark=True).sign_in()
+    app = member(dark=True)
     page = app.open(f"/triggers?workflow={workflow}")
     expect(page.get_by_text("Next times")).to_be_visible()
     expect(page.locator("ol.times li")).to_have_count(10)
@@ -247,9 +247,9 @@ def test_triggers_show_their_next_times_and_replay_an_event(window: Open, server
     assert app.faults() == []
 
 
-@pytest.mark.parametrize(("dark", "narrow"), [(False, False), (True, True)])
-def test_a_hook_is_made_paused_and_deleted(window: Open, server: Server, dark: bool, narrow: bool) -> None:
-    app = window(dark=dark, narrow=narrow).sign_in()
+@pytest.mark.parametrize(("dark", "narrow"), [pytest.param(False, False, marks=pytest.mark.long), (True, True)])
+def test_a_hook_is_made_paused_and_deleted(member: Open, server: Server, dark: bool, narrow: bool) -> None:
+    app = member(dark=dark, narrow=narrow)
     page = app.open("/hooks")
     page.get_by_role("button", name="New hook").click()
     form = page.get_by_role("dialog", name="New hook")

@@ -136,9 +136,9 @@ def test_ten_megabytes_are_shown_in_part(app: App, server: Server) -> None:
     expect(step).to_have_count(0)
 
 
-def test_a_phone_lists_the_steps(window: Open, looped: tuple[str, str]) -> None:
+def test_a_phone_lists_the_steps(member: Open, looped: tuple[str, str]) -> None:
     _, run = looped
-    app = window(narrow=True, dark=True).sign_in()
+    app = member(narrow=True, dark=True)
     _ended(app, run)
     page = app.open(f"/runs/{run}")
     page.get_by_role("list", name="Steps").get_by_role("button", name=re.compile("Each")).click()

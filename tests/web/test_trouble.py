@@ -111,7 +111,7 @@ def test_a_revoked_key_signs_out_and_keeps_nothing(window: Open, server: Server)
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
-def test_text_of_others_is_only_text(window: Open, server: Server) -> None:
+def test_text_of_others_is_only_text(member: Open, server: Server) -> None:
     nodes = {
         "root": {"type": "manual", "titleOverride": HOSTILE, "children": ["say", "odd"]},
         "say": _say(HOSTILE, titleOverride=RIGHT_TO_LEFT),
@@ -120,7 +120,7 @@ def test_text_of_others_is_only_text(window: Open, server: Server) -> None:
     body = {"name": HOSTILE[:99], "description": HOSTILE, "definition": {"nodes": nodes}}
     workflow = server.call("POST", "/v1/workflows", body)["id"]
     run = server.start_run(_fine(server), payload={"text": HOSTILE})
-    app = window().sign_in()
+    app = member()
     for path in ("/", f"/workflows/{workflow}", f"/runs/{run}?step=say", f"/runs/{run}?tab=events", "/runs"):
         page = app.open(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()

@@ -121,6 +121,24 @@ async def test_what_has_been_used_stays(server: Composition) -> None:
     assert await draft.versions() == [*kept, draft.version]
 
 
+async def test_a_draft_that_was_tested_on_the_past_stays(server: Composition) -> None:
+    def at_noon(text: str) -> Json:
+        tick = {"type": "cronjob", "payload": {"schedule": "0 12 * * *"}, "children": ["say"]}
+        return {"nodes": {"tick": tick, "say": saying(text)["nodes"]["say"]}, "triggerNodeIds": ["tick"]}
+
+    draft = await Draft.make(server.owner)
+    await draft.save(at_noon("never tested"))
+    await draft.save(at_noon("tested"))
+    nothing_then = {"from": "2026-01-05T13:00:00Z", "to": "2026-01-05T20:00:00Z", "waitMs": 60_000}
+    tested = (await server.owner.post(f"/v1/workflows/{draft.id}/backtest", nothing_then)).data
+    assert (tested["status"], tested["version"], tested["eventsFound"]) == ("done", 3, 0), "no run keeps it"
+    await draft.save(at_noon("changed"))
+    await draft.save(at_noon("changed again"))
+    assert await draft.versions() == [1, 3, 5]
+    kept = (await server.owner.get(f"/v1/workflows/{draft.id}/versions/3")).data["definition"]
+    assert kept["nodes"]["say"]["payload"] == {"message": "tested"}
+
+
 async def test_an_accepted_draft_and_one_of_another_key_stay(server: Composition) -> None:
     writer = await server.client_with(*WRITER)
     draft = await Draft.make(server.owner)
