@@ -13,9 +13,9 @@ from testkit.e2e.guide import ROOT
 
 
 @functools.cache
-def pip_install(requirements: Path, name: str) -> dict[str, str]:
+def pip_install(requirements: Path, name: str, *, with_dependencies: bool = True) -> dict[str, str]:
     """Installs what the file pins into `.tools/<name>`, unless it is there; gives the environment in which its programs
-    are found."""
+    are found. Without dependencies a package gives its files alone."""
     folder = ROOT / ".tools" / name
     folder.mkdir(parents=True, exist_ok=True)
     with (ROOT / ".tools" / "pip.lock").open("w") as lock:
@@ -24,6 +24,7 @@ def pip_install(requirements: Path, name: str) -> dict[str, str]:
         if not stamp.exists() or stamp.read_text() != wanted:
             venv.create(folder, clear=True, with_pip=True)
             command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            command += [] if with_dependencies else ["--no-deps"]
             done = subprocess.run([*command, "-r", str(requirements)], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr[-2000:]
             stamp.write_text(wanted)

@@ -32,6 +32,16 @@ class Data(ModelData):
         max_length=16_384,
         pattern=r"^[\x21-\x7e]+$",
     )
+    json_schema: bool = Field(
+        False,
+        description="Whether the server holds a model to a JSON Schema (`response_format`). Nodes with a `schema` of "
+        "an object then ask for it; they check the answer as ever.",
+    )
+
+    @property
+    def holds_schema(self) -> bool:
+        """As its owner says: servers that do not know it refuse the whole request."""
+        return self.json_schema
 
 
 @http_connector(

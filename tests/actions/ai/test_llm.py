@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from actions.http.running import FakeContext
 from dustrun.actions.ai.llm import llm
 from dustrun.catalog import load
+from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, Permanent, Refused, Temporary
 from dustrun.sdk import Connection
 from dustrun.sdk.llm.asking import ask
@@ -204,3 +206,29 @@ async def test_arguments_that_are_no_json_are_kept_as_text() -> None:
 def test_bad_input_is_refused(payload: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         llm.input.model_validate({"prompt": "Say it", "maxCostUsd": "1", **payload})
+
+
+@both
+async def test_fractions_in_schemas_of_tools_reach_the_model(protocol: str) -> None:
+    async with serving_model(Reply("ok")) as server, client() as http:
+        schema = {"type": "object", "properties": {"share": {"type": "number", "minimum": Decimal("0.25")}}}
+        asked = Ask("small", "s", (Said("user", "x"),), Decimal(1), 100, (ToolOffer("t", "a", schema),))
+        await ask(http, connection(server, protocol), asked)
+        assert '"minimum":0.25' in server.asked[0].raw.decode().replace(" ", "")
+
+
+async def test_schema_is_sent_as_one_where_the_server_holds_a_model_to_it() -> None:
+    held = {**SCHEMA, "properties": {"amount": {"type": "number", "multipleOf": Decimal("0.5")}}}
+    cases: tuple[tuple[dict[str, Any], dict[str, Any], bool], ...] = (
+        ({"jsonSchema": True}, {"schema": held}, True),
+        ({"jsonSchema": True}, {"schema": {"type": "number"}}, False),
+        ({"jsonSchema": True}, {}, False),
+        ({}, {"schema": held}, False),
+    )
+    for data, payload, is_sent in cases:
+        answer = "1.5" if payload.get("schema") == {"type": "number"} else '{"amount": 1.5}'
+        async with asking(Reply(answer), **data) as (run, server, _):
+            await run(**payload)
+            told = server.asked[0].body.get("response_format")
+            expected = {"name": "answer", "strict": False, "schema": json.loads(dumps_text(held))}
+            assert told == ({"type": "json_schema", "json_schema": expected} if is_sent else None)

@@ -142,7 +142,8 @@ async def llm(input: Input, ctx: Context) -> Output:
     system = _SYSTEM if input.answer_schema is None else f"{_SYSTEM} {_AS_JSON}{dumps_text(input.answer_schema)}"
     first = Said("user", await run_sized(input.data, _question, input))
     most = Most(Decimal(input.max_cost_usd), input.max_tokens, input.timeout_ms / 1000, input.max_calls)
-    talk = Talk(ctx, input.model or ctx.connection.data.model, system, most, input.tools, [first])
+    schema = input.answer_schema if (input.answer_schema or {}).get("type") == "object" else None
+    talk = Talk(ctx, input.model or ctx.connection.data.model, system, most, input.tools, [first], schema)
     await talk.learn_tools()
     repairs = 0
     while True:

@@ -40,6 +40,7 @@ class Talk:
     most: Most
     tools: Sequence[ModelTool]
     parts: list[Part]
+    answer_schema: dict[str, Any] | None = None
     answers: list[Answer] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
     offers: tuple[ToolOffer, ...] = ()
@@ -59,7 +60,8 @@ class Talk:
         """One request, within what is left of the money."""
         most, left = self.most, self.most.usd - self.cost
         parts = tuple(self.parts)
-        asked = Ask(self.model, self.system, parts, left, most.output_tokens, self.offers, most.timeout_s)
+        schema = self.answer_schema if self.ctx.connection.data.holds_schema else None
+        asked = Ask(self.model, self.system, parts, left, most.output_tokens, self.offers, most.timeout_s, schema)
         answer = await ask(self.ctx.http, self.ctx.connection, asked)
         self.answers.append(answer)
         return answer

@@ -45,7 +45,8 @@ async def ask(http: Http, connection: Connection, asked: Ask, on_text: OnText | 
 def most_input(asked: Ask) -> int:
     """At most how many tokens a request has: no token is shorter than a byte."""
     tools = sum(len(dumps_text([one.name, one.about, one.schema]).encode()) for one in asked.tools)
-    return _OVERHEAD + len(asked.system.encode()) + tools + sum(map(_size, asked.parts))
+    schema = 0 if asked.answer_schema is None else len(dumps_text(asked.answer_schema).encode())
+    return _OVERHEAD + len(asked.system.encode()) + tools + schema + sum(map(_size, asked.parts))
 
 
 def _size(part: Part) -> int:

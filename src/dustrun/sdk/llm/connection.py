@@ -43,6 +43,11 @@ class ModelData(HttpData):
         max_length=200,
     )
 
+    @property
+    def holds_schema(self) -> bool:
+        """Whether the server can hold a model's answer to a JSON Schema."""
+        return False
+
     def price_of(self, model: str) -> ModelPrice:
         """The model's price; raises `Refused` if there is none, since then its cost could not be limited."""
         found = self.prices.get(model) or self.prices.get(ANY)

@@ -50,7 +50,8 @@ class ToolOffer:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request to a model. `most_usd`: what it may cost at most; `most_output`: tokens that it may write."""
+    """One request to a model. `most_usd`: what it may cost at most; `most_output`: tokens that it may write.
+    `answer_schema`: the JSON Schema of an object that the answer is to be, for servers that hold a model to one."""
 
     model: str
     system: str
@@ -59,6 +60,7 @@ class Ask:
     most_output: int
     tools: tuple[ToolOffer, ...] = ()
     timeout_s: float = 60.0
+    answer_schema: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final, Literal
@@ -102,12 +103,23 @@ def _text_of(event: object) -> str:
 
 def _options(asked: Ask) -> Any:
     tools = [
-        ToolDefinition(name=one.name, parameters_json_schema=one.schema, description=one.about) for one in asked.tools
+        ToolDefinition(name=one.name, parameters_json_schema=_plain(one.schema), description=one.about)
+        for one in asked.tools
     ]
+    settings = ModelSettings(max_tokens=asked.most_output, timeout=asked.timeout_s)
+    if asked.answer_schema is not None:
+        held = {"name": "answer", "strict": False, "schema": _plain(asked.answer_schema)}
+        settings["extra_body"] = {"response_format": {"type": "json_schema", "json_schema": held}}
     return {
-        "model_settings": ModelSettings(max_tokens=asked.most_output, timeout=asked.timeout_s),
+        "model_settings": settings,
         "model_request_parameters": ModelRequestParameters(function_tools=tools, allow_text_output=True),
     }
+
+
+def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with numbers that a library can write; what a model answers is checked against the exact ones."""
+    found: dict[str, Any] = json.loads(dumps_text(schema))
+    return found
 
 
 def _openai(client: httpx2.AsyncClient, base_url: str, model: str) -> Model:
