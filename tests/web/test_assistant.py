@@ -47,6 +47,8 @@ class Models:
             return launching(self.paying)(asked)
         if said.startswith("Change"):
             return self._change(asked)
+        if said.startswith("Wait"):
+            return Reply("Never read.", delay_s=60)
         return Reply(MARKUP, pause_s=0.01)
 
     def _change(self, asked: Asked) -> Reply:
@@ -198,6 +200,20 @@ def test_a_change_is_taken_in_parts_or_left(app: App, server: Server, model: Mod
     expect(later).to_contain_text("Left.")
     saved = server.call("GET", f"/v1/workflows/{models.workflow}")
     assert (saved["version"], list(saved["definition"]["nodes"])) == (5, ["root", "say"])
+    assert app.faults() == []
+
+
+def test_a_turn_is_stopped_by_its_button(app: App, server: Server, model: ModelServer, models: Models) -> None:
+    connect(server, model, models)
+    page = app.open("/assistant")
+    ask(page, "Wait for it")
+    stop = page.get_by_role("button", name="Stop", exact=True)
+    stop.click()
+    expect(page.get_by_role("log")).to_contain_text("You stopped it.")
+    expect(stop).to_have_count(0)
+    ask(page, "Hi again")  # the conversation goes on at once
+    expect(page.get_by_role("log")).to_contain_text("1 request, 0 calls")
+    expect(page.get_by_role("log")).not_to_contain_text("Never read.")
     assert app.faults() == []
 
 
