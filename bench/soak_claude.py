@@ -2,8 +2,9 @@
 
     scripts/soak claude [--scale TIMES]
 
-The model is a script on loopback (`ANTHROPIC_BASE_URL`), so that it says the same each time; the program, its client of
-MCP and the server are real. Each time the launch must wait for a person, and no live run may have started.
+It connects by the snippet of the guide "Connect your client". The model is a script on loopback (`ANTHROPIC_BASE_URL`),
+so that it says the same each time; the program, its client of MCP and the server are real. Each time the launch must
+wait for a person, and no live run may have started.
 """
 
 from __future__ import annotations
@@ -102,6 +103,12 @@ def _program() -> str:
     return str(found[0])
 
 
+def _snippet() -> str:
+    """The file that the guide gives to Claude Code."""
+    guide = (ROOT / "docs" / "guides" / "connect-your-client.md").read_text()
+    return guide.partition("Claude Code, `.mcp.json`")[2].partition("```json\n")[2].partition("```")[0]
+
+
 async def _get(http: aiohttp.ClientSession, server: ServerProcess, path: str) -> Any:
     async with http.get(f"{server.base}{path}") as answer:
         return (await answer.json())["data"]
@@ -121,9 +128,8 @@ async def _once(
     key = (await _made(http, server, "/v1/api-keys", {"name": f"claude {home.name}", "scope": "mcp"}))["key"]
     model.script = _script(workflow)
     home.mkdir()
-    servers = {"dustrun": {"type": "http", "url": f"{server.base}/mcp", "headers": {"Authorization": f"Bearer {key}"}}}
     config = home / "mcp.json"
-    config.write_text(json.dumps({"mcpServers": servers}))
+    config.write_text(_snippet().replace("http://127.0.0.1:8080", server.base).replace("sk_…", key))
     words = ["-p", "Run the workflow.", "--output-format", "json", "--mcp-config", str(config), "--strict-mcp-config"]
     words += ["--allowedTools", ",".join(f"{_TOOLS}{one}" for one in ("search_nodes", "simulate", "launch"))]
     process = await asyncio.create_subprocess_exec(
