@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import dustrun
+from testkit import processes
 from testkit.ports import free_port
 
 
@@ -54,10 +54,10 @@ class Process:
     def start(self, log: Path | None = None) -> None:
         """Starts it and waits until it is ready; `log` takes what it writes to standard error."""
         begun = time.perf_counter()
-        command = [sys.executable, "-m", "dustrun", "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)]
+        command = [*processes.DUSTRUN, "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         with contextlib.ExitStack() as stack:
             stderr = None if log is None else stack.enter_context(log.open("wb"))
-            self._process = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=stderr)
+            self._process = processes.start(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=stderr)
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=1).read()
