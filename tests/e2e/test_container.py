@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from testkit.server_process import ServerProcess
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = DEPLOY / "Dockerfile"
 SQLITE, POSTGRES = DEPLOY / "compose.yaml", DEPLOY / "compose.postgres.yaml"
+CLUSTER = DEPLOY / "compose.cluster.yaml"
 LINTERS = ROOT / "testkit" / "containers"
 PINNED = re.compile(r"[a-z]+:\d+\.\d+(\.\d+)?-[a-z-]+")
 USER = "10001:10001"
@@ -54,9 +56,8 @@ def _compose(path: Path) -> Json:
 
 def test_linters_accept_the_files_and_find_a_fault(tmp_path: Path) -> None:
     assert _lint("dockerfile-utils", "lint", str(DOCKERFILE))[0] == 0
-    for path in (SQLITE, POSTGRES):
-        status, output = _lint("dclint", "--max-warnings", "0", str(path))
-        assert status == 0, output
+    status, output = _lint("dclint", "--max-warnings", "0", *map(str, (SQLITE, POSTGRES, CLUSTER)))
+    assert status == 0, output
     broken = tmp_path / "Dockerfile"
     broken.write_text(DOCKERFILE.read_text().replace("USER ", "USR "))
     assert _lint("dockerfile-utils", "lint", str(broken))[0] == 1
@@ -67,7 +68,7 @@ def test_linters_accept_the_files_and_find_a_fault(tmp_path: Path) -> None:
 
 def test_the_image_is_pinned_runs_without_root_and_copies_no_secret() -> None:
     images = [words.split()[0] for words in _words("FROM")]
-    images += [service["image"] for service in _compose(POSTGRES)["services"].values() if "image" in service]
+    images += [_compose(path)["services"]["postgres"]["image"] for path in (POSTGRES, CLUSTER)]
     assert [image for image in images if PINNED.fullmatch(image) is None] == []
     order = [instruction for instruction, _ in _instructions()]
     assert _words("USER") == [USER]
@@ -97,6 +98,23 @@ def test_settings_exist_and_volumes_hold_data_and_key_apart() -> None:
     assert {name.removeprefix("DUSTRUN_").lower() for name in named} <= set(Settings.model_fields)
     asked = [overlay["dustrun"]["environment"]["PGPASSWORD"], overlay["postgres"]["environment"]["POSTGRES_PASSWORD"]]
     assert {value.split(":?")[0] for value in asked} == {"${POSTGRES_PASSWORD"}, "the password stands in no file"
+
+
+def test_a_cluster_has_every_role_settings_that_exist_and_one_owner_key() -> None:
+    services = _compose(CLUSTER)["services"]
+    ours = {name: service for name, service in services.items() if "build" in service}
+    named = {name for one in ours.values() for name in one["environment"] if name.startswith("DUSTRUN_")}
+    assert {name.removeprefix("DUSTRUN_").lower() for name in named} <= set(Settings.model_fields)
+    roles = Counter(one["environment"]["DUSTRUN_ROLES"] for one in ours.values())
+    assert roles == {"api": 2, "engine": 1, "triggers": 1}
+    assert {ours[name]["deploy"]["replicas"] for name in ("engine", "triggers")} == {2}
+    assert len({one["environment"]["DUSTRUN_DATABASE_URL"] for one in ours.values()}) == 1
+    assert all("secret:/var/lib/dustrun/secret" in one["volumes"] for one in ours.values())
+    # whoever starts first on a new store writes the owner's key: the one that keeps its data
+    assert "data:/var/lib/dustrun/data" in ours["api-1"]["volumes"]
+    waiting = {name: one["depends_on"] for name, one in ours.items() if name != "api-1"}
+    assert set(map(str, waiting.values())) == {"{'api-1': {'condition': 'service_healthy'}}"}
+    assert "ARG EXTRAS" in DOCKERFILE.read_text()
 
 
 async def test_the_health_check_tells_a_server_that_answers_from_one_that_does_not(tmp_path: Path) -> None:
