@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import random
 import signal
@@ -21,7 +22,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ TAKE_OVER_S = 15.0
 _FULL = 100
 _LEFT_S = 240.0
 _STARTS = 20
+_SETTLES_S = 5.0
+"""How long after a disturbance processes may still be connecting again."""
 _OF_FROZEN = ("was resolved truthfully and was still sent", "attempts and the sink saw")
 
 
@@ -99,10 +102,11 @@ class Chaos:
         self.faults: Counter[str] = Counter()
         self.take_overs: list[float] = []
         self.disturbed_take_overs: list[float] = []
-        """Those during which the store or Temporal was away too."""
+        """Those during which the store or Temporal was away too, or had just come back."""
         self.proxies: dict[str, TcpProxy] = {}
         self.freezes = 0
-        self._disturbed = 0
+        self._under_way = 0
+        self._last_disturbed = -math.inf
         self._database = database
         self._temporal = temporal
         self._chance = random.Random(seed)
@@ -171,30 +175,43 @@ class Chaos:
     async def _cut(self) -> None:
         name = self._chance.choice(list(self.proxies))
         self.faults[f"cut {name}"] += 1
-        self._disturbed += 1
-        await self.proxies[name].cut(self._chance.choice((0.0, 0.5, 3.0)))
+        with self._disturbing():
+            await self.proxies[name].cut(self._chance.choice((0.0, 0.5, 3.0)))
+
+    @contextlib.contextmanager
+    def _disturbing(self) -> Iterator[None]:
+        """While the store or Temporal is away for some or all."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._last_disturbed = time.monotonic()
+
+    def _was_disturbed_since(self, moment: float) -> bool:
+        return bool(self._under_way) or self._last_disturbed > moment - _SETTLES_S
 
     async def _restart_database(self) -> None:
         self.faults["restart PostgreSQL"] += 1
-        self._disturbed += 1
-        await asyncio.to_thread(self._database.stop, self._chance.choice(("immediate", "fast")))
-        await asyncio.sleep(self._chance.uniform(0, 2))
-        for left in range(_STARTS - 1, -1, -1):
-            try:
-                await asyncio.to_thread(self._database.start)
-                return
-            except (subprocess.SubprocessError, psycopg.Error, AssertionError):  # its package does not wait for long
-                if not left:
-                    raise
-                await asyncio.sleep(2)
+        with self._disturbing():
+            await asyncio.to_thread(self._database.stop, self._chance.choice(("immediate", "fast")))
+            await asyncio.sleep(self._chance.uniform(0, 2))
+            for left in range(_STARTS - 1, -1, -1):
+                try:
+                    await asyncio.to_thread(self._database.start)
+                    return
+                except (subprocess.SubprocessError, psycopg.Error, AssertionError):  # its package does not wait long
+                    if not left:
+                        raise
+                    await asyncio.sleep(2)
 
     async def _restart_temporal(self) -> None:
-        self._disturbed += 1
         is_wiped = self._chance.random() < 0.3
         self.faults["wipe Temporal" if is_wiped else "restart Temporal"] += 1
-        await asyncio.to_thread(self._temporal.wipe if is_wiped else self._temporal.end)
-        await asyncio.sleep(self._chance.uniform(0, 2))
-        await asyncio.to_thread(self._temporal.start)
+        with self._disturbing():
+            await asyncio.to_thread(self._temporal.wipe if is_wiped else self._temporal.end)
+            await asyncio.sleep(self._chance.uniform(0, 2))
+            await asyncio.to_thread(self._temporal.start)
 
     async def _claimed(self, name: str) -> set[str]:
         """The runs that a process advances, `id` and fence."""
@@ -204,11 +221,11 @@ class Chaos:
         """Waits until others have taken up, or ended, all runs of a process that is gone."""
         if not left:
             return
-        begun, disturbed = time.monotonic(), self._disturbed
+        begun = time.monotonic()
         while left and time.monotonic() - begun < 4 * TAKE_OVER_S:
             left = await asyncio.to_thread(self.machines.unchanged, left)
             await asyncio.sleep(0.2)
-        found = self.take_overs if disturbed == self._disturbed else self.disturbed_take_overs
+        found = self.disturbed_take_overs if self._was_disturbed_since(begun) else self.take_overs
         found.append(time.monotonic() - begun)
 
 
@@ -352,6 +369,7 @@ class Load:
         if slow and scale >= _FULL:
             findings.fail(f"{len(slow)} take-overs took longer than {TAKE_OVER_S:g} s: {max(slow):.1f} s")
         return {
+            "users": self._count,
             "faults": {"all": sum(chaos.faults.values()), **dict(sorted(chaos.faults.items()))},
             "runs": len(store.runs),
             "byStatus": dict(Counter(stored.status for stored in store.runs.values())),
