@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import psycopg
 import sqlalchemy as sa
 from temporalio.client import Client
@@ -26,13 +27,16 @@ from testkit.temporal import TemporalServer
 
 ENGINES = (1, 2, 4)
 _IN_FLIGHT = 50
+_IDLE_S = 4.0
+_LONGEST_S = 240
+"""How long one run may take: on a busy machine with as many in flight, longer than other calls."""
 _COUNTS = ("xact_commit", "tup_inserted", "tup_updated")
 
 
 def run(scale: int | None = None, seed: int = 0, *, quick: bool = False) -> dict[str, Any]:
     """`scale` = runs measured in each arrangement."""
     del seed
-    runs = scale or (100 if quick else 400)
+    runs = scale or (40 if quick else 200)
     with contextlib.ExitStack() as stack:
         database = Cluster(durable=True)
         stack.callback(database.end)
@@ -67,15 +71,23 @@ async def _measure(database: Cluster, temporal: TemporalServer | None, engines: 
             body = {"name": "chain", "description": "", "definition": load.chain(3)}
             workflow = (await machines.post("api", "/v1/workflows", body))["id"]
             await _burst(machines, url, workflow, 20)
-            before, cpu = _counts(url), _cpu(machines, database, temporal)
+            idle = await _idle(url)
+            before, begun = _counts(url), time.perf_counter()
+            cpu = _cpu(machines, database, temporal)
             seconds = await _burst(machines, url, workflow, runs)
-            after, used = _counts(url), _cpu(machines, database, temporal)
+            used = _cpu(machines, database, temporal)
+            after, counted_s = _counts(url), time.perf_counter() - begun
+            processors = {name: round((used[name] - cpu[name]) / seconds, 2) for name in used}
             return {
                 "runsPerSecond": round(runs / seconds, 1),
                 "ended": _ended(url) - 20,
-                "perRun": {name: round((after[name] - before[name]) / runs, 2) for name in _COUNTS},
+                "perRun": {
+                    name: round((after[name] - before[name] - idle[name] * counted_s) / runs, 2) for name in _COUNTS
+                },
+                "idlePerSecond": {name: round(rate, 2) for name, rate in idle.items()},
                 "temporal": await _use_of(temporal) if temporal is not None else {},
-                "processorsUsed": {name: round((used[name] - cpu[name]) / seconds, 2) for name in used},
+                "processorsUsed": {**processors, "all": round(sum(processors.values()), 2)},
+                "busiest": max(processors, key=lambda name: processors[name]),
             }
         finally:
             await machines.stop()
@@ -91,7 +103,7 @@ async def _burst(machines: Machines, url: str, workflow: str, runs: int) -> floa
         async with room:
             run_id = (await machines.post("api", f"/v1/workflows/{workflow}/run", {"payload": {}}))["runId"]
             path = f"{machines.servers['api'].base}/v1/runs/{run_id}/stream"
-            async with machines.session.get(path) as answer:
+            async with machines.session.get(path, timeout=aiohttp.ClientTimeout(total=_LONGEST_S)) as answer:
                 await answer.read()
 
     await asyncio.gather(*(one() for _ in range(runs)))
@@ -117,6 +129,14 @@ def _counts(url: str) -> dict[str, int]:
     return dict(zip(_COUNTS, row, strict=True))
 
 
+async def _idle(url: str) -> dict[str, float]:
+    """What the database does a second while no run is under way: processes say that they live, and look in tables."""
+    before, begun = _counts(url), time.perf_counter()
+    await asyncio.sleep(_IDLE_S)
+    after, seconds = _counts(url), time.perf_counter() - begun
+    return {name: (after[name] - before[name]) / seconds for name in _COUNTS}
+
+
 def _cpu(machines: Machines, database: Cluster, temporal: TemporalServer | None) -> dict[str, float]:
     """Processor time that each part has used so far, in seconds."""
     found = {name: load.cpu_s_of(server.server_pid) for name, server in machines.servers.items()}
@@ -130,6 +150,7 @@ async def _use_of(temporal: TemporalServer) -> dict[str, float]:
     """Of one run: the events of its history, and what Temporal bills as actions: its start, and each activity,
     signal and timer."""
     client = await Client.connect(temporal.address)
+    await asyncio.sleep(1)  # the list of workflows is a moment behind
     async for found in client.list_workflows("WorkflowType = 'dustrun-run' AND ExecutionStatus = 'Completed'"):
         history = await client.get_workflow_handle(found.id, run_id=found.run_id).fetch_history()
         kinds = [event.WhichOneof("attributes") or "" for event in history.events]
