@@ -16,6 +16,7 @@ SLOW = (
     "jsonschema",
     "mcp",
     "openai",
+    "psycopg",
     "pydantic_ai",
     "rich",
     "sqlalchemy.dialects.postgresql",

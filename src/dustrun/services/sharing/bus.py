@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import psycopg
-
 from dustrun import log
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import DustrunError
@@ -113,7 +111,7 @@ class Bus:
                         self._look()
                     else:
                         self._hear(payload)
-            except (psycopg.Error, OSError) as error:
+            except notifications.ConnectionLost as error:
                 _logger.warning("the connection that hears other servers was lost", error=str(error))
             except Exception as error:
                 _logger.error("what another server told could not be heard", exc_info=error)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-import psycopg
 import sqlalchemy as sa
 
 from dustrun.storage.db.database import Database
@@ -18,6 +17,10 @@ MOST_BYTES: Final = 7900
 _NOTIFY = Statement(sa.text(f"SELECT pg_notify('{_CHANNEL}', :payload)"))
 
 
+class ConnectionLost(Exception):
+    """The connection that listens has died, or could not be made."""
+
+
 async def notify(database: Database, payload: str) -> None:
     """Sends a payload to every process that listens, this one too."""
     await database.look_up(lambda tx: tx.one(_NOTIFY, payload=payload))
@@ -25,15 +28,20 @@ async def notify(database: Database, payload: str) -> None:
 
 async def listen(database: Database, quiet_s: float) -> AsyncIterator[str | None]:
     """What is notified from now on, on a connection of its own: first None, as soon as it listens, then payloads, and
-    None again after each quiet time. Raises `psycopg.Error` when the connection dies."""
+    None again after each quiet time. Raises `ConnectionLost`."""
+    import psycopg  # slow import: PostgreSQL's driver
+
     _, options = database.engine.dialect.create_connect_args(database.engine.url)
     options = {**options, "application_name": f"{database.name} listens"}
-    connection: psycopg.AsyncConnection[Any] = await psycopg.AsyncConnection.connect(**options, autocommit=True)
-    async with connection:
-        await connection.execute(f"LISTEN {_CHANNEL}".encode())
-        yield None
-        while True:
-            async for heard in connection.notifies(timeout=quiet_s):
-                yield heard.payload
-            await connection.execute("SELECT 1")  # finds out that a connection has died
+    try:
+        connection: psycopg.AsyncConnection[Any] = await psycopg.AsyncConnection.connect(**options, autocommit=True)
+        async with connection:
+            await connection.execute(f"LISTEN {_CHANNEL}".encode())
             yield None
+            while True:
+                async for heard in connection.notifies(timeout=quiet_s):
+                    yield heard.payload
+                await connection.execute("SELECT 1")  # finds out that a connection has died
+                yield None
+    except (psycopg.Error, OSError) as error:
+        raise ConnectionLost(str(error)) from error
