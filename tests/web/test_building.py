@@ -150,6 +150,32 @@ def test_a_polled_trigger_is_given_a_connector(app: App, server: Server) -> None
     assert app.faults() == []
 
 
+def test_an_amount_is_written_in_whole_coins(app: App, server: Server) -> None:
+    pay = {"type": "send-native", "payload": {"chainId": 1, "recipient": "0x" + "11" * 20, "amount": "1"}}
+    workflow = server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["pay"]}, "pay": pay}})
+    page = _open(app, workflow)
+
+    def stored() -> Any:
+        return _nodes(server, workflow)["pay"]["payload"]["amount"]
+
+    page.locator(".card").filter(has_text="Pay").click()
+    step = page.get_by_role("complementary", name="Step Pay")
+    coins = step.get_by_label("In ETH")
+    expect(coins).to_have_value("0.000000000000000001")
+    coins.fill("3127.100000000000000001")
+    app.until(lambda: stored() == "3127100000000000000001")
+    coins.fill("0.1000000000000000001")
+    expect(step.get_by_text("at most 18 decimals")).to_be_visible()
+    assert app.faults() == []
+    step.get_by_role("textbox", name="Amount", exact=True).fill("2500000000000000000")
+    app.until(lambda: stored() == "2500000000000000000")
+    coins.fill("")
+    coins.blur()
+    app.until(lambda: "amount" not in _nodes(server, workflow)["pay"]["payload"])
+    step.get_by_role("textbox", name="Amount", exact=True).fill("{{$trigger.body.wei}}")
+    expect(coins).to_have_count(0)
+
+
 @pytest.mark.parametrize(("dark", "narrow"), [pytest.param(False, False, marks=pytest.mark.long), (True, True)])
 def test_versions_are_compared_money_first(member: Open, server: Server, dark: bool, narrow: bool) -> None:
     pay = {"chainId": 1, "amount": "1000", "recipient": "0x" + "11" * 20}

@@ -96,6 +96,28 @@ def test_an_empty_workflow_is_made_and_a_file_is_imported(app: App, workflow: st
     assert app.faults() == []
 
 
+def test_the_palette_goes_to_pages_and_workflows(app: App, server: Server, workflow: str) -> None:
+    server.call("PUT", f"/v1/workflows/{workflow}", {"name": "Zebra <b>crossing</b>"})
+    page = app.open("/runs")
+    page.keyboard.press("Control+k")
+    search = page.get_by_role("combobox", name="A page or a workflow")
+    expect(search).to_be_focused()
+    search.fill("wal")
+    expect(page.get_by_role("option")).to_have_text([re.compile("^Wallets")])
+    assert app.faults() == []
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/wallets")
+    page.keyboard.press("Control+k")
+    search.fill("zebra")
+    expect(page.get_by_role("option")).to_have_text([re.compile("Zebra <b>crossing</b>")])
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/workflows/{workflow}")
+    expect(page.locator(".card").first).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.press("Escape")
+    expect(search).to_have_count(0)
+
+
 def test_a_run_is_found_watched_and_cancelled(app: App, server: Server, workflow: str, run: str) -> None:
     page = app.open("/runs?status=waiting")
     page.get_by_role("link", name=re.compile(run)).click()

@@ -4,6 +4,9 @@ problems at the end."""
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -53,6 +56,15 @@ class Newcomer:
         box = self.page.get_by_role("complementary").get_by_role("combobox", name=field, exact=True)
         self._act(lambda: box.select_option(value))
 
+    def attempt(self) -> None:
+        """Has the trigger look once: expressions and the payload begin with what it saw."""
+        inspector = self.page.get_by_role("complementary")
+        self._act(inspector.get_by_role("tab", name="Test").click)
+        self._act(inspector.get_by_role("button", name="Try this trigger").click)
+        seen = inspector.get_by_role("region", name="What a run would start with")
+        expect(seen).to_contain_text("A real event")
+        assert self.app.faults() == []
+
     def open(self, step: str) -> None:
         """Goes back to a step."""
         self._act(self.page.locator(".card").filter(has_text=step).first.click)
@@ -71,22 +83,64 @@ class Newcomer:
         return found
 
 
+@pytest.fixture(scope="module")
+def shop() -> Iterator[str]:
+    """The address of an API with one order."""
+
+    class Shop(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b'{"orders": [{"id": "A-17", "total": 20.5}]}'
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/orders"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that may ask this machine."""
+    server = Server(tmp_path_factory.mktemp("server"), outbound_allow="127.0.0.1")
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
 @pytest.fixture
 def person(app: App) -> Newcomer:
     """Somebody who has never been here."""
     return Newcomer(app)
 
 
-def test_an_api_is_polled_and_a_change_told(person: Newcomer) -> None:
+def test_an_api_is_polled_and_a_change_told(person: Newcomer, shop: str) -> None:
     person.begin("http-poll")
-    person.fill("URL", "https://example.com/status")
-    person.add("http request")
+    person.fill("URL", shop)
+    person.fill("Items", "body.orders")
+    person.attempt()
+    person.add("if")
+    person.page.get_by_role("textbox", name="Expression").click()
+    person.page.keyboard.type("$trigger.body.item.")
+    expect(person.page.get_by_role("option", name=re.compile("^total"))).to_contain_text("20.5")
+    person.page.keyboard.type("total > 10")
+    expect(person.page.get_by_role("button", name=re.compile("more setting"))).to_have_count(0)
+    person.add("http request", branch="then")
     person.fill("URL", "https://example.com/notices")
     person.choose("Method", "POST")
     person.fill("JSON", '{"text": "It changed: {{string($trigger.body.item)}}"}')
     nodes = person.done()
-    assert [node["type"] for node in nodes.values()] == ["http-poll", "http-request"]
-    assert person.acts <= 10
+    assert [node["type"] for node in nodes.values()] == ["http-poll", "if", "http-request"]
+    assert person.acts <= 20
 
 
 @pytest.mark.long

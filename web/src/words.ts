@@ -347,6 +347,7 @@ export const words = {
     raw: 'As JSON',
   },
   keyList: [
+    ['Ctrl + K', 'Go to a page or a workflow'],
     ['Ctrl + Enter', 'Run in the chosen mode'],
     ['1  2  3', 'Simulate, dust, live'],
     ['[  ]', 'One event back, one on'],

@@ -4,6 +4,7 @@ import { useCallback, useEffect, useRef, useState } from 'react'
 import { type Effects, get, type Json, type Mode, post, type Workflow } from '../api/client'
 import { refresh, useEffects, useRun } from '../api/queries'
 import { useRungs } from '../effects/store'
+import { forgetTrial } from '../inspector/trial'
 import { show, useRunStore } from '../run/store'
 import { useDocument } from './document'
 import { saveAll } from './saving'
@@ -30,6 +31,7 @@ export function useRunning() {
         payload,
         ...FLAGS[mode],
       } as never)
+      forgetTrial(id)
     } catch (problem) {
       stop.current()
       setError(problem)

@@ -9,20 +9,25 @@ import { before, pathOf } from '../model/graph'
 import { words } from '../words'
 import { Expression } from './Expression'
 import { Field } from './Field'
+import { InCoins } from './InCoins'
 import { contextOf } from './paths'
 import { fromText, type Schema, toText } from './schema'
+import { useTrial } from './trial'
 
 const said = words.inspector
+/** So few settings are shown rather than hidden behind a button. */
+const FEW = 2
 type Props = { id: string; spec?: Spec; problems: Problem[]; last?: Run | null }
 
 export default function Form({ id, spec, problems, last }: Props) {
   const node = useDocument((s) => s.flow.nodes[id])
   const flow = useDocument((s) => s.flow)
+  const trial = useTrial(useDocument((s) => s.id))
   const [more, setMore] = useState(false)
   // biome-ignore lint/correctness/useExhaustiveDependencies: typing in a field changes the flow, but not who comes before
   const context = useMemo(
-    () => contextOf(last, before(flow, id), pathOf(flow, id)),
-    [last, id, Object.keys(flow.nodes).length],
+    () => contextOf(last, before(flow, id), pathOf(flow, id), trial),
+    [last, id, trial, Object.keys(flow.nodes).length],
   )
   if (!node) return null
   const schema = spec?.payloadSchema as Schema | undefined
@@ -40,7 +45,8 @@ export default function Form({ id, spec, problems, last }: Props) {
   const examples = (spec?.exampleInput ?? {}) as Json
   const isAsked = (name: string) => schema.required?.includes(name) || payload[name] !== undefined || name in examples
   const names = [...new Set([...Object.keys(properties), ...Object.keys(payload)])]
-  const rest = names.filter((name) => !isAsked(name))
+  const hidden = names.filter((name) => !isAsked(name))
+  const rest = hidden.length > FEW ? hidden : []
   const own = (name: string) =>
     problems.filter(
       (one) =>
@@ -49,18 +55,21 @@ export default function Form({ id, spec, problems, last }: Props) {
         one.field?.startsWith(`nodes.${id}.payload.${name}[`),
     )
   const others = problems.filter((one) => !one.field?.startsWith(`nodes.${id}.payload.`))
+  const set = (name: string, value: unknown) => edit((flow) => setField(flow, id, name, value), `${id}.${name}`)
   const field = (name: string) => (
-    <Field
-      key={name}
-      name={name}
-      schema={properties[name] ?? {}}
-      isRequired={Boolean(schema.required?.includes(name))}
-      value={payload[name]}
-      example={examples[name]}
-      context={context}
-      problems={own(name)}
-      onChange={(value) => edit((flow) => setField(flow, id, name, value), `${id}.${name}`)}
-    />
+    <div key={name}>
+      <Field
+        name={name}
+        schema={properties[name] ?? {}}
+        isRequired={Boolean(schema.required?.includes(name))}
+        value={payload[name]}
+        example={examples[name]}
+        context={context}
+        problems={own(name)}
+        onChange={(value) => set(name, value)}
+      />
+      <InCoins type={node.type} name={name} payload={payload} onChange={(units) => set(name, units)} />
+    </div>
   )
   return (
     <div className="form">
@@ -71,7 +80,7 @@ export default function Form({ id, spec, problems, last }: Props) {
         </p>
       ))}
       {spec?.connectors?.length ? <ConnectorChoice id={id} kinds={spec.connectors} /> : null}
-      {names.filter(isAsked).map(field)}
+      {names.filter((name) => !rest.includes(name)).map(field)}
       {rest.length > 0 && (
         <button type="button" className="morefields" aria-expanded={more} onClick={() => setMore(!more)}>
           {more ? said.fewer : said.moreFields(rest.length)}

@@ -13,6 +13,7 @@ import { Value } from '../parts/Value'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
 import { canBeTested, TestStep } from './TestStep'
+import { TryTrigger } from './TryTrigger'
 
 const Form = later(() => import('./Form').then((module) => module.default))
 const said = words.inspector
@@ -24,6 +25,7 @@ export function Inspector({ id, problems = NO_PROBLEMS, last }: Props) {
   const state = useRunStore((s) => s.nodes[id])
   const spec = useCatalog().data?.[node?.type ?? '']
   if (!node) return null
+  const isTrigger = spec !== undefined && spec.effect === undefined
   const kept = last?.executionState?.[id]
   const output = state?.result ?? kept?.result
   const name = node.titleOverride || readable(id)
@@ -50,7 +52,7 @@ export function Inspector({ id, problems = NO_PROBLEMS, last }: Props) {
           <Tabs.Tab value="settings">{said.settings}</Tabs.Tab>
           <Tabs.Tab value="output">{said.output}</Tabs.Tab>
           <Tabs.Tab value="input">{said.input}</Tabs.Tab>
-          {canBeTested(spec) && <Tabs.Tab value="test">{words.test.tab}</Tabs.Tab>}
+          {(isTrigger || canBeTested(spec)) && <Tabs.Tab value="test">{words.test.tab}</Tabs.Tab>}
           <Tabs.Tab value="flow">{said.flow}</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="settings">
@@ -71,7 +73,7 @@ export function Inspector({ id, problems = NO_PROBLEMS, last }: Props) {
           )}
         </Tabs.Panel>
         <Tabs.Panel value="test">
-          <TestStep id={id} spec={spec} last={last} />
+          {isTrigger ? <TryTrigger id={id} /> : <TestStep id={id} spec={spec} last={last} />}
         </Tabs.Panel>
         <Tabs.Panel value="flow">
           <Behaviour id={id} />

@@ -3,6 +3,7 @@ import { useDebouncedValue } from '@mantine/hooks'
 import { useQuery } from '@tanstack/react-query'
 import { post } from '../api/client'
 import { words } from '../words'
+import { trial } from '../words.palette'
 import { brief, type Context, preview } from './paths'
 
 const AFTER_MS = 300
@@ -11,14 +12,14 @@ type Props = { text: string; context: Context; isBare: boolean }
 
 export function Seen({ text, context, isBare }: Props) {
   const plain = isBare ? null : preview(context, text)
-  const { runId, path = '' } = context
+  const { runId, path = '', isTrial = false } = context
   const [settled] = useDebouncedValue(text, AFTER_MS)
   const isAsked = plain === null && settled === text && text.trim() !== '' && (isBare || text.includes('{{'))
   const found = useQuery({
     queryKey: ['evaluated', runId, path, settled, isBare],
     queryFn: () =>
       post('/v1/expressions/evaluate', {}, { template: settled, runId: runId ?? '', path, isExpression: isBare }),
-    enabled: isAsked && runId !== undefined,
+    enabled: isAsked && runId !== undefined && !isTrial,
     staleTime: Number.POSITIVE_INFINITY,
     retry: false,
   })
@@ -28,7 +29,7 @@ export function Seen({ text, context, isBare }: Props) {
   if (shown === null && !error) return null
   return (
     <div className="seen">
-      <span>{said.lastRun}</span>
+      <span>{isTrial ? trial.tried : said.lastRun}</span>
       {error ? <span>{error}</span> : <code title={shown ?? ''}>{shown}</code>}
     </div>
   )

@@ -3,19 +3,20 @@ import type { Json, Run } from '../api/client'
 import { Exact } from '../api/exact'
 
 /** `path`: of the step in the run that the values are of; in a loop, in its first item. */
-export type Context = { roots: Json; runId?: string; path?: string }
+export type Context = { roots: Json; runId?: string; path?: string; isTrial?: boolean }
 
-export function contextOf(run: Run | null | undefined, upstream: string[], path = ''): Context {
+/** `trial`: the event that the trigger was last tried with, which stands for the payload of a run. */
+export function contextOf(run: Run | null | undefined, upstream: string[], path = '', trial?: Json): Context {
   const states = run?.executionState ?? {}
   const nodes: Json = {}
-  const roots: Json = { $trigger: { body: run?.payload ?? {} }, $nodes: nodes }
+  const roots: Json = { $trigger: { body: trial ?? run?.payload ?? {} }, $nodes: nodes }
   for (const id of upstream) {
     const state = states[id]
     const seen = { result: state?.result ?? null, status: state?.status, input: state?.input, error: state?.error }
     nodes[id] = seen
     roots[id] = seen
   }
-  return { roots, runId: run?.id, path }
+  return { roots, runId: run?.id, path, isTrial: trial !== undefined }
 }
 
 const STEP = /\.([A-Za-z_]\w*)|\[(\d+)\]|\["([^"]*)"\]/y

@@ -47,14 +47,27 @@ const columns: Column<Entry>[] = [
       </code>
     ),
   },
-  { title: said.by, width: '270px', wide: true, cell: (row) => <code>{row.keyId}</code> },
   { title: said.when, width: '100px', align: 'end', cell: (row) => <Time at={row.at} /> },
 ]
+/** Before the time. */
+const BY = -1
 
 export default function Audit() {
   const [search, setSearch] = useSearchParams()
   const key = search.get('key')
   const found = useList('/v1/audit', { apiKeyId: key })
+  const keys = useList('/v1/api-keys')
+  const nameOf = (id: string) => keys.rows.find((one) => one.id === id)?.name
+  const by: Column<Entry> = {
+    title: said.by,
+    width: '200px',
+    wide: true,
+    cell: (row) => (
+      <span title={row.keyId} dir="auto">
+        {nameOf(row.keyId) ?? <code>{row.keyId}</code>}
+      </span>
+    ),
+  }
   return (
     <Page
       title={words.nav.audit}
@@ -62,7 +75,7 @@ export default function Audit() {
         key ? (
           <>
             <span className="chip">
-              {said.by} {key}
+              {said.by} {nameOf(key) ?? key}
             </span>
             <Button size="xs" variant="default" onClick={() => setSearch({})}>
               {said.all}
@@ -73,7 +86,7 @@ export default function Audit() {
     >
       <Table
         label={words.nav.audit}
-        columns={columns}
+        columns={columns.toSpliced(BY, 0, by)}
         found={found}
         keyOf={(row) => String(row.id)}
         href={placeOf}

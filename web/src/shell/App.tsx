@@ -15,6 +15,7 @@ import { useActivity } from './activity'
 import { Rail } from './Rail'
 import { SignIn } from './SignIn'
 
+const Palette = later(() => import('./Palette').then((module) => module.default))
 const PublicForm = later(() => import('../public/PublicForm').then((module) => module.default))
 
 /** The one page that asks for no session, and the app. */
@@ -63,6 +64,16 @@ const readToken = () => location.hash.match(/^#signin=(.+)$/)?.[1] ?? null
 
 function Inside({ leave }: { leave: () => void }) {
   useActivity()
+  const [isGoing, setIsGoing] = useState(false)
+  useEffect(() => {
+    const listen = (event: KeyboardEvent) => {
+      if (!(event.ctrlKey || event.metaKey) || event.key !== 'k') return
+      event.preventDefault()
+      setIsGoing(true)
+    }
+    window.addEventListener('keydown', listen, true)
+    return () => window.removeEventListener('keydown', listen, true)
+  }, [])
   useEffect(() => {
     onSignedOut.current = leave
     return () => {
@@ -75,6 +86,7 @@ function Inside({ leave }: { leave: () => void }) {
         {words.nav.skip}
       </a>
       <Rail leave={leave} />
+      {isGoing && <Palette close={() => setIsGoing(false)} />}
       <main className="main" id="main" tabIndex={-1}>
         <Switch>
           {ROUTES.map(({ path, page: Shown }) => (

@@ -4,6 +4,7 @@ import { useSearchParams } from 'wouter'
 import { useList } from '../api/queries'
 import { Page } from '../parts/Page'
 import { pages } from '../words.pages'
+import { Coming } from './Coming'
 import { Deliveries } from './Deliveries'
 import { Events } from './Events'
 import { Times } from './Times'
@@ -42,7 +43,7 @@ export default function Triggers() {
         />
       }
     >
-      {!workflowId && <p className="quiet">{said.choose}</p>}
+      {!workflowId && <Coming workflows={workflows.rows} />}
       {workflowId && <Times workflowId={workflowId} />}
       {workflowId && <Webhooks workflowId={workflowId} />}
       <Tabs value={tab} onChange={(value) => set('tab', value === 'events' ? null : value)} keepMounted={false}>
