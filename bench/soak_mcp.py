@@ -211,7 +211,6 @@ async def _called(server: Composition, line: list[str], calls: list[tuple[str, J
     listed = (await server.owner.post(f"/v1/connectors/{connector}/tools", {})).data["tools"]
     before = sorted(path.name for path in files.iterdir())
     failed: Json = {one["name"]: "was not called" for one in listed}
-    tasks = [one["name"] for one in listed if "task" in (one["problem"] or "")]
     simulated = 0
     for tool, args in calls:
         simulated += (await _ran(server, connector, tool, args, simulate=True))["status"] == "success"
@@ -219,16 +218,15 @@ async def _called(server: Composition, line: list[str], calls: list[tuple[str, J
     for tool, args in calls:
         state = await _ran(server, connector, tool, args, simulate=False)
         failed.pop(tool, None)
-        if state["status"] != "success" and tool not in tasks:
+        if state["status"] != "success":
             failed[tool] = state["error"]["message"]
     return {
         "tools": len(listed),
         "called": len(calls),
-        "succeeded": len(calls) - len(failed) - len(tasks),
+        "succeeded": len(calls) - len(failed),
         "simulated": simulated,
         "writtenBySimulations": written,
         "suggestedAsReading": sum(one["hint"] == "read" for one in listed),
-        "onlyAsTasks": tasks,
         "failed": failed,
     }
 

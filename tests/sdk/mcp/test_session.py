@@ -60,6 +60,54 @@ async def test_what_a_server_says_of_a_tool_is_kept() -> None:
     assert [(one.needs_task, one.is_called_reading) for one in found.values()] == [(True, False), (False, True)]
 
 
+def _task(status: str, **more: Any) -> Json:
+    return {"taskId": "t1", "status": status, "pollInterval": 1, **more}
+
+
+async def test_a_task_is_waited_for() -> None:
+    told = {"content": [{"type": "text", "text": "found"}]}
+    session, http = _open(
+        *_OPENED, _result({"tools": []}), *map(_result, ({"task": _task("working")}, _task("working"))),
+        *map(_result, (_task("completed"), told)),
+    )  # fmt: skip
+    await session.list_tools()
+    assert await session.call("a", {"x": 1}, 5, only_reads=False, as_task=True) == told
+    sent = [loads(one.body or b"") for one in http.requests[3:]]
+    assert [one["method"] for one in sent] == ["tools/call", "tasks/get", "tasks/get", "tasks/result"]
+    assert sent[0]["params"] == {"name": "a", "arguments": {"x": 1}, "task": {"ttl": 5000}}
+    assert {one["params"]["taskId"] for one in sent[1:]} == {"t1"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "read", "write", "is_cancelled"),
+    [
+        ([_result({"content": []})], Permanent, Uncertain, False),
+        ([_result({"task": _task("input_required")}), _result({})], Permanent, Uncertain, True),
+        ([_result({"task": _task("cancelled")}), _result({})], Permanent, Uncertain, True),
+        ([_result({"task": _task("working")}), text_response("", 503), _result({})], Temporary, Uncertain, True),
+        ([_result({"task": _task("failed")}), _result({"isError": True})], Permanent, Permanent, False),
+        ([_result({"task": _task("working", pollInterval=9_999)}), _result({})], Temporary, Uncertain, True),
+    ],
+)
+async def test_a_task_that_brings_nothing(
+    answers: list[Any], read: type[DustrunError], write: type[DustrunError], is_cancelled: bool
+) -> None:
+    for only_reads, expected in ((True, read), (False, write)):
+        session, http = _open(*_OPENED, _result({"tools": []}), *answers)
+        await session.list_tools()
+        with pytest.raises(expected):
+            await session.call("a", {}, 0.5, only_reads=only_reads, as_task=True)
+        assert (loads(http.requests[-1].body or b"")["method"] == "tasks/cancel") is is_cancelled
+
+
+async def test_a_server_without_the_handshake_has_no_tasks() -> None:
+    session, http = _open(_error(-32022, 400), _result({"tools": []}))
+    await session.list_tools()
+    with pytest.raises(Permanent, match="as a task"):
+        await session.call("a", {}, 1, only_reads=False, as_task=True)
+    assert len(http.requests) == 2
+
+
 async def test_a_server_without_the_handshake_gets_stateless_requests() -> None:
     session, http = _open(
         _error(-32022, 400), _result({"tools": listed("ä")}), _result({"resultType": "input_required"})

@@ -93,7 +93,8 @@ async def mcp_tool(input: Input, ctx: Context) -> Output:
                 f'The tool "{input.tool}" {what}. POST /v1/connectors/{connection.id}/tools shows it as it is now.',
                 code=Code.MCP_TOOL_CHANGED,
             )
-        answer = await session.call(input.tool, input.args, input.timeout_ms / 1000, only_reads=only_reads)
+        timeout_s = input.timeout_ms / 1000
+        answer = await session.call(input.tool, input.args, timeout_s, only_reads=only_reads, as_task=listed.needs_task)
     return await run_beside(_output, answer, known.get("outputSchema"), input.tool)
 
 

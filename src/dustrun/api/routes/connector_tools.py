@@ -38,9 +38,7 @@ class ToolAnswer(Fields):
     was: Literal["new", "same", "changed"] | None = Field(
         description="Compared with when the tools were read before; null if they were not read now."
     )
-    problem: str | None = Field(
-        description="Why it cannot be called: its schemas are not supported, or it runs only as a task."
-    )
+    problem: str | None = Field(description="Why it cannot be called: its schemas are not supported.")
     hash: str = Field(description="SHA-256 of name, description and schemas.")
     input_schema: dict[str, Any]
     output_schema: dict[str, Any] | None

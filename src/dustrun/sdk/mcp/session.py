@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dustrun.errors import Permanent, Temporary, Uncertain
+from dustrun.sdk.mcp.tasks import end_of
 from dustrun.sdk.mcp.tools import MOST_TOOLS, ListedTool, text_of, tools_of
 from dustrun.sdk.mcp.wires import Refusal, Wire, excerpt
 
@@ -75,11 +76,19 @@ class McpSession:
             params = {"cursor": cursor}
         raise Permanent(f"The MCP server's list of tools has over {_MOST_PAGES} pages.")
 
-    async def call(self, tool: str, args: Mapping[str, Any], timeout_s: float, *, only_reads: bool) -> Json:
-        """Calls a tool; raises `Permanent` when the tool itself says that it failed."""
+    async def call(
+        self, tool: str, args: Mapping[str, Any], timeout_s: float, *, only_reads: bool, as_task: bool = False
+    ) -> Json:
+        """Calls a tool; raises `Permanent` when the tool itself says that it failed. `as_task`: waits for its task."""
         params = self._with_meta({"name": tool, "arguments": dict(args)})
+        if as_task:
+            if self._is_stateless:
+                raise Permanent(f'The tool "{tool}" runs only as a task, which its revision of MCP does not have.')
+            params["task"] = {"ttl": int(timeout_s * 1000)}
         try:
             answer = await self._wire.ask("tools/call", params, timeout_s, only_reads=only_reads)
+            if as_task:
+                answer = await end_of(self._wire, tool, answer, timeout_s, only_reads=only_reads)
         except TimeoutError:
             late = f'The tool "{tool}" has not answered within {timeout_s:g} s.'
             raise Temporary(late) if only_reads else Uncertain(f"{late} It may have done its work.") from None

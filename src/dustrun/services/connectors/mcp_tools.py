@@ -132,8 +132,6 @@ def _plain_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _problem(tool: ListedTool) -> str | None:
-    if tool.needs_task:
-        return "it runs only as a task, and nodes call tools that answer at once"
     for what, schema in (("input", tool.input_schema), ("output", tool.output_schema)):
         try:
             check_schema(_plain_schema(schema or {}))
