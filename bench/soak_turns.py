@@ -3,9 +3,10 @@ shown.
 
     scripts/soak turns [--scale KILLS] [--seed S] [--store postgresql]
 
-Each turn simulates a workflow, proposes to launch it, and waits for a person, who approves. The kill comes at a random
-moment of it. At the end of each turn: no part and no event that was seen is missing or changed, no model was asked the
-same twice, and a proposal started one run if it was approved, and none otherwise.
+Each turn simulates a workflow, proposes to launch it, and waits for a person, who approves; a quarter is stopped at a
+random moment instead. The kill comes at a random moment, too. At the end of each turn: no part and no event that was
+seen is missing or changed, no model was asked the same twice or after a stop, and a proposal started one run if it was
+approved, and none otherwise.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _SETTINGS: Final = {
 _READY_S: Final = 180.0
 _TURN_S: Final = 600.0  # a start among others on a busy machine
 _MOST_PARTS: Final = 12
+_STOPS: Final = 0.25
 _WORDS: Final = "Word by word, so that a kill can come in the middle of it. " * 6
 
 
@@ -53,6 +55,7 @@ class World:
     asked: Counter[tuple[str, int]] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     approved: int = 0
+    stopped: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     stages: Counter[str] = field(default_factory=Counter)
 
@@ -62,6 +65,10 @@ class World:
         self.asked[said, len(results_in(asked))] += 1
         reply = launching(self.workflow)(asked)
         return Reply(_WORDS + reply.text, reply.calls, pause_s=0.002, delay_s=self.chance.uniform(0, 0.05))
+
+    def asked_in(self, turn: str) -> int:
+        """How often its model was asked."""
+        return sum(count for (said, _), count in self.asked.items() if said == turn)
 
     async def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """One call of the owner, repeated while nobody answers."""
@@ -116,6 +123,7 @@ async def _run(folder: Path, settings: dict[str, str], turns: int, seed: int) ->
         "turns": turns,
         "kills": server.lives - 1,
         "approved": world.approved,
+        "stopped": world.stopped,
         "ends": dict(world.ends),
         "killed after": dict(world.stages),
         "failures": world.failures[:20],
@@ -129,6 +137,8 @@ async def _turn(world: World, name: str) -> None:
     place = f"/v1/conversations/{chat}/messages/{begun}"
     seen: list[Json] = []
     target = world.chance.randint(0, _MOST_PARTS)
+    stop_at = world.chance.randint(0, _MOST_PARTS) if world.chance.random() < _STOPS else None
+    asked_before_stop: int | None = None
     killed = approved = False
     message_status = "streaming"
     while True:
@@ -150,7 +160,12 @@ async def _turn(world: World, name: str) -> None:
             if killed:
                 break
             target = 0
-        if message["status"] == "waiting" and (killed or target > len(seen)) and world.chance.random() < 0.3:
+        elif stop_at is not None and len(seen) >= stop_at and asked_before_stop is None and not approved:
+            await world.call("POST", f"/v1/conversations/{chat}/turns/{begun}/stop")
+            asked_before_stop = world.asked_in(name)
+            continue
+        is_open = message["status"] == "waiting" and asked_before_stop is None
+        if is_open and (killed or target > len(seen)) and world.chance.random() < 0.3:
             approved = await _approve(world, seen) or approved
         await asyncio.sleep(0.01)
     asked = [part["runId"] for part in seen if part["type"] == "approval"]
@@ -158,6 +173,9 @@ async def _turn(world: World, name: str) -> None:
     for run_id in asked:
         live += (await world.call("GET", f"/v1/runs/{run_id}"))[0] == 200
     world.approved += approved
+    world.stopped += message["failure"] == "STOPPED"
+    if asked_before_stop not in (None, world.asked_in(name)):
+        world.failures.append(f"{name}: its model was asked after it was stopped")
     if live != approved or (message["status"] == "complete") > approved or (approved and not asks):
         world.failures.append(f"{name}: {live} runs after {'an' if approved else 'no'} approval ({message['status']})")
     world.ends[message["failure"] or message["status"]] += 1

@@ -12,3 +12,5 @@ def test_obedient_model_writes_spends_and_carries_nothing() -> None:
     assert found["seen of the owner's own spend"] > 0
     assert set(found["faults"].values()) == {0}
     assert len(found["by_place"]) > 3
+    assert found["by_place"]["answer of a model's tool"] == found["secrets echoed"] == 1
+    assert found["by a client"] == {"obeyed": 1}
