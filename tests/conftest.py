@@ -52,17 +52,13 @@ _LONG_ON_BOTH = (
 )
 # The contract of an engine: it holds for the engine of many machines too, which needs PostgreSQL and Temporal.
 _OF_ENGINES = tuple(
-    f"engine/test_{name}.py"
+    f"engine/{name}"
     for name in (
-        "runs",
-        "waits",
-        "cancel",
-        "subworkflows",
-        "respond",
-        "variables",
-        "results",
-        "messages",
-        "run_reports",
+        *(f"test_{name}.py" for name in ("runs", "waits", "cancel", "subworkflows", "respond", "variables", "results")),
+        *("test_messages.py", "test_run_reports.py", "test_reports_of_calls.py", "node/test_node_tables.py", "run/"),
+        *("test_connectors.py", "test_large_answers.py", "test_models_in_runs.py", "test_mcp_tools.py"),
+        *("test_spend_gate.py", "test_refusals.py", "test_called_loops_that_pay.py", "test_wallets_by_expression.py"),
+        *("test_declared_amounts_again.py", "test_launches_that_spend.py"),
     )
 )
 # Servers that are killed, shows that are watched: long, and few a file. They begin first, else one process ends alone.

@@ -104,6 +104,25 @@ async def test_answer_from_the_rehearsal_is_the_one_that_was_shown(bench: Bench,
     assert len(models.asked) == 2
 
 
+async def test_answer_from_the_rehearsal_is_found_by_nodes_in_the_middle_of_a_run(
+    bench: Bench, models: ModelServer
+) -> None:
+    """What a node was given is looked up in the store: its start is there first, which that of a read need not be."""
+    ask = await asking(bench, models, prompt="Who is {{$nodes.say.result.message}}?", answerFrom="rehearsal")
+    say = {"type": "log", "payload": {"message": "Ada"}, "children": ["ask"]}
+    nap = {"type": "delay", "payload": {"delayMs": 1}, "children": ["say"]}
+    nodes = {"root": {"type": "manual", "children": ["nap"]}, "nap": nap, "say": say, "ask": ask}
+    made = (
+        await bench.api.post("/v1/workflows", {"name": "Shown", "description": "", "definition": {"nodes": nodes}})
+    ).data
+    await bench.api.post(f"/v1/workflows/{made['id']}/publish", {})
+    answers = []
+    for mode in ({"simulate": True}, *[{}] * 5):
+        reply = await bench.api.post(f"/v1/workflows/{made['id']}/run", {"payload": {}, **mode})
+        answers.append(answer_of(await bench.ended(reply.data["runId"])))
+    assert answers == ["first"] * 6
+
+
 async def test_launched_run_answers_as_its_own_rehearsal_did(bench: Bench, models: ModelServer) -> None:
     """A later simulation of the same has another answer, which nobody has looked at."""
     nodes = {

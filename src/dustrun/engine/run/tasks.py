@@ -66,10 +66,13 @@ class Tasks:
     @property
     def may_begin_at_once(self) -> bool:
         """Whether nothing that is about to begin changes anything outside: its start need not be on disk first, because
-        recovery simply repeats it."""
+        recovery simply repeats it. An answer of the rehearsal is for the input that is on disk."""
         if not self.jobs or self.store_effects:
             return False
-        return not any(job.may_have_happened for job in self.jobs)
+        return not any(job.may_have_happened or self._repeats_rehearsal(job) for job in self.jobs)
+
+    def _repeats_rehearsal(self, job: Job) -> bool:
+        return self._run.mode.repeats_rehearsals and job.action.repeats_rehearsal(job.input)
 
     def interrupt(self) -> None:
         """Cancels running actions, but not spends: the outbox stores every step of them. A task that is cancelled
@@ -209,7 +212,7 @@ class Tasks:
         return await run_beside(encoded, outcome, self._run.deps.settings.max_result_bytes)
 
     async def _carried(self, job: Job, context: NodeContext) -> Outcome:
-        if self._run.mode.repeats_rehearsals and job.action.repeats_rehearsal(job.input):
+        if self._repeats_rehearsal(job):
             run_id, result = await find_answer(self._run.deps.database, self._run.facts, job.start.path)
             return Settled(result, assumed=job.assumed, note={"rehearsalRunId": run_id})
         if job.carrier is not Carrier.SIMULATION:
