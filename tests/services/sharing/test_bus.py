@@ -160,6 +160,10 @@ async def test_one_server_answers_calls_and_another_advances_runs(tmp_path: Path
         seen = await events_of(answers.owner, "run_1")
         assert [number for number, _ in seen] == list(range(1, len(seen) + 1))
         assert seen[-1][1] == "run_finished"
+        asks = {"root": {"type": "manual", "children": ["say"]}, "say": {"type": "respond", "payload": {"body": [7]}}}
+        flow = await answers.owner.create_workflow({"nodes": asks, "triggerNodeIds": ["root"]})
+        told = await answers.owner.post(f"/v1/workflows/{flow['id']}/run-sync", {"payload": {}})
+        assert (told.status, told.data["response"]["body"]) == (200, [7])
     cluster.drop(url)
 
 
