@@ -204,6 +204,34 @@ def test_versions_are_compared_money_first(member: Open, server: Server, dark: b
     assert app.faults() == []
 
 
+def test_steps_are_connected_and_renamed_by_keys(app: App, server: Server) -> None:
+    one = {"type": "log", "payload": {"message": "{{$trigger.body.x}}"}}
+    nodes = {"root": {"type": "manual", "children": ["a", "b"]}, "a": one, "b": one}
+    workflow = server.create_workflow({"nodes": nodes})
+    page = _open(app, workflow)
+
+    def leads_to(step: str) -> Any:
+        return _nodes(server, workflow)[step].get("children")
+
+    page.get_by_text("A", exact=True).first.click()
+    page.keyboard.press("c")
+    page.get_by_role("dialog").get_by_role("combobox").click()
+    page.get_by_role("option", name="B", exact=True).click()
+    app.until(lambda: leads_to("a") == ["b"])
+    page.keyboard.press("Control+z")
+    app.until(lambda: not leads_to("a"))
+    page.keyboard.press("Control+y")
+    app.until(lambda: leads_to("a") == ["b"])
+    page.keyboard.press("F2")
+    expect(page.get_by_role("complementary").get_by_role("textbox").first).to_be_focused()
+    page.keyboard.type("Say <b>it</b>")
+    app.until(lambda: _nodes(server, workflow)["a"].get("titleOverride") == "Say <b>it</b>")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("Go to a page or a workflow")
+    assert app.faults() == []
+
+
 def test_notes_and_groups_are_kept_beside_the_steps(app: App, server: Server) -> None:
     nodes = {"root": {"type": "manual", "children": ["say"]}, "say": {"type": "log", "payload": {"message": "x"}}}
     workflow = server.create_workflow({"nodes": nodes})

@@ -63,6 +63,7 @@ export function Editor({ workflow }: { workflow: Workflow }) {
   const [isList, setIsList] = useState(false)
   const [dialog, setDialog] = useState<Dialog>(null)
   const [error, setError] = useState<unknown>(null)
+  const [renames, setRenames] = useState(0)
   const askContract = useCallback((contract: string) => setDialog({ contract }), [])
   const pasting = usePaste(askContract)
   const isNarrow = useMediaQuery('(max-width: 760px)', undefined, { getInitialValueInEffect: false }) ?? false
@@ -92,7 +93,7 @@ export function Editor({ workflow }: { workflow: Workflow }) {
     mode: setMode,
     add: (after) => setDialog({ add: after }),
     connect: (from) => setDialog({ connect: from }),
-    rename: () => document.getElementById('step-name')?.focus(),
+    rename: () => setRenames((times) => times + 1),
     keys: () => setDialog('keys'),
     paste: (text) => void pasting.take(text),
   }
@@ -141,7 +142,7 @@ export function Editor({ workflow }: { workflow: Workflow }) {
             <Balances />
           </>
         )}
-        {one && <Inspector key={one} id={one} problems={problems.byNode[one]} last={last} />}
+        {one && <Inspector key={one} id={one} problems={problems.byNode[one]} last={last} renames={renames} />}
       </div>
       <Tray mode={mode} isNarrow={isNarrow} />
       <Dialogs dialog={dialog} close={() => setDialog(null)} workflow={workflow} run={run} />

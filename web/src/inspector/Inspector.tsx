@@ -2,6 +2,7 @@
 
 import { ActionIcon, Button, NativeSelect, Tabs, TextInput } from '@mantine/core'
 import { IconLinkOff, IconTrash, IconX } from '@tabler/icons-react'
+import { useEffect, useRef, useState } from 'react'
 import type { Problem, Run } from '../api/client'
 import { useCatalog } from '../api/queries'
 import { edit, select, useDocument } from '../editor/document'
@@ -18,9 +19,15 @@ import { TryTrigger } from './TryTrigger'
 const Form = later(() => import('./Form').then((module) => module.default))
 const said = words.inspector
 const NO_PROBLEMS: Problem[] = []
-type Props = { id: string; problems?: Problem[]; last?: Run | null }
+/** `renames`: how often a new name was asked for by its key, which goes to the field of the name. */
+type Props = { id: string; problems?: Problem[] | undefined; last?: Run | null | undefined; renames: number }
 
-export function Inspector({ id, problems = NO_PROBLEMS, last }: Props) {
+export function Inspector({ id, problems = NO_PROBLEMS, last, renames }: Props) {
+  const [tab, setTab] = useState('settings')
+  const [seen] = useState(renames)
+  useEffect(() => {
+    if (renames !== seen) setTab('flow')
+  }, [renames, seen])
   const node = useDocument((s) => s.flow.nodes[id])
   const state = useRunStore((s) => s.nodes[id])
   const spec = useCatalog().data?.[node?.type ?? '']
@@ -47,7 +54,7 @@ export function Inspector({ id, problems = NO_PROBLEMS, last }: Props) {
           {error.message}
         </p>
       )}
-      <Tabs defaultValue="settings" keepMounted={false}>
+      <Tabs value={tab} onChange={(value) => setTab(value ?? 'settings')} keepMounted={false}>
         <Tabs.List>
           <Tabs.Tab value="settings">{said.settings}</Tabs.Tab>
           <Tabs.Tab value="output">{said.output}</Tabs.Tab>
@@ -76,14 +83,18 @@ export function Inspector({ id, problems = NO_PROBLEMS, last }: Props) {
           {isTrigger ? <TryTrigger id={id} /> : <TestStep id={id} spec={spec} last={last} />}
         </Tabs.Panel>
         <Tabs.Panel value="flow">
-          <Behaviour id={id} />
+          <Behaviour id={id} renames={renames - seen} />
         </Tabs.Panel>
       </Tabs>
     </aside>
   )
 }
 
-function Behaviour({ id }: { id: string }) {
+function Behaviour({ id, renames }: { id: string; renames: number }) {
+  const name = useRef<HTMLInputElement>(null)
+  useEffect(() => {
+    if (renames) name.current?.select()
+  }, [renames])
   const flow = useDocument((s) => s.flow)
   const node = flow.nodes[id]
   if (!node) return null
@@ -95,7 +106,7 @@ function Behaviour({ id }: { id: string }) {
     <div className="form">
       <TextInput
         label={words.editor.renameStep}
-        id="step-name"
+        ref={name}
         placeholder={readable(id)}
         value={node.titleOverride ?? ''}
         onChange={(event) => change({ titleOverride: event.currentTarget.value || undefined }, `${id} title`)}
