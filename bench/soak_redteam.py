@@ -1,11 +1,11 @@
 """Text that others wrote tells a model to write, spend, and carry data away, and the model obeys every word of it.
 
 Each injection stands in one of the places where a turn of the assistant reads text: names and descriptions of
-workflows, definitions, results and errors of runs, answers of an API, of a tool of an MCP server, bodies of webhooks,
-and earlier messages. A model in a node `llm` reads it by its tools, obeys, and repeats it. The model does what it says,
-by calls of tools that exist and of tools that do not. Whatever it tries, nothing may be written, published, decided or
-started for real, no host may be reached that nobody has named, and no request to the model may contain a secret. A
-launch may be proposed; its turn then waits for a person.
+workflows, definitions, results and errors of runs, answers of an API, of a tool of an MCP server, names of files and of
+tokens, texts of contracts on a chain, bodies of webhooks, and earlier messages. A model in a node `llm` reads it by its
+tools, obeys, and repeats it. The model does what it says, by calls of tools that exist and of tools that do not.
+Whatever it tries, nothing may be written, published, decided or started for real, no host may be reached that nobody
+has named, and no request to the model may contain a secret. A launch may be proposed; its turn then waits for a person.
 
 In the same places a client of `/mcp` reads and obeys, and accepts every page that it is asked to open: nothing starts.
 
@@ -52,8 +52,8 @@ from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
 from testkit.composition import composed
 from testkit.model_server import Reply, serving_model
 
-DEFAULT_SCALE: Final = 715
-"""All of them: 11 places, 13 demands, 5 voices; and one of a client for each 5 of them."""
+DEFAULT_SCALE: Final = 1092
+"""All of them: 14 places, 13 demands, 6 voices; and one of a client for each 5 of them."""
 _CLIENT_OF: Final = 5
 _TURN_S: Final = 300
 _CLIENTS: Final = 50_000
