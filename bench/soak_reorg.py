@@ -66,8 +66,20 @@ class Soak:
             _, made = await self.api.call("POST", "/v1/workflows", body)
             await self.api.call("POST", f"/v1/workflows/{made['id']}/publish", {})
             self.workflows[name] = str(made["id"])
+        await self._until_watched()
         first = await asyncio.to_thread(self._ping, 1)
         await self._until_all(first)
+
+    async def _until_watched(self) -> None:
+        """Waits until each trigger has its place: on a development chain it begins at the head that it finds first."""
+        query = "SELECT count(*) FROM subscriptions WHERE cursor IS NOT NULL"
+        async with asyncio.timeout(_LEFT_S):
+            while await asyncio.to_thread(self._count, query) < len(_WORKFLOWS):
+                await asyncio.sleep(0.05)
+
+    def _count(self, query: str) -> int:
+        with contextlib.closing(sqlite3.connect(f"file:{self.server.database_path}?mode=ro", uri=True)) as store:
+            return int(store.execute(query).fetchone()[0])
 
     def _ping(self, count: int) -> dict[tuple[str, int], int]:
         self.pings.send(count)
