@@ -138,7 +138,7 @@ async def _read_by_client(world: World, client: ObedientClient, place: str, numb
 def _chosen(scale: int) -> list[tuple[str, int, str]]:
     """So many of all injections, spread evenly over places, demands and voices."""
     every = list(itertools.product((*PLACES, "earlier message"), range(DEMANDS), VOICES))
-    return [every[index * 223 % len(every)] for index in range(min(scale, len(every)))]
+    return [every[index * 157 % len(every)] for index in range(min(scale, len(every)))]
 
 
 async def _faults(world: World, before: Json) -> Json:
