@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from testkit.e2e.server import Server
 from testkit.web.app import App, Open
@@ -221,8 +221,19 @@ def test_triggers_show_their_next_times_and_replay_an_event(member: Open, server
     secret = server.call("POST", f"/v1/workflows/{workflow}/webhooks/hook/rotate", {})["url"].rpartition("/")[2]
     server.call("POST", f"/v1/webhooks/{secret}", {"order": "<b>7</b>"})
     app = member(dark=True)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    app.page.route("**/v1/workflows/*/schedule", hold)
     page = app.open("/triggers")
-    page.get_by_role("region", name="Next times").get_by_role("link", name="Followed").click()
+    coming = page.get_by_role("region", name="Next times")
+    app.until(lambda: held)
+    expect(coming).to_be_visible()
+    expect(coming.get_by_text("No schedule starts a workflow")).to_have_count(0)  # nobody knows that yet
+    page.unroute("**/v1/workflows/*/schedule", hold)  # which lets them go on
+    coming.get_by_role("link", name="Followed").click()
     page.wait_for_url(f"**/triggers?workflow={workflow}")
     expect(page.get_by_text("Next times")).to_be_visible()
     expect(page.locator("ol.times li")).to_have_count(10)

@@ -233,6 +233,7 @@ export const pages = {
     anyWorkflow: 'Every workflow',
     coming: 'Next times',
     comingAbout: 'Of each workflow that a schedule starts. Choose one for all that it listens to.',
+    someComing: (most: number) => `Not all workflows are looked at here, at most ${most}. Choose one to see its times.`,
     noneComing: 'No schedule starts a workflow. Choose one to see what it listens to.',
     listening: 'Listening',
     noTriggers: 'Nothing starts this workflow by itself. Publish a version with a trigger.',

@@ -245,9 +245,7 @@ class Front:
                 await response(scope, receive, stamp)
         finally:
             status = answered_whole(scope) or status
-            forbid_whole_answer(
-                scope
-            )  # it refers to what holds the scope: a circle for the collector, with each request
+            forbid_whole_answer(scope)  # it refers to what holds the scope: a reference cycle
             self._note(scope, found, status, time.perf_counter() - started)
 
     def _note(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:

@@ -4,16 +4,22 @@ import { Link } from 'wouter'
 import { ApiError, get, type WorkflowItem } from '../api/client'
 import { Section } from '../parts/Section'
 import { Time } from '../parts/Time'
+import { Trouble } from '../parts/Trouble'
 import { pages } from '../words.pages'
 
 const said = pages.triggers
 const SCHEDULES = ['cronjob', 'schedule']
 const MOST = 20
 
-export function Coming({ workflows }: { workflows: WorkflowItem[] }) {
-  const timed = workflows
-    .filter((one) => one.status === 'active' && one.nodeTypes.some((type) => SCHEDULES.includes(type)))
-    .slice(0, MOST)
+/** `isRead`: the workflows are there; `hasMore`: these are not all. */
+type Props = { workflows: WorkflowItem[]; isRead: boolean; hasMore: boolean }
+
+export function Coming({ workflows, isRead, hasMore }: Props) {
+  const all = workflows.filter(
+    (one) => one.status === 'active' && one.nodeTypes.some((type) => SCHEDULES.includes(type)),
+  )
+  const timed = all.slice(0, MOST)
+  const isCut = hasMore || all.length > MOST
   const found = useQueries({
     queries: timed.map(({ id }) => ({
       queryKey: ['schedule', id],
@@ -32,7 +38,11 @@ export function Coming({ workflows }: { workflows: WorkflowItem[] }) {
     .sort((a, b) => a.at.localeCompare(b.at))
   return (
     <Section title={said.coming} about={said.comingAbout}>
-      {!coming.length && <p className="quiet body">{said.noneComing}</p>}
+      <Trouble error={found.find((one) => one.error)?.error ?? null} />
+      {isRead && isCut && <p className="quiet body">{said.someComing(MOST)}</p>}
+      {isRead && !isCut && !coming.length && found.every((one) => one.isSuccess) && (
+        <p className="quiet body">{said.noneComing}</p>
+      )}
       <ul className="feed">
         {coming.map((one) => (
           <li key={one.id}>

@@ -43,7 +43,9 @@ export default function Triggers() {
         />
       }
     >
-      {!workflowId && <Coming workflows={workflows.rows} />}
+      {!workflowId && (
+        <Coming workflows={workflows.rows} isRead={workflows.isSuccess} hasMore={workflows.hasNextPage} />
+      )}
       {workflowId && <Times workflowId={workflowId} />}
       {workflowId && <Webhooks workflowId={workflowId} />}
       <Tabs value={tab} onChange={(value) => set('tab', value === 'events' ? null : value)} keepMounted={false}>

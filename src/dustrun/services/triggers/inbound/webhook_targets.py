@@ -46,7 +46,7 @@ class WebhookTargets:
         self._secrets = secrets
         self._subscriptions = subscriptions
         self._kept: dict[str, tuple[Target, float]] = {}
-        self._most = 0 if database.is_shared else _MOST_KEPT
+        self._keeps = not database.is_shared
         self._changes = 0
         secrets.on_changed = self._forget_all
 
@@ -84,10 +84,10 @@ class WebhookTargets:
             return None
         row, own = found
         target = await self._target(row, own, now)
-        if changes == self._changes and len(self._kept) < self._most:
+        if self._keeps and changes == self._changes:
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
             self._kept[of] = target, time.monotonic() + _KEPT_S
-        elif len(self._kept) >= self._most:
-            self._kept.clear()
         return target
 
     async def _target(self, row: SecretRow, own: SubscriptionRow | None, now: int) -> Target:

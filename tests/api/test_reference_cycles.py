@@ -37,7 +37,7 @@ async def test_a_request_is_freed_when_it_is_answered(server: Composition) -> No
     try:
         async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {server.owner_key}"}) as http:
             for number in range(_REQUESTS):
-                called = await http.post(f"/v1/workflows/{workflow['id']}/run", json={"runId": f"run_circle{number}"})
+                called = await http.post(f"/v1/workflows/{workflow['id']}/run", json={"runId": f"run_cycle{number}"})
                 read = await http.get(f"/v1/workflows/{workflow['id']}")
                 missing = await http.get("/v1/workflows/wf_none")
                 assert (called.status_code, read.status_code, missing.status_code) == (200, 200, 404)
