@@ -22,19 +22,19 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
-from bench.chaos_load import PER_BLOCK, AnyApi, Armed, Payments, chain_settings
+from bench.cluster_callers import AnyApi, MovingApi, create_workflows
+from bench.cluster_load import PER_BLOCK, Armed, Payments, chain_settings
 from bench.crash_check import Store, check, check_activity
-from bench.crash_load import ActivityReader, Api, Findings, User
+from bench.crash_load import ActivityReader, Findings, User
 from testkit.chain.anvil import Anvil
 from testkit.chain.faulty_node import ChainProxy
-from testkit.crash_workflows import KINDS
 from testkit.machines import Machines
 from testkit.postgres import Cluster
 from testkit.sink import SinkProcess
@@ -68,30 +68,6 @@ class ChaosFindings(Findings):
             self.counts["streams_answered_503"] += 1
         else:
             super().fail(what)
-
-
-class MovingApi(Api):
-    """Each call and each connection of a stream goes to another API process."""
-
-    def __init__(self, bases: list[str], key: str, findings: Findings) -> None:
-        super().__init__(bases[0], key, findings)
-        self._bases = bases
-        self._calls = 0
-
-    def _move(self) -> None:
-        self._calls += 1
-        self._base = self._bases[self._calls % len(self._bases)]
-
-    async def once(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        """One call, to the next process."""
-        self._move()
-        return await super().once(method, path, body, **headers)
-
-    async def frames(self, path: str, last_id: str | None) -> AsyncIterator[tuple[str, str | None, str]]:
-        """One connection, to the next process."""
-        self._move()
-        async for frame in super().frames(path, last_id):
-            yield frame
 
 
 class Chaos:
@@ -309,7 +285,7 @@ class Load:
         payments = Payments(node, machines.servers["api-1"], self._any, random.Random(self._seed), 0)
         chain.rule = payments.lie
         try:
-            workflows = await self._make_workflows()
+            workflows = await create_workflows(self._api)
             armed = Armed(self._any, workflows)
             await armed.prepare()
             await self._disturb(workflows, payments, armed, scale)
@@ -322,16 +298,6 @@ class Load:
             await self._any.close()
         await machines.stop()
         return await self._check(payments, armed, scale)
-
-    async def _make_workflows(self) -> dict[str, str]:
-        workflows: dict[str, str] = {}
-        for kind in KINDS:
-            body = {"name": kind.name, "description": "", "definition": kind.definition(workflows)}
-            status, made = await self._api.once("POST", "/v1/workflows", body)
-            if status != 200:
-                raise RuntimeError(f"{kind.name} was answered {status}: {made}")
-            workflows[kind.name] = made["data"]["id"]
-        return workflows
 
     async def _disturb(self, workflows: dict[str, str], payments: Payments, armed: Armed, scale: int) -> None:
         enough = asyncio.Event()

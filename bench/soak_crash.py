@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.cluster_callers import create_workflows
 from bench.crash_check import Store, check, check_activity
 from bench.crash_load import ActivityReader, Api, Findings, User
-from testkit.crash_workflows import KINDS
 from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
 from testkit.sink import SinkProcess
@@ -85,7 +85,7 @@ async def _run(folder: Path, plan: Plan) -> dict[str, Any]:
 
 
 async def _soak(server: ServerProcess, api: Api, sink: SinkProcess, findings: Findings, plan: Plan) -> dict[str, Any]:
-    workflows = await _create_workflows(api)
+    workflows = await create_workflows(api)
     users = [User(api, sink, workflows, findings, f"{plan.seed}-{number}") for number in range(plan.users)]
     activity = ActivityReader(api, findings)
     enough = asyncio.Event()
@@ -103,17 +103,6 @@ async def _soak(server: ServerProcess, api: Api, sink: SinkProcess, findings: Fi
     check(store, [seen for user in users for seen in user.seen], records, findings)
     check_activity(store, activity.entries, findings)
     return {"kills": kills, **_report(store, findings, recovery, len(records), effects)}
-
-
-async def _create_workflows(api: Api) -> dict[str, str]:
-    created: dict[str, str] = {}
-    for kind in KINDS:
-        body = {"name": kind.name, "description": "", "definition": kind.definition(created)}
-        status, found = await api.once("POST", "/v1/workflows", body)
-        if status != 200:
-            raise RuntimeError(f"{kind.name} was answered {status}: {found}")
-        created[kind.name] = found["data"]["id"]
-    return created
 
 
 async def _kill(server: ServerProcess, plan: Plan, accepted: Callable[[], int]) -> tuple[int, list[float]]:

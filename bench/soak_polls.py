@@ -17,6 +17,7 @@ import random
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +31,8 @@ _SETTINGS = {"outbound_allow": "127.0.0.1", "min_trigger_interval_ms": "100", "r
 _MOST_ITEMS = 45
 _LONGEST_S = 300.0
 _CONFIGS: dict[str, dict[str, Any]] = {
-    "http-poll": {"items": "body", "itemKey": "item", "pollMs": 100},
-    "rss": {"pollMs": 100},
+    "http-poll": {"items": "body", "itemKey": "item"},
+    "rss": {},
 }
 _WATCHES = (("http-poll", False), ("rss", False), ("http-poll", True), ("rss", True))
 _KEY_OF = {"http-poll": "{{$trigger.body.item}}", "rss": "{{$trigger.body.item.id}}"}
@@ -60,6 +61,8 @@ class Watch:
     news: News
     api: Api
     chance: random.Random
+    poll_ms: int = 100
+    most_items: int = _MOST_ITEMS
     workflow_id: str = ""
     connector_id: str = ""
     tokens: list[str] = field(default_factory=list)
@@ -90,7 +93,8 @@ class Watch:
         """Publishes the workflow, and waits for its first look."""
         self.news.content = _shown(self.kind, ["before"])
         say = {"type": "log", "payload": {"message": _KEY_OF[self.kind]}}
-        root: Json = {"type": self.kind, "payload": {"url": self.news.url, **_CONFIGS[self.kind]}, "children": ["say"]}
+        payload = {"url": self.news.url, "pollMs": self.poll_ms, **_CONFIGS[self.kind]}
+        root: Json = {"type": self.kind, "payload": payload, "children": ["say"]}
         if self.has_connector:
             await self._change_token()
             root["connector"] = {"type": "http-bearer", "id": self.connector_id}
@@ -101,13 +105,13 @@ class Watch:
         while not self.news.unchanged:  # the baseline is stored once the source is asked with its tag
             await asyncio.sleep(0.05)
 
-    async def show(self, portions: int) -> None:
-        """Shows portion after portion."""
-        for portion in range(portions):
+    async def show(self, portions: Iterable[int]) -> None:
+        """Shows portion after portion, each under its number."""
+        for portion in portions:
             if self.chance.random() < 0.3:
                 await self._fail()
             is_rotated = self.has_connector and self.chance.random() < 0.3
-            names = [f"{portion}-{number}" for number in range(self.chance.randint(1, _MOST_ITEMS))]
+            names = [f"{portion}-{number}" for number in range(self.chance.randint(1, self.most_items))]
             self.wanted += names
             self.news.content = _shown(self.kind, names)
             if is_rotated:
@@ -190,7 +194,7 @@ async def _run(folder: Path, portions: int, chance: random.Random, kills: int) -
         for watch in watches:
             await watch.publish()
         killing = asyncio.create_task(_kill(server, kills, chance))
-        await asyncio.gather(*(watch.show(portions) for watch in watches))
+        await asyncio.gather(*(watch.show(range(portions)) for watch in watches))
         await killing
         judged = [(watch.name, *await watch.judge()) for watch in watches]
     found = {name: counts for name, counts, _ in judged}

@@ -17,17 +17,15 @@ import random
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from bench import soak_outbox
+from bench.cluster_callers import AnyApi
 from testkit.chain.anvil import Anvil
 from testkit.chain.faulty_node import ChainProxy
-from testkit.outbox_world import Api, server_of
+from testkit.outbox_world import server_of
 from testkit.ports import free_port
 from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
@@ -35,33 +33,6 @@ from testkit.server_process import ServerProcess
 _PER_BLOCK = 10
 _CONFIRMATIONS = 3
 _LONGEST_FREEZE_S = 14.0
-
-
-class AnyApi(Api):
-    """A caller of whichever server it meets."""
-
-    def __init__(self, servers: Sequence[ServerProcess], chance: random.Random) -> None:
-        headers = {"Authorization": f"Bearer {servers[0].owner_key}"}
-        timeout = aiohttp.ClientTimeout(total=3)
-        self._chance = chance
-        self._sessions = [
-            aiohttp.ClientSession(
-                server.base,
-                headers=headers,
-                timeout=timeout,
-                connector=aiohttp.TCPConnector(limit=50, force_close=True),
-            )
-            for server in servers
-        ]
-
-    @property
-    def _session(self) -> aiohttp.ClientSession:  # type: ignore[override]
-        return self._chance.choice(self._sessions)
-
-    async def close(self) -> None:
-        """Closes the connections."""
-        for session in self._sessions:
-            await session.close()
 
 
 @dataclass(slots=True)
@@ -119,7 +90,7 @@ async def _run(folder: Path, rounds: int, seed: int, count: int, transfers: int,
                 for server in servers:
                     server.start()
                     await server.wait_ready(60)
-                api = AnyApi(servers, chance)
+                api = AnyApi([one.base for one in servers], servers[0].owner_key, chance, timeout_s=3)
                 soak = Soak(node, servers[0], api, chance, transfers, servers=servers, cluster=cluster, url=url)
                 try:
                     await _soak(soak, proxy, rounds)

@@ -17,12 +17,11 @@ from typing import Any
 from price_source import PriceSource
 from temporalio.client import Client
 
-from testkit.machines import Machines
+from testkit.machines import CLUSTER, Machines
 from testkit.postgres import Cluster
 from testkit.temporal import TemporalServer
 
 EXAMPLE = Path("examples/price-check.json")
-ROLES = {"api-1": "api", "api-2": "api", "engine-1": "engine", "engine-2": "engine", "triggers-1": "triggers"}
 RUNS = 6
 TICK = {
     "nodes": {
@@ -64,7 +63,7 @@ async def _show(machines: Machines, source: PriceSource, temporal: TemporalServe
     over = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
-    for name, roles in ROLES.items():
+    for name, roles in CLUSTER.items():
         machines.add(name, roles)
     try:
         print("Starting two API processes, two engines, and one for triggers …", flush=True)

@@ -15,6 +15,8 @@ from testkit.server_process import ServerProcess
 
 Json = dict[str, Any]
 ALL_ROLES = "api,engine,triggers"
+CLUSTER = {"api-1": "api", "api-2": "api", "engine-1": "engine", "engine-2": "engine", "triggers-1": "triggers"}
+"""What `scripts/cluster` starts, and the roles of each."""
 
 
 class Machines:

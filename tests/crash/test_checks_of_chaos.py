@@ -9,7 +9,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bench.chaos_load import TICK_MS, AnyApi, Armed
+from bench.cluster_callers import AnyApi
+from bench.cluster_load import TICK_MS, Armed
 from testkit.postgres import Cluster
 
 _TABLES = """

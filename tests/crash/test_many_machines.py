@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 from aiohttp import web
 
-from bench import soak_chaos
-from testkit.machines import Machines
+from bench import soak_chaos, soak_cluster
+from testkit.machines import CLUSTER, Machines
 from testkit.postgres import Cluster
 from testkit.temporal import TemporalServer
 
@@ -169,3 +169,12 @@ def test_chaos_at_a_small_scale() -> None:
     found = soak_chaos.run(8, 3, users="4")
     assert found["failures"] == []
     assert found["faults"]["all"] == 8
+
+
+@pytest.mark.long
+def test_mixed_load_with_triggers_armed_at_a_small_scale() -> None:
+    """The proof of `scripts/soak cluster`, for seconds and not for half an hour."""
+    found = soak_cluster.run(8, 3, users="3")
+    assert found["failures"] == []
+    assert min(found["triggerEvents"][name] for name in ("webhook", "schedule", "transfers", "http-poll", "rss")) > 0
+    assert set(found["memory"]) == {*CLUSTER, "PostgreSQL", "Temporal"}

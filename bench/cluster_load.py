@@ -1,4 +1,4 @@
-"""What moves money and what fires, while the processes of a cluster are killed, frozen and cut off."""
+"""What moves money and what fires on a cluster, and what must have come of it."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ import asyncio
 import contextlib
 import itertools
 import json
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import aiohttp
 import psycopg
 import sqlalchemy as sa
 
 from bench import soak_outbox
+from bench.cluster_callers import AnyApi
 from testkit.chain.anvil import CHAIN_ID
-from testkit.outbox_world import Api
 
 CONFIRMATIONS = 3
 PER_BLOCK = 10
 TICK_MS = 5_000
 _BLOCK_MS = 500
 _SETTLES_S = 90.0
-_TRY_AGAIN_S = 0.2
 _SAY = {"type": "log", "payload": {"message": "{{$trigger.body}}"}}
 _WATCHED = ("chain", "calls", "cancelled", "waits")
 Json = dict[str, Any]
@@ -51,45 +47,6 @@ def chain_settings(folder: Path, url: str) -> dict[str, str]:
         "transaction_stuck_s": "3",
         "chain_timeout_ms": "2000",
     }
-
-
-class AnyApi(Api):
-    """A caller of whichever server it meets, who does not give up while it is gone."""
-
-    def __init__(self, bases: Sequence[str], key: str, chance: random.Random) -> None:
-        headers = {"Authorization": f"Bearer {key}"}
-        self._chance = chance
-        self._sessions = [
-            aiohttp.ClientSession(
-                base,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=10),
-                connector=aiohttp.TCPConnector(limit=50, force_close=True),
-            )
-            for base in bases
-        ]
-
-    @property
-    def _session(self) -> aiohttp.ClientSession:  # type: ignore[override]
-        return self._chance.choice(self._sessions)
-
-    async def close(self) -> None:
-        """Closes the connections."""
-        for session in self._sessions:
-            await session.close()
-
-    async def deliver(self, path: str, name: str) -> Json:
-        """One delivery of a webhook, sent again as senders do, under the same name, until it is accepted."""
-        while True:
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
-                headers = {"X-Delivery": name}
-                async with self._session.post(path, json={"name": name}, headers=headers) as answer:
-                    found: Json = await answer.json()
-                    if answer.status in (200, 202):
-                        return found["data"]  # type: ignore[no-any-return]
-                    if answer.status != 503:
-                        raise RuntimeError(f"delivery {name} was answered {answer.status}: {found}")
-            await asyncio.sleep(_TRY_AGAIN_S)
 
 
 class Payments(soak_outbox.Soak):
@@ -135,13 +92,24 @@ class Armed:
             "ends": {"type": "workflow-finished", "payload": {"workflowIds": watched}},
         }
         for name, root in roots.items():
-            nodes = {"root": {**root, "children": ["say"]}, "say": _SAY}
-            body = {"name": name, "description": "", "definition": {"nodes": nodes, "triggerNodeIds": ["root"]}}
-            _, made = await self.api.call("POST", "/v1/workflows", body)
-            await self.api.call("POST", f"/v1/workflows/{made['id']}/publish", {})
-            self.ids[name] = made["id"]
+            await self.publish(name, root)
         _, address = await self.api.call("POST", f"/v1/workflows/{self.ids['webhook']}/webhooks/root/rotate", {})
         self._path = urlsplit(address["url"]).path
+
+    async def publish(self, name: str, root: Json) -> None:
+        """Publishes one more workflow, which says what its trigger tells it."""
+        nodes = {"root": {**root, "children": ["say"]}, "say": _SAY}
+        body = {"name": name, "description": "", "definition": {"nodes": nodes, "triggerNodeIds": ["root"]}}
+        _, made = await self.api.call("POST", "/v1/workflows", body)
+        await self.api.call("POST", f"/v1/workflows/{made['id']}/publish", {})
+        self.ids[name] = made["id"]
+
+    async def wait_watching(self, store_url: str) -> None:
+        """Waits until each trigger that begins where the chain is has found that out."""
+        query = "SELECT 1 FROM subscriptions WHERE type LIKE 'eth-%%' AND cursor IS NULL AND workflow_id = ANY(%s)"
+        async with asyncio.timeout(_SETTLES_S):
+            while await asyncio.to_thread(read_rows, store_url, query, list(self.ids.values())):
+                await asyncio.sleep(0.1)
 
     async def work(self, enough: asyncio.Event) -> None:
         """Delivers to the webhook, sometimes the same twice."""
@@ -157,11 +125,17 @@ class Armed:
             await asyncio.sleep(2)
 
     async def settle(self, store_url: str) -> None:
-        """Waits until every end has been noticed, or for a while: what is missing then is told by `check`."""
+        """Pauses the schedule, and waits until every end has been noticed and what came of it has ended, or for a
+        while: what is missing then is told by `check`."""
+        await self.api.call("POST", f"/v1/workflows/{self.ids['schedule']}/pause", {})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SETTLES_S):
-                while await asyncio.to_thread(lambda: _unnoticed(store_url, self.ids["ends"], self._watched())):
+                while await asyncio.to_thread(lambda: self._is_open(store_url)):
                     await asyncio.sleep(0.5)
+
+    def _is_open(self, store_url: str) -> bool:
+        lost = _unnoticed(store_url, self.ids["ends"], self._watched())
+        return bool(lost or read_rows(store_url, "SELECT 1 FROM runs WHERE finished_at IS NULL LIMIT 1"))
 
     def _watched(self) -> list[str]:
         return [self.workflows[name] for name in _WATCHED]
@@ -173,9 +147,11 @@ class Armed:
             told.fail(f"{len(lost)} ends of runs fired nothing: {lost[:5]}")
         counts: Json = {}
         for name, workflow_id in self.ids.items():
-            events = _rows(store_url, _EVENTS, workflow_id)
+            events = read_rows(store_url, _EVENTS, workflow_id)
             counts[name] = len(events)
-            runs = sorted(row[0] for row in _rows(store_url, "SELECT id FROM runs WHERE workflow_id = %s", workflow_id))
+            runs = sorted(
+                row[0] for row in read_rows(store_url, "SELECT id FROM runs WHERE workflow_id = %s", workflow_id)
+            )
             started = sorted(run_id for _, outcome, run_id, _ in events if outcome == "started")
             if runs != started:
                 told.fail(f"{name}: {len(started)} events have started runs, {len(runs)} runs are stored")
@@ -187,7 +163,7 @@ class Armed:
         return counts
 
     def _check_deliveries(self, store_url: str, told: Told) -> None:
-        stored = {row[0] for row in _rows(store_url, _EVENTS, self.ids["webhook"])}
+        stored = {row[0] for row in read_rows(store_url, _EVENTS, self.ids["webhook"])}
         lost = [name for name, event in self.accepted.items() if event not in stored]
         if lost:
             told.fail(f"{len(lost)} deliveries were accepted and are not stored: {lost[:5]}")
@@ -196,7 +172,7 @@ class Armed:
 
     def _check_ticks(self, store_url: str, told: Told) -> None:
         """The schedule fired at each of its times once, from its first to its last."""
-        times = sorted(row[3] for row in _rows(store_url, _EVENTS, self.ids["schedule"]))
+        times = sorted(row[3] for row in read_rows(store_url, _EVENTS, self.ids["schedule"]))
         wrong = [(a, b) for a, b in itertools.pairwise(times) if b - a != TICK_MS]
         if wrong:
             told.fail(f"the schedule fired at times that are not {TICK_MS} ms apart: {wrong[:5]}")
@@ -211,10 +187,11 @@ def _unnoticed(store_url: str, watcher: str, watched: list[str]) -> list[str]:
         "SELECT r.id FROM runs r WHERE r.workflow_id = ANY(%s) AND r.finished_at IS NOT NULL"
         " AND NOT EXISTS (SELECT 1 FROM trigger_events e WHERE e.workflow_id = %s AND e.key = r.id)"
     )
-    return [str(row[0]) for row in _rows(store_url, query, watched, watcher)]
+    return [str(row[0]) for row in read_rows(store_url, query, watched, watcher)]
 
 
-def _rows(store_url: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
+def read_rows(store_url: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """What a PostgreSQL store on a socket holds."""
     url = sa.make_url(store_url)
     with psycopg.connect(host=str(url.query["host"]), user="postgres", dbname=url.database) as connection:
         return connection.execute(query.encode(), values).fetchall()
