@@ -15,23 +15,25 @@ _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def new_id(prefix: str) -> str:
-    """`prefix` + `_` + 26 characters: 48 bits of milliseconds, then 80 random bits, in Crockford base 32."""
-    value = (clock.now_ms() << 80) | int.from_bytes(_ten_random_bytes(), "big")
-    return f"{prefix}_{''.join([_PAIRS[(value >> shift) & 1023] for shift in _SHIFTS])}"
+    """`prefix` + `_` + 26 characters in Crockford base 32: 50 bits of milliseconds, then 80 random bits."""
+    ms = clock.now_ms()
+    time = f"{_PAIRS[ms >> 40]}{_PAIRS[(ms >> 30) & 1023]}{_PAIRS[(ms >> 20) & 1023]}"
+    return f"{prefix}_{time}{_PAIRS[(ms >> 10) & 1023]}{_PAIRS[ms & 1023]}{_sixteen_random_characters()}"
 
 
-_SHIFTS = range(120, -1, -10)
-_ahead: deque[bytes] = deque()
+_ahead: deque[str] = deque()
+_OF_BYTE = (_CROCKFORD * 8).encode()
+"""The character of a random byte: of its lowest five bits."""
 
 
-def _ten_random_bytes() -> bytes:
+def _sixteen_random_characters() -> str:
     """Reads random bytes for 100 ids at a time: each `os.urandom` call releases the GIL."""
     try:
         return _ahead.pop()
     except IndexError:
-        fresh = os.urandom(10 * 100)
-        _ahead.extend(fresh[start : start + 10] for start in range(10, len(fresh), 10))
-        return fresh[:10]
+        fresh = os.urandom(16 * 100).translate(_OF_BYTE).decode()
+        _ahead.extend(fresh[start : start + 16] for start in range(16, len(fresh), 16))
+        return fresh[:16]
 
 
 def new_secret(prefix: str, length: int = 40) -> str:

@@ -13,6 +13,7 @@ import uvloop
 
 from dustrun import log
 from dustrun.api.serving.web_server import listen, make_web_server
+from dustrun.app import sqlite_library
 from dustrun.app.composition import compose
 from dustrun.errors import Conflict
 from dustrun.settings import Settings
@@ -27,6 +28,7 @@ def serve(settings: Settings, ready: _Ready | None = None) -> None:
     the path of the new owner key."""
     log.set_up(as_json=settings.log_format == "json", level=settings.log_level)
     shield_process()
+    sqlite_library.stop_counting_memory()
     os.umask(0o077)  # whatever the server writes is for its own user only
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, ready))

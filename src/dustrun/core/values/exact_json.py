@@ -193,7 +193,10 @@ def dumps(value: Any, *, canonical: bool = False) -> bytes:
 
 def dumps_text(value: Any) -> str:
     """`dumps` as a string, the form in which JSON is stored."""
-    return dumps(value).decode()
+    try:
+        return orjson.dumps(value, default=_default).decode()
+    except TypeError:
+        return dumps(value).decode()
 
 
 def dumps_pretty(value: Any) -> str:

@@ -9,7 +9,6 @@ MOST: Final = 2000
 """Units that the event loop may handle at once: up to 20 ms of checking, shaping and encoding."""
 _CHARS: Final = 64
 _FEW: Final = 8
-_EMPTY: Final = frozenset({dict, list})
 _PLAIN: Final = frozenset({int, float, bool, type(None)})
 
 
@@ -22,11 +21,14 @@ def weigh(value: Any, most: int = MOST) -> int:
     """The units of a value: one for each item of a list, object or record, and one for each 64 characters of text. It
     stops counting beyond `most`."""
     kind = type(value)
-    if kind is str or kind is bytes:
+    if kind is dict:
+        few = value
+    elif kind is str or kind is bytes:
         return len(value) // _CHARS
-    if kind in _PLAIN or (not value and kind in _EMPTY):
+    elif kind in _PLAIN or (kind is list and not value):
         return 0
-    few = value if kind is dict else getattr(value, "__dict__", None)  # a record's fields, as a model of pydantic has
+    else:
+        few = getattr(value, "__dict__", None)  # a record's fields, as a model of pydantic has
     if type(few) is dict and len(few) <= _FEW:
         units = _units_of_few(few)
         if units is not None:
@@ -60,12 +62,14 @@ def _units_of_few(value: dict[Any, Any], deeper: int = 2) -> int | None:
     """The units of a small object of plain values, and of such objects `deeper` levels below, which most are; None if
     it has others."""
     units = len(value)
+    if _PLAIN.issuperset(map(type, value.values())):
+        return units
     for part in value.values():
         kind = type(part)
         if kind is str:
             units += len(part) // _CHARS
         elif kind is dict and deeper and len(part) <= _FEW:
-            below = _units_of_few(part, deeper - 1)
+            below = _units_of_few(part, deeper - 1) if part else 0
             if below is None:
                 return None
             units += below

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,10 +79,12 @@ class RunState:
 
     error: dict[str, Any] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    now: Callable[[], int] = clock.now_ms
+    """The run's clock: in a simulation, waits advance it."""
 
-    def now(self) -> int:
-        """The run's clock: in a simulation, waits advance it."""
-        return self.mode.now(self.simulated_now) if self.mode.has_simulated_clock else clock.now_ms()
+    def __post_init__(self) -> None:
+        if self.mode.has_simulated_clock:
+            self.now = lambda: self.mode.now(self.simulated_now)
 
     def next_begin(self) -> int:
         """When an attempt that begins now does. On a simulated clock, which stands still after a wait, no two attempts

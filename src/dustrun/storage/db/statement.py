@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Executable, Select, Update
+from sqlalchemy import ColumnElement, Executable, Select, Update
 from sqlalchemy.engine import Dialect
 
 Row = tuple[Any, ...]
@@ -66,13 +66,34 @@ class Insertion(Statement):
 
 class Change(Statement):
     """An UPDATE of one row that returns columns of it. On SQLite, the UPDATE alone and `read` after it take less time
-    than RETURNING (measured)."""
+    than RETURNING (measured). `still`: a condition that what the caller expects is true; then nothing need be read."""
 
-    __slots__ = ("bare", "read")
+    __slots__ = ("bare", "if_still", "read")
 
-    def __init__(self, bare: Update, read: Select[Any]) -> None:
+    def __init__(self, bare: Update, read: Select[Any], still: ColumnElement[bool] | None = None) -> None:
         super().__init__(bare.returning(*read.selected_columns))
         self.bare, self.read = Statement(bare), Statement(read)
+        self.if_still = None if still is None else Statement(bare.where(still))
+
+
+class Rows(Statement):
+    """A statement that is executed once per row; `names`: of a row's values, in their order."""
+
+    __slots__ = ("names", "pick")
+
+    def __init__(self, source: Executable, names: Sequence[str]) -> None:
+        super().__init__(source)
+        self.names = tuple(names)
+        self.pick: Callable[[Row], Row] | None = None
+        """Puts a row's values into the order of SQLite's parameters."""
+
+    def compile(self, dialect: Dialect) -> tuple[str, Take, Mapping[str, Any]]:
+        """See `Statement`."""
+        bound = super().compile(dialect)
+        if dialect.name == "sqlite":
+            assert not bound[2], "each row gives all values"
+            self.pick = itemgetter(*bound[1]({name: number for number, name in enumerate(self.names)}))
+        return bound
 
 
 class Returned:
@@ -86,11 +107,12 @@ class Returned:
 class Tx:
     """One open transaction on a driver connection; used only by the writer's thread or one reader's."""
 
-    __slots__ = ("_counts", "_cursor", "_dialect")
+    __slots__ = ("_counts", "_cursor", "_dialect", "_name")
 
     def __init__(self, cursor: Any, dialect: Dialect) -> None:
         self._cursor = cursor
         self._dialect = dialect
+        self._name = dialect.name
         self._counts: dict[tuple[Statement, tuple[tuple[str, Any], ...]], int] | None = None
 
     @property
@@ -101,11 +123,11 @@ class Tx:
     @property
     def is_sqlite(self) -> bool:
         """Whether the store is SQLite, for the few queries that differ between the databases."""
-        return self._dialect.name == "sqlite"
+        return self._name == "sqlite"
 
     def run(self, statement: Statement, **values: Any) -> int:
         """Executes a statement; returns the number of affected rows."""
-        sql, take, _ = statement.bound.get(self._dialect.name) or statement.compile(self._dialect)
+        sql, take, _ = statement.bound.get(self._name) or statement.compile(self._dialect)
         self._cursor.execute(sql, take(values))
         return int(self._cursor.rowcount)
 
@@ -135,11 +157,25 @@ class Tx:
         """Executes a statement once per row."""
         if not rows:
             return
-        sql, take, _ = statement.bound.get(self._dialect.name) or statement.compile(self._dialect)
+        sql, take, _ = statement.bound.get(self._name) or statement.compile(self._dialect)
         if len(rows) == 1:
             self._cursor.execute(sql, take(rows[0]))
         else:
             self._cursor.executemany(sql, [take(row) for row in rows])
+
+    def rows(self, statement: Rows, rows: Sequence[Row]) -> None:
+        """Executes a statement once per row of values."""
+        if not rows:
+            return
+        if self._name != "sqlite":
+            self.many(statement, [dict(zip(statement.names, row, strict=True)) for row in rows])
+            return
+        sql, _, _ = statement.bound.get(self._name) or statement.compile(self._dialect)
+        assert statement.pick is not None
+        if len(rows) == 1:
+            self._cursor.execute(sql, statement.pick(rows[0]))
+        else:
+            self._cursor.executemany(sql, map(statement.pick, rows))
 
     def last(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> list[Returned]:
         """Executes a statement once per row, after all others of the unit, and in the order in which units are told;
@@ -156,21 +192,24 @@ class Tx:
 
     def insert(self, statement: Insertion, **values: Any) -> int | None:
         """Inserts a row; returns its integer primary key, or None if the statement found a conflict and did nothing."""
-        if self._dialect.name != "sqlite":
+        if self._name != "sqlite":
             row = self.one(statement, **values)
             return None if row is None else int(row[0])
         is_new = self.run(statement.bare, **values) == 1
         return int(self._cursor.lastrowid) if is_new else None
 
-    def change(self, statement: Change, **values: Any) -> Row | None:
-        """Changes one row; returns the columns that the statement names, or None if it changed none."""
-        if self._dialect.name != "sqlite":
+    def change(self, statement: Change, *, expected: Row | None = None, **values: Any) -> Row | None:
+        """Changes one row; returns the columns that the statement names, or None if it changed none. `expected`: what
+        they will be if the statement's `still` is true."""
+        if self._name != "sqlite":
             return self.one(statement, **values)
+        if expected is not None and statement.if_still is not None and self.run(statement.if_still, **values):
+            return expected
         return self.one(statement.read, **values) if self.run(statement.bare, **values) else None
 
     def one(self, statement: Statement, **values: Any) -> Row | None:
         """Executes a statement; returns the first row or None."""
-        sql, take, _ = statement.bound.get(self._dialect.name) or statement.compile(self._dialect)
+        sql, take, _ = statement.bound.get(self._name) or statement.compile(self._dialect)
         self._cursor.execute(sql, take(values))
         row: Row | None = self._cursor.fetchone()
         return row
@@ -184,7 +223,7 @@ class Tx:
 
     def all(self, statement: Statement, **values: Any) -> list[Row]:
         """Executes a statement; returns all rows."""
-        sql, take, _ = statement.bound.get(self._dialect.name) or statement.compile(self._dialect)
+        sql, take, _ = statement.bound.get(self._name) or statement.compile(self._dialect)
         self._cursor.execute(sql, take(values))
         rows: list[Row] = self._cursor.fetchall()
         return rows

@@ -6,7 +6,8 @@ Events get their sequence numbers from the run's row, whoever writes them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from dustrun.core.text.redaction import Redaction, hide
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.core.values.weight import MOST, weigh
 from dustrun.log import mask_links
-from dustrun.storage.db.statement import Change, Insertion, Returned, Row, Statement, Tx
+from dustrun.storage.db.statement import Change, Insertion, Returned, Row, Rows, Statement, Tx
 from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, executions, run_signals, runs
 from dustrun.storage.runs import forks as fork_rows
 from dustrun.storage.runs import waits as wait_rows
@@ -28,6 +29,7 @@ from dustrun.storage.runs.waits import ChildResult, Waits
 SHORT_BYTES = 1_048_576
 SHORT_REDACTED_BYTES = 65_536
 """Of a run that has signatures, which are searched for in everything that is written."""
+_DATA = itemgetter(2)
 ACTIVITY = frozenset({"run_started", "run_waiting", "run_resumed", "run_finished"})
 
 
@@ -61,29 +63,47 @@ class Ending:
     summary: str | None = None
 
 
-@dataclass(slots=True)
 class Batch:
     """Everything to write in one transaction. `texts` holds encoded results by (path, attempt),
     `input_weights` the units of inputs that were weighed when they were resolved.
 
-    `redaction` hides what must not be stored in the clear."""
+    `redaction` hides what must not be stored in the clear. Not a dataclass: each step of a run makes one, and default
+    factories cost four times as much."""
 
-    added: dict[tuple[str, int], Execution] = field(default_factory=dict)
-    changed: dict[tuple[str, int], Execution] = field(default_factory=dict)
-    events: list[tuple[str, int, str]] = field(default_factory=list)
-    texts: dict[tuple[str, int], str] = field(default_factory=dict)
-    input_weights: dict[tuple[str, int], int] = field(default_factory=dict)
-    signals_used: list[int] = field(default_factory=list)
-    executed: int = 0
-    status: RunStatus = RunStatus.RUNNING
-    wake_at: int | None = None
-    sets_status: bool = False
-    """Whether `status` or `wake_at` differ from what the run's row has."""
+    __slots__ = (
+        "added",
+        "changed",
+        "ending",
+        "events",
+        "executed",
+        "forks",
+        "input_weights",
+        "redaction",
+        "sets_status",
+        "signals_used",
+        "status",
+        "texts",
+        "waits",
+        "wake_at",
+    )
 
-    ending: Ending | None = None
-    waits: Waits | None = None
-    forks: list[Fork] = field(default_factory=list)
-    redaction: Redaction = field(default_factory=lambda: Redaction({}))
+    def __init__(self, status: RunStatus = RunStatus.RUNNING, redaction: Redaction | None = None) -> None:
+        self.added: dict[tuple[str, int], Execution] = {}
+        self.changed: dict[tuple[str, int], Execution] = {}
+        self.events: list[tuple[str, int, str]] = []
+        self.texts: dict[tuple[str, int], str] = {}
+        self.input_weights: dict[tuple[str, int], int] = {}
+        self.signals_used: list[int] = []
+        self.executed = 0
+        self.status = status
+        self.wake_at: int | None = None
+        self.sets_status = False
+        """Whether `status` or `wake_at` differ from what the run's row has."""
+
+        self.ending: Ending | None = None
+        self.waits: Waits | None = None
+        self.forks: list[Fork] = []
+        self.redaction = Redaction({}) if redaction is None else redaction
 
     @property
     def is_own(self) -> bool:
@@ -93,15 +113,11 @@ class Batch:
 
     def is_empty(self) -> bool:
         """Whether the batch contains nothing to write."""
-        return not (self.added or self.changed or self.events or self.signals_used or self.ending)
+        return not (self.events or self.added or self.changed or self.signals_used or self.ending)
 
     def is_short(self) -> bool:
         """Whether it is encoded and written within a few milliseconds."""
-        size = 0
-        for text in self.texts.values():
-            size += len(text)
-        for _, _, data in self.events:
-            size += len(data)
+        size = sum(map(len, self.texts.values())) + sum(map(len, map(_DATA, self.events)))
         if size > (SHORT_REDACTED_BYTES if self.redaction.secrets else SHORT_BYTES):
             return False
         return self._units_to_encode() <= MOST
@@ -109,18 +125,24 @@ class Batch:
     def _units_to_encode(self) -> int:
         """What is not JSON text yet, in units; it stops counting beyond the most that is short."""
         units = sum(self.input_weights.values())
-        for executions_ in (self.added, self.changed):
-            for key, one in executions_.items():
-                if one.input and executions_ is self.added and key not in self.input_weights:
-                    units += weigh(one.input)
-                if one.facts:
-                    units += weigh(one.facts)
-                if one.error:
-                    units += weigh(one.error)
-                if one.result and key not in self.texts:
-                    units += weigh(one.result)
-                if units > MOST:
-                    return units
+        for key, one in self.added.items():
+            if one.input and key not in self.input_weights:
+                units += weigh(one.input)
+            units += self._units_of_outcome(key, one)
+            if units > MOST:
+                return units
+        for key, one in self.changed.items():
+            units += self._units_of_outcome(key, one)
+            if units > MOST:
+                return units
+        return units
+
+    def _units_of_outcome(self, key: tuple[str, int], one: Execution) -> int:
+        units = weigh(one.facts) if one.facts else 0
+        if one.error:
+            units += weigh(one.error)
+        if one.result and key not in self.texts:
+            units += weigh(one.result)
         return units
 
 
@@ -135,8 +157,11 @@ _STEP = (
 )
 _NEWEST_SEQ = sa.select(runs.c.last_seq).where(runs.c.pk == b("the_pk"))
 _STEP_TO = _STEP.values(status=b("to_status"), wake_at=b("to_wake_at", type_=sa.BigInteger))
-_ADVANCE = Change(_STEP, _NEWEST_SEQ)  # most steps; naming the status would write the indexes that contain it anew
-_ADVANCE_TO = Change(_STEP_TO, _NEWEST_SEQ)
+_STILL = runs.c.last_seq == b("known_seq")
+_ADVANCE = Change(
+    _STEP, _NEWEST_SEQ, _STILL
+)  # most steps; naming the status would write the indexes that contain it anew
+_ADVANCE_TO = Change(_STEP_TO, _NEWEST_SEQ, _STILL)
 _END = Change(
     _STEP_TO.values(
         finished_at=b("to_finished_at", type_=sa.BigInteger),
@@ -144,7 +169,8 @@ _END = Change(
         error=b("to_error"),
         summary=b("to_summary"),
     ),
-    _NEWEST_SEQ.add_columns(runs.c.mode),
+    _NEWEST_SEQ,
+    _STILL,
 )
 _LOCK = Statement(sa.select(runs.c.fence).where(runs.c.pk == b("the_pk")).with_for_update())
 _AFTER = Statement(
@@ -155,13 +181,14 @@ _AFTER = Statement(
 _ADD_TO_SEQ = sa.update(runs).where(runs.c.pk == b("the_pk")).values(last_seq=runs.c.last_seq + b("events"))
 _NUMBER = Change(_ADD_TO_SEQ, _NEWEST_SEQ)
 _NUMBER_OPEN = Change(_ADD_TO_SEQ.where(sa.or_(runs.c.status == "running", runs.c.status == "waiting")), _NEWEST_SEQ)
-_ADD_EVENT = Statement(sa.insert(events))
+_ADD_EVENT = Rows(sa.insert(events), ("run_pk", "seq", "type", "at", "data"))
 _NEW_ACTIVITY = sa.insert(activity).values(
     org_id=b("org_id"), workflow_id=b("workflow_id"), run_pk=b("run_pk"), seq=b("seq")
 )
 _ADD_ACTIVITY = Insertion(_NEW_ACTIVITY, _NEW_ACTIVITY.returning(activity.c.id))
-_ADD_EXECUTION = Statement(sa.insert(executions))
-_CHANGE_EXECUTION = Statement(
+_OUTCOME = ("status", "branch", "result", "error", "facts", "assumed", "wake_at", "finished_at")
+_ADD_EXECUTION = Rows(sa.insert(executions), (*_OUTCOME, "run_pk", "path", "attempt", "node_id", "input", "started_at"))
+_CHANGE_EXECUTION = Rows(
     sa.update(executions)
     .where(executions.c.run_pk == b("run_pk_"), executions.c.path == b("path_"), executions.c.attempt == b("attempt_"))
     .values(
@@ -173,7 +200,8 @@ _CHANGE_EXECUTION = Statement(
         assumed=b("assumed"),
         wake_at=b("wake_at", type_=sa.BigInteger),
         finished_at=b("finished_at", type_=sa.BigInteger),
-    )
+    ),
+    (*_OUTCOME, "run_pk_", "path_", "attempt_"),
 )
 _COUNT_END = Statement(
     sa.text(
@@ -184,6 +212,7 @@ _COUNT_END = Statement(
     )
 )
 _USE_SIGNAL = Statement(sa.delete(run_signals).where(run_signals.c.id == b("id_")))
+_SUCCEEDED = (NodeStatus.SUCCESS, NodeStatus.PARTIAL)
 COLUMNS = tuple(field.name for field in fields(Execution))
 """The columns that `execution_of` reads, in order."""
 _COLUMNS = [executions.c[name] for name in COLUMNS]
@@ -204,46 +233,48 @@ def _text(redaction: Redaction, value: Any) -> str | None:
     return mask_links(dumps_text(redaction.value(value) if redaction.secrets else value))
 
 
-def _row(run_pk: int, execution: Execution, text: str | None, redaction: Redaction) -> dict[str, Any]:
-    return {
-        "run_pk": run_pk,
-        "path": execution.path,
-        "node_id": execution.node_id,
-        "attempt": execution.attempt,
-        "input": _text(redaction, execution.input),
-        "started_at": execution.started_at,
-        **_outcome(execution, text, redaction),
-    }
-
-
-def _outcome(execution: Execution, text: str | None, redaction: Redaction) -> dict[str, Any]:
-    if execution.status in (NodeStatus.SUCCESS, NodeStatus.PARTIAL):
+def _outcome(execution: Execution, text: str | None, redaction: Redaction) -> Row:
+    """The values of `_OUTCOME`."""
+    if execution.status in _SUCCEEDED:
         result = redaction.value(execution.result) if redaction.secrets else execution.result
         if text is None or result is not execution.result:
             text = dumps_text(result)
-    return {
-        "status": str(execution.status),  # not `value`, which costs three times as much
-        "branch": execution.branch,
-        "result": text,
-        "error": _text(redaction, execution.error),
-        "facts": _text(redaction, execution.facts),
-        "assumed": int(execution.assumed),
-        "wake_at": execution.wake_at,
-        "finished_at": execution.finished_at,
-    }
+    return (
+        str(execution.status),  # not `value`, which costs three times as much
+        execution.branch,
+        text,
+        None if execution.error is None else _text(redaction, execution.error),
+        None if execution.facts is None else _text(redaction, execution.facts),
+        int(execution.assumed),
+        execution.wake_at,
+        execution.finished_at,
+    )
 
 
-def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: int, batch: Batch) -> list[Event]:
+class Place(NamedTuple):
+    """The run that a batch belongs to. `fence`: under which it is advanced; `known_seq`: its newest event as far as
+    the writer knows, who is spared a query if that is so."""
+
+    run_pk: int
+    org_id: str
+    workflow_id: str | None
+    mode: str
+    fence: int
+    known_seq: int
+
+
+def write(tx: Tx, place: Place, batch: Batch) -> list[Event]:
     """Writes a batch under its fence and returns its numbered events; raises `StaleFence`."""
-    row = _advance(tx, run_pk, fence, batch)
-    if row is None:
+    run_pk, org_id, workflow_id = place.run_pk, place.org_id, place.workflow_id
+    last_seq = _advance(tx, place, batch)
+    if last_seq is None:
         raise StaleFence
     for fork in batch.forks:
         fork_rows.keep(tx, fork)
     if batch.waits is not None and not wait_rows.write(tx, run_pk, batch.waits, batch.events[-1][1]):
         raise StaleFence
     if batch.ending is not None:
-        count_end(tx, run_pk, org_id, workflow_id, batch.ending.status, row[1])
+        count_end(tx, run_pk, org_id, workflow_id, batch.ending.status, place.mode)
         if batch.ending.child_result is not None:
             wait_rows.report_to_caller(tx, batch.ending.child_result, batch.ending.at)
         if batch.ending.calls and batch.waits is not None:
@@ -251,7 +282,7 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
     write_executions(tx, run_pk, batch)
     for signal_id in batch.signals_used:
         tx.do(_USE_SIGNAL, id_=signal_id)
-    first = row[0] - len(batch.events) + 1
+    first = last_seq - len(batch.events) + 1
     return write_events(tx, run_pk, org_id, workflow_id, first, batch.events)
 
 
@@ -271,24 +302,25 @@ def end_columns(ending: Ending, redaction: Redaction) -> dict[str, Any]:
     }
 
 
-def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
-    """Updates the run's row under its fence; returns its newest sequence number first, or None if the fence is
-    stale."""
-    ending = batch.ending
+def _advance(tx: Tx, place: Place, batch: Batch) -> int | None:
+    """Updates the run's row under its fence; returns its newest sequence number, or None if the fence is stale."""
+    ending, added = batch.ending, len(batch.events)
     values: dict[str, Any] = {
-        "the_pk": run_pk,
-        "the_fence": fence,
-        "events": len(batch.events),
+        "the_pk": place.run_pk,
+        "the_fence": place.fence,
+        "events": added,
         "executed": batch.executed,
     }
-    if ending is None and not batch.sets_status:
-        return tx.change(_ADVANCE, **values)
-    values |= {"to_status": str(ending.status if ending else batch.status), "to_wake_at": batch.wake_at}
-    if ending is None:
-        return tx.change(_ADVANCE_TO, **values)
-    columns = end_columns(ending, batch.redaction)
-    values |= {f"to_{name}": value for name, value in columns.items()}
-    return tx.change(_END, **values)
+    statement = _ADVANCE
+    if ending is not None or batch.sets_status:
+        statement = _ADVANCE_TO
+        values |= {"to_status": str(ending.status if ending else batch.status), "to_wake_at": batch.wake_at}
+    if ending is not None:
+        statement = _END
+        columns = end_columns(ending, batch.redaction)
+        values |= {f"to_{name}": value for name, value in columns.items()}
+    row = tx.change(statement, expected=(place.known_seq + added,), known_seq=place.known_seq, **values)
+    return None if row is None else int(row[0])
 
 
 def find_written(tx: Tx, run_pk: int, after: int, batch: Batch) -> list[Event] | None:
@@ -308,34 +340,31 @@ def find_written(tx: Tx, run_pk: int, after: int, batch: Batch) -> list[Event] |
 
 def write_executions(tx: Tx, run_pk: int, batch: Batch) -> None:
     """Writes a batch's executions."""
-    redaction = batch.redaction
-    added = [_row(run_pk, execution, batch.texts.get(key), redaction) for key, execution in batch.added.items()]
-    tx.many(_ADD_EXECUTION, added)
-    tx.many(
-        _CHANGE_EXECUTION,
-        [
-            {
-                "run_pk_": run_pk,
-                "path_": key[0],
-                "attempt_": key[1],
-                **_outcome(execution, batch.texts.get(key), redaction),
-            }
-            for key, execution in batch.changed.items()
-        ],
-    )
+    redaction, texts = batch.redaction, batch.texts
+    added = [
+        (
+            *_outcome(one, texts.get(key), redaction),
+            run_pk,
+            *key,
+            one.node_id,
+            _text(redaction, one.input),
+            one.started_at,
+        )
+        for key, one in batch.added.items()
+    ]
+    tx.rows(_ADD_EXECUTION, added)
+    changed = [(*_outcome(one, texts.get(key), redaction), run_pk, *key) for key, one in batch.changed.items()]
+    tx.rows(_CHANGE_EXECUTION, changed)
 
 
 def write_events(
     tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, first: int, written: Sequence[tuple[str, int, str]]
 ) -> list[Event]:
     """Writes events with consecutive sequence numbers from `first`."""
-    numbered, rows, shown = [], [], []
-    for seq, (kind, at, data) in enumerate(written, first):
-        numbered.append(Event(seq, kind, at, data))
-        rows.append({"run_pk": run_pk, "seq": seq, "type": kind, "at": at, "data": data})
-        if kind in ACTIVITY:
-            shown.append(seq)
-    tx.many(_ADD_EVENT, rows)
+    rows = [(run_pk, seq, *event) for seq, event in enumerate(written, first)]
+    tx.rows(_ADD_EVENT, rows)
+    numbered = [Event(*row[1:]) for row in rows]
+    shown = [event.seq for event in numbered if event.type in ACTIVITY]
     if shown:
         place = {"org_id": org_id, "workflow_id": workflow_id, "run_pk": run_pk}
         for seq, cursor in zip(shown, tx.last(_ADD_ACTIVITY, [{**place, "seq": seq} for seq in shown]), strict=True):

@@ -22,7 +22,7 @@ class PipelinedTx(Tx):
     __slots__ = ("_later", "_parent", "has_written")
 
     def __init__(self, dialect: Dialect, later: Send) -> None:
-        self._dialect = dialect
+        self._dialect, self._name = dialect, dialect.name
         self._later = later
         self._parent = getcurrent()
         self._counts = None
