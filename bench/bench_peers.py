@@ -23,9 +23,19 @@ from typing import Any
 from bench import bench_run_call, load
 from bench.peers import IN_FLIGHT, Unavailable, aims, dbos, measuring, n8n, prefect, restate, temporal
 from testkit.postgres import Cluster
+from testkit.temporal import TemporalServer
 
 # What part of the runs a peer gets in each of its three rounds, so that each takes seconds and not hours.
-_PART = {"dbos": 0.1, "dbos on PostgreSQL": 0.1, "n8n": 0.1, "prefect": 0.02, "temporal": 0.02}
+_PART = {"dbos": 0.1, "dbos on PostgreSQL": 0.1, "n8n": 0.1, "prefect": 0.02, "temporal": 0.02,
+         "dustrun with Temporal": 0.02}  # fmt: skip
+_COLUMNS = {
+    "runs/s": "runsPerSecond",
+    "ms alone": "aloneP50Ms",
+    "p99": "aloneP99Ms",
+    "40 steps s": "chain40S",
+    "ready s": "readyS",
+    "MiB": "idleRssMib",
+}
 
 
 def _dustrun(runs: int) -> dict[str, Any]:
@@ -36,6 +46,19 @@ def _on_postgresql(runs: int) -> dict[str, Any]:
     with _postgresql() as cluster:
         settings = {"DUSTRUN_DATABASE_URL": cluster.fresh()}
         return {"store": "PostgreSQL, its own defaults", **_served(runs, **settings)}
+
+
+def _with_temporal(runs: int) -> dict[str, Any]:
+    """One process that does everything, and whom Temporal has advance the runs: what a cluster pays for each run."""
+    with _postgresql() as cluster, tempfile.TemporaryDirectory() as folder:
+        server = TemporalServer(Path(folder), store=True)
+        server.start()
+        try:
+            settings = {"DUSTRUN_DATABASE_URL": cluster.fresh(), "DUSTRUN_TEMPORAL_ADDRESS": server.address}
+            store = f"PostgreSQL, its own defaults; Temporal's development server {temporal.SERVER} on SQLite"
+            return {**_served(runs, **settings), "store": store}
+        finally:
+            server.end(kill=True)
 
 
 def _dbos_on_postgresql(runs: int) -> dict[str, Any]:
@@ -88,6 +111,7 @@ async def _rounds(process: load.Process, workflow_id: str, runs: int, tag: str) 
 PEERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "dustrun": _dustrun,
     "dustrun on PostgreSQL": _on_postgresql,
+    "dustrun with Temporal": _with_temporal,
     "restate": restate.measure,
     "dbos": dbos.measure,
     "dbos on PostgreSQL": _dbos_on_postgresql,
@@ -111,6 +135,7 @@ def run(scale: int | None = None, seed: int = 0, *, quick: bool = False, only: s
         print(f"  {name} …", file=sys.stderr)
         found[name] = _one(name, max(20, int(runs * _PART.get(name, 1.0))), failures)
         print(f"    {found[name]}", file=sys.stderr)
+    print(beside(found), file=sys.stderr)
     judged = [] if only else aims.judge(found)
     if not quick:
         failures += [f"{one['aim']}: {one['measured']}" for one in judged if not one["met"]]
@@ -122,6 +147,16 @@ def run(scale: int | None = None, seed: int = 0, *, quick: bool = False, only: s
         "aims": judged,
         "failures": failures,
     }
+
+
+def beside(found: dict[str, Any]) -> str:
+    """The figures of all, a line each, with what was measured."""
+    lines = [f"{'':24}" + "".join(f"{title:>12}" for title in _COLUMNS)]
+    for name, one in found.items():
+        figures = "".join(f"{one.get(key, '-'):>12}" for key in _COLUMNS.values())
+        about = one.get("unavailable") or f"{one.get('version', '')}; {one.get('store', '')}"
+        lines.append(f"{name:24}{figures}   {about}")
+    return "\n".join(lines)
 
 
 def _one(name: str, runs: int, failures: list[str]) -> dict[str, Any]:

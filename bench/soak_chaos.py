@@ -47,11 +47,13 @@ ROLES = {
     **dict.fromkeys(("triggers-1", "triggers-2"), "triggers"),
 }
 TAKE_OVER_S = 15.0
+"""How long after a process is lost others must have its runs; while PostgreSQL or Temporal is away for any of them, how
+long after the end of that."""
 _FULL = 100
+_JUDGED = 20
+"""From so many faults on, take-overs are held against their limit: smaller runs share the machine with tests."""
 _LEFT_S = 240.0
 _STARTS = 20
-_SETTLES_S = 5.0
-"""How long after a disturbance processes may still be connecting again."""
 _OF_FROZEN = ("was resolved truthfully and was still sent", "attempts and the sink saw")
 
 
@@ -78,7 +80,9 @@ class Chaos:
         self.faults: Counter[str] = Counter()
         self.take_overs: list[float] = []
         self.disturbed_take_overs: list[float] = []
-        """Those during which the store or Temporal was away too, or had just come back."""
+        """Those during which the store or Temporal was away too."""
+        self.late: list[float] = []
+        """Those that took longer than they may: seconds since the loss, or since what was away was back."""
         self.proxies: dict[str, TcpProxy] = {}
         self.freezes = 0
         self._under_way = 0
@@ -115,10 +119,10 @@ class Chaos:
     async def _kill(self) -> None:
         name = self._choose()
         self.faults[f"kill {name.partition('-')[0]}"] += 1
-        left = await self._claimed(name)
+        left, lost_at = await self._claimed(name), time.monotonic()
         self.machines.servers[name].kill()
         if name.startswith("engine"):
-            await self._wait_taken_over(left)
+            await self._wait_taken_over(left, lost_at)
         await self._start(name)
 
     async def _start(self, name: str) -> None:
@@ -140,11 +144,12 @@ class Chaos:
         self.faults[f"freeze {name.partition('-')[0]}"] += 1
         self.freezes += 1
         left, pid = await self._claimed(name), self.machines.servers[name].server_pid
+        lost_at = time.monotonic()
         os.kill(pid, signal.SIGSTOP)
         try:
             await asyncio.sleep(self._chance.uniform(1, 8))
             if name.startswith("engine"):
-                await self._wait_taken_over(left)
+                await self._wait_taken_over(left, lost_at)
         finally:
             os.kill(pid, signal.SIGCONT)
 
@@ -164,8 +169,9 @@ class Chaos:
             self._under_way -= 1
             self._last_disturbed = time.monotonic()
 
-    def _was_disturbed_since(self, moment: float) -> bool:
-        return bool(self._under_way) or self._last_disturbed > moment - _SETTLES_S
+    def _last_away(self) -> float:
+        """When the store or Temporal was last away for anybody."""
+        return time.monotonic() if self._under_way else self._last_disturbed
 
     async def _restart_database(self) -> None:
         self.faults["restart PostgreSQL"] += 1
@@ -193,16 +199,18 @@ class Chaos:
         """The runs that a process advances, `id` and fence."""
         return await asyncio.to_thread(self.machines.advanced_by, self.machines.servers[name])
 
-    async def _wait_taken_over(self, left: set[str]) -> None:
+    async def _wait_taken_over(self, left: set[str], lost_at: float) -> None:
         """Waits until others have taken up, or ended, all runs of a process that is gone."""
         if not left:
             return
-        begun = time.monotonic()
-        while left and time.monotonic() - begun < 4 * TAKE_OVER_S:
+        while left and time.monotonic() - max(lost_at, self._last_away()) < 4 * TAKE_OVER_S:
             left = await asyncio.to_thread(self.machines.unchanged, left)
             await asyncio.sleep(0.2)
-        found = self.disturbed_take_overs if self._was_disturbed_since(begun) else self.take_overs
-        found.append(time.monotonic() - begun)
+        taken_at, away_at = time.monotonic(), self._last_away()
+        found = self.disturbed_take_overs if away_at > lost_at else self.take_overs
+        found.append(taken_at - lost_at)
+        if (seconds := taken_at - max(lost_at, away_at)) > TAKE_OVER_S:
+            self.late.append(seconds)
 
 
 def run(scale: int | None, seed: int, users: str = "12") -> dict[str, Any]:
@@ -331,9 +339,8 @@ class Load:
         for failure in payments.failures:
             findings.fail(failure)
         events = armed.check(chaos.machines.direct, findings)
-        slow = [seconds for seconds in chaos.take_overs if seconds > TAKE_OVER_S]
-        if slow and scale >= _FULL:
-            findings.fail(f"{len(slow)} take-overs took longer than {TAKE_OVER_S:g} s: {max(slow):.1f} s")
+        if chaos.late and scale >= _JUDGED:
+            findings.fail(f"{len(chaos.late)} take-overs took longer than {TAKE_OVER_S:g} s: {max(chaos.late):.1f} s")
         return {
             "users": self._count,
             "faults": {"all": sum(chaos.faults.values()), **dict(sorted(chaos.faults.items()))},

@@ -50,17 +50,9 @@ _LONG_ON_BOTH = (
     *(f"api/test_{name}.py" for name in _OF_API),
     *_TURNS,
 )
-# The contract of an engine: it holds for the engine of many machines too, which needs PostgreSQL and Temporal.
-_OF_ENGINES = tuple(
-    f"engine/{name}"
-    for name in (
-        *(f"test_{name}.py" for name in ("runs", "waits", "cancel", "subworkflows", "respond", "variables", "results")),
-        *("test_messages.py", "test_run_reports.py", "test_reports_of_calls.py", "node/test_node_tables.py", "run/"),
-        *("test_connectors.py", "test_large_answers.py", "test_models_in_runs.py", "test_mcp_tools.py"),
-        *("test_spend_gate.py", "test_refusals.py", "test_called_loops_that_pay.py", "test_wallets_by_expression.py"),
-        *("test_declared_amounts_again.py", "test_launches_that_spend.py"),
-    )
-)
+# The contract of an engine: it holds for the engine of many machines too, which needs PostgreSQL and Temporal. A test
+# marked `of_one_process` says why it cannot.
+_OF_ENGINES = "engine/"
 # Servers that are killed, shows that are watched: long, and few a file. They begin first, else one process ends alone.
 _FIRST = ("crash", "secrecy", "contract", "e2e", "cli", "test_up.py", "test_examples.py", "engine", "properties", "web")
 

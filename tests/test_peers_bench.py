@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bench import bench_peers
 from bench.peers import TOOLS, aims, http_load, installing, processes
 from testkit.ports import free_port
 
@@ -106,6 +107,14 @@ def test_a_program_that_fails_or_hangs_keeps_what_it_printed(tmp_path: Path) -> 
         "readyS": 1,
         "incomplete": "its program did not end within 2 s; the end of its log: busy",
     }
+
+
+def test_engines_are_told_side_by_side_with_what_was_measured_of_them() -> None:
+    ours = {"version": "this commit", "store": "PostgreSQL", "runsPerSecond": 1600.5, "aloneP50Ms": 3.1, "readyS": 1.2}
+    told = bench_peers.beside({"dustrun": ours, "restate": {"unavailable": "no package"}}).splitlines()
+    assert told[0].split()[:2] == ["runs/s", "ms"]
+    assert told[1].split() == ["dustrun", "1600.5", "3.1", "-", "-", "1.2", "-", "this", "commit;", "PostgreSQL"]
+    assert told[2].split() == ["restate", *["-"] * 6, "no", "package"]
 
 
 def test_aims_are_judged_by_the_figures_of_one_run() -> None:

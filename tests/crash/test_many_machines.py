@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from aiohttp import web
 
-from bench import soak_chaos, soak_cluster
+from bench import soak_chaos, soak_steady
 from testkit.machines import CLUSTER, Machines
 from testkit.postgres import Cluster
 from testkit.temporal import TemporalServer
@@ -173,8 +173,8 @@ def test_chaos_at_a_small_scale() -> None:
 
 @pytest.mark.long
 def test_mixed_load_with_triggers_armed_at_a_small_scale() -> None:
-    """The proof of `scripts/soak cluster`, for seconds and not for half an hour."""
-    found = soak_cluster.run(8, 3, users="3")
+    """The proof of `scripts/soak steady`, for seconds and not for half an hour."""
+    found = soak_steady.run(8, 3, users="3")
     assert found["failures"] == []
     assert min(found["triggerEvents"][name] for name in ("webhook", "schedule", "transfers", "http-poll", "rss")) > 0
     assert set(found["memory"]) == {*CLUSTER, "PostgreSQL", "Temporal"}

@@ -115,7 +115,7 @@ async def test_cancel_reaches_a_run_that_is_just_being_read(tmp_path: Path, clus
     assert (run["status"], run["executionState"]["w"]["status"]) == ("cancelled", "cancelled")
 
 
-@pytest.mark.of_one_process
+@pytest.mark.of_one_process("it lays hands on that engine's tasks, to cancel one before its first step")
 async def test_cancel_reaches_nodes_that_have_not_taken_their_first_step(bench: Bench) -> None:
     """A task that is cancelled before its first step never runs its coroutine."""
     known = bench.composition.engine._known

@@ -82,6 +82,7 @@ async def _callee(bench: Bench) -> str:
     return str(made["id"])
 
 
+@pytest.mark.every_engine
 async def test_a_signature_is_seen_by_the_run_and_by_nobody_else(tmp_path: Path, node: Anvil, store_url: str) -> None:
     equal = "{{$nodes.sign.result.signature == $nodes.call.result.result.message ? 'same' : 'other'}}"
     async with _open(tmp_path, node, store_url) as (outbox, bench):

@@ -7,10 +7,15 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dustrun.engine import temporal as engine
 from engine.conftest import Bench
@@ -58,6 +63,39 @@ async def test_runs_are_accepted_while_temporal_is_away_and_end_when_it_is_there
         assert asyncio.get_running_loop().time() - stopping_at < STOP_S
     finally:
         own.end(kill=True)
+
+
+async def test_a_run_with_many_failed_attempts_is_given_to_another_machine_as_soon(temporal: TemporalServer) -> None:
+    """Its attempts have failed while the store was away; then its machine dies."""
+    dying_at, queue = 7, "many-attempts"
+
+    @activity.defn(name="advance")
+    async def advance(run_pk: int) -> int:
+        if activity.info().attempt < dying_at:
+            raise ApplicationError("the store is away", next_retry_delay=timedelta(milliseconds=10))
+        await asyncio.sleep(600)  # without a sign of life
+        return run_pk
+
+    client = await Client.connect(temporal.address)
+    worker = Worker(
+        client,
+        task_queue=queue,
+        workflows=[engine.RunWorkflow],
+        activities=[advance],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        max_heartbeat_throttle_interval=timedelta(seconds=1),
+    )
+    async with worker, asyncio.timeout(120):
+        handle = await client.start_workflow(engine.RunWorkflow.run, 1, id=queue, task_queue=queue)
+        while True:
+            found = (await handle.describe()).raw_description.pending_activities
+            if found and found[0].attempt > dying_at and found[0].HasField("next_attempt_schedule_time"):
+                break
+            await asyncio.sleep(0.02)
+        await handle.terminate()
+    again_at, failed_at = found[0].next_attempt_schedule_time, found[0].last_attempt_complete_time
+    silent_s = (again_at.ToDatetime() - failed_at.ToDatetime()).total_seconds()
+    assert engine.LOST_S <= silent_s < engine.LOST_S + 4, "by Temporal's clock; five seconds more would be too late"
 
 
 async def test_a_process_without_the_role_api_answers_no_calls(tmp_path: Path, url: str) -> None:

@@ -106,4 +106,5 @@ def make_engine(
         return EmbeddedEngine(deps, programs)
     if temporal is None:
         return EmbeddedEngine(deps, programs, sharing.claims)
-    return ClusteredEngine(deps, programs, temporal, sharing.bus, advances="engine" in deps.settings.roles)
+    share = sharing.claims.share
+    return ClusteredEngine(deps, programs, temporal, sharing.bus, share, advances="engine" in deps.settings.roles)

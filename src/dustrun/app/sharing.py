@@ -68,7 +68,7 @@ async def join(base: Base, stack: contextlib.AsyncExitStack) -> Sharing | None:
     if not base.settings.is_shared:
         return None
     await check_in(base.database, base.writer, base.settings)
-    bus, presence = Bus(base.database), Presence(base.database, base.writer, base.settings.roles)
+    bus, presence = Bus(base.database), Presence(base.database, base.writer, base.settings)
     advances = "engine" in base.settings.roles
     claims = Claims(base.database, base.writer, bus, lambda: presence.share("engine"), advances=advances)
     sharing = Sharing(presence, bus, Leases(base.writer, presence.id), claims)

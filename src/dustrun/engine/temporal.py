@@ -45,11 +45,12 @@ _POLLS: Final[dict[str, Any]] = {
 _TASK_S: Final = timedelta(seconds=LOST_S)
 _ENDED, _NO_TIME = -1, 0
 _FOREVER: Final = timedelta(days=3650)
-_RETRY: Final = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5))
+_RETRY: Final = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=1))
+"""Temporal counts attempts, whatever ended them: a run that met a store that was away has many behind it, and still
+must be with another process soon when this one dies."""
 _RPC_S: Final = timedelta(seconds=5)
 _CONNECT_AGAIN_S: Final = 1.0
 _STOP_S: Final = 3.0
-_HELD_BACK_MS: Final = 5000
 
 
 @workflow.defn(name="dustrun-run")
@@ -410,8 +411,8 @@ async def _advance(advancer: Advancer, run_pk: int, on_detached: Callable[[int],
         if not task.done():
             task.add_done_callback(lambda _: on_detached(run_pk))
         raise
-    except HeldBack:
-        return clock.now_ms() + _HELD_BACK_MS
+    except HeldBack as held:
+        return clock.now_ms() + held.after_ms
     except (Temporary, Uncertain, Superseded) as error:
         raise _again(f"{type(error).__name__}; the run is advanced again") from None
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dustrun.cli.doctor import checkups_sharing
+from dustrun.cli.doctor import checkups_sharing, checkups_store
+from dustrun.errors import Conflict
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from testkit.composition import composed
 from testkit.ports import free_port
 from testkit.postgres import Cluster
+from testkit.skewed_clock import set_ahead
 from testkit.temporal import TemporalServer
 
 
@@ -45,6 +48,7 @@ async def test_what_is_missing_among_the_processes_is_told(tmp_path: Path, url: 
             "processes": "bad",
             "versions": "ok",
             "engine": "ok",
+            "clocks": "ok",
         }
         assert "nobody has the role engine, triggers" in found["processes"][1]
         other = await _found(tmp_path, url, temporal_address=temporal.address)
@@ -59,6 +63,35 @@ async def test_what_is_missing_among_the_processes_is_told(tmp_path: Path, url: 
                 one = sa.text("UPDATE processes SET version = :v WHERE roles NOT LIKE '%api%'").bindparams(v=version)
                 await server.execute(one)
                 assert (await _found(tmp_path, url, shared=True))["versions"][0] == state
+
+
+async def test_a_clock_beyond_the_limit_is_named_and_its_server_refused(tmp_path: Path, url: str) -> None:
+    set_ahead(url, 0)
+    async with composed(tmp_path, database_url=url, shared=True) as server:
+        assert (await _found(tmp_path, url, shared=True))["clocks"][0] == "ok"
+        set_ahead(url, 9_000)  # it goes wrong while the process lives
+        async with asyncio.timeout(20):
+            while (said := (await _found(tmp_path, url, shared=True))["clocks"])[0] == "ok":
+                await asyncio.sleep(0.2)
+        ((name,),) = await server.rows(sa.text("SELECT name FROM processes"))
+        assert said[0] == "bad"
+        assert re.fullmatch(
+            rf"{re.escape(name)} is [89]\.\d s behind the database's; at most 2\.0 s are allowed", said[1]
+        )
+    with pytest.raises(Conflict, match=r"clock of this machine is [89]\.\d s behind the database's.*max_clock_skew_ms"):
+        async with composed(tmp_path, database_url=url, shared=True):
+            pass
+    database = Database(url)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"shared": True}, "bad"),
+        ({}, "warning"),
+        ({"shared": True, "max_clock_skew_ms": 10_000}, "ok"),
+    ]
+    for more, state in cases:
+        settings = Settings(data_dir=tmp_path, database_url=url, **more)
+        found = await asyncio.to_thread(checkups_store.clock_of, database, settings)
+        assert (found.state, found.name) == (state, "database clock")
+    database.close()
 
 
 async def test_a_store_for_one_process_has_none_of_it(tmp_path: Path) -> None:

@@ -357,6 +357,7 @@ async def test_a_spend_without_a_result_has_one_code_in_all_modes(studio: Studio
     assert "It was simulated, but its result could not be made: The simulated transaction" in errors[0]["message"]
 
 
+@pytest.mark.of_one_process("with Temporal a run is taken up once it has been created, which is a commit of its own")
 async def test_a_simulated_transaction_takes_one_commit(tmp_path: Path, world: World, store_url: str) -> None:
     """The run and its first start are one; each transaction and end of a node is one with what follows it."""
     nodes = {"one": pay(1, "two"), "two": hand("USDC", "5", "three"), "three": pay(3)}

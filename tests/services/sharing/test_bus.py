@@ -16,6 +16,7 @@ from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.tables import activity, api_keys
+from testkit.approving import decide_at_once
 from testkit.composition import Composition, composed
 from testkit.postgres import Cluster
 from testkit.sharing import activity_of, ended, events_of, sharing, until
@@ -193,6 +194,10 @@ async def test_limit_of_a_workflow_holds_for_all_servers(two: list[Composition])
         assert states.count("waiting") == 1
         await there.post(f"/v1/runs/run_{number}/nodes/hold/resume", {"data": {}})
         assert (await ended(here, f"run_{number}"))["status"] == "success"
+
+
+async def test_approval_is_decided_once_whichever_servers_are_asked(two: list[Composition]) -> None:
+    await decide_at_once([server.owner for server in two], 4)
 
 
 async def test_server_alone_and_servers_that_share_keep_each_other_out(tmp_path: Path, cluster: Cluster) -> None:

@@ -35,7 +35,8 @@ class Outside:
 
 
 @contextlib.asynccontextmanager
-async def _outside() -> AsyncIterator[Outside]:
+async def outside_of() -> AsyncIterator[Outside]:
+    """Such a server, on a free port."""
     found = Outside()
     app = web.Application()
     app.router.add_get("/", found.handle)
@@ -74,7 +75,7 @@ async def test_two_servers_let_through_what_one_may(tmp_path: Path, cluster: Clu
 async def test_two_servers_run_as_many_runs_of_an_organisation_as_one_may(tmp_path: Path, cluster: Cluster) -> None:
     url = cluster.fresh()
     settings: dict[str, Any] = {"max_running_runs_per_org": _MOST, "outbound_allow": ("127.0.0.1",)}
-    async with _outside() as outside, sharing(tmp_path, url, **settings) as two:
+    async with outside_of() as outside, sharing(tmp_path, url, **settings) as two:
         nodes = {
             "root": {"type": "manual", "children": ["ask"]},
             "ask": {"type": "http-request", "payload": {"method": "GET", "url": f"{outside.base}/"}},

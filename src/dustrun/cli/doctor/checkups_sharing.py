@@ -20,7 +20,8 @@ def sharing(settings: Settings, database: Database) -> list[Finding]:
     if not settings.is_shared:
         return []
     living = database.read_now(processes.list_living)
-    found = [_roles(living), _versions(living), _engine(settings, database, living)]
+    clocks = _clocks(settings, living)
+    found = [_roles(living), _versions(living), _engine(settings, database, living), clocks]
     return found if settings.temporal_address is None else [*found, temporal(settings)]
 
 
@@ -44,6 +45,21 @@ def _versions(living: list[ProcessRow]) -> Finding:
     if len(versions) > 1:
         return Finding("versions", "warning", f"{shown}: an upgrade is under way", "Upgrade the other processes too.")
     return Finding("versions", "ok", shown)
+
+
+def _clocks(settings: Settings, living: list[ProcessRow]) -> Finding:
+    """Whether the clocks of the processes agree with the database's, as they last told."""
+    most = settings.max_clock_skew_ms
+    off = [one for one in living if one.skew_ms is not None and abs(one.skew_ms) > most]
+    if not off:
+        return Finding("clocks", "ok", f"those of all processes are within {most / 1000:.1f} s of the database's")
+    shown = "; ".join(f"{one.name or one.id} is {_ahead(one.skew_ms or 0)}" for one in off)
+    mend = "Turn on time synchronisation there and on the database's machine (timedatectl set-ntp true)."
+    return Finding("clocks", "bad", f"{shown} the database's; at most {most / 1000:.1f} s are allowed", mend)
+
+
+def _ahead(skew_ms: int) -> str:
+    return f"{abs(skew_ms) / 1000:.1f} s {'ahead of' if skew_ms > 0 else 'behind'}"
 
 
 def _engine(settings: Settings, database: Database, living: list[ProcessRow]) -> Finding:

@@ -27,12 +27,12 @@ from dustrun.storage.db.lock import file_of
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import runs
 from dustrun.storage.secrets.vault import Vault
+from dustrun.storage.sharing import processes
 
 _MIB = 2**20
 _LARGE_WAL = 64 * _MIB
 _CHECK_UP_TO = 256 * _MIB
 _LATE_MS = 60_000
-_SKEW_MS = 2000
 _RESTORED_LONG_AGO_MS = 7 * 86_400_000
 
 _IS_OPEN = sa.or_(runs.c.status == "running", runs.c.status == "waiting")
@@ -69,7 +69,7 @@ def _look(settings: Settings, database: Database) -> list[Finding]:
         path = Path(sa.make_url(settings.store_url()).database or "")
         findings += [whole(path), write_ahead_log(path), *safety(settings)]
     else:
-        findings += [clock_of(database), *postgresql(database)]
+        findings += [clock_of(database, settings), *postgresql(database)]
     running = lock(settings, database)
     findings.append(running)
     if migrate.revision_of(database) == migrate.head():
@@ -148,18 +148,17 @@ def postgresql(database: Database) -> list[Finding]:
     return [Finding("durability", "bad", "PostgreSQL runs with fsync = off", mend)]
 
 
-def clock_of(database: Database) -> Finding:
-    """Whether the clocks of this machine and the database agree."""
-    before = clock.now_ms()
-    row = database.read_now(
-        lambda tx: tx.one(Statement(sa.text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)")))
-    )
-    assert row is not None
-    apart = abs(int(row[0]) - (before + clock.now_ms()) // 2)
-    if apart <= _SKEW_MS:
+def clock_of(database: Database, settings: Settings) -> Finding:
+    """Whether the clocks of this machine and the database agree; a server that shares its store does not start else."""
+    apart, most = abs(database.read_now(processes.clock_skew)), settings.max_clock_skew_ms
+    if apart <= most:
         return Finding("database clock", "ok", "agrees with this machine's clock")
     mend = "Turn on time synchronisation on both machines (timedatectl set-ntp true)."
-    return Finding("database clock", "warning", f"differs from this machine's clock by {apart / 1000:.0f} s", mend)
+    says = f"differs from this machine's clock by {apart / 1000:.3g} s"
+    if not settings.is_shared:
+        return Finding("database clock", "warning", says, mend)
+    allowed = f"at most {most / 1000:.1f} s are allowed (setting max_clock_skew_ms)"
+    return Finding("database clock", "bad", f"{says}; {allowed}: no server starts here", mend)
 
 
 def lock(settings: Settings, database: Database) -> Finding:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import Counter
+from collections.abc import Callable
 
 from dustrun import log
 from dustrun.core.run.plan import Waiting
@@ -25,21 +26,42 @@ _LOOK_EVERY_S = 1.0
 _STOPPING = "The server is stopping; another one goes on with the run."
 
 
+_AFTER_OTHERS_MS = 5_000
+_NO_ROOM_MS = 15_000
+_MOST_IN_LINE = 10_000
+
+
 class HeldBack(Exception):
-    """The workflow's limit of unfinished runs holds the run back for now."""
+    """A limit holds the run back for now: try it again after so long, unless it is woken before."""
+
+    def __init__(self, after_ms: int) -> None:
+        super().__init__()
+        self.after_ms = after_ms
 
 
 class Advancer:
-    """The runs that this process advances now. `process_id`: this one among those that share the store."""
+    """The runs that this process advances now. `process_id`: this one among those that share the store; `share`: among
+    how many of them an organisation's limit is divided."""
 
-    def __init__(self, deps: EngineDeps, programs: CompiledWorkflows, engine: Engine, process_id: str) -> None:
+    def __init__(
+        self,
+        deps: EngineDeps,
+        programs: CompiledWorkflows,
+        engine: Engine,
+        process_id: str,
+        share: Callable[[], int] = lambda: 1,
+    ) -> None:
         self.process_id = process_id
+        self._share = share
         self._deps = deps
         self._programs = programs
         self._engine = engine
         self._tasks: dict[int, asyncio.Task[Waiting | None]] = {}
         self._runners: dict[int, Runner] = {}
         self._simulations: Counter[int] = Counter()
+        self._of_org: Counter[str] = Counter()
+        self._lines: dict[str, dict[int, None]] = {}
+        """The runs that their organisation's limit has held back here, in order."""
         self._look_task: asyncio.Task[None] | None = None
         self._is_stopping = False
 
@@ -102,8 +124,44 @@ class Advancer:
     async def _drive(self, run_pk: int) -> Waiting | None:
         if self._is_stopping:
             raise Temporary(_STOPPING)
-        if await self._deps.database.read(lambda tx: rows.is_held_back(tx, run_pk)):
-            raise HeldBack
+        turn = await self._deps.database.read(lambda tx: rows.find_turn(tx, run_pk))
+        if turn is None:
+            return None
+        if not turn.is_cancelled:
+            if turn.is_after_others:
+                raise HeldBack(_AFTER_OTHERS_MS)
+            if not self._has_room(turn.org_id):
+                self._put_in_line(turn.org_id, run_pk)
+                raise HeldBack(_NO_ROOM_MS)
+        self._of_org[turn.org_id] += 1
+        try:
+            return await self._take_up(run_pk)
+        finally:
+            self._make_room(turn.org_id)
+
+    def _has_room(self, org_id: str) -> bool:
+        most = self._deps.settings.max_running_runs_per_org // self._share()
+        return self._of_org[org_id] < max(1, most)
+
+    def _put_in_line(self, org_id: str, run_pk: int) -> None:
+        line = self._lines.setdefault(org_id, {})
+        if len(line) < _MOST_IN_LINE:  # the others come again by themselves
+            line[run_pk] = None
+
+    def _make_room(self, org_id: str) -> None:
+        """A run of the organisation advances no more: the first in line has its turn."""
+        self._of_org[org_id] -= 1
+        if not self._of_org[org_id]:
+            del self._of_org[org_id]
+        line = self._lines.get(org_id)
+        if line:
+            run_pk = next(iter(line))
+            del line[run_pk]
+            if not line:
+                del self._lines[org_id]
+            self._engine.wake(run_pk)
+
+    async def _take_up(self, run_pk: int) -> Waiting | None:
         fence = await self._deps.writer.write(lambda tx: rows.take_over(tx, run_pk, self.process_id))
         if fence is None:
             return None

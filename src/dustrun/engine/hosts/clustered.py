@@ -13,7 +13,9 @@ from typing import Protocol
 from dustrun.engine.hosts.advancer import Advancer
 from dustrun.engine.hosts.dispatching import Asks, Sweep
 from dustrun.engine.run.observer import note_start
+from dustrun.engine.run.opening import open_run, runner_of
 from dustrun.engine.run.run_context import EngineDeps
+from dustrun.engine.run.runner import Runner
 from dustrun.errors import Temporary
 from dustrun.services.runs.engine_port import Created, NewRun
 from dustrun.services.sharing.bus import Bus
@@ -42,17 +44,25 @@ class Dispatcher(Protocol):
 
 
 class ClusteredEngine:
-    """Takes new runs; with `advances`, it also advances those that the dispatcher sends here."""
+    """Takes new runs; with `advances`, it also advances those that the dispatcher sends here. `share`: among how many
+    engines a limit of all is divided."""
 
     def __init__(
-        self, deps: EngineDeps, programs: CompiledWorkflows, dispatcher: Dispatcher, bus: Bus, *, advances: bool
+        self,
+        deps: EngineDeps,
+        programs: CompiledWorkflows,
+        dispatcher: Dispatcher,
+        bus: Bus,
+        share: Callable[[], int],
+        *,
+        advances: bool,
     ) -> None:
         self._deps = deps
         self._dispatcher = dispatcher
         self._bus = bus
         self._advances = advances
         self._asks = Asks(dispatcher.send)
-        self._advancer = Advancer(deps, programs, self, deps.database.name)
+        self._advancer = Advancer(deps, programs, self, deps.database.name, share)
         self._sweep = Sweep(deps.database, self._asks, self._advancer.look)
         self._refusing = False
         self._stopping = False
@@ -116,13 +126,28 @@ class ClusteredEngine:
         if self._stopping or self._is_busy:
             raise Temporary(_STOPPING if self._stopping else _BUSY, retry_after_s=2)
 
+        opened = self._open(run)
+        batch = run.batch if opened is None else opened.recorder.take()
+
         def created(done: Created) -> None:
             note_start(run.facts)
-            self._asks.add(done.pk, wakes=False)
+            if opened is not None:
+                opened.opened(done.pk, len(batch.events))
+            if batch.ending is None:
+                self._asks.add(done.pk, wakes=False)
             if done.cancelled is not None:
                 self.cancel(done.cancelled)
 
-        return await run.write(run.batch, created)
+        return await run.write(batch, created)
+
+    def _open(self, run: NewRun) -> Runner | None:
+        """Executes the pure nodes that a run begins with, which may be all of it: they need no other machine. None if
+        there is nothing to execute before somebody advances the run: it waits for its turn, or is a retry or called."""
+        if run.max_open is not None or run.facts.root_run_id != run.facts.id:
+            return None
+        runner = runner_of(self._deps, self, run)
+        open_run(runner, begins=False)
+        return runner
 
     def wake(self, run_pk: int) -> None:
         """A signal for the run is on disk: whoever advances it reads it, or else somebody takes the run up."""

@@ -21,7 +21,8 @@ _AT_ONCE = 32
 _MOST_ASKED = 200_000
 _AGAIN_S = (0.1, 0.5, 1.0, 2.0)
 SWEEP_EVERY_S = 4.0
-_ASK_AGAIN_S = 30.0
+_ASK_AGAIN_S = 8.0
+"""Temporal may have forgotten what it was asked."""
 _ASK_AGAIN_AT_MOST_S = 600.0
 
 
@@ -31,13 +32,14 @@ class Asks:
     def __init__(self, send: Callable[[int, bool], Awaitable[None]]) -> None:
         self._send = send
         self._asked: dict[int, bool] = {}
+        self._sending = 0
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.failed_times = 0
         """How often in a row sending has failed."""
 
     def __len__(self) -> int:
-        return len(self._asked)
+        return len(self._asked) + self._sending
 
     def add(self, run_pk: int, *, wakes: bool) -> None:
         """Asks soon; what is too much for memory is left to the sweep."""
@@ -62,7 +64,9 @@ class Asks:
             while self._asked:
                 first = list(itertools.islice(self._asked, _AT_ONCE))
                 some = [(run_pk, self._asked.pop(run_pk)) for run_pk in first]
+                self._sending = len(some)
                 sent = await asyncio.gather(*(self._try(*one) for one in some))
+                self._sending = 0
                 if all(sent):
                     self.failed_times = 0
                 else:

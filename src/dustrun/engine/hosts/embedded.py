@@ -8,20 +8,18 @@ over organisations.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from dataclasses import dataclass
 
 from dustrun import clock, log
-from dustrun.core.run.journal import Journal
-from dustrun.core.run.plan import Done, Plan, Waiting
+from dustrun.core.run.plan import Done, Waiting
 from dustrun.core.values.exact_json import loads
 from dustrun.engine.hosts.admission import Admission, AdmittedRun
 from dustrun.engine.hosts.claims import Claims
 from dustrun.engine.hosts.timers import Timers
 from dustrun.engine.run.observer import note_start
-from dustrun.engine.run.recorder import Recorder
+from dustrun.engine.run.opening import open_run, runner_of
 from dustrun.engine.run.recovery import take_up
-from dustrun.engine.run.run_context import EngineDeps, RunContext, Superseded
+from dustrun.engine.run.run_context import EngineDeps, Superseded
 from dustrun.engine.run.runner import Runner
 from dustrun.errors import Temporary, Uncertain
 from dustrun.services.runs.engine_port import Created, NewRun
@@ -202,19 +200,13 @@ class EmbeddedEngine:
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
         if self._is_busy:
             raise Temporary("The server is busy; nothing was started.", retry_after_s=2)
-        facts, program, batch = run.facts, run.program, run.batch
+        facts = run.facts
         facts.fence = 1
-        journal = Journal.of(batch.added.values())
-        plan = Plan(program.graph, facts.trigger_node_id)
-        if len(journal.by_path) > 1:  # a retry keeps what succeeded
-            plan.restore(journal.by_path.values())
-        runner = Runner(RunContext(self._deps, self, facts, program, journal, plan, Recorder(batch)))
+        runner = runner_of(self._deps, self, run)
         rides = run.max_open is None and self._admission.has_room(facts.org_id) and self._advances
         facts.claimed_by = self._holder if rides else None
         if rides:
-            # A retry is answered with the run as it begins, and a called run's end is told by its own task.
-            executes = facts.root_run_id == facts.id
-            contextvars.Context().run(runner.open, executes=executes)  # not in the context of the request
+            open_run(runner, begins=True)
         return Opening(runner.recorder.take(), runner, rides, run.max_open)
 
     def _opened(self, opening: Opening, run_pk: int) -> None:

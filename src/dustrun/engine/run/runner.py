@@ -71,36 +71,36 @@ class Runner:
     def last_seq(self, seq: int) -> None:
         self._committer.last_seq = seq
 
-    def open(self, *, executes: bool) -> None:
-        """Records what commits with the run's creation: the start of the first nodes that change something outside and,
-        if it `executes`, the pure nodes before them, which may be the whole run. Metrics and traces wait for
-        `opened`."""
+    def open(self, *, executes: bool, begins: bool) -> None:
+        """Records what commits with the run's creation: if it `executes`, the pure nodes that the run begins with,
+        which may be the whole run; if it `begins`, the start of the first nodes that change something outside. Metrics
+        and traces wait for `opened`."""
         log.bind(run_id=self.facts.id, org_id=self.facts.org_id)
         self._inputs.observer.hold()
         until = clock.monotonic_s() + _TURN_S
-        answer = self._open_next(until, executes=executes)
+        answer = self._open_next(until, executes=executes, begins=begins)
         while executes and isinstance(answer, Ready) and self._may_open_more():
-            answer = self._open_next(until, executes=executes)
+            answer = self._open_next(until, executes=executes, begins=begins)
         if executes and isinstance(answer, Done):
             self._record_end(answer)
 
-    def _open_next(self, until: float, *, executes: bool) -> Next:
+    def _open_next(self, until: float, *, executes: bool, begins: bool) -> Next:
         answer = self._run.plan.next(self._run.state.now(), self._room())
         if isinstance(answer, Ready):
             self._settle(answer)
             for start in answer.starts:
-                if self._may_open(start, executes=executes and not self._is_late(until)):
+                if self._may_open(start, executes=executes and not self._is_late(until), begins=begins):
                     self.attempts.begin(start)
                 else:
                     self._held_back.append(start)
         return answer
 
-    def _may_open(self, start: Start, *, executes: bool) -> bool:
+    def _may_open(self, start: Start, *, executes: bool, begins: bool) -> bool:
         node = self._run.program.nodes[start.node_id]
         if node.reads_variables or self._run.plan.executions > _OPENING_ATTEMPTS:
             return False
         if node.spec.kind == "action":
-            return executes or node.spec.effect != Effect.PURE
+            return executes if node.spec.effect == Effect.PURE else begins
         return executes and node.node.type in _DECIDING
 
     def _is_late(self, until: float) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from dustrun import clock, log
 from dustrun.core.expression import ExpressionError, parse_template
 from dustrun.core.run.state import Mode
+from dustrun.core.text.redaction import Redaction
 from dustrun.core.values.weight import is_large
 from dustrun.errors import Code, Conflict, Invalid, Problem
 from dustrun.services.access import idempotency
@@ -43,6 +44,7 @@ class RunCreation:
         """A run ready for `Engine.submit`; `is_call`: a node starts it, so the current request's Idempotency-Key is
         not its own. Raises `Invalid` when the concurrency key cannot be computed."""
         facts = prepared.facts
+        prepared.batch.redaction = Redaction(facts.secrets)  # whichever engine writes it, and whatever it adds before
         limit = concurrency if facts.mode is not Mode.SIMULATE else None
         if limit is not None:
             facts.concurrency_key = _concurrency_key(limit, prepared)

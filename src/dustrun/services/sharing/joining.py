@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 import dustrun
-from dustrun import clock
 from dustrun.errors import Conflict
 from dustrun.settings import Settings
 from dustrun.storage.db import store_facts
@@ -23,7 +22,7 @@ async def check_in(database: Database, writer: Writer, settings: Settings) -> No
     place = place_of(settings)
 
     def unit(tx: Tx) -> None:
-        skew = clock.now_ms() - processes.database_now(tx)
+        skew = processes.clock_skew(tx)
         others = [one for one in processes.list_living(tx) if one.id != database.name]
         check_clock(skew, settings.max_clock_skew_ms)
         check_versions(others)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import dustrun
 from dustrun import log
 from dustrun.errors import DustrunError
+from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -29,13 +30,15 @@ def _nothing() -> None:
 class Presence:
     """Writes the process's row every two seconds; `living` is who lived then."""
 
-    def __init__(self, database: Database, writer: Writer, roles: Iterable[str]) -> None:
+    def __init__(self, database: Database, writer: Writer, settings: Settings) -> None:
         self.id = database.name
         self.living: list[ProcessRow] = []
         self.on_look: Callable[[], None] = _nothing
         """Called when `living` may have changed."""
         self._writer = writer
-        self._roles = ",".join(sorted(roles))
+        self._roles = ",".join(sorted(settings.roles))
+        self._most_skew_ms = settings.max_clock_skew_ms
+        self._is_off = False
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -79,12 +82,22 @@ class Presence:
                 _logger.warning("this process could not say that it lives", error=error.message)
 
     async def _beat(self) -> None:
-        def unit(tx: Tx) -> list[ProcessRow]:
-            processes.beat(tx, self.id, self._roles, dustrun.__version__, KEEP_MS)
-            return processes.list_living(tx)
+        def unit(tx: Tx) -> tuple[int, list[ProcessRow]]:
+            skew_ms = processes.clock_skew(tx)
+            processes.beat(tx, self.id, self._roles, dustrun.__version__, KEEP_MS, skew_ms)
+            return skew_ms, processes.list_living(tx)
 
-        self.living = await self._writer.write(unit, repeatable=True)
+        skew_ms, self.living = await self._writer.write(unit, repeatable=True)
+        self._judge_clock(skew_ms)
         self.on_look()
+
+    def _judge_clock(self, skew_ms: int) -> None:
+        """Says so, once, when the clock has gone so wrong that this process would not be let in any more."""
+        is_off = abs(skew_ms) > self._most_skew_ms
+        if is_off and not self._is_off:
+            text = "this machine's clock, by which waits and schedules go, is too far from the database's"
+            _logger.warning(text, ahead_by_ms=skew_ms, max_clock_skew_ms=self._most_skew_ms)
+        self._is_off = is_off
 
     def _end(self, tx: Tx) -> None:
         claims.release(tx, self.id)

@@ -225,6 +225,7 @@ processes = Table(
     Column("started_at", BigInteger, nullable=False),
     Column("alive_until", BigInteger, nullable=False, comment="by the database's clock; later, others take over"),
     Column("name", Text, comment="host and process id, for people"),
+    Column("skew_ms", BigInteger, comment="of its clock, ahead of the database's"),
 )
 
 leases = Table(

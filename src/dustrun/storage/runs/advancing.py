@@ -40,11 +40,11 @@ _FORSAKEN = Statement(
         f" OR {_HAS_LATE_SIGNALS}))) ORDER BY r.pk LIMIT 1000"
     )
 )
-_IS_HELD_BACK = Statement(
+_TURN = Statement(
     sa.text(
-        "SELECT 1 FROM runs r JOIN workflows w ON w.id = r.workflow_id WHERE r.pk = :pk"  # noqa: S608 - the same
-        " AND r.concurrency_key IS NOT NULL AND r.cancel_requested_at IS NULL AND w.concurrency IS NOT NULL"
-        f" AND ({_OLDER}) >= CAST(CAST(w.concurrency AS json)->>'max' AS integer)"
+        "SELECT r.org_id, r.cancel_requested_at IS NOT NULL, EXISTS (SELECT 1 FROM workflows w"  # noqa: S608 - the same
+        " WHERE w.id = r.workflow_id AND r.concurrency_key IS NOT NULL AND w.concurrency IS NOT NULL"
+        f" AND ({_OLDER}) >= CAST(CAST(w.concurrency AS json)->>'max' AS integer)) FROM runs r WHERE r.pk = :pk"
     )
 )
 _NEXT_IN_LINE = Statement(
@@ -62,6 +62,14 @@ class OwnRun(NamedTuple):
     pk: int
     is_cancelled: bool
     has_signals: bool
+
+
+class Turn(NamedTuple):
+    """Whose run it is, and whether as many older runs of its workflow are unfinished as the workflow allows."""
+
+    org_id: str
+    is_cancelled: bool
+    is_after_others: bool
 
 
 class ForsakenRun(NamedTuple):
@@ -87,9 +95,10 @@ def list_forsaken(tx: Tx) -> list[ForsakenRun]:
     return [ForsakenRun(*row) for row in tx.all(_FORSAKEN)]
 
 
-def is_held_back(tx: Tx, run_pk: int) -> bool:
-    """Whether as many older runs of its workflow are unfinished as the workflow allows."""
-    return tx.one(_IS_HELD_BACK, pk=run_pk) is not None
+def find_turn(tx: Tx, run_pk: int) -> Turn | None:
+    """What decides whether a run may be taken up now; None if it was removed after its end."""
+    row = tx.one(_TURN, pk=run_pk)
+    return Turn(*row) if row is not None else None
 
 
 def find_next_in_line(tx: Tx, ended_pk: int) -> int | None:

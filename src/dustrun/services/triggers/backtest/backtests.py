@@ -13,7 +13,7 @@ from dustrun import clock, ids, log
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.triggers.limits import Admit, Limits, Skip, decide
 from dustrun.core.values.exact_json import dumps_text, loads_own
-from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Problem, Temporary
+from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Problem, Temporary, Uncertain
 from dustrun.sdk.trigger import Trigger
 from dustrun.services.access import idempotency
 from dustrun.services.access.api_keys import principal_of
@@ -39,6 +39,7 @@ from dustrun.storage.workflows.workflows import WorkflowRow
 SOURCE: Final = "backtest"
 _MOST_AT_ONCE: Final = 4  # back-tests of one organisation
 _RUN_WITHIN_S: Final = 120.0
+_AGAIN_S: Final = 1.0
 _logger = log.get("dustrun.backtests")
 
 
@@ -193,6 +194,19 @@ class Backtests:
         self._running[row.org_id] -= 1
 
     async def _carry_out(self, row: BacktestRow) -> None:
+        """Carries a back-test out to its end; while the store is away, again and again."""
+        while True:
+            try:
+                await self._finish(row, *await self._outcome(row))
+                return
+            except _Stopping:
+                return
+            except (Temporary, Uncertain) as error:
+                _logger.warning("a back-test waits", backtest_id=row.id, error=error.message)
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _outcome(self, row: BacktestRow) -> tuple[str, str | None, str | None]:
+        """How a back-test ends: its status, its report or what went wrong. What was simulated before is not again."""
         try:
             key = await self._deps.database.read(lambda tx: key_rows.find(tx, row.org_id, row.key_id))
             assert key is not None, "keys are never deleted"
@@ -200,20 +214,21 @@ class Backtests:
             for place, shown in enumerate(loads_own(row.events)):
                 if shown["skip"] is None:
                     await self._simulate(principal, row, asked["propValues"], (place, PastEvent.of(shown)))
-            report = await self._deps.report.make(principal, row)
-            await self._finish(row, DONE, dumps_text(report), None)
-        except _Stopping:
-            return
+            return DONE, dumps_text(await self._deps.report.make(principal, row)), None
+        except (_Stopping, Temporary, Uncertain):
+            raise
         except DustrunError as error:
-            await self._finish(row, FAILED, None, error.message)
+            return FAILED, None, error.message
         except Exception as error:
             _logger.error("a back-test failed", backtest_id=row.id, exc_info=error)
-            await self._finish(row, FAILED, None, "An unexpected error; the server's log has it.")
+            return FAILED, None, "An unexpected error; the server's log has it."
 
     async def _finish(self, row: BacktestRow, status: str, report: str | None, error: str | None) -> None:
         now = clock.now_ms()
 
         def unit(tx: Tx) -> None:
+            if not self._is_ours(tx, row):  # this process was held up for so long that another one took it over
+                return
             rows.finish(tx, row.id, status=status, report=report, error=error, now=now)
             if self.holder is not None:
                 leases.forget(tx, _lease_of(row.id), self.holder)

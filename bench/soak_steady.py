@@ -1,7 +1,7 @@
 """A cluster under mixed load with triggers armed, for half an hour: no event is lost, none comes twice, and the memory
 of its processes stays flat.
 
-    scripts/soak cluster [--scale SECONDS] [--seed S] [--users 6]
+    scripts/soak steady [--scale SECONDS] [--seed S] [--users 6]
 
 The processes of `scripts/cluster`. Users start runs of sixteen kinds through either API process and follow each on
 streams that move to the other process after some events. Meanwhile a wallet pays; and armed are a webhook whose
@@ -200,7 +200,7 @@ def run(scale: int | None, seed: int, users: str = "6") -> Json:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-cluster-")))
         database = Cluster(durable=True)
         stack.callback(database.end)
-        temporal = TemporalServer(folder, store=True)
+        temporal = TemporalServer(folder)
         temporal.start()
         stack.callback(temporal.end, kill=True)
         return asyncio.run(_run(folder, database, temporal, scale or DEFAULT_S, seed, int(users)))

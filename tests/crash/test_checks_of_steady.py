@@ -1,4 +1,4 @@
-"""What `scripts/soak cluster` reads of memory: what processes hold, and whether that grows once caches are full."""
+"""What `scripts/soak steady` reads of memory: what processes hold, and whether that grows once caches are full."""
 
 from __future__ import annotations
 
