@@ -313,3 +313,22 @@ def test_hidden_texts_are_hidden_in_simple_lines() -> None:
     with logged() as stream, log.hiding(lambda text: text.replace("s3cret", "•••")):
         log.get("test").info("request", path="/v1/s3cret")
     assert _lines(stream)[0]["path"] == "/v1/•••"
+
+
+@pytest.mark.parametrize(
+    "name", ["Authorization", "TOKEN", "my-secret", "passwords", "api_key", "PrivateKey", "mnemonic"]
+)
+def test_a_text_that_may_hold_a_secret_is_searched(name: str) -> None:
+    assert log.may_hold_secret(json.dumps({name: 1}))
+
+
+def test_a_text_without_any_part_of_a_secret_is_not_searched() -> None:
+    rows = [{"id": number, "text": "x" * 40} for number in range(3)]
+    assert not log.may_hold_secret(json.dumps(rows))
+    assert log.mask_value(rows) == rows
+
+
+def test_a_name_with_letters_that_equal_others_is_searched() -> None:
+    hidden = {"pa\u017f\u017fword": "x"}
+    assert log.mask_value(hidden) == {"pa\u017f\u017fword": "***"}
+    assert log.may_hold_secret(json.dumps(hidden, ensure_ascii=False))

@@ -28,6 +28,8 @@ _LEVELS: Final = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERR
 _NAMES: Final = {number: name for name, number in _LEVELS.items()}
 _MASK = "***"
 _SECRET_NAMES = re.compile(r"(authorization|token|secret|password|api[_-]?key|private[_-]?key|mnemonic)", re.I)
+_PARTS_OF_SECRET_NAMES: Final = ("authorization", "token", "secret", "password", "key", "mnemonic")
+"""Each name that `_SECRET_NAMES` matches contains one of them."""
 _SECRET_SHAPES = re.compile(r"\b(sk|st|whsec)_[A-Za-z0-9]{20,}\b")
 _LINK = "dlk_"
 _LINK_TOKEN = re.compile(r"dlk_[0-9a-f]{64}")
@@ -58,6 +60,14 @@ def mask_links(text: str) -> str:
 def mask_value(value: Any) -> Any:
     """Masks everything in a JSON value whose field name or format suggests a secret."""
     return _mask_value("", value)
+
+
+def may_hold_secret(text: str) -> bool:
+    """Whether `mask_value` might change a value whose JSON is `text`; quick, and true in doubt."""
+    if not text.isascii():
+        return True  # letters beyond ASCII can equal others, whatever their case
+    lower = text.lower()
+    return any(part in lower for part in _PARTS_OF_SECRET_NAMES) or _may_hold_secret(text)
 
 
 def _mask_entry(entry: dict[str, Any]) -> dict[str, Any]:

@@ -267,6 +267,30 @@ async def test_lists_and_counts(server: Composition) -> None:
     assert set(limited["executionState"]) == {"say"}
 
 
+def _nested() -> dict[str, Any]:
+    loop = {"type": "for-each", "payload": {"array": [1, 2]}}
+    nodes = {
+        "root": {"type": "manual", "children": ["a_b", "axb"]},
+        "a_b": {**loop, "loopBody": ["inner"], "children": ["after"]},
+        "inner": {**loop, "loopBody": ["say"]},
+        "say": {"type": "format", "payload": {"template": "item {{$item}}"}},
+        "axb": {**loop, "loopBody": ["other"]},
+        "other": {"type": "log", "payload": {"message": "x"}},
+        "after": {"type": "log", "payload": {"message": "y"}},
+    }
+    return {"nodes": nodes}
+
+
+@pytest.mark.both_stores
+async def test_a_run_limited_to_some_nodes_shows_them_as_the_whole_run_does(server: Composition) -> None:
+    run_id = (await server.owner.post("/v1/runs", {"definition": _nested()})).data["runId"]
+    whole = (await ended(server, run_id))["executionState"]
+    assert len(whole["a_b"]["iterations"]) == 2
+    for node_ids in (["a_b"], ["after", "axb"], ["say", "root"], ["-"], [*whole, *(f"n{i}" for i in range(30))]):
+        limited = (await server.owner.get(f"/v1/runs/{run_id}?nodeIds={','.join(node_ids)}")).data["executionState"]
+        assert limited == {name: shown for name, shown in whole.items() if name in node_ids}
+
+
 @pytest.mark.both_stores
 async def test_stream_replays_continues_and_ends(server: Composition) -> None:
     flow = await server.owner.create_workflow(definition())

@@ -73,6 +73,7 @@ function Graph() {
   const canvas = useReactFlow()
   const scheme = useComputedColorScheme('light')
   const isFar = useStore((s) => s.transform[2] < FAR)
+  const frame = useRef<HTMLDivElement>(null)
   // biome-ignore lint/correctness/useExhaustiveDependencies: `key` stands for all that the layout reads
   useEffect(() => {
     let isOver = false
@@ -127,6 +128,7 @@ function Graph() {
   )
   return (
     <ReactFlow
+      ref={frame}
       panActivationKeyCode={null}
       aria-label={words.editor.canvas}
       className={isFar ? 'far' : undefined}
@@ -137,6 +139,8 @@ function Graph() {
       onNodesChange={onChange}
       onEdgesChange={onWays}
       onSelectionChange={onSelect}
+      onMove={(event) => event?.type === 'mousemove' && frame.current?.classList.add('panned')}
+      onMoveEnd={() => frame.current?.classList.remove('panned')}
       onConnect={({ source, target }: Connection) => edit((flow) => connect(flow, source, target))}
       onNodesDelete={(gone) =>
         edit((flow) =>

@@ -324,7 +324,7 @@ async def get_run(
 ) -> dict[str, Any]:
     """Get one run: complete, slim, or limited to some nodes."""
     wanted = frozenset(part.strip() for part in node_ids.split(",")) if node_ids is not None else None
-    run = await call.parts.runs.get(call.principal, run_id, slim=summary)
+    run = await call.parts.runs.get(call.principal, run_id, slim=summary, node_ids=wanted)
     return await run_sized(run, shapes.run_shape, run, wanted)
 
 

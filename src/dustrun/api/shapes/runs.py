@@ -13,7 +13,7 @@ from dustrun.core.run.journal import Execution, enclosing
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
 from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.core.values.fields import Fields
-from dustrun.log import mask_value
+from dustrun.log import mask_value, may_hold_secret
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.runs import Run, newest
 from dustrun.storage.runs.forks import Fork
@@ -245,8 +245,8 @@ def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
     shaped = {
         **list_item(row),
         "workflowOwnerUserId": run.owner,
-        "payload": mask_value(loads(row.payload)),
-        "propValues": mask_value(loads(row.prop_values)),
+        "payload": _masked(row.payload),
+        "propValues": _masked(row.prop_values),
         "simulationMode": ", ".join(dict.fromkeys(fork["strategy"] for fork in forks if fork["strategy"])) or None,
         "simulationForks": forks,
         "asOf": time(loads_own(row.as_of)["at"]) if row.as_of is not None else None,
@@ -256,6 +256,12 @@ def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
         shaped["executionState"] = execution_state(run, node_ids)
         shaped["workflowDefinition"] = mask_value(run.definition.model_dump(by_alias=True, exclude_unset=True))
     return shaped
+
+
+def _masked(text: str) -> Any:
+    """A stored value with its secrets masked; one whose text says that it has none is not searched."""
+    value = loads_own(text)
+    return mask_value(value) if may_hold_secret(text) else value
 
 
 def steered_shape(run: Run, *, is_reader: bool) -> Json:

@@ -34,6 +34,8 @@ from dustrun.storage.runs.run_lists import Filters, count_by_status, list_runs
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.runs.waits import is_answered
 
+_FEW_NODES = 20
+"""Nodes whose executions are searched for; for more, all are read."""
 _MAX_SYNC_NODES = 20
 
 
@@ -193,14 +195,17 @@ class Runs:
         assert compiled is not None, "a run's version is never deleted"
         return compiled
 
-    async def get(self, principal: Principal, run_id: str, *, slim: bool = False) -> Run:
-        """One run; `slim` leaves out its nodes and definition."""
+    async def get(
+        self, principal: Principal, run_id: str, *, slim: bool = False, node_ids: frozenset[str] | None = None
+    ) -> Run:
+        """One run; `slim` leaves out its nodes and definition. `node_ids`: with the executions of these nodes and of
+        what is inside them, None for all."""
 
         def query(tx: Tx) -> Run | None:
             row = rows.find(tx, principal.org_id, run_id)
             if row is None or not principal.may_use_workflow(row.workflow_id):
                 return None
-            executions = [] if slim else journal_rows.list_executions(tx, row.pk)
+            executions = [] if slim else _executions(tx, row.pk, node_ids)
             return Run(row, None, executions, _forks(tx, row), rows.find_owner(tx, row.workflow_id))
 
         run = await self._database.read(query)
@@ -234,6 +239,12 @@ class Runs:
     def catalog(self) -> Catalog:
         """The catalogue that runs are executed with."""
         return self._catalog
+
+
+def _executions(tx: Tx, run_pk: int, node_ids: frozenset[str] | None) -> list[Execution]:
+    if node_ids is None or len(node_ids) > _FEW_NODES:
+        return journal_rows.list_executions(tx, run_pk)
+    return journal_rows.list_executions_of(tx, run_pk, node_ids)
 
 
 def _forks(tx: Tx, row: RunRow) -> list[Fork]:

@@ -5,7 +5,7 @@ Events get their sequence numbers from the run's row, whoever writes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -219,6 +219,17 @@ _COLUMNS = [executions.c[name] for name in COLUMNS]
 _LIST = Statement(
     sa.select(*_COLUMNS).where(executions.c.run_pk == b("run_pk")).order_by(executions.c.path, executions.c.attempt)
 )
+_LIST_OF_NODE = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        executions.c.run_pk == b("run_pk"),
+        sa.or_(
+            executions.c.node_id == b("the_node"),
+            sa.func.substr(executions.c.path, 1, b("chars", type_=sa.Integer)) == b("items", type_=sa.Text),
+        ),
+    )
+    .order_by(executions.c.path, executions.c.attempt)
+)
 _FIND = Statement(
     sa.select(*_COLUMNS)
     .where(executions.c.run_pk == b("run_pk"), executions.c.path == b("the_path"))
@@ -413,6 +424,17 @@ def execution_of(row: Row, unseal: Callable[[str], str] = hide) -> Execution:
         started_at=started,
         finished_at=finished,
     )
+
+
+def list_executions_of(tx: Tx, run_pk: int, node_ids: Iterable[str]) -> list[Execution]:
+    """Lists every attempt of some nodes, and of what is inside them if they are loops at the top."""
+    found: dict[tuple[str, int], Execution] = {}
+    for node_id in node_ids:
+        items = f"{node_id}["
+        for row in tx.all(_LIST_OF_NODE, run_pk=run_pk, the_node=node_id, chars=len(items), items=items):
+            one = execution_of(row)
+            found[one.path, one.attempt] = one
+    return [found[key] for key in sorted(found)]
 
 
 def find_execution(tx: Tx, run_pk: int, path: str) -> Execution | None:
