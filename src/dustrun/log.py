@@ -178,8 +178,9 @@ class _Output:
         """Writes the queued lines."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             lines = [self._queue.popleft() for _ in range(len(self._queue))]
-            self._stream.write("".join(lines))
-            self._stream.flush()
+            if lines:  # another thread may have written them
+                self._stream.write("".join(lines))
+                self._stream.flush()
 
     def close(self) -> None:
         """Writes the queued lines and ends the thread; later lines are written at once."""
