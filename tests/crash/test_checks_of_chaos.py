@@ -15,7 +15,8 @@ from testkit.postgres import Cluster
 
 _TABLES = """
 CREATE TABLE runs (id text, workflow_id text, finished_at bigint);
-CREATE TABLE trigger_events (id text, workflow_id text, key text, outcome text, run_id text, occurred_at bigint);
+CREATE TABLE trigger_events (id text, workflow_id text, key text, outcome text, run_id text,
+    occurred_at bigint, reason text);
 INSERT INTO runs VALUES ('run_a', 'wf_chain', 1), ('run_b', 'wf_chain', 2), ('run_open', 'wf_chain', NULL),
     ('run_ea', 'wf_ends', 3), ('run_eb', 'wf_ends', 3), ('run_h', 'wf_hook', 3),
     ('run_t0', 'wf_tick', 3), ('run_t1', 'wf_tick', 3), ('run_t2', 'wf_tick', 3);

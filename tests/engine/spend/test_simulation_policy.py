@@ -148,12 +148,13 @@ async def test_limits_hold_over_a_restart_in_the_middle(tmp_path: Path, world: W
 
 
 async def _rows(studio: Studio) -> dict[str, set[str]]:
-    """Every row of the store, by table."""
+    """Every row of the store, by table, but those by which processes that share it say that they live."""
     return {
         table.name: {
             json.dumps(row, default=str) for row in map(list, await studio.outbox.composition.rows(sa.select(table)))
         }
         for table in metadata.sorted_tables
+        if table.name != "processes"
     }
 
 

@@ -21,8 +21,10 @@ _AT_ONCE = 32
 _MOST_ASKED = 200_000
 _AGAIN_S = (0.1, 0.5, 1.0, 2.0)
 SWEEP_EVERY_S = 4.0
-_ASK_AGAIN_S = 8.0
-"""Temporal may have forgotten what it was asked."""
+_ASK_AGAIN_S = 30.0
+_ASK_LOST_AGAIN_S = 8.0
+"""For a run whose process is lost: Temporal may have forgotten what it was asked. One that nobody has advanced yet is
+more likely to be in a queue, which asking makes no shorter."""
 _ASK_AGAIN_AT_MOST_S = 600.0
 
 
@@ -118,10 +120,13 @@ class Sweep:
 
     async def sweep(self) -> None:
         """Asks for what was not asked for lately; for the same run more and more seldom."""
-        found = dict(await self._database.read(rows.list_forsaken))
+        forsaken = await self._database.read(rows.list_forsaken)
+        found = {run.pk: run.is_waiting for run in forsaken}
+        lost = {run.pk for run in forsaken if run.was_taken}
         own = set(await self._own())
         for run_pk in own & self._own_before:  # else it may just be beginning, or ending
             found[run_pk] = True
+            lost.add(run_pk)
         self._own_before = own
         now = clock.monotonic_s()
         kept, self._asked = self._asked, {}
@@ -129,6 +134,7 @@ class Sweep:
             at, pause = kept.get(run_pk, (0.0, 0.0))
             if now >= at:
                 self._asks.add(run_pk, wakes=wakes or pause > 0)
-                pause = min(max(_ASK_AGAIN_S, pause * 2), _ASK_AGAIN_AT_MOST_S)
+                least = _ASK_LOST_AGAIN_S if run_pk in lost else _ASK_AGAIN_S
+                pause = min(max(least, pause * 2), _ASK_AGAIN_AT_MOST_S)
                 at = now + pause
             self._asked[run_pk] = (at, pause)

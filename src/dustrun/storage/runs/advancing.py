@@ -33,7 +33,7 @@ _OWN = Statement(
 )
 _FORSAKEN = Statement(
     sa.text(
-        f"SELECT r.pk, r.status = 'waiting' FROM runs r WHERE {_IS_OPEN} AND ("  # noqa: S608 - the same
+        f"SELECT r.pk, r.status = 'waiting', r.claimed_by IS NOT NULL FROM runs r WHERE {_IS_OPEN} AND ("  # noqa: S608 - the same
         f" (r.status = 'running' AND r.started_at < {_LATE}"
         f" AND (r.claimed_by IS NULL OR {IS_DEAD.format(holder='r.claimed_by')}))"
         f" OR (r.status = 'waiting' AND (r.wake_at < {_LATE} OR r.cancel_requested_at < {_LATE}"
@@ -77,6 +77,8 @@ class ForsakenRun(NamedTuple):
 
     pk: int
     is_waiting: bool
+    was_taken: bool
+    """Somebody has advanced it before."""
 
 
 def take_over(tx: Tx, run_pk: int, holder: str) -> int | None:
