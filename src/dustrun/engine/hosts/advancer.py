@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from dustrun import log
 from dustrun.core.run.plan import Waiting
-from dustrun.engine.run.recovery import restore
+from dustrun.engine.run.recovery import take_up
 from dustrun.engine.run.run_context import EngineDeps
 from dustrun.engine.run.runner import Runner
 from dustrun.errors import Temporary, Uncertain
@@ -162,10 +162,11 @@ class Advancer:
             self._engine.wake(run_pk)
 
     async def _take_up(self, run_pk: int) -> Waiting | None:
-        fence = await self._deps.writer.write(lambda tx: rows.take_over(tx, run_pk, self.process_id))
-        if fence is None:
+        runner = await take_up(
+            self._deps, self._engine, self._programs, run_pk, lambda tx: rows.take_over(tx, run_pk, self.process_id)
+        )
+        if runner is None:
             return None
-        runner = await restore(self._deps, self._engine, self._programs, run_pk, fence)
         self._runners[run_pk] = runner
         self._simulations[runner.facts.top_pk] += 1
         if self._is_stopping:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from dustrun import clock, log
 from dustrun.core.run.plan import Done, Waiting
@@ -304,7 +305,7 @@ class EmbeddedEngine:
         if self._resting.pop(run_pk, None) is not None and known.runner is not None:
             known.runner.go_on()
         if known.runner is None:
-            known.runner = await take_up(self._deps, self, self._programs, run_pk, self._holder)
+            known.runner = await take_up(self._deps, self, self._programs, run_pk, partial(self._take, run_pk))
         if known.runner is None:
             self._resting.pop(run_pk, None)
             self._admission.forget(run_pk)
@@ -312,6 +313,11 @@ class EmbeddedEngine:
         if known.is_cancelling:
             known.runner.cancel()
         return await known.runner.advance()
+
+    def _take(self, run_pk: int, tx: Tx) -> int | None:
+        if self._holder is None:
+            return run_rows.take_up(tx, run_pk)
+        return claim_rows.take_up(tx, run_pk, self._holder)
 
     async def _end_simulation(self, known: AdmittedRun, answer: Waiting | Done | None) -> None:
         """Frees the chains of a simulation that has ended."""

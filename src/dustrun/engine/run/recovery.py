@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import Journal
 from dustrun.core.run.plan import Plan
 from dustrun.core.run.state import RunStatus
 from dustrun.core.values.exact_json import loads, loads_own
+from dustrun.core.workflow.program import Program
 from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.run_context import EngineDeps, RunContext
 from dustrun.engine.run.runner import Runner
@@ -15,10 +19,11 @@ from dustrun.services.runs.start_rows import caller_of, stored_facts
 from dustrun.services.runs.unsealing import Unsealing
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.storage.db.statement import Tx
-from dustrun.storage.runs import claims as claim_rows
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
+
+_QUICK_CHARS: Final = 32_768
 
 
 def facts_of(row: RunRow, fence: int, unsealing: Unsealing) -> RunFacts:
@@ -41,30 +46,53 @@ async def compiled_of(row: RunRow, programs: CompiledWorkflows) -> Compiled:
     return compiled
 
 
+class _Loaded(NamedTuple):
+    row: RunRow
+    facts: RunFacts
+    journal: Journal
+
+
 async def take_up(
-    deps: EngineDeps, engine: Engine, programs: CompiledWorkflows, run_pk: int, holder: str | None = None
+    deps: EngineDeps, engine: Engine, programs: CompiledWorkflows, run_pk: int, take: Callable[[Tx], int | None]
 ) -> Runner | None:
-    """A runner that resumes the run; None when it has ended, or `holder`, the process of a shared store, has lost it to
-    another one."""
+    """A runner that resumes the run; None when it has ended, or another process has it. `take` gives the run its next
+    fence, and changes no other row.
 
-    def take(tx: Tx) -> int | None:
-        return run_rows.take_up(tx, run_pk) if holder is None else claim_rows.take_up(tx, run_pk, holder)
+    A run that nobody has advanced yet is read in the transaction that takes it up, together with all others that are
+    taken up at that moment: to read each by itself would cost a server that only advances half of its time."""
 
-    fence = await deps.writer.write(take)
-    return await restore(deps, engine, programs, run_pk, fence) if fence is not None else None
-
-
-async def restore(deps: EngineDeps, engine: Engine, programs: CompiledWorkflows, run_pk: int, fence: int) -> Runner:
-    """A runner that resumes a run that was taken up under this fence."""
-
-    def load(tx: Tx) -> tuple[RunRow, RunFacts, Journal]:
+    def unit(tx: Tx) -> tuple[int, _Loaded | None] | None:
+        fence = take(tx)
+        if fence is None:
+            return None
         row = run_rows.get(tx, run_pk)
-        unsealing = Unsealing(tx, deps.vault, row.org_id)
-        facts = facts_of(row, fence, unsealing)
-        return row, facts, Journal.of(journal_rows.list_executions(tx, run_pk, unsealing.text))
+        return fence, _load(tx, deps, row, fence) if _is_quick(row) else None
 
-    row, facts, journal = await deps.database.read(load)
-    program = (await compiled_of(row, programs)).runnable()
+    taken = await deps.writer.write(unit, repeatable=True, is_separate=True)
+    if taken is None:
+        return None
+    fence, loaded = taken
+    if loaded is None:
+        loaded = await deps.database.read(lambda tx: _load(tx, deps, run_rows.get(tx, run_pk), fence))
+    program = (await compiled_of(loaded.row, programs)).runnable()
+    return _runner_of(deps, engine, program, loaded)
+
+
+def _is_quick(row: RunRow) -> bool:
+    """Whether all that a run has is read within a millisecond: it has only begun, with a small payload. A retry has the
+    results that it kept."""
+    is_new = row.nodes_executed == 0 and row.source_run_id is None
+    return is_new and len(row.payload) + len(row.prop_values) <= _QUICK_CHARS
+
+
+def _load(tx: Tx, deps: EngineDeps, row: RunRow, fence: int) -> _Loaded:
+    unsealing = Unsealing(tx, deps.vault, row.org_id)
+    facts = facts_of(row, fence, unsealing)
+    return _Loaded(row, facts, Journal.of(journal_rows.list_executions(tx, row.pk, unsealing.text)))
+
+
+def _runner_of(deps: EngineDeps, engine: Engine, program: Program, loaded: _Loaded) -> Runner:
+    row, facts, journal = loaded
     plan = Plan(program.graph, facts.trigger_node_id)
     interrupted = plan.restore(journal.by_path.values())
     recorder = Recorder()
