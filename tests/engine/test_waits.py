@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 
-from dustrun import log
+from dustrun import clock, log
 from dustrun.storage.db.tables import events, executions, runs
+from dustrun.storage.runs import journal
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
 from testkit.composition import Client, composed
 
@@ -469,3 +470,22 @@ async def test_resume_that_came_as_the_time_was_up_wins(bench: Bench) -> None:
     for run_id, action in outcomes.items():
         run = await bench.ended(run_id)
         assert (run["executionState"]["w"]["result"]["status"] == "resumed") is (action == "resumed"), (run_id, action)
+
+
+async def test_what_others_write_is_numbered_between_what_the_run_writes(bench: Bench) -> None:
+    run_id = await bench.start({"w": wait("yes"), "yes": say("went on")})
+    await bench.until(run_id, waiting("w"))
+    server = bench.composition
+    (row,) = await server.rows(sa.select(runs.c.pk, runs.c.org_id, runs.c.workflow_id).where(runs.c.id == run_id))
+    said = ("log", clock.now_ms(), '{"level":"info","message":"from elsewhere"}')
+    at = {"run_pk": row[0], "org_id": row[1], "workflow_id": row[2]}
+    await server.parts.writer.write(
+        lambda tx: journal.append(tx, **at, written=[said])
+    )  # the run in memory hears nothing
+    await resume(bench.api, run_id, "w")
+    await bench.ended(run_id)
+    found = await server.rows(sa.select(events.c.seq, events.c.type).where(events.c.run_pk == row[0]).order_by("seq"))
+    assert [seq for seq, _ in found] == list(range(1, len(found) + 1))
+    assert found[-1][1] == "run_finished"
+    (newest,) = await server.rows(sa.select(runs.c.last_seq).where(runs.c.pk == row[0]))
+    assert newest[0] == len(found)
