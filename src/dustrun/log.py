@@ -31,14 +31,15 @@ _SECRET_NAMES = re.compile(r"(authorization|token|secret|password|api[_-]?key|pr
 _PARTS_OF_SECRET_NAMES: Final = ("authorization", "token", "secret", "password", "key", "mnemonic")
 """Each name that `_SECRET_NAMES` matches contains one of them."""
 _SECRET_SHAPES = re.compile(r"\b(sk|st|whsec)_[A-Za-z0-9]{20,}\b")
-_LINK = "dlk_"
+LINK: Final = "dlk_"
+"""How a token of a link that resumes a run begins."""
 _LINK_TOKEN = re.compile(r"dlk_[0-9a-f]{64}")
 _TOKEN_NAME = re.compile(
     r"((from|to|in|out|input|output|buy|sell|fee|gas|base|quote)[_-]?)?tokens?([_-]?(in|out|address|id|[ab01]))?", re.I
 )
 _ASSET = re.compile(r"0x[0-9a-fA-F]{40}|native|[A-Z][A-Z0-9.]{1,10}|[0-9]{1,6}|\{\{(?:(?!\{\{|\}\}).)*\}\}", re.DOTALL)
 _SECRET_QUERY = re.compile(r"(?i)\b(token|secret|signature|sig)=(?!0x[0-9a-f]{40}\b)[^&\s\"']+")
-_PARTS_OF_SECRETS: Final = (_LINK, "sk_", "st_", "whsec_", "=")
+_PARTS_OF_SECRETS: Final = (LINK, "sk_", "st_", "whsec_", "=")
 """Each text that `mask_text` changes contains one of them."""
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _DELAY_S: Final = 0.02
@@ -54,7 +55,7 @@ def mask_text(text: str) -> str:
 
 def mask_links(text: str) -> str:
     """Masks the tokens of links that resume a run, also inside JSON or percent-encoded text."""
-    return _LINK_TOKEN.sub(f"{_LINK}{_MASK}", text) if _LINK in text else text
+    return _LINK_TOKEN.sub(f"{LINK}{_MASK}", text) if LINK in text else text
 
 
 def mask_value(value: Any) -> Any:

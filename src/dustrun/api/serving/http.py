@@ -15,6 +15,7 @@ from dustrun.api.serving.connections import Admission, Connections
 from dustrun.errors import Code, DustrunError, Invalid, Temporary
 
 _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TOO_LARGE = "the head is too large"
 HEAD_LIMIT = 65_536
 """Maximum bytes of request line and headers, since the parser has no limit."""
 _PIECE = 16_384
@@ -67,18 +68,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Part of its address."""
-        self._count(len(url))
+        self._counted += len(url) + 4
+        if self._counted > HEAD_LIMIT:
+            raise ValueError(_TOO_LARGE)  # the parser stops, and so does this request
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One of its headers."""
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
-    def _count(self, size: int) -> None:
-        self._counted += size + 4  # what separates it from the next
+        self._counted += len(name) + len(value) + 4  # what separates it from the next
         if self._counted > HEAD_LIMIT:
-            raise ValueError("the head is too large")  # the parser stops, and so does this request
+            raise ValueError(_TOO_LARGE)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Its head is complete."""

@@ -9,7 +9,7 @@ from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.engine.run.observer import Observer
-from dustrun.log import mask_links
+from dustrun.log import LINK, mask_links
 from dustrun.storage.runs.journal import Batch
 
 MAX_RESULT_IN_EVENT = 65_536
@@ -41,8 +41,8 @@ class Recorder:
     def event(self, kind: str, data: dict[str, Any], at: int) -> None:
         """Adds one event."""
         batch = self.batch
-        shown = batch.redaction.value(data) if batch.redaction.secrets else data
-        batch.events.append((kind, at, mask_links(dumps_text(shown))))
+        text = dumps_text(batch.redaction.value(data) if batch.redaction.secrets else data)
+        batch.events.append((kind, at, mask_links(text) if LINK in text else text))
 
     def started(self, execution: Execution, node_type: str, *, weight: int | None = None) -> None:
         """A node began an attempt. `weight`: of its input, if that was weighed."""
