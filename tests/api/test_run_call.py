@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
@@ -261,6 +262,27 @@ async def test_lists_and_counts(server: Composition) -> None:
     assert (await server.owner.get(f"{path}/runs/count")).data["success"] == 5
     assert (await server.owner.get("/v1/runs/status-counts?mode=live")).data["total"] == 2
     assert (await server.owner.get("/v1/runs?status=nope")).body["code"] == 400002
+    every = [item["id"] for item in (await server.owner.get("/v1/runs")).data["items"]]
+    first = (await server.owner.get("/v1/runs?limit=2")).data
+    rest = (await server.owner.get(f"/v1/runs?cursor={first['nextCursor']}")).data
+    assert [item["id"] for item in first["items"] + rest["items"]] == every
+    assert (len(first["items"]), first["hasMore"], rest["hasMore"], rest["nextCursor"]) == (2, True, False, None)
+    at = quote(rest["items"][0]["startedAt"])
+    parts = [(await server.owner.get(f"/v1/runs?{end}={at}")).data["items"] for end in ("since", "until")]
+    assert [item["id"] for part in parts for item in part] == every
+    assert [item["id"] for item in (await server.owner.get(f"/v1/runs?q={every[2][4:]}")).data["items"]] == [every[2]]
+    own = f"/v1/runs?workflowId={flow['id']}&version"
+    assert [len((await server.owner.get(f"{own}={number}")).data["items"]) for number in (1, 2)] == [5, 0]
+    assert len((await server.owner.get(f"{path}/runs?version=1&status=success&mode=live")).data["items"]) == 2
+    for query, field in (
+        ("version=1", "version"),
+        ("cursor=5&offset=5", "offset"),
+        ("q=x&offset=5", "offset"),
+        ("cursor=x", "cursor"),
+        ("until=now", "until"),
+    ):
+        assert (refused := await server.owner.get(f"/v1/runs?{query}")).code == 400002
+        assert refused.fields == [field]
     slim = (await server.owner.get(f"/v1/runs/{page['items'][0]['id']}?summary=true")).data
     assert "executionState" not in slim
     limited = (await server.owner.get(f"/v1/runs/{page['items'][0]['id']}?nodeIds=say")).data

@@ -339,6 +339,45 @@ async def test_list_filters_sorts_and_pages(owner: Client) -> None:
     assert (await owner.get("/v1/workflows?limit=2&offset=2")).data["hasMore"] is False
 
 
+@pytest.mark.both_stores
+async def test_list_adds_what_is_asked_for_of_the_runs(server: Composition, owner: Client) -> None:
+    never, often = await owner.create_workflow(), await owner.create_workflow()
+    path = f"/v1/workflows/{often['id']}"
+    for number, body in enumerate(({"simulate": True}, {"simulate": True}, {})):
+        assert (await owner.post(f"{path}/run", {**body, "runId": f"run_{number}"})).status == 200
+        while (await owner.get(f"/v1/runs/run_{number}?summary=true")).data["finishedAt"] is None:
+            await asyncio.sleep(0.01)
+
+    async def shown(query: str, client: Client = owner) -> dict[str, dict[str, Any]]:
+        items = (await client.get(f"/v1/workflows?{query}")).data["items"]
+        for item in items:
+            WorkflowListItem.model_validate(item)
+        return {item["id"]: {name: item[name] for name in ("lastRun", "ladder") if name in item} for item in items}
+
+    last = (await owner.get("/v1/runs/run_2")).data
+    last_run = {name: last[name] for name in ("id", "status", "mode", "workflowVersion", "startedAt", "finishedAt")}
+    ladder = {"simulate": "run_1", "dust": None, "live": "run_2"}
+    nothing = {"simulate": None, "dust": None, "live": None}
+    assert await shown("") == {never["id"]: {}, often["id"]: {}}
+    assert await shown("include=lastRun") == {never["id"]: {"lastRun": None}, often["id"]: {"lastRun": last_run}}
+    assert await shown("include=ladder") == {never["id"]: {"ladder": nothing}, often["id"]: {"ladder": ladder}}
+    both = {"lastRun": last_run, "ladder": ladder}
+    assert (await shown("include=lastRun,ladder"))[often["id"]] == both
+    assert (await owner.get("/v1/workflows?include=lastRun&include=ladder&limit=1&offset=5")).data["items"] == []
+
+    # a new version has passed nothing; the last run is of any version
+    await owner.put(path, {"definition": _changed("other")})
+    assert (await shown("include=lastRun,ladder"))[often["id"]] == {"lastRun": last_run, "ladder": nothing}
+    assert last_run["workflowVersion"] == 1
+
+    reader = await server.client_with("workflow:read")
+    assert (await shown("include=ladder", reader))[often["id"]] == {"ladder": nothing}
+    assert (await reader.get("/v1/workflows?include=lastRun")).code == 403001
+    only = {"name": "one", "permissions": ["workflow:read", "run:read"], "workflowIds": [never["id"]]}
+    limited = server.client((await owner.post("/v1/api-keys", only)).data["key"])
+    assert await shown("include=lastRun", limited) == {never["id"]: {"lastRun": None}}
+
+
 async def test_list_leaves_out_archived_ones_and_counts_follow(owner: Client) -> None:
     kept, gone = await owner.create_workflow(), await owner.create_workflow()
     await owner.delete(f"/v1/workflows/{gone['id']}")
@@ -368,6 +407,7 @@ async def test_list_leaves_out_archived_ones_and_counts_follow(owner: Client) ->
         ("status=odd", "status"),
         ("sort=odd", "sort"),
         ("owner=odd", "owner"),
+        ("include=runs", "include[0]"),
         ("q=" + "x" * 257, "q"),
         ("actions=" + ",".join("abcdefghijklmnopqrstuvwxyz" * 2), "actions"),
     ],

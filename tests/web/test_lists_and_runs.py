@@ -119,7 +119,24 @@ def test_the_palette_goes_to_pages_and_workflows(app: App, server: Server, workf
 
 
 def test_a_run_is_found_watched_and_cancelled(app: App, server: Server, workflow: str, run: str) -> None:
-    page = app.open("/runs?status=waiting")
+    server.call("PUT", f"/v1/workflows/{workflow}", {"name": "Followed"})
+    page = app.open("/?q=followed")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=re.compile("Waiting.*Live")))
+    expect(row.get_by_role("list")).to_have_text("–Simnot passed–Dustnot passed–Livenot passed")
+    page.get_by_label("Search names and descriptions").fill("Follow")
+    expect(page).to_have_url(f"{server.url}/?q=Follow")
+    expect(row.get_by_role("link", name=re.compile("Waiting.*Live"))).to_have_attribute("href", f"/runs/{run}")
+
+    page = app.open("/runs?status=waiting&to=2001-01-01")
+    expect(page.get_by_text("Nothing matches these filters.")).to_be_visible()
+    page.get_by_label("Up to this day").fill("")
+    page.get_by_label("Search workflows, ids and errors").fill("no such run")
+    expect(page.get_by_text("Nothing matches these filters.")).to_be_visible()
+    expect(page).to_have_url(f"{server.url}/runs?status=waiting&q=no+such+run")
+    page.get_by_label("Search workflows, ids and errors").fill(run[4:].upper())
+    expect(page.get_by_role("table", name="Runs").get_by_role("row")).to_have_count(2)
+    page.reload()
+    expect(page.get_by_label("Search workflows, ids and errors")).to_have_value(run[4:].upper())
     page.get_by_role("link", name=re.compile(run)).click()
     page.wait_for_url(f"**/runs/{run}")
     page.get_by_role("button", name="Show as a list").click()

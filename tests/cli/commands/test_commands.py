@@ -283,6 +283,13 @@ def test_runs_are_listed_and_shown(server: Served, save: Any) -> None:
     server.dustrun("run", save(HELLO), "--run-id", "run_listed")
     page = server.json("runs", "list", "--status", "success", "--limit", "100")
     assert "run_listed" in [item["id"] for item in page["items"]]
+    found = server.dustrun("runs", "list", "RUN_LISTED", "--until", "2999-01-01T00:00:00Z")
+    assert [line.split()[0] for line in found.stdout.splitlines()] == ["run_listed"]
+    server.dustrun("run", save(HELLO), "--run-id", "run_listed-2")
+    more = server.dustrun("runs", "list", "run_listed", "--limit", "1").stderr
+    cursor = more.split("--cursor ")[1].strip()
+    found = server.dustrun("runs", "list", "run_listed", "--cursor", cursor)
+    assert [line.split()[0] for line in found.stdout.splitlines()] == ["run_listed"]
     shown = server.dustrun("runs", "get", "run_listed")
     assert "say\tsuccess\t1" in shown.stdout
 

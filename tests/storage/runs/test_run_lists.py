@@ -6,6 +6,8 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,9 @@ import sqlalchemy as sa
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Statement, Tx
-from dustrun.storage.db.tables import COUNTED_TOGETHER, organizations, run_counts, runs
-from dustrun.storage.runs.run_lists import Filters, count_by_status, list_runs
+from dustrun.storage.db.tables import COUNTED_TOGETHER, metadata, organizations, run_counts, runs
+from dustrun.storage.runs.run_counting import count_by_status
+from dustrun.storage.runs.run_lists import Filters, Kind, _newest_of, list_runs
 
 STATUSES = ("running", "waiting", "success", "partial", "failure", "cancelled")
 MODES = ("live", "simulate", "dust")
@@ -32,6 +35,7 @@ def made(number: int, chance: random.Random) -> dict[str, Any]:
         "org_id": org_id,
         "workflow_id": chance.choice(["w1", "w1", "w2", None]) if org_id == "a" else "of-b",
         "workflow_name": "",
+        "version": number // 150 + 1,
         "mode": chance.choice(MODES),
         "status": status,
         "trigger_node_id": "root",
@@ -79,6 +83,9 @@ def passes(run: dict[str, Any], filters: Filters, *, by_status: bool = True) -> 
         and (filters.workflow_id is None or run["workflow_id"] == filters.workflow_id)
         and (filters.only is None or run["workflow_id"] in filters.only)
         and (filters.since is None or run["started_at"] >= filters.since)
+        and (filters.until is None or run["started_at"] < filters.until)
+        and (filters.version is None or run["version"] == filters.version)
+        and (filters.before is None or run["pk"] < filters.before)
     )
 
 
@@ -104,3 +111,45 @@ def test_every_filter_shows_and_counts_what_it_says(store: tuple[Database, list[
             assert count_by_status(tx, "a", filters) == dict(counted), filters
 
     database.read_now(look)
+
+
+def test_lists_take_versions_and_ends_and_cursors_too(store: tuple[Database, list[dict[str, Any]]]) -> None:
+    database, kept = store
+
+    def look(tx: Tx) -> None:
+        versions = [Filters(workflow_id="w1", version=version) for version in (1, 2, 3, 4)]
+        for start, status, mode in itertools.product([*versions, Filters()], [(), ("failure", "running")], [(), MODES]):
+            for since, until, before in (
+                (None, FIRST + 400_001, None),
+                (FIRST + 200_001, FIRST + 500_001, None),
+                (None, None, kept[90]["pk"]),
+                (FIRST, FIRST + 700_001, kept[200]["pk"]),
+                (FIRST + 500_001, FIRST + 200_001, None),
+            ):
+                filters = replace(start, statuses=status, modes=mode, since=since, until=until, before=before)
+                wanted = [run["id"] for run in kept if passes(run, filters)]
+                assert [row.id for row in list_runs(tx, "a", filters, 30, 3)] == wanted[3:34], filters
+
+    database.read_now(look)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_workflows_runs_are_found_by_its_own_indexes(tmp_path: Path, seed: int) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'store.db'}")
+    metadata.create_all(database.engine)
+    plans = []
+    with database.engine.connect() as connection:
+        # SQLite takes the last of equally good indexes
+        made = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql LIKE 'CREATE INDEX ix_runs%'")
+        for name, sql in random.Random(seed).sample(made.fetchall(), 10):
+            connection.exec_driver_sql(f"DROP INDEX {name}")
+            connection.exec_driver_sql(sql)
+        for kind in (Kind("workflow_id", True, False, True, True), Kind("workflow_id", True, False, True, False)):
+            sql = _newest_of(kind, False, True, True).compile(database.dialect)[0]
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", tuple("1" * sql.count("?"))).fetchall()
+            plans += [str(row[3]).split(" USING ")[1] for row in plan]
+    database.close()
+    assert plans == [
+        "INDEX ix_runs_ended_version (workflow_id=? AND version=? AND status=? AND mode=? AND pk<?)",
+        "INDEX ix_runs_ended_workflow_id (workflow_id=? AND status=? AND mode=? AND pk<?)",
+    ]

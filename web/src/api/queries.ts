@@ -25,12 +25,14 @@ export function useList<P extends Listing>(path: P, query: Json = {}, place: Rec
   const found = useInfiniteQuery({
     queryKey: [path, place, query],
     queryFn: ({ pageParam, signal }) =>
-      send('get', path, { path: place, query: { ...query, limit: PAGE, offset: pageParam }, signal }) as Promise<{
+      send('get', path, { path: place, query: { ...query, limit: PAGE, ...pageParam }, signal }) as Promise<{
         items: ItemOf<P>[]
         hasMore: boolean
+        nextCursor?: string | null
       }>,
-    initialPageParam: 0,
-    getNextPageParam: (last, all) => (last.hasMore ? all.length * PAGE : undefined),
+    initialPageParam: {} as Json,
+    getNextPageParam: (last, all): Json | undefined =>
+      last.nextCursor ? { cursor: last.nextCursor } : last.hasMore ? { offset: all.length * PAGE } : undefined,
   })
   return { ...found, rows: found.data?.pages.flatMap((page) => page.items) ?? [] }
 }

@@ -1,9 +1,9 @@
 /** All runs, newest first; the list follows what happens. */
-import { Select } from '@mantine/core'
-import { useSearchParams } from 'wouter'
+import { Button, Select, TextInput } from '@mantine/core'
 import type { RunItem } from '../api/client'
 import { useList } from '../api/queries'
 import { ModeBadge, RunStatus } from '../parts/Badges'
+import { TextFilter, useFilters } from '../parts/filters'
 import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Time, took } from '../parts/Time'
@@ -31,43 +31,60 @@ export const runColumns: Column<RunItem>[] = [
   { title: said.started, width: '120px', align: 'end', wide: true, cell: (row) => <Time at={row.startedAt} /> },
 ]
 
+/** The instant at which a day of the reader's begins, or ends; what is no day filters nothing. */
+function instant(day: string | null, isEnd: boolean): string | null {
+  const at = day ? new Date(`${day}T00:00`) : null
+  if (!at || Number.isNaN(at.getTime())) return null
+  if (isEnd) at.setDate(at.getDate() + 1)
+  return at.toISOString()
+}
+
 export default function Runs() {
-  const [search, setSearch] = useSearchParams()
-  const status = search.get('status')
-  const mode = search.get('mode')
-  const workflowId = search.get('workflow')
-  const found = useList('/v1/runs', { status, mode, workflowId })
+  const { get, set } = useFilters()
+  const [status, mode, workflowId, q] = [get('status'), get('mode'), get('workflow'), get('q')]
+  const version = workflowId && get('version')
+  const times = { since: instant(get('from'), false), until: instant(get('to'), true) }
+  const found = useList('/v1/runs', { status, mode, workflowId, version, q, ...times })
   const named = workflowId && found.rows[0]?.workflowName
-  const filter = (name: string, value: string | null) =>
-    setSearch((old) => {
-      const next = new URLSearchParams(old)
-      if (value) next.set(name, value)
-      else next.delete(name)
-      return next
-    })
+  const choice = (name: 'status' | 'mode', label: string, any: string, of: Record<string, string>) => (
+    <Select
+      aria-label={label}
+      placeholder={any}
+      clearable
+      clearButtonProps={{ 'aria-label': any }}
+      data={Object.entries(of).map(([value, label]) => ({ value, label }))}
+      value={get(name)}
+      onChange={(value) => set(name, value)}
+    />
+  )
+  const field = (name: 'from' | 'to' | 'version', label: string, type: string) => (
+    <TextInput
+      type={type}
+      min={1}
+      title={label}
+      aria-label={label}
+      placeholder={type === 'number' ? label : undefined}
+      leftSection={
+        type === 'date' && <small className="quiet">{name === 'from' ? said.fromShort : said.toShort}</small>
+      }
+      leftSectionWidth={48}
+      className={type === 'number' ? 'short' : ''}
+      value={get(name) ?? ''}
+      onChange={(event) => set(name, event.currentTarget.value)}
+    />
+  )
+  const isFiltered = Boolean(status || mode || workflowId || q || times.since || times.until)
   return (
     <Page
       title={named ? said.of(named) : words.nav.runs}
       filters={
         <>
-          <Select
-            aria-label={said.status}
-            placeholder={said.anyStatus}
-            clearable
-            clearButtonProps={{ 'aria-label': said.anyStatus }}
-            data={Object.entries(words.runStatus).map(([value, label]) => ({ value, label }))}
-            value={status}
-            onChange={(value) => filter('status', value)}
-          />
-          <Select
-            aria-label={said.mode}
-            placeholder={said.anyMode}
-            clearable
-            clearButtonProps={{ 'aria-label': said.anyMode }}
-            data={Object.entries(words.mode).map(([value, label]) => ({ value, label }))}
-            value={mode}
-            onChange={(value) => filter('mode', value)}
-          />
+          <TextFilter label={said.search} value={q} set={(to) => set('q', to)} />
+          {choice('status', said.status, said.anyStatus, words.runStatus)}
+          {choice('mode', said.mode, said.anyMode, words.mode)}
+          {workflowId && field('version', said.ofVersion, 'number')}
+          {field('from', said.from, 'date')}
+          {field('to', said.to, 'date')}
         </>
       }
     >
@@ -77,8 +94,15 @@ export default function Runs() {
         found={found}
         keyOf={(row) => row.id}
         href={(row) => `/runs/${row.id}`}
+        byHand={Boolean(q) && said.further}
         empty={
-          status || mode || workflowId ? (
+          found.hasNextPage ? (
+            <Empty title={said.notYet}>
+              <Button variant="default" loading={found.isFetchingNextPage} onClick={() => found.fetchNextPage()}>
+                {said.further}
+              </Button>
+            </Empty>
+          ) : isFiltered ? (
             <Empty title={words.state.noMatch} />
           ) : (
             <Empty title={said.none} about={said.noneAbout} />

@@ -1,14 +1,14 @@
 /** All workflows; where one is made or imported. */
-import { Button, FileButton, Select, TextInput } from '@mantine/core'
-import { useDebouncedValue } from '@mantine/hooks'
-import { IconPlus, IconSearch, IconTemplate, IconUpload } from '@tabler/icons-react'
+import { Button, FileButton, Select } from '@mantine/core'
+import { IconPlus, IconTemplate, IconUpload } from '@tabler/icons-react'
 import { useState } from 'react'
-import { Link, useLocation, useSearchParams } from 'wouter'
+import { Link, useLocation } from 'wouter'
 import { type Json, post, type WorkflowItem } from '../api/client'
 import { parse } from '../api/exact'
-import { refresh, useList } from '../api/queries'
+import { refresh, useList, useMe } from '../api/queries'
 import { readable } from '../model/amounts'
-import { WorkflowStatus } from '../parts/Badges'
+import { RunStatus, WorkflowStatus } from '../parts/Badges'
+import { TextFilter, useFilters } from '../parts/filters'
 import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Time } from '../parts/Time'
@@ -20,41 +20,86 @@ import { templates } from '../words.templates'
 const said = words.workflows
 const EMPTY = { nodes: { root: { type: 'manual', payload: {}, titleOverride: said.firstNodeTitle, children: [] } } }
 
+const RUNGS = ['simulate', 'dust', 'live'] as const
+
 const columns: Column<WorkflowItem>[] = [
   {
     title: said.name,
     cell: (row) => (
       <>
         <strong dir="auto">{row.name}</strong>
-        {row.description && <small dir="auto">{row.description}</small>}
+        <small dir="auto">
+          <span className="wide">{row.description}</span>
+          {row.lastRun && (
+            <span className="onlynarrow">
+              {words.runStatus[row.lastRun.status]} · {words.mode[row.lastRun.mode]} ·{' '}
+              <Time at={row.lastRun.startedAt} />
+            </span>
+          )}
+        </small>
       </>
     ),
   },
-  { title: said.status, width: '110px', cell: (row) => <WorkflowStatus status={row.status} /> },
   {
-    title: said.versions,
-    width: '150px',
-    wide: true,
-    cell: (row) =>
-      [
-        row.liveVersion !== null && row.liveVersion !== undefined && said.live(row.liveVersion),
-        row.draftVersion !== null && row.draftVersion !== undefined && said.draft(row.draftVersion),
-      ]
-        .filter(Boolean)
-        .join(' · '),
+    title: said.status,
+    width: '118px',
+    cell: (row) => (
+      <>
+        <WorkflowStatus status={row.status} />
+        <small>
+          {[row.liveVersion && said.live(row.liveVersion), row.draftVersion && said.draft(row.draftVersion)]
+            .filter(Boolean)
+            .join(' · ')}
+        </small>
+      </>
+    ),
   },
-  { title: said.trigger, width: '150px', wide: true, cell: (row) => readable(row.triggerType) },
-  { title: said.steps, width: '70px', align: 'end', wide: true, cell: (row) => String(row.nodeCount) },
-  { title: said.changed, width: '120px', align: 'end', wide: true, cell: (row) => <Time at={row.updatedAt} /> },
+  { title: said.trigger, width: '120px', wide: true, cell: (row) => readable(row.triggerType) },
+  { title: said.ladder, width: '64px', cell: (row) => <Rungs ladder={row.ladder} /> },
+  { title: said.lastRun, width: '132px', wide: true, cell: (row) => <LastRun run={row.lastRun} /> },
+  { title: said.changed, width: '110px', align: 'end', wide: true, cell: (row) => <Time at={row.updatedAt} /> },
 ]
+
+/** Which modes the current version has passed in, as a word each. */
+function Rungs({ ladder }: Pick<WorkflowItem, 'ladder'>) {
+  if (!ladder) return null
+  return (
+    <ul className="passes">
+      {RUNGS.map((mode) => (
+        <li
+          key={mode}
+          className={ladder[mode] ? mode : 'quiet'}
+          title={said.rung(words.mode[mode], Boolean(ladder[mode]))}
+        >
+          <b aria-hidden>{ladder[mode] ? '✓' : '–'}</b>
+          {words.modeShort[mode]}
+          <span className="said">{ladder[mode] ? words.runs.passed : words.runs.notPassed}</span>
+        </li>
+      ))}
+    </ul>
+  )
+}
+
+function LastRun({ run }: { run: WorkflowItem['lastRun'] }) {
+  if (!run) return <span className="quiet">{said.neverRan}</span>
+  return (
+    <Link className="above" href={`/runs/${run.id}`}>
+      <RunStatus status={run.status} />
+      <small>
+        {words.mode[run.mode]} · <Time at={run.startedAt} />
+      </small>
+    </Link>
+  )
+}
 
 export default function Workflows() {
   const [, go] = useLocation()
-  const [search, setSearch] = useSearchParams()
-  const [text, setText] = useState(search.get('q') ?? '')
-  const [q] = useDebouncedValue(text, 250)
-  const status = search.get('status')
-  const found = useList('/v1/workflows', { q, status })
+  const filters = useFilters()
+  const q = filters.get('q')
+  const status = filters.get('status')
+  const { data: me } = useMe()
+  const readsRuns = me?.permissions.some((one) => one === 'run:read' || one === 'admin')
+  const found = useList('/v1/workflows', { q, status, include: readsRuns ? 'lastRun,ladder' : 'ladder' })
   const [error, setError] = useState<unknown>(null)
   const open = async (making: Promise<{ id: string }>) => {
     try {
@@ -95,14 +140,7 @@ export default function Workflows() {
       }
       filters={
         <>
-          <TextInput
-            aria-label={said.search}
-            placeholder={said.search}
-            leftSection={<IconSearch size={16} />}
-            value={text}
-            onChange={(event) => setText(event.currentTarget.value)}
-            className="grow"
-          />
+          <TextFilter label={said.search} value={q} set={(to) => filters.set('q', to)} />
           <Select
             aria-label={said.status}
             placeholder={said.any}
@@ -110,7 +148,7 @@ export default function Workflows() {
             clearButtonProps={{ 'aria-label': said.any }}
             data={Object.entries(words.workflowStatus).map(([value, label]) => ({ value, label }))}
             value={status}
-            onChange={(value) => setSearch(value ? { status: value } : {})}
+            onChange={(value) => filters.set('status', value)}
           />
         </>
       }

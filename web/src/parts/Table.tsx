@@ -31,17 +31,19 @@ type Props<T> = {
   keyOf: (row: T) => string
   href?: (row: T) => string
   empty: ReactNode
+  /** The next page costs a search, so a person asks for it; what they press says so. */
+  byHand?: string | false
 }
 
-export function Table<T>({ label, columns, found, keyOf, href, empty }: Props<T>) {
+export function Table<T>({ label, columns, found, keyOf, href, empty, byHand }: Props<T>) {
   const end = useRef<HTMLDivElement>(null)
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = found
   useEffect(() => {
-    if (!hasNextPage || isFetchingNextPage || !end.current) return
+    if (!hasNextPage || isFetchingNextPage || !end.current || byHand) return
     const watch = new IntersectionObserver(([seen]) => seen?.isIntersecting && fetchNextPage(), { rootMargin: '400px' })
     watch.observe(end.current)
     return () => watch.disconnect()
-  }, [hasNextPage, isFetchingNextPage, fetchNextPage])
+  }, [hasNextPage, isFetchingNextPage, fetchNextPage, byHand])
   if (found.error && !found.rows.length) return <Trouble error={found.error} retry={() => found.refetch()} />
   if (found.isPending)
     return (
@@ -85,7 +87,7 @@ export function Table<T>({ label, columns, found, keyOf, href, empty }: Props<T>
       {hasNextPage && (
         <div ref={end} className="more">
           <Button variant="subtle" color="gray" loading={isFetchingNextPage} onClick={() => fetchNextPage()}>
-            {words.state.moreRows}
+            {byHand || words.state.moreRows}
           </Button>
         </div>
       )}

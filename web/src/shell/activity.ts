@@ -13,7 +13,7 @@ export function useActivity() {
       if (timer) return
       timer = window.setTimeout(() => {
         timer = 0
-        void refresh('/v1/runs', '/v1/workflows/{id}/runs', '/v1/approvals', 'workflow')
+        void refresh('/v1/runs', '/v1/workflows', '/v1/workflows/{id}/runs', '/v1/approvals', 'workflow')
       }, PAUSE_MS)
     }
     const stop = followActivity({ take: look, back: look })

@@ -14,6 +14,7 @@ from dustrun.core.values.exact_json import loads_own
 from dustrun.errors import Code, NotFound
 from dustrun.log import mask_value
 from dustrun.sdk.threads import run_beside
+from dustrun.services.access.paging import Paging
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.launching.matching import LaunchRequest
 from dustrun.services.runs.runs import Run, newest
@@ -153,7 +154,7 @@ async def list_runs(parts: Parts, principal: Principal, asked: inputs.ListRuns) 
     """Runs, newest first."""
     statuses = () if asked.status is None else (asked.status.value,)
     filters = Filters(statuses=statuses, workflow_id=asked.workflow_id)
-    found, has_more = await parts.runs.list_page(principal, filters, asked.limit, 0)
+    page = await parts.runs.list_page(principal, filters, Paging(asked.limit))
     names = ("id", "workflowName", "workflowVersion", *_HEAD, "error")
-    shown = [{name: item[name] for name in names} for item in map(shapes.list_item, found)]
-    return Result({"hasMore": has_more}, {"runs": shown})
+    shown = [{name: item[name] for name in names} for item in map(shapes.list_item, page.items)]
+    return Result({"hasMore": page.has_more}, {"runs": shown})

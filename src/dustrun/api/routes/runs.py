@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Depends, Path, Query
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
@@ -29,9 +30,10 @@ from dustrun.api.shapes.runs import (
     RunBody,
     RunIdAnswer,
     RunListItem,
+    RunPageAnswer,
     SteeredRun,
 )
-from dustrun.api.shapes.wire import ANY_OF, Commas, Instant, PageAnswer, Paged, moment_ms, page_shape
+from dustrun.api.shapes.wire import ANY_OF, MAX_INTEGER, Commas, Instant, Paged, moment_ms
 from dustrun.core.run.journal import item_frame
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.run.trace import parse as parse_traceparent
@@ -39,10 +41,10 @@ from dustrun.core.values.weight import MOST
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current
-from dustrun.services.access.paging import Page
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.runs.engine_port import Created
+from dustrun.services.runs.lists.pages import RunPage
 from dustrun.services.runs.runs import Resolution
 from dustrun.services.runs.start_request import RunRequest
 from dustrun.storage.runs.run_lists import Filters
@@ -56,6 +58,27 @@ WorkflowId = Annotated[str, Path(alias="id", description="Id of the workflow.", 
 Statuses = Annotated[list[RunStatus] | None, Commas, Query(alias="status", description=f"Statuses, {ANY_OF}.")]
 Modes = Annotated[list[Mode] | None, Commas, Query(alias="mode", description=f"Modes, {ANY_OF}.")]
 Since = Annotated[Instant | None, Query(alias="since", description="Started at or after this instant.")]
+Until = Annotated[Instant | None, Query(alias="until", description="Started before this instant.")]
+OfVersion = Annotated[
+    int | None, Query(alias="version", ge=1, le=MAX_INTEGER, description="Only runs of this version of the workflow.")
+]
+OfWorkflow = Annotated[str | None, Query(alias="workflowId", description="Only runs of this workflow.")]
+Search = Annotated[
+    str | None,
+    Query(
+        max_length=256,
+        description="Text in the run's id, its workflow's name, what started it, its error or its last message. The "
+        "newest runs of the other filters are searched for a third of a second: a page may have fewer runs than "
+        "`limit`, or none, and `hasMore`; `cursor` then goes on.",
+    ),
+]
+Cursor = Annotated[
+    str | None,
+    Query(
+        pattern="^[0-9]{1,18}$",
+        description="`nextCursor` of the page before, instead of `offset`: no run is shown twice if others start.",
+    ),
+]
 STARTING = [
     Code.BOTH_MODES,
     Code.RUN_ID_MALFORMED,
@@ -220,6 +243,35 @@ async def run_inline(call: Call, body: InlineBody) -> Created:
 # --- reading ---
 
 
+class _Asked:
+    """The filters that the lists of runs share."""
+
+    def __init__(
+        self,
+        paging: Paged,
+        statuses: Statuses = None,
+        modes: Modes = None,
+        since: Since = None,
+        until: Until = None,
+        q: Search = None,
+        cursor: Cursor = None,
+    ) -> None:
+        if cursor is not None and paging.offset:
+            raise _refused("offset", "give either a cursor or an offset")
+        if q and paging.offset:
+            raise _refused("offset", "pages of a search are found with `cursor`")
+        self.paging = paging
+        self.q = q
+        self.filters = replace(
+            _filters(statuses, modes, since, None),
+            until=moment_ms(until) if until is not None else None,
+            before=int(cursor) if cursor is not None else None,
+        )
+
+
+Asked = Annotated[_Asked, Depends()]
+
+
 def _filters(
     statuses: list[RunStatus] | None, modes: list[Mode] | None, since: str | None, workflow_id: str | None
 ) -> Filters:
@@ -231,50 +283,42 @@ def _filters(
     )
 
 
-async def _page(call: Call, filters: Filters, paging: Paged) -> Page[Any]:
-    found, has_more = await call.parts.runs.list_page(call.principal, filters, paging.limit, paging.offset)
-    return Page(found, paging.limit, paging.offset, has_more)
+def _refused(name: str, message: str) -> Invalid:
+    return Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=[Problem(name, message)])
 
 
-_shaped_page = page_shape(shapes.list_item)
+async def _page(call: Call, asked: _Asked, workflow_id: str | None, version: int | None) -> RunPage:
+    filters = replace(asked.filters, workflow_id=workflow_id, version=version)
+    return await call.parts.runs.list_page(call.principal, filters, asked.paging, asked.q)
 
 
 @routes.get(
     "/v1/runs",
     permission="run:read",
-    answers=PageAnswer[RunListItem],
-    shape=_shaped_page,
+    answers=RunPageAnswer,
+    shape=shapes.run_page_shape,
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
-async def list_runs(
-    call: Call,
-    paging: Paged,
-    statuses: Statuses = None,
-    modes: Modes = None,
-    since: Since = None,
-    workflow_id: Annotated[str | None, Query(alias="workflowId", description="Only runs of this workflow.")] = None,
-) -> Page[Any]:
-    """List the organisation's runs, newest first."""
-    return await _page(call, _filters(statuses, modes, since, workflow_id), paging)
+async def list_runs(call: Call, asked: Asked, workflow_id: OfWorkflow = None, version: OfVersion = None) -> RunPage:
+    """List the organisation's runs, newest first.
+
+    `version` needs `workflowId`.
+    """
+    if version is not None and workflow_id is None:
+        raise _refused("version", "needs `workflowId`: each workflow has its own versions")
+    return await _page(call, asked, workflow_id, version)
 
 
 @routes.get(
     "/v1/workflows/{id}/runs",
     permission="run:read",
-    answers=PageAnswer[RunListItem],
-    shape=_shaped_page,
+    answers=RunPageAnswer,
+    shape=shapes.run_page_shape,
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
-async def list_workflow_runs(
-    call: Call,
-    workflow_id: WorkflowId,
-    paging: Paged,
-    statuses: Statuses = None,
-    modes: Modes = None,
-    since: Since = None,
-) -> Page[Any]:
+async def list_workflow_runs(call: Call, workflow_id: WorkflowId, asked: Asked, version: OfVersion = None) -> RunPage:
     """List a workflow's runs, newest first."""
-    return await _page(call, _filters(statuses, modes, since, workflow_id), paging)
+    return await _page(call, asked, workflow_id, version)
 
 
 def _counts(counts: dict[str, int]) -> dict[str, int]:
@@ -307,7 +351,7 @@ async def count_runs(
     call: Call,
     modes: Modes = None,
     since: Since = None,
-    workflow_id: Annotated[str | None, Query(alias="workflowId", description="Only runs of this workflow.")] = None,
+    workflow_id: OfWorkflow = None,
 ) -> dict[str, int]:
     """Count the organisation's runs by status."""
     return await call.parts.runs.count(call.principal, _filters(None, modes, since, workflow_id))

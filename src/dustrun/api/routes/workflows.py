@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query
 
 from dustrun import ids
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import MAX_INTEGER, PageAnswer, Paged, page_shape
+from dustrun.api.shapes.wire import ANY_OF, MAX_INTEGER, Commas, PageAnswer, Paged, page_shape
 from dustrun.api.shapes.workflows import (
     CreateWorkflow,
     ImportAnswer,
@@ -52,6 +52,14 @@ _PLAIN = ("name", "description", "max_runs", "cooldown_ms", "require_rehearsal",
 Search = Annotated[str | None, Query(max_length=256, description="Text in the name or description.")]
 TriggerType = Annotated[str | None, Query(max_length=128, description="Trigger type.")]
 Types = Annotated[list[str] | None, Query(description="Any of these; repeated or comma-separated.")]
+Include = Annotated[
+    list[Literal["lastRun", "ladder"]] | None,
+    Commas,
+    Query(
+        description=f"What to add to each workflow, {ANY_OF}: `lastRun`, its newest run; `ladder`, the newest passed "
+        "run of its current version, by mode."
+    ),
+]
 Owner = Annotated[str, Query(pattern="^(yours|org|public)$", description="`yours`: created by this key.")]
 
 
@@ -214,9 +222,18 @@ async def list_workflows(
     paging: Paged,
     status: Annotated[Status | None, Query(description="Default: all except archived ones.")] = None,
     sort: Annotated[str, Query(pattern="^(updatedAt|createdAt|name|runs):(asc|desc)$")] = "updatedAt:desc",
+    include: Include = None,
 ) -> Page[Listed]:
-    """List workflows, without their definitions."""
-    return await call.parts.workflows.list_page(replace(filters, status=status), sort, paging)
+    """List workflows, without their definitions.
+
+    `include=lastRun` needs `run:read`.
+    """
+    wanted = set(include or ())
+    if "lastRun" in wanted:
+        call.principal.need("run:read")
+    return await call.parts.workflows.list_page(
+        replace(filters, status=status), sort, paging, last_run="lastRun" in wanted, ladder="ladder" in wanted
+    )
 
 
 @routes.get("/v1/workflows/counts", permission="workflow:read", answers=WorkflowCounts, shape=counts_shape)

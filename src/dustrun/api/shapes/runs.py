@@ -8,13 +8,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from dustrun.api.shapes.findings import Ignoring
-from dustrun.api.shapes.wire import Text, Time, Version, time
+from dustrun.api.shapes.wire import PageAnswer, Text, Time, Version, page_shape, time
 from dustrun.core.run.journal import Execution, enclosing
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
 from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.core.values.fields import Fields
 from dustrun.log import mask_value, may_hold_secret
 from dustrun.services.runs.engine_port import Created
+from dustrun.services.runs.lists.pages import RunPage
 from dustrun.services.runs.runs import Run, newest
 from dustrun.storage.runs.forks import Fork
 from dustrun.storage.runs.runs import RunRow
@@ -146,6 +147,12 @@ class RunListItem(Fields):
     error: Json | None
 
 
+class RunPageAnswer(PageAnswer[RunListItem]):
+    """One page of a list of runs."""
+
+    next_cursor: str | None = Field(description="`cursor` of the next page; null for the last one.")
+
+
 class _WholeRun(RunListItem):
     """What a run has beside what lists show."""
 
@@ -236,6 +243,14 @@ def list_item(row: RunRow) -> Json:
         "summary": row.summary,
         "error": loads(row.error) if row.error else None,
     }
+
+
+_shaped_page = page_shape(list_item)
+
+
+def run_page_shape(page: RunPage) -> Json:
+    """A page of runs."""
+    return {**_shaped_page(page), "nextCursor": None if page.cursor is None else str(page.cursor)}
 
 
 def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:

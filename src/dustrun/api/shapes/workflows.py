@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ from pydantic import Field, StringConstraints, WithJsonSchema
 
 from dustrun.api.shapes.findings import Ignoring, ValidationItem, finding_shape
 from dustrun.api.shapes.wire import Description, Name, Text, Time, Version, time
-from dustrun.core.run.state import Mode
+from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.values import exact_json
 from dustrun.core.values.fields import Fields, ignored
 from dustrun.core.workflow.definition import Definition
@@ -17,6 +18,7 @@ from dustrun.errors import Problem
 from dustrun.services.workflows.files import Applied
 from dustrun.services.workflows.import_export import Exported, Imported, Reference
 from dustrun.services.workflows.workflows import Counts, Workflow
+from dustrun.storage.workflows.latest_runs import LastRun, Latest
 from dustrun.storage.workflows.versions import VersionRow
 from dustrun.storage.workflows.workflows import Listed, WorkflowRow
 
@@ -238,6 +240,17 @@ class Ladder(Fields):
     live: str | None
 
 
+class LastRunAnswer(Fields):
+    """The newest run of a workflow, in any mode and of any version."""
+
+    id: str
+    status: RunStatus
+    mode: Mode
+    workflow_version: int | None
+    started_at: Time
+    finished_at: Time | None
+
+
 class WorkflowSummary(Fields):
     """A workflow without its definition."""
 
@@ -280,6 +293,8 @@ class WorkflowListItem(WorkflowSummary):
     """A workflow in a list."""
 
     connector_types: list[str]
+    last_run: LastRunAnswer | None = Field(None, description="With `include=lastRun`; null if it has never run.")
+    ladder: Ladder | None = Field(None, description="With `include=ladder`; as in `GET /v1/workflows/{id}`.")
 
 
 class VersionAnswer(Fields):
@@ -377,8 +392,34 @@ def workflow_shape(workflow: Workflow) -> dict[str, Any]:
         "concurrency": _json(row.concurrency),
         "enforceRehearsal": _json(row.enforce_rehearsal),
         "acceptances": row.acceptances,
-        "ladder": {mode.value: workflow.ladder.get(mode) for mode in (Mode.SIMULATE, Mode.DUST, Mode.LIVE)},
+        "ladder": _ladder_shape(workflow.ladder),
     }
+
+
+def _ladder_shape(ladder: Mapping[str, str]) -> dict[str, Any]:
+    return {mode.value: ladder.get(mode.value) for mode in (Mode.SIMULATE, Mode.DUST, Mode.LIVE)}
+
+
+def _last_run_shape(run: LastRun | None) -> dict[str, Any] | None:
+    if run is None:
+        return None
+    return {
+        "id": run.id,
+        "status": run.status,
+        "mode": run.mode,
+        "workflowVersion": run.version,
+        "startedAt": time(run.started_at),
+        "finishedAt": time(run.finished_at),
+    }
+
+
+def _latest_shape(latest: Latest | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if latest is not None and latest.has_last_run:
+        found["lastRun"] = _last_run_shape(latest.last_run)
+    if latest is not None and latest.ladder is not None:
+        found["ladder"] = _ladder_shape(latest.ladder)
+    return found
 
 
 def listed_shape(item: Listed) -> dict[str, Any]:
@@ -390,6 +431,7 @@ def listed_shape(item: Listed) -> dict[str, Any]:
         "nodeCount": item.node_count,
         "nodeTypes": item.node_types,
         "connectorTypes": item.connector_types,
+        **_latest_shape(item.latest),
     }
 
 

@@ -22,14 +22,27 @@ _COLUMNS = ["run", "status", "mode", "started", "workflow", "version", "ended"]
 
 @app.command("list")
 def list_runs(
+    q: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WORD]", help="Only runs that show this: in their id, workflow, starter, error or end."
+        ),
+    ] = None,
     workflow: Annotated[str | None, typer.Option("--workflow", help="Workflow name or id.")] = None,
     status: Annotated[str | None, typer.Option("--status", help="running, waiting, success, partial, …")] = None,
     mode: Annotated[str | None, typer.Option("--mode", help="live, simulate or dust.")] = None,
     since: Annotated[
         str | None, typer.Option("--since", help="Only runs that started after this RFC 3339 time.")
     ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="Only runs that started before this RFC 3339 time.")
+    ] = None,
+    version: Annotated[int | None, typer.Option("--version", help="Of --workflow, only runs of this version.")] = None,
     limit: Limit = 20,
     offset: Offset = 0,
+    cursor: Annotated[
+        str | None, typer.Option("--cursor", help="The nextCursor of the page before, instead of --offset.")
+    ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
@@ -37,7 +50,9 @@ def list_runs(
     """List runs, newest first."""
     client = client_of(server, key)
     chosen = workflow_id(client, workflow) if workflow else None
-    page = client.get("/v1/runs", workflowId=chosen, status=status, mode=mode, since=since, limit=limit, offset=offset)
+    where = {"workflowId": chosen, "version": version, "status": status, "mode": mode}
+    times = {"since": since, "until": until}
+    page = client.get("/v1/runs", **where, **times, q=q, limit=limit, offset=offset or None, cursor=cursor)
     show_page(page, _COLUMNS, _row, as_json, spare=("ended", "version"))
 
 

@@ -109,7 +109,11 @@ OF: dict[str, tuple[str, ...]] = {
         "dustrun triggers test erc20-receive --config @trigger.json --json",
     ),
     "triggers go-live": ("dustrun triggers go-live Hello", "dustrun triggers go-live Hello --node root"),
-    "runs list": ("dustrun runs list --workflow Hello --status failure", "dustrun runs list --mode live --json"),
+    "runs list": (
+        "dustrun runs list --workflow Hello --status failure",
+        "dustrun runs list --mode live --json",
+        "dustrun runs list timeout --since 2026-01-30T00:00:00Z --until 2026-01-31T00:00:00Z",
+    ),
     "runs get": (f"dustrun runs get run_{_ID}",),
     "runs effects": (f"dustrun runs effects run_{_ID}", "dustrun runs effects run_simulated run_dust run_live"),
     "runs compare": ("dustrun runs compare run_simulated run_live",),

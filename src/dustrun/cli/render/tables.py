@@ -32,7 +32,8 @@ def show_page(page: dict[str, Any], columns: Sequence[str], row: Row, as_json: b
         return
     table(columns, [row(item) for item in page["items"]], spare=spare)
     if page["hasMore"]:
-        note(f"More items: --offset {page['offset'] + page['limit']}")
+        cursor = page.get("nextCursor")
+        note(f"More items: --cursor {cursor}" if cursor else f"More items: --offset {page['offset'] + page['limit']}")
 
 
 def show_one(found: dict[str, Any], columns: Sequence[str], row: Row, as_json: bool) -> None:

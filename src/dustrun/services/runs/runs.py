@@ -14,9 +14,12 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.definition import Definition
 from dustrun.errors import Code, Conflict, Invalid, NotFound
 from dustrun.services.access import idempotency
+from dustrun.services.access.paging import Paging
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import start_rows
 from dustrun.services.runs.engine_port import Engine
+from dustrun.services.runs.lists import pages
+from dustrun.services.runs.lists.pages import RunPage
 from dustrun.services.runs.workflow_cache import WorkflowCache
 from dustrun.services.streaming import run_waits
 from dustrun.services.streaming.broadcaster import Broadcaster
@@ -30,7 +33,8 @@ from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.forks import Fork
 from dustrun.storage.runs.journal import Event
-from dustrun.storage.runs.run_lists import Filters, count_by_status, list_runs
+from dustrun.storage.runs.run_counting import count_by_status
+from dustrun.storage.runs.run_lists import Filters
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.runs.waits import is_answered
 
@@ -216,12 +220,11 @@ class Runs:
         return replace(run, definition=(await self.compiled(run.row)).definition)
 
     async def list_page(
-        self, principal: Principal, filters: Filters, limit: int, offset: int
-    ) -> tuple[list[RunRow], bool]:
-        """A page of runs, newest first, and whether there are more."""
+        self, principal: Principal, filters: Filters, paging: Paging, text: str | None = None
+    ) -> RunPage:
+        """A page of runs, newest first."""
         filters = await self._reachable(principal, filters)
-        found = await self._database.read(lambda tx: list_runs(tx, principal.org_id, filters, limit, offset))
-        return found[:limit], len(found) > limit
+        return await pages.list_page(self._database, principal.org_id, filters, paging, text)
 
     async def count(self, principal: Principal, filters: Filters) -> dict[str, int]:
         """Runs by status."""

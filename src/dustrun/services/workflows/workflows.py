@@ -58,6 +58,7 @@ from dustrun.storage.db.writer import Writer
 from dustrun.storage.hooks import notices
 from dustrun.storage.workflows import versions as version_rows
 from dustrun.storage.workflows import workflows as rows
+from dustrun.storage.workflows.latest_runs import list_latest
 from dustrun.storage.workflows.versions import VersionRow
 from dustrun.storage.workflows.workflows import Filters, Listed, WorkflowRow
 
@@ -193,12 +194,20 @@ class Workflows:
 
         return await self._database.read(query)
 
-    async def list_page(self, filters: Filters, sort: str, paging: Paging) -> Page[Listed]:
-        """Lists the organisation's workflows without their definitions."""
-        found = await self._database.read(
-            lambda tx: rows.list_page(tx, filters, sort=sort, limit=paging.peek, offset=paging.offset)
-        )
-        return page_of(found, paging)
+    async def list_page(
+        self, filters: Filters, sort: str, paging: Paging, *, last_run: bool = False, ladder: bool = False
+    ) -> Page[Listed]:
+        """Lists the organisation's workflows without their definitions, and what is asked for of their runs."""
+
+        def query(tx: Tx) -> Page[Listed]:
+            found = rows.list_page(tx, filters, sort=sort, limit=paging.peek, offset=paging.offset)
+            page = page_of(found, paging)
+            if not page.items or not (last_run or ladder):
+                return page
+            latest = list_latest(tx, [one.row.id for one in page.items], last_run=last_run, ladder=ladder)
+            return replace(page, items=[replace(one, latest=latest[one.row.id]) for one in page.items])
+
+        return await self._database.read(query)
 
     async def count(self, filters: Filters) -> Counts:
         """Counts the same list by status, and lists the types used in it."""

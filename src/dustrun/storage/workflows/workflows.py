@@ -12,6 +12,7 @@ from dustrun.storage.db.statement import Returned, Statement, Tx
 from dustrun.storage.db.tables import run_counts, runs
 from dustrun.storage.db.tables import workflow_versions as v
 from dustrun.storage.db.tables import workflows as t
+from dustrun.storage.workflows.latest_runs import Latest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +51,14 @@ class WorkflowRow:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A workflow in a list, with data of its current version."""
+    """A workflow in a list, with data of its current version and, if it was asked for, of its runs."""
 
     row: WorkflowRow
     trigger_type: str
     node_types: tuple[str, ...]
     connector_types: tuple[str, ...]
     node_count: int
+    latest: Latest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,51 @@
+/** Filters of a list, kept in the page's address. */
+import { TextInput } from '@mantine/core'
+import { useDebouncedCallback } from '@mantine/hooks'
+import { IconSearch } from '@tabler/icons-react'
+import { useEffect, useRef, useState } from 'react'
+import { useSearchParams } from 'wouter'
+
+const PAUSE_MS = 250
+
+export function useFilters() {
+  const [search, setSearch] = useSearchParams()
+  const set = (name: string, value: string | null) =>
+    setSearch(
+      (old) => {
+        const next = new URLSearchParams(old)
+        if (value) next.set(name, value)
+        else next.delete(name)
+        return next
+      },
+      { replace: true },
+    )
+  return { get: (name: string) => search.get(name), set }
+}
+
+/** A text that is looked for when a person pauses. */
+export function TextFilter({ label, value, set }: { label: string; value: string | null; set: (to: string) => void }) {
+  const [text, setText] = useState(value ?? '')
+  const sent = useRef(value ?? '')
+  const send = useDebouncedCallback((to: string) => {
+    sent.current = to
+    set(to)
+  }, PAUSE_MS)
+  useEffect(() => {
+    if ((value ?? '') === sent.current) return
+    sent.current = value ?? ''
+    setText(sent.current)
+  }, [value])
+  return (
+    <TextInput
+      aria-label={label}
+      placeholder={label}
+      leftSection={<IconSearch size={16} />}
+      value={text}
+      onChange={(event) => {
+        setText(event.currentTarget.value)
+        send(event.currentTarget.value)
+      }}
+      className="grow"
+    />
+  )
+}
