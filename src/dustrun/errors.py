@@ -186,13 +186,15 @@ class Code(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem with one field; `field` is a path like `nodes.pay.payload.amount`."""
+    """One problem with one field; `field` is a path like `nodes.pay.payload.amount`. `span`: which characters of its
+    text are meant, from the first one to before the second one."""
 
     field: str
     message: str
     code: str | None = None
     node_id: str | None = None
     severity: str = "error"
+    span: tuple[int, int] | None = None
 
     def public(self) -> dict[str, Any]:
         """The problem as API JSON."""
@@ -201,6 +203,8 @@ class Problem:
             found["code"] = self.code
         if self.node_id is not None:
             found["nodeId"] = self.node_id
+        if self.span is not None:
+            found["start"], found["end"] = self.span
         return found
 
 

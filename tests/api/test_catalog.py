@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import zlib
+
 import jsonschema
 
 from testkit.composition import Composition
@@ -57,3 +61,34 @@ async def test_tags_combine_with_and(server: Composition) -> None:
     assert one == types_of_connectors["oauth2-refresh-token"]
     assert (await anyone.get("/v1/connector-types/http-bearr")).code == 404008
     assert (await anyone.get("/v1/actions?summary=maybe")).fields == ["summary"]
+
+
+async def test_the_whole_list_is_compressed_and_sent_once(server: Composition) -> None:
+    http = server.client(None).http
+    for path in ("/v1/actions", "/v1/triggers", "/v1/actions?summary=true"):
+        plain = await http.get(path, headers={"Accept-Encoding": "identity"})
+        packed = await http.get(path, headers={"Accept-Encoding": "gzip"})
+        assert packed.headers["content-encoding"] == "gzip"
+        assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 2
+        assert packed.json()["data"] == plain.json()["data"]
+        assert packed.json()["requestId"] == packed.headers["x-request-id"] != plain.json()["requestId"]
+        assert (packed.headers["etag"], packed.headers["cache-control"]) == (plain.headers["etag"], "no-cache")
+        same = await http.get(path, headers={"If-None-Match": f'"other", {plain.headers["etag"]}'})
+        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", plain.headers["etag"])
+        assert (await http.get(path, headers={"If-None-Match": '"other"'})).status_code == 200
+        omitting = await http.get(path, headers={"Dustrun-Omit-Null": "true", "Accept-Encoding": "gzip"})
+        assert "content-encoding" not in omitting.headers
+        assert len(omitting.json()["data"]) == len(plain.json()["data"])
+    etags = {(await http.get(path)).headers.get("etag") for path in ("/v1/actions", "/v1/triggers", "/v1/actions?q=if")}
+    assert len(etags) == 3
+    assert None in etags
+
+
+async def test_a_compressed_answer_is_what_other_programs_read(server: Composition) -> None:
+    packed = await server.client(None).http.send(
+        server.client(None).http.build_request("GET", "/v1/actions", headers={"Accept-Encoding": "gzip"}), stream=True
+    )
+    raw = b"".join([part async for part in packed.aiter_raw()])
+    # one member with the right checksum and size, which `gzip` itself checks
+    assert json.loads(gzip.decompress(raw))["requestId"] == packed.headers["x-request-id"]
+    assert zlib.decompressobj(wbits=31).decompress(raw) == gzip.decompress(raw)

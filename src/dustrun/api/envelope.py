@@ -39,6 +39,11 @@ def read_numbers(scope: Scope) -> None:
             return
 
 
+def is_exact() -> bool:
+    """Whether this request's answer has big integers as numbers."""
+    return _is_exact.get()
+
+
 def encode(value: Any) -> bytes:
     """A part of an answer as JSON: integers beyond 2^53 as text, or as numbers if the caller reads these exactly."""
     return dumps(value) if _is_exact.get() else dumps_wire(value)

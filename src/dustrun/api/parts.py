@@ -186,6 +186,11 @@ class Parts:
     triggers: TriggerParts
 
     @functools.cached_property
+    def prepared(self) -> dict[Any, Any]:
+        """Answers of the catalogue that have been asked for."""
+        return {}
+
+    @functools.cached_property
     def public_actions(self) -> list[dict[str, Any]]:
         """All actions and control nodes; built once, since the catalogue does not change while the server runs."""
         return self.catalog.public_actions()

@@ -319,6 +319,7 @@ class Routes:
         raw: type[JSONResponse] | None = None,
         admit_by_link: AdmitByLink | None = None,
         accepted: str | None = None,
+        unchanged: str | None = None,
     ) -> Callable[[Handler], Handler]:
         def declare(handler: Handler) -> Handler:
             _build_bodies(handler)
@@ -330,6 +331,8 @@ class Routes:
                 responses = responses_of(method, permission, known)
                 if accepted is not None:
                     responses[202] = {**responses[200], "description": accepted, "model": envelope_of(answers)}
+                if unchanged is not None:
+                    responses[304] = {"description": unchanged}
                 return APIRoute(
                     path,
                     endpoint,

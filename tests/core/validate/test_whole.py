@@ -704,3 +704,48 @@ def test_no_definition_breaks_the_check_and_what_passes_compiles(document: dict[
     assert check(definition, SPECS) == told
     if not any(problem.severity == "error" for problem in told):
         compile_program(definition, SPECS)
+
+
+@pytest.mark.parametrize(
+    ("node", "field", "meant"),
+    [
+        (log(message="a {{$item.x}} b"), "payload.message", "$item.x"),
+        (log(message="🧊 {{ $nodes['no-pe'].result.a ?? 1 }}"), "payload.message", "$nodes['no-pe'].result.a"),
+        (log(message="{{1 +}}"), "payload.message", "}"),
+        (log(message="a\n {{ 1 ) }}"), "payload.message", ")"),
+        (log(message="{{ $triger.body.a }} {{ $now }}"), "payload.message", "$triger.body.a"),
+        (log(message=["{{$item}}"]), "payload.message[0]", "$item"),
+        (log(connector={"type": "wallet", "id": " {{$item.wallet}}"}), "connector.id", "$item.wallet"),
+        ({"type": "if", "payload": {"expression": " {{ $item > 1 }}"}}, "payload.expression", "$item"),
+        ({"type": "if", "payload": {"expression": " 1 > )"}}, "payload.expression", ")"),
+        (
+            {"type": "if", "payload": {"condition": {"{{$trigger.body.a}}": {"$gt": "{{1 2}}"}}}},
+            "payload.condition.{{$trigger.body.a}}.$gt",
+            "2",
+        ),
+    ],
+)
+def test_a_problem_of_an_expression_says_which_characters_are_meant(
+    node: dict[str, Any], field: str, meant: str
+) -> None:
+    definition = Definition.model_validate({"nodes": {"root": {**ROOT, "children": ["a"]}, "a": node}})
+    (one,) = [one for one in check(definition, SPECS) if one.span is not None]
+    assert one.field == f"nodes.a.{field}"
+    text: Any = node
+    for part in re.findall(r"\{\{.*?\}\}|[^.\[\]]+", field):
+        text = text[int(part)] if part.isdigit() else text[part]
+    assert one.span is not None
+    start, end = one.span
+    assert text[start:end] == meant
+    assert (one.public()["start"], one.public()["end"]) == one.span
+
+
+def test_a_problem_of_a_whole_field_has_no_characters() -> None:
+    definition = Definition.model_validate(
+        {"nodes": {"root": {**ROOT, "children": ["a"]}, "a": {"type": "log", "payload": {"urrl": "x"}}}}
+    )
+    assert {one.span for one in check(definition, SPECS)} == {None}
+    # a text inside of it is meant
+    test = {"type": "if", "payload": {"condition": {"{{$itm}}": {"$gt": 1}}}}
+    definition = Definition.model_validate({"nodes": {"root": {**ROOT, "children": ["a"]}, "a": test}})
+    assert [(one.field, one.span) for one in check(definition, SPECS)] == [("nodes.a.payload.condition", None)]

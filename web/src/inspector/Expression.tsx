@@ -8,6 +8,7 @@ import { useEffect, useRef } from 'react'
 import type { Problem } from '../api/client'
 import { completing } from './complete'
 import type { Context } from './paths'
+import { spanOf } from './spans'
 
 const parts = new MatchDecorator({
   regexp: /(\{\{|\}\})|(\$[A-Za-z_]\w*)|('[^']*'|"[^"]*")|\b(\d+(?:\.\d+)?)\b/g,
@@ -30,6 +31,9 @@ type Props = {
   value: string
   onChange: (text: string) => void
   context: Context
+  /** Of the setting, and its value: a problem may be inside of it. */
+  name?: string
+  held?: unknown
   label: string
   describedBy?: string
   problems: Problem[]
@@ -41,6 +45,8 @@ export function Expression({
   value,
   onChange,
   context,
+  name,
+  held,
   label,
   describedBy,
   problems,
@@ -97,19 +103,13 @@ export function Expression({
       shown.dispatch(
         setDiagnostics(
           shown.state,
-          problems.map((one) => diagnose(shown.state, one)),
+          problems.map((one) => diagnose(shown.state, one, name, held)),
         ),
       )
-  }, [problems])
+  }, [problems, name, held])
   return <div ref={host} className={`xfield ${problems.length ? 'bad' : ''}`} />
 }
 
-const MARKED = 6
-
-function diagnose({ doc }: EditorState, { message }: Problem): Diagnostic {
-  const at = message.match(/\(line (\d+), column (\d+)\)/)
-  if (!at) return { from: 0, to: doc.length, severity: 'error', message }
-  const line = doc.line(Math.min(Number(at[1]), doc.lines))
-  const from = Math.max(0, Math.min(line.from + Number(at[2]) - 1, doc.length - 1))
-  return { from, to: Math.min(doc.length, from + MARKED), severity: 'error', message }
+function diagnose({ doc }: EditorState, one: Problem, name?: string, held?: unknown): Diagnostic {
+  return { ...spanOf(doc.toString(), one, name, held), severity: 'error', message: one.message }
 }

@@ -84,6 +84,8 @@ export function Field({ name, schema, isRequired, value, example, onChange, cont
       ) : (
         <Expression
           value={toText(value)}
+          name={name}
+          held={value}
           label={label}
           describedBy={faults}
           context={context}

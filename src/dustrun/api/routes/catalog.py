@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import ConfigDict, Field
+from starlette.datastructures import Headers
 
 from dustrun.api.auth import PUBLIC
+from dustrun.api.envelope import is_exact, success_body
+from dustrun.api.omit_null import HEADER
 from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.prepared import prepare
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 
@@ -127,13 +133,27 @@ def _without_details(shown: dict[str, Any]) -> dict[str, Any]:
     return {key: shown[key] for key in shown if key not in _DETAILS}
 
 
-@routes.get("/v1/actions", permission=PUBLIC, answers=list[ActionAnswer], shape=_shapes)
-async def list_actions(
-    call: Call, tags: Tags = None, q: Search = None, summary: Summary = False
-) -> list[dict[str, Any]]:
+_UNCHANGED = "The caller has the list already, by its ETag in `If-None-Match`."
+
+
+async def _listed(call: Call, name: str, tags: list[str] | None, q: str | None, summary: bool) -> Any:
+    """The types asked for. The whole list, which editors read at every start, is prepared once."""
+    asked = Headers(raw=list(call.headers))
+    if tags or q or HEADER in asked:
+        found = _matching(getattr(call.parts, name), tags, q)
+        return [_without_details(shown) for shown in found] if summary else found
+    key = (name, summary, is_exact())
+    if key not in call.parts.prepared:
+        every = getattr(call.parts, name)
+        shown = _shapes([_without_details(one) for one in every] if summary else every)
+        call.parts.prepared[key] = await asyncio.to_thread(prepare, functools.partial(success_body, shown))
+    return call.parts.prepared[key].answer(call.request_id, asked)
+
+
+@routes.get("/v1/actions", permission=PUBLIC, answers=list[ActionAnswer], shape=_shapes, unchanged=_UNCHANGED)
+async def list_actions(call: Call, tags: Tags = None, q: Search = None, summary: Summary = False) -> Any:
     """List the actions and control nodes."""
-    found = _matching(call.parts.public_actions, tags, q)
-    return [_without_details(shown) for shown in found] if summary else found
+    return await _listed(call, "public_actions", tags, q, summary)
 
 
 @routes.get("/v1/actions/{type}", permission=PUBLIC, answers=ActionAnswer, shape=_shape, refusals=[Code.TYPE_UNKNOWN])
@@ -142,13 +162,10 @@ async def get_action(call: Call, type: Type, summary: Summary = False) -> dict[s
     return call.parts.catalog.public_action(type, summary=summary)
 
 
-@routes.get("/v1/triggers", permission=PUBLIC, answers=list[TriggerAnswer], shape=_shapes)
-async def list_triggers(
-    call: Call, tags: Tags = None, q: Search = None, summary: Summary = False
-) -> list[dict[str, Any]]:
+@routes.get("/v1/triggers", permission=PUBLIC, answers=list[TriggerAnswer], shape=_shapes, unchanged=_UNCHANGED)
+async def list_triggers(call: Call, tags: Tags = None, q: Search = None, summary: Summary = False) -> Any:
     """List the triggers."""
-    found = _matching(call.parts.public_triggers, tags, q)
-    return [_without_details(shown) for shown in found] if summary else found
+    return await _listed(call, "public_triggers", tags, q, summary)
 
 
 @routes.get("/v1/triggers/{type}", permission=PUBLIC, answers=TriggerAnswer, shape=_shape, refusals=[Code.TYPE_UNKNOWN])

@@ -19,6 +19,10 @@ class ValidationItem(Fields):
     message: str
     node_id: str | None = None
     field: str | None = None
+    start: int | None = Field(
+        None, description="The first character that is meant, of the field's text from 0; absent if all of it is."
+    )
+    end: int | None = Field(None, description="The character behind the last one that is meant.")
 
 
 class Ignoring(Fields):

@@ -18,7 +18,7 @@ Path = tuple[str | int, ...]
 class Reference:
     """One path from a root: its parts up to the first computed one.
 
-    `guarded`: a missing value is handled by `??`, `||` or `has()`. Offsets are within the template's text.
+    `guarded`: a missing value is handled by `??`, `||` or `has()`. `span`: its characters in the template's text.
     """
 
     root: str
@@ -26,6 +26,7 @@ class Reference:
     line: int
     column: int
     guarded: bool
+    span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

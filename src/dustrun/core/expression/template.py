@@ -10,7 +10,7 @@ from dustrun.core.expression.compile import Compiler
 from dustrun.core.expression.quick_path import QuickPath, quick_path
 from dustrun.core.expression.references import Found, Reference, find_references
 from dustrun.core.expression.runtime.border import as_text, to_json
-from dustrun.core.expression.runtime.fault import ExpressionError, Fault, line_and_column
+from dustrun.core.expression.runtime.fault import ExpressionError, Fault, line_and_column, span_at
 from dustrun.core.expression.runtime.frame import Frame
 from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, Limits, Meter
 from dustrun.core.expression.runtime.values import Function, Lazy, Roots
@@ -122,7 +122,7 @@ class Template:
 
 def _placed(source: str, found: Found, offset: int) -> Reference:
     line, column = line_and_column(source, offset + found.at)
-    return Reference(found.root, found.path, line, column, found.guarded)
+    return Reference(found.root, found.path, line, column, found.guarded, span_at(source, offset + found.at))
 
 
 def _error(source: str, offset: int, fault: Fault) -> ExpressionError:

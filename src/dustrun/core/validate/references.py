@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dustrun.core.expression import ExpressionError, Reference, read_value
@@ -12,7 +13,7 @@ from dustrun.core.workflow import graph as graphs
 from dustrun.core.workflow.condition import find_condition_errors, parse_condition
 from dustrun.core.workflow.control import RESUMABLE
 from dustrun.core.workflow.definition import Node
-from dustrun.core.workflow.program import parse_test, split_payload
+from dustrun.core.workflow.program import parse_test, split_payload, start_of_test
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Problem
 
@@ -94,19 +95,31 @@ def _tests_of(node: Node) -> Iterator[tuple[str, Read]]:
 
 
 def _reader(text: str) -> Read:
+    start = start_of_test(text)
+
     def read() -> tuple[Iterable[ExpressionError], Iterable[Reference]]:
         try:
-            return (), parse_test(text).references
+            return (), [replace(one, span=_moved(one.span, start)) for one in parse_test(text).references]
         except ExpressionError as error:
+            error.span = _moved(error.span, start)
             return (error,), ()
 
     return read
 
 
+def _moved(span: tuple[int, int] | None, by: int) -> tuple[int, int] | None:
+    return (span[0] + by, span[1] + by) if span is not None else None
+
+
+def _within(reference: Reference, field: str) -> Reference:
+    """A reference whose problem names the whole setting: its characters are those of a text inside of it."""
+    return replace(reference, span=None) if field else reference
+
+
 def _value_reader(value: Any) -> Read:
     def read() -> tuple[Iterable[ExpressionError], Iterable[Reference]]:
         errors, references = read_value(value)
-        return (errors, ()) if errors else ((), [one for _, one in references])
+        return (errors, ()) if errors else ((), [_within(one, field) for field, one in references])
 
     return read
 
@@ -114,13 +127,13 @@ def _value_reader(value: Any) -> Read:
 def _condition_reader(condition: Any) -> Read:
     def read() -> tuple[Iterable[ExpressionError], Iterable[Reference]]:
         errors = find_condition_errors(condition)
-        return (errors, ()) if errors else ((), parse_condition(condition).references)
+        return (errors, ()) if errors else ((), [_within(one, "?") for one in parse_condition(condition).references])
 
     return read
 
 
 def _expression_problem(node_id: str, field: str, error: ExpressionError) -> Problem:
-    return problem("expression_invalid", node_id, field, str(error))
+    return replace(problem("expression_invalid", node_id, field, str(error)), span=error.span)
 
 
 def check_reference(
@@ -128,6 +141,13 @@ def check_reference(
 ) -> Iterator[Problem]:
     """The problem of one reference of a node, as far as it can be known before the run. `in_body`: it is evaluated at
     the end of an iteration of this loop."""
+    for found in _reference_problems(node_id, field, reference, graph, specs, in_body):
+        yield replace(found, span=reference.span)
+
+
+def _reference_problems(
+    node_id: str, field: str, reference: Reference, graph: graphs.Graph, specs: Specs, in_body: bool
+) -> Iterator[Problem]:
     around = (node_id, *graph.loops_around(node_id)) if in_body else graph.loops_around(node_id)
     body = graph.scopes[node_id].node_ids if in_body and node_id in graph.scopes else ()
     root, path = reference.root, reference.path

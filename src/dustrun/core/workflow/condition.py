@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -200,8 +200,7 @@ class _Reader:
                 self.errors.append(error)
             return compile_value(None)
         for _, found in compiled.references:
-            place = (found.line, found.column, guarded or found.guarded)
-            self.references.append(Reference(found.root, found.path, *place))
+            self.references.append(replace(found, guarded=guarded or found.guarded))
         return compiled
 
 

@@ -144,6 +144,13 @@ def choices_of(node: Node) -> tuple[tuple[tuple[str, Condition | Template], ...]
     return (), None
 
 
+def start_of_test(text: str) -> int:
+    """Where the expression of a test begins in its text."""
+    start = len(text) - len(text.lstrip())
+    stripped = text.strip()
+    return start + 2 if stripped.startswith("{{") and stripped.endswith("}}") else start
+
+
 def parse_test(text: str) -> Template:
     """Parses a test written as a bare expression, or as one whole template."""
     stripped = text.strip()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 Kind = Literal["syntax", "missing", "type", "limit", "value"]
 
 MAX_QUOTED_LINE = 120
+_TOKEN = re.compile(r"""\$?\w+(?:\??\.\w+|\[(?:\d+|'[^'\n]*'|"[^"\n]*")\])*|'[^'\n]*'|"[^"\n]*\"""")
 MAX_NAMES_COMPARED = 500
 
 
@@ -62,6 +64,8 @@ class ExpressionError(Exception):
         self.kind = kind
         self.source = source
         self.line, self.column = line_and_column(source, offset)
+        self.span = span_at(source, offset) if source else None
+        """The characters of `source` that are meant."""
         self.path = path
         self.field = field
 
@@ -81,6 +85,14 @@ class ExpressionErrors(Exception):
     def __init__(self, errors: Sequence[ExpressionError]) -> None:
         super().__init__("\n".join(str(error) for error in errors))
         self.errors = tuple(errors)
+
+
+def span_at(source: str, offset: int) -> tuple[int, int]:
+    """The characters of the path, value or sign at an offset: its first, and the one behind its last. At the end of a
+    text these are the last one's."""
+    start = max(0, min(offset, len(source) - 1))
+    found = _TOKEN.match(source, start)
+    return start, found.end() if found is not None else min(start + 1, len(source))
 
 
 def line_and_column(source: str, offset: int) -> tuple[int, int]:
