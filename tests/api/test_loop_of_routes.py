@@ -41,7 +41,7 @@ async def _drive(tmp_path: Path, share: int | None) -> None:
         async with (
             _silent() as silent,
             plain_mcp(_many_tools()) as tools_url,
-            open_outbox(tmp_path, node, outbound_allow=("127.0.0.1",)) as outbox,
+            open_outbox(tmp_path, node, network={"blockTimeMs": 12_000}, outbound_allow=("127.0.0.1",)) as outbox,
         ):
             stored = Stored(outbox.composition, outbox.wallet_id, silent, tools_url)
             routes = {f"{method} {route.path}" for route in stored.server.app.routes for method in route.methods}
