@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped,unused-ignore]
 import psycopg
 import sqlalchemy as sa
 
@@ -188,5 +189,6 @@ class Cluster:
         """Stops it for good, if it still runs, and deletes its folder."""
         if (self._folder / "postmaster.pid").exists():
             self.stop()
-        self._server.cleanup()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it asks whether it runs, and then ends what has just ended
+            self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
