@@ -164,13 +164,6 @@ class Composition:
         await self.parts.writer.write(unit)
 
 
-async def prepare() -> None:
-    """Opens a server once: processes that are forked then have what each would make for its first one."""
-    with tempfile.TemporaryDirectory() as folder:
-        async with composed(Path(folder)):
-            pass
-
-
 class SharedStore(str):
     """The URL of a store, with the settings that servers on it need besides."""
 

@@ -12,14 +12,6 @@ _FIRST, _COUNT = 10_000, 22_000
 _turns = itertools.count(os.getpid() * 1009)
 
 
-def _begin_elsewhere() -> None:
-    global _turns
-    _turns = itertools.count(os.getpid() * 1009)
-
-
-os.register_at_fork(after_in_child=_begin_elsewhere)
-
-
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on now, and that nobody gets who starts beside us.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -16,18 +16,16 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck
 
 from dustrun import log
-from testkit import composition, processes
+from testkit import processes
 from testkit.composition import SharedStore
 from testkit.examples import ALL, CHANGE
 from testkit.postgres import Cluster
 from testkit.temporal import TemporalServer
-from testkit.workers import shared_folder
 
 if TYPE_CHECKING:
     from testkit.chain.anvil import Anvil
     from testkit.chain.contracts import World
 
-pytest_plugins = ("testkit.workers.plugin",)
 _LEFT_OUT = pytest.StashKey[int]()
 _RECURSION = sys.getrecursionlimit()
 _TESTS = Path(__file__).parent
@@ -88,7 +86,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if item.get_closest_marker("long")]
     items[:] = [item for item in items if not item.get_closest_marker("long")]
     config.stash[_LEFT_OUT] = len(left_out)
+    if hasattr(config, "workeroutput"):  # a process of xdist
+        config.workeroutput["left_out"] = len(left_out)
     config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes over from a process of xdist how many tests it left out; it is the same in each."""
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -113,12 +119,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("store_url", stores, indirect=True)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Undoes what a library does that only tests import: so deep a recursion that nested JSON ends the process. Makes
-    what several processes of tests need before they part."""
+def pytest_collection_finish() -> None:
+    """Undoes what a library does that only tests import: so deep a recursion that nested JSON ends the process."""
     sys.setrecursionlimit(_RECURSION)
-    if session.config.getoption("--processes") > 1 and not session.config.option.collectonly:
-        asyncio.run(composition.prepare())
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -126,7 +129,7 @@ def _quiet() -> Iterator[None]:
     """Only errors are logged."""
     log.set_up(as_json=True, level="error")
     yield
-    gc.collect()  # what was left open is told while a test can still fail for it
+    gc.collect()  # what was left open is told while a test can still fail for it; a process of xdist tells it nobody
 
 
 @pytest.fixture(scope="session")
@@ -179,11 +182,12 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
 
 
 @pytest.fixture(scope="session")
-def world(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Tokens, feeds and Uniswap, deployed once a run by the first test that wants them."""
     from testkit.chain.contracts import shared  # slow import: web3.py
 
-    folder = shared_folder(pytestconfig, tmp_path_factory.getbasetemp()) / "world"
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "world"
     folder.mkdir(exist_ok=True)
     return shared(folder)
 
