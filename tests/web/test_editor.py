@@ -106,11 +106,25 @@ def test_a_workflow_is_built_and_simulated_by_keyboard_alone(app: App, server: S
     expect(page.get_by_role("group", name="Replay of the run")).to_contain_text(re.compile("[123]/4"))
 
 
+def _drag_the_canvas(page: Page) -> None:
+    """There and back; meanwhile a cover spares the search for the card under the pointer, and afterwards it is gone."""
+    cover = page.locator(".panned")
+    page.mouse.move(300, 700)
+    page.mouse.down()
+    page.mouse.move(330, 660)
+    expect(cover).to_have_count(1)
+    page.mouse.move(300, 700)
+    page.mouse.up()
+    expect(cover).to_have_count(0)
+
+
 def test_changes_are_undone_redone_and_saved(app: App, server: Server) -> None:
     workflow = _make(
         server, {"root": {"type": "manual", "children": ["log"]}, "log": {"type": "log", "payload": {"message": "a"}}}
     )
     page = app.open(f"/workflows/{workflow}")
+    expect(page.get_by_text("Log", exact=True).first).to_be_visible()
+    _drag_the_canvas(page)
     page.get_by_text("Log", exact=True).first.click()
     page.get_by_role("textbox", name="Message").fill("b")
     page.get_by_role("textbox", name="Message").blur()
