@@ -268,3 +268,78 @@ def test_pasted_steps_name_each_other_by_their_new_ids(app: App, server: Server)
     assert made["a"]["payload"]["message"] == "x"
     assert made["a2"]["children"] == ["b"]
     assert made["b"]["payload"]["message"] == "{{a2.status}} {{$nodes.a2.status}} a.status {{$trigger.a}}"
+
+
+def test_keys_choose_the_mode_walk_undo_and_tidy(app: App, server: Server) -> None:
+    log = {"type": "log", "payload": {"message": "x"}}
+    nodes = {"root": {"type": "manual", "children": ["a", "b"]}, "a": log, "b": log, "two": {"type": "manual"}}
+    workflow = server.create_workflow({"nodes": nodes, "triggerNodeIds": ["root", "two"]})
+    place = f"/v1/workflows/{workflow}"
+    server.call("PATCH", f"{place}/ui-metadata", {"uiMetadata": {"v": 1, "nodes": {"a": {"x": 900, "y": 700}}}})
+    page = _open(app, workflow)
+    modes = page.get_by_role("radiogroup", name="Mode")
+    for key, mode in (("2", "Dust"), ("3", "Live"), ("1", "Simulate")):
+        page.keyboard.press(key)
+        expect(modes.get_by_role("radio", name=mode)).to_be_checked()
+    for arrow, step in (
+        ("Down", "Root"),
+        ("Right", "Two"),
+        ("Left", "Root"),
+        ("Down", "A"),
+        ("Right", "B"),
+        ("Left", "A"),
+        ("Left", "A"),
+        ("Up", "Root"),
+    ):
+        page.keyboard.press(f"Alt+Arrow{arrow}")
+        expect(page.get_by_role("complementary", name=f"Step {step}", exact=True)).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("complementary")).to_have_count(0)
+
+    def placed() -> Any:
+        return server.call("GET", place)["uiMetadata"]["nodes"]
+
+    page.keyboard.press("Shift+L")
+    app.until(lambda: placed() == {})
+    page.keyboard.press("Control+z")
+    app.until(lambda: placed() == {"a": {"x": 900, "y": 700}})
+    page.keyboard.press("Control+Shift+Z")
+    app.until(lambda: placed() == {})
+    assert server.call("GET", place)["version"] == 1
+
+
+def test_copied_steps_keep_their_ways_and_hold_no_secret(app: App, server: Server) -> None:
+    secrets = {
+        "url": "https://me:s3cret-1@api.example.com/x",
+        "headers": {"Authorization": "Bearer s3cret-2", "x-auth-token": "s3cret-3", "accept": "*/*"},
+        "json": {
+            "text": "{{ 'Bearer s3cret-4-long' }}",
+            "password": 7331,
+            "fields": [{"name": "apiKey", "value": "s3cret-5"}, "https://x.example.com/?token=s3cret-6"],
+            "inside": '{"password": "s3cret-7"}',
+            "token": "{{$env.TOKEN}}",
+            "amount": 1.5,
+        },
+    }
+    ask = {"type": "http-request", "payload": secrets, "pinned": {"body": "s3cret-8"}, "children": ["say"]}
+    say = {"type": "format", "payload": {"template": "{{ask.status}}"}}
+    workflow = server.create_workflow(
+        {"nodes": {"root": {"type": "manual", "children": ["ask"]}, "ask": ask, "say": say}}
+    )
+    page = _open(app, workflow)
+    page.locator(".card").filter(has_text="Ask").click()
+    page.locator(".card").filter(has_text="Say").click(modifiers=["Shift"])
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Control+c")
+    expect(page.get_by_text("Not copied")).to_contain_text("ask.headers.Authorization")
+    page.keyboard.press("Control+v")
+    app.until(lambda: "say2" in _nodes(server, workflow))
+    made = _nodes(server, workflow)
+    assert made["ask2"]["payload"] == {
+        "headers": {"accept": "*/*"},
+        "json": {"fields": [{"name": "apiKey"}], "token": "{{$env.TOKEN}}", "amount": 1.5},
+    }
+    assert "pinned" not in made["ask2"]
+    assert made["ask2"]["children"] == ["say2"]
+    assert made["say2"]["payload"] == {"template": "{{ask2.status}}"}
+    assert made["ask"] == ask | {"children": ["say"]}

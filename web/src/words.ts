@@ -194,6 +194,7 @@ export const words = {
     nothing: 'This is neither a step, a workflow, a cURL command nor the address of a contract.',
     leftOut: (what: string) =>
       `Left out, because a workflow's readers would see it: ${what}. Choose a connector instead.`,
+    notCopied: (what: string) => `Not copied, because it could be secret: ${what}.`,
     contract: 'Call this contract',
     chain: 'Chain',
     abi: 'ABI, or the lines of its functions',

@@ -63,6 +63,9 @@ function useShape() {
   }, [flow, positions, rungs, modes])
 }
 
+/** With one of these held, a click adds to what is chosen. */
+const ADDS = ['Meta', 'Control', 'Shift']
+
 function Graph() {
   const { key, heightOf } = useShape()
   const { store, select, isFixed } = useSource()
@@ -154,6 +157,7 @@ function Graph() {
       deleteKeyCode={null}
       colorMode={scheme}
       selectionKeyCode={null}
+      multiSelectionKeyCode={ADDS}
       minZoom={0.1}
       onlyRenderVisibleElements
       nodesDraggable={!isFixed}

@@ -96,6 +96,7 @@ export function Editor({ workflow }: { workflow: Workflow }) {
     rename: () => setRenames((times) => times + 1),
     keys: () => setDialog('keys'),
     paste: (text) => void pasting.take(text),
+    copied: pasting.copied,
   }
   useEditorKeys(actions)
   if (id !== workflow.id) return null

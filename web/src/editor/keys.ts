@@ -1,8 +1,7 @@
 /** What keys do in the editor. Single letters are off in fields and dialogs. */
 import { useEffect } from 'react'
 import type { Mode } from '../api/client'
-import { stringify } from '../api/exact'
-import type { FlowNode } from '../model/graph'
+import { type FlowNode, triggersOf } from '../model/graph'
 import { withGroup, withNote } from '../model/marks'
 import { useRunStore } from '../run/store'
 import { edit, mark, move, redo, select, undo, useDocument } from './document'
@@ -16,6 +15,7 @@ export type KeyActions = {
   rename: () => void
   keys: () => void
   paste: (text: string) => void
+  copied: () => string | null
 }
 
 const isTyping = (target: EventTarget | null) =>
@@ -31,7 +31,7 @@ function walk(key: string) {
   if (!at) return select(Object.keys(flow.nodes).slice(0, 1))
   const after = (id: string) => [...(flow.nodes[id]?.children ?? []), ...(flow.nodes[id]?.loopBody ?? [])]
   const parent = Object.keys(flow.nodes).find((id) => after(id).includes(at))
-  const beside = parent ? after(parent) : [at]
+  const beside = parent ? after(parent) : triggersOf(flow)
   const to: Record<string, string | undefined> = {
     ArrowUp: parent,
     ArrowDown: after(at)[0],
@@ -45,14 +45,6 @@ function walk(key: string) {
 const tidy = () => move({})
 export const addNote = () => mark(withNote)
 export const groupChosen = () => mark((marks) => withGroup(marks, useDocument.getState().selected))
-
-function copy() {
-  const { flow, selected } = useDocument.getState()
-  if (!selected.length) return false
-  const nodes = Object.fromEntries(selected.flatMap((id) => (flow.nodes[id] ? [[id, flow.nodes[id]]] : [])))
-  void navigator.clipboard.writeText(stringify({ dustrun: 1, nodes }, 2))
-  return true
-}
 
 export function pasteSteps(nodes: Record<string, FlowNode>) {
   let ids: string[] = []
@@ -73,7 +65,6 @@ function onKey(event: KeyboardEvent, actions: KeyActions): boolean {
     else if (isTyping(event.target)) return false
     else if (key === 'z' && !event.shiftKey) undo()
     else if (key === 'y' || (key.toLowerCase() === 'z' && event.shiftKey)) redo()
-    else if (key === 'c') return !getSelection()?.toString() && copy()
     else return false
     return true
   }
@@ -116,10 +107,19 @@ export function useEditorKeys(actions: KeyActions) {
       event.preventDefault()
       actions.paste(event.clipboardData?.getData('text') ?? '')
     }
+    const give = (event: ClipboardEvent) => {
+      if (isTyping(event.target) || getSelection()?.toString()) return
+      const text = actions.copied()
+      if (text === null) return
+      event.preventDefault()
+      event.clipboardData?.setData('text', text)
+    }
     window.addEventListener('keydown', listen)
+    window.addEventListener('copy', give)
     window.addEventListener('paste', take)
     return () => {
       window.removeEventListener('keydown', listen)
+      window.removeEventListener('copy', give)
       window.removeEventListener('paste', take)
     }
   }, [actions])

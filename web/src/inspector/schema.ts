@@ -13,6 +13,7 @@ export type Schema = {
   properties?: Record<string, Schema>
   required?: string[]
   maxLength?: number
+  'x-secret'?: boolean
 }
 
 const forms = (schema: Schema): Schema[] => schema.anyOf ?? schema.oneOf ?? [schema]

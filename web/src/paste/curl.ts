@@ -1,8 +1,8 @@
 /** A cURL command as the settings of an HTTP request. Pure. What looks like a secret is left out and named. */
 import type { Json } from '../api/client'
+import { isSecretName } from './secrets'
 
 export type Curl = { payload: Json; leftOut: string[] }
-const SECRET = /^(authorization|proxy-authorization|cookie|x-.*(token|key|secret)|api-?key)$/i
 /** Options without a value that change nothing here. */
 const PLAIN = new Set(['-s', '-S', '-k', '-i', '-v', '-f', '-L', '-g', '-N', '--compressed', '--silent', '--location'])
 const QUOTED: Record<string, string> = { n: '\n', t: '\t', r: '\r' }
@@ -102,7 +102,7 @@ function take(read: Read, word: string, next: string): number {
 function header(read: Read, text: string) {
   const at = text.indexOf(':')
   const name = (at < 0 ? text : text.slice(0, at)).trim()
-  if (SECRET.test(name)) read.leftOut.push(name)
+  if (isSecretName(name)) read.leftOut.push(name)
   else if (at > 0) read.headers[name.toLowerCase()] = text.slice(at + 1).trim()
 }
 

@@ -1,9 +1,12 @@
-/** Puts what is pasted into the workflow, and says what was left out. */
+/** Puts what is pasted into the workflow, gives the chosen steps to be pasted elsewhere, and says what was left out. */
 import { useCallback, useState } from 'react'
+import { stringify } from '../api/exact'
+import { useCatalog } from '../api/queries'
 import { edit, select, useDocument } from '../editor/document'
 import { addNode, patchNode } from '../editor/edits'
 import { pasteSteps } from '../editor/keys'
 import { words } from '../words'
+import { copyOf } from './copy'
 import { readPasted } from './read'
 
 const said = words.paste
@@ -32,5 +35,13 @@ export function usePaste(askContract: (address: string) => void) {
     },
     [askContract],
   )
-  return { take, notice, clear: () => setNotice('') }
+  const catalog = useCatalog().data
+  const copied = () => {
+    const { flow, selected } = useDocument.getState()
+    if (!selected.length) return null
+    const { nodes, leftOut } = copyOf(flow, selected, catalog ?? {})
+    setNotice(leftOut.length ? said.notCopied(leftOut.join(', ')) : '')
+    return stringify({ dustrun: 1, nodes }, 2)
+  }
+  return { take, copied, notice, clear: () => setNotice('') }
 }
