@@ -16,13 +16,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dustrun import log
-from testkit.composition import composed
+from dustrun.trigger_host.polls import AT_ONCE
+from testkit.composition import Composition, composed
+from testkit.news import serving
 
 KEY = "sk_" + "a" * 40
 LINK = "dlk_" + "0" * 64
@@ -117,6 +120,47 @@ async def test_requests_and_runs_name_themselves(tmp_path: Path) -> None:
     node = next(line for line in lines if line["event"] == "action failed unexpectedly")
     assert (node["run_id"], node["org_id"], node["path"]) == (run_id, org_id, "end")
     assert server.owner_key not in stream.getvalue()
+
+
+async def _publish(server: Composition, kind: str, payload: dict[str, Any]) -> str:
+    root = {"type": kind, "payload": payload, "children": ["say"]}
+    say = {"type": "log", "payload": {"message": "fired"}}
+    made = await server.owner.create_workflow({"nodes": {"root": root, "say": say}})
+    published = await server.owner.post(f"/v1/workflows/{made['id']}/publish")
+    assert published.status == 200, published.body
+    return str(made["id"])
+
+
+async def test_a_look_that_fails_does_not_name_the_run_of_a_look_before(tmp_path: Path) -> None:
+    """As many looks start a run as there are who look, so that whoever fails then has started one."""
+    settings = {"outbound_allow": ["127.0.0.1"], "min_trigger_interval_ms": 100}
+    with logged() as stream:
+        async with serving() as news, composed(tmp_path, **settings) as server, asyncio.timeout(60):
+            news.content = ["item-0"]
+            config = {"url": news.url, "pollMs": 100, "items": "body", "itemKey": "item", "fireOnFirst": True}
+            workflow_id = await _publish(server, "http-poll", config)
+            for number in range(1, AT_ONCE + 8):
+                while (await server.owner.get(f"/v1/workflows/{workflow_id}/runs/count")).data["total"] < number:
+                    await asyncio.sleep(0.01)
+                news.content = [f"item-{number}"]
+            news.status = 500
+            while "a trigger could not look" not in stream.getvalue():
+                await asyncio.sleep(0.02)
+    line = next(line for line in _lines(stream) if line["event"] == "a trigger could not look")
+    assert "run_id" not in line, line
+
+
+async def test_a_delivery_and_a_repeated_event_name_the_run_that_they_started(tmp_path: Path) -> None:
+    with logged() as stream:
+        async with composed(tmp_path) as server:
+            workflow_id = await _publish(server, "webhook", {})
+            address = await server.owner.post(f"/v1/workflows/{workflow_id}/webhooks/root/rotate", {})
+            delivered = await server.owner.post(urlsplit(address.data["url"]).path, {})
+            event_id = delivered.body["data"]["eventId"]
+            again = await server.owner.post(f"/v1/webhook-events/{event_id}/replay")
+    requests = {line["request_id"]: line for line in _lines(stream) if line["event"] == "request"}
+    for reply in (delivered, again):
+        assert requests[reply.body["requestId"]]["run_id"] == reply.body["data"]["runIds"][0]
 
 
 class Opaque:

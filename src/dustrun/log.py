@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, TextIO
 
@@ -127,6 +127,17 @@ def bind(**values: Any) -> None:
     All values share one context variable: every request and every run binds some, so binding must be cheap.
     """
     _bound.set({**_bound.get(), **values})
+
+
+@contextlib.contextmanager
+def scope() -> Iterator[None]:
+    """Context manager: what this task binds within is bound no longer after it. For tasks that live on and begin one
+    thing after the other."""
+    token = _bound.set(_bound.get())
+    try:
+        yield
+    finally:
+        _bound.reset(token)
 
 
 _hidden: ContextVar[Callable[[str], str] | None] = ContextVar("hidden", default=None)

@@ -26,7 +26,7 @@ from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 from dustrun.trigger_host.due_work import LOOK_AGAIN_MS, DueWork
 
 _logger = log.get(__name__)
-_AT_ONCE = 32
+AT_ONCE = 32
 """How many sources are asked at the same time."""
 _LONGEST_S = 60.0
 """How long one look may take."""
@@ -42,7 +42,7 @@ class Polls:
         self._contexts = contexts
         self._armed: dict[str, str | None] = {}
         """Subscriptions, each with the connector that its looks use."""
-        self._work = DueWork(self._advance, _AT_ONCE)
+        self._work = DueWork(self._advance, AT_ONCE)
         self._asking: set[asyncio.Task[Polled]] = set()
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from dustrun import clock, ids
+from dustrun import clock, ids, log
 from dustrun.core.triggers.event import REFUSED, TriggerEvent
 from dustrun.core.values.exact_json import loads
 from dustrun.errors import Code, Conflict, NotFound
@@ -92,7 +92,10 @@ class TriggerEvents:
         )
         origin = row.replay_of or row.id
         options = FireOptions(is_unlimited=ignore_limits, replay_of=origin, by=principal)
-        return await self._intake.fire(sub, again, None, options)
+        fired = await self._intake.fire(sub, again, None, options)
+        if fired.run_ids:
+            log.bind(run_id=fired.run_ids[0])
+        return fired
 
     async def list_triggers(self, principal: Principal, workflow_id: str) -> list[Subscription]:
         """The subscriptions of a workflow; raises `NotFound`."""

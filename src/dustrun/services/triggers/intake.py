@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dustrun import log
 from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import Skip
 from dustrun.errors import Conflict, Forbidden, Invalid, NotFound, Refused, Temporary
@@ -83,7 +84,8 @@ class Intake:
         nothing was written, and `Uncertain` when the outcome is unknown: fire it again then, with the same key."""
         for _ in range(_TRIES):
             try:
-                return await self._fire(sub, _decision(sub, event, move, options))
+                with log.scope():  # whoever fires may go on to other events, which are not of this run
+                    return await self._fire(sub, _decision(sub, event, move, options))
             except CursorMoved:
                 if move is not None or options.is_exact:
                     raise

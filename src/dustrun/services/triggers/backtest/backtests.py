@@ -252,7 +252,8 @@ class Backtests:
         )
         for attempt in range(10):
             try:
-                await self._deps.starts.start(principal, row.workflow_id, request)
+                with log.scope():  # the lines about the back-test are not of this run
+                    await self._deps.starts.start(principal, row.workflow_id, request)
                 break
             except Temporary as error:
                 await asyncio.sleep(min(error.retry_after_s or 1, 5) * (attempt + 1))

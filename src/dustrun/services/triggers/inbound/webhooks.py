@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dustrun import clock, ids
+from dustrun import clock, ids, log
 from dustrun.core.expression import ExpressionError, parse_template
 from dustrun.core.triggers import webhook_auth, webhook_body
 from dustrun.core.triggers.event import REFUSED, TriggerEvent
@@ -92,6 +92,8 @@ class Webhooks:
         payload = await _parsed(inbound, body)
         event = await run_sized(body, _event, sub, inbound, payload, verdict, now)
         fired = await self._intake.fire(sub, event, None, _EXACT)
+        if fired.run_ids:
+            log.bind(run_id=fired.run_ids[0])
         if fired.reason == "payload":
             raise Invalid(fired.message or "", code=Code.PAYLOAD_INVALID)
         return Received(fired, await self._conclude(sub, fired))
