@@ -15,7 +15,8 @@ from testkit.distance import at_a_distance
 from testkit.postgres import Cluster
 
 AIMS = {"runsPerSecond": 1000, "cpuMsPerRun": 0.8, "rateAt10Ms": 0.9}
-_IN_FLIGHT, _MANY, _ROUNDS = 50, 600, 3
+_IN_FLIGHT, _MANY, _ROUNDS = 50, 1200, 3
+"""At a distance each commit of a run waits two round trips longer, so as much work needs more runs in flight."""
 _AWAY_MS = (0, 10)
 _SHAPES = {"pure": load.chain(3, "log"), "writes": load.chain(3)}
 Rates = dict[str, dict[str, float]]

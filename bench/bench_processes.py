@@ -1,6 +1,6 @@
 """Runs per second of one server on PostgreSQL, and of several that share its store, under the same load.
 
-    scripts/bench processes [--scale RUNS] [--set inflight=50]
+    scripts/bench processes [--scale RUNS] [--set inflight=50,200]
 
 Each run is started over HTTP and seen to end on the workflow's stream of the server that was called; the callers are
 spread evenly. Rounds alternate between the set-ups, on one durable PostgreSQL. The load generator and PostgreSQL run on
@@ -39,13 +39,24 @@ _SETUPS: dict[str, tuple[dict[str, str], ...]] = {
 Rate = dict[str, float]
 
 
-def run(scale: int | None = None, seed: int = 0, inflight: str = "50", *, quick: bool = False) -> dict[str, Any]:
-    """`scale` = runs in each round."""
+def run(scale: int | None = None, seed: int = 0, inflight: str = "50,200", *, quick: bool = False) -> dict[str, Any]:
+    """`scale` = runs in each round; `inflight`: how many runs are under way at once, one comparison for each."""
     del seed
     runs = scale or (300 if quick else 2000)
+    found = {many: _measure(runs, int(many)) for many in inflight.split(",")}
+    most, aim = found[inflight.split(",")[-1]], AIMS["twoInsteadOfOne"]
+    failures = [
+        f"{shape}: two servers carry {ratio} times what one does, not {aim}"
+        for shape, ratio in most["ratios"]["two"].items()
+        if ratio < aim
+    ]
+    return {"nodesPerRun": 3, "aims": AIMS, "inFlight": found, "failures": failures}
+
+
+def _measure(runs: int, in_flight: int) -> dict[str, Any]:
     cluster = Cluster(durable=True)
     try:
-        found = {shape: asyncio.run(_compare(cluster, shape, runs, int(inflight))) for shape in _SHAPES}
+        found = {shape: asyncio.run(_compare(cluster, shape, runs, in_flight)) for shape in _SHAPES}
     finally:
         cluster.end()
     ratios = {
@@ -59,21 +70,7 @@ def run(scale: int | None = None, seed: int = 0, inflight: str = "50", *, quick:
         shape: round((os.cpu_count() or 1) * 1000 / _cpu_ms(rates["two"]) / rates["one"]["runsPerSecond"], 2)
         for shape, rates in found.items()
     }
-    aim = AIMS["twoInsteadOfOne"]
-    failures = [
-        f"{shape}: two servers carry {ratio} times what one does, not {aim}"
-        for shape, ratio in ratios["two"].items()
-        if ratio < aim
-    ]
-    return {
-        "nodesPerRun": 3,
-        "aims": AIMS,
-        "inFlight": int(inflight),
-        "ratios": ratios,
-        "twoAtFullUseOfTheMachine": possible,
-        "rates": found,
-        "failures": failures,
-    }
+    return {"ratios": ratios, "twoAtFullUseOfTheMachine": possible, "rates": found}
 
 
 def _cpu_ms(rate: Rate) -> float:

@@ -31,6 +31,8 @@ _POSTGRESQL_SCHEMA = (
     "SELECT table_name || '.' || column_name, concat_ws(' ', ordinal_position, data_type, is_nullable, column_default,"
     " is_identity, col_description(table_name::regclass, ordinal_position)) FROM information_schema.columns"
     " WHERE table_schema = 'public' ORDER BY 1",
+    "SELECT relname, reloptions::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    " ORDER BY 1",
     "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
     "SELECT conrelid::regclass || '.' || conname, pg_get_constraintdef(oid) FROM pg_constraint"
     " WHERE connamespace = 'public'::regnamespace ORDER BY 1",

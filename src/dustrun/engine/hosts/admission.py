@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from dustrun.engine.run.recovery import Loaded
 from dustrun.engine.run.runner import Runner
 from dustrun.settings import Settings
 
@@ -23,6 +24,7 @@ class AdmittedRun:
     group: Group | None
     max_open: int | None
     runner: Runner | None = None
+    loaded: Loaded | None = None
     task: asyncio.Task[None] | None = None
     queued: bool = False
     again: bool = False

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from dustrun import log
+from dustrun.engine.run.recovery import Loaded
 from dustrun.errors import DustrunError
 from dustrun.services.sharing.bus import Bus
 from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import claims as rows
 from dustrun.storage.runs.claims import Called
@@ -20,7 +22,9 @@ from dustrun.storage.runs.runs import OpenRun
 _logger = log.get(__name__)
 _LOOK_S = 1.0
 """How often free runs and signals are looked for that nobody told of."""
-_MOST = 200
+_MOST = 50
+"""How many runs are claimed at once: with more of them, all that are in flight go from one process to the next in one
+crowd, and each process waits while another has it."""
 _REST_S = 0.005
 """Runs that become free within this are claimed together."""
 
@@ -33,8 +37,12 @@ class Claiming(Protocol):
         """How many more runs may begin now."""
         ...
 
-    def adopt(self, found: list[OpenRun]) -> None:
-        """These runs are this process's now."""
+    def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
+        """Reads those of newly claimed runs that may begin at once."""
+        ...
+
+    def adopt(self, found: list[OpenRun], loaded: Mapping[int, Loaded]) -> None:
+        """These runs are this process's now; `loaded`: those that have been read."""
         ...
 
     def hear_wake(self, run_pk: int) -> None:
@@ -123,9 +131,16 @@ class Claims:
             self._call(engine, called)
         room = min(engine.room, _MOST)
         if is_claimable and room > 0:
-            claimed = await self._writer.write(lambda tx: rows.claim(tx, self.holder, room), engine.adopt)
-            if len(claimed) == room:
+            claimed = await self._writer.write(
+                lambda tx: self._claim(tx, engine, room), lambda done: engine.adopt(*done)
+            )
+            if len(claimed[0]) == room:
                 self.look_soon()
+
+    def _claim(self, tx: Tx, engine: Claiming, room: int) -> tuple[list[OpenRun], dict[int, Loaded]]:
+        with rows.by_index(tx):
+            found = rows.claim(tx, self.holder, room)
+            return found, engine.load_new(tx, found)
 
     def _call(self, engine: Claiming, found: Sequence[Called]) -> None:
         """Wakes runs for what nobody told of, each thing once: a signal may lie there until its node waits for it."""

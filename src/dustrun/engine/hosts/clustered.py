@@ -13,9 +13,8 @@ from typing import Protocol
 from dustrun.engine.hosts.advancer import Advancer
 from dustrun.engine.hosts.dispatching import Asks, Sweep
 from dustrun.engine.run.observer import note_start
-from dustrun.engine.run.opening import open_run, runner_of
+from dustrun.engine.run.opening import open_for_others
 from dustrun.engine.run.run_context import EngineDeps
-from dustrun.engine.run.runner import Runner
 from dustrun.errors import Temporary
 from dustrun.services.runs.engine_port import Created, NewRun
 from dustrun.services.sharing.bus import Bus
@@ -126,7 +125,7 @@ class ClusteredEngine:
         if self._stopping or self._is_busy:
             raise Temporary(_STOPPING if self._stopping else _BUSY, retry_after_s=2)
 
-        opened = self._open(run)
+        opened = open_for_others(self._deps, self, run)
         batch = run.batch if opened is None else opened.recorder.take()
 
         def created(done: Created) -> None:
@@ -139,15 +138,6 @@ class ClusteredEngine:
                 self.cancel(done.cancelled)
 
         return await run.write(batch, created)
-
-    def _open(self, run: NewRun) -> Runner | None:
-        """Executes the pure nodes that a run begins with, which may be all of it: they need no other machine. None if
-        there is nothing to execute before somebody advances the run: it waits for its turn, or is a retry or called."""
-        if run.max_open is not None or run.facts.root_run_id != run.facts.id:
-            return None
-        runner = runner_of(self._deps, self, run)
-        open_run(runner, begins=False)
-        return runner
 
     def wake(self, run_pk: int) -> None:
         """A signal for the run is on disk: whoever advances it reads it, or else somebody takes the run up."""

@@ -8,8 +8,10 @@ over organisations.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 from dustrun import clock, log
 from dustrun.core.run.plan import Done, Waiting
@@ -18,8 +20,8 @@ from dustrun.engine.hosts.admission import Admission, AdmittedRun
 from dustrun.engine.hosts.claims import Claims
 from dustrun.engine.hosts.timers import Timers
 from dustrun.engine.run.observer import note_start
-from dustrun.engine.run.opening import open_run, runner_of
-from dustrun.engine.run.recovery import take_up
+from dustrun.engine.run.opening import open_for_others, open_run, runner_of
+from dustrun.engine.run.recovery import Loaded, begin, load_new, take_up
 from dustrun.engine.run.run_context import EngineDeps, Superseded
 from dustrun.engine.run.runner import Runner
 from dustrun.errors import Temporary, Uncertain
@@ -79,8 +81,13 @@ class EmbeddedEngine:
         else:
             self.adopt(await self._deps.database.read(run_rows.list_open))
 
-    def adopt(self, found: list[OpenRun]) -> None:
-        """Adds the runs that this process does not know yet; wakes or cancels the others as the tables say."""
+    def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
+        """Reads those of newly claimed runs that may begin at once."""
+        return load_new(tx, self._deps, [run.pk for run in found if run.status == "running"])
+
+    def adopt(self, found: list[OpenRun], loaded: Mapping[int, Loaded] = MappingProxyType({})) -> None:
+        """Adds the runs that this process does not know yet; wakes or cancels the others as the tables say. `loaded`:
+        those that have been read with the fence that they have now."""
         unconfirmed, self._unconfirmed = self._unconfirmed, {}
         for run in found:
             known = self._known.get(run.pk)
@@ -92,7 +99,7 @@ class EmbeddedEngine:
                 group = (run.workflow_id, run.concurrency_key) if run.workflow_id is not None else None
                 is_limited = run.concurrency and self._claims is None
                 limit = loads(run.concurrency)["max"] if is_limited and run.concurrency else None
-                self._admission.register(run.pk, AdmittedRun(run.org_id, group, limit))
+                self._admission.register(run.pk, AdmittedRun(run.org_id, group, limit, loaded=loaded.get(run.pk)))
             elif run.cancel_requested_at is not None:
                 self.cancel(run.pk)
                 continue
@@ -203,7 +210,8 @@ class EmbeddedEngine:
             raise Temporary("The server is busy; nothing was started.", retry_after_s=2)
         facts = run.facts
         facts.fence = 1
-        runner = runner_of(self._deps, self, run)
+        opened = None if self._advances else open_for_others(self._deps, self, run)
+        runner = opened or runner_of(self._deps, self, run)
         rides = run.max_open is None and self._admission.has_room(facts.org_id) and self._advances
         facts.claimed_by = self._holder if rides else None
         if rides:
@@ -304,7 +312,10 @@ class EmbeddedEngine:
     async def _advance(self, run_pk: int, known: AdmittedRun) -> Waiting | Done | None:
         if self._resting.pop(run_pk, None) is not None and known.runner is not None:
             known.runner.go_on()
-        if known.runner is None:
+        if known.loaded is not None:
+            loaded, known.loaded = known.loaded, None
+            known.runner = await begin(self._deps, self, self._programs, loaded)
+        elif known.runner is None:
             known.runner = await take_up(self._deps, self, self._programs, run_pk, partial(self._take, run_pk))
         if known.runner is None:
             self._resting.pop(run_pk, None)

@@ -22,6 +22,16 @@ def runner_of(deps: EngineDeps, engine: Engine, run: NewRun) -> Runner:
     return Runner(RunContext(deps, engine, facts, program, journal, plan, Recorder(batch)))
 
 
+def open_for_others(deps: EngineDeps, engine: Engine, run: NewRun) -> Runner | None:
+    """Executes the pure nodes that a run begins with, which may be all of it, where others advance what follows. None
+    if there is nothing to execute before somebody advances the run: it waits for its turn, or is a retry or called."""
+    if run.max_open is not None or run.facts.root_run_id != run.facts.id:
+        return None
+    runner = runner_of(deps, engine, run)
+    open_run(runner, begins=False)
+    return runner
+
+
 def open_run(runner: Runner, *, begins: bool) -> None:
     """Executes what a run begins with. `begins`: this process carries out what follows, so that the start of the first
     nodes that change something outside is written too."""

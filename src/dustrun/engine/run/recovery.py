@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from dustrun.core.run.as_of import AsOf
@@ -18,7 +18,8 @@ from dustrun.services.runs.engine_port import Engine, RunFacts
 from dustrun.services.runs.start_rows import caller_of, stored_facts
 from dustrun.services.runs.unsealing import Unsealing
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
-from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.statement import Row, Tx
+from dustrun.storage.runs import claims as claim_rows
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
@@ -46,7 +47,9 @@ async def compiled_of(row: RunRow, programs: CompiledWorkflows) -> Compiled:
     return compiled
 
 
-class _Loaded(NamedTuple):
+class Loaded(NamedTuple):
+    """A run as it was read with its newest fence."""
+
     row: RunRow
     facts: RunFacts
     journal: Journal
@@ -61,7 +64,7 @@ async def take_up(
     A run that nobody has advanced yet is read in the transaction that takes it up, together with all others that are
     taken up at that moment: to read each by itself would cost a server that only advances half of its time."""
 
-    def unit(tx: Tx) -> tuple[int, _Loaded | None] | None:
+    def unit(tx: Tx) -> tuple[int, Loaded | None] | None:
         fence = take(tx)
         if fence is None:
             return None
@@ -74,6 +77,20 @@ async def take_up(
     fence, loaded = taken
     if loaded is None:
         loaded = await deps.database.read(lambda tx: _load(tx, deps, run_rows.get(tx, run_pk), fence))
+    return await begin(deps, engine, programs, loaded)
+
+
+def load_new(tx: Tx, deps: EngineDeps, run_pks: Sequence[int]) -> dict[int, Loaded]:
+    """Those of some claimed runs that nobody has advanced yet, if they are small: a server that only advances need not
+    take up each by itself then."""
+    return {
+        row.pk: _load(tx, deps, row, row.fence, stored)
+        for row, stored in claim_rows.list_new(tx, run_pks, _QUICK_CHARS)
+    }
+
+
+async def begin(deps: EngineDeps, engine: Engine, programs: CompiledWorkflows, loaded: Loaded) -> Runner:
+    """A runner that resumes a loaded run."""
     program = (await compiled_of(loaded.row, programs)).runnable()
     return _runner_of(deps, engine, program, loaded)
 
@@ -85,13 +102,16 @@ def _is_quick(row: RunRow) -> bool:
     return is_new and len(row.payload) + len(row.prop_values) <= _QUICK_CHARS
 
 
-def _load(tx: Tx, deps: EngineDeps, row: RunRow, fence: int) -> _Loaded:
+def _load(tx: Tx, deps: EngineDeps, row: RunRow, fence: int, stored: Sequence[Row] | None = None) -> Loaded:
+    """`stored`: the rows of its executions, if they have been read."""
     unsealing = Unsealing(tx, deps.vault, row.org_id)
     facts = facts_of(row, fence, unsealing)
-    return _Loaded(row, facts, Journal.of(journal_rows.list_executions(tx, row.pk, unsealing.text)))
+    if stored is None:
+        return Loaded(row, facts, Journal.of(journal_rows.list_executions(tx, row.pk, unsealing.text)))
+    return Loaded(row, facts, Journal.of(journal_rows.execution_of(one, unsealing.text) for one in stored))
 
 
-def _runner_of(deps: EngineDeps, engine: Engine, program: Program, loaded: _Loaded) -> Runner:
+def _runner_of(deps: EngineDeps, engine: Engine, program: Program, loaded: Loaded) -> Runner:
     row, facts, journal = loaded
     plan = Plan(program.graph, facts.trigger_node_id)
     interrupted = plan.restore(journal.by_path.values())

@@ -20,7 +20,7 @@ _logger = log.get(__name__)
 GAP_S: Final = 5.0
 """How long a lost wake-up may delay what it was about."""
 _AGAIN_S: Final = 0.5
-_REST_S, _BUSY_REST_S = 0.003, 0.02
+_REST_S, _BUSY_REST_S = 0.003, 0.005
 _FEW: Final = 5
 """With more wake-ups at once, those that follow are gathered for longer: a notification costs both sides as much
 processor time as a step of a run."""

@@ -13,9 +13,9 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from dustrun.storage.runs.journal import Event
 
-BUFFER = 256
-BUFFER_CHARS = 262_144
-_GATHER_S = 0.02
+BUFFER = 1024
+BUFFER_CHARS = 524_288
+_GATHER_S = 0.005
 """In a shared store: how long activity is gathered before its readers read the table. Reading for each commit took as
 much of the database as the runs themselves."""
 WOKEN_AT_ONCE = 50

@@ -30,6 +30,7 @@ FIRST_USE_MS = 60_000
 AFTER_END_MS = 3_600_000
 WITHOUT_END_MS = 86_400_000
 PAGE = 200
+ACTIVITY_PAGE = 500
 FIRST_PAGE = 20
 PAGE_BYTES = 262_144
 _READ = frozenset({"run:stream", "chat:read"})
@@ -190,7 +191,9 @@ class Streams:
 
     async def list_activity(self, org_id: str, after: int, workflow_ids: Sequence[str] | None) -> list[Activity]:
         """The next page of run starts, waits and ends."""
-        found = await self._database.read(lambda tx: event_rows.list_activity(tx, org_id, after, PAGE, workflow_ids))
+        found = await self._database.read(
+            lambda tx: event_rows.list_activity(tx, org_id, after, ACTIVITY_PAGE, workflow_ids)
+        )
         return [Activity(*row) for row in found]
 
     # --- waiting streams ---

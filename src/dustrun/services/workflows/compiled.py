@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class CompiledWorkflows:
         self._catalog = catalog
         self._specs = catalog.specs()
         self._kept: OrderedDict[tuple[str, int], Compiled] = OrderedDict()
+        self._loading: dict[tuple[str, int], asyncio.Task[Compiled | None]] = {}
         self._unsaved: OrderedDict[bytes, Compiled] = OrderedDict()
 
     def find_kept(self, workflow_id: str, version: int) -> Compiled | None:
@@ -65,6 +67,26 @@ class CompiledWorkflows:
         compiled = self.find_kept(workflow_id, version)
         if compiled is not None:
             return compiled
+        loading = self._loading.get((workflow_id, version))
+        if loading is None:
+            loading = self._load_once(workflow_id, version)
+        return await asyncio.shield(loading)  # others may wait for it too
+
+    def _load_once(self, workflow_id: str, version: int) -> asyncio.Task[Compiled | None]:
+        """Loads a version, for all who ask for it meanwhile: of a thousand callers after a start, one compiles it."""
+        key = (workflow_id, version)
+        task = asyncio.get_running_loop().create_task(self._load(workflow_id, version), context=contextvars.Context())
+
+        def loaded(done: asyncio.Task[Compiled | None]) -> None:
+            del self._loading[key]
+            if not done.cancelled():
+                done.exception()  # those who wait get it; if they have all gone, nobody asks
+
+        self._loading[key] = task
+        task.add_done_callback(loaded)
+        return task
+
+    async def _load(self, workflow_id: str, version: int) -> Compiled | None:
         row = await self._database.read(lambda tx: versions.find(tx, workflow_id, version))
         if row is None:
             return None

@@ -6,13 +6,16 @@ unfinished runs is free once few enough older ones are left, whoever advances th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from typing import Final
 
 import sqlalchemy as sa
 
-from dustrun.storage.db.statement import Statement, Tx
-from dustrun.storage.runs.runs import OpenRun
+from dustrun.storage.db.statement import Row, Statement, Tx
+from dustrun.storage.runs import journal
+from dustrun.storage.runs.runs import OpenRun, RunRow
 from dustrun.storage.sharing.leases import IS_DEAD
 
 _IS_OPEN: Final = "r.status IN ('running', 'waiting')"
@@ -28,6 +31,12 @@ _BEFORE: Final = (
     "SELECT pk, row_number() OVER (PARTITION BY workflow_id, concurrency_key ORDER BY pk) - 1 AS older"  # noqa: S608 - a constant of ours
     " FROM runs r WHERE r.concurrency_key IS NOT NULL AND " + _IS_OPEN
 )
+_BY_INDEX = Statement(
+    sa.text("SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)")
+)
+_AS_PLANNED = Statement(
+    sa.text("SELECT set_config('enable_bitmapscan', 'on', true), set_config('enable_seqscan', 'on', true)")
+)
 _FREE = Statement(
     sa.text(
         f"WITH queued AS ({_BEFORE}) SELECT {_FACTS} {_FROM} LEFT JOIN queued q ON q.pk = r.pk"
@@ -36,7 +45,22 @@ _FREE = Statement(
         " ORDER BY r.pk LIMIT :count"
     )
 )
-_CLAIM = Statement(sa.text("UPDATE runs SET claimed_by = :holder WHERE pk = ANY(CAST(:pks AS bigint[]))"))
+_CLAIM = Statement(
+    sa.text("UPDATE runs SET claimed_by = :holder, fence = fence + 1 WHERE pk = ANY(CAST(:pks AS bigint[]))")
+)
+_NEW = Statement(
+    sa.text(
+        f"SELECT {', '.join(f'r.{field.name}' for field in fields(RunRow))} FROM runs r"  # noqa: S608 - the same
+        " WHERE r.pk = ANY(CAST(:pks AS bigint[])) AND r.nodes_executed = 0 AND r.source_run_id IS NULL"
+        " AND length(r.payload) + length(r.prop_values) <= :chars"
+    )
+)
+_EXECUTIONS = Statement(
+    sa.text(
+        f"SELECT run_pk, {', '.join(journal.COLUMNS)} FROM executions"  # noqa: S608 - the same
+        " WHERE run_pk = ANY(CAST(:pks AS bigint[])) ORDER BY run_pk, path, attempt"
+    )
+)
 _OWN = Statement(sa.text(f"SELECT {_FACTS} {_FROM} WHERE {_IS_OPEN} AND r.claimed_by = :holder ORDER BY r.pk"))
 _CALLED = Statement(
     sa.text(
@@ -65,17 +89,46 @@ class Called:
     is_cancelled: bool
 
 
+@contextmanager
+def by_index(tx: Tx) -> Iterator[None]:
+    """Has what is read meanwhile found by indexes, in their order.
+
+    An index's entries of runs that have ended are marked then, and passed over the next time; as a bitmap, all that
+    ended since the last VACUUM are looked up in the table each time. And a planner without statistics reads a whole
+    table for the executions of fifty runs."""
+    tx.do(_BY_INDEX)
+    yield
+    tx.do(_AS_PLANNED)
+
+
 def list_free(tx: Tx, count: int) -> list[OpenRun]:
     """Lists runs that any process may claim, oldest first."""
     return [OpenRun(*row) for row in tx.all(_FREE, count=count)]
 
 
 def claim(tx: Tx, holder: str, count: int) -> list[OpenRun]:
-    """Claims at most so many free runs for a process, oldest first. Nobody else can, since writers take turns."""
+    """Claims at most so many free runs for a process, oldest first, and takes their next fence. Nobody else can claim
+    them, since writers take turns."""
     found = list_free(tx, count)
     if found:
         tx.do(_CLAIM, holder=holder, pks=[run.pk for run in found])
     return found
+
+
+def list_new(tx: Tx, run_pks: Sequence[int], most_chars: int) -> list[tuple[RunRow, list[Row]]]:
+    """Lists those of some runs that have only begun, with a small payload, and the rows of their executions. A retry
+    has the results that it kept, so it is none of them."""
+    found = [RunRow(*row) for row in tx.all(_NEW, pks=_array(run_pks), chars=most_chars)]
+    begun: dict[int, list[Row]] = {run.pk: [] for run in found}
+    if found:
+        for run_pk, *row in tx.all(_EXECUTIONS, pks=_array(begun)):
+            begun[run_pk].append(tuple(row))
+    return [(run, begun[run.pk]) for run in found]
+
+
+def _array(run_pks: Iterable[int]) -> str:
+    """PostgreSQL's text for an array: values of what is read have to be hashable."""
+    return f"{{{','.join(map(str, run_pks))}}}"
 
 
 def list_own(tx: Tx, holder: str) -> list[OpenRun]:

@@ -1,0 +1,126 @@
+"""Runs that one process creates and another advances: what the creation executes, and what is read with the claim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Statement
+from dustrun.storage.db.tables import executions, runs
+from dustrun.storage.runs import claims
+from testkit.composition import Composition, composed
+from testkit.postgres import Cluster
+from testkit.sharing import ended, events_of
+
+Json = dict[str, Any]
+_SAY: Json = {"type": "log", "payload": {"message": "{{$trigger.body.name}}"}}
+_REST: Json = {"type": "delay", "payload": {"delayMs": 1}}
+_PURE: Json = {"root": {"type": "manual", "children": ["say"]}, "say": _SAY}
+_RESTS: Json = {
+    "root": {"type": "manual", "children": ["rest"]},
+    "rest": {**_REST, "children": ["say"]},
+    "say": _SAY,
+}
+_SAYS_FIRST: Json = {
+    "root": {"type": "manual", "children": ["say"]},
+    "say": {**_SAY, "children": ["rest"]},
+    "rest": _REST,
+}
+_FAILS: Json = {
+    "root": {"type": "manual", "children": ["rest"]},
+    "rest": {**_REST, "children": ["say"]},
+    "say": {"type": "log", "payload": {"message": "{{$trigger.body.none}}"}},
+}
+_LONG = "x" * 40_000
+
+
+@pytest.fixture
+def url(cluster: Cluster) -> Iterator[str]:
+    url = cluster.fresh()
+    yield url
+    cluster.drop(url)
+
+
+async def _start(server: Composition, run_id: str, nodes: Json, **body: Any) -> None:
+    definition = {"nodes": nodes, "triggerNodeIds": ["root"]}
+    reply = await server.owner.post("/v1/runs", {"runId": run_id, "definition": definition, "payload": {}, **body})
+    assert reply.status == 200, reply.body
+
+
+async def _status(server: Composition, run_id: str) -> str:
+    return str((await server.owner.get(f"/v1/runs/{run_id}")).data["status"])
+
+
+async def test_a_process_that_only_answers_executes_the_pure_nodes_that_a_run_begins_with(
+    tmp_path: Path, url: str
+) -> None:
+    async with composed(tmp_path, database_url=url, shared=True, roles="api") as answers:
+        for mode, asked in (("live", {}), ("simulate", {"simulate": True})):
+            await _start(answers, f"run_{mode}", _PURE, payload={"name": "a"}, **asked)
+            assert (mode, await _status(answers, f"run_{mode}")) == (mode, "success")
+        await _start(answers, "run_rests", _SAYS_FIRST, payload={"name": "b"})
+        run = (await answers.owner.get("/v1/runs/run_rests")).data
+        assert (run["status"], run["executionState"]["say"]["status"]) == ("running", "success")
+        async with composed(tmp_path, database_url=url, shared=True, roles="engine"):
+            assert (await ended(answers.owner, "run_rests"))["status"] == "success"
+        kinds = [kind for _, kind in await events_of(answers.owner, "run_rests")]
+        assert kinds.count("log") == 1
+
+
+async def test_runs_of_every_kind_that_waited_for_an_engine_end_once(tmp_path: Path, url: str) -> None:
+    async with composed(tmp_path, database_url=url, shared=True, roles="api") as answers:
+        await _start(answers, "run_small", _RESTS, payload={"name": "small"})
+        await _start(answers, "run_long", _RESTS, payload={"name": _LONG})
+        await _start(answers, "run_cancelled", _RESTS, payload={"name": "never"})
+        assert (await answers.owner.post("/v1/runs/run_cancelled/cancel", {})).status == 200
+        await _start(answers, "run_fails", _FAILS)
+        async with composed(tmp_path, database_url=url, shared=True, roles="engine"):
+            assert (await ended(answers.owner, "run_fails"))["status"] == "failure"
+        again = (await answers.owner.post("/v1/runs/run_fails/retry", {})).data["id"]
+        await _start(answers, "run_late", _RESTS, payload={"name": "late"})
+        async with composed(tmp_path, database_url=url, shared=True, roles="engine"):
+            assert (await ended(answers.owner, again))["status"] == "failure"
+            for name, status in (
+                ("small", "success"),
+                ("long", "success"),
+                ("late", "success"),
+                ("cancelled", "cancelled"),
+            ):
+                assert (name, (await ended(answers.owner, f"run_{name}"))["status"]) == (name, status)
+        for name in ("small", "long", "late", "cancelled"):
+            seen = await events_of(answers.owner, f"run_{name}")
+            assert [number for number, _ in seen] == list(range(1, len(seen) + 1))
+            assert [kind for _, kind in seen].count("run_finished") == 1
+        said = await answers.rows(sa.select(sa.func.count()).where(executions.c.node_id == "say"))
+        assert said == [(5,)]  # of small, long and late, and of the two that failed at it
+
+
+async def test_a_claim_takes_the_fence_and_reads_small_new_runs(tmp_path: Path, url: str) -> None:
+    async with composed(tmp_path, database_url=url, shared=True, roles="api") as answers:
+        await _start(answers, "run_small", _RESTS, payload={"name": "small"})
+        await _start(answers, "run_long", _RESTS, payload={"name": _LONG})
+        await _start(answers, "run_begun", _SAYS_FIRST, payload={"name": "begun"})
+        before = dict(await answers.rows(sa.select(runs.c.id, runs.c.fence)))
+        database = Database(url, is_shared=True)
+        try:
+            tx = database.begin()
+            with claims.by_index(tx):
+                found = claims.claim(tx, "me", 10)
+                loaded = claims.list_new(tx, [run.pk for run in found], 32_768)
+            settings = [tx.one(Statement(sa.text(f"SHOW enable_{name}"))) for name in ("bitmapscan", "seqscan")]
+            database.commit()
+        finally:
+            database.close()
+        assert settings == [("on",), ("on",)]
+        assert [run.id for run in found] == ["run_small", "run_long", "run_begun"]
+        assert [(run.id, run.claimed_by, run.fence) for run, _ in loaded] == [
+            ("run_small", "me", before["run_small"] + 1)
+        ]
+        assert [row[0] for _, stored in loaded for row in stored] == ["root"]
+        after = dict(await answers.rows(sa.select(runs.c.id, runs.c.fence)))
+        assert after == {name: fence + 1 for name, fence in before.items()}
