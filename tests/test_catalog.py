@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from dustrun import catalog
@@ -99,6 +101,58 @@ def test_an_action_is_shown_with_all_or_in_short() -> None:
     assert short == {key: shown[key] for key in short}
     assert set(shown) - set(short) == {"description", "inputSchema", "outputSchema", "exampleInput", "exampleOutput"}
     assert [kind["type"] for kind in CATALOG.public_actions()] == sorted({*CATALOG.actions, *CONTROL})
+
+
+def _titled(schema: Any) -> Iterator[Any]:
+    """What has a title that no person wrote; the names of properties are no titles."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _titled(part)
+    elif isinstance(schema, dict):
+        if isinstance(schema.get("title"), str):
+            yield schema
+        for name, part in schema.items():
+            yield from _titled(list(part.values()) if name in ("properties", "$defs") else part)
+
+
+def test_no_schema_repeats_a_name_as_its_title() -> None:
+    every = [*CATALOG.public_actions(), *CATALOG.public_triggers()]
+    schemas = [shown[name] for shown in every for name in ("inputSchema", "outputSchema")]
+    schemas += [one["dataSchema"] for one in CATALOG.public_connectors()]
+    assert list(_titled(schemas)) == []
+    assert "title" in CATALOG.public_action("notify")["inputSchema"]["properties"]
+
+
+def test_schemas_say_how_a_form_shows_a_field() -> None:
+    swap = CATALOG.public_action("swap-uniswap-v3")["inputSchema"]["properties"]
+    watch = CATALOG.public_trigger("erc20-receive")["inputSchema"]["properties"]
+    assert [swap[name].get("x-widget") for name in ("chainId", "tokenIn", "slippageBps")] == ["chain", "token", None]
+    assert [swap[name].get("x-group") for name in ("tokenIn", "slippageBps", "router")] == [None, "Limits", "Route"]
+    assert [watch[name].get("x-group") for name in ("address", "onReorg", "catchUp")] == [None, "Delivery", "Delivery"]
+    assert watch["tokenAddress"]["x-widget"] == "token"
+    found = {
+        part.get("x-widget")
+        for shown in [*CATALOG.public_actions(), *CATALOG.public_triggers()]
+        for field in shown["inputSchema"].get("properties", {}).values()
+        for part in (field, *field.get("anyOf", ()))
+    }
+    assert found == {None, "chain", "token", "address", "workflow", "table", "duration"}
+
+
+def test_control_nodes_show_their_branches_and_results() -> None:
+    shown = {kind: CATALOG.public_action(kind) for kind in CONTROL}
+    branches = {kind: one["branches"] for kind, one in shown.items() if one["branches"]}
+    assert branches == {
+        "if": ["then", "else"],
+        "switch": ["default"],
+        "wait": ["resumed", "timed_out"],
+        "approve": ["approved", "rejected", "timed_out"],
+    }
+    assert {kind: one["branchesIn"] for kind, one in shown.items() if one["branchesIn"]} == {"switch": "cases"}
+    assert CATALOG.public_action("log")["branches"] == []
+    for kind, one in shown.items():
+        jsonschema.Draft202012Validator(one["outputSchema"]).validate(one["exampleOutput"])
+        assert frozenset(one["outputSchema"]["properties"]) == CONTROL[kind].result_fields
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from dustrun import actions, connectors, triggers
-from dustrun.core.workflow.control import CONTROL, DOCS
+from dustrun.core.workflow.control import BRANCHES_IN, CONTROL, DOCS, RESULTS
 from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Code, Invalid, NotFound
 from dustrun.sdk import Action, Effect, Trigger
 from dustrun.sdk.connector import Connector
-from dustrun.sdk.fields import hinted_fields
+from dustrun.sdk.fields import hinted_fields, schema_of
 
 Declared = Action | Trigger | Connector
 _TYPE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -70,8 +70,8 @@ class Catalog:
         if not summary:
             shown |= {
                 "description": trigger.description,
-                "inputSchema": trigger.config.model_json_schema(by_alias=True),
-                "outputSchema": trigger.output.model_json_schema(by_alias=True),
+                "inputSchema": schema_of(trigger.config),
+                "outputSchema": schema_of(trigger.output),
                 "exampleInput": trigger.example_config,
                 "exampleOutput": trigger.example_output,
             }
@@ -111,12 +111,14 @@ def _public_action(action: Action, summary: bool) -> dict[str, Any]:
         "requiresGas": action.effect is Effect.SPEND and bool(action.funds_movement),
         "connectors": list(action.connector),
         "connectorRequired": bool(action.connector) and not action.connector_optional,
+        "branches": [],
+        "branchesIn": None,
     }
     if not summary:
         shown |= {
             "description": action.description,
-            "inputSchema": action.input.model_json_schema(by_alias=True),
-            "outputSchema": action.output.model_json_schema(by_alias=True),
+            "inputSchema": schema_of(action.input),
+            "outputSchema": schema_of(action.output),
             "exampleInput": action.example_input,
             "exampleOutput": action.example_output,
         }
@@ -151,12 +153,14 @@ def _public_control(kind: str, summary: bool) -> dict[str, Any]:
         "requiresGas": False,
         "connectors": [],
         "connectorRequired": False,
+        "branches": list(spec.branches({})) if spec.branches is not None else [],
+        "branchesIn": BRANCHES_IN.get(kind),
     }
     if not summary:
         shown |= {
             "description": inspect.getdoc(spec.payload) or "",
-            "inputSchema": spec.payload.model_json_schema(by_alias=True),
-            "outputSchema": {"type": "object", "required": sorted(doc.example_output)},
+            "inputSchema": schema_of(spec.payload),
+            "outputSchema": schema_of(RESULTS[kind]),
             "exampleInput": doc.example_input,
             "exampleOutput": doc.example_output,
         }

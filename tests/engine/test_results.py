@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from dustrun.core.values.exact_json import MAX_DEPTH
@@ -95,3 +96,45 @@ async def test_a_result_that_cannot_be_kept_fails_its_node(odd_bench: Bench, kin
     run = await odd_bench.run({"a": {"type": "odd", "payload": {"kind": kind}}})
     assert run["status"] == "failure"
     assert run["executionState"]["a"]["error"]["code"] == "INTERNAL"
+
+
+async def test_results_of_control_nodes_fit_what_the_catalogue_says(bench: Bench) -> None:
+    called = await bench.api.create_workflow()
+    log = {"type": "log", "payload": {"message": "x"}}
+    nodes = {
+        "if": {"type": "if", "payload": {"expression": "1 == 1"}},
+        "switch": {"type": "switch", "payload": {"cases": [{"name": "a", "expression": "1 == 2"}]}},
+        "each": {
+            "type": "for-each",
+            "payload": {"array": [1, 2], "onItemError": "continue"},
+            "loopBody": ["body"],
+        },
+        "body": {"type": "http-request", "payload": {"url": "{{ $item == 1 ? 'ftp://x' : 'gopher://x' }}"}},
+        "empty": {"type": "for-each", "payload": {"array": [1]}, "loopBody": ["say"]},
+        "say": log,
+        "delay": {"type": "delay", "payload": {"delayMs": 5}},
+        "respond": {"type": "respond", "payload": {"status": 201, "body": {"a": 1}}},
+        "nothing": {"type": "respond", "payload": {"status": 204}},
+        "wait": {"type": "wait", "payload": {"timeoutMs": 1000}, "pinned": {"status": "resumed", "triggerResult": {}}},
+        "late": {"type": "wait", "payload": {"timeoutMs": 1000}, "pinned": {"status": "timed_out"}},
+        "approve": {"type": "approve", "payload": {"message": "Yes?"}},
+        "call": {"type": "call-workflow", "payload": {"workflowId": called["id"]}},
+        "start": {"type": "call-workflow", "payload": {"workflowId": called["id"], "mode": "start"}},
+        "set": {"type": "set-variable", "payload": {"name": "x", "value": 1}},
+        "get": {"type": "get-variable", "payload": {"name": "y"}},
+        "add": {"type": "increment-variable", "payload": {"name": "z"}},
+        "stop": {"type": "stop", "payload": {"message": "Enough."}},
+    }
+    last = {"stop": nodes.pop("stop")}
+    ended = [await bench.ended(await bench.start(part, simulate=True)) for part in (nodes, last)]
+    catalogue = {shown["type"]: shown for shown in (await bench.api.get("/v1/actions")).data}
+    seen = set()
+    for node_id, node in {**nodes, **last}.items():
+        states = [run["executionState"][node_id] for run in ended if node_id in run["executionState"]]
+        for state in states:
+            shown = catalogue[node["type"]]
+            if state.get("result") is not None and shown["kind"] == "control":
+                jsonschema.Draft202012Validator(shown["resultSchema"]).validate(state["result"])
+                assert state["result"].keys() <= shown["resultSchema"]["properties"].keys()
+                seen.add(node_id)
+    assert seen == {*nodes, *last} - {"body", "say"}

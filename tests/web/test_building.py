@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from testkit.e2e.server import Server
 from testkit.web.app import App, Open
@@ -343,3 +343,48 @@ def test_copied_steps_keep_their_ways_and_hold_no_secret(app: App, server: Serve
     assert made["ask2"]["children"] == ["say2"]
     assert made["say2"]["payload"] == {"template": "{{ask2.status}}"}
     assert made["ask"] == ask | {"children": ["say"]}
+
+
+def test_forms_offer_what_the_server_knows(app: App, server: Server) -> None:
+    first = server.create_workflow({"nodes": ROOT_ONLY})
+    body = {"name": "Of <b>Ann</b>", "description": "", "definition": {"nodes": ROOT_ONLY}}
+    other = server.call("POST", "/v1/workflows", body)["id"]
+    swap = {"chainId": 1, "tokenIn": "native", "tokenOut": "0x" + "22" * 20, "amountIn": "1"}
+    nodes = {
+        "root": {"type": "manual", "children": ["call", "pick"]},
+        "call": {"type": "call-workflow", "payload": {"workflowId": first}, "children": ["swap", "say"]},
+        "swap": {"type": "swap-uniswap-v3", "payload": swap},
+        "say": {"type": "format", "payload": {"template": ""}},
+        "pick": {
+            "type": "switch",
+            "payload": {"cases": [{"name": "large", "expression": "true"}]},
+            "children": ["hold"],
+        },
+        "hold": {"type": "wait", "payload": {"timeoutMs": 5_400_000}},
+    }
+    workflow = server.create_workflow({"nodes": nodes})
+    page = _open(app, workflow)
+
+    def of(name: str) -> Locator:
+        page.locator(".card").filter(has_text=name).first.click()
+        return page.get_by_role("complementary", name=f"Step {name}")
+
+    of("Call").get_by_label("Workflow ID", exact=True).select_option("Of <b>Ann</b>")
+    app.until(lambda: _nodes(server, workflow)["call"]["payload"]["workflowId"] == other)
+    step = of("Swap")
+    expect(step.get_by_label("Token out", exact=True)).to_have_value("0x" + "22" * 20)
+    step.get_by_label("Chain ID", exact=True).select_option("8453")
+    step.get_by_label("Token in", exact=True).select_option("USDC")
+    app.until(lambda: _nodes(server, workflow)["swap"]["payload"] == swap | {"chainId": 8453, "tokenIn": "USDC"})
+    step.get_by_role("button", name=re.compile("more settings")).click()
+    expect(step.get_by_role("group", name="Limits").get_by_role("textbox", name="Deadline seconds")).to_be_visible()
+    assert app.faults() == []
+    expect(of("Hold").get_by_text("1 h 30 min")).to_be_visible()
+    of("Say").get_by_role("textbox", name="Template").focus()
+    page.keyboard.type("{{call.result.")
+    expect(page.get_by_role("option", name=re.compile("^workflowId"))).to_be_visible()
+    page.keyboard.press("Escape")
+    of("Pick")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("a")
+    expect(page.get_by_role("radiogroup", name="On the branch").get_by_role("radio")).to_have_count(3)

@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field
 from dustrun.core.text.masking import LEAST
 from dustrun.core.values.fields import Fields
 from dustrun.sdk.context import HttpRequest
-from dustrun.sdk.fields import hinted_fields
+from dustrun.sdk.fields import hinted_fields, schema_of
 
 Kind = Literal["http", "token", "secret"]
 MASK = "•••"
@@ -56,7 +56,7 @@ class Connector:
     def data_schema(self) -> dict[str, Any]:
         """The JSON Schema of new data, whose secrets must be long enough to be masked. The model itself accepts shorter
         ones, so that data stored earlier stays valid."""
-        schema = self.data.model_json_schema(by_alias=True)
+        schema = schema_of(self.data)
         for name in self.secret_fields:
             shown = schema["properties"][name]
             for variant in shown.get("anyOf", [shown]):

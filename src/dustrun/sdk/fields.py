@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, Field
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from dustrun.core.values.fields import Fields
 
-__all__ = ["Fields", "hinted_fields", "raw", "secret"]
+__all__ = ["Fields", "hinted_fields", "raw", "schema_of", "secret"]
 
 
 def raw(default: Any = ..., *, description: str, **options: Any) -> Any:
@@ -29,3 +31,34 @@ def hinted_fields(model: type[BaseModel], hint: str) -> frozenset[str]:
         for name, info in model.model_fields.items()
         if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get(hint)
     )
+
+
+class _Untitled(GenerateJsonSchema):
+    """Without the titles that pydantic makes of names; the names say the same."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        found = super().model_schema(schema)
+        found.pop("title", None)
+        return found
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        found = super().typed_dict_schema(schema)
+        found.pop("title", None)
+        return found
+
+    def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
+        found = super().enum_schema(schema)
+        found.pop("title", None)
+        return found
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's JSON Schema as the catalogue shows it. Fields that count milliseconds have the widget `duration`."""
+    schema = model.model_json_schema(by_alias=True, schema_generator=_Untitled)
+    for name, shown in schema.get("properties", {}).items():
+        if name.endswith("Ms"):
+            shown.setdefault("x-widget", "duration")
+    return schema

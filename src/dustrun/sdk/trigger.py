@@ -35,9 +35,12 @@ class TriggerConfig(Fields):
     mode: Literal["live", "simulate", "dust"] = Field(
         "live",
         description="How its events run: `simulate` and `dust` rehearse each one, until the trigger is made live.",
+        json_schema_extra={"x-group": "Delivery"},
     )
     catch_up: bool = Field(
-        False, description="Whether a resumed workflow also runs what passed while it was paused, if it can be found."
+        False,
+        description="Whether a resumed workflow also runs what passed while it was paused, if it can be found.",
+        json_schema_extra={"x-group": "Delivery"},
     )
 
 
@@ -51,7 +54,9 @@ class PolledConfig(TriggerConfig):
         description="Milliseconds between two looks. After failures it looks less often.",
     )
     fire_on_first: bool = Field(
-        False, description="Whether what the first look finds starts runs too, instead of only what comes after it."
+        False,
+        description="Whether what the first look finds starts runs too, instead of only what comes after it.",
+        json_schema_extra={"x-group": "Delivery"},
     )
 
 

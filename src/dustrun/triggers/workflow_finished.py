@@ -24,7 +24,10 @@ class Config(TriggerConfig):
     """Whose ends start a run."""
 
     workflow_ids: tuple[WorkflowId, ...] = Field(
-        min_length=1, max_length=50, description="The workflows whose runs are meant."
+        min_length=1,
+        max_length=50,
+        description="The workflows whose runs are meant.",
+        json_schema_extra={"x-widget": "workflow"},
     )
     statuses: tuple[Status, ...] = Field(
         ("success", "partial", "failure", "cancelled"), min_length=1, description="How the runs ended."

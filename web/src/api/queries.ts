@@ -74,9 +74,12 @@ export type Spec = {
   summary: string
   tags: string[]
   payloadSchema?: Json | null
+  resultSchema?: Json | null
   exampleInput?: unknown
   effect?: string
   connectors?: string[]
+  branches?: string[]
+  branchesIn?: string | null
 }
 /** Everything that can be a node, by type. */
 const catalog = {

@@ -30,7 +30,8 @@ export function AddStep({ after, close }: { after: string | null; close: () => v
   const catalog = useCatalog().data
   const [text, setText] = useState('')
   const [at, setAt] = useState(0)
-  const places = useMemo(() => placesOf(after, parent), [after, parent])
+  const spec = parent && catalog?.[parent.type]
+  const places = useMemo(() => placesOf(after, parent, spec), [after, parent, spec])
   const [place, setPlace] = useState(0)
   const [kind, setKind] = useState('')
   const found = useMemo(() => {
@@ -149,6 +150,7 @@ function Choice({ spec, isAt, add }: { spec: Spec; isAt: boolean; add: () => voi
 function placesOf(
   after: string | null,
   parent?: { type: string; loopBody?: string[] } & Parameters<typeof branchesOf>[0],
+  spec?: Spec,
 ) {
   if (after === null || !parent) return []
   const found: { label: string; place: Place }[] = []
@@ -157,7 +159,7 @@ function placesOf(
     found.push({ label: said.afterLoop, place: { after } })
     return found
   }
-  for (const branch of branchesOf(parent)) found.push({ label: branch, place: { after, branch } })
+  for (const branch of branchesOf(parent, spec)) found.push({ label: branch, place: { after, branch } })
   found.push({ label: said.always, place: { after } })
   return found
 }

@@ -1,4 +1,5 @@
 /** Changes of a definition. Pure: each gives a new definition and leaves the old one as it was. */
+import type { Spec } from '../api/queries'
 import type { Flow, FlowNode } from '../model/graph'
 
 const camel = (type: string) => type.replace(/[^A-Za-z0-9]+(.)?/g, (_, c?: string) => c?.toUpperCase() ?? '')
@@ -139,21 +140,12 @@ export function paste(flow: Flow, copied: Record<string, FlowNode>): { flow: Flo
   return { flow: next, ids: Object.values(ids) }
 }
 
-/** The branches of a node that decides. */
-export function branchesOf(node?: FlowNode): string[] {
+/** The branches of a node that decides: those of its type, and those that its settings name. */
+export function branchesOf(node?: FlowNode, spec?: Pick<Spec, 'branches' | 'branchesIn'>): string[] {
   if (!node) return []
-  const byType: Record<string, string[]> = {
-    if: ['then', 'else'],
-    approve: ['approved', 'rejected', 'timed_out'],
-    wait: ['resumed', 'timed_out'],
-    switch: [
-      ...((node.payload?.cases as { name?: string }[] | undefined) ?? [])
-        .map((one) => String(one?.name ?? ''))
-        .filter(Boolean),
-      'default',
-    ],
-  }
-  return [...(byType[node.type] ?? []), ...(node.onError === 'branch' ? ['error'] : [])]
+  const listed = spec?.branchesIn ? node.payload?.[spec.branchesIn] : undefined
+  const named = Array.isArray(listed) ? listed.map((one) => String(one?.name ?? '')).filter(Boolean) : []
+  return [...named, ...(spec?.branches ?? []), ...(node.onError === 'branch' ? ['error'] : [])]
 }
 
 export type Merge = { flow: Flow; both: string[]; theirs: string[]; mine: string[] }

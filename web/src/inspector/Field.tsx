@@ -2,13 +2,15 @@
 import { NativeSelect, Switch, Tooltip } from '@mantine/core'
 import { IconMathFunction } from '@tabler/icons-react'
 import { useState } from 'react'
-import type { Problem } from '../api/client'
+import type { Json, Problem } from '../api/client'
 import { readable } from '../model/amounts'
 import { words } from '../words'
+import { useChoices } from './choices'
+import { inWords } from './duration'
 import { Expression } from './Expression'
 import type { Context } from './paths'
 import { Seen } from './Seen'
-import { choicesOf, fromText, kindsOf, type Schema, toText } from './schema'
+import { choicesOf, fromText, kindsOf, type Schema, toText, widgetOf } from './schema'
 
 const said = words.inspector
 type Props = {
@@ -17,15 +19,18 @@ type Props = {
   isRequired: boolean
   value: unknown
   example: unknown
+  payload: Json
   onChange: (value: unknown) => void
   context: Context
   problems: Problem[]
 }
 
-export function Field({ name, schema, isRequired, value, example, onChange, context, problems }: Props) {
+export function Field({ name, schema, isRequired, value, example, payload, onChange, context, problems }: Props) {
   const label = readable(name)
-  const choices = choicesOf(schema)
   const kinds = kindsOf(schema)
+  const widget = kinds[0] === 'array' ? undefined : widgetOf(schema)
+  const known = useChoices(widget, payload, toText(value))
+  const choices = choicesOf(schema) ?? known
   const isSwitch = kinds.length === 1 && kinds[0] === 'boolean'
   const [isFree, setIsFree] = useState(typeof value === 'string' && value.includes('{{'))
   const isBare = name === 'expression'
@@ -73,7 +78,9 @@ export function Field({ name, schema, isRequired, value, example, onChange, cont
           aria-label={label}
           data={[...(isRequired && value !== undefined ? [] : ['']), ...choices]}
           value={toText(value ?? schema.default)}
-          onChange={(event) => onChange(event.currentTarget.value || undefined)}
+          onChange={(event) =>
+            onChange(known ? fromText(event.currentTarget.value, schema) : event.currentTarget.value || undefined)
+          }
         />
       ) : isSwitch && !isFree ? (
         <Switch
@@ -95,6 +102,7 @@ export function Field({ name, schema, isRequired, value, example, onChange, cont
           onChange={(text) => onChange(fromText(text, schema))}
         />
       )}
+      {widget === 'duration' && <small className="quiet">{inWords(toText(value ?? schema.default))}</small>}
       {typeof value === 'string' && <Seen text={value} context={context} isBare={isBare} />}
       {faults && (
         <div id={faults} className="err" role="alert">

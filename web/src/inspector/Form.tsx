@@ -12,6 +12,7 @@ import { Field } from './Field'
 import { InCoins } from './InCoins'
 import { contextOf } from './paths'
 import { fromText, type Schema, toText } from './schema'
+import { shapesOf } from './shapes'
 import { useTrial } from './trial'
 
 const said = words.inspector
@@ -22,13 +23,15 @@ type Props = { id: string; spec?: Spec; problems: Problem[]; last?: Run | null }
 export default function Form({ id, spec, problems, last }: Props) {
   const node = useDocument((s) => s.flow.nodes[id])
   const flow = useDocument((s) => s.flow)
+  const catalog = useCatalog().data
   const trial = useTrial(useDocument((s) => s.id))
   const [more, setMore] = useState(false)
   // biome-ignore lint/correctness/useExhaustiveDependencies: typing in a field changes the flow, but not who comes before
-  const context = useMemo(
-    () => contextOf(last, before(flow, id), pathOf(flow, id), trial),
-    [last, id, trial, Object.keys(flow.nodes).length],
-  )
+  const context = useMemo(() => {
+    const upstream = before(flow, id)
+    const shapes = shapesOf(flow, upstream, catalog)
+    return { ...contextOf(last, upstream, pathOf(flow, id), trial), shapes }
+  }, [last, id, trial, catalog, Object.keys(flow.nodes).length])
   if (!node) return null
   const schema = spec?.payloadSchema as Schema | undefined
   const trigger = spec && spec.effect === undefined ? <TriggerChoice id={id} type={node.type} /> : null
@@ -64,6 +67,7 @@ export default function Form({ id, spec, problems, last }: Props) {
         isRequired={Boolean(schema.required?.includes(name))}
         value={payload[name]}
         example={examples[name]}
+        payload={payload}
         context={context}
         problems={own(name)}
         onChange={(value) => set(name, value)}
@@ -86,10 +90,26 @@ export default function Form({ id, spec, problems, last }: Props) {
           {more ? said.fewer : said.moreFields(rest.length)}
         </button>
       )}
-      {more && rest.map(field)}
+      {more &&
+        grouped(rest, properties).map(([group, names]) => (
+          <div key={group} role="group" aria-label={group || undefined}>
+            {group && <div className="lab">{group}</div>}
+            {names.map(field)}
+          </div>
+        ))}
       {!names.length && <p className="quiet">{said.noSettings}</p>}
     </div>
   )
+}
+
+/** The fields by their groups, those of none first. */
+function grouped(names: string[], properties: Record<string, Schema>): [string, string[]][] {
+  const groups = new Map<string, string[]>([['', []]])
+  for (const name of names) {
+    const group = properties[name]?.['x-group'] ?? ''
+    groups.set(group, [...(groups.get(group) ?? []), name])
+  }
+  return [...groups].filter(([, one]) => one.length)
 }
 
 /** What starts the workflow. Settings that the new trigger has too are kept; the rest can be brought back with Undo. */

@@ -96,10 +96,11 @@ function Behaviour({ id, renames }: { id: string; renames: number }) {
     if (renames) name.current?.select()
   }, [renames])
   const flow = useDocument((s) => s.flow)
+  const catalog = useCatalog().data ?? {}
   const node = flow.nodes[id]
   if (!node) return null
   const parents = Object.values(flow.nodes).filter((one) => one.children?.includes(id))
-  const branches = [...new Set(parents.flatMap(branchesOf))]
+  const branches = [...new Set(parents.flatMap((one) => branchesOf(one, catalog[one.type])))]
   const change = (part: Parameters<typeof patchNode>[2], key = '') => edit((f) => patchNode(f, id, part), key)
   const nameOf = (one: string) => flow.nodes[one]?.titleOverride || readable(one)
   return (

@@ -37,15 +37,25 @@ export const completing =
     return { from: word.from, validFor: /^\$?\w*$/, options: [...names, ...functions.map(optionOf)] }
   }
 
+const isEmpty = (value: unknown) => typeof value === 'object' && value !== null && !Object.keys(value).length
+/** The leaves of a shape are the names of their kinds. */
+const detailOf = (value: unknown, isShape: boolean) => (isShape && typeof value === 'string' ? value : brief(value, 34))
+
 function afterDot(context: Context, path: string, from: number): CompletionResult {
-  const { value } = walk(context, path)
+  const seen = walk(context, path).value
+  const isShape = seen === undefined || seen === null || isEmpty(seen)
+  const value = isShape ? (walk({ roots: context.shapes ?? {} }, path).value ?? seen) : seen
   const isMap = typeof value === 'object' && value !== null && !Array.isArray(value)
   const keys = isMap ? Object.keys(value).slice(0, MOST) : []
-  const kind = Array.isArray(value) ? 'list' : typeof value === 'string' ? 'string' : 'x'
+  const kind = Array.isArray(value)
+    ? 'list'
+    : typeof value === 'string' && (!isShape || value === 'string')
+      ? 'string'
+      : 'x'
   const fields = keys.map((label) => ({
     label,
     type: 'property',
-    detail: brief((value as Json)[label], 34),
+    detail: detailOf((value as Json)[label], isShape),
     boost: 50,
   }))
   const methods = functions.filter((one) => one.args.includes(kind)).map(optionOf)

@@ -2,8 +2,9 @@
 import type { Json, Run } from '../api/client'
 import { Exact } from '../api/exact'
 
-/** `path`: of the step in the run that the values are of; in a loop, in its first item. */
-export type Context = { roots: Json; runId?: string; path?: string; isTrial?: boolean }
+/** `path`: of the step in the run that the values are of; in a loop, in its first item.
+ * `shapes`: what the results will have, for what no run has given yet. */
+export type Context = { roots: Json; runId?: string; path?: string; isTrial?: boolean; shapes?: Json }
 
 /** `trial`: the event that the trigger was last tried with, which stands for the payload of a run. */
 export function contextOf(run: Run | null | undefined, upstream: string[], path = '', trial?: Json): Context {

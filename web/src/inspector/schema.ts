@@ -14,9 +14,15 @@ export type Schema = {
   required?: string[]
   maxLength?: number
   'x-secret'?: boolean
+  'x-widget'?: string
+  'x-group'?: string
 }
 
 const forms = (schema: Schema): Schema[] => schema.anyOf ?? schema.oneOf ?? [schema]
+
+/** How a field is best written: its own hint, or that of the one thing beside null that it takes. */
+export const widgetOf = (schema: Schema): string | undefined =>
+  schema['x-widget'] ?? forms(schema).find((one) => one['x-widget'])?.['x-widget']
 
 export const kindsOf = (schema: Schema): string[] => [
   ...new Set(

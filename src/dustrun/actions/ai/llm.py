@@ -60,12 +60,30 @@ class Input(Fields):
     )
     model: ModelName | None = Field(None, description="The model; by default that of the connector.")
     max_cost_usd: Usd = Field(description="At most how many US dollars all its requests may cost together.")
-    max_tokens: int = Field(2_000, ge=16, le=64_000, description="At most how many tokens an answer may have.")
-    timeout_ms: int = Field(50_000, ge=1, le=600_000, description="Timeout of one request in milliseconds.")
+    max_tokens: int = Field(
+        2_000,
+        ge=16,
+        le=64_000,
+        description="At most how many tokens an answer may have.",
+        json_schema_extra={"x-group": "Limits"},
+    )
+    timeout_ms: int = Field(
+        50_000,
+        ge=1,
+        le=600_000,
+        description="Timeout of one request in milliseconds.",
+        json_schema_extra={"x-group": "Limits"},
+    )
     tools: tuple[ModelTool, ...] = Field(
         (), max_length=MOST_TOOLS, description="Actions that the model may call: only such that compute or read."
     )
-    max_calls: int = Field(10, ge=1, le=100, description="At most how many calls of tools it may make.")
+    max_calls: int = Field(
+        10,
+        ge=1,
+        le=100,
+        description="At most how many calls of tools it may make.",
+        json_schema_extra={"x-group": "Limits"},
+    )
     answer_from: Literal["model", "rehearsal"] = Field(
         "model", description="`rehearsal`: a live run uses the answer that a simulation of this version showed."
     )

@@ -31,7 +31,11 @@ class Input(Fields):
     """The spender, token and amount."""
 
     chain_id: ChainId
-    token: str = Field(max_length=100, description="Address of the token, or a symbol from the chain's file.")
+    token: str = Field(
+        max_length=100,
+        description="Address of the token, or a symbol from the chain's file.",
+        json_schema_extra={"x-widget": "token"},
+    )
     spender: Party = Field(description="The contract that may spend it.")
     amount: Annotated[
         int | Literal["max"],

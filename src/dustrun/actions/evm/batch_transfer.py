@@ -39,7 +39,10 @@ class Input(Fields):
 
     chain_id: ChainId
     token: str = Field(
-        "native", max_length=100, description="`native`, the address of a token, or a symbol from the chain's file."
+        "native",
+        max_length=100,
+        description="`native`, the address of a token, or a symbol from the chain's file.",
+        json_schema_extra={"x-widget": "token"},
     )
     rows: list[Row] = Field(min_length=1, max_length=500, description="The payments.")
     decimals: int | None = Field(

@@ -35,9 +35,17 @@ def _read_amount(value: Any) -> int | str:
     return MAX if value == MAX else _read_positive(value)
 
 
-ChainId = Annotated[int, Field(ge=1, description="EIP-155 chain id: 1 is Ethereum, 8453 is Base.")]
-Address = Annotated[str, AfterValidator(read_address), WithJsonSchema({"type": "string", "format": "evm-address"})]
-Party = Annotated[str, AfterValidator(_read_party), WithJsonSchema({"type": "string", "format": "evm-address"})]
+_ADDRESS = {"type": "string", "format": "evm-address", "x-widget": "address"}
+ChainId = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="EIP-155 chain id: 1 is Ethereum, 8453 is Base.",
+        json_schema_extra={"x-widget": "chain"},
+    ),
+]
+Address = Annotated[str, AfterValidator(read_address), WithJsonSchema(_ADDRESS)]
+Party = Annotated[str, AfterValidator(_read_party), WithJsonSchema(_ADDRESS)]
 """A recipient address: never the zero address or a precompiled contract."""
 
 Units = Annotated[int, BeforeValidator(read_units), WithJsonSchema(_UNITS)]

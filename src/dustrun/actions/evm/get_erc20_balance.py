@@ -17,7 +17,11 @@ class Input(Fields):
     """The token and address to read."""
 
     chain_id: ChainId
-    token: str = Field(max_length=100, description="Address of the token, or a symbol from the chain's file.")
+    token: str = Field(
+        max_length=100,
+        description="Address of the token, or a symbol from the chain's file.",
+        json_schema_extra={"x-widget": "token"},
+    )
     address: Address | None = Field(None, description="The address; default is the node's wallet.")
 
 

@@ -23,7 +23,10 @@ class Input(Fields):
 
     chain_id: ChainId
     token: str = Field(
-        "native", max_length=100, description="`native`, the address of a token, or a symbol from the chain's file."
+        "native",
+        max_length=100,
+        description="`native`, the address of a token, or a symbol from the chain's file.",
+        json_schema_extra={"x-widget": "token"},
     )
     max_age_ms: int | None = Field(None, ge=1, description="Fail the node if the price is older.")
 

@@ -20,7 +20,11 @@ class Input(Fields):
     """The token."""
 
     chain_id: ChainId
-    token: str = Field(max_length=100, description="Address of the token, or a symbol from the chain's file.")
+    token: str = Field(
+        max_length=100,
+        description="Address of the token, or a symbol from the chain's file.",
+        json_schema_extra={"x-widget": "token"},
+    )
 
 
 class Output(Fields):

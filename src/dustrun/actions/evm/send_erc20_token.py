@@ -38,7 +38,11 @@ class Input(Fields):
     """The token, recipient and amount."""
 
     chain_id: ChainId
-    token: str = Field(max_length=100, description="Address of the token, or a symbol from the chain's file.")
+    token: str = Field(
+        max_length=100,
+        description="Address of the token, or a symbol from the chain's file.",
+        json_schema_extra={"x-widget": "token"},
+    )
     recipient: Party = Field(description="Recipient address.")
     amount: Amount = Field(description="Base units, or `max`: the whole balance.")
     decimals: int | None = Field(

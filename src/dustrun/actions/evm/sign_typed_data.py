@@ -31,7 +31,10 @@ class Input(Fields):
 
     typed_data: dict[str, Any] = Field(description="The document: `types`, `primaryType`, `domain`, `message`.")
     chain_id: int | None = Field(
-        None, ge=1, description="The expected chain; the node fails if the domain has another."
+        None,
+        ge=1,
+        description="The expected chain; the node fails if the domain has another.",
+        json_schema_extra={"x-widget": "chain"},
     )
 
 

@@ -44,29 +44,60 @@ class SwapFields(Fields):
     """The tokens, amounts and limits of a swap."""
 
     chain_id: ChainId
-    token_in: str = Field(max_length=100, description="Input token: `native`, an address, or a known symbol.")
-    token_out: str = Field(max_length=100, description="Output token: `native`, an address, or a known symbol.")
+    token_in: str = Field(
+        max_length=100,
+        description="Input token: `native`, an address, or a known symbol.",
+        json_schema_extra={"x-widget": "token"},
+    )
+    token_out: str = Field(
+        max_length=100,
+        description="Output token: `native`, an address, or a known symbol.",
+        json_schema_extra={"x-widget": "token"},
+    )
     amount_in: Amount | None = Field(None, description="Exact in: the input amount in base units, or `max`.")
     amount_out: Positive | None = Field(None, description="Exact out: the output amount in base units.")
     amount_out_min: Units | None = Field(
-        None, description="Exact in: the minimum output; default is the quote minus `slippageBps`."
+        None,
+        description="Exact in: the minimum output; default is the quote minus `slippageBps`.",
+        json_schema_extra={"x-group": "Limits"},
     )
     amount_in_max: Positive | None = Field(
-        None, description="Exact out: the maximum input; default is the quote plus `slippageBps`."
+        None,
+        description="Exact out: the maximum input; default is the quote plus `slippageBps`.",
+        json_schema_extra={"x-group": "Limits"},
     )
-    slippage_bps: int = Field(50, ge=0, le=5000, description="Allowed slippage from the quote, in basis points.")
+    slippage_bps: int = Field(
+        50,
+        ge=0,
+        le=5000,
+        description="Allowed slippage from the quote, in basis points.",
+        json_schema_extra={"x-group": "Limits"},
+    )
     max_price_impact_bps: int = Field(
         1000,
         ge=0,
         le=10_000,
         description="Allowed price impact of the swap, in basis points; 10000 allows any.",
+        json_schema_extra={"x-group": "Limits"},
     )
-    deadline_seconds: int = Field(1200, ge=1, le=86_400, description="The swap fails after this many seconds.")
+    deadline_seconds: int = Field(
+        1200,
+        ge=1,
+        le=86_400,
+        description="The swap fails after this many seconds.",
+        json_schema_extra={"x-group": "Limits"},
+    )
     recipient: Party | None = Field(None, description="Recipient of the output; default is the wallet.")
     approval: Literal["exact", "unlimited"] = Field(
-        "exact", description="How much to approve for the router, if an approval is needed."
+        "exact",
+        description="How much to approve for the router, if an approval is needed.",
+        json_schema_extra={"x-group": "Route"},
     )
-    router: Address | None = Field(None, description="Router of the same kind to use instead of the chain's default.")
+    router: Address | None = Field(
+        None,
+        description="Router of the same kind to use instead of the chain's default.",
+        json_schema_extra={"x-group": "Route"},
+    )
 
     @model_validator(mode="after")
     def _check_amounts(self) -> Self:

@@ -46,7 +46,10 @@ class Input(SwapFields):
     """The tokens, amounts and route of a swap."""
 
     via: list[str] | None = Field(
-        None, max_length=4, description="Intermediate tokens, in order; an empty list for the direct pool only."
+        None,
+        max_length=4,
+        description="Intermediate tokens, in order; an empty list for the direct pool only.",
+        json_schema_extra={"x-group": "Route"},
     )
 
 

@@ -50,9 +50,14 @@ _ROUTER_ITSELF: Final = {"swap-router": ZERO_ADDRESS, "swap-router-02": f"0x{2:0
 class Input(SwapFields):
     """The tokens, amounts and pools of a swap."""
 
-    via: list[str] = Field([], max_length=4, description="Intermediate tokens, in order.")
+    via: list[str] = Field(
+        [], max_length=4, description="Intermediate tokens, in order.", json_schema_extra={"x-group": "Route"}
+    )
     fees: list[int] | None = Field(
-        None, max_length=5, description="The fee of each pool in hundredths of a basis point: 500 is 0.05 %."
+        None,
+        max_length=5,
+        description="The fee of each pool in hundredths of a basis point: 500 is 0.05 %.",
+        json_schema_extra={"x-group": "Route"},
     )
 
     @model_validator(mode="after")

@@ -55,27 +55,56 @@ class Input(Fields):
     query: dict[str, Scalar | list[Scalar]] = Field(
         {}, description="Query parameters, added to those of the URL; a list repeats its name, null omits it."
     )
-    json_value: Any = Field(None, alias="json", description="A body sent as JSON.")
+    json_value: Any = Field(
+        None, alias="json", description="A body sent as JSON.", json_schema_extra={"x-group": "Body"}
+    )
     form: dict[str, Scalar | list[Scalar]] | None = Field(
-        None, description="A body sent like an HTML form; null omits a field."
+        None, description="A body sent like an HTML form; null omits a field.", json_schema_extra={"x-group": "Body"}
     )
-    body: Any = Field(None, description="A body sent unchanged if it is a string; any other value is sent as JSON.")
+    body: Any = Field(
+        None,
+        description="A body sent unchanged if it is a string; any other value is sent as JSON.",
+        json_schema_extra={"x-group": "Body"},
+    )
     effect: Literal["read", "write"] | None = Field(
-        None, description="What the request does; by default GET, HEAD and OPTIONS read and other methods write."
+        None,
+        description="What the request does; by default GET, HEAD and OPTIONS read and other methods write.",
+        json_schema_extra={"x-group": "Sending"},
     )
-    idempotent: bool = Field(False, description="Whether the receiver honours the Idempotency-Key header.")
+    idempotent: bool = Field(
+        False,
+        description="Whether the receiver honours the Idempotency-Key header.",
+        json_schema_extra={"x-group": "Sending"},
+    )
     timeout_ms: int = Field(
-        30_000, ge=1, le=600_000, description=("Timeout of one try in milliseconds, redirects included.")
+        30_000,
+        ge=1,
+        le=600_000,
+        description=("Timeout of one try in milliseconds, redirects included."),
+        json_schema_extra={"x-group": "Sending"},
     )
     retries: int = Field(
-        0, ge=0, le=5, description="Additional tries of a read without response, or with 429, 502, 503 or 504."
+        0,
+        ge=0,
+        le=5,
+        description="Additional tries of a read without response, or with 429, 502, 503 or 504.",
+        json_schema_extra={"x-group": "Sending"},
     )
     max_bytes: int | None = Field(
-        None, ge=1, description="Maximum decoded response size in bytes; cannot exceed the setting outbound_max_bytes."
+        None,
+        ge=1,
+        description="Maximum decoded response size in bytes; cannot exceed the setting outbound_max_bytes.",
+        json_schema_extra={"x-group": "Sending"},
     )
-    follow_redirects: bool = Field(True, description="Whether to follow redirects.")
-    max_redirects: int = Field(5, ge=1, le=20, description="Maximum number of redirects.")
-    fail_on_status: bool = Field(True, description="Whether a status of 400 or more fails the node.")
+    follow_redirects: bool = Field(
+        True, description="Whether to follow redirects.", json_schema_extra={"x-group": "Sending"}
+    )
+    max_redirects: int = Field(
+        5, ge=1, le=20, description="Maximum number of redirects.", json_schema_extra={"x-group": "Sending"}
+    )
+    fail_on_status: bool = Field(
+        True, description="Whether a status of 400 or more fails the node.", json_schema_extra={"x-group": "Sending"}
+    )
 
     @field_validator("method", mode="before")
     @classmethod

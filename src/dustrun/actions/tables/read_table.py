@@ -20,7 +20,9 @@ from dustrun.sdk import Context, Effect, Fields, TableQuery, action
 class Input(Fields):
     """The rows to read."""
 
-    table: str = Field(description="Name or id of the table.", min_length=1, max_length=128)
+    table: str = Field(
+        description="Name or id of the table.", min_length=1, max_length=128, json_schema_extra={"x-widget": "table"}
+    )
     where: dict[str, Any] = Field({}, description="Conditions by column; default is every row.")
     sort: str | None = Field(
         None,

@@ -27,7 +27,9 @@ _WANTED = {
 class Input(Fields):
     """The change to make."""
 
-    table: str = Field(description="Name or id of the table.", min_length=1, max_length=128)
+    table: str = Field(
+        description="Name or id of the table.", min_length=1, max_length=128, json_schema_extra={"x-widget": "table"}
+    )
     mode: Literal["insert", "upsert", "update", "delete"] = Field("insert", description="The kind of change.")
     rows: dict[str, Any] | list[dict[str, Any]] | None = Field(
         None, description="For `insert` and `upsert`: a row, or a list of rows, as columns and values."

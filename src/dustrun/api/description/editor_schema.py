@@ -26,7 +26,7 @@ from dustrun.services.workflows.import_export import FORMAT, Reference
 Json = dict[str, Any]
 _EXPRESSION = {"$ref": "#/$defs/Expression"}
 _OWN_SCHEMA = {"$schema": {"type": "string", "description": "The address of this schema, for editors."}}
-_ABOUT_A_VALUE = ("description", "default", "examples", "x-raw", "x-secret")
+_ABOUT_A_VALUE = ("description", "default", "examples", "x-raw", "x-secret", "x-widget", "x-group")
 _LIMITS_OF_TEXT = ("pattern", "format", "enum", "const", "minLength", "maxLength")
 
 
@@ -197,7 +197,8 @@ def _open_inside(schema: Json) -> Json:
 def _tidy(schema: Json) -> None:
     """Drops titles that repeat a field's name and defaults that mean absent; marks what is ignored."""
     for part in [schema, *parts(schema)]:
-        part.pop("title", None)
+        for name in ("title", "x-widget", "x-group"):  # those of forms
+            part.pop(name, None)
         if part.get("default", ...) is None:
             del part["default"]
         if part.get(IGNORED) is True:

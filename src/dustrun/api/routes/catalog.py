@@ -69,6 +69,10 @@ class ActionAnswer(NodeTypeAnswer):
         description="Connector types that a node may use; `http` means every type that authenticates HTTP requests."
     )
     connector_required: bool = Field(description="Whether a node must name one.")
+    branches: list[str] = Field(
+        description="The branches that a node's children may name, beside `error` with `onError: branch`."
+    )
+    branches_in: str | None = Field(description="Field of `payload` that lists more branches, each by its `name`.")
 
 
 class ConnectorTypeAnswer(Fields):

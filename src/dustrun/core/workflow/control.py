@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dustrun.core.values.fields import Fields
+from dustrun.core.workflow import control_results as results
 from dustrun.core.workflow.responding import RespondPayload
 from dustrun.core.workflow.specs import NodeSpec
 
@@ -162,7 +163,9 @@ class ApprovePayload(Fields):
 class CallWorkflowPayload(Fields):
     """Runs another workflow of the organisation, in the same mode as this run."""
 
-    workflow_id: str = Field(min_length=1, max_length=128, description="The workflow to run.")
+    workflow_id: str = Field(
+        min_length=1, max_length=128, description="The workflow to run.", json_schema_extra={"x-widget": "workflow"}
+    )
     version: int | None = Field(
         None, ge=1, description=("Exactly this version; otherwise the live one, or the draft if none is live.")
     )
@@ -220,38 +223,51 @@ def _cases(payload: Mapping[str, Any]) -> tuple[str, ...]:
     return (*(name for name in names if isinstance(name, str)), "default")
 
 
-def _spec(kind: str, payload: type[Fields], fields: set[str], branches: Any = None) -> NodeSpec:
-    return NodeSpec(kind, "control", "pure", payload, branches, frozenset(fields))
+def _spec(kind: str, payload: type[Fields], result: type[Fields], branches: Any = None) -> NodeSpec:
+    names = frozenset(info.alias or name for name, info in result.model_fields.items())
+    return NodeSpec(kind, "control", "pure", payload, branches, names)
 
 
-CONTROL: Mapping[str, NodeSpec] = {
-    "if": _spec("if", IfPayload, {"branch"}, lambda _: ("then", "else")),
-    "switch": _spec("switch", SwitchPayload, {"branch"}, _cases),
-    "for-each": _spec(
-        "for-each", ForEachPayload, {"iterations", "iterationCount", "counts", "resultsOmitted", "iterationsOmitted"}
-    ),
-    "delay": _spec("delay", DelayPayload, {"until", "delayedMs"}),
-    "stop": _spec("stop", StopPayload, {"status", "message"}),
-    "respond": _spec("respond", RespondPayload, {"status", "headers", "contentType", "body", "isEffective"}),
-    "wait": _spec(
-        "wait",
-        WaitPayload,
-        {"status", "branch", "triggerResult", "source", "timeoutMs"},
-        lambda _: ("resumed", "timed_out"),
-    ),
-    "approve": _spec(
-        "approve",
-        ApprovePayload,
-        {"decision", "branch", "message", "by", "comment", "decidedAt"},
-        lambda _: ("approved", "rejected", "timed_out"),
-    ),
-    "call-workflow": _spec(
-        "call-workflow", CallWorkflowPayload, {"runId", "workflowId", "status", "result", "results"}
-    ),
-    "set-variable": _spec("set-variable", SetVariablePayload, {"name", "value", "previous"}),
-    "get-variable": _spec("get-variable", GetVariablePayload, {"name", "value", "exists"}),
-    "increment-variable": _spec("increment-variable", IncrementVariablePayload, {"name", "value", "previous"}),
+RESULTS: Mapping[str, type[Fields]] = {
+    "if": results.BranchResult,
+    "switch": results.BranchResult,
+    "for-each": results.ForEachResult,
+    "delay": results.DelayResult,
+    "stop": results.StopResult,
+    "respond": results.RespondResult,
+    "wait": results.WaitResult,
+    "approve": results.ApproveResult,
+    "call-workflow": results.CallWorkflowResult,
+    "set-variable": results.VariableChange,
+    "get-variable": results.VariableValue,
+    "increment-variable": results.VariableChange,
 }
+
+_PAYLOADS: Mapping[str, type[Fields]] = {
+    "if": IfPayload,
+    "switch": SwitchPayload,
+    "for-each": ForEachPayload,
+    "delay": DelayPayload,
+    "stop": StopPayload,
+    "respond": RespondPayload,
+    "wait": WaitPayload,
+    "approve": ApprovePayload,
+    "call-workflow": CallWorkflowPayload,
+    "set-variable": SetVariablePayload,
+    "get-variable": GetVariablePayload,
+    "increment-variable": IncrementVariablePayload,
+}
+_BRANCHES: Mapping[str, Any] = {
+    "if": lambda _: ("then", "else"),
+    "switch": _cases,
+    "wait": lambda _: ("resumed", "timed_out"),
+    "approve": lambda _: ("approved", "rejected", "timed_out"),
+}
+CONTROL: Mapping[str, NodeSpec] = {
+    kind: _spec(kind, payload, RESULTS[kind], _BRANCHES.get(kind)) for kind, payload in _PAYLOADS.items()
+}
+BRANCHES_IN: Mapping[str, str] = {"switch": "cases"}
+"""The field of a payload that lists more branches, each by its `name`."""
 
 DOCS: Mapping[str, ControlDoc] = {
     "if": ControlDoc(

@@ -136,10 +136,11 @@ def _schema_of(action: Action, tool: ModelTool) -> dict[str, Any]:
 
 
 def _told(one: Mapping[str, Any], tool: ModelTool) -> dict[str, Any]:
-    """A property; of an address, where it may lead."""
+    """A property without the hints for forms; of an address, where it may lead."""
+    shown = {name: value for name, value in one.items() if name != "title" and not name.startswith("x-")}
     if not one.get("x-url"):
-        return dict(one)
-    return {**one, "description": f"{one.get('description', '')} Only on {', '.join(tool.hosts)}.".strip()}
+        return shown
+    return {**shown, "description": f"{one.get('description', '')} Only on {', '.join(tool.hosts)}.".strip()}
 
 
 def _check_addresses(tool: ModelTool, payload: Mapping[str, Any], url_fields: frozenset[str]) -> None:

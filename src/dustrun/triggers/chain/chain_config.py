@@ -15,7 +15,7 @@ from dustrun.triggers._event_output import EventOutput
 
 _MOST: Final = 100
 _DIGITS: Final = {"type": "string", "pattern": "^[0-9]{1,78}$"}
-_ONE: Final = {"type": "string", "format": "evm-address"}
+_ONE: Final = {"type": "string", "format": "evm-address", "x-widget": "address"}
 
 
 def _read_addresses(value: Any) -> tuple[str, ...]:
@@ -27,7 +27,14 @@ def _read_addresses(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(read_address(one) for one in several))
 
 
-ChainId = Annotated[int, Field(ge=1, description="EIP-155 chain id: 1 is Ethereum, 8453 is Base.")]
+ChainId = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="EIP-155 chain id: 1 is Ethereum, 8453 is Base.",
+        json_schema_extra={"x-widget": "chain"},
+    ),
+]
 Address = Annotated[str, AfterValidator(read_address), WithJsonSchema(_ONE)]
 Addresses = Annotated[
     tuple[str, ...],
@@ -56,6 +63,7 @@ class ChainConfig(TriggerConfig):
         "ignore",
         description="When a deeper reorg removes an event: `ignore` marks it as orphaned; `retract` also starts a run "
         "whose `reorg` is `retracted`, and one with `restored` if it comes back.",
+        json_schema_extra={"x-group": "Delivery"},
     )
 
     @property
@@ -68,7 +76,10 @@ class FromBlock(ChainConfig):
     """Triggers that can begin in the past."""
 
     from_block: int | None = Field(
-        None, ge=0, description="The first block whose events count; null: the first after the trigger was armed."
+        None,
+        ge=0,
+        description="The first block whose events count; null: the first after the trigger was armed.",
+        json_schema_extra={"x-group": "Delivery"},
     )
 
     @property

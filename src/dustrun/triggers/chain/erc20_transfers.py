@@ -30,7 +30,7 @@ class TransferConfig(FromBlock):
     """Which transfers start a run."""
 
     address: Addresses = Field(description="The address that is watched, or a list of addresses.")
-    token_address: Address = Field(description="The token's contract.")
+    token_address: Address = Field(description="The token's contract.", json_schema_extra={"x-widget": "token"})
     min_amount: Units | None = Field(None, description="The smallest amount that counts, in the token's base units.")
 
 

@@ -45,7 +45,10 @@ class Config(PolledConfig):
 
     chain_id: ChainId
     asset: str = Field(
-        "native", max_length=100, description="`native`, the address of a token, or a symbol from the chain's file."
+        "native",
+        max_length=100,
+        description="`native`, the address of a token, or a symbol from the chain's file.",
+        json_schema_extra={"x-widget": "token"},
     )
     source: Literal["static", "feed", "dex", "http"] | None = Field(
         None,

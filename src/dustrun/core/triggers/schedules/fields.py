@@ -17,12 +17,20 @@ class TimedConfig(Fields):
         "once",
         description="What becomes of times that passed while the server was down: `skip` drops them, `once` runs the "
         "last one, `all` runs each.",
+        json_schema_extra={"x-group": "Delivery"},
     )
-    missed_cap: int = Field(10, ge=1, le=MAX_KEPT, description="With `all`: how many run at most, the latest ones.")
+    missed_cap: int = Field(
+        10,
+        ge=1,
+        le=MAX_KEPT,
+        description="With `all`: how many run at most, the latest ones.",
+        json_schema_extra={"x-group": "Delivery"},
+    )
     overlap: Literal["allow", "skip", "queue"] = Field(
         "allow",
         description="What happens at a time when the run before has not ended: `allow` starts another, `skip` none, "
         "`queue` starts it when that one has ended.",
+        json_schema_extra={"x-group": "Delivery"},
     )
     jitter_ms: int = Field(
         0,
@@ -30,6 +38,7 @@ class TimedConfig(Fields):
         le=3_600_000,
         description="Runs start up to so many milliseconds late, by an amount that is fixed for each time; "
         "spreads schedules that share a time.",
+        json_schema_extra={"x-group": "Delivery"},
     )
 
     def policy(self, zone_name: str) -> Policy:
