@@ -261,6 +261,11 @@ async def test_lists_and_counts(server: Composition) -> None:
     assert len((await server.owner.get("/v1/runs?mode=simulate")).data["items"]) == 3
     assert (await server.owner.get(f"{path}/runs/count")).data["success"] == 5
     assert (await server.owner.get("/v1/runs/status-counts?mode=live")).data["total"] == 2
+    for query in ("version=1", "version=2", "until=2020-01-01T00:00:00Z", "until=2100-01-01T00:00:00Z&mode=live"):
+        listed = (await server.owner.get(f"{path}/runs?{query}")).data["items"]
+        assert (await server.owner.get(f"{path}/runs/count?{query}")).data["total"] == len(listed)
+    assert (await server.owner.get(f"{path}/runs/count?version=1")).data["total"] == 5
+    assert (await server.owner.get("/v1/runs/status-counts?version=1")).fields == ["version"]
     assert (await server.owner.get("/v1/runs?status=nope")).body["code"] == 400002
     every = [item["id"] for item in (await server.owner.get("/v1/runs")).data["items"]]
     first = (await server.owner.get("/v1/runs?limit=2")).data

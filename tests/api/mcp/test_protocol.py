@@ -130,6 +130,11 @@ async def test_a_workflow_is_drafted_simulated_and_read(served: Served) -> None:
         await told(client, "get_report", runId=ran["runId"], what="compare", otherRunId=again["runId"])
         runs = await told(client, "list_runs", workflowId=flow, status="success")
         assert [one["id"] for one in runs["untrusted"]["runs"]] == [again["runId"], ran["runId"]]
+        of_none = {"workflowId": flow, "until": runs["untrusted"]["runs"][-1]["startedAt"]}
+        assert (await told(client, "list_runs", **of_none))["untrusted"]["runs"] == []
+        narrow = {"workflowId": flow, "version": 1, "mode": "simulate", "q": ran["runId"]}
+        assert [one["id"] for one in (await told(client, "list_runs", **narrow))["untrusted"]["runs"]] == [ran["runId"]]
+        assert "workflowId" in str(await refused(client, "list_runs", version=1))
         changed = {**DEFINITION, "nodes": {**DEFINITION["nodes"], "say": {"type": "log", "payload": {"message": "x"}}}}
         late = await refused(client, "save_workflow", workflowId=flow, definition=changed, expectedVersion=7)
         assert late["code"] == 409001

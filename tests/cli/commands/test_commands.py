@@ -183,6 +183,11 @@ def test_a_workflow_from_file_to_live(server: Served, save: Any) -> None:
     assert server.json("workflow", "resume", made["id"])["status"] == "active"
     assert server.json("workflow", "get", "Greeting")["definition"]["nodes"].keys() == {"root", "say"}
     assert [item["id"] for item in server.json("workflow", "list", "Greet")["items"]] == [made["id"]]
+    narrow = ("workflow", "list", "Greet", "--mine", "--trigger", "manual", "--sort", "name:asc")
+    assert [item["ladder"] for item in server.json(*narrow, "--action", "log", "--runs")["items"]] == [
+        {"simulate": None, "dust": None, "live": None}
+    ]
+    assert server.json(*narrow, "--action", "swap-uniswap-v2")["items"] == []
 
 
 def test_the_next_times_of_a_schedule_are_shown(server: Served, save: Any) -> None:

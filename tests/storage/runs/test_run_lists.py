@@ -127,6 +127,10 @@ def test_lists_take_versions_and_ends_and_cursors_too(store: tuple[Database, lis
                 (FIRST + 500_001, FIRST + 200_001, None),
             ):
                 filters = replace(start, statuses=status, modes=mode, since=since, until=until, before=before)
+                counted = Counter(
+                    run["status"] for run in kept if passes(run, replace(filters, before=None), by_status=False)
+                )
+                assert count_by_status(tx, "a", filters) == dict(counted), filters
                 wanted = [run["id"] for run in kept if passes(run, filters)]
                 assert [row.id for row in list_runs(tx, "a", filters, 30, 3)] == wanted[3:34], filters
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from dustrun.core.run.state import RunStatus
+from dustrun.api.shapes.wire import Instant
+from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.values.fields import Fields
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -95,8 +96,19 @@ class ListRuns(Fields):
     """Finds runs."""
 
     workflow_id: Id | None = None
+    version: Version | None = Field(None, description="Of the workflow")
     status: RunStatus | None = None
+    mode: Mode | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    q: str | None = Field(None, max_length=256, description="Text in id, workflow, starter, error or end")
     limit: Limit = 20
+
+    @model_validator(mode="after")
+    def _version_of_a_workflow(self) -> ListRuns:
+        if self.version is not None and self.workflow_id is None:
+            raise ValueError("`version` needs `workflowId`: each workflow has its own versions")
+        return self
 
 
 class Launch(Fields):

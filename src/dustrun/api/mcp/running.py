@@ -8,7 +8,7 @@ from dustrun.api.mcp import inputs
 from dustrun.api.mcp.result import Result
 from dustrun.api.parts import Parts
 from dustrun.api.shapes import runs as shapes
-from dustrun.api.shapes.wire import time
+from dustrun.api.shapes.wire import moment_ms, time
 from dustrun.core.run.state import RUN_OPEN, Mode, RunStatus
 from dustrun.core.values.exact_json import loads_own
 from dustrun.errors import Code, NotFound
@@ -152,9 +152,15 @@ def _node(run: Run, path: str | None) -> Result:
 
 async def list_runs(parts: Parts, principal: Principal, asked: inputs.ListRuns) -> Result:
     """Runs, newest first."""
-    statuses = () if asked.status is None else (asked.status.value,)
-    filters = Filters(statuses=statuses, workflow_id=asked.workflow_id)
-    page = await parts.runs.list_page(principal, filters, Paging(asked.limit))
+    filters = Filters(
+        statuses=() if asked.status is None else (asked.status.value,),
+        workflow_id=asked.workflow_id,
+        modes=() if asked.mode is None else (asked.mode.value,),
+        since=moment_ms(asked.since) if asked.since is not None else None,
+        until=moment_ms(asked.until) if asked.until is not None else None,
+        version=asked.version,
+    )
+    page = await parts.runs.list_page(principal, filters, Paging(asked.limit), asked.q)
     names = ("id", "workflowName", "workflowVersion", *_HEAD, "error")
     shown = [{name: item[name] for name in names} for item in map(shapes.list_item, page.items)]
     return Result({"hasMore": page.has_more}, {"runs": shown})

@@ -263,8 +263,7 @@ class _Asked:
         self.paging = paging
         self.q = q
         self.filters = replace(
-            _filters(statuses, modes, since, None),
-            until=moment_ms(until) if until is not None else None,
+            _filters(statuses, modes, since, until),
             before=int(cursor) if cursor is not None else None,
         )
 
@@ -273,14 +272,19 @@ Asked = Annotated[_Asked, Depends()]
 
 
 def _filters(
-    statuses: list[RunStatus] | None, modes: list[Mode] | None, since: str | None, workflow_id: str | None
+    statuses: list[RunStatus] | None, modes: list[Mode] | None, since: str | None, until: str | None
 ) -> Filters:
     return Filters(
         statuses=tuple(status.value for status in statuses or ()),
-        workflow_id=workflow_id,
         modes=tuple(mode.value for mode in modes or ()),
         since=moment_ms(since) if since is not None else None,
+        until=moment_ms(until) if until is not None else None,
     )
+
+
+def _check_version(version: int | None, workflow_id: str | None) -> None:
+    if version is not None and workflow_id is None:
+        raise _refused("version", "needs `workflowId`: each workflow has its own versions")
 
 
 def _refused(name: str, message: str) -> Invalid:
@@ -304,8 +308,7 @@ async def list_runs(call: Call, asked: Asked, workflow_id: OfWorkflow = None, ve
 
     `version` needs `workflowId`.
     """
-    if version is not None and workflow_id is None:
-        raise _refused("version", "needs `workflowId`: each workflow has its own versions")
+    _check_version(version, workflow_id)
     return await _page(call, asked, workflow_id, version)
 
 
@@ -334,10 +337,16 @@ def _counts(counts: dict[str, int]) -> dict[str, int]:
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
 async def count_workflow_runs(
-    call: Call, workflow_id: WorkflowId, modes: Modes = None, since: Since = None
+    call: Call,
+    workflow_id: WorkflowId,
+    modes: Modes = None,
+    since: Since = None,
+    until: Until = None,
+    version: OfVersion = None,
 ) -> dict[str, int]:
     """Count a workflow's runs by status."""
-    return await call.parts.runs.count(call.principal, _filters(None, modes, since, workflow_id))
+    filters = replace(_filters(None, modes, since, until), workflow_id=workflow_id, version=version)
+    return await call.parts.runs.count(call.principal, filters)
 
 
 @routes.get(
@@ -351,10 +360,17 @@ async def count_runs(
     call: Call,
     modes: Modes = None,
     since: Since = None,
+    until: Until = None,
     workflow_id: OfWorkflow = None,
+    version: OfVersion = None,
 ) -> dict[str, int]:
-    """Count the organisation's runs by status."""
-    return await call.parts.runs.count(call.principal, _filters(None, modes, since, workflow_id))
+    """Count the organisation's runs by status.
+
+    `version` needs `workflowId`. The list's `q` counts nothing: no index finds a text.
+    """
+    _check_version(version, workflow_id)
+    filters = replace(_filters(None, modes, since, until), workflow_id=workflow_id, version=version)
+    return await call.parts.runs.count(call.principal, filters)
 
 
 @routes.get("/v1/runs/{id}", permission="run:read", answers=RunAnswer, refusals=[Code.RUN_UNKNOWN])

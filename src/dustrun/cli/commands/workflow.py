@@ -50,6 +50,14 @@ def list_workflows(
         str | None, typer.Argument(metavar="[WORD]", help="Only workflows whose name or description contains this.")
     ] = None,
     status: Annotated[str | None, typer.Option("--status", help="draft, active, paused or archived.")] = None,
+    trigger: Annotated[str | None, typer.Option("--trigger", help="Only those started by this trigger type.")] = None,
+    action: Annotated[str | None, typer.Option("--action", help="Only those with this action type.")] = None,
+    connector: Annotated[str | None, typer.Option("--connector", help="Only those with this connector type.")] = None,
+    mine: Annotated[bool, typer.Option("--mine", help="Only those that this key created.")] = False,
+    sort: Annotated[str | None, typer.Option("--sort", help="updatedAt, createdAt, name, runs; :asc or :desc.")] = None,
+    runs: Annotated[
+        bool, typer.Option("--runs", help="Show the last run, and the modes that the current version passed in.")
+    ] = False,
     limit: Limit = 20,
     offset: Offset = 0,
     as_json: AsJson = False,
@@ -57,8 +65,17 @@ def list_workflows(
     key: Key = None,
 ) -> None:
     """List workflows."""
-    page = client_of(server, key).get("/v1/workflows", q=q, status=status, limit=limit, offset=offset)
-    show_page(page, _COLUMNS, _row, as_json, spare=("nodes", "updated", "live"))
+    where = {"status": status, "type": trigger, "actions": action, "connectors": connector, "sort": sort}
+    shown = {"owner": "yours" if mine else None, "include": "lastRun,ladder" if runs else None}
+    page = client_of(server, key).get("/v1/workflows", q=q, **where, **shown, limit=limit, offset=offset)
+    columns, row = ([*_COLUMNS, "last run", "passed"], _row_with_runs) if runs else (_COLUMNS, _row)
+    show_page(page, columns, row, as_json, spare=("nodes", "updated", "live"))
+
+
+def _row_with_runs(item: dict[str, Any]) -> list[Any]:
+    last, ladder = item.get("lastRun") or {}, item.get("ladder") or {}
+    passed = ", ".join(mode for mode, run in ladder.items() if run)
+    return [*_row(item), last.get("status"), passed or None]
 
 
 @app.command()

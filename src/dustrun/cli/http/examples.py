@@ -66,7 +66,11 @@ OF: dict[str, tuple[str, ...]] = {
     "hooks replay": (f"dustrun hooks replay dlv_{_ID}",),
     "template list": ("dustrun template list", "dustrun template list price --category money"),
     "template use": ("dustrun template use take-profit --name 'Take profit, my way'",),
-    "workflow list": ("dustrun workflow list --status active", "dustrun workflow list invoices --json"),
+    "workflow list": (
+        "dustrun workflow list --status active",
+        "dustrun workflow list invoices --json",
+        "dustrun workflow list --runs --sort name:asc",
+    ),
     "workflow get": ("dustrun workflow get Hello",),
     "workflow create": ("dustrun workflow create hello.json --name Hello",),
     "workflow update": (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import sqlalchemy as sa
@@ -13,16 +15,60 @@ from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import COUNTED_TOGETHER, run_counts, runs
 from dustrun.storage.runs.run_lists import FINAL, MODES, OPEN, SKEW_MS, Filters, Kind, Range, first_pk, ranges_of
 
+_NEVER = 2**62
+
 
 def count_by_status(tx: Tx, org_id: str, filters: Filters) -> dict[str, int]:
-    """Counts runs by status: open ones from their index, ended ones from counters."""
-    since = filters.since
-    counts = _ended(tx, org_id, filters) if since is None else _ended_since(tx, org_id, filters, since)
+    """Counts runs by status: those of a version by its index, else open ones by theirs and ended ones with counters."""
+    if filters.version is not None:
+        return _of_version(tx, org_id, filters)
+    counts = _started(tx, org_id, filters, filters.since)
+    if filters.until is not None:
+        counts.subtract(_started(tx, org_id, filters, max(filters.until, filters.since or 0)))
+    return {status: total for status, total in counts.items() if total}
+
+
+def _started(tx: Tx, org_id: str, filters: Filters, since: int | None) -> Counter[str]:
+    """Counts the runs that started at or after a time."""
+    counts = Counter(_ended(tx, org_id, filters) if since is None else _ended_since(tx, org_id, filters, since))
     for one in ranges_of(org_id, replace(filters, statuses=sorted(OPEN))):
         assert one.status is not None
-        if found := _count(tx, one, since=filters.since):
-            counts[one.status] = counts.get(one.status, 0) + found
+        counts[one.status] += _count(tx, one, since=since)
     return counts
+
+
+def _of_version(tx: Tx, org_id: str, filters: Filters) -> dict[str, int]:
+    pieces = list(_pieces(tx, filters.since, filters.until))
+    counts: Counter[str] = Counter()
+    for one, (low, high, is_edge) in itertools.product(ranges_of(org_id, replace(filters, statuses=())), pieces):
+        assert one.status is not None
+        times = {"since_": filters.since or 0, "until_": filters.until or _NEVER} if is_edge else {}
+        row = tx.one(_count_between(one.kind, is_edge), **one.values, low=low, high=high, **times)
+        counts[one.status] += int(row[0]) if row else 0
+    return {status: total for status, total in counts.items() if total}
+
+
+def _pieces(tx: Tx, since: int | None, until: int | None) -> Iterator[tuple[int, int, bool]]:
+    """Row ids from and to, and whether the start times of these runs must be compared: only near the ends, so that
+    the index alone answers for the rest."""
+    lowest, low = (0, 0) if since is None else (first_pk(tx, since - SKEW_MS), first_pk(tx, since + SKEW_MS))
+    ends = (_NEVER, _NEVER) if until is None else (first_pk(tx, until - SKEW_MS), first_pk(tx, until + SKEW_MS))
+    if low >= ends[0]:
+        yield lowest, ends[1], True
+        return
+    pieces = ((lowest, low, True), (low, ends[0], False), (ends[0], ends[1], True))
+    yield from (piece for piece in pieces if piece[0] < piece[1])
+
+
+@functools.cache
+def _count_between(kind: Kind, has_times: bool) -> Statement:
+    big = sa.BigInteger
+    query = sa.select(sa.func.count()).where(*kind.where())
+    query = query.where(runs.c.pk >= b("low", type_=big), runs.c.pk < b("high", type_=big))
+    if has_times:
+        started = runs.c.started_at
+        query = query.where(started >= b("since_", type_=big), started < b("until_", type_=big))
+    return Statement(query)
 
 
 def _ended(tx: Tx, org_id: str, filters: Filters, from_bucket: int = 0) -> dict[str, int]:

@@ -56,7 +56,8 @@ _BISECT = Statement(
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Filters of a run list. `version`: of the workflow, which must be given; `before`: only runs with smaller row ids;
-    `only`: the ids of the workflows that the caller can access. Counts take no notice of those that are about lists."""
+    `only`: the ids of the workflows that the caller can access. Counts take no notice of
+    `statuses` and `before`."""
 
     statuses: Sequence[str] = ()
     workflow_id: str | None = None
