@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dustrun.engine.node.job import Job
 from engine.conftest import Bench
 from engine.test_subworkflows import call
 from engine.test_variables import Flow, result
 from testkit.composition import composed
+from testkit.news import serving
 
 DEEPEST = 98
 """How deep a payload may nest its values: 100 levels, of which the document and its payload are two."""
@@ -46,3 +49,20 @@ async def test_results_of_a_called_run_that_no_node_may_keep_fail_the_call(tmp_p
     assert (run["status"], found["code"], found["retryable"]) == ("failure", "LIMIT", False)
     assert "more than 20000 bytes" in found["message"]
     assert "setting max_result_bytes" in found["message"]
+
+
+async def test_nodes_that_fail_keep_nothing_in_memory(tmp_path: Path, store_url: str) -> None:
+    """What a run carries may be large, and the collector seldom comes by."""
+    settings = {"database_url": store_url, "outbound_allow": ("127.0.0.1",)}
+    async with serving() as news, composed(tmp_path, **settings) as server:
+        bench, news.status = Bench(server), 404
+        ask = {"type": "http-request", "payload": {"method": "POST", "url": news.url}}
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                assert (await bench.run({"ask": ask}))["status"] == "failure"
+            left = [one for one in gc.get_objects() if isinstance(one, Job)]
+        finally:
+            gc.enable()
+    assert left == []

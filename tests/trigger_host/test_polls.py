@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from testkit.news import News, serving
 
 QUICK = {"outbound_allow": ["127.0.0.1"], "min_trigger_interval_ms": 100}
 SAY = {"type": "log", "payload": {"message": "{{$trigger.body}}"}}
+_MANY = 997
 ITEMS = {"items": "body.items", "itemKey": "item.id", "newestFirst": True, "pollMs": 100}
 
 
@@ -162,6 +164,22 @@ async def has_failures(server: Composition, workflow_id: str, count: int) -> boo
 
 async def has_error(server: Composition, workflow_id: str, text: str) -> bool:
     return text in ((await state_of(server, workflow_id))["last_error"] or "")
+
+
+async def test_looks_that_fail_keep_nothing_in_memory(server: Composition, news: News) -> None:
+    """What a look remembers may be large, and the collector seldom comes by."""
+    news.content = listed(_MANY)
+    workflow_id = await publish(server, "http-poll", {**ITEMS, "url": news.url})
+    gc.collect()
+    gc.disable()
+    try:
+        news.status = 500
+        await until(lambda: has_failures(server, workflow_id, 5))
+        lists = [one for one in gc.get_objects() if type(one) is list and len(one) == _MANY]
+        cursors = [one for one in lists if all(type(item) is str and len(item) == 16 for item in one)]
+    finally:
+        gc.enable()
+    assert len(cursors) <= 1  # of a look that is under way
 
 
 async def test_a_source_that_asks_for_patience_gets_it(server: Composition, news: News) -> None:
