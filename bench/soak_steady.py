@@ -47,6 +47,7 @@ _POLL_MS = 1000
 _MOST_ITEMS = 3
 _FRAMES = (1, 12)
 _TROUBLE = ("connections_died", "posts_died", "answered_503", "streams_died", "activity_streams_died")
+_ACTIVITY = "SELECT count(*) FROM activity"
 Json = dict[str, Any]
 
 
@@ -154,6 +155,10 @@ class Load:
                 while len(self._transfers_seen(armed)) < self._payments.transfers:
                     await asyncio.sleep(0.5)
         await asyncio.sleep(6)  # the activity's reader looks in the table
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEFT_S):  # it opens a stream for every few entries, and may be behind
+                while len(self._activity.entries) < read_rows(self._machines.direct, _ACTIVITY)[0][0]:
+                    await asyncio.sleep(0.5)
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
 
