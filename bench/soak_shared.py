@@ -12,9 +12,7 @@ the number of transfers, and no transaction is open.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -60,13 +58,13 @@ class Soak(soak_outbox.Soak):
             self.counts["sessionsEnded"] += 1
 
     async def _freeze(self, server: ServerProcess, seconds: float) -> None:
-        os.kill(server.server_pid, signal.SIGSTOP)
+        server.freeze()
         try:
             for _ in range(int(seconds)):
                 await asyncio.sleep(1)
                 await self.shake_chain()
         finally:
-            os.kill(server.server_pid, signal.SIGCONT)
+            server.thaw()
         self.counts["freezes"] += 1
         self.counts["freezesThatOthersTakeOver"] += seconds > 8
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -11,7 +12,9 @@ import aiohttp
 import psycopg
 import sqlalchemy as sa
 
+from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
+from testkit.temporal import TemporalServer
 
 Json = dict[str, Any]
 ALL_ROLES = "api,engine,triggers"
@@ -125,9 +128,29 @@ class Machines:
         return run
 
     async def stop(self, names: Sequence[str] | None = None) -> None:
-        """Ends servers: in order, else by force."""
+        """Ends servers, frozen ones too: in order, else by force."""
         chosen: Mapping[str, ServerProcess] = {name: self.servers[name] for name in names or self.servers}
+        for one in chosen.values():
+            if one.is_alive:
+                one.thaw()
         await asyncio.gather(*(one.stop() for one in chosen.values()))
         if names is None and self._session is not None:
             await self._session.close()
             self._session = None
+
+
+@contextlib.asynccontextmanager
+async def machines_on(
+    folder: Path, cluster: Cluster, temporal: TemporalServer | None = None, **settings: str
+) -> AsyncIterator[Machines]:
+    """Machines on a database of their own, without servers yet; `temporal`: who directs them."""
+    url = cluster.fresh()
+    more = {"outbound_allow": "127.0.0.1", "shutdown_grace_s": "1", **settings}
+    if temporal is not None:
+        more["temporal_queue"] = str(sa.make_url(url).database)
+    found = Machines(folder, url, temporal.address if temporal is not None else None, **more)
+    try:
+        yield found
+    finally:
+        await found.stop()
+        cluster.drop(url)

@@ -122,6 +122,14 @@ class ServerProcess:
         os.kill(self.server_pid, signal.SIGKILL)
         self._process.wait()
 
+    def freeze(self) -> None:
+        """SIGSTOP: it does nothing until it is thawed."""
+        os.kill(self.server_pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT; nothing changes for a process that was not frozen."""
+        os.kill(self.server_pid, signal.SIGCONT)
+
     def ask_to_stop(self) -> None:
         """SIGTERM."""
         os.kill(self.server_pid, signal.SIGTERM)

@@ -5,17 +5,14 @@ that wait for a person, whose decision comes in meanwhile, and back-tests. A fro
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from testkit.machines import Machines
+from testkit.machines import Machines, machines_on
+from testkit.outside import Outside, outside_server
 from testkit.postgres import Cluster
 
 TAKE_OVER_S = 15.0
@@ -23,55 +20,21 @@ _EVENTS = 3
 Json = dict[str, Any]
 
 
-class Outside:
-    """Counts what asks it, and holds the answers to some."""
-
-    def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
-        self.go_on = asyncio.Event()
-        self.base = ""
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.asked[request.path] += 1
-        if request.path == "/held" and self.asked["/held"] == 1:
-            await self.go_on.wait()
-        return web.json_response({})
-
-
 @pytest.fixture
 async def outside() -> AsyncIterator[Outside]:
-    found = Outside()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", found.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    found.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield found
-    found.go_on.set()
-    await runner.cleanup()
+    async with outside_server(holds="/held") as found:
+        yield found
 
 
 @pytest.fixture(params=["shared", pytest.param("temporal", marks=pytest.mark.long)])
-async def machines(
-    request: pytest.FixtureRequest, tmp_path: Path, cluster: Cluster, outside: Outside
-) -> AsyncIterator[Machines]:
+async def machines(request: pytest.FixtureRequest, tmp_path: Path, cluster: Cluster) -> AsyncIterator[Machines]:
     """Two servers that do everything, on one store."""
-    url = cluster.fresh()
-    address, more = None, {"outbound_allow": "127.0.0.1", "shutdown_grace_s": "1"}
-    if request.param == "temporal":
-        address = request.getfixturevalue("temporal").address
-        more["temporal_queue"] = url.rpartition("/")[2].partition("?")[0]
-    found = Machines(tmp_path, url, address, **more)
-    found.add("one")
-    found.add("two")
-    await found.start()
-    yield found
-    for server in found.servers.values():
-        if server.is_alive:
-            os.kill(server.server_pid, signal.SIGCONT)
-    await found.stop()
-    cluster.drop(url)
+    temporal = request.getfixturevalue("temporal") if request.param == "temporal" else None
+    async with machines_on(tmp_path, cluster, temporal) as found:
+        found.add("one")
+        found.add("two")
+        await found.start()
+        yield found
 
 
 def _asking(outside: Outside) -> Json:
@@ -104,21 +67,19 @@ async def _check(machines: Machines, outside: Outside, name: str) -> None:
     """The run went by the decision: once."""
     run = await machines.ended("two", f"run_{name}", TAKE_OVER_S)
     assert (run["status"], run["executionState"]["write"]["status"]) == ("success", "success")
-    assert outside.asked[f"/{name}"] == 1
+    assert outside.asked.count(f"/{name}") == 1
 
 
 async def test_what_a_server_leaves_another_one_ends(machines: Machines, outside: Outside) -> None:
     asks = {name: await _waiting(machines, outside, name) for name in ("frozen", "killed")}
     first = machines.servers["one"]
-    os.kill(first.server_pid, signal.SIGSTOP)
+    first.freeze()
     await machines.post("two", f"/v1/approvals/{asks['frozen']}/approve", {})
     await _check(machines, outside, "frozen")
-    os.kill(first.server_pid, signal.SIGCONT)
+    first.thaw()
 
     test = await _backtest(machines, outside)
-    async with asyncio.timeout(TAKE_OVER_S):
-        while not outside.asked["/held"]:
-            await asyncio.sleep(0.02)
+    await outside.until(1, "/held")
     first.kill()
     outside.go_on.set()
     await machines.post("two", f"/v1/approvals/{asks['killed']}/approve", {})

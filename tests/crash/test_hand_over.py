@@ -3,22 +3,21 @@ soon. Neither makes an event of a trigger fire twice, or not at all."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 from temporalio.client import Client
 
-from testkit.machines import Machines
+from testkit.machines import Machines, machines_on
+from testkit.outside import Outside, outside_server
 from testkit.postgres import Cluster
+from testkit.sharing import until
 from testkit.temporal import TemporalServer
 
-TAKE_OVER_S = 15.0
 TICK = {
     "nodes": {
         "root": {
@@ -32,61 +31,20 @@ TICK = {
 }
 
 
-class Outside:
-    """A server that holds its first answer."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self.go_on = asyncio.Event()
-        self.base = ""
-
-    async def handle(self, _request: web.Request) -> web.Response:
-        self.asked += 1
-        number = self.asked
-        if number == 1:
-            await self.go_on.wait()
-        return web.json_response({"number": number})
-
-
 @pytest.fixture
 async def outside() -> AsyncIterator[Outside]:
-    found = Outside()
-    app = web.Application()
-    app.router.add_get("/", found.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    found.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield found
-    found.go_on.set()
-    await runner.cleanup()
+    async with outside_server() as found:
+        yield found
 
 
 @pytest.fixture
 async def machines(tmp_path: Path, cluster: Cluster, temporal: TemporalServer) -> AsyncIterator[Machines]:
-    url = cluster.fresh()
-    found = Machines(
-        tmp_path,
-        url,
-        temporal.address,
-        temporal_queue=url.rpartition("/")[2].partition("?")[0],
-        outbound_allow="127.0.0.1",
-        shutdown_grace_s="1",
-    )
-    found.add("api", "api")
-    for name in ("one", "two"):
-        found.add(name, "engine,triggers")
-    await found.start()
-    yield found
-    await found.stop()
-    cluster.drop(url)
-
-
-async def _until(done: Callable[[], Awaitable[Any]], timeout_s: float = TAKE_OVER_S) -> Any:
-    async with asyncio.timeout(timeout_s):
-        while not (found := await done()):
-            await asyncio.sleep(0.05)
-    return found
+    async with machines_on(tmp_path, cluster, temporal) as found:
+        found.add("api", "api")
+        for name in ("one", "two"):
+            found.add(name, "engine,triggers")
+        await found.start()
+        yield found
 
 
 async def _host(client: Client, machines: Machines, queue: str) -> str | None:
@@ -124,16 +82,13 @@ async def test_runs_and_triggers_go_on_elsewhere(
     client = await Client.connect(temporal.address)
     tick = (await machines.post("api", "/v1/workflows", {"name": "tick", "description": "", "definition": TICK}))["id"]
     await machines.post("api", f"/v1/workflows/{tick}/publish", {})
-    await _until(lambda: _ticks(machines, tick))
+    await until(lambda: _ticks(machines, tick))
 
     ask = {"type": "http-request", "payload": {"method": "GET", "url": f"{outside.base}/"}}
     nodes = {"root": {"type": "manual", "children": ["ask"]}, "ask": ask}
     run_id = (await machines.post("api", "/v1/runs", {"definition": {"nodes": nodes}}))["runId"]
 
-    async def was_asked_first() -> bool:
-        return outside.asked == 1
-
-    await _until(was_asked_first)
+    await outside.until(1)
     leaves = machines.name_of(machines.holder(run_id))
     await machines.stop([leaves])  # SIGTERM: the node gets a second, then others may go on
     run = await machines.ended("api", run_id)
@@ -143,20 +98,20 @@ async def test_runs_and_triggers_go_on_elsewhere(
     assert not await _was_missed(client, queue), "it was handed over, not given up after silence"
 
     await machines.start(leaves)
-    host = await _until(lambda: _host(client, machines, queue))
+    host = await until(lambda: _host(client, machines, queue))
     machines.servers[host].kill()
     (other,) = {"one", "two"} - {host}
 
     async def has_moved() -> bool:
         return await _host(client, machines, queue) == other
 
-    await _until(has_moved)
+    await until(has_moved)
     before = len(await _ticks(machines, tick))
 
     async def has_fired() -> bool:
         return len(await _ticks(machines, tick)) > before + 1
 
-    await _until(has_fired)
+    await until(has_fired)
     ticks = sorted(await _ticks(machines, tick))
     times = [datetime.fromisoformat(text.split()[0]) for text in ticks]
     assert {(b - a).total_seconds() for a, b in itertools.pairwise(times)} == {1.0}, ticks

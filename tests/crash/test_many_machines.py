@@ -4,57 +4,25 @@ wakes up late, Temporal forgets everything. No run is lost, and none ends twice.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-import sqlalchemy as sa
-from aiohttp import web
 
 from bench import soak_chaos, soak_steady
-from testkit.machines import CLUSTER, Machines
+from testkit.machines import CLUSTER, Machines, machines_on
+from testkit.outside import Outside, outside_server
 from testkit.postgres import Cluster
 from testkit.temporal import TemporalServer
 
 TAKE_OVER_S = 15.0
 
 
-class Outside:
-    """A server that holds its first answer until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.go_on = asyncio.Event()
-        self.base = ""
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.asked.append(request.path)
-        if len(self.asked) == 1:
-            await self.go_on.wait()
-        return web.json_response({"number": len(self.asked)})
-
-    async def until(self, count: int) -> None:
-        async with asyncio.timeout(TAKE_OVER_S + 15):
-            while len(self.asked) < count:
-                await asyncio.sleep(0.02)
-
-
 @pytest.fixture
 async def outside() -> AsyncIterator[Outside]:
-    found = Outside()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", found.handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    found.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield found
-    found.go_on.set()
-    await runner.cleanup()
+    async with outside_server() as found:
+        yield found
 
 
 @pytest.fixture
@@ -68,16 +36,8 @@ def own_temporal(tmp_path: Path) -> Iterator[TemporalServer]:
 
 @pytest.fixture
 async def machines(tmp_path: Path, cluster: Cluster, own_temporal: TemporalServer) -> AsyncIterator[Machines]:
-    url = cluster.fresh()
-    found = Machines(
-        tmp_path, url, own_temporal.address, outbound_allow="127.0.0.1", log_level="warning", shutdown_grace_s="1"
-    )
-    yield found
-    for server in found.servers.values():
-        if server.is_alive:
-            os.kill(server.server_pid, signal.SIGCONT)
-    await found.stop()
-    cluster.drop(url)
+    async with machines_on(tmp_path, cluster, own_temporal) as found:
+        yield found
 
 
 def _reading(outside: Outside) -> dict[str, Any]:
@@ -88,17 +48,6 @@ def _reading(outside: Outside) -> dict[str, Any]:
         "say": {"type": "log", "payload": {"message": "{{$nodes.ask.result.body.number}}"}},
     }
     return {"definition": {"nodes": nodes}}
-
-
-def _holder(cluster: Cluster, machines: Machines) -> str:
-    """The server that advances the only run."""
-    url = sa.make_url(machines.servers["api"].settings["database_url"])
-    with psycopg.connect(f"host={url.query['host']} user=postgres dbname={url.database}") as connection:
-        row = connection.execute("SELECT p.name FROM processes p JOIN runs r ON r.claimed_by = p.id").fetchone()
-    assert row is not None
-    return next(
-        name for name, server in machines.servers.items() if str(server.server_pid) == row[0].rpartition(":")[2]
-    )
 
 
 async def _begin(machines: Machines, outside: Outside, *names: str) -> str:
@@ -127,15 +76,15 @@ async def _check(machines: Machines, run_id: str, outside: Outside) -> None:
 
 
 async def test_a_frozen_engine_loses_its_run_and_what_it_finds_later_does_not_count(
-    machines: Machines, outside: Outside, cluster: Cluster
+    machines: Machines, outside: Outside
 ) -> None:
     run_id = await _begin(machines, outside, "one", "two")
-    frozen = machines.servers[_holder(cluster, machines)]
-    os.kill(frozen.server_pid, signal.SIGSTOP)
+    frozen = machines.servers[machines.name_of(machines.holder(run_id))]
+    frozen.freeze()
     began = asyncio.get_running_loop().time()
     await outside.until(2)
     assert asyncio.get_running_loop().time() - began < TAKE_OVER_S
-    os.kill(frozen.server_pid, signal.SIGCONT)
+    frozen.thaw()
     outside.go_on.set()  # the frozen one gets its answer, under a fence that is not the newest
     await _check(machines, run_id, outside)
     assert frozen.is_alive
@@ -145,7 +94,7 @@ async def test_a_frozen_engine_loses_its_run_and_what_it_finds_later_does_not_co
 
 @pytest.mark.long
 async def test_a_killed_engine_and_a_wiped_temporal_lose_no_run(
-    machines: Machines, outside: Outside, cluster: Cluster, own_temporal: TemporalServer
+    machines: Machines, outside: Outside, own_temporal: TemporalServer
 ) -> None:
     run_id = await _begin(machines, outside, "one")
     waiting = {"root": {"type": "manual", "children": ["nap"]}, "nap": {"type": "delay", "payload": {"delayMs": 6000}}}

@@ -6,36 +6,33 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from testkit.machines import Machines
+from testkit.machines import Machines, machines_on
 from testkit.model_server import Reply, serving_model
 from testkit.postgres import Cluster
 
 
 async def test_a_killed_servers_turn_ends_on_another_one(tmp_path: Path, cluster: Cluster) -> None:
-    url = cluster.fresh()
-    machines = Machines(tmp_path, url, None, outbound_allow="127.0.0.1")
-    machines.add("one")
-    machines.add("two")
-    async with serving_model(Reply("Never heard.", delay_s=3), Reply("Hello.")) as models:
-        try:
-            await machines.start()
-            await machines.post("one", "/v1/connectors", models.connector())
-            chat = (await machines.post("one", "/v1/conversations", {"title": "Plan"}))["id"]
-            asked = asyncio.create_task(machines.post("one", f"/v1/conversations/{chat}/turns", {"text": "Hi"}))
-            async with asyncio.timeout(15):
-                while not models.asked:
-                    await asyncio.sleep(0.02)
-            machines.servers["one"].kill()
-            await asyncio.gather(asked, return_exceptions=True)
-            first = await _settled(machines, chat, 1)
-            assert (first["status"], first["failure"], first["content"]) == ("failed", "INTERRUPTED", "")
-            await machines.post("two", f"/v1/conversations/{chat}/turns", {"text": "Again?"})
-            second = await _settled(machines, chat, 2)
-            assert (second["status"], second["content"]) == ("complete", "Hello.")
-            assert len(models.asked) == 2
-        finally:
-            await machines.stop()
-    cluster.drop(url)
+    async with (
+        serving_model(Reply("Never heard.", delay_s=3), Reply("Hello.")) as models,
+        machines_on(tmp_path, cluster) as machines,
+    ):
+        machines.add("one")
+        machines.add("two")
+        await machines.start()
+        await machines.post("one", "/v1/connectors", models.connector())
+        chat = (await machines.post("one", "/v1/conversations", {"title": "Plan"}))["id"]
+        asked = asyncio.create_task(machines.post("one", f"/v1/conversations/{chat}/turns", {"text": "Hi"}))
+        async with asyncio.timeout(15):
+            while not models.asked:
+                await asyncio.sleep(0.02)
+        machines.servers["one"].kill()
+        await asyncio.gather(asked, return_exceptions=True)
+        first = await _settled(machines, chat, 1)
+        assert (first["status"], first["failure"], first["content"]) == ("failed", "INTERRUPTED", "")
+        await machines.post("two", f"/v1/conversations/{chat}/turns", {"text": "Again?"})
+        second = await _settled(machines, chat, 2)
+        assert (second["status"], second["content"]) == ("complete", "Hello.")
+        assert len(models.asked) == 2
 
 
 async def _settled(machines: Machines, chat: str, count: int) -> Any:
