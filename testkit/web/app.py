@@ -39,6 +39,7 @@ _FLAGS = (
     "--disable-quic",
     "--disable-background-networking",
     "--disable-dev-shm-usage",
+    "--process-per-site",  # a renderer that is new parses and compiles the whole app anew
 )
 
 
@@ -156,6 +157,7 @@ def new_session(browser: Browser, server: Server) -> BrowserContext:
     context = new_context(browser)
     answer = context.request.post(f"{server.url}/v1/session", data={"key": server.key})
     assert answer.ok, answer.text()
+    context.new_page().goto(f"{server.url}/healthz")  # keeps the renderer of the site
     return context
 
 
