@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +117,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         always = metafunc.definition.get_closest_marker("every_engine")
         stores.append("temporal" if always else pytest.param("temporal", marks=pytest.mark.long))
     metafunc.parametrize("store_url", stores, indirect=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Lets the garbage collector rest meanwhile, and spares it what was collected, since all of it stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:
