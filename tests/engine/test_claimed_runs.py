@@ -10,12 +10,14 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun.storage.db.database import Database
+from dustrun.storage.db.ledger_tables import processes
 from dustrun.storage.db.statement import Statement
 from dustrun.storage.db.tables import executions, runs
 from dustrun.storage.runs import claims
 from testkit.composition import Composition, composed
+from testkit.outside import outside_server
 from testkit.postgres import Cluster
-from testkit.sharing import ended, events_of
+from testkit.sharing import ended, events_of, sharing, until
 
 Json = dict[str, Any]
 _SAY: Json = {"type": "log", "payload": {"message": "{{$trigger.body.name}}"}}
@@ -124,3 +126,40 @@ async def test_a_claim_takes_the_fence_and_reads_small_new_runs(tmp_path: Path, 
         assert [row[0] for _, stored in loaded for row in stored] == ["root"]
         after = dict(await answers.rows(sa.select(runs.c.id, runs.c.fence)))
         assert after == {name: fence + 1 for name, fence in before.items()}
+
+
+async def test_what_a_process_learns_after_another_took_its_run_over_is_not_written(tmp_path: Path, url: str) -> None:
+    """The run is still open then, and waits: only the fence tells the two apart."""
+    hold = {"type": "wait", "payload": {"timeoutMs": 60_000}}
+    async with (
+        outside_server() as outside,
+        sharing(tmp_path, url, outbound_allow=("127.0.0.1",)) as (slow, other),
+    ):
+        ask = {"type": "http-request", "payload": {"method": "GET", "url": f"{outside.base}/a"}}
+        root = {"type": "manual", "children": ["ask", "hold"]}
+        await _start(slow, "run_1", {"root": root, "ask": ask, "hold": hold})
+        await outside.until(1)
+        dead = sa.update(processes).where(processes.c.id == slow.parts.database.name).values(alive_until=0)
+
+        async def is_asked_again() -> bool:
+            await other.execute(dead)  # it says that it lives every two seconds
+            return len(outside.asked) == 2
+
+        await until(is_asked_again)
+
+        async def waits() -> bool:
+            return await _status(other, "run_1") == "waiting"
+
+        await until(waits)
+        outside.go_on.set()
+
+        async def has_given_up() -> bool:
+            return slow.engine.advancing + slow.engine.waiting == 0
+
+        await until(has_given_up)
+        await other.owner.post("/v1/runs/run_1/nodes/hold/resume", {"data": {}})
+        run = await ended(other.owner, "run_1")
+        assert (run["status"], run["executionState"]["ask"]["result"]["body"]) == ("success", {"number": 2})
+        seen = await events_of(other.owner, "run_1")
+        assert [number for number, _ in seen] == list(range(1, len(seen) + 1))
+        assert [kind for _, kind in seen].count("node_succeeded") == 2

@@ -30,9 +30,12 @@ def _set_its_conditions(_target: object, connection: Connection, **_: Any) -> No
 
 
 def set_conditions(*dialects: str) -> None:
-    """Gives the partial indexes their conditions before DDL is made from the metadata, for these databases: for a
-    `postgresql_where` SQLAlchemy imports all its PostgreSQL drivers, which costs a start 30 ms and 2 MiB."""
+    """Gives the partial indexes their conditions, and tables the room that they leave in their pages (`fillfactor`, in
+    percent), before DDL is made from the metadata, for these databases: for a `postgresql_where` SQLAlchemy imports all
+    its PostgreSQL drivers, which costs a start 30 ms and 2 MiB."""
     for table in metadata.tables.values():
+        if "fillfactor" in table.info and "postgresql" in dialects:
+            table.dialect_kwargs["postgresql_with"] = {"fillfactor": table.info["fillfactor"]}
         for index in table.indexes:
             if "where" in index.info:
                 condition = text(index.info["where"])

@@ -212,7 +212,7 @@ runs = Table(
         "status",
         where="status IN ('running', 'waiting')",
     ),
-    postgresql_with={"fillfactor": 50},  # room for a row's next versions, so that they need no entries in indexes
+    info={"fillfactor": 50},  # room for a row's next versions, so that they need no entries in indexes
 )
 
 org_of_found = runs.c.org_id.concat("")
@@ -256,7 +256,7 @@ executions = Table(
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
     sqlite_with_rowid=False,
-    postgresql_with={"fillfactor": 60},  # see `runs`
+    info={"fillfactor": 60},  # see `runs`
 )
 
 events = Table(
