@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ async def test_a_conversation_and_its_messages_in_order(owner: Client) -> None:
 async def test_the_last_used_conversation_is_first(owner: Client) -> None:
     first = (await owner.post("/v1/conversations")).data
     second = (await owner.post("/v1/conversations", raw=b"null")).data
+    await asyncio.sleep(0.002)  # of two that were used in the same millisecond the newer one is first
     await owner.post(f"/v1/conversations/{first['id']}/messages", {"role": "user", "content": "hi"})
     listed = (await owner.get("/v1/conversations")).data["items"]
     assert [item["id"] for item in listed] == [first["id"], second["id"]]
