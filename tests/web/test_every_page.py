@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from testkit.e2e.guide import ROOT
 from testkit.e2e.server import Server
@@ -110,6 +110,21 @@ def test_every_page_is_accessible_in_both_themes_and_widths(app: App, world: Wor
         if faults := _faults_of(app, page):
             wrong[path] = faults
     assert wrong == {}
+
+
+@pytest.mark.parametrize("path", ["/runs", "/approvals"])
+def test_a_phone_gives_names_the_most_room(member: Open, world: World, path: str) -> None:
+    page = member(narrow=True).open(path)
+    name, *others = (box["width"] for box in _boxes(page.get_by_role("columnheader")))
+    assert name > max(others), (name, others)
+    cells = page.get_by_role("row").nth(1).get_by_role("cell")
+    assert cells.evaluate_all("all => all.slice(1).filter((e) => e.scrollWidth > e.clientWidth).length") == 0
+
+
+def _boxes(found: Locator) -> list[Any]:
+    """Where those are that can be seen."""
+    expect(found.first).to_be_visible()
+    return [box for one in found.all() if (box := one.bounding_box())]
 
 
 def test_a_form_is_answered_by_somebody_without_a_key(app: App, window: Open, world: World) -> None:

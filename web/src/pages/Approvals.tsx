@@ -35,7 +35,7 @@ const OPEN: Column<Approval>[] = [
       </>
     ),
   },
-  { title: pages.status, width: '110px', cell: (row) => <ApprovalStatus status={row.status} /> },
+  { title: pages.status, width: '110px', narrow: '84px', cell: (row) => <ApprovalStatus status={row.status} /> },
   { title: said.mode, width: '100px', wide: true, cell: (row) => <ModeBadge mode={row.mode} /> },
   { title: said.asked, width: '120px', align: 'end', wide: true, cell: (row) => <Time at={row.createdAt} /> },
   {

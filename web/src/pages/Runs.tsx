@@ -24,8 +24,8 @@ export const runColumns: Column<RunItem>[] = [
       </>
     ),
   },
-  { title: said.status, width: '120px', cell: (row) => <RunStatus status={row.status} /> },
-  { title: said.mode, width: '100px', cell: (row) => <ModeBadge mode={row.mode} /> },
+  { title: said.status, width: '120px', narrow: '84px', cell: (row) => <RunStatus status={row.status} /> },
+  { title: said.mode, width: '100px', narrow: '72px', cell: (row) => <ModeBadge mode={row.mode} /> },
   { title: said.by, width: '130px', wide: true, cell: (row) => row.triggerSource },
   { title: said.took, width: '100px', align: 'end', wide: true, cell: (row) => took(row.startedAt, row.finishedAt) },
   { title: said.started, width: '120px', align: 'end', wide: true, cell: (row) => <Time at={row.startedAt} /> },

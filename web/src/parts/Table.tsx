@@ -11,6 +11,8 @@ export type Column<T> = {
   cell: (row: T) => ReactNode
   /** As in `grid-template-columns`; the first column is the row's name and takes what is left. */
   width?: string
+  /** Its width below 760 px. */
+  narrow?: string
   align?: 'end'
   /** Left out below 760 px. */
   wide?: boolean
@@ -55,7 +57,7 @@ export function Table<T>({ label, columns, found, keyOf, href, empty, byHand }: 
   const template = columns.map((column, i) => column.width ?? (i ? 'auto' : 'minmax(0, 1fr)')).join(' ')
   const narrow = columns
     .filter((c) => !c.wide)
-    .map((c, i) => c.width ?? (i ? 'auto' : 'minmax(0, 1fr)'))
+    .map((c, i) => c.narrow ?? c.width ?? (i ? 'auto' : 'minmax(0, 1fr)'))
     .join(' ')
   const look = (column: Column<T>) => `${column.align ?? ''} ${column.wide ? 'wide' : ''}`
   return (
