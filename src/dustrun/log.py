@@ -131,8 +131,8 @@ def bind(**values: Any) -> None:
 
 @contextlib.contextmanager
 def scope() -> Iterator[None]:
-    """Context manager: what this task binds within is bound no longer after it. For tasks that live on and begin one
-    thing after the other."""
+    """Context manager: values that this task binds inside are unbound afterwards. For tasks that handle one thing after
+    another."""
     token = _bound.set(_bound.get())
     try:
         yield

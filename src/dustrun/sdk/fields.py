@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -10,7 +10,16 @@ from pydantic_core import core_schema
 
 from dustrun.core.values.fields import Fields
 
-__all__ = ["Fields", "hinted_fields", "raw", "schema_of", "secret"]
+__all__ = ["ChainId", "Fields", "hinted_fields", "raw", "schema_of", "secret"]
+
+ChainId = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="EIP-155 chain id: 1 is Ethereum, 8453 is Base.",
+        json_schema_extra={"x-widget": "chain"},
+    ),
+]
 
 
 def raw(default: Any = ..., *, description: str, **options: Any) -> Any:

@@ -141,7 +141,7 @@ class Polls:
             raise Temporary(f"The look took longer than {_LONGEST_S:g} s.") from None
         finally:
             self._asking.discard(task)
-            del task  # its error has this frame: a circle that would keep the cursor until the collector comes by
+            del task  # its error refers to this frame: a reference cycle, which would keep the cursor in memory
 
     async def _take(self, sub: Subscription, place: Place, next_at: int, *, is_over: bool) -> int | None:
         """Takes the events one by one; each is written with the place after it, which has those that are left."""

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from dustrun.actions.evm.approvals import Approval, approve_call, plan_approval, read_allowance
 from dustrun.actions.evm.coins import Coin, check_decimals, read_token, token_address
-from dustrun.actions.evm.fields import MAX, ChainId, Party
+from dustrun.actions.evm.fields import MAX, ChainId, Party, Token
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
 from dustrun.core.money.intent import FundsMovement, Spend, Spent
 from dustrun.core.values.amounts import MAX_UINT256, read_units
@@ -31,11 +31,7 @@ class Input(Fields):
     """The spender, token and amount."""
 
     chain_id: ChainId
-    token: str = Field(
-        max_length=100,
-        description="Address of the token, or a symbol from the chain's file.",
-        json_schema_extra={"x-widget": "token"},
-    )
+    token: Token
     spender: Party = Field(description="The contract that may spend it.")
     amount: Annotated[
         int | Literal["max"],

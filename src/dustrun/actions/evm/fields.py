@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from dustrun.core.values.addresses import ZERO_ADDRESS, read_address
 from dustrun.core.values.amounts import read_units
+from dustrun.sdk.fields import ChainId as ChainId
 
 MAX: Final = "max"
 _PRECOMPILED: Final = (*range(0x01, 0x12), 0x100)  # Ethereum's; L2 precompiles may accept coin, such as Arbitrum's 0x64
@@ -36,12 +37,12 @@ def _read_amount(value: Any) -> int | str:
 
 
 _ADDRESS = {"type": "string", "format": "evm-address", "x-widget": "address"}
-ChainId = Annotated[
-    int,
+Token = Annotated[
+    str,
     Field(
-        ge=1,
-        description="EIP-155 chain id: 1 is Ethereum, 8453 is Base.",
-        json_schema_extra={"x-widget": "chain"},
+        max_length=100,
+        description="Address of the token, or a symbol from the chain's file.",
+        json_schema_extra={"x-widget": "token"},
     ),
 ]
 Address = Annotated[str, AfterValidator(read_address), WithJsonSchema(_ADDRESS)]

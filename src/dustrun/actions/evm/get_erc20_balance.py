@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from dustrun.actions.evm.coins import read_balance, read_token
-from dustrun.actions.evm.fields import Address, ChainId
+from dustrun.actions.evm.fields import Address, ChainId, Token
 from dustrun.sdk import Context, Effect, Fields, action
 
 
@@ -17,11 +17,7 @@ class Input(Fields):
     """The token and address to read."""
 
     chain_id: ChainId
-    token: str = Field(
-        max_length=100,
-        description="Address of the token, or a symbol from the chain's file.",
-        json_schema_extra={"x-widget": "token"},
-    )
+    token: Token
     address: Address | None = Field(None, description="The address; default is the node's wallet.")
 
 

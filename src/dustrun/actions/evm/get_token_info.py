@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dustrun.actions.evm import erc20
 from dustrun.actions.evm.coins import read_token
-from dustrun.actions.evm.fields import ChainId
+from dustrun.actions.evm.fields import ChainId, Token
 from dustrun.core.money.tokens import find_known
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.chain import ChainCall
@@ -20,11 +20,7 @@ class Input(Fields):
     """The token."""
 
     chain_id: ChainId
-    token: str = Field(
-        max_length=100,
-        description="Address of the token, or a symbol from the chain's file.",
-        json_schema_extra={"x-widget": "token"},
-    )
+    token: Token
 
 
 class Output(Fields):

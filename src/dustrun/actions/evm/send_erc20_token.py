@@ -24,7 +24,7 @@ from dustrun.actions.evm.coins import (
     refuse_tokens,
     token_address,
 )
-from dustrun.actions.evm.fields import MAX, Amount, ChainId, Party
+from dustrun.actions.evm.fields import MAX, Amount, ChainId, Party, Token
 from dustrun.actions.evm.receipts import TransactionFields, name_of, transaction_facts
 from dustrun.core.money.intent import FundsMovement, Intent, Movement, Receipt, Spend, Spent
 from dustrun.errors import Permanent
@@ -38,11 +38,7 @@ class Input(Fields):
     """The token, recipient and amount."""
 
     chain_id: ChainId
-    token: str = Field(
-        max_length=100,
-        description="Address of the token, or a symbol from the chain's file.",
-        json_schema_extra={"x-widget": "token"},
-    )
+    token: Token
     recipient: Party = Field(description="Recipient address.")
     amount: Amount = Field(description="Base units, or `max`: the whole balance.")
     decimals: int | None = Field(

@@ -23,8 +23,8 @@ _logger = log.get(__name__)
 _LOOK_S = 1.0
 """How often free runs and signals are looked for that nobody told of."""
 _MOST = 50
-"""How many runs are claimed at once: with more of them, all that are in flight go from one process to the next in one
-crowd, and each process waits while another has it."""
+"""How many runs are claimed at once. With more, all runs in flight move from process to process as one batch, and each
+process waits while another one has it."""
 _REST_S = 0.005
 """Runs that become free within this are claimed together."""
 

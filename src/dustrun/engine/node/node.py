@@ -178,7 +178,9 @@ async def run(job: Job, context: NodeContext) -> Outcome:
     except BeforeSending:
         return _unsent(job)
     except DustrunError as error:
-        error.__traceback__ = None  # a frame that has the error too would keep the run until the collector comes by
+        error.__traceback__ = (
+            None  # its frames refer to the error: a reference cycle, which would keep the run in memory
+        )
         outcome = of_error(error)
         if isinstance(outcome, Failed | Unknown):
             outcome.facts = request_facts(job, sent=isinstance(outcome, Unknown))

@@ -56,7 +56,7 @@ _BISECT = Statement(
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Filters of a run list. `version`: of the workflow, which must be given; `before`: only runs with smaller row ids;
-    `only`: the ids of the workflows that the caller can access. Counts take no notice of
+    `only`: the ids of the workflows that the caller can access. Counts ignore
     `statuses` and `before`."""
 
     statuses: Sequence[str] = ()

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from dustrun.core.values.addresses import read_address
 from dustrun.core.values.amounts import read_units
 from dustrun.errors import Invalid, Temporary
+from dustrun.sdk.fields import ChainId as ChainId
 from dustrun.sdk.trigger import Finding, TriggerConfig, TriggerContext
 from dustrun.triggers._event_output import EventOutput
 
@@ -27,14 +28,6 @@ def _read_addresses(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(read_address(one) for one in several))
 
 
-ChainId = Annotated[
-    int,
-    Field(
-        ge=1,
-        description="EIP-155 chain id: 1 is Ethereum, 8453 is Base.",
-        json_schema_extra={"x-widget": "chain"},
-    ),
-]
 Address = Annotated[str, AfterValidator(read_address), WithJsonSchema(_ONE)]
 Addresses = Annotated[
     tuple[str, ...],
