@@ -51,12 +51,13 @@ def is_fresh() -> bool:
 
 
 def build() -> bool:
-    """Builds the app unless it is fresh; says whether it did. One process at a time."""
+    """Builds the app unless it is fresh; says whether it did. One process at a time, and none installs npm packages
+    meanwhile: `npm ci` empties the folder that another one is filling."""
     if is_fresh():
         return False
     tools = ROOT / ".tools"
     tools.mkdir(exist_ok=True)
-    with (tools / "web.lock").open("w") as lock:
+    with (tools / "npm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if is_fresh():
             return False

@@ -34,9 +34,10 @@ def is_within(work: Callable[[], object], most_s: float) -> bool:
 
 
 def usual_seconds(taken: float, calculations: tuple[float, float]) -> float:
-    """What `taken` seconds would have been in a quiet hour, by how long the calculation took before and after."""
-    slower_by = sum(calculations) / 2 / _USUAL_S
-    return taken / (1 if slower_by < _DISTURBED else slower_by * _UNEVEN)
+    """What `taken` seconds would have been in a quiet hour, by how long the calculation took before and after. On a
+    faster machine nothing is added."""
+    slower_by = max(1.0, sum(calculations) / 2 / _USUAL_S)
+    return taken / (slower_by if slower_by < _DISTURBED else slower_by * _UNEVEN)
 
 
 def calculation_s() -> float:
