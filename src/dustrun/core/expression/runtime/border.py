@@ -60,7 +60,7 @@ class _Outward:
 
     def _list(self, value: list[Any], depth: int) -> list[Any]:
         self._enter(len(value), depth)
-        self.meter.charge(len(value) >> 1)
+        self.meter.charge(len(value) * 5 >> 3)
         items = [self.convert(item, depth + 1) for item in value]
         return value if all(a is b for a, b in zip(value, items, strict=True)) else items
 
