@@ -24,6 +24,7 @@ TICK_MS = 5_000
 _BLOCK_MS = 500
 _SETTLES_S = 90.0
 _SAY = {"type": "log", "payload": {"message": "{{$trigger.body}}"}}
+_SHOWN = 5
 _WATCHED = ("chain", "calls", "cancelled", "waits")
 Json = dict[str, Any]
 
@@ -191,6 +192,24 @@ def _unnoticed(store_url: str, watcher: str, watched: list[str]) -> list[str]:
         " AND NOT EXISTS (SELECT 1 FROM trigger_events e WHERE e.workflow_id = %s AND e.key = r.id)"
     )
     return [str(row[0]) for row in read_rows(store_url, query, watched, watcher)]
+
+
+_OPEN_RUNS = "SELECT pk FROM runs WHERE finished_at IS NULL ORDER BY pk LIMIT %s"
+_OPEN = (
+    f"SELECT to_jsonb(r) - 'payload' FROM runs r WHERE pk IN ({_OPEN_RUNS})",
+    f"SELECT to_jsonb(e) - 'input' FROM executions e WHERE run_pk IN ({_OPEN_RUNS}) AND finished_at IS NULL",
+    f"SELECT to_jsonb(s) FROM run_signals s WHERE run_pk IN ({_OPEN_RUNS})",
+    "SELECT to_jsonb(t) FROM transactions t WHERE state NOT IN ('final', 'refused', 'cancelled') ORDER BY id LIMIT %s",
+    "SELECT to_jsonb(a) - 'raw' FROM transaction_attempts a JOIN transactions t ON t.id = a.transaction_id"
+    " WHERE t.state NOT IN ('final', 'refused', 'cancelled') ORDER BY a.created_at LIMIT %s",
+    "SELECT to_jsonb(p) FROM processes p LIMIT %s",
+    "SELECT to_jsonb(l) FROM leases l LIMIT 10 * %s",
+)
+
+
+def open_rows(store_url: str) -> list[Json]:
+    """What the store holds of the first runs and transactions that have not ended, to find out why."""
+    return [row[0] for query in _OPEN for row in read_rows(store_url, query, *[_SHOWN] * query.count("%s"))]
 
 
 def read_rows(store_url: str, query: str, *values: Any) -> list[tuple[Any, ...]]:

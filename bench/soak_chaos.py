@@ -30,7 +30,7 @@ import psycopg
 import sqlalchemy as sa
 
 from bench.cluster_callers import AnyApi, MovingApi, create_workflows
-from bench.cluster_load import PER_BLOCK, Armed, Payments, chain_settings
+from bench.cluster_load import PER_BLOCK, Armed, Payments, chain_settings, open_rows
 from bench.crash_check import Store, check, check_activity
 from bench.crash_load import ActivityReader, Findings, User
 from testkit.chain.anvil import Anvil
@@ -286,6 +286,7 @@ class Load:
         self._activity = ActivityReader(self._api, findings)
         self._count = users
         self._users: list[User] = []
+        self._open: list[dict[str, Any]] = []
 
     async def work(self, node: Anvil, chain: ChainProxy, scale: int) -> dict[str, Any]:
         """Works until there were so many faults; then holds everything against everything else."""
@@ -299,6 +300,8 @@ class Load:
             await self._disturb(workflows, payments, armed, scale)
             await payments.finish()
             await payments.check()
+            if payments.failures:
+                self._open = await asyncio.to_thread(open_rows, machines.direct)
             await armed.settle(machines.direct)
             await asyncio.sleep(6)  # the activity's reader looks in the table
         finally:
@@ -353,6 +356,7 @@ class Load:
             "transfers": {"all": payments.transfers, **dict(sorted(payments.counts.items()))},
             "triggerEvents": events,
             "counts": dict(sorted(findings.counts.items())),
+            **({"open": self._open} if self._open else {}),
         }
 
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from bench.cluster_callers import AnyApi
-from bench.cluster_load import TICK_MS, Armed
+from bench.cluster_load import TICK_MS, Armed, open_rows
 from testkit.postgres import Cluster
 
 _TABLES = """
@@ -67,3 +67,11 @@ def test_what_is_missing_or_taken_twice_is_told(url: str, spoils: str, told: lis
     found = Told()
     armed.check(url, found)
     assert [text for text, prefix in zip(found.failures, told, strict=True) if not text.startswith(prefix)] == []
+
+
+def test_rows_of_what_is_open_can_be_read_from_any_schema(cluster: Cluster) -> None:
+    url = cluster.fresh()
+    try:
+        assert open_rows(url) == []
+    finally:
+        cluster.drop(url)
