@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import itertools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from dustrun import clock
+from dustrun.engine.hosts.claims import Claims
+from dustrun.engine.run.recovery import Loaded
+from dustrun.services.sharing.bus import Bus
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.ledger_tables import processes
-from dustrun.storage.db.statement import Statement
+from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import executions, runs
 from dustrun.storage.runs import claims
+from dustrun.storage.runs.runs import OpenRun
 from testkit.composition import Composition, composed
 from testkit.outside import outside_server
 from testkit.postgres import Cluster
@@ -126,6 +133,83 @@ async def test_a_claim_takes_the_fence_and_reads_small_new_runs(tmp_path: Path, 
         assert [row[0] for _, stored in loaded for row in stored] == ["root"]
         after = dict(await answers.rows(sa.select(runs.c.id, runs.c.fence)))
         assert after == {name: fence + 1 for name, fence in before.items()}
+
+
+async def test_what_nobody_told_is_found_also_while_runs_come_all_the_time(tmp_path: Path, url: str) -> None:
+    """A cancel that is heard between the claim of its run and the run's adoption is told to nobody again."""
+    shares: dict[str, Any] = {"database_url": url, "shared": True}
+    async with composed(tmp_path, **shares, roles="api") as answers, composed(tmp_path, **shares, roles="engine"):
+        hold = {"type": "wait", "payload": {"timeoutMs": 600_000}}
+        await _start(answers, "run_held", {"root": {"type": "manual", "children": ["hold"]}, "hold": hold})
+
+        async def waits() -> bool:
+            return await _status(answers, "run_held") == "waiting"
+
+        await until(waits)
+
+        async def come() -> None:
+            for number in itertools.count():
+                await _start(answers, f"run_{number}", _RESTS, payload={"name": "a"})
+                await asyncio.sleep(0.4)  # before the engine would look by itself
+
+        coming = asyncio.create_task(come())
+        try:
+            asked = sa.update(runs).where(runs.c.id == "run_held").values(cancel_requested_at=clock.now_ms())
+            await answers.execute(asked)  # past the API, which would tell
+
+            async def is_cancelled() -> bool:
+                return await _status(answers, "run_held") == "cancelled"
+
+            await until(is_cancelled, 10)
+        finally:
+            coming.cancel()
+        kinds = [kind for _, kind in await events_of(answers.owner, "run_held")]
+        assert kinds.count("run_finished") == 1
+
+
+class _Late:
+    """An engine that comes to know its run only after somebody has asked to cancel it."""
+
+    room = 0
+
+    def __init__(self) -> None:
+        self.known = False
+        self.cancelled: list[int] = []
+
+    def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
+        return {}
+
+    def adopt(self, found: list[OpenRun], loaded: Mapping[int, Loaded]) -> None:
+        raise AssertionError("it has no room")
+
+    def hear_wake(self, run_pk: int) -> bool:
+        return self.known
+
+    def hear_cancel(self, run_pk: int) -> bool:
+        self.cancelled += [run_pk] * self.known
+        return self.known
+
+
+async def test_a_cancel_of_a_run_that_is_not_known_yet_is_told_once_it_is(tmp_path: Path, url: str) -> None:
+    async with composed(tmp_path, database_url=url, shared=True, roles="api") as answers:
+        await _start(answers, "run_1", _RESTS, payload={"name": "a"})
+        parts, late = answers.parts, _Late()
+        found = Claims(parts.database, parts.writer, Bus(parts.database), lambda: 1, advances=True)
+        claimed = {"claimed_by": found.holder, "cancel_requested_at": clock.now_ms()}
+        await answers.execute(sa.update(runs).values(**claimed))
+        found.start(late)
+        try:
+            await asyncio.sleep(0.2)  # it has looked, and the engine did not know the run
+            late.known = True
+
+            async def is_told() -> bool:
+                return bool(late.cancelled)
+
+            await until(is_told)
+            await asyncio.sleep(1.2)  # it looks again, and does not tell again
+            assert len(late.cancelled) == 1
+        finally:
+            await found.stop()
 
 
 async def test_what_a_process_learns_after_another_took_its_run_over_is_not_written(tmp_path: Path, url: str) -> None:

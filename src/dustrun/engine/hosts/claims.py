@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from dustrun import log
+from dustrun import clock, log
 from dustrun.engine.run.recovery import Loaded
 from dustrun.errors import DustrunError
 from dustrun.services.sharing.bus import Bus
@@ -21,7 +21,7 @@ from dustrun.storage.runs.runs import OpenRun
 
 _logger = log.get(__name__)
 _LOOK_S = 1.0
-"""How often free runs and signals are looked for that nobody told of."""
+"""How often free runs and signals are looked for that nobody told of, also while others tell of new runs."""
 _MOST = 50
 """How many runs are claimed at once. With more, all runs in flight move from process to process as one batch, and each
 process waits while another one has it."""
@@ -45,12 +45,12 @@ class Claiming(Protocol):
         """These runs are this process's now; `loaded`: those that have been read."""
         ...
 
-    def hear_wake(self, run_pk: int) -> None:
-        """A signal for the run is on disk; nothing if the run is another's."""
+    def hear_wake(self, run_pk: int) -> bool:
+        """A signal for the run is on disk; False, and nothing, if the engine does not know the run."""
         ...
 
-    def hear_cancel(self, run_pk: int) -> None:
-        """A request to cancel the run is on disk; nothing if the run is another's."""
+    def hear_cancel(self, run_pk: int) -> bool:
+        """A request to cancel the run is on disk; False, and nothing, if the engine does not know the run."""
         ...
 
 
@@ -71,6 +71,7 @@ class Claims:
         self._engine: Claiming | None = None
         self._woken = asyncio.Event()
         self._was_told = False
+        self._look_at = 0.0
         self._seen: dict[int, Called] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -124,11 +125,13 @@ class Claims:
 
     async def _look(self, engine: Claiming) -> None:
         is_claimable, self._was_told = self._was_told, False
-        if not is_claimable:
-            called, is_claimable = await self._database.read(
-                lambda tx: (rows.list_called(tx, self.holder), bool(rows.list_free(tx, 1)))
+        if not is_claimable or clock.monotonic_s() >= self._look_at:
+            self._look_at = clock.monotonic_s() + _LOOK_S
+            called, has_free = await self._database.read(
+                lambda tx: (rows.list_called(tx, self.holder), is_claimable or bool(rows.list_free(tx, 1)))
             )
             self._call(engine, called)
+            is_claimable = has_free
         room = min(engine.room, _MOST)
         if is_claimable and room > 0:
             claimed = await self._writer.write(
@@ -143,12 +146,10 @@ class Claims:
             return found, engine.load_new(tx, found)
 
     def _call(self, engine: Claiming, found: Sequence[Called]) -> None:
-        """Wakes runs for what nobody told of, each thing once: a signal may lie there until its node waits for it."""
-        seen, self._seen = self._seen, {one.pk: one for one in found}
+        """Wakes runs for what nobody told of, each thing once: a signal may lie there until its node waits for it. What
+        is for a run that the engine does not know yet, since its creation has only just committed, comes again."""
+        seen, self._seen = self._seen, {}
         for one in found:
-            if seen.get(one.pk) == one:
-                continue
-            if one.is_cancelled:
-                engine.hear_cancel(one.pk)
-            else:
-                engine.hear_wake(one.pk)
+            hear = engine.hear_cancel if one.is_cancelled else engine.hear_wake
+            if seen.get(one.pk) == one or hear(one.pk):
+                self._seen[one.pk] = one

@@ -274,15 +274,17 @@ class EmbeddedEngine:
         """How many more runs may begin now."""
         return 0 if self._stopping else self._deps.settings.max_running_runs - self.advancing - self.queued
 
-    def hear_wake(self, run_pk: int) -> None:
-        """A signal for a run is on disk."""
+    def hear_wake(self, run_pk: int) -> bool:
+        """A signal for a run is on disk; whether the run is known here."""
         if run_pk in self._known:
             self.wake(run_pk)
+        return run_pk in self._known
 
-    def hear_cancel(self, run_pk: int) -> None:
-        """A request to cancel a run is on disk."""
+    def hear_cancel(self, run_pk: int) -> bool:
+        """A request to cancel a run is on disk; whether the run is known here."""
         if run_pk in self._known:
             self.cancel(run_pk)
+        return run_pk in self._known
 
     # --- one run ---
 

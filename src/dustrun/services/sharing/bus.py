@@ -25,7 +25,7 @@ _FEW: Final = 5
 """With more wake-ups at once, those that follow are gathered for longer: a notification costs both sides as much
 processor time as a step of a run."""
 Told = tuple[Any, ...]
-Handler = Callable[..., None]
+Handler = Callable[..., object]
 
 
 def _nothing() -> None:
