@@ -3,51 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+import pytest
 
 from dustrun import clock
-from testkit.composition import Composition
+from dustrun.errors import Code
+from testkit.composition import Composition, composed
 from testkit.postgres import Cluster
 from testkit.sharing import ended, sharing, until
+from testkit.slow_server import SlowServer, outside_of
 
 _PER_SECOND, _MOST = 6, 2
 _RUNS = 6
-
-
-class Outside:
-    """A slow server, which counts how many ask it at once."""
-
-    def __init__(self) -> None:
-        self.now = self.most = 0
-        self.base = ""
-
-    async def handle(self, _request: web.Request) -> web.Response:
-        self.now += 1
-        self.most = max(self.most, self.now)
-        await asyncio.sleep(0.2)
-        self.now -= 1
-        return web.json_response({})
-
-
-@contextlib.asynccontextmanager
-async def outside_of() -> AsyncIterator[Outside]:
-    """Such a server, on a free port."""
-    found = Outside()
-    app = web.Application()
-    app.router.add_get("/", found.handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    found.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield found
-    finally:
-        await runner.cleanup()
+_BURST = 20
 
 
 async def _accepted(server: Composition) -> tuple[int, float]:
@@ -66,8 +37,7 @@ async def test_two_servers_let_through_what_one_may(tmp_path: Path, cluster: Clu
             return [server.parts.access.limiter._rate for server in two] == [_PER_SECOND / 2] * 2
 
         await until(is_divided)
-        for server in two:
-            count, seconds = await _accepted(server)
+        for count, seconds in await asyncio.gather(*map(_accepted, two)):
             assert count <= _PER_SECOND + 1 + seconds * _PER_SECOND / 2, "more than its half"
     cluster.drop(url)
 
@@ -86,4 +56,56 @@ async def test_two_servers_run_as_many_runs_of_an_organisation_as_one_may(tmp_pa
         runs = [await ended(two[0].owner, f"run_{number}") for number in range(_RUNS)]
         assert [run["status"] for run in runs] == ["success"] * _RUNS
         assert outside.most == _MOST
+    cluster.drop(url)
+
+
+def _asking(outside: SlowServer) -> dict[str, Any]:
+    ask = {"type": "http-request", "payload": {"method": "GET", "url": f"{outside.base}/"}}
+    return {"nodes": {"root": {"type": "manual", "children": ["ask"]}, "ask": ask}, "triggerNodeIds": ["root"]}
+
+
+@pytest.mark.parametrize("then", ["queue", "skip", "cancel-oldest"])
+async def test_a_burst_on_two_servers_keeps_the_limit_of_a_workflow(
+    tmp_path: Path, cluster: Cluster, then: str
+) -> None:
+    """Whoever creates the runs, and whoever advances them."""
+    url, shares = cluster.fresh(), {"shared": True, "outbound_allow": ("127.0.0.1",)}
+    async with (
+        outside_of() as outside,
+        composed(tmp_path, database_url=url, roles="api", **shares) as first,
+        composed(tmp_path, database_url=url, roles="api", **shares) as second,
+        sharing(tmp_path, url, 2, outbound_allow=("127.0.0.1",), roles=("engine",)),
+    ):
+        two = (first.owner, second.owner)
+        flow = await two[0].create_workflow(_asking(outside), concurrency={"max": _MOST, "onLimit": then})
+        path = f"/v1/workflows/{flow['id']}/run"
+        answers = await asyncio.gather(
+            *(two[number % 2].post(path, {"runId": f"run_{number}", "payload": {}}) for number in range(_BURST))
+        )
+        taken = [number for number, answer in enumerate(answers) if answer.status == 200]
+        runs = {number: (await ended(two[number % 2], f"run_{number}"))["status"] for number in taken}
+        assert outside.most <= _MOST
+        refused = {(answer.status, answer.code) for answer in answers if answer.status != 200}
+        if then == "skip":
+            assert (refused, set(runs.values())) == ({(409, Code.STATE_CONFLICT)}, {"success"})
+        else:
+            assert (len(taken), refused) == (_BURST, set())
+        if then == "queue":
+            assert (set(runs.values()), outside.all) == ({"success"}, _BURST)
+
+
+async def test_back_tests_of_an_organisation_are_limited_for_all_servers(tmp_path: Path, cluster: Cluster) -> None:
+    """However many ask at the same moment, and through whichever server."""
+    url = cluster.fresh()
+    async with sharing(tmp_path, url, roles=("api",)) as two:  # nobody advances their runs
+        hourly = {"type": "cronjob", "payload": {"schedule": "0 * * * *"}, "children": ["say"]}
+        say = {"type": "log", "payload": {"message": "it is time"}}
+        rest = {"type": "delay", "payload": {"delayMs": 1}, "children": ["say"]}
+        nodes = {"root": {**hourly, "children": ["rest"]}, "rest": rest, "say": say}
+        flow = await two[0].owner.create_workflow({"nodes": nodes, "triggerNodeIds": ["root"]})
+        asked = {"from": "2026-01-01T00:30:00Z", "to": "2026-01-01T03:30:00Z", "waitMs": 0}
+        path = f"/v1/workflows/{flow['id']}/backtest"
+        answers = await asyncio.gather(*(two[number % 2].owner.post(path, asked) for number in range(12)))
+        assert Counter(answer.status for answer in answers) == {200: 4, 409: 8}
+        assert {answer.code for answer in answers if answer.status == 409} == {Code.STATE_CONFLICT}
     cluster.drop(url)

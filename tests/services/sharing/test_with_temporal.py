@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from services.sharing.test_limits import Outside, outside_of
 from testkit.approving import decide_at_once
 from testkit.composition import Client, Composition
 from testkit.postgres import Cluster
 from testkit.sharing import ended, sharing, until
+from testkit.slow_server import SlowServer, outside_of
 from testkit.temporal import TemporalServer
 
 _MOST = 2
@@ -53,7 +53,7 @@ async def test_limits_hold_for_both_and_one_decision_counts(two: list[Compositio
     await decide_at_once(clients, 2)
 
 
-async def _run_at_once(clients: list[Client], outside: Outside) -> None:
+async def _run_at_once(clients: list[Client], outside: SlowServer) -> None:
     """An organisation has as many runs at once as it may, whichever engines they are on."""
     ask = {"type": "http-request", "payload": {"method": "GET", "url": f"{outside.base}/"}}
     nodes = {"root": {"type": "manual", "children": ["ask"]}, "ask": ask}

@@ -47,6 +47,9 @@ _LIST_OF = Statement(
     .offset(b("offset", type_=sa.Integer))
 )
 _LIST_RUNNING = Statement(sa.select(*_COLUMNS).where(t.c.status == RUNNING).order_by(t.c.id))
+_COUNT_RUNNING = Statement(
+    sa.select(sa.func.count()).select_from(t).where(t.c.org_id == b("org_id"), t.c.status == RUNNING)
+)
 _FINISH = Statement(
     sa.update(t)
     .where(t.c.id == b("id_"), t.c.status == RUNNING)
@@ -80,6 +83,12 @@ def list_of(tx: Tx, org_id: str, workflow_id: str, *, limit: int, offset: int) -
 def list_running(tx: Tx) -> list[BacktestRow]:
     """Lists the back-tests of all organisations that have not ended."""
     return [_row(one) for one in tx.all(_LIST_RUNNING)]
+
+
+def count_running(tx: Tx, org_id: str) -> int:
+    """Counts an organisation's back-tests that have not ended."""
+    found = tx.one(_COUNT_RUNNING, org_id=org_id)
+    return int(found[0]) if found is not None else 0
 
 
 def finish(tx: Tx, backtest_id: str, *, status: str, report: str | None, error: str | None, now: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -81,14 +80,12 @@ class Backtests:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.holder: str | None = None
         """In a shared store: this process, which holds a lease for each of its back-tests."""
-        self._running: Counter[str] = Counter()  # by organisation, so that none holds up another
 
     async def begin(self, principal: Principal, workflow_id: str, request: BacktestRequest) -> BacktestRow:
         """Finds the events and begins to simulate them. Raises `Invalid` for a period or trigger that cannot be
         searched, `Conflict` when too many back-tests are running."""
         principal.need_workflow(workflow_id)
-        if self._running[principal.org_id] >= _MOST_AT_ONCE:
-            raise Conflict(f"{_MOST_AT_ONCE} back-tests are running; wait until one of them has ended.")
+        await self._deps.database.read(lambda tx: _need_room(tx, principal.org_id))  # before events are looked for
         workflow = await self._deps.database.read(lambda tx: workflow_rows.find(tx, principal.org_id, workflow_id))
         if workflow is None:
             raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
@@ -107,6 +104,7 @@ class Backtests:
             workflow_rows.keep_draft(tx, row.org_id, workflow_id, version)
             if version_rows.find(tx, workflow_id, version) is None:  # an autosave came in between
                 raise NotFound(f"The workflow has no version {version}.", code=Code.VERSION_UNKNOWN)
+            _need_room(tx, row.org_id)  # others may have begun meanwhile, here or in another process
             rows.insert(tx, row)
             self._is_ours(tx, row)
             return row
@@ -186,12 +184,7 @@ class Backtests:
         # a context of its own: the request that began it has its own log fields and its own Idempotency-Key
         task = asyncio.get_running_loop().create_task(self._carry_out(row), context=contextvars.Context())
         self._tasks[row.id] = task
-        self._running[row.org_id] += 1
-        task.add_done_callback(lambda _: self._ended(row))
-
-    def _ended(self, row: BacktestRow) -> None:
-        self._tasks.pop(row.id, None)
-        self._running[row.org_id] -= 1
+        task.add_done_callback(lambda _: self._tasks.pop(row.id, None))
 
     async def _carry_out(self, row: BacktestRow) -> None:
         """Carries a back-test out to its end; while the store is away, again and again."""
@@ -265,6 +258,11 @@ class Backtests:
         reached = await self._deps.runs.waits.wait(row.org_id, run_id, _RUN_WITHIN_S)
         if reached is None and clock.monotonic_s() < until:
             raise _Stopping
+
+
+def _need_room(tx: Tx, org_id: str) -> None:
+    if rows.count_running(tx, org_id) >= _MOST_AT_ONCE:
+        raise Conflict(f"{_MOST_AT_ONCE} back-tests are running; wait until one of them has ended.")
 
 
 def _lease_of(backtest_id: str) -> str:

@@ -1,0 +1,41 @@
+"""A server outside of Dustrun that takes its time, and counts how many ask it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+
+class SlowServer:
+    """A slow server, which counts how many ask it at once, and how often in all."""
+
+    def __init__(self) -> None:
+        self.now = self.most = self.all = 0
+        self.base = ""
+
+    async def handle(self, _request: web.Request) -> web.Response:
+        self.now += 1
+        self.all += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0.2)
+        self.now -= 1
+        return web.json_response({})
+
+
+@contextlib.asynccontextmanager
+async def outside_of() -> AsyncIterator[SlowServer]:
+    """Such a server, on a free port."""
+    found = SlowServer()
+    app = web.Application()
+    app.router.add_get("/", found.handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield found
+    finally:
+        await runner.cleanup()
