@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun import clock, log
-from dustrun.storage.db.tables import events, executions, runs
+from dustrun.storage.db.tables import api_keys, events, executions, runs
 from dustrun.storage.runs import journal
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
 from testkit.composition import Client, composed
@@ -327,6 +327,29 @@ async def test_approval_is_refused_by_link(bench: Bench) -> None:
     assert run["executionState"]["no"]["result"]["message"] == "no: too much"
     [shown] = (await bench.api.get("/v1/approvals?status=rejected")).data["items"]
     assert (shown["id"], shown["decidedBy"]) == (approval["id"], "link")
+    (noted, *_) = (await bench.api.get("/v1/audit")).data["items"]
+    assert (noted["action"], noted["keyId"], noted["subject"]) == ("approval.rejected", "link", approval["id"])
+
+
+async def test_a_decision_by_resume_is_audited_and_needs_a_key_that_is_still_good(bench: Bench) -> None:
+    """As one through `/v1/approvals` is: the key may have been revoked by another server a moment ago."""
+    rights = ["approval:decide", "workflow:execute"]
+    made = [(await bench.api.post("/v1/api-keys", {"name": name, "permissions": rights})).data for name in "ab"]
+    clients = [bench.composition.client(one["key"]) for one in made]
+    run_id = await bench.start(ask(), payload={"usd": 1})
+    approval = await pending(bench, run_id)
+    for client in clients:
+        assert (await client.get("/v1/me")).status == 200  # cached from now on
+    revoked = sa.update(api_keys).where(api_keys.c.id == made[0]["id"]).values(revoked_at=1)
+    await bench.composition.execute(revoked)
+    path, body = f"/v1/runs/{run_id}/nodes/ask/resume", {"data": {"decision": "approved"}}
+    refused = await clients[0].post(path, body)
+    assert (refused.status, "was revoked" in refused.body["message"]) == (401, True)
+    assert (await clients[1].post(path, body)).data["action"] == "resumed"
+    (noted, *_) = (await bench.api.get("/v1/audit")).data["items"]
+    assert (noted["action"], noted["keyId"], noted["subject"]) == ("approval.approved", made[1]["id"], approval["id"])
+    assert noted["detail"] == {"runId": run_id, "path": "ask"}
+    assert (await bench.ended(run_id))["status"] == "success"
 
 
 async def test_only_the_named_approvers_decide(bench: Bench) -> None:

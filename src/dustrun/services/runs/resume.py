@@ -16,7 +16,8 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.control import RESUMABLE
 from dustrun.core.workflow.graph import Graph
 from dustrun.errors import Code, Forbidden, Invalid, NotFound, Problem, Unauthenticated
-from dustrun.services.access import idempotency
+from dustrun.services.access import audit, idempotency
+from dustrun.services.access.api_keys import need_good
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import approvals
 from dustrun.services.runs.engine_port import Engine
@@ -117,6 +118,7 @@ class Resumes:
         """A key needs `approval:decide` and must be one of the approvers; a link is given out by the workflow."""
         by_link = principal.key_id == BY_LINK
         if not by_link:
+            need_good(tx, principal)
             principal.need("approval:decide")
         approval_id = approvals.id_of(run.org_id, run.pk, path, attempt)
         row = approval_rows.find(tx, run.org_id, approval_id)
@@ -129,6 +131,7 @@ class Resumes:
         if not by_link:
             approvals.check_other_hand(tx, principal, row)
         approval_rows.close(tx, row.id, data["decision"], now, principal.key_id, data["comment"])
+        audit.record(tx, principal, f"approval.{data['decision']}", row.id, runId=run.id, path=path)
 
 
 def _decision(data: Any) -> dict[str, Any]:
