@@ -120,3 +120,18 @@ async def test_secret_that_a_model_says_is_hidden_in_every_piece(server: Composi
     assert TOKEN not in str(found)
     events = await server.parts.data.turns.list_events(chat, 0)
     assert TOKEN not in "".join(one.data for one in events)
+
+
+async def test_a_token_opens_only_what_its_key_could_read(server: Composition, models: ModelServer) -> None:
+    chat, message = await begin(server, models)
+    await ended(server.owner, chat, message)
+    conversation, activity = f"/v1/conversations/{chat}/stream", "/v1/activity/stream"
+    follows, both = await server.client_with("run:stream"), await server.client_with("run:stream", "chat:read")
+    refused = await follows.post("/v1/stream-tokens", {"stream": conversation})
+    assert (refused.status, '"chat:read"' in refused.body["message"]) == (403, True)
+    for stream in (conversation, activity):
+        url = (await both.post("/v1/stream-tokens", {"stream": stream})).data["url"]
+        token = url.partition("?token=")[2]
+        principal = await server.parts.streams.use_token(token, stream)
+        assert principal.permissions == {"chat:read" if stream == conversation else "run:stream"}
+    assert (await follows.post("/v1/stream-tokens", {"stream": activity})).status == 200

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dustrun import clock
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.triggers import backtests as shapes
@@ -34,11 +36,13 @@ async def start_backtest(call: Call, id: str, body: shapes.StartBacktest) -> Bac
     the fees of that moment. Events of a chain are read from it again, those of a schedule are computed, those of a
     webhook or poll are in the event log. Answers with the runs, the sum of their effects and what would have been
     refused, or with `status: "running"` if that takes longer than `waitMs`. The policy and its limits are today's. A
-    back-test never counts as a rehearsal, and needs an archive node for more than about 128 blocks back.
+    back-test never counts as a rehearsal, and needs an archive node for more than about 128 blocks back. The report is
+    for keys with `run:read`; others see that it is done.
     """
     backtests = call.parts.triggers.backtests
     row = await backtests.begin(call.principal, id, body.request(clock.now_ms()))
-    return await backtests.wait(call.principal, row, body.wait_ms / 1000)
+    found = await backtests.wait(call.principal, row, body.wait_ms / 1000)
+    return found if call.principal.may("run:read") else replace(found, report=None)
 
 
 @routes.get(

@@ -52,10 +52,11 @@ async def test_trigger(
     """Test a trigger's config.
 
     Nothing is armed and no run is started. The answer has the payload of an event, what publishing would refuse, and
-    for a schedule the next ten times. The event is the last one of `workflowId`, if there is one. Otherwise triggers of
-    a chain look for a real one in the newest 2,000 blocks (64, if they have to be read one by one), and polled triggers
-    ask their source, if the key has `run:inline`, with the credential of `connectorId`. `origin` and `note` say which.
-    The connector's secrets are masked. A config that does not fit the trigger's schema is refused with 400001.
+    for a schedule the next ten times. The event is the last one of `workflowId`, if there is one and the key has
+    `run:read`. Otherwise triggers of a chain look for a real one in the newest 2,000 blocks (64, if they have to be
+    read one by one), and polled triggers ask their source, if the key has `run:inline`, with the credential of
+    `connectorId`. `origin` and `note` say which. The connector's secrets are masked. A config that does not fit the
+    trigger's schema is refused with 400001.
     """
     return await call.parts.triggers.previews.test(
         call.principal, type, body.config, body.workflow_id, body.connector_id

@@ -33,7 +33,11 @@ PAGE = 200
 ACTIVITY_PAGE = 500
 FIRST_PAGE = 20
 PAGE_BYTES = 262_144
-_READ = frozenset({"run:stream", "chat:read"})
+
+
+def permission_of(stream: str) -> str:
+    """What a key needs to read the stream with that path."""
+    return "chat:read" if stream.startswith("/v1/conversations/") else "run:stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +125,12 @@ class Streams:
     # --- tokens ---
 
     async def make_token(self, principal: Principal, stream: str) -> NewToken:
-        """Creates a token for one stream, for clients that cannot set headers."""
+        """Creates a token for one stream, for clients that cannot set headers. Raises `Forbidden` for one that the key
+        itself could not read."""
         if not STREAM_PATH.fullmatch(stream):
             message = "must be the path of a stream, for example /v1/runs/run_1/stream"
             raise Invalid("The path is not a stream.", details=[Problem("stream", message)])
+        principal.need(permission_of(stream))
         token = ids.new_secret("st")
         now = clock.now_ms()
 
@@ -152,7 +158,8 @@ class Streams:
             await self._writer.write(lambda tx: token_rows.use(tx, token_hash, now))
         named = ids_of(row.key_workflow_ids)
         workflow_ids = None if named is None else frozenset(named)
-        return Principal(row.key_id, row.org_id, _READ, workflow_ids, expires_at=row.key_expires_at)
+        permissions = frozenset({permission_of(stream)})
+        return Principal(row.key_id, row.org_id, permissions, workflow_ids, expires_at=row.key_expires_at)
 
     async def _is_good(self, row: token_rows.TokenRow, now: int) -> bool:
         if row.key_revoked_at is not None or (row.key_expires_at is not None and row.key_expires_at <= now):
