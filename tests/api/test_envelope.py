@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, cast
@@ -15,6 +16,7 @@ from dustrun.errors import Temporary, Uncertain
 from dustrun.services.workflows.workflows import Workflows
 from testkit.composition import DEFINITION, Client, Composition, composed
 from testkit.examples import examples
+from testkit.loop_watch import least_hold, watched
 
 PATH = "/v1/workflows"
 JSON = {"Content-Type": "application/json"}
@@ -69,6 +71,29 @@ async def test_what_is_no_time_and_no_run_id_is_told_what_one_is(owner: Client) 
     assert since.body["details"][0]["message"].startswith("Must be an RFC 3339 time")
     stream = await owner.get("/v1/runs/17/stream")
     assert "run_ and 1 to 64" in stream.body["message"]
+
+
+@pytest.mark.parametrize("edge", ["0001-01-01T00:00:00%2B23:59", "9999-12-31T23:59:59-23:59"])
+async def test_a_time_outside_of_the_years_that_are_told_is_none(owner: Client, edge: str) -> None:
+    """It is one on some clock, and none in UTC."""
+    for path in ("/v1/runs?until=", "/v1/runs/status-counts?since=", "/v1/webhook-events?since="):
+        found = await owner.get(path + edge)
+        assert (found.status, found.code) == (400, 400002)
+        assert found.body["details"][0]["message"].startswith("Must be an RFC 3339 time")
+    assert (await owner.get("/v1/runs?since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59Z")).status == 200
+
+
+async def test_many_unknown_parameters_hold_up_nobody(owner: Client) -> None:
+    """As many as the head of a request has room for."""
+    names = ("".join(letters) for letters in itertools.product("aeilmnorstuv", repeat=4))
+    query = "&".join(itertools.islice(names, 13_000))
+    with watched() as watch:
+
+        async def ask() -> None:
+            reply = await owner.get(f"/v1/runs?{query}")
+            assert (reply.status, reply.code, reply.fields[0]) == (400, 400002, "aaaa")
+
+        assert await least_hold(watch, ask, 0.1) < 0.1
 
 
 @pytest.mark.parametrize(

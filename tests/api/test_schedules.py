@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -62,6 +63,41 @@ async def test_a_key_sees_only_its_own_workflows(server: Composition) -> None:
     assert (await other.post("/v1/triggers/cronjob/test", body)).status == 404
     stranger = await server.client_with("run:read")
     assert (await stranger.post("/v1/triggers/cronjob/test", {"config": NIGHTLY[1]})).status == 403
+
+
+async def test_what_came_in_is_shown_to_who_may_read_runs(server: Composition) -> None:
+    """As the event log asks for it; to others a test shows a sample."""
+    hook = {"type": "webhook", "payload": {}, "children": ["say"]}
+    nodes = {"root": hook, "say": {"type": "log", "payload": {"message": "it came"}}}
+    made = await server.owner.create_workflow({"nodes": nodes, "triggerNodeIds": ["root"]})
+    path = f"/v1/workflows/{made['id']}"
+    assert (await server.owner.post(f"{path}/publish")).status == 200
+    address = (await server.owner.post(f"{path}/webhooks/root/rotate", {})).data["url"]
+    sent = await server.client(None).post(urlsplit(address).path, {"iban": "DE1"})
+    assert sent.status == 202, sent.body
+    body = {"config": {}, "workflowId": made["id"]}
+    for rights, origin in ((["workflow:read"], "sample"), (["workflow:read", "run:read"], "recent")):
+        client = await server.client_with(*rights)
+        tested = await client.post("/v1/triggers/webhook/test", body)
+        assert (tested.data["origin"], "DE1" in tested.response.text) == (origin, origin == "recent")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"at": "0001-01-01T00:00:00+23:59"},
+        {"at": "9999-12-31T23:59:59-23:59"},
+        {"at": "0001-01-01T00:00:00", "timezone": "Asia/Tokyo"},
+        {"at": "9999-12-31T23:59:59", "timezone": "America/New_York"},
+    ],
+)
+async def test_a_time_that_is_none_in_utc_is_refused(server: Composition, config: dict[str, Any]) -> None:
+    refused = await server.owner.post("/v1/triggers/schedule/test", {"config": config})
+    assert (refused.status, refused.code) == (400, 400001)
+    assert "of the years 1 to 9999" in refused.body["details"][0]["message"]
+    made = await server.owner.create_workflow(scheduled(("schedule", config)))
+    published = await server.owner.post(f"/v1/workflows/{made['id']}/publish")
+    assert published.status == 400
 
 
 async def test_a_config_is_tested_without_arming_it(server: Composition) -> None:

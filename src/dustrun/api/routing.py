@@ -43,6 +43,7 @@ Shape = Callable[[Any], Any]
 AdmitByLink = Callable[[Request], Principal | None]
 _CALL = "dustrun.call"
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_MOST_NAMED = 20
 _NOBODY = Principal(key_id="", org_id="", permissions=frozenset())
 
 
@@ -159,9 +160,10 @@ class Route(APIRoute):
         unknown = [name for name in request.query_params if name not in self._known_query]
         if unknown:
             problems = [
-                Problem(name[:80], f"There is no such parameter.{_meant(name, self._known_query)}") for name in unknown
+                Problem(name[:80], f"There is no such parameter.{_meant(name, self._known_query)}")
+                for name in unknown[:_MOST_NAMED]  # to look for a similar name takes its time
             ]
-            raise Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=problems[:100])
+            raise Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=problems)
 
 
 def _query_of(dependant: Dependant) -> Iterator[str]:

@@ -53,7 +53,15 @@ class Config(TriggerConfig, TimedConfig):
             raise ValueError("Give either rrule or at.")
         if self.rrule is not None:
             compile_recurrence(self.rrule, self.timezone)
+        elif not self._has_moment():
+            raise ValueError(f"{self.at!r} is no moment of the years 1 to 9999 in UTC.")
         return self
+
+    def _has_moment(self) -> bool:
+        try:
+            return self.at_ms is not None
+        except (ValueError, OverflowError):
+            return False
 
     @functools.cached_property
     def recurrence(self) -> Recurrence | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Query
@@ -25,6 +25,7 @@ def _without_nul(text: str) -> str:
     return text
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_INSTANT = "must be an RFC 3339 time with `Z` or an offset, like 2026-01-31T12:00:00Z"
 
 
@@ -34,14 +35,15 @@ def _instant(text: str) -> str:
 
 
 def moment_ms(text: str) -> int:
-    """Milliseconds since the epoch of an RFC 3339 time; raises `ValueError`."""
+    """Milliseconds since the epoch of an RFC 3339 time; raises `ValueError`, also for one that is not of the years 1 to
+    9999 in UTC."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(_NO_INSTANT) from None
-    if moment.tzinfo is None:
-        raise ValueError(_NO_INSTANT)
-    return int(moment.astimezone(UTC).timestamp() * 1000)
+        if moment.tzinfo is not None:
+            return (moment.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(_NO_INSTANT)
 
 
 def _split(values: Any) -> Any:
