@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from dustrun.errors import Code
 from testkit.composition import Client
 from testkit.sharing import ended, until
 
@@ -45,6 +46,8 @@ async def decide_at_once(clients: Sequence[Client], rounds: int) -> None:
         answers = await asyncio.gather(*(client.post(f"{path}/{verb}") for client in clients for verb in verbs))
         won = [answer.data["status"] for answer in answers if answer.status == 200]
         assert (len(won), {answer.status for answer in answers}) == (1, {200, 409})
+        told = {(answer.code, answer.body["message"]) for answer in answers if answer.status == 409}
+        assert told == {(Code.APPROVAL_DECIDED, f'The approval is no longer open (it is "{won[0]}").')}
         run = await ended(clients[-1], run_id)
         done = {name: run["executionState"][name]["status"] for name in ("yes", "no")}
         assert (run["status"], done) == (

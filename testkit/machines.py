@@ -96,6 +96,13 @@ class Machines:
         pid = int(rows[0][0].rpartition(":")[2]) if rows else None
         return next((name for name, one in self.servers.items() if one.server_pid == pid), process_id)
 
+    def give_up(self, server: ServerProcess) -> None:
+        """Counts a server that says nothing any more as gone now, not only seconds later."""
+        url = sa.make_url(self.direct)
+        with psycopg.connect(host=str(url.query["host"]), user="postgres", dbname=url.database) as connection:
+            gone = "UPDATE processes SET alive_until = 0 WHERE name LIKE %s"
+            connection.execute(gone, (f"%:{server.server_pid}",))
+
     def advanced_by(self, server: ServerProcess) -> set[str]:
         """The runs that a server advances, with their fences; none while the store cannot be asked."""
         query = (
