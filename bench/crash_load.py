@@ -302,6 +302,19 @@ class ActivityReader:
         self._api = api
         self._findings = findings
         self.entries: list[tuple[int, str, int]] = []
+        self._reading: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Reads from now on, beside the caller."""
+        self._reading = asyncio.create_task(self.work())
+
+    async def stop(self) -> None:
+        """Reads no more."""
+        assert self._reading is not None
+        self._reading.cancel()
+        (ended,) = await asyncio.gather(self._reading, return_exceptions=True)
+        if not isinstance(ended, asyncio.CancelledError):
+            self._findings.fail(f"the reader of the activity broke: {ended!r}")
 
     async def work(self) -> None:
         """Reads until it is cancelled."""
@@ -309,8 +322,10 @@ class ActivityReader:
             last = str(self.entries[-1][0]) if self.entries else "0"
             try:
                 async for _event, id_, data in self._api.frames("/v1/activity/stream", last):
+                    if id_ is None:  # a notice, which is of no run
+                        continue
                     found = json.loads(data)
-                    self.entries.append((int(id_ or 0), found["runId"], found["seq"]))
+                    self.entries.append((int(id_), found["runId"], found["seq"]))
             except _BROKEN:
                 self._findings.counts["activity_streams_died"] += 1
             await asyncio.sleep(_WAIT_S)

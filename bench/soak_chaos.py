@@ -316,7 +316,7 @@ class Load:
             User(self._api, self._sink, workflows, self._findings, f"{self._seed}-{number}")
             for number in range(self._count)
         ]
-        self._reading = asyncio.create_task(self._activity.work())
+        self._activity.start()
         working = [asyncio.create_task(user.work(enough)) for user in self._users]
         working += [asyncio.create_task(payments.work(enough)), asyncio.create_task(armed.work(enough))]
         await asyncio.sleep(3)
@@ -334,8 +334,7 @@ class Load:
 
     async def _check(self, payments: Payments, armed: Armed, scale: int) -> dict[str, Any]:
         chaos, findings = self._chaos, self._findings
-        self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
+        await self._activity.stop()
         store, (records, effects) = Store(chaos.machines.direct), await self._sink.records()
         check(store, [seen for user in self._users for seen in user.seen], records, findings)
         check_activity(store, self._activity.entries, findings)

@@ -89,14 +89,13 @@ async def _soak(server: ServerProcess, api: Api, sink: SinkProcess, findings: Fi
     users = [User(api, sink, workflows, findings, f"{plan.seed}-{number}") for number in range(plan.users)]
     activity = ActivityReader(api, findings)
     enough = asyncio.Event()
-    reading = asyncio.create_task(activity.work())
+    activity.start()
     working = [asyncio.create_task(user.work(enough)) for user in users]
     kills, recovery = await _kill(server, plan, lambda: sum(seen.accepted for user in users for seen in user.seen))
     enough.set()
     await _finish(working, users, findings)
     await asyncio.sleep(0.5)
-    reading.cancel()
-    await asyncio.gather(reading, return_exceptions=True)
+    await activity.stop()
     await server.stop()
     store = Store(plan.url)
     records, effects = await sink.records()

@@ -130,7 +130,7 @@ class Load:
         tasks = [asyncio.create_task(user.work(enough)) for user in users]
         tasks += [asyncio.create_task(poll.show(left)) for poll, left in zip(polls, until_enough, strict=True)]
         tasks += [asyncio.create_task(self._payments.work(enough)), asyncio.create_task(armed.work(enough))]
-        self._reading = asyncio.create_task(self._activity.work())
+        self._activity.start()
         looking = asyncio.create_task(memory.work(seconds / _SAMPLES))
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         enough.set()
@@ -159,8 +159,7 @@ class Load:
             async with asyncio.timeout(_LEFT_S):  # it opens a stream for every few entries, and may be behind
                 while len(self._activity.entries) < read_rows(self._machines.direct, _ACTIVITY)[0][0]:
                     await asyncio.sleep(0.5)
-        self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
+        await self._activity.stop()
 
     def _transfers_seen(self, armed: Armed) -> Counter[str]:
         """Whom the watch for transfers saw paid, and how often."""
