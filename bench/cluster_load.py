@@ -23,6 +23,9 @@ PER_BLOCK = 10
 TICK_MS = 5_000
 _BLOCK_MS = 500
 _SETTLES_S = 90.0
+_LATEST_S = 60.0
+"""How late a schedule may fire while its host, the store and Temporal are lost one after the other. Without such a
+limit nobody would notice a host that watches nothing, as the next one catches up."""
 _SAY = {"type": "log", "payload": {"message": "{{$trigger.body}}"}}
 _SHOWN = 5
 _WATCHED = ("chain", "calls", "cancelled", "waits")
@@ -161,6 +164,7 @@ class Armed:
                 told.fail(f"{name}: events came to {others}")
         self._check_deliveries(store_url, told)
         self._check_ticks(store_url, told)
+        counts["latestTickS"] = self._check_delays(store_url, told)
         return counts
 
     def _check_deliveries(self, store_url: str, told: Told) -> None:
@@ -177,6 +181,14 @@ class Armed:
         wrong = [(a, b) for a, b in itertools.pairwise(times) if b - a != TICK_MS]
         if wrong:
             told.fail(f"the schedule fired at times that are not {TICK_MS} ms apart: {wrong[:5]}")
+
+    def _check_delays(self, store_url: str, told: Told) -> float:
+        """How many seconds after its time the schedule fired at the latest."""
+        query = "SELECT max(received_at - occurred_at) FROM trigger_events WHERE workflow_id = %s"
+        latest_s = round((read_rows(store_url, query, self.ids["schedule"])[0][0] or 0) / 1000, 1)
+        if latest_s > _LATEST_S:
+            told.fail(f"the schedule fired {latest_s} s after its time")
+        return latest_s
 
 
 _EVENTS = (

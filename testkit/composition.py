@@ -23,6 +23,7 @@ from dustrun.settings import Settings
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Statement, Tx
+from dustrun.trigger_host.host import TriggerHost
 from testkit.conformance import Conformance
 
 DEFINITION: dict[str, Any] = {
@@ -125,6 +126,7 @@ class Composition:
     engine: EmbeddedEngine
     """That of one process, unless the store is shared over Temporal."""
 
+    trigger_host: TriggerHost
     owner_key: str
     owner: Client
     conformance: Conformance
@@ -216,7 +218,13 @@ async def composed(folder: Path, **settings: Any) -> AsyncIterator[Composition]:
         conformance = _conformance_of(server.app)
         owner = Client(server.app, key, conformance)
         composition = Composition(
-            server.app.parts, server.app, cast(EmbeddedEngine, server.engine), key, owner, conformance
+            server.app.parts,
+            server.app,
+            cast(EmbeddedEngine, server.engine),
+            server.trigger_host,
+            key,
+            owner,
+            conformance,
         )
         try:
             yield composition

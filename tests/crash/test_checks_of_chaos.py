@@ -16,7 +16,7 @@ from testkit.postgres import Cluster
 _TABLES = """
 CREATE TABLE runs (id text, workflow_id text, finished_at bigint);
 CREATE TABLE trigger_events (id text, workflow_id text, key text, outcome text, run_id text,
-    occurred_at bigint, reason text);
+    occurred_at bigint, received_at bigint, reason text);
 INSERT INTO runs VALUES ('run_a', 'wf_chain', 1), ('run_b', 'wf_chain', 2), ('run_open', 'wf_chain', NULL),
     ('run_ea', 'wf_ends', 3), ('run_eb', 'wf_ends', 3), ('run_h', 'wf_hook', 3),
     ('run_t0', 'wf_tick', 3), ('run_t1', 'wf_tick', 3), ('run_t2', 'wf_tick', 3);
@@ -25,6 +25,7 @@ INSERT INTO trigger_events VALUES
     ('h', 'wf_hook', 'one', 'started', 'run_h', 1),
     ('t0', 'wf_tick', '0', 'started', 'run_t0', 0), ('t1', 'wf_tick', '1', 'started', 'run_t1', TICK),
     ('t2', 'wf_tick', '2', 'started', 'run_t2', 2 * TICK);
+UPDATE trigger_events SET received_at = occurred_at;
 """
 
 
@@ -54,6 +55,7 @@ def url(cluster: Cluster) -> Iterator[str]:
         ("UPDATE trigger_events SET id = 'other' WHERE id = 'h'", ["1 deliveries were accepted and are not stored"]),
         ("DELETE FROM trigger_events WHERE id = 't1'; DELETE FROM runs WHERE id = 'run_t1'", ["the schedule fired"]),
         ("UPDATE trigger_events SET occurred_at = 0 WHERE id = 't1'", ["the schedule fired"]),
+        ("UPDATE trigger_events SET received_at = occurred_at + 61000 WHERE id = 't1'", ["the schedule fired 61.0 s"]),
     ],
 )  # fmt: skip
 def test_what_is_missing_or_taken_twice_is_told(url: str, spoils: str, told: list[str]) -> None:

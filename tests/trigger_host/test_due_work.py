@@ -46,3 +46,24 @@ async def test_a_name_that_is_due_again_is_worked_on_again() -> None:
             await asyncio.sleep(0.005)
     await due.stop()
     assert begun == ["a"] * 3
+
+
+async def test_it_works_again_after_it_was_stopped_more_often_than_started() -> None:
+    """Who could not begin stops what had ended before."""
+    begun: list[str] = []
+
+    async def work(name: str) -> int | None:
+        begun.append(name)
+        return None
+
+    due = DueWork(work, 2)
+    due.start()
+    await due.stop()
+    await due.stop()
+    due.start()
+    due.set_due("a")
+    async with asyncio.timeout(10):
+        while not begun:
+            await asyncio.sleep(0.005)
+    await due.stop()
+    assert begun == ["a"]

@@ -175,6 +175,19 @@ async def test_a_restart_goes_on_without_losing_or_doubling(tmp_path: Path, stor
     assert times == list(range(times[0], times[0] + 1000 * len(times), 1000))
 
 
+async def test_schedules_go_on_after_a_start_that_failed(server: Composition) -> None:
+    """A process that is to watch while the store is away tries again; nothing of the attempt may be left."""
+    await published(server, workflow("cronjob", EVERY_SECOND))
+    await server.trigger_host.stop()
+    await server.execute(sa.text("ALTER TABLE store_facts RENAME TO away"))
+    with pytest.raises(Exception, match="store_facts"):
+        await server.trigger_host.start()
+    await server.execute(sa.text("ALTER TABLE away RENAME TO store_facts"))
+    await server.trigger_host.start()
+    known = len(await events(server))
+    await until(server, known + 2)
+
+
 @pytest.mark.parametrize(
     ("node_type", "config", "field", "message"),
     [

@@ -47,11 +47,13 @@ class DueWork:
         self._alarms.start()
 
     async def stop(self) -> None:
-        """Begins nothing more; what is being done is finished."""
+        """Begins nothing more; what is being done is finished. May be called again: a stop that no worker hears would
+        end those of the next start."""
         await self._alarms.stop()
-        for _ in self._workers:
+        workers, self._workers = self._workers, []
+        for _ in workers:
             self._ready.put_nowait(None)
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        await asyncio.gather(*workers, return_exceptions=True)
 
     async def _keep_working(self) -> None:
         while (name := await self._ready.get()) is not None:

@@ -29,7 +29,7 @@ class Source(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Stops watching; what is in hand is finished or given up, never half done."""
+        """Stops watching; what is in hand is finished or given up, never half done. Does nothing if it is stopped."""
         ...
 
     async def arm(self, sub: Subscription) -> None:
@@ -60,9 +60,14 @@ class TriggerHost:
         return len(self._armed)
 
     async def start(self) -> None:
-        """Starts the sources, and arms every armed subscription in the background."""
-        for source in self._sources.values():
-            await source.start()
+        """Starts the sources, and arms every armed subscription in the background. If one cannot start, none goes on:
+        the next attempt starts them all."""
+        try:
+            for source in self._sources.values():
+                await source.start()
+        except BaseException:
+            await self.stop()
+            raise
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def stop(self) -> None:
