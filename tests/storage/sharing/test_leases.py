@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun.errors import Temporary
-from dustrun.services.sharing.election import Leases
+from dustrun.services.sharing.election import Election, Leases
 from dustrun.storage.db import store_facts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Statement, Tx
@@ -80,3 +80,27 @@ async def test_lease_of_a_dead_process_is_taken_and_its_fence_tells(two: list[tu
     await second.release("wallet")
     assert await first.take("wallet") == 3
     assert issubclass(leases.LeaseLost, Temporary)
+
+
+async def test_what_could_not_begin_is_ended_and_begins_at_the_next_look(two: list[tuple[Database, Writer]]) -> None:
+    """Else half of it would go on in a process that may lose the lease before it begins."""
+    (_, writer), _ = two
+    await writer.write(lambda tx: processes.beat(tx, "a", "triggers", "0", 60_000))
+    seen: list[str] = []
+
+    async def begin() -> None:
+        seen.append("begin")
+        if len(seen) == 1:
+            raise Temporary("The store is away.")
+
+    async def end() -> None:
+        seen.append("end")
+
+    election = Election(Leases(writer, "a"), "triggers", begin, end)
+    with pytest.raises(Temporary):
+        await election.start()
+    assert not election.is_elected
+    await election.start()
+    assert election.is_elected
+    await election.stop()
+    assert seen == ["begin", "end", "begin", "end"]

@@ -104,7 +104,11 @@ class Election:
     async def _look(self) -> None:
         is_ours = await self._held.take(self._name) is not None
         if is_ours and not self.is_elected:
-            await self._begin()
+            try:
+                await self._begin()
+            except BaseException:
+                await self._end()  # the lease may pass to another process before the next attempt
+                raise
             self.is_elected = True
         elif not is_ours and self.is_elected:
             self.is_elected = False
