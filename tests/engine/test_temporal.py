@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dustrun.engine import temporal as engine
+from dustrun.engine.hosts.dispatching import Asks, Sweep
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.tables import runs
 from engine.conftest import Bench
 from testkit.composition import composed
 from testkit.postgres import Cluster
@@ -36,6 +40,7 @@ def url(cluster: Cluster) -> Iterator[str]:
 
 async def test_runs_are_accepted_while_temporal_is_away_and_end_when_it_is_there(tmp_path: Path, url: str) -> None:
     own = TemporalServer(tmp_path, namespaces=("ours",))
+    watching = engine.Temporal(engine.Place(own.address, "ours", "q"), "watching")
     place = engine.Place(own.address, "ours", "q")
     settings: dict[str, Any] = {"database_url": url, "temporal_address": own.address}
     assert "cannot be reached" in (await engine.find_trouble(place) or "")
@@ -47,13 +52,20 @@ async def test_runs_are_accepted_while_temporal_is_away_and_end_when_it_is_there
             assert ready["roles"] == ["api", "engine", "triggers"]
             assert "cannot be reached" in ready["waitsFor"]
             own.start()
+            watching.watch()
             assert (await bench.ended(accepted))["status"] == "success"
+            while watching.trouble is not None:
+                await asyncio.sleep(0.05)
             waiting = await bench.start({"nap": {"type": "delay", "payload": {"delayMs": 3000}}})
             await bench.until(waiting, lambda run: run["status"] == "waiting")
             own.wipe()
             own.start()
             assert (await bench.ended(waiting))["status"] == "success"
             assert [kind for kind, _ in await bench.events(waiting)].count("run_finished") == 1
+            async with asyncio.timeout(30):
+                while not watching.times_emptied:
+                    await asyncio.sleep(0.05)
+            assert watching.times_emptied == 1
             assert await engine.find_trouble(place) is None
             trouble = await engine.find_trouble(engine.Place(own.address, "theirs", "q"))
             assert 'no namespace "theirs"' in (trouble or "")
@@ -62,7 +74,40 @@ async def test_runs_are_accepted_while_temporal_is_away_and_end_when_it_is_there
         # nobody hears that the workers leave; the stop ends anyway, and so does the event loop after the test
         assert asyncio.get_running_loop().time() - stopping_at < STOP_S
     finally:
+        await watching.stop()
         own.end(kill=True)
+
+
+async def test_what_was_asked_is_asked_again_at_once_when_it_is_lost(tmp_path: Path, url: str) -> None:
+    """The longer a run is in a queue, the more seldom it is asked for; a queue that is lost again and again must not
+    have it wait for minutes."""
+    asked: list[int] = []
+    times_emptied = 0
+
+    async def send(run_pk: int, _wakes: bool) -> None:
+        asked.append(run_pk)
+
+    async def none() -> list[int]:
+        return []
+
+    async def swept() -> int:
+        await sweep.sweep()
+        while len(asks):
+            await asyncio.sleep(0.01)
+        return len(asked)
+
+    away = TemporalServer(tmp_path)
+    async with composed(tmp_path, database_url=url, temporal_address=away.address) as server:
+        await Bench(server).start({"nap": {"type": "delay", "payload": {"delayMs": 1}}})
+        await server.execute(sa.update(runs).values(started_at=1))
+        database, asks = Database(url, is_shared=True), Asks(send)
+        sweep = Sweep(database, asks, none, lambda: times_emptied)
+        asks.start()
+        assert [await swept(), await swept()] == [1, 1]
+        times_emptied = 1
+        assert [await swept(), await swept()] == [2, 2]
+        await asks.stop()
+        database.close()
 
 
 async def test_a_run_with_many_failed_attempts_is_given_to_another_machine_as_soon(temporal: TemporalServer) -> None:

@@ -130,8 +130,11 @@ class Connection:
     def __init__(self, place: Place, identity: str) -> None:
         self.place = place
         self.trouble: str | None = f"Temporal at {place.address} was not reached yet."
+        self.times_emptied = 0
+        """How often Temporal has come back without what it was asked before."""
         self._identity = identity
         self._client: Client | None = None
+        self._namespace_id: str | None = None
 
     async def client(self) -> Client:
         """Connects; waits as long as Temporal cannot be reached or has no such namespace."""
@@ -157,14 +160,19 @@ class Connection:
         await self._describe(client)
         return client
 
-    async def _describe(self, client: Client) -> None:
+    async def _describe(self, client: Client) -> str:
+        """The id of the namespace: another one if its store was wiped."""
         request = DescribeNamespaceRequest(namespace=self.place.namespace)
-        await client.workflow_service.describe_namespace(request, timeout=_RPC_S)
+        found = await client.workflow_service.describe_namespace(request, timeout=_RPC_S)
+        return found.namespace_info.id
 
     async def look(self) -> None:
         """Finds out whether Temporal answers."""
         try:
-            await self._describe(await self.client())
+            namespace_id = await self._describe(await self.client())
+            if self._namespace_id not in (None, namespace_id):
+                self.times_emptied += 1
+            self._namespace_id = namespace_id
             self.is_well()
         except RPCError as error:
             self.is_unwell(error)
@@ -235,6 +243,11 @@ class Temporal:
     def trouble(self) -> str | None:
         """Why Temporal decides nothing now; None if it does."""
         return self._connection.trouble
+
+    @property
+    def times_emptied(self) -> int:
+        """How often Temporal has come back without what it was asked before, as far as `watch` has seen."""
+        return self._connection.times_emptied
 
     async def send(self, run_pk: int, wakes: bool) -> None:
         """Starts the workflow of a run, if it has none; `wakes`: and has the run advanced even if it waits."""

@@ -28,6 +28,11 @@ _BUSY = "The server is busy; nothing was started."
 class Dispatcher(Protocol):
     """Decides which machine advances a run."""
 
+    @property
+    def times_emptied(self) -> int:
+        """How often it has lost all that it was asked."""
+        ...
+
     async def send(self, run_pk: int, wakes: bool) -> None:
         """Has a run advanced somewhere, unless that is arranged already; `wakes`: even if it waits. Raises
         `Temporary`."""
@@ -62,7 +67,7 @@ class ClusteredEngine:
         self._advances = advances
         self._asks = Asks(dispatcher.send)
         self._advancer = Advancer(deps, programs, self, deps.database.name, share)
-        self._sweep = Sweep(deps.database, self._asks, self._advancer.look)
+        self._sweep = Sweep(deps.database, self._asks, self._advancer.look, lambda: dispatcher.times_emptied)
         self._refusing = False
         self._stopping = False
 

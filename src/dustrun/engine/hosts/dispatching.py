@@ -80,7 +80,7 @@ class Asks:
             await self._send(run_pk, wakes)
             return True
         except Temporary:
-            pass
+            self._asked.clear()
         except Exception as error:
             _logger.error("a run could not be handed on", run_pk=run_pk, exc_info=error)
         self.add(run_pk, wakes=wakes)
@@ -88,12 +88,21 @@ class Asks:
 
 
 class Sweep:
-    """Asks for every run that is due and that no living process advances."""
+    """Asks for every run that is due and that no living process advances. `own` finds those that advance here;
+    `times_emptied`: how often all that was asked has been lost."""
 
-    def __init__(self, database: Database, asks: Asks, own: Callable[[], Awaitable[list[int]]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        asks: Asks,
+        own: Callable[[], Awaitable[list[int]]],
+        times_emptied: Callable[[], int],
+    ) -> None:
         self._database = database
         self._asks = asks
         self._own = own
+        self._times_emptied = times_emptied
+        self._emptied_before = 0
         self._own_before: set[int] = set()
         self._asked: dict[int, tuple[float, float]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -119,7 +128,11 @@ class Sweep:
             await asyncio.sleep(SWEEP_EVERY_S * (0.75 + random.random() / 2))  # noqa: S311 - apart from other processes
 
     async def sweep(self) -> None:
-        """Asks for what was not asked for lately; for the same run more and more seldom."""
+        """Asks for what was not asked for lately; for the same run more and more seldom, until what was asked is lost:
+        a queue that is lost several times would have a run wait for minutes."""
+        if (emptied := self._times_emptied()) != self._emptied_before:
+            self._emptied_before = emptied
+            self._asked.clear()
         forsaken = await self._database.read(rows.list_forsaken)
         found = {run.pk: run.is_waiting for run in forsaken}
         lost = {run.pk for run in forsaken if run.was_taken}
