@@ -241,6 +241,9 @@ async def test_inline_and_sync_runs(server: Composition) -> None:
     assert (run["workflowId"], run["workflowVersion"], run["status"]) == ("", None, "success")
     sync = await server.owner.post("/v1/runs/sync", {"definition": definition(), "payload": {"usd": 2}})
     assert (sync.data["status"], sync.data["executionState"]["say"]["result"]["message"]) == ("success", "2 nobody")
+    starts = await server.client_with("run:inline")
+    unread = await starts.post("/v1/runs/sync", {"definition": definition(), "payload": {"usd": 2}})
+    assert (set(unread.data), unread.data["status"]) == ({"runId", "status", "durationMs"}, "success")
     wrong = definition()
     wrong["nodes"]["start"] = wrong["nodes"].pop("root")
     wrong["triggerNodeIds"] = ["start"]

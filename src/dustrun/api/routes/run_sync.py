@@ -80,23 +80,26 @@ def _begun(created: Created, call: Call) -> Answer:
 async def run_inline_sync(call: Call, body: InlineBody) -> Answered:
     """Run a definition without saving it, and wait up to 60 seconds for its end; at most 20 nodes.
 
-    A run that has not ended by then continues; see its `status` and stream. Repeating the request with the same
-    Idempotency-Key returns the `runId` at once, as `running`; read the run for its result."""
+    A run that has not ended by then continues; see its `status` and stream. What its nodes did is for keys with
+    `run:read`. Repeating the request with the same Idempotency-Key returns the `runId` at once, as `running`; read the
+    run for its result."""
     runs = call.parts.runs
     runs.check_sync(body.definition)
     replay_as_begun(call)
     created = await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
     await runs.waits.wait(call.principal.org_id, created.run_id, _SYNC_S)
-    run = await runs.get(call.principal, created.run_id)
+    is_reader = call.principal.may("run:read")
+    run = await runs.get(call.principal, created.run_id, slim=not is_reader)
     shown = functools.partial(with_warnings, ignored=call.ignored)
-    return Answered(await run_sized(run, lambda: success_body(shown(_sync(run)), call.request_id)))
+    return Answered(await run_sized(run, lambda: success_body(shown(_sync(run, is_reader)), call.request_id)))
 
 
-def _sync(run: Run) -> dict[str, Any]:
+def _sync(run: Run, is_reader: bool) -> dict[str, Any]:
     ended = run.row.finished_at or run.row.started_at
+    state = {"executionState": shapes.execution_state(run)} if is_reader else {}
     return {
         "runId": run.row.id,
         "status": run.row.status,
         "durationMs": max(0, ended - run.row.started_at),
-        "executionState": shapes.execution_state(run),
+        **state,
     }

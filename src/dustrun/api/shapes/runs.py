@@ -199,7 +199,7 @@ class SyncAnswer(Ignoring):
     run_id: str
     status: RunStatus
     duration_ms: int
-    execution_state: dict[str, NodeAnswer]
+    execution_state: dict[str, NodeAnswer] | None = Field(None, description="By node id. Needs `run:read`.")
 
 
 class CountsAnswer(Fields):
