@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from dustrun.core.values import exact_json, exact_yaml
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import workflow_versions
 from testkit.composition import BROKEN_DEFINITION, DEFINITION, Client, Composition
 
 CONNECTOR, WALLET = "conn_01k9w3x7q2c4v6b8n0m1a2s3d4", "wal_01k9w3x7q2c4v6b8n0m1a2s3d4"
@@ -141,6 +145,30 @@ async def test_a_version_can_be_exported(owner: Client) -> None:
     assert (await owner.get(f"/v1/workflows/{made['id']}/export?version=9")).code == 404002
     assert (await owner.get(f"/v1/workflows/{made['id']}/export?format=xml")).fields == ["format"]
     assert (await owner.get("/v1/workflows/wf_none/export")).code == 404001
+
+
+async def test_a_chain_of_pinned_calls_may_be_longer_than_what_python_calls(server: Composition) -> None:
+    """Each version of a workflow calls the one before; another workflow calls the last one by its content."""
+    owner, most = server.owner, 1_500
+    called = (await owner.create_workflow(name="called"))["id"]
+    (first,) = await server.rows(sa.select(workflow_versions).where(workflow_versions.c.workflow_id == called))
+    names = [column.name for column in workflow_versions.columns]
+
+    def calling(version: int) -> dict[str, Any]:
+        call = {"type": "call-workflow", "payload": {"workflowId": called, "version": version}}
+        return {"nodes": {"root": {"type": "manual", "children": ["call"]}, "call": call}, "triggerNodeIds": ["root"]}
+
+    insert = Statement(sa.insert(workflow_versions).values({name: sa.bindparam(name) for name in names}))
+
+    def store(tx: Tx) -> None:
+        for version in range(2, most + 1):
+            row = dict(zip(names, first, strict=True))
+            tx.do(insert, **{**row, "version": version, "definition": json.dumps(calling(version - 1))})
+
+    await server.parts.writer.write(store)
+    made = await owner.create_workflow(calling(most), name="calls")
+    (reference,) = exact_json.loads(await _export(owner, made["id"]))["references"]
+    assert (reference["kind"], list(map(type, reference["versions"]))) == ("workflow", [dict]), reference
 
 
 @pytest.mark.parametrize(

@@ -47,12 +47,22 @@ class Pins:
 
     def hash_of(self, workflow_id: str, version: int) -> str | None:
         """SHA-256 of a version's portable definition; None if there is no such version."""
-        pin = (workflow_id, version)
-        if pin not in self._known:
-            self._known[pin] = None  # what calls itself has no content of its own
-            row = version_rows.find(self._tx, workflow_id, version)
-            self._known[pin] = self._hash(row) if row is not None else None
-        return self._known[pin]
+        pending = [(workflow_id, version)]
+        opened: dict[Pin, tuple[VersionRow, Any]] = {}
+        while pending:  # a chain of calls may be longer than what Python calls
+            pin = pending[-1]
+            if pin in opened:
+                self._known[pin] = self._hash(*opened.pop(pin))
+            elif pin not in self._known:
+                self._known[pin] = None  # what calls itself has no content of its own
+                row = version_rows.find(self._tx, *pin)
+                if row is not None:
+                    opened[pin] = row, _sorted(row.definition)
+                    called = (one for _, one in pins_of(opened[pin][1]))
+                    pending += reversed([one for one in called if one not in self._known])
+                    continue
+            pending.pop()
+        return self._known[workflow_id, version]
 
     def find(self, workflow_id: str, wanted: PinnedVersion) -> int | None:
         """The version of a workflow with this content: the one of that number, else the newest."""
@@ -64,9 +74,8 @@ class Pins:
                     return row.version
         return None
 
-    def _hash(self, row: VersionRow) -> str:
-        document = exact_json.loads(exact_json.dumps(exact_json.loads(row.definition), canonical=True))  # sorted
-        contents = [self.hash_of(*pin) for _, pin in pins_of(document)]
+    def _hash(self, row: VersionRow, document: Any) -> str:
+        contents = [self._known[pin] for _, pin in pins_of(document)]
         names = as_portable(document, row.workflow_id, self._specs)
         for (payload, pin), content in zip(list(pins_of(document)), contents, strict=True):
             payload["version"] = content or pin[1]
@@ -75,6 +84,10 @@ class Pins:
             for workflow_id, placeholder in names.items()
         }
         return hashlib.sha256(exact_json.dumps([document, called], canonical=True)).hexdigest()
+
+
+def _sorted(definition: str) -> Any:
+    return exact_json.loads(exact_json.dumps(exact_json.loads(definition), canonical=True))
 
 
 def rename(document: Any, found: Mapping[Pin, int]) -> Any:
