@@ -247,6 +247,16 @@ async def test_waiting_for_the_result(server: Composition) -> None:
     assert (reply.status_code, reply.json()["data"]["action"]) == (202, "triggered")
 
 
+async def test_guesses_from_the_addresses_of_one_network_count_together(server: Composition) -> None:
+    """A host has 2**64 addresses of IPv6."""
+    told = []
+    for number in range(100):
+        transport = httpx.ASGITransport(server.app, client=(f"2001:db8::{number:x}", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            told.append((await http.post(f"/v1/webhooks/dwh_{number}")).status_code)
+    assert set(told) == {404, 429}
+
+
 async def test_guesses_and_floods_of_refusals_are_slowed_down(server: Composition) -> None:
     hook = await Hook.make(server, {"auth": {"type": "header", "header": "X-Token"}})
     guesses = await asyncio.gather(*(hook.told({}, path=f"/v1/webhooks/dwh_{n}") for n in range(100)))

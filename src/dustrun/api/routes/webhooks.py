@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from dustrun.api import openapi
 from dustrun.api.auth import PUBLIC
 from dustrun.api.envelope import Answered, answer, failure, request_id, success_body
-from dustrun.api.limits import read_body
+from dustrun.api.limits import network_of, read_body
 from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import RawRoute
 from dustrun.api.shapes.triggers.webhooks import WebhookAnswer, received_shape, responded
@@ -51,9 +51,9 @@ async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
 async def _target(parts: Parts, scope: Scope) -> Target:
     """What the address leads to; unknown ones are slowed down, as wrong keys are."""
     secret = scope["path_params"]["secret"]
-    caller = (scope.get("client") or ("",))[0]
     target = await parts.triggers.webhooks.targets.find(secret)
     if target is None:
+        caller = network_of((scope.get("client") or ("",))[0])
         parts.access.webhook_guesses.take(caller, "Too many unknown addresses of webhooks from this caller.")
         raise NotFound(UNKNOWN, code=Code.WEBHOOK_UNKNOWN)
     parts.access.limiter.take(target.secret.org_id)
