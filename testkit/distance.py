@@ -7,9 +7,20 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
+
+_WRITES = b"SAVEPOINT unit"
+
+
+@dataclass(slots=True)
+class _Talk:
+    """One connection: who spoke last, and whether it is the writer's."""
+
+    last: str = ""
+    is_of_writer: bool = False
 
 
 class Distance:
@@ -21,6 +32,8 @@ class Distance:
         self.port = 0
         self.round_trips = 0
         """How often a client spoke after the server had: each time is one wait for an answer."""
+        self.writer_round_trips = 0
+        """Those of the connection that writes."""
 
     async def serve(self) -> asyncio.Server:
         """Listens on a free port of the loopback address."""
@@ -30,10 +43,10 @@ class Distance:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         database_reader, database_writer = await asyncio.open_unix_connection(str(self._socket))
-        spoke: list[str] = []
+        talk = _Talk()
         ways = (
-            self._one_way(reader, database_writer, "client", spoke),
-            self._one_way(database_reader, writer, "server", spoke),
+            self._one_way(reader, database_writer, "client", talk),
+            self._one_way(database_reader, writer, "server", talk),
         )
         try:
             await asyncio.gather(*ways)
@@ -42,16 +55,18 @@ class Distance:
             database_writer.close()
 
     async def _one_way(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str, spoke: list[str]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str, talk: _Talk
     ) -> None:
         loop = asyncio.get_running_loop()
         sent: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         delivering = asyncio.create_task(self._deliver(sent, writer))
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(262_144):
-                if name == "client" and spoke[-1:] != ["client"]:
+                talk.is_of_writer = talk.is_of_writer or _WRITES in data
+                if name == "client" and talk.last != "client":
                     self.round_trips += 1
-                spoke[:] = [name]
+                    self.writer_round_trips += talk.is_of_writer
+                talk.last = name
                 sent.put_nowait((loop.time() + self._delay_s, data))
         sent.put_nowait((loop.time() + self._delay_s, b""))
         await delivering

@@ -113,7 +113,7 @@ async def write(
     `creates`, like `("runId", "run_1")`, tells the caller what to look up if the outcome is unknown.
     """
     try:
-        options = {"repeatable": repeatable, "is_separate": is_separate, "may_wait": may_wait}
+        options: dict[str, Any] = {"repeatable": repeatable, "is_separate": is_separate, "may_wait": may_wait}
         return await writer.write(once(unit, current.get()), after, **options)
     except Uncertain as error:
         if creates is None:

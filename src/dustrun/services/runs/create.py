@@ -74,7 +74,7 @@ class RunCreation:
                     created(made)
 
             is_short = batch.is_short() and not is_large(facts.prop_values)  # the payload is in the trigger's result
-            options = {"repeatable": is_short, "is_separate": is_short and is_separate}
+            options: dict[str, Any] = {"repeatable": is_short, "is_separate": is_short and is_separate}
             options["may_wait"] = prepared.admission is not None  # what a trigger starts
             if is_call:
                 done = await self._writer.write(unit, after, **options)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -145,6 +145,14 @@ def _create_postgresql(url: sa.URL, name: str) -> Engine:
     return engine
 
 
+class LooksUp(Protocol):
+    """Reads few rows by their keys."""
+
+    async def run(self, query: Callable[[Tx], T]) -> T:
+        """Runs a query; again, from its beginning, if it has to."""
+        ...
+
+
 class Claimed(Exception):
     """Another session holds the advisory lock that the writer needs."""
 
@@ -166,6 +174,8 @@ class Database:
         readers = _READERS if self.is_sqlite else _READERS_OF_SERVER
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")
         self._look_ups = LookUps(self.engine)
+        self.look_ups_of_server: LooksUp | None = None
+        """On PostgreSQL, while the writer works: what reads without a thread."""
         self._connection: Any = None
         self._cursor: Any = None
         self._claim: int | None = None
@@ -378,9 +388,11 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
 
     async def look_up(self, query: Callable[[Tx], T]) -> T:
-        """Runs a query of one statement, or a few that need not see the same moment, each of which reads a row by its
-        key: on SQLite on the event loop, or if the store is in trouble, in a reader's thread, which may wait; on
-        PostgreSQL with one round trip for each."""
+        """Runs a query of a few statements, each of which reads few rows by a key. Only what it asks by `soon` and
+        `soon_all` before it waits is sure to be of one moment. On SQLite that is on the event loop, or if the store is
+        in trouble, in a reader's thread, which may wait; on PostgreSQL queries at the same time share round trips."""
+        if self.look_ups_of_server is not None:
+            return await self.look_ups_of_server.run(query)
         if not self.is_sqlite:
             bare = partial(self.read_now, query, is_one_statement=True)
             return await asyncio.get_running_loop().run_in_executor(self._readers, bare)

@@ -7,7 +7,7 @@ as much as a unit, so repeatable units run without one; if a unit fails, the who
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ _FAILED = metrics.counter("dustrun_writer_failed_commits", "Writer transactions 
 class Waiter:
     """A unit of work and the future of its result."""
 
-    __slots__ = ("after", "future", "is_separate", "may_wait", "repeatable", "result", "unit")
+    __slots__ = ("after", "future", "is_separate", "may_wait", "repeatable", "result", "touches", "unit")
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Waiter:
         repeatable: bool,
         is_separate: bool = False,
         may_wait: bool = False,
+        touches: frozenset[Hashable] = frozenset(),
     ) -> None:
         self.unit = unit
         self.future = future
@@ -48,6 +49,7 @@ class Waiter:
         self.repeatable = repeatable
         self.is_separate = is_separate
         self.may_wait = may_wait
+        self.touches = touches
         self.result: Any = None
 
 

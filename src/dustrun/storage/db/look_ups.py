@@ -40,10 +40,14 @@ class LookUps:
                 self._connection = connection
 
     def run(self, query: Callable[[Tx], T]) -> T:
-        """Runs a query."""
+        """Runs a query in one snapshot."""
         assert self._connection is not None
-        with contextlib.closing(self._connection.cursor()) as cursor:  # closed, it keeps no snapshot
-            return query(Tx(cursor, self._engine.dialect))
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.execute("BEGIN")
+            try:
+                return query(Tx(cursor, self._engine.dialect))
+            finally:
+                cursor.execute("COMMIT")
 
     def close(self) -> None:
         """Closes the connection; it can be opened again."""

@@ -221,6 +221,15 @@ class Tx:
         found.value = self.one(statement, **values)
         return found
 
+    def soon_all(self, statement: Statement, **values: Any) -> Returned:
+        """Like `soon`, with all rows."""
+        found = Returned()
+        found.value = self.all(statement, **values)
+        return found
+
+    def wait(self) -> None:
+        """What was asked by `soon` and `soon_all` is known from here on."""
+
     def all(self, statement: Statement, **values: Any) -> list[Row]:
         """Executes a statement; returns all rows."""
         sql, take, _ = statement.bound.get(self._name) or statement.compile(self._dialect)

@@ -1,4 +1,5 @@
 """Group commit: all writes of the process go through one connection, and everything queued commits in one transaction.
+On PostgreSQL look-ups share round trips as writes do.
 
 Waiters and stream readers hear of a result only after the commit.
 """
@@ -6,7 +7,7 @@ Waiters and stream readers hear of a result only after the commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 from typing import Protocol, TypeVar
 
 from dustrun.errors import Temporary
@@ -36,6 +37,22 @@ class _Groups(Protocol):
     def put(self, waiter: Waiter) -> None: ...
 
 
+class _LookUps(Protocol):
+    """Reads rows without a thread."""
+
+    async def run(self, query: Callable[[Tx], T]) -> T: ...
+
+    async def close(self) -> None: ...
+
+
+def _look_ups_of(database: Database) -> _LookUps | None:
+    if database.is_sqlite:
+        return None
+    from dustrun.storage.db.pipeline.look_ups import PipelinedLookUps  # slow import: PostgreSQL's driver
+
+    return PipelinedLookUps(database)
+
+
 def _groups_of(database: Database) -> Callable[[Database, Callable[[Outcome], None]], _Groups]:
     if database.is_sqlite:
         return LoopGroups
@@ -48,7 +65,9 @@ class Writer:
     """Queues units of work; `write` resolves once the unit is committed."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._groups = _groups_of(database)(database, self._tell)
+        self._look_ups = _look_ups_of(database)
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_doubt: Callable[[], None] = _nothing
@@ -64,11 +83,15 @@ class Writer:
         """Begins to write; call it on the event loop of the waiters."""
         self._loop = asyncio.get_running_loop()
         self._groups.start()
+        self._database.look_ups_of_server = self._look_ups
 
     async def stop(self) -> None:
         """Commits everything queued, and closes the writer's connection."""
         self._stopping = True
         await self._groups.stop()
+        self._database.look_ups_of_server = None
+        if self._look_ups is not None:
+            await self._look_ups.close()
 
     @property
     def backlog(self) -> int:
@@ -83,18 +106,20 @@ class Writer:
         repeatable: bool = False,
         is_separate: bool = False,
         may_wait: bool = False,
+        touches: Collection[Hashable] = (),
     ) -> asyncio.Future[T]:
         """Runs `unit` in the next group; the future gets its result once the group is committed.
 
         `after(result)` is called on the event loop just before the future is set, in commit order. `repeatable`: the
         unit's side effects outside the store are idempotent, and it takes no longer than a few milliseconds.
-        `is_separate`: it is repeatable, and neither reads nor changes a row that another such unit changes.
+        `is_separate`: it is repeatable, and neither reads nor changes a row that another such unit changes, except
+        what belongs to things that both name in `touches`: such units are never in one group.
         `may_wait`: nobody minds a few milliseconds, so that many such units share a commit.
         """
         if self._stopping or self._loop is None:
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._groups.put(Waiter(unit, future, after, repeatable, is_separate, may_wait))
+        self._groups.put(Waiter(unit, future, after, repeatable, is_separate, may_wait, frozenset(touches)))
         return future
 
     def _tell(self, outcome: Outcome) -> None:

@@ -181,6 +181,39 @@ async def test_what_is_asked_soon_is_known_after_the_next_answer(store: Store) -
     assert store.distance.round_trips - before == 2
 
 
+async def test_what_is_asked_soon_is_known_after_a_wait_for_it(store: Store) -> None:
+    def unit(tx: Tx) -> tuple[Any, Any, Any]:
+        there, not_there, every = tx.soon(_READ, of="a"), tx.soon(_READ, of="nobody"), tx.soon_all(_ALL)
+        tx.wait()
+        tx.wait()  # nothing is asked any more
+        _add("b")(tx)
+        return there.value, not_there.value, every.value
+
+    await store.together(_add("a", "1"))
+    before = store.distance.round_trips
+    assert await store.together(unit) == [(("1",), None, [("a", "1")])]
+    assert store.distance.round_trips - before == 2
+    assert await store.facts() == {"a": "1", "b": ""}
+
+
+async def test_units_that_touch_the_same_thing_run_one_after_the_other(store: Store) -> None:
+    def add_up(tx: Tx) -> str:
+        row = tx.one(_READ, of="sum")
+        assert row is not None
+        tx.do(_CHANGE, of="sum", more="+")
+        return str(row[0])
+
+    await store.together(_add("sum", ""), _add("a"))
+    keys: list[tuple[str, ...]] = [("sum",), ("other", "sum"), (), ("other",), ("sum",)]
+    units = [add_up, add_up, _copy("a", "b"), _copy("b", "c"), add_up]
+    written = [
+        store.writer.write(unit, repeatable=True, is_separate=True, touches=touches)  # type: ignore[type-var]
+        for unit, touches in zip(units, keys, strict=True)
+    ]
+    assert await asyncio.gather(*written) == ["", "+", "", "", "++"]
+    assert (await store.facts())["sum"] == "+++"
+
+
 async def test_a_unit_that_fails_before_it_has_written_repeats_nobody(store: Store) -> None:
     ran: list[str] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from dustrun import clock
 from dustrun.storage.db.database import Database
@@ -76,7 +76,16 @@ class PipelinedGroups:
         self._task = None
 
     def _take(self) -> list[Waiter]:
-        return [self._queue.popleft() for _ in range(min(MAX_GROUP, len(self._queue)))]
+        """The next group. A unit that touches what one before it touches stays queued."""
+        taken: list[Waiter] = []
+        kept: list[Waiter] = []
+        touched: set[Hashable] = set()
+        for _ in range(min(MAX_GROUP, len(self._queue))):
+            waiter = self._queue.popleft()
+            (taken if touched.isdisjoint(waiter.touches) else kept).append(waiter)
+            touched |= waiter.touches
+        self._queue.extendleft(reversed(kept))
+        return taken
 
     def _begin_next(self) -> None:
         """Begins the next group behind a commit that has been posted, so that distance to the database costs one round

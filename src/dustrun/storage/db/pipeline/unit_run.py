@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import sqlalchemy as sa
 from greenlet import GreenletExit, getcurrent, greenlet
 from sqlalchemy.engine import Dialect
 
@@ -14,18 +15,20 @@ from dustrun.storage.db.pipeline.wave import Fixed, Request, Wanted, forms_of
 from dustrun.storage.db.statement import Returned, Row, Statement, Tx
 
 Send = Callable[[Request], None]
+_NONE = Statement(sa.text(""))
 
 
 class PipelinedTx(Tx):
     """The transaction as a unit sees it: what needs no answer is collected, and the rest stops the unit."""
 
-    __slots__ = ("_later", "_parent", "has_written")
+    __slots__ = ("_later", "_must_wait", "_parent", "has_written")
 
     def __init__(self, dialect: Dialect, later: Send) -> None:
         self._dialect, self._name = dialect, dialect.name
         self._later = later
         self._parent = getcurrent()
         self._counts = None
+        self._must_wait = False
         self.has_written = False
 
     @property
@@ -62,9 +65,23 @@ class PipelinedTx(Tx):
 
     def soon(self, statement: Statement, **values: Any) -> Returned:
         """See `Tx`."""
+        return self._ask_soon(statement, values, "one")
+
+    def soon_all(self, statement: Statement, **values: Any) -> Returned:
+        """See `Tx`."""
+        return self._ask_soon(statement, values, "all")
+
+    def _ask_soon(self, statement: Statement, values: Mapping[str, Any], wanted: Wanted) -> Returned:
         found = Returned()
-        self._later(Request(statement, [values], "one", returned=(found,)))
+        self._must_wait = True
+        self._later(Request(statement, [values], wanted, returned=(found,)))
         return found
+
+    def wait(self) -> None:
+        """See `Tx`."""
+        if self._must_wait:
+            self._parent.switch(Request(_NONE, (), "nothing"))
+            self._must_wait = False
 
     def all(self, statement: Statement, **values: Any) -> list[Row]:
         """See `Tx`."""
@@ -78,6 +95,7 @@ class PipelinedTx(Tx):
     def _ask(self, statement: Statement, rows: Sequence[Mapping[str, Any]], wanted: Wanted) -> Any:
         request = Request(statement, rows, wanted)
         self._parent.switch(request)
+        self._must_wait = False
         if not forms_of(statement, self._dialect).is_query:
             # a change that returns its rows has not changed any if there are none
             self.has_written = self.has_written or wanted == "nothing" or bool(request.result)

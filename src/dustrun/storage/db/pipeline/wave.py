@@ -119,7 +119,10 @@ def _result(request: Request, answers: Sequence[Answer]) -> Any:
     if request.wanted == "count":
         return sum(answer.count for answer in answers)
     if request.wanted == "all":
-        return list(answers[0].rows)
+        rows = list(answers[0].rows)
+        for returned in request.returned:
+            returned.value = rows
+        return rows
     if request.wanted == "one":
         row = answers[0].rows[0] if answers[0].rows else None
         for returned in request.returned:
