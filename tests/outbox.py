@@ -33,7 +33,7 @@ ANYTHING = {
     "allowUnverifiedCalldata": True,
     "signatures": {"messages": True, "typedData": "any"},
 }
-_WAITS = {
+WAITS = {
     "root": {"type": "manual", "children": ["ask"]},
     "ask": {"type": "approve", "payload": {"message": "Is the test over?", "timeoutMs": 600_000, "allowStarter": True}},
 }
@@ -178,7 +178,7 @@ async def open_outbox(
             wallet = (await api.post("/v1/wallets/import", body)).data
         assert wallet["address"] == ALICE
         assert (await api.put(f"/v1/wallets/{wallet['id']}/policy", {"policy": ANYTHING})).status == 200
-        run = (await api.post("/v1/runs", {"definition": {"nodes": _WAITS}})).data["runId"]
+        run = (await api.post("/v1/runs", {"definition": {"nodes": WAITS}})).data["runId"]
         rows = await composition.rows(sa.select(runs.c.pk, runs.c.org_id).where(runs.c.id == run))
         keys = await composition.rows(sa.select(api_keys.c.id))
         transactions = composition.parts.money.operations.outbox

@@ -25,6 +25,7 @@ class Committer:
         self.last_seq = 0
         self._run = run
         self._outbox = outbox
+        self._touches = () if outbox is None else outbox.touches(run.facts.org_id, run.facts.root_run_id)
 
     @property
     def has_recorded(self) -> bool:
@@ -50,11 +51,13 @@ class Committer:
             self._wake_others(batch)
 
         is_short = batch.is_short()
-        is_separate = is_short and batch.is_own and not (batch.ending is not None and self._outbox is not None)
+        is_separate = is_short and batch.is_own
         tries = iter(_REWRITE_S)
         while True:
             try:
-                await self._run.deps.writer.write(unit, written, repeatable=is_short, is_separate=is_separate)
+                await self._run.deps.writer.write(
+                    unit, written, repeatable=is_short, is_separate=is_separate, touches=self._touches
+                )
                 return
             except StaleFence:
                 raise Superseded from None

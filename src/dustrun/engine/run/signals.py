@@ -43,9 +43,8 @@ class Signals:
         waiting, pk = self._run.plan.waiting, self._run.facts.pk
         if not waiting:
             return
-        database = self._run.deps.database
         until = clock.monotonic_s() + _TURN_S
-        for signal in await self._committer.patiently(lambda: database.read(lambda tx: self._list(tx, pk))):
+        for signal in await self._committer.patiently(lambda: self._find(pk)):
             execution = self._run.journal.by_path.get(signal.path)
             if execution is None or signal.id in self._run.recorder.batch.signals_used:
                 continue
@@ -69,6 +68,18 @@ class Signals:
             self._answer(execution, signal, outcome)
         elif execution.is_settled:
             self._run.recorder.batch.signals_used.append(signal.id)  # too late
+
+    async def _find(self, pk: int) -> list[Signal]:
+        """The unused signals. Those of transactions say nothing but that there is news."""
+        database = self._run.deps.database
+        if all(self._may_spend(path) for path in self._run.plan.waiting):
+            found = await database.look_up(lambda tx: run_rows.list_signals(tx, pk))
+            if all(signal.kind == "transaction" for signal in found):
+                return found
+        return await database.read(lambda tx: self._list(tx, pk))
+
+    def _may_spend(self, path: str) -> bool:
+        return "spend" in (self._run.journal.by_path[path].facts or {})
 
     def _list(self, tx: Tx, pk: int) -> list[Signal]:
         """The unused signals, with the signatures that a called run returns in place of their marks."""

@@ -137,13 +137,13 @@ class LiveSpend:
             spend = await self._plan_spend(job, facts, context)
             if is_cancelled():
                 return await self.outbox.abandon(request)
-            await self.outbox.plan(request, spend)
-        status = await self.outbox.advance(request)
+            status = await self.outbox.plan(request, spend)
+        status = await self.outbox.advance(request, status)
         if not job.is_dust or not _is_met(status) or is_cancelled():
             return status
         job.input = given
-        await self.outbox.plan(request, await self._plan_spend(job, facts, context))  # without the approval
-        return await self.outbox.advance(request)
+        status = await self.outbox.plan(request, await self._plan_spend(job, facts, context))  # without the approval
+        return await self.outbox.advance(request, status)
 
     async def _plan_spend(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
         """The action's spend, with the input that it was planned from."""

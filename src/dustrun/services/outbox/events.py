@@ -3,7 +3,7 @@ step; publishes them after the commit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from dustrun.storage.money.signatures import SignatureRow
 from dustrun.storage.money.transactions import TransactionRow
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as run_rows
-from dustrun.storage.runs.journal import Event
+from dustrun.storage.runs.journal import Event, RunHeads
 
 SIGNAL = "transaction"
+_LIGHT_CHARS = 131_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,16 @@ class Step:
     data: Mapping[str, Any]
 
 
-def note(tx: Tx, row: TransactionRow, *steps: Step, wakes: bool = False) -> Committed | None:
+def note(
+    tx: Tx, row: TransactionRow, *steps: Step, wakes: bool = False, heads: RunHeads | None = None
+) -> Committed | None:
     """Writes the steps of a transaction as events of its run, and with `wakes` a signal for its node. None if it
-    belongs to no run, or the run has ended."""
+    belongs to no run, or the run has ended. `heads`: of a unit that has read the run."""
     if row.run_pk is None or row.run_id is None or row.path is None:
         return None
     about = _about(row)
-    return write(tx, row.org_id, row.run_pk, row.run_id, row.workflow_id, row.path, about, steps, wakes=wakes)
+    place = row.org_id, row.run_pk, row.run_id, row.workflow_id, row.path
+    return write(tx, *place, about, steps, wakes=wakes, heads=heads)
 
 
 def write(
@@ -64,13 +68,17 @@ def write(
     steps: Iterable[Step],
     *,
     wakes: bool,
+    heads: RunHeads | None = None,
 ) -> Committed | None:
     """Like `note`, for anything that the node at `path` does. Of a run that has ended only hooks are told."""
     now = clock.now_ms()
     head = {"nodeId": path.rpartition(".")[2], "path": path}
     told = [{**head, "status": step.status, **about, **step.data} for step in steps]
     written = [("transaction", now, mask_links(dumps_text(data))) for data in told]
-    events = journal_rows.append_open(tx, run_pk=run_pk, org_id=org_id, workflow_id=workflow_id, written=written)
+    if heads is not None:
+        events = heads.append(run_pk, written)
+    else:
+        events = journal_rows.append_open(tx, run_pk=run_pk, org_id=org_id, workflow_id=workflow_id, written=written)
     if not events:
         for data in told:
             type_ = f"transaction.{data['status']}"
@@ -84,6 +92,28 @@ def write(
     if wakes:
         run_rows.add_signal(tx, run_pk, SIGNAL, path, "{}", now)
     return Committed(run_pk, run_id, org_id, workflow_id, tuple(events), wakes)
+
+
+def is_light(rows: Iterable[TransactionRow]) -> bool:
+    """Whether intents are small enough that a unit reads and judges them within a few milliseconds."""
+    return sum(len(row.intent) for row in rows) <= _LIGHT_CHARS
+
+
+def touches(row: TransactionRow) -> tuple[Hashable, ...]:
+    """What a unit touches that changes a transaction: the retry chain, with its runs and all their transactions."""
+    if row.root_run_id is None:
+        return (("transaction", row.id),)
+    return (chain_of(row.org_id, row.root_run_id),)
+
+
+def chain_of(org_id: str, root_run_id: str) -> Hashable:
+    """A retry chain, among what units touch."""
+    return ("chain", org_id, root_run_id)
+
+
+def wallet_of(wallet_id: str) -> Hashable:
+    """The reservations of a wallet, among what units touch."""
+    return ("wallet", wallet_id)
 
 
 def _about(row: TransactionRow) -> dict[str, Any]:

@@ -3,7 +3,7 @@ paid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from dustrun import clock, ids
@@ -13,7 +13,7 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, Invalid, NotFound, Refused
 from dustrun.services.outbox import events, spend_status
 from dustrun.services.outbox.events import Committed, Step
-from dustrun.services.outbox.spend_status import SpendRequest, Stored
+from dustrun.services.outbox.spend_status import NodeRows, SpendRequest, Stored
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
 from dustrun.storage.money import transactions as rows
@@ -22,6 +22,7 @@ from dustrun.storage.money.signatures import SignatureRow
 from dustrun.storage.money.transactions import SpendRow, TransactionRow
 from dustrun.storage.money.wallets import WalletRow
 from dustrun.storage.runs import approvals as approval_rows
+from dustrun.storage.runs.journal import RunHeads
 
 ConfirmationsOf = Callable[[int], int]
 
@@ -43,23 +44,40 @@ def plan(
     tx: Tx, request: SpendRequest, spend: Spend, confirmations_of: ConfirmationsOf
 ) -> tuple[Stored, list[Committed | None]]:
     """The node's stored intents if they have not failed; otherwise stores these."""
-    stored = spend_status.load_of(tx, request)
-    if stored is not None and not stored.came_to_nothing:
-        return _taken_over(tx, request, stored), []
-    generation = stored.spend.generation + 1 if stored is not None else 1
-    wallet = get_wallet(tx, request.org_id, request.wallet_id)
+    of_node = spend_status.NodeRows(tx, request)
+    wallet = wallet_rows.ask_for(tx, request.org_id, request.wallet_id)
+    with RunHeads(tx, [request.run_pk]) as heads:
+        tx.wait()
+        stored = of_node.stored()
+        if stored is not None and not stored.came_to_nothing:
+            return _taken_over(tx, request, stored), []
+        generation = stored.spend.generation + 1 if stored is not None else 1
+        able = _able(wallet(), request.wallet_id)
+        return _add(tx, request, spend, of_node, generation, able, confirmations_of, heads)
+
+
+def _add(
+    tx: Tx,
+    request: SpendRequest,
+    spend: Spend,
+    of_node: NodeRows,
+    generation: int,
+    wallet: WalletRow,
+    confirmations_of: ConfirmationsOf,
+    heads: RunHeads,
+) -> tuple[Stored, list[Committed | None]]:
+    """Stores a node's intents as a new generation, with those that an earlier one has paid."""
     committed: list[Committed | None] = []
-    paid = {row.item: row.id for row in _all_of(tx, request) if row.state == TxState.FINAL}
-    signed = {row.item: row.id for row in _signed_of(tx, request)}
+    paid = {row.item: row for row in of_node.transactions() if row.state == TxState.FINAL}
+    signed = {row.item: row for row in of_node.signatures() if row.state == "signed"}
     transactions = []
     for intent in spend.intents:
-        found = paid.get(intent.item)
-        if found is None:
+        row = paid.get(intent.item)
+        if row is None:
             row = _new_row(request, intent, wallet, generation, confirmations_of(intent.chain_id))
             rows.insert(tx, row)
-            committed.append(events.note(tx, row, Step("planned", {"generation": generation})))
-            found = row.id
-        transactions.append(found)
+            committed.append(events.note(tx, row, Step("planned", {"generation": generation}), heads=heads))
+        transactions.append(row)
     signatures = [
         signed.get(sign_request.item) or _add_signature(tx, request, sign_request, generation)
         for sign_request in spend.signatures
@@ -70,42 +88,36 @@ def plan(
         path=request.path,
         generation=generation,
         run_pk=request.run_pk,
-        transactions=dumps_text(transactions),
-        signatures=dumps_text(signatures),
+        transactions=dumps_text([row.id for row in transactions]),
+        signatures=dumps_text([one.id for one in signatures]),
         notes=dumps_text(dict(spend.notes)),
         created_at=clock.now_ms(),
     )
     rows.insert_spend(tx, row_of_spend)
-    found_all = spend_status.load_of(tx, request)
-    assert found_all is not None
-    return found_all, committed
+    return Stored(row_of_spend, tuple(transactions), tuple(signatures), {}, {}), committed
 
 
 def find_wallet(tx: Tx, request: SpendRequest) -> str | None:
     """The wallet of what the node has planned, has under way, or has done in this retry chain; None without any."""
-    sent = [row.wallet_id for row in _all_of(tx, request) if row.state not in NOTHING_CAME]
-    asked = signature_rows.list_of_node(tx, request.org_id, request.root_run_id, request.path)
-    return next(iter([*sent, *(row.wallet_id for row in asked if row.state != "refused")]), None)
+    of_node = spend_status.NodeRows(tx, request)
+    tx.wait()
+    sent = [row.wallet_id for row in of_node.transactions() if row.state not in NOTHING_CAME]
+    asked = [row.wallet_id for row in of_node.signatures() if row.state != "refused"]
+    return next(iter([*sent, *asked]), None)
 
 
 def get_wallet(tx: Tx, org_id: str, wallet_id: str) -> WalletRow:
     """The wallet that spends; raises `NotFound`, or `Refused` if it cannot sign."""
-    wallet = wallet_rows.find(tx, org_id, wallet_id)
+    return _able(wallet_rows.find(tx, org_id, wallet_id), wallet_id)
+
+
+def _able(wallet: WalletRow | None, wallet_id: str) -> WalletRow:
     if wallet is None:
         raise NotFound(f'There is no wallet "{wallet_id}".', code=Code.WALLET_UNKNOWN)
     if not wallet.can_sign:
         why = "is archived" if wallet.archived_at is not None else "is watch-only: this server has no key for it"
         raise Refused(f'The wallet "{wallet.name}" {why}.')
     return wallet
-
-
-def _all_of(tx: Tx, request: SpendRequest) -> Sequence[TransactionRow]:
-    return rows.list_of_node(tx, request.org_id, request.root_run_id, request.path)
-
-
-def _signed_of(tx: Tx, request: SpendRequest) -> Sequence[SignatureRow]:
-    found = signature_rows.list_of_node(tx, request.org_id, request.root_run_id, request.path)
-    return [row for row in found if row.state == "signed"]
 
 
 def _taken_over(tx: Tx, request: SpendRequest, stored: Stored) -> Stored:
@@ -163,7 +175,7 @@ def _new_row(
     )
 
 
-def _add_signature(tx: Tx, request: SpendRequest, sign_request: SignRequest, generation: int) -> str:
+def _add_signature(tx: Tx, request: SpendRequest, sign_request: SignRequest, generation: int) -> SignatureRow:
     row = SignatureRow(
         id=ids.new_id("sig"),
         org_id=request.org_id,
@@ -185,4 +197,4 @@ def _add_signature(tx: Tx, request: SpendRequest, sign_request: SignRequest, gen
         mark=ids.new_entropy(16).hex(),
     )
     signature_rows.insert(tx, row)
-    return row.id
+    return row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import replace
 
 from dustrun import clock
@@ -13,6 +13,7 @@ from dustrun.core.money.policy import Deny
 from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import DustrunError, Refused, Temporary, Uncertain
 from dustrun.services.outbox import (
+    events,
     fees,
     intents,
     message_signatures,
@@ -32,10 +33,13 @@ from dustrun.services.outbox.tracking.tracker import Trackers
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
 from dustrun.storage.money import transactions as rows
+from dustrun.storage.money.signatures import SignatureRow
 from dustrun.storage.money.transactions import TransactionRow
 from dustrun.storage.money.wallets import WalletRow
 
 _AGAIN_MS = 2_000
+_SHORT_BYTES = 65_536
+"""Calldata that is encoded and stored within a few milliseconds."""
 _OTHERS_FAILED = "Another spend of its node failed, so it was not signed."
 _RUN_ENDED = "The run ended before it was signed."
 _RUN_CANCELLED = "The run was cancelled before it was signed."
@@ -64,12 +68,19 @@ class Transactions:
     async def plan(self, request: SpendRequest, spend: Spend) -> SpendStatus:
         """Stores a node's intents, nothing signed. Stored intents that have not failed win."""
         intents.check(spend)
+        is_short = sum(len(intent.data) for intent in spend.intents) <= _SHORT_BYTES and not spend.signatures
         needed = {intent.chain_id: self._confirmations(intent.chain_id) for intent in spend.intents}
 
         def unit(tx: Tx) -> tuple[Stored, list[Committed | None]]:
             return intents.plan(tx, request, spend, needed.__getitem__)
 
-        stored, _ = await self.deps.writer.write(unit, lambda done: self.deps.publisher.tell(*done[1]))
+        stored, _ = await self.deps.writer.write(
+            unit,
+            lambda done: self.deps.publisher.tell(*done[1]),
+            repeatable=is_short,
+            is_separate=is_short,
+            touches=self.touches(request.org_id, request.root_run_id),
+        )
         self.deps.on_step("planned")
         return await self._status(stored)
 
@@ -86,23 +97,20 @@ class Transactions:
 
     async def find_wallet(self, request: SpendRequest) -> str | None:
         """The wallet that the node must keep: something of it is planned, under way, or has happened."""
-        return await self.deps.database.read(lambda tx: intents.find_wallet(tx, request))
+        return await self.deps.database.look_up(lambda tx: intents.find_wallet(tx, request))
 
-    async def advance(self, request: SpendRequest) -> SpendStatus:
+    async def advance(self, request: SpendRequest, known: SpendStatus | None = None) -> SpendStatus:
         """Signs and sends what it can, and returns the status."""
-        stored = await self._load(request)
+        stored = known.stored if known is not None else await self._load(request)
         assert stored is not None, "a node's intents are planned before they are advanced"
         if any(row.run_pk != request.run_pk and row.state == TxState.PLANNED for row in stored.transactions):
             return await self._status(stored)  # another run of the retry chain has them now
         failure: Failure | None = None
-        try:
-            failure = await self._push_all(request, stored)
-        except (Temporary, Uncertain) as error:
-            failure = Failure("TEMPORARY", error.message, retryable=True)
-        except DustrunError as error:
-            failure = await self._refuse_all(request, error)
-        stored = await self._load(request)
-        assert stored is not None
+        ready, unsigned = _next_of(stored)
+        if ready or unsigned:
+            failure = await self._push(request, ready, unsigned)
+            stored = await self._load(request)
+            assert stored is not None
         stored = await self._give_up_rest(request, stored)
         status = await self._status(stored)
         if failure is not None and status.status == "open" and not status.is_signed:
@@ -119,14 +127,19 @@ class Transactions:
         stored = await self._change(request, lambda row: row.state == TxState.PLANNED, _RUN_CANCELLED)
         return await self._status(stored)
 
+    def touches(self, org_id: str, root_run_id: str) -> Collection[Hashable]:
+        """What every unit touches that changes a run which may spend, or what it spends."""
+        return (events.chain_of(org_id, root_run_id),)
+
     def end(self, tx: Tx, org_id: str, run_pk: int) -> list[Committed | None]:
         """In the unit that ends a run: cancels its unsigned intents and closes their approval questions."""
-        planned = [row for row in rows.list_of_run(tx, org_id, run_pk) if row.state == TxState.PLANNED]
+        transactions = rows.ask_of_run(tx, org_id, run_pk)
+        signatures = signature_rows.ask_planned_of_run(tx, run_pk)
+        tx.wait()
+        planned = [row for row in transactions() if row.state == TxState.PLANNED]
         committed = [policy_check.give_up(tx, row, _RUN_ENDED) for row in planned]
         why = Failure(policy_check.NOT_SIGNED, _RUN_ENDED)
-        return committed + [
-            message_signatures.refuse(tx, row, why) for row in signature_rows.list_planned_of_run(tx, run_pk)
-        ]
+        return committed + [message_signatures.refuse(tx, row, why) for row in signatures()]
 
     def tell(self, committed: list[Committed | None]) -> None:
         """Publishes to the run's readers after the commit."""
@@ -135,7 +148,7 @@ class Transactions:
     # --- inside ---
 
     async def _load(self, request: SpendRequest) -> Stored | None:
-        return await self.deps.database.read(lambda tx: spend_status.load_of(tx, request))
+        return await self.deps.database.look_up(lambda tx: spend_status.load_of(tx, request))
 
     async def _status(self, stored: Stored) -> SpendStatus:
         if stored.signatures:
@@ -143,19 +156,24 @@ class Transactions:
             stored = replace(stored, plain=plain)
         return spend_status.status_of(stored)
 
-    async def _push_all(self, request: SpendRequest, stored: Stored) -> Failure | None:
-        """Takes every intent that can go on one step further. Raises the first error, a permanent one before a
-        temporary one."""
-        if stored.came_to_nothing or _has_failed(stored):
-            return None
-        of_node = stored.transactions
-        ready = [row for row in of_node if spend_status.is_ready(row, of_node)]
-        ready = [row for row in ready if not outflow.waits_for_earlier(row, of_node)]
-        unsigned = [row for row in stored.signatures if row.state == "planned"]
-        if not ready and not unsigned:
-            return None
+    async def _push(
+        self, request: SpendRequest, ready: Sequence[TransactionRow], unsigned: Sequence[SignatureRow]
+    ) -> Failure | None:
+        """Takes intents one step further; the failure if that cannot be done."""
+        try:
+            await self._push_all(request, ready, unsigned)
+        except (Temporary, Uncertain) as error:
+            return Failure("TEMPORARY", error.message, retryable=True)
+        except DustrunError as error:
+            return await self._refuse_all(request, error)
+        return None
+
+    async def _push_all(
+        self, request: SpendRequest, ready: Sequence[TransactionRow], unsigned: Sequence[SignatureRow]
+    ) -> None:
+        """Takes intents one step further. Raises the first error, a permanent one before a temporary one."""
         wallet_id = ready[0].wallet_id if ready else unsigned[0].wallet_id  # stored: the default may be another one now
-        wallet = await self.deps.database.read(lambda tx: intents.get_wallet(tx, request.org_id, wallet_id))
+        wallet = await self.deps.database.look_up(lambda tx: intents.get_wallet(tx, request.org_id, wallet_id))
         for row in unsigned:
             await restore_hold.check_signature(self.deps, row, wallet.address)
             if await self._is_free(row.org_id, row.id, row.approval_id, is_signature=True):
@@ -169,7 +187,6 @@ class Transactions:
         errors = [error for error in done if isinstance(error, BaseException)]
         if errors:
             raise next((error for error in errors if not isinstance(error, Temporary | Uncertain)), errors[0])
-        return None
 
     async def _bound(self, request: SpendRequest, ready: list[Ready]) -> list[Ready]:
         """Those whose outflow is within its ceiling and that policy allows; a refusal is committed."""
@@ -221,7 +238,9 @@ class Transactions:
 
     async def _is_free(self, org_id: str, subject_id: str, approval_id: str | None, *, is_signature: bool) -> bool:
         """Whether nobody has to approve it any more; refuses it if a person rejected it or the question expired."""
-        question = await self.deps.database.read(lambda tx: policy_check.question_status(tx, org_id, approval_id))
+        if approval_id is None:
+            return True
+        question = await self.deps.database.look_up(lambda tx: policy_check.question_status(tx, org_id, approval_id))
         if isinstance(question, bool):
             return not question
         failure = question
@@ -286,6 +305,16 @@ def _refuse(
     if row.state != TxState.PLANNED or row.run_pk != request.run_pk:
         return None
     return policy_check.refuse(tx, row, failure, verdict)
+
+
+def _next_of(stored: Stored) -> tuple[list[TransactionRow], list[SignatureRow]]:
+    """The intents and signature requests that can be taken a step further now."""
+    if stored.came_to_nothing or _has_failed(stored):
+        return [], []
+    of_node = stored.transactions
+    ready = [row for row in of_node if spend_status.is_ready(row, of_node)]
+    ready = [row for row in ready if not outflow.waits_for_earlier(row, of_node)]
+    return ready, [row for row in stored.signatures if row.state == "planned"]
 
 
 def _has_planned(stored: Stored) -> bool:

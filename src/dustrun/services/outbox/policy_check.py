@@ -20,18 +20,23 @@ from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.preflight import Ready
 from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_json
 from dustrun.services.runs.approvals import APPROVED
+from dustrun.services.wallets import budget as budgets
 from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Values
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money import wallets as wallet_rows
+from dustrun.storage.money.reservations import Ledger
 from dustrun.storage.money.signatures import SignatureRow
 from dustrun.storage.money.transactions import TransactionRow
 from dustrun.storage.runs import approvals as approval_rows
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.approvals import PENDING, ApprovalRow
+from dustrun.storage.runs.journal import RunHeads
 
 _SHOWN_BYTES, _SHOWN_MOVEMENTS = 512, 20
+_LIGHT_BYTES = 16_384
+"""Calldata that is judged within a millisecond or two."""
 APPROVAL_MS = 24 * 3_600_000
 POLICY, REJECTED, EXPIRED, NOT_SIGNED = "REFUSED", "REJECTED", "APPROVAL_EXPIRED", "NOT_SIGNED"
 
@@ -45,7 +50,7 @@ def policy_of(tx: Tx, wallet_id: str, now_ms: int) -> WalletPolicy | None:
 async def find_policy(database: Database, wallet_id: str) -> WalletPolicy | None:
     """The wallet's policy in force now."""
     now = clock.now_ms()
-    return await database.read(lambda tx: policy_of(tx, wallet_id, now))
+    return await database.look_up(lambda tx: policy_of(tx, wallet_id, now))
 
 
 def case_of(tx: Tx, wallet_id: str, request: Request, values: Values) -> SpendCase:
@@ -73,7 +78,9 @@ async def may_allow(deps: OutboxDeps, wallet_id: str, request: Request, values: 
     def query(tx: Tx) -> Verdict:
         return deps.budget.judge_simulated(tx, case_of(tx, wallet_id, request, values))[0]
 
-    return isinstance(await deps.database.read(query), Allow)
+    is_light = len(request.data) <= _LIGHT_BYTES
+    look = deps.database.look_up if is_light else deps.database.read
+    return isinstance(await look(query), Allow)
 
 
 async def is_allowed(deps: OutboxDeps, request: SpendRequest, ready: Ready) -> bool:
@@ -86,9 +93,12 @@ async def is_allowed(deps: OutboxDeps, request: SpendRequest, ready: Ready) -> b
         row = rows.get(tx, ready.row.id)
         if row.state != TxState.PLANNED or row.run_pk != request.run_pk:
             return None
-        allowed, committed = decide(tx, deps.budget, request, replace(ready, row=row))
+        judging = Judging(tx, deps.budget, [row.wallet_id])
+        tx.wait()
+        allowed, committed = judging.decide(request, replace(ready, row=row))
         if allowed is not None:
             raise Undone
+        judging.write()
         return committed
 
     try:
@@ -98,18 +108,54 @@ async def is_allowed(deps: OutboxDeps, request: SpendRequest, ready: Ready) -> b
     return False
 
 
-def decide(tx: Tx, budget: Budget, request: SpendRequest, ready: Ready) -> tuple[Allow | None, Committed | None]:
-    """Judges a planned intent: `Allow` reserves it; otherwise the denial or the question is written."""
-    row = ready.row
-    case = case_of(tx, row.wallet_id, ready.request, ready.values)
-    verdict = budget.judge_and_reserve(
-        tx, case, row.id, is_approved=is_approved(tx, ready), dust_run=dust_run_of(tx, row)
-    )
-    if isinstance(verdict, Deny):
-        return None, refuse(tx, ready.row, denial(verdict), verdict)
-    if isinstance(verdict, Ask):
-        return None, ask(tx, request, ready, verdict)
-    return verdict, None
+class Judging:
+    """Judges planned intents one after the other in one unit, under the policies in force. What that needs is asked
+    ahead: the policies with `__init__`, what counts under them with `ask`."""
+
+    def __init__(self, tx: Tx, budget: Budget, wallet_ids: Iterable[str]) -> None:
+        self._tx = tx
+        self._budget = budget
+        self._now_ms = clock.now_ms()
+        self._asked = {name: wallet_rows.ask_policy(tx, name, self._now_ms) for name in dict.fromkeys(wallet_ids)}
+        self._policies: dict[str, WalletPolicy | None] = {}
+        self._ledger = Ledger(tx, self._now_ms)
+
+    def ask(self, ready: Iterable[Ready]) -> None:
+        """Asks what judging these needs, after a wait for the policies; another wait must follow."""
+        for one in ready:
+            budgets.ask(self._ledger, self._case(one))
+
+    def _case(self, ready: Ready) -> SpendCase:
+        wallet_id = ready.row.wallet_id
+        if wallet_id not in self._policies:
+            row = self._asked[wallet_id]()
+            self._policies[wallet_id] = read_policy(row.document) if row is not None else None
+        return SpendCase(wallet_id, self._policies[wallet_id], ready.request, ready.values, self._now_ms)
+
+    def decide(
+        self, request: SpendRequest, ready: Ready, heads: RunHeads | None = None, *, reserves: bool = True
+    ) -> tuple[Allow | None, Committed | None]:
+        """Judges a planned intent: `Allow` reserves it, if it `reserves`; otherwise the denial or the question is
+        written."""
+        tx, row = self._tx, ready.row
+        verdict = self._budget.judge_and_reserve(
+            tx,
+            self._case(ready),
+            row.id,
+            is_approved=is_approved(tx, ready),
+            dust_run=dust_run_of(tx, row),
+            ledger=self._ledger,
+            reserves=reserves,
+        )
+        if isinstance(verdict, Deny):
+            return None, refuse(tx, row, denial(verdict), verdict, heads)
+        if isinstance(verdict, Ask):
+            return None, ask(tx, request, ready, verdict, heads)
+        return verdict, None
+
+    def write(self) -> None:
+        """Writes what was reserved; call it once, at the end."""
+        self._ledger.write()
 
 
 def denial(verdict: Deny) -> Failure:
@@ -120,7 +166,9 @@ def denial(verdict: Deny) -> Failure:
     return Failure(POLICY, f"The wallet's policy refuses it: {first}{more}", details=details)
 
 
-def refuse(tx: Tx, row: TransactionRow, failure: Failure, verdict: Verdict | None = None) -> Committed | None:
+def refuse(
+    tx: Tx, row: TransactionRow, failure: Failure, verdict: Verdict | None = None, heads: RunHeads | None = None
+) -> Committed | None:
     """Refuses a planned intent for good and closes its question."""
     now = clock.now_ms()
     refused = replace(
@@ -134,7 +182,7 @@ def refuse(tx: Tx, row: TransactionRow, failure: Failure, verdict: Verdict | Non
     rows.save(tx, refused)
     if row.approval_id is not None:
         approval_rows.close(tx, row.approval_id, "timed_out" if failure.code == EXPIRED else "cancelled", now)
-    return events.note(tx, refused, Step("refused", {"error": error_json(failure)}))
+    return events.note(tx, refused, Step("refused", {"error": error_json(failure)}), heads=heads)
 
 
 def give_up(tx: Tx, row: TransactionRow, message: str, *, wakes: bool = False) -> Committed | None:
@@ -160,7 +208,7 @@ def is_approved(tx: Tx, ready: Ready) -> bool:
     return asked is not None and asked.status == APPROVED and asked.binding == _binding(ready)
 
 
-def ask(tx: Tx, request: SpendRequest, ready: Ready, verdict: Ask) -> Committed | None:
+def ask(tx: Tx, request: SpendRequest, ready: Ready, verdict: Ask, heads: RunHeads | None = None) -> Committed | None:
     """Asks a person to approve it, with a fixed fee ceiling. Nothing is signed."""
     now = clock.now_ms()
     fixed = replace(ready.row, max_price=str(ready.max_price_units), gas_limit=ready.gas_limit)
@@ -169,7 +217,8 @@ def ask(tx: Tx, request: SpendRequest, ready: Ready, verdict: Ask) -> Committed 
     approval_rows.add(tx, question)
     asking = replace(fixed, approval_id=question.id, verdict=dumps_text(verdict.public()), updated_at=now)
     rows.save(tx, asking)
-    return events.note(tx, asking, Step("asked", {"approvalId": question.id, "message": question.message}))
+    step = Step("asked", {"approvalId": question.id, "message": question.message})
+    return events.note(tx, asking, step, heads=heads)
 
 
 def question_of(request: SpendRequest, subject_id: str, binding: str, message: str, now: int) -> ApprovalRow:

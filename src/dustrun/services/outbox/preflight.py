@@ -25,6 +25,7 @@ from dustrun.services.wallets.budget import Values
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import TransactionRow
+from dustrun.storage.runs.journal import RunHeads
 
 NONE_SIGNED = -1
 _ALLOWANCE = bytes.fromhex("dd62ed3e")
@@ -79,7 +80,7 @@ class Ready:
 async def prepare(deps: OutboxDeps, row: TransactionRow, chain: LiveChain) -> Ready | Failure:
     """Prices a planned intent, or says why it cannot be sent; raises `Temporary` if no endpoint answers."""
     await chain.verify()
-    promised = await deps.database.read(lambda tx: rows.promised_units(tx, row.chain_id, row.sender))
+    promised = await deps.database.look_up(lambda tx: rows.promised_units(tx, row.chain_id, row.sender))
     request = FeeRequest(
         row.sender,
         intent_of(row),
@@ -114,14 +115,14 @@ async def check_allowance(deps: OutboxDeps, row: TransactionRow, chain: LiveChai
     return up_to if allowance < target else _met(allowance, approval)
 
 
-def hold_if_moved(tx: Tx, ready: Ready) -> tuple[bool, Committed | None]:
+def hold_if_moved(tx: Tx, ready: Ready, heads: RunHeads) -> tuple[bool, Committed | None]:
     """In the unit that signs: whether an approval must wait because another one was signed after the allowance was
     read."""
     approval = _set_by(ready.row)
     if approval is None:
         return False, None
     newer = rows.list_above_nonce(tx, ready.row.chain_id, ready.row.sender, ready.approvals_up_to)
-    return (True, _hold(tx, ready.row)) if any(_touches(one, approval) for one in newer) else (False, None)
+    return (True, _hold(tx, ready.row, heads)) if any(_touches(one, approval) for one in newer) else (False, None)
 
 
 def _set_by(row: TransactionRow) -> Movement | None:
@@ -159,10 +160,10 @@ async def _allowance(chain: LiveChain, owner: str, approval: Movement) -> int:
     return int.from_bytes((await chain.call(ChainCall(approval.asset.token, _ALLOWANCE + words)))[:32])
 
 
-def _hold(tx: Tx, row: TransactionRow) -> Committed | None:
+def _hold(tx: Tx, row: TransactionRow, heads: RunHeads | None = None) -> Committed | None:
     if row.state != TxState.PLANNED:
         return None
-    return restore_hold.note(tx, row, AWAITS_APPROVAL)
+    return restore_hold.note(tx, row, AWAITS_APPROVAL, heads)
 
 
 def _met(allowance: int, approval: Movement) -> Failure:

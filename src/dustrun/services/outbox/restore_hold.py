@@ -21,6 +21,7 @@ from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.signatures import SignatureRow
 from dustrun.storage.money.transactions import TransactionRow
 from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.journal import RunHeads
 
 _logger = log.get(__name__)
 RESTORED = facts.RESTORED_AT
@@ -69,7 +70,7 @@ def _holds_back(tx: Tx, chain_id: int | None, sender: str, run_pk: int | None) -
 async def check(deps: OutboxDeps, row: TransactionRow) -> bool:
     """Whether a planned intent may be signed; if not, the reason is committed and published."""
     chain_id, sender = row.chain_id, row.sender
-    restored = await deps.database.read(lambda tx: _restore_of(tx, chain_id, sender))
+    restored = await deps.database.look_up(lambda tx: _restore_of(tx, chain_id, sender))
     if restored is None:
         return True
     if await deps.database.read(lambda tx: _is_of_backup(tx, row.run_pk)):
@@ -124,13 +125,13 @@ async def why_not_raised(deps: OutboxDeps, row: TransactionRow) -> str | None:
     return None
 
 
-def note(tx: Tx, row: TransactionRow, reason: str) -> Committed | None:
+def note(tx: Tx, row: TransactionRow, reason: str, heads: RunHeads | None = None) -> Committed | None:
     """Records why a planned intent is not signed now."""
     if row.refusal == reason:
         return None
     held = replace(row, refusal=reason, updated_at=clock.now_ms())
     rows.save(tx, held)
-    return events.note(tx, held, Step("held", {"reason": reason}))
+    return events.note(tx, held, Step("held", {"reason": reason}), heads=heads)
 
 
 def release(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[Committed | None]:

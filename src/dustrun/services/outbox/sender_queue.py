@@ -1,24 +1,25 @@
 """One queue per chain and sender: assigns nonces, signs, and commits intent, nonce, bytes and reservation together.
 
-Signing happens outside of any transaction, in nonce order; then each transaction's unit judges policy, checks its
-nonce, and writes. If an earlier one was denied and the nonce has moved, the unit discards its bytes, which nobody has
-seen, and signs again.
+Signing happens outside of any transaction, in nonce order; then one unit judges the policy for each transaction of a
+batch, checks its nonce, and writes. If an earlier one was denied and the nonce has moved, the bytes, which nobody has
+seen, are discarded and signed again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 
 from dustrun import clock
 from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Temporary, Uncertain
-from dustrun.services.outbox import events, policy_check, preflight
+from dustrun.services.outbox import events, preflight
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step
+from dustrun.services.outbox.policy_check import Judging
 from dustrun.services.outbox.preflight import Ready
 from dustrun.services.outbox.signing_turn import SigningTurn, signing_turn
 from dustrun.services.outbox.spend_status import SpendRequest
@@ -26,15 +27,13 @@ from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import AttemptRow, TransactionRow
 from dustrun.storage.money.wallets import WalletRow
-from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.journal import RunHeads
 from dustrun.storage.sharing.leases import LeaseLost
 from dustrun.wallets.signer import SignedTransaction, UnsignedTransaction
 
 _BATCH = 100
-
-
-class NonceMoved(Exception):
-    """The signed nonce is not the next one any more."""
+_SHORT = 50
+"""So many transactions are judged and written within a few milliseconds."""
 
 
 @dataclass(slots=True)
@@ -56,7 +55,14 @@ class Signed:
     signed: SignedTransaction
 
 
-Outcome = tuple[tuple[TransactionRow, AttemptRow] | None, Committed | None]
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a signed intent: its row and attempt if it was written, and what is told. `has_moved`: its nonce
+    was not the next one any more."""
+
+    written: tuple[TransactionRow, AttemptRow] | None = None
+    committed: Committed | None = None
+    has_moved: bool = False
 
 
 class SenderQueue:
@@ -102,7 +108,7 @@ class SenderQueue:
         chain = self._deps.chains.get(self._chain_id)
         floor = await chain.nonce(self._sender, "pending")
         await chain.verify(afresh=True)  # the floor may be the word of a node that was swapped a moment ago
-        highest = await self._deps.database.read(lambda tx: rows.highest_nonce(tx, self._chain_id, self._sender))
+        highest = await self._deps.database.look_up(lambda tx: rows.highest_nonce(tx, self._chain_id, self._sender))
         nonce = max(floor, 0 if highest is None else highest + 1)
         signed: list[Signed] = []
         for queued in batch:
@@ -110,11 +116,41 @@ class SenderQueue:
             if one is not None:
                 signed.append(one)
         self._deps.on_step("signed")
-        writes = [self._deps.writer.write(self._unit(one, floor, turn), self._tell) for one in signed]
-        outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        outcomes = await self._write_all(signed, floor, turn)
         self._deps.on_step("committed")
         for one, outcome in zip(signed, outcomes, strict=True):
             await self._answer(one, outcome)
+
+    async def _write_all(
+        self, signed: Sequence[Signed], floor: int, turn: SigningTurn
+    ) -> Sequence[Outcome | BaseException]:
+        """Writes what was signed in one unit. Each in its own if that fails, so that one fails alone; and those of dust
+        tests, which look at what is signed before them."""
+        if signed and not any(one.queued.ready.row.mode == "dust" for one in signed):
+            try:
+                return await self._write(signed, floor, turn)
+            except (Temporary, Uncertain) as error:
+                return [error] * len(signed)
+            except Exception as error:
+                if len(signed) == 1:
+                    return [error]
+        writes = [self._write([one], floor, turn) for one in signed]
+        found = await asyncio.gather(*writes, return_exceptions=True)
+        return [one if isinstance(one, BaseException) else one[0] for one in found]
+
+    def _write(self, batch: Sequence[Signed], floor: int, turn: SigningTurn) -> Awaitable[list[Outcome]]:
+        rows_of = [one.queued.ready.row for one in batch]
+        is_live = all(row.mode != "dust" for row in rows_of)  # a dust test reserves for itself too
+        is_short = len(batch) <= _SHORT and events.is_light(rows_of)
+        touched = {*(key for row in rows_of for key in events.touches(row))}
+        touched |= {events.wallet_of(row.wallet_id) for row in rows_of}
+        return self._deps.writer.write(
+            lambda tx: self._commit(tx, batch, floor, turn),
+            self._tell,
+            repeatable=is_short,
+            is_separate=is_short and is_live,
+            touches=touched,
+        )
 
     async def _sign_one(self, queued: QueuedTransaction, nonce: int) -> Signed | None:
         ready = queued.ready
@@ -136,46 +172,57 @@ class SenderQueue:
             _fail(queued, error)
             return None
 
-    def _tell(self, outcome: Outcome) -> None:
-        self._deps.publisher.tell(outcome[1])
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        self._deps.publisher.tell(*(outcome.committed for outcome in outcomes))
 
-    def _unit(self, one: Signed, floor: int, turn: SigningTurn) -> Callable[[Tx], Outcome]:
-        def unit(tx: Tx) -> Outcome:
+    def _commit(self, tx: Tx, batch: Sequence[Signed], floor: int, turn: SigningTurn) -> list[Outcome]:
+        """Writes intents, attempts, nonces and reservations together. What they depend on is asked at once."""
+        with RunHeads(tx, [one.queued.request.run_pk for one in batch]) as heads:
+            judging = Judging(tx, self._deps.budget, [one.queued.ready.row.wallet_id for one in batch])
+            asked = [rows.ask_for(tx, one.queued.ready.row.id) for one in batch]
+            next_nonce = rows.ask_next_nonce(tx, self._chain_id, self._sender)
             turn.check(tx)
-            return self._commit(tx, one, floor)
+            tx.wait()
+            fresh = [replace(one.queued.ready, row=found()) for one, found in zip(batch, asked, strict=True)]
+            judging.ask(fresh)
+            tx.wait()
+            nonce, outcomes, decided = next_nonce(floor), list[Outcome](), set[str]()
+            for one, ready in zip(batch, fresh, strict=True):
+                is_known = ready.row.id in decided  # queued twice, and not as it was read any more
+                outcomes.append(Outcome() if is_known else self._commit_one(tx, one, ready, nonce, judging, heads))
+                nonce += outcomes[-1].written is not None
+                if not outcomes[-1].has_moved:
+                    decided.add(ready.row.id)
+            judging.write()
+        return outcomes
 
-        return unit
-
-    def _commit(self, tx: Tx, one: Signed, floor: int) -> Outcome:
-        """Writes intent, attempt, nonce and reservation together; raises `NonceMoved`, which rolls all of it back."""
-        queued, ready = one.queued, one.queued.ready
-        row = rows.get(tx, ready.row.id)
-        if row.state != TxState.PLANNED or row.run_pk != queued.request.run_pk:
-            return None, None
-        if not run_rows.goes_on(tx, queued.request.run_pk):
-            return None, None
-        ready = replace(ready, row=row)
-        waits, committed = preflight.hold_if_moved(tx, ready)
+    def _commit_one(self, tx: Tx, one: Signed, ready: Ready, nonce: int, judging: Judging, heads: RunHeads) -> Outcome:
+        request = one.queued.request
+        if ready.row.state != TxState.PLANNED or ready.row.run_pk != request.run_pk:
+            return Outcome()
+        if not heads.goes_on(request.run_pk):
+            return Outcome()
+        waits, committed = preflight.hold_if_moved(tx, ready, heads)
         if waits:
-            return None, committed
-        verdict, committed = policy_check.decide(tx, self._deps.budget, queued.request, ready)
+            return Outcome(committed=committed)
+        has_moved = one.unsigned.nonce != nonce
+        verdict, committed = judging.decide(request, ready, heads, reserves=not has_moved)
         if verdict is None:
-            return None, committed
-        highest = rows.highest_nonce(tx, self._chain_id, self._sender)
-        if one.unsigned.nonce != max(floor, 0 if highest is None else highest + 1):
-            raise NonceMoved
-        return _write(tx, one, ready, dumps_text(verdict.public()))
+            return Outcome(committed=committed)
+        if has_moved:
+            return Outcome(has_moved=True)
+        return _write(tx, one, ready, dumps_text(verdict.public()), heads)
 
     async def _answer(self, one: Signed, outcome: Outcome | BaseException) -> None:
         queued = one.queued
-        if isinstance(outcome, NonceMoved | LeaseLost):
+        if isinstance(outcome, LeaseLost) or (isinstance(outcome, Outcome) and outcome.has_moved):
             self._queue.append(queued)
         elif isinstance(outcome, Uncertain):
             await self._look(one)
         elif isinstance(outcome, BaseException):
             _fail(queued, outcome)
         elif not queued.future.done():
-            queued.future.set_result(outcome[0])
+            queued.future.set_result(outcome.written)
 
     async def _look(self, one: Signed) -> None:
         """After a commit of unknown outcome: checks whether these bytes are in the store. The writer's next transaction
@@ -198,7 +245,7 @@ class SenderQueue:
             queued.future.set_result(found)
 
 
-def _write(tx: Tx, one: Signed, ready: Ready, verdict: str) -> Outcome:
+def _write(tx: Tx, one: Signed, ready: Ready, verdict: str, heads: RunHeads) -> Outcome:
     now = clock.now_ms()
     row = replace(
         ready.row,
@@ -217,8 +264,8 @@ def _write(tx: Tx, one: Signed, ready: Ready, verdict: str) -> Outcome:
     rows.save(tx, row)
     rows.insert_attempt(tx, attempt)
     estimated = Step("simulated", {"gasLimit": ready.gas_limit})
-    committed = events.note(tx, row, estimated, Step("signed", bid_of(attempt)))
-    return (row, attempt), committed
+    committed = events.note(tx, row, estimated, Step("signed", bid_of(attempt)), heads=heads)
+    return Outcome((row, attempt), committed)
 
 
 def new_attempt(

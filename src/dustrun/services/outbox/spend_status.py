@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -76,7 +76,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class SpendStatus:
-    """The status of a node's intents.
+    """The status of a node's intents; `stored` are the rows that say it.
 
     `settled`: all are final and `spent` has what `finish` needs. `open`: something is under way; `waits_for` says what,
     a signal of kind `transaction` comes when it has moved, and `until` (milliseconds) is when to look again without
@@ -98,6 +98,7 @@ class SpendStatus:
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
     signature_requests: tuple[Mapping[str, Any], ...] = ()
     signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stored: Stored | None = field(default=None, repr=False)
 
 
 class Outbox(Protocol):
@@ -117,8 +118,9 @@ class Outbox(Protocol):
         or has happened."""
         ...
 
-    async def advance(self, request: SpendRequest) -> SpendStatus:
-        """Signs and sends what it can, and returns the status. Safe to call at any time and after any crash.
+    async def advance(self, request: SpendRequest, known: SpendStatus | None = None) -> SpendStatus:
+        """Signs and sends what it can, and returns the status. Safe to call at any time and after any crash. `known`:
+        the status as it was a moment ago, which is then not read again.
 
         What may pass (no endpoint answers, the store is busy) is `failed` and `retryable` with the code `TEMPORARY`:
         the next call goes on with the same intents.
@@ -127,6 +129,10 @@ class Outbox(Protocol):
 
     async def abandon(self, request: SpendRequest) -> SpendStatus | None:
         """Like `advance`, for a node that is being cancelled: signs nothing, and cancels what is unsigned."""
+        ...
+
+    def touches(self, org_id: str, root_run_id: str) -> Collection[Hashable]:
+        """What every unit touches that changes a run which may spend, or what it spends (`Writer.write`)."""
         ...
 
     def end(self, tx: Any, org_id: str, run_pk: int) -> list[Any]:
@@ -163,23 +169,35 @@ class Stored:
         return any(state in NOTHING_CAME for state in states) or any(row.state == "refused" for row in self.signatures)
 
 
-def load(tx: Tx, org_id: str, root_run_id: str, path: str) -> Stored | None:
-    """A node's newest intents, signatures sealed; None without any."""
-    spend = rows.newest_spend(tx, org_id, root_run_id, path)
-    if spend is None:
-        return None
-    transactions = {row.id: row for row in rows.list_of_node(tx, org_id, root_run_id, path)}
-    signatures = {row.id: row for row in signature_rows.list_of_node(tx, org_id, root_run_id, path)}
-    chosen = tuple(transactions[found] for found in loads_own(spend.transactions))
-    signed = tuple(signatures[found] for found in loads_own(spend.signatures))
-    asked = [name for name in (*(r.approval_id for r in chosen), *(r.approval_id for r in signed)) if name is not None]
-    found = {name: approval_rows.find(tx, org_id, name) for name in asked}
-    return Stored(spend, chosen, signed, {name: row for name, row in found.items() if row is not None}, {})
+class NodeRows:
+    """All rows of a node, across its retry chain, known after a wait."""
+
+    def __init__(self, tx: Tx, request: SpendRequest) -> None:
+        place = tx, request.org_id, request.root_run_id, request.path
+        self._tx, self._org_id = tx, request.org_id
+        self._spend = rows.ask_newest_spend(*place)
+        self.transactions = rows.ask_of_node(*place)
+        self.signatures = signature_rows.ask_of_node(*place)
+
+    def stored(self) -> Stored | None:
+        """The node's newest intents, signatures sealed; None without any."""
+        spend = self._spend()
+        if spend is None:
+            return None
+        transactions = {row.id: row for row in self.transactions()}
+        signatures = {row.id: row for row in self.signatures()}
+        chosen = tuple(transactions[found] for found in loads_own(spend.transactions))
+        signed = tuple(signatures[found] for found in loads_own(spend.signatures))
+        asked = [name for name in (*(r.approval_id for r in chosen), *(r.approval_id for r in signed)) if name]
+        found = {name: approval_rows.find(self._tx, self._org_id, name) for name in asked}
+        return Stored(spend, chosen, signed, {name: row for name, row in found.items() if row is not None}, {})
 
 
 def load_of(tx: Tx, request: SpendRequest) -> Stored | None:
-    """`load` for the node of a request."""
-    return load(tx, request.org_id, request.root_run_id, request.path)
+    """The newest intents of the node of a request, signatures sealed; None without any."""
+    found = NodeRows(tx, request)
+    tx.wait()
+    return found.stored()
 
 
 def intent_of(row: TransactionRow) -> Intent:
@@ -218,6 +236,7 @@ def status_of(stored: Stored) -> SpendStatus:
         transactions=tuple(public(row) for row in stored.transactions),
         signature_requests=tuple(public_signature(row) for row in stored.signatures),
         signatures={row.mark: stored.plain[row.item] for row in stored.signatures if row.item in stored.plain},
+        stored=stored,
     )
     states = {TxState(row.state) for row in stored.transactions}
     signs = {row.state for row in stored.signatures}

@@ -22,6 +22,7 @@ from dustrun.services.runs.engine_port import RunFacts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import journal as journal_rows
+from dustrun.storage.runs import rehearsals as rehearsal_rows
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.workflows import workflows as workflow_rows
@@ -60,6 +61,8 @@ class RehearsalGuard:
     async def check(self, facts: RunFacts, path: str, wallet_id: str, spend: Spend) -> None:
         """Raises `Refused` if a workflow uses the guard and the intents go beyond its rehearsal."""
         if facts.mode is not Mode.LIVE or (facts.workflow_id is None and facts.caller is None):
+            return
+        if not await self._database.look_up(lambda tx: rehearsal_rows.may_be_bound(tx, facts.pk)):
             return
         for bound, shown in await self._database.read(lambda tx: _look(tx, facts, path)):
             tolerance = Decimal(str(bound.rule["tolerancePercent"]))

@@ -126,7 +126,7 @@ class SpendReports:
 
     async def _known(self, wallet_id: str, paid: Sequence[str]) -> dict[str, int | None]:
         by_key = {who.lower(): who for who in paid}
-        found = await self._database.read(lambda tx: reservations.first_seen(tx, wallet_id, by_key))
+        found = await self._database.look_up(lambda tx: reservations.first_seen(tx, wallet_id, by_key))
         return {who: found.get(key) for key, who in by_key.items()}
 
     async def _assets(self, transactions: Iterable[Mapping[str, Any]]) -> dict[str, Json]:

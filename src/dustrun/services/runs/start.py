@@ -145,7 +145,7 @@ class Starts:
 
     async def _check_spending(self, principal: Principal, program: Program, *, is_simulated: bool) -> None:
         if program.wallets and not is_simulated:
-            await self._database.read(lambda tx: check_spending(tx, principal, program))
+            await self._database.look_up(lambda tx: check_spending(tx, principal, program))
 
     async def _admit(
         self,
@@ -169,7 +169,8 @@ class Starts:
                 start_request.check_current(workflow, snapshot)
             return self._creation.gate.admit(lookup, mode, workflow, version) if workflow is not None else None
 
-        return await self._database.read(query)
+        look = self._database.read if program.calls else self._database.look_up
+        return await look(query)
 
     async def _submit(self, prepared: Prepared, concurrency: Concurrency | None) -> Created:
         if not self._engine.has_room():

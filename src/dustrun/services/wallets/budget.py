@@ -40,7 +40,7 @@ from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Price
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import reservations as rows
-from dustrun.storage.money.reservations import ReservationRow
+from dustrun.storage.money.reservations import Ledger, ReservationRow, Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,33 +123,49 @@ class Budget:
             return None  # unknown, which the verdict says with its reason
 
     def judge_and_reserve(
-        self, tx: Tx, case: SpendCase, subject_id: str, *, is_approved: bool = False, dust_run: str | None = None
+        self,
+        tx: Tx,
+        case: SpendCase,
+        subject_id: str,
+        *,
+        is_approved: bool = False,
+        dust_run: str | None = None,
+        ledger: Ledger | None = None,
+        reserves: bool = True,
     ) -> Verdict:
         """The verdict; `Allow` also reserves for `subject_id` (the id of a transaction or signature).
 
         A denial raises nothing, so that the unit can keep the verdict and the recipients asked for: the waiting hours
         of a new recipient begin with the first request. `dust_run` names the dust test that the spend belongs to; its
-        caps then apply too, whatever was scaled before.
+        caps then apply too, whatever was scaled before. `ledger`: of a unit that judges several spends; whoever has
+        made it also writes it. Not `reserves`: `Allow` changes nothing, since it will be judged again.
         """
-        policy, request, now_ms = case.policy, case.request, case.now_ms
-        facts = _facts(tx, case, is_approved=is_approved)
+        own = Ledger(tx, case.now_ms) if ledger is None else ledger
+        reserved_for = subject_id if reserves else None
+        verdict = self._judge_and_reserve(own, case, reserved_for, is_approved, dust_run)
+        if ledger is None:
+            own.write()
+        return verdict
+
+    def _judge_and_reserve(
+        self, ledger: Ledger, case: SpendCase, subject_id: str | None, is_approved: bool, dust_run: str | None
+    ) -> Verdict:
+        policy, request = case.policy, case.request
+        facts = _facts(ledger, case, is_approved=is_approved)
         verdict = judge(policy, request, facts)
         dust_units = self._dust_units(count(request, facts.worths)) if dust_run is not None else 0
         if dust_run is not None and not isinstance(verdict, Deny):
             whole = self._dust_units(asked(request, facts.worths))
-            verdict = self._judge_dust(tx, dust_run, dust_units, whole) or verdict
+            verdict = self._judge_dust(ledger, dust_run, dust_units, whole) or verdict
         if policy is not None:
             named = {movement.counterparty.lower() for movement in paid(policy, request)}
-            rows.note_recipients(tx, case.wallet_id, named, now_ms)
-        if isinstance(verdict, Allow):
+            ledger.note_recipients(case.wallet_id, named)
+        if isinstance(verdict, Allow) and subject_id is not None:
             counted = count(request, facts.worths)
             prices = {key: dumps_text(value.public()) for key, value in case.values.items()}
-            rows.reserve(
-                tx, wallet_id=case.wallet_id, subject_id=subject_id, units=counted.units, prices=prices, at_ms=now_ms
-            )
+            ledger.reserve(wallet_id=case.wallet_id, subject_id=subject_id, units=counted.units, prices=prices)
             if dust_run is not None:
-                units = {_DUST_USD: dust_units}
-                rows.reserve(tx, wallet_id=dust_run, subject_id=subject_id, units=units, prices={}, at_ms=now_ms)
+                ledger.reserve(wallet_id=dust_run, subject_id=subject_id, units={_DUST_USD: dust_units})
         return verdict
 
     def ceilings(self, policy: WalletPolicy | None, *, is_dust: bool) -> Ceilings:
@@ -168,10 +184,10 @@ class Budget:
         """The amount in 1e-18 dollars; an unpriced asset counts as one dust target."""
         return counted.units.get(USD, 0) + len(counted.unpriced) * self._dust.target
 
-    def _judge_dust(self, tx: Tx, dust_run: str, units: int, whole: int) -> Deny | None:
+    def _judge_dust(self, ledger: Ledger, dust_run: str, units: int, whole: int) -> Deny | None:
         """Checks the caps of a dust test. `whole` includes a swap's approval, which is counted with the swap but must
         be dust too."""
-        spent = rows.spent_in_window(tx, dust_run, _DUST_USD, _EVER_MS, 0)
+        spent = ledger.spent(dust_run, _DUST_USD, _EVER_MS)
         try:
             check_caps(self._dust, whole, 0)
             check_caps(self._dust, units, spent)
@@ -183,7 +199,7 @@ class Budget:
         """The verdict in a simulation, against stored spends and the simulation's own earlier ones; reserves nothing.
         An earlier spend counts for one window of the simulation's clock. The second value is what this one counts; pass
         it in `earlier` next time."""
-        now_ms, facts = case.now_ms, _facts(tx, case)
+        now_ms, facts = case.now_ms, _facts(Ledger(tx, case.now_ms), case)
         spent = {
             (measure, window_ms): units
             + sum(one.counted.units.get(measure, 0) for one in earlier if one.at_ms > now_ms - window_ms)
@@ -195,7 +211,7 @@ class Budget:
     def judge_replacement(self, tx: Tx, case: SpendCase, subject_id: str) -> Verdict:
         """Whether a replacement may bid this much; `Allow` puts the new fee into the open reservation. Only fee
         ceilings and fee limits are checked: what it moves is reserved already."""
-        facts = _facts(tx, case)
+        facts = _facts(Ledger(tx, case.now_ms), case)
         own = {row.measure: row.units for row in rows.list_of_subject(tx, subject_id) if row.state == rows.OPEN}
         spent = {need: units - own.get(need[0], 0) for need, units in facts.spent.items()}
         verdict = _judge_fee(case, replace(facts, spent=spent))
@@ -206,42 +222,90 @@ class Budget:
     def judge_fill(self, tx: Tx, case: SpendCase, subject_id: str) -> Verdict:
         """Whether the transaction that fills a nonce gap may bid this much; `Allow` reserves its fee, the only thing it
         spends."""
-        facts = _facts(tx, case)
+        ledger = Ledger(tx, case.now_ms)
+        facts = _facts(ledger, case)
         verdict = _judge_fee(case, facts)
         if isinstance(verdict, Allow):
-            fees = _fees(case.request, facts)
-            rows.reserve(tx, wallet_id=case.wallet_id, subject_id=subject_id, units=fees, prices={}, at_ms=case.now_ms)
+            ledger.reserve(wallet_id=case.wallet_id, subject_id=subject_id, units=_fees(case.request, facts))
+            ledger.write()
         return verdict
 
 
-def _facts(tx: Tx, case: SpendCase, *, is_approved: bool = False) -> Facts:
+def ask(ledger: Ledger, case: SpendCase) -> None:
+    """Asks for what judging a spend needs to know, so that all of it takes one round trip, and that of many spends."""
+    if case.policy is not None:
+        ledger.ask(case.wallet_id, needs(case.policy), _recipients(case) if case.policy.new_recipient_hours else ())
+
+
+def _recipients(case: SpendCase) -> set[str]:
+    assert case.policy is not None
+    return {one.counterparty.lower() for one in paid(case.policy, case.request)}
+
+
+def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False) -> Facts:
     policy, now_ms = case.policy, case.now_ms
     worths = {key: value.worth for key, value in case.values.items()}
     if policy is None:
         return Facts(now_ms, worths)
-    spent = {
-        (measure, window_ms): rows.spent_in_window(tx, case.wallet_id, measure, window_ms, now_ms)
-        for measure, window_ms in needs(policy)
-    }
+    ask(ledger, case)
+    spent = {(measure, window): ledger.spent(case.wallet_id, measure, window) for measure, window in needs(policy)}
     seen: dict[str, int] = {}
     if policy.new_recipient_hours:
-        seen = rows.first_seen(tx, case.wallet_id, {one.counterparty.lower() for one in paid(policy, case.request)})
+        seen = ledger.first_seen(case.wallet_id, _recipients(case))
     return Facts(now_ms, worths, spent, seen, is_approved)
 
 
 def settle(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:
     """Settles a final transaction: what it moved counts for one window from now, with the fee really paid. `fee_units`
     is None for a signature or an unknown fee, which counts as reserved."""
-    found = rows.list_of_subject(tx, subject_id)
-    rows.settle(tx, found, _paid_fee(found, fee_units), at_ms)
+    endings = Endings(tx, [subject_id])
+    endings.read()
+    endings.settle(subject_id, fee_units=fee_units, at_ms=at_ms)
+    endings.write()
 
 
 def release(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:
     """Releases a reservation of which nothing was moved: a final revert or cancel. The network fee stays counted."""
-    found = rows.list_of_subject(tx, subject_id)
-    fees = [row for row in found if is_gas(row.measure)]
-    rows.settle(tx, fees, _paid_fee(found, fee_units), at_ms)
-    rows.release(tx, [row for row in found if not is_gas(row.measure)], at_ms)
+    endings = Endings(tx, [subject_id])
+    endings.read()
+    endings.release(subject_id, fee_units=fee_units, at_ms=at_ms)
+    endings.write()
+
+
+class Endings:
+    """Settles and releases what several transactions have reserved, in one unit: `read`, then each, then `write`."""
+
+    def __init__(self, tx: Tx, subject_ids: Iterable[str]) -> None:
+        self._tx = tx
+        self._asked = {subject_id: rows.ask_of_subject(tx, subject_id) for subject_id in subject_ids}
+        self._found: dict[str, list[ReservationRow]] = {}
+        self._totals = Totals(tx)
+
+    def read(self) -> None:
+        """Reads what they reserved, and the totals that it is added to."""
+        self._tx.wait()
+        self._found = {subject_id: found() for subject_id, found in self._asked.items()}
+        self._totals.ask(row for found in self._found.values() for row in found)
+        self._tx.wait()
+
+    def settle(self, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:
+        """See `budget.settle`."""
+        self._settle(self._found[subject_id], _paid_fee(self._found[subject_id], fee_units), at_ms)
+
+    def release(self, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:
+        """See `budget.release`."""
+        found = self._found[subject_id]
+        self._settle([row for row in found if is_gas(row.measure)], _paid_fee(found, fee_units), at_ms)
+        rows.release(self._tx, [row for row in found if not is_gas(row.measure)], at_ms)
+
+    def _settle(self, found: Iterable[ReservationRow], paid_units: Mapping[str, int], at_ms: int) -> None:
+        for row in found:
+            if row.state == rows.OPEN:
+                self._totals.settle(row, paid_units.get(row.measure, row.units), at_ms)
+
+    def write(self) -> None:
+        """Writes what was settled."""
+        self._totals.write()
 
 
 def _paid_fee(found: list[ReservationRow], fee_units: int | None) -> dict[str, int]:

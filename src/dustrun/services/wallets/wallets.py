@@ -69,7 +69,7 @@ class Wallets:
         def query(tx: Tx) -> WalletRow | None:
             return rows.find_default(tx, org_id) if wallet_id is None else rows.find(tx, org_id, wallet_id)
 
-        row = await self._database.read(query)
+        row = await self._database.look_up(query)
         return row if row is not None and row.can_sign else None
 
     async def create(self, principal: Principal, new: NewWallet) -> WalletRow:

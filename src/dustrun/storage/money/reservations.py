@@ -7,14 +7,14 @@ All functions run inside the writer's transaction (or a reader's, if they only r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
 from dustrun.storage.db.ledger_tables import reservations, wallet_recipients
-from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.statement import Returned, Row, Statement, Tx
 
 OPEN, SETTLED, RELEASED = "open", "settled", "released"
 _c = reservations.c
@@ -90,54 +90,153 @@ _NOTE = Statement(
 )
 
 
+class Ledger:
+    """What wallets have spent up to a moment, for a unit that judges spends one after the other: read once, and with
+    what the unit itself adds."""
+
+    def __init__(self, tx: Tx, now_ms: int) -> None:
+        self._tx = tx
+        self._now_ms = now_ms
+        self._windows: dict[tuple[str, str, int], tuple[Returned, Returned, Returned]] = {}
+        self._seen: dict[tuple[str, str], Returned] = {}
+        self._added: dict[tuple[str, str], int] = {}
+        self._noted: dict[tuple[str, str], int] = {}
+        self._reserved: list[dict[str, object]] = []
+
+    def ask(self, wallet_id: str, windows: Iterable[tuple[str, int]], addresses: Iterable[str] = ()) -> None:
+        """Asks for what is going to be needed, so that all of it takes one round trip: measures with the lengths of
+        their windows, and recipients in lower case."""
+        for measure, window_ms in windows:
+            key = (wallet_id, measure, window_ms)
+            if key not in self._windows:
+                of = {"wallet": wallet_id, "measure_": measure}
+                self._windows[key] = (
+                    self._tx.soon_all(_OPEN_UNITS, **of),
+                    self._tx.soon(_LAST, **of),
+                    self._tx.soon(_LAST_BEFORE, **of, until=self._now_ms - window_ms),
+                )
+        for address in addresses:
+            if (wallet_id, address) not in self._seen:
+                self._seen[wallet_id, address] = self._tx.soon(_SEEN, wallet=wallet_id, address_=address)
+
+    def spent(self, wallet_id: str, measure: str, window_ms: int) -> int:
+        """Units that count in the window that ends now: all open ones, and those settled within the window."""
+        self.ask(wallet_id, [(measure, window_ms)])
+        self._tx.wait()
+        open_ones, last, before = (found.value for found in self._windows[wallet_id, measure, window_ms])
+        units = sum(int(row[0]) for row in open_ones) + self._added.get((wallet_id, measure), 0)
+        if last is None:
+            return units
+        return units + int(last[0]) - (int(before[0]) if before is not None else 0)
+
+    def first_seen(self, wallet_id: str, addresses: Collection[str]) -> dict[str, int]:
+        """When each recipient (lower case) became known to the wallet; unknown ones are omitted."""
+        self.ask(wallet_id, (), addresses)
+        self._tx.wait()
+        found = {address: self._seen[wallet_id, address].value for address in addresses}
+        stored = {address: int(row[0]) for address, row in found.items() if row is not None}
+        noted = {address: self._noted.get((wallet_id, address)) for address in addresses}
+        return {address: at for address, at in noted.items() if at is not None} | stored
+
+    def note_recipients(self, wallet_id: str, addresses: Iterable[str]) -> None:
+        """Records recipients as known from now on, unless they already are."""
+        for address in addresses:
+            self._noted.setdefault((wallet_id, address), self._now_ms)
+
+    def reserve(
+        self, *, wallet_id: str, subject_id: str, units: Mapping[str, int], prices: Mapping[str, str] | None = None
+    ) -> None:
+        """Opens a reservation: `units` by measure, `prices` the JSON of the price used for each.
+
+        A subject can reserve only once; a second call violates a constraint."""
+        for measure, amount in sorted(units.items()):
+            if amount or measure.startswith("gas"):
+                self._added[wallet_id, measure] = self._added.get((wallet_id, measure), 0) + amount
+                self._reserved.append(
+                    {
+                        "wallet_id": wallet_id,
+                        "subject_id": subject_id,
+                        "measure": measure,
+                        "units": str(amount),
+                        "price": (prices or {}).get(measure),
+                        "opened_at": self._now_ms,
+                    }
+                )
+
+    def write(self) -> None:
+        """Writes what was reserved and noted; call it once, at the end."""
+        noted = sorted(self._noted.items())
+        self._tx.many(_NOTE, [{"wallet": wallet, "address_": address, "at": at} for (wallet, address), at in noted])
+        self._tx.many(_ADD, self._reserved)
+
+
+class Totals:
+    """The running totals of settled units, for a unit that settles reservations one after the other."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+        self._asked: dict[tuple[str, str], Returned] = {}
+        self._newest: dict[tuple[str, str], tuple[int, int, int]] = {}
+        self._settled: list[dict[str, object]] = []
+
+    def ask(self, rows: Iterable[ReservationRow]) -> None:
+        """Asks for the totals that are going to be needed, so that all of them take one round trip."""
+        for row in rows:
+            key = (row.wallet_id, row.measure)
+            if row.state == OPEN and key not in self._asked:
+                self._asked[key] = self._tx.soon(_LAST, wallet=row.wallet_id, measure_=row.measure)
+
+    def settle(self, row: ReservationRow, units: int, at_ms: int) -> None:
+        """Settles one open row, after a wait for its total. Its time is never before the last settled one, even if the
+        clock was set back."""
+        key = (row.wallet_id, row.measure)
+        total, settled_at, position = self._newest.get(key) or _numbers(self._asked[key].value)
+        self._newest[key] = total, settled_at, position = total + units, max(at_ms, settled_at), position + 1
+        self._settled.append(
+            {
+                "id_": row.id,
+                "new_units": str(units),
+                "new_settled_at": settled_at,
+                "new_position": position,
+                "new_total": str(total),
+            }
+        )
+
+    def write(self) -> None:
+        """Writes what was settled; call it once, at the end."""
+        self._tx.many(_SETTLE, self._settled)
+
+
+def _numbers(last: Row | None) -> tuple[int, int, int]:
+    return (0, 0, 0) if last is None else (int(last[0]), int(last[1]), int(last[2]))
+
+
+def ask_of_subject(tx: Tx, subject_id: str) -> Callable[[], list[ReservationRow]]:
+    """Asks for all measures of one transaction or signature; the function lists them after a wait."""
+    asked = tx.soon_all(_OF_SUBJECT, subject_id_=subject_id)
+
+    def found() -> list[ReservationRow]:
+        rows = (ReservationRow(*row) for row in asked.value)
+        return [replace(row, units=int(row.units)) for row in rows]
+
+    return found
+
+
 def list_of_subject(tx: Tx, subject_id: str) -> list[ReservationRow]:
     """Lists all measures of one transaction or signature."""
-    rows = (ReservationRow(*row) for row in tx.all(_OF_SUBJECT, subject_id_=subject_id))
-    return [replace(row, units=int(row.units)) for row in rows]
+    found = ask_of_subject(tx, subject_id)
+    tx.wait()
+    return found()
 
 
 def spent_in_window(tx: Tx, wallet_id: str, measure: str, window_ms: int, now_ms: int) -> int:
     """Units that count in the window ending now: all open ones, and those settled within the window."""
-    open_units = sum(int(row[0]) for row in tx.all(_OPEN_UNITS, wallet=wallet_id, measure_=measure))
-    last = tx.one(_LAST, wallet=wallet_id, measure_=measure)
-    if last is None:
-        return open_units
-    before = tx.one(_LAST_BEFORE, wallet=wallet_id, measure_=measure, until=now_ms - window_ms)
-    return open_units + int(last[0]) - (int(before[0]) if before is not None else 0)
+    return Ledger(tx, now_ms).spent(wallet_id, measure, window_ms)
 
 
 def open_units(tx: Tx, wallet_id: str, measure: str) -> int:
     """Units reserved and not settled yet."""
     return sum(int(row[0]) for row in tx.all(_OPEN_UNITS, wallet=wallet_id, measure_=measure))
-
-
-def reserve(
-    tx: Tx,
-    *,
-    wallet_id: str,
-    subject_id: str,
-    units: Mapping[str, int],
-    prices: Mapping[str, str],
-    at_ms: int,
-) -> None:
-    """Opens a reservation: `units` by measure, `prices` the JSON of the price used for each.
-
-    A subject can reserve only once; a second call violates a constraint."""
-    tx.many(
-        _ADD,
-        [
-            {
-                "wallet_id": wallet_id,
-                "subject_id": subject_id,
-                "measure": measure,
-                "units": str(amount),
-                "price": prices.get(measure),
-                "opened_at": at_ms,
-            }
-            for measure, amount in sorted(units.items())
-            if amount or measure.startswith("gas")
-        ],
-    )
 
 
 def change_open(tx: Tx, subject_id: str, units: Mapping[str, int]) -> None:
@@ -147,27 +246,6 @@ def change_open(tx: Tx, subject_id: str, units: Mapping[str, int]) -> None:
             tx.do(_CHANGE, id_=row.id, new_units=str(units[row.measure]))
 
 
-def settle(tx: Tx, rows: Iterable[ReservationRow], units: Mapping[str, int], at_ms: int) -> None:
-    """Settles open rows with their reserved units, or with those in `units` for a measure."""
-    for row in rows:
-        if row.state == OPEN:
-            _settle(tx, row, units.get(row.measure, row.units), at_ms)
-
-
-def _settle(tx: Tx, row: ReservationRow, units: int, at_ms: int) -> None:
-    """Settles one row. Its time is never before the last settled one, even if the clock was set back."""
-    last = tx.one(_LAST, wallet=row.wallet_id, measure_=row.measure)
-    total, settled_at, position = (int(last[0]), int(last[1]), int(last[2])) if last is not None else (0, 0, 0)
-    tx.do(
-        _SETTLE,
-        id_=row.id,
-        new_units=str(units),
-        new_settled_at=max(at_ms, settled_at),
-        new_position=position + 1,
-        new_total=str(total + units),
-    )
-
-
 def release(tx: Tx, rows: Iterable[ReservationRow], at_ms: int) -> None:
     """Releases open rows, because nothing was spent."""
     for row in rows:
@@ -175,10 +253,9 @@ def release(tx: Tx, rows: Iterable[ReservationRow], at_ms: int) -> None:
             tx.do(_RELEASE, id_=row.id, new_settled_at=at_ms)
 
 
-def first_seen(tx: Tx, wallet_id: str, addresses: Iterable[str]) -> dict[str, int]:
+def first_seen(tx: Tx, wallet_id: str, addresses: Collection[str]) -> dict[str, int]:
     """When each recipient (lower case) became known to the wallet; unknown ones are omitted."""
-    found = {address: tx.one(_SEEN, wallet=wallet_id, address_=address) for address in addresses}
-    return {address: int(row[0]) for address, row in found.items() if row is not None}
+    return Ledger(tx, 0).first_seen(wallet_id, addresses)
 
 
 def note_recipients(tx: Tx, wallet_id: str, addresses: Iterable[str], at_ms: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
 
 import sqlalchemy as sa
@@ -101,14 +101,23 @@ def find(tx: Tx, org_id: str, signature_id: str) -> SignatureRow | None:
     return found if found is not None and found.org_id == org_id else None
 
 
+def ask_of_node(tx: Tx, org_id: str, root_run_id: str, path: str) -> Callable[[], list[SignatureRow]]:
+    """Asks for `list_of_node`; the function returns it after a wait."""
+    asked = tx.soon_all(_OF_NODE, org_id=org_id, root=root_run_id, the_path=path)
+    return lambda: [_row(row) for row in asked.value]
+
+
 def list_of_node(tx: Tx, org_id: str, root_run_id: str, path: str) -> list[SignatureRow]:
     """Lists a node's signatures across a retry chain, oldest generation first."""
-    return [_row(row) for row in tx.all(_OF_NODE, org_id=org_id, root=root_run_id, the_path=path)]
+    found = ask_of_node(tx, org_id, root_run_id, path)
+    tx.wait()
+    return found()
 
 
-def list_planned_of_run(tx: Tx, run_pk: int) -> list[SignatureRow]:
-    """Lists a run's signatures that are not signed yet."""
-    return [_row(row) for row in tx.all(_PLANNED_OF_RUN, the_run_pk=run_pk)]
+def ask_planned_of_run(tx: Tx, run_pk: int) -> Callable[[], list[SignatureRow]]:
+    """Asks for a run's signatures that are not signed yet; the function lists them after a wait."""
+    asked = tx.soon_all(_PLANNED_OF_RUN, the_run_pk=run_pk)
+    return lambda: [_row(row) for row in asked.value]
 
 
 def opened(tx: Tx, vault: Vault, row: SignatureRow) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -281,14 +281,29 @@ def find_by_hash(tx: Tx, org_id: str, hash: str) -> TransactionRow | None:
     return _row(row) if row is not None else None
 
 
+def ask_for(tx: Tx, transaction_id: str) -> Callable[[], TransactionRow]:
+    """Asks for a transaction that must exist; the function returns it after a wait."""
+    asked = tx.soon(_FIND, the_id=transaction_id)
+    return lambda: _row(asked.value)
+
+
+def ask_of_node(tx: Tx, org_id: str, root_run_id: str, path: str) -> Callable[[], list[TransactionRow]]:
+    """Asks for `list_of_node`; the function returns it after a wait."""
+    asked = tx.soon_all(_OF_NODE, org_id=org_id, root=root_run_id, the_path=path)
+    return lambda: [_row(row) for row in asked.value]
+
+
 def list_of_node(tx: Tx, org_id: str, root_run_id: str, path: str) -> list[TransactionRow]:
     """Lists a node's transactions across a retry chain, oldest generation first."""
-    return [_row(row) for row in tx.all(_OF_NODE, org_id=org_id, root=root_run_id, the_path=path)]
+    found = ask_of_node(tx, org_id, root_run_id, path)
+    tx.wait()
+    return found()
 
 
-def list_of_run(tx: Tx, org_id: str, run_pk: int) -> list[TransactionRow]:
-    """Lists a run's transactions."""
-    return [_row(row) for row in tx.all(_OF_RUN, org_id=org_id, the_run_pk=run_pk)]
+def ask_of_run(tx: Tx, org_id: str, run_pk: int) -> Callable[[], list[TransactionRow]]:
+    """Asks for a run's transactions; the function lists them after a wait."""
+    asked = tx.soon_all(_OF_RUN, org_id=org_id, the_run_pk=run_pk)
+    return lambda: [_row(row) for row in asked.value]
 
 
 def list_followed(tx: Tx, chain_id: int) -> list[TransactionRow]:
@@ -332,6 +347,17 @@ def find_unsettled(tx: Tx, org_id: str, root_run_id: str) -> str | None:
     return str(row[0]) if row is not None else None
 
 
+def ask_next_nonce(tx: Tx, chain_id: int, sender: str) -> Callable[[int], int]:
+    """Asks for the highest nonce ever signed; the function returns the next one, at least `floor`, after a wait."""
+    asked = tx.soon(_HIGHEST, the_chain=chain_id, the_sender=sender)
+
+    def found(floor: int) -> int:
+        highest = asked.value[0]
+        return max(floor, 0 if highest is None else int(highest) + 1)
+
+    return found
+
+
 def highest_nonce(tx: Tx, chain_id: int, sender: str) -> int | None:
     """The highest nonce ever signed for this sender and chain."""
     row = tx.one(_HIGHEST, the_chain=chain_id, the_sender=sender)
@@ -359,6 +385,12 @@ def insert_attempt(tx: Tx, row: AttemptRow) -> None:
     tx.do(_INSERT_ATTEMPT, **{name: getattr(row, name) for name in _ATTEMPT_NAMES})
 
 
+def ask_attempts(tx: Tx, transaction_id: str) -> Callable[[], list[AttemptRow]]:
+    """Asks for `list_attempts`; the function returns it after a wait."""
+    asked = tx.soon_all(_ATTEMPTS, the_id=transaction_id)
+    return lambda: [_attempt(row) for row in asked.value]
+
+
 def list_attempts(tx: Tx, transaction_id: str) -> list[AttemptRow]:
     """Lists a transaction's attempts, oldest first."""
     return [_attempt(row) for row in tx.all(_ATTEMPTS, the_id=transaction_id)]
@@ -374,10 +406,15 @@ def insert_spend(tx: Tx, row: SpendRow) -> None:
     tx.do(_INSERT_SPEND, **{name: getattr(row, name) for name in _SPEND_NAMES})
 
 
-def newest_spend(tx: Tx, org_id: str, root_run_id: str, path: str) -> SpendRow | None:
-    """Finds a node's newest spend intents."""
-    row = tx.one(_NEWEST_SPEND, org_id=org_id, root=root_run_id, the_path=path)
-    return SpendRow(**dict(zip(_SPEND_NAMES, row, strict=True))) if row is not None else None
+def ask_newest_spend(tx: Tx, org_id: str, root_run_id: str, path: str) -> Callable[[], SpendRow | None]:
+    """Asks for a node's newest spend intents; the function returns them after a wait, None without any."""
+    asked = tx.soon(_NEWEST_SPEND, org_id=org_id, root=root_run_id, the_path=path)
+
+    def found() -> SpendRow | None:
+        row = asked.value
+        return SpendRow(**dict(zip(_SPEND_NAMES, row, strict=True))) if row is not None else None
+
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

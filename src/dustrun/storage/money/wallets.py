@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -165,6 +166,12 @@ def insert(tx: Tx, row: WalletRow) -> None:
     tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
+def ask_for(tx: Tx, org_id: str, wallet_id: str) -> Callable[[], WalletRow | None]:
+    """Asks for `find`; the function returns it after a wait."""
+    asked = tx.soon(_FIND, org_id=org_id, id=wallet_id)
+    return lambda: None if asked.value is None else _wallet(asked.value)
+
+
 def find(tx: Tx, org_id: str, wallet_id: str) -> WalletRow | None:
     """Finds a wallet of the organisation, including archived ones."""
     found = tx.one(_FIND, org_id=org_id, id=wallet_id)
@@ -236,10 +243,18 @@ def add_policy(tx: Tx, row: PolicyRow) -> None:
     tx.do(_ADD_POLICY, **{name: getattr(row, name) for name in _POLICY_NAMES})
 
 
+def ask_policy(tx: Tx, wallet_id: str, now_ms: int) -> Callable[[], PolicyRow | None]:
+    """Asks for the policy in force, the highest version that is effective and not cancelled; the function returns it
+    after a wait."""
+    asked = tx.soon(_IN_FORCE, wallet_id=wallet_id, now=now_ms)
+    return lambda: _policy(asked.value) if asked.value else None
+
+
 def find_policy(tx: Tx, wallet_id: str, now_ms: int) -> PolicyRow | None:
     """Finds the policy in force: the highest version that is effective and not cancelled."""
-    found = tx.one(_IN_FORCE, wallet_id=wallet_id, now=now_ms)
-    return _policy(found) if found else None
+    found = ask_policy(tx, wallet_id, now_ms)
+    tx.wait()
+    return found()
 
 
 def find_newest_policy(tx: Tx, wallet_id: str) -> PolicyRow | None:

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
@@ -184,6 +184,9 @@ _AFTER = Statement(
     .order_by(events.c.seq)
 )
 _ADD_TO_SEQ = sa.update(runs).where(runs.c.pk == b("the_pk")).values(last_seq=runs.c.last_seq + b("events"))
+_ADD_TO_SEQ_OF = Statement(_ADD_TO_SEQ)
+_HEAD = Statement(sa.select(runs.c.last_seq, runs.c.status, runs.c.cancel_requested_at).where(runs.c.pk == b("the_pk")))
+_OPEN = ("running", "waiting")
 _NUMBER = Change(_ADD_TO_SEQ, _NEWEST_SEQ)
 _NUMBER_OPEN = Change(_ADD_TO_SEQ.where(sa.or_(runs.c.status == "running", runs.c.status == "waiting")), _NEWEST_SEQ)
 _ADD_EVENT = Rows(sa.insert(events), ("run_pk", "seq", "type", "at", "data"))
@@ -405,6 +408,42 @@ def append_open(
     if row is None:
         return []
     return write_events(tx, run_pk, org_id, workflow_id, row[0] - len(written) + 1, written)
+
+
+class RunHeads:
+    """Numbers events of open runs in a unit that no other changes those runs beside: their rows are read at its
+    beginning, so that nothing waits for the numbers later. Used `with`, which writes the events at the end."""
+
+    def __init__(self, tx: Tx, run_pks: Iterable[int | None]) -> None:
+        self._tx = tx
+        self._asked = {pk: tx.soon(_HEAD, the_pk=pk) for pk in dict.fromkeys(run_pks) if pk is not None}
+        self._written: dict[int, int] = {}
+        self._rows: list[Row] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            of_runs = [{"the_pk": pk, "events": count} for pk, count in self._written.items()]
+            self._tx.many(_ADD_TO_SEQ_OF, of_runs)
+            self._tx.rows(_ADD_EVENT, self._rows)
+
+    def goes_on(self, run_pk: int) -> bool:
+        """Whether a run is open and not being cancelled; only then may it start anything."""
+        _, status, cancelled_at = self._asked[run_pk].value
+        return status in _OPEN and cancelled_at is None
+
+    def append(self, run_pk: int, written: Sequence[tuple[str, int, str]]) -> list[Event]:
+        """Like `append_open`, after a wait, for events that no activity shows."""
+        last_seq, status, _ = self._asked[run_pk].value
+        if status not in _OPEN:
+            return []
+        before = self._written.get(run_pk, 0)
+        self._written[run_pk] = before + len(written)
+        found = [_new_event((seq, *event, None)) for seq, event in enumerate(written, int(last_seq) + before + 1)]
+        self._rows += [(run_pk, *event[:4]) for event in found]
+        return found
 
 
 def execution_of(row: Row, unseal: Callable[[str], str] = hide) -> Execution:

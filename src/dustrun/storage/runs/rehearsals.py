@@ -10,7 +10,7 @@ from sqlalchemy import bindparam as b
 
 from dustrun.core.values.exact_json import loads_own
 from dustrun.storage.db.statement import Statement, Tx
-from dustrun.storage.db.tables import executions, runs
+from dustrun.storage.db.tables import executions, runs, workflows
 
 _IS_PASSED = runs.c.passed == sa.literal_column("1")  # a literal, so that SQLite uses the partial index
 _earlier = runs.alias("earlier")
@@ -54,6 +54,13 @@ _LIST_DONE = Statement(
 )
 
 
+_BINDING = Statement(
+    sa.select(workflows.c.enforce_rehearsal, runs.c.rehearsal_run_id, runs.c.parent_pk)
+    .select_from(runs.outerjoin(workflows, workflows.c.id == runs.c.workflow_id))
+    .where(runs.c.pk == b("the_pk"))
+)
+
+
 @dataclass(frozen=True, slots=True)
 class PassedRun:
     """A passed run, or one that it called and that passed, too."""
@@ -71,6 +78,12 @@ class Done:
     path: str
     at: int | None
     facts: dict[str, Any]
+
+
+def may_be_bound(tx: Tx, run_pk: int) -> bool:
+    """Whether a rehearsal may bind what a run spends: by a rule of its workflow, by its launch, or by its caller."""
+    row = tx.one(_BINDING, the_pk=run_pk)
+    return row is not None and any(one is not None for one in row)
 
 
 def list_passed(tx: Tx, workflow_id: str, digest: str, mode: str) -> list[int]:

@@ -207,7 +207,7 @@ async def test_units_that_touch_the_same_thing_run_one_after_the_other(store: St
     keys: list[tuple[str, ...]] = [("sum",), ("other", "sum"), (), ("other",), ("sum",)]
     units = [add_up, add_up, _copy("a", "b"), _copy("b", "c"), add_up]
     written = [
-        store.writer.write(unit, repeatable=True, is_separate=True, touches=touches)  # type: ignore[type-var]
+        store.writer.write(unit, repeatable=True, is_separate=True, touches=touches)
         for unit, touches in zip(units, keys, strict=True)
     ]
     assert await asyncio.gather(*written) == ["", "+", "", "", "++"]

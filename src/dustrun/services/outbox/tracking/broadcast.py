@@ -24,6 +24,7 @@ from dustrun.services.outbox.tracking.replacement import AtCeiling, Replaced
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import AttemptRow, TransactionRow
+from dustrun.storage.runs.journal import RunHeads
 
 _SENDS_AT_ONCE = 20
 _AGAIN_AFTER_BLOCKS = 3
@@ -40,17 +41,32 @@ async def send(deps: OutboxDeps, row: TransactionRow, attempt: AttemptRow) -> Br
     reply = await deps.chains.get(row.chain_id).broadcast(bytes.fromhex(attempt.raw[2:]))
     deps.on_step("sent")
     with contextlib.suppress(Temporary, Uncertain):  # it is sent, and sent again until that is known
-        await deps.writer.write(lambda tx: _note(tx, row.id, attempt, reply), deps.publisher.tell)
+        is_light = events.is_light([row])
+        await deps.writer.write(
+            lambda tx: _note(tx, row, attempt, reply),
+            deps.publisher.tell,
+            repeatable=is_light,
+            is_separate=is_light,
+            touches=events.touches(row),
+        )
     deps.on_step("noted")
     return reply
 
 
-def _note(tx: Tx, transaction_id: str, attempt: AttemptRow, reply: Broadcast) -> Committed | None:
+def _note(tx: Tx, known: TransactionRow, attempt: AttemptRow, reply: Broadcast) -> Committed | None:
+    with RunHeads(tx, [known.run_pk]) as heads:
+        found = rows.ask_for(tx, known.id)
+        tx.wait()
+        return _note_reply(tx, found(), attempt, reply, heads)
+
+
+def _note_reply(
+    tx: Tx, row: TransactionRow, attempt: AttemptRow, reply: Broadcast, heads: RunHeads
+) -> Committed | None:
     now = clock.now_ms()
     is_taken = reply.outcome in _TAKEN
     shown = reply.outcome if reply.message is None else f"{reply.outcome}: {reply.message}"
     rows.note_reply(tx, attempt.hash, sent_at=now if is_taken else None, tried_at=now, reply=shown)
-    row = rows.get(tx, transaction_id)
     if row.state not in (TxState.SIGNED, TxState.SENT) or row.hash != attempt.hash:
         return None
     if is_taken:
@@ -60,12 +76,12 @@ def _note(tx: Tx, transaction_id: str, attempt: AttemptRow, reply: Broadcast) ->
             return None
         row = replace(row, state=TxState.SENT, refusal=None if by_node else row.refusal, updated_at=now)
         rows.save(tx, row)
-        return events.note(tx, row, Step("sent", bid_of(attempt))) if is_new else None
+        return events.note(tx, row, Step("sent", bid_of(attempt)), heads=heads) if is_new else None
     if reply.outcome in _SILENT or row.refusal == shown:
         return None
     row = replace(row, refusal=shown, updated_at=now)
     rows.save(tx, row)
-    return events.note(tx, row, Step("delayed", {"reason": shown}))
+    return events.note(tx, row, Step("delayed", {"reason": shown}), heads=heads)
 
 
 @dataclass(frozen=True, slots=True)

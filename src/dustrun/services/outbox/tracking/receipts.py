@@ -1,22 +1,23 @@
-"""Records what a receipt, or its absence, means for a transaction: each change in one unit with its reservation, event
-and signal."""
+"""Records what a receipt, or its absence, means for a transaction: each change in one unit with its event and
+signal."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from dustrun import clock
 from dustrun.core.money.intent import Receipt
 from dustrun.core.money.receipts import show_receipt
 from dustrun.core.money.transaction_state import SETTLED, TxState
-from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.core.values.exact_json import dumps_text
 from dustrun.services.outbox import events
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.spend_status import Failure, error_json
-from dustrun.services.wallets import budget
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import TransactionRow
+from dustrun.storage.runs.journal import RunHeads
 
 REVERTED, CANCELLED, DISPLACED, REORGED = "REVERTED", "CANCELLED", "NONCE_DISPLACED", "REORGED"
 _REVERT_IS_GONE = (
@@ -27,14 +28,28 @@ _SENT_AGAIN = "A reorg deeper than its confirmations removed its block. The same
 _BEFORE_MINED = (TxState.SIGNED, TxState.SENT, TxState.MINED, TxState.DISPLACED)
 
 
-def note_mined(tx: Tx, transaction_id: str, receipt: Receipt) -> Committed | None:
-    """Records that an attempt was mined, or is now in another block."""
-    row = rows.get(tx, transaction_id)
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """A transaction and the receipt of one of its attempts."""
+
+    row: TransactionRow
+    receipt: Receipt
+
+
+def note_mined(tx: Tx, mined: Sequence[Mined]) -> list[Committed | None]:
+    """Records that attempts were mined, or are now in another block."""
+    with RunHeads(tx, [one.row.run_pk for one in mined]) as heads:
+        asked = [rows.ask_for(tx, one.row.id) for one in mined]
+        tx.wait()
+        return [_note_mined(tx, found(), one.receipt, heads) for one, found in zip(mined, asked, strict=True)]
+
+
+def _note_mined(tx: Tx, row: TransactionRow, receipt: Receipt, heads: RunHeads) -> Committed | None:
     if row.state not in _BEFORE_MINED or (row.state == TxState.MINED and row.block_hash == receipt.block_hash):
         return None
     changed = _in_block(row, receipt)
     rows.save(tx, changed)
-    return events.note(tx, changed, Step("mined", _included(changed, receipt)), wakes=True)
+    return events.note(tx, changed, Step("mined", _included(changed, receipt)), wakes=True, heads=heads)
 
 
 def _in_block(row: TransactionRow, receipt: Receipt) -> TransactionRow:
@@ -62,46 +77,6 @@ def _included(row: TransactionRow, receipt: Receipt) -> dict[str, object]:
         "isSuccess": receipt.is_success,
         "confirmationsNeeded": row.confirmations,
     }
-
-
-def note_final(tx: Tx, transaction_id: str, block_hash: str, revert: object | None) -> Committed | None:
-    """Records the final outcome once the mined attempt has enough confirmations."""
-    row = rows.get(tx, transaction_id)
-    if row.state != TxState.MINED or row.block_hash != block_hash or row.receipt is None:
-        return None
-    now = clock.now_ms()
-    receipt = loads_own(row.receipt)
-    kinds = {attempt.hash: attempt.kind for attempt in rows.list_attempts(tx, row.id)}
-    fee = int(receipt["fee"])
-    row = replace(row, finished_at=now, updated_at=now)
-    shown = {"blockNumber": row.block_number, "blockHash": row.block_hash, "fee": receipt["fee"]}
-    shown["gasUsed"] = receipt["gasUsed"]
-    if row.purpose == "fill":
-        rows.save(tx, replace(row, state=TxState.FINAL))
-        budget.settle(tx, row.id, fee_units=fee, at_ms=now)
-        return None
-    if kinds[row.hash or ""] == "cancel":
-        return _end(tx, row, TxState.CANCELLED, Failure(CANCELLED, "It was cancelled: its nonce went to a transfer of "
-                    "nothing to the wallet itself.", retryable=True), fee, shown)  # fmt: skip
-    if not receipt["isSuccess"]:
-        receipt["revert"] = revert
-        row = replace(row, receipt=dumps_text(receipt))
-        reason = revert.get("text") if isinstance(revert, dict) else None
-        about = loads_own(row.intent)["about"]
-        message = f"{about}: the transaction was mined and reverted{f': {reason}' if reason else ''}."
-        details = ({"field": "", "message": reason or "no reason", "revert": revert},) if revert is not None else ()
-        return _end(tx, row, TxState.REVERTED, Failure(REVERTED, message, True, details), fee, shown)
-    rows.save(tx, replace(row, state=TxState.FINAL))
-    budget.settle(tx, row.id, fee_units=fee, at_ms=now)
-    return events.note(tx, row, Step("confirmed", {**shown, "confirmations": row.confirmations}), wakes=True)
-
-
-def _end(
-    tx: Tx, row: TransactionRow, state: TxState, failure: Failure, fee: int, shown: dict[str, object]
-) -> Committed | None:
-    rows.save(tx, replace(row, state=state, error=dumps_text(error_json(failure))))
-    budget.release(tx, row.id, fee_units=fee, at_ms=clock.now_ms())
-    return events.note(tx, row, Step(state, {**shown, "error": error_json(failure)}), wakes=True)
 
 
 def note_reorged(tx: Tx, transaction_id: str, block_hash: str) -> Committed | None:

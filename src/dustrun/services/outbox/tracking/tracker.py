@@ -23,9 +23,13 @@ from dustrun.sdk.chain import Block
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.spend_status import intent_of
 from dustrun.services.outbox.tracking import receipts as receipt_notes
+from dustrun.services.outbox.tracking.batches import write_in_batches
 from dustrun.services.outbox.tracking.broadcast import Rebroadcaster, Tracked
+from dustrun.services.outbox.tracking.finals import Deep, note_final
+from dustrun.services.outbox.tracking.receipts import Mined
 from dustrun.services.outbox.tracking.settled import LONGEST_MS, SettledWatch
 from dustrun.storage.money import transactions as rows
+from dustrun.storage.money.transactions import TransactionRow
 
 _logger = log.get(__name__)
 _SHORTEST_MS, _LONGEST_MS = 100, 3_000
@@ -157,22 +161,18 @@ class Tracker:
             elif head.number - block.number + 1 >= one.row.confirmations:
                 deep.append(one)
         self._deps.on_step("finishing")
-        await asyncio.gather(*(self._finish(chain, one) for one in deep))
+        ended = await asyncio.gather(*(self._explain(chain, one.row) for one in deep))
+        if ended:
+            self._settled.has_any = True
+        await write_in_batches(self._deps, ended, note_final)
         await self._look_again(chain, lost)
         self._seen |= {one.row.id for one in mined if one not in lost}
 
-    async def _finish(self, chain: LiveChain, one: Tracked) -> None:
-        row = one.row
+    async def _explain(self, chain: LiveChain, row: TransactionRow) -> Deep:
         assert row.receipt is not None
-        assert row.block_hash is not None
-        revert = None
-        if not loads_own(row.receipt)["isSuccess"] and row.hash is not None:
-            revert = await chain.explain(row.hash, intent_of(row).errors)
-        block_hash = row.block_hash
-        self._settled.has_any = True
-        await self._deps.writer.write(
-            lambda tx: receipt_notes.note_final(tx, row.id, block_hash, revert), self._deps.publisher.tell
-        )
+        if loads_own(row.receipt)["isSuccess"] or row.hash is None:
+            return Deep(row)
+        return Deep(row, await chain.explain(row.hash, intent_of(row).errors))
 
     async def _look_again(self, chain: LiveChain, lost: Sequence[Tracked]) -> None:
         if not lost:
@@ -191,7 +191,7 @@ class Tracker:
         row = one.row
         assert row.block_hash is not None
         if receipt is not None:
-            await self._write_mined(row.id, receipt)
+            await write_in_batches(self._deps, [Mined(row, receipt)], receipt_notes.note_mined)
             return
         block_hash = row.block_hash
         await self._deps.writer.write(
@@ -203,14 +203,9 @@ class Tracker:
         asked = [one for one in followed if one.row.state != TxState.MINED and one.nonce < used[one.row.sender]]
         receipts = await self._receipts(chain, asked)
         self._deps.on_step("mining")
-        await asyncio.gather(*(self._write_mined(name, receipt) for name, receipt in receipts.items()))
+        await self._write_mined(asked, receipts)
         self._deps.on_step("mined")
         return bool(receipts)
-
-    async def _write_mined(self, transaction_id: str, receipt: Receipt) -> None:
-        await self._deps.writer.write(
-            lambda tx: receipt_notes.note_mined(tx, transaction_id, receipt), self._deps.publisher.tell
-        )
 
     async def _receipts(self, chain: LiveChain, asked: Sequence[Tracked]) -> dict[str, Receipt]:
         """The receipt of whichever attempt has one, by transaction id."""
@@ -270,8 +265,11 @@ class Tracker:
         found = await self._deps.database.read(lambda tx: rows.list_displaced(tx, self._chain_id))
         displaced = [Tracked(row, attempts) for row, attempts in found]
         self._has_displaced = bool(displaced)
-        for name, receipt in (await self._receipts(chain, displaced)).items():
-            await self._write_mined(name, receipt)
+        await self._write_mined(displaced, await self._receipts(chain, displaced))
+
+    async def _write_mined(self, asked: Sequence[Tracked], receipts: Mapping[str, Receipt]) -> None:
+        mined = [Mined(one.row, receipts[one.row.id]) for one in asked if one.row.id in receipts]
+        await write_in_batches(self._deps, mined, receipt_notes.note_mined)
 
 
 def _senders(followed: Iterable[Tracked]) -> list[str]:

@@ -1,0 +1,86 @@
+"""Payments on a PostgreSQL that is far away: each waits for it a few times, and many wait together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from dustrun.services.outbox.spend_status import SpendStatus
+from dustrun.storage.db.ledger_tables import transactions
+from dustrun.storage.db.tables import runs
+from outbox import WAITS, Outbox, address, open_outbox, transfer
+from testkit.chain.anvil import Anvil
+from testkit.distance import Distance, at_a_distance
+from testkit.postgres import Cluster
+
+_PAYMENTS = 40
+
+
+@dataclass(slots=True)
+class Far:
+    """An outbox whose store is 10 ms away."""
+
+    outbox: Outbox
+    distance: Distance
+
+    async def pay(self, *numbers: int) -> tuple[int, int]:
+        """Pays at once, up to the confirmed receipts; the writer's round trips until all are sent, and after that."""
+        paid = [self._pay(number, run) for number, run in zip(numbers, await self._runs(len(numbers)), strict=True)]
+        before = self.distance.writer_round_trips
+        assert {status.transactions[0]["status"] for status in await asyncio.gather(*paid)} == {"sent"}
+        sent = self.distance.writer_round_trips
+        for state in ("mined", "final"):
+            self.outbox.node.mine()
+            await self._until(state)
+        assert [self.outbox.balance(address(number)) for number in numbers] == [1 + number for number in numbers]
+        return sent - before, self.distance.writer_round_trips - sent
+
+    async def _pay(self, number: int, run: tuple[str, int]) -> SpendStatus:
+        run_id, run_pk = run
+        place = {"run_id": run_id, "root_run_id": run_id, "run_pk": run_pk}
+        return await self.outbox.pay("pay", transfer(address(number), 1 + number), **place)
+
+    async def _runs(self, count: int) -> list[tuple[str, int]]:
+        """Runs that wait."""
+        server = self.outbox.composition
+        made = [(await server.owner.post("/v1/runs", {"definition": {"nodes": WAITS}})).data for _ in range(count)]
+        pks = dict(await server.rows(sa.select(runs.c.id, runs.c.pk)))
+        return [(one["runId"], pks[one["runId"]]) for one in made]
+
+    async def _until(self, state: str) -> None:
+        query = sa.select(transactions.c.state).distinct()
+        async with asyncio.timeout(30):
+            while {found for (found,) in await self.outbox.composition.rows(query)} - {state, "final"}:
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def far(cluster: Cluster, tmp_path: Path, node: Anvil) -> AsyncIterator[Far]:
+    url = cluster.fresh()
+    with at_a_distance(url, 0.01) as (far, distance):
+        async with open_outbox(tmp_path, node, far) as outbox:
+            yield Far(outbox, distance)
+    cluster.drop(url)
+
+
+async def test_a_payment_waits_for_the_database_a_few_times(far: Far) -> None:
+    await far.pay(0)  # what is prepared once does not count
+    to_sent, to_final = await far.pay(1)
+    # its plan, its bytes and its answer take two each; its receipt two, and its end three. Beside them the use of keys
+    # is noted, and the run is woken twice.
+    assert to_sent <= 6 + 4
+    assert to_final <= 5 + 8
+
+
+async def test_payments_of_one_wallet_wait_together(far: Far) -> None:
+    await far.pay(0)
+    to_sent, to_final = await far.pay(*range(1, 1 + _PAYMENTS))
+    # one after the other it is eleven for each, and what its run takes
+    assert to_sent <= _PAYMENTS
+    assert to_final <= _PAYMENTS
+    assert far.outbox.nonce() == 1 + _PAYMENTS
