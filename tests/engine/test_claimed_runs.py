@@ -194,7 +194,7 @@ async def test_a_cancel_of_a_run_that_is_not_known_yet_is_told_once_it_is(tmp_pa
     async with composed(tmp_path, database_url=url, shared=True, roles="api") as answers:
         await _start(answers, "run_1", _RESTS, payload={"name": "a"})
         parts, late = answers.parts, _Late()
-        found = Claims(parts.database, parts.writer, Bus(parts.database), lambda: 1, advances=True)
+        found = Claims(parts.database, parts.writer, Bus(parts.database), lambda: 1, advances=True, most_free=9)
         claimed = {"claimed_by": found.holder, "cancel_requested_at": clock.now_ms()}
         await answers.execute(sa.update(runs).values(**claimed))
         found.start(late)

@@ -70,7 +70,14 @@ async def join(base: Base, stack: contextlib.AsyncExitStack) -> Sharing | None:
     await check_in(base.database, base.writer, base.settings)
     bus, presence = Bus(base.database), Presence(base.database, base.writer, base.settings)
     advances = "engine" in base.settings.roles
-    claims = Claims(base.database, base.writer, bus, lambda: presence.share("engine"), advances=advances)
+    claims = Claims(
+        base.database,
+        base.writer,
+        bus,
+        lambda: presence.share("engine"),
+        advances=advances,
+        most_free=base.settings.max_accepted_runs,
+    )
     sharing = Sharing(presence, bus, Leases(base.writer, presence.id), claims)
 
     def left() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -108,4 +109,30 @@ async def test_back_tests_of_an_organisation_are_limited_for_all_servers(tmp_pat
         answers = await asyncio.gather(*(two[number % 2].owner.post(path, asked) for number in range(12)))
         assert Counter(answer.status for answer in answers) == {200: 4, 409: 8}
         assert {answer.code for answer in answers if answer.status == 409} == {Code.STATE_CONFLICT}
+    cluster.drop(url)
+
+
+async def test_no_more_runs_are_accepted_than_may_wait_for_an_engine(tmp_path: Path, cluster: Cluster) -> None:
+    """The processes that answer calls have none of them in their own queue."""
+    url, number = cluster.fresh(), itertools.count()
+    shares: dict[str, Any] = {"database_url": url, "shared": True, "max_accepted_runs": _BURST}
+    nodes = {"root": {"type": "manual", "children": ["rest"]}, "rest": {"type": "delay", "payload": {"delayMs": 1}}}
+    async with composed(tmp_path, roles="api", **shares) as answers:
+
+        async def start() -> int:
+            body = {"runId": f"run_{next(number)}", "definition": {"nodes": nodes}}
+            return (await answers.owner.post("/v1/runs", body)).status
+
+        assert [await start() for _ in range(_BURST)] == [200] * _BURST
+
+        async def is_refused() -> bool:
+            return await start() == 503
+
+        await until(is_refused, 10)
+        async with composed(tmp_path, roles="engine", **shares):
+
+            async def is_accepted() -> bool:
+                return await start() == 200
+
+            await until(is_accepted)
     cluster.drop(url)

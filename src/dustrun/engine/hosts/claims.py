@@ -57,10 +57,18 @@ class Claiming(Protocol):
 class Claims:
     """Claims free runs while the engine has room, and passes on what concerns the runs of other processes.
 
-    `share`: among how many engines a limit of all is divided. `advances`: False where only calls are answered."""
+    `share`: among how many engines a limit of all is divided. `advances`: False where only calls are answered.
+    `most_free`: with so many free runs no more are accepted."""
 
     def __init__(
-        self, database: Database, writer: Writer, bus: Bus, share: Callable[[], int], *, advances: bool
+        self,
+        database: Database,
+        writer: Writer,
+        bus: Bus,
+        share: Callable[[], int],
+        *,
+        advances: bool,
+        most_free: int,
     ) -> None:
         self.holder = database.name
         self.share = share
@@ -73,23 +81,32 @@ class Claims:
         self._was_told = False
         self._look_at = 0.0
         self._seen: dict[int, Called] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._most_free = most_free
+        self._free = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many runs as may wait for a process, as the last look tells."""
+        return self._free >= self._most_free
 
     def start(self, engine: Claiming) -> None:
         """Claims from now on."""
         self._engine = engine
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._keep_counting())]
         if not self.advances:
             return
         self._bus.on("free", self.look_soon)
         self._bus.on("wake", engine.hear_wake)
         self._bus.on("cancel", engine.hear_cancel)
-        self._task = asyncio.get_running_loop().create_task(self._keep())
+        self._tasks.append(loop.create_task(self._keep()))
 
     async def stop(self) -> None:
         """Claims nothing more; what is claimed stays so until the process ends."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def freed(self) -> None:
         """A run is free that was not, or a place of its workflow's limit."""
@@ -106,6 +123,16 @@ class Claims:
         """There may be free runs."""
         self._was_told = True
         self._woken.set()
+
+    async def _keep_counting(self) -> None:
+        while True:
+            try:
+                self._free = await self._database.read(lambda tx: rows.count_free(tx, self._most_free))
+            except DustrunError as error:
+                _logger.warning("runs could not be counted", error=error.message)
+            except Exception as error:
+                _logger.error("runs could not be counted", exc_info=error)
+            await asyncio.sleep(_LOOK_S)
 
     async def _keep(self) -> None:
         assert self._engine is not None

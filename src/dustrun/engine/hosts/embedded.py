@@ -174,7 +174,8 @@ class EmbeddedEngine:
 
     def has_room(self) -> bool:
         """Whether new runs of callers are accepted."""
-        return not (self._stopping or self._refusing or self._is_busy)
+        is_full = self._claims is not None and self._claims.is_full
+        return not (self._stopping or self._refusing or self._is_busy or is_full)
 
     @property
     def _advances(self) -> bool:

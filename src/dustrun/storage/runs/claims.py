@@ -45,6 +45,11 @@ _FREE = Statement(
         " ORDER BY r.pk LIMIT :count"
     )
 )
+_COUNT_FREE = Statement(
+    sa.text(
+        "SELECT count(*) FROM (SELECT 1 FROM runs WHERE status = 'running' AND claimed_by IS NULL LIMIT :most) AS free"
+    )
+)
 _CLAIM = Statement(
     sa.text("UPDATE runs SET claimed_by = :holder, fence = fence + 1 WHERE pk = ANY(CAST(:pks AS bigint[]))")
 )
@@ -104,6 +109,12 @@ def by_index(tx: Tx) -> Iterator[None]:
 def list_free(tx: Tx, count: int) -> list[OpenRun]:
     """Lists runs that any process may claim, oldest first."""
     return [OpenRun(*row) for row in tx.all(_FREE, count=count)]
+
+
+def count_free(tx: Tx, most: int) -> int:
+    """Counts runs that wait for a process to advance them, up to `most`."""
+    found = tx.one(_COUNT_FREE, most=most)
+    return int(found[0]) if found is not None else 0
 
 
 def claim(tx: Tx, holder: str, count: int) -> list[OpenRun]:
