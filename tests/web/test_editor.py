@@ -1,4 +1,4 @@
-"""The editor: built by keyboard alone, up the ladder with the money in sight, and nothing lost when two people edit."""
+"""The editor: built by keyboard alone, and up the ladder with the money in sight."""
 
 from __future__ import annotations
 
@@ -195,24 +195,6 @@ def test_a_problem_is_shown_at_its_step_and_field(app: App, server: Server) -> N
     expect(page.get_by_role("button", name="Simulate", exact=True)).to_be_disabled()
     page.get_by_role("button", name="1 problem").click()
     assert app.faults() == []
-
-
-def test_two_tabs_lose_nothing(app: App, server: Server) -> None:
-    steps = {"a": {"type": "log", "payload": {"message": "a"}}, "b": {"type": "log", "payload": {"message": "b"}}}
-    workflow = _make(server, {"root": {"type": "manual", "children": ["a", "b"]}, **steps})
-    first = app.open(f"/workflows/{workflow}")
-    second = app.tab()
-    second.goto(f"{server.url}/workflows/{workflow}")
-    for page, step in ((first, "A"), (second, "B")):
-        page.get_by_text(step, exact=True).first.click()
-    first.get_by_role("textbox", name="Message").fill("mine")
-    app.until(lambda: _definition(server, workflow)["nodes"]["a"]["payload"]["message"] == "mine")
-    second.get_by_role("textbox", name="Message").fill("theirs")
-    expect(second.get_by_text("Somebody else has saved version")).to_be_visible()
-    assert app.faults(second) == []
-    second.get_by_role("button", name="Keep both changes").click()
-    app.until(lambda: _definition(server, workflow)["nodes"]["b"]["payload"]["message"] == "theirs")
-    assert _definition(server, workflow)["nodes"]["a"]["payload"]["message"] == "mine"
 
 
 def test_the_ladder_is_climbed_to_live(app: App, server: Server, chain: devchain.DevChain, source: PriceSource) -> None:

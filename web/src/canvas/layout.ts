@@ -1,7 +1,7 @@
 /** Where nodes are and how their ways run: computed by ELK in a worker, loops as boxes around what they repeat. */
 import type { Edge, Node } from '@xyflow/react'
 import type { ElkExtendedEdge, ElkNode } from 'elkjs/lib/elk-api'
-import type { Positions } from '../editor/document'
+import type { Positions } from '../editor/merging'
 import { type Flow, loopsOf } from '../model/graph'
 import { engine } from './engine'
 import { OPTIONS, SPACING } from './options'

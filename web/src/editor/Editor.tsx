@@ -19,7 +19,7 @@ import { words } from '../words'
 import { AddStep } from './AddStep'
 import { Conflict } from './Conflict'
 import { ConnectTo } from './ConnectTo'
-import { isDirty, load, select, useDocument } from './document'
+import { isDirty, load, select, takeIn, useDocument } from './document'
 import { Acts, Title } from './Head'
 import { type KeyActions, useEditorKeys } from './keys'
 import { LiveDialog } from './LiveDialog'
@@ -44,7 +44,8 @@ function useWorkflowOf(workflow: Workflow) {
   useEffect(() => {
     const s = useDocument.getState()
     if (s.id !== workflow.id) load(workflow)
-    else if (workflow.version > s.version && !isDirty() && !s.isSaving && !s.conflict) load(workflow, true)
+    else if (s.conflict && workflow.version > s.conflict.version) useDocument.setState({ conflict: workflow })
+    else if (workflow.version > s.version && !isDirty() && !s.isSaving && !s.conflict) takeIn(workflow)
   }, [workflow])
 }
 

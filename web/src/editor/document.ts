@@ -1,19 +1,14 @@
 /** The definition that is edited: with undo, what the server has of it, and what hinders its saving. */
 import { create } from 'zustand'
 import type { Json, Workflow } from '../api/client'
-import { stringify } from '../api/exact'
 import type { Flow } from '../model/graph'
 import { type Marks, marksIn, NO_MARKS } from '../model/marks'
-import { mergeFlows } from './edits'
+import { mergeFlows, mergeLayouts, type Positions, same } from './merging'
 
-export type Positions = Record<string, { x: number; y: number }>
 type Content = { flow: Flow; positions: Positions; marks: Marks }
-type Conflict = { workflow: Workflow; both: string[]; theirs: string[]; mine: string[]; merged: Flow }
 
 type DocumentStore = Content & {
   id: string | null
-  /** All of `uiMetadata`: what others keep there is given back as it is. */
-  ui: Json
   name: string
   version: number
   saved: Content
@@ -24,19 +19,17 @@ type DocumentStore = Content & {
   selected: string[]
   isSaving: boolean
   error: unknown
-  conflict: Conflict | null
+  /** What somebody else saved meanwhile, until one chooses. */
+  conflict: Workflow | null
 }
 
 const NOTHING: Content = { flow: { nodes: {} }, positions: {}, marks: NO_MARKS }
 const UNDO_STEPS = 100
 const ONE_EDIT_MS = 1_000
 
-export const same = (a: unknown, b: unknown) => a === b || stringify(a) === stringify(b)
-
 export const useDocument = create<DocumentStore>(() => ({
   ...NOTHING,
   id: null,
-  ui: {},
   name: '',
   version: 0,
   saved: NOTHING,
@@ -55,32 +48,59 @@ const contentOf = ({ flow, positions, marks }: Content): Content => ({ flow, pos
 export const isDirty = (s = get()) =>
   s.flow !== s.saved.flow || s.positions !== s.saved.positions || s.marks !== s.saved.marks
 
-const contentIn = (workflow: Workflow): Content => ({
+export const contentIn = (workflow: Workflow): Content => ({
   flow: workflow.definition as Flow,
   positions: ((workflow.uiMetadata as Json | null)?.nodes ?? {}) as Positions,
   marks: marksIn(workflow.uiMetadata as Json | null),
 })
 
-/** Shows what the server has; `keepsUndo` when it comes in the place of what was edited here. */
-export function load(workflow: Workflow, keepsUndo = false) {
+// What was left before it was stored, to be gone on with.
+const left = new Map<string, DocumentStore>()
+export const hasUnsaved = () => isDirty() || left.size > 0
+
+/** Shows what the server has, or what was left unsaved of it. */
+export function load(workflow: Workflow) {
+  const before = get()
+  if (before.id && before.id !== workflow.id && isDirty(before)) left.set(before.id, before)
+  const kept = left.get(workflow.id)
+  left.delete(workflow.id)
   const content = contentIn(workflow)
-  const { past } = get()
-  set({
+  const isNew = {
     ...content,
     saved: content,
-    id: workflow.id,
-    ui: (workflow.uiMetadata as Json | null) ?? {},
-    name: workflow.name,
     version: workflow.version,
-    past: keepsUndo ? [...past, contentOf(get())].slice(-UNDO_STEPS) : [],
+    past: [],
     future: [],
-    lastKey: '',
-    selected: keepsUndo ? get().selected : [],
     isSaving: false,
     error: null,
     conflict: null,
+  }
+  set({ ...(kept ?? isNew), id: workflow.id, name: workflow.name, lastKey: '', selected: [] })
+}
+
+/** Takes in what somebody else has saved while nothing was changed here; undo goes on taking back one's own changes. */
+export function takeIn(workflow: Workflow) {
+  const { saved, past, future, selected } = get()
+  const content = contentIn(workflow)
+  const onTop = (one: Content) => onTopOf(saved, one, content)
+  const nodes = content.flow.nodes
+  set({
+    ...content,
+    saved: content,
+    name: workflow.name,
+    version: workflow.version,
+    past: past.map(onTop),
+    future: future.map(onTop),
+    lastKey: '',
+    selected: selected.filter((id) => nodes[id]),
   })
 }
+
+/** What was changed here, as if it had been changed after what they changed. */
+const onTopOf = (base: Content, one: Content, theirs: Content): Content => ({
+  ...mergeLayouts(base, one, theirs),
+  flow: mergeFlows(base.flow, one.flow, theirs.flow).flow,
+})
 
 /** Changes the document. Edits with the same key in short order, such as letters of one field, are undone as one. */
 export function edit(change: (flow: Flow) => Flow, key = '') {
@@ -118,29 +138,54 @@ export function redo() {
   if (next) set({ ...next, past: [...past, contentOf(get())], future: future.slice(1), lastKey: '' })
 }
 
-/** What was sent has been stored; what was typed meanwhile is still to be saved. */
-export function noteSaved(sent: Content, version: number) {
-  set({ saved: sent, version, isSaving: false, error: null })
+/** Changes what is known of a workflow, which may have been left for another one meanwhile. */
+export function note(id: string, change: (s: DocumentStore) => Partial<DocumentStore>) {
+  if (get().id === id) return set(change(get()))
+  const old = left.get(id)
+  if (!old) return
+  const next = { ...old, ...change(old) }
+  if (isDirty(next)) left.set(id, next)
+  else left.delete(id)
 }
 
-/** Somebody else has saved: finds what each side changed since the version that both know. */
-export function noteConflict(workflow: Workflow) {
-  const { saved, flow } = get()
-  const { flow: merged, ...rest } = mergeFlows(saved.flow, flow, workflow.definition as Flow, same)
-  set({ conflict: { workflow, merged, ...rest }, isSaving: false })
+/** What was sent has been stored, with the notes and places of others; what was typed meanwhile is still to be saved. */
+export function noteSaved(id: string, sent: Content, stored: Content, version: number) {
+  const done = { saved: stored, version, isSaving: false, error: null }
+  note(id, (s) => {
+    if (stored.positions === sent.positions && stored.marks === sent.marks) return done
+    const take = <T extends Content>(one: T): T => ({ ...one, ...onTopOfLayout(sent, one, stored) })
+    return { ...done, ...onTopOfLayout(sent, s, stored), past: s.past.map(take), future: s.future.map(take) }
+  })
 }
 
-/** Ends a conflict with the given definition, to be saved on top of theirs. */
-export function settle(flow: Flow) {
+/** Keeps what is equal as it is: what is not the saved object counts as unsaved. */
+function onTopOfLayout(sent: Content, one: Content, stored: Content) {
+  const { positions, marks } = mergeLayouts(sent, one, stored)
+  return {
+    positions: same(positions, stored.positions) ? stored.positions : positions,
+    marks: same(marks, stored.marks) ? stored.marks : marks,
+  }
+}
+
+/** Ends a conflict with a definition, to be saved on top of theirs. Undo brings back what was chosen against; if nothing
+ * was, it takes back one's own changes. */
+export function settle(flow: Flow, against?: Flow) {
   const s = get()
   if (!s.conflict) return
-  const theirs = contentIn(s.conflict.workflow)
-  const marks = {
-    notes: { ...theirs.marks.notes, ...s.marks.notes },
-    groups: { ...theirs.marks.groups, ...s.marks.groups },
-  }
-  commit({ flow, positions: { ...theirs.positions, ...s.positions }, marks }, '')
-  set({ saved: theirs, version: s.conflict.workflow.version, conflict: null })
+  const theirs = contentIn(s.conflict)
+  const layout = (one: Content) => onTopOfLayout(s.saved, one, theirs)
+  const before = s.past.map((one) => (against ? { flow: one.flow, ...layout(one) } : onTopOf(s.saved, one, theirs)))
+  const past = against ? [...before, { flow: against, ...layout(s) }] : before
+  set({
+    ...layout(s),
+    flow,
+    past: past.slice(-UNDO_STEPS),
+    future: [],
+    lastKey: '',
+    saved: theirs,
+    version: s.conflict.version,
+    conflict: null,
+  })
 }
 
 export const select = (selected: string[]) => {

@@ -147,23 +147,3 @@ export function branchesOf(node?: FlowNode, spec?: Pick<Spec, 'branches' | 'bran
   const named = Array.isArray(listed) ? listed.map((one) => String(one?.name ?? '')).filter(Boolean) : []
   return [...named, ...(spec?.branches ?? []), ...(node.onError === 'branch' ? ['error'] : [])]
 }
-
-export type Merge = { flow: Flow; both: string[]; theirs: string[]; mine: string[] }
-
-/** Joins two changes of one definition by node id; `both` are the nodes that each side changed in its own way. */
-export function mergeFlows(base: Flow, mine: Flow, theirs: Flow, same: (a: unknown, b: unknown) => boolean): Merge {
-  const found: Merge = { flow: theirs, both: [], theirs: [], mine: [] }
-  const nodes: Record<string, FlowNode> = {}
-  for (const id of new Set([...Object.keys(theirs.nodes), ...Object.keys(mine.nodes)])) {
-    const [was, here, there] = [base.nodes[id], mine.nodes[id], theirs.nodes[id]]
-    const byMe = !same(was, here)
-    const byThem = !same(was, there)
-    if (byMe && byThem && !same(here, there)) found.both.push(id)
-    else if (byMe) found.mine.push(id)
-    else if (byThem) found.theirs.push(id)
-    const node = byMe ? here : there
-    if (node) nodes[id] = node
-  }
-  const rest = same({ ...base, nodes: null }, { ...mine, nodes: null }) ? theirs : mine
-  return { ...found, flow: { ...rest, nodes } }
-}

@@ -42,7 +42,9 @@ function walk(key: string) {
   if (next) select([next])
 }
 
-const tidy = () => move({})
+const tidy = () => {
+  if (Object.keys(useDocument.getState().positions).length) move({})
+}
 export const addNote = () => mark(withNote)
 export const groupChosen = () => mark((marks) => withGroup(marks, useDocument.getState().selected))
 

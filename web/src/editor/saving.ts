@@ -6,7 +6,8 @@ import { useEffect } from 'react'
 import { ApiError, get as ask, type Problem, patch, post, put } from '../api/client'
 import { queries, refresh } from '../api/queries'
 import type { Flow } from '../model/graph'
-import { isDirty, noteConflict, noteSaved, same, useDocument } from './document'
+import { contentIn, hasUnsaved, isDirty, note, noteSaved, useDocument } from './document'
+import { type Layout, mergeLayouts, same } from './merging'
 
 const AFTER_MS = 1_000
 const VALIDATE_MS = 250
@@ -16,7 +17,7 @@ const SESSION = crypto.getRandomValues(new Uint32Array(3)).join('-')
 
 /** Resolves when everything is stored; throws what hinders it. */
 export async function save(): Promise<void> {
-  const { id, ui, flow, positions, marks, saved, version, isSaving, conflict } = useDocument.getState()
+  const { id, flow, positions, marks, saved, version, isSaving, conflict } = useDocument.getState()
   if (!id || isSaving || conflict || !isDirty()) return
   useDocument.setState({ isSaving: true })
   const sent = { flow, positions, marks }
@@ -28,18 +29,26 @@ export async function save(): Promise<void> {
       current = workflow.version
       queries.setQueryData(['workflow', id], workflow)
     }
-    if (!same(positions, saved.positions) || !same(marks, saved.marks)) {
-      const body = { uiMetadata: { ...ui, v: 1, nodes: positions, ...marks } }
-      await patch('/v1/workflows/{id}/ui-metadata', { path: { id } }, body as never)
-    }
-    noteSaved(sent, current)
+    const layout = same([positions, marks], [saved.positions, saved.marks]) ? sent : await saveLayout(id, saved, sent)
+    noteSaved(id, sent, { ...sent, ...layout }, current)
     void refresh('/v1/workflows')
   } catch (error) {
-    if (error instanceof ApiError && error.code === VERSION_CONFLICT)
-      noteConflict(await ask('/v1/workflows/{id}', { path: { id } }))
-    else useDocument.setState({ isSaving: false, error })
+    if (error instanceof ApiError && error.code === VERSION_CONFLICT) {
+      const conflict = await ask('/v1/workflows/{id}', { path: { id } })
+      note(id, () => ({ conflict, isSaving: false }))
+    } else note(id, () => ({ isSaving: false, error }))
     throw error
   }
+}
+
+/** Places and notes raise no version, so what others changed of them is looked up, and kept. */
+async function saveLayout(id: string, saved: Layout, sent: Layout): Promise<Layout> {
+  const workflow = await ask('/v1/workflows/{id}', { path: { id } })
+  const merged = mergeLayouts(saved, sent, contentIn(workflow))
+  const layout = same(merged, { positions: sent.positions, marks: sent.marks }) ? sent : merged
+  const uiMetadata = { ...workflow.uiMetadata, v: 1, nodes: layout.positions, ...layout.marks }
+  await patch('/v1/workflows/{id}/ui-metadata', { path: { id } }, { uiMetadata } as never)
+  return layout
 }
 
 /** Until nothing is left to be saved: what is run is what is seen. */
@@ -59,17 +68,13 @@ export function useAutosave() {
     const timer = setTimeout(() => void save().catch(() => {}), AFTER_MS)
     return () => clearTimeout(timer)
   }, [flow, positions, marks, isSaving, conflict])
-  useEffect(() => {
-    const warn = (event: BeforeUnloadEvent) => {
-      if (isDirty()) event.preventDefault()
-    }
-    window.addEventListener('beforeunload', warn)
-    return () => {
-      window.removeEventListener('beforeunload', warn)
-      void save().catch(() => {})
-    }
-  }, [])
+  useEffect(() => () => void save().catch(() => {}), [])
 }
+
+// A workflow that was left before it could be saved counts too, on every page.
+window.addEventListener('beforeunload', (event) => {
+  if (hasUnsaved()) event.preventDefault()
+})
 
 export type Problems = { all: Problem[]; warnings: Problem[]; byNode: Record<string, Problem[]> }
 const NONE: Problems = { all: [], warnings: [], byNode: {} }
