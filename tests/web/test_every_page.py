@@ -112,7 +112,20 @@ def test_every_page_is_accessible_in_both_themes_and_widths(app: App, world: Wor
     assert wrong == {}
 
 
-@pytest.mark.parametrize("path", ["/runs", "/approvals"])
+def test_what_is_not_there_is_named_and_leads_back(app: App, world: World) -> None:
+    page = app.page
+    wrong: dict[str, Any] = {}
+    for path in sorted(path for path in _paths() if ":id" in path):
+        page.goto(world.server.url + path.replace(":id", "wf_00000000000000000000000000"))
+        expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("^No such"))
+        back = page.locator("main").get_by_role("link", name=re.compile("^All"))
+        expect(back).to_be_visible()
+        if faults := _faults_of(app, page):
+            wrong[path] = faults
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("path", ["/runs", "/approvals", "/connectors", "/hooks"])
 def test_a_phone_gives_names_the_most_room(member: Open, world: World, path: str) -> None:
     page = member(narrow=True).open(path)
     name, *others = (box["width"] for box in _boxes(page.get_by_role("columnheader")))

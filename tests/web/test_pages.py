@@ -58,7 +58,7 @@ def test_a_question_is_rejected_and_simulated_before(app: App, server: Server, a
     expect(page.get_by_role("table", name="Approvals").get_by_text("Rejected")).to_be_visible()
     assert app.faults() == []
     page.goto(f"{server.url}/approvals/apr_none")
-    expect(page.get_by_text("There is no such approval.")).to_be_visible()
+    expect(page.get_by_role("heading", name="No such approval")).to_be_visible()
 
 
 def test_a_wallet_gets_a_policy_and_is_archived(app: App, server: Server) -> None:

@@ -47,8 +47,6 @@ export const pages = {
     simulate: 'Simulate now',
     who: 'Who may decide',
     anyone: 'every key that may decide approvals',
-    unknown: 'There is no such approval.',
-    unknownAbout: 'It may belong to another organisation, or the link is not complete.',
     status: {
       pending: 'Waiting',
       approved: 'Approved',
@@ -260,7 +258,7 @@ export const pages = {
     replayOf: 'Repeats',
     deliveries: 'Deliveries',
     noDeliveries: 'Nothing was delivered yet.',
-    noDeliveriesAbout: 'Hooks tell other systems what happens in runs: dustrun hooks.',
+    noDeliveriesAbout: 'Hooks tell other systems what happens in runs.',
     delivered: { pending: 'Waits', retrying: 'Tries again', success: 'Arrived', failure: 'Failed' } as Record<
       string,
       string

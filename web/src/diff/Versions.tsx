@@ -9,14 +9,15 @@ import { get, type Json, type Workflow } from '../api/client'
 import { useWorkflow } from '../api/queries'
 import { Canvas } from '../canvas/Later'
 import type { Shown, Source } from '../canvas/source'
-import type { Positions } from '../editor/document'
+import type { Positions } from '../editor/merging'
 import { readable } from '../model/amounts'
 import type { Flow } from '../model/graph'
 import { Badge } from '../parts/Badges'
+import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
+import { Loading } from '../parts/Section'
 import { Empty } from '../parts/Table'
 import { Trouble } from '../parts/Trouble'
-import { words } from '../words'
 import { versions as said } from '../words.versions'
 import { type Difference, differencesOf, TONE, union } from './changes'
 import { FieldChanges } from './FieldChanges'
@@ -32,13 +33,8 @@ const useVersion = (id: string, number: number) =>
 
 export default function Versions({ id }: { id: string }) {
   const workflow = useWorkflow(id)
-  if (workflow.error) return <Trouble error={workflow.error} retry={() => workflow.refetch()} />
-  if (!workflow.data)
-    return (
-      <p className="quiet" role="status">
-        {words.state.loading}
-      </p>
-    )
+  if (workflow.error) return <Missing of="workflows" error={workflow.error} retry={() => workflow.refetch()} />
+  if (!workflow.data) return <Loading />
   return <Comparison key={id} workflow={workflow.data} />
 }
 

@@ -7,11 +7,11 @@ import { del, get, post, type Schemas } from '../api/client'
 import { refresh } from '../api/queries'
 import { StatusBadge } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
+import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
-import { Facts, Section } from '../parts/Section'
+import { Facts, Loading, Section } from '../parts/Section'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
-import { words } from '../words'
 import { hooks as said } from '../words.hooks'
 import { Secret } from './Secret'
 
@@ -19,13 +19,8 @@ type Hook = Schemas['HookAnswer']
 
 export default function HookPage({ id }: { id: string }) {
   const found = useQuery({ queryKey: ['/v1/hooks', id], queryFn: () => get('/v1/hooks/{id}', { path: { id } }) })
-  if (found.error && !found.data) return <Trouble error={found.error} retry={() => found.refetch()} />
-  if (!found.data)
-    return (
-      <p className="quiet" role="status">
-        {words.state.loading}
-      </p>
-    )
+  if (found.error && !found.data) return <Missing of="hooks" error={found.error} retry={() => found.refetch()} />
+  if (!found.data) return <Loading />
   return <Shown hook={found.data} />
 }
 

@@ -4,50 +4,34 @@ import { IconCheck, IconX } from '@tabler/icons-react'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { Link } from 'wouter'
-import { ApiError, type Effects, get, post, type Run, type Schemas } from '../api/client'
+import { type Effects, get, post, type Run, type Schemas } from '../api/client'
 import { refresh, useEffects, useList, useRun } from '../api/queries'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { short } from '../model/amounts'
 import { Badge, ModeBadge } from '../parts/Badges'
+import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
 import { Copied, Facts, Loading, Section } from '../parts/Section'
-import { Empty } from '../parts/Table'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
-import { words } from '../words'
 import { pages } from '../words.pages'
 
 type Approval = Schemas['ApprovalAnswer']
 const said = pages.approvals
-const UNKNOWN = 404014
 const TONES: Record<string, string> = { pending: 'sky', approved: 'ok', rejected: 'bad' }
 
 export const ApprovalStatus = ({ status }: { status: string }) => (
   <Badge tone={TONES[status]}>{said.status[status] ?? status}</Badge>
 )
 
-async function find(id: string): Promise<Approval | null> {
-  try {
-    return await get('/v1/approvals/{id}', { path: { id } })
-  } catch (error) {
-    if (error instanceof ApiError && error.code === UNKNOWN) return null
-    throw error
-  }
-}
-
 export default function ApprovalPage({ id }: { id: string }) {
-  const found = useQuery({ queryKey: ['/v1/approvals', id], queryFn: () => find(id) })
-  if (found.error) return <Trouble error={found.error} retry={() => found.refetch()} />
-  if (found.isPending) return <Loading />
-  if (!found.data)
-    return (
-      <Page title={words.nav.approvals}>
-        <Empty title={said.unknown} about={said.unknownAbout}>
-          <Link href="/approvals">{words.nav.approvals}</Link>
-        </Empty>
-      </Page>
-    )
+  const found = useQuery({
+    queryKey: ['/v1/approvals', id],
+    queryFn: () => get('/v1/approvals/{id}', { path: { id } }),
+  })
+  if (found.error) return <Missing of="approvals" error={found.error} retry={() => found.refetch()} />
+  if (!found.data) return <Loading />
   const one = found.data
   return (
     <Page

@@ -7,6 +7,7 @@ import { type Choice, Composer, useModels } from '../assistant/Composer'
 import { Conversations } from '../assistant/Conversations'
 import { useConversation } from '../assistant/stream'
 import { Thread } from '../assistant/Thread'
+import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
 import { Loading } from '../parts/Section'
 import { Empty } from '../parts/Table'
@@ -61,6 +62,7 @@ function Opened({ id }: { id: string }) {
     queryFn: () => get('/v1/conversations/{id}', { path: { id } }),
   })
   const { found, live, isLost } = useConversation(id)
+  if (about.error) return <Missing of="assistant" error={about.error} retry={() => about.refetch()} />
   const messages = found.data ?? []
   const last = messages[messages.length - 1]
   const told = last && live.byMessage[last.id]
@@ -80,7 +82,7 @@ function Opened({ id }: { id: string }) {
     >
       <Conversations id={id} />
       <section className="conversation" aria-label={title}>
-        <Trouble error={about.error ?? found.error} retry={() => found.refetch()} />
+        <Trouble error={found.error} retry={() => found.refetch()} />
         {found.data ? <Thread messages={messages} live={live} isLost={isLost} /> : <Loading />}
         <Composer
           keep={`ask ${id}`}

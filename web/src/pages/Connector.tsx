@@ -12,6 +12,7 @@ import { fieldsOf, type Schema, type Texts, textOf, valuesOf } from '../forms/sc
 import { readable } from '../model/amounts'
 import { Badge } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
+import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
 import { Facts, Loading, Section } from '../parts/Section'
 import { Time } from '../parts/Time'
@@ -27,7 +28,7 @@ export default function ConnectorPage({ id }: { id: string }) {
     queryKey: ['/v1/connectors', id],
     queryFn: () => get('/v1/connectors/{id}', { path: { id } }),
   })
-  if (found.error) return <Trouble error={found.error} retry={() => found.refetch()} />
+  if (found.error) return <Missing of="connectors" error={found.error} retry={() => found.refetch()} />
   if (!found.data) return <Loading />
   const one = found.data
   return (

@@ -5,10 +5,10 @@ import { Link } from 'wouter'
 import { useEffects, useRunHead } from '../api/queries'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { ModeBadge, RunStatus } from '../parts/Badges'
+import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
-import { Facts, Section } from '../parts/Section'
+import { Facts, Loading, Section } from '../parts/Section'
 import { took } from '../parts/Time'
-import { Trouble } from '../parts/Trouble'
 import { words } from '../words'
 import '../style/print.css'
 
@@ -20,13 +20,8 @@ export default function Report({ id }: { id: string }) {
   const run = useRunHead(id)
   const effects = useEffects(id)
   const error = run.error ?? effects.error
-  if (error) return <Trouble error={error} retry={() => Promise.all([run.refetch(), effects.refetch()])} />
-  if (!run.data || !effects.data)
-    return (
-      <p className="quiet" role="status">
-        {words.state.loading}
-      </p>
-    )
+  if (error) return <Missing of="runs" error={error} retry={() => Promise.all([run.refetch(), effects.refetch()])} />
+  if (!run.data || !effects.data) return <Loading />
   const one = run.data
   const name = one.workflowName || said.unsaved
   const rungs = { [one.mode]: effects.data }

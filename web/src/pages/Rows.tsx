@@ -11,6 +11,7 @@ import { FormDialog } from '../forms/FormDialog'
 import { SchemaForm } from '../forms/SchemaForm'
 import { type Field, type Texts, textOf, valuesOf } from '../forms/schema'
 import { Confirm } from '../parts/Confirm'
+import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
 import { Loading } from '../parts/Section'
 import { type Column, Empty, Table } from '../parts/Table'
@@ -36,7 +37,7 @@ const fieldsOf = (table: Kept): Field[] =>
 
 export default function Rows({ id }: { id: string }) {
   const found = useQuery({ queryKey: ['/v1/tables', id], queryFn: () => get('/v1/tables/{id}', { path: { id } }) })
-  if (found.error) return <Trouble error={found.error} retry={() => found.refetch()} />
+  if (found.error) return <Missing of="tables" error={found.error} retry={() => found.refetch()} />
   if (!found.data) return <Loading />
   return <Shown table={found.data} />
 }

@@ -4,7 +4,7 @@ import { ActionIcon, Button, Tabs } from '@mantine/core'
 import { useMediaQuery } from '@mantine/hooks'
 import { IconList, IconPlayerStop, IconRefresh, IconSitemap } from '@tabler/icons-react'
 import { useCallback, useEffect, useState } from 'react'
-import { Link, useLocation, useSearchParams } from 'wouter'
+import { Link, useLocation } from 'wouter'
 import { post, type Run } from '../api/client'
 import { refresh, useCatalog, useEffects, useRunHead } from '../api/queries'
 import { Balances } from '../effects/Balances'
@@ -12,8 +12,11 @@ import { Ladder, Warnings } from '../effects/Ladder'
 import type { Flow } from '../model/graph'
 import { ModeBadge, RunStatus } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
+import { useFilters } from '../parts/filters'
 import { later } from '../parts/later'
+import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
+import { Loading } from '../parts/Section'
 import { Time, took } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
@@ -32,13 +35,8 @@ export default function RunPage({ id }: { id: string }) {
   const isOpen = useRunStore((s) => s.isOpen)
   const isLost = useRunStore((s) => s.isLost)
   useEffect(() => show(id, () => void refresh('run', 'effects', '/v1/runs')), [id])
-  if (run.error) return <Trouble error={run.error} retry={() => run.refetch()} />
-  if (!run.data)
-    return (
-      <p className="quiet" role="status">
-        {words.state.loading}
-      </p>
-    )
+  if (run.error) return <Missing of="runs" error={run.error} retry={() => run.refetch()} />
+  if (!run.data) return <Loading />
   const one = run.data
   return (
     <Page
@@ -134,21 +132,8 @@ function Acts({ run }: { run: Run }) {
 }
 
 function Body({ run }: { run: Run }) {
-  const [search, setSearch] = useSearchParams()
+  const { search, set } = useFilters()
   const tab = search.get('tab') ?? 'steps'
-  const set = useCallback(
-    (name: string, value: string | null) =>
-      setSearch(
-        (old) => {
-          const next = new URLSearchParams(old)
-          if (value) next.set(name, value)
-          else next.delete(name)
-          return next
-        },
-        { replace: true },
-      ),
-    [setSearch],
-  )
   return (
     <>
       {run.error && (

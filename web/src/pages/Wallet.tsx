@@ -7,6 +7,7 @@ import { del, get, put, type Schemas } from '../api/client'
 import { refresh } from '../api/queries'
 import { Badge } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
+import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
 import { Copied, Facts, Loading, Section } from '../parts/Section'
 import { Time } from '../parts/Time'
@@ -24,7 +25,7 @@ const said = pages.wallets
 export default function WalletPage({ id }: { id: string }) {
   const found = useQuery({ queryKey: ['/v1/wallets', id], queryFn: () => get('/v1/wallets/{id}', { path: { id } }) })
   const names = useNames()
-  if (found.error) return <Trouble error={found.error} retry={() => found.refetch()} />
+  if (found.error) return <Missing of="wallets" error={found.error} retry={() => found.refetch()} />
   if (!found.data) return <Loading />
   const wallet = found.data
   return (

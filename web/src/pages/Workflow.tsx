@@ -1,17 +1,13 @@
 /** One workflow, in the editor. */
 import { useWorkflow } from '../api/queries'
 import { Editor } from '../editor/Editor'
-import { Trouble } from '../parts/Trouble'
-import { words } from '../words'
+import { Missing } from '../parts/Missing'
+import { Loading } from '../parts/Section'
 
 export default function WorkflowPage({ id }: { id: string }) {
   const workflow = useWorkflow(id)
-  if (workflow.error && !workflow.data) return <Trouble error={workflow.error} retry={() => workflow.refetch()} />
-  if (!workflow.data)
-    return (
-      <p className="quiet" role="status">
-        {words.state.loading}
-      </p>
-    )
+  if (workflow.error && !workflow.data)
+    return <Missing of="workflows" error={workflow.error} retry={() => workflow.refetch()} />
+  if (!workflow.data) return <Loading />
   return <Editor key={id} workflow={workflow.data} />
 }

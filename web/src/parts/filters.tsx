@@ -1,25 +1,28 @@
-/** Filters of a list, kept in the page's address. */
+/** What is chosen on a page, such as the filters of a list, kept in its address. */
 import { TextInput } from '@mantine/core'
 import { useDebouncedCallback } from '@mantine/hooks'
 import { IconSearch } from '@tabler/icons-react'
-import { useEffect, useRef, useState } from 'react'
+import { useCallback, useEffect, useRef, useState } from 'react'
 import { useSearchParams } from 'wouter'
 
 const PAUSE_MS = 250
 
 export function useFilters() {
   const [search, setSearch] = useSearchParams()
-  const set = (name: string, value: string | null) =>
-    setSearch(
-      (old) => {
-        const next = new URLSearchParams(old)
-        if (value) next.set(name, value)
-        else next.delete(name)
-        return next
-      },
-      { replace: true },
-    )
-  return { get: (name: string) => search.get(name), set }
+  const set = useCallback(
+    (name: string, value: string | null) =>
+      setSearch(
+        (old) => {
+          const next = new URLSearchParams(old)
+          if (value) next.set(name, value)
+          else next.delete(name)
+          return next
+        },
+        { replace: true },
+      ),
+    [setSearch],
+  )
+  return { search, get: (name: string) => search.get(name), set }
 }
 
 /** A text that is looked for when a person pauses. */

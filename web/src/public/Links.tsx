@@ -9,6 +9,7 @@ import { refresh, useWorkflow } from '../api/queries'
 import { FormDialog } from '../forms/FormDialog'
 import { Badge, ModeBadge } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
+import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
 import { Copied } from '../parts/Section'
 import { type Column, Empty, Table } from '../parts/Table'
@@ -68,6 +69,7 @@ export default function Links({ id }: { id: string }) {
     isFetchingNextPage: false,
     fetchNextPage: () => {},
   }
+  if (workflow.error) return <Missing of="workflows" error={workflow.error} retry={() => workflow.refetch()} />
   const name = workflow.data?.name
   return (
     <Page

@@ -1,0 +1,14 @@
+/** Words of a page whose object is not there, by the first part of its address. */
+export const missing = {
+  about: 'It may have been deleted, or the address is not complete.',
+  of: {
+    workflows: { one: 'Workflow', none: 'No such workflow', all: 'All workflows', href: '/' },
+    runs: { one: 'Run', none: 'No such run', all: 'All runs', href: '/runs' },
+    approvals: { one: 'Approval', none: 'No such approval', all: 'All approvals', href: '/approvals' },
+    wallets: { one: 'Wallet', none: 'No such wallet', all: 'All wallets', href: '/wallets' },
+    connectors: { one: 'Connector', none: 'No such connector', all: 'All connectors', href: '/connectors' },
+    hooks: { one: 'Hook', none: 'No such hook', all: 'All hooks', href: '/hooks' },
+    tables: { one: 'Table', none: 'No such table', all: 'All tables', href: '/tables' },
+    assistant: { one: 'Conversation', none: 'No such conversation', all: 'All conversations', href: '/assistant' },
+  },
+}
