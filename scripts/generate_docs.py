@@ -16,6 +16,7 @@ import reference_pages
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
 _FUNCTIONS = "../../web/src/inspector/functions.json"  # what the app completes in expressions
+_SECRETS = "../../web/src/paste/secrets.json"  # what the app leaves out of what it copies and pastes
 
 
 def pages() -> dict[str, str]:
@@ -29,6 +30,7 @@ def pages() -> dict[str, str]:
         "definition.schema.json": reference_json.definition(),
         "openapi.json": reference_json.openapi(),
         _FUNCTIONS: reference_json.functions(),
+        _SECRETS: reference_json.secrets(),
     }
 
 

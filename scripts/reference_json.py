@@ -12,6 +12,7 @@ from dustrun.api.parts import Parts
 from dustrun.api.server import create_app
 from dustrun.api.shapes.workflows import CreateWorkflow
 from dustrun.core.expression.functions import FUNCTIONS
+from dustrun.core.text import secret_rules
 from dustrun.core.values import exact_json
 
 
@@ -41,6 +42,11 @@ def functions() -> str:
         for one in FUNCTIONS.values()
     ]
     return "[\n" + ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n]\n"
+
+
+def secrets() -> str:
+    """The rules by which a name or a text could be a secret."""
+    return _pretty({"name": secret_rules.NAME, "shape": secret_rules.SHAPE})
 
 
 def _pretty(document: Any) -> str:

@@ -44,3 +44,30 @@ def test_what_is_exported_is_imported_and_exported_the_same(payload: dict[str, A
         assert hash_of(bound.model_dump(by_alias=True, exclude_unset=True)) == hash_of(
             definition.model_dump(by_alias=True, exclude_unset=True)
         )
+
+
+def test_an_export_holds_no_secret_wherever_it_stands() -> None:
+    payload = {
+        "url": "https://me:s3cret-1@api.example.com/x",
+        "feed": "https://api.example.com/?api_key=s3cret-2",
+        "headers": {"X-Auth-Secret": "s3cret-3", "accept": "*/*"},
+        "json": {
+            "text": "{{ 'Bearer s3cret-4-long' }}",
+            "password": 733100733,
+            "fields": [{"name": "apiKey", "value": "s3cret-5"}, {"key": "Authorization", "value": "s3cret-6"}],
+            "inside": '{"password": "s3cret-7"}',
+            "form": "a=1&client_secret=s3cret-8",
+            "url": "https://me:s3cret-9@api.example.com/{{root.x}}",
+            "token": "Bearer {{$env.TOKEN}}",
+            "amount": 7,
+        },
+        "inputSchema": {"properties": {"password": {"type": "string", "minLength": 8}}},
+    }
+    definition = Definition.model_validate({"nodes": {"root": {"type": "x", "payload": payload}}})
+    exported = import_export.export(_workflow(definition), "json", {})
+    assert not [part for part in ("s3cret", "733100733") if part in exported.content]
+    kept = exact_json.loads(exported.content)["definition"]["nodes"]["root"]["payload"]
+    assert kept["inputSchema"] == payload["inputSchema"]
+    assert kept["headers"]["accept"] == "*/*"
+    assert kept["json"]["fields"][0]["name"] == "apiKey"
+    assert (kept["json"]["token"], kept["json"]["amount"]) == ("Bearer {{$env.TOKEN}}", 7)

@@ -1,6 +1,6 @@
 /** A cURL command as the settings of an HTTP request. Pure. What looks like a secret is left out and named. */
 import type { Json } from '../api/client'
-import { isSecretName } from './secrets'
+import { isSecret, isSecretName, withoutSecrets } from './secrets'
 
 export type Curl = { payload: Json; leftOut: string[] }
 /** Options without a value that change nothing here. */
@@ -102,8 +102,23 @@ function take(read: Read, word: string, next: string): number {
 function header(read: Read, text: string) {
   const at = text.indexOf(':')
   const name = (at < 0 ? text : text.slice(0, at)).trim()
-  if (isSecretName(name)) read.leftOut.push(name)
-  else if (at > 0) read.headers[name.toLowerCase()] = text.slice(at + 1).trim()
+  const value = text.slice(at + 1).trim()
+  if (isSecret(value, isSecretName(name))) read.leftOut.push(name)
+  else if (at > 0) read.headers[name.toLowerCase()] = value
+}
+
+/** The address without a user, and without what its query names or shows as secret. */
+function address(text: string, leftOut: string[]): string {
+  const [whole, query] = text.split(/\?([\s\S]*)/, 2) as [string, string?]
+  const bare = whole.replace(/(:\/\/)[^/?#@]*@/, '$1')
+  if (bare !== whole) leftOut.push('user and password')
+  const kept = query?.split('&').filter((pair) => {
+    const [name = '', value = ''] = pair.split('=', 2)
+    const isOne = isSecret(value, isSecretName(name)) || isSecret(`?${pair}`, false)
+    if (isOne) leftOut.push(name)
+    return !isOne
+  })
+  return kept?.length ? `${bare}?${kept.join('&')}` : bare
 }
 
 function field(form: Json, text: string) {
@@ -114,7 +129,10 @@ function field(form: Json, text: string) {
 function payloadOf(read: Read, parse: (text: string) => unknown): Json {
   const data = read.data.join('&')
   const payload: Json = {
-    url: read.isGet && data ? `${read.url}${read.url.includes('?') ? '&' : '?'}${data}` : read.url,
+    url: address(
+      read.isGet && data ? `${read.url}${read.url.includes('?') ? '&' : '?'}${data}` : read.url,
+      read.leftOut,
+    ),
   }
   const hasBody = !read.isGet && (read.data.length > 0 || Object.keys(read.form).length > 0)
   const method = read.method || (hasBody ? 'POST' : 'GET')
@@ -126,7 +144,7 @@ function payloadOf(read: Read, parse: (text: string) => unknown): Json {
   else if (hasBody) payload.body = data
   const kept = json === undefined && type !== undefined ? { ...headers, 'content-type': type } : headers
   if (Object.keys(kept).length) payload.headers = kept
-  return payload
+  return withoutSecrets(payload, isSecretName, (path) => read.leftOut.push(path)) as Json
 }
 
 function asJson(text: string, parse: (text: string) => unknown): unknown {

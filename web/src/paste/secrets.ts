@@ -1,20 +1,9 @@
-/** What could be a secret in a step's settings, by its name or its shape; the server's exports go by the same rules. */
+/** What could be a secret in a step's settings, by its name or its shape: the rules of the server's exports. */
 import { Exact } from '../api/exact'
+import rules from './secrets.json'
 
-const NAMES =
-  'authorization|cookie|secret|password|passphrase|api[_-]?key|private[_-]?key|mnemonic|(?:access|auth|bearer|refresh|session|bot)[_-]?token'
-const NAME = new RegExp(`(${NAMES})$|^x-.*(token|key|secret)$`, 'i')
-const SHAPE = new RegExp(
-  [
-    String.raw`^(bearer|basic) \S{8}`,
-    String.raw`\b(sk|st|whsec|ghp|xox[abp])[_-][a-z0-9_-]{16}`,
-    `[?&](token|access_token|secret|api_?key|signature)=[^&{]{4}`,
-    String.raw`:\/\/[^/\s:@]*:[^/\s@]+@`,
-    `"(${NAMES})"\\s*:\\s*"[^"]`,
-    `(^|&)(${NAMES})=[^&]`,
-  ].join('|'),
-  'i',
-)
+const NAME = new RegExp(rules.name, 'i')
+const SHAPE = new RegExp(rules.shape, 'i')
 
 export const isSecretName = (name: string) => NAME.test(name)
 
@@ -26,7 +15,7 @@ const literals = (text: string) => [
   ),
 ]
 
-const isSecret = (value: unknown, isNamed: boolean) => {
+export const isSecret = (value: unknown, isNamed: boolean) => {
   if (typeof value === 'number' || value instanceof Exact) return isNamed
   if (typeof value !== 'string' || !value) return false
   return (isNamed && !value.includes('{{')) || literals(value).some((text) => SHAPE.test(text))
@@ -51,9 +40,10 @@ export function withoutSecrets(
   if (typeof value !== 'object' || value === null || value instanceof Exact) return value
   const named = Object.fromEntries(Object.entries(value))
   const isPair = isSecretName(String(named.name ?? named.key ?? ''))
+  const isSchema = /(^|\.)properties$/.test(path) // there a name names a field, not what the field holds
   return Object.fromEntries(
     Object.entries(value).flatMap(([key, one]) =>
-      inner(key, one, isNamed(key) || (isPair && key === 'value')).map((kept) => [key, kept]),
+      inner(key, one, (isNamed(key) && !isSchema) || (isPair && key === 'value')).map((kept) => [key, kept]),
     ),
   )
 }

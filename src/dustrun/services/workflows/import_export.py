@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from dustrun.core.text.secret_rules import is_secret, is_secret_name, is_secret_pair
 from dustrun.core.values import exact_json
 from dustrun.core.values.exact_json import JsonError
 from dustrun.core.values.fields import Fields
@@ -33,16 +34,6 @@ NAMED = ("connector", "wallet", "workflow")
 MAX_NAME = 100
 _ID = re.compile(r"(conn|wal|wf)_[0-9a-hjkmnp-tv-z]{26}")
 _KINDS = {"conn": "connector", "wal": "wallet", "wf": "workflow"}
-_SECRET_NAME = re.compile(
-    r"(authorization|cookie|secret|password|passphrase|api[_-]?key|private[_-]?key|mnemonic"
-    r"|(access|auth|bearer|refresh|session|bot)[_-]?token)$|^x-.*(token|key)$",
-    re.IGNORECASE,
-)
-_SECRET_SHAPE = re.compile(
-    r"^(bearer|basic) \S{8}|\b(sk|st|whsec|ghp|xox[abp])[_-][a-z0-9_-]{16}"
-    r"|[?&](token|access_token|secret|api_?key|signature)=[^&{]{4}",
-    re.IGNORECASE,
-)
 _FILE_NAME = re.compile(r"[^a-z0-9]+")
 
 
@@ -202,29 +193,28 @@ def _strip_reference(value: str, path: str, type_: str, names: _Names) -> str:
 
 def _strip(value: Any, path: str, own_id: str, names: _Names, secret_fields: Any = (), *, secret: bool = False) -> Any:
     if isinstance(value, dict):
+        is_pair = is_secret_pair(value)
+        is_schema = path.endswith(".properties")  # there a name names a field, not what the field holds
+
+        def is_named(key: str) -> bool:
+            return key in secret_fields or (is_secret_name(key) and not is_schema) or (is_pair and key == "value")
+
         return {
-            key: _strip(item, f"{path}.{key}", own_id, names, secret=secret or _is_secret(key, secret_fields))
+            key: _strip(item, f"{path}.{key}", own_id, names, secret=secret or is_named(key))
             for key, item in value.items()
         }
     if isinstance(value, list):
         return [_strip(item, f"{path}[{index}]", own_id, names, secret=secret) for index, item in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-    if value.startswith(UNBOUND):
-        _keep(value, path, names)
-        return value
-    if value == own_id:
-        return names.name(SELF, value, path)
-    found = _ID.fullmatch(value)
-    if found:
-        return names.name(_KINDS[found[1]], value, path)
-    if value and "{{" not in value and (secret or _SECRET_SHAPE.search(value)):
-        return names.name("secret", value, path)
-    return value
-
-
-def _is_secret(key: str, secret_fields: Iterable[str]) -> bool:
-    return key in secret_fields or _SECRET_NAME.search(key) is not None
+    if isinstance(value, str):
+        if value.startswith(UNBOUND):
+            _keep(value, path, names)
+            return value
+        if value == own_id:
+            return names.name(SELF, value, path)
+        found = _ID.fullmatch(value)
+        if found:
+            return names.name(_KINDS[found[1]], value, path)
+    return names.name("secret", str(value), path) if is_secret(value, is_named=secret) else value
 
 
 @dataclass(frozen=True, slots=True)
