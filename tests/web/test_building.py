@@ -15,6 +15,8 @@ from testkit.web.app import App, Open
 ROOT_ONLY = {"root": {"type": "manual", "payload": {}, "children": []}}
 CURL = r"""curl -X POST 'https://api.example.com/orders?all=1' \
   -H 'Authorization: Bearer s3cret' -H 'X-Kind: t' --data '{"price": 1.10, "text": "it'\''s <b>"}'"""
+CURL_OF_SECRETS = """curl 'https://me:s3cret-1@api.example.com/?apikey=s3cret-2&all=1' -H 'X-Kind: Basic s3cret-3-long' \\
+  -F password=s3cret-4 -F 'text={"password": "s3cret-5"}' -F a=1"""
 YAML = """
 definition:
   nodes:
@@ -88,6 +90,15 @@ def test_a_curl_command_becomes_a_step_without_its_secret(app: App, server: Serv
     assert "s3cret" not in text
     assert _nodes(server, workflow)["root"]["children"] == ["httpRequest"]
     assert app.faults() == []
+    page.evaluate(_PASTE, CURL_OF_SECRETS)
+    left = "X-Kind, user and password, apikey, form.password, form.text"
+    expect(page.get_by_text("Left out")).to_contain_text(left)
+    app.until(lambda: "httpRequest2" in _nodes(server, workflow))
+    assert _nodes(server, workflow)["httpRequest2"]["payload"] == {
+        "url": "https://api.example.com/?all=1",
+        "method": "POST",
+        "form": {"a": "1"},
+    }
 
 
 def test_yaml_and_an_address_become_steps(app: App, server: Server, workflow: str) -> None:
@@ -305,6 +316,9 @@ def test_keys_choose_the_mode_walk_undo_and_tidy(app: App, server: Server) -> No
     app.until(lambda: placed() == {"a": {"x": 900, "y": 700}})
     page.keyboard.press("Control+Shift+Z")
     app.until(lambda: placed() == {})
+    page.keyboard.press("Shift+L")  # nothing is left to tidy, and nothing to undo
+    page.keyboard.press("Control+z")
+    app.until(lambda: placed() == {"a": {"x": 900, "y": 700}})
     assert server.call("GET", place)["version"] == 1
 
 
@@ -369,7 +383,7 @@ def test_forms_offer_what_the_server_knows(app: App, server: Server) -> None:
         page.locator(".card").filter(has_text=name).first.click()
         return page.get_by_role("complementary", name=f"Step {name}")
 
-    of("Call").get_by_label("Workflow ID", exact=True).select_option("Of <b>Ann</b>")
+    _choose(of("Call"), "Workflow ID", "Of <b>Ann</b>")
     app.until(lambda: _nodes(server, workflow)["call"]["payload"]["workflowId"] == other)
     step = of("Swap")
     expect(step.get_by_label("Token out", exact=True)).to_have_value("0x" + "22" * 20)
@@ -388,3 +402,52 @@ def test_forms_offer_what_the_server_knows(app: App, server: Server) -> None:
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("a")
     expect(page.get_by_role("radiogroup", name="On the branch").get_by_role("radio")).to_have_count(3)
+
+
+def _choose(step: Locator, field: str, name: str) -> None:
+    """A workflow, found on the server by what is typed."""
+    box = step.get_by_role("combobox", name=field, exact=True)
+    box.click()
+    box.fill(name)
+    step.page.get_by_role("option", name=name, exact=True).click()
+
+
+def test_selectors_find_what_is_beyond_their_first_page(app: App, server: Server) -> None:
+    call, wanted = server.call, {"name": "Zebra", "description": "", "definition": {"nodes": ROOT_ONLY}}
+    zebra = call("POST", "/v1/workflows", wanted)["id"]
+    key = {"type": "http-bearer", "allowedHosts": ["example.com"], "data": {"token": "t" * 20}}
+    own = call("POST", "/v1/connectors", {**key, "name": "Zebra key"})["id"]
+    for i in range(51):
+        call("POST", "/v1/connectors", {**key, "name": f"k{i}"})
+    for i in range(51):
+        call("POST", "/v1/workflows", {**wanted, "name": f"w{i}"})
+    nodes = {
+        "root": {"type": "workflow-finished", "payload": {}, "children": ["ask"]},
+        "ask": {"type": "http-request", "payload": {"url": "https://example.com"}},
+    }
+    workflow = server.create_workflow({"nodes": nodes})
+    page = _open(app, workflow)
+    step = page.get_by_role("complementary")
+    page.locator(".card").filter(has_text="Root").click()
+    _choose(step, "Workflow IDs", "Zebra")
+    app.until(lambda: _nodes(server, workflow)["root"]["payload"].get("workflowIds") == [zebra])
+    page.keyboard.press("Escape")
+    assert app.faults() == []
+    page.locator(".card").filter(has_text="Ask").click()
+    step.get_by_label("Connector").select_option("Zebra key")
+    app.until(lambda: (_nodes(server, workflow)["ask"].get("connector") or {}).get("id") == own)
+
+
+def test_an_address_is_filled_in_from_ones_wallets_and_checked(app: App, server: Server) -> None:
+    own = server.call("POST", "/v1/wallets", {"name": "Treasury"})["address"]
+    pay = {"type": "send-native", "payload": {"chainId": 1, "amount": "1"}}
+    workflow = server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["pay"]}, "pay": pay}})
+    page = _open(app, workflow)
+    page.locator(".card").filter(has_text="Pay").click()
+    step = page.get_by_role("complementary", name="Step Pay")
+    step.get_by_role("button", name="Treasury").click()
+    expect(step.get_by_text("Your wallet Treasury")).to_be_visible()
+    app.until(lambda: _nodes(server, workflow)["pay"]["payload"].get("recipient") == own)
+    assert app.faults() == []
+    step.get_by_role("textbox", name="Recipient").fill(own[:2] + own[2:].swapcase())
+    expect(step.get_by_role("alert").first).to_contain_text("a digit may be mistyped")

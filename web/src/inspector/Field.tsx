@@ -8,11 +8,15 @@ import { words } from '../words'
 import { useChoices } from './choices'
 import { inWords } from './duration'
 import { Expression } from './Expression'
+import { OwnWallets } from './OwnWallets'
 import type { Context } from './paths'
 import { Seen } from './Seen'
 import { choicesOf, fromText, kindsOf, type Schema, toText, widgetOf } from './schema'
+import { Workflows } from './Workflows'
 
 const said = words.inspector
+// addresses of programs on a chain: never one's own wallet
+const NOT_OURS = /contract|token|spender|pool|pair|router|factory|feed|oracle/i
 type Props = {
   name: string
   schema: Schema
@@ -28,7 +32,10 @@ type Props = {
 export function Field({ name, schema, isRequired, value, example, payload, onChange, context, problems }: Props) {
   const label = readable(name)
   const kinds = kindsOf(schema)
-  const widget = kinds[0] === 'array' ? undefined : widgetOf(schema)
+  const isMany = kinds[0] === 'array'
+  const hinted = widgetOf(schema)
+  const widget = isMany ? undefined : hinted
+  const isWorkflow = hinted === 'workflow'
   const known = useChoices(widget, payload, toText(value))
   const choices = choicesOf(schema) ?? known
   const isSwitch = kinds.length === 1 && kinds[0] === 'boolean'
@@ -61,7 +68,7 @@ export function Field({ name, schema, isRequired, value, example, payload, onCha
             </button>
           </Tooltip>
         )}
-        {(choices || isSwitch) && (
+        {(choices || isSwitch || isWorkflow) && (
           <button
             type="button"
             className={`fx ${isFree ? 'on' : ''}`}
@@ -73,7 +80,15 @@ export function Field({ name, schema, isRequired, value, example, payload, onCha
           </button>
         )}
       </div>
-      {choices && !isFree ? (
+      {isWorkflow && !isFree ? (
+        <Workflows
+          label={label}
+          value={(isMany ? ((Array.isArray(value) ? value : []) as unknown[]) : value ? [value] : []).map(toText)}
+          isMany={isMany}
+          isRequired={isRequired}
+          onChange={(ids) => onChange(isMany && ids.length ? ids : isMany ? undefined : ids[0])}
+        />
+      ) : choices && !isFree ? (
         <NativeSelect
           aria-label={label}
           data={[...(isRequired && value !== undefined ? [] : ['']), ...choices]}
@@ -102,6 +117,7 @@ export function Field({ name, schema, isRequired, value, example, payload, onCha
           onChange={(text) => onChange(fromText(text, schema))}
         />
       )}
+      {widget === 'address' && !NOT_OURS.test(name) && <OwnWallets address={toText(value)} pick={onChange} />}
       {widget === 'duration' && <small className="quiet">{inWords(toText(value ?? schema.default))}</small>}
       {typeof value === 'string' && <Seen text={value} context={context} isBare={isBare} />}
       {faults && (

@@ -2,7 +2,7 @@
 import { NativeSelect } from '@mantine/core'
 import { useMemo, useState } from 'react'
 import type { Json, Problem, Run } from '../api/client'
-import { type Spec, useCatalog, useList } from '../api/queries'
+import { type Spec, useCatalog, useEveryOne } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
 import { patchNode, setField } from '../editor/edits'
 import { before, pathOf } from '../model/graph'
@@ -137,14 +137,14 @@ function TriggerChoice({ id, type }: { id: string; type: string }) {
 function ConnectorChoice({ id, kinds }: { id: string; kinds: string[] }) {
   const node = useDocument((s) => s.flow.nodes[id])
   const isWallet = kinds.includes('wallet')
-  const wallets = useList('/v1/wallets')
-  const connectors = useList('/v1/connectors')
+  const wallets = useEveryOne('/v1/wallets', isWallet)
+  const connectors = useEveryOne('/v1/connectors', !isWallet)
   const isOne = (type: string, kind: string) =>
     type === kind || type.startsWith(`${kind}-`) || (kind === 'http' && type.startsWith('oauth2-'))
   const fits = (type: string) => kinds.some((kind) => isOne(type, kind))
   const rows = isWallet
-    ? wallets.rows.map((one) => ({ value: one.id, label: one.name, type: 'wallet' }))
-    : connectors.rows.filter((one) => fits(one.type)).map((one) => ({ value: one.id, label: one.name, type: one.type }))
+    ? wallets.map((one) => ({ value: one.id, label: one.name, type: 'wallet' }))
+    : connectors.filter((one) => fits(one.type)).map((one) => ({ value: one.id, label: one.name, type: one.type }))
   const value = node?.connector?.id ?? ''
   const isKnown = !value || rows.some((one) => one.value === value)
   return (

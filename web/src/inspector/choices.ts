@@ -1,13 +1,12 @@
 /** What a field with a widget can be set to, as this server knows it. */
 import { useQuery } from '@tanstack/react-query'
 import { get, type Json } from '../api/client'
+import { everyOne } from '../api/queries'
 import { toText } from './schema'
 
 export type Choice = { value: string; label: string }
 type Query = { queryKey: unknown[]; queryFn: () => Promise<Choice[]> }
-const MOST = 100
 
-const asChoices = (rows: { id: string; name: string }[]) => rows.map(({ id, name }) => ({ value: id, label: name }))
 const tokensOf = async (chainId: string) => {
   const chain = (await get('/v1/chains')).find((one) => String(one.chainId) === chainId)
   return (chain?.tokens ?? []).map((one) => ({ value: one.symbol, label: one.symbol }))
@@ -19,12 +18,8 @@ function queryOf(widget: string | undefined, payload: Json): Query | null {
     return of(async () =>
       (await get('/v1/chains')).map((one) => ({ value: String(one.chainId), label: `${one.name} (${one.chainId})` })),
     )
-  if (widget === 'workflow')
-    return of(async () => asChoices((await get('/v1/workflows', { query: { limit: MOST } })).items))
   if (widget === 'table')
-    return of(async () =>
-      (await get('/v1/tables', { query: { limit: MOST } })).items.map(({ name }) => ({ value: name, label: name })),
-    )
+    return of(async () => (await everyOne('/v1/tables')).map(({ name }) => ({ value: name, label: name })))
   const chainId = toText(payload.chainId)
   return widget === 'token' && /^\d+$/.test(chainId) ? of(() => tokensOf(chainId), chainId) : null
 }
