@@ -1,10 +1,10 @@
 /** The catalogue, searched: the step that is chosen comes after the one that was selected. */
-import { Modal, SegmentedControl, TextInput } from '@mantine/core'
-import { IconSearch } from '@tabler/icons-react'
-import { type KeyboardEvent, useMemo, useState } from 'react'
+import { Modal, SegmentedControl } from '@mantine/core'
+import { useMemo, useState } from 'react'
 import { type Spec, useCatalog } from '../api/queries'
 import { readable } from '../model/amounts'
 import { glyph } from '../model/glyphs'
+import { Finder } from '../parts/Finder'
 import { words } from '../words'
 import { edit, select, useDocument } from './document'
 import { addNode, branchesOf, type Place } from './edits'
@@ -29,7 +29,6 @@ export function AddStep({ after, close }: { after: string | null; close: () => v
   const isFirst = useDocument((s) => !Object.keys(s.flow.nodes).length)
   const catalog = useCatalog().data
   const [text, setText] = useState('')
-  const [at, setAt] = useState(0)
   const spec = parent && catalog?.[parent.type]
   const places = useMemo(() => placesOf(after, parent, spec), [after, parent, spec])
   const [place, setPlace] = useState(0)
@@ -45,8 +44,7 @@ export function AddStep({ after, close }: { after: string | null; close: () => v
       .slice(0, MOST)
       .map((one) => one.spec)
   }, [catalog, text, isFirst, kind])
-  const add = (spec?: Spec) => {
-    if (!spec) return
+  const add = (spec: Spec) => {
     let id = ''
     edit((flow) => {
       const added = addNode(flow, spec.type, places[place]?.place ?? { after })
@@ -55,13 +53,6 @@ export function AddStep({ after, close }: { after: string | null; close: () => v
     })
     close()
     select([id])
-  }
-  const walk = (event: KeyboardEvent) => {
-    if (event.key === 'ArrowDown') setAt(Math.min(at + 1, found.length - 1))
-    else if (event.key === 'ArrowUp') setAt(Math.max(at - 1, 0))
-    else if (event.key === 'Enter') add(found[at])
-    else return
-    event.preventDefault()
   }
   return (
     <Modal
@@ -81,61 +72,42 @@ export function AddStep({ after, close }: { after: string | null; close: () => v
           onChange={(value) => setPlace(Number(value))}
         />
       )}
-      <TextInput
-        data-autofocus
-        role="combobox"
-        aria-expanded
-        aria-controls="add-step"
-        aria-activedescendant={found[at] ? `add-${found[at].type}` : undefined}
-        aria-label={said.search}
-        placeholder={said.search}
-        leftSection={<IconSearch size={16} />}
-        value={text}
-        onChange={(event) => {
-          setText(event.currentTarget.value)
-          setAt(0)
-        }}
-        onKeyDown={walk}
+      <Finder
+        label={said.search}
+        list={said.search}
+        nothing={said.nothing}
+        text={text}
+        setText={setText}
+        found={found}
+        keyOf={(spec) => spec.type}
+        choose={add}
+        classOf={kindOf}
+        render={(spec) => <Choice spec={spec} />}
+        between={
+          !isFirst && (
+            <SegmentedControl
+              fullWidth
+              mt="xs"
+              size="xs"
+              className="kinds"
+              aria-label={said.kind}
+              data={[{ value: '', label: said.allKinds }, ...KINDS]}
+              value={kind}
+              onChange={setKind}
+            />
+          )
+        }
       />
-      {!isFirst && (
-        <SegmentedControl
-          fullWidth
-          mt="xs"
-          size="xs"
-          className="kinds"
-          aria-label={said.kind}
-          data={[{ value: '', label: said.allKinds }, ...KINDS]}
-          value={kind}
-          onChange={(value) => {
-            setKind(value)
-            setAt(0)
-          }}
-        />
-      )}
-      {!found.length && <p className="quiet pad">{said.nothing}</p>}
-      <div className="choices" id="add-step" role="listbox" aria-label={said.search} tabIndex={-1}>
-        {found.map((spec, i) => (
-          <Choice key={spec.type} spec={spec} isAt={i === at} add={() => add(spec)} />
-        ))}
-      </div>
     </Modal>
   )
 }
 
-function Choice({ spec, isAt, add }: { spec: Spec; isAt: boolean; add: () => void }) {
-  const kind = spec.effect ?? 'trigger'
-  const Glyph = glyph(spec.type, kind)
+const kindOf = (spec: Spec) => spec.effect ?? 'trigger'
+
+function Choice({ spec }: { spec: Spec }) {
+  const Glyph = glyph(spec.type, kindOf(spec))
   return (
-    <div
-      role="option"
-      id={`add-${spec.type}`}
-      aria-selected={isAt}
-      className={kind}
-      onMouseDown={(event) => event.preventDefault()}
-      onClick={add}
-      onKeyDown={() => {}}
-      ref={(el) => (isAt ? el?.scrollIntoView({ block: 'nearest' }) : undefined)}
-    >
+    <>
       <i className="glyph" aria-hidden>
         <Glyph size={17} stroke={1.8} />
       </i>
@@ -143,7 +115,7 @@ function Choice({ spec, isAt, add }: { spec: Spec; isAt: boolean; add: () => voi
         <strong>{spec.name}</strong>
         <small>{spec.summary}</small>
       </span>
-    </div>
+    </>
   )
 }
 

@@ -13,6 +13,7 @@ import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
 import { canBePinned } from '../run/PinButton'
 import { words } from '../words'
+import { useAttempt } from './attempt'
 
 const said = words.test
 type Answer = Data<'/v1/actions/{type}/test', 'post'>
@@ -29,27 +30,15 @@ export function TestStep({ id, spec, last }: Props) {
   const has = (['last', 'sample', 'settings'] as const).filter((one) => sources[one])
   const [from, setFrom] = useState<From>(has[0] ?? 'settings')
   const [text, setText] = useState(() => stringify(sources[has[0] ?? 'settings'], 2))
-  const [answer, setAnswer] = useState<Answer | null>(null)
-  const [error, setError] = useState<unknown>(null)
-  const [isBusy, setBusy] = useState(false)
-  if (!node) return null
   const inputs = read(text)
+  const { answer, error, isBusy, go } = useAttempt(() => {
+    const connector = node?.connector ? { connector: node.connector } : {}
+    return post('/v1/actions/{type}/test', { path: { type: node?.type ?? '' } }, { inputs, ...connector } as never)
+  })
+  if (!node) return null
   const choose = (next: From) => {
     setFrom(next)
     setText(stringify(sources[next] ?? {}, 2))
-  }
-  const run = async () => {
-    setBusy(true)
-    setError(null)
-    try {
-      const connector = node.connector ? { connector: node.connector } : {}
-      setAnswer(await post('/v1/actions/{type}/test', { path: { type: node.type } }, { inputs, ...connector } as never))
-    } catch (problem) {
-      setAnswer(null)
-      setError(problem)
-    } finally {
-      setBusy(false)
-    }
   }
   return (
     <div className="form">
@@ -72,7 +61,7 @@ export function TestStep({ id, spec, last }: Props) {
         className="code"
         dir="auto"
       />
-      <Button leftSection={<IconPlayerPlay size={15} />} loading={isBusy} disabled={inputs === undefined} onClick={run}>
+      <Button leftSection={<IconPlayerPlay size={15} />} loading={isBusy} disabled={inputs === undefined} onClick={go}>
         {said.go}
       </Button>
       <Trouble error={error} />

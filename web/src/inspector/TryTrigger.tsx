@@ -1,7 +1,6 @@
 /** What a trigger sees now: a real event where the source can be asked, else a sample. Nothing is started. */
 import { Button } from '@mantine/core'
 import { IconPlayerPlay } from '@tabler/icons-react'
-import { useState } from 'react'
 import { type Data, type Json, post } from '../api/client'
 import { stringify } from '../api/exact'
 import { useDocument } from '../editor/document'
@@ -11,6 +10,7 @@ import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
 import { pages } from '../words.pages'
 import { trial as said } from '../words.palette'
+import { useAttempt } from './attempt'
 import { keepTrial } from './trial'
 
 type Answer = Data<'/v1/triggers/{type}/test', 'post'>
@@ -18,25 +18,13 @@ type Answer = Data<'/v1/triggers/{type}/test', 'post'>
 export function TryTrigger({ id }: { id: string }) {
   const node = useDocument((s) => s.flow.nodes[id])
   const workflowId = useDocument((s) => s.id)
-  const [answer, setAnswer] = useState<Answer | null>(null)
-  const [error, setError] = useState<unknown>(null)
-  const [isBusy, setBusy] = useState(false)
+  const { answer, error, isBusy, go } = useAttempt(async () => {
+    const asked = { config: node?.payload ?? {}, workflowId, connectorId: node?.connector?.id ?? null }
+    const found = await post('/v1/triggers/{type}/test', { path: { type: node?.type ?? '' } }, asked as never)
+    if (isMap(found.event)) take(workflowId, found.event)
+    return found
+  })
   if (!node) return null
-  const go = async () => {
-    setBusy(true)
-    setError(null)
-    try {
-      const asked = { config: node.payload ?? {}, workflowId, connectorId: node.connector?.id ?? null }
-      const found = await post('/v1/triggers/{type}/test', { path: { type: node.type } }, asked as never)
-      setAnswer(found)
-      if (isMap(found.event)) take(workflowId, found.event)
-    } catch (problem) {
-      setAnswer(null)
-      setError(problem)
-    } finally {
-      setBusy(false)
-    }
-  }
   return (
     <div className="form">
       <p className="quiet">{said.about}</p>

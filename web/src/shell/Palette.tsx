@@ -1,10 +1,10 @@
 /** Ctrl+K: from any page to any other, or to a workflow by its name. */
-import { Modal, TextInput } from '@mantine/core'
+import { Modal } from '@mantine/core'
 import { useDebouncedValue } from '@mantine/hooks'
-import { IconSearch } from '@tabler/icons-react'
-import { type KeyboardEvent, useMemo, useState } from 'react'
+import { useMemo, useState } from 'react'
 import { useLocation } from 'wouter'
 import { useList } from '../api/queries'
+import { Finder } from '../parts/Finder'
 import { ROUTES } from '../routes'
 import { words } from '../words'
 import { palette as said } from '../words.palette'
@@ -20,7 +20,6 @@ const PAGES: Place[] = [
 export default function Palette({ close }: { close: () => void }) {
   const [, go] = useLocation()
   const [text, setText] = useState('')
-  const [at, setAt] = useState(0)
   const [q] = useDebouncedValue(text.trim(), 150)
   const workflows = useList('/v1/workflows', { q })
   const found = useMemo(() => {
@@ -31,56 +30,28 @@ export default function Palette({ close }: { close: () => void }) {
       .map((one) => ({ href: `/workflows/${one.id}`, title: one.name, kind: said.workflow }))
     return [...pages, ...named].slice(0, MOST)
   }, [text, workflows.rows])
-  const open = (place?: Place) => {
-    if (!place) return
+  const open = (place: Place) => {
     close()
     go(place.href)
   }
-  const walk = (event: KeyboardEvent) => {
-    if (event.key === 'ArrowDown') setAt(Math.min(at + 1, found.length - 1))
-    else if (event.key === 'ArrowUp') setAt(Math.max(at - 1, 0))
-    else if (event.key === 'Enter') open(found[at])
-    else return
-    event.preventDefault()
-  }
   return (
     <Modal opened onClose={close} title={said.title} closeButtonProps={{ 'aria-label': words.dialog.close }} size="lg">
-      <TextInput
-        data-autofocus
-        role="combobox"
-        aria-expanded
-        aria-controls="palette"
-        aria-activedescendant={found[at] ? `palette-${at}` : undefined}
-        aria-label={said.search}
-        placeholder={said.search}
-        leftSection={<IconSearch size={16} />}
-        value={text}
-        onChange={(event) => {
-          setText(event.currentTarget.value)
-          setAt(0)
-        }}
-        onKeyDown={walk}
+      <Finder
+        label={said.search}
+        list={said.title}
+        nothing={said.nothing}
+        text={text}
+        setText={setText}
+        found={found}
+        keyOf={(place) => place.href}
+        choose={open}
+        render={(place) => (
+          <span>
+            <strong dir="auto">{place.title}</strong>
+            <small>{place.kind}</small>
+          </span>
+        )}
       />
-      {!found.length && <p className="quiet pad">{said.nothing}</p>}
-      <div className="choices" id="palette" role="listbox" aria-label={said.title} tabIndex={-1}>
-        {found.map((place, i) => (
-          <div
-            key={place.href}
-            id={`palette-${i}`}
-            role="option"
-            aria-selected={i === at}
-            onMouseDown={(event) => event.preventDefault()}
-            onClick={() => open(place)}
-            onKeyDown={() => {}}
-            ref={(el) => (i === at ? el?.scrollIntoView({ block: 'nearest' }) : undefined)}
-          >
-            <span>
-              <strong dir="auto">{place.title}</strong>
-              <small>{place.kind}</small>
-            </span>
-          </div>
-        ))}
-      </div>
     </Modal>
   )
 }
