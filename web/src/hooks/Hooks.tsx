@@ -30,6 +30,7 @@ const columns: Column<Hook>[] = [
   {
     title: said.status,
     width: '180px',
+    narrow: '96px',
     cell: (row) => (
       <>
         <StatusBadge status={row.status} /> {row.failures > 0 && <Badge tone="bad">{said.failing(row.failures)}</Badge>}

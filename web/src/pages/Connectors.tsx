@@ -37,7 +37,7 @@ const columns: Column<Connector>[] = [
       </>
     ),
   },
-  { title: said.type, width: '190px', cell: (row) => row.type },
+  { title: said.type, width: '190px', narrow: '108px', cell: (row) => row.type },
   { title: said.hosts, width: '260px', wide: true, cell: (row) => row.allowedHosts.join(', ') },
   {
     title: said.money,

@@ -1,12 +1,14 @@
 /** What was told to other systems, and whether it arrived. */
 import { Button } from '@mantine/core'
 import { useState } from 'react'
+import { Link } from 'wouter'
 import { post, type Schemas } from '../api/client'
 import { refresh, useList } from '../api/queries'
 import { Badge } from '../parts/Badges'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
+import { hooks } from '../words.hooks'
 import { pages } from '../words.pages'
 
 type Item = Schemas['DeliveryAnswer']
@@ -35,7 +37,11 @@ export function Deliveries({ workflowId }: { workflowId: string | null }) {
         columns={columnsOf(again)}
         found={{ ...found, rows }}
         keyOf={(row) => row.id}
-        empty={<Empty title={said.noDeliveries} about={said.noDeliveriesAbout} />}
+        empty={
+          <Empty title={said.noDeliveries} about={said.noDeliveriesAbout}>
+            <Link href="/hooks">{hooks.title}</Link>
+          </Empty>
+        }
       />
     </>
   )
@@ -54,6 +60,7 @@ const columnsOf = (again: (row: Item) => void): Column<Item>[] => [
   {
     title: pages.status,
     width: '110px',
+    narrow: '84px',
     cell: (row) => <Badge tone={TONES[row.status]}>{said.delivered[row.status] ?? row.status}</Badge>,
   },
   { title: said.answered, width: '90px', align: 'end', wide: true, cell: (row) => row.responseStatus },
@@ -63,6 +70,7 @@ const columnsOf = (again: (row: Item) => void): Column<Item>[] => [
   {
     title: said.again,
     width: '120px',
+    narrow: '104px',
     align: 'end',
     cell: (row) => (
       <Button size="xs" variant="default" onClick={() => again(row)}>

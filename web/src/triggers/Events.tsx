@@ -31,7 +31,7 @@ const columns: Column<Item>[] = [
       </>
     ),
   },
-  { title: said.outcome, width: '110px', cell: (row) => <Outcome of={row.outcome} /> },
+  { title: said.outcome, width: '110px', narrow: '92px', cell: (row) => <Outcome of={row.outcome} /> },
   { title: pages.approvals.mode, width: '90px', wide: true, cell: (row) => <ModeBadge mode={row.mode} /> },
   {
     title: pages.approvals.run,
