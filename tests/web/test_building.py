@@ -15,8 +15,8 @@ from testkit.web.app import App, Open
 ROOT_ONLY = {"root": {"type": "manual", "payload": {}, "children": []}}
 CURL = r"""curl -X POST 'https://api.example.com/orders?all=1' \
   -H 'Authorization: Bearer s3cret' -H 'X-Kind: t' --data '{"price": 1.10, "text": "it'\''s <b>"}'"""
-CURL_OF_SECRETS = """curl 'https://me:s3cret-1@api.example.com/?apikey=s3cret-2&all=1' -H 'X-Kind: Basic s3cret-3-long' \\
-  -F password=s3cret-4 -F 'text={"password": "s3cret-5"}' -F a=1"""
+CURL_OF_SECRETS = """curl 'https://me:s3cret-1@api.example.com/?apikey=s3cret-2&all=1' \\
+  -H 'X-Kind: Basic s3cret-3-long' -F password=s3cret-4 -F 'text={"password": "s3cret-5"}' -F a=1"""
 YAML = """
 definition:
   nodes:

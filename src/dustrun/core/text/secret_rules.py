@@ -1,4 +1,4 @@
-"""What could be a secret, by its name or its shape: the rules of exported files and of what the editor copies and pastes.
+"""What could be a secret, by its name or its shape: the rules of exported files, and of what the editor copies.
 
 The web app gets the same expressions (`scripts/generate_docs.py`), so they are written in what Python and JavaScript
 share.
