@@ -1,6 +1,6 @@
 """Runs per second of one server on PostgreSQL, and of several that share its store, under the same load.
 
-    scripts/bench processes [--scale RUNS] [--set inflight=50,200]
+    scripts/bench processes [--scale RUNS] [--set inflight=50,200,800]
 
 Each run is started over HTTP and seen to end on the workflow's stream of the server that was called; the callers are
 spread evenly. Rounds alternate between the set-ups, on one durable PostgreSQL. The load generator and PostgreSQL run on
@@ -25,7 +25,7 @@ from bench.load import cpu_s_of
 from testkit.postgres import Cluster
 
 AIMS = {"twoInsteadOfOne": 1.6}
-_ROUNDS = 3
+_ROUNDS, _LEAST, _MANY = 3, 10, "50,200,800"
 _SHAPES = {"pure": load.chain(3, "log"), "writes": load.chain(3)}
 _SETUPS: dict[str, tuple[dict[str, str], ...]] = {
     "one": ({},),
@@ -39,11 +39,13 @@ _SETUPS: dict[str, tuple[dict[str, str], ...]] = {
 Rate = dict[str, float]
 
 
-def run(scale: int | None = None, seed: int = 0, inflight: str = "50,200", *, quick: bool = False) -> dict[str, Any]:
-    """`scale` = runs in each round; `inflight`: how many runs are under way at once, one comparison for each."""
+def run(scale: int | None = None, seed: int = 0, inflight: str = _MANY, *, quick: bool = False) -> dict[str, Any]:
+    """`scale` = runs in each round; `inflight`: how many runs are under way at once, one comparison for each. A round
+    has ten times as many runs at least: the last ones, among fewer and fewer others, show latency."""
     del seed
     runs = scale or (300 if quick else 2000)
-    found = {many: _measure(runs, int(many)) for many in inflight.split(",")}
+    least = 0 if quick else _LEAST
+    found = {many: _measure(max(runs, least * int(many)), int(many)) for many in inflight.split(",")}
     most, aim = found[inflight.split(",")[-1]], AIMS["twoInsteadOfOne"]
     failures = [
         f"{shape}: two servers carry {ratio} times what one does, not {aim}"
