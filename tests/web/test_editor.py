@@ -262,6 +262,21 @@ def _ghosts_follow_the_moment(page: Page) -> None:
     expect(weth).to_have_text("−0.1")
 
 
+def test_a_chosen_step_is_not_behind_its_settings(app: App, server: Server) -> None:
+    steps = {name: {"type": "log", "payload": {"message": name}} for name in "abcd"}
+    workflow = _make(server, {"root": {"type": "manual", "children": list(steps)}, **steps})
+    page = app.open(f"/workflows/{workflow}")
+    card = page.locator(".card").filter(has=page.get_by_text("D", exact=True))
+    card.click()
+    settings = page.get_by_role("complementary", name="Step D")
+
+    def is_in_sight() -> bool:
+        at, beside = card.bounding_box(), settings.bounding_box()
+        return at is not None and beside is not None and at["x"] + at["width"] <= beside["x"]
+
+    app.until(is_in_sight)
+
+
 def test_a_live_run_is_stopped(app: App, server: Server) -> None:
     workflow = _make(
         server,
@@ -289,3 +304,8 @@ def test_a_phone_shows_steps_and_a_sheet(member: Open, server: Server) -> None:
     expect(page.get_by_role("textbox", name="Message")).to_be_visible()
     expect(page.locator(".react-flow")).to_have_count(0)
     assert app.faults() == []
+    page.get_by_role("button", name="Close").first.click()
+    page.get_by_role("button", name="Payload").click()
+    box = page.get_by_role("textbox", name="Payload").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] < 390

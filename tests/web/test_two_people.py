@@ -30,13 +30,13 @@ class Writer:
     def __init__(self, app: App, workflow: str, page: Page | None = None) -> None:
         self.app, self.workflow, self.page = app, workflow, page or app.page
         self.page.goto(f"{app.server.url}/workflows/{workflow}")
-        self.page.locator(".card").first.wait_for()
+        self.page.locator(".card, .steps").first.wait_for()
         self._held: list[Route] = []
         self._is_holding = False
 
     def say(self, step: str, message: str) -> None:
         """Changes a step's message."""
-        self.page.locator(".card").get_by_text(step, exact=True).click()
+        self.page.locator(".card, .steps").get_by_text(step, exact=True).click()
         self.page.get_by_role("textbox", name="Message").fill(message)
 
     def hold(self) -> None:
@@ -140,6 +140,14 @@ def test_mine_is_kept_and_undone(me: Writer) -> None:
     me.comes_to("theirs", "theirs too", "c")
     me.press("Redo")
     me.comes_to("mine, and more", "b", "mine too")
+
+
+def test_a_phone_asks_over_the_settings(member: Open, workflow: str) -> None:
+    me = Writer(member(narrow=True), workflow)
+    me.clash({"A": "mine"}, {"a": _log("theirs", "c")})
+    assert me.app.faults() == []
+    me.press("Keep mine")
+    me.app.until(lambda: me.messages() == ["mine", "b", "c"])
 
 
 def test_theirs_is_taken_and_undone(me: Writer) -> None:

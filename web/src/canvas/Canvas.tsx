@@ -5,6 +5,7 @@ import {
   BackgroundVariant,
   type Connection,
   Controls,
+  type InternalNode,
   MiniMap,
   type NodeChange,
   ReactFlow,
@@ -13,8 +14,9 @@ import {
   useNodesState,
   useReactFlow,
   useStore,
+  type Viewport,
 } from '@xyflow/react'
-import { useCallback, useEffect, useMemo, useRef } from 'react'
+import { type RefObject, useCallback, useEffect, useMemo, useRef } from 'react'
 import { edit, mark, move } from '../editor/document'
 import { connect, removeNodes } from '../editor/edits'
 import { linesOf, useRungs } from '../effects/store'
@@ -34,6 +36,7 @@ const LINE = 21
 const MAP_FROM = 12
 const ROOM = '40px'
 const BESIDE = '410px'
+const BESIDE_PX = 16
 /** Below this zoom no letter can be read: cards are drawn as plain boxes, which keeps a large canvas moving. */
 const FAR = 0.3
 
@@ -95,7 +98,7 @@ function Graph() {
   useEffect(() => {
     setNodes((old) => (old.length ? withMarks(old, marks, isFixed) : old))
   }, [marks, isFixed, setNodes])
-  useWhole(nodes.length > 0)
+  useWhole(nodes.length > 0, frame)
   useEffect(() => {
     const chosen = new Set(selected)
     setNodes((old) =>
@@ -174,7 +177,7 @@ function Graph() {
 }
 
 /** A workflow is looked at as a whole; again when the room for it changes, until somebody looks elsewhere. */
-function useWhole(isDrawn: boolean) {
+function useWhole(isDrawn: boolean, frame: RefObject<HTMLDivElement | null>) {
   const { store } = useSource()
   const id = useShown((s) => s.id)
   const height = useStore((s) => s.height)
@@ -191,6 +194,25 @@ function useWhole(isDrawn: boolean) {
     })
     return () => cancelAnimationFrame(wanted)
   }, [isDrawn, id, height, canvas, store])
+  const one = useShown((s) => (s.selected.length === 1 ? s.selected[0] : undefined))
+  useEffect(() => {
+    const wanted = requestAnimationFrame(async () => {
+      const before = canvas.getViewport()
+      const hidden = one ? hiddenWidth(canvas.getInternalNode(one), frame.current, before) : 0
+      if (hidden <= 0) return
+      await canvas.setViewport({ ...before, x: before.x - hidden })
+      if (shown.current?.at === JSON.stringify(before)) shown.current.at = JSON.stringify(canvas.getViewport())
+    })
+    return () => cancelAnimationFrame(wanted)
+  }, [one, canvas, frame])
+}
+
+/** How much of a step is behind its settings, in pixels with a little room; a step that is dragged stays in the hand. */
+function hiddenWidth(card: InternalNode | undefined, frame: HTMLElement | null, { x, zoom }: Viewport): number {
+  const settings = frame?.closest('.stage')?.querySelector('.inspector')
+  if (!card || card.dragging || !frame || !settings) return 0
+  const right = x + (card.internals.positionAbsolute.x + (card.measured.width ?? 0)) * zoom
+  return right + BESIDE_PX - (settings.getBoundingClientRect().left - frame.getBoundingClientRect().left)
 }
 
 const moveNote = (id: string, at: { x: number; y: number }) =>

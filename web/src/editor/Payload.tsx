@@ -73,7 +73,7 @@ export function PayloadButton() {
   const isWrong = readPayload(text) === undefined
   const set = (text: string) => usePayload.setState({ text, isTouched: true })
   return (
-    <Popover width={420} position="bottom-end" trapFocus shadow="md" returnFocus>
+    <Popover width="min(420px, calc(100vw - 16px))" position="bottom-end" trapFocus shadow="md" returnFocus>
       <Popover.Target>
         <Tooltip label={said.payload}>
           <ActionIcon variant="subtle" color={isWrong ? 'red' : 'gray'} size={36} aria-label={said.payload}>
