@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import ValidationError
 
+from dustrun import clock
 from dustrun.errors import Conflict
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
@@ -127,6 +128,39 @@ async def test_revoked_key_ends_on_every_server(two: list[Composition]) -> None:
         return (await elsewhere.get("/v1/workflows")).status == 401
 
     await until(is_refused, 4)
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+async def test_streams_of_a_revoked_key_end_on_every_server(two: list[Composition], is_heard: bool) -> None:
+    """In the middle of the stream: those opened with the key, and with a token that it made."""
+    here, there = two
+    flow = await here.owner.create_workflow(WAITING)
+    await here.owner.post(f"/v1/workflows/{flow['id']}/run", {"runId": "run_1", "payload": {}})
+    body = {"name": "test", "permissions": ["run:stream"], "workflowIds": [flow["id"]]}
+    made = (await here.owner.post("/v1/api-keys", body)).data
+    elsewhere, stranger = there.client(made["key"]), there.client(None)
+    token = (await elsewhere.post("/v1/stream-tokens", {"stream": "/v1/activity/stream"})).data["url"]
+    reading = [  # the transport answers once a stream has ended
+        asyncio.create_task(client.http.get(path))
+        for client, path in ((elsewhere, "/v1/runs/run_1/stream"), (stranger, token))
+    ]
+
+    async def are_open() -> bool:
+        hub = there.parts.streams.hub
+        return bool(hub._runs) and bool(hub._activity)
+
+    await until(are_open)
+    if is_heard:
+        await here.owner.delete(f"/v1/api-keys/{made['id']}")
+    else:
+        revoked = sa.update(api_keys).where(api_keys.c.id == made["id"]).values(revoked_at=clock.now_ms())
+        await here.execute(revoked)  # past the API, which would tell
+    async with asyncio.timeout(4 if is_heard else 12):
+        answers = await asyncio.gather(*reading)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert "run_waiting" in answers[0].text
+    assert "run_finished" not in answers[0].text
+    assert (await stranger.http.get(token)).status_code == 401
 
 
 async def test_key_that_was_revoked_unheard_changes_no_policy(two: list[Composition]) -> None:
