@@ -63,7 +63,8 @@ async def _make(machines: Machines, name: str, nodes: Json) -> str:
 
 
 async def _nodes(machines: Machines, echo: Echo, outside: Outside) -> Json:
-    """Signs, passes the signature to another run and to somebody outside, sends the token, and fails."""
+    """Signs, passes the signature to another run and to somebody outside, sends the token, and fails with both: so does
+    a retry, whose engine has read the signature from the store."""
     wallet = await machines.post("api", "/v1/wallets/import", {"name": "a", "privateKey": KEYS[1], "isDefault": True})
     path = f"{machines.servers['api'].base}/v1/wallets/{wallet['id']}/policy"
     async with machines.session.put(path, json={"policy": _ANYTHING}) as answer:
@@ -86,7 +87,13 @@ async def _nodes(machines: Machines, echo: Echo, outside: Outside) -> Json:
             "payload": {"url": f"{echo.url}/echo", "method": "POST", "json": {"a": 1}},
             "children": ["fail"],
         },
-        "fail": {**fail, "connector": {"type": "http-bearer", "id": bearer}},
+        "fail": {
+            **fail,
+            "connector": {"type": "http-bearer", "id": bearer},
+            "onError": "continue",
+            "children": ["end"],
+        },
+        "end": {"type": "stop", "payload": {"status": "failure", "message": f"it was {signed}"}},
     }
 
 
@@ -123,8 +130,10 @@ async def test_nothing_shows_what_passes_from_process_to_process(tmp_path: Path,
                 "failure",
             )
             assert state["sign"]["result"]["signature"] == "0x•••"
+            assert first["error"]["message"] == "it was 0x•••"
             again = (await machines.post("other", f"/v1/runs/{run_id}/retry", {}))["id"]
-            assert (await machines.ended("api", again))["executionState"]["send"]["status"] == "success"
+            retried = await machines.ended("api", again)
+            assert (retried["status"], retried["error"]["message"]) == ("failure", "it was 0x•••")
             answered = await _answers(machines, [run_id, again, state["call"]["result"]["runId"]])
         assert TOKEN in repr([request.headers for request in echo.seen]), "it did go out"
         assert f"/{SIGNATURE}" in outside.asked, "it did go out"
