@@ -14,6 +14,8 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 
 from dustrun.core.money.intent import SignRequest, Spend
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money.reservations import Ledger
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox, transfer
 from testkit.chain.anvil import CHAIN_ID, Anvil
 from testkit.composition import Client
@@ -49,6 +51,30 @@ async def test_fifty_at_once_against_one_limit_are_exactly_as_many_as_fit(on_bot
     assert denied.failure is not None
     assert denied.failure.code == "REFUSED"
     assert denied.failure.details[0]["field"] == "limits[0]"
+
+
+async def test_one_that_the_store_refuses_fails_alone(on_both: Outbox) -> None:
+    """Those that wait for the same wallet are judged and stored together."""
+    requests = [on_both.request(f"pay[{number}]") for number in range(6)]
+    planned = [
+        await on_both.outbox.plan(request, Spend((transfer(address(number), 10),)))
+        for number, request in enumerate(requests)
+    ]
+    refused = planned[4].transactions[0]["id"]
+
+    def reserve(tx: Tx) -> None:
+        ledger = Ledger(tx, 0)
+        ledger.reserve(wallet_id="another", subject_id=refused, units={"count": 1})
+        ledger.write()
+
+    await on_both.outbox.deps.writer.write(reserve)
+    done = await asyncio.gather(*map(on_both.outbox.advance, requests), return_exceptions=True)
+    assert [number for number, one in enumerate(done) if isinstance(one, BaseException)] == [4]
+    on_both.node.mine(2)
+    for number in (0, 1, 2, 3, 5):
+        await on_both.settled(f"pay[{number}]")
+    assert (on_both.nonce(), on_both.balance(address(4))) == (5, 0)
+    assert (await on_both.status("pay[4]")).transactions[0]["status"] == "planned"
 
 
 async def test_limit_holds_over_reverts_and_cancels(outbox: Outbox) -> None:

@@ -12,13 +12,13 @@ import sqlalchemy as sa
 
 from dustrun.services.outbox.spend_status import SpendStatus
 from dustrun.storage.db.ledger_tables import transactions
-from dustrun.storage.db.tables import runs
+from dustrun.storage.db.tables import events, runs
 from outbox import WAITS, Outbox, address, open_outbox, transfer
-from testkit.chain.anvil import Anvil
+from testkit.chain.anvil import CHAIN_ID, Anvil
 from testkit.distance import Distance, at_a_distance
 from testkit.postgres import Cluster
 
-_PAYMENTS = 40
+_PAYMENTS, _OF_RUN = 40, 20
 
 
 @dataclass(slots=True)
@@ -84,3 +84,27 @@ async def test_payments_of_one_wallet_wait_together(far: Far) -> None:
     assert to_sent <= _PAYMENTS
     assert to_final <= _PAYMENTS
     assert far.outbox.nonce() == 1 + _PAYMENTS
+
+
+async def test_payments_of_one_run_are_numbered_in_one_series(far: Far) -> None:
+    """They touch the same run, whose events others write at the same time."""
+    server, node = far.outbox.composition, far.outbox.node
+    pay = {"chainId": CHAIN_ID, "recipient": "{{$item}}", "amount": "3"}
+    recipients = [address(number) for number in range(_OF_RUN)]
+    nodes = {
+        "root": {"type": "manual", "children": ["each"]},
+        "each": {"type": "for-each", "payload": {"array": recipients, "concurrency": _OF_RUN}, "loopBody": ["pay"]},
+        "pay": {"type": "send-native", "payload": pay},
+    }
+    before = far.distance.writer_round_trips
+    run_id = (await server.owner.post("/v1/runs", {"definition": {"nodes": nodes}})).data["runId"]
+    node.rpc("evm_setIntervalMining", 1)
+    query = sa.select(runs.c.status, runs.c.pk).where(runs.c.id == run_id)
+    async with asyncio.timeout(60):
+        while (found := (await server.rows(query))[0])[0] not in ("success", "failure", "partial"):
+            await asyncio.sleep(0.2)
+    assert found[0] == "success"
+    written = await server.rows(sa.select(events.c.seq).where(events.c.run_pk == found[1]).order_by(events.c.seq))
+    assert [seq for (seq,) in written] == list(range(1, len(written) + 1))
+    assert [far.outbox.balance(who) for who in recipients] == [3] * _OF_RUN
+    assert far.distance.writer_round_trips - before <= 10 * _OF_RUN
