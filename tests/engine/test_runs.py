@@ -79,6 +79,8 @@ async def test_uncertain_node_waits_for_a_person_who_says_that_it_happened(bench
     assert run["executionState"]["a"]["result"] == {"value": 5, "attempts": 1}
     assert [name for name, _ in attempts() if name.startswith("u1")] == ["u1", "u1b"]
     assert (await bench.api.post(path, {"outcome": "happened"})).body["code"] == 409004
+    noted = [one for one in (await bench.api.get("/v1/audit")).data["items"] if one["subject"] == run_id]
+    assert [(one["action"], one["detail"]) for one in noted] == [("run.resolve", {"path": "a", "outcome": "happened"})]
 
 
 async def test_uncertain_node_is_done_again_when_it_had_not_happened(bench: Bench) -> None:
@@ -154,6 +156,8 @@ async def test_cancel_interrupts_and_starts_nothing_new(bench: Bench) -> None:
     assert run["executionState"]["a"]["error"]["code"] == "CUT_OFF"
     assert [name for name, _ in attempts() if name in ("k1", "k2")] == ["k1"]
     assert (await bench.api.post(f"/v1/runs/{run_id}/cancel")).body["code"] == 409002
+    noted = [one["action"] for one in (await bench.api.get("/v1/audit")).data["items"] if one["subject"] == run_id]
+    assert noted == ["run.cancel"]
 
 
 async def test_cancel_ends_a_waiting_run(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from dustrun.core.run.state import RUN_OPEN, Mode, NodeStatus, RunStatus
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.definition import Definition
 from dustrun.errors import Code, Conflict, Invalid, NotFound
-from dustrun.services.access import idempotency
+from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Paging
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import start_rows
@@ -158,6 +158,7 @@ class Runs:
                 raise Conflict(
                     "The run has ended; only a running or waiting one can be cancelled.", code=Code.RUN_NOT_OPEN
                 )
+            audit.record(tx, principal, "run.cancel", run_id)
 
         await self._writer.write(unit, lambda _: self._engine.cancel(run_pk))
         return await self.get(principal, run_id)
@@ -185,6 +186,7 @@ class Runs:
                 message = f'The answer is about attempt {answer.attempt} of "{path}"; it is in attempt {known.attempt}.'
                 raise Conflict(message, code=Code.NODE_NOT_UNCERTAIN)
             rows.add_signal(tx, run_pk, "resolve", path, data, clock.now_ms())
+            audit.record(tx, principal, "run.resolve", run_id, path=path, outcome=answer.outcome)
             return rows.get(tx, run_pk)
 
         return await idempotency.write(self._writer, unit, lambda _: self._engine.wake(run_pk))
