@@ -143,18 +143,29 @@ def test_an_api_is_polled_and_a_change_told(person: Newcomer, shop: str) -> None
     assert person.acts <= 20
 
 
+def test_a_step_says_what_it_needs(person: Newcomer) -> None:
+    person.begin()
+    person.add("notify")
+    inspector = person.page.get_by_role("complementary")
+    expect(inspector.get_by_role("link", name="Make a connector first")).to_be_visible()
+    expect(inspector.locator(".cm-placeholder").first).to_have_text(re.compile("^e.g. "))
+    person.page.mouse.move(700, 500)
+    expect(person.page.get_by_role("tooltip")).to_have_count(0)
+    assert person.app.faults() == []
+
+
 @pytest.mark.long
 def test_a_purchase_is_guarded_by_a_price(person: Newcomer) -> None:
     person.begin("cronjob")
     person.fill("Schedule", "0 9 * * MON")
     person.add("get price")
-    person.fill("Chain ID", "1")
+    person.choose("Chain ID", "1")
     person.add("if")
     person.fill("Expression", "$nodes.getPrice.result.usd < 3000")
     person.add("uniswap v2", branch="then")
-    person.fill("Chain ID", "1")
-    person.fill("Token in", "USDC")
-    person.fill("Token out", "native")
+    person.choose("Chain ID", "1")
+    person.choose("Token in", "USDC")
+    person.choose("Token out", "WETH")
     person.fill("Amount in", "25000000")
     nodes = person.done()
     assert nodes["swapUniswapV2"]["branch"] == "then"
@@ -167,7 +178,7 @@ def test_a_payout_is_approved_first(person: Newcomer, server: Server) -> None:
     person.add("approve")
     person.fill("Message", "Pay?")
     person.add("send native", branch="approved")
-    person.fill("Chain ID", "1")
+    person.choose("Chain ID", "1")
     person.fill("Recipient", RECIPIENT)
     person.fill("Amount", "1000")
     nodes = person.done()

@@ -342,6 +342,8 @@ export const words = {
     output: 'Output',
     input: 'Input',
     flow: 'Behaviour',
+    forExample: (sample: string) => `e.g. ${sample}`,
+    makeConnector: 'Make a connector first',
     ownWallets: 'Your wallets:',
     isOwnWallet: (name: string) => `Your wallet ${name}`,
     noSettings: 'This step has no settings.',

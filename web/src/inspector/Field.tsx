@@ -42,7 +42,9 @@ export function Field({ name, schema, isRequired, value, example, payload, onCha
   const [isFree, setIsFree] = useState(typeof value === 'string' && value.includes('{{'))
   const isBare = name === 'expression'
   const faults = problems.length ? `fault-${name}` : undefined
-  const hint = schema.default !== undefined && schema.default !== null ? toText(schema.default) : toText(example)
+  const sample = toText(example)
+  const hint =
+    schema.default !== undefined && schema.default !== null ? toText(schema.default) : sample && said.forExample(sample)
   return (
     <div className="field">
       <div className="lab">

@@ -1,6 +1,7 @@
 /** The settings of a step, from the schema of its type. What the schema does not know is kept. */
 import { NativeSelect } from '@mantine/core'
 import { useMemo, useState } from 'react'
+import { Link } from 'wouter'
 import type { Json, Problem, Run } from '../api/client'
 import { type Spec, useCatalog, useEveryOne } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
@@ -150,6 +151,7 @@ function ConnectorChoice({ id, kinds }: { id: string; kinds: string[] }) {
   return (
     <NativeSelect
       label={isWallet ? said.wallet : said.connector}
+      description={!isWallet && !rows.length && <Link href="/connectors">{said.makeConnector}</Link>}
       value={value}
       data={[
         { value: '', label: isWallet ? said.defaultWallet : said.none },
