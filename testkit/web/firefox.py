@@ -171,19 +171,29 @@ class Window:
         return found
 
     async def click(self, selector: str, text: str = "") -> None:
-        """Clicks the first element of a selector that has the text, once there is one."""
+        """Clicks the first element of a selector that has the text, once there is one and it no longer moves."""
         which = f"(e) => e.textContent.includes({json.dumps(text)})"
         one = f"[...document.querySelectorAll({json.dumps(selector)})].find({which})"
         await self.until(f"Boolean({one})")
         await self.evaluate(f"{one}.scrollIntoView({{block: 'nearest'}})")
         middle = "({x, y, width, height}) => [Math.round(x + width / 2), Math.round(y + height / 2)]"
-        x, y = await self.evaluate(f"({middle})({one}.getBoundingClientRect())")
+        x, y = await self._resting(f"({middle})({one}.getBoundingClientRect())")
         press = [
             {"type": "pointerMove", "x": x, "y": y},
             *({"type": t, "button": 0} for t in ("pointerDown", "pointerUp")),
         ]
         actions = [{"type": "pointer", "id": "mouse", "actions": press}]
         await self.send("input.performActions", context=self._context, actions=actions)
+
+    async def _resting(self, place: str) -> Any:
+        """Where something is, as soon as that is the same twice in a row."""
+        seen: list[Any] = []
+
+        def rests(found: Any) -> bool:
+            seen.append(found)
+            return seen[-2:] == [found] * 2
+
+        return await self.until(place, rests)
 
     async def type(self, text: str) -> None:
         """Types into what has the focus; a character of the private use area is a key, as WebDriver has it."""
