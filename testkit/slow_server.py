@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 
 class SlowServer:
@@ -31,11 +32,6 @@ async def outside_of() -> AsyncIterator[SlowServer]:
     found = SlowServer()
     app = web.Application()
     app.router.add_get("/", found.handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    found.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with TestServer(app) as server:
+        found.base = str(server.make_url("")).rstrip("/")
         yield found
-    finally:
-        await runner.cleanup()

@@ -49,7 +49,7 @@ async def test_a_name_that_is_due_again_is_worked_on_again() -> None:
 
 
 async def test_it_works_again_after_it_was_stopped_more_often_than_started() -> None:
-    """Who could not begin stops what had ended before."""
+    """A host that fails to begin stops what has already stopped."""
     begun: list[str] = []
 
     async def work(name: str) -> int | None:

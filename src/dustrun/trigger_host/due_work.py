@@ -47,8 +47,8 @@ class DueWork:
         self._alarms.start()
 
     async def stop(self) -> None:
-        """Begins nothing more; what is being done is finished. May be called again: a stop that no worker hears would
-        end those of the next start."""
+        """Begins nothing more; what is being done is finished. Safe to call twice: a stop signal that no worker takes
+        would end a worker of the next start."""
         await self._alarms.stop()
         workers, self._workers = self._workers, []
         for _ in workers:

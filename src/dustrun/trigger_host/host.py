@@ -60,8 +60,8 @@ class TriggerHost:
         return len(self._armed)
 
     async def start(self) -> None:
-        """Starts the sources, and arms every armed subscription in the background. If one cannot start, none goes on:
-        the next attempt starts them all."""
+        """Starts the sources, and arms every armed subscription in the background. If one fails to start, all are
+        stopped, so that the next attempt begins anew."""
         try:
             for source in self._sources.values():
                 await source.start()

@@ -128,8 +128,8 @@ class Sweep:
             await asyncio.sleep(SWEEP_EVERY_S * (0.75 + random.random() / 2))  # noqa: S311 - apart from other processes
 
     async def sweep(self) -> None:
-        """Asks for what was not asked for lately; for the same run more and more seldom, until what was asked is lost:
-        a queue that is lost several times would have a run wait for minutes."""
+        """Asks for runs that were not asked for lately; for the same run less and less often. When all requests have
+        been lost, it starts over: else a run whose request is lost several times would wait for minutes."""
         if (emptied := self._times_emptied()) != self._emptied_before:
             self._emptied_before = emptied
             self._asked.clear()
