@@ -31,10 +31,12 @@ ALICE = ACCOUNTS[1]
 
 
 @asynccontextmanager
-async def chain_of(world: World, *urls: str, changes: dict[str, Any] | None = None) -> AsyncIterator[LiveChain]:
+async def chain_of(
+    world: World, *urls: str, changes: dict[str, Any] | None = None, timeout_ms: int = 5_000
+) -> AsyncIterator[LiveChain]:
     """A chain over these endpoints, best first."""
     network = world.network(*urls).model_copy(update=changes or {})
-    chains = Chains({network.chain_id: network}, Settings(chain_timeout_ms=500))
+    chains = Chains({network.chain_id: network}, Settings(chain_timeout_ms=timeout_ms))
     try:
         yield chains.get(network.chain_id)
     finally:
@@ -109,7 +111,7 @@ async def test_an_answer_without_end_is_cut(world: World, anvil: Anvil) -> None:
 
 
 async def test_a_slow_endpoint_is_given_up_in_time(world: World, anvil: Anvil) -> None:
-    async with proxy(anvil.url, delay_s=5) as slow, chain_of(world, slow.url, anvil.url) as chain:
+    async with proxy(anvil.url, delay_s=5) as slow, chain_of(world, slow.url, anvil.url, timeout_ms=500) as chain:
         started = time.monotonic()
         assert await chain.balance(ALICE) > 0
         assert time.monotonic() - started < 3
