@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import settings
 
 ALL, CHANGE = "all", "change"
-_SHARE = 5
+_SHARE = 10
 
 
 def examples(full: int, **options: Any) -> settings:
-    """`full` examples with `--all`, a fifth of them without. Tests that guard money do not use it: they try all."""
+    """`full` examples with `--all`, a tenth of them without. Tests that guard money do not use it: they try all."""
     few = settings.get_current_profile_name() == CHANGE
     return settings(max_examples=full // _SHARE if few else full, deadline=None, **options)

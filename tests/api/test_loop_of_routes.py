@@ -21,12 +21,12 @@ from testkit.routes.stored import Stored
 from testkit.routes.table import DRIVES
 
 MOST_S = 0.1
-_SHARES = 3
+_SHARES = 6
 _LAST = ("DELETE", "PATCH", "PUT")
 """What changes or takes away what others read comes after them."""
 
 
-async def test_no_route_of_a_third_holds_the_loop(tmp_path: Path) -> None:
+async def test_no_route_of_a_sixth_holds_the_loop(tmp_path: Path) -> None:
     """Others in each run, so that every route has its turn; a route without a driver fails."""
     await _drive(tmp_path, random.SystemRandom().randrange(_SHARES))
 
