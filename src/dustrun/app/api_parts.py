@@ -34,6 +34,7 @@ from dustrun.services.runs.resume import Resumes
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.streaming.streams import Streams
+from dustrun.services.streaming.workflow_changes import ChangedWorkflows
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.policies import WalletPolicies
 from dustrun.services.workflows.acceptance import Acceptances
@@ -56,6 +57,7 @@ def make_parts(
 ) -> Parts:
     streams = Streams(base.database, base.writer, base.hub, base.settings)
     workflows = Workflows(base.database, base.writer, base.catalog, base.gate, base.http.guard, triggers.arming)
+    workflows.on_changed = ChangedWorkflows(base.hub).tell
     reports = RunReports(base.database, runs, base.chains)
     launches = Launches(base.database, base.writer, base.programs, starts, runs, reports, Reach(base.gate))
     launches.on_proposed = ProposedLaunches(base.hub).tell

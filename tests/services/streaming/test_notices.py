@@ -78,3 +78,25 @@ async def test_an_event_that_starts_no_run_is_told_once_and_has_no_place(
     recorded = (await server.owner.get(f"/v1/webhook-events/{skipped[-1]['eventId']}")).data
     assert (recorded["outcome"], recorded["key"]) == ("skipped", "b")
     assert (skipped[-1]["reason"], skipped[-1]["message"]) == ("cooldown", recorded["errorMessage"])
+
+
+async def test_changes_of_workflows_are_told_once_and_nothing_else(server: Composition) -> None:
+    stream = frames(server, "/v1/activity/stream")
+    assert "retry" in await anext(stream)
+    flow = {"nodes": {"root": {"type": "manual"}}, "triggerNodeIds": ["root"]}
+    made = await server.owner.create_workflow(flow)
+    path = f"/v1/workflows/{made['id']}"
+    for _ in range(2):  # the second changes nothing
+        await server.owner.put(path, {"name": "renamed"})
+    refused = await server.owner.put(path, {"name": "lost", "expectedCurrentVersion": 7})
+    assert refused.status == 409
+    await server.owner.post(f"{path}/publish")
+    last = await server.owner.create_workflow(flow)
+    told: list[str] = []
+    async with asyncio.timeout(20):
+        while last["id"] not in told:
+            frame = await anext(stream)
+            assert (frame["event"], "id" in frame) == ("workflow_changed", False)
+            told.append(json.loads(frame["data"])["workflowId"])
+    await stream.aclose()
+    assert told == [made["id"]] * 3 + [last["id"]]

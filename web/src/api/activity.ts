@@ -1,4 +1,5 @@
-/** Starts, waits and ends of all runs: one connection for all tabs, because a browser has few for one server.
+/** Starts, waits and ends of all runs, and changes of workflows: one connection for all tabs, because a browser has few
+ * for one server.
  *
  * The tab that holds a lock listens and tells the others; when it is closed or hidden, the next one that is seen goes
  * on after the last event that it was told. */
@@ -7,7 +8,14 @@ import type { RunEvent } from './stream'
 
 const ADDRESS = '/v1/activity/stream'
 const NAME = 'dustrun-activity'
-const TYPES = ['run_started', 'run_waiting', 'run_resumed', 'run_finished', 'launch_proposed'] as const
+const TYPES = [
+  'run_started',
+  'run_waiting',
+  'run_resumed',
+  'run_finished',
+  'launch_proposed',
+  'workflow_changed',
+] as const
 const FIRST_PAUSE_MS = 1_000
 const LAST_PAUSE_MS = 30_000
 /** After more than this out of sight, a tab does not catch up: its lists are asked again anyway. */

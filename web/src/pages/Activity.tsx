@@ -19,7 +19,10 @@ const KEPT = 200
 export default function Activity() {
   const [events, setEvents] = useState<RunEvent[]>([])
   const runs = useList('/v1/runs')
-  useEffect(() => followActivity({ take: (event) => setEvents((old) => [event, ...old].slice(0, KEPT)) }), [])
+  useEffect(() => {
+    const take = (event: RunEvent) => event.runId && setEvents((old) => [event, ...old].slice(0, KEPT))
+    return followActivity({ take })
+  }, [])
   const nameOf = ({ runId, workflowName }: RunEvent) =>
     String(workflowName || runs.rows.find((run) => run.id === runId)?.workflowName || said.run)
   return (

@@ -4,19 +4,26 @@ import { followActivity } from '../api/activity'
 import { refresh } from '../api/queries'
 
 const PAUSE_MS = 700
+const OF_WORKFLOWS = ['/v1/workflows', 'workflow']
+const OF_RUNS = ['/v1/runs', '/v1/workflows/{id}/runs', '/v1/approvals', ...OF_WORKFLOWS]
 
-/** Lists are asked again a moment after a run starts or ends, however many do at once. */
+/** Lists are asked again a moment after a run starts or ends, or somebody saves a workflow, however often at once. */
 export function useActivity() {
   useEffect(() => {
     let timer = 0
-    const look = () => {
-      if (timer) return
-      timer = window.setTimeout(() => {
+    const stale = new Set<string>()
+    const look = (keys: string[]) => {
+      for (const key of keys) stale.add(key)
+      timer ||= window.setTimeout(() => {
         timer = 0
-        void refresh('/v1/runs', '/v1/workflows', '/v1/workflows/{id}/runs', '/v1/approvals', 'workflow')
+        void refresh(...stale)
+        stale.clear()
       }, PAUSE_MS)
     }
-    const stop = followActivity({ take: look, back: look })
+    const stop = followActivity({
+      take: ({ type }) => look(type === 'workflow_changed' ? OF_WORKFLOWS : OF_RUNS),
+      back: () => look(OF_RUNS),
+    })
     return () => {
       clearTimeout(timer)
       stop()

@@ -95,8 +95,8 @@ async def stream_workflow_runs(scope: Scope, receive: Receive, send: Send) -> No
     """Stream when runs of one workflow start, wait, resume and end.
 
     Sends `run_started`, `run_waiting`, `run_resumed` and `run_finished` as they happen; `id:` is a cursor of this
-    stream. `trigger_skipped`, `transaction_reorged` and `launch_proposed` come without one and are not repeated. The
-    stream does not end."""
+    stream. `trigger_skipped`, `transaction_reorged`, `launch_proposed` and `workflow_changed` come without one and are
+    not repeated. The stream does not end."""
     parts, query = parts_of(scope), _query(scope)
     principal = await _reader(parts, scope, query)
     workflow_id = scope["path_params"]["id"]
@@ -109,8 +109,8 @@ async def stream_workflows(scope: Scope, receive: Receive, send: Send) -> None:
     """Stream when runs of up to 24 workflows start, wait, resume and end.
 
     Sends `run_started`, `run_waiting`, `run_resumed` and `run_finished` as they happen; `id:` is a cursor of this
-    stream. `trigger_skipped`, `transaction_reorged` and `launch_proposed` come without one and are not repeated. The
-    stream does not end. Workflows that the key cannot read are ignored."""
+    stream. `trigger_skipped`, `transaction_reorged`, `launch_proposed` and `workflow_changed` come without one and are
+    not repeated. The stream does not end. Workflows that the key cannot read are ignored."""
     parts, query = parts_of(scope), _query(scope)
     principal = await _reader(parts, scope, query)
     wanted = [part.strip() for part in query.get("ids", "").split(",") if part.strip()]
@@ -125,8 +125,8 @@ async def stream_activity(scope: Scope, receive: Receive, send: Send) -> None:
     """Stream when any run of the organisation starts, waits, resumes or ends.
 
     Sends `run_started`, `run_waiting`, `run_resumed` and `run_finished` as they happen; `id:` is a cursor of this
-    stream. `trigger_skipped`, `transaction_reorged` and `launch_proposed` come without one and are not repeated. The
-    stream does not end."""
+    stream. `trigger_skipped`, `transaction_reorged`, `launch_proposed` and `workflow_changed` come without one and are
+    not repeated. The stream does not end."""
     parts, query = parts_of(scope), _query(scope)
     principal = await _reader(parts, scope, query)
     after = sse.last_event_id(scope, query)

@@ -195,6 +195,10 @@ class LaunchProposed(ActivityNotice):
     until: Time
 
 
+class WorkflowChanged(ActivityNotice):
+    """A workflow was made, changed, published, paused or archived. `GET /v1/workflows/{workflowId}` shows it."""
+
+
 _MODELS: dict[str, type[BaseModel]] = {
     "run_started": RunStarted,
     "node_started": NodeStarted,
@@ -215,6 +219,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "trigger_skipped": TriggerSkipped,
     "transaction_reorged": TransactionReorged,
     "launch_proposed": LaunchProposed,
+    "workflow_changed": WorkflowChanged,
 }
 NAMES = {kind: "Event" + "".join(part.title() for part in kind.split("_")) for kind in _MODELS}
 

@@ -183,8 +183,11 @@ class WorkflowFiles:
 
         def committed(applied: Applied) -> None:
             for change in applied.changes:
-                if change.workflow_id is not None and change.action == "archive":
+                if change.workflow_id is None or change.action == "unchanged":
+                    continue
+                if change.action == "archive":
                     self._workflows.arming.committed(change.workflow_id)
+                self._workflows.on_changed(principal.org_id, change.workflow_id)
 
         try:
             return await idempotency.write(self._writer, unit, committed)

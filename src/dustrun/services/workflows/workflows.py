@@ -151,6 +151,8 @@ class Workflows:
         self._guard = guard
         self.arming = arming
         """Keeps the subscriptions of triggers as workflows' rows say."""
+        self.on_changed: Callable[[str, str], None] = lambda _org_id, _workflow_id: None
+        """Told of each workflow whose creation or change is on disk, by organisation and workflow."""
 
     # --- reading ---
 
@@ -247,7 +249,10 @@ class Workflows:
             audit.record(tx, principal, "workflow.create", row.id, name=row.name)
             return _load(tx, row, 1)
 
-        return await idempotency.write(self._writer, unit, creates=("id", row.id))
+        def committed(done: Workflow) -> None:
+            self.on_changed(done.row.org_id, done.row.id)
+
+        return await idempotency.write(self._writer, unit, committed, creates=("id", row.id))
 
     async def update(
         self,
@@ -402,12 +407,15 @@ class Workflows:
         """Reads the row, decides, and writes the differences and the audit row in one unit."""
 
         principal.need_workflow(workflow_id)
+        is_changed = False
 
         def unit(tx: Tx) -> Workflow:
+            nonlocal is_changed
             row = rows.find_to_change(tx, principal.org_id, workflow_id)
             if row is None:
                 raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
             changes = changed(row, decide(tx, row))
+            is_changed = bool(changes)
             if changes:
                 changes["updated_at"] = clock.now_ms()
                 rows.update(tx, row.id, **changes)
@@ -417,7 +425,12 @@ class Workflows:
                 self.arming.settle(tx, principal, before, row)
             return _load(tx, row, row.current_version)
 
-        return await idempotency.write(self._writer, unit, lambda done: self.arming.committed(done.row.id))
+        def committed(done: Workflow) -> None:
+            self.arming.committed(done.row.id)
+            if is_changed:
+                self.on_changed(done.row.org_id, done.row.id)
+
+        return await idempotency.write(self._writer, unit, committed)
 
 
 def note_pause(tx: Tx, row: WorkflowRow, changes: Changes) -> None:
