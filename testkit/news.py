@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 
 @dataclass(slots=True)
@@ -51,12 +52,6 @@ async def serving() -> AsyncIterator[News]:
     news = News()
     app = web.Application()
     app.router.add_get("/{path:.*}", news.handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    news.url = f"http://127.0.0.1:{runner.addresses[0][1]}/news"
-    try:
+    async with TestServer(app) as server:
+        news.url = str(server.make_url("/news"))
         yield news
-    finally:
-        await runner.cleanup()

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 _WITHIN_S = 30.0
 
@@ -43,12 +44,9 @@ async def outside_server(holds: str | None = None) -> AsyncIterator[Outside]:
     found = Outside(holds)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", found.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    found.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield found
-    finally:
-        found.go_on.set()
-        await runner.cleanup()
+    async with TestServer(app) as server:
+        found.base = str(server.make_url("")).rstrip("/")
+        try:
+            yield found
+        finally:
+            found.go_on.set()  # the server waits for what it still answers

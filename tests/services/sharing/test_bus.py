@@ -110,10 +110,10 @@ async def test_run_is_answered_and_cancelled_by_servers_that_do_not_advance_it(t
     here, there = (server.owner for server in two)
     flow = await here.create_workflow(WAITING)
     await here.post(f"/v1/workflows/{flow['id']}/run", {"runId": "run_1", "payload": {}})
-    waiting = asyncio.create_task(there.get("/v1/runs/run_1?waitMs=20000"))
+    reading = asyncio.create_task(events_of(there, "run_1"))
     await there.post("/v1/runs/run_1/cancel")
     assert (await ended(here, "run_1"))["status"] == "cancelled"
-    await waiting
+    assert (await reading)[-1][1] == "run_finished"
 
 
 async def test_revoked_key_ends_on_every_server(two: list[Composition]) -> None:
