@@ -305,6 +305,21 @@ async def test_ui_metadata_is_set_without_a_version(owner: Client) -> None:
     assert (saved["uiMetadata"], saved["version"]) == ({"a": 1}, 1)
 
 
+@pytest.mark.both_stores
+async def test_of_two_layouts_saved_at_once_none_is_lost(owner: Client) -> None:
+    made = await owner.create_workflow()
+    path = f"/v1/workflows/{made['id']}/ui-metadata"
+    seen = {"expectedUiRevision": made["uiRevision"]}
+    both = [owner.send("PATCH", path, {"uiMetadata": {"by": name}, **seen}) for name in "ab"]
+    first, second = sorted(await asyncio.gather(*both), key=lambda answer: answer.status)
+    assert (first.status, second.code, second.fields) == (200, 409001, ["expectedUiRevision"])
+    now = (await owner.get(f"/v1/workflows/{made['id']}")).data
+    assert (now["uiMetadata"], now["uiRevision"]) == (first.data["uiMetadata"], first.data["uiRevision"])
+    assert first.data["uiRevision"] != made["uiRevision"]
+    again = {"uiMetadata": {"by": "both"}, "expectedUiRevision": now["uiRevision"]}
+    assert (await owner.send("PATCH", path, again)).data["version"] == 1
+
+
 async def test_list_filters_sorts_and_pages(owner: Client) -> None:
     loud = {"nodes": {"root": {"type": "manual", "children": ["x"]}, "x": {"type": "set_fields"}}}
     wired = copy.deepcopy(DEFINITION)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from devchain import chain as devchain
 from devchain import demo
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from price_source import PRICES, PriceSource
 
 from dustrun.cli.http.client import Client
@@ -142,6 +142,54 @@ def test_changes_are_undone_redone_and_saved(app: App, server: Server) -> None:
     page.reload()
     page.get_by_text("Log", exact=True).first.click()
     expect(page.get_by_role("textbox", name="Message")).to_have_text("b")
+
+
+def test_what_is_run_is_what_is_seen(app: App, server: Server) -> None:
+    say = {"type": "log", "payload": {"message": "old"}}
+    workflow = _make(server, {"root": {"type": "manual", "children": ["say"]}, "say": say})
+    page = app.open(f"/workflows/{workflow}")
+    saves: list[Route] = []
+    runs: list[str] = []
+    page.route(f"**/v1/workflows/{workflow}", _hold(saves))
+    page.on("request", lambda sent: runs.append(sent.url) if sent.url.endswith("/run") else None)
+    page.locator(".card").filter(has_text="Say").click()
+    message = page.get_by_role("textbox", name="Message")
+    message.fill("new")
+    app.until(lambda: saves)
+    message.fill("newest")
+    page.get_by_role("button", name="Simulate", exact=True).click()
+    page.wait_for_timeout(500)
+    assert runs == []  # the save under way does not have all
+    saves[0].continue_()
+    expect(page.get_by_role("group", name="Replay of the run")).to_contain_text("Run ended")
+    run = server.call("GET", "/v1/runs?limit=1")["items"][0]
+    at = f"/v1/workflows/{workflow}/versions/{run['workflowVersion']}"
+    assert server.call("GET", at)["definition"]["nodes"]["say"]["payload"]["message"] == "newest"
+
+
+def _hold(held: list[Route]) -> Callable[[Route], None]:
+    """Keeps the first save back."""
+
+    def take(route: Route) -> None:
+        if route.request.method == "PUT" and not held:
+            held.append(route)
+        else:
+            route.fallback()
+
+    return take
+
+
+def test_a_step_that_is_gone_is_no_longer_chosen(app: App, server: Server) -> None:
+    workflow = _make(server, {"root": {"type": "manual", "children": []}})
+    page = app.open(f"/workflows/{workflow}")
+    page.get_by_role("button", name="Add a step", exact=True).click()
+    page.get_by_role("option", name="Delay").click()
+    expect(page.get_by_role("complementary", name="Delay")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    page.locator(".card").click()
+    expect(page.get_by_role("complementary", name="Root")).to_be_visible()
+    page.get_by_role("button", name="Add a step", exact=True).click()
+    expect(page.get_by_role("dialog", name="Add a step after Root")).to_be_visible()
 
 
 @pytest.mark.parametrize("browser_is_old", [False, True])

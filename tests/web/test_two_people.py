@@ -223,6 +223,20 @@ def test_notes_of_two_people_are_kept(member: Open, server: Server, workflow: st
     expect(me.page.get_by_role("textbox", name="Note")).to_have_count(3)
 
 
+def test_notes_that_are_saved_at_the_same_moment_are_kept(app: App, server: Server, workflow: str) -> None:
+    me, other = Writer(app, workflow), Writer(app, workflow, app.tab())
+    held: list[Route] = []
+    other.page.route("**/ui-metadata", lambda route: held.append(route), times=1)
+    for writer, text in ((other, "Ask Bob"), (me, "Ask Ann")):
+        writer.page.keyboard.press("n")
+        writer.page.get_by_role("textbox", name="Note").fill(text)
+        app.until(lambda: held, writer.page)
+    app.until(lambda: _notes(server, workflow) == ["Ask Ann"], me.page)
+    held[0].continue_()
+    app.until(lambda: sorted(_notes(server, workflow)) == ["Ask Ann", "Ask Bob"], other.page)
+    expect(other.page.get_by_role("textbox", name="Note")).to_have_count(2)
+
+
 def _notes(server: Server, workflow: str) -> list[str]:
     kept = server.call("GET", f"/v1/workflows/{workflow}")["uiMetadata"] or {}
     return [note["text"] for note in kept.get("notes", {}).values()]

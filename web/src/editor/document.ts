@@ -75,24 +75,30 @@ export function load(workflow: Workflow) {
     error: null,
     conflict: null,
   }
-  set({ ...(kept ?? isNew), id: workflow.id, name: workflow.name, lastKey: '', selected: [] })
+  // of a new workflow the first question is what starts it
+  const ids = Object.keys((kept ?? isNew).flow.nodes)
+  set({
+    ...(kept ?? isNew),
+    id: workflow.id,
+    name: workflow.name,
+    lastKey: '',
+    selected: ids.length === 1 ? ids : [],
+  })
 }
 
 /** Takes in what somebody else has saved while nothing was changed here; undo goes on taking back one's own changes. */
 export function takeIn(workflow: Workflow) {
-  const { saved, past, future, selected } = get()
+  const { saved, past, future } = get()
   const content = contentIn(workflow)
   const onTop = (one: Content) => onTopOf(saved, one, content)
-  const nodes = content.flow.nodes
   set({
-    ...content,
+    ...shown(content),
     saved: content,
     name: workflow.name,
     version: workflow.version,
     past: past.map(onTop),
     future: future.map(onTop),
     lastKey: '',
-    selected: selected.filter((id) => nodes[id]),
   })
 }
 
@@ -113,12 +119,15 @@ export const move = (positions: Positions) => commit({ ...contentOf(get()), posi
 export const mark = (change: (marks: Marks) => Marks, key = '') =>
   commit({ ...contentOf(get()), marks: change(get().marks) }, key)
 
+/** Of what is chosen, only what is still there stays so: else the next step would be added after nothing. */
+const shown = (next: Content) => ({ ...next, selected: get().selected.filter((id) => next.flow.nodes[id]) })
+
 function commit(next: Content, key: string) {
   const s = get()
   const now = Date.now()
   const isOne = key !== '' && key === s.lastKey && now - s.lastAt < ONE_EDIT_MS
   set({
-    ...next,
+    ...shown(next),
     past: isOne ? s.past : [...s.past, contentOf(s)].slice(-UNDO_STEPS),
     future: [],
     lastKey: key,
@@ -129,13 +138,13 @@ function commit(next: Content, key: string) {
 export function undo() {
   const { past, future } = get()
   const last = past.at(-1)
-  if (last) set({ ...last, past: past.slice(0, -1), future: [contentOf(get()), ...future], lastKey: '' })
+  if (last) set({ ...shown(last), past: past.slice(0, -1), future: [contentOf(get()), ...future], lastKey: '' })
 }
 
 export function redo() {
   const { past, future } = get()
   const next = future[0]
-  if (next) set({ ...next, past: [...past, contentOf(get())], future: future.slice(1), lastKey: '' })
+  if (next) set({ ...shown(next), past: [...past, contentOf(get())], future: future.slice(1), lastKey: '' })
 }
 
 /** Changes what is known of a workflow, which may have been left for another one meanwhile. */

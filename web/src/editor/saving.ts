@@ -6,19 +6,31 @@ import { useEffect } from 'react'
 import { ApiError, get as ask, type Problem, patch, post, put } from '../api/client'
 import { queries, refresh } from '../api/queries'
 import type { Flow } from '../model/graph'
+import { words } from '../words'
 import { contentIn, hasUnsaved, isDirty, note, noteSaved, useDocument } from './document'
 import { type Layout, mergeLayouts, same } from './merging'
 
 const AFTER_MS = 1_000
 const VALIDATE_MS = 250
 const VERSION_CONFLICT = 409001
+const isMoved = (error: unknown) => error instanceof ApiError && error.code === VERSION_CONFLICT
 // Saves of this tab replace one another while nothing has used them, so that a history is no list of pauses in typing.
 const SESSION = crypto.getRandomValues(new Uint32Array(3)).join('-')
 
-/** Resolves when everything is stored; throws what hinders it. */
+// By workflow: a save that is slow may end after one has gone on to another.
+const underWay = new Map<string, Promise<void>>()
+
+/** Resolves when what was there at the call, or at that of the save under way, is stored; throws what hinders it. */
 export async function save(): Promise<void> {
-  const { id, flow, positions, marks, saved, version, isSaving, conflict } = useDocument.getState()
-  if (!id || isSaving || conflict || !isDirty()) return
+  const { id, conflict } = useDocument.getState()
+  if (!id || conflict || !isDirty()) return
+  const saving = underWay.get(id) ?? store(id).finally(() => underWay.delete(id))
+  underWay.set(id, saving)
+  await saving
+}
+
+async function store(id: string): Promise<void> {
+  const { flow, positions, marks, saved, version } = useDocument.getState()
   useDocument.setState({ isSaving: true })
   const sent = { flow, positions, marks }
   try {
@@ -33,7 +45,7 @@ export async function save(): Promise<void> {
     noteSaved(id, sent, { ...sent, ...layout }, current)
     void refresh('/v1/workflows')
   } catch (error) {
-    if (error instanceof ApiError && error.code === VERSION_CONFLICT) {
+    if (isMoved(error)) {
       const conflict = await ask('/v1/workflows/{id}', { path: { id } })
       note(id, () => ({ conflict, isSaving: false }))
     } else note(id, () => ({ isSaving: false, error }))
@@ -41,19 +53,27 @@ export async function save(): Promise<void> {
   }
 }
 
-/** Places and notes raise no version, so what others changed of them is looked up, and kept. */
+/** Places and notes raise no version, so what others changed of them is looked up, and kept, until nobody has saved
+ * others between the look and the save. */
 async function saveLayout(id: string, saved: Layout, sent: Layout): Promise<Layout> {
   const workflow = await ask('/v1/workflows/{id}', { path: { id } })
   const merged = mergeLayouts(saved, sent, contentIn(workflow))
   const layout = same(merged, { positions: sent.positions, marks: sent.marks }) ? sent : merged
   const uiMetadata = { ...workflow.uiMetadata, v: 1, nodes: layout.positions, ...layout.marks }
-  await patch('/v1/workflows/{id}/ui-metadata', { path: { id } }, { uiMetadata } as never)
+  const body = { uiMetadata, expectedUiRevision: workflow.uiRevision }
+  try {
+    await patch('/v1/workflows/{id}/ui-metadata', { path: { id } }, body as never)
+  } catch (error) {
+    if (isMoved(error)) return saveLayout(id, saved, sent)
+    throw error
+  }
   return layout
 }
 
-/** Until nothing is left to be saved: what is run is what is seen. */
+/** Until nothing is left to be saved: what is run is what is seen, or nothing is run. */
 export async function saveAll(): Promise<void> {
   for (let tries = 0; isDirty() && tries < 5; tries++) await save()
+  if (isDirty()) throw new Error(words.editor.runUnsaved)
 }
 
 export function useAutosave() {

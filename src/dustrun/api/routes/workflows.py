@@ -324,7 +324,7 @@ async def update_workflow(call: Call, id: str, body: UpdateWorkflow) -> Workflow
 async def set_ui_metadata(call: Call, id: str, body: SetUiMetadata) -> Workflow:
     """Set the editor's layout, without a new version."""
     return await call.parts.workflows.set_ui_metadata(
-        call.principal, id, body.ui_metadata, body.expected_current_version
+        call.principal, id, body.ui_metadata, body.expected_current_version, body.expected_ui_revision
     )
 
 

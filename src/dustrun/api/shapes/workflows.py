@@ -17,6 +17,7 @@ from dustrun.core.workflow.definition import Definition
 from dustrun.errors import Problem
 from dustrun.services.workflows.files import Applied
 from dustrun.services.workflows.import_export import Exported, Imported, Reference
+from dustrun.services.workflows.transitions import layout_revision
 from dustrun.services.workflows.workflows import Counts, Workflow
 from dustrun.storage.workflows.latest_runs import LastRun, Latest
 from dustrun.storage.workflows.versions import VersionRow
@@ -150,6 +151,9 @@ class SetUiMetadata(Fields):
         examples=[{"zoom": 1}],
     )
     expected_current_version: Version | None = Field(None, description="Answers 409 unless this is the current value.")
+    expected_ui_revision: Text | None = Field(
+        None, description="Answers 409 unless this is `uiRevision`: somebody else has saved a layout meanwhile."
+    )
 
 
 class ValidateWorkflow(Fields):
@@ -283,6 +287,7 @@ class WorkflowAnswer(WorkflowSummary, Ignoring):
 
     definition: Any
     ui_metadata: dict[str, Any] | None
+    ui_revision: str = Field(description="Changes with `uiMetadata`, which raises no version.")
     concurrency: Concurrency | None
     enforce_rehearsal: RehearsalGuard | None
     acceptances: int
@@ -389,6 +394,7 @@ def workflow_shape(workflow: Workflow) -> dict[str, Any]:
         **_content_shape(version),
         "type": version.trigger_type,
         "uiMetadata": _json(row.ui_metadata),
+        "uiRevision": layout_revision(row),
         "concurrency": _json(row.concurrency),
         "enforceRehearsal": _json(row.enforce_rehearsal),
         "acceptances": row.acceptances,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -135,6 +136,19 @@ def need_version(row: WorkflowRow, expected: int | None, actual: int | None, fie
         raise Conflict(
             f"The workflow is at version {actual}, not {expected}.", code=Code.VERSION_MOVED, details=[problem]
         )
+
+
+def layout_revision(row: WorkflowRow) -> str:
+    """Names the editor's layout as it is stored; another layout has another name. Its saves raise no version."""
+    return hashlib.sha256((row.ui_metadata or "").encode()).hexdigest()[:16]
+
+
+def need_layout(row: WorkflowRow, expected: str | None) -> None:
+    """Raises `Conflict` if the caller knows another layout than the stored one."""
+    if expected is not None and expected != (actual := layout_revision(row)):
+        problem = Problem("expectedUiRevision", f"the layout has revision {actual}; read it, and merge yours into it")
+        message = f"The layout has revision {actual}, not {expected}."
+        raise Conflict(message, code=Code.VERSION_MOVED, details=[problem])
 
 
 def draft_to_publish(row: WorkflowRow, expected: int | None) -> int:

@@ -48,6 +48,7 @@ from dustrun.services.workflows.transitions import (
     decide_resume,
     decide_unarchive,
     draft_to_publish,
+    need_layout,
     need_not_archived,
     need_version,
 )
@@ -385,13 +386,19 @@ class Workflows:
         )
 
     async def set_ui_metadata(
-        self, principal: Principal, workflow_id: str, ui_metadata: dict[str, Any], expected: int | None
+        self,
+        principal: Principal,
+        workflow_id: str,
+        ui_metadata: dict[str, Any],
+        expected: int | None,
+        expected_layout: str | None = None,
     ) -> Workflow:
         """Updates the editor's layout without creating a version."""
 
         def decide(_tx: Tx, row: WorkflowRow) -> Changes:
             need_not_archived(row)
             need_version(row, expected, row.current_version, "expectedCurrentVersion")
+            need_layout(row, expected_layout)
             return {"ui_metadata": json_text(ui_metadata)}
 
         return await self._change(principal, workflow_id, "workflow.ui-metadata", decide)
