@@ -32,6 +32,10 @@ _HOW = (
     "These tests need a Firefox. None of {names} is installed, and {apt}.\nInstall one (on Debian: apt-get install "
     "firefox-esr) or set FIREFOX=/path/to/firefox."
 )
+_WATCH = """() => {
+  window.__violations = []
+  addEventListener('securitypolicyviolation', (e) => window.__violations.push(e.violatedDirective))
+}"""
 _PREFERENCES = """
 user_pref("app.update.enabled", false);
 user_pref("browser.shell.checkDefaultBrowser", false);
@@ -147,6 +151,7 @@ class Window:
         """Opens a session and a page that is as wide as a desktop's."""
         await self.send("session.new", capabilities={})
         await self.send("session.subscribe", events=["log.entryAdded"])
+        await self.send("script.addPreloadScript", functionDeclaration=_WATCH)
         self._context = str((await self.send("browsingContext.create", type="tab"))["context"])
         await self.send("browsingContext.setViewport", context=self._context, viewport={"width": 1440, "height": 900})
 
@@ -200,6 +205,18 @@ class Window:
         keys = [{"type": kind, "value": character} for character in text for kind in ("keyDown", "keyUp")]
         actions = [{"type": "key", "id": "keyboard", "actions": keys}]
         await self.send("input.performActions", context=self._context, actions=actions)
+
+    async def chord(self, *keys: str) -> None:
+        """Presses keys together."""
+        press = [{"type": "keyDown", "value": key} for key in keys]
+        release = [{"type": "keyUp", "value": key} for key in reversed(keys)]
+        actions = [{"type": "key", "id": "keyboard", "actions": press + release}]
+        await self.send("input.performActions", context=self._context, actions=actions)
+
+    async def resize(self, width: int, height: int) -> None:
+        """Makes the page as large as a phone's, or a desktop's."""
+        viewport = {"width": width, "height": height}
+        await self.send("browsingContext.setViewport", context=self._context, viewport=viewport)
 
 
 @contextlib.asynccontextmanager

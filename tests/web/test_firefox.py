@@ -1,4 +1,5 @@
-"""The flows that depend on the browser, in Firefox: signing in, exact numbers, a stream, a public form."""
+"""The named flows in Firefox, one after another in one window: signing in and out, exact numbers, streams, replay,
+keys, problems, a conflict, 300 steps, a live run, a cancel, approval on a phone, a form. No policy is violated."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 import build_web
 import pytest
 
+from dustrun.core.values import exact_json
 from testkit.e2e.node import npm_install
 from testkit.e2e.server import Server
 from testkit.web.firefox import Window, opened, running
@@ -16,6 +18,16 @@ from testkit.web.firefox import Window, opened, running
 EXACT = "3127.418290517364281904"
 WHOLE = str(2**256 - 1)
 _TEXT = "document.body.innerText"
+ENTER, CONTROL = "\ue007", "\ue009"
+MANY, SEEN = 300, 50  # a canvas draws only what is in sight
+_HOLD = """() => {
+  window.__held = []
+  const send = window.fetch
+  window.fetch = async (...asked) => {
+    if (asked[1]?.method === 'PUT' && !window.__held.length) await new Promise((go) => window.__held.push(go))
+    return send(...asked)
+  }
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +88,96 @@ async def test_named_flows_in_firefox(firefox: str, server: Server) -> None:
         await window.click("button", "Simulate")
         await window.until(f"{_TEXT}.includes('Run ended')")
         await window.until("document.querySelectorAll('.card.success, .card.failure').length === 1")
+        await _replay_ends_as_the_run(window)
+        await _build_by_keys(window)
+        await _settle_a_conflict(window, server, workflow)
+        await _go_up_to_live(window, server)
+        await _stop_and_approve(window, server)
+        await _sign_out(window)
+        assert await window.evaluate("window.__violations") == []
         assert window.errors == []
+
+
+async def _replay_ends_as_the_run(window: Window) -> None:
+    """Back through the events, and on to the last."""
+    await window.evaluate("document.activeElement.blur()")
+    states = "[...document.querySelectorAll('.card')].map((e) => e.className.match(/success|failure/)?.[0] ?? '')"
+    at_the_end = await window.evaluate(states)
+    await window.type("[[[")
+    await window.until(states, lambda found: found != at_the_end)
+    await window.type("]]]")
+    await window.until(states, lambda found: found == at_the_end)
+
+
+async def _build_by_keys(window: Window) -> None:
+    """A step after the chosen one, and what is wrong with it at its field."""
+    await window.type("a")
+    await window.until("document.activeElement.role === 'combobox'")
+    await window.type("http request" + ENTER)
+    await window.until("document.querySelectorAll('.card').length === 3")
+    await window.until("[...document.querySelectorAll('.err')].some((e) => e.textContent.includes('required'))")
+    await window.evaluate("document.activeElement.blur()")
+    await window.chord(CONTROL, "z")
+    await window.until("document.querySelectorAll('.card').length === 2")
+
+
+async def _settle_a_conflict(window: Window, server: Server, workflow: str) -> None:
+    """Somebody else saves what is being changed here."""
+    await window.click(".card", "Say")
+    await window.evaluate(f"({_HOLD})()")
+    await _change_template(window)
+    await window.until("window.__held.length > 0")
+    definition = exact_json.loads(_raw(server, workflow))["data"]["definition"]
+    definition["nodes"]["root"]["titleOverride"] = "Theirs"
+    body, headers = exact_json.dumps_text({"definition": definition}), {"Content-Type": "application/json"}
+    assert server._session.put(f"{server.url}/v1/workflows/{workflow}", data=body, headers=headers, timeout=30).ok
+    await window.evaluate("window.__held.forEach((go) => go())")
+    await window.click("button", "Keep both changes")
+    await window.until("[...document.querySelectorAll('.card')].some((e) => e.textContent.includes('Theirs'))")
+    while '"template":"xyy"' not in _raw(server, workflow):
+        await window.evaluate("new Promise((done) => setTimeout(done, 50))")
+    assert '"titleOverride":"Theirs"' in _raw(server, workflow)
+
+
+async def _go_up_to_live(window: Window, server: Server) -> None:
+    """A live run asks first; one of 300 steps is drawn, and ends."""
+    chain = {f"s{i}": {"type": "log", "payload": {"message": str(i)}, "children": [f"s{i + 1}"]} for i in range(MANY)}
+    chain[f"s{MANY}"] = {"type": "log", "payload": {"message": "last"}}
+    workflow = server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["s0"]}, **chain}})
+    await window.evaluate(f"history.pushState(null, '', '/workflows/{workflow}')")
+    await window.until("document.querySelectorAll('.card').length", lambda drawn: drawn > SEEN)
+    await window.type("3")
+    await window.click("button", "Run live")
+    await window.until("document.activeElement.textContent === 'Cancel'")
+    await window.click("[role=dialog] button", "Run it")
+    await window.until(f"{_TEXT}.includes('Run ended')")
+    assert server.call("GET", f"/v1/workflows/{workflow}")["ladder"]["live"]
+
+
+async def _stop_and_approve(window: Window, server: Server) -> None:
+    """One question is approved on a phone; the run of another is cancelled."""
+    ask = {"type": "approve", "payload": {"message": "Pay?", "allowStarter": True}}
+    workflow = server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["ask"]}, "ask": ask}})
+    run = server.start_run(workflow)
+    await window.evaluate(f"history.pushState(null, '', '/runs/{run}')")
+    await window.click("button", "Cancel run")
+    await window.click("[role=dialog] button", "Cancel run")
+    await window.until(f"{_TEXT}.includes('Cancelled')")
+    run = server.start_run(workflow)
+    await window.resize(390, 844)
+    await window.evaluate("history.pushState(null, '', '/approvals')")
+    await window.click("a", "Pay?")
+    await window.click("button", "Approve")
+    await window.until(f"{_TEXT}.includes('Approved')")
+    while server.call("GET", f"/v1/runs/{run}")["status"] != "success":
+        await window.evaluate("new Promise((done) => setTimeout(done, 50))")
+    await window.resize(1440, 900)
+
+
+async def _sign_out(window: Window) -> None:
+    await window.click("button[aria-label=More]")
+    await window.click("[role=menuitem]", "Sign out")
+    await window.until("document.querySelector('input[type=password]') !== null")
 
 
 async def _change_template(window: Window) -> None:
