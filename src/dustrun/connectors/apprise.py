@@ -19,7 +19,8 @@ class Data(Fields):
     """The Apprise URL."""
 
     url: str = secret(
-        description="The service's Apprise URL.",
+        description="The service's Apprise URL: which service, where to, and the credentials. Those of all services "
+        "are at https://github.com/caronc/apprise/wiki.",
         min_length=8,
         max_length=8192,
         pattern=r"^[A-Za-z][A-Za-z0-9+.-]{0,63}://\S+$",

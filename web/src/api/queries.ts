@@ -96,6 +96,7 @@ export type Spec = {
   exampleInput?: unknown
   effect?: string
   connectors?: string[]
+  connectorRequired?: boolean
   branches?: string[]
   branchesIn?: string | null
 }

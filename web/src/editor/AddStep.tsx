@@ -2,12 +2,12 @@
 import { Modal, SegmentedControl } from '@mantine/core'
 import { useMemo, useState } from 'react'
 import { type Spec, useCatalog } from '../api/queries'
-import { readable } from '../model/amounts'
+import { plain, readable } from '../model/amounts'
 import { glyph } from '../model/glyphs'
 import { Finder } from '../parts/Finder'
 import { words } from '../words'
 import { edit, select, useDocument } from './document'
-import { addNode, branchesOf, type Place } from './edits'
+import { addNode, branchesOf, onSameChain, type Place } from './edits'
 
 const said = words.editor
 const MOST = 60
@@ -23,6 +23,9 @@ function rank(spec: Spec, asked: string[]): number {
   const begins = asked.some((word) => name.startsWith(word)) ? 2 : 0
   return asked.filter((word) => name.includes(word)).length + begins + (asWhole || 0)
 }
+
+/** Of names with the same words, the one with the fewest others. */
+const shorter = (a: Spec, b: Spec, asked: string[]) => (asked.length ? a.name.length - b.name.length : 0)
 
 export function AddStep({ after, close }: { after: string | null; close: () => void }) {
   const parent = useDocument((s) => (after === null ? undefined : s.flow.nodes[after]))
@@ -40,7 +43,7 @@ export function AddStep({ after, close }: { after: string | null; close: () => v
       .filter((spec) => !kind || spec.effect === kind)
       .map((spec) => ({ spec, rank: rank(spec, asked) }))
       .filter((one) => one.rank >= 0)
-      .sort((a, b) => b.rank - a.rank || a.spec.name.localeCompare(b.spec.name))
+      .sort((a, b) => b.rank - a.rank || shorter(a.spec, b.spec, asked) || a.spec.name.localeCompare(b.spec.name))
       .slice(0, MOST)
       .map((one) => one.spec)
   }, [catalog, text, isFirst, kind])
@@ -49,7 +52,7 @@ export function AddStep({ after, close }: { after: string | null; close: () => v
     edit((flow) => {
       const added = addNode(flow, spec.type, places[place]?.place ?? { after })
       id = added.id
-      return added.flow
+      return onSameChain(added.flow, id, spec)
     })
     close()
     select([id])
@@ -113,7 +116,7 @@ function Choice({ spec }: { spec: Spec }) {
       </i>
       <span>
         <strong>{spec.name}</strong>
-        <small>{spec.summary}</small>
+        <small>{plain(spec.summary)}</small>
       </span>
     </>
   )

@@ -119,7 +119,13 @@ export function Acts(props: ActsProps) {
     <>
       <Tool label={said.undo} icon={<IconArrowBackUp size={18} />} act={undo} disabled={!canUndo} />
       <Tool label={said.redo} icon={<IconArrowForwardUp size={18} />} act={redo} disabled={!canRedo} />
-      <Tool label={said.add} icon={<IconPlus size={18} />} act={add} />
+      {isNarrow ? (
+        <Tool label={said.add} icon={<IconPlus size={18} />} act={add} />
+      ) : (
+        <Button variant="default" leftSection={<IconPlus size={16} />} onClick={add}>
+          {said.add}
+        </Button>
+      )}
       {!isNarrow && (
         <Tool
           label={isList ? said.graph : said.outline}

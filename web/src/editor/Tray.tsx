@@ -1,10 +1,12 @@
 /** Below the canvas: the events of the run, and the ladder. It can be shut. */
 import { useLocalStorage } from '@mantine/hooks'
 import type { Mode } from '../api/client'
+import { useEffects } from '../api/queries'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { MODES } from '../effects/rows'
 import { useRungs } from '../effects/store'
 import { Replay } from '../run/Replay'
+import { useRunStore } from '../run/store'
 import { words } from '../words'
 import { select, useDocument } from './document'
 
@@ -25,6 +27,7 @@ export function Tray({ mode, isNarrow }: { mode: Mode; isNarrow: boolean }) {
         {isShut ? said.showTray : said.hide}
       </button>
       <Replay />
+      <NotPassed />
       {!isShut &&
         (hasAny ? (
           <>
@@ -36,4 +39,13 @@ export function Tray({ mode, isNarrow }: { mode: Mode; isNarrow: boolean }) {
         ))}
     </section>
   )
+}
+
+/** Why the run that has just ended did not pass, since the ladder shows only those that have. */
+function NotPassed() {
+  const runId = useRunStore((s) => s.runId)
+  const isOpen = useRunStore((s) => s.isOpen)
+  const effects = useEffects(isOpen ? null : runId).data
+  if (!effects?.notPassed?.length) return null
+  return <Warnings rungs={{ simulate: { ...effects, warnings: [] } }} />
 }

@@ -1,6 +1,6 @@
 /** Changes of a definition. Pure: each gives a new definition and leaves the old one as it was. */
 import type { Spec } from '../api/queries'
-import type { Flow, FlowNode } from '../model/graph'
+import { before, type Flow, type FlowNode } from '../model/graph'
 
 const camel = (type: string) => type.replace(/[^A-Za-z0-9]+(.)?/g, (_, c?: string) => c?.toUpperCase() ?? '')
 
@@ -50,6 +50,14 @@ export function addNode(flow: Flow, type: string, place: Place): { flow: Flow; i
   const isBetween = only !== undefined && !flow.nodes[only]?.branch
   const next = withNode(flow, id, { type, payload: {}, children: isBetween ? [only] : [] })
   return { flow: patchNode(next, place.after, { children: isBetween ? [id] : [...children, id] }), id }
+}
+
+/** A step that acts on a chain begins with that of the steps before it, if that is written out. */
+export function onSameChain(flow: Flow, id: string, spec: Spec): Flow {
+  const fields = (spec.payloadSchema as { properties?: object } | null | undefined)?.properties ?? {}
+  const chains = before(flow, id).map((one) => flow.nodes[one]?.payload?.chainId)
+  const chain = chains.find((one) => typeof one === 'number')
+  return 'chainId' in fields && chain !== undefined ? setField(flow, id, 'chainId', chain) : flow
 }
 
 /** Removes nodes; what came after a removed node comes after its parents. */

@@ -22,6 +22,7 @@ function Ghosts({ effects }: { effects: Effects }) {
   const rows = useMemo(() => moved(effects, events, cursor ?? events.length), [effects, events, cursor])
   const wallets = [...new Set(rows.map((row) => row.walletId))]
   const have = useHoldings(wallets, rows[0]?.chainId ?? null)
+  if (!rows.length) return null
   return (
     <section className="balances" aria-label={words.editor.balances}>
       {rows.map((row) => (

@@ -1,24 +1,33 @@
 /** The inputs of a form that a schema describes. */
 import { PasswordInput, Select, Switch, Textarea, TextInput } from '@mantine/core'
-import type { Field, Texts } from './schema'
+import { words } from '../words'
+import { type Field, type Texts, textOf } from './schema'
 
-type Props = { fields: Field[]; texts: Texts; set: (texts: Texts) => void; secretAbout?: string }
+type Props = {
+  fields: Field[]
+  texts: Texts
+  set: (texts: Texts) => void
+  secretAbout?: string
+  examples?: Record<string, unknown>
+}
 
-export function SchemaForm({ fields, texts, set, secretAbout }: Props) {
+export function SchemaForm({ fields, texts, set, secretAbout, examples }: Props) {
   return fields.map((field) => (
     <Input
       key={field.name}
       field={field}
       text={texts[field.name] ?? ''}
       secretAbout={secretAbout}
+      example={textOf(examples?.[field.name])}
       change={(text) => set({ ...texts, [field.name]: text })}
     />
   ))
 }
 
-type InputProps = { field: Field; text: string; secretAbout?: string; change: (text: string) => void }
+type InputProps = { field: Field; text: string; secretAbout?: string; example: string; change: (text: string) => void }
 
-function Input({ field, text, secretAbout, change }: InputProps) {
+function Input({ field, text, secretAbout, example, change }: InputProps) {
+  const placeholder = example && words.inspector.forExample(example)
   const { label, about: description, isRequired: required } = field
   if (field.kind === 'switch')
     return (
@@ -44,6 +53,7 @@ function Input({ field, text, secretAbout, change }: InputProps) {
       <PasswordInput
         label={label}
         description={secretAbout ?? description}
+        placeholder={placeholder}
         required={required && !secretAbout}
         autoComplete="new-password"
         value={text}
@@ -55,6 +65,7 @@ function Input({ field, text, secretAbout, change }: InputProps) {
       <Textarea
         label={label}
         description={description}
+        placeholder={placeholder}
         required={required}
         classNames={{ input: 'mono' }}
         autosize
@@ -66,6 +77,7 @@ function Input({ field, text, secretAbout, change }: InputProps) {
     <TextInput
       label={label}
       description={description}
+      placeholder={placeholder}
       required={required}
       inputMode={field.kind === 'number' ? 'decimal' : undefined}
       value={text}

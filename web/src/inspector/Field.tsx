@@ -3,7 +3,7 @@ import { NativeSelect, Switch, Tooltip } from '@mantine/core'
 import { IconMathFunction } from '@tabler/icons-react'
 import { useState } from 'react'
 import type { Json, Problem } from '../api/client'
-import { readable } from '../model/amounts'
+import { plain, readable } from '../model/amounts'
 import { words } from '../words'
 import { useChoices } from './choices'
 import { inWords } from './duration'
@@ -36,7 +36,7 @@ export function Field({ name, schema, isRequired, value, example, payload, onCha
   const hinted = widgetOf(schema)
   const widget = isMany ? undefined : hinted
   const isWorkflow = hinted === 'workflow'
-  const known = useChoices(widget, payload, toText(value))
+  const known = useChoices(schema, widget, payload, toText(value))
   const choices = choicesOf(schema) ?? known
   const isSwitch = kinds.length === 1 && kinds[0] === 'boolean'
   const [isFree, setIsFree] = useState(typeof value === 'string' && value.includes('{{'))
@@ -59,7 +59,7 @@ export function Field({ name, schema, isRequired, value, example, payload, onCha
         </span>
         {schema.description && (
           <Tooltip
-            label={schema.description}
+            label={plain(schema.description)}
             multiline
             w={260}
             withArrow

@@ -1,17 +1,19 @@
 /** The settings of a step, from the schema of its type. What the schema does not know is kept. */
-import { NativeSelect } from '@mantine/core'
 import { useMemo, useState } from 'react'
-import { Link } from 'wouter'
 import type { Json, Problem, Run } from '../api/client'
-import { type Spec, useCatalog, useEveryOne } from '../api/queries'
+import { type Spec, useCatalog } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
 import { patchNode, setField } from '../editor/edits'
 import { before, pathOf } from '../model/graph'
 import { words } from '../words'
+import { ConnectorChoice, WalletChoice } from './ConnectorChoice'
 import { Expression } from './Expression'
 import { Field } from './Field'
 import { InCoins } from './InCoins'
+import { Often } from './Often'
 import { contextOf } from './paths'
+import { SimulatedAs } from './SimulatedAs'
+import { StartsBy } from './StartsBy'
 import { fromText, type Schema, toText } from './schema'
 import { shapesOf } from './shapes'
 import { useTrial } from './trial'
@@ -35,7 +37,7 @@ export default function Form({ id, spec, problems, last }: Props) {
   }, [last, id, trial, catalog, Object.keys(flow.nodes).length])
   if (!node) return null
   const schema = spec?.payloadSchema as Schema | undefined
-  const trigger = spec && spec.effect === undefined ? <TriggerChoice id={id} type={node.type} /> : null
+  const trigger = spec && spec.effect === undefined ? <StartsBy id={id} type={node.type} /> : null
   if (!schema)
     return (
       <div className="form">
@@ -48,7 +50,9 @@ export default function Form({ id, spec, problems, last }: Props) {
   const payload = node.payload ?? {}
   const examples = (spec?.exampleInput ?? {}) as Json
   const isAsked = (name: string) => schema.required?.includes(name) || payload[name] !== undefined || name in examples
-  const names = [...new Set([...Object.keys(properties), ...Object.keys(payload)])]
+  const known = Object.keys(properties)
+  const required = known.filter((name) => schema.required?.includes(name))
+  const names = [...new Set([...required, ...known, ...Object.keys(payload)])]
   const hidden = names.filter((name) => !isAsked(name))
   const rest = hidden.length > FEW ? hidden : []
   const own = (name: string) =>
@@ -73,6 +77,7 @@ export default function Form({ id, spec, problems, last }: Props) {
         problems={own(name)}
         onChange={(value) => set(name, value)}
       />
+      <Often type={node.type} name={name} value={payload[name]} pick={(text) => set(name, text)} />
       <InCoins type={node.type} name={name} payload={payload} onChange={(units) => set(name, units)} />
     </div>
   )
@@ -84,8 +89,12 @@ export default function Form({ id, spec, problems, last }: Props) {
           {one.message}
         </p>
       ))}
-      {spec?.connectors?.length ? <ConnectorChoice id={id} kinds={spec.connectors} /> : null}
+      {spec?.effect === 'spend' && <WalletChoice id={id} />}
+      {spec?.connectors?.length ? (
+        <ConnectorChoice id={id} kinds={spec.connectors} isRequired={Boolean(spec.connectorRequired)} />
+      ) : null}
       {names.filter((name) => !rest.includes(name)).map(field)}
+      {spec && <SimulatedAs id={id} spec={spec} />}
       {rest.length > 0 && (
         <button type="button" className="morefields" aria-expanded={more} onClick={() => setMore(!more)}>
           {more ? said.fewer : said.moreFields(rest.length)}
@@ -111,59 +120,6 @@ function grouped(names: string[], properties: Record<string, Schema>): [string, 
     groups.set(group, [...(groups.get(group) ?? []), name])
   }
   return [...groups].filter(([, one]) => one.length)
-}
-
-/** What starts the workflow. Settings that the new trigger has too are kept; the rest can be brought back with Undo. */
-function TriggerChoice({ id, type }: { id: string; type: string }) {
-  const catalog = useCatalog().data ?? {}
-  const triggers = Object.values(catalog).filter((one) => one.effect === undefined)
-  const change = (next: string) =>
-    edit((flow) => {
-      const fields = (catalog[next]?.payloadSchema as Schema | undefined)?.properties ?? {}
-      const kept = Object.entries(flow.nodes[id]?.payload ?? {}).filter(([name]) => name in fields)
-      const connector = catalog[next]?.connectors?.length ? flow.nodes[id]?.connector : undefined
-      return patchNode(flow, id, { type: next, payload: Object.fromEntries(kept), connector })
-    })
-  return (
-    <NativeSelect
-      label={said.startsBy}
-      description={catalog[type]?.summary}
-      value={type}
-      data={triggers.map((one) => ({ value: one.type, label: one.name }))}
-      onChange={(event) => change(event.currentTarget.value)}
-    />
-  )
-}
-
-function ConnectorChoice({ id, kinds }: { id: string; kinds: string[] }) {
-  const node = useDocument((s) => s.flow.nodes[id])
-  const isWallet = kinds.includes('wallet')
-  const wallets = useEveryOne('/v1/wallets', isWallet)
-  const connectors = useEveryOne('/v1/connectors', !isWallet)
-  const isOne = (type: string, kind: string) =>
-    type === kind || type.startsWith(`${kind}-`) || (kind === 'http' && type.startsWith('oauth2-'))
-  const fits = (type: string) => kinds.some((kind) => isOne(type, kind))
-  const rows = isWallet
-    ? wallets.map((one) => ({ value: one.id, label: one.name, type: 'wallet' }))
-    : connectors.filter((one) => fits(one.type)).map((one) => ({ value: one.id, label: one.name, type: one.type }))
-  const value = node?.connector?.id ?? ''
-  const isKnown = !value || rows.some((one) => one.value === value)
-  return (
-    <NativeSelect
-      label={isWallet ? said.wallet : said.connector}
-      description={!isWallet && !rows.length && <Link href="/connectors">{said.makeConnector}</Link>}
-      value={value}
-      data={[
-        { value: '', label: isWallet ? said.defaultWallet : said.none },
-        ...(isKnown ? [] : [{ value, label: value }]),
-        ...rows,
-      ]}
-      onChange={(event) => {
-        const row = rows.find((one) => one.value === event.currentTarget.value)
-        edit((flow) => patchNode(flow, id, { connector: row ? { type: row.type, id: row.value } : undefined }))
-      }}
-    />
-  )
 }
 
 /** The payload as it is, for what has no schema. */

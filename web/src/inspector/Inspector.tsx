@@ -7,7 +7,7 @@ import type { Problem, Run } from '../api/client'
 import { useCatalog } from '../api/queries'
 import { edit, select, useDocument } from '../editor/document'
 import { branchesOf, disconnect, patchNode, removeNodes } from '../editor/edits'
-import { readable } from '../model/amounts'
+import { plain, readable } from '../model/amounts'
 import { Badge } from '../parts/Badges'
 import { later } from '../parts/later'
 import { Value } from '../parts/Value'
@@ -42,7 +42,7 @@ export function Inspector({ id, problems = NO_PROBLEMS, last, renames }: Props) 
       <header>
         <div>
           <strong dir="auto">{name}</strong>
-          <span>{spec?.summary ?? node.type}</span>
+          <span>{plain(spec?.summary ?? node.type)}</span>
           {node.pinned !== undefined && <Badge tone="sky">{words.test.pinned}</Badge>}
         </div>
         <ActionIcon variant="subtle" color="gray" aria-label={words.step.close} onClick={() => select([])}>

@@ -2,17 +2,22 @@
 import { useQuery } from '@tanstack/react-query'
 import { get, type Json } from '../api/client'
 import { everyOne } from '../api/queries'
-import { toText } from './schema'
+import { words } from '../words'
+import { type Schema, toText } from './schema'
 
 export type Choice = { value: string; label: string }
 type Query = { queryKey: unknown[]; queryFn: () => Promise<Choice[]> }
 
-const tokensOf = async (chainId: string) => {
+const NATIVE = 'native'
+
+const tokensOf = async (chainId: string, takesNative: boolean) => {
   const chain = (await get('/v1/chains')).find((one) => String(one.chainId) === chainId)
-  return (chain?.tokens ?? []).map((one) => ({ value: one.symbol, label: one.symbol }))
+  const tokens = (chain?.tokens ?? []).map((one) => ({ value: one.symbol, label: one.symbol }))
+  const coin = { value: NATIVE, label: words.inspector.nativeCoin(chain?.native.symbol ?? '') }
+  return takesNative ? [coin, ...tokens] : tokens
 }
 
-function queryOf(widget: string | undefined, payload: Json): Query | null {
+function queryOf(schema: Schema, widget: string | undefined, payload: Json): Query | null {
   const of = (queryFn: Query['queryFn'], key = '') => ({ queryKey: ['choices', widget, key], queryFn })
   if (widget === 'chain')
     return of(async () =>
@@ -21,12 +26,15 @@ function queryOf(widget: string | undefined, payload: Json): Query | null {
   if (widget === 'table')
     return of(async () => (await everyOne('/v1/tables')).map(({ name }) => ({ value: name, label: name })))
   const chainId = toText(payload.chainId)
-  return widget === 'token' && /^\d+$/.test(chainId) ? of(() => tokensOf(chainId), chainId) : null
+  const takesNative = schema.description?.includes(`\`${NATIVE}\``) ?? false
+  return widget === 'token' && /^\d+$/.test(chainId)
+    ? of(() => tokensOf(chainId, takesNative), `${chainId} ${takesNative}`)
+    : null
 }
 
 /** The choices, and the value that the field has among them; null for what is written as text. */
-export function useChoices(widget: string | undefined, payload: Json, value: string): Choice[] | null {
-  const query = queryOf(widget, payload)
+export function useChoices(schema: Schema, widget: string | undefined, payload: Json, value: string): Choice[] | null {
+  const query = queryOf(schema, widget, payload)
   const found = useQuery({
     queryKey: query?.queryKey ?? ['choices'],
     queryFn: query?.queryFn,

@@ -48,13 +48,16 @@ export const short = (text: string) =>
 
 /** Words with capitals of their own; the server's catalogue writes them likewise. */
 const SPELT = new Map([
-  ...'abi api csv erc20 erc721 html http id json llm mcp rpc rss url usd v2 v3 xml'
+  ...'abi api csv erc20 erc721 eth evm html http id json llm mcp rpc rss url usd v2 v3 xml'
     .split(' ')
     .map((word): [string, string] => [word, word.toUpperCase()]),
   ['ids', 'IDs'],
   ['uniswap', 'Uniswap'],
   ['urls', 'URLs'],
 ])
+
+/** What is written for the documentation, without the marks of code. */
+export const plain = (text: string) => text.replaceAll('`', '')
 
 /** `amountOutMin` becomes `Amount out min`, and `chainId` `Chain ID`. */
 export const readable = (name: string) =>

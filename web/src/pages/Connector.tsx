@@ -7,6 +7,7 @@ import { useLocation } from 'wouter'
 import { del, get, post, put, type Schemas } from '../api/client'
 import { refresh } from '../api/queries'
 import { FormDialog } from '../forms/FormDialog'
+import { useTypes } from '../forms/NewConnector'
 import { SchemaForm } from '../forms/SchemaForm'
 import { fieldsOf, type Schema, type Texts, textOf, valuesOf } from '../forms/schema'
 import { readable } from '../model/amounts'
@@ -18,7 +19,6 @@ import { Facts, Loading, Section } from '../parts/Section'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { pages } from '../words.pages'
-import { useTypes } from './Connectors'
 
 type Connector = Schemas['ConnectorAnswer']
 const said = pages.connectors

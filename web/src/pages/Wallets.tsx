@@ -1,16 +1,16 @@
-/** The wallets, the default one first; where one is made. */
-import { Button, Modal, SegmentedControl, Select, TextInput } from '@mantine/core'
+/** The wallets, the default one first. */
+import { Button, SegmentedControl } from '@mantine/core'
 import { IconPlus } from '@tabler/icons-react'
-import { type FormEvent, useState } from 'react'
+import { useState } from 'react'
 import { useLocation, useSearchParams } from 'wouter'
-import { post, type Schemas } from '../api/client'
-import { refresh, useList } from '../api/queries'
+import type { Schemas } from '../api/client'
+import { useList } from '../api/queries'
+import NewWallet from '../forms/NewWallet'
 import { short } from '../model/amounts'
 import { Badge } from '../parts/Badges'
 import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Time } from '../parts/Time'
-import { Trouble } from '../parts/Trouble'
 import { words } from '../words'
 import { pages } from '../words.pages'
 
@@ -35,6 +35,7 @@ const columns: Column<Wallet>[] = [
 ]
 
 export default function Wallets() {
+  const [, go] = useLocation()
   const [search, setSearch] = useSearchParams()
   const [makes, setMakes] = useState(false)
   const archived = search.get('show') === 'archived'
@@ -68,71 +69,7 @@ export default function Wallets() {
         href={(row) => `/wallets/${row.id}`}
         empty={archived ? <Empty title={said.noneArchived} /> : <Empty title={said.none} about={said.noneAbout} />}
       />
-      {makes && <Make close={() => setMakes(false)} />}
+      {makes && <NewWallet close={() => setMakes(false)} made={(id) => go(`/wallets/${id}`)} />}
     </Page>
-  )
-}
-
-function Make({ close }: { close: () => void }) {
-  const [, go] = useLocation()
-  const [name, setName] = useState('')
-  const [kind, setKind] = useState<'local' | 'watch'>('local')
-  const [address, setAddress] = useState('')
-  const [error, setError] = useState<unknown>(null)
-  const [busy, setBusy] = useState(false)
-  const make = async (event: FormEvent) => {
-    event.preventDefault()
-    setBusy(true)
-    try {
-      const body = { name: name.trim(), kind, ...(kind === 'watch' ? { address: address.trim() } : {}) }
-      const { id } = await post('/v1/wallets', {}, body as Schemas['CreateWallet'])
-      await refresh('/v1/wallets')
-      go(`/wallets/${id}`)
-    } catch (problem) {
-      setError(problem)
-      setBusy(false)
-    }
-  }
-  return (
-    <Modal opened onClose={close} title={said.create} closeButtonProps={{ 'aria-label': words.dialog.close }}>
-      <form className="fields" onSubmit={make}>
-        <p className="quiet">{said.createAbout}</p>
-        <TextInput
-          label={pages.name}
-          required
-          data-autofocus
-          value={name}
-          onChange={(event) => setName(event.currentTarget.value)}
-        />
-        <Select
-          label={said.kind}
-          allowDeselect={false}
-          data={(['local', 'watch'] as const).map((value) => ({ value, label: said.kinds[value] ?? value }))}
-          value={kind}
-          onChange={(value) => setKind(value === 'watch' ? 'watch' : 'local')}
-        />
-        {kind === 'watch' && (
-          <TextInput
-            label={said.address}
-            description={said.addressAbout}
-            required
-            value={address}
-            onChange={(event) => setAddress(event.currentTarget.value)}
-          />
-        )}
-        <p className="quiet">
-          {said.importAbout} <code>dustrun wallet import</code>.
-        </p>
-        <Trouble error={error} />
-        <div className="answers">
-          <Button variant="default" onClick={close}>
-            {words.dialog.cancel}
-          </Button>
-          <Button type="submit" loading={busy} disabled={!name.trim()}>
-            {said.create}
-          </Button>
-        </div>
-      </form>
-    </Modal>
   )
 }

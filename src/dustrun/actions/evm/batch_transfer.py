@@ -199,7 +199,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     },
     funds_movement=[FundsMovement("send", "rows[].amount", token_field="token", recipient_field="rows[].recipient")],
     finish=finish,
-    tags=("evm", "transfer", "erc20"),
+    tags=("evm", "transfer", "erc20", "pay", "payout"),
 )
 async def batch_transfer(input: Input, ctx: Context) -> Spend:
     """Checks every row, then returns one transfer intent per row."""

@@ -145,7 +145,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     },
     funds_movement=[FundsMovement("send", "amount", token_field="token", recipient_field="recipient")],
     finish=finish,
-    tags=("evm", "transfer", "erc20"),
+    tags=("evm", "transfer", "erc20", "pay", "payout"),
 )
 async def send_erc20_token(input: Input, ctx: Context) -> Spend:
     """Checks token, recipient, balance and a simulated transfer, then returns one intent."""

@@ -90,7 +90,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     },
     funds_movement=[FundsMovement("send", "amount", recipient_field="recipient")],
     finish=finish,
-    tags=("evm", "transfer"),
+    tags=("evm", "transfer", "pay", "payout"),
 )
 async def send_native(input: Input, ctx: Context) -> Spend:
     """Checks that the recipient accepts it, then returns one transfer intent."""

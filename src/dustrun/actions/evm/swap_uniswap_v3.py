@@ -208,7 +208,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     },
     funds_movement=FUNDS,
     finish=finish,
-    tags=("evm", "swap", "uniswap"),
+    tags=("evm", "swap", "uniswap", "buy", "sell", "trade"),
 )
 async def swap_uniswap_v3(input: Input, ctx: Context) -> Spend:
     """Quotes, then returns the intents of the swap and, if needed, its approval."""

@@ -46,7 +46,7 @@ def _preview(input: Input) -> dict[str, Any]:
     connector="apprise",
     sends_by_context=True,
     preview=_preview,
-    tags=("messages", "slack", "discord", "telegram", "email"),
+    tags=("messages", "slack", "discord", "telegram", "email", "alert"),
 )
 async def notify(input: Input, ctx: Context) -> Output:
     """Delivers the message."""

@@ -96,7 +96,7 @@ _WIRE_NAMES = {"inputSchema": "payloadSchema", "outputSchema": "resultSchema", "
 
 
 # Words with capitals of their own; the web app writes the names of fields likewise.
-_CAPITALS = "abi api csv erc20 erc721 html http llm mcp rpc rss v2 v3 xml"
+_CAPITALS = "abi api csv erc20 erc721 eth evm html http llm mcp rpc rss v2 v3 xml"
 _SPELT = {word: word.upper() for word in _CAPITALS.split()} | {"uniswap": "Uniswap"}
 
 

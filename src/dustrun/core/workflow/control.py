@@ -33,10 +33,11 @@ RESUMABLE = frozenset({"wait", "approve"})
 class IfPayload(Fields):
     """Either a condition object or an expression."""
 
-    condition: dict[str, Any] | None = Field(
-        None, description='`{"$and": [{"<left>": {"<operator>": right}}]}`, nested as needed.'
-    )
     expression: str | None = Field(None, description="A test in the expression language, true or false.")
+    condition: dict[str, Any] | None = Field(
+        None,
+        description='Instead of `expression`: `{"$and": [{"<left>": {"<operator>": right}}]}`, nested as needed.',
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> IfPayload:
@@ -272,7 +273,7 @@ BRANCHES_IN: Mapping[str, str] = {"switch": "cases"}
 DOCS: Mapping[str, ControlDoc] = {
     "if": ControlDoc(
         "Takes one of two ways: children with branch `then` or `else`.",
-        {"condition": {"$and": [{"{{$trigger.body.usd}}": {"$gt": 2000}}]}},
+        {"expression": "$trigger.body.usd > 2000"},
         {"branch": "then"},
     ),
     "switch": ControlDoc(

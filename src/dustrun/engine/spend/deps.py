@@ -51,6 +51,6 @@ class SpendDeps:
         if wallet_id is not None:
             raise Invalid(f'There is no wallet "{wallet_id}" in this organisation; GET /v1/wallets lists the ids.')
         raise Invalid(
-            "The organisation has no default wallet. Make one (dustrun wallet create), or give the node a connector "
-            '{"type": "wallet", "id": "wal_…"}.'
+            "The organisation has no default wallet. Make one (on the page Wallets, or with dustrun wallet create), or "
+            'choose one for this step: its connector {"type": "wallet", "id": "wal_…"}.'
         )
