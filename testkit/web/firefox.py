@@ -44,6 +44,7 @@ user_pref("network.captive-portal-service.enabled", false);
 user_pref("network.connectivity-service.enabled", false);
 user_pref("remote.active-protocols", 1);
 user_pref("toolkit.telemetry.enabled", false);
+user_pref("ui.prefersReducedMotion", 1);
 """
 
 

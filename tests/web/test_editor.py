@@ -81,7 +81,7 @@ def _choose(page: Page, words: str) -> None:
 def test_a_workflow_is_built_and_simulated_by_keyboard_alone(app: App, server: Server) -> None:
     workflow = _make(server, {"root": {"type": "manual"}})
     page = app.open(f"/workflows/{workflow}")
-    expect(page.get_by_text("Root", exact=True)).to_be_visible()
+    expect(page.locator(".card").get_by_text("Root", exact=True)).to_be_visible()
     page.keyboard.press("Alt+ArrowDown")
     _choose(page, "format")
     inspector = page.get_by_role("complementary", name="Step Format")
