@@ -120,7 +120,11 @@ export const mark = (change: (marks: Marks) => Marks, key = '') =>
   commit({ ...contentOf(get()), marks: change(get().marks) }, key)
 
 /** Of what is chosen, only what is still there stays so: else the next step would be added after nothing. */
-const shown = (next: Content) => ({ ...next, selected: get().selected.filter((id) => next.flow.nodes[id]) })
+function shown(next: Content) {
+  const { selected } = get()
+  const isThere = (id: string) => Boolean(next.flow.nodes[id])
+  return { ...next, selected: selected.every(isThere) ? selected : selected.filter(isThere) }
+}
 
 function commit(next: Content, key: string) {
   const s = get()
