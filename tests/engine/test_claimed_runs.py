@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dustrun import clock
+from dustrun import __version__, clock
 from dustrun.engine.hosts.claims import Claims
 from dustrun.engine.run.recovery import Loaded
+from dustrun.errors import Temporary
 from dustrun.services.sharing.bus import Bus
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.ledger_tables import processes
@@ -46,6 +48,7 @@ _FAILS: Json = {
     "say": {"type": "log", "payload": {"message": "{{$trigger.body.none}}"}},
 }
 _LONG = "x" * 40_000
+_LIVES: Json = {"started_at": 0, "alive_until": 2**52}
 
 
 @pytest.fixture
@@ -109,6 +112,47 @@ async def test_runs_of_every_kind_that_waited_for_an_engine_end_once(tmp_path: P
         assert said == [(5,)]  # of small, long and late, and of the two that failed at it
 
 
+def _write(url: str, statement: sa.Executable) -> None:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(statement)
+    engine.dispose()
+
+
+async def _start_many(server: Composition, count: int) -> Counter[str]:
+    """Starts runs of pure nodes at once; by status how many there are afterwards."""
+    await server.owner.get("/v1/runs")  # its key is known from here on
+    await asyncio.gather(*(_start(server, f"run_{n}", _PURE, payload={"name": "a"}) for n in range(count)))
+    found = await server.rows(sa.select(runs.c.status))
+    return Counter(status for (status,) in found)
+
+
+async def test_a_process_without_engines_beside_it_ends_pure_runs_however_many_come_at_once(
+    tmp_path: Path, url: str
+) -> None:
+    async with composed(tmp_path, database_url=url, shared=True, roles="api") as answers:
+        assert await _start_many(answers, 100) == {"success": 100}
+
+
+async def test_a_busy_process_leaves_some_pure_runs_to_engines_but_not_more_than_they_take(
+    tmp_path: Path, url: str
+) -> None:
+    """An engine that says that it lives, and takes nothing, has no more than one group of them to itself."""
+    _write(url, sa.insert(processes).values(id="frozen", roles="engine", version=__version__, **_LIVES))
+    async with composed(tmp_path, database_url=url, shared=True, roles="api") as answers:
+        left = await _start_many(answers, 300)
+        assert set(left) == {"success", "running"}
+        assert left["running"] <= 50
+        await answers.execute(sa.delete(processes).where(processes.c.id == "frozen"))
+        async with composed(tmp_path, database_url=url, shared=True, roles="engine") as engine:
+            for number in range(300):
+                assert (await ended(answers.owner, f"run_{number}"))["status"] == "success"
+            holders = Counter(name for (name,) in await answers.rows(sa.select(runs.c.claimed_by)))
+            assert holders == {None: left["success"], engine.parts.database.name: left["running"]}
+        said = sa.select(executions.c.run_pk, sa.func.count()).where(executions.c.node_id == "say")
+        assert set(Counter(count for _, count in await answers.rows(said.group_by(executions.c.run_pk)))) == {1}
+
+
 async def test_a_claim_takes_the_fence_and_reads_small_new_runs(tmp_path: Path, url: str) -> None:
     async with composed(tmp_path, database_url=url, shared=True, roles="api") as answers:
         await _start(answers, "run_small", _RESTS, payload={"name": "small"})
@@ -118,14 +162,14 @@ async def test_a_claim_takes_the_fence_and_reads_small_new_runs(tmp_path: Path, 
         database = Database(url, is_shared=True)
         try:
             tx = database.begin()
-            with claims.by_index(tx):
-                found = claims.claim(tx, "me", 10)
-                loaded = claims.list_new(tx, [run.pk for run in found], 32_768)
+            found = claims.claimed(claims.claim(tx, "me", 10))
+            loaded = claims.list_new(tx, [run.pk for run in found], "me", 32_768)
+            others = claims.list_new(tx, [run.pk for run in found], "another", 32_768)
             settings = [tx.one(Statement(sa.text(f"SHOW enable_{name}"))) for name in ("bitmapscan", "seqscan")]
             database.commit()
         finally:
             database.close()
-        assert settings == [("on",), ("on",)]
+        assert (settings, others) == ([("on",), ("on",)], [])
         assert [run.id for run in found] == ["run_small", "run_long", "run_begun"]
         assert [(run.id, run.claimed_by, run.fence) for run, _ in loaded] == [
             ("run_small", "me", before["run_small"] + 1)
@@ -210,6 +254,42 @@ async def test_a_cancel_of_a_run_that_is_not_known_yet_is_told_once_it_is(tmp_pa
             assert len(late.cancelled) == 1
         finally:
             await found.stop()
+
+
+class _Unread(_Late):
+    """An engine that cannot read what it has claimed."""
+
+    room = 10
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adopted: list[tuple[list[str], Mapping[int, Loaded]]] = []
+
+    def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
+        raise Temporary("It cannot be read.")
+
+    def adopt(self, found: list[OpenRun], loaded: Mapping[int, Loaded]) -> None:
+        self.adopted.append(([run.id for run in found], loaded))
+
+
+async def test_what_was_claimed_is_adopted_also_if_it_cannot_be_read(tmp_path: Path, url: str) -> None:
+    """Nobody else would take it while this process lives."""
+    async with composed(tmp_path, database_url=url, shared=True, roles="api") as answers:
+        for number in range(3):
+            await _start(answers, f"run_{number}", _RESTS, payload={"name": "a"})
+        parts, unread = answers.parts, _Unread()
+        found = Claims(parts.database, parts.writer, Bus(parts.database), lambda: 1, advances=True, most_free=9)
+        found.start(unread)
+        try:
+
+            async def has_adopted() -> bool:
+                return bool(unread.adopted)
+
+            await until(has_adopted)
+        finally:
+            await found.stop()
+        assert unread.adopted[0] == (["run_0", "run_1", "run_2"], {})
+        assert await answers.rows(sa.select(runs.c.claimed_by).distinct()) == [(found.holder,)]
 
 
 async def test_what_a_process_learns_after_another_took_its_run_over_is_not_written(tmp_path: Path, url: str) -> None:

@@ -84,11 +84,12 @@ async def join(base: Base, stack: contextlib.AsyncExitStack) -> Sharing | None:
         presence.look()
         claims.look_soon()
 
+    claims.has_engines = lambda: presence.has("engine")
     bus.is_silent = lambda: presence.is_alone
     bus.on("came", presence.look)
     bus.on("left", left)
     base.connections.tokens.leases = sharing.leases
-    _connect_streams(base, bus)
+    _connect_streams(base, bus, claims)
     stack.push_async_callback(bus.stop)
     stack.callback(bus.tell, "left")
     stack.push_async_callback(presence.stop)
@@ -120,14 +121,15 @@ async def connect(
     await sends.start()
 
 
-def _connect_streams(base: Base, bus: Bus) -> None:
-    """Readers of events read those of all processes."""
+def _connect_streams(base: Base, bus: Bus, claims: Claims) -> None:
+    """Readers of events read those of all processes; who creates runs hears that engines advance them."""
     hub = base.hub
 
     def published(run: Written, is_activity: bool, has_ended: bool) -> None:
         bus.tell("run", run.org_id, run.id, run.pk, is_activity, has_ended)
 
     def hear(org_id: str, run_id: str, run_pk: int, is_activity: bool, has_ended: bool) -> None:
+        claims.hear_of(run_pk)
         hub.hear((org_id, run_id), run_pk, is_activity=is_activity, has_ended=has_ended)
 
     def announced(org_id: str, notice: Notice) -> None:

@@ -27,6 +27,8 @@ _MOST = 50
 process waits while another one has it."""
 _REST_S = 0.005
 """Runs that become free within this are claimed together."""
+_HAND_OVER_S = 5.0
+"""How long a run that nobody was heard to advance counts as handed over."""
 
 
 class Claiming(Protocol):
@@ -84,6 +86,23 @@ class Claims:
         self._most_free = most_free
         self._free = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._handed: dict[int, float] = {}
+        self.has_engines: Callable[[], bool] = lambda: False
+        """Whether a process that advances runs lives."""
+
+    def may_hand_over(self, more: int) -> bool:
+        """Whether engines keep up with the runs that were created here, so that they may get more to do. `more`: how
+        many are for them and not on disk yet."""
+        return len(self._handed) + more < _MOST and self.has_engines()
+
+    def handed(self, run_pk: int) -> None:
+        """A run was created here for an engine to advance."""
+        self._handed[run_pk] = clock.monotonic_s()
+        self.freed()
+
+    def hear_of(self, run_pk: int) -> None:
+        """Another process advances the run."""
+        self._handed.pop(run_pk, None)
 
     @property
     def is_full(self) -> bool:
@@ -132,6 +151,8 @@ class Claims:
                 _logger.warning("runs could not be counted", error=error.message)
             except Exception as error:
                 _logger.error("runs could not be counted", exc_info=error)
+            since = clock.monotonic_s() - _HAND_OVER_S
+            self._handed = {run_pk: at for run_pk, at in self._handed.items() if at > since}
             await asyncio.sleep(_LOOK_S)
 
     async def _keep(self) -> None:
@@ -160,17 +181,22 @@ class Claims:
             self._call(engine, called)
             is_claimable = has_free
         room = min(engine.room, _MOST)
-        if is_claimable and room > 0:
-            claimed = await self._writer.write(
-                lambda tx: self._claim(tx, engine, room), lambda done: engine.adopt(*done)
-            )
-            if len(claimed[0]) == room:
-                self.look_soon()
+        if is_claimable and room > 0 and await self._claim(engine, room) == room:
+            self.look_soon()
 
-    def _claim(self, tx: Tx, engine: Claiming, room: int) -> tuple[list[OpenRun], dict[int, Loaded]]:
-        with rows.by_index(tx):
-            found = rows.claim(tx, self.holder, room)
-            return found, engine.load_new(tx, found)
+    async def _claim(self, engine: Claiming, room: int) -> int:
+        """Claims so many runs at most, and returns how many. They are read after the commit: all processes that write
+        wait until it is done."""
+        answer = await self._writer.write(
+            lambda tx: rows.claim(tx, self.holder, room), repeatable=True, is_separate=True
+        )
+        found, loaded = rows.claimed(answer), {}
+        try:
+            if found:
+                loaded = await self._database.look_up(lambda tx: engine.load_new(tx, found))
+        finally:
+            engine.adopt(found, loaded)  # in any case: nobody else takes them while this process lives
+        return len(found)
 
     def _call(self, engine: Claiming, found: Sequence[Called]) -> None:
         """Wakes runs for what nobody told of, each thing once: a signal may lie there until its node waits for it. What

@@ -25,7 +25,7 @@ from dustrun.engine.run.recovery import Loaded, begin, load_new, take_up
 from dustrun.engine.run.run_context import EngineDeps, Superseded
 from dustrun.engine.run.runner import Runner
 from dustrun.errors import Temporary, Uncertain
-from dustrun.services.runs.engine_port import Created, NewRun
+from dustrun.services.runs.engine_port import Created, NewRun, RunFacts
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import claims as claim_rows
@@ -36,18 +36,23 @@ from dustrun.storage.runs.runs import OpenRun
 _logger = log.get(__name__)
 _TRY_AGAIN_S = 0.5
 _MAX_WRITER_BACKLOG = 5000
+_MANY_NEW = 20
+"""With so many runs being created at once, a process that only answers calls leaves what they begin with to engines."""
 _MAX_RESTING = 67_108_864
 _MAX_RESTING_RUNS = 200
 
 
 @dataclass(slots=True)
 class Opening:
-    """A run about to be created."""
+    """A run about to be created. `runner`: None if others advance it, and its creation executes nothing."""
 
+    facts: RunFacts
     batch: Batch
-    runner: Runner
+    runner: Runner | None
     rides: bool
     max_open: int | None
+    is_handed: bool = False
+    """Engines execute what it begins with, although this process could."""
 
 
 class EmbeddedEngine:
@@ -65,6 +70,8 @@ class EmbeddedEngine:
         self._timer_task: asyncio.Task[None] | None = None
         self._refusing = False
         self._unconfirmed: dict[tuple[str, str], Opening] = {}
+        self._creating = 0
+        self._handing = 0
         self._must_reconcile = False
         self._reconcile_task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -83,7 +90,8 @@ class EmbeddedEngine:
 
     def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
         """Reads those of newly claimed runs that may begin at once."""
-        return load_new(tx, self._deps, [run.pk for run in found if run.status == "running"])
+        assert self._holder is not None
+        return load_new(tx, self._deps, [run.pk for run in found if run.status == "running"], self._holder)
 
     def adopt(self, found: list[OpenRun], loaded: Mapping[int, Loaded] = MappingProxyType({})) -> None:
         """Adds the runs that this process does not know yet; wakes or cancels the others as the tables say. `loaded`:
@@ -195,6 +203,8 @@ class EmbeddedEngine:
             if done.cancelled is not None:
                 self.cancel(done.cancelled)
 
+        self._creating += 1
+        self._handing += opening.is_handed
         try:
             return await run.write(opening.batch, created)
         except Uncertain:
@@ -202,6 +212,9 @@ class EmbeddedEngine:
             self._unconfirmed[(run.facts.org_id, run.facts.id)] = opening
             self._reconcile_soon()
             raise
+        finally:
+            self._creating -= 1
+            self._handing -= opening.is_handed
 
     def _open(self, run: NewRun) -> Opening:
         """Plans the first steps of a new run; raises `Temporary` when too many runs are queued."""
@@ -211,23 +224,37 @@ class EmbeddedEngine:
             raise Temporary("The server is busy; nothing was started.", retry_after_s=2)
         facts = run.facts
         facts.fence = 1
-        opened = None if self._advances else open_for_others(self._deps, self, run)
-        runner = opened or runner_of(self._deps, self, run)
-        rides = run.max_open is None and self._admission.has_room(facts.org_id) and self._advances
+        if not self._advances:
+            return self._open_for_others(run)
+        runner = runner_of(self._deps, self, run)
+        rides = run.max_open is None and self._admission.has_room(facts.org_id)
         facts.claimed_by = self._holder if rides else None
         if rides:
             open_run(runner, begins=True)
-        return Opening(runner.recorder.take(), runner, rides, run.max_open)
+        return Opening(facts, runner.recorder.take(), runner, rides, run.max_open)
+
+    def _open_for_others(self, run: NewRun) -> Opening:
+        is_handed = self._hands_over
+        runner = None if is_handed else open_for_others(self._deps, self, run)
+        batch = run.batch if runner is None else runner.recorder.take()
+        return Opening(run.facts, batch, runner, rides=False, max_open=run.max_open, is_handed=is_handed)
+
+    @property
+    def _hands_over(self) -> bool:
+        """Whether engines should execute what a new run begins with: this process has much to do, and they have not."""
+        is_busy = self._creating >= _MANY_NEW
+        return is_busy and self._claims is not None and self._claims.may_hand_over(self._handing)
 
     def _opened(self, opening: Opening, run_pk: int) -> None:
         """The run is on disk: begin, or queue, unless it has ended already."""
-        facts = opening.runner.facts
+        facts = opening.facts
         note_start(facts)
-        opening.runner.opened(run_pk, len(opening.batch.events))
+        if opening.runner is not None:
+            opening.runner.opened(run_pk, len(opening.batch.events))
         if opening.batch.ending is not None:
             return
         if self._claims is not None and not opening.rides:
-            self._claims.freed()
+            self._claims.handed(run_pk)
             return
         group = (facts.workflow_id, facts.concurrency_key) if facts.workflow_id is not None else None
         known = AdmittedRun(facts.org_id, group, opening.max_open, opening.runner)

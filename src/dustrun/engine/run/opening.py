@@ -8,7 +8,7 @@ from dustrun.core.run.journal import Journal
 from dustrun.core.run.plan import Plan
 from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.run_context import EngineDeps, RunContext
-from dustrun.engine.run.runner import Runner
+from dustrun.engine.run.runner import Runner, is_executed_by_creation
 from dustrun.services.runs.engine_port import Engine, NewRun
 
 
@@ -24,8 +24,13 @@ def runner_of(deps: EngineDeps, engine: Engine, run: NewRun) -> Runner:
 
 def open_for_others(deps: EngineDeps, engine: Engine, run: NewRun) -> Runner | None:
     """Executes the pure nodes that a run begins with, which may be all of it, where others advance what follows. None
-    if there is nothing to execute before somebody advances the run: it waits for its turn, or is a retry or called."""
+    if there is nothing to execute before somebody advances the run: it begins with other nodes, waits for its turn, or
+    is a retry or called."""
     if run.max_open is not None or run.facts.root_run_id != run.facts.id:
+        return None
+    nodes = run.program.nodes
+    children = nodes[run.facts.trigger_node_id].node.children
+    if children and not any(is_executed_by_creation(nodes[child]) for child in children):
         return None
     runner = runner_of(deps, engine, run)
     open_run(runner, begins=False)

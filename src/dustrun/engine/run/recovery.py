@@ -80,12 +80,12 @@ async def take_up(
     return await begin(deps, engine, programs, loaded)
 
 
-def load_new(tx: Tx, deps: EngineDeps, run_pks: Sequence[int]) -> dict[int, Loaded]:
-    """Those of some claimed runs that nobody has advanced yet, if they are small: a server that only advances need not
-    take up each by itself then."""
+def load_new(tx: Tx, deps: EngineDeps, run_pks: Sequence[int], holder: str) -> dict[int, Loaded]:
+    """Those of some runs of a process that nobody has advanced yet, if they are small: a server that only advances need
+    not take up each by itself then."""
     return {
         row.pk: _load(tx, deps, row, row.fence, stored)
-        for row, stored in claim_rows.list_new(tx, run_pks, _QUICK_CHARS)
+        for row, stored in claim_rows.list_new(tx, run_pks, holder, _QUICK_CHARS)
     }
 
 

@@ -99,9 +99,7 @@ class Runner:
         node = self._run.program.nodes[start.node_id]
         if node.reads_variables or self._run.plan.executions > _OPENING_ATTEMPTS:
             return False
-        if node.spec.kind == "action":
-            return executes if node.spec.effect == Effect.PURE else begins
-        return executes and node.node.type in _DECIDING
+        return executes if is_executed_by_creation(node) else begins and node.spec.kind == "action"
 
     def _is_late(self, until: float) -> bool:
         """Whether the opening has taken long; a few attempts cannot, whatever else the machine does meanwhile."""
@@ -321,6 +319,15 @@ class Runner:
         data = signal_outcomes.child_result(self.facts.id, self._run.program, self._run.journal, result, most)
         text = await run_sized(data, lambda: dumps_text(self._run.redaction.value(data)))
         return ChildResult(caller.pk, caller.path, text)
+
+
+def is_executed_by_creation(node: ProgramNode) -> bool:
+    """Whether a run that begins with a node has it executed by its creation."""
+    if node.reads_variables:
+        return False
+    if node.spec.kind == "action":
+        return node.spec.effect == Effect.PURE
+    return node.node.type in _DECIDING
 
 
 def _may_spend(node: ProgramNode) -> bool:

@@ -59,7 +59,14 @@ class Presence:
 
     def share(self, role: str) -> int:
         """Among how many processes of a role what is limited for all of them is divided; at least one."""
-        return max(1, sum(role in one.roles for one in self.living))
+        return max(1, self._count(role))
+
+    def has(self, role: str) -> bool:
+        """Whether a process of a role lived when this one last looked."""
+        return self._count(role) > 0
+
+    def _count(self, role: str) -> int:
+        return sum(role in one.roles for one in self.living)
 
     @property
     def is_alone(self) -> bool:

@@ -67,7 +67,8 @@ class RunWaits:
             path = loads_own(answer.data)["path"] if answer is not None else None
             return Reached(has_ended, path) if has_ended or path is not None else None
 
-        return await self._database.read(query)
+        # to find an answer may mean to read through many events
+        return await (self._database.read(query) if for_answer else self._database.look_up(query))
 
     async def _listen(self, subscription: Subscription[Event], end_at: float, *, for_answer: bool) -> Reached | None:
         """What the committed events say; None when it is time to look at the tables again, or to give up."""

@@ -13,7 +13,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from dustrun.storage.db.statement import Row, Statement, Tx
+from dustrun.storage.db.statement import Returned, Row, Statement, Tx
 from dustrun.storage.runs import journal
 from dustrun.storage.runs.runs import OpenRun, RunRow
 from dustrun.storage.sharing.leases import IS_DEAD
@@ -37,33 +37,35 @@ _BY_INDEX = Statement(
 _AS_PLANNED = Statement(
     sa.text("SELECT set_config('enable_bitmapscan', 'on', true), set_config('enable_seqscan', 'on', true)")
 )
-_FREE = Statement(
-    sa.text(
-        f"WITH queued AS ({_BEFORE}) SELECT {_FACTS} {_FROM} LEFT JOIN queued q ON q.pk = r.pk"
-        f" WHERE {_IS_OPEN} AND {_IS_FREE} AND (q.older IS NULL OR w.concurrency IS NULL"
-        " OR r.cancel_requested_at IS NOT NULL OR q.older < CAST(CAST(w.concurrency AS json)->>'max' AS integer))"
-        " ORDER BY r.pk LIMIT :count"
-    )
+_FIND_FREE: Final = (
+    f"SELECT {_FACTS} {_FROM} LEFT JOIN queued q ON q.pk = r.pk"
+    f" WHERE {_IS_OPEN} AND {_IS_FREE} AND (q.older IS NULL OR w.concurrency IS NULL"
+    " OR r.cancel_requested_at IS NOT NULL OR q.older < CAST(CAST(w.concurrency AS json)->>'max' AS integer))"
+    " ORDER BY r.pk LIMIT :count"
 )
+_FREE = Statement(sa.text(f"WITH queued AS ({_BEFORE}) {_FIND_FREE}"))
 _COUNT_FREE = Statement(
     sa.text(
         "SELECT count(*) FROM (SELECT 1 FROM runs WHERE status = 'running' AND claimed_by IS NULL LIMIT :most) AS free"
     )
 )
 _CLAIM = Statement(
-    sa.text("UPDATE runs SET claimed_by = :holder, fence = fence + 1 WHERE pk = ANY(CAST(:pks AS bigint[]))")
+    sa.text(
+        f"WITH queued AS ({_BEFORE}), free AS ({_FIND_FREE})"  # noqa: S608 - the same
+        " UPDATE runs c SET claimed_by = :holder, fence = c.fence + 1 FROM free WHERE c.pk = free.pk RETURNING free.*"
+    )
+)
+_IS_NEW: Final = (
+    "r.pk = ANY(CAST(:pks AS bigint[])) AND r.claimed_by = :holder AND r.nodes_executed = 0"
+    " AND r.source_run_id IS NULL AND length(r.payload) + length(r.prop_values) <= :chars"
 )
 _NEW = Statement(
-    sa.text(
-        f"SELECT {', '.join(f'r.{field.name}' for field in fields(RunRow))} FROM runs r"  # noqa: S608 - the same
-        " WHERE r.pk = ANY(CAST(:pks AS bigint[])) AND r.nodes_executed = 0 AND r.source_run_id IS NULL"
-        " AND length(r.payload) + length(r.prop_values) <= :chars"
-    )
+    sa.text(f"SELECT {', '.join(f'r.{field.name}' for field in fields(RunRow))} FROM runs r WHERE {_IS_NEW}")  # noqa: S608 - the same
 )
 _EXECUTIONS = Statement(
     sa.text(
         f"SELECT run_pk, {', '.join(journal.COLUMNS)} FROM executions"  # noqa: S608 - the same
-        " WHERE run_pk = ANY(CAST(:pks AS bigint[])) ORDER BY run_pk, path, attempt"
+        f" WHERE run_pk IN (SELECT r.pk FROM runs r WHERE {_IS_NEW}) ORDER BY run_pk, path, attempt"
     )
 )
 _OWN = Statement(sa.text(f"SELECT {_FACTS} {_FROM} WHERE {_IS_OPEN} AND r.claimed_by = :holder ORDER BY r.pk"))
@@ -95,8 +97,8 @@ class Called:
 
 
 @contextmanager
-def by_index(tx: Tx) -> Iterator[None]:
-    """Has what is read meanwhile found by indexes, in their order.
+def _by_index(tx: Tx) -> Iterator[None]:
+    """Has what is asked meanwhile found by indexes, in their order.
 
     An index's entries of runs that have ended are marked then, and passed over the next time; as a bitmap, all that
     ended since the last VACUUM are looked up in the table each time. And a planner without statistics reads a whole
@@ -117,24 +119,30 @@ def count_free(tx: Tx, most: int) -> int:
     return int(found[0]) if found is not None else 0
 
 
-def claim(tx: Tx, holder: str, count: int) -> list[OpenRun]:
-    """Claims at most so many free runs for a process, oldest first, and takes their next fence. Nobody else can claim
-    them, since writers take turns."""
-    found = list_free(tx, count)
-    if found:
-        tx.do(_CLAIM, holder=holder, pks=[run.pk for run in found])
-    return found
+def claim(tx: Tx, holder: str, count: int) -> Returned:
+    """Claims at most so many free runs for a process, the oldest ones, and takes their next fence. Nobody else can
+    claim them, since writers take turns. `claimed` reads the answer, which travels with that to the commit."""
+    with _by_index(tx):
+        return tx.soon_all(_CLAIM, holder=holder, count=count)
 
 
-def list_new(tx: Tx, run_pks: Sequence[int], most_chars: int) -> list[tuple[RunRow, list[Row]]]:
-    """Lists those of some runs that have only begun, with a small payload, and the rows of their executions. A retry
-    has the results that it kept, so it is none of them."""
-    found = [RunRow(*row) for row in tx.all(_NEW, pks=_array(run_pks), chars=most_chars)]
-    begun: dict[int, list[Row]] = {run.pk: [] for run in found}
-    if found:
-        for run_pk, *row in tx.all(_EXECUTIONS, pks=_array(begun)):
-            begun[run_pk].append(tuple(row))
-    return [(run, begun[run.pk]) for run in found]
+def claimed(answer: Returned) -> list[OpenRun]:
+    """The runs that were claimed, oldest first."""
+    return sorted((OpenRun(*row) for row in answer.value), key=lambda run: run.pk)
+
+
+def list_new(tx: Tx, run_pks: Sequence[int], holder: str, most_chars: int) -> list[tuple[RunRow, list[Row]]]:
+    """Lists those of some runs of a process that have only begun, with a small payload, and the rows of their
+    executions. A retry has the results that it kept, so it is none of them."""
+    which = {"pks": _array(run_pks), "holder": holder, "chars": most_chars}
+    with _by_index(tx):
+        found, begun = tx.soon_all(_NEW, **which), tx.soon_all(_EXECUTIONS, **which)
+        tx.wait()
+    new = [RunRow(*row) for row in found.value]
+    stored: dict[int, list[Row]] = {run.pk: [] for run in new}
+    for run_pk, *row in begun.value:
+        stored[run_pk].append(tuple(row))
+    return [(run, stored[run.pk]) for run in new]
 
 
 def _array(run_pks: Iterable[int]) -> str:
