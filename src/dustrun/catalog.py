@@ -11,7 +11,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,7 @@ from dustrun import actions, connectors, triggers
 from dustrun.core.workflow.control import BRANCHES_IN, CONTROL, DOCS, RESULTS
 from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Code, Invalid, NotFound
+from dustrun.records import dataclass
 from dustrun.sdk import Action, Effect, Trigger
 from dustrun.sdk.connector import Connector
 from dustrun.sdk.fields import hinted_fields, schema_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 
 import dustrun
 from dustrun.catalog import Catalog
@@ -15,6 +14,7 @@ from dustrun.engine.run.traces import Traces
 from dustrun.outbound.client import OutboundClient
 from dustrun.outbound.commands import NamedCommands
 from dustrun.outbound.configured import ConfiguredAddresses
+from dustrun.records import dataclass
 from dustrun.sandbox import Limits, Sandbox
 from dustrun.services.connectors.connections import Connections
 from dustrun.services.runs.resume_links import ResumeLinks, secret_of, shared_secret_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from dustrun.api.mcp.toolbox import McpToolbox
@@ -21,6 +20,7 @@ from dustrun.app.triggers import make_triggers
 from dustrun.engine.run.run_context import EngineDeps
 from dustrun.engine.spend.simulated_chains import SimulatedChains
 from dustrun.outbound.notifier import GuardedNotifier
+from dustrun.records import dataclass
 from dustrun.sandbox import Sandbox
 from dustrun.services.access.api_keys import ensure_owner
 from dustrun.services.connectors.read_hosts import ReadHosts

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dustrun.api.parts import HookParts
 from dustrun.app.base import Base
 from dustrun.core.hooks.retrying import Schedule
+from dustrun.records import dataclass
 from dustrun.services.hooks.deliveries import Deliveries
 from dustrun.services.hooks.hooks import Hooks
 from dustrun.services.hooks.host import HookHost

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from dustrun.app.base import Base
@@ -12,6 +11,7 @@ from dustrun.engine.spend.deps import SpendDeps
 from dustrun.engine.spend.dust import NodeDust
 from dustrun.engine.spend.live import LiveSpend
 from dustrun.engine.spend.simulated_chains import MakesChains, SimulatedChains
+from dustrun.records import dataclass
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import EventPublisher
 from dustrun.services.outbox.outbox import Transactions

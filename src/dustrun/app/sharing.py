@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dustrun import log
@@ -16,6 +16,7 @@ from dustrun.app.money import Money
 from dustrun.app.triggers import Triggers
 from dustrun.engine.hosts.claims import Claims
 from dustrun.errors import DustrunError
+from dustrun.records import dataclass
 from dustrun.services.sharing.bus import Bus
 from dustrun.services.sharing.election import Election, Leases
 from dustrun.services.sharing.joining import check_in

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from dustrun.api.parts import TriggerParts
 from dustrun.app.base import Base
 from dustrun.app.money import Money
+from dustrun.records import dataclass
 from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.runs.reports import RunReports
 from dustrun.services.runs.runs import Runs

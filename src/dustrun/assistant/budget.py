@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import Any
 
+from dustrun.records import dataclass
 from dustrun.sdk.llm.asking import usd
 from dustrun.sdk.llm.messages import Answer
 from dustrun.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from dustrun import clock
@@ -12,6 +12,7 @@ from dustrun.assistant.loop import returned
 from dustrun.assistant.record import Event, Json, check_key
 from dustrun.assistant.toolbox import ToolResult
 from dustrun.core.values.exact_json import dumps_text
+from dustrun.records import dataclass
 from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.data import conversation_turns as turns
 from dustrun.storage.data.conversation_turns import TurnRow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from dustrun.core.text.redaction import hide
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.errors import Code, DustrunError
 from dustrun.log import mask_text
+from dustrun.records import dataclass
 from dustrun.sdk.llm.asking import ask, most_input
 from dustrun.sdk.llm.messages import Answer, Ask, Called
 from dustrun.services.access.principal import Principal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from dustrun.core.text.masking import Mask
@@ -10,6 +10,7 @@ from dustrun.core.text.redaction import hide
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.errors import Code, DustrunError, Invalid, Problem
 from dustrun.log import mask_text
+from dustrun.records import dataclass
 from dustrun.sdk.context import Connection, HttpRequest, HttpResponse
 from dustrun.sdk.threads import run_sized
 from dustrun.services.connectors.connections import Connections, Opened

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
+from dustrun.records import dataclass
 from dustrun.sdk.llm.messages import ToolOffer
 from dustrun.services.access.principal import Principal
 from dustrun.storage.db.statement import Tx

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 from dustrun import clock
 from dustrun.assistant.budget import Budget
 from dustrun.core.values.exact_json import dumps_text
+from dustrun.records import dataclass
 from dustrun.sdk.llm.messages import Called
 from dustrun.services.access import audit
 from dustrun.services.access.principal import Principal

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, TypeVar
 
 from dustrun import clock
@@ -17,6 +17,7 @@ from dustrun.chain.failures import may_pass
 from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
 from dustrun.core.evm.network import Network
 from dustrun.errors import Code, Permanent, Temporary
+from dustrun.records import dataclass
 
 T = TypeVar("T")
 _FIRST_PAUSE_S: Final = 0.25

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from dustrun import clock
@@ -17,6 +16,7 @@ from dustrun.core.evm.network import Network
 from dustrun.core.money.intent import Log, Receipt
 from dustrun.core.values.addresses import keccak256
 from dustrun.errors import Code, Temporary
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fees
 
 NonceTag = Literal["pending", "latest", "safe", "finalized"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -21,6 +21,7 @@ from dustrun.chain.simulate.touched import Approval, Holding, Touched, changes_o
 from dustrun.core.money.intent import Intent, Receipt
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import DustrunError
+from dustrun.records import dataclass
 
 _WITHIN_S: Final = 20.0
 _GATHER_S: Final = 0.01

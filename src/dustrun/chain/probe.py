@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from dustrun import clock
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.failures import Kind, kind_of
 from dustrun.chain.rpc import EndpointDown, Request, RpcError
+from dustrun.records import dataclass
 
 _KEPT_S: Final = 3600.0
 _SENDER: Final = "0x00000000000000000000000000000000d0570001"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from dustrun import clock
 from dustrun.core.values.exact_json import JsonError, dumps, loads_own
 from dustrun.errors import Invalid
+from dustrun.records import dataclass
 
 if TYPE_CHECKING:
     import aiohttp

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +27,7 @@ from dustrun import clock, log
 from dustrun.engine.hosts.advancer import Advancer, HeldBack
 from dustrun.engine.run.run_context import Superseded
 from dustrun.errors import Temporary, Uncertain
+from dustrun.records import dataclass
 
 _logger = log.get(__name__)
 WAKE_UPS: Final = 1000

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dustrun.errors import DustrunError, Temporary, Uncertain
+from dustrun.records import dataclass
 
 
 @dataclass(slots=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urljoin
 
 from dustrun.outbound.target import Target, parse
+from dustrun.records import dataclass
 
 _STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 _KEEPS_REQUEST: Final = frozenset({307, 308})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -11,6 +10,7 @@ from yarl import URL
 
 from dustrun.outbound.guard import is_name, parse_address, refuse
 from dustrun.outbound.networks import Address, address_text
+from dustrun.records import dataclass
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _AUTHORITY = re.compile(r"\A[A-Za-z]+://([^/?#]*)")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Temporary
 from dustrun.prices.source import PriceFault, Question, Source, decimal_of
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Price
 
 MAX_ANCHORS = 8

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Protocol
 
 from dustrun.core.evm.network import Network
 from dustrun.core.values.amounts import Asset
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, Price
 
 _ROUNDED = Context(prec=40)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from dustrun.records import dataclass
 from dustrun.settings import Settings
 
 LOG_LINES = 100

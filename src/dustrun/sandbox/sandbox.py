@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from dustrun import metrics
 from dustrun.core.values import exact_json
+from dustrun.records import dataclass
 from dustrun.sandbox import failure
 from dustrun.sandbox.exchange import decode_value, encode_input
 from dustrun.sandbox.limits import LOG_CHARS, LOG_LINES, Limits

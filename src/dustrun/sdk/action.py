@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from dustrun.core.money.intent import FundsMovement
+from dustrun.records import dataclass
 from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import hinted_fields
 

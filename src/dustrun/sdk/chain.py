@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, Protocol
 
 from dustrun.core.evm.network import Network
 from dustrun.core.money.intent import Log
 from dustrun.core.values.amounts import Asset
+from dustrun.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ wherever a run might show them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from dustrun.core.text.masking import LEAST
 from dustrun.core.values.fields import Fields
+from dustrun.records import dataclass
 from dustrun.sdk.context import HttpRequest
 from dustrun.sdk.fields import hinted_fields, schema_of
 

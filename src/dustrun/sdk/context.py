@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from dustrun.core.workflow.model_tools import ModelTool, OfferedTool
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.sdk.notice import Notifier
 from dustrun.sdk.programs.commands import Commands

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from dustrun.records import dataclass
 
 NoticeFormat = Literal["text", "markdown", "html"]
 NoticeKind = Literal["info", "success", "warning", "failure"]

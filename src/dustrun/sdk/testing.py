@@ -16,13 +16,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.core.expression import compile_value
 from dustrun.core.money.intent import Intent, Spend, Spent
 from dustrun.core.values.exact_json import dumps, loads
 from dustrun.errors import Invalid
+from dustrun.records import dataclass
 from dustrun.sdk import Action, Connection, Context, HttpRequest, HttpResponse, ScriptResult
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.sdk.context import ModelTools

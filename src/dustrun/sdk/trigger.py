@@ -14,7 +14,7 @@ What a trigger remembers between two calls is its cursor, which commits together
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, Field
@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field
 from dustrun.core.triggers.chain.watch import Watch
 from dustrun.core.triggers.schedules.due import Policy
 from dustrun.core.values.fields import Fields
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, Prices
 from dustrun.sdk.context import CheckingHttp
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun.chain.chains import Chains
@@ -13,6 +12,7 @@ from dustrun.chain.probe import Abilities, abilities_of
 from dustrun.chain.rpc import EndpointDown
 from dustrun.core.evm.network import Network
 from dustrun.errors import DustrunError
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Block, Fees
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import Final, TypeVar
@@ -27,6 +27,7 @@ from dustrun.prices.static import NominalPrices, StaticPrices
 from dustrun.prices.uniswap_v2 import UniswapV2Prices
 from dustrun.prices.uniswap_v3 import UniswapV3Prices
 from dustrun.prices.web import WebPrices
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, ChainCall, Price, PriceSource
 from dustrun.sdk.context import Http
 from dustrun.services.wallets.budget import Valued

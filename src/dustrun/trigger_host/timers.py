@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dustrun import clock, ids, log
 from dustrun.core.triggers.event import CursorMove, TriggerEvent
@@ -27,6 +27,7 @@ from dustrun.core.triggers.schedules.due import (
 )
 from dustrun.core.triggers.schedules.preview import local_time, payload_of
 from dustrun.core.values import exact_json
+from dustrun.records import dataclass
 from dustrun.services.triggers.arming import OVER
 from dustrun.services.triggers.intake import FireOptions, Intake
 from dustrun.services.triggers.recording import CursorMoved, Fired, Overlap, StillRunning

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import Any, Final
 
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.model_tools import ModelTool
 from dustrun.errors import Code, Permanent, Refused
+from dustrun.records import dataclass
 from dustrun.sdk import Context
 from dustrun.sdk.context import ToolAnswer
 from dustrun.sdk.llm.asking import ask

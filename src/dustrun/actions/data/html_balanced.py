@@ -10,8 +10,9 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from dustrun.records import dataclass
 
 MOST_LEVELS: Final = 256
 _MOST_FORMATTING: Final = 8

@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
@@ -15,6 +14,7 @@ from pydantic import AfterValidator, Field
 
 from dustrun.core.expression.runtime.fault import suggest
 from dustrun.core.expression.runtime.operators import is_number
+from dustrun.records import dataclass
 from dustrun.sdk.refusal import refuse as refuse
 
 _STEP = re.compile(r'\.([^.\[\]"]+)|\[([0-9]{1,9})\]|\["([^"]+)"\]')

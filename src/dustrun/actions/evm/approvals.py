@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dustrun.actions.evm import erc20
 from dustrun.actions.evm.coins import Coin
 from dustrun.core.evm.abi import AbiFault
 from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.values.amounts import MAX_UINT256
+from dustrun.records import dataclass
 from dustrun.sdk.chain import CallResult, Chain, ChainCall
 from dustrun.sdk.refusal import refuse
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun.actions.evm import erc20
 from dustrun.core.evm.abi import AbiFault
 from dustrun.core.money.tokens import NATIVE, find_known, read_asset_text
 from dustrun.core.values.amounts import Asset, format_units
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, ChainCall
 from dustrun.sdk.refusal import refuse
 

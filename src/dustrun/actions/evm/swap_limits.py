@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from dustrun.actions.evm.swap_order import Order, SwapFields
+from dustrun.records import dataclass
 from dustrun.sdk.refusal import refuse, refuse_small
 
 _BPS: Final = 10_000

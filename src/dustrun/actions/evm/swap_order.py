@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,6 +11,7 @@ from dustrun.actions.evm.fields import MAX, Address, Amount, ChainId, Party, Pos
 from dustrun.actions.evm.gas import fee_reserve
 from dustrun.actions.evm.receipts import TransactionFields
 from dustrun.core.money.intent import FundsMovement
+from dustrun.records import dataclass
 from dustrun.sdk import Context, Fields
 from dustrun.sdk.chain import Chain
 from dustrun.sdk.gather import side_by_side

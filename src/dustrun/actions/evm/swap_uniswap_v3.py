@@ -15,7 +15,6 @@ the exact amount, and only if the allowance is too small. Tokens that take a fee
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Self
 
 from pydantic import Field, model_validator
@@ -28,6 +27,7 @@ from dustrun.core.evm.abi import Function
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.money.intent import Spend, Spent
 from dustrun.core.values.addresses import ZERO_ADDRESS
+from dustrun.records import dataclass
 from dustrun.sdk import Context, Effect, action
 from dustrun.sdk.chain import CallResult, ChainCall
 from dustrun.sdk.gather import side_by_side

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.actions.evm import erc20
@@ -15,6 +14,7 @@ from dustrun.actions.evm.wrapping import event_amount
 from dustrun.core.money.intent import Intent, Movement, Receipt, Spend, Spent
 from dustrun.core.values.amounts import MAX_UINT256
 from dustrun.errors import Permanent
+from dustrun.records import dataclass
 from dustrun.sdk import Context
 from dustrun.sdk.chain import Chain, ChainCall
 from dustrun.sdk.gather import side_by_side

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import Field
@@ -12,6 +11,7 @@ from dustrun.actions.evm.coins import Coin, native_coin, read_token
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
 from dustrun.core.evm.abi import Event, Function
 from dustrun.core.money.intent import Intent, Movement, Receipt, Spend, Spent
+from dustrun.records import dataclass
 from dustrun.sdk import Context
 from dustrun.sdk.action import Finish
 from dustrun.sdk.chain import Chain, ChainCall

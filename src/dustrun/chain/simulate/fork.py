@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from dustrun.chain import wire
 from dustrun.core.values.exact_json import dumps_text
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Fees
 
 MAX_STEPS: Final = 250  # eth_simulateV1 accepts at most 256 blocks

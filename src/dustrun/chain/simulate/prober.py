@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from dustrun.records import dataclass
 
 PROBER: Final = "0x00000000000000000000000000000000D0570010"
 PROBER_SENDER: Final = "0x00000000000000000000000000000000d0570011"

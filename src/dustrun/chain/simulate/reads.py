@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from dustrun.chain.simulate.fork import Fork
@@ -16,6 +16,7 @@ from dustrun.chain.simulate.strategy import Simulator
 from dustrun.chain.simulate.touched import Holding
 from dustrun.core.values.addresses import keccak256
 from dustrun.errors import DustrunError
+from dustrun.records import dataclass
 from dustrun.sdk.chain import CallResult, ChainCall
 
 MAX_CALLS: Final = 20  # calls of one request share the block gas limit

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dustrun.chain.simulate.prober import Ask
 from dustrun.core.money.intent import BalanceChange, Log, Receipt
 from dustrun.core.money.policy.outflow import Taken
 from dustrun.errors import Permanent
+from dustrun.records import dataclass
 from dustrun.sdk.chain import CallResult, ChainCall
 
 Json = dict[str, Any]

@@ -7,7 +7,7 @@ events name something that the first did not read. Elsewhere each is sent on a f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from dustrun.chain.simulate.touched import Approval, Holding, changes_of, taken_
 from dustrun.core.money.intent import Intent, Log
 from dustrun.core.money.policy.outflow import Taken
 from dustrun.core.values.addresses import checksum
+from dustrun.records import dataclass
 
 MOST_INTENTS: Final = 100
 _MOST_ASKS: Final = 250

@@ -6,7 +6,7 @@ Logs only say where to look: sums of Transfer events are wrong for wrapped coins
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from dustrun.core.money.intent import BalanceChange, Intent, Log
 from dustrun.core.money.policy.outflow import Raised, Taken
 from dustrun.core.values.addresses import ZERO_ADDRESS, address_of_word, checksum, keccak256
 from dustrun.core.values.amounts import MAX_UINT256
+from dustrun.records import dataclass
 
 MAX_ASKS: Final = 250
 _WATCHED_ASKS: Final = 100

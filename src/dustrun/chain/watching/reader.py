@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun import clock
@@ -17,6 +16,7 @@ from dustrun.core.triggers.chain.queries import LogQuery
 from dustrun.core.triggers.chain.watch import BlockFacts, ChainLog, NativeMove, Traces
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import Temporary
+from dustrun.records import dataclass
 
 _TRACED_AGAIN_S: Final = 600
 _MOST_RECEIPTS: Final = 100

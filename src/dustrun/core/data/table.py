@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, Literal
@@ -20,6 +19,7 @@ from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.runtime.times import read_moment
 from dustrun.core.values.exact_json import plain_digits
 from dustrun.core.values.fields import Fields
+from dustrun.records import dataclass
 
 Kind = Literal["text", "integer", "decimal", "boolean", "timestamp", "json"]
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]

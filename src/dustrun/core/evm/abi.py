@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
@@ -19,6 +18,7 @@ from dustrun.core.expression.functions.abi import AbiType
 from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.runtime.limits import Limits, Meter
 from dustrun.core.values.addresses import checksum, keccak256, read_address
+from dustrun.records import dataclass
 
 MAX_NUMBER_BITS: Final = 48
 _LIMITS: Final = Limits(steps=2_000_000, size=16 * 1024 * 1024)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from dustrun.core.expression import macros
 from dustrun.core.expression.functions import FUNCTIONS, HOST_VALUES
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.tree import Node
 from dustrun.core.expression.typenames import TYPES, qualified_type
+from dustrun.records import dataclass
 
 Path = tuple[str | int, ...]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.core.values.exact_json import dumps_text
+from dustrun.records import dataclass
 
 _TOLD: Final = frozenset(
     [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from dustrun.records import dataclass
 
 _CALM_AFTER: Final = 3
 _LONGEST_PAUSE_MS: Final = 60_000

@@ -8,12 +8,12 @@ unit of some tokens is worth more than a cent: one spend is worth at most 5 × d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final, Literal
 
 from dustrun.core.money.policy.counting import USD_UNIT, Worth
+from dustrun.records import dataclass
 
 SPEND_CAP: Final = 5
 RUN_CAP: Final = 100

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.core.evm.abi import AbiFault, Function
@@ -12,6 +11,7 @@ from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.evm.selectors import read_selector, selector_of
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.token_calls import implied_movement
+from dustrun.records import dataclass
 
 MAX_DEPTH: Final = 4
 MAX_CALLS: Final = 256

@@ -7,10 +7,11 @@ generation); `item` distinguishes the intents of one node and is stable across r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from dustrun.core.values.amounts import Asset
+from dustrun.records import dataclass
 
 MovementKind = Literal["send", "approve"]
 

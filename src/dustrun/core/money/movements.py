@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun.core.money.intent import FundsMovement
+from dustrun.records import dataclass
 
 Path = tuple[str | int, ...]
 

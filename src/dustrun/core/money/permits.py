@@ -7,13 +7,13 @@ fixed addresses (Permit2, the exchanges) are recognised only with those verifyin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.core.evm.typed_data import written_type
 from dustrun.core.money.intent import Movement
 from dustrun.core.values.addresses import ZERO_ADDRESS, read_address
 from dustrun.core.values.amounts import MAX_UINT256, Asset
+from dustrun.records import dataclass
 
 # https://eips.ethereum.org/EIPS/eip-2612, eip-3009; https://github.com/Uniswap/permit2;
 # https://docs.cow.fi; https://github.com/ProjectOpenSea/seaport; https://github.com/1inch/limit-order-protocol

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.core.evm.abi import AbiFault, Function
@@ -16,6 +15,7 @@ from dustrun.core.money.inner_calls import InnerCall, Unread, inner_calls
 from dustrun.core.money.intent import Movement
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
+from dustrun.records import dataclass
 
 _IN, _OUT = "(uint256 units, uint256 least,", "(uint256 wanted, uint256 units,"
 _TAIL = "address[] path, address payee, uint256 deadline)"

@@ -8,8 +8,10 @@ counted once. Gas fees are excluded in both cases.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from dustrun.records import dataclass
 
 Json = dict[str, Any]
 Pair = tuple[str, str]  # address, asset

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from dustrun.core.run.balances import Group
 from dustrun.core.values.amounts import MAX_UINT256, tell_usd
+from dustrun.records import dataclass
 
 Json = dict[str, Any]
 _UNLIMITED = MAX_UINT256 // 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from dustrun.core.run import assumptions, chain_effects
@@ -12,6 +12,7 @@ from dustrun.core.run.journal import ANSWER, ReportedExecution
 from dustrun.core.run.state import RUN_OPEN, Mode, NodeStatus, RunStatus
 from dustrun.core.workflow.definition import Node
 from dustrun.core.workflow.specs import Specs
+from dustrun.records import dataclass
 
 Json = dict[str, Any]
 _NO_SPEND = "No node spends, so nothing was scaled: every node ran with its own values."

@@ -7,11 +7,12 @@ depend on it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from dustrun.core.run.state import NODE_SETTLED, NodeStatus
 from dustrun.core.workflow.graph import TOP, Graph
+from dustrun.records import dataclass
 
 
 @dataclass(slots=True)

@@ -10,12 +10,13 @@ import enum
 import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from dustrun.core.run.journal import Execution, frame_of, item_frame
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.graph import ERROR_BRANCH, TOP, Edge, Graph, Scope
+from dustrun.records import dataclass
 
 N = NodeStatus
 

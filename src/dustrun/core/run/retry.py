@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dustrun.core.workflow.definition import RetryPolicy
+from dustrun.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

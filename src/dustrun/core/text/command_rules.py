@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from dustrun.records import dataclass
 
 _MORE = "*"
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=\*")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from dustrun.records import dataclass
 
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _ENTRY = re.compile(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
+
+from dustrun.records import dataclass
 
 MAX_KEY: Final = 300
 REFUSED: Final = "refused:"

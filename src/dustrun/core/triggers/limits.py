@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dustrun.records import dataclass
 
 EXHAUSTED = "max_runs_exhausted"
 """Why a workflow is paused that has no runs left."""

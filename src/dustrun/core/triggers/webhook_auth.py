@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -16,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from dustrun.core.text import standard_webhooks
 from dustrun.core.triggers.webhook_body import key_of
 from dustrun.core.values.fields import Fields
+from dustrun.records import dataclass
 
 TOLERANCE_MS: Final = 300_000
 HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", max_length=100)]

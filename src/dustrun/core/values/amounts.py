@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact
 from typing import Any
+
+from dustrun.records import dataclass
 
 MAX_UINT256 = (1 << 256) - 1
 _WIDE = Context(prec=400, traps=[Inexact])

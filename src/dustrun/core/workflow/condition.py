@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +17,7 @@ from dustrun.core.expression.runtime.fault import Fault, Kind, suggest
 from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, Meter
 from dustrun.core.expression.runtime.operators import is_number, same
 from dustrun.core.expression.runtime.values import kind
+from dustrun.records import dataclass
 
 MAX_DEPTH = 32
 MAX_DIGITS = 1000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from dustrun.core.values.fields import Fields
 from dustrun.core.workflow import control_results as results
 from dustrun.core.workflow.responding import RespondPayload
 from dustrun.core.workflow.specs import NodeSpec
+from dustrun.records import dataclass
 
 Millis = Annotated[int, Field(ge=0, le=2_592_000_000)]
 Patience = Annotated[int, Field(ge=1000, le=604_800_000)]

@@ -5,13 +5,14 @@ Values that depend on a node's result, a variable or the time are unknown.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from dustrun.core.expression import ExpressionError, Reference, Template, parse_template
 from dustrun.core.money.movements import Unknown, show_path
 from dustrun.core.workflow.graph import TOP
 from dustrun.core.workflow.program import Program, ProgramNode
+from dustrun.records import dataclass
 
 MAX_ITEMS: Final = 200
 """Loop items listed one by one; of the rest only their number is reported."""

@@ -5,10 +5,11 @@ ancestors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dustrun.core.workflow.definition import Definition, Node
 from dustrun.core.workflow.specs import Specs
+from dustrun.records import dataclass
 
 ERROR_BRANCH = "error"
 TOP = ""

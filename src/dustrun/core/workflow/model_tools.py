@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from pydantic import Field, StringConstraints
 
 from dustrun.core.values.fields import Fields
 from dustrun.core.workflow.definition import ConnectorReference, Node
+from dustrun.records import dataclass
 
 LLM: Final = "llm"
 MOST_TOOLS: Final = 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from dustrun.core.expression import (
@@ -19,6 +19,7 @@ from dustrun.core.workflow.condition import Condition, parse_condition
 from dustrun.core.workflow.definition import WALLET, ConnectorReference, Definition, Node
 from dustrun.core.workflow.model_tools import with_tools
 from dustrun.core.workflow.specs import NodeSpec, Specs
+from dustrun.records import dataclass
 
 TESTS_ONLY = frozenset({"if", "switch"})
 """Node types whose payload is tests."""

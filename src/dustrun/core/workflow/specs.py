@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
+
+from dustrun.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun.engine.run.recovery import Loaded
 from dustrun.engine.run.runner import Runner
+from dustrun.records import dataclass
 from dustrun.settings import Settings
 
 Group = tuple[str, str | None]

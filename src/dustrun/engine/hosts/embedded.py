@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
@@ -25,6 +24,7 @@ from dustrun.engine.run.recovery import Loaded, begin, load_new, take_up
 from dustrun.engine.run.run_context import EngineDeps, Superseded
 from dustrun.engine.run.runner import Runner
 from dustrun.errors import Temporary, Uncertain
+from dustrun.records import dataclass
 from dustrun.services.runs.engine_port import Created, NewRun, RunFacts
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.db.statement import Tx

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dustrun.errors import Invalid
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.sdk.context import Connection, Http, ModelTools, Script
 from dustrun.sdk.notice import Notifier

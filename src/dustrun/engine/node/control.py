@@ -6,7 +6,6 @@ What needs the store (variables, calls) is left to do as an `StoreEffect`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock
@@ -22,6 +21,7 @@ from dustrun.engine.node.mode import RunMode
 from dustrun.engine.node.outcome import Failed, Opened, Outcome, Question, Settled, Suspended
 from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect, SubworkflowCall, VariableWrite
+from dustrun.records import dataclass
 from dustrun.settings import Settings
 
 TIMED_OUT = "timed_out"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from dustrun.core.run.plan import Start
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.core.workflow.program import ProgramNode
+from dustrun.records import dataclass
 from dustrun.sdk import Action, Connection, Effect
 from dustrun.storage.runs.forks import Fork
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -28,6 +27,7 @@ from dustrun.engine.node.rehearsal import BeforeSending
 from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect
 from dustrun.errors import DustrunError
+from dustrun.records import dataclass
 from dustrun.sdk import Action, Effect
 from dustrun.sdk.threads import run_beside
 from dustrun.settings import Settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dustrun.core.run.plan import Holds
@@ -11,6 +11,7 @@ from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Bug, Code, DustrunError, Invalid, Permanent, Refused, Temporary, Uncertain
 from dustrun.log import mask_links
+from dustrun.records import dataclass
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ references through a simulation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock
@@ -19,6 +18,7 @@ from dustrun.core.workflow.control import RESUMABLE
 from dustrun.core.workflow.graph import TOP
 from dustrun.core.workflow.program import Program
 from dustrun.log import mask_links
+from dustrun.records import dataclass
 from dustrun.services.data.variables import Seen
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.services.runs.resume_links import ResumeLinks

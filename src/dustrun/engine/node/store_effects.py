@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dustrun.core.run.plan import Start
@@ -15,6 +14,7 @@ from dustrun.core.workflow.definition import Definition
 from dustrun.engine.node.context import idempotency_key
 from dustrun.engine.node.outcome import Outcome, Settled, Suspended, of_error
 from dustrun.errors import DustrunError, Temporary, Uncertain
+from dustrun.records import dataclass
 from dustrun.services.data.variables import VariableRequest, Variables
 from dustrun.services.runs.engine_port import Child, ChildCall, RunFacts
 

@@ -6,13 +6,13 @@ omitted (their status stays), with very many items the items themselves; the cou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun.core.run.journal import Execution, Journal, item_frame
 from dustrun.core.run.state import NodeStatus
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.program import Program
+from dustrun.records import dataclass
 
 N = NodeStatus
 Json = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dustrun import clock
@@ -19,6 +19,7 @@ from dustrun.engine.node.mode import RunMode, mode_of
 from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.traces import Traces
 from dustrun.engine.spend.deps import SpendDeps
+from dustrun.records import dataclass
 from dustrun.sdk.context import CheckingHttp
 from dustrun.sdk.notice import CheckingNotifier
 from dustrun.services.connectors.connections import Connections

@@ -8,13 +8,14 @@ An attribute never holds an input, a result or a message: those may bear secrets
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dustrun.core.run import trace as places
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.run.trace import Place
+from dustrun.records import dataclass
 from dustrun.sdk.context import Http, HttpRequest, HttpResponse
 from dustrun.services.runs.engine_port import RunFacts
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from dustrun.core.workflow.definition import WALLET, ConnectorReference
@@ -12,6 +11,7 @@ from dustrun.engine.node.mode import RunMode
 from dustrun.engine.spend.live import LiveSpend
 from dustrun.engine.spend.simulated_chains import SimulatedChains
 from dustrun.errors import Invalid
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.services.runs.engine_port import RunFacts
 

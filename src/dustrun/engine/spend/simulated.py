@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ from dustrun.engine.spend.live import Reports, as_failed, plan_spend, why_no_res
 from dustrun.engine.spend.shared_chain import set_clock
 from dustrun.engine.spend.simulation_state import SimulationState
 from dustrun.errors import Code, DustrunError
+from dustrun.records import dataclass
 from dustrun.sdk.chain import WalletView
 from dustrun.services.outbox.fees import INSUFFICIENT_FUNDS, REVERTED, FeeRequest, price
 from dustrun.services.outbox.outflow import denial as outflow_denial

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dustrun.chain.simulate import SimChain
 from dustrun.core.money.policy import Counted
 from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.records import dataclass
 from dustrun.services.prices import PriceBook
 from dustrun.services.wallets.budget import Earlier
 from dustrun.storage.runs.forks import Fork

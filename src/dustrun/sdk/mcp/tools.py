@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.core.values.exact_json import dumps
 from dustrun.errors import Permanent
+from dustrun.records import dataclass
 
 Json = dict[str, Any]
 MOST_TOOLS: Final = 200

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dustrun import clock
 from dustrun.errors import Uncertain
+from dustrun.records import dataclass
 from dustrun.storage.access import idempotency as rows
 from dustrun.storage.access.idempotency import StoredAnswer
 from dustrun.storage.db.database import Database

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dustrun import clock, ids
 from dustrun.errors import Code, NotFound
+from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import make_key
 from dustrun.services.access.principal import Principal

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Forbidden, NotFound
+from dustrun.records import dataclass
 
 PERMISSIONS = frozenset(
     [

@@ -4,11 +4,11 @@ restart ends them, and none stands for a right."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun import clock
 from dustrun.errors import TooMany
+from dustrun.records import dataclass
 
 MOST_SESSIONS: Final = 1_000
 MOST_OF_KEY: Final = 20

@@ -6,11 +6,12 @@ A session ends twelve hours after its last request, seven days after its start, 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from dustrun import clock, ids
 from dustrun.errors import Unauthenticated
+from dustrun.records import dataclass
 from dustrun.services.access import audit
 from dustrun.services.access.api_keys import Keys, is_good, principal_of
 from dustrun.services.access.principal import Principal

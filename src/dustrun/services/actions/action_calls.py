@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from dustrun.catalog import Catalog
 from dustrun.core.workflow.control import CONTROL
 from dustrun.core.workflow.definition import WALLET
 from dustrun.errors import Code, Invalid, Problem
+from dustrun.records import dataclass
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.start import Starts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ from dustrun.core.text.masking import Mask
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.errors import Code, Invalid, Refused
+from dustrun.records import dataclass
 from dustrun.sdk.connector import Connector, with_header
 from dustrun.sdk.context import CheckingHttp, Connection, HttpRequest
 from dustrun.sdk.programs.commands import Commands

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,7 @@ from dustrun.core.text.masking import LEAST, Mask
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Permanent, Problem, Refused
 from dustrun.outbound.target import parse
+from dustrun.records import dataclass
 from dustrun.sdk.connector import MASK, Connector
 from dustrun.sdk.context import HttpRequest
 from dustrun.sdk.fields import hinted_fields

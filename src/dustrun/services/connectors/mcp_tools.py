@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from dustrun import clock
@@ -12,6 +12,7 @@ from dustrun.core.text.masking import Mask
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Permanent, Problem, Refused
+from dustrun.records import dataclass
 from dustrun.sdk.mcp.tools import ListedTool
 from dustrun.sdk.threads import run_beside
 from dustrun.services.access import audit, idempotency

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun import clock, log
@@ -11,6 +10,7 @@ from dustrun.core.text.masking import LEAST, Mask
 from dustrun.core.values import exact_json
 from dustrun.core.values.exact_json import JsonError
 from dustrun.errors import Permanent, Temporary, Uncertain
+from dustrun.records import dataclass
 from dustrun.sdk.connector import Connector
 from dustrun.sdk.context import CheckingHttp, HttpRequest, HttpResponse
 from dustrun.services.sharing.election import Leases, alone

@@ -6,7 +6,6 @@ import asyncio
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock, ids
@@ -14,6 +13,7 @@ from dustrun.core.data.table import Schema
 from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import dumps_text, loads_own, plain_digits
 from dustrun.errors import Code, Conflict, NotFound, Problem, Temporary
+from dustrun.records import dataclass
 from dustrun.sdk.tables import TableChange, TableQuery, TableWritten
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun import ids
@@ -11,6 +10,7 @@ from dustrun.core.data import table as core
 from dustrun.core.data.table import Misfit, Schema, Test
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
+from dustrun.records import dataclass
 from dustrun.sdk.tables import TableChange, TableWritten
 from dustrun.storage.data import managed_tables as tables
 from dustrun.storage.data import table_rows as rows

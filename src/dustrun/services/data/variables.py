@@ -6,7 +6,7 @@ overlay that only it and the runs it calls can see.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from dustrun import clock
@@ -16,6 +16,7 @@ from dustrun.core.workflow import variables
 from dustrun.core.workflow.definition import Definition, VariableDef
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem, Temporary
 from dustrun.log import mask_links
+from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal

@@ -4,12 +4,13 @@ cursors with the deliveries."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dustrun import clock, ids
 from dustrun.core.hooks import event_types
 from dustrun.core.hooks.payload import Subject, body_of
 from dustrun.core.values.exact_json import loads, loads_own
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.hooks import deliveries as delivery_rows
 from dustrun.storage.hooks import hooks as hook_rows

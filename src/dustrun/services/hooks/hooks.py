@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from dustrun import clock, ids
@@ -12,6 +12,7 @@ from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.outbound.client import OutboundClient
 from dustrun.outbound.target import parse
+from dustrun.records import dataclass
 from dustrun.sdk.context import HttpRequest
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from dustrun import clock
 from dustrun.core.text.masking import Mask
 from dustrun.errors import DustrunError
 from dustrun.log import mask_text
+from dustrun.records import dataclass
 from dustrun.sdk.context import Http, HttpRequest
 from dustrun.services.hooks.signing import Secrets
 from dustrun.storage.hooks.deliveries import DeliveryRow

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 
 from dustrun import ids
 from dustrun.core.text import standard_webhooks
 from dustrun.core.values import exact_json
+from dustrun.records import dataclass
 
 KIND = "hook"
 _BYTES = 32

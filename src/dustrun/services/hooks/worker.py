@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from dustrun import clock, log
 from dustrun.core.hooks.retrying import Schedule, is_probed
 from dustrun.errors import Code, DustrunError, Permanent
+from dustrun.records import dataclass
 from dustrun.sdk.context import Http
 from dustrun.services.hooks import deriving, outcomes
 from dustrun.services.hooks.sending import send

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from dustrun.chain.chains import Chains
+from dustrun.records import dataclass
 from dustrun.services.outbox.events import EventPublisher
 from dustrun.services.sharing.election import Leases
 from dustrun.services.wallets.budget import Budget

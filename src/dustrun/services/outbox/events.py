@@ -4,12 +4,12 @@ step; publishes them after the commit."""
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.log import mask_links
+from dustrun.records import dataclass
 from dustrun.services.streaming.broadcaster import Broadcaster, Notice
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.hooks import notices

@@ -4,7 +4,6 @@ simulated chains."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dustrun import clock
@@ -13,6 +12,7 @@ from dustrun.core.money.intent import Intent
 from dustrun.core.money.policy import Request
 from dustrun.core.money.transaction_state import gas_limit_of
 from dustrun.errors import Code, DustrunError, Invalid, Permanent
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Fees
 from dustrun.services.outbox.spend_status import Failure
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from dustrun import clock
 from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, Conflict, NotFound
+from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal

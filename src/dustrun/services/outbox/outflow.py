@@ -7,7 +7,7 @@ are simulated in their order: one that would fail after those before it is not s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
 from dustrun.chain.simulate.taking import MOST_INTENTS, OutflowForecast, forecast_outflow
@@ -16,6 +16,7 @@ from dustrun.core.money.policy import Deny, Reason
 from dustrun.core.money.policy.outflow import Ceilings
 from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import Code, Permanent
+from dustrun.records import dataclass
 from dustrun.services.outbox import policy_check
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.fees import REVERTED

@@ -7,14 +7,13 @@ mined, reads the allowance again, and is not signed if that is enough.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dustrun.chain.evm import LiveChain
 from dustrun.core.evm.selectors import selector_of
 from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.money.policy import Request
 from dustrun.core.money.token_calls import APPROVE, implied_movement
 from dustrun.core.money.transaction_state import TxState
+from dustrun.records import dataclass
 from dustrun.sdk.chain import ChainCall, Fees
 from dustrun.services.outbox import restore_hold
 from dustrun.services.outbox.deps import OutboxDeps

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dustrun import clock
 from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Temporary, Uncertain
+from dustrun.records import dataclass
 from dustrun.services.outbox import events, preflight
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
+from dustrun.records import dataclass
 from dustrun.services.sharing.election import Leases, alone
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.sharing import leases as rows

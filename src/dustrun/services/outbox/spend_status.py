@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal, Protocol
 
 from dustrun import clock
@@ -11,6 +11,7 @@ from dustrun.core.money.intent import Intent, Movement, Receipt, SignRequest, Sp
 from dustrun.core.money.receipts import read_receipt
 from dustrun.core.money.transaction_state import FOLLOWED, NOTHING_CAME, UNSETTLED, TxState
 from dustrun.core.values.exact_json import loads_own
+from dustrun.records import dataclass
 from dustrun.services.outbox.events import public, public_signature
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows

@@ -4,7 +4,7 @@ still unknown, and what stays unscaled."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from dustrun.core.money.typical_gas import typical_gas
 from dustrun.core.values.amounts import Asset, format_units
 from dustrun.core.workflow.forecast import Forecast, Given, find_readers
 from dustrun.errors import DustrunError, Invalid, Refused
+from dustrun.records import dataclass
 from dustrun.sdk import Action, Effect
 from dustrun.services.access.principal import Principal
 from dustrun.services.preview.dust_scaling import ChainOf, Duster, Entry, Scene, check_scalable

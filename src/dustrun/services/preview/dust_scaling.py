@@ -4,7 +4,7 @@ touched; calldata is never searched for numbers. A refusal is a `Refused` with a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from dustrun.core.money.tokens import read_asset_text
 from dustrun.core.values.amounts import MAX_UINT256, Asset, format_units, read_units
 from dustrun.core.values.exact_json import plain_digits
 from dustrun.errors import Code, Invalid, Problem, Refused
+from dustrun.records import dataclass
 from dustrun.sdk import Action
 from dustrun.sdk.chain import Chain, ChainCall, Price
 from dustrun.services.prices import PriceBook, Survey

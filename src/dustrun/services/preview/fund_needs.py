@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from dustrun.core.evm.network import Network
@@ -17,6 +17,7 @@ from dustrun.core.values.addresses import read_address
 from dustrun.core.values.amounts import Asset
 from dustrun.core.workflow.forecast import Forecast, Given
 from dustrun.errors import Code, DustrunError, Invalid, Problem
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, ChainCall, WalletView
 from dustrun.services.access.principal import Principal
 from dustrun.services.preview.dust_scaling import ChainOf, locate, read_amount

@@ -8,7 +8,6 @@ at the same place.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +17,7 @@ from dustrun.core.money.intent import Spend
 from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import loads
 from dustrun.errors import Problem, Refused
+from dustrun.records import dataclass
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from dustrun.core.workflow.forecast import Forecast, Given, forecast_nodes
 from dustrun.core.workflow.program import Program
 from dustrun.core.workflow.wallet_choice import choose
 from dustrun.errors import DustrunError, Invalid, Refused
+from dustrun.records import dataclass
 from dustrun.sdk import Action
 from dustrun.sdk.chain import WalletView
 from dustrun.services.access.principal import Principal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from dustrun.core.run.as_of import AsOf
@@ -11,6 +11,7 @@ from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import Mode
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import Program
+from dustrun.records import dataclass
 from dustrun.storage.runs.journal import Batch, Event
 from dustrun.storage.runs.runs import RunRow
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from dustrun.core.run.effects import Part
 from dustrun.core.run.journal import KEPT_FROM, Execution, ReportedExecution
 from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.definition import Node
+from dustrun.records import dataclass
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.runs import Run, Runs
 from dustrun.services.workflows.compiled import Compiled

@@ -6,7 +6,6 @@ A resume is used once. One that comes before its node waits is kept and applied 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock
@@ -16,6 +15,7 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.control import RESUMABLE
 from dustrun.core.workflow.graph import Graph
 from dustrun.errors import Code, Forbidden, Invalid, NotFound, Problem, Unauthenticated
+from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import need_good
 from dustrun.services.access.principal import Principal

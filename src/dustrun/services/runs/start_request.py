@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from dustrun import clock
@@ -17,6 +17,7 @@ from dustrun.core.validate import suggest
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Invalid, Problem, Refused
+from dustrun.records import dataclass
 from dustrun.services.runs.engine_port import Caller, ChildCall, Created, RunFacts
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.storage.db.statement import Tx

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from dustrun import clock
 from dustrun.core.run.state import RUN_OPEN, RunStatus
 from dustrun.core.values.exact_json import loads_own
+from dustrun.records import dataclass
 from dustrun.services.streaming.broadcaster import Broadcaster, Subscription
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx

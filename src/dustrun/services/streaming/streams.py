@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from dustrun import clock, ids
 from dustrun.core.run.state import RUN_FINAL, RunStatus
 from dustrun.errors import Code, Invalid, Problem, TooMany, Unauthenticated
+from dustrun.records import dataclass
 from dustrun.services.access import idempotency
 from dustrun.services.access.api_keys import ids_of
 from dustrun.services.access.principal import Principal

@@ -9,12 +9,12 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, NotFound
+from dustrun.records import dataclass
 
 _DATA: Final = Path(__file__).with_name("data")
 CATEGORIES: Final = ("money", "watch", "people", "data", "start")

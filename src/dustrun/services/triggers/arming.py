@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock, ids
@@ -11,6 +10,7 @@ from dustrun.catalog import Catalog
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
 from dustrun.errors import Forbidden, Problem
+from dustrun.records import dataclass
 from dustrun.sdk.trigger import Trigger, TriggerContext
 from dustrun.services.access.principal import Principal
 from dustrun.services.triggers import circles

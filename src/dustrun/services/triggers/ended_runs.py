@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock
@@ -19,6 +18,7 @@ from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.triggers.event import TriggerEvent
 from dustrun.core.triggers.limits import Skip
 from dustrun.core.values.exact_json import loads, loads_own
+from dustrun.records import dataclass
 from dustrun.services.triggers import pausing
 from dustrun.services.triggers.circles import TYPE
 from dustrun.services.triggers.intake import FireOptions, Intake

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dustrun import clock, ids, log
 from dustrun.core.triggers.event import REFUSED, TriggerEvent
 from dustrun.core.values.exact_json import loads
 from dustrun.errors import Code, Conflict, NotFound
+from dustrun.records import dataclass
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.triggers.arming import Arming

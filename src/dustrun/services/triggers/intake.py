@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from dustrun import log
 from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import Skip
 from dustrun.errors import Conflict, Forbidden, Invalid, NotFound, Refused, Temporary
+from dustrun.records import dataclass
 from dustrun.services.access import idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.create import NotStarted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from dustrun import clock, ids
@@ -11,6 +11,7 @@ from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import EXHAUSTED, Admit, Limits, Skip, decide
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, DustrunError
+from dustrun.records import dataclass
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.triggers import pausing

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock
 from dustrun.core.run.effect_sums import EffectSums
 from dustrun.core.run.state import RUN_OPEN, Mode, RunStatus
 from dustrun.errors import Conflict, NotFound
+from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.reports import RunReports

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from dustrun.catalog import Catalog
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ConnectorReference
+from dustrun.records import dataclass
 from dustrun.sdk.trigger import Trigger
 from dustrun.services.access.principal import Principal
 from dustrun.storage.db.database import Database

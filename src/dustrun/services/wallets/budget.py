@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
@@ -37,6 +37,7 @@ from dustrun.core.values.addresses import ZERO_ADDRESS
 from dustrun.core.values.amounts import Asset
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import DustrunError
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Price
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import reservations as rows

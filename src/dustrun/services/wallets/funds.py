@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from dustrun import clock
@@ -13,6 +12,7 @@ from dustrun.core.money.policy.counting import COUNT, GAS_USD, USD
 from dustrun.core.money.policy.document import Limit, read_policy, usd_units
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Bug, DustrunError, Permanent, Temporary
+from dustrun.records import dataclass
 from dustrun.sdk.chain import CallResult, Chain, ChainCall
 from dustrun.services.access.principal import Principal
 from dustrun.services.wallets.wallets import get_wallet

@@ -3,7 +3,6 @@ effect later."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from pydantic.alias_generators import to_camel
@@ -13,6 +12,7 @@ from dustrun.core.money.policy.compare import what_is_looser
 from dustrun.core.money.policy.document import WalletPolicy, read_policy
 from dustrun.core.values import exact_json
 from dustrun.errors import Bug, Code, Conflict, Forbidden, Invalid, Problem
+from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import need_good
 from dustrun.services.access.paging import Page, Paging, page_of

@@ -4,13 +4,14 @@ password and audited."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from dustrun import clock, ids
 from dustrun.core.money.policy.document import WalletPolicy
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
+from dustrun.records import dataclass
 from dustrun.sdk.chain import WalletView
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of

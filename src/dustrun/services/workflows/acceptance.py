@@ -4,7 +4,7 @@ accepted version could not."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from dustrun import clock
@@ -12,6 +12,7 @@ from dustrun.core.run.state import Mode
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Forbidden, Problem
+from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.workflows import spend_gate

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.core.workflow.specs import Specs
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.workflows import versions as version_rows
 from dustrun.storage.workflows import workflows as workflow_rows

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -17,6 +16,7 @@ from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import Program, compile_program
 from dustrun.errors import Code, Invalid, Problem
+from dustrun.records import dataclass
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.storage.db.database import Database
 from dustrun.storage.workflows import versions

@@ -9,7 +9,7 @@ import contextlib
 import graphlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,6 +20,7 @@ from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import UNBOUND, Definition
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Invalid, Problem
+from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of

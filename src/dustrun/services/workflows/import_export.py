@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -24,6 +24,7 @@ from dustrun.core.workflow.definition import UNBOUND, WALLET, Definition
 from dustrun.core.workflow.model_tools import raw_tools
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Invalid, Problem
+from dustrun.records import dataclass
 from dustrun.sdk.fields import hinted_fields
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows.workflows import Workflow

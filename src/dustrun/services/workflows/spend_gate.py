@@ -4,13 +4,13 @@ who may spend from its wallets."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Forbidden, Problem
+from dustrun.records import dataclass
 from dustrun.services.access.api_keys import permissions_of
 from dustrun.services.access.principal import ALL_WALLETS, Principal
 from dustrun.services.workflows.closure import Closure, Closures, Lookup, Member, SpendNode

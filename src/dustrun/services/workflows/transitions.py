@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, NotFound, Problem
+from dustrun.records import dataclass
 from dustrun.storage.workflows.workflows import WorkflowRow
 
 DRAFT, ACTIVE, PAUSED, ARCHIVED = "draft", "active", "paused", "archived"

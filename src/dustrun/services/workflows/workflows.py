@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -23,6 +23,7 @@ from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.outbound.guard import Guard
+from dustrun.records import dataclass
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of

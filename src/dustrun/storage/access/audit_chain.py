@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import orjson
 import sqlalchemy as sa
 
+from dustrun.records import dataclass
 from dustrun.storage.db import store_facts
 from dustrun.storage.db.statement import Row, Statement, Tx
 from dustrun.storage.db.tables import audit as t

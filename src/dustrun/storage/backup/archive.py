@@ -17,7 +17,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -25,6 +25,7 @@ import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
 from dustrun.errors import Permanent
+from dustrun.records import dataclass
 from dustrun.storage.secrets.master_key import SETTING, MasterKey
 
 FORMAT = "dustrun-backup"

@@ -15,7 +15,6 @@ import os
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +23,7 @@ import sqlalchemy as sa
 from dustrun import clock, log
 from dustrun.core.values import exact_json
 from dustrun.errors import Permanent
+from dustrun.records import dataclass
 from dustrun.settings import Settings
 from dustrun.storage.db import migrate, store_facts
 from dustrun.storage.db.database import Database

@@ -6,7 +6,6 @@ later, restoring that backup with it brings everything back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 from dustrun import clock
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import DustrunError
+from dustrun.records import dataclass
 from dustrun.settings import Settings
 from dustrun.storage.access import audit
 from dustrun.storage.backup import copy_detection

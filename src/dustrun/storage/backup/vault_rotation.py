@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from dustrun.records import dataclass
 from dustrun.settings import Settings
 from dustrun.storage.backup import copy_detection
 from dustrun.storage.db import migrate

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.records import dataclass
 from dustrun.storage.data.uses import used_by_others
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import managed_tables as t

@@ -6,13 +6,13 @@ Everything that comes from a user is a bound parameter; column names never becom
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from dustrun.core.data.table import Test
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import table_cells, table_rows
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dustrun import clock, log, metrics
 from dustrun.errors import Uncertain
+from dustrun.records import dataclass
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 

@@ -8,11 +8,12 @@ All functions run inside the writer's transaction (or a reader's, if they only r
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.records import dataclass
 from dustrun.storage.db.ledger_tables import reservations, wallet_recipients
 from dustrun.storage.db.statement import Returned, Row, Statement, Tx
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.records import dataclass
 from dustrun.storage.db.ledger_tables import signatures as t
 from dustrun.storage.db.statement import Row, Statement, Tx
 from dustrun.storage.secrets.vault import Vault

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.records import dataclass
 from dustrun.storage.db.ledger_tables import signatures, transactions
 from dustrun.storage.db.ledger_tables import wallet_policies as p
 from dustrun.storage.db.ledger_tables import wallets as t

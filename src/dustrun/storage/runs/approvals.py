@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
 from dustrun import clock
+from dustrun.records import dataclass
 from dustrun.storage.db.ledger_tables import signatures, transactions
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import approvals

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Final
 
 import sqlalchemy as sa
 
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Returned, Row, Statement, Tx
 from dustrun.storage.runs import journal
 from dustrun.storage.runs.runs import OpenRun, RunRow

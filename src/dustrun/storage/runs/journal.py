@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
@@ -20,6 +20,7 @@ from dustrun.core.text.redaction import Redaction, hide
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.core.values.weight import MOST, weigh
 from dustrun.log import mask_links
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Change, Insertion, Returned, Row, Rows, Statement, Tx
 from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, executions, run_signals, runs
 from dustrun.storage.runs import forks as fork_rows

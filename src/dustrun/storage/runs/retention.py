@@ -7,11 +7,10 @@ in between leaves hidden rows, which the next sweep deletes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import (
     COUNTED_TOGETHER,

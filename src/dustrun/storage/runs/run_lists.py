@@ -11,7 +11,7 @@ import functools
 import heapq
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from sqlalchemy import bindparam as b
 
 from dustrun.core.run.state import RUN_FINAL, RUN_OPEN, Mode
 from dustrun.core.values.exact_json import dumps_text
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import org_of_found, runs
 from dustrun.storage.runs.runs import RunRow

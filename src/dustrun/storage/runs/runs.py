@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.records import dataclass
 from dustrun.storage.db.ledger_tables import wallets
 from dustrun.storage.db.statement import Insertion, Statement, Tx
 from dustrun.storage.db.tables import message_runs, messages, run_signals, runs, workflows

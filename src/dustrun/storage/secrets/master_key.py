@@ -11,10 +11,10 @@ import binascii
 import contextlib
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from dustrun.errors import Code, Temporary
+from dustrun.records import dataclass
 from dustrun.storage.secrets import sealing
 
 SETTING = "the setting master_key_file (DUSTRUN_MASTER_KEY_FILE)"

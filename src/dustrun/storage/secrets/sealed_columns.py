@@ -4,11 +4,11 @@ unreadable.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import sqlalchemy as sa
 
+from dustrun.records import dataclass
 from dustrun.storage.db import ledger_tables, tables, trigger_tables
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
 from typing import Final
 
 import sqlalchemy as sa
 
 from dustrun import clock
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
 
 NOW_MS: Final = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"

@@ -6,11 +6,12 @@ Measured: the same by four statements takes a tenth of a webhook's processor tim
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import api_keys, workflows
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_events

@@ -3,11 +3,12 @@ itself is deleted when its next one comes and nothing has used it; its number is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import runs
 from dustrun.storage.db.tables import workflow_versions as t

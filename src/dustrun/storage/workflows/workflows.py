@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Returned, Statement, Tx
 from dustrun.storage.db.tables import run_counts, runs
 from dustrun.storage.db.tables import workflow_versions as v

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from dustrun.chain.watching.reader import BlockReader
@@ -23,6 +23,7 @@ from dustrun.core.triggers.chain.watch import (
     match_logs,
     move_events,
 )
+from dustrun.records import dataclass
 
 _MOST_LOGS: Final = 50_000
 """Logs that are kept over all blocks; a block that is needed again after that is read again."""

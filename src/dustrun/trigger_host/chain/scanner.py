@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -15,6 +14,7 @@ from dustrun.core.triggers.chain.headers import KEPT, Header
 from dustrun.core.triggers.chain.queries import merge
 from dustrun.core.triggers.chain.watch import ChainEvent, match_logs
 from dustrun.errors import DustrunError
+from dustrun.records import dataclass
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.services.triggers.recording import CursorMoved

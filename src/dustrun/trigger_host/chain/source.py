@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from dustrun import log
 from dustrun.chain.chains import Chains
 from dustrun.chain.watching.reader import BlockReader
+from dustrun.records import dataclass
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions

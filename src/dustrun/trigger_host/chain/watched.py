@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from dustrun import clock
 from dustrun.core.triggers.chain.cursor import Cursor
 from dustrun.core.triggers.chain.watch import Watch
+from dustrun.records import dataclass
 from dustrun.services.triggers.subscriptions import Subscription
 
 SAVED_EVERY: Final = 32

@@ -12,7 +12,6 @@ trigger's `lastError`; a run that fails changes nothing about that.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import Field, field_validator, model_validator
@@ -23,6 +22,7 @@ from dustrun.core.triggers.polling.conditions import compile_over
 from dustrun.core.triggers.polling.items import MOST_ITEMS, event_key, find_news, fingerprint
 from dustrun.core.values import exact_json
 from dustrun.errors import Invalid
+from dustrun.records import dataclass
 from dustrun.sdk import Credential, HttpResponse, Polled, PolledEvent, TriggerContext
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread

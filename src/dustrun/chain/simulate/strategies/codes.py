@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.chain import wire
 from dustrun.chain.simulate.prober import word_of
 from dustrun.core.values.addresses import keccak256
+from dustrun.records import dataclass
 
 Json = dict[str, Any]
 _ZERO: Final = f"0x{'0' * 40}"

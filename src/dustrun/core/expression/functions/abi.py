@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun.core.expression.functions.text import hex_bytes
 from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.runtime.limits import Meter
+from dustrun.records import dataclass
 
 MAX_TYPE_TEXT = 500
 MAX_NESTING = 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal, DecimalException
 from typing import Any
 
@@ -12,6 +11,7 @@ from dustrun.core.expression.runtime import times
 from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.runtime.limits import Meter
 from dustrun.core.expression.runtime.values import Lazy, kind, read_all
+from dustrun.records import dataclass
 
 # parameter type → the kinds it accepts; empty: any value
 _TYPES: dict[str, frozenset[str]] = {

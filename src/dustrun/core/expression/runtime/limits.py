@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from dustrun.core.expression.runtime.fault import Fault
+from dustrun.records import dataclass
 
 _DECIMAL_BYTES: Final = sys.getsizeof(Decimal(1))
 _SHORT_DIGITS: Final = 200

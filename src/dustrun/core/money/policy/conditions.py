@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.core.evm.abi import AbiFault, Function, Param
@@ -20,6 +19,7 @@ from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.parse import parse
 from dustrun.core.money.policy.special_methods import known_functions
 from dustrun.core.values.addresses import checksum, read_address
+from dustrun.records import dataclass
 
 MAX_LENGTH: Final = 1000
 OWN_NAMES: Final = ("args", "wallet", "value", "chain")

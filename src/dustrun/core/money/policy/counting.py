@@ -6,7 +6,7 @@ US dollars are integers in units of 1e-18, rounded up per movement, so that spen
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
@@ -15,6 +15,7 @@ from dustrun.core.money.inner_calls import Unread, implied_movements
 from dustrun.core.money.intent import Intent, Movement, SignRequest
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
+from dustrun.records import dataclass
 
 USD, COUNT, GAS_USD = "usd", "count", "gasUsd"
 USD_UNIT = 10**18

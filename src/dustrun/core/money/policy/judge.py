@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dustrun.core.money.policy.counting import COUNT, GAS_USD, USD, Counted, Request, Worth, asked, canonical, count
 from dustrun.core.money.policy.document import HOUR_MS, Limit, WalletPolicy, usd_units
 from dustrun.core.money.policy.scope import judge_scope, paid
 from dustrun.core.money.policy.verdict import Allow, Ask, Deny, Reason, Verdict
+from dustrun.records import dataclass
 
 Need = tuple[str, int]
 """A measure and the length of a window in milliseconds."""

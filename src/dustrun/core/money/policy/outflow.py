@@ -7,7 +7,7 @@ declared and an allowance that nobody asked for are denied by both.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy.counting import Worth, canonical
@@ -15,6 +15,7 @@ from dustrun.core.money.policy.document import Outflow, usd_units
 from dustrun.core.money.policy.judge import show
 from dustrun.core.money.policy.verdict import Reason
 from dustrun.core.values.amounts import Asset
+from dustrun.records import dataclass
 
 _USD = "usd"
 

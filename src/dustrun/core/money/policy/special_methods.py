@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final, Literal
 
@@ -17,6 +16,7 @@ from dustrun.core.evm.selectors import read_selector
 from dustrun.core.money.inner_calls import is_readable
 from dustrun.core.values import exact_json
 from dustrun.core.values.addresses import checksum
+from dustrun.records import dataclass
 
 Kind = Literal["executors", "grants", "giving"]
 _KINDS: Final[tuple[Kind, ...]] = ("executors", "grants", "giving")

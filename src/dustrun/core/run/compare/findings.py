@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from dustrun.core.run.journal import Execution
 from dustrun.core.values.amounts import format_units
+from dustrun.records import dataclass
 
 Json = dict[str, Any]
 Kind = Literal["course", "money", "detail"]

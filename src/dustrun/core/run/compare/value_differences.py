@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 from dustrun.core.text.known_texts import KnownTexts
+from dustrun.records import dataclass
 
 _MOST = 50
 # Result fields of spending actions that say where, when and at what fee a transaction was included.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from dustrun.records import dataclass
 
 NEAR: Final = 64
 """Blocks below the target that are scanned one by one, each by its hash; what is older may be read by ranges."""

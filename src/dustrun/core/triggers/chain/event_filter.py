@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.core.evm.abi import AbiFault, Event, Param, encode, read_value
@@ -15,6 +14,7 @@ from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.parse import parse
 from dustrun.core.values.addresses import ZERO_ADDRESS, keccak256, read_address
+from dustrun.records import dataclass
 
 ARGS: Final = "args"
 LOG: Final = "log"

@@ -7,8 +7,9 @@ last to the canonical chain, by itself and after a restart.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from dustrun.records import dataclass
 
 KEPT: Final = 256
 """How many blocks back headers are stored: the deepest reorg that is followed."""

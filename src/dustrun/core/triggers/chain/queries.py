@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
+
+from dustrun.records import dataclass
 
 _MOST_ADDRESSES: Final = 500
 _MOST_TOPICS: Final = 500

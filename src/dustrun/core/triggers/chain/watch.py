@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from dustrun.core.expression import ExpressionError
 from dustrun.core.triggers.chain.queries import LogQuery
+from dustrun.records import dataclass
 
 FINALIZED: Final = "finalized"
 Confirmations = int | Literal["finalized"]

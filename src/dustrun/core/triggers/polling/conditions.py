@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from dustrun.core.expression import DEFAULT_LIMITS, ExpressionError, Template, parse_expression
+from dustrun.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

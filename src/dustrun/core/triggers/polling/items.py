@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from dustrun.records import dataclass
 
 MOST_ITEMS: Final = 1000
 """How many items a list may have."""

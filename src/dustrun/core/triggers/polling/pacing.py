@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any, Final
+
+from dustrun.records import dataclass
 
 _LONGEST_MS: Final = 3_600_000
 _LONGEST_ASKED_MS: Final = 86_400_000

@@ -6,9 +6,11 @@ A crossing counts once. It counts again only after the price was back on the oth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Context, Decimal
 from typing import Any, Literal
+
+from dustrun.records import dataclass
 
 Operation = Literal["cross-up", "cross-down", "above", "below", "change-percent"]
 _ROUNDED = Context(prec=40)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -18,6 +17,7 @@ from cronsim import CronSim, CronSimError
 from cronsim.cronsim import Field
 
 from dustrun.core.triggers.schedules.wall_clock import DAY
+from dustrun.records import dataclass
 
 MAX_LENGTH: Final = 256
 NAMED: Final = {

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Literal
+
+from dustrun.records import dataclass
 
 GRACE_MS: Final = 60_000
 MAX_COUNTED: Final = 200

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from dustrun.core.triggers.schedules.due import NextFire
 from dustrun.core.triggers.schedules.wall_clock import offset_at, wall_time, zone
+from dustrun.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from math import prod
@@ -21,6 +21,7 @@ from dateutil.rrule import MO, rrule
 
 from dustrun.core.triggers.schedules.recurrence_text import FREQUENCIES, Moment, Parts, RecurrenceProblem, read
 from dustrun.core.triggers.schedules.wall_clock import DAY, EPOCH, instant_of, next_by_wall, offset_at, seconds_of, zone
+from dustrun.records import dataclass
 
 _UNITS: Final = {"WEEKLY": 7 * DAY, "DAILY": DAY, "HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}
 _DAYS: Final = {"YEARLY": 366, "MONTHLY": 31, "WEEKLY": 7}

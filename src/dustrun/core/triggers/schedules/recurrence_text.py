@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from dateutil import rrule
 
 from dustrun.core.triggers.schedules.wall_clock import wall_time, zone
+from dustrun.records import dataclass
 
 MAX_LENGTH: Final = 4096
 MAX_DATES: Final = 500

@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dustrun import clock
 from dustrun.chain.evm import Broadcast, LiveChain
 from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import DustrunError, Temporary, Uncertain
+from dustrun.records import dataclass
 from dustrun.services.outbox import events, restore_hold
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step

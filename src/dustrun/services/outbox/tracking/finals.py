@@ -4,12 +4,13 @@ reserved."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from dustrun import clock
 from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.records import dataclass
 from dustrun.services.outbox import events
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.spend_status import Failure, error_json

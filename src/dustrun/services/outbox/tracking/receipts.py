@@ -4,13 +4,14 @@ signal."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dustrun import clock
 from dustrun.core.money.intent import Receipt
 from dustrun.core.money.receipts import show_receipt
 from dustrun.core.money.transaction_state import SETTLED, TxState
 from dustrun.core.values.exact_json import dumps_text
+from dustrun.records import dataclass
 from dustrun.services.outbox import events
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.spend_status import Failure, error_json

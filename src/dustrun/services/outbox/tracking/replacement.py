@@ -3,12 +3,13 @@ nonce is ever mined, so a replacement cannot pay twice."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from dustrun import clock
 from dustrun.core.money.policy import Deny, Request
 from dustrun.core.money.transaction_state import PLAIN_GAS, TxState, next_bid
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Fees
 from dustrun.services.outbox import events, policy_check
 from dustrun.services.outbox.deps import OutboxDeps

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dustrun import clock, log
 from dustrun.chain.evm import LiveChain
@@ -19,6 +19,7 @@ from dustrun.core.money.intent import Receipt
 from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import loads_own
 from dustrun.errors import DustrunError
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Block
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.spend_status import intent_of

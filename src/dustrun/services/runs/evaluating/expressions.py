@@ -7,7 +7,6 @@ nodes that the expression names, and works within limits of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from dustrun.core.expression import ExpressionError, parse_expression, parse_template
@@ -17,6 +16,7 @@ from dustrun.core.expression.template import Template
 from dustrun.core.run.journal import Journal, enclosing, frame_of
 from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.program import Program
+from dustrun.records import dataclass
 from dustrun.sdk.threads import run_beside
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import RunFacts

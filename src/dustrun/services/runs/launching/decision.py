@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock
 from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import loads
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
+from dustrun.records import dataclass
 from dustrun.services.access import audit
 from dustrun.services.access.api_keys import need_good
 from dustrun.services.access.principal import Principal

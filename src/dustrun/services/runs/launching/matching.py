@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import dumps, loads
 from dustrun.errors import Code, Conflict, Problem
+from dustrun.records import dataclass
 from dustrun.storage.runs.runs import RunRow
 
 OLDEST_MS: Final = 3_600_000

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dustrun.core.values.exact_json import loads
+from dustrun.records import dataclass
 from dustrun.services.access.paging import Page, Paging
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx

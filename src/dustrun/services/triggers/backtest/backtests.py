@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun import clock, ids, log
@@ -13,6 +12,7 @@ from dustrun.core.run.as_of import AsOf
 from dustrun.core.triggers.limits import Admit, Limits, Skip, decide
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Problem, Temporary, Uncertain
+from dustrun.records import dataclass
 from dustrun.sdk.trigger import Trigger
 from dustrun.services.access import idempotency
 from dustrun.services.access.api_keys import principal_of

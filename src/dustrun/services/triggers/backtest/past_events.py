@@ -6,12 +6,13 @@ A schedule computes them, a chain still has them; of the other kinds, the event 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Protocol
 
 from dustrun.core.triggers.schedules.preview import payload_of
 from dustrun.core.values.exact_json import loads
 from dustrun.errors import Invalid, Problem
+from dustrun.records import dataclass
 from dustrun.sdk.threads import run_beside
 from dustrun.sdk.trigger import Trigger
 from dustrun.storage.db.database import Database

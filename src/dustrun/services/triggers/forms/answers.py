@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun import clock, ids, log
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.errors import Code, Conflict, DustrunError, Forbidden, Invalid, NotFound, Refused, Temporary
+from dustrun.records import dataclass
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.runs import start_request
 from dustrun.services.runs.create import NotStarted

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from dustrun.core.run.state import Mode
 from dustrun.core.triggers.limits import Limits, Skip, decide
 from dustrun.errors import Code, Conflict
+from dustrun.records import dataclass
 from dustrun.services.access.api_keys import is_good
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.access.keys import KeyRow

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dustrun import clock
 from dustrun.core.run.state import Mode
 from dustrun.core.triggers.limits import EXHAUSTED, Admit, decide
 from dustrun.errors import Code, Conflict
+from dustrun.records import dataclass
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.triggers import pausing

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dustrun import clock, ids
 from dustrun.core.text import standard_webhooks
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Forbidden, Invalid, NotFound, Problem
+from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.triggers.arming import Arming

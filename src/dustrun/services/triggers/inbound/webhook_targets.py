@@ -7,11 +7,11 @@ servers share keeps nothing. A change of the subscription shows in the transacti
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from dustrun import clock, ids
 from dustrun.core.triggers import webhook_auth
 from dustrun.errors import Code, NotFound
+from dustrun.records import dataclass
 from dustrun.sdk.threads import run_sized
 from dustrun.services.triggers.inbound.webhook_secrets import KIND, WebhookSecrets, is_good
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock, ids, log
@@ -13,6 +12,7 @@ from dustrun.core.triggers.event import REFUSED, TriggerEvent
 from dustrun.core.triggers.webhook_auth import Bad, Good
 from dustrun.core.triggers.webhook_body import WrongType
 from dustrun.errors import Code, DustrunError, Invalid, NotFound, Temporary, Unauthenticated
+from dustrun.records import dataclass
 from dustrun.sdk.threads import run_sized
 from dustrun.services.runs.runs import Conclusion, Runs
 from dustrun.services.triggers.inbound.webhook_targets import Target, WebhookTargets

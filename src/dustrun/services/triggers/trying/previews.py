@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from dustrun.core.triggers.schedules.preview import Upcoming, payload_of, upcomi
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.errors import Code, Invalid, Problem
+from dustrun.records import dataclass
 from dustrun.sdk.threads import run_beside, run_sized
 from dustrun.sdk.trigger import Finding, Trigger, TriggerContext
 from dustrun.services.access.principal import Principal

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from dustrun.errors import DustrunError
+from dustrun.records import dataclass
 from dustrun.sdk.trigger import Trigger, TriggerContext
 from dustrun.services.access.principal import Principal
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Row
 
 _PARAMETER = re.compile(r"%\((\w+)\)s|%%")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import psycopg
 
 from dustrun.errors import Bug, Temporary, Uncertain
+from dustrun.records import dataclass
 from dustrun.storage.db.database import Claimed, Database
 from dustrun.storage.db.pipeline.call import Answer, fixed
 from dustrun.storage.db.pipeline.link import Link, Packed, Posted

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import sqlalchemy as sa
 
+from dustrun.records import dataclass
 from dustrun.storage.db.metadata import metadata
 from dustrun.storage.db.pipeline.call import Numbered
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
+from dustrun.records import dataclass
 from dustrun.storage.db.pipeline.call import Answer, Call, Numbered
 from dustrun.storage.db.pipeline.set_form import SetForm, derive
 from dustrun.storage.db.statement import Returned, Row, Statement
