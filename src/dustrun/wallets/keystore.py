@@ -141,7 +141,7 @@ def _scrypt(password: bytes, salt: bytes, n: int, r: int, p: int) -> bytes:
 
 
 def _aes_ctr(key: bytes, iv: bytes, data: bytes) -> bytes:
-    from Crypto.Cipher import AES  # slow import
+    from dustrun.core.values.pycryptodome import AES  # slow import
 
     return AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=iv).encrypt(data)
 

@@ -13,7 +13,7 @@ _KEY: Final = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 def keccak256(data: bytes) -> bytes:
     """Keccak-256 as Ethereum uses it (not SHA3-256)."""
-    from Crypto.Hash import keccak  # slow import
+    from dustrun.core.values.pycryptodome import keccak  # slow import
 
     return keccak.new(digest_bits=256, data=data).digest()
 

@@ -6,7 +6,7 @@ import base64
 import os
 from typing import Final
 
-from Crypto.Cipher import AES
+from dustrun.core.values.pycryptodome import AES
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12  # the recommended size for GCM: NIST SP 800-38D section 8.2
