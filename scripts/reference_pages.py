@@ -12,9 +12,9 @@ import typer
 from pydantic_core import PydanticUndefined
 
 from dustrun import catalog
+from dustrun.cli.command_tree import app
 from dustrun.cli.http import examples
 from dustrun.cli.http.failures import Exit
-from dustrun.cli.main import app
 from dustrun.errors import Code
 from dustrun.settings import CONFIG_FILE, Settings
 

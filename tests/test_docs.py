@@ -17,7 +17,7 @@ import pytest
 from typer.main import get_command
 
 from dustrun.catalog import load
-from dustrun.cli.main import app
+from dustrun.cli.command_tree import app
 from dustrun.core.validate import check
 from dustrun.core.workflow.definition import Definition
 from dustrun.settings import Settings

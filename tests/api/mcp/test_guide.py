@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from typer.main import get_command
 
-from dustrun.cli.main import app
+from dustrun.cli.command_tree import app
 from dustrun.settings import Settings
 
 _GUIDE = Path(__file__).resolve().parents[3] / "docs/guides/connect-your-client.md"

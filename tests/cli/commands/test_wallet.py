@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from dustrun.cli.command_tree import app
 from dustrun.cli.http.failures import CliError
-from dustrun.cli.main import app
 from served import Served, served
 from testkit.chain.anvil import ACCOUNTS, KEYS
 

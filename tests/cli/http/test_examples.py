@@ -10,8 +10,8 @@ import pytest
 import typer
 from click.testing import CliRunner
 
+from dustrun.cli.command_tree import app
 from dustrun.cli.http.examples import OF
-from dustrun.cli.main import app
 
 ROOT: Any = typer.main.get_command(app)
 """Made once: of all that a help costs, nearly everything is the making of all commands."""

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from dustrun.cli.command_tree import app
 from dustrun.cli.http.failures import CliError
-from dustrun.cli.main import app
 from dustrun.settings import Settings
 from dustrun.storage.backup import copy_detection
 from dustrun.storage.backup.backup import back_up

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from dustrun.cli.http.failures import CliError
 from dustrun.cli.http.naming import workflow_id
 from dustrun.cli.http.options import SERVER, AsJson, Key, Server, client_of, read_json_option, read_pairs
 from dustrun.cli.render import output, watching
+from dustrun.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dustrun.cli.http.failures import CliError, Exit
-from dustrun.cli.http.naming import meant
 from dustrun.cli.render import output
 from dustrun.core.text.wording import explain
 from dustrun.errors import DustrunError
@@ -67,7 +66,7 @@ def serve(
 
 
 def _start(settings: Settings) -> None:
-    gc.disable()  # until the server is ready: nearly everything allocated at startup stays
+    gc.set_threshold(50_000, 1_000_000, 1_000_000)  # until the server is ready: nearly everything stays
     from dustrun.app import serve as start  # slow import
 
     try:
@@ -93,6 +92,8 @@ def _announce(address: str, settings: Settings) -> None:
 
 def _misset(found: Any, known: Sequence[str]) -> dict[str, str]:
     """One line that says what is wrong with a setting, named by its environment variable."""
+    from dustrun.cli.http.naming import meant  # slow import
+
     place = [str(part) for part in found["loc"]]
     message = explain(found["type"], found["msg"])
     if found["type"] == "extra_forbidden" and len(place) == 1:

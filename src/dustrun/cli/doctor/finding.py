@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from dustrun.records import dataclass
 
 State = Literal["ok", "warning", "bad"]
 

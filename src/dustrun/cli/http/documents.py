@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dustrun.cli.http.failures import CliError
 from dustrun.cli.http.options import parse_json, read_file
 from dustrun.core.values.exact_json import JsonError
+from dustrun.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

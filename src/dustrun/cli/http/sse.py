@@ -5,12 +5,12 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun.cli.http.client import Client
 from dustrun.cli.http.failures import CliError, Exit
 from dustrun.core.values import exact_json
+from dustrun.records import dataclass
 
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0

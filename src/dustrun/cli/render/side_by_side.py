@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from dustrun.cli.render.chain_report import STATES
 from dustrun.cli.render.flows import flows_of
 from dustrun.cli.render.output import status_style
 from dustrun.cli.render.wording import UNLIMITED, Names, symbol, usd
+from dustrun.records import dataclass
 
 Json = Mapping[str, Any]
 WIDTH: Final = 100  # the width that the table needs; on a narrower terminal cells wrap
