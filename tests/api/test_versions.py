@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+from dustrun.api.shapes.wire import model_of
 from dustrun.api.shapes.workflows import VersionAnswer
 from testkit.composition import DEFINITION, Client
 
@@ -16,7 +17,7 @@ async def test_versions_are_listed_newest_first(owner: Client) -> None:
     changed["nodes"]["say"]["payload"] = {"message": "new"}
     await owner.put(path, {"definition": changed})
     page = (await owner.get(f"{path}/versions")).data
-    items = [VersionAnswer.model_validate(item) for item in page["items"]]
+    items = [model_of(VersionAnswer).model_validate(item) for item in page["items"]]
     assert [(item.version, item.is_draft, item.is_live) for item in items] == [(2, True, False), (1, False, True)]
     assert (page["currentVersion"], page["hasMore"]) == (2, False)
     assert (await owner.get(f"{path}/versions/1")).data == page["items"][1]

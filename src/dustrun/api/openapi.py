@@ -20,6 +20,7 @@ from dustrun.api.description.answer_examples import examples
 from dustrun.api.description.body_examples import BY_OPERATION
 from dustrun.api.description.generators import adapt
 from dustrun.api.description.sharing import share
+from dustrun.api.shapes.wire import Answer
 from dustrun.core.values import exact_json
 from dustrun.errors import Code
 
@@ -99,7 +100,7 @@ def codes_of(method: str, permission: str, refusals: Sequence[Code]) -> list[Cod
     return sorted(found)
 
 
-def enveloped(model: type[BaseModel]) -> dict[str, Any]:
+def enveloped(model: type[BaseModel | Answer]) -> dict[str, Any]:
     """The `content` of a bare route's success envelope around a model; some other route must answer with it too."""
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/Envelope_{model.__name__}_"}}}
 
@@ -253,7 +254,7 @@ def add_model(model: type[BaseModel]) -> None:
         add_schema(name, schema)
 
 
-def add_enveloped(model: type[BaseModel]) -> None:
+def add_enveloped(model: type[BaseModel | Answer]) -> None:
     """Adds a model's schema and that of its envelope, for a bare route whose answer no other route gives."""
     found = _definitions_of(envelope_of(model))
     whole = found.pop(envelope_of(model).__name__)

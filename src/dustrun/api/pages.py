@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+
+from dustrun.records import dataclass
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "web"
 _NONCE: Final = "__NONCE__"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
 from dustrun.api.limits import RateLimiter, WrongKeys
 from dustrun.assistant.conversation_turns import Turns
 from dustrun.catalog import Catalog
 from dustrun.chain.chains import Chains
+from dustrun.records import dataclass
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.outside_tokens import OutsideTokens

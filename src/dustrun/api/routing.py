@@ -9,14 +9,17 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
+import fastapi.utils
 from fastapi import APIRouter, Depends, Request
+from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -32,11 +35,14 @@ from dustrun.core.validate.ignored import ignored_fields
 from dustrun.core.values.fields import Fields
 from dustrun.core.values.weight import is_large
 from dustrun.errors import Code, DustrunError, Invalid, Problem
+from dustrun.records import dataclass
 from dustrun.sdk.threads import run_beside, run_sized
 from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current, once
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
 
+# FastAPI asks of each annotation whether it is one of pydantic 1's, and loads all of that to know: 1.5 MiB. None is.
+fastapi.utils.annotation_is_pydantic_v1 = lambda annotation: False  # type: ignore[attr-defined]
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 Shape = Callable[[Any], Any]
 # The caller behind a signed link in the request, or None when it bears none; raises `Unauthenticated` for a bad one.
@@ -91,16 +97,58 @@ class _ReadRequest(Request):
         return self._document
 
 
-class Route(APIRoute):
-    """A route that knows its permission."""
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    """Who may call a route, and whether its body is secret."""
 
     permission: str = PUBLIC
     or_else: str | None = None
-    admit_by_link: AdmitByLink | None = None
+    by_link: AdmitByLink | None = None
     secret_body: bool = False
+
+
+class Route(StarletteRoute):
+    """A route that knows its permission. FastAPI reads its handler's signature at the first request: to read all of
+    them takes a seventh of a start and 5 MiB, and most servers are never asked for most routes."""
+
     # The same route with all that only the OpenAPI document needs: the models of its answers, examples, refusals.
-    # Building them is a third of a start, so it waits until somebody asks for the document.
     documented: Callable[[], APIRoute]
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], method: str, admission: _Admission) -> None:
+        super().__init__(path, endpoint, methods=[method])
+        self.methods = {method}  # Starlette would add HEAD
+        self._admission = admission
+        self.permission, self.or_else = admission.permission, admission.or_else
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As FastAPI's: what comes after it finds the route in the scope."""
+        match, found = super().matches(scope)
+        if match is not Match.NONE:
+            found["route"] = self
+        return match, found
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+        await self.framed.handle(scope, receive, send)
+
+    @property
+    def body_field(self) -> ModelField | None:
+        """The body, as FastAPI knows it."""
+        return self.framed.body_field
+
+    @functools.cached_property
+    def framed(self) -> _Framed:
+        """The route as FastAPI knows it."""
+        _build_bodies(self.endpoint)
+        framed = _Framed(self.path, self.endpoint, methods=[*(self.methods or ())], response_model=None)
+        framed.admission = self._admission
+        return framed
+
+
+class _Framed(APIRoute):
+    """FastAPI's route of ours."""
+
+    admission: _Admission
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, with ours around it."""
@@ -108,18 +156,18 @@ class Route(APIRoute):
 
         async def handle(request: Request) -> Response:
             parts = parts_of(request.scope)
-            principal = _NOBODY
-            if self.permission != PUBLIC:
-                by_link = self.admit_by_link(request) if self.admit_by_link is not None else None
-                principal = by_link or await admit(parts, request.scope, self.permission, or_else=self.or_else)
+            principal, may = _NOBODY, self.admission
+            if may.permission != PUBLIC:
+                by_link = may.by_link(request) if may.by_link is not None else None
+                principal = by_link or await admit(parts, request.scope, may.permission, or_else=may.or_else)
             self._check_query(request)
             body, document = b"", None
             if request.method in _METHODS_WITH_BODY:
                 body, document = await read_json(request.scope, request.receive, parts.settings.max_body_bytes)
                 document = await self._validated(body, document)
             call = Calling(parts, principal, request_id(request.scope), request.scope["headers"])
-            if request.method == "POST" and self.permission != PUBLIC:
-                call.pending = idempotency.pending(parts, request.scope, principal, body, secret=self.secret_body)
+            if request.method == "POST" and may.permission != PUBLIC:
+                call.pending = idempotency.pending(parts, request.scope, principal, body, secret=may.secret_body)
             request.scope[_CALL] = call
             return await _answer_once(call, functools.partial(inner, _ReadRequest(request, body, document)))
 
@@ -155,7 +203,7 @@ class Route(APIRoute):
     def _check_query(self, request: Request) -> None:
         """Rejects unknown query parameters, since a misspelt filter would not filter. Signed links are exempt: mail
         programs may add parameters."""
-        if not request.scope["query_string"] or self.admit_by_link is not None or not self.path.startswith("/v1/"):
+        if not request.scope["query_string"] or self.admission.by_link is not None or not self.path.startswith("/v1/"):
             return
         unknown = [name for name in request.query_params if name not in self._known_query]
         if unknown:
@@ -324,11 +372,11 @@ class Routes:
         unchanged: str | None = None,
     ) -> Callable[[Handler], Handler]:
         def declare(handler: Handler) -> Handler:
-            _build_bodies(handler)
             endpoint = _enveloping(handler, shape, secret)
             known = [*refusals, Code.IDEMPOTENCY_NOT_STORED] if secret else refusals
 
             def document() -> APIRoute:
+                _build_bodies(handler)
                 text = (inspect.getdoc(handler) or "").split("\n\n", 1)
                 responses = responses_of(method, permission, known)
                 if accepted is not None:
@@ -349,12 +397,8 @@ class Routes:
                     openapi_extra={"x-permission": permission},
                 )
 
-            route = Route(path, endpoint, methods=[method], response_model=None)
+            route = Route(path, endpoint, method, _Admission(permission, or_else, admit_by_link, secret_body))
             route.documented = document
-            route.permission = permission
-            route.or_else = or_else
-            route.admit_by_link = admit_by_link
-            route.secret_body = secret_body
             self.router.routes.append(route)
             return handler
 

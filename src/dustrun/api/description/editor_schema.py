@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,6 +20,7 @@ from dustrun.core.workflow.control import DOCS
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import TESTS_ONLY
 from dustrun.core.workflow.specs import NodeSpec
+from dustrun.records import dataclass
 from dustrun.services.workflows.import_export import FORMAT, Reference
 
 Json = dict[str, Any]

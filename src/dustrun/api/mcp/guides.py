@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import dustrun
+from dustrun.records import dataclass
 
 SCHEME: Final = "dustrun://guides/"
 MOST_ARGUMENT: Final = 4_000

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from dustrun.core.text.redaction import hide
 from dustrun.core.text.unseen import UNSEEN_KINDS, without_unseen
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, DustrunError, Invalid
+from dustrun.records import dataclass
 
 Json = dict[str, Any]
 MOST_BYTES: Final = 16_384

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.api.mcp import drafting, inputs, running
@@ -12,6 +11,7 @@ from dustrun.api.mcp.result import Result
 from dustrun.api.parts import Parts
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Forbidden
+from dustrun.records import dataclass
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access.principal import Principal
 

@@ -8,7 +8,7 @@ from fastapi import Path, Query
 from pydantic import Field, StringConstraints
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import ANY_OF, Commas, PageAnswer, Paged, Text, Time, page_shape, time
+from dustrun.api.shapes.wire import ANY_OF, Answer, Commas, PageAnswer, Paged, Text, Time, page_shape, time
 from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import loads
 from dustrun.core.values.fields import Fields
@@ -44,7 +44,7 @@ class ApproveBody(DecideBody):
     )
 
 
-class LaunchAnswer(Fields):
+class LaunchAnswer(Answer):
     """What an approved launch starts."""
 
     version: int
@@ -53,7 +53,7 @@ class LaunchAnswer(Fields):
     proposed_by: str = Field(description="Id of the key that proposed it.")
 
 
-class ApprovalAnswer(Fields):
+class ApprovalAnswer(Answer):
     """A question to a person, and the decision."""
 
     id: str = Field(examples=["apr_0f3a9c1b2d4e5f60718293a4b5"])

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 from fastapi import Query
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import PageAnswer, Paged, Time, page_shape, time
+from dustrun.api.shapes.wire import Answer, PageAnswer, Paged, Time, page_shape, time
 from dustrun.core.values import exact_json
-from dustrun.core.values.fields import Fields
 from dustrun.services.access import audit
 from dustrun.services.access.paging import Page
 from dustrun.storage.access.audit import AuditRow
@@ -18,7 +17,7 @@ routes = Routes("API keys")
 router = routes.router
 
 
-class AuditAnswer(Fields):
+class AuditAnswer(Answer):
     """One audited change."""
 
     id: int

@@ -15,7 +15,7 @@ from dustrun.api.envelope import is_exact, success_body
 from dustrun.api.omit_null import HEADER
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.prepared import prepare
-from dustrun.core.values.fields import Fields
+from dustrun.api.shapes.wire import Answer
 from dustrun.errors import Code
 
 routes = Routes("Catalogue")
@@ -29,7 +29,7 @@ Summary = Annotated[bool, Query(description="Leave out schemas and examples.")]
 Type = Annotated[str, Path(description="The node type.", examples=["http-request"])]
 
 
-class NodeTypeAnswer(Fields):
+class NodeTypeAnswer(Answer):
     """One node type; with `summary=true`, without schemas and examples."""
 
     model_config = ConfigDict(extra="allow")
@@ -75,7 +75,7 @@ class ActionAnswer(NodeTypeAnswer):
     branches_in: str | None = Field(description="Field of `payload` that lists more branches, each by its `name`.")
 
 
-class ConnectorTypeAnswer(Fields):
+class ConnectorTypeAnswer(Answer):
     """One connector type: the schema of its `data`, and how it is used."""
 
     type: str = Field(description="Value of a connector's `type`.")

@@ -9,9 +9,8 @@ from pydantic import Field
 
 from dustrun.api.auth import PUBLIC
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import Time, time
+from dustrun.api.shapes.wire import Answer, Time, time
 from dustrun.core.evm.network import Dex, Feed, NativeAsset, Network, Token
-from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services import chains as service
 from dustrun.services.chains import ChainStatus, ChainView, EndpointStatus
@@ -22,7 +21,7 @@ router = routes.router
 ChainId = Annotated[int, Path(alias="chainId", ge=1, le=2**53 - 1, description="EIP-155 chain id.", examples=[1])]
 
 
-class ChainAnswer(Fields):
+class ChainAnswer(Answer):
     """One EVM chain."""
 
     chain_id: int
@@ -45,7 +44,7 @@ class ChainAnswer(Fields):
     dex: Dex
 
 
-class AbilitiesAnswer(Fields):
+class AbilitiesAnswer(Answer):
     """Optional methods that an endpoint supports."""
 
     simulate_v1: bool
@@ -56,7 +55,7 @@ class AbilitiesAnswer(Fields):
     block_receipts: bool
 
 
-class EndpointAnswer(Fields):
+class EndpointAnswer(Answer):
     """One endpoint; only the host of its URL, which may contain a secret."""
 
     host: str
@@ -67,7 +66,7 @@ class EndpointAnswer(Fields):
     abilities: AbilitiesAnswer | None
 
 
-class HeadAnswer(Fields):
+class HeadAnswer(Answer):
     """The newest block."""
 
     number: int
@@ -75,7 +74,7 @@ class HeadAnswer(Fields):
     time: Time
 
 
-class FeesAnswer(Fields):
+class FeesAnswer(Answer):
     """The current bid per gas of a transaction, in base units."""
 
     max_fee: str
@@ -83,7 +82,7 @@ class FeesAnswer(Fields):
     expected: str
 
 
-class ChainStatusAnswer(Fields):
+class ChainStatusAnswer(Answer):
     """Current health of a chain."""
 
     chain_id: int

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.wire import Answer
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services.connectors.mcp_tools import SeenTool
@@ -28,7 +29,7 @@ class ReadTools(Fields):
     )
 
 
-class ToolAnswer(Fields):
+class ToolAnswer(Answer):
     """A tool of an MCP server."""
 
     name: str
@@ -44,7 +45,7 @@ class ToolAnswer(Fields):
     output_schema: dict[str, Any] | None
 
 
-class ToolsAnswer(Fields):
+class ToolsAnswer(Answer):
     """The tools of an MCP server."""
 
     tools: list[ToolAnswer]

@@ -8,7 +8,7 @@ from fastapi import Query
 from pydantic import Field
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import Description, Name, PageAnswer, Paged, Text, Time, Version, page_shape, time
+from dustrun.api.shapes.wire import Answer, Description, Name, PageAnswer, Paged, Text, Time, Version, page_shape, time
 from dustrun.core.values import exact_json
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
@@ -75,7 +75,7 @@ class ConnectorTest(Fields):
     )
 
 
-class ConnectorAnswer(Fields):
+class ConnectorAnswer(Answer):
     """A connector, without its secrets."""
 
     id: str
@@ -90,7 +90,7 @@ class ConnectorAnswer(Fields):
     updated_at: Time
 
 
-class ConnectorTestAnswer(Fields):
+class ConnectorTestAnswer(Answer):
     """Result of a connector test."""
 
     ok: bool

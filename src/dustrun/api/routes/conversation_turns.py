@@ -12,7 +12,7 @@ from dustrun.api import openapi, sse
 from dustrun.api.auth import admit, bearer_of
 from dustrun.api.parts import parts_of
 from dustrun.api.routing import Call, RawRoute, Routes
-from dustrun.api.shapes.wire import Text
+from dustrun.api.shapes.wire import Answer, Text
 from dustrun.assistant.conversation_turns import Asked
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
@@ -36,7 +36,7 @@ class TurnBody(Fields):
     workflow_id: str | None = Field(None, description="The workflow that the person looks at.", max_length=128)
 
 
-class TurnAnswer(Fields):
+class TurnAnswer(Answer):
     """The message in which the assistant answers."""
 
     message_id: str
@@ -60,7 +60,7 @@ async def create_turn(call: Call, id: str, body: TurnBody) -> dict[str, str]:
     return {"messageId": await turns.begin(call.principal, id, asked)}
 
 
-class StoppedTurn(Fields):
+class StoppedTurn(Answer):
     """A turn that has ended."""
 
     message_id: str

@@ -8,7 +8,7 @@ from fastapi import Path
 from pydantic import Field, StringConstraints
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import PageAnswer, Paged, Text, Time, page_shape, time
+from dustrun.api.shapes.wire import Answer, PageAnswer, Paged, Text, Time, page_shape, time
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services.access.paging import Page
@@ -37,7 +37,7 @@ class CreateMessage(Fields):
     content: Text = Field(description="Text of the message.", examples=["Run it once a day."])
 
 
-class ConversationAnswer(Fields):
+class ConversationAnswer(Answer):
     """A conversation."""
 
     id: str
@@ -47,7 +47,7 @@ class ConversationAnswer(Fields):
     updated_at: Time
 
 
-class Usage(Fields):
+class Usage(Answer):
     """What a turn has used."""
 
     requests: int
@@ -57,7 +57,7 @@ class Usage(Fields):
     cost_usd: str
 
 
-class MessageAnswer(Fields):
+class MessageAnswer(Answer):
     """A message, and the runs that it started."""
 
     id: str

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import Text
+from dustrun.api.shapes.wire import Answer, Text
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services.runs.evaluating.expressions import Evaluated
@@ -33,7 +33,7 @@ class EvaluateExpression(Fields):
     )
 
 
-class ExpressionProblem(Fields):
+class ExpressionProblem(Answer):
     """Why a template gives nothing."""
 
     message: str
@@ -41,7 +41,7 @@ class ExpressionProblem(Fields):
     column: int
 
 
-class EvaluatedAnswer(Fields):
+class EvaluatedAnswer(Answer):
     """What the template gives."""
 
     value: Any = Field(description="The value; null too if there is an error.")

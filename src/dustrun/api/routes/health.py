@@ -8,20 +8,20 @@ from pydantic import Field
 
 from dustrun.api.auth import PUBLIC
 from dustrun.api.routing import Call, Routes
-from dustrun.core.values.fields import Fields
+from dustrun.api.shapes.wire import Answer
 from dustrun.errors import Temporary
 
 routes = Routes("Health")
 router = routes.router
 
 
-class Health(Fields):
+class Health(Answer):
     """State of the process."""
 
     status: Literal["ok", "ready"]
 
 
-class Readiness(Fields):
+class Readiness(Answer):
     """What the process is ready for."""
 
     status: Literal["ok", "ready"]

@@ -8,9 +8,8 @@ from fastapi import Query
 from pydantic import Field
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import PageAnswer, Paged, Text, Time, page_shape, time
+from dustrun.api.shapes.wire import Answer, PageAnswer, Paged, Text, Time, page_shape, time
 from dustrun.core.values import exact_json
-from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services.access.paging import Page
 from dustrun.storage.hooks.deliveries import DeliveryRow, Filters
@@ -19,7 +18,7 @@ routes = Routes("Hooks")
 router = routes.router
 
 
-class DeliveryAttempt(Fields):
+class DeliveryAttempt(Answer):
     """One attempt of a delivery."""
 
     at: Time
@@ -28,7 +27,7 @@ class DeliveryAttempt(Fields):
     error: str | None = None
 
 
-class DeliveryAnswer(Fields):
+class DeliveryAnswer(Answer):
     """One delivery of one event to one hook."""
 
     id: str = Field(description="Also the header `webhook-id`, the same in every attempt.")

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from dustrun.api.routes.hook_deliveries import DeliveryAnswer, delivery
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import Description, Name, PageAnswer, Paged, Text, Time, page_shape, time
+from dustrun.api.shapes.wire import Answer, Description, Name, PageAnswer, Paged, Text, Time, page_shape, time
 from dustrun.core.run.state import Mode
 from dustrun.core.values import exact_json
 from dustrun.core.values.fields import Fields
@@ -89,7 +89,7 @@ class RotateSecret(Fields):
     )
 
 
-class HookAnswer(Fields):
+class HookAnswer(Answer):
     """A hook, without its secret."""
 
     id: str

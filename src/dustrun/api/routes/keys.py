@@ -9,7 +9,18 @@ from pydantic import Field, StringConstraints, model_validator
 
 from dustrun import clock
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import Description, Instant, Name, PageAnswer, Paged, Time, moment_ms, page_shape, time
+from dustrun.api.shapes.wire import (
+    Answer,
+    Description,
+    Instant,
+    Name,
+    PageAnswer,
+    Paged,
+    Time,
+    moment_ms,
+    page_shape,
+    time,
+)
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.access.api_keys import PRESETS, NewKey, ids_of, permissions_of
@@ -53,7 +64,7 @@ class CreateKey(Fields):
         return self
 
 
-class KeyAnswer(Fields):
+class KeyAnswer(Answer):
     """A key, without the key itself."""
 
     id: str
@@ -76,7 +87,7 @@ class NewKeyAnswer(KeyAnswer):
     key: str = Field(description="The key itself, shown only once.")
 
 
-class RequestAnswer(Fields):
+class RequestAnswer(Answer):
     """One request made with a key."""
 
     id: int

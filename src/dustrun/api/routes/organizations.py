@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dustrun.api.auth import ANY_KEY
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import Name, PageAnswer, Paged, Time, page_shape, time
+from dustrun.api.shapes.wire import Answer, Name, PageAnswer, Paged, Time, page_shape, time
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services.access.organizations import NewOrganization
@@ -33,7 +33,7 @@ class UpdateOrganization(Fields):
     )
 
 
-class OrganizationAnswer(Fields):
+class OrganizationAnswer(Answer):
     """An organisation."""
 
     id: str

@@ -11,6 +11,7 @@ from dustrun.api.auth import bearer_of
 from dustrun.api.parts import parts_of
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.runs import ForEachContext
+from dustrun.api.shapes.wire import Answer
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services.access.principal import Principal
@@ -41,7 +42,7 @@ class ResumeBody(Fields):
     )
 
 
-class ResumeAnswer(Fields):
+class ResumeAnswer(Answer):
     """Result of the resume."""
 
     action: str = Field(description="`resumed` or `skipped`.", examples=["resumed"])

@@ -13,7 +13,7 @@ from dustrun.api import cookies
 from dustrun.api.auth import ANY_KEY, PUBLIC
 from dustrun.api.envelope import success
 from dustrun.api.routing import Call, Calling, Routes
-from dustrun.api.shapes.wire import Time, time
+from dustrun.api.shapes.wire import Answer, Time, time
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, Unauthenticated
 from dustrun.services.access.api_keys import ids_of, permissions_of
@@ -37,7 +37,7 @@ class Redeem(Fields):
     token: SecretStr = Field(description="The token of a link that signs in.", min_length=1, max_length=200)
 
 
-class MeAnswer(Fields):
+class MeAnswer(Answer):
     """The caller."""
 
     key_id: str
@@ -51,7 +51,7 @@ class MeAnswer(Fields):
     expires_at: Time | None = Field(description="When the key expires.")
 
 
-class SessionAnswer(Fields):
+class SessionAnswer(Answer):
     """A session that has begun. Its id is in a cookie that scripts cannot read."""
 
     key_id: str
@@ -61,14 +61,14 @@ class SessionAnswer(Fields):
     ends_at: Time = Field(description="When it ends at the latest; 12 hours without use end it earlier.")
 
 
-class LinkAnswer(Fields):
+class LinkAnswer(Answer):
     """A link that signs in once."""
 
     url: str = Field(description="Its token is in the fragment, which browsers do not send.")
     expires_at: Time
 
 
-class EndedAnswer(Fields):
+class EndedAnswer(Answer):
     """The session has ended."""
 
     ended: bool

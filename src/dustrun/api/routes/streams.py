@@ -14,7 +14,7 @@ from dustrun.api.auth import admit, bearer_of
 from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import Call, RawRoute, Routes
 from dustrun.api.shapes import events
-from dustrun.api.shapes.wire import Time, time
+from dustrun.api.shapes.wire import Answer, Time, time
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, Invalid, NotFound, Problem
 from dustrun.services.access.principal import Principal
@@ -33,7 +33,7 @@ class StreamTokenBody(Fields):
     stream: str = Field(description="Path of the stream.", max_length=256, examples=["/v1/runs/run_order-17/stream"])
 
 
-class StreamTokenAnswer(Fields):
+class StreamTokenAnswer(Answer):
     """A token, shown only once."""
 
     token: str

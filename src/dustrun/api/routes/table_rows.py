@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dustrun.api.routes.tables import TableId
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import PageAnswer, Paged, Time, page_shape, time
+from dustrun.api.shapes.wire import Answer, PageAnswer, Paged, Time, page_shape, time
 from dustrun.core.values.exact_json import JsonError, loads_own, loads_unique
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, Invalid, Problem
@@ -52,7 +52,7 @@ class DeleteRows(Fields):
     where: dict[str, Any] = Field(description="Conditions by column.", examples=[{"id": "ord_1"}])
 
 
-class RowAnswer(Fields):
+class RowAnswer(Answer):
     """A row."""
 
     values: dict[str, Any] = Field(description="Values by column.")
@@ -60,7 +60,7 @@ class RowAnswer(Fields):
     updated_at: Time
 
 
-class WrittenAnswer(Fields):
+class WrittenAnswer(Answer):
     """Result of a change."""
 
     keys: list[Any] = Field(description="Primary keys of the rows, in order.")

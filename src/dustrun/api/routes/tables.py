@@ -8,9 +8,8 @@ from fastapi import Path, Query
 from pydantic import Field, StringConstraints
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import MAX_OFFSET, Description, PageAnswer, Paged, Time, page_shape, time
+from dustrun.api.shapes.wire import MAX_OFFSET, Answer, Description, PageAnswer, Paged, Time, page_shape, time
 from dustrun.core.data.table import Column, Schema
-from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services.access.paging import Page
 from dustrun.services.data.managed_tables import Exported
@@ -35,7 +34,7 @@ class CreateTable(Schema):
     description: Description = Field("", description="Free text.")
 
 
-class TableAnswer(Fields):
+class TableAnswer(Answer):
     """A table."""
 
     id: str
@@ -50,7 +49,7 @@ class TableAnswer(Fields):
     updated_at: Time
 
 
-class TableExport(Fields):
+class TableExport(Answer):
     """Part of a table, exported."""
 
     file_name: str

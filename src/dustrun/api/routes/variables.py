@@ -8,7 +8,7 @@ from fastapi import Path
 from pydantic import Field
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import PageAnswer, Paged, Time, page_shape, time
+from dustrun.api.shapes.wire import Answer, PageAnswer, Paged, Time, page_shape, time
 from dustrun.core.values.exact_json import loads
 from dustrun.core.values.fields import Fields
 from dustrun.core.workflow.definition import VariableDef
@@ -45,7 +45,7 @@ class SetVariable(Fields):
     value: Any = Field(description="The new value.", examples=[42])
 
 
-class VariableAnswer(Fields):
+class VariableAnswer(Answer):
     """A variable with its value."""
 
     name: str
@@ -59,13 +59,13 @@ class VariableAnswer(Fields):
     last_run_id: str | None = Field(description="The run of the last write; null if it was set through the API.")
 
 
-class VariablesAnswer(Fields):
+class VariablesAnswer(Answer):
     """The variables of a workflow."""
 
     items: list[VariableAnswer]
 
 
-class WriteAnswer(Fields):
+class WriteAnswer(Answer):
     """One write of a variable."""
 
     id: int

@@ -15,9 +15,8 @@ from dustrun.api.shapes.acceptance import (
     acceptance_shape,
     ladder_shape,
 )
-from dustrun.api.shapes.wire import MAX_INTEGER, PageAnswer, Paged, page_shape
+from dustrun.api.shapes.wire import MAX_INTEGER, Answer, PageAnswer, Paged, page_shape
 from dustrun.api.shapes.workflows import VersionAnswer, version_shape
-from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services.access.paging import Page
 from dustrun.services.workflows.acceptance import AcceptanceStatus, Ladder
@@ -37,14 +36,14 @@ class VersionPage(PageAnswer[VersionAnswer]):
     current_version: int
 
 
-class VersionCount(Fields):
+class VersionCount(Answer):
     """Number of versions."""
 
     count: int
     total: int = Field(description="The same as `count`.")
 
 
-class Change(Fields):
+class Change(Answer):
     """One value that differs; a side without the value is absent."""
 
     path: str
@@ -52,14 +51,14 @@ class Change(Fields):
     after: Any = None
 
 
-class NodeChange(Fields):
+class NodeChange(Answer):
     """Differences in one node."""
 
     node_id: str
     changes: list[Change]
 
 
-class VersionDiff(Fields):
+class VersionDiff(Answer):
     """Differences between two versions."""
 
     earlier: int = Field(alias="from")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import enum
 import resource
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from dustrun.api.limits import network_of
+from dustrun.records import dataclass
 from dustrun.settings import Settings
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from dustrun.api.shapes.wire import Time, time
+from dustrun.api.shapes.wire import Answer, Time, time
 from dustrun.api.shapes.workflows import Rehearsal
 from dustrun.core.values.fields import Fields
 from dustrun.services.workflows import spend_gate
@@ -21,7 +21,7 @@ class AcceptVersion(Fields):
     )
 
 
-class SpendChange(Fields):
+class SpendChange(Answer):
     """One value of a node that differs; a side where it is absent is left out."""
 
     path: str
@@ -29,7 +29,7 @@ class SpendChange(Fields):
     after: Any = None
 
 
-class NodePlace(Fields):
+class NodePlace(Answer):
     """A node of a workflow."""
 
     workflow_id: str
@@ -53,7 +53,7 @@ class ChangedSpend(NodePlace):
     changes: list[SpendChange]
 
 
-class SpendDifferences(Fields):
+class SpendDifferences(Answer):
     """What a version can spend that the last accepted one could not. Other nodes may decide what is spent."""
 
     added: list[SpendingNode]
@@ -62,14 +62,14 @@ class SpendDifferences(Fields):
     other_nodes: list[NodePlace] = Field(description="Nodes that do not spend and were added, removed or changed.")
 
 
-class AcceptedBy(Fields):
+class AcceptedBy(Answer):
     """A key that accepted the version."""
 
     key_id: str
     accepted_at: Time
 
 
-class AcceptanceAnswer(Fields):
+class AcceptanceAnswer(Answer):
     """Whether a version is accepted, with the diff to the last accepted one."""
 
     workflow_id: str
@@ -82,7 +82,7 @@ class AcceptanceAnswer(Fields):
     differences: SpendDifferences
 
 
-class Rung(Fields):
+class Rung(Answer):
     """Where a node was last carried out in a mode."""
 
     run_id: str
@@ -101,7 +101,7 @@ class LadderNode(NodePlace):
     live: Rung | None
 
 
-class LadderAnswer(Fields):
+class LadderAnswer(Answer):
     """How far a version has come: every spending node of it and of what it calls, and its acceptance."""
 
     workflow_id: str

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from dustrun.api.shapes.effects import EffectName
 from dustrun.api.shapes.runs import RunListItem
-from dustrun.core.values.fields import Fields
+from dustrun.api.shapes.wire import Answer
 
 
-class DifferenceTexts(Fields):
+class DifferenceTexts(Answer):
     """A difference in words."""
 
     what: str
@@ -20,7 +20,7 @@ class DifferenceTexts(Fields):
     change: str | None
 
 
-class RunDifference(Fields):
+class RunDifference(Answer):
     """Something that differs between two runs."""
 
     path: str | None
@@ -37,21 +37,21 @@ class RunDifference(Fields):
     message: str
 
 
-class EstimatedGas(Fields):
+class EstimatedGas(Answer):
     """Gas that two runs used."""
 
     left: int | None
     right: int | None
 
 
-class EstimatedFee(Fields):
+class EstimatedFee(Answer):
     """A fee of two runs."""
 
     left: str | None
     right: str | None
 
 
-class Estimate(Fields):
+class Estimate(Answer):
     """Gas and fees of a transaction in both runs, which never agree exactly."""
 
     path: str
@@ -62,7 +62,7 @@ class Estimate(Fields):
     fee_usd: EstimatedFee
 
 
-class ComparisonNote(Fields):
+class ComparisonNote(Answer):
     """What was not compared, and why."""
 
     code: str
@@ -70,7 +70,7 @@ class ComparisonNote(Fields):
     message: str
 
 
-class ComparisonAnswer(Fields):
+class ComparisonAnswer(Answer):
     """Two runs of a workflow compared by node and item."""
 
     left: RunListItem

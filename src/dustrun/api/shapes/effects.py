@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from dustrun.api.shapes.wire import Answer
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
-from dustrun.core.values.fields import Fields
 
 Json = dict[str, Any]
 _RECORDED = ConfigDict(extra="allow")
 
 
-class _Placed(Fields):
+class _Placed(Answer):
     """An entry of a report, and where it comes from."""
 
     run_id: str = Field(description="The run that carried it out: the reported run, or one that it called.")
@@ -24,7 +24,7 @@ class _Placed(Fields):
     )
 
 
-class _Valued(Fields):
+class _Valued(Answer):
     """An amount of an asset."""
 
     asset: str = Field(examples=["eip155:8453/native"])
@@ -62,14 +62,14 @@ class EffectFee(_Valued):
     address: str
 
 
-class EffectReason(Fields):
+class EffectReason(Answer):
     """A statement of a policy, and what it says of a spend."""
 
     statement: str
     message: str
 
 
-class EffectVerdict(Fields):
+class EffectVerdict(Answer):
     """A policy's verdict on a spend."""
 
     outcome: Literal["allow", "deny", "ask"]
@@ -168,7 +168,7 @@ class EffectAnswer(_Placed):
     assumed: bool = Field(description="Whether it rests on an assumed value.")
 
 
-class EffectCall(Fields):
+class EffectCall(Answer):
     """A run that was called."""
 
     node_id: str
@@ -192,7 +192,7 @@ class EffectAssumed(_Placed):
     decides: bool = Field(description="Whether an important part depends on it, so that the simulation does not pass.")
 
 
-class EffectWarning(Fields):
+class EffectWarning(Answer):
     """A warning about one node, transaction or signature."""
 
     code: str
@@ -204,7 +204,7 @@ class EffectWarning(Fields):
     message: str
 
 
-class EffectAsset(Fields):
+class EffectAsset(Answer):
     """What was known of an asset."""
 
     symbol: str | None
@@ -226,14 +226,14 @@ class EffectScaled(_Placed):
     usd: str | None
 
 
-class EffectDust(Fields):
+class EffectDust(Answer):
     """What a dust run scaled."""
 
     scaled: list[EffectScaled]
     note: str | None = Field(None, description="Why nothing was scaled.")
 
 
-class _Effects(Fields):
+class _Effects(Answer):
     transactions: list[EffectTransaction]
     balance_changes: list[EffectBalanceChange] = Field(description="Sums per address and asset, gas fees excluded.")
     approvals: list[EffectApproval] = Field(description="Approvals left at the end.")
@@ -256,7 +256,7 @@ class EffectsOfEarlier(_Effects):
     run_ids: list[str]
 
 
-class EffectNotPassed(Fields):
+class EffectNotPassed(Answer):
     """Why a rehearsal did not pass."""
 
     code: str
@@ -265,7 +265,7 @@ class EffectNotPassed(Fields):
     message: str
 
 
-class EffectCounts(Fields):
+class EffectCounts(Answer):
     """How many runs were called, and how many of them the report covers."""
 
     total: int
@@ -275,14 +275,14 @@ class EffectCounts(Fields):
     is_complete: bool
 
 
-class EffectFork(Fields):
+class EffectFork(Answer):
     """The block that a simulation is pinned to."""
 
     block_number: int
     strategy: str | None
 
 
-class EffectChain(Fields):
+class EffectChain(Answer):
     """A chain of a report's transactions."""
 
     chain_id: int
@@ -292,7 +292,7 @@ class EffectChain(Fields):
     simulated_on: EffectFork | None = None
 
 
-class EffectName(Fields):
+class EffectName(Answer):
     """What an address is called."""
 
     name: str

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dustrun.core.values.fields import Fields
+from dustrun.api.shapes.wire import Answer
 from dustrun.errors import Problem
 
 
-class ValidationItem(Fields):
+class ValidationItem(Answer):
     """One problem of a definition."""
 
     code: str
@@ -25,7 +25,7 @@ class ValidationItem(Fields):
     end: int | None = Field(None, description="The character behind the last one that is meant.")
 
 
-class Ignoring(Fields):
+class Ignoring(Answer):
     """An answer that names what it ignored of the request."""
 
     warnings: list[ValidationItem] = Field(

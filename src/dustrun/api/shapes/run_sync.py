@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from dustrun.api.shapes.effects import EffectsAnswer
 from dustrun.api.shapes.findings import Ignoring
 from dustrun.api.shapes.runs import Json, RunBody, Strict
+from dustrun.api.shapes.wire import Answer
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.values.exact_json import loads
 from dustrun.core.values.fields import Fields
@@ -101,7 +102,7 @@ class ActionCallAnswer(Ignoring):
     )
 
 
-class RespondedAnswer(Fields):
+class RespondedAnswer(Answer):
     """What a `respond` node answered."""
 
     status: int

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from dustrun.api.shapes.findings import Ignoring
-from dustrun.api.shapes.wire import PageAnswer, Text, Time, Version, page_shape, time
+from dustrun.api.shapes.wire import Answer, PageAnswer, Text, Time, Version, page_shape, time
 from dustrun.core.run.journal import Execution, enclosing
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
 from dustrun.core.values.exact_json import loads, loads_own
@@ -99,7 +99,7 @@ class RunIdAnswer(Ignoring):
     run_id: str = Field(examples=["run_01k9w3x7q2c4v6b8n0m1a2s3d4"])
 
 
-class NodeAnswer(Fields):
+class NodeAnswer(Answer):
     """Execution of one node."""
 
     status: NodeStatus
@@ -117,7 +117,7 @@ class NodeAnswer(Fields):
     iterations: list[dict[str, Any]] | None = Field(None, description="For a loop: a map of nodes per item.")
 
 
-class RunListItem(Fields):
+class RunListItem(Answer):
     """A run in a list."""
 
     id: str
@@ -202,7 +202,7 @@ class SyncAnswer(Ignoring):
     execution_state: dict[str, NodeAnswer] | None = Field(None, description="By node id. Needs `run:read`.")
 
 
-class CountsAnswer(Fields):
+class CountsAnswer(Answer):
     """Runs by status."""
 
     running: int = 0

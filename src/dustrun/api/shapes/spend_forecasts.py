@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from dustrun.api.shapes.findings import Ignoring
+from dustrun.api.shapes.wire import Answer
 from dustrun.core.values.amounts import format_units
 from dustrun.core.values.fields import Fields
 from dustrun.core.workflow.definition import Definition
@@ -26,7 +27,7 @@ class DustPlanBody(Fields):
     prop_values: dict[str, Any] = Field(default_factory=dict, description="Values for `{{$props.key}}`.")
 
 
-class DustPrice(Fields):
+class DustPrice(Answer):
     """The price used to scale an amount."""
 
     usd: str = Field(description="US dollars per whole coin.")
@@ -35,14 +36,14 @@ class DustPrice(Fields):
     age_ms: int
 
 
-class ScaledLimit(Fields):
+class ScaledLimit(Answer):
     """A limit scaled with its amount, in base units."""
 
     from_: str = Field(alias="from")
     to: str
 
 
-class DustEntry(Fields):
+class DustEntry(Answer):
     """One amount, and what a dust test uses instead."""
 
     field: str = Field(description="Path of the amount in the payload.")
@@ -61,7 +62,7 @@ class DustEntry(Fields):
     warnings: list[str]
 
 
-class PlannedFee(Fields):
+class PlannedFee(Answer):
     """The network fee, estimated from typical transactions of this kind."""
 
     chain_id: int
@@ -70,7 +71,7 @@ class PlannedFee(Fields):
     usd: str | None
 
 
-class DustSpend(Fields):
+class DustSpend(Answer):
     """A node that spends; a node in a loop is listed once per item."""
 
     path: str = Field(description="Through calls: `monthly/pay` is `pay` of the workflow that `monthly` calls.")
@@ -84,7 +85,7 @@ class DustSpend(Fields):
     fee: PlannedFee | None
 
 
-class PlanFinding(Fields):
+class PlanFinding(Answer):
     """A finding about a node."""
 
     path: str
@@ -94,7 +95,7 @@ class PlanFinding(Fields):
     code: str | None = Field(description="For a refusal: the name of its code, like `DUST_UNPRICED`.")
 
 
-class UnscaledWrite(Fields):
+class UnscaledWrite(Answer):
     """A node with an external effect that a dust test does not scale."""
 
     path: str = Field(description="Through calls: `monthly/pay` is `pay` of the workflow that `monthly` calls.")
@@ -104,7 +105,7 @@ class UnscaledWrite(Fields):
     reads: list[str] = Field(description="Scaled values that it reads.")
 
 
-class ScaledReading(Fields):
+class ScaledReading(Answer):
     """A condition that reads a scaled value, so it may take another branch than live."""
 
     path: str = Field(description="Through calls: `monthly/pay` is `pay` of the workflow that `monthly` calls.")
@@ -115,7 +116,7 @@ class ScaledReading(Fields):
     reads: str
 
 
-class DustPlanAnswer(Fields):
+class DustPlanAnswer(Answer):
     """The plan of a dust test."""
 
     workflow_id: str | None = Field(description="Null for a definition that is not stored.")
@@ -146,7 +147,7 @@ class AnalyzeFundsBody(Fields):
     )
 
 
-class FundsBalance(Fields):
+class FundsBalance(Answer):
     """One asset of a wallet: balance and need."""
 
     amount: str = Field(description="Base units.")
@@ -160,7 +161,7 @@ class FundsBalance(Fields):
     wallet_address: str
 
 
-class RequirementAnswer(Fields):
+class RequirementAnswer(Answer):
     """One node's need from one wallet."""
 
     path: str = Field(description="Through calls: `monthly/pay` is `pay` of the workflow that `monthly` calls.")

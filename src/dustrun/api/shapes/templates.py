@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dustrun.api.shapes.wire import Name
+from dustrun.api.shapes.wire import Answer, Name
 from dustrun.core.values.fields import Fields
 from dustrun.services.templates.templates import Template, definition_of
 
 Category = Literal["money", "watch", "people", "data", "start"]
 
 
-class TemplateItem(Fields):
+class TemplateItem(Answer):
     """A bundled workflow."""
 
     id: str = Field(description="What it is known by.", examples=["take-profit"])

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from dustrun.api.shapes.wire import MAX_INTEGER, Time, time
+from dustrun.api.shapes.wire import MAX_INTEGER, Answer, Time, time
 from dustrun.core.money.transaction_state import UNSETTLED, TxState
 from dustrun.core.values.exact_json import loads_own
 from dustrun.core.values.fields import Fields
@@ -35,7 +35,7 @@ class ReleaseBody(Fields):
     chain_id: int = Field(description="The chain.", ge=1, le=2**63 - 1, strict=True)
 
 
-class ReleaseAnswer(Fields):
+class ReleaseAnswer(Answer):
     """Result of a release."""
 
     wallet_id: str
@@ -49,7 +49,7 @@ class AttributionBody(Fields):
     tx_hashes: Annotated[list[Hash], Field(min_length=1, max_length=100)] = Field(description="Hashes, at most 100.")
 
 
-class AttributionAnswer(Fields):
+class AttributionAnswer(Answer):
     """The run and node behind a transaction."""
 
     tx_hash: str
@@ -64,7 +64,7 @@ class AttributionAnswer(Fields):
     started_at: Time
 
 
-class AttemptAnswer(Fields):
+class AttemptAnswer(Answer):
     """One set of signed bytes for the transaction's nonce."""
 
     number: int = Field(ge=1, le=MAX_INTEGER)
@@ -79,7 +79,7 @@ class AttemptAnswer(Fields):
     reply: str | None = Field(description="Last answer of an endpoint; informational only.")
 
 
-class TransactionItem(Fields):
+class TransactionItem(Answer):
     """A transaction: one nonce with all its attempts."""
 
     id: str = Field(examples=["tx_01m88epxderkr5agxgsj378kvb"])
@@ -125,7 +125,7 @@ class TransactionAnswer(TransactionItem):
     attempts: list[AttemptAnswer]
 
 
-class SignatureItem(Fields):
+class SignatureItem(Answer):
     """A signature's record, without the signature itself."""
 
     id: str = Field(examples=["sig_01m88epxderkr5agxgsj378kvb"])

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
-from dustrun.api.shapes.wire import Description, Instant, Name, Text, Time, Version, time
+from dustrun.api.shapes.wire import Answer, Description, Instant, Name, Text, Time, Version, time
 from dustrun.clock import now_ms
 from dustrun.core.money.policy.counting import GAS_USD, USD
 from dustrun.core.money.policy.document import WalletPolicy
@@ -113,7 +113,7 @@ class ExportWallet(Fields):
     password: SecretStr = Field(min_length=8, max_length=1024, description="Password of the new keystore.")
 
 
-class WalletAnswer(Fields):
+class WalletAnswer(Answer):
     """A wallet. No answer contains its key."""
 
     id: str
@@ -136,7 +136,7 @@ class NewWalletAnswer(WalletAnswer):
     hint: str = Field(description="What to do next.")
 
 
-class WalletExport(Fields):
+class WalletExport(Answer):
     """A key, encrypted with the caller's password."""
 
     id: str
@@ -158,7 +158,7 @@ class PutPolicy(Fields):
     )
 
 
-class PendingPolicyAnswer(Fields):
+class PendingPolicyAnswer(Answer):
     """A policy that is not in force yet."""
 
     version: int
@@ -166,7 +166,7 @@ class PendingPolicyAnswer(Fields):
     effective_at: Time
 
 
-class PolicyAnswer(Fields):
+class PolicyAnswer(Answer):
     """The policy in force, and the pending one, if any."""
 
     wallet_id: str
@@ -177,7 +177,7 @@ class PolicyAnswer(Fields):
     pending: PendingPolicyAnswer | None
 
 
-class PolicyVersionAnswer(Fields):
+class PolicyVersionAnswer(Answer):
     """One version of a policy."""
 
     wallet_id: str
@@ -191,7 +191,7 @@ class PolicyVersionAnswer(Fields):
     created_at: Time
 
 
-class BalanceAnswer(Fields):
+class BalanceAnswer(Answer):
     """Balance of one asset."""
 
     asset: str = Field(examples=["eip155:1/native"])
@@ -202,7 +202,7 @@ class BalanceAnswer(Fields):
     amount_formatted: str
 
 
-class FailureAnswer(Fields):
+class FailureAnswer(Answer):
     """A balance that could not be read."""
 
     token: str | None = Field(description="The token; null if the whole chain could not be read.")
@@ -210,7 +210,7 @@ class FailureAnswer(Fields):
     message: str
 
 
-class ChainBalancesAnswer(Fields):
+class ChainBalancesAnswer(Answer):
     """Balances on one chain."""
 
     chain_id: int
@@ -219,7 +219,7 @@ class ChainBalancesAnswer(Fields):
     failures: list[FailureAnswer]
 
 
-class BalancesAnswer(Fields):
+class BalancesAnswer(Answer):
     """Balances of the wallet."""
 
     wallet_id: str
@@ -229,7 +229,7 @@ class BalancesAnswer(Fields):
     chains: list[ChainBalancesAnswer]
 
 
-class SpentAnswer(Fields):
+class SpentAnswer(Answer):
     """Usage of one limit."""
 
     measure: str = Field(description="An asset, `usd`, `gasUsd` or `count`.")
@@ -239,7 +239,7 @@ class SpentAnswer(Fields):
     remaining: str
 
 
-class SpendingAnswer(Fields):
+class SpendingAnswer(Answer):
     """Usage of the window limits of the policy in force."""
 
     wallet_id: str

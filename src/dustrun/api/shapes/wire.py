@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, GetCoreSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema
 
 from dustrun import clock
 from dustrun.core.values.fields import Fields
@@ -72,6 +75,27 @@ def _paging(
 
 
 Paged = Annotated[Paging, Depends(_paging)]
+
+
+class Answer:
+    """What an answer looks like, written like a model.
+
+    Only the OpenAPI document needs it as one (`model_of`). A server has 200 of them; as models they would take 2 MiB
+    and a fifteenth of its start.
+    """
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        answer: Any = cls
+        return handler(model_of(answer))
+
+
+@functools.cache
+def model_of(answer: type[Any]) -> type[BaseModel]:
+    """The model of an answer, made when it is first asked for."""
+    bases = tuple(Fields if base is Answer else model_of(base) for base in answer.__bases__)
+    own = {name: value for name, value in vars(answer).items() if name not in ("__dict__", "__weakref__")}
+    return types.new_class(answer.__name__, bases, exec_body=lambda body: body.update(own))
 
 
 class PageAnswer(Fields, Generic[T]):

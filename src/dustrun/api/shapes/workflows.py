@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, WithJsonSchema
 
 from dustrun.api.shapes.findings import Ignoring, ValidationItem, finding_shape
-from dustrun.api.shapes.wire import Description, Name, Text, Time, Version, time
+from dustrun.api.shapes.wire import Answer, Description, Name, Text, Time, Version, time
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.values import exact_json
 from dustrun.core.values.fields import Fields, ignored
@@ -201,7 +201,7 @@ class ApplyFiles(Fields):
     expected_digest: Text | None = Field(None, description="Answers 409 unless the changes have this digest.")
 
 
-class ChangeItem(Fields):
+class ChangeItem(Answer):
     """What differs at one path; a missing side is omitted."""
 
     path: str
@@ -209,7 +209,7 @@ class ChangeItem(Fields):
     after: Any = None
 
 
-class AppliedItem(Fields):
+class AppliedItem(Answer):
     """What applying does to one workflow."""
 
     path: str | None = Field(description="The file; null for a workflow that no file has.")
@@ -228,7 +228,7 @@ class AppliedAnswer(Ignoring):
     changes: list[AppliedItem]
 
 
-class WorkflowExport(Fields):
+class WorkflowExport(Answer):
     """A workflow as a file."""
 
     format: Literal["json", "yaml"]
@@ -236,7 +236,7 @@ class WorkflowExport(Fields):
     content: str
 
 
-class Ladder(Fields):
+class Ladder(Answer):
     """The newest passed run of this version, by mode."""
 
     simulate: str | None
@@ -244,7 +244,7 @@ class Ladder(Fields):
     live: str | None
 
 
-class LastRunAnswer(Fields):
+class LastRunAnswer(Answer):
     """The newest run of a workflow, in any mode and of any version."""
 
     id: str
@@ -255,7 +255,7 @@ class LastRunAnswer(Fields):
     finished_at: Time | None
 
 
-class WorkflowSummary(Fields):
+class WorkflowSummary(Answer):
     """A workflow without its definition."""
 
     id: str
@@ -302,7 +302,7 @@ class WorkflowListItem(WorkflowSummary):
     ladder: Ladder | None = Field(None, description="With `include=ladder`; as in `GET /v1/workflows/{id}`.")
 
 
-class VersionAnswer(Fields):
+class VersionAnswer(Answer):
     """One version of a workflow."""
 
     id: str = Field(description="Id of the workflow.")
@@ -321,7 +321,7 @@ class VersionAnswer(Fields):
     published_by: str | None
 
 
-class WorkflowCounts(Fields):
+class WorkflowCounts(Answer):
     """Totals by status. `total` does not include archived workflows, like a list without a status."""
 
     draft: int
@@ -333,7 +333,7 @@ class WorkflowCounts(Fields):
     available_connectors: list[str]
 
 
-class ValidationAnswer(Fields):
+class ValidationAnswer(Answer):
     """Whether a definition can run. Warnings do not prevent it."""
 
     valid: bool
@@ -341,7 +341,7 @@ class ValidationAnswer(Fields):
     warnings: list[ValidationItem]
 
 
-class ImportAnswer(Fields):
+class ImportAnswer(Answer):
     """The imported workflow, and what must be done before it can run."""
 
     workflow: WorkflowAnswer

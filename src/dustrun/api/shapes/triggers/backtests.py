@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from dustrun.api.shapes.wire import Instant, Time, Version, moment_ms, time
+from dustrun.api.shapes.wire import Answer, Instant, Time, Version, moment_ms, time
 from dustrun.core.run.state import RunStatus
 from dustrun.core.values.exact_json import loads_own
 from dustrun.core.values.fields import Fields
@@ -56,7 +56,7 @@ class StartBacktest(Fields):
         )
 
 
-class BacktestPeriod(Fields):
+class BacktestPeriod(Answer):
     """What was asked for."""
 
     from_: Time | None = Field(alias="from")
@@ -65,7 +65,7 @@ class BacktestPeriod(Fields):
     to_block: int | None
 
 
-class BacktestError(Fields):
+class BacktestError(Answer):
     """Why a run failed."""
 
     code: str
@@ -73,7 +73,7 @@ class BacktestError(Fields):
     path: str | None
 
 
-class BacktestEvent(Fields):
+class BacktestEvent(Answer):
     """An event of the past, and the run that was simulated for it."""
 
     key: str
@@ -85,7 +85,7 @@ class BacktestEvent(Fields):
     error: BacktestError | None
 
 
-class BacktestAmount(Fields):
+class BacktestAmount(Answer):
     """A sum of one asset at one address."""
 
     address: str
@@ -96,7 +96,7 @@ class BacktestAmount(Fields):
     usd: str | None
 
 
-class BacktestTotals(Fields):
+class BacktestTotals(Answer):
     """The effects of all simulated runs together."""
 
     runs: int
@@ -113,7 +113,7 @@ class BacktestTotals(Fields):
     total_fees_usd: str | None
 
 
-class BacktestRefusal(Fields):
+class BacktestRefusal(Answer):
     """Runs that failed for one reason."""
 
     code: str
@@ -122,14 +122,14 @@ class BacktestRefusal(Fields):
     run_ids: list[str] = Field(description="The first five.")
 
 
-class BacktestStateMissing(Fields):
+class BacktestStateMissing(Answer):
     """Runs that could not be simulated since no endpoint has the state."""
 
     count: int
     message: str | None
 
 
-class BacktestReportAnswer(Fields):
+class BacktestReportAnswer(Answer):
     """What was found."""
 
     events: list[BacktestEvent]
@@ -139,7 +139,7 @@ class BacktestReportAnswer(Fields):
     state_missing: BacktestStateMissing
 
 
-class BacktestAnswer(Fields):
+class BacktestAnswer(Answer):
     """A back-test."""
 
     id: str

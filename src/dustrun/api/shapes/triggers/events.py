@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dustrun.api.shapes.wire import Time, time
+from dustrun.api.shapes.wire import Answer, Time, time
 from dustrun.core.values.exact_json import loads
-from dustrun.core.values.fields import Fields
 from dustrun.services.triggers.events import Aggregate
 from dustrun.services.triggers.recording import Fired
 from dustrun.services.triggers.rehearsal import Rehearsal
@@ -24,7 +23,7 @@ TriggerMode = Literal["live", "simulate", "dust"]
 _ID = "01m8brt9hae4de3w6f0w3c1rmr"
 
 
-class TriggerEventAnswer(Fields):
+class TriggerEventAnswer(Answer):
     """One thing that a trigger saw, and what became of it."""
 
     id: str = Field(examples=[f"evt_{_ID}"])
@@ -75,7 +74,7 @@ def event_shape(row: EventRow) -> Json:
     }
 
 
-class FiredAnswer(Fields):
+class FiredAnswer(Answer):
     """What became of an event."""
 
     action: Literal["triggered", "skipped"]
@@ -96,7 +95,7 @@ def fired_shape(fired: Fired) -> Json:
     }
 
 
-class GapAnswer(Fields):
+class GapAnswer(Answer):
     """A range that a trigger did not scan."""
 
     id: str = Field(examples=[f"gap_{_ID}"])
@@ -121,7 +120,7 @@ def gap_shape(row: GapRow) -> Json:
     }
 
 
-class TriggerState(Fields):
+class TriggerState(Answer):
     """A trigger of a published version."""
 
     id: str = Field(examples=[f"sub_{_ID}"])
@@ -139,7 +138,7 @@ class TriggerState(Fields):
     last_error: str | None = Field(description="Why the newest of them failed; null while it watches well.")
 
 
-class TriggerInfo(Fields):
+class TriggerInfo(Answer):
     """What publishing has set up."""
 
     workflow_id: str
@@ -157,7 +156,7 @@ class TriggerAggregate(TriggerState):
     failed_count: int = Field(description="Events whose run could not start.")
 
 
-class TriggerAggregates(Fields):
+class TriggerAggregates(Answer):
     """All triggers of a workflow."""
 
     workflow_id: str
@@ -208,7 +207,7 @@ def _aggregate(one: Aggregate) -> Json:
     }
 
 
-class RehearsedEvents(Fields):
+class RehearsedEvents(Answer):
     """How many events came, by what became of them."""
 
     outcome: Outcome
@@ -216,7 +215,7 @@ class RehearsedEvents(Fields):
     count: int
 
 
-class RefusedRehearsal(Fields):
+class RefusedRehearsal(Answer):
     """A rehearsed run that would not have done what it should."""
 
     event_id: str
@@ -225,7 +224,7 @@ class RefusedRehearsal(Fields):
     reasons: list[str]
 
 
-class TriggerRehearsalAnswer(Fields):
+class TriggerRehearsalAnswer(Answer):
     """What the events that were only watched would have done."""
 
     workflow_id: str

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from dustrun import clock
 from dustrun.api.shapes.runs import Json
-from dustrun.api.shapes.wire import Description, Instant, Name, Time, moment_ms, time
+from dustrun.api.shapes.wire import Answer, Description, Instant, Name, Time, moment_ms, time
 from dustrun.core.run.state import Mode
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Invalid, Problem
@@ -60,7 +60,7 @@ class SubmitForm(Fields):
     )
 
 
-class FormAnswer(Fields):
+class FormAnswer(Answer):
     """A link to a form, without its address."""
 
     id: str = Field(examples=["frm_01k9w3x7q2c4v6b8n0m1a2s3d4"])
@@ -86,7 +86,7 @@ class NewFormAnswer(FormAnswer):
     url: str = Field(description="Where people answer the form. Whoever has it may.")
 
 
-class PublicFormAnswer(Fields):
+class PublicFormAnswer(Answer):
     """A form as everybody who has its link sees it."""
 
     title: str
@@ -97,14 +97,14 @@ class PublicFormAnswer(Fields):
     input_schema: Json | None = Field(description="JSON Schema of the values; null if it takes none.")
 
 
-class SaidAnswer(Fields):
+class SaidAnswer(Answer):
     """What the workflow's `respond` node says."""
 
     status: int
     body: Any = None
 
 
-class SubmissionAnswer(Fields):
+class SubmissionAnswer(Answer):
     """How far a submission has come."""
 
     submission_id: str

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dustrun.api.shapes.wire import Time, time
+from dustrun.api.shapes.wire import Answer, Time, time
 from dustrun.core.triggers.schedules.preview import Upcoming
 from dustrun.core.values.fields import Fields
 from dustrun.services.triggers.trying.previews import NodeSchedule, Tested, WorkflowSchedule
@@ -14,7 +14,7 @@ from dustrun.services.triggers.trying.previews import NodeSchedule, Tested, Work
 Json = dict[str, Any]
 
 
-class UpcomingFire(Fields):
+class UpcomingFire(Answer):
     """One time at which a schedule fires."""
 
     at: Time
@@ -24,7 +24,7 @@ class UpcomingFire(Fields):
     note: str | None = Field(description="What is unusual about this time, such as a change of the clock.")
 
 
-class TriggerSchedule(Fields):
+class TriggerSchedule(Answer):
     """The next times of one trigger."""
 
     trigger_node_id: str
@@ -38,7 +38,7 @@ class TriggerSchedule(Fields):
     fires: list[UpcomingFire] = Field(description="The next ten times, whether it is armed or not.")
 
 
-class WorkflowScheduleAnswer(Fields):
+class WorkflowScheduleAnswer(Answer):
     """When a workflow runs next."""
 
     workflow_id: str
@@ -48,7 +48,7 @@ class WorkflowScheduleAnswer(Fields):
     triggers: list[TriggerSchedule]
 
 
-class ConfigProblem(Fields):
+class ConfigProblem(Answer):
     """Why publishing would refuse the config, or warn about it."""
 
     field: str
@@ -56,7 +56,7 @@ class ConfigProblem(Fields):
     severity: Literal["error", "warning"]
 
 
-class TriggerTestAnswer(Fields):
+class TriggerTestAnswer(Answer):
     """What a trigger with this config would see."""
 
     type: str

@@ -9,7 +9,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from dustrun.api.shapes.runs import Json
-from dustrun.api.shapes.wire import Time, time
+from dustrun.api.shapes.wire import Answer, Time, time
 from dustrun.core.run.state import RunStatus
 from dustrun.core.text.redaction import hide_bytes
 from dustrun.core.values.fields import Fields
@@ -27,7 +27,7 @@ _SAFE = {
 }
 
 
-class WebhookAnswer(Fields):
+class WebhookAnswer(Answer):
     """What became of a request."""
 
     action: Literal["triggered", "skipped"]
@@ -55,7 +55,7 @@ class RotateBody(Fields):
     )
 
 
-class NewAddressAnswer(Fields):
+class NewAddressAnswer(Answer):
     """A new address. It is shown only now."""
 
     id: str
@@ -66,7 +66,7 @@ class NewAddressAnswer(Fields):
     previous_expires_at: Time | None = Field(description="How long the old address stays good; null: there was none.")
 
 
-class AddressAnswer(Fields):
+class AddressAnswer(Answer):
     """An address, without its secret."""
 
     id: str
@@ -74,7 +74,7 @@ class AddressAnswer(Fields):
     expires_at: Time | None = Field(description="Null: until it is replaced.")
 
 
-class WebhookNodeAnswer(Fields):
+class WebhookNodeAnswer(Answer):
     """A webhook of a workflow."""
 
     node_id: str
@@ -84,7 +84,7 @@ class WebhookNodeAnswer(Fields):
     addresses: list[AddressAnswer] = Field(description="None: make one with `rotate`.")
 
 
-class RevokedAnswer(Fields):
+class RevokedAnswer(Answer):
     """A webhook without an address."""
 
     node_id: str
