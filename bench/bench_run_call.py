@@ -37,7 +37,7 @@ AIMS = {
     "runsPerSecondWithStreams": 600,
     "aloneP50Ms": 4,
     "chain40S": 0.025,
-    "idleRssMib": 120,
+    "idleRssMib": 110,
     "readyS": 1.5,
 }
 

@@ -1,43 +1,87 @@
-"""What a server imports when it starts: nothing that only some requests, settings or upgrades need."""
+"""What a server that nobody has called yet has loaded: nothing that only some requests, settings, upgrades or commands
+need."""
 
 from __future__ import annotations
 
-import json
+import compileall
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-SLOW = (
+import pytest
+
+import dustrun
+
+SLOW = {
     "aiohttp",
     "alembic",
     "anthropic",
     "apprise",
+    "coincurve",
+    "dustrun.cli.command_tree",
+    "dustrun.cli.http.client",
+    "eth_abi",
     "eth_account",
+    "feedparser",
+    "jmespath",
     "jsonschema",
+    "lark",
     "mcp",
     "openai",
+    "opentelemetry.sdk",
+    "prometheus_client",
     "psycopg",
+    "pycparser",
+    "pydantic.v1",
     "pydantic_ai",
+    "quickjs",
+    "re2",
     "rich",
+    "selectolax",
     "sqlalchemy.dialects.postgresql",
+    "temporalio",
     "yaml",
-)
-_FIRST_START = f"""
-import asyncio, json, sys
-from pathlib import Path
-import dustrun.app
-from dustrun.app.composition import compose
-from dustrun.settings import Settings
+}
+MOST_MIB = 112
+"""`scripts/bench peers` holds it to 105, with the Python and the libraries of this machine."""
+_IMPORTED = re.compile(r"^import time: +\d+ \| +\d+ \| +([\w.]+)$", re.MULTILINE)
+_LISTENING = "Listening on "
 
-async def start(folder):
-    async with compose(Settings(data_dir=folder, master_key_file=folder / "master.key")):
-        print(json.dumps([name for name in {SLOW} if name in sys.modules]))
 
-asyncio.run(start(Path(sys.argv[1])))
-"""
+@contextmanager
+def _idle(folder: Path) -> Iterator[tuple[int, Path]]:
+    """A server in an interpreter of its own, just ready: its process id, and the file that names what it imports."""
+    compileall.compile_dir(Path(dustrun.__file__).parent, quiet=1)  # as pip leaves an installed package
+    command = [sys.executable, "-X", "importtime", "-m", "dustrun", "serve", "--port", "0"]
+    command += ["--data-dir", str(folder / "data")]
+    environment = {**os.environ, "DUSTRUN_MASTER_KEY_FILE": str(folder / "master.key")}
+    imported = folder / "imported.txt"
+    with imported.open("w") as errors:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(_LISTENING)
+            yield process.pid, imported
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
 
 
 def test_first_start_imports_no_slow_module(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _FIRST_START, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(done.stdout) == []
+    with _idle(tmp_path) as (_, imported):
+        names = set(_IMPORTED.findall(imported.read_text()))
+    assert {"dustrun.app.composition", "dustrun.api.routes.runs"} <= names
+    assert names & SLOW == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_idle_server_needs_little_memory(tmp_path: Path) -> None:
+    with _idle(tmp_path) as (pid, _):
+        status = Path(f"/proc/{pid}/status").read_text()
+    resident = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+    assert resident is not None
+    assert int(resident[1]) / 1024 < MOST_MIB
