@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from dustrun import records
+from dustrun.records import dataclass
 
 Decorator = Callable[..., Any]
-OURS, STANDARD = records.dataclass, dataclasses.dataclass
+OURS: Decorator = dataclass
+STANDARD: Decorator = dataclasses.dataclass
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"slots": True},
@@ -46,7 +47,7 @@ def _made(decorator: Decorator, options: dict[str, Any]) -> Any:
     return Pair
 
 
-@OURS(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Kept:
     """Can be pickled, since it is found by its name."""
 
@@ -54,7 +55,7 @@ class Kept:
     second: Any = None
 
 
-@OURS(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Wider(Kept):
     """Has one field more."""
 
@@ -106,7 +107,7 @@ def _refused(change: Callable[[], None]) -> str | None:
 
 
 def test_own_methods_stay() -> None:
-    @OURS(frozen=True, slots=True)
+    @dataclass(frozen=True, slots=True)
     class Own:
         value: int
 
@@ -141,7 +142,7 @@ def test_frozen_objects_are_copied_and_pickled() -> None:
 
 
 def test_class_without_fields() -> None:
-    @OURS(frozen=True)
+    @dataclass(frozen=True)
     class Nothing:
         """Has no field."""
 

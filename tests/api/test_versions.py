@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from dustrun.api.shapes.wire import model_of
 from dustrun.api.shapes.workflows import VersionAnswer
@@ -17,7 +18,7 @@ async def test_versions_are_listed_newest_first(owner: Client) -> None:
     changed["nodes"]["say"]["payload"] = {"message": "new"}
     await owner.put(path, {"definition": changed})
     page = (await owner.get(f"{path}/versions")).data
-    items = [model_of(VersionAnswer).model_validate(item) for item in page["items"]]
+    items: list[Any] = [model_of(VersionAnswer).model_validate(item) for item in page["items"]]
     assert [(item.version, item.is_draft, item.is_live) for item in items] == [(2, True, False), (1, False, True)]
     assert (page["currentVersion"], page["hasMore"]) == (2, False)
     assert (await owner.get(f"{path}/versions/1")).data == page["items"][1]
