@@ -346,6 +346,15 @@ async def test_wrong_keys_of_an_address_are_slowed_down_and_good_ones_are_not(tm
         assert (await server.client(None).get("/v1/workflows")).status == 401
 
 
+async def test_many_who_send_a_new_key_at_once_are_not_taken_for_guessers(tmp_path: Path) -> None:
+    async with composed(tmp_path, wrong_keys_per_second=1) as server:
+        key = (await server.owner.post("/v1/api-keys", {"name": "k", "scope": "read"})).data["key"]
+        for given, expected in ((key, {200}), (f"sk_{7:040d}", {401, 429})):
+            client = server.client(given)
+            replies = await asyncio.gather(*(client.get("/v1/workflows") for _ in range(60)))
+            assert {reply.status for reply in replies} == expected
+
+
 def test_an_address_counts_by_its_network() -> None:
     found = WrongKeys(1)
     for number in range(20):

@@ -56,12 +56,13 @@ async def _by_session(parts: Parts, scope: MutableMapping[str, Any]) -> Principa
 async def _look_up(parts: Parts, scope: MutableMapping[str, Any], key: str) -> Principal:
     wrong_keys, key_hash = parts.access.wrong_keys, ids.secret_hash(key)
     address = (scope.get("client") or ("",))[0]
-    wrong_keys.check(address, key_hash)
-    principal = await parts.access.keys.find(key)
-    if principal is None:
-        wrong_keys.was_wrong(key_hash)
-        raise Unauthenticated("The API key is not valid.")
-    wrong_keys.was_good(address, key_hash)
+    async with wrong_keys.turn_of(key_hash):
+        wrong_keys.check(address, key_hash)
+        principal = await parts.access.keys.find(key)
+        if principal is None:
+            wrong_keys.was_wrong(key_hash)
+            raise Unauthenticated("The API key is not valid.")
+        wrong_keys.was_good(address, key_hash)
     return principal
 
 
@@ -72,13 +73,14 @@ async def admit_outside(parts: Parts, scope: MutableMapping[str, Any]) -> Princi
         return await admit(parts, scope, ANY_KEY)
     wrong_keys, token_hash = parts.access.wrong_keys, ids.secret_hash(token)
     address = (scope.get("client") or ("",))[0]
-    wrong_keys.check(address, token_hash)
-    try:
-        principal = await parts.access.outside_tokens.find(token)
-    except Unauthenticated:
-        wrong_keys.was_wrong(token_hash)
-        raise
-    wrong_keys.was_good(address, token_hash)
+    async with wrong_keys.turn_of(token_hash):
+        wrong_keys.check(address, token_hash)
+        try:
+            principal = await parts.access.outside_tokens.find(token)
+        except Unauthenticated:
+            wrong_keys.was_wrong(token_hash)
+            raise
+        wrong_keys.was_good(address, token_hash)
     scope[_PRINCIPAL] = principal
     log.bind(org_id=principal.org_id)
     parts.access.limiter.take(principal.org_id)

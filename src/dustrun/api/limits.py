@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import math
 from collections.abc import MutableMapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 from starlette.types import Message, Receive
 
@@ -75,6 +77,12 @@ class WrongKeys:
     def __init__(self, per_second: int) -> None:
         self._limiter = RateLimiter(per_second, burst_factor=20)
         self._good: dict[str, None] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def turn_of(self, key_hash: str) -> asyncio.Lock:
+        """To be held from `check` until the key is known: of many who send a good one at once, all after the first
+        pass without a token."""
+        return self._turns.setdefault(key_hash, asyncio.Lock())
 
     def divide(self, among: int) -> None:
         """Lets through one of so many parts; other processes let through the others."""
