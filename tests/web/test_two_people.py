@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from testkit.e2e.server import Server
 from testkit.web.app import App, Open
@@ -45,7 +45,7 @@ class Writer:
         self.page.route(re.compile("/v1/workflows/wf_"), self._keep)
 
     def _keep(self, route: Route) -> None:
-        if self._is_holding and route.request.method == "PUT":
+        if self._is_holding and route.request.method in ("PUT", "PATCH"):
             self._held.append(route)
         else:
             route.fallback()
@@ -72,6 +72,11 @@ class Writer:
         definition = self.app.server.call("GET", f"/v1/workflows/{self.workflow}")["definition"]
         definition["nodes"] |= nodes
         self.app.server.call("PUT", f"/v1/workflows/{self.workflow}", {"definition": definition})
+
+    def note(self, text: str) -> Locator:
+        """The note that says this."""
+        notes = self.page.get_by_role("textbox", name="Note")
+        return notes.nth([one.input_value() for one in notes.all()].index(text))
 
     def press(self, name: str) -> None:
         """A button."""
@@ -213,14 +218,18 @@ def test_notes_of_two_people_are_kept(member: Open, server: Server, workflow: st
         writer.page.get_by_role("textbox", name="Note").fill(text)
         expect(writer.page.get_by_text("Saved", exact=True)).to_be_visible()
     app.until(lambda: sorted(_notes(server, workflow)) == ["Ask Ann", "Ask Bob"], other.page)
-    expect(other.page.get_by_role("textbox", name="Note")).to_have_count(2)
-    other.page.get_by_role("textbox", name="Note").nth(1).fill("Ask Ann first")
-    expect(other.page.get_by_text("Saved", exact=True)).to_be_visible()
-    me.page.get_by_role("textbox", name="Note").fill("Ask Ann soon")
-    expect(me.page.get_by_text("Saved", exact=True)).to_be_visible()
+    for writer in (me, other):  # each sees what the other has saved
+        expect(writer.page.get_by_role("textbox", name="Note")).to_have_count(2)
+    me.hold()
+    me.note("Ask Ann").fill("Ask Ann soon")
+    app.until(lambda: me._held, me.page)
+    other.note("Ask Ann").fill("Ask Ann first")
+    app.until(lambda: "Ask Ann first" in _notes(server, workflow), other.page)
+    me.release()
     all_of_them = ["Ask Ann first", "Ask Ann soon", "Ask Bob"]
     app.until(lambda: sorted(_notes(server, workflow)) == all_of_them, me.page)
-    expect(me.page.get_by_role("textbox", name="Note")).to_have_count(3)
+    for writer in (me, other):
+        expect(writer.page.get_by_role("textbox", name="Note")).to_have_count(3)
 
 
 def test_notes_that_are_saved_at_the_same_moment_are_kept(app: App, server: Server, workflow: str) -> None:

@@ -39,13 +39,16 @@ type Dialog =
   | { contract: string }
   | null
 
+const isNewer = (one: Workflow, known: { version: number; updatedAt: string }) =>
+  one.version > known.version || (one.version === known.version && one.updatedAt > known.updatedAt)
+
 /** Takes in what the server has, unless something is being edited here. */
 function useWorkflowOf(workflow: Workflow) {
   useEffect(() => {
     const s = useDocument.getState()
     if (s.id !== workflow.id) load(workflow)
     else if (s.conflict && workflow.version > s.conflict.version) useDocument.setState({ conflict: workflow })
-    else if (workflow.version > s.version && !isDirty() && !s.isSaving && !s.conflict) takeIn(workflow)
+    else if (isNewer(workflow, s) && !isDirty() && !s.isSaving && !s.conflict) takeIn(workflow)
   }, [workflow])
 }
 

@@ -11,6 +11,8 @@ type DocumentStore = Content & {
   id: string | null
   name: string
   version: number
+  /** When what is saved was stored. Places and notes raise no version. */
+  updatedAt: string
   saved: Content
   past: Content[]
   future: Content[]
@@ -32,6 +34,7 @@ export const useDocument = create<DocumentStore>(() => ({
   id: null,
   name: '',
   version: 0,
+  updatedAt: '',
   saved: NOTHING,
   past: [],
   future: [],
@@ -69,6 +72,7 @@ export function load(workflow: Workflow) {
     ...content,
     saved: content,
     version: workflow.version,
+    updatedAt: workflow.updatedAt,
     past: [],
     future: [],
     isSaving: false,
@@ -96,6 +100,7 @@ export function takeIn(workflow: Workflow) {
     saved: content,
     name: workflow.name,
     version: workflow.version,
+    updatedAt: workflow.updatedAt,
     past: past.map(onTop),
     future: future.map(onTop),
     lastKey: '',
@@ -162,8 +167,8 @@ export function note(id: string, change: (s: DocumentStore) => Partial<DocumentS
 }
 
 /** What was sent has been stored, with the notes and places of others; what was typed meanwhile is still to be saved. */
-export function noteSaved(id: string, sent: Content, stored: Content, version: number) {
-  const done = { saved: stored, version, isSaving: false, error: null }
+export function noteSaved(id: string, sent: Content, stored: Content, by: { version: number; updatedAt: string }) {
+  const done = { saved: stored, ...by, isSaving: false, error: null }
   note(id, (s) => {
     if (stored.positions === sent.positions && stored.marks === sent.marks) return done
     const take = <T extends Content>(one: T): T => ({ ...one, ...onTopOfLayout(sent, one, stored) })
@@ -197,6 +202,7 @@ export function settle(flow: Flow, against?: Flow) {
     lastKey: '',
     saved: theirs,
     version: s.conflict.version,
+    updatedAt: s.conflict.updatedAt,
     conflict: null,
   })
 }

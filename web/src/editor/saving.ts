@@ -29,20 +29,30 @@ export async function save(): Promise<void> {
   await saving
 }
 
+type Saved = { version: number; updatedAt: string }
+const layoutOf = ({ positions, marks }: Layout): Layout => ({ positions, marks })
+
 async function store(id: string): Promise<void> {
-  const { flow, positions, marks, saved, version } = useDocument.getState()
+  const { flow, positions, marks, saved, version, updatedAt } = useDocument.getState()
   useDocument.setState({ isSaving: true })
   const sent = { flow, positions, marks }
   try {
-    let current = version
+    let by: Saved = { version, updatedAt }
+    let layout: Layout = sent
     if (!same(flow, saved.flow)) {
       const body = { definition: flow, expectedCurrentVersion: version, autosave: SESSION }
       const workflow = await put('/v1/workflows/{id}', { path: { id } }, body as never)
-      current = workflow.version
+      by = workflow
+      const theirs = contentIn(workflow)
+      if (!same(layoutOf(theirs), layoutOf(saved))) layout = mergeLayouts(saved, sent, theirs)
       queries.setQueryData(['workflow', id], workflow)
     }
-    const layout = same([positions, marks], [saved.positions, saved.marks]) ? sent : await saveLayout(id, saved, sent)
-    noteSaved(id, sent, { ...sent, ...layout }, current)
+    if (!same(layoutOf(sent), layoutOf(saved))) {
+      const stored = await saveLayout(id, saved, sent)
+      layout = stored.layout
+      by = { version: by.version, updatedAt: stored.updatedAt }
+    }
+    noteSaved(id, sent, { ...sent, ...layout }, { version: by.version, updatedAt: by.updatedAt })
     void refresh('/v1/workflows')
   } catch (error) {
     if (isMoved(error)) {
@@ -55,19 +65,19 @@ async function store(id: string): Promise<void> {
 
 /** Places and notes raise no version, so what others changed of them is looked up, and kept, until nobody has saved
  * others between the look and the save. */
-async function saveLayout(id: string, saved: Layout, sent: Layout): Promise<Layout> {
+async function saveLayout(id: string, saved: Layout, sent: Layout): Promise<{ layout: Layout; updatedAt: string }> {
   const workflow = await ask('/v1/workflows/{id}', { path: { id } })
   const merged = mergeLayouts(saved, sent, contentIn(workflow))
-  const layout = same(merged, { positions: sent.positions, marks: sent.marks }) ? sent : merged
+  const layout = same(merged, layoutOf(sent)) ? sent : merged
   const uiMetadata = { ...workflow.uiMetadata, v: 1, nodes: layout.positions, ...layout.marks }
   const body = { uiMetadata, expectedUiRevision: workflow.uiRevision }
   try {
-    await patch('/v1/workflows/{id}/ui-metadata', { path: { id } }, body as never)
+    const { updatedAt } = await patch('/v1/workflows/{id}/ui-metadata', { path: { id } }, body as never)
+    return { layout, updatedAt }
   } catch (error) {
     if (isMoved(error)) return saveLayout(id, saved, sent)
     throw error
   }
-  return layout
 }
 
 /** Until nothing is left to be saved: what is run is what is seen, or nothing is run. */
