@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from api.test_conversation_turns import lines
+from api.test_conversation_turns import distinct, lines
 from dustrun.api.mcp.toolbox import McpToolbox
 from dustrun.errors import Code
 from dustrun.storage.db.tables import approvals
@@ -71,7 +71,7 @@ class Stage:
         """The types of the conversation's events; their numbers have no gap."""
         found = await server.parts.data.turns.list_events(self.chat, 0)
         assert [one.seq for one in found] == list(range(1, len(found) + 1))
-        return [one.type for one in found]
+        return distinct(one.type for one in found)
 
 
 @pytest.fixture
