@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
+from devchain import chain as devchain
 from playwright.sync_api import Browser, BrowserContext
+from price_source import PRICES, PriceSource
 
 from testkit.e2e.server import Server
+from testkit.ports import free_port
 from testkit.web.app import App, Open, browsing, new_session
 
 
@@ -22,6 +26,35 @@ def browser() -> Iterator[Browser]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that stays up."""
     server = Server(tmp_path_factory.mktemp("server"))
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def source() -> PriceSource:
+    """Tells prices and takes notices."""
+    source = PriceSource()
+    source.start()
+    return source
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[devchain.DevChain]:
+    """The bundled chain."""
+    folder = tmp_path_factory.mktemp("chain")
+    with devchain.opened(folder, free_port(), Decimal(PRICES["ETH"])) as chain:
+        yield chain
+
+
+@pytest.fixture(scope="module")
+def server_with_chain(
+    tmp_path_factory: pytest.TempPathFactory, chain: devchain.DevChain, source: PriceSource
+) -> Iterator[Server]:
+    """A server that knows the chain."""
+    folder = tmp_path_factory.mktemp("server_with_chain")
+    server = Server(folder, networks_dir=str(chain.networks_dir), outbound_allow=source.address)
     try:
         yield server.start()
     finally:

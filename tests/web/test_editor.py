@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from decimal import Decimal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from devchain import chain as devchain
 from devchain import demo
 from playwright.sync_api import Page, Route, expect
-from price_source import PRICES, PriceSource
+from price_source import PriceSource
 
 from dustrun.cli.http.client import Client
 from testkit.e2e.server import Server
-from testkit.ports import free_port
 from testkit.web.app import App, Open
 
 EXACT = "3127.418290517364281904"
@@ -30,30 +28,9 @@ JSON.parse = (text, reviver) => parse(text, reviver && function (key, value) { r
 
 
 @pytest.fixture(scope="module")
-def source() -> PriceSource:
-    """Tells prices and takes notices."""
-    source = PriceSource()
-    source.start()
-    return source
-
-
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[devchain.DevChain]:
-    """The bundled chain."""
-    folder = tmp_path_factory.mktemp("chain")
-    with devchain.opened(folder, free_port(), Decimal(PRICES["ETH"])) as chain:
-        yield chain
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, chain: devchain.DevChain, source: PriceSource) -> Iterator[Server]:
-    """A server that knows the chain."""
-    folder = tmp_path_factory.mktemp("server")
-    server = Server(folder, networks_dir=str(chain.networks_dir), outbound_allow=source.address)
-    try:
-        yield server.start()
-    finally:
-        server.close()
+def server(server_with_chain: Server) -> Server:
+    """A server that knows the bundled chain."""
+    return server_with_chain
 
 
 def _make(server: Server, nodes: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The named flows in Firefox, one after another in one window: signing in and out, exact numbers, streams, replay,
-keys, problems, a conflict, 300 steps, a live run, a cancel, approval on a phone, a form. No policy is violated."""
+keys, problems, a conflict, 300 steps, the ladder to live with money, a cut stream, a cancel, approval on a phone, a form.
+No policy is violated."""
 
 from __future__ import annotations
 
@@ -9,7 +10,11 @@ from typing import Any
 
 import build_web
 import pytest
+from devchain import chain as devchain
+from devchain import demo
+from price_source import PriceSource
 
+from dustrun.cli.http.client import Client
 from dustrun.core.values import exact_json
 from testkit.e2e.node import npm_install
 from testkit.e2e.server import Server
@@ -18,7 +23,8 @@ from testkit.web.firefox import Window, opened, running
 EXACT = "3127.418290517364281904"
 WHOLE = str(2**256 - 1)
 _TEXT = "document.body.innerText"
-ENTER, CONTROL = "\ue007", "\ue009"
+_FIELD = "document.querySelector('textarea:not([aria-hidden])')"
+ENTER, CONTROL, ESCAPE = "\ue007", "\ue009", "\ue00c"
 MANY, SEEN = 300, 50  # a canvas draws only what is in sight
 _HOLD = """() => {
   window.__held = []
@@ -37,6 +43,12 @@ def firefox() -> Iterator[str]:
     build_web.build()
     with running() as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def server(server_with_chain: Server) -> Server:
+    """A server that knows the bundled chain."""
+    return server_with_chain
 
 
 def _odd(server: Server) -> str:
@@ -66,8 +78,11 @@ def _form(server: Server) -> str:
     return str(server.call("POST", f"/v1/workflows/{workflow}/forms", {})["url"]).rpartition("/")[2]
 
 
-async def test_named_flows_in_firefox(firefox: str, server: Server) -> None:
+async def test_named_flows_in_firefox(
+    firefox: str, server: Server, chain: devchain.DevChain, source: PriceSource
+) -> None:
     workflow, secret = _odd(server), _form(server)
+    ready = demo.prepare(Client(server.url, server.key), chain, f"http://{source.address}/notices")
     async with opened(firefox) as window:
         await window.open(f"{server.url}/forms/{secret}")
         await window.until(f"{_TEXT}.includes('Amount')")
@@ -91,8 +106,10 @@ async def test_named_flows_in_firefox(firefox: str, server: Server) -> None:
         await _replay_ends_as_the_run(window)
         await _build_by_keys(window)
         await _settle_a_conflict(window, server, workflow)
-        await _go_up_to_live(window, server)
+        await _draw_many(window, server)
+        await _go_up_to_live(window, server, ready)
         await _stop_and_approve(window, server)
+        await _hear_the_end_after_a_cut(window, server)
         await _sign_out(window)
         assert await window.evaluate("window.__violations") == []
         assert window.errors == []
@@ -139,19 +156,52 @@ async def _settle_a_conflict(window: Window, server: Server, workflow: str) -> N
     assert '"titleOverride":"Theirs"' in _raw(server, workflow)
 
 
-async def _go_up_to_live(window: Window, server: Server) -> None:
-    """A live run asks first; one of 300 steps is drawn, and ends."""
+async def _draw_many(window: Window, server: Server) -> None:
+    """300 steps are drawn, and their run ends."""
     chain = {f"s{i}": {"type": "log", "payload": {"message": str(i)}, "children": [f"s{i + 1}"]} for i in range(MANY)}
     chain[f"s{MANY}"] = {"type": "log", "payload": {"message": "last"}}
     workflow = server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["s0"]}, **chain}})
     await window.evaluate(f"history.pushState(null, '', '/workflows/{workflow}')")
     await window.until("document.querySelectorAll('.card').length", lambda drawn: drawn > SEEN)
+    await window.click("button", "Simulate")
+    await window.until(f"{_TEXT}.includes('Run ended')")
+
+
+async def _go_up_to_live(window: Window, server: Server, ready: demo.Demo) -> None:
+    """The amounts of each rung are shown; money moves only after a question whose answer is No unless one says so."""
+    await window.evaluate(f"history.pushState(null, '', '/workflows/{ready.workflow_id}')")
+    await window.click("button[aria-label=Payload]")
+    await window.until(f"{_FIELD} !== null")
+    await window.evaluate(f"{_FIELD}.focus()")
+    await window.chord(CONTROL, "a")
+    await window.type(ready.payload.read_text().replace("\n", " ") + ESCAPE)
+    for key, button, rung in (("1", "Simulate", "simulate"), ("2", "Test with dust", "dust")):
+        await window.evaluate("document.activeElement.blur()")
+        await window.type(key)
+        await window.click("button", button)
+        await window.until(f"document.querySelector('.rung.{rung}') !== null")
+    await window.until(f"{_TEXT}.includes('0.00199')")
+    await window.evaluate("document.activeElement.blur()")
     await window.type("3")
     await window.click("button", "Run live")
     await window.until("document.activeElement.textContent === 'Cancel'")
-    await window.click("[role=dialog] button", "Run it")
-    await window.until(f"{_TEXT}.includes('Run ended')")
-    assert server.call("GET", f"/v1/workflows/{workflow}")["ladder"]["live"]
+    await window.click("[role=dialog] button", "Move real money")
+    await window.until("[...document.querySelectorAll('.rung.live')].some((e) => e.textContent.includes('−0.1 WETH'))")
+    assert server.call("GET", f"/v1/workflows/{ready.workflow_id}")["ladder"]["live"]
+
+
+async def _hear_the_end_after_a_cut(window: Window, server: Server) -> None:
+    """The server goes away under a stream and comes back; what the run does then is shown."""
+    hold = {"type": "wait", "payload": {"timeoutMs": 3_600_000}}
+    workflow = server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["hold"]}, "hold": hold}})
+    run = server.start_run(workflow)
+    await window.evaluate(f"history.pushState(null, '', '/runs/{run}')")
+    await window.until("document.querySelectorAll('.card.waiting').length === 1")
+    server.kill()
+    await window.until(f"{_TEXT}.includes('The connection is lost')")
+    server.start()
+    server.call("POST", f"/v1/runs/{run}/cancel")
+    await window.until(f"{_TEXT}.includes('Cancelled')")
 
 
 async def _stop_and_approve(window: Window, server: Server) -> None:
