@@ -1,6 +1,6 @@
 """The named flows in Firefox, one after another in one window: signing in and out, exact numbers, streams, replay,
-keys, problems, a conflict, 300 steps, the ladder to live with money, a cut stream, a cancel, approval on a phone, a form.
-No policy is violated."""
+keys, problems, a conflict, 300 steps, the ladder to live with money, a cut stream, a cancel, approval on a phone, a
+form. No policy is violated."""
 
 from __future__ import annotations
 
