@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.tables import activity, api_keys
+from services.streaming.test_notices import frames
 from testkit.approving import decide_at_once
 from testkit.composition import Composition, composed
 from testkit.postgres import Cluster
@@ -114,6 +116,17 @@ async def test_run_is_answered_and_cancelled_by_servers_that_do_not_advance_it(t
     await there.post("/v1/runs/run_1/cancel")
     assert (await ended(here, "run_1"))["status"] == "cancelled"
     assert (await reading)[-1][1] == "run_finished"
+
+
+async def test_a_workflow_that_is_changed_on_one_server_is_told_by_another(two: list[Composition]) -> None:
+    here, there = two
+    stream = frames(there, "/v1/activity/stream", here.owner_key)
+    assert "retry" in await anext(stream)
+    flow = await here.owner.create_workflow(WAITING)
+    async with asyncio.timeout(20):
+        frame = await anext(stream)
+    await stream.aclose()
+    assert (frame["event"], json.loads(frame["data"])["workflowId"]) == ("workflow_changed", flow["id"])
 
 
 async def test_revoked_key_ends_on_every_server(two: list[Composition]) -> None:

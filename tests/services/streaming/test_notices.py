@@ -100,3 +100,18 @@ async def test_changes_of_workflows_are_told_once_and_nothing_else(server: Compo
             told.append(json.loads(frame["data"])["workflowId"])
     await stream.aclose()
     assert told == [made["id"]] * 3 + [last["id"]]
+
+
+async def test_a_limited_key_hears_of_its_own_workflows_alone(server: Composition) -> None:
+    flow = {"nodes": {"root": {"type": "manual"}}, "triggerNodeIds": ["root"]}
+    other, own = await server.owner.create_workflow(flow), await server.owner.create_workflow(flow)
+    limits = {"permissions": ["run:stream", "workflow:read"], "workflowIds": [own["id"]]}
+    key = (await server.owner.post("/v1/api-keys", {"name": "limited", **limits})).data["key"]
+    stream = frames(server, "/v1/activity/stream", key)
+    assert "retry" in await anext(stream)
+    for one in (other, own):
+        assert (await server.owner.put(f"/v1/workflows/{one['id']}", {"name": "renamed"})).status == 200
+    async with asyncio.timeout(20):
+        frame = await anext(stream)
+    await stream.aclose()
+    assert (frame["event"], json.loads(frame["data"])["workflowId"]) == ("workflow_changed", own["id"])

@@ -196,7 +196,8 @@ class LaunchProposed(ActivityNotice):
 
 
 class WorkflowChanged(ActivityNotice):
-    """A workflow was made, changed, published, paused or archived. `GET /v1/workflows/{workflowId}` shows it."""
+    """Somebody made, changed, published, paused or archived a workflow; `GET /v1/workflows/{workflowId}` shows it. A
+    pause by the server itself is told to hooks (`workflow.paused`)."""
 
 
 _MODELS: dict[str, type[BaseModel]] = {

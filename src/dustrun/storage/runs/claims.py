@@ -122,7 +122,7 @@ def count_free(tx: Tx, most: int) -> int:
 
 def claim(tx: Tx, holder: str, count: int) -> Returned:
     """Claims at most so many free runs for a process, the oldest ones, and takes their next fence. Nobody else can
-    claim them, since writers take turns. `claimed` reads the answer, which travels with that to the commit."""
+    claim them, since writers take turns. The answer arrives with that of the commit; `claimed` reads it."""
     with _by_index(tx):
         return tx.soon_all(_CLAIM, holder=holder, count=count)
 
