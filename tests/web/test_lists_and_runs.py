@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from served import ROOT
-from testkit.e2e.server import Server
+from testkit.e2e.server import Server, new_run_id
 from testkit.web.app import App, Open
 
 STEPS = {
@@ -155,3 +155,44 @@ def test_a_run_is_found_watched_and_cancelled(app: App, server: Server, workflow
         len(server.events_of(run))
     )
     assert server.call("GET", f"/v1/runs/{run}")["status"] == "cancelled"
+
+
+_UNNAMED = """
+window.__unnamed = 0
+new MutationObserver(() => { if (!document.querySelector('h1')) window.__unnamed++ })
+  .observe(document.body, { childList: true, subtree: true })
+"""
+
+
+def test_a_workflow_that_is_not_there_stays_named_when_another_is_run(app: App, workflow: str) -> None:
+    page = app.open("/workflows/wf_00000000000000000000000000")
+    expect(page.get_by_role("heading", level=1)).to_have_text("No such workflow")
+    page.evaluate(_UNNAMED)
+    lists = app.tab()
+    lists.goto(f"{app.server.url}/runs?workflow={workflow}")
+    expect(lists.get_by_role("heading", name="Runs")).to_be_visible()
+    run = app.server.start_run(workflow, payload={"amount": "1"})
+    expect(lists.get_by_text(run)).to_be_visible()
+    page.wait_for_timeout(1_000)  # heard of by both pages at once, and asked again 0.7 s later
+    assert page.evaluate("window.__unnamed") == 0
+
+
+def test_a_run_that_is_not_there_stays_named_when_its_stream_is_refused(app: App) -> None:
+    answers: list[str] = []
+    app.page.on("response", lambda one: answers.append(one.url.partition("/v1/runs/none")[2]))
+    page = app.open("/runs/none")
+    expect(page.get_by_role("heading", level=1)).to_have_text("No such run")
+    page.evaluate(_UNNAMED)
+    app.until(lambda: "/stream" in answers)
+    answers.clear()
+    app.until(lambda: "?nodeIds=-" in answers)  # why the stream was refused
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.__unnamed") == 0
+
+
+def test_a_run_can_be_watched_before_it_is_accepted(app: App, workflow: str) -> None:
+    run = new_run_id()
+    page = app.open(f"/runs/{run}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("No such run")
+    app.server.start_run(workflow, runId=run, payload={"amount": "1"})
+    expect(page.locator("header.top").get_by_text("Waiting")).to_be_visible()

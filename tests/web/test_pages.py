@@ -47,6 +47,28 @@ def test_a_question_is_approved_on_a_phone(member: Open, server: Server, asking:
     expect(page.get_by_text("Nothing waits for a decision.")).to_be_visible()
 
 
+def test_a_comment_stays_when_a_question_cannot_be_read_again(app: App, server: Server, asking: str) -> None:
+    server.start_run(asking)
+    asked = open_question(app)
+    page = app.open(f"/approvals/{asked}")
+    page.get_by_label("Comment").fill("a long thought")
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        route.abort()
+
+    page.route(re.compile(f"/v1/approvals/{asked}$"), refuse)
+    other = server.start_run(asking)  # the page hears of it, and asks again three times
+    app.until(lambda: len(refused) == 3)
+    page.wait_for_timeout(500)
+    expect(page.get_by_label("Comment")).to_have_value("a long thought")
+    page.unroute_all()
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("header.top").get_by_text("Approved")).to_be_visible()
+    server.call("POST", f"/v1/runs/{other}/cancel")
+
+
 def test_a_question_is_rejected_and_simulated_before(app: App, server: Server, asking: str) -> None:
     server.start_run(asking)
     page = app.open(f"/approvals/{open_question(app)}")

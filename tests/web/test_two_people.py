@@ -146,6 +146,27 @@ def test_mine_is_kept_and_undone(me: Writer) -> None:
     me.comes_to("mine, and more", "b", "mine too")
 
 
+def test_what_others_saved_is_read_again_when_it_could_not_be(me: Writer) -> None:
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        route.abort()
+
+    me.hold()
+    me.say("A", "mine")
+    me.app.until(lambda: me._held, me.page)
+    me.others({"b": _log("theirs")})
+    me.page.wait_for_timeout(1_500)  # this tab has looked up what they saved
+    at = re.compile(f"/v1/workflows/{me.workflow}$")
+    me.page.route(at, lambda route: refuse(route) if route.request.method == "GET" else me._keep(route))
+    me.release()
+    me.app.until(lambda: refused, me.page)
+    me.page.unroute(at)
+    me.press("Keep both changes")
+    me.comes_to("mine", "theirs", "c")
+
+
 def test_a_phone_asks_over_the_settings(member: Open, workflow: str) -> None:
     me = Writer(member(narrow=True), workflow)
     me.clash({"A": "mine"}, {"a": _log("theirs", "c")})

@@ -120,6 +120,10 @@ export function askAhead(of: { workflow?: string; run?: string }) {
   void queries.prefetchQuery(catalog)
 }
 
-/** After a write: what may have changed is asked again. */
+/** After a write: what may have changed is asked again; not what is not there, whose page would show "Loading" meanwhile. */
 export const refresh = (...keys: string[]) =>
-  Promise.all(keys.map((key) => queries.invalidateQueries({ queryKey: [key] })))
+  Promise.all(
+    keys.map((key) => queries.invalidateQueries({ queryKey: [key], predicate: (one) => !isMissing(one.state) })),
+  )
+const isMissing = ({ data, error }: { data: unknown; error: unknown }) =>
+  data === undefined && error instanceof ApiError && error.status === 404

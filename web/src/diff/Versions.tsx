@@ -33,7 +33,8 @@ const useVersion = (id: string, number: number) =>
 
 export default function Versions({ id }: { id: string }) {
   const workflow = useWorkflow(id)
-  if (workflow.error) return <Missing of="workflows" error={workflow.error} retry={() => workflow.refetch()} />
+  if (workflow.error && !workflow.data)
+    return <Missing of="workflows" error={workflow.error} retry={() => workflow.refetch()} />
   if (!workflow.data) return <Loading />
   return <Comparison key={id} workflow={workflow.data} />
 }

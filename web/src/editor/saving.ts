@@ -3,7 +3,7 @@
 import { useDebouncedValue } from '@mantine/hooks'
 import { useQuery } from '@tanstack/react-query'
 import { useEffect } from 'react'
-import { ApiError, get as ask, type Problem, patch, post, put } from '../api/client'
+import { ApiError, get as ask, type Problem, patch, post, put, type Workflow } from '../api/client'
 import { queries, refresh } from '../api/queries'
 import type { Flow } from '../model/graph'
 import { words } from '../words'
@@ -55,11 +55,19 @@ async function store(id: string): Promise<void> {
     noteSaved(id, sent, { ...sent, ...layout }, { version: by.version, updatedAt: by.updatedAt })
     void refresh('/v1/workflows')
   } catch (error) {
-    if (isMoved(error)) {
-      const conflict = await ask('/v1/workflows/{id}', { path: { id } })
-      note(id, () => ({ conflict, isSaving: false }))
-    } else note(id, () => ({ isSaving: false, error }))
+    const told = await whatHinders(id, error)
+    note(id, () => ({ ...told, isSaving: false }))
     throw error
+  }
+}
+
+/** What others saved meanwhile, to be joined; if that cannot be read now, the next try meets it again. */
+async function whatHinders(id: string, error: unknown): Promise<{ conflict?: Workflow; error: unknown }> {
+  if (!isMoved(error)) return { error }
+  try {
+    return { conflict: await ask('/v1/workflows/{id}', { path: { id } }), error: null }
+  } catch (problem) {
+    return { error: problem }
   }
 }
 

@@ -30,7 +30,7 @@ export default function ApprovalPage({ id }: { id: string }) {
     queryKey: ['/v1/approvals', id],
     queryFn: () => get('/v1/approvals/{id}', { path: { id } }),
   })
-  if (found.error) return <Missing of="approvals" error={found.error} retry={() => found.refetch()} />
+  if (found.error && !found.data) return <Missing of="approvals" error={found.error} retry={() => found.refetch()} />
   if (!found.data) return <Loading />
   const one = found.data
   return (
@@ -182,8 +182,8 @@ function Consequences({ approval }: { approval: Approval }) {
   const run = useRun(approval.runId)
   const effects = useEffects(approval.runId)
   const error = run.error ?? effects.error
-  if (error) return <Trouble error={error} retry={() => effects.refetch()} />
-  if (!effects.data || !run.data) return <Loading />
+  if (!effects.data || !run.data)
+    return error ? <Trouble error={error} retry={() => Promise.all([run.refetch(), effects.refetch()])} /> : <Loading />
   if (approval.launch)
     return (
       <Section title={said.launched} about={said.launchedAbout}>

@@ -62,7 +62,7 @@ function Opened({ id }: { id: string }) {
     queryFn: () => get('/v1/conversations/{id}', { path: { id } }),
   })
   const { found, live, isLost } = useConversation(id)
-  if (about.error) return <Missing of="assistant" error={about.error} retry={() => about.refetch()} />
+  if (about.error && !about.data) return <Missing of="assistant" error={about.error} retry={() => about.refetch()} />
   const messages = found.data ?? []
   const last = messages[messages.length - 1]
   const told = last && live.byMessage[last.id]

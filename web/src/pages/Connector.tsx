@@ -28,7 +28,7 @@ export default function ConnectorPage({ id }: { id: string }) {
     queryKey: ['/v1/connectors', id],
     queryFn: () => get('/v1/connectors/{id}', { path: { id } }),
   })
-  if (found.error) return <Missing of="connectors" error={found.error} retry={() => found.refetch()} />
+  if (found.error && !found.data) return <Missing of="connectors" error={found.error} retry={() => found.refetch()} />
   if (!found.data) return <Loading />
   const one = found.data
   return (

@@ -20,8 +20,10 @@ export default function Report({ id }: { id: string }) {
   const run = useRunHead(id)
   const effects = useEffects(id)
   const error = run.error ?? effects.error
-  if (error) return <Missing of="runs" error={error} retry={() => Promise.all([run.refetch(), effects.refetch()])} />
-  if (!run.data || !effects.data) return <Loading />
+  if (!run.data || !effects.data) {
+    if (!error) return <Loading />
+    return <Missing of="runs" error={error} retry={() => Promise.all([run.refetch(), effects.refetch()])} />
+  }
   const one = run.data
   const name = one.workflowName || said.unsaved
   const rungs = { [one.mode]: effects.data }

@@ -37,7 +37,7 @@ const fieldsOf = (table: Kept): Field[] =>
 
 export default function Rows({ id }: { id: string }) {
   const found = useQuery({ queryKey: ['/v1/tables', id], queryFn: () => get('/v1/tables/{id}', { path: { id } }) })
-  if (found.error) return <Missing of="tables" error={found.error} retry={() => found.refetch()} />
+  if (found.error && !found.data) return <Missing of="tables" error={found.error} retry={() => found.refetch()} />
   if (!found.data) return <Loading />
   return <Shown table={found.data} />
 }

@@ -34,8 +34,14 @@ export default function RunPage({ id }: { id: string }) {
   const run = useRunHead(id)
   const isOpen = useRunStore((s) => s.isOpen)
   const isLost = useRunStore((s) => s.isLost)
+  const hasBegun = useRunStore((s) => s.runId === id && s.events.length > 0)
   useEffect(() => show(id, () => void refresh('run', 'effects', '/v1/runs')), [id])
-  if (run.error) return <Missing of="runs" error={run.error} retry={() => run.refetch()} />
+  // opened before the run was accepted
+  // biome-ignore lint/correctness/useExhaustiveDependencies: asked once, at the first event
+  useEffect(() => {
+    if (hasBegun && run.error) void run.refetch()
+  }, [hasBegun])
+  if (run.error && !run.data) return <Missing of="runs" error={run.error} retry={() => run.refetch()} />
   if (!run.data) return <Loading />
   const one = run.data
   return (

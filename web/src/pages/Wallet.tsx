@@ -25,7 +25,7 @@ const said = pages.wallets
 export default function WalletPage({ id }: { id: string }) {
   const found = useQuery({ queryKey: ['/v1/wallets', id], queryFn: () => get('/v1/wallets/{id}', { path: { id } }) })
   const names = useNames()
-  if (found.error) return <Missing of="wallets" error={found.error} retry={() => found.refetch()} />
+  if (found.error && !found.data) return <Missing of="wallets" error={found.error} retry={() => found.refetch()} />
   if (!found.data) return <Loading />
   const wallet = found.data
   return (

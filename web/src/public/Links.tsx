@@ -69,7 +69,8 @@ export default function Links({ id }: { id: string }) {
     isFetchingNextPage: false,
     fetchNextPage: () => {},
   }
-  if (workflow.error) return <Missing of="workflows" error={workflow.error} retry={() => workflow.refetch()} />
+  if (workflow.error && !workflow.data)
+    return <Missing of="workflows" error={workflow.error} retry={() => workflow.refetch()} />
   const name = workflow.data?.name
   return (
     <Page
