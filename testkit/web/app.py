@@ -126,9 +126,11 @@ class App:
     def until(self, holds: Callable[[], Any], page: Page | None = None) -> Any:
         """Waits for what no locator can say; polls, since the page's policy forbids the browser's own waiting."""
         deadline = time.monotonic() + SHOWN_WITHIN_MS / 1000
+        page = page or self.page
         while not (found := holds()):
-            assert time.monotonic() < deadline, "it did not come to hold"
-            (page or self.page).wait_for_timeout(50)
+            if time.monotonic() > deadline:
+                raise AssertionError(f"it did not come to hold; the page says {page.inner_text('body')[:1_000]}")
+            page.wait_for_timeout(50)
         return found
 
     def close(self) -> None:

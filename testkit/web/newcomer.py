@@ -94,9 +94,9 @@ class Newcomer:
 
     def simulate(self) -> dict[str, Any]:
         """Until the run has passed; the nodes of its version."""
-        with self.page.expect_request("**/run") as asked:
+        with self.page.expect_response("**/run") as accepted:
             self.click(self.page.get_by_role("button", name="Simulate", exact=True))
-        call, body = self.app.server.call, asked.value.post_data_json
+        call, body = self.app.server.call, accepted.value.request.post_data_json
         assert body is not None
         at = f"/v1/runs/{body['runId']}"
         run = self.app.until(lambda: _ended(call("GET", at)))

@@ -37,7 +37,8 @@ class Writer:
     def say(self, step: str, message: str) -> None:
         """Changes a step's message."""
         self.page.locator(".card, .steps").get_by_text(step, exact=True).click()
-        self.page.get_by_role("textbox", name="Message").fill(message)
+        settings = self.page.get_by_role("complementary", name=f"Step {step}", exact=True)
+        settings.get_by_role("textbox", name="Message").fill(message)
 
     def hold(self) -> None:
         """Keeps the saves of this tab back."""
