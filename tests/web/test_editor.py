@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from devchain import chain as devchain
 from devchain import demo
+from devchain.node import CHAIN_ID
 from playwright.sync_api import Page, Route, expect
 from price_source import PriceSource
 
@@ -25,6 +26,8 @@ delete JSON.rawJSON
 const parse = JSON.parse
 JSON.parse = (text, reviver) => parse(text, reviver && function (key, value) { return reviver.call(this, key, value) })
 """
+
+OTHER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +257,31 @@ def test_the_ladder_is_climbed_to_live(app: App, server: Server, chain: devchain
     assert server.call("GET", f"/v1/runs/{run}")["status"] == "success"
     _ghosts_follow_the_moment(page)
     _nothing_is_covered(app, page)
+
+
+def test_every_reason_of_a_refusal_is_told(app: App, server: Server, chain: devchain.DevChain) -> None:
+    wallet = server.call("POST", "/v1/wallets", {"name": "strict", "kind": "local"})
+    chain.node.ask("anvil_setBalance", wallet["address"], hex(10**18))
+    policy: dict[str, Any] = {"chains": [1], "assets": [], "recipients": []}
+    server.call("PUT", f"/v1/wallets/{wallet['id']}/policy", {"policy": policy})
+    payload = {"chainId": CHAIN_ID, "recipient": OTHER, "amount": "1"}
+    nodes = {
+        "root": {"type": "manual", "children": ["pay"]},
+        "pay": {"type": "send-native", "payload": payload, "connector": {"type": "wallet", "id": wallet["id"]}},
+    }
+    page = app.open(f"/workflows/{server.create_workflow({'nodes': nodes})}")
+    tray = page.get_by_role("region", name="Run and effects")
+    expect(tray).to_contain_text("Simulate it to see")
+    page.get_by_role("button", name="Simulate", exact=True).click()
+    expect(tray.get_by_role("list", name="Warnings")).to_contain_text("(and 2 more reasons)")
+    expect(tray).not_to_contain_text("Simulate it to see")
+    page.locator(".card").filter(has_text="Pay").click()
+    settings = page.get_by_role("complementary")
+    expect(settings.get_by_role("alert").get_by_role("listitem")).to_have_count(3)
+    chains = settings.get_by_role("combobox", name="Chain ID", exact=True).get_by_role("option")
+    assert [re.sub(r".*(\(.*)", r"\1", one) for one in chains.all_text_contents()[:1]] == [f"({CHAIN_ID})"]
+    expect(chains.filter(has_text="(8453)")).to_contain_text("no endpoint")
+    assert app.faults() == []
 
 
 def _nothing_is_covered(app: App, page: Page) -> None:

@@ -34,7 +34,7 @@ def test_a_question_is_approved_on_a_phone(member: Open, server: Server, asking:
     open_question(app)
     page = app.open("/approvals")
     page.get_by_role("link", name="Pay <b>62.35</b> USDC?").click()
-    expect(page.get_by_text("Expires in 6 days")).to_be_visible()
+    expect(page.get_by_text("Expires in 7 days")).to_be_visible()
     expect(page.get_by_role("region", name="What this run does")).to_contain_text("has not been simulated")
     assert app.faults() == []
     page.get_by_label("Comment").fill("looks right")

@@ -339,6 +339,7 @@ export const words = {
   inspector: {
     startsBy: 'Starts by',
     label: (name: string) => `Step ${name}`,
+    chain: (name: string, id: number, isServed: boolean) => `${name} (${id})${isServed ? '' : ', no endpoint'}`,
     settings: 'Settings',
     output: 'Output',
     input: 'Input',

@@ -21,13 +21,14 @@ export function Tray({ mode, isNarrow }: { mode: Mode; isNarrow: boolean }) {
   const rungs = useRungs((s) => s.rungs)
   const selected = useDocument((s) => s.selected[0] ?? null)
   const hasAny = MODES.some((one) => rungs[one])
+  const failed = useNotPassed()
   return (
     <section className={`tray ${isShut ? 'shut' : ''}`} aria-label={said.tray}>
       <button type="button" className="handle" aria-expanded={!isShut} onClick={() => setIsShut(!isShut)}>
         {isShut ? said.showTray : said.hide}
       </button>
       <Replay />
-      <NotPassed />
+      {failed && <Warnings rungs={{ simulate: { ...failed, warnings: [] } }} />}
       {!isShut &&
         (hasAny ? (
           <>
@@ -35,17 +36,16 @@ export function Tray({ mode, isNarrow }: { mode: Mode; isNarrow: boolean }) {
             {mode !== 'simulate' && <Warnings rungs={{ [mode]: rungs[mode] }} />}
           </>
         ) : (
-          <p className="quiet hintline">{said.noRun}</p>
+          !failed && <p className="quiet hintline">{said.noRun}</p>
         ))}
     </section>
   )
 }
 
-/** Why the run that has just ended did not pass, since the ladder shows only those that have. */
-function NotPassed() {
+/** The effects of the run that has just ended, if it did not pass: the ladder shows only those that have. */
+function useNotPassed() {
   const runId = useRunStore((s) => s.runId)
   const isOpen = useRunStore((s) => s.isOpen)
   const effects = useEffects(isOpen ? null : runId).data
-  if (!effects?.notPassed?.length) return null
-  return <Warnings rungs={{ simulate: { ...effects, warnings: [] } }} />
+  return effects?.notPassed?.length ? effects : null
 }

@@ -3,12 +3,13 @@
 import { ActionIcon, Button, NativeSelect, Tabs, TextInput } from '@mantine/core'
 import { IconLinkOff, IconTrash, IconX } from '@tabler/icons-react'
 import { useEffect, useRef, useState } from 'react'
-import type { Problem, Run } from '../api/client'
+import type { Json, Problem, Run } from '../api/client'
 import { useCatalog } from '../api/queries'
 import { edit, select, useDocument } from '../editor/document'
 import { branchesOf, disconnect, patchNode, removeNodes } from '../editor/edits'
 import { plain, readable } from '../model/amounts'
 import { Badge } from '../parts/Badges'
+import { Fault } from '../parts/Fault'
 import { later } from '../parts/later'
 import { Value } from '../parts/Value'
 import { useRunStore } from '../run/store'
@@ -49,11 +50,7 @@ export function Inspector({ id, problems = NO_PROBLEMS, last, renames }: Props) 
           <IconX size={16} />
         </ActionIcon>
       </header>
-      {error?.message && (
-        <p className="fault" role="alert">
-          {error.message}
-        </p>
-      )}
+      {error?.message && <Fault error={error as Json} />}
       <Tabs value={tab} onChange={(value) => setTab(value ?? 'settings')} keepMounted={false}>
         <Tabs.List>
           <Tabs.Tab value="settings">{said.settings}</Tabs.Tab>

@@ -20,9 +20,15 @@ const tokensOf = async (chainId: string, takesNative: boolean) => {
 function queryOf(schema: Schema, widget: string | undefined, payload: Json): Query | null {
   const of = (queryFn: Query['queryFn'], key = '') => ({ queryKey: ['choices', widget, key], queryFn })
   if (widget === 'chain')
-    return of(async () =>
-      (await get('/v1/chains')).map((one) => ({ value: String(one.chainId), label: `${one.name} (${one.chainId})` })),
-    )
+    return of(async () => {
+      const chains = await get('/v1/chains')
+      const known = chains.map(({ chainId, name, isServed }) => ({
+        value: String(chainId),
+        label: words.inspector.chain(name, chainId, isServed),
+      }))
+      const isServed = (_: Choice, i: number) => chains[i]?.isServed
+      return [...known.filter(isServed), ...known.filter((one, i) => !isServed(one, i))]
+    })
   if (widget === 'table')
     return of(async () => (await everyOne('/v1/tables')).map(({ name }) => ({ value: name, label: name })))
   const chainId = toText(payload.chainId)

@@ -5,13 +5,14 @@ import { useMediaQuery } from '@mantine/hooks'
 import { IconList, IconPlayerStop, IconRefresh, IconSitemap } from '@tabler/icons-react'
 import { useCallback, useEffect, useState } from 'react'
 import { Link, useLocation } from 'wouter'
-import { post, type Run } from '../api/client'
+import { type Json, post, type Run } from '../api/client'
 import { refresh, useCatalog, useEffects, useRunHead } from '../api/queries'
 import { Balances } from '../effects/Balances'
 import { Ladder, Warnings } from '../effects/Ladder'
 import type { Flow } from '../model/graph'
 import { ModeBadge, RunStatus } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
+import { Fault } from '../parts/Fault'
 import { useFilters } from '../parts/filters'
 import { later } from '../parts/later'
 import { Missing } from '../parts/Missing'
@@ -142,11 +143,7 @@ function Body({ run }: { run: Run }) {
   const tab = search.get('tab') ?? 'steps'
   return (
     <>
-      {run.error && (
-        <p className="fault" role="alert">
-          {String((run.error as { message?: string }).message ?? said.error)}
-        </p>
-      )}
+      {run.error && <Fault error={run.error as Json} />}
       <Tabs
         value={tab}
         onChange={(value) => set('tab', value === 'steps' ? null : value)}

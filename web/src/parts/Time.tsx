@@ -11,8 +11,9 @@ const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
 export function ago(at: string, now: number): string {
   const seconds = Math.round((Date.parse(at) - now) / 1000)
   if (Math.abs(seconds) > 14 * 86_400) return new Date(at).toLocaleDateString('en', { dateStyle: 'medium' })
+  // seven days less a moment are seven days
   for (const [unit, size] of UNITS)
-    if (Math.abs(seconds) >= size) return relative.format(Math.trunc(seconds / size), unit)
+    if (Math.abs(seconds) >= size * 0.99) return relative.format(Math.trunc((seconds / size) * 1.01), unit)
   return Math.abs(seconds) < 5 ? 'now' : relative.format(seconds, 'second')
 }
 

@@ -7,6 +7,7 @@ import { useEffects, useRunNode } from '../api/queries'
 import { readable, short } from '../model/amounts'
 import type { Flow } from '../model/graph'
 import { NodeStatus, StatusBadge } from '../parts/Badges'
+import { Fault } from '../parts/Fault'
 import { Time, took } from '../parts/Time'
 import { Value } from '../parts/Value'
 import { words } from '../words'
@@ -45,11 +46,7 @@ export function StepDetail({ id, run, flow, close }: { id: string; run: Run; flo
       {around.map((loop) => (
         <ItemPicker key={loop} loop={loop} />
       ))}
-      {error && (
-        <p className="fault" role="alert" dir="auto">
-          {String(error.message ?? error.code)}
-        </p>
-      )}
+      {error && <Fault error={error} />}
       <Tabs defaultValue={isLoop ? 'items' : 'output'} keepMounted={false}>
         <Tabs.List>
           {isLoop && <Tabs.Tab value="items">{said.items}</Tabs.Tab>}

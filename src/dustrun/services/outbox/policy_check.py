@@ -163,7 +163,8 @@ def denial(verdict: Deny) -> Failure:
     """A policy's denial as the node's failure."""
     details = tuple({"field": reason.statement, "message": reason.message} for reason in verdict.reasons)
     first = verdict.reasons[0].message if verdict.reasons else "The wallet's policy does not allow it."
-    more = f" (and {len(verdict.reasons) - 1} more reasons)" if len(verdict.reasons) > 1 else ""
+    others = len(verdict.reasons) - 1
+    more = f" (and {others} more {'reasons' if others > 1 else 'reason'})" if others > 0 else ""
     return Failure(POLICY, f"The wallet's policy refuses it: {first}{more}", details=details)
 
 
