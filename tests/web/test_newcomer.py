@@ -73,6 +73,8 @@ def test_a_step_offers_what_nobody_knows_by_heart(person: Newcomer) -> None:
     expect(person.inspector.get_by_role("textbox", name="Schedule")).to_have_text("0 9 * * MON")
     person.add("price")
     expect(person.inspector.get_by_text("in US dollars")).to_be_visible()
+    expect(person.inspector.get_by_text("required").first).to_be_visible()
+    expect(person.inspector.get_by_role("alert")).to_have_count(0)
     person.choose("Chain ID", "8453")
     person.add("buy")
     expect(person.inspector.get_by_role("combobox", name="Chain ID", exact=True)).to_have_value("8453")

@@ -42,6 +42,8 @@ export function Field({ name, schema, isRequired, value, example, payload, onCha
   const [isFree, setIsFree] = useState(typeof value === 'string' && value.includes('{{'))
   const isBare = name === 'expression'
   const faults = problems.length ? `fault-${name}` : undefined
+  // nobody has done anything wrong before they began
+  const isUnfilled = isRequired && value === undefined
   const sample = toText(example)
   const hint =
     schema.default !== undefined && schema.default !== null ? toText(schema.default) : sample && said.forExample(sample)
@@ -113,7 +115,7 @@ export function Field({ name, schema, isRequired, value, example, payload, onCha
           label={label}
           describedBy={faults}
           context={context}
-          problems={problems}
+          problems={isUnfilled ? [] : problems}
           isBare={isBare}
           hint={hint.length > 80 ? '' : hint}
           onChange={(text) => onChange(fromText(text, schema))}
@@ -123,7 +125,7 @@ export function Field({ name, schema, isRequired, value, example, payload, onCha
       {widget === 'duration' && <small className="quiet">{inWords(toText(value ?? schema.default))}</small>}
       {typeof value === 'string' && <Seen text={value} context={context} isBare={isBare} />}
       {faults && (
-        <div id={faults} className="err" role="alert">
+        <div id={faults} className={isUnfilled ? 'err yet' : 'err'} role={isUnfilled ? undefined : 'alert'}>
           {problems.map((one, i) => (
             <p key={i}>{one.message.split('\n')[0]}</p>
           ))}
