@@ -31,9 +31,9 @@ def _one_sync_ms(descriptor: int) -> float:
 
 
 def commit(root: Path) -> str:
-    """The commit that was measured, with `+changes` when the work tree differed from it."""
+    """The commit that was measured, with `+changes` when the code differed from it; results do not count."""
     head = _git(root, "rev-parse", "HEAD") or "unknown"
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "src", "bench")
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "src", "bench", ":!bench/results")
     return f"{head}+changes" if changed else head
 
 
