@@ -1,11 +1,14 @@
 """Runs per second of one server on PostgreSQL, and of several that share its store, under the same load.
 
-    scripts/bench processes [--scale RUNS] [--set inflight=50,200,800]
+    scripts/bench processes [--scale RUNS] [--set inflight=50,200,800] [--set share=0.25]
 
 Each run is started over HTTP and seen to end on the workflow's stream of the server that was called; the callers are
 spread evenly. Rounds alternate between the set-ups, on one durable PostgreSQL. The load generator and PostgreSQL run on
 the same machine, so their processor time is told too: with two processors, all of it together cannot exceed two seconds
 a second. `twoAtFullUseOfTheMachine`: the ratio if the processors did nothing else and never waited.
+
+With a `share`, each server gets at most that part of one processor, and PostgreSQL and the load generator have the
+rest: what servers carry that have a processor each. Recorded under a name of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Any
 
 from bench import load
 from bench.load import cpu_s_of
+from bench.quota import confined
 from testkit.postgres import Cluster
 
 AIMS = {"twoInsteadOfOne": 1.6}
@@ -39,26 +43,30 @@ _SETUPS: dict[str, tuple[dict[str, str], ...]] = {
 Rate = dict[str, float]
 
 
-def run(scale: int | None = None, seed: int = 0, inflight: str = _MANY, *, quick: bool = False) -> dict[str, Any]:
+def run(
+    scale: int | None = None, seed: int = 0, inflight: str = _MANY, share: str = "1", *, quick: bool = False
+) -> dict[str, Any]:
     """`scale` = runs in each round; `inflight`: how many runs are under way at once, one comparison for each. A round
     has ten times as many runs at least: the last ones, among fewer and fewer others, show latency."""
     del seed
     runs = scale or (300 if quick else 2000)
     least = 0 if quick else _LEAST
-    found = {many: _measure(max(runs, least * int(many)), int(many)) for many in inflight.split(",")}
+    part = float(share)
+    found = {many: _measure(max(runs, least * int(many)), int(many), part) for many in inflight.split(",")}
     most, aim = found[inflight.split(",")[-1]], AIMS["twoInsteadOfOne"]
     failures = [
         f"{shape}: two servers carry {ratio} times what one does, not {aim}"
         for shape, ratio in most["ratios"]["two"].items()
         if ratio < aim
     ]
-    return {"nodesPerRun": 3, "aims": AIMS, "inFlight": found, "failures": failures}
+    result = {"nodesPerRun": 3, "processorsPerServer": part, "aims": AIMS, "inFlight": found, "failures": failures}
+    return result if part == 1 else {"variant": "confined", **result}
 
 
-def _measure(runs: int, in_flight: int) -> dict[str, Any]:
+def _measure(runs: int, in_flight: int, share: float) -> dict[str, Any]:
     cluster = Cluster(durable=True)
     try:
-        found = {shape: asyncio.run(_compare(cluster, shape, runs, in_flight)) for shape in _SHAPES}
+        found = {shape: asyncio.run(_compare(cluster, shape, (runs, in_flight, share))) for shape in _SHAPES}
     finally:
         cluster.end()
     ratios = {
@@ -81,18 +89,25 @@ def _cpu_ms(rate: Rate) -> float:
 
 
 @contextlib.contextmanager
-def _servers(cluster: Cluster, settings: Sequence[dict[str, str]]) -> Iterator[list[load.Process]]:
+def _servers(cluster: Cluster, settings: Sequence[dict[str, str]], share: float) -> Iterator[list[load.Process]]:
     url = cluster.fresh()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-processes-")))
-        yield [stack.enter_context(load.server(folder / "data", DUSTRUN_DATABASE_URL=url, **one)) for one in settings]
+        servers = [
+            stack.enter_context(load.server(folder / "data", DUSTRUN_DATABASE_URL=url, **one)) for one in settings
+        ]
+        if share < 1:
+            for server in servers:
+                stack.enter_context(confined(server.pid, share))
+        yield servers
 
 
-async def _compare(cluster: Cluster, shape: str, runs: int, in_flight: int) -> dict[str, Rate]:
+async def _compare(cluster: Cluster, shape: str, much: tuple[int, int, float]) -> dict[str, Rate]:
     """The medians of each set-up."""
+    runs, in_flight, share = much
     rounds: dict[str, list[Rate]] = {name: [] for name in _SETUPS}
     with contextlib.ExitStack() as stack:
-        servers = {name: stack.enter_context(_servers(cluster, settings)) for name, settings in _SETUPS.items()}
+        servers = {name: stack.enter_context(_servers(cluster, settings, share)) for name, settings in _SETUPS.items()}
         flows = {name: await _create(some[0], shape) for name, some in servers.items()}
         for number in range(_ROUNDS + 1):
             for name, some in servers.items():
@@ -135,18 +150,19 @@ async def _rate(
 
         await asyncio.gather(*(work(number % called) for number in range(in_flight)))
         seconds, load_s = time.perf_counter() - begun, time.process_time() - own
-        servers_s, database_s = (after - before for before, after in zip(used, _used(cluster, servers), strict=True))
+        *each_s, database_s = (after - before for before, after in zip(used, _used(cluster, servers), strict=True))
     return {
         "runsPerSecond": round(runs / seconds, 1),
-        "serversCpuMsPerRun": round(servers_s / runs * 1000, 3),
+        "serversCpuMsPerRun": round(sum(each_s) / runs * 1000, 3),
+        "busiestServerUses": round(max(each_s) / seconds, 3),
         "databaseCpuMsPerRun": round(database_s / runs * 1000, 3),
         "loadCpuMsPerRun": round(load_s / runs * 1000, 3),
     }
 
 
-def _used(cluster: Cluster, servers: Sequence[load.Process]) -> tuple[float, float]:
-    """Processor time so far of the servers, and of PostgreSQL's processes."""
-    return sum(server.cpu_s() for server in servers), sum(map(cpu_s_of, cluster.pids))
+def _used(cluster: Cluster, servers: Sequence[load.Process]) -> list[float]:
+    """Processor time so far of each server, and of PostgreSQL's processes together."""
+    return [*(server.cpu_s() for server in servers), sum(map(cpu_s_of, cluster.pids))]
 
 
 @contextlib.asynccontextmanager

@@ -1,5 +1,5 @@
 """Runs one module of this folder and writes what it found to `bench/results/<name>.json`; of another `store` than
-SQLite to `<name>_<store>.json`."""
+SQLite to `<name>_<store>.json`, of a variant that the module names to `<name>_<variant>.json`."""
 
 from __future__ import annotations
 
@@ -100,6 +100,7 @@ def _run_one(kind: str, name: str, asked: argparse.Namespace) -> bool:
             raise SystemExit(f"{kind} {name} has no --quick; give it a small --scale")
         options["quick"] = True
     found: dict[str, Any] = module.run(asked.scale, seed, **options)
+    variant = found.pop("variant", options.get("store", "sqlite"))
     result = {
         "name": name,
         "commit": machine.commit(FOLDER.parent),
@@ -110,8 +111,7 @@ def _run_one(kind: str, name: str, asked: argparse.Namespace) -> bool:
         **machine.describe(),
         "result": found,
     }
-    store = options.get("store", "sqlite")
-    _write(name if store == "sqlite" else f"{name}_{store}", result, to_file=not asked.no_write)
+    _write(name if variant == "sqlite" else f"{name}_{variant}", result, to_file=not asked.no_write)
     return not found.get("failures")
 
 
