@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from testkit.e2e.server import Server
 from testkit.web.app import App, Open
+from testkit.web.steps import choose, choose_too
 
 ROOT_ONLY = {"root": {"type": "manual", "payload": {}, "children": []}}
 CURL = r"""curl -X POST 'https://api.example.com/orders?all=1' \
@@ -126,8 +127,7 @@ def test_a_step_is_tested_and_its_result_pinned(app: App, server: Server) -> Non
     run = server.start_run(workflow, payload={"word": "hello"})
     app.until(lambda: server.call("GET", f"/v1/runs/{run}")["finishedAt"])
     page = _open(app, workflow)
-    page.locator(".card").filter(has_text="Say").click()
-    step = page.get_by_role("complementary", name="Step Say")
+    step = choose(page, "Say")
     step.get_by_role("tab", name="Test").click()
     expect(step.get_by_label("Inputs, as JSON")).to_have_value(re.compile("hello!"))
     step.get_by_role("button", name="Test this step").click()
@@ -151,8 +151,7 @@ def test_a_polled_trigger_is_given_a_connector(app: App, server: Server) -> None
     root = {"type": "http-poll", "payload": {"url": "https://shop.example.com/orders"}}
     workflow = server.create_workflow({"nodes": {"root": root}})
     page = _open(app, workflow)
-    page.locator(".card").first.click()
-    step = page.get_by_role("complementary")
+    step = choose(page, "Root")
     step.get_by_label("Connector").select_option("Shop")
     app.until(lambda: _nodes(server, workflow)["root"].get("connector", {}).get("id") == made["id"])
     step.get_by_role("combobox", name="Starts by").click()
@@ -170,8 +169,7 @@ def test_an_amount_is_written_in_whole_coins(app: App, server: Server) -> None:
     def stored() -> Any:
         return _nodes(server, workflow)["pay"]["payload"]["amount"]
 
-    page.locator(".card").filter(has_text="Pay").click()
-    step = page.get_by_role("complementary", name="Step Pay")
+    step = choose(page, "Pay")
     coins = step.get_by_label("In ETH")
     expect(coins).to_have_value("0.000000000000000001")
     coins.fill("3127.100000000000000001")
@@ -225,7 +223,7 @@ def test_steps_are_connected_and_renamed_by_keys(app: App, server: Server) -> No
     def leads_to(step: str) -> Any:
         return _nodes(server, workflow)[step].get("children")
 
-    page.get_by_text("A", exact=True).first.click()
+    choose(page, "A")
     page.keyboard.press("c")
     page.get_by_role("dialog").get_by_role("combobox").click()
     page.get_by_role("option", name="B", exact=True).click()
@@ -252,7 +250,7 @@ def test_notes_and_groups_are_kept_beside_the_steps(app: App, server: Server) ->
     page = _open(app, workflow)
     page.keyboard.press("n")
     page.get_by_role("textbox", name="Note").fill("Ask <b>Ann</b> first")
-    page.locator(".card").filter(has_text="Say").click()
+    choose(page, "Say")
     page.keyboard.press("g")
     page.get_by_role("textbox", name="Title of the group").fill("Talking")
     app.until(lambda: server.call("GET", place)["uiMetadata"].get("groups", {}).get("g1", {}).get("title") == "Talking")
@@ -342,8 +340,8 @@ def test_copied_steps_keep_their_ways_and_hold_no_secret(app: App, server: Serve
         {"nodes": {"root": {"type": "manual", "children": ["ask"]}, "ask": ask, "say": say}}
     )
     page = _open(app, workflow)
-    page.locator(".card").filter(has_text="Ask").click()
-    page.locator(".card").filter(has_text="Say").click(modifiers=["Shift"])
+    choose(page, "Ask")
+    choose_too(page, "Say")
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Control+c")
     expect(page.get_by_text("Not copied")).to_contain_text("ask.headers.Authorization")
@@ -383,8 +381,7 @@ def test_forms_offer_what_the_server_knows(app: App, server: Server) -> None:
     def of(name: str) -> Locator:
         if (settings := page.get_by_role("complementary")).count():  # they may be in front of the next step
             settings.get_by_role("button", name="Close").click()
-        page.locator(".card").filter(has_text=name).first.click()
-        return page.get_by_role("complementary", name=f"Step {name}")
+        return choose(page, name)
 
     _choose(of("Call"), "Workflow ID", "Of <b>Ann</b>")
     app.until(lambda: _nodes(server, workflow)["call"]["payload"]["workflowId"] == other)
@@ -430,14 +427,11 @@ def test_selectors_find_what_is_beyond_their_first_page(app: App, server: Server
     }
     workflow = server.create_workflow({"nodes": nodes})
     page = _open(app, workflow)
-    step = page.get_by_role("complementary")
-    page.locator(".card").filter(has_text="Root").click()
-    _choose(step, "Workflow IDs", "Zebra")
+    _choose(choose(page, "Root"), "Workflow IDs", "Zebra")
     app.until(lambda: _nodes(server, workflow)["root"]["payload"].get("workflowIds") == [zebra])
     page.keyboard.press("Escape")
     assert app.faults() == []
-    page.locator(".card").filter(has_text="Ask").click()
-    step.get_by_label("Connector").select_option("Zebra key")
+    choose(page, "Ask").get_by_label("Connector").select_option("Zebra key")
     app.until(lambda: (_nodes(server, workflow)["ask"].get("connector") or {}).get("id") == own)
 
 
@@ -446,8 +440,7 @@ def test_an_address_is_filled_in_from_ones_wallets_and_checked(app: App, server:
     pay = {"type": "send-native", "payload": {"chainId": 1, "amount": "1"}}
     workflow = server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["pay"]}, "pay": pay}})
     page = _open(app, workflow)
-    page.locator(".card").filter(has_text="Pay").click()
-    step = page.get_by_role("complementary", name="Step Pay")
+    step = choose(page, "Pay")
     step.get_by_role("button", name="Treasury").click()
     expect(step.get_by_text("Your wallet Treasury")).to_be_visible()
     app.until(lambda: _nodes(server, workflow)["pay"]["payload"].get("recipient") == own)

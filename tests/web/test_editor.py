@@ -17,6 +17,7 @@ from price_source import PriceSource
 from dustrun.cli.http.client import Client
 from testkit.e2e.server import Server
 from testkit.web.app import App, Open
+from testkit.web.steps import card, choose
 
 EXACT = "3127.418290517364281904"
 WHOLE = "115792089237316195423570985008687907853269984665640564039457584007913129639935"
@@ -52,8 +53,9 @@ def _saved(page: Page) -> None:
 def _choose(page: Page, words: str) -> None:
     """One step from the catalogue, by keys."""
     page.keyboard.press("a")
-    page.get_by_role("combobox", name="Search steps").wait_for()
+    expect(page.get_by_role("combobox", name="Search steps")).to_be_focused()
     page.keyboard.type(words)
+    page.get_by_role("option").first.wait_for()  # until the catalogue has come there is nothing to take
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -61,7 +63,7 @@ def _choose(page: Page, words: str) -> None:
 def test_a_workflow_is_built_and_simulated_by_keyboard_alone(app: App, server: Server) -> None:
     workflow = _make(server, {"root": {"type": "manual"}})
     page = app.open(f"/workflows/{workflow}")
-    expect(page.locator(".card").get_by_text("Root", exact=True)).to_be_visible()
+    expect(card(page, "Root")).to_be_visible()
     page.keyboard.press("Alt+ArrowDown")
     _choose(page, "format")
     inspector = page.get_by_role("complementary", name="Step Format")
@@ -103,11 +105,11 @@ def test_changes_are_undone_redone_and_saved(app: App, server: Server) -> None:
         server, {"root": {"type": "manual", "children": ["log"]}, "log": {"type": "log", "payload": {"message": "a"}}}
     )
     page = app.open(f"/workflows/{workflow}")
-    expect(page.get_by_text("Log", exact=True).first).to_be_visible()
+    expect(card(page, "Log")).to_be_visible()
     _drag_the_canvas(page)
-    page.get_by_text("Log", exact=True).first.click()
-    page.get_by_role("textbox", name="Message").fill("b")
-    page.get_by_role("textbox", name="Message").blur()
+    message = choose(page, "Log").get_by_role("textbox", name="Message")
+    message.fill("b")
+    message.blur()
     app.until(lambda: _definition(server, workflow)["nodes"]["log"]["payload"]["message"] == "b")
     page.keyboard.press("Delete")
     app.until(lambda: "log" not in _definition(server, workflow)["nodes"])
@@ -120,8 +122,7 @@ def test_changes_are_undone_redone_and_saved(app: App, server: Server) -> None:
     versions = server.call("GET", f"/v1/workflows/{workflow}/versions")["items"]
     assert [one["version"] for one in versions] == [6, 1]  # one, however often it was saved
     page.reload()
-    page.get_by_text("Log", exact=True).first.click()
-    expect(page.get_by_role("textbox", name="Message")).to_have_text("b")
+    expect(choose(page, "Log").get_by_role("textbox", name="Message")).to_have_text("b")
 
 
 def test_what_is_run_is_what_is_seen(app: App, server: Server) -> None:
@@ -132,8 +133,7 @@ def test_what_is_run_is_what_is_seen(app: App, server: Server) -> None:
     runs: list[str] = []
     page.route(f"**/v1/workflows/{workflow}", _hold(saves))
     page.on("request", lambda sent: runs.append(sent.url) if sent.url.endswith("/run") else None)
-    page.locator(".card").filter(has_text="Say").click()
-    message = page.get_by_role("textbox", name="Message")
+    message = choose(page, "Say").get_by_role("textbox", name="Message")
     message.fill("new")
     app.until(lambda: saves)
     message.fill("newest")
@@ -166,8 +166,8 @@ def test_a_step_that_is_gone_is_no_longer_chosen(app: App, server: Server) -> No
     page.get_by_role("option", name="Delay").click()
     expect(page.get_by_role("complementary", name="Delay")).to_be_visible()
     page.get_by_role("button", name="Undo").click()
-    page.locator(".card").click()
-    expect(page.get_by_role("complementary", name="Root")).to_be_visible()
+    expect(page.locator(".card")).to_have_count(1)
+    choose(page, "Root")
     page.get_by_role("button", name="Add a step", exact=True).click()
     expect(page.get_by_role("dialog", name="Add a step after Root")).to_be_visible()
 
@@ -189,9 +189,9 @@ def test_numbers_and_what_is_unknown_come_back_as_they_were(app: App, server: Se
     workflow = answer.json()["data"]["id"]
     page = app.open(f"/workflows/{workflow}")
     expect(page.get_by_role("button", name="1 problem")).to_be_visible()
-    page.get_by_text("Say", exact=True).first.click()
-    template = page.get_by_role("textbox", name="Template")
-    expect(page.get_by_role("textbox", name="Values")).to_contain_text("0.000000000000000000000000000001")
+    step = choose(page, "Say")
+    template = step.get_by_role("textbox", name="Template")
+    expect(step.get_by_role("textbox", name="Values")).to_contain_text("0.000000000000000000000000000001")
     template.fill("y")
     app.until(lambda: '"template":"y"' in _raw(server, workflow))
     stored = _raw(server, workflow)
@@ -212,8 +212,7 @@ def test_a_problem_is_shown_at_its_step_and_field(app: App, server: Server) -> N
         {"root": {"type": "manual", "children": ["say"]}, "say": {"type": "format", "payload": {"template": "x"}}},
     )
     page = app.open(f"/workflows/{workflow}")
-    page.get_by_text("Say", exact=True).first.click()
-    inspector = page.get_by_role("complementary", name="Step Say")
+    inspector = choose(page, "Say")
     page.get_by_role("textbox", name="Template").fill("🧊 {{nobody.result.x ?? 1}} {{$now}}")
     expect(inspector.locator(".cm-lintRange")).to_have_text(["nobody.result.x"])
     page.get_by_role("textbox", name="Template").fill("{{root.result.}}")
@@ -292,7 +291,7 @@ def _nothing_is_covered(app: App, page: Page) -> None:
     cards = page.locator(".card")
 
     def is_whole() -> bool:
-        boxes, top = [card.bounding_box() for card in cards.all()], ladder.bounding_box()
+        boxes, top = [one.bounding_box() for one in cards.all()], ladder.bounding_box()
         lowest = max((box["y"] + box["height"] for box in boxes if box), default=0.0)
         return len(boxes) == 7 and top is not None and lowest <= top["y"]
 
@@ -319,12 +318,10 @@ def test_a_chosen_step_is_not_behind_its_settings(app: App, server: Server) -> N
     steps = {name: {"type": "log", "payload": {"message": name}} for name in "abcd"}
     workflow = _make(server, {"root": {"type": "manual", "children": list(steps)}, **steps})
     page = app.open(f"/workflows/{workflow}")
-    card = page.locator(".card").filter(has=page.get_by_text("D", exact=True))
-    card.click()
-    settings = page.get_by_role("complementary", name="Step D")
+    settings, chosen = choose(page, "D"), card(page, "D")
 
     def is_in_sight() -> bool:
-        at, beside = card.bounding_box(), settings.bounding_box()
+        at, beside = chosen.bounding_box(), settings.bounding_box()
         return at is not None and beside is not None and at["x"] + at["width"] <= beside["x"]
 
     app.until(is_in_sight)

@@ -128,9 +128,10 @@ def test_what_is_not_there_is_named_and_leads_back(app: App, world: World) -> No
 @pytest.mark.parametrize("path", ["/runs", "/approvals", "/connectors", "/hooks"])
 def test_a_phone_gives_names_the_most_room(member: Open, world: World, path: str) -> None:
     page = member(narrow=True).open(path)
+    cells = page.get_by_role("row").nth(1).get_by_role("cell")
+    expect(cells.first).to_be_visible()
     name, *others = (box["width"] for box in _boxes(page.get_by_role("columnheader")))
     assert name > max(others), (name, others)
-    cells = page.get_by_role("row").nth(1).get_by_role("cell")
     assert cells.evaluate_all("all => all.slice(1).filter((e) => e.scrollWidth > e.clientWidth).length") == 0
 
 

@@ -15,6 +15,7 @@ from playwright.sync_api import expect
 
 from testkit.e2e.server import Server
 from testkit.web.app import App, Open
+from testkit.web.steps import choose
 
 HOSTILE = "<img src=x onerror=window.__ran=1>\u202egnirts<script>window.__ran=1</script>{{constructor}}"
 RIGHT_TO_LEFT = "تحويل الأموال " * 12
@@ -75,8 +76,7 @@ def test_a_server_restarts_under_the_app(app: App, server: Server) -> None:
     listing.goto(f"{server.url}/runs")
     expect(listing.get_by_role("link", name=re.compile(run))).to_be_visible()
     page = app.open(f"/workflows/{workflow}")
-    page.locator(".card").filter(has_text="Say").click()
-    field = page.get_by_role("textbox", name="Message")
+    field = choose(page, "Say").get_by_role("textbox", name="Message")
     expect(field).to_have_text("a")
     server.kill()
     field.fill("typed while it was away")
