@@ -22,7 +22,7 @@ Script = Callable[["Asked"], "Reply"]
 class Reply:
     """One answer. `calls`: (tool, arguments); `raw`: a body instead of the protocol's; `cuts`: the connection breaks in
     the middle of it. To who asks for a stream it comes in pieces with `pause_s` between them, unless it is `whole`;
-    `ends_early`: the stream ends properly in the middle of the answer."""
+    `ends_early`: the stream ends properly in the middle of the answer; `goes_on`: the second half waits for this."""
 
     text: str = ""
     calls: tuple[tuple[str, Any], ...] = ()
@@ -36,6 +36,7 @@ class Reply:
     whole: bool = False
     pause_s: float = 0.0
     ends_early: bool = False
+    goes_on: threading.Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,9 @@ async def _stream(request: web.BaseRequest, reply: Reply, number: int) -> web.St
     await response.prepare(request)
     kept = events[: len(events) // 2] if reply.cuts or reply.ends_early else events
     with contextlib.suppress(ConnectionResetError):  # whoever asked may be gone
-        for event in kept:
+        for at, event in enumerate(kept):
+            if reply.goes_on is not None and at == len(kept) // 2:
+                await asyncio.to_thread(reply.goes_on.wait, 60)
             await response.write(event.encode())
             await asyncio.sleep(reply.pause_s)
     if reply.cuts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,9 @@ async def deltas(server: Composition, chat: str) -> list[str]:
 @pytest.mark.parametrize("type_", ["llm-openai", "llm-anthropic"])
 async def test_text_is_shown_while_it_is_written(server: Composition, models: ModelServer, type_: str) -> None:
     """Each piece is in the message before the answer has ended, and ends with a whole word."""
+    goes_on = threading.Event()
     models.replies = [
-        Reply(LONG, calls=(("list_runs", {"limit": 1}),), pause_s=0.02, tokens=(70, 30)),
+        Reply(LONG, calls=(("list_runs", {"limit": 1}),), pause_s=0.02, tokens=(70, 30), goes_on=goes_on),
         Reply("Done.", whole=True, tokens=(70, 30)),
     ]
     chat, message = await begin(server, models, type_)
@@ -69,6 +71,7 @@ async def test_text_is_shown_while_it_is_written(server: Composition, models: Mo
     assert LONG.startswith(partial)
     assert partial.endswith(" ")
     assert len(partial) < len(LONG)
+    goes_on.set()
     found = await ended(server.owner, chat, message)
     assert [part["type"] for part in found["parts"]] == ["text", "tool_call", "tool_result", "text"]
     assert found["parts"][0]["text"] == LONG

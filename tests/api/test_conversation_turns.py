@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import threading
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
@@ -199,13 +200,15 @@ async def test_one_key_is_not_told_what_tools_told_another(server: Composition, 
 
 
 async def test_second_turn_waits_for_the_first(server: Composition, models: ModelServer) -> None:
-    models.replies = [Reply("slow", delay_s=1.5)]
+    goes_on = threading.Event()
+    models.replies = [Reply("slow", goes_on=goes_on)]
     chat = await conversation(server.owner)
     path = f"/v1/conversations/{chat}/turns"
     both = await asyncio.gather(*(server.owner.post(path, {"text": "Hi"}) for _ in range(2)))
     assert sorted(reply.status for reply in both) == [200, 409]
     refused = next(reply for reply in both if reply.status == 409)
     assert refused.code == Code.TURN_OPEN
+    goes_on.set()
     good = next(reply for reply in both if reply.status == 200)
     assert (await ended(server.owner, chat, good.data["messageId"]))["status"] == "complete"
     assert len((await server.owner.get(f"/v1/conversations/{chat}/messages")).data["items"]) == 2
@@ -292,8 +295,10 @@ async def test_revoked_key_ends_its_turn(server: Composition, models: ModelServe
     client = server.client(made["key"])
     chat = await conversation(client)
 
+    goes_on = threading.Event()
+
     def script(asked: Asked) -> Reply:
-        return Reply(calls=(("list_runs", {"limit": len(models.asked)}),), delay_s=0.5)
+        return Reply(calls=(("list_runs", {"limit": len(models.asked)}),), goes_on=goes_on)
 
     models.script = script
     begun = await client.post(f"/v1/conversations/{chat}/turns", {"text": "Hi"})
@@ -301,6 +306,7 @@ async def test_revoked_key_ends_its_turn(server: Composition, models: ModelServe
         while not models.asked:
             await asyncio.sleep(0.02)
     await server.owner.delete(f"/v1/api-keys/{made['id']}")
+    goes_on.set()
     message = await ended(server.owner, chat, begun.data["messageId"])
     assert (message["failure"], len(models.asked)) == ("INTERRUPTED", 1)
 

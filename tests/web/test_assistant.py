@@ -40,6 +40,7 @@ class Models:
 
     def __init__(self) -> None:
         self.workflow = self.paying = ""
+        self.goes_on = threading.Event()
 
     def script(self, asked: Asked) -> Reply:
         said = [one["content"] for one in asked.messages if one["role"] == "user"][-1]
@@ -49,7 +50,7 @@ class Models:
             return self._change(asked)
         if said.startswith("Wait"):
             return Reply("Never read.", delay_s=60)
-        return Reply(MARKUP, pause_s=0.01)
+        return Reply(MARKUP, pause_s=0.01, goes_on=self.goes_on)
 
     def _change(self, asked: Asked) -> Reply:
         if results_in(asked):
@@ -129,6 +130,7 @@ def test_an_answer_grows_and_is_text(member: Open, server: Server, model: ModelS
     thread = page.get_by_role("log")
     expect(thread).to_contain_text("One word")
     expect(page.get_by_text("The assistant is at work.")).to_be_visible()
+    models.goes_on.set()
     expect(thread).to_contain_text("1 request, 0 calls")
     expect(thread.get_by_text("<img src=x onerror=alert(1)>")).to_be_visible()
     assert thread.locator("img, a").count() == 0
@@ -205,6 +207,7 @@ def test_a_change_is_taken_in_parts_or_left(app: App, server: Server, model: Mod
 
 def test_a_turn_is_stopped_by_its_button(app: App, server: Server, model: ModelServer, models: Models) -> None:
     connect(server, model, models)
+    models.goes_on.set()
     page = app.open("/assistant")
     ask(page, "Wait for it")
     stop = page.get_by_role("button", name="Stop", exact=True)
