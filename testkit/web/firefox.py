@@ -177,8 +177,8 @@ class Window:
         return found
 
     async def click(self, selector: str, text: str = "") -> None:
-        """Clicks the first element of a selector that has the text, once there is one and it no longer moves."""
-        which = f"(e) => e.textContent.includes({json.dumps(text)})"
+        """Clicks the first element of a selector that has the text, once one takes clicks and no longer moves."""
+        which = f"(e) => e.textContent.includes({json.dumps(text)}) && !e.disabled"
         one = f"[...document.querySelectorAll({json.dumps(selector)})].find({which})"
         await self.until(f"Boolean({one})")
         await self.evaluate(f"{one}.scrollIntoView({{block: 'nearest'}})")
