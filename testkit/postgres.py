@@ -147,7 +147,7 @@ class Cluster:
         inside = psycopg.connect(f"host={self._folder} user=postgres dbname={name}", autocommit=True)
         if keeping:
             self._say("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-            self._say("SELECT pg_reload_conf(), pg_sleep(0.2)")
+            self._reload("nobody")
         else:
             inside.execute(_SLOW_COMMIT.replace("TABLE", table).encode())
         try:
@@ -156,10 +156,17 @@ class Cluster:
         finally:
             if keeping:
                 self._say("ALTER SYSTEM RESET synchronous_standby_names")
-                self._say("SELECT pg_reload_conf(), pg_sleep(0.2)")
+                self._reload("")
             else:
                 _drop_slow_commit(inside, table)
             inside.close()
+
+    def _reload(self, standby_names: str) -> None:
+        """Has all processes of the cluster take the setting. They are told together; that ours has it says when."""
+        self._say("SELECT pg_reload_conf()")
+        while self._admin.execute("SHOW synchronous_standby_names").fetchone() != (standby_names,):
+            time.sleep(0.02)
+        time.sleep(0.3)
 
     def _end_when_it_waits_for(self, database: str | None, event: str, until: Callable[[], bool] | None) -> None:
         for _ in range(1500):

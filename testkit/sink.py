@@ -6,6 +6,7 @@ It answers `/{behaviour}/{tag}/{step}` and records each request as it arrives, b
 
 - `ok`     answers after up to 20 ms
 - `slow`   answers after 50 to 400 ms
+- `held`   answers after `GET /_go`
 - `flaky`  answers the first request for the path with 503, later ones like `ok`
 - `drop`   closes the connection on the first request for the path without an answer, later ones like `ok`
 
@@ -56,6 +57,7 @@ class Sink:
         self.counts: Counter[str] = Counter()
         self.effects: dict[str, int] = {}
         self._chance = random.Random(seed)
+        self._goes_on = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Records a request, then behaves as its path says."""
@@ -71,9 +73,16 @@ class Sink:
             return web.Response()
         if key is not None and status == 200:
             self.effects.setdefault(key, len(self.effects) + 1)
+        if behaviour == "held":
+            await self._goes_on.wait()
         await asyncio.sleep(self._chance.uniform(0.05, 0.4) if behaviour == "slow" else self._chance.uniform(0, 0.02))
         headers = {"Retry-After": "0"} if status == 503 else {}
         return web.json_response({"path": path, "count": self.counts[path]}, status=status, headers=headers)
+
+    async def go(self, _request: web.Request) -> web.StreamResponse:
+        """Answers what is held, and what would be."""
+        self._goes_on.set()
+        return web.json_response({})
 
     async def list_records(self, _request: web.Request) -> web.StreamResponse:
         """Every record, oldest first."""
@@ -98,6 +107,7 @@ async def _serve(port: int, seed: int) -> None:
     app = web.Application()
     app.router.add_get("/_records", sink.list_records)
     app.router.add_get("/_count", sink.count)
+    app.router.add_get("/_go", sink.go)
     app.router.add_post("/_mcp", sink.speak_mcp)
     app.router.add_route("*", "/{behaviour}/{tag}/{step:.+}", sink.handle)
     runner = web.AppRunner(app, access_log=None)
@@ -126,6 +136,10 @@ class SinkProcess:
     async def count(self, path: str) -> int:
         """How often a path came."""
         return int((await self._get("/_count", path=path))["count"])
+
+    async def let_go(self) -> None:
+        """Has it answer what it holds."""
+        await self._get("/_go")
 
     async def _get(self, route: str, **query: str) -> Any:
         async with aiohttp.ClientSession() as session, session.get(self.base + route, params=query) as answer:

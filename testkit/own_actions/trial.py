@@ -13,6 +13,9 @@ from dustrun.sdk import Context, Effect, Fields, action
 SEEN: list[tuple[str, str]] = []
 """(name, idempotency key) of every attempt that began, in order."""
 
+LET_GO: set[str] = set()
+"""Names whose held attempts go on."""
+
 VALUES: list[Any] = []
 """The value of every attempt, as the action really got it."""
 
@@ -32,6 +35,7 @@ class Input(Fields):
     effect: Effect = Field(Effect.WRITE, description="The effect to have.")
     outcomes: tuple[str, ...] = Field((), description="What each attempt comes to; `ok` when there is no more.")
     sleep_ms: int = Field(0, description="How long each attempt takes.")
+    held: bool = Field(False, description="Whether each attempt waits until the test lets it go on.")
     value: Any = Field(None, description="The result's value.")
     idempotent: bool = Field(False, description="Whether the other side deduplicates.")
 
@@ -60,6 +64,8 @@ async def trial(value: Input, ctx: Context) -> Output:
     attempts = sum(1 for name, _ in SEEN if name == value.name)
     ctx.progress("begun", percent=0)
     await asyncio.sleep(value.sleep_ms / 1000)
+    while value.held and value.name not in LET_GO:
+        await asyncio.sleep(0.01)
     outcome = value.outcomes[attempts - 1] if attempts <= len(value.outcomes) else "ok"
     if outcome != "ok":
         raise _ERRORS[outcome](f"attempt {attempts} is {outcome}")

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.tables import events, runs
-from engine.conftest import OWN_ACTIONS, Bench, attempts, trial
+from engine.conftest import OWN_ACTIONS, Bench, attempts, let_go, trial
 from testkit.composition import composed
 from testkit.postgres import Cluster
 
@@ -34,22 +34,25 @@ async def test_cancel_while_a_wait_is_being_recorded_ends_the_run(bench: Bench) 
 
 async def _cancelled_behind_a_record(bench: Bench, then: dict[str, Any]) -> dict[str, Any]:
     """A run that is cancelled while the record of what follows its first node waits for the writer."""
-    gate = threading.Event()
+    gate, is_held = threading.Event(), threading.Event()
 
     def hold(_tx: Tx) -> None:
-        gate.wait(10)
+        is_held.set()
+        gate.wait(60)
 
     writer = bench.composition.parts.writer
-    run_id = await bench.start({"a": trial(name="c1", sleepMs=400, children=list(then)), **then})
-    async with asyncio.timeout(5):
+    run_id = await bench.start({"a": trial(name="c1", held=True, children=list(then)), **then})
+    async with asyncio.timeout(60):
         while not await bench.composition.rows(sa.select(events.c.seq).where(events.c.type == "node_progress")):
             await asyncio.sleep(0.01)
     held = writer.write(hold)
-    await asyncio.sleep(1)
-    waiting = writer.backlog
-    assert waiting >= 1
+    assert await asyncio.to_thread(is_held.wait, 60)
+    let_go("c1")
+    async with asyncio.timeout(60):
+        while not (waiting := writer.backlog):
+            await asyncio.sleep(0.01)
     cancelling = asyncio.create_task(bench.api.post(f"/v1/runs/{run_id}/cancel"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while writer.backlog == waiting:
             await asyncio.sleep(0.01)
     gate.set()
@@ -100,11 +103,11 @@ async def test_cancel_reaches_a_run_that_is_just_being_read(tmp_path: Path, clus
     with engine.connect() as locking:
         locking.execute(sa.text("LOCK TABLE workflow_versions IN ACCESS EXCLUSIVE MODE"))
         async with composed(tmp_path, database_url=url, shutdown_grace_s=0) as composition:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not await composition.rows(sa.text("SELECT 1 FROM pg_locks WHERE NOT granted")):
                     await asyncio.sleep(0.01)
             cancelling = asyncio.create_task(composition.owner.post(f"/v1/runs/{run_id}/cancel"))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while (await composition.rows(sa.select(runs.c.cancel_requested_at))) == [(None,)]:
                     await asyncio.sleep(0.01)
             locking.rollback()

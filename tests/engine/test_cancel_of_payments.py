@@ -70,12 +70,13 @@ async def test_the_record_of_a_cancelled_run_says_what_was_paid(tmp_path: Path, 
         policy = {"policy": {**ANYTHING, "limits": [LIMIT]}}
         assert (await owner.put(f"/v1/wallets/{outbox.wallet_id}/policy", policy)).status == 200
         canceller = Canceller(outbox, step)
-        gate = {"type": "delay", "payload": {"delayMs": 300}, "children": ["pay"]}
+        gate = {"type": "wait", "payload": {"timeoutMs": 600_000}, "children": ["pay"]}
         payload = {"chainId": CHAIN_ID, "recipient": SHOP, "amount": "7"}
         pay = {"type": "send-native", "payload": payload, "children": ["after"]}
         after = {"type": "log", "payload": {"message": "paid"}}
         run_id = await bench.start({"gate": gate, "pay": pay, "after": after})
         canceller.run_pk = (await outbox.composition.rows(sa.select(runs.c.pk).where(runs.c.id == run_id)))[0][0]
+        assert (await owner.post(f"/v1/runs/{run_id}/nodes/gate/resume", {})).status == 200
         run = await bench.ended(run_id)
         assert (canceller.at, run["status"]) == (step, "cancelled")
         paid, nonce = _seen(node)
@@ -106,12 +107,12 @@ async def test_a_run_that_ends_leaves_no_question_about_its_payment(tmp_path: Pa
         policy = {"policy": {**ANYTHING, "approvalAbove": above}}
         assert (await owner.put(f"/v1/wallets/{outbox.wallet_id}/policy", policy)).status == 200
         pay = {"type": "send-native", "payload": {"chainId": CHAIN_ID, "recipient": SHOP, "amount": "7"}}
-        gate = {"type": "delay", "payload": {"delayMs": 1500}, "children": ["broken"]}
+        gate = {"type": "wait", "payload": {"timeoutMs": 600_000}, "children": ["broken"]}
         broken = {"type": "get-erc20-balance", "payload": {"chainId": CHAIN_ID, "token": SHOP, "address": SHOP}}
         run_id = await bench.start({"pay": pay, "gate": gate, "broken": broken})
         await bench.until(run_id, lambda run: run["executionState"].get("pay", {}).get("status") == "waiting")
-        if ends == "cancel":
-            assert (await owner.post(f"/v1/runs/{run_id}/cancel")).status == 200
+        end = "cancel" if ends == "cancel" else "nodes/gate/resume"
+        assert (await owner.post(f"/v1/runs/{run_id}/{end}", {})).status == 200
         assert (await bench.ended(run_id))["status"] == ("cancelled" if ends == "cancel" else "failure")
         (listed,) = (await owner.get(f"/v1/transactions?runId={run_id}")).data["items"]
         assert listed["status"] == "cancelled"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.conftest import OWN_ACTIONS, Bench, Definition, attempts, trial
+from engine.conftest import OWN_ACTIONS, Bench, Definition, attempts, let_go, trial
 from testkit.composition import composed
 from testkit.postgres import Cluster
 
@@ -61,14 +61,16 @@ async def test_a_result_whose_commit_is_unknown_is_looked_up_and_never_made_agai
     bench, url = store
     first, second, beside = f"r1{keeping}", f"r2{keeping}", f"r3{keeping}"
     nodes = {
-        "a": trial(name=first, sleepMs=300, children=["b"]),
+        "a": trial(name=first, held=True, children=["b"]),
         "b": trial(name=second),
-        "c": trial(name=beside, sleepMs=1500),
+        "c": trial(name=beside, held=True),
     }
     run_id = await bench.start(nodes)
     await bench.until(run_id, lambda run: run["executionState"]["a"]["status"] == "running")
     with cluster.commits_that_die(url, "events", keeping=keeping) as die:
+        let_go(first)
         await asyncio.to_thread(die)
+    let_go(beside)
     run = await bench.ended(run_id)
     assert run["status"] == "success"
     assert {state["status"] for state in run["executionState"].values()} == {"success"}
@@ -142,7 +144,7 @@ async def test_restarts_of_the_database_under_load_lose_and_double_nothing(clust
     restarting = False
     run_ids = [run_id for started in await asyncio.gather(*callers) for run_id in started]
     assert len(run_ids) > 20
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         for run_id in run_ids:
             while (await bench.api.get(f"/v1/runs/{run_id}?summary=true")).body.get("data", {}).get(
                 "status"

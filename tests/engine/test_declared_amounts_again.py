@@ -54,7 +54,7 @@ async def _flow(studio: Studio) -> str:
 
 async def _asked(bench: Bench) -> str:
     """The one approval that somebody waits for."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = (await bench.api.get("/v1/approvals?status=pending")).data["items"]
             for one in found:

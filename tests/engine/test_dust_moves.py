@@ -34,7 +34,7 @@ async def _planned(till: Till, **nodes: dict[str, Any]) -> str:
     """A dust test that has told its plan and waits for a person."""
     ask = {
         "type": "approve",
-        "payload": {"message": "Go on?", "timeoutMs": 60_000, "allowStarter": True},
+        "payload": {"message": "Go on?", "timeoutMs": 600_000, "allowStarter": True},
         "children": [next(iter(nodes))],
     }
     root = {"type": "manual", "children": ["ask"]}

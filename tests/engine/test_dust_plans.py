@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from dustrun.cli.render import report as drawn_report
-from engine.conftest import OWN_ACTIONS, trial
+from engine.conftest import OWN_ACTIONS, let_go, trial
 from outbox import ALICE, address
 from rehearsals import SHOP, Run, Studio, error, hand, node, open_studio, pay, result, runs, say, second_wallet, told
 from testkit.chain.contracts import ETHER, MAX, RICH, World
@@ -174,18 +175,23 @@ async def test_sources_that_disagree_warn_in_plan_and_report(studio: Studio) -> 
     assert scaled["warnings"] == entry["warnings"]
 
 
+_NUMBERS = itertools.count()
+
+
 async def _swap_after(studio: Studio, happens: Any, **swap: Any) -> Run:
     """A dust test that pays, lets something happen to the pools, and swaps; only the payment may be signed."""
     payload = {"tokenIn": "native", "tokenOut": "USDC", "amountIn": str(ETHER), **swap}
+    paused = f"paused {next(_NUMBERS)}"
     nodes = {
         "pay": pay(ETHER, "pause"),
-        "pause": trial(name="pause", effect="read", sleepMs=500, children=["swap"]),
+        "pause": trial(name=paused, effect="read", held=True, children=["swap"]),
         "swap": node("swap-uniswap-v2", payload=payload),
     }
     nonce = studio.outbox.nonce()
     run_id = await studio.bench.start(nodes, dustTest=True)
     await studio.bench.until(run_id, runs("pause"))
     happens()
+    let_go(paused)
     run = await studio.bench.ended(run_id)
     assert run["status"] == "failure", run["executionState"]["swap"]
     assert studio.outbox.nonce() == nonce + 1

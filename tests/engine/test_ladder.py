@@ -152,7 +152,7 @@ async def test_elsewhere_another_asset_or_another_call_is_refused(studio: Studio
 
 
 async def test_another_payload_or_version_is_no_match_and_an_old_one_neither(studio: Studio) -> None:
-    guarded = await Guarded.make(studio, {"pay": pay("{{$inputs.units}}")}, maxAgeMs=60_000)
+    guarded = await Guarded.make(studio, {"pay": pay("{{$inputs.units}}")}, maxAgeMs=600_000)
     await guarded.simulate(units="5", note="a")
     assert (await guarded.live(note="a", units="5"))["status"] == "success"  # the order of keys says nothing
     assert "no passed simulation" in (await guarded.refused(units="4", note="a"))["message"]

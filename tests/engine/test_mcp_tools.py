@@ -142,7 +142,7 @@ async def test_dust_runs_writes_and_money_needs_a_word(bench: Bench, calls: Call
 async def test_a_server_that_hangs_floods_or_is_gone_ends_clearly(bench: Bench, calls: Calls) -> None:
     def late(connector: str, name: str, **args: Any) -> Definition:
         nodes = calling(connector, name, **args)
-        nodes["call"]["payload"]["timeoutMs"] = 400
+        nodes["call"]["payload"]["timeoutMs"] = 4_000
         return nodes
 
     async with serving(tools(calls)) as port:
@@ -184,7 +184,7 @@ async def test_a_program_that_hangs_or_floods_ends_clearly(bench: Bench, calls: 
     own, _ = await program(bench, tmp_path)
     await read(bench, own)
     late = calling(own, "hang", text="a")
-    late["call"]["payload"]["timeoutMs"] = 400
+    late["call"]["payload"]["timeoutMs"] = 4_000
     stuck = await bench.until(await bench.start(late), lambda one: one["status"] == "waiting")
     assert stuck["executionState"]["call"]["status"] == "uncertain"
     large = (await ran(bench, calling(own, "flood", megabytes=10)))["error"]

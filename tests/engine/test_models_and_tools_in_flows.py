@@ -151,6 +151,6 @@ async def test_a_restart_repeats_a_read_and_asks_a_person_about_a_write(
 
 
 async def _until(holds: Any) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.01)

@@ -132,7 +132,7 @@ async def test_a_replay_is_of_the_same_mode(bench: Bench, outbox: Outbox, mode: 
 @pytest.mark.parametrize("mode", ["dust", "live"])
 async def test_an_answer_goes_on_in_the_mode(bench: Bench, outbox: Outbox, mode: str) -> None:
     run = await _start(bench, await _flow(bench, ASKS), mode)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (asked := (await bench.api.get("/v1/approvals")).data["items"][:1]) or asked[0]["runId"] != run:
             await asyncio.sleep(0.02)
     assert (await bench.api.post(f"/v1/approvals/{asked[0]['id']}/approve", {})).status == 200

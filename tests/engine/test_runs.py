@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dustrun.core.values.exact_json import dumps_text
-from engine.conftest import OWN_ACTIONS, Bench, attempts, trial
+from engine.conftest import OWN_ACTIONS, Bench, attempts, let_go, trial
 from testkit.composition import composed
 
 RETRY = {"maxAttempts": 3, "backoffMs": 10, "jitter": False}
@@ -123,16 +123,16 @@ async def test_a_defect_in_a_write_is_uncertain_and_in_a_read_a_failure(bench: B
 
 
 async def test_time_limit_of_a_node(bench: Bench) -> None:
-    read = await bench.run({"a": trial(name="t1", effect="read", sleep_ms=5000, timeoutMs=30)})
+    read = await bench.run({"a": trial(name="t1", effect="read", sleep_ms=60_000, timeoutMs=30)})
     assert read["executionState"]["a"]["error"]["code"] == "TIMEOUT"
-    run_id = await bench.start({"a": trial(name="t2", sleep_ms=5000, timeoutMs=30)})
+    run_id = await bench.start({"a": trial(name="t2", sleep_ms=60_000, timeoutMs=30)})
     waiting = await bench.until(run_id, lambda run: run["status"] == "waiting")
     assert waiting["executionState"]["a"]["status"] == "uncertain"
 
 
 async def test_time_limits_of_nodes_side_by_side(bench: Bench) -> None:
-    slow = {"effect": "read", "sleep_ms": 5000, "onError": "continue"}
-    limits = {"a": 300_000, "b": 250, "c": 30, "d": 120}
+    slow = {"effect": "read", "sleep_ms": 60_000, "onError": "continue"}
+    limits = {"a": 300_000, "b": 2_500, "c": 30, "d": 1_000}
     nodes = {name: trial(name=f"side-{name}", timeoutMs=limit, **slow) for name, limit in limits.items()}
     nodes["a"]["payload"]["sleep_ms"] = 1
     read = await bench.run(nodes)
@@ -279,7 +279,7 @@ async def test_limits_name_their_setting(tmp_path: Path, store_url: str) -> None
 async def test_restart_goes_on_where_the_run_stood(tmp_path: Path, store_url: str) -> None:
     nodes = {
         "a": trial(name="w1", children=["d"]),
-        "d": {"type": "delay", "payload": {"delayMs": 400}, "children": ["b"]},
+        "d": {"type": "delay", "payload": {"delayMs": 3_000}, "children": ["b"]},
         "b": trial(name="w2"),
     }
     async with composed(tmp_path, database_url=store_url, actions_dir=OWN_ACTIONS) as composition:
@@ -315,13 +315,14 @@ async def test_restart_in_the_middle_of_a_write(tmp_path: Path, store_url: str) 
 
 @pytest.mark.both_stores
 async def test_workflow_limit_queues_skips_or_cancels(bench: Bench) -> None:
-    nodes = {"root": {"type": "manual", "children": ["a"]}, "a": trial(name="cc", sleepMs=150)}
     for on_limit in ("queue", "skip", "cancel-oldest"):
+        nodes = {"root": {"type": "manual", "children": ["a"]}, "a": trial(name=on_limit, held=True)}
         concurrency = {"max": 1, "onLimit": on_limit}
         flow = await bench.api.create_workflow({"nodes": nodes}, concurrency=concurrency)
         path = f"/v1/workflows/{flow['id']}/run"
         first = (await bench.api.post(path)).data["runId"]
         second = await bench.api.post(path)
+        let_go(on_limit)
         if on_limit == "skip":
             assert second.body["code"] == 409006
             await bench.ended(first)
@@ -377,10 +378,11 @@ async def test_retry_keeps_the_items_of_a_loop_after_what_failed(bench: Bench) -
 
 
 async def test_skip_limit_with_starts_at_the_same_moment_lets_only_one_in(bench: Bench) -> None:
-    nodes = {"root": {"type": "manual", "children": ["a"]}, "a": trial(name="skipped", sleepMs=300)}
+    nodes = {"root": {"type": "manual", "children": ["a"]}, "a": trial(name="skipped", held=True)}
     flow = await bench.api.create_workflow({"nodes": nodes}, concurrency={"max": 1, "onLimit": "skip"})
     path = f"/v1/workflows/{flow['id']}/run"
     answers = await asyncio.gather(*(bench.api.post(path) for _ in range(5)))
+    let_go("skipped")
     refused = [answer.body["code"] for answer in answers if answer.status == 409]
     started = [answer.data["runId"] for answer in answers if answer.status != 409]
     assert (refused, len(started)) == ([409006] * 4, 1)

@@ -24,7 +24,7 @@ def call(workflow_id: str, *children: str, **more: Any) -> Definition:
 
 async def child_of(bench: Bench, run_id: str, path: str = "call") -> dict[str, Any]:
     """The run that a node has called."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             found = [r for r in (await bench.api.get("/v1/runs?limit=100")).data["items"] if r["parentRunId"] == run_id]
             for run in found:
@@ -57,7 +57,7 @@ async def test_result_of_the_called_run_is_the_nodes(bench: Bench) -> None:
 
 
 async def test_started_run_is_not_waited_for(bench: Bench) -> None:
-    callee = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 60_000}}})
+    callee = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 600_000}}})
     run = await bench.run({"call": call(callee.id, payload={"mode": "start"})})
     child = await child_of(bench, run["id"])
     assert (run["status"], result(run, "call")["status"], child["finishedAt"]) == ("success", "started", None)
@@ -134,7 +134,7 @@ async def test_what_cannot_be_called(bench: Bench) -> None:
 
 
 async def test_cancel_of_the_caller_cancels_what_it_waits_for(bench: Bench) -> None:
-    inner = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 60_000}}})
+    inner = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 600_000}}})
     outer = await Flow.make(bench, {"call": call(inner.id)})
     run_id = await bench.start({"call": call(outer.id)})
     middle = await child_of(bench, run_id)
@@ -146,7 +146,7 @@ async def test_cancel_of_the_caller_cancels_what_it_waits_for(bench: Bench) -> N
 
 
 async def test_cancel_of_the_called_run_fails_the_node(bench: Bench) -> None:
-    callee = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 60_000}}})
+    callee = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 600_000}}})
     run_id = await bench.start({"call": call(callee.id)})
     child = await child_of(bench, run_id)
     await bench.api.post(f"/v1/runs/{child['id']}/cancel")
@@ -154,8 +154,8 @@ async def test_cancel_of_the_called_run_fails_the_node(bench: Bench) -> None:
 
 
 async def test_time_limit_of_a_call_cancels_the_called_run(bench: Bench) -> None:
-    callee = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 60_000}}})
-    run = await bench.run({"call": call(callee.id, timeoutMs=200)})
+    callee = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 600_000}}})
+    run = await bench.run({"call": call(callee.id, timeoutMs=2_000)})
     assert run["error"]["code"] == "TIMEOUT"
     child = await child_of(bench, run["id"])
     assert (await bench.ended(child["id"]))["status"] == "cancelled"
@@ -235,7 +235,7 @@ async def test_caller_and_called_run_survive_a_restart(tmp_path: Path) -> None:
         callee = await Flow.make(
             bench,
             {
-                "w": {"type": "wait", "payload": {"timeoutMs": 60_000}, "children": ["s"]},
+                "w": {"type": "wait", "payload": {"timeoutMs": 600_000}, "children": ["s"]},
                 "s": say("{{w.result.triggerResult.n}}"),
             },
         )
@@ -299,7 +299,7 @@ async def test_cancel_reaches_a_run_that_its_caller_had_no_time_to_note(
     """The caller is cancelled and the server ends between the start of the called run and its record."""
     async with composed(tmp_path, actions_dir=OWN_ACTIONS) as first:
         bench = Bench(first)
-        callee = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 60_000}}})
+        callee = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 600_000}}})
         engine, begun = first.engine, asyncio.Event()
         start = engine._deps.called_runs.start
 

@@ -56,11 +56,15 @@ def _paid(outbox: Outbox, to: str = SHOP) -> tuple[int, int]:
     )
 
 
-async def test_a_call_that_is_tried_again_after_its_time_waits_for_what_it_began(outbox: Outbox, bench: Bench) -> None:
+async def test_a_call_that_is_tried_again_after_its_time_waits_for_what_it_began(
+    outbox: Outbox, bench: Bench, node: Anvil
+) -> None:
     """The called run is cancelled with its payment on the way; retries of its caller call when that is over."""
     callee = await _flow(bench, {"pay": send(7)}, "pay")
-    run = await bench.run({"call": call(callee, timeoutMs=350)})
+    node.rpc("evm_setIntervalMining", 0)
+    run = await bench.run({"call": call(callee, timeoutMs=3_000)})
     assert run["error"]["code"] == "TIMEOUT"
+    node.rpc("evm_setIntervalMining", 1)
     for _ in range(10):
         run = await bench.ended((await bench.api.post(f"/v1/runs/{run['id']}/retry")).data["runId"])
         if run["status"] == "success":

@@ -62,7 +62,7 @@ async def test_runs_are_accepted_while_temporal_is_away_and_end_when_it_is_there
             own.start()
             assert (await bench.ended(waiting))["status"] == "success"
             assert [kind for kind, _ in await bench.events(waiting)].count("run_finished") == 1
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not watching.times_emptied:
                     await asyncio.sleep(0.05)
             assert watching.times_emptied == 1

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from dustrun import clock, log
 from dustrun.storage.db.tables import api_keys, events, executions, runs
 from dustrun.storage.runs import journal
-from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
+from engine.conftest import OWN_ACTIONS, Bench, Definition, let_go, trial
 from testkit.composition import Client, composed
 
 LINK = re.compile(r"dlk_[0-9a-f]{64}")
@@ -103,13 +103,14 @@ async def test_two_resumes_at_once_count_once(bench: Bench) -> None:
 
 
 async def test_early_resume_is_kept(bench: Bench) -> None:
-    nodes = {"slow": trial(name="early", sleep_ms=150, children=["w"]), "w": wait()}
+    nodes = {"slow": trial(name="early", held=True, children=["w"]), "w": wait()}
     run_id = await bench.start(nodes)
     assert await resume(bench.api, run_id, "w", {"n": 1}) == {
         "action": "resumed",
         "reason": "kept until the node waits",
     }
     assert (await resume(bench.api, run_id, "w"))["reason"] == "the node has been resumed already"
+    let_go("early")
     run = await bench.ended(run_id)
     assert run["executionState"]["w"]["result"]["triggerResult"] == {"n": 1}
 
@@ -483,7 +484,7 @@ async def test_resume_that_came_as_the_time_was_up_wins(bench: Bench) -> None:
     """The answer said `resumed`: the node must not time out after that."""
     for number in range(20):
         run_id = await bench.start({"w": wait(timeout_ms=1000)}, runId=f"run_edge-{number}")
-        await bench.until(run_id, waiting("w"))
+        await bench.until(run_id, lambda run: run["status"] != "running")
     await asyncio.sleep(0.9)
     outcomes = {}
     for number in range(20):

@@ -115,7 +115,7 @@ async def _run(client: Client, workflow_id: str, body: Any = None, **headers: st
 
 
 async def _ended(client: Client, run_id: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await client.get(f"/v1/runs/{run_id}")).data["finishedAt"] is None:
             await asyncio.sleep(0.01)
 
@@ -168,12 +168,12 @@ async def test_a_retry_is_linked_and_a_called_run_is_below_its_node(tmp_path: Pa
 
 
 async def test_a_run_that_outlives_its_server_is_one_trace(tmp_path: Path, receiver: Receiver) -> None:
-    wait = {"type": "delay", "payload": {"delayMs": 400}, "children": ["say"]}
+    wait = {"type": "delay", "payload": {"delayMs": 3_000}, "children": ["say"]}
     body = {"runId": "run_long"}
     async with composed(tmp_path, otlp_endpoint=receiver.url) as server:
         made = await server.owner.create_workflow(flow(first={**SAY, "children": ["hold"]}, hold=wait, say=SAY))
         await server.owner.post(f"/v1/workflows/{made['id']}/run", body, headers={"traceparent": PARENT})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await server.owner.get("/v1/runs/run_long")).data["status"] != "waiting":
                 await asyncio.sleep(0.01)
     assert [span.name for span in receiver.spans] == ["log"]
@@ -182,7 +182,7 @@ async def test_a_run_that_outlives_its_server_is_one_trace(tmp_path: Path, recei
     (run,) = receiver.named("run")
     assert {span.trace_id for span in receiver.spans} == {TRACE}
     assert sorted(s.of("node.path") for s in receiver.spans if s.parent == run.span_id) == ["first", "hold", "say"]
-    assert run.took_ms >= 400
+    assert run.took_ms >= 3_000
 
 
 @pytest.mark.parametrize("propagate", [True, False])
@@ -209,7 +209,7 @@ async def test_a_trace_that_is_not_recorded_and_a_header_that_is_none(tmp_path: 
 
 
 async def test_a_receiver_that_is_away_holds_nothing_up(tmp_path: Path) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with composed(tmp_path, otlp_endpoint="http://127.0.0.1:9") as server:
             made = await server.owner.create_workflow(flow(say=SAY))
             await _run(server.owner, made["id"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from engine.conftest import OWN_ACTIONS, trial
+from engine.conftest import OWN_ACTIONS, let_go, trial
 from rehearsals import SHOP, Run, Studio, balance, call, error, hand, look, node, open_studio, pay, result, runs, told
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil, binary
 from testkit.chain.contracts import ETHER, World, artifact
@@ -31,6 +32,9 @@ def pause(ms: int, *children: str) -> dict[str, Any]:
     return trial(name="pause", effect="read", sleepMs=ms, children=[*children])
 
 
+_NUMBERS = itertools.count()
+
+
 def restarted(chain: Anvil) -> None:
     chain.stop()
     chain.start()
@@ -42,15 +46,17 @@ def reorganised(chain: Anvil) -> None:
 
 async def interrupted(studio: Studio, after: dict[str, Any], happens: Callable[[], None]) -> Run:
     """Pays, lets something happen to the chain while the run pauses, and goes on with `after`."""
+    paused = f"paused {next(_NUMBERS)}"
     nodes = {
         "pay": pay(1, "pause"),
-        "pause": trial(name="pause", effect="read", sleepMs=800, children=["after"]),
+        "pause": trial(name=paused, effect="read", held=True, children=["after"]),
         "after": {**after, "onError": "continue", "children": ["never"]},
         "never": pay(2),
     }
     run_id = await studio.bench.start(nodes, simulate=True)
     await studio.bench.until(run_id, runs("pause"))
     happens()
+    let_go(paused)
     return await studio.bench.ended(run_id)
 
 
@@ -141,7 +147,7 @@ async def test_a_block_is_not_given_up_while_an_endpoint_that_may_have_it_is_sil
 
     nodes = {
         "pay": pay(1, "pause"),
-        "pause": trial(name="pause", effect="read", sleepMs=500, children=["after"]),
+        "pause": trial(name="pause", effect="read", held=True, children=["after"]),
         "after": pay(2, "rest", onError="continue"),
         "rest": trial(name="rest", effect="read", sleepMs=4000, children=["see"]),
         "see": balance(SHOP),
@@ -152,6 +158,7 @@ async def test_a_block_is_not_given_up_while_an_endpoint_that_may_have_it_is_sil
             run_id = await studio.bench.start(nodes, simulate=True)
             await studio.bench.until(run_id, runs("pause"))
             silent[0] = True
+            let_go("pause")
             await studio.bench.until(run_id, lambda run: bool(run["executionState"].get("after", {}).get("error")))
             silent[0] = False
             run = await studio.bench.ended(run_id)

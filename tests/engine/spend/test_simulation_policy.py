@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun.storage.db.tables import metadata
-from engine.conftest import OWN_ACTIONS, trial
+from engine.conftest import OWN_ACTIONS, let_go, trial
 from outbox import address
 from rehearsals import SHOP, Run, Studio, call, error, hand, open_studio, pay, result, runs, told
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
@@ -130,7 +130,7 @@ async def test_limits_hold_over_a_restart_in_the_middle(tmp_path: Path, world: W
     settings: dict[str, Any] = {"actions_dir": OWN_ACTIONS, "shutdown_grace_s": 0.1}
     nodes = {
         "pay1": pay(6, "pause"),
-        "pause": trial(name="pause", effect="read", sleepMs=700, children=["pay2"]),
+        "pause": trial(name="pause", effect="read", held=True, children=["pay2"]),
         "pay2": pay(5, onError="continue", children=["pay3"]),
         "pay3": pay(4),
     }
@@ -141,6 +141,7 @@ async def test_limits_hold_over_a_restart_in_the_middle(tmp_path: Path, world: W
             await studio.bench.until(run_id, runs("pause"))
         async with open_studio(tmp_path, world, chain, store_url=store_url, reuse=True, **settings) as studio:
             await studio.let(limits=[limit(10)])
+            let_go("pause")
             run = await studio.bench.ended(run_id)
             expected = {"pay1": ("success", None), "pay2": ("failure", "REFUSED"), "pay3": ("success", None)}
             assert outcomes(run) == expected

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.conftest import OWN_ACTIONS, trial
+from engine.conftest import OWN_ACTIONS, let_go, trial
 from outbox import ANYTHING, address, write_network
 from rehearsals import SHOP, Run, Studio, balance, describe, hand, node, open_studio, pay, result, runs, told
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil, binary
@@ -22,12 +22,12 @@ SWAP = {"tokenIn": "native", "tokenOut": "USDC", "amountIn": str(ETHER)}
 ROWS = [{"recipient": address(80 + n), "amount": "1", "key": str(n)} for n in range(5)]
 
 
-def pause(ms: int, *children: str) -> dict[str, Any]:
-    """A node that takes its time."""
-    return trial(name="pause", effect="read", sleepMs=ms, children=[*children])
+def pause(ms: int | None, *children: str) -> dict[str, Any]:
+    """A node that takes its time; None: until it is let go."""
+    return trial(name="pause", effect="read", sleepMs=ms or 0, held=ms is None, children=[*children])
 
 
-def nodes(ms: int, callee: str) -> dict[str, Any]:
+def nodes(ms: int | None, callee: str) -> dict[str, Any]:
     """A swap, a pause, a called run with a pause, a payout, and reads of what it all came to."""
     return {
         "swap": node("swap-uniswap-v2", "sleep", payload=SWAP),
@@ -41,7 +41,7 @@ def nodes(ms: int, callee: str) -> dict[str, Any]:
     }
 
 
-def callee_nodes(ms: int) -> dict[str, Any]:
+def callee_nodes(ms: int | None) -> dict[str, Any]:
     """What is called: it pauses between two payments."""
     return {"pay": pay(3, "pause"), "pause": pause(ms, "more"), "more": pay(4)}
 
@@ -77,12 +77,13 @@ async def test_an_orderly_restart(tmp_path: Path, world: World, store_url: str, 
     with world.node() as chain:
         async with open_studio(tmp_path, world, chain, store_url=store_url, **settings) as studio:
             expected = await _undisturbed(studio)
-            callee = await studio.workflow(callee_nodes(600))
-            run_id = await studio.bench.start(nodes(600, callee), simulate=True)
+            callee = await studio.workflow(callee_nodes(None if place == "call" else 0))
+            run_id = await studio.bench.start(nodes(None if place == "pause" else 0, callee), simulate=True)
             await studio.bench.until(run_id, runs(place))
             if place == "call":
                 await asyncio.sleep(0.2)
         async with open_studio(tmp_path, world, chain, store_url=store_url, reuse=True, **settings) as studio:
+            let_go("pause")
             run = await studio.bench.ended(run_id)
             assert run["status"] == "success", told(run)
             assert outcome(run, await studio.effects(run)) == expected
@@ -121,7 +122,7 @@ class Caller:
 
     async def until(self, run_id: str, holds: Any) -> Run:
         """The run once something holds of it."""
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             while True:
                 run: Run = await asyncio.to_thread(self.server.call, "GET", f"/v1/runs/{run_id}")
                 if holds(run):
@@ -199,7 +200,7 @@ async def test_no_local_fork_outlives_the_server(tmp_path: Path, world: World) -
                 assert run["simulationMode"] == "local-fork", told(run)
                 assert _forks_of(server), "there is no child, so this tests nothing"
                 end()
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while _forks_of(server):
                         await asyncio.sleep(0.05)
                 server.start()
