@@ -17,22 +17,30 @@ _FRAME = re.compile(r"id: (\d+)\nevent: (\w+)\n")
 
 @contextlib.asynccontextmanager
 async def sharing(folder: Path, url: str, count: int = 2, **settings: Any) -> AsyncIterator[list[Composition]]:
-    """Servers that share a store, and a folder, as on one machine."""
+    """Servers that share a store, and a folder, as on one machine. Those that answer calls know how many they are:
+    who takes itself for the only one tells nobody anything."""
     async with contextlib.AsyncExitStack() as stack:
-        yield [
+        servers = [
             await stack.enter_async_context(composed(folder, database_url=url, shared=True, **settings))
             for _ in range(count)
         ]
+        limiters = [one.parts.access.webhook_guesses for one in servers if "api" in one.parts.settings.roles]
+
+        async def know_each_other() -> bool:
+            return all(one._rate * count <= one._whole for one in limiters)
+
+        await until(know_each_other)
+        yield servers
 
 
 async def events_of(client: Client, run_id: str, after: int = 0) -> list[tuple[int, str]]:
     """Number and type of the events of a run's stream, to its end."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         answer = await client.http.get(f"/v1/runs/{run_id}/stream?lastEventId={after}")
     return [(int(number), kind) for number, kind in _FRAME.findall(answer.text)]
 
 
-async def until(done: Callable[[], Awaitable[Any]], timeout_s: float = 30) -> Any:
+async def until(done: Callable[[], Awaitable[Any]], timeout_s: float = 60) -> Any:
     """Asks until the answer is true, and returns it."""
     async with asyncio.timeout(timeout_s):
         while not (answer := await done()):

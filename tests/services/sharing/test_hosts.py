@@ -98,7 +98,7 @@ async def test_hooks_are_sent_once_and_turns_are_read_anywhere(tmp_path: Path, c
         chat = (await here.post("/v1/conversations", {"title": "Plan"})).data["id"]
         begun = asyncio.create_task(here.post(f"/v1/conversations/{chat}/turns", {"text": "Hi"}))
         kinds: list[str] = []
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for _, kind in activity_of(there, f"/v1/conversations/{chat}/stream?lastEventId=0"):
                 kinds.append(kind)
                 if kind == "turn_finished":

@@ -111,13 +111,16 @@ _TICK = _definition(
 
 
 async def _take_over_again_and_again(answers: Composition) -> None:
-    """Has the triggers' host change, while the one before goes on for a moment: it says that it lives, but too late."""
+    """Has the triggers' host change, while the one before goes on for a moment: it says that it lives, but too late.
+    Ever more seldom: on a slow machine a host must get to fire at all."""
+    pause_s = 0.1
     while True:
         held = sa.text("SELECT holder FROM leases WHERE name = 'triggers'").columns(holder=sa.Text)
         for (holder,) in await answers.rows(held):
             dead = sa.update(processes).where(processes.c.id == holder).values(alive_until=0)
             await answers.execute(dead)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(pause_s)
+        pause_s *= 1.05
 
 
 async def test_processes_that_only_watch_keep_the_limits_whoever_of_them_fires(tmp_path: Path, url: str) -> None:

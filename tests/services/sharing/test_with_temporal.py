@@ -47,7 +47,7 @@ async def test_limits_hold_for_both_and_one_decision_counts(two: list[Compositio
         return [server.parts.access.limiter._rate for server in two] == [500, 500]
 
     await until(is_divided)
-    async with outside_of() as outside:
+    async with outside_of(_MOST) as outside:
         await _run_at_once(clients, outside)
     await _queue(clients)
     await decide_at_once(clients, 2)
