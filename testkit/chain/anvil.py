@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import os
 import platform
 import subprocess
 import tempfile
@@ -190,6 +191,11 @@ class Anvil:
     def dump(self, file: Path) -> None:
         """Writes the whole state to a file that `state` takes."""
         file.write_bytes(gzip.decompress(bytes.fromhex(self.rpc("anvil_dumpState")[2:])))
+
+    def processor_s(self) -> float:
+        """Processor time that the node has used so far (Linux)."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss_mib(self) -> float:
         """Resident memory of the node in MiB (Linux)."""

@@ -111,11 +111,11 @@ async def test_an_answer_without_end_is_cut(world: World, anvil: Anvil) -> None:
 
 
 async def test_a_slow_endpoint_is_given_up_in_time(world: World, anvil: Anvil) -> None:
-    async with proxy(anvil.url, delay_s=5) as slow, chain_of(world, slow.url, anvil.url, timeout_ms=500) as chain:
-        started = time.monotonic()
-        assert await chain.balance(ALICE) > 0
-        assert time.monotonic() - started < 3
-        assert chain.endpoints.all[0].reason == "no answer within 0.5 s"
+    never = 600
+    async with proxy(anvil.url, delay_s=never) as slow, chain_of(world, slow.url, anvil.url, timeout_ms=2000) as chain:
+        async with asyncio.timeout(never / 2):
+            assert await chain.balance(ALICE) > 0
+        assert chain.endpoints.all[0].reason == "no answer within 2 s"
 
 
 async def test_a_rate_limit_is_waited_out(world: World, anvil: Anvil) -> None:

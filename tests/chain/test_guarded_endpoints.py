@@ -28,7 +28,7 @@ async def guarded(
     """A chain over these endpoints, of which the settings name some; every name resolves to `answer`."""
     network = world.network(*urls)
     addresses = ConfiguredAddresses((), named, resolver=ScriptedResolver([answer]))
-    chains = Chains({network.chain_id: network}, Settings(chain_timeout_ms=500), addresses)
+    chains = Chains({network.chain_id: network}, Settings(chain_timeout_ms=60_000), addresses)
     try:
         yield chains.get(network.chain_id)
     finally:

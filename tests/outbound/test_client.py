@@ -184,7 +184,7 @@ async def _drip(seen: Seen) -> web.StreamResponse:
 
 
 async def _sleep(_seen: Seen) -> web.StreamResponse:
-    await asyncio.sleep(30)
+    await asyncio.sleep(600)
     raise AssertionError
 
 
@@ -192,12 +192,15 @@ async def _sleep(_seen: Seen) -> web.StreamResponse:
 async def test_timeout_covers_the_whole_exchange(answer: Callable[[Seen], Awaitable[web.StreamResponse]]) -> None:
     async with serving(answer) as server, client() as http:
         start = time.monotonic()
-        reads = [await _failure(http, method, server.url, timeout_s=0.15) for method in ("GET", "OPTIONS")]
-        marked = await _failure(http, "POST", server.url, timeout_s=0.15, safe=True)
-        wrote = await _failure(http, "POST", server.url, timeout_s=0.15)
-        unsafe_get = await _failure(http, "GET", server.url, timeout_s=0.15, safe=False)
-        assert 0.7 < time.monotonic() - start < 3
-        kinds = [type(error) for error in (*reads, marked, wrote, unsafe_get)]
+        async with asyncio.timeout(120):  # the server never ends
+            errors = await asyncio.gather(
+                *(_failure(http, method, server.url, timeout_s=1) for method in ("GET", "OPTIONS")),
+                _failure(http, "POST", server.url, timeout_s=1, safe=True),
+                _failure(http, "POST", server.url, timeout_s=1),
+                _failure(http, "GET", server.url, timeout_s=1, safe=False),
+            )
+        assert time.monotonic() - start >= 0.9
+        kinds = [type(error) for error in errors]
         assert kinds == [Temporary, Temporary, Temporary, Uncertain, Uncertain]
 
 
@@ -213,8 +216,10 @@ async def test_timeout_covers_redirects_together() -> None:
 
 async def test_timeout_while_waiting_for_a_turn_is_certainly_not_sent() -> None:
     async with serving(_sleep) as server, client(per_host=1) as http:
-        first = asyncio.create_task(_failure(http, "POST", server.url, timeout_s=0.4))
-        await asyncio.sleep(0.1)
+        first = asyncio.create_task(_failure(http, "POST", server.url, timeout_s=2))
+        async with asyncio.timeout(60):
+            while not server.seen:
+                await asyncio.sleep(0.01)
         assert isinstance(await _failure(http, "POST", server.url, timeout_s=0.1), Temporary)
         assert isinstance(await first, Uncertain)
         assert len(server.seen) == 1
@@ -398,19 +403,21 @@ async def test_redirect_to_another_origin_drops_credentials() -> None:
         ]
 
 
-async def _answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await read_head(reader)
-    writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
-    await writer.drain()
-    await asyncio.sleep(5)
-
-
 async def test_answer_before_the_body_was_taken_is_an_answer() -> None:
-    async with serving_raw(_answer_early) as url, client() as http:
-        start = time.monotonic()
-        found = await http.request(HttpRequest("POST", url, body=b"x" * 5_242_880))
+    is_answered = asyncio.Event()
+
+    async def answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Never takes the body."""
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+        await writer.drain()
+        await is_answered.wait()
+
+    async with serving_raw(answer_early) as url, client() as http:
+        async with asyncio.timeout(60):
+            found = await http.request(HttpRequest("POST", url, body=b"x" * 5_242_880, timeout_s=120))
+        is_answered.set()
         assert (found.status, found.body) == (413, b"no")
-        assert time.monotonic() - start < 3
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

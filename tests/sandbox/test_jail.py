@@ -139,7 +139,7 @@ async def test_orphan_ends_with_its_input(sandbox: Sandbox, run: Run) -> None:
     pid = await one_pid(sandbox, run)
     (process,) = sandbox._pool.live
     process._stdin.close()
-    for _ in range(100):
+    for _ in range(3_000):
         if not process.alive:
             break
         await asyncio.sleep(0.02)

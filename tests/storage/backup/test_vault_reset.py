@@ -32,7 +32,7 @@ def _waiting(connector_id: str) -> dict[str, Any]:
     """Waits, then asks with the connector."""
     connector = {"type": "http-bearer", "id": connector_id}
     ask = {"type": "http-request", "connector": connector, "payload": {"url": "https://api.example.com/"}}
-    wait = {"type": "delay", "payload": {"delayMs": 1500}, "children": ["ask"]}
+    wait = {"type": "delay", "payload": {"delayMs": 5_000}, "children": ["ask"]}
     root = {"type": "manual", "children": ["wait"]}
     return {"nodes": {"root": root, "wait": wait, "ask": ask}, "triggerNodeIds": ["root"]}
 
@@ -47,7 +47,7 @@ async def _fill(server: Composition) -> dict[str, str]:
 
 
 async def _end_of(owner: Client, run_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (run := (await owner.get(f"/v1/runs/{run_id}")).data)["finishedAt"] is None:
             await asyncio.sleep(0.05)
     found: dict[str, Any] = run
