@@ -66,7 +66,7 @@ class Machines:
         """Calls with the owner's key."""
         if self._session is None:
             headers = {"Authorization": f"Bearer {self.owner_key}"}
-            timeout = aiohttp.ClientTimeout(total=20)
+            timeout = aiohttp.ClientTimeout(total=60)
             connector = aiohttp.TCPConnector(limit=0)
             self._session = aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector)
         return self._session

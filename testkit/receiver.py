@@ -58,7 +58,7 @@ class Receiver:
         """The types of what was taken, in order."""
         return [one.type for one in self.taken]
 
-    async def until(self, count: int, within_s: float = 15.0) -> list[Received]:
+    async def until(self, count: int, within_s: float = 60.0) -> list[Received]:
         """What was taken, once that is so much."""
         async with asyncio.timeout(within_s):
             while len(self.taken) < count:

@@ -96,10 +96,10 @@ class ServerProcess:
         settings = {"master_key_file": str(self.data_dir / "master.key"), **self.settings}
         return kept | {f"DUSTRUN_{name.upper()}": value for name, value in settings.items()}
 
-    async def wait_ready(self, timeout_s: float = 30.0) -> float:
+    async def wait_ready(self, timeout_s: float = 120.0) -> float:
         """Waits for `/readyz`; the seconds that it took. Raises when the process ends or the time is up."""
         begun = time.monotonic()
-        timeout = aiohttp.ClientTimeout(total=2)
+        timeout = aiohttp.ClientTimeout(total=10)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while time.monotonic() - begun < timeout_s:
                 if not self.is_alive:
@@ -134,7 +134,7 @@ class ServerProcess:
         """SIGTERM."""
         os.kill(self.server_pid, signal.SIGTERM)
 
-    async def wait_end(self, timeout_s: float = 30.0) -> int:
+    async def wait_end(self, timeout_s: float = 60.0) -> int:
         """Waits for the end of a process that was asked to stop; its exit status."""
         assert self._process is not None
         return await asyncio.to_thread(self._process.wait, timeout_s)

@@ -94,7 +94,7 @@ class Outbox:
         assert status is not None
         return status
 
-    async def until(self, path: str, holds: Callable[[SpendStatus], bool], timeout_s: float = 10) -> SpendStatus:
+    async def until(self, path: str, holds: Callable[[SpendStatus], bool], timeout_s: float = 60) -> SpendStatus:
         """A node's status, as soon as `holds` is true of it."""
         status = None
         try:
@@ -107,11 +107,11 @@ class Outbox:
         except TimeoutError:
             raise AssertionError(f"its last status: {status}") from None
 
-    async def settled(self, path: str, timeout_s: float = 10) -> SpendStatus:
+    async def settled(self, path: str, timeout_s: float = 60) -> SpendStatus:
         """A node's status, as soon as it is settled."""
         return await self.until(path, lambda status: status.status == "settled", timeout_s)
 
-    async def state(self, path: str, state: str, timeout_s: float = 10) -> SpendStatus:
+    async def state(self, path: str, state: str, timeout_s: float = 60) -> SpendStatus:
         """A node's status, as soon as its only transaction has a state."""
         return await self.until(path, lambda status: status.transactions[0]["status"] == state, timeout_s)
 

@@ -105,7 +105,7 @@ async def test_requests_and_runs_name_themselves(tmp_path: Path) -> None:
         async with composed(tmp_path, actions_dir=Path(__file__).parents[1] / "testkit" / "own_actions") as server:
             reply = await server.owner.post("/v1/runs", {"definition": definition})
             run_id = reply.data["runId"]
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while (await server.owner.get(f"/v1/runs/{run_id}")).data["finishedAt"] is None:
                     await asyncio.sleep(0.01)
             org_id = (await server.owner.get("/v1/organizations")).data["items"][0]["id"]

@@ -68,7 +68,7 @@ def _idle(folder: Path) -> Iterator[tuple[int, Path]]:
             yield process.pid, imported
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
 
 
 def test_first_start_imports_no_slow_module(tmp_path: Path) -> None:

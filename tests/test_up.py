@@ -119,7 +119,7 @@ def test_a_signal_in_the_middle_ends_all_of_it(sent: signal.Signals) -> None:
     with started("--once", "--chain", "need") as process:
         output = until(process, "up the ladder")
         process.send_signal(sent)
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=120)
     assert process.returncode == 130, rest
     ports = listeners(output)
     assert len(ports) == 3
@@ -166,7 +166,7 @@ def _serve_once(data: Path, with_commands: bool = False) -> _Seen:
         if with_commands:
             _try_commands(server, output)
         process.send_signal(signal.SIGTERM)
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=120)
     assert process.returncode == 0, rest
     assert all(is_closed(port) for port in listeners(output))
     network = json.loads((data / "devchain" / "networks" / "local.json").read_text())
@@ -253,7 +253,7 @@ def test_a_signal_ends_an_installation_that_hangs(fresh: Path, tmp_path: Path) -
             connection, _ = silent.accept()
             with connection:
                 process.send_signal(signal.SIGTERM)
-                output, _ = process.communicate(timeout=60)
+                output, _ = process.communicate(timeout=120)
                 connection.settimeout(10)
                 while connection.recv(65536):
                     pass  # its request; then nobody is there any more

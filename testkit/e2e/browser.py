@@ -23,7 +23,7 @@ from testkit.e2e.node import npm_install
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 TOOLS = ROOT / ".tools"
-UP_WITHIN_S = 20.0
+UP_WITHIN_S = 60.0
 _FLAGS = (
     "--headless",
     "--no-sandbox",  # root and many containers have none to give; the pages are our own

@@ -78,7 +78,7 @@ class Program:
         """The events that it printed, one JSON object a line."""
         return [json.loads(line) for line in self.output.split("\n")[:-1]]
 
-    def finish(self, within_s: float = 30.0) -> Program:
+    def finish(self, within_s: float = 60.0) -> Program:
         """Waits until it ends by itself."""
         try:
             status = self._process.wait(within_s)
@@ -136,7 +136,7 @@ class Source:
         return bool(await self.page.evaluate(f"{self.name}.source.readyState === EventSource.CLOSED"))
 
 
-async def until(condition: Callable[[], Any], within_s: float = 30.0, what: str = "") -> None:
+async def until(condition: Callable[[], Any], within_s: float = 60.0, what: str = "") -> None:
     """Waits for something to become true; the condition may be a coroutine function."""
     deadline = time.monotonic() + within_s
     while True:

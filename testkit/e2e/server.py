@@ -16,8 +16,8 @@ import requests
 from testkit import processes
 from testkit.ports import free_port
 
-READY_WITHIN_S = 30.0
-STOP_WITHIN_S = 15.0
+READY_WITHIN_S = 120.0
+STOP_WITHIN_S = 60.0
 
 
 class Server:
@@ -55,7 +55,7 @@ class Server:
     def _is_ready(self) -> bool:
         try:
             return requests.get(f"{self.url}/readyz", timeout=5).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def end(self, signal_number: int) -> float:

@@ -89,21 +89,21 @@ class Tour:
 
     async def until(self, run: str, *statuses: str) -> Json:
         """The run, once it has one of the statuses; blocks are made meanwhile."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (found := (await self.api.get(f"/v1/runs/{run}")).data)["status"] not in statuses:
                 await asyncio.sleep(0.02)
         return dict(found)
 
     async def mined(self, run: str) -> None:
         """Makes blocks until the run has succeeded."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await self.api.get(f"/v1/runs/{run}")).data["status"] != "success":
                 self.outbox.node.mine()
                 await asyncio.sleep(0.05)
 
     async def sent(self, run: str) -> str:
         """The id of the run's transaction, once it was broadcast."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 items = (await self.api.get("/v1/transactions?status=sent")).data["items"]
                 if found := [item["id"] for item in items if item["runId"] == run]:
@@ -337,7 +337,7 @@ async def _transactions(tour: Tour) -> None:
     await tour.call("list_transactions")
     await tour.call("attribute_transactions", {"txHashes": [found["hash"]]})
     await tour.call("cancel_transaction", id=transaction)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await tour.api.get(f"/v1/runs/{run}")).data["finishedAt"] is None:
             tour.outbox.node.mine()
             await asyncio.sleep(0.05)
@@ -427,7 +427,7 @@ async def _triggers(tour: Tour) -> None:
     workflow = made.data["id"]
     await tour.call("publish_workflow", {"expectedVersion": 1}, id=workflow)
     await tour.start(first)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := (await tour.call("list_workflow_trigger_events", id=workflow))["items"]):
             await asyncio.sleep(0.02)
     await tour.until(found[0]["runId"], "success")

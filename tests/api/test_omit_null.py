@@ -48,7 +48,7 @@ def _nulls(value: Any, name: str = "") -> Iterator[str]:
 
 
 async def _ended(client: Client, run_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             run: dict[str, Any] = (await client.get(f"/v1/runs/{run_id}")).data
             if run["finishedAt"]:

@@ -26,7 +26,7 @@ WAITS: dict[str, Any] = {
 
 
 async def _until(client: Client, run_id: str, *statuses: str) -> dict[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             run: dict[str, Any] = (await client.get(f"/v1/runs/{run_id}")).data
             if run["status"] in statuses:

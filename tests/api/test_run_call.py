@@ -35,7 +35,7 @@ def definition(**trigger: Any) -> dict[str, Any]:
 
 
 async def ended(server: Composition, run_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             run: dict[str, Any] = (await server.owner.get(f"/v1/runs/{run_id}")).data
             if run["finishedAt"]:

@@ -25,7 +25,7 @@ async def test_turn_that_is_stopped(tmp_path: Path, store_url: str) -> None:
         chat = await conversation(owner)
         path = f"/v1/conversations/{chat}/turns"
         message = (await owner.post(path, {"text": "Hi"})).data["messageId"]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not model.asked:
                 await asyncio.sleep(0.01)
         stranger = await server.client_with("chat:read", "chat:write")

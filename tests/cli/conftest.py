@@ -45,7 +45,7 @@ class Peer:
     answer: Answering = lambda _: Answer(404, "{}")
 
     def client(self, key: str | None = "sk_test") -> Client:
-        return Client(self.url, key, timeout_s=5)
+        return Client(self.url, key, timeout_s=60)
 
 
 def envelope(data: Any) -> Answer:

@@ -75,7 +75,7 @@ class Killed:
 
     async def until_sent(self, sent: tuple[int, int]) -> None:
         """Waits until the chain holds so many transactions."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while self.sent("pending") != sent:
                 await asyncio.sleep(0.02)
 

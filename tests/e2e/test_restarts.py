@@ -71,12 +71,13 @@ async def _check_that_it_is_over(sources: list[Source], server: Server, run: str
     assert [await bare.ends(), await guided.ends()] == [1, 1]
     assert bare.statuses[-2:] == [200, 204]
     assert 204 not in guided.statuses
-    await asyncio.sleep(0.5)  # the log is written up to 20 ms after a request
-    asked = server.requests_of(f"/v1/runs/{run}/stream")
+    path = f"/v1/runs/{run}/stream"
+    await until(lambda: 204 in server.requests_of(path), what="the log is written, somewhat after a request")
+    asked = server.requests_of(path)
     assert asked.count(204) == 1
     counts = [len(source.statuses) for source in sources]
     await asyncio.sleep(2.5)
-    assert server.requests_of(f"/v1/runs/{run}/stream") == asked
+    assert server.requests_of(path) == asked
     assert [len(source.statuses) for source in sources] == counts
     log = server.log_text()
     assert [source.url.partition("token=")[2] in log for source in sources] == [False, False]

@@ -115,7 +115,7 @@ async def end_of(bench: Bench, document: Document) -> Document:
     run_id = document["run"]["id"]
     before = len(document["events"])
     for path, body in document.get("do", {}).items():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await bench.api.post(f"/v1/runs/{run_id}{path}", body)).status != 200:
                 await asyncio.sleep(0.05)
     await bench.ended(run_id)

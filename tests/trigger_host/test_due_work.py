@@ -24,7 +24,7 @@ async def test_a_worker_rests_for_as_long_as_it_worked() -> None:
     due.start()
     for number in range(4):
         due.set_due(f"n{number}")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(begun) < 4:
             await asyncio.sleep(0.005)
     await due.stop()
@@ -41,7 +41,7 @@ async def test_a_name_that_is_due_again_is_worked_on_again() -> None:
     due = DueWork(work, 8)
     due.start()
     due.set("a", clock.now_ms())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(begun) < 3:
             await asyncio.sleep(0.005)
     await due.stop()
@@ -62,7 +62,7 @@ async def test_it_works_again_after_it_was_stopped_more_often_than_started() -> 
     await due.stop()
     due.start()
     due.set_due("a")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not begun:
             await asyncio.sleep(0.005)
     await due.stop()

@@ -61,7 +61,7 @@ async def publish(server: Composition, kind: str, config: dict[str, Any], **fiel
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await holds():
             await asyncio.sleep(0.02)
 
@@ -99,7 +99,7 @@ async def has_events(server: Composition, count: int) -> bool:
 async def looks(news: News, count: int) -> None:
     """Waits until the source was asked so many more times."""
     wanted = len(news.asked) + count
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(news.asked) < wanted:
             await asyncio.sleep(0.02)
 

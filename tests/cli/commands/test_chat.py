@@ -92,7 +92,7 @@ def test_person_at_a_terminal_decides(
         while b"Run this now (live)?" not in seen:
             seen += os.read(ours, 4_096)
         os.write(ours, f"{answer}\n".encode())
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=120)
     os.close(ours)
     assert (process.returncode, f"It was {status}." in out) == (0, True), (out, seen)
     assert "simulation" in out.lower()  # what it would do is shown before the question

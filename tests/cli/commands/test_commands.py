@@ -390,7 +390,7 @@ def test_interrupting_leaves_the_run_alone(server: Served, save: Any) -> None:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("● running")
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=120)
     assert (process.returncode, "dustrun runs watch run_interrupted" in told) == (130, True)
     assert server.json("runs", "get", "run_interrupted")["status"] in ("running", "waiting")
     server.dustrun("runs", "cancel", "run_interrupted")

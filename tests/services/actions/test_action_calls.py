@@ -150,7 +150,7 @@ async def test_an_action_that_asks_goes_on_once_it_is_approved(outbox: Outbox, a
 
 async def _question(api: Client, run_id: str) -> dict[str, Any]:
     """What a run asks."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             for found in (await api.get("/v1/approvals")).data["items"]:
                 if found["runId"] == run_id:
@@ -159,7 +159,7 @@ async def _question(api: Client, run_id: str) -> dict[str, Any]:
 
 
 async def _ended(api: Client, run_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (found := (await api.get(f"/v1/runs/{run_id}")).data)["status"] in ("running", "waiting"):
             await asyncio.sleep(0.05)
     return dict(found)
@@ -170,7 +170,7 @@ async def test_an_action_goes_on_after_a_restart_and_pays_once(tmp_path: Path, n
     given: dict[str, Any] = {"store_url": store_url, "network": {"confirmations": 1}}
     async with open_outbox(tmp_path, node, **given) as outbox:
         begun = (await run(outbox.composition.owner, "send-native", PAY, waitMs=0)).body["data"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while int(node.rpc("txpool_status")["pending"], 16) < 1:
                 await asyncio.sleep(0.05)
     async with open_outbox(tmp_path, node, reuse=True, **given) as outbox:
@@ -186,7 +186,7 @@ async def test_a_trigger_in_dust_mode_moves_about_a_cent(outbox: Outbox, api: Cl
     nodes = {"root": {"type": "evm-block", "payload": watch, "children": ["pay"]}, "pay": pay}
     made = await api.create_workflow({"nodes": nodes, "triggerNodeIds": ["root"]}, maxRuns=5, cooldownMs=3_600_000)
     assert (await api.post(f"/v1/workflows/{made['id']}/publish")).status == 200
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := (await api.get(f"/v1/workflows/{made['id']}/runs")).data["items"]):
             node.mine()
             await asyncio.sleep(0.1)

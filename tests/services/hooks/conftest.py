@@ -48,7 +48,7 @@ class World:
 
     async def ended(self, delivery: str) -> dict[str, Any]:
         """A delivery, once it has arrived or was given up: the receiver knows that before the log does."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (found := (await self.api.get(f"/v1/hook-deliveries/{delivery}")).data)["finishedAt"] is None:
                 await asyncio.sleep(0.01)
         return dict(found)

@@ -132,7 +132,7 @@ async def test_a_restart_goes_on_where_it_stopped(tmp_path: Path, store_url: str
         world = World(server, receiver)
         await world.hook("run.*", "node.*")
         run = await world.run(await world.flow(say=SAY, hold=WAIT))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not receiver.got:
                 await asyncio.sleep(0.01)
     receiver.answer = lambda _: web.Response()
@@ -148,7 +148,7 @@ async def test_a_restart_goes_on_where_it_stopped(tmp_path: Path, store_url: str
 
 async def test_a_run_that_was_under_way_joins_at_its_next_activity(world: World) -> None:
     run = await world.run(await world.flow(hold=WAIT))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await world.api.get(f"/v1/runs/{run}")).data["status"] != "waiting":
             await asyncio.sleep(0.01)
     await world.hook("*")
@@ -191,7 +191,7 @@ async def test_a_receiver_that_is_gone_is_left_alone(world: World) -> None:
     world.receiver.answer = lambda _: web.Response(status=410)
     hook = await world.hook("run.*")
     await world.run(await world.flow(say=SAY))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await world.api.get(f"/v1/hooks/{hook['id']}")).data["status"] != "disabled":
             await asyncio.sleep(0.01)
     assert len(world.receiver.got) == 1

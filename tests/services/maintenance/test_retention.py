@@ -44,7 +44,7 @@ async def _run(server: Composition, workflow_id: str, until: str = "success", **
 
 
 async def _until(server: Composition, run_id: str, status: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await server.owner.get(f"/v1/runs/{run_id}?summary=true")).data["status"] != status:
             await asyncio.sleep(0.01)
 

@@ -24,7 +24,7 @@ async def test_signed_bytes_whose_commit_is_unknown_are_looked_up(
             asked = asyncio.create_task(outbox.outbox.advance(outbox.request("pay")))
             await asyncio.to_thread(die)
         await asked
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (status := await outbox.outbox.advance(outbox.request("pay"))).status != "settled":
                 node.mine()
                 await asyncio.sleep(0.1)

@@ -111,7 +111,7 @@ async def test_retry_is_409_while_a_transaction_is_open_and_keeps_what_landed(ou
     api = outbox.composition.owner
     await outbox.pay("pay", transfer(address(1), 5))
     await api.post(f"/v1/runs/{outbox.run_id}/cancel")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (await api.get(f"/v1/runs/{outbox.run_id}")).data["status"] != "cancelled":
             await asyncio.sleep(0.02)
     refused = await api.post(f"/v1/runs/{outbox.run_id}/retry")

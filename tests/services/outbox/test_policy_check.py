@@ -247,7 +247,7 @@ async def test_who_starts_a_run_does_not_approve_by_a_key_that_it_makes(outbox: 
     payload = {"chainId": CHAIN_ID, "recipient": address(1), "amount": "101"}
     nodes = {"root": {"type": "manual", "children": ["pay"]}, "pay": {"type": "send-native", "payload": payload}}
     assert (await starter.post("/v1/runs", {"definition": {"nodes": nodes}})).status == 200
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (asked := [one for one in await _questions(outbox) if one["binding"] is not None]):
             await asyncio.sleep(0.05)
     question = asked[0]

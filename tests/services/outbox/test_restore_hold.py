@@ -55,7 +55,7 @@ def _web3(node: Anvil) -> Web3:
 
 
 async def _ended(server: Composition, run_id: str, node: Anvil) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (run := (await server.owner.get(f"/v1/runs/{run_id}")).data)["finishedAt"] is None:
             node.mine()
             await asyncio.sleep(0.05)
@@ -68,7 +68,7 @@ async def _transactions(server: Composition) -> list[dict[str, Any]]:
 
 
 async def _until_held(server: Composition) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = await _transactions(server)
             if found and found[0]["status"] == "planned" and found[0]["waitsBecause"]:
@@ -90,7 +90,7 @@ def _asking(then: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _approve(server: Composition, run_id: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             for asked in (await server.owner.get("/v1/approvals")).data["items"]:
                 if asked["runId"] == run_id and asked["status"] == "pending":
@@ -206,7 +206,7 @@ async def test_what_was_signed_in_the_backup_is_paid_once_and_stays_reserved(
         elif state == "mined":
             node.mine()
         async with _served(old, target, tmp_path) as restored:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (await _transactions(restored))[0]["status"] != "final":
                     node.mine()
                     await asyncio.sleep(0.05)
@@ -228,10 +228,10 @@ async def test_a_cancel_after_the_backup_is_not_outbid(tmp_path: Path, node: Anv
         assert (await old.composition.owner.post(f"/v1/transactions/{name}/cancel", {})).status == 200
         await old.outbox.stop()
         async with _served(old, target, tmp_path, transaction_stuck_s=0.2) as restored:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while "its bid is not raised" not in ((await _transactions(restored))[0]["waitsBecause"] or ""):
                     await asyncio.sleep(0.05)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (await _transactions(restored))[0]["status"] != "displaced":
                     node.mine()
                     await asyncio.sleep(0.05)

@@ -54,7 +54,7 @@ class Far:
 
     async def _until(self, state: str) -> None:
         query = sa.select(transactions.c.state).distinct()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while {found for (found,) in await self.outbox.composition.rows(query)} - {state, "final"}:
                 await asyncio.sleep(0.05)
 

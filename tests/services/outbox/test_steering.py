@@ -132,7 +132,7 @@ async def test_restart_goes_on_with_what_was_signed(tmp_path: Path) -> None:
             await outbox.pay("pay", transfer(address(1), 5))
         node.rpc("anvil_dropAllTransactions")
         async with open_outbox(tmp_path, node, reuse=True) as outbox:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while outbox.balance(address(1)) == 0:
                     node.mine()
                     await asyncio.sleep(0.05)

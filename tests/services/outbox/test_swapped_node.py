@@ -73,7 +73,7 @@ async def test_a_swapped_node_decides_nothing(tmp_path: Path, node: Anvil, other
         assert _pool(other) == 0
         await _swap(served, node)
         for path in ("open", "mined", "sent"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while (await outbox.status(path)).status != "settled":
                     node.mine()
                     await asyncio.sleep(0.05)

@@ -27,7 +27,7 @@ async def shown(outbox: Outbox) -> dict[str, Any]:
 
 async def until(outbox: Outbox, *states: str, mines: bool = False) -> dict[str, Any]:
     """The transaction, as soon as it is in one of the states."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (found := await shown(outbox))["status"] not in states:
             if mines:
                 outbox.node.mine()
@@ -43,7 +43,7 @@ async def paid_by_a_run(outbox: Outbox) -> dict[str, Any]:
     nodes = {"root": root, "pay": {"type": "send-native", "payload": payload}}
     made = await api.create_workflow({"nodes": nodes, "triggerNodeIds": ["root"]})
     run_id = (await api.post(f"/v1/workflows/{made['id']}/run")).data["runId"]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (run := (await api.get(f"/v1/runs/{run_id}")).data)["status"] in ("running", "waiting"):
             outbox.node.mine()
             await asyncio.sleep(0.05)
@@ -95,7 +95,7 @@ async def test_a_block_that_went_while_the_server_was_down_is_noticed(tmp_path: 
         node.mine(9)
         await outbox.reborn().start()
         await until(outbox, "final", mines=True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while "reorged" not in await outbox.events("pay"):
                 await asyncio.sleep(0.05)
         await until(outbox, "final", mines=True)
@@ -113,7 +113,7 @@ async def test_a_transaction_in_another_block_is_told_with_its_new_place(tmp_pat
         node.revert(snapshot)  # the pool has it still, so it is mined in another block of that height
         node.rpc("evm_increaseTime", 77)
         node.mine(3)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while "reorged" not in await outbox.events("pay"):
                 await asyncio.sleep(0.05)
         after = await until(outbox, "final", mines=True)

@@ -266,7 +266,7 @@ async def test_a_called_workflow_that_changes_stops_the_launch(stage: Stage) -> 
     assert await stage.live() == []
     again = await stage.asked()
     assert (await stage.approve(again)).status == 200
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await stage.owner.get(f"/v1/runs/{again['launch']['runId']}")).data["status"] != "success":
             await asyncio.sleep(0.02)
 

@@ -67,7 +67,7 @@ async def test_an_event_that_starts_no_run_is_told_once_and_has_no_place(
         for key in ("a", "b", "b"):
             await fire(server, sub, key)
     found: list[dict[str, str]] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len([one for one in found if one["event"] == "trigger_skipped"]) < len(expected):
             found.append(await anext(stream))
     await stream.aclose()
@@ -93,7 +93,7 @@ async def test_changes_of_workflows_are_told_once_and_nothing_else(server: Compo
     await server.owner.post(f"{path}/publish")
     last = await server.owner.create_workflow(flow)
     told: list[str] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while last["id"] not in told:
             frame = await anext(stream)
             assert (frame["event"], "id" in frame) == ("workflow_changed", False)
@@ -111,7 +111,7 @@ async def test_a_limited_key_hears_of_its_own_workflows_alone(server: Compositio
     assert "retry" in await anext(stream)
     for one in (other, own):
         assert (await server.owner.put(f"/v1/workflows/{one['id']}", {"name": "renamed"})).status == 200
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         frame = await anext(stream)
     await stream.aclose()
     assert (frame["event"], json.loads(frame["data"])["workflowId"]) == ("workflow_changed", own["id"])

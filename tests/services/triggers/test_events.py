@@ -31,7 +31,7 @@ def after(*workflow_ids: str, **payload: Any) -> dict[str, Any]:
 
 
 async def until(found: Callable[[], Awaitable[Any]]) -> Any:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (value := await found()):
             await asyncio.sleep(0.01)
     return value

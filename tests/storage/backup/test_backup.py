@@ -98,15 +98,15 @@ async def test_a_backup_under_load_is_restored_whole_and_goes_on(
     database.close()
     shutil.copy(tmp_path / "owner.key", folder / "owner.key")
     async with composed(folder, database_url=url) as restored:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await restored.owner.get(f"/v1/runs/{waiting}")).data["status"] != "success":
                 await asyncio.sleep(0.02)
         fresh = (await restored.owner.post(f"/v1/workflows/{busy['id']}/run", {})).data["runId"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await restored.owner.get(f"/v1/runs/{fresh}")).data["status"] != "success":
                 await asyncio.sleep(0.02)
         second = Database(url)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await restored.rows(sa.select(runs.c.pk).where(runs.c.finished_at.is_(None))):
                 await asyncio.sleep(0.02)
         _check_whole(second)

@@ -54,7 +54,7 @@ async def test_server_that_stops_inside_a_transaction_loses_its_turn(two: list[t
     (frozen, _), (_, writer) = two
     tx = frozen.begin()
     store_facts.put(tx, "count", "1")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await writer.write(lambda tx: store_facts.put(tx, "count", "2"))
     with pytest.raises(frozen.dialect.loaded_dbapi.Error):
         tx.one(Statement(sa.text("SELECT 1")))

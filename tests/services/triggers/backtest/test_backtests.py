@@ -165,7 +165,7 @@ async def test_a_stop_of_the_server_interrupts_it_and_the_next_start_goes_on(
             assert (begun["status"], begun["report"]) == ("running", None)
         async with open_outbox(tmp_path, node, store_url, reuse=True, actions_dir=OWN) as outbox:
             api = outbox.composition.owner
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while (found := (await api.get(f"/v1/backtests/{begun['id']}")).data)["status"] == "running":
                     await asyncio.sleep(0.05)
             assert found["status"] == "done"
