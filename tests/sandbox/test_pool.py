@@ -70,7 +70,7 @@ async def test_event_loop_turns_while_a_script_runs(run: Run) -> None:
     call = asyncio.create_task(run("while (1);", timeout_ms=200))
     turns = 0
     while not call.done():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.001)
         turns += 1
     assert turns > 5
     with pytest.raises(Invalid, match="200 ms and was stopped; raise the time limit of this call"):
