@@ -39,7 +39,7 @@ async def begin(server: Composition, models: ModelServer, type_: str = "llm-open
 
 
 async def ended(api: Client, chat: str, message: str) -> Json:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             found: Json = (await api.get(f"/v1/conversations/{chat}/messages/{message}")).data
             if found["status"] in ("complete", "failed"):
@@ -64,7 +64,7 @@ async def test_text_is_shown_while_it_is_written(server: Composition, models: Mo
     ]
     chat, message = await begin(server, models, type_)
     partial = ""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while len(await deltas(server, chat)) < 2:
             await asyncio.sleep(0.01)
         partial = (await server.owner.get(f"/v1/conversations/{chat}/messages/{message}")).data["parts"][0]["text"]

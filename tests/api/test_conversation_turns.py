@@ -40,8 +40,8 @@ async def conversation(api: Client) -> str:
 
 
 async def ended(api: Client, chat: str, message: str) -> Json:
-    """The message, once its turn has ended."""
-    async with asyncio.timeout(60):
+    """The message, once its turn has ended. The first turn of a process describes all tools to the model."""
+    async with asyncio.timeout(180):
         while True:
             found: Json = (await api.get(f"/v1/conversations/{chat}/messages/{message}")).data
             if found["status"] != "streaming":
@@ -96,7 +96,7 @@ async def lines(api: Client, path: str, until: str) -> AsyncIterator[str]:
              "server": ("test", 80), "root_path": ""}  # fmt: skip
     task = asyncio.create_task(app(scope, receive, send))
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while True:
                 for line in (await heard.get()).decode().splitlines():
                     if line.startswith("data: "):
@@ -275,7 +275,7 @@ async def test_crash_ends_the_turn_and_asks_nobody_again(tmp_path: Path, models:
         await server.owner.post("/v1/connectors", models.connector())
         chat = await conversation(server.owner)
         made = await server.owner.post(f"/v1/conversations/{chat}/turns", {"text": "Hi"})
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while len(models.asked) < 2:
                 await asyncio.sleep(0.02)
         for task in server.parts.data.turns.tasks():
@@ -302,7 +302,7 @@ async def test_revoked_key_ends_its_turn(server: Composition, models: ModelServe
 
     models.script = script
     begun = await client.post(f"/v1/conversations/{chat}/turns", {"text": "Hi"})
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not models.asked:
             await asyncio.sleep(0.02)
     await server.owner.delete(f"/v1/api-keys/{made['id']}")
