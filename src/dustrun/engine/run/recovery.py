@@ -116,10 +116,10 @@ def _runner_of(deps: EngineDeps, engine: Engine, program: Program, loaded: Loade
     plan = Plan(program.graph, facts.trigger_node_id)
     interrupted = plan.restore(journal.by_path.values())
     recorder = Recorder()
-    recorder.run_status(RunStatus.RUNNING)
     runner = Runner(RunContext(deps, engine, facts, program, journal, plan, recorder))
     runner.last_seq = row.last_seq
     if row.status == RunStatus.WAITING.value:
+        recorder.run_status(RunStatus.RUNNING)
         runner.note_resumed()
     for execution in interrupted:
         runner.attempts.begin_again(execution)
