@@ -104,12 +104,6 @@ class ListRuns(Fields):
     q: str | None = Field(None, max_length=256, description="Text in id, workflow, starter, error or end")
     limit: Limit = 20
 
-    @model_validator(mode="after")
-    def _version_of_a_workflow(self) -> ListRuns:
-        if self.version is not None and self.workflow_id is None:
-            raise ValueError("`version` needs `workflowId`: each workflow has its own versions")
-        return self
-
 
 class Launch(Fields):
     """A run to start for real."""

@@ -12,7 +12,7 @@ from dustrun.core.run.journal import Execution, Journal
 from dustrun.core.run.state import RUN_OPEN, Mode, NodeStatus, RunStatus
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.definition import Definition
-from dustrun.errors import Code, Conflict, Invalid, NotFound
+from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Paging
@@ -235,7 +235,11 @@ class Runs:
         return await self._database.read(lambda tx: count_by_status(tx, principal.org_id, filters))
 
     async def _reachable(self, principal: Principal, filters: Filters) -> Filters:
-        """The filters within what the key reaches; raises `NotFound` for a workflow that it does not."""
+        """The filters within what the key reaches; raises `NotFound` for a workflow that it does not, and `Invalid` for
+        a version of none."""
+        if filters.version is not None and filters.workflow_id is None:
+            problem = Problem("version", "needs `workflowId`: each workflow has its own versions")
+            raise Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=[problem])
         if filters.workflow_id is not None:
             await self.check_workflow(principal, filters.workflow_id)
         only = principal.workflow_ids
