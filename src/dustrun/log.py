@@ -19,6 +19,7 @@ from typing import Any, Final, TextIO
 import orjson
 
 from dustrun import clock
+from dustrun.secret_names import WORDS
 
 DEBUG: Final = 10
 INFO: Final = 20
@@ -27,8 +28,17 @@ ERROR: Final = 40
 _LEVELS: Final = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
 _NAMES: Final = {number: name for name, number in _LEVELS.items()}
 _MASK = "***"
-_SECRET_NAMES = re.compile(r"(authorization|token|secret|password|api[_-]?key|private[_-]?key|mnemonic)", re.I)
-_PARTS_OF_SECRET_NAMES: Final = ("authorization", "token", "secret", "password", "key", "mnemonic")
+_SECRET_NAMES = re.compile(f"({WORDS}|token)", re.I)
+_PARTS_OF_SECRET_NAMES: Final = (
+    "authorization",
+    "token",
+    "secret",
+    "password",
+    "passphrase",
+    "cookie",
+    "key",
+    "mnemonic",
+)
 """Each name that `_SECRET_NAMES` matches contains one of them."""
 _SECRET_SHAPES = re.compile(r"\b(sk|st|whsec)_[A-Za-z0-9]{20,}\b")
 LINK: Final = "dlk_"

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Final
 
-_NAMES: Final = (
-    "authorization|cookie|secret|password|passphrase|api[_-]?key|private[_-]?key|mnemonic"
-    "|(?:access|auth|bearer|refresh|session|bot)[_-]?token"
-)
+from dustrun.secret_names import TOKENS, WORDS
+
+_NAMES: Final = f"{WORDS}|{TOKENS}"
 NAME: Final = f"({_NAMES})$|^x-.*(token|key|secret)$"
 SHAPE: Final = "|".join(
     (

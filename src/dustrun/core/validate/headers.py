@@ -10,11 +10,10 @@ from dustrun.core.validate.words import problem
 from dustrun.core.workflow.definition import Node
 from dustrun.core.workflow.specs import NodeSpec
 from dustrun.errors import Problem
+from dustrun.secret_names import WORDS
 
-_SECRET: Final = re.compile(
-    r"(^|-)(auth|authori[sz]ation|cookie|token|secret|password|passwd|api-?key|(auth|access|session|subscription)-key)$",
-    re.I,
-)
+_OF_HEADERS: Final = "auth|authorisation|token|passwd|(auth|access|session|subscription)-key"
+_SECRET: Final = re.compile(f"(^|-)({WORDS}|{_OF_HEADERS})$", re.I)
 _NO_SECRET: Final = frozenset({"x-csrf-token", "x-xsrf-token"})
 
 
