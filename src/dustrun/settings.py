@@ -126,6 +126,12 @@ class Settings(BaseSettings):
         description="Requests per second and address with API keys that are not valid, with bursts of twenty times "
         "that; 0 = no limit. Keys that were valid before are never held up.",
     )
+    form_requests_per_second: int = Field(
+        100,
+        ge=1,
+        description="Requests per second to one link to a public form, with bursts of twice that; at most a quarter of "
+        "`rate_limit_per_second`. They do not count for the organisation.",
+    )
     form_submissions_per_second: int = Field(
         2,
         ge=0,
@@ -481,6 +487,12 @@ class Settings(BaseSettings):
             if re.fullmatch(r"\d{1,18}(\.\d{1,36})?", usd) is None or not Decimal(usd):
                 raise ValueError(f'the price of {key} must be a decimal number above 0 in quotes, like "2500.5"')
         return value
+
+    @property
+    def requests_per_link(self) -> float:
+        """Requests per second that strangers with one link may make: always less than their organisation may."""
+        most = self.rate_limit_per_second / 4 or float(self.form_requests_per_second)
+        return min(float(self.form_requests_per_second), most)
 
     @field_validator("chain_endpoints")
     @classmethod

@@ -25,7 +25,7 @@ _MOST_BUCKETS = 10_000
 class RateLimiter:
     """A token bucket per caller: `per_second` tokens per second, with a burst of twice that; 0 means no limit."""
 
-    def __init__(self, per_second: int, burst_factor: int = _BURST_FACTOR) -> None:
+    def __init__(self, per_second: float, burst_factor: int = _BURST_FACTOR) -> None:
         self._rate = float(per_second)
         self._burst = self._rate * burst_factor
         self._factor = burst_factor

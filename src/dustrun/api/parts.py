@@ -91,6 +91,8 @@ class AccessParts:
     """Refused requests, by webhook."""
     form_guesses: RateLimiter
     """Unknown links to forms, by caller."""
+    form_requests: RateLimiter
+    """Requests to a form, by link: what strangers use up is not their organisation's."""
     form_submissions: RateLimiter
     """Answers to a form, by form and caller."""
     usage: Usage

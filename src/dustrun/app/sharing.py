@@ -195,6 +195,7 @@ def _divide_limits(sharing: Sharing, parts: Parts) -> None:
         access.webhook_guesses,
         access.webhook_refusals,
         access.form_guesses,
+        access.form_requests,
         access.form_submissions,
     ):
         limiter.divide(among)

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun import clock
+from dustrun.settings import Settings
 from dustrun.storage.db.tables import api_keys, audit, runs
 from dustrun.storage.db.trigger_tables import form_links
 from testkit.composition import Client, Composition, Reply, composed
@@ -252,3 +253,26 @@ async def test_guesses_and_floods_are_slowed_down(tmp_path: Path) -> None:
         guesses = [(await form.public.get(f"/v1/forms/dfm_{number}")).status for number in range(25)]
         assert (guesses[:20], guesses[-1]) == ([404] * 20, 429)
         assert (await form.show())["isOpen"], "those who have a link are not held up by guesses"
+
+
+async def test_strangers_with_a_link_use_up_its_budget_and_not_the_organisations(tmp_path: Path) -> None:
+    limits: dict[str, Any] = {"rate_limit_per_second": 40, "form_requests_per_second": 1}
+    async with composed(tmp_path, form_submissions_per_second=0, **limits) as server:
+        first, second = await Form.make(server), await Form.make(server)
+        answers = await asyncio.gather(*(first.public.get(f"/v1/forms/{first.secret}") for _ in range(120)))
+        assert {answer.status for answer in answers} == {200, 429}
+        refused = [answer for answer in answers if answer.status == 429]
+        assert len(refused) > 60
+        assert (refused[0].code, refused[0].body["message"]) == (
+            429001,
+            "Too many requests to this form; wait a moment.",
+        )
+        assert int(refused[0].response.headers["Retry-After"]) >= 1
+        assert (await second.public.get(f"/v1/forms/{second.secret}")).status == 200
+        assert (await server.owner.get("/v1/workflows")).status == 200
+
+
+async def test_a_links_budget_stays_below_that_of_its_organisation() -> None:
+    assert Settings(rate_limit_per_second=40).requests_per_link == 10
+    assert Settings(rate_limit_per_second=0).requests_per_link == 100
+    assert Settings(form_requests_per_second=3).requests_per_link == 3

@@ -35,7 +35,7 @@ async def _form(call: Calling, request: Request, secret: str) -> Form:
     if form is None:
         access.form_guesses.take(_caller(request), "Too many unknown links to forms from this caller.")
         raise NotFound("There is no such form, or its link was revoked.", code=Code.FORM_UNKNOWN)
-    access.limiter.take(form.link.org_id)
+    access.form_requests.take(form.link.id, "Too many requests to this form; wait a moment.")
     return form
 
 
