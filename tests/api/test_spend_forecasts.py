@@ -248,6 +248,31 @@ async def test_funds_of_a_definition_with_a_wallet_of_ones_choice(operations: Op
     assert (await operations.api.post("/v1/workflows/analyze-funds", {"definition": definition})).code == 400228
 
 
+async def test_a_key_that_may_not_read_wallets_is_told_what_is_short_and_no_balance(operations: Operations) -> None:
+    workflow_id = await operations.keep(
+        ["pay", "more"],
+        pay=at("send-native", recipient=SHOP, amount="5"),
+        more=at("send-erc20-token", token="USDC", recipient=SHOP, amount="999999999999999"),
+    )
+    limited = await operations.outbox.composition.client_with("workflow:read")
+    path = f"/v1/workflows/{workflow_id}/analyze-funds"
+    whole, found = (await operations.api.get(path)).data, (await limited.get(path)).data
+    assert ("hiddenWithout" in whole, found["hiddenWithout"]) == (False, "wallet:read")
+    told = {(one["nodeId"], one["source"]): one for one in found["requirements"]}
+    assert (told["pay", "node"]["isSufficient"], told["more", "node"]["isSufficient"]) == (True, False)
+    assert {(one["balance"], one["walletAddress"]) for one in told.values()} == {(None, None)}
+    hidden = ("balance", "walletAddress")
+    for one, same in zip(found["requirements"], whole["requirements"], strict=True):
+        assert {**one, **dict.fromkeys(hidden)} == {**same, **dict.fromkeys(hidden)}
+        assert same["isSufficient"] is not same["balance"]["isInsufficient"]
+    plan = (await limited.post(f"/v1/workflows/{workflow_id}/dust-plan", {})).data
+    assert {one["walletAddress"] for one in plan["spends"]} == {None}
+    definition = (await operations.api.get(f"/v1/workflows/{workflow_id}")).data["definition"]
+    unsaved = (await limited.post("/v1/workflows/analyze-funds", {"definition": definition})).data
+    assert {(one["balance"], one["isSufficient"]) for one in unsaved["requirements"]} == {(None, None)}
+    assert unsaved["requirements"][0]["requiredAmount"] is not None
+
+
 async def test_a_key_without_that_wallet_learns_nothing_of_it(operations: Operations) -> None:
     workflow_id = await operations.keep(["pay"], pay=at("send-native", recipient=SHOP, amount="5"))
     mine = (await operations.api.post("/v1/wallets", {"name": "mine"})).data["id"]

@@ -11,7 +11,7 @@ from dustrun.api.shapes import spend_forecasts as shapes
 from dustrun.api.shapes.wire import MAX_INTEGER
 from dustrun.core.workflow.forecast import Given
 from dustrun.errors import Code
-from dustrun.services.preview.dust_plans import DustPlan
+from dustrun.services.preview.dust_plans import DustPlan, without_addresses
 from dustrun.services.preview.fund_needs import FundNeeds
 from dustrun.services.workflows.versions import document_of
 
@@ -39,7 +39,8 @@ async def plan_dust(call: Call, id: WorkflowId, body: shapes.DustPlanBody) -> Du
     known only during the run, writes that are not scaled, and conditions that read a scaled value.
     """
     given = Given(body.payload, body.prop_values)
-    return await call.parts.money.dust_plans.plan(call.principal, id, body.version, given)
+    plan = await call.parts.money.dust_plans.plan(call.principal, id, body.version, given)
+    return plan if call.principal.may("wallet:read") else without_addresses(plan)
 
 
 @routes.get(
@@ -53,6 +54,7 @@ async def analyze_workflow_funds(call: Call, id: WorkflowId, version: Version = 
     """Compare the wallets' balances with what one run needs.
 
     Per node, chain and token, with a gas estimate. Needs that are not known before the run are listed with the reason.
+    A key without `wallet:read` is told of each need whether the wallet has enough, and no balance.
     """
     return await call.parts.money.fund_needs.of_workflow(call.principal, id, version)
 
@@ -65,6 +67,10 @@ async def analyze_workflow_funds(call: Call, id: WorkflowId, version: Version = 
     refusals=[Code.DEFINITION_INVALID],
 )
 async def analyze_definition_funds(call: Call, body: shapes.AnalyzeFundsBody) -> FundNeeds:
-    """Compare the wallets' balances with what one run of an unsaved definition needs."""
+    """Compare the wallets' balances with what one run of an unsaved definition needs.
+
+    A key without `wallet:read` is told the needs alone: it chooses the amounts here, so that each answer would narrow a
+    balance down.
+    """
     document = document_of(body.definition)
     return await call.parts.money.fund_needs.of_definition(call.principal, document, body.default_wallet_address)

@@ -12,7 +12,7 @@ from dustrun.core.values.amounts import format_units
 from dustrun.core.values.fields import Fields
 from dustrun.core.workflow.definition import Definition
 from dustrun.services.preview.dust_plans import DustPlan
-from dustrun.services.preview.fund_needs import FundNeeds, Holding, Need
+from dustrun.services.preview.fund_needs import Compared, FundNeeds, Holding, Need
 
 
 class DustPlanBody(Fields):
@@ -182,7 +182,11 @@ class RequirementAnswer(Answer):
     amount_is_human_readable: bool = Field(description="Always false: amounts are base units.")
     unresolved: bool
     unresolved_reason: str | None
-    balance: FundsBalance | None
+    is_sufficient: bool | None = Field(
+        description="Whether the wallet has enough for all needs of the run together; null if that is not known. To a "
+        "key without `wallet:read` it is told of stored workflows alone."
+    )
+    balance: FundsBalance | None = Field(description="Needs `wallet:read`, as does `walletAddress`.")
 
 
 class FundsAnswer(Ignoring):
@@ -193,21 +197,28 @@ class FundsAnswer(Ignoring):
     balances_fetched: bool = Field(description="Whether every balance could be read.")
     requirements: list[RequirementAnswer]
     unresolved: list[RequirementAnswer] = Field(description="Needs with an unknown amount, and why.")
+    hidden_without: str | None = Field(
+        None,
+        description="The permission that the key lacks to see balances; absent if it may.",
+        examples=["wallet:read"],
+    )
 
 
 def fund_needs(found: FundNeeds) -> dict[str, Any]:
     """Shapes the needs."""
-    shown = [(need, _requirement(need, held)) for need, held in found.needs]
+    shown = [(one.need, _requirement(one)) for one in found.needs]
     return {
         "workflowId": found.forecast.workflow_id,
         "workflowVersion": found.forecast.version,
         "balancesFetched": found.is_complete,
         "requirements": [one for need, one in shown if need.why is None],
         "unresolved": [one for need, one in shown if need.why is not None],
+        **({} if found.hidden_without is None else {"hiddenWithout": found.hidden_without}),
     }
 
 
-def _requirement(need: Need, held: Holding | None) -> dict[str, Any]:
+def _requirement(one: Compared) -> dict[str, Any]:
+    need, held = one.need, one.held
     coin, network = need.coin, need.network
     return {
         "path": need.path,
@@ -228,6 +239,7 @@ def _requirement(need: Need, held: Holding | None) -> dict[str, Any]:
         "amountIsHumanReadable": False,
         "unresolved": need.why is not None,
         "unresolvedReason": need.why,
+        "isSufficient": one.is_sufficient,
         "balance": _balance(need, held) if held is not None else None,
     }
 

@@ -316,6 +316,15 @@ async def usd_of_coin(prices: PriceBook, chain_id: int, units: int) -> int | Non
     return Worth(valued.price.usd, valued.decimals).of(units)
 
 
+def without_addresses(plan: DustPlan) -> DustPlan:
+    """The plan for a key that may not read wallets."""
+    return replace(plan, spends=tuple(replace(one, ahead=_without_address(one.ahead)) for one in plan.spends))
+
+
+def _without_address(ahead: ForecastSpend) -> ForecastSpend:
+    return ahead if ahead.wallet is None else replace(ahead, wallet=replace(ahead.wallet, address=""))
+
+
 def _show_spend(spend: PlannedSpend) -> dict[str, Any]:
     seen, wallet = spend.ahead.seen, spend.ahead.wallet
     return {
@@ -324,7 +333,7 @@ def _show_spend(spend: PlannedSpend) -> dict[str, Any]:
         "nodeId": seen.node.id,
         "type": seen.node.node.type,
         "walletId": wallet.id if wallet is not None else None,
-        "walletAddress": wallet.address if wallet is not None else None,
+        "walletAddress": (wallet.address or None) if wallet is not None else None,
         "repeats": seen.repeats,
         "entries": [entry.public() for entry in spend.entries],
         "fee": _show_fee(spend.fee) if spend.fee is not None else None,

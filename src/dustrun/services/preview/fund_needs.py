@@ -27,6 +27,7 @@ from dustrun.services.prices import PriceBook
 _BALANCE_OF: Final = "70a08231"
 _SYMBOL: Final = bytes.fromhex("95d89b41")
 _MAX: Final = "max"
+_READS_WALLETS: Final = "wallet:read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,23 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """A need, the balance if the caller may see it, and whether it is enough; None if that is not told."""
+
+    need: Need
+    held: Holding | None
+    is_sufficient: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class FundNeeds:
-    """All needs with the balances; `is_complete` if every balance could be read."""
+    """All needs with the balances; `is_complete` if every balance could be read. `hidden_without`: the permission that
+    shows the balances, if the caller lacks it."""
 
     forecast: SpendForecast
-    needs: tuple[tuple[Need, Holding | None], ...]
+    needs: tuple[Compared, ...]
     is_complete: bool
+    hidden_without: str | None = None
 
 
 class Funds:
@@ -117,8 +129,12 @@ class Funds:
                 needs += await self._needs_of(ahead)
         needs += [_unknown_call(scope, call, why) for scope, call, why in closure.unknown]
         holdings = await self._holdings(needs)
-        pairs = tuple((need, holdings.get(_key(need))) for need in needs)
-        return FundNeeds(forecast, pairs, all(held is not None for need, held in pairs if _key(need) is not None))
+        compared = tuple(_compare(need, holdings.get(_key(need))) for need in needs)
+        is_complete = all(one.held is not None for one in compared if _key(one.need) is not None)
+        if principal.may(_READS_WALLETS):
+            return FundNeeds(forecast, compared, is_complete)
+        is_stored = forecast.workflow_id is not None
+        return FundNeeds(forecast, tuple(_hide(one, is_stored) for one in compared), is_complete, _READS_WALLETS)
 
     async def _needs_of(self, ahead: ForecastSpend) -> list[Need]:
         """What one execution takes: of each asset that leaves the wallet, and for gas."""
@@ -237,6 +253,17 @@ def _unknown_call(scope: Scope, call: Forecast, why: str) -> Need:
     node = call.node
     name = node.node.title_override or node.id
     return Need(call.path, scope.workflow_id, node.id, name, node.node.type, "node", None, None, None, None, why)
+
+
+def _compare(need: Need, held: Holding | None) -> Compared:
+    return Compared(need, held, None if held is None else not held.is_insufficient)
+
+
+def _hide(one: Compared, is_stored: bool) -> Compared:
+    """What a key without the permission to read wallets is told. Whoever chooses the amounts could find a balance by
+    asking again and again whether it is enough, so this is told of stored workflows alone."""
+    need = replace(one.need, wallet_address=None)
+    return Compared(need, None, one.is_sufficient if is_stored else None)
 
 
 def _key(need: Need) -> tuple[str, Asset] | None:
