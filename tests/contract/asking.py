@@ -13,17 +13,24 @@ from typing import Any
 from testkit.fuzz_world import World, succeed
 
 ID = re.compile(r"\b(?:wf|run|conn|wal|key|msg|conv|org|tbl|tx|sig|apr|evt|gap|sub|hook|dlv)_[0-9a-z]{26}\b")
-_DOCUMENT = json.loads((Path(__file__).parents[2] / "docs/reference/openapi.json").read_text())
+DOCUMENT = json.loads((Path(__file__).parents[2] / "docs/reference/openapi.json").read_text())
 OPERATIONS = {
     operation["operationId"]: (method.upper(), path)
-    for path, operations in _DOCUMENT["paths"].items()
+    for path, operations in DOCUMENT["paths"].items()
     for method, operation in operations.items()
 }
 PERMISSION_OF = {
     operation["operationId"]: operation["x-permission"]
-    for operations in _DOCUMENT["paths"].values()
+    for operations in DOCUMENT["paths"].values()
     for operation in operations.values()
 }
+READ_PERMISSION_OF = {
+    operation["operationId"]: operation["x-read-permission"]
+    for operations in DOCUMENT["paths"].values()
+    for operation in operations.values()
+    if "x-read-permission" in operation
+}
+"""Of writes: what a key needs to be answered with the whole."""
 
 _numbers = itertools.count(1)
 

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import requests
 
-from contract.asking import ID, PERMISSION_OF, Asked, asking
+from contract.asking import DOCUMENT, ID, OPERATIONS, PERMISSION_OF, READ_PERMISSION_OF, Asked, asking
 from dustrun.services.access.principal import PERMISSIONS
+from testkit.conformance import Conformance
 from testkit.fuzz_world import World
 from testkit.server_process import ServerProcess
 
+_DOCUMENTED = Conformance(DOCUMENT)
 _LIMITED_KINDS = ("wf_", "run_", "wal_", "tx_", "sig_", "apr_", "evt_", "gap_", "sub_")
 """What a key that is limited to other workflows and wallets must see nothing of."""
 _LIMITED_NOUNS = ("workflows", "runs", "wallets", "transactions", "signatures", "approvals", "backtests")
@@ -73,6 +75,64 @@ _MORE = {
 policy that is put loosens."""
 
 
+_WRITES = {name for name, (method, _) in OPERATIONS.items() if method != "GET"}
+_TELLS_NO_MORE = {
+    "what the caller has sent, under a new id": {
+        "create_connector",
+        "create_conversation",
+        "create_hook",
+        "create_key",
+        "create_message",
+        "create_table",
+        "create_wallet",
+        "create_workflow",
+        "import_wallet",
+        "import_workflow",
+        "add_rows",
+        "delete_row",
+    },
+    "ids and states": {
+        "create_stream_token",
+        "create_turn",
+        "end_session",
+        "make_sign_in_link",
+        "receive_webhook",
+        "redeem_sign_in_link",
+        "release_spends",
+        "replay_trigger_event",
+        "resume_node",
+        "revoke_webhook",
+        "rotate_webhook",
+        "run_inline",
+        "run_workflow",
+        "start_session",
+        "stop_turn",
+        "submit_form",
+    },
+    "results to those with `run:read` alone": {
+        "run_action",
+        "run_inline_sync",
+        "run_workflow_sync",
+        "test_action",
+    },
+    "what an outside system says": {"read_connector_tools", "try_connector"},
+    "what its permission is to read": {
+        "accept_version",
+        "analyze_definition_funds",
+        "attribute_transactions",
+        "evaluate_expression",
+        "export_wallet",
+        "plan_dust",
+        "test_trigger",
+        "validate_workflow",
+    },
+    "everything, since the permission includes every other": {"create_organization", "update_organization"},
+}
+"""Writes that answer every key with the same, and why that is no more than it may know."""
+_WORDS = PERMISSIONS | {"manual", "text", "live", "root", "create", "armed"}
+"""Values that are no contents of others."""
+
+
 @dataclass
 class Answered:
     status: int
@@ -105,8 +165,10 @@ class Everybody:
         """Every id that the world is told is one that no stranger may be told."""
         call = self.world.call
         self.world_ids: set[str] = set()
+        self.contents: set[str] = set()
 
         def noting(method: str, path: str, body: Any = None) -> Any:
+            self.contents |= _texts(body)
             data = call(method, path, body)
             self.world_ids |= set(ID.findall(json.dumps(data)))
             return data
@@ -138,6 +200,8 @@ class Everybody:
                     text += chunk
             except requests.exceptions.RequestException:
                 assert asked.path.endswith("/stream")
+            if answer.headers.get("content-type") == "application/json":
+                _DOCUMENTED.check(asked.method, asked.url, answer.status_code, json.loads(text))
             return Answered(answer.status_code, text.decode(), answer.headers.get("Idempotent-Replayed") == "true")
 
     def close(self) -> None:
@@ -168,10 +232,37 @@ def test_a_request_is_for_those_who_may_alone(everybody: Everybody, name: str) -
     key = everybody.only.get(permission, everybody.world.key)
     answer = everybody.ask(asked, key)
     assert answer.status in (200, 204), answer.text
+    if name in _WRITES:
+        _check_unread(everybody, asked, answer)
     if asked.method == "POST":
         _check_replay(name, everybody.ask(asked, key), answer)
     if name == "stream_run":
         assert "event: run_finished" in answer.text
+
+
+def test_every_write_says_who_may_read_its_answer() -> None:
+    listed = [name for names in _TELLS_NO_MORE.values() for name in names]
+    assert sorted([*listed, *READ_PERMISSION_OF]) == sorted(_WRITES)
+
+
+def _check_unread(everybody: Everybody, asked: Asked, answer: Answered) -> None:
+    """A key that may write and not read is told nothing that others have written."""
+    data: Any = json.loads(answer.text)["data"] if answer.text else {}
+    if asked.name in READ_PERMISSION_OF:
+        assert data["hiddenWithout"] == READ_PERMISSION_OF[asked.name]
+    if not any(asked.name in names for why, names in _TELLS_NO_MORE.items() if "read" in why):
+        sent = json.dumps([asked.body, asked.path_parameters])
+        told = (_texts(data) & everybody.contents) - _WORDS
+        assert {text for text in told if text not in sent} == set()
+
+
+def _texts(value: Any) -> set[str]:
+    """The texts in a document, without ids."""
+    if isinstance(value, dict):
+        return set().union(*map(_texts, value.values()))
+    if isinstance(value, list | tuple):
+        return set().union(*map(_texts, value))
+    return {value} if isinstance(value, str) and len(value) > 3 and not ID.fullmatch(value) else set()
 
 
 def _check_replay(name: str, again: Answered, first: Answered) -> None:

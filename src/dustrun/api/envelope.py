@@ -1,4 +1,6 @@
-"""The envelope of every answer: `{"code", "message", "data" or "details", "requestId"}`."""
+"""The envelope of every answer: `{"code", "message", "data" or "details", "requestId"}`; and what of `data` a
+key is shown that may change a thing and not read it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,19 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 import orjson
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dustrun.api.limits import retry_after
+from dustrun.api.shapes.wire import Answer
 from dustrun.core.text.redaction import hide_bytes
 from dustrun.core.values.exact_json import dumps, dumps_wire
+from dustrun.core.values.fields import Fields
 from dustrun.core.values.wire_pieces import wire_pieces
 from dustrun.errors import Code, DustrunError, Invalid, Problem
+from dustrun.records import dataclass
+from dustrun.services.access.principal import Principal
 
 _REQUEST_ID = "dustrun.request_id"
 _WHOLE_ANSWER = "dustrun.whole_answer"
@@ -124,3 +131,55 @@ def request_id_of_body(body: str) -> str | None:
     """The `requestId` inside a stored answer."""
     found = orjson.loads(body).get("requestId")
     return found if isinstance(found, str) else None
+
+
+# --- for keys that may not read ---
+
+_NEEDED: Final = frozenset(
+    [
+        *("id", "runId", "workflowId", "walletId"),
+        *("version", "draftVersion", "liveVersion", "workflowVersion", "status"),
+        *("createdAt", "updatedAt", "startedAt", "finishedAt", "decidedAt", "revokedAt", "archivedAt"),
+    ]
+)
+
+
+class Unread(Answer):
+    """The part of an answer that a key without the permission to read it gets: ids, versions, states, times, and the
+    fields that it has sent."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"required": ["hiddenWithout"]})
+
+    hidden_without: str = Field(
+        description="The permission that the key lacks; with it, the answer is whole.", examples=["workflow:read"]
+    )
+    id: str | None = None
+    version: int | None = None
+    status: str | None = None
+    updated_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Who may read what a write answers with. `needed`: fields that the others need besides the usual ones."""
+
+    permission: str
+    needed: frozenset[str] = frozenset()
+
+    def shown(self, data: dict[str, Any], principal: Principal, body: Any) -> dict[str, Any]:
+        """The answer, as far as the caller may read it."""
+        if principal.may(self.permission):
+            return data
+        sent = body.model_dump(by_alias=True, exclude_unset=True) if isinstance(body, Fields) else {}
+        echoed = {name: value for name, value in data.items() if name in sent and sent[name] == value}
+        part: dict[str, Any] = _part(data, _NEEDED | self.needed)
+        return {**part, **echoed, "hiddenWithout": self.permission}
+
+
+def _part(value: Any, names: frozenset[str]) -> Any:
+    """The fields of these names, at every depth."""
+    if isinstance(value, list):
+        return [_part(item, names) for item in value]
+    if isinstance(value, dict):
+        return {name: _part(item, names) for name, item in value.items() if name in names}
+    return value

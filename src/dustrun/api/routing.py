@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dustrun.api import idempotency
 from dustrun.api.auth import PUBLIC, admit
-from dustrun.api.envelope import Answered, request_id, success_body
+from dustrun.api.envelope import Answered, Reading, Unread, request_id, success_body
 from dustrun.api.limits import read_json
 from dustrun.api.openapi import envelope_of, responses_of
 from dustrun.api.parts import Parts, parts_of
@@ -269,33 +269,46 @@ def _as_it_is(result: Any) -> Any:
     return result
 
 
-def _shaped(result: Any, call: Calling, shape: Shape, secret: bool) -> Answer:
-    data = with_warnings(shape(result), call.ignored)
+@dataclass(frozen=True, slots=True)
+class _Answering:
+    """How a route's result becomes its answer."""
+
+    shape: Shape
+    secret: bool
+    reading: Reading | None
+
+
+def _shaped(result: Any, call: Calling, how: _Answering, body: Any) -> Answer:
+    data = how.shape(result)
+    if how.reading is not None:
+        data = how.reading.shown(data, call.principal, body)
+    data = with_warnings(data, call.ignored)
     found = data.get("id") if isinstance(data, dict) else None
     return Answer(
         status=200,
         body=success_body(data, call.request_id),
         resource_id=found if isinstance(found, str) else None,
-        secret=secret,
+        secret=how.secret,
     )
 
 
-def _enveloping(handler: Callable[..., Awaitable[Any]], shape: Shape, secret: bool) -> Callable[..., Any]:
+def _enveloping(handler: Callable[..., Awaitable[Any]], how: _Answering) -> Callable[..., Any]:
     """Wraps the handler: puts its result into the envelope, or sends the answer that its transaction stored."""
 
     @functools.wraps(handler)
     async def endpoint(*args: Any, **values: Any) -> Response:
         call: Calling = values["call"]
-        call.ignored += ignored_fields(values.get("body"))
+        body = values.get("body")
+        call.ignored += ignored_fields(body)
         if call.pending is not None:
-            call.pending.answer = functools.partial(_shaped, call=call, shape=shape, secret=secret)
+            call.pending.answer = functools.partial(_shaped, call=call, how=how, body=body)
         result = await handler(*args, **values)
         if isinstance(result, Response):
             return result
         stored = call.pending.recorded if call.pending is not None else None
         if stored is not None:
             return Answered(stored.body, stored.status)
-        answer = await run_sized(result, _shaped, result, call, shape, secret)
+        answer = await run_sized(result, _shaped, result, call, how, body)
         return Answered(answer.body, answer.status)
 
     return endpoint
@@ -370,15 +383,25 @@ class Routes:
         admit_by_link: AdmitByLink | None = None,
         accepted: str | None = None,
         unchanged: str | None = None,
+        reads: str | None = None,
+        needed: Sequence[str] = (),
     ) -> Callable[[Handler], Handler]:
+        reading = None if reads is None else Reading(reads, frozenset(needed))
+
         def declare(handler: Handler) -> Handler:
-            endpoint = _enveloping(handler, shape, secret)
+            endpoint = _enveloping(handler, _Answering(shape, secret, reading))
             known = [*refusals, Code.IDEMPOTENCY_NOT_STORED] if secret else refusals
 
             def document() -> APIRoute:
                 _build_bodies(handler)
                 text = (inspect.getdoc(handler) or "").split("\n\n", 1)
                 responses = responses_of(method, permission, known)
+                extra = {"x-permission": permission}
+                shown = answers
+                if reading is not None:
+                    extra["x-read-permission"] = reading.permission
+                    shown = answers | Unread
+                    responses[200]["description"] = f"Success; `Unread` for a key without `{reading.permission}`."
                 if accepted is not None:
                     responses[202] = {**responses[200], "description": accepted, "model": envelope_of(answers)}
                 if unchanged is not None:
@@ -391,10 +414,10 @@ class Routes:
                     summary=text[0].replace("\n", " "),
                     description=text[-1],
                     operation_id=handler.__name__,
-                    response_model=answers if raw else envelope_of(answers),
+                    response_model=answers if raw else envelope_of(shown),
                     response_class=raw or JSONResponse,
                     responses=cast(dict[int | str, dict[str, Any]], responses),
-                    openapi_extra={"x-permission": permission},
+                    openapi_extra=extra,
                 )
 
             route = Route(path, endpoint, method, _Admission(permission, or_else, admit_by_link, secret_body))
@@ -411,7 +434,8 @@ class Routes:
     def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
         """Declares a POST route. With `secret`, its answer is never stored for replay; with `secret_body`, the stored
         hash of the request does not allow guessing the body. `accepted` says when it answers 202 instead of 200;
-        `or_else` is a lesser permission that is enough for some requests, as its service decides."""
+        `or_else` is a lesser permission that is enough for some requests, as its service decides. `reads`: the
+        permission to read what it answers with; a key without it gets a part (`Reading`), with the fields `needed`."""
         return self._add("POST", path, **options)
 
     def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:

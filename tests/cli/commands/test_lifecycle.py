@@ -62,6 +62,26 @@ def test_a_key_from_its_making_to_its_end(server: Served) -> None:
     assert [item["status"] for item in _requests(server, listed["id"], 2)] == [403, 200]
 
 
+def test_a_key_that_may_not_read_changes_and_is_told_no_more(server: Served) -> None:
+    rights = ("workflow:create", "workflow:update", "workflow:publish", "connector:write", "key:write")
+    made = server.dustrun("keys", "create", "blind", *(word for right in rights for word in ("-p", right)))
+    key = made.stdout.strip()
+    (workflow,) = server.json("workflow", "list")["items"]
+    published = _with_key(server, key, "workflow", "publish", workflow["id"])
+    assert published.returncode == 0, published.stderr
+    assert "The key lacks workflow:read, so the rest of the answer is not shown." in published.stderr
+    assert published.stdout.split("\t")[:3] == [workflow["id"], "", "active"]
+    paused = json.loads(_with_key(server, key, "workflow", "pause", workflow["id"], "--json").stdout)
+    assert (paused["hiddenWithout"], paused["status"], "definition" in paused) == ("workflow:read", "paused", False)
+    folder = server.data_dir.parent / "files"
+    folder.mkdir()
+    (folder / "hello.json").write_text(json.dumps({**HELLO, "description": "new"}))
+    applied = _with_key(server, key, "apply", str(folder), "--yes")
+    assert (applied.returncode, "hello.json" in applied.stdout, "description" in applied.stdout) == (0, True, False)
+    mine = json.loads(_with_key(server, key, "keys", "create", "mine", "-p", "workflow:publish", "--json").stdout)
+    assert f"Revoked the key ({mine['id']})" in _with_key(server, key, "keys", "revoke", mine["id"]).stdout
+
+
 def _requests(server: Served, key_id: str, count: int) -> list[dict[str, Any]]:
     for _ in range(50):
         found: list[dict[str, Any]] = server.json("keys", "requests", "--of", key_id)["items"]

@@ -143,6 +143,8 @@ async def get_approval(call: Call, approval_id: ApprovalId) -> ApprovalRow:
 @routes.post(
     "/v1/approvals/{id}/approve",
     permission="approval:decide",
+    reads="run:read",
+    needed=["decidedBy", "launch"],
     answers=ApprovalAnswer,
     shape=_shape,
     refusals=_OF_APPROVING,
@@ -160,6 +162,8 @@ async def approve_approval(call: Call, approval_id: ApprovalId, body: ApproveBod
 @routes.post(
     "/v1/approvals/{id}/reject",
     permission="approval:decide",
+    reads="run:read",
+    needed=["decidedBy", "launch"],
     answers=ApprovalAnswer,
     shape=_shape,
     refusals=_REFUSALS,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from dustrun import clock
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.triggers import backtests as shapes
@@ -19,6 +17,8 @@ router = routes.router
 @routes.post(
     "/v1/workflows/{id}/backtest",
     permission="workflow:execute",
+    reads="run:read",
+    needed=["eventsFound", "hasMoreEvents"],
     answers=shapes.BacktestAnswer,
     shape=shapes.whole,
     refusals=[
@@ -41,8 +41,7 @@ async def start_backtest(call: Call, id: str, body: shapes.StartBacktest) -> Bac
     """
     backtests = call.parts.triggers.backtests
     row = await backtests.begin(call.principal, id, body.request(clock.now_ms()))
-    found = await backtests.wait(call.principal, row, body.wait_ms / 1000)
-    return found if call.principal.may("run:read") else replace(found, report=None)
+    return await backtests.wait(call.principal, row, body.wait_ms / 1000)
 
 
 @routes.get(

@@ -174,6 +174,7 @@ async def get_connector(call: Call, id: str) -> ConnectorRow:
 @routes.put(
     "/v1/connectors/{id}",
     permission="connector:write",
+    reads="connector:read",
     answers=ConnectorAnswer,
     shape=_connector,
     refusals=[Code.CONNECTOR_UNKNOWN, Code.VERSION_MOVED, Code.VAULT_LOCKED, Code.SECRET_UNREADABLE],
@@ -197,6 +198,7 @@ async def update_connector(call: Call, id: str, body: UpdateConnector) -> Connec
 @routes.delete(
     "/v1/connectors/{id}",
     permission="connector:write",
+    reads="connector:read",
     answers=ConnectorAnswer,
     shape=_connector,
     refusals=[Code.CONNECTOR_UNKNOWN, Code.CONNECTOR_IN_USE],

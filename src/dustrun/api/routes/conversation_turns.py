@@ -56,8 +56,8 @@ async def create_turn(call: Call, id: str, body: TurnBody) -> dict[str, str]:
     on at a time. The stream of the conversation shows it, and the message has it: `status` is `streaming` or `waiting`
     until it is `complete` or `failed`."""
     asked = Asked(text=body.text, connector_id=body.connector_id, model=body.model, workflow_id=body.workflow_id)
-    turns = call.parts.data.turns
-    return {"messageId": await turns.begin(call.principal, id, asked)}
+    call.answer_around(lambda turn: {"messageId": turn.message_id})
+    return {"messageId": await call.parts.data.turns.begin(call.principal, id, asked)}
 
 
 class StoppedTurn(Answer):

@@ -41,6 +41,8 @@ async def list_forms(call: Call, workflow_id: WorkflowId) -> list[Form]:
 @routes.post(
     "/v1/workflows/{id}/forms",
     permission="workflow:publish",
+    reads="workflow:read",
+    needed=["url", "state", "mode", "maxRuns", "expiresAt"],
     answers=NewFormAnswer,
     shape=new_form_shape,
     refusals=[Code.WORKFLOW_UNKNOWN, Code.LIVE_UNKNOWN, Code.DEFINITION_INVALID, Code.FORM_LIMIT],
@@ -59,6 +61,8 @@ async def create_form(call: Call, workflow_id: WorkflowId, body: CreateForm | No
 @routes.delete(
     "/v1/workflows/{id}/forms/{formId}",
     permission="workflow:publish",
+    reads="workflow:read",
+    needed=["state"],
     answers=FormAnswer,
     shape=form_shape,
     refusals=[Code.WORKFLOW_UNKNOWN, Code.FORM_UNKNOWN],

@@ -122,6 +122,8 @@ async def get_hook_delivery(call: Call, id: str) -> DeliveryRow:
 @routes.post(
     "/v1/hook-deliveries/{id}/retry",
     permission="hook:write",
+    reads="hook:read",
+    needed=["nextRetryAt"],
     answers=DeliveryAnswer,
     shape=delivery,
     refusals=[Code.DELIVERY_UNKNOWN, Code.DELIVERY_DONE],
@@ -137,6 +139,8 @@ async def retry_hook_delivery(call: Call, id: str) -> DeliveryRow:
 @routes.post(
     "/v1/hook-deliveries/{id}/replay",
     permission="hook:write",
+    reads="hook:read",
+    needed=["nextRetryAt"],
     answers=DeliveryAnswer,
     shape=delivery,
     refusals=[Code.DELIVERY_UNKNOWN, Code.DELIVERY_DONE],

@@ -182,7 +182,14 @@ async def get_hook(call: Call, id: str) -> HookRow:
     return await call.parts.hooks.hooks.get(call.principal, id)
 
 
-@routes.put("/v1/hooks/{id}", permission="hook:write", answers=HookAnswer, shape=_hook, refusals=[Code.HOOK_UNKNOWN])
+@routes.put(
+    "/v1/hooks/{id}",
+    permission="hook:write",
+    reads="hook:read",
+    answers=HookAnswer,
+    shape=_hook,
+    refusals=[Code.HOOK_UNKNOWN],
+)
 async def update_hook(call: Call, id: str, body: UpdateHook) -> HookRow:
     """Change a hook. `workflowIds: null` means all runs."""
     given = {name: getattr(body, name) for name in body.model_fields_set}
@@ -195,14 +202,26 @@ async def update_hook(call: Call, id: str, body: UpdateHook) -> HookRow:
     return await call.parts.hooks.hooks.update(call.principal, id, changes)
 
 
-@routes.delete("/v1/hooks/{id}", permission="hook:write", answers=HookAnswer, shape=_hook, refusals=[Code.HOOK_UNKNOWN])
+@routes.delete(
+    "/v1/hooks/{id}",
+    permission="hook:write",
+    reads="hook:read",
+    answers=HookAnswer,
+    shape=_hook,
+    refusals=[Code.HOOK_UNKNOWN],
+)
 async def delete_hook(call: Call, id: str) -> HookRow:
     """Delete a hook. What has not arrived is given up; the deliveries stay in the log for some days."""
     return await call.parts.hooks.hooks.delete(call.principal, id)
 
 
 @routes.post(
-    "/v1/hooks/{id}/enable", permission="hook:write", answers=HookAnswer, shape=_hook, refusals=[Code.HOOK_UNKNOWN]
+    "/v1/hooks/{id}/enable",
+    permission="hook:write",
+    reads="hook:read",
+    answers=HookAnswer,
+    shape=_hook,
+    refusals=[Code.HOOK_UNKNOWN],
 )
 async def enable_hook(call: Call, id: str) -> HookRow:
     """Enable a hook: open deliveries go on, and events are sent from now on."""
@@ -210,7 +229,12 @@ async def enable_hook(call: Call, id: str) -> HookRow:
 
 
 @routes.post(
-    "/v1/hooks/{id}/disable", permission="hook:write", answers=HookAnswer, shape=_hook, refusals=[Code.HOOK_UNKNOWN]
+    "/v1/hooks/{id}/disable",
+    permission="hook:write",
+    reads="hook:read",
+    answers=HookAnswer,
+    shape=_hook,
+    refusals=[Code.HOOK_UNKNOWN],
 )
 async def disable_hook(call: Call, id: str) -> HookRow:
     """Disable a hook: open deliveries wait, and what happens meanwhile is not sent."""
@@ -220,6 +244,8 @@ async def disable_hook(call: Call, id: str) -> HookRow:
 @routes.post(
     "/v1/hooks/{id}/rotate-secret",
     permission="hook:write",
+    reads="hook:read",
+    needed=["secret", "previousSecretUntil"],
     answers=HookSecretAnswer,
     shape=_with_secret,
     refusals=[Code.HOOK_UNKNOWN, Code.VAULT_LOCKED],
@@ -234,6 +260,8 @@ async def rotate_hook_secret(call: Call, id: str, body: RotateSecret | None = No
 @routes.post(
     "/v1/hooks/{id}/test",
     permission="hook:write",
+    reads="hook:read",
+    needed=["durationMs", "errorMessage"],
     answers=DeliveryAnswer,
     shape=delivery,
     refusals=[Code.HOOK_UNKNOWN, Code.SECRET_UNREADABLE],

@@ -210,6 +210,7 @@ async def get_key(call: Call, id: str) -> KeyRow:
 @routes.delete(
     "/v1/api-keys/{id}",
     permission="key:write",
+    reads="key:read",
     answers=KeyAnswer,
     shape=_key,
     refusals=[Code.KEY_UNKNOWN, Code.KEY_LAST_ADMIN],

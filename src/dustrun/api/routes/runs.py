@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Any
@@ -31,7 +30,6 @@ from dustrun.api.shapes.runs import (
     RunIdAnswer,
     RunListItem,
     RunPageAnswer,
-    SteeredRun,
 )
 from dustrun.api.shapes.wire import ANY_OF, MAX_INTEGER, Commas, Instant, Paged, moment_ms
 from dustrun.core.run.journal import item_frame
@@ -45,7 +43,7 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.lists.pages import RunPage
-from dustrun.services.runs.runs import Resolution
+from dustrun.services.runs.runs import Resolution, Run
 from dustrun.services.runs.start_request import RunRequest
 from dustrun.storage.runs.run_lists import Filters
 
@@ -282,11 +280,6 @@ def _filters(
     )
 
 
-def _check_version(version: int | None, workflow_id: str | None) -> None:
-    if version is not None and workflow_id is None:
-        raise _refused("version", "needs `workflowId`: each workflow has its own versions")
-
-
 def _refused(name: str, message: str) -> Invalid:
     return Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=[Problem(name, message)])
 
@@ -308,7 +301,6 @@ async def list_runs(call: Call, asked: Asked, workflow_id: OfWorkflow = None, ve
 
     `version` needs `workflowId`.
     """
-    _check_version(version, workflow_id)
     return await _page(call, asked, workflow_id, version)
 
 
@@ -368,7 +360,6 @@ async def count_runs(
 
     `version` needs `workflowId`. The list's `q` counts nothing: no index finds a text.
     """
-    _check_version(version, workflow_id)
     filters = replace(_filters(None, modes, since, until), workflow_id=workflow_id, version=version)
     return await call.parts.runs.count(call.principal, filters)
 
@@ -411,27 +402,30 @@ async def compare_runs(
 
 # --- steering ---
 
+_STEERED = ("mode", "isSimulation", "isDustTest", "sourceRunId", "cancelRequestedAt")
+
 
 @routes.post(
     "/v1/runs/{id}/cancel",
     permission="run:cancel",
-    answers=SteeredRun,
+    reads="run:read",
+    needed=_STEERED,
+    answers=RunAnswer,
+    shape=shapes.run_shape,
     refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_OPEN],
 )
-async def cancel_run(call: Call, run_id: RunId) -> dict[str, Any]:
-    """Cancel a run: no new node starts, and interruptible nodes are interrupted.
-
-    The answer is the whole run for a key with `run:read`.
-    """
-    shaped = functools.partial(shapes.steered_shape, is_reader=call.principal.may("run:read"))
-    run = await call.parts.runs.cancel(call.principal, run_id)
-    return await run_sized(run, shaped, run)
+async def cancel_run(call: Call, run_id: RunId) -> Run:
+    """Cancel a run: no new node starts, and interruptible nodes are interrupted."""
+    return await call.parts.runs.cancel(call.principal, run_id)
 
 
 @routes.post(
     "/v1/runs/{id}/retry",
     permission="workflow:execute",
+    reads="run:read",
+    needed=_STEERED,
     answers=RetriedAnswer,
+    shape=shapes.retried_shape,
     refusals=[
         Code.RUN_UNKNOWN,
         Code.RUN_NOT_RETRYABLE,
@@ -441,20 +435,16 @@ async def cancel_run(call: Call, run_id: RunId) -> dict[str, Any]:
         *_GATE,
     ],
 )
-async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> dict[str, Any]:
-    """Retry a run with the same mode, version and payload; results of succeeded nodes are kept.
-
-    The answer is the whole new run for a key with `run:read`.
-    """
-    shaped = functools.partial(shapes.retried_shape, is_reader=call.principal.may("run:read"))
-    call.answer_around(shaped)
-    created = await call.parts.starts.retry(call.principal, run_id)
-    return await run_sized(created, shaped, created)
+async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> Created:
+    """Retry a run with the same mode, version and payload; results of succeeded nodes are kept."""
+    return await call.parts.starts.retry(call.principal, run_id)
 
 
 @routes.post(
     "/v1/runs/{id}/nodes/{nodeId}/resolve",
     permission="workflow:execute",
+    reads="run:read",
+    needed=_STEERED,
     answers=RunListItem,
     shape=shapes.list_item,
     refusals=[Code.RUN_UNKNOWN, Code.NODE_UNKNOWN, Code.NODE_NOT_UNCERTAIN],

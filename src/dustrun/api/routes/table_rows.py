@@ -142,6 +142,8 @@ async def add_rows(call: Call, table_id: TableId, body: AddRows) -> TableWritten
 @routes.patch(
     "/v1/tables/{id}/rows",
     permission="table:write",
+    reads="table:read",
+    needed=["inserted", "updated", "deleted"],
     answers=WrittenAnswer,
     shape=_written_shape,
     refusals=[*_REFUSALS, Code.TABLE_VALUE_TAKEN, Code.TABLE_LIMIT],
@@ -155,6 +157,8 @@ async def change_rows(call: Call, table_id: TableId, body: ChangeRows) -> TableW
 @routes.post(
     "/v1/tables/{id}/rows/delete",
     permission="table:write",
+    reads="table:read",
+    needed=["inserted", "updated", "deleted"],
     answers=WrittenAnswer,
     shape=_written_shape,
     refusals=_REFUSALS,

@@ -113,7 +113,12 @@ async def get_table(call: Call, table_id: TableId) -> Table:
 
 
 @routes.delete(
-    "/v1/tables/{id}", permission="table:write", answers=TableAnswer, shape=_shape, refusals=[Code.TABLE_UNKNOWN]
+    "/v1/tables/{id}",
+    permission="table:write",
+    reads="table:read",
+    answers=TableAnswer,
+    shape=_shape,
+    refusals=[Code.TABLE_UNKNOWN],
 )
 async def delete_table(call: Call, table_id: TableId) -> Table:
     """Delete a table with all its rows. Nodes that use it will fail."""

@@ -55,6 +55,7 @@ async def get_workflow_template(call: Call, id: Id) -> Template:
 @routes.post(
     "/v1/templates/{id}/use",
     permission="workflow:create",
+    reads="workflow:read",
     answers=WorkflowAnswer,
     shape=workflow_shape,
     refusals=[Code.TEMPLATE_UNKNOWN],

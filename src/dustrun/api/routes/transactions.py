@@ -87,6 +87,8 @@ async def get_transaction(call: Call, id: TransactionId) -> Detail:
 @routes.post(
     "/v1/transactions/{id}/speed-up",
     permission="transaction:write",
+    reads="transaction:read",
+    needed=["hash"],
     answers=shapes.TransactionAnswer,
     shape=shapes.detail,
     refusals=_STEERING,
@@ -104,6 +106,8 @@ async def speed_up_transaction(call: Call, id: TransactionId, body: shapes.Speed
 @routes.post(
     "/v1/transactions/{id}/cancel",
     permission="transaction:write",
+    reads="transaction:read",
+    needed=["hash"],
     answers=shapes.TransactionAnswer,
     shape=shapes.detail,
     refusals=_STEERING,

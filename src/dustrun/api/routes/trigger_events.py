@@ -145,6 +145,8 @@ async def list_trigger_gaps(call: Call, id: str, paging: Paged) -> Page[GapRow]:
 @routes.post(
     "/v1/workflows/{id}/trigger-gaps/{gapId}/replay",
     permission="workflow:execute",
+    reads="run:read",
+    needed=["state", "replayedAt"],
     answers=GapAnswer,
     shape=gap_shape,
     refusals=[Code.WORKFLOW_UNKNOWN, Code.TRIGGER_GAP_UNKNOWN, Code.STATE_CONFLICT],

@@ -134,6 +134,8 @@ async def list_variables(call: Call, workflow_id: WorkflowId) -> list[Variable]:
 @routes.put(
     "/v1/workflows/{id}/variables/{name}",
     permission="workflow:update",
+    reads="workflow:read",
+    needed=["name"],
     answers=VariableAnswer,
     shape=_shape,
     refusals=[Code.WORKFLOW_UNKNOWN, Code.VARIABLE_INVALID, Code.STATE_CONFLICT],
@@ -156,6 +158,8 @@ async def declare_variable(call: Call, workflow_id: WorkflowId, name: Name, body
 @routes.delete(
     "/v1/workflows/{id}/variables/{name}",
     permission="workflow:update",
+    reads="workflow:read",
+    needed=["name"],
     answers=VariableAnswer,
     shape=_shape,
     refusals=[*_UNKNOWN, Code.STATE_CONFLICT],
@@ -168,6 +172,8 @@ async def delete_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Va
 @routes.post(
     "/v1/workflows/{id}/variables/{name}/value",
     permission="workflow:update",
+    reads="workflow:read",
+    needed=["name"],
     answers=VariableAnswer,
     shape=_shape,
     refusals=[*_UNKNOWN, Code.VARIABLE_INVALID, Code.STATE_CONFLICT],
@@ -180,6 +186,8 @@ async def set_variable(call: Call, workflow_id: WorkflowId, name: Name, body: Se
 @routes.post(
     "/v1/workflows/{id}/variables/{name}/reset",
     permission="workflow:update",
+    reads="workflow:read",
+    needed=["name"],
     answers=VariableAnswer,
     shape=_shape,
     refusals=[*_UNKNOWN, Code.STATE_CONFLICT],

@@ -104,6 +104,8 @@ async def get_wallet(call: Call, id: WalletId) -> WalletRow:
 @routes.patch(
     "/v1/wallets/{id}",
     permission="wallet:write",
+    reads="wallet:read",
+    needed=["isDefault"],
     answers=shapes.WalletAnswer,
     shape=shapes.wallet,
     refusals=[*_UNKNOWN, Code.WALLET_CANNOT_SIGN],
@@ -116,6 +118,8 @@ async def update_wallet(call: Call, id: WalletId, body: shapes.ChangeWallet) -> 
 @routes.put(
     "/v1/wallets/{id}/default",
     permission="wallet:write",
+    reads="wallet:read",
+    needed=["isDefault"],
     answers=shapes.WalletAnswer,
     shape=shapes.wallet,
     refusals=[*_UNKNOWN, Code.WALLET_CANNOT_SIGN],
@@ -145,6 +149,8 @@ async def export_wallet(call: Call, id: WalletId, body: shapes.ExportWallet) -> 
 @routes.delete(
     "/v1/wallets/{id}",
     permission="wallet:write",
+    reads="wallet:read",
+    needed=["isDefault"],
     answers=shapes.WalletAnswer,
     shape=shapes.wallet,
     refusals=[*_UNKNOWN, Code.WALLET_IN_USE],
@@ -177,6 +183,8 @@ async def get_wallet_policy(call: Call, id: WalletId) -> Policies:
 @routes.put(
     "/v1/wallets/{id}/policy",
     permission="wallet:write",
+    reads="wallet:read",
+    needed=["newestVersion", "effectiveAt", "pending"],
     answers=shapes.PolicyAnswer,
     shape=shapes.policies,
     refusals=[*_UNKNOWN, Code.POLICY_VERSION_MOVED, Code.WALLET_CANNOT_SIGN],

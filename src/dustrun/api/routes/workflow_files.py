@@ -25,6 +25,8 @@ router = routes.router
 @routes.post(
     "/v1/workflows/apply",
     permission="workflow:create",
+    reads="workflow:read",
+    needed=["dryRun", "digest", "changes", "path", "action"],
     answers=AppliedAnswer,
     shape=applied_shape,
     refusals=[Code.DEFINITION_INVALID, Code.STATE_CONFLICT, Code.VERSION_MOVED],

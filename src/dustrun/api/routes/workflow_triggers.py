@@ -87,6 +87,8 @@ async def get_trigger_rehearsal(
 @routes.post(
     "/v1/workflows/{id}/trigger-rehearsal/go-live",
     permission="workflow:publish",
+    reads="workflow:read",
+    needed=["triggers", "triggerNodeId", "state", "mode"],
     answers=TriggerInfo,
     shape=went_live_shape,
     refusals=[

@@ -293,6 +293,7 @@ async def get_live(call: Call, id: str) -> Workflow:
 @routes.put(
     "/v1/workflows/{id}",
     permission="workflow:update",
+    reads="workflow:read",
     answers=WorkflowAnswer,
     shape=workflow_shape,
     refusals=[Code.DEFINITION_INVALID, Code.WORKFLOW_UNKNOWN, Code.VERSION_MOVED, Code.STATE_CONFLICT],
@@ -317,6 +318,8 @@ async def update_workflow(call: Call, id: str, body: UpdateWorkflow) -> Workflow
 @routes.patch(
     "/v1/workflows/{id}/ui-metadata",
     permission="workflow:update",
+    reads="workflow:read",
+    needed=["uiRevision"],
     answers=WorkflowAnswer,
     shape=workflow_shape,
     refusals=[Code.WORKFLOW_UNKNOWN, Code.VERSION_MOVED, Code.STATE_CONFLICT],
@@ -331,6 +334,7 @@ async def set_ui_metadata(call: Call, id: str, body: SetUiMetadata) -> Workflow:
 @routes.post(
     "/v1/workflows/{id}/publish",
     permission="workflow:publish",
+    reads="workflow:read",
     answers=WorkflowAnswer,
     shape=workflow_shape,
     refusals=[
@@ -358,6 +362,7 @@ _LIFE = [Code.WORKFLOW_UNKNOWN, Code.STATE_CONFLICT]
 @routes.post(
     "/v1/workflows/{id}/pause",
     permission="workflow:publish",
+    reads="workflow:read",
     answers=WorkflowAnswer,
     shape=workflow_shape,
     refusals=_LIFE,
@@ -370,6 +375,7 @@ async def pause_workflow(call: Call, id: str) -> Workflow:
 @routes.post(
     "/v1/workflows/{id}/resume",
     permission="workflow:publish",
+    reads="workflow:read",
     answers=WorkflowAnswer,
     shape=workflow_shape,
     refusals=_LIFE,
@@ -382,6 +388,7 @@ async def resume_workflow(call: Call, id: str) -> Workflow:
 @routes.delete(
     "/v1/workflows/{id}/draft",
     permission="workflow:update",
+    reads="workflow:read",
     answers=WorkflowAnswer,
     shape=workflow_shape,
     refusals=[*_LIFE, Code.DRAFT_UNKNOWN, Code.NO_LIVE_VERSION],
@@ -394,6 +401,7 @@ async def discard_draft(call: Call, id: str) -> Workflow:
 @routes.post(
     "/v1/workflows/{id}/rollback",
     permission="workflow:update",
+    reads="workflow:read",
     answers=WorkflowAnswer,
     shape=workflow_shape,
     refusals=[*_LIFE, Code.DEFINITION_INVALID, Code.VERSION_UNKNOWN, Code.VERSION_MOVED],
@@ -406,6 +414,7 @@ async def rollback_workflow(call: Call, id: str, body: RollbackWorkflow) -> Work
 @routes.delete(
     "/v1/workflows/{id}",
     permission="workflow:delete",
+    reads="workflow:read",
     answers=WorkflowAnswer,
     shape=workflow_shape,
     refusals=[Code.WORKFLOW_UNKNOWN],
@@ -418,6 +427,7 @@ async def archive_workflow(call: Call, id: str) -> Workflow:
 @routes.post(
     "/v1/workflows/{id}/unarchive",
     permission="workflow:delete",
+    reads="workflow:read",
     answers=WorkflowAnswer,
     shape=workflow_shape,
     refusals=_LIFE,
@@ -430,6 +440,7 @@ async def unarchive_workflow(call: Call, id: str) -> Workflow:
 @routes.post(
     "/v1/workflows/{id}/refill",
     permission="workflow:update",
+    reads="workflow:read",
     answers=WorkflowAnswer,
     shape=workflow_shape,
     refusals=_LIFE,

@@ -153,8 +153,8 @@ class RunPageAnswer(PageAnswer[RunListItem]):
     next_cursor: str | None = Field(description="`cursor` of the next page; null for the last one.")
 
 
-class _WholeRun(RunListItem):
-    """What a run has beside what lists show."""
+class RunAnswer(RunListItem):
+    """A run."""
 
     workflow_owner_user_id: str | None = Field(
         description="Id of the key that created the workflow; null for an inline run."
@@ -171,23 +171,11 @@ class _WholeRun(RunListItem):
     )
     execution_state: dict[str, NodeAnswer] | None = None
     workflow_definition: Json | None = None
-
-
-class RunAnswer(_WholeRun):
-    """A run."""
-
     payload: Json
     prop_values: Json
 
 
-class SteeredRun(_WholeRun):
-    """A run, to a key that may steer it; one without `run:read` gets neither its data nor its nodes."""
-
-    payload: Json | None = Field(None, description="Absent for a key without `run:read`.")
-    prop_values: Json | None = Field(None, description="Absent for a key without `run:read`.")
-
-
-class RetriedAnswer(SteeredRun):
+class RetriedAnswer(RunAnswer):
     """The new run, as it was stored."""
 
     run_id: str = Field(description="The same as `id`.")
@@ -279,17 +267,12 @@ def _masked(text: str) -> Any:
     return mask_value(value) if may_hold_secret(text) else value
 
 
-def steered_shape(run: Run, *, is_reader: bool) -> Json:
-    """A run to a key that may steer it; whole if it may read runs."""
-    return run_shape(run) if is_reader else {**list_item(run.row), "workflowOwnerUserId": run.owner}
-
-
-def retried_shape(created: Created, *, is_reader: bool) -> Json:
+def retried_shape(created: Created) -> Json:
     """The run that retries another one, as it was stored."""
     new = created.written
     assert new is not None, "a retry is read back in the transaction that created it"
     run = Run(new.row, new.definition, new.executions, owner=new.owner)
-    return {**steered_shape(run, is_reader=is_reader), "runId": created.run_id}
+    return {**run_shape(run), "runId": created.run_id}
 
 
 def _fork(fork: Fork) -> Json:

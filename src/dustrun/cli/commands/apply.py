@@ -60,8 +60,9 @@ def _is_hidden(file: Path, folder: Path) -> bool:
 def _show(shown: dict[str, Any]) -> None:
     for one in shown["changes"]:
         if one["action"] != "unchanged":
-            output.say(f"{_SIGNS[one['action']]} {one['name']} ({one['path'] or one['workflowId']}): {one['action']}")
-            show_changes(one["settings"])
+            place = one["path"] or one["workflowId"]
+            output.say(f"{_SIGNS[one['action']]} {one['name'] or 'not shown'} ({place}): {one['action']}")
+            show_changes(one["settings"] or [])
             if one["definition"] is not None:
                 show_definition(one["definition"])
     equal = sum(one["action"] == "unchanged" for one in shown["changes"])

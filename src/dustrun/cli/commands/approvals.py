@@ -111,4 +111,4 @@ def _decide(
         launch = found.get("launch")
         watch = "" if launch and verb == "reject" else (launch or found)["runId"]
         more = f" Watch the run: dustrun runs watch {watch}" if watch else ""
-        output.say(f"{found['status'].capitalize()}: {found['message']}{more}")
+        output.say(f"{found['status'].capitalize()}: {found['message'] or approval}{more}")

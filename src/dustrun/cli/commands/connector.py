@@ -149,7 +149,7 @@ def delete(
     if as_json:
         output.write_json(found)
     else:
-        output.note(f"Deleted {found['name']} ({found['id']}).")
+        output.note(f"Deleted {found['name'] or 'the connector'} ({found['id']}).")
 
 
 @app.command("test")

@@ -105,7 +105,7 @@ def revoke(
     if as_json:
         output.write_json(found)
     else:
-        output.say(f"Revoked {found['name']} ({key_id}) at {found['revokedAt']}.")
+        output.say(f"Revoked {found['name'] or 'the key'} ({key_id}) at {found['revokedAt']}.")
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import ssl
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -141,7 +142,7 @@ class Client:
             message = f"{self.server} answered {response.status}, but not like a Dustrun server."
             raise CliError(message, exit=Exit.SERVER, hint="Is --server the address of a Dustrun server?")
         if response.status < 300:
-            return envelope.get("data")
+            return _told(envelope.get("data"))
         raise CliError(
             envelope.get("message", "failure"),
             exit=Exit.SERVER if response.status >= 500 else Exit.USAGE,
@@ -150,3 +151,24 @@ class Client:
             details=envelope.get("details") or (),
             request_id=envelope.get("requestId"),
         )
+
+
+class _Part(dict[str, Any]):
+    """An answer of which the key may read only a part; what is not in it is None."""
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
+def _told(data: Any) -> Any:
+    """The answer, with a line on standard error if the key may read only a part of it."""
+    if not isinstance(data, dict) or "hiddenWithout" not in data:
+        return data
+    sys.stderr.write(f"Done. The key lacks {data['hiddenWithout']}, so the rest of the answer is not shown.\n")
+    return _part(data)
+
+
+def _part(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_part(item) for item in value]
+    return _Part({name: _part(item) for name, item in value.items()}) if isinstance(value, dict) else value

@@ -122,6 +122,10 @@ class Principal:
         """Whether the key can access a workflow and its runs; None stands for inline runs."""
         return self.workflow_ids is None or workflow_id in self.workflow_ids
 
+    def may_read_workflow(self, workflow_id: str) -> bool:
+        """Whether the key may be told of a workflow."""
+        return self.may("workflow:read") and self.may_use_workflow(workflow_id)
+
     def need_workflow(self, workflow_id: str) -> None:
         """Raises `NotFound` if the key cannot access the workflow, as for one of another organisation."""
         if not self.may_use_workflow(workflow_id):

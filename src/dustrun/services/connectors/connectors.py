@@ -215,6 +215,7 @@ class Connectors:
             details = [
                 {"field": "force", "message": f'used by the workflow "{name}"', "workflowId": workflow_id}
                 for workflow_id, name in users
+                if principal.may_read_workflow(workflow_id)
             ]
             raise Conflict(
                 f"{len(users)} workflow{'s use' if len(users) > 1 else ' uses'} this connector; force=true deletes it "

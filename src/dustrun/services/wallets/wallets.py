@@ -218,7 +218,7 @@ class Wallets:
             row = get_wallet(tx, principal, wallet_id)
             if row.archived_at is not None:
                 return row
-            _check_unused(tx, row, force=force)
+            _check_unused(tx, principal, row, force=force)
             rows.archive(tx, row.id, at_ms=clock.now_ms())
             audit.record(tx, principal, "wallet.archive", row.id, force=force)
             return get_wallet(tx, principal, wallet_id)
@@ -295,7 +295,7 @@ def _check_free(tx: Tx, row: WalletRow) -> None:
         )
 
 
-def _check_unused(tx: Tx, row: WalletRow, *, force: bool) -> None:
+def _check_unused(tx: Tx, principal: Principal, row: WalletRow, *, force: bool) -> None:
     if row.is_default:
         message = f'The wallet "{row.name}" is the default; make another one the default first.'
         raise Conflict(message, code=Code.WALLET_IN_USE)
@@ -306,7 +306,8 @@ def _check_unused(tx: Tx, row: WalletRow, *, force: bool) -> None:
         raise Conflict(message, code=Code.WALLET_IN_USE, details=details)
     users = [] if force else rows.list_users(tx, row.org_id, row.id, limit=_LISTED)
     if users:
-        details = [{"field": "workflows", "message": f'"{name}" names it', "id": found} for found, name in users]
+        told = [user for user in users if principal.may_read_workflow(user[0])]
+        details = [{"field": "workflows", "message": f'"{name}" names it', "id": found} for found, name in told]
         message = f'Workflows name the wallet "{row.name}"; change them, or send force=true.'
         raise Conflict(message, code=Code.WALLET_IN_USE, details=details)
 

@@ -353,7 +353,11 @@ class Workflows:
             found = await self.arming.check(definition_of(draft))
             problems = [problem for problem in found if problem.severity == "error"]
         if problems:
-            raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=problems)
+            raise Invalid(
+                "The definition is invalid.",
+                code=Code.DEFINITION_INVALID,
+                details=problems if principal.may("workflow:read") else [_unread(problems)],
+            )
         return draft.version
 
     async def pause(self, principal: Principal, workflow_id: str) -> Workflow:
@@ -446,6 +450,12 @@ def note_pause(tx: Tx, row: WorkflowRow, changes: Changes) -> None:
     if changes.get("status") == PAUSED:
         data = {"name": row.name, "reason": changes.get("paused_reason")}
         notices.add(tx, org_id=row.org_id, type_=WORKFLOW_PAUSED, at=clock.now_ms(), data=data, workflow_id=row.id)
+
+
+def _unread(problems: list[Problem]) -> Problem:
+    """The problems to a key that may not read what has them."""
+    message = f'has {len(problems)} problems; a key with "workflow:read" is told which'
+    return Problem("definition", message, "hidden")
 
 
 def _load(tx: Tx, row: WorkflowRow, version: int) -> Workflow:

@@ -142,7 +142,7 @@ async def test_a_key_that_cannot_spend_may_test_and_others_see_nothing(world: Ou
     assert (found["status"], found["report"]["totals"]["runs"]) == ("done", 2)
     starts = world.composition.client(await world.composition.key_with("workflow:execute"))
     unread = (await starts.post(f"/v1/workflows/{flow['id']}/backtest", {"from": day(1), "to": day(3)})).data
-    assert (unread["status"], unread["report"]) == ("done", None), "the report is of runs"
+    assert (unread["status"], "report" in unread) == ("done", False), "the report is of runs"
     elsewhere = await api.create_workflow()
     limited = await api.post(
         "/v1/api-keys", {"name": "k", "permissions": ["run:read"], "workflowIds": [elsewhere["id"]]}
