@@ -248,8 +248,8 @@ async def test_what_is_no_form_gets_no_link(server: Composition) -> None:
 async def test_guesses_and_floods_are_slowed_down(tmp_path: Path) -> None:
     async with composed(tmp_path, wrong_keys_per_second=1, form_submissions_per_second=1) as server:
         form = await Form.make(server, maxRuns=1_000)
-        sent = [(await form.send({"n": 1})).status for _ in range(25)]
-        assert (sent[:20], sent[-1]) == ([200] * 20, 429)
+        sent = [reply.status for reply in await asyncio.gather(*(form.send({"n": 1}) for _ in range(60)))]
+        assert (set(sent), sent.count(200) >= 20) == ({200, 429}, True)
         guesses = [(await form.public.get(f"/v1/forms/dfm_{number}")).status for number in range(25)]
         assert (guesses[:20], guesses[-1]) == ([404] * 20, 429)
         assert (await form.show())["isOpen"], "those who have a link are not held up by guesses"

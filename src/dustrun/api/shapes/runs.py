@@ -186,7 +186,7 @@ class SyncAnswer(Ignoring):
 
     run_id: str
     status: RunStatus
-    duration_ms: int
+    duration_ms: int | None = Field(None, description="Absent from the answer to a repeated request.")
     execution_state: dict[str, NodeAnswer] | None = Field(None, description="By node id. Needs `run:read`.")
 
 
