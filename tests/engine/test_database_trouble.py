@@ -54,6 +54,26 @@ async def test_a_run_whose_creation_is_unknown_runs_if_it_was_created(
     assert await early == events
 
 
+async def test_what_is_claimed_meanwhile_does_not_hide_that_a_run_was_being_created(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    url = cluster.fresh()
+    async with composed(tmp_path, database_url=url, actions_dir=OWN_ACTIONS, shared=True) as composition:
+        bench, engine = Bench(composition), composition.engine
+        with cluster.commits_that_die(url, "runs", keeping=True) as die:
+            asked = asyncio.create_task(bench.api.post("/v1/runs", _body("run_y", {"a": trial(name="meanwhile")})))
+            died = asyncio.create_task(asyncio.to_thread(die, asked.done))
+            while not engine._unconfirmed:
+                await asyncio.sleep(0)
+            engine.adopt([])  # as with each claim, before it is known whether the run is on disk
+            await died
+        assert (await asked).code == 503002
+        run = await bench.ended("run_y")
+    cluster.drop(url)
+    assert (run["status"], run["executionState"]["a"]["status"]) == ("success", "success")
+    assert Counter(name for name, _ in attempts())["meanwhile"] == 1
+
+
 @pytest.mark.parametrize("keeping", [True, False])
 async def test_a_result_whose_commit_is_unknown_is_looked_up_and_never_made_again(
     cluster: Cluster, store: Store, keeping: bool

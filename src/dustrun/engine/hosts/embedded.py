@@ -96,10 +96,9 @@ class EmbeddedEngine:
     def adopt(self, found: list[OpenRun], loaded: Mapping[int, Loaded] = MappingProxyType({})) -> None:
         """Adds the runs that this process does not know yet; wakes or cancels the others as the tables say. `loaded`:
         those that have been read with the fence that they have now."""
-        unconfirmed, self._unconfirmed = self._unconfirmed, {}
         for run in found:
             known = self._known.get(run.pk)
-            opening = unconfirmed.get((run.org_id, run.id))
+            opening = self._unconfirmed.pop((run.org_id, run.id), None)
             if known is None and opening is not None:
                 self._opened(opening, run.pk)
                 continue
@@ -134,11 +133,15 @@ class EmbeddedEngine:
         while self._must_reconcile and not self._stopping:
             self._must_reconcile = False
             try:
-                await self._deps.writer.write(self._list_open, self.adopt)
+                await self._deps.writer.write(self._list_open, self._reconciled)
                 self._deps.hub.lose_all()
             except (Temporary, Uncertain):
                 self._must_reconcile = True
                 await asyncio.sleep(_TRY_AGAIN_S)
+
+    def _reconciled(self, found: list[OpenRun]) -> None:
+        self.adopt(found)
+        self._unconfirmed.clear()  # the others are not on disk
 
     def _list_open(self, tx: Tx) -> list[OpenRun]:
         return run_rows.list_open(tx) if self._holder is None else claim_rows.list_own(tx, self._holder)
