@@ -99,7 +99,8 @@ class EmbeddedEngine:
         for run in found:
             known = self._known.get(run.pk)
             opening = self._unconfirmed.pop((run.org_id, run.id), None)
-            if known is None and opening is not None:
+            # of a shared store only what rides was created as this process's own; else it has been claimed since
+            if known is None and opening is not None and (opening.rides or self._claims is None):
                 self._opened(opening, run.pk)
                 continue
             if known is None:
