@@ -11,7 +11,7 @@ import sys
 import tempfile
 from decimal import Decimal
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import build_web
 import price_check
@@ -53,8 +53,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--once", action="store_true", help="end after the examples (with a folder and ports of its own)"
     )
-    parser.add_argument("--port", type=int, default=FIRST_PORT, help=f"first port to try (default {FIRST_PORT})")
-    parser.add_argument("--data-dir", default="data", help="where the data lies (default ./data)")
+    parser.add_argument("--port", type=int, help=f"first port to try (default: the setting `port`, {FIRST_PORT})")
+    parser.add_argument("--data-dir", help="where the data lies (default: the setting `data_dir`, ./data)")
     parser.add_argument(
         "--chain",
         choices=("try", "need", "no"),
@@ -75,7 +75,7 @@ def _run(asked: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     if asked.once:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-up-")))
     else:
-        data = Path(asked.data_dir)
+        data = Path(asked.data_dir or _setting("data_dir", "data"))
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_up(data):
             return 0
@@ -85,7 +85,8 @@ def _run(asked: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     chain = None if asked.chain == "no" else _open_chain(data, asked.once, stack)
     if chain is None and asked.chain == "need":
         return 1
-    port = free_port() if asked.once else first_free_port(asked.port)
+    first = _setting("port", FIRST_PORT) if asked.port is None else asked.port
+    port = free_port() if asked.once or not first else first_free_port(first)
     settings = _settings(source, chain)
     if asked.once:
         settings["DUSTRUN_MASTER_KEY_FILE"] = str(data / "master.key")  # it goes with the folder
@@ -101,6 +102,14 @@ def _run(asked: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     server.process.wait()
     print("The server has ended; its log says why.")
     return server.process.returncode or 1
+
+
+def _setting(name: str, default: Any) -> Any:
+    """What a variable or dustrun.toml says; the server will say what is wrong with them."""
+    try:
+        return getattr(Settings(), name)
+    except ValueError:
+        return default
 
 
 def _is_up(data: Path) -> bool:
@@ -137,11 +146,7 @@ def _leave_out(why: str, mend: str, *more: str) -> None:
 
 def _knows_chains() -> bool:
     """Whether a variable or dustrun.toml says what the local chain would have to say: then it is left alone."""
-    try:
-        settings = Settings()
-    except ValueError:
-        return False  # the server will say what is wrong with them
-    return settings.networks_dir is not None or CHAIN_ID in settings.chain_endpoints
+    return _setting("networks_dir", None) is not None or CHAIN_ID in _setting("chain_endpoints", ())
 
 
 def _settings(source: PriceSource, chain: devchain.DevChain | None) -> dict[str, str]:

@@ -21,6 +21,7 @@ import pytest
 
 from served import ROOT, Served
 from testkit.e2e.node import npm_install
+from testkit.ports import free_port
 
 _NOWHERE = "http://127.0.0.1:9"  # nobody listens there
 _UP_ALREADY = """Dustrun is up already on {address}, with the data in {data}; nothing was started.
@@ -281,6 +282,14 @@ def test_the_chain_can_be_left_out() -> None:
     assert status == 0, output
     assert "local chain" not in output
     assert "The price source has received 1 notice." in output
+
+
+def test_the_settings_say_where_it_listens_and_where_its_data_lie(tmp_path: Path) -> None:
+    data, port = tmp_path / "data", free_port()
+    with started("--chain", "no", HOME=str(tmp_path), DUSTRUN_PORT=str(port), DUSTRUN_DATA_DIR=str(data)) as process:
+        output = until(process, "Guides:")
+    assert f"Dustrun is up on http://127.0.0.1:{port}\n" in output
+    assert (data / "owner.key").exists()
 
 
 def test_what_a_killed_show_leaves_running_is_named_and_not_overwritten(tmp_path: Path) -> None:
