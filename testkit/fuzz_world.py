@@ -183,28 +183,28 @@ class World:
 
     def finished(self, workflow_id: str | None = None) -> str:
         """A run that succeeded."""
-        return self._wait(self.run(workflow_id=workflow_id), *_SETTLED)
+        return self.wait(self.run(workflow_id=workflow_id), *_SETTLED)
 
     def failed(self) -> str:
         """A run that failed."""
-        return self._wait(self.run({"type": "stop", "payload": {"status": "failure"}}), *_SETTLED)
+        return self.wait(self.run({"type": "stop", "payload": {"status": "failure"}}), *_SETTLED)
 
     def waiting(self) -> str:
         """A run that waits for an hour."""
-        return self._wait(self.run({"type": "delay", "payload": {"delayMs": 3_600_000}}), "waiting")
+        return self.wait(self.run({"type": "delay", "payload": {"delayMs": 3_600_000}}), "waiting")
 
     def uncertain(self) -> str:
         """A run that waits for a word about its node `n`."""
         url = f"{self.sink}/drop/fuzz/{next(self._numbers)}"
-        return self._wait(self.run({"type": "http-request", "payload": {"method": "POST", "url": url}}), "waiting")
+        return self.wait(self.run({"type": "http-request", "payload": {"method": "POST", "url": url}}), "waiting")
 
     def awaiting(self) -> str:
         """A run whose node `n` waits to be resumed."""
-        return self._wait(self.run({"type": "wait", "payload": {"timeoutMs": 600_000}}), "waiting")
+        return self.wait(self.run({"type": "wait", "payload": {"timeoutMs": 600_000}}), "waiting")
 
     def approval(self) -> str:
         """An approval that is not decided."""
-        run_id = self._wait(
+        run_id = self.wait(
             self.run({"type": "approve", "payload": {"message": "Go on?", "allowStarter": True}}), "waiting"
         )
         pending = self.call("GET", "/v1/approvals?limit=100")["items"]
@@ -246,7 +246,8 @@ class World:
         self.finished(workflow_id)
         return workflow_id
 
-    def _wait(self, run_id: str, *statuses: str) -> str:
+    def wait(self, run_id: str, *statuses: str) -> str:
+        """Waits until a run has come to one of these statuses; its id."""
         for _ in range(500):
             if self.call("GET", f"/v1/runs/{run_id}?summary=true")["status"] in statuses:
                 return run_id
@@ -363,7 +364,7 @@ class World:
         """A signature of that wallet."""
         connector = {"type": "wallet", "id": self.sender()["id"]}
         node = {"type": "sign-message", "connector": connector, "payload": {"message": "hello"}}
-        run_id = self._wait(self.run(node), *_SETTLED)
+        run_id = self.wait(self.run(node), *_SETTLED)
         return str(self.call("GET", f"/v1/signatures?runId={run_id}")["items"][0]["id"])
 
     def organization(self) -> str:

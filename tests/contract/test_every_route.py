@@ -87,7 +87,6 @@ _TELLS_NO_MORE = {
         "create_wallet",
         "create_workflow",
         "import_wallet",
-        "import_workflow",
         "add_rows",
         "delete_row",
     },

@@ -47,7 +47,7 @@ def _do_everything(world: World, base: str) -> None:
     body = {"simulate": True, "chatMessageId": world.message(conversation)}
     world.part(str(body["chatMessageId"]))
     run_id = str(world.call("POST", f"/v1/workflows/{workflow}/run", body)["runId"])
-    assert world.call("GET", f"/v1/runs/{world._wait(run_id, 'success', 'failure')}")["status"] == "success"
+    assert world.call("GET", f"/v1/runs/{world.wait(run_id, 'success', 'failure')}")["status"] == "success"
     world.call("POST", f"/v1/workflows/{world.counting()}/run", {"simulate": True})
     held = definition({"type": "delay", "payload": {"delayMs": 3_600_000}, "children": ["w"]})
     held["nodes"]["w"] = {"type": "wait", "payload": {"timeoutMs": 600_000}}

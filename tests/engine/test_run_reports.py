@@ -148,6 +148,9 @@ async def test_take_profit_is_the_same_live_as_simulated(operations: Operations)
     assert [event["name"] for event in real["transactions"][1]["events"]] == ["Transfer", "Transfer", "Sync", "Swap"]
     assert real["approvals"] == predicted["approvals"] == []
     assert real["names"][ALICE] == {"name": "alice", "kind": "wallet", "walletId": operations.outbox.wallet_id}
+    reader = await operations.outbox.composition.client_with("run:read")
+    unread = (await reader.get(f"/v1/runs/{live}/effects")).data["names"]
+    assert unread == {address: one for address, one in real["names"].items() if one["kind"] != "wallet"}
     assert real["totalFeesUsd"] == real["totalFees"][0]["usd"]
 
 

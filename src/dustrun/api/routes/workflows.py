@@ -157,6 +157,11 @@ def new_workflow(body: CreateWorkflow, workflow_id: str | None = None) -> NewWor
 @routes.post(
     "/v1/workflows/import",
     permission="workflow:create",
+    reads="workflow:read",
+    needed=[
+        *("workflow", "toBind", "problems", "warnings"),
+        *("name", "kind", "type", "target", "fields", "field", "message", "code", "nodeId"),
+    ],
     answers=ImportAnswer,
     shape=imported_shape,
     refusals=[Code.DEFINITION_INVALID, Code.NAME_TAKEN],

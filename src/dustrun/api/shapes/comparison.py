@@ -80,4 +80,4 @@ class ComparisonAnswer(Answer):
     differences: list[RunDifference]
     estimates: list[Estimate]
     notes: list[ComparisonNote]
-    names: dict[str, EffectName] = Field(description="By address.")
+    names: dict[str, EffectName] = Field(description="By address; those of wallets to keys with `wallet:read`.")

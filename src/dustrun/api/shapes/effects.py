@@ -317,4 +317,4 @@ class EffectsAnswer(_Effects):
     called: EffectCounts
     earlier: EffectsOfEarlier | None
     chains: list[EffectChain]
-    names: dict[str, EffectName] = Field(description="By address.")
+    names: dict[str, EffectName] = Field(description="By address; those of wallets to keys with `wallet:read`.")

@@ -127,17 +127,21 @@ class RunReports:
         return chains
 
     async def _names(self, principal: Principal, reports: Sequence[Mapping[str, Any]]) -> dict[str, Json]:
-        """What the addresses of a report are called: the organisation's wallets and contracts that chains' files
-        name."""
+        """What the addresses of a report are called: the wallets that the key may read, and contracts that chains'
+        files name."""
         addresses = {address for report in reports for address in _addresses(report)}
         if not addresses:
             return {}
+        names = dict(self._contracts(_chain_ids(reports)))
+        if principal.may("wallet:read"):
+            names |= await self._wallets(principal)
+        return {address: names[address] for address in sorted(addresses) if address in names}
+
+    async def _wallets(self, principal: Principal) -> dict[str, Json]:
         rows = await self._database.read(
             lambda tx: wallet_rows.list_page(tx, principal.org_id, with_archived=True, limit=_MOST_WALLETS, offset=0)
         )
-        names = dict(self._contracts(_chain_ids(reports)))
-        names |= {row.address: _wallet(row) for row in reversed(rows) if principal.may_use_wallet(row.id)}
-        return {address: names[address] for address in sorted(addresses) if address in names}
+        return {row.address: _wallet(row) for row in reversed(rows) if principal.may_use_wallet(row.id)}
 
     def _contracts(self, chain_ids: Iterable[int]) -> Iterator[tuple[str, Json]]:
         for chain_id in sorted(chain_ids):

@@ -83,7 +83,7 @@ class Starts:
         program = compiled.runnable()
         await self._check_hosts(principal, program)
         await self._check_spending(principal, program, is_simulated=request.simulate)
-        closure = await self._admit(principal.org_id, mode_of(request), program, snapshot.id, version, snapshot)
+        closure = await self._admit(principal, mode_of(request), program, snapshot.id, version, snapshot)
         trigger_id = start_request.trigger_of(compiled, request)
         payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = facts_of(principal, request, trigger_id, snapshot=snapshot, version=version)
@@ -123,7 +123,7 @@ class Starts:
         prepared = await self._database.read(lambda tx: self._retry_of(tx, old.row, program, principal.key_id))
         prepared.must_be_closed = old.row.root_run_id
         prepared.closure = await self._admit(
-            old.row.org_id, prepared.facts.mode, program, old.row.workflow_id, old.row.version
+            principal, prepared.facts.mode, program, old.row.workflow_id, old.row.version
         )
         if self.is_traced:
             source = trace.of_run(old.row.org_id, old.row.id, loads(old.row.trace) if old.row.trace else None)
@@ -149,7 +149,7 @@ class Starts:
 
     async def _admit(
         self,
-        org_id: str,
+        principal: Principal,
         mode: Mode,
         program: Program,
         workflow_id: str | None,
@@ -163,7 +163,7 @@ class Starts:
             return None
 
         def query(tx: Tx) -> str | None:
-            lookup = Lookup(tx, org_id)
+            lookup = Lookup(tx, principal.org_id, principal)
             workflow = lookup.find(workflow_id)
             if snapshot is not None:
                 start_request.check_current(workflow, snapshot)

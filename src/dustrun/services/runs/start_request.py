@@ -205,7 +205,7 @@ def check_snapshot(snapshot: WorkflowSnapshot) -> None:
     """Raises `Invalid` for an archived workflow."""
     if snapshot.status == "archived":
         raise Invalid(
-            f'The workflow "{snapshot.name}" is archived. POST /v1/workflows/{snapshot.id}/unarchive brings it back.',
+            f"The workflow is archived. POST /v1/workflows/{snapshot.id}/unarchive brings it back.",
             code=Code.WORKFLOW_ARCHIVED,
         )
 

@@ -18,7 +18,7 @@ from dustrun.services.access.api_keys import need_good
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.wallets.budget import note_policy
-from dustrun.services.wallets.wallets import get_wallet
+from dustrun.services.wallets.wallets import get_open, get_wallet
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -79,9 +79,7 @@ class WalletPolicies:
 
         def unit(tx: Tx) -> Policies:
             need_good(tx, principal)
-            wallet = get_wallet(tx, principal, wallet_id)
-            if wallet.archived_at is not None:
-                raise Conflict(f'The wallet "{wallet.name}" is archived.', code=Code.WALLET_CANNOT_SIGN)
+            get_open(tx, principal, wallet_id)
             before = _policies(tx, wallet_id)
             _check_version(before, expected_version)
             if before.pending is None and before.in_force.document == document:

@@ -132,7 +132,7 @@ class Wallets:
         seal: Callable[[Tx], str] | None = None,
     ) -> WalletRow:
         def unit(tx: Tx) -> WalletRow:
-            _check_free(tx, row)
+            _check_free(tx, principal, row)
             rows.insert(tx, replace(row, sealed=seal(tx)) if seal is not None else row)
             rows.add_policy(tx, first_policy(row))
             if row.can_sign and (new.is_default or rows.find_default(tx, row.org_id) is None):
@@ -166,7 +166,7 @@ class Wallets:
         """Changes name or description; None keeps a value."""
 
         def unit(tx: Tx) -> WalletRow:
-            row = _get_open(tx, principal, wallet_id)
+            row = get_open(tx, principal, wallet_id)
             wanted = (name or row.name, row.description if description is None else description)
             if wanted != (row.name, row.description):
                 rows.change(tx, row.id, name=wanted[0], description=wanted[1], at_ms=clock.now_ms())
@@ -180,9 +180,9 @@ class Wallets:
         principal.need_every_wallet("choose the default wallet")
 
         def unit(tx: Tx) -> WalletRow:
-            row = _get_open(tx, principal, wallet_id)
+            row = get_open(tx, principal, wallet_id)
             if not row.can_sign:
-                message = f'The wallet "{row.name}" is watch-only; it cannot be the default.'
+                message = f'The wallet "{name_of(principal, row)}" is watch-only; it cannot be the default.'
                 raise Conflict(message, code=Code.WALLET_CANNOT_SIGN)
             if not row.is_default:
                 rows.make_default(tx, row.org_id, row.id, at_ms=clock.now_ms())
@@ -196,7 +196,8 @@ class Wallets:
         principal.need_bearer("export a wallet")
         row = await self.get(principal, wallet_id)
         if row.kind != LOCAL:
-            message = f'The server does not hold the key of the wallet "{row.name}"; it cannot be exported.'
+            name = name_of(principal, row)
+            message = f'The server does not hold the key of the wallet "{name}"; it cannot be exported.'
             raise Conflict(message, code=Code.WALLET_CANNOT_SIGN)
         key = await self._signers.unlock(row)
         try:
@@ -274,17 +275,23 @@ def get_wallet(tx: Tx, principal: Principal, wallet_id: str) -> WalletRow:
     return row
 
 
-def _get_open(tx: Tx, principal: Principal, wallet_id: str) -> WalletRow:
+def name_of(principal: Principal, row: WalletRow) -> str:
+    """What a refusal calls a wallet: by its name if the key may read that, else by its id."""
+    return row.name if principal.may("wallet:read") else row.id
+
+
+def get_open(tx: Tx, principal: Principal, wallet_id: str) -> WalletRow:
+    """A wallet that the key can reach; raises `NotFound`, and `Conflict` for an archived one."""
     row = get_wallet(tx, principal, wallet_id)
     if row.archived_at is not None:
-        raise Conflict(f'The wallet "{row.name}" is archived.', code=Code.WALLET_CANNOT_SIGN)
+        raise Conflict(f'The wallet "{name_of(principal, row)}" is archived.', code=Code.WALLET_CANNOT_SIGN)
     return row
 
 
-def _check_free(tx: Tx, row: WalletRow) -> None:
+def _check_free(tx: Tx, principal: Principal, row: WalletRow) -> None:
     same = rows.find_same(tx, row.org_id, row.address)
     if same is not None:
-        found = {"field": "address", "message": f'the wallet "{same.name}" has it', "id": same.id}
+        found = {"field": "address", "message": f'the wallet "{name_of(principal, same)}" has it', "id": same.id}
         raise Conflict("A wallet already has that address.", code=Code.WALLET_ADDRESS_TAKEN, details=[found])
     if row.held_address is not None and rows.find_holder(tx, row.held_address) is not None:
         raise Conflict(
@@ -296,19 +303,20 @@ def _check_free(tx: Tx, row: WalletRow) -> None:
 
 
 def _check_unused(tx: Tx, principal: Principal, row: WalletRow, *, force: bool) -> None:
+    shown = name_of(principal, row)
     if row.is_default:
-        message = f'The wallet "{row.name}" is the default; make another one the default first.'
+        message = f'The wallet "{shown}" is the default; make another one the default first.'
         raise Conflict(message, code=Code.WALLET_IN_USE)
     still = rows.list_open(tx, row.id, limit=_LISTED)
     if still:
         details = [{"field": "transactions", "message": "is not over", "id": found} for found in still]
-        message = f'The wallet "{row.name}" has open transactions or signatures; wait for them or cancel them.'
+        message = f'The wallet "{shown}" has open transactions or signatures; wait for them or cancel them.'
         raise Conflict(message, code=Code.WALLET_IN_USE, details=details)
     users = [] if force else rows.list_users(tx, row.org_id, row.id, limit=_LISTED)
     if users:
         told = [user for user in users if principal.may_read_workflow(user[0])]
         details = [{"field": "workflows", "message": f'"{name}" names it', "id": found} for found, name in told]
-        message = f'Workflows name the wallet "{row.name}"; change them, or send force=true.'
+        message = f'Workflows name the wallet "{shown}"; change them, or send force=true.'
         raise Conflict(message, code=Code.WALLET_IN_USE, details=details)
 
 

@@ -16,6 +16,7 @@ from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.core.workflow.specs import Specs
 from dustrun.records import dataclass
+from dustrun.services.access.principal import Principal
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.workflows import versions as version_rows
 from dustrun.storage.workflows import workflows as workflow_rows
@@ -92,10 +93,11 @@ class Closure:
 
 @dataclass(slots=True)
 class Lookup:
-    """The workflows that one transaction has read."""
+    """The workflows that one transaction has read. `reader`: who is told what is refused; None may read everything."""
 
     tx: Tx
     org_id: str
+    reader: Principal | None = None
     rows: dict[str, WorkflowRow | None] = field(default_factory=dict)
 
     def find(self, workflow_id: str) -> WorkflowRow | None:
@@ -103,6 +105,10 @@ class Lookup:
         if workflow_id not in self.rows:
             self.rows[workflow_id] = workflow_rows.find(self.tx, self.org_id, workflow_id)
         return self.rows[workflow_id]
+
+    def may_tell(self, workflow_id: str) -> bool:
+        """Whether a refusal may name the workflow and its nodes."""
+        return self.reader is None or self.reader.may_read_workflow(workflow_id)
 
 
 class Closures:

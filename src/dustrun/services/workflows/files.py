@@ -133,6 +133,7 @@ class WorkflowFiles:
         bindings: Mapping[str, str],
     ) -> tuple[dict[str, str], dict[Pin, int]]:
         """Ids by reference, and the versions that calls mean; raises `Invalid` for what cannot be found."""
+        principal.need_every_workflow("make another")
         given = {name: f"{UNBOUND}{name}" for name in leave_unbound} | dict(bindings)
         bound = await self._find_targets(principal, references, given) | dict(bindings)
         return bound, await self._find_versions(principal, references, bound)
@@ -235,7 +236,7 @@ class _Apply:
         changes = [changed[file.path] for file in files]
         for one in bound.values():
             with _of_file(one.file):
-                calls.need_callable(self._tx, self._principal.org_id, one.version)
+                calls.need_callable(self._tx, self._principal, one.version)
         digest = _digest([*changes, *pruned], [bound[file.path] for file in files])
         return Applied([*changes, *pruned], digest, dry_run)
 

@@ -56,7 +56,7 @@ class SpendGate:
         if mode is not Mode.SIMULATE:
             self.check_accepted(lookup, closure)
         if mode is Mode.LIVE:
-            self.check_rehearsed(lookup.tx, closure, workflow.require_rehearsal)
+            self.check_rehearsed(lookup, closure, workflow.require_rehearsal)
         return closure.digest
 
     def check_callers(self, lookup: Lookup, mode: Mode, parent_pk: int, called: tuple[str, int]) -> None:
@@ -81,19 +81,19 @@ class SpendGate:
         workflow = lookup.find(called[0])
         inner = self.closures.resolve(lookup, workflow, called[1]) if workflow is not None else None
         if inner is not None and inner.can_spend:
-            self.check_rehearsed(lookup.tx, inner, wanted)
+            self.check_rehearsed(lookup, inner, wanted)
 
     # --- rehearsals ---
 
-    def check_rehearsed(self, tx: Tx, closure: Closure, wanted: str) -> None:
+    def check_rehearsed(self, lookup: Lookup, closure: Closure, wanted: str) -> None:
         """Raises `Conflict` unless passed runs in the wanted mode carried out every spending node of the closure."""
         known = (closure.root.workflow.id, closure.digest, wanted)
         if wanted == "none" or known in self._rehearsed:
             return
-        carried = self.carried_out(tx, closure, wanted)
+        carried = self.carried_out(lookup.tx, closure, wanted)
         missing = [(member, node) for member, node in closure.spends() if place_of(member, node) not in carried]
         if missing:
-            raise _unrehearsed(closure, wanted, missing)
+            raise _unrehearsed(lookup, closure, wanted, missing)
         if len(self._rehearsed) >= _KEPT:
             self._rehearsed.clear()
         self._rehearsed[known] = None
@@ -130,7 +130,7 @@ class SpendGate:
                 continue
             lacking = self.needed(lookup, own) - len(self.accepted_by(lookup, own))
             if lacking > 0:
-                raise _unaccepted(member, lacking)
+                raise _unaccepted(lookup, member, lacking)
 
     def needed(self, lookup: Lookup, closure: Closure) -> int:
         """How many must accept a version: as many as its workflow says, and one if its author may not spend."""
@@ -226,18 +226,20 @@ def _is_looser(new_text: str | None, old: Mapping[str, Any]) -> bool:
     return before is not None and (oldest is None or oldest > before)
 
 
-def _unrehearsed(closure: Closure, wanted: str, missing: list[tuple[Member, SpendNode]]) -> Conflict:
+def _unrehearsed(lookup: Lookup, closure: Closure, wanted: str, missing: list[tuple[Member, SpendNode]]) -> Conflict:
     workflow, version = closure.root.workflow, closure.root.version
-    names = ", ".join(f'"{node.node_id}" of {name_of(member)}' for member, node in missing[:5])
-    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    told = [(member, node) for member, node in missing if lookup.may_tell(member.workflow.id)]
+    shown = [f'"{node.node_id}" of {name_of(member)}' for member, node in told[:5]]
+    if len(missing) > len(shown):
+        shown.append(f"{len(missing) - len(shown)} {'more ' if shown else ''}nodes that spend")
     flag = _FLAGS[wanted]
     return Conflict(
-        f'requireRehearsal of "{workflow.name}": no passed run in mode "{wanted}" carried out {names}{more} with '
+        f'requireRehearsal: no passed run in mode "{wanted}" carried out {" and ".join(shown)} with '
         "exactly these definitions. Skipped, pinned and unreached spends do not count. With a payload that reaches "
         f'them, start POST /v1/workflows/{workflow.id}/run {{"{flag}": true, "version": {version}}}; '
         f"GET /v1/workflows/{workflow.id}/ladder?version={version} shows what is missing.",
         code=Code.REHEARSAL_MISSING,
-        details=[_lack(member, node, wanted) for member, node in missing],
+        details=[_lack(member, node, wanted) for member, node in told],
     )
 
 
@@ -246,12 +248,19 @@ def _lack(member: Member, node: SpendNode, wanted: str) -> Problem:
     return Problem(f"nodes.{node.node_id}", message, node_id=node.node_id)
 
 
-def _unaccepted(member: Member, lacking: int) -> Conflict:
-    path = f"/v1/workflows/{member.workflow.id}/versions/{member.version}/accept"
+def _unaccepted(lookup: Lookup, member: Member, lacking: int) -> Conflict:
+    workflow_id = member.workflow.id
+    path = f"/v1/workflows/{workflow_id}/versions/{member.version}/accept"
     who = "one more key" if lacking == 1 else f"{lacking} more keys"
+    name = f"version {member.version} of {workflow_id}"
+    how = f"POST {path} accepts it as it is now, with the workflows that it calls."
+    if lookup.may_tell(workflow_id):
+        name = name_of(member)
+    elif lookup.reader is not None and not lookup.reader.may_use_workflow(workflow_id):
+        name, how = "a workflow that it calls", "A key that reaches that workflow accepts it."
     return Conflict(
-        f"{name_of(member)} can spend and is not accepted: it needs {who} with wallet:spend on its wallets, other "
-        f"than its author's. POST {path} accepts it as it is now, with the workflows that it calls.",
+        f"{name} can spend and is not accepted: it needs {who} with wallet:spend on its wallets, other "
+        f"than its author's. {how}",
         code=Code.VERSION_NOT_ACCEPTED,
         details=[Problem("version", f"not accepted; missing acceptances: {lacking}")],
     )

@@ -30,7 +30,7 @@ def _may_see(principal: Principal, object_id: str) -> bool:
         return principal.may("wallet:read") and principal.may_use_wallet(object_id)
     if object_id.startswith("conn_"):  # a key limited to some workflows may not see those that others use
         return principal.may("connector:read") and principal.workflow_ids is None
-    return principal.may_use_workflow(object_id)
+    return principal.may_read_workflow(object_id)
 
 
 def resolve(
@@ -48,10 +48,15 @@ def resolve(
         if len(found) == 1:
             values[f"{UNBOUND}{one.name}"] = found[0]
         else:
-            count = f"{len(found)} objects have that name: {', '.join(found[:5])}" if found else "there is none"
+            count = f"{len(found)} objects have that name{_listed(principal, found)}" if found else "there is none"
             message = f'"{one.name}" means the {one.type or ""} {one.kind} "{one.target}", but {count}'
             problems.append(Problem(f"references[{index}].target", " ".join(message.split()), "unknown_target"))
     return values, problems
+
+
+def _listed(principal: Principal, found: list[str]) -> str:
+    told = [one for one in found if _may_see(principal, one)]
+    return f": {', '.join(told[:5])}" if told else ""
 
 
 def resolve_versions(
@@ -71,9 +76,11 @@ def resolve_versions(
             if number is not None:
                 found[placeholder, pinned.number] = number
                 continue
+            is_shown = principal.may_read_workflow(workflow.id)
+            name = f'"{workflow.name}" ({workflow.id})' if is_shown else f'"{one.target or workflow.id}"'
             message = (
-                f'"{workflow.name}" ({workflow.id}) has no version with the content of version {pinned.number} of the '
-                "export; import that version first, or call it without a version"
+                f"{name} has no version with the content of version {pinned.number} of the export; import that "
+                "version first, or call it without a version"
             )
             problems.append(Problem(f"references[{index}].versions[{place}]", message, "unknown_version"))
     return found, problems

@@ -22,10 +22,10 @@ class VariableGate:
         """Raises `Forbidden` unless the caller may spend whatever the workflow's variables can decide on."""
         closure = self._find_uncovered(lookup, principal.spendable, row)
         if closure is not None:
-            is_known = principal.may_use_workflow(closure.root.workflow.id)
-            spender = name_of(closure.root) if is_known else "a workflow that calls it"
+            is_known = principal.may_read_workflow(closure.root.workflow.id)
+            spender = name_of(closure.root) if is_known else "a version of it or of a workflow that calls it"
             raise Forbidden(
-                f'The variables of "{row.name}" can decide on a spend, since {spender} can spend: '
+                f"The variables of {row.id} can decide on a spend, since {spender} can spend: "
                 'changing one needs the permission "wallet:spend" on its wallets.'
             )
 

@@ -232,7 +232,7 @@ class Workflows:
         """Validates a definition in full, including references. Runs in a thread: a thousand nodes take a while."""
         specs = self._catalog.specs()
         found = await asyncio.to_thread(_check, definition, specs, self._guard)
-        return found + await references.find_problems(self._database, principal.org_id, definition, specs)
+        return found + await references.find_problems(self._database, principal, definition, specs)
 
     # --- changing ---
 
@@ -247,7 +247,7 @@ class Workflows:
             rows.insert(tx, row)
             version = make_version(row.id, 1, new.definition, principal)
             version_rows.insert(tx, version)
-            calls.need_callable(tx, row.org_id, version)
+            calls.need_callable(tx, principal, version)
             audit.record(tx, principal, "workflow.create", row.id, name=row.name)
             return _load(tx, row, 1)
 
@@ -296,7 +296,7 @@ class Workflows:
             current = get_version(tx, row, row.current_version)
             need_objects_within(tx, principal, current.definition, content.definition)
             autosave = Autosave(principal.key_id, session, content.created_at) if session is not None else None
-            wanted |= _new_draft(tx, row, content, autosave)
+            wanted |= _new_draft(tx, principal, row, content, autosave)
         return wanted
 
     async def rollback(self, principal: Principal, workflow_id: str, target: int, expected: int | None) -> Workflow:
@@ -314,7 +314,7 @@ class Workflows:
                 published_by=None,
                 author_wallets=principal.spendable,
             )
-            return _new_draft(tx, row, by_caller)
+            return _new_draft(tx, principal, row, by_caller)
 
         return await self._change(principal, workflow_id, "workflow.rollback", decide, targetVersion=target)
 
@@ -323,7 +323,7 @@ class Workflows:
         checked = await self._checked_draft(principal, workflow_id, expected)
 
         def decide(tx: Tx, row: WorkflowRow) -> Changes:
-            self._need_publishable(tx, row, expected, checked)
+            self._need_publishable(Lookup(tx, row.org_id, principal), row, expected, checked)
             need_calls_within(principal, get_version(tx, row, checked).definition)
             version_rows.mark_published(tx, row.id, checked, at_ms=clock.now_ms(), by=principal.key_id)
             live = {"live_version": checked, "draft_version": None, "autosave": None}
@@ -331,13 +331,12 @@ class Workflows:
 
         return await self._change(principal, workflow_id, "workflow.publish", decide, version=checked)
 
-    def _need_publishable(self, tx: Tx, row: WorkflowRow, expected: int | None, checked: int) -> None:
+    def _need_publishable(self, lookup: Lookup, row: WorkflowRow, expected: int | None, checked: int) -> None:
         """Again, on the row of the transaction: the draft may have moved since it was validated."""
         draft_to_publish(row, expected)
         need_version(row, checked, row.draft_version, "expectedVersion")
-        lookup = Lookup(tx, row.org_id)
         if self._gate.admit(lookup, Mode.LIVE, row, checked) is None:
-            _need_rung(tx, row, checked)
+            _need_rung(lookup.tx, row, checked)
 
     async def _checked_draft(self, principal: Principal, workflow_id: str, expected: int | None) -> int:
         """Validates the draft outside any transaction and returns its number; raises `Invalid` with every problem."""
@@ -496,7 +495,9 @@ def make_row(principal: Principal, new: NewWorkflow) -> WorkflowRow:
     )
 
 
-def _new_draft(tx: Tx, row: WorkflowRow, content: VersionRow, autosave: Autosave | None = None) -> Changes:
+def _new_draft(
+    tx: Tx, principal: Principal, row: WorkflowRow, content: VersionRow, autosave: Autosave | None = None
+) -> Changes:
     """Inserts the content as the next version and makes it the draft, unless it equals the current version."""
     if content.definition_hash == get_version(tx, row, row.current_version).definition_hash:
         return {}
@@ -504,7 +505,7 @@ def _new_draft(tx: Tx, row: WorkflowRow, content: VersionRow, autosave: Autosave
     if replaced is not None and not calls.names_version(content, row.id, replaced):
         version_rows.delete_unused(tx, row.id, replaced)
     version_rows.insert(tx, replace(content, version=changes["draft_version"]))
-    calls.need_callable(tx, row.org_id, content)
+    calls.need_callable(tx, principal, content)
     return changes
 
 

@@ -56,12 +56,12 @@ class Reach:
     def __init__(self, gate: SpendGate) -> None:
         self._gate = gate
 
-    def check(self, tx: Tx, rehearsal: RunRow, mode: Mode) -> str:
+    def check(self, tx: Tx, principal: Principal, rehearsal: RunRow, mode: Mode) -> str:
         """The digest of all that the version can run now. Raises `Conflict` when a called workflow has changed since
         the rehearsal, or when the version may not run in that mode."""
         assert rehearsal.workflow_id is not None
         assert rehearsal.version is not None
-        lookup = Lookup(tx, rehearsal.org_id)
+        lookup = Lookup(tx, rehearsal.org_id, principal)
         workflow = lookup.find(rehearsal.workflow_id)
         closure = self._gate.closures.resolve(lookup, workflow, rehearsal.version) if workflow is not None else None
         if workflow is None or closure is None:
@@ -70,10 +70,9 @@ class Reach:
             raise matching.mismatch(rehearsal.id, [Problem("workflowId", "the workflow is archived now")])
         moved = [one for one in rehearsals.list_called(tx, rehearsal.pk) if not _runs_now(lookup, closure, one)]
         if moved or (rehearsal.closure is not None and rehearsal.closure != closure.digest):
-            name = f'"{moved[0].workflow_id}"' if moved else "it"
-            raise matching.mismatch(
-                rehearsal.id, [Problem("version", f"a workflow that it calls has changed since ({name})")]
-            )
+            named = [f' ("{one.workflow_id}")' for one in moved if principal.may_use_workflow(one.workflow_id)]
+            message = f"a workflow that it calls has changed since{''.join(named[:1])}"
+            raise matching.mismatch(rehearsal.id, [Problem("version", message)])
         self._gate.admit(lookup, mode, workflow, rehearsal.version)
         return closure.digest
 
@@ -120,7 +119,7 @@ class Deciding:
         self._check_other_hand(tx)
         rehearsal = run_rows.get(tx, self.row.run_pk)
         launch: dict[str, Any] = loads(self.row.launch or "{}")
-        if self.reach.check(tx, rehearsal, Mode(self.row.mode)) != launch["closure"]:
+        if self.reach.check(tx, self.principal, rehearsal, Mode(self.row.mode)) != launch["closure"]:
             raise matching.mismatch(rehearsal.id, [Problem("version", "a workflow that it calls has changed since")])
         self.decided = self.close(tx)
 

@@ -126,6 +126,7 @@ class Launches:
 
     async def _judge(self, principal: Principal, asked: LaunchRequest) -> _Proposal:
         run = (await self._runs.get(principal, asked.rehearsal_run_id, slim=True)).row
+        _need_readable(principal, run)
         compiled = await self._programs.find(asked.workflow_id, asked.version)
         if compiled is None or run.org_id != principal.org_id:
             raise NotFound(f"The workflow has no version {asked.version}.", code=Code.VERSION_UNKNOWN)
@@ -133,7 +134,7 @@ class Launches:
         if run.workflow_id == asked.workflow_id and run.version == asked.version:
             payload = start_request.accept(self._runs.catalog, compiled, run.trigger_node_id, asked.payload)
         matching.check(asked, payload, run, clock.now_ms())
-        closure = await self._database.read(lambda tx: self._reach.check(tx, run, asked.mode))
+        closure = await self._database.read(lambda tx: self._reach.check(tx, principal, run, asked.mode))
         report = await self._reports.effects(principal, run.id)
         binding = matching.binding_of(asked, payload, report)
         return _Proposal(asked, run, compiled.runnable(), binding, closure)
@@ -198,6 +199,12 @@ class Launches:
         await self._starts.start(principal, row.workflow_id, request, deciding)
         assert deciding.decided is not None
         return deciding.decided
+
+
+def _need_readable(principal: Principal, run: RunRow) -> None:
+    """Raises `NotFound` for the run of another key if this one reads no runs: what differs from it would tell of it."""
+    if not principal.may("run:read") and run.triggered_by != principal.key_id:
+        raise NotFound(f'There is no run "{run.id}".', code=Code.RUN_UNKNOWN)
 
 
 def _request(rehearsal: RunRow, mode: Mode, run_id: str, chat_message_id: str | None) -> RunRequest:
