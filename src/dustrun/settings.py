@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -129,7 +130,13 @@ class Settings(BaseSettings):
     form_requests_per_second: int = Field(
         100,
         ge=1,
-        description="Requests per second to one link to a public form, with bursts of twice that; at most a quarter of "
+        description="Requests per second to one link to a public form, or to one signed link of a run, with bursts of "
+        "twice that; at most a quarter of `rate_limit_per_second`. They do not count for the organisation.",
+    )
+    webhook_requests_per_second: int = Field(
+        1000,
+        ge=1,
+        description="Requests per second to one address of a webhook, with bursts of twice that; at most a quarter of "
         "`rate_limit_per_second`. They do not count for the organisation.",
     )
     form_submissions_per_second: int = Field(
@@ -490,9 +497,17 @@ class Settings(BaseSettings):
 
     @property
     def requests_per_link(self) -> float:
-        """Requests per second that strangers with one link may make: always less than their organisation may."""
-        most = self.rate_limit_per_second / 4 or float(self.form_requests_per_second)
-        return min(float(self.form_requests_per_second), most)
+        """Requests per second that strangers with one link may make."""
+        return self._below_organisation(self.form_requests_per_second)
+
+    @property
+    def requests_per_webhook(self) -> float:
+        """Requests per second that strangers with one address of a webhook may make."""
+        return self._below_organisation(self.webhook_requests_per_second)
+
+    def _below_organisation(self, per_second: int) -> float:
+        """A rate for strangers: always less than their organisation may."""
+        return min(float(per_second), self.rate_limit_per_second / 4 or math.inf)
 
     @field_validator("chain_endpoints")
     @classmethod

@@ -480,6 +480,21 @@ async def test_link_and_wait_survive_a_restart(tmp_path: Path) -> None:
         assert (await bench.ended(run_id))["status"] == "success"
 
 
+async def test_a_link_has_a_budget_of_requests(tmp_path: Path) -> None:
+    nodes = {"ask": trial(name="budget", value="{{$run.resumeUrl('w')}}", children=["w"]), "w": wait()}
+    async with composed(tmp_path, actions_dir=OWN_ACTIONS, form_requests_per_second=1) as server:
+        bench = Bench(server)
+        run_id = await bench.start(nodes)
+        await bench.until(run_id, waiting("w"))
+        link = await sent_link(bench)
+        answers = await asyncio.gather(*(use(bench, link, {}) for _ in range(120)))
+        assert {answer.status for answer in answers} == {200, 429}
+        assert [answer.data["action"] for answer in answers if answer.status == 200].count("resumed") == 1
+        refused = next(answer for answer in answers if answer.status == 429)
+        assert (refused.code, refused.body["message"]) == (429001, "Too many requests to this link; wait a moment.")
+        assert (await server.owner.get(f"/v1/runs/{run_id}")).status == 200
+
+
 async def test_resume_that_came_as_the_time_was_up_wins(bench: Bench) -> None:
     """The answer said `resumed`: the node must not time out after that."""
     for number in range(20):

@@ -92,7 +92,9 @@ class AccessParts:
     form_guesses: RateLimiter
     """Unknown links to forms, by caller."""
     form_requests: RateLimiter
-    """Requests to a form, by link: what strangers use up is not their organisation's."""
+    """Requests to a form or to a waiting node, by link: what strangers use up is not their organisation's."""
+    webhook_requests: RateLimiter
+    """Requests to a webhook, by address."""
     form_submissions: RateLimiter
     """Answers to a form, by form and caller."""
     usage: Usage

@@ -107,6 +107,7 @@ def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> Acc
         webhook_refusals=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
         form_guesses=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
         form_requests=RateLimiter(base.settings.requests_per_link),
+        webhook_requests=RateLimiter(base.settings.requests_per_webhook),
         form_submissions=RateLimiter(base.settings.form_submissions_per_second, burst_factor=20),
         usage=Usage(base.database, base.writer, base.settings.request_audit_rows),
         retention=Retention(base.database, base.writer, base.settings.retention_days, base.settings.hook_delivery_days),

@@ -196,6 +196,7 @@ def _divide_limits(sharing: Sharing, parts: Parts) -> None:
         access.webhook_refusals,
         access.form_guesses,
         access.form_requests,
+        access.webhook_requests,
         access.form_submissions,
     ):
         limiter.divide(among)

@@ -73,9 +73,24 @@ def test_too_few_open_files_are_found() -> None:
 @pytest.mark.parametrize(
     ("most", "state", "says"),
     [
-        (0, "ok", "not limited"),
-        (10_000, "ok", "10000 requests a second for all keys of an organisation together, with bursts of twice that"),
-        (100, "warning", "100 requests a second for all keys of an organisation together, with bursts of twice that"),
+        (
+            0,
+            "ok",
+            "not limited for keys, 1000 a second for each address of a webhook, 100 for each public link, with bursts "
+            "of twice that",
+        ),
+        (
+            10_000,
+            "ok",
+            "10000 requests a second for all keys of an organisation together, 1000 for each address of a webhook, 100 "
+            "for each public link, with bursts of twice that",
+        ),
+        (
+            100,
+            "warning",
+            "100 requests a second for all keys of an organisation together, 25 for each address of a webhook, 25 for "
+            "each public link, with bursts of twice that",
+        ),
     ],
 )
 def test_a_limit_of_requests_that_a_busy_organisation_meets_is_found(

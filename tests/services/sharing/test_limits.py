@@ -38,7 +38,8 @@ async def test_two_servers_let_through_what_one_may(tmp_path: Path, cluster: Clu
             return [server.parts.access.limiter._rate for server in two] == [_PER_SECOND / 2] * 2
 
         await until(is_divided)
-        assert [server.parts.access.form_requests._rate for server in two] == [_PER_SECOND / 8] * 2
+        for budgets in ([server.parts.access.form_requests, server.parts.access.webhook_requests] for server in two):
+            assert [budget._rate for budget in budgets] == [_PER_SECOND / 8] * 2
         for count, seconds in await asyncio.gather(*map(_accepted, two)):
             assert count <= _PER_SECOND + 1 + seconds * _PER_SECOND / 2, "more than its half"
     cluster.drop(url)

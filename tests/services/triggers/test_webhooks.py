@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from dustrun import clock
 from dustrun.core.text import standard_webhooks
+from dustrun.settings import Settings
 from dustrun.storage.db.tables import runs
 from dustrun.storage.db.trigger_tables import trigger_events, webhook_secrets
 from testkit.composition import Composition, composed
@@ -265,6 +266,30 @@ async def test_guesses_and_floods_of_refusals_are_slowed_down(server: Compositio
     assert {one[0] for one in wrong} == {401, 429}
     assert len(await hook.events()) == [one[0] for one in wrong].count(401)
     assert (await hook.told({}, {"X-Token": hook.signing}))[0] == 202
+
+
+async def test_strangers_with_an_address_use_up_its_budget_and_not_the_organisations(tmp_path: Path) -> None:
+    limits: Json = {"rate_limit_per_second": 40, "webhook_requests_per_second": 1}
+    async with composed(tmp_path, **limits) as server:
+        first, second = await Hook.make(server), await Hook.make(server)
+        answers = await asyncio.gather(*(first.send({"n": 1}) for _ in range(120)))
+        assert {answer.status_code for answer in answers} == {202, 429}
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert len(refused) > 60
+        assert (refused[0].json()["code"], refused[0].json()["message"]) == (
+            429001,
+            "Too many requests to this webhook; wait a moment.",
+        )
+        assert int(refused[0].headers["Retry-After"]) >= 1
+        assert len(await first.events()) == len(answers) - len(refused), "what is beyond leaves no event"
+        assert (await second.told({"n": 1}))[0] == 202
+        assert (await server.owner.get("/v1/workflows")).status == 200
+
+
+async def test_a_webhooks_budget_stays_below_that_of_its_organisation() -> None:
+    assert Settings(rate_limit_per_second=40).requests_per_webhook == 10
+    assert Settings(rate_limit_per_second=0).requests_per_webhook == 1000
+    assert Settings(webhook_requests_per_second=3).requests_per_webhook == 3
 
 
 async def test_a_request_is_taken_while_every_reader_is_busy(tmp_path: Path) -> None:

@@ -53,9 +53,11 @@ def _by_link(request: Request) -> Principal | None:
     token = request.query_params.get("token")
     if token is None or bearer_of(request.scope) is not None:
         return None
-    where = request.path_params
+    parts, where = parts_of(request.scope), request.path_params
     org_id = request.query_params.get("org", "")
-    return parts_of(request.scope).waits.resumes.principal_of(token, org_id, where["id"], where["nodeId"])
+    principal = parts.waits.resumes.principal_of(token, org_id, where["id"], where["nodeId"])
+    parts.access.form_requests.take(token, "Too many requests to this link; wait a moment.")
+    return principal
 
 
 def _shape(done: Resumed) -> dict[str, Any]:

@@ -56,7 +56,7 @@ async def _target(parts: Parts, scope: Scope) -> Target:
         caller = network_of((scope.get("client") or ("",))[0])
         parts.access.webhook_guesses.take(caller, "Too many unknown addresses of webhooks from this caller.")
         raise NotFound(UNKNOWN, code=Code.WEBHOOK_UNKNOWN)
-    parts.access.limiter.take(target.secret.org_id)
+    parts.access.webhook_requests.take(target.secret.id, "Too many requests to this webhook; wait a moment.")
     return target
 
 

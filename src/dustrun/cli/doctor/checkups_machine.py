@@ -91,9 +91,11 @@ def open_files() -> Finding:
 def request_rate(settings: Settings) -> Finding:
     """Whether the limit of requests leaves room for a busy organisation."""
     most = settings.rate_limit_per_second
+    webhook, link = settings.requests_per_webhook, settings.requests_per_link
+    of_others = f"for each address of a webhook, {link:g} for each public link, with bursts of twice that"
     if most == 0:
-        return Finding("request rate", "ok", "not limited")
-    says = f"{most} requests a second for all keys of an organisation together, with bursts of twice that"
+        return Finding("request rate", "ok", f"not limited for keys, {webhook:g} a second {of_others}")
+    says = f"{most} requests a second for all keys of an organisation together, {webhook:g} {of_others}"
     if most >= _BUSY_RATE:
         return Finding("request rate", "ok", says)
     mend = "What comes beyond is answered 429, which a busy organisation meets: raise DUSTRUN_RATE_LIMIT_PER_SECOND."
