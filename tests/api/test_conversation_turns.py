@@ -199,6 +199,40 @@ async def test_one_key_is_not_told_what_tools_told_another(server: Composition, 
     assert "of-the-owner" in models.asked[-1].raw.decode()
 
 
+async def test_what_tools_were_asked_is_told_as_what_they_returned(server: Composition, models: ModelServer) -> None:
+    flow = await server.owner.create_workflow(name="of-the-owner")
+    asked = {"workflowId": flow["id"], "payload": {"note": "of-the-payload"}}
+    models.replies = [Reply(calls=(("simulate", asked),)), Reply("Seen.")]
+    chat = await conversation(server.owner)
+    first = await turn(server.owner, chat)
+    run_id = first["runIds"][0]
+    other = await server.owner.create_workflow(name="other")
+    body = {"name": "k", "permissions": ["admin"], "workflowIds": [other["id"]]}
+    limited = (await server.owner.post("/v1/api-keys", body)).data["key"]
+    own = {**body, "workflowIds": [flow["id"]]}
+    within = (await server.owner.post("/v1/api-keys", own)).data["key"]
+    reader = await server.key_with("chat:read")
+    for key, sees_args, sees_run in (
+        (server.owner_key, True, True),
+        (reader, False, True),
+        (limited, False, False),
+        (within, False, True),
+    ):
+        message = (await server.client(key).get(f"/v1/conversations/{chat}/messages/{first['id']}")).data
+        told = [json.dumps(message["parts"]), await _streamed(server, key, chat)]
+        assert ["of-the-payload" in one for one in told] == [sees_args] * 2
+        assert [run_id in one for one in told] == [sees_run] * 2
+        assert [part["type"] for part in message["parts"]] == [part["type"] for part in first["parts"]]
+
+
+async def _streamed(server: Composition, key: str, chat: str) -> str:
+    """The events of a conversation, as a reader gets them."""
+    principal, turns = await server.parts.access.keys.find(key), server.parts.data.turns
+    assert principal is not None
+    found = await turns.shown(principal, await turns.list_events(chat, 0))
+    return "".join(one.data for one in found)
+
+
 async def test_second_turn_waits_for_the_first(server: Composition, models: ModelServer) -> None:
     goes_on = threading.Event()
     models.replies = [Reply("slow", goes_on=goes_on)]

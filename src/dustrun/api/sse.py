@@ -279,7 +279,7 @@ async def stream_conversation(
         while not connection.is_over:
             events = await turns.list_events(conversation_id, after)
             if events:
-                await connection.write_all(map(_turn_frame, events))
+                await connection.write_all(map(_turn_frame, await turns.shown(principal, events)))
                 after = events[-1].seq
             else:
                 await connection.wait()

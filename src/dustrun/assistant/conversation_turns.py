@@ -14,12 +14,14 @@ from dustrun.assistant.model_access import ModelAccess, find_connector, open_mod
 from dustrun.assistant.record import Record, end_turn
 from dustrun.assistant.toolbox import Toolbox, narrowed
 from dustrun.assistant.turn_rows import Asked, insert_turn, open_calls, stored_budget
+from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Conflict, DustrunError, NotFound, Temporary
 from dustrun.sdk.llm.connection import ModelData
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.connections import Connections
+from dustrun.services.data import conversations
 from dustrun.services.data.conversations import get_conversation
 from dustrun.services.streaming.broadcaster import Subscription
 from dustrun.settings import Settings
@@ -233,6 +235,15 @@ class Turns:
         """The next events of a conversation."""
         return await self._database.read(lambda tx: turns.list_events(tx, conversation_id, after, _PAGE))
 
+    async def shown(self, principal: Principal, events: list[TurnEvent]) -> list[TurnEvent]:
+        """The events as far as a reader may read them, as the parts of messages are."""
+
+        def query(tx: Tx) -> list[TurnEvent]:
+            of = {message_id: turns.find(tx, message_id) for message_id in {one.message_id for one in events}}
+            return [_shown(tx, principal, of[one.message_id], one) for one in events]
+
+        return await self._database.read(query)
+
     def watch(self, conversation_id: str) -> Subscription[TurnEvent]:
         """A reader that is woken by each event."""
         reader: Subscription[TurnEvent] = Subscription()
@@ -259,3 +270,11 @@ class Turns:
 
 def _lease_of(message_id: str) -> str:
     return f"{leases.ONCE}turn:{message_id}"
+
+
+def _shown(tx: Tx, principal: Principal, turn: TurnRow | None, event: TurnEvent) -> TurnEvent:
+    if turn is None:
+        return event
+    data = loads_own(event.data)
+    told = conversations.shown(tx, principal, turn, data)
+    return event if told is data else replace(event, data=dumps_text(told))

@@ -76,7 +76,7 @@ class MessageAnswer(Answer):
     parts: list[dict[str, Any]] = Field(
         description="What the assistant's message is made of, in order: `text`, `tool_call`, `tool_result`, `run`, "
         "and `approval`, whose `decision` is null while it is open. "
-        "What a tool returned (`content`) is text of others; it is null for keys that may not read it."
+        "What a tool was asked (`args`) and returned (`content`, text of others) is null for keys that may not read it."
     )
     created_at: Time
 

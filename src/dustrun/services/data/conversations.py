@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any
+from typing import Any, Final
 
 from dustrun import clock, ids
 from dustrun.errors import Code, NotFound
@@ -18,6 +18,9 @@ from dustrun.storage.data.conversations import ConversationRow, MessageRow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs import runs
+
+_OF_RUNS: Final = ("runId", "rehearsalRunId", "approvalId", "binding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,28 @@ def _with_runs(tx: Tx, principal: Principal, row: MessageRow) -> Message:
     found = rows.run_ids(tx, row.id)
     run_ids = [run_id for run_id, workflow_id in found if principal.may_use_workflow(workflow_id)]
     turn = turns.find(tx, row.id)
-    parts = [] if turn is None else _shown(principal, turn, turns.list_parts(tx, row.id))
+    parts = [] if turn is None else [shown(tx, principal, turn, part) for part in turns.list_parts(tx, row.id)]
     return Message(row, run_ids, turn, parts)
 
 
-def _shown(principal: Principal, turn: TurnRow, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What tools returned is shown to the key of the turn, and to keys that may read all workflows and runs."""
+def shown(tx: Tx, principal: Principal, turn: TurnRow, part: dict[str, Any]) -> dict[str, Any]:
+    """A part of a message, or the data of its event. What tools were asked and returned is shown to the key of the
+    turn, and to keys that may read all workflows and runs; ids of a run to keys that can access it."""
     may_read = principal.workflow_ids is None and principal.may("workflow:read") and principal.may("run:read")
     if principal.key_id == turn.key_id or may_read:
-        return parts
-    return [{**part, "content": None, "hidden": True} if part["type"] == "tool_result" else part for part in parts]
+        return part
+    hidden: list[str] = [name for name in ("args", "content") if name in part]
+    run_id = part.get("rehearsalRunId") or part.get("runId")
+    if run_id is not None and not _reaches(tx, principal, run_id):
+        hidden += [name for name in _OF_RUNS if name in part]
+    return {**part, **dict.fromkeys(hidden), "hidden": True} if hidden else part
+
+
+def _reaches(tx: Tx, principal: Principal, run_id: str) -> bool:
+    if principal.workflow_ids is None:
+        return True
+    found = runs.find(tx, principal.org_id, run_id)
+    return found is not None and principal.may_use_workflow(found.workflow_id)
 
 
 def next_message_id(tx: Tx, conversation_id: str) -> str:
