@@ -101,3 +101,15 @@ def _workflow(name: str, node: dict[str, Any]) -> dict[str, Any]:
     root = {"type": "manual", "children": ["n"]}
     definition = {"nodes": {"root": root, "n": node}, "triggerNodeIds": ["root"]}
     return {"name": name, "description": "", "definition": definition}
+
+
+async def test_refusals_about_rows_name_no_table_that_the_key_has_not_named(tmp_path: Path) -> None:
+    async with composed(tmp_path) as server:
+        columns = [{"name": "id", "type": "text"}]
+        table = await _made(server, "/v1/tables", {"name": "board-salaries", "columns": columns})
+        writer = await server.client_with("table:write")
+        rows = f"/v1/tables/{table}/rows"
+        assert (await writer.post(rows, {"rows": [{"id": "a"}]})).status == 200
+        refused = [await writer.post(rows, {"rows": [{"id": "a"}]}), await writer.delete(f"{rows}/b")]
+        assert [one.status for one in refused] == [409, 404]
+        assert ["board-salaries" in json.dumps(one.body) for one in refused] == [False, False]

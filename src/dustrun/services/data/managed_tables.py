@@ -161,7 +161,7 @@ class Tables:
         value = loads_own(found.data)[name]
         written = await self.change(principal, TableChange(table.row.id, "delete", where={name: value}))
         if written.deleted == 0:
-            raise NotFound(f'The table "{table.row.name}" has no row "{key}".', code=Code.TABLE_ROW_UNKNOWN)
+            raise NotFound(f'The table has no row "{key}".', code=Code.TABLE_ROW_UNKNOWN)
         return written
 
     async def export(self, principal: Principal, wanted: str, kind: str, offset: int) -> Exported:

@@ -66,7 +66,7 @@ def get_table(tx: Tx, org_id: str, wanted: str) -> Table:
 
 def get_row(tx: Tx, table: Table, key: str) -> Kept:
     """Reads a live row by its primary key as text; raises `NotFound`."""
-    unknown = NotFound(f'The table "{table.row.name}" has no row "{key}".', code=Code.TABLE_ROW_UNKNOWN)
+    unknown = NotFound(f'The table has no row "{key}".', code=Code.TABLE_ROW_UNKNOWN)
     try:
         value = core.read(table.key_kind, key)
     except ValueError:
@@ -245,5 +245,5 @@ class _Work:
     def _taken(self, where: str, column: str, value: Any) -> Conflict:
         shown = dumps_text(value)[:100]
         problem = Problem(f"{where}.{column}", f"another row has the value {shown}")
-        message = f'The table "{self._table.row.name}" has a row whose "{column}" is {shown}.'
+        message = f'The table has a row whose "{column}" is {shown}.'
         return Conflict(message, code=Code.TABLE_VALUE_TAKEN, details=[problem])
