@@ -124,8 +124,8 @@ class Settings(BaseSettings):
     wrong_keys_per_second: int = Field(
         5,
         ge=0,
-        description="Requests per second and address with API keys that are not valid, with bursts of twenty times "
-        "that; 0 = no limit. Keys that were valid before are never held up.",
+        description="Requests per second and address with API keys, or tokens of streams, that are not valid, with "
+        "bursts of twenty times that; 0 = no limit. Keys that were valid before are never held up.",
     )
     form_requests_per_second: int = Field(
         100,

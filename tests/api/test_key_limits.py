@@ -331,6 +331,21 @@ async def test_what_is_of_the_whole_server_needs_its_operator(server: Compositio
     assert (await operator.get("/v1/workflows")).code == 403001
 
 
+async def test_wrong_tokens_of_streams_are_slowed_down_and_good_ones_and_keys_are_not(tmp_path: Path) -> None:
+    async with composed(tmp_path, wrong_keys_per_second=1) as server:
+        run = (await server.owner.post("/v1/runs", {"definition": DEFINITION})).data["runId"]
+        chat = (await server.owner.post("/v1/conversations")).data["id"]
+        good = (await server.owner.post("/v1/stream-tokens", {"stream": f"/v1/runs/{run}/stream"})).data["url"]
+        nobody = server.client(None).http
+        assert (await nobody.get(f"{good}&lastEventId=9000")).status_code == 204
+        for stream in (f"/v1/runs/{run}/stream", f"/v1/conversations/{chat}/stream"):
+            told = [(await nobody.get(f"{stream}?token=st_{number}")).status_code for number in range(60)]
+            assert (set(told) <= {401, 429}, told.count(429) > 30) == (True, True)
+        assert (await nobody.get(f"{good}&lastEventId=9000")).status_code == 204
+        fresh = await server.client_with("workflow:read")
+        assert (await fresh.get("/v1/workflows")).status == 200
+
+
 async def test_wrong_keys_of_an_address_are_slowed_down_and_good_ones_are_not(tmp_path: Path) -> None:
     async with composed(tmp_path, wrong_keys_per_second=1) as server:
         fresh = server.client((await server.owner.post("/v1/api-keys", {"name": "k", "scope": "read"})).data["key"])

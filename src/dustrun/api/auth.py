@@ -66,6 +66,24 @@ async def _look_up(parts: Parts, scope: MutableMapping[str, Any], key: str) -> P
     return principal
 
 
+async def admit_reader(parts: Parts, scope: MutableMapping[str, Any], token: str | None, permission: str) -> Principal:
+    """As `admit`, for a stream, which a token of its own opens, too. Who guesses tokens is slowed down."""
+    if token is None or bearer_of(scope) is not None:
+        return await admit(parts, scope, permission)
+    wrong_tokens, token_hash = parts.access.wrong_tokens, ids.secret_hash(token)
+    address = (scope.get("client") or ("",))[0]
+    async with wrong_tokens.turn_of(token_hash):
+        wrong_tokens.check(address, token_hash)
+        try:
+            principal: Principal = await parts.streams.use_token(token, scope["path"])
+        except Unauthenticated:
+            wrong_tokens.was_wrong(token_hash)
+            raise
+        wrong_tokens.was_good(address, token_hash)
+    parts.access.limiter.take(principal.org_id)
+    return principal
+
+
 async def admit_outside(parts: Parts, scope: MutableMapping[str, Any]) -> Principal:
     """As `admit`, for a route that also takes tokens of an outside issuer; no other does."""
     token = bearer_of(scope)

@@ -91,7 +91,7 @@ class WrongKeys:
     def check(self, address: str, key_hash: str) -> None:
         """Takes one token of the address before an unknown key is looked up; raises `TooMany`."""
         if key_hash not in self._good:
-            self._limiter.take(network_of(address), "Too many wrong keys from this address.")
+            self._limiter.take(network_of(address), "Too many wrong keys or tokens from this address.")
 
     def was_good(self, address: str, key_hash: str) -> None:
         """Notes a key that was found, and gives the token back."""

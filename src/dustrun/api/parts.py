@@ -85,6 +85,8 @@ class AccessParts:
     sessions: Sessions
     limiter: RateLimiter
     wrong_keys: WrongKeys
+    wrong_tokens: WrongKeys
+    """The same for tokens of streams, apart: a page whose token has expired tries again and again."""
     webhook_guesses: RateLimiter
     """Unknown addresses of webhooks, by caller."""
     webhook_refusals: RateLimiter

@@ -103,6 +103,7 @@ def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> Acc
         sessions=Sessions(base.database, base.writer, keys),
         limiter=RateLimiter(base.settings.rate_limit_per_second),
         wrong_keys=WrongKeys(base.settings.wrong_keys_per_second),
+        wrong_tokens=WrongKeys(base.settings.wrong_keys_per_second),
         webhook_guesses=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
         webhook_refusals=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
         form_guesses=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),

@@ -201,3 +201,4 @@ def _divide_limits(sharing: Sharing, parts: Parts) -> None:
     ):
         limiter.divide(among)
     access.wrong_keys.divide(among)
+    access.wrong_tokens.divide(among)

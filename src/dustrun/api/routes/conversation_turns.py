@@ -9,7 +9,7 @@ from pydantic import Field
 from starlette.types import Receive, Scope, Send
 
 from dustrun.api import openapi, sse
-from dustrun.api.auth import admit, bearer_of
+from dustrun.api.auth import admit_reader
 from dustrun.api.parts import parts_of
 from dustrun.api.routing import Call, RawRoute, Routes
 from dustrun.api.shapes.wire import Answer, Text
@@ -17,7 +17,6 @@ from dustrun.assistant.conversation_turns import Asked
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.sdk.llm.connection import ModelName
-from dustrun.services.access.principal import Principal
 
 routes = Routes("Conversations")
 router = routes.router
@@ -83,15 +82,6 @@ async def stop_turn(call: Call, id: str, messageId: str) -> dict[str, Any]:
     return {"messageId": turn.message_id, "status": turn.status, "failure": turn.failure}
 
 
-async def _reader(scope: Scope, query: dict[str, str]) -> Principal:
-    parts, token = parts_of(scope), query.get("token")
-    if token is not None and bearer_of(scope) is None:
-        principal: Principal = await parts.streams.use_token(token, scope["path"])
-        parts.access.limiter.take(principal.org_id)
-        return principal
-    return await admit(parts, scope, "chat:read")
-
-
 async def stream_conversation(scope: Scope, receive: Receive, send: Send) -> None:
     """Stream the turns of a conversation, from its first.
 
@@ -99,7 +89,7 @@ async def stream_conversation(scope: Scope, receive: Receive, send: Send) -> Non
     continues after it. The stream does not end."""
     parts = parts_of(scope)
     query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
-    principal = await _reader(scope, query)
+    principal = await admit_reader(parts, scope, query.get("token"), "chat:read")
     conversation_id = scope["path_params"]["id"]
     await parts.data.conversations.get(principal, conversation_id)
     after = sse.last_event_id(scope, query) or 0

@@ -10,14 +10,13 @@ from pydantic import Field
 from starlette.types import Receive, Scope, Send
 
 from dustrun.api import openapi, sse
-from dustrun.api.auth import admit, bearer_of
-from dustrun.api.parts import Parts, parts_of
+from dustrun.api.auth import admit_reader
+from dustrun.api.parts import parts_of
 from dustrun.api.routing import Call, RawRoute, Routes
 from dustrun.api.shapes import events
 from dustrun.api.shapes.wire import Answer, Time, time
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, Invalid, NotFound, Problem
-from dustrun.services.access.principal import Principal
 from dustrun.services.streaming.streams import NewToken
 
 routes = Routes("Streams")
@@ -63,16 +62,6 @@ def _query(scope: Scope) -> dict[str, str]:
     return dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
 
 
-async def _reader(parts: Parts, scope: Scope, query: dict[str, str]) -> Principal:
-    """Authenticates the caller of a stream by a bearer key or by a token of this stream."""
-    token = query.get("token")
-    if token is not None and bearer_of(scope) is None:
-        principal: Principal = await parts.streams.use_token(token, scope["path"])
-        parts.access.limiter.take(principal.org_id)
-        return principal
-    return await admit(parts, scope, "run:stream")
-
-
 async def stream_run(scope: Scope, receive: Receive, send: Send) -> None:
     """Stream the events of one run from the first one. The stream may be opened before the run exists.
 
@@ -80,7 +69,7 @@ async def stream_run(scope: Scope, receive: Receive, send: Send) -> None:
     after it. If the run does not exist yet, the stream waits for it up to 10 minutes. `event: end` follows
     `run_finished`."""
     parts, query = parts_of(scope), _query(scope)
-    principal = await _reader(parts, scope, query)
+    principal = await admit_reader(parts, scope, query.get("token"), "run:stream")
     run_id = scope["path_params"]["id"]
     if not _RUN_ID.fullmatch(run_id):
         raise NotFound(
@@ -98,7 +87,7 @@ async def stream_workflow_runs(scope: Scope, receive: Receive, send: Send) -> No
     stream. `trigger_skipped`, `transaction_reorged`, `launch_proposed` and `workflow_changed` come without one and are
     not repeated. The stream does not end."""
     parts, query = parts_of(scope), _query(scope)
-    principal = await _reader(parts, scope, query)
+    principal = await admit_reader(parts, scope, query.get("token"), "run:stream")
     workflow_id = scope["path_params"]["id"]
     await parts.runs.check_workflow(principal, workflow_id)
     after = sse.last_event_id(scope, query)
@@ -112,7 +101,7 @@ async def stream_workflows(scope: Scope, receive: Receive, send: Send) -> None:
     stream. `trigger_skipped`, `transaction_reorged`, `launch_proposed` and `workflow_changed` come without one and are
     not repeated. The stream does not end. Workflows that the key cannot read are ignored."""
     parts, query = parts_of(scope), _query(scope)
-    principal = await _reader(parts, scope, query)
+    principal = await admit_reader(parts, scope, query.get("token"), "run:stream")
     wanted = [part.strip() for part in query.get("ids", "").split(",") if part.strip()]
     if not 1 <= len(wanted) <= _MOST_IDS:
         problem = Problem("ids", f"must contain 1 to {_MOST_IDS} workflow ids, separated by commas")
@@ -128,7 +117,7 @@ async def stream_activity(scope: Scope, receive: Receive, send: Send) -> None:
     stream. `trigger_skipped`, `transaction_reorged`, `launch_proposed` and `workflow_changed` come without one and are
     not repeated. The stream does not end."""
     parts, query = parts_of(scope), _query(scope)
-    principal = await _reader(parts, scope, query)
+    principal = await admit_reader(parts, scope, query.get("token"), "run:stream")
     after = sse.last_event_id(scope, query)
     await sse.stream_activity(parts.streams, principal, None, after, receive, send)
 
