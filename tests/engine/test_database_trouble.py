@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from dustrun.storage.db.tables import runs
+from dustrun.storage.runs.runs import OpenRun
 from engine.conftest import OWN_ACTIONS, Bench, Definition, attempts, let_go, trial
 from testkit.composition import composed
 from testkit.postgres import Cluster
@@ -72,6 +75,44 @@ async def test_what_is_claimed_meanwhile_does_not_hide_that_a_run_was_being_crea
     cluster.drop(url)
     assert (run["status"], run["executionState"]["a"]["status"]) == ("success", "success")
     assert Counter(name for name, _ in attempts())["meanwhile"] == 1
+
+
+def _claim(url: str, run_id: str, holder: str) -> OpenRun:
+    """Claims a run past the writer, whose connection has just died, while commits are not answered."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("SET LOCAL synchronous_commit = local"))
+        change = sa.update(runs).where(runs.c.id == run_id).values(claimed_by=holder)
+        names = ("pk", "id", "org_id", "workflow_id", "concurrency_key", "status", "wake_at", "cancel_requested_at")
+        facts = (*(runs.c[name] for name in names), sa.null(), sa.false())
+        row = connection.execute(change.returning(*facts)).one()
+    engine.dispose()
+    return OpenRun(*row)
+
+
+async def test_a_limited_run_that_is_claimed_while_its_creation_is_in_doubt_begins(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """It was created as nobody's, so its claim is what tells that it is this process's."""
+    url = cluster.fresh()
+    async with composed(tmp_path, database_url=url, actions_dir=OWN_ACTIONS, shared=True) as composition:
+        bench, engine = Bench(composition), composition.engine
+        definition = _body("", {"a": trial(name="limited")})["definition"]
+        flow = await bench.api.create_workflow(definition, concurrency={"max": 1})
+        with cluster.commits_that_die(url, "runs", keeping=True) as die:
+            asked = asyncio.create_task(bench.api.post(f"/v1/workflows/{flow['id']}/run", {"runId": "run_z"}))
+            died = asyncio.create_task(asyncio.to_thread(die, asked.done))
+            while not engine._unconfirmed:
+                await asyncio.sleep(0)
+            run = _claim(url, "run_z", composition.parts.database.name)
+            engine.adopt([run])
+            assert run.pk in engine._known  # not left to another process: no other takes it while this one lives
+            await died
+        assert (await asked).code == 503002
+        ended = await bench.ended("run_z")
+    cluster.drop(url)
+    assert (ended["status"], ended["executionState"]["a"]["status"]) == ("success", "success")
+    assert Counter(name for name, _ in attempts())["limited"] == 1
 
 
 @pytest.mark.parametrize("keeping", [True, False])
