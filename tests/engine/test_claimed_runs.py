@@ -22,6 +22,7 @@ from dustrun.storage.db.ledger_tables import processes
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import executions, runs
 from dustrun.storage.runs import claims
+from dustrun.storage.runs.claims import Rooms
 from dustrun.storage.runs.runs import OpenRun
 from testkit.composition import Composition, composed
 from testkit.outside import outside_server
@@ -162,7 +163,7 @@ async def test_a_claim_takes_the_fence_and_reads_small_new_runs(tmp_path: Path, 
         database = Database(url, is_shared=True)
         try:
             tx = database.begin()
-            found = claims.claimed(claims.claim(tx, "me", 10))
+            found = claims.claimed(claims.claim(tx, "me", 10)).runs
             loaded = claims.list_new(tx, [run.pk for run in found], "me", 32_768)
             others = claims.list_new(tx, [run.pk for run in found], "another", 32_768)
             settings = [tx.one(Statement(sa.text(f"SHOW enable_{name}"))) for name in ("bitmapscan", "seqscan")]
@@ -219,6 +220,9 @@ class _Late:
     def __init__(self) -> None:
         self.known = False
         self.cancelled: list[int] = []
+
+    def rooms(self, most: int) -> Rooms:
+        return Rooms(most, {})
 
     def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
         return {}

@@ -68,6 +68,8 @@ class Admission:
         """A run no longer advances."""
         self.advancing -= 1
         self._advancing[known.org_id] -= 1
+        if not self._advancing[known.org_id]:
+            del self._advancing[known.org_id]
         known.task = None
 
     def register(self, run_pk: int, known: AdmittedRun) -> None:
@@ -91,12 +93,20 @@ class Admission:
         return (
             self.queued == 0
             and self.advancing < settings.max_running_runs
-            and self._advancing.get(org_id, 0) < self._most_of_org
+            and self._advancing.get(org_id, 0) < self.most_of_org
         )
 
     @property
-    def _most_of_org(self) -> int:
+    def most_of_org(self) -> int:
+        """How many runs of one organisation may advance at once."""
         return max(1, self._settings.max_running_runs_per_org // self._share())
+
+    def known_of_orgs(self) -> dict[str, int]:
+        """How many runs of each organisation advance or are queued."""
+        found = dict(self._advancing)
+        for org_id, queue in self._queues.items():
+            found[org_id] = found.get(org_id, 0) + len(queue)
+        return found
 
     def admit(self) -> None:
         """Begins queued runs while there is room, round robin over organisations."""
@@ -105,7 +115,7 @@ class Admission:
         while progress and self.advancing < settings.max_running_runs:
             progress = False
             for org_id in list(self._queues):
-                if self._advancing.get(org_id, 0) < self._most_of_org:
+                if self._advancing.get(org_id, 0) < self.most_of_org:
                     progress = self._admit_one(org_id) or progress
                 if self.advancing >= settings.max_running_runs:
                     return
@@ -118,8 +128,9 @@ class Admission:
             if known is None or self._is_first(run_pk, known):
                 queue.remove(run_pk)
                 self.queued -= 1
-                if not queue:
-                    del self._queues[org_id]
+                del self._queues[org_id]
+                if queue:
+                    self._queues[org_id] = queue  # behind the others: the next place is theirs
                 if known is not None:
                     known.queued = False
                     self.begin(run_pk, known)

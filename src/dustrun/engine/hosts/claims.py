@@ -16,7 +16,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import claims as rows
-from dustrun.storage.runs.claims import Called
+from dustrun.storage.runs.claims import Called, Rooms
 from dustrun.storage.runs.runs import OpenRun
 
 _logger = log.get(__name__)
@@ -25,6 +25,8 @@ _LOOK_S = 1.0
 _MOST = 50
 """How many runs are claimed at once. With more, all runs in flight move from process to process as one batch, and each
 process waits while another one has it."""
+_MOST_RELEASED = 1000
+"""How many runs of a process that is no more are released at once: all that write wait meanwhile."""
 _REST_S = 0.005
 """Runs that become free within this are claimed together."""
 _HAND_OVER_S = 5.0
@@ -37,6 +39,10 @@ class Claiming(Protocol):
     @property
     def room(self) -> int:
         """How many more runs may begin now."""
+        ...
+
+    def rooms(self, most: int) -> Rooms:
+        """How many more runs of each organisation may begin now, as far as it is fewer than `most`."""
         ...
 
     def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
@@ -57,7 +63,8 @@ class Claiming(Protocol):
 
 
 class Claims:
-    """Claims free runs while the engine has room, and passes on what concerns the runs of other processes.
+    """Claims free runs while the engine has room, organisation after organisation, and passes on what concerns the runs
+    of other processes.
 
     `share`: among how many engines a limit of all is divided. `advances`: False where only calls are answered.
     `most_free`: with so many free runs no more are accepted."""
@@ -82,6 +89,8 @@ class Claims:
         self._woken = asyncio.Event()
         self._was_told = False
         self._look_at = 0.0
+        self._last_org = ""
+        self._is_short = False
         self._seen: dict[int, Called] = {}
         self._most_free = most_free
         self._free = 0
@@ -132,6 +141,11 @@ class Claims:
         self.look_soon()
         self._bus.tell("free")
 
+    def left(self) -> None:
+        """A run no longer advances here: its place may be what free runs wait for."""
+        if self._is_short:
+            self.look_soon()
+
     def pass_on(self, kind: str, run_pk: int) -> None:
         """A run of another process, or of none, has to `wake` or to `cancel`."""
         self._bus.tell(kind, run_pk)
@@ -175,22 +189,38 @@ class Claims:
         is_claimable, self._was_told = self._was_told, False
         if not is_claimable or clock.monotonic_s() >= self._look_at:
             self._look_at = clock.monotonic_s() + _LOOK_S
-            called, has_free = await self._database.read(
-                lambda tx: (rows.list_called(tx, self.holder), is_claimable or bool(rows.list_free(tx, 1)))
+            called, dead, has_free = await self._database.read(
+                lambda tx: (
+                    rows.list_called(tx, self.holder),
+                    rows.list_dead(tx),
+                    is_claimable or rows.has_free(tx),
+                )
             )
             self._call(engine, called)
-            is_claimable = has_free
+            for holder in dead:
+                await self._release(holder)
+            is_claimable = has_free or bool(dead)
         room = min(engine.room, _MOST)
         if is_claimable and room > 0 and await self._claim(engine, room) == room:
+            self.look_soon()
+        self._is_short = is_claimable and (engine.room <= 0 or bool(engine.rooms(1).named))
+
+    async def _release(self, holder: str) -> None:
+        """Releases what a process has claimed that is no more."""
+        count = await self._writer.write(lambda tx: rows.release_dead(tx, holder, _MOST_RELEASED), repeatable=True)
+        if count == _MOST_RELEASED:
+            self._look_at = 0.0
             self.look_soon()
 
     async def _claim(self, engine: Claiming, room: int) -> int:
         """Claims so many runs at most, and returns how many. They are read after the commit: all processes that write
         wait until it is done."""
+        rooms, after = engine.rooms(_MOST), self._last_org
         answer = await self._writer.write(
-            lambda tx: rows.claim(tx, self.holder, room), repeatable=True, is_separate=True
+            lambda tx: rows.claim(tx, self.holder, room, rooms, after), repeatable=True, is_separate=True
         )
-        found, loaded = rows.claimed(answer), {}
+        (found, last_org), loaded = rows.claimed(answer), {}
+        self._last_org = last_org or self._last_org
         try:
             if found:
                 loaded = await self._database.look_up(lambda tx: engine.load_new(tx, found))

@@ -30,6 +30,7 @@ from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import claims as claim_rows
 from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.claims import Rooms
 from dustrun.storage.runs.journal import Batch
 from dustrun.storage.runs.runs import OpenRun
 
@@ -306,6 +307,12 @@ class EmbeddedEngine:
         """How many more runs may begin now."""
         return 0 if self._stopping else self._deps.settings.max_running_runs - self.advancing - self.queued
 
+    def rooms(self, most: int) -> Rooms:
+        """How many more runs of each organisation may begin now, as far as it is fewer than `most`."""
+        most_of_org, known = self._admission.most_of_org, self._admission.known_of_orgs()
+        named = {org_id: max(0, most_of_org - count) for org_id, count in known.items() if most_of_org - count < most}
+        return Rooms(min(most, most_of_org), named)
+
     def hear_wake(self, run_pk: int) -> bool:
         """A signal for a run is on disk; whether the run is known here."""
         if run_pk in self._known:
@@ -337,6 +344,8 @@ class EmbeddedEngine:
             if again_after is not None:
                 await self._forget_simulation(known)
             self._admission.left(known)
+            if self._claims is not None:
+                self._claims.left()
             if isinstance(answer, Waiting):
                 self._rest(run_pk, known)
             else:

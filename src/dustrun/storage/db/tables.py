@@ -212,6 +212,21 @@ runs = Table(
         "status",
         where="status IN ('running', 'waiting')",
     ),
+    # for claims; only PostgreSQL's stores are shared
+    partial_index(
+        "ix_runs_claims",
+        "claimed_by",
+        "org_id",
+        "pk",
+        where="status IN ('running', 'waiting')",
+    ).ddl_if(dialect="postgresql"),
+    partial_index(
+        "ix_runs_limited",
+        "workflow_id",
+        "concurrency_key",
+        "pk",
+        where="concurrency_key IS NOT NULL AND status IN ('running', 'waiting')",
+    ),
     info={"fillfactor": 50},  # room for a row's next versions, so that they need no entries in indexes
 )
 

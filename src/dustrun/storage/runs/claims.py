@@ -1,7 +1,7 @@
 """Which process of a shared store advances which run: a column of the run's row, changed by compare-and-set.
 
-A run is free while nobody has claimed it, and when the process that had is no more. A run whose workflow limits its
-unfinished runs is free once few enough older ones are left, whoever advances those.
+A run is free while nobody has claimed it; the claims of processes that are no more are released by those that live. A
+run whose workflow limits its unfinished runs is free once few enough older ones are left, whoever advances those.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Final
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
+from dustrun.core.values.exact_json import dumps_text
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Returned, Row, Statement, Tx
 from dustrun.storage.runs import journal
@@ -20,40 +22,67 @@ from dustrun.storage.runs.runs import OpenRun, RunRow
 from dustrun.storage.sharing.leases import IS_DEAD
 
 _IS_OPEN: Final = "r.status IN ('running', 'waiting')"
-_IS_FREE: Final = f"(r.claimed_by IS NULL OR {IS_DEAD.format(holder='r.claimed_by')})"
 _HAS_SIGNALS: Final = "EXISTS (SELECT 1 FROM run_signals s WHERE s.run_pk = r.pk)"
-_FACTS: Final = (
-    "r.pk, r.id, r.org_id, r.workflow_id, r.concurrency_key, r.status, r.wake_at, r.cancel_requested_at,"
-    f" w.concurrency, {_HAS_SIGNALS}"
-)
+_OF_RUN: Final = "r.pk, r.id, r.org_id, r.workflow_id, r.concurrency_key, r.status, r.wake_at, r.cancel_requested_at"
+_FACTS: Final = f"{_OF_RUN}, w.concurrency, {_HAS_SIGNALS}"
 _FROM: Final = "FROM runs r LEFT JOIN workflows w ON w.id = r.workflow_id"
-# how many older unfinished runs of the same workflow and key there are
-_BEFORE: Final = (
-    "SELECT pk, row_number() OVER (PARTITION BY workflow_id, concurrency_key ORDER BY pk) - 1 AS older"  # noqa: S608 - a constant of ours
-    " FROM runs r WHERE r.concurrency_key IS NOT NULL AND " + _IS_OPEN
+# runs that wait until fewer older ones of their workflow and key are unfinished
+_HELD: Final = (
+    "SELECT q.pk FROM (SELECT r.pk, r.workflow_id, r.cancel_requested_at,"  # noqa: S608 - a constant of ours
+    " row_number() OVER (PARTITION BY r.workflow_id, r.concurrency_key ORDER BY r.pk) - 1 AS older"
+    f" FROM runs r WHERE r.concurrency_key IS NOT NULL AND {_IS_OPEN}) q JOIN workflows w ON w.id = q.workflow_id"
+    " WHERE q.cancel_requested_at IS NULL AND q.older >= CAST(CAST(w.concurrency AS json)->>'max' AS integer)"
 )
+_IS_FREE: Final = (
+    f"{_IS_OPEN} AND r.claimed_by IS NULL AND (r.concurrency_key IS NULL OR r.pk NOT IN (SELECT pk FROM held))"  # noqa: S608 - the same
+)
+# The index's own order: without its first column, which is NULL in all of them, PostgreSQL would sort.
+_IN_ORDER: Final = "ORDER BY r.claimed_by, r.org_id, r.pk"
 _BY_INDEX = Statement(
     sa.text("SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)")
 )
 _AS_PLANNED = Statement(
     sa.text("SELECT set_config('enable_bitmapscan', 'on', true), set_config('enable_seqscan', 'on', true)")
 )
-_FIND_FREE: Final = (
-    f"SELECT {_FACTS} {_FROM} LEFT JOIN queued q ON q.pk = r.pk"
-    f" WHERE {_IS_OPEN} AND {_IS_FREE} AND (q.older IS NULL OR w.concurrency IS NULL"
-    " OR r.cancel_requested_at IS NOT NULL OR q.older < CAST(CAST(w.concurrency AS json)->>'max' AS integer))"
-    " ORDER BY r.pk LIMIT :count"
+# The organisations that have free runs, each found by the index alone: those behind `after`, then, behind a row without
+# any, those from the first on.
+_ORGS: Final = (
+    "SELECT CAST(:after AS text), 0, 0 UNION ALL"  # noqa: S608 - the same
+    f" SELECT (SELECT r.org_id FROM runs r WHERE {_IS_FREE} AND r.org_id > coalesce(o.org_id, '') {_IN_ORDER} LIMIT 1),"
+    " CASE WHEN o.org_id IS NULL THEN 1 ELSE o.lap END, o.place + 1 FROM orgs o"
+    " WHERE o.place < :orgs AND (o.lap = 0 OR o.org_id < CAST(:after AS text))"
 )
-_FREE = Statement(sa.text(f"WITH queued AS ({_BEFORE}) {_FIND_FREE}"))
+_TURNS: Final = (
+    "SELECT f.*, o.place FROM orgs o{sizes} CROSS JOIN LATERAL"  # noqa: S608 - the same
+    f" (SELECT {_OF_RUN}, row_number() OVER (ORDER BY r.claimed_by, r.org_id, r.pk) AS turn FROM runs r"
+    f" WHERE {_IS_FREE} AND r.org_id = o.org_id {_IN_ORDER} LIMIT :count) f"
+    " WHERE o.place > 0 AND (o.lap = 0 OR o.org_id <= CAST(:after AS text)) AND f.turn <= {most}"
+    " ORDER BY f.turn, o.place LIMIT :count"
+)
+_HAS_FREE = Statement(sa.text(f"WITH held AS ({_HELD}) SELECT 1 FROM runs r WHERE {_IS_FREE} LIMIT 1"))  # noqa: S608 - the same
 _COUNT_FREE = Statement(
     sa.text(
         "SELECT count(*) FROM (SELECT 1 FROM runs WHERE status = 'running' AND claimed_by IS NULL LIMIT :most) AS free"
     )
 )
-_CLAIM = Statement(
-    sa.text(
-        f"WITH queued AS ({_BEFORE}), free AS ({_FIND_FREE})"  # noqa: S608 - the same
-        " UPDATE runs c SET claimed_by = :holder, fence = c.fence + 1 FROM free WHERE c.pk = free.pk RETURNING free.*"
+
+
+def _claim(turns: str) -> Statement:
+    return Statement(
+        sa.text(
+            f"WITH RECURSIVE held AS ({_HELD}), orgs (org_id, lap, place) AS ({_ORGS}), turns AS ({turns}),"  # noqa: S608 - the same
+            f" free AS (SELECT {_FACTS}, r.turn, r.place FROM turns r LEFT JOIN workflows w ON w.id = r.workflow_id)"
+            " UPDATE runs c SET claimed_by = :holder, fence = c.fence + 1 FROM free WHERE c.pk = free.pk"
+            " RETURNING free.*"
+        )
+    )
+
+
+_CLAIM = _claim(_TURNS.format(sizes="", most=":most_of_org"))
+_CLAIM_BY_ROOMS = _claim(
+    _TURNS.format(
+        sizes=" LEFT JOIN json_each_text(CAST(:rooms AS json)) s ON s.key = o.org_id",
+        most="coalesce(CAST(s.value AS integer), :most_of_org)",
     )
 )
 _IS_NEW: Final = (
@@ -83,6 +112,23 @@ _TAKE_UP = Statement(
         " RETURNING fence"
     )
 )
+# who has claimed runs, each found by the index alone, and is no more
+_DEAD = Statement(
+    sa.text(
+        "WITH RECURSIVE holders (id) AS ("  # noqa: S608 - the same
+        f"(SELECT r.claimed_by FROM runs r WHERE {_IS_OPEN} AND r.claimed_by > '' ORDER BY r.claimed_by LIMIT 1)"
+        f" UNION ALL SELECT (SELECT r.claimed_by FROM runs r WHERE {_IS_OPEN} AND r.claimed_by > h.id"
+        " ORDER BY r.claimed_by LIMIT 1) FROM holders h WHERE h.id IS NOT NULL)"
+        f" SELECT h.id FROM holders h WHERE h.id IS NOT NULL AND {IS_DEAD.format(holder='h.id')}"
+    )
+)
+_RELEASE_DEAD = Statement(
+    sa.text(
+        "UPDATE runs c SET claimed_by = NULL FROM (SELECT r.pk FROM runs r"  # noqa: S608 - the same
+        f" WHERE {_IS_OPEN} AND r.claimed_by = :holder AND {IS_DEAD.format(holder='r.claimed_by')} LIMIT :count) d"
+        " WHERE c.pk = d.pk"
+    )
+)
 _RELEASE = Statement(
     sa.text(f"UPDATE runs r SET claimed_by = NULL WHERE {_IS_OPEN} AND r.claimed_by = :holder")  # noqa: S608 - the same
 )
@@ -109,9 +155,10 @@ def _by_index(tx: Tx) -> Iterator[None]:
     tx.do(_AS_PLANNED)
 
 
-def list_free(tx: Tx, count: int) -> list[OpenRun]:
-    """Lists runs that any process may claim, oldest first."""
-    return [OpenRun(*row) for row in tx.all(_FREE, count=count)]
+def has_free(tx: Tx) -> bool:
+    """Whether there is a run that any process may claim."""
+    with _by_index(tx):
+        return tx.one(_HAS_FREE) is not None
 
 
 def count_free(tx: Tx, most: int) -> int:
@@ -120,16 +167,50 @@ def count_free(tx: Tx, most: int) -> int:
     return int(found[0]) if found is not None else 0
 
 
-def claim(tx: Tx, holder: str, count: int) -> Returned:
-    """Claims at most so many free runs for a process, the oldest ones, and takes their next fence. Nobody else can
-    claim them, since writers take turns. The answer arrives with that of the commit; `claimed` reads it."""
+class Rooms(NamedTuple):
+    """How many more runs of one organisation a process may begin: `others`, unless it is named in `named`."""
+
+    others: int
+    named: dict[str, int]
+
+
+def claim(tx: Tx, holder: str, count: int, rooms: Rooms | None = None, after: str = "") -> Returned:
+    """Claims at most so many free runs for a process, and takes their next fence. Organisations take turns, beginning
+    with the one behind `after`; of each its oldest ones. Nobody else can claim them, since writers take turns. The
+    answer arrives with that of the commit; `claimed` reads it."""
+    others, named = rooms if rooms is not None else (count, {})
+    full = sum(not room for room in named.values())
+    which = {"holder": holder, "count": count, "after": after, "orgs": count + full + 1, "most_of_org": others}
     with _by_index(tx):
-        return tx.soon_all(_CLAIM, holder=holder, count=count)
+        if not named:
+            return tx.soon_all(_CLAIM, **which)
+        return tx.soon_all(_CLAIM_BY_ROOMS, **which, rooms=dumps_text(named))
 
 
-def claimed(answer: Returned) -> list[OpenRun]:
-    """The runs that were claimed, oldest first."""
-    return sorted((OpenRun(*row) for row in answer.value), key=lambda run: run.pk)
+class Claimed(NamedTuple):
+    """What was claimed, oldest first; `last_org`: whose turn was last."""
+
+    runs: list[OpenRun]
+    last_org: str | None
+
+
+def claimed(answer: Returned) -> Claimed:
+    """The runs that were claimed."""
+    found = [(row[-2:], OpenRun(*row[:-2])) for row in answer.value]
+    last = max(found, key=itemgetter(0), default=None)
+    return Claimed(sorted((run for _, run in found), key=lambda run: run.pk), last[1].org_id if last else None)
+
+
+def list_dead(tx: Tx) -> list[str]:
+    """Lists the processes that have claimed runs and are no more."""
+    with _by_index(tx):
+        return [row[0] for row in tx.all(_DEAD)]
+
+
+def release_dead(tx: Tx, holder: str, count: int) -> int:
+    """Releases at most so many runs of a process, if it is no more; returns how many."""
+    with _by_index(tx):
+        return tx.run(_RELEASE_DEAD, holder=holder, count=count)
 
 
 def list_new(tx: Tx, run_pks: Sequence[int], holder: str, most_chars: int) -> list[tuple[RunRow, list[Row]]]:
