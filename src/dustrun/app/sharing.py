@@ -17,6 +17,7 @@ from dustrun.app.triggers import Triggers
 from dustrun.engine.hosts.claims import Claims
 from dustrun.errors import DustrunError
 from dustrun.records import dataclass
+from dustrun.services.sharing.arriving import Arrival
 from dustrun.services.sharing.bus import Bus
 from dustrun.services.sharing.election import Election, Leases
 from dustrun.services.sharing.joining import check_in
@@ -33,6 +34,7 @@ class Sharing:
 
     presence: Presence
     bus: Bus
+    arrival: Arrival
     leases: Leases
     claims: Claims
     looks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -79,7 +81,7 @@ async def join(base: Base, stack: contextlib.AsyncExitStack) -> Sharing | None:
         advances=advances,
         most_free=base.settings.max_accepted_runs,
     )
-    sharing = Sharing(presence, bus, Leases(base.writer, presence.id), claims)
+    sharing = Sharing(presence, bus, Arrival(bus, presence), Leases(base.writer, presence.id), claims)
 
     def left() -> None:
         presence.look()
@@ -116,7 +118,7 @@ async def connect(
     sharing.presence.on_look = lambda: _divide_limits(sharing, parts)
     _divide_limits(sharing, parts)
     await sharing.bus.start()
-    sharing.bus.tell("came")
+    await sharing.arrival.announce()
     sends = Election(sharing.leases, "hooks", hooks.host.start, hooks.host.stop)
     stack.push_async_callback(sends.stop)
     await sends.start()

@@ -7,6 +7,7 @@ each connection, and after a few quiet seconds, `on_gap` is called, and everybod
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ _logger = log.get(__name__)
 GAP_S: Final = 5.0
 """How long a lost wake-up may delay what it was about."""
 _AGAIN_S: Final = 0.5
+_PATIENCE_S: Final = 5.0
 _REST_S, _BUSY_REST_S = 0.003, 0.005
 _FEW: Final = 5
 """With more wake-ups at once, those that follow are gathered for longer: a notification costs both sides as much
@@ -40,6 +42,7 @@ class Bus:
         self._handlers: dict[str, Handler] = {}
         self._told: dict[Told, None] = {}
         self._woken = asyncio.Event()
+        self._listens = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.on_gap: list[Callable[[], None]] = []
         """Called when wake-ups may have been lost, and every few seconds, since nobody would know."""
@@ -57,9 +60,12 @@ class Bus:
             self._woken.set()
 
     async def start(self) -> None:
-        """Listens and tells from now on."""
+        """Listens and tells from now on. If it cannot listen yet, it goes on trying."""
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._listen()), loop.create_task(self._send())]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._listens.wait()
 
     async def stop(self) -> None:
         """Tells what is left, then hears nothing more."""
@@ -107,6 +113,7 @@ class Bus:
         while True:
             try:
                 async for payload in notifications.listen(self._database, GAP_S):
+                    self._listens.set()
                     if payload is None:
                         self._look()
                     else:

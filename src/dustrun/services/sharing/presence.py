@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 
 import dustrun
-from dustrun import log
+from dustrun import clock, log
 from dustrun.errors import DustrunError
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
@@ -39,6 +39,7 @@ class Presence:
         self._roles = ",".join(sorted(settings.roles))
         self._most_skew_ms = settings.max_clock_skew_ms
         self._is_off = False
+        self._accompanied_until = 0.0
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -69,9 +70,23 @@ class Presence:
         return sum(role in one.roles for one in self.living)
 
     @property
+    def others(self) -> set[str]:
+        """The other processes that lived when this one last looked."""
+        return {one.id for one in self.living} - {self.id}
+
+    @property
     def is_alone(self) -> bool:
-        """Whether no other process lived when this one last looked."""
-        return all(one.id == self.id for one in self.living)
+        """Whether no other process lived when this one last looked, and none has been heard of lately."""
+        return not self.others and clock.monotonic_s() >= self._accompanied_until
+
+    def hear_of_another(self) -> None:
+        """Another process has come: this one is not alone from now on, and need not have looked for that."""
+        self._accompanied_until = clock.monotonic_s() + KEEP_MS / 1000
+        self.look()
+
+    async def refresh(self) -> None:
+        """Looks now who lives."""
+        await self._beat()
 
     def look(self) -> None:
         """Another process has come, or has gone."""
