@@ -46,11 +46,11 @@ class Code(enum.IntEnum):
     DEFINITION_INVALID = 400228, "The workflow definition is invalid; `details` lists every problem."
     TRIGGER_NOT_MANUAL = 400229, "An inline run needs a `root` node of type `manual`."
     KEY_INVALID = 401001, "The API key is missing or invalid."
-    WEBHOOK_SIGNATURE = 401010, "The request to the webhook is not signed as it should be; nothing was started."
+    WEBHOOK_SIGNATURE = 401010, "The request to the webhook has no valid signature; nothing was started."
     WEBHOOK_TIMESTAMP = 401011, "The request to the webhook was sent too long ago, or in the future."
     LINK_INVALID = 401002, "The link's token is not valid for this node."
     PERMISSION_MISSING = 403001, "The key lacks the permission required for this call."
-    CROSS_SITE = 403020, "A session's cookie came from a page of another site, or at a name this server does not have."
+    CROSS_SITE = 403020, "A session's cookie came from a page of another site, or for an unknown host name."
     CSRF_TOKEN_MISSING = 403021, "A write with a session's cookie lacks the session's token."
     BEARER_NEEDED = 403022, "The call needs the API key itself; a browser's session is not enough."
     REFUSED = 403002, "A policy or safety rule refused the action."
@@ -77,9 +77,9 @@ class Code(enum.IntEnum):
         "No endpoint can simulate the transaction, so what it takes from the wallet cannot be checked.",
     )
     MODEL_UNPRICED = 403110, "The connector has no price for the model, so its cost cannot be limited."
-    MODEL_OVER_BUDGET = 403111, "Asking the model could cost more than it may; it was not asked."
+    MODEL_OVER_BUDGET = 403111, "The request to the model could exceed the budget, so it was not sent."
     HOST_NOT_ALLOWED = 403112, "A dry run of this key may not read from that host; the message says who may name it."
-    MCP_TOOL_CHANGED = 403113, "The tool of the MCP server is not the one that was looked at, so it is not called."
+    MCP_TOOL_CHANGED = 403113, "The MCP tool has changed since the tools were listed, so it was not called."
     MCP_COMMAND_NOT_ALLOWED = 403114, "The setting `mcp_commands` does not name the command that the connector starts."
     MODEL_TOOL_LOOP = 403115, "The model called tools more often than the node allows."
     WORKFLOW_UNKNOWN = 404001, "There is no such workflow in the caller's organisation."
@@ -96,7 +96,7 @@ class Code(enum.IntEnum):
     ORGANIZATION_UNKNOWN = 404012, "The caller does not belong to this organisation."
     VARIABLE_UNKNOWN = 404013, "The workflow has no such variable."
     CONNECTOR_UNKNOWN = 404030, "There is no such connector in the caller's organisation."
-    MCP_TOOL_UNKNOWN = 404110, "Nobody has looked at such a tool of the connector, or its server has none."
+    MCP_TOOL_UNKNOWN = 404110, "The MCP server has no such tool, or its tools were not listed yet."
     APPROVAL_UNKNOWN = 404014, "There is no such approval in the caller's organisation."
     WEBHOOK_UNKNOWN = 404022, "There is no such webhook, or its address was replaced."
     FORM_UNKNOWN = 404023, "There is no such form, or its link was revoked."
@@ -120,7 +120,7 @@ class Code(enum.IntEnum):
     STATE_CONFLICT = 409006, "The workflow's status does not allow this operation."
     IDEMPOTENCY_KEY_REUSED = (
         409007,
-        "The Idempotency-Key was already used for a different request, or by an API key with different rights.",
+        "The Idempotency-Key was already used for a different request, or by a key with different permissions.",
     )
     IDEMPOTENCY_NOT_STORED = (
         409008,
@@ -133,18 +133,18 @@ class Code(enum.IntEnum):
     )
     VERSION_NOT_ACCEPTED = (
         409011,
-        "Whoever wrote the version may not spend what it spends, and nobody who may has accepted it.",
+        "The version's author may not spend from its wallets, and nobody who may has accepted it.",
     )
     REHEARSAL_MISMATCH = (
         409013,
         "The simulation does not show what the launch would do: another version or payload, too old, or already used.",
     )
-    BINDING_MISMATCH = 409014, "The `binding` is not that of the approval."
+    BINDING_MISMATCH = 409014, "The `binding` does not match the approval."
     NAME_TAKEN = 409012, "A workflow that is not archived already has this name."
-    FORM_CLOSED = 409023, "The form takes no answers: it has expired or is used up, or its workflow cannot run now."
-    FORM_LIMIT = 409024, "The workflow has as many open links to forms as it may have."
-    REHEARSAL_ANSWER_MISSING = 409019, "The run's rehearsal has no answer of the node that a live run could use."
-    TURN_OPEN = 409110, "A turn of the conversation is under way; wait for its end."
+    FORM_CLOSED = 409023, "The form is closed: it has expired or is used up, or its workflow cannot run now."
+    FORM_LIMIT = 409024, "The workflow has the maximum number of open links to forms."
+    REHEARSAL_ANSWER_MISSING = 409019, "The rehearsal has no model answer for this node that the run could use."
+    TURN_OPEN = 409110, "The conversation has an active turn; wait until it ends."
     KEY_LAST_ADMIN = 409020, "The organisation's last administrator key cannot be revoked."
     WALLET_ADDRESS_TAKEN = 409040, "Another wallet on this server already uses that key."
     WALLET_IN_USE = 409041, "The default wallet and wallets with open transactions cannot be archived."
@@ -153,8 +153,8 @@ class Code(enum.IntEnum):
     TABLE_VALUE_TAKEN = 409130, "Another row already has this primary key or this value in a unique column."
     TABLE_LIMIT = 409131, "The change would exceed the limits of the organisation's tables."
     CONNECTOR_IN_USE = 409030, "Workflows use the connector; `details` lists them, and `force=true` deletes it anyway."
-    HOOK_LIMIT = 409090, "The organisation has as many hooks as it may have."
-    DELIVERY_DONE = 409091, "The delivery has arrived, or its hook is disabled or deleted; it is not tried again."
+    HOOK_LIMIT = 409090, "The organisation has the maximum number of hooks."
+    DELIVERY_DONE = 409091, "The delivery has succeeded, or its hook is disabled or deleted; it is not retried."
     TRANSACTION_OPEN = 409070, "The run or one of its retries has a signed transaction whose outcome is not known yet."
     TRANSACTION_NOT_OPEN = 409071, "The transaction's state does not allow this operation."
     TRANSACTION_AT_CEILING = (
@@ -170,9 +170,9 @@ class Code(enum.IntEnum):
     UPSTREAM_FAILED = 502001, "An external system failed, and a retry will not help."
     CALL_REVERTED = 502050, "A contract reverted the call; `details` has the decoded reason."
     CHAIN_MISMATCH = 502051, "An endpoint serves a different chain than configured; nothing was signed."
-    SIM_FORK_LOST = 502052, "No endpoint has the state of the simulation's block any more."
+    SIM_FORK_LOST = 502052, "No endpoint still has the state of the simulation's block."
     SIM_UNAVAILABLE = 502053, "No endpoint of the chain supports what this simulation needs."
-    LLM_OUTPUT_INVALID = 502110, "The model's answer does not satisfy the schema, also after two repairs."
+    LLM_OUTPUT_INVALID = 502110, "The model's answer does not match the schema, even after two attempts to repair it."
     UNAVAILABLE = 503001, "Nothing was started; wait for the time in `Retry-After` and try again."
     OUTCOME_UNKNOWN = 503002, "The outcome is unknown; look up the id in `details` before you try again."
     CHAIN_UNREACHABLE = 503050, "No endpoint of the chain gives a usable answer; nothing was done."

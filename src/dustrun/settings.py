@@ -212,15 +212,17 @@ class Settings(BaseSettings):
         "of live workflows and of connectors are allowed anyway.",
     )
     assistant_requests: int = Field(8, ge=1, description="Requests to a model in one turn of the assistant.")
-    assistant_calls: int = Field(24, ge=1, description="Calls of tools in one turn of the assistant, failed ones too.")
+    assistant_calls: int = Field(
+        24, ge=1, description="Tool calls in one turn of the assistant, including failed ones."
+    )
     assistant_tokens: int = Field(
-        100_000, ge=1, description="Tokens after which a turn of the assistant asks its model no more."
+        100_000, ge=1, description="Tokens after which a turn of the assistant sends its model no more requests."
     )
     assistant_turn_usd: str = Field(
-        "0.50", pattern=_USD, description="US dollars that one turn of the assistant may cost at most."
+        "0.50", pattern=_USD, description="Maximum cost of one turn of the assistant, in US dollars."
     )
     assistant_day_usd: str = Field(
-        "5", pattern=_USD, description="US dollars that all turns of one key may cost in 24 hours."
+        "5", pattern=_USD, description="Maximum cost of all turns of one key in 24 hours, in US dollars."
     )
 
     oauth_issuer: str | None = Field(
@@ -233,7 +235,7 @@ class Settings(BaseSettings):
     )
     oauth_keys: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Who may come with such a token, comma-separated: `SUBJECT=key_…` for each subject of the issuer.",
+        description="API keys for the subjects of these tokens, comma-separated: `SUBJECT=key_…` for each subject.",
     )
 
     max_tables: int = Field(100, ge=0, description="Maximum managed tables of one organisation.")
@@ -268,7 +270,7 @@ class Settings(BaseSettings):
         5, ge=0, description="Days without a successful delivery after which a hook is disabled; 0: never."
     )
     hook_delivery_days: int = Field(7, ge=1, description="Days that the deliveries of hooks are kept.")
-    max_hooks: int = Field(20, ge=1, le=1000, description="Most hooks of one organisation.")
+    max_hooks: int = Field(20, ge=1, le=1000, description="Maximum hooks of one organisation.")
     sandbox_time_ms: int = Field(1000, ge=1, description="CPU time that one script may use, in milliseconds.")
     sandbox_memory_mb: int = Field(64, ge=8, description="Memory that one script may use, in MiB.")
     sandbox_output_bytes: int = Field(

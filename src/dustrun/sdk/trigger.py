@@ -35,12 +35,12 @@ class TriggerConfig(Fields):
 
     mode: Literal["live", "simulate", "dust"] = Field(
         "live",
-        description="How its events run: `simulate` and `dust` rehearse each one, until the trigger is made live.",
+        description="Mode of its runs: `simulate` and `dust` only rehearse each event, until the trigger goes live.",
         json_schema_extra={"x-group": "Delivery"},
     )
     catch_up: bool = Field(
         False,
-        description="Whether a resumed workflow also runs what passed while it was paused, if it can be found.",
+        description="Whether a resumed workflow also handles events from while it was paused, if they can be found.",
         json_schema_extra={"x-group": "Delivery"},
     )
 
@@ -52,11 +52,11 @@ class PolledConfig(TriggerConfig):
         60_000,
         ge=100,
         le=86_400_000,
-        description="Milliseconds between two looks. After failures it looks less often.",
+        description="Milliseconds between two polls. After failures, the interval grows.",
     )
     fire_on_first: bool = Field(
         False,
-        description="Whether what the first look finds starts runs too, instead of only what comes after it.",
+        description="Whether the first poll also starts runs, instead of only recording what is there.",
         json_schema_extra={"x-group": "Delivery"},
     )
 

@@ -1,9 +1,9 @@
 """Starts a run when somebody sends a request to the workflow's own address.
 
-The address is secret: `POST /v1/workflows/{id}/webhooks/{nodeId}/rotate` makes it and shows it once. `auth` says what a
-sender must prove beside knowing it. A JSON object in the body is the payload as it is; another JSON value is its field
-`value`, the fields of a form are its fields, text is its field `text`. Headers and query are `$trigger.headers` and
-`$trigger.query`, those with secrets masked.
+The address is secret: `POST /v1/workflows/{id}/webhooks/{nodeId}/rotate` creates it and shows it once. `auth` says how
+a sender authenticates, besides knowing the address. A JSON object in the body is the payload; another JSON value is its
+field `value`, the fields of a form are its fields, text is its field `text`. `$trigger.headers` and `$trigger.query`
+have the headers and the query; headers with secrets are masked.
 """
 
 from __future__ import annotations
@@ -50,18 +50,20 @@ class Config(InputSchema, TriggerConfig):
     methods: tuple[Literal["POST", "GET", "PUT", "PATCH", "DELETE"], ...] = Field(
         ("POST",), min_length=1, max_length=5, description="Accepted methods; others are answered 405."
     )
-    auth: Auth = Field(default_factory=SecretUrl, description="What a sender must prove beside knowing the address.")
+    auth: Auth = Field(
+        default_factory=SecretUrl, description="How a sender authenticates, besides knowing the address."
+    )
     respond: Literal["202", "result", "respond"] = Field(
         "202",
-        description="`202`: answer at once that the event is stored; `result`: wait for the run's end and answer with "
-        "its result; `respond`: wait for a `respond` node and answer what it says.",
+        description="`202`: answer as soon as the event is stored; `result`: wait until the run ends and answer with "
+        "its result; `respond`: wait for a `respond` node and send its answer.",
     )
     timeout_ms: int = Field(
         30_000, ge=100, le=60_000, description="How long `result` and `respond` wait; then the answer is 202."
     )
     dedupe: Dedupe | None = Field(
         None,
-        description="How a repeated request is recognised. Without it, signatures that cover an id or a time do.",
+        description="How to recognise a repeated request. Without it, by a signature that covers an id or a time.",
     )
 
 

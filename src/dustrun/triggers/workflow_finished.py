@@ -1,9 +1,8 @@
 """Starts a run when a run of another workflow ends.
 
 Use it to act on the outcome of other workflows, for example to report failures. Live runs count, however they were
-started. Dust tests count only if `modes` names them, since what they start runs in this trigger's own mode, with full
-amounts. A chain of workflows that start each other this way is at most ten long, and one that leads back to itself
-cannot be published.
+started. Dust tests count only if `modes` names them, because the run that they start is in this trigger's own mode,
+with full amounts. At most ten workflows can start each other in a row, and a loop of them cannot be published.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ class Config(TriggerConfig):
     workflow_ids: tuple[WorkflowId, ...] = Field(
         min_length=1,
         max_length=50,
-        description="The workflows whose runs are meant.",
+        description="The workflows whose ended runs start a run.",
         json_schema_extra={"x-widget": "workflow"},
     )
     statuses: tuple[Status, ...] = Field(
         ("success", "partial", "failure", "cancelled"), min_length=1, description="How the runs ended."
     )
     modes: tuple[Literal["live", "dust"], ...] = Field(
-        ("live",), min_length=1, description="The modes of the runs that are meant. Simulations never are."
+        ("live",), min_length=1, description="The modes of the runs that count. Simulations never count."
     )
 
 

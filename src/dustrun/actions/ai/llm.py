@@ -1,22 +1,22 @@
 """Asks a model, and checks its answer.
 
-The model gets `prompt`, and `data` as JSON marked as data. With `schema` the answer is JSON that satisfies it: the
-server checks it, and asks up to two times to repair it; then the node fails with `LLM_OUTPUT_INVALID`. Without
-`schema` the answer is text.
+The model gets `prompt`, and `data` as JSON marked as data. With `schema` the answer is JSON that matches the schema:
+the server checks it, and asks the model up to two times to repair it; then the node fails with `LLM_OUTPUT_INVALID`.
+Without `schema` the answer is text.
 
-A simulation really asks, since it is a read. The answer is stored with the run: a restart does not ask again, and a
-retry of the run keeps it. `answerFrom: "rehearsal"` makes a live run use the answer of the newest passed simulation of
-the same version, a launched run that of its own rehearsal, instead of asking: what was shown is what happens. The input
-must be the same then, too.
+A simulation asks the model too, because the request is a read. The answer is stored with the run: a restart does not
+ask again, and a retry of the run keeps it. With `answerFrom: "rehearsal"`, a live run does not ask: it uses the answer
+of the newest passed simulation of the same version, and a launched run that of its own rehearsal. The input must be the
+same, too.
 
-`tools` are actions that the model may call before it answers: only such that compute or read, each with the inputs that
-are fixed. A call is carried out as a node of the run would be, also in a simulation, and its result is text for the
-model. An address that the model chooses must be on one of the tool's `hosts`. `toolCalls` shows what it called.
+`tools` are actions that the model may call before it answers. They must compute or read, and each has its fixed inputs.
+A call is carried out like a node of the run, in a simulation too, and the model gets its result as text. A URL that the
+model chooses must be on one of the tool's `hosts`. `toolCalls` shows the calls.
 
-`maxCostUsd` limits what all its requests cost together, at the prices of the connector: a request that could exceed it
-is not sent. Secrets of connectors, and signatures, are masked before the model sees anything.
+`maxCostUsd` limits the cost of all requests together, at the prices of the connector: a request that could exceed it is
+not sent. Secrets of connectors, and signatures, are masked before the model sees anything.
 
-What a model says may be wrong, or written by somebody who controls a part of its input. Do not let it decide whom you
+A model's answer may be wrong, or written by somebody who controls a part of its input. Do not let it decide whom you
 pay or how much without a limit: validation warns (`MODEL_DECIDES_SPEND`).
 """
 
@@ -58,13 +58,13 @@ class Input(Fields):
     answer_schema: dict[str, Any] | None = raw(
         None, alias="schema", description="JSON Schema of the answer; without it the answer is text."
     )
-    model: ModelName | None = Field(None, description="The model; by default that of the connector.")
-    max_cost_usd: Usd = Field(description="At most how many US dollars all its requests may cost together.")
+    model: ModelName | None = Field(None, description="The model; default: the connector's.")
+    max_cost_usd: Usd = Field(description="Maximum cost of all requests together, in US dollars.")
     max_tokens: int = Field(
         2_000,
         ge=16,
         le=64_000,
-        description="At most how many tokens an answer may have.",
+        description="Maximum number of tokens of an answer.",
         json_schema_extra={"x-group": "Limits"},
     )
     timeout_ms: int = Field(
@@ -75,13 +75,13 @@ class Input(Fields):
         json_schema_extra={"x-group": "Limits"},
     )
     tools: tuple[ModelTool, ...] = Field(
-        (), max_length=MOST_TOOLS, description="Actions that the model may call: only such that compute or read."
+        (), max_length=MOST_TOOLS, description="Actions that the model may call; they must compute or read."
     )
     max_calls: int = Field(
         10,
         ge=1,
         le=100,
-        description="At most how many calls of tools it may make.",
+        description="Maximum number of tool calls.",
         json_schema_extra={"x-group": "Limits"},
     )
     answer_from: Literal["model", "rehearsal"] = Field(
@@ -105,7 +105,7 @@ class ToolCall(Fields):
     tool: str = Field(description="What the model called.")
     args: Any = Field(description="The arguments that it gave.")
     ok: bool = Field(description="Whether it had a result.")
-    result: str = Field(description="The beginning of what the model was told.")
+    result: str = Field(description="The beginning of the result that the model got.")
 
 
 class Output(Fields):

@@ -19,14 +19,16 @@ _SIGNS = {"create": "+", "update": "~", "archive": "-"}
 
 def apply(
     path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="Workflow file, or a folder of them.")],
-    prune: Annotated[bool, typer.Option("--prune", help="Archive every workflow that no file has.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Archive every workflow that is in none of the files.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes and make none.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Make the server's workflows those of a file or folder: all of them or none, after their changes are shown."""
+    """Apply a workflow file or folder to the server: show the changes, then make all of them or none."""
     client = client_of(server, key)
     body = {"files": _files(path), "prune": prune}
     shown = client.post("/v1/workflows/apply", {**body, "dryRun": True})

@@ -19,18 +19,18 @@ _SUM = ["address", "amount", "asset", "usd"]
 
 def backtest(
     workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="Workflow name or id.")],
-    since: Annotated[str | None, typer.Option("--from", metavar="TIME", help="First moment, RFC 3339.")] = None,
-    until: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Last moment; default: now.")] = None,
+    since: Annotated[str | None, typer.Option("--from", metavar="TIME", help="Start of the period, RFC 3339.")] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="TIME", help="End of the period; default: now.")] = None,
     from_block: Annotated[int | None, typer.Option("--from-block", min=0, help="First block of its chain.")] = None,
     to_block: Annotated[int | None, typer.Option("--to-block", min=0, help="Last block; default: the newest.")] = None,
     trigger: Annotated[str | None, typer.Option("--trigger", help="Id of the trigger node.")] = None,
     version: Annotated[int | None, typer.Option("--version", min=1, help="Test this version.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="Most events to simulate.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="Maximum number of events.")] = 50,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Simulate a workflow on the events of the past, each on the state of its moment.
+    """Simulate a workflow on past events, each on the chain's state at that time.
 
     Nothing is signed or sent, and a back-test never counts as a rehearsal.
     """

@@ -51,7 +51,7 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File written by `dustrun backup`.")],
     replace: Annotated[bool, typer.Option("--replace", help="Delete everything in the store first.")] = False,
     unverified: Annotated[
-        bool, typer.Option("--unverified", help="Do not ask for the master key's MAC; only if nobody changed the file.")
+        bool, typer.Option("--unverified", help="Skip the check of the MAC; use it only if nobody changed the file.")
     ] = False,
     data_dir: DataDir = None,
     database_url: Url = None,

@@ -177,15 +177,15 @@ def tools(
     read: Annotated[
         list[str] | None, typer.Option("--read", help="Tool that only reads, so that simulations call it; repeatable.")
     ] = None,
-    write: Annotated[list[str] | None, typer.Option("--write", help="Tool that does more; repeatable.")] = None,
+    write: Annotated[list[str] | None, typer.Option("--write", help="Tool that writes; repeatable.")] = None,
     stored: Annotated[
-        bool, typer.Option("--stored", help="Show them as last read; do not ask the MCP server.")
+        bool, typer.Option("--stored", help="Show the stored tools without asking the MCP server.")
     ] = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Read the tools of a connector's MCP server, keep them as looked at, and say which of them only read."""
+    """List and store the tools of a connector's MCP server, and mark those that only read."""
     client = client_of(server, key)
     path = f"{_path(client, connector)}/tools"
     effects = {**dict.fromkeys(read or (), "read"), **dict.fromkeys(write or (), "write")}

@@ -94,12 +94,12 @@ def show_key(key_id: KeyId, as_json: AsJson = False, server: Server = SERVER, ke
 @app.command()
 def revoke(
     key_id: KeyId,
-    keep_made: Annotated[bool, typer.Option("--keep-made", help="Leave the keys that it made.")] = False,
+    keep_made: Annotated[bool, typer.Option("--keep-made", help="Keep the keys that it created.")] = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Revoke an API key and the keys that it made, immediately and permanently."""
+    """Revoke an API key and the keys that it created, immediately and permanently."""
     path = f"/v1/api-keys/{segment(key_id)}" + ("?keepMade=true" if keep_made else "")
     found = client_of(server, key).call("DELETE", path)
     if as_json:

@@ -25,7 +25,7 @@ def list_runs(
     q: Annotated[
         str | None,
         typer.Argument(
-            metavar="[WORD]", help="Only runs that show this: in their id, workflow, starter, error or end."
+            metavar="[WORD]", help="Only runs with this text in their id, workflow, trigger, error or last message."
         ),
     ] = None,
     workflow: Annotated[str | None, typer.Option("--workflow", help="Workflow name or id.")] = None,
@@ -37,11 +37,11 @@ def list_runs(
     until: Annotated[
         str | None, typer.Option("--until", help="Only runs that started before this RFC 3339 time.")
     ] = None,
-    version: Annotated[int | None, typer.Option("--version", help="Of --workflow, only runs of this version.")] = None,
+    version: Annotated[int | None, typer.Option("--version", help="Only runs of this version of --workflow.")] = None,
     limit: Limit = 20,
     offset: Offset = 0,
     cursor: Annotated[
-        str | None, typer.Option("--cursor", help="The nextCursor of the page before, instead of --offset.")
+        str | None, typer.Option("--cursor", help="nextCursor of the previous page, instead of --offset.")
     ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
@@ -169,7 +169,7 @@ def resolve(
         str | None, typer.Option("--result", metavar="JSON|@FILE", help="With --happened: the node's result.")
     ] = None,
     attempt: Annotated[
-        int | None, typer.Option("--attempt", min=1, help="The attempt that you mean, as `runs show` has it.")
+        int | None, typer.Option("--attempt", min=1, help="The attempt, as shown by `runs get`.")
     ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,

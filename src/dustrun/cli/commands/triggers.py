@@ -12,7 +12,7 @@ from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server,
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import record, show_one, show_page, table
 
-app = typer.Typer(no_args_is_help=True, help="See what triggers saw, replay it, and make watching triggers live.")
+app = typer.Typer(no_args_is_help=True, help="List triggers and their events, replay events, and take triggers live.")
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Workflow name or id.")]
 Event = Annotated[str, typer.Argument(metavar="EVENT", help="Event id, evt_….")]
 
@@ -46,7 +46,7 @@ def _gap_row(item: dict[str, Any]) -> list[Any]:
 
 @app.command("list")
 def list_triggers(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """List a workflow's triggers: whether each is armed, and what came of it."""
+    """List a workflow's triggers with their state and event counts."""
     client = client_of(server, key)
     found = client.get(f"/v1/workflows/{workflow_id(client, workflow)}/trigger-aggregates")
     if as_json:
@@ -72,7 +72,7 @@ def events(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """List what triggers saw and what became of it, newest first."""
+    """List the events of triggers with their outcomes, newest first."""
     client = client_of(server, key)
     wanted = workflow_id(client, workflow) if workflow is not None else None
     query = {"workflowId": wanted, "outcome": outcome, "platform": type}
@@ -91,13 +91,13 @@ def show(event: Event, as_json: AsJson = False, server: Server = SERVER, key: Ke
 def replay(
     event: Event,
     ignore_limits: Annotated[
-        bool, typer.Option("--ignore-limits", help="Run it whatever maxRuns, cooldown and a pause say.")
+        bool, typer.Option("--ignore-limits", help="Ignore maxRuns, the cooldown and a pause.")
     ] = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Take an event once more, with the version that is live now."""
+    """Replay an event with the current live version."""
     body = {"ignoreLimits": ignore_limits}
     found = client_of(server, key).post(f"/v1/webhook-events/{segment(event)}/replay", body)
     if as_json:
@@ -111,18 +111,18 @@ def replay(
 @app.command("test")
 def try_config(
     type: Annotated[str, typer.Argument(metavar="TYPE", help="Type of trigger, like http-poll.")],
-    config: Annotated[str, typer.Option("--config", metavar="JSON|@FILE", help="Its config.")] = "{}",
+    config: Annotated[str, typer.Option("--config", metavar="JSON|@FILE", help="Config of the trigger.")] = "{}",
     workflow: Annotated[
         str | None, typer.Option("--workflow", help="Show the last event of this workflow, if it has one.")
     ] = None,
     connector: Annotated[
-        str | None, typer.Option("--connector", metavar="ID", help="Ask the source with this connector.")
+        str | None, typer.Option("--connector", metavar="ID", help="Connector for the source.")
     ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Show what a trigger with a config would see, and what publishing would refuse."""
+    """Try a trigger's config: show an event, and what publishing would refuse."""
     client = client_of(server, key)
     body: dict[str, Any] = {"config": read_json_option("config", config)}
     if workflow is not None:
@@ -148,14 +148,14 @@ def _colon(note: str | None) -> str:
 @app.command()
 def gaps(
     workflow: Workflow,
-    replay: Annotated[str | None, typer.Option("--replay", metavar="GAP", help="Scan this gap after all.")] = None,
+    replay: Annotated[str | None, typer.Option("--replay", metavar="GAP", help="Scan this gap.")] = None,
     limit: Limit = 20,
     offset: Offset = 0,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """List what a workflow's triggers did not scan, or have a gap scanned."""
+    """List the gaps that a workflow's triggers did not scan, or scan one of them."""
     client = client_of(server, key)
     base = f"/v1/workflows/{workflow_id(client, workflow)}/trigger-gaps"
     if replay is not None:
@@ -167,12 +167,14 @@ def gaps(
 @app.command()
 def rehearsal(
     workflow: Workflow,
-    since: Annotated[str | None, typer.Option("--since", help="RFC 3339 time; default: since it watches.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="RFC 3339 time; default: since the rehearsal began.")
+    ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Show what the events of watching triggers would have done."""
+    """Show what the events of triggers that only rehearse would have done."""
     client = client_of(server, key)
     found = client.get(f"/v1/workflows/{workflow_id(client, workflow)}/trigger-rehearsal", since=since)
     if as_json:
@@ -217,12 +219,12 @@ def _why(reason: str | None) -> str:
 @app.command("go-live")
 def go_live(
     workflow: Workflow,
-    node: Annotated[str | None, typer.Option("--node", help="Only this trigger; default: all that watch.")] = None,
+    node: Annotated[str | None, typer.Option("--node", help="Only this trigger; default: all that rehearse.")] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Make watching triggers live: from now on their events count."""
+    """Take triggers that only rehearse live: from now on, their events start live runs."""
     client = client_of(server, key)
     body = {} if node is None else {"triggerNodeId": node}
     found = client.post(f"/v1/workflows/{workflow_id(client, workflow)}/trigger-rehearsal/go-live", body)

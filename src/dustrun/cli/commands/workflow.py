@@ -22,7 +22,7 @@ Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Workflow name
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="Workflow file: a definition, or a document with name and description.")
 ]
-Again = Annotated[bool, typer.Option("--again", help="Make it even if a workflow already has this name.")]
+Again = Annotated[bool, typer.Option("--again", help="Create it even if a workflow already has this name.")]
 
 _COLUMNS = ["workflow", "name", "status", "draft", "live", "nodes", "updated"]
 
@@ -56,7 +56,7 @@ def list_workflows(
     mine: Annotated[bool, typer.Option("--mine", help="Only those that this key created.")] = False,
     sort: Annotated[str | None, typer.Option("--sort", help="updatedAt, createdAt, name, runs; :asc or :desc.")] = None,
     runs: Annotated[
-        bool, typer.Option("--runs", help="Show the last run, and the modes that the current version passed in.")
+        bool, typer.Option("--runs", help="Show the last run, and the modes in which the current version passed.")
     ] = False,
     limit: Limit = 20,
     offset: Offset = 0,
@@ -124,7 +124,7 @@ def create(
 def update(
     workflow: Workflow,
     file: File,
-    name: Annotated[str | None, typer.Option("--name", help="New name; default: it keeps its name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="New name; default: keep the name.")] = None,
     description: Annotated[str | None, typer.Option("--description", help="Default: the one in the file.")] = None,
     expected_version: Annotated[
         int | None, typer.Option("--expected-version", help="Refuse unless the workflow is at this version.")
@@ -133,7 +133,7 @@ def update(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Change a workflow to what a file says: a definition that differs becomes the draft."""
+    """Update a workflow from a file: a changed definition becomes the draft."""
     document = read_document(file)
     given = {"name": name, "description": description or document.description or None}
     body = {field: value for field, value in given.items() if value is not None}

@@ -54,23 +54,23 @@ class SwitchCase(Fields):
 
 
 class SwitchPayload(Fields):
-    """The first case whose test holds decides the branch; `default` if none does."""
+    """The first case whose condition is true decides the branch; `default` if none does."""
 
     cases: tuple[SwitchCase, ...] = Field(min_length=1, max_length=100, description="Tests, tried in order.")
 
 
 class ForEachPayload(Fields):
-    """Runs the loop body once per item, or again while a test holds."""
+    """Runs the loop body once per item, or again while a condition is true."""
 
     array: Any = Field(None, description="The items: a list, or an expression that returns one.")
     while_: str | None = Field(
         None,
         alias="while",
-        description="Instead of `array`: a test at the end of each iteration, in it; true: another follows.",
+        description="Instead of `array`: an expression evaluated at the end of each iteration; true: another follows.",
     )
     first: Any = Field(None, description="With `while`: `$item` of the first iteration.")
     next: Any = Field(
-        None, description="With `while`: `$item` of the next iteration, evaluated at the end of each one inside it."
+        None, description="With `while`: `$item` of the next iteration, evaluated at the end of each iteration."
     )
     concurrency: int = Field(1, ge=1, le=50, description="How many items run concurrently.")
     on_item_error: Literal["fail", "continue", "stop"] = Field(
@@ -168,7 +168,7 @@ class CallWorkflowPayload(Fields):
         min_length=1, max_length=128, description="The workflow to run.", json_schema_extra={"x-widget": "workflow"}
     )
     version: int | None = Field(
-        None, ge=1, description=("Exactly this version; otherwise the live one, or the draft if none is live.")
+        None, ge=1, description=("The version to run; default: the live one, or the draft if none is live.")
     )
     payload: dict[str, Any] = Field(default_factory=dict, description="The trigger payload of the called run.")
     prop_values: dict[str, Any] = Field(default_factory=dict, description="Values for its `{{$props.key}}`.")
@@ -272,17 +272,17 @@ BRANCHES_IN: Mapping[str, str] = {"switch": "cases"}
 
 DOCS: Mapping[str, ControlDoc] = {
     "if": ControlDoc(
-        "Takes one of two ways: children with branch `then` or `else`.",
+        "Takes one of two branches: children with branch `then` or `else`.",
         {"expression": "$trigger.body.usd > 2000"},
         {"branch": "then"},
     ),
     "switch": ControlDoc(
-        "Takes the branch of the first case whose test holds; children name the case, or `default`.",
+        "Takes the branch of the first case whose condition is true; children name the case, or `default`.",
         {"cases": [{"name": "large", "expression": "$trigger.body.usd > 1000"}]},
         {"branch": "large"},
     ),
     "for-each": ControlDoc(
-        "Runs its loop body once per item of a list, optionally several at once, or again while a test holds.",
+        "Runs its loop body once per item of a list, optionally several at once, or again while a condition is true.",
         {"array": "{{$trigger.body.rows}}", "concurrency": 5},
         {
             "iterations": [{"index": 0, "status": "success", "results": {}}],

@@ -39,8 +39,8 @@ class ForEachResult(Fields):
 
     iterations: list[Iteration] = Field(description="The items, in their order.")
     iteration_count: int = Field(description="How many items there were.")
-    counts: ItemCounts = Field(description="How many of them ended in which status.")
-    results_omitted: int | None = Field(None, description="How many items have their results left out.")
+    counts: ItemCounts = Field(description="Number of items by status.")
+    results_omitted: int | None = Field(None, description="Number of items without their results.")
     iterations_omitted: int | None = Field(None, description="How many items are left out altogether.")
 
 
@@ -94,7 +94,7 @@ class CallWorkflowResult(Fields):
 
     run_id: str = Field(description="Id of the called run.")
     workflow_id: str = Field(description="Its workflow.")
-    status: str = Field(description="How it ended; `started` where its end is not waited for.")
+    status: str = Field(description="Status of the called run; `started` if the node does not wait for it.")
     result: Any = Field(description="The result of its last node, if it has only one.")
     results: dict[str, Any] = Field(description="The results of its last nodes, by their ids.")
 

@@ -1,9 +1,9 @@
 """Starts a run when the result of a contract's view function changes.
 
-Use it for state that no event tells of: an owner, a rate, a balance in a pool. `condition` is an expression over `old`
-and `new`, the results of the last two looks, like `int(new) > int(old)`; without it, every change counts. A result that
-changes twice between two looks is seen once, and one that a reorg takes back is seen as another change: use `evm-log`
-where no step may be missed. The first look starts nothing, unless `fireOnFirst`, which passes `old` as null.
+Use it for state that changes without an event: an owner, a rate, a balance in a pool. `condition` is an expression over
+`old` and `new`, the results of the last two polls, like `int(new) > int(old)`; without it, every change counts. Two
+changes between two polls count as one, and a change that a reorg undoes counts as another change: use `evm-log` if no
+change may be missed. The first poll starts nothing, unless `fireOnFirst` is true, which passes `old` as null.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Output(EventOutput):
     chain_id: int = Field(description="The chain.")
     contract: str = Field(description="The contract.")
     function: str = Field(description="The function's signature.")
-    old: Any = Field(description="The result before; null at the first look.")
+    old: Any = Field(description="The previous result; null at the first poll.")
     new: Any = Field(description="The result now; an object by name if there are several.")
     block_number: int = Field(description="The newest block when it was seen.")
     seen_at: str = Field(description="When it was seen, RFC 3339.")

@@ -1,12 +1,12 @@
 """Starts a run for each new item of an HTTP source, or when its answer changes.
 
-Use it for services that have no webhooks. With `items` the answer is a list, and each item whose `itemKey` was not seen
-before starts a run; without it, the run starts when `value` changes. Both are expressions: over `body` (JSON, else
-text), `status` and `headers`, and for `itemKey` over `item` too. The first look starts nothing, unless `fireOnFirst`.
+Use it for services that have no webhooks. With `items` the answer is a list, and each item with a new `itemKey` starts
+a run; without it, a run starts when `value` changes. All are expressions over `body` (JSON, else text), `status` and
+`headers`, and `itemKey` over `item` too. The first poll starts nothing, unless `fireOnFirst` is true.
 
-A connector of the node adds its credential to each request, to its own hosts only. Servers that know when they changed
-(`ETag`, `Last-Modified`) are asked for news only. A source that fails is asked less and less often, and says why in the
-trigger's `lastError`; a run that fails changes nothing about that.
+A connector of the node adds its credential to each request, but only to its own hosts. If the server sends `ETag` or
+`Last-Modified`, requests are conditional. While the source fails, the trigger polls it less often and shows the reason
+in `lastError`; failed runs have no such effect.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ class Config(RequestConfig):
     """What is asked for, and what of it is new."""
 
     items: str | None = raw(
-        None, max_length=4000, description="The list of items, like `body.orders`; null: the whole answer is watched."
+        None, max_length=4000, description="The list of items, like `body.orders`; null: compare `value` instead."
     )
     item_key: str | None = raw(
         None,
         max_length=4000,
-        description="What an item is known by, like `item.id`; null: its whole content.",
+        description="Key that identifies an item, like `item.id`; null: its whole content.",
     )
     value: str = raw(
         "body",
         max_length=4000,
-        description="Without `items`: what starts a run when it changes, like `body.status`; at most 64 KiB.",
+        description="Without `items`: the value whose change starts a run, like `body.status`; at most 64 KiB.",
     )
     newest_first: bool = Field(False, description="Whether the list begins with its newest item.")
 
@@ -85,9 +85,9 @@ class Output(EventOutput):
     """An item, or a changed value."""
 
     item: Any = Field(None, description="With `items`: the new item.")
-    key: str | None = Field(None, description="With `items`: what the item is known by.")
+    key: str | None = Field(None, description="With `items`: the item's key.")
     value: Any = Field(None, description="Without `items`: the value.")
-    previous: Any = Field(None, description="Without `items`: the value before; null at the first look.")
+    previous: Any = Field(None, description="Without `items`: the previous value; null at the first poll.")
     seen_at: str = Field(description="When it was seen, RFC 3339.")
 
 

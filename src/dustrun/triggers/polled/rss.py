@@ -1,9 +1,9 @@
 """Starts a run for each new item of an RSS or Atom feed.
 
-An item is known by its `guid` or `id`, else by its link; a later change of the same item starts nothing. Items run
-oldest first. The first look starts nothing, unless `fireOnFirst`. A connector of the node adds its credential to each
-request, to its own hosts only. The server is asked for news only, if it knows when the feed changed. Texts are cut at
-20,000 characters, and are as the feed has them: treat their HTML as untrusted.
+An item's key is its `guid` or `id`, or else its link; a later change of the same item starts nothing. Runs start oldest
+item first. The first poll starts nothing, unless `fireOnFirst` is true. A connector of the node adds its credential to
+each request, but only to its own hosts. If the server sends `ETag` or `Last-Modified`, requests are conditional. Texts
+are unchanged except that they are cut at 20,000 characters: treat their HTML as untrusted.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Starts a run when a token's price crosses a level, or moves by some percent within a time.
+"""Starts a run when a token's price crosses a level, or changes by a percentage within a period.
 
-`cross-up` and `above` mean the same once a price was seen: the run starts when the price rises to the level, not while
-it stays there, and again only after it fell below, by `hysteresisPercent` at least. `above` and `below` can also take
-the first price (`fireOnFirst`). `change-percent` compares with the lowest and highest price seen within `windowMs`.
+Once a price was seen, `cross-up` and `above` mean the same: a run starts when the price rises to the level, not while
+it stays there, and again only after it fell below the level by at least `hysteresisPercent`. `above` and `below` can
+also fire on the first price (`fireOnFirst`). `change-percent` compares with the lowest and highest price seen within
+`windowMs`.
 
-`source` names where the price must come from; without it, the first of the server's sources that has one. A price that
-is too old, or that no source gives, starts nothing: it is a failed look, told in the trigger's `lastError`.
+`source` says where the price must come from; without it, the first of the server's sources that has one is used. If the
+price is too old, or no source has one, the poll fails and starts nothing; `lastError` of the trigger says why.
 """
 
 from __future__ import annotations
@@ -56,22 +57,24 @@ class Config(PolledConfig):
         "exchange, or the server's HTTP source; null: the first that has one.",
     )
     operation: Operation = Field(description="What starts a run.")
-    price: Exact | None = Field(None, description="Of a crossing: the level in US dollars per whole token, exact.")
+    price: Exact | None = Field(None, description="For a crossing: the level in US dollars per whole token, exact.")
     hysteresis_percent: Exact = Field(
         Decimal(0),
         le=100,
-        description="Of a crossing: how far the price must go back before the next one counts, in percent of it.",
+        description="For a crossing: how far the price must go back before it can fire again, in percent of the level.",
     )
-    percent: Exact | None = Field(None, description="Of `change-percent`: by how much the price must move.")
+    percent: Exact | None = Field(None, description="For `change-percent`: the change in percent.")
     window_ms: int = Field(
-        3_600_000, ge=1000, le=604_800_000, description="Of `change-percent`: within which time, in milliseconds."
+        3_600_000, ge=1000, le=604_800_000, description="For `change-percent`: the period, in milliseconds."
     )
-    direction: Literal["up", "down", "any"] = Field("any", description="Of `change-percent`: which moves count.")
+    direction: Literal["up", "down", "any"] = Field(
+        "any", description="For `change-percent`: the direction of the change."
+    )
     max_triggers: int | None = Field(
-        None, ge=1, le=100_000, description="After so many events the trigger ends. Arming it anew counts anew."
+        None, ge=1, le=100_000, description="Events after which the trigger ends. Arming it again resets the count."
     )
     max_age_ms: int | None = Field(
-        None, ge=1, description="A price that its source set longer ago starts nothing. Feeds have their own limit too."
+        None, ge=1, description="Maximum age of a price in milliseconds. Feeds also have their own limit."
     )
 
     @model_validator(mode="after")
@@ -110,10 +113,10 @@ class Output(EventOutput):
     token: str = Field(description="Address of the token, or `native`.")
     operation: str = Field(description="What it did.")
     usd: Decimal = Field(description="Exact US dollars per whole token.")
-    previous: Decimal | None = Field(description="The price at the look before; null at the first.")
+    previous: Decimal | None = Field(description="The price at the previous poll; null at the first.")
     against: Decimal = Field(description="The level, or the price of the window that it is compared with.")
     change_percent: Decimal = Field(
-        description="By how many percent it differs: of a crossing from `previous`, else from `against`."
+        description="Change in percent: for a crossing from `previous`, otherwise from `against`."
     )
     price_source: str = Field(description="The source of the price.")
     price_at: str = Field(description="When the source set it, RFC 3339.")

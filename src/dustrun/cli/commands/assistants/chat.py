@@ -15,7 +15,7 @@ from dustrun.cli.http.sse import Stream
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import show_page
 
-app = typer.Typer(no_args_is_help=True, help="Ask the assistant, and decide about what it proposes.")
+app = typer.Typer(no_args_is_help=True, help="Ask the assistant, and decide on its proposals.")
 Conversation = Annotated[str, typer.Argument(metavar="CONVERSATION", help="Id of the conversation.")]
 _OVER: Final = ("turn_finished", "turn_failed")
 _MOST_TITLE: Final = 60
@@ -25,15 +25,15 @@ _COLUMNS: Final = ["conversation", "title", "created"]
 @app.command()
 def ask(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What you want; - reads it from the standard input.")],
-    conversation: Annotated[str | None, typer.Option("--in", help="Go on in this conversation.")] = None,
-    connector: Annotated[str | None, typer.Option("--connector", help="The connector of the model, conn_….")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="The model; by default that of the connector.")] = None,
-    workflow: Annotated[str | None, typer.Option("--workflow", help="The workflow that it is about, wf_….")] = None,
+    conversation: Annotated[str | None, typer.Option("--in", help="Continue this conversation.")] = None,
+    connector: Annotated[str | None, typer.Option("--connector", help="Connector of the model, conn_….")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model; default: that of the connector.")] = None,
+    workflow: Annotated[str | None, typer.Option("--workflow", help="Workflow that you ask about, wf_….")] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Ask the assistant, and follow its turn: its words, its tools, and what it proposes. Ctrl-C stops the turn."""
+    """Ask the assistant, and show its answer, tool calls and proposals as they arrive. Ctrl-C stops the turn."""
     client = client_of(server, key)
     said = sys.stdin.read() if text == "-" else text
     chat = conversation or client.post("/v1/conversations", {"title": said.strip()[:_MOST_TITLE]})["id"]
@@ -142,7 +142,7 @@ def list_conversations(
 
 @app.command()
 def show(conversation: Conversation, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Show what was said in a conversation."""
+    """Show the messages of a conversation."""
     for one in _messages(client_of(server, key), segment(conversation)):
         if as_json:
             output.write_json(one)
@@ -157,7 +157,7 @@ def show(conversation: Conversation, as_json: AsJson = False, server: Server = S
 
 @app.command()
 def stop(conversation: Conversation, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Stop the assistant's turn in a conversation, and withdraw what it proposes."""
+    """Stop the assistant's turn in a conversation, and withdraw its proposals."""
     client, chat = client_of(server, key), segment(conversation)
     for one in _messages(client, chat):
         if one.get("status") in ("streaming", "waiting"):

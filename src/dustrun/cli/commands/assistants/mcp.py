@@ -118,7 +118,7 @@ def _error(number: Any, code: int, message: str) -> Json:
 
 
 def mcp(server: Server = SERVER, key: Key = None) -> None:
-    """Speak MCP over standard input and output, for clients that start programs: every message goes to the server.
+    """Speak MCP over standard input and output (stdio), and forward every message to the server.
 
     Give the client a key of the scope mcp: `dustrun keys create NAME --scope mcp`, in DUSTRUN_API_KEY.
     """

@@ -10,7 +10,7 @@ from dustrun.cli.http.client import segment
 from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
 from dustrun.cli.render.tables import show_one, show_page
 
-app = typer.Typer(no_args_is_help=True, help="Tell other systems what happens in runs, and see what arrived.")
+app = typer.Typer(no_args_is_help=True, help="Notify other systems of what happens in runs, and list the deliveries.")
 Delivery = Annotated[str, typer.Argument(metavar="DELIVERY", help="Id of the delivery.")]
 LOG_COLUMNS = ["delivery", "event", "run", "status", "answer", "ms", "tries", "next try", "error"]
 
@@ -40,7 +40,7 @@ def deliveries(
 
 @app.command()
 def retry(delivery: Delivery, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Try a delivery that has not arrived again, at once."""
+    """Retry a delivery that has not succeeded, at once."""
     found = client_of(server, key).post(f"/v1/hook-deliveries/{segment(delivery)}/retry")
     show_one(found, LOG_COLUMNS, log_row, as_json)
 

@@ -71,13 +71,13 @@ def show(hook: Hook, as_json: AsJson = False, server: Server = SERVER, key: Key 
 
 @app.command()
 def enable(hook: Hook, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Enable a hook: open deliveries go on, and events are sent from now on."""
+    """Enable a hook: open deliveries continue, and new events are sent."""
     show_one(client_of(server, key).post(f"/v1/hooks/{segment(hook)}/enable"), _COLUMNS, _row, as_json)
 
 
 @app.command()
 def disable(hook: Hook, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Disable a hook: open deliveries wait, and what happens meanwhile is not sent."""
+    """Disable a hook: open deliveries wait, and events in the meantime are not sent."""
     show_one(client_of(server, key).post(f"/v1/hooks/{segment(hook)}/disable"), _COLUMNS, _row, as_json)
 
 
@@ -91,7 +91,7 @@ def rotate_secret(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Make a new signing secret."""
+    """Create a new signing secret."""
     path = f"/v1/hooks/{segment(hook)}/rotate-secret"
     _show_secret(client_of(server, key).post(path, {"overlapHours": overlap_hours}), as_json)
 
@@ -108,5 +108,5 @@ def delete(hook: Hook, as_json: AsJson = False, server: Server = SERVER, key: Ke
 
 @app.command("test")
 def try_hook(hook: Hook, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Send a `hook.ping` once and now, and show whether it arrived."""
+    """Send a `hook.ping` now, without retries, and show whether it arrived."""
     show_one(client_of(server, key).post(f"/v1/hooks/{segment(hook)}/test"), LOG_COLUMNS, log_row, as_json)

@@ -13,7 +13,7 @@ from dustrun.cli.http.options import SERVER, AsJson, Key, Server, client_of
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import table
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and revoke links to public forms of a workflow.")
+app = typer.Typer(no_args_is_help=True, help="Create, list and revoke links to public forms of a workflow.")
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name or id.")]
 
 
@@ -35,16 +35,16 @@ def list_forms(workflow: Workflow, as_json: AsJson = False, server: Server = SER
 @app.command()
 def create(
     workflow: Workflow,
-    mode: Annotated[str, typer.Option(help="live, dust or simulate: what its runs are.")] = "simulate",
-    max_runs: Annotated[int, typer.Option("--max-runs", min=1, help="How many runs it may start.")] = 100,
-    days: Annotated[int, typer.Option("--days", min=1, max=366, help="Days after which it ends.")] = 30,
-    title: Annotated[str | None, typer.Option(help="Shown above the form; else the workflow's name.")] = None,
-    description: Annotated[str | None, typer.Option(help="Shown below the title.")] = None,
+    mode: Annotated[str, typer.Option(help="Mode of its runs: live, dust or simulate.")] = "simulate",
+    max_runs: Annotated[int, typer.Option("--max-runs", min=1, help="Maximum number of runs.")] = 100,
+    days: Annotated[int, typer.Option("--days", min=1, max=366, help="Days until it expires.")] = 30,
+    title: Annotated[str | None, typer.Option(help="Title of the form; default: the workflow's name.")] = None,
+    description: Annotated[str | None, typer.Option(help="Text below the title.")] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Make a link, and show its address once. Whoever has it can start runs in the name of your key."""
+    """Create a link, which is shown only once. Anybody who has it can start runs as your key."""
     client = client_of(server, key)
     ends = datetime.now(UTC) + timedelta(days=days, minutes=-1)
     body: dict[str, Any] = {"mode": mode, "maxRuns": max_runs, "expiresAt": ends.isoformat()}

@@ -14,7 +14,7 @@ from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server,
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import show_page, table
 
-app = typer.Typer(no_args_is_help=True, help="Make and replace the addresses of webhooks; see what came in.")
+app = typer.Typer(no_args_is_help=True, help="Create and replace the addresses of webhooks, and list their events.")
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name or id.")]
 Node = Annotated[str | None, typer.Option("--node", help="Id of the webhook node, if the workflow has several.")]
 
@@ -40,7 +40,7 @@ def rotate(
     workflow: Workflow,
     node: Node = None,
     overlap_s: Annotated[
-        int, typer.Option("--overlap", min=0, help="Seconds for which the old address stays good.")
+        int, typer.Option("--overlap", min=0, help="Seconds for which the old address stays valid.")
     ] = 86_400,
     signing_secret: Annotated[
         str | None,
@@ -50,7 +50,7 @@ def rotate(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Make a new address, the first one or a replacement, and show it once."""
+    """Create or replace a webhook's address; it is shown only once."""
     client = client_of(server, key)
     body: dict[str, Any] = {"overlapMs": overlap_s * 1000}
     if signing_secret is not None:
@@ -63,7 +63,7 @@ def rotate(
     output.say(f"Signing secret: {made['signingSecret']}")
     output.say("Both are shown only now.")
     if made["previousExpiresAt"] is not None:
-        output.say(f"The old address stays good until {made['previousExpiresAt']}.")
+        output.say(f"The old address stays valid until {made['previousExpiresAt']}.")
 
 
 @app.command()
@@ -83,7 +83,7 @@ def events(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """List what came in at a workflow's webhooks, newest first."""
+    """List the events of a workflow's webhooks, newest first."""
     client = client_of(server, key)
     found = workflow_id(client, workflow)
     page = client.get("/v1/webhook-events", workflowId=found, limit=limit, offset=offset)
@@ -97,7 +97,7 @@ def replay(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Take a recorded event once more, as a new one."""
+    """Replay a recorded event as a new one."""
     done = client_of(server, key).post(f"/v1/webhook-events/{segment(event)}/replay", {})
     if as_json:
         output.write_json(done)

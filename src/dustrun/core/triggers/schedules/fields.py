@@ -15,29 +15,28 @@ class TimedConfig(Fields):
 
     on_missed: Literal["skip", "once", "all"] = Field(
         "once",
-        description="What becomes of times that passed while the server was down: `skip` drops them, `once` runs the "
-        "last one, `all` runs each.",
+        description="Times that passed while the server was down: `skip` drops them, `once` runs the latest one, `all` "
+        "runs each.",
         json_schema_extra={"x-group": "Delivery"},
     )
     missed_cap: int = Field(
         10,
         ge=1,
         le=MAX_KEPT,
-        description="With `all`: how many run at most, the latest ones.",
+        description="With `all`: maximum number of missed times that run; the latest ones.",
         json_schema_extra={"x-group": "Delivery"},
     )
     overlap: Literal["allow", "skip", "queue"] = Field(
         "allow",
-        description="What happens at a time when the run before has not ended: `allow` starts another, `skip` none, "
-        "`queue` starts it when that one has ended.",
+        description="If the previous run has not ended: `allow` starts another, `skip` starts none, `queue` starts it "
+        "when the previous one has ended.",
         json_schema_extra={"x-group": "Delivery"},
     )
     jitter_ms: int = Field(
         0,
         ge=0,
         le=3_600_000,
-        description="Runs start up to so many milliseconds late, by an amount that is fixed for each time; "
-        "spreads schedules that share a time.",
+        description="Maximum delay of a run in milliseconds, fixed for each time; spreads schedules that share a time.",
         json_schema_extra={"x-group": "Delivery"},
     )
 
@@ -50,9 +49,9 @@ class TimedOutput(Fields):
     """The time for which it runs."""
 
     scheduled_at: str = Field(description="The time of the schedule, RFC 3339 in UTC.")
-    local_time: str = Field(description="The same time as the zone's clock shows it.")
+    local_time: str = Field(description="The same time as local time of the zone.")
     timezone: str = Field(description="The zone.")
-    missed: int = Field(0, description="How many earlier times were missed that this run stands for.")
+    missed: int = Field(0, description="Number of earlier missed times that this run stands for.")
     body: dict[str, Any] = Field(description="The whole payload.")
     source: str = Field(description="What started the run.")
     triggered_at: str = Field(description="When the run was started, RFC 3339.")
