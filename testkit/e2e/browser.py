@@ -24,6 +24,8 @@ from testkit.e2e.node import npm_install
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 TOOLS = ROOT / ".tools"
 UP_WITHIN_S = 60.0
+OWN_PAGES = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup")
+"""Features of Chromium: it loads these pages for each window's address bar, which nobody sees and takes a second."""
 _FLAGS = (
     "--headless",
     "--no-sandbox",  # root and many containers have none to give; the pages are our own
@@ -32,6 +34,7 @@ _FLAGS = (
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
+    f"--disable-features={','.join(OWN_PAGES)}",
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--remote-debugging-port=0",

@@ -11,7 +11,7 @@ from typing import Any
 import build_web
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect, sync_playwright
 
-from testkit.e2e.browser import find_or_install
+from testkit.e2e.browser import OWN_PAGES, find_or_install
 from testkit.e2e.guide import ROOT
 from testkit.e2e.node import npm_install
 from testkit.e2e.server import Server
@@ -33,12 +33,21 @@ _FAULTS = """async (only) => {
   return (await axe.run(document, options)).violations
   .map((v) => v.id + ': ' + v.nodes.map((n) => n.target.join(' ')).join(', '))
 }"""
+# Chromium heeds the last such flag alone, so that what Playwright turns off stands here again
+_FEATURES_OFF = (
+    *OWN_PAGES,
+    *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades"),
+    *("HttpsFirstBalancedModeAutoEnable", "LensOverlay", "MediaRouter", "PaintHolding"),
+    *("ThirdPartyStoragePartitioning", "AvoidCorsURLLoaderRestartOnRedirect", "OptimizationHints"),
+    *("NetworkTimeServiceQuerying", "AimEnabled", "PreconnectToSearch"),
+)
 _FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
     "--disable-background-networking",
     "--disable-dev-shm-usage",
+    f"--disable-features={','.join(_FEATURES_OFF)}",
     "--process-per-site",  # a renderer that is new parses and compiles the whole app anew
 )
 
