@@ -22,12 +22,18 @@ INHERITED = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
 """Limits that a test may set for what it starts."""
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 _shares_imports = False
+_more: list[str] = []
 
 
 def share_imports() -> None:
     """From now on commands begin in processes that have imported Dustrun, where the system can do so."""
     global _shares_imports
     _shares_imports = sys.platform == "linux"
+
+
+def share_more(*modules: str) -> None:
+    """From now on those processes have these modules too, which take seconds to import."""
+    _more.extend(name for name in modules if name not in _more)
 
 
 def start(command: Sequence[str], **how: Any) -> subprocess.Popen[Any]:
@@ -85,6 +91,7 @@ class _Forked(subprocess.Popen[Any]):
             "environment": dict(os.environ if env is None else env),
             "folder": os.fspath(cwd or Path.cwd()),
             "is_session": start_new_session,
+            "modules": _more,
             "limits": {number: resource.getrlimit(number) for number in INHERITED},
         }
         streams = [number if given == -1 else given for number, given in enumerate((p2cread, c2pwrite, errwrite))]

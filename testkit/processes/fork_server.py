@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import importlib
 import json
 import os
 import resource
@@ -22,7 +23,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import dustrun.app.composition
@@ -34,6 +35,8 @@ from dustrun.cli.commands import serve
 
 MOST_BYTES = 1 << 20
 _LOADED = (dustrun.app.composition, dustrun.app.process, serve)
+_AT_FIRST = ("anyio._backends._asyncio", "typer._adapters", "typer._click.decorators", "uvicorn.lifespan.off")
+"""What else each server imports with its first steps."""
 
 
 def main() -> None:
@@ -42,12 +45,13 @@ def main() -> None:
     server.discover()
     catalog.load()
     command_line.commands()
-    gc.freeze()
+    _load(_AT_FIRST)
     while True:
         text, streams, _, _ = socket.recv_fds(asked, MOST_BYTES, 3)
         if not text:
             return
         request = json.loads(text)
+        _load(request["modules"])
         reading, writing = os.pipe()
         between = os.fork()
         if between == 0:
@@ -66,6 +70,14 @@ def main() -> None:
         asked.send(os.read(reading, 32))
         os.close(reading)
         os.close(writing)
+
+
+def _load(modules: Iterable[str]) -> None:
+    """Imports what it has not; its garbage collector leaves all of it alone, so that processes go on sharing it."""
+    if new := [name for name in modules if name not in sys.modules]:
+        for name in new:
+            importlib.import_module(name)
+        gc.freeze()
 
 
 def _status_of(work: Callable[[], None]) -> int:

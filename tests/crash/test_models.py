@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from crash.test_polls import Caller
+from testkit import processes
 from testkit.model_server import Asked, ModelServer, Reply, serving_model
 from testkit.server_process import ServerProcess
 
@@ -63,6 +64,7 @@ class Model:
 async def test_model_is_asked_again_from_the_beginning_and_never_after_its_answer(
     tmp_path: Path, store_url: str
 ) -> None:
+    processes.share_more("dustrun.sdk.llm.protocol")
     server = ServerProcess(tmp_path / "data", {"outbound_allow": "127.0.0.1", "database_url": store_url})
     model = Model()
     async with (

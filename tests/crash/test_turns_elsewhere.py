@@ -6,12 +6,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from testkit import processes
 from testkit.machines import Machines, machines_on
 from testkit.model_server import Reply, serving_model
 from testkit.postgres import Cluster
 
 
 async def test_a_killed_servers_turn_ends_on_another_one(tmp_path: Path, cluster: Cluster) -> None:
+    processes.share_more("dustrun.sdk.llm.protocol")
     async with (
         serving_model(Reply("Never heard.", delay_s=600), Reply("Hello.")) as models,
         machines_on(tmp_path, cluster) as machines,

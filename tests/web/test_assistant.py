@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from dustrun.api.routes import conversation_turns
+from testkit import processes
 from testkit.e2e.guide import ROOT
 from testkit.e2e.server import Server
 from testkit.model_server import Asked, ModelServer, Reply, model_beside
@@ -72,6 +73,7 @@ def model(models: Models) -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    processes.share_more("dustrun.sdk.llm.protocol")
     server = Server(tmp_path_factory.mktemp("server"), outbound_allow="127.0.0.1")
     try:
         yield server.start()

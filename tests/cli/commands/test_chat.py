@@ -27,6 +27,7 @@ def model() -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, model: ModelServer) -> Iterator[Served]:
+    processes.share_more("dustrun.sdk.llm.protocol")
     with served(tmp_path_factory.mktemp("server"), outbound_allow="127.0.0.1") as found:
         _api(found).post("/v1/connectors", model.connector())
         yield found
