@@ -1,8 +1,9 @@
-"""One browser, one server and one session for the tests of a file; a window of its own for each test."""
+"""One browser for as long as tests want one; one server and one session for a file; a window for each test."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Generator, Iterator
 from decimal import Decimal
 
 import pytest
@@ -14,12 +15,37 @@ from testkit.e2e.server import Server
 from testkit.ports import free_port
 from testkit.web.app import App, Open, browsing, new_session
 
+_OPEN = contextlib.ExitStack()
+_BROWSERS: list[Browser] = []
+
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Closed with its file: while it is open, no other event loop can run in this process."""
-    with browsing() as browser:
-        yield browser
+def browser() -> Browser:
+    """That of the file before, if it had one: to start it takes three seconds of processor time."""
+    if not _BROWSERS:
+        _BROWSERS.append(_OPEN.enter_context(browsing()))
+    return _BROWSERS[0]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """Closes the browser after a file unless the next one wants it: while it is open, no other event loop can run."""
+    try:
+        return (yield)
+    finally:
+        is_same_file = nextitem is not None and nextitem.path == item.path
+        if not is_same_file and "browser" not in getattr(nextitem, "fixturenames", ()):
+            _close_browser()
+
+
+def pytest_sessionfinish() -> None:
+    """Closes the browser of tests that were broken off."""
+    _close_browser()
+
+
+def _close_browser() -> None:
+    _BROWSERS.clear()
+    _OPEN.close()
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +88,11 @@ def server_with_chain(
 
 
 @pytest.fixture(scope="module")
-def session(browser: Browser, server: Server) -> BrowserContext:
-    """Signed in, once for all windows of a file: a browser that is new parses the whole app anew."""
-    return new_session(browser, server)
+def session(browser: Browser, server: Server) -> Iterator[BrowserContext]:
+    """Signed in, once for all windows of a file: a session that is new parses the whole app anew."""
+    session = new_session(browser, server)
+    yield session
+    session.close()
 
 
 @pytest.fixture
