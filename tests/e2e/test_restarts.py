@@ -72,7 +72,8 @@ async def _check_that_it_is_over(sources: list[Source], server: Server, run: str
     assert bare.statuses[-2:] == [200, 204]
     assert 204 not in guided.statuses
     path = f"/v1/runs/{run}/stream"
-    await until(lambda: 204 in server.requests_of(path), what="the log is written, somewhat after a request")
+    await asyncio.to_thread(server.call, "GET", f"/v1/runs/{run}")
+    await until(lambda: server.requests_of(f"/v1/runs/{run}"), what="the log is written, in order, after the requests")
     asked = server.requests_of(path)
     assert asked.count(204) == 1
     counts = [len(source.statuses) for source in sources]
