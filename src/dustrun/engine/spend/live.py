@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,7 +23,7 @@ from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.job import Job
 from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Suspended, as_dust, of_error
-from dustrun.errors import DustrunError, Temporary
+from dustrun.errors import DustrunError, Temporary, Uncertain
 from dustrun.records import dataclass
 from dustrun.services.outbox.spend_status import ALLOWANCE_MET, Failure, Outbox, SpendRequest, SpendStatus
 from dustrun.services.runs.engine_port import RunFacts
@@ -30,8 +31,10 @@ from dustrun.settings import Settings
 
 _logger = log.get(__name__)
 _LOOK_AGAIN_MS = 2_000
+_ASK_AGAIN_S = 0.5
 _INPUT, _NOTES, _DUST, _ASSUMED, _ATTEMPT, _WALLET = "input", "notes", "dust", "assumed", "attempt", "walletId"
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +101,25 @@ class LiveSpend:
         self, job: Job, facts: RunFacts, context: NodeContext, is_cancelled: Callable[[], bool]
     ) -> Outcome:
         """One step, as far as possible without waiting. After a cancel nothing new is signed."""
+        request = self._request(job, facts, context.wallet.id)
         try:
-            request = self._request(job, facts, context.wallet.id)
             status = await self._step(job, facts, request, context, is_cancelled)
             if status is None or (is_cancelled() and status.status == "failed" and not status.is_signed):
                 return Interrupted("The run was cancelled before this node spent anything.")
             return await self._outcome(job, status, context, is_cancelled())
+        except Temporary as error:
+            return await self._after_trouble(request, error)
         except DustrunError as error:
             return of_error(error)
+
+    async def _after_trouble(self, request: SpendRequest, error: Temporary) -> Outcome:
+        """The outcome of a step that the store or a chain interrupted: a node that has spent, or may have, does not
+        fail. It goes on where it was."""
+        status = await _until_known(partial(self.outbox.find_stored, request), is_unknown=True)
+        if status is None or not (status.is_signed or status.status == "settled"):
+            return of_error(error)
+        holds = Holds.CANCEL if status.is_signed else Holds.NOTHING
+        return Suspended(clock.now_ms() + _LOOK_AGAIN_MS, await self._facts(status), answerable=True, holds=holds)
 
     async def find_wallet(self, job: Job, facts: RunFacts) -> ConnectorReference | None:
         """The wallet of what the node has stored and that is under way or has happened: another attempt keeps it."""
@@ -131,20 +145,32 @@ class LiveSpend:
         self, job: Job, facts: RunFacts, request: SpendRequest, context: NodeContext, is_cancelled: Callable[[], bool]
     ) -> SpendStatus | None:
         if is_cancelled():
-            return await self.outbox.abandon(request)
+            return await self._abandon(request)
         status = await self.outbox.find(request)
         given = job.input
         if status is None or _may_plan_anew(status, _attempt(job, facts)):
             spend = await self._plan_spend(job, facts, context)
             if is_cancelled():
-                return await self.outbox.abandon(request)
-            status = await self.outbox.plan(request, spend)
-        status = await self.outbox.advance(request, status)
+                return await self._abandon(request)
+            status = await self._plan(request, spend)
+        status = await self._advance(request, status)
         if not job.is_dust or not _is_met(status) or is_cancelled():
             return status
         job.input = given
-        status = await self.outbox.plan(request, await self._plan_spend(job, facts, context))  # without the approval
-        return await self.outbox.advance(request, status)
+        status = await self._plan(request, await self._plan_spend(job, facts, context))  # without the approval
+        return await self._advance(request, status)
+
+    # Whatever the outbox has stored wins, so a call of it may be repeated.
+
+    async def _plan(self, request: SpendRequest, spend: Spend) -> SpendStatus:
+        return await _until_known(partial(self.outbox.plan, request, spend))
+
+    async def _advance(self, request: SpendRequest, status: SpendStatus) -> SpendStatus:
+        known = [status]  # only the first call knows it
+        return await _until_known(lambda: self.outbox.advance(request, known.pop() if known else None))
+
+    async def _abandon(self, request: SpendRequest) -> SpendStatus | None:
+        return await _until_known(partial(self.outbox.abandon, request))
 
     async def _plan_spend(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
         """The action's spend, with the input that it was planned from."""
@@ -221,6 +247,20 @@ class LiveSpend:
             return Failed("INTERNAL", message)
         kept = await self._facts(status)
         return Suspended(clock.now_ms() + 30 * _LOOK_AGAIN_MS, kept, answerable=True, holds=Holds.CANCEL)
+
+
+async def _until_known(call: Callable[[], Awaitable[T]], *, is_unknown: bool = False) -> T:
+    """The result of a call of the outbox, which is repeated until its outcome is known. Raises `Temporary` if the first
+    one has done nothing, unless what came before `is_unknown`."""
+    while True:
+        try:
+            return await call()
+        except Uncertain:
+            is_unknown = True
+        except Temporary:
+            if not is_unknown:
+                raise
+        await asyncio.sleep(_ASK_AGAIN_S)
 
 
 async def plan_spend(job: Job, context: NodeContext, timeout_ms: int) -> Spend:

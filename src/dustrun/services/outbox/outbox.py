@@ -90,7 +90,14 @@ class Transactions:
     async def find(self, request: SpendRequest) -> SpendStatus | None:
         """The status of the node's newest intents; None without any, or if they failed in an earlier run of the retry
         chain."""
-        stored = await self._load(request)
+        return await self._found(request, await self._load(request))
+
+    async def find_stored(self, request: SpendRequest) -> SpendStatus | None:
+        """`find` as a unit of the writer: its transaction begins only when the one before is over."""
+        stored = await self.deps.writer.write(lambda tx: spend_status.load_of(tx, request), repeatable=True)
+        return await self._found(request, stored)
+
+    async def _found(self, request: SpendRequest, stored: Stored | None) -> SpendStatus | None:
         if stored is None or (stored.came_to_nothing and stored.spend.run_pk != request.run_pk):
             return None
         return await self._status(stored)

@@ -114,6 +114,10 @@ class Outbox(Protocol):
         """The status of the node's newest intents; None without any."""
         ...
 
+    async def find_stored(self, request: SpendRequest) -> SpendStatus | None:
+        """Like `find`, once each earlier commit of this process is over, even one of unknown outcome."""
+        ...
+
     async def find_wallet(self, request: SpendRequest) -> str | None:
         """The wallet that the node must keep, whatever the request says: something of the node is planned, under way,
         or has happened."""
