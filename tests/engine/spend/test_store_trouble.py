@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,10 @@ from web3 import Web3
 from dustrun.core.money.intent import Spend
 from dustrun.services.outbox.spend_status import SpendRequest, SpendStatus
 from engine.conftest import Bench
+from engine.test_dust import Till
 from outbox import ALICE, address, open_outbox
 from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.chain.contracts import World
 from testkit.postgres import Cluster
 
 _SHOP = address(1)
@@ -88,6 +91,33 @@ async def test_a_payment_that_is_signed_goes_on_after_the_store_was_away(
         run_id = await bench.start({"pay": _PAY})
         await asyncio.to_thread(_wait_for, again)
         await _check_paid_once(bench, run_id, node)
+    cluster.drop(url)
+
+
+async def test_a_payment_of_which_a_part_is_done_goes_on_after_the_store_was_away(
+    cluster: Cluster, tmp_path: Path, world: World
+) -> None:
+    url, again, signed = cluster.fresh(), Timer(1.5, cluster.start), Counter[str]()
+
+    def crash(passed: str) -> None:
+        signed[passed] += 1
+        if passed == "signed" and signed["signed"] == 2:  # the approval is final, the swap is not written yet
+            cluster.stop()
+            again.start()
+
+    with world.node() as node:
+        described = world.network(node.url).model_dump(by_alias=True, mode="json", exclude={"endpoints"})
+        fields = {**described, "blockTimeMs": 200, "confirmations": 1}
+        async with open_outbox(tmp_path, node, url, network=fields) as outbox:
+            till, transactions = Till(outbox, world.witness(node)), outbox.outbox
+            transactions.deps = transactions.trackers._deps = replace(transactions.deps, on_step=crash)
+            swap = till.node(
+                "swap-uniswap-v2", tokenIn="USDC", tokenOut="native", amountIn="2500000000", slippageBps="100"
+            )
+            run_id = await till.bench.start({"pay": swap})
+            await asyncio.to_thread(_wait_for, again)
+            run = await till.bench.ended(run_id)
+    assert (run["status"], run["executionState"]["pay"]["status"]) == ("success", "success"), run["executionState"]
     cluster.drop(url)
 
 

@@ -116,7 +116,7 @@ class LiveSpend:
         """The outcome of a step that the store or a chain interrupted: a node that has spent, or may have, does not
         fail. It goes on where it was."""
         status = await _until_known(partial(self.outbox.find_stored, request), is_unknown=True)
-        if status is None or not (status.is_signed or status.status == "settled"):
+        if status is None or not _has_spent(status):
             return of_error(error)
         holds = Holds.CANCEL if status.is_signed else Holds.NOTHING
         return Suspended(clock.now_ms() + _LOOK_AGAIN_MS, await self._facts(status), answerable=True, holds=holds)
@@ -296,8 +296,16 @@ def _goes_on(status: SpendStatus, failure: Failure, is_cancelled: bool) -> bool:
     """Whether the node still waits although its last step failed: something is in flight, or has happened."""
     if status.is_signed:
         return True
-    begun = any(transaction.get("hash") for transaction in status.transactions)
-    return failure.code == "TEMPORARY" and begun and not is_cancelled
+    return failure.code == "TEMPORARY" and _has_begun(status) and not is_cancelled
+
+
+def _has_spent(status: SpendStatus) -> bool:
+    """Whether something is in flight, or has happened."""
+    return status.is_signed or status.status == "settled" or (status.status == "open" and _has_begun(status))
+
+
+def _has_begun(status: SpendStatus) -> bool:
+    return any(transaction.get("hash") for transaction in status.transactions)
 
 
 def as_failed(failure: Failure, facts: Json) -> Failed:
