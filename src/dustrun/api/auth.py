@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 
 from dustrun import ids, log
 from dustrun.api import cookies
+from dustrun.api.limits import WrongKeys
 from dustrun.api.parts import Parts
 from dustrun.errors import Unauthenticated
 from dustrun.services.access.outside_tokens import is_token
@@ -54,32 +56,37 @@ async def _by_session(parts: Parts, scope: MutableMapping[str, Any]) -> Principa
 
 
 async def _look_up(parts: Parts, scope: MutableMapping[str, Any], key: str) -> Principal:
-    wrong_keys, key_hash = parts.access.wrong_keys, ids.secret_hash(key)
-    address = (scope.get("client") or ("",))[0]
-    async with wrong_keys.turn_of(key_hash):
-        wrong_keys.check(address, key_hash)
+    async def find() -> Principal:
         principal = await parts.access.keys.find(key)
         if principal is None:
-            wrong_keys.was_wrong(key_hash)
             raise Unauthenticated("The API key is not valid.")
-        wrong_keys.was_good(address, key_hash)
+        return principal
+
+    return await _slowing_guesses(parts.access.wrong_keys, scope, key, find)
+
+
+async def _slowing_guesses(
+    wrong: WrongKeys, scope: MutableMapping[str, Any], secret: str, find: Callable[[], Awaitable[Principal]]
+) -> Principal:
+    """The caller whom `find` finds by the secret; whoever tries many that are wrong has to wait."""
+    secret_hash, address = ids.secret_hash(secret), (scope.get("client") or ("",))[0]
+    async with wrong.turn_of(secret_hash):
+        wrong.check(address, secret_hash)
+        try:
+            principal = await find()
+        except Unauthenticated:
+            wrong.was_wrong(secret_hash)
+            raise
+        wrong.was_good(address, secret_hash)
     return principal
 
 
 async def admit_reader(parts: Parts, scope: MutableMapping[str, Any], token: str | None, permission: str) -> Principal:
-    """As `admit`, for a stream, which a token of its own opens, too. Who guesses tokens is slowed down."""
+    """As `admit`, for a stream, which a token of its own also opens."""
     if token is None or bearer_of(scope) is not None:
         return await admit(parts, scope, permission)
-    wrong_tokens, token_hash = parts.access.wrong_tokens, ids.secret_hash(token)
-    address = (scope.get("client") or ("",))[0]
-    async with wrong_tokens.turn_of(token_hash):
-        wrong_tokens.check(address, token_hash)
-        try:
-            principal: Principal = await parts.streams.use_token(token, scope["path"])
-        except Unauthenticated:
-            wrong_tokens.was_wrong(token_hash)
-            raise
-        wrong_tokens.was_good(address, token_hash)
+    find = partial(parts.streams.use_token, token, scope["path"])
+    principal = await _slowing_guesses(parts.access.wrong_tokens, scope, token, find)
     parts.access.limiter.take(principal.org_id)
     return principal
 
@@ -89,16 +96,8 @@ async def admit_outside(parts: Parts, scope: MutableMapping[str, Any]) -> Princi
     token = bearer_of(scope)
     if token is None or not is_token(token):
         return await admit(parts, scope, ANY_KEY)
-    wrong_keys, token_hash = parts.access.wrong_keys, ids.secret_hash(token)
-    address = (scope.get("client") or ("",))[0]
-    async with wrong_keys.turn_of(token_hash):
-        wrong_keys.check(address, token_hash)
-        try:
-            principal = await parts.access.outside_tokens.find(token)
-        except Unauthenticated:
-            wrong_keys.was_wrong(token_hash)
-            raise
-        wrong_keys.was_good(address, token_hash)
+    find = partial(parts.access.outside_tokens.find, token)
+    principal = await _slowing_guesses(parts.access.wrong_keys, scope, token, find)
     scope[_PRINCIPAL] = principal
     log.bind(org_id=principal.org_id)
     parts.access.limiter.take(principal.org_id)
