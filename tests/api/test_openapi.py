@@ -154,7 +154,8 @@ def _has_constant_among_types(value: Any) -> bool:
 
 async def test_generators_can_write_the_schemas_as_classes(server: Composition) -> None:
     """A default that is a list, an object or of several types is in words; a constant among several types is a list of
-    one value; no field is named like its own class."""
+    one value; no field is named like its own class. Nor is one whose values are listed in place named like an object:
+    some generators name such a list for its field, and the object loses its name."""
     schemas = (await _document(server))["components"]["schemas"]
     fields = [(name, field, one) for name, schema in schemas.items() for field, one in _properties(schema).items()]
     unwritable = [
@@ -164,8 +165,14 @@ async def test_generators_can_write_the_schemas_as_classes(server: Composition) 
         or ("anyOf" in one and one.get("default") is not None)
     ]
     namesakes = [(name, field) for name, field, _ in fields if name.lower() == field.lower()]
+    objects = {name.lower() for name, schema in schemas.items() if schema.get("type") == "object"}
+    takers = [
+        (name, field)
+        for name, field, one in fields
+        if field.lower() in objects and any("enum" in choice for choice in (one, *one.get("anyOf", ())))
+    ]
     constants = [name for name, one in schemas.items() if _has_constant_among_types(one)]
-    assert (unwritable, constants, namesakes) == ([], [], [])
+    assert (unwritable, constants, namesakes, takers) == ([], [], [], [])
     assert schemas["Definition"]["properties"]["triggerNodeIds"]["description"].endswith('Default: `["root"]`.')
 
 

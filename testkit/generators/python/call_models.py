@@ -9,8 +9,8 @@ import httpx
 from dustrun_models import (
     CreateWorkflow,
     Definition,
-    EnvelopePageAnswerRunListItem,
     EnvelopeRunIdAnswer,
+    EnvelopeRunPageAnswer,
     EnvelopeWorkflowAnswer,
     Failure,
     Node,
@@ -36,7 +36,7 @@ workflow = f"/v1/workflows/{created.data.id}"
 read = ask(EnvelopeWorkflowAnswer, "GET", workflow)
 run = ask(EnvelopeRunIdAnswer, "POST", f"{workflow}/run", RunBody())
 text = http.get(f"/v1/runs/{run.data.run_id}/stream").text
-runs = ask(EnvelopePageAnswerRunListItem, "GET", f"/v1/runs?workflowId={created.data.id}")
+runs = ask(EnvelopeRunPageAnswer, "GET", f"/v1/runs?workflowId={created.data.id}")
 missing = ask(Failure, "GET", "/v1/workflows/wf_01m8brt9hae4de3w6f0w3c1rmr")
 
 print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
@@ -57,6 +58,16 @@ class Usage(Answer):
     cost_usd: str
 
 
+class TurnFailure(enum.StrEnum):
+    """Why a turn of the assistant failed."""
+
+    BUDGET = "BUDGET"
+    MODEL = "MODEL"
+    INTERRUPTED = "INTERRUPTED"
+    TOOL_LOOP = "TOOL_LOOP"
+    STOPPED = "STOPPED"
+
+
 class MessageAnswer(Answer):
     """A message, and the runs that it started."""
 
@@ -69,9 +80,7 @@ class MessageAnswer(Answer):
         description="`streaming` while the assistant writes it, `waiting` while a person decides about a launch; "
         "messages of others are `complete`."
     )
-    failure: Literal["BUDGET", "MODEL", "INTERRUPTED", "TOOL_LOOP", "STOPPED"] | None = Field(
-        description="Why the assistant's turn failed."
-    )
+    failure: TurnFailure | None = Field(description="Why the assistant's turn failed.")
     usage: Usage | None = Field(description="What the assistant's turn has used.")
     parts: list[dict[str, Any]] = Field(
         description="What the assistant's message is made of, in order: `text`, `tool_call`, `tool_result`, `run`, "
