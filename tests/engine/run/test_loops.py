@@ -47,6 +47,17 @@ async def test_an_item_fails(bench: Bench, on_item_error: str, status: str, node
         assert "error" in state["result"]["iterations"][1]
 
 
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("payload", [{"array": [1, 2]}, {"while": "$index < 1"}], ids=lambda payload: next(iter(payload)))
+async def test_a_loop_without_a_body_does_nothing_per_item(bench: Bench, payload: Definition, later: bool) -> None:
+    """Validation warns of it; half-finished loops are run while a workflow is being built."""
+    loop = {"type": "for-each", "payload": payload, "children": ["after"]}
+    first: Definition = {"pause": {"type": "delay", "payload": {"delayMs": 1}, "children": ["each"]}} if later else {}
+    run = await bench.run({**first, "each": loop, "after": say("{{each.result.iterationCount}}")})
+    assert (run["status"], result(run, "after")["message"]) == ("success", "2")
+    assert [item["results"] for item in result(run, "each")["iterations"]] == [{}, {}]
+
+
 def nested(depth: int) -> Definition:
     nodes: Definition = {"leaf": say("{{$for.l0.index}}" + "{{$index}}")}
     for level in range(depth):

@@ -106,7 +106,7 @@ def find_scopes(definition: Definition) -> tuple[dict[str, Scope], dict[str, lis
         inside = reachable(nodes, starts)
         for node_id in inside:
             found_in.setdefault(node_id, []).append(loop)
-            if nodes[node_id].loop_body:
+            if nodes[node_id].loop_body or nodes[node_id].type == "for-each":  # one without a body has an empty scope
                 pending.append((node_id, nodes[node_id].loop_body))
         has_parent = {child for node_id in inside for child in nodes[node_id].children}
         entries = tuple(node_id for node_id in inside if node_id not in has_parent)
