@@ -80,6 +80,7 @@ class PriceBook:
         self._kept: dict[tuple[str, str], tuple[float, asyncio.Future[object]]] = {}
         self._max_leap = max_leap
         self._is_past = False
+        self._now: PriceBook | None = None  # of a simulation: the live prices
         self._newest: dict[str, Decimal] = {}  # the newest credible price of each asset, while the process lives
 
     @classmethod
@@ -96,6 +97,7 @@ class PriceBook:
         decides what is stale."""
         book = PriceBook(chain_of, self._sources, int(self._keep_s * 1000), self._max_leap)
         book._is_past = is_past
+        book._now = None if is_past else self
         return book
 
     async def price(self, asset: Asset, source: PriceSource | None = None) -> Price:
@@ -107,8 +109,14 @@ class PriceBook:
         return await self._once(f"price {source}", asset, partial(self._first_price, sources=named))
 
     async def value(self, asset: Asset) -> Valued:
-        """The asset's price and decimals."""
-        return Valued(await self.price(asset), await self.decimals(asset))
+        """The asset's price and decimals. What has no price in a simulation, for instance because its clock is ahead of
+        a feed, has the live one."""
+        try:
+            return Valued(await self.price(asset), await self.decimals(asset))
+        except DustrunError:
+            if self._now is None:
+                raise
+        return await self._now.value(asset)
 
     async def survey(self, asset: Asset) -> Survey:
         """The prices of all sources; raises like `price`."""
@@ -123,7 +131,8 @@ class PriceBook:
         return await self._once("decimals", asset, self._read_decimals)
 
     async def _once(self, kind: str, asset: Asset, ask: Callable[[Asset], Awaitable[T]]) -> T:
-        """Asks once per asset at a time and caches the answer, including refusals but not temporary errors."""
+        """Asks once per asset at a time and caches the answer, and that there is no price; other errors are not cached,
+        because a token may be created at any time."""
         if asset.token is not None:
             asset = Asset(asset.chain_id, checksum(asset.token))
         key, now = (kind, asset.key), clock.monotonic_s()
@@ -193,7 +202,9 @@ async def _awaited(answer: Awaitable[T]) -> T:
 def _is_spoilt(future: asyncio.Future[object]) -> bool:
     if not future.done():
         return False
-    return future.cancelled() or (future.exception() is not None and not isinstance(future.exception(), Invalid))
+    error = None if future.cancelled() else future.exception()
+    is_unpriced = isinstance(error, Invalid) and error.code is Code.UNPRICED
+    return future.cancelled() or (error is not None and not is_unpriced)
 
 
 async def _ask(source: Source, question: Question) -> Price | PriceFault | Temporary | None:

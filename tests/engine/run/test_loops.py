@@ -48,7 +48,9 @@ async def test_an_item_fails(bench: Bench, on_item_error: str, status: str, node
 
 
 @pytest.mark.parametrize("later", [False, True])
-@pytest.mark.parametrize("payload", [{"array": [1, 2]}, {"while": "$index < 1"}], ids=lambda payload: next(iter(payload)))
+@pytest.mark.parametrize(
+    "payload", [{"array": [1, 2]}, {"while": "$index < 1"}], ids=lambda payload: next(iter(payload))
+)
 async def test_a_loop_without_a_body_does_nothing_per_item(bench: Bench, payload: Definition, later: bool) -> None:
     """Validation warns of it; half-finished loops are run while a workflow is being built."""
     loop = {"type": "for-each", "payload": payload, "children": ["after"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from dustrun.storage.db.tables import metadata
 from engine.conftest import OWN_ACTIONS, let_go, trial
 from outbox import address
-from rehearsals import SHOP, Run, Studio, call, error, hand, open_studio, pay, result, runs, told
+from rehearsals import SHOP, Run, Studio, call, error, hand, node, open_studio, pay, result, runs, told
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.chain.contracts import ETHER, World
 
@@ -72,6 +73,31 @@ async def test_policy_says_the_same_as_live(studio: Studio, policy: dict[str, An
     assert outcomes(again) == outcomes(predicted)  # nothing was reserved by the first
     if "newRecipientHours" not in policy:
         assert ("failure", "REFUSED") in outcomes(live).values(), "the policy refuses nothing, so this tests nothing"
+
+
+async def test_policy_and_report_take_prices_from_the_simulated_state(tmp_path: Path, world: World) -> None:
+    """Nothing but a pool prices the token; the run's own purchase makes it dearer than the limit allows."""
+    with world.node() as chain:
+        async with open_studio(tmp_path, world, chain, price_keep_ms=0) as studio:
+            fee = studio.witness.addresses["fee"]
+            buy = {"tokenIn": "native", "tokenOut": fee, "amountIn": str(3 * ETHER), "slippageBps": 500}
+            nodes = {
+                "before": node("get-price", "buy", payload={"token": fee}),
+                "buy": node("swap-uniswap-v2", "after", payload={**buy, "maxPriceImpactBps": 10_000}),
+                "after": node("get-price", "pay", payload={"token": fee}),
+                "pay": hand(fee, "max"),
+            }
+            allowed = await studio.passed(nodes)
+            before, after = (Decimal(result(allowed, name)["usd"]) for name in ("before", "after"))
+            assert after > before * Decimal("1.5")
+            (paid,) = [one for one in (await studio.effects(allowed))["transactions"] if one["nodeId"] == "pay"]
+            units = int(result(allowed, "pay")["amount"])
+            assert Decimal(paid["movements"][0]["usd"]) == pytest.approx(after * units / ETHER)
+            asset = f"eip155:{CHAIN_ID}/erc20:{fee}"
+            await studio.let(assets=[asset, NATIVE], limits=[{"maxUsd": "8500"}])  # the purchase: 7500
+            nodes = {name: nodes[name] for name in ("buy", "after", "pay")}
+            predicted, live = await studio.simulate(nodes), await studio.bench.run(nodes)
+            assert outcomes(predicted) == outcomes(live) == {"pay": ("failure", "REFUSED")}, told(predicted)
 
 
 async def test_a_spend_counts_for_one_window_of_the_simulated_clock(studio: Studio) -> None:

@@ -223,6 +223,28 @@ async def test_a_contract_is_created_and_then_called(studio: Studio) -> None:
     assert result(live, "read")["value"] == "2"
 
 
+async def test_a_token_that_a_simulation_creates_is_described_there_and_new_to_the_live_run(studio: Studio) -> None:
+    """Only the simulated chain knows it; what the live chain says of its address before must not be kept."""
+    await studio.let(allowDeploy=True, allowUnpricedAssets=True)
+    abi, code = artifact("Token")
+    at = "{{deploy.result.contractAddress}}"
+    made = {"bytecode": code, "abi": abi, "args": ["Gold", "GOLD", 3]}
+    nodes = {
+        "deploy": node("deploy-contract", "mint", payload=made),
+        "mint": call(at, "mint(address to, uint256 value)", "pay", args=[ALICE, "5000"]),
+        "pay": hand(at, 2000),
+    }
+    simulated = await studio.passed(nodes)
+    live = await studio.bench.run(nodes)
+    assert live["status"] == "success", told(live)
+    for run in (simulated, live):
+        changes = (await studio.effects(run))["balanceChanges"]
+        shown = {one["address"]: (one.get("symbol"), one.get("amountFormatted")) for one in changes}
+        assert shown == {ALICE: ("GOLD", "3"), SHOP: ("GOLD", "2")}
+    compared = (await studio.bench.api.get(f"/v1/runs/{simulated['id']}/compare/{live['id']}")).data
+    assert compared["verdict"] == "same", compared
+
+
 async def test_a_price_from_a_pool_is_that_of_the_simulated_state(studio: Studio) -> None:
     """Nothing but a pool prices the token; the swap in the simulation moves it."""
     fee = studio.witness.addresses["fee"]

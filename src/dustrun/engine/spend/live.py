@@ -26,6 +26,7 @@ from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, S
 from dustrun.errors import DustrunError, Temporary, Uncertain
 from dustrun.records import dataclass
 from dustrun.services.outbox.spend_status import ALLOWANCE_MET, Failure, Outbox, SpendRequest, SpendStatus
+from dustrun.services.preview.spend_reports import Place
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.settings import Settings
 
@@ -68,10 +69,9 @@ class Reports(Protocol):
         self,
         transactions: Sequence[Mapping[str, Any]],
         signatures: Sequence[Mapping[str, Any]],
-        code_of: Callable[[int, str], Awaitable[bytes]],
-        recipients: dict[str, dict[str, int | None]],
+        place: Place,
     ) -> Json:
-        """Facts of simulated intents; `recipients`: since when each wallet has paid whom, as the simulation knows."""
+        """Facts of simulated intents."""
         ...
 
 

@@ -27,6 +27,8 @@ from dustrun.services.outbox.fees import INSUFFICIENT_FUNDS, REVERTED, FeeReques
 from dustrun.services.outbox.outflow import denial as outflow_denial
 from dustrun.services.outbox.policy_check import SimulatedPolicy, SimulatedVerdict, denial
 from dustrun.services.outbox.spend_status import Failure
+from dustrun.services.preview.spend_reports import Place
+from dustrun.services.prices import PriceBook
 from dustrun.services.wallets.budget import with_fee
 from dustrun.settings import Settings
 
@@ -40,10 +42,11 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SimulationDeps:
-    """What a turn uses of its simulation: chains, policy and reports."""
+    """What a turn uses of its simulation: chains, prices, policy and reports."""
 
     simulation: SimulationState
     sim: Callable[[int], Awaitable[SimChain]]
+    prices: PriceBook
     policy: SimulatedPolicy
     reports: Reports
     settings: Settings
@@ -141,7 +144,9 @@ class SimulatedSpend:
         async def is_bounded(result: SimResult) -> bool:
             nonlocal reasons
             assert result.taken is not None
-            reasons = await self._deps.policy.judge_outflow(judged.ceilings, priced.request, result.taken)
+            reasons = await self._deps.policy.judge_outflow(
+                judged.ceilings, priced.request, result.taken, self._deps.prices
+            )
             return not reasons
 
         result = await sim.send(self._wallet.address, intent, events=intent.events, keep_if=is_bounded)
@@ -171,7 +176,7 @@ class SimulatedSpend:
         """Why the policy denies it, or its verdict; what would need a person's approval goes through."""
         earlier = self._simulation.spent.get(self._wallet.id, ())
         now_ms = self._context.now_ms
-        judged = await self._deps.policy.judge(self._wallet.id, request, now_ms, earlier)
+        judged = await self._deps.policy.judge(self._wallet.id, request, now_ms, earlier, self._deps.prices)
         shown["verdict"] = judged.verdict.public()
         return denial(judged.verdict) if isinstance(judged.verdict, Deny) else judged
 
@@ -209,12 +214,11 @@ class SimulatedSpend:
     async def facts(self) -> Json:
         """The facts of the execution, for the report of effects."""
         facts = await self._deps.reports.simulated(
-            self._shown, self._signatures, self._code, self._simulation.recipients
+            self._shown,
+            self._signatures,
+            Place(self._deps.sim, self._deps.prices, self._simulation.recipients),
         )
         return facts | ASSUMED_INPUT if self._job.assumed else facts
-
-    async def _code(self, chain_id: int, address: str) -> bytes:
-        return await (await self._deps.sim(chain_id)).code(address)
 
 
 def _needs_signature(resolved: Any) -> bool:

@@ -6,7 +6,7 @@ transaction sees the effects of the earlier ones. Nodes that spend take turns, i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from dustrun import clock
@@ -67,24 +67,38 @@ class SimulatedChains:
         """The chains and prices of the simulation, as a node that starts at `now_ms` sees them."""
         simulation = self._held(facts)
         simulation.now_ms = max(simulation.now_ms, now_ms)
+        return Reach(lambda chain_id: self.chain(facts, chain_id, now_ms), self._priced(facts, simulation))
+
+    def _priced(self, facts: RunFacts, simulation: SimulationState) -> PriceBook:
+        """The prices of the simulation's present state. They outlive the run that asks for them first, so they do not
+        count it among those that go on."""
+
+        async def sim_of(chain_id: int) -> SimChain:
+            return self._sim(await self._restored(simulation, facts), facts, chain_id)
+
         ahead_ms = simulation.now_ms if simulation.now_ms > clock.now_ms() else 0
         # prices change when a pool moves, or when the clock advances
         if simulation.prices is None or simulation.priced_at != (
             simulation.moment,
             ahead_ms,
         ):
+            at_ms = simulation.now_ms
             simulation.prices = self._prices.on(
-                lambda chain_id: self.chain(facts, chain_id, simulation.now_ms), is_past=facts.as_of is not None
+                lambda chain_id: self._shared(chain_id, at_ms, lambda: sim_of(chain_id)),
+                is_past=facts.as_of is not None,
             )
             simulation.priced_at = (simulation.moment, ahead_ms)
-        return Reach(lambda chain_id: self.chain(facts, chain_id, now_ms), simulation.prices)
+        return simulation.prices
 
     def chain(self, facts: RunFacts, chain_id: int, now_ms: int) -> Chain:
         """The simulated chain that a run and those that it calls share, at `now_ms` of the run's clock or later."""
+        return self._shared(chain_id, now_ms, lambda: self.sim(facts, chain_id))
+
+    def _shared(self, chain_id: int, now_ms: int, sim_of: Callable[[], Awaitable[SimChain]]) -> Chain:
         network = self._make(chain_id, None).network  # raises for a chain that the server does not know
 
         async def find() -> SimChain:
-            sim = await self.sim(facts, chain_id)
+            sim = await sim_of()
             await set_clock(sim, now_ms)
             return sim
 
@@ -111,7 +125,9 @@ class SimulatedChains:
 
     async def sim(self, facts: RunFacts, chain_id: int) -> SimChain:
         """A simulated chain in its current state, from memory or the tables."""
-        simulation = await self._of(facts)
+        return self._sim(await self._of(facts), facts, chain_id)
+
+    def _sim(self, simulation: SimulationState, facts: RunFacts, chain_id: int) -> SimChain:
         if chain_id not in simulation.chains:
             assert simulation.stored is not None
             state = simulation.stored.get(chain_id)
@@ -126,7 +142,9 @@ class SimulatedChains:
         return simulation
 
     async def _of(self, facts: RunFacts) -> SimulationState:
-        simulation = self._held(facts)
+        return await self._restored(self._held(facts), facts)
+
+    async def _restored(self, simulation: SimulationState, facts: RunFacts) -> SimulationState:
         if simulation.stored is None:
             rows = await self._database.read(lambda tx: fork_rows.list_of(tx, facts.top_pk))
             if simulation.stored is None:
@@ -138,7 +156,12 @@ class SimulatedChains:
         simulation = await self._of(facts)
         async with simulation.lock:
             deps = SimulationDeps(
-                simulation, lambda chain_id: self.sim(facts, chain_id), self._policy, self._reports, self._settings
+                simulation,
+                lambda chain_id: self.sim(facts, chain_id),
+                self._priced(facts, simulation),
+                self._policy,
+                self._reports,
+                self._settings,
             )
             spend = SimulatedSpend(deps, job, facts.id, context)
             try:

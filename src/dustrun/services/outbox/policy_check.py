@@ -22,7 +22,7 @@ from dustrun.services.outbox.preflight import Ready
 from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_json
 from dustrun.services.runs.approvals import APPROVED
 from dustrun.services.wallets import budget as budgets
-from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Values
+from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valuer, Values
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
@@ -309,17 +309,18 @@ class SimulatedVerdict:
 
 
 class SimulatedPolicy:
-    """Judges simulated spends against the stored ones and those of the same simulation; reserves nothing."""
+    """Judges simulated spends against the stored ones and those of the same simulation, at its prices; reserves
+    nothing."""
 
     def __init__(self, database: Database, budget: Budget) -> None:
         self._database = database
         self._budget = budget
 
     async def judge(
-        self, wallet_id: str, request: Request, now_ms: int, earlier: Sequence[Earlier]
+        self, wallet_id: str, request: Request, now_ms: int, earlier: Sequence[Earlier], prices: Valuer
     ) -> SimulatedVerdict:
         """Judges a spend under the wallet's policy in force."""
-        values = await self._budget.values_of([request])
+        values = await self._budget.values_of([request], prices)
         now = max(now_ms, clock.now_ms())
 
         def query(tx: Tx) -> SimulatedVerdict:
@@ -330,6 +331,8 @@ class SimulatedPolicy:
 
         return await self._database.read(query)
 
-    async def judge_outflow(self, ceilings: Ceilings, request: Request, taken: Taken) -> tuple[Reason, ...]:
+    async def judge_outflow(
+        self, ceilings: Ceilings, request: Request, taken: Taken, prices: Valuer
+    ) -> tuple[Reason, ...]:
         """Why the transaction takes more than the ceilings allow; empty if it does not."""
-        return await self._budget.judge_outflow(ceilings, request, taken)
+        return await self._budget.judge_outflow(ceilings, request, taken, prices)

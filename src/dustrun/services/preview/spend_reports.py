@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from dustrun import log
 from dustrun.chain import measure as measures
@@ -18,7 +18,8 @@ from dustrun.core.money.intent import Intent, Receipt
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import DustrunError
-from dustrun.sdk.chain import ChainCall
+from dustrun.records import dataclass
+from dustrun.sdk.chain import CallResult, ChainCall
 from dustrun.services.outbox.spend_status import SpendStatus
 from dustrun.services.prices import PriceBook
 from dustrun.settings import Settings
@@ -26,12 +27,32 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.money import reservations
 
 Json = dict[str, Any]
-CodeOf = Callable[[int, str], Awaitable[bytes]]
 Recipients = dict[str, dict[str, int | None]]
 """Since when, in milliseconds, each wallet has known its recipients; null for never."""
 _SYMBOL: Final = bytes.fromhex("95d89b41")  # symbol()
 _MAX_KEPT: Final = 10_000
 _logger = log.get(__name__)
+
+
+class _Readable(Protocol):
+    """A chain, or the chain of a simulation."""
+
+    async def code(self, address: str) -> bytes:
+        """A contract's code."""
+        ...
+
+    async def call_many(self, calls: Sequence[ChainCall]) -> list[CallResult]:
+        """Many calls."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where transactions are carried out: live, or in a simulation. `recipients` is extended by reports."""
+
+    chain_of: Callable[[int], Awaitable[_Readable]]
+    prices: PriceBook
+    recipients: Recipients
 
 
 class SpendReports:
@@ -43,7 +64,7 @@ class SpendReports:
         self._database = database
         self._chain_of = chain_of
         self._prices = prices
-        self._symbols: dict[str, str | None] = {}
+        self._symbols: dict[str, str] = {}
         self._limits = {
             "valueUsd": settings.warn_value_usd,
             "slippagePercent": settings.warn_slippage_percent,
@@ -63,23 +84,19 @@ class SpendReports:
             for one, measured in zip(of_chain, found, strict=True):
                 one |= _measured(measured, mined[one["item"]])
 
-        async def code_of(chain_id: int, address: str) -> bytes:
-            return await self._chain_of(chain_id).code(address)
+        async def chain_of(chain_id: int) -> _Readable:
+            return self._chain_of(chain_id)
 
-        return await self._described(shown, status.signature_requests, code_of, {})
+        return await self._described(shown, status.signature_requests, Place(chain_of, self._prices, {}))
 
     async def simulated(
         self,
         transactions: Sequence[Mapping[str, Any]],
         signatures: Sequence[Mapping[str, Any]],
-        code_of: CodeOf,
-        recipients: Recipients,
+        place: Place,
     ) -> Json:
-        """Facts of simulated intents. `code_of` reads the simulated chain; `recipients`, what the simulation knows of
-        recipients, is extended."""
-        return await self._described(
-            [dict(transaction) for transaction in transactions], signatures, code_of, recipients
-        )
+        """Facts of simulated intents."""
+        return await self._described([dict(transaction) for transaction in transactions], signatures, place)
 
     async def _measure(self, chain_id: int, mined: Sequence[tuple[str, Mined]]) -> list[Measure]:
         try:
@@ -87,28 +104,14 @@ class SpendReports:
         except DustrunError as error:  # the chain is served no longer
             return [Measure(failed=error.message) for _ in mined]
 
-    async def _described(
-        self, shown: list[Json], signatures: Sequence[Mapping[str, Any]], code_of: CodeOf, recipients: Recipients
-    ) -> Json:
+    async def _described(self, shown: list[Json], signatures: Sequence[Mapping[str, Any]], place: Place) -> Json:
         assets, _, _ = await asyncio.gather(
-            self._assets([*shown, *signatures]),
-            self._note_code(shown, code_of),
-            self._note_recipients(shown, recipients),
+            self._assets([*shown, *signatures], place),
+            _note_code(shown, place),
+            self._note_recipients(shown, place.recipients),
         )
         facts: Json = {"transactions": shown, "assets": assets, "limits": self._limits}
         return facts | ({"signatures": [dict(one) for one in signatures]} if signatures else {})
-
-    async def _note_code(self, shown: Iterable[Json], code_of: CodeOf) -> None:
-        """Marks calls to addresses without a contract: they succeed and do nothing."""
-        calls: dict[tuple[int, str], list[Json]] = {}
-        for one in shown:
-            if one.get("method") and one["to"] is not None:
-                calls.setdefault((one["chainId"], one["to"]), []).append(one)
-        codes = await asyncio.gather(*(_code(code_of, *place) for place in calls))
-        for code, marked in zip(codes, calls.values(), strict=True):
-            for one in marked:
-                if code is not None and not code:
-                    one["noCode"] = True
 
     async def _note_recipients(self, shown: Iterable[Json], recipients: Recipients) -> None:
         """Marks recipients that the wallet had never paid and its policy did not name."""
@@ -129,50 +132,52 @@ class SpendReports:
         found = await self._database.look_up(lambda tx: reservations.first_seen(tx, wallet_id, by_key))
         return {who: found.get(key) for key, who in by_key.items()}
 
-    async def _assets(self, transactions: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
+    async def _assets(self, transactions: Iterable[Mapping[str, Any]], place: Place) -> dict[str, Json]:
         """`{key: {symbol, decimals, usd, source, ageMs}}` of every asset that the transactions name; unknown values are
         null."""
         keys = sorted(_keys_of(transactions))
         assets = [Asset.parse(key) for key in keys if Asset.is_key(key)]
-        found = await asyncio.gather(*(self._asset(asset) for asset in assets))
+        found = await asyncio.gather(*(self._asset(asset, place) for asset in assets))
         described = {asset.key: shown for asset, shown in zip(assets, found, strict=True)}
         for key in keys:
             if not Asset.is_key(key):
-                described[key] = await self._piece(key)
+                described[key] = await self._piece(key, place)
         return described
 
-    async def _asset(self, asset: Asset) -> Json:
+    async def _asset(self, asset: Asset, place: Place) -> Json:
         shown: Json = {"symbol": None, "decimals": None, "usd": None, "source": None}
         try:
-            shown["symbol"] = await self._symbol(asset)
-            shown["decimals"] = await self._prices.decimals(asset)
-            price = await self._prices.price(asset)
+            shown["symbol"] = await self._symbol(asset, place)
+            shown["decimals"] = await place.prices.decimals(asset)
+            price = (await place.prices.value(asset)).price
             shown |= {"usd": f"{price.usd:f}", "source": price.source, "ageMs": price.age_ms}
         except DustrunError as error:
             _logger.debug("an asset is not described", asset=asset.key, why=error.message)
         return shown
 
-    async def _piece(self, key: str) -> Json:
+    async def _piece(self, key: str, place: Place) -> Json:
         """A single token of an ERC-721 or ERC-1155 contract: without decimals and price."""
         chain, _, rest = key.partition("/")
         collection = Asset(int(chain.removeprefix("eip155:")), rest.partition(":")[2].partition("/")[0])
         shown: Json = {"symbol": None, "decimals": 0, "usd": None, "source": None}
         try:
-            shown["symbol"] = await self._symbol(collection)
+            shown["symbol"] = await self._symbol(collection, place)
         except DustrunError as error:
             _logger.debug("an asset is not described", asset=key, why=error.message)
         return shown
 
-    async def _symbol(self, asset: Asset) -> str | None:
+    async def _symbol(self, asset: Asset, place: Place) -> str | None:
+        """Only what the live chain says is kept: a simulation may create other tokens than there will be."""
         chain = self._chain_of(asset.chain_id)
         if asset.token is None:
             return chain.network.native.symbol
-        if asset.key not in self._symbols:
-            (result,) = await chain.call_many([ChainCall(asset.token, _SYMBOL)])
-            if len(self._symbols) >= _MAX_KEPT:
-                self._symbols.clear()
-            self._symbols[asset.key] = read_text(result.data) if result.is_success else None
-        return self._symbols[asset.key]
+        found = self._symbols.get(asset.key) or await _read_symbol(chain, asset.token)
+        if found is None:
+            return await _read_symbol(await place.chain_of(asset.chain_id), asset.token)
+        if len(self._symbols) >= _MAX_KEPT:
+            self._symbols.clear()
+        self._symbols[asset.key] = found
+        return found
 
 
 def _mined(intent: Intent, receipt: Receipt) -> Mined:
@@ -206,11 +211,29 @@ def _is_payment(transaction: Mapping[str, Any], movement: Mapping[str, Any]) -> 
     return movement["kind"] == "send" and not into_call
 
 
-async def _code(code_of: CodeOf, chain_id: int, address: str) -> bytes | None:
+async def _note_code(shown: Iterable[Json], place: Place) -> None:
+    """Marks calls to addresses without a contract: they succeed and do nothing."""
+    calls: dict[tuple[int, str], list[Json]] = {}
+    for one in shown:
+        if one.get("method") and one["to"] is not None:
+            calls.setdefault((one["chainId"], one["to"]), []).append(one)
+    codes = await asyncio.gather(*(_code(place, *called) for called in calls))
+    for code, marked in zip(codes, calls.values(), strict=True):
+        for one in marked:
+            if code is not None and not code:
+                one["noCode"] = True
+
+
+async def _code(place: Place, chain_id: int, address: str) -> bytes | None:
     try:
-        return await code_of(chain_id, address)
+        return await (await place.chain_of(chain_id)).code(address)
     except DustrunError:
         return None  # then nothing is said of it
+
+
+async def _read_symbol(chain: _Readable, token: str) -> str | None:
+    (result,) = await chain.call_many([ChainCall(token, _SYMBOL)])
+    return (read_text(result.data) or None) if result.is_success else None
 
 
 def _keys_of(transactions: Iterable[Mapping[str, Any]]) -> set[str]:

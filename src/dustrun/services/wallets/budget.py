@@ -110,18 +110,13 @@ class Budget:
         self._valuer = valuer
         self._dust = dust
 
-    async def values_of(self, requests: Iterable[Request]) -> dict[str, Valued]:
-        """The current values of the requests' assets, by key. Unpriced assets are left out; the policy decides about
-        those. Call it before the unit: it reads chains and price sources."""
+    async def values_of(self, requests: Iterable[Request], valuer: Valuer | None = None) -> dict[str, Valued]:
+        """The current values of the requests' assets, by key, or those of a simulation's `valuer`. Unpriced assets are
+        left out; the policy decides about those. Call it before the unit: it reads chains and price sources."""
+        asked = self._valuer if valuer is None else valuer
         assets = sorted({asset for request in requests for asset in request.assets}, key=lambda asset: asset.key)
-        found = await asyncio.gather(*(self._find_value(asset) for asset in assets))
+        found = await asyncio.gather(*(_find_value(asked, asset) for asset in assets))
         return {canonical(asset): value for asset, value in zip(assets, found, strict=True) if value is not None}
-
-    async def _find_value(self, asset: Asset) -> Valued | None:
-        try:
-            return await self._valuer.value(asset)
-        except DustrunError:
-            return None  # unknown, which the verdict says with its reason
 
     def judge_and_reserve(
         self,
@@ -173,12 +168,14 @@ class Budget:
         """What bounds the outflow of one transaction."""
         return Ceilings(None if policy is None else policy.outflow, self._dust.spend_cap if is_dust else None)
 
-    async def judge_outflow(self, ceilings: Ceilings, request: Request, taken: Taken) -> tuple[Reason, ...]:
+    async def judge_outflow(
+        self, ceilings: Ceilings, request: Request, taken: Taken, valuer: Valuer | None = None
+    ) -> tuple[Reason, ...]:
         """Why a transaction takes too much; empty if it does not, or if nothing bounds it."""
         if not ceilings:
             return ()
         moved = tuple(Movement("send", asset, 0, ZERO_ADDRESS) for asset in taken.assets)
-        values = await self.values_of([replace(request, movements=moved)])
+        values = await self.values_of([replace(request, movements=moved)], valuer)
         return judge_outflow(ceilings, taken, request.movements, {key: one.worth for key, one in values.items()})
 
     def _dust_units(self, counted: Counted) -> int:
@@ -230,6 +227,13 @@ class Budget:
             ledger.reserve(wallet_id=case.wallet_id, subject_id=subject_id, units=_fees(case.request, facts))
             ledger.write()
         return verdict
+
+
+async def _find_value(valuer: Valuer, asset: Asset) -> Valued | None:
+    try:
+        return await valuer.value(asset)
+    except DustrunError:
+        return None  # unknown, which the verdict says with its reason
 
 
 def ask(ledger: Ledger, case: SpendCase) -> None:
