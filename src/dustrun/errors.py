@@ -64,7 +64,7 @@ class Code(enum.IntEnum):
     )
     DUST_UNSCALABLE = (
         403061,
-        "An amount of the dust test cannot be scaled; set `dustAmount` or `dust: skip` on the node.",
+        "An amount of the dust test cannot be scaled; list it in `amounts` of a contract call, or set `dust: skip`.",
     )
     DUST_BELOW_MINIMUM = 403062, "The dust amount is below the venue's minimum, which the message states."
     DUST_OVER_CAP = 403063, "The smallest amount that can be spent is worth more than a dust test may spend."

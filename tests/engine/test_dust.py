@@ -127,10 +127,31 @@ async def test_what_cannot_be_dust_is_refused_before_it_is_signed(
 async def test_an_action_without_an_amount_is_refused_or_skipped(till: Till) -> None:
     usdc, function = till.witness.addresses["usdc"], "mint(address to, uint256 amount)"
     node = till.node("write-contract", contract=usdc, function=function, args=[ALICE, "5"])
-    assert (await till.error(**node))["code"] == "DUST_UNSCALABLE"
+    refused = await till.error(**node)
+    assert (refused["code"], refused["message"]) == (
+        "DUST_UNSCALABLE",
+        'The input of "write-contract" names no amount that could be scaled; list its arguments that are amounts of '
+        'tokens in amounts ([] if it takes none), or set dust: "skip" on the node.',
+    )
+    signing = till.node("sign-message", message="x")
+    signing["payload"].pop("chainId")
+    error = await till.error(**signing, dustAmount="5")
+    assert error["message"] == 'The action "sign-message" declares no amount; set dust: "skip" on the node.'
     run = await till.dust(pay={**node, "dust": "skip"}, then=till.node("send-native", recipient=SHOP, amount="7"))
     assert run["status"] == "success", run["executionState"]
     assert till.witness.native(SHOP) == 7
+
+
+async def test_a_payment_that_depends_on_an_example_is_not_made_and_does_not_pass(till: Till) -> None:
+    skipped = {**till.node("send-native", recipient=SHOP, amount="9"), "dust": "skip"}
+    then = till.node("send-native", recipient=SHOP, amount="{{pay.result.gasUsed}}")
+    before = till.outbox.nonce()
+    run = await till.dust(pay=skipped, then=then)
+    assert (run["status"], run["passed"], till.outbox.nonce()) == ("success", False, before)
+    report = (await till.api.get(f"/v1/runs/{run['id']}/effects")).data
+    assert [one["path"] for one in report["notPassed"]] == ["then"]
+    pinned = await till.dust(pay={**skipped, "pinned": {"gasUsed": "3"}}, then=then)
+    assert (pinned["status"], pinned["passed"], till.witness.native(SHOP)) == ("success", True, 3)
 
 
 async def test_an_amount_of_the_nodes_own_is_used_within_the_caps(till: Till) -> None:

@@ -233,6 +233,37 @@ async def test_dust_run_says_that_nothing_was_scaled_and_heeds_the_nodes(bench: 
     assert refused["executionState"]["a"]["error"]["code"] == "REFUSED"
 
 
+async def test_nothing_leaves_a_dust_test_that_depends_on_an_example(bench: Bench) -> None:
+    """A skipped node has the example of its action as its result: no request or variable may say such a thing."""
+    nodes = {
+        "skipped": trial(name="x1", dust="skip", children=["tell"]),
+        "tell": trial(name="x2", value="{{skipped.result.value}}", children=["keep"]),
+        "keep": {
+            "type": "set-variable",
+            "payload": {"name": "v", "value": "{{tell.result.value}}"},
+            "children": ["other"],
+        },
+        "other": trial(name="x3"),
+    }
+    defs = [{"name": "v", "type": "any", "default": "old"}]
+    root = {"type": "manual", "children": ["skipped"]}
+    flow = await bench.api.create_workflow({"nodes": {"root": root, **nodes}, "variableDefs": defs})
+    started = await bench.api.post(f"/v1/workflows/{flow['id']}/run", {"dustTest": True})
+    run = await bench.ended(started.data["runId"])
+    report = (await bench.api.get(f"/v1/runs/{run['id']}/effects")).data
+    assert run["status"] == "success"
+    assert [(entry["path"], entry["sent"]) for entry in report["requests"]] == [
+        ("skipped", False),
+        ("tell", False),
+        ("other", True),
+    ]
+    assert [one["path"] for one in report["assumed"]] == ["skipped", "tell", "keep"]
+    assert [name for name, _ in attempts() if name.startswith("x")] == ["x3"]
+    assert (await bench.api.get(f"/v1/workflows/{flow['id']}/variables")).data["items"][0]["value"] == "old"
+    await bench.run({**nodes, "skipped": {**nodes["skipped"], "pinned": {"value": 7}}}, dustTest=True)
+    assert [name for name, _ in attempts() if name.startswith("x")] == ["x3", "x2", "x3"]
+
+
 async def test_retry_keeps_what_succeeded(bench: Bench) -> None:
     nodes = {"a": trial(name="y1", children=["b"]), "b": trial(name="y2", outcomes=["permanent"])}
     first = await bench.run(nodes)

@@ -67,8 +67,12 @@ def test_clock_of_a_simulation_runs_ahead_and_never_behind() -> None:
         (Mode.DUST, {"dust": "refuse"}, REFUSED),
         (Mode.DUST, {"dust": "skip"}, Settled(WRITTEN, assumed=True, note=SKIPPED)),
         (Mode.DUST, {"dust": "skip", "pinned": {"value": 7}}, Settled({"value": 7}, note=SKIPPED)),
+        (Mode.DUST, {"assumed": True}, Settled(WRITTEN, assumed=True, note=SKIPPED)),
+        (Mode.DUST, {"assumed": True, "dust": "refuse"}, REFUSED),
+        (Mode.LIVE, {"assumed": True}, None),
     ],
 )
 def test_write_of_a_variable_in_each_mode(mode: Mode, more: dict[str, Any], expected: Outcome | None) -> None:
-    node = Node.model_validate({"type": "set-variable", "payload": {"name": "n", "value": 1}, **more})
-    assert mode_of(mode).write_variable(node, WRITTEN) == expected
+    given = {name: value for name, value in more.items() if name != "assumed"}
+    node = Node.model_validate({"type": "set-variable", "payload": {"name": "n", "value": 1}, **given})
+    assert mode_of(mode).write_variable(node, WRITTEN, assumed="assumed" in more) == expected

@@ -264,7 +264,8 @@ def _write_variable(scene: Scene) -> Outcome | StoreEffect:
     node, payload = scene.node.node, scene.payload
     op = "set" if node.type == "set-variable" else "increment"
     value = payload.value if op == "set" else payload.by
-    settled = scene.mode.write_variable(node, {"name": payload.name, "value": value, "previous": None})
+    result = {"name": payload.name, "value": value, "previous": None}
+    settled = scene.mode.write_variable(node, result, assumed=scene.roots.assumed)
     if settled is not None:
         return settled
     return VariableWrite(

@@ -17,7 +17,7 @@ from dustrun.storage.runs.forks import Fork
 
 OUTSIDE: Final = frozenset({Effect.WRITE, Effect.SPEND})
 ASSUMED_INPUT: Final = {"assumedInput": True}
-"""Part of the facts of a simulated spend whose inputs depend on an assumed value."""
+"""Part of the facts of a rehearsed spend whose inputs depend on an assumed value."""
 
 
 class Carrier(enum.Enum):

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 from dustrun import clock
 from dustrun.core.run.state import Mode
 from dustrun.core.workflow.definition import Node
-from dustrun.engine.node.job import Carrier, Job, request_facts
+from dustrun.engine.node.job import ASSUMED_INPUT, Carrier, Job, request_facts
 from dustrun.engine.node.outcome import Failed, Outcome, Settled
 from dustrun.sdk import Effect
 
@@ -60,9 +60,10 @@ class RunMode:
             job.carrier = Carrier.OUTBOX
         return None
 
-    def write_variable(self, node: Node, result: Mapping[str, Any]) -> Outcome | None:
-        """Settles a node that writes a variable without the write; `result` is what stands for it. None: write."""
-        del node, result
+    def write_variable(self, node: Node, result: Mapping[str, Any], *, assumed: bool) -> Outcome | None:
+        """Settles a node that writes a variable without the write; `result` is what stands for it. None: write.
+        `assumed`: the value depends on an assumed one."""
+        del node, result, assumed
         return None
 
     def refuses_connector(self, job: Job) -> bool:
@@ -72,7 +73,8 @@ class RunMode:
 
 
 class DustMode(RunMode):
-    """Dust: real effects, with amounts of about a cent; nodes may say `dust: skip`, `run` or `refuse`."""
+    """Dust: real effects, with amounts of about a cent; nodes may say `dust: skip`, `run` or `refuse`. What depends on
+    the example result of a skipped node is skipped too: nothing made up leaves."""
 
     reports_passed = True
     logs_dust_plan = True
@@ -82,15 +84,19 @@ class DustMode(RunMode):
         node = job.node.node
         if job.effect is Effect.SPEND and node.dust != "refuse" and not node.is_skipped_as_dust:
             job.carrier, job.is_dust = Carrier.OUTBOX, True
-            return None
+            if not job.assumed:
+                return None
         if not job.is_outside:
             return None
-        skips = node.dust == "skip" or (job.effect is Effect.SPEND and node.is_skipped_as_dust)
-        return _dust_choice(node, job.action.example_output, request_facts(job, sent=False), skips=skips)
+        skips = job.assumed or node.dust == "skip" or (job.effect is Effect.SPEND and node.is_skipped_as_dust)
+        facts = request_facts(job, sent=False)
+        if job.assumed and job.effect is Effect.SPEND:
+            facts = {**(facts or {}), **ASSUMED_INPUT}
+        return _dust_choice(node, job.action.example_output, facts, skips=skips)
 
-    def write_variable(self, node: Node, result: Mapping[str, Any]) -> Outcome | None:
+    def write_variable(self, node: Node, result: Mapping[str, Any], *, assumed: bool) -> Outcome | None:
         """The node's `dust` decides."""
-        return _dust_choice(node, result, None, skips=node.dust == "skip")
+        return _dust_choice(node, result, None, skips=assumed or node.dust == "skip")
 
     def refuses_connector(self, job: Job) -> bool:
         """A write is refused unless its node says `dust`: what it would move cannot be scaled."""
@@ -98,12 +104,12 @@ class DustMode(RunMode):
 
 
 def _dust_choice(node: Node, example: Any, facts: dict[str, Any] | None, *, skips: bool) -> Outcome | None:
-    if skips:
-        result = node.pinned if node.is_pinned else example
-        return Settled(result, assumed=not node.is_pinned, facts=facts, note={"dust": "skipped"})
     if node.dust == "refuse":
         return Failed("REFUSED", _REFUSED)
-    return None
+    if not skips:
+        return None
+    result = node.pinned if node.is_pinned else example
+    return Settled(result, assumed=not node.is_pinned, facts=facts, note={"dust": "skipped"})
 
 
 class SimulateMode(RunMode):

@@ -29,7 +29,8 @@ _BALANCE_OF: Final = "70a08231"
 _ALLOWANCE: Final = "dd62ed3e"
 _MAX: Final = "max"
 _UNLIMITED, _EXACT = "unlimited", "exact"
-_HINT: Final = 'set dustAmount or dust: "skip" on the node'
+_SKIP: Final = 'set dust: "skip" on the node'
+_DECLARE: Final = f"list its arguments that are amounts of tokens in amounts ([] if it takes none), or {_SKIP}"
 
 ChainOf = Callable[[int], Chain]
 PolicyOf = Callable[[str], Awaitable[WalletPolicy | None]]
@@ -212,20 +213,20 @@ def scalable_spots(action: Action, wire: Mapping[str, Any]) -> list[Spot]:
     check_scalable(action.type, action.funds_movement)
     spots = [spot for movement in action.funds_movement for spot in find_spots(movement, wire)]
     if not spots:
-        raise _unscalable(f'The input of "{action.type}" names no amount that could be scaled')
+        raise _unscalable(f'The input of "{action.type}" names no amount that could be scaled; {_DECLARE}')
     return spots
 
 
 def check_scalable(type: str, movements: Sequence[FundsMovement]) -> None:
     """Raises `Refused` for an action whose amounts cannot be found."""
     if not movements:
-        raise _unscalable(f'The action "{type}" declares no amount')
+        raise _unscalable(f'The action "{type}" declares no amount; {_SKIP}')
     if any(not movement.scales or movement.amount_field is None for movement in movements):
-        raise _unscalable(f'The action "{type}" moves value that cannot be scaled')
+        raise _unscalable(f'The action "{type}" moves value that cannot be scaled; {_SKIP}')
 
 
 def _unscalable(message: str) -> Refused:
-    return Refused(f"{message}; {_HINT}.", code=Code.DUST_UNSCALABLE)
+    return Refused(f"{message}.", code=Code.DUST_UNSCALABLE)
 
 
 def locate(spot: Spot, chain_of: ChainOf) -> tuple[Chain, Asset]:
