@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -78,7 +79,12 @@ async def test_max_of_too_little_is_refused(scene: Scene) -> None:
     [
         ({"amount": "0"}, "amount", "must be more than 0"),
         ({"amount": "-1"}, "amount", "without sign"),
-        ({"amount": "1.5"}, "amount", "without sign, decimal point"),
+        ({"amount": "1.5"}, "amount", r"without sign, decimal point or exponent; toUnits\(1.5, 6\) in an expression"),
+        (
+            {"amount": Decimal("25.0")},
+            "amount",
+            r"an integer of base units, not the decimal 25.0; floor\(\), round",
+        ),
         ({"amount": str(2**256)}, "amount", r"2\*\*256"),
         ({"amount": "all"}, "amount", "string of decimal digits"),
         ({"recipient": "0x" + "0" * 40}, "recipient", "zero address"),

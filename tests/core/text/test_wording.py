@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from dustrun.core.text.wording import explain
 
@@ -24,6 +24,9 @@ from dustrun.core.text.wording import explain
         (Annotated[str, Field(min_length=1)], "", "Must have at least 1 character."),
         (Annotated[dict[str, int], Field(min_length=1)], {}, "Must have at least 1 item."),
         (Annotated[list[int], Field(max_length=2)], [1, 2, 3], "Must have at most 2 items."),
+        (Annotated[dict[str, int], Field(max_length=1)], {"a": 1, "b": 2}, "Must have at most 1 item."),
+        (Annotated[str, AfterValidator(str), Field(min_length=1)], "", "Must have at least 1 character."),
+        (Annotated[str, AfterValidator(str), Field(max_length=2)], "abc", "Must have at most 2 characters."),
     ],
 )
 def test_a_finding_says_what_was_expected(type_: Any, value: Any, told: str) -> None:

@@ -32,8 +32,9 @@ _BY_KIND = {
 _PYTHON = (
     (re.compile(r"^Value error, "), ""),
     (re.compile(r"^Input should be "), "Must be "),
+    (re.compile(r"^Value (should have at (?:least|most) \d+) item"), r"String \1 character"),  # a text with a validator
     (re.compile(r"^(?:String|List|Tuple|Set|Dictionary|Value|Data) should "), "Must "),
-    (re.compile(r" after validation, not \d+$"), ""),
+    (re.compile(r" after validation, not (?:\d+|more)$"), ""),
 )
 _QUOTED = re.compile(r"'([^'\"]*)'")
 

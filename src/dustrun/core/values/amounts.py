@@ -59,12 +59,18 @@ def tell_usd(worth: Decimal) -> str:
 
 def read_units(value: Any) -> int:
     """Parses a base-unit amount: an integer or a string of decimal digits, 0 to 2**256 - 1."""
+    if isinstance(value, Decimal):
+        raise ValueError(
+            f"must be an integer of base units, not the decimal {value}; floor(), round() or ceil() in an expression "
+            "make an integer of it"
+        )
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError("must be a string of decimal digits in base units")
     if isinstance(value, str):
         if re.fullmatch(r"[0-9]{1,78}", value) is None:
             raise ValueError(
-                "must be a string of decimal digits in base units, without sign, decimal point or exponent"
+                "must be a string of decimal digits in base units, without sign, decimal point or exponent; "
+                "toUnits(1.5, 6) in an expression gives the base units of 1.5 tokens with 6 decimals"
             )
         value = int(value)
     if not 0 <= value <= MAX_UINT256:
