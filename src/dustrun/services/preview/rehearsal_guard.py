@@ -80,7 +80,8 @@ def _refused(bound: _Bound, shown: _Shown | None, path: str, found: list[str]) -
     which = "newest passed simulation" if bound.rehearsal is None else "rehearsal of its launch"
     return Refused(
         f'enforceRehearsal of "{bound.run.workflow_name}": this spend goes beyond the {which}{run} of '
-        f"version {bound.run.version} with this payload: {found[0]}. Simulate again, check its effects, then run.",
+        f"version {bound.run.version} with this payload: {found[0]}. Simulate with the payload of this run, check its "
+        "effects, then run again.",
         details=[Problem(path, text) for text in found],
     )
 

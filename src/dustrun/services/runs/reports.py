@@ -71,6 +71,7 @@ class RunReports:
                 payload=loads(row.payload),
                 triggers=_of_kind(parts, lambda node: specs[node.type].kind == "trigger"),
                 delays=_of_kind(parts, lambda node: node.type == "delay"),
+                answers=_of_kind(parts, lambda node: node.type in ("wait", "approve")),
             )
 
         left_out = [{"code": one["code"], "message": one["message"]} for one in _left_out(row.id, found[-1])]

@@ -200,6 +200,32 @@ def test_copies_of_ids_hashes_blocks_and_times_are_no_difference() -> None:
     assert fields == ["result.iterations[0].results.pay.amount", "result.amount"]
 
 
+def _answered(mode: str, source: str | None, by: str | None, at: str, data: str = "5") -> Side:
+    """A wait and an approval in a loop, and the loop's result."""
+    waited = {"status": "resumed", "branch": "resumed", "triggerResult": {"source": data}, "source": source}
+    approved = {"decision": "approved", "branch": "approved", "by": by, "comment": None, "decidedAt": at}
+    looped = {"iterations": [{"results": {"w": waited, "a": approved}}]}
+    executions = [
+        ReportedExecution("each", "each", 1, NodeStatus.SUCCESS, result=looped, started_at=1),
+        ReportedExecution("each[0].w", "w", 1, NodeStatus.SUCCESS, result=waited, branch="resumed", started_at=2),
+        ReportedExecution("each[0].a", "a", 1, NodeStatus.SUCCESS, result=approved, branch="approved", started_at=3),
+    ]
+    by_path = {one.path: one for one in executions}
+    answers = frozenset({"each[0].w", "each[0].a"})
+    return Side(by_path, chain_effects.fold(executions), [], mode, 1, answers=answers)
+
+
+def test_who_answered_and_when_is_no_difference() -> None:
+    """A rehearsal answers by a pinned result."""
+    pinned = _answered("simulate", "pinned", None, "2026-01-01T00:00:00.000Z")
+    assert found(pinned, _answered("live", "api", "key_1", "2026-01-01T07:00:00.000Z")) == ("same", [], [])
+    other = _answered("live", "link", "key_1", "2026-01-01T07:00:00.000Z", data="6")
+    assert found(pinned, other)[1] == [
+        "result.iterations[0].results.w.triggerResult.source",
+        "result.triggerResult.source",
+    ]
+
+
 def _failed_item(code: str, message: str) -> dict[str, Any]:
     return {"iterations": [{"index": 0, "error": {"code": code, "message": message, "retryable": True}}]}
 

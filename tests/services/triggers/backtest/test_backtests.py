@@ -124,6 +124,10 @@ async def test_bad_periods_and_triggers_are_refused_by_field(world: Outbox) -> N
         (path, {"from": day(1), "fromBlock": 1}, "body"),
         (path, {"from": "yesterday"}, "from"),
         (path, {"fromBlock": 1}, "from"),
+        (path, {"from": day(2), "to": day(1)}, "body"),
+        (path, {"fromBlock": 10, "toBlock": 5}, "body"),
+        (path, {"from": day(1), "toBlock": 5}, "body"),
+        (path, {"fromBlock": 1, "to": day(1)}, "body"),
         (path, {"from": day(1), "limit": 201}, "limit"),
         (path, {"from": day(1), "triggerNodeId": "look"}, "triggerNodeId"),
         (other, {"from": day(1)}, "triggerNodeId"),
@@ -132,6 +136,8 @@ async def test_bad_periods_and_triggers_are_refused_by_field(world: Outbox) -> N
         refused = await api.post(place, body)
         assert (refused.status, refused.fields[0]) == (400, field), (body, refused.body)
     assert (await api.post(path, {"from": day(1), "version": 9})).code == 404002
+    none = await api.post(other, {"from": day(1)})
+    assert none.body["details"][0]["message"] == "no trigger of this version fires by itself, so it has no past events"
 
 
 async def test_a_key_that_cannot_spend_may_test_and_others_see_nothing(world: Outbox) -> None:

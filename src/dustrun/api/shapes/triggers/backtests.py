@@ -36,6 +36,12 @@ class StartBacktest(Fields):
     def _has_a_period(self) -> StartBacktest:
         if (self.from_ is None) == (self.from_block is None):
             raise ValueError("say either `from` or `fromBlock`")
+        if (self.to is not None and self.from_ is None) or (self.to_block is not None and self.from_block is None):
+            raise ValueError("`to` goes with `from`, and `toBlock` with `fromBlock`")
+        if self.from_ is not None and self.to is not None and moment_ms(self.to) < moment_ms(self.from_):
+            raise ValueError("`to` is before `from`")
+        if self.from_block is not None and self.to_block is not None and self.to_block < self.from_block:
+            raise ValueError("`toBlock` is before `fromBlock`")
         return self
 
     def request(self, now: int) -> BacktestRequest:

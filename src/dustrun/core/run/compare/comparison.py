@@ -1,11 +1,13 @@
 """Compares two runs of a workflow by node and item.
 
-Values that no two transactions share (hash, block, nonce, gas, gas price) are not differences; gas and fees are
-reported as estimates. A value assumed in one of the runs cannot be compared and is reported as a note.
+Values that no two transactions share (hash, block, nonce, gas, gas price), and who answered a wait or an approval and
+when, are not differences; gas and fees are reported as estimates. A value assumed in one of the runs cannot be compared
+and is reported as a note.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from dustrun.core.run.compare.compared_transactions import compare_balances, compare_transactions
@@ -14,6 +16,7 @@ from dustrun.core.run.compare.value_differences import Own, differences_of, role
 from dustrun.core.run.journal import Execution
 
 Json = dict[str, Any]
+_OF_ANSWER = ("source", "by", "decidedAt")  # in the results of `wait` and `approve`: who answered, and when
 
 
 def compare(left: Side, right: Side) -> Json:
@@ -66,9 +69,13 @@ def _own(side: Side) -> Own:
     roles: dict[Any, set[str]] = {}
     for path, execution in side.executions.items():
         is_spend = "transactions" in (execution.facts or {})
+        found: Iterable[tuple[Any, str]] = ()
         if is_spend or path in side.delays:
-            for value, place in roles_in(path, execution.result, of_spend=is_spend):
-                roles.setdefault(value, set()).add(place)
+            found = roles_in(path, execution.result, of_spend=is_spend)
+        elif path in side.answers and isinstance(execution.result, dict):
+            found = [(execution.result.get(name), f"{path}.{name}") for name in _OF_ANSWER]
+        for value, place in found:
+            roles.setdefault(value, set()).add(place)
     return Own(
         frozenset(hashes) | side.ids,
         side.mode == "simulate",

@@ -19,7 +19,7 @@ _LABELS = {"simulate": "the simulation", "dust": "the dust test", "live": "the l
 @dataclass(frozen=True, slots=True)
 class Side:
     """One of the two runs: the newest attempt of each path, its report, its transactions' facts in the report's order,
-    its own ids, its start payload, its trigger nodes and its delay nodes.
+    its own ids, its start payload, and the paths of its triggers, delays, and nodes that somebody answers.
     """
 
     executions: Mapping[str, Execution]
@@ -31,6 +31,7 @@ class Side:
     payload: Any = None
     triggers: frozenset[str] = frozenset()
     delays: frozenset[str] = frozenset()
+    answers: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

@@ -122,7 +122,10 @@ class Backtests:
             raise Invalid(message, code=Code.TRIGGER_NODE_UNKNOWN, details=[Problem("triggerNodeId", message)])
         firing = {name: trigger for name, trigger in triggers.items() if trigger.is_armed}
         if wanted is None and len(firing) != 1:
-            message = f"says which trigger; those that fire by themselves: {', '.join(firing) or 'none'}"
+            if not firing:
+                message = "no trigger of this version fires by itself, so it has no past events"
+                raise Invalid("There is no trigger to test.", details=[Problem("triggerNodeId", message)])
+            message = f"says which trigger; those that fire by themselves: {', '.join(firing)}"
             raise Invalid("Say which trigger to test.", details=[Problem("triggerNodeId", message)])
         node_id = wanted if wanted is not None else next(iter(firing))
         if node_id not in firing:
