@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,11 @@ class Store:
         self.distance = distance
         self.told: list[str] = []
 
-    def write(self, name: str, *, is_separate: bool = True) -> asyncio.Future[None]:
+    def write(self, name: str, *, is_separate: bool = True, takes_s: float = 0) -> asyncio.Future[None]:
         """Queues a unit that finds nothing, then adds this row: two round trips."""
 
         def unit(tx: Tx) -> None:
+            time.sleep(takes_s)
             assert tx.one(_FIND, of=name) is None or name == "there"
             tx.do(_ADD, name=name, value="")
 
@@ -89,6 +91,18 @@ async def test_a_group_that_waits_for_a_commit_has_already_begun(store: Store) -
     assert await store.behind("a", "b", "c") == [None] * 3
     assert store.distance.round_trips - before == 3  # two each, one of them shared
     assert store.told == ["w1", "w2", "a", "b", "c"]
+
+
+async def test_a_group_has_all_that_is_queued_however_little_time_there_was_to_begin_it(store: Store) -> None:
+    await store.behind("w1", "w2")
+    groups, trips = store.writer.groups, store.distance.round_trips
+    written = [store.write("a")]
+    await asyncio.sleep(0)
+    names = [f"b{number:02}" for number in range(20)]
+    await asyncio.gather(*written, *(store.write(name, takes_s=0.003) for name in names))
+    assert store.writer.groups - groups == 2
+    assert store.distance.round_trips - trips <= 5
+    assert store.told == ["w1", "w2", "a", *names]
 
 
 @pytest.mark.parametrize("first", ["there", "refused"], ids=["its last statement", "the commit itself"])

@@ -98,14 +98,11 @@ class PipelinedGroups:
             return
         group = Group(waiters, self._session, self._database)
         try:
-            begun = group.transaction.begin_ahead(together)
+            group.transaction.begin_ahead(together)
         except Exception:  # met again, and told, when the group is begun after the commit
             group.transaction.abandon()
             self._queue.extendleft(reversed(waiters))
             return
-        rest = frozenset(map(id, together[begun:]))
-        self._queue.extendleft(waiter for waiter in reversed(waiters) if id(waiter) in rest)
-        group.waiters = [waiter for waiter in waiters if id(waiter) not in rest]
         self._next = group
 
     def _take_back(self) -> None:

@@ -37,9 +37,9 @@ class Transaction:
         self._before: list[str] = []
         self._begun: list[UnitRun] = []
 
-    def begin_ahead(self, waiters: Sequence[Waiter]) -> int:
+    def begin_ahead(self, waiters: Sequence[Waiter]) -> None:
         """Begins units that run together while the transaction before commits: they take their first turn, and what
-        they ask is posted behind that commit. Returns how many: no more than the event loop has time for.
+        they ask is posted behind that commit. Those for which the event loop has no time now begin with `execute`.
 
         `execute` must follow, unless the session says that all is void; then `abandon`."""
         until = clock.monotonic_s() + _SLICE_S
@@ -54,7 +54,6 @@ class Transaction:
             if run.asked is not None:
                 self._collect(run)
         self._session.post_ahead(self._before, self._wave)
-        return len(self._begun)
 
     def abandon(self) -> None:
         """Ends units that were begun ahead; nothing of them is committed, and they may be begun again."""
@@ -81,15 +80,14 @@ class Transaction:
 
     async def _run_together(self, waiters: Sequence[Waiter], *, commits: bool = False) -> None:
         """Runs units together. `commits`: they are the whole group, so their last statements travel with the commit."""
-        runs, self._begun = self._begun, []
-        are_ahead = bool(runs)
-        if not are_ahead:
+        ahead, self._begun = self._begun, []
+        if not ahead:
             self._before.append(_SAVE)
-            runs = [self._begin(number, waiter) for number, waiter in enumerate(waiters)]
+        runs = ahead + [self._begin(number, waiter) for number, waiter in enumerate(waiters) if number >= len(ahead)]
         try:
-            if are_ahead:
+            if ahead:
                 await self._send()
-            await self._take_turns([run for run in runs if run.asked is not None] if are_ahead else runs)
+            await self._take_turns([run for run in ahead if run.asked is not None] + runs[len(ahead) :])
             must_repeat = any(run.error is not None and run.has_written for run in runs)
             if not must_repeat:
                 await self._finish(commits=commits)
