@@ -68,22 +68,31 @@ def test_a_file_runs_inline_with_its_example_payload(tmp_path: Path, peer: Peer)
         call_for(peer.client(), str(file), {"version": 1})
 
 
-def _workflows(*names: str) -> Answer:
-    return envelope({"items": [{"id": f"wf_{name}", "name": name} for name in names]})
+def _workflows(*names: str, more: bool = False) -> Answer:
+    return envelope({"items": [{"id": f"wf_{name}", "name": name} for name in names], "hasMore": more})
 
 
-def test_a_workflow_is_found_by_id_name_or_part_of_a_name(peer: Peer) -> None:
+def test_a_workflow_is_found_by_id_or_name_never_by_a_part_of_one(peer: Peer) -> None:
+    """Else a command for a workflow that was renamed or archived would run another one."""
     known = "wf_" + "0" * 26
     assert workflow_id(peer.client(), known) == known
     assert peer.asked == []
     peer.answer = lambda _: _workflows("Price", "Price check")
     assert workflow_id(peer.client(), "price") == "wf_Price"
-    peer.answer = lambda _: _workflows("Price check")
-    assert workflow_id(peer.client(), "check") == "wf_Price check"
+    peer.answer = lambda _: _workflows("Price check", "Tell the price")
+    with pytest.raises(CliError, match='There is no workflow "price"') as caught:
+        workflow_id(peer.client(), "price")
+    assert caught.value.hint == 'Did you mean "Price check" or "Tell the price"?'
+
+
+def test_a_name_is_looked_for_on_all_pages(peer: Peer) -> None:
+    many = [f"Price {number}" for number in range(100)]
+    peer.answer = lambda asked: _workflows("price") if "offset=100" in asked.path else _workflows(*many, more=True)
+    assert workflow_id(peer.client(), "price") == "wf_price"
 
 
 def test_an_ambiguous_or_unknown_name_is_told(peer: Peer) -> None:
-    peer.answer = lambda _: _workflows("Price A", "Price B")
+    peer.answer = lambda _: _workflows("Price", "price")
     with pytest.raises(CliError, match="names 2 workflows"):
         workflow_id(peer.client(), "price")
 

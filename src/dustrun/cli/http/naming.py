@@ -16,23 +16,28 @@ _PAGE = 100
 
 
 def workflow_id(client: Client, word: str) -> str:
-    """The id of the workflow named `word`; an id is returned unchanged."""
+    """The id of the workflow named `word`; an id is returned unchanged. A part of a name is only a hint: else a command
+    for a workflow that was renamed would run another one."""
     if _ID.fullmatch(word):
         return word
-    found = client.get("/v1/workflows", q=word, limit=_PAGE)["items"]
+    found = _all(client, "/v1/workflows", q=word)
     same = [item for item in found if item["name"].casefold() == word.casefold()]
-    candidates = same or found
-    if len(candidates) == 1:
-        return str(candidates[0]["id"])
-    if candidates:
-        raise CliError(f'"{word}" names {len(candidates)} workflows; use an id:', details=_listed(candidates))
-    raise CliError(f'There is no workflow "{word}".', hint=_near(client, word))
+    if len(same) == 1:
+        return str(same[0]["id"])
+    if same:
+        raise CliError(f'"{word}" names {len(same)} workflows; use an id:', details=_listed(same))
+    parts = [item["name"] for item in found if word.casefold() in item["name"].casefold()]
+    raise CliError(f'There is no workflow "{word}".', hint=_ask(parts[:3]) or _near(client, word))
 
 
 def meant(word: str, names: Iterable[str]) -> str | None:
     """A "Did you mean …?" hint with similar names; None if there are none."""
-    near = difflib.get_close_matches(word, list(names), n=3, cutoff=0.5)
-    return "Did you mean " + " or ".join(f'"{name}"' for name in near) + "?" if near else None
+    return _ask(difflib.get_close_matches(word, list(names), n=3, cutoff=0.5))
+
+
+def _ask(near: Iterable[str]) -> str | None:
+    names = " or ".join(f'"{name}"' for name in near)
+    return f"Did you mean {names}?" if names else None
 
 
 def _listed(items: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -51,7 +56,7 @@ def wallet_id(client: Client, word: str) -> str:
     """The id of the wallet with that name, address or id."""
     if _WALLET_ID.fullmatch(word):
         return word
-    found = _all_wallets(client)
+    found = _all(client, "/v1/wallets", archived="true")
     wanted = word.casefold()
     same = [item for item in found if wanted in (item["name"].casefold(), item["address"].casefold())]
     same = [item for item in same if not item["archivedAt"]] or same
@@ -64,10 +69,10 @@ def wallet_id(client: Client, word: str) -> str:
     raise CliError(f'There is no wallet "{word}".', hint=hint)
 
 
-def _all_wallets(client: Client) -> list[dict[str, Any]]:
+def _all(client: Client, path: str, **query: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while True:
-        page = client.get("/v1/wallets", archived="true", limit=_PAGE, offset=len(found))
+        page = client.get(path, **query, limit=_PAGE, offset=len(found))
         found += page["items"]
         if not page["hasMore"]:
             return found
