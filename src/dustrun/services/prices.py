@@ -109,10 +109,12 @@ class PriceBook:
         return await self._once(f"price {source}", asset, partial(self._first_price, sources=named))
 
     async def value(self, asset: Asset) -> Valued:
-        """The asset's price and decimals. What has no price in a simulation, for instance because its clock is ahead of
-        a feed, has the live one."""
+        """The asset's price and decimals. What has none but a nominal price in a simulation, for instance because its
+        clock is ahead of a feed, has the live one."""
         try:
-            return Valued(await self.price(asset), await self.decimals(asset))
+            found = Valued(await self.price(asset), await self.decimals(asset))
+            if self._now is None or found.price.source != "nominal":
+                return found
         except DustrunError:
             if self._now is None:
                 raise

@@ -100,6 +100,20 @@ async def test_policy_and_report_take_prices_from_the_simulated_state(tmp_path: 
             assert outcomes(predicted) == outcomes(live) == {"pay": ("failure", "REFUSED")}, told(predicted)
 
 
+async def test_what_the_simulated_clock_made_stale_has_the_live_price(studio: Studio) -> None:
+    nodes = {
+        "later": {"type": "delay", "payload": {"delayMs": 20 * 24 * HOUR_MS}, "children": ["much"]},
+        "much": {"type": "delay", "payload": {"delayMs": 20 * 24 * HOUR_MS}, "children": ["pay"]},
+        "pay": pay(ETHER // 100),
+    }
+    await studio.let(limits=[{"maxUsd": "24"}])
+    predicted = await studio.simulate(nodes)
+    assert error(predicted, "pay")["details"][0]["message"] == "25 USD is over 24 USD in one transaction."
+    await studio.let(limits=[{"maxUsd": "25"}])
+    report = await studio.effects(await studio.passed(nodes))
+    assert {one["usd"] for one in report["balanceChanges"]} == {"25.000000", "-25.000000"}
+
+
 async def test_a_spend_counts_for_one_window_of_the_simulated_clock(studio: Studio) -> None:
     await studio.let(limits=[limit(10)])
 

@@ -91,6 +91,32 @@ def deciding(policy: WalletPolicy | None, request: Request, **facts: Any) -> lis
     return [reason.statement for reason in verdict.reasons]
 
 
+@pytest.mark.parametrize(
+    ("limit", "spent", "told"),
+    [
+        ({"asset": COIN.key, "maxUnits": "99"}, 0, "100 base units of eip155:1/native is over 99 in one transaction."),
+        (
+            {"asset": COIN.key, "maxUnits": "500", "windowMs": 24 * HOUR},
+            450,
+            "100 base units of eip155:1/native on top of the 450 spent in the last 24 hours is over 500.",
+        ),
+        (
+            {"maxUsd": "7", "windowMs": 7 * 24 * HOUR},
+            7 * USD_UNIT,
+            "0.00000000000025 USD on top of the 7 USD spent in the last 7 days is over 7 USD.",
+        ),
+        ({"maxCount": 2, "windowMs": HOUR}, 2, "The limit of 2 transactions in the last hour is reached."),
+        ({"maxCount": 1, "windowMs": 90 * 60_000}, 1, "The limit of 1 transaction in the last 90 minutes is reached."),
+    ],
+)
+def test_a_limit_says_what_is_over_it(limit: dict[str, Any], spent: int, told: str) -> None:
+    policy = rules(limits=[limit])
+    (need,) = needs(policy) or ((COIN.key, HOUR),)
+    verdict = judge(policy, pay(100), Facts(0, WORTHS, {need: spent}))
+    assert isinstance(verdict, Deny)
+    assert [reason.message for reason in verdict.reasons] == [told]
+
+
 def allows(policy: WalletPolicy, request: Request, **facts: Any) -> bool:
     """Whether it is allowed."""
     return isinstance(judge(policy, request, Facts(0, facts.pop("worths", WORTHS), **facts)), Allow)

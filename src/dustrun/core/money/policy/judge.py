@@ -101,26 +101,41 @@ def _over(statement: str, limit: Limit, counted: Counted, facts: Facts) -> Reaso
     if limit.window_ms is None:
         if wanted <= maximum:
             return None
-        return Reason(statement, f"{show(measure, wanted)} is over {show(measure, maximum)} in one transaction.")
+        return Reason(statement, f"{show(measure, wanted)} is over {_plain(measure, maximum)} in one transaction.")
     spent = facts.spent.get((measure, limit.window_ms))
     if spent is None:
-        return Reason(statement, f"The amount of {measure} spent in the last {limit.window_ms} ms is unknown.")
+        return Reason(statement, f"The amount of {measure} spent in the last {_span(limit.window_ms)} is unknown.")
     if spent + wanted <= maximum:
         return None
-    message = (
-        f"{show(measure, wanted)} on top of the {show(measure, spent)} spent in the last {limit.window_ms} ms is "
-        f"over {show(measure, maximum)}."
-    )
-    return Reason(statement, message)
+    past = f"in the last {_span(limit.window_ms)}"
+    if measure == COUNT:
+        return Reason(statement, f"The limit of {_plain(measure, maximum)} {past} is reached.")
+    more, most = _plain(measure, spent), _plain(measure, maximum)
+    return Reason(statement, f"{show(measure, wanted)} on top of the {more} spent {past} is over {most}.")
 
 
 def show(measure: str, units: int) -> str:
     """An amount of a measure for messages."""
+    is_asset = measure not in (USD, GAS_USD, COUNT)
+    return f"{_plain(measure, units)} base units of {measure}" if is_asset else _plain(measure, units)
+
+
+def _span(ms: int) -> str:
+    if ms == HOUR_MS:
+        return "hour"
+    for unit, length in (("day", 24 * HOUR_MS), ("hour", HOUR_MS), ("minute", 60_000)):
+        number, rest = divmod(ms, length)
+        if rest == 0 and number > 1:
+            return f"{number} {unit}s"
+    return f"{ms} ms"
+
+
+def _plain(measure: str, units: int) -> str:
     if measure in (USD, GAS_USD):
         whole, part = divmod(units, 10**18)
         digits = f"{part:018d}".rstrip("0")
         return f"{whole}.{digits} USD" if digits else f"{whole} USD"
-    return str(units) if measure == COUNT else f"{units} of {measure}"
+    return f"{units} transaction{'' if units == 1 else 's'}" if measure == COUNT else str(units)
 
 
 def _new_recipients(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
