@@ -285,13 +285,22 @@ class Fuzzer:
 
 
 def _streams(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The operations that are streams, each with a validator per type of event."""
+    """The operations that are streams, each with a validator per type of event. One without a schema for each type has
+    one schema, which lists the types."""
     for path in document["paths"].values():
         for operation in path.values():
-            if "x-events" in operation:
-                schemas = {kind: {**schema, **_parts(document)} for kind, schema in operation["x-events"].items()}
-                validators = {kind: jsonschema.Draft202012Validator(schema) for kind, schema in schemas.items()}
-                yield operation["operationId"], validators
+            content = operation["responses"].get("200", {}).get("content", {}).get("text/event-stream")
+            if content is None:
+                continue
+            schemas = operation.get("x-events")
+            if schemas is None:
+                schema = content["schema"]["contentSchema"]
+                schemas = dict.fromkeys(schema["properties"]["type"]["enum"], schema)
+            parts = _parts(document)
+            yield (
+                operation["operationId"],
+                {kind: jsonschema.Draft202012Validator({**schema, **parts}) for kind, schema in schemas.items()},
+            )
 
 
 def _parts(document: dict[str, Any]) -> dict[str, Any]:
