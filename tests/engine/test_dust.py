@@ -154,6 +154,62 @@ async def test_a_payment_that_depends_on_an_example_is_not_made_and_does_not_pas
     assert (pinned["status"], pinned["passed"], till.witness.native(SHOP)) == ("success", True, 3)
 
 
+@pytest.mark.parametrize("mode", ["wait", "start"])
+@pytest.mark.parametrize("passed", ["payload", "propValues"])
+async def test_a_called_workflow_does_not_pay_with_an_example_that_it_was_passed(
+    till: Till, mode: str, passed: str
+) -> None:
+    amount = {"payload": "{{$trigger.amount}}", "propValues": "{{$props.amount}}"}[passed]
+    pay = till.node("send-native", recipient=SHOP, amount=amount)
+    called = {"nodes": {"root": {"type": "manual", "children": ["pay"]}, "pay": pay}}
+    flow = await till.api.create_workflow(called)
+    skipped = {**till.node("send-native", recipient=SHOP, amount="9"), "dust": "skip"}
+    given = {"workflowId": flow["id"], "mode": mode, passed: {"amount": "{{skipped.result.gasUsed}}"}}
+    run = await till.dust(skipped=skipped, call={"type": "call-workflow", "payload": given})
+    assert (run["status"], run["passed"]) == ("success", False)
+    (child,) = (await till.api.get(f"/v1/runs?workflowId={flow['id']}")).data["items"]
+    ended = await till.bench.ended(child["id"])
+    assert (ended["status"], ended["passed"], till.witness.native(SHOP)) == ("success", False, 0)
+    report = (await till.api.get(f"/v1/runs/{run['id']}/effects")).data
+    assert [one["path"] for one in report["notPassed"]] == ["call", "call/pay"]
+
+
+async def test_an_example_from_a_called_workflow_is_not_paid(till: Till) -> None:
+    skipped = {**till.node("send-native", recipient=SHOP, amount="9"), "dust": "skip"}
+    called = {"nodes": {"root": {"type": "manual", "children": ["skipped"]}, "skipped": skipped}}
+    flow = await till.api.create_workflow(called)
+    call = {"type": "call-workflow", "payload": {"workflowId": flow["id"], "mode": "wait"}}
+    run = await till.dust(
+        call=call, pay=till.node("send-native", recipient=SHOP, amount="{{call.result.result.gasUsed}}")
+    )
+    assert (run["status"], run["passed"], till.witness.native(SHOP)) == ("success", False, 0)
+    report = (await till.api.get(f"/v1/runs/{run['id']}/effects")).data
+    assert [one["path"] for one in report["notPassed"]] == ["pay"]
+
+
+async def test_nothing_is_paid_or_written_as_often_as_an_example_has_items(till: Till) -> None:
+    await till.api.post("/v1/tables", {"name": "notes", "columns": [{"name": "text", "type": "text"}]})
+    skipped = {**till.node("send-native", recipient=SHOP, amount="9"), "dust": "skip", "children": ["each", "note"]}
+    nodes = {
+        "skipped": skipped,
+        "each": {
+            "type": "for-each",
+            "payload": {"array": ["{{skipped.result.gasUsed}}", "2"]},
+            "loopBody": ["pay"],
+            "children": [],
+        },
+        "pay": till.node("send-native", children=[], recipient=SHOP, amount="5"),
+        "note": {
+            "type": "write-table",
+            "payload": {"table": "notes", "rows": {"text": "{{skipped.result.gasUsed}}"}},
+            "children": [],
+        },
+    }
+    run = await till.dust(**nodes)
+    assert (run["status"], run["passed"], till.witness.native(SHOP)) == ("success", False, 0)
+    assert (await till.api.get("/v1/tables/notes/rows")).data["items"] == []
+
+
 async def test_an_amount_of_the_nodes_own_is_used_within_the_caps(till: Till) -> None:
     token = till.witness.addresses[CENTS]
     node = {**till.node("send-erc20-token", token=token, recipient=SHOP, amount="500"), "dustAmount": "3"}

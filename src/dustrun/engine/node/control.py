@@ -253,7 +253,7 @@ def _call(scene: Scene) -> StoreEffect:
         payload=roots.masked(payload.payload),
         prop_values=roots.masked(payload.prop_values),
         waits=payload.mode == "wait",
-        assumed=roots.assumed,
+        assumed=roots.assumed or roots.is_in_assumed_loop,
         at=scene.now,
         until=scene.now + limit if limit is not None and not scene.mode.has_simulated_clock else None,
         is_simulated=scene.mode.has_simulated_chains,
@@ -265,7 +265,8 @@ def _write_variable(scene: Scene) -> Outcome | StoreEffect:
     op = "set" if node.type == "set-variable" else "increment"
     value = payload.value if op == "set" else payload.by
     result = {"name": payload.name, "value": value, "previous": None}
-    settled = scene.mode.write_variable(node, result, assumed=scene.roots.assumed)
+    assumed = scene.roots.assumed or scene.roots.is_in_assumed_loop
+    settled = scene.mode.write_variable(node, result, assumed=assumed)
     if settled is not None:
         return settled
     return VariableWrite(

@@ -129,7 +129,8 @@ def _prepare_action(given: Preparing, resolved: Any) -> Job | Outcome:
     if wallet is not None and given.node.wallet is not None:
         limits = TRIAL if given.limits.is_trial else _WALLET_LIMITS
         wallet = choose(wallet, given.node.wallet.evaluate(given.roots, limits))
-    job = Job(given.start, given.node, action, value, resolved, effect, given.roots.assumed, request, wallet)
+    assumed = given.roots.assumed or (effect in OUTSIDE and given.roots.is_in_assumed_loop)
+    job = Job(given.start, given.node, action, value, resolved, effect, assumed, request, wallet)
     return given.mode.carry(job) or job
 
 

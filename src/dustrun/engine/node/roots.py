@@ -183,6 +183,11 @@ class NodeRoots:
         assert execution.facts is not None
         return execution.facts["items"][index]
 
+    @property
+    def is_in_assumed_loop(self) -> bool:
+        """Whether the items of an enclosing loop are assumed, so that the number of iterations is not known."""
+        return any(self._journal.by_path[loop].assumed for loop, _ in enclosing(self.frame))
+
     def around(self, depth: int) -> tuple[str, int]:
         """(loop path, index) of the loop item `depth` levels out."""
         for level, found in enumerate(enclosing(self.frame)):
@@ -193,6 +198,12 @@ class NodeRoots:
     def trigger_event(self) -> Any:
         """The event that started the run."""
         return self.node("root").get("result")
+
+    def prop_values(self) -> Mapping[str, Any]:
+        """`$props`: as assumed as what the caller passed with them."""
+        began = self._journal.find("", self.facts.trigger_node_id)
+        self.assumed = self.assumed or (began is not None and began.assumed)
+        return self.facts.prop_values
 
     def resume_url(self, node_id: Any) -> str:
         """The link that resumes a `wait` or `approve` of this run, in the loop items around this node."""
@@ -238,7 +249,7 @@ _ROOTS: dict[str, Callable[[NodeRoots], Any]] = {
     "$nodes": NodesView,
     "$trigger": NodeRoots.trigger_event,
     "root": lambda roots: roots.node("root"),
-    "$props": lambda roots: roots.facts.prop_values,
+    "$props": NodeRoots.prop_values,
     "$inputs": lambda roots: roots.trigger_event()["body"],
     "$item": lambda roots: roots.item(*roots.around(0)),
     "$index": lambda roots: roots.around(0)[1],

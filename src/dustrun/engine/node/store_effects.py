@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from dustrun.core.run.assumptions import ASSUMED_CHILD
 from dustrun.core.run.plan import Start
 from dustrun.core.workflow.definition import Definition
 from dustrun.engine.node.context import idempotency_key
@@ -132,12 +133,14 @@ async def _call(effect: SubworkflowCall, facts: RunFacts, start_child: StartChil
         payload=effect.payload,
         prop_values=effect.prop_values,
         waits=waits,
+        is_assumed=effect.assumed,
         at=effect.at,
     )
     child = await start_child(facts, call)
     shown = {"runId": child.run_id, "workflowId": child.workflow_id, "mode": "wait" if effect.waits else "start"}
     if not waits:
-        return Settled(started(shown), assumed=effect.assumed, facts={"child": shown})
+        facts_of_call = {"child": shown} | (ASSUMED_CHILD if effect.assumed else {})
+        return Settled(started(shown), assumed=effect.assumed, facts=facts_of_call)
     known = {**shown, "pk": child.pk, "assumed": effect.assumed, "simulated": effect.is_simulated}
     return Suspended(effect.until, {"child": known}, answerable=True)
 

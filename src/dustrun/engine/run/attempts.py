@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from dustrun.core.expression import DEFAULT_LIMITS, TRIAL, ExpressionError, Limits, OverTrial
-from dustrun.core.run.journal import KEPT_FROM, Execution, enclosing, frame_of, item_frame
+from dustrun.core.run.journal import KEPT_FROM, Execution, item_frame
 from dustrun.core.run.plan import Start
 from dustrun.core.run.rate import Rate
 from dustrun.core.run.state import NodeStatus, RunStatus
@@ -19,7 +19,7 @@ from dustrun.engine.node.job import ASSUMED_INPUT, Carrier, Job
 from dustrun.engine.node.node import Preparing
 from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Unknown, encoded
 from dustrun.engine.node.roots import NodeRoots
-from dustrun.engine.node.store_effects import StoreEffect, SubworkflowCall
+from dustrun.engine.node.store_effects import StoreEffect
 from dustrun.engine.run.commit import Committer
 from dustrun.engine.run.node_inputs import NodeInputs
 from dustrun.engine.run.results import Results
@@ -218,14 +218,11 @@ class Attempts:
         self._results.apply(start, await run_beside(lambda: encoded(nodes.run_pure(job, context), most)))
 
     def _carry_on(self, start: Start, prepared: Job | StoreEffect | Outcome, *, is_heavy: bool) -> None:
-        if isinstance(prepared, SubworkflowCall) and self._is_in_assumed_loop(start):
-            prepared = replace(prepared, assumed=True)
         if isinstance(prepared, StoreEffect):
             self._tasks.store_effects.append(prepared)
         elif not isinstance(prepared, Job):
             self._results.apply(start, prepared)
         elif prepared.carrier is Carrier.SIMULATION:
-            prepared.assumed = prepared.assumed or self._is_in_assumed_loop(start)
             if prepared.assumed:
                 self._run.journal.by_path[start.path].facts = dict(ASSUMED_INPUT)
                 self._run.state.is_assumed = True
@@ -238,10 +235,6 @@ class Attempts:
                 self._results.apply(start, nodes.run_pure(prepared, context))
         else:
             self._tasks.jobs.append(prepared)
-
-    def _is_in_assumed_loop(self, start: Start) -> bool:
-        """Whether the items of an enclosing loop are assumed, so that the number of iterations is not known."""
-        return any(self._run.journal.by_path[loop].assumed for loop, _ in enclosing(frame_of(start.path)))
 
     def begin_again(self, execution: Execution) -> None:
         """Resumes an attempt that began before the server restarted and did not end."""

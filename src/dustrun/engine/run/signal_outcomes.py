@@ -56,7 +56,7 @@ def _called(child: Mapping[str, Any], answer: Mapping[str, Any]) -> Outcome:
             return Failed("LIMIT", _TOO_LARGE.format(answer["runId"], answer["most"]), facts=facts)
         result = {name: answer[name] for name in ("runId", "status", "result", "results")}
         result = {"runId": result.pop("runId"), "workflowId": child["workflowId"], **result}
-        decisive, shown = (bool(child["simulated"] and answer[name]) for name in ("assumed", "hasAssumedResult"))
+        decisive, shown = bool(answer.get("assumed")), bool(answer.get("hasAssumedResult"))
         facts |= ASSUMED_CHILD if decisive else {}
         return Settled(result, status=N(status.value), assumed=child["assumed"] or decisive or shown, facts=facts)
     error = answer.get("error") or {}

@@ -68,7 +68,8 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class ChildCall:
-    """A call of another workflow by a node. `at` is the caller's clock."""
+    """A call of another workflow by a node. `at` is the caller's clock; `is_assumed`: what it passes depends on an
+    assumed value."""
 
     path: str
     attempt: int
@@ -77,6 +78,7 @@ class ChildCall:
     payload: dict[str, Any]
     prop_values: dict[str, Any]
     waits: bool
+    is_assumed: bool
     at: int
 
 

@@ -292,9 +292,11 @@ def first_batch(
     *,
     clock_at: int | None = None,
     request: RunRequest | None = None,
+    assumed: bool = False,
 ) -> Batch:
     """The rows that every run begins with: `run_started` and the trigger's execution. `clock_at`: the
-    simulated clock of the calling run; `request` has the headers and query of an inbound request."""
+    simulated clock of the calling run; `request` has the headers and query of an inbound request; `assumed`: the
+    payload depends on an assumed value of the calling run."""
     now = facts.started_at if facts.as_of is None else facts.as_of.at_ms
     trigger = facts.trigger_node_id
     batch = Batch()
@@ -307,6 +309,7 @@ def first_batch(
         facts={"clock": clock_at} if clock_at is not None else None,
         started_at=now,
         finished_at=now,
+        assumed=assumed,
     )
     batch.events.append(("run_started", facts.started_at, dumps_text(_started(facts, program))))
     return batch

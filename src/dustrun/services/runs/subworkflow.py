@@ -84,7 +84,8 @@ class CalledRuns:
         facts.root_run_id = _child_root(parent, call)
         facts.as_of = parent.as_of
         facts.secrets.update(parent.secrets)
-        batch = start_request.first_batch(facts, program, payload, clock_at=call.at if request.simulate else None)
+        clock_at = call.at if request.simulate else None
+        batch = start_request.first_batch(facts, program, payload, clock_at=clock_at, assumed=call.is_assumed)
         prepared = Prepared(facts, program, batch, payload, request, by, snapshot=snapshot)
         prepared.closure = closure
         if not request.simulate:
