@@ -119,7 +119,7 @@ async def test_what_was_rehearsed_passes_and_more_does_not(studio: Studio) -> No
     studio.witness.pay(SHOP, 1)
     found = await guarded.refused()
     assert "rehearsed 1000" in found["message"]
-    assert "Simulate again" in found["message"]
+    assert "Simulate with the payload of this run" in found["message"]
     await guarded.simulate()
     assert (await guarded.live())["status"] == "success"
     dust = await studio.run(guarded.id, dustTest=True)
