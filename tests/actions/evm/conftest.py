@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from actions.evm.node_wallet import NodeWallet
+from dustrun import clock
 from dustrun.chain.chains import Chains
 from dustrun.core.money.intent import Spend
 from dustrun.sdk import Action
@@ -39,6 +40,13 @@ class Scene:
         return await intents(action, {"chainId": CHAIN_ID, **payload}, self.ctx)
 
 
+def make_context(chains: Chains, wallet: NodeWallet) -> FakeContext:
+    """The `ctx` of an action that runs now: the newest block may be as old as the state that the node has loaded."""
+    ctx = FakeContext(chains={CHAIN_ID: chains.get(CHAIN_ID)}, wallet=wallet.view)
+    ctx.now_ms = clock.now_ms()
+    return ctx
+
+
 @pytest.fixture(scope="module")
 def node(world: World) -> Iterator[Anvil]:
     with world.node() as found:
@@ -50,7 +58,6 @@ async def scene(world: World, node: Anvil) -> AsyncIterator[Scene]:
     before = node.snapshot()
     witness, network = world.witness(node), world.network(node.url)
     wallet, chains = NodeWallet(witness), Chains({CHAIN_ID: network}, Settings())
-    ctx = FakeContext(chains={CHAIN_ID: chains.get(CHAIN_ID)}, wallet=wallet.view)
-    yield Scene(node, witness, wallet, ctx)
+    yield Scene(node, witness, wallet, make_context(chains, wallet))
     await chains.close()
     node.revert(before)

@@ -109,6 +109,13 @@ async def test_the_quote_and_the_limit_are_those_of_the_router(scene: Scene) -> 
     assert swap.about.startswith("Swap 1 ETH for at least 24")
 
 
+async def test_the_deadline_counts_from_now_if_the_newest_block_is_older(scene: Scene) -> None:
+    scene.node.rpc("evm_increaseTime", 1500)
+    scene.ctx.now_ms += 1_500_000
+    result = await scene.do(swap_uniswap_v2, tokenIn="native", tokenOut="usdc", amountIn=str(ETHER))
+    assert int(result["amountOut"]) == int(result["quotedOut"])
+
+
 async def test_its_approval_is_a_intent_of_its_own_and_counts_once(scene: Scene) -> None:
     spend = await scene.plan(
         swap_uniswap_v2, tokenIn="usdc", tokenOut="native", amountIn=str(USDC), recipient=CAROL, slippageBps=100
@@ -162,8 +169,7 @@ def unit(scene: Scene, name: str) -> int:
 def pool_of(scene: Scene, name: str) -> None:
     router, amount = scene["v2_router"], 10_000 * unit(scene, name)
     scene.witness.send(name, "approve", router, amount)
-    deadline = scene.witness.web3.eth.get_block("latest")["timestamp"] + 3600
-    arguments = (scene[name], amount, 0, 0, ACCOUNTS[0], deadline)
+    arguments = (scene[name], amount, 0, 0, ACCOUNTS[0], MAX)
     scene.witness.send("v2_router", "addLiquidityETH", *arguments, value=10 * ETHER)
 
 

@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from actions.evm.conftest import Scene
+from actions.evm.conftest import Scene, make_context
 from dustrun.actions.evm.swap_uniswap_v3 import swap_uniswap_v3
 from dustrun.chain.chains import Chains
 from dustrun.core.money.intent import Movement
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
-from dustrun.sdk.testing import FakeContext
 from dustrun.settings import Settings
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.chain.contracts import ETHER, World
@@ -32,7 +31,7 @@ async def routed(request: pytest.FixtureRequest, scene: Scene, world: World) -> 
     network = world.network(scene.node.url)
     dex = network.dex.model_copy(update={"v3_router": router, "v3_router_kind": "swap-router-02"})
     chains = Chains({CHAIN_ID: network.model_copy(update={"dex": dex})}, Settings())
-    scene.ctx = FakeContext(chains={CHAIN_ID: chains.get(CHAIN_ID)}, wallet=scene.wallet.view)
+    scene.ctx = make_context(chains, scene.wallet)
     yield scene
     await chains.close()
 
