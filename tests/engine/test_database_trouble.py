@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -139,6 +142,72 @@ async def test_a_result_whose_commit_is_unknown_is_looked_up_and_never_made_agai
     assert [seen[name] for name in (first, second, beside)] == [1, 1, 1]
     kinds = Counter(await bench.events(run_id))
     assert set(kinds.values()) == {1}
+
+
+@asynccontextmanager
+async def _held_writes(owner: Any) -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
+    """Holds what nodes write into tables or variables: when one is reached, and whether it may go on."""
+    reached, may_go_on, write_for = asyncio.Event(), asyncio.Event(), owner.write_for
+
+    async def held(*words: Any, **more: Any) -> Any:
+        reached.set()
+        await may_go_on.wait()
+        return await write_for(*words, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, "write_for", held)
+        yield reached, may_go_on
+
+
+def _counts(url: str, counted: str) -> bool:
+    """Whether a count over the tables of the store is not 0."""
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        found = bool(connection.execute(sa.text(f"SELECT count(*) FROM {counted}")).scalar_one())
+    engine.dispose()
+    return found
+
+
+@pytest.mark.parametrize("keeping", [True, False])
+async def test_rows_whose_commit_is_unknown_are_looked_up_and_written_once(
+    cluster: Cluster, store: Store, keeping: bool
+) -> None:
+    bench, url = store
+    columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "integer"}]
+    await bench.api.post("/v1/tables", {"name": "people", "columns": columns})
+    node = {"type": "write-table", "payload": {"table": "people", "rows": {"id": "a", "n": 1}}}
+    async with _held_writes(bench.composition.parts.data.tables) as (reached, may_go_on):
+        run_id = await bench.start({"write": node})
+        await reached.wait()
+        with cluster.commits_that_die(url, "table_writes", keeping=keeping) as die:
+            may_go_on.set()
+            await asyncio.to_thread(die, partial(_counts, url, "table_writes") if keeping else None)
+    run = await bench.ended(run_id)
+    assert run["status"] == "success", run["executionState"]
+    assert run["executionState"]["write"]["result"]["inserted"] == 1
+    rows = (await bench.api.get("/v1/tables/people/rows")).data["items"]
+    assert [row["values"] for row in rows] == [{"id": "a", "n": 1}]
+
+
+async def test_a_variable_that_may_be_written_is_looked_up_however_long_the_store_is_away(
+    cluster: Cluster, store: Store
+) -> None:
+    """A node that has certainly written nothing fails after 8 seconds."""
+    bench, url = store
+    node = {"type": "increment-variable", "payload": {"name": "sum", "by": 1}}
+    async with _held_writes(bench.composition.parts.data.variables) as (reached, may_go_on):
+        run_id = await bench.start({"write": node})
+        await reached.wait()
+        with cluster.commits_that_die(url, "variable_writes", keeping=True):
+            may_go_on.set()
+            while not await asyncio.to_thread(_counts, url, "pg_stat_activity WHERE wait_event = 'SyncRep'"):
+                await asyncio.sleep(0.02)
+            await asyncio.to_thread(cluster.stop)  # the commit is on disk, and not answered
+            await asyncio.sleep(9)
+            await asyncio.to_thread(cluster.start)
+    run = await bench.ended(run_id)
+    assert run["status"] == "success", run["executionState"]
+    assert run["executionState"]["write"]["result"]["value"] == 1
 
 
 async def test_a_cancel_whose_commit_is_unknown_happens_if_it_was_stored(cluster: Cluster, store: Store) -> None:

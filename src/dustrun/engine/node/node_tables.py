@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dustrun.engine.node.context import Notes
+from dustrun.engine.node.until_known import until_known
 from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.runs.engine_port import RunFacts
@@ -25,7 +26,10 @@ class RunTables:
 
     async def write(self, change: TableChange) -> TableWritten:
         """Changes rows; the same write key changes them once."""
-        written = await self._tables.write_for(self._facts, change, self._write_key, assumed=self._notes.assumed)
+        assumed = self._notes.assumed
+        written = await until_known(
+            lambda: self._tables.write_for(self._facts, change, self._write_key, assumed=assumed)
+        )
         shown = {"table": change.table, "mode": change.mode, "keys": written.keys}
         counts = {"inserted": written.inserted, "updated": written.updated, "deleted": written.deleted}
         self._notes.facts = {"tableWrite": {**shown, **counts}}

@@ -83,16 +83,18 @@ async def run(
 async def run_patiently(
     effect: StoreEffect, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
 ) -> Outcome:
-    """`run`, repeated for about 8 s while the server is busy; then a failure, which the node's `retry` may repeat."""
-    for pause_s in _TRIES_S:
+    """`run`, repeated for about 8 s while the server is busy; then a failure, which the node's `retry` may repeat. One
+    that may have happened is repeated until that is known."""
+    pauses, is_unknown = iter(_TRIES_S), False
+    while True:
         try:
             return await run(effect, facts, definition, variables, start_child)
-        except Temporary:
-            await asyncio.sleep(pause_s)
-    try:
-        return await run(effect, facts, definition, variables, start_child)
-    except Temporary as error:
-        return of_error(error)
+        except Temporary as error:
+            is_unknown = is_unknown or isinstance(error.__cause__, Uncertain)
+            pause_s = next(pauses, _TRIES_S[-1] if is_unknown else None)
+            if pause_s is None:
+                return of_error(error)
+        await asyncio.sleep(pause_s)
 
 
 async def _write(effect: VariableWrite, facts: RunFacts, definition: Definition, variables: Variables) -> Outcome:
