@@ -283,6 +283,10 @@ class Temporary(DustrunError):
     retryable = True
 
 
+class StoreUnavailable(Temporary):
+    """The store cannot be reached, so nothing was done. Nothing can be recorded either until it is back."""
+
+
 class Permanent(DustrunError):
     """It failed, and the same input will fail again."""
 
@@ -293,6 +297,10 @@ class Uncertain(DustrunError):
     """The effect may have happened: check before trying again."""
 
     default_code = Code.OUTCOME_UNKNOWN
+
+
+class CommitUnknown(Uncertain):
+    """The connection to the store died during a commit."""
 
 
 class Bug(DustrunError):

@@ -16,8 +16,10 @@ from dustrun import clock
 from dustrun.storage.db.tables import runs
 from dustrun.storage.runs import runs as run_rows
 from engine.conftest import Bench
+from engine.test_dust import Till
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
 from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.chain.contracts import World
 
 SHOP = address(1)
 UNSIGNED = ("planned", "signed")
@@ -35,8 +37,9 @@ def node() -> Iterator[Anvil]:
 class Canceller:
     """Asks the run to end at the first passage of a step, before anything that comes after it is written."""
 
-    def __init__(self, outbox: Outbox, step: str) -> None:
+    def __init__(self, outbox: Outbox, step: str, nth: int = 1) -> None:
         self.run_pk: int | None = None
+        self._left = nth
         self.at: str | None = None
         self._composition = outbox.composition
         self._step = step
@@ -45,6 +48,9 @@ class Canceller:
 
     def __call__(self, step: str) -> None:
         if step != self._step or self.at is not None or self.run_pk is None:
+            return
+        self._left -= 1
+        if self._left:
             return
         self.at, run_pk = step, self.run_pk
         composition = self._composition
@@ -97,6 +103,27 @@ async def test_the_record_of_a_cancelled_run_says_what_was_paid(tmp_path: Path, 
         retried = await bench.ended(again)
         assert retried["status"] == "success", retried["executionState"]
         assert _seen(node) == (7, 1)
+
+
+async def test_a_node_that_is_cancelled_after_a_part_of_its_payment_does_not_say_that_it_spent_nothing(
+    tmp_path: Path, world: World
+) -> None:
+    with world.node() as node:
+        described = world.network(node.url).model_dump(by_alias=True, mode="json", exclude={"endpoints"})
+        network = {**described, "blockTimeMs": 200, "confirmations": 1}
+        async with open_outbox(tmp_path, node, network=network) as outbox:
+            till, canceller = Till(outbox, world.witness(node)), Canceller(outbox, "signed", nth=2)
+            swap = till.node("swap-uniswap-v2", tokenIn="USDC", tokenOut="native", amountIn="2500000000")
+            gate = {"type": "wait", "payload": {"timeoutMs": 600_000}, "children": ["swap"]}
+            run_id = await till.bench.start({"gate": gate, "swap": swap})
+            canceller.run_pk = (await outbox.composition.rows(sa.select(runs.c.pk).where(runs.c.id == run_id)))[0][0]
+            assert (await till.api.post(f"/v1/runs/{run_id}/nodes/gate/resume", {})).status == 200
+            run = await till.bench.ended(run_id)
+            report = (await till.api.get(f"/v1/runs/{run_id}/effects")).data
+    assert run["status"] == "cancelled", run["executionState"]
+    assert [one["status"] for one in report["transactions"]] == ["final", "cancelled"]
+    message = "The run was cancelled before this node spent anything more."
+    assert run["executionState"]["swap"]["error"]["message"] == message
 
 
 @pytest.mark.parametrize("ends", ["cancel", "failure"])

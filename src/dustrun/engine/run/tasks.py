@@ -21,10 +21,11 @@ from dustrun.engine.node.model_tools import RunModelTools
 from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, encoded, of_error
 from dustrun.engine.node.secrets import Secrets
 from dustrun.engine.node.store_effects import StoreEffect
+from dustrun.engine.node.until_known import ASK_AGAIN_S
 from dustrun.engine.run.node_inputs import NodeInputs
 from dustrun.engine.run.results import Results
 from dustrun.engine.run.run_context import RunContext
-from dustrun.errors import DustrunError, Temporary
+from dustrun.errors import CommitUnknown, DustrunError, StoreUnavailable, Temporary
 from dustrun.sdk.threads import run_beside
 from dustrun.services.preview.rehearsed_answers import find_answer
 
@@ -152,27 +153,35 @@ class Tasks:
     async def _follow(self, job: Job) -> None:
         """One step of a spend. The outbox stores it, so a cancel does not interrupt it but signs nothing new; a node
         that waited for its transactions resumes here."""
-        start = job.start
-        spend = self._inputs.spend.live
-        context = self._inputs.context(start.path, self._inputs.emit_later(start))
+        path, outcome = job.start.path, None
+        try:
+            while outcome is None:
+                outcome = await self._followed_step(job)
+        finally:
+            self._tasks.pop(path, None)
+            self._followed.discard(path)
+        self._outcomes.append((job, outcome))
+        self._run.state.wake.set()
+
+    async def _followed_step(self, job: Job) -> Outcome | None:
+        """None, after a moment, if the store was away: the step is then repeated, since the node could not even fail
+        before the store is back."""
+        spend, facts = self._inputs.spend.live, self._run.facts
         try:
             context = await self._inputs.wallet_context(job)
             with log.hiding(self._hidden):
-                outcome = await self._secrets.cover(
-                    context,
-                    lambda: spend.carry_out(job, self._run.facts, context, lambda: self._run.state.is_cancelling),
+                return await self._secrets.cover(
+                    context, lambda: spend.carry_out(job, facts, context, lambda: self._run.state.is_cancelling)
                 )
+        except (StoreUnavailable, CommitUnknown):
+            await asyncio.sleep(ASK_AGAIN_S)
+            return None
         except DustrunError as error:
-            outcome = of_error(error)
+            return of_error(error)
         except Exception as error:
             with log.hiding(self._hidden):
-                _logger.error("a spend failed unexpectedly", path=start.path, exc_info=error)
-            outcome = await spend.after_defect(job, self._run.facts, context, error)
-        finally:
-            self._tasks.pop(start.path, None)
-            self._followed.discard(start.path)
-        self._outcomes.append((job, outcome))
-        self._run.state.wake.set()
+                _logger.error("a spend failed unexpectedly", path=job.start.path, exc_info=error)
+            return await spend.after_defect(job, facts, error)
 
     async def _carry_out(self, job: Job, timeout_ms: int) -> None:
         path = job.start.path

@@ -7,10 +7,10 @@ that they were made from is stored with them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,7 +23,8 @@ from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.job import Job
 from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Suspended, as_dust, of_error
-from dustrun.errors import DustrunError, Temporary, Uncertain
+from dustrun.engine.node.until_known import until_known
+from dustrun.errors import CommitUnknown, DustrunError, StoreUnavailable, Temporary
 from dustrun.records import dataclass
 from dustrun.services.outbox.spend_status import ALLOWANCE_MET, Failure, Outbox, SpendRequest, SpendStatus
 from dustrun.services.preview.spend_reports import Place
@@ -32,10 +33,9 @@ from dustrun.settings import Settings
 
 _logger = log.get(__name__)
 _LOOK_AGAIN_MS = 2_000
-_ASK_AGAIN_S = 0.5
+_PASSING = "TEMPORARY"
 _INPUT, _NOTES, _DUST, _ASSUMED, _ATTEMPT, _WALLET = "input", "notes", "dust", "assumed", "attempt", "walletId"
 Json = dict[str, Any]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +100,29 @@ class LiveSpend:
     async def carry_out(
         self, job: Job, facts: RunFacts, context: NodeContext, is_cancelled: Callable[[], bool]
     ) -> Outcome:
-        """One step, as far as possible without waiting. After a cancel nothing new is signed."""
-        request = self._request(job, facts, context.wallet.id)
+        """One step, as far as possible without waiting; after a cancel nothing new is signed. Raises `StoreUnavailable`
+        or `CommitUnknown` if the store could not be reached: whatever is stored wins, so the step may be repeated."""
+        request, given = self._request(job, facts, context.wallet.id), job.input
         try:
             status = await self._step(job, facts, request, context, is_cancelled)
             if status is None or (is_cancelled() and status.status == "failed" and not status.is_signed):
-                return Interrupted("The run was cancelled before this node spent anything.")
-            return await self._outcome(job, status, context, is_cancelled())
+                return await self._unless_spent(request, Interrupted(_why_interrupted(status)))
+            return await self._outcome(job, request, status, context, is_cancelled())
+        except (StoreUnavailable, CommitUnknown):
+            job.input = given  # a dust test has scaled it
+            raise
         except Temporary as error:
-            return await self._after_trouble(request, error)
+            return await self._unless_spent(request, of_error(error))
         except DustrunError as error:
             return of_error(error)
 
-    async def _after_trouble(self, request: SpendRequest, error: Temporary) -> Outcome:
-        """The outcome of a step that the store or a chain interrupted: a node that has spent, or may have, does not
-        fail. It goes on where it was."""
-        status = await _until_known(partial(self.outbox.find_stored, request), is_unknown=True)
+    async def _unless_spent(self, request: SpendRequest, outcome: Outcome) -> Outcome:
+        """The outcome of a node that has spent nothing. One that has, or may have, does not end: it goes on where it
+        was. What was read may be older than a commit in doubt, so this is looked up in a unit of the writer."""
+        status = await until_known(partial(self.outbox.find_stored, request), is_unknown=True)
         if status is None or not _has_spent(status):
-            return of_error(error)
-        holds = Holds.CANCEL if status.is_signed else Holds.NOTHING
+            return outcome
+        holds = Holds.CANCEL if status.is_signed or status.status == "settled" else Holds.NOTHING
         return Suspended(clock.now_ms() + _LOOK_AGAIN_MS, await self._facts(status), answerable=True, holds=holds)
 
     async def find_wallet(self, job: Job, facts: RunFacts) -> ConnectorReference | None:
@@ -145,32 +149,20 @@ class LiveSpend:
         self, job: Job, facts: RunFacts, request: SpendRequest, context: NodeContext, is_cancelled: Callable[[], bool]
     ) -> SpendStatus | None:
         if is_cancelled():
-            return await self._abandon(request)
+            return await self.outbox.abandon(request)
         status = await self.outbox.find(request)
         given = job.input
         if status is None or _may_plan_anew(status, _attempt(job, facts)):
             spend = await self._plan_spend(job, facts, context)
             if is_cancelled():
-                return await self._abandon(request)
-            status = await self._plan(request, spend)
-        status = await self._advance(request, status)
+                return await self.outbox.abandon(request)
+            status = await self.outbox.plan(request, spend)
+        status = await self.outbox.advance(request, status)
         if not job.is_dust or not _is_met(status) or is_cancelled():
             return status
         job.input = given
-        status = await self._plan(request, await self._plan_spend(job, facts, context))  # without the approval
-        return await self._advance(request, status)
-
-    # Whatever the outbox has stored wins, so a call of it may be repeated.
-
-    async def _plan(self, request: SpendRequest, spend: Spend) -> SpendStatus:
-        return await _until_known(partial(self.outbox.plan, request, spend))
-
-    async def _advance(self, request: SpendRequest, status: SpendStatus) -> SpendStatus:
-        known = [status]  # only the first call knows it
-        return await _until_known(lambda: self.outbox.advance(request, known.pop() if known else None))
-
-    async def _abandon(self, request: SpendRequest) -> SpendStatus | None:
-        return await _until_known(partial(self.outbox.abandon, request))
+        status = await self.outbox.plan(request, await self._plan_spend(job, facts, context))  # without the approval
+        return await self.outbox.advance(request, status)
 
     async def _plan_spend(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
         """The action's spend, with the input that it was planned from."""
@@ -194,7 +186,9 @@ class LiveSpend:
         }
         return replace(spend, notes=kept)
 
-    async def _outcome(self, job: Job, status: SpendStatus, context: NodeContext, is_cancelled: bool) -> Outcome:
+    async def _outcome(
+        self, job: Job, request: SpendRequest, status: SpendStatus, context: NodeContext, is_cancelled: bool
+    ) -> Outcome:
         failure = status.failure if status.status == "failed" else None
         if failure is not None and _goes_on(status, failure, is_cancelled):
             failure = None
@@ -202,7 +196,8 @@ class LiveSpend:
         if status.status == "settled":
             return await self._conclude(job, status, context, facts)
         if failure is not None:
-            return as_failed(failure, facts)
+            failed = as_failed(failure, facts)
+            return await self._unless_spent(request, failed) if failure.code == _PASSING else failed
         facts["spend"]["abandoned"] = is_cancelled
         until = status.until
         if status.status == "failed":  # what is in flight must settle first
@@ -239,28 +234,14 @@ class LiveSpend:
         result, assumed = output.model_dump(by_alias=True), bool(notes[_ASSUMED])
         return Settled(result, assumed=assumed, facts=facts, secrets=status.signatures)
 
-    async def after_defect(self, job: Job, facts: RunFacts, context: NodeContext, error: Exception) -> Outcome:
+    async def after_defect(self, job: Job, facts: RunFacts, error: Exception) -> Outcome:
         """The outcome of a step that a bug interrupted: what was signed is still followed."""
         message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
-        status = await self.outbox.find(self._request(job, facts, context.wallet.id))
+        status = await until_known(partial(self.outbox.find_stored, self._request(job, facts, "")), is_unknown=True)
         if status is None or not status.is_signed:
             return Failed("INTERNAL", message)
         kept = await self._facts(status)
         return Suspended(clock.now_ms() + 30 * _LOOK_AGAIN_MS, kept, answerable=True, holds=Holds.CANCEL)
-
-
-async def _until_known(call: Callable[[], Awaitable[T]], *, is_unknown: bool = False) -> T:
-    """The result of a call of the outbox, which is repeated until its outcome is known. Raises `Temporary` if the first
-    one has done nothing, unless what came before `is_unknown`."""
-    while True:
-        try:
-            return await call()
-        except Uncertain:
-            is_unknown = True
-        except Temporary:
-            if not is_unknown:
-                raise
-        await asyncio.sleep(_ASK_AGAIN_S)
 
 
 async def plan_spend(job: Job, context: NodeContext, timeout_ms: int) -> Spend:
@@ -296,12 +277,17 @@ def _goes_on(status: SpendStatus, failure: Failure, is_cancelled: bool) -> bool:
     """Whether the node still waits although its last step failed: something is in flight, or has happened."""
     if status.is_signed:
         return True
-    return failure.code == "TEMPORARY" and _has_begun(status) and not is_cancelled
+    return failure.code == _PASSING and _has_begun(status) and not is_cancelled
 
 
 def _has_spent(status: SpendStatus) -> bool:
     """Whether something is in flight, or has happened."""
     return status.is_signed or status.status == "settled" or (status.status == "open" and _has_begun(status))
+
+
+def _why_interrupted(status: SpendStatus | None) -> str:
+    more = " more" if status is not None and _has_begun(status) else ""
+    return f"The run was cancelled before this node spent anything{more}."
 
 
 def _has_begun(status: SpendStatus) -> bool:

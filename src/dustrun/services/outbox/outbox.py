@@ -11,7 +11,7 @@ from dustrun import clock
 from dustrun.core.money.intent import Spend
 from dustrun.core.money.policy import Deny
 from dustrun.core.money.transaction_state import TxState
-from dustrun.errors import DustrunError, Refused, Temporary, Uncertain
+from dustrun.errors import CommitUnknown, DustrunError, Refused, StoreUnavailable, Temporary, Uncertain
 from dustrun.services.outbox import (
     events,
     fees,
@@ -166,9 +166,12 @@ class Transactions:
     async def _push(
         self, request: SpendRequest, ready: Sequence[TransactionRow], unsigned: Sequence[SignatureRow]
     ) -> Failure | None:
-        """Takes intents one step further; the failure if that cannot be done."""
+        """Takes intents one step further; the failure if that cannot be done. Raises if the store could not be reached,
+        since what is stored then is not known."""
         try:
             await self._push_all(request, ready, unsigned)
+        except (StoreUnavailable, CommitUnknown):
+            raise
         except (Temporary, Uncertain) as error:
             return Failure("TEMPORARY", error.message, retryable=True)
         except DustrunError as error:

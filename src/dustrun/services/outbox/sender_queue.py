@@ -238,7 +238,7 @@ class SenderQueue:
         try:
             found = await self._deps.writer.write(unit)
         except (Temporary, Uncertain) as error:
-            _fail(queued, Temporary(error.message))
+            _fail(queued, error)
             return
         if found is None:
             self._queue.append(queued)

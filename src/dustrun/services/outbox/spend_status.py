@@ -127,8 +127,8 @@ class Outbox(Protocol):
         """Signs and sends what it can, and returns the status. Safe to call at any time and after any crash. `known`:
         the status as it was a moment ago, which is then not read again.
 
-        What may pass (no endpoint answers, the store is busy) is `failed` and `retryable` with the code `TEMPORARY`:
-        the next call goes on with the same intents.
+        What may pass (no endpoint answers) is `failed` and `retryable` with the code `TEMPORARY`: the next call goes on
+        with the same intents. Raises `Temporary` or `Uncertain` if the store could not be reached.
         """
         ...
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from dustrun import ids
-from dustrun.errors import Bug, DustrunError, Temporary, Uncertain
+from dustrun.errors import Bug, CommitUnknown, DustrunError, StoreUnavailable, Temporary
 from dustrun.storage.db.look_ups import LookUps
 from dustrun.storage.db.private_files import create_private
 from dustrun.storage.db.statement import Tx
@@ -251,7 +251,7 @@ class Database:
             return self._begin(waits)
         except Claimed:
             message = "Another session holds the store; nothing was started."
-            raise Temporary(message, retry_after_s=2) from None
+            raise StoreUnavailable(message, retry_after_s=2) from None
 
     def _begin(self, waits: bool) -> Tx:
         if self.is_sqlite and waits != self._writer_waits:
@@ -269,7 +269,7 @@ class Database:
             if self.is_sqlite or not self._connection.driver_connection.closed:
                 self.rollback()
                 raise
-            raise Uncertain(
+            raise CommitUnknown(
                 "The connection to the store died during a commit; look the id up.", retry_after_s=2
             ) from error
         if not self.is_sqlite and self._cursor.statusmessage != "COMMIT":
@@ -337,7 +337,7 @@ class Database:
                 "newest backup (dustrun restore FILE) into another folder."
             )
         if self.is_fatal(error) or isinstance(error, sa.exc.TimeoutError):
-            return Temporary("The store is unavailable; nothing was started.", retry_after_s=2)
+            return StoreUnavailable("The store is unavailable; nothing was started.", retry_after_s=2)
         return Bug(f"The store refused a statement: {type(error).__name__}.")
 
     # --- readers ---

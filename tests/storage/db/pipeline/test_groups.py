@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from psycopg.errors import ProgramLimitExceeded, UniqueViolation
 from sqlalchemy import bindparam as b
 
-from dustrun.errors import Temporary
+from dustrun.errors import StoreUnavailable
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.statement import Returned, Statement, Tx
@@ -335,7 +335,7 @@ async def test_a_connection_that_dies_in_a_transaction_undoes_the_whole_group(st
     units = [("a", _add("a"), True), ("b", _add("b"), False), ("die", die, False), ("c", _add("c"), False)]
     written = [store.writer.write(unit, repeatable=fast, is_separate=fast) for _, unit, fast in units]
     done = await asyncio.gather(*written, return_exceptions=True)
-    assert [type(one) for one in done] == [Temporary] * 4
+    assert [type(one) for one in done] == [StoreUnavailable] * 4
     assert await store.together(_add("d")) == [None]
     assert await store.facts() == {"d": ""}
 

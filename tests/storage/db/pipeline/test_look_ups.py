@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
-from dustrun.errors import Bug, NotFound, Temporary
+from dustrun.errors import Bug, NotFound, StoreUnavailable
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.statement import Statement, Tx
@@ -120,7 +120,7 @@ async def test_a_connection_that_has_died_is_replaced(store: Store) -> None:
     await store.writer.write(end_them)
     assert [found[0] for found in await store.look_up(_value_of("001"), _value_of("002"))] == [("1",), ("2",)]
     assert not before & await store.pids()
-    assert type((await store.look_up(lambda tx: tx.one(_DIE)))[0]) is Temporary
+    assert type((await store.look_up(lambda tx: tx.one(_DIE)))[0]) is StoreUnavailable
     assert (await store.look_up(_value_of("003")))[0][0] == ("3",)
 
 

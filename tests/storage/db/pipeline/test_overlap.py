@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from psycopg.errors import RaiseException, UniqueViolation
 from sqlalchemy import bindparam as b
 
-from dustrun.errors import Uncertain
+from dustrun.errors import CommitUnknown
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.statement import Statement, Tx
@@ -130,7 +130,7 @@ async def test_units_behind_a_commit_of_unknown_outcome_are_written_once(
             cluster._say("ALTER SYSTEM RESET synchronous_standby_names")
             cluster._say("SELECT pg_reload_conf()")
         unknown, *others = await writing
-    assert (type(unknown), others) == (Uncertain, [None, None])
+    assert (type(unknown), others) == (CommitUnknown, [None, None])
     assert store.told == ["doubt", "settled", "b", "c"]
     assert await store.names() == (["a", "b", "c"] if keeping else ["b", "c"])
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
-from dustrun.errors import Bug, Temporary, Uncertain
+from dustrun.errors import Bug, CommitUnknown, StoreUnavailable
 from dustrun.records import dataclass
 from dustrun.storage.db.database import Claimed, Database
 from dustrun.storage.db.pipeline.call import Answer, fixed
@@ -105,7 +105,7 @@ class Session:
             if not self._link.is_closed:
                 raise
             message = "The connection to the store died during a commit; look the id up."
-            raise Uncertain(message, retry_after_s=2) from error
+            raise CommitUnknown(message, retry_after_s=2) from error
         if answers[-1].status != "COMMIT":
             raise Bug("The store rolled back a transaction instead of committing it.")
         self.has_begun = False
@@ -158,7 +158,7 @@ class Session:
                 self._link = Link(await asyncio.to_thread(self._database.open_writer))
             except Claimed:
                 message = "Another session holds the store; nothing was started."
-                raise Temporary(message, retry_after_s=2) from None
+                raise StoreUnavailable(message, retry_after_s=2) from None
         return self._link
 
     def drop(self) -> None:
