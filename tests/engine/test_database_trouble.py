@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ import sqlalchemy as sa
 
 from dustrun.storage.db.tables import runs
 from dustrun.storage.runs.runs import OpenRun
+from echoing import echoing
 from engine.conftest import OWN_ACTIONS, Bench, Definition, attempts, let_go, trial
 from testkit.composition import composed
 from testkit.postgres import Cluster
@@ -208,6 +211,40 @@ async def test_a_variable_that_may_be_written_is_looked_up_however_long_the_stor
     run = await bench.ended(run_id)
     assert run["status"] == "success", run["executionState"]
     assert run["executionState"]["write"]["result"]["value"] == 1
+
+
+async def test_a_secret_is_masked_though_the_store_was_away_when_the_connectors_were_opened(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the result of a node without a connector, which comes first."""
+    url, again, secret = cluster.fresh(), Timer(1, cluster.start), "s3cret-of-the-connector"
+    async with echoing() as echo, composed(tmp_path, database_url=url, outbound_allow=("127.0.0.1",)) as composition:
+        bench, connections = Bench(composition), composition.engine._deps.connections
+        body = {"type": "http-bearer", "name": "b", "data": {"token": secret}, "allowedHosts": [echo.url]}
+        made = (await bench.api.post("/v1/connectors", body)).data
+        open_now = connections.open
+
+        async def opened(*words: Any) -> Any:
+            if again.ident is None:
+                cluster.stop()
+                again.start()
+            return await open_now(*words)
+
+        monkeypatch.setattr(connections, "open", opened)
+        node = {"type": "http-request", "retry": {"maxAttempts": 5, "backoffMs": 500}}
+        first = {**node, "payload": {"url": f"{echo.url}/echo?a={secret}"}, "children": ["ask"]}
+        ask = {**node, "payload": {"url": f"{echo.url}/echo"}}
+        run_id = await bench.start(
+            {"first": first, "ask": {**ask, "connector": {"type": made["type"], "id": made["id"]}}}
+        )
+        while again.ident is None:
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(again.join)
+        run = await bench.ended(run_id)
+    cluster.drop(url)
+    assert run["status"] == "success", run["executionState"]
+    results = [run["executionState"][name]["result"] for name in ("first", "ask")]
+    assert secret not in json.dumps(results)
 
 
 async def test_a_cancel_whose_commit_is_unknown_happens_if_it_was_stored(cluster: Cluster, store: Store) -> None:

@@ -19,7 +19,7 @@ from dustrun.engine.node.job import Carrier, Job, request_facts
 from dustrun.engine.node.mode import RunMode
 from dustrun.engine.node.outcome import Failed, Outcome, Settled, Suspended, Unknown, of_error
 from dustrun.engine.node.rehearsal import RehearsalCommands, RehearsalHttp, RehearsalNotifier
-from dustrun.errors import DustrunError
+from dustrun.errors import DustrunError, StoreUnavailable
 from dustrun.sdk.context import CheckingHttp, Connection
 from dustrun.sdk.notice import CheckingNotifier
 from dustrun.sdk.threads import run_sized
@@ -103,6 +103,8 @@ class Secrets:
         for reference in self._references.values():
             try:
                 await self._connections.open(self._facts.org_id, reference, self._mask)
+            except StoreUnavailable:
+                raise  # what it would mask is not known yet, so nothing may run
             except DustrunError as error:
                 # the node that needs it reports the error; here there is just no secret to mask
                 _logger.info("a connector cannot be opened", connector=reference.id, error=error.message)
