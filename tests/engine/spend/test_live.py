@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.conftest import Bench, Definition
+from engine.conftest import OWN_ACTIONS, Bench, Definition
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
 from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.contracts import World
@@ -43,7 +43,7 @@ class Till:
 @pytest.fixture
 async def till(tmp_path: Path, world: World) -> AsyncIterator[Till]:
     with world.node("--block-time", "1") as node:
-        async with open_outbox(tmp_path, node) as outbox:
+        async with open_outbox(tmp_path, node, actions_dir=OWN_ACTIONS) as outbox:
             yield Till(outbox)
 
 
@@ -108,6 +108,18 @@ async def test_a_retry_of_a_run_pays_only_what_was_not_paid(till: Till) -> None:
     assert run["status"] == "success"
     assert till.outbox.balance(SHOP) == 10**30 + 5
     assert till.paid() == 2
+
+
+async def test_a_defect_after_a_payment_does_not_hide_that_it_was_spent(till: Till) -> None:
+    payload = {"chainId": CHAIN_ID, "recipient": SHOP, "amount": 3, "fails": "finish"}
+    run = await till.bench.run({"bad": {"type": "spoilt", "payload": payload}})
+    (transaction,) = (await till.effects(run["id"]))["transactions"]
+    error = run["executionState"]["bad"]["error"]
+    assert error["code"] == "RESULT", error
+    assert error["message"].startswith(f"It was spent ({transaction['hash']}), but"), error
+    assert (transaction["status"], till.outbox.balance(SHOP)) == ("final", 3)
+    again = await till.bench.ended((await till.api.post(f"/v1/runs/{run['id']}/retry")).data["runId"])
+    assert (again["executionState"]["bad"]["error"]["code"], till.paid()) == ("RESULT", 1)
 
 
 async def test_a_key_without_wallet_spend_starts_only_simulations(till: Till) -> None:

@@ -218,8 +218,8 @@ class LiveSpend:
         return facts
 
     async def _conclude(self, job: Job, status: SpendStatus, context: NodeContext, facts: Json) -> Outcome:
-        """The action's `finish`. The spend has happened, so an error here is reported as `RESULT`, never as a failed
-        spend."""
+        """The action's `finish`. The spend has happened, so an error or a defect here is reported as `RESULT`, never as
+        a failed spend."""
         assert status.spent is not None
         assert job.action.finish is not None
         notes = status.spend.notes
@@ -227,7 +227,11 @@ class LiveSpend:
             value = job.action.input.model_validate(notes[_INPUT])
             spend = replace(status.spend, notes=notes[_NOTES])
             output = await job.action.finish(value, spend, status.spent, context)
-        except (DustrunError, ValidationError) as error:
+        except (StoreUnavailable, CommitUnknown):
+            raise
+        except Exception as error:
+            if not isinstance(error, DustrunError | ValidationError):
+                _logger.error("the result of a spend failed unexpectedly", path=job.start.path, exc_info=error)
             hashes = ", ".join(str(receipt.hash) for receipt in status.spent.receipts)
             message = f"It was spent ({hashes}), but its result could not be made: {why_no_result(error)}"
             return Failed("RESULT", message, retryable=True, facts=facts)
@@ -300,10 +304,12 @@ def as_failed(failure: Failure, facts: Json) -> Failed:
     return Failed(failure.code, failure.message, failure.retryable, details, facts=facts)
 
 
-def why_no_result(error: DustrunError | ValidationError) -> str:
+def why_no_result(error: Exception) -> str:
     """The error's message without its input values, which may be signatures."""
     if isinstance(error, DustrunError):
         return error.message
+    if not isinstance(error, ValidationError):
+        return f"the action failed unexpectedly ({type(error).__name__}); see the server's log."
     return "; ".join(f"{field_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False))
 
 
