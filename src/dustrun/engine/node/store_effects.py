@@ -14,7 +14,7 @@ from dustrun.core.run.plan import Start
 from dustrun.core.workflow.definition import Definition
 from dustrun.engine.node.context import idempotency_key
 from dustrun.engine.node.outcome import Outcome, Settled, Suspended, of_error
-from dustrun.errors import DustrunError, Temporary, Uncertain
+from dustrun.errors import DustrunError, StoreUnavailable, Temporary, Uncertain
 from dustrun.records import dataclass
 from dustrun.services.data.variables import VariableRequest, Variables
 from dustrun.services.runs.engine_port import Child, ChildCall, RunFacts
@@ -90,7 +90,8 @@ async def run_patiently(
         try:
             return await run(effect, facts, definition, variables, start_child)
         except Temporary as error:
-            is_unknown = is_unknown or isinstance(error.__cause__, Uncertain)
+            is_away = isinstance(error, StoreUnavailable)  # else the store has answered, or another process has the run
+            is_unknown = isinstance(error.__cause__, Uncertain) or (is_unknown and is_away)
             pause_s = next(pauses, _TRIES_S[-1] if is_unknown else None)
             if pause_s is None:
                 return of_error(error)
