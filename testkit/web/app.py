@@ -41,6 +41,8 @@ _FEATURES_OFF = (
     *("ThirdPartyStoragePartitioning", "AvoidCorsURLLoaderRestartOnRedirect", "OptimizationHints"),
     *("NetworkTimeServiceQuerying", "AimEnabled", "PreconnectToSearch"),
 )
+UNOPTIMIZED = "--js-flags=--no-opt --no-maglev"
+"""For pages that live for seconds: V8's optimising compilers take more processor time than their code gives back."""
 _FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -53,15 +55,15 @@ _FLAGS = (
 
 
 @contextlib.contextmanager
-def browsing() -> Iterator[Browser]:
-    """A headless Chromium, and an app that is built from these sources."""
+def browsing(*flags: str) -> Iterator[Browser]:
+    """A headless Chromium with more flags, and an app that is built from these sources."""
     npm_install(build_web.SOURCES)
     build_web.build()
     chromium = find_or_install()
     expect.set_options(timeout=SHOWN_WITHIN_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium.path, args=list(_FLAGS), env={**chromium.environment}
+            executable_path=chromium.path, args=[*_FLAGS, *flags], env={**chromium.environment}
         )
         yield browser
         browser.close()

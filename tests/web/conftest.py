@@ -13,7 +13,7 @@ from price_source import PRICES, PriceSource
 
 from testkit.e2e.server import Server
 from testkit.ports import free_port
-from testkit.web.app import App, Open, browsing, new_session
+from testkit.web.app import UNOPTIMIZED, App, Open, browsing, new_session
 
 _OPEN = contextlib.ExitStack()
 _BROWSERS: list[Browser] = []
@@ -23,7 +23,7 @@ _BROWSERS: list[Browser] = []
 def browser() -> Browser:
     """That of the file before, if it had one: to start it takes three seconds of processor time."""
     if not _BROWSERS:
-        _BROWSERS.append(_OPEN.enter_context(browsing()))
+        _BROWSERS.append(_OPEN.enter_context(browsing(UNOPTIMIZED)))
     return _BROWSERS[0]
 
 
