@@ -21,7 +21,9 @@ import aiohttp
 from testkit.e2e.guide import ROOT
 from testkit.e2e.node import npm_install
 
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
+SHELL = "chromium-headless-shell"
+"""Chromium's engines without its windows, menus and address bars, which cost processor time though nobody sees them."""
+NAMES = (SHELL, "chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 TOOLS = ROOT / ".tools"
 UP_WITHIN_S = 60.0
 OWN_PAGES = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup")
@@ -41,7 +43,8 @@ _FLAGS = (
 )
 _HOW = (
     "These tests need a Chromium. None of {names} is installed, {apt}, and the npm package of testkit/e2e/chromium "
-    "does not run here ({npm}).\nInstall one (on Debian: apt-get install chromium) or set CHROMIUM=/path/to/chromium."
+    "does not run here ({npm}).\nInstall one (on Debian: apt-get install chromium-headless-shell) or set "
+    "CHROMIUM=/path/to/chromium."
 )
 
 
@@ -104,11 +107,11 @@ def _apt_install() -> str:
     if os.geteuid() != 0:
         return "only root may apt-get install it"
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (
-        ["apt-get", "update", "-q"],
-        ["apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium"],
-    ):
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends"]
+    for command in (["apt-get", "update", "-q"], [*install, SHELL], [*install, "chromium"]):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode == 0 and command[-1] == SHELL:
+            break
     return "apt-get installed it" if done.returncode == 0 else f"apt-get says {done.stderr.strip()[-300:]!r}"
 
 
