@@ -6,10 +6,10 @@ import contextlib
 import itertools
 import os
 import socket
+from functools import cache
 
 # The system hands out those from 32768 on by itself: to every connection, and to every server that asks for any port.
 _FIRST, _COUNT = 10_000, 22_000
-_turns = itertools.count(os.getpid() * 1009)
 
 
 def free_port() -> int:
@@ -18,9 +18,14 @@ def free_port() -> int:
     Each process begins at another one and takes them in turn: there is time between the answer and the start of a
     server, and a server that is killed finds its port free again.
     """
-    for turn in itertools.islice(_turns, _COUNT):
+    for turn in itertools.islice(_turns_of(os.getpid()), _COUNT):
         port = _FIRST + turn % _COUNT
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
     raise OSError("every port is taken")
+
+
+@cache
+def _turns_of(process: int) -> itertools.count[int]:
+    return itertools.count(process * 1009)

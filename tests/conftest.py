@@ -20,6 +20,7 @@ from testkit import processes
 from testkit.composition import SharedStore
 from testkit.examples import ALL, CHANGE
 from testkit.postgres import Cluster
+from testkit.processes import xdist_workers
 from testkit.temporal import TemporalServer
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     processes.share_imports()
+    if sys.platform == "linux" and (beside := config.getoption("tx", None)):
+        python = xdist_workers.forked([*config.invocation_params.args], len(beside))
+        config.option.tx = [f"{one}//python={python}" for one in beside]
     # how long examples take says nothing here: several processes share the processors
     for profile in (ALL, CHANGE):
         hypothesis.settings.register_profile(profile, deadline=None, suppress_health_check=[HealthCheck.too_slow])

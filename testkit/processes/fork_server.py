@@ -63,7 +63,7 @@ def main() -> None:
                 os.close(unused)
             asked.close()
             _become(request, streams)
-            _end_with(_status_of(command_line.main))
+            end_with(_status_of(command_line.main))
         os.waitpid(between, 0)
         for stream in streams:
             os.close(stream)
@@ -95,7 +95,7 @@ def _status_of(work: Callable[[], None]) -> int:
     return 0
 
 
-def _end_with(status: int) -> None:
+def end_with(status: int) -> None:
     """Ends this process as the interpreter does, but leaves its memory to the system instead of tidying all of it."""
     threading._shutdown()  # type: ignore[attr-defined]  # waits for the other threads
     atexit._run_exitfuncs()
@@ -105,15 +105,20 @@ def _end_with(status: int) -> None:
     os._exit(status)
 
 
-def _become(request: dict[str, Any], streams: list[int]) -> None:
-    """Makes this process the one that was asked for."""
-    if request["is_session"]:
-        os.setsid()
+def take_streams(streams: list[int]) -> None:
+    """Makes these the standard streams of this process."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+
+
+def _become(request: dict[str, Any], streams: list[int]) -> None:
+    """Makes this process the one that was asked for."""
+    if request["is_session"]:
+        os.setsid()
+    take_streams(streams)
     sys.argv = request["argv"]
     os.environ.clear()
     os.environ.update(request["environment"])
