@@ -11,6 +11,7 @@ import contextlib
 import os
 import socket
 import sys
+from pathlib import Path
 
 
 def forked(arguments: list[str], count: int) -> str:
@@ -40,6 +41,8 @@ def _serve(arguments: list[str], count: int, listening: socket.socket, controlle
         os.dup2(quiet, stream)
     # what is wrong with a test is told by the forks, which collect too; modules may keep the streams that they find
     pytest.main([*arguments, "--numprocesses=0", "--collect-only", "--capture=no", "-qq"])
+    with contextlib.suppress(Exception):  # they tell it too
+        _begin_as_they_would()
     gc.collect()
     gc.freeze()
     listening.settimeout(1)
@@ -58,6 +61,27 @@ def _serve(arguments: list[str], count: int, listening: socket.socket, controlle
     with contextlib.suppress(ChildProcessError):
         while True:
             os.wait()
+
+
+def _begin_as_they_would() -> None:
+    """Does what takes long the first time and nearly each of them does: a server makes its models and its document, a
+    chain imports web3.py, and a question to a model the SDKs."""
+    import asyncio
+    import importlib
+    import tempfile
+
+    from dustrun import log
+    from testkit.composition import composed
+
+    async def serve_once(folder: Path) -> None:
+        async with composed(folder) as server:
+            await server.owner.create_workflow()
+
+    log.set_up(as_json=True, level="error")  # as in tests: what logs has a thread, which no fork has
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(serve_once(Path(folder)))
+    for name in ("testkit.chain.contracts", "dustrun.sdk.llm.protocol"):
+        importlib.import_module(name)
 
 
 def _become_worker(asked: socket.socket, streams: list[int]) -> None:
