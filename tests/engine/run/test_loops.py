@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.conftest import Bench, Definition, attempts, trial
+from engine.conftest import Bench, Definition, attempts, let_go, trial
 from engine.test_variables import result, say
 
 
@@ -115,6 +115,62 @@ async def test_retry_of_a_run_keeps_the_items_that_were_done(bench: Bench) -> No
     assert (names.count("kept-0"), names.count("kept-1"), names.count("kept-2")) == (1, 2, 1)
     before = run["executionState"]["each"]["iterations"][0]["t"]["input"]["value"]
     assert retried["executionState"]["each"]["iterations"][0]["t"]["result"]["value"] == before
+
+
+@pytest.mark.both_stores
+async def test_retry_does_what_a_cancel_cut_off_in_items(bench: Bench) -> None:
+    """All items had begun, so the loop closed, although none was done."""
+    wait = {"type": "wait", "payload": {"timeoutMs": 600_000}, "children": ["then"]}
+    nodes = {"each": each([0, 1], "w", concurrency=2), "w": wait, "then": trial(name="cut{{$item}}")}
+    run_id = await bench.start(nodes)
+    await bench.until(run_id, lambda run: run["status"] == "waiting")
+    await bench.api.post(f"/v1/runs/{run_id}/cancel", {})
+    first = await bench.ended(run_id)
+    cut = first["executionState"]["each"]
+    assert (first["status"], cut["status"]) == ("cancelled", "partial")
+    assert cut["result"]["counts"] == {"success": 0, "partial": 2, "failure": 0, "skipped": 0}
+    second = (await bench.api.post(f"/v1/runs/{run_id}/retry")).data["runId"]
+    for item in (0, 1):
+        where = {"forEachContext": {"stack": [{"parentNodeId": "each", "index": item}]}}
+        await bench.until(second, lambda run: run["status"] == "waiting")
+        await bench.api.post(f"/v1/runs/{second}/nodes/w/resume", {"data": {}, **where})
+    again = await bench.ended(second)
+    assert (again["status"], result(again, "each")["counts"]["success"]) == ("success", 2)
+    assert sorted(name for name, _ in attempts() if name.startswith("cut")) == ["cut0", "cut1"]
+
+
+async def test_retry_does_what_a_failure_beside_the_loop_cut_off_in_items(bench: Bench) -> None:
+    nodes = {
+        "each": each([0, 1], "first", concurrency=2),
+        "first": trial(name="beside", held=True, children=["then"]),
+        "then": trial(name="after{{$item}}"),
+        "bad": trial(name="bad", outcomes=["permanent"]),
+    }
+    run_id = await bench.start(nodes)
+    await bench.until(run_id, lambda run: run["executionState"].get("bad", {}).get("status") == "failure")
+    let_go("beside")
+    first = await bench.ended(run_id)
+    assert (first["status"], first["executionState"]["each"]["status"]) == ("failure", "partial")
+    again = await bench.ended((await bench.api.post(f"/v1/runs/{run_id}/retry")).data["runId"])
+    assert (again["status"], result(again, "each")["counts"]["success"]) == ("success", 2)
+    assert sorted(name for name, _ in attempts() if name.startswith("after")) == ["after0", "after1"]
+    assert [name for name, _ in attempts() if name == "beside"] == ["beside", "beside"]  # kept, not done again
+
+
+async def test_retry_goes_on_with_a_while_that_a_cancel_ended_between_iterations(bench: Bench) -> None:
+    nodes = {
+        "each": {"type": "for-each", "payload": {"while": "$index < 2"}, "loopBody": ["step"]},
+        "step": trial(name="turn{{$index}}", held=True),
+    }
+    run_id = await bench.start(nodes)
+    await bench.until(run_id, lambda run: "turn0" in [name for name, _ in attempts()])
+    await bench.api.post(f"/v1/runs/{run_id}/cancel", {})
+    for turn in range(3):
+        let_go(f"turn{turn}")
+    first = await bench.ended(run_id)
+    assert (first["status"], first["executionState"]["each"]["status"]) == ("cancelled", "partial")
+    again = await bench.ended((await bench.api.post(f"/v1/runs/{run_id}/retry")).data["runId"])
+    assert (again["status"], result(again, "each")["iterationCount"]) == ("success", 3)
 
 
 async def test_pinned_control_nodes_in_a_simulation(bench: Bench) -> None:

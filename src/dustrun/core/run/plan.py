@@ -81,7 +81,8 @@ Next = Ready | Busy | Waiting | Done
 
 @dataclass(slots=True)
 class Frame:
-    """One pass through a scope: the whole run, or one item of a loop. `active` counts nodes that are not settled."""
+    """One pass through a scope: the whole run, or one item of a loop. `active` counts nodes that are not settled.
+    `cut`: something in it was cut off or did not begin, because the run or an enclosing item ended."""
 
     prefix: str
     scope: Scope
@@ -93,11 +94,13 @@ class Frame:
     active: int = 0
     failing: bool = False
     partial: bool = False
+    cut: bool = False
 
 
 @dataclass(slots=True)
 class Loop:
-    """A `for-each` node whose items are open; `grows`: a `while`, whose items come one by one."""
+    """A `for-each` node whose items are open; `grows`: a `while`, whose items come one by one. `cut`: its test was not
+    asked, because the run or an enclosing item ended."""
 
     count: int
     concurrency: int
@@ -106,12 +109,14 @@ class Loop:
     running: int = 0
     halted: bool = False
     grows: bool = False
+    cut: bool = False
     statuses: list[NodeStatus] = field(default_factory=list)
 
     @property
     def outcome(self) -> NodeStatus:
         """The combined outcome of its items."""
-        if all(status is N.SUCCESS for status in self.statuses) and len(self.statuses) == self.count:
+        is_whole = len(self.statuses) == self.count and not self.cut
+        if is_whole and all(status is N.SUCCESS for status in self.statuses):
             return N.SUCCESS
         failed = N.FAILURE in self.statuses
         return N.FAILURE if failed and self.on_item_error == "fail" else N.PARTIAL
@@ -334,7 +339,9 @@ class Plan:
                 if self._is_taken(edge, parent_status, parent_branch):
                     frame.live.add(child)
                 if self._may_begin(frame, child):
-                    if not self._ends(frame):
+                    if self._ends(frame):
+                        frame.cut = True
+                    else:
                         self._begin(frame, child)
                 elif frame.unsettled[child] == 0:
                     frame.begun.add(child)
@@ -359,7 +366,9 @@ class Plan:
     def _judge(self, frame: Frame, node_id: str, status: NodeStatus) -> None:
         """Applies a node's outcome to its frame."""
         on_error = self._graph.nodes[node_id].on_error
-        if status is N.PARTIAL or (status is N.FAILURE and on_error == "continue"):
+        if status is N.CANCELLED:
+            frame.cut = True
+        elif status is N.PARTIAL or (status is N.FAILURE and on_error == "continue"):
             frame.partial = True
         elif status is N.FAILURE and on_error == "fail":
             frame.failing = True
@@ -376,6 +385,7 @@ class Plan:
                 continue
             inner = self._frames[frame_of(start.path)]
             inner.active -= 1
+            inner.cut = True
             emptied[inner.prefix] = inner
         self._ready = kept
         emptied.pop(frame.prefix, None)
@@ -415,7 +425,8 @@ class Plan:
             if frame.active == 0:
                 self._end_item(frame)
         if loop.running == 0 and (loop.halted or loop.following == loop.count):
-            is_over = loop.halted or not loop.grows or self._ends(parent)
+            loop.cut = loop.grows and not loop.halted and self._ends(parent)
+            is_over = loop.halted or not loop.grows or loop.cut
             (self._closed if is_over else self._asked).append(path)
 
     def _close_if_done(self, frame: Frame) -> None:
@@ -428,8 +439,8 @@ class Plan:
         assert frame.loop_path is not None
         loop = self._loops[frame.loop_path]
         loop.running -= 1
-        status = N.FAILURE if frame.failing else N.PARTIAL if frame.partial else N.SUCCESS
-        loop.statuses.append(status)
+        is_done = not (frame.partial or frame.cut)
+        loop.statuses.append(N.FAILURE if frame.failing else N.SUCCESS if is_done else N.PARTIAL)
         if frame.failing and loop.on_item_error in ("fail", "stop"):
             loop.halted = True
             self._ending = True
@@ -444,6 +455,7 @@ class Plan:
             if start.attempt == 1:
                 frame = self._frames[frame_of(start.path)]
                 frame.active -= 1
+                frame.cut = True
                 self._close_if_done(frame)
         return tuple(start.path for _, _, start in ended if start.attempt > 1)
 

@@ -40,7 +40,7 @@ def result_of(program: Program, journal: Journal, path: str, count: int, most_by
     for index in range(count):
         executed = _executed(journal, item_frame(path, index), body)
         assumed = assumed or any(execution.assumed for execution in executed)
-        item = _iteration(program, index, executed, has_body=bool(body))
+        item = _iteration(program, index, executed, len(body))
         counts[item["status"]] += 1
         items.append(item)
         texts.append(dumps_text(item))
@@ -56,8 +56,11 @@ def _executed(journal: Journal, frame: str, body: tuple[str, ...]) -> list[Execu
     return [execution for execution in found if execution is not None]
 
 
-def _iteration(program: Program, index: int, executed: list[Execution], *, has_body: bool) -> Json:
-    iteration: Json = {"index": index, "status": "success" if executed or not has_body else "skipped"}
+def _iteration(program: Program, index: int, executed: list[Execution], nodes: int) -> Json:
+    """`nodes`: how many the body has. One that was cut off has fewer executions, or a cancelled one, and is partial."""
+    iteration: Json = {"index": index, "status": "success" if executed or not nodes else "skipped"}
+    if executed and (len(executed) < nodes or any(execution.status is N.CANCELLED for execution in executed)):
+        iteration["status"] = "partial"
     iteration["results"] = {e.node_id: e.result for e in executed if e.status in (N.SUCCESS, N.PARTIAL)}
     for execution in executed:
         on_error = program.nodes[execution.node_id].node.on_error
