@@ -135,6 +135,8 @@ def test_expression_gives(evaluate: Evaluate, text: str, value: Any) -> None:
         ("a & b", "syntax", '"&&"'),
         ("'x", "syntax", "unterminated string"),
         ("a.b{c: 1}", "syntax", 'unexpected "{"'),
+        ("{{a}} > 5", "syntax", 'write the expression without "{{ }}"'),
+        ("'{{' }", "syntax", 'unexpected "}"'),
         ("'\\q'", "syntax", "unknown escape"),
         ("'\\ud800'", "syntax", "not a character"),
     ],

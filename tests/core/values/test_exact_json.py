@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dustrun.core.values import exact_json
-from dustrun.core.values.exact_json import JsonError, dumps, dumps_text, dumps_wire, loads, loads_own
+from dustrun.core.values.exact_json import JsonError, dumps, dumps_text, dumps_wire, loads, loads_own, loads_unique
 
 SAFE = 2**53 - 1
 
@@ -131,7 +131,7 @@ def test_value_is_read_exactly(text: str | bytes, value: Any) -> None:
         ("NaN", "NaN is not JSON"),
         ("[-Infinity]", "-Infinity is not JSON"),
         (b'"\xff"', "not UTF-8 at byte 1"),
-        (b"\xef\xbb\xbf1", "Expecting value"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf1", "Expecting value"),
         (r'"\ud800"', "lone surrogate"),
         (r'["a", {"\udc00x": 1}]', "lone surrogate"),
         ("9" * 1001, "a number has 1001 characters; at most 1000"),
@@ -236,3 +236,10 @@ def test_what_could_not_be_read_again_is_not_written(value: Any) -> None:
     for write in (dumps, dumps_wire):
         with pytest.raises(TypeError):
             write(value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_document() -> None:
+    """Editors and clients of Windows write one; RFC 8259 lets readers ignore it."""
+    marked = b'\xef\xbb\xbf{"a": 1.10}'
+    assert loads(marked) == loads_unique(marked) == loads(marked.decode()) == {"a": Decimal("1.10")}
+    assert loads('"\ufeffx"') == "\ufeffx"

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -73,6 +73,9 @@ _decode_unique: _Decode = json.JSONDecoder(
 ).decode
 
 
+_MARK: Final = "\ufeff"  # a byte order mark, which editors of Windows write
+
+
 def loads(text: bytes | str) -> Any:
     """Decodes one untrusted JSON document exactly; raises `JsonError` for anything else."""
     return _checked(*_read(text, _decode))
@@ -99,6 +102,8 @@ def loads_own(text: bytes | str) -> Any:
 def _read(text: bytes | str, decode: _Decode) -> tuple[str, Any]:
     try:
         string = text.decode("utf-8") if isinstance(text, bytes) else text
+        if string[:1] == _MARK:
+            string = string[1:]
         return string, decode(string)
     except JsonError:
         raise

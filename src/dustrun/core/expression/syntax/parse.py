@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS
@@ -83,6 +84,8 @@ RESERVED = frozenset(
      "package", "namespace", "return", "var", "void", "while"}
 )  # fmt: skip
 
+_BRACES: Final = re.compile(r"(?:^|[\s(!&|<>=+*/-]){{")  # a template where an expression is expected
+
 
 def parse(text: str) -> Node:
     """Parses one bare expression; raises `Fault` with the offset of the error."""
@@ -122,6 +125,9 @@ def _strange(text: str, offset: int) -> str:
 def _unexpected(text: str, token: Any) -> Fault:
     if token.type == "$END":
         return Fault("syntax", "unexpected end of the expression", offset=len(text.rstrip()))
+    if text[token.start_pos] == "}" and _BRACES.search(text, 0, token.start_pos):
+        words = 'unexpected "}"; write the expression without "{{ }}": this field is one itself'
+        return Fault("syntax", words, offset=token.start_pos)
     return Fault("syntax", f'unexpected "{str(token)[:40]}"', offset=token.start_pos)
 
 
