@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
+from dustrun.services.access import api_keys
+from dustrun.storage.access import keys
 from dustrun.storage.db.tables import activity, run_counts, runs
 from testkit.composition import composed
 from testkit.distance import at_a_distance
@@ -44,4 +47,24 @@ async def test_runs_at_the_same_time_share_the_round_trips_to_the_database(clust
             assert len(await server.rows(each)) == 1
             places = await server.rows(sa.select(sa.func.count(activity.c.id)).group_by(activity.c.run_pk).distinct())
             assert places == [(2,)]
+    cluster.drop(url)
+
+
+async def test_requests_with_a_key_that_was_just_forgotten_wait_for_one_look_up(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    find = keys.find_by_hash
+    monkeypatch.setattr(keys, "find_by_hash", lambda tx, key_hash: (asked.append(key_hash), find(tx, key_hash))[1])
+    monkeypatch.setattr(api_keys, "_CACHE_S", 0.5)
+    url = cluster.fresh()
+    with at_a_distance(url, 0.01) as (far, _):
+        async with composed(tmp_path, database_url=far) as server:
+            caller = await server.client_with("run:read")
+            await caller.get("/v1/me")
+            await asyncio.sleep(0.6)
+            asked.clear()
+            replies = await asyncio.gather(*(caller.get("/v1/me") for _ in range(_RUNS)))
+            assert {reply.status for reply in replies} == {200}
+            assert len(asked) == 1
     cluster.drop(url)

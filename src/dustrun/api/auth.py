@@ -57,7 +57,9 @@ async def _by_session(parts: Parts, scope: MutableMapping[str, Any]) -> Principa
 
 async def _look_up(parts: Parts, scope: MutableMapping[str, Any], key: str) -> Principal:
     async def find() -> Principal:
-        principal = await parts.access.keys.find(key)
+        keys = parts.access.keys
+        # each waits for its turn: the first of many with an expired entry has looked it up for all of them
+        principal = keys.find_cached(key) or await keys.find(key)
         if principal is None:
             raise Unauthenticated("The API key is not valid.")
         return principal

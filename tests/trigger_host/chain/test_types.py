@@ -92,7 +92,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("evm-log", {"eventSignature": TRANSFER, "address": BOB}, "address", "there is no contract"),
     ("evm-log", {"eventSignature": TRANSFER, "chainId": 123456}, "chainId", "There is no chain"),
     ("erc20-receive", {"address": BOB, "tokenAddress": BOB}, "tokenAddress", "there is no contract"),
-    ("erc20-send", {"address": BOB, "tokenAddress": BOB, "minAmount": 1.5}, "minAmount", "decimal digits"),
+    ("erc20-send", {"address": BOB, "tokenAddress": BOB, "minAmount": 1.5}, "minAmount", "an integer of base units"),
     ("evm-block", {"every": 0}, "every", "1"),
 ]
 
