@@ -8,6 +8,7 @@ import fcntl
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -138,15 +139,21 @@ def running(chromium: Chromium) -> Iterator[str]:
         command = [chromium.path, *_FLAGS, f"--user-data-dir={folder}", "about:blank"]
         log_path = Path(folder) / "log.txt"
         with log_path.open("wb") as log:
-            process = subprocess.Popen(command, env={**os.environ, **chromium.environment}, stdout=log, stderr=log)
+            process = subprocess.Popen(  # a group of its own: Debian's headless shell is started by a script that stays
+                command,
+                env={**os.environ, **chromium.environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         try:
             yield _devtools(process, Path(folder) / "DevToolsActivePort", log_path)
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
 
