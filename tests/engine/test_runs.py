@@ -418,3 +418,14 @@ async def test_skip_limit_with_starts_at_the_same_moment_lets_only_one_in(bench:
     started = [answer.data["runId"] for answer in answers if answer.status != 409]
     assert (refused, len(started)) == ([409006] * 4, 1)
     assert (await bench.ended(started[0]))["status"] == "success"
+
+
+async def test_a_retry_of_a_called_simulation_knows_that_its_payload_is_assumed(bench: Bench) -> None:
+    ends = {"root": {"type": "manual", "children": ["end"]}, "end": {"type": "stop", "payload": {"status": "failure"}}}
+    flow = await bench.api.create_workflow({"nodes": ends})
+    call = {"type": "call-workflow", "payload": {"workflowId": flow["id"], "payload": {"v": "{{a.result.value}}"}}}
+    await bench.run({"a": trial(name="r1", children=["call"]), "call": call}, simulate=True)
+    (called,) = (await bench.api.get(f"/v1/runs?workflowId={flow['id']}")).data["items"]
+    again = await bench.ended((await bench.api.post(f"/v1/runs/{called['id']}/retry")).data["runId"])
+    report = (await bench.api.get(f"/v1/runs/{again['id']}/effects")).data
+    assert [one["path"] for one in report["assumed"]] == ["root"]
