@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from served import ROOT
 from testkit.e2e.server import Server, new_run_id
@@ -196,3 +196,19 @@ def test_a_run_can_be_watched_before_it_is_accepted(app: App, workflow: str) -> 
     expect(page.get_by_role("heading", level=1)).to_have_text("No such run")
     app.server.start_run(workflow, runId=run, payload={"amount": "1"})
     expect(page.locator("header.top").get_by_text("Waiting")).to_be_visible()
+
+
+def test_a_run_that_waits_since_it_was_asked_for_says_so(app: App, workflow: str) -> None:
+    run = app.server.start_run(workflow, payload={"amount": "1"})
+    app.until(lambda: app.server.call("GET", f"/v1/runs/{run}")["status"] == "waiting")
+    early: list[str] = []
+
+    def answer_from_before(route: Route) -> None:
+        found = route.fetch().json()
+        early.append(found["data"]["status"])
+        route.fulfill(json={**found, "data": {**found["data"], "status": "running"}})
+
+    app.page.route(re.compile(rf"/v1/runs/{run}\?nodeIds=-$"), answer_from_before, times=1)
+    page = app.open(f"/runs/{run}")
+    expect(page.locator("header.top").get_by_text("Waiting")).to_be_visible()
+    assert early == ["waiting"]

@@ -35,6 +35,18 @@ export function merge(old: readonly RunEvent[], more: readonly RunEvent[]): RunE
   return [...bySeq.values()].sort((a, b) => a.seq - b.seq)
 }
 
+const RUN_AFTER: Record<string, string> = { run_started: 'running', run_waiting: 'waiting', run_resumed: 'running' }
+
+/** The run's status after these events; undefined before the first of them. */
+export function runStatus(events: readonly RunEvent[]): string | undefined {
+  for (let i = events.length - 1; i >= 0; i--) {
+    const { type, status } = events[i] as RunEvent
+    if (type === 'run_finished') return status
+    if (RUN_AFTER[type]) return RUN_AFTER[type]
+  }
+  return undefined
+}
+
 /** Which item of a loop is looked at, by the loop's id. */
 export type Picked = Readonly<Record<string, number>>
 const INDEX = /([^.[\]]+)\[(\d+)\]/g

@@ -9,6 +9,7 @@ import { type Json, post, type Run } from '../api/client'
 import { refresh, useCatalog, useEffects, useRunHead } from '../api/queries'
 import { Balances } from '../effects/Balances'
 import { Ladder, Warnings } from '../effects/Ladder'
+import { runStatus } from '../model/fold'
 import type { Flow } from '../model/graph'
 import { ModeBadge, RunStatus } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
@@ -35,13 +36,14 @@ export default function RunPage({ id }: { id: string }) {
   const run = useRunHead(id)
   const isOpen = useRunStore((s) => s.isOpen)
   const isLost = useRunStore((s) => s.isLost)
-  const hasBegun = useRunStore((s) => s.runId === id && s.events.length > 0)
+  const heard = useRunStore((s) => (s.runId === id ? runStatus(s.events) : undefined))
+  const status = run.data?.status
   useEffect(() => show(id, () => void refresh('run', 'effects', '/v1/runs')), [id])
-  // opened before the run was accepted
-  // biome-ignore lint/correctness/useExhaustiveDependencies: asked once, at the first event
+  // It waits or continues, or was accepted after this page was opened. An answer from before that differs once more.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: asked again when one of the two changes
   useEffect(() => {
-    if (hasBegun && run.error) void run.refetch()
-  }, [hasBegun])
+    if (heard && heard !== status) void run.refetch()
+  }, [heard, status])
   if (run.error && !run.data) return <Missing of="runs" error={run.error} retry={() => run.refetch()} />
   if (!run.data) return <Loading />
   const one = run.data
