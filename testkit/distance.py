@@ -28,7 +28,7 @@ class Distance:
 
     def __init__(self, socket: Path, delay_s: float) -> None:
         self._socket = socket
-        self._delay_s = delay_s
+        self.delay_s = delay_s
         self.port = 0
         self.round_trips = 0
         """How often a client spoke after the server had: each time is one wait for an answer."""
@@ -67,8 +67,8 @@ class Distance:
                     self.round_trips += 1
                     self.writer_round_trips += talk.is_of_writer
                 talk.last = name
-                sent.put_nowait((loop.time() + self._delay_s, data))
-        sent.put_nowait((loop.time() + self._delay_s, b""))
+                sent.put_nowait((loop.time() + self.delay_s, data))
+        sent.put_nowait((loop.time() + self.delay_s, b""))
         await delivering
 
     async def _deliver(self, sent: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:

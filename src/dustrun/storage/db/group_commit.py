@@ -7,7 +7,7 @@ as much as a unit, so repeatable units run without one; if a unit fails, the who
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import field
 from typing import Any
 
@@ -67,13 +67,15 @@ class Outcome:
     is_taken: bool = False
     """Another server has taken over the store."""
 
-    def answer(self) -> None:
-        """Tells the waiters; on the event loop, after the commit."""
+    def answers(self) -> Iterator[None]:
+        """Tells the waiters, one at each step; on the event loop, after the commit."""
         for waiter in self.done:
             _tell(waiter)
+            yield
         for waiter, error in self.failed:
             if not waiter.future.done():
                 waiter.future.set_exception(error)
+            yield
 
 
 def _tell(waiter: Waiter) -> None:

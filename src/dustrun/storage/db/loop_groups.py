@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from queue import SimpleQueue
 
@@ -34,7 +34,7 @@ _FEW = 16
 class LoopGroups:
     """Queues units for the event loop and the thread; `tell` is called with what became of each group."""
 
-    def __init__(self, database: Database, tell: Callable[[Outcome], None]) -> None:
+    def __init__(self, database: Database, tell: Callable[[Outcome], Iterable[None]]) -> None:
         self._database = database
         self._tell = tell
         self._group_commit = GroupCommit(database)
@@ -125,6 +125,7 @@ class LoopGroups:
 
     def _end(self, outcome: Outcome) -> None:
         try:
-            self._tell(outcome)
+            for _ in self._tell(outcome):
+                pass
         finally:  # whatever happens there, the writer goes on
             self._schedule()

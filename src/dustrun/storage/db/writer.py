@@ -7,7 +7,7 @@ Waiters and stream readers hear of a result only after the commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import Protocol, TypeVar
 
 from dustrun.errors import Temporary
@@ -53,7 +53,7 @@ def _look_ups_of(database: Database) -> _LookUps | None:
     return PipelinedLookUps(database)
 
 
-def _groups_of(database: Database) -> Callable[[Database, Callable[[Outcome], None]], _Groups]:
+def _groups_of(database: Database) -> Callable[[Database, Callable[[Outcome], Iterator[None]]], _Groups]:
     if database.is_sqlite:
         return LoopGroups
     from dustrun.storage.db.pipeline.groups import PipelinedGroups  # slow import: PostgreSQL's driver
@@ -122,8 +122,8 @@ class Writer:
         self._groups.put(Waiter(unit, future, after, repeatable, is_separate, may_wait, frozenset(touches)))
         return future
 
-    def _tell(self, outcome: Outcome) -> None:
-        """Tells what became of a group; on the event loop."""
+    def _tell(self, outcome: Outcome) -> Iterator[None]:
+        """Tells what became of a group, one waiter at each step; on the event loop."""
         self.groups += 1
         self.units += len(outcome.done)
         if outcome.is_settled:
@@ -132,4 +132,4 @@ class Writer:
             self.on_doubt()
         if outcome.is_taken:
             self.on_taken()
-        outcome.answer()
+        yield from outcome.answers()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from psycopg.errors import RaiseException, UniqueViolation
 from sqlalchemy import bindparam as b
 
-from dustrun.errors import CommitUnknown
+from dustrun.errors import CommitUnknown, DustrunError
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.statement import Statement, Tx
@@ -45,12 +46,14 @@ class Store:
         self.database = database
         self.writer = writer
         self.distance = distance
+        self.begun: list[str] = []
         self.told: list[str] = []
 
     def write(self, name: str, *, is_separate: bool = True, takes_s: float = 0) -> asyncio.Future[None]:
         """Queues a unit that finds nothing, then adds this row: two round trips."""
 
         def unit(tx: Tx) -> None:
+            self.begun.append(name)
             time.sleep(takes_s)
             assert tx.one(_FIND, of=name) is None or name == "there"
             tx.do(_ADD, name=name, value="")
@@ -58,11 +61,11 @@ class Store:
         after = lambda _: self.told.append(name)  # noqa: E731
         return self.writer.write(unit, after, repeatable=is_separate, is_separate=is_separate)
 
-    async def behind(self, first: str, *names: str) -> list[Any]:
+    async def behind(self, first: str, *names: str, takes_s: float = 0) -> list[Any]:
         """Queues a unit, and others while it waits for the database; what became of them."""
         written = [self.write(first)]
         await asyncio.sleep(0)  # its group begins
-        written += [self.write(name) for name in names]
+        written += [self.write(name, takes_s=takes_s) for name in names]
         return await asyncio.gather(*written, return_exceptions=True)
 
     async def names(self) -> list[str]:
@@ -93,46 +96,122 @@ async def test_a_group_that_waits_for_a_commit_has_already_begun(store: Store) -
     assert store.told == ["w1", "w2", "a", "b", "c"]
 
 
-async def test_a_group_has_all_that_is_queued_however_little_time_there_was_to_begin_it(store: Store) -> None:
+_MANY = [f"b{number:02}" for number in range(20)]
+_SLOW_S = 0.003  # a few of them are begun before the event loop has another turn
+
+
+async def test_a_group_begins_as_a_whole_while_the_commit_before_it_is_on_its_way(store: Store) -> None:
     await store.behind("w1", "w2")
-    groups, trips = store.writer.groups, store.distance.round_trips
+    groups, store.distance.delay_s, store.begun = store.writer.groups, 0.15, []
+    first = store.write("a")
+    await asyncio.sleep(0)
+    others = [store.write(name, takes_s=_SLOW_S) for name in _MANY]
+    await first
+    assert store.begun == ["a", *_MANY]
+    await asyncio.gather(*others)
+    assert store.writer.groups - groups == 2
+    assert store.told == ["w1", "w2", "a", *_MANY]
+
+
+async def test_the_event_loop_has_its_turns_while_many_units_begin_and_are_told(store: Store) -> None:
+    await store.behind("w1", "w2")
+    store.distance.delay_s, store.begun, store.told = 0.1, [], []
+    steps: list[tuple[int, int]] = []
+
+    async def look() -> None:
+        while len(store.told) < 201:
+            steps.append((len(store.begun), len(store.told)))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    await store.behind("a", *(f"c{number:03}" for number in range(200)), takes_s=0.001)
+    await looking
+    at_once = [(later[0] - begun, later[1] - told) for (begun, told), later in itertools.pairwise(steps)]
+    assert max(begun for begun, _ in at_once) <= 12
+    assert max(told for _, told in at_once) <= 32
+    assert store.told == ["a", *(f"c{number:03}" for number in range(200))]
+
+
+async def test_a_unit_whose_values_cannot_be_sent_fails_alone_wherever_it_begins(store: Store) -> None:
+    await store.behind("w1", "w2")
+    store.told = []
+    names = [*_MANY[:10], "bad\ud800", *_MANY[10:]]
+    _, *others = await store.behind("a", *names, takes_s=_SLOW_S)
+    assert [type(one).__name__ for one in others if one is not None] == ["UnicodeEncodeError"]
+    assert sorted(store.told) == ["a", *_MANY]
+    assert await store.names() == ["a", *_MANY, "w1", "w2"]
+
+
+async def test_units_that_end_with_their_first_turn_are_committed_with_the_others(store: Store) -> None:
+    """Of one whose row is there already, the database refuses the statement of all that began with it."""
+
+    def add(name: str) -> asyncio.Future[None]:
+        def unit(tx: Tx) -> None:
+            time.sleep(_SLOW_S)
+            tx.do(_ADD, name=name, value="")
+
+        return store.writer.write(unit, repeatable=True, is_separate=True)
+
+    await store.behind("w1", "w2")
     written = [store.write("a")]
     await asyncio.sleep(0)
-    names = [f"b{number:02}" for number in range(20)]
-    await asyncio.gather(*written, *(store.write(name, takes_s=0.003) for name in names))
-    assert store.writer.groups - groups == 2
-    assert store.distance.round_trips - trips <= 5
-    assert store.told == ["w1", "w2", "a", *names]
+    written += [add(name) for name in [*_MANY[:10], "w1", *_MANY[10:]]]
+    found = await asyncio.gather(*written, return_exceptions=True)
+    assert [type(one) for one in found if one is not None] == [UniqueViolation]
+    assert await store.names() == ["a", *_MANY, "w1", "w2"]
 
 
+@pytest.mark.parametrize("after_s", [0.12, 0.2, 0.27])
+async def test_a_connection_that_dies_behind_a_commit_costs_no_unit(
+    cluster: Cluster, store: Store, after_s: float
+) -> None:
+    await store.behind("w1", "w2")
+    store.distance.delay_s, store.told = 0.1, []
+    writing = asyncio.create_task(store.behind("a", *_MANY, takes_s=_SLOW_S))
+    await asyncio.sleep(after_s)
+    await asyncio.to_thread(cluster.kill_connections, store.url)
+    done = await writing
+    names = await store.names()
+    for name, found in zip(["a", *_MANY], done, strict=True):
+        assert found is None or isinstance(found, DustrunError), found
+        if found is None:
+            assert name in names
+    told = [name for name, found in zip(["a", *_MANY], done, strict=True) if found is None]
+    assert store.told == told
+
+
+@pytest.mark.parametrize("others", [["a", "b"], _MANY], ids=["few", "many"])
 @pytest.mark.parametrize("first", ["there", "refused"], ids=["its last statement", "the commit itself"])
-async def test_a_commit_that_fails_takes_nobody_with_it_who_has_begun_behind_it(store: Store, first: str) -> None:
+async def test_a_commit_that_fails_takes_nobody_with_it_who_has_begun_behind_it(
+    store: Store, first: str, others: list[str]
+) -> None:
     await store.writer.write(lambda tx: tx.raw(_REFUSE.split(";\nCREATE CONSTRAINT")[0]))
     await store.writer.write(lambda tx: tx.raw("CREATE CONSTRAINT" + _REFUSE.split("CREATE CONSTRAINT")[1]))
     await store.write("there")
-    failed, *others = await store.behind(first, "a", "b")
+    failed, *done = await store.behind(first, *others, takes_s=_SLOW_S)
     assert type(failed) is (UniqueViolation if first == "there" else RaiseException)
-    assert others == [None, None]
-    assert store.told == ["there", "a", "b"]
-    assert await store.names() == ["a", "b", "there"]
+    assert done == [None] * len(others)
+    assert store.told == ["there", *others]
+    assert await store.names() == [*others, "there"]
 
 
+@pytest.mark.parametrize("others", [["b", "c"], _MANY], ids=["few", "many"])
 @pytest.mark.parametrize("keeping", [True, False])
 async def test_units_behind_a_commit_of_unknown_outcome_are_written_once(
-    cluster: Cluster, store: Store, keeping: bool
+    cluster: Cluster, store: Store, keeping: bool, others: list[str]
 ) -> None:
     store.writer.on_doubt = lambda: store.told.append("doubt")
     store.writer.on_settled = lambda: store.told.append("settled")
     with cluster.commits_that_die(store.url, "store_facts", keeping=keeping) as die:
-        writing = asyncio.create_task(store.behind("a", "b", "c"))
+        writing = asyncio.create_task(store.behind("a", *others, takes_s=_SLOW_S))
         await asyncio.to_thread(die)
         if keeping:  # the next commit would wait for ever too
             cluster._say("ALTER SYSTEM RESET synchronous_standby_names")
             cluster._say("SELECT pg_reload_conf()")
-        unknown, *others = await writing
-    assert (type(unknown), others) == (CommitUnknown, [None, None])
-    assert store.told == ["doubt", "settled", "b", "c"]
-    assert await store.names() == (["a", "b", "c"] if keeping else ["b", "c"])
+        unknown, *done = await writing
+    assert (type(unknown), done) == (CommitUnknown, [None] * len(others))
+    assert store.told == ["doubt", "settled", *others]
+    assert await store.names() == (["a", *others] if keeping else others)
 
 
 async def test_whatever_fails_each_unit_is_told_once_and_in_the_order_of_commits(store: Store) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import islice
 
 from dustrun import clock
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.group_commit import MAX_GROUP, Outcome, Waiter, failure_of, note
 from dustrun.storage.db.pipeline.session import Session
 from dustrun.storage.db.pipeline.transaction import Transaction
+
+_TOLD_AT_ONCE = 32
 
 
 class Group:
@@ -24,12 +27,50 @@ class Group:
         self.transaction = Transaction(session, database, self.outcome)
 
 
+class Delivery:
+    """Delivers outcomes to their waiters, a few at each round of the event loop. What five hundred do once told
+    would keep the next group from its commit, and the database would wait."""
+
+    def __init__(self, tell: Callable[[Outcome], Iterable[None]]) -> None:
+        self._tell = tell
+        self._outcomes: deque[Iterator[None]] = deque()
+        self._is_done = asyncio.Event()
+        self._is_done.set()
+
+    def add(self, outcome: Outcome) -> None:
+        """Tells what became of a group, after those before it."""
+        self._outcomes.append(iter(self._tell(outcome)))
+        if self._is_done.is_set():
+            self._is_done.clear()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    async def done(self) -> None:
+        """Waits until all have been told."""
+        await self._is_done.wait()
+
+    def _go_on(self) -> None:
+        told = 0
+        try:
+            while self._outcomes and told < _TOLD_AT_ONCE:
+                told += sum(1 for _ in islice(self._outcomes[0], _TOLD_AT_ONCE - told))
+                if told < _TOLD_AT_ONCE:
+                    self._outcomes.popleft()
+        except Exception:  # of a hook, not of a waiter
+            self._outcomes.popleft()
+            raise
+        finally:
+            if self._outcomes:
+                asyncio.get_running_loop().call_soon(self._go_on)
+            else:
+                self._is_done.set()
+
+
 class PipelinedGroups:
     """Queues units; `tell` is called with what became of each group."""
 
-    def __init__(self, database: Database, tell: Callable[[Outcome], None]) -> None:
+    def __init__(self, database: Database, tell: Callable[[Outcome], Iterable[None]]) -> None:
         self._database = database
-        self._tell = tell
+        self._delivery = Delivery(tell)
         self._session = Session(database)
         self._session.on_commit = self._begin_next
         self._session.on_void = self._take_back
@@ -48,6 +89,7 @@ class PipelinedGroups:
         """Commits everything queued, then closes the connection."""
         while self._task is not None:
             await self._task
+        await self._delivery.done()
         await self._session.close()
 
     @property
@@ -67,12 +109,12 @@ class PipelinedGroups:
 
     async def _work(self) -> None:
         """Commits group after group until nothing is queued."""
-        loop = asyncio.get_running_loop()
         while self._queue or self._next is not None:
             group = self._next or Group(self._take(), self._session, self._database)
             self._next = None
-            outcome = await self._commit(group)
-            loop.call_soon(self._tell, outcome)  # an error in one waiter's callback must not stop the writer
+            if not all(waiter.is_separate for waiter in group.waiters):
+                await self._delivery.done()  # such a unit may rely on what those before it have told
+            self._delivery.add(await self._commit(group))
         self._task = None
 
     def _take(self) -> list[Waiter]:

@@ -30,10 +30,24 @@ def _pack(link: Link, before: Sequence[str], wave: Wave) -> list[Packed]:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """The first statements of the next transaction, posted behind the commit of the one before."""
+    """First statements of the next transaction, posted behind the commit of the one before."""
 
+    before: Sequence[str]
     wave: Wave
     posted: Posted
+
+
+async def _receive_all(link: Link, posted: Sequence[Posted]) -> list[list[Answer]]:
+    """Waits for the answers to all that was posted, even if one of them is an error: what follows comes after them."""
+    answers: list[list[Answer]] = []
+    for number, one in enumerate(posted):
+        try:
+            answers.append(await link.receive(one))
+        except psycopg.Error:
+            for _ in () if link.is_closed else posted[number + 1 :]:
+                await link.ignore()
+            raise
+    return answers
 
 
 def _nothing() -> None:
@@ -55,7 +69,7 @@ class Session:
         self.has_begun = False
         """Whether statements of the transaction have been executed, be it with an error."""
 
-        self._ahead: Ahead | None = None
+        self._ahead: list[Ahead] = []
         self.on_commit: Callable[[], None] = _nothing
         """Called when a commit has been posted, to post the next transaction's first statements behind it."""
         self.on_void: Callable[[], None] = _nothing
@@ -69,14 +83,22 @@ class Session:
     async def send(self, before: Sequence[str], wave: Wave) -> None:
         """Executes fixed SQL and a wave in one round trip; each request of the wave gets its result. Raises
         `Unsendable` if nothing was sent."""
-        fixed_first = before if self.has_begun else (*self._database.begins, *before)
-        ahead, self._ahead = self._ahead, None
-        assert ahead is None or ahead.wave is wave
+        assert not self._ahead
+        await self._execute([(before if self.has_begun else (*self._database.begins, *before), wave)], [])
+
+    async def receive_ahead(self) -> None:
+        """Waits for the answers to all that was posted ahead; each request gets its result. What a dead connection did
+        not answer is sent to a new one: units have made nothing of the answers yet."""
+        ahead, self._ahead = self._ahead, []
+        await self._execute([(one.before, one.wave) for one in ahead], [one.posted for one in ahead])
+
+    async def _execute(self, parts: Sequence[tuple[Sequence[str], Wave]], posted: Sequence[Posted]) -> None:
         try:
-            answers = await self._send(fixed_first, wave, ahead)
+            answers = await self._answers(parts, posted)
         finally:
             self.has_begun = self.has_begun or (self._link is not None and self._link.is_in_transaction)
-        wave.resolve(answers[len(fixed_first) :])
+        for (before, wave), found in zip(parts, answers, strict=True):
+            wave.resolve(found[len(before) :])
 
     async def commit(self, before: Sequence[str], wave: Wave) -> None:
         """Commits, together with the last statements. If one fails, the transaction is undone; raises `Uncertain` if
@@ -120,37 +142,42 @@ class Session:
             raise Unsendable(error) from error
 
     def post_ahead(self, before: Sequence[str], wave: Wave) -> None:
-        """Posts the first statements of the next transaction behind a commit, whose answer comes first. `send` gets
-        theirs; if that commit fails, they are void. Raises what the driver raises for values that it cannot encode."""
+        """Posts first statements of the next transaction behind a commit, whose answer comes first. `receive_ahead`
+        waits for theirs; if that commit fails, they are void. Raises what the driver raises for values that it cannot
+        encode."""
         assert self._link is not None
-        self._ahead = Ahead(wave, self._link.post(_pack(self._link, (*self._database.begins, *before), wave)))
+        if not self._ahead:
+            before = (*self._database.begins, *before)
+        self._ahead.append(Ahead(before, wave, self._link.post(_pack(self._link, before, wave))))
 
     async def _ignore_ahead(self, link: Link) -> None:
         """Waits until what was posted ahead has been refused, or executed: nothing of it will be committed."""
-        if self._ahead is not None:
-            self._void_ahead()
+        for _ in self._void_ahead():
             await link.ignore()
 
-    def _void_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead = None
+    def _void_ahead(self) -> Sequence[Ahead]:
+        ahead, self._ahead = self._ahead, []
+        if ahead:
             self.on_void()
+        return ahead
 
-    async def _send(self, before: Sequence[str], wave: Wave, ahead: Ahead | None) -> list[Answer]:
+    async def _answers(
+        self, parts: Sequence[tuple[Sequence[str], Wave]], posted: Sequence[Posted]
+    ) -> Sequence[Sequence[Answer]]:
         """Sends statements unless they were posted ahead; the first ones of a transaction to a new connection if the
         old one has died."""
         may_have_died = self._database.has_writer and not self.has_begun
         link = await self._open()
         try:
-            if ahead is not None:
-                return await link.receive(ahead.posted)
-            return await link.send(await self._pack(link, before, wave))
+            if posted:
+                return await _receive_all(link, posted)
+            return [await link.send(await self._pack(link, *part)) for part in parts]
         except psycopg.Error:
             if not (may_have_died and link.is_closed):
                 raise
             self.drop()
         link = await self._open()
-        return await link.send(await self._pack(link, before, wave))
+        return [await link.send(await self._pack(link, *part)) for part in parts]
 
     async def _open(self) -> Link:
         if self._link is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import TypeVar
@@ -22,6 +22,11 @@ _LONGEST_S = 0.2  # how long others may wait for the commit while units run alon
 _SAVE, _RELEASE, _BACK = "SAVEPOINT unit", "RELEASE SAVEPOINT unit", "ROLLBACK TO SAVEPOINT unit"
 
 
+def _end(runs: Sequence[UnitRun]) -> None:
+    for run in runs:
+        run.abandon()
+
+
 class Transaction:
     """Executes a group's units in savepoints: one for all that run together, one for each of the others.
 
@@ -36,33 +41,74 @@ class Transaction:
         self._last: list[tuple[int, Request]] = []
         self._before: list[str] = []
         self._begun: list[UnitRun] = []
+        self._to_begin: Iterator[tuple[int, Waiter]] = iter(())
+        self._beginning: asyncio.Future[None] | None = None
 
     def begin_ahead(self, waiters: Sequence[Waiter]) -> None:
         """Begins units that run together while the transaction before commits: they take their first turn, and what
-        they ask is posted behind that commit. Those for which the event loop has no time now begin with `execute`.
+        they ask is posted behind that commit. Those for which the event loop has no time now follow on its next
+        rounds.
 
         `execute` must follow, unless the session says that all is void; then `abandon`."""
-        until = clock.monotonic_s() + _SLICE_S
+        self._to_begin = enumerate(waiters)
         self._before.append(_SAVE)
-        for number, waiter in enumerate(waiters):
-            run = self._begin(number, waiter)
-            self._begun.append(run)
-            run.go_on()
-            if clock.monotonic_s() > until:
-                break
-        for run in self._begun:
-            if run.asked is not None:
-                self._collect(run)
-        self._session.post_ahead(self._before, self._wave)
+        self._begin_some()
+        if len(self._begun) < len(waiters):
+            loop = asyncio.get_running_loop()
+            self._beginning = loop.create_future()
+            loop.call_soon(self._begin_more, self._beginning, len(waiters))
+
+    async def _begun_ahead(self) -> None:
+        if self._beginning is not None:
+            await self._beginning
+
+    def _begin_more(self, beginning: asyncio.Future[None], count: int) -> None:
+        if beginning.done():
+            return
+        known = len(self._last)
+        try:
+            self._begin_some()
+        except Exception:  # met again, and told, by `execute`, which begins those that are left
+            self._wave = Wave(self._database.dialect)
+            del self._last[known:]
+            beginning.set_result(None)
+            return
+        if len(self._begun) < count:
+            asyncio.get_running_loop().call_soon(self._begin_more, beginning, count)
+        else:
+            beginning.set_result(None)
+
+    def _begin_some(self) -> None:
+        """Begins units for as long as they may hold the event loop, and posts what they ask."""
+        until = clock.monotonic_s() + _SLICE_S
+        begun: list[UnitRun] = []
+        try:
+            for number, waiter in self._to_begin:
+                run = self._begin(number, waiter)
+                begun.append(run)
+                run.go_on()
+                if clock.monotonic_s() > until:
+                    break
+            for run in begun:
+                if run.asked is not None:
+                    self._collect(run)
+            self._session.post_ahead(self._before, self._wave)
+        except Exception:
+            _end(begun)
+            raise
+        self._before, self._wave = [], Wave(self._database.dialect)
+        self._begun += begun
 
     def abandon(self) -> None:
         """Ends units that were begun ahead; nothing of them is committed, and they may be begun again."""
-        for run in self._begun:
-            run.abandon()
+        _end(self._begun)
+        if self._beginning is not None and not self._beginning.done():
+            self._beginning.set_result(None)
 
     async def execute(self, group: Sequence[Waiter]) -> Sequence[Waiter]:
         """Executes and commits a group; returns the units for which the time was too short. Raises what ends the whole
         transaction."""
+        await self._begun_ahead()
         until, left = clock.monotonic_s() + _LONGEST_S, []
         self._session.packs_in_thread = False
         others = [waiter for waiter in group if not waiter.is_separate]
@@ -86,7 +132,7 @@ class Transaction:
         runs = ahead + [self._begin(number, waiter) for number, waiter in enumerate(waiters) if number >= len(ahead)]
         try:
             if ahead:
-                await self._send()
+                await self._session.receive_ahead()
             await self._take_turns([run for run in ahead if run.asked is not None] + runs[len(ahead) :])
             must_repeat = any(run.error is not None and run.has_written for run in runs)
             if not must_repeat:
@@ -101,8 +147,7 @@ class Transaction:
             else:
                 self._note(runs)
         finally:
-            for run in runs:
-                run.abandon()
+            _end(runs)
 
     async def _take_turns(self, runs: Sequence[UnitRun]) -> None:
         going = list(runs)
@@ -135,8 +180,7 @@ class Transaction:
         """Undoes units and runs them again: those that failed apart from the others, until nobody else is undone with
         them; or each half, if the database refused something and nobody knows whose it was."""
         self._go_back()
-        for run in runs:
-            run.abandon()
+        _end(runs)
         waiters = [run.waiter for run in runs]
         if refused is not None and len(runs) == 1:
             self._outcome.failed.append((waiters[0], refused))
