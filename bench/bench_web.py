@@ -210,7 +210,7 @@ def _follow(app: App, run: str) -> tuple[float, float]:
     page.evaluate(_FRAMES)
     begun = time.perf_counter()
     page.locator(f'a[href="/runs/{run}"]').click()
-    page.get_by_role("group", name="Replay of the run").get_by_text("Run ended").wait_for()
+    page.get_by_role("group", name="Replay of the run").get_by_text("Run finished").wait_for()
     took = time.perf_counter() - begun
     return took, max(page.evaluate("window.__frames"))
 

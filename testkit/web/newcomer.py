@@ -50,7 +50,7 @@ class Newcomer:
     def begin(self, starts_by: str | None = None) -> None:
         """A new workflow; what starts it is asked first."""
         self.click(self.page.get_by_role("button", name="New workflow").first)
-        box = self.inspector.get_by_role("combobox", name="Starts by")
+        box = self.inspector.get_by_role("combobox", name="Trigger")
         expect(box).to_have_value("Manual")
         if starts_by:
             self.click(box)

@@ -154,7 +154,7 @@ def test_a_polled_trigger_is_given_a_connector(app: App, server: Server) -> None
     step = choose(page, "Root")
     step.get_by_label("Connector").select_option("Shop")
     app.until(lambda: _nodes(server, workflow)["root"].get("connector", {}).get("id") == made["id"])
-    step.get_by_role("combobox", name="Starts by").click()
+    step.get_by_role("combobox", name="Trigger").click()
     page.get_by_role("option", name="Manual").click()
     app.until(lambda: _nodes(server, workflow)["root"]["type"] == "manual")
     assert "connector" not in _nodes(server, workflow)["root"], "no field is left to take it away"

@@ -150,15 +150,15 @@ def test_a_form_is_answered_by_somebody_without_a_key(app: App, window: Open, wo
     page.get_by_role("button", name="New link").click()
     dialog = page.get_by_role("dialog", name="New link")
     dialog.get_by_label("Title").fill("Ask <b>for</b> it")
-    dialog.get_by_label("Most runs").fill("1")
-    dialog.get_by_role("combobox", name="What its runs are").click()
+    dialog.get_by_label("Maximum runs").fill("1")
+    dialog.get_by_role("combobox", name="Mode of its runs").click()
     page.get_by_role("option", name=re.compile("^Live")).click()
     assert app.faults() == []
-    dialog.get_by_role("button", name="Make the link").click()
+    dialog.get_by_role("button", name="Create the link").click()
     shown = page.get_by_role("dialog", name="The link, shown once")
     url = str(shown.locator("code").inner_text())
     assert app.faults() == []
-    shown.get_by_role("button", name="I have passed it on").click()
+    shown.get_by_role("button", name="I have copied it").click()
 
     public = window(dark=True, narrow=True)
     theirs = public.page
@@ -171,7 +171,7 @@ def test_a_form_is_answered_by_somebody_without_a_key(app: App, window: Open, wo
     assert public.faults() == []
     _lose_one_answer(theirs)
     theirs.get_by_role("button", name="Send", exact=True).click()
-    expect(theirs.get_by_text("It is not known whether")).to_be_visible()
+    expect(theirs.get_by_text("It is unknown whether")).to_be_visible()
     expect(theirs.get_by_label("Your order")).to_be_disabled()
     theirs.get_by_role("button", name="Send it again").click()
     expect(theirs.get_by_text("Your answer has arrived.")).to_be_visible()
@@ -186,7 +186,7 @@ def test_a_form_is_answered_by_somebody_without_a_key(app: App, window: Open, wo
     server.call("POST", f"/v1/approvals/{question['id']}/approve", {})
     expect(theirs.get_by_text("17", exact=True)).to_be_visible()
     assert public.faults() == []
-    theirs.get_by_role("button", name="Answer once more").click()
+    theirs.get_by_role("button", name="Submit another answer").click()
     expect(theirs.get_by_text("answered as often as it may be")).to_be_visible()
 
     page.get_by_role("button", name="Revoke Ask <b>for</b> it").click()

@@ -101,7 +101,7 @@ async def test_named_flows_in_firefox(
             await window.evaluate("new Promise((done) => setTimeout(done, 50))")
         assert f'"values":[{EXACT},{WHOLE},1.10,0.000000000000000000000000000001]' in _raw(server, workflow)
         await window.click("button", "Simulate")
-        await window.until(f"{_TEXT}.includes('Run ended')")
+        await window.until(f"{_TEXT}.includes('Run finished')")
         await window.until("document.querySelectorAll('.card.success, .card.failure').length === 1")
         await _replay_ends_as_the_run(window)
         await _build_by_keys(window)
@@ -164,7 +164,7 @@ async def _draw_many(window: Window, server: Server) -> None:
     await window.evaluate(f"history.pushState(null, '', '/workflows/{workflow}')")
     await window.until("document.querySelectorAll('.card').length", lambda drawn: drawn > SEEN)
     await window.click("button", "Simulate")
-    await window.until(f"{_TEXT}.includes('Run ended')")
+    await window.until(f"{_TEXT}.includes('Run finished')")
 
 
 async def _go_up_to_live(window: Window, server: Server, ready: demo.Demo) -> None:
@@ -200,7 +200,7 @@ async def _hear_the_end_after_a_cut(window: Window, server: Server) -> None:
     await window.evaluate(f"history.pushState(null, '', '/runs/{run}')")
     await window.until("document.querySelectorAll('.card.waiting').length === 1")
     server.kill()
-    await window.until(f"{_TEXT}.includes('The connection is lost')")
+    await window.until(f"{_TEXT}.includes('Connection lost')")
     server.start()
     server.call("POST", f"/v1/runs/{run}/cancel")
     await window.until(f"{_TEXT}.includes('Cancelled')")

@@ -67,7 +67,7 @@ def test_a_link_signs_in_once_and_leaves_no_trace(window: Open, server: Server) 
     assert "signin" not in first.page.url
     second = window()
     second.page.goto(f"{server.url}/#{link}")
-    expect(second.page.get_by_text("This sign-in link has been used")).to_be_visible()
+    expect(second.page.get_by_text("This sign-in link has already been used")).to_be_visible()
 
 
 def test_an_empty_workflow_is_made_and_a_file_is_imported(app: App, workflow: str) -> None:

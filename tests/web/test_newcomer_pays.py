@@ -82,7 +82,7 @@ def test_a_payout_is_approved_first(person: Newcomer) -> None:
     why = person.page.get_by_role("region", name="Run and effects").get_by_role("list", name="Warnings")
     expect(why).to_contain_text("approve: Nobody answers a simulation")
     person.click(person.page.locator(".card").filter(has_text="Approve"))
-    person.choose("A simulation takes", "approved")
+    person.choose("Simulate as", "approved")
     nodes = person.simulate()
     assert nodes["sendNative"]["branch"] == "approved"
     expect(why).to_have_count(0)

@@ -44,7 +44,7 @@ def test_a_question_is_approved_on_a_phone(member: Open, server: Server, asking:
     assert app.faults() == []
     app.until(lambda: server.call("GET", f"/v1/runs/{run}")["status"] == "success")
     page.goto(f"{server.url}/approvals")
-    expect(page.get_by_text("Nothing waits for a decision.")).to_be_visible()
+    expect(page.get_by_text("Nothing is waiting for a decision.")).to_be_visible()
 
 
 def test_a_comment_stays_when_a_question_cannot_be_read_again(app: App, server: Server, asking: str) -> None:
@@ -259,25 +259,25 @@ def test_triggers_show_their_next_times_and_replay_an_event(member: Open, server
     page.wait_for_url(f"**/triggers?workflow={workflow}")
     expect(page.get_by_text("Next times")).to_be_visible()
     expect(page.locator("ol.times li")).to_have_count(10)
-    page.get_by_role("button", name="Replace the address").click()
-    page.get_by_role("dialog").get_by_role("button", name="Replace the address").click()
-    shown = page.get_by_role("dialog", name="The address, shown once")
+    page.get_by_role("button", name="Replace the URL").click()
+    page.get_by_role("dialog").get_by_role("button", name="Replace the URL").click()
+    shown = page.get_by_role("dialog", name="The URL, shown once")
     expect(shown).to_contain_text("whsec_")
     expect(page.get_by_role("dialog")).to_have_count(1)  # the one that asked is still fading for a moment
     assert app.faults() == []
     address = str(shown.locator("code").first.inner_text())
-    shown.get_by_role("button", name="I have passed them on").click()
+    shown.get_by_role("button", name="I have copied them").click()
     server.call("POST", f"/v1/webhooks/{address.rpartition('/')[2]}", {"order": "<b>8</b>"})
-    expect(page.get_by_role("region", name="Webhook hook").get_by_text("good until")).to_be_visible()
+    expect(page.get_by_role("region", name="Webhook hook").get_by_text("valid until")).to_be_visible()
     page.get_by_role("link", name=re.compile("webhook · hook")).last.click()
     expect(page.get_by_role("region", name="Body")).to_contain_text("<b>7</b>")
-    page.get_by_role("button", name="Play again").click()
-    page.get_by_role("dialog").get_by_role("button", name="Play again").click()
+    page.get_by_role("button", name="Replay").click()
+    page.get_by_role("dialog").get_by_role("button", name="Replay").click()
     expect(page.get_by_role("table", name="Events").get_by_role("row")).to_have_count(4)
     assert app.faults() == []
     page.get_by_role("button", name="Revoke").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
-    expect(page.get_by_text("nothing can come in")).to_be_visible()
+    expect(page.get_by_text("no request is accepted")).to_be_visible()
     page.get_by_role("tab", name="Deliveries").click()
     expect(page.get_by_text("Nothing was delivered yet.")).to_be_visible()
     assert app.faults() == []
@@ -313,7 +313,7 @@ def test_a_hook_is_made_paused_and_deleted(member: Open, server: Server, dark: b
     assert app.faults() == []
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_text("No system is told of runs.")).to_be_visible()
+    expect(page.get_by_text("No hook yet.")).to_be_visible()
     assert server.call("GET", "/v1/hooks")["items"] == []
 
 

@@ -69,7 +69,7 @@ def test_an_item_is_picked_and_its_called_run_opened(app: App, looped: tuple[str
     step.get_by_role("button", name="Next item").click()
     expect(step).to_contain_text("said c")
     step.get_by_role("tab", name="Sent").click()
-    step.get_by_role("link", name="The run that it called").click()
+    step.get_by_role("link", name="The run it called").click()
     expect(page.get_by_role("link", name="Called by another run")).to_be_visible()
     page.locator(".card").filter(has_text="Say").last.click()
     expect(page.get_by_role("complementary", name="say")).to_contain_text("said c")
@@ -105,7 +105,7 @@ def test_many_items_and_events_are_drawn_in_part(app: App, server: Server) -> No
     )
     assert page.evaluate(_DRAWN) < 2_000
     _scroll_to_end(page, ".events")
-    expect(events.get_by_text("Run ended")).to_be_visible()
+    expect(events.get_by_text("Run finished")).to_be_visible()
     page.goto(f"{server.url}/runs/{run}?step=each")
     items = page.get_by_role("list", name="Items")
     expect(items.get_by_role("listitem").first).to_have_attribute("aria-setsize", str(MANY))

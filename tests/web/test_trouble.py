@@ -81,7 +81,7 @@ def test_a_server_restarts_under_the_app(app: App, server: Server) -> None:
     server.kill()
     field.fill("typed while it was away")
     expect(page.get_by_text("Not saved", exact=True)).to_be_visible()
-    expect(watching.get_by_text("The connection is lost")).to_be_visible()
+    expect(watching.get_by_text("Connection lost")).to_be_visible()
     with _refusing(server.port) as asked:
         app.until(lambda: {f"/v1/runs/{run}/stream", "/v1/activity/stream"} <= asked)
     server.start()
@@ -172,6 +172,6 @@ def test_events_out_of_order_and_twice_show_the_same(app: App, server: Server) -
     app.open(f"/runs/{run}?tab=events")
     rows = page.get_by_role("list", name="What happened").get_by_role("listitem")
     expect(rows).to_have_count(len(events))
-    expect(rows.last).to_contain_text("Run ended")
+    expect(rows.last).to_contain_text("Run finished")
     page.goto(f"{server.url}/runs/{run}")
     expect(page.locator(".card.success")).to_have_count(1)

@@ -66,7 +66,7 @@ class Writer:
         self.app.until(lambda: self._held, self.page)
         self.others(theirs)
         self.release()
-        expect(self.page.get_by_text("Somebody else has saved version")).to_be_visible()
+        expect(self.page.get_by_text("Someone else saved version")).to_be_visible()
 
     def others(self, nodes: dict[str, Any]) -> None:
         """Somebody else changes steps."""
@@ -107,7 +107,7 @@ def test_two_tabs_keep_both_changes(me: Writer, app: App, workflow: str) -> None
     me.say("A", "mine")
     me.comes_to("mine", "b", "c")
     other.release()
-    expect(other.page.get_by_text("Somebody else has saved version")).to_be_visible()
+    expect(other.page.get_by_text("Someone else saved version")).to_be_visible()
     assert app.faults(other.page) == []
     other.say("C", "typed meanwhile")
     other.press("Keep both changes")

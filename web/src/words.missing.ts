@@ -1,6 +1,6 @@
 /** Words of a page whose object is not there, by the first part of its address. */
 export const missing = {
-  about: 'It may have been deleted, or the address is not complete.',
+  about: 'It may have been deleted, or the address is incomplete.',
   of: {
     workflows: { one: 'Workflow', none: 'No such workflow', all: 'All workflows', href: '/' },
     runs: { one: 'Run', none: 'No such run', all: 'All runs', href: '/runs' },

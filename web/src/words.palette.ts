@@ -2,18 +2,18 @@
 export const palette = {
   title: 'Go to',
   search: 'A page or a workflow',
-  nothing: 'No page and no workflow is called that.',
+  nothing: 'No page or workflow matches.',
   workflow: 'Workflow',
   page: 'Page',
 }
 export const trial = {
-  about: 'Looks once, as it would when it is published. No run starts.',
+  about: 'Checks once, as it would after publishing. No run starts.',
   go: 'Try this trigger',
   tried: 'tried',
   event: 'What a run would start with',
   value: 'The event',
   origins: { recent: 'A real event', sample: 'A sample' },
-  used: 'Expressions are completed from it, and a run from here begins with it.',
+  used: 'Completion in expressions uses it, and runs from here start with it.',
 }
 export const units = {
   label: (symbol: string) => `In ${symbol}`,

@@ -16,7 +16,7 @@ export const policyWords = {
   save: 'Save policy',
   saveAsk: 'Save this policy?',
   saveAbout:
-    'What makes the policy stricter takes effect at once. What loosens it takes effect after the delay that the server is set to.',
+    'What makes the policy stricter takes effect at once. What loosens it takes effect after the delay configured on the server.',
   back: 'Keep editing',
   same: 'Nothing changes.',
   added: 'new',

@@ -5,7 +5,7 @@ export const versions = {
   to: 'To version',
   back: 'Back to the editor',
   only: 'There is only one version.',
-  same: 'Both versions are the same.',
+  same: 'The versions are identical.',
   list: 'Differences',
   open: 'Compare versions',
   kinds: { added: 'new', removed: 'gone', changed: 'changed' },
