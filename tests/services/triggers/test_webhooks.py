@@ -157,6 +157,40 @@ async def test_dedupe(server: Composition, dedupe: Json, same: Any, other: Any, 
     assert await hook.count_runs() == 2
 
 
+async def test_a_payload_that_is_refused_leaves_its_id_to_the_one_that_is_not(server: Composition) -> None:
+    hook = await Hook.make(server, {"dedupe": {"header": "X-Id"}, "inputSchema": {"required": ["n"]}})
+    sent = {"X-Id": "a"}
+    assert [(await hook.told(body, sent))[1:] for body in ({}, {"n": 1}, {"n": 1}, {})] == [
+        (400081, None),
+        ("triggered", None),
+        ("triggered", "duplicate"),
+        ("triggered", "duplicate"),
+    ]
+    assert (await hook.events(), await hook.count_runs()) == ([("failed", "payload"), ("started", None)], 1)
+    query = sa.select(trigger_events.c.id).where(trigger_events.c.outcome == "failed")
+    ((failed,),) = await server.rows(query)
+    draft = {"root": {"type": "webhook", "payload": {}, "children": ["do"]}, "do": SAY}
+    changed = {"definition": {"nodes": draft, "triggerNodeIds": ["root"]}}
+    assert (await server.owner.put(f"/v1/workflows/{hook.workflow_id}", changed)).status == 200
+    assert (await server.owner.post(f"/v1/workflows/{hook.workflow_id}/publish")).status == 200
+    replayed = await server.owner.post(f"/v1/webhook-events/{failed}/replay")
+    assert replayed.data["action"] == "triggered", replayed.body
+
+
+async def test_a_rehearsal_that_is_retried_sees_the_headers_of_its_request(server: Composition) -> None:
+    wrong = {
+        "type": "stop",
+        "payload": {"status": "failure", "message": "{{$trigger.headers['x-n']}} {{$trigger.query.q}}"},
+    }
+    hook = await Hook.make(server, {"mode": "simulate"}, wrong)
+    run_id = (await hook.send({}, {"X-N": "7"}, path=hook.path + "?q=a")).json()["data"]["runIds"][0]
+    for _ in range(2):
+        while (run := (await server.owner.get(f"/v1/runs/{run_id}")).data)["finishedAt"] is None:
+            await asyncio.sleep(0.01)
+        assert (run["mode"], run["executionState"]["do"]["result"]["message"]) == ("simulate", "7 a")
+        run_id = (await server.owner.post(f"/v1/runs/{run_id}/retry")).data["id"]
+
+
 async def test_header_and_hmac(server: Composition) -> None:
     hook = await Hook.make(server, {"auth": {"type": "header", "header": "X-Token"}})
     assert (await hook.told({}, {"X-Token": hook.signing}))[0] == 202

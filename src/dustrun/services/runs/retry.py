@@ -34,8 +34,11 @@ def retry_of(old: RunRow, executions: list[Execution], program: Program, trigger
         triggered_by=triggered_by,
         as_of=AsOf.of(loads_own(old.as_of)) if old.as_of is not None else None,
     )
-    is_assumed = any(one.assumed for one in executions if one.path == old.trigger_node_id)
-    batch = first_batch(facts, program, payload, assumed=is_assumed)
+    fired = next((one for one in executions if one.path == old.trigger_node_id), None)
+    seen = fired.result if fired is not None and isinstance(fired.result, dict) else {}
+    inbound = RunRequest(headers=seen.get("headers", {}), query=seen.get("query", {}))
+    is_assumed = fired is not None and fired.assumed
+    batch = first_batch(facts, program, payload, request=inbound, assumed=is_assumed)
     for execution in executions if facts.mode is not Mode.SIMULATE else ():
         kept = _kept(execution, old.id)
         if kept is not None:

@@ -40,7 +40,8 @@ class FireOptions:
     """How an event is taken. `is_unlimited`: whatever the limits say, and without counting; `replay_of`: the event
     that it repeats; `by`: who runs it, if not the key that published; `given`: it is only recorded, and why;
     `beside`: is written in the same transaction, also if the event had come before and the cursor moves behind it;
-    `overlap`: the run that it may not run beside; `is_exact`: it counts only for the subscription as it was read."""
+    `overlap`: the run that it may not run beside; `is_exact`: it counts only for the subscription as it was read;
+    `refused_key`: as `Decision` has it."""
 
     is_unlimited: bool = False
     replay_of: str | None = None
@@ -49,6 +50,7 @@ class FireOptions:
     beside: Callable[[Tx], None] | None = None
     overlap: Overlap | None = None
     is_exact: bool = False
+    refused_key: str | None = None
 
 
 _AS_USUAL = FireOptions()
@@ -117,7 +119,7 @@ class Intake:
             fired = await self._held(sub, decision)  # a limit or a repetition is told first
             if fired is not None:
                 return fired
-            decision.given = recording.refusal_of(error)
+            decision.refuse(error)
             return await self._fire(sub, decision)
         assert fired is not None
         self._tell(sub.row, fired)
@@ -171,6 +173,7 @@ def _decision(sub: Subscription, event: TriggerEvent, move: CursorMove | None, o
         given=options.given,
         beside=options.beside,
         overlap=options.overlap,
+        refused_key=options.refused_key,
     )
 
 

@@ -76,8 +76,9 @@ def refusal_of(error: DustrunError) -> Skip | Failure:
     return Failure(reason, f"{error.message} {details}".strip())
 
 
+PAYLOAD = "payload"
 _REASONS: Mapping[int, str] = {
-    Code.PAYLOAD_INVALID: "payload",
+    Code.PAYLOAD_INVALID: PAYLOAD,
     Code.VERSION_NOT_ACCEPTED: "not_accepted",
     Code.REHEARSAL_MISSING: "not_rehearsed",
     Code.PERMISSION_MISSING: "forbidden",
@@ -88,7 +89,8 @@ _REASONS: Mapping[int, str] = {
 @dataclass(slots=True)
 class Decision:
     """Decides about one event in the transaction that would start its run. `given`: it was decided already; `by`: who
-    runs it, if not the key that published."""
+    runs it, if not the key that published; `refused_key`: what it is recorded under if its payload is refused, so that
+    its own key stays free for one that is not."""
 
     row: SubscriptionRow
     event: TriggerEvent
@@ -99,6 +101,7 @@ class Decision:
     given: Skip | Failure | None = None
     beside: Callable[[Tx], None] | None = None
     overlap: Overlap | None = None
+    refused_key: str | None = None
     event_id: str = field(default_factory=lambda: ids.new_id("evt"))
     now: int = field(default_factory=clock.now_ms)
     fired: Fired | None = None
@@ -134,6 +137,12 @@ class Decision:
             self._admit = verdict
             return None
         return self._record(tx, verdict, locked)
+
+    def refuse(self, error: DustrunError) -> None:
+        """Its run cannot start: only to be recorded."""
+        self.given = refusal_of(error)
+        if self.refused_key is not None and self.given.reason == PAYLOAD:
+            self.event = replace(self.event, key=self.refused_key)
 
     def _names(self) -> tuple[int, str, str]:
         """The subscription, the key in whose name it runs, and the event's own."""

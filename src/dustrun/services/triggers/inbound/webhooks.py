@@ -21,7 +21,6 @@ from dustrun.services.triggers.recording import CursorMoved, Failure, Fired
 from dustrun.services.triggers.subscriptions import Subscription
 
 _TRIES = 5
-_EXACT = FireOptions(is_exact=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class Webhooks:
             raise Refusal(verdict.reason, Unauthenticated(verdict.message, code=code))
         payload = await _parsed(inbound, body)
         event = await run_sized(body, _event, sub, inbound, payload, verdict, now)
-        fired = await self._intake.fire(sub, event, None, _EXACT)
+        fired = await self._intake.fire(sub, event, None, FireOptions(is_exact=True, refused_key=_own_key()))
         if fired.run_ids:
             log.bind(run_id=fired.run_ids[0])
         if fired.reason == "payload":
@@ -133,7 +132,7 @@ async def _parsed(inbound: Inbound, body: bytes) -> dict[str, Any]:
 def _event(sub: Subscription, inbound: Inbound, payload: dict[str, Any], good: Good, now: int) -> TriggerEvent:
     headers = webhook_body.shown_headers(inbound.headers, webhook_auth.secret_headers(sub.config.auth))
     query = webhook_body.query_of(inbound.query)
-    key = _key(sub.config.dedupe, inbound, payload, headers, query) or good.key or f"call:{ids.new_id('req')}"
+    key = _key(sub.config.dedupe, inbound, payload, headers, query) or good.key or _own_key()
     return TriggerEvent(
         key,
         payload,
@@ -142,6 +141,11 @@ def _event(sub: Subscription, inbound: Inbound, payload: dict[str, Any], good: G
         query=query,
         request=_record(sub, inbound),
     )
+
+
+def _own_key() -> str:
+    """The key of an event that its request gives none."""
+    return f"call:{ids.new_id('req')}"
 
 
 def _record(sub: Subscription, inbound: Inbound) -> dict[str, Any]:
