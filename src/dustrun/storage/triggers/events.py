@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.core.triggers.event import REFUSED
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import runs
@@ -70,6 +71,8 @@ _LIST_BETWEEN = Statement(
         t.c.workflow_id == b("workflow_id"),
         t.c.node_id == b("node_id"),
         t.c.replay_of.is_(None),
+        t.c.payload != NO_CONTENT,
+        t.c.key.not_like(f"{REFUSED}%"),
         t.c.occurred_at >= b("from_ms", type_=sa.BigInteger),
         t.c.occurred_at <= b("to_ms", type_=sa.BigInteger),
     )
@@ -124,7 +127,8 @@ def _row(found: tuple[Any, ...]) -> EventRow:
 
 
 def list_between(tx: Tx, workflow_id: str, node_id: str, from_ms: int, to_ms: int, count: int) -> list[EventRow]:
-    """Lists the events that a trigger node received in a period, oldest first, without replays."""
+    """Lists the events that a trigger node received in a period, oldest first, without replays, without requests that
+    were refused before they were read, and without those whose content was deleted."""
     found = tx.all(_LIST_BETWEEN, workflow_id=workflow_id, node_id=node_id, from_ms=from_ms, to_ms=to_ms, count=count)
     return [_row(one) for one in found]
 

@@ -114,6 +114,29 @@ async def test_what_the_limits_would_have_skipped_is_not_simulated(world: Outbox
     assert (await api.get(f"/v1/workflows/{flow['id']}")).data["remainRuns"] == 2
 
 
+async def test_requests_of_a_webhook_are_met_as_they_came(world: Outbox) -> None:
+    """Those that were refused were no events; one whose payload is refused starts no run and uses up no limit."""
+    server, api = world.composition, world.composition.owner
+    say = {"type": "log", "payload": {"message": "{{$trigger.headers['x-kind']}} {{$trigger.query.q}}"}}
+    config = {"auth": {"type": "header"}, "inputSchema": {"required": ["n"]}}
+    nodes = {"root": {"type": "webhook", "payload": config, "children": ["say"]}, "say": say}
+    flow = await api.create_workflow({"nodes": nodes}, maxRuns=1)
+    path = f"/v1/workflows/{flow['id']}"
+    assert (await api.post(f"{path}/publish")).status == 200
+    address = (await api.post(f"{path}/webhooks/root/rotate")).data
+    url, sender = "/" + address["url"].split("/", 3)[3] + "?q=a", server.client(None).http
+    good = {"X-Webhook-Token": address["signingSecret"], "X-Kind": "paid"}
+    sent = [({"n": 1}, {**good, "X-Webhook-Token": "no"}), ({}, good), ({"n": 1}, good)]
+    answers = [await sender.post(url, json=body, headers=headers) for body, headers in sent]
+    assert [one.status_code for one in answers] == [401, 400, 202]
+    found = (await api.post(f"{path}/backtest", {"from": "2020-01-01T00:00:00Z", "waitMs": 60_000})).data
+    report = found["report"]
+    assert [(one["status"], one["skipped"]) for one in report["events"]] == [(None, "payload"), ("success", None)]
+    assert report["skipped"] == {"payload": 1}
+    run = (await api.get(f"/v1/runs/{report['events'][1]['runId']}")).data
+    assert run["executionState"]["say"]["result"]["message"] == "paid a"
+
+
 async def test_bad_periods_and_triggers_are_refused_by_field(world: Outbox) -> None:
     api = world.composition.owner
     flow = await api.create_workflow(pays_what_the_shop_has(world))

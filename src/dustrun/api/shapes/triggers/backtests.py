@@ -85,7 +85,7 @@ class BacktestEvent(Answer):
     key: str
     occurred_at: Time
     blocks: dict[str, int] = Field(description="The block whose state its run started from, by chain id.")
-    skipped: str | None = Field(description="Why the workflow's limits would have skipped it.")
+    skipped: str | None = Field(description="Why it would have started no run: a limit of the workflow, or `payload`.")
     run_id: str | None
     status: RunStatus | None
     error: BacktestError | None
@@ -140,7 +140,7 @@ class BacktestReportAnswer(Answer):
 
     events: list[BacktestEvent]
     totals: BacktestTotals
-    skipped: dict[str, int] = Field(description="Events that the limits would have skipped, by reason.")
+    skipped: dict[str, int] = Field(description="Events that would have started no run, by reason.")
     refused: list[BacktestRefusal]
     state_missing: BacktestStateMissing
 

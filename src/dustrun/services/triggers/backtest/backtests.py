@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from dustrun import clock, ids, log
 from dustrun.core.run.as_of import AsOf
-from dustrun.core.triggers.limits import Admit, Limits, Skip, decide
+from dustrun.core.triggers.limits import Limits, Skip, decide
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Problem, Temporary, Uncertain
 from dustrun.records import dataclass
+from dustrun.sdk.threads import run_beside
 from dustrun.sdk.trigger import Trigger
 from dustrun.services.access import idempotency
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
+from dustrun.services.runs import start_request
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import RunRequest
 from dustrun.services.triggers.backtest.past_events import Asked, FindsEvents, PastEvent, Period
 from dustrun.services.triggers.backtest.report import BacktestReport, run_id_of
+from dustrun.services.triggers.recording import PAYLOAD
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
@@ -98,7 +102,9 @@ class Backtests:
         asked = Asked(principal.org_id, workflow_id, node_id, trigger, compiled.trigger_configs[node_id])
         finder = self._finders.get(trigger.kind, self._recorded)
         found = await finder.find(asked, request.period, request.count + 1)
-        row = _row_of(principal, workflow, (version, node_id, trigger.type), request, found)
+        about = version, node_id, trigger.type
+        accepts = partial(self._accepts, compiled, node_id)
+        row = await run_beside(_row_of, principal, workflow, about, request, found, accepts)
 
         def unit(tx: Tx) -> BacktestRow:
             workflow_rows.keep_draft(tx, row.org_id, workflow_id, version)
@@ -112,6 +118,14 @@ class Backtests:
         await idempotency.write(self._deps.writer, unit)
         self._go_on(row)
         return row
+
+    def _accepts(self, compiled: Compiled, node_id: str, event: PastEvent) -> bool:
+        """Whether the trigger's schema lets the event through."""
+        try:
+            start_request.accept(self._deps.runs.catalog, compiled, node_id, event.payload)
+        except Invalid:
+            return False
+        return True
 
     def _trigger_of(self, compiled: Compiled, request: BacktestRequest) -> tuple[str, Trigger]:
         nodes, catalog = compiled.definition.nodes, self._deps.runs.catalog
@@ -245,6 +259,8 @@ class Backtests:
             prop_values=props,
             source=SOURCE,
             as_of=AsOf(event.occurred_at, event.blocks),
+            headers=dict(event.headers),
+            query=dict(event.query),
         )
         for attempt in range(10):
             try:
@@ -278,10 +294,11 @@ def _row_of(
     about: tuple[int, str, str],
     request: BacktestRequest,
     found: Sequence[PastEvent],
+    accepts: Callable[[PastEvent], bool],
 ) -> BacktestRow:
     version, node_id, type = about
     events, period = found[: request.count], request.period
-    skips = _skips(events, workflow.max_runs, workflow.cooldown_ms)
+    skips = _skips(events, workflow.max_runs, workflow.cooldown_ms, accepts)
     asked = {"from": period.from_ms, "to": period.to_ms, "fromBlock": period.from_block, "toBlock": period.to_block}
     return BacktestRow(
         id=ids.new_id("bt"),
@@ -299,13 +316,20 @@ def _row_of(
     )
 
 
-def _skips(events: Sequence[PastEvent], max_runs: int | None, cooldown_ms: int | None) -> list[str | None]:
-    """For each event, why the workflow's limits would have skipped it; None: they would have let it through."""
+def _skips(
+    events: Sequence[PastEvent], max_runs: int | None, cooldown_ms: int | None, accepts: Callable[[PastEvent], bool]
+) -> list[str | None]:
+    """For each event, why it would have started no run; None: it would have. A payload that the trigger refuses counts
+    against no limit."""
     last: int | None = None
     left, found = max_runs, list[str | None]()
     for event in events:
         verdict = decide(Limits("active", left, cooldown_ms, last), event.occurred_at)
-        if isinstance(verdict, Admit):
+        if isinstance(verdict, Skip):
+            found.append(verdict.reason)
+        elif not accepts(event):
+            found.append(PAYLOAD)
+        else:
             last, left = event.occurred_at, verdict.remain_runs
-        found.append(verdict.reason if isinstance(verdict, Skip) else None)
+            found.append(None)
     return found

@@ -17,6 +17,7 @@ from dustrun.sdk.threads import run_beside
 from dustrun.sdk.trigger import Trigger
 from dustrun.storage.db.database import Database
 from dustrun.storage.triggers import events as event_rows
+from dustrun.storage.triggers.events import EventRow
 
 MOST_EVENTS: Final = 200
 
@@ -34,23 +35,27 @@ class Period:
 @dataclass(frozen=True, slots=True)
 class PastEvent:
     """An event of the past: when, what the trigger would have handed over, and the blocks whose state its run would
-    have met, by chain id."""
+    have met, by chain id. `headers` and `query` are of an inbound request."""
 
     key: str
     payload: dict[str, Any]
     occurred_at: int
     blocks: Mapping[int, int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
 
     def public(self) -> dict[str, Any]:
         """As JSON."""
         blocks = {str(chain_id): number for chain_id, number in self.blocks.items()}
-        return {"key": self.key, "payload": self.payload, "occurredAt": self.occurred_at, "blocks": blocks}
+        shown = {"key": self.key, "payload": self.payload, "occurredAt": self.occurred_at, "blocks": blocks}
+        return {**shown, "headers": dict(self.headers), "query": dict(self.query)}
 
     @classmethod
     def of(cls, shown: Mapping[str, Any]) -> PastEvent:
         """Parses `public()`."""
         blocks = {int(chain_id): number for chain_id, number in shown["blocks"].items()}
-        return cls(shown["key"], shown["payload"], shown["occurredAt"], blocks)
+        inbound = shown.get("headers", {}), shown.get("query", {})  # those stored by an earlier version have none
+        return cls(shown["key"], shown["payload"], shown["occurredAt"], blocks, *inbound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,13 @@ class RecordedEvents:
         rows = await self._database.read(
             lambda tx: event_rows.list_between(tx, asked.workflow_id, asked.node_id, from_ms, to_ms, count)
         )
-        return [PastEvent(row.key, loads(row.payload), row.occurred_at) for row in rows]
+        return [_recorded(row) for row in rows]
+
+
+def _recorded(row: EventRow) -> PastEvent:
+    request = loads(row.request) if row.request is not None else {}
+    inbound = {name: request.get(name, {}) for name in ("headers", "query")}
+    return PastEvent(row.key, loads(row.payload), row.occurred_at, **inbound)
 
 
 def moments_of(period: Period) -> tuple[int, int]:
