@@ -264,6 +264,23 @@ async def test_the_cap_of_a_run_holds_over_all_its_nodes(till: Till) -> None:
     assert till.outbox.nonce() - before == 25
 
 
+async def test_the_cap_of_a_run_holds_for_retries_of_what_it_called(till: Till) -> None:
+    pay = till.node("send-native", recipient="{{$item.to}}", amount=str(ETHER))
+    pay = {**pay, "dustAmount": str(16 * 10**12)}  # 0.04 USD each; 25 of them are one dollar
+    rows = {"array": [{"to": address(20 + n)} for n in range(27)], "concurrency": 9, "onItemError": "continue"}
+    each = {"type": "for-each", "payload": rows, "loopBody": ["pay"]}
+    nodes = {"root": {"type": "manual", "children": ["each"]}, "each": each, "pay": pay}
+    callee = await till.api.create_workflow({"nodes": nodes})
+    before = till.outbox.nonce()
+    run = await till.dust(call={"type": "call-workflow", "payload": {"workflowId": callee["id"]}})
+    called = run["executionState"]["call"]["result"]["runId"]
+    for _ in range(2):
+        assert till.outbox.nonce() - before == 25
+        called = (await till.api.post(f"/v1/runs/{called}/retry")).data["runId"]
+        await till.bench.ended(called)
+    assert till.outbox.nonce() - before == 25
+
+
 async def test_a_contract_call_runs_with_the_amounts_that_it_declares(till: Till) -> None:
     router, at = till.witness.addresses["v2_router"], till.witness.addresses
     for token in ("usdc", "dai"):

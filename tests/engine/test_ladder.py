@@ -226,6 +226,29 @@ async def test_a_rule_holds_for_what_its_runs_call(studio: Studio) -> None:
     assert studio.outbox.nonce() == nonce
 
 
+async def test_a_retry_of_what_a_run_called_keeps_the_rule_of_its_caller(studio: Studio) -> None:
+    """So does a retry of that retry, and what a retried run calls itself."""
+    inner = await studio.workflow({"pay": pay("{{$inputs.units}}")})
+    passed_on = {"units": "{{$inputs.units}}"}
+    callee = await studio.workflow(
+        {"call": {"type": "call-workflow", "payload": {"workflowId": inner, "payload": passed_on}}}
+    )
+    calls = {"type": "call-workflow", "payload": {"workflowId": callee, "payload": passed_on}}
+    guarded = await Guarded.make(studio, {"call": calls})
+    nonce = studio.outbox.nonce()
+    assert (await guarded.live(units=7))["status"] == "failure"
+    for workflow_id in (inner, callee, inner, callee):
+        failed = (await studio.api.get(f"/v1/workflows/{workflow_id}/runs")).data["items"][0]
+        again = (await studio.api.post(f"/v1/runs/{failed['id']}/retry")).data["runId"]
+        run = await studio.bench.ended(again)
+        assert run["status"] == "failure", told(run)
+        assert "no passed simulation" in run["error"]["message"]
+    assert studio.outbox.nonce() == nonce
+    await guarded.simulate(units=7)
+    run = await studio.bench.ended((await studio.api.post(f"/v1/runs/{run['id']}/retry")).data["runId"])
+    assert (run["status"], studio.outbox.nonce()) == ("success", nonce + 1), told(run)
+
+
 async def test_a_signature_is_never_rehearsed(studio: Studio) -> None:
     guarded = await Guarded.make(studio, {"sign": {"type": "sign-message", "payload": {"message": "x"}}})
     await guarded.simulate()

@@ -366,6 +366,31 @@ async def test_workflow_limit_queues_skips_or_cancels(bench: Bench) -> None:
 
 
 @pytest.mark.both_stores
+async def test_a_retry_keeps_to_the_limit_of_its_workflow(bench: Bench) -> None:
+    for on_limit in ("queue", "skip", "cancel-oldest"):
+        name = f"retried {on_limit}"
+        fails = trial(name=f"first {name}", outcomes=["permanent", "ok"], children=["b"])
+        nodes = {"root": {"type": "manual", "children": ["a"]}, "a": fails, "b": trial(name=name, held=True)}
+        concurrency = {"max": 1, "onLimit": on_limit}
+        flow = await bench.api.create_workflow({"nodes": nodes}, concurrency=concurrency)
+        path = f"/v1/workflows/{flow['id']}/run"
+        failed = await bench.ended((await bench.api.post(path)).data["runId"])
+        first = (await bench.api.post(path)).data["runId"]
+        await bench.until(first, lambda run: run["executionState"]["b"]["status"] == "running")
+        retried = await bench.api.post(f"/v1/runs/{failed['id']}/retry")
+        let_go(name)
+        if on_limit == "skip":
+            assert retried.body["code"] == 409006
+            await bench.ended(first)
+            continue
+        one, other = await asyncio.gather(bench.ended(first), bench.ended(retried.data["runId"]))
+        assert other["status"] == "success"
+        assert one["status"] == ("cancelled" if on_limit == "cancel-oldest" else "success")
+        if on_limit == "queue":
+            assert other["executionState"]["b"]["startedAt"] >= one["finishedAt"]
+
+
+@pytest.mark.both_stores
 async def test_many_runs_at_once_all_end(bench: Bench) -> None:
     async def one(number: int) -> str:
         run = await bench.run({"a": trial(name=f"m{number}", children=["b"]), "b": trial(name=f"n{number}")})

@@ -221,6 +221,21 @@ async def test_calls_are_judged_again_when_they_begin(studio: Studio) -> None:
     await outer.passes(**body)
 
 
+async def test_a_retry_of_what_a_run_called_is_judged_as_the_call_was(studio: Studio) -> None:
+    child = await Gated.make(studio, {"pay": pay("{{$inputs.units}}")})
+    parent = await Gated.make(studio, {"call": calls(child.id)}, requireRehearsal="simulate")
+    await parent.passes(simulate=True, payload={"units": "5"})
+    begun = await studio.api.post(f"/v1/workflows/{parent.id}/run", {"payload": {"units": "many"}})
+    assert (await studio.bench.ended(begun.data["runId"]))["status"] == "failure"
+    called = (await studio.api.get(f"/v1/workflows/{child.id}/runs")).data["items"][0]["id"]
+    retried = await studio.api.post(f"/v1/runs/{called}/retry")
+    assert (await studio.bench.ended(retried.data["runId"]))["status"] == "failure"
+    await child.edit({"pay": pay(6)})
+    for run_id in (called, retried.data["runId"]):
+        refused = await studio.api.post(f"/v1/runs/{run_id}/retry")
+        assert (refused.status, refused.code) == (409, REHEARSAL), refused.body
+
+
 @pytest.mark.both_stores
 async def test_what_others_wrote_spends_only_once_it_is_accepted(studio: Studio) -> None:
     """Edited, restored and imported by a key that may not spend."""

@@ -31,6 +31,7 @@ from dustrun.storage.money.reservations import Ledger
 from dustrun.storage.money.signatures import SignatureRow
 from dustrun.storage.money.transactions import TransactionRow
 from dustrun.storage.runs import approvals as approval_rows
+from dustrun.storage.runs import called_runs
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.approvals import PENDING, ApprovalRow
 from dustrun.storage.runs.journal import RunHeads
@@ -64,9 +65,11 @@ def dust_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
     """The dust test that a spend belongs to; its retries and the runs it calls share one cap."""
     if row.mode != "dust" or row.run_pk is None:
         return None
-    callers = run_rows.get(tx, row.run_pk).callers
-    root = row.root_run_id if callers is None else run_rows.get(tx, loads_own(callers)["topPk"]).root_run_id
-    return f"dust:{row.org_id}/{root}"
+    run = run_rows.get(tx, row.run_pk)
+    while (call := called_runs.find_call(tx, run)) is not None:
+        assert call.callers is not None
+        run = run_rows.get(tx, loads_own(call.callers)["topPk"])
+    return f"dust:{row.org_id}/{run.root_run_id}"
 
 
 class Undone(Exception):

@@ -21,6 +21,7 @@ from dustrun.records import dataclass
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import called_runs
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import rehearsals as rehearsal_rows
 from dustrun.storage.runs import runs as run_rows
@@ -100,10 +101,11 @@ def _bounds(tx: Tx, facts: RunFacts) -> list[_Bound]:
             found.append(_Bound(run, loads(workflow.enforce_rehearsal), calls))
         if run.rehearsal_run_id is not None:
             found.append(_Bound(run, LAUNCH_RULE, calls, run.rehearsal_run_id))
-        if run.parent_pk is None or run.parent_path is None:
+        call = called_runs.find_call(tx, run)
+        if call is None or call.parent_pk is None or call.parent_path is None:
             return found
-        calls = (run.parent_path, *calls)
-        run = run_rows.get(tx, run.parent_pk)
+        calls = (call.parent_path, *calls)
+        run = run_rows.get(tx, call.parent_pk)
 
 
 def _find(tx: Tx, bound: _Bound, facts: RunFacts, path: str) -> _Shown | None:

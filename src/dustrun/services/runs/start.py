@@ -26,10 +26,12 @@ from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import called_runs
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.secrets.vault import Vault
+from dustrun.storage.workflows import workflows as workflow_rows
 
 
 class Starts:
@@ -125,10 +127,20 @@ class Starts:
         prepared.closure = await self._admit(
             principal, prepared.facts.mode, program, old.row.workflow_id, old.row.version
         )
+        if prepared.closure is not None and prepared.facts.mode is not Mode.SIMULATE:
+            await self._database.read(lambda tx: self._check_callers(tx, principal, old.row))
         if self.is_traced:
             source = trace.of_run(old.row.org_id, old.row.id, loads(old.row.trace) if old.row.trace else None)
             prepared.facts.trace = {"link": source.traceparent()}
-        return await self._submit(prepared, None)
+        return await self._submit(prepared, await self._limit_of(old.row))
+
+    async def _limit_of(self, row: RunRow) -> Concurrency | None:
+        """The limit of unfinished runs that the workflow of a run has now."""
+        workflow_id = row.workflow_id
+        if workflow_id is None:
+            return None
+        found = await self._database.look_up(lambda tx: workflow_rows.find(tx, row.org_id, workflow_id))
+        return start_request.snapshot_of(found).concurrency if found is not None else None
 
     def _retry_of(self, tx: Tx, row: RunRow, program: Program, triggered_by: str) -> Prepared:
         """The prepared retry, with the signatures of the old run."""
@@ -138,6 +150,14 @@ class Starts:
         prepared = retries.retry_of(plain, executions, program, triggered_by)
         prepared.facts.secrets.update(unsealing.secrets)
         return prepared
+
+    def _check_callers(self, tx: Tx, principal: Principal, row: RunRow) -> None:
+        """Raises `Conflict` unless what called the run, or one that it retries, may still spend with what it called."""
+        call = called_runs.find_call(tx, row)
+        if call is None or call.parent_pk is None or row.workflow_id is None or row.version is None:
+            return
+        lookup, called = Lookup(tx, principal.org_id, principal), (row.workflow_id, row.version)
+        self._creation.gate.check_callers(lookup, Mode(row.mode), call.parent_pk, called)
 
     async def _check_hosts(self, principal: Principal, program: Program) -> None:
         if self.read_hosts is not None:

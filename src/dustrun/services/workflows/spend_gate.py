@@ -16,7 +16,7 @@ from dustrun.services.access.principal import ALL_WALLETS, Principal
 from dustrun.services.workflows.closure import Closure, Closures, Lookup, Member, SpendNode
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.statement import Tx
-from dustrun.storage.runs import rehearsals
+from dustrun.storage.runs import called_runs, rehearsals
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.workflows import acceptances
 from dustrun.storage.workflows.acceptances import AcceptanceRow
@@ -69,7 +69,8 @@ class SpendGate:
             if workflow is not None and run.version is not None:
                 self.admit(lookup, mode, workflow, run.version)
                 self._check_computed(lookup, mode, (workflow, run.version), called)
-            pk = run.parent_pk
+            call = called_runs.find_call(lookup.tx, run)
+            pk = call.parent_pk if call is not None else None
 
     def _check_computed(
         self, lookup: Lookup, mode: Mode, caller: tuple[WorkflowRow, int], called: tuple[str, int]

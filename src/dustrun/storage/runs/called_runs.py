@@ -1,4 +1,5 @@
-"""Reads the runs that a run called, at any depth, and the executions that a report of them needs."""
+"""Reads the runs that a run called, at any depth, with the executions that a report of them needs; and which run was
+called, if one of its chain was."""
 
 from __future__ import annotations
 
@@ -30,8 +31,24 @@ _LIST = Statement(
     )
 )
 
+_CALLED_IN_CHAIN = Statement(
+    sa.select(*(runs.c[field.name] for field in fields(RunRow)))
+    .where(runs.c.org_id == b("org_id"), runs.c.root_run_id == b("root"), runs.c.parent_pk.is_not(None))
+    .order_by(runs.c.pk.desc())
+    .limit(1)
+)
+
 _EMPTY: sa.ColumnElement[str] = sa.literal_column("'{}'")
 _LEFT_OUT: dict[str, sa.ColumnElement[Any]] = {"definition": sa.null(), "payload": _EMPTY, "prop_values": _EMPTY}
+
+
+def find_call(tx: Tx, run: RunRow) -> RunRow | None:
+    """The run as another one called it: itself, or if it is a retry the newest of its chain that was called, since
+    what bound that one binds its retries. None if nothing called it."""
+    if run.parent_pk is not None or run.source_run_id is None:
+        return run if run.parent_pk is not None else None
+    row = tx.one(_CALLED_IN_CHAIN, org_id=run.org_id, root=run.root_run_id)
+    return RunRow(*row) if row else None
 
 
 def list_called(tx: Tx, org_id: str, run_pk: int, most: int) -> tuple[list[RunRow], int]:

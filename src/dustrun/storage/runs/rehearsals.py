@@ -55,7 +55,7 @@ _LIST_DONE = Statement(
 
 
 _BINDING = Statement(
-    sa.select(workflows.c.enforce_rehearsal, runs.c.rehearsal_run_id, runs.c.parent_pk)
+    sa.select(workflows.c.enforce_rehearsal, runs.c.rehearsal_run_id, runs.c.parent_pk, runs.c.source_run_id)
     .select_from(runs.outerjoin(workflows, workflows.c.id == runs.c.workflow_id))
     .where(runs.c.pk == b("the_pk"))
 )
@@ -81,7 +81,8 @@ class Done:
 
 
 def may_be_bound(tx: Tx, run_pk: int) -> bool:
-    """Whether a rehearsal may bind what a run spends: by a rule of its workflow, by its launch, or by its caller."""
+    """Whether a rehearsal may bind what a run spends: by a rule of its workflow, by its launch, or by the
+    caller of it or of what it retries."""
     row = tx.one(_BINDING, the_pk=run_pk)
     return row is not None and any(one is not None for one in row)
 
