@@ -154,6 +154,27 @@ async def test_a_key_that_is_limited_to_other_wallets_decides_nothing(asking: Ou
         assert (await key.post(f"/v1/approvals/{question['id']}/approve")).status == status
 
 
+async def test_what_a_revoked_key_began_is_neither_paid_nor_signed(outbox: Outbox) -> None:
+    """Not even once a person has approved it. What another key retries is."""
+    await put_policy(outbox, approvalAbove={"assets": {f"eip155:{CHAIN_ID}/native": "100"}})
+    owner = outbox.composition.owner
+    leaked = (await owner.post("/v1/api-keys", {"name": "leaked", "permissions": ["wallet:spend"]})).data["id"]
+    await outbox.pay("pay", transfer(address(1), 101), key_id=leaked)
+    small, sign = (outbox.request(path, key_id=leaked) for path in ("small", "sign"))
+    await outbox.outbox.plan(small, Spend((transfer(address(1), 1),)))
+    await outbox.outbox.plan(sign, Spend(signatures=(_message(),)))
+    assert (await owner.delete(f"/v1/api-keys/{leaked}")).status == 200
+    assert (await owner.post(f"/v1/approvals/{(await _asked(outbox))['id']}/approve")).status == 200
+    for request in (outbox.request("pay", key_id=leaked), small, sign):
+        status = await outbox.outbox.advance(request)
+        assert status.failure is not None
+        assert (status.status, status.failure.code, status.is_signed) == ("failed", "REFUSED", False)
+        assert f'"{leaked}" that started this run is revoked' in status.failure.message
+    await put_policy(outbox)
+    assert (await outbox.pay("pay", transfer(address(1), 101))).is_signed
+    assert (await outbox.pay("small", transfer(address(1), 1))).is_signed
+
+
 async def test_person_rejects(asking: Outbox) -> None:
     question = await _asked(asking)
     other = await asking.composition.client_with("approval:decide")

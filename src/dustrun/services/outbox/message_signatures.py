@@ -19,6 +19,7 @@ from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_js
 from dustrun.services.runs.approvals import APPROVED
 from dustrun.services.wallets import budget
 from dustrun.services.wallets.budget import Values
+from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as rows
 from dustrun.storage.money.signatures import SignatureRow
@@ -63,7 +64,7 @@ async def _is_allowed(
     deps: OutboxDeps, request: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
 ) -> bool:
     """Whether policy lets it be signed; a signer is never asked for what policy denies or asks a person about."""
-    if await policy_check.may_allow(deps, row.wallet_id, Request.of_signature(request_of(row), wallet.address), values):
+    if await policy_check.may_allow(deps, row, Request.of_signature(request_of(row), wallet.address), values):
         return True
 
     def unit(tx: Tx) -> Committed | None:
@@ -86,6 +87,8 @@ def _decide(
     tx: Tx, deps: OutboxDeps, request: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
 ) -> tuple[Allow | None, Committed | None]:
     sign_request = request_of(row)
+    if key_rows.is_revoked(tx, row.org_id, row.key_id):
+        return None, refuse(tx, row, policy_check.revoked(row.key_id))
     verdict = deps.budget.judge_and_reserve(
         tx,
         policy_check.case_of(tx, row.wallet_id, Request.of_signature(sign_request, wallet.address), values),

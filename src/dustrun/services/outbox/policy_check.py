@@ -23,6 +23,7 @@ from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_js
 from dustrun.services.runs.approvals import APPROVED
 from dustrun.services.wallets import budget as budgets
 from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valuer, Values
+from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
@@ -76,28 +77,30 @@ class Undone(Exception):
     """Rolls back a unit that only had to find something out."""
 
 
-async def may_allow(deps: OutboxDeps, wallet_id: str, request: Request, values: Values) -> bool:
+async def may_allow(deps: OutboxDeps, row: TransactionRow | SignatureRow, request: Request, values: Values) -> bool:
     """Whether policy would allow it now, reserving nothing; asked before a signer is."""
 
-    def query(tx: Tx) -> Verdict:
-        return deps.budget.judge_simulated(tx, case_of(tx, wallet_id, request, values))[0]
+    def query(tx: Tx) -> bool:
+        is_revoked = key_rows.ask_revoked(tx, row.org_id, row.key_id)
+        verdict = deps.budget.judge_simulated(tx, case_of(tx, row.wallet_id, request, values))[0]
+        return isinstance(verdict, Allow) and not is_revoked()
 
     is_light = len(request.data) <= _LIGHT_BYTES
     look = deps.database.look_up if is_light else deps.database.read
-    return isinstance(await look(query), Allow)
+    return await look(query)
 
 
 async def is_allowed(deps: OutboxDeps, request: SpendRequest, ready: Ready) -> bool:
     """Whether it may go on to be signed. A denial or a question is committed here; a permission is judged again in the
     unit that signs."""
-    if await may_allow(deps, ready.row.wallet_id, ready.request, ready.values):
+    if await may_allow(deps, ready.row, ready.request, ready.values):
         return True
 
     def unit(tx: Tx) -> Committed | None:
         row = rows.get(tx, ready.row.id)
         if row.state != TxState.PLANNED or row.run_pk != request.run_pk:
             return None
-        judging = Judging(tx, deps.budget, [row.wallet_id])
+        judging = Judging(tx, deps.budget, [row])
         tx.wait()
         allowed, committed = judging.decide(request, replace(ready, row=row))
         if allowed is not None:
@@ -114,13 +117,16 @@ async def is_allowed(deps: OutboxDeps, request: SpendRequest, ready: Ready) -> b
 
 class Judging:
     """Judges planned intents one after the other in one unit, under the policies in force. What that needs is asked
-    ahead: the policies with `__init__`, what counts under them with `ask`."""
+    ahead: the policies and the keys with `__init__`, what counts under them with `ask`."""
 
-    def __init__(self, tx: Tx, budget: Budget, wallet_ids: Iterable[str]) -> None:
+    def __init__(self, tx: Tx, budget: Budget, planned: Sequence[TransactionRow]) -> None:
         self._tx = tx
         self._budget = budget
         self._now_ms = clock.now_ms()
-        self._asked = {name: wallet_rows.ask_policy(tx, name, self._now_ms) for name in dict.fromkeys(wallet_ids)}
+        wallets = dict.fromkeys(row.wallet_id for row in planned)
+        keys = dict.fromkeys((row.org_id, row.key_id) for row in planned)
+        self._asked = {wallet_id: wallet_rows.ask_policy(tx, wallet_id, self._now_ms) for wallet_id in wallets}
+        self._is_revoked = {key: key_rows.ask_revoked(tx, *key) for key in keys}
         self._policies: dict[str, WalletPolicy | None] = {}
         self._ledger = Ledger(tx, self._now_ms)
 
@@ -142,6 +148,8 @@ class Judging:
         """Judges a planned intent: `Allow` reserves it, if it `reserves`; otherwise the denial or the question is
         written."""
         tx, row = self._tx, ready.row
+        if self._is_revoked[row.org_id, row.key_id]():
+            return None, refuse(tx, row, revoked(row.key_id), heads=heads)
         verdict = self._budget.judge_and_reserve(
             tx,
             self._case(ready),
@@ -160,6 +168,12 @@ class Judging:
     def write(self) -> None:
         """Writes what was reserved; call it once, at the end."""
         self._ledger.write()
+
+
+def revoked(key_id: str | None) -> Failure:
+    """Why nothing is spent any more in the name of a key."""
+    message = f'The key "{key_id}" that started this run is revoked, so nothing more is spent in its name.'
+    return Failure(POLICY, f"{message} Another key may retry the run.", details=({"field": "key", "message": message},))
 
 
 def denial(verdict: Deny) -> Failure:

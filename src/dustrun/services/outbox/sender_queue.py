@@ -179,7 +179,7 @@ class SenderQueue:
     def _commit(self, tx: Tx, batch: Sequence[Signed], floor: int, turn: SigningTurn) -> list[Outcome]:
         """Writes intents, attempts, nonces and reservations together. What they depend on is asked at once."""
         with RunHeads(tx, [one.queued.request.run_pk for one in batch]) as heads:
-            judging = Judging(tx, self._deps.budget, [one.queued.ready.row.wallet_id for one in batch])
+            judging = Judging(tx, self._deps.budget, [one.queued.ready.row for one in batch])
             asked = [rows.ask_for(tx, one.queued.ready.row.id) for one in batch]
             next_nonce = rows.ask_next_nonce(tx, self._chain_id, self._sender)
             turn.check(tx)

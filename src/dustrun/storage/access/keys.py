@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -38,6 +38,7 @@ _BY_ID = (t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id"))
 _INSERT = Statement(sa.insert(t))
 _FIND = Statement(sa.select(*_COLUMNS).where(*_BY_ID))
 _FIND_ANY = Statement(sa.select(*_COLUMNS).where(t.c.id == sa.bindparam("id")))
+_IS_REVOKED = Statement(sa.select(t.c.id).where(*_BY_ID, t.c.revoked_at.is_not(None)))
 _MAKER = Statement(sa.select(t.c.created_by).where(*_BY_ID))
 _FIND_BY_HASH = Statement(sa.select(*_COLUMNS).where(t.c.hash == sa.bindparam("hash")))
 _REVOKE = Statement(
@@ -90,6 +91,19 @@ def find(tx: Tx, org_id: str, key_id: str) -> KeyRow | None:
     """Finds a key of the organisation."""
     found = tx.one(_FIND, org_id=org_id, id=key_id)
     return _row(found) if found else None
+
+
+def ask_revoked(tx: Tx, org_id: str, key_id: str | None) -> Callable[[], bool]:
+    """Asks whether a key is revoked; the function tells it after a wait."""
+    asked = tx.soon(_IS_REVOKED, org_id=org_id, id=key_id)
+    return lambda: asked.value is not None
+
+
+def is_revoked(tx: Tx, org_id: str, key_id: str) -> bool:
+    """Whether a key is revoked."""
+    found = ask_revoked(tx, org_id, key_id)
+    tx.wait()
+    return found()
 
 
 def find_any(tx: Tx, key_id: str) -> KeyRow | None:
