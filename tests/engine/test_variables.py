@@ -194,6 +194,65 @@ async def test_retry_of_a_run_does_not_write_again(bench: Bench) -> None:
     assert await flow.variables() == {"n": 1}
 
 
+@pytest.mark.both_stores
+@pytest.mark.parametrize("mode", ["live", "dustTest"])
+async def test_a_retry_sees_what_the_run_has_set_for_itself(bench: Bench, mode: str) -> None:
+    """In a loop too, whose other items the retry does; and what an item has counted it does not count again."""
+    name = f"own {mode}"
+    loop = {"type": "for-each", "payload": {"array": [1, 2, 3], "onItemError": "continue"}, "loopBody": ["count"]}
+    nodes = {
+        "amount": put("amount", 50, "each"),
+        "each": {**loop, "children": ["fails"]},
+        "count": add("n", "item"),
+        "item": trial(name=f"item {name}", outcomes=["permanent", "ok"]),
+        "fails": trial(name=name, outcomes=["permanent", "ok"], children=["say"]),
+        "say": say("{{$vars.amount}} {{$vars.n}}"),
+    }
+    defs = [{"name": one, "type": "number", "default": 1, "lifetime": "reset"} for one in ("amount", "n")]
+    flow, how = await Flow.make(bench, nodes, *defs), {} if mode == "live" else {mode: True}
+    run = await flow.run(**how)
+    for _ in range(3):
+        if run["status"] == "success":
+            break
+        run = await bench.ended((await bench.api.post(f"/v1/runs/{run['id']}/retry")).data["runId"])
+    assert (run["status"], result(run, "say")["message"]) == ("success", "50 4")
+    assert result(await flow.run(**how), "say")["message"] == "50 4", "which another run does not see"
+
+
+@pytest.mark.both_stores
+async def test_what_a_called_run_sets_for_itself_the_next_one_sets_again(bench: Bench) -> None:
+    nodes = {
+        "set": put("n", 50, "fails"),
+        "fails": trial(name="called own", outcomes=["permanent", "ok"], children=["say"]),
+        "say": say("{{$vars.n}}"),
+    }
+    callee = await Flow.make(bench, nodes, {"name": "n", "type": "number", "default": 1, "lifetime": "reset"})
+    run = await bench.run({"call": {"type": "call-workflow", "payload": {"workflowId": callee.id}}})
+    assert run["status"] == "failure"
+    again = await bench.ended((await bench.api.post(f"/v1/runs/{run['id']}/retry")).data["runId"])
+    assert result(again, "call")["result"]["message"] == "50"
+
+
+@pytest.mark.both_stores
+async def test_a_retried_simulation_writes_anew(bench: Bench) -> None:
+    columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "integer"}]
+    made = await bench.api.post("/v1/tables", {"name": "kept", "columns": columns, "primaryKey": "id"})
+    assert made.status == 200, made.body
+    nodes = {
+        "set": put("n", 50, "count"),
+        "count": add("n", "row"),
+        "row": {"type": "write-table", "payload": {"table": "kept", "rows": {"id": "a", "n": 7}}, "children": ["read"]},
+        "read": {"type": "read-table", "payload": {"table": "kept"}, "children": ["say"]},
+        "say": say("{{$vars.n}} {{read.result.rows[0].n}}", "end"),
+        "end": {"type": "stop", "payload": {"status": "failure"}},
+    }
+    flow = await Flow.make(bench, nodes, {"name": "n", "type": "number", "default": 1})
+    run = await flow.run(simulate=True)
+    again = await bench.ended((await bench.api.post(f"/v1/runs/{run['id']}/retry")).data["runId"])
+    assert [result(one, "say")["message"] for one in (run, again)] == ["51 7"] * 2
+    assert await flow.variables() == {"n": 1}
+
+
 async def test_write_that_was_done_before_the_server_ended_is_not_done_again(tmp_path: Path) -> None:
     """As after a crash between the write and its record: the node has begun, and its write is there."""
     from dustrun.services.data.variables import Variables

@@ -193,19 +193,22 @@ class Tables:
         return Found(table_rows.values_of(part), len(found) > wanted.limit, any(row.assumed for row in part))
 
     async def write_for(self, facts: RunFacts, wanted: TableChange, write_key: str, *, assumed: bool) -> TableWritten:
-        """Makes a node's change exactly once: `write_key` is the same for every attempt, restart and retry run."""
+        """Makes a node's change exactly once: `write_key` is the same for every attempt, restart and retry run. What a
+        simulation has changed counts only for itself and what it calls."""
+        layer_pk = _layer(facts)
+        own_key = write_key if layer_pk == LIVE else f"{write_key}/{layer_pk}"
 
         def unit(tx: Tx) -> TableWritten:
             if not run_rows.holds(tx, facts.pk, facts.fence):
                 raise Temporary("Another server process has taken over this run.")
-            done = rows.find_write(tx, write_key)
+            done = rows.find_write(tx, own_key)
             if done is not None:
                 return TableWritten(**loads_own(done))
             table, now = get_table(tx, facts.org_id, wanted.table), clock.now_ms()
-            layer = Layer(_layer(facts), assumed)
+            layer = Layer(layer_pk, assumed)
             written = table_rows.change(tx, table, wanted, layer, self._quota, now)
             result = {name: getattr(written, name) for name in TableWritten.__slots__}
-            rows.add_write(tx, write_key, table_id=table.row.id, run_pk=facts.pk, result=dumps_text(result), now=now)
+            rows.add_write(tx, own_key, table_id=table.row.id, run_pk=facts.pk, result=dumps_text(result), now=now)
             return written
 
         return await self._writer.write(unit)

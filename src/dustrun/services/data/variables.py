@@ -1,11 +1,13 @@
 """Variables of workflows: reads and writes by runs, and changes by hand.
 
 A node writes exactly once, even across crashes: its write key is its path in the retry chain. A simulation writes to an
-overlay that only it and the runs it calls can see.
+overlay that only it and the runs it calls can see. A value of a run is seen by it and its retries; what only they, or
+only one simulation, can see counts as written for nobody else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -118,14 +120,15 @@ def _write(
 ) -> Written:
     if not run_rows.holds(tx, facts.pk, facts.fence):
         raise Temporary("Another server process has taken over this run.")
-    done = rows.find_write(tx, request.key)
-    if done is not None:
-        return Written(done.scope, _loaded(done.old_value), _loaded(done.new_value))
     workflow_id = facts.workflow_id or ""
     kept = rows.find(tx, workflow_id, request.name) if workflow_id else None
     defined = _declared(definition, [kept] if kept is not None else []).get(request.name)
     lifetime = variables.lifetime_of(defined, request.scope)
     scope = WORKFLOW if lifetime == variables.PERSIST and workflow_id else RUN
+    for key in _keys(tx, facts, scope, request.key):
+        done = rows.find_write(tx, key)
+        if done is not None:
+            return Written(done.scope, _loaded(done.old_value), _loaded(done.new_value))
     old = _stored(tx, facts, scope, kept, request.name)
     default = defined.default if defined is not None else None
     value = _new_value(request, default if old is None else loads(old), defined)
@@ -138,6 +141,25 @@ def _write(
     previous = old if old is not None else None if default is None else dumps_text(default)
     rows.add_write(tx, _history(facts, scope, request, previous, text))
     return Written(scope, _loaded(previous), loads(text))
+
+
+def _keys(tx: Tx, facts: RunFacts, scope: str, key: str) -> Iterator[str]:
+    """The keys under which the node may have written already what this run sees, its own first."""
+    yield _own_key(facts, scope, key)
+    if scope == RUN and facts.mode is not Mode.SIMULATE:  # a retried simulation keeps nothing
+        run = run_rows.get(tx, facts.pk)
+        while run.source_run_id is not None:
+            earlier = run_rows.find(tx, run.org_id, run.source_run_id)
+            if earlier is None:
+                return
+            yield f"{key}/{earlier.pk}"
+            run = earlier
+
+
+def _own_key(facts: RunFacts, scope: str, key: str) -> str:
+    if scope == RUN:
+        return f"{key}/{facts.pk}"
+    return f"{key}/{facts.top_pk}" if facts.mode is Mode.SIMULATE else key
 
 
 def _loaded(text: str | None) -> Any:
@@ -193,7 +215,7 @@ def _history(facts: RunFacts, scope: str, request: VariableRequest, old: str | N
         path=request.path,
         simulated=int(facts.mode is Mode.SIMULATE),
         written_at=request.at,
-        write_key=request.key,
+        write_key=_own_key(facts, scope, request.key),
     )
 
 

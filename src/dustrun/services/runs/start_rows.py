@@ -10,6 +10,7 @@ from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Conflict, Invalid, Problem
 from dustrun.services.runs.engine_port import Caller, RunFacts, WrittenRun
 from dustrun.services.runs.start_request import Prepared, SnapshotOutdated
+from dustrun.storage.data import variables as variable_rows
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as transaction_rows
 from dustrun.storage.runs import journal as journal_rows
@@ -45,12 +46,21 @@ def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
         workflow_rows.keep_draft(tx, snapshot.org_id, snapshot.id, snapshot.draft_version)
     if request.chat_message_id is not None:
         rows.link_message(tx, request.chat_message_id, run_pk)
+    if prepared.source_run_id is not None and facts.mode is not Mode.SIMULATE:
+        _pass_on_variables(tx, facts.org_id, prepared.source_run_id, run_pk)
     if batch.ending is not None:
         status, mode = batch.ending.status, str(facts.mode)
         journal_rows.count_end(tx, run_pk, facts.org_id, facts.workflow_id, status, mode)
     journal_rows.write_executions(tx, run_pk, batch)
     events = journal_rows.write_events(tx, run_pk, facts.org_id, facts.workflow_id, 1, batch.events)
     return run_pk, events
+
+
+def _pass_on_variables(tx: Tx, org_id: str, source_run_id: str, run_pk: int) -> None:
+    """A retry keeps the writes of nodes that succeeded, so it keeps the values that they set for their run."""
+    source = rows.find_key(tx, org_id, source_run_id)
+    if source is not None:
+        variable_rows.pass_on(tx, source[0], run_pk)
 
 
 def read_back(tx: Tx, run_pk: int, program: Program) -> WrittenRun:

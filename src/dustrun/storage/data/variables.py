@@ -96,6 +96,13 @@ _HOLD = Statement(
         " ON CONFLICT (owner_pk, scope, workflow_id, name) DO UPDATE SET value = :value, assumed = :assumed"
     )
 )
+_PASS_ON = Statement(
+    sa.text(
+        "INSERT INTO run_variables (owner_pk, scope, workflow_id, name, value, assumed)"
+        " SELECT :to_pk, scope, workflow_id, name, value, assumed FROM run_variables"
+        " WHERE owner_pk = :from_pk AND scope = :scope"
+    ).bindparams(b("to_pk", type_=sa.BigInteger), b("from_pk", type_=sa.BigInteger), b("scope", type_=sa.Text))
+)
 _WRITE_COLUMNS = [variable_writes.c[field.name] for field in fields(WriteRow)]
 _NEW_WRITE = [field.name for field in fields(WriteRow) if field.name != "id"]
 _ADD_WRITE = Statement(sa.insert(variable_writes).values({name: b(name) for name in _NEW_WRITE}))
@@ -147,13 +154,18 @@ def hold(tx: Tx, owner_pk: int, workflow_id: str, held: Held) -> None:
     )
 
 
+def pass_on(tx: Tx, from_pk: int, to_pk: int) -> None:
+    """Gives a run's own values to the run that retries it."""
+    tx.do(_PASS_ON, from_pk=from_pk, to_pk=to_pk, scope=RUN)
+
+
 def add_write(tx: Tx, write: WriteRow) -> None:
     """Adds a write to the history."""
     tx.do(_ADD_WRITE, **{name: getattr(write, name) for name in _NEW_WRITE})
 
 
 def find_write(tx: Tx, write_key: str) -> WriteRow | None:
-    """Finds the write that a node of a retry chain has already made."""
+    """Finds the write that a node has already made."""
     row = tx.one(_FIND_WRITE, write_key_=write_key)
     return _write(row) if row else None
 
