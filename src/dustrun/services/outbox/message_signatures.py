@@ -63,7 +63,7 @@ async def sign(deps: OutboxDeps, request: SpendRequest, row: SignatureRow, walle
 async def _is_allowed(
     deps: OutboxDeps, request: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
 ) -> bool:
-    """Whether policy lets it be signed; a signer is never asked for what policy denies or asks a person about."""
+    """Whether it may be signed; a signer is never asked for what policy denies or asks a person about."""
     if await policy_check.may_allow(deps, row, Request.of_signature(request_of(row), wallet.address), values):
         return True
 

@@ -78,7 +78,7 @@ class Undone(Exception):
 
 
 async def may_allow(deps: OutboxDeps, row: TransactionRow | SignatureRow, request: Request, values: Values) -> bool:
-    """Whether policy would allow it now, reserving nothing; asked before a signer is."""
+    """Whether policy would allow it now, and the key is not revoked; asked before a signer is. Reserves nothing."""
 
     def query(tx: Tx) -> bool:
         is_revoked = key_rows.ask_revoked(tx, row.org_id, row.key_id)

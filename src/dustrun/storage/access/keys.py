@@ -94,7 +94,7 @@ def find(tx: Tx, org_id: str, key_id: str) -> KeyRow | None:
 
 
 def ask_revoked(tx: Tx, org_id: str, key_id: str | None) -> Callable[[], bool]:
-    """Asks whether a key is revoked; the function tells it after a wait."""
+    """Asks whether a key is revoked; the function returns it after a wait."""
     asked = tx.soon(_IS_REVOKED, org_id=org_id, id=key_id)
     return lambda: asked.value is not None
 
