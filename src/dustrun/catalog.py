@@ -242,6 +242,7 @@ def load(actions_dir: Path | None = None) -> Catalog:
             connector_instead_of=action.connector_instead_of,
             url_fields=hinted_fields(action.input, "x-url"),
             narrows=action.effect_of is not None or action.effect_by is not None,
+            effect_fields=hinted_fields(action.input, "x-effect"),
         )
     for trigger in triggers_found.values():
         specs[trigger.type] = replace(

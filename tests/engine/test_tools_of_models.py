@@ -120,6 +120,7 @@ async def _reading(
         assert run["passed"] is True
     offered = {one["function"]["name"]: one["function"] for one in model.asked[-1].body["tools"]}
     assert "method" not in offered["fetch"]["parameters"]["properties"]
+    assert "effect" not in offered["any"]["parameters"]["properties"]
     assert site.url in offered["fetch"]["parameters"]["properties"]["url"]["description"]
     assert offered["look"]["parameters"]["properties"].keys() == {"word"}
     assert offered["look"]["description"] == "Looks up"
@@ -134,6 +135,7 @@ async def _refusing(
         ("fetch", '{"url": "file:///etc/passwd"}'): "must start with",
         ("fetch", '{"url": 7}'): "url",
         ("any", json.dumps({"method": "POST", "url": f"{site.url}/w"})): "would change something outside",
+        ("any", json.dumps({"method": "POST", "url": f"{site.url}/w", "effect": "read"})): "`effect` is not yours",
         ("keep", '{"text": "t"}'): "would change something outside",
         ("whole", '{"tool": "store", "args": {"text": "t"}}'): "would change something outside",
         ("look", '{"word": 7}'): "do not satisfy",

@@ -69,7 +69,7 @@ class Input(Fields):
     effect: Literal["read", "write"] | None = Field(
         None,
         description="What the request does; by default GET, HEAD and OPTIONS read and other methods write.",
-        json_schema_extra={"x-group": "Sending"},
+        json_schema_extra={"x-group": "Sending", "x-effect": True},
     )
     idempotent: bool = Field(
         False,

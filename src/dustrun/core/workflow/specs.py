@@ -16,7 +16,8 @@ class NodeSpec:
     """`kind` is `trigger`, `action` or `control`; `branches(payload)` lists the branches its children may name, None
     when it does not branch; `result_fields` are the known names of its result, None when open; `connectors` are the
     accepted connector types; `connector_instead_of` is the field that a node without one gives; `url_fields` hold the
-    addresses to which a connector's credential is sent; `narrows`: one resolved input can have a weaker `effect`.
+    addresses to which a connector's credential is sent; `narrows`: one resolved input can have a weaker `effect`, which
+    `effect_fields` declare.
     """
 
     type: str
@@ -31,6 +32,7 @@ class NodeSpec:
     connector_instead_of: str | None = None
     url_fields: frozenset[str] = frozenset()
     narrows: bool = False
+    effect_fields: frozenset[str] = frozenset()
 
 
 Specs = Mapping[str, NodeSpec]

@@ -98,13 +98,15 @@ class RunModelTools:
     async def _called(self, tool: ModelTool, args: Any) -> Outcome:
         if not isinstance(args, dict):
             raise Invalid("The arguments must be one JSON object.")
-        action = self._action(tool)
+        action, spec = self._action(tool), self._catalog.specs()[tool.type]
         shape = await self._shape(tool, action)
+        if shape is None:
+            _check_effect(tool, args, spec.effect_fields)
         payload = {**(args if shape is None else {shape.field: args}), **tool.payload}
         value = await run_sized(payload, action.input.model_validate, payload)
         if action.wants_wallet(value):
             raise Refused("A model reads no wallet of the server: give the address.")
-        _check_addresses(tool, payload, self._catalog.specs()[tool.type].url_fields)
+        _check_addresses(tool, payload, spec.url_fields)
         job, context = self._job_of(tool, action, value, payload), self._make_context()
         context.notes.assumed = job.assumed
         if action.effect is Effect.PURE and not action.is_async:
@@ -124,7 +126,9 @@ def _schema_of(action: Action, tool: ModelTool) -> dict[str, Any]:
     schema = action.input.model_json_schema(by_alias=True)
     given = schema.get("properties", {}).items()
     properties = {
-        name: _told(one, tool) for name, one in given if name not in tool.payload and not one.get("x-ignored")
+        name: _told(one, tool)
+        for name, one in given
+        if name not in tool.payload and not one.get("x-ignored") and not one.get("x-effect")
     }
     found = {"type": "object", "properties": properties, "additionalProperties": False}
     required = [name for name in schema.get("required", ()) if name in properties]
@@ -141,6 +145,12 @@ def _told(one: Mapping[str, Any], tool: ModelTool) -> dict[str, Any]:
     if not one.get("x-url"):
         return shown
     return {**shown, "description": f"{one.get('description', '')} Only on {', '.join(tool.hosts)}.".strip()}
+
+
+def _check_effect(tool: ModelTool, args: Mapping[str, Any], effect_fields: frozenset[str]) -> None:
+    """Raises `Refused` if the model declares what its call does: a write that it calls a read would be carried out."""
+    for field in sorted(effect_fields & args.keys() - tool.payload.keys()):
+        raise Refused(f"`{field}` is not yours to give: only the workflow says that a request reads.")
 
 
 def _check_addresses(tool: ModelTool, payload: Mapping[str, Any], url_fields: frozenset[str]) -> None:
