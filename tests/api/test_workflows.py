@@ -445,6 +445,23 @@ async def test_validate_tells_problems_as_a_success(owner: Client) -> None:
     assert (await owner.post(path, {})).fields == ["definition"]
 
 
+async def test_an_unknown_chain_or_token_is_told_before_it_is_published(owner: Client) -> None:
+    def paying(**payload: Any) -> dict[str, Any]:
+        pay = {"type": "send-erc20-token", "payload": {"recipient": f"0x{'11' * 20}", "amount": "1", **payload}}
+        return {"nodes": {"root": {"type": "manual", "children": ["pay"]}, "pay": pay}}
+
+    made = await owner.create_workflow(paying(chainId=8454, token="USDC"))
+    refused = await owner.post(f"/v1/workflows/{made['id']}/publish")
+    assert (refused.code, refused.fields) == (400228, ["nodes.pay.payload.chainId"])
+    assert "8453 (Base)" in refused.body["details"][0]["message"]
+    await owner.put(f"/v1/workflows/{made['id']}", {"definition": paying(chainId=8453, token="USDX")})
+    checked = (await owner.post("/v1/workflows/validate", {"definition": paying(chainId=8453, token="USDX")})).data
+    assert [(one["code"], one["field"]) for one in checked["errors"]] == [("unknown_token", "nodes.pay.payload.token")]
+    computed = paying(chainId="{{$trigger.body.chain}}", token="USDX")
+    assert (await owner.put(f"/v1/workflows/{made['id']}", {"definition": computed})).status == 200
+    assert (await owner.post(f"/v1/workflows/{made['id']}/publish")).status == 200
+
+
 async def test_another_organisation_sees_nothing(server: Composition, owner: Client) -> None:
     made = await owner.create_workflow()
     other = await server.other_owner()

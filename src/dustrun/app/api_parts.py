@@ -56,7 +56,10 @@ def make_parts(
     hooks: HookParts,
 ) -> Parts:
     streams = Streams(base.database, base.writer, base.hub, base.settings)
-    workflows = Workflows(base.database, base.writer, base.catalog, base.gate, base.http.guard, triggers.arming)
+    networks = base.chains.networks
+    workflows = Workflows(
+        base.database, base.writer, base.catalog, base.gate, base.http.guard, triggers.arming, networks
+    )
     workflows.on_changed = ChangedWorkflows(base.hub).tell
     reports = RunReports(base.database, runs, base.chains)
     launches = Launches(base.database, base.writer, base.programs, starts, runs, reports, Reach(base.gate))

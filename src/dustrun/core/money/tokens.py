@@ -38,5 +38,5 @@ def read_asset_text(network: Network, text: str) -> str | None:
 def _unknown(network: Network, name: str) -> str:
     known = [network.native.symbol, *(token.symbol for token in network.tokens)]
     close = difflib.get_close_matches(name.upper(), {symbol.upper() for symbol in known}, n=1)
-    hint = f' Did you mean "{close[0]}"?' if close else ""
+    hint = f' Did you mean "{close[0]}"?' if close else f" Known are {', '.join(known)}."
     return f'{network.name} (chain {network.chain_id}) has no token "{name[:40]}"; give its address.{hint}'

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from dustrun import clock, ids
 from dustrun.core import validate
+from dustrun.core.evm.network import Network
 from dustrun.core.hooks.event_types import PAUSED as WORKFLOW_PAUSED
 from dustrun.core.run.state import Mode
 from dustrun.core.values import exact_json
@@ -29,7 +30,7 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
-from dustrun.services.workflows import calls, references
+from dustrun.services.workflows import calls, chain_names, references
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.limited_keys import need_calls_within, need_objects_within
 from dustrun.services.workflows.spend_gate import SpendGate
@@ -120,8 +121,12 @@ def _read(document: Any) -> Definition | list[Problem]:
         return problems_of(found, whole="definition", model=Definition)
 
 
-def _check(definition: Definition, specs: Specs, guard: Guard) -> list[Problem]:
-    return [*validate.check(definition, specs), *references.find_address_problems(definition, specs, guard)]
+def _check(definition: Definition, specs: Specs, guard: Guard, networks: Mapping[int, Network]) -> list[Problem]:
+    return [
+        *validate.check(definition, specs),
+        *references.find_address_problems(definition, specs, guard),
+        *chain_names.find_problems(definition, specs, networks),
+    ]
 
 
 class Arming(Protocol):
@@ -144,13 +149,21 @@ class Workflows:
     """Use cases of workflows."""
 
     def __init__(
-        self, database: Database, writer: Writer, catalog: Any, gate: SpendGate, guard: Guard, arming: Arming
+        self,
+        database: Database,
+        writer: Writer,
+        catalog: Any,
+        gate: SpendGate,
+        guard: Guard,
+        arming: Arming,
+        networks: Mapping[int, Network],
     ) -> None:
         self._database = database
         self._writer = writer
         self._catalog = catalog
         self._gate = gate
         self._guard = guard
+        self._networks = networks
         self.arming = arming
         """Keeps the subscriptions of triggers as workflows' rows say."""
         self.on_changed: Callable[[str, str], None] = lambda _org_id, _workflow_id: None
@@ -231,7 +244,7 @@ class Workflows:
     async def find_problems(self, principal: Principal, definition: Definition) -> list[Problem]:
         """Validates a definition in full, including references. Runs in a thread: a thousand nodes take a while."""
         specs = self._catalog.specs()
-        found = await asyncio.to_thread(_check, definition, specs, self._guard)
+        found = await asyncio.to_thread(_check, definition, specs, self._guard, self._networks)
         return found + await references.find_problems(self._database, principal, definition, specs)
 
     # --- changing ---
