@@ -462,6 +462,43 @@ async def test_an_unknown_chain_or_token_is_told_before_it_is_published(owner: C
     assert (await owner.post(f"/v1/workflows/{made['id']}/publish")).status == 200
 
 
+@pytest.mark.both_stores
+async def test_a_circle_of_calls_is_named_before_it_is_published(server: Composition, owner: Client) -> None:
+    first, second, third = [await owner.create_workflow(name=name) for name in ("first", "second", "third")]
+    path = f"/v1/workflows/{second['id']}"
+    for caller, called in ((first, second), (third, first)):
+        await owner.put(f"/v1/workflows/{caller['id']}", {"definition": _calling({"workflowId": called["id"]})})
+        assert (await owner.post(f"/v1/workflows/{caller['id']}/publish")).status == 200
+    closing = _calling({"workflowId": "{{$trigger.body.x}}"}, {"workflowId": third["id"]})
+    names = [f'"{one["name"]}" ({one["id"]})' for one in (second, third, first, second)]
+    expected = f"The workflows would call each other in a circle: {' → '.join(names)}. Remove one of these calls."
+    body = {"definition": closing, "workflowId": second["id"]}
+    (told,) = (await owner.post("/v1/workflows/validate", body)).data["errors"]
+    assert (told["code"], told["field"], told["message"]) == ("call_circle", "nodes.c1.payload.workflowId", expected)
+    assert (await owner.put(path, {"definition": closing})).status == 200, "a draft may be unfinished"
+    refused = await owner.post(f"{path}/publish")
+    assert (refused.code, refused.body["details"][0]["message"]) == (400228, expected)
+    # of others' circles, too, and of oneself
+    (told,) = (await owner.post("/v1/workflows/validate", {"definition": _calling({"workflowId": first["id"]})})).data[
+        "errors"
+    ]
+    assert [one["name"] in told["message"] for one in (first, second, third)] == [True] * 3
+    await owner.put(path, {"definition": _calling({"workflowId": second["id"], "version": 1})})
+    assert (await owner.post(f"{path}/publish")).fields == ["nodes.c0.payload.workflowId"]
+    # a key is told no name that it may not read
+    limited = await server.owner.post(
+        "/v1/api-keys",
+        {"name": "l", "permissions": ["workflow:read", "workflow:create"], "workflowIds": [second["id"], third["id"]]},
+    )
+    await owner.put(path, {"definition": closing})
+    (told,) = (await server.client(limited.data["key"]).post("/v1/workflows/validate", body)).data["errors"]
+    assert first["id"] not in told["message"]
+    assert "another workflow" in told["message"]
+    # without the call it is published
+    await owner.put(path, {"definition": _calling({"workflowId": "{{$trigger.body.x}}"})})
+    assert (await owner.post(f"{path}/publish")).status == 200
+
+
 async def test_another_organisation_sees_nothing(server: Composition, owner: Client) -> None:
     made = await owner.create_workflow()
     other = await server.other_owner()

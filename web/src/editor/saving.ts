@@ -121,7 +121,7 @@ const asking = (id: string | null, flow: Flow) => ({
   queryKey: ['problems', id, flow],
   gcTime: 10_000,
   queryFn: async (): Promise<Problems> => {
-    const { errors, warnings } = await post('/v1/workflows/validate', {}, { definition: flow } as never)
+    const { errors, warnings } = await post('/v1/workflows/validate', {}, { definition: flow, workflowId: id } as never)
     const byNode: Record<string, Problem[]> = {}
     for (const one of errors) {
       if (!one.nodeId) continue

@@ -119,7 +119,7 @@ def problems_result(found: list[Problem], **more: Any) -> Result:
 async def save_workflow(parts: Parts, principal: Principal, asked: inputs.SaveWorkflow) -> Result:
     """Saves a draft, which may be incomplete, and says what is wrong with it."""
     saved = await (_create(parts, principal, asked) if asked.workflow_id is None else _update(parts, principal, asked))
-    problems = await parts.workflows.validate(principal, asked.definition)
+    problems = await parts.workflows.validate(principal, asked.definition, saved.row.id)
     version = {"workflowId": saved.row.id, "version": saved.version.version, "draftVersion": saved.row.draft_version}
     return problems_result(problems, **version)
 

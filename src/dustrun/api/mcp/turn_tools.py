@@ -101,7 +101,7 @@ class Drafts:
 
     async def check(self, parts: Parts, principal: Principal, asked: SaveWorkflow, message_id: str) -> Result | None:
         """The problems of a draft that is not to be saved; None if it is."""
-        problems = await parts.workflows.validate(principal, asked.definition)
+        problems = await parts.workflows.validate(principal, asked.definition, asked.workflow_id)
         count = self._refused.get(message_id, 0)
         if count >= _MOST_REPAIRS or not any(one.severity == "error" for one in problems):
             self._refused.pop(message_id, None)

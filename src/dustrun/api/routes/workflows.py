@@ -189,7 +189,7 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
         {"description": "", **content, "definition": read.definition, "uniqueName": body.unique_name}
     )
     call.ignored += ignored_fields(create)
-    problems = await call.parts.workflows.find_problems(call.principal, read.definition)
+    problems = await call.parts.workflows.find_problems(call.principal, read.definition, own_id)
     imported = functools.partial(Imported, to_bind=read.to_bind, problems=problems)
     call.answer_around(imported)
     return imported(await call.parts.workflows.create(call.principal, new_workflow(create, own_id)))
@@ -253,7 +253,7 @@ async def validate_workflow(call: Call, body: ValidateWorkflow) -> list[Problem]
 
     The call succeeds even if the definition has problems: `valid` is then false, and `errors` lists all of them.
     """
-    problems = await call.parts.workflows.validate(call.principal, body.definition)
+    problems = await call.parts.workflows.validate(call.principal, body.definition, body.workflow_id)
     if "name" in body.model_fields_set and not (isinstance(body.name, str) and 1 <= len(body.name) <= 255):
         problems.insert(0, Problem("name", "must be a text of 1 to 255 characters", "name_invalid"))
     return problems

@@ -161,6 +161,12 @@ class ValidateWorkflow(Fields):
 
     definition: Any = Field(description="The definition.", examples=[EXAMPLE_DEFINITION])
     name: Any = Field(None, description="A name to check as well.", examples=["Tell the price"])
+    workflow_id: str | None = Field(
+        None,
+        max_length=64,
+        description="The workflow that the definition is for: its calls must not lead back to it.",
+        examples=["wf_01k4w8qz3v6m2t9r5y7n0b1c2d"],
+    )
 
 
 class ImportWorkflow(Fields):

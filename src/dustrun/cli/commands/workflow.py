@@ -111,7 +111,9 @@ def create(
     client = client_of(server, key)
     found = client.post("/v1/workflows", body)
     _show(found, as_json)
-    checked = client.post("/v1/workflows/validate", {"definition": document.definition, "name": body["name"]})
+    checked = client.post(
+        "/v1/workflows/validate", {"definition": document.definition, "name": body["name"], "workflowId": found["id"]}
+    )
     if not checked["valid"]:
         for problem in checked["errors"]:
             output.note(f"Problem: {_problem_line(problem)}")

@@ -174,7 +174,7 @@ def _digest(members: tuple[Member, ...]) -> str:
 
 def _content(row: VersionRow, specs: Specs) -> Content:
     nodes = exact_json.loads(row.definition)["nodes"]
-    calls = [_call_of(node) for node in nodes.values() if node["type"] == "call-workflow"]
+    calls = [call_of(node) for node in nodes.values() if node["type"] == "call-workflow"]
     return Content(
         hash=row.definition_hash,
         spends=tuple(_spend_of(node_id, node) for node_id, node in nodes.items() if spends(node, specs)),
@@ -197,7 +197,7 @@ def _spend_of(node_id: str, node: Mapping[str, Any]) -> SpendNode:
     return SpendNode(node_id, node["type"], wallets)
 
 
-def _call_of(node: Mapping[str, Any]) -> tuple[str, int | None] | None:
+def call_of(node: Mapping[str, Any]) -> tuple[str, int | None] | None:
     """The workflow and version that a call names; None when it computes one of them."""
     payload = node.get("payload") or {}
     workflow_id, version = payload.get("workflowId", ""), payload.get("version")

@@ -30,7 +30,7 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
-from dustrun.services.workflows import calls, chain_names, references
+from dustrun.services.workflows import call_circles, calls, chain_names, references
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.limited_keys import need_calls_within, need_objects_within
 from dustrun.services.workflows.spend_gate import SpendGate
@@ -236,16 +236,30 @@ class Workflows:
 
     # --- validating ---
 
-    async def validate(self, principal: Principal, document: Any) -> list[Problem]:
-        """Validates an unsaved definition: its schema first and, if that is valid, everything else."""
+    async def validate(self, principal: Principal, document: Any, own_id: str | None = None) -> list[Problem]:
+        """Validates an unsaved definition: its schema first and, if that is valid, everything else. `own_id`: the
+        workflow that it is for."""
         found = await run_sized(document, _read, document)
-        return await self.find_problems(principal, found) if isinstance(found, Definition) else found
+        return await self.find_problems(principal, found, own_id) if isinstance(found, Definition) else found
 
-    async def find_problems(self, principal: Principal, definition: Definition) -> list[Problem]:
+    async def find_problems(
+        self, principal: Principal, definition: Definition, own_id: str | None = None
+    ) -> list[Problem]:
         """Validates a definition in full, including references. Runs in a thread: a thousand nodes take a while."""
         specs = self._catalog.specs()
         found = await asyncio.to_thread(_check, definition, specs, self._guard, self._networks)
-        return found + await references.find_problems(self._database, principal, definition, specs)
+        found += await references.find_problems(self._database, principal, definition, specs)
+        return found + await self._find_circles(principal, definition, own_id)
+
+    async def _find_circles(self, principal: Principal, definition: Definition, own_id: str | None) -> list[Problem]:
+        if not any(node.type == calls.CALL for node in definition.nodes.values()):
+            return []
+
+        def query(tx: Tx) -> list[Problem]:
+            lookup = Lookup(tx, principal.org_id, principal)
+            return list(call_circles.find_problems(lookup, self._gate.closures, definition, own_id))
+
+        return await self._database.read(query)
 
     # --- changing ---
 
@@ -359,7 +373,7 @@ class Workflows:
             return get_version(tx, row, draft_to_publish(row, expected))
 
         draft = await self._database.read(query)
-        found = await self.find_problems(principal, definition_of(draft))
+        found = await self.find_problems(principal, definition_of(draft), workflow_id)
         problems = [problem for problem in found if problem.severity == "error"]
         if not problems:
             found = await self.arming.check(definition_of(draft))
