@@ -462,6 +462,32 @@ async def test_an_unknown_chain_or_token_is_told_before_it_is_published(owner: C
     assert (await owner.post(f"/v1/workflows/{made['id']}/publish")).status == 200
 
 
+async def test_triggers_whose_spends_are_never_rehearsed_are_warned_of(owner: Client) -> None:
+    pay = {"type": "send-native", "payload": {"chainId": 8453, "recipient": f"0x{'11' * 20}", "amount": "1"}}
+
+    def fires(step: dict[str, Any], **trigger: Any) -> dict[str, Any]:
+        root = {"type": "cronjob", "payload": {"schedule": "0 9 * * *", **trigger}, "children": ["do"]}
+        return {"nodes": {"root": root, "do": step}}
+
+    async def codes(definition: dict[str, Any], workflow: dict[str, Any]) -> list[tuple[str, str]]:
+        body = {"definition": definition, "workflowId": workflow["id"]}
+        found = (await owner.post("/v1/workflows/validate", body)).data
+        assert found["errors"] == []
+        return [(one["code"], one["field"]) for one in found["warnings"]]
+
+    guard = {"tolerancePercent": "1", "maxAgeMs": 3_600_000}
+    guarded = await owner.create_workflow(fires(pay), enforceRehearsal=guard)
+    free, payer = await owner.create_workflow(fires(pay)), await owner.create_workflow(fires(pay), name="payer")
+    told = [("spends_never_rehearsed", "nodes.root.type")]
+    assert await codes(fires(pay), guarded) == told
+    assert await codes(fires({"type": "call-workflow", "payload": {"workflowId": payer["id"]}}), guarded) == told
+    assert await codes(fires(pay), free) == []
+    assert await codes(fires(pay, mode="simulate"), guarded) == []
+    assert await codes(fires({"type": "log", "payload": {"message": "x"}}), guarded) == []
+    by_hand = {"nodes": {"root": {"type": "manual", "children": ["do"]}, "do": pay}}
+    assert await codes(by_hand, guarded) == []
+
+
 @pytest.mark.both_stores
 async def test_a_circle_of_calls_is_named_before_it_is_published(server: Composition, owner: Client) -> None:
     first, second, third = [await owner.create_workflow(name=name) for name in ("first", "second", "third")]

@@ -203,7 +203,17 @@ def publish(
 ) -> None:
     """Publish the draft: make it the live version."""
     body = {} if expected_version is None else {"expectedVersion": expected_version}
-    _steer(client_of(server, key), workflow, "publish", body, as_json)
+    client = client_of(server, key)
+    found = _steer(client, workflow, "publish", body, as_json)
+    if "definition" in found:  # else the key may not read it
+        _tell_warnings(client, found)
+
+
+def _tell_warnings(client: Client, found: dict[str, Any]) -> None:
+    """Says what to mind about the version that is live now."""
+    checked = client.post("/v1/workflows/validate", {"definition": found["definition"], "workflowId": found["id"]})
+    for problem in checked["warnings"]:
+        output.note(f"Warning: {_problem_line(problem)}")
 
 
 @app.command()
@@ -378,7 +388,9 @@ def _tell_differences(found: dict[str, Any]) -> None:
     show_definition(found)
 
 
-def _steer(client: Client, workflow: str, verb: str, body: dict[str, Any], as_json: bool) -> None:
+def _steer(client: Client, workflow: str, verb: str, body: dict[str, Any], as_json: bool) -> dict[str, Any]:
     if is_file(workflow):
         raise CliError(f'"{workflow}" is a file; create the workflow first: dustrun workflow create {workflow}')
-    _show(client.post(f"/v1/workflows/{segment(workflow_id(client, workflow))}/{verb}", body), as_json)
+    found: dict[str, Any] = client.post(f"/v1/workflows/{segment(workflow_id(client, workflow))}/{verb}", body)
+    _show(found, as_json)
+    return found

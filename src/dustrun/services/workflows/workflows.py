@@ -8,7 +8,7 @@ an update; every change writes an audit row.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -30,7 +30,8 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
-from dustrun.services.workflows import call_circles, calls, chain_names, references
+from dustrun.services.workflows import calls, references
+from dustrun.services.workflows.checks import call_circles, chain_names, guarded_triggers
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.limited_keys import need_calls_within, need_objects_within
 from dustrun.services.workflows.spend_gate import SpendGate
@@ -249,17 +250,19 @@ class Workflows:
         specs = self._catalog.specs()
         found = await asyncio.to_thread(_check, definition, specs, self._guard, self._networks)
         found += await references.find_problems(self._database, principal, definition, specs)
-        return found + await self._find_circles(principal, definition, own_id)
+        return found + await self._database.read(lambda tx: list(self._check_around(tx, principal, definition, own_id)))
 
-    async def _find_circles(self, principal: Principal, definition: Definition, own_id: str | None) -> list[Problem]:
-        if not any(node.type == calls.CALL for node in definition.nodes.values()):
-            return []
-
-        def query(tx: Tx) -> list[Problem]:
-            lookup = Lookup(tx, principal.org_id, principal)
-            return list(call_circles.find_problems(lookup, self._gate.closures, definition, own_id))
-
-        return await self._database.read(query)
+    def _check_around(
+        self, tx: Tx, principal: Principal, definition: Definition, own_id: str | None
+    ) -> Iterator[Problem]:
+        """What depends on other workflows, and on the settings of its own."""
+        lookup, closures = Lookup(tx, principal.org_id, principal), self._gate.closures
+        if any(node.type == calls.CALL for node in definition.nodes.values()):
+            yield from call_circles.find_problems(lookup, closures, definition, own_id)
+        row = lookup.find(own_id) if own_id is not None and principal.may_use_workflow(own_id) else None
+        if row is not None:
+            triggers, specs = self._catalog.triggers, self._catalog.specs()
+            yield from guarded_triggers.find_problems(lookup, closures, definition, row, triggers, specs)
 
     # --- changing ---
 

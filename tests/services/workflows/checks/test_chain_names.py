@@ -9,7 +9,7 @@ import pytest
 from dustrun import catalog
 from dustrun.chain.networks import load_networks
 from dustrun.core.workflow.definition import Definition
-from dustrun.services.workflows.chain_names import find_problems
+from dustrun.services.workflows.checks.chain_names import find_problems
 
 SHOP = "0x1111111111111111111111111111111111111111"
 NETWORKS = load_networks(None, {})

@@ -1,0 +1,1 @@
+"""What else is checked of a definition: against the chains, workflows and guards that there are."""
