@@ -243,6 +243,7 @@ def load(actions_dir: Path | None = None) -> Catalog:
             url_fields=hinted_fields(action.input, "x-url"),
             narrows=action.effect_of is not None or action.effect_by is not None,
             effect_fields=hinted_fields(action.input, "x-effect"),
+            result=action.output,
         )
     for trigger in triggers_found.values():
         specs[trigger.type] = replace(

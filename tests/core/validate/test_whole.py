@@ -339,6 +339,14 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         'The pinned result needs a "branch", one of: then, else.',
     ),
     (
+        "pinned_result",
+        "warning",
+        {"root": ROOT, "a": log("x", pinned={"message": ["x"]})},
+        {},
+        "nodes.a.pinned.message",
+        'The result of "log" could not be this: Must be a string.',
+    ),
+    (
         "timeout_without_effect",
         "warning",
         {"root": ROOT, "a": {"type": "approve", "payload": {"message": "?"}, "timeoutMs": 5000}},

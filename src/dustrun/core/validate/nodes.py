@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from dustrun.core.text.wording import explain
 from dustrun.core.validate.headers import check_headers
+from dustrun.core.validate.pinned import check_pinned
 from dustrun.core.validate.words import field_path, has, problem, seen_location, suggest
 from dustrun.core.workflow.definition import UNBOUND, WALLET, ConnectorReference, Definition, Node
 from dustrun.core.workflow.program import TESTS_ONLY
@@ -33,6 +34,7 @@ def check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
         yield from check_connector(node_id, node, spec)
         yield from check_headers(node_id, node, spec)
         yield from _check_payload(node_id, node, spec)
+        yield from check_pinned(node_id, node, spec)
 
 
 def _check_bound(node_id: str, node: Node) -> Iterator[Problem]:

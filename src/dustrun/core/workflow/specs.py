@@ -17,7 +17,7 @@ class NodeSpec:
     when it does not branch; `result_fields` are the known names of its result, None when open; `connectors` are the
     accepted connector types; `connector_instead_of` is the field that a node without one gives; `url_fields` hold the
     addresses to which a connector's credential is sent; `narrows`: one resolved input can have a weaker `effect`, which
-    `effect_fields` declare.
+    `effect_fields` declare; `result` is the model of an action's result.
     """
 
     type: str
@@ -33,6 +33,7 @@ class NodeSpec:
     url_fields: frozenset[str] = frozenset()
     narrows: bool = False
     effect_fields: frozenset[str] = frozenset()
+    result: builtins.type[BaseModel] | None = None
 
 
 Specs = Mapping[str, NodeSpec]
