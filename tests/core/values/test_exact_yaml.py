@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from dustrun.core.values import exact_json, exact_yaml
 from dustrun.core.values.exact_json import JsonError
@@ -28,6 +31,53 @@ _values = st.recursive(
 def test_what_is_written_is_read_again(value: Any) -> None:
     text = exact_json.dumps(value)
     assert exact_json.dumps(exact_yaml.loads(exact_yaml.dumps(value))) == text
+
+
+_NUMBER_LIKE = st.text("0178ox_.+-eEyn:", min_size=1, max_size=6)
+_DISPUTED_TEXTS = (
+    "y n Y N yes No on OFF true Null ~ = << . .. _1 .inf -.INF .NaN 0o17 +0o7 -0o7 0o1_7 0b1 0x1F 017 08 -09 1_000 +_1 "
+    "._1 1:30 190:20:30.15 1.2.3 +.5 .5 1. 1e3 +1e3 1.e5 12e03 1E+3 2026-01-31 2026-1-1 2001-12-14t21:59:43.10-05:00"
+)
+_DISPUTED = _DISPUTED_TEXTS.split(" ")
+
+
+def _readers() -> list[Callable[[str], Any]]:
+    """Readers of YAML 1.1 and 1.2."""
+
+    def ruamel(version: tuple[int, int] | None) -> Callable[[str], Any]:
+        def load(text: str) -> Any:
+            reader = YAML(typ="safe", pure=True)
+            reader.version = version
+            return reader.load(text)
+
+        return load
+
+    return [yaml.safe_load, ruamel((1, 1)), ruamel((1, 2)), exact_yaml.loads]
+
+
+@given(text=_NUMBER_LIKE | st.sampled_from(_DISPUTED))
+@settings(deadline=None)
+def test_a_text_stays_one_for_readers_of_every_version(text: str) -> None:
+    written = exact_yaml.dumps({"list": [text], text: text})
+    for load in _readers():
+        assert load(written) == {"list": [text], text: text}
+
+
+@given(number=_numbers)
+@settings(deadline=None)
+def test_a_number_stays_one_for_readers_of_every_version(number: Any) -> None:
+    written = exact_yaml.dumps([number, str(number)])
+    for load in _readers():
+        read, text = load(written)
+        assert not isinstance(read, str | bool)
+        assert float(read) == float(number)
+        assert text == str(number)
+
+
+@pytest.mark.parametrize("text", _DISPUTED)
+def test_a_disputed_text_is_quoted_as_value_and_key(text: str) -> None:
+    for load in _readers():
+        assert load(exact_yaml.dumps({text: text})) == {text: text}
 
 
 def test_it_looks_as_people_write_it() -> None:

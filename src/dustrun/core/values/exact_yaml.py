@@ -19,6 +19,10 @@ from dustrun.core.values.exact_json import MAX_DEPTH, JsonError
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+# What readers of YAML 1.1 and 1.2 take for a number or a Boolean, and the dumper's own rules, which are of 1.1, do not.
+_DISPUTED = re.compile(
+    r"[yYnN]|[-+]?0o[0-7_]+|(?=[^eE]*[0-9_])(?:[-+][0-9._]+|[.0-9][0-9._]*)(?:[eE][-+]?[0-9]+)?",
+)
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 
 
@@ -46,6 +50,9 @@ class Number:
 
 _Plain.add_representer(Number, _Plain.represent_number)
 _Plain.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_NUMBER.pattern})$"), list("-0123456789"))
+_Plain.add_implicit_resolver(
+    "tag:dustrun,2026:disputed", re.compile(f"^(?:{_DISPUTED.pattern})$"), list("-+.0123456789yYnN")
+)
 
 
 def dumps(value: Any) -> str:
