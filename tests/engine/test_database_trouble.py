@@ -321,3 +321,34 @@ async def test_restarts_of_the_database_under_load_lose_and_double_nothing(clust
     assert {name: seen[name] for run_id in run_ids for name in (f"{run_id}a", f"{run_id}b") if seen[name] != 1} == {}
     for run_id in run_ids[::10]:
         assert set(Counter(await bench.events(run_id)).values()) == {1}
+
+
+@pytest.mark.parametrize("ends", ["its time limit", "a cancel"])
+async def test_a_write_into_a_table_ends_as_what_it_came_to(store: Store, ends: str) -> None:
+    bench, url = store
+    await bench.api.post("/v1/tables", {"name": "notes", "columns": [{"name": "text", "type": "text"}]})
+    write: Definition = {"type": "write-table", "payload": {"table": "notes", "rows": {"text": "x"}}, "timeoutMs": 200}
+    if ends == "a cancel":
+        del write["timeoutMs"]
+    engine = sa.create_engine(url)
+    with engine.connect() as holder:
+        holder.execute(sa.text("LOCK TABLE table_writes IN EXCLUSIVE MODE"))
+        run_id = await bench.start({"write": write})
+        with engine.connect() as looker:
+            waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            while not looker.execute(waiting).scalar():
+                looker.rollback()
+                await asyncio.sleep(0.02)
+        asked = None
+        if ends == "a cancel":
+            asked = asyncio.create_task(bench.api.post(f"/v1/runs/{run_id}/cancel"))
+        await asyncio.sleep(0.6)  # three times the limit
+        holder.rollback()
+    engine.dispose()
+    run = await bench.ended(run_id)
+    if asked is not None:
+        await asked
+    assert run["status"] == ("success" if asked is None else run["status"])
+    node = run["executionState"]["write"]
+    assert (node["status"], node["result"]["inserted"]) == ("success", 1), node
+    assert len((await bench.api.get("/v1/tables/notes/rows")).data["items"]) == 1

@@ -130,7 +130,8 @@ def action(
     `sends_by_context`: it sends only through `ctx.http` and `ctx.notify`. A simulation then runs a write up to its
     first request, and fails where a live run would before it sends.
 
-    `inside`: it writes only to the server's own store, which a simulation overlays; so a simulation executes it.
+    `inside`: it writes only to the server's own store, which a simulation overlays; so a simulation executes it, and no
+    time limit or cancel interrupts it.
 
     `as_tool(payload, connection)`: how a model sees it if the inputs in `payload` are fixed; without it, or if that
     gives None, the model gives all other inputs.

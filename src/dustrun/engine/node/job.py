@@ -73,6 +73,11 @@ class Job:
         return self.effect in OUTSIDE
 
     @property
+    def is_stored(self) -> bool:
+        """Whether it writes into the server's own store: its outcome can be known, and so is waited for."""
+        return self.action.inside and self.effect is Effect.WRITE
+
+    @property
     def may_have_happened(self) -> bool:
         """Whether an attempt that is cut off may have changed something outside."""
         return self.is_outside and self.carrier in (Carrier.ACTION, Carrier.OUTBOX)

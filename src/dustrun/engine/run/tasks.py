@@ -50,6 +50,7 @@ class Tasks:
         self._alarm: asyncio.TimerHandle | None = None
         self._late: set[str] = set()
         self._followed: set[str] = set()
+        self._stored: set[str] = set()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._outcomes: list[tuple[Job | StoreEffect, Outcome]] = []
         self._dust_plan_logged = False
@@ -76,15 +77,17 @@ class Tasks:
         return self._run.mode.repeats_rehearsals and job.action.repeats_rehearsal(job.input)
 
     def interrupt(self) -> None:
-        """Cancels running actions, but not spends: the outbox stores every step of them. A task that is cancelled
-        before its first step never runs its coroutine, so its end is recorded here."""
+        """Cancels running actions, but not spends, since the outbox stores every step of them, and not writes into the
+        store, whose outcome must be known. A task that is cancelled before its first step never runs its coroutine, so
+        its end is recorded here."""
         for path, task in list(self._tasks.items()):
-            if path in self._followed:
+            if path in self._followed or (path in self._stored and _has_begun(task)):
                 continue
             task.cancel()
             if not _has_begun(task):
                 del self._tasks[path]
                 self._limits.pop(path, None)
+                self._stored.discard(path)
                 self._results.cut_off(path, _NOT_BEGUN)
 
     async def abandon(self) -> None:
@@ -129,6 +132,9 @@ class Tasks:
         if task.done():
             return
         self._tasks[path] = task
+        if job.is_stored:
+            self._stored.add(path)
+            return
         self._limits[path] = at = loop.time() + timeout_ms / 1000
         self._set_alarm(at, loop)
 
@@ -208,6 +214,7 @@ class Tasks:
         finally:
             self._limits.pop(path, None)
             self._late.discard(path)
+            self._stored.discard(path)
             self._tasks.pop(path, None)
         if self._run.mode.has_simulated_chains and self._run.deps.spend is not None:
             job.forks = self._run.deps.spend.simulated_chains.forks(self._run.facts)
