@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from dustrun.storage.db.ledger_tables import wallets
 from engine.conftest import OWN_ACTIONS, Bench, Definition
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
 from testkit.chain.anvil import CHAIN_ID
@@ -120,6 +122,46 @@ async def test_a_defect_after_a_payment_does_not_hide_that_it_was_spent(till: Ti
     assert (transaction["status"], till.outbox.balance(SHOP)) == ("final", 3)
     again = await till.bench.ended((await till.api.post(f"/v1/runs/{run['id']}/retry")).data["runId"])
     assert (again["executionState"]["bad"]["error"]["code"], till.paid()) == ("RESULT", 1)
+
+
+class NoReports:
+    """Reports with a defect."""
+
+    async def sent(self, status: Any) -> Any:
+        raise KeyError("a defect of the report")
+
+    async def simulated(self, transactions: Any, signatures: Any, place: Any) -> Any:
+        raise AssertionError("nothing is simulated here")
+
+
+async def test_a_defect_of_the_report_does_not_fail_a_node_that_has_paid(till: Till) -> None:
+    spend = till.outbox.composition.engine._deps.spend
+    assert spend is not None
+    spend.live._reports = NoReports()
+    run = await till.bench.run({"pay": till.send(7, children=["then"]), "then": till.send(1)})
+    assert run["status"] == "success", run["executionState"]
+    transactions = (await till.effects(run["id"]))["transactions"]
+    assert [one["hash"] for one in transactions] == [
+        run["executionState"][name]["result"]["hash"] for name in ("pay", "then")
+    ]
+    assert (till.outbox.balance(SHOP), till.paid()) == (8, 2)
+
+
+async def test_a_wallet_that_is_archived_after_it_paid_does_not_fail_the_node(till: Till) -> None:
+    till.outbox.node.rpc("evm_setIntervalMining", 0)
+    run_id = await till.bench.start({"pay": till.send(9, children=["then"]), "then": till.send(1)})
+    await till.bench.until(run_id, lambda run: run["status"] == "waiting")
+    archived = (
+        sa.update(wallets).where(wallets.c.id == till.outbox.wallet_id).values(archived_at=1, held_address=sa.null())
+    )
+    await till.outbox.composition.execute(archived)  # as between the receipt and the end, which no test can hit
+    till.outbox.node.rpc("evm_setIntervalMining", 1)
+    run = await till.bench.ended(run_id)
+    assert run["executionState"]["pay"]["status"] == "success", run["executionState"]
+    assert (till.outbox.balance(SHOP), till.paid()) == (9, 1)
+    assert run["executionState"]["then"]["error"]["code"] == "INVALID_INPUT"
+    again = await till.bench.ended((await till.api.post(f"/v1/runs/{run_id}/retry")).data["runId"])
+    assert (again["executionState"]["pay"]["status"], till.paid()) == ("success", 1)
 
 
 async def test_a_key_without_wallet_spend_starts_only_simulations(till: Till) -> None:

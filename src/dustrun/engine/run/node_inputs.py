@@ -69,10 +69,21 @@ class NodeInputs:
             name = await self.spend.live.find_wallet(job, self._run.facts) or name
         wallet = self._wallets.get(name)
         if wallet is None:
-            wallet = await self.spend.wallet(self._run.facts, name)
+            wallet = await self._spending_wallet(job, name)
         if self._run.mode.has_simulated_chains:
             self._wallets[name] = wallet
         return self.context(job.start.path, self.emit_later(job.start), wallet)
+
+    async def _spending_wallet(self, job: Job, name: ConnectorReference | None) -> WalletView:
+        """A wallet that can sign. Archived meanwhile, one that has spent still ends its node: it signs nothing new."""
+        try:
+            return await self.spend.wallet(self._run.facts, name)
+        except Invalid:
+            kept = await self.spend.live.find_wallet(job, self._run.facts) if job.is_followed else None
+            found = await self.spend.wallets.find_view_of_any(self._run.facts.org_id, kept.id) if kept else None
+            if found is None:
+                raise
+            return found
 
     def emit_now(self, start: Start) -> Callable[[str, dict[str, Any]], None]:
         def emit(kind: str, data: dict[str, Any]) -> None:

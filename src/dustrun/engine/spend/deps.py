@@ -23,6 +23,10 @@ class Wallets(Protocol):
         """An active wallet by its id; with None the organisation's default wallet."""
         ...
 
+    async def find_view_of_any(self, org_id: str, wallet_id: str) -> WalletView | None:
+        """A wallet by its id, also an archived one."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class SpendDeps:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ValidationError
 
 from dustrun import clock, log
-from dustrun.core.money.intent import Spend
+from dustrun.core.money.intent import Spend, Spent
 from dustrun.core.run.plan import Holds
 from dustrun.core.validate import field_path
 from dustrun.core.workflow.definition import WALLET, ConnectorReference
@@ -212,10 +212,21 @@ class LiveSpend:
         spend = {**kept, "sent": status.is_signed, "approvals": asked}
         facts: Json = {"spend": spend, "transactions": [dict(transaction) for transaction in status.transactions]}
         if is_over:
-            facts |= await self._reports.sent(status)
+            facts |= await self._reported(status)
         if notes[_DUST]:
             facts["dust"] = list(notes[_DUST])
         return facts
+
+    async def _reported(self, status: SpendStatus) -> Json:
+        """What the report shows beside what is stored; nothing if it cannot be made, because what happened stays so."""
+        try:
+            return await self._reports.sent(status)
+        except (StoreUnavailable, CommitUnknown):
+            raise
+        except Exception as error:
+            hashes = [transaction.get("hash") for transaction in status.transactions]
+            _logger.error("the report of a spend failed unexpectedly", hashes=hashes, exc_info=error)
+            return {}
 
     async def _conclude(self, job: Job, status: SpendStatus, context: NodeContext, facts: Json) -> Outcome:
         """The action's `finish`. The spend has happened, so an error or a defect here is reported as `RESULT`, never as
@@ -232,9 +243,7 @@ class LiveSpend:
         except Exception as error:
             if not isinstance(error, DustrunError | ValidationError):
                 _logger.error("the result of a spend failed unexpectedly", path=job.start.path, exc_info=error)
-            hashes = ", ".join(str(receipt.hash) for receipt in status.spent.receipts)
-            message = f"It was spent ({hashes}), but its result could not be made: {why_no_result(error)}"
-            return Failed("RESULT", message, retryable=True, facts=facts)
+            return _without_result(status.spent, why_no_result(error), facts)
         result, assumed = output.model_dump(by_alias=True), bool(notes[_ASSUMED])
         return Settled(result, assumed=assumed, facts=facts, secrets=status.signatures)
 
@@ -242,10 +251,19 @@ class LiveSpend:
         """The outcome of a step that a bug interrupted: what was signed is still followed."""
         message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
         status = await until_known(partial(self.outbox.find_stored, self._request(job, facts, "")), is_unknown=True)
+        if status is not None and status.spent is not None:
+            return _without_result(status.spent, message, await self._facts(status))
         if status is None or not status.is_signed:
             return Failed("INTERNAL", message)
         kept = await self._facts(status)
         return Suspended(clock.now_ms() + 30 * _LOOK_AGAIN_MS, kept, answerable=True, holds=Holds.CANCEL)
+
+
+def _without_result(spent: Spent, why: str, facts: Json) -> Failed:
+    """The outcome of a node that has spent and has no result."""
+    hashes = ", ".join(str(receipt.hash) for receipt in spent.receipts)
+    message = f"It was spent ({hashes}), but its result could not be made: {why}"
+    return Failed("RESULT", message, retryable=True, facts=facts)
 
 
 async def plan_spend(job: Job, context: NodeContext, timeout_ms: int) -> Spend:

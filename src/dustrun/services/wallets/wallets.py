@@ -62,7 +62,12 @@ class Wallets:
     async def find_view(self, org_id: str, wallet_id: str | None) -> WalletView | None:
         """A wallet that can sign, as actions see it; without an id the organisation's default."""
         row = await self.find_signing(org_id, wallet_id)
-        return None if row is None else WalletView(row.id, row.name, row.address)
+        return None if row is None else _view(row)
+
+    async def find_view_of_any(self, org_id: str, wallet_id: str) -> WalletView | None:
+        """Any wallet, also an archived one, as actions see it."""
+        row = await self._database.look_up(lambda tx: rows.find(tx, org_id, wallet_id))
+        return None if row is None else _view(row)
 
     async def find_signing(self, org_id: str, wallet_id: str | None) -> WalletRow | None:
         """The wallet, or the default one, if it can sign."""
@@ -225,6 +230,10 @@ class Wallets:
             return get_wallet(tx, principal, wallet_id)
 
         return await idempotency.write(self._writer, unit, lambda row: self._signers.forget(row.id))
+
+
+def _view(row: WalletRow) -> WalletView:
+    return WalletView(row.id, row.name, row.address)
 
 
 def _new_key() -> SecretKey:
