@@ -30,6 +30,8 @@ async def test_turn_that_is_stopped(tmp_path: Path, store_url: str) -> None:
                 await asyncio.sleep(0.01)
         stranger = await server.client_with("chat:read", "chat:write")
         assert (await stranger.post(f"{path}/{message}/stop")).status == 403
+        colleague = await server.client_with("assistant:use", "chat:read", "chat:write")
+        assert "the key that asked" in (await colleague.post(f"{path}/{message}/stop")).body["message"]
         assert (await owner.post(f"/v1/conversations/{await conversation(owner)}/turns/{message}/stop")).status == 404
         for _ in range(2):  # the second finds it ended
             ended = (await owner.post(f"{path}/{message}/stop")).data

@@ -10,6 +10,7 @@ export const assistant = {
   you: 'You',
   it: 'Assistant',
   others: { system: 'System', tool: 'Tool' } as Record<string, string>,
+  posted: ' (posted)',
   start: 'What should be automated?',
   startAbout:
     'For example: tell our chat when the price of ETH falls below 3,000 dollars. Or ask what failed last night.',

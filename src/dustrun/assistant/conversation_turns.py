@@ -15,7 +15,7 @@ from dustrun.assistant.record import Record, end_turn
 from dustrun.assistant.toolbox import Toolbox, narrowed
 from dustrun.assistant.turn_rows import Asked, insert_turn, open_calls, stored_budget
 from dustrun.core.values.exact_json import dumps_text, loads_own
-from dustrun.errors import Code, Conflict, DustrunError, NotFound, Temporary
+from dustrun.errors import Code, Conflict, DustrunError, Forbidden, NotFound, Temporary
 from dustrun.sdk.llm.connection import ModelData
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import principal_of
@@ -146,13 +146,15 @@ class Turns:
 
     async def stop_turn(self, principal: Principal, conversation_id: str, message_id: str) -> TurnRow:
         """Ends a turn as a person asks; its runs go on, and what it has proposed is withdrawn. One that has ended stays
-        as it is. Raises `NotFound`."""
+        as it is. Raises `NotFound`, and `Forbidden` for a turn of another key unless it is an administrator's."""
 
         def find(tx: Tx) -> TurnRow:
             get_conversation(tx, principal, conversation_id)
             found = turns.find(tx, message_id)
             if found is None or found.conversation_id != conversation_id:
                 raise NotFound("The conversation has no such turn.", code=Code.MESSAGE_UNKNOWN)
+            if found.key_id != principal.key_id and not principal.may("admin"):
+                raise Forbidden("Only the key that asked, or an administrator's, stops a turn of the assistant.")
             return found
 
         await self._database.read(find)

@@ -45,9 +45,10 @@ def _of_message(tx: Tx, row: MessageRow, key_id: str) -> Iterator[Part]:
     turn = turns.find(tx, row.id) if row.role == "assistant" else None
     if turn is not None and turn.key_id == key_id:
         yield from turn_parts(turns.list_parts(tx, row.id))
-    elif row.content:
-        text = row.content if row.role in ("assistant", "user") else f"({row.role}) {row.content}"
-        yield Said("assistant" if row.role == "assistant" else "user", text)
+    elif turn is not None and row.content:
+        yield Said("assistant", row.content)
+    elif row.content:  # a key wrote it, in whoever's name
+        yield Said("user", row.content if row.role == "user" else f"({row.role}) {row.content}")
 
 
 def turn_parts(parts: list[dict[str, Any]]) -> list[Part]:

@@ -34,8 +34,8 @@ export function Thread({ messages, live, isLost }: Props) {
       {!messages.length && <Empty title={said.start} about={said.startAbout} />}
       {messages.map((message) => (
         <article key={message.id} className={message.role}>
-          <h2>{message.role === 'user' ? said.you : (said.others[message.role] ?? said.it)}</h2>
-          {message.role === 'assistant' ? (
+          <h2>{heading(message)}</h2>
+          {message.role === 'assistant' && !message.isPosted ? (
             <Answer message={message} told={live.byMessage[message.id]} />
           ) : (
             <p className="spoken" dir="auto">
@@ -51,6 +51,12 @@ export function Thread({ messages, live, isLost }: Props) {
       )}
     </div>
   )
+}
+
+/** Who wrote it: what a key posted in the assistant's name is not the assistant's. */
+const heading = ({ role, isPosted }: Message) => {
+  if (role === 'user') return said.you
+  return (said.others[role] ?? said.it) + (isPosted ? said.posted : '')
 }
 
 const isEnded = (message: Message) => message.status === 'complete' || message.status === 'failed'

@@ -77,7 +77,7 @@ async def stop_turn(call: Call, id: str, messageId: str) -> dict[str, Any]:
     """Stop the assistant's turn.
 
     The model is asked no more, and what the turn has proposed to a person is withdrawn. Runs that it has started go on.
-    A turn that has ended stays as it is."""
+    A turn that has ended stays as it is. Only the key that asked, or an administrator's, stops a turn."""
     turn = await call.parts.data.turns.stop_turn(call.principal, id, messageId)
     return {"messageId": turn.message_id, "status": turn.status, "failure": turn.failure}
 

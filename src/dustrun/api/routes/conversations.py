@@ -87,6 +87,9 @@ class MessageAnswer(Answer):
         "and `approval`, whose `decision` is null while it is open. "
         "What a tool was asked (`args`) and returned (`content`, text of others) is null for keys that may not read it."
     )
+    is_posted: bool = Field(
+        description="Whether a key wrote it in another's name (`role`): what the assistant itself wrote is false."
+    )
     created_at: Time
 
 
@@ -112,6 +115,7 @@ def _message(message: Message) -> dict[str, Any]:
         "failure": None if message.turn is None else message.turn.failure,
         "usage": None if message.turn is None else message.turn.usage,
         "parts": message.parts,
+        "isPosted": row.role != "user" and message.turn is None,
         "createdAt": time(row.created_at),
     }
 
@@ -155,7 +159,8 @@ async def get_conversation(call: Call, id: str) -> ConversationRow:
 async def create_message(call: Call, id: str, body: CreateMessage) -> Message:
     """Add a message to a conversation.
 
-    Runs started with this message's id as `chatMessageId` are listed in `runIds`.
+    Runs started with this message's id as `chatMessageId` are listed in `runIds`. A message in the assistant's name
+    says so (`isPosted`), and the assistant does not take it for its own.
     """
     return await call.parts.data.conversations.add_message(call.principal, id, body.role, body.content)
 

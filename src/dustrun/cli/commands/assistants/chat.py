@@ -147,7 +147,8 @@ def show(conversation: Conversation, as_json: AsJson = False, server: Server = S
         if as_json:
             output.write_json(one)
             continue
-        output.say(f"{one['role']}: {one['content']}")
+        posted = " (posted)" if one.get("isPosted") else ""
+        output.say(f"{one['role']}{posted}: {one['content']}")
         for part in one.get("parts") or ():
             if part["type"] == "tool_call":
                 output.note(f"→ {part['tool']} {output.compact(part['args'])}")
