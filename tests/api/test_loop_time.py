@@ -31,6 +31,23 @@ def _check(watch: LoopWatch, what: str) -> None:
     assert taken < MOST_S, f"{what} held the loop for {taken * 1000:.0f} ms"
 
 
+async def test_a_long_chain_of_nodes_runs_in_small_steps(server: Composition) -> None:
+    names = [f"n{number}" for number in range(998)]
+    nodes = {
+        name: {"type": "log", "payload": {"message": f"{{{{root.result.body.x}}}} {name}"}, "children": [following]}
+        for name, following in zip(names, [*names[1:], "last"], strict=True)
+    }
+    last = {"type": "log", "payload": {"message": "x"}}
+    definition = {"nodes": {"root": {"type": "manual", "children": names[:1]}, **nodes, "last": last}}
+    with watched() as watch:
+        for body in ({}, {"simulate": True}):
+            asked = {"definition": definition, "payload": {"x": "y"}, **body}
+            started = (await server.owner.post("/v1/runs", asked)).data
+            run = await _ended(server.owner, started["runId"])
+            _check(watch, f"a chain {body}")
+            assert (run["status"], len(run["executionState"])) == ("success", 1000)
+
+
 async def test_long_expressions_are_compiled_beside_the_loop_and_kept(server: Composition) -> None:
     document, owner = _definition({"message": LONG_SUM}, {"message": LONG_SUM}), server.owner
     with watched() as watch:
