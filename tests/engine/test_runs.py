@@ -390,6 +390,18 @@ async def test_a_retry_keeps_to_the_limit_of_its_workflow(bench: Bench) -> None:
             assert other["executionState"]["b"]["startedAt"] >= one["finishedAt"]
 
 
+async def test_a_run_of_an_archived_workflow_is_not_retried(bench: Bench) -> None:
+    """As it is not run: archiving retires it."""
+    nodes = {"root": {"type": "manual", "children": ["a"]}, "a": trial(name="retired", outcomes=["permanent", "ok"])}
+    path = f"/v1/workflows/{(await bench.api.create_workflow({'nodes': nodes}))['id']}"
+    failed = await bench.ended((await bench.api.post(f"{path}/run")).data["runId"])
+    assert (await bench.api.delete(path)).status == 200
+    assert (await bench.api.post(f"/v1/runs/{failed['id']}/retry")).code == 400080
+    assert (await bench.api.post(f"{path}/unarchive")).status == 200
+    retried = (await bench.api.post(f"/v1/runs/{failed['id']}/retry")).data["runId"]
+    assert (await bench.ended(retried))["status"] == "success"
+
+
 @pytest.mark.both_stores
 async def test_many_runs_at_once_all_end(bench: Bench) -> None:
     async def one(number: int) -> str:

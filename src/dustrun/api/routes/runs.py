@@ -431,6 +431,7 @@ async def cancel_run(call: Call, run_id: RunId) -> Run:
         Code.RUN_NOT_RETRYABLE,
         Code.TRANSACTION_OPEN,
         Code.STATE_CONFLICT,
+        Code.WORKFLOW_ARCHIVED,
         Code.DEFINITION_INVALID,
         Code.HOST_NOT_ALLOWED,
         *_GATE,

@@ -119,6 +119,7 @@ class Starts:
         if RunStatus(old.row.status) not in RUN_RETRYABLE:
             message = f'The run is "{old.row.status}"; only a failed, partial or cancelled one can be retried.'
             raise Conflict(message, code=Code.RUN_NOT_RETRYABLE)
+        limit = await self._limit_of(old.row)
         program = (await self._runs.compiled(old.row)).runnable()
         await self._check_hosts(principal, program)
         await self._check_spending(principal, program, is_simulated=old.row.mode == Mode.SIMULATE.value)
@@ -132,15 +133,19 @@ class Starts:
         if self.is_traced:
             source = trace.of_run(old.row.org_id, old.row.id, loads(old.row.trace) if old.row.trace else None)
             prepared.facts.trace = {"link": source.traceparent()}
-        return await self._submit(prepared, await self._limit_of(old.row))
+        return await self._submit(prepared, limit)
 
     async def _limit_of(self, row: RunRow) -> Concurrency | None:
-        """The limit of unfinished runs that the workflow of a run has now."""
+        """The limit of unfinished runs that the workflow of a run has now; raises `Invalid` if it is archived."""
         workflow_id = row.workflow_id
         if workflow_id is None:
             return None
         found = await self._database.look_up(lambda tx: workflow_rows.find(tx, row.org_id, workflow_id))
-        return start_request.snapshot_of(found).concurrency if found is not None else None
+        if found is None:
+            return None
+        snapshot = start_request.snapshot_of(found)
+        start_request.check_snapshot(snapshot)
+        return snapshot.concurrency
 
     def _retry_of(self, tx: Tx, row: RunRow, program: Program, triggered_by: str) -> Prepared:
         """The prepared retry, with the signatures of the old run."""

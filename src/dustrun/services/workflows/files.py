@@ -309,7 +309,7 @@ class _Apply:
             audit.record(self._tx, self._principal, action, row.id, changed=sorted(changes))
 
 
-_HINT = "give its reference a `target`, or keep a secret in a connector or in {{$env.NAME}}"
+_HINT = "give its reference a `target`, or keep a secret in a connector"
 
 
 def _called_first(files: Sequence[WorkflowFile]) -> list[WorkflowFile]:
