@@ -279,8 +279,8 @@ class Settings(BaseSettings):
     sandbox_processes: int = Field(2, ge=1, description="Number of scripts that run at once, each in its own process.")
     env_allow: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Names of environment variables that expressions may read as `$env.NAME`, comma-separated. Runs show "
-        "their values: secrets belong in connectors.",
+        description="Names of environment variables that expressions may read as `$env.NAME`, comma-separated. Runs "
+        "show their values: secrets belong in connectors.",
     )
     remote_signers: Annotated[tuple[str, ...], NoDecode] = Field(
         (),

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun.storage.db.ledger_tables import wallets
-from engine.conftest import OWN_ACTIONS, Bench, Definition
+from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
 from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.contracts import World
@@ -31,7 +31,7 @@ class Till:
         """Transactions of the wallet since the test began."""
         return self.outbox.nonce() - self._first_nonce
 
-    def send(self, units: int, to: str = SHOP, **node: Any) -> Definition:
+    def send(self, units: int | str, to: str = SHOP, **node: Any) -> Definition:
         """A node that sends native coin."""
         payload = {"chainId": CHAIN_ID, "recipient": to, "amount": str(units)}
         return {"type": "send-native", "payload": payload, **node}
@@ -47,6 +47,43 @@ async def till(tmp_path: Path, world: World) -> AsyncIterator[Till]:
     with world.node("--block-time", "1") as node:
         async with open_outbox(tmp_path, node, actions_dir=OWN_ACTIONS) as outbox:
             yield Till(outbox)
+
+
+async def test_who_may_not_spend_does_not_say_what_a_node_came_to(till: Till) -> None:
+    """What it would say decides on a payment, of its run or of the run that called it."""
+    api, server = till.bench.api, till.outbox.composition
+    asks = {
+        "a": trial(name="steered", outcomes=["uncertain"], children=["pay"]),
+        "pay": till.send("{{a.result.value}}"),
+    }
+    inner = {"root": {"type": "manual", "children": ["a"]}, "a": trial(name="steered below", outcomes=["uncertain"])}
+    callee = (await api.create_workflow({"nodes": inner}))["id"]
+    call = {"type": "call-workflow", "payload": {"workflowId": callee}, "children": ["pay"]}
+    calls = {
+        "root": {"type": "manual", "children": ["call"]},
+        "call": call,
+        "pay": till.send("{{call.result.result.value}}"),
+    }
+    caller = (await api.create_workflow({"nodes": calls}))["id"]
+    weak = await server.client_with("workflow:execute", "run:read")
+    answer = {"outcome": "happened", "result": {"value": "1000000", "attempts": 1}}
+
+    def is_uncertain(run: Definition) -> bool:
+        return bool((run["executionState"] or {}).get("a", {}).get("status") == "uncertain")
+
+    inline = await till.bench.start(asks)
+    outer = (await api.post(f"/v1/workflows/{caller}/run")).data["runId"]
+    await till.bench.until(outer, lambda run: run["status"] == "waiting")
+    (below,) = (await api.get(f"/v1/workflows/{callee}/runs")).data["items"]
+    for run_id in (inline, below["id"]):
+        await till.bench.until(run_id, is_uncertain)
+        path = f"/v1/runs/{run_id}/nodes/a/resolve"
+        refused = await weak.post(path, answer)
+        assert (refused.status, "wallet:spend" in refused.body["message"]) == (403, True), refused.body
+    assert (await weak.post(f"/v1/runs/{below['id']}/nodes/a/resolve", {"outcome": "notHappened"})).status == 200
+    assert (await api.post(f"/v1/runs/{inline}/nodes/a/resolve", answer)).status == 200
+    run = await till.bench.ended(inline)
+    assert (run["status"], run["executionState"]["pay"]["result"]["amount"]) == ("success", "1000000")
 
 
 async def test_a_run_ends_when_its_payment_is_confirmed(till: Till) -> None:

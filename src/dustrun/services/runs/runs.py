@@ -25,7 +25,9 @@ from dustrun.services.runs.workflow_cache import WorkflowCache
 from dustrun.services.streaming import run_waits
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.streaming.run_waits import RunWaits
+from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
+from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -105,6 +107,8 @@ class Runs:
         self._engine = engine
         self._workflow_cache = workflow_cache
         self.waits = RunWaits(database, hub)
+        self.gate: SpendGate | None = None
+        """What says who may decide on spends; None: anybody."""
 
     async def check_workflow(self, principal: Principal, workflow_id: str) -> None:
         """Raises `NotFound` unless the caller's organisation has the workflow and the key reaches it."""
@@ -171,7 +175,8 @@ class Runs:
         path: str,
         answer: Resolution,
     ) -> RunRow:
-        """Records a person's answer for a node that is `uncertain`."""
+        """Records a person's answer for a node that is `uncertain`. Raises `Forbidden` if the caller says that it
+        happened, and may not spend what the run can."""
         run = await self.get(principal, run_id, slim=True)
         run_pk = run.row.pk
         data = dumps_text({"outcome": answer.outcome, "result": answer.result, "by": principal.key_id})
@@ -186,6 +191,8 @@ class Runs:
             if answer.attempt is not None and answer.attempt != known.attempt:
                 message = f'The answer is about attempt {answer.attempt} of "{path}"; it is in attempt {known.attempt}.'
                 raise Conflict(message, code=Code.NODE_NOT_UNCERTAIN)
+            if answer.outcome == "happened" and self.gate is not None:
+                self.gate.check_steering(Lookup(tx, principal.org_id), principal, rows.get(tx, run_pk))
             rows.add_signal(tx, run_pk, "resolve", path, data, clock.now_ms())
             audit.record(tx, principal, "run.resolve", run_id, path=path, outcome=answer.outcome)
             return rows.get(tx, run_pk)

@@ -13,11 +13,12 @@ from dustrun.errors import Code, Conflict, Forbidden, Problem
 from dustrun.records import dataclass
 from dustrun.services.access.api_keys import permissions_of
 from dustrun.services.access.principal import ALL_WALLETS, Principal
-from dustrun.services.workflows.closure import Closure, Closures, Lookup, Member, SpendNode
+from dustrun.services.workflows.closure import Closure, Closures, Lookup, Member, SpendNode, spends
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import called_runs, rehearsals
 from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.workflows import acceptances
 from dustrun.storage.workflows.acceptances import AcceptanceRow
 from dustrun.storage.workflows.workflows import WorkflowRow
@@ -45,6 +46,7 @@ class SpendGate:
 
     def __init__(self, specs: Specs) -> None:
         self.closures = Closures(specs)
+        self._specs = specs
         self._rehearsed: dict[tuple[str, str, str], None] = {}
 
     def admit(self, lookup: Lookup, mode: Mode, workflow: WorkflowRow, version: int) -> str | None:
@@ -83,6 +85,27 @@ class SpendGate:
         inner = self.closures.resolve(lookup, workflow, called[1]) if workflow is not None else None
         if inner is not None and inner.can_spend:
             self.check_rehearsed(lookup, inner, wanted)
+
+    def check_steering(self, lookup: Lookup, principal: Principal, run: RunRow) -> None:
+        """Raises `Forbidden` unless the caller may spend whatever the run, and what called it, can spend: the result
+        that somebody reports for a node can decide on that."""
+        current: RunRow | None = run
+        while current is not None:
+            if not self._may_steer(lookup, principal, current):
+                message = "The result of a node can decide on what this run, or one that called it, spends"
+                raise Forbidden(f'{message}: telling it needs "wallet:spend" on the wallets.')
+            call = called_runs.find_call(lookup.tx, current)
+            parent_pk = call.parent_pk if call is not None else None
+            current = run_rows.get(lookup.tx, parent_pk) if parent_pk is not None else None
+
+    def _may_steer(self, lookup: Lookup, principal: Principal, run: RunRow) -> bool:
+        workflow = lookup.find(run.workflow_id) if run.workflow_id is not None else None
+        if workflow is not None and run.version is not None:
+            closure = self.closures.resolve(lookup, workflow, run.version)
+            return closure is None or not closure.can_spend or covers(lookup, principal.spendable, closure)
+        nodes = loads(run.definition or "{}").get("nodes", {}).values()  # of an inline run, which has no closure
+        can_spend = any(node["type"] == "call-workflow" or spends(node, self._specs) for node in nodes)
+        return not can_spend or principal.spendable == ALL_WALLETS
 
     # --- rehearsals ---
 
