@@ -23,7 +23,7 @@ from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 from temporalio.worker import PollerBehaviorSimpleMaximum, UnsandboxedWorkflowRunner, Worker
 
-from dustrun import clock, log
+from dustrun import __version__, clock, log
 from dustrun.engine.hosts.advancer import Advancer, HeldBack
 from dustrun.engine.run.run_context import Superseded
 from dustrun.errors import Temporary, Uncertain
@@ -41,6 +41,11 @@ _POLLS: Final[dict[str, Any]] = {
     "workflow_task_poller_behavior": PollerBehaviorSimpleMaximum(maximum=2),
     "sticky_queue_schedule_to_start_timeout": timedelta(seconds=2),
     "max_heartbeat_throttle_interval": timedelta(seconds=_BEAT_S),
+}
+_HOW: Final[dict[str, Any]] = {
+    "workflow_runner": UnsandboxedWorkflowRunner(),
+    "build_id": __version__,  # else the SDK reads the code of every module, and the event loop stands still meanwhile
+    **_POLLS,
 }
 _TASK_S: Final = timedelta(seconds=LOST_S)
 _ENDED, _NO_TIME = -1, 0
@@ -283,10 +288,9 @@ class Temporal:
                 task_queue=self._connection.place.queue,
                 workflows=[RunWorkflow],
                 activities=[advance],
-                workflow_runner=UnsandboxedWorkflowRunner(),
                 max_concurrent_activities=most,
                 max_cached_workflows=2000,
-                **_POLLS,
+                **_HOW,
                 graceful_shutdown_timeout=timedelta(seconds=grace_s + 1),
             )
         )
@@ -347,9 +351,8 @@ class Election:
                 task_queue=self._queue,
                 workflows=[HostWorkflow],
                 activities=[host],
-                workflow_runner=UnsandboxedWorkflowRunner(),
                 max_concurrent_activities=1,
-                **_POLLS,
+                **_HOW,
             )
             try:
                 await self._worker.run()
