@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import httpx
 import sqlalchemy as sa
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from starlette.types import ASGIApp
 
 from dustrun.api import openapi
@@ -166,6 +167,20 @@ class Composition:
         await self.parts.writer.write(unit)
 
 
+class Given(Settings):
+    """Settings that are given, or stay as they are by default: to look for each in the environment takes longer than to
+    open the store."""
+
+    model_config = SettingsConfigDict(toml_file=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """No environment, no file."""
+        return (init_settings,)
+
+
 class SharedStore(str):
     """The URL of a store, with the settings that servers on it need besides."""
 
@@ -211,7 +226,7 @@ async def composed(folder: Path, **settings: Any) -> AsyncIterator[Composition]:
     """The whole server as the program composes it, over the store of `database_url`, else a SQLite file in `folder`."""
     settings = {**getattr(settings.get("database_url"), "settings", {}), **settings}
     settings.setdefault("master_key_file", folder / "secret" / "master.key")
-    chosen = Settings(data_dir=folder, sqlite_synchronous="NORMAL", **settings)
+    chosen = Given(data_dir=folder, sqlite_synchronous="NORMAL", **settings)
     _fill(chosen.store_url())
     async with compose(chosen) as server:
         key = (folder / "owner.key").read_text().strip()

@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 
 from testkit import processes
-from testkit.ports import free_port
+from testkit.ports import free_port, is_open
 
 _POLL_S = 0.01
 
@@ -104,12 +104,16 @@ class ServerProcess:
             while time.monotonic() - begun < timeout_s:
                 if not self.is_alive:
                     raise RuntimeError(f"the server ended: {self.log_tail()}")
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-                    async with session.get(f"{self.base}/readyz") as answer:
-                        if answer.status == 200:
-                            return time.monotonic() - begun
+                if is_open(self.port) and await self._is_ready(session):
+                    return time.monotonic() - begun
                 await asyncio.sleep(_POLL_S)
         raise RuntimeError(f"the server was not ready within {timeout_s} s: {self.log_tail()}")
+
+    async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+            async with session.get(f"{self.base}/readyz") as answer:
+                return answer.status == 200
+        return False
 
     def limit_files(self, size: int | None) -> None:
         """Lets no file of the running server grow beyond `size` bytes, as a full disk would; None ends that."""

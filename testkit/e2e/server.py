@@ -14,7 +14,7 @@ from typing import Any
 import requests
 
 from testkit import processes
-from testkit.ports import free_port
+from testkit.ports import free_port, is_open
 
 READY_WITHIN_S = 120.0
 STOP_WITHIN_S = 60.0
@@ -45,7 +45,7 @@ class Server:
                 command, cwd=self.folder, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + READY_WITHIN_S
-        while not self._is_ready():
+        while not (is_open(self.port) and self._is_ready()):
             is_hopeless = self._process.poll() is not None or time.monotonic() > deadline
             assert not is_hopeless, self.log_text()[-4000:]
             time.sleep(0.05)
