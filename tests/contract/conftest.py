@@ -1,4 +1,5 @@
-"""A server with a chain behind it, and everything that the API can make, made on demand."""
+"""A server with a chain behind it, and everything that the API can make, made on demand. It ends with a file of tests:
+the transactions that stay on their way there have it ask its chain as long as it lives."""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ from testkit.server_process import ServerProcess
 from testkit.sink import SinkProcess
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chain() -> Iterator[Anvil]:
     """A node that makes no blocks by itself: what is sent stays on its way."""
     with Anvil("--no-mining") as node:
         yield node
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chain_server(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     settings = {
         "outbound_allow": "127.0.0.1",
@@ -35,7 +36,7 @@ def chain_server(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iter
     asyncio.run(server.stop())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world_of_server(chain_server: ServerProcess, chain: Anvil) -> Iterator[World]:
     sink = SinkProcess(1)
     world = World(
