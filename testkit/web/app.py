@@ -17,6 +17,8 @@ from testkit.e2e.node import npm_install
 from testkit.e2e.server import Server
 
 WIDE, NARROW = (1440, 900), (390, 844)
+NOTHING = "/nothing"
+"""A page that the app has not."""
 SHOWN_WITHIN_MS = 60_000
 _WATCH = """
 window.__violations = []
@@ -26,6 +28,10 @@ _LEAVE = """() => {
   const found = window.__violations ?? []
   if (location.protocol.startsWith('http')) localStorage.clear()
   return found
+}"""
+_TURN = """(to) => {
+  document.title = ''
+  history.pushState(null, '', to)
 }"""
 _AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 _FAULTS = """async (only) => {
@@ -126,6 +132,15 @@ class App:
         self.page.get_by_role("navigation", name="Main").wait_for()
         return self.page
 
+    def turn_to(self, path: str) -> Page:
+        """A page as the app's own links lead to it, of another kind or thing than the one that is shown. A new document
+        parses and starts the whole app, which takes ten times as long; the window's first page has to."""
+        if not self.page.url.startswith(self.server.url):
+            return self.open(path)
+        self.page.evaluate(_TURN, path)
+        expect(self.page).not_to_have_title("")  # every page sets it when it comes up
+        return self.page
+
     def faults(self, page: Page | None = None, only: list[str] | None = None) -> list[str]:
         """What axe finds on the page, by all of its rules or some; none is allowed."""
         page = page or self.page
@@ -144,17 +159,34 @@ class App:
             page.wait_for_timeout(50)
         return found
 
+    def clear(self) -> None:
+        """For the next test: one tab, nothing shown, nothing kept or held back. No page broke its policy, failed, or
+        asked another host for anything."""
+        self.page.unroute_all()
+        self.turn_to(NOTHING)
+        self.page.evaluate("document.activeElement?.blur()")
+        broken = self._broken()
+        for page in self._pages[1:]:
+            page.close()
+        del self._pages[1:]
+        self.errors, self.foreign = [], []
+        assert not any(broken.values()), broken
+
     def close(self) -> None:
         """Closes the window. No page broke its policy, failed, or asked another host for anything."""
-        pages = [page for page in self._pages if not page.is_closed()]
-        violations = [one for page in pages for one in page.evaluate(_LEAVE)]
+        broken = self._broken()
         if self._is_shared:
-            for page in pages:
+            for page in self._pages:
                 page.close()
         else:
             self._context.close()
-        broken = {"policy": violations, "errors": self.errors, "foreign": self.foreign}
         assert not any(broken.values()), broken
+
+    def _broken(self) -> dict[str, list[Any]]:
+        """What no page may do; and each forgets what it keeps."""
+        pages = [page for page in self._pages if not page.is_closed()]
+        violations = [one for page in pages for one in page.evaluate(_LEAVE)]
+        return {"policy": violations, "errors": self.errors, "foreign": self.foreign}
 
 
 def new_context(browser: Browser) -> BrowserContext:

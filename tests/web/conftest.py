@@ -113,6 +113,22 @@ def app(member: Open) -> App:
     return member()
 
 
+@pytest.fixture(scope="module")
+def lasting(browser: Browser, server: Server, session: BrowserContext) -> Iterator[App]:
+    """A window that is signed in, for a file of tests."""
+    app = App(browser, server, session=session)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def shared_app(lasting: App) -> Iterator[App]:
+    """The file's window, cleared after each test: for tests that begin with `turn_to`, since to start the app in a
+    window of their own takes longer than most of them."""
+    yield lasting
+    lasting.clear()
+
+
 def _windows(browser: Browser, server: Server, session: BrowserContext | None = None) -> Iterator[Open]:
     opened: list[App] = []
 

@@ -48,13 +48,19 @@ def workflow(server: Server) -> str:
     return server.create_workflow({"nodes": ROOT_ONLY})
 
 
+@pytest.fixture
+def app(shared_app: App) -> App:
+    """The window of this file."""
+    return shared_app
+
+
 def _nodes(server: Server, workflow: str) -> dict[str, Any]:
     found: dict[str, Any] = server.call("GET", f"/v1/workflows/{workflow}")["definition"]["nodes"]
     return found
 
 
 def _open(app: App, workflow: str) -> Page:
-    page = app.open(f"/workflows/{workflow}")
+    page = app.turn_to(f"/workflows/{workflow}")
     page.locator(".card").first.wait_for()
     return page
 
@@ -280,12 +286,13 @@ def test_pasted_steps_name_each_other_by_their_new_ids(app: App, server: Server)
     assert made["b"]["payload"]["message"] == "{{a2.status}} {{$nodes.a2.status}} a.status {{$trigger.a}}"
 
 
-def test_keys_choose_the_mode_walk_undo_and_tidy(app: App, server: Server) -> None:
+def test_keys_choose_the_mode_walk_undo_and_tidy(member: Open, server: Server) -> None:
     log = {"type": "log", "payload": {"message": "x"}}
     nodes = {"root": {"type": "manual", "children": ["a", "b"]}, "a": log, "b": log, "two": {"type": "manual"}}
     workflow = server.create_workflow({"nodes": nodes, "triggerNodeIds": ["root", "two"]})
     place = f"/v1/workflows/{workflow}"
     server.call("PATCH", f"{place}/ui-metadata", {"uiMetadata": {"v": 1, "nodes": {"a": {"x": 900, "y": 700}}}})
+    app = member()
     page = _open(app, workflow)
     modes = page.get_by_role("radiogroup", name="Mode")
     for key, mode in (("2", "Dust"), ("3", "Live"), ("1", "Simulate")):

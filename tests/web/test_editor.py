@@ -37,6 +37,12 @@ def server(server_with_chain: Server) -> Server:
     return server_with_chain
 
 
+@pytest.fixture
+def app(shared_app: App) -> App:
+    """The window of this file."""
+    return shared_app
+
+
 def _make(server: Server, nodes: dict[str, Any]) -> str:
     return server.create_workflow({"nodes": nodes})
 
@@ -62,7 +68,7 @@ def _choose(page: Page, words: str) -> None:
 
 def test_a_workflow_is_built_and_simulated_by_keyboard_alone(app: App, server: Server) -> None:
     workflow = _make(server, {"root": {"type": "manual"}})
-    page = app.open(f"/workflows/{workflow}")
+    page = app.turn_to(f"/workflows/{workflow}")
     expect(card(page, "Root")).to_be_visible()
     page.keyboard.press("Alt+ArrowDown")
     _choose(page, "format")
@@ -104,7 +110,7 @@ def test_changes_are_undone_redone_and_saved(app: App, server: Server) -> None:
     workflow = _make(
         server, {"root": {"type": "manual", "children": ["log"]}, "log": {"type": "log", "payload": {"message": "a"}}}
     )
-    page = app.open(f"/workflows/{workflow}")
+    page = app.turn_to(f"/workflows/{workflow}")
     expect(card(page, "Log")).to_be_visible()
     _drag_the_canvas(page)
     message = choose(page, "Log").get_by_role("textbox", name="Message")
@@ -128,7 +134,7 @@ def test_changes_are_undone_redone_and_saved(app: App, server: Server) -> None:
 def test_what_is_run_is_what_is_seen(app: App, server: Server) -> None:
     say = {"type": "log", "payload": {"message": "old"}}
     workflow = _make(server, {"root": {"type": "manual", "children": ["say"]}, "say": say})
-    page = app.open(f"/workflows/{workflow}")
+    page = app.turn_to(f"/workflows/{workflow}")
     saves: list[Route] = []
     runs: list[str] = []
     page.route(f"**/v1/workflows/{workflow}", _hold(saves))
@@ -161,7 +167,7 @@ def _hold(held: list[Route]) -> Callable[[Route], None]:
 
 def test_a_step_that_is_gone_is_no_longer_chosen(app: App, server: Server) -> None:
     workflow = _make(server, {"root": {"type": "manual", "children": []}})
-    page = app.open(f"/workflows/{workflow}")
+    page = app.turn_to(f"/workflows/{workflow}")
     page.get_by_role("button", name="Add a step", exact=True).click()
     page.get_by_role("option", name="Delay").click()
     expect(page.get_by_role("complementary", name="Delay")).to_be_visible()
@@ -173,7 +179,8 @@ def test_a_step_that_is_gone_is_no_longer_chosen(app: App, server: Server) -> No
 
 
 @pytest.mark.parametrize("browser_is_old", [False, True])
-def test_numbers_and_what_is_unknown_come_back_as_they_were(app: App, server: Server, browser_is_old: bool) -> None:
+def test_numbers_and_what_is_unknown_come_back_as_they_were(member: Open, server: Server, browser_is_old: bool) -> None:
+    app = member()
     if browser_is_old:
         app.page.add_init_script(_OLD)
     nodes = {
@@ -211,7 +218,7 @@ def test_a_problem_is_shown_at_its_step_and_field(app: App, server: Server) -> N
         server,
         {"root": {"type": "manual", "children": ["say"]}, "say": {"type": "format", "payload": {"template": "x"}}},
     )
-    page = app.open(f"/workflows/{workflow}")
+    page = app.turn_to(f"/workflows/{workflow}")
     inspector = choose(page, "Say")
     page.get_by_role("textbox", name="Template").fill("🧊 {{nobody.result.x ?? 1}} {{$now}}")
     expect(inspector.locator(".cm-lintRange")).to_have_text(["nobody.result.x"])
@@ -226,7 +233,7 @@ def test_a_problem_is_shown_at_its_step_and_field(app: App, server: Server) -> N
 
 def test_the_ladder_is_climbed_to_live(app: App, server: Server, chain: devchain.DevChain, source: PriceSource) -> None:
     ready = demo.prepare(Client(server.url, server.key), chain, f"http://{source.address}/notices")
-    page = app.open(f"/workflows/{ready.workflow_id}")
+    page = app.turn_to(f"/workflows/{ready.workflow_id}")
     page.get_by_role("button", name="Payload").click()
     page.get_by_role("textbox", name="Payload").fill(ready.payload.read_text())
     page.keyboard.press("Escape")
@@ -268,7 +275,7 @@ def test_every_reason_of_a_refusal_is_told(app: App, server: Server, chain: devc
         "root": {"type": "manual", "children": ["pay"]},
         "pay": {"type": "send-native", "payload": payload, "connector": {"type": "wallet", "id": wallet["id"]}},
     }
-    page = app.open(f"/workflows/{server.create_workflow({'nodes': nodes})}")
+    page = app.turn_to(f"/workflows/{server.create_workflow({'nodes': nodes})}")
     tray = page.get_by_role("region", name="Run and effects")
     expect(tray).to_contain_text("Simulate it to see")
     page.get_by_role("button", name="Simulate", exact=True).click()
@@ -317,7 +324,7 @@ def _ghosts_follow_the_moment(page: Page) -> None:
 def test_a_chosen_step_is_not_behind_its_settings(app: App, server: Server) -> None:
     steps = {name: {"type": "log", "payload": {"message": name}} for name in "abcd"}
     workflow = _make(server, {"root": {"type": "manual", "children": list(steps)}, **steps})
-    page = app.open(f"/workflows/{workflow}")
+    page = app.turn_to(f"/workflows/{workflow}")
     settings, chosen = choose(page, "D"), card(page, "D")
 
     def is_in_sight() -> bool:
@@ -332,7 +339,7 @@ def test_a_live_run_is_stopped(app: App, server: Server) -> None:
         server,
         {"root": {"type": "manual", "children": ["hold"]}, "hold": {"type": "wait", "payload": {"timeoutMs": 600_000}}},
     )
-    page = app.open(f"/workflows/{workflow}")
+    page = app.turn_to(f"/workflows/{workflow}")
     expect(page.get_by_text("Hold", exact=True)).to_be_visible()
     page.keyboard.press("3")
     page.get_by_role("button", name="Run live").click()

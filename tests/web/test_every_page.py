@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from testkit.e2e.guide import ROOT
 from testkit.e2e.server import Server
-from testkit.web.app import NARROW, WIDE, App, Open
+from testkit.web.app import NARROW, NOTHING, WIDE, App, Open
 
 _PATH = re.compile(r"\bpath: '([^']+)'")
 _PUBLIC = "/forms/:secret"
@@ -101,10 +101,10 @@ def _faults_of(app: App, page: Page) -> dict[str, list[str]]:
 def test_every_page_is_accessible_in_both_themes_and_widths(app: App, world: World) -> None:
     page = app.page
     wrong: dict[str, Any] = {}
-    states = (f"/runs/{world.run}?step=ask", f"/runs/{world.run}?tab=events", "/nothing")
+    states = (f"/runs/{world.run}?step=ask", NOTHING, f"/runs/{world.run}?tab=events")
     for path in (*sorted(_paths()), *states):
         page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
-        page.goto(world.server.url + world.address(path))
+        app.turn_to(world.address(path))
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         expect(page.get_by_text(re.compile("^Loading"))).to_have_count(0)
         if faults := _faults_of(app, page):
@@ -116,7 +116,7 @@ def test_what_is_not_there_is_named_and_leads_back(app: App, world: World) -> No
     page = app.page
     wrong: dict[str, Any] = {}
     for path in sorted(path for path in _paths() if ":id" in path):
-        page.goto(world.server.url + path.replace(":id", "wf_00000000000000000000000000"))
+        app.turn_to(path.replace(":id", "wf_00000000000000000000000000"))
         expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("^No such"))
         back = page.locator("main").get_by_role("link", name=re.compile("^All"))
         expect(back).to_be_visible()
