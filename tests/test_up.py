@@ -277,6 +277,7 @@ def test_without_node_and_pypi_it_says_so_and_works_all_the_same(fresh: Path, tm
     assert "The price source has received 1 notice." in output
 
 
+@pytest.mark.long
 def test_the_chain_can_be_left_out() -> None:
     status, output = whole("--once", "--chain", "no")
     assert status == 0, output

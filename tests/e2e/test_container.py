@@ -54,6 +54,7 @@ def _compose(path: Path) -> Json:
     return found
 
 
+@pytest.mark.long
 def test_linters_accept_the_files_and_find_a_fault(tmp_path: Path) -> None:
     assert _lint("dockerfile-utils", "lint", str(DOCKERFILE))[0] == 0
     status, output = _lint("dclint", "--max-warnings", "0", *map(str, (SQLITE, POSTGRES, CLUSTER)))

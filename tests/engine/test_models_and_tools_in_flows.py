@@ -17,7 +17,6 @@ from testkit.composition import composed
 from testkit.mcp_server import Calls, serving, tools
 from testkit.model_server import ModelServer, Reply, serving_model
 
-pytestmark = pytest.mark.both_stores
 _GRACE_S = 0.05
 
 
@@ -125,6 +124,7 @@ async def _deciding_money(bench: Bench, look: Definition) -> None:
     assert warned == ["nodes.pay.payload.recipient"]
 
 
+@pytest.mark.both_stores
 async def test_a_restart_repeats_a_read_and_asks_a_person_about_a_write(
     tmp_path: Path, store_url: str, calls: Calls
 ) -> None:

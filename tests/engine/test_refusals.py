@@ -136,7 +136,6 @@ async def fill(refusals: Refusals) -> None:
         refusals.add(f"{type}: a connector that was deleted", type, payload, INVALID, {"type": kind, "id": "conn_gone"})
 
 
-@pytest.mark.both_stores
 async def test_refusal_before_sending_in_every_mode(refusals: Refusals) -> None:
     await fill(refusals)
     simulated, live, dust = [await refusals.found(**mode) for mode in MODES]

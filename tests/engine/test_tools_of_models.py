@@ -17,7 +17,6 @@ from testkit.composition import composed
 from testkit.mcp_server import Calls, serving, tools
 from testkit.model_server import Asked, ModelServer, Reply, serving_model
 
-pytestmark = pytest.mark.both_stores
 SECRET = "s3cret-with-odd+signs&more"
 
 
