@@ -28,6 +28,23 @@ async def sync(bench: Bench, flow: Flow, **body: Any) -> dict[str, Any]:
     return {"http": reply.status, **found}
 
 
+async def test_a_dust_test_answers_nothing_that_is_made_up(bench: Bench) -> None:
+    """The example of a node that it skips, as anything else that it would send; what is known it answers."""
+    nodes = {
+        "skipped": {**trial(name="r skipped", dust="skip"), "children": ["made"]},
+        "made": respond("known", headers={"X-Value": "{{skipped.result.value}}"}, body="{{skipped.result.value}}"),
+        "known": respond(body="known"),
+    }
+    flow = await Flow.make(bench, nodes)
+    found = await sync(bench, flow, dustTest=True)
+    assert (found["http"], found["response"]["body"]) == (200, "known")
+    run = await bench.ended(found["runId"])
+    assert run["status"] == "success"
+    made = result(run, "made")
+    assert (made["isEffective"], made["headers"], made["body"]) == (False, {}, None)
+    assert [one["path"] for one in await answers(bench, run["id"])] == ["known"]
+
+
 @pytest.mark.both_stores
 async def test_first_respond_answers_in_every_mode(bench: Bench) -> None:
     nodes = {

@@ -100,7 +100,8 @@ def _stop(scene: Scene) -> Outcome:
 
 
 def _respond(scene: Scene) -> Outcome:
-    """Whether it is the run's first, and so takes effect, is decided where its result is recorded."""
+    """Whether it is the run's first, and so takes effect, is decided where its result is recorded. What is made up
+    answers only in a simulation, whose caller knows."""
     payload = scene.payload
     result = {
         "status": payload.status,
@@ -110,6 +111,9 @@ def _respond(scene: Scene) -> Outcome:
         "isEffective": True,
     }
     result = scene.roots.masked(result)
+    if scene.mode.changes_outside and (scene.roots.assumed or scene.roots.is_in_assumed_loop):
+        unsent = {**result, "headers": {}, "body": None, "isEffective": False}
+        return Settled(unsent, assumed=True, note={"dust": "skipped"})
     shown = {name: result[name] for name in ("status", "headers", "contentType")}
     is_long = len(dumps_text(result["body"])) > _MOST_REPORTED
     answer = {**shown, "body": None if is_long else result["body"], "bodyOmitted": is_long}
