@@ -62,6 +62,8 @@ _FORBIDDEN = {
     "replay_hook_delivery",
 }
 """What reaches beyond any limit."""
+_OF_THEIR_KEY = {"stop_turn"}
+"""What only the key that has begun it, or an administrator's, may do."""
 _READ_S = 0.3
 _MORE = {
     "workflow:create": ["workflow:update"],
@@ -229,6 +231,9 @@ def test_a_request_is_for_those_who_may_alone(everybody: Everybody, name: str) -
     if name == "import_wallet":  # the stranger has it now
         asked = everybody.request(name)
     key = everybody.only.get(permission, everybody.world.key)
+    if name in _OF_THEIR_KEY:
+        assert everybody.ask(asked, key).status == 403
+        key = everybody.world.key
     answer = everybody.ask(asked, key)
     assert answer.status in (200, 204), answer.text
     if name in _WRITES:

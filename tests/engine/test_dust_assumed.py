@@ -95,7 +95,8 @@ async def test_in_a_retry_of_the_calling_run(tmp_path: Path, store_url: str, mod
     async with server_on(tmp_path, store_url) as bench:
         await made_table(bench)
         flow = await called(bench, writes_of_all_kinds("{{$trigger.v}}"))
-        fails = trial(name="fails", effect="read", outcomes=["permanent"], children=["again", "sent", "each"])
+        fails = trial(name="fails", effect="read", outcomes=["permanent"])
+        fails["children"] = ["again", "sent", "kept", "row", "each"]
         call, again = calling(flow, mode=mode), calling(flow, mode=mode)
         nodes = {"skipped": skipped("call"), "call": {**call, "children": ["fails"]}, "fails": fails, "again": again}
         failed = await bench.run({**nodes, **writes_of_all_kinds("{{call.result.status}}")}, dustTest=True)

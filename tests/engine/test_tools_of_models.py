@@ -78,7 +78,7 @@ async def test_what_a_model_calls(bench: Bench, calls: Calls) -> None:
         ask: Definition = {
             "type": "llm",
             "connector": await connected(bench, model.connector()),
-            "payload": {"prompt": "Find it", "maxCostUsd": "1", "tools": listed, "maxCalls": 12},
+            "payload": {"prompt": "Find it", "maxCostUsd": "1", "tools": listed, "maxCalls": 13},
         }
         await _reading(bench, script, model, site, calls, ask)
         await _refusing(bench, script, model, site, calls, ask)
@@ -160,7 +160,7 @@ async def _limits(bench: Bench, script: Scripted, model: ModelServer, ask: Defin
     before = len(model.asked)
     run = await bench.run({"ask": ask}, payload={"word": "w"})
     assert run["executionState"]["ask"]["error"]["code"] == "MODEL_TOOL_LOOP"
-    assert len(model.asked) == before + 13
+    assert len(model.asked) == before + 14
     poor = {**ask, "payload": {**ask["payload"], "maxCostUsd": "0.03"}}
     run = await bench.run({"ask": poor}, payload={"word": "w" * 9_000})
     assert run["executionState"]["ask"]["error"]["code"] == "MODEL_OVER_BUDGET"
