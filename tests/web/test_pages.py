@@ -22,6 +22,12 @@ def asking(server: Server) -> str:
     return server.create_workflow({"nodes": ASK})
 
 
+@pytest.fixture
+def app(shared_app: App) -> App:
+    """The window of this file."""
+    return shared_app
+
+
 def open_question(app: App) -> str:
     """The id of the open question, as soon as there is one."""
     found = app.until(lambda: app.server.call("GET", "/v1/approvals")["items"])
@@ -50,7 +56,7 @@ def test_a_question_is_approved_on_a_phone(member: Open, server: Server, asking:
 def test_a_comment_stays_when_a_question_cannot_be_read_again(app: App, server: Server, asking: str) -> None:
     server.start_run(asking)
     asked = open_question(app)
-    page = app.open(f"/approvals/{asked}")
+    page = app.turn_to(f"/approvals/{asked}")
     page.get_by_label("Comment").fill("a long thought")
     refused: list[str] = []
 
@@ -71,7 +77,7 @@ def test_a_comment_stays_when_a_question_cannot_be_read_again(app: App, server: 
 
 def test_a_question_is_rejected_and_simulated_before(app: App, server: Server, asking: str) -> None:
     server.start_run(asking)
-    page = app.open(f"/approvals/{open_question(app)}")
+    page = app.turn_to(f"/approvals/{open_question(app)}")
     page.get_by_role("button", name="Simulate now").click()
     expect(page.get_by_text("The simulated column is of")).to_be_visible()
     page.get_by_role("button", name="Reject").click()
@@ -85,7 +91,7 @@ def test_a_question_is_rejected_and_simulated_before(app: App, server: Server, a
 
 def test_a_wallet_gets_a_policy_and_is_archived(app: App, server: Server) -> None:
     server.call("POST", "/v1/wallets", {"name": "first"})
-    page = app.open("/wallets")
+    page = app.turn_to("/wallets")
     page.get_by_role("button", name="New wallet").click()
     page.get_by_label("Name").fill("payouts")
     assert app.faults() == []
@@ -118,7 +124,7 @@ def test_a_wallet_gets_a_policy_and_is_archived(app: App, server: Server) -> Non
 
 def test_a_policy_that_is_wrong_is_refused_at_its_field(app: App, server: Server) -> None:
     wallet = server.call("POST", "/v1/wallets", {"name": "wrong"})["id"]
-    page = app.open(f"/wallets/{wallet}")
+    page = app.turn_to(f"/wallets/{wallet}")
     page.get_by_role("button", name="Change policy").click()
     page.get_by_label("Recipients").fill("0x12")
     page.get_by_role("button", name="Review the change").click()
@@ -129,7 +135,7 @@ def test_a_policy_that_is_wrong_is_refused_at_its_field(app: App, server: Server
 
 
 def test_a_connector_is_made_tested_changed_and_deleted(app: App, server: Server) -> None:
-    page = app.open("/connectors")
+    page = app.turn_to("/connectors")
     page.get_by_role("button", name="New connector").click()
     page.get_by_label("Name").fill("Prices")
     page.get_by_role("textbox", name="Token").fill("first-secret-token")
@@ -156,7 +162,7 @@ def test_a_connector_is_made_tested_changed_and_deleted(app: App, server: Server
 
 def test_a_key_is_revoked_and_the_audit_tells(app: App, server: Server) -> None:
     made = server.call("POST", "/v1/api-keys", {"name": "reader", "permissions": ["run:read"]})
-    page = app.open("/keys")
+    page = app.turn_to("/keys")
     expect(page.get_by_text("dustrun keys create")).to_be_visible()
     page.get_by_role("link", name="reader").click()
     page.get_by_role("button", name="Revoke").click()
@@ -170,7 +176,7 @@ def test_a_key_is_revoked_and_the_audit_tells(app: App, server: Server) -> None:
 
 
 def test_activity_shows_a_run_as_it_starts(app: App, server: Server, asking: str) -> None:
-    page = app.open("/activity")
+    page = app.turn_to("/activity")
     feed = page.get_by_role("list", name="Now")
     expect(page.get_by_text("listening")).to_be_visible()
     app.until(lambda: server.start_run(asking) and feed.locator("li").count())
@@ -179,7 +185,7 @@ def test_activity_shows_a_run_as_it_starts(app: App, server: Server, asking: str
 
 
 def test_a_table_is_made_and_its_rows_change_exactly(app: App, server: Server) -> None:
-    page = app.open("/tables")
+    page = app.turn_to("/tables")
     page.get_by_role("button", name="New table").click()
     page.get_by_label("Name").fill("orders")
     page.get_by_label("Columns").fill("id text\namount decimal\nnote json")
@@ -317,7 +323,8 @@ def test_a_hook_is_made_paused_and_deleted(member: Open, server: Server, dark: b
     assert server.call("GET", "/v1/hooks")["items"] == []
 
 
-def test_a_report_is_printed_without_the_rest(app: App, server: Server, asking: str) -> None:
+def test_a_report_is_printed_without_the_rest(member: Open, server: Server, asking: str) -> None:
+    app = member()
     run = server.start_run(asking, simulate=True)
     app.until(lambda: server.call("GET", f"/v1/runs/{run}")["finishedAt"])
     page = app.open(f"/runs/{run}/report")

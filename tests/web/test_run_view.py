@@ -49,10 +49,16 @@ def _ended(app: App, run: str) -> None:
     app.until(lambda: app.server.call("GET", f"/v1/runs/{run}?summary=true")["finishedAt"])
 
 
+@pytest.fixture
+def app(shared_app: App) -> App:
+    """The window of this file."""
+    return shared_app
+
+
 def test_an_item_is_picked_and_its_called_run_opened(app: App, looped: tuple[str, str]) -> None:
     _, run = looped
     _ended(app, run)
-    page = app.open(f"/runs/{run}?step=each")
+    page = app.turn_to(f"/runs/{run}?step=each")
     expect(page.locator(".card.success")).to_have_count(1)
     expect(page.locator(".card.success")).to_contain_text("3 of 3 items")
     items = page.get_by_role("list", name="Items")
@@ -80,7 +86,7 @@ def test_an_item_is_picked_and_its_called_run_opened(app: App, looped: tuple[str
 def test_a_result_is_pinned_with_one_click(app: App, server: Server, looped: tuple[str, str]) -> None:
     workflow, run = looped
     _ended(app, run)
-    page = app.open(f"/runs/{run}?step=call&items=each:0")
+    page = app.turn_to(f"/runs/{run}?step=call&items=each:0")
     page.get_by_role("button", name="Pin this result").click()
     expect(page.get_by_text("Pinned. Simulations use this result")).to_be_visible()
     node = server.call("GET", f"/v1/workflows/{workflow}")["definition"]["nodes"]["call"]
@@ -98,7 +104,7 @@ def test_many_items_and_events_are_drawn_in_part(app: App, server: Server) -> No
     }
     run = server.start_run(server.create_workflow({"nodes": loop}), payload={"list": list(range(MANY))})
     _ended(app, run)
-    page = app.open(f"/runs/{run}?tab=events")
+    page = app.turn_to(f"/runs/{run}?tab=events")
     events = page.get_by_role("list", name="What happened")
     expect(events.get_by_role("listitem").first).to_have_attribute(
         "aria-setsize", str(len(server.events_of(run))), timeout=60_000
@@ -125,7 +131,7 @@ def test_ten_megabytes_are_shown_in_part(app: App, server: Server) -> None:
     rows = [{"id": i, "text": "x" * 80} for i in range(50_000)]  # twice in the result
     workflow = server.create_workflow({"nodes": {"root": {"type": "manual", "payload": {}}}})
     run = server.start_run(workflow, payload={"rows": rows})
-    page = app.open(f"/runs/{run}?step=root")
+    page = app.turn_to(f"/runs/{run}?step=root")
     step = page.get_by_role("complementary", name="root")
     body = step.locator("details").filter(has_text="body").first
     expect(body).to_be_visible()
