@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -84,7 +85,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "world" in getattr(item, "fixturenames", ()):
             item.add_marker("chain")
-    items.sort(key=lambda item: not item.path.relative_to(_TESTS).as_posix().startswith(_FIRST))
+    items.sort(key=lambda item: not _comes_first(item.path))
     if config.getoption("--all"):
         return
     left_out = [item for item in items if item.get_closest_marker("long")]
@@ -93,6 +94,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workeroutput"):  # a process of xdist
         config.workeroutput["left_out"] = len(left_out)
     config.hook.pytest_deselected(items=left_out)
+
+
+@functools.cache
+def _comes_first(path: Path) -> bool:
+    return path.relative_to(_TESTS).as_posix().startswith(_FIRST)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -111,8 +117,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs the tests of `_ON_BOTH` and `_LONG_ON_BOTH` that touch a store once for each dialect, and those of
     `_OF_ENGINES` also with Temporal."""
+    if "store_url" not in metafunc.fixturenames:
+        return
     path = metafunc.definition.path.relative_to(_TESTS).as_posix()
-    if "store_url" not in metafunc.fixturenames or not path.startswith((*_ON_BOTH, *_LONG_ON_BOTH)):
+    if not path.startswith((*_ON_BOTH, *_LONG_ON_BOTH)):
         return
     always = path.startswith(_ON_BOTH) or metafunc.definition.get_closest_marker("both_stores")
     second = "postgresql" if always else pytest.param("postgresql", marks=pytest.mark.long)
