@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import hypothesis
 import pytest
@@ -164,9 +164,14 @@ def cluster() -> Iterator[Cluster]:
     cluster.end()
 
 
-@pytest.fixture(scope="session")
+def _as_long_as_it_pays(fixture_name: str, config: pytest.Config) -> Literal["module", "session"]:
+    """A Temporal that nobody asks takes in three minutes what a start takes; few files want it unless all run."""
+    return "session" if config.getoption("--all") else "module"
+
+
+@pytest.fixture(scope=_as_long_as_it_pays)
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
-    """The Temporal of this test session, started by the first test that wants it."""
+    """The Temporal of this file or session, started by the first test that wants it."""
     server = TemporalServer(tmp_path_factory.mktemp("temporal"))
     server.start()
     yield server
