@@ -121,15 +121,15 @@ def test_text_of_others_is_only_text(member: Open, server: Server) -> None:
     workflow = server.call("POST", "/v1/workflows", body)["id"]
     run = server.start_run(_fine(server), payload={"text": HOSTILE})
     app = member()
-    for path in ("/", f"/workflows/{workflow}", f"/runs/{run}?step=say", f"/runs/{run}?tab=events", "/runs"):
-        page = app.open(path)
+    for path in ("/", f"/workflows/{workflow}", f"/runs/{run}?step=say", "/runs", f"/runs/{run}?tab=events"):
+        page = app.turn_to(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         expect(page.get_by_text("Loading …")).to_have_count(0)
         page.wait_for_load_state("networkidle")
         assert page.evaluate("window.__ran") is None, path
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, path
-    page = app.open(f"/workflows/{workflow}")
+    page = app.turn_to(f"/workflows/{workflow}")
     page.locator(".card.unknown").click()
     expect(page.get_by_text("This server does not know this type of step")).to_be_visible()
     assert app.faults() == []
