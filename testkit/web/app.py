@@ -165,6 +165,7 @@ class App:
         self.page.unroute_all()
         self.turn_to(NOTHING)
         self.page.evaluate("document.activeElement?.blur()")
+        self.page.mouse.move(0, 0)  # Escape would close the tip of what lies under it first
         broken = self._broken()
         for page in self._pages[1:]:
             page.close()

@@ -286,13 +286,12 @@ def test_pasted_steps_name_each_other_by_their_new_ids(app: App, server: Server)
     assert made["b"]["payload"]["message"] == "{{a2.status}} {{$nodes.a2.status}} a.status {{$trigger.a}}"
 
 
-def test_keys_choose_the_mode_walk_undo_and_tidy(member: Open, server: Server) -> None:
+def test_keys_choose_the_mode_walk_undo_and_tidy(app: App, server: Server) -> None:
     log = {"type": "log", "payload": {"message": "x"}}
     nodes = {"root": {"type": "manual", "children": ["a", "b"]}, "a": log, "b": log, "two": {"type": "manual"}}
     workflow = server.create_workflow({"nodes": nodes, "triggerNodeIds": ["root", "two"]})
     place = f"/v1/workflows/{workflow}"
     server.call("PATCH", f"{place}/ui-metadata", {"uiMetadata": {"v": 1, "nodes": {"a": {"x": 900, "y": 700}}}})
-    app = member()
     page = _open(app, workflow)
     modes = page.get_by_role("radiogroup", name="Mode")
     for key, mode in (("2", "Dust"), ("3", "Live"), ("1", "Simulate")):
