@@ -46,10 +46,15 @@ class Far:
         return await self.outbox.pay("pay", transfer(address(number), 1 + number), **place)
 
     async def _runs(self, count: int) -> list[tuple[str, int]]:
-        """Runs that wait."""
+        """Runs that wait. What else their creation leaves to write, or a timer would, is written too: none of it falls
+        among the payments, however busy the machine is."""
         server = self.outbox.composition
         made = [(await server.owner.post("/v1/runs", {"definition": {"nodes": WAITS}})).data for _ in range(count)]
         pks = dict(await server.rows(sa.select(runs.c.id, runs.c.pk)))
+        async with asyncio.timeout(60):
+            while {status for (status,) in await server.rows(sa.select(runs.c.status).distinct())} != {"waiting"}:
+                await asyncio.sleep(0.05)
+        await server.parts.access.usage.flush()
         return [(one["runId"], pks[one["runId"]]) for one in made]
 
     async def _until(self, state: str) -> None:
@@ -71,9 +76,9 @@ async def far(cluster: Cluster, tmp_path: Path, node: Anvil) -> AsyncIterator[Fa
 async def test_a_payment_waits_for_the_database_a_few_times(far: Far) -> None:
     await far.pay(0)  # what is prepared once does not count
     to_sent, to_final = await far.pay(1)
-    # its plan, its bytes and its answer take two each; its receipt two, and its end three. Beside them the use of keys
-    # is noted, and the run is woken twice.
-    assert to_sent <= 6 + 4
+    # its plan, its bytes and its answer take two each; its receipt two, and its end three. Beside them the run is woken
+    # twice.
+    assert to_sent <= 6
     assert to_final <= 5 + 8
 
 
