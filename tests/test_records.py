@@ -163,16 +163,20 @@ def test_class_from_which_one_with_slots_is_made_does_not_stay() -> None:
     assert (before(), after(1).value) == (None, 1)
 
 
-@newer
-def test_a_class_needs_little_memory() -> None:
-    _made(OURS, {"frozen": True, "slots": True})
+def _bytes_of_a_class() -> float:
     tracemalloc.start()
     try:
         gc.collect()
         begun = tracemalloc.get_traced_memory()[0]
         made = [_made(OURS, {"frozen": True, "slots": True}) for _ in range(50)]
         gc.collect()
-        each = (tracemalloc.get_traced_memory()[0] - begun) / len(made)
+        return (tracemalloc.get_traced_memory()[0] - begun) / len(made)
     finally:
         tracemalloc.stop()
+
+
+@newer
+def test_a_class_needs_little_memory() -> None:
+    _made(OURS, {"frozen": True, "slots": True})
+    each = min(_bytes_of_a_class() for _ in range(3))  # threads of the process allocate beside it
     assert each < MOST_BYTES  # the standard library's takes twice as much
