@@ -257,7 +257,7 @@ async def test_nothing_leaves_a_dust_test_that_depends_on_an_example(bench: Benc
         ("tell", False),
         ("other", True),
     ]
-    assert [one["path"] for one in report["assumed"]] == ["skipped", "tell", "keep"]
+    assert {one["path"] for one in report["assumed"]} == {"skipped", "tell", "keep"}  # in no order
     assert [name for name, _ in attempts() if name.startswith("x")] == ["x3"]
     assert (await bench.api.get(f"/v1/workflows/{flow['id']}/variables")).data["items"][0]["value"] == "old"
     await bench.run({**nodes, "skipped": {**nodes["skipped"], "pinned": {"value": 7}}}, dustTest=True)
