@@ -24,21 +24,12 @@ def workflow(server: Server) -> str:
     return server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["a", "b"]}, **steps}})
 
 
-@pytest.fixture
-def app(shared_app: App) -> App:
-    """The window of this file."""
-    return shared_app
-
-
 class Writer:
     """Somebody at the editor of a workflow, and somebody else who saves in between."""
 
     def __init__(self, app: App, workflow: str, page: Page | None = None) -> None:
         self.app, self.workflow, self.page = app, workflow, page or app.page
-        if page is None:
-            app.turn_to(f"/workflows/{workflow}")
-        else:
-            page.goto(f"{app.server.url}/workflows/{workflow}")
+        self.page.goto(f"{app.server.url}/workflows/{workflow}")
         self.page.locator(".card, .steps").first.wait_for()
         self._held: list[Route] = []
         self._is_holding = False
@@ -99,7 +90,10 @@ class Writer:
 
     def comes_to(self, *messages: str) -> None:
         """Waits until the steps say this on the server, and all is saved."""
-        self.app.until(lambda: self.messages() == list(messages), self.page)
+        try:
+            self.app.until(lambda: self.messages() == list(messages), self.page)
+        except AssertionError as error:
+            raise AssertionError(f"{self.messages()} instead of {messages}: {error}") from None
         expect(self.page.get_by_text("Saved", exact=True)).to_be_visible()
 
 
