@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from dustrun.services.workflows.closure import Closures
 from dustrun.services.workflows.variable_gate import VariableGate
+from dustrun.storage.db.statement import Statement
 from dustrun.storage.db.tables import variable_writes, variables
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
 from testkit.composition import composed
@@ -253,13 +254,16 @@ async def test_a_retried_simulation_writes_anew(bench: Bench) -> None:
     assert await flow.variables() == {"n": 1}
 
 
-async def test_write_that_was_done_before_the_server_ended_is_not_done_again(tmp_path: Path) -> None:
-    """As after a crash between the write and its record: the node has begun, and its write is there."""
+@pytest.mark.parametrize("lifetime", ["persist", "reset", "reset, by an earlier version"])
+async def test_write_that_was_done_before_the_server_ended_is_not_done_again(tmp_path: Path, lifetime: str) -> None:
+    """As after a crash between the write and its record: the node has begun, and its write is there. An earlier version
+    recorded each write under the node's own key."""
     from dustrun.services.data.variables import Variables
 
     async with composed(tmp_path, actions_dir=OWN_ACTIONS) as first:
         bench = Bench(first)
-        flow = await Flow.make(bench, {"a": add("n", "b"), "b": say("{{$vars.n}}")})
+        defs = [{"name": "n", "type": "number", "lifetime": lifetime.partition(",")[0]}]
+        flow = await Flow.make(bench, {"a": add("n", "b"), "b": say("{{$vars.n}}")}, *defs)
         engine = first.engine
         real: Variables = engine._deps.variables
         gone = asyncio.Event()
@@ -275,6 +279,11 @@ async def test_write_that_was_done_before_the_server_ended_is_not_done_again(tmp
         run_id = await flow.start()
         await gone.wait()
         await engine.stop(0)
+        if "earlier" in lifetime:
+            key = sa.func.replace(variable_writes.c.write_key, "/" + sa.cast(variable_writes.c.run_pk, sa.Text), "")
+            await first.parts.writer.write(
+                lambda tx: tx.run(Statement(sa.update(variable_writes).values(write_key=key)))
+            )
     async with composed(tmp_path, actions_dir=OWN_ACTIONS) as second:
         bench = Bench(second)
         run = await bench.ended(run_id)

@@ -125,10 +125,9 @@ def _write(
     defined = _declared(definition, [kept] if kept is not None else []).get(request.name)
     lifetime = variables.lifetime_of(defined, request.scope)
     scope = WORKFLOW if lifetime == variables.PERSIST and workflow_id else RUN
-    for key in _keys(tx, facts, scope, request.key):
-        done = rows.find_write(tx, key)
-        if done is not None:
-            return Written(done.scope, _loaded(done.old_value), _loaded(done.new_value))
+    done = _find_done(tx, facts, scope, request.key)
+    if done is not None:
+        return Written(done.scope, _loaded(done.old_value), _loaded(done.new_value))
     old = _stored(tx, facts, scope, kept, request.name)
     default = defined.default if defined is not None else None
     value = _new_value(request, default if old is None else loads(old), defined)
@@ -141,6 +140,16 @@ def _write(
     previous = old if old is not None else None if default is None else dumps_text(default)
     rows.add_write(tx, _history(facts, scope, request, previous, text))
     return Written(scope, _loaded(previous), loads(text))
+
+
+def _find_done(tx: Tx, facts: RunFacts, scope: str, key: str) -> WriteRow | None:
+    """The write that the node has already made for what this run sees."""
+    for one in _keys(tx, facts, scope, key):
+        done = rows.find_write(tx, one)
+        if done is not None:
+            return done
+    earlier = rows.find_write(tx, key)  # an earlier version of the server kept all writes under this key
+    return earlier if earlier is not None and earlier.run_pk == facts.pk else None
 
 
 def _keys(tx: Tx, facts: RunFacts, scope: str, key: str) -> Iterator[str]:

@@ -99,16 +99,16 @@ class Runs:
         programs: CompiledWorkflows,
         engine: Engine,
         workflow_cache: WorkflowCache,
+        gate: SpendGate,
     ) -> None:
         self._database = database
         self._writer = writer
+        self._gate = gate
         self._catalog = catalog
         self._programs = programs
         self._engine = engine
         self._workflow_cache = workflow_cache
         self.waits = RunWaits(database, hub)
-        self.gate: SpendGate | None = None
-        """What says who may decide on spends; None: anybody."""
 
     async def check_workflow(self, principal: Principal, workflow_id: str) -> None:
         """Raises `NotFound` unless the caller's organisation has the workflow and the key reaches it."""
@@ -191,8 +191,8 @@ class Runs:
             if answer.attempt is not None and answer.attempt != known.attempt:
                 message = f'The answer is about attempt {answer.attempt} of "{path}"; it is in attempt {known.attempt}.'
                 raise Conflict(message, code=Code.NODE_NOT_UNCERTAIN)
-            if answer.outcome == "happened" and self.gate is not None:
-                self.gate.check_steering(Lookup(tx, principal.org_id), principal, rows.get(tx, run_pk))
+            if answer.outcome == "happened":
+                self._gate.check_steering(Lookup(tx, principal.org_id), principal, rows.get(tx, run_pk))
             rows.add_signal(tx, run_pk, "resolve", path, data, clock.now_ms())
             audit.record(tx, principal, "run.resolve", run_id, path=path, outcome=answer.outcome)
             return rows.get(tx, run_pk)

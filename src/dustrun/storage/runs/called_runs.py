@@ -15,6 +15,7 @@ from dustrun.core.run.state import NodeStatus
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import executions, runs
 from dustrun.storage.runs import journal
+from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
 
 _IN_ONE = 200
@@ -31,24 +32,19 @@ _LIST = Statement(
     )
 )
 
-_CALLED_IN_CHAIN = Statement(
-    sa.select(*(runs.c[field.name] for field in fields(RunRow)))
-    .where(runs.c.org_id == b("org_id"), runs.c.root_run_id == b("root"), runs.c.parent_pk.is_not(None))
-    .order_by(runs.c.pk.desc())
-    .limit(1)
-)
-
 _EMPTY: sa.ColumnElement[str] = sa.literal_column("'{}'")
 _LEFT_OUT: dict[str, sa.ColumnElement[Any]] = {"definition": sa.null(), "payload": _EMPTY, "prop_values": _EMPTY}
 
 
 def find_call(tx: Tx, run: RunRow) -> RunRow | None:
-    """The run as another one called it: itself, or if it is a retry the newest of its chain that was called, since
-    what bound that one binds its retries. None if nothing called it."""
-    if run.parent_pk is not None or run.source_run_id is None:
-        return run if run.parent_pk is not None else None
-    row = tx.one(_CALLED_IN_CHAIN, org_id=run.org_id, root=run.root_run_id)
-    return RunRow(*row) if row else None
+    """The run as another one called it: itself, or the run that it retries, since what bound that one binds its
+    retries. None if nothing called it."""
+    while run.parent_pk is None:
+        earlier = run_rows.find(tx, run.org_id, run.source_run_id) if run.source_run_id is not None else None
+        if earlier is None:
+            return None
+        run = earlier
+    return run
 
 
 def list_called(tx: Tx, org_id: str, run_pk: int, most: int) -> tuple[list[RunRow], int]:
