@@ -174,7 +174,8 @@ def _called_runs(base: Base, workflow_cache: WorkflowCache, creation: RunCreatio
 
 def _runs(base: Base, engine: Engine, workflow_cache: WorkflowCache, creation: RunCreation) -> tuple[Runs, Starts]:
     database, writer, hub, catalog, programs = base.database, base.writer, base.hub, base.catalog, base.programs
-    runs = Runs(database, writer, hub, catalog, programs, engine, workflow_cache, creation.gate)
+    runs = Runs(database, writer, hub, catalog, programs, engine, workflow_cache)
+    runs.gate = creation.gate
     starts = Starts(database, programs, engine, creation, base.vault, workflow_cache, runs)
     starts.is_traced = base.traces is not None
     starts.read_hosts = ReadHosts(database, catalog.specs(), base.settings.assistant_hosts)

@@ -90,6 +90,9 @@ class Conclusion:
 class Runs:
     """Reads runs, and passes on what people ask of them."""
 
+    gate: SpendGate
+    """Says who may decide on spends; set before the first call."""
+
     def __init__(
         self,
         database: Database,
@@ -99,11 +102,9 @@ class Runs:
         programs: CompiledWorkflows,
         engine: Engine,
         workflow_cache: WorkflowCache,
-        gate: SpendGate,
     ) -> None:
         self._database = database
         self._writer = writer
-        self._gate = gate
         self._catalog = catalog
         self._programs = programs
         self._engine = engine
@@ -192,7 +193,7 @@ class Runs:
                 message = f'The answer is about attempt {answer.attempt} of "{path}"; it is in attempt {known.attempt}.'
                 raise Conflict(message, code=Code.NODE_NOT_UNCERTAIN)
             if answer.outcome == "happened":
-                self._gate.check_steering(Lookup(tx, principal.org_id), principal, rows.get(tx, run_pk))
+                self.gate.check_steering(Lookup(tx, principal.org_id), principal, rows.get(tx, run_pk))
             rows.add_signal(tx, run_pk, "resolve", path, data, clock.now_ms())
             audit.record(tx, principal, "run.resolve", run_id, path=path, outcome=answer.outcome)
             return rows.get(tx, run_pk)
