@@ -14,6 +14,8 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from testkit.listening import listening
+
 
 def rsa_key() -> Any:
     """A fresh key."""
@@ -64,10 +66,5 @@ async def issuing(audience: str) -> AsyncIterator[Issuer]:
         return web.json_response(issuer.published()) if request.path == "/keys" else web.Response(status=404)
 
     runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        issuer.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with listening(runner) as issuer.url:
         yield issuer
-    finally:
-        await runner.cleanup()

@@ -14,6 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
+from testkit.listening import listening
+
 Json = dict[str, Any]
 Script = Callable[["Asked"], "Reply"]
 
@@ -210,13 +212,8 @@ async def serving_model(*replies: Reply, script: Script | None = None) -> AsyncI
         return response
 
     runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with listening(runner) as server.url:
         yield server
-    finally:
-        await runner.cleanup()
 
 
 def texts(*answers: str) -> Sequence[Reply]:

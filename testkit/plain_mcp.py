@@ -8,6 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
+from testkit.listening import listening
+
 Json = dict[str, Any]
 _SCHEMA: Json = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
 
@@ -39,12 +41,8 @@ async def plain_mcp(tools: list[Json]) -> AsyncIterator[str]:
         return web.Response(status=202) if answer is None else web.json_response(answer)
 
     runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/mcp"
-    finally:
-        await runner.cleanup()
+    async with listening(runner) as origin:
+        yield f"{origin}/mcp"
 
 
 def connector(url: str, name: str = "tools") -> Json:

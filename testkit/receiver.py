@@ -12,6 +12,8 @@ from typing import Any
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from testkit.listening import listening
+
 Answer = Callable[["Received"], web.StreamResponse]
 
 
@@ -97,11 +99,5 @@ async def receiving() -> AsyncIterator[Receiver]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", receiver.handle)
     runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
-    await site.start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with listening(runner) as receiver.url:
         yield receiver
-    finally:
-        await runner.cleanup()

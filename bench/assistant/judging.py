@@ -15,6 +15,7 @@ from aiohttp import web
 
 from dustrun.storage.db.tables import events, runs
 from testkit.composition import Composition
+from testkit.listening import listening
 
 Json = dict[str, Any]
 
@@ -39,13 +40,8 @@ async def serving_site() -> AsyncIterator[Site]:
         return web.json_response(site.answers.get(request.path, {}))
 
     runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        site.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with listening(runner) as site.url:
         yield site
-    finally:
-        await runner.cleanup()
 
 
 async def judge(server: Composition, site: Site, task: Json, workflow_id: str) -> list[str]:

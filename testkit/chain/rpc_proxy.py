@@ -12,6 +12,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from testkit.listening import listening
+
 Call = dict[str, Any]
 Answer = dict[str, Any]
 
@@ -68,13 +70,6 @@ async def proxy(upstream: str, **options: Any) -> AsyncIterator[Proxy]:
     app = web.Application(client_max_size=2**26)
     app.router.add_post("/{tail:.*}", served.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session, listening(runner) as served.url:
         served._session = session
-        try:
-            yield served
-        finally:
-            await runner.cleanup()
+        yield served
