@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
+from aiohttp import web
 
 from dustrun.storage.db.trigger_tables import trigger_gaps
 from testkit.chain.pings import Pings
@@ -78,3 +81,35 @@ async def test_all_triggers_of_a_chain_share_one_read_of_logs_a_block(pings: Pin
         for workflow in several:
             await server.until_events(workflow, pings.final())
         assert endpoint.methods.count("eth_getLogs") <= pings.head - first
+
+
+async def test_a_machine_behind_an_endpoint_that_lags_hides_no_logs(pings: Pings, tmp_path: Path) -> None:
+    """Many endpoints are several machines: one that does not know the newest blocks yet has no logs of them, and says
+    nothing more about it."""
+    async with watching(pings.node.url, tmp_path) as server:
+        workflow = await server.publish(confirmations=0)
+    known = pings.head
+    for _ in range(3):
+        pings.send(2)
+        pings.node.mine(100)
+    lags, left = ContextVar("lags", default=False), [3]
+
+    async def choose(request: web.Request) -> None:
+        lags.set(left[0] > 0 and b"toBlock" in await request.read())
+        left[0] -= lags.get()
+
+    def answer(call: dict[str, Any], honest: dict[str, Any]) -> dict[str, Any]:
+        if not lags.get():
+            return honest
+        if call["method"] == "eth_getLogs":
+            return {**honest, "result": [log for log in honest["result"] if int(log["blockNumber"], 16) <= known]}
+        if call["method"] == "eth_getBlockByNumber" and int(call["params"][0], 16) > known:
+            return {**honest, "result": None}
+        return honest
+
+    async with (
+        proxy(pings.node.url, reply=choose, twist=answer) as endpoint,
+        watching(endpoint.url, tmp_path) as server,
+    ):
+        await server.until_events(workflow, pings.final())
+        assert left == [0]

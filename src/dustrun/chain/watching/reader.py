@@ -9,7 +9,7 @@ from dustrun import clock
 from dustrun.chain import wire
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import Kind, kind_of, to_error
-from dustrun.chain.rpc import Request, RpcError
+from dustrun.chain.rpc import Request, Rpc, RpcError
 from dustrun.chain.watching import native
 from dustrun.core.triggers.chain.headers import Header
 from dustrun.core.triggers.chain.queries import LogQuery
@@ -28,6 +28,13 @@ class ChainMoved(Exception):
 
 class TooMuch(Exception):
     """The node refuses to read so many blocks at once."""
+
+
+class _Behind(RpcError):
+    """The node does not know the block yet; another one may."""
+
+    def __init__(self) -> None:
+        super().__init__(-32000, "unknown block")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +100,21 @@ class BlockReader:
             raise ChainMoved
         return _block(known).facts, logs
 
-    async def logs_between(self, first: int, last: int, query: LogQuery) -> list[ChainLog]:
-        """The logs of a range of heights; the caller compares each one's block with the header. Raises `TooMuch`."""
-        asked = {**query.params(), "fromBlock": hex(first), "toBlock": hex(last)}
+    async def logs_between(self, first: int, last: int, query: LogQuery) -> tuple[SeenBlock, list[ChainLog]]:
+        """The last block of a range of heights, and the range's logs, asked in one request: a node that does not know
+        the last blocks yet has no logs of them, and says nothing about it. The caller compares each log's block with
+        the header. Raises `TooMuch`."""
+        ranged = {**query.params(), "fromBlock": hex(first), "toBlock": hex(last)}
+        asked = (Request("eth_getBlockByNumber", (hex(last), False)), Request("eth_getLogs", (ranged,)))
         try:
-            answer = await self._chain.endpoints.call("eth_getLogs", asked)
+            end, found = await self._chain.endpoints.read(lambda rpc: _block_and_logs(rpc, asked), "eth_getLogs")
+        except _Behind:
+            raise ChainMoved from None
         except RpcError as error:
             if last > first and kind_of(error) is not Kind.NO_METHOD:
                 raise TooMuch from None
             raise to_error(error, "eth_getLogs") from None
-        return [_log(entry) for entry in answer]
+        return _block(end), [_log(entry) for entry in found]
 
     async def first_indexes(self, logs: Iterable[ChainLog]) -> dict[str, int]:
         """The index of the first log of each log's transaction, by transaction; a query may have hidden it."""
@@ -169,6 +181,17 @@ class BlockReader:
                     raise ChainMoved
                 raise to_error(answer, f"{request.method} of {self._chain.network.name}")
         return answers
+
+
+async def _block_and_logs(rpc: Rpc, asked: Sequence[Request]) -> tuple[Any, Any]:
+    """Both answers; raises the `RpcError` of either, and `_Behind` for no block."""
+    end, found = await rpc.batch(asked)
+    for answer in (end, found):
+        if isinstance(answer, RpcError):
+            raise answer
+    if end is None or found is None:
+        raise _Behind
+    return end, found
 
 
 def _block(answer: Any) -> SeenBlock:

@@ -106,7 +106,7 @@ async def _events(reader: BlockReader, watch: Watch, between: tuple[int, int], c
 
 async def _logs(reader: BlockReader, watch: Watch, first: int, last: int) -> list[ChainEvent]:
     assert watch.query is not None
-    logs = await reader.logs_between(first, last, watch.query)
+    _, logs = await reader.logs_between(first, last, watch.query)
     matched = match_logs(watch, sorted(logs, key=lambda log: log.index))
     numbers = sorted({one.log.block_number for one in matched})
     blocks = {one.header.number: one for one in await _read(reader, numbers)}

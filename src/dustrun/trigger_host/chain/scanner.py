@@ -166,11 +166,10 @@ class Scanner:
         """The events of a range for each subscription. Each log's block is compared with the header, and the end of the
         range must be the same block before and after: then all blocks between were of one chain."""
         reader = self._parts.reader
-        (before,) = await reader.blocks([last])
         query = merge(one.watch.query for one in due if one.watch.query is not None)
         assert query is not None
         try:
-            logs = await reader.logs_between(first, last, query)
+            before, logs = await reader.logs_between(first, last, query)
         except TooMuch:
             self._range = max(1, min(self._range, last - first + 1) // 2)
             raise ChainMoved from None
@@ -179,7 +178,7 @@ class Scanner:
         wanted = {one.log.block_number for several in found.values() for one in several}
         wanted |= {one.at.number for one in due if one.at is not None} | {last}
         blocks = await self._by_number(sorted(wanted))
-        if before is None or before.header != blocks[last].header:
+        if before.header != blocks[last].header:
             raise ChainMoved
         for one in due:
             assert one.at is not None
