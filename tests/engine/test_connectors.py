@@ -197,6 +197,18 @@ async def test_refused_token_is_renewed_and_the_request_sent_again(bench: Bench,
     assert len(echo.asked) == 2
 
 
+@pytest.mark.parametrize(("status", "methods"), [(303, ["POST", "GET"]), (307, ["POST", "POST"] * 2)])
+async def test_write_that_was_taken_is_not_sent_again_with_a_new_token(
+    bench: Bench, echo: Echo, status: int, methods: list[str]
+) -> None:
+    """The page of its result refuses the token; the write itself was done with it."""
+    made = await oauth(bench, echo)
+    echo.good_tokens = {"access-2"}
+    query = {"to": "/guarded", "status": str(status)}
+    await bench.run(asking(made, f"{echo.url}/redirect", method="POST", query=query))
+    assert [one.method for one in echo.seen] == methods
+
+
 async def test_refusal_of_every_token_ends(bench: Bench, echo: Echo) -> None:
     made = await oauth(bench, echo)
     echo.good_tokens = set()

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from dustrun import clock, metrics
-from dustrun.errors import Invalid, Permanent
+from dustrun.errors import DustrunError, Invalid, Permanent
 from dustrun.outbound.configured import guard_of
 from dustrun.outbound.guard import refuse
 from dustrun.outbound.host_limits import HostLimits
 from dustrun.outbound.progress import Progress
-from dustrun.outbound.redirect import Hop, follow, keeps_request, location
+from dustrun.outbound.redirect import Hop, follow, location
 from dustrun.outbound.resolver import GuardedResolver, Resolver, SystemResolver
 from dustrun.outbound.target import Target, parse
 from dustrun.sdk.context import HttpRequest, HttpResponse
@@ -134,6 +134,8 @@ class OutboundClient:
                 return await self._follow(request, hop, progress)
         except TimeoutError:
             raise progress.failure(f"no answer within {request.timeout_s:g} s") from None
+        except DustrunError as error:
+            raise progress.of_redirect(error) from error.__cause__
 
     async def _follow(self, request: HttpRequest, hop: Hop, progress: Progress) -> HttpResponse:
         for remaining in range(request.max_redirects, -1, -1):
@@ -141,11 +143,10 @@ class OutboundClient:
             where = location(answer.status, answer.headers)
             if where is None or request.max_redirects == 0:
                 return answer
+            progress.redirected(hop.method, answer.status)
             if remaining:
                 hop = follow(hop, answer.status, where)
                 progress.host = hop.target.host
-                if keeps_request(answer.status):
-                    progress.sent = False
         raise Permanent(f'"{progress.host}" redirected more than {request.max_redirects} times (maxRedirects).')
 
     async def _send(self, hop: Hop, request: HttpRequest, progress: Progress) -> HttpResponse:
@@ -164,7 +165,7 @@ class OutboundClient:
             body = b""
             if not is_followed:
                 body = await read_body(response, limit, target.host, cuts=request.cuts, heard=request.heard)
-            return HttpResponse(response.status, headers, body, str(target.url))
+            return HttpResponse(response.status, headers, body, str(target.url), progress.taken)
 
     async def _authorized(self, hop: Hop, request: HttpRequest) -> Hop:
         """The hop with the credential added; `hop` itself stays without, so that the next hop does not inherit it.

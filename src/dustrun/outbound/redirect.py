@@ -37,11 +37,16 @@ def keeps_request(status: int) -> bool:
     return status in _KEEPS_REQUEST
 
 
+def reads_on(method: str, status: int) -> bool:
+    """Whether a request that was answered with this redirect is followed by a GET, which reads its result."""
+    return not keeps_request(status) and (method == "POST" or (status == 303 and method != "HEAD"))
+
+
 def follow(hop: Hop, status: int, where: str) -> Hop:
     """The next request. Credentials are dropped when the origin changes. Raises `Invalid` for a malformed URL."""
     target = parse(urljoin(str(hop.target.url), where))
     following = replace(hop, target=target)
-    if not keeps_request(status) and (hop.method == "POST" or (status == 303 and hop.method != "HEAD")):
+    if reads_on(hop.method, status):
         headers = {name: value for name, value in hop.headers.items() if name.lower() not in _OF_BODY}
         following = replace(following, method="GET", headers=headers, body=None)
     if target.origin == hop.target.origin:

@@ -54,12 +54,14 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A response of any status; header names are lower case, `url` is the last one of the redirects."""
+    """A response of any status; header names are lower case, `url` is the last one of the redirects. `was_taken`: a
+    write was answered with a redirect to its result, and this is the answer to reading that."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     url: str
+    was_taken: bool = False
 
 
 class Http(Protocol):

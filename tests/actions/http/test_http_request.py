@@ -243,6 +243,22 @@ async def test_failing_status(
             assert error.retry_after_s == 7
 
 
+@pytest.mark.parametrize(("redirect", "kind"), [(303, Permanent), (307, Temporary)])
+async def test_failing_status_of_the_result_sends_no_write_again(redirect: int, kind: type[DustrunError]) -> None:
+    """A busy server that could not tell the result has taken the write before."""
+
+    def answer(seen: Seen) -> web.Response:
+        is_first = seen.path == "/"
+        return _status(redirect, Location="/result") if is_first else _status(503, Retry_After="7")
+
+    assert await _kind(answer, method="POST") is kind
+    assert await _kind(answer, method="POST", effect="read") is Temporary
+
+
+async def _kind(answer: Callable[[Seen], web.Response], **payload: Any) -> type[DustrunError]:
+    return type((await _error(answer, **payload))[0])
+
+
 async def test_failing_status_shows_what_was_answered() -> None:
     error, _ = await _error(lambda _: json_answer('{"error":"no funds"}', 422), method="POST")
     assert error.message.startswith("POST http://127.0.0.1:")

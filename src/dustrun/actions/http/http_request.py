@@ -10,7 +10,8 @@ the server's setting `outbound_allow` lists them.
 With `failOnStatus` (the default), a status below 400 is a result. A read that gets 408, 429 or 5xx may be retried:
 immediately by `retries`, later by the node's `retry`. `retries` never repeats a write; 429 and 503 with `Retry-After`
 mean that nothing was done, so the node's `retry` may repeat it. Any other 4xx or 5xx is definite and final. A write
-without a response is uncertain and waits for a person.
+without a response is uncertain and waits for a person. A redirect that turns a write into a GET (301, 302, 303) counts
+as its response: if the GET fails, nothing is sent again, and without an answer the write is uncertain.
 
 A connector adds its credential when the request is sent, and only for its own hosts: the node, its results and its
 events never contain it.

@@ -29,7 +29,7 @@ def failure(response: HttpResponse, what: str, *, is_read: bool, now_ms: int) ->
     asked_s = retry_after_s(response.headers.get("retry-after", ""), now_ms)
     if is_read and (status in (408, 429) or status >= 500):
         return Temporary(message, retry_after_s=asked_s)
-    if status in _NOT_DONE and asked_s is not None:
+    if status in _NOT_DONE and asked_s is not None and not response.was_taken:
         return Temporary(message, retry_after_s=asked_s)
     return Permanent(message)
 

@@ -23,7 +23,8 @@ class MaskedHttp:
         self._opened = opened if opened is not None and opened.type.attaches else None
 
     async def request(self, request: HttpRequest) -> HttpResponse:
-        """Sends one request; sends it again with a fresh token after 401, which means that nothing was done."""
+        """Sends one request; sends it again with a fresh token after 401, which means that nothing was done, unless it
+        is the result of a write that is refused."""
         opened = self._opened
         if request.is_prompt and request.body is not None:
             request = replace(request, body=await run_sized(request.body, self._mask.bytes, request.body))
@@ -31,7 +32,7 @@ class MaskedHttp:
             return await self._masked(await self._http.request(request))
         carried = await opened.current_token()
         answer = await self._http.request(replace(request, authorize=opened.authorize))
-        if answer.status == _UNAUTHORIZED and await opened.renew(carried):
+        if answer.status == _UNAUTHORIZED and not answer.was_taken and await opened.renew(carried):
             answer = await self._http.request(replace(request, authorize=opened.authorize))
         return await self._masked(answer)
 
@@ -40,4 +41,5 @@ class MaskedHttp:
 
     def _mask_all(self, answer: HttpResponse) -> HttpResponse:
         headers: Mapping[str, str] = self._mask.value(dict(answer.headers))
-        return HttpResponse(answer.status, headers, self._mask.bytes(answer.body), self._mask.text(answer.url))
+        body, url = self._mask.bytes(answer.body), self._mask.text(answer.url)
+        return replace(answer, headers=headers, body=body, url=url)
