@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,44 @@ async def test_programs_run_only_if_the_operator_has_named_them(bench: Bench, ca
     ):
         refused = await bench.api.post("/v1/connectors", {"type": "mcp", "name": "evil", "data": wrong})
         assert (refused.status, refused.fields) == (400, ["data.command"])
+
+
+_TELLTALE = """
+import json, os, sys
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    answer = {"protocolVersion": "2025-11-25", "capabilities": {}}
+    if asked["method"] == "tools/list":
+        schema = {"type": "object", "description": os.environ["TOKEN"]}
+        name = os.environ["TOKEN"] if sys.argv[1] == "-" else sys.argv[1]
+        answer = {"tools": [{"name": name, "inputSchema": schema}]}
+    if "id" in asked and sys.argv[1] == "refuses":
+        told = {"error": {"code": -1, "message": "bad token " + os.environ["TOKEN"]}}
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **told}), flush=True)
+    elif "id" in asked:
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": answer}), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("tool", "status", "told"),
+    [("refuses", 502, "bad token •••"), ("-", 502, "names a tool after a secret"), ("look", 200, "'•••'")],
+)
+async def test_a_program_that_tells_its_secret_tells_nobody(
+    tmp_path: Path, store_url: str, tool: str, status: int, told: str
+) -> None:
+    script = tmp_path / "telltale.py"
+    script.write_text(_TELLTALE)
+    async with composed(tmp_path, database_url=store_url, mcp_commands=(f"TOKEN=* {sys.executable} *",)) as server:
+        bench = Bench(server)
+        data = {"command": sys.executable, "args": [str(script), tool], "env": {"TOKEN": SECRET}}
+        own = (await bench.api.post("/v1/connectors", {"type": "mcp", "name": "own", "data": data})).data["id"]
+        answer = await bench.api.post(f"/v1/connectors/{own}/tools", {})
+        tested = await bench.api.post(f"/v1/connectors/{own}/test", {})
+        audited = await bench.api.get("/v1/audit")
+        assert (answer.status, told in str(answer.body)) == (status, True), answer.body
+        assert SECRET not in str((answer.body, tested.body, audited.body))
 
 
 async def test_a_command_that_is_named_no_more_is_not_started(tmp_path: Path, store_url: str, calls: Calls) -> None:

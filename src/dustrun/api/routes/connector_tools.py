@@ -81,6 +81,7 @@ async def list_connector_tools(call: Call, id: str) -> list[SeenTool]:
         Code.VERSION_MOVED,
         Code.VAULT_LOCKED,
         Code.SECRET_UNREADABLE,
+        Code.UPSTREAM_FAILED,
     ],
 )
 async def read_connector_tools(call: Call, id: str, body: ReadTools | None = None) -> list[SeenTool]:

@@ -6,8 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import Any, Final
 
-from dustrun.errors import DustrunError, Permanent, Uncertain
-from dustrun.sdk.mcp.wires import Wire, excerpt
+from dustrun.errors import DustrunError, Permanent, Temporary, Uncertain
+from dustrun.sdk.mcp.wires import Refusal, Wire, excerpt
 
 Json = dict[str, Any]
 _OVER: Final = frozenset({"completed", "failed"})
@@ -28,13 +28,26 @@ async def end_of(wire: Wire, tool: str, begun: Json, timeout_s: float, *, only_r
             while task.get("status") not in _OVER:
                 _check(tool, task, only_reads=only_reads)
                 await asyncio.sleep(_pause_s(task.get("pollInterval")))
-                task = await wire.ask("tasks/get", {"taskId": name}, timeout_s, only_reads=only_reads)
+                task = await _ask(wire, "tasks/get", name, timeout_s, only_reads=only_reads)
             is_over = True
-            return await wire.ask("tasks/result", {"taskId": name}, timeout_s, only_reads=only_reads)
+            failed = task["status"] == "failed"
+            return await _ask(wire, "tasks/result", name, timeout_s, only_reads=only_reads, has_failed=failed)
     finally:
         if not is_over:
             with suppress(DustrunError, TimeoutError):
                 await wire.ask("tasks/cancel", {"taskId": name}, _CANCEL_S, only_reads=True)
+
+
+async def _ask(
+    wire: Wire, method: str, task: str, timeout_s: float, *, only_reads: bool, has_failed: bool = False
+) -> Json:
+    """Asks for a task that has begun. Whatever fails here says nothing of a write: it goes on, or is done."""
+    try:
+        return await wire.ask(method, {"taskId": task}, timeout_s, only_reads=only_reads)
+    except (Temporary, Permanent) as error:
+        if only_reads or (has_failed and isinstance(error, Refusal)):
+            raise
+        raise Uncertain(f"{error.message} The tool had begun, so it may have done its work.") from None
 
 
 def _check(tool: str, task: Json, *, only_reads: bool) -> None:

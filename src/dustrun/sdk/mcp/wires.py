@@ -148,7 +148,8 @@ class ProgramWire:
             return
         refused = {"error": {"code": _UNKNOWN_METHOD, "message": "This client does not answer that."}}
         answer: Json = {"result": {}} if asked["method"] == "ping" else refused
-        await self._program.send(dumps({"jsonrpc": "2.0", "id": asked["id"], **answer}), only_reads=True)
+        with suppress(Temporary):  # it listens no more, but has been asked, and may still answer
+            await self._program.send(dumps({"jsonrpc": "2.0", "id": asked["id"], **answer}), only_reads=True)
 
 
 def excerpt(text: str) -> str:

@@ -269,7 +269,7 @@ class Connectors:
         try:
             found = await list_tools(self._connections, opened)
         except DustrunError as error:
-            return Tested(False, opened.mask.text(error.message))
+            return Tested(False, error.message)
         return Tested(True, f"The MCP server answers; it has {len(found)} tool{'' if len(found) == 1 else 's'}.")
 
     def _check(self, type_: Connector, data: BaseModel, hosts: Sequence[str]) -> None:

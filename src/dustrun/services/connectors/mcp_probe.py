@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dustrun.errors import DustrunError, Permanent
 from dustrun.sdk.context import HttpRequest, HttpResponse
 from dustrun.sdk.mcp.connecting import session_with
 from dustrun.sdk.mcp.tools import ListedTool
@@ -12,10 +13,16 @@ from dustrun.services.connectors.connections import Connections, Opened
 
 
 async def list_tools(connections: Connections, opened: Opened) -> dict[str, ListedTool]:
-    """The tools as the server describes them now, secrets masked; raises what a node would."""
-    http = _Authorized(connections, opened)
-    async with session_with(opened.connection.data, http, connections.commands) as session:
-        return await session.list_tools()
+    """The tools as the server describes them now; raises what a node would, without secrets."""
+    http, mask = _Authorized(connections, opened), opened.mask
+    try:
+        async with session_with(opened.connection.data, http, connections.commands) as session:
+            found = await session.list_tools()
+    except DustrunError as error:
+        raise type(error)(mask.text(error.message), code=error.code, retry_after_s=error.retry_after_s) from None
+    if any(mask.text(name) != name for name in found):
+        raise Permanent("The MCP server names a tool after a secret of the connector, which may be shown nowhere.")
+    return found
 
 
 class _Authorized:
