@@ -25,6 +25,9 @@ _LOOK_S = 1.0
 _MOST = 50
 """How many runs are claimed at once. With more, all runs in flight move from process to process as one batch, and each
 process waits while another one has it."""
+_MOST_HANDED = 100
+"""How many runs created here may wait for engines: as many as one claims at once, and as many again that are there when
+it comes for more."""
 _MOST_RELEASED = 1000
 """How many runs of a process that is no more are released at once: all that write wait meanwhile."""
 _REST_S = 0.005
@@ -102,7 +105,7 @@ class Claims:
     def may_hand_over(self, more: int) -> bool:
         """Whether engines keep up with the runs that were created here, so that they may get more to do. `more`: how
         many are for them and not on disk yet."""
-        return len(self._handed) + more < _MOST and self.has_engines()
+        return len(self._handed) + more < _MOST_HANDED and self.has_engines()
 
     def handed(self, run_pk: int) -> None:
         """A run was created here for an engine to advance."""

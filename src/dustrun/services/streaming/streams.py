@@ -198,9 +198,9 @@ class Streams:
 
     async def list_activity(self, org_id: str, after: int, workflow_ids: Sequence[str] | None) -> list[Activity]:
         """The next page of run starts, waits and ends."""
-        found = await self._database.read(
-            lambda tx: event_rows.list_activity(tx, org_id, after, ACTIVITY_PAGE, workflow_ids)
-        )
+        # in a shared store every few milliseconds, which a thread would slow the event loop for
+        read = self._database.look_up if self._database.is_shared else self._database.read
+        found = await read(lambda tx: event_rows.list_activity(tx, org_id, after, ACTIVITY_PAGE, workflow_ids))
         return [Activity(*row) for row in found]
 
     # --- waiting streams ---
