@@ -15,6 +15,7 @@ from dustrun import clock
 from dustrun.core.values.exact_json import JsonError, dumps, loads_own
 from dustrun.errors import Invalid
 from dustrun.records import dataclass
+from dustrun.sdk.threads import run_sized
 
 if TYPE_CHECKING:
     import aiohttp
@@ -169,7 +170,8 @@ class Rpc:
                 async with self._session.post(
                     self._url, data=dumps(document), headers=_HEADERS, allow_redirects=False
                 ) as response:
-                    return _read(response, await self._body(response))
+                    body = await self._body(response)
+                    return await run_sized(body, _read, response, body)
         except TimeoutError:
             raise EndpointDown(f"no answer within {limit_s:g} s", sent=True) from None
         except Invalid as refused:  # the guard, when the name was resolved

@@ -14,6 +14,7 @@ from dustrun.core.evm import typed_data
 from dustrun.core.values import exact_json
 from dustrun.core.values.addresses import read_address
 from dustrun.errors import Code, Permanent, Refused, Temporary
+from dustrun.sdk.threads import run_sized
 from dustrun.wallets import transaction
 from dustrun.wallets.local import digest_of_message
 from dustrun.wallets.secp256k1 import find_signer
@@ -103,7 +104,7 @@ class Remote:
         if len(body) > _MOST_BYTES:
             raise self._odd("its answer is too large")
         try:
-            return exact_json.loads(body)
+            return await run_sized(body, exact_json.loads, body)
         except exact_json.JsonError:
             raise self._odd(f"it answered {response.status} with something that is not JSON") from None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dustrun.core.values import exact_json
@@ -185,6 +186,57 @@ def test_endless_nesting_is_refused_not_a_crash(levels: int) -> None:
 
 def test_many_brackets_side_by_side_are_no_depth() -> None:
     assert loads("[" + "[]," * 5000 + "[]]") == [[]] * 5001
+
+
+HEAVY = "[" + "[]," * 250_000
+"""So many lists that what follows is read in turns with other threads."""
+
+
+def heavy(text: str) -> Any:
+    """What is read of a text as the last item of a heavy document."""
+    return loads(f"{HEAVY}{text}]")[-1]
+
+
+@settings(max_examples=10)
+@given(values)
+def test_a_heavy_document_is_read_like_any_other(value: Any) -> None:
+    for text in (dumps_text(value), json.dumps(value, default=str)):
+        assert twin(heavy(text)) == twin(loads(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Expecting"), ("NaN", "NaN is not JSON"), ("1e9999", "out of range"), ("9" * 1001, "1001 characters"),
+        (r'"\ud800"', "lone surrogate"), (r'{"\ud800": 1}', "lone surrogate"), ("01", "Expecting"),
+        ("1\u0663", "Expecting|other digits"),
+        ("[" * 100 + "]" * 100, "deeper"), ("[" * 5_000, "deeper"), ("1] 2", "Extra data"),
+    ],
+)  # fmt: skip
+def test_a_heavy_document_that_is_no_json_of_ours_is_refused(text: str, message: str) -> None:
+    with pytest.raises(JsonError, match=message):
+        heavy(text)
+
+
+def test_other_threads_have_their_turns_while_a_heavy_document_is_read() -> None:
+    turns, is_read = 0, threading.Event()
+
+    def read() -> None:
+        assert len(loads_own(f"{HEAVY}[]]")) > 250_000
+        is_read.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    while not is_read.wait(0.001):
+        turns += 1
+    reader.join()
+    assert turns > 10
+
+
+def test_a_heavy_document_with_a_key_twice_is_refused_of_those_who_ask() -> None:
+    with pytest.raises(JsonError, match="the key 'a' twice"):
+        loads_unique(f'{HEAVY}{{"a": 1, "a": 2}}]')
+    assert heavy(r'"\ud83d\ude00\u0041"') == "\U0001f600A"
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from dustrun.core.json_schema.check import PayloadCheck
 from dustrun.errors import Code, Invalid, Permanent, Problem, Refused
 from dustrun.sdk import Connection, Context, Effect, Fields, ToolShape, action
 from dustrun.sdk.mcp.connecting import session_with
-from dustrun.sdk.mcp.tools import text_of
-from dustrun.sdk.threads import run_beside
+from dustrun.sdk.mcp.tools import ListedTool, text_of
+from dustrun.sdk.threads import run_beside, run_sized
 
 
 class Input(Fields):
@@ -87,7 +87,7 @@ async def mcp_tool(input: Input, ctx: Context) -> Output:
     only_reads = _effect_by(input, connection) is Effect.READ
     async with session_with(connection.data, ctx.http, ctx.commands) as session:
         listed = (await session.list_tools()).get(input.tool)
-        if listed is None or listed.hash != known["hash"]:
+        if listed is None or await run_sized(listed, _hash_of, listed) != known["hash"]:
             what = "is gone" if listed is None else "is not the one that was looked at"
             raise Refused(
                 f'The tool "{input.tool}" {what}. POST /v1/connectors/{connection.id}/tools shows it as it is now.',
@@ -96,6 +96,10 @@ async def mcp_tool(input: Input, ctx: Context) -> Output:
         timeout_s = input.timeout_ms / 1000
         answer = await session.call(input.tool, input.args, timeout_s, only_reads=only_reads, as_task=listed.needs_task)
     return await run_beside(_output, answer, known.get("outputSchema"), input.tool)
+
+
+def _hash_of(tool: ListedTool) -> str:
+    return tool.hash
 
 
 def _check_args(schema: dict[str, Any], args: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ RFC 8259 sets no precision for numbers; binary floats would lose money, so no fl
 from __future__ import annotations
 
 import json
+import json.scanner
+import re
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
@@ -18,6 +20,10 @@ MAX_EXPONENT = 1000
 MAX_DEPTH = 100
 _MAX_INTEGER_BITS = 3400  # slightly over 1000 digits; Python's own limit is 4300
 _SAFE_INTEGER = 2**53 - 1
+_MOST_AT_ONCE: Final = 250_000
+"""Up to 80 ms of reading, if all keys differ."""
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_PLAIN: Final = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 class JsonError(ValueError):
@@ -66,44 +72,71 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_Decode = Callable[[str], Any]
-_decode: _Decode = json.JSONDecoder(parse_float=_decimal, parse_int=_integer, parse_constant=_constant).decode
-_decode_unique: _Decode = json.JSONDecoder(
-    parse_float=_decimal, parse_int=_integer, parse_constant=_constant, object_pairs_hook=_unique
-).decode
+def _slow(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Up to Python 3.12 the scanner in Python takes digits of all scripts."""
+
+    def checked(text: str) -> Any:
+        if not text.isascii():
+            raise JsonError(f"the number {text[:40]!r} has other digits than 0 to 9")
+        return read(text)
+
+    return checked
 
 
+class _Decoder:
+    """Decodes in C, or in Python what would keep other threads waiting: during a call into C none of them runs."""
+
+    def __init__(self, **hooks: Any) -> None:
+        numbers: dict[str, Any] = {"parse_float": _decimal, "parse_int": _integer, "parse_constant": _constant}
+        self.at_once = json.JSONDecoder(**numbers, **hooks).decode
+        slow = json.JSONDecoder(**{**numbers, "parse_float": _slow(_decimal), "parse_int": _slow(_integer)}, **hooks)
+        slow.scan_once = json.scanner.py_make_scanner(slow)  # type: ignore[attr-defined]
+        self._in_turns = slow.decode
+
+    def decode_large(self, string: str) -> Any:
+        """The value of a document of some length."""
+        return (self._in_turns if _is_heavy(string) else self.at_once)(string)
+
+
+def _is_heavy(string: str) -> bool:
+    """Whether a document has more strings, lists and objects than C may read in one call. Numbers are read by Python
+    anyway."""
+    return string.count('"') // 2 + string.count("[") + string.count("{") > _MOST_AT_ONCE
+
+
+_decoder, _decoder_unique = _Decoder(), _Decoder(object_pairs_hook=_unique)
 _MARK: Final = "\ufeff"  # a byte order mark, which editors of Windows write
 
 
 def loads(text: bytes | str) -> Any:
     """Decodes one untrusted JSON document exactly; raises `JsonError` for anything else."""
-    return _checked(*_read(text, _decode))
+    return _checked(*_read(text, _decoder))
 
 
 def loads_unique(text: bytes | str) -> Any:
     """Like `loads`, but rejects duplicate keys, since parsers differ on which of them counts."""
-    return _checked(*_read(text, _decode_unique))
+    return _checked(*_read(text, _decoder_unique))
 
 
 def _checked(string: str, value: Any) -> Any:
     if string.count("[") + string.count("{") > MAX_DEPTH:
         refuse_deep(value)
-    if "\\u" in string:
-        _refuse_lone_surrogates(value)
+    if _SURROGATE.search(string) is not None:
+        _refuse_lone_surrogates(value, in_turns=_is_heavy(string))
     return value
 
 
 def loads_own(text: bytes | str) -> Any:
     """Decodes what `dumps` wrote, at any depth: a result may contain a value that is as deep as `loads` allows."""
-    return _read(text, _decode)[1]
+    return _read(text, _decoder)[1]
 
 
-def _read(text: bytes | str, decode: _Decode) -> tuple[str, Any]:
+def _read(text: bytes | str, decoder: _Decoder) -> tuple[str, Any]:
     try:
         string = text.decode("utf-8") if isinstance(text, bytes) else text
         if string[:1] == _MARK:
             string = string[1:]
+        decode = decoder.at_once if len(string) < _MOST_AT_ONCE else decoder.decode_large
         return string, decode(string)
     except JsonError:
         raise
@@ -115,10 +148,12 @@ def _read(text: bytes | str, decode: _Decode) -> tuple[str, Any]:
         raise JsonError(f"nested deeper than {MAX_DEPTH} levels") from None
 
 
-def _refuse_lone_surrogates(value: Any) -> None:
+def _refuse_lone_surrogates(value: Any, *, in_turns: bool) -> None:
     r"""Rejects a lone `\ud800`: it decodes, but no UTF-8 store or reader can take it (RFC 8259 section 8.2)."""
+    pieces = _PLAIN.iterencode(value) if in_turns else (_PLAIN.encode(value),)
     try:
-        json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
+        for piece in pieces:
+            piece.encode("utf-8")
     except UnicodeEncodeError:
         raise JsonError("a string contains a lone surrogate") from None
 

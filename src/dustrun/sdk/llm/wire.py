@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx2
 
+from dustrun.core.values.exact_json import JsonError, loads
 from dustrun.core.values.retry_after import retry_after_s
 from dustrun.errors import DustrunError, Permanent, Temporary
 from dustrun.sdk.context import Http, HttpRequest, HttpResponse
+from dustrun.sdk.threads import run_beside, run_sized
 
 T = TypeVar("T")
 _MOST_BYTES: Final = 1_048_576
 _SENT_HEADERS: Final = frozenset({"accept", "content-type", "anthropic-version", "anthropic-beta"})
+_MOST_PARTS: Final = 3_000
+_FEW_PARTS: Final = 1_000
+_AT_ONCE: Final = 4_096
 _PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
@@ -31,8 +36,13 @@ class Wire(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """One exchange."""
-        answer = await self.guarded(self.send(request))
+        answer = await self.guarded(self._checked(request))
         return httpx2.Response(answer.status, headers={"content-type": "application/json"}, content=answer.body)
+
+    async def _checked(self, request: httpx2.Request) -> HttpResponse:
+        answer = await self.send(request)
+        await run_sized(answer.body, check_parts, answer.body)
+        return answer
 
     async def send(self, request: httpx2.Request, heard: Callable[[bytes], None] | None = None) -> HttpResponse:
         """One exchange; raises for every status that is no success."""
@@ -105,11 +115,48 @@ class StreamWire(httpx2.AsyncBaseTransport):
 
     async def _read(self, first: bytes) -> AsyncIterator[bytes]:
         piece: bytes | None = first
+        events, begun = Events(), bytearray()
         while piece is not None:
-            yield piece
+            begun += piece
+            if b"\n" in piece:
+                end = begun.rindex(b"\n") + 1
+                async for part in events.pass_on(bytes(begun[:end]), self._wire.guarded):
+                    yield part
+                del begun[:end]
             piece = await self._pieces.get()
+        async for part in events.pass_on(bytes(begun), self._wire.guarded):
+            yield part
         assert self._task is not None
         await self._task  # raises what cut it off
+
+
+class Events:
+    """Passes lines of an event stream on to a library, which reads what it gets at once: few in each turn of the event
+    loop, and no event of too many parts."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    async def pass_on(self, text: bytes, guarded: Callable[[Awaitable[None]], Awaitable[None]]) -> AsyncIterator[bytes]:
+        """The lines in small pieces."""
+        group = b""
+        for line in text.splitlines(keepends=True):
+            if line.startswith(b"data:"):
+                self._data += line[5:]
+            elif not line.strip():
+                await guarded(self._check())
+            group += line
+            if len(group) >= _AT_ONCE:
+                yield group
+                group = b""
+                await asyncio.sleep(0)
+        if group:
+            yield group
+
+    async def _check(self) -> None:
+        data, self._data = self._data, bytearray()
+        if data.count(b",") + data.count(b"{") + data.count(b"[") > _FEW_PARTS:
+            await run_beside(check_parts, bytes(data))
 
 
 class _Pieces(httpx2.AsyncByteStream):
@@ -132,6 +179,36 @@ class Whole(Http):
     async def request(self, request: HttpRequest) -> HttpResponse:
         """The answer; nothing is sent."""
         return self._answer
+
+
+def check_parts(document: bytes) -> None:
+    """Raises `Permanent` for an answer that a library would read for long, since it makes an object of each part;
+    arguments of tools may have many, which it takes as they are. Raises `Temporary` for what is no JSON."""
+    try:
+        found = loads(document)
+    except JsonError as error:
+        raise Temporary(f"The model server's answer cannot be read: {error}.") from None
+    content = found.get("content") if isinstance(found, dict) else None
+    if isinstance(found, dict) and isinstance(content, list):
+        found["content"] = [_without_input(one) for one in content]
+    if _count(found) > _MOST_PARTS:
+        raise Permanent(f"The model server's answer has over {_MOST_PARTS} parts.")
+
+
+def _without_input(block: Any) -> Any:
+    return {**block, "input": None} if isinstance(block, dict) else block
+
+
+def _count(value: Any) -> int:
+    """How many items its lists and objects have, up to the limit."""
+    count, seen = 0, [value]
+    for one in seen:  # which grows meanwhile
+        if isinstance(one, dict | list):
+            count += len(one)
+            if count > _MOST_PARTS:
+                break
+            seen += one.values() if isinstance(one, dict) else one
+    return count
 
 
 def _refusal(answer: HttpResponse) -> DustrunError:

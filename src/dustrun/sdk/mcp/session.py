@@ -14,6 +14,7 @@ from dustrun.errors import Permanent, Temporary, Uncertain
 from dustrun.sdk.mcp.tasks import end_of
 from dustrun.sdk.mcp.tools import MOST_TOOLS, ListedTool, text_of, tools_of
 from dustrun.sdk.mcp.wires import Refusal, Wire, excerpt
+from dustrun.sdk.threads import run_sized
 
 Json = dict[str, Any]
 _HANDSHAKE: Final = "2025-11-25"
@@ -67,7 +68,7 @@ class McpSession:
             answer = await self._wire.ask("tools/list", self._with_meta(params), _LOOK_S, only_reads=True)
             for one in tools_of(answer):
                 if one.name in found or len(found) >= MOST_TOOLS:
-                    why = "over 200 tools" if one.name not in found else f'two tools named "{one.name}"'
+                    why = f"over {MOST_TOOLS} tools" if one.name not in found else f'two tools named "{one.name}"'
                     raise Permanent(f"The MCP server has {why}.")
                 found[one.name] = one
             cursor = answer.get("nextCursor")
@@ -93,9 +94,9 @@ class McpSession:
             late = f'The tool "{tool}" has not answered within {timeout_s:g} s.'
             raise Temporary(late) if only_reads else Uncertain(f"{late} It may have done its work.") from None
         if answer.get("isError") is True:
-            raise Permanent(f'The tool "{tool}" failed: {excerpt(text_of(answer))}')
+            raise Permanent(f'The tool "{tool}" failed: {excerpt(await run_sized(answer, text_of, answer))}')
         if answer.get("resultType", "complete") != "complete":
-            raise Permanent(f'The tool "{tool}" asks back ({excerpt(str(answer["resultType"]))}), and nobody is there.')
+            raise Permanent(f'The tool "{tool}" asks back ({excerpt(answer["resultType"])}), and nobody is there.')
         return answer
 
     def _with_meta(self, params: Json) -> Json:

@@ -11,7 +11,7 @@ from dustrun.sdk.mcp.wires import Refusal, Wire, excerpt
 
 Json = dict[str, Any]
 _OVER: Final = frozenset({"completed", "failed"})
-_LEAST_S, _MOST_S, _USUAL_S = 0.05, 5.0, 1.0
+_LEAST_MS, _MOST_MS, _USUAL_S = 50, 5_000, 1.0
 _CANCEL_S: Final = 5.0
 
 
@@ -56,7 +56,7 @@ def _check(tool: str, task: Json, *, only_reads: bool) -> None:
     if status == "input_required":
         raise _lost(f'The tool "{tool}" asks back, and nobody is there', only_reads=only_reads)
     if status != "working":
-        raise _lost(f'The task of the tool "{tool}" is {excerpt(str(status))}', only_reads=only_reads)
+        raise _lost(f'The task of the tool "{tool}" is {excerpt(status)}', only_reads=only_reads)
 
 
 def _lost(why: str, *, only_reads: bool) -> DustrunError:
@@ -65,5 +65,6 @@ def _lost(why: str, *, only_reads: bool) -> DustrunError:
 
 def _pause_s(interval: Any) -> float:
     """What the server asks for, in milliseconds, within bounds."""
-    usual = _USUAL_S if isinstance(interval, bool) or not isinstance(interval, int) else interval / 1000
-    return min(max(usual, _LEAST_S), _MOST_S)
+    if isinstance(interval, bool) or not isinstance(interval, int):
+        return _USUAL_S
+    return min(max(interval, _LEAST_MS), _MOST_MS) / 1000

@@ -40,6 +40,8 @@ def tools_of(answer: Mapping[str, Any]) -> list[ListedTool]:
     tools = answer.get("tools")
     if not isinstance(tools, list):
         raise _unreadable("it has no `tools`")
+    if len(tools) > MOST_TOOLS:
+        raise Permanent(f"The MCP server has over {MOST_TOOLS} tools.")
     return [_tool(one) for one in tools]
 
 

@@ -152,8 +152,10 @@ class ProgramWire:
             await self._program.send(dumps({"jsonrpc": "2.0", "id": asked["id"], **answer}), only_reads=True)
 
 
-def excerpt(text: str) -> str:
-    """The beginning of what a server says."""
+def excerpt(text: Any) -> str:
+    """The beginning of what a server says, if that is text."""
+    if not isinstance(text, str):
+        return ""
     return text if len(text) <= _EXCERPT_CHARS else f"{text[:_EXCERPT_CHARS]}…"
 
 
@@ -179,7 +181,7 @@ def _raise_unanswered(response: HttpResponse, method: str, *, only_reads: bool) 
 def _result_of(answer: Json, method: str) -> Json:
     if "error" in answer:
         told = answer["error"] if isinstance(answer["error"], dict) else {"message": answer["error"]}
-        refusal = Refusal(f"The MCP server refused {method}: {excerpt(str(told.get('message', '')))}")
+        refusal = Refusal(f"The MCP server refused {method}: {excerpt(told.get('message'))}")
         code = told.get("code")
         refusal.told = code if isinstance(code, int) else 0
         raise refusal
