@@ -101,7 +101,8 @@ def usd_of(units: int, asset: Mapping[str, Any] | None) -> str | None:
     if asset is None or asset.get("usd") is None or asset.get("decimals") is None:
         return None
     worth = _WIDE.multiply(_WIDE.scaleb(Decimal(units), -asset["decimals"]), Decimal(asset["usd"]))
-    return f"{_WIDE.quantize(worth, _CENT_PARTS):f}" if abs(worth) < Decimal(10) ** 60 else f"{worth:f}"
+    # plus 0: what rounds to nothing has no sign
+    return f"{_WIDE.add(_WIDE.quantize(worth, _CENT_PARTS), 0):f}" if abs(worth) < Decimal(10) ** 60 else f"{worth:f}"
 
 
 def _sum_usd(amounts: Iterable[Mapping[str, Any]]) -> str | None:

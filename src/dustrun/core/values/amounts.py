@@ -53,7 +53,7 @@ def tell_usd(worth: Decimal) -> str:
     if worth >= Decimal("0.01"):
         return f"{sign}${worth:,.2f}"
     if worth < Decimal("0.000001"):
-        return f"less than {sign}$0.000001"
+        return f"{'more than -' if sign else 'less than '}$0.000001"
     return f"{sign}${worth:.6f}".rstrip("0")
 
 
