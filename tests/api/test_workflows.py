@@ -488,6 +488,27 @@ async def test_triggers_whose_spends_are_never_rehearsed_are_warned_of(owner: Cl
     assert await codes(by_hand, guarded) == []
 
 
+async def test_publishing_answers_what_validation_warns_of(server: Composition, owner: Client) -> None:
+    pay: Any = {"type": "send-native", "payload": {"chainId": 8453, "recipient": f"0x{'11' * 20}", "amount": "1"}}
+    root = {"type": "cronjob", "payload": {"schedule": "0 9 * * *"}, "children": ["pay"]}
+    guard = {"tolerancePercent": "1", "maxAgeMs": 3_600_000}
+    definition = {"nodes": {"root": root, "pay": pay}}
+    made = await owner.create_workflow(definition, enforceRehearsal=guard)
+    path, once = f"/v1/workflows/{made['id']}/publish", {"Idempotency-Key": "once"}
+    first, again = [await owner.post(path, {}, headers=once) for _ in range(2)]
+    assert [(one["code"], one["field"]) for one in first.data["warnings"]] == [
+        ("spends_never_rehearsed", "nodes.root.type")
+    ]
+    assert again.data == first.data
+    assert "warnings" not in (await owner.get(f"/v1/workflows/{made['id']}")).data
+    pay["payload"]["amount"] = "2"
+    await owner.put(f"/v1/workflows/{made['id']}", {"definition": definition})
+    publisher = await server.client_with("workflow:publish", "wallet:spend")
+    hidden = await publisher.post(path)
+    assert (hidden.status, hidden.data["hiddenWithout"]) == (200, "workflow:read")
+    assert "warnings" not in hidden.data
+
+
 @pytest.mark.both_stores
 async def test_a_circle_of_calls_is_named_before_it_is_published(server: Composition, owner: Client) -> None:
     first, second, third = [await owner.create_workflow(name=name) for name in ("first", "second", "third")]

@@ -190,6 +190,33 @@ def test_a_workflow_from_file_to_live(server: Served, save: Any) -> None:
     assert server.json(*narrow, "--action", "swap-uniswap-v2")["items"] == []
 
 
+def test_settings_in_a_file_are_not_lost(server: Served, save: Any) -> None:
+    guard = {"tolerancePercent": "1", "maxAgeMs": 3_600_000}
+    file = save({"name": "Guarded", "definition": HELLO, "maxRuns": 3, "enforceRehearsal": guard, "colour": "red"})
+    told = "Warning: colour: no setting of a workflow; it is ignored."
+    made = server.dustrun("workflow", "create", file, "--json")
+    assert (json.loads(made.stdout)["maxRuns"], made.stderr.strip()) == (3, told)
+    assert json.loads(made.stdout)["enforceRehearsal"]["maxAgeMs"] == 3_600_000
+    refused = server.dustrun("run", file)
+    assert (refused.returncode, "The file has `enforceRehearsal`, which only" in refused.stderr) == (2, True)
+    assert server.dustrun("run", file, "--simulate").returncode == 0
+    fewer = server.dustrun("workflow", "update", "Guarded", save({"definition": HELLO, "maxRuns": 2}), "--json")
+    assert (json.loads(fewer.stdout)["maxRuns"], json.loads(fewer.stdout)["enforceRehearsal"] is None) == (2, False)
+    server.json("workflow", "delete", "Guarded", "--yes")
+
+
+def test_publishing_says_what_to_mind(server: Served, save: Any) -> None:
+    pay = {"type": "send-native", "payload": {"chainId": 8453, "recipient": f"0x{'11' * 20}", "amount": "1"}}
+    root = {"type": "cronjob", "payload": {"schedule": "0 9 * * *"}, "children": ["pay"]}
+    guard = {"tolerancePercent": "1", "maxAgeMs": 3_600_000}
+    file = save({"name": "Payday", "definition": {"nodes": {"root": root, "pay": pay}}, "enforceRehearsal": guard})
+    server.json("workflow", "create", file)
+    told = server.dustrun("workflow", "publish", "Payday").stderr
+    assert told.startswith("Warning: nodes.root.type: ")
+    assert told.endswith("[spends_never_rehearsed]\n")
+    server.json("workflow", "delete", "Payday", "--yes")
+
+
 def test_the_next_times_of_a_schedule_are_shown(server: Served, save: Any) -> None:
     nodes = {"root": {"type": "cronjob", "payload": {"schedule": "0 9 * * *", "timezone": "Asia/Kolkata"}}}
     server.json("workflow", "create", save({"name": "Mornings", "definition": {"nodes": nodes}}))

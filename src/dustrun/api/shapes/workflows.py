@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
-from dustrun.api.shapes.findings import Ignoring, ValidationItem, finding_shape
+from dustrun.api.shapes.findings import Ignoring, ValidationItem, finding_shape, with_warnings
 from dustrun.api.shapes.wire import Answer, Description, Name, Text, Time, Version, time
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.values import exact_json
@@ -291,6 +291,11 @@ class WorkflowSummary(Answer):
 class WorkflowAnswer(WorkflowSummary, Ignoring):
     """A workflow with the definition of one version."""
 
+    warnings: list[ValidationItem] = Field(
+        default_factory=list,
+        description="Fields of the request that were accepted and ignored; of a publication also what validation warns "
+        "of. Absent without any.",
+    )
     definition: Any
     ui_metadata: dict[str, Any] | None
     ui_revision: str = Field(description="Changes with `uiMetadata`, which raises no version.")
@@ -395,7 +400,7 @@ def _json(text: str | None) -> Any:
 def workflow_shape(workflow: Workflow) -> dict[str, Any]:
     """Shapes a workflow."""
     row, version = workflow.row, workflow.version
-    return {
+    found = {
         **_row_shape(row, version.version),
         **_content_shape(version),
         "type": version.trigger_type,
@@ -406,6 +411,7 @@ def workflow_shape(workflow: Workflow) -> dict[str, Any]:
         "acceptances": row.acceptances,
         "ladder": _ladder_shape(workflow.ladder),
     }
+    return dict(with_warnings(found, workflow.warnings))
 
 
 def _ladder_shape(ladder: Mapping[str, str]) -> dict[str, Any]:

@@ -85,6 +85,8 @@ def call_for(client: Client, workflow: str, body: dict[str, Any]) -> Call:
     if "version" in body:
         raise CliError("--version works only for saved workflows; a file has no versions.")
     document = read_document(Path(workflow))
+    if not body.get("simulate"):
+        document.need_no_guards()
     if document.payload is not None:
         body.setdefault("payload", document.payload)
     return Call("/v1/runs", {"definition": document.definition, **body})

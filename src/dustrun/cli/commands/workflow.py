@@ -102,7 +102,9 @@ def create(
 ) -> None:
     """Create a draft workflow from a file."""
     document = read_document(file)
+    document.note_others()
     body = {
+        **document.settings,
         "name": name or document.name,
         "description": document.description if description is None else description,
         "definition": document.definition,
@@ -135,11 +137,12 @@ def update(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Update a workflow from a file: a changed definition becomes the draft."""
+    """Update a workflow from a file: a changed definition becomes the draft, settings in the file apply at once."""
     document = read_document(file)
+    document.note_others()
     given = {"name": name, "description": description or document.description or None}
     body = {field: value for field, value in given.items() if value is not None}
-    whole = {**body, "definition": document.definition, "expectedCurrentVersion": expected_version}
+    whole = {**document.settings, **body, "definition": document.definition, "expectedCurrentVersion": expected_version}
     client = client_of(server, key)
     _show(client.put(f"/v1/workflows/{segment(workflow_id(client, workflow))}", whole), as_json)
 
@@ -203,17 +206,7 @@ def publish(
 ) -> None:
     """Publish the draft: make it the live version."""
     body = {} if expected_version is None else {"expectedVersion": expected_version}
-    client = client_of(server, key)
-    found = _steer(client, workflow, "publish", body, as_json)
-    if "definition" in found:  # else the key may not read it
-        _tell_warnings(client, found)
-
-
-def _tell_warnings(client: Client, found: dict[str, Any]) -> None:
-    """Says what to mind about the version that is live now."""
-    checked = client.post("/v1/workflows/validate", {"definition": found["definition"], "workflowId": found["id"]})
-    for problem in checked["warnings"]:
-        output.note(f"Warning: {_problem_line(problem)}")
+    _steer(client_of(server, key), workflow, "publish", body, as_json)
 
 
 @app.command()
@@ -388,9 +381,7 @@ def _tell_differences(found: dict[str, Any]) -> None:
     show_definition(found)
 
 
-def _steer(client: Client, workflow: str, verb: str, body: dict[str, Any], as_json: bool) -> dict[str, Any]:
+def _steer(client: Client, workflow: str, verb: str, body: dict[str, Any], as_json: bool) -> None:
     if is_file(workflow):
         raise CliError(f'"{workflow}" is a file; create the workflow first: dustrun workflow create {workflow}')
-    found: dict[str, Any] = client.post(f"/v1/workflows/{segment(workflow_id(client, workflow))}/{verb}", body)
-    _show(found, as_json)
-    return found
+    _show(client.post(f"/v1/workflows/{segment(workflow_id(client, workflow))}/{verb}", body), as_json)

@@ -1,24 +1,56 @@
-"""Workflow files: a bare definition, or a document with a name, description and example payload."""
+"""Workflow files: a bare definition, or a document with a name, description, settings and an example payload."""
 
 from __future__ import annotations
 
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from dustrun.cli.http.failures import CliError
 from dustrun.cli.http.options import parse_json, read_file
+from dustrun.cli.render import output
 from dustrun.core.values.exact_json import JsonError
 from dustrun.records import dataclass
 
 
+_SETTINGS = (
+    "maxRuns",
+    "cooldownMs",
+    "concurrency",
+    "requireRehearsal",
+    "enforceRehearsal",
+    "acceptances",
+    "uiMetadata",
+)
+_GUARDS = ("requireRehearsal", "enforceRehearsal", "acceptances")
+_READ = {*_SETTINGS, "name", "description", "definition", "payload", "dustrunWorkflow", "references"}
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The content of a workflow file; `payload` is an example for its trigger."""
+    """The content of a workflow file. `payload` is an example for its trigger; `settings` are those of the workflow, such
+    as `maxRuns`; `others` names what no command reads."""
 
     name: str
     description: str
     definition: Any
     payload: Any
+    settings: dict[str, Any] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+
+    def note_others(self) -> None:
+        """Says on standard error what of the file is not used."""
+        for name in self.others:
+            output.note(f"Warning: {name}: no setting of a workflow; it is ignored.")
+
+    def need_no_guards(self) -> None:
+        """Refuses to run the definition alone for real if the file says that live runs need more than it."""
+        kept = [name for name in _GUARDS if self.settings.get(name) not in (None, 0, "none")]
+        if kept:
+            raise CliError(
+                f"The file has `{kept[0]}`, which only a saved workflow applies. Save it (dustrun workflow create FILE) and "
+                "run that, or add --simulate."
+            )
 
 
 def is_file(word: str) -> bool:
@@ -37,6 +69,8 @@ def read_document(path: Path) -> Document:
             description=str(found.get("description", "")),
             definition=found["definition"],
             payload=found.get("payload"),
+            settings={name: found[name] for name in _SETTINGS if found.get(name) is not None},
+            others=tuple(name for name in found if name not in _READ),
         )
     if isinstance(found, dict) and "nodes" in found:
         return Document(path.stem, "", found, None)

@@ -8,7 +8,7 @@ an update; every change writes an audit row.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -69,11 +69,13 @@ from dustrun.storage.workflows.workflows import Filters, Listed, WorkflowRow
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A workflow with the version shown and, by mode, its newest passed run."""
+    """A workflow with the version shown and, by mode, its newest passed run. `warnings`: what validation warned of when
+    it was published."""
 
     row: WorkflowRow
     version: VersionRow
     ladder: Mapping[str, str]
+    warnings: Sequence[Problem] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,7 +352,7 @@ class Workflows:
 
     async def publish(self, principal: Principal, workflow_id: str, expected: int | None) -> Workflow:
         """Publishes the draft if it is valid, accepted, and has the rehearsals that the workflow requires."""
-        checked = await self._checked_draft(principal, workflow_id, expected)
+        checked, warnings = await self._checked_draft(principal, workflow_id, expected)
 
         def decide(tx: Tx, row: WorkflowRow) -> Changes:
             self._need_publishable(Lookup(tx, row.org_id, principal), row, expected, checked)
@@ -359,7 +361,7 @@ class Workflows:
             live = {"live_version": checked, "draft_version": None, "autosave": None}
             return {"status": ACTIVE, "paused_reason": None, **live}
 
-        return await self._change(principal, workflow_id, "workflow.publish", decide, version=checked)
+        return await self._change(principal, workflow_id, "workflow.publish", decide, warnings, version=checked)
 
     def _need_publishable(self, lookup: Lookup, row: WorkflowRow, expected: int | None, checked: int) -> None:
         """Again, on the row of the transaction: the draft may have moved since it was validated."""
@@ -368,8 +370,11 @@ class Workflows:
         if self._gate.admit(lookup, Mode.LIVE, row, checked) is None:
             _need_rung(lookup.tx, row, checked)
 
-    async def _checked_draft(self, principal: Principal, workflow_id: str, expected: int | None) -> int:
-        """Validates the draft outside any transaction and returns its number; raises `Invalid` with every problem."""
+    async def _checked_draft(
+        self, principal: Principal, workflow_id: str, expected: int | None
+    ) -> tuple[int, Sequence[Problem]]:
+        """Validates the draft outside any transaction and returns its number and what to warn of; raises `Invalid` with
+        every problem."""
 
         def query(tx: Tx) -> VersionRow:
             row = get_workflow(tx, principal, workflow_id)
@@ -379,7 +384,7 @@ class Workflows:
         found = await self.find_problems(principal, definition_of(draft), workflow_id)
         problems = [problem for problem in found if problem.severity == "error"]
         if not problems:
-            found = await self.arming.check(definition_of(draft))
+            found += await self.arming.check(definition_of(draft))
             problems = [problem for problem in found if problem.severity == "error"]
         if problems:
             raise Invalid(
@@ -387,7 +392,7 @@ class Workflows:
                 code=Code.DEFINITION_INVALID,
                 details=problems if principal.may("workflow:read") else [_unread(problems)],
             )
-        return draft.version
+        return draft.version, found
 
     async def pause(self, principal: Principal, workflow_id: str) -> Workflow:
         """Pauses the workflow: its triggers stop."""
@@ -443,6 +448,7 @@ class Workflows:
         workflow_id: str,
         action: str,
         decide: Callable[[Tx, WorkflowRow], Changes],
+        warnings: Sequence[Problem] = (),
         **detail: Any,
     ) -> Workflow:
         """Reads the row, decides, and writes the differences and the audit row in one unit."""
@@ -464,7 +470,7 @@ class Workflows:
                 note_pause(tx, row, changes)
                 before, row = row, replace(row, **changes)
                 self.arming.settle(tx, principal, before, row)
-            return _load(tx, row, row.current_version)
+            return replace(_load(tx, row, row.current_version), warnings=warnings)
 
         def committed(done: Workflow) -> None:
             self.arming.committed(done.row.id)
