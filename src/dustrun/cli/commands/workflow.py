@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dustrun.cli.http.client import Client, segment
-from dustrun.cli.http.documents import is_file, read_document
+from dustrun.cli.http.documents import Document, is_file, read_document
 from dustrun.cli.http.failures import CliError, Exit
 from dustrun.cli.http.naming import workflow_id
 from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_file
@@ -90,6 +90,14 @@ def get(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, ke
         table(["node", "type", "children"], [[id, n["type"], " ".join(n.get("children", ()))] for id, n in nodes])
 
 
+def _read(file: Path) -> Document:
+    """Reads a file, and says on standard error what of it is not used."""
+    document = read_document(file)
+    for name in document.others:
+        output.note(f"Warning: {name}: no setting of a workflow; it is ignored.")
+    return document
+
+
 @app.command()
 def create(
     file: File,
@@ -101,8 +109,7 @@ def create(
     key: Key = None,
 ) -> None:
     """Create a draft workflow from a file."""
-    document = read_document(file)
-    document.note_others()
+    document = _read(file)
     body = {
         **document.settings,
         "name": name or document.name,
@@ -138,8 +145,7 @@ def update(
     key: Key = None,
 ) -> None:
     """Update a workflow from a file: a changed definition becomes the draft, settings in the file apply at once."""
-    document = read_document(file)
-    document.note_others()
+    document = _read(file)
     given = {"name": name, "description": description or document.description or None}
     body = {field: value for field, value in given.items() if value is not None}
     whole = {**document.settings, **body, "definition": document.definition, "expectedCurrentVersion": expected_version}

@@ -8,10 +8,8 @@ from typing import Any
 
 from dustrun.cli.http.failures import CliError
 from dustrun.cli.http.options import parse_json, read_file
-from dustrun.cli.render import output
 from dustrun.core.values.exact_json import JsonError
 from dustrun.records import dataclass
-
 
 _SETTINGS = (
     "maxRuns",
@@ -28,8 +26,8 @@ _READ = {*_SETTINGS, "name", "description", "definition", "payload", "dustrunWor
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The content of a workflow file. `payload` is an example for its trigger; `settings` are those of the workflow, such
-    as `maxRuns`; `others` names what no command reads."""
+    """The content of a workflow file. `payload` is an example for its trigger; `settings` are those of the workflow,
+    such as `maxRuns`; `others` names what no command reads."""
 
     name: str
     description: str
@@ -38,18 +36,13 @@ class Document:
     settings: dict[str, Any] = field(default_factory=dict)
     others: tuple[str, ...] = ()
 
-    def note_others(self) -> None:
-        """Says on standard error what of the file is not used."""
-        for name in self.others:
-            output.note(f"Warning: {name}: no setting of a workflow; it is ignored.")
-
     def need_no_guards(self) -> None:
         """Refuses to run the definition alone for real if the file says that live runs need more than it."""
         kept = [name for name in _GUARDS if self.settings.get(name) not in (None, 0, "none")]
         if kept:
             raise CliError(
-                f"The file has `{kept[0]}`, which only a saved workflow applies. Save it (dustrun workflow create FILE) and "
-                "run that, or add --simulate."
+                f"The file has `{kept[0]}`, which only a saved workflow applies. "
+                "Save it (dustrun workflow create FILE) and run that, or add --simulate."
             )
 
 
