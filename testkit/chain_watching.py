@@ -75,7 +75,7 @@ class Watching:
 
     async def _is_at(self, workflow_id: str, number: int) -> bool:
         cursor = (await self.subscription(workflow_id))["cursor"]
-        return cursor is not None and cursor["number"] >= number
+        return cursor is not None and cursor.get("number", -1) >= number
 
     async def until_count(self, workflow_id: str, count: int) -> list[dict[str, Any]]:
         """Waits until so many events have started runs; their payloads."""

@@ -23,7 +23,7 @@ from dustrun.core.triggers.chain.watch import Watch
 from dustrun.core.triggers.schedules.due import Policy
 from dustrun.core.values.fields import Fields
 from dustrun.records import dataclass
-from dustrun.sdk.chain import Chain, Prices
+from dustrun.sdk.chain import Chain, ChainCall, Prices
 from dustrun.sdk.context import CheckingHttp
 
 ARMED_KINDS: Final = frozenset(["webhook", "timed", "polled", "chain", "internal"])
@@ -79,6 +79,15 @@ class Credential:
     version: int
 
 
+class WatchedChain(Chain, Protocol):
+    """A chain whose past can be read."""
+
+    async def call(self, call: ChainCall, at: str = "latest") -> bytes:
+        """The return data of a call at a block (tag, number or hash); raises `Permanent` with the decoded reason when
+        it reverts, and `Temporary` if the endpoint does not know the block."""
+        ...
+
+
 class TriggerContext(Protocol):
     """What a trigger may use when it is checked or polled; it reads only."""
 
@@ -108,7 +117,7 @@ class TriggerContext(Protocol):
         """The shortest time between two fires or polls that the operator allows."""
         ...
 
-    def chain(self, chain_id: int) -> Chain:
+    def chain(self, chain_id: int) -> WatchedChain:
         """Read access to one chain; raises `Invalid` for one that the server does not know or serve."""
         ...
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from dustrun.storage.db.trigger_tables import subscriptions
 from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.pings import Pings
+from testkit.chain.rpc_proxy import proxy
 from testkit.chain_watching import Watching, watching
 from testkit.news import News, serving
 
@@ -140,6 +141,39 @@ async def test_a_result_that_changes_starts_a_run_if_the_condition_holds(watched
     bodies = await watched.until_count(workflow_id, 2)
     assert [(body["old"], body["new"]) for body in bodies] == [("5", "9"), ("3", str(4 * 10**20))]
     assert {(body["contract"].lower(), body["function"]) for body in bodies} == {(CELL, "level()")}
+
+
+async def test_a_machine_behind_an_endpoint_that_is_behind_changes_nothing(pings: Pings, tmp_path: Path) -> None:
+    pings.node.rpc("anvil_setCode", CELL, READS_CELL)
+    set_cell(pings, 5)
+    called = {"contract": CELL, "function": "level() view returns (uint256)", "pollMs": 100}
+    network = {"isLocal": False}
+    async with (
+        proxy(pings.node.url) as endpoint,
+        watching(endpoint.url, tmp_path, network, min_trigger_interval_ms=100) as one,
+    ):
+        workflow_id = await one.publish("evm-call-changed", **called)
+        pings.node.mine()
+        set_cell(pings, 9)
+        await one.until_count(workflow_id, 1)
+        before, asked = pings.node.rpc("eth_getBlockByNumber", hex(pings.head - 1), False), [0]
+
+        def behind(call: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+            asked[0] += 1
+            if call["method"] == "eth_call":
+                return {**answer, "result": f"0x{5:064x}"}
+            return {**answer, "result": before} if call["method"] == "eth_getBlockByNumber" else answer
+
+        endpoint.twist = behind
+
+        async def has_asked() -> bool:
+            return asked[0] > 6
+
+        await one.until(has_asked)
+        endpoint.twist = None
+        set_cell(pings, 10)
+        bodies = await one.until_count(workflow_id, 2)
+        assert [(body["old"], body["new"]) for body in bodies] == [("5", "9"), ("9", "10")]
 
 
 @pytest.mark.parametrize(

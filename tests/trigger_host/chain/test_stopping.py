@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,8 +38,34 @@ async def test_a_reorg_deeper_than_the_stored_headers_stops_a_trigger_until_it_i
         await resume(server, workflow)
         await server.until_scanned(workflow, pings.head)
         pings.send()
-        bodies = await server.until_count(workflow, 4)
-        assert [body["args"]["number"] for body in bodies] == ["0", "1", "2", "3"]
+        await server.until_events(workflow, pings.final())
+        outcomes = [(payload["args"]["number"], outcome) for _, outcome, payload, _ in await server.events(workflow)]
+        assert outcomes == [("0", "orphaned"), ("1", "orphaned"), ("2", "started"), ("3", "started")]
+
+
+async def test_an_endpoint_that_is_far_behind_for_a_moment_stops_nothing(pings: Pings, tmp_path: Path) -> None:
+    """Further than headers are stored: on a chain with fast blocks that is a minute."""
+    async with proxy(pings.node.url) as endpoint, watching(endpoint.url, tmp_path) as server:
+        first = pings.head
+        pings.node.mine(300)
+        workflow = await server.publish(confirmations=0)
+        asked = [0]
+
+        def lag(call: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+            if call["method"] == "eth_getBlockByNumber" and call["params"][0] == "latest":
+                asked[0] += 1
+                return {**answer, "result": pings.node.rpc("eth_getBlockByNumber", hex(first), False)}
+            return answer
+
+        endpoint.twist = lag
+        pings.send()
+
+        async def has_asked() -> bool:
+            return asked[0] > 5
+
+        await server.until(has_asked)
+        endpoint.twist = None
+        await server.until_events(workflow, pings.final())
 
 
 async def _restart_as_another(pings: Pings) -> None:

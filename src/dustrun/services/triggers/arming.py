@@ -29,6 +29,8 @@ OVER = "over"
 """Why a subscription has ended that has nothing left to fire."""
 
 _NOT_WATCHED = ("mode", "catchUp", "pollMs")  # what changes nothing about what is watched
+_RESUMED = exact_json.dumps_text({"resumed": True})
+"""The cursor of a chain trigger that begins at its resume, not at its `fromBlock`, from which it began once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class _Node:
     node_id: str
     type: str
     config: dict[str, Any]
+    kind: str
     connector: dict[str, Any] | None = None
 
     @property
@@ -48,6 +51,19 @@ class _Node:
     @property
     def mode(self) -> str:
         return str(self.config.get("mode", "live"))
+
+    def continues(self, before: dict[str, Any]) -> bool:
+        """Whether a trigger of that stored config goes on where it is. One of a chain does whatever it looks for from
+        now on: the newest blocks still wait for their confirmations, and nobody else would scan them."""
+        if self.kind != "chain":
+            return _watched(before) == _watched(self.stored)
+        begins = self.config.get("fromBlock")
+        return before.get("chainId") == self.config.get("chainId") and begins in (None, before.get("fromBlock"))
+
+    def has_begun(self, row: SubscriptionRow) -> bool:
+        """Whether a trigger with a `fromBlock` has begun there before, and begins now where it is resumed."""
+        begins = self.config.get("fromBlock")
+        return begins is not None and row.state != ENDED and exact_json.loads(row.config).get("fromBlock") == begins
 
 
 def _nothing(_: str) -> None:
@@ -149,7 +165,7 @@ class Arming:
             node = document["nodes"][node_id]
             trigger = self._catalog.triggers.get(node["type"])
             if trigger is not None and trigger.is_armed:
-                yield _Node(node_id, node["type"], node.get("payload", {}), _connector_of(trigger, node))
+                yield _Node(node_id, node["type"], node.get("payload", {}), trigger.kind, _connector_of(trigger, node))
 
 
 def _connector_of(trigger: Trigger, node: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -179,7 +195,7 @@ def _arm(
         assert by is not None
         rows.insert(tx, _new(workflow, version, node, by, now))
         return
-    is_same = _watched(exact_json.loads(row.config)) == _watched(node.stored)
+    is_same = node.continues(exact_json.loads(row.config))
     changes: dict[str, Any] = {"version": version, "config": exact_json.dumps_text(node.stored), "updated_at": now}
     if is_published:
         changes["mode"] = node.mode
@@ -190,7 +206,8 @@ def _arm(
         return
     goes_on = is_same and (row.state == ARMED or (row.state != ENDED and node.config.get("catchUp") is True))
     if not goes_on:
-        changes |= {"cursor": None, "next_at": None, "cursor_version": row.cursor_version + 1, "armed_at": now}
+        cursor = _RESUMED if node.has_begun(row) else None
+        changes |= {"cursor": cursor, "next_at": None, "cursor_version": row.cursor_version + 1, "armed_at": now}
     rows.update(tx, row.pk, state=ARMED, state_reason=None, failures=0, last_error=None, **changes)
 
 

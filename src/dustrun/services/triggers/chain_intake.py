@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import count
 from typing import Any, Final
 
 from dustrun.core.triggers.chain.cursor import Cursor
@@ -16,8 +17,10 @@ from dustrun.core.triggers.chain.watch import ChainEvent, Watch
 from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import Skip
 from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.records import dataclass
+from dustrun.services.triggers import recording
 from dustrun.services.triggers.intake import FireOptions, Intake
-from dustrun.services.triggers.recording import Fired
+from dustrun.services.triggers.recording import Failure, Fired
 from dustrun.services.triggers.subscriptions import Subscription
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -29,6 +32,25 @@ from dustrun.storage.triggers.events import EventRow
 RETRACTED: Final = "retracted"
 RESTORED: Final = "restored"
 _PLACE: Final = frozenset({"blockNumber", "blockHash", "blockTime", "transactionIndex", "logIndex", "foundIn", "reorg"})
+_MODES: Final = ("simulate", "dust", "live")
+_DELETED: Final = Failure("content_deleted", "The event's content was deleted, as the organisation's retention says.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of an event: where it is, its record, and the key and mode of what a run was told of it last."""
+
+    place: ChainEventRow | None
+    first: EventRow | None
+    told: str | None = None
+    mode: str = "live"
+
+    @property
+    def is_told_gone(self) -> bool:
+        """Whether runs were last told that it was removed."""
+        return (
+            self.told is not None and self.first is not None and self.told.startswith(f"{self.first.key}:{RETRACTED}")
+        )
 
 
 class ChainIntake:
@@ -45,41 +67,84 @@ class ChainIntake:
 
     async def record(self, sub: Subscription, event: ChainEvent, move: tuple[int, Cursor] | None) -> Fired:
         """Takes an event that is in a canonical block, and moves the cursor (version and new value) with it."""
-        known, before = await self._database.read(
-            lambda tx: (chain_events.find(tx, sub.pk, event.key), events.find_by_key(tx, sub.pk, event.key))
-        )
+        known = await self._database.read(lambda tx: _known(tx, sub.pk, event.key))
         place = ChainEventRow(sub.pk, event.key, event.block.number, event.block.hash)
+        place = replace(place, retractions=known.place.retractions if known.place is not None else 0)
         moved = None if move is None else CursorMove(move[0], move[1].public())
         options = FireOptions(
             given=None if event.failure is None else Skip("filter", event.failure),
             beside=lambda tx: chain_events.save(tx, place),
         )
         key, payload = event.key, dict(event.payload)
-        if known is not None and not known.is_live and before is not None:
-            place = replace(place, retractions=known.retractions)
-            options = FireOptions(beside=_restore(place, known, before, event))
-            if known.retractions and before.run_id is not None:
-                options = replace(options, is_unlimited=True)
-                key, payload = f"{key}:{RESTORED}{known.retractions}", {**payload, "reorg": RESTORED}
+        if known.place is not None and not known.place.is_live and known.first is not None:
+            if known.is_told_gone:
+                key, number = await self._new_key(sub, event.key, RESTORED, place.retractions)
+                place, payload = replace(place, retractions=number), {**payload, "reorg": RESTORED}
+            options = FireOptions(
+                beside=_restore(place, known.place, known.first, event),
+                is_correction=known.is_told_gone,
+                mode=_mode(sub, known),
+            )
         return await self._intake.fire(sub, TriggerEvent(key, payload, event.block.time * 1000), moved, options)
 
-    async def retract(self, sub: Subscription, watch: Watch, row: ChainEventRow) -> None:
-        """Marks an event whose block a reorg removed; with `onReorg: retract` a run tells of it."""
-        before = await self._database.read(lambda tx: events.find_by_key(tx, sub.pk, row.key))
+    async def retract(self, sub: Subscription, watch: Watch, row: ChainEventRow, move: CursorMove) -> None:
+        """Marks an event whose block a reorg removed; with `onReorg: retract` a run tells of it.
+
+        Raises `CursorMoved` unless the trigger is armed and where the caller read it, which the `move` says: a watcher
+        that was overtaken does not know the blocks that another one has scanned."""
+        known = await self._database.read(lambda tx: _known(tx, sub.pk, row.key))
+        before = known.first
         if before is None:
-            return
+            return await self._remove(sub, move, lambda tx: chain_events.save(tx, replace(row, is_live=0)))
         gone = replace(row, is_live=0, was=_outcome_text(before))
-        tells = watch.on_reorg == "retract" and before.run_id is not None
-        if not tells:
-            await self._writer.write(lambda tx: _remove(tx, gone, before))
-            return
-        gone = replace(gone, retractions=row.retractions + 1)
-        payload = {**loads_own(before.payload), "blockNumber": row.block_number, "blockHash": row.block_hash}
-        told = TriggerEvent(
-            f"{row.key}:{RETRACTED}{gone.retractions}", {**payload, "reorg": RETRACTED}, before.occurred_at
+        if watch.on_reorg != "retract" or known.told is None or known.is_told_gone:
+            return await self._remove(sub, move, lambda tx: _remove(tx, gone, before))
+        key, number = await self._new_key(sub, row.key, RETRACTED, row.retractions + 1)
+        gone = replace(gone, retractions=number)
+        content = loads_own(before.payload)
+        place = {"blockNumber": row.block_number, "blockHash": row.block_hash, "reorg": RETRACTED}
+        options = FireOptions(
+            given=_DELETED if content is None else None,
+            beside=lambda tx: _remove(tx, gone, before),
+            is_correction=True,
+            mode=_mode(sub, known),
         )
-        options = FireOptions(is_unlimited=True, beside=lambda tx: _remove(tx, gone, before))
-        await self._intake.fire(sub, told, None, options)
+        told = TriggerEvent(key, {**(content or {}), **place}, before.occurred_at)
+        await self._intake.fire(sub, told, move, options)
+
+    async def _remove(self, sub: Subscription, move: CursorMove, unit: Callable[[Tx], None]) -> None:
+        def both(tx: Tx) -> None:
+            recording.move_alone(tx, sub.row, move)
+            unit(tx)
+
+        await self._writer.write(both)
+
+    async def _new_key(self, sub: Subscription, key: str, word: str, first: int) -> tuple[str, int]:
+        """The first key from this number on that no event has, with its number: one may have been refused."""
+
+        def query(tx: Tx) -> tuple[str, int]:
+            names = ((f"{key}:{word}{number}", number) for number in count(first))
+            return next(one for one in names if events.find_by_key(tx, sub.pk, one[0]) is None)
+
+        return await self._database.read(query)
+
+
+def _known(tx: Tx, subscription_pk: int, key: str) -> _Known:
+    place, first = chain_events.find(tx, subscription_pk, key), events.find_by_key(tx, subscription_pk, key)
+    if place is None or first is None:
+        return _Known(place, first, None)
+    names = [f"{key}:{word}{number}" for number in range(place.retractions, 0, -1) for word in (RESTORED, RETRACTED)]
+    for name in (*names, key):
+        row = events.find_by_key(tx, subscription_pk, name)
+        modes = events.list_run_modes(tx, row) if row is not None else []
+        if modes:
+            return _Known(place, first, name, max(modes, key=_MODES.index))
+    return _Known(place, first)
+
+
+def _mode(sub: Subscription, known: _Known) -> str:
+    """A correction's mode: what was only rehearsed is corrected in a rehearsal, also when the trigger is live now."""
+    return min(sub.row.mode, known.mode, key=_MODES.index)
 
 
 def _outcome_text(row: EventRow) -> str:
@@ -94,9 +159,9 @@ def _remove(tx: Tx, gone: ChainEventRow, before: EventRow) -> None:
 
 def _restore(place: ChainEventRow, known: ChainEventRow, before: EventRow, event: ChainEvent) -> Callable[[Tx], None]:
     assert known.was is not None
-    was = loads_own(known.was)
+    was, content = loads_own(known.was), loads_own(before.payload)
     message = f"A reorg removed block {known.block_number}; it came back in block {place.block_number}"
-    changed = _content(loads_own(before.payload)) != _content(event.payload)
+    changed = content is not None and _content(content) != _content(event.payload)
     message += ", with other values than its run has." if changed else "."
 
     def unit(tx: Tx) -> None:

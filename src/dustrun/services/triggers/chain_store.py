@@ -67,18 +67,26 @@ class ChainStore:
         """Forgets where events are that are too deep to be removed."""
         await self._writer.write(lambda tx: chain_events.forget_below(tx, sub.pk, below))
 
-    async def fail(self, sub: Subscription, reason: str) -> None:
-        """Stops a trigger until a person resumes its workflow, and says why."""
+    async def forget_chain(self, chain_id: int) -> None:
+        """Forgets where the events of a chain are: another one is in its place, which has not removed them."""
+        await self._writer.write(lambda tx: chain_events.forget_chain(tx, chain_id))
 
-        def unit(tx: Tx) -> None:
+    async def fail(self, sub: Subscription, reason: str, version: int | None = None) -> bool:
+        """Stops a trigger until a person resumes its workflow, and says why. False: its cursor is not at this version
+        any more, so another watcher has gone on with it."""
+
+        def unit(tx: Tx) -> bool:
             row = rows.find_to_change(tx, sub.pk)
-            if row is not None and row.state == ARMED:
-                now = clock.now_ms()
-                begins_anew = {"cursor": None, "cursor_version": row.cursor_version + 1, "next_at": None}
-                rows.update(tx, row.pk, state=FAILED, state_reason=reason, updated_at=now, **begins_anew)
+            if row is None or row.state != ARMED or version not in (None, row.cursor_version):
+                return False
+            now = clock.now_ms()
+            begins_anew = {"cursor": None, "cursor_version": row.cursor_version + 1, "next_at": None}
+            rows.update(tx, row.pk, state=FAILED, state_reason=reason, updated_at=now, **begins_anew)
+            return True
 
-        await self._writer.write(unit)
+        is_stopped = await self._writer.write(unit)
         self.on_changed(sub.row.workflow_id)
+        return is_stopped
 
     async def skip(self, sub: Subscription, version: int, first: int, last: Cursor, reason: str) -> int:
         """Records blocks that are not scanned as a gap, and moves the cursor behind them; its new version."""

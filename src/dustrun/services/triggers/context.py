@@ -9,9 +9,9 @@ from dustrun.chain.chains import Chains
 from dustrun.core.text.masking import Mask
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.errors import Invalid
-from dustrun.sdk.chain import Chain, Prices
+from dustrun.sdk.chain import Prices
 from dustrun.sdk.context import CheckingHttp, HttpRequest, HttpResponse
-from dustrun.sdk.trigger import Credential, TriggerContext
+from dustrun.sdk.trigger import Credential, TriggerContext, WatchedChain
 from dustrun.services.connectors.connections import Connections, Opened
 from dustrun.services.connectors.masked_http import MaskedHttp
 
@@ -64,7 +64,7 @@ class LiveContext:
         """The shortest time between two fires or polls that the operator allows."""
         return self._min_interval_ms
 
-    def chain(self, chain_id: int) -> Chain:
+    def chain(self, chain_id: int) -> WatchedChain:
         """Read access to one chain; raises `Invalid` for one that the server does not know or serve."""
         return self._chains.get(chain_id)
 

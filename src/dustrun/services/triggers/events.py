@@ -64,7 +64,7 @@ class TriggerEvents:
         that is live now and obeys the limits, unless the caller says otherwise.
 
         Raises `NotFound`, `Forbidden` if the caller may not spend what the run can, and `Conflict` if the trigger is no
-        longer part of the live version."""
+        longer part of the live version, or a reorg removed the event."""
 
         def query(tx: Tx) -> tuple[EventRow, Subscription | None]:
             row = _get(tx, principal, event_id)
@@ -80,6 +80,11 @@ class TriggerEvents:
             raise Conflict("The request was refused before it was read, so there is no event to take again.")
         if sub is None or (sub.row.state == subscription_rows.ENDED and sub.row.state_reason != "over"):
             raise Conflict(f'The live version has no trigger "{row.node_id}" of type "{row.type}" any more.')
+        if row.outcome == rows.ORPHANED:
+            raise Conflict(
+                f"{row.message} What it tells of is not so any more, so it cannot be taken again. To run the workflow "
+                "all the same, start it by hand."
+            )
         if row.payload == rows.NO_CONTENT:
             raise Conflict("The content of this event was deleted, as the organisation's retention says.")
         request = loads(row.request) if row.request is not None else None

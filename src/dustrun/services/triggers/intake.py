@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dustrun import log
 from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import Skip
-from dustrun.errors import Conflict, Forbidden, Invalid, NotFound, Refused, Temporary
+from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Refused, Temporary
 from dustrun.records import dataclass
 from dustrun.services.access import idempotency
 from dustrun.services.access.principal import Principal
@@ -41,7 +41,8 @@ class FireOptions:
     that it repeats; `by`: who runs it, if not the key that published; `given`: it is only recorded, and why;
     `beside`: is written in the same transaction, also if the event had come before and the cursor moves behind it;
     `overlap`: the run that it may not run beside; `is_exact`: it counts only for the subscription as it was read;
-    `refused_key`: as `Decision` has it."""
+    `refused_key`: as `Decision` has it; `is_correction`: it tells of what a reorg did to what earlier runs were told,
+    so it is unlimited and waits for room; `mode`: that of its run, if not the subscription's."""
 
     is_unlimited: bool = False
     replay_of: str | None = None
@@ -51,6 +52,8 @@ class FireOptions:
     overlap: Overlap | None = None
     is_exact: bool = False
     refused_key: str | None = None
+    is_correction: bool = False
+    mode: str | None = None
 
 
 _AS_USUAL = FireOptions()
@@ -87,16 +90,16 @@ class Intake:
         for _ in range(_TRIES):
             try:
                 with log.scope():  # whoever fires may go on to other events, which are not of this run
-                    return await self._fire(sub, _decision(sub, event, move, options))
+                    return await self._fire(sub, _decision(sub, event, move, options), options)
             except CursorMoved:
                 if move is not None or options.is_exact:
                     raise
             sub = await self._subscriptions.find(sub.id) or sub
         raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
 
-    async def _fire(self, sub: Subscription, decision: Decision) -> Fired:
+    async def _fire(self, sub: Subscription, decision: Decision, options: FireOptions) -> Fired:
         fired = await self._held(sub, decision) if decision.given is not None or sub.pk in self._holding else None
-        return fired if fired is not None else await self._start(sub, decision)
+        return fired if fired is not None else await self._start(sub, decision, options)
 
     async def _held(self, sub: Subscription, decision: Decision) -> Fired | None:
         """What became of an event that starts no run; None if it may start one, as far as a look without the writer can
@@ -108,10 +111,10 @@ class Intake:
             return ahead
         return await self._record(sub, decision) if ahead is not None else None
 
-    async def _start(self, sub: Subscription, decision: Decision) -> Fired:
+    async def _start(self, sub: Subscription, decision: Decision, options: FireOptions) -> Fired:
         principal = decision.by or recorded_principal(sub.row)
         try:
-            await self._starts.start(principal, sub.row.workflow_id, _request(sub, decision.event), decision)
+            await self._starts.start(principal, sub.row.workflow_id, _request(sub, decision), decision)
             fired = decision.fired
         except NotStarted as held:
             fired = held.result
@@ -119,8 +122,10 @@ class Intake:
             fired = await self._held(sub, decision)  # a limit or a repetition is told first
             if fired is not None:
                 return fired
+            if options.is_correction and error.code == Code.STATE_CONFLICT:  # as many runs as may be unfinished
+                raise Temporary(error.message) from None
             decision.refuse(error)
-            return await self._fire(sub, decision)
+            return await self._fire(sub, decision, options)
         assert fired is not None
         self._tell(sub.row, fired)
         return fired
@@ -157,33 +162,31 @@ class Intake:
         """Records that a subscription could not be looked at, and when the next look is; raises `CursorMoved`."""
         await self._writer.write(lambda tx: recording.look_failed(tx, sub.row, message, next_at))
 
-    async def retract(self, sub: Subscription, key: str, message: str) -> str | None:
-        """Marks an event as orphaned: what it told of is not so any more. Returns its run, if it started one."""
-        return await self._writer.write(lambda tx: recording.orphan(tx, sub.row, key, message))
-
 
 def _decision(sub: Subscription, event: TriggerEvent, move: CursorMove | None, options: FireOptions) -> Decision:
     return Decision(
         sub.row,
         event,
         move,
-        is_unlimited=options.is_unlimited,
+        is_unlimited=options.is_unlimited or options.is_correction,
         replay_of=options.replay_of,
         by=options.by,
         given=options.given,
         beside=options.beside,
         overlap=options.overlap,
         refused_key=options.refused_key,
+        mode=options.mode or sub.row.mode,
     )
 
 
-def _request(sub: Subscription, event: TriggerEvent) -> RunRequest:
+def _request(sub: Subscription, decision: Decision) -> RunRequest:
+    event = decision.event
     return RunRequest(
         payload=event.payload,
         version=sub.row.version,
         run_id=event.run_id,
-        simulate=sub.row.mode == "simulate",
-        dust_test=sub.row.mode == "dust",
+        simulate=decision.mode == "simulate",
+        dust_test=decision.mode == "dust",
         trigger_node_id=sub.row.node_id,
         source=sub.row.type,
         headers=dict(event.headers),

@@ -90,7 +90,7 @@ _REASONS: Mapping[int, str] = {
 class Decision:
     """Decides about one event in the transaction that would start its run. `given`: it was decided already; `by`: who
     runs it, if not the key that published; `refused_key`: what it is recorded under if its payload is refused, so that
-    its own key stays free for one that is not."""
+    its own key stays free for one that is not; `mode`: that of its run."""
 
     row: SubscriptionRow
     event: TriggerEvent
@@ -102,6 +102,7 @@ class Decision:
     beside: Callable[[Tx], None] | None = None
     overlap: Overlap | None = None
     refused_key: str | None = None
+    mode: str = "live"
     event_id: str = field(default_factory=lambda: ids.new_id("evt"))
     now: int = field(default_factory=clock.now_ms)
     fired: Fired | None = None
@@ -113,7 +114,7 @@ class Decision:
         found = event_state.find(tx, *self._names())
         if found is None:
             raise CursorMoved
-        if found.event_id is not None and self.move is None:
+        if found.event_id is not None and self.move is None and self.beside is None:
             return _duplicate(found)
         verdict = self._judge(tx, found)
         return verdict if isinstance(verdict, Skip) else None
@@ -127,9 +128,10 @@ class Decision:
         if locked is None:
             raise CursorMoved
         if locked.event_id is not None:
-            if self.move is not None and locked.cursor_version == self.move.expected:
-                rows.update(tx, self.row.pk, **_moved(locked, _without_run(self.move)))
+            if self.move is None or locked.cursor_version == self.move.expected:
                 self._write_beside(tx)
+                if self.move is not None:
+                    rows.update(tx, self.row.pk, **_moved(locked, _without_run(self.move)))
             return _duplicate(locked)
         _need_unmoved(self.row, locked, self.move)
         verdict = self.given or self._judge(tx, locked)
@@ -196,7 +198,7 @@ class Decision:
         self._write_beside(tx)
         moved = _moved(self._locked, self.move) if self.move is not None else {}
         rows.update(tx, self.row.pk, **moved, last_event_at=now)
-        if self.row.mode == "live" and not self.is_unlimited:
+        if self.mode == "live" and not self.is_unlimited:
             workflows.update(tx, workflow_id, remain_runs=self._admit.remain_runs, last_triggered_at=now)
             if self._admit.takes_last:
                 pausing.pause(tx, workflow_id, EXHAUSTED, recorded_principal(self.row))
@@ -219,7 +221,7 @@ class Decision:
             node_id=row.node_id,
             type=row.type,
             key=event.key,
-            mode=row.mode,
+            mode=self.mode,
             outcome=outcome,
             reason=reason,
             message=message,
@@ -250,8 +252,11 @@ def _duplicate(known: EventState) -> Fired:
 
 
 def _need_unmoved(read: SubscriptionRow, locked: EventState | SubscriptionRow, move: CursorMove | None) -> None:
-    """Raises `CursorMoved` unless the subscription is as whoever fires has read it."""
+    """Raises `CursorMoved` unless the subscription is as whoever fires has read it. What a watcher finds after its
+    trigger was paused is not recorded: it is found again if the trigger catches up."""
     if move is not None and locked.cursor_version != move.expected:
+        raise CursorMoved
+    if move is not None and locked.state != ARMED and locked.state_reason != EXHAUSTED:
         raise CursorMoved
     if any(getattr(read, name) != getattr(locked, name) for name in ("version", "config", "mode", "principal")):
         raise CursorMoved
@@ -289,12 +294,3 @@ def look_failed(tx: Tx, row: SubscriptionRow, message: str, next_at: int) -> Non
     if locked is None or locked.state != ARMED or locked.cursor_version != row.cursor_version:
         raise CursorMoved
     rows.update(tx, locked.pk, failures=locked.failures + 1, last_error=message[:_LONGEST_ERROR], next_at=next_at)
-
-
-def orphan(tx: Tx, row: SubscriptionRow, key: str, message: str) -> str | None:
-    """Marks an event as orphaned; returns its run, if it started one."""
-    known = event_rows.find_by_key(tx, row.pk, key)
-    if known is None:
-        return None
-    event_rows.orphan(tx, known.pk, "reorg", message)
-    return known.run_id

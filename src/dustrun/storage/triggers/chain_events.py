@@ -42,6 +42,7 @@ _FORGET = Statement(
         t.c.subscription_pk == b("the_pk"), t.c.block_number < b("below", type_=sa.BigInteger), t.c.is_live == 1
     )
 )
+_FORGET_CHAIN = Statement(sa.delete(t).where(t.c.key.like(b("of_chain")), t.c.is_live == 1))
 
 
 def find(tx: Tx, subscription_pk: int, key: str) -> ChainEventRow | None:
@@ -64,3 +65,8 @@ def save(tx: Tx, row: ChainEventRow) -> None:
 def forget_below(tx: Tx, subscription_pk: int, below: int) -> None:
     """Deletes what is too deep to be removed; what was removed stays, since it may come back."""
     tx.do(_FORGET, the_pk=subscription_pk, below=below)
+
+
+def forget_chain(tx: Tx, chain_id: int) -> None:
+    """Deletes where the events of a chain are; its id begins their keys."""
+    tx.do(_FORGET_CHAIN, of_chain=f"{chain_id}:%")

@@ -65,6 +65,14 @@ _FIND = Statement(sa.select(*_COLUMNS).where(t.c.org_id == b("org_id"), t.c.id =
 _FIND_BY_KEY = Statement(
     sa.select(*_COLUMNS).where(t.c.subscription_pk == b("subscription_pk"), t.c.key == b("the_key"))
 )
+_LIST_REPLAYED_MODES = Statement(
+    sa.select(t.c.mode).where(
+        t.c.workflow_id == b("workflow_id"),
+        t.c.pk > b("after", type_=sa.BigInteger),  # replays come later: few rows, if the event is a recent one
+        t.c.replay_of == b("the_id"),
+        t.c.run_id.is_not(None),
+    )
+)
 _LIST_BETWEEN = Statement(
     sa.select(*_COLUMNS)
     .where(
@@ -148,6 +156,13 @@ def find_by_key(tx: Tx, subscription_pk: int, key: str) -> EventRow | None:
     """Finds the event of a subscription with a key."""
     found = tx.one(_FIND_BY_KEY, subscription_pk=subscription_pk, the_key=key)
     return _row(found) if found else None
+
+
+def list_run_modes(tx: Tx, row: EventRow) -> list[str]:
+    """The modes of the runs that an event and its replays have started."""
+    own = [row.mode] if row.run_id is not None else []
+    found = tx.all(_LIST_REPLAYED_MODES, workflow_id=row.workflow_id, after=row.pk, the_id=row.id)
+    return own + [str(mode) for (mode,) in found]
 
 
 def orphan(tx: Tx, pk: int, reason: str, message: str) -> None:

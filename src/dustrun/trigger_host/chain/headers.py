@@ -62,8 +62,9 @@ class Headers:
         await self._extend(base, head.header)
 
     def _is_behind(self, head: Header, newest: Header) -> bool:
-        """Whether the head is an older block of the same chain: endpoints lag, for a while."""
-        if head.number >= newest.number or not self.chain.is_canonical(head.number, head.hash):
+        """Whether the head is an older block of the same chain: endpoints lag, for a while. One that is older than the
+        stored headers is taken for such a block, too."""
+        if head.number >= newest.number or self.chain.hash_at(head.number) not in (None, head.hash):
             self._behind_since_s = None
             return head.hash == newest.hash
         now_s = clock.monotonic_s()

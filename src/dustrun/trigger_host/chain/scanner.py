@@ -13,11 +13,13 @@ from dustrun.core.triggers.chain.cursor import Cursor
 from dustrun.core.triggers.chain.headers import KEPT, Header
 from dustrun.core.triggers.chain.queries import merge
 from dustrun.core.triggers.chain.watch import ChainEvent, match_logs
+from dustrun.core.triggers.event import CursorMove
 from dustrun.errors import DustrunError
 from dustrun.records import dataclass
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.services.triggers.recording import CursorMoved
+from dustrun.storage.triggers.chain_events import ChainEventRow
 from dustrun.trigger_host.chain.blocks import Blocks, place_logs
 from dustrun.trigger_host.chain.headers import Headers
 from dustrun.trigger_host.chain.watched import Watched
@@ -56,11 +58,37 @@ class Scanner:
         ancestor = headers.ancestor(at.hash)
         if ancestor is None:
             return not headers.knows(at.hash) and await self._is_on_chain(at)
-        for row in await self._parts.store.events_above(one.sub, ancestor.number):
-            if not headers.is_canonical(row.block_number, row.block_hash):
-                await self._parts.intake.retract(one.sub, one.watch, row)
-        one.forgotten = None
-        await self.move(one, Cursor(ancestor.number, ancestor.hash))
+        gone = [
+            row
+            for row in await self._parts.store.events_above(one.sub, ancestor.number)
+            if not headers.is_canonical(row.block_number, row.block_hash)
+        ]
+        if await self._retract(one, gone, at):
+            one.forgotten = None
+            await self.move(one, Cursor(ancestor.number, ancestor.hash))
+        return True
+
+    async def begin(self, one: Watched, start: Header) -> None:
+        """Sets where a subscription begins. It may have watched before: reorgs since then may have removed what it has
+        recorded."""
+        rows = await self._parts.store.events_above(one.sub, -1)
+        numbers = sorted({row.block_number for row in rows})
+        blocks = dict(zip(numbers, await self._parts.reader.blocks(numbers), strict=True))
+        head = self._parts.headers.chain.newest
+        gone = [row for row in rows if _is_gone(row, blocks[row.block_number], head)]
+        if await self._retract(one, gone, None):
+            await self.move(one, Cursor(start.number, start.hash))
+
+    async def _retract(self, one: Watched, rows: Sequence[ChainEventRow], at: Cursor | None) -> bool:
+        """Takes back what reorgs have removed; the cursor stays there. False: the row must be read again."""
+        place = None if at is None else at.public()
+        for row in rows:
+            try:
+                await self._parts.intake.retract(one.sub, one.watch, row, CursorMove(one.version, place))
+            except CursorMoved:
+                self._stale(one)
+                return False
+            one.version += 1
         return True
 
     async def _is_on_chain(self, at: Cursor) -> bool:
@@ -214,3 +242,10 @@ class Scanner:
             (events,) = await self._parts.blocks.events(header, [one.watch])
             for event in events:
                 await self._parts.intake.record(one.sub, event, None)
+
+
+def _is_gone(row: ChainEventRow, block: SeenBlock | None, head: Header | None) -> bool:
+    """Whether a reorg removed the block of an event; not known of a block that is too old for the node."""
+    if block is None:
+        return head is not None and row.block_number > head.number
+    return block.header.hash != row.block_hash

@@ -146,6 +146,7 @@ class ChainWatcher:
             message = f"The endpoint serves a chain with genesis block {seen}, but {known} was watched before."
             await self._fail_all(message)
             await self._parts.headers.forget()
+            await self._parts.store.forget_chain(self._chain_id)
         await self._parts.store.save_genesis(self._chain_id, seen)
         self._genesis = seen
         return known is None
@@ -162,8 +163,10 @@ class ChainWatcher:
 
     async def _fail(self, one: Watched, reason: str) -> None:
         text = f"{reason} Check the chain and its endpoint, then pause and resume the workflow: it goes on from then."
+        if not await self._parts.store.fail(one.sub, text, one.version):
+            self._mark_stale(one)
+            return
         _logger.error("a chain trigger was stopped", subscription=one.sub.id, chain_id=self._chain_id, reason=reason)
-        await self._parts.store.fail(one.sub, text)
         self._watched.pop(one.sub.id, None)
 
     def _mark_stale(self, one: Watched) -> None:
@@ -174,7 +177,7 @@ class ChainWatcher:
         while self._stale:
             name, one = next(iter(self._stale.items()))
             newer = await self._find(name)
-            if newer is None:
+            if newer is None or newer.watch.chain_id != self._chain_id:  # the source moves it to its new chain
                 self._watched.pop(name, None)
             elif name in self._watched:
                 newer.gaps = one.gaps
@@ -185,10 +188,10 @@ class ChainWatcher:
     async def _begin(self, one: Watched, head: SeenBlock) -> None:
         """Finds the block after which a new subscription scans."""
         start = await self._start_of(one, head)
-        await self._scanner.move(one, Cursor(start.header.number, start.header.hash))
+        await self._scanner.begin(one, start.header)
 
     async def _start_of(self, one: Watched, head: SeenBlock) -> SeenBlock:
-        if one.watch.from_block is not None:
+        if one.watch.from_block is not None and one.sub.cursor is None:  # not after a resume
             return await self._block(max(0, min(one.watch.from_block - 1, head.header.number)))
         armed_s = one.sub.row.armed_at // 1000
         if self._parts.reader.chain.network.is_local or head.time <= armed_s:

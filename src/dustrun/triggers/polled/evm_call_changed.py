@@ -3,7 +3,8 @@
 Use it for state that changes without an event: an owner, a rate, a balance in a pool. `condition` is an expression over
 `old` and `new`, the results of the last two polls, like `int(new) > int(old)`; without it, every change counts. Two
 changes between two polls count as one, and a change that a reorg undoes counts as another change: use `evm-log` if no
-change may be missed. The first poll starts nothing, unless `fireOnFirst` is true, which passes `old` as null.
+change may be missed. An endpoint that is behind, and still has the result from before a change, is not believed. The
+first poll starts nothing, unless `fireOnFirst` is true, which passes `old` as null.
 """
 
 from __future__ import annotations
@@ -100,11 +101,14 @@ class Output(EventOutput):
     seen_at: str = Field(description="When it was seen, RFC 3339.")
 
 
-async def _read(ctx: TriggerContext, config: Config) -> tuple[Any, int]:
-    """The result now, and the newest block before it was read; raises `DustrunError`."""
+async def _read(ctx: TriggerContext, config: Config, seen: int = 0) -> tuple[Any, int]:
+    """The result at the newest block, and that block. Raises `DustrunError`, also if a newer block was `seen` before:
+    many endpoints are several machines, and one of them may be behind."""
     chain, (function, data) = ctx.chain(config.chain_id), config.called
     block = await chain.block()
-    answer = await chain.call(ChainCall(config.contract, data, is_view=True))
+    if block.number < seen and not chain.network.is_local:
+        raise Temporary(f"The endpoint's newest block is {block.number}; the last change was seen at block {seen}.")
+    answer = await chain.call(ChainCall(config.contract, data, is_view=True), block.hash)
     try:
         value, _ = show_result(function, answer)
     except AbiFault as fault:
@@ -183,9 +187,9 @@ _EXAMPLE = {
 )
 async def poll(ctx: TriggerContext, config: Config, cursor: Any) -> Polled:
     """Calls, and compares with the result before."""
-    (new, block), now = await _read(ctx, config), ctx.now_ms
-    old = None if cursor is None else cursor["value"]
-    after = {"value": new}
+    old, seen = (None, 0) if cursor is None else (cursor["value"], cursor.get("block", 0))
+    (new, block), now = await _read(ctx, config, seen), ctx.now_ms
+    after = {"value": new, "block": block} if cursor is None or old != new else cursor
     if (not config.fire_on_first) if cursor is None else old == new:
         return Polled((), after)
     if config.condition is not None:

@@ -1,0 +1,115 @@
+"""What a reorg does while a trigger is paused or its config changes: it is told of later, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dustrun.chain.watching.reader import BlockReader
+from dustrun.services.triggers.chain_intake import ChainIntake
+from dustrun.services.triggers.chain_store import ChainStore
+from dustrun.trigger_host.chain.blocks import Blocks
+from dustrun.trigger_host.chain.headers import Headers
+from dustrun.trigger_host.chain.scanner import Parts
+from dustrun.trigger_host.chain.watched import Watched
+from dustrun.trigger_host.chain.watcher import ChainWatcher
+from testkit.chain.anvil import CHAIN_ID
+from testkit.chain.pings import Pings
+from testkit.chain_watching import PINGED, Watching, definition, watching
+
+
+@pytest.fixture
+async def server(pings: Pings, tmp_path: Path, store_url: str) -> AsyncIterator[Watching]:
+    async with watching(pings.node.url, tmp_path, database_url=store_url) as server:
+        yield server
+
+
+async def call(server: Watching, workflow: str, verb: str, body: Any = None) -> None:
+    answer = await server.server.owner.post(f"/v1/workflows/{workflow}/{verb}", body)
+    assert answer.status == 200, answer.body
+
+
+async def change(server: Watching, workflow: str, **config: Any) -> None:
+    body = {"definition": definition("evm-log", {**PINGED, **config})}
+    assert (await server.server.owner.put(f"/v1/workflows/{workflow}", body)).status == 200
+    await call(server, workflow, "publish")
+
+
+async def told(server: Watching, workflow: str) -> list[tuple[str, str | None]]:
+    return [(body["args"]["number"], body["reorg"]) for body in await server.bodies(workflow)]
+
+
+@pytest.mark.parametrize("stops", ["pause", "maxRuns", "fails"])
+async def test_what_a_reorg_removed_meanwhile_is_told_at_the_resume(server: Watching, pings: Pings, stops: str) -> None:
+    pings.node.mine(200)
+    workflow = await server.create(confirmations=0, onReorg="retract")
+    if stops == "maxRuns":
+        await server.server.owner.put(f"/v1/workflows/{workflow}", {"maxRuns": 2})
+    await call(server, workflow, "publish")
+    await server.until(lambda: server._has_cursor(workflow))
+    pings.send()
+    await server.until_count(workflow, 2)
+    if stops == "pause":
+        await call(server, workflow, "pause")
+    if stops == "fails":
+        pings.replace(190, [])
+        await server.until_failed(workflow)
+        await call(server, workflow, "pause")
+    else:
+        pings.replace(1, [])
+    verb = ("refill", {"remainRuns": 5}) if stops == "maxRuns" else ("resume", None)
+    await call(server, workflow, *verb)
+    await server.until_events(workflow, {})
+    assert sorted(await told(server, workflow)) == [("0", "retracted"), ("1", "retracted")]
+
+
+@pytest.mark.parametrize("config", [{"confirmations": 1}, {"confirmations": 3, "filter": "number < 100"}])
+async def test_what_waits_for_confirmations_when_the_config_changes_is_not_lost(
+    server: Watching, pings: Pings, config: dict[str, Any]
+) -> None:
+    workflow = await server.publish(confirmations=3)
+    pings.send()
+    pings.node.mine(1)
+    await change(server, workflow, **config)
+    pings.node.mine(2)
+    await server.until_events(workflow, pings.final())
+
+
+async def test_a_resume_does_not_begin_in_the_past_again(server: Watching, pings: Pings) -> None:
+    workflow = await server.publish(confirmations=0, fromBlock=1)
+    await call(server, workflow, "pause")
+    pings.send()
+    await call(server, workflow, "resume")
+    await server.until_scanned(workflow, pings.head)
+    pings.send()
+    await server.until_count(workflow, 2)
+    assert [number for number, _ in await told(server, workflow)] == ["2", "3"]
+    await change(server, workflow, confirmations=0, fromBlock=2)
+    await server.until_count(workflow, 4)
+
+
+async def test_a_trigger_that_moves_to_another_chain_is_left_to_its_watcher(server: Watching) -> None:
+    """Even if the old one reads the new config before it is told."""
+    workflow = await server.publish(confirmations=0)
+    parts = server.server.parts
+    reader, store = BlockReader(parts.money.chains.get(CHAIN_ID)), ChainStore(parts.database, parts.writer)
+    intake = ChainIntake(parts.database, parts.writer, parts.triggers.intake)
+    (sub,) = await parts.triggers.subscriptions.list_of(workflow)
+    assert sub.trigger.watch is not None
+    watch = replace(sub.trigger.watch(sub.config), confirmations=0)
+
+    async def find(_: str) -> Watched:
+        return Watched.of(sub, replace(watch, chain_id=5))
+
+    blocks = Blocks(reader, lambda: [watch])
+    watcher = ChainWatcher(CHAIN_ID, Parts(reader, Headers(CHAIN_ID, reader, store), blocks, store, intake), find, 50)
+    old = Watched.of(sub, watch)
+    old.version, old.at = -1, None
+    await watcher.arm(old)
+    await watcher.look()
+    await watcher.look()
+    assert watcher.watched == []
