@@ -93,6 +93,16 @@ class LiveChain:
             raise to_error(error, "Reading a block") from None
         return None if answer is None else wire.block(answer)
 
+    async def finalized(self) -> Block | None:
+        """The newest block that the chain reports as final; None if it reports none."""
+        try:
+            answer = await self.endpoints.call("eth_getBlockByNumber", "finalized", False)
+        except RpcError as error:
+            if kind_of(error) is Kind.BUSY:
+                raise to_error(error, "Reading the finalized block") from None
+            return None
+        return None if answer is None else wire.block(answer)
+
     async def call(self, call: ChainCall, at: str = "latest") -> bytes:
         """The return data of a call at a block (tag, number or hash); raises `Permanent` with the decoded reason when
         it reverts.

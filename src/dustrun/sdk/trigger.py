@@ -23,7 +23,7 @@ from dustrun.core.triggers.chain.watch import Watch
 from dustrun.core.triggers.schedules.due import Policy
 from dustrun.core.values.fields import Fields
 from dustrun.records import dataclass
-from dustrun.sdk.chain import Chain, ChainCall, Prices
+from dustrun.sdk.chain import Block, Chain, ChainCall, Prices
 from dustrun.sdk.context import CheckingHttp
 
 ARMED_KINDS: Final = frozenset(["webhook", "timed", "polled", "chain", "internal"])
@@ -85,6 +85,10 @@ class WatchedChain(Chain, Protocol):
     async def call(self, call: ChainCall, at: str = "latest") -> bytes:
         """The return data of a call at a block (tag, number or hash); raises `Permanent` with the decoded reason when
         it reverts, and `Temporary` if the endpoint does not know the block."""
+        ...
+
+    async def finalized(self) -> Block | None:
+        """The newest block that the chain reports as final; None if it reports none."""
         ...
 
 

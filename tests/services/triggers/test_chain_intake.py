@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun.core.triggers.chain.cursor import Cursor
-from dustrun.core.triggers.chain.watch import BlockFacts, ChainEvent, Watch
+from dustrun.core.triggers.chain.watch import BlockFacts, ChainEvent, OnReorg, Watch
 from dustrun.core.triggers.event import CursorMove
 from dustrun.core.values.exact_json import loads
 from dustrun.errors import Temporary
@@ -23,6 +23,7 @@ from dustrun.storage.triggers import chain_events
 from dustrun.storage.triggers import events as event_rows
 from services.triggers.test_intake import BELL, only, published, ring, server
 from testkit.composition import Composition
+from testkit.sharing import ended
 
 __all__ = ["server"]  # the fixture
 WATCH = Watch(1, 0, on_reorg="retract")
@@ -36,6 +37,7 @@ class Deposit:
     server: Composition
     sub: Subscription
     number: int = 10
+    position: int = 0
 
     @property
     def _intake(self) -> ChainIntake:
@@ -54,17 +56,19 @@ class Deposit:
     async def is_seen(self) -> None:
         """Its block is scanned."""
         hash = f"0x{self.number:02x}"
-        event = ChainEvent(KEY, 0, {"n": 5, "reorg": None}, BlockFacts(self.number, hash, 1_700_000_000))
+        key = f"{KEY[:-1]}{self.position}"
+        payload = {"n": 5, "position": self.position, "reorg": None}
+        event = ChainEvent(key, self.position, payload, BlockFacts(self.number, hash, 1_700_000_000))
         await self._intake.record(self.sub, event, (self.sub.row.cursor_version, Cursor(self.number, hash)))
         await self.read()
 
-    async def goes(self) -> None:
+    async def goes(self, watch: Watch = WATCH) -> None:
         """A reorg removed its block."""
         row = await self.server.parts.database.read(lambda tx: chain_events.find(tx, self.sub.pk, KEY))
         assert row is not None
         assert row.is_live
         move = CursorMove(self.sub.row.cursor_version, Cursor(row.block_number, row.block_hash).public())
-        await self._intake.retract(self.sub, WATCH, row, move)
+        await self._intake.retract(self.sub, watch, row, move)
         await self.read()
 
     async def told(self) -> list[tuple[str | None, str]]:
@@ -114,6 +118,7 @@ async def test_what_is_told_of_a_removal_waits_for_room(server: Composition) -> 
     assert await one.outcomes() == [(KEY, "started", None)]
     (run,) = [str(id) for (id,) in await server.rows(sa.select(runs.c.id))]
     await server.owner.post(f"/v1/runs/{run}/cancel")
+    await ended(server.owner, run)
     await one.goes()
     assert await one.told() == [(None, "live"), ("retracted", "live")]
 
@@ -217,3 +222,19 @@ async def test_an_event_of_a_gap_that_comes_back_counts_again(server: Compositio
     await one._intake.record(one.sub, again, None)
     assert await one.outcomes() == [(KEY, "started", None)]
     assert await one.told() == [(None, "live")]
+
+
+@pytest.mark.parametrize("on_reorg", ["ignore", "retract"])
+async def test_an_event_that_comes_back_at_another_position_is_the_same(server: Composition, on_reorg: OnReorg) -> None:
+    """In another order its transaction may emit a log more before it: the first deposit of somebody also opens an
+    account."""
+    one = await deposit(server)
+    await one.comes()
+    await one.goes(replace(WATCH, on_reorg=on_reorg))
+    one.position = 1
+    await one.comes()
+    more = [("retracted", "live"), ("restored", "live")] if on_reorg == "retract" else []
+    assert await one.told() == [(None, "live"), *more]
+    one.position = 2
+    await one.is_seen()
+    assert await one.told() == [(None, "live"), *more, (None, "live")]

@@ -10,6 +10,7 @@ import pytest
 
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil
 from testkit.chain.contracts import RICH, Witness, World
+from testkit.chain.rpc_proxy import proxy
 from testkit.chain_watching import Watching, watching
 
 ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
@@ -57,6 +58,38 @@ async def test_native_coin_is_found_in_transactions_and_traces(server: Watching,
     assert {body["foundIn"] for body in bodies} == {"trace" if traces == "auto" else "transaction"}
     assert [body["path"] for body in bodies] == (["", "0", ""] if traces == "auto" else ["", ""])
     assert [body["amount"] for body in await server.until_count(sent, 4)] == ["6", "7", "8", "9"]
+
+
+async def test_traces_that_an_endpoint_refuses_for_a_moment_are_asked_for_again(
+    anvil: Anvil, witness: Witness, tmp_path: Path
+) -> None:
+    left = [2]
+
+    def refuse(call: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+        if call["method"] == "debug_traceBlockByHash" and left[0]:
+            left[0] -= 1
+            return {"jsonrpc": "2.0", "id": call["id"], "error": {"code": -32000, "message": "too many requests"}}
+        return answer
+
+    async with proxy(anvil.url) as endpoint, watching(endpoint.url, tmp_path) as server:
+        received = await server.publish("eth-receive", address=BOB, confirmations=0)
+        endpoint.twist = refuse
+        witness.send("forwarder", "forward", BOB, value=8)
+        (body,) = await server.until_count(received, 1)
+        assert (body["amount"], body["foundIn"], left) == ("8", "trace", [0])
+
+
+async def test_a_chain_that_finalizes_nothing_is_not_waited_for(anvil: Anvil, tmp_path: Path) -> None:
+    def know_nothing(call: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+        if call["method"] == "eth_getBlockByNumber" and call["params"][0] == "finalized":
+            return {"jsonrpc": "2.0", "id": call["id"], "error": {"code": -39001, "message": "Unknown block"}}
+        return answer
+
+    async with proxy(anvil.url, twist=know_nothing) as endpoint, watching(endpoint.url, tmp_path) as server:
+        workflow = await server.create("evm-block", confirmations="finalized")
+        refused = await server.server.owner.post(f"/v1/workflows/{workflow}/publish")
+        assert refused.status == 400
+        assert [one["field"] for one in refused.body["details"]] == ["nodes.root.payload.confirmations"]
 
 
 async def test_every_nth_block(server: Watching, anvil: Anvil) -> None:

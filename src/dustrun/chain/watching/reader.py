@@ -20,6 +20,8 @@ from dustrun.records import dataclass
 
 _TRACED_AGAIN_S: Final = 600
 _MOST_RECEIPTS: Final = 100
+_TRACE_TRIES: Final = 5
+"""How often the traces of a block are asked for while its endpoints are busy; it may be too large for them for good."""
 
 
 class ChainMoved(Exception):
@@ -56,6 +58,7 @@ class BlockReader:
     def __init__(self, chain: LiveChain) -> None:
         self._chain = chain
         self._untraced_until_s = -1e9
+        self._refused = ("", 0)
 
     @property
     def chain(self) -> LiveChain:
@@ -72,12 +75,12 @@ class BlockReader:
         return _block(await self._read(Request("eth_getBlockByNumber", ("latest", False))))
 
     async def finalized(self) -> int | None:
-        """The height of the finalized block; None if the chain has none."""
+        """The height of the finalized block; None if no endpoint says it."""
         try:
-            answer = await self._chain.endpoints.call("eth_getBlockByNumber", "finalized", False)
-        except RpcError:
+            block = await self._chain.finalized()
+        except Temporary:
             return None
-        return None if answer is None else _block(answer).header.number
+        return None if block is None else block.number
 
     async def blocks(self, numbers: Sequence[int]) -> list[SeenBlock | None]:
         """The canonical blocks at these heights, in one request."""
@@ -138,7 +141,6 @@ class BlockReader:
                 return [move for move in traced if wanted(move)]
             if traces == "require":
                 raise Temporary(f"No endpoint of {self._chain.network.name} answers debug_traceBlockByHash.")
-            self._untraced_until_s = clock.monotonic_s() + _TRACED_AGAIN_S
         answer = await self._read(Request("eth_getBlockByHash", (block.hash, True)))
         if answer is None:
             raise ChainMoved
@@ -146,16 +148,28 @@ class BlockReader:
         return await self._succeeded(block, moves)
 
     async def _traced(self, block: Header) -> list[NativeMove] | None:
+        """The moves in a block's traces; None if no endpoint has them, or each refuses again and again."""
+        answer, kind = None, None
         try:
             answer = await self._chain.endpoints.call("debug_traceBlockByHash", block.hash, {"tracer": "callTracer"})
         except RpcError as error:
-            if kind_of(error) is not Kind.NO_STATE:
-                return None
-            answer = None
+            kind = kind_of(error)
+            if kind is Kind.BUSY:
+                self._count_refusal(block, error)
         body = await self._read(Request("eth_getBlockByHash", (block.hash, False)))
         if body is None:
             raise ChainMoved
-        return native.of_traces(answer, body["transactions"])
+        moves = native.of_traces(answer, body["transactions"])
+        if moves is None and kind in (None, Kind.NO_METHOD):
+            self._untraced_until_s = clock.monotonic_s() + _TRACED_AGAIN_S
+        return moves
+
+    def _count_refusal(self, block: Header, error: RpcError) -> None:
+        """Raises `Temporary` unless the block's traces were refused so often that they may never come."""
+        before = self._refused[1] if self._refused[0] == block.hash else 0
+        self._refused = block.hash, before + 1
+        if before + 1 < _TRACE_TRIES:
+            raise to_error(error, "debug_traceBlockByHash") from None
 
     async def _succeeded(self, block: Header, moves: Sequence[NativeMove]) -> list[NativeMove]:
         """Without those of transactions that failed: they moved nothing."""

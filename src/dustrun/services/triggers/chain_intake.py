@@ -1,8 +1,8 @@
 """Takes events of chains: each starts one run, whatever reorgs do to its block; and what was removed is told of.
 
 An event's identity is its transaction and the position in it. A transaction that comes back in another block is the
-same event: it starts no second run. Only if a run has told of its removal (`onReorg: retract`), another one tells that
-it is back, so that what the workflow did and undid ends as the chain does.
+same event, also if it has moved within its transaction: it starts no second run. Only if a run has told of its removal
+(`onReorg: retract`), another one tells that it is back, so that what the workflow did and undid ends as the chain does.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from dustrun.storage.triggers.events import EventRow
 
 RETRACTED: Final = "retracted"
 RESTORED: Final = "restored"
-_PLACE: Final = frozenset({"blockNumber", "blockHash", "blockTime", "transactionIndex", "logIndex", "foundIn", "reorg"})
+_PLACE: Final = frozenset(
+    {"blockNumber", "blockHash", "blockTime", "transactionIndex", "logIndex", "position", "foundIn", "path", "reorg"}
+)
 _MODES: Final = ("simulate", "dust", "live")
 _DELETED: Final = Failure("content_deleted", "The event's content was deleted, as the organisation's retention says.")
 
@@ -67,7 +69,7 @@ class ChainIntake:
 
     async def record(self, sub: Subscription, event: ChainEvent, move: tuple[int, Cursor] | None) -> Fired:
         """Takes an event that is in a canonical block, and moves the cursor (version and new value) with it."""
-        known = await self._database.read(lambda tx: _known(tx, sub.pk, event.key))
+        known, event = await self._database.read(lambda tx: _known_as(tx, sub.pk, event))
         place = ChainEventRow(sub.pk, event.key, event.block.number, event.block.hash)
         place = replace(place, retractions=known.place.retractions if known.place is not None else 0)
         moved = None if move is None else CursorMove(move[0], move[1].public())
@@ -127,6 +129,20 @@ class ChainIntake:
             return next(one for one in names if events.find_by_key(tx, sub.pk, one[0]) is None)
 
         return await self._database.read(query)
+
+
+def _known_as(tx: Tx, subscription_pk: int, event: ChainEvent) -> tuple[_Known, ChainEvent]:
+    """What is known of an event, with the key under which it is. In another order of transactions the same one may emit
+    a log more before it: at a new position it is the removed event of its transaction that says the same."""
+    known = _known(tx, subscription_pk, event.key)
+    if known.first is None:
+        transaction = event.key.rpartition(":")[0]
+        for key in chain_events.list_removed_of(tx, subscription_pk, transaction):
+            before = events.find_by_key(tx, subscription_pk, key)
+            content = loads_own(before.payload) if before is not None else None
+            if content is not None and _content(content) == _content(event.payload):
+                return _known(tx, subscription_pk, key), replace(event, key=key)
+    return known, event
 
 
 def _known(tx: Tx, subscription_pk: int, key: str) -> _Known:

@@ -35,6 +35,11 @@ _LIST_ABOVE = Statement(
     )
     .order_by(t.c.block_number.desc(), t.c.key)
 )
+_LIST_REMOVED_OF = Statement(
+    sa.select(t.c.key)
+    .where(t.c.subscription_pk == b("the_pk"), t.c.is_live == 0, t.c.key.like(b("of_transaction")))
+    .order_by(t.c.key)
+)
 _DELETE = Statement(sa.delete(t).where(t.c.subscription_pk == b("the_pk"), t.c.key == b("the_key")))
 _INSERT = Statement(sa.insert(t).values({name: b(name) for name in _NAMES}))
 _FORGET = Statement(
@@ -54,6 +59,12 @@ def find(tx: Tx, subscription_pk: int, key: str) -> ChainEventRow | None:
 def list_above(tx: Tx, subscription_pk: int, above: int) -> list[ChainEventRow]:
     """The events in blocks above a height that no reorg has removed, newest first."""
     return [ChainEventRow(*found) for found in tx.all(_LIST_ABOVE, the_pk=subscription_pk, above=above)]
+
+
+def list_removed_of(tx: Tx, subscription_pk: int, transaction: str) -> list[str]:
+    """The keys of a transaction's events that a reorg removed; chain and hash begin them."""
+    found = tx.all(_LIST_REMOVED_OF, the_pk=subscription_pk, of_transaction=f"{transaction}:%")
+    return [str(key) for (key,) in found]
 
 
 def save(tx: Tx, row: ChainEventRow) -> None:

@@ -14,7 +14,7 @@ from dustrun.chain.watching.reader import ChainMoved, SeenBlock
 from dustrun.core.triggers.chain.cursor import Cursor, Scan, Skip, plan
 from dustrun.core.triggers.chain.headers import KEPT
 from dustrun.core.triggers.chain.watch import FINALIZED, target_of
-from dustrun.errors import DustrunError
+from dustrun.errors import DustrunError, Temporary
 from dustrun.services.triggers.recording import CursorMoved
 from dustrun.trigger_host.chain.headers import HeadWentBack
 from dustrun.trigger_host.chain.scanner import Parts, Scanner
@@ -221,6 +221,9 @@ class ChainWatcher:
         for one in self.watched:
             if one.at is None or one.is_resting or one.sub.id in self._stale:
                 continue
+            if one.watch.confirmations == FINALIZED and finalized is None:
+                await self._scanner.guarded(one, _nothing_is_final)
+                continue
             target = target_of(one.watch, head.header.number, finalized)
             step = plan(one.at, target, self._most, one.watch.query is not None)
             if isinstance(step, Skip):
@@ -283,3 +286,7 @@ class ChainWatcher:
                 await self._parts.store.close_gap(gap)
             return True
         return False
+
+
+async def _nothing_is_final() -> None:
+    raise Temporary("No endpoint of the chain says which block is finalized.")

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from dustrun.core.triggers.chain.watch import FINALIZED
 from dustrun.core.values.addresses import read_address
 from dustrun.core.values.amounts import read_units
 from dustrun.errors import Invalid, Temporary
 from dustrun.sdk.fields import ChainId as ChainId
-from dustrun.sdk.trigger import Finding, TriggerConfig, TriggerContext
+from dustrun.sdk.trigger import Finding, TriggerConfig, TriggerContext, WatchedChain
 from dustrun.triggers._event_output import EventOutput
 
 _MOST: Final = 100
@@ -107,6 +108,26 @@ TRANSACTION: Final[dict[str, Any]] = {
 HOLDER: Final = "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045"
 OTHER: Final = "0x28C6c06298d514Db089934071355E5743bf21d60"
 USDC: Final = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
+
+
+async def check_watched(
+    ctx: TriggerContext, config: ChainConfig, contracts: Sequence[tuple[str, str]] = ()
+) -> list[Finding]:
+    """What keeps a trigger of a chain from watching: what `check_chain` finds, or that nothing is final there."""
+    found = await check_chain(ctx, config.chain_id, contracts)
+    if config.confirmations == FINALIZED and not any(one.field == "chainId" for one in found):
+        found += await _check_finality(ctx.chain(config.chain_id))
+    return found
+
+
+async def _check_finality(chain: WatchedChain) -> list[Finding]:
+    name = f"{chain.network.name} (chain {chain.network.chain_id})"
+    try:
+        if await chain.finalized() is not None:
+            return []
+    except Temporary as error:
+        return [Finding("confirmations", f"could not be checked: {error.message}", "warning")]
+    return [Finding("confirmations", f"no endpoint of {name} says which block is finalized; set a number of blocks")]
 
 
 async def check_chain(ctx: TriggerContext, chain_id: int, contracts: Sequence[tuple[str, str]] = ()) -> list[Finding]:

@@ -22,7 +22,7 @@ from dustrun.triggers.chain.chain_config import (
     ChainOutput,
     FromBlock,
     Units,
-    check_chain,
+    check_watched,
 )
 
 
@@ -49,7 +49,7 @@ class TransferOutput(ChainOutput):
 
 async def check(ctx: TriggerContext, config: TransferConfig) -> list[Finding]:
     """What keeps it from watching."""
-    return await check_chain(ctx, config.chain_id, [("tokenAddress", config.token_address)])
+    return await check_watched(ctx, config, [("tokenAddress", config.token_address)])
 
 
 def example(sender: str, recipient: str) -> dict[str, Any]:

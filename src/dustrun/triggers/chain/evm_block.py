@@ -11,7 +11,7 @@ from pydantic import Field
 from dustrun.core.triggers.chain.watch import Watch
 from dustrun.sdk.trigger import Finding, TriggerContext, chain
 from dustrun.triggers._event_output import example_output
-from dustrun.triggers.chain.chain_config import BLOCK, ChainConfig, ChainOutput, check_chain
+from dustrun.triggers.chain.chain_config import BLOCK, ChainConfig, ChainOutput, check_watched
 
 
 class Config(ChainConfig):
@@ -25,7 +25,7 @@ class Output(ChainOutput):
 
 
 async def _check(ctx: TriggerContext, config: Config) -> list[Finding]:
-    return await check_chain(ctx, config.chain_id)
+    return await check_watched(ctx, config)
 
 
 @chain(

@@ -30,7 +30,7 @@ from dustrun.triggers.chain.chain_config import (
     Addresses,
     ChainOutput,
     FromBlock,
-    check_chain,
+    check_watched,
 )
 
 
@@ -84,7 +84,7 @@ class Output(ChainOutput):
 
 async def _check(ctx: TriggerContext, config: Config) -> list[Finding]:
     contracts = [("address", one) for one in config.address or ()]
-    return await check_chain(ctx, config.chain_id, contracts)
+    return await check_watched(ctx, config, contracts)
 
 
 _EXAMPLE = {

@@ -18,7 +18,7 @@ from dustrun.triggers.chain.chain_config import (
     ChainOutput,
     FromBlock,
     Units,
-    check_chain,
+    check_watched,
 )
 
 
@@ -48,7 +48,7 @@ class MoveOutput(ChainOutput):
 
 async def check(ctx: TriggerContext, config: MoveConfig) -> list[Finding]:
     """What keeps it from watching."""
-    return await check_chain(ctx, config.chain_id)
+    return await check_watched(ctx, config)
 
 
 def example(sender: str, recipient: str) -> dict[str, Any]:
