@@ -184,6 +184,35 @@ async def test_a_defect_of_the_report_does_not_fail_a_node_that_has_paid(till: T
     assert (till.outbox.balance(SHOP), till.paid()) == (8, 2)
 
 
+class Defective:
+    """An outbox with a defect once its transactions are final."""
+
+    def __init__(self, outbox: Any) -> None:
+        self._outbox = outbox
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._outbox, name)
+
+    async def advance(self, *args: Any) -> Any:
+        status = await self._outbox.advance(*args)
+        if status.status == "settled":
+            raise KeyError("a defect of the outbox")
+        return status
+
+
+async def test_a_defect_elsewhere_says_what_was_spent_and_nothing_is_paid_again(till: Till) -> None:
+    spend = till.outbox.composition.engine._deps.spend
+    assert spend is not None
+    spend.live.outbox = Defective(spend.live.outbox)
+    run = await till.bench.run({"pay": till.send(7)})
+    error = run["executionState"]["pay"]["error"]
+    transactions = (await till.effects(run["id"]))["transactions"]
+    assert (run["status"], error["code"], len(transactions)) == ("failure", "RESULT", 1)
+    assert error["message"].startswith(f"It was spent ({transactions[0]['hash']}), but its result could not be made: ")
+    again = await till.bench.ended((await till.api.post(f"/v1/runs/{run['id']}/retry")).data["runId"])
+    assert (again["executionState"]["pay"]["error"]["code"], till.paid(), till.outbox.balance(SHOP)) == ("RESULT", 1, 7)
+
+
 async def test_a_wallet_that_is_archived_after_it_paid_does_not_fail_the_node(till: Till) -> None:
     till.outbox.node.rpc("evm_setIntervalMining", 0)
     run_id = await till.bench.start({"pay": till.send(9, children=["then"]), "then": till.send(1)})
