@@ -70,16 +70,19 @@ def test_a_link_signs_in_once_and_leaves_no_trace(window: Open, server: Server) 
     expect(second.page.get_by_text("This sign-in link has already been used")).to_be_visible()
 
 
-def test_an_empty_workflow_is_made_and_a_file_is_imported(app: App, workflow: str) -> None:
+def test_an_empty_workflow_is_made_and_a_file_is_imported(app: App, server: Server, workflow: str) -> None:
     page = app.open("/")
     page.get_by_role("button", name="New workflow").click()
     page.wait_for_url(re.compile("/workflows/wf_"))
     page.go_back()
-    example = ROOT / "examples" / "price-check.json"
-    page.get_by_label("Import a file").set_input_files(example)
+    example = json.loads((ROOT / "examples" / "price-check.json").read_text()) | {"maxRuns": 3}
+    file = {"name": "price-check.json", "mimeType": "application/json", "buffer": json.dumps(example).encode()}
+    page.get_by_label("Import a file").set_input_files(file)  # type: ignore[arg-type]
     page.wait_for_url(re.compile("/workflows/wf_"))
-    name = json.loads(example.read_text())["name"]
+    name = example["name"]
     expect(page.get_by_role("heading", name=name)).to_be_visible()
+    made = page.url.rpartition("/")[2].partition("?")[0]
+    assert server.call("GET", f"/v1/workflows/{made}")["maxRuns"] == 3
     page.get_by_role("button", name="More actions").click()
     with page.expect_download() as waiting:
         page.get_by_role("menuitem", name="Export as a file").click()

@@ -191,8 +191,7 @@ function readJson(text: string): Json | null {
   }
 }
 
-const plain = (file: Json) => ({
-  name: file.name ?? said.untitled,
-  description: file.description ?? '',
-  definition: file.definition,
-})
+/** A file with its settings; the server refuses a field that it does not know. */
+function plain({ $schema, payload, ...file }: Json) {
+  return { ...file, name: file.name ?? said.untitled, description: file.description ?? '' }
+}
