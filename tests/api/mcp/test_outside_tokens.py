@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import jwt
 import pytest
 
-from dustrun.errors import Unauthenticated
+from dustrun.errors import Temporary, Unauthenticated
 from dustrun.services.access.outside_tokens import OutsideTokens
 from outbound.loopback import client
 from testkit.composition import Client, Composition, composed
@@ -74,6 +75,7 @@ async def test_tokens_of_an_issuer(tmp_path: Path, store_url: str) -> None:
             assert (about["resource"], about["authorization_servers"]) == (_AUDIENCE, [issuer.url])
             issuer.is_down = True
             assert (await _asked(api, issuer.token()))[0] == 503
+            await _waited_for_together(server, issuer)
             issuer.is_down = False
             for by in ("one", "two"):
                 status, answer, _ = await _asked(api, issuer.token(by=by))
@@ -96,6 +98,19 @@ async def test_tokens_of_an_issuer(tmp_path: Path, store_url: str) -> None:
 
             issuer.is_down = False
             await _rotated(server, issuer)
+
+
+async def _waited_for_together(server: Composition, issuer: Issuer) -> None:
+    """Whoever waits for the keys of an issuer that does not answer is told with the first, not one after the other."""
+    async with client() as http:
+        tokens = OutsideTokens(server.parts.settings, server.parts.database, http)
+        before = len(issuer.asked)
+        found = await asyncio.gather(*(tokens.find(issuer.token()) for _ in range(5)), return_exceptions=True)
+        assert [type(one) for one in found] == [Temporary] * 5
+        assert len(issuer.asked) - before == 2  # at both places of its metadata
+        with pytest.raises(Temporary):
+            await tokens.find(issuer.token())
+        assert len(issuer.asked) - before == 4
 
 
 async def _rotated(server: Composition, issuer: Issuer) -> None:

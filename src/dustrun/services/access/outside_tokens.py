@@ -9,15 +9,17 @@ import json
 from dataclasses import replace
 from typing import Any, Final
 
-from dustrun import clock
+from dustrun import clock, log
 from dustrun.errors import Temporary, Unauthenticated
 from dustrun.sdk.context import Http, HttpRequest
+from dustrun.sdk.threads import run_beside
 from dustrun.services.access.api_keys import is_good, principal_of
 from dustrun.services.access.principal import Principal
 from dustrun.settings import Settings
 from dustrun.storage.access import keys as rows
 from dustrun.storage.db.database import Database
 
+_logger = log.get(__name__)
 _ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Only such whose keys an issuer can publish: a shared secret would make every reader of it an issuer."""
 _TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
@@ -47,6 +49,7 @@ class OutsideTokens:
         self._http = http
         self._known: dict[str, Any] = {}
         self._read_at: float | None = None
+        self._reads = 0
         self._reading = asyncio.Lock()
         self._again_s = again_s
 
@@ -104,17 +107,23 @@ class OutsideTokens:
 
     async def _read(self) -> None:
         """Reads the issuer's keys, once for all that wait; the old ones stay if they cannot be read."""
-        before = self._read_at
+        before = self._reads
         async with self._reading:
-            if self._read_at != before:
+            if self._reads == before:
+                await self._read_now()
+            if self._read_at is None:
+                raise Temporary("The issuer's keys cannot be read, so no token can be checked now.")
+
+    async def _read_now(self) -> None:
+        try:
+            self._known = await run_beside(_keys_of, await self._get(await self._place()))
+        except Exception as error:
+            _logger.warning("the keys of the issuer of tokens cannot be read", error=str(error))
+            if not self._known:
                 return
-            try:
-                known = _keys_of(await self._get(await self._place()))
-            except Exception as error:
-                if not self._known:
-                    raise Temporary("The issuer's keys cannot be read, so no token can be checked now.") from error
-                known = self._known
-            self._known, self._read_at = known, clock.monotonic_s()
+        finally:
+            self._reads += 1
+        self._read_at = clock.monotonic_s()
 
     async def _place(self) -> str:
         """Where the issuer publishes its keys."""
