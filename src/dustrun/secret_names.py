@@ -9,5 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 WORDS: Final = "authorization|cookie|secret|password|passphrase|api[_-]?key|private[_-]?key|mnemonic"
+SENT: Final = "auth|cookie|token|secret|key|passw|passphrase|mnemonic|signature|(^|[-_])sign$|session|credential|jwt"
+"""Parts of names of headers and parameters of a request, for what is not shown and not sent to another origin."""
 TOKENS: Final = "(?:access|auth|bearer|refresh|session|bot)[_-]?token"
 """Tokens that are no assets of a chain."""

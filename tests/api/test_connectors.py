@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from aiohttp import web
 
 from dustrun.errors import Code
 from dustrun.storage.db.tables import idempotency_keys
+from outbound.loopback import serving
 from testkit.composition import Client, Composition, composed
 
 SECRET = "canary-5f1c-token"
@@ -214,6 +216,28 @@ async def test_test_call_asks_only_its_own_hosts(owner: Client) -> None:
     assert tested["ok"] is False
     assert "allowedHosts are api.example.com" in tested["message"]
     assert (await owner.post(path)).fields == ["url"]
+
+
+@pytest.mark.parametrize("location", ["http://[::x/", "http://127.0.0.2/", "/again"])
+async def test_test_call_tells_of_a_redirect_that_leads_nowhere(tmp_path: Path, store_url: str, location: str) -> None:
+    headers = {"Location": location}
+    tested = await _tested(tmp_path, store_url, lambda _: web.Response(status=302, headers=headers))
+    assert (tested["ok"], tested["status"]) == (False, None)
+
+
+async def test_test_call_reads_no_more_than_it_needs(tmp_path: Path, store_url: str) -> None:
+    tested = await _tested(tmp_path, store_url, lambda _: web.Response(body=b"x" * 1_000_000))
+    assert (tested["ok"], tested["status"]) == (True, 200)
+
+
+async def _tested(folder: Path, store_url: str, answer: Any) -> Any:
+    """What a test call says of a server that answers so."""
+    settings: Any = {"database_url": store_url, "outbound_allow": ("127.0.0.1",)}
+    async with serving(answer) as outside, composed(folder, **settings) as server:
+        made = await create(server.owner, allowedHosts=[outside.url])
+        tested = await server.owner.post(f"/v1/connectors/{made['id']}/test", {"url": outside.url})
+    assert tested.status == 200, tested.body
+    return tested.data
 
 
 async def test_workflow_that_names_a_connector_wrongly_cannot_be_published(owner: Client) -> None:

@@ -43,6 +43,12 @@ _SENT = {
     "Proxy-Authorization": "x",
     "X-Api-Key": "x",
     "X-Access-Token": "x",
+    "OK-ACCESS-PASSPHRASE": "x",
+    "OK-ACCESS-SIGN": "x",
+    "X-Session-Id": "x",
+    "X-Passwd": "x",
+    "X-Amz-Credential": "x",
+    "X-Jwt": "x",
     "Accept": "x",
     "Idempotency-Key": "x",
 }
@@ -74,7 +80,8 @@ def test_follow_resolves_relative_addresses(where: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["file:///etc/passwd", "ftp://example.com/", "https://u:p@example.com/", "http://127.1/"]
+    "where",
+    ["file:///etc/passwd", "ftp://example.com/", "https://u:p@example.com/", "http://127.1/", "http://[x/", "//[::g]"],
 )
 def test_follow_of_a_bad_address(where: str) -> None:
     with pytest.raises(Invalid):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urljoin
 
+from dustrun.core.text.secret_rules import may_be_credential
+from dustrun.outbound.guard import refuse
 from dustrun.outbound.target import Target, parse
 from dustrun.records import dataclass
 
 _STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 _KEEPS_REQUEST: Final = frozenset({307, 308})
 _OF_BODY: Final = frozenset({"content-type", "content-encoding", "content-language", "content-location"})
-_SECRET = re.compile(r"auth|cookie|token|secret|key|password|signature", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,16 @@ def reads_on(method: str, status: int) -> bool:
 
 def follow(hop: Hop, status: int, where: str) -> Hop:
     """The next request. Credentials are dropped when the origin changes. Raises `Invalid` for a malformed URL."""
-    target = parse(urljoin(str(hop.target.url), where))
+    try:
+        joined = urljoin(str(hop.target.url), where)
+    except ValueError:
+        raise refuse("The address of the redirect is not valid.") from None
+    target = parse(joined)
     following = replace(hop, target=target)
     if reads_on(hop.method, status):
         headers = {name: value for name, value in hop.headers.items() if name.lower() not in _OF_BODY}
         following = replace(following, method="GET", headers=headers, body=None)
     if target.origin == hop.target.origin:
         return following
-    kept = {name: value for name, value in following.headers.items() if not _is_secret(name)}
+    kept = {name: value for name, value in following.headers.items() if not may_be_credential(name)}
     return replace(following, headers=kept)
-
-
-def _is_secret(name: str) -> bool:
-    return name.lower() != "idempotency-key" and _SECRET.search(name) is not None

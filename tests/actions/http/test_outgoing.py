@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from dustrun.actions.http.outgoing import is_secret, shown, text_of, with_query
+from dustrun.actions.http.outgoing import shown, text_of, with_query
+from dustrun.core.text.secret_rules import may_be_credential
 from dustrun.sdk import HttpRequest
 
 _CONTRACT = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
@@ -45,15 +46,17 @@ def test_text_of(value: str | bool | int | Decimal, text: str) -> None:
         "X-Vault-Token",
         "client_secret",
         "sig_key",
+        "KC-API-SIGN",
+        "KC-API-PASSPHRASE",
     ],
 )
 def test_is_secret(name: str) -> None:
-    assert is_secret(name)
+    assert may_be_credential(name)
 
 
-@pytest.mark.parametrize("name", ["Accept", "Content-Type", "Idempotency-Key", "X-Request-Id"])
+@pytest.mark.parametrize("name", ["Accept", "Content-Type", "Idempotency-Key", "X-Request-Id", "X-Signal", "design"])
 def test_is_secret_of_what_is_none(name: str) -> None:
-    assert not is_secret(name)
+    assert not may_be_credential(name)
 
 
 @pytest.mark.parametrize(

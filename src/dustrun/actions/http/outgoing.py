@@ -8,14 +8,13 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
+from dustrun.core.text.secret_rules import may_be_credential
 from dustrun.core.values.exact_json import JsonError, dumps, loads, plain_digits
 from dustrun.sdk import HttpRequest
 
 Scalar = str | bool | int | Decimal | None
 MASK: Final = "***"
-_SECRET = re.compile(r"auth|cookie|token|secret|key|password|signature", re.I)
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}", re.I)
-_NOT_SECRET: Final = frozenset({"idempotency-key"})
 
 
 def text_of(value: Scalar) -> str:
@@ -61,17 +60,12 @@ def has_header(headers: Mapping[str, str], name: str) -> bool:
     return any(given.lower() == name.lower() for given in headers)
 
 
-def is_secret(name: str) -> bool:
-    """Whether the name of a header or query parameter indicates a secret value."""
-    return name.lower() not in _NOT_SECRET and _SECRET.search(name) is not None
-
-
 def shown(request: HttpRequest) -> dict[str, Any]:
     """A request as a simulation reports it: complete, with secrets masked and JSON as a value."""
     what: dict[str, Any] = {
         "method": request.method,
         "url": _shown_url(request.url),
-        "headers": {name: MASK if is_secret(name) else value for name, value in request.headers.items()},
+        "headers": {name: MASK if may_be_credential(name) else value for name, value in request.headers.items()},
     }
     if request.body is not None:
         what["body"] = _shown_body(request)
@@ -93,8 +87,8 @@ def _shown_url(url: str) -> str:
 
 def _is_secret_value(name: str, value: str) -> bool:
     """Whether a query parameter is secret. `token=0x…` with an address names a contract."""
-    is_contract = _ADDRESS.fullmatch(value) is not None and not is_secret(re.sub("token", "", name, flags=re.I))
-    return is_secret(name) and not is_contract
+    is_contract = _ADDRESS.fullmatch(value) is not None and not may_be_credential(re.sub("token", "", name, flags=re.I))
+    return may_be_credential(name) and not is_contract
 
 
 def _shown_body(request: HttpRequest) -> Any:

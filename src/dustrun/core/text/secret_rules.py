@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Final
 
-from dustrun.secret_names import TOKENS, WORDS
+from dustrun.secret_names import SENT, TOKENS, WORDS
 
 _NAMES: Final = f"{WORDS}|{TOKENS}"
 NAME: Final = f"({_NAMES})$|^x-.*(token|key|secret)$"
@@ -26,9 +26,15 @@ SHAPE: Final = "|".join(
     )
 )
 _NAME = re.compile(NAME, re.IGNORECASE)
+_SENT = re.compile(SENT, re.IGNORECASE)
 _SHAPE = re.compile(SHAPE, re.IGNORECASE)
 _EXPRESSION = re.compile(r"\{\{[\s\S]*?\}\}")
 _TEXT_IN_EXPRESSION = re.compile(r""""([^"]*)"|'([^']*)'""")
+
+
+def may_be_credential(name: str) -> bool:
+    """Whether the name of a header or parameter of a request indicates a secret value."""
+    return name.lower() != "idempotency-key" and _SENT.search(name) is not None
 
 
 def is_secret_name(name: str) -> bool:

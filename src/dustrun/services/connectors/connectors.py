@@ -37,7 +37,7 @@ from dustrun.storage.secrets.vault import Vault
 
 MAX_HOSTS = 50
 _TEST_TIMEOUT_S = 20.0
-_TEST_BYTES = 65_536
+_TEST_BYTES = 4_096
 _PARTS = ("name", "description", "data", "allowed_hosts", "moves_money")
 
 
@@ -285,7 +285,13 @@ class Connectors:
             await opened.current_token()
             return Tested(True, "The provider issued an access token.")
         request = HttpRequest(
-            "GET", url, timeout_s=_TEST_TIMEOUT_S, max_bytes=_TEST_BYTES, safe=True, authorize=opened.authorize
+            "GET",
+            url,
+            timeout_s=_TEST_TIMEOUT_S,
+            max_bytes=_TEST_BYTES,
+            cuts=True,
+            safe=True,
+            authorize=opened.authorize,
         )
         answer = await self._connections.http.request(request)
         ok = 200 <= answer.status < 300
