@@ -18,7 +18,7 @@ from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.access.principal import Principal
 from dustrun.services.streaming.broadcaster import Activity, Notice, Subscription
-from dustrun.services.streaming.streams import ACTIVITY_PAGE, StreamedRun, Streams
+from dustrun.services.streaming.streams import ACTIVITY_PAGE, FEW_ACTIVITIES, StreamedRun, Streams
 from dustrun.storage.data.conversation_turns import TurnEvent
 from dustrun.storage.runs.journal import Event
 
@@ -249,8 +249,9 @@ async def _activity_of(
     while not connection.is_over:
         if from_table or subscription.lost or subscription.must_look:
             subscription.lost = subscription.must_look = False
-            page = await streams.list_activity(org_id, after, workflow_ids)
-            from_table = len(page) >= ACTIVITY_PAGE  # what commits after a page was read is told after it
+            most = ACTIVITY_PAGE if from_table else FEW_ACTIVITIES
+            page = await streams.list_activity(org_id, after, workflow_ids, most)
+            from_table = len(page) >= most  # what commits after a page was read is told after it
         else:
             page = [entry for entry in subscription.take() if isinstance(entry, Notice) or entry.cursor > after]
             after = max([after, *(entry.cursor for entry in page if isinstance(entry, Activity))])

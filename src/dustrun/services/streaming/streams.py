@@ -31,6 +31,8 @@ AFTER_END_MS = 3_600_000
 WITHOUT_END_MS = 86_400_000
 PAGE = 200
 ACTIVITY_PAGE = 500
+FEW_ACTIVITIES = 100
+"""What a reader asks for that has kept up."""
 FIRST_PAGE = 20
 PAGE_BYTES = 262_144
 
@@ -196,11 +198,14 @@ class Streams:
         """The cursor after which a new activity stream starts."""
         return await self._database.read(lambda tx: event_rows.newest_activity(tx, org_id))
 
-    async def list_activity(self, org_id: str, after: int, workflow_ids: Sequence[str] | None) -> list[Activity]:
+    async def list_activity(
+        self, org_id: str, after: int, workflow_ids: Sequence[str] | None, count: int = ACTIVITY_PAGE
+    ) -> list[Activity]:
         """The next page of run starts, waits and ends."""
-        # in a shared store every few milliseconds, which a thread would slow the event loop for
-        read = self._database.look_up if self._database.is_shared else self._database.read
-        found = await read(lambda tx: event_rows.list_activity(tx, org_id, after, ACTIVITY_PAGE, workflow_ids))
+        # in a shared store every few milliseconds, and threads would slow the event loop; longer pages would hold it
+        is_light = self._database.is_shared and count <= FEW_ACTIVITIES
+        read = self._database.look_up if is_light else self._database.read
+        found = await read(lambda tx: event_rows.list_activity(tx, org_id, after, count, workflow_ids))
         return [Activity(*row) for row in found]
 
     # --- waiting streams ---
