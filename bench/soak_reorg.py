@@ -171,17 +171,16 @@ class Soak:
 
     async def _runs(self, workflow_id: str) -> list[Json]:
         """What each run of a workflow was told, as it is stored: every run that there is, joined with its event."""
-        query = (
-            "SELECT r.id, e.payload FROM runs r LEFT JOIN trigger_events e ON e.run_id = r.id AND e.org_id = r.org_id"
-            " WHERE r.workflow_id = ? ORDER BY r.pk, e.pk"
-        )
+        runs = "SELECT id FROM runs WHERE workflow_id = ? ORDER BY pk"
+        events = "SELECT run_id, payload FROM trigger_events WHERE workflow_id = ? AND run_id IS NOT NULL ORDER BY pk"
 
         def read() -> list[Json]:
+            told: dict[str, list[Any]] = {}
             with contextlib.closing(sqlite3.connect(f"file:{self.server.database_path}?mode=ro", uri=True)) as store:
-                return [
-                    {"runId": run, "payload": loads_own(payload)}
-                    for run, payload in store.execute(query, [workflow_id])
-                ]
+                found = [run for (run,) in store.execute(runs, [workflow_id])]
+                for run, payload in store.execute(events, [workflow_id]):  # read later, so of every run above
+                    told.setdefault(run, []).append(loads_own(payload))
+            return [{"runId": run, "payload": payload} for run in found for payload in told.get(run, [None])]
 
         return await asyncio.to_thread(read)
 
