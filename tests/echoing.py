@@ -30,6 +30,8 @@ class Echo:
     refresh_prefix: str | None = None
     expires_in: Any = 3600
     slow_s: float = 0.0
+    tells_token: bool = False
+    """Whether the provider repeats the token as its type."""
 
     @property
     def url(self) -> str:
@@ -98,7 +100,8 @@ class Echo:
         self.asked.append({**form, "auth": request.headers.get("Authorization", "")})
         await asyncio.sleep(self.slow_s)
         number = len(self.asked)
-        answer: dict[str, Any] = {"access_token": f"{self.token_prefix}-{number}", "token_type": "Bearer"}
+        token = f"{self.token_prefix}-{number}"
+        answer: dict[str, Any] = {"access_token": token, "token_type": token if self.tells_token else "Bearer"}
         if self.expires_in is not None:
             answer["expires_in"] = self.expires_in
         if self.refresh_prefix is not None:

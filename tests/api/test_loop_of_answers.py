@@ -16,7 +16,10 @@ import aiohttp
 import pytest
 
 from dustrun.chain.rpc import Request, Rpc
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import DustrunError, Permanent
+from dustrun.prices.source import PriceFault, Question
+from dustrun.prices.web import WebPrices
 from dustrun.sdk import Connection
 from dustrun.sdk.llm import protocol
 from dustrun.sdk.llm.messages import Ask, Said
@@ -52,6 +55,7 @@ _CHOICE = b'{"index":0,"finish_reason":"stop","message":{"role":"assistant","con
 _TEXTS = {
     "/lists": _LISTS,
     "/objects": _many(b"{}", MOST_BYTES - 100),
+    "/prices": _many(b"[]", 1_000_000),
     "/choices/chat/completions": _WHOLE % _many(_CHOICE, 900_000),
     "/calls/chat/completions": _WHOLE % (b'[{"index":0,"finish_reason":"stop","message":%s}]' % _CALLS),
     "/texts/v1/messages": _ANTHROPIC % _many(b'{"type":"text","text":""}', 900_000),
@@ -159,6 +163,19 @@ async def test_no_answer_of_a_model_server_holds_the_loop(hostile: str) -> None:
 
 async def _hear(_text: str) -> None:
     """Nothing."""
+
+
+async def test_no_answer_of_a_price_source_holds_the_loop(hostile: str) -> None:
+    coin = SimpleNamespace(symbol="ETH")
+    chain: Any = SimpleNamespace(network=SimpleNamespace(chain_id=1, native=coin))
+
+    async with client(max_bytes=MOST_BYTES) as http:
+
+        async def price() -> None:
+            with pytest.raises(PriceFault, match="has nothing at"):
+                await WebPrices(http, f"{hostile}/prices", "usd").price(Question(Asset(1), chain, 18, 0))
+
+        assert await _holds({"prices": price}) == {}
 
 
 async def test_no_answer_of_an_endpoint_or_a_signer_holds_the_loop(hostile: str) -> None:

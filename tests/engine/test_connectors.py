@@ -270,6 +270,14 @@ async def test_refused_client_is_told_without_its_secret(bench: Bench, echo: Ech
     assert SECRET[:8] not in error["message"]
 
 
+async def test_token_of_another_type_is_not_told(bench: Bench, echo: Echo) -> None:
+    echo.tells_token = True
+    made = await oauth(bench, echo)
+    error = (await bench.run(asking(made, f"{echo.url}/guarded")))["executionState"]["ask"]["error"]
+    assert error["code"] == "PERMANENT"
+    assert 'a token of type "•••"' in error["message"]
+
+
 async def test_test_call_tells_what_the_address_said(bench: Bench, echo: Echo) -> None:
     made = await oauth(bench, echo)
     path = f"/v1/connectors/{made['id']}/test"

@@ -15,6 +15,7 @@ from dustrun.errors import DustrunError, Temporary
 from dustrun.prices.source import PriceFault, Question
 from dustrun.sdk.chain import Price
 from dustrun.sdk.context import Http, HttpRequest
+from dustrun.sdk.threads import run_sized
 
 _TIMEOUT_S: Final = 10.0
 _MAX_BYTES: Final = 1_048_576
@@ -43,9 +44,10 @@ class WebPrices:
         if body is None:
             return None
         steps = [_fill(step, {name: value or "" for name, value in names.items()}) for step in self._path.split(".")]
-        return Price(_read(body, steps), self.name, question.now_ms, 0, {"url": self._url})
+        value = await run_sized(body, _read, body, steps)
+        return Price(value, self.name, question.now_ms, 0, {"url": self._url})
 
-    async def _get(self, url: str) -> Any:
+    async def _get(self, url: str) -> bytes | None:
         request = HttpRequest("GET", url, {"accept": "application/json"}, timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES)
         try:
             response = await self._http.request(request)
@@ -59,10 +61,7 @@ class WebPrices:
             raise Temporary(f"The HTTP price source answers {response.status}.")
         if response.status != 200:
             raise PriceFault(f"the HTTP source answers {response.status}")
-        try:
-            return exact_json.loads(response.body)
-        except JsonError as error:
-            raise PriceFault(f"the HTTP source's answer is not JSON: {error}") from None
+        return response.body
 
 
 def _names(question: Question) -> dict[str, str | None]:
@@ -81,8 +80,12 @@ def _fill(template: str, names: dict[str, str]) -> str:
     return template
 
 
-def _read(body: Any, steps: list[str]) -> Decimal:
+def _read(text: bytes, steps: list[str]) -> Decimal:
     """The number at the path `steps`: keys of objects (case-insensitive) or indices of lists. Raises `PriceFault`."""
+    try:
+        body = exact_json.loads(text)
+    except JsonError as error:
+        raise PriceFault(f"the HTTP source's answer is not JSON: {error}") from None
     shown = ".".join(steps)
     for step in steps:
         if isinstance(body, dict):

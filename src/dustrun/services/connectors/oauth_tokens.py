@@ -181,6 +181,7 @@ def _read_answer(name: str, response: HttpResponse, mask: Mask) -> _Granted:
     if not isinstance(token, str) or not _is_usable(token):
         raise Permanent(f'The token endpoint of the connector "{name}" returned no usable access_token.')
     if kind.lower() != "bearer":
+        mask.add([token])
         raise Permanent(
             f'The token endpoint of the connector "{name}" returned a token of type "{mask.text(kind)[:40]}"; only '
             "bearer is supported."
