@@ -160,8 +160,10 @@ async def test_a_machine_behind_an_endpoint_that_is_behind_changes_nothing(pings
 
         def behind(call: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
             asked[0] += 1
-            if call["method"] == "eth_call":
+            if call["method"] == "eth_call" and call["params"][1] in ("latest", {"blockHash": before["hash"]}):
                 return {**answer, "result": f"0x{5:064x}"}
+            if call["method"] == "eth_call":
+                return {"jsonrpc": "2.0", "id": call["id"], "error": {"code": -32000, "message": "unknown block"}}
             return {**answer, "result": before} if call["method"] == "eth_getBlockByNumber" else answer
 
         endpoint.twist = behind
