@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dustrun import clock
-from dustrun.chain.watching.reader import BlockReader
+from dustrun.chain.watching.reader import BlockReader, ChainMoved
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.trigger_host.chain.headers import Headers, HeadWentBack
 from testkit.chain.anvil import CHAIN_ID
@@ -114,6 +114,27 @@ async def test_a_head_that_goes_back_is_told_after_a_while(pings: Pings, tmp_pat
         assert headers.chain.is_canonical(
             seen - 3, pings.node.rpc("eth_getBlockByNumber", hex(seen - 3), False)["hash"]
         )
+
+
+async def test_a_watcher_that_was_overtaken_stores_no_headers(pings: Pings, tmp_path: Path) -> None:
+    """It may have been frozen after it had read a block that a reorg removed since."""
+    async with watching(pings.node.url, tmp_path) as server:
+        parts = server.server.parts
+        reader, store = BlockReader(parts.money.chains.get(CHAIN_ID)), ChainStore(parts.database, parts.writer)
+        frozen, leader = Headers(CHAIN_ID, reader, store), Headers(CHAIN_ID, reader, store)
+        await frozen.follow(await reader.head())
+        await leader.load()
+        pings.node.mine(1)
+        seen = await reader.head()
+        pings.replace(1, [])
+        pings.node.mine(2)
+        await leader.follow(await reader.head())
+        with pytest.raises(ChainMoved):
+            await frozen.follow(seen)
+        assert frozen.chain.newest == leader.chain.newest
+        await frozen.follow(await reader.head())
+        fresh = await store.load_headers(CHAIN_ID)
+        assert not fresh.knows(seen.header.hash)
 
 
 async def test_an_endpoint_that_fails_for_a_while_loses_nothing(pings: Pings, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dustrun.core.triggers.chain.cursor import Cursor
 from dustrun.core.triggers.chain.headers import Header, HeaderChain
 from dustrun.core.triggers.event import CursorMove
 from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.records import dataclass
 from dustrun.services.triggers import recording
 from dustrun.services.triggers.subscriptions import Subscription
 from dustrun.storage.db.database import Database
@@ -25,6 +26,16 @@ def _nothing(_: str) -> None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class HeaderChange:
+    """What is above a height is taken off the canonical chain, headers are added, and what is below a height is
+    forgotten."""
+
+    above: int | None
+    added: Sequence[Header]
+    below: int | None
+
+
 class ChainStore:
     """Reads and writes for the watchers of chains."""
 
@@ -38,18 +49,23 @@ class ChainStore:
         """The stored headers of a chain."""
         return HeaderChain(await self._database.read(lambda tx: chain_headers.list_all(tx, chain_id)))
 
-    async def save_headers(self, chain_id: int, above: int | None, added: Sequence[Header], below: int | None) -> None:
-        """Takes what is above a height off the canonical chain, adds headers, and forgets what is below a height."""
+    async def save_headers(self, chain_id: int, known: Header | None, change: HeaderChange) -> bool:
+        """Changes the stored headers. False, and nothing is written, if `known` is not the newest canonical one any
+        more: another watcher has gone on with the chain."""
+        above, added, below = change.above, change.added, change.below
 
-        def unit(tx: Tx) -> None:
+        def unit(tx: Tx) -> bool:
+            if chain_headers.find_newest(tx, chain_id) != (None if known is None else known.hash):
+                return False
             if above is not None:
                 chain_headers.cut(tx, chain_id, above)
             if added:
                 chain_headers.add(tx, chain_id, added)
             if below is not None:
                 chain_headers.prune(tx, chain_id, below)
+            return True
 
-        await self._writer.write(unit)
+        return await self._writer.write(unit)
 
     async def genesis(self, chain_id: int) -> str | None:
         """The genesis hash that was seen first; None before."""

@@ -18,6 +18,12 @@ _LIST = Statement(
     .where(t.c.chain_id == b("the_chain"))
     .order_by(t.c.number)
 )
+_FIND_NEWEST = Statement(
+    sa.select(t.c.hash)
+    .where(t.c.chain_id == b("the_chain"), t.c.is_canonical == 1)
+    .order_by(t.c.number.desc())
+    .limit(1)
+)
 _CUT = Statement(
     sa.update(t)
     .where(t.c.chain_id == b("the_chain"), t.c.number > b("above", type_=sa.BigInteger), t.c.is_canonical == 1)
@@ -37,6 +43,12 @@ def list_all(tx: Tx, chain_id: int) -> list[HeaderRow]:
     """Every stored header of a chain, by height."""
     found = tx.all(_LIST, the_chain=chain_id)
     return [HeaderRow(Header(int(number), hash, parent), bool(flag)) for number, hash, parent, flag in found]
+
+
+def find_newest(tx: Tx, chain_id: int) -> str | None:
+    """The hash of the newest canonical header; None for no chain that was watched."""
+    found = tx.one(_FIND_NEWEST, the_chain=chain_id)
+    return None if found is None else str(found[0])
 
 
 def cut(tx: Tx, chain_id: int, above: int) -> None:

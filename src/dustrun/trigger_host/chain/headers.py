@@ -7,7 +7,7 @@ from typing import Final
 from dustrun import clock
 from dustrun.chain.watching.reader import BlockReader, ChainMoved, SeenBlock
 from dustrun.core.triggers.chain.headers import KEPT, Header, HeaderChain, linked
-from dustrun.services.triggers.chain_store import ChainStore
+from dustrun.services.triggers.chain_store import ChainStore, HeaderChange
 
 _PER_READ: Final = 64
 _BEHIND_START: Final = 2 * _PER_READ
@@ -123,7 +123,10 @@ class Headers:
         if self._unpruned >= _PRUNE_EVERY and added:
             self._unpruned = 0
             below = min(added[-1].number, self.lowest_needed) - KEPT
-        await self._store.save_headers(self._chain_id, above, added, below)
+        change = HeaderChange(above, added, below)
+        if not await self._store.save_headers(self._chain_id, self.chain.newest, change):
+            await self.load()
+            raise ChainMoved
         if above is not None:
             self.chain.cut(above)
         self.chain.add(added)
