@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from dustrun.storage.db.trigger_tables import trigger_gaps
+from test_log import logged
 from testkit.chain.pings import Pings
 from testkit.chain.rpc_proxy import proxy
 from testkit.chain_watching import Watching, watching
@@ -113,3 +114,32 @@ async def test_a_machine_behind_an_endpoint_that_lags_hides_no_logs(pings: Pings
     ):
         await server.until_events(workflow, pings.final())
         assert left == [0]
+
+
+async def test_a_trigger_that_cannot_catch_up_holds_up_no_other_and_says_so(pings: Pings, tmp_path: Path) -> None:
+    """A node may have deleted the receipts of old transactions, which say where in them a log is."""
+    pings.send()
+    old = {hash for hash, _ in pings.final()}
+    pings.node.mine(300)
+
+    def forget(call: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+        is_old = call["method"] == "eth_getTransactionReceipt" and call["params"][0] in old
+        return {**answer, "result": None} if is_old else answer
+
+    async with (
+        proxy(pings.node.url, twist=forget) as endpoint,
+        watching(endpoint.url, tmp_path) as server,
+    ):
+        with logged() as stream:
+            stuck = await server.publish(confirmations=0, fromBlock=1)
+            other = await server.publish(confirmations=0)
+            pings.send()
+            await server.until_count(other, 2)
+
+            async def is_told() -> bool:
+                return "the blocks of a chain do not fit together" in stream.getvalue()
+
+            await server.until(is_told)
+        assert await server.events(stuck) == []
+        endpoint.twist = None
+        await server.until_events(stuck, pings.final())

@@ -25,6 +25,8 @@ _SHORTEST_MS: Final = 50
 _LONGEST_MS: Final = 5_000
 _LONGEST_BACKOFF_MS: Final = 30_000
 _PER_LOOK: Final = 64
+_OFTEN: Final = 20
+"""After so many looks in a row that found other blocks than before, the log says so: after a reorg it is one or two."""
 _TOO_DEEP: Final = (
     "A reorg removed block {number} ({hash}), up to which this trigger had scanned, and reaches deeper than the "
     f"{KEPT} headers that are stored."
@@ -71,13 +73,17 @@ class ChainWatcher:
 
     async def work(self) -> None:
         """Looks for as long as there are subscriptions; never returns."""
-        failures = 0
+        failures = moves = 0
         while True:
             self._wake.clear()
             try:
                 wait_ms: float | None = 0 if await self.look() else self._every_ms
-                failures = 0
+                failures = moves = 0
             except ChainMoved:
+                moves += 1
+                if moves in (_OFTEN, 10 * _OFTEN):
+                    message = "the blocks of a chain do not fit together, or a node lacks some of what is in them"
+                    _logger.warning(message, chain_id=self._chain_id, times=moves)
                 wait_ms = self._every_ms / 2
             except Exception as error:
                 self._log(error, failures)
@@ -230,8 +236,9 @@ class ChainWatcher:
                 await self._skip(one, step)
             elif isinstance(step, Scan):
                 scans.append((one, step))
-        is_more = await self._scan_ranges([scan for scan in scans if scan[1].by_range])
-        is_more |= await self._scan_blocks([scan for scan in scans if not scan[1].by_range])
+        # the newest blocks first: a trigger that cannot catch up must not hold up the others
+        is_more = await self._scan_blocks([scan for scan in scans if not scan[1].by_range])
+        is_more |= await self._scan_ranges([scan for scan in scans if scan[1].by_range])
         is_more |= await self._replay()
         self._parts.headers.lowest_needed = min((one.at.number for one in self.watched if one.at), default=0)
         return is_more
