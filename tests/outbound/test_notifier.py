@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -61,6 +63,33 @@ async def test_no_connection_is_certain_and_a_broken_one_is_not() -> None:
     assert type(await failure("json://127.0.0.1:1/")) is Temporary
     async with serving_raw(drop) as url:
         assert type(await failure(to(url))) is Uncertain
+
+
+async def test_answer_without_an_end_is_read_no_further_than_its_beginning() -> None:
+    sent = 0
+
+    async def flood(reader: Any, writer: Any) -> None:
+        nonlocal sent
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+        while sent < 200_000_000:
+            writer.write(b"x" * 1_000_000)
+            await writer.drain()
+            sent += 1_000_000
+        await asyncio.sleep(60)
+
+    async with serving_raw(flood) as url:
+        assert await GuardedNotifier(ALLOW).send(to(url), HELLO) == "JSON"
+    assert sent < 50_000_000
+
+
+async def test_answer_that_grows_when_it_is_decoded_is_read_no_further_than_its_beginning() -> None:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    bomb = b"".join(packer.compress(bytes(1_000_000)) for _ in range(2_000)) + packer.flush()
+    async with serving(lambda _: web.Response(body=bomb, headers={"Content-Encoding": "gzip"})) as server:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        assert await GuardedNotifier(ALLOW).send(to(server.url), HELLO) == "JSON"
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < max(before, 300_000)
 
 
 async def test_process_that_takes_too_long_is_ended() -> None:

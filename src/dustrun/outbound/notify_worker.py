@@ -11,10 +11,12 @@ written.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import logging
 import os
+import resource
 import socket
 import sys
 from typing import Any, Final
@@ -29,6 +31,9 @@ _FILES: Final = frozenset(
     {"os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod", "os.chown", "os.link", "os.symlink"}
 )
 _OTHER_SOCKETS: Final = frozenset({"socket.bind", "socket.sendto", "socket.sendmsg"})
+_MOST_READ: Final = 1_048_576
+_AT_ONCE: Final = 16_384
+_MOST_MEMORY: Final = 1 << 30
 _WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -110,8 +115,9 @@ def _patch(watch: Watch) -> None:
 
     def request(self: Any, *args: Any, **options: Any) -> Any:
         self.trust_env = False
-        response = ask(self, *args, **{**options, "allow_redirects": False})
+        response = ask(self, *args, **{**options, "allow_redirects": False, "stream": True})
         watch.status = response.status_code
+        _read_beginning(response)
         return response
 
     def reply(self: Any) -> Any:
@@ -128,6 +134,15 @@ def _patch(watch: Watch) -> None:
     requests.Session.request = request  # type: ignore[method-assign]
     smtplib.SMTP.getreply = reply  # type: ignore[method-assign]
     socket.getaddrinfo = getaddrinfo
+
+
+def _read_beginning(response: Any) -> None:
+    """Reads what a service's module may look at: an answer may have no end, or be small only until it is decoded."""
+    body = bytearray()
+    while len(body) < _MOST_READ and (more := response.raw.read(_AT_ONCE, decode_content=True)):
+        body += more
+    response._content, response._content_consumed = bytes(body[:_MOST_READ]), True
+    response.close()
 
 
 def _speaks_http_or_smtp(service: type) -> bool:
@@ -169,9 +184,18 @@ def _seen(watch: Watch) -> dict[str, Any]:
     return {"refused": watch.refused, "sent": watch.sent, "status": watch.status}
 
 
+def _limit_memory() -> None:
+    """What a mail server answers has no other limit. Not every system takes one."""
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    most = _MOST_MEMORY if hard == resource.RLIM_INFINITY else min(_MOST_MEMORY, hard)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
 def main() -> None:
     """Reads one order from standard input, sends it, and writes the result to standard output."""
     logging.disable(logging.CRITICAL)
+    _limit_memory()
     order = json.loads(sys.stdin.buffer.read())
     out = os.dup(1)
     os.dup2(2, 1)  # output of a service must not mix with the answer
