@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from dustrun.storage.db.trigger_tables import chain_events, subscriptions
 from testkit.chain.pings import CONTRACT, Pings
 from testkit.chain_watching import Watching, watching
 
@@ -87,3 +89,18 @@ async def test_random_reorgs_lose_nothing_and_run_nothing_twice(server: Watching
     assert set((await server.balance(ignoring)).values()) == {1}
     assert {key for key, count in (await server.balance(told)).items() if count} == set(pings.final())
     assert set((await server.balance(told)).values()) <= {0, 1}
+
+
+async def test_where_old_events_are_is_forgotten_also_if_there_are_always_new_ones(
+    pings: Pings, tmp_path: Path
+) -> None:
+    async with watching(pings.node.url, tmp_path) as server:
+        workflow = await server.publish(confirmations=0)
+        pk = (await server.server.rows(sa.select(subscriptions.c.pk)))[0][0]
+        pings.node.mine((pk - pings.head - 1) % 32 + 32)  # the cursor is saved without an event at such a height
+        for number in range(1, 28):
+            pings.send()
+            await server.until_count(workflow, 2 * number)
+            pings.node.mine(31)
+        kept = [number for (number,) in await server.server.rows(sa.select(chain_events.c.block_number))]
+        assert min(kept) > pings.head - 600, (kept, pings.head)

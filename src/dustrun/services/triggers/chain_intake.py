@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any, Final
 
 from dustrun.core.triggers.chain.cursor import Cursor
+from dustrun.core.triggers.chain.headers import KEPT
 from dustrun.core.triggers.chain.watch import ChainEvent, Watch
 from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import Skip
@@ -34,6 +35,8 @@ RESTORED: Final = "restored"
 _PLACE: Final = frozenset(
     {"blockNumber", "blockHash", "blockTime", "transactionIndex", "logIndex", "position", "foundIn", "path", "reorg"}
 )
+_MOVED_WITHIN: Final = 2 * KEPT
+"""For so many blocks an event is looked for at another position in its transaction."""
 _MODES: Final = ("simulate", "dust", "live")
 _DELETED: Final = Failure("content_deleted", "The event's content was deleted, as the organisation's retention says.")
 
@@ -62,6 +65,12 @@ class ChainIntake:
         self._database = database
         self._writer = writer
         self._intake = intake
+        self._removed: dict[int, int] = {}
+        """By subscription, the highest block of an event that a reorg removed, or one of long ago."""
+
+    def begin(self) -> None:
+        """Another server may have watched until now."""
+        self._removed.clear()
 
     async def move(self, sub: Subscription, version: int, cursor: Cursor) -> int:
         """Moves the cursor alone; its new version."""
@@ -69,7 +78,7 @@ class ChainIntake:
 
     async def record(self, sub: Subscription, event: ChainEvent, move: tuple[int, Cursor] | None) -> Fired:
         """Takes an event that is in a canonical block, and moves the cursor (version and new value) with it."""
-        known, event = await self._database.read(lambda tx: _known_as(tx, sub.pk, event))
+        known, event = await self._database.read(lambda tx: self._known_as(tx, sub.pk, event))
         place = ChainEventRow(sub.pk, event.key, event.block.number, event.block.hash)
         place = replace(place, retractions=known.place.retractions if known.place is not None else 0)
         moved = None if move is None else CursorMove(move[0], move[1].public())
@@ -95,6 +104,7 @@ class ChainIntake:
         Raises `CursorMoved` unless the trigger is armed and where the caller read it, which the `move` says: a watcher
         that was overtaken does not know the blocks that another one has scanned."""
         known = await self._database.read(lambda tx: _known(tx, sub.pk, row.key))
+        self._removed.pop(sub.pk, None)
         before = known.first
         if before is None:
             return await self._remove(sub, move, lambda tx: chain_events.save(tx, replace(row, is_live=0)))
@@ -114,6 +124,23 @@ class ChainIntake:
         told = TriggerEvent(key, {**(content or {}), **place}, before.occurred_at)
         await self._intake.fire(sub, told, move, options)
 
+    def _known_as(self, tx: Tx, subscription_pk: int, event: ChainEvent) -> tuple[_Known, ChainEvent]:
+        """What is known of an event, with the key under which it is. In another order of transactions the same one may
+        emit a log more before it: at a new position it is the removed event of its transaction that says the same."""
+        known = _known(tx, subscription_pk, event.key)
+        if known.first is not None:
+            return known, event
+        if subscription_pk not in self._removed:
+            self._removed[subscription_pk] = chain_events.find_highest_removed(tx, subscription_pk)
+        if event.block.number - self._removed[subscription_pk] > _MOVED_WITHIN:
+            return known, event
+        for key in chain_events.list_removed_of(tx, subscription_pk, event.key.rpartition(":")[0]):
+            before = events.find_by_key(tx, subscription_pk, key)
+            content = loads_own(before.payload) if before is not None else None
+            if content is not None and _content(content) == _content(event.payload):
+                return _known(tx, subscription_pk, key), replace(event, key=key)
+        return known, event
+
     async def _remove(self, sub: Subscription, move: CursorMove, unit: Callable[[Tx], None]) -> None:
         def both(tx: Tx) -> None:
             recording.move_alone(tx, sub.row, move)
@@ -129,20 +156,6 @@ class ChainIntake:
             return next(one for one in names if events.find_by_key(tx, sub.pk, one[0]) is None)
 
         return await self._database.read(query)
-
-
-def _known_as(tx: Tx, subscription_pk: int, event: ChainEvent) -> tuple[_Known, ChainEvent]:
-    """What is known of an event, with the key under which it is. In another order of transactions the same one may emit
-    a log more before it: at a new position it is the removed event of its transaction that says the same."""
-    known = _known(tx, subscription_pk, event.key)
-    if known.first is None:
-        transaction = event.key.rpartition(":")[0]
-        for key in chain_events.list_removed_of(tx, subscription_pk, transaction):
-            before = events.find_by_key(tx, subscription_pk, key)
-            content = loads_own(before.payload) if before is not None else None
-            if content is not None and _content(content) == _content(event.payload):
-                return _known(tx, subscription_pk, key), replace(event, key=key)
-    return known, event
 
 
 def _known(tx: Tx, subscription_pk: int, key: str) -> _Known:

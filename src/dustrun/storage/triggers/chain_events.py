@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
@@ -35,6 +37,10 @@ _LIST_ABOVE = Statement(
     )
     .order_by(t.c.block_number.desc(), t.c.key)
 )
+_NEVER: Final = -(2**62)
+_FIND_HIGHEST_REMOVED = Statement(
+    sa.select(sa.func.max(t.c.block_number)).where(t.c.subscription_pk == b("the_pk"), t.c.is_live == 0)
+)
 _LIST_REMOVED_OF = Statement(
     sa.select(t.c.key)
     .where(t.c.subscription_pk == b("the_pk"), t.c.is_live == 0, t.c.key.like(b("of_transaction")))
@@ -59,6 +65,12 @@ def find(tx: Tx, subscription_pk: int, key: str) -> ChainEventRow | None:
 def list_above(tx: Tx, subscription_pk: int, above: int) -> list[ChainEventRow]:
     """The events in blocks above a height that no reorg has removed, newest first."""
     return [ChainEventRow(*found) for found in tx.all(_LIST_ABOVE, the_pk=subscription_pk, above=above)]
+
+
+def find_highest_removed(tx: Tx, subscription_pk: int) -> int:
+    """The highest block of an event that a reorg removed; far below any block for none."""
+    found = tx.one(_FIND_HIGHEST_REMOVED, the_pk=subscription_pk)
+    return _NEVER if found is None or found[0] is None else int(found[0])
 
 
 def list_removed_of(tx: Tx, subscription_pk: int, transaction: str) -> list[str]:

@@ -147,6 +147,8 @@ class Scanner:
         one.at = Cursor(header.number, header.hash)
         if one.is_unsaved:
             await self.move(one, one.at)
+        elif left:
+            await self._forget(one, header.number)
 
     async def _record(self, one: Watched, event: ChainEvent, cursor: Cursor) -> bool:
         try:
@@ -165,9 +167,13 @@ class Scanner:
             self._stale(one)
             return
         one.moved(cursor)
-        if one.forgotten is None or cursor.number - one.forgotten >= KEPT:
-            one.forgotten = cursor.number
-            await self._parts.store.forget_events(one.sub, cursor.number - KEPT)
+        await self._forget(one, cursor.number)
+
+    async def _forget(self, one: Watched, number: int) -> None:
+        """Forgets now and then where events are that are too deep below a block to be removed."""
+        if one.forgotten is None or number - one.forgotten >= KEPT:
+            one.forgotten = number
+            await self._parts.store.forget_events(one.sub, number - KEPT)
 
     # --- catching up ---
 

@@ -52,7 +52,8 @@ class ChainSource:
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
-        """Nothing yet: a watcher starts with its first subscription."""
+        """A watcher starts with its first subscription."""
+        self._intake.begin()
 
     async def stop(self) -> None:
         """Ends every watcher; what is not recorded is scanned again after the next start."""
