@@ -219,7 +219,9 @@ async def test_an_event_of_a_gap_that_comes_back_counts_again(server: Compositio
     await one._intake.retract(one.sub, with_none, row, move)
     assert await one.outcomes() == [(KEY, "orphaned", "reorg")]
     again = ChainEvent(KEY, 0, {"n": 5, "reorg": None}, BlockFacts(12, "0x0c", 1_700_000_000))
-    await one._intake.record(one.sub, again, None)
+    await one.read()
+    at = Cursor(1, "0x1")  # where the cursor is: a gap is below it
+    await one._intake.record(one.sub, again, (one.sub.row.cursor_version, at))
     assert await one.outcomes() == [(KEY, "started", None)]
     assert await one.told() == [(None, "live")]
 

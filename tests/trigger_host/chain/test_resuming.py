@@ -14,7 +14,7 @@ from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.trigger_host.chain.blocks import Blocks
 from dustrun.trigger_host.chain.headers import Headers
-from dustrun.trigger_host.chain.scanner import Parts
+from dustrun.trigger_host.chain.scanner import Parts, Scanner
 from dustrun.trigger_host.chain.watched import Watched
 from dustrun.trigger_host.chain.watcher import ChainWatcher
 from testkit.chain.anvil import CHAIN_ID
@@ -113,3 +113,24 @@ async def test_a_trigger_that_moves_to_another_chain_is_left_to_its_watcher(serv
     await watcher.look()
     await watcher.look()
     assert watcher.watched == []
+
+
+async def test_a_gap_of_a_paused_trigger_stays_to_be_scanned(server: Watching, pings: Pings) -> None:
+    """Even if the watcher has not heard of the pause: its events would be recorded as skipped, and the gap closed."""
+    workflow = await server.publish(confirmations=0)
+    first = pings.head
+    parts = server.server.parts
+    (sub,) = await parts.triggers.subscriptions.list_of(workflow)
+    await call(server, workflow, "pause")
+    pings.send()
+    assert sub.trigger.watch is not None
+    watch = replace(sub.trigger.watch(sub.config), confirmations=0)
+    reader, store = BlockReader(parts.money.chains.get(CHAIN_ID)), ChainStore(parts.database, parts.writer)
+    blocks = Blocks(reader, lambda: [watch])
+    blocks.rearm()
+    intake = ChainIntake(parts.database, parts.writer, parts.triggers.intake)
+    stale: list[Watched] = []
+    scanner = Scanner(Parts(reader, Headers(CHAIN_ID, reader, store), blocks, store, intake), stale.append)
+    one = Watched.of(sub, watch)
+    assert await scanner.replay(one, first, pings.head) is False
+    assert (await server.events(workflow), stale) == ([], [one])

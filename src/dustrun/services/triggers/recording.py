@@ -114,7 +114,7 @@ class Decision:
         found = event_state.find(tx, *self._names())
         if found is None:
             raise CursorMoved
-        if found.event_id is not None and self.move is None and self.beside is None:
+        if found.event_id is not None and self.move is None:
             return _duplicate(found)
         verdict = self._judge(tx, found)
         return verdict if isinstance(verdict, Skip) else None
@@ -128,10 +128,9 @@ class Decision:
         if locked is None:
             raise CursorMoved
         if locked.event_id is not None:
-            if self.move is None or locked.cursor_version == self.move.expected:
+            if self.move is not None and locked.cursor_version == self.move.expected:
+                rows.update(tx, self.row.pk, **_moved(locked, _without_run(self.move)))
                 self._write_beside(tx)
-                if self.move is not None:
-                    rows.update(tx, self.row.pk, **_moved(locked, _without_run(self.move)))
             return _duplicate(locked)
         _need_unmoved(self.row, locked, self.move)
         verdict = self.given or self._judge(tx, locked)

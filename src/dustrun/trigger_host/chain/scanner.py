@@ -241,13 +241,17 @@ class Scanner:
                 found[number] = block
         return found
 
-    async def replay(self, one: Watched, first: int, last: int) -> None:
-        """Scans the blocks of a gap; the cursor stays where it is."""
+    async def replay(self, one: Watched, first: int, last: int) -> bool:
+        """Scans the blocks of a gap; the cursor stays where it is. False: the row must be read again, and these blocks
+        are still to be scanned."""
+        assert one.at is not None
         for number in range(first, last + 1):
             header = await self._header(number)
             (events,) = await self._parts.blocks.events(header, [one.watch])
             for event in events:
-                await self._parts.intake.record(one.sub, event, None)
+                if not await self._record(one, event, one.at):
+                    return False
+        return True
 
 
 def _is_gone(row: ChainEventRow, block: SeenBlock | None, head: Header | None) -> bool:

@@ -278,16 +278,18 @@ class ChainWatcher:
     async def _replay(self) -> bool:
         """Scans a piece of one gap that a person wants scanned; whether there was any."""
         for one in self.watched:
-            if not one.gaps or one.at is None:
+            if not one.gaps or one.at is None or one.sub.id in self._stale:
                 continue
             gap, first, last = one.gaps.pop(0)
             until = min(last, first + _PER_LOOK - 1)
             try:
-                await self._scanner.replay(one, first, until)
+                is_done = await self._scanner.replay(one, first, until)
             except BaseException:
                 one.gaps.insert(0, (gap, first, last))
                 raise
-            if until < last:
+            if not is_done:
+                one.gaps.insert(0, (gap, first, last))
+            elif until < last:
                 one.gaps.insert(0, (gap, until + 1, last))
             else:
                 await self._parts.store.close_gap(gap)
