@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import socket
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from temporalio.client import Client
 
 from testkit.ports import free_port
 
@@ -49,6 +52,15 @@ class TemporalServer:
             if self._process.poll() is not None or time.monotonic() - begun > _START_S:
                 raise RuntimeError(f"Temporal did not start: {self.log_path.read_text()[-2000:]}")
             time.sleep(0.05)
+
+    async def client(self) -> Client:
+        """A connection, once the server answers: it listens a moment before."""
+        async with asyncio.timeout(_START_S):
+            while True:
+                try:
+                    return await Client.connect(self.address)
+                except RuntimeError:
+                    await asyncio.sleep(0.2)
 
     def _listens(self) -> bool:
         try:

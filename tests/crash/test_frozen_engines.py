@@ -47,10 +47,14 @@ async def _freeze(machines: Machines) -> ServerProcess:
     """The engine with the runs is frozen and counts as gone, and there is another one."""
     frozen = machines.servers["one"]
     frozen.freeze()
+    await _replace(machines, frozen)
+    return frozen
+
+
+async def _replace(machines: Machines, frozen: ServerProcess) -> None:
     machines.give_up(frozen)
     machines.add("two", "engine")
     await machines.start("two")
-    return frozen
 
 
 async def _until(machines: Machines, run_id: str, status: str) -> Json:
@@ -86,8 +90,10 @@ async def test_a_run_is_cancelled_and_retried_while_its_engine_is_frozen(machine
     definition = _definition({"ask": _get(outside, "/held", "end"), "end": _get(outside, "/end")})
     await machines.post("api", "/v1/runs", {"runId": "run_1", "definition": definition})
     await outside.until(1)
-    frozen = await _freeze(machines)
+    frozen = machines.servers["one"]
+    frozen.freeze()
     await machines.post("other", "/v1/runs/run_1/cancel", {})
+    await _replace(machines, frozen)
     cancelled = await _until(machines, "run_1", "cancelled")
     assert cancelled["executionState"]["end"]["status"] == "skipped"
     again = (await machines.post("api", "/v1/runs/run_1/retry", {}))["id"]

@@ -79,7 +79,7 @@ async def test_runs_and_triggers_go_on_elsewhere(
     machines: Machines, outside: Outside, temporal: TemporalServer
 ) -> None:
     queue = machines.servers["one"].settings["temporal_queue"]
-    client = await Client.connect(temporal.address)
+    client = await temporal.client()
     tick = (await machines.post("api", "/v1/workflows", {"name": "tick", "description": "", "definition": TICK}))["id"]
     await machines.post("api", f"/v1/workflows/{tick}/publish", {})
     await until(lambda: _ticks(machines, tick))

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from temporalio import activity
-from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -121,7 +120,7 @@ async def test_a_run_with_many_failed_attempts_is_given_to_another_machine_as_so
         await asyncio.sleep(600)  # without a sign of life
         return run_pk
 
-    client = await Client.connect(temporal.address)
+    client = await temporal.client()
     worker = Worker(
         client,
         task_queue=queue,

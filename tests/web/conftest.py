@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from devchain import chain as devchain
@@ -15,6 +16,7 @@ from testkit.e2e.server import Server
 from testkit.ports import free_port
 from testkit.web.app import UNOPTIMIZED, App, Open, browsing, new_session
 
+_FOLDER = Path(__file__).parent
 _OPEN = contextlib.ExitStack()
 _BROWSERS: list[Browser] = []
 
@@ -34,8 +36,15 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return (yield)
     finally:
         is_same_file = nextitem is not None and nextitem.path == item.path
-        if not is_same_file and "browser" not in getattr(nextitem, "fixturenames", ()):
+        if not is_same_file and not _wants_browser(nextitem):
             _close_browser()
+
+
+def _wants_browser(item: pytest.Item | None) -> bool:
+    """Whether a test has this browser; elsewhere a fixture of that name is something else."""
+    if item is None or not item.path.is_relative_to(_FOLDER):
+        return False
+    return "browser" in getattr(item, "fixturenames", ())
 
 
 def pytest_sessionfinish() -> None:

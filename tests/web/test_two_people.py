@@ -38,7 +38,10 @@ class Writer:
         """Changes a step's message."""
         self.page.locator(".card, .steps").get_by_text(step, exact=True).click()
         settings = self.page.get_by_role("complementary", name=f"Step {step}", exact=True)
-        settings.get_by_role("textbox", name="Message").fill(message)
+        box = settings.get_by_role("textbox", name="Message")
+        box.click()
+        box.press("ControlOrMeta+a")  # of the editor: it may not have heard yet what `fill` selects in the page
+        self.page.keyboard.insert_text(message)
 
     def hold(self) -> None:
         """Keeps the saves of this tab back."""
