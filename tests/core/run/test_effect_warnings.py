@@ -54,11 +54,6 @@ def test_a_call_of_nothing() -> None:
     assert warned(send(noCode=True, method="f()")) == [("NO_CODE", 0)]
 
 
-@pytest.mark.parametrize("status", ["refused", "reverted", "cancelled"])
-def test_what_moves_nothing_is_not_warned_of(status: str) -> None:
-    assert warned(send(status=status, newRecipients=[SHOP], noCode=True, method="f()"), valueUsd="1") == []
-
-
 def test_a_new_recipient_is_told_once() -> None:
     both = [send(newRecipients=[SHOP]), send(item="b", newRecipients=[SHOP, POOL])]
     assert warned(*both) == [("FIRST_TIME_RECIPIENT", 0), ("FIRST_TIME_RECIPIENT", 1)]

@@ -12,8 +12,6 @@ from dustrun.records import dataclass
 
 Json = dict[str, Any]
 _UNLIMITED = MAX_UINT256 // 2
-_WITHOUT_EFFECT = frozenset({"refused", "reverted", "cancelled"})
-"""Statuses of transactions that move nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +80,6 @@ def _of_one(
 ) -> Iterator[_Warning]:
     for warning in facts.get("warnings", ()):
         yield warning["code"], warning["message"], ""
-    if shown["status"] in _WITHOUT_EFFECT:
-        return
     yield from _unlimited(shown)
     for who in facts.get("newRecipients", ()):
         yield "FIRST_TIME_RECIPIENT", f"This wallet pays {who} for the first time.", who
