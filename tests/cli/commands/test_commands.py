@@ -193,7 +193,7 @@ def test_a_workflow_from_file_to_live(server: Served, save: Any) -> None:
 def test_settings_in_a_file_are_not_lost(server: Served, save: Any) -> None:
     guard = {"tolerancePercent": "1", "maxAgeMs": 3_600_000}
     file = save({"name": "Guarded", "definition": HELLO, "maxRuns": 3, "enforceRehearsal": guard, "colour": "red"})
-    told = "Warning: colour: no setting of a workflow; it is ignored."
+    told = "Warning: colour: not a setting of a workflow; ignored."
     made = server.dustrun("workflow", "create", file, "--json")
     assert (json.loads(made.stdout)["maxRuns"], made.stderr.strip()) == (3, told)
     assert json.loads(made.stdout)["enforceRehearsal"]["maxAgeMs"] == 3_600_000

@@ -180,13 +180,14 @@ async def test_a_payment_goes_on_after_the_store_was_away(
 
 @pytest.mark.parametrize("step", ["planned", "committed"])
 async def test_a_server_that_stops_while_the_store_is_away_leaves_payments_to_the_next(
-    cluster: Cluster, tmp_path: Path, node: Anvil, step: str
+    cluster: Cluster, tmp_path: Path, node: Anvil, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     url = cluster.fresh()
     async with open_outbox(tmp_path, node, url, static_prices=_PRICES, shutdown_grace_s=0.1) as outbox:
-        crash = Crash(cluster, outbox, step)
-        crash.arm(3)
+        crash, gate = Crash(cluster, outbox, step), Gate(outbox, monkeypatch)
         run_ids = [await case.start(Bench(outbox.composition)) for case in CASES]
+        crash.arm(3)  # once all have started, however slow the machine is
+        gate.may_go_on.set()
         await crash.stopped()
     await crash.over()
     async with open_outbox(tmp_path, node, url, static_prices=_PRICES, reuse=True) as outbox:

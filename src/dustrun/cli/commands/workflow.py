@@ -94,7 +94,7 @@ def _read(file: Path) -> Document:
     """Reads a file, and says on standard error what of it is not used."""
     document = read_document(file)
     for name in document.others:
-        output.note(f"Warning: {name}: no setting of a workflow; it is ignored.")
+        output.note(f"Warning: {name}: not a setting of a workflow; ignored.")
     return document
 
 

@@ -37,7 +37,7 @@ class Document:
     others: tuple[str, ...] = ()
 
     def need_no_guards(self) -> None:
-        """Refuses to run the definition alone for real if the file says that live runs need more than it."""
+        """Raises `CliError` if the file demands a rehearsal or an acceptance, which a run from it would skip."""
         kept = [name for name in _GUARDS if self.settings.get(name) not in (None, 0, "none")]
         if kept:
             raise CliError(

@@ -26,8 +26,8 @@ _MOST = 50
 """How many runs are claimed at once. With more, all runs in flight move from process to process as one batch, and each
 process waits while another one has it."""
 _MOST_HANDED = 100
-"""How many runs created here may wait for engines: as many as one claims at once, and as many again that are there when
-it comes for more."""
+"""How many runs created here may wait for engines: twice what one claims at once, so that the next group is ready when
+it comes back."""
 _MOST_RELEASED = 1000
 """How many runs of a process that is no more are released at once: all that write wait meanwhile."""
 _REST_S = 0.005

@@ -202,7 +202,7 @@ class Streams:
         self, org_id: str, after: int, workflow_ids: Sequence[str] | None, count: int = ACTIVITY_PAGE
     ) -> list[Activity]:
         """The next page of run starts, waits and ends."""
-        # in a shared store every few milliseconds, and threads would slow the event loop; longer pages would hold it
+        # A shared store is read every few milliseconds: a thread would slow the event loop, a long page hold it.
         is_light = self._database.is_shared and count <= FEW_ACTIVITIES
         read = self._database.look_up if is_light else self._database.read
         found = await read(lambda tx: event_rows.list_activity(tx, org_id, after, count, workflow_ids))
