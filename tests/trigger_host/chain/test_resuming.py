@@ -67,6 +67,46 @@ async def test_what_a_reorg_removed_meanwhile_is_told_at_the_resume(server: Watc
     assert sorted(await told(server, workflow)) == [("0", "retracted"), ("1", "retracted")]
 
 
+@pytest.mark.parametrize("stops", ["pause", "maxRuns"])
+@pytest.mark.parametrize("on_reorg", ["ignore", "retract"])
+async def test_what_a_reorg_moved_to_another_block_meanwhile_is_not_removed(
+    server: Watching, pings: Pings, stops: str, on_reorg: str
+) -> None:
+    """A workflow that pays for an event would take the payment back although the event is on the chain."""
+    workflow = await server.create(confirmations=0, onReorg=on_reorg)
+    if stops == "maxRuns":
+        await server.server.owner.put(f"/v1/workflows/{workflow}", {"maxRuns": 2})
+    await call(server, workflow, "publish")
+    await server.until(lambda: server._has_cursor(workflow))
+    pings.send()
+    pings.node.mine()
+    await server.until_count(workflow, 2)
+    if stops == "pause":
+        await call(server, workflow, "pause")
+    pings.replace(2, [(pings.sign(0), 1)])
+    verb = ("refill", {"remainRuns": 5}) if stops == "maxRuns" else ("resume", None)
+    await call(server, workflow, *verb)
+    await server.until_scanned(workflow, pings.head)
+    assert await told(server, workflow) == [("0", None), ("1", None)]
+    assert await server.live(workflow) == pings.final()
+    pings.replace(1, [])  # from its new block, too, it can be removed
+    await server.until_events(workflow, {})
+
+
+async def test_a_height_that_has_another_block_meanwhile_is_not_removed(server: Watching, pings: Pings) -> None:
+    workflow = await server.publish("evm-block", every=1, confirmations=0, onReorg="retract")
+    pings.node.mine()
+    first = pings.head
+    await server.until_count(workflow, 1)
+    await call(server, workflow, "pause")
+    pings.replace(1, [])
+    await call(server, workflow, "resume")
+    await server.until_scanned(workflow, first)
+    pings.node.mine()
+    bodies = await server.until_count(workflow, 2)
+    assert [(body["blockNumber"], body["reorg"]) for body in bodies] == [(first, None), (first + 1, None)]
+
+
 @pytest.mark.parametrize("config", [{"confirmations": 1}, {"confirmations": 3, "filter": "number < 100"}])
 async def test_what_waits_for_confirmations_when_the_config_changes_is_not_lost(
     server: Watching, pings: Pings, config: dict[str, Any]

@@ -133,6 +133,15 @@ class BlockReader:
                 found[hash] = wire.quantity(receipt["logs"][0]["logIndex"])
         return found
 
+    async def heights(self, transactions: Sequence[str]) -> set[int]:
+        """The heights of the blocks that these transactions are in, without those that are in none."""
+        found: set[int] = set()
+        for start in range(0, len(transactions), _MOST_RECEIPTS):
+            part = transactions[start : start + _MOST_RECEIPTS]
+            receipts = await self._many([Request("eth_getTransactionReceipt", (hash,)) for hash in part])
+            found |= {wire.quantity(receipt.get("blockNumber")) for receipt in receipts if receipt is not None}
+        return found
+
     async def moves(self, block: Header, traces: Traces, wanted: Callable[[NativeMove], bool]) -> list[NativeMove]:
         """The wanted moves of native coin in a block, in order: from its traces, else from its transactions."""
         if traces != "never" and (traces == "require" or clock.monotonic_s() >= self._untraced_until_s):

@@ -107,10 +107,10 @@ class ChainIntake:
         self._removed.pop(sub.pk, None)
         before = known.first
         if before is None:
-            return await self._remove(sub, move, lambda tx: chain_events.save(tx, replace(row, is_live=0)))
+            return await self._move_with(sub, move, lambda tx: chain_events.save(tx, replace(row, is_live=0)))
         gone = replace(row, is_live=0, was=_outcome_text(before))
         if watch.on_reorg != "retract" or known.told is None or known.is_told_gone:
-            return await self._remove(sub, move, lambda tx: _remove(tx, gone, before))
+            return await self._move_with(sub, move, lambda tx: _remove(tx, gone, before))
         key, number = await self._new_key(sub, row.key, RETRACTED, row.retractions + 1)
         gone = replace(gone, retractions=number)
         content = loads_own(before.payload)
@@ -123,6 +123,14 @@ class ChainIntake:
         )
         told = TriggerEvent(key, {**(content or {}), **place}, before.occurred_at)
         await self._intake.fire(sub, told, move, options)
+
+    async def follow(self, sub: Subscription, row: ChainEventRow, event: ChainEvent, move: CursorMove) -> None:
+        """Notes that an event is in another block than before: whoever ran it need not be told. Raises as `retract`."""
+        before = await self._database.read(lambda tx: events.find_by_key(tx, sub.pk, row.key))
+        place = replace(row, block_number=event.block.number, block_hash=event.block.hash)
+        if before is None:
+            return await self._move_with(sub, move, lambda tx: chain_events.save(tx, place))
+        await self._move_with(sub, move, _restore(place, replace(row, was=_outcome_text(before)), before, event))
 
     def _known_as(self, tx: Tx, subscription_pk: int, event: ChainEvent) -> tuple[_Known, ChainEvent]:
         """What is known of an event, with the key under which it is. In another order of transactions the same one may
@@ -141,7 +149,7 @@ class ChainIntake:
                 return _known(tx, subscription_pk, key), replace(event, key=key)
         return known, event
 
-    async def _remove(self, sub: Subscription, move: CursorMove, unit: Callable[[Tx], None]) -> None:
+    async def _move_with(self, sub: Subscription, move: CursorMove, unit: Callable[[Tx], None]) -> None:
         def both(tx: Tx) -> None:
             recording.move_alone(tx, sub.row, move)
             unit(tx)

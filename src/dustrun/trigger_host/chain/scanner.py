@@ -22,11 +22,13 @@ from dustrun.services.triggers.recording import CursorMoved
 from dustrun.storage.triggers.chain_events import ChainEventRow
 from dustrun.trigger_host.chain.blocks import Blocks, place_logs
 from dustrun.trigger_host.chain.headers import Headers
+from dustrun.trigger_host.chain.moved import find_moved
 from dustrun.trigger_host.chain.watched import Watched
 
 _logger = log.get(__name__)
 _FIRST_RANGE: Final = 500
 _LARGEST_RANGE: Final = 5000
+Change = Callable[[CursorMove], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -70,21 +72,30 @@ class Scanner:
 
     async def begin(self, one: Watched, start: Header) -> None:
         """Sets where a subscription begins. It may have watched before: reorgs since then may have removed what it has
-        recorded."""
+        recorded. What is in another block by now was only moved: no later scan would say that it is back."""
         rows = await self._parts.store.events_above(one.sub, -1)
         numbers = sorted({row.block_number for row in rows})
         blocks = dict(zip(numbers, await self._parts.reader.blocks(numbers), strict=True))
         head = self._parts.headers.chain.newest
         gone = [row for row in rows if _is_gone(row, blocks[row.block_number], head)]
-        if await self._retract(one, gone, None):
+        moved = await find_moved(self._parts.reader, self._parts.blocks, one.watch, gone, start.number)
+        follow = self._parts.intake.follow
+        followed = [partial(follow, one.sub, row, moved[row.key]) for row in gone if row.key in moved]
+        gone = [row for row in gone if row.key not in moved]
+        if await self._change(one, followed, None) and await self._retract(one, gone, None):
             await self.move(one, Cursor(start.number, start.hash))
 
     async def _retract(self, one: Watched, rows: Sequence[ChainEventRow], at: Cursor | None) -> bool:
         """Takes back what reorgs have removed; the cursor stays there. False: the row must be read again."""
+        retract = self._parts.intake.retract
+        return await self._change(one, [partial(retract, one.sub, one.watch, row) for row in rows], at)
+
+    async def _change(self, one: Watched, changes: Sequence[Change], at: Cursor | None) -> bool:
+        """Changes what is known of events; the cursor stays there. False: the row must be read again."""
         place = None if at is None else at.public()
-        for row in rows:
+        for change in changes:
             try:
-                await self._parts.intake.retract(one.sub, one.watch, row, CursorMove(one.version, place))
+                await change(CursorMove(one.version, place))
             except CursorMoved:
                 self._stale(one)
                 return False
