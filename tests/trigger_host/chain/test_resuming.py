@@ -93,6 +93,25 @@ async def test_what_a_reorg_moved_to_another_block_meanwhile_is_not_removed(
     await server.until_events(workflow, {})
 
 
+async def test_what_comes_back_after_it_was_taken_back_is_told_at_the_resume(server: Watching, pings: Pings) -> None:
+    """Its limit is used up by another event in between, and corrections are not to be held by limits."""
+    workflow = await server.create(confirmations=0, onReorg="retract")
+    await server.server.owner.put(f"/v1/workflows/{workflow}", {"maxRuns": 4})
+    await call(server, workflow, "publish")
+    await server.until(lambda: server._has_cursor(workflow))
+    pings.send()
+    await server.until_count(workflow, 2)
+    pings.replace(1, [])
+    await server.until_events(workflow, {})
+    pings.send()
+    await server.until_events(workflow, pings.final())
+    pings.node.rpc("eth_sendRawTransaction", pings.sign(0))
+    pings.node.mine()
+    await call(server, workflow, "refill", {"remainRuns": 5})
+    await server.until_scanned(workflow, pings.head)
+    assert await server.balance(workflow) == dict.fromkeys(pings.final(), 1)
+
+
 async def test_a_height_that_has_another_block_meanwhile_is_not_removed(server: Watching, pings: Pings) -> None:
     workflow = await server.publish("evm-block", every=1, confirmations=0, onReorg="retract")
     pings.node.mine()

@@ -79,6 +79,10 @@ class ChainStore:
         """A subscription's events in blocks above a height that no reorg has removed, newest first."""
         return await self._database.read(lambda tx: chain_events.list_above(tx, sub.pk, number))
 
+    async def removed_above(self, sub: Subscription, number: int) -> list[ChainEventRow]:
+        """A subscription's events that reorgs removed from blocks above a height, oldest first."""
+        return await self._database.read(lambda tx: chain_events.list_removed_above(tx, sub.pk, number))
+
     async def forget_events(self, sub: Subscription, below: int) -> None:
         """Forgets where events are that are too deep to be removed."""
         await self._writer.write(lambda tx: chain_events.forget_below(tx, sub.pk, below))

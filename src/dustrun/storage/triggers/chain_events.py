@@ -28,15 +28,11 @@ class ChainEventRow:
 _COLUMNS = (t.c.subscription_pk, t.c.key, t.c.block_number, t.c.block_hash, t.c.is_live, t.c.retractions, t.c.was)
 _NAMES = tuple(column.name for column in _COLUMNS)
 _FIND = Statement(sa.select(*_COLUMNS).where(t.c.subscription_pk == b("the_pk"), t.c.key == b("the_key")))
-_LIST_ABOVE = Statement(
-    sa.select(*_COLUMNS)
-    .where(
-        t.c.subscription_pk == b("the_pk"),
-        t.c.block_number > b("above", type_=sa.BigInteger),
-        t.c.is_live == 1,
-    )
-    .order_by(t.c.block_number.desc(), t.c.key)
+_ABOVE = sa.select(*_COLUMNS).where(
+    t.c.subscription_pk == b("the_pk"), t.c.block_number > b("above", type_=sa.BigInteger)
 )
+_LIST_ABOVE = Statement(_ABOVE.where(t.c.is_live == 1).order_by(t.c.block_number.desc(), t.c.key))
+_LIST_REMOVED_ABOVE = Statement(_ABOVE.where(t.c.is_live == 0).order_by(t.c.block_number, t.c.key))
 _NEVER: Final = -(2**62)
 _FIND_HIGHEST_REMOVED = Statement(
     sa.select(sa.func.max(t.c.block_number)).where(t.c.subscription_pk == b("the_pk"), t.c.is_live == 0)
@@ -65,6 +61,11 @@ def find(tx: Tx, subscription_pk: int, key: str) -> ChainEventRow | None:
 def list_above(tx: Tx, subscription_pk: int, above: int) -> list[ChainEventRow]:
     """The events in blocks above a height that no reorg has removed, newest first."""
     return [ChainEventRow(*found) for found in tx.all(_LIST_ABOVE, the_pk=subscription_pk, above=above)]
+
+
+def list_removed_above(tx: Tx, subscription_pk: int, above: int) -> list[ChainEventRow]:
+    """The events that reorgs removed from blocks above a height, oldest first."""
+    return [ChainEventRow(*found) for found in tx.all(_LIST_REMOVED_ABOVE, the_pk=subscription_pk, above=above)]
 
 
 def find_highest_removed(tx: Tx, subscription_pk: int) -> int:

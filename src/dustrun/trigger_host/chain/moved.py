@@ -1,4 +1,4 @@
-"""Finds events again that reorgs moved to another block while nobody watched."""
+"""Finds events again that reorgs moved to another block, or brought back, while nobody watched."""
 
 from __future__ import annotations
 

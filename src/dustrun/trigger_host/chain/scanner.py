@@ -72,18 +72,24 @@ class Scanner:
 
     async def begin(self, one: Watched, start: Header) -> None:
         """Sets where a subscription begins. It may have watched before: reorgs since then may have removed what it has
-        recorded. What is in another block by now was only moved: no later scan would say that it is back."""
+        recorded, or brought back what had been removed. What is in another block by now was only moved: no later scan
+        comes by there."""
         rows = await self._parts.store.events_above(one.sub, -1)
         numbers = sorted({row.block_number for row in rows})
         blocks = dict(zip(numbers, await self._parts.reader.blocks(numbers), strict=True))
         head = self._parts.headers.chain.newest
         gone = [row for row in rows if _is_gone(row, blocks[row.block_number], head)]
-        moved = await find_moved(self._parts.reader, self._parts.blocks, one.watch, gone, start.number)
+        removed = await self._parts.store.removed_above(one.sub, start.number - KEPT)
+        found = await find_moved(self._parts.reader, self._parts.blocks, one.watch, [*gone, *removed], start.number)
         follow = self._parts.intake.follow
-        followed = [partial(follow, one.sub, row, moved[row.key]) for row in gone if row.key in moved]
-        gone = [row for row in gone if row.key not in moved]
-        if await self._change(one, followed, None) and await self._retract(one, gone, None):
+        changes: list[Change] = [partial(follow, one.sub, row, found[row.key]) for row in gone if row.key in found]
+        changes += [partial(self._restore, one, found[row.key]) for row in removed if row.key in found]
+        gone = [row for row in gone if row.key not in found]
+        if await self._change(one, changes, None) and await self._retract(one, gone, None):
             await self.move(one, Cursor(start.number, start.hash))
+
+    async def _restore(self, one: Watched, event: ChainEvent, move: CursorMove) -> None:
+        await self._parts.intake.record(one.sub, event, (move.expected, None))
 
     async def _retract(self, one: Watched, rows: Sequence[ChainEventRow], at: Cursor | None) -> bool:
         """Takes back what reorgs have removed; the cursor stays there. False: the row must be read again."""
