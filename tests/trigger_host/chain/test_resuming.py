@@ -151,6 +151,38 @@ async def test_a_resume_does_not_begin_in_the_past_again(server: Watching, pings
     await server.until_count(workflow, 4)
 
 
+class _Interrupted(ChainIntake):
+    """Of a process that ends before it stores where the trigger begins."""
+
+    async def move(self, *_: Any) -> int:
+        raise ConnectionResetError
+
+
+async def test_a_resume_that_is_interrupted_does_not_begin_in_the_past_again(server: Watching, pings: Pings) -> None:
+    """It had taken something back: what came in the pause would be paid for."""
+    workflow = await server.publish(confirmations=0, fromBlock=1, onReorg="retract")
+    pings.send()
+    await server.until_count(workflow, 2)
+    await call(server, workflow, "pause")
+    pings.replace(1, [])
+    pings.send()
+    await server.server.trigger_host.stop()
+    await call(server, workflow, "resume")
+    parts = server.server.parts
+    (sub,) = await parts.triggers.subscriptions.list_of(workflow)
+    assert sub.trigger.watch is not None
+    watch = replace(sub.trigger.watch(sub.config), confirmations=0)
+    reader, store = BlockReader(parts.money.chains.get(CHAIN_ID)), ChainStore(parts.database, parts.writer)
+    intake = _Interrupted(parts.database, parts.writer, parts.triggers.intake)
+    headers, blocks = Headers(CHAIN_ID, reader, store), Blocks(reader, lambda: [watch])
+    scanner = Scanner(Parts(reader, headers, blocks, store, intake), lambda _: None)
+    with pytest.raises(ConnectionResetError):
+        await scanner.begin(Watched.of(sub, watch), (await reader.head()).header)
+    await server.server.trigger_host.start()
+    await server.until_scanned(workflow, pings.head)
+    assert sorted(await told(server, workflow)) == [("0", "retracted"), ("1", "retracted")]
+
+
 async def test_a_trigger_that_moves_to_another_chain_is_left_to_its_watcher(server: Watching) -> None:
     """Even if the old one reads the new config before it is told."""
     workflow = await server.publish(confirmations=0)

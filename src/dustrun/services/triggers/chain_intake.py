@@ -77,11 +77,12 @@ class ChainIntake:
         return await self._intake.move(sub, CursorMove(version, cursor.public()))
 
     async def record(self, sub: Subscription, event: ChainEvent, move: tuple[int, Cursor | None]) -> Fired:
-        """Takes an event that is in a canonical block, and moves the cursor (version and new value) with it."""
+        """Takes an event that is in a canonical block, and moves the cursor (version and new value) with it; without a
+        new value it stays."""
         known, event = await self._database.read(lambda tx: self._known_as(tx, sub.pk, event))
         place = ChainEventRow(sub.pk, event.key, event.block.number, event.block.hash)
         place = replace(place, retractions=known.place.retractions if known.place is not None else 0)
-        moved = CursorMove(move[0], None if move[1] is None else move[1].public())
+        moved = CursorMove(move[0], sub.cursor if move[1] is None else move[1].public())
         options = FireOptions(
             given=None if event.failure is None else Skip("filter", event.failure),
             beside=lambda tx: chain_events.save(tx, place),

@@ -98,7 +98,7 @@ class Scanner:
 
     async def _change(self, one: Watched, changes: Sequence[Change], at: Cursor | None) -> bool:
         """Changes what is known of events; the cursor stays there. False: the row must be read again."""
-        place = None if at is None else at.public()
+        place = one.sub.cursor if at is None else at.public()  # without a place it may say where not to begin
         for change in changes:
             try:
                 await change(CursorMove(one.version, place))
