@@ -221,7 +221,7 @@ class _Late:
         self.known = False
         self.cancelled: list[int] = []
 
-    def rooms(self, most: int) -> Rooms:
+    def rooms(self, most: int, coming: Mapping[str, int]) -> Rooms:
         return Rooms(most, {})
 
     def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
@@ -294,6 +294,63 @@ async def test_what_was_claimed_is_adopted_also_if_it_cannot_be_read(tmp_path: P
             await found.stop()
         assert unread.adopted[0] == (["run_0", "run_1", "run_2"], {})
         assert await answers.rows(sa.select(runs.c.claimed_by).distinct()) == [(found.holder,)]
+
+
+class _Busy(_Late):
+    """An engine with much room that does not read yet what it has claimed."""
+
+    room = 500
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.coming: list[int] = []
+        self.adopted: list[int] = []
+
+    def rooms(self, most: int, coming: Mapping[str, int]) -> Rooms:
+        if most > 1:
+            self.coming.append(sum(coming.values()))
+        return Rooms(most, {})
+
+    def adopt(self, found: list[OpenRun], loaded: Mapping[int, Loaded]) -> None:
+        self.adopted.append(len(found))
+
+
+async def test_more_is_claimed_while_what_was_claimed_is_read_and_of_many_more_at_once(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with composed(tmp_path, database_url=url, shared=True, roles="api") as answers:
+        for first in range(0, 320, 40):
+            starts = (_start(answers, f"run_{first + n}", _RESTS, payload={"name": "a"}) for n in range(40))
+            await asyncio.gather(*starts)
+        parts, busy, may_read = answers.parts, _Busy(), asyncio.Event()
+        found = Claims(parts.database, parts.writer, Bus(parts.database), lambda: 1, advances=True, most_free=1000)
+        look_up = parts.database.look_up
+
+        async def late(query: Any) -> Any:
+            await may_read.wait()
+            return await look_up(query)
+
+        monkeypatch.setattr(parts.database, "look_up", late)
+        found.start(busy)
+        try:
+
+            async def has_claimed_all() -> bool:
+                return await answers.rows(sa.select(sa.func.count()).where(runs.c.claimed_by == found.holder)) == [
+                    (320,)
+                ]
+
+            await until(has_claimed_all)
+            assert busy.adopted == []
+            may_read.set()
+
+            async def has_adopted_all() -> bool:
+                return sum(busy.adopted) == 320
+
+            await until(has_adopted_all)
+        finally:
+            await found.stop()
+        assert max(busy.adopted) > 50  # a quarter of those that were free at a look
+        assert busy.coming[:3] == [0, busy.adopted[0], sum(busy.adopted[:2])]
 
 
 async def test_what_a_process_learns_after_another_took_its_run_over_is_not_written(tmp_path: Path, url: str) -> None:

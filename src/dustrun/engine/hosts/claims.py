@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -25,6 +26,8 @@ _LOOK_S = 1.0
 _MOST = 50
 """How many runs are claimed at once. With more, all runs in flight move from process to process as one batch, and each
 process waits while another one has it."""
+_PARTS, _MOST_OF_MANY = 4, 200
+"""Of many free runs a quarter is claimed at once, but no more than this: a claim costs almost as much for few."""
 _MOST_HANDED = 100
 """How many runs created here may wait for engines: twice what one claims at once, so that the next group is ready when
 it comes back."""
@@ -44,8 +47,9 @@ class Claiming(Protocol):
         """How many more runs may begin now."""
         ...
 
-    def rooms(self, most: int) -> Rooms:
-        """How many more runs of each organisation may begin now, as far as it is fewer than `most`."""
+    def rooms(self, most: int, coming: Mapping[str, int]) -> Rooms:
+        """How many more runs of each organisation may begin now, as far as it is fewer than `most`. `coming`: how many
+        have been claimed of each, and are not adopted yet."""
         ...
 
     def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
@@ -91,6 +95,8 @@ class Claims:
         self._engine: Claiming | None = None
         self._woken = asyncio.Event()
         self._was_told = False
+        self._coming: Counter[str] = Counter()
+        self._reads: set[asyncio.Task[None]] = set()
         self._look_at = 0.0
         self._last_org = ""
         self._is_short = False
@@ -135,9 +141,10 @@ class Claims:
 
     async def stop(self) -> None:
         """Claims nothing more; what is claimed stays so until the process ends."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._reads]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def freed(self) -> None:
         """A run is free that was not, or a place of its workflow's limit."""
@@ -203,10 +210,14 @@ class Claims:
             for holder in dead:
                 await self._release(holder)
             is_claimable = has_free or bool(dead)
-        room = min(engine.room, _MOST)
+        room = min(engine.room - self._coming.total(), self._most)
         if is_claimable and room > 0 and await self._claim(engine, room) == room:
             self.look_soon()
-        self._is_short = is_claimable and (engine.room <= 0 or bool(engine.rooms(1).named))
+        self._is_short = is_claimable and (engine.room <= 0 or bool(engine.rooms(1, self._coming).named))
+
+    @property
+    def _most(self) -> int:
+        return min(max(_MOST, self._free // _PARTS), _MOST_OF_MANY)
 
     async def _release(self, holder: str) -> None:
         """Releases what a process has claimed that is no more."""
@@ -216,20 +227,33 @@ class Claims:
             self.look_soon()
 
     async def _claim(self, engine: Claiming, room: int) -> int:
-        """Claims so many runs at most, and returns how many. They are read after the commit: all processes that write
-        wait until it is done."""
-        rooms, after = engine.rooms(_MOST), self._last_org
+        """Claims so many runs at most, and returns how many. They are read after the commit, since all processes that
+        write wait until it is done, and while more are claimed."""
+        rooms, after = engine.rooms(room, self._coming), self._last_org
         answer = await self._writer.write(
             lambda tx: rows.claim(tx, self.holder, room, rooms, after), repeatable=True, is_separate=True
         )
-        (found, last_org), loaded = rows.claimed(answer), {}
+        found, last_org = rows.claimed(answer)
         self._last_org = last_org or self._last_org
-        try:
-            if found:
-                loaded = await self._database.look_up(lambda tx: engine.load_new(tx, found))
-        finally:
-            engine.adopt(found, loaded)  # in any case: nobody else takes them while this process lives
+        if found:
+            self._coming += Counter(run.org_id for run in found)
+            task = asyncio.get_running_loop().create_task(self._read(engine, found))
+            self._reads.add(task)
+            task.add_done_callback(self._reads.discard)
         return len(found)
+
+    async def _read(self, engine: Claiming, found: list[OpenRun]) -> None:
+        """Reads claimed runs, and passes them on in any case: nobody else takes them while this process lives."""
+        loaded: Mapping[int, Loaded] = {}
+        try:
+            loaded = await self._database.look_up(lambda tx: engine.load_new(tx, found))
+        except DustrunError as error:
+            _logger.warning("claimed runs are read one by one", error=error.message)
+        except Exception as error:
+            _logger.error("claimed runs are read one by one", exc_info=error)
+        finally:
+            self._coming -= Counter(run.org_id for run in found)
+            engine.adopt(found, loaded)
 
     def _call(self, engine: Claiming, found: Sequence[Called]) -> None:
         """Wakes runs for what nobody told of, each thing once: a signal may lie there until its node waits for it. What

@@ -8,6 +8,7 @@ over organisations.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
@@ -307,9 +308,11 @@ class EmbeddedEngine:
         """How many more runs may begin now."""
         return 0 if self._stopping else self._deps.settings.max_running_runs - self.advancing - self.queued
 
-    def rooms(self, most: int) -> Rooms:
-        """How many more runs of each organisation may begin now, as far as it is fewer than `most`."""
-        most_of_org, known = self._admission.most_of_org, self._admission.known_of_orgs()
+    def rooms(self, most: int, coming: Mapping[str, int] = MappingProxyType({})) -> Rooms:
+        """How many more runs of each organisation may begin now, as far as it is fewer than `most`. `coming`: how many
+        of each come soon."""
+        most_of_org, known = self._admission.most_of_org, Counter(self._admission.known_of_orgs())
+        known.update(coming)
         named = {org_id: max(0, most_of_org - count) for org_id, count in known.items() if most_of_org - count < most}
         return Rooms(min(most, most_of_org), named)
 

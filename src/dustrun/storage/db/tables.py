@@ -17,6 +17,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    case,
+    false,
+    true,
 )
 
 from dustrun.storage.db import ledger_tables as ledger_tables  # registers its tables in the same metadata
@@ -233,6 +236,10 @@ runs = Table(
 org_of_found = runs.c.org_id.concat("")
 """The organisation of runs that another column finds: a planner that knows nothing of the rows may prefer an index of
 the organisation's, and pass over all of its runs (seen in SQLite)."""
+
+run_is_open = case((runs.c.status == "running", true()), (runs.c.status == "waiting", true()), else_=false())
+"""Whether a run that its key finds is open. A plain condition may lead PostgreSQL to read all open runs by their index
+instead, if it takes them for few; that index has every run that has ended since the last VACUUM, too."""
 
 COUNTED_TOGETHER = 50_000
 """Runs with the same row id divided by this share a counter."""

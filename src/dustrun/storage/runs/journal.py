@@ -22,7 +22,7 @@ from dustrun.core.values.weight import MOST, weigh
 from dustrun.log import mask_links
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Change, Insertion, Returned, Row, Rows, Statement, Tx
-from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, executions, run_signals, runs
+from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, executions, run_is_open, run_signals, runs
 from dustrun.storage.runs import forks as fork_rows
 from dustrun.storage.runs import waits as wait_rows
 from dustrun.storage.runs.forks import Fork
@@ -157,7 +157,7 @@ _STEP = (
     .where(
         runs.c.pk == b("the_pk"),
         runs.c.fence == b("the_fence"),
-        sa.or_(runs.c.status == "running", runs.c.status == "waiting"),
+        run_is_open,
     )
     .values(last_seq=runs.c.last_seq + b("events"), nodes_executed=runs.c.nodes_executed + b("executed"))
 )
@@ -189,7 +189,7 @@ _ADD_TO_SEQ_OF = Statement(_ADD_TO_SEQ)
 _HEAD = Statement(sa.select(runs.c.last_seq, runs.c.status, runs.c.cancel_requested_at).where(runs.c.pk == b("the_pk")))
 _OPEN = ("running", "waiting")
 _NUMBER = Change(_ADD_TO_SEQ, _NEWEST_SEQ)
-_NUMBER_OPEN = Change(_ADD_TO_SEQ.where(sa.or_(runs.c.status == "running", runs.c.status == "waiting")), _NEWEST_SEQ)
+_NUMBER_OPEN = Change(_ADD_TO_SEQ.where(run_is_open), _NEWEST_SEQ)
 _ADD_EVENT = Rows(sa.insert(events), ("run_pk", "seq", "type", "at", "data"))
 _NEW_ACTIVITY = sa.insert(activity).values(
     org_id=b("org_id"), workflow_id=b("workflow_id"), run_pk=b("run_pk"), seq=b("seq")

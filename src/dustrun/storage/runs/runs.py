@@ -11,7 +11,7 @@ from sqlalchemy import bindparam as b
 from dustrun.records import dataclass
 from dustrun.storage.db.ledger_tables import wallets
 from dustrun.storage.db.statement import Insertion, Statement, Tx
-from dustrun.storage.db.tables import message_runs, messages, run_signals, runs, workflows
+from dustrun.storage.db.tables import message_runs, messages, run_is_open, run_signals, runs, workflows
 
 _OPEN = ("running", "waiting")
 _IS_OPEN = sa.or_(runs.c.status == "running", runs.c.status == "waiting")
@@ -76,7 +76,7 @@ _KEY_OF = Statement(
     )
 )
 _TAKE_UP = Statement(
-    sa.update(runs).where(runs.c.pk == b("the_pk"), _IS_OPEN).values(fence=runs.c.fence + 1).returning(runs.c.fence)
+    sa.update(runs).where(runs.c.pk == b("the_pk"), run_is_open).values(fence=runs.c.fence + 1).returning(runs.c.fence)
 )
 _HOLDS = Statement(sa.select(runs.c.pk).where(runs.c.pk == b("the_pk"), runs.c.fence == b("the_fence"), _IS_OPEN))
 _GOES_ON = Statement(
@@ -106,7 +106,7 @@ _LIST_OPEN_OF = Statement(
 )
 _REQUEST_CANCEL = Statement(
     sa.update(runs)
-    .where(runs.c.pk == b("the_pk"), _IS_OPEN)
+    .where(runs.c.pk == b("the_pk"), run_is_open)
     .values(cancel_requested_at=sa.func.coalesce(runs.c.cancel_requested_at, b("now", type_=sa.BigInteger)))
 )
 _ADD_SIGNAL = Statement(

@@ -69,12 +69,12 @@ class Store:
         return dict(await self.database.read(lambda tx: tx.all(_ALL)))
 
 
-@pytest.fixture(params=[0.01])
+@pytest.fixture(params=[(0.01, "alone"), (0.01, "shared")], ids=["alone", "shared"])
 async def store(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> AsyncIterator[Store]:
-    """An empty store, so many seconds away."""
-    url = cluster.fresh()
-    with at_a_distance(url, request.param) as (far, distance):
-        database = Database(far)
+    """An empty store, so many seconds away, of one server or of several."""
+    url, (delay_s, whose) = cluster.fresh(), request.param
+    with at_a_distance(url, delay_s) as (far, distance):
+        database = Database(far, is_shared=whose == "shared")
         ProcessLock(database, tmp_path).take()
         writer = Writer(database)
         writer.start()
@@ -396,7 +396,7 @@ def _rows_of(name: str, unit: Unit) -> dict[str, str]:
     return {name: "." * steps.count("change"), **added}
 
 
-@pytest.mark.parametrize("store", [0.0], indirect=True)
+@pytest.mark.parametrize("store", [(0.0, "alone"), (0.0, "shared")], indirect=True, ids=["alone", "shared"])
 async def test_whatever_fails_in_a_group_each_unit_is_written_whole_or_not_at_all(store: Store) -> None:
     chance = random.Random(7)
     await store.writer.write(_with_two_runs)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from psycopg.errors import RaiseException, UniqueViolation
@@ -73,12 +74,12 @@ class Store:
         return [row[0] for row in await self.database.read(lambda tx: tx.all(_ALL))]
 
 
-@pytest.fixture
-async def store(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Store]:
-    """An empty store, 5 ms away."""
+@pytest.fixture(params=["alone", "shared"])
+async def store(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> AsyncIterator[Store]:
+    """An empty store, 5 ms away, of one server or of several."""
     url = cluster.fresh()
     with at_a_distance(url, 0.005) as (far, distance):
-        database = Database(far)
+        database = Database(far, is_shared=request.param == "shared")
         ProcessLock(database, tmp_path).take()
         writer = Writer(database)
         writer.start()
@@ -88,12 +89,54 @@ async def store(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Store]:
     cluster.drop(url)
 
 
+@pytest.mark.parametrize("store", ["alone"], indirect=True)
 async def test_a_group_that_waits_for_a_commit_has_already_begun(store: Store) -> None:
     await store.behind("w1", "w2")
     before = store.distance.round_trips
     assert await store.behind("a", "b", "c") == [None] * 3
     assert store.distance.round_trips - before == 3  # two each, one of them shared
     assert store.told == ["w1", "w2", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("store", ["shared"], indirect=True)
+async def test_a_group_in_a_shared_store_asks_once_it_has_its_turn(store: Store) -> None:
+    await store.behind("w1", "w2")
+    before = store.distance.round_trips
+    assert await store.behind("a", "b", "c") == [None] * 3
+    assert store.distance.round_trips - before == 4  # two each: what it finds, and what it adds with the commit
+
+
+_TURNS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1685418869"
+
+
+@pytest.mark.parametrize("store", ["shared"], indirect=True)
+async def test_units_of_a_shared_store_that_ask_nothing_travel_with_their_commit(store: Store) -> None:
+    """And others may write while this process does what it can without the database."""
+    turns: list[Any] = []
+    some = _MANY[:12]
+    with psycopg.connect(store.url.replace("+psycopg", ""), autocommit=True) as other:
+
+        def add(name: str) -> asyncio.Future[None]:
+            def unit(tx: Tx) -> None:
+                if name in some:
+                    time.sleep(0.012)  # the last ones after the commit before has been executed
+                    turns.append(other.execute(_TURNS).fetchone())
+                tx.do(_ADD, name=name, value="")
+
+            return store.writer.write(unit, lambda _: store.told.append(name), repeatable=True, is_separate=True)
+
+        assert other.execute(_TURNS).fetchone() == (0,)
+        await asyncio.gather(add("w1"), add("w2"))
+        store.distance.delay_s = 0.1
+        before, groups = store.distance.round_trips, store.writer.groups
+        written = [add("a")]
+        await asyncio.sleep(0)  # its group begins
+        written += [add(name) for name in some]
+        await asyncio.gather(*written)
+    assert turns[-3:] == [(0,)] * 3
+    assert store.told == ["w1", "w2", "a", *some]
+    assert store.writer.groups - groups == 2
+    assert store.distance.round_trips - before == 2
 
 
 _MANY = [f"b{number:02}" for number in range(20)]

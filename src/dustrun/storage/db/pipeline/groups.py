@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Hashable, Iterable
 
 from dustrun import clock
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.group_commit import MAX_GROUP, Outcome, Waiter, failure_of, note
+from dustrun.storage.db.pipeline.delivery import Delivery
 from dustrun.storage.db.pipeline.session import Session
 from dustrun.storage.db.pipeline.transaction import Transaction
 
-_TOLD_AT_ONCE = 32
+_SLICE_S = 0.003
+"""How long preparing may keep a commit's answer waiting."""
 
 
 class Group:
@@ -27,44 +28,6 @@ class Group:
         self.transaction = Transaction(session, database, self.outcome)
 
 
-class Delivery:
-    """Delivers outcomes to their waiters, a few at each round of the event loop. What five hundred do once told
-    would keep the next group from its commit, and the database would wait."""
-
-    def __init__(self, tell: Callable[[Outcome], Iterable[None]]) -> None:
-        self._tell = tell
-        self._outcomes: deque[Iterator[None]] = deque()
-        self._is_done = asyncio.Event()
-        self._is_done.set()
-
-    def add(self, outcome: Outcome) -> None:
-        """Tells what became of a group, after those before it."""
-        self._outcomes.append(iter(self._tell(outcome)))
-        if self._is_done.is_set():
-            self._is_done.clear()
-            asyncio.get_running_loop().call_soon(self._go_on)
-
-    async def done(self) -> None:
-        """Waits until all have been told."""
-        await self._is_done.wait()
-
-    def _go_on(self) -> None:
-        told = 0
-        try:
-            while self._outcomes and told < _TOLD_AT_ONCE:
-                told += sum(1 for _ in islice(self._outcomes[0], _TOLD_AT_ONCE - told))
-                if told < _TOLD_AT_ONCE:
-                    self._outcomes.popleft()
-        except Exception:  # of a hook, not of a waiter
-            self._outcomes.popleft()
-            raise
-        finally:
-            if self._outcomes:
-                asyncio.get_running_loop().call_soon(self._go_on)
-            else:
-                self._is_done.set()
-
-
 class PipelinedGroups:
     """Queues units; `tell` is called with what became of each group."""
 
@@ -72,13 +35,15 @@ class PipelinedGroups:
         self._database = database
         self._delivery = Delivery(tell)
         self._session = Session(database)
-        self._session.on_commit = self._begin_next
+        self._session.on_commit = self._commits if database.is_shared else self._begin_next
         self._session.on_void = self._take_back
         self._queue: deque[Waiter] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._in_doubt = False
         self._next: Group | None = None
+        self._may_prepare = False
+        self._will_prepare = False
 
     def start(self) -> None:
         """Begins to commit; call it on the event loop of the waiters."""
@@ -101,6 +66,7 @@ class PipelinedGroups:
         """Queues a unit."""
         self._queue.append(waiter)
         self._go_on()
+        self._prepare_soon()
 
     def _go_on(self) -> None:
         if self._task is None and self._queue and self._loop is not None:
@@ -164,5 +130,43 @@ class PipelinedGroups:
             self._session.drop()
             outcome = failure_of(group.waiters, error, self._database)
             self._in_doubt = self._in_doubt or outcome.is_doubtful
+        finally:
+            self._may_prepare = False
         note(group.waiters, group.started)
         return outcome
+
+    def _commits(self) -> None:
+        """A commit to a shared store is under way. Others write as soon as it is done, so the next group asks nothing
+        before it has done all that it can without an answer: nobody's turn lasts longer than the database works."""
+        self._may_prepare = True
+        self._prepare_soon()
+
+    def _prepare_soon(self) -> None:
+        if self._may_prepare and self._queue and not self._will_prepare:
+            self._will_prepare = True
+            asyncio.get_running_loop().call_soon(self._prepare)
+
+    def _prepare(self) -> None:
+        """Has queued units take their first turn, in their order, for as long as they may hold the event loop."""
+        self._will_prepare = False
+        until = clock.monotonic_s() + _SLICE_S
+        while self._may_prepare and self._queue and self._may_join(self._queue[0]):
+            if self._next is None:
+                self._next = Group([], self._session, self._database)
+            waiter = self._queue.popleft()
+            self._next.waiters.append(waiter)
+            try:
+                self._next.transaction.prepare(waiter)
+            except Exception:  # met again, and told, when the group is begun after the commit
+                self._may_prepare = False
+                self._take_back()
+            if clock.monotonic_s() > until:
+                self._prepare_soon()
+                return
+
+    def _may_join(self, waiter: Waiter) -> bool:
+        """Whether a unit can be in the group that is prepared."""
+        if self._next is None:
+            return waiter.is_separate
+        is_apart = all(waiter.touches.isdisjoint(other.touches) for other in self._next.waiters)
+        return waiter.is_separate and is_apart and len(self._next.waiters) < MAX_GROUP

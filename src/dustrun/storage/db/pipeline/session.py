@@ -8,12 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
+from dustrun import clock
 from dustrun.errors import Bug, CommitUnknown, StoreUnavailable
 from dustrun.records import dataclass
 from dustrun.storage.db.database import Claimed, Database
 from dustrun.storage.db.pipeline.call import Answer, fixed
 from dustrun.storage.db.pipeline.link import Link, Packed, Posted
 from dustrun.storage.db.pipeline.wave import Wave
+
+_ALIVE_S = 0.1
+"""A connection that has answered within this is not taken for dead."""
 
 
 class Unsendable(Exception):
@@ -69,6 +73,7 @@ class Session:
         self.has_begun = False
         """Whether statements of the transaction have been executed, be it with an error."""
 
+        self._answered_at = 0.0
         self._ahead: list[Ahead] = []
         self.on_commit: Callable[[], None] = _nothing
         """Called when a commit has been posted, to post the next transaction's first statements behind it."""
@@ -104,10 +109,10 @@ class Session:
         """Commits, together with the last statements. If one fails, the transaction is undone; raises `Uncertain` if
         the connection dies meanwhile, and `Unsendable` if nothing was sent."""
         try:
-            if not self.has_begun and wave.steps:
+            if not self.has_begun and wave.steps and not self._commits_at_once:
                 await self.send(before, wave)  # what may go to a new connection may not contain a commit
                 before, wave = (), Wave(self._database.dialect)
-            if self.has_begun:
+            if self.has_begun or wave.steps:
                 await self._commit(before, wave)
         except psycopg.Error:
             if self._link is not None and not self._link.is_closed:
@@ -118,6 +123,8 @@ class Session:
 
     async def _commit(self, before: Sequence[str], wave: Wave) -> None:
         assert self._link is not None
+        if not self.has_begun:
+            before = (*self._database.begins, *before)
         packed = [*await self._pack(self._link, before, wave), self._link.pack(fixed("COMMIT"))]
         try:
             posted = self._link.post(packed)
@@ -131,7 +138,14 @@ class Session:
         if answers[-1].status != "COMMIT":
             raise Bug("The store rolled back a transaction instead of committing it.")
         self.has_begun = False
+        self._answered_at = clock.monotonic_s()
         wave.resolve(answers[len(before) : -1])
+
+    @property
+    def _commits_at_once(self) -> bool:
+        """Whether a whole transaction is sent with its commit: others who share the store wait until it ends."""
+        is_alive = self._link is not None and not self._link.is_closed
+        return self._database.is_shared and is_alive and clock.monotonic_s() < self._answered_at + _ALIVE_S
 
     async def _pack(self, link: Link, before: Sequence[str], wave: Wave) -> list[Packed]:
         try:

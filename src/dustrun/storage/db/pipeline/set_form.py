@@ -83,14 +83,21 @@ class SetForm:
         return tuple(row[name] for name in self.key)
 
 
-def derive(sql: str, fixed: Values) -> SetForm | None:
+def certain(update: str, rows: str = "1") -> str:
+    """An UPDATE that is refused unless it changes so many rows."""
+    what = f"CASE WHEN count(*) = {rows} THEN '0' ELSE 'not all of the expected rows' END"
+    returning = "" if " RETURNING " in update else " RETURNING 1"
+    return f"WITH changed AS ({update}{returning}) SELECT CAST({what} AS integer) FROM changed"  # noqa: S608 - of statements of ours
+
+
+def derive(sql: str, fixed: Values, *, is_certain: bool = False) -> SetForm | None:
     """The set form of an INSERT of values or an UPDATE; None for anything else. `fixed`: parameters that are the same
-    for all rows."""
+    for all rows. `is_certain`: an UPDATE is refused unless it changes a row for each."""
     inserted = _INSERT.match(sql)
     if inserted is not None:
         return _of_insert(inserted, fixed)
     updated = _UPDATE.match(sql)
-    return None if updated is None else _of_update(updated, fixed)
+    return None if updated is None else _of_update(updated, fixed, is_certain)
 
 
 def _of_insert(found: re.Match[str], fixed: Values) -> SetForm | None:
@@ -112,7 +119,7 @@ def _of_insert(found: re.Match[str], fixed: Values) -> SetForm | None:
     return SetForm(Numbered(text), types, lead, key, finds_by_key=lead > 0, fixed=_used(values, fixed), summed=summed)
 
 
-def _of_update(found: re.Match[str], fixed: Values) -> SetForm | None:
+def _of_update(found: re.Match[str], fixed: Values, is_certain: bool) -> SetForm | None:
     head, where, returning = found.groups()
     types = _types(f"{head} {where}", fixed)
     if types is None:
@@ -120,6 +127,9 @@ def _of_update(found: re.Match[str], fixed: Values) -> SetForm | None:
     key = tuple(name for name, _ in _PARAMETER.findall(where) if name in types)
     returned = ", ".join(("v.nth", *([returning] if returning else [])))
     text = f"{_renamed(head, types)} FROM {_unnested(types)} WHERE {_renamed(where, types)} RETURNING {returned}"
+    if is_certain:
+        name, kind = next(iter(types.items()))
+        text = certain(text, f"cardinality(%({name})s::{kind}[])")
     return SetForm(Numbered(text), types, 1, key, is_planned_anew=True, fixed=_used(f"{head} {where}", fixed))
 
 

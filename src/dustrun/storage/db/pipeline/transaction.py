@@ -43,6 +43,8 @@ class Transaction:
         self._begun: list[UnitRun] = []
         self._to_begin: Iterator[tuple[int, Waiter]] = iter(())
         self._beginning: asyncio.Future[None] | None = None
+        self._has_posted = False
+        self._expects = True
 
     def begin_ahead(self, waiters: Sequence[Waiter]) -> None:
         """Begins units that run together while the transaction before commits: they take their first turn, and what
@@ -57,6 +59,17 @@ class Transaction:
             loop = asyncio.get_running_loop()
             self._beginning = loop.create_future()
             loop.call_soon(self._begin_more, self._beginning, len(waiters))
+
+    def prepare(self, waiter: Waiter) -> None:
+        """Has a unit that runs with others take its first turn; what it asks is sent by `execute`, which must
+        follow."""
+        if not self._begun:
+            self._before.append(_SAVE)
+        run = self._begin(len(self._begun), waiter)
+        self._begun.append(run)
+        run.go_on()
+        if run.asked is not None:
+            self._collect(run)
 
     async def _begun_ahead(self) -> None:
         if self._beginning is not None:
@@ -96,7 +109,7 @@ class Transaction:
         except Exception:
             _end(begun)
             raise
-        self._before, self._wave = [], Wave(self._database.dialect)
+        self._before, self._wave, self._has_posted = [], Wave(self._database.dialect), True
         self._begun += begun
 
     def abandon(self) -> None:
@@ -131,9 +144,13 @@ class Transaction:
             self._before.append(_SAVE)
         runs = ahead + [self._begin(number, waiter) for number, waiter in enumerate(waiters) if number >= len(ahead)]
         try:
-            if ahead:
+            asking = [run for run in ahead if run.asked is not None]
+            if self._has_posted:
+                self._has_posted = False
                 await self._session.receive_ahead()
-            await self._take_turns([run for run in ahead if run.asked is not None] + runs[len(ahead) :])
+            elif asking:
+                await self._send()
+            await self._take_turns(asking + runs[len(ahead) :])
             must_repeat = any(run.error is not None and run.has_written for run in runs)
             if not must_repeat:
                 await self._finish(commits=commits)
@@ -182,6 +199,10 @@ class Transaction:
         self._go_back()
         _end(runs)
         waiters = [run.waiter for run in runs]
+        if refused is not None and any(run.has_expected for run in runs):
+            self._expects = False  # some run has gone on elsewhere: from here on each asks first
+            await self._run_together(waiters)
+            return
         if refused is not None and len(runs) == 1:
             self._outcome.failed.append((waiters[0], refused))
             return
@@ -240,7 +261,10 @@ class Transaction:
         return isinstance(error, DustrunError) or self._database.is_fatal(error) or self._session.is_lost
 
     def _begin(self, number: int, waiter: Waiter) -> UnitRun:
-        return UnitRun(number, waiter, self._database.dialect, lambda request: self._take(number, request))
+        expects = self._expects and waiter.is_separate
+        return UnitRun(
+            number, waiter, self._database.dialect, lambda request: self._take(number, request), expects=expects
+        )
 
     def _take(self, number: int, request: Request) -> None:
         if request.wanted == "returned":

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from dustrun.errors import Bug
 from dustrun.storage.db.group_commit import Waiter
 from dustrun.storage.db.pipeline.wave import Fixed, Request, Wanted, forms_of
-from dustrun.storage.db.statement import Returned, Row, Statement, Tx
+from dustrun.storage.db.statement import Change, Returned, Row, Statement, Tx
 
 Send = Callable[[Request], None]
 _NONE = Statement(sa.text(""))
@@ -21,14 +21,16 @@ _NONE = Statement(sa.text(""))
 class PipelinedTx(Tx):
     """The transaction as a unit sees it: what needs no answer is collected, and the rest stops the unit."""
 
-    __slots__ = ("_later", "_must_wait", "_parent", "has_written")
+    __slots__ = ("_expects", "_later", "_must_wait", "_parent", "has_expected", "has_written")
 
-    def __init__(self, dialect: Dialect, later: Send) -> None:
+    def __init__(self, dialect: Dialect, later: Send, *, expects: bool = False) -> None:
         self._dialect, self._name = dialect, dialect.name
         self._later = later
         self._parent = getcurrent()
         self._counts = None
         self._must_wait = False
+        self._expects = expects
+        self.has_expected = False
         self.has_written = False
 
     @property
@@ -57,6 +59,15 @@ class PipelinedTx(Tx):
             self.has_written = True
             self._later(Request(statement, rows, "returned", returned=found))
         return found
+
+    def change(self, statement: Change, *, expected: Row | None = None, **values: Any) -> Row | None:
+        """See `Tx`. What is expected is taken for true: else the database refuses the statement, and the unit is
+        repeated."""
+        if expected is None or statement.if_still is None or not self._expects:
+            return self.one(statement, **values)
+        self.has_expected = self.has_written = True
+        self._later(Request(statement.if_still, [values], "nothing"))
+        return expected
 
     def one(self, statement: Statement, **values: Any) -> Row | None:
         """See `Tx`."""
@@ -103,9 +114,10 @@ class PipelinedTx(Tx):
 
 
 class UnitRun:
-    """One unit on its way. `asked`: what it waits for; None once it has ended, with a result or an error."""
+    """One unit on its way. `asked`: what it waits for; None once it has ended, with a result or an error. `expects`:
+    it need not wait to know whether what it expects is true."""
 
-    def __init__(self, number: int, waiter: Waiter, dialect: Dialect, later: Send) -> None:
+    def __init__(self, number: int, waiter: Waiter, dialect: Dialect, later: Send, *, expects: bool = False) -> None:
         self.number = number
         self.waiter = waiter
         self.asked: Request | None = None
@@ -113,12 +125,17 @@ class UnitRun:
         self.refused: Exception | None = None
         """The database's error for a statement of it."""
         self._greenlet = greenlet(self._run)
-        self._tx = PipelinedTx(dialect, later)
+        self._tx = PipelinedTx(dialect, later, expects=expects)
 
     @property
     def has_written(self) -> bool:
         """Whether it has changed anything, or may have."""
         return self._tx.has_written
+
+    @property
+    def has_expected(self) -> bool:
+        """Whether it went on with what it expected."""
+        return self._tx.has_expected
 
     def go_on(self) -> None:
         """Runs it until it asks something else."""

@@ -11,8 +11,8 @@ from sqlalchemy.engine import Dialect
 
 from dustrun.records import dataclass
 from dustrun.storage.db.pipeline.call import Answer, Call, Numbered
-from dustrun.storage.db.pipeline.set_form import SetForm, derive
-from dustrun.storage.db.statement import Returned, Row, Statement
+from dustrun.storage.db.pipeline.set_form import SetForm, certain, derive
+from dustrun.storage.db.statement import Certain, Returned, Row, Statement
 
 Wanted = Literal["nothing", "count", "one", "all", "returned"]
 Values = Mapping[str, Any]
@@ -42,8 +42,8 @@ class Forms:
 
     def __init__(self, statement: Statement, dialect: Dialect) -> None:
         sql, self.take, fixed = statement.compile(dialect)
-        self.one = Numbered(sql)
-        self.many = derive(sql, fixed)
+        self.many = derive(sql, fixed, is_certain=isinstance(statement, Certain))
+        self.one = Numbered(certain(sql) if isinstance(statement, Certain) else sql)
         self.is_query = sql.startswith("SELECT ")
 
 
