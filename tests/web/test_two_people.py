@@ -79,8 +79,11 @@ class Writer:
 
     def note(self, text: str) -> Locator:
         """The note that says this."""
-        notes = self.page.get_by_role("textbox", name="Note")
-        return notes.nth([one.input_value() for one in notes.all()].index(text))
+        return self.page.get_by_role("textbox", name="Note").nth(self.notes().index(text))
+
+    def notes(self) -> list[str]:
+        """What the notes say."""
+        return [one.input_value() for one in self.page.get_by_role("textbox", name="Note").all()]
 
     def press(self, name: str) -> None:
         """A button."""
@@ -242,7 +245,8 @@ def test_notes_of_two_people_are_kept(member: Open, server: Server, workflow: st
     me, other = Writer(app, workflow), Writer(app, workflow, app.tab())
     for writer, text in ((me, "Ask Ann"), (other, "Ask Bob")):
         writer.page.keyboard.press("n")
-        writer.page.get_by_role("textbox", name="Note").fill(text)
+        app.until(lambda: "" in writer.notes(), writer.page)  # noqa: B023 - beside it the other's may be there already
+        writer.note("").fill(text)
         expect(writer.page.get_by_text("Saved", exact=True)).to_be_visible()
     app.until(lambda: sorted(_notes(server, workflow)) == ["Ask Ann", "Ask Bob"], other.page)
     for writer in (me, other):  # each sees what the other has saved

@@ -15,6 +15,7 @@ from sqlalchemy import bindparam as b
 from dustrun.errors import Bug, NotFound, StoreUnavailable
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
+from dustrun.storage.db.pipeline.look_ups import PipelinedLookUps
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import store_facts
 from dustrun.storage.db.writer import Writer
@@ -139,3 +140,15 @@ async def test_without_a_writer_look_ups_are_made_in_threads(store: Store) -> No
     await store.writer.stop()
     ((value, thread),) = await store.look_up(_value_of("001"))
     assert (value, thread != threading.get_ident()) == (("1",), True)
+
+
+async def test_closing_ends_also_when_a_look_up_has_ended_in_the_same_moment(store: Store) -> None:
+    look_ups = PipelinedLookUps(store.database)
+    for number in range(20):
+        asked = asyncio.create_task(look_ups.run(lambda tx: tx.one(_READ, of=f"{number:03}")))  # noqa: B023
+        while not any(task.done() for task in look_ups._tasks):
+            await asyncio.sleep(0)
+            if asked.done():  # this time the loop has forgotten it already
+                break
+        await asyncio.wait_for(look_ups.close(), 5)
+        assert await asked == (str(number),)

@@ -153,6 +153,7 @@ class PipelinedLookUps:
         """Waits for the queries, and closes the connections."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # tasks that have ended are not waited for: the event loop forgets them on its turn
         for connection in self._idle:
             connection.close()
 
