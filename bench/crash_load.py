@@ -21,6 +21,7 @@ from testkit.sink import SinkProcess
 
 _BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 _WAIT_S = 0.2
+_RUN_ID_USED, _NOTHING_STARTED = 400079, "nothing was started"
 _SETTLE_S = 1.0
 
 
@@ -183,22 +184,34 @@ class User:
 
     async def _post(self, seen: Seen, body: dict[str, Any]) -> None:
         """A run under an id of the caller's: looked up when the connection died, sent again only when unknown."""
-        path = f"/v1/workflows/{self._workflows[seen.kind.name]}/run"
+        path, is_unknown, refused = f"/v1/workflows/{self._workflows[seen.kind.name]}/run", False, None
         while True:
             try:
                 status, found = await self._api.once("POST", path, body)
+                if is_unknown and status == 400 and found["code"] == _RUN_ID_USED:
+                    self._findings.counts["posts_found_by_their_id"] += 1
+                    status = await self._look_up(seen)
             except _BROKEN:
                 self._findings.counts["posts_died"] += 1
-                status, found = await self._api.call("GET", f"/v1/runs/{seen.run_id}?summary=true")
-                if status == 200:
-                    self._findings.counts["posts_found_after_all"] += 1
+                is_unknown, status, found = True, await self._look_up(seen), None
             if status == 200:
                 seen.accepted = True
                 return
             if status not in (404, 503):
-                self._findings.fail(f"POST of {seen.run_id} was answered {status}: {found}")
+                self._findings.fail(f"POST of {seen.run_id} was answered {status}: {found}, after {refused}")
                 return
+            if status == 503 and found is not None:
+                refused = found["message"]
+                is_unknown = is_unknown or _NOTHING_STARTED not in refused
             await asyncio.sleep(_WAIT_S)
+
+    async def _look_up(self, seen: Seen) -> int:
+        """200 if the run is there. One that is not may still come: a database carries out what it got of a server that
+        died."""
+        status, _ = await self._api.call("GET", f"/v1/runs/{seen.run_id}?summary=true")
+        if status == 200:
+            self._findings.counts["posts_found_after_all"] += 1
+        return status
 
     async def _post_keyed(self, seen: Seen, body: dict[str, Any]) -> None:
         """A run under an Idempotency-Key: sent again as it is whenever the connection died."""
