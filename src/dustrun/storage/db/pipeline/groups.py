@@ -26,6 +26,13 @@ class Group:
         self.started = clock.monotonic_s()
         self.outcome = Outcome()
         self.transaction = Transaction(session, database, self.outcome)
+        self.touched: set[Hashable] = set()
+        """What the units touch that were added."""
+
+    def add(self, waiter: Waiter) -> None:
+        """Adds a unit."""
+        self.waiters.append(waiter)
+        self.touched |= waiter.touches
 
 
 class PipelinedGroups:
@@ -154,7 +161,7 @@ class PipelinedGroups:
             if self._next is None:
                 self._next = Group([], self._session, self._database)
             waiter = self._queue.popleft()
-            self._next.waiters.append(waiter)
+            self._next.add(waiter)
             try:
                 self._next.transaction.prepare(waiter)
             except Exception:  # met again, and told, when the group is begun after the commit
@@ -168,5 +175,5 @@ class PipelinedGroups:
         """Whether a unit can be in the group that is prepared."""
         if self._next is None:
             return waiter.is_separate
-        is_apart = all(waiter.touches.isdisjoint(other.touches) for other in self._next.waiters)
+        is_apart = self._next.touched.isdisjoint(waiter.touches)
         return waiter.is_separate and is_apart and len(self._next.waiters) < MAX_GROUP
