@@ -16,12 +16,13 @@ from typing import Any
 
 import aiohttp
 
+from dustrun.errors import Code
 from testkit.crash_workflows import KINDS, Kind
 from testkit.sink import SinkProcess
 
 _BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 _WAIT_S = 0.2
-_RUN_ID_USED, _NOTHING_STARTED = 400079, "nothing was started"
+_NOTHING_STARTED = "nothing was started"
 _SETTLE_S = 1.0
 
 
@@ -188,7 +189,7 @@ class User:
         while True:
             try:
                 status, found = await self._api.once("POST", path, body)
-                if is_unknown and status == 400 and found["code"] == _RUN_ID_USED:
+                if is_unknown and status == 400 and found["code"] == Code.RUN_ID_USED:
                     self._findings.counts["posts_found_by_their_id"] += 1
                     status = await self._look_up(seen)
             except _BROKEN:
