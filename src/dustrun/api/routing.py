@@ -73,7 +73,7 @@ class Calling:
             self.pending.answer = lambda result: shape(wrap(result))
 
 
-def _calling(request: Request) -> Calling:
+async def _calling(request: Request) -> Calling:
     return cast(Calling, request.scope[_CALL])
 
 

@@ -37,8 +37,10 @@ from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.run.trace import parse as parse_traceparent
 from dustrun.core.values.weight import MOST
 from dustrun.errors import Code, Invalid, Problem
+from dustrun.records import dataclass
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current
+from dustrun.services.access.paging import Paging
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.runs.engine_port import Created
@@ -241,32 +243,33 @@ async def run_inline(call: Call, body: InlineBody) -> Created:
 # --- reading ---
 
 
-class _Asked:
-    """The filters that the lists of runs share."""
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """The parameters that the lists of runs share."""
 
-    def __init__(
-        self,
-        paging: Paged,
-        statuses: Statuses = None,
-        modes: Modes = None,
-        since: Since = None,
-        until: Until = None,
-        q: Search = None,
-        cursor: Cursor = None,
-    ) -> None:
-        if cursor is not None and paging.offset:
-            raise _refused("offset", "give either a cursor or an offset")
-        if q and paging.offset:
-            raise _refused("offset", "pages of a search are found with `cursor`")
-        self.paging = paging
-        self.q = q
-        self.filters = replace(
-            _filters(statuses, modes, since, until),
-            before=int(cursor) if cursor is not None else None,
-        )
+    filters: Filters
+    paging: Paging
+    q: str | None
 
 
-Asked = Annotated[_Asked, Depends()]
+async def _list_query(  # async: FastAPI runs plain functions in a thread
+    paging: Paged,
+    statuses: Statuses = None,
+    modes: Modes = None,
+    since: Since = None,
+    until: Until = None,
+    q: Search = None,
+    cursor: Cursor = None,
+) -> ListQuery:
+    if cursor is not None and paging.offset:
+        raise _refused("offset", "give either a cursor or an offset")
+    if q and paging.offset:
+        raise _refused("offset", "pages of a search are found with `cursor`")
+    filters = _filters(statuses, modes, since, until)
+    return ListQuery(replace(filters, before=int(cursor) if cursor is not None else None), paging, q)
+
+
+ListParameters = Annotated[ListQuery, Depends(_list_query)]
 
 
 def _filters(
@@ -284,9 +287,9 @@ def _refused(name: str, message: str) -> Invalid:
     return Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=[Problem(name, message)])
 
 
-async def _page(call: Call, asked: _Asked, workflow_id: str | None, version: int | None) -> RunPage:
-    filters = replace(asked.filters, workflow_id=workflow_id, version=version)
-    return await call.parts.runs.list_page(call.principal, filters, asked.paging, asked.q)
+async def _page(call: Call, query: ListQuery, workflow_id: str | None, version: int | None) -> RunPage:
+    filters = replace(query.filters, workflow_id=workflow_id, version=version)
+    return await call.parts.runs.list_page(call.principal, filters, query.paging, query.q)
 
 
 @routes.get(
@@ -296,12 +299,14 @@ async def _page(call: Call, asked: _Asked, workflow_id: str | None, version: int
     shape=shapes.run_page_shape,
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
-async def list_runs(call: Call, asked: Asked, workflow_id: OfWorkflow = None, version: OfVersion = None) -> RunPage:
+async def list_runs(
+    call: Call, query: ListParameters, workflow_id: OfWorkflow = None, version: OfVersion = None
+) -> RunPage:
     """List the organisation's runs, newest first.
 
     `version` needs `workflowId`.
     """
-    return await _page(call, asked, workflow_id, version)
+    return await _page(call, query, workflow_id, version)
 
 
 @routes.get(
@@ -311,9 +316,11 @@ async def list_runs(call: Call, asked: Asked, workflow_id: OfWorkflow = None, ve
     shape=shapes.run_page_shape,
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
-async def list_workflow_runs(call: Call, workflow_id: WorkflowId, asked: Asked, version: OfVersion = None) -> RunPage:
+async def list_workflow_runs(
+    call: Call, workflow_id: WorkflowId, query: ListParameters, version: OfVersion = None
+) -> RunPage:
     """List a workflow's runs, newest first."""
-    return await _page(call, asked, workflow_id, version)
+    return await _page(call, query, workflow_id, version)
 
 
 def _counts(counts: dict[str, int]) -> dict[str, int]:

@@ -40,7 +40,7 @@ class ReplayEvent(Fields):
     )
 
 
-def _filters(
+async def _filters(
     call: Call,
     workflow_id: Annotated[str | None, Query(alias="workflowId", max_length=64)] = None,
     trigger_node_id: Annotated[str | None, Query(alias="triggerNodeId", max_length=64)] = None,

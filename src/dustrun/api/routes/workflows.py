@@ -71,7 +71,7 @@ def _listed(name: str, values: list[str] | None) -> tuple[str, ...]:
     return found
 
 
-def _filters(
+async def _filters(
     call: Call,
     q: Search = None,
     type: TriggerType = None,

@@ -67,7 +67,7 @@ Instant = Annotated[str, AfterValidator(_instant), Field(examples=["2026-01-31T1
 Time = Annotated[str, Field(description="RFC 3339, UTC, milliseconds.", examples=["2026-01-31T12:00:00.000Z"])]
 
 
-def _paging(
+async def _paging(
     limit: Annotated[int, Query(ge=1, le=100, description="Number of items per page.")] = 20,
     offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Number of items to skip.")] = 0,
 ) -> Paging:
