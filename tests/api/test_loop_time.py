@@ -48,6 +48,29 @@ async def test_a_long_chain_of_nodes_runs_in_small_steps(server: Composition) ->
             assert (run["status"], len(run["executionState"])) == ("success", 1000)
 
 
+async def test_payloads_are_checked_against_schemas_beside_the_loop(server: Composition) -> None:
+    """Whatever makes it long: many values, or a small schema that applies itself over and over."""
+    many = {"properties": {"x": {"items": {"type": "integer", "minimum": 0}}}}
+    parts = {f"p{n}": {"allOf": [{"$ref": f"#/$defs/p{n + 1}"}] * 2} for n in range(14)}
+    fan = {"$defs": {**parts, "p14": {"type": "object"}}, "$ref": "#/$defs/p0"}
+    with watched() as watch:
+        for schema, payload in ((many, {"x": list(range(49_000))}), (fan, {"x": 1})):
+            root = {"type": "manual", "payload": {"inputSchema": schema}, "children": ["say"]}
+            say = {"type": "log", "payload": {"message": "x"}}
+            document = {"nodes": {"root": root, "say": say}, "triggerNodeIds": ["root"]}
+            await server.owner.post("/v1/workflows/validate", {"definition": document})
+            watch.take()
+            answer = await server.owner.post("/v1/runs", {"definition": document, "payload": payload})
+            _check(watch, "checking a payload")
+            assert answer.status in (200, 400)
+
+
+async def test_the_first_to_read_the_catalogue_holds_nobody_up(server: Composition) -> None:
+    with watched() as watch:
+        await server.owner.get("/v1/actions?q=token")
+        _check(watch, "building the catalogue")
+
+
 async def test_long_expressions_are_compiled_beside_the_loop_and_kept(server: Composition) -> None:
     document, owner = _definition({"message": LONG_SUM}, {"message": LONG_SUM}), server.owner
     with watched() as watch:

@@ -196,6 +196,11 @@ class Parts:
         """Answers of the catalogue that have been asked for."""
         return {}
 
+    def build_catalogue(self) -> None:
+        """Builds the lists below, which takes 100 ms and more: not on the event loop."""
+        for name in ("public_actions", "public_triggers", "public_connectors"):
+            getattr(self, name)
+
     @functools.cached_property
     def public_actions(self) -> list[dict[str, Any]]:
         """All actions and control nodes; built once, since the catalogue does not change while the server runs."""

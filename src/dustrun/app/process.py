@@ -41,6 +41,7 @@ async def _serve(settings: Settings, ready: _Ready | None) -> None:
         settings = settings.model_copy(update={"port": port})
     async with compose(settings) as server:
         web = make_web_server(server.app, settings, server.begin_stop)
+        asyncio.get_running_loop().run_in_executor(None, server.app.parts.build_catalogue)
         spare_the_collector()
         web.on_ready = lambda: _announce(settings, server_file.address_of(host, port), ready, server.owner_key_path)
         server.writer.on_taken = web.give_way

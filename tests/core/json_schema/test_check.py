@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -118,6 +119,36 @@ def test_hostile_schemas_and_payloads_come_to_an_end(schema: dict[str, Any], pay
     start = time.process_time()
     told(schema, payload)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("part", "x"),
+    [
+        ({"items": {"type": "integer", "minimum": 0}}, "[" + "1e400," * 49_999 + "1]"),
+        ({"items": {"multipleOf": 7}}, "[" + "7e990," * 49_999 + "7]"),
+        ({"uniqueItems": True}, "[" + ",".join(str(n * (2**61 - 1)) for n in range(20_000)) + "]"),
+        ({"anyOf": [{"type": "string", "title": str(n)} for n in range(300)]}, "[" + "1," * 49_999 + "1]"),
+        ({"allOf": [{"items": {}, "title": str(n)} for n in range(300)]}, "[" + "1," * 49_999 + "1]"),
+    ],
+    ids=["exponents", "multiples", "numbers with one hash", "values in messages", "schemas that allow all"],
+)
+def test_no_value_makes_a_step_slow(part: Any, x: str) -> None:
+    """Before: up to 6 s of processor time for a payload of 1 MiB, or minutes for numbers with one hash."""
+    schema, payload = {"properties": {"x": part}}, loads(f'{{"x": {x}}}')
+    with contextlib.suppress(Invalid):
+        PayloadCheck(schema).check({})  # what is loaded once does not count
+    start = time.process_time()
+    with contextlib.suppress(Invalid):
+        PayloadCheck(schema).check(payload)
+    assert time.process_time() - start < 0.6
+
+
+def test_a_quick_check_is_told_apart_from_a_long_one() -> None:
+    few, fan = {"type": "object", "required": ["id"]}, {"$defs": {"a": {}}, "allOf": [{"$ref": "#/$defs/a"}]}
+    found = [
+        PayloadCheck(schema).is_quick(payload) for schema in (few, fan) for payload in ({"id": 1}, {"id": [1] * 999})
+    ]
+    assert found == [True, False, False, False]
 
 
 def test_problems_are_told_up_to_fifty() -> None:

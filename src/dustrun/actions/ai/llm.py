@@ -23,7 +23,6 @@ pay or how much without a limit: validation warns (`MODEL_DECIDES_SPEND`).
 from __future__ import annotations
 
 from decimal import Decimal
-from functools import partial
 from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
@@ -39,7 +38,7 @@ from dustrun.sdk.fields import raw
 from dustrun.sdk.llm.asking import usd
 from dustrun.sdk.llm.connection import ModelName, Usd
 from dustrun.sdk.llm.messages import Said
-from dustrun.sdk.threads import run_sized
+from dustrun.sdk.threads import run_beside, run_sized
 
 _REPAIRS: Final = 2
 _ANSWER: Final = "answer"
@@ -172,7 +171,7 @@ async def llm(input: Input, ctx: Context) -> Output:
         if input.answer_schema is None:
             return _output(talk, text=answer.text)
         try:
-            value = await run_sized(answer.text, partial(_read, input.answer_schema), answer.text)
+            value = await run_beside(_read, input.answer_schema, answer.text)
         except Invalid as error:
             repairs += 1
             if repairs > _REPAIRS:

@@ -42,6 +42,7 @@ def checked(model: type[M], arguments: Json) -> M:
 async def search_nodes(parts: Parts, principal: Principal, asked: inputs.SearchNodes) -> Result:
     """The types that mention every word, one line each."""
     words = asked.query.casefold().split()
+    await run_beside(parts.build_catalogue)
     known = [*parts.public_triggers, *parts.public_actions]
     found = [one for one in known if all(word in _searched(one) for word in words)]
     lines = [f"{one['type']} ({one.get('effect', 'trigger')}): {one['summary']}" for one in found[: asked.limit]]
@@ -54,6 +55,7 @@ def _searched(one: Json) -> str:
 
 async def describe_nodes(parts: Parts, principal: Principal, asked: inputs.DescribeNodes) -> Result:
     """The types in full; of many large ones, less."""
+    await run_beside(parts.build_catalogue)
     known = {one["type"]: one for one in (*parts.public_triggers, *parts.public_actions)}
     for kind in asked.types:
         if kind not in known:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.prepared import prepare
 from dustrun.api.shapes.wire import Answer
 from dustrun.errors import Code
+from dustrun.sdk.threads import run_beside
 
 routes = Routes("Catalogue")
 router = routes.router
@@ -140,17 +140,24 @@ def _without_details(shown: dict[str, Any]) -> dict[str, Any]:
 _UNCHANGED = "The caller has the list already, by its ETag in `If-None-Match`."
 
 
+async def _every(call: Call, name: str) -> list[dict[str, Any]]:
+    """A list of the catalogue; a request that comes before the start has built it waits beside the loop."""
+    if name not in vars(call.parts):
+        await run_beside(call.parts.build_catalogue)
+    found: list[dict[str, Any]] = getattr(call.parts, name)
+    return found
+
+
 async def _listed(call: Call, name: str, tags: list[str] | None, q: str | None, summary: bool) -> Any:
     """The types asked for. The whole list, which editors read at every start, is prepared once."""
-    asked = Headers(raw=list(call.headers))
+    asked, every = Headers(raw=list(call.headers)), await _every(call, name)
     if tags or q or HEADER in asked:
-        found = _matching(getattr(call.parts, name), tags, q)
+        found = _matching(every, tags, q)
         return [_without_details(shown) for shown in found] if summary else found
     key = (name, summary, is_exact())
     if key not in call.parts.prepared:
-        every = getattr(call.parts, name)
         shown = _shapes([_without_details(one) for one in every] if summary else every)
-        call.parts.prepared[key] = await asyncio.to_thread(prepare, functools.partial(success_body, shown))
+        call.parts.prepared[key] = await run_beside(prepare, functools.partial(success_body, shown))
     return call.parts.prepared[key].answer(call.request_id, asked)
 
 
@@ -181,7 +188,7 @@ async def get_trigger(call: Call, type: Type, summary: Summary = False) -> dict[
 @routes.get("/v1/connector-types", permission=PUBLIC, answers=list[ConnectorTypeAnswer], shape=_named_all)
 async def list_connector_types(call: Call, tags: Tags = None, q: Search = None) -> list[dict[str, Any]]:
     """List the connector types."""
-    return _matching(call.parts.public_connectors, tags, q)
+    return _matching(await _every(call, "public_connectors"), tags, q)
 
 
 @routes.get(

@@ -1,22 +1,36 @@
-"""Validates payloads against a JSON Schema: exact numbers, patterns in linear time, and a bound on total work."""
+"""Validates payloads against a JSON Schema: exact numbers, patterns in linear time, and a bound on total work.
+
+Each step costs some microseconds whatever the payload holds: nothing prints values, computes with the digits of huge
+numbers, or compares items by hashes that a sender can choose.
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
+import operator
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
 from dustrun.core.json_schema.problems import is_number, problem
-from dustrun.core.json_schema.schema import local, pattern
+from dustrun.core.json_schema.schema import local, parts, pattern
+from dustrun.core.values.weight import MOST, weigh
 from dustrun.errors import Code, Invalid, Problem
 
-MOST_STEPS: Final = 100_000
-"""Budget of one validation: keyword evaluations, where a keyword that applies other schemas costs four."""
+MOST_STEPS: Final = 125_000
+"""Budget of one validation: keyword evaluations. One that applies other schemas costs four, and long lists and texts
+cost more."""
 _MOST_PROBLEMS: Final = 50
 _COSTLY: Final = frozenset({"$ref", "allOf", "anyOf", "oneOf", "not", "if"})
+_OVER_ITEMS: Final = frozenset({"items", "contains", "prefixItems", "propertyNames", "additionalProperties"})
+_AGAIN: Final = ("$ref", "unevaluatedItems", "unevaluatedProperties")
+"""Keywords that apply a schema to a value more than once."""
+_ITEMS_OF_A_STEP: Final = 8
+_CHARS_OF_A_STEP: Final = 256
+_LONG_TEXT: Final = 200
 
 
 class _TooMuch(Exception):
@@ -43,12 +57,19 @@ class PayloadCheck:
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._validator = _validator_class()(local(schema))
+        self._units = 1 + weigh(schema)
+        self._repeats = any(name in part for part in parts(schema) for name in _AGAIN)
+
+    def is_quick(self, payload: Any) -> bool:
+        """Whether `check` takes at most 20 ms. Otherwise it may take most of a second: call it beside the event loop,
+        never on it."""
+        return not self._repeats and self._units * (1 + weigh(payload)) <= MOST
 
     def check(self, payload: dict[str, Any]) -> None:
         """Raises `Invalid` with all problems, at most 50."""
         token = _budget.set(_Budget())
         try:
-            errors = list(itertools.islice(self._validator.iter_errors(payload), _MOST_PROBLEMS))
+            errors = list(itertools.islice(self._validator.iter_errors(_unprinted(payload)), _MOST_PROBLEMS))
         except _TooMuch:
             raise _refused(f"Validating it against its schema takes more than {MOST_STEPS} steps.") from None
         except RecursionError:
@@ -73,26 +94,71 @@ def _validator_class() -> Any:
     from jsonschema import Draft202012Validator, validators  # slow import
 
     own = {**Draft202012Validator.VALIDATORS, **_KEYWORDS}
-    types = Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number})
-    counted = {name: _counted(keyword, 4 if name in _COSTLY else 1) for name, keyword in own.items()}
+    kinds = {name: (lambda _, value, test=test: test(value)) for name, test in _KINDS.items()}
+    types = Draft202012Validator.TYPE_CHECKER.redefine_many(kinds)
+    counted = {name: _counted(name, keyword) for name, keyword in own.items()}
     return validators.extend(Draft202012Validator, counted, type_checker=types)
 
 
-def _counted(keyword: Callable[..., Any], steps: int) -> Callable[..., Any]:
-    def check(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-        _budget.get().take(steps)
+def _counted(name: str, keyword: Callable[..., Any]) -> Callable[..., Any]:
+    steps = 4 if name in _COSTLY else 1
+    if name not in _OVER_ITEMS:
+
+        def check(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+            _budget.get().take(steps)
+            return keyword(validator, value, instance, schema)
+
+        return check
+
+    def check_items(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+        _budget.get().take(steps + (len(instance) // _ITEMS_OF_A_STEP if isinstance(instance, list | dict) else 0))
         return keyword(validator, value, instance, schema)
 
-    return check
+    return check_items
 
 
-def _is_number(_checker: Any, value: Any) -> bool:
-    return is_number(value)
+class _List(list[Any]):
+    def __repr__(self) -> str:
+        return "a list"
 
 
-def _is_integer(_checker: Any, value: Any) -> bool:
+class _Object(dict[str, Any]):
+    def __repr__(self) -> str:
+        return "an object"
+
+
+class _Text(str):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "a text"
+
+
+def _unprinted(value: Any) -> Any:
+    """The value, such that the library's messages, which nobody sees, do not contain it: each would print the whole."""
+    if isinstance(value, dict):
+        return _Object((name, _unprinted(inner)) for name, inner in value.items())
+    if isinstance(value, list):
+        return _List(map(_unprinted, value))
+    return _Text(value) if isinstance(value, str) and len(value) > _LONG_TEXT else value
+
+
+def _is_integer(value: Any) -> bool:
     """`1.0` is an integer: the notation of a number does not matter."""
-    return is_number(value) and value == int(value)
+    if isinstance(value, Decimal):
+        return bool(value == value.to_integral_value())
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_KINDS: Final[dict[str, Callable[[Any], bool]]] = {
+    "null": lambda value: value is None,
+    "boolean": lambda value: isinstance(value, bool),
+    "string": lambda value: isinstance(value, str),
+    "array": lambda value: isinstance(value, list),
+    "object": lambda value: isinstance(value, dict),
+    "number": is_number,
+    "integer": _is_integer,
+}
 
 
 def _error(message: str, *path: str) -> Any:
@@ -102,17 +168,49 @@ def _error(message: str, *path: str) -> Any:
 
 
 def _pattern(_validator: Any, expression: str, instance: Any, _schema: Any) -> Iterator[Any]:
-    if isinstance(instance, str) and not pattern(expression).search(instance):
+    if not isinstance(instance, str):
+        return
+    _budget.get().take(len(instance) // _CHARS_OF_A_STEP)
+    if not pattern(expression).search(instance):
         yield _error("pattern")
 
 
+def _type(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> tuple[Any, ...]:
+    is_good = _KINDS[wanted](instance) if isinstance(wanted, str) else any(_KINDS[kind](instance) for kind in wanted)
+    return () if is_good else (_error("type"),)
+
+
+def _bound(is_good: Callable[[Any, Any], bool]) -> Callable[..., Any]:
+    def check(_validator: Any, bound: Any, instance: Any, _schema: Any) -> tuple[Any, ...]:
+        return () if not is_number(instance) or is_good(instance, bound) else (_error("bound"),)
+
+    return check
+
+
+def _items(validator: Any, items: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    """As the library's, but what the items have in common is prepared once."""
+    before = len(schema.get("prefixItems", ()))
+    if not isinstance(instance, list) or len(instance) <= before or items is True or items == {}:
+        return
+    if items is False:
+        yield _error("items")
+        return
+    each = validator.evolve(schema=items)
+    for index in range(before, len(instance)):
+        for error in each.iter_errors(instance[index]):
+            error.path.appendleft(index)
+            yield error
+
+
 def _required(_validator: Any, names: list[str], instance: Any, _schema: Any) -> Iterator[Any]:
+    _budget.get().take(len(names) // _ITEMS_OF_A_STEP)
     for name in names if isinstance(instance, dict) else ():
         if name not in instance:
             yield _error(name)
 
 
 def _properties(validator: Any, schemas: dict[str, Any], instance: Any, _schema: Any) -> Iterator[Any]:
+    _budget.get().take(len(schemas) // _ITEMS_OF_A_STEP)
     for name, schema in schemas.items() if isinstance(instance, dict) else ():
         if name not in instance:
             continue
@@ -145,23 +243,45 @@ def _additional_properties(validator: Any, value: Any, instance: Any, schema: An
 
 
 def _multiple_of(_validator: Any, divisor: Any, instance: Any, _schema: Any) -> Iterator[Any]:
-    if is_number(instance) and Fraction(instance) % Fraction(str(divisor)):
+    if is_number(instance) and not _is_multiple(Decimal(instance), Fraction(str(divisor))):
         yield _error("multipleOf")
 
 
+def _is_multiple(number: Decimal, divisor: Fraction) -> bool:
+    """Without writing out the zeros of `1e1000`."""
+    _, digits, exponent = number.as_tuple()
+    whole = int("".join(map(str, digits))) * divisor.denominator
+    assert isinstance(exponent, int)
+    if exponent >= 0:
+        return bool(whole * pow(10, exponent, divisor.numerator) % divisor.numerator == 0)
+    return bool(whole % (divisor.numerator * 10**-exponent) == 0)
+
+
 def _unique_items(_validator: Any, wanted: bool, instance: Any, _schema: Any) -> Iterator[Any]:
-    if wanted and isinstance(instance, list) and len({_frozen(item) for item in instance}) != len(instance):
+    if wanted and isinstance(instance, list) and len({_canonical(item) for item in instance}) != len(instance):
         yield _error("uniqueItems")
 
 
-def _frozen(value: Any) -> Any:
-    """A hashable form of a value; equal JSON values have equal forms, and `true` is not 1."""
+def _canonical(value: Any) -> str:
+    """A text that two values share if, and only if, they are equal JSON values; `true` is not 1, and 1.0 is. Texts have
+    hashes that no sender can foresee; numbers have not."""
     _budget.get().take(1)
     if isinstance(value, dict):
-        return frozenset((name, _frozen(inner)) for name, inner in value.items())
+        return f"{{{','.join(f'{_canonical(name)}:{_canonical(value[name])}' for name in sorted(value))}}}"
     if isinstance(value, list):
-        return tuple(_frozen(inner) for inner in value)
-    return (isinstance(value, bool), type(value) is str, value)
+        return f"[{','.join(map(_canonical, value))}]"
+    if isinstance(value, str):
+        _budget.get().take(len(value) // _CHARS_OF_A_STEP)
+        return f'{len(value)}"{value!s}"'
+    return _number(value) if is_number(value) else str(value)
+
+
+def _number(value: int | Decimal) -> str:
+    sign, digits, exponent = Decimal(value).as_tuple()
+    text = "".join(map(str, digits)).lstrip("0")
+    bare = text.rstrip("0")
+    assert isinstance(exponent, int)
+    return f"{'-' * sign}{bare}e{exponent + len(text) - len(bare)}" if bare else "0"
 
 
 def _enum(_validator: Any, values: list[Any], instance: Any, _schema: Any) -> Iterator[Any]:
@@ -177,11 +297,18 @@ def _const(_validator: Any, value: Any, instance: Any, _schema: Any) -> Iterator
 
 def _same(left: Any, right: Any) -> bool:
     if isinstance(left, dict | list) or isinstance(right, dict | list):
-        return type(left) is type(right) and len(left) == len(right) and bool(_frozen(left) == _frozen(right))
+        both = isinstance(left, dict) is isinstance(right, dict) and isinstance(left, list) is isinstance(right, list)
+        return both and len(left) == len(right) and _canonical(left) == _canonical(right)
     return isinstance(left, bool) is isinstance(right, bool) and bool(left == right)
 
 
 _KEYWORDS: Final[dict[str, Callable[..., Any]]] = {
+    "type": _type,
+    "minimum": _bound(operator.ge),
+    "maximum": _bound(operator.le),
+    "exclusiveMinimum": _bound(operator.gt),
+    "exclusiveMaximum": _bound(operator.lt),
+    "items": _items,
     "pattern": _pattern,
     "required": _required,
     "properties": _properties,

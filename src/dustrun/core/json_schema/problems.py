@@ -32,8 +32,8 @@ def problem(error: Any) -> Problem:
 def _kind(value: Any) -> str:
     if is_number(value):
         return "a number"
-    words = {type(None): "null", bool: "true or false", str: "a string", list: "a list", dict: "an object"}
-    return words.get(type(value), "something else")
+    words = {bool: "true or false", str: "a string", list: "a list", dict: "an object"}
+    return "null" if value is None else next(word for kind, word in words.items() if isinstance(value, kind))
 
 
 _TYPES: Final = {

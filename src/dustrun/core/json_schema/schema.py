@@ -59,12 +59,12 @@ def check_schema(schema: dict[str, Any]) -> None:
             f'is written for "{dialect}"; only draft 2020-12 is supported: adapt what differs and remove $schema'
         )
     _check_form(schema)
-    parts = list(_parts(schema))
-    has_patterns = any("patternProperties" in part for part in parts)
-    for part in parts:
+    found = list(parts(schema))
+    has_patterns = any("patternProperties" in part for part in found)
+    for part in found:
         _check_part(part, is_root=part is schema, has_patterns=has_patterns)
     try:
-        _Links(schema, parts).check()
+        _Links(schema, found).check()
     except RecursionError:
         raise ValueError("has a chain of references that is too long") from None
 
@@ -94,16 +94,16 @@ def _check_form(schema: dict[str, Any]) -> None:
         raise ValueError("is nested too deeply") from None
 
 
-def _parts(schema: Any) -> Iterator[dict[str, Any]]:
+def parts(schema: Any) -> Iterator[dict[str, Any]]:
     """A schema and all its subschemas; `default`, `const` and `enum` are data, not subschemas."""
     if not isinstance(schema, dict):
         return
     yield schema
     for key in _OF_NAMES:
         for part in _mapping(schema.get(key)).values():
-            yield from _parts(part)
+            yield from parts(part)
     for part in _branches(schema):
-        yield from _parts(part)
+        yield from parts(part)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from dustrun.core.workflow.control import RESUMABLE
 from dustrun.core.workflow.graph import Graph
 from dustrun.errors import Code, Forbidden, Invalid, NotFound, Problem, Unauthenticated
 from dustrun.records import dataclass
+from dustrun.sdk.threads import run_beside
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import need_good
 from dustrun.services.access.principal import Principal
@@ -68,14 +69,14 @@ class Resumes:
         run = await self._runs.get(principal, run_id, slim=True)
         graph = (await self._runs.compiled(run.row)).runnable().graph
         path, node_id = _place(graph, node, stack)
-        checked = self._check(graph, node_id, data)
+        checked = await self._check(graph, node_id, data)
 
         def unit(tx: Tx) -> Resumed:
             return self._decide(tx, principal, rows.get(tx, run.row.pk), graph, path, node_id, checked)
 
         return await idempotency.write(self._writer, unit, lambda done: self._engine.wake(done.run_pk))
 
-    def _check(self, graph: Graph, node_id: str, data: Any) -> Any:
+    async def _check(self, graph: Graph, node_id: str, data: Any) -> Any:
         """The data as the node accepts it; raises `Invalid` when it does not match."""
         node = graph.nodes[node_id]
         if node.type == "approve":
@@ -84,8 +85,8 @@ class Resumes:
         if kind is None:
             return data
         trigger = self._runs.catalog.triggers[kind]
-        config = trigger.config.model_validate(node.payload.get("triggerConfig") or {})
-        return trigger.accept(config, data)
+        given = node.payload.get("triggerConfig") or {}
+        return await run_beside(lambda: trigger.accept(trigger.config.model_validate(given), data))
 
     def _decide(
         self, tx: Tx, principal: Principal, run: RunRow, graph: Graph, path: str, node_id: str, data: Any

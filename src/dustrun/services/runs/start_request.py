@@ -10,14 +10,18 @@ from typing import Any, Protocol
 
 from dustrun import clock
 from dustrun.catalog import Catalog
+from dustrun.core.json_schema.check import PayloadCheck
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import Mode, NodeStatus
 from dustrun.core.validate import suggest
 from dustrun.core.values.exact_json import dumps_text, loads
+from dustrun.core.values.weight import is_large
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Invalid, Problem, Refused
 from dustrun.records import dataclass
+from dustrun.sdk.threads import run_beside
+from dustrun.sdk.trigger import Trigger
 from dustrun.services.runs.engine_port import Caller, ChildCall, Created, RunFacts
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.storage.db.statement import Tx
@@ -242,11 +246,19 @@ def trigger_of(compiled: Compiled, request: RunRequest) -> str:
     return wanted
 
 
-def accept(catalog: Catalog, compiled: Compiled, trigger_id: str, payload: dict[str, Any]) -> dict[str, Any]:
+async def accept(catalog: Catalog, compiled: Compiled, trigger_id: str, payload: dict[str, Any]) -> dict[str, Any]:
     """The payload as the trigger accepts it; raises `Invalid` when it does not match the trigger's schema."""
     trigger = catalog.triggers[compiled.definition.nodes[trigger_id].type]
-    accepted: dict[str, Any] = trigger.accept(compiled.trigger_configs[trigger_id], payload)
+    accepted: dict[str, Any] = await accept_by(trigger, compiled.trigger_configs[trigger_id], payload)
     return accepted
+
+
+async def accept_by(trigger: Trigger, config: Any, payload: Any) -> Any:
+    """What `trigger.accept` returns: computed beside the event loop if that may take long, whatever makes it long, the
+    payload or the schema."""
+    check = getattr(config, "compiled", None)
+    is_quick = check.is_quick(payload) if isinstance(check, PayloadCheck) else not is_large(payload)
+    return trigger.accept(config, payload) if is_quick else await run_beside(trigger.accept, config, payload)
 
 
 def trigger_result(

@@ -77,7 +77,7 @@ class CalledRuns:
         closure = await self._admit(parent, program, snapshot, version)
         request = self._request(parent, call, run_id)
         trigger_id = start_request.trigger_of(compiled, request)
-        payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
+        payload = await start_request.accept(self._catalog, compiled, trigger_id, request.payload)
         principal = Principal(by, parent.org_id, frozenset())
         facts = facts_of(principal, request, trigger_id, snapshot=snapshot, version=version)
         facts.caller = caller

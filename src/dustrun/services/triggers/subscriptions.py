@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import field
 from functools import partial
 from typing import Any, Final
@@ -13,6 +14,7 @@ from dustrun.catalog import Catalog
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.records import dataclass
+from dustrun.sdk.threads import run_beside
 from dustrun.sdk.trigger import Trigger
 from dustrun.services.access.principal import Principal
 from dustrun.storage.db.database import Database
@@ -21,6 +23,8 @@ from dustrun.storage.triggers import subscriptions as rows
 from dustrun.storage.triggers.subscriptions import ARMED, SubscriptionRow
 
 _PAGE = 1000
+_MOST_AT_ONCE: Final = 4096
+"""Characters of configs that the event loop parses itself: some milliseconds."""
 CONNECTOR: Final = "$connector"
 """What names the node's connector in a stored config, beside the fields of the trigger, none of which begins so."""
 
@@ -108,14 +112,14 @@ class Subscriptions:
         after: int | None = 0
         while after is not None:
             page = await self._database.read(partial(rows.list_armed, after=after, count=_PAGE))
-            found += [one for row in page if (one := self.parsed(row)) is not None]
+            found += [one for one in await self.parsed_all(page) if one is not None]
             after = page[-1].pk if len(page) == _PAGE else None
         return found
 
     async def list_of(self, workflow_id: str) -> list[Subscription]:
         """A workflow's subscriptions of any state."""
         found = await self._database.read(lambda tx: rows.list_of(tx, workflow_id))
-        return [one for row in found if (one := self.parsed(row)) is not None]
+        return [one for one in await self.parsed_all(found) if one is not None]
 
     async def find(self, subscription_id: str) -> Subscription | None:
         """A subscription as it is now."""
@@ -125,6 +129,12 @@ class Subscriptions:
         """A subscription as the transaction sees it."""
         row = rows.find(tx, subscription_id)
         return self.parsed(row) if row is not None else None
+
+    async def parsed_all(self, found: Sequence[SubscriptionRow]) -> list[Subscription | None]:
+        """The subscriptions of rows, as `parsed` has them: a schema in a config takes long to check."""
+        if sum(len(row.config) for row in found) > _MOST_AT_ONCE:
+            return await run_beside(lambda: [self.parsed(row) for row in found])
+        return [self.parsed(row) for row in found]
 
     def parsed(self, row: SubscriptionRow) -> Subscription | None:
         """The subscription of a row; None if its type is not installed or does not take its config any more."""

@@ -132,7 +132,7 @@ class Launches:
             raise NotFound(f"The workflow has no version {asked.version}.", code=Code.VERSION_UNKNOWN)
         payload: dict[str, Any] = asked.payload
         if run.workflow_id == asked.workflow_id and run.version == asked.version:
-            payload = start_request.accept(self._runs.catalog, compiled, run.trigger_node_id, asked.payload)
+            payload = await start_request.accept(self._runs.catalog, compiled, run.trigger_node_id, asked.payload)
         matching.check(asked, payload, run, clock.now_ms())
         closure = await self._database.read(lambda tx: self._reach.check(tx, principal, run, asked.mode))
         report = await self._reports.effects(principal, run.id)

@@ -20,7 +20,6 @@ from dustrun.services.access import idempotency
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
-from dustrun.services.runs import start_request
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import RunRequest
@@ -121,8 +120,9 @@ class Backtests:
 
     def _accepts(self, compiled: Compiled, node_id: str, event: PastEvent) -> bool:
         """Whether the trigger's schema lets the event through."""
+        trigger = self._deps.runs.catalog.triggers[compiled.definition.nodes[node_id].type]
         try:
-            start_request.accept(self._deps.runs.catalog, compiled, node_id, event.payload)
+            trigger.accept(compiled.trigger_configs[node_id], event.payload)
         except Invalid:
             return False
         return True

@@ -113,7 +113,7 @@ class FormAnswers:
         if compiled is None or version is None or input_schema_in(document_of(compiled.definition)) is None:
             raise Conflict(CLOSED, code=Code.FORM_CLOSED)
         request = _request(form.link, compiled, values, run_id, version)
-        self._check(compiled, request)
+        await self._check(compiled, request)
         taking, principal = Taking(form, run_id, version), principal_of(form.key)
         try:
             principal.need("workflow:simulate" if request.simulate else "workflow:execute")
@@ -125,10 +125,10 @@ class FormAnswers:
         if taking.pauses:
             self._arming.committed(form.workflow.id)
 
-    def _check(self, compiled: Compiled, request: RunRequest) -> None:
+    async def _check(self, compiled: Compiled, request: RunRequest) -> None:
         """Raises `Invalid` with the fields as the form names them."""
         try:
-            start_request.accept(self._runs.catalog, compiled, request.trigger_node_id or "", request.payload)
+            await start_request.accept(self._runs.catalog, compiled, request.trigger_node_id or "", request.payload)
         except Invalid as error:
             details = [{**one, "field": _as_value(str(one["field"]))} for one in error.public_details()]
             raise Invalid("The form is not filled in as it asks.", code=error.code, details=details) from None

@@ -12,7 +12,6 @@ from dustrun import clock, ids
 from dustrun.core.triggers import webhook_auth
 from dustrun.errors import Code, NotFound
 from dustrun.records import dataclass
-from dustrun.sdk.threads import run_sized
 from dustrun.services.triggers.inbound.webhook_secrets import KIND, WebhookSecrets, is_good
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 from dustrun.storage.db.database import Database
@@ -91,7 +90,7 @@ class WebhookTargets:
         return target
 
     async def _target(self, row: SecretRow, own: SubscriptionRow | None, now: int) -> Target:
-        sub = await run_sized(own.config, self._subscriptions.parsed, own) if own is not None else None
+        sub = (await self._subscriptions.parsed_all([own]))[0] if own is not None else None
         if sub is None or not webhook_auth.needs_secret(sub.config.auth):
             return Target(row, sub, (), row.expires_at)
         signing, until = await self._database.look_up(lambda tx: self._secrets.signing_secrets(tx, row, now))

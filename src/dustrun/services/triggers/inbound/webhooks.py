@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from dustrun import clock, ids, log
@@ -13,7 +14,7 @@ from dustrun.core.triggers.webhook_auth import Bad, Good
 from dustrun.core.triggers.webhook_body import WrongType
 from dustrun.errors import Code, DustrunError, Invalid, NotFound, Temporary, Unauthenticated
 from dustrun.records import dataclass
-from dustrun.sdk.threads import run_sized
+from dustrun.sdk.threads import run_beside, run_sized
 from dustrun.services.runs.runs import Conclusion, Runs
 from dustrun.services.triggers.inbound.webhook_targets import Target, WebhookTargets
 from dustrun.services.triggers.intake import FireOptions, Intake
@@ -89,7 +90,9 @@ class Webhooks:
             code = Code.WEBHOOK_SIGNATURE if verdict.reason == "signature" else Code.WEBHOOK_TIMESTAMP
             raise Refusal(verdict.reason, Unauthenticated(verdict.message, code=code))
         payload = await _parsed(inbound, body)
-        event = await run_sized(body, _event, sub, inbound, payload, verdict, now)
+        made = partial(_event, sub, inbound, payload, verdict, now)
+        computes = config.dedupe is not None and config.dedupe.expression is not None  # for up to 100 ms
+        event = await (run_beside(made) if computes else run_sized(body, made))
         fired = await self._intake.fire(sub, event, None, FireOptions(is_exact=True, refused_key=_own_key()))
         if fired.run_ids:
             log.bind(run_id=fired.run_ids[0])
