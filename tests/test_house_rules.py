@@ -9,7 +9,7 @@ from pathlib import Path
 import house_rules
 import pytest
 from house import code, commits, folders, patching, words
-from house.tree import Finding, Tree
+from house.tree import Finding, Rule, Tree
 
 Files = dict[str, str]
 FEW = "def __init__(self, a, b, c, d, e, f, *, g): ..."
@@ -71,9 +71,23 @@ def test_room_without_money_that_imports_it_is_found(tmp_path: Path, room: str, 
         f"src/dustrun/{room}/tools.py": f"def ask():\n    from dustrun.{package} import {name}\n",
         f"src/dustrun/{room}/views.py": "from dustrun.services.runs import runs\nimport dustrun.chain_names\n",
         "src/dustrun/services/pay.py": f"from dustrun.{package} import {name}\n",
+        **{f"src/dustrun/{other}/__init__.py": "" for other in code.WITHOUT_MONEY},
     }
     found = code.rooms_without_money(tree(tmp_path, files))
     assert faults(found) == [f"src/dustrun/{room}/tools.py:2: {room} imports dustrun.{imported}"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "places"),
+    [
+        (code.rooms_without_money, [f"src/dustrun/{room}" for room in code.WITHOUT_MONEY]),
+        (code.thin_routes, [code.ROUTES]),
+        (code.typed_parts, [code.PARTS]),
+    ],
+)
+def test_rule_about_a_place_that_is_gone_is_found(tmp_path: Path, rule: Rule, places: list[str]) -> None:
+    found = faults(rule(tree(tmp_path, {"src/dustrun/moved/parts.py": ""})))
+    assert found == [f"{place}: a rule names this place and it does not exist" for place in places]
 
 
 def test_folder_with_sixteen_files_is_found(tmp_path: Path) -> None:

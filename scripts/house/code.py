@@ -15,7 +15,7 @@ MAX_ARGUMENTS = 7
 MAX_ROUTE_STATEMENTS = 15
 ROUTES = f"{PACKAGE}/api/routes"
 
-WITHOUT_MONEY = ("assistant", "mcp")
+WITHOUT_MONEY = ("assistant", "api/mcp", "sdk/mcp")
 MONEY = ("dustrun.services.outbox", "dustrun.services.wallets", "dustrun.wallets", "dustrun.chain")
 
 PARTS = f"{PACKAGE}/api/parts.py"
@@ -45,6 +45,7 @@ def _arguments(function: Function) -> int:
 
 def typed_parts(tree: Tree) -> Iterator[Finding]:
     """No field of the API's Parts is `Any`, which blinds the type checker for every route."""
+    yield from _missing(tree, PARTS)
     if not (tree.root / PARTS).exists():
         return
     module = tree.module(PARTS)
@@ -69,6 +70,7 @@ def _is_any(annotation: ast.expr) -> bool:
 
 def thin_routes(tree: Tree) -> Iterator[Finding]:
     """A route parses, calls a service and shapes the answer: few statements, and of storage only its row classes."""
+    yield from _missing(tree, ROUTES)
     for module in tree.modules(ROUTES):
         for node in ast.walk(module.body):
             if isinstance(node, Function) and (count := _statements(node)) > MAX_ROUTE_STATEMENTS:
@@ -86,8 +88,15 @@ def _statements(function: Function) -> int:
 def rooms_without_money(tree: Tree) -> Iterator[Finding]:
     """The assistant and the MCP server reach no outbox, wallet or chain, under no name."""
     for room in WITHOUT_MONEY:
+        yield from _missing(tree, f"{PACKAGE}/{room}")
         for module in tree.modules(f"{PACKAGE}/{room}"):
             for node, name in imports(module):
                 if any(name == money or name.startswith(f"{money}.") for money in MONEY):
                     mend = "Ask for it as a person would: by a run that a policy judges"
                     yield Finding(module.at(node), f"{room} imports {name}", mend)
+
+
+def _missing(tree: Tree, path: str) -> Iterator[Finding]:
+    """A rule about a place that was moved or renamed would hold without looking at anything."""
+    if not (tree.root / path).exists():
+        yield Finding(path, "a rule names this place and it does not exist", "Name where its code is now")
