@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import build_web
 import pytest
 import yaml
 
@@ -134,6 +137,60 @@ async def test_the_health_check_tells_a_server_that_answers_from_one_that_does_n
         assert (status(server.port), status(free_port())) == (0, 1)
     finally:
         await server.stop()
+
+
+async def test_a_wheel_of_what_the_image_copies_starts_with_app_and_guides(tmp_path: Path) -> None:
+    sources, installed = tmp_path / "build", tmp_path / "installed"
+    await asyncio.to_thread(_install_from, _copied_to(sources), installed)
+    environment = {"PYTHONPATH": str(installed)}
+    where = "import dustrun; print(dustrun.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-c", where], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert Path(found.stdout.strip()) == installed / "dustrun" / "__init__.py"
+    guides = {path.name for path in (ROOT / "docs" / "guides").iterdir()}
+    assert {path.name for path in (installed / "dustrun" / "guides").iterdir()} == guides
+    port = free_port()
+    serve = [sys.executable, "-m", "dustrun", "serve", "--port", str(port), "--data-dir", str(tmp_path / "data")]
+    server = subprocess.Popen(serve, env={**environment, "HOME": str(tmp_path)}, cwd=tmp_path)
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            while not await _answers(session, "/readyz"):
+                assert server.poll() is None, "the server ended"
+                await asyncio.sleep(0.1)
+            assert await _answers(session, "/")
+    finally:
+        server.terminate()
+        await asyncio.to_thread(server.wait, 60)
+
+
+def _copied_to(folder: Path) -> Path:
+    """The files that a build of the image can see, and nothing else."""
+    build_web.build()  # a build in the image makes the app itself; here it is shared with the other tests
+    lines = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    left_out = shutil.ignore_patterns(*(line.removeprefix("**/") for line in lines if line.startswith("**/")))
+    for name in (line[1:] for line in lines if line.startswith("!")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=left_out)
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def _install_from(sources: Path, target: Path) -> None:
+    """As the image does, without what the project depends on: that is in this environment."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(sources)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+async def _answers(session: aiohttp.ClientSession, path: str) -> bool:
+    try:
+        async with session.get(path) as response:
+            return response.status == 200
+    except aiohttp.ClientConnectionError:
+        return False
 
 
 @pytest.mark.skipif(shutil.which("docker") is None, reason="this machine has no Docker")
