@@ -348,7 +348,8 @@ def _named_connector(connector: Connector, found: _Found) -> Connector:
 def _action_spec(action: Action) -> NodeSpec:
     is_open = action.output.model_config.get("extra") == "allow"
     fields = None if is_open else _field_names(action.output) or None
-    return NodeSpec(action.type, "action", action.effect.value, action.input, None, fields, action.raw_fields)
+    spec = NodeSpec(action.type, "action", action.effect.value, action.input, None, fields, action.raw_fields)
+    return replace(spec, movements=action.funds_movement, origins=action.origins)
 
 
 def _trigger_spec(trigger: Trigger) -> NodeSpec:

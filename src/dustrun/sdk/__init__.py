@@ -1,5 +1,6 @@
 """The API for actions, triggers and connectors. They may import only this and the pure core."""
 
+from dustrun.core.workflow.specs import Origin
 from dustrun.sdk.action import Action, ToolShape, action
 from dustrun.sdk.context import Connection, Context, HttpRequest, HttpResponse, Script, ScriptResult
 from dustrun.sdk.effect import Effect
@@ -31,6 +32,7 @@ __all__ = [
     "Notice",
     "NoticeFormat",
     "NoticeKind",
+    "Origin",
     "Polled",
     "PolledConfig",
     "PolledEvent",

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from dustrun.core.money.intent import FundsMovement
+from dustrun.core.workflow.specs import Origin
 from dustrun.records import dataclass
 from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import hinted_fields
@@ -57,6 +58,7 @@ class Action:
     connector_instead_of: str | None = None
     as_rehearsed: Callable[[Any], bool] | None = None
     as_tool: AsTool | None = None
+    origins: tuple[Origin, ...] = ()
     type: str = ""
     family: str = ""
     summary: str = ""
@@ -107,6 +109,7 @@ def action(
     connector_instead_of: str | None = None,
     as_rehearsed: Callable[[Any], bool] | None = None,
     as_tool: AsTool | None = None,
+    origins: Sequence[Origin] = (),
     tags: Sequence[str] = (),
 ) -> Callable[[Run], Action]:
     """Declares an action.
@@ -135,6 +138,9 @@ def action(
 
     `as_tool(payload, connection)`: how a model sees it if the inputs in `payload` are fixed; without it, or if that
     gives None, the model gives all other inputs.
+
+    `origins`: the outside systems whose answers its result holds. They tell the owner of a wallet what shaped a spend;
+    without them the action counts as a system of its own, if it has an effect.
 
     `as_rehearsed(input)`: outside of simulations it is not run, and its result is that of the run's rehearsal.
     """
@@ -166,6 +172,7 @@ def action(
             connector_instead_of=connector_instead_of,
             as_rehearsed=as_rehearsed,
             as_tool=as_tool,
+            origins=tuple(origins),
             tags=tuple(tags),
             raw_fields=hinted_fields(input, "x-raw"),
             secret_fields=hinted_fields(input, "x-secret"),

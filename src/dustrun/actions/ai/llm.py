@@ -33,7 +33,7 @@ from dustrun.core.json_schema.schema import check_schema
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.model_tools import MOST_TOOLS, ModelTool
 from dustrun.errors import Code, Invalid, Permanent, Problem
-from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk import Context, Effect, Fields, Origin, action
 from dustrun.sdk.fields import raw
 from dustrun.sdk.llm.asking import usd
 from dustrun.sdk.llm.connection import ModelName, Usd
@@ -152,6 +152,7 @@ def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
     connector=("llm-openai", "llm-anthropic"),
     sends_by_context=True,
     as_rehearsed=lambda input: input.answer_from == "rehearsal",
+    origins=[Origin("model")],
     tags=("ai", "llm", "model"),
 )
 async def llm(input: Input, ctx: Context) -> Output:

@@ -99,7 +99,9 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
         "previousAllowance": "0",
         "changed": True,
     },
-    funds_movement=[FundsMovement("approve", "amount", token_field="token", recipient_field="spender")],
+    funds_movement=[
+        FundsMovement("approve", "amount", token_field="token", recipient_field="spender", computed=("amount",))
+    ],
     finish=finish,
     tags=("evm", "approval", "erc20"),
 )

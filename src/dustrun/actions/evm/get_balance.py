@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dustrun.actions.evm.coins import native_coin
 from dustrun.actions.evm.fields import Address, ChainId
-from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk import Context, Effect, Fields, Origin, action
 
 
 class Input(Fields):
@@ -43,6 +43,7 @@ class Output(Fields):
         "decimals": 18,
     },
     needs_wallet=lambda input: input.address is None,
+    origins=[Origin("chain", "chainId")],
     tags=("evm", "balance"),
 )
 async def get_balance(input: Input, ctx: Context) -> Output:

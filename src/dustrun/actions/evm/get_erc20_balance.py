@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dustrun.actions.evm.coins import read_balance, read_token
 from dustrun.actions.evm.fields import Address, ChainId, Token
-from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk import Context, Effect, Fields, Origin, action
 
 
 class Input(Fields):
@@ -46,6 +46,7 @@ class Output(Fields):
         "balanceFormatted": "25",
     },
     needs_wallet=lambda input: input.address is None,
+    origins=[Origin("chain", "chainId"), Origin("contract", "token")],
     tags=("evm", "balance", "erc20"),
 )
 async def get_erc20_balance(input: Input, ctx: Context) -> Output:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from dustrun.actions.evm.fields import ChainId
 from dustrun.core.values.amounts import format_units
-from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk import Context, Effect, Fields, Origin, action
 
 _GWEI = 9
 
@@ -53,6 +53,7 @@ class Output(Fields):
         "transferFeeFormatted": "0.000315",
         "symbol": "ETH",
     },
+    origins=[Origin("chain", "chainId")],
     tags=("evm", "gas"),
 )
 async def get_gas_price(input: Input, ctx: Context) -> Output:

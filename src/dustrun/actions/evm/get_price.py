@@ -15,7 +15,7 @@ from dustrun.actions.evm.coins import read_coin
 from dustrun.actions.evm.fields import ChainId
 from dustrun.clock import to_rfc3339
 from dustrun.errors import Temporary
-from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk import Context, Effect, Fields, Origin, action
 
 
 class Input(Fields):
@@ -55,6 +55,7 @@ class Output(Fields):
         "at": "2026-01-31T12:00:00.000Z",
         "ageMs": 41000,
     },
+    origins=[Origin("price", "chainId")],
     tags=("evm", "price"),
 )
 async def get_price(input: Input, ctx: Context) -> Output:

@@ -12,7 +12,7 @@ from dustrun.actions.evm import erc20
 from dustrun.actions.evm.coins import read_token
 from dustrun.actions.evm.fields import ChainId, Token
 from dustrun.core.money.tokens import find_known
-from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk import Context, Effect, Fields, Origin, action
 from dustrun.sdk.chain import ChainCall
 
 
@@ -49,6 +49,7 @@ class Output(Fields):
         "totalSupplyFormatted": "25000000000",
         "isKnown": True,
     },
+    origins=[Origin("chain", "chainId"), Origin("contract", "token")],
     tags=("evm", "erc20"),
 )
 async def get_token_info(input: Input, ctx: Context) -> Output:

@@ -15,7 +15,7 @@ from dustrun.actions.evm.coins import native_coin
 from dustrun.actions.evm.contract_calls import EventFields, LogFields, read_events, show_events, show_logs
 from dustrun.actions.evm.fields import ChainId
 from dustrun.core.values.amounts import format_units
-from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk import Context, Effect, Fields, Origin, action
 from dustrun.sdk.chain import ChainTransaction
 
 HASH = r"^0x[0-9a-fA-F]{64}$"
@@ -87,6 +87,7 @@ def status_of(found: ChainTransaction | None) -> Literal["unknown", "pending", "
         "events": [],
         "logs": [],
     },
+    origins=[Origin("chain", "chainId")],
     tags=("evm", "transaction"),
 )
 async def get_transaction(input: Input, ctx: Context) -> Output:

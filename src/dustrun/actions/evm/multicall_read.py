@@ -15,7 +15,7 @@ from dustrun.actions.evm.contract_calls import CallFields, check_code, read_call
 from dustrun.actions.evm.fields import ChainId
 from dustrun.core.evm.abi import Function
 from dustrun.errors import Temporary
-from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk import Context, Effect, Fields, Origin, action
 from dustrun.sdk.chain import CallResult, Chain, ChainCall
 
 
@@ -87,6 +87,7 @@ async def _answer(chain: Chain, call: Call, place: int, asked: tuple[Function, C
         ],
         "failed": 0,
     },
+    origins=[Origin("chain", "chainId"), Origin("contract", "calls")],
     tags=("evm", "contract"),
 )
 async def multicall_read(input: Input, ctx: Context) -> Output:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from dustrun.actions.evm.contract_calls import CallFields, check_code, read_calldata, read_function, show_result
 from dustrun.actions.evm.fields import Address, ChainId
-from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk import Context, Effect, Fields, Origin, action
 from dustrun.sdk.chain import ChainCall
 
 
@@ -47,6 +47,7 @@ class Output(Fields):
         "values": {"reserve0": "27453918234567", "reserve1": "9011223344556677889900", "at": 1769860800},
         "data": "0x000000000000000000000000000000000000000000000000000018f80d35b907",
     },
+    origins=[Origin("chain", "chainId"), Origin("contract", "contract")],
     tags=("evm", "contract"),
 )
 async def read_contract(input: Input, ctx: Context) -> Output:

@@ -143,7 +143,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
         "amountReceived": "25000000",
         "amountReceivedFormatted": "25",
     },
-    funds_movement=[FundsMovement("send", "amount", token_field="token", recipient_field="recipient")],
+    funds_movement=[FundsMovement("send", "amount", token_field="token", recipient_field="recipient", takes_max=True)],
     finish=finish,
     tags=("evm", "transfer", "erc20", "pay", "payout"),
 )

@@ -88,7 +88,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
         "amountFormatted": "0.01",
         "symbol": "ETH",
     },
-    funds_movement=[FundsMovement("send", "amount", recipient_field="recipient")],
+    funds_movement=[FundsMovement("send", "amount", recipient_field="recipient", takes_max=True)],
     finish=finish,
     tags=("evm", "transfer", "pay", "payout"),
 )

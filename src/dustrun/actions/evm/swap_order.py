@@ -19,6 +19,7 @@ from dustrun.sdk.refusal import refuse
 
 _GAS: Final = 400_000
 _GAS_ON_ARBITRUM: Final = 2_500_000  # its gas includes the data on L1
+_LIMITS: Final = ("slippageBps", "maxPriceImpactBps", "deadlineSeconds")
 FUNDS: Final = (
     FundsMovement(
         "send",
@@ -27,6 +28,9 @@ FUNDS: Final = (
         recipient_field="recipient",
         min_out_field="amountOutMin",
         approval_field="approval",
+        limit_fields=_LIMITS,
+        takes_max=True,
+        computed=("limits",),
     ),
     FundsMovement(
         "send",
@@ -35,6 +39,8 @@ FUNDS: Final = (
         recipient_field="recipient",
         max_in_field="amountInMax",
         approval_field="approval",
+        limit_fields=_LIMITS,
+        computed=("amount", "limits"),
     ),
 )
 """Exact in: `amountIn` of `tokenIn` scales. Exact out: `amountOut` of `tokenOut` scales, and the payment with it."""

@@ -37,7 +37,7 @@ class Input(Fields):
         "fee": "702860000000000",
         "feeFormatted": "0.00070286",
     },
-    funds_movement=[FundsMovement("send", "amount")],
+    funds_movement=[FundsMovement("send", "amount", takes_max=True)],
     finish=finish_with(erc20.WITHDRAWN, lambda pair: pair.native),
     tags=("evm", "weth"),
 )

@@ -21,7 +21,7 @@ from pydantic import Field
 from dustrun.actions.evm.fields import ChainId
 from dustrun.actions.evm.get_transaction import HASH, status_of
 from dustrun.errors import Permanent, Temporary
-from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk import Context, Effect, Fields, Origin, action
 from dustrun.sdk.chain import ChainTransaction
 
 _SHORTEST_MS: Final = 250
@@ -92,6 +92,7 @@ def _status(found: ChainTransaction | None, needed: int) -> str:
         "blockNumber": 21000000,
         "confirmations": 3,
     },
+    origins=[Origin("chain", "chainId")],
     tags=("evm", "transaction"),
 )
 async def wait_for_confirmations(input: Input, ctx: Context) -> Output:

@@ -35,7 +35,7 @@ class Input(Fields):
     output=Output,
     example_input={"chainId": 1, "amount": "1000000000000000000"},
     example_output=EXAMPLE_OUTPUT,
-    funds_movement=[FundsMovement("send", "amount")],
+    funds_movement=[FundsMovement("send", "amount", takes_max=True)],
     finish=finish_with(erc20.DEPOSITED, lambda pair: pair.wrapped),
     tags=("evm", "weth"),
 )

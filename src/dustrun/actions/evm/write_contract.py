@@ -43,7 +43,7 @@ from dustrun.core.money.inner_calls import Unread, implied_movements
 from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.core.money.router_calls import Call, router_movements
 from dustrun.core.money.token_calls import implied_movement
-from dustrun.sdk import Context, Effect, action
+from dustrun.sdk import Context, Effect, Origin, action
 from dustrun.sdk.chain import Chain
 from dustrun.sdk.refusal import refuse
 
@@ -179,6 +179,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     },
     funds_movement=[FundsMovement("send", "value", recipient_field="contract", needs_field="amounts"), TAKES],
     finish=finish,
+    origins=[Origin("contract", "contract")],
     tags=("evm", "contract"),
 )
 async def write_contract(input: Input, ctx: Context) -> Spend:

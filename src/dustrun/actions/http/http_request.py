@@ -33,7 +33,7 @@ from dustrun.actions.http import incoming, outgoing
 from dustrun.actions.http.outgoing import Scalar
 from dustrun.core.values.retry_after import retry_after_s
 from dustrun.errors import DustrunError, Temporary
-from dustrun.sdk import Context, Effect, Fields, HttpRequest, HttpResponse, action
+from dustrun.sdk import Context, Effect, Fields, HttpRequest, HttpResponse, Origin, action
 from dustrun.sdk.threads import run_sized
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -216,6 +216,7 @@ def _preview(input: Input) -> dict[str, Any]:
     connector="http",
     connector_optional=True,
     sends_by_context=True,
+    origins=[Origin("http", "url")],
     tags=("http", "rest", "api"),
 )
 async def http_request(input: Input, ctx: Context) -> Output:

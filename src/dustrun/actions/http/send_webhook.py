@@ -26,7 +26,7 @@ from dustrun.clock import to_rfc3339
 from dustrun.core.text import standard_webhooks
 from dustrun.core.values.exact_json import dumps
 from dustrun.errors import Permanent
-from dustrun.sdk import Context, Effect, Fields, HttpRequest, HttpResponse, action
+from dustrun.sdk import Context, Effect, Fields, HttpRequest, HttpResponse, Origin, action
 from dustrun.sdk.fields import secret
 from dustrun.sdk.threads import run_sized
 
@@ -137,6 +137,7 @@ def _host_of(input: Input) -> str | None:
     connector_optional=True,
     connector_instead_of="secret",
     sends_by_context=True,
+    origins=[Origin("http", "url")],
     tags=("http", "webhook", "signature"),
 )
 async def send_webhook(input: Input, ctx: Context) -> Output:

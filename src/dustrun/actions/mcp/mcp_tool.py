@@ -21,7 +21,7 @@ from pydantic import Field
 
 from dustrun.core.json_schema.check import PayloadCheck
 from dustrun.errors import Code, Invalid, Permanent, Problem, Refused
-from dustrun.sdk import Connection, Context, Effect, Fields, ToolShape, action
+from dustrun.sdk import Connection, Context, Effect, Fields, Origin, ToolShape, action
 from dustrun.sdk.mcp.connecting import session_with
 from dustrun.sdk.mcp.tools import ListedTool, text_of
 from dustrun.sdk.threads import run_beside, run_sized
@@ -69,6 +69,7 @@ def _as_tool(payload: dict[str, Any], connection: Connection) -> ToolShape | Non
     connector="mcp",
     sends_by_context=True,
     as_tool=_as_tool,
+    origins=[Origin("mcp")],
     tags=("mcp", "tool", "ai"),
 )
 async def mcp_tool(input: Input, ctx: Context) -> Output:

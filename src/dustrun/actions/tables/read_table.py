@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
-from dustrun.sdk import Context, Effect, Fields, TableQuery, action
+from dustrun.sdk import Context, Effect, Fields, Origin, TableQuery, action
 
 
 class Input(Fields):
@@ -53,6 +53,7 @@ class Output(Fields):
         "count": 1,
         "hasMore": False,
     },
+    origins=[Origin("table", "table")],
     tags=("tables", "data"),
 )
 async def read_table(input: Input, ctx: Context) -> Output:

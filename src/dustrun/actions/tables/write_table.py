@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from dustrun.sdk import Context, Effect, Fields, TableChange, action
+from dustrun.sdk import Context, Effect, Fields, Origin, TableChange, action
 
 _WANTED = {
     "insert": frozenset({"rows"}),
@@ -69,6 +69,7 @@ class Output(Fields):
     example_output={"keys": ["ord_1"], "inserted": 0, "updated": 1, "deleted": 0},
     idempotent=True,
     inside=True,
+    origins=[Origin("table", "table")],
     tags=("tables", "data"),
 )
 async def write_table(input: Input, ctx: Context) -> Output:

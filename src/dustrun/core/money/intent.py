@@ -228,6 +228,8 @@ class FundsMovement:
     `min_out_field` and `max_in_field` are limits that scale with the amount; `approval_field` may say `unlimited`,
     which a dust test turns into `exact`. `scales` False: Dustrun cannot scale the value (an NFT). `needs_field`: while
     that field is null, an amount of zero says nothing about what moves (`write-contract` without `amounts`).
+    `limit_fields`: other inputs that bound what the spend may cost or bring. `takes_max`: the amount may be `max`,
+    which the action computes from the chain; `computed`: `amount` or `limits`, if it always computes them so.
     """
 
     direction: MovementKind
@@ -240,6 +242,9 @@ class FundsMovement:
     approval_field: str | None = None
     scales: bool = True
     needs_field: str | None = None
+    limit_fields: tuple[str, ...] = ()
+    takes_max: bool = False
+    computed: tuple[str, ...] = ()
 
     def public(self) -> dict[str, Any]:
         """The catalogue entry."""

@@ -8,7 +8,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from dustrun.core.money.intent import FundsMovement
 from dustrun.records import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """An outside system whose answer an action's result holds. `kind`: `chain`, `contract`, `price`, `http`, `model`,
+    `mcp` or `table`. `field`: the input that says which one; None: the node's connector."""
+
+    kind: str
+    field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +27,8 @@ class NodeSpec:
     when it does not branch; `result_fields` are the known names of its result, None when open; `connectors` are the
     accepted connector types; `connector_instead_of` is the field that a node without one gives; `url_fields` hold the
     addresses to which a connector's credential is sent; `narrows`: one resolved input can have a weaker `effect`, which
-    `effect_fields` declare; `result` is the model of an action's result.
+    `effect_fields` declare; `result` is the model of an action's result. `movements`: what a spend moves. `origins`:
+    whose answers the result holds; without any, an action with an effect is a system of its own.
     """
 
     type: str
@@ -34,6 +45,8 @@ class NodeSpec:
     narrows: bool = False
     effect_fields: frozenset[str] = frozenset()
     result: builtins.type[BaseModel] | None = None
+    movements: tuple[FundsMovement, ...] = ()
+    origins: tuple[Origin, ...] = ()
 
 
 Specs = Mapping[str, NodeSpec]
