@@ -94,6 +94,12 @@ class World:
         self.call("PUT", f"/v1/workflows/{workflow_id}", {"definition": changed})
         return workflow_id
 
+    def accepted(self) -> str:
+        """A draft that is accepted."""
+        workflow_id = self.written_by_another()
+        self.call("POST", f"/v1/workflows/{workflow_id}/versions/1/accept")
+        return workflow_id
+
     def written_by_another(self) -> str:
         """A draft whose author is another key, since authors do not accept their own versions."""
         permissions = ["workflow:read", "workflow:create"]
@@ -661,6 +667,7 @@ HELP: dict[str, Adapt] = {
     "count_versions": _id_of(World.live_with_draft),
     "get_version": _version,
     "accept_version": lambda world, case: _path(case, id=world.written_by_another(), number=1),
+    "withdraw_acceptance": lambda world, case: _path(case, id=world.accepted(), number=1),
     "diff_versions": _diff,
     "create_workflow": _whole_workflow,
     "validate_workflow": _only_body({"definition": definition()}),

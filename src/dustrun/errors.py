@@ -97,6 +97,7 @@ class Code(enum.IntEnum):
     VARIABLE_UNKNOWN = 404013, "The workflow has no such variable."
     CONNECTOR_UNKNOWN = 404030, "There is no such connector in the caller's organisation."
     MCP_TOOL_UNKNOWN = 404110, "The MCP server has no such tool, or its tools were not listed yet."
+    ACCEPTANCE_UNKNOWN = 404016, "Nobody has accepted that version."
     APPROVAL_UNKNOWN = 404014, "There is no such approval in the caller's organisation."
     WEBHOOK_UNKNOWN = 404022, "There is no such webhook, or its address was replaced."
     FORM_UNKNOWN = 404023, "There is no such form, or its link was revoked."

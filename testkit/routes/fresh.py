@@ -84,6 +84,12 @@ async def fresh_variable(stored: Stored) -> Mapping[str, str]:
     return {"name": "gone"}
 
 
+async def accepted(stored: Stored) -> Mapping[str, str]:
+    """A version that is accepted."""
+    await stored.send("POST", f"/v1/workflows/{stored.known['foreign']}/versions/1/accept")
+    return {}
+
+
 async def fresh_approval(stored: Stored) -> Mapping[str, str]:
     """An approval of a run that asks a page of them."""
     ask = {"type": "approve", "payload": {"message": "m" * 4_000, "allowStarter": True}}

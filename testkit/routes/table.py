@@ -20,6 +20,7 @@ from testkit.routes.bodies import (
 )
 from testkit.routes.fresh import (
     PAST,
+    accepted,
     asked,
     backtest,
     form_link,
@@ -254,6 +255,7 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/workflows/{id}/versions/{number}/diff": [get("?against=1", id="large", number="2")],
     "GET /v1/workflows/{id}/ladder": [get(id="spends"), get(id="large")],
     "POST /v1/workflows/{id}/versions/{number}/accept": [send(id="foreign", number="1")],
+    "DELETE /v1/workflows/{id}/versions/{number}/accept": [send(before=accepted, id="foreign", number="1")],
     "POST /v1/wallets": [send({"name": TEXT, "description": "d" * 2_000})],
     "POST /v1/wallets/import": [send(lambda _: {"name": TEXT, **fresh_keystore()})],
     "GET /v1/wallets": [get(_FULL)],

@@ -62,7 +62,7 @@ _FORBIDDEN = {
     "replay_hook_delivery",
 }
 """What reaches beyond any limit."""
-_OF_THEIR_KEY = {"stop_turn"}
+_OF_THEIR_KEY = {"stop_turn", "withdraw_acceptance"}
 """What only the key that has begun it, or an administrator's, may do."""
 _READ_S = 0.3
 _MORE = {
@@ -126,6 +126,7 @@ _TELLS_NO_MORE = {
         "plan_dust",
         "test_trigger",
         "validate_workflow",
+        "withdraw_acceptance",
     },
     "everything, since the permission includes every other": {"create_organization", "update_organization"},
 }

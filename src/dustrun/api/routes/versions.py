@@ -166,10 +166,27 @@ async def get_ladder(
 async def accept_version(call: Call, id: str, number: Number, body: AcceptVersion | None = None) -> AcceptanceStatus:
     """Accept what a version can spend.
 
-    A version whose author may not spend from its wallets can be simulated, but not published, and neither run nor
-    tested with dust, until a key that may accepts it. The acceptance holds for the definitions that the version and
-    its calls have now: if a called workflow changes, it is asked for again. The author cannot accept. The answer shows
-    what the version can spend that the last accepted one could not.
+    A version that was written, or that calls what was written, by a key that may not spend from its wallets can be
+    simulated, but not published, and neither run nor tested with dust, until a key that may accepts it. The acceptance
+    holds for the definitions that the version and its calls have now: if a called workflow changes, it is asked for
+    again. It ends with its key. Nobody accepts what they wrote themselves, nor with another key of the same hand. The
+    answer shows what the version can spend that the last accepted one could not.
     """
     expected = body.expected_digest if body else None
     return await call.parts.acceptances.accept(call.principal, id, number, expected)
+
+
+@routes.delete(
+    "/v1/workflows/{id}/versions/{number}/accept",
+    permission="wallet:spend",
+    answers=AcceptanceAnswer,
+    shape=acceptance_shape,
+    refusals=[*_UNKNOWN, Code.ACCEPTANCE_UNKNOWN],
+)
+async def withdraw_acceptance(call: Call, id: str, number: Number) -> AcceptanceStatus:
+    """Withdraw the acceptance of a version.
+
+    Everything that keys of the caller's hand have accepted of this version counts no longer; an administrator withdraws
+    everybody's. Runs that have begun go on.
+    """
+    return await call.parts.acceptances.withdraw(call.principal, id, number)

@@ -358,6 +358,27 @@ def accept(
         show_status(found)
 
 
+@app.command("withdraw-acceptance")
+def withdraw_acceptance(
+    workflow: Workflow,
+    version: Annotated[
+        int | None, typer.Option("--version", help="Version; default: the draft, else the live version.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Withdraw what your key has accepted of a version."""
+    client = client_of(server, key)
+    path = f"/v1/workflows/{segment(workflow_id(client, workflow))}"
+    number = client.get(f"{path}/ladder", version=version)["version"]
+    found = client.call("DELETE", f"{path}/versions/{number}/accept")
+    if as_json:
+        output.write_json(found)
+    else:
+        show_status(found)
+
+
 @app.command()
 def diff(
     workflow: Workflow,

@@ -210,6 +210,7 @@ class Operations:
             wallet = wallet_rows.find(tx, principal.org_id, wallet_id)
             if wallet is None or not principal.may_use_wallet(wallet_id):
                 raise NotFound(f'There is no wallet "{wallet_id}".', code=Code.WALLET_UNKNOWN)
+            principal.need_every_workflow("release a wallet, which other workflows use")
             committed.extend(restore_hold.release(tx, principal.org_id, chain_id, wallet.address))
             audit.record(tx, principal, "wallet.release", wallet_id, chainId=chain_id)
             return {"walletId": wallet_id, "chainId": chain_id, "released": len(committed)}

@@ -11,13 +11,13 @@ from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.errors import Code, Conflict, Forbidden, NotFound
 from dustrun.log import mask_links
 from dustrun.services.access import audit, idempotency
-from dustrun.services.access.api_keys import need_good, principal_of
+from dustrun.services.access.api_keys import need_good
+from dustrun.services.access.hands import is_one_hand
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import Engine, RunFacts
 from dustrun.services.runs.launching.decision import Decision, check_binding
 from dustrun.services.runs.launching.launches import Launches
-from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -76,20 +76,19 @@ def may_decide(row: ApprovalRow, key_id: str) -> bool:
 
 
 def check_other_hand(tx: Tx, principal: Principal, row: ApprovalRow) -> None:
-    """Who starts a run must not approve what it asks, unless the `approve` node says so: not with the same key, and not
-    with one made by it. Who administers wallets could change the policy itself, so its keys may belong to others: those
-    decide. A key that the node names decides."""
+    """Who starts a run must not approve what it asks, unless the `approve` node says so: not with the same key, nor
+    with one of the same hand. A key that the node names decides."""
     starter, approvers = row.barred_key, loads(row.approvers)
     if starter is None or principal.key_id in approvers:
         return
     mend = "; another one must" if row.binding is not None else ", unless the node has allowStarter; another one must"
     if principal.key_id == starter:
         raise Forbidden(f"The key that started the run cannot approve what the run asks{mend}.")
-    key = key_rows.find(tx, principal.org_id, starter)
-    is_bound = key is not None and not principal_of(key).may("wallet:admin")
-    if is_bound and key_rows.descends(tx, principal.org_id, principal.key_id, starter):
-        message = "This key was made by the key that started the run, so it cannot approve what the run asks"
-        raise Forbidden(f"{message}{mend} that was not made by it.")
+    if is_one_hand(tx, principal.org_id, principal.key_id, starter):
+        raise Forbidden(
+            "This key and the one that started the run are one hand: one made the other, or both come from a key that "
+            f"is no administrator. It cannot approve what the run asks{mend}."
+        )
 
 
 def _get(tx: Tx, principal: Principal, approval_id: str) -> ApprovalRow:

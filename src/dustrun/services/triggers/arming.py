@@ -17,7 +17,8 @@ from dustrun.services.triggers import circles
 from dustrun.services.triggers.pausing import KEY_REVOKED
 from dustrun.services.triggers.subscriptions import CONNECTOR, principal_text
 from dustrun.services.workflows.closure import Lookup
-from dustrun.services.workflows.spend_gate import SpendGate, covers
+from dustrun.services.workflows.sources import covers
+from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.triggers import form_links
 from dustrun.storage.triggers import subscriptions as rows
@@ -98,9 +99,11 @@ class Arming:
         """Arms, pauses or ends subscriptions after a change of the workflow's row, in its transaction.
 
         Raises `Forbidden` if what spends is to run in the caller's name, who may not spend: when it is published, or
-        resumed after its key was revoked; and if the change lets triggers that spend fire more often."""
+        resumed; and if the change lets triggers that spend fire more often."""
         if _may_fire_more(before, after):
             self._need_spending_of_triggers(tx, principal, after)
+        if before.status != "active" and after.status == "active":
+            self._need_spending_to_go_on(tx, principal, before, after)
         if (before.status, before.live_version) == (after.status, after.live_version):
             return
         wanted = {(node.node_id, node.type): node for node in self._nodes(tx, after)}
@@ -153,6 +156,17 @@ class Arming:
             raise Forbidden(
                 "With more runs (`maxRuns`, a refill) or a shorter `cooldownMs` the triggers and forms of this "
                 'workflow can spend more. That needs "wallet:spend" on the wallets of its live version.'
+            )
+
+    def _need_spending_to_go_on(self, tx: Tx, principal: Principal, before: WorkflowRow, after: WorkflowRow) -> None:
+        """Raises `Forbidden` if the caller may not spend what a workflow spends that was stopped: whoever paused or
+        archived it may have meant to stop just that."""
+        assert after.live_version is not None
+        goes_on = before.status == "paused" or form_links.has_spending(tx, after.id, clock.now_ms())
+        if goes_on and not self.may_spend(tx, principal, after, after.live_version):
+            raise Forbidden(
+                "This workflow was stopped, and its live version can spend. To let it go on needs a key that has "
+                '"wallet:spend" on all of its wallets.'
             )
 
     def _nodes(self, tx: Tx, row: WorkflowRow) -> Iterator[_Node]:

@@ -80,6 +80,7 @@ class WalletPolicies:
         def unit(tx: Tx) -> Policies:
             need_good(tx, principal)
             get_open(tx, principal, wallet_id)
+            principal.need_every_workflow("change a policy, which holds for other workflows too")
             before = _policies(tx, wallet_id)
             _check_version(before, expected_version)
             if before.pending is None and before.in_force.document == document:

@@ -80,12 +80,12 @@ class Wallets:
 
     async def create(self, principal: Principal, new: NewWallet) -> WalletRow:
         """Creates a wallet with a new key."""
-        principal.need_every_wallet("make wallets")
+        principal.need_no_limits("make wallets")
         return await self._add_key(principal, new, _new_key(), "wallet.create")
 
     async def add_key(self, principal: Principal, new: NewWallet, read: Callable[[], SecretKey]) -> WalletRow:
         """Imports a key; `read` derives it off the event loop. Raises `Conflict` if a wallet already holds that key."""
-        principal.need_every_wallet("import wallets")
+        principal.need_no_limits("import wallets")
         return await self._add_key(principal, new, await self._signers.slowly(read), "wallet.import")
 
     async def _add_key(self, principal: Principal, new: NewWallet, key: SecretKey, action: str) -> WalletRow:
@@ -102,7 +102,7 @@ class Wallets:
 
     async def add_remote(self, principal: Principal, new: NewWallet, signer: str, address: str | None) -> WalletRow:
         """Creates a wallet whose key a remote signer holds; the signer must have the address, or exactly one."""
-        principal.need_every_wallet("make wallets")
+        principal.need_no_limits("make wallets")
         principal.need("wallet:admin")
         known = await self._signers.remote(principal.org_id, signer).addresses()
         if address is None and len(known) == 1:
@@ -114,7 +114,7 @@ class Wallets:
 
     async def add_variable(self, principal: Principal, new: NewWallet, name: str) -> WalletRow:
         """Creates a wallet whose key is in an environment variable of the server; for development."""
-        principal.need_every_wallet("make wallets")
+        principal.need_no_limits("make wallets")
         principal.need("wallet:admin")
         key = self._signers.variable(principal.org_id, name)
         row = _row(principal, new, ENV, key.address(), name)
@@ -123,7 +123,7 @@ class Wallets:
 
     async def watch(self, principal: Principal, new: NewWallet, address: str) -> WalletRow:
         """Creates a watch-only wallet, which shows balances and signs nothing."""
-        principal.need_every_wallet("make wallets")
+        principal.need_no_limits("make wallets")
         if new.is_default:
             raise _invalid("isDefault", "must be false: a watch-only wallet signs nothing")
         return await self._insert(principal, new, _row(principal, new, WATCH, address), "wallet.create")
@@ -172,6 +172,7 @@ class Wallets:
 
         def unit(tx: Tx) -> WalletRow:
             row = get_open(tx, principal, wallet_id)
+            principal.need_every_workflow("change wallets, which other workflows use")
             wanted = (name or row.name, row.description if description is None else description)
             if wanted != (row.name, row.description):
                 rows.change(tx, row.id, name=wanted[0], description=wanted[1], at_ms=clock.now_ms())
@@ -182,7 +183,7 @@ class Wallets:
 
     async def make_default(self, principal: Principal, wallet_id: str) -> WalletRow:
         """Makes it the wallet of nodes that name none; raises `Conflict` if it cannot sign."""
-        principal.need_every_wallet("choose the default wallet")
+        principal.need_no_limits("choose the default wallet")
 
         def unit(tx: Tx) -> WalletRow:
             row = get_open(tx, principal, wallet_id)
@@ -200,6 +201,7 @@ class Wallets:
         """Exports the key of a wallet that this server holds, as a keystore under the caller's password."""
         principal.need_bearer("export a wallet")
         row = await self.get(principal, wallet_id)
+        principal.need_every_workflow("export a wallet, whose key then spends without any workflow")
         if row.kind != LOCAL:
             name = name_of(principal, row)
             message = f'The server does not hold the key of the wallet "{name}"; it cannot be exported.'
@@ -222,6 +224,7 @@ class Wallets:
 
         def unit(tx: Tx) -> WalletRow:
             row = get_wallet(tx, principal, wallet_id)
+            principal.need_every_workflow("archive wallets, which other workflows use")
             if row.archived_at is not None:
                 return row
             _check_unused(tx, principal, row, force=force)

@@ -3,7 +3,7 @@ accepted version could not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,14 @@ from dustrun import clock
 from dustrun.core.run.state import Mode
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.specs import Specs
-from dustrun.errors import Code, Conflict, Forbidden, Problem
+from dustrun.errors import Code, Conflict, Forbidden, NotFound, Problem
 from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
+from dustrun.services.access.hands import is_one_hand
 from dustrun.services.access.principal import Principal
 from dustrun.services.workflows import spend_gate
 from dustrun.services.workflows.closure import Closure, Lookup, Member, SpendNode, spends
+from dustrun.services.workflows.sources import SourceStatus, can_help, covers
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.services.workflows.versions import changes_between, get_version, get_workflow
 from dustrun.storage.db.database import Database
@@ -48,15 +50,28 @@ class AcceptanceStatus:
     """Whether a version is accepted, and what is new in it. `differences`: as the API shows them."""
 
     closure: Closure
-    needed: int
-    accepted_by: list[AcceptanceRow]
+    sources: list[SourceStatus]
     against: int | None
     differences: Json
 
     @property
     def is_accepted(self) -> bool:
-        """Whether enough keys have accepted it."""
-        return len(self.accepted_by) >= self.needed
+        """Whether enough keys have accepted everything that shapes its spends."""
+        return not any(one.lacking for one in self.sources)
+
+    @property
+    def needed(self) -> int:
+        """How many must accept what lacks the most."""
+        return self._worst.source.needed if self._worst is not None else 0
+
+    @property
+    def accepted_by(self) -> Sequence[AcceptanceRow]:
+        """Who has accepted what lacks the most."""
+        return self._worst.accepted_by if self._worst is not None else ()
+
+    @property
+    def _worst(self) -> SourceStatus | None:
+        return max(self.sources, key=lambda one: (one.lacking, one.source.needed), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +128,36 @@ class Acceptances:
             row = workflow_rows.find_to_change(tx, principal.org_id, workflow_id)
             assert row is not None
             lookup, closure = self._closure(tx, row, version)
-            _check(lookup, principal, closure, expected)
             before = self._status(lookup, closure)
+            _check(lookup, principal, before, expected)
             for member in closure.members:
                 workflow_rows.keep_draft(tx, principal.org_id, *member.key)
-            if not any(one.key_id == principal.key_id for one in before.accepted_by):
-                rows.insert(tx, _acceptance(principal, closure))
+            if rows.put(tx, _acceptance(principal, closure)):
                 audit.record(tx, principal, "workflow.accept", workflow_id, version=version, digest=closure.digest)
-            accepted_by = self._gate.accepted_by(lookup, closure)
-            return AcceptanceStatus(closure, before.needed, accepted_by, before.against, before.differences)
+            return replace(before, sources=self._gate.sources.statuses(lookup, closure))
+
+        return await idempotency.write(self._writer, unit)
+
+    async def withdraw(self, principal: Principal, workflow_id: str, version: int) -> AcceptanceStatus:
+        """Takes back what the caller's hand has accepted of a version, as it resolves now and as it did before.
+        An administrator takes back everybody's. Raises `NotFound` if nobody has, and `Forbidden` if others have."""
+        principal.need("workflow:read")
+
+        def unit(tx: Tx) -> AcceptanceStatus:
+            get_workflow(tx, principal, workflow_id)
+            row = workflow_rows.find_to_change(tx, principal.org_id, workflow_id)
+            assert row is not None
+            lookup, closure = self._closure(tx, row, version)
+            keys = sorted({one.key_id for one in rows.list_all(tx, workflow_id) if one.version == version})
+            own = [one for one in keys if principal.may("admin") or is_one_hand(tx, row.org_id, one, principal.key_id)]
+            if not keys:
+                raise NotFound(f"Nobody has accepted version {version}.", code=Code.ACCEPTANCE_UNKNOWN)
+            if not own:
+                raise Forbidden("Who accepted the version withdraws that, with a key of the same hand, or `admin`.")
+            for key_id in own:
+                rows.delete(tx, workflow_id, version, key_id)
+                audit.record(tx, principal, "workflow.unaccept", workflow_id, version=version, acceptedBy=key_id)
+            return _visible(principal, self._status(lookup, closure))
 
         return await idempotency.write(self._writer, unit)
 
@@ -136,8 +172,8 @@ class Acceptances:
         baseline = self._baseline(lookup, closure)
         old = baseline.members if baseline is not None else ()
         differences = _differences(lookup, old, tuple(member.key for member in closure.members), self._specs)
-        needed, accepted_by = self._gate.needed(lookup, closure), self._gate.accepted_by(lookup, closure)
-        return AcceptanceStatus(closure, needed, accepted_by, baseline.version if baseline else None, differences)
+        sources = self._gate.sources.statuses(lookup, closure)
+        return AcceptanceStatus(closure, sources, baseline.version if baseline else None, differences)
 
     def _baseline(self, lookup: Lookup, closure: Closure) -> Baseline | None:
         """The newest accepted version that is not this very closure: accepted by somebody, or written by one who may
@@ -156,23 +192,29 @@ class Acceptances:
         workflow, number = closure.root.workflow, closure.root.version
         for version in version_rows.list_numbers_below(lookup.tx, workflow.id, number, limit=_SEARCHED):
             earlier = self._gate.closures.resolve(lookup, workflow, version)
-            if earlier is not None and self._gate.needed(lookup, earlier) == 0:
+            if earlier is None:
+                continue
+            if not any(one.source.needed for one in self._gate.sources.statuses(lookup, earlier)):
                 return Baseline(version, tuple(member.key for member in earlier.members))
         return None
 
 
-def _check(lookup: Lookup, principal: Principal, closure: Closure, expected: str | None) -> None:
+def _check(lookup: Lookup, principal: Principal, status: AcceptanceStatus, expected: str | None) -> None:
+    closure = status.closure
     if expected is not None and expected != closure.digest:
         raise Conflict(
             "The version, or what it calls, is no longer what was looked at: read its ladder again.",
             code=Code.VERSION_MOVED,
             details=[Problem("expectedDigest", f"the digest is {closure.digest}")],
         )
-    if spend_gate.is_same_hand(lookup, principal.key_id, closure.root.content.created_by):
-        raise Forbidden("The author of a version cannot accept it, nor can a key that the author made; another must.")
+    if not can_help(lookup, principal.key_id, status.sources):
+        raise Forbidden(
+            "The author of a version cannot accept it, nor can a key that the author made, or that comes from the same "
+            "key; another must."
+        )
     if not all(principal.may_use_workflow(member.workflow.id) for member in closure.members):
         raise Forbidden("The key is limited to some workflows (workflowIds); the version calls others.")
-    if not spend_gate.covers(lookup, principal.spendable, closure):
+    if not covers(lookup, principal.spendable, closure):
         raise Forbidden("The key is limited to some wallets (walletIds); the version can spend from others.")
 
 

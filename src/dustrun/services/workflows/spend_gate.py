@@ -11,16 +11,13 @@ from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Forbidden, Problem
 from dustrun.records import dataclass
-from dustrun.services.access.api_keys import permissions_of
 from dustrun.services.access.principal import ALL_WALLETS, Principal
 from dustrun.services.workflows.closure import Closure, Closures, Lookup, Member, SpendNode, spends
-from dustrun.storage.access import keys as key_rows
+from dustrun.services.workflows.sources import SourceStatus, SpendSources, covers
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import called_runs, rehearsals
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
-from dustrun.storage.workflows import acceptances
-from dustrun.storage.workflows.acceptances import AcceptanceRow
 from dustrun.storage.workflows.workflows import WorkflowRow
 
 Place = tuple[str, str, str]
@@ -46,6 +43,7 @@ class SpendGate:
 
     def __init__(self, specs: Specs) -> None:
         self.closures = Closures(specs)
+        self.sources = SpendSources(self.closures)
         self._specs = specs
         self._rehearsed: dict[tuple[str, str, str], None] = {}
 
@@ -147,30 +145,13 @@ class SpendGate:
     # --- acceptance ---
 
     def check_accepted(self, lookup: Lookup, closure: Closure) -> None:
-        """Raises `Conflict` unless every version of the closure that can reach a spend is accepted."""
-        for member in closure.members:
+        """Raises `Conflict` unless everything that shapes a spend of the closure was written by who may spend it, or is
+        accepted: also a called version that cannot spend by itself."""
+        for member in reversed(closure.members):  # what is called may be accepted by itself
             own = self.closures.resolve(lookup, member.workflow, member.version)
-            if own is None or not own.can_spend:
-                continue
-            lacking = self.needed(lookup, own) - len(self.accepted_by(lookup, own))
-            if lacking > 0:
-                raise _unaccepted(lookup, member, lacking)
-
-    def needed(self, lookup: Lookup, closure: Closure) -> int:
-        """How many must accept a version: as many as its workflow says, and one if its author may not spend."""
-        author = closure.root.content.author_wallets
-        own = 0 if covers(lookup, author, closure) else 1
-        return max(own, closure.root.workflow.acceptances) if closure.can_spend else 0
-
-    def accepted_by(self, lookup: Lookup, closure: Closure) -> list[AcceptanceRow]:
-        """The acceptances of a closure that count: none of its author's, none twice."""
-        hands = [closure.root.content.created_by]
-        found: list[AcceptanceRow] = []
-        for row in acceptances.list_of(lookup.tx, *closure.root.key, closure.digest):
-            if not any(is_same_hand(lookup, row.key_id, hand) for hand in hands):
-                hands.append(row.key_id)
-                found.append(row)
-        return found
+            for status in self.sources.statuses(lookup, own) if own is not None else ():
+                if status.lacking:
+                    raise _unaccepted(lookup, member, status)
 
     def check_loosening(
         self, lookup: Lookup, principal: Principal, row: WorkflowRow, changes: Mapping[str, Any]
@@ -201,31 +182,6 @@ def has_spent(facts: Mapping[str, Any]) -> bool:
 def place_of(member: Member, node: SpendNode) -> Place:
     """What identifies a spending node across versions with the same definition."""
     return member.workflow.id, member.content.hash, node.node_id
-
-
-def covers(lookup: Lookup, wallets: str | None, closure: Closure) -> bool:
-    """Whether the wallets include every one that the closure spends from."""
-    if wallets is None or wallets == ALL_WALLETS:
-        return wallets is not None
-    if closure.calls_any:
-        return False
-    named = {wallet_id for _, node in closure.spends() for wallet_id in node.wallets}
-    if None in named:
-        named.add(run_rows.find_default_wallet(lookup.tx, lookup.org_id))
-    return named - {None} <= set(loads(wallets))  # ANY_WALLET is in no list
-
-
-def is_same_hand(lookup: Lookup, key_id: str, other: str) -> bool:
-    """Whether two keys are one person's as far as anybody can tell: the same, or one made the other. A key that an
-    administrator made is somebody else's, since administrators make everybody's keys."""
-    return key_id == other or _made(lookup, other, key_id) or _made(lookup, key_id, other)
-
-
-def _made(lookup: Lookup, maker: str, key_id: str) -> bool:
-    row = key_rows.find(lookup.tx, lookup.org_id, maker)
-    if row is None or "admin" in permissions_of(row):
-        return False
-    return key_rows.descends(lookup.tx, lookup.org_id, key_id, maker)
 
 
 def _loosened(row: WorkflowRow, changes: Mapping[str, Any]) -> Iterator[str]:
@@ -272,21 +228,26 @@ def _lack(member: Member, node: SpendNode, wanted: str) -> Problem:
     return Problem(f"nodes.{node.node_id}", message, node_id=node.node_id)
 
 
-def _unaccepted(lookup: Lookup, member: Member, lacking: int) -> Conflict:
-    workflow_id = member.workflow.id
+def _unaccepted(lookup: Lookup, member: Member, status: SourceStatus) -> Conflict:
+    """`member`: the version that must be accepted, of what can spend; the source may be what it calls."""
+    source, workflow_id = status.source, member.workflow.id
     path = f"/v1/workflows/{workflow_id}/versions/{member.version}/accept"
-    who = "one more key" if lacking == 1 else f"{lacking} more keys"
+    who = "one more key" if status.lacking == 1 else f"{status.lacking} more keys"
     name = f"version {member.version} of {workflow_id}"
     how = f"POST {path} accepts it as it is now, with the workflows that it calls."
     if lookup.may_tell(workflow_id):
         name = name_of(member)
     elif lookup.reader is not None and not lookup.reader.may_use_workflow(workflow_id):
         name, how = "a workflow that it calls", "A key that reaches that workflow accepts it."
+    whose = "its author's"
+    if source.member.key != member.key:
+        called = name_of(source.member) if lookup.may_tell(source.member.workflow.id) else "a workflow that it calls"
+        whose = f"the author's of {called}, which may decide what is spent and was written without that right"
     return Conflict(
         f"{name} can spend and is not accepted: it needs {who} with wallet:spend on its wallets, other "
-        f"than its author's. {how}",
+        f"than {whose}. {how}",
         code=Code.VERSION_NOT_ACCEPTED,
-        details=[Problem("version", f"not accepted; missing acceptances: {lacking}")],
+        details=[Problem("version", f"not accepted; missing acceptances: {status.lacking}")],
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dustrun.errors import Code, Forbidden, Refused
 from dustrun.services.access.principal import ALL_WALLETS, Principal
 from dustrun.services.workflows.closure import Closure, Closures, Lookup, version_called
-from dustrun.services.workflows.spend_gate import covers, name_of
+from dustrun.services.workflows.sources import covers
+from dustrun.services.workflows.spend_gate import name_of
 from dustrun.storage.workflows import workflows as rows
 from dustrun.storage.workflows.workflows import WorkflowRow
 

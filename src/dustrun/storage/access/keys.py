@@ -39,7 +39,6 @@ _INSERT = Statement(sa.insert(t))
 _FIND = Statement(sa.select(*_COLUMNS).where(*_BY_ID))
 _FIND_ANY = Statement(sa.select(*_COLUMNS).where(t.c.id == sa.bindparam("id")))
 _IS_REVOKED = Statement(sa.select(t.c.id).where(*_BY_ID, t.c.revoked_at.is_not(None)))
-_MAKER = Statement(sa.select(t.c.created_by).where(*_BY_ID))
 _FIND_BY_HASH = Statement(sa.select(*_COLUMNS).where(t.c.hash == sa.bindparam("hash")))
 _REVOKE = Statement(
     sa.update(t)
@@ -110,15 +109,6 @@ def find_any(tx: Tx, key_id: str) -> KeyRow | None:
     """Finds a key of any organisation."""
     found = tx.one(_FIND_ANY, id=key_id)
     return _row(found) if found else None
-
-
-def descends(tx: Tx, org_id: str, key_id: str, ancestor: str) -> bool:
-    """Whether a key was created by another, directly or through other keys."""
-    while (found := tx.one(_MAKER, org_id=org_id, id=key_id)) is not None and found[0] is not None:
-        key_id = found[0]
-        if key_id == ancestor:
-            return True
-    return False
 
 
 def find_by_hash(tx: Tx, key_hash: str) -> KeyRow | None:

@@ -27,6 +27,13 @@ class AcceptanceRow:
 _NAMES = tuple(field.name for field in fields(AcceptanceRow))
 _COLUMNS = [t.c[name] for name in _NAMES]
 _INSERT = Statement(sa.insert(t))
+_DELETE = Statement(
+    sa.delete(t).where(
+        t.c.workflow_id == sa.bindparam("workflow_id"),
+        t.c.version == sa.bindparam("version"),
+        t.c.key_id == sa.bindparam("key_id"),
+    )
+)
 _LIST = Statement(
     sa.select(*_COLUMNS)
     .where(t.c.workflow_id == sa.bindparam("workflow_id"))
@@ -47,9 +54,17 @@ def _row(found: tuple[Any, ...]) -> AcceptanceRow:
     return AcceptanceRow(**dict(zip(_NAMES, found, strict=True)))
 
 
-def insert(tx: Tx, row: AcceptanceRow) -> None:
-    """Adds an acceptance."""
+def put(tx: Tx, row: AcceptanceRow) -> bool:
+    """Adds an acceptance; False if the key has accepted exactly that before."""
+    if any(one.key_id == row.key_id for one in list_of(tx, row.workflow_id, row.version, row.digest)):
+        return False
     tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+    return True
+
+
+def delete(tx: Tx, workflow_id: str, version: int, key_id: str) -> None:
+    """Deletes what a key has accepted of a version."""
+    tx.do(_DELETE, workflow_id=workflow_id, version=version, key_id=key_id)
 
 
 def list_of(tx: Tx, workflow_id: str, version: int, digest: str) -> list[AcceptanceRow]:

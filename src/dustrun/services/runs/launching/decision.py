@@ -12,12 +12,12 @@ from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
 from dustrun.records import dataclass
 from dustrun.services.access import audit
 from dustrun.services.access.api_keys import need_good
+from dustrun.services.access.hands import is_one_hand
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.launching import matching
 from dustrun.services.workflows.closure import Closure, Lookup, version_called
 from dustrun.services.workflows.spend_gate import SpendGate
-from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import approvals as rows
 from dustrun.storage.runs import rehearsals
@@ -148,11 +148,12 @@ class Deciding:
         check_binding(self.row, self.decision.binding, is_needed=True)
 
     def _check_other_hand(self, tx: Tx) -> None:
-        """Who proposed a launch does not approve it: not with the same key, and not with one made by it."""
-        barred, key_id = self.row.barred_key, self.principal.key_id
-        if barred is not None and (key_id == barred or key_rows.descends(tx, self.row.org_id, key_id, barred)):
+        """Who proposed a launch does not approve it: not with the same key, nor with one of the same hand."""
+        barred = self.row.barred_key
+        if barred is not None and is_one_hand(tx, self.row.org_id, self.principal.key_id, barred):
             raise Forbidden(
-                "The key that proposed the launch cannot approve it, nor can one that was made by it; another key must."
+                "The key that proposed the launch cannot approve it, nor can one that it made, or that comes from the "
+                "same key; another one must."
             )
 
 

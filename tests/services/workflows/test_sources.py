@@ -1,0 +1,196 @@
+"""Whose hands shape a spend: whatever a key may not spend, it cannot have paid by what others run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testkit.composition import Client, Composition, composed
+
+Json = dict[str, Any]
+ADDRESS = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+EDITOR = ("workflow:create", "workflow:read", "workflow:update", "workflow:publish", "workflow:execute", "run:read")
+REFUSED, NEEDED = 403001, 409011
+
+
+@pytest.fixture
+async def server(tmp_path: Path, store_url: str) -> AsyncIterator[Composition]:
+    async with composed(tmp_path, database_url=store_url) as composition:
+        yield composition
+
+
+async def wallet_of(server: Composition) -> str:
+    return str((await server.owner.post("/v1/wallets", {"name": "w"})).data["id"])
+
+
+def pay(wallet: str, amount: str = "1", **more: Any) -> Json:
+    payload = {"chainId": 1, "recipient": ADDRESS, "amount": amount}
+    return {"type": "send-native", "connector": {"type": "wallet", "id": wallet}, "payload": payload, **more}
+
+
+def define(nodes: Json, root: Json | None = None) -> Json:
+    named = {child for one in nodes.values() for child in (*one.get("children", ()), *one.get("loopBody", ()))}
+    first = [node_id for node_id in nodes if node_id not in named]
+    return {"nodes": {"root": {"type": "manual", **(root or {}), "children": first}, **nodes}}
+
+
+def say(text: str) -> Json:
+    return {"type": "log", "payload": {"message": text}}
+
+
+def calls(workflow_id: str, *children: str) -> Json:
+    return {"type": "call-workflow", "payload": {"workflowId": workflow_id}, "children": [*children]}
+
+
+async def limited(server: Composition, *permissions: str, by: Client | None = None, **limits: Any) -> Client:
+    body = {"name": "limited", "permissions": [*permissions], **limits}
+    return server.client((await (by or server.owner).post("/v1/api-keys", body)).data["key"])
+
+
+class Payer:
+    """A workflow of the owner that pays what its helper says."""
+
+    def __init__(self, server: Composition, payer: str, helper: str, wallet: str) -> None:
+        self.server, self.id, self.helper, self.wallet = server, payer, helper, wallet
+
+    @classmethod
+    async def make(cls, server: Composition, root: Json | None = None) -> Payer:
+        wallet = await wallet_of(server)
+        helper = (await server.owner.create_workflow(define({"say": say("1")})))["id"]
+        nodes = {"ask": calls(helper, "pay"), "pay": pay(wallet, "{{ask.result.result.message}}")}
+        payer = (await server.owner.create_workflow(define(nodes, root)))["id"]
+        return cls(server, payer, helper, wallet)
+
+    async def code(self, by: Client | None = None) -> int:
+        """What the run call answers: 200, or a code."""
+        reply = await (by or self.server.owner).post(f"/v1/workflows/{self.id}/run", {})
+        return reply.code
+
+    async def accept(self, by: Client) -> int:
+        return (await by.post(f"/v1/workflows/{self.id}/versions/1/accept", {})).code
+
+    async def withdraw(self, by: Client) -> int:
+        return (await by.delete(f"/v1/workflows/{self.id}/versions/1/accept")).code
+
+
+@pytest.mark.both_stores
+async def test_a_called_workflow_that_decides_a_spend_is_judged_by_its_author(server: Composition) -> None:
+    """Also one that was edited with a key that may spend, but not here."""
+    flow = await Payer.make(server)
+    assert await flow.code() == 200
+    editor = await server.client_with(*EDITOR)
+    within = await limited(server, *EDITOR, "wallet:spend", workflowIds=[flow.helper])
+    without = await limited(server, *EDITOR, "wallet:spend", walletIds=[await other_wallet(server)])
+    for number, hand in enumerate((editor, within, without)):
+        await hand.put(f"/v1/workflows/{flow.helper}", {"definition": define({"say": say(f"77{number}")})})
+        refused = await server.owner.post(f"/v1/workflows/{flow.id}/run", {})
+        assert (refused.status, refused.code) == (409, NEEDED), refused.body
+        assert flow.helper in refused.body["message"]
+        assert await flow.accept(hand) in (REFUSED, 404001)
+    published = await server.owner.post(f"/v1/workflows/{flow.id}/publish")
+    assert (published.status, published.code) == (409, NEEDED)
+
+    assert await flow.accept(server.owner) == 200, "the author of the version may accept what others wrote"
+    assert await flow.code() == 200
+    assert await flow.withdraw(editor) == REFUSED
+    assert await flow.withdraw(server.owner) == 200
+    assert await flow.withdraw(server.owner) == 404016
+    assert await flow.code() == NEEDED
+
+    spender = await server.client_with(*EDITOR, "wallet:spend")
+    assert await flow.accept(spender) == 200
+    assert await flow.code() == 200
+    await revoke(server, spender)
+    assert await flow.code() == NEEDED, "an acceptance ends with its key"
+
+
+async def other_wallet(server: Composition) -> str:
+    return str((await server.owner.post("/v1/wallets", {"name": "other"})).data["id"])
+
+
+async def revoke(server: Composition, client: Client) -> None:
+    key_id = (await client.get("/v1/me")).data["keyId"]
+    assert (await server.owner.delete(f"/v1/api-keys/{key_id}")).status == 200
+
+
+async def test_keys_of_one_hand_fill_no_four_eyes(server: Composition) -> None:
+    """Whoever makes keys has as many as they like."""
+    maker = await server.client_with(*EDITOR, "wallet:spend", "key:write", "approval:decide")
+    first, second, third = [
+        await limited(server, *EDITOR, "wallet:spend", "approval:decide", by=maker) for _ in range(3)
+    ]
+    other = await server.client_with(*EDITOR, "wallet:spend", "approval:decide")
+    wallet = await wallet_of(server)
+    made = await server.owner.create_workflow(define({"pay": pay(wallet)}), acceptances=2)
+    path = f"/v1/workflows/{made['id']}"
+    assert [(await by.post(f"{path}/versions/1/accept", {})).code for by in (first, second, maker)] == [200] * 3
+    assert len((await server.owner.get(f"{path}/ladder")).data["acceptance"]["acceptedBy"]) == 1
+    assert (await first.post(f"{path}/run", {})).code == NEEDED
+    assert (await other.post(f"{path}/versions/1/accept", {})).code == 200
+    assert (await first.post(f"{path}/run", {})).code == 200
+
+    own = await first.create_workflow(define({"pay": pay(wallet)}), acceptances=1)
+    for sibling in (second, third, maker):
+        assert (await sibling.post(f"/v1/workflows/{own['id']}/versions/1/accept", {})).code == REFUSED
+    assert (await other.post(f"/v1/workflows/{own['id']}/versions/1/accept", {})).code == 200
+
+    asking = await server.owner.create_workflow(define({"ask": {"type": "approve", "payload": {"message": "pay?"}}}))
+    run_id = (await first.post(f"/v1/workflows/{asking['id']}/run", {})).data["runId"]
+    question = await question_of(server, run_id)
+    for by in (first, second, maker):
+        assert (await by.post(f"/v1/approvals/{question}/approve")).code == REFUSED
+    assert (await other.post(f"/v1/approvals/{question}/approve")).code == 200
+
+
+async def question_of(server: Composition, run_id: str) -> str:
+    while True:
+        found = [one for one in (await server.owner.get("/v1/approvals")).data["items"] if one["runId"] == run_id]
+        if found:
+            return str(found[0]["id"])
+
+
+async def test_who_may_not_spend_lets_nothing_go_on_that_was_stopped(server: Composition) -> None:
+    """A pause is how a person stops payments; archiving and publishing again would be the same."""
+    editor = await server.client_with(*EDITOR, "workflow:delete")
+    flow = await Payer.make(server, {"type": "cronjob", "payload": {"schedule": "0 0 1 1 *"}})
+    path = f"/v1/workflows/{flow.id}"
+    assert (await server.owner.post(f"{path}/publish")).status == 200
+    assert (await editor.post(f"{path}/pause")).status == 200, "stopping is free"
+    assert (await editor.post(f"{path}/resume")).code == REFUSED
+    assert (await server.owner.post(f"{path}/resume")).status == 200
+    assert (await editor.post(f"{path}/pause")).status == 200
+    assert (await editor.delete(path)).status == 200
+    assert (await editor.post(f"{path}/unarchive")).status == 200
+    assert (await editor.post(f"{path}/publish")).code == REFUSED
+
+    harmless = (await server.owner.create_workflow(define({"say": say("x")})))["id"]
+    for step in ("publish", "pause", "resume"):
+        assert (await editor.post(f"/v1/workflows/{harmless}/{step}")).status == 200
+
+
+async def test_an_administrator_of_some_workflows_reaches_no_wallet_beyond_them(server: Composition) -> None:
+    """What concerns a wallet concerns every workflow, so a key that is limited to some may not."""
+    wallet = await wallet_of(server)
+    flow = (await server.owner.create_workflow())["id"]
+    admin = await limited(server, "admin", workflowIds=[flow])
+    path = f"/v1/wallets/{wallet}"
+    anything = {"chains": ["*"], "assets": ["*"], "recipients": ["*"]}
+    for method, at, body in (
+        ("POST", f"{path}/export", {"password": "a long password for it"}),
+        ("PUT", f"{path}/policy", {"policy": anything}),
+        ("PUT", f"{path}/default", None),
+        ("PATCH", path, {"name": "mine"}),
+        ("DELETE", path, None),
+        ("POST", "/v1/wallets", {"name": "mine"}),
+        ("POST", "/v1/wallets/import", {"name": "mine", "privateKey": "0x" + "1" * 64}),
+        ("POST", "/v1/transactions/release", {"walletId": wallet, "chainId": 1}),
+        ("POST", "/v1/organizations", {"name": "mine"}),
+        ("POST", "/v1/runs", {"definition": define({"pay": pay(wallet)})}),
+    ):
+        refused = await admin.send(method, at, body)
+        assert (refused.status, refused.code) == (403, REFUSED), (method, at, refused.body)
+    wider = await admin.post("/v1/api-keys", {"name": "free", "permissions": ["admin"]})
+    assert wider.data["workflowIds"] == [flow], "what it makes has its limits"
