@@ -131,22 +131,22 @@ class Slicer:
 
     def _prepare(self, place: Place, node: ProgramNode) -> None:
         self.order.append(place)
-        kind, payload = node.node.type, node.node.payload
+        given = self.given(place)
+        if self._has_run(place):
+            self._inputs[place] = group_references(node)
+            self._constant[place] = self._written_in(place, node)
+            self._outside[place] = _union(self._from_outside(place, node, one) for one in given)
+        else:  # it gave nothing; that it did not run may still be somebody's choice
+            self._inputs[place], self._constant[place], self._outside[place] = {}, 0, 0
         if node.spec.effect == "spend":
             self.spends.append(place)
-        if not self._has_run(place):
-            self._inputs[place], self._constant[place], self._outside[place] = {}, 0, 0  # it gave nothing
-            return
-        self._inputs[place] = group_references(node)
-        self._constant[place] = self._written_in(place, node)
-        given = self.given(place)
-        self._outside[place] = _union(self._from_outside(place, node, one) for one in given)
-        if kind in _WRITERS:
-            self._writers.setdefault((workflow_of(place[0]), str(payload.get("name"))), []).append(place)
-        if kind == "write-table":
-            for one in given:
-                self._table_writers.setdefault(self._table_name(one), []).append(place)
-        if kind == "call-workflow":
+        if node.node.type in _WRITERS:
+            variable = (workflow_of(place[0]), str(node.node.payload.get("name")))
+            self._writers.setdefault(variable, []).append(place)
+        elif node.node.type == "write-table":
+            for table in {self._table_name(one) for one in given}:
+                self._table_writers.setdefault(table, []).append(place)
+        elif node.node.type == "call-workflow":
             for callee in {key for one in given for key in self._called(one)}:
                 self._sites[callee].append(place)
 
@@ -499,7 +499,7 @@ class Slicer:
         return _union(self._get("paid", one) for one, bit in self._numbered.items() if not following & bit)
 
     def _paid_of(self, spend: Place) -> int:
-        return self._constant[spend] | self.refs(spend) | self.decides(spend) if self._has_run(spend) else 0
+        return self._constant[spend] | self.refs(spend) | self.decides(spend)
 
     def _is_once(self, place: Place) -> bool:
         """Whether a node surely runs at most once in a run and all that it calls."""

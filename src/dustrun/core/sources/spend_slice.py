@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, partial
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 
+from dustrun.core.sources.endorsement import shown_fields
 from dustrun.core.sources.inputs import computed_fields, money_fields
 from dustrun.core.sources.slicer import Bits, ClosedPrograms, Place, Slicer
 from dustrun.core.sources.source import Source
@@ -18,15 +19,13 @@ class SpendSlice:
     the fields, `deciding` that of `decides`, to judge many spends with `Bits.where`.
     """
 
-    def __init__(
-        self, place: Place, kind: str, bits: Mapping[str, int], deciding: int, names: Bits, stops: Callable[[], int]
-    ) -> None:
+    def __init__(self, slicer: Slicer, place: Place, bits: Mapping[str, int], deciding: int) -> None:
         self.place = place
-        self.type = kind
+        self.type = slicer.node(place).node.type
         self.bits = bits
         self.deciding = deciding
-        self.names = names
-        self._stops = stops
+        self.names: Bits = slicer.bits
+        self._slicer = slicer
 
     @cached_property
     def fields(self) -> Mapping[str, frozenset[Source]]:
@@ -46,7 +45,14 @@ class SpendSlice:
     @cached_property
     def stops(self) -> frozenset[Source]:
         """The sources that can fail or end the run before it, those that decide included."""
-        return self.names.named(self._stops())
+        return self.names.named(self._slicer.stops(self.place))
+
+    @cached_property
+    def shown(self) -> Mapping[Source, frozenset[str]]:
+        """The `approve` nodes that must be approved before it, each with the money fields that its message shows."""
+        key, node_id = self.place
+        found = shown_fields(self._slicer.closed.programs[key], node_id)
+        return {Source("approval", key, (approve,)): fields for approve, fields in found.items()}
 
 
 def slices_of(closed: ClosedPrograms, specs: Specs) -> list[SpendSlice]:
@@ -60,10 +66,8 @@ def slices_of(closed: ClosedPrograms, specs: Specs) -> list[SpendSlice]:
 def _slices(slicer: Slicer) -> Iterator[SpendSlice]:
     for place in slicer.spends:
         if slicer.closed.ran is None or place in slicer.closed.ran:
-            bits = _fields_of(slicer, place)
-            kind = slicer.node(place).node.type
             deciding = slicer.decides(place) | slicer.bits.bit("definition", slicer.closed.root)
-            yield SpendSlice(place, kind, bits, deciding, slicer.bits, partial(slicer.stops, place))
+            yield SpendSlice(slicer, place, _fields_of(slicer, place), deciding)
 
 
 def _fields_of(slicer: Slicer, place: Place) -> dict[str, int]:

@@ -1,0 +1,178 @@
+"""Noninterference: what a spend is and whether it happens changes only with the sources that its slice names.
+
+    scripts/soak sources [--scale 1] [--seed 1] [--pairs 20000] [--minutes 60] [--at_once 8]
+
+Random workflows, each with a helper that it calls, are simulated on a real server and a real chain, again and again
+with one source changed: a part of the event, a property, a variable, a row, an answer over HTTP, a balance, a number of
+a definition, a pinned answer. Two runs that differ in one source are a pair. If an amount or a recipient differs, the
+slice must have the source in that field; if a spend comes or goes while both runs succeed, in data or decides; else at
+least in what can stop it. Also measured: how many of the sources named moved something (a lower bound of precision),
+and what slices cost beside compiling. Drawn in `bench/source_workflows.py`, judged in `bench/source_pairs.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from bench.source_pairs import Api, Json, Tally, work
+from bench.source_workflows import Stage
+from bench.workflow_server import POLICY, open_server
+from dustrun import catalog
+from dustrun.core.sources.slicer import ClosedPrograms
+from dustrun.core.sources.spend_slice import slices_of
+from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.program import compile_program
+from testkit.chain.anvil import Anvil
+from testkit.chain.contracts import ETHER, build
+from testkit.server_process import ServerProcess
+
+_PAIRS = 20_000
+_HOSTS = 3
+_RECIPIENTS = 4
+_LIMITS_MS = {100: 15.0, 1_000: 100.0}
+_SPECS = catalog.load().specs()
+
+
+def run(
+    scale: int | None = None, seed: int = 1, pairs: str = "", minutes: str = "60", at_once: str = "8"
+) -> dict[str, Any]:
+    """The tally and the costs; `failures` are misses, and figures that were missed."""
+    wanted = int(pairs) if pairs else _PAIRS * (scale or 1)
+    costs = measure()
+    with tempfile.TemporaryDirectory(prefix="dustrun-sources-") as folder:
+        world = build(Path(folder))
+        with world.node() as node, open_server(Path(folder), world, node.url) as server:
+            until = time.monotonic() + 60 * float(minutes)
+            tally = asyncio.run(_prove(server, node, seed, wanted, until, int(at_once)))
+    failures = tally.misses[:40] + [
+        f"{kind} of {nodes} nodes took {one['sliceMs']} ms"
+        for (kind, nodes), one in costs.items()
+        if one["sliceMs"] > _LIMITS_MS.get(nodes, 1e9)
+    ]
+    if tally.counts["pairs"] < wanted:
+        failures.append(f"only {tally.counts['pairs']} of {wanted} pairs")
+    named = tally.counts["a field names the source"]
+    return {
+        **tally.public(),
+        "misses": len(tally.misses),
+        "named sources that moved the field": round(tally.counts["a field names the source and differed"] / named, 3),
+        "cost": {f"{kind}, {nodes} nodes": one for (kind, nodes), one in costs.items()},
+        "failures": failures,
+    }
+
+
+async def _prove(server: ServerProcess, node: Anvil, seed: int, wanted: int, until: float, at_once: int) -> Tally:
+    tally = Tally()
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        api = Api(session, server.base, server.owner_key)
+        stages = await _stages(stack, api, node, at_once)
+        running: set[asyncio.Task[None]] = set()
+        while tally.counts["pairs"] < wanted and time.monotonic() < until:
+            seed += 1
+            running.add(asyncio.create_task(work(api, stages, seed, tally, lambda *given: _set_balance(node, *given))))
+            if len(running) >= at_once:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for one in done:
+                    one.result()
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    return tally
+
+
+async def _set_balance(node: Anvil, address: str, step: int) -> None:
+    await asyncio.to_thread(node.rpc, "anvil_setBalance", address, hex(1000 * ETHER + step))
+
+
+async def _stages(stack: AsyncExitStack, api: Api, node: Anvil, count: int) -> asyncio.Queue[tuple[Stage, list[Json]]]:
+    """So many stages, each with hosts, recipients, a table and a wallet that no other uses."""
+    found: asyncio.Queue[tuple[Stage, list[Json]]] = asyncio.Queue()
+    for number in range(count):
+        answers: list[Json] = [{} for _ in range(_HOSTS)]
+        hosts = [await _serve(stack, answer) for answer in answers]
+        recipients = [f"0x{0xD0_0000 + 16 * number + at:040x}" for at in range(_RECIPIENTS)]
+        key = f"0x{0xABC0000 + number:064x}"
+        wallet = await api.call("POST", "/v1/wallets/import", {"name": f"w{number}", "privateKey": key})
+        await api.call("PUT", f"/v1/wallets/{wallet['id']}/policy", {"policy": POLICY})
+        columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "integer"}]
+        table = {"name": f"t{number}", "primaryKey": "id", "columns": columns}
+        await api.call("POST", "/v1/tables", table)
+        for address in (wallet["address"], recipients[0]):
+            await _set_balance(node, address, 0)
+        stage = Stage(tuple(recipients), tuple(hosts), f"t{number}", wallet["id"], wallet["address"])
+        found.put_nowait((stage, answers))
+    return found
+
+
+async def _serve(stack: AsyncExitStack, answer: Json) -> str:
+    """A host that gives this answer, or 404 while it is not `ok`."""
+
+    async def give(_: web.Request) -> web.Response:
+        return web.json_response(answer, status=200 if answer["ok"] else 404)
+
+    app = web.Application()
+    app.router.add_get("/x", give)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    return f"{host}:{port}"
+
+
+def measure() -> dict[tuple[str, int], dict[str, float]]:
+    """What compiling and slicing take: a chain of nodes, and many that run beside each other and share variables."""
+    found = {}
+    for kind, make in (("chain", _chain), ("wide", _wide)):
+        for nodes in (10, 100, 1_000):
+            definition = Definition.model_validate(make(nodes - 1))
+            compiled, program = _timed(lambda definition=definition: compile_program(definition, _SPECS))
+            closed = ClosedPrograms("w@1", {"w@1": program})
+            sliced = min(_timed(lambda closed=closed: slices_of(closed, _SPECS))[0] for _ in range(3))
+            ratio = round(sliced / compiled, 3)
+            found[kind, nodes] = {"compileMs": round(compiled, 1), "sliceMs": round(sliced, 1), "ratio": ratio}
+    return found
+
+
+def _timed(work: Any) -> tuple[float, Any]:
+    began = time.process_time()
+    found = work()
+    return 1_000 * (time.process_time() - began), found
+
+
+def _chain(count: int) -> Json:
+    nodes: Json = {}
+    for at in range(count):
+        before = f"$nodes.n{at - 1}.result.text" if at else "$trigger.body.x"
+        node: Json = {"type": "format", "payload": {"template": f"{{{{{before} ?? 1}}}} {{{{$inputs.k{at % 7}}}}}"}}
+        if at % 10 == 9:
+            node = _pay(f"{{{{$inputs.to{at}}}}}", f"{{{{string(int({before}))}}}}")
+        elif at % 10 == 4:
+            node = {"type": "if", "payload": {"expression": f"int({before}) > {at}"}}
+        nodes[f"n{at}"] = node | {"children": [f"n{at + 1}"] if at + 1 < count else []}
+        if at % 10 == 5:
+            nodes[f"n{at}"]["branch"] = "then"
+    return {"nodes": {"root": {"type": "manual", "children": ["n0"]}, **nodes}, "triggerNodeIds": ["root"]}
+
+
+def _wide(count: int) -> Json:
+    nodes: Json = {}
+    for at in range(count):
+        value = f"{{{{$inputs.k{at} + $vars.v{at % 30}}}}}"
+        nodes[f"n{at}"] = {"type": "set-variable", "payload": {"name": f"v{at % 50}", "value": value}}
+        if at % 2:
+            nodes[f"n{at}"] = _pay(f"{{{{$vars.v{at % 50}}}}}", f"{{{{string($vars.v{at % 49})}}}}")
+    return {"nodes": {"root": {"type": "manual", "children": list(nodes)}, **nodes}, "triggerNodeIds": ["root"]}
+
+
+def _pay(to: str, amount: str) -> Json:
+    return {"type": "send-native", "payload": {"chainId": 1, "recipient": to, "amount": amount}}

@@ -1,0 +1,312 @@
+"""Simulates a workflow with one source changed at a time, and holds each difference against the slices."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+
+from bench.source_workflows import HELPER_VALUES, ROOT_VALUES, TRIGGERED, VARIABLES, Draft, Stage, changed_definitions
+from dustrun import catalog
+from dustrun.core.sources.slicer import ClosedPrograms
+from dustrun.core.sources.source import Source, parse_source
+from dustrun.core.sources.spend_slice import SpendSlice, slices_of
+from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.program import compile_program
+
+Json = dict[str, Any]
+Payment = tuple[str, str]
+"""Recipient and amount."""
+
+_FIELDS: Final = ("recipient", "amount")
+_MOST_DEFINITIONS = 10  # changed fields of one workflow
+_SPECS = catalog.load().specs()
+
+
+class Unusable(Exception):
+    """A workflow that the server does not take: drawn deeper than expressions may be."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, and the payments of each spending node by path and item."""
+
+    status: str
+    spends: Mapping[str, Mapping[tuple[str, str], Payment]]
+
+
+@dataclass
+class Tally:
+    """What all pairs showed. `kinds`: pairs and differences by kind of source; `said`: how often a field names a source
+    that was changed, `moved`: how often the field then differed."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    misses: list[str] = field(default_factory=list)
+
+    def public(self) -> Json:
+        """The figures as they are stored."""
+        return {"counts": dict(sorted(self.counts.items())), "kinds": dict(sorted(self.kinds.items()))}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One source, and runs that differ in nothing else."""
+
+    source: Source
+    variants: tuple[Callable[[], Awaitable[Outcome]], ...]
+
+
+class Api:
+    """The product over HTTP."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str, key: str) -> None:
+        self._session, self._base = session, base
+        self._headers = {"Authorization": f"Bearer {key}"}
+
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The `data` of an answer; raises `Unusable` for what is refused as invalid."""
+        async with self._session.request(method, self._base + path, json=body, headers=self._headers) as answer:
+            found = await answer.json()
+            if answer.status in (400, 422):
+                raise Unusable(str(found)[:500])
+            if answer.status not in (200, 202):
+                raise RuntimeError(f"{method} {path} was answered {answer.status}: {str(found)[:500]}")
+            return found["data"]
+
+
+class Trial:
+    """One drawn workflow with its helper, on a stage of its own."""
+
+    def __init__(self, api: Api, stage: Stage, answers: list[Json], choice: random.Random, set_balance: Any) -> None:
+        self.api, self.stage, self.answers, self.choice = api, stage, answers, choice
+        self._set_balance = set_balance
+        self.payload = {name: choice.randint(0, 6) for name in TRIGGERED}
+        self.props = {"p": choice.randint(0, 6)}
+        self.variables = {name: choice.randint(0, 6) for name in VARIABLES}
+        self.helper = self.workflow = ""
+        self.documents: dict[str, Json] = {}
+
+    async def open(self) -> dict[str, SpendSlice]:
+        """Draws and stores the workflows; the slices of their spends by node."""
+        draw, stage = self.choice, self.stage
+        for answer in self.answers:
+            answer.update(n=draw.randint(0, 6), ok=True, list=[draw.randint(0, 6) for _ in range(draw.randint(1, 3))])
+        await self._rows({one: draw.randint(0, 6) for one in "01"})
+        helper = Draft(stage, draw, "h", None, draw.random() < 0.4).build(draw.randint(1, 3), HELPER_VALUES)
+        self.helper = await self._store(helper)
+        root = Draft(stage, draw, "n", self.helper, True).build(draw.randint(2, 6), ROOT_VALUES)
+        self.workflow = await self._store(root)
+        for workflow in (self.workflow, self.helper):
+            for name in VARIABLES:
+                await self._write(workflow, name, self.variables[name])
+        return {one.place[1]: one for one in slices_of(self.closed(), _SPECS)}
+
+    def closed(self) -> ClosedPrograms:
+        """Both workflows, compiled."""
+        programs = {
+            f"{workflow}@1": compile_program(Definition.model_validate(document), _SPECS)
+            for workflow, document in self.documents.items()
+        }
+        resolve: dict[tuple[str, int | None], str] = {(self.helper, None): f"{self.helper}@1"}
+        return ClosedPrograms(f"{self.workflow}@1", programs, resolve, simulated=True)
+
+    async def _store(self, definition: Json) -> str:
+        body = {"name": "w", "description": "", "definition": definition}
+        workflow = str((await self.api.call("POST", "/v1/workflows", body))["id"])
+        self.documents = {workflow: definition, **self.documents}
+        return workflow
+
+    async def _rows(self, numbers: Mapping[str, int]) -> None:
+        self.rows = dict(numbers)
+        rows = [{"id": name, "n": number} for name, number in numbers.items()]
+        body = {"mode": "upsert", "rows": rows}
+        await self.api.call("POST", f"/v1/tables/{self.stage.table}/rows", body)
+
+    async def _write(self, workflow: str, name: str, value: int) -> None:
+        await self.api.call("POST", f"/v1/workflows/{workflow}/variables/{name}/value", {"value": value})
+
+    async def run(self, payload: Json | None = None, props: Json | None = None) -> Outcome:
+        """One simulation."""
+        body = {"simulate": True, "payload": payload or self.payload, "propValues": props or self.props}
+        started = await self.api.call("POST", f"/v1/workflows/{self.workflow}/run-sync", body | {"waitMs": 60_000})
+        report = await self.api.call("GET", f"/v1/runs/{started['runId']}/effects")
+        found: dict[str, dict[tuple[str, str], Payment]] = defaultdict(dict)
+        for one in report["transactions"]:
+            node = re.split(r"[./]", one["path"])[-1]
+            found[node][one["path"], one["item"]] = (str(one.get("to")), str(one.get("value")))
+        return Outcome(started["status"], dict(found))
+
+    # --- what can be changed ---
+
+    def cases(self) -> Iterator[Case]:
+        """Every source that the workflows mention."""
+        text = str(self.documents)
+        for name in TRIGGERED:
+            if f".{name}" in text:
+                yield Case(Source("trigger", "manual", (name,)), self._each(self._with_payload, name))
+        if "$props" in text:
+            yield Case(Source("props", "p"), self._each(self._with_props))
+        for workflow, document in self.documents.items():
+            for name in VARIABLES:
+                if f"'{name}'" in str(document["nodes"]) or f"$vars.{name}" in str(document["nodes"]):
+                    yield Case(Source("variable", workflow, (name,)), self._each(self._with_variable, workflow, name))
+        for at, host in enumerate(self.stage.hosts):
+            if host in text:
+                yield Case(Source("http", host), self._each(self._with_answer, at))
+        if "-table" in text:
+            yield Case(Source("table", self.stage.table), self._each(self._with_row))
+        if "get-balance" in text or "'max'" in text:
+            yield Case(Source("chain", "31337"), self._each(self._with_balance))
+        yield from self._definition_cases()
+
+    def _each(
+        self, run: Callable[..., Awaitable[Outcome]], *given: Any
+    ) -> tuple[Callable[[], Awaitable[Outcome]], ...]:
+        steps = self.choice.sample(range(1, 7), 3)
+        return tuple(lambda step=step: run(*given, step) for step in steps)
+
+    async def _with_payload(self, name: str, step: int) -> Outcome:
+        return await self.run(payload={**self.payload, name: (self.payload[name] + step) % 7})
+
+    async def _with_props(self, step: int) -> Outcome:
+        return await self.run(props={"p": (self.props["p"] + step) % 7})
+
+    async def _with_variable(self, workflow: str, name: str, step: int) -> Outcome:
+        await self._write(workflow, name, (self.variables[name] + step) % 7)
+        try:
+            return await self.run()
+        finally:
+            await self._write(workflow, name, self.variables[name])
+
+    async def _with_answer(self, at: int, step: int) -> Outcome:
+        known = dict(self.answers[at])
+        self.answers[at].update(n=(known["n"] + step) % 7)
+        if step % 3 == 0:
+            self.answers[at].update(list=[*known["list"], step])
+        elif step % 3 == 1:
+            self.answers[at].update(ok=False)
+        try:
+            return await self.run()
+        finally:
+            self.answers[at].update(known)
+
+    async def _with_row(self, step: int) -> Outcome:
+        known, changed = dict(self.rows), str(step % 2)
+        await self._rows({**known, changed: (known[changed] + step) % 7})
+        try:
+            return await self.run()
+        finally:
+            await self._rows(known)
+
+    async def _with_balance(self, step: int) -> Outcome:
+        address = (self.stage.payer, self.stage.recipients[0])[step % 2]
+        await self._set_balance(address, step)
+        try:
+            return await self.run()
+        finally:
+            await self._set_balance(address, 0)
+
+    def _definition_cases(self) -> Iterator[Case]:
+        for workflow, document in self.documents.items():
+            found = list(changed_definitions(document, self.choice))
+            for node, name, changed in self.choice.sample(found, min(len(found), _MOST_DEFINITIONS // 2)):
+                source = Source("definition", f"{workflow}@1", (node, name))
+                runs = tuple(lambda workflow=workflow, one=one: self._with_definition(workflow, one) for one in changed)
+                yield Case(source, runs)
+
+    async def _with_definition(self, workflow: str, changed: Json) -> Outcome:
+        await self.api.call("PUT", f"/v1/workflows/{workflow}", {"definition": changed})
+        try:
+            return await self.run()
+        finally:
+            await self.api.call("PUT", f"/v1/workflows/{workflow}", {"definition": self.documents[workflow]})
+
+
+async def compare(trial: Trial, tally: Tally) -> None:
+    """All pairs of one workflow: each case's variants with the base and with each other."""
+    try:
+        slices = await trial.open()
+        base = await trial.run()
+    except Unusable:
+        tally.counts["unusable"] += 1
+        return
+    tally.counts["workflows"] += 1
+    tally.counts[f"base {base.status}"] += 1
+    tally.counts["spends"] += sum(map(len, base.spends.values()))
+    tally.counts["nodes"] += sum(len(document["nodes"]) for document in trial.documents.values())
+    can_stop = "'stop'" in str(trial.documents)
+    for case in trial.cases():
+        found = [base]
+        for variant in case.variants:
+            try:
+                found.append(await variant())
+            except Unusable:
+                tally.counts["changes refused"] += 1
+        for one, other in itertools.combinations(found, 2):
+            _judge(case.source, one, other, slices, tally, can_stop)
+
+
+def _judge(
+    source: Source, one: Outcome, other: Outcome, slices: Mapping[str, SpendSlice], tally: Tally, can_stop: bool
+) -> None:
+    tally.counts["pairs"] += 1
+    tally.kinds[f"{source.kind}: pairs"] += 1
+    is_different = False
+    is_strict = one.status == other.status == "success" and not can_stop
+    for node in {*one.spends, *other.spends}:
+        found, a, b = slices[node], one.spends.get(node, {}), other.spends.get(node, {})
+        for at, name in enumerate(_FIELDS):
+            moved = any(a[path][at] != b[path][at] for path in a.keys() & b.keys())
+            said = _names(found.fields.get(name, frozenset()), source)
+            tally.counts["a field differed"] += moved
+            tally.counts["a field names the source"] += said
+            tally.counts["a field names the source and differed"] += moved and said
+            is_different = is_different or moved
+            if moved and not said:
+                tally.misses.append(f"{source} changes {name} of {found.place}")
+        if a.keys() != b.keys():
+            is_different = True
+            level = _level(found, source)
+            tally.counts[f"a spend came or went: {level}"] += 1
+            tally.counts["a spend came or went, both runs succeeding"] += is_strict
+            if level == "nowhere" or (is_strict and level == "stops"):
+                tally.misses.append(f"{source} decides {found.place}, and is {level} in its slice")
+    tally.kinds[f"{source.kind}: differing"] += is_different
+
+
+def _level(found: SpendSlice, source: Source) -> str:
+    for level, sources in (("data", found.data), ("decides", found.decides), ("stops", found.stops)):
+        if _names(sources, source):
+            return level
+    return "nowhere"
+
+
+def _names(sources: frozenset[Source], source: Source) -> bool:
+    return source in sources or any(one.covers(source) for one in sources)
+
+
+def parse_all(texts: list[str]) -> frozenset[Source]:
+    """The sources that an answer names."""
+    return frozenset(parse_source(text) for text in texts)
+
+
+async def work(
+    api: Api, stages: asyncio.Queue[tuple[Stage, list[Json]]], seed: int, tally: Tally, set_balance: Any
+) -> None:
+    """One workflow, on a stage that is free."""
+    stage, answers = await stages.get()
+    try:
+        known = len(tally.misses)
+        await compare(Trial(api, stage, answers, random.Random(seed), set_balance), tally)
+        if len(tally.misses) > known:
+            tally.misses[-1] += f" (workflow {seed})"
+    finally:
+        stages.put_nowait((stage, answers))
