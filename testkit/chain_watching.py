@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,10 @@ class Watching:
         """The payloads of the events that started runs."""
         return [payload for _, outcome, payload, run in await self.events(workflow_id) if outcome == "started" and run]
 
+    async def runs(self, workflow_id: str) -> list[dict[str, Any]]:
+        """What runs were told, whatever became of the events since."""
+        return [payload for _, _, payload, run in await self.events(workflow_id) if run]
+
     async def live(self, workflow_id: str) -> dict[tuple[str, int], int]:
         """The events that count in the end, by transaction and position."""
         found: dict[tuple[str, int], int] = {}
@@ -136,13 +140,13 @@ class Watching:
 
 @asynccontextmanager
 async def watching(
-    url: str, folder: Path, network: Mapping[str, Any] | None = None, **settings: Any
+    url: str | Sequence[str], folder: Path, network: Mapping[str, Any] | None = None, **settings: Any
 ) -> AsyncIterator[Watching]:
-    """A server on the node of that URL; `network`: what the chain's file says besides."""
+    """A server on the node of that URL, or of several; `network`: what the chain's file says besides."""
     networks = folder / "networks"
     networks.mkdir(exist_ok=True)
     described = {"chainId": CHAIN_ID, "blockTimeMs": 300, "confirmations": 2, **(network or {})}
     (networks / "local.json").write_text(json.dumps(described))
-    chain = {"networks_dir": networks, "chain_endpoints": {CHAIN_ID: [url]}}
+    chain = {"networks_dir": networks, "chain_endpoints": {CHAIN_ID: [url] if isinstance(url, str) else list(url)}}
     async with composed(folder, **chain, **settings) as server:
         yield Watching(server)

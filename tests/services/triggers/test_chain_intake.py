@@ -59,7 +59,8 @@ class Deposit:
         key = f"{KEY[:-1]}{self.position}"
         payload = {"n": 5, "position": self.position, "reorg": None}
         event = ChainEvent(key, self.position, payload, BlockFacts(self.number, hash, 1_700_000_000))
-        await self._intake.record(self.sub, event, (self.sub.row.cursor_version, Cursor(self.number, hash)))
+        (event,) = await self._intake.identify(self.sub, [event])
+        await self._intake.record(self.sub, WATCH, event, (self.sub.row.cursor_version, Cursor(self.number, hash)))
         await self.read()
 
     async def goes(self, watch: Watch = WATCH) -> None:
@@ -146,7 +147,7 @@ async def test_a_paused_trigger_tells_nothing_and_keeps_what_it_saw_for_later(se
         await one.goes()
     other = ChainEvent("1:0xbb:0", 0, {"n": 6, "reorg": None}, BlockFacts(12, "0x0c", 1_700_000_000))
     with pytest.raises(CursorMoved):
-        await one._intake.record(seen, other, (seen.row.cursor_version, Cursor(12, "0x0c")))
+        await one._intake.record(seen, WATCH, other, (seen.row.cursor_version, Cursor(12, "0x0c")))
     assert await one.outcomes() == [(KEY, "started", None)]
 
 
@@ -221,7 +222,7 @@ async def test_an_event_of_a_gap_that_comes_back_counts_again(server: Compositio
     again = ChainEvent(KEY, 0, {"n": 5, "reorg": None}, BlockFacts(12, "0x0c", 1_700_000_000))
     await one.read()
     at = Cursor(1, "0x1")  # where the cursor is: a gap is below it
-    await one._intake.record(one.sub, again, (one.sub.row.cursor_version, at))
+    await one._intake.record(one.sub, WATCH, again, (one.sub.row.cursor_version, at))
     assert await one.outcomes() == [(KEY, "started", None)]
     assert await one.told() == [(None, "live")]
 

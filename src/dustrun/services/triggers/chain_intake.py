@@ -1,19 +1,20 @@
 """Takes events of chains: each starts one run, whatever reorgs do to its block; and what was removed is told of.
 
-An event's identity is its transaction and the position in it. A transaction that comes back in another block is the
-same event, also if it has moved within its transaction: it starts no second run. Only if a run has told of its removal
-(`onReorg: retract`), another one tells that it is back, so that what the workflow did and undid ends as the chain does.
+An event's identity is its transaction and what it says there. A transaction that comes back in another block brings the
+same events, also in other places within it: they start no second run. Only if a run has told of a removal
+(`onReorg: retract`), another one tells that the event is back, and with which values, so that what the workflow did and
+undid ends as the chain does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any, Final
 
 from dustrun.core.triggers.chain.cursor import Cursor
-from dustrun.core.triggers.chain.headers import KEPT
+from dustrun.core.triggers.chain.identity import KnownEvent, content_of, match, position_of, subject_of
 from dustrun.core.triggers.chain.watch import ChainEvent, Watch
 from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import Skip
@@ -21,7 +22,7 @@ from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.records import dataclass
 from dustrun.services.triggers import recording
 from dustrun.services.triggers.intake import FireOptions, Intake
-from dustrun.services.triggers.recording import Failure, Fired
+from dustrun.services.triggers.recording import Failure
 from dustrun.services.triggers.subscriptions import Subscription
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -32,30 +33,35 @@ from dustrun.storage.triggers.events import EventRow
 
 RETRACTED: Final = "retracted"
 RESTORED: Final = "restored"
-_PLACE: Final = frozenset(
-    {"blockNumber", "blockHash", "blockTime", "transactionIndex", "logIndex", "position", "foundIn", "path", "reorg"}
-)
-_MOVED_WITHIN: Final = 2 * KEPT
-"""For so many blocks an event is looked for at another position in its transaction."""
 _MODES: Final = ("simulate", "dust", "live")
 _DELETED: Final = Failure("content_deleted", "The event's content was deleted, as the organisation's retention says.")
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of an event: where it is, its record, and the key and mode of what a run was told of it last."""
+    """What is known of an event: where it is, its record, and the record of what runs were told of it last, in which
+    mode."""
 
     place: ChainEventRow | None
     first: EventRow | None
-    told: str | None = None
+    told: EventRow | None = None
     mode: str = "live"
 
     @property
     def is_told_gone(self) -> bool:
         """Whether runs were last told that it was removed."""
         return (
-            self.told is not None and self.first is not None and self.told.startswith(f"{self.first.key}:{RETRACTED}")
+            self.told is not None
+            and self.first is not None
+            and self.told.key.startswith(f"{self.first.key}:{RETRACTED}")
         )
+
+    @property
+    def content(self) -> dict[str, Any] | None:
+        """What it said last; None if that was deleted, or nothing is known of it."""
+        row = self.told or self.first
+        payload = loads_own(row.payload) if row is not None else None
+        return None if payload is None else content_of(payload)
 
 
 class ChainIntake:
@@ -65,24 +71,42 @@ class ChainIntake:
         self._database = database
         self._writer = writer
         self._intake = intake
-        self._removed: dict[int, int] = {}
-        """By subscription, the highest block of an event that a reorg removed, or one of long ago."""
-
-    def begin(self) -> None:
-        """Another server may have watched until now."""
-        self._removed.clear()
 
     async def move(self, sub: Subscription, version: int, cursor: Cursor) -> int:
         """Moves the cursor alone; its new version."""
         return await self._intake.move(sub, CursorMove(version, cursor.public()))
 
-    async def record(self, sub: Subscription, event: ChainEvent, move: tuple[int, Cursor | None]) -> Fired:
-        """Takes an event that is in a canonical block, and moves the cursor (version and new value) with it; without a
-        new value it stays."""
-        known, event = await self._database.read(lambda tx: self._known_as(tx, sub.pk, event))
-        place = ChainEventRow(sub.pk, event.key, event.block.number, event.block.hash)
-        place = replace(place, retractions=known.place.retractions if known.place is not None else 0)
-        moved = CursorMove(move[0], sub.cursor if move[1] is None else move[1].public())
+    async def identify(self, sub: Subscription, events: Sequence[ChainEvent]) -> list[ChainEvent]:
+        """The events of one block, under the keys by which they are known: all of a transaction at once, since which
+        one is which depends on the others."""
+        if not events:
+            return []
+
+        def query(tx: Tx) -> dict[str, str]:
+            found: dict[str, str] = {}
+            for subject in dict.fromkeys(subject_of(event.key) for event in events):
+                found |= _identified(tx, sub.pk, [event for event in events if subject_of(event.key) == subject])
+            return found
+
+        names = await self._database.read(query)
+        return [_named(event, names.get(event.key, event.key)) for event in events]
+
+    async def record(self, sub: Subscription, watch: Watch, event: ChainEvent, move: tuple[int, Cursor | None]) -> int:
+        """Takes an identified event that is in a canonical block, and moves the cursor (version and new value) with it;
+        without a new value it stays. Returns the cursor's version after that."""
+        known = await self._database.read(lambda tx: _known(tx, sub.pk, event.key))
+        expected, cursor = move[0], sub.cursor if move[1] is None else move[1].public()
+        is_stale = (
+            known.told is not None and not known.is_told_gone and known.content not in (None, content_of(event.payload))
+        )
+        if is_stale and watch.on_reorg == "retract" and known.place is not None:
+            # nobody was told of its removal, and it has other values now
+            await self._tell_gone(sub, known, known.place, CursorMove(expected, _before(cursor, event)))
+            expected += 1
+            known = await self._database.read(lambda tx: _known(tx, sub.pk, event.key))
+        place = _place(sub, event)
+        if known.place is not None:
+            place = replace(place, retractions=known.place.retractions)
         options = FireOptions(
             given=None if event.failure is None else Skip("filter", event.failure),
             beside=lambda tx: chain_events.save(tx, place),
@@ -97,7 +121,10 @@ class ChainIntake:
                 is_correction=known.is_told_gone,
                 mode=_mode(sub, known),
             )
-        return await self._intake.fire(sub, TriggerEvent(key, payload, event.block.time * 1000), moved, options)
+        await self._intake.fire(
+            sub, TriggerEvent(key, payload, event.block.time * 1000), CursorMove(expected, cursor), options
+        )
+        return expected + 1
 
     async def retract(self, sub: Subscription, watch: Watch, row: ChainEventRow, move: CursorMove) -> None:
         """Marks an event whose block a reorg removed; with `onReorg: retract` a run tells of it.
@@ -105,16 +132,23 @@ class ChainIntake:
         Raises `CursorMoved` unless the trigger is armed and where the caller read it, which the `move` says: a watcher
         that was overtaken does not know the blocks that another one has scanned."""
         known = await self._database.read(lambda tx: _known(tx, sub.pk, row.key))
-        self._removed.pop(sub.pk, None)
         before = known.first
         if before is None:
             return await self._move_with(sub, move, lambda tx: chain_events.save(tx, replace(row, is_live=0)))
-        gone = replace(row, is_live=0, was=_outcome_text(before))
         if watch.on_reorg != "retract" or known.told is None or known.is_told_gone:
+            gone = replace(row, is_live=0, was=_outcome_text(before))
             return await self._move_with(sub, move, lambda tx: _remove(tx, gone, before))
+        await self._tell_gone(sub, known, row, move)
+
+    async def _tell_gone(self, sub: Subscription, known: _Known, row: ChainEventRow, move: CursorMove) -> None:
+        """Takes back what runs were told last, which may be more or less than they were told first."""
+        before, told = known.first, known.told
+        assert before is not None
+        assert told is not None
         key, number = await self._new_key(sub, row.key, RETRACTED, row.retractions + 1)
-        gone = replace(gone, retractions=number)
-        content = loads_own(before.payload)
+        was = _outcome_text(before) if row.is_live else row.was
+        gone = replace(row, is_live=0, was=was, retractions=number)
+        content = loads_own(told.payload)
         place = {"blockNumber": row.block_number, "blockHash": row.block_hash, "reorg": RETRACTED}
         options = FireOptions(
             given=_DELETED if content is None else None,
@@ -122,33 +156,20 @@ class ChainIntake:
             is_correction=True,
             mode=_mode(sub, known),
         )
-        told = TriggerEvent(key, {**(content or {}), **place}, before.occurred_at)
-        await self._intake.fire(sub, told, move, options)
+        await self._intake.fire(sub, TriggerEvent(key, {**(content or {}), **place}, told.occurred_at), move, options)
 
     async def follow(self, sub: Subscription, row: ChainEventRow, event: ChainEvent, move: CursorMove) -> None:
         """Notes that an event is in another block than before: whoever ran it need not be told. Raises as `retract`."""
         before = await self._database.read(lambda tx: events.find_by_key(tx, sub.pk, row.key))
-        place = replace(row, block_number=event.block.number, block_hash=event.block.hash)
+        place = replace(_place(sub, event), retractions=row.retractions)
         if before is None:
             return await self._move_with(sub, move, lambda tx: chain_events.save(tx, place))
         await self._move_with(sub, move, _restore(place, replace(row, was=_outcome_text(before)), before, event))
 
-    def _known_as(self, tx: Tx, subscription_pk: int, event: ChainEvent) -> tuple[_Known, ChainEvent]:
-        """What is known of an event, with the key under which it is. In another order of transactions the same one may
-        emit a log more before it: at a new position it is the removed event of its transaction that says the same."""
-        known = _known(tx, subscription_pk, event.key)
-        if known.first is not None:
-            return known, event
-        if subscription_pk not in self._removed:
-            self._removed[subscription_pk] = chain_events.find_highest_removed(tx, subscription_pk)
-        if event.block.number - self._removed[subscription_pk] > _MOVED_WITHIN:
-            return known, event
-        for key in chain_events.list_removed_of(tx, subscription_pk, event.key.rpartition(":")[0]):
-            before = events.find_by_key(tx, subscription_pk, key)
-            content = loads_own(before.payload) if before is not None else None
-            if content is not None and _content(content) == _content(event.payload):
-                return _known(tx, subscription_pk, key), replace(event, key=key)
-        return known, event
+    async def says_the_same(self, sub: Subscription, event: ChainEvent) -> bool:
+        """Whether an identified event says what runs were told of it last."""
+        known = await self._database.read(lambda tx: _known(tx, sub.pk, event.key))
+        return known.told is None or known.content in (None, content_of(event.payload))
 
     async def _move_with(self, sub: Subscription, move: CursorMove, unit: Callable[[Tx], None]) -> None:
         def both(tx: Tx) -> None:
@@ -167,16 +188,57 @@ class ChainIntake:
         return await self._database.read(query)
 
 
+def _identified(tx: Tx, subscription_pk: int, events: Sequence[ChainEvent]) -> dict[str, str]:
+    """The known keys of one transaction's events in one block, by the keys that their positions give them; empty if
+    these are the same."""
+    chain_id, first = int(events[0].key.split(":")[0]), events[0]
+    subject, block = subject_of(first.key), first.block.hash
+    if subject != first.key.split(":")[1]:
+        return {}  # the height is all that there is to a block
+    if not chain_events.has_odd(tx, subscription_pk, chain_id, subject, block):
+        return {}
+    places = {row.key: row for row in chain_events.list_of(tx, subscription_pk, chain_id, subject)}
+    known = []
+    for key in dict.fromkeys([*places, *(event.key for event in events)]):
+        one, row = _known(tx, subscription_pk, key), places.get(key)
+        if one.first is not None or row is not None:
+            seen = row.seen if row is not None else None
+            is_live = row is not None and row.is_live
+            known.append(
+                KnownEvent(key, seen or position_of(key), one.content, row.block_hash if row and is_live else None)
+            )
+    return match(block, events, known)
+
+
+def _named(event: ChainEvent, key: str) -> ChainEvent:
+    position = position_of(event.key)
+    return replace(event, key=key, seen=None if key == event.key else position)
+
+
+def _place(sub: Subscription, event: ChainEvent) -> ChainEventRow:
+    subject = subject_of(event.key)
+    return ChainEventRow(sub.pk, event.key, event.block.number, event.block.hash, subject=subject, seen=event.seen)
+
+
+def _before(cursor: Any, event: ChainEvent) -> Any:
+    """A cursor ahead of an event, if it would be behind it."""
+    at = Cursor.of(cursor)
+    if at is None or at.hash != event.block.hash:
+        return cursor
+    return Cursor(at.number, at.hash, event.place - 1).public()
+
+
 def _known(tx: Tx, subscription_pk: int, key: str) -> _Known:
     place, first = chain_events.find(tx, subscription_pk, key), events.find_by_key(tx, subscription_pk, key)
-    if place is None or first is None:
+    if first is None:
         return _Known(place, first, None)
-    names = [f"{key}:{word}{number}" for number in range(place.retractions, 0, -1) for word in (RESTORED, RETRACTED)]
+    most = place.retractions if place is not None else 0
+    names = [f"{key}:{word}{number}" for number in range(most, 0, -1) for word in (RESTORED, RETRACTED)]
     for name in (*names, key):
         row = events.find_by_key(tx, subscription_pk, name)
         modes = events.list_run_modes(tx, row) if row is not None else []
-        if modes:
-            return _Known(place, first, name, max(modes, key=_MODES.index))
+        if row is not None and modes:
+            return _Known(place, first, row, max(modes, key=_MODES.index))
     return _Known(place, first)
 
 
@@ -199,7 +261,7 @@ def _restore(place: ChainEventRow, known: ChainEventRow, before: EventRow, event
     assert known.was is not None
     was, content = loads_own(known.was), loads_own(before.payload)
     message = f"A reorg removed block {known.block_number}; it came back in block {place.block_number}"
-    changed = content is not None and _content(content) != _content(event.payload)
+    changed = content is not None and content_of(content) != content_of(event.payload)
     message += ", with other values than its run has." if changed else "."
 
     def unit(tx: Tx) -> None:
@@ -207,7 +269,3 @@ def _restore(place: ChainEventRow, known: ChainEventRow, before: EventRow, event
         events.restore(tx, before.pk, was["outcome"], was["reason"], message)
 
     return unit
-
-
-def _content(payload: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in payload.items() if name not in _PLACE}

@@ -107,7 +107,10 @@ chain_events = Table(
     Column("is_live", Integer, nullable=False, comment="0: a reorg removed its block"),
     Column("retractions", Integer, nullable=False, comment="runs that told of its removal"),
     Column("was", Text, comment="JSON: the event's outcome, reason and message before it was removed"),
+    Column("subject", Text, comment="the transaction that it is part of; null in rows of older versions"),
+    Column("seen", Text, comment="its position in the transaction now; null: the one in its key"),
     Index("ix_chain_events_subscription_pk_block_number", "subscription_pk", "block_number"),
+    Index("ix_chain_events_subscription_pk_subject", "subscription_pk", "subject"),
 )
 
 webhook_secrets = Table(

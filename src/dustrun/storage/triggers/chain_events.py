@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import fields
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
@@ -14,7 +14,8 @@ from dustrun.storage.db.trigger_tables import chain_events as t
 
 @dataclass(frozen=True, slots=True)
 class ChainEventRow:
-    """Where an event is; `was` is JSON: its outcome before a reorg removed it."""
+    """Where an event is; `was` is JSON: its outcome before a reorg removed it. `subject` is its transaction, `seen` its
+    position there if that is not the one in its key."""
 
     subscription_pk: int
     key: str
@@ -23,30 +24,37 @@ class ChainEventRow:
     is_live: int = 1
     retractions: int = 0
     was: str | None = None
+    subject: str | None = None
+    seen: str | None = None
 
 
-_COLUMNS = (t.c.subscription_pk, t.c.key, t.c.block_number, t.c.block_hash, t.c.is_live, t.c.retractions, t.c.was)
-_NAMES = tuple(column.name for column in _COLUMNS)
+_NAMES = tuple(field.name for field in fields(ChainEventRow))
+_COLUMNS = [t.c[name] for name in _NAMES]
 _FIND = Statement(sa.select(*_COLUMNS).where(t.c.subscription_pk == b("the_pk"), t.c.key == b("the_key")))
 _ABOVE = sa.select(*_COLUMNS).where(
     t.c.subscription_pk == b("the_pk"), t.c.block_number > b("above", type_=sa.BigInteger)
 )
 _LIST_ABOVE = Statement(_ABOVE.where(t.c.is_live == 1).order_by(t.c.block_number.desc(), t.c.key))
 _LIST_REMOVED_ABOVE = Statement(_ABOVE.where(t.c.is_live == 0).order_by(t.c.block_number, t.c.key))
-_NEVER: Final = -(2**62)
-_FIND_HIGHEST_REMOVED = Statement(
-    sa.select(sa.func.max(t.c.block_number)).where(t.c.subscription_pk == b("the_pk"), t.c.is_live == 0)
+_IS_OF = (
+    t.c.subscription_pk == b("the_pk"),
+    # rows of older versions have no subject
+    sa.or_(t.c.subject == b("the_subject"), sa.and_(t.c.subject.is_(None), t.c.key.like(b("the_keys")))),
 )
-_LIST_REMOVED_OF = Statement(
+_LIST_OF = Statement(sa.select(*_COLUMNS).where(*_IS_OF).order_by(t.c.key))
+_HAS_ODD = Statement(
     sa.select(t.c.key)
-    .where(t.c.subscription_pk == b("the_pk"), t.c.is_live == 0, t.c.key.like(b("of_transaction")))
-    .order_by(t.c.key)
+    .where(*_IS_OF, sa.or_(t.c.is_live == 0, t.c.seen.is_not(None), t.c.block_hash != b("but")))
+    .limit(1)
 )
 _DELETE = Statement(sa.delete(t).where(t.c.subscription_pk == b("the_pk"), t.c.key == b("the_key")))
 _INSERT = Statement(sa.insert(t).values({name: b(name) for name in _NAMES}))
 _FORGET = Statement(
     sa.delete(t).where(
-        t.c.subscription_pk == b("the_pk"), t.c.block_number < b("below", type_=sa.BigInteger), t.c.is_live == 1
+        t.c.subscription_pk == b("the_pk"),
+        t.c.block_number < b("below", type_=sa.BigInteger),
+        t.c.is_live == 1,
+        t.c.seen.is_(None),  # else its key alone does not say which event it is
     )
 )
 _FORGET_CHAIN = Statement(sa.delete(t).where(t.c.key.like(b("of_chain")), t.c.is_live == 1))
@@ -68,16 +76,17 @@ def list_removed_above(tx: Tx, subscription_pk: int, above: int) -> list[ChainEv
     return [ChainEventRow(*found) for found in tx.all(_LIST_REMOVED_ABOVE, the_pk=subscription_pk, above=above)]
 
 
-def find_highest_removed(tx: Tx, subscription_pk: int) -> int:
-    """The highest block of an event that a reorg removed; far below any block for none."""
-    found = tx.one(_FIND_HIGHEST_REMOVED, the_pk=subscription_pk)
-    return _NEVER if found is None or found[0] is None else int(found[0])
+def list_of(tx: Tx, subscription_pk: int, chain_id: int, subject: str) -> list[ChainEventRow]:
+    """The events of a transaction, by key."""
+    keys = f"{chain_id}:{subject}:%"
+    found = tx.all(_LIST_OF, the_pk=subscription_pk, the_subject=subject, the_keys=keys)
+    return [ChainEventRow(*one) for one in found]
 
 
-def list_removed_of(tx: Tx, subscription_pk: int, transaction: str) -> list[str]:
-    """The keys of a transaction's events that a reorg removed; chain and hash begin them."""
-    found = tx.all(_LIST_REMOVED_OF, the_pk=subscription_pk, of_transaction=f"{transaction}:%")
-    return [str(key) for (key,) in found]
+def has_odd(tx: Tx, subscription_pk: int, chain_id: int, subject: str, but: str) -> bool:
+    """Whether an event of a transaction was removed, has moved within it, or is in a block other than this one."""
+    keys = f"{chain_id}:{subject}:%"
+    return tx.one(_HAS_ODD, the_pk=subscription_pk, the_subject=subject, the_keys=keys, but=but) is not None
 
 
 def save(tx: Tx, row: ChainEventRow) -> None:

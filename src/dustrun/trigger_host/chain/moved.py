@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dustrun.chain.watching.reader import BlockReader, ChainMoved
-from dustrun.core.triggers.chain.watch import ChainEvent, Watch
+from dustrun.core.triggers.chain.identity import subject_of
+from dustrun.core.triggers.chain.watch import ChainEvent
 from dustrun.storage.triggers.chain_events import ChainEventRow
-from dustrun.trigger_host.chain.blocks import Blocks
+from dustrun.trigger_host.chain.watched import Watched
+
+if TYPE_CHECKING:
+    from dustrun.trigger_host.chain.scanner import Parts
 
 
-async def find_moved(
-    reader: BlockReader, blocks: Blocks, watch: Watch, gone: Sequence[ChainEventRow], last: int
-) -> dict[str, ChainEvent]:
-    """Of events whose blocks were removed, those that are in another block up to the last one, by key. The block that a
-    receipt names is only where to look: what is in the canonical block of that height counts."""
+async def find_moved(parts: Parts, one: Watched, gone: Sequence[ChainEventRow], last: int) -> dict[str, ChainEvent]:
+    """Of a subscription's events whose blocks were removed, those that are in another block up to the last one, by key.
+    The block that a receipt names is only where to look: what is in the canonical block of that height counts."""
     found: dict[str, ChainEvent] = {}
     keys = {row.key for row in gone}
-    numbers = sorted(number for number in await _heights(reader, gone) if number <= last)
-    for block in await reader.blocks(numbers):
+    numbers = sorted(number for number in await _heights(parts.reader, gone) if number <= last)
+    for block in await parts.reader.blocks(numbers):
         if block is None:
             raise ChainMoved
-        (events,) = await blocks.events(block.header, [watch])
-        found |= {event.key: event for event in events if event.key in keys}
+        (events,) = await parts.blocks.events(block.header, [one.watch])
+        named = await parts.intake.identify(one.sub, events)
+        found |= {event.key: event for event in named if event.key in keys}
     return found
 
 
@@ -33,4 +37,4 @@ async def _heights(reader: BlockReader, gone: Sequence[ChainEventRow]) -> set[in
 
 
 def _is_of_block(row: ChainEventRow) -> bool:
-    return row.key.split(":")[1] == "block"
+    return subject_of(row.key) != row.key.split(":")[1]

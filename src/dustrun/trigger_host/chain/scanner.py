@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Final
 
 from dustrun import log
@@ -80,16 +81,26 @@ class Scanner:
         head = self._parts.headers.chain.newest
         gone = [row for row in rows if _is_gone(row, blocks[row.block_number], head)]
         removed = await self._parts.store.removed_above(one.sub, start.number - KEPT)
-        found = await find_moved(self._parts.reader, self._parts.blocks, one.watch, [*gone, *removed], start.number)
-        follow = self._parts.intake.follow
-        changes: list[Change] = [partial(follow, one.sub, row, found[row.key]) for row in gone if row.key in found]
+        found = await find_moved(self._parts, one, [*gone, *removed], start.number)
+        changes: list[Change] = []
+        for row in gone:
+            if row.key in found:
+                event = found[row.key]
+                is_told = one.watch.on_reorg == "retract" and not await self._parts.intake.says_the_same(one.sub, event)
+                follow = partial(self._parts.intake.follow, one.sub, row, event)
+                changes += self._told_anew(one, row, event) if is_told else [follow]
         changes += [partial(self._restore, one, found[row.key]) for row in removed if row.key in found]
         gone = [row for row in gone if row.key not in found]
         if await self._change(one, changes, None) and await self._retract(one, gone, None):
             await self.move(one, Cursor(start.number, start.hash))
 
+    def _told_anew(self, one: Watched, row: ChainEventRow, event: ChainEvent) -> list[Change]:
+        """Takes back what runs were told of an event, and tells what it says in its new block."""
+        retract = partial(self._parts.intake.retract, one.sub, one.watch, row)
+        return [retract, partial(self._restore, one, event)]
+
     async def _restore(self, one: Watched, event: ChainEvent, move: CursorMove) -> None:
-        await self._parts.intake.record(one.sub, event, (move.expected, None))
+        await self._parts.intake.record(one.sub, one.watch, event, (move.expected, None))
 
     async def _retract(self, one: Watched, rows: Sequence[ChainEventRow], at: Cursor | None) -> bool:
         """Takes back what reorgs have removed; the cursor stays there. False: the row must be read again."""
@@ -155,7 +166,7 @@ class Scanner:
         """Records what a subscription found in a block, oldest first, each event with a move of the cursor."""
         assert one.at is not None
         done = one.at.done if one.at.number == header.number and one.at.done is not None else -1
-        left = [event for event in events if event.place > done]
+        left = [event for event in await self._parts.intake.identify(one.sub, events) if event.place > done]
         for event in left:
             is_last = event is left[-1]
             cursor = Cursor(header.number, header.hash, None if is_last else event.place)
@@ -169,21 +180,21 @@ class Scanner:
 
     async def _record(self, one: Watched, event: ChainEvent, cursor: Cursor) -> bool:
         try:
-            await self._parts.intake.record(one.sub, event, (one.version, cursor))
+            version = await self._parts.intake.record(one.sub, one.watch, event, (one.version, cursor))
         except CursorMoved:
             self._stale(one)
             return False
-        one.moved(cursor)
+        one.moved(cursor, version)
         return True
 
     async def move(self, one: Watched, cursor: Cursor) -> None:
         """Stores how far a subscription is."""
         try:
-            await self._parts.intake.move(one.sub, one.version, cursor)
+            version = await self._parts.intake.move(one.sub, one.version, cursor)
         except CursorMoved:
             self._stale(one)
             return
-        one.moved(cursor)
+        one.moved(cursor, version)
         await self._forget(one, cursor.number)
 
     async def _forget(self, one: Watched, number: int) -> None:
@@ -205,10 +216,11 @@ class Scanner:
     async def _take_range(self, one: Watched, end: Header, events: Sequence[ChainEvent]) -> None:
         assert one.at is not None
         first = one.at.next
-        for event in events:
-            cursor = Cursor(event.block.number, event.block.hash, event.place)
-            if event.block.number >= first and not await self._record(one, event, cursor):
-                return
+        wanted = (event for event in events if event.block.number >= first)
+        for _, several in groupby(wanted, key=lambda event: event.block.number):
+            for event in await self._parts.intake.identify(one.sub, list(several)):
+                if not await self._record(one, event, Cursor(event.block.number, event.block.hash, event.place)):
+                    return
         await self.move(one, Cursor(end.number, end.hash))
 
     async def _read_range(
@@ -265,7 +277,7 @@ class Scanner:
         for number in range(first, last + 1):
             header = await self._header(number)
             (events,) = await self._parts.blocks.events(header, [one.watch])
-            for event in events:
+            for event in await self._parts.intake.identify(one.sub, events):
                 if not await self._record(one, event, one.at):
                     return False
         return True

@@ -53,7 +53,6 @@ class ChainSource:
 
     async def start(self) -> None:
         """A watcher starts with its first subscription."""
-        self._intake.begin()
 
     async def stop(self) -> None:
         """Ends every watcher; what is not recorded is scanned again after the next start."""

@@ -38,9 +38,9 @@ class Watched:
         cursor = Cursor.of(sub.cursor)
         return cls(sub, watch, sub.row.cursor_version, cursor, cursor)
 
-    def moved(self, cursor: Cursor) -> None:
-        """The stored cursor is this one now."""
-        self.version += 1
+    def moved(self, cursor: Cursor, version: int) -> None:
+        """The stored cursor is this one now, with its version."""
+        self.version = version
         self.stored = self.at = cursor
         self.failures = 0
 

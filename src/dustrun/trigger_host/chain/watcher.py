@@ -248,11 +248,11 @@ class ChainWatcher:
         reason = f"More than {self._most} blocks were missed, which is max_catch_up_blocks."
         cursor = Cursor(last.header.number, last.header.hash)
         try:
-            await self._parts.store.skip(one.sub, one.version, step.first, cursor, reason)
+            version = await self._parts.store.skip(one.sub, one.version, step.first, cursor, reason)
         except CursorMoved:
             self._mark_stale(one)
         else:
-            one.moved(cursor)
+            one.moved(cursor, version)
 
     async def _scan_ranges(self, scans: Sequence[tuple[Watched, Scan]]) -> bool:
         if not scans:

@@ -87,7 +87,8 @@ class Watch:
 class ChainEvent:
     """An event that a subscription found. `key` identifies it across reorgs: chain, transaction, and position in it.
 
-    `place` orders the events of a block. `failure`: its filter could not be evaluated, so no run starts.
+    `place` orders the events of a block. `failure`: its filter could not be evaluated, so no run starts. `seen`: its
+    position in the transaction now, if that is not the one in its key.
     """
 
     key: str
@@ -95,6 +96,7 @@ class ChainEvent:
     payload: Mapping[str, Any]
     block: BlockFacts
     failure: str | None = None
+    seen: str | None = None
 
 
 def head_fields(chain_id: int, block: BlockFacts) -> dict[str, Any]:

@@ -1,0 +1,323 @@
+"""A JSON-RPC node over a block tree of its own that lags, forgets, refuses and reorganises itself, as endpoints do.
+
+Several faces (endpoints) may serve one tree, each with a head of its own. A face knows the blocks on the branch of its
+head; of the rest it may know less: its log index may be late, receipts may be missing, a query may be refused. Blocks
+are consistent: hash, parent, `logsBloom` and receipts belong together, so a caller who compares them finds out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiohttp import web
+
+from dustrun.core.values.addresses import keccak256
+from testkit.listening import listening
+
+_GENESIS_S: Final = 1_700_000_000
+_ZERO: Final = "0x" + "00" * 32
+_UNKNOWN: Final = {"code": -32000, "message": "unknown block"}
+CONTRACT: Final = "0x" + "c0ffee" * 6 + "c0de"
+SIGNATURE: Final = "event Paid(uint256 number, uint256 amount)"
+_TOPIC: Final = "0x" + keccak256(b"Paid(uint256,uint256)").hex()
+
+
+def _hash(*parts: object) -> str:
+    return "0x" + keccak256(json.dumps(parts).encode()).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What a contract says in a transaction; topics and data are 0x-hex."""
+
+    address: str
+    topics: tuple[str, ...]
+    data: str = "0x"
+
+
+def paid(number: int, amount: int = 0, contract: str = CONTRACT) -> Log:
+    """A log of `SIGNATURE`."""
+    return Log(contract, (_TOPIC,), f"0x{number:064x}{amount:064x}")
+
+
+@dataclass(frozen=True, slots=True)
+class Included:
+    """A transaction as one block has it: in another block the same hash may have other logs. `has_receipt` False: as
+    the transactions with which some chains bring state from another one: they have logs, and are in no bloom."""
+
+    hash: str
+    logs: tuple[Log, ...]
+    has_receipt: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of the tree."""
+
+    number: int
+    parent: str
+    time: int
+    body: tuple[Included, ...]
+    hash: str
+    bloom: str
+
+    def logs(self) -> list[dict[str, Any]]:
+        """Its logs as `eth_getLogs` shows them."""
+        found: list[dict[str, Any]] = []
+        for place, sent in enumerate(self.body):
+            for log in sent.logs:
+                found.append(
+                    {
+                        "address": log.address,
+                        "topics": list(log.topics),
+                        "data": log.data,
+                        "blockNumber": hex(self.number),
+                        "blockHash": self.hash,
+                        "transactionHash": sent.hash,
+                        "transactionIndex": hex(place),
+                        "logIndex": hex(len(found)),
+                        "removed": False,
+                    }
+                )
+        return found
+
+    def public(self) -> dict[str, Any]:
+        """As `eth_getBlockByNumber` shows it."""
+        return {
+            "number": hex(self.number),
+            "hash": self.hash,
+            "parentHash": self.parent,
+            "timestamp": hex(self.time),
+            "logsBloom": self.bloom,
+            "receiptsRoot": _hash(self.logs()),
+            "transactions": [sent.hash for sent in self.body],
+            "baseFeePerGas": "0x1",
+            "gasLimit": hex(30_000_000),
+            "gasUsed": "0x0",
+        }
+
+
+def bloom_of(logs: Sequence[Log], noise: int = 0) -> str:
+    """The bloom of logs, by the yellow paper; `noise`: of so many items that nobody asks for."""
+    bits = 0
+    items = [bytes.fromhex(text[2:]) for log in logs for text in (log.address, *log.topics)]
+    for item in (*items, *(f"noise {number}".encode() for number in range(noise))):
+        digest = keccak256(item)
+        for place in (0, 2, 4):
+            bits |= 1 << (int.from_bytes(digest[place : place + 2]) & 2047)
+    return f"0x{bits:0512x}"
+
+
+class Tree:
+    """All blocks that were ever made; `head` is the newest of the canonical branch. `noise` as `bloom_of` has it."""
+
+    def __init__(self, noise: int = 0) -> None:
+        self._noise = noise
+        self._made = 0
+        self.by_hash: dict[str, Block] = {}
+        self._branch: list[str] = []
+        self._grow(())
+
+    @property
+    def head(self) -> Block:
+        """The newest canonical block."""
+        return self.by_hash[self._branch[-1]]
+
+    def at(self, number: int) -> Block:
+        """A canonical block."""
+        return self.by_hash[self._branch[number]]
+
+    def _grow(self, body: Sequence[Included]) -> Block:
+        self._made += 1
+        number, parent = len(self._branch), self._branch[-1] if self._branch else _ZERO
+        bloom = bloom_of([log for sent in body if sent.has_receipt for log in sent.logs], self._noise)
+        hash = _hash(self._made, number, parent, [(sent.hash, [log.data for log in sent.logs]) for sent in body])
+        block = Block(number, parent, _GENESIS_S + number, tuple(body), hash, bloom)
+        self.by_hash[hash] = block
+        self._branch.append(hash)
+        return block
+
+    def mine(self, *bodies: Sequence[Included]) -> Block:
+        """Adds a block for each body, or an empty one; the newest."""
+        for body in bodies or ((),):
+            self._grow(body)
+        return self.head
+
+    def reorg(self, depth: int, bodies: Sequence[Sequence[Included]]) -> None:
+        """Takes the newest blocks back and puts these in their place."""
+        self.cut(depth)
+        self.mine(*bodies)
+
+    def cut(self, depth: int) -> None:
+        """Takes the newest blocks off the canonical branch; they stay known."""
+        assert 0 < depth < len(self._branch)
+        del self._branch[-depth:]
+
+    def branch_to(self, hash: str) -> list[str]:
+        """The hashes from the first block to this one."""
+        if self._branch[-1] == hash:
+            return self._branch
+        found: list[str] = []
+        while hash != _ZERO:
+            found.append(hash)
+            hash = self.by_hash[hash].parent
+        return found[::-1]
+
+    def logs(self) -> list[dict[str, Any]]:
+        """The logs of the canonical branch, oldest first."""
+        return [log for hash in self._branch if self.by_hash[hash].body for log in self.by_hash[hash].logs()]
+
+
+def _nothing(_method: str, _params: list[Any]) -> None:
+    return None
+
+
+@dataclass(eq=False)
+class Face:
+    """One endpoint. `lag`: blocks that its head is behind; `frozen`: the hash of the block that it stays at;
+    `index_lag`: the newest blocks of which its log index has nothing, and `unindexed` others by number;
+    `no_receipts`: transactions, or all with `*`; `refuses`: whether a call is refused, by method and parameters;
+    `before` is called ahead of each call, also within a batch; `slow_s`: how long each exchange takes."""
+
+    tree: Tree
+    chain_id: int = 31337
+    lag: int = 0
+    frozen: str | None = None
+    index_lag: int = 0
+    unindexed: set[int] = field(default_factory=set)
+    no_receipts: set[str] = field(default_factory=set)
+    refuses: Callable[[str, list[Any]], bool] = lambda _method, _params: False
+    before: Callable[[str, list[Any]], None] = _nothing
+    slow_s: float = 0.0
+    is_down: bool = False
+    genesis: str | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    exchanges: int = 0
+    url: str = ""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """One HTTP request."""
+        self.exchanges += 1
+        if self.slow_s:
+            await asyncio.sleep(self.slow_s)
+        if self.is_down:
+            return web.Response(status=503)
+        asked = json.loads(await request.read())
+        answers = [self._answer(one) for one in (asked if isinstance(asked, list) else [asked])]
+        return web.json_response(answers if isinstance(asked, list) else answers[0])
+
+    def _answer(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        method, params = call["method"], list(call.get("params", ()))
+        self.counts[method] += 1
+        self.before(method, params)
+        found: dict[str, Any] = {"jsonrpc": "2.0", "id": call["id"]}
+        if self.refuses(method, params):
+            return {**found, "error": {"code": -32000, "message": "query cannot be answered"}}
+        answer = getattr(self, f"_{method}", None)
+        if answer is None:
+            return {**found, "error": {"code": -32601, "message": "method not found"}}
+        result = answer(*params)
+        return {**found, "error": result} if result is _UNKNOWN else {**found, "result": result}
+
+    @property
+    def _known(self) -> list[str]:
+        branch = self.tree.branch_to(self.frozen) if self.frozen is not None else self.tree._branch
+        return branch[: max(1, len(branch) - self.lag)] if self.lag else branch
+
+    def _block(self, hash: str) -> Block | None:
+        found, known = self.tree.by_hash.get(hash), self._known
+        return found if found is not None and found.number < len(known) and known[found.number] == hash else None
+
+    def _indexed(self, block: Block) -> list[dict[str, Any]]:
+        is_late = block.number > len(self._known) - 1 - self.index_lag or block.number in self.unindexed
+        return [] if is_late else block.logs()
+
+    def _eth_chainId(self) -> str:
+        return hex(self.chain_id)
+
+    def _eth_blockNumber(self) -> str:
+        return hex(len(self._known) - 1)
+
+    def _eth_getCode(self, _address: str, _block: str) -> str:
+        return "0x00"
+
+    def _eth_getBlockByNumber(self, number: str, _full: bool) -> dict[str, Any] | None:
+        known = self._known
+        place = len(known) - 1 if number == "latest" else max(0, len(known) - 9) if number == "finalized" else None
+        place = int(number, 16) if place is None else place
+        if place >= len(known):
+            return None
+        shown = self.tree.by_hash[known[place]].public()
+        return {**shown, "hash": self.genesis} if place == 0 and self.genesis is not None else shown
+
+    def _eth_getBlockByHash(self, hash: str, _full: bool) -> dict[str, Any] | None:
+        block = self._block(hash)
+        return None if block is None else block.public()
+
+    def _eth_getLogs(self, asked: Mapping[str, Any]) -> Any:
+        if "blockHash" in asked:
+            block = self._block(asked["blockHash"])
+            if block is None:
+                return _UNKNOWN
+            return [log for log in self._indexed(block) if _wants(asked, log)]
+        first, last = int(asked["fromBlock"], 16), int(asked["toBlock"], 16)
+        blocks = [self.tree.by_hash[hash] for hash in self._known[first : last + 1]]
+        return [log for block in blocks if block.body for log in self._indexed(block) if _wants(asked, log)]
+
+    def _receipts(self, block: Block) -> list[dict[str, Any]]:
+        logs = block.logs()
+        return [
+            {
+                "transactionHash": sent.hash,
+                "transactionIndex": hex(place),
+                "blockHash": block.hash,
+                "blockNumber": hex(block.number),
+                "status": "0x1",
+                "logs": [log for log in logs if log["transactionHash"] == sent.hash],
+            }
+            for place, sent in enumerate(block.body)
+            if sent.has_receipt and not {"*", sent.hash} & self.no_receipts
+        ]
+
+    def _eth_getTransactionReceipt(self, hash: str) -> dict[str, Any] | None:
+        for known in reversed(self._known):
+            block = self.tree.by_hash[known]
+            if any(sent.hash == hash for sent in block.body):
+                return next((one for one in self._receipts(block) if one["transactionHash"] == hash), None)
+        return None
+
+    def _eth_getBlockReceipts(self, name: str) -> Any:
+        block = self._block(name)
+        if block is None or len(self._receipts(block)) < sum(sent.has_receipt for sent in block.body):
+            return None
+        return self._receipts(block)
+
+
+def _wants(asked: Mapping[str, Any], log: Mapping[str, Any]) -> bool:
+    addresses = asked.get("address")
+    if addresses and log["address"].lower() not in ([addresses] if isinstance(addresses, str) else addresses):
+        return False
+    topics = asked.get("topics") or []
+    return all(
+        wanted is None or (place < len(log["topics"]) and log["topics"][place] in wanted)
+        for place, wanted in enumerate(topics)
+    )
+
+
+@asynccontextmanager
+async def serving(*faces: Face) -> AsyncIterator[list[str]]:
+    """Serves faces on 127.0.0.1 until the end; their URLs."""
+    async with AsyncExitStack() as stack:
+        for face in faces:
+            app = web.Application(client_max_size=2**26)
+            app.router.add_post("/", face.handle)
+            face.url = await stack.enter_async_context(
+                listening(web.AppRunner(app, access_log=None, shutdown_timeout=0.1))
+            )
+        yield [face.url for face in faces]
