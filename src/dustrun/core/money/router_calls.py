@@ -98,6 +98,17 @@ def router_movements(call: Call) -> list[Movement]:
     return found + [Movement("send", asset, 0, payee) for payee in (payees[1:] if found else payees)]
 
 
+def is_router_method(selector: str) -> bool:
+    """Whether a selector is of one of these methods."""
+    return selector in _methods()
+
+
+def payees_of(call: InnerCall) -> tuple[str, ...]:
+    """Whom a router method pays; empty for other methods. Raises `Unread`."""
+    use = _read(call)
+    return () if use is None else use.payees
+
+
 @dataclass(frozen=True, slots=True)
 class Unclaimed:
     """An output that no call takes to the wallet: whom `method` pays, and to whom later calls sweep enough of it."""

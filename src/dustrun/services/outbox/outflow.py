@@ -57,12 +57,12 @@ async def check(deps: OutboxDeps, ready: Sequence[Ready]) -> tuple[list[Ready], 
 async def _check_chain(deps: OutboxDeps, ready: Sequence[Ready]) -> list[Ready] | Refusal:
     first = ready[0].row
     policy = await policy_check.find_policy(deps.database, first.wallet_id)
-    ceilings = deps.budget.ceilings(policy, is_dust=first.mode == "dust")
-    if not ceilings and len(ready) == 1:
-        return list(ready)
     ready = ready[:MOST_INTENTS]
+    ceilings = [deps.budget.ceilings(policy, one.request, is_dust=first.mode == "dust") for one in ready]
+    if not any(ceilings) and len(ready) == 1:
+        return list(ready)
     live = deps.chains.get(first.chain_id)
-    tokens = [token.address for token in live.network.tokens] if ceilings else []
+    tokens = [token.address for token in live.network.tokens] if any(ceilings) else []
     intents = [replace(one.intent, gas_limit=one.gas_limit) for one in ready]
     try:
         forecasts = await forecast_outflow(live, first.sender, intents, tokens, deps.settings.fork_binary)
@@ -74,15 +74,15 @@ async def _check_chain(deps: OutboxDeps, ready: Sequence[Ready]) -> list[Ready] 
 
 
 async def _judge(
-    budget: Budget, ceilings: Ceilings, ready: Sequence[Ready], forecasts: Sequence[OutflowForecast]
+    budget: Budget, ceilings: Sequence[Ceilings], ready: Sequence[Ready], forecasts: Sequence[OutflowForecast]
 ) -> list[Ready] | Refusal:
     may: list[Ready] = []
-    for one, seen in zip(ready, forecasts, strict=False):
+    for one, bounds, seen in zip(ready, ceilings, forecasts, strict=False):
         if seen.taken is None:
             if may:
                 break  # it waits until those before it are mined, and is then estimated on what they left
             return Refusal(one.row, Failure(REVERTED, f"{one.intent.about}: {seen.reason}", retryable=True))
-        reasons = await budget.judge_outflow(ceilings, one.request, seen.taken)
+        reasons = await budget.judge_outflow(bounds, one.request, seen.taken)
         if reasons:
             return Refusal(one.row, denial(reasons), Deny(reasons))
         may.append(one)
@@ -98,16 +98,16 @@ def denial(reasons: Sequence[Reason]) -> Failure:
 
 def unknown(ceilings: Ceilings, intent: Intent, why: str) -> Failure | None:
     """The refusal of a transaction that nobody can simulate; None if what its node declares is trusted."""
-    if ceilings.rule is None and not (ceilings.dust_cap is not None and intent.as_written):
+    if not ceilings.unproven and ceilings.rule is None and not (ceilings.dust_cap is not None and intent.as_written):
         return None
-    if ceilings.rule is not None and ceilings.rule.unsimulated == "declared":
+    if not ceilings.unproven and ceilings.rule is not None and ceilings.rule.unsimulated == "declared":
         return None
     return Failure(UNKNOWN, f"{intent.about}: what it takes from the wallet cannot be checked. {why}")
 
 
-def _unsimulated(ceilings: Ceilings, ready: Sequence[Ready], error: Permanent) -> list[Ready] | Refusal:
-    for one in ready:
-        failure = unknown(ceilings, one.intent, error.message)
+def _unsimulated(ceilings: Sequence[Ceilings], ready: Sequence[Ready], error: Permanent) -> list[Ready] | Refusal:
+    for one, bounds in zip(ready, ceilings, strict=True):
+        failure = unknown(bounds, one.intent, error.message)
         if failure is not None:
             return Refusal(one.row, failure)
     return list(ready)

@@ -344,7 +344,7 @@ class SimulatedPolicy:
             policy = policy_of(tx, wallet_id, now)
             case = SpendCase(wallet_id, policy, request, values, now_ms)
             verdict, counted = self._budget.judge_simulated(tx, case, tuple(earlier))
-            return SimulatedVerdict(verdict, counted, self._budget.ceilings(policy, is_dust=False))
+            return SimulatedVerdict(verdict, counted, self._budget.ceilings(policy, request, is_dust=False))
 
         return await self._database.read(query)
 

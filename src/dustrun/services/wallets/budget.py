@@ -32,7 +32,7 @@ from dustrun.core.money.policy import (
 from dustrun.core.money.policy.counting import GAS_USD, USD, asked, canonical, is_gas
 from dustrun.core.money.policy.judge import judge_fee
 from dustrun.core.money.policy.outflow import Ceilings, Taken, judge_outflow
-from dustrun.core.money.policy.scope import paid
+from dustrun.core.money.policy.scope import find_unproven, paid
 from dustrun.core.values.addresses import ZERO_ADDRESS
 from dustrun.core.values.amounts import Asset
 from dustrun.core.values.exact_json import dumps_text
@@ -164,9 +164,10 @@ class Budget:
                 ledger.reserve(wallet_id=dust_run, subject_id=subject_id, units={_DUST_USD: dust_units})
         return verdict
 
-    def ceilings(self, policy: WalletPolicy | None, *, is_dust: bool) -> Ceilings:
+    def ceilings(self, policy: WalletPolicy | None, request: Request, *, is_dust: bool) -> Ceilings:
         """What bounds the outflow of one transaction."""
-        return Ceilings(None if policy is None else policy.outflow, self._dust.spend_cap if is_dust else None)
+        rule = None if policy is None else policy.outflow
+        return Ceilings(rule, self._dust.spend_cap if is_dust else None, find_unproven(policy, request))
 
     async def judge_outflow(
         self, ceilings: Ceilings, request: Request, taken: Taken, valuer: Valuer | None = None

@@ -333,7 +333,10 @@ def test_a_document_that_says_nothing_sensible_is_refused(fields: dict[str, Any]
         ({"assets": ["eip155:1/*"]}, {"assets": ["eip155:10/native"]}, True),
         ({"recipients": [BOB]}, {"recipients": [f"eip155:1:{BOB}"]}, False),
         ({"recipients": [f"eip155:1:{BOB}"]}, {"recipients": [BOB]}, True),
-        ({"recipients": ["eip155:1:*"]}, {"recipients": [f"eip155:1:{BOB}"]}, False),
+        ({"recipients": ["eip155:1:*"], "methods": []}, {"recipients": [f"eip155:1:{BOB}"], "methods": []}, False),
+        # under a star, a named address may be an argument of any call
+        ({"recipients": ["eip155:1:*"]}, {"recipients": [f"eip155:1:{BOB}"]}, True),
+        ({"recipients": [BOB], "contracts": [EVE]}, {"recipients": [], "contracts": [EVE]}, False),
         ({"recipients": [BOB]}, {"recipients": ["eip155:1:*"]}, True),
         ({"methods": ["deposit(uint256)"]}, {"methods": ["0xb6b55f25"]}, False),
         ({"methods": ["deposit(uint256)"]}, {"methods": ["*"]}, True),

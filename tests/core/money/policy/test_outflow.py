@@ -84,7 +84,9 @@ def test_a_dust_test_is_bounded_by_its_cap_and_by_what_is_declared() -> None:
         ({}, {"beyondDeclared": True}, True),
         ({}, {"allowancesBeyondDeclared": True}, True),
         ({}, {"unsimulated": "declared"}, True),
-        ({"assets": {USDC: "5"}}, {"assets": {USDC: "5", COIN: "1"}}, True),
+        ({"assets": {USDC: "5"}}, {"assets": {USDC: "5", COIN: "1"}}, False),
+        ({"assets": {USDC: "5"}}, {"assets": {COIN: "5"}}, True),
+        ({"maxUsd": "5"}, {"maxUsd": "5", "assets": {COIN: "1"}}, True),  # a coin without a price may then leave
         ({"assets": {USDC: "5"}}, {"assets": {USDC: "4"}}, False),
     ],
 )

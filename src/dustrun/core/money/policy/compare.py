@@ -1,4 +1,8 @@
-"""Whether a new policy is looser than an old one. Conservative: anything not provably as strict counts as looser."""
+"""Whether a new policy is looser than an old one: whether some spend passes under it that the old one denies or asks
+about. Conservative: what is not provably as strict counts as looser.
+
+Less can be looser: a method named with a condition is bound by it, so taking the entry away frees the method.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,16 @@ from dustrun.core.money.policy.document import (
     ApprovalAbove,
     GasRule,
     Limit,
+    MethodRule,
     Outflow,
     SignatureRules,
     WalletPolicy,
     usd_units,
 )
-from dustrun.core.money.policy.matching import account_covers, asset_covers, method_covers
+from dustrun.core.money.policy.matching import account_covers, asset_covers, named_methods, selector_of_entry
+from dustrun.core.money.policy.methods import signature_of
+from dustrun.core.money.policy.star import covers_always
+from dustrun.core.money.token_calls import OF_TOKENS
 
 _FLAGS = ("allow_deploy", "allow_unlimited_approvals", "allow_unverified_calldata", "allow_unpriced_assets")
 _TYPED = ("none", "known", "any")
@@ -32,6 +40,8 @@ def what_is_looser(old: WalletPolicy, new: WalletPolicy) -> list[str]:
     found = [
         name for name, covers in _LISTS.items() if not _all_covered(getattr(old, name), getattr(new, name), covers)
     ]
+    if _calls_more(old, new):
+        found.append("methods")
     found += [name for name in _FLAGS if getattr(new, name) and not getattr(old, name)]
     if new.new_recipient_hours < old.new_recipient_hours:
         found.append("new_recipient_hours")
@@ -57,13 +67,57 @@ _LISTS: dict[str, Callable[[Any, Any], bool]] = {
     "assets": asset_covers,
     "recipients": account_covers,
     "contracts": account_covers,
-    "methods": method_covers,
 }
 
 
 def _all_covered(old: Iterable[Any], new: Iterable[Any], covers: Callable[[Any, Any], bool]) -> bool:
     entries = tuple(old)
     return all(any(covers(wide, narrow) for wide in entries) for narrow in new)
+
+
+def _calls_more(old: WalletPolicy, new: WalletPolicy) -> bool:
+    """Whether some call passes the methods of `new` and not those of `old`. Each named selector is held against what
+    the other one makes of it; all others are like any that neither names."""
+    selectors = {selector_of_entry(one) for one in (*old.methods, *new.methods) if one != "*"}
+    if "*" in new.methods and ("*" not in old.methods or not _names_no_more(old, new)):
+        return True
+    return any(_frees(old, new, selector) for selector in selectors)
+
+
+def _frees(old: WalletPolicy, new: WalletPolicy, selector: str) -> bool:
+    before, after = named_methods(old.methods, selector), named_methods(new.methods, selector)
+    bound, rules = _rules(before), _rules(after)
+    loses_condition = bound is not None and (rules is None or not rules <= bound)
+    if not after:  # then a token's own method passes anyway, and any other under the star
+        return loses_condition and (selector in OF_TOKENS or "*" in new.methods)
+    if bound is not None:
+        return loses_condition
+    if before:
+        verifies = signature_of(new, selector) is not None and signature_of(old, selector) is None
+        return verifies and not old.allow_unverified_calldata
+    signatures = [one.condition.function.signature if isinstance(one, MethodRule) else one for one in after]
+    return "*" not in old.methods or not all(covers_always(one) for one in signatures)
+
+
+def _rules(named: list[str | MethodRule]) -> frozenset[tuple[str, str]] | None:
+    """The conditions of which one must hold; None if any call passes, or the method is not named."""
+    if not named or any(isinstance(entry, str) for entry in named):
+        return None
+    return frozenset((rule.method, rule.where) for rule in named if isinstance(rule, MethodRule))
+
+
+def _names_no_more(old: WalletPolicy, new: WalletPolicy) -> bool:
+    """Whether every address that `new` names is named by `old`: a star in `methods` covers calls that contain it."""
+    named = [entry for entry in (*old.recipients, *old.contracts, *old.assets) if "0x" in entry]
+    return all(
+        any(account_covers(_party(one), _party(entry)) for one in named)
+        for entry in (*new.recipients, *new.contracts, *new.assets)
+        if "0x" in entry
+    )
+
+
+def _party(entry: str) -> str:
+    return entry.replace("/erc20", "")
 
 
 def _limit_holds(old: Limit, new: Limit) -> bool:
@@ -116,10 +170,12 @@ def _asks_as_often(old: ApprovalAbove | None, new: ApprovalAbove | None) -> bool
 def _takes_no_more(old: Outflow | None, new: Outflow | None) -> bool:
     if old is None:
         return True
-    if new is None or new.assets.keys() != old.assets.keys():
+    if new is None:
         return False
+    names_more = bool(new.assets.keys() - old.assets.keys())  # what is named may leave without a price
     return (
-        all(int(new.assets[key]) <= int(units) for key, units in old.assets.items())
+        all(key in new.assets and int(new.assets[key]) <= int(units) for key, units in old.assets.items())
+        and not (names_more and old.max_usd is not None)
         and (old.max_usd is None or (new.max_usd is not None and usd_units(new.max_usd) <= usd_units(old.max_usd)))
         and new.beyond_declared <= old.beyond_declared
         and new.allowances_beyond_declared <= old.allowances_beyond_declared

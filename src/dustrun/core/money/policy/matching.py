@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from dustrun.core.evm.selectors import read_selector
 from dustrun.core.money.policy.document import MethodRule
-from dustrun.core.money.policy.special_methods import is_special
 from dustrun.core.values.amounts import Asset
 
 
@@ -51,16 +50,3 @@ def account_covers(wide: str, narrow: str) -> bool:
         return True
     chain, _, address = narrow.rpartition(":")
     return bool(chain) and wide in (address, f"{chain}:*") and address != "*"
-
-
-def method_covers(wide: str | MethodRule, narrow: str | MethodRule) -> bool:
-    """Whether `wide` allows every call that `narrow` allows."""
-    if wide == "*":
-        return narrow == "*" or not is_special(_signature_of(narrow))
-    if narrow == "*" or selector_of_entry(wide) != selector_of_entry(narrow):
-        return False
-    return not isinstance(wide, MethodRule) or wide == narrow
-
-
-def _signature_of(entry: str | MethodRule) -> str:
-    return entry.condition.function.signature if isinstance(entry, MethodRule) else entry

@@ -10,14 +10,21 @@ from dustrun.core.money.policy.conditions import Facts, Outcome
 from dustrun.core.money.policy.counting import Request
 from dustrun.core.money.policy.document import MethodRule, WalletPolicy
 from dustrun.core.money.policy.matching import named_methods
-from dustrun.core.money.policy.special_methods import known_functions, why_not_by_star
+from dustrun.core.money.policy.special_methods import known_functions
+from dustrun.core.money.policy.star import find_doubt
 from dustrun.core.money.policy.verdict import Reason
 
 
 def judge_method(
-    policy: WalletPolicy, request: Request, call: InnerCall, method: str | None, allowed: list[Reason]
+    policy: WalletPolicy,
+    request: Request,
+    call: InnerCall,
+    method: str | None,
+    allowed: list[Reason],
+    unproven: list[Reason],
 ) -> Iterator[Reason]:
-    """The denials of one call; `method` is the signature by which it was decoded. Named entries win over `*`."""
+    """The denials of one call; `method` is the signature by which it was decoded. Named entries win over `*`. What only
+    a simulation can settle is appended to `unproven`."""
     selector = selector_of(call.data) or ""
     shown = _shown(selector, method)
     named = named_methods(policy.methods, selector)
@@ -30,10 +37,29 @@ def judge_method(
         yield from denied
     elif "*" not in policy.methods:
         yield Reason("methods", f'The method "{shown}" ({selector}) is not among the allowed methods.')
-    elif (why := why_not_by_star(selector, method, call.data, request.sender)) is not None:
-        yield Reason("methods", f'The method "{shown}" ({selector}) is not allowed: {why}.')
-    else:
+    elif (doubt := find_doubt(policy, request, call, method)) is None:
         allowed.append(Reason("methods", f'The method "{shown}" is allowed.'))
+    else:
+        why = f'The method "{shown}" ({selector}) is not allowed: it {doubt.message}, so "*" does not cover it'
+        reason = Reason("methods", f"{why}: list it by name.")
+        if not doubt.balances_tell:
+            yield reason
+        elif reason not in unproven:
+            unproven.append(reason)
+
+
+def signature_of(policy: WalletPolicy, selector: str) -> str | None:
+    """The signature by which a nested call decodes: a well-known one, or one that the policy names. Whoever writes the
+    call has no say."""
+    known = known_functions().get(selector)
+    if known is not None:
+        return known.signature
+    for entry in named_methods(policy.methods, selector):
+        if isinstance(entry, MethodRule):
+            return entry.condition.function.signature
+        if "(" in entry:
+            return entry
+    return None
 
 
 def judge_conditions(policy: WalletPolicy, request: Request, call: InnerCall, method: str | None) -> Iterator[Reason]:

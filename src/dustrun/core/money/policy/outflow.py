@@ -47,13 +47,15 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """What bounds a transaction: the policy's statement, and the cap of a dust test in 1e-18 dollars."""
+    """What bounds a transaction: the policy's statement, the cap of a dust test in 1e-18 dollars, and the calls that
+    `"*"` covers only if nothing leaves (see `find_unproven`)."""
 
     rule: Outflow | None
     dust_cap: int | None
+    unproven: tuple[Reason, ...] = ()
 
     def __bool__(self) -> bool:
-        return self.rule is not None or self.dust_cap is not None
+        return self.rule is not None or self.dust_cap is not None or bool(self.unproven)
 
 
 def judge_outflow(
@@ -69,6 +71,8 @@ def _reasons(
     rule, cap = ceilings.rule, ceilings.dust_cap
     if taken.unread:
         yield Reason("outflow", f"{taken.unread} balances of the wallet could not be read.")
+    if taken.units or taken.raised:
+        yield from ceilings.unproven
     if cap is not None or (rule is not None and not rule.beyond_declared):
         yield from _undeclared(taken, declared)
     if cap is not None or (rule is not None and not rule.allowances_beyond_declared):

@@ -5,22 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dustrun.core.evm.selectors import read_selector, selector_of
-from dustrun.core.money.inner_calls import InnerCall, Unread, inner_calls
+from dustrun.core.money.inner_calls import InnerCall, Unread, inner_calls, is_readable
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy.counting import Request, canonical, implied_of, is_same
 from dustrun.core.money.policy.document import WalletPolicy
 from dustrun.core.money.policy.matching import find_account, find_asset, names_chain
-from dustrun.core.money.policy.methods import judge_conditions, judge_method
+from dustrun.core.money.policy.methods import judge_conditions, judge_method, signature_of
 from dustrun.core.money.policy.verdict import Reason
-from dustrun.core.money.router_calls import unclaimed
-from dustrun.core.money.token_calls import OF_TOKENS, TRANSFER_FROM
+from dustrun.core.money.router_calls import is_router_method, unclaimed
+from dustrun.core.money.token_calls import OF_TOKENS, TRANSFER_FROM, implied_movement
 from dustrun.core.values.amounts import Asset
 
 _ENDLESS = (2**96 - 1, 2**128 - 1)
 
 
+def find_unproven(policy: WalletPolicy | None, request: Request) -> tuple[Reason, ...]:
+    """What `"*"` allows only if a simulation shows that nothing leaves the wallet."""
+    unproven: list[Reason] = []
+    if policy is not None and request.kind == "transaction" and "*" in policy.methods:
+        list(_call(policy, request, [], unproven))
+    return tuple(unproven)
+
+
 def judge_scope(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
-    """The denials by chains, assets, recipients, contracts and methods; what they allow is appended to `allowed`."""
+    """The denials by chains, assets, recipients, contracts and methods; what they allow is appended to `allowed`. What
+    `find_unproven` finds is not among them."""
     if request.chain_id is None:
         if request.kind != "message":
             yield Reason("chains", "The document does not name a chain, so it could be valid on any.")
@@ -29,7 +38,7 @@ def judge_scope(policy: WalletPolicy, request: Request, allowed: list[Reason]) -
     else:
         yield Reason("chains", f"Chain {request.chain_id} is not among the allowed chains.")
     yield from (
-        _call(policy, request, allowed) if request.kind == "transaction" else _signature(policy, request, allowed)
+        _call(policy, request, allowed, []) if request.kind == "transaction" else _signature(policy, request, allowed)
     )
     for movement in request.movements:
         yield from _movement(policy, request, movement, allowed)
@@ -51,7 +60,7 @@ def _signature(policy: WalletPolicy, request: Request, allowed: list[Reason]) ->
         allowed.append(Reason("signatures.typedData", f"Typed data may be signed ({rules.typed_data})."))
 
 
-def _call(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
+def _call(policy: WalletPolicy, request: Request, allowed: list[Reason], unproven: list[Reason]) -> Iterator[Reason]:
     yield from _undeclared(request)
     if request.to is None:
         if policy.allow_deploy:
@@ -73,13 +82,16 @@ def _call(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iter
     if _is_of_token(request, selector):
         yield from judge_conditions(policy, request, call, request.method)
         return
-    yield from _listed_call(policy, request, call, allowed)
-    yield from _inner_calls(policy, request, request.to, allowed)
+    method = request.method if _is_method(request.method, request.data) else None
+    yield from _listed_call(policy, request, call, method, allowed, unproven)
+    yield from _inner_calls(policy, request, request.to, allowed, unproven)
     yield from _router_payees(policy, request, request.to)
 
 
-def _inner_calls(policy: WalletPolicy, request: Request, to: str, allowed: list[Reason]) -> Iterator[Reason]:
-    """Nested calls are judged like direct calls."""
+def _inner_calls(
+    policy: WalletPolicy, request: Request, to: str, allowed: list[Reason], unproven: list[Reason]
+) -> Iterator[Reason]:
+    """Nested calls are judged like direct calls, except that no ABI of whoever wrote them decodes them."""
     try:
         inner = inner_calls(to, request.data)
     except Unread as fault:
@@ -94,7 +106,21 @@ def _inner_calls(policy: WalletPolicy, request: Request, to: str, allowed: list[
         elif _is_whole_token_call(call.data, call.value_units):
             yield from judge_conditions(policy, request, call, None)
         else:
-            yield from _listed_call(policy, request, call, allowed, within=True)
+            method = signature_of(policy, selector)
+            if not (policy.allow_unverified_calldata or method or _is_known(request, call)):
+                message = (
+                    f"A nested call of {call.to} ({selector}) does not decode with a known ABI, so it is not verified."
+                )
+                yield Reason("allowUnverifiedCalldata", message)
+            yield from _listed_call(policy, request, call, method, allowed, unproven)
+
+
+def _is_known(request: Request, call: InnerCall) -> bool:
+    """Whether a call is of a method that Dustrun itself decodes."""
+    selector = selector_of(call.data) or ""
+    if is_readable(selector) or is_router_method(selector):
+        return True
+    return request.chain_id is not None and implied_movement(request.chain_id, call.to, call.data) is not None
 
 
 def _inner_payment(policy: WalletPolicy, request: Request, call: InnerCall) -> Iterator[Reason]:
@@ -120,14 +146,18 @@ def _router_payees(policy: WalletPolicy, request: Request, to: str) -> Iterator[
 
 
 def _listed_call(
-    policy: WalletPolicy, request: Request, call: InnerCall, allowed: list[Reason], *, within: bool = False
+    policy: WalletPolicy,
+    request: Request,
+    call: InnerCall,
+    method: str | None,
+    allowed: list[Reason],
+    unproven: list[Reason],
 ) -> Iterator[Reason]:
     if find_account(policy.contracts, request.chain_id, call.to) is None:
         yield Reason("contracts", f"The contract {call.to} is not among the allowed contracts.")
     else:
         allowed.append(Reason("contracts", f"The contract {call.to} may be called."))
-    method = None if within or not _is_method(request.method, call.data) else request.method
-    yield from judge_method(policy, request, call, method, allowed)
+    yield from judge_method(policy, request, call, method, allowed, unproven)
 
 
 def _is_method(method: str | None, data: bytes) -> bool:

@@ -1,5 +1,5 @@
-"""Methods that `"*"` does not allow, because the calldata alone does not show who gains: executors run other calls,
-grants let others act for the wallet, giving methods pay a receiver. `selectors/*.json` lists them with their sources.
+"""Well-known methods: executors run other calls, grants let others act for the wallet, giving methods pay a receiver,
+and those of `arguments.json` do none of this. `selectors/*.json` lists them with their sources.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any, Final, Literal
 
-from dustrun.core.evm.abi import AbiFault, Function, Param
+from dustrun.core.evm.abi import Function, Param
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.evm.selectors import read_selector
 from dustrun.core.money.inner_calls import is_readable
 from dustrun.core.values import exact_json
-from dustrun.core.values.addresses import checksum
 from dustrun.records import dataclass
 
 Kind = Literal["executors", "grants", "giving"]
 _KINDS: Final[tuple[Kind, ...]] = ("executors", "grants", "giving")
-_WHY: Final[Mapping[Kind, str]] = {
+WHY: Final[Mapping[Kind, str]] = {
     "executors": "executes calls that cannot be decoded",
     "grants": "lets others act for the wallet",
     "giving": "may give to somebody else than the wallet",
@@ -73,63 +72,47 @@ def _read(name: str) -> list[dict[str, Any]]:
     return found
 
 
-def is_special(method: str) -> bool:
-    """Whether `"*"` may deny some calls of a method that a policy names by signature or by selector. A selector does
-    not tell the name, so it counts as special.
+def is_plain(selector: str) -> bool:
+    """Whether it is a well-known method that names no receiver: it gives to the caller, or moves tokens, which are
+    judged as movements.
     """
-    selector = read_selector(method)
-    if selector in special() or is_readable(selector):
-        return selector in special()
-    return "(" not in method or _kind_by_name(method.partition("(")[0]) is not None
+    return selector in known_functions() and selector not in special()
 
 
-def why_not_by_star(selector: str, method: str | None, data: bytes, wallet: str | None) -> str | None:
-    """Why `"*"` does not allow a call; None if it does. `method` is the signature by which the calldata decodes."""
+def kind_of(selector: str, method: str | None) -> Kind | None:
+    """The kind of a method by list, else by its name, which can only deny."""
     listed = special().get(selector)
-    if listed is None and (method is None or is_readable(selector)):
+    if listed is not None:
+        return listed.kind
+    if method is None or is_readable(selector) or is_plain(selector):
         return None
-    kind = listed.kind if listed is not None else _kind_by_name((method or "").partition("(")[0])
-    if kind is None:
-        return None
-    if kind == "giving" and _gives_to_wallet(listed, method or "", data, wallet):
-        return None
-    return f'it {_WHY[kind]}, so "*" does not allow it: list it by name'
-
-
-def _kind_by_name(name: str) -> Kind | None:
+    name = method.partition("(")[0]
     return next((kind for kind, pattern in _NAMES if pattern.match(name)), None)
 
 
-def _gives_to_wallet(listed: Special | None, method: str, data: bytes, wallet: str | None) -> bool:
-    """Whether every receiver is the wallet. An unlisted method does not say which address is the receiver, so all of
-    its addresses must be the wallet.
+def receivers_of(selector: str, method: str | None, data: bytes) -> list[str] | None:
+    """Whom a giving call pays, apart from its caller; None: somebody else in any case. An unlisted method does not say
+    which address is the receiver, so all are. Raises `AbiFault`.
     """
+    listed = special().get(selector)
     if listed is not None and (listed.receivers is None or not listed.receivers):
-        return listed.receivers is not None
-    try:
-        function = listed.function if listed is not None else parse_function(method)
-        values = function.decode_args(data)
-    except AbiFault:
-        return False
+        return None if listed.receivers is None else []
+    function = listed.function if listed is not None else parse_function(method or "")
     if listed is None and function.name.lower().startswith("burn"):
-        return False
+        return None
     names = None if listed is None else listed.receivers
-    receivers = [one for pair in zip(function.inputs, values, strict=True) for one in _addresses(*pair, names)]
-    return wallet is not None and all(receiver == checksum(wallet) for receiver in receivers)
+    pairs = zip(function.inputs, function.decode_args(data), strict=True)
+    return [one for param, value in pairs for one in _addresses(param, value, param.type, names)]
 
 
-def _addresses(param: Param, value: Any, names: tuple[str, ...] | None) -> Iterator[str]:
+def _addresses(param: Param, value: Any, kind: str, names: tuple[str, ...] | None) -> Iterator[str]:
     """The addresses of an argument: those of parameters with these names, or all."""
-    yield from _addresses_of(param, value, param.type, names)
-
-
-def _addresses_of(param: Param, value: Any, kind: str, names: tuple[str, ...] | None) -> Iterator[str]:
     if kind.endswith("]"):
         for item in value:
-            yield from _addresses_of(param, item, kind[: kind.rindex("[")], names)
+            yield from _addresses(param, item, kind[: kind.rindex("[")], names)
     elif kind == "address":
         if names is None or param.name in names:
             yield value
     elif param.parts:
         for part, item in zip(param.parts, value, strict=True):
-            yield from _addresses_of(part, item, part.type, names)
+            yield from _addresses(part, item, part.type, names)

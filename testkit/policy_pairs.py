@@ -1,0 +1,179 @@
+"""Random pairs of policies with spends between them: a policy that is not looser lets nothing more through.
+
+The second policy of a pair is mostly a change of the first, so that about half of the pairs are no loosening.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, Final
+
+from dustrun.core.evm.abi_signatures import parse_function
+from dustrun.core.money.inner_calls import implied_movements
+from dustrun.core.money.intent import Movement, SignRequest
+from dustrun.core.money.policy import Allow, Ask, Facts, Request, WalletPolicy, Worth, is_looser, judge, needs
+from dustrun.core.money.policy.counting import USD_UNIT
+from dustrun.core.money.policy.outflow import Ceilings, Raised, Taken, judge_outflow
+from dustrun.core.money.policy.scope import find_unproven
+from dustrun.core.values.addresses import checksum
+from dustrun.core.values.amounts import MAX_UINT256, Asset
+
+Json = dict[str, Any]
+BOB, EVE, ROUTER, VAULT, TOKEN, ME = (checksum("0x" + digits * 20) for digits in ("b0", "e5", "70", "7a", "c3", "a1"))
+COIN, USDC = Asset(1), Asset(1, TOKEN)
+HOUR: Final = 3_600_000
+_WINDOWS: Final = (HOUR, 24 * HOUR, 30 * 24 * HOUR)
+_TRANSFER, _APPROVE = "transfer(address to, uint256 amount)", "approve(address spender, uint256 amount)"
+_METHODS: Final = ("*", "deposit(uint256)", "0xb6b55f25", "give(address,uint256)", "transfer(address,uint256)",
+                   "approve(address,uint256)", "multicall(bytes[])", "withdraw(uint256)", "note(bytes32)")  # fmt: skip
+_RULES: Final = (
+    (_TRANSFER, "amount < 50"),
+    (_TRANSFER, "to != wallet"),
+    (_APPROVE, "amount <= 100"),
+    ("give(address to, uint256 amount)", "to == wallet"),
+    ("give(address to, uint256 amount)", "amount == 1"),
+    ("deposit(uint256 amount)", "amount < 50"),
+    ("note(bytes32 hash)", "true"),
+)
+_ACCOUNTS: Final = ("*", BOB, EVE, ROUTER, VAULT, f"eip155:1:{BOB}", "eip155:10:*", "eip155:1:*")
+_FLAGS: Final = ("allowDeploy", "allowUnlimitedApprovals", "allowUnverifiedCalldata", "allowUnpricedAssets")
+
+
+def policy(rng: random.Random) -> Json:
+    """A document."""
+    made: Json = {
+        "chains": _some(rng, [1, 10, "*"], 0.8),
+        "assets": _some(rng, ["*", "eip155:1/*", COIN.key, USDC.key], 0.8),
+        "recipients": _some(rng, _ACCOUNTS, 0.8),
+        "contracts": _some(rng, _ACCOUNTS, 0.8),
+        "methods": [*_some(rng, _METHODS, 0.8), *({"method": m, "where": w} for m, w in _some(rng, _RULES, 0.5))],
+        "limits": [_limit(rng) for _ in range(rng.choice((0, 0, 1, 2)))],
+        "gas": [_gas(rng) for _ in range(rng.choice((0, 0, 1)))],
+        "outflow": rng.choice((None, {}, _outflow(rng))),
+        "approvalAbove": rng.choice((None, None, {"usd": str(rng.randrange(9))}, {"assets": {USDC.key: "40"}})),
+        "signatures": {"messages": rng.random() < 0.3, "typedData": rng.choice(("none", "known", "known", "any"))},
+        "newRecipientHours": rng.choice((0, 0, 0, 1, 2)),
+    }
+    return made | {flag: rng.random() < 0.4 for flag in _FLAGS}
+
+
+def changed(rng: random.Random, old: Json) -> Json:
+    """A document with one to three statements changed: entries dropped, swapped or added, values moved."""
+    fresh, made = policy(rng), dict(old)
+    for name in rng.sample(sorted(old), rng.choice((1, 1, 2, 3))):
+        value = old[name]
+        if isinstance(value, list) and value and rng.random() < 0.7:
+            made[name] = [entry for entry in value if rng.random() < 0.6]
+        elif isinstance(value, list) and rng.random() < 0.5:
+            made[name] = [*value, *fresh[name]]
+        else:
+            made[name] = fresh[name]
+    return made
+
+
+def _some(rng: random.Random, values: Any, share: float) -> list[Any]:
+    return rng.sample(list(values), rng.randint(1, min(3, len(values)))) if rng.random() < share else []
+
+
+def _limit(rng: random.Random) -> Json:
+    window = {} if rng.random() < 0.4 else {"windowMs": rng.choice(_WINDOWS)}
+    kind = rng.randrange(4)
+    if kind == 0:
+        return {"asset": rng.choice((COIN.key, USDC.key)), "maxUnits": str(rng.randrange(200)), **window}
+    if kind == 1:
+        return {"maxCount": rng.randrange(4), "windowMs": rng.choice(_WINDOWS)}
+    return {"maxUsd" if kind == 2 else "maxGasUsd": str(Decimal(rng.randrange(40)) / 4), **window}
+
+
+def _gas(rng: random.Random) -> Json:
+    chain = {} if rng.random() < 0.5 else {"chainId": rng.choice((1, 10))}
+    return chain | rng.choice(({"maxGas": rng.randrange(60_000)}, {"maxGasUsd": "1"}, {"maxFeePerGas": "9"}))
+
+
+def _outflow(rng: random.Random) -> Json:
+    return {
+        "assets": {key: str(rng.randrange(100)) for key in _some(rng, [COIN.key, USDC.key], 0.5)},
+        "maxUsd": rng.choice((None, str(rng.randrange(8)))),
+        "beyondDeclared": rng.random() < 0.4,
+        "allowancesBeyondDeclared": rng.random() < 0.4,
+        "unsimulated": rng.choice(("deny", "declared")),
+    }
+
+
+def spends(rng: random.Random) -> Iterator[tuple[Request, Taken]]:
+    """Spends of many kinds, and what each is found to take."""
+    units, who = rng.choice((1, 40, 60, 120, MAX_UINT256)), rng.choice((BOB, EVE, ME))
+    contract = rng.choice((ROUTER, VAULT, BOB))
+    inner = _encode(rng.choice(("give(address,uint256)", "transfer(address,uint256)")), who, units % 200)
+    calls = [
+        (contract, "give(address,uint256)", _encode("give(address,uint256)", who, 1)),
+        (contract, "deposit(uint256)", _encode("deposit(uint256)", rng.choice((5, 60, 2**200)))),
+        (contract, "note(bytes32)", _encode("note(bytes32)", rng.choice(("0x" + "ab" * 32, "0x" + "00" * 32)))),
+        (TOKEN, "transfer(address,uint256)", _encode("transfer(address,uint256)", who, units)),
+        (TOKEN, "approve(address,uint256)", _encode("approve(address,uint256)", contract, units)),
+        (contract, "multicall(bytes[])", _encode("multicall(bytes[])", [f"0x{inner.hex()}"])),
+        (contract, "withdraw(uint256)", _encode("withdraw(uint256)", 5)),
+    ]
+    for to, method, data in calls:
+        moved = tuple(implied_movements(1, to, data))
+        made = Request("transaction", 1, to, 0, data, moved, method, rng.random() < 0.8, 21_000, sender=ME)
+        yield replace(made, max_fee_units=rng.choice((0, 9, 10, 10**10))), _taken(rng, moved)
+    coins = Movement("send", COIN, units % 10**18, who)
+    yield Request("transaction", rng.choice((1, 1, 10)), who, units % 10**18, b"", (coins,), sender=ME), Taken()
+    yield Request("transaction", 1, None, 0, b"\x60", (), sender=ME), Taken()
+    permitted = (Movement("approve", USDC, units, contract),)
+    for kind, movements in (("typed-data", permitted), ("typed-data", ()), ("message", ())):
+        asked = SignRequest("sign", kind, 1, {}, movements, "", is_decoded=bool(movements))  # type: ignore[arg-type]
+        yield Request.of_signature(asked, ME), Taken()
+
+
+def _encode(signature: str, *values: Any) -> bytes:
+    return parse_function(signature).encode(*values)
+
+
+def _taken(rng: random.Random, moved: tuple[Movement, ...]) -> Taken:
+    sent = {one.asset.key: one.amount_units for one in moved if one.kind == "send"}
+    more = rng.choice(({}, {}, {USDC.key: rng.randrange(150)}, {COIN.key: 5}))
+    raised = (Raised(TOKEN, ROUTER, 0, 50),) if rng.random() < 0.2 else ()
+    return Taken({**sent, **more}, raised)
+
+
+def world(rng: random.Random, *policies: WalletPolicy) -> Facts:
+    """Prices and what was spent, the same for both policies; a longer window holds no less."""
+    prices = {COIN.key: Worth(Decimal(rng.choice((1, 2500))), 18), USDC.key: Worth(Decimal(1), rng.choice((0, 1, 6)))}
+    worths = {key: worth for key, worth in prices.items() if rng.random() < 0.85}
+    spent: dict[tuple[str, int], int] = {}
+    for need in sorted({need for one in policies for need in needs(one)}):
+        unit = USD_UNIT // 4 if "sd" in need[0] else 1
+        shorter = [units for (measure, _), units in spent.items() if measure == need[0]]
+        spent[need] = max([rng.choice((0, 0, 1, 5, 30)) * unit, *shorter])
+    seen = {who.lower(): rng.choice((0, HOUR, 3 * HOUR)) for who in (BOB, EVE, ROUTER, VAULT) if rng.random() < 0.8}
+    return Facts(3 * HOUR, worths, spent, seen, is_approved=rng.random() < 0.2)
+
+
+def rank(policy: WalletPolicy, request: Request, taken: Taken, facts: Facts) -> int:
+    """How far a spend comes: 0 denied, 1 a person is asked, 2 signed."""
+    verdict = judge(policy, request, facts)
+    if not isinstance(verdict, Allow | Ask):
+        return 0
+    ceilings = Ceilings(policy.outflow, None, find_unproven(policy, request))
+    is_bounded = not ceilings or not judge_outflow(ceilings, taken, request.movements, facts.worths)
+    return (2 if isinstance(verdict, Allow) else 1) if is_bounded else 0
+
+
+def check_pair(rng: random.Random) -> tuple[bool, str | None]:
+    """Whether the second policy of a random pair is looser, and what passes although it is not; None if nothing."""
+    old = policy(rng)
+    new = changed(rng, old) if rng.random() < 0.9 else policy(rng)
+    before, after = WalletPolicy.model_validate(old), WalletPolicy.model_validate(new)
+    if is_looser(before, after):
+        return True, None
+    facts = world(rng, before, after)
+    for request, taken in spends(rng):
+        ranks = rank(before, request, taken, facts), rank(after, request, taken, facts)
+        if ranks[1] > ranks[0]:
+            return False, f"{ranks} for {request.method or request.kind} to {request.to}: {old} -> {new}"
+    return False, None
