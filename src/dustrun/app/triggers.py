@@ -26,6 +26,7 @@ from dustrun.services.triggers.events import TriggerEvents
 from dustrun.services.triggers.forms.answers import FormAnswers
 from dustrun.services.triggers.forms.links import FormLinks
 from dustrun.services.triggers.gaps import TriggerGaps
+from dustrun.services.triggers.inbound.sender_keys import SenderKeys
 from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
 from dustrun.services.triggers.inbound.webhook_targets import WebhookTargets
 from dustrun.services.triggers.inbound.webhooks import Webhooks
@@ -100,7 +101,7 @@ def make_trigger_parts(
         form_links=FormLinks(database, writer, base.settings.base_url(), arming),
         form_answers=FormAnswers(database, starts, runs, base.programs, arming),
         webhook_secrets=secrets,
-        webhooks=Webhooks(targets, triggers.intake, runs),
+        webhooks=Webhooks(targets, triggers.intake, runs, SenderKeys(base.http)),
     )
 
 

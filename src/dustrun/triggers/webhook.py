@@ -13,7 +13,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from dustrun.core.expression import ExpressionError, parse_template
-from dustrun.core.triggers.webhook_auth import Auth, HeaderName, SecretUrl
+from dustrun.core.triggers.webhook_auth import HeaderName, SecretUrl
+from dustrun.core.triggers.webhook_senders import Auth, names_events
 from dustrun.sdk import Fields, TriggerConfig
 from dustrun.sdk.trigger import webhook
 from dustrun.triggers._input_schema import InputSchema
@@ -63,8 +64,14 @@ class Config(InputSchema, TriggerConfig):
     )
     dedupe: Dedupe | None = Field(
         None,
-        description="How to recognise a repeated request. Without it, by a signature that covers an id or a time.",
+        description="How to recognise a repeated request. Without it, by the sender's own id, which "
+        "`standard-webhooks` and the named senders have, or by a signature that covers a time.",
     )
+
+    @property
+    def recognises_events(self) -> bool:
+        """Whether an event that its sender delivers again is recognised."""
+        return self.dedupe is not None or names_events(self.auth)
 
 
 class Output(Fields):

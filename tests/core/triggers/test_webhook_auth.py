@@ -11,7 +11,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from dustrun.core.text import standard_webhooks
-from dustrun.core.triggers.webhook_auth import Auth, Bad, Good, verify
+from dustrun.core.triggers.webhook_auth import Bad, Good
+from dustrun.core.triggers.webhook_senders import Auth, verify
 
 NOW = 1_700_000_000_000
 BODY = b'{"a":1}'

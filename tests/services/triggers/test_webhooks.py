@@ -157,6 +157,48 @@ async def test_dedupe(server: Composition, dedupe: Json, same: Any, other: Any, 
     assert await hook.count_runs() == 2
 
 
+async def test_a_stripe_event_that_is_delivered_again_runs_once(server: Composition) -> None:
+    """Each delivery is signed at its own time: with `hmac` alone, this ran twice."""
+    hook, own = await Hook.make(server, {"auth": {"type": "stripe"}}), "whsec_of_stripe_itself"
+    hook.path = "/" + (await rotated(server, hook.workflow_id, signingSecret=own))["url"].split("/", 3)[3]
+    body, told = b'{"id":"evt_1","n":1}', []
+    for at in (clock.now_ms() // 1000 - 60, clock.now_ms() // 1000):
+        mac = hmac.new(own.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+        told.append(await hook.told(body, {"Stripe-Signature": f"t={at},v1={mac}"}))
+    assert told == [(202, "triggered", None), (200, "triggered", "duplicate")]
+    assert await hook.count_runs() == 1
+
+
+async def test_one_number_is_one_id(server: Composition) -> None:
+    hook = await Hook.make(server, {"dedupe": {"expression": "{{$trigger.body.n}}"}})
+    told = [(await hook.told(body))[1:] for body in (b'{"n":1}', b'{"n":1.0}', b'{"n":10e-1}', b'{"n":10}')]
+    assert told == [("triggered", None), ("triggered", "duplicate"), ("triggered", "duplicate"), ("triggered", None)]
+
+
+async def test_a_sender_that_only_asks_for_an_answer_starts_nothing(server: Composition) -> None:
+    hook, own = await Hook.make(server, {"auth": {"type": "slack"}}), "the signing secret of slack"
+    hook.path = "/" + (await rotated(server, hook.workflow_id, signingSecret=own))["url"].split("/", 3)[3]
+    body, at = b'{"type":"url_verification","challenge":"3eZbrw1a"}', str(clock.now_ms() // 1000)
+    mac = hmac.new(own.encode(), f"v0:{at}:".encode() + body, hashlib.sha256).hexdigest()
+    answer = await hook.send(body, {"X-Slack-Signature": f"v0={mac}", "X-Slack-Request-Timestamp": at})
+    assert (answer.status_code, answer.json()) == (200, {"challenge": "3eZbrw1a"})
+    assert (await hook.send(body, {"X-Slack-Signature": "v0=00", "X-Slack-Request-Timestamp": at})).status_code == 401
+    assert await hook.events() == [("skipped", "handshake"), ("failed", "signature")]
+    assert await hook.count_runs() == 0
+
+
+async def test_publishing_warns_of_a_webhook_that_would_spend_twice(server: Composition) -> None:
+    calls = await server.owner.create_workflow(name="called")
+    node: Json = {"type": "call-workflow", "payload": {"workflowId": calls["id"]}}
+    found = {}
+    for name, config in (("bare", {}), ("stripe", {"auth": {"type": "stripe"}}), ("rehearses", {"mode": "simulate"})):
+        nodes = {"root": {"type": "webhook", "payload": config, "children": ["do"]}, "do": node}
+        workflow = await server.owner.create_workflow({"nodes": nodes, "triggerNodeIds": ["root"]}, name=name)
+        published = (await server.owner.post(f"/v1/workflows/{workflow['id']}/publish")).data
+        found[name] = [one["code"] for one in published.get("warnings", [])]
+    assert found == {"bare": ["webhook_without_id"], "stripe": [], "rehearses": []}
+
+
 async def test_a_payload_that_is_refused_leaves_its_id_to_the_one_that_is_not(server: Composition) -> None:
     hook = await Hook.make(server, {"dedupe": {"header": "X-Id"}, "inputSchema": {"required": ["n"]}})
     sent = {"X-Id": "a"}

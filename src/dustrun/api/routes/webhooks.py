@@ -13,7 +13,7 @@ from dustrun.api.envelope import Answered, answer, failure, request_id, success_
 from dustrun.api.limits import network_of, read_body
 from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import RawRoute
-from dustrun.api.shapes.triggers.webhooks import WebhookAnswer, received_shape, responded
+from dustrun.api.shapes.triggers.webhooks import WebhookAnswer, received_shape, responded, shaken
 from dustrun.errors import Code, DustrunError, NotFound
 from dustrun.sdk.threads import run_sized
 from dustrun.services.runs.runs import Conclusion
@@ -31,7 +31,7 @@ async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
     run answers with the run's result, or with whatever its `respond` node says. The methods of the webhook are
     accepted, by default only POST."""
     parts = parts_of(scope)
-    target, inbound = await _target(parts, scope), _inbound(scope)
+    target, inbound = await _target(parts, scope), _inbound(parts, scope)
     try:
         received = await _received(parts, target, inbound, scope, receive)
     except Refusal as refusal:
@@ -41,7 +41,7 @@ async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
         headers = {"Allow": ", ".join(target.sub.config.methods)} if target.sub and refusal.reason == "method" else None
         await failure(refusal.error, request_id(scope), headers)(scope, receive, send)
         return
-    if received.conclusion is None:
+    if received.conclusion is None and received.handshake is None:
         await answer(received_shape(received), scope, receive, send, _status_of(received))
         return
     response = await run_sized(_size_of(received.conclusion), _response, received, request_id(scope))
@@ -72,8 +72,8 @@ async def _received(parts: Parts, target: Target, inbound: Inbound, scope: Scope
     return await webhooks.receive(target, inbound, body)
 
 
-def _size_of(found: Conclusion) -> Any:
-    return found.answer, found.results
+def _size_of(found: Conclusion | None) -> Any:
+    return None if found is None else (found.answer, found.results)
 
 
 def _status_of(received: Received) -> int:
@@ -83,15 +83,18 @@ def _status_of(received: Received) -> int:
 
 def _response(received: Received, found: str) -> Response:
     conclusion = received.conclusion
+    if received.handshake is not None:
+        return shaken(received.handshake.answer)
     if conclusion is not None and conclusion.answer is not None:
         return responded(conclusion.answer)
     return Answered(success_body(received_shape(received), found), _status_of(received))
 
 
-def _inbound(scope: Scope) -> Inbound:
+def _inbound(parts: Parts, scope: Scope) -> Inbound:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = scope.get("query_string", b"").decode("latin-1")
-    return Inbound(scope["method"], headers, query, (scope.get("client") or ("",))[0])
+    url = parts.triggers.webhook_secrets.url_of(scope["path_params"]["secret"]) + (f"?{query}" if query else "")
+    return Inbound(scope["method"], headers, query, (scope.get("client") or ("",))[0], url)
 
 
 raw_routes = [RawRoute("/v1/webhooks/{secret}", receive_webhook, method="POST", permission=PUBLIC, also=METHODS)]

@@ -92,9 +92,6 @@ class StandardWebhooks(Fields):
     )
 
 
-Auth = Annotated[SecretUrl | HeaderAuth | HmacAuth | StandardWebhooks, Field(discriminator="type")]
-
-
 @dataclass(frozen=True, slots=True)
 class Good:
     """The request is from who it should be. `key` identifies it, if the signature vouches for that; `sent_at`: when it
@@ -113,7 +110,8 @@ class Bad:
 
 
 def verify(auth: Any, headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: int) -> Good | Bad:
-    """Whether a request with these headers (names in lower case) is good under one of the secrets."""
+    """Whether a request with these headers (names in lower case) is good under one of the secrets; `webhook_senders`
+    asks it, and knows more kinds."""
     if isinstance(auth, HeaderAuth):
         return _verify_header(auth, headers, secrets)
     if isinstance(auth, HmacAuth):
@@ -128,11 +126,6 @@ def secret_headers(auth: Any) -> frozenset[str]:
     if isinstance(auth, HeaderAuth | HmacAuth):
         return frozenset({auth.header.lower()})
     return frozenset({"webhook-signature"})
-
-
-def needs_secret(auth: Any) -> bool:
-    """Whether there is a signing secret beside the address."""
-    return not isinstance(auth, SecretUrl)
 
 
 def _matches(sent: bytes, expected: Sequence[bytes]) -> bool:
@@ -163,7 +156,7 @@ def _verify_hmac(
         signatures = [value for name, value in parts if name == auth.parameters["signature"]]
         if "timestamp" in auth.parameters:
             timestamp = next((value for name, value in parts if name == auth.parameters["timestamp"]), None)
-    sent_at = _moment(timestamp) if auth.is_timed else None
+    sent_at = moment(timestamp) if auth.is_timed else None
     if auth.is_timed and sent_at is None:
         return Bad("timestamp", "The time of sending is missing, or is no number of seconds since 1970.")
     before, _, after = auth.signed.replace("{timestamp}", timestamp or "").partition("{body}")
@@ -172,9 +165,9 @@ def _verify_hmac(
     found = [raw for one in signatures[:10] if (raw := _decoded(auth, one)) is not None]
     if not sum(_matches(raw, digests) for raw in found):
         return Bad("signature", f"The signature in {auth.header} is not that of this body.")
-    late = _late(sent_at, now, auth.tolerance_ms)
-    if late is not None:
-        return late
+    wrong = late(sent_at, now, auth.tolerance_ms)
+    if wrong is not None:
+        return wrong
     key = f"signed:{hashlib.sha256(content).hexdigest()}" if auth.is_timed else None
     return Good(key, sent_at)
 
@@ -204,8 +197,8 @@ def _verify_standard(
     made = [standard_webhooks.signature(key, message_id, int(timestamp), body).encode() for key in keys]
     if not sum(_matches(one, made) for one in sent):
         return Bad("signature", "webhook-signature is not that of this body.")
-    late = _late(int(timestamp) * 1000, now, auth.tolerance_ms)
-    return late if late is not None else Good(key_of("id", message_id), int(timestamp) * 1000)
+    wrong = late(int(timestamp) * 1000, now, auth.tolerance_ms)
+    return wrong if wrong is not None else Good(key_of("id", message_id), int(timestamp) * 1000)
 
 
 def _key_of(secret: str) -> bytes | None:
@@ -216,8 +209,8 @@ def _key_of(secret: str) -> bytes | None:
         return None
 
 
-def _moment(text: str | None) -> int | None:
-    """A time of sending in milliseconds."""
+def moment(text: str | None) -> int | None:
+    """A time of sending in milliseconds; None for text that is none."""
     if text is None:
         return None
     if _MILLIS.fullmatch(text):
@@ -225,7 +218,8 @@ def _moment(text: str | None) -> int | None:
     return int(text) * 1000 if _SECONDS.fullmatch(text) else None
 
 
-def _late(sent_at: int | None, now: int, tolerance_ms: int) -> Bad | None:
+def late(sent_at: int | None, now: int, tolerance_ms: int) -> Bad | None:
+    """What is wrong with a time of sending; None: nothing."""
     if sent_at is None or abs(now - sent_at) <= tolerance_ms:
         return None
     side = "old" if sent_at < now else "ahead of this server's clock"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
+from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -11,7 +12,7 @@ from dustrun.core.text.masking import MASK
 from dustrun.core.values import exact_json
 
 MAX_KEY: Final = 200
-_FORM = "application/x-www-form-urlencoded"
+FORM: Final = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 1000
 _MOST_SHOWN = 16_384
 _SECRET = frozenset(
@@ -34,11 +35,15 @@ def parse(body: bytes, content_type: str | None) -> dict[str, Any]:
     if kind == "application/json" or kind.endswith("+json"):
         value = exact_json.loads_unique(body)
         return value if isinstance(value, dict) else {"value": value}
-    if kind == _FORM:
+    if kind == FORM:
         return _form(_text(body))
     if kind.startswith("text/") or kind.endswith("+xml") or kind == "application/xml":
         return {"text": _text(body)}
-    raise WrongType(f"The content type {kind[:80] or 'of the body'!r} is not accepted; send JSON, a form, or text.")
+    raise WrongType(f"{_named(kind)} is not accepted; send JSON, a form, or text.")
+
+
+def _named(kind: str) -> str:
+    return f'The content type "{kind[:80]}"' if kind else "A body without a content type"
 
 
 def _kind_of(content_type: str | None) -> tuple[str, str]:
@@ -96,6 +101,14 @@ def query_of(text: str) -> dict[str, str]:
     except ValueError:
         return {}
     return dict(pairs) if len(text) <= _MOST_SHOWN else {}
+
+
+def text_of(value: Any) -> str:
+    """A value as part of an identity: `1`, `1.0` and `1e0` are one number."""
+    if isinstance(value, Decimal):
+        digits = exact_json.plain_digits(value)
+        return digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return str(value)
 
 
 def key_of(kind: str, value: str) -> str:

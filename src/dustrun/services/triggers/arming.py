@@ -8,9 +8,11 @@ from typing import Any
 from dustrun import clock, ids
 from dustrun.catalog import Catalog
 from dustrun.core.values import exact_json
-from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.definition import Definition, Node
+from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Forbidden, Problem
 from dustrun.records import dataclass
+from dustrun.sdk.effect import Effect
 from dustrun.sdk.trigger import Trigger, TriggerContext
 from dustrun.services.access.principal import Principal
 from dustrun.services.triggers import circles
@@ -93,7 +95,23 @@ class Arming:
             for one in await trigger.check(self._context, config):
                 field = f"nodes.{node_id}.payload.{one.field}".rstrip(".")
                 found.append(Problem(field, one.message, "trigger_refused", node_id, one.severity))
+            if getattr(config, "recognises_events", True) is False and node.payload.get("mode") != "simulate":
+                found += self._doubled(definition, node_id)
         return found
+
+    def _doubled(self, definition: Definition, node_id: str) -> Iterator[Problem]:
+        """Warns if what a webhook does twice, when its sender delivers an event again, is to spend."""
+        specs = self._catalog.specs()
+        spending = [name for name, node in definition.nodes.items() if _may_spend(specs, node)]
+        if spending:
+            yield Problem(
+                f"nodes.{node_id}.payload.dedupe",
+                f'A sender that delivers an event again would spend again ("{spending[0]}"). Name what identifies an '
+                'event: `dedupe`, or an `auth` of a sender that does, such as "stripe" or "standard-webhooks".',
+                "webhook_without_id",
+                node_id,
+                "warning",
+            )
 
     def settle(self, tx: Tx, principal: Principal, before: WorkflowRow, after: WorkflowRow) -> None:
         """Arms, pauses or ends subscriptions after a change of the workflow's row, in its transaction.
@@ -180,6 +198,11 @@ class Arming:
             trigger = self._catalog.triggers.get(node["type"])
             if trigger is not None and trigger.is_armed:
                 yield _Node(node_id, node["type"], node.get("payload", {}), trigger.kind, _connector_of(trigger, node))
+
+
+def _may_spend(specs: Specs, node: Node) -> bool:
+    spec = specs.get(node.type)
+    return node.type == "call-workflow" or (spec is not None and spec.effect == Effect.SPEND)
 
 
 def _connector_of(trigger: Trigger, node: Mapping[str, Any]) -> dict[str, Any] | None:

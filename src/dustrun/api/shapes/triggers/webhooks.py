@@ -12,6 +12,7 @@ from dustrun.api.shapes.runs import Json
 from dustrun.api.shapes.wire import Answer, Time, time
 from dustrun.core.run.state import RunStatus
 from dustrun.core.text.redaction import hide_bytes
+from dustrun.core.values.exact_json import dumps
 from dustrun.core.values.fields import Fields
 from dustrun.core.workflow.responding import encoded_body
 from dustrun.services.triggers.inbound.webhook_secrets import NewAddress, WebhookNode
@@ -117,6 +118,11 @@ def responded(answer: Mapping[str, Any]) -> Response:
     if answer["body"] is not None:
         response.headers["Content-Type"] = answer["contentType"]
     return response
+
+
+def shaken(answer: Json | None) -> Response:
+    """The answer that a sender expects before its first event, as it expects it: not in an envelope."""
+    return Response(status_code=204) if answer is None else Response(dumps(answer), media_type="application/json")
 
 
 def new_address_shape(made: NewAddress) -> Json:

@@ -81,6 +81,10 @@ class WebhookSecrets:
 
         return await self._database.read(query)
 
+    def url_of(self, secret: str) -> str:
+        """The address with a secret."""
+        return f"{self._public_url}/v1/webhooks/{secret}"
+
     async def rotate(
         self, principal: Principal, workflow_id: str, node_id: str, signing_secret: str | None, overlap_ms: int
     ) -> NewAddress:
@@ -112,9 +116,7 @@ class WebhookSecrets:
             )
             rows.insert(tx, row)
             audit.record(tx, principal, "webhook.rotate", workflow_id, nodeId=node_id, overlapMs=overlap_ms)
-            return NewAddress(
-                row, f"{self._public_url}/v1/webhooks/{secret}", signing, now + overlap_ms if had else None
-            )
+            return NewAddress(row, self.url_of(secret), signing, now + overlap_ms if had else None)
 
         return await self._change(unit)
 

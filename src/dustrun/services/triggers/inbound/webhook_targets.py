@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from dustrun import clock, ids
-from dustrun.core.triggers import webhook_auth
+from dustrun.core.triggers import webhook_senders
 from dustrun.errors import Code, NotFound
 from dustrun.records import dataclass
 from dustrun.services.triggers.inbound.webhook_secrets import KIND, WebhookSecrets, is_good
@@ -91,7 +91,7 @@ class WebhookTargets:
 
     async def _target(self, row: SecretRow, own: SubscriptionRow | None, now: int) -> Target:
         sub = (await self._subscriptions.parsed_all([own]))[0] if own is not None else None
-        if sub is None or not webhook_auth.needs_secret(sub.config.auth):
+        if sub is None or not webhook_senders.needs_secret(sub.config.auth):
             return Target(row, sub, (), row.expires_at)
         signing, until = await self._database.look_up(lambda tx: self._secrets.signing_secrets(tx, row, now))
         return Target(row, sub, tuple(signing), until)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from functools import partial
 from typing import Any
 
 from dustrun import clock, ids, log
 from dustrun.core.expression import ExpressionError, parse_template
-from dustrun.core.triggers import webhook_auth, webhook_body
+from dustrun.core.triggers import webhook_body, webhook_senders
 from dustrun.core.triggers.event import REFUSED, TriggerEvent
+from dustrun.core.triggers.limits import Skip
 from dustrun.core.triggers.webhook_auth import Bad, Good
 from dustrun.core.triggers.webhook_body import WrongType
+from dustrun.core.triggers.webhook_senders import Handshake
 from dustrun.errors import Code, DustrunError, Invalid, NotFound, Temporary, Unauthenticated
 from dustrun.records import dataclass
 from dustrun.sdk.threads import run_beside, run_sized
 from dustrun.services.runs.runs import Conclusion, Runs
+from dustrun.services.triggers.inbound.sender_keys import SenderKeys
 from dustrun.services.triggers.inbound.webhook_targets import Target, WebhookTargets
 from dustrun.services.triggers.intake import FireOptions, Intake
 from dustrun.services.triggers.recording import CursorMoved, Failure, Fired
@@ -32,14 +36,17 @@ class Inbound:
     headers: Mapping[str, str]
     query: str
     address: str
+    url: str = field(default="", repr=False)
+    """As its sender called it: it has the secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What became of a request; `conclusion`, if its sender waits for the run."""
+    """What became of a request; `conclusion`, if its sender waits for the run; `handshake`, if it was no event."""
 
     fired: Fired
     conclusion: Conclusion | None = None
+    handshake: Handshake | None = None
 
 
 class Refusal(Exception):
@@ -54,10 +61,11 @@ class Refusal(Exception):
 class Webhooks:
     """Use cases of inbound requests."""
 
-    def __init__(self, targets: WebhookTargets, intake: Intake, runs: Runs) -> None:
+    def __init__(self, targets: WebhookTargets, intake: Intake, runs: Runs, senders: SenderKeys) -> None:
         self.targets = targets
         self._intake = intake
         self._runs = runs
+        self._senders = senders
 
     def check_method(self, target: Target, inbound: Inbound) -> None:
         """Raises `Refusal` for a method that the webhook does not take."""
@@ -85,11 +93,18 @@ class Webhooks:
         sub = target.sub
         assert sub is not None, "check_method has refused it"
         now, config = clock.now_ms(), sub.config
-        verdict = webhook_auth.verify(config.auth, inbound.headers, body, target.signing_secrets, now)
+        key_url = webhook_senders.key_url(config.auth, body)
+        secrets = target.signing_secrets if key_url is None else (await self._senders.read(key_url),)
+        verdict = webhook_senders.verify(config.auth, inbound.headers, body, secrets, now, inbound.url)
         if isinstance(verdict, Bad):
             code = Code.WEBHOOK_SIGNATURE if verdict.reason == "signature" else Code.WEBHOOK_TIMESTAMP
             raise Refusal(verdict.reason, Unauthenticated(verdict.message, code=code))
-        payload = await _parsed(inbound, body)
+        payload = await _parsed(
+            inbound, body, webhook_senders.content_type(config.auth, inbound.headers.get("content-type"))
+        )
+        asks = webhook_senders.handshake(config.auth, inbound.headers, payload)
+        if asks is not None:
+            return await self._shake_hands(sub, inbound, asks)
         made = partial(_event, sub, inbound, payload, verdict, now)
         computes = config.dedupe is not None and config.dedupe.expression is not None  # for up to 100 ms
         event = await (run_beside(made) if computes else run_sized(body, made))
@@ -99,6 +114,14 @@ class Webhooks:
         if fired.reason == "payload":
             raise Invalid(fired.message or "", code=Code.PAYLOAD_INVALID)
         return Received(fired, await self._conclude(sub, fired))
+
+    async def _shake_hands(self, sub: Subscription, inbound: Inbound, asks: Handshake) -> Received:
+        """Does what a sender asks for before its first event; starts nothing."""
+        if asks.visit is not None:
+            await self._senders.visit(asks.visit)
+        event = TriggerEvent(_own_key(), {}, clock.now_ms(), request=_record(sub, inbound))
+        fired = await self._intake.fire(sub, event, None, FireOptions(given=Skip("handshake", asks.message)))
+        return Received(fired, handshake=asks)
 
     async def record(self, target: Target, inbound: Inbound, refusal: Refusal) -> None:
         """Records a refused request; it never starts a run."""
@@ -120,12 +143,12 @@ class Webhooks:
         )
 
 
-async def _parsed(inbound: Inbound, body: bytes) -> dict[str, Any]:
+async def _parsed(inbound: Inbound, body: bytes, content_type: str | None) -> dict[str, Any]:
     encoding = inbound.headers.get("content-encoding", "identity").strip().lower()
     try:
         if encoding not in ("", "identity"):
             raise WrongType(f"The content encoding {encoding[:40]!r} is not accepted; send the body as it is.")
-        return await run_sized(body, webhook_body.parse, body, inbound.headers.get("content-type"))
+        return await run_sized(body, webhook_body.parse, body, content_type)
     except WrongType as error:
         raise Refusal("content_type", DustrunError(str(error), code=Code.CONTENT_TYPE_UNSUPPORTED)) from None
     except ValueError as error:
@@ -133,9 +156,10 @@ async def _parsed(inbound: Inbound, body: bytes) -> dict[str, Any]:
 
 
 def _event(sub: Subscription, inbound: Inbound, payload: dict[str, Any], good: Good, now: int) -> TriggerEvent:
-    headers = webhook_body.shown_headers(inbound.headers, webhook_auth.secret_headers(sub.config.auth))
+    headers = webhook_body.shown_headers(inbound.headers, webhook_senders.secret_headers(sub.config.auth))
     query = webhook_body.query_of(inbound.query)
-    key = _key(sub.config.dedupe, inbound, payload, headers, query) or good.key or _own_key()
+    given = _key(sub.config.dedupe, inbound, payload, headers, query)
+    key = given or webhook_senders.event_key(sub.config.auth, inbound.headers, payload) or good.key or _own_key()
     return TriggerEvent(
         key,
         payload,
@@ -153,7 +177,7 @@ def _own_key() -> str:
 
 def _record(sub: Subscription, inbound: Inbound) -> dict[str, Any]:
     """A request as the log shows it, without its secrets and its address."""
-    headers = webhook_body.shown_headers(inbound.headers, webhook_auth.secret_headers(sub.config.auth))
+    headers = webhook_body.shown_headers(inbound.headers, webhook_senders.secret_headers(sub.config.auth))
     query = webhook_body.query_of(inbound.query)
     return {"method": inbound.method, "headers": headers, "query": query, "address": inbound.address}
 
@@ -173,9 +197,9 @@ def _key(
             found = parse_template(dedupe.expression).evaluate(_Roots(payload, headers, query))
         except ExpressionError as error:
             raise Refusal("dedupe", Invalid(f"{wanted}, which identifies the event: {error.message}")) from None
-    if isinstance(found, dict | list) or found is None or str(found).strip() == "":
+    if isinstance(found, dict | list) or found is None or webhook_body.text_of(found).strip() == "":
         raise Refusal("dedupe", Invalid(f"{wanted}, which identifies the event, gives nothing that does."))
-    return webhook_body.key_of("given", str(found))
+    return webhook_body.key_of("given", webhook_body.text_of(found))
 
 
 class _Roots:
