@@ -112,7 +112,7 @@ async def connect(
     """Connects the services with those of other processes, and begins to listen."""
     _connect_keys(sharing, parts)
     _connect_turns(sharing, parts)
-    _connect_hosts(sharing.bus, money, triggers, hooks)
+    _connect_hosts(sharing.bus, parts, money, triggers, hooks)
     parts.triggers.backtests.holder = sharing.leases.holder
     sharing.on_gap(parts.triggers.backtests.take_over)
     sharing.presence.on_look = lambda: _divide_limits(sharing, parts)
@@ -172,7 +172,7 @@ def _connect_turns(sharing: Sharing, parts: Parts) -> None:
     sharing.on_gap(turns.take_over)
 
 
-def _connect_hosts(bus: Bus, money: Money, triggers: Triggers, hooks: HookServices) -> None:
+def _connect_hosts(bus: Bus, parts: Parts, money: Money, triggers: Triggers, hooks: HookServices) -> None:
     """What is changed here is watched, tracked and sent by whichever process does so."""
     trackers, host = money.outbox.trackers, triggers.host
 
@@ -180,11 +180,17 @@ def _connect_hosts(bus: Bus, money: Money, triggers: Triggers, hooks: HookServic
         bus.tell("workflow", workflow_id)
         host.changed(workflow_id)
 
+    def tables_changed(org_id: str) -> None:
+        bus.tell("tables", org_id)
+        triggers.polls.tables_changed(org_id)
+
     for source in (triggers.arming, triggers.intake):
         source.on_changed = changed
     trackers.on_poked = lambda chain_id: bus.tell("chain", chain_id)
+    parts.data.tables.on_watched = tables_changed
     hooks.host.on_changed = lambda org_id, hook_id: bus.tell("hook", org_id, hook_id)
     bus.on("workflow", host.changed)
+    bus.on("tables", triggers.polls.tables_changed)
     bus.on("chain", trackers.hear_poke)
     bus.on("hook", hooks.host.look)
 

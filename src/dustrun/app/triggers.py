@@ -33,6 +33,7 @@ from dustrun.services.triggers.inbound.webhooks import Webhooks
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
+from dustrun.services.triggers.table_changes import TableChanges
 from dustrun.services.triggers.trying.previews import TriggerPreviews
 from dustrun.services.triggers.trying.recent import FindsRecent, RecentOfSources
 from dustrun.services.workflows.workflows import Workflows
@@ -60,10 +61,11 @@ class Triggers:
 
 def make_triggers(base: Base, money: Money, starts: Starts) -> Triggers:
     """Composes triggers; a committed change of a workflow tells the host."""
-    context = LiveContext(base.http, base.chains, money.spend.prices, base.settings.min_trigger_interval_ms)
-    contexts = Contexts(context, base.connections)
+    tables = TableChanges(base.database, "")  # of no organisation
+    context = LiveContext(base.http, base.chains, money.spend.prices, base.settings.min_trigger_interval_ms, tables)
+    contexts = Contexts(context, base.connections, base.database)
     subscriptions = Subscriptions(base.database, base.catalog)
-    arming = Arming(base.catalog, base.gate, context)
+    arming = Arming(base.catalog, base.gate, contexts)
     intake = Intake(base.database, base.writer, starts, subscriptions)
     intake.on_skipped = SkippedEvents(base.hub).tell
     chain_store = ChainStore(base.database, base.writer)

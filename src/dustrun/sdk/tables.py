@@ -64,3 +64,45 @@ class Tables(Protocol):
     async def write(self, change: TableChange) -> TableWritten:
         """Applies a change once for this node of this run, across attempts and restarts."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """One change of a row that is on disk. `seq` numbers the changes of a table in commit order; `before` and `after`
+    are the row, None where it is not there; `run_id`: the run that made it, None for a caller of the API; `mode`: of
+    that run; `depth`: how many runs in a row the server's own events had started until then."""
+
+    seq: int
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    run_id: str | None
+    mode: str
+    depth: int
+    changed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableNews:
+    """The changes of a table after a cursor, oldest first, and the cursor after them. `lost`: the numbers of the first
+    and last change in between that are not kept any more; `has_more`: there are more changes than these."""
+
+    table_id: str
+    name: str
+    primary_key: str
+    changes: list[RowChange]
+    cursor: dict[str, Any]
+    lost: tuple[int, int] | None = None
+    has_more: bool = False
+
+
+class WatchedTables(Protocol):
+    """The organisation's tables, for a trigger that watches one."""
+
+    async def changes(self, table: str, cursor: Any) -> TableNews:
+        """What was changed after a cursor; None: everything on record. Raises `NotFound`."""
+        ...
+
+    async def newest(self, table: str) -> TableNews:
+        """One row of the table, as if it had just been added, and no cursor; no change if it is empty. Raises
+        `NotFound`."""
+        ...

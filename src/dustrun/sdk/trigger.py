@@ -25,6 +25,7 @@ from dustrun.core.values.fields import Fields
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Block, Chain, ChainCall, Prices
 from dustrun.sdk.context import CheckingHttp
+from dustrun.sdk.tables import WatchedTables
 
 ARMED_KINDS: Final = frozenset(["webhook", "timed", "polled", "chain", "internal"])
 """Kinds that publishing arms; a `manual` trigger fires only when somebody calls it."""
@@ -117,6 +118,11 @@ class TriggerContext(Protocol):
         ...
 
     @property
+    def tables(self) -> WatchedTables:
+        """The managed tables."""
+        ...
+
+    @property
     def min_interval_ms(self) -> int:
         """The shortest time between two fires or polls that the operator allows."""
         ...
@@ -127,23 +133,46 @@ class TriggerContext(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class NoRun:
+    """Why an event is only recorded: a word for programs, a sentence for people. `is_failure`: it should have started
+    a run, but cannot."""
+
+    reason: str
+    message: str
+    is_failure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PolledEvent:
-    """One event that a poll found; `key` identifies it for good."""
+    """One event that a poll found; `key` identifies it for good. `cursor`: where to go on after this event, of a source
+    that shows the later ones again; without it, those of a poll that are not taken yet are stored. `no_run`: it starts
+    none, and why."""
 
     key: str
     payload: dict[str, Any]
     occurred_at: int
+    cursor: Any = None
+    no_run: NoRun | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What a source does not have any more, or had not kept: a range, and why nobody saw it. It becomes a gap."""
+
+    range: dict[str, Any]
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Polled:
     """What a poll found, oldest first, and the cursor for the next one. `after_ms`: when to poll again, if not at the
-    usual interval; `is_over`: never again."""
+    usual interval; `is_over`: never again; `lost`: came before these, and cannot be had."""
 
     events: Sequence[PolledEvent]
     cursor: Any
     after_ms: int | None = None
     is_over: bool = False
+    lost: Lost | None = None
 
 
 Check = Callable[[TriggerContext, Any], Awaitable[list[Finding]]]

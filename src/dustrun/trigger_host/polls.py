@@ -9,20 +9,24 @@ finds and says is masked before anything is stored.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, replace
+from typing import Any
 
 from dustrun import clock, log, metrics
 from dustrun.core.text.masking import Mask
-from dustrun.core.triggers.event import CursorMove, TriggerEvent
+from dustrun.core.triggers.event import CursorMove
 from dustrun.core.triggers.polling.pacing import Place, backoff_ms, spread_ms
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk.threads import run_sized
-from dustrun.sdk.trigger import Polled
+from dustrun.sdk.trigger import Lost, NoRun, Polled, PolledEvent
 from dustrun.services.triggers.arming import OVER
 from dustrun.services.triggers.context import Contexts
+from dustrun.services.triggers.gaps import gap_of
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.recording import CursorMoved
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
+from dustrun.storage.data.table_changes import TYPE as TABLE
 from dustrun.trigger_host.due_work import LOOK_AGAIN_MS, DueWork
 
 _logger = log.get(__name__)
@@ -42,6 +46,9 @@ class Polls:
         self._contexts = contexts
         self._armed: dict[str, str | None] = {}
         """Subscriptions, each with the connector that its looks use."""
+        self._tables: dict[str, str] = {}
+        """Those that watch a table, each with its organisation."""
+        self._woken: set[str] = set()
         self._work = DueWork(self._advance, AT_ONCE)
         self._asking: set[asyncio.Task[Polled]] = set()
 
@@ -62,6 +69,8 @@ class Polls:
     async def arm(self, sub: Subscription) -> None:
         """Looks from now on: at once for a new subscription, else when the next look is due."""
         self._armed[sub.id] = None if sub.connector is None else sub.connector.id
+        if sub.row.type == TABLE:
+            self._tables[sub.id] = sub.row.org_id
         now, interval = clock.now_ms(), _interval(sub)
         if sub.row.next_at is None:
             at = now
@@ -75,6 +84,7 @@ class Polls:
     async def disarm(self, subscription_id: str) -> None:
         """Looks no more."""
         self._armed.pop(subscription_id, None)
+        self._tables.pop(subscription_id, None)
         self._work.drop(subscription_id)
 
     def connector_changed(self, connector_id: str) -> None:
@@ -82,8 +92,19 @@ class Polls:
         for name in [name for name, used in self._armed.items() if used == connector_id]:
             self._work.set(name, clock.now_ms())
 
+    def tables_changed(self, org_id: str) -> None:
+        """Looks now at the tables that triggers of an organisation watch."""
+        for name in [name for name, of in self._tables.items() if of == org_id]:
+            self._woken.add(name)
+            self._work.set(name, clock.now_ms())
+
     async def _advance(self, name: str) -> int | None:
         """Looks once; returns when to look again, None: never."""
+        self._woken.discard(name)
+        next_at = await self._look_once(name)
+        return clock.now_ms() if name in self._woken and next_at is not None else next_at
+
+    async def _look_once(self, name: str) -> int | None:
         try:
             sub = await self._subscriptions.find(name)
             if name not in self._armed or sub is None or not sub.is_armed:
@@ -100,7 +121,7 @@ class Polls:
     async def _look(self, sub: Subscription) -> int | None:
         before, begun = Place.read(sub.cursor), clock.now_ms()
         if before is not None and before.left:
-            return await self._take(sub, before, begun, is_over=False)
+            return await self._take(sub, steps_left(before), begun, is_over=False)
         mask = Mask()
         try:
             found = await self._ask(sub, None if before is None else before.cursor, mask)
@@ -117,11 +138,10 @@ class Polls:
             )
         _LOOKS.add(sub.row.type, "events" if found.events else "nothing")
         next_at = begun + (_interval(sub) if found.after_ms is None else found.after_ms)
-        left = tuple({"key": one.key, "payload": one.payload, "at": one.occurred_at} for one in found.events)
-        after = Place(found.cursor, left)
-        if not left and before == after and not sub.row.failures and not found.is_over:
+        is_as_before = not found.events and before == Place(found.cursor) and found.lost is None
+        if is_as_before and not sub.row.failures and not found.is_over:
             return next_at
-        return await self._take(sub, after, next_at, is_over=found.is_over)
+        return await self._take(sub, steps_of(found), next_at, is_over=found.is_over, lost=found.lost)
 
     async def _ask(self, sub: Subscription, cursor: object, mask: Mask) -> Polled:
         poll = sub.trigger.poll
@@ -143,21 +163,17 @@ class Polls:
             self._asking.discard(task)
             del task  # its error refers to this frame: a reference cycle, which would keep the cursor in memory
 
-    async def _take(self, sub: Subscription, place: Place, next_at: int, *, is_over: bool) -> int | None:
-        """Takes the events one by one; each is written with the place after it, which has those that are left."""
-        version = sub.row.cursor_version
-        if not place.left:
-            ends = OVER if is_over else None
-            await self._intake.move(sub, CursorMove(version, place.stored(), next_at, ends))
-            return None if is_over else next_at
-        for count, one in enumerate(place.left, start=1):
-            if sub.id not in self._armed:
-                return None  # what is left is stored, unless nothing was
-            after = Place(place.cursor, place.left[count:])
-            ends = OVER if is_over and not after.left else None
-            event = TriggerEvent(one["key"], one["payload"], one["at"])
-            await self._intake.fire(sub, event, CursorMove(version, after.stored(), next_at, ends))
-            version += 1
+    async def _take(
+        self, sub: Subscription, steps: Sequence[Step], next_at: int, *, is_over: bool, lost: Lost | None = None
+    ) -> int | None:
+        """Takes the events one by one, each with the place after it; what was lost is told with the first."""
+        version, beside = sub.row.cursor_version, None if lost is None else gap_of(sub.row, lost)
+        for count, (event, after) in enumerate(steps, start=1):
+            if sub.id not in self._armed and event is not None:
+                return None  # what is left is stored, or will be shown again
+            ends = OVER if is_over and count == len(steps) else None
+            await self._intake.take(sub, event, CursorMove(version, after.stored(), next_at, ends), beside)
+            version, beside = version + 1, None
         return None if is_over else next_at
 
     async def _fail(self, sub: Subscription, error: DustrunError, mask: Mask) -> int:
@@ -168,6 +184,36 @@ class Polls:
         _logger.info("a trigger could not look", subscription=sub.id, failures=failures, error=message)
         await self._intake.failed(sub, message, next_at)
         return next_at
+
+
+Step = tuple[PolledEvent | None, Place]
+"""An event, None if there is none, and the place after it."""
+
+
+def steps_of(found: Polled) -> list[Step]:
+    """What becomes of the events of a look. What a source does not show again is stored with each place before it."""
+    if not found.events:
+        return [(None, Place(found.cursor))]
+    last, left = len(found.events) - 1, [_stored(one) for one in found.events]
+    return [
+        (one, Place(found.cursor, tuple(left[n + 1 :])) if one.cursor is None or n == last else Place(one.cursor))
+        for n, one in enumerate(found.events)
+    ]
+
+
+def steps_left(place: Place) -> list[Step]:
+    """What becomes of the events that an earlier look has stored."""
+    events = [PolledEvent(one["key"], one["payload"], one["at"], no_run=_no_run(one)) for one in place.left]
+    return [(one, Place(place.cursor, place.left[n:])) for n, one in enumerate(events, start=1)]
+
+
+def _stored(one: PolledEvent) -> dict[str, Any]:
+    no_run = {} if one.no_run is None else {"noRun": list(astuple(one.no_run))}
+    return {"key": one.key, "payload": one.payload, "at": one.occurred_at, **no_run}
+
+
+def _no_run(stored: Mapping[str, Any]) -> NoRun | None:
+    return NoRun(*stored["noRun"]) if "noRun" in stored else None
 
 
 async def _masked(found: Polled, mask: Mask) -> Polled:

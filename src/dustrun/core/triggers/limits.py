@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from dustrun.core.values.exact_json import loads
 from dustrun.records import dataclass
 
 EXHAUSTED = "max_runs_exhausted"
 """Why a workflow is paused that has no runs left."""
+
+
+MAX_DEPTH: Final = 10
+"""How many runs in a row the server's own events may start."""
+_KEEP_DEPTH: Final = frozenset({"workflow-finished", "table-row"})
+"""The triggers whose events say how deep they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +58,10 @@ def decide(limits: Limits, now: int) -> Admit | Skip:
         if left > 0:
             return Skip("cooldown", f"Within the cooldown of {limits.cooldown_ms} ms, for another {left} ms.")
     return Admit(None if limits.remain_runs is None else limits.remain_runs - 1)
+
+
+def depth_of(source: str, payload: str) -> int:
+    """How many runs in a row, itself included, the server's own events had started with a run: its source and payload,
+    as JSON. Of a called run, ask with those of the run at the root of the calls."""
+    found = loads(payload).get("depth") if source in _KEEP_DEPTH else None
+    return found if isinstance(found, int) and not isinstance(found, bool) else 0

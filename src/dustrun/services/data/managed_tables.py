@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dustrun import clock, ids
@@ -76,6 +76,8 @@ class Tables:
         self._writer = writer
         self._most_tables = settings.max_tables
         self._quota = Quota(settings.max_table_rows, settings.max_table_bytes)
+        self.on_watched: Callable[[str], None] = lambda _: None
+        """Called with the organisation's id after a commit that changed rows which a trigger watches."""
 
     # --- tables ---
 
@@ -144,14 +146,22 @@ class Tables:
     async def change(self, principal: Principal, wanted: TableChange) -> TableWritten:
         """Changes rows by hand, all or none."""
 
+        is_watched = False
+
         def unit(tx: Tx) -> TableWritten:
+            nonlocal is_watched
             table = _get(tx, principal, wanted.table)
-            written = table_rows.change(tx, table, wanted, Layer(), self._quota, clock.now_ms())
+            done = table_rows.change(tx, table, wanted, Layer(), self._quota, clock.now_ms())
+            written, is_watched = done.result, done.is_watched
             counts = {"inserted": written.inserted, "updated": written.updated, "deleted": written.deleted}
             audit.record(tx, principal, f"table.{wanted.mode}", table.row.id, **counts)
             return written
 
-        return await idempotency.write(self._writer, unit)
+        def committed(_: TableWritten) -> None:
+            if is_watched:
+                self.on_watched(principal.org_id)
+
+        return await idempotency.write(self._writer, unit, committed)
 
     async def delete_row(self, principal: Principal, wanted: str, key: str) -> TableWritten:
         """Deletes a row by its primary key; raises `NotFound`."""
@@ -198,20 +208,28 @@ class Tables:
         layer_pk = _layer(facts)
         own_key = write_key if layer_pk == LIVE else f"{write_key}/{layer_pk}"
 
+        is_watched = False
+
         def unit(tx: Tx) -> TableWritten:
+            nonlocal is_watched
+            is_watched = False  # a unit may be repeated
             if not run_rows.holds(tx, facts.pk, facts.fence):
                 raise Temporary("Another server process has taken over this run.")
-            done = rows.find_write(tx, own_key)
-            if done is not None:
-                return TableWritten(**loads_own(done))
+            made = rows.find_write(tx, own_key)
+            if made is not None:
+                return TableWritten(**loads_own(made))
             table, now = get_table(tx, facts.org_id, wanted.table), clock.now_ms()
-            layer = Layer(layer_pk, assumed)
-            written = table_rows.change(tx, table, wanted, layer, self._quota, now)
+            layer = Layer(layer_pk, assumed, facts)
+            done = table_rows.change(tx, table, wanted, layer, self._quota, now)
+            written, is_watched = done.result, done.is_watched
             result = {name: getattr(written, name) for name in TableWritten.__slots__}
             rows.add_write(tx, own_key, table_id=table.row.id, run_pk=facts.pk, result=dumps_text(result), now=now)
             return written
 
-        return await self._writer.write(unit)
+        written = await self._writer.write(unit)
+        if is_watched:
+            self.on_watched(facts.org_id)
+        return written
 
 
 def _part(tx: Tx, table: Table, offset: int) -> tuple[list[Kept], bool]:

@@ -8,15 +8,19 @@ from typing import Any
 from dustrun import ids
 from dustrun.core.data import table as core
 from dustrun.core.data.table import Misfit, Schema, Test
+from dustrun.core.triggers.limits import depth_of
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.records import dataclass
 from dustrun.sdk.tables import TableChange, TableWritten
+from dustrun.services.runs.engine_port import RunFacts
 from dustrun.storage.data import managed_tables as tables
+from dustrun.storage.data import table_changes
 from dustrun.storage.data import table_rows as rows
 from dustrun.storage.data.managed_tables import TableRow
 from dustrun.storage.data.table_rows import LIVE, Kept, Order
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import runs
 
 MAX_CHANGED = 1000
 MAX_ROW_BYTES = 262_144
@@ -50,10 +54,12 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Where a change is written: to live rows, or to simulation `pk`'s layer. `assumed`: it uses assumed values."""
+    """Where a change is written: to live rows, or to simulation `pk`'s layer. `assumed`: it uses assumed values;
+    `by`: the run that makes it, as triggers that watch the table are told; None: a person or program, by the API."""
 
     pk: int = LIVE
     assumed: bool = False
+    by: RunFacts | None = None
 
 
 def get_table(tx: Tx, org_id: str, wanted: str) -> Table:
@@ -90,7 +96,15 @@ def values_of(found: Iterable[Kept]) -> list[dict[str, Any]]:
     return [loads_own(row.data) for row in found]
 
 
-def change(tx: Tx, table: Table, wanted: TableChange, layer: Layer, quota: Quota, now: int) -> TableWritten:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A change that was applied; `is_watched`: triggers are to see it."""
+
+    result: TableWritten
+    is_watched: bool
+
+
+def change(tx: Tx, table: Table, wanted: TableChange, layer: Layer, quota: Quota, now: int) -> Written:
     """Applies a change completely, or raises `Invalid` or `Conflict` and changes nothing."""
     work = _Work(tx, table, layer, now)
     if wanted.mode in ("insert", "upsert"):
@@ -101,11 +115,13 @@ def change(tx: Tx, table: Table, wanted: TableChange, layer: Layer, quota: Quota
             work.set(found, wanted.values)
         else:
             work.remove(found)
+    is_watched = False
     if layer.pk == LIVE:
         _account(tx, table, work, quota)
+        is_watched = _record(tx, table, work)
     elif rows.count_layer(tx, layer.pk) > MAX_SIMULATED:
         raise _limit(f"A simulation may change at most {MAX_SIMULATED} rows.")
-    return TableWritten(work.keys, work.inserted, work.updated, work.deleted)
+    return Written(TableWritten(work.keys, work.inserted, work.updated, work.deleted), is_watched)
 
 
 def _found(tx: Tx, table: Table, layer: int, wanted: TableChange) -> list[Kept]:
@@ -130,6 +146,20 @@ def _account(tx: Tx, table: Table, work: _Work, quota: Quota) -> None:
         raise _limit(f"The tables of an organisation may hold at most {quota.rows} rows (setting max_table_rows).")
     if work.size > 0 and size > quota.bytes:
         raise _limit(f"The tables of an organisation may hold at most {quota.bytes} bytes (setting max_table_bytes).")
+
+
+def _record(tx: Tx, table: Table, work: _Work) -> bool:
+    """Records the changes for the triggers that watch the table, in the transaction that makes them; returns whether
+    any does. `_account` has locked the table's row: a trigger that is published meanwhile sees all of them or none."""
+    row, by = table.row, work.layer.by
+    if not work.changes or not table_changes.is_watched(tx, row.org_id, row.id, row.name):
+        return False
+    made_by: tuple[str | None, str, int] = (None, "live", 0)
+    if by is not None:
+        top = runs.get(tx, by.top_pk)
+        made_by = (by.id, by.mode.value, depth_of(top.trigger_source, top.payload))
+    table_changes.record(tx, row.id, work.changes, made_by, work.now)
+    return True
 
 
 def _limit(message: str) -> Conflict:
@@ -168,7 +198,10 @@ class _Work:
         self.keys: list[Any] = []
         self.inserted = self.updated = self.deleted = 0
         self.size = 0
-        self._tx, self._table, self._layer = tx, table, layer
+        self.changes: list[tuple[str | None, str | None]] = []
+        """Rows before and after, as JSON."""
+        self.layer = layer
+        self._tx, self._table = tx, table
         self._unique = [column for column in table.schema.by_name().values() if column.unique]
 
     def take(self, given: Sequence[Mapping[str, Any]], *, replaces: bool) -> None:
@@ -184,7 +217,7 @@ class _Work:
             name = self._table.schema.primary_key
             if row[name] is None:
                 row[name] = ids.new_id("row")
-            before = rows.find(self._tx, self._table.row.id, self._layer.pk, self._table.key(row[name]))
+            before = rows.find(self._tx, self._table.row.id, self.layer.pk, self._table.key(row[name]))
             if before is None:
                 self._put(row, None, where)
                 self.inserted += 1
@@ -216,14 +249,15 @@ class _Work:
         """Deletes the rows."""
         for before in found:
             old = loads_own(before.data)
-            cells = core.cells(self._table.schema, old) if before.layer == self._layer.pk else {}
-            rows.remove(self._tx, self._table.row.id, self._layer.pk, before.key, cells, self.now)
+            cells = core.cells(self._table.schema, old) if before.layer == self.layer.pk else {}
+            rows.remove(self._tx, self._table.row.id, self.layer.pk, before.key, cells, self.now)
             self.size -= len(before.data.encode())
+            self.changes.append((before.data, None))
             self.keys.append(old[self._table.schema.primary_key])
         self.deleted = len(found)
 
     def _put(self, values: dict[str, Any], before: Kept | None, where: str) -> None:
-        schema, table_id, layer = self._table.schema, self._table.row.id, self._layer
+        schema, table_id, layer = self._table.schema, self._table.row.id, self.layer
         data = dumps_text(values)
         if (size := len(data.encode())) > MAX_ROW_BYTES:
             raise _misfit([Misfit("", f"has {size} bytes of JSON; a row may have at most {MAX_ROW_BYTES}")], where)
@@ -238,9 +272,11 @@ class _Work:
         created_at = before.created_at if before is not None else self.now
         rows.put(self._tx, table_id, Kept(layer.pk, key, data, assumed, created_at, self.now), cells, old)
         self.size += size - (len(before.data.encode()) if before is not None else 0)
+        if before is None or before.data != data:
+            self.changes.append((before.data if before is not None else None, data))
 
     def _holder(self, column: str, value: bytes) -> bytes | None:
-        return rows.find_holder(self._tx, self._table.row.id, self._layer.pk, column, value)
+        return rows.find_holder(self._tx, self._table.row.id, self.layer.pk, column, value)
 
     def _taken(self, where: str, column: str, value: Any) -> Conflict:
         shown = dumps_text(value)[:100]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 from dustrun import clock, log
+from dustrun.core.values.exact_json import loads
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.storage.access import organizations
 from dustrun.storage.access.organizations import OrganizationRow
+from dustrun.storage.data import table_changes
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -26,6 +28,9 @@ _RUNS_IN_STEP = 50
 _ROWS_IN_STEP = 1000
 _REST_S = 0.01
 _BUSY = 200
+_CHANGES_KEPT_MS = 7 * _DAY_MS
+_CHANGES_KEPT = 100_000
+"""Of one table, for a trigger that has not seen them; what is older is a gap to it."""
 
 
 def _forget_events(tx: Tx, org_id: str, before: int) -> bool:
@@ -103,3 +108,25 @@ class Retention:
         result = await self._writer.write(unit)
         await asyncio.sleep(_REST_S)
         return result
+
+    async def sweep_table_changes(self) -> None:
+        """Deletes the changes of tables that every trigger has seen, and those that are too old or too many to wait."""
+        for table_id, org_id, name, newest in await self._database.read(table_changes.list_tables):
+            watchers = await self._database.read(partial(table_changes.list_watchers, org_id=org_id))
+            until = max(_seen_by_all(watchers, (table_id, name), newest), newest - _CHANGES_KEPT)
+            before = clock.now_ms() - _CHANGES_KEPT_MS
+            forget = partial(
+                table_changes.delete_some, table_id=table_id, until=until, before=before, count=_ROWS_IN_STEP
+            )
+            while await self._step(lambda tx, forget=forget: forget(tx) > 0):  # type: ignore[misc]
+                pass
+
+
+def _seen_by_all(watchers: Sequence[tuple[str, str | None]], table: tuple[str, str], newest: int) -> int:
+    """The number of the newest change that no trigger of a table (id and name) waits for."""
+    seen = newest
+    for config, cursor in watchers:
+        if loads(config)["table"] in table:
+            place = loads(cursor)["at"] if cursor is not None else None
+            seen = min(seen, place["seq"] if place is not None and place["table"] == table[0] else 0)
+    return seen

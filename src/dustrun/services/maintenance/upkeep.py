@@ -61,6 +61,7 @@ class Upkeep:
         await self._usage.prune(self._settings.request_audit_days)
         await self._retention.sweep()
         await self._retention.sweep_deliveries()
+        await self._retention.sweep_table_changes()
 
     async def _watch_loop(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from dustrun import clock, ids
@@ -13,14 +14,17 @@ from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Forbidden, Problem
 from dustrun.records import dataclass
 from dustrun.sdk.effect import Effect
-from dustrun.sdk.trigger import Trigger, TriggerContext
+from dustrun.sdk.trigger import Trigger
 from dustrun.services.access.principal import Principal
 from dustrun.services.triggers import circles
+from dustrun.services.triggers.context import Contexts
 from dustrun.services.triggers.pausing import KEY_REVOKED
 from dustrun.services.triggers.subscriptions import CONNECTOR, principal_text
+from dustrun.services.triggers.table_changes import cursor_of_now
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.sources import covers
 from dustrun.services.workflows.spend_gate import SpendGate
+from dustrun.storage.data.table_changes import TYPE as TABLE
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.triggers import form_links
 from dustrun.storage.triggers import subscriptions as rows
@@ -57,7 +61,10 @@ class _Node:
 
     def continues(self, before: dict[str, Any]) -> bool:
         """Whether a trigger of that stored config goes on where it is. One of a chain does whatever it looks for from
-        now on: the newest blocks still wait for their confirmations, and nobody else would scan them."""
+        now on: the newest blocks still wait for their confirmations, and nobody else would scan them. So does one of a
+        table, whose newest changes may not be looked at yet."""
+        if self.type == TABLE:
+            return before.get("table") == self.config.get("table")
         if self.kind != "chain":
             return _watched(before) == _watched(self.stored)
         begins = self.config.get("fromBlock")
@@ -76,23 +83,24 @@ def _nothing(_: str) -> None:
 class Arming:
     """Keeps the subscriptions of a workflow as its status and live version say."""
 
-    def __init__(self, catalog: Catalog, gate: SpendGate, context: TriggerContext) -> None:
+    def __init__(self, catalog: Catalog, gate: SpendGate, contexts: Contexts) -> None:
         self._catalog = catalog
         self._gate = gate
-        self._context = context
+        self._contexts = contexts
         self.on_changed: Callable[[str], None] = _nothing
         """Called with a workflow's id after a commit that may have changed its subscriptions."""
 
-    async def check(self, definition: Definition) -> list[Problem]:
+    async def check(self, principal: Principal, definition: Definition) -> list[Problem]:
         """What would keep the triggers of a valid definition from running."""
         found: list[Problem] = []
+        context = self._contexts.plain(principal.org_id, principal.workflow_ids)
         for node_id in definition.trigger_node_ids:
             node = definition.nodes[node_id]
             trigger = self._catalog.triggers.get(node.type)
             if trigger is None or not trigger.is_armed:
                 continue
             config = trigger.config.model_validate(node.payload)
-            for one in await trigger.check(self._context, config):
+            for one in await trigger.check(context, config):
                 field = f"nodes.{node_id}.payload.{one.field}".rstrip(".")
                 found.append(Problem(field, one.message, "trigger_refused", node_id, one.severity))
             if getattr(config, "recognises_events", True) is False and node.payload.get("mode") != "simulate":
@@ -230,7 +238,9 @@ def _arm(
     assert version is not None
     if row is None:
         assert by is not None
-        rows.insert(tx, _new(workflow, version, node, by, now))
+        rows.insert(
+            tx, replace(_new(workflow, version, node, by, now), cursor=_first_cursor(tx, workflow.org_id, node))
+        )
         return
     is_same = node.continues(exact_json.loads(row.config))
     changes: dict[str, Any] = {"version": version, "config": exact_json.dumps_text(node.stored), "updated_at": now}
@@ -243,9 +253,13 @@ def _arm(
         return
     goes_on = is_same and (row.state == ARMED or (row.state != ENDED and node.config.get("catchUp") is True))
     if not goes_on:
-        cursor = _RESUMED if node.has_begun(row) else None
+        cursor = _RESUMED if node.has_begun(row) else _first_cursor(tx, workflow.org_id, node)
         changes |= {"cursor": cursor, "next_at": None, "cursor_version": row.cursor_version + 1, "armed_at": now}
     rows.update(tx, row.pk, state=ARMED, state_reason=None, failures=0, last_error=None, **changes)
+
+
+def _first_cursor(tx: Tx, org_id: str, node: _Node) -> str | None:
+    return cursor_of_now(tx, org_id, node.config["table"]) if node.type == TABLE else None
 
 
 def _new(workflow: WorkflowRow, version: int, node: _Node, by: Principal, now: int) -> SubscriptionRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from dustrun import clock
@@ -11,9 +12,12 @@ from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Prices
 from dustrun.sdk.context import CheckingHttp, HttpRequest, HttpResponse
+from dustrun.sdk.tables import WatchedTables
 from dustrun.sdk.trigger import Credential, TriggerContext, WatchedChain
 from dustrun.services.connectors.connections import Connections, Opened
 from dustrun.services.connectors.masked_http import MaskedHttp
+from dustrun.services.triggers.table_changes import TableChanges
+from dustrun.storage.db.database import Database
 
 
 class LiveContext:
@@ -25,19 +29,25 @@ class LiveContext:
         chains: Chains,
         prices: Prices,
         min_interval_ms: int,
+        tables: WatchedTables,
         credential: Credential | None = None,
     ) -> None:
         self._http = http
         self._chains = chains
         self._prices = prices
         self._min_interval_ms = min_interval_ms
+        self._tables = tables
         self._credential = credential
 
     def connected(self, opened: Opened) -> LiveContext:
         """The same context, whose requests carry a connector's credential."""
         http = ConnectedHttp(self._http, opened)
         credential = Credential(opened.row.id, opened.row.version)
-        return LiveContext(http, self._chains, self._prices, self._min_interval_ms, credential)
+        return LiveContext(http, self._chains, self._prices, self._min_interval_ms, self._tables, credential)
+
+    def seeing(self, tables: WatchedTables) -> LiveContext:
+        """The same context for one organisation, whose tables these are."""
+        return LiveContext(self._http, self._chains, self._prices, self._min_interval_ms, tables, self._credential)
 
     @property
     def now_ms(self) -> int:
@@ -60,6 +70,11 @@ class LiveContext:
         return self._prices
 
     @property
+    def tables(self) -> WatchedTables:
+        """The managed tables of the organisation."""
+        return self._tables
+
+    @property
     def min_interval_ms(self) -> int:
         """The shortest time between two fires or polls that the operator allows."""
         return self._min_interval_ms
@@ -72,19 +87,28 @@ class LiveContext:
 class Contexts:
     """The contexts of looks: with a connector, its newest secret is read for each."""
 
-    def __init__(self, plain: LiveContext, connections: Connections) -> None:
-        self.plain = plain
+    def __init__(self, plain: LiveContext, connections: Connections, database: Database) -> None:
+        self._plain = plain
         self._connections = connections
+        self._database = database
 
-    async def open(self, org_id: str, reference: ConnectorReference | None, mask: Mask) -> TriggerContext:
-        """The context of one look; `mask` learns the secrets. Raises `DustrunError` if the connector is missing, of
-        another type, or adds no credential: a node that names one never asks without it."""
+    def plain(self, org_id: str, own: Collection[str] | None = None) -> LiveContext:
+        """A context without credential; `own` are the workflows of a limited key."""
+        return self._plain.seeing(TableChanges(self._database, org_id, own))
+
+    async def open(
+        self, org_id: str, reference: ConnectorReference | None, mask: Mask, own: Collection[str] | None = None
+    ) -> TriggerContext:
+        """The context of one look; `mask` learns the secrets, `own` are the workflows of a limited key. Raises
+        `DustrunError` if the connector is missing, of another type, or adds no credential: a node that names one never
+        asks without it."""
+        plain = self.plain(org_id, own)
         if reference is None:
-            return self.plain
+            return plain
         opened = await self._connections.open(org_id, reference, mask)
         if not opened.type.attaches:
             raise Invalid(f'A connector of type "{opened.row.type}" adds no credential to requests.')
-        return self.plain.connected(opened)
+        return plain.connected(opened)
 
 
 class ConnectedHttp:

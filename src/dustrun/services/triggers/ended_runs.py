@@ -16,8 +16,8 @@ from dustrun import clock
 from dustrun.catalog import Catalog
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.triggers.event import TriggerEvent
-from dustrun.core.triggers.limits import Skip
-from dustrun.core.values.exact_json import loads, loads_own
+from dustrun.core.triggers.limits import MAX_DEPTH, Skip, depth_of
+from dustrun.core.values.exact_json import loads_own
 from dustrun.records import dataclass
 from dustrun.services.triggers import pausing
 from dustrun.services.triggers.circles import TYPE
@@ -33,7 +33,6 @@ from dustrun.storage.triggers import subscriptions as subscription_rows
 from dustrun.storage.triggers.ended_runs import EndRow
 from dustrun.storage.triggers.subscriptions import SubscriptionRow
 
-MAX_DEPTH = 10
 _CURSOR = "ended_runs_followed"
 _PAGE = 100
 _AT_ONCE = 20
@@ -203,12 +202,8 @@ class EndedRuns:
 
 
 def _depth_of(tx: Tx, row: EndRow) -> int:
-    """How many ends of runs led to this run, also through the runs that called it."""
-    source, payload = row.trigger_source, row.payload
-    if row.callers is not None:
-        top = run_rows.get(tx, loads_own(row.callers)["topPk"])
-        source, payload = top.trigger_source, top.payload
-    if source != TYPE:
-        return 0
-    found = loads(payload).get("depth")
-    return int(found) if isinstance(found, int) else 0
+    """How deep this run is, also through the runs that called it."""
+    if row.callers is None:
+        return depth_of(row.trigger_source, row.payload)
+    top = run_rows.get(tx, loads_own(row.callers)["topPk"])
+    return depth_of(top.trigger_source, top.payload)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dustrun import clock
+from dustrun import clock, ids
+from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, Conflict, NotFound
+from dustrun.sdk.trigger import Lost
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
@@ -15,7 +17,27 @@ from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.triggers import gaps as rows
 from dustrun.storage.triggers import subscriptions
-from dustrun.storage.triggers.gaps import OPEN, REPLAYING, GapRow
+from dustrun.storage.triggers.gaps import LOST, OPEN, REPLAYING, GapRow
+from dustrun.storage.triggers.subscriptions import SubscriptionRow
+
+
+def gap_of(row: SubscriptionRow, lost: Lost) -> Callable[[Tx], None]:
+    """What records, in the transaction that goes on behind it, a range that a subscription can never see."""
+
+    def insert(tx: Tx) -> None:
+        gap = GapRow(
+            id=ids.new_id("gap"),
+            org_id=row.org_id,
+            workflow_id=row.workflow_id,
+            subscription_pk=row.pk,
+            range=dumps_text(lost.range),
+            reason=lost.reason,
+            state=LOST,
+            created_at=clock.now_ms(),
+        )
+        rows.insert(tx, gap)
+
+    return insert
 
 
 class TriggerGaps:

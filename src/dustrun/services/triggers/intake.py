@@ -9,6 +9,7 @@ from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import Skip
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Refused, Temporary
 from dustrun.records import dataclass
+from dustrun.sdk.trigger import PolledEvent
 from dustrun.services.access import idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.create import NotStarted
@@ -147,11 +148,32 @@ class Intake:
         if fired.changes is not None:
             self.on_changed(fired.changes)
 
-    async def move(self, sub: Subscription, move: CursorMove) -> int:
+    async def take(
+        self,
+        sub: Subscription,
+        event: PolledEvent | None,
+        move: CursorMove,
+        beside: Callable[[Tx], None] | None = None,
+    ) -> Fired | None:
+        """Takes what a source has shown, None if it was no event, and moves the cursor behind it; `beside` is written
+        in the same transaction. Raises as `fire` does."""
+        if event is None:
+            await self.move(sub, move, beside)
+            return None
+        given, no_run = None, event.no_run
+        if no_run is not None:
+            given = (Failure if no_run.is_failure else Skip)(no_run.reason, no_run.message)
+        taken = TriggerEvent(event.key, event.payload, event.occurred_at)
+        return await self.fire(sub, taken, move, FireOptions(given=given, beside=beside))
+
+    async def move(self, sub: Subscription, move: CursorMove, beside: Callable[[Tx], None] | None = None) -> int:
         """Moves the cursor alone and returns its new version; raises `CursorMoved` as `fire` does."""
 
         def unit(tx: Tx) -> int:
-            return recording.move_alone(tx, sub.row, move)
+            version = recording.move_alone(tx, sub.row, move)
+            if beside is not None:
+                beside(tx)
+            return version
 
         version = await self._writer.write(unit)
         if move.ends is not None:

@@ -135,7 +135,7 @@ def _check(definition: Definition, specs: Specs, guard: Guard, networks: Mapping
 class Arming(Protocol):
     """Arms and disarms the triggers of workflows; triggers are services above this one."""
 
-    async def check(self, definition: Definition) -> list[Problem]:
+    async def check(self, principal: Principal, definition: Definition) -> list[Problem]:
         """What would keep the triggers of a valid definition from running."""
         ...
 
@@ -384,7 +384,7 @@ class Workflows:
         found = await self.find_problems(principal, definition_of(draft), workflow_id)
         problems = [problem for problem in found if problem.severity == "error"]
         if not problems:
-            found += await self.arming.check(definition_of(draft))
+            found += await self.arming.check(principal, definition_of(draft))
             problems = [problem for problem in found if problem.severity == "error"]
         if problems:
             raise Invalid(

@@ -597,7 +597,23 @@ managed_tables = Table(
     Column("created_by", Text, nullable=False, comment="id of the key"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("change_count", BigInteger, nullable=False, server_default="0", comment="changes of rows ever recorded"),
     Index("ix_managed_tables_org_id_name", "org_id", "name", unique=True),
+)
+
+table_changes = Table(
+    "table_changes",
+    metadata,
+    Column("table_id", Text, ForeignKey("managed_tables.id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False, comment="in commit order, from 1 on"),
+    Column("row_before", Text, comment="JSON; null: the row was added"),
+    Column("row_after", Text, comment="JSON; null: the row was removed"),
+    Column("run_id", Text, comment="the run that made it; null: a person or program, by the API"),
+    Column("mode", Text, nullable=False, comment="live, dust: of that run"),
+    Column("depth", Integer, nullable=False, comment="how many runs that triggers started led to it"),
+    Column("changed_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+    comment="of live rows of tables that a trigger watches, until it has seen them",
 )
 
 table_rows = Table(

@@ -35,6 +35,7 @@ subscriptions = Table(
     Column("last_error", Text, comment="why the newest attempt to watch failed; null since one went well"),
     Index("ix_subscriptions_workflow_id_node_id_type", "workflow_id", "node_id", "type", unique=True),
     partial_index("ix_subscriptions_armed", "type", "pk", where="state = 'armed'"),
+    partial_index("ix_subscriptions_tables", "org_id", where="type = 'table-row' AND state <> 'ended'"),
 )
 
 trigger_events = Table(

@@ -13,6 +13,8 @@ from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.trigger_tables import trigger_gaps as t
 
 OPEN, REPLAYING, REPLAYED = "open", "replaying", "replayed"
+LOST = "lost"
+"""Of a source that cannot show it any more: nobody can replay it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,7 +102,9 @@ class GapAnswer(Answer):
     workflow_id: str
     range: Any = Field(description="What was left out, like `{fromBlock, toBlock}`.")
     reason: str
-    state: Literal["open", "replaying", "replayed"]
+    state: Literal["open", "replaying", "replayed", "lost"] = Field(
+        description="`lost`: its source cannot show it any more, so it cannot be replayed."
+    )
     created_at: Time
     replayed_at: Time | None
 

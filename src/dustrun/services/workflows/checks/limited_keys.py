@@ -53,7 +53,7 @@ def _objects_of(definition: str) -> Iterator[tuple[str, str, str, str]]:
             connector, table = part.get("connector"), (part.get("payload") or {}).get("table")
             if isinstance(connector, dict) and connector.get("type") != "wallet":
                 yield "connector", str(connector.get("id")), f"{place}.connector.id", node_id
-            if part.get("type") in ("read-table", "write-table") and isinstance(table, str):
+            if part.get("type") in ("read-table", "write-table", "table-row") and isinstance(table, str):
                 yield "table", table, f"{place}.payload.table", node_id
 
 
