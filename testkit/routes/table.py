@@ -235,6 +235,7 @@ DRIVES: dict[str, list[Drive]] = {
     "DELETE /v1/tables/{id}": [send(before=fresh_table)],
     "GET /v1/tables/{id}/export": [get(id="table"), get("?format=jsonl", id="table")],
     "GET /v1/transactions": [get(_FULL)],
+    "GET /v1/ledger": [get(_FULL), get("?format=csv")],
     "GET /v1/transactions/{id}": [get(id="transaction")],
     "POST /v1/transactions/{id}/speed-up": [send({"maxFeePerGas": "90000000000"}, sent)],
     "POST /v1/transactions/{id}/cancel": [send(before=sent)],

@@ -336,6 +336,7 @@ async def _transactions(tour: Tour) -> None:
     await tour.call("speed_up_transaction", id=transaction)
     found = await tour.call("get_transaction", id=transaction)
     await tour.call("list_transactions")
+    await tour.call("list_ledger")
     await tour.call("attribute_transactions", {"txHashes": [found["hash"]]})
     await tour.call("cancel_transaction", id=transaction)
     async with asyncio.timeout(60):

@@ -51,6 +51,7 @@ from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.services.triggers.trying.previews import TriggerPreviews
 from dustrun.services.wallets.funds import WalletFunds
+from dustrun.services.wallets.ledger import WalletLedger
 from dustrun.services.wallets.policies import WalletPolicies
 from dustrun.services.wallets.wallets import Wallets
 from dustrun.services.workflows.acceptance import Acceptances
@@ -112,6 +113,7 @@ class MoneyParts:
     wallet_policies: WalletPolicies
     wallet_funds: WalletFunds
     operations: Operations
+    ledger: WalletLedger
     dust_plans: DustPlans
     fund_needs: Funds
 

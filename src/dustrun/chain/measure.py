@@ -7,7 +7,7 @@ transactions of the block are included; `others` reports them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -32,10 +32,11 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """An intent with its successful receipt."""
+    """An intent with its receipt; `sender` if transactions of several are measured together."""
 
     intent: Intent
     receipt: Receipt
+    sender: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +142,22 @@ class _Unmeasured(Exception):
     """The block cannot be measured; the message says why."""
 
 
-async def measure(chain: LiveChain, sender: str, mined: Sequence[Mined]) -> list[Measure]:
-    """One measure per transaction, in order. A failure of an endpoint is reported in `failed`, not raised."""
+async def measure(chain: LiveChain, sender: str, mined: Sequence[Mined], ours: Collection[str] = ()) -> list[Measure]:
+    """One measure per transaction, in order. A failure of an endpoint is reported in `failed`, not raised. `ours` are
+    the hashes of more transactions that are no strangers'."""
     blocks: dict[str, _Block] = {}
     approved: list[str] = []  # approvals are read again after each later transaction
     for one in sorted(mined, key=lambda one: one.receipt.block_number):
         receipt = one.receipt
         block = blocks.setdefault(str(receipt.block_hash), _Block(receipt.block_number, str(receipt.block_hash)))
         emitters = {log.address for log in receipt.logs}  # native coin seldom moves without an event
-        found = touched(one.intent, sender, receipt.logs, emitters, receipt.contract_address, (), approved)
+        found = touched(
+            one.intent, one.sender or sender, receipt.logs, emitters, receipt.contract_address, (), approved
+        )
         approved += [approval.key() for approval in found.approvals]
         block.mined.append(one)
         block.touched.append(found)
-    measured = await asyncio.gather(*(_measure_block(chain, block) for block in blocks.values()))
+    measured = await asyncio.gather(*(_measure_block(chain, block, ours) for block in blocks.values()))
     by_item = {
         one.intent.item: found
         for block, several in zip(blocks.values(), measured, strict=True)
@@ -162,10 +166,10 @@ async def measure(chain: LiveChain, sender: str, mined: Sequence[Mined]) -> list
     return [by_item[one.intent.item] for one in mined]
 
 
-async def _measure_block(chain: LiveChain, block: _Block) -> list[Measure]:
+async def _measure_block(chain: LiveChain, block: _Block, ours: Collection[str]) -> list[Measure]:
     try:
         async with asyncio.timeout(_WITHIN_S):
-            return await _read(chain, block)
+            return await _read(chain, block, ours)
     except TimeoutError:
         why = f"no endpoint answered within {_WITHIN_S:.0f} s"
     except _Unmeasured as error:
@@ -177,7 +181,7 @@ async def _measure_block(chain: LiveChain, block: _Block) -> list[Measure]:
     return [Measure(failed=why) for _ in block.mined]
 
 
-async def _read(chain: LiveChain, block: _Block) -> list[Measure]:
+async def _read(chain: LiveChain, block: _Block, ours: Collection[str]) -> list[Measure]:
     facts = await _gathered(chain, block)
     holdings, chain_id = block.holdings, chain.network.chain_id
     before, after = [facts.before[one] for one in holdings], [facts.after[one] for one in holdings]
@@ -185,7 +189,8 @@ async def _read(chain: LiveChain, block: _Block) -> list[Measure]:
         (change.address, change.asset): change.delta_units
         for change in changes_of(holdings, before, after, chain_id, {})
     }
-    others = _others(block, facts.block, facts.logs, changed, chain_id)
+    own = {str(one.receipt.hash) for one in block.mined} | set(ours)
+    others = _others(own, facts.block, facts.logs, changed, chain_id)
     return [_of_one(found, changed, facts.left, others, chain_id) for found in block.touched]
 
 
@@ -263,10 +268,9 @@ def _words(answer: Any, count: int, number: int) -> list[int | None]:
 
 
 def _others(
-    block: _Block, its_own: Json, logs: Iterable[Any], changed: Iterable[tuple[str, str]], chain_id: int
+    ours: Collection[str], its_own: Json, logs: Iterable[Any], changed: Iterable[tuple[str, str]], chain_id: int
 ) -> dict[tuple[str, str], str]:
     """Pairs that another transaction of the block may have changed, with its hash or `unknown`."""
-    ours = {str(one.receipt.hash) for one in block.mined}
     transactions = [entry for entry in its_own.get("transactions", ()) if entry.get("hash") not in ours]
     if not transactions:
         return {}

@@ -54,6 +54,20 @@ class _Commands:
         raise AssertionError(f"no transaction is {status}: {found}")
 
 
+def _export(do: _Commands, file: Path) -> None:
+    """The ledger has the fee of what was cancelled, a moment later."""
+    for _ in range(500):
+        if found := do.json("ledger", "list", "--wallet", "alice")["items"]:
+            break
+        time.sleep(0.02)
+    assert [(one["kind"], one["outcome"]) for one in found] == [("fee", "cancelled")]
+    do.run("ledger", "export", "--to-file", str(file))
+    assert file.read_text().splitlines()[1].split(",")[1] == "fee"
+    assert json.loads(do.run("ledger", "export", "--format", "jsonl").stdout)["id"] == found[0]["id"]
+    with pytest.raises(CliError, match="Cannot write"):
+        do.run("ledger", "export", "--to-file", str(file))
+
+
 def test_a_transaction_is_listed_sped_up_and_cancelled(tmp_path: Path) -> None:
     policy, flow = tmp_path / "policy.json", tmp_path / "flow.json"
     policy.write_text(json.dumps({"chains": ["*"], "assets": ["*"], "recipients": ["*"]}))
@@ -75,6 +89,7 @@ def test_a_transaction_is_listed_sped_up_and_cancelled(tmp_path: Path) -> None:
             node.mine()
             cancelled = do.until("cancelled")
             assert do.json("tx", "show", cancelled["id"])["error"]["code"] == "CANCELLED"
+            _export(do, tmp_path / "ledger.csv")
             assert do.json("tx", "release", "alice", "--chain", str(CHAIN_ID), "--yes")["released"] == 0
             with pytest.raises(CliError, match="There is no transaction"):
                 do.run("tx", "show", "tx_nobody")

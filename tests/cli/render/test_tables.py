@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dustrun.cli.commands import approvals, connector, keys, runs, tx, wallet, workflow
+from dustrun.cli.commands import approvals, connector, keys, runs, wallet, workflow
+from dustrun.cli.commands.transactions import tx
 from dustrun.cli.render import tables
 from dustrun.cli.render.tables import draw_record, draw_table
 

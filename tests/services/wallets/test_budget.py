@@ -39,6 +39,9 @@ PRICES = {NATIVE.key: Valued(Price(Decimal("2500"), "static", 0, 0), 18)}
 class Nobody:
     """Prices the coin of chain 1 and nothing else."""
 
+    async def decimals(self, asset: Asset) -> int:
+        return 18
+
     async def value(self, asset: Asset) -> Valued:
         if asset != NATIVE:
             raise Invalid("unpriced")

@@ -159,6 +159,11 @@ OF: dict[str, tuple[str, ...]] = {
     ),
     "wallet balances": ("dustrun wallet balances treasury --chains 1,8453",),
     "wallet spending": ("dustrun wallet spending treasury",),
+    "ledger list": ("dustrun ledger list --wallet treasury --from 2026-01-01T00:00:00Z",),
+    "ledger export": (
+        "dustrun ledger export --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --to-file january.csv",
+        "dustrun ledger export --format jsonl --wallet treasury",
+    ),
     "tx list": ("dustrun tx list --status sent --wallet treasury",),
     "tx show": (f"dustrun tx show tx_{_ID}",),
     "tx speed-up": (f"dustrun tx speed-up tx_{_ID} --max-fee 90000000000",),

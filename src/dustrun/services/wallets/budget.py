@@ -75,6 +75,10 @@ class Valuer(Protocol):
         """Raises `Invalid` if no source prices it, `Temporary` if a source or chain does not answer."""
         ...
 
+    async def decimals(self, asset: Asset) -> int:
+        """Raises `Invalid` if it is not a token."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
@@ -117,6 +121,17 @@ class Budget:
         assets = sorted({asset for request in requests for asset in request.assets}, key=lambda asset: asset.key)
         found = await asyncio.gather(*(_find_value(asked, asset) for asset in assets))
         return {canonical(asset): value for asset, value in zip(assets, found, strict=True) if value is not None}
+
+    async def find_value(self, asset: Asset) -> Valued | None:
+        """The current price and decimals of an asset; None if no source has them now."""
+        return await _find_value(self._valuer, asset)
+
+    async def find_decimals(self, asset: Asset) -> int | None:
+        """The decimals of an asset; None if its contract does not answer."""
+        try:
+            return await self._valuer.decimals(asset)
+        except DustrunError:
+            return None
 
     def judge_and_reserve(
         self,

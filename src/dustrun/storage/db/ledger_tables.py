@@ -149,6 +149,7 @@ transactions = Table(
     Index("ix_transactions_chain", "org_id", "root_run_id", "path"),
     Index("ix_transactions_run_pk", "run_pk"),
     Index("ix_transactions_finished", "chain_id", "finished_at"),
+    Index("ix_transactions_block", "chain_id", "block_number"),
     partial_index(
         "ix_transactions_open",
         "chain_id",
@@ -162,6 +163,54 @@ transactions = Table(
         where="state = 'displaced'",
     ),
     comment="one nonce, including replacements",
+)
+
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("transaction_id", Text, ForeignKey("transactions.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, comment="from 1 in its transaction"),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("at", BigInteger, nullable=False, comment="time of the block"),
+    Column("wallet_id", Text, nullable=False, comment="whose balance it changed: the sender's, or a paid wallet"),
+    Column("address", Text, nullable=False, comment="of the wallet"),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("block_number", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="send, receive, fee, allowance"),
+    Column("asset", Text, nullable=False),
+    Column("units", Text, nullable=False, comment="digits, with a sign; of an allowance what may be taken"),
+    Column("counterparty", Text),
+    Column("contract", Text, comment="that was called; of an allowance the one that records it"),
+    Column("basis", Text, nullable=False, comment="balance, block, event, receipt: how exact it is"),
+    Column("outcome", Text, nullable=False, comment="of the transaction: final, reverted, cancelled"),
+    Column("attempt", Text, nullable=False, comment="which of its attempts was mined: send, replace, cancel"),
+    Column("attempts", Integer, nullable=False, comment="how many were signed for its nonce"),
+    Column("decimals", Integer, comment="null if the token does not say"),
+    Column("price", Text, comment="US dollars of one whole unit at that time; null if unknown"),
+    Column("price_source", Text),
+    Column("price_at", BigInteger),
+    Column("run_id", Text),
+    Column("workflow_id", Text),
+    Column("path", Text),
+    Column("mode", Text, nullable=False, comment="live, dust"),
+    Column("key_id", Text, comment="the API key that started the run"),
+    Column("approved_by", Text, comment="the key that approved it"),
+    Column("sources", Text, comment="JSON: what decided the spend"),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_ledger_entries_at", "org_id", "at", "transaction_id", "number"),
+    partial_index("ix_ledger_entries_allowances", "wallet_id", where="kind = 'allowance'"),
+    comment="what final transactions moved; made after they are final, and unmade by a reorg",
+)
+
+ledger_due = Table(
+    "ledger_due",
+    metadata,
+    Column("transaction_id", Text, ForeignKey("transactions.id"), primary_key=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False, comment="0: final before the ledger existed"),
+    Index("ix_ledger_due_chain_id", "chain_id", "since"),
+    comment="final transactions that have no entries yet",
 )
 
 transaction_attempts = Table(

@@ -17,6 +17,7 @@ from dustrun.services.outbox.spend_status import Failure, error_json
 from dustrun.services.outbox.tracking.receipts import CANCELLED, REVERTED
 from dustrun.services.wallets.budget import Endings
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import ledger
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import AttemptRow, TransactionRow
 from dustrun.storage.runs.journal import RunHeads
@@ -42,6 +43,7 @@ def note_final(tx: Tx, deep: Sequence[Deep]) -> list[Committed | None]:
         found = [(one, row(), attempts()) for one, (row, attempts) in zip(deep, asked, strict=True)]
         committed = [finals.note(*one) for one in found]
         endings.write()
+        finals.write_due()
     return committed
 
 
@@ -52,6 +54,13 @@ class _Finals:
         self._tx = tx
         self._endings = endings
         self._heads = heads
+        self._due: list[TransactionRow] = []
+
+    def write_due(self) -> None:
+        """Notes that the ledger needs entries of what has ended."""
+        for chain_id in {row.chain_id for row in self._due}:
+            ids = [row.id for row in self._due if row.chain_id == chain_id]
+            ledger.add_due(self._tx, ids, chain_id, clock.now_ms())
 
     def note(self, deep: Deep, row: TransactionRow, attempts: Sequence[AttemptRow]) -> Committed | None:
         if row.state != TxState.MINED or row.block_hash != deep.row.block_hash or row.receipt is None:
@@ -59,6 +68,7 @@ class _Finals:
         now = clock.now_ms()
         receipt = loads_own(row.receipt)
         row = replace(row, finished_at=now, updated_at=now)
+        self._due.append(row)
         if row.purpose == "fill":
             self._settle(row, receipt)
             return None

@@ -16,6 +16,7 @@ from dustrun.services.outbox import events
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.spend_status import Failure, error_json
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import ledger
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import TransactionRow
 from dustrun.storage.runs.journal import RunHeads
@@ -108,6 +109,7 @@ def note_taken_back(tx: Tx, transaction_id: str, block_hash: str, receipt: Recei
     row = rows.get(tx, transaction_id)
     if row.state not in SETTLED or row.block_hash != block_hash:
         return None
+    ledger.remove(tx, row.id)
     gone = Step("reorged", {"blockNumber": row.block_number, "blockHash": block_hash, "wasFinal": True})
     now = clock.now_ms()
     if receipt is not None:

@@ -24,11 +24,13 @@ from dustrun.sdk.chain import Block
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.spend_status import intent_of
 from dustrun.services.outbox.tracking import receipts as receipt_notes
+from dustrun.services.outbox.tracking.accounting import Books
 from dustrun.services.outbox.tracking.batches import write_in_batches
 from dustrun.services.outbox.tracking.broadcast import Rebroadcaster, Tracked
 from dustrun.services.outbox.tracking.finals import Deep, note_final
 from dustrun.services.outbox.tracking.receipts import Mined
 from dustrun.services.outbox.tracking.settled import LONGEST_MS, SettledWatch
+from dustrun.storage.money import ledger
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import TransactionRow
 
@@ -59,6 +61,7 @@ class Tracker:
         self._looking = asyncio.Lock()
         self._suspicions: dict[str, Suspicion] = defaultdict(Suspicion)
         self._settled = SettledWatch(deps, chain_id)
+        self.books = Books(deps, chain_id)
         self._rebroadcaster = Rebroadcaster(deps, self._block_ms, self._every_ms)
         self._displaced_at_s = -1e9
         self._has_displaced = False
@@ -69,6 +72,12 @@ class Tracker:
     def poke(self) -> None:
         """Looks now: something was signed or asked for."""
         self._wake.set()
+
+    async def work_on(self) -> None:
+        """Tracks, and keeps the ledger of what has ended; never returns."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.work())
+            tasks.create_task(self.books.work())
 
     async def work(self) -> None:
         """Looks while something is open, then waits for `poke`; never returns."""
@@ -165,7 +174,8 @@ class Tracker:
         ended = await asyncio.gather(*(self._explain(chain, one.row) for one in deep))
         if ended:
             self._settled.has_any = True
-        await write_in_batches(self._deps, ended, note_final)
+            await write_in_batches(self._deps, ended, note_final)
+            self.books.poke()
         await self._look_again(chain, lost)
         self._seen |= {one.row.id for one in mined if one not in lost}
 
@@ -295,7 +305,8 @@ class Trackers:
         settled = await self._deps.database.read(
             lambda tx: [chain_id for chain_id in served if rows.list_settled(tx, chain_id, since)]
         )
-        for chain_id in sorted({*followed, *settled}):
+        due = await self._deps.database.read(ledger.list_due_chains)
+        for chain_id in sorted({*followed, *settled, *set(due).intersection(served)}):
             self.hear_poke(chain_id)
 
     def of(self, chain_id: int) -> Tracker:
@@ -322,7 +333,7 @@ class Trackers:
             return
         tracker = self.of(chain_id)
         if chain_id not in self._tasks:
-            self._tasks[chain_id] = asyncio.get_running_loop().create_task(tracker.work())
+            self._tasks[chain_id] = asyncio.get_running_loop().create_task(tracker.work_on())
         tracker.poke()
 
     async def stop(self) -> None:

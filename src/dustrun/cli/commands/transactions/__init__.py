@@ -1,0 +1,1 @@
+"""`dustrun tx` and `dustrun ledger`."""

@@ -1,0 +1,68 @@
+"""When the ledger gets its entries and loses them: after a final receipt, after a restart, when a block is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from dustrun.storage.db.ledger_tables import ledger_due, ledger_entries, transactions
+from outbox import Outbox, address, open_outbox, transfer
+from testkit.chain.anvil import CHAIN_ID, Anvil
+
+Rows = list[tuple[Any, ...]]
+
+
+async def entries(outbox: Outbox, count: int) -> Rows:
+    """Kind, amount, basis and price of all entries, once there are so many and nothing is due."""
+    t = ledger_entries.c
+    async with asyncio.timeout(60):
+        while True:
+            found = await outbox.composition.rows(sa.select(t.kind, t.units, t.basis, t.price).order_by(t.number))
+            due = await outbox.composition.rows(sa.select(ledger_due))
+            if len(found) == count and not due:
+                return list(found)
+            await asyncio.sleep(0.02)
+
+
+async def final(outbox: Outbox) -> None:
+    outbox.node.set_automine(True)
+    await outbox.pay("pay", transfer(address(1), 5))
+    await outbox.settled("pay")
+
+
+async def test_a_block_that_is_taken_back_takes_its_entries_along(tmp_path: Path, node: Anvil, store_url: str) -> None:
+    async with open_outbox(tmp_path, node, store_url, network={"confirmations": 1}) as outbox:
+        snapshot = node.snapshot()
+        await final(outbox)
+        assert [row[:3] for row in await entries(outbox, 2)][1] == ("send", "-5", "balance")
+        before = (await outbox.composition.rows(sa.select(ledger_entries.c.hash)))[0]
+        node.set_automine(False)
+        node.revert(snapshot)
+        node.mine(5)
+        await entries(outbox, 0)
+        node.set_automine(True)
+        node.mine()
+        await outbox.settled("pay")
+        assert [row[:3] for row in await entries(outbox, 2)][1] == ("send", "-5", "balance")
+        assert (await outbox.composition.rows(sa.select(ledger_entries.c.hash)))[0] == before
+
+
+async def test_what_was_final_before_there_was_a_ledger_is_entered_by_its_receipt(tmp_path: Path, node: Anvil) -> None:
+    """As the migration leaves it: due since ever, and of a block whose balances no endpoint keeps any more."""
+    async with open_outbox(tmp_path, node, network={"confirmations": 1}) as outbox:
+        await final(outbox)
+        await entries(outbox, 2)
+        t, execute = transactions.c, outbox.composition.execute
+        await execute(sa.delete(ledger_entries))
+        ((id, known),) = await outbox.composition.rows(sa.select(t.id, t.block_hash))
+        gone = "0x" + "ab" * 32
+        old = {"block_hash": gone, "receipt": sa.func.replace(t.receipt, known, gone), "finished_at": 1}
+        await execute(sa.update(transactions).values(old))
+        await execute(sa.insert(ledger_due).values(transaction_id=id, chain_id=CHAIN_ID, since=0))
+        await outbox.reborn().trackers.of(CHAIN_ID).books.write_some()
+        found = await entries(outbox, 2)
+        assert [row[0:3:2] for row in found] == [("fee", "receipt"), ("send", "event")]
+        assert found[1][1] == "-5"
