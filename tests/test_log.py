@@ -157,7 +157,7 @@ async def test_a_delivery_and_a_repeated_event_name_the_run_that_they_started(tm
             address = await server.owner.post(f"/v1/workflows/{workflow_id}/webhooks/root/rotate", {})
             delivered = await server.owner.post(urlsplit(address.data["url"]).path, {})
             event_id = delivered.body["data"]["eventId"]
-            again = await server.owner.post(f"/v1/webhook-events/{event_id}/replay")
+            again = await server.owner.post(f"/v1/trigger-events/{event_id}/replay")
     requests = {line["request_id"]: line for line in _lines(stream) if line["event"] == "request"}
     for reply in (delivered, again):
         assert requests[reply.body["requestId"]]["run_id"] == reply.body["data"]["runIds"][0]

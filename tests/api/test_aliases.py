@@ -30,7 +30,7 @@ async def test_execution_webhooks_are_hooks(server: Composition) -> None:
     status, rotated = await raw(server, "POST", f"/v1/execution-webhooks/{hook_id}/regenerate-secret")
     assert status == 200
     assert rotated["data"]["secret"] not in (None, made["data"]["secret"])
-    status, deliveries = await raw(server, "GET", f"/v1/execution-webhooks/deliveries?endpointId={hook_id}")
+    status, deliveries = await raw(server, "GET", f"/v1/execution-webhooks/deliveries?hookId={hook_id}")
     assert (status, deliveries["data"]["items"]) == (200, [])
     for path in ("dlv_none", "dlv_none/retry", "dlv_none/replay"):
         method = "GET" if "/" not in path else "POST"

@@ -76,7 +76,7 @@ async def test_what_is_no_time_and_no_run_id_is_told_what_one_is(owner: Client) 
 @pytest.mark.parametrize("edge", ["0001-01-01T00:00:00%2B23:59", "9999-12-31T23:59:59-23:59"])
 async def test_a_time_outside_of_the_years_that_are_told_is_none(owner: Client, edge: str) -> None:
     """It is one on some clock, and none in UTC."""
-    for path in ("/v1/runs?until=", "/v1/runs/status-counts?since=", "/v1/webhook-events?since="):
+    for path in ("/v1/runs?until=", "/v1/runs/status-counts?since=", "/v1/trigger-events?since="):
         found = await owner.get(path + edge)
         assert (found.status, found.code) == (400, 400002)
         assert found.body["details"][0]["message"].startswith("Must be an RFC 3339 time")

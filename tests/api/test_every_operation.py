@@ -437,6 +437,7 @@ async def _triggers(tour: Tour) -> None:
     await tour.call("get_trigger_event", id=found[0]["id"])
     await tour.call("get_trigger_rehearsal", id=workflow)
     await tour.call("make_triggers_live", id=workflow)
+    await tour.call("replay_trigger_events", {"workflowId": workflow, "outcome": "started", "reason": None})
     await tour.call("replay_trigger_event", id=found[0]["id"])
     await tour.call("get_trigger_info", id=workflow)
     await tour.call("get_trigger_aggregates", id=workflow)

@@ -26,7 +26,7 @@ _LIMITED_KINDS = ("wf_", "run_", "wal_", "tx_", "sig_", "apr_", "evt_", "gap_", 
 _LIMITED_NOUNS = ("workflows", "runs", "wallets", "transactions", "signatures", "approvals", "backtests")
 _LIMITED_PATHS = (
     *(f"/v1/{noun}/{{id}}" for noun in _LIMITED_NOUNS),
-    "/v1/webhook-events/{id}",
+    "/v1/trigger-events/{id}",
     "/v1/expressions/evaluate",
     "/v1/transactions/release",
     "/v1/api-keys/{id}",

@@ -75,9 +75,9 @@ async def test_each_item_runs_once_although_the_server_is_killed(tmp_path: Path)
                 server.start()
                 await server.wait_ready()
             async with asyncio.timeout(60):
-                while len(await caller.all("/v1/webhook-events")) < len(wanted):
+                while len(await caller.all("/v1/trigger-events")) < len(wanted):
                     await asyncio.sleep(0.1)
-            events = await caller.all("/v1/webhook-events")
+            events = await caller.all("/v1/trigger-events")
             runs = await caller.all(f"/v1/workflows/{workflow_id}/runs")
         finally:
             await server.stop()
@@ -88,5 +88,5 @@ async def test_each_item_runs_once_although_the_server_is_killed(tmp_path: Path)
 
 async def is_taken(caller: Caller, life: int) -> bool:
     """Whether something of the portion was taken; it is killed then, most of it being left."""
-    events = await caller.call("GET", "/v1/webhook-events?limit=1")
+    events = await caller.call("GET", "/v1/trigger-events?limit=1")
     return bool(events["items"]) and events["items"][0]["body"]["item"].startswith(f"{life}-")

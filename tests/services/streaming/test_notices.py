@@ -75,7 +75,7 @@ async def test_an_event_that_starts_no_run_is_told_once_and_has_no_place(
     assert [one["workflowId"] for one in skipped] == expected
     assert {"id" in one for one in found if one["event"] == "trigger_skipped"} == {False}
     assert {"id" in one for one in found if one["event"] == "run_started"} == {True}
-    recorded = (await server.owner.get(f"/v1/webhook-events/{skipped[-1]['eventId']}")).data
+    recorded = (await server.owner.get(f"/v1/trigger-events/{skipped[-1]['eventId']}")).data
     assert (recorded["outcome"], recorded["key"]) == ("skipped", "b")
     assert (skipped[-1]["reason"], skipped[-1]["message"]) == ("cooldown", recorded["errorMessage"])
 

@@ -192,7 +192,7 @@ async def test_a_replay_by_hand_of_a_skipped_event_is_taken_back(server: Composi
     (event_id,) = [
         str(id) for (id,) in await server.rows(sa.select(trigger_events.c.id).where(trigger_events.c.key == KEY))
     ]
-    replayed = await server.owner.post(f"/v1/webhook-events/{event_id}/replay", {"ignoreLimits": True})
+    replayed = await server.owner.post(f"/v1/trigger-events/{event_id}/replay", {"ignoreLimits": True})
     assert replayed.status == 200, replayed.body
     await one.goes()
     assert [reorg for reorg, _ in await one.told()][1:] == [None, "retracted"]
@@ -203,11 +203,11 @@ async def test_an_event_that_a_reorg_removed_is_not_replayed(server: Composition
     await one.comes()
     (event_id,) = [str(id) for (id,) in await server.rows(sa.select(trigger_events.c.id))]
     await one.goes()
-    refused = await server.owner.post(f"/v1/webhook-events/{event_id}/replay")
+    refused = await server.owner.post(f"/v1/trigger-events/{event_id}/replay")
     assert refused.status == 409
     assert "A reorg removed block 11" in refused.body["message"]
     await one.comes()
-    assert (await server.owner.post(f"/v1/webhook-events/{event_id}/replay")).status == 200
+    assert (await server.owner.post(f"/v1/trigger-events/{event_id}/replay")).status == 200
 
 
 async def test_an_event_of_a_gap_that_comes_back_counts_again(server: Composition) -> None:

@@ -45,23 +45,46 @@ async def events_of(server: Composition, workflow_id: str) -> list[dict[str, Any
 async def test_a_replay_is_a_new_event_that_points_to_the_first_and_obeys_limits(server: Composition) -> None:
     workflow_id, sub = await published(server, maxRuns=1)
     (first,) = await fire(server, sub, "a")
-    replay = f"/v1/webhook-events/{first.event_id}/replay"
+    replay = f"/v1/trigger-events/{first.event_id}/replay"
     held = (await server.owner.post(replay)).data
     assert (held["action"], held["reason"], held["runIds"]) == ("skipped", "exhausted", [])
     done = (await server.owner.post(replay, {"ignoreLimits": True})).data
     assert (done["action"], len(done["runIds"])) == ("triggered", 1)
     newest, older, origin = await events_of(server, workflow_id)
     assert [newest["replayOf"], older["replayOf"], origin["replayOf"]] == [first.event_id, first.event_id, None]
-    again = (await server.owner.post(f"/v1/webhook-events/{newest['id']}/replay", {"ignoreLimits": True})).data
-    assert (await server.owner.get(f"/v1/webhook-events/{again['eventId']}")).data["replayOf"] == first.event_id
+    again = (await server.owner.post(f"/v1/trigger-events/{newest['id']}/replay", {"ignoreLimits": True})).data
+    assert (await server.owner.get(f"/v1/trigger-events/{again['eventId']}")).data["replayOf"] == first.event_id
     assert (await server.owner.get(f"/v1/workflows/{workflow_id}")).data["remainRuns"] == 0
+
+
+async def test_the_events_of_a_filter_are_replayed_once(server: Composition) -> None:
+    workflow_id, sub = await published(server, maxRuns=1)
+    await fire(server, sub, "a", "b", "c", "d")  # the last three are over the limit
+    assert (await server.owner.post(f"/v1/workflows/{workflow_id}/refill", {"remainRuns": 10})).status == 200
+
+    async def asked(**body: Any) -> list[tuple[str, int]]:
+        body = {"workflowId": workflow_id, "reason": "exhausted", **body}
+        answer = (await server.owner.post("/v1/trigger-events/replay", body)).data
+        return [*((one["action"], len(one["runIds"])) for one in answer["items"]), ("more", answer["hasMore"])]
+
+    assert await asked(limit=2) == [("none", 0), ("none", 0), ("more", True)]
+    assert await asked(mode="simulate") == [("triggered", 1)] * 3 + [("more", False)]
+    assert await asked(mode="simulate") == [("more", False)]
+    assert await asked(mode="replay", limit=1) == [("triggered", 1), ("more", True)]
+    both = await asyncio.gather(asked(mode="replay"), asked(mode="replay"))
+    assert [("more", False)] == both[0][-1:] == both[1][-1:]
+    assert await asked(mode="replay") == [("more", False)]
+    events = await events_of(server, workflow_id)
+    live = [one["replayOf"] for one in events if one["replayOf"] is not None and one["mode"] == "live"]
+    assert (len(live), len(set(live))) == (3, 3)
+    assert (await server.owner.post("/v1/trigger-events/replay", {"workflowId": "wf_no"})).status == 404
 
 
 async def test_a_replay_with_an_idempotency_key_runs_once(server: Composition) -> None:
     _, sub = await published(server)
     (first,) = await fire(server, sub, "a")
     key = {"Idempotency-Key": "k1"}
-    path = f"/v1/webhook-events/{first.event_id}/replay"
+    path = f"/v1/trigger-events/{first.event_id}/replay"
     answers = [(await server.owner.post(path, headers=key)).data for _ in range(2)]
     assert answers[0] == answers[1]
     assert await count_runs(server) == 2
@@ -74,10 +97,10 @@ async def test_the_content_of_old_events_is_deleted_and_their_keys_stay(server: 
     day = 86_400_000
     await server.execute(sa.update(trigger_events).values(received_at=clock.now_ms() - 2 * day))
     await server.parts.access.retention.sweep()
-    shown = (await server.owner.get(f"/v1/webhook-events/{first.event_id}")).data
+    shown = (await server.owner.get(f"/v1/trigger-events/{first.event_id}")).data
     assert (shown["body"], shown["key"]) == (None, "a")
     assert (await fire(server, sub, "a"))[0].is_duplicate
-    assert (await server.owner.post(f"/v1/webhook-events/{first.event_id}/replay")).status == 409
+    assert (await server.owner.post(f"/v1/trigger-events/{first.event_id}/replay")).status == 409
     assert len(await events_of(server, workflow_id)) == 1
 
 
@@ -91,9 +114,9 @@ async def test_events_are_hidden_from_other_organisations_and_limited_keys(serve
         )
     ).data["key"]
     for client in (await server.other_owner(), server.client(limited)):
-        assert (await client.get("/v1/webhook-events")).data["items"] == []
-        assert (await client.get(f"/v1/webhook-events/{first.event_id}")).status == 404
-        assert (await client.post(f"/v1/webhook-events/{first.event_id}/replay")).status == 404
+        assert (await client.get("/v1/trigger-events")).data["items"] == []
+        assert (await client.get(f"/v1/trigger-events/{first.event_id}")).status == 404
+        assert (await client.post(f"/v1/trigger-events/{first.event_id}/replay")).status == 404
         assert (await client.get(f"/v1/workflows/{workflow_id}/trigger-events")).status == 404
 
 

@@ -120,9 +120,9 @@ async def test_what_is_refused_starts_nothing_and_is_recorded(server: Compositio
     assert await hook.events() == [("failed", reason) for *_, reason in cases]
     reply = await hook.send(body, signed(hook, body), method="GET")
     assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
-    newest = (await server.owner.get("/v1/webhook-events?platform=webhook")).data["items"][0]
+    newest = (await server.owner.get("/v1/trigger-events?platform=webhook")).data["items"][0]
     assert (newest["reason"], newest["metadata"]["method"], newest["runId"]) == ("method", "GET", None)
-    assert (await server.owner.post(f"/v1/webhook-events/{newest['id']}/replay", {})).code == 409006
+    assert (await server.owner.post(f"/v1/trigger-events/{newest['id']}/replay", {})).code == 409006
     assert await hook.count_runs() == 0
     assert await hook.told(body, signed(hook, body)) == (202, "triggered", None)  # forged ids are not in its way
 
@@ -215,7 +215,7 @@ async def test_a_payload_that_is_refused_leaves_its_id_to_the_one_that_is_not(se
     changed = {"definition": {"nodes": draft, "triggerNodeIds": ["root"]}}
     assert (await server.owner.put(f"/v1/workflows/{hook.workflow_id}", changed)).status == 200
     assert (await server.owner.post(f"/v1/workflows/{hook.workflow_id}/publish")).status == 200
-    replayed = await server.owner.post(f"/v1/webhook-events/{failed}/replay")
+    replayed = await server.owner.post(f"/v1/trigger-events/{failed}/replay")
     assert replayed.data["action"] == "triggered", replayed.body
 
 

@@ -50,7 +50,7 @@ const columns: Column<Item>[] = [
 type Props = { workflowId: string | null; open: string | null; href: (id: string) => string }
 
 export function Events({ workflowId, open, href }: Props) {
-  const found = useList('/v1/webhook-events', { workflowId })
+  const found = useList('/v1/trigger-events', { workflowId })
   return (
     <>
       {open && <Detail key={open} id={open} />}
@@ -68,12 +68,12 @@ export function Events({ workflowId, open, href }: Props) {
 
 function Detail({ id }: { id: string }) {
   const place = { path: { id } }
-  const found = useQuery({ queryKey: ['event', id], queryFn: () => get('/v1/webhook-events/{id}', place) })
+  const found = useQuery({ queryKey: ['event', id], queryFn: () => get('/v1/trigger-events/{id}', place) })
   const [asks, setAsks] = useState(false)
   const [answer, setAnswer] = useState<Schemas['FiredAnswer'] | null>(null)
   const replay = async () => {
-    setAnswer(await post('/v1/webhook-events/{id}/replay', place))
-    await refresh('/v1/webhook-events', '/v1/runs')
+    setAnswer(await post('/v1/trigger-events/{id}/replay', place))
+    await refresh('/v1/trigger-events', '/v1/runs')
   }
   if (found.error) return <Trouble error={found.error} />
   if (!found.data) return null

@@ -103,6 +103,12 @@ BY_OPERATION: dict[str, Any] = {
     "speed_up_transaction": {"maxFeePerGas": "90000000000"},
     "make_triggers_live": {"triggerNodeId": "root"},
     "replay_trigger_event": {"ignoreLimits": True},
+    "replay_trigger_events": {
+        "workflowId": "wf_01m8brt9hae4de3w6f0w3c1rmr",
+        "outcome": "skipped",
+        "reason": "paused",
+        "mode": "preview",
+    },
     "test_trigger": {"config": {"schedule": "30 2 * * *", "timezone": "Europe/Berlin"}},
     "try_connector": {"url": "https://api.example.com/me"},
     "update_connector": {"allowedHosts": ["api.example.com"], "data": {"token": "a-new-token"}, "expectedVersion": 1},

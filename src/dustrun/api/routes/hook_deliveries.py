@@ -96,14 +96,15 @@ def delivery(row: DeliveryRow) -> dict[str, Any]:
 async def list_hook_deliveries(
     call: Call,
     paging: Paged,
-    endpoint_id: Annotated[Text | None, Query(alias="endpointId", description="Only of this hook.")] = None,
+    hook_id: Annotated[Text | None, Query(alias="hookId", description="Only of this hook.")] = None,
+    endpoint_id: Annotated[Text | None, Query(alias="endpointId", description="The same as `hookId`.")] = None,
     run_id: Annotated[Text | None, Query(alias="runId", description="Only of this run.")] = None,
     status: Annotated[
         Literal["pending", "retrying", "success", "failure"] | None, Query(description="Only in this status.")
     ] = None,
 ) -> Page[DeliveryRow]:
     """List deliveries, newest first. The setting `hook_delivery_days` says how long they are kept."""
-    filters = Filters(endpoint_id, status, run_id)
+    filters = Filters(hook_id or endpoint_id, status, run_id)
     return await call.parts.hooks.deliveries.list_page(call.principal, filters, paging)
 
 

@@ -1,8 +1,8 @@
-"""`/v1/webhook-events` and a workflow's trigger events: what triggers saw, and replays."""
+"""`/v1/trigger-events` and a workflow's trigger events: what triggers saw, and replays."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Depends, Path, Query
 from pydantic import Field
@@ -12,21 +12,26 @@ from dustrun.api.shapes.triggers.events import (
     FiredAnswer,
     GapAnswer,
     Outcome,
+    ReplaysAnswer,
     TriggerEventAnswer,
     event_shape,
     fired_shape,
     gap_shape,
+    replays_shape,
 )
 from dustrun.api.shapes.wire import Instant, PageAnswer, Paged, moment_ms, page_shape
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services.access.paging import Page
+from dustrun.services.triggers.events import ReplayOptions, Replays
 from dustrun.services.triggers.recording import Fired
 from dustrun.storage.triggers.events import EventRow, Filters
 from dustrun.storage.triggers.gaps import GapRow
 
 routes = Routes("Triggers")
 router = routes.router
+aliases = [(r"/v1/webhook-events(/.*)?", r"/v1/trigger-events\1")]
+"""The path's former name, from when only webhooks had events."""
 
 EventId = Annotated[str, Path(alias="id", description="Id of the event.", max_length=64)]
 GapId = Annotated[str, Path(alias="gapId", description="Id of the gap.", max_length=64)]
@@ -40,6 +45,30 @@ class ReplayEvent(Fields):
     )
 
 
+class ReplayEvents(Fields):
+    """Which events of a workflow are taken once more, and how."""
+
+    workflow_id: str = Field(min_length=1, max_length=64)
+    trigger_node_id: str | None = Field(None, max_length=64)
+    outcome: Literal["started", "skipped", "failed"] | None = Field(
+        None, description="Only those with this outcome; null: those that started no run (`skipped` and `failed`)."
+    )
+    reason: str | None = Field(None, max_length=64, description="Only those with this reason, like `paused`.")
+    since: Instant | None = Field(None, description="Only those that came in at or after this time.")
+    until: Instant | None = Field(None, description="Only those that came in before this time.")
+    mode: Literal["preview", "simulate", "replay"] = Field(
+        "preview",
+        description="`preview` only lists them; `simulate` starts a simulation of each, which shows what it would do; "
+        "`replay` takes each once more, as it would have been.",
+    )
+    ignore_limits: bool = Field(
+        False, description="Whether they run whatever `maxRuns`, the cooldown and a pause say, and without counting."
+    )
+    limit: int = Field(
+        20, ge=1, le=100, strict=True, description="At most so many, oldest first; `hasMore`: there are more."
+    )
+
+
 async def _filters(
     call: Call,
     workflow_id: Annotated[str | None, Query(alias="workflowId", max_length=64)] = None,
@@ -48,6 +77,7 @@ async def _filters(
     outcome: Outcome | None = None,
     reason: Annotated[str | None, Query(max_length=64)] = None,
     since: Annotated[Instant | None, Query(description="Only those that came in at or after this time.")] = None,
+    until: Annotated[Instant | None, Query(description="Only those that came in before this time.")] = None,
 ) -> Filters:
     return Filters(
         org_id=call.principal.org_id,
@@ -57,6 +87,7 @@ async def _filters(
         outcome=outcome,
         reason=reason,
         since=moment_ms(since) if since is not None else None,
+        until=moment_ms(until) if until is not None else None,
     )
 
 
@@ -64,7 +95,7 @@ Filtered = Annotated[Filters, Depends(_filters)]
 
 
 @routes.get(
-    "/v1/webhook-events",
+    "/v1/trigger-events",
     permission="run:read",
     answers=PageAnswer[TriggerEventAnswer],
     shape=page_shape(event_shape),
@@ -79,7 +110,7 @@ async def list_trigger_events(call: Call, filters: Filtered, paging: Paged) -> P
 
 
 @routes.get(
-    "/v1/webhook-events/{id}",
+    "/v1/trigger-events/{id}",
     permission="run:read",
     answers=TriggerEventAnswer,
     shape=event_shape,
@@ -91,7 +122,35 @@ async def get_trigger_event(call: Call, event_id: EventId) -> EventRow:
 
 
 @routes.post(
-    "/v1/webhook-events/{id}/replay",
+    "/v1/trigger-events/replay",
+    permission="workflow:execute",
+    reads="run:read",
+    needed=["action", "runIds"],
+    answers=ReplaysAnswer,
+    shape=replays_shape,
+    refusals=[Code.WORKFLOW_UNKNOWN, Code.STATE_CONFLICT],
+)
+async def replay_trigger_events(call: Call, body: ReplayEvents) -> Replays:
+    """Take all events of a filter once more, oldest first.
+
+    An event that has been replayed with a run is left out, so that the same request again goes on where the last one
+    ended, and takes nothing twice, also if two callers ask at the same time.
+    """
+    filters = Filters(
+        org_id=call.principal.org_id,
+        workflow_id=body.workflow_id,
+        node_id=body.trigger_node_id,
+        outcome=body.outcome,
+        reason=body.reason,
+        since=moment_ms(body.since) if body.since is not None else None,
+        until=moment_ms(body.until) if body.until is not None else None,
+    )
+    wanted = ReplayOptions(body.mode, ignore_limits=body.ignore_limits, count=body.limit)
+    return await call.parts.triggers.events.replay_all(call.principal, filters, wanted)
+
+
+@routes.post(
+    "/v1/trigger-events/{id}/replay",
     permission="workflow:execute",
     answers=FiredAnswer,
     shape=fired_shape,

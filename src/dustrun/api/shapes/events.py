@@ -155,7 +155,7 @@ class ActivityNotice(BaseModel):
 
 
 class TriggerSkipped(ActivityNotice):
-    """An event of a trigger started no run. The event log keeps it: `GET /v1/webhook-events/{eventId}`."""
+    """An event of a trigger started no run. The event log keeps it: `GET /v1/trigger-events/{eventId}`."""
 
     event_id: str
     trigger_node_id: str

@@ -18,6 +18,7 @@ Event = Annotated[str, typer.Argument(metavar="EVENT", help="Event id, evt_…."
 
 _TRIGGERS = ["node", "type", "state", "why", "mode", "version", "next", "last", "runs", "failed", "skipped"]
 _EVENTS = ["event", "at", "type", "node", "outcome", "why", "run", "mode"]
+_REPLAYS = ["event", "at", "outcome", "before", "now", "why", "run"]
 _GAPS = ["gap", "state", "range", "reason", "created", "replayed"]
 _EVENT = ["event", "workflow", "node", "type", "key", "outcome", "why", "run", "mode", "occurred", "payload", "request"]
 
@@ -31,6 +32,11 @@ def _trigger_row(item: dict[str, Any]) -> list[Any]:
 def _event_row(item: dict[str, Any]) -> list[Any]:
     names = ("id", "createdAt", "platform", "triggerNodeId", "outcome", "reason", "runId", "mode")
     return [item[name] for name in names]
+
+
+def _replay_row(item: dict[str, Any]) -> list[Any]:
+    names = ("eventId", "occurredAt", "outcome", "before", "action")
+    return [*(item[name] for name in names), item["message"], " ".join(item["runIds"]) or None]
 
 
 def _whole_event(item: dict[str, Any]) -> list[Any]:
@@ -52,7 +58,9 @@ def list_triggers(workflow: Workflow, as_json: AsJson = False, server: Server = 
     if as_json:
         output.write_json(found)
         return
-    table(_TRIGGERS, [_trigger_row(item) for item in found["triggers"]], spare=("version", "skipped", "last"))
+    table(
+        _TRIGGERS, [_trigger_row(item) for item in found["triggers"]], spare=("version", "skipped", "last"), names=True
+    )
     if not found["triggers"]:
         output.note("Nothing is armed: only published triggers that fire by themselves are.")
 
@@ -76,14 +84,14 @@ def events(
     client = client_of(server, key)
     wanted = workflow_id(client, workflow) if workflow is not None else None
     query = {"workflowId": wanted, "outcome": outcome, "platform": type}
-    page = client.get("/v1/webhook-events", **query, limit=limit, offset=offset)
+    page = client.get("/v1/trigger-events", **query, limit=limit, offset=offset)
     show_page(page, _EVENTS, _event_row, as_json, spare=("mode", "node", "type"))
 
 
 @app.command()
 def show(event: Event, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
     """Show one event with its payload."""
-    found = client_of(server, key).get(f"/v1/webhook-events/{segment(event)}")
+    found = client_of(server, key).get(f"/v1/trigger-events/{segment(event)}")
     show_one(found, _EVENT, _whole_event, as_json)
 
 
@@ -99,13 +107,49 @@ def replay(
 ) -> None:
     """Replay an event with the current live version."""
     body = {"ignoreLimits": ignore_limits}
-    found = client_of(server, key).post(f"/v1/webhook-events/{segment(event)}/replay", body)
+    found = client_of(server, key).post(f"/v1/trigger-events/{segment(event)}/replay", body)
     if as_json:
         output.write_json(found)
     elif found["runIds"]:
         output.say(f"Started {found['runIds'][0]}. Watch it: dustrun runs watch {found['runIds'][0]}")
     else:
         output.say(f"Nothing was started ({found['reason']}): {found['message']}")
+
+
+@app.command("replay-all")
+def replay_all(
+    workflow: Workflow,
+    outcome: Annotated[
+        str | None, typer.Option("--outcome", help="Only started, skipped or failed ones; default: without a run.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Only with this reason, like paused.")] = None,
+    node: Annotated[str | None, typer.Option("--node", help="Only of this trigger.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="Came in at or after this RFC 3339 time.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Came in before this RFC 3339 time.")] = None,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Simulate each, to see what it would do.")] = False,
+    go: Annotated[bool, typer.Option("--go", help="Replay them; without it, they are only listed.")] = False,
+    ignore_limits: Annotated[
+        bool, typer.Option("--ignore-limits", help="Ignore maxRuns, the cooldown and a pause.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="At most so many, oldest first.")] = 20,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """List, simulate or replay all events of a filter, such as those that came while the workflow was paused."""
+    client = client_of(server, key)
+    mode = "replay" if go else "simulate" if simulate else "preview"
+    body: dict[str, Any] = {"workflowId": workflow_id(client, workflow), "mode": mode, "limit": limit}
+    body |= {"outcome": outcome, "reason": reason, "triggerNodeId": node, "since": since, "until": until}
+    found = client.post("/v1/trigger-events/replay", {**body, "ignoreLimits": ignore_limits})
+    if as_json:
+        output.write_json(found)
+        return
+    table(_REPLAYS, [_replay_row(one) for one in found["items"]], spare=("at", "before"))
+    if found["hasMore"]:
+        output.note("There are more: the same command again goes on." if mode != "preview" else "There are more.")
+    if mode == "simulate" and found["items"]:
+        output.note(f"What they would do together: dustrun triggers rehearsal {workflow} --since TIME")
 
 
 @app.command("test")

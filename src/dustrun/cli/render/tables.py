@@ -44,12 +44,13 @@ def show_one(found: dict[str, Any], columns: Sequence[str], row: Row, as_json: b
         record(columns, row(found))
 
 
-def table(columns: Sequence[str], rows: list[list[Any]], *, spare: Sequence[str] = ()) -> None:
-    """Prints a table; on a narrow terminal, `spare` columns are left out first."""
+def table(columns: Sequence[str], rows: list[list[Any]], *, spare: Sequence[str] = (), names: bool = False) -> None:
+    """Prints a table; on a narrow terminal, `spare` columns are left out first. `names`: elsewhere too, the first line
+    has the names of the columns."""
     if console().is_terminal:
         draw_table(console(), columns, rows, spare)
     else:
-        _write_lines(rows)
+        _write_lines([list(columns), *rows] if names and rows else rows)
 
 
 def record(columns: Sequence[str], row: list[Any]) -> None:

@@ -34,6 +34,35 @@ class Aggregate:
     runs: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """How the events of a filter are taken once more: `preview` (not at all), `simulate` or `replay`, at most so
+    many."""
+
+    mode: str
+    ignore_limits: bool = False
+    count: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """An event of a filter, and what became of its replay; None: it was only listed."""
+
+    row: EventRow
+    fired: Fired | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replays:
+    """The events of a filter, oldest first, and whether there are more."""
+
+    items: list[Replayed]
+    has_more: bool
+
+
+_PAGE = 200
+
+
 class TriggerEvents:
     """Use cases of events."""
 
@@ -66,16 +95,41 @@ class TriggerEvents:
         Raises `NotFound`, `Forbidden` if the caller may not spend what the run can, and `Conflict` if the trigger is no
         longer part of the live version, or a reorg removed the event."""
 
-        def query(tx: Tx) -> tuple[EventRow, Subscription | None]:
-            row = _get(tx, principal, event_id)
+        row = await self.get(principal, event_id)
+        fired = await self._replay(principal, row, f"replay:{row.id}:{ids.new_id('rep')}", ignore_limits=ignore_limits)
+        if fired.run_ids:
+            log.bind(run_id=fired.run_ids[0])
+        return fired
+
+    async def replay_all(self, principal: Principal, filters: Filters, options: ReplayOptions) -> Replays:
+        """Takes the events of a filter once more, oldest first; one that has been replayed with a run in that mode is
+        left out. The key of a replay says which one of its event it is, so that of two callers at the same time only
+        one takes it. Raises as `replay` does, before the first event."""
+        chosen, has_more = await self._database.read(lambda tx: _choose(tx, principal, filters, options))
+        if options.mode == "preview":
+            return Replays([Replayed(row, None) for row, _ in chosen], has_more)
+        mode, found = "simulate" if options.mode == "simulate" else None, list[Replayed]()
+        for row, number in chosen:
+            key = f"replay:{row.id}:{options.mode}:{number}"
+            try:
+                fired = await self._replay(principal, row, key, ignore_limits=options.ignore_limits, mode=mode)
+            except Conflict as error:
+                fired = Fired(row.id, "skipped", "not_replayable", error.message)
+            found.append(Replayed(row, fired))
+        return Replays(found, has_more)
+
+    async def _replay(
+        self, principal: Principal, row: EventRow, key: str, *, ignore_limits: bool, mode: str | None = None
+    ) -> Fired:
+        def query(tx: Tx) -> Subscription | None:
             sub = subscription_rows.get(tx, row.subscription_pk)
             workflow = workflows.find(tx, row.org_id, row.workflow_id)
-            if workflow is not None and workflow.live_version is not None and sub.mode != "simulate":
+            if workflow is not None and workflow.live_version is not None and (mode or sub.mode) != "simulate":
                 self._arming.need_spending(tx, principal, workflow)
             is_live = workflow is not None and workflow.live_version == sub.version
-            return row, self._subscriptions.parsed(sub) if is_live else None
+            return self._subscriptions.parsed(sub) if is_live else None
 
-        row, sub = await self._database.read(query)
+        sub = await self._database.read(query)
         if row.key.startswith(REFUSED):
             raise Conflict("The request was refused before it was read, so there is no event to take again.")
         if sub is None or (sub.row.state == subscription_rows.ENDED and sub.row.state_reason != "over"):
@@ -89,7 +143,7 @@ class TriggerEvents:
             raise Conflict("The content of this event was deleted, as the organisation's retention says.")
         request = loads(row.request) if row.request is not None else None
         again = TriggerEvent(
-            key=f"replay:{row.id}:{ids.new_id('rep')}",
+            key=key,
             payload=loads(row.payload),
             occurred_at=clock.now_ms(),
             headers=(request or {}).get("headers", {}),
@@ -97,11 +151,8 @@ class TriggerEvents:
             request=request,
         )
         origin = row.replay_of or row.id
-        options = FireOptions(is_unlimited=ignore_limits, replay_of=origin, by=principal)
-        fired = await self._intake.fire(sub, again, None, options)
-        if fired.run_ids:
-            log.bind(run_id=fired.run_ids[0])
-        return fired
+        options = FireOptions(is_unlimited=ignore_limits, replay_of=origin, by=principal, mode=mode)
+        return await self._intake.fire(sub, again, None, options)
 
     async def list_triggers(self, principal: Principal, workflow_id: str) -> list[Subscription]:
         """The subscriptions of a workflow; raises `NotFound`."""
@@ -121,6 +172,26 @@ class TriggerEvents:
 
         outcomes, runs = await self._database.read(query)
         return [Aggregate(sub, _of(outcomes, sub.pk), _of(runs, sub.pk)) for sub in found]
+
+
+def _choose(
+    tx: Tx, principal: Principal, filters: Filters, options: ReplayOptions
+) -> tuple[list[tuple[EventRow, int]], bool]:
+    """The events that are to be replayed, each with the number of its replay, and whether there are more."""
+    assert filters.workflow_id is not None
+    get_workflow(tx, principal, filters.workflow_id)
+    chosen, after = list[tuple[EventRow, int]](), 0
+    while page := rows.list_to_replay(tx, filters, after, _PAGE):
+        for row in page:
+            replays = rows.list_replays(tx, row)
+            modes = {mode for mode, run_id in replays if run_id is not None}
+            if modes - {"simulate"} if options.mode != "simulate" else "simulate" in modes:
+                continue
+            if len(chosen) == options.count:
+                return chosen, True
+            chosen.append((row, len(replays)))
+        after = page[-1].pk
+    return chosen, False
 
 
 def _get(tx: Tx, principal: Principal, event_id: str) -> EventRow:

@@ -54,6 +54,7 @@ class Filters:
     outcome: str | None = None
     reason: str | None = None
     since: int | None = None
+    until: int | None = None
     only: tuple[str, ...] | None = None
 
 
@@ -71,6 +72,11 @@ _LIST_REPLAYED_MODES = Statement(
         t.c.pk > b("after", type_=sa.BigInteger),  # replays come later: few rows, if the event is a recent one
         t.c.replay_of == b("the_id"),
         t.c.run_id.is_not(None),
+    )
+)
+_LIST_REPLAYS = Statement(
+    sa.select(t.c.mode, t.c.run_id).where(
+        t.c.workflow_id == b("workflow_id"), t.c.pk > b("after", type_=sa.BigInteger), t.c.replay_of == b("the_id")
     )
 )
 _LIST_BETWEEN = Statement(
@@ -189,6 +195,8 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
             found.append(t.c[name] == value)
     if filters.since is not None:
         found.append(t.c.received_at >= filters.since)
+    if filters.until is not None:
+        found.append(t.c.received_at < filters.until)
     if filters.only is not None:
         found.append(t.c.workflow_id.in_(filters.only))
     return found
@@ -198,6 +206,24 @@ def list_page(tx: Tx, filters: Filters, *, limit: int, offset: int) -> list[Even
     """Lists events, newest first."""
     query = sa.select(*_COLUMNS).where(*_conditions(filters)).order_by(t.c.pk.desc()).limit(limit).offset(offset)
     return [_row(found) for found in tx.all(Statement(query))]
+
+
+def list_to_replay(tx: Tx, filters: Filters, after: int, count: int) -> list[EventRow]:
+    """Lists events that can be taken once more, oldest first and behind a row: no replays, no requests that were
+    refused before they were read, and none without content. Without an outcome: those that started no run."""
+    own = [t.c.replay_of.is_(None), t.c.payload != NO_CONTENT, t.c.key.not_like(f"{REFUSED}%"), t.c.pk > after]
+    if filters.outcome is None:
+        own.append(t.c.outcome.in_((SKIPPED, FAILED)))
+    query = sa.select(*_COLUMNS).where(*_conditions(filters), *own).order_by(t.c.pk).limit(count)
+    return [_row(found) for found in tx.all(Statement(query))]
+
+
+def list_replays(tx: Tx, row: EventRow) -> list[tuple[str, str | None]]:
+    """The mode and the run, if any, of each replay of an event."""
+    return [
+        (mode, run_id)
+        for mode, run_id in tx.all(_LIST_REPLAYS, workflow_id=row.workflow_id, after=row.pk, the_id=row.id)
+    ]
 
 
 def count_outcomes(tx: Tx, workflow_id: str) -> dict[tuple[int, str], int]:

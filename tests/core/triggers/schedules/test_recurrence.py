@@ -53,6 +53,19 @@ def test_the_clock_changes(start: str, rule: str, expected: list[str]) -> None:
     assert fires(text, 3, "Europe/Berlin") == expected
 
 
+@pytest.mark.parametrize(
+    ("left_out", "expected"),
+    [
+        (";TZID=Europe/Berlin:20260329T023000", ["03-28T02:30+01:00", "03-30T02:30+02:00"]),
+        (":20260329T010000Z", ["03-28T02:30+01:00", "03-30T02:30+02:00"]),
+        (";TZID=Europe/Berlin:20260329T030000", ["03-28T02:30+01:00", "03-29T03:00+02:00"]),
+    ],
+)
+def test_a_date_is_left_out_within_the_hour_that_the_clock_skips(left_out: str, expected: list[str]) -> None:
+    text = f"DTSTART;TZID=Europe/Berlin:20260328T023000\nRRULE:FREQ=DAILY\nEXDATE{left_out}"
+    assert fires(text, 2, "Europe/Berlin") == expected
+
+
 def test_a_zone_outside_the_text_is_used_without_a_tzid() -> None:
     assert fires("DTSTART:20260704T090000\nRRULE:FREQ=YEARLY", 1, "America/New_York") == ["07-04T09:00-04:00"]
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dustrun.api.shapes.wire import Answer, Time, time
 from dustrun.core.values.exact_json import loads
-from dustrun.services.triggers.events import Aggregate
+from dustrun.services.triggers.events import Aggregate, Replays
 from dustrun.services.triggers.recording import Fired
 from dustrun.services.triggers.rehearsal import Rehearsal
 from dustrun.services.triggers.subscriptions import Subscription, recorded_principal
@@ -47,6 +47,46 @@ class TriggerEventAnswer(Answer):
     occurred_at: Time
     created_at: Time = Field(description="When it came in.")
     processed_at: Time
+
+
+class ReplayedAnswer(Answer):
+    """One event that a replay of many has chosen."""
+
+    event_id: str
+    occurred_at: Time
+    outcome: Outcome = Field(description="What became of it before.")
+    before: str | None = Field(description="Why it started no run before.")
+    action: Literal["none", "triggered", "skipped"] = Field(description="`none`: it was only listed.")
+    reason: str | None = Field(description="Why it started no run now.")
+    message: str | None = Field(description="The reason as a sentence.")
+    run_ids: list[str]
+
+
+class ReplaysAnswer(Answer):
+    """What became of the events of a filter."""
+
+    items: list[ReplayedAnswer]
+    has_more: bool = Field(description="Whether more events match: ask again.")
+
+
+def replays_shape(found: Replays) -> Json:
+    """What became of the events of a filter."""
+    return {
+        "items": [
+            {
+                "eventId": one.row.id,
+                "occurredAt": time(one.row.occurred_at),
+                "outcome": one.row.outcome,
+                "before": one.row.reason,
+                "action": one.fired.action if one.fired is not None else "none",
+                "reason": one.fired.reason if one.fired is not None else None,
+                "message": one.fired.message if one.fired is not None else None,
+                "runIds": list(one.fired.run_ids) if one.fired is not None else [],
+            }
+            for one in found.items
+        ],
+        "hasMore": found.has_more,
+    }
 
 
 def event_shape(row: EventRow) -> Json:

@@ -33,7 +33,7 @@ def deliveries(
     key: Key = None,
 ) -> None:
     """List deliveries, newest first."""
-    asked = {"endpointId": hook, "runId": run, "status": status, "limit": limit, "offset": offset}
+    asked = {"hookId": hook, "runId": run, "status": status, "limit": limit, "offset": offset}
     page = client_of(server, key).get("/v1/hook-deliveries", **asked)
     show_page(page, LOG_COLUMNS, log_row, as_json, spare=("error", "next try", "run"))
 

@@ -86,7 +86,7 @@ def events(
     """List the events of a workflow's webhooks, newest first."""
     client = client_of(server, key)
     found = workflow_id(client, workflow)
-    page = client.get("/v1/webhook-events", workflowId=found, limit=limit, offset=offset)
+    page = client.get("/v1/trigger-events", workflowId=found, limit=limit, offset=offset)
     show_page(page, _COLUMNS, _row, as_json, spare=("received", "reason"))
 
 
@@ -98,7 +98,7 @@ def replay(
     key: Key = None,
 ) -> None:
     """Replay a recorded event as a new one."""
-    done = client_of(server, key).post(f"/v1/webhook-events/{segment(event)}/replay", {})
+    done = client_of(server, key).post(f"/v1/trigger-events/{segment(event)}/replay", {})
     if as_json:
         output.write_json(done)
     else:

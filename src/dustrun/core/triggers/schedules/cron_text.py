@@ -43,7 +43,7 @@ class CronProblem(ValueError):
     """What is wrong with an expression; `position` counts its characters from 1."""
 
     def __init__(self, message: str, position: int = 1) -> None:
-        super().__init__(f"{message} (at character {position})" if position else message)
+        super().__init__(f"{message.removesuffix('.')} (at character {position})." if position else message)
         self.position = position
 
 

@@ -78,6 +78,8 @@ class Recurrence:
     """The instants of `RDATE`."""
     less: frozenset[datetime]
     """The times of `EXDATE`."""
+    less_at: frozenset[int] = frozenset()
+    """Those of them that are instants (UTC) at which a skipped time fires."""
 
     def next_after(self, after: int) -> int | None:
         """The first instant after another, in seconds."""
@@ -89,7 +91,10 @@ class Recurrence:
         """The rule's times from a start on; raises `SearchedLong`."""
         steps = _Steps(self.interval, _PERIODS.get(self.freq, _SHORT_PERIODS))
         found = rrule(FREQUENCIES[self.freq], dtstart=start, interval=steps, until=self.until, **self.by)
-        return (time for time in found if time not in self.less)
+        return (time for time in found if time not in self.less and not self._is_excluded(time))
+
+    def _is_excluded(self, time: datetime) -> bool:
+        return bool(self.less_at) and self.offset is None and instant_of(self.where, time) in self.less_at
 
     def time_of(self, instant: int) -> datetime:
         """What its start and `until` would be at an instant."""
@@ -151,9 +156,14 @@ def compile_recurrence(text: str, zone_name: str | None) -> Recurrence:
         more=(), less=frozenset(),
     )  # fmt: skip
     made = replace(made, until=_until(made, parts, place))
-    less = {_instant(place, moment) for moment in parts.less}
-    more = {_instant(place, moment) for moment in parts.more} - less
-    return replace(made, more=tuple(sorted(more)), less=frozenset(made.time_of(instant) for instant in less))
+    instants = {_instant(place, moment) for moment in parts.less}
+    more = {_instant(place, moment) for moment in parts.more} - instants
+    if offset is not None:
+        return replace(made, more=tuple(sorted(more)), less=frozenset(map(made.time_of, instants)))
+    # as it is written: within an hour that is skipped, the instant is that of the time after it too
+    less = frozenset(moment.in_zone(place) for moment in parts.less)
+    less_at = frozenset(_instant(place, moment) for moment in parts.less if moment.utc)
+    return replace(made, more=tuple(sorted(more)), less=less, less_at=less_at)
 
 
 def _zone_name(parts: Parts, given: str | None) -> str:

@@ -39,7 +39,7 @@ class RecurrenceProblem(ValueError):
     """What is wrong with a recurrence; `position` counts its characters from 1."""
 
     def __init__(self, message: str, position: int = 0) -> None:
-        super().__init__(f"{message} (at character {position})" if position else message)
+        super().__init__(f"{message.removesuffix('.')} (at character {position})." if position else message)
         self.position = position
 
 
