@@ -113,6 +113,85 @@ async def test_a_filter_asks_the_node_and_is_exact(server: Watching, witness: Wi
     assert ["args" in payload for payload in failed] == [False]
 
 
+async def test_nfts_of_both_standards_move(server: Watching, witness: Witness, world: World) -> None:
+    what = {"contract": [world["nft"], world["multi"], world["dai"]], "confirmations": 0}
+    received = await server.publish("nft-transfer", address=ALICE.lower(), direction="to", **what)
+    some = await server.publish("nft-transfer", tokenIds=["7", str(2**200)], **what)
+    witness.send("nft", "mint", RICH, 7)
+    witness.send("nft", "transferFrom", RICH, ALICE, 7)
+    witness.send("dai", "transfer", ALICE, 7)  # an ERC-20 `Transfer` has the same name and other topics
+    witness.send("multi", "mint", RICH, 2**200, 5)
+    witness.send("multi", "mint", RICH, 8, 5)
+    witness.send("multi", "safeBatchTransferFrom", RICH, ALICE, [2**200, 8], [2, 3], b"")
+    found = await server.until_count(received, 2)
+    zero = "0x" + "0" * 40
+    assert [(body["standard"], body["sender"], body["tokenId"], body["amount"]) for body in found] == [
+        ("erc721", RICH, "7", "1"),
+        ("erc1155", RICH, None, None),
+    ]
+    assert found[1]["items"] == [{"tokenId": str(2**200), "amount": "2"}, {"tokenId": "8", "amount": "3"}]
+    assert (found[1]["operator"], found[1]["contract"]) == (RICH, world["multi"])
+    found = await server.until_count(some, 4)
+    assert [(body["sender"], body["tokenId"], body["amount"]) for body in found] == [
+        (zero, "7", "1"),
+        (RICH, "7", "1"),
+        (zero, str(2**200), "5"),
+        (RICH, str(2**200), "2"),
+    ]
+
+
+async def test_transactions_of_an_address_and_calls_of_a_contract(
+    server: Watching, witness: Witness, world: World, anvil: Anvil
+) -> None:
+    of_alice = await server.publish("evm-transaction", address=ALICE, confirmations=0, status="any")
+    sent = await server.publish("evm-transaction", address=[ALICE], direction="from", confirmations=0)
+    signature = "transfer(address to, uint256 amount)"
+    calls = await server.publish("evm-contract-call", contract=world["dai"], function=signature, confirmations=0)
+    reverted = await server.publish("evm-contract-call", contract=world["dai"], status="reverted", confirmations=0)
+    witness.send("dai", "transfer", ALICE, 2**70)
+    witness.pay(ALICE, 5)
+    witness.send("dai", "approve", RICH, 3, sender=ALICE)
+    fails = {"from": ALICE, "to": world["dai"], "data": f"0x{witness.data('dai', 'transfer', BOB, 2**255).hex()}"}
+    anvil.rpc("eth_sendTransaction", {**fails, "gas": hex(200_000)})
+    found = await server.until_count(of_alice, 3)
+    assert [(body["sender"], body["recipient"], body["amount"], body["status"]) for body in found] == [
+        (RICH, ALICE, "5", "success"),
+        (ALICE, world["dai"], "0", "success"),
+        (ALICE, world["dai"], "0", "reverted"),
+    ]
+    assert [(body["selector"], body["dataLength"]) for body in found] == [
+        (None, 0),
+        ("0x095ea7b3", 68),
+        ("0xa9059cbb", 68),
+    ]
+    assert [body["nonce"] for body in await server.until_count(sent, 1)] == [found[1]["nonce"]]
+    (call,) = await server.until_count(calls, 1)
+    assert (call["function"], call["args"]) == ("transfer(address,uint256)", {"to": ALICE, "amount": str(2**70)})
+    (failed,) = await server.until_count(reverted, 1)
+    assert (failed["sender"], failed["status"], failed["function"], failed["args"]) == (ALICE, "reverted", None, None)
+    tested = await server.server.owner.post(
+        "/v1/triggers/evm-transaction/test", {"config": {"chainId": CHAIN_ID, "address": ALICE, "confirmations": 0}}
+    )
+    assert (tested.data["origin"], tested.data["event"]["transactionHash"]) == ("recent", found[1]["transactionHash"])
+
+
+async def test_a_transaction_that_a_reorg_moves_is_told_once(server: Watching, witness: Witness, anvil: Anvil) -> None:
+    workflow = await server.publish("evm-transaction", address=BOB, confirmations=0, onReorg="retract")
+    snapshot = anvil.rpc("evm_snapshot")
+    witness.pay(BOB, 5)
+    (first,) = await server.until_count(workflow, 1)
+    raw = anvil.rpc("eth_getTransactionByHash", first["transactionHash"])
+    anvil.rpc("evm_revert", snapshot)
+    anvil.mine(3)
+    await server.until(lambda: _has_runs(server, workflow, 2))
+    assert [run["reorg"] for run in await server.runs(workflow)] == [None, "retracted"]
+    assert raw["hash"] == first["transactionHash"]
+
+
+async def _has_runs(server: Watching, workflow: str, count: int) -> bool:
+    return len(await server.runs(workflow)) >= count
+
+
 TRANSFER = "event Transfer(address indexed from, address indexed to, uint256 value)"
 
 
@@ -127,6 +206,10 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("erc20-receive", {"address": BOB, "tokenAddress": BOB}, "tokenAddress", "there is no contract"),
     ("erc20-send", {"address": BOB, "tokenAddress": BOB, "minAmount": 1.5}, "minAmount", "an integer of base units"),
     ("evm-block", {"every": 0}, "every", "1"),
+    ("nft-transfer", {"contract": BOB}, "contract", "there is no contract"),
+    ("nft-transfer", {"contract": BOB, "tokenIds": [-1]}, "tokenIds", "Must be from 0"),
+    ("evm-contract-call", {"contract": BOB}, "contract", "there is no contract"),
+    ("evm-contract-call", {"contract": BOB, "function": "transfer"}, "function", "is not a signature"),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from dustrun import clock
@@ -13,7 +14,7 @@ from dustrun.chain.rpc import Request, Rpc, RpcError
 from dustrun.chain.watching import native
 from dustrun.core.triggers.chain.headers import Header
 from dustrun.core.triggers.chain.queries import LogQuery
-from dustrun.core.triggers.chain.watch import BlockFacts, ChainLog, NativeMove, Traces
+from dustrun.core.triggers.chain.watch import BlockFacts, ChainLog, NativeMove, SentTransaction, Traces
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import Temporary
 from dustrun.records import dataclass
@@ -156,6 +157,30 @@ class BlockReader:
         moves = [move for move in native.of_transactions(answer["transactions"]) if wanted(move)]
         return await self._succeeded(block, moves)
 
+    async def transactions(self, block: Header, wanted: Callable[[SentTransaction], bool]) -> list[SentTransaction]:
+        """The wanted transactions of a block, in order, with what their receipts say."""
+        answer = await self._read(Request("eth_getBlockByHash", (block.hash, True)))
+        if answer is None:
+            raise ChainMoved
+        sent = [one for place, entry in enumerate(answer["transactions"]) if wanted(one := _sent(entry, place))]
+        found: list[SentTransaction] = []
+        for start in range(0, len(sent), _MOST_RECEIPTS):
+            part = sent[start : start + _MOST_RECEIPTS]
+            asked = [Request("eth_getTransactionReceipt", (one.hash,)) for one in part]
+            for one, receipt in zip(part, await self._many(asked), strict=True):
+                if receipt is None or receipt.get("blockHash") != block.hash:
+                    raise ChainMoved
+                made = receipt.get("contractAddress")
+                found.append(
+                    replace(
+                        one,
+                        succeeded=wire.quantity(receipt.get("status") or "0x1") == 1,
+                        gas_used=wire.quantity(receipt.get("gasUsed") or "0x0"),
+                        contract=None if made is None else checksum(made),
+                    )
+                )
+        return found
+
     async def _traced(self, block: Header) -> list[NativeMove] | None:
         """The moves in a block's traces; None if no endpoint has them, or each refuses again and again."""
         answer, kind = None, None
@@ -222,6 +247,22 @@ def _block(answer: Any) -> SeenBlock:
         raise wire.malformed("a block")
     header = Header(wire.quantity(answer.get("number")), answer["hash"], str(answer.get("parentHash")))
     return SeenBlock(header, wire.quantity(answer.get("timestamp")))
+
+
+def _sent(entry: Any, place: int) -> SentTransaction:
+    try:
+        to = entry.get("to")
+        return SentTransaction(
+            hash=entry["hash"],
+            index=place,
+            sender=checksum(entry["from"]),
+            recipient=None if to is None else checksum(to),
+            units=wire.quantity(entry.get("value") or "0x0"),
+            data=bytes.fromhex(entry.get("input", "0x")[2:]),
+            nonce=wire.quantity(entry.get("nonce") or "0x0"),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise wire.malformed("a transaction") from None
 
 
 def _log(entry: Any) -> ChainLog:

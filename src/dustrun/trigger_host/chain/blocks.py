@@ -16,12 +16,14 @@ from dustrun.core.triggers.chain.watch import (
     ChainLog,
     Found,
     NativeMove,
+    SentTransaction,
     Traces,
     Watch,
     block_events,
     log_event,
     match_logs,
     move_events,
+    transaction_events,
 )
 from dustrun.records import dataclass
 
@@ -37,6 +39,7 @@ class Content:
     query: LogQuery | None
     logs: Sequence[ChainLog]
     moves: dict[Traces, list[NativeMove]] = field(default_factory=dict)
+    transactions: list[SentTransaction] | None = None
 
 
 def can_move(watch: Watch) -> Callable[[NativeMove], bool]:
@@ -74,6 +77,8 @@ class Blocks:
                 events.append(place_logs(watch, content.facts, several, positions))
             elif watch.match_move is not None:
                 events.append(move_events(watch, content.facts, await self._moves(header, content, watch.traces)))
+            elif watch.match_transaction is not None:
+                events.append(transaction_events(watch, content.facts, await self._transactions(header, content)))
             else:
                 events.append(block_events(watch, content.facts))
         return events
@@ -101,6 +106,14 @@ class Blocks:
                 header, traces, lambda move: any(wants(move) for wants in wanting)
             )
         return content.moves[traces]
+
+    async def _transactions(self, header: Header, content: Content) -> list[SentTransaction]:
+        if content.transactions is None:
+            wanting = [match for watch in self._watches() if (match := watch.match_transaction) is not None]
+            content.transactions = await self._reader.transactions(
+                header, lambda sent: any(wants(sent) is not None for wants in wanting)
+            )
+        return content.transactions
 
 
 def place_logs(watch: Watch, block: BlockFacts, found: Sequence[Found], first: dict[str, int]) -> list[ChainEvent]:

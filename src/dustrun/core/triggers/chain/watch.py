@@ -59,17 +59,35 @@ class NativeMove:
     source: Literal["transaction", "trace"]
 
 
+@dataclass(frozen=True, slots=True)
+class SentTransaction:
+    """A transaction in a block. `recipient` None: it creates `contract`. `succeeded`, `gas_used` and `contract` are
+    None until its receipt is read."""
+
+    hash: str
+    index: int
+    sender: str
+    recipient: str | None
+    units: int
+    data: bytes
+    nonce: int
+    succeeded: bool | None = None
+    gas_used: int | None = None
+    contract: str | None = None
+
+
 MatchLog = Callable[[ChainLog], Mapping[str, Any] | None]
 MatchMove = Callable[[NativeMove], Mapping[str, Any] | None]
+MatchTransaction = Callable[[SentTransaction], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
     """What one subscription watches on one chain.
 
-    `confirmations` None: the chain's default. Exactly one of these: `query` with `match_log`; `match_move`; `every`
-    (blocks). A matcher returns the event's own fields, or None; `match_log` raises `ExpressionError` for a filter that
-    cannot be evaluated.
+    `confirmations` None: the chain's default. Exactly one of these: `query` with `match_log`; `match_move`;
+    `match_transaction`, which is asked before the receipt is read and after; `every` (blocks). A matcher returns the
+    event's own fields, or None; `match_log` raises `ExpressionError` for a filter that cannot be evaluated.
     """
 
     chain_id: int
@@ -77,6 +95,7 @@ class Watch:
     query: LogQuery | None = None
     match_log: MatchLog | None = None
     match_move: MatchMove | None = None
+    match_transaction: MatchTransaction | None = None
     traces: Traces = "auto"
     every: int | None = None
     from_block: int | None = None
@@ -169,6 +188,30 @@ def move_events(watch: Watch, block: BlockFacts, moves: Sequence[NativeMove]) ->
         }
         key = f"{watch.chain_id}:{move.transaction_hash}:native{'.' if move.path else ''}{move.path}"
         events.append(ChainEvent(key, place, payload, block))
+    return events
+
+
+def transaction_events(watch: Watch, block: BlockFacts, sent: Sequence[SentTransaction]) -> list[ChainEvent]:
+    """The events of the transactions of a block, whose receipts are read."""
+    assert watch.match_transaction is not None
+    events = []
+    for one in sent:
+        fields = watch.match_transaction(one)
+        if fields is None:
+            continue
+        payload = {
+            **head_fields(watch.chain_id, block),
+            "transactionHash": one.hash,
+            "transactionIndex": one.index,
+            "sender": one.sender,
+            "recipient": one.recipient,
+            "amount": str(one.units),
+            "nonce": one.nonce,
+            "status": "success" if one.succeeded else "reverted",
+            "gasUsed": str(one.gas_used),
+            **fields,
+        }
+        events.append(ChainEvent(f"{watch.chain_id}:{one.hash}:transaction", one.index, payload, block))
     return events
 
 
