@@ -620,6 +620,7 @@ HELP: dict[str, Adapt] = {
     "approve_approval": _id_and_body(World.approval, {"comment": "yes"}),
     "reject_approval": _id_and_body(World.approval, {"comment": "no"}),
     "get_trigger_event": _id_of(lambda world: world.watching()[1]),
+    "replay_trigger_events": lambda world, case: _body(case, {"workflowId": world.watching()[0]}),
     "replay_trigger_event": _id_and_body(lambda world: world.watching()[1], {"ignoreLimits": True}),
     "make_triggers_live": _id_and_body(lambda world: world.watching()[0], {}),
     "replay_trigger_gap": _gap,
