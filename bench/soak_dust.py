@@ -39,6 +39,7 @@ _POLICY = {
     "allowUnverifiedCalldata": True,
     "allowUnpricedAssets": True,
     "signatures": {"messages": True, "typedData": "any"},
+    "outflow": None,
 }
 
 

@@ -23,6 +23,7 @@ POLICY = {
     "allowUnpricedAssets": True,
     "allowDeploy": True,
     "signatures": {"messages": True, "typedData": "any"},
+    "outflow": None,
 }
 _TIME_LIMIT_S = 120
 _POLL_S = 0.1

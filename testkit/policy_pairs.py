@@ -54,6 +54,7 @@ def policy(rng: random.Random) -> Json:
         "gas": [_gas(rng) for _ in range(rng.choice((0, 0, 1)))],
         "outflow": rng.choice((None, {}, _outflow(rng))),
         "approvalAbove": rng.choice((None, None, {"usd": str(rng.randrange(9))}, {"assets": {USDC.key: "40"}})),
+        "feeAboveUsual": rng.choice((None, None, 1, 5)),
         "signatures": {"messages": rng.random() < 0.3, "typedData": rng.choice(("none", "known", "known", "any"))},
         "newRecipientHours": rng.choice((0, 0, 0, 1, 2)),
     }
@@ -120,7 +121,8 @@ def spends(rng: random.Random) -> Iterator[tuple[Request, Taken]]:
     for to, method, data in calls:
         moved = tuple(implied_movements(1, to, data))
         made = Request("transaction", 1, to, 0, data, moved, method, rng.random() < 0.8, 21_000, sender=ME)
-        yield replace(made, max_fee_units=rng.choice((0, 9, 10, 10**10))), _taken(rng, moved)
+        fee = rng.choice((0, 9, 10, 10**10))
+        yield replace(made, max_fee_units=fee, usual_fee_units=rng.choice((0, 50_000))), _taken(rng, moved)
     coins = Movement("send", COIN, units % 10**18, who)
     yield Request("transaction", rng.choice((1, 1, 10)), who, units % 10**18, b"", (coins,), sender=ME), Taken()
     yield Request("transaction", 1, None, 0, b"\x60", (), sender=ME), Taken()

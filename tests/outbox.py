@@ -32,6 +32,7 @@ ANYTHING = {
     "methods": ["*"],
     "allowUnverifiedCalldata": True,
     "signatures": {"messages": True, "typedData": "any"},
+    "outflow": None,
 }
 WAITS = {
     "root": {"type": "manual", "children": ["ask"]},

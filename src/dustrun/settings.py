@@ -351,8 +351,8 @@ class Settings(BaseSettings):
         20,
         ge=2,
         description=(
-            "A price that only the HTTP source gives is not used for dust if it differs from the newest one by more "
-            "than this factor."
+            "A price that one source alone gives is not used for dust, and asks a person where a policy depends on "
+            "it, if it differs from the newest one by more than this factor."
         ),
     )
     price_keep_ms: int = Field(10_000, ge=0, le=600_000, description="Milliseconds that a price is cached.")

@@ -10,7 +10,7 @@ from testkit.composition import Composition, composed
 
 _NAME, _CALLED = "Strategic reserve", "Payroll of the board"
 _ADDRESS = "0x70997970c51812dc3a010c7d01b50e0d17dc79c8"
-_EVERYTHING = {"chains": ["*"], "assets": ["*"], "recipients": ["*"]}
+_EVERYTHING = {"chains": ["*"], "assets": ["*"], "recipients": ["*"], "outflow": None}
 
 
 async def test_refusals_about_a_wallet_name_it_to_those_who_may_read_it(tmp_path: Path) -> None:

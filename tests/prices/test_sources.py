@@ -207,6 +207,33 @@ async def test_a_pool_that_was_moved_disagrees_and_the_median_stands(market: Mar
     assert survey.for_dust.source != "uniswap-v2"
 
 
+async def test_what_a_policy_counts_is_in_doubt_if_sources_disagree(market: Market) -> None:
+    usdc, fixed = market.asset("usdc"), {"static_prices": {market.asset("usdc").key: "1"}}
+    assert (await market.book().value(usdc)).doubt is None
+    path, late = [market.witness.addresses["weth"], market.witness.addresses["usdc"]], 2**40
+    market.witness.send("v2_router", "swapExactETHForTokens", 0, path, RICH, late, value=20 * ETHER)
+    found = await market.book().value(usdc)
+    assert found.price.source == "feed"
+    assert "disagree by 43 %" in (found.doubt or "")
+    assert (await market.book(fixed).value(usdc)).doubt is None, "the operator's price is not in doubt"
+
+
+async def test_a_lone_price_that_leaps_is_in_doubt_and_not_kept(market: Market) -> None:
+    told = ["1", "0.000000001", "19"]
+    async with serving(lambda _: web.json_response({"usd": told[0]})) as server:
+        settings = {"price_url": server.url, "price_keep_ms": 0}
+        book = market.book(settings, feeds=(), dex=type(market.network.dex)())
+        assert (await book.value(COIN)).doubt is None
+        told.pop(0)
+        for _ in range(2):
+            found = await book.value(COIN)
+            assert "0.000000001 USD, and the price before was 1 USD" in (found.doubt or "")
+        simulated = await book.on(market.opened[-1].get).value(COIN)
+        assert simulated.doubt == found.doubt, "the same in a simulation"
+        told.pop(0)
+        assert (await book.value(COIN)).doubt is None
+
+
 async def test_tokens_of_all_decimals_are_priced_by_their_pools(market: Market) -> None:
     witness = market.witness
     for name in ("cents", "whole", "fine"):

@@ -54,12 +54,27 @@ class Survey:
     decimals: int
     prices: tuple[Price, ...]
     faults: tuple[str, ...]
-    leap_from: Decimal | None = None  # the price kept before, if the only source is HTTP and differs from it too much
+    leap_from: Decimal | None = None  # the price kept before, if one source alone differs from it too much
 
     @property
     def warning(self) -> str | None:
         """A warning if the sources disagree."""
         return disagreement([(price.source, price.usd) for price in self.prices if price.source != "nominal"])
+
+    @property
+    def doubt(self) -> str | None:
+        """Why a person must look at what depends on the price. What the operator sets is not in doubt."""
+        if self.prices[0].source == "static":
+            return None
+        return self.warning if self.leap_from is None else self.tell_leap(self.leap_from)
+
+    def tell_leap(self, before: Decimal) -> str:
+        """The leap in words."""
+        price = self.for_dust
+        return (
+            f"Only the source {price.source} prices {self.asset.key}: {price.usd:f} USD, and the price before was "
+            f"{before:f} USD. That differs too much (price_max_leap)"
+        )
 
     @property
     def for_dust(self) -> Price:
@@ -97,7 +112,8 @@ class PriceBook:
         decides what is stale."""
         book = PriceBook(chain_of, self._sources, int(self._keep_s * 1000), self._max_leap)
         book._is_past = is_past
-        book._now = None if is_past else self
+        if not is_past:
+            book._now, book._newest = self, self._newest
         return book
 
     async def price(self, asset: Asset, source: PriceSource | None = None) -> Price:
@@ -109,10 +125,14 @@ class PriceBook:
         return await self._once(f"price {source}", asset, partial(self._first_price, sources=named))
 
     async def value(self, asset: Asset) -> Valued:
-        """The asset's price and decimals. What has none but a nominal price in a simulation, for instance because its
-        clock is ahead of a feed, has the live one."""
+        """The asset's price and decimals, and why the price may be wrong: sources that disagree, or a leap. What has
+        none but a nominal price in a simulation, for instance because its clock is ahead of a feed, has the live one.
+        """
         try:
             found = Valued(await self.price(asset), await self.decimals(asset))
+            if found.price.source not in ("static", "nominal"):
+                survey = await self.survey(asset)
+                found = replace(found, price=survey.prices[0], doubt=survey.doubt)
             if self._now is None or found.price.source != "nominal":
                 return found
         except DustrunError:
@@ -178,10 +198,12 @@ class PriceBook:
         return replace(found, leap_from=self._leap(found))
 
     def _leap(self, survey: Survey) -> Decimal | None:
-        """The newest credible price if HTTP alone says another one that differs too much; else that one is kept."""
+        """The newest credible price if one source alone says another one that differs too much; else that one is kept.
+        Sources that agree are believed, and so is what the operator sets."""
         key, price = survey.asset.key, survey.for_dust
         before = self._newest.get(key)
-        alone = [one.source for one in survey.prices if one.source != "nominal"] == ["http"]
+        real = [one.source for one in survey.prices if one.source != "nominal"]
+        alone = real not in ([], ["static"]) and (len(real) == 1 or survey.warning is not None)
         if alone and before is not None and not before <= price.usd * self._max_leap <= before * self._max_leap**2:
             return before
         if len(self._newest) >= _MAX_KEPT:

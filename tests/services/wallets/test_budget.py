@@ -17,10 +17,10 @@ from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Request, Verdic
 from dustrun.core.money.policy.counting import GAS_USD, gas_measure
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import MAX_UINT256, Asset
-from dustrun.errors import Invalid
+from dustrun.errors import Invalid, Temporary
 from dustrun.sdk.chain import Price
 from dustrun.services.wallets import budget
-from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valued, with_fee
+from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valued, check_reached, with_fee
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.ledger_tables import reservations as table
@@ -108,6 +108,25 @@ async def test_of_concurrent_spends_exactly_as_many_succeed_as_fit(store: tuple[
     assert await ledger.spent(NATIVE.key, DAY, 1000) == 14 * amount
     refused = next(verdict for verdict in verdicts if isinstance(verdict, Deny))
     assert [reason.statement for reason in refused.reasons] == ["limits[0]"]
+
+
+class Silent:
+    """A price source that does not answer."""
+
+    async def value(self, asset: Asset) -> Valued:
+        raise Temporary("no answer")
+
+    async def decimals(self, asset: Asset) -> int:
+        raise Temporary("no answer")
+
+
+async def test_a_denial_without_a_price_that_cannot_be_read_is_temporary() -> None:
+    quotes = await Budget(Nobody()).values_of([send(1)], Silent())
+    assert quotes == {}
+    check_reached(Allow(()), quotes)
+    with pytest.raises(Temporary):
+        check_reached(Deny(()), quotes)
+    check_reached(Deny(()), await Budget(Nobody()).values_of([replace(send(1), chain_id=2)]))  # nobody prices it
 
 
 async def test_a_spend_counts_while_open_and_for_one_window_after_it_settled(store: tuple[Database, Writer]) -> None:

@@ -31,6 +31,7 @@ class ChainAnswer(Answer):
     is_local: bool = Field(description="Whether it is a development chain on the server's machine.")
     is_served: bool = Field(description="Whether an endpoint is configured.")
     native: NativeAsset
+    usual_fee: str | None = Field(description="Usual network fee of a transaction, in whole coins.")
     explorer: str | None = Field(description="Base URL of a block explorer.")
     fee_model: str = Field(description="`eip1559` or `legacy`.")
     data_fee: str | None = Field(description="How an L2 charges for L1 data: `op-stack` or `arbitrum`.")

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_
 from dustrun.api.shapes.wire import Answer, Description, Instant, Name, Text, Time, Version, time
 from dustrun.clock import now_ms
 from dustrun.core.money.policy.counting import GAS_USD, USD
-from dustrun.core.money.policy.document import WalletPolicy
+from dustrun.core.money.policy.document import WalletPolicy, read_policy, warnings_of
 from dustrun.core.values import exact_json
 from dustrun.core.values.addresses import read_address
 from dustrun.core.values.amounts import format_units
@@ -174,6 +174,7 @@ class PolicyAnswer(Answer):
     newest_version: int = Field(description="Value for `expectedVersion`.")
     policy: WalletPolicy
     effective_at: Time
+    warnings: list[str] = Field(description="What it leaves open that a new policy would not.")
     pending: PendingPolicyAnswer | None
 
 
@@ -285,6 +286,7 @@ def policies(found: Policies) -> dict[str, Any]:
         "version": found.in_force.version,
         "newestVersion": found.newest,
         **_document(found.in_force),
+        "warnings": warnings_of(read_policy(found.in_force.document)),
         "pending": pending,
     }
 

@@ -257,6 +257,8 @@ def _show_policy(found: dict[str, Any], as_json: bool) -> None:
     output.note(f"Version {found['version']}, in force since {found['effectiveAt']}.")
     if found["pending"]:
         output.note(f"Version {found['pending']['version']} takes effect at {found['pending']['effectiveAt']}.")
+    for warning in found["warnings"]:
+        output.note(f"Warning: {warning}")
     output.say(exact_json.dumps_pretty(_given(found["policy"])).rstrip())
 
 

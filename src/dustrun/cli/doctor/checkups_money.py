@@ -12,7 +12,7 @@ from dustrun.chain.networks import NetworkFileError, load_networks
 from dustrun.cli.doctor.finding import Finding
 from dustrun.cli.http.client import Client
 from dustrun.cli.http.failures import CliError
-from dustrun.core.money.policy.document import WalletPolicy, read_policy
+from dustrun.core.money.policy.document import read_policy
 from dustrun.core.values.amounts import format_units
 from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.definition import ANY_WALLET, WALLET, ConnectorReference
@@ -141,7 +141,8 @@ def policies(database: Database, used: list[tuple[str, str, str, dict[str, Any]]
 
 def _denies_all(database: Database, wallet_id: str) -> bool:
     row = database.read_now(lambda tx: find_policy(tx, wallet_id, clock.now_ms()))
-    return row is None or read_policy(row.document) == WalletPolicy()
+    policy = None if row is None else read_policy(row.document)
+    return policy is None or not (policy.chains or policy.signatures.messages)
 
 
 def outbox(settings: Settings, database: Database) -> Finding:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from decimal import Decimal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from dustrun.core.values.fields import Fields
+
+_USUAL_GAS: Final = 250_000
+"""What a swap takes."""
 
 
 class NativeAsset(Fields):
@@ -56,6 +60,11 @@ class Network(Fields):
     is_testnet: bool = Field(False, description="Whether its coins are worthless.")
     genesis_hash: str | None = Field(None, description="Hash of block 0, checked before anything is signed.")
     native: NativeAsset = Field(description="The coin that pays for gas.")
+    usual_fee: str | None = Field(
+        None,
+        pattern=r"^[0-9]{1,12}(\.[0-9]{1,36})?$",
+        description="Usual network fee of a transaction, in whole coins; null: 250,000 gas at the price of the moment.",
+    )
     endpoints: tuple[str, ...] = Field((), description="JSON-RPC endpoint URLs, best first.")
     explorer: str | None = Field(None, description="Base URL of a block explorer.")
     fee_model: Literal["eip1559", "legacy"] = Field("eip1559", description="Fee market: how fees are bid.")
@@ -71,3 +80,9 @@ class Network(Fields):
     sequencer_feed: str | None = Field(None, description="The L2's sequencer uptime feed.")
     dex: Dex = Field(Dex(), description="Default swap contracts, for nodes that name none.")
     is_local: bool = Field(False, description="Whether this is a local development chain.")
+
+    def usual_fee_units(self, price_units: int) -> int:
+        """The usual fee in base units; `price_units` is the price of one unit of gas now."""
+        if self.usual_fee is None:
+            return _USUAL_GAS * price_units
+        return int(Decimal(self.usual_fee).scaleb(self.native.decimals))

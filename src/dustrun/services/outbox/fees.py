@@ -81,6 +81,7 @@ class Priced:
     bid: Fees
     max_price_units: int
     data_fee_units: int
+    usual_fee_units: int = 0
 
     @property
     def request(self) -> Request:
@@ -91,6 +92,7 @@ class Priced:
             gas_limit=self.gas_limit,
             max_fee_units=self.bid.max_fee_units,
             data_fee_units=self.data_fee_units,
+            usual_fee_units=self.usual_fee_units,
         )
 
     @property
@@ -117,7 +119,8 @@ async def price(chain: SpendChain, request: FeeRequest, max_rise: int) -> Priced
         return Failure(PRICE_TOO_HIGH, message, retryable=True)
     if bid.max_fee_units > most:
         bid = Fees(most, min(bid.tip_units, most), bid.expected_units, bid.is_legacy)
-    priced = Priced(request.sender, intent, gas_limit, bid, most, await chain.data_fee(intent.to, intent.data))
+    data_fee, usual = await chain.data_fee(intent.to, intent.data), chain.network.usual_fee_units(bid.expected_units)
+    priced = Priced(request.sender, intent, gas_limit, bid, most, data_fee, usual)
     return await _shortfall(chain, request, priced) or priced
 
 

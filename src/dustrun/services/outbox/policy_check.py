@@ -78,16 +78,20 @@ class Undone(Exception):
 
 
 async def may_allow(deps: OutboxDeps, row: TransactionRow | SignatureRow, request: Request, values: Values) -> bool:
-    """Whether policy would allow it now, and the key is not revoked; asked before a signer is. Reserves nothing."""
+    """Whether policy would allow it now, and the key is not revoked; asked before a signer is. Reserves nothing. Raises
+    `Temporary` if it is denied while a price source cannot be reached."""
 
-    def query(tx: Tx) -> bool:
+    def query(tx: Tx) -> tuple[Verdict, bool]:
         is_revoked = key_rows.ask_revoked(tx, row.org_id, row.key_id)
         verdict = deps.budget.judge_simulated(tx, case_of(tx, row.wallet_id, request, values))[0]
-        return isinstance(verdict, Allow) and not is_revoked()
+        return verdict, is_revoked()
 
     is_light = len(request.data) <= _LIGHT_BYTES
     look = deps.database.look_up if is_light else deps.database.read
-    return await look(query)
+    verdict, is_revoked = await look(query)
+    if not is_revoked:
+        budgets.check_reached(verdict, values)
+    return isinstance(verdict, Allow) and not is_revoked
 
 
 async def is_allowed(deps: OutboxDeps, request: SpendRequest, ready: Ready) -> bool:
@@ -346,7 +350,9 @@ class SimulatedPolicy:
             verdict, counted = self._budget.judge_simulated(tx, case, tuple(earlier))
             return SimulatedVerdict(verdict, counted, self._budget.ceilings(policy, request, is_dust=False))
 
-        return await self._database.read(query)
+        judged = await self._database.read(query)
+        budgets.check_reached(judged.verdict, values)
+        return judged
 
     async def judge_outflow(
         self, ceilings: Ceilings, request: Request, taken: Taken, prices: Valuer

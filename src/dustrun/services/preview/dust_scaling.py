@@ -258,12 +258,7 @@ def _invalid(field: str, message: str) -> Invalid:
 
 
 def _leapt(survey: Survey, before: Decimal) -> Refused:
-    price = survey.for_dust
-    message = (
-        f"Only the HTTP source prices {survey.asset.key}: {plain_digits(price.usd)} USD, and the price before was "
-        f"{plain_digits(before)} USD. That differs too much (price_max_leap) to compute a dust amount from it: set "
-        "static_prices."
-    )
+    message = f"{survey.tell_leap(before)} to compute a dust amount from it: set static_prices."
     return Refused(message, code=Code.DUST_UNPRICED)
 
 

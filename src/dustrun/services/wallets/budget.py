@@ -36,7 +36,7 @@ from dustrun.core.money.policy.scope import find_unproven, paid
 from dustrun.core.values.addresses import ZERO_ADDRESS
 from dustrun.core.values.amounts import Asset
 from dustrun.core.values.exact_json import dumps_text
-from dustrun.errors import DustrunError
+from dustrun.errors import DustrunError, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Price
 from dustrun.storage.db.statement import Tx
@@ -46,10 +46,11 @@ from dustrun.storage.money.reservations import Ledger, ReservationRow, Totals
 
 @dataclass(frozen=True, slots=True)
 class Valued:
-    """A price with the decimals of its asset."""
+    """A price with the decimals of its asset; `doubt` says why it may be wrong."""
 
     price: Price
     decimals: int
+    doubt: str | None = None
 
     @property
     def worth(self) -> Worth:
@@ -88,7 +89,19 @@ class Earlier:
     counted: Counted
 
 
+class Quotes(dict[str, Valued]):
+    """Values by asset key. `unreachable`: a source that might price what is missing did not answer."""
+
+    unreachable: Temporary | None = None
+
+
 Values = Mapping[str, Valued]
+
+
+def check_reached(verdict: Verdict, values: Values) -> None:
+    """Raises `Temporary` if a spend is denied while a price source cannot be reached: later it may be allowed."""
+    if isinstance(verdict, Deny) and isinstance(values, Quotes) and values.unreachable is not None:
+        raise values.unreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +127,21 @@ class Budget:
         self._valuer = valuer
         self._dust = dust
 
-    async def values_of(self, requests: Iterable[Request], valuer: Valuer | None = None) -> dict[str, Valued]:
+    async def values_of(self, requests: Iterable[Request], valuer: Valuer | None = None) -> Quotes:
         """The current values of the requests' assets, by key, or those of a simulation's `valuer`. Unpriced assets are
         left out; the policy decides about those. Call it before the unit: it reads chains and price sources."""
         asked = self._valuer if valuer is None else valuer
         assets = sorted({asset for request in requests for asset in request.assets}, key=lambda asset: asset.key)
         found = await asyncio.gather(*(_find_value(asked, asset) for asset in assets))
-        return {canonical(asset): value for asset, value in zip(assets, found, strict=True) if value is not None}
+        pairs = zip(assets, found, strict=True)
+        quotes = Quotes({canonical(asset): value for asset, value in pairs if isinstance(value, Valued)})
+        quotes.unreachable = next((one for one in found if isinstance(one, Temporary)), None)
+        return quotes
 
     async def find_value(self, asset: Asset) -> Valued | None:
         """The current price and decimals of an asset; None if no source has them now."""
-        return await _find_value(self._valuer, asset)
+        found = await _find_value(self._valuer, asset)
+        return found if isinstance(found, Valued) else None
 
     async def find_decimals(self, asset: Asset) -> int | None:
         """The decimals of an asset; None if its contract does not answer."""
@@ -192,7 +209,12 @@ class Budget:
             return ()
         moved = tuple(Movement("send", asset, 0, ZERO_ADDRESS) for asset in taken.assets)
         values = await self.values_of([replace(request, movements=moved)], valuer)
-        return judge_outflow(ceilings, taken, request.movements, {key: one.worth for key, one in values.items()})
+        declared = {canonical(movement.asset) for movement in request.movements}
+        known = {key: one.worth for key, one in values.items() if one.doubt is None or key in declared}
+        reasons = judge_outflow(ceilings, taken, request.movements, known)
+        if reasons:
+            check_reached(Deny(reasons), values)
+        return reasons
 
     def _dust_units(self, counted: Counted) -> int:
         """The amount in 1e-18 dollars; an unpriced asset counts as one dust target."""
@@ -219,13 +241,14 @@ class Budget:
             + sum(one.counted.units.get(measure, 0) for one in earlier if one.at_ms > now_ms - window_ms)
             for (measure, window_ms), units in facts.spent.items()
         }
-        verdict = judge(case.policy, case.request, Facts(now_ms, facts.worths, spent, facts.first_seen))
+        verdict = judge(case.policy, case.request, replace(facts, spent=spent))
         return verdict, Counted() if isinstance(verdict, Deny) else count(case.request, facts.worths)
 
-    def judge_replacement(self, tx: Tx, case: SpendCase, subject_id: str) -> Verdict:
+    def judge_replacement(self, tx: Tx, case: SpendCase, subject_id: str, *, is_approved: bool = False) -> Verdict:
         """Whether a replacement may bid this much; `Allow` puts the new fee into the open reservation. Only fee
-        ceilings and fee limits are checked: what it moves is reserved already."""
-        facts = _facts(Ledger(tx, case.now_ms), case)
+        ceilings and fee limits are checked: what it moves is reserved already. `is_approved`: a person approved a fee
+        up to the ceiling of its bids."""
+        facts = _facts(Ledger(tx, case.now_ms), case, is_approved=is_approved)
         own = {row.measure: row.units for row in rows.list_of_subject(tx, subject_id) if row.state == rows.OPEN}
         spent = {need: units - own.get(need[0], 0) for need, units in facts.spent.items()}
         verdict = _judge_fee(case, replace(facts, spent=spent))
@@ -245,9 +268,11 @@ class Budget:
         return verdict
 
 
-async def _find_value(valuer: Valuer, asset: Asset) -> Valued | None:
+async def _find_value(valuer: Valuer, asset: Asset) -> Valued | Temporary | None:
     try:
         return await valuer.value(asset)
+    except Temporary as error:
+        return error
     except DustrunError:
         return None  # unknown, which the verdict says with its reason
 
@@ -266,6 +291,7 @@ def _recipients(case: SpendCase) -> set[str]:
 def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False) -> Facts:
     policy, now_ms = case.policy, case.now_ms
     worths = {key: value.worth for key, value in case.values.items()}
+    doubts = {key: value.doubt for key, value in case.values.items() if value.doubt is not None}
     if policy is None:
         return Facts(now_ms, worths)
     ask(ledger, case)
@@ -273,7 +299,7 @@ def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False) -> Fac
     seen: dict[str, int] = {}
     if policy.new_recipient_hours:
         seen = ledger.first_seen(case.wallet_id, _recipients(case))
-    return Facts(now_ms, worths, spent, seen, is_approved)
+    return Facts(now_ms, worths, spent, seen, is_approved, doubts)
 
 
 def settle(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from dustrun import clock
 from dustrun.core.money.policy.compare import what_is_looser
-from dustrun.core.money.policy.document import WalletPolicy, read_policy
+from dustrun.core.money.policy.document import WalletPolicy, read_policy, with_defaults
 from dustrun.core.values import exact_json
 from dustrun.errors import Bug, Code, Conflict, Forbidden, Invalid, Problem
 from dustrun.records import dataclass
@@ -72,9 +72,11 @@ class WalletPolicies:
         expected_version: int | None,
         effective_at: int | None,
     ) -> Policies:
-        """Stores a policy as the next version; cancels one that waits to come into force. Raises `Conflict` if
+        """Stores a policy as the next version, with the defaults of new policies for what it does not mention; cancels
+        one that waits to come into force. Raises `Conflict` if
         `expected_version` is not the newest, `Forbidden` for a loosening without `wallet:admin`, and `Invalid` for an
         impossible instant."""
+        policy = with_defaults(policy)
         document = exact_json.dumps_text(policy.model_dump(mode="json", by_alias=True))
 
         def unit(tx: Tx) -> Policies:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dustrun import clock, ids
-from dustrun.core.money.policy.document import WalletPolicy
+from dustrun.core.money.policy.document import FEE_TIMES_USUAL, Outflow, WalletPolicy
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.records import dataclass
@@ -267,11 +267,12 @@ def _row(principal: Principal, new: NewWallet, kind: str, address: str, signer: 
 
 
 def first_policy(wallet: WalletRow) -> PolicyRow:
-    """The policy of a new wallet: empty, which denies everything."""
+    """The policy of a new wallet: it denies everything, and has the defaults of new policies for what is added."""
+    first = WalletPolicy(outflow=Outflow(), fee_above_usual=FEE_TIMES_USUAL)
     return PolicyRow(
         wallet_id=wallet.id,
         version=1,
-        document=exact_json.dumps_text(WalletPolicy().model_dump(mode="json", by_alias=True)),
+        document=exact_json.dumps_text(first.model_dump(mode="json", by_alias=True)),
         is_looser=0,
         effective_at=wallet.created_at,
         created_by=wallet.created_by,

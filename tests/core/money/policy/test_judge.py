@@ -26,8 +26,11 @@ from dustrun.core.money.policy import (
     is_looser,
     judge,
     needs,
+    read_policy,
 )
 from dustrun.core.money.policy.counting import USD_UNIT, asked
+from dustrun.core.money.policy.document import Outflow, warnings_of, with_defaults
+from dustrun.core.money.policy.judge import judge_fee
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import MAX_UINT256, Asset
 
@@ -239,6 +242,48 @@ def test_a_person_is_asked_above_the_threshold_and_never_overrules_a_denial() ->
     assert isinstance(judge(unpriced, pay(), Facts(0, {})), Ask)
 
 
+def test_a_fee_far_above_the_usual_one_asks() -> None:
+    policy = rules(feeAboveUsual=10)
+    usual = replace(pay(), gas_limit=21_000, usual_fee_units=21_000)
+    assert allows(policy, replace(usual, max_fee_units=10))
+    asking = judge(policy, replace(usual, max_fee_units=11), Facts(0, WORTHS))
+    assert isinstance(asking, Ask)
+    assert [reason.statement for reason in asking.reasons] == ["feeAboveUsual"]
+    assert allows(policy, replace(usual, max_fee_units=11), is_approved=True)
+    assert allows(rules(), replace(usual, max_fee_units=10**6))
+    burnt = replace(usual, max_fee_units=11)
+    assert [one.statement for one in judge_fee(policy, burnt, Facts(0, WORTHS))] == ["feeAboveUsual"]
+    assert list(judge_fee(policy, burnt, Facts(0, WORTHS, is_approved=True))) == []
+
+
+def test_a_doubtful_price_asks_where_something_depends_on_it() -> None:
+    doubts = {USDC.key: "Price sources disagree", COIN.key: "It leaps"}
+    for fields, request_, statements in (
+        ({"limits": [{"maxUsd": "100"}]}, transfer(), ["prices"]),
+        ({"approvalAbove": {"usd": "100"}}, transfer(), ["prices"]),
+        ({"limits": [{"asset": USDC.key, "maxUnits": "9999999"}]}, transfer(), []),
+        ({"gas": [{"maxGasUsd": "100"}]}, transfer(), ["prices"]),
+        ({"limits": [{"maxUsd": "100"}], "gas": [{"maxGasUsd": "100"}]}, transfer(), ["prices", "prices"]),
+        ({}, transfer(), []),
+    ):
+        verdict = judge(rules(**fields), request_, Facts(0, WORTHS, doubts=doubts))
+        assert isinstance(verdict, Ask if statements else Allow), fields
+        assert [one.statement for one in verdict.reasons if one.statement == "prices"] == statements
+        assert allows(rules(**fields), request_, doubts=doubts, is_approved=True)
+
+
+def test_a_new_policy_has_defaults_for_what_it_does_not_mention() -> None:
+    made = with_defaults(WalletPolicy.model_validate({"chains": [1]}))
+    assert (made.outflow, made.fee_above_usual) == (Outflow(), 10)
+    assert warnings_of(made) == []
+    told = WalletPolicy.model_validate({"chains": [1], "outflow": None, "feeAboveUsual": None})
+    assert with_defaults(told) == told
+    assert [("outflow" in one, "feeAboveUsual" in one) for one in warnings_of(told)] == [(True, False), (False, True)]
+    assert with_defaults(WalletPolicy()) == WalletPolicy()
+    stored = read_policy('{"schemaVersion": 1, "chains": [1], "methods": []}')
+    assert (stored.outflow, stored.fee_above_usual) == (None, None), "read as before"
+
+
 def test_the_approval_of_a_swap_is_held_against_limits_but_adds_nothing() -> None:
     policy = rules(limits=[{"asset": USDC.key, "maxUnits": "5"}], approvalAbove={"usd": "0"})
     assert deciding(policy, approve(6, of_swap=True)) == ["limits[0]"]
@@ -356,6 +401,10 @@ def test_a_document_that_says_nothing_sensible_is_refused(fields: dict[str, Any]
         ({"approvalAbove": {"assets": {COIN.key: "5"}}}, {"approvalAbove": {"usd": "0"}}, True),
         ({}, {"allowDeploy": True}, True),
         ({"allowUnlimitedApprovals": True}, {}, False),
+        ({"feeAboveUsual": 5}, {}, True),
+        ({"feeAboveUsual": 5}, {"feeAboveUsual": 6}, True),
+        ({"feeAboveUsual": 5}, {"feeAboveUsual": 5}, False),
+        ({}, {"feeAboveUsual": 5}, False),
         ({"newRecipientHours": 5}, {"newRecipientHours": 4}, True),
         ({"signatures": {"typedData": "any"}}, {"signatures": {"typedData": "none"}}, False),
         ({}, {"signatures": {"messages": True}}, True),

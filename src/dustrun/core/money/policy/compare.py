@@ -49,6 +49,8 @@ def what_is_looser(old: WalletPolicy, new: WalletPolicy) -> list[str]:
         found.append("limits")
     if not all(_rule_holds(rule, new.gas) for rule in old.gas):
         found.append("gas")
+    if old.fee_above_usual is not None and (new.fee_above_usual or old.fee_above_usual + 1) > old.fee_above_usual:
+        found.append("fee_above_usual")
     if not _asks_as_often(old.approval_above, new.approval_above):
         found.append("approval_above")
     if not _takes_no_more(old.outflow, new.outflow):

@@ -39,7 +39,8 @@ class Request:
     """The request to judge: a transaction with the maximum fee it may pay, or a signature.
 
     `gas_limit`, `max_fee_units` (per unit of gas) and `data_fee_units` are the ceiling that may later be signed without
-    another verdict; all are 0 for a signature. `sender` is the wallet's address; None is no wallet's.
+    another verdict; all are 0 for a signature. `usual_fee_units`: the chain's usual fee, 0 if it is unknown. `sender`
+    is the wallet's address; None is no wallet's.
     """
 
     kind: Literal["transaction", "message", "typed-data"]
@@ -54,10 +55,18 @@ class Request:
     max_fee_units: int = 0
     data_fee_units: int = 0
     sender: str | None = None
+    usual_fee_units: int = 0
 
     @classmethod
     def of_intent(
-        cls, intent: Intent, sender: str, *, gas_limit: int, max_fee_units: int, data_fee_units: int = 0
+        cls,
+        intent: Intent,
+        sender: str,
+        *,
+        gas_limit: int,
+        max_fee_units: int,
+        data_fee_units: int = 0,
+        usual_fee_units: int = 0,
     ) -> Request:
         """The request of an intent."""
         return cls(
@@ -73,6 +82,7 @@ class Request:
             max_fee_units,
             data_fee_units,
             sender,
+            usual_fee_units,
         )
 
     @classmethod

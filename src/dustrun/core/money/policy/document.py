@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from fractions import Fraction
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -227,6 +227,14 @@ class WalletPolicy(Fields):
     outflow: Outflow | None = Field(
         None, description="Ceiling on what a transaction really takes; null: it is not simulated before signing."
     )
+    fee_above_usual: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description=(
+            "Ask a person if the network fee may exceed this many times the chain's usual one; null: no such question."
+        ),
+    )
     approval_above: ApprovalAbove | None = Field(None, description="What needs a person's approval.")
     signatures: SignatureRules = Field(SignatureRules(), description="Signatures other than transactions.")
     allow_deploy: bool = Field(False, description="Whether contracts may be created.")
@@ -258,6 +266,30 @@ class WalletPolicy(Fields):
         if any(count > _MAX_CONDITIONS for count in counts.values()):
             raise ValueError(f"methods: one method may have at most {_MAX_CONDITIONS} conditions")
         return self
+
+
+FEE_TIMES_USUAL: Final = 10
+
+
+def with_defaults(policy: WalletPolicy) -> WalletPolicy:
+    """A new policy with what it does not mention: what leaves by balances is bounded by what is declared, and a wild
+    fee asks. A policy that says null has neither, and one that allows nothing needs neither.
+    """
+    defaults: dict[str, object] = {"outflow": Outflow(), "fee_above_usual": FEE_TIMES_USUAL}
+    missing = {name: value for name, value in defaults.items() if name not in policy.model_fields_set}
+    return policy.model_copy(update=missing) if policy.chains else policy
+
+
+def warnings_of(policy: WalletPolicy) -> list[str]:
+    """What a policy leaves open that a new one would not."""
+    if not policy.chains:
+        return []
+    found = []
+    if policy.outflow is None:
+        found.append('Nothing is simulated before it is signed, because "outflow" is null: set it to {}.')
+    if policy.fee_above_usual is None and not policy.gas:
+        found.append(f'No network fee is too high: set "feeAboveUsual" to {FEE_TIMES_USUAL}, or ceilings in "gas".')
+    return found
 
 
 def most_units_of(policy: WalletPolicy, key: str) -> int | None:

@@ -20,7 +20,8 @@ class Facts:
     """Everything the verdict depends on besides policy and request; what is absent is unknown.
 
     `worths` by asset key; `spent` units by measure and window, as `needs` asks for them; `first_seen` the time at which
-    each recipient (lower case) became known; `is_approved`: a person has approved exactly this request.
+    each recipient (lower case) became known; `is_approved`: a person has approved exactly this request; `doubts` by
+    asset key: why its price may be wrong.
     """
 
     now_ms: int
@@ -28,6 +29,7 @@ class Facts:
     spent: Mapping[Need, int] = field(default_factory=dict)
     first_seen: Mapping[str, int] = field(default_factory=dict)
     is_approved: bool = False
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
 
 def needs(policy: WalletPolicy) -> list[Need]:
@@ -50,7 +52,11 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
     ]
     if denied:
         return Deny(tuple(denied))
-    waits = list(_waits(policy, count(request, facts.worths)))
+    waits = [
+        *_waits(policy, count(request, facts.worths)),
+        *_wild_fee(policy, request),
+        *_doubtful(policy, request, facts),
+    ]
     if waits and not facts.is_approved:
         return Ask(tuple(waits))
     approved = [Reason(reason.statement, "A person approved exactly this request.") for reason in waits]
@@ -172,11 +178,35 @@ def judge_gas(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth
             yield Reason(statement, f"The fee may reach {fee}, over {rule.max_gas_usd} USD.")
 
 
+def _doubtful(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
+    """Why a person must look at a price on which a statement in dollars depends."""
+    above = policy.approval_above
+    if any(limit.max_usd is not None for limit in policy.limits) or (above is not None and above.usd is not None):
+        moved = {canonical(movement.asset) for movement in request.movements}
+        for key in sorted(moved & facts.doubts.keys()):
+            yield Reason("prices", f"{facts.doubts[key]}: a person must approve what depends on it.")
+    bounds = [*(limit.max_gas_usd for limit in policy.limits), *(rule.max_gas_usd for rule in policy.gas)]
+    coin = None if request.native is None else canonical(request.native)
+    if coin is not None and coin in facts.doubts and any(bound is not None for bound in bounds):
+        yield Reason("prices", f"{facts.doubts[coin]}: a person must approve the fee.")
+
+
+def _wild_fee(policy: WalletPolicy, request: Request) -> Iterator[Reason]:
+    """Why a person must approve the fee. Without a usual fee there is nothing to hold it against."""
+    times, usual = policy.fee_above_usual, request.usual_fee_units
+    if times is None or request.native is None or not usual or request.gas_units <= times * usual:
+        return
+    fee = f"The fee may reach {request.gas_units} base units of {request.native.key}"
+    yield Reason("feeAboveUsual", f"{fee}, over {times} times the usual {usual}: a person must approve it.")
+
+
 def judge_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
     """The denials by gas rules and fee limits alone, for a replacement with a higher fee: its movements are reserved
     already. `facts.spent` excludes the transaction itself.
     """
     yield from judge_gas(policy, request, facts.worths)
+    if not facts.is_approved:
+        yield from _wild_fee(policy, request)
     counted = count(request, facts.worths)
     for index, limit in enumerate(policy.limits):
         reason = _over(f"limits[{index}]", limit, counted, facts) if _measure(limit) == GAS_USD else None

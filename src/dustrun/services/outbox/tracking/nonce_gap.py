@@ -50,7 +50,13 @@ async def fill(
     row = _row(behind, unsigned, signed.hash, deps.settings.transaction_max_fee_rise)
     attempt = new_attempt(row, 1, "send", unsigned, signed)
 
-    request = Request.of_intent(intent_of(row), row.sender, gas_limit=gas_limit, max_fee_units=bid.max_fee_units)
+    request = Request.of_intent(
+        intent_of(row),
+        row.sender,
+        gas_limit=gas_limit,
+        max_fee_units=bid.max_fee_units,
+        usual_fee_units=chain.network.usual_fee_units(bid.expected_units),
+    )
     values = await deps.budget.values_of([request])
     denied: list[str] = []
 

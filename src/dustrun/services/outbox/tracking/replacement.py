@@ -93,7 +93,8 @@ async def sign_replacement(
     assert wallet is not None
     signed = await sign(deps, wallet, unsigned)
     intent = intent_of(row)
-    request = _request(row, unsigned, await chain.data_fee(intent.to, intent.data))
+    data_fee, usual = await chain.data_fee(intent.to, intent.data), chain.network.usual_fee_units(market.expected_units)
+    request = _request(row, unsigned, data_fee, usual)
     return Replacement(row, last, kind, unsigned, signed, request, await deps.budget.values_of([request]), ceiling)
 
 
@@ -106,7 +107,7 @@ def write_replacement(
     if row.state not in _OPEN or attempts[-1].hash != new.last.hash:
         return None, None
     case = policy_check.case_of(tx, row.wallet_id, new.request, new.values)
-    verdict = deps.budget.judge_replacement(tx, case, row.id)
+    verdict = deps.budget.judge_replacement(tx, case, row.id, is_approved=row.approval_id is not None)
     if isinstance(verdict, Deny):
         return AtCeiling(policy_check.denial(verdict).message), None
     attempt = new_attempt(row, len(attempts) + 1, new.kind, new.unsigned, new.signed)
@@ -150,7 +151,7 @@ def _unsigned(row: TransactionRow, kind: Kind, gas_limit: int, bid: Fees) -> Uns
     )
 
 
-def _request(row: TransactionRow, unsigned: UnsignedTransaction, data_fee_units: int) -> Request:
+def _request(row: TransactionRow, unsigned: UnsignedTransaction, data_fee_units: int, usual_units: int) -> Request:
     """A replacement as the policy judges it: the same intent with a higher bid. A cancel needs little gas itself, but
     the first attempt may still be mined."""
     gas_limit = max(unsigned.gas_limit, row.gas_limit or 0)
@@ -160,4 +161,5 @@ def _request(row: TransactionRow, unsigned: UnsignedTransaction, data_fee_units:
         gas_limit=gas_limit,
         max_fee_units=unsigned.max_fee_units,
         data_fee_units=data_fee_units,
+        usual_fee_units=usual_units,
     )
