@@ -90,7 +90,7 @@ async def _prove(server: ServerProcess, node: Anvil, seed: int, wanted: int, unt
 
 
 async def _set_balance(node: Anvil, address: str, step: int) -> None:
-    await asyncio.to_thread(node.rpc, "anvil_setBalance", address, hex(1000 * ETHER + step))
+    node.rpc("anvil_setBalance", address, hex(1000 * ETHER + step))  # one connection: nobody may call meanwhile
 
 
 async def _stages(stack: AsyncExitStack, api: Api, node: Anvil, count: int) -> asyncio.Queue[tuple[Stage, list[Json]]]:

@@ -200,7 +200,10 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/workflows/{id}/runs/count": [get(id="child")],
     "GET /v1/runs/status-counts": [get()],
     "GET /v1/runs/{id}": [get(id="wide"), get(id="result"), get(id="callers"), get(id="paid")],
-    "GET /v1/runs/{id}/effects": [get(id="wide"), get(id="result"), get(id="callers"), get(id="paid")],
+    "GET /v1/runs/{id}/effects": [
+        get(id="wide"), get(id="result"), get(id="callers"), get(id="paid"),
+        get("?include=sources", id="callers"), get("?include=sources", id="paid"),
+    ],
     "GET /v1/runs/{id}/compare/{otherId}": [
         get(id="wide", otherId="wide"), get(id="callers", otherId="result"), get(id="paid", otherId="paid"),
     ],
@@ -256,6 +259,7 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/workflows/{id}/versions/{number}": [get(id="large", number="1")],
     "GET /v1/workflows/{id}/versions/{number}/diff": [get("?against=1", id="large", number="2")],
     "GET /v1/workflows/{id}/ladder": [get(id="spends"), get(id="large")],
+    "GET /v1/workflows/{id}/sources": [get(id="spends"), get(id="large")],
     "POST /v1/workflows/{id}/versions/{number}/accept": [send(id="foreign", number="1")],
     "DELETE /v1/workflows/{id}/versions/{number}/accept": [send(before=accepted, id="foreign", number="1")],
     "POST /v1/wallets": [send({"name": TEXT, "description": "d" * 2_000})],

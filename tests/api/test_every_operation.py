@@ -215,6 +215,7 @@ async def _versions(tour: Tour) -> None:
     await tour.call("get_version", number=2, **at)
     await tour.call("diff_versions", number=2, query="?against=1", **at)
     ladder = await tour.call("get_ladder", **at)
+    await tour.call("list_spend_sources", **at)
     await tour.call("accept_version", {"expectedDigest": ladder["acceptance"]["digest"]}, number=2, **at)
     await tour.call("withdraw_acceptance", number=2, **at)
     await tour.call("rollback_workflow", {"targetVersion": 1}, **at)

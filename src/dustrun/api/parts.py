@@ -32,7 +32,7 @@ from dustrun.services.preview.fund_needs import Funds
 from dustrun.services.runs.approvals import Approvals
 from dustrun.services.runs.evaluating.expressions import Expressions
 from dustrun.services.runs.launching.launches import Launches
-from dustrun.services.runs.reports import RunReports
+from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.resume import Resumes
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
@@ -56,6 +56,7 @@ from dustrun.services.wallets.policies import WalletPolicies
 from dustrun.services.wallets.wallets import Wallets
 from dustrun.services.workflows.acceptance import Acceptances
 from dustrun.services.workflows.files import WorkflowFiles
+from dustrun.services.workflows.slices import Slices
 from dustrun.services.workflows.versions import Versions
 from dustrun.services.workflows.workflows import Workflows
 from dustrun.settings import Settings
@@ -180,6 +181,7 @@ class Parts:
     workflow_files: WorkflowFiles
     acceptances: Acceptances
     versions: Versions
+    slices: Slices
     runs: Runs
     starts: Starts
     action_calls: ActionCalls

@@ -29,7 +29,7 @@ from dustrun.services.runs.evaluating.expressions import Expressions
 from dustrun.services.runs.launching.announcing import ProposedLaunches
 from dustrun.services.runs.launching.decision import Reach
 from dustrun.services.runs.launching.launches import Launches
-from dustrun.services.runs.reports import RunReports
+from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.resume import Resumes
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
@@ -77,6 +77,7 @@ def make_parts(
         workflow_files=WorkflowFiles(base.database, base.writer, workflows, base.catalog.specs()),
         acceptances=Acceptances(base.database, base.writer, base.gate, base.catalog.specs()),
         versions=Versions(base.database),
+        slices=base.slices,
         runs=runs,
         starts=starts,
         action_calls=ActionCalls(base.database, base.catalog, starts),

@@ -21,6 +21,7 @@ from dustrun.services.runs.resume_links import ResumeLinks, secret_of, shared_se
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.wallets.signers import Signers
 from dustrun.services.workflows.compiled import CompiledWorkflows
+from dustrun.services.workflows.slices import Slices
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
@@ -46,6 +47,7 @@ class Base:
     catalog: Catalog
     programs: CompiledWorkflows
     gate: SpendGate
+    slices: Slices
     connections: Connections
     links: ResumeLinks
     traces: Traces | None
@@ -88,7 +90,8 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
         programs,
     )
     gate = SpendGate(catalog.specs())
-    return Base(*opened, gate, connections, links, traces)
+    slices = Slices(database, programs, gate.closures, catalog.specs())
+    return Base(*opened, gate, slices, connections, links, traces)
 
 
 def make_chains(settings: Settings) -> Chains:

@@ -9,7 +9,7 @@ from dustrun.app.base import Base
 from dustrun.app.money import Money
 from dustrun.records import dataclass
 from dustrun.services.connectors.read_hosts import ReadHosts
-from dustrun.services.runs.reports import RunReports
+from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.triggers.announcing import SkippedEvents

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Query
 from pydantic import ValidationError
@@ -57,6 +57,7 @@ NodeId = Annotated[str, Path(alias="nodeId", description="Id of the node, or its
 WorkflowId = Annotated[str, Path(alias="id", description="Id of the workflow.", max_length=128)]
 Statuses = Annotated[list[RunStatus] | None, Commas, Query(alias="status", description=f"Statuses, {ANY_OF}.")]
 Modes = Annotated[list[Mode] | None, Commas, Query(alias="mode", description=f"Modes, {ANY_OF}.")]
+Included = Annotated[list[Literal["sources"]] | None, Commas, Query(description="What else the report has.")]
 Since = Annotated[Instant | None, Query(alias="since", description="Started at or after this instant.")]
 Until = Annotated[Instant | None, Query(alias="until", description="Started before this instant.")]
 OfVersion = Annotated[
@@ -387,10 +388,13 @@ async def get_run(
 
 
 @routes.get("/v1/runs/{id}/effects", permission="run:read", answers=EffectsAnswer, refusals=[Code.RUN_UNKNOWN])
-async def get_run_effects(call: Call, run_id: RunId) -> dict[str, Any]:
+async def get_run_effects(call: Call, run_id: RunId, include: Included = None) -> dict[str, Any]:
     """Get the effects of a run and of the runs that it called, or those that a simulation would have: requests,
-    transactions, assumed values, warnings."""
-    return await call.parts.run_reports.effects(call.principal, run_id)
+    transactions, assumed values, warnings.
+
+    With `include=sources`, also what shaped each spend: what could have changed who was paid and how much, and what
+    decided that it happened."""
+    return await call.parts.run_reports.effects(call.principal, run_id, with_sources="sources" in (include or ()))
 
 
 @routes.get(

@@ -15,6 +15,7 @@ from dustrun.api.shapes.acceptance import (
     acceptance_shape,
     ladder_shape,
 )
+from dustrun.api.shapes.sources import SpendSourcesPage
 from dustrun.api.shapes.wire import MAX_INTEGER, Answer, PageAnswer, Paged, page_shape
 from dustrun.api.shapes.workflows import VersionAnswer, version_shape
 from dustrun.errors import Code
@@ -74,6 +75,11 @@ def _page_shape(found: tuple[WorkflowRow, Page[VersionRow]]) -> dict[str, Any]:
     row, page = found
     shaped = page_shape(lambda version: version_shape(row, version))(page)
     return {**shaped, "currentVersion": row.current_version}
+
+
+def _sources_shape(found: tuple[dict[str, Any], Page[dict[str, Any]]]) -> dict[str, Any]:
+    about, page = found
+    return {**about, **page_shape(dict)(page)}
 
 
 def _version_shape(found: tuple[WorkflowRow, VersionRow]) -> dict[str, Any]:
@@ -154,6 +160,28 @@ async def get_ladder(
     and unreached spends are null.
     """
     return await call.parts.acceptances.ladder(call.principal, id, version)
+
+
+@routes.get(
+    "/v1/workflows/{id}/sources",
+    permission="workflow:read",
+    answers=SpendSourcesPage,
+    shape=_sources_shape,
+    refusals=_UNKNOWN,
+)
+async def list_spend_sources(
+    call: Call,
+    id: str,
+    paging: Paged,
+    version: Annotated[
+        int | None, Query(ge=1, le=MAX_INTEGER, description="By default the draft, else the live one.")
+    ] = None,
+) -> tuple[dict[str, Any], Page[dict[str, Any]]]:
+    """List what shapes each spend of a version, and of what it calls: what can change who is paid and how much, what
+    decides whether it happens, and what can only prevent it.
+
+    It holds for any run; `GET /v1/runs/{id}/effects?include=sources` tells of one."""
+    return await call.parts.slices.report(call.principal, id, version, paging)
 
 
 @routes.post(

@@ -1,5 +1,5 @@
-"""Response models of the effects report, which `core/run/effects.py` and `services/runs/run_reports.py` build. What was
-recorded when a transaction was carried out may have more fields."""
+"""Response models of the effects report, which `core/run/effects.py` and `services/runs/reporting/reports.py` build.
+What was recorded when a transaction was carried out may have more fields."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from dustrun.api.shapes.sources import SpendSourcesAnswer
 from dustrun.api.shapes.wire import Answer
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
 
@@ -318,3 +319,6 @@ class EffectsAnswer(_Effects):
     earlier: EffectsOfEarlier | None
     chains: list[EffectChain]
     names: dict[str, EffectName] = Field(description="By address; those of wallets to keys with `wallet:read`.")
+    sources: list[SpendSourcesAnswer] | None = Field(
+        None, description="What shaped each spend, with `include=sources`; spends in one loop share an entry."
+    )

@@ -54,7 +54,8 @@ class ClosedPrograms:
     """A version with all that it calls. `resolve`: the member that a call runs, by workflow and version as the node
     names them (version None: the live one, else the draft). `tables`: names of tables by id, because nodes may name
     them by either. `ran`: of one run, what its nodes and those of the runs that it called were given; None: any run.
-    `kept`: the results that another run gave, each with that run and the path there. `simulated`: pinned results hold.
+    `calls`: what its calls ran. `kept`: the results that were not its own work, each with the run and path that gave
+    it. `simulated`: pinned results hold.
     """
 
     root: Key
@@ -62,6 +63,7 @@ class ClosedPrograms:
     resolve: Mapping[tuple[str, int | None], Key] = field(default_factory=dict)
     tables: Mapping[str, str] = field(default_factory=dict)
     ran: Mapping[Place, Sequence[Mapping[str, Any]]] | None = None
+    calls: Mapping[Place, Sequence[Key]] = field(default_factory=dict)
     kept: Mapping[Place, Sequence[tuple[str, str]]] = field(default_factory=dict)
     simulated: bool = False
 
@@ -147,7 +149,7 @@ class Slicer:
             for table in {self._table_name(one) for one in given}:
                 self._table_writers.setdefault(table, []).append(place)
         elif node.node.type == "call-workflow":
-            for callee in {key for one in given for key in self._called(one)}:
+            for callee in self._callees(place):
                 self._sites[callee].append(place)
 
     def _has_run(self, place: Place) -> bool:
@@ -175,7 +177,7 @@ class Slicer:
             found |= self.bits.bit("resume" if node.node.type == "wait" else "approval", key, node_id)
         if node.node.type in ("wait", "approve", "delay"):
             found |= self.bits.bit("clock")
-        if node.node.type == "call-workflow" and (self._is_computed(payload) or not self._called(payload)):
+        if node.node.type == "call-workflow" and (self._is_computed(payload) or not self._callees(place)):
             found |= self.bits.bit("workflow", constant(payload.get("workflowId")) or ANY)
         return found | _union(self.bits.bit("result", *one) for one in self.closed.kept.get(place, ()))
 
@@ -199,7 +201,7 @@ class Slicer:
     @staticmethod
     def _is_computed(payload: Mapping[str, Any]) -> bool:
         workflow, version = payload.get("workflowId", ""), payload.get("version")
-        return not isinstance(workflow, str) or "{{" in workflow or isinstance(version, str)
+        return not isinstance(workflow, str) or "{{" in workflow or not isinstance(version, int | None)
 
     # --- the fixed point ---
 
@@ -354,9 +356,9 @@ class Slicer:
         if kind == "call-workflow" and path[0] in ("result", "results"):
             return self._call_result(target, path)
         if kind == "set-variable" and path[0] == "value":
-            return self._constant[target] | self.refs(target, ("value",))
+            return self._constant[target] | self._outside[target] | self.refs(target, ("value",))
         if kind == "log" and path[0] == "message":
-            return self._constant[target] | self.refs(target, ("message",))
+            return self._constant[target] | self._outside[target] | self.refs(target, ("message",))
         return self.data(target)
 
     # --- rule: calls give back their last nodes ---
@@ -376,7 +378,9 @@ class Slicer:
         return found
 
     def _callees(self, place: Place) -> list[Key]:
-        return list(dict.fromkeys(key for one in self.given(place) for key in self._called(one)))
+        ran = self.closed.calls.get(place)
+        named = ran if ran is not None else (key for one in self.given(place) for key in self._called(one))
+        return list(dict.fromkeys(key for key in named if key in self.closed.programs))
 
     def _last_nodes(self, key: Key) -> list[str]:
         """The nodes that may be the last that succeeded. A `stop` can make any node the last."""

@@ -8,10 +8,10 @@ from typing import Any
 from dustrun.core.expression import measure
 from dustrun.core.validate.control import check_control
 from dustrun.core.validate.links import check_branches, check_links, check_scopes, check_triggers
-from dustrun.core.validate.model_decides import check_models
 from dustrun.core.validate.model_tools import check_model_tools
 from dustrun.core.validate.nodes import check_nodes
 from dustrun.core.validate.references import check_templates
+from dustrun.core.validate.spend_sources import check_sources
 from dustrun.core.validate.variables import check_variable_node, check_variables
 from dustrun.core.validate.words import problem
 from dustrun.core.workflow import graph as graphs
@@ -92,4 +92,4 @@ def _check_graph(definition: Definition, graph: graphs.Graph, specs: Specs) -> I
         if node.type in specs:
             yield from check_templates(node_id, node, graph, specs)
             yield from check_variable_node(node_id, node, declared)
-    yield from check_models(graph, specs)
+    yield from check_sources(definition, specs)

@@ -13,7 +13,7 @@ from dustrun.errors import Conflict, NotFound
 from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
-from dustrun.services.runs.reports import RunReports
+from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.subscriptions import principal_text
 from dustrun.services.workflows.closure import Lookup

@@ -30,8 +30,8 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
-from dustrun.services.workflows import calls, references
-from dustrun.services.workflows.checks import call_circles, chain_names, guarded_triggers
+from dustrun.services.workflows import calls
+from dustrun.services.workflows.checks import call_circles, chain_names, guarded_triggers, references
 from dustrun.services.workflows.checks.limited_keys import need_calls_within, need_objects_within
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.spend_gate import SpendGate

@@ -17,7 +17,7 @@ from dustrun.services.runs import start_request
 from dustrun.services.runs.launching import announcing, matching
 from dustrun.services.runs.launching.decision import Deciding, Decision, Direct, Reach
 from dustrun.services.runs.launching.matching import LaunchRequest
-from dustrun.services.runs.reports import RunReports
+from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts, check_spending
 from dustrun.services.runs.start_request import RunRequest

@@ -10,7 +10,7 @@ from dustrun.core.run.state import RUN_OPEN, RunStatus
 from dustrun.core.values.exact_json import loads_own
 from dustrun.errors import Code, NotFound
 from dustrun.services.access.principal import Principal
-from dustrun.services.runs.reports import RunReports
+from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.storage.triggers.backtests import BacktestRow
 
 Json = dict[str, Any]

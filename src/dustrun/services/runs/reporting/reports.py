@@ -18,7 +18,8 @@ from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.core.workflow.definition import Node
 from dustrun.errors import Conflict
 from dustrun.services.access.principal import Principal
-from dustrun.services.runs.report_parts import Parts, ReportParts
+from dustrun.services.runs.reporting.report_parts import Parts, ReportParts
+from dustrun.services.runs.reporting.run_sources import explain
 from dustrun.services.runs.runs import Run, Runs
 from dustrun.storage.db.database import Database
 from dustrun.storage.money import wallets as wallet_rows
@@ -39,9 +40,20 @@ class RunReports:
         self._chains = chains
         self._parts = ReportParts(database, runs)
 
-    async def effects(self, principal: Principal, run_id: str) -> Json:
-        """What a run did or would do; raises `NotFound`."""
-        return await self._report(principal, await self._runs.get(principal, run_id))
+    async def effects(self, principal: Principal, run_id: str, *, with_sources: bool = False) -> Json:
+        """What a run did or would do, also with what shaped its spends; raises `NotFound`."""
+        run = await self._runs.get(principal, run_id)
+        report = await self._report(principal, run)
+        return report | ({"sources": await self._sources(principal, run)} if with_sources else {})
+
+    async def sources(self, principal: Principal, run_id: str) -> list[Json]:
+        """What shaped the spends of a run; raises `NotFound`."""
+        return await self._sources(principal, await self._runs.get(principal, run_id))
+
+    async def _sources(self, principal: Principal, run: Run) -> list[Json]:
+        """The slice of each spend that the run came to, and of those of the runs that it called."""
+        found = await self._parts.of(principal, run, with_results=True)
+        return await asyncio.to_thread(explain, found, self._runs.catalog.specs(), principal.may_use_workflow)
 
     async def compare(self, principal: Principal, run_id: str, other_id: str) -> tuple[Run, Run, Json]:
         """What differs between two runs of a workflow; raises `NotFound`, and `Conflict` for runs of different ones."""

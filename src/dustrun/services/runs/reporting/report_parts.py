@@ -35,11 +35,12 @@ _MOST_EARLIER: Final = 20
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The parts of a report, the run itself first. `total` counts the runs that it called, at any depth; `hidden` those
-    that the key does not see, among the first `MOST_CALLED`."""
+    that the key does not see, among the first `MOST_CALLED`. `versions`: the run of each part, and what it executes."""
 
     parts: list[Part]
     total: int
     hidden: int
+    versions: Sequence[tuple[RunRow, Compiled]]
 
     def called(self) -> Json:
         """How many runs were called, and how many of them the report covers."""
@@ -81,7 +82,8 @@ class ReportParts:
             of_run = [(run.row, run.executions), *((row, found[row.pk]) for row in rows)]
             return [_part(row, paths[row.pk], graphs[_version(row)], executions) for row, executions in of_run]
 
-        return Parts(await asyncio.to_thread(build), total, hidden)
+        executed = [(row, versions[_version(row)]) for row in (run.row, *rows)]
+        return Parts(await asyncio.to_thread(build), total, hidden, executed)
 
     async def earlier(self, principal: Principal, run: Run, *, with_results: bool = False) -> list[Parts]:
         """The earlier runs of a retry chain with what they called, the oldest first."""
