@@ -289,7 +289,11 @@ def _check_stranger(everybody: Everybody, asked: Asked) -> None:
         assert (answer.status, "event: " in answer.text) == (200, False)
     else:
         is_shared = asked.path.startswith("/v1/templates/")  # the same for every organisation
-        is_own = ("{id}" in asked.path and not is_shared) or asked.name in ("release_spends", "evaluate_expression", "replay_trigger_events")
+        is_own = ("{id}" in asked.path and not is_shared) or asked.name in (
+            "release_spends",
+            "evaluate_expression",
+            "replay_trigger_events",
+        )
         assert (answer.status == 404) is is_own, answer.text
         assert answer.status == 404 or not answer.ids & everybody.world_ids - asked.named, answer.text
 

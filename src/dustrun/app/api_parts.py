@@ -19,6 +19,7 @@ from dustrun.services.actions.action_calls import ActionCalls
 from dustrun.services.connectors.connectors import Connectors
 from dustrun.services.connectors.mcp_tools import McpTools
 from dustrun.services.data.conversations import Conversations
+from dustrun.services.data.hands_of_runs import HandsOfRuns
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Variables
 from dustrun.services.maintenance.retention import Retention
@@ -40,7 +41,6 @@ from dustrun.services.wallets.ledger import WalletLedger
 from dustrun.services.wallets.policies import WalletPolicies
 from dustrun.services.workflows.acceptance import Acceptances
 from dustrun.services.workflows.files import WorkflowFiles
-from dustrun.services.workflows.variable_gate import VariableGate
 from dustrun.services.workflows.versions import Versions
 from dustrun.services.workflows.workflows import Workflows
 
@@ -142,9 +142,10 @@ def _money_parts(base: Base, money: Money) -> MoneyParts:
 
 def make_data(base: Base) -> DataParts:
     connectors = Connectors(base.database, base.writer, base.catalog, base.vault, base.connections)
+    hands = HandsOfRuns(base.gate.closures)
     return DataParts(
-        variables=Variables(base.database, base.writer, VariableGate(base.gate.closures)),
-        tables=Tables(base.database, base.writer, base.settings),
+        variables=Variables(base.database, base.writer, hands),
+        tables=Tables(base.database, base.writer, base.settings, hands),
         connectors=connectors,
         mcp_tools=McpTools(base.writer, connectors, base.connections),
         mcp_sessions=ProtocolSessions(),

@@ -89,7 +89,7 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
         catalog,
         programs,
     )
-    gate = SpendGate(catalog.specs())
+    gate = SpendGate(catalog.specs(), programs, database)
     slices = Slices(database, programs, gate.closures, catalog.specs())
     return Base(*opened, gate, slices, connections, links, traces)
 

@@ -48,7 +48,11 @@ async def test_an_address_that_starts_spends_is_made_by_who_may_spend(server: Co
     watching = await _paying(server, {"type": "webhook", "payload": {"mode": "simulate"}})
     rotate = f"/v1/workflows/{watching}/webhooks/{TRIGGER}/rotate"
     assert (await editor.post(rotate)).status == 200
-    assert (await server.owner.post(f"/v1/workflows/{watching}/trigger-rehearsal/go-live")).status == 200
+    go_live = f"/v1/workflows/{watching}/trigger-rehearsal/go-live"
+    refused = await server.owner.post(go_live)
+    assert (refused.code, "the address of its webhook" in refused.body["message"]) == (409011, True), refused.body
+    assert (await server.owner.post(f"/v1/workflows/{watching}/versions/1/accept")).status == 200
+    assert (await server.owner.post(go_live)).status == 200
     await _refused(editor, "POST", rotate)
 
     say = {"type": "log", "payload": {"message": "x"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,7 @@ async def question_of(server: Composition, run_id: str) -> str:
         found = [one for one in (await server.owner.get("/v1/approvals")).data["items"] if one["runId"] == run_id]
         if found:
             return str(found[0]["id"])
+        await asyncio.sleep(0.01)
 
 
 async def test_who_may_not_spend_lets_nothing_go_on_that_was_stopped(server: Composition) -> None:
@@ -194,3 +196,76 @@ async def test_an_administrator_of_some_workflows_reaches_no_wallet_beyond_them(
         assert (refused.status, refused.code) == (403, REFUSED), (method, at, refused.body)
     wider = await admin.post("/v1/api-keys", {"name": "free", "permissions": ["admin"]})
     assert wider.data["workflowIds"] == [flow], "what it makes has its limits"
+
+
+@pytest.mark.both_stores
+async def test_a_connector_that_decides_a_spend_is_judged_by_who_changed_it(server: Composition) -> None:
+    """Whoever points it elsewhere answers for the system behind it."""
+    wallet, editor = await wallet_of(server), await server.client_with(*EDITOR, "connector:write", "connector:read")
+    made = await server.owner.post("/v1/connectors", bearer("https://one.example.com"))
+    connector = {"type": "http-bearer", "id": made.data["id"]}
+    ask = {"type": "http-request", "connector": connector, "payload": {"url": "https://one.example.com/x"}}
+    shaped = {"ask": {**ask, "children": ["pay"]}, "pay": pay(wallet, "{{string(ask.result.body.n)}}")}
+    beside = {"pay": pay(wallet, children=["ask"]), "ask": ask}
+    flow, other = [(await server.owner.create_workflow(define(nodes)))["id"] for nodes in (shaped, beside)]
+    run = f"/v1/workflows/{flow}/run"
+    assert (await server.owner.post(run, {})).code == 200
+    change = {"data": {"token": "a-token-of-the-editor"}, "allowedHosts": ["two.example.com"]}
+    assert (await editor.send("PUT", f"/v1/connectors/{connector['id']}", change)).status == 200
+    refused = await server.owner.post(run, {})
+    assert (refused.code, "the connector" in refused.body["message"]) == (NEEDED, True), refused.body
+    assert (await server.owner.post(f"/v1/workflows/{other}/run", {})).code == 200, "it shapes nothing there"
+    accept = f"/v1/workflows/{flow}/versions/1/accept"
+    assert (await server.owner.post(accept, {})).code == 200
+    assert (await server.owner.post(run, {})).code == 200
+    assert (await editor.send("PUT", f"/v1/connectors/{connector['id']}", {"name": "again"})).status == 200
+    assert (await server.owner.post(run, {})).code == NEEDED, "an acceptance is of what was there"
+
+
+def bearer(host: str) -> Json:
+    data = {"token": "a-token-of-the-owner"}
+    return {"type": "http-bearer", "name": "c", "data": data, "allowedHosts": [host.removeprefix("https://")]}
+
+
+@pytest.mark.both_stores
+async def test_rows_that_decide_a_spend_are_judged_by_who_wrote_them(server: Composition) -> None:
+    """By hand, and by runs: of an editor's version, and of an owner's that an editor starts or that reads such rows."""
+    wallet, editor = await wallet_of(server), await server.client_with(*EDITOR, "table:write", "table:read")
+    columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "text"}]
+    for name in ("t", "u"):
+        await server.owner.post("/v1/tables", {"name": name, "primaryKey": "id", "columns": columns})
+    read = {"type": "read-table", "payload": {"table": "t"}, "children": ["pay"]}
+    nodes = {"read": read, "pay": pay(wallet, "{{read.result.first.n}}")}
+    flow = (await server.owner.create_workflow(define(nodes)))["id"]
+    assert (await server.owner.post("/v1/tables/t/rows", {"rows": [{"id": "a", "n": "1"}]})).status == 200
+
+    async def code() -> int:
+        return (await server.owner.post(f"/v1/workflows/{flow}/run", {})).code
+
+    async def accepted() -> None:
+        assert await code() == NEEDED
+        assert (await server.owner.post(f"/v1/workflows/{flow}/versions/1/accept", {})).code == 200
+        assert await code() == 200
+
+    async def write(by: Client, starter: Client, document: Json) -> None:
+        made = (await by.create_workflow(define(document)))["id"]
+        run_id = (await starter.post(f"/v1/workflows/{made}/run", {})).data["runId"]
+        while (await server.owner.get(f"/v1/runs/{run_id}")).data["finishedAt"] is None:
+            await asyncio.sleep(0.01)
+
+    assert await code() == 200
+    assert (await editor.post("/v1/tables/t/rows", {"mode": "upsert", "rows": [{"id": "a", "n": "777"}]})).status == 200
+    await accepted()
+    row = {"type": "write-table", "payload": {"table": "t", "mode": "upsert", "rows": {"id": "a", "n": "777"}}}
+    await write(server.owner, server.owner, {"write": row})
+    assert await code() == 200
+    await write(editor, server.owner, {"write": row})
+    await accepted()
+    await write(server.owner, editor, {"write": row})
+    await accepted()
+    assert (await editor.post("/v1/tables/u/rows", {"rows": [{"id": "a", "n": "777"}]})).status == 200
+    look = {"type": "read-table", "payload": {"table": "u"}, "children": ["write"]}
+    await write(server.owner, server.owner, {"look": look, "write": row})
+    await accepted()
+    await write(server.owner, server.owner, {"look": look, "write": row})
+    assert await code() == 200, "nobody else has written since"

@@ -21,7 +21,7 @@ from dustrun.sdk.connector import MASK, Connector
 from dustrun.sdk.context import HttpRequest
 from dustrun.sdk.fields import hinted_fields
 from dustrun.sdk.mcp.connecting import command_of
-from dustrun.services.access import audit, idempotency
+from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.connections import Connections, Opened
@@ -119,6 +119,7 @@ class Connectors:
                 updated_at=now,
             )
             rows.insert(tx, row)
+            hands.note(tx, principal, "connector", connector_id, is_new=True)
             detail = {"name": new.name, "type": type_.type, "allowedHosts": hosts, "movesMoney": moves_money}
             audit.record(tx, principal, "connector.create", connector_id, **detail)
             return row
@@ -186,6 +187,7 @@ class Connectors:
                 sealed = self._vault.seal(tx, old.org_id, DATA, old.id, _plain(data))
             row = replace(fresh, sealed=sealed)
             rows.update(tx, row)
+            hands.note(tx, principal, "connector", connector_id)
             changed = [name for name in _PARTS if getattr(change, name) is not None]
             audit.record(
                 tx,

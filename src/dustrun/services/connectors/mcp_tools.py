@@ -15,7 +15,7 @@ from dustrun.errors import Code, Conflict, Invalid, NotFound, Permanent, Problem
 from dustrun.records import dataclass
 from dustrun.sdk.mcp.tools import ListedTool
 from dustrun.sdk.threads import run_beside
-from dustrun.services.access import audit, idempotency
+from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.connections import Connections, Opened
 from dustrun.services.connectors.connectors import Connectors
@@ -68,6 +68,7 @@ class McpTools:
             if current is None or current.version != row.version:
                 raise Conflict("The connector has changed meanwhile; try again.", code=Code.VERSION_MOVED)
             rows.update(tx, replace(current, version=row.version + 1, tools=plain, updated_at=clock.now_ms()))
+            hands.note(tx, principal, "connector", row.id)
             detail = {name: [one.name for one in found if one.was == name] for name in ("new", "changed")}
             reads = [one.name for one in found if one.known["effect"] == "read"]
             audit.record(tx, principal, "connector.tools", row.id, reading=reads, **detail)

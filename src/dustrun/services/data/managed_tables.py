@@ -15,10 +15,11 @@ from dustrun.core.values.exact_json import dumps_text, loads_own, plain_digits
 from dustrun.errors import Code, Conflict, NotFound, Problem, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk.tables import TableChange, TableQuery, TableWritten
-from dustrun.services.access import audit, idempotency
+from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.data import table_rows
+from dustrun.services.data.hands_of_runs import HandsOfRuns
 from dustrun.services.data.table_rows import Layer, Quota, Table, get_table
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.settings import Settings
@@ -71,8 +72,9 @@ def _layer(facts: RunFacts) -> int:
 class Tables:
     """Use cases of managed tables."""
 
-    def __init__(self, database: Database, writer: Writer, settings: Settings) -> None:
+    def __init__(self, database: Database, writer: Writer, settings: Settings, hands_of_runs: HandsOfRuns) -> None:
         self._database = database
+        self._hands = hands_of_runs
         self._writer = writer
         self._most_tables = settings.max_tables
         self._quota = Quota(settings.max_table_rows, settings.max_table_bytes)
@@ -97,6 +99,7 @@ class Tables:
                 message = f"An organisation may have at most {self._most_tables} tables (setting max_tables)."
                 raise Conflict(message, code=Code.TABLE_LIMIT)
             rows.insert(tx, row)
+            hands.note(tx, principal, "table", row.id, is_new=True)
             audit.record(tx, principal, "table.create", row.id, name=name)
             return Table(row, schema)
 
@@ -153,6 +156,7 @@ class Tables:
             table = _get(tx, principal, wanted.table)
             done = table_rows.change(tx, table, wanted, Layer(), self._quota, clock.now_ms())
             written, is_watched = done.result, done.is_watched
+            hands.note(tx, principal, "table", table.row.id)
             counts = {"inserted": written.inserted, "updated": written.updated, "deleted": written.deleted}
             audit.record(tx, principal, f"table.{wanted.mode}", table.row.id, **counts)
             return written
@@ -222,6 +226,8 @@ class Tables:
             layer = Layer(layer_pk, assumed, facts)
             done = table_rows.change(tx, table, wanted, layer, self._quota, now)
             written, is_watched = done.result, done.is_watched
+            if layer_pk == LIVE:
+                self._hands.note(tx, facts, "table", table.row.id)
             result = {name: getattr(written, name) for name in TableWritten.__slots__}
             rows.add_write(tx, own_key, table_id=table.row.id, run_pk=facts.pk, result=dumps_text(result), now=now)
             return written

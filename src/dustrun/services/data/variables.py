@@ -19,12 +19,11 @@ from dustrun.core.workflow.definition import Definition, VariableDef
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem, Temporary
 from dustrun.log import mask_links
 from dustrun.records import dataclass
-from dustrun.services.access import audit, idempotency
+from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
+from dustrun.services.data.hands_of_runs import HandsOfRuns
 from dustrun.services.runs.engine_port import RunFacts
-from dustrun.services.workflows.closure import Lookup
-from dustrun.services.workflows.variable_gate import VariableGate
 from dustrun.services.workflows.versions import get_version, get_workflow
 from dustrun.storage.data import variables as rows
 from dustrun.storage.data.variables import RUN, WORKFLOW, Held, VariableRow, WriteRow
@@ -116,7 +115,7 @@ def look(tx: Tx, facts: RunFacts, definition: Definition) -> dict[str, Seen]:
 
 
 def _write(
-    tx: Tx, facts: RunFacts, definition: Definition, request: VariableRequest, most_bytes: int, gate: VariableGate
+    tx: Tx, facts: RunFacts, definition: Definition, request: VariableRequest, most_bytes: int, writers: HandsOfRuns
 ) -> Written:
     if not run_rows.holds(tx, facts.pk, facts.fence):
         raise Temporary("Another server process has taken over this run.")
@@ -134,8 +133,8 @@ def _write(
     text = mask_links(dumps_text(value))
     if len(text) > most_bytes:
         raise Invalid(f"The value has {len(text)} bytes; a variable may have at most {most_bytes}.")
-    if scope == WORKFLOW and facts.mode is not Mode.SIMULATE and facts.version is not None:
-        gate.check_writer(Lookup(tx, facts.org_id), workflow_id, facts.version)
+    if scope == WORKFLOW and facts.mode is not Mode.SIMULATE:
+        writers.note(tx, facts, "variable", f"{workflow_id}/{request.name}", is_new=kept is None or kept.version == 0)
     _store(tx, facts, scope, kept, request, text)
     previous = old if old is not None else None if default is None else dumps_text(default)
     rows.add_write(tx, _history(facts, scope, request, previous, text))
@@ -232,11 +231,11 @@ class Variables:
     """Use cases of variables."""
 
     def __init__(
-        self, database: Database, writer: Writer, gate: VariableGate, most_bytes: int = MAX_VALUE_BYTES
+        self, database: Database, writer: Writer, hands_of_runs: HandsOfRuns, most_bytes: int = MAX_VALUE_BYTES
     ) -> None:
         self._database = database
         self._writer = writer
-        self._gate = gate
+        self._hands = hands_of_runs
         self._most_bytes = most_bytes
 
     # --- for runs ---
@@ -246,9 +245,10 @@ class Variables:
         return await self._database.read(lambda tx: look(tx, facts, definition))
 
     async def write_for(self, facts: RunFacts, definition: Definition, request: VariableRequest) -> Written:
-        """Performs a node's write exactly once; raises `Invalid` if the value does not match type or limits, `Refused`
-        if the run's version may not decide what is spent."""
-        return await self._writer.write(lambda tx: _write(tx, facts, definition, request, self._most_bytes, self._gate))
+        """Performs a node's write exactly once; raises `Invalid` if the value does not match type or limits."""
+        return await self._writer.write(
+            lambda tx: _write(tx, facts, definition, request, self._most_bytes, self._hands)
+        )
 
     # --- for people ---
 
@@ -385,7 +385,8 @@ class Variables:
             if known is None and not create:
                 raise _unknown(name)
             fresh: VariableRow | None = change(tx, row, known)
-            self._gate.check_change(Lookup(tx, principal.org_id), principal, row)
+            is_new = known is None or known.row is None or known.row.version == 0
+            hands.note(tx, principal, "variable", f"{row.id}/{name}", is_new=is_new)
             if fresh is None:
                 rows.delete(tx, row.id, name)
             else:

@@ -129,7 +129,8 @@ class Starts:
             principal, prepared.facts.mode, program, old.row.workflow_id, old.row.version
         )
         if prepared.closure is not None and prepared.facts.mode is not Mode.SIMULATE:
-            await self._database.read(lambda tx: self._check_callers(tx, principal, old.row))
+            gate = self._creation.gate
+            await gate.slicing(lambda: self._database.read(lambda tx: self._check_callers(tx, principal, old.row)))
         if self.is_traced:
             source = trace.of_run(old.row.org_id, old.row.id, loads(old.row.trace) if old.row.trace else None)
             prepared.facts.trace = {"link": source.traceparent()}
@@ -195,7 +196,7 @@ class Starts:
             return self._creation.gate.admit(lookup, mode, workflow, version) if workflow is not None else None
 
         look = self._database.read if program.calls else self._database.look_up
-        return await look(query)
+        return await self._creation.gate.slicing(lambda: look(query))
 
     async def _submit(self, prepared: Prepared, concurrency: Concurrency | None) -> Created:
         if not self._engine.has_room():

@@ -116,7 +116,7 @@ class CalledRuns:
             return digest
 
         try:
-            return await self._database.read(query)
+            return await gate.slicing(lambda: self._database.read(query))
         except Conflict as error:
             raise Refused(error.message, code=error.code, details=error.details) from error
 

@@ -119,6 +119,9 @@ class TriggerRehearsals:
             audit.record(tx, principal, "trigger.go-live", workflow_id, nodeIds=[row.node_id for row in chosen])
             return rows.list_of(tx, workflow_id)
 
+        row = await self._database.read(lambda tx: get_workflow(tx, principal, workflow_id))
+        if row.live_version is not None:
+            await self._gate.prepare(principal.org_id, workflow_id, row.live_version)
         return await idempotency.write(self._writer, unit, lambda _: self._arming.committed(workflow_id))
 
 

@@ -13,7 +13,7 @@ from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.records import dataclass
 from dustrun.sdk.chain import WalletView
-from dustrun.services.access import audit, idempotency
+from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.wallets.signers import Signers
@@ -140,8 +140,10 @@ class Wallets:
             _check_free(tx, principal, row)
             rows.insert(tx, replace(row, sealed=seal(tx)) if seal is not None else row)
             rows.add_policy(tx, first_policy(row))
-            if row.can_sign and (new.is_default or rows.find_default(tx, row.org_id) is None):
+            had = rows.find_default(tx, row.org_id)
+            if row.can_sign and (new.is_default or had is None):
                 rows.make_default(tx, row.org_id, row.id, at_ms=row.created_at)
+                hands.note(tx, principal, "setting", "default-wallet", is_new=had is None)
             audit.record(tx, principal, action, row.id, name=row.name, kind=row.kind, address=row.address)
             return get_wallet(tx, principal, row.id)
 
@@ -191,7 +193,9 @@ class Wallets:
                 message = f'The wallet "{name_of(principal, row)}" is watch-only; it cannot be the default.'
                 raise Conflict(message, code=Code.WALLET_CANNOT_SIGN)
             if not row.is_default:
+                had = rows.find_default(tx, row.org_id)
                 rows.make_default(tx, row.org_id, row.id, at_ms=clock.now_ms())
+                hands.note(tx, principal, "setting", "default-wallet", is_new=had is None)
                 audit.record(tx, principal, "wallet.default", row.id)
             return get_wallet(tx, principal, wallet_id)
 

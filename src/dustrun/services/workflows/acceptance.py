@@ -113,7 +113,7 @@ class Acceptances:
             carried = {mode: self._gate.carried_out(tx, closure, mode) for mode in _MODES}
             return Ladder(_visible(principal, self._status(lookup, closure)), carried, principal)
 
-        return await self._database.read(query)
+        return await self._gate.slicing(lambda: self._database.read(query))
 
     async def accept(
         self, principal: Principal, workflow_id: str, version: int, expected: str | None
@@ -132,10 +132,11 @@ class Acceptances:
             _check(lookup, principal, before, expected)
             for member in closure.members:
                 workflow_rows.keep_draft(tx, principal.org_id, *member.key)
-            if rows.put(tx, _acceptance(principal, closure)):
+            if rows.put(tx, _acceptance(principal, closure, self._gate.sources.seen(lookup, closure))):
                 audit.record(tx, principal, "workflow.accept", workflow_id, version=version, digest=closure.digest)
             return replace(before, sources=self._gate.sources.statuses(lookup, closure))
 
+        await self._gate.prepare(principal.org_id, workflow_id, version)
         return await idempotency.write(self._writer, unit)
 
     async def withdraw(self, principal: Principal, workflow_id: str, version: int) -> AcceptanceStatus:
@@ -159,6 +160,7 @@ class Acceptances:
                 audit.record(tx, principal, "workflow.unaccept", workflow_id, version=version, acceptedBy=key_id)
             return _visible(principal, self._status(lookup, closure))
 
+        await self._gate.prepare(principal.org_id, workflow_id, version)
         return await idempotency.write(self._writer, unit)
 
     def _closure(self, tx: Tx, row: WorkflowRow, version: int) -> tuple[Lookup, Closure]:
@@ -192,9 +194,7 @@ class Acceptances:
         workflow, number = closure.root.workflow, closure.root.version
         for version in version_rows.list_numbers_below(lookup.tx, workflow.id, number, limit=_SEARCHED):
             earlier = self._gate.closures.resolve(lookup, workflow, version)
-            if earlier is None:
-                continue
-            if not any(one.source.needed for one in self._gate.sources.statuses(lookup, earlier)):
+            if earlier is not None and self._gate.sources.is_by_spenders(lookup, earlier):
                 return Baseline(version, tuple(member.key for member in earlier.members))
         return None
 
@@ -227,7 +227,7 @@ def _visible(principal: Principal, status: AcceptanceStatus) -> AcceptanceStatus
     return replace(status, differences=differences)
 
 
-def _acceptance(principal: Principal, closure: Closure) -> AcceptanceRow:
+def _acceptance(principal: Principal, closure: Closure, seen: dict[str, dict[str, int]]) -> AcceptanceRow:
     workflow_id, version = closure.root.key
     return AcceptanceRow(
         workflow_id=workflow_id,
@@ -236,6 +236,7 @@ def _acceptance(principal: Principal, closure: Closure) -> AcceptanceRow:
         key_id=principal.key_id,
         members=exact_json.dumps_text([list(member.key) for member in closure.members]),
         accepted_at=clock.now_ms(),
+        seen=exact_json.dumps_text(seen),
     )
 
 

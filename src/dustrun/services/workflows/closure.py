@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import Any
 
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ConnectorReference
+from dustrun.core.workflow.model_tools import raw_tools
 from dustrun.core.workflow.specs import Specs
 from dustrun.records import dataclass
 from dustrun.services.access.principal import Principal
@@ -24,6 +25,8 @@ from dustrun.storage.workflows.versions import VersionRow
 from dustrun.storage.workflows.workflows import WorkflowRow
 
 _KEPT = 2000
+WATCHERS = frozenset({"table-row"})
+"""The triggers that fire when rows of tables change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,17 @@ class Content:
     calls_any: bool
     created_by: str
     author_wallets: str | None
+    reads: tuple[tuple[str, str], ...] = ()
+    """Kind and name of the stored things that its nodes may read: `connector` by id, `table` by name or id, and
+    `variable`, of its workflow, without a name."""
+    webhooks: tuple[str, ...] = ()
+    """The nodes by which inbound webhooks start it."""
+    follows: bool = False
+    """Whether ends of other workflows' runs start it."""
+    tables: tuple[str, ...] = ()
+    """The tables that its nodes name, also those that they write."""
+    watched: tuple[str, ...] = ()
+    """The tables whose rows start it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +196,32 @@ def _content(row: VersionRow, specs: Specs) -> Content:
         calls_any=None in calls,
         created_by=row.created_by,
         author_wallets=row.author_wallets,
+        reads=tuple(dict.fromkeys(_reads(nodes.values(), row.definition))),
+        webhooks=tuple(node_id for node_id, node in nodes.items() if node["type"] == "webhook"),
+        follows=any(node["type"] == "workflow-finished" for node in nodes.values()),
+        tables=tuple(dict.fromkeys(_tables(nodes.values()))),
+        watched=tuple(str(node.get("payload", {}).get("table")) for node in nodes.values() if node["type"] in WATCHERS),
     )
+
+
+def _reads(nodes: Iterable[Mapping[str, Any]], text: str) -> Iterator[tuple[str, str]]:
+    if "$vars" in text or "-variable" in text:
+        yield "variable", ""
+    for node in nodes:
+        for part in (node, *(tool for _, tool in raw_tools(node))):
+            connector, table = part.get("connector"), (part.get("payload") or {}).get("table")
+            if isinstance(connector, dict) and connector.get("type") != "wallet":
+                yield "connector", str(connector.get("id"))
+            if part.get("type") in ("read-table", *WATCHERS) and isinstance(table, str):
+                yield "table", table
+
+
+def _tables(nodes: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for node in nodes:
+        for part in (node, *(tool for _, tool in raw_tools(node))):
+            table = (part.get("payload") or {}).get("table")
+            if part.get("type") in ("read-table", "write-table") and isinstance(table, str):
+                yield table
 
 
 def spends(node: Mapping[str, Any], specs: Specs) -> bool:

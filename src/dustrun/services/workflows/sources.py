@@ -1,41 +1,52 @@
 """Whose hands shape what a version spends, and who has accepted that.
 
 A spend goes unasked only if every hand in it could spend from its wallets when it wrote, or if somebody who can has
-accepted what it wrote since. A hand is a key as it was then; keys of one origin are one hand (`access/hands.py`)."""
+accepted what it wrote since. Keys of one origin are one hand (`access/hands.py`); what they wrote are the definitions,
+connectors, tables, variables and settings in the slice of the spend (`shapes.py`). Systems are judged by policies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+from dustrun.core.sources.source import ANY
 from dustrun.core.values.exact_json import loads
+from dustrun.core.workflow.definition import ANY_WALLET
 from dustrun.records import dataclass
 from dustrun.services.access.api_keys import is_good, principal_of
-from dustrun.services.access.hands import hand_of, is_one_hand
+from dustrun.services.access.hands import UNKNOWN, Hand, hand_of, hands_of, is_one_hand
 from dustrun.services.access.principal import ALL_WALLETS
 from dustrun.services.workflows.closure import Closure, Closures, Lookup, Member
+from dustrun.services.workflows.shapes import Shape, Shapes, Thing
+from dustrun.storage.access import hands as hand_rows
 from dustrun.storage.access import keys as key_rows
+from dustrun.storage.data import connectors, managed_tables
+from dustrun.storage.data import variables as variable_rows
 from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.triggers import webhook_secrets
 from dustrun.storage.workflows import acceptances
+from dustrun.storage.workflows import versions as version_rows
 from dustrun.storage.workflows.acceptances import AcceptanceRow
 
 _KEPT = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Hand:
-    """A key, and what it could spend from when it wrote: None nothing, `*` every wallet, else a JSON list."""
-
-    key_id: str
-    wallets: str | None
+_BY_WORKFLOWS = ("workflow:create", "workflow:update", "workflow:publish", "workflow:execute")
+_WRITERS: Mapping[str, tuple[str, ...]] = {
+    "connector": ("connector:write",),
+    "setting": ("wallet:write",),
+    "name": ("workflow:update",),
+    "table": (*_BY_WORKFLOWS, "table:write"),
+}
+"""By kind of thing, the permissions that let a key write it; else those of workflows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What shapes a spend, and the hand that wrote it. `needed`: how many others must accept it."""
+    """A thing that shapes spends of the version `payer`, and a hand that wrote it. `needed`: how many others must
+    accept that."""
 
-    member: Member
+    thing: Thing
     hand: Hand
     needed: int
+    payer: Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,7 @@ class SourceStatus:
     """A source with the acceptances of it that count: none of its own hand, none twice."""
 
     source: Source
-    accepted_by: tuple[AcceptanceRow, ...]
+    accepted_by: tuple[AcceptanceRow, ...] = ()
 
     @property
     def lacking(self) -> int:
@@ -54,30 +65,93 @@ class SourceStatus:
 class SpendSources:
     """Finds the sources of what a version can spend, and judges their hands."""
 
-    def __init__(self, closures: Closures) -> None:
+    def __init__(self, closures: Closures, shapes: Shapes) -> None:
         self._closures = closures
+        self._shapes = shapes
         self._limits: dict[str, frozenset[str] | None] = {}
 
     def statuses(self, lookup: Lookup, closure: Closure) -> list[SourceStatus]:
-        """Every source of what a closure can spend, its own definition first."""
-        if not closure.can_spend:
-            return []
-        own = self.accepting(lookup, closure)
-        return [self._status(lookup, closure, source, own) for source in self._sources(lookup, closure)]
+        """Every source of what a closure can spend, its own definition first. Raises `Unsliced`."""
+        return [self._status(lookup, closure, source) for source in self._sources(lookup, closure)]
+
+    def is_by_spenders(self, lookup: Lookup, closure: Closure) -> bool:
+        """Whether all that is written in the versions of a closure was written by who may spend what it spends."""
+        named = {wallet for _, node in closure.spends() for wallet in node.wallets}
+        where = {closure.root.workflow.id, *(member.workflow.id for member, _ in closure.spends())}
+        authors = (Hand(one.content.created_by, one.content.author_wallets) for one in closure.members)
+        return all(self._may_spend(lookup, hand, named, where) for hand in authors)
+
+    def seen(self, lookup: Lookup, closure: Closure) -> dict[str, dict[str, int]]:
+        """What an acceptance of a closure has seen besides its definitions: by thing and key, the writes so far."""
+        things = {thing for shape in self._shapes.get(lookup, closure) for thing in shape.things}
+        return {
+            ":".join(thing): {hand.key_id: hand.writes for hand in self._hands(lookup, closure, thing)}
+            for thing in sorted(things)
+            if thing[0] != "definition"
+        }
 
     def _sources(self, lookup: Lookup, closure: Closure) -> Iterator[Source]:
-        """The definitions that the closure has. Those that cannot spend themselves may decide what the others do."""
-        wanted = closure.root.workflow.acceptances
-        for member in closure.members:
-            hand = Hand(member.content.created_by, member.content.author_wallets)
-            yield Source(member, hand, max(0 if self.may_spend(lookup, hand, closure) else 1, wanted))
+        if not closure.can_spend:
+            return
+        members = {member.key: member for member in closure.members}
+        paid: dict[tuple[tuple[str, int], Thing], set[str | None]] = {}
+        for shape in (*self._shapes.get(lookup, closure), *_of_computed_calls(closure)):
+            for thing in shape.things:
+                paid.setdefault((shape.member, thing), set()).update(shape.wallets)
+        own = ("definition", _key(closure.root.key))
+        hands: dict[Thing, list[Hand]] = {}
+        for (payer, thing), wallets in sorted(paid.items(), key=lambda one: (one[0][1] != own, one[0])):
+            if thing not in hands:
+                hands[thing] = list(self._hands(lookup, closure, thing))
+            wanted = closure.root.workflow.acceptances if thing[0] == "definition" else 0
+            where = {closure.root.workflow.id, payer[0]}
+            for hand in hands[thing]:
+                is_free = self._may_spend(lookup, hand, wallets, where)
+                if hand.key_id == UNKNOWN.key_id:
+                    is_free = not hand_rows.others_could(
+                        lookup.tx, lookup.org_id, _WRITERS.get(thing[0], _BY_WORKFLOWS)
+                    )
+                yield Source(thing, hand, max(0 if is_free else 1, wanted), members[payer])
 
-    def may_spend(self, lookup: Lookup, hand: Hand, closure: Closure) -> bool:
-        """Whether a hand could spend all that the closure spends, in the workflows that do."""
-        if not covers(lookup, hand.wallets, closure):
+    # --- who wrote a thing ---
+
+    def _hands(self, lookup: Lookup, closure: Closure, thing: Thing) -> Iterable[Hand]:
+        kind, name = thing
+        tx, org_id = lookup.tx, lookup.org_id
+        if kind == "definition":
+            content = next(one.content for one in closure.members if _key(one.key) == name)
+            return [Hand(content.created_by, content.author_wallets)]
+        if kind == "called":
+            found = version_rows.list_authors(tx, org_id, None if name == ANY else name)
+            return [UNKNOWN, *(Hand(*author) for author in found)]
+        if kind == "finished":
+            return [UNKNOWN]
+        if kind == "webhook":
+            workflow_id, _, node_id = name.partition("/")
+            return hands_of(tx, org_id, kind, name) if webhook_secrets.list_of(tx, workflow_id, node_id) else []
+        return [hand for one in self._stored(lookup, kind, name) for hand in hands_of(tx, org_id, kind, one)]
+
+    @staticmethod
+    def _stored(lookup: Lookup, kind: str, name: str) -> list[str]:
+        """The stored things that a name stands for; none if there is nothing to read yet."""
+        tx, org_id = lookup.tx, lookup.org_id
+        if kind == "table":
+            table = managed_tables.find(tx, org_id, name) if name != ANY else None
+            return hand_rows.list_objects(tx, org_id, kind, "") if name == ANY else [table.id] if table else []
+        if kind == "variable":
+            workflow_id, _, variable = name.partition("/")
+            if variable == ANY:
+                return [f"{workflow_id}/{one.name}" for one in variable_rows.list_variables(tx, workflow_id)]
+            row = variable_rows.find(tx, workflow_id, variable)
+            return [name] if row is not None else []
+        return [name]
+
+    def _may_spend(self, lookup: Lookup, hand: Hand, wallets: set[str | None], where: set[str]) -> bool:
+        """Whether a hand could spend from wallets, in the workflows that do."""
+        if not _covers(lookup, hand.wallets, wallets):
             return False
         limits = self._limits_of(lookup, hand.key_id)
-        return limits is None or {closure.root.workflow.id, *(m.workflow.id for m, _ in closure.spends())} <= limits
+        return limits is None or where <= limits
 
     def _limits_of(self, lookup: Lookup, key_id: str) -> frozenset[str] | None:
         """The workflows that a key is limited to, which never changes; None: it is not limited."""
@@ -90,16 +164,21 @@ class SpendSources:
             self._limits[key_id] = principal_of(row).workflow_ids
         return self._limits[key_id]
 
-    def _status(self, lookup: Lookup, closure: Closure, source: Source, own: list[AcceptanceRow]) -> SourceStatus:
-        """What a called version can spend by itself may be accepted with that version."""
-        counted = _count(lookup, own, source)
-        if len(counted) < source.needed and source.member is not closure.root:
-            inner = self._closures.resolve(lookup, source.member.workflow, source.member.version)
-            if inner is not None and inner.can_spend:
-                counted = _count(lookup, [*own, *self.accepting(lookup, inner)], source)
+    # --- who has accepted it ---
+
+    def _status(self, lookup: Lookup, closure: Closure, source: Source) -> SourceStatus:
+        """What a called version spends by itself may also be accepted with that version."""
+        if not source.needed:
+            return SourceStatus(source)
+        counted = _count(lookup, self._accepting(lookup, closure), source)
+        if len(counted) < source.needed and source.payer is not closure.root:
+            inner = self._closures.resolve(lookup, source.payer.workflow, source.payer.version)
+            if inner is not None and (source.thing[0] != "definition" or has(inner, source.thing)):
+                rows = [*self._accepting(lookup, closure), *self._accepting(lookup, inner)]
+                counted = _count(lookup, rows, source)
         return SourceStatus(source, counted)
 
-    def accepting(self, lookup: Lookup, closure: Closure) -> list[AcceptanceRow]:
+    def _accepting(self, lookup: Lookup, closure: Closure) -> list[AcceptanceRow]:
         """The acceptances of a closure whose keys are still good, and may still spend from every wallet of it."""
         found = []
         for row in acceptances.list_of(lookup.tx, *closure.root.key, closure.digest):
@@ -115,10 +194,25 @@ def _count(lookup: Lookup, rows: list[AcceptanceRow], source: Source) -> tuple[A
     hands, found = {hand_of(lookup.tx, lookup.org_id, source.hand.key_id)}, []
     for row in rows:
         hand = hand_of(lookup.tx, lookup.org_id, row.key_id)
-        if hand not in hands:
+        if hand not in hands and _has_seen(row, source):
             hands.add(hand)
             found.append(row)
     return tuple(found)
+
+
+def _has_seen(row: AcceptanceRow, source: Source) -> bool:
+    """Whether an acceptance is of what a hand has written until now. The digest stands for definitions."""
+    if source.thing[0] == "definition":
+        return True
+    seen = loads(row.seen or "{}").get(":".join(source.thing), {})
+    return bool(seen.get(source.hand.key_id, -1) >= source.hand.writes)
+
+
+def _of_computed_calls(closure: Closure) -> Iterator[Shape]:
+    """What computes a workflow to call may spend from every wallet, beside what it spends itself."""
+    if closure.calls_any:
+        things = frozenset(("definition", _key(member.key)) for member in closure.members)
+        yield Shape(closure.root.key, "", (ANY_WALLET,), things)
 
 
 def can_help(lookup: Lookup, key_id: str, statuses: list[SourceStatus]) -> bool:
@@ -130,11 +224,49 @@ def can_help(lookup: Lookup, key_id: str, statuses: list[SourceStatus]) -> bool:
 
 def covers(lookup: Lookup, wallets: str | None, closure: Closure) -> bool:
     """Whether the wallets include every one that the closure spends from."""
+    named = {wallet for _, node in closure.spends() for wallet in node.wallets}
+    return _covers(lookup, wallets, named | ({ANY_WALLET} if closure.calls_any else set()))
+
+
+def _covers(lookup: Lookup, wallets: str | None, named: set[str | None]) -> bool:
     if wallets is None or wallets == ALL_WALLETS:
         return wallets is not None
-    if closure.calls_any:
-        return False
-    named = {wallet_id for _, node in closure.spends() for wallet_id in node.wallets}
-    if None in named:
-        named.add(run_rows.find_default_wallet(lookup.tx, lookup.org_id))
-    return named - {None} <= set(loads(wallets))  # ANY_WALLET is in no list
+    known = {run_rows.find_default_wallet(lookup.tx, lookup.org_id) if one is None else one for one in named}
+    return known - {None} <= set(loads(wallets))  # ANY_WALLET is in no list
+
+
+def name_of(member: Member) -> str:
+    """A version with its workflow, for messages."""
+    return f'version {member.version} of "{member.workflow.name}" ({member.workflow.id})'
+
+
+def describe(lookup: Lookup, closure: Closure, thing: Thing) -> str:
+    """A thing as messages call it, for those who may read the workflow."""
+    kind, name = thing
+    if kind == "definition":
+        member = next(one for one in closure.members if _key(one.key) == name)
+        return name_of(member) if lookup.may_tell(member.workflow.id) else "a workflow that it calls"
+    if kind == "connector":
+        row = connectors.find(lookup.tx, lookup.org_id, name)
+        return (
+            f'the connector "{row.name}" ({name})' if row is not None else f'the connector "{name}", which is deleted'
+        )
+    if kind == "variable":
+        return f'the variable "{name.partition("/")[2]}"'
+    return {
+        "table": f'the table "{name}"',
+        "setting": "the default wallet",
+        "name": "the name of the workflow",
+        "webhook": "the address of its webhook",
+        "called": "whatever a call that computes its workflow may run",
+        "finished": "the run of the workflow that it follows",
+    }[kind]
+
+
+def has(closure: Closure, thing: Thing) -> bool:
+    """Whether a definition is one of a closure's."""
+    return any(_key(member.key) == thing[1] for member in closure.members)
+
+
+def _key(member: tuple[str, int]) -> str:
+    return f"{member[0]}@{member[1]}"

@@ -3,8 +3,8 @@ who may spend from its wallets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import loads
@@ -13,7 +13,10 @@ from dustrun.errors import Code, Conflict, Forbidden, Problem
 from dustrun.records import dataclass
 from dustrun.services.access.principal import ALL_WALLETS, Principal
 from dustrun.services.workflows.closure import Closure, Closures, Lookup, Member, SpendNode, spends
-from dustrun.services.workflows.sources import SourceStatus, SpendSources, covers
+from dustrun.services.workflows.compiled import CompiledWorkflows
+from dustrun.services.workflows.shapes import Shapes, Unsliced
+from dustrun.services.workflows.sources import SourceStatus, SpendSources, covers, describe, has, name_of
+from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import called_runs, rehearsals
 from dustrun.storage.runs import runs as run_rows
@@ -23,7 +26,10 @@ from dustrun.storage.workflows.workflows import WorkflowRow
 Place = tuple[str, str, str]
 """A spending node: workflow, hash of its definition, id."""
 
+T = TypeVar("T")
+
 _KEPT = 10_000
+_TRIES = 5
 _FLAGS = {Mode.SIMULATE.value: "simulate", Mode.DUST.value: "dustTest"}
 _STRICTNESS = {"none": 0, "simulate": 1, "dust": 2}
 _CARRIED_OUT = frozenset(["simulated", "final"])
@@ -41,9 +47,11 @@ class Carried:
 class SpendGate:
     """Decides whether a version may spend. Only what was found to be rehearsed is remembered: it stays so."""
 
-    def __init__(self, specs: Specs) -> None:
+    def __init__(self, specs: Specs, programs: CompiledWorkflows, database: Database) -> None:
         self.closures = Closures(specs)
-        self.sources = SpendSources(self.closures)
+        self.shapes = Shapes(specs, programs)
+        self.sources = SpendSources(self.closures, self.shapes)
+        self._database = database
         self._specs = specs
         self._rehearsed: dict[tuple[str, str, str], None] = {}
 
@@ -146,12 +154,40 @@ class SpendGate:
 
     def check_accepted(self, lookup: Lookup, closure: Closure) -> None:
         """Raises `Conflict` unless everything that shapes a spend of the closure was written by who may spend it, or is
-        accepted: also a called version that cannot spend by itself."""
-        for member in reversed(closure.members):  # what is called may be accepted by itself
-            own = self.closures.resolve(lookup, member.workflow, member.version)
-            for status in self.sources.statuses(lookup, own) if own is not None else ():
+        accepted: also a called version that cannot spend by itself. Raises `Unsliced`."""
+        for own in (closure, *self._with_acceptances(lookup, closure)):
+            for status in self.sources.statuses(lookup, own):
                 if status.lacking:
-                    raise _unaccepted(lookup, member, status)
+                    raise _unaccepted(lookup, own, status, self.closures)
+
+    def _with_acceptances(self, lookup: Lookup, closure: Closure) -> Iterator[Closure]:
+        """What is called and needs acceptances of its own."""
+        for member in closure.members[1:]:
+            if member.workflow.acceptances:
+                own = self.closures.resolve(lookup, member.workflow, member.version)
+                if own is not None and own.can_spend:
+                    yield own
+
+    async def prepare(self, org_id: str, workflow_id: str, version: int) -> None:
+        """Slices what a version reaches, before a transaction that judges it."""
+
+        def query(tx: Tx) -> None:
+            lookup = Lookup(tx, org_id)
+            workflow = lookup.find(workflow_id)
+            closure = self.closures.resolve(lookup, workflow, version) if workflow is not None else None
+            for own in (closure, *self._with_acceptances(lookup, closure)) if closure is not None else ():
+                self.sources.statuses(lookup, own)
+
+        await self.slicing(lambda: self._database.read(query))
+
+    async def slicing(self, judge: Callable[[], Awaitable[T]]) -> T:
+        """Does what may need slices, again once they are there."""
+        for _ in range(_TRIES):
+            try:
+                return await judge()
+            except Unsliced as missing:
+                await self.shapes.add(missing)
+        return await judge()
 
     def check_loosening(
         self, lookup: Lookup, principal: Principal, row: WorkflowRow, changes: Mapping[str, Any]
@@ -228,9 +264,14 @@ def _lack(member: Member, node: SpendNode, wanted: str) -> Problem:
     return Problem(f"nodes.{node.node_id}", message, node_id=node.node_id)
 
 
-def _unaccepted(lookup: Lookup, member: Member, status: SourceStatus) -> Conflict:
-    """`member`: the version that must be accepted, of what can spend; the source may be what it calls."""
-    source, workflow_id = status.source, member.workflow.id
+def _unaccepted(lookup: Lookup, closure: Closure, status: SourceStatus, closures: Closures) -> Conflict:
+    """Which source it is, whose hand wrote it, and what must be accepted: the version that spends, if the source is
+    part of that, else the whole."""
+    source = status.source
+    member, inner = closure.root, closures.resolve(lookup, source.payer.workflow, source.payer.version)
+    if source.thing[0] == "definition" and inner is not None and has(inner, source.thing):
+        member = source.payer
+    workflow_id = member.workflow.id
     path = f"/v1/workflows/{workflow_id}/versions/{member.version}/accept"
     who = "one more key" if status.lacking == 1 else f"{status.lacking} more keys"
     name = f"version {member.version} of {workflow_id}"
@@ -240,17 +281,13 @@ def _unaccepted(lookup: Lookup, member: Member, status: SourceStatus) -> Conflic
     elif lookup.reader is not None and not lookup.reader.may_use_workflow(workflow_id):
         name, how = "a workflow that it calls", "A key that reaches that workflow accepts it."
     whose = "its author's"
-    if source.member.key != member.key:
-        called = name_of(source.member) if lookup.may_tell(source.member.workflow.id) else "a workflow that it calls"
-        whose = f"the author's of {called}, which may decide what is spent and was written without that right"
+    if source.thing != ("definition", f"{workflow_id}@{member.version}"):
+        by = f'the key "{source.hand.key_id}"' if source.hand.key_id else "somebody who is not known"
+        what = describe(lookup, closure, source.thing) if lookup.may_tell(workflow_id) else "something that it reads"
+        whose = f"that of who wrote {what}: it may decide what is spent, and {by} wrote it without the right to spend"
     return Conflict(
         f"{name} can spend and is not accepted: it needs {who} with wallet:spend on its wallets, other "
         f"than {whose}. {how}",
         code=Code.VERSION_NOT_ACCEPTED,
         details=[Problem("version", f"not accepted; missing acceptances: {status.lacking}")],
     )
-
-
-def name_of(member: Member) -> str:
-    """A version with its workflow, for messages."""
-    return f'version {member.version} of "{member.workflow.name}" ({member.workflow.id})'

@@ -26,7 +26,7 @@ from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.outbound.guard import Guard
 from dustrun.records import dataclass
 from dustrun.sdk.threads import run_sized
-from dustrun.services.access import audit, idempotency
+from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
@@ -280,6 +280,7 @@ class Workflows:
             version = make_version(row.id, 1, new.definition, principal)
             version_rows.insert(tx, version)
             calls.need_callable(tx, principal, version)
+            hands.note(tx, principal, "name", row.id, is_new=True)
             audit.record(tx, principal, "workflow.create", row.id, name=row.name)
             return _load(tx, row, 1)
 
@@ -392,6 +393,7 @@ class Workflows:
                 code=Code.DEFINITION_INVALID,
                 details=problems if principal.may("workflow:read") else [_unread(problems)],
             )
+        await self._gate.prepare(principal.org_id, workflow_id, draft.version)
         return draft.version, found
 
     async def pause(self, principal: Principal, workflow_id: str) -> Workflow:
@@ -468,6 +470,8 @@ class Workflows:
                 rows.update(tx, row.id, **changes)
                 audit.record(tx, principal, action, row.id, changed=sorted(changes), **detail)
                 note_pause(tx, row, changes)
+                if "name" in changes:
+                    hands.note(tx, principal, "name", row.id)
                 before, row = row, replace(row, **changes)
                 self.arming.settle(tx, principal, before, row)
             return replace(_load(tx, row, row.current_version), warnings=warnings)

@@ -113,7 +113,20 @@ version_acceptances = Table(
     Column("key_id", Text, primary_key=True),
     Column("members", Text, nullable=False, comment="JSON: [workflow, version] of everything in that closure"),
     Column("accepted_at", BigInteger, nullable=False),
+    Column("seen", Text, comment="JSON: by source and key, the number of writes that it had seen"),
     ForeignKeyConstraint(["workflow_id", "version"], ["workflow_versions.workflow_id", "workflow_versions.version"]),
+)
+
+hands = Table(
+    "hands",
+    metadata,
+    Column("org_id", Text, ForeignKey("organizations.id"), primary_key=True),
+    Column("kind", Text, primary_key=True, comment="connector, table, variable, webhook, setting, name"),
+    Column("object", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True, comment="empty: nobody known"),
+    Column("wallets", Text, comment="what the key could spend from, as in versions"),
+    Column("writes", BigInteger, nullable=False, comment="those that were not good for every wallet"),
+    Column("changed_at", BigInteger, nullable=False),
 )
 
 runs = Table(

@@ -14,7 +14,8 @@ from dustrun.storage.db.tables import version_acceptances as t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptanceRow:
-    """One acceptance; `members` is JSON: the workflow and version of everything in the accepted closure."""
+    """One acceptance. `members` is JSON: the workflow and version of everything in the accepted closure; so is `seen`:
+    by source, and by key, the number of writes of what is no definition. None: it was given before these were kept."""
 
     workflow_id: str
     version: int
@@ -22,6 +23,7 @@ class AcceptanceRow:
     key_id: str
     members: str
     accepted_at: int
+    seen: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(AcceptanceRow))
@@ -32,6 +34,12 @@ _DELETE = Statement(
         t.c.workflow_id == sa.bindparam("workflow_id"),
         t.c.version == sa.bindparam("version"),
         t.c.key_id == sa.bindparam("key_id"),
+    )
+)
+_SEE = Statement(
+    sa.text(
+        "UPDATE version_acceptances SET seen = :seen, members = :members, accepted_at = :accepted_at WHERE"
+        " workflow_id = :workflow_id AND version = :version AND digest = :digest AND key_id = :key_id"
     )
 )
 _LIST = Statement(
@@ -55,10 +63,11 @@ def _row(found: tuple[Any, ...]) -> AcceptanceRow:
 
 
 def put(tx: Tx, row: AcceptanceRow) -> bool:
-    """Adds an acceptance; False if the key has accepted exactly that before."""
-    if any(one.key_id == row.key_id for one in list_of(tx, row.workflow_id, row.version, row.digest)):
+    """Adds an acceptance, or what it has seen by now; False if the key has accepted exactly that before."""
+    known = next((o for o in list_of(tx, row.workflow_id, row.version, row.digest) if o.key_id == row.key_id), None)
+    if known is not None and known.seen == row.seen:
         return False
-    tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+    tx.do(_SEE if known is not None else _INSERT, **{name: getattr(row, name) for name in _NAMES})
     return True
 
 

@@ -69,6 +69,14 @@ _LIVE_WITH = Statement(
     .where(w.c.org_id == sa.bindparam("org_id"), sa.func.lower(t.c.definition).like(sa.bindparam("pattern")))
     .limit(20)
 )
+_AUTHORED = (
+    sa.select(t.c.created_by, t.c.author_wallets, sa.func.max(t.c.created_at))
+    .join(w, w.c.id == t.c.workflow_id)
+    .where(w.c.org_id == sa.bindparam("org_id"))
+    .group_by(t.c.created_by, t.c.author_wallets)
+)
+_AUTHORS = Statement(_AUTHORED.where(t.c.version.in_([w.c.draft_version, w.c.live_version, w.c.latest_version])))
+_AUTHORS_OF = Statement(_AUTHORED.where(t.c.workflow_id == sa.bindparam("workflow_id")))
 _MARK = Statement(
     sa.update(t)
     .where(t.c.workflow_id == sa.bindparam("of_workflow"), t.c.version == sa.bindparam("of_version"))
@@ -89,6 +97,14 @@ def find(tx: Tx, workflow_id: str, version: int) -> VersionRow | None:
     """Finds a version of the workflow."""
     found = tx.one(_FIND, workflow_id=workflow_id, version=version)
     return _row(found) if found else None
+
+
+def list_authors(tx: Tx, org_id: str, workflow_id: str | None) -> list[tuple[str, str | None, int]]:
+    """Who wrote every version of a workflow, or what calls of any workflow run now: key, what it could spend from, and
+    when it last wrote one."""
+    if workflow_id is not None:
+        return [(row[0], row[1], row[2]) for row in tx.all(_AUTHORS_OF, org_id=org_id, workflow_id=workflow_id)]
+    return [(row[0], row[1], row[2]) for row in tx.all(_AUTHORS, org_id=org_id)]
 
 
 def list_page(tx: Tx, workflow_id: str, *, limit: int, offset: int) -> list[VersionRow]:

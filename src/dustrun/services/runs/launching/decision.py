@@ -55,6 +55,7 @@ class Reach:
 
     def __init__(self, gate: SpendGate) -> None:
         self._gate = gate
+        self.slicing = gate.slicing
 
     def check(self, tx: Tx, principal: Principal, rehearsal: RunRow, mode: Mode) -> str:
         """The digest of all that the version can run now. Raises `Conflict` when a called workflow has changed since

@@ -134,7 +134,9 @@ class Launches:
         if run.workflow_id == asked.workflow_id and run.version == asked.version:
             payload = await start_request.accept(self._runs.catalog, compiled, run.trigger_node_id, asked.payload)
         matching.check(asked, payload, run, clock.now_ms())
-        closure = await self._database.read(lambda tx: self._reach.check(tx, principal, run, asked.mode))
+        closure = await self._reach.slicing(
+            lambda: self._database.read(lambda tx: self._reach.check(tx, principal, run, asked.mode))
+        )
         report = await self._reports.effects(principal, run.id)
         binding = matching.binding_of(asked, payload, report)
         return _Proposal(asked, run, compiled.runnable(), binding, closure)

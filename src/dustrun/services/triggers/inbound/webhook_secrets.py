@@ -11,7 +11,7 @@ from dustrun.core.text import standard_webhooks
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Forbidden, Invalid, NotFound, Problem
 from dustrun.records import dataclass
-from dustrun.services.access import audit, idempotency
+from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.workflows.versions import get_workflow
@@ -115,6 +115,7 @@ class WebhookSecrets:
                 created_at=now,
             )
             rows.insert(tx, row)
+            hands.note(tx, principal, "webhook", f"{workflow_id}/{node_id}", is_new=not had)
             audit.record(tx, principal, "webhook.rotate", workflow_id, nodeId=node_id, overlapMs=overlap_ms)
             return NewAddress(row, self.url_of(secret), signing, now + overlap_ms if had else None)
 

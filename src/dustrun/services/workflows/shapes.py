@@ -1,0 +1,198 @@
+"""What shapes the spends of a closure, kept by the versions that it has: the slices of `core/sources`, and from them
+the things whose writers are asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from dustrun.core.sources.slicer import ClosedPrograms
+from dustrun.core.sources.source import ANY, Source
+from dustrun.core.sources.spend_slice import SpendSlice, slices_of
+from dustrun.core.workflow.program import Program
+from dustrun.core.workflow.specs import Specs
+from dustrun.errors import Temporary
+from dustrun.records import dataclass
+from dustrun.services.workflows.closure import Closure, Lookup, version_called
+from dustrun.services.workflows.slices import key_of
+from dustrun.storage.data import managed_tables
+
+Thing = tuple[str, str]
+"""What a hand has written: `definition` with `<workflow>@<version>`, or one of the kinds of stored hands with its name;
+also `called`, what a computed call may run, and `finished`, the runs after which a workflow runs."""
+
+_KEPT = 500
+_FEW_NODES = 60
+"""Nodes that are sliced within the turn of the event loop: a few milliseconds."""
+_FINISHED = "workflow-finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What shapes one spending node of a closure. `slice`: its sources by money field; None where the versions cannot
+    be compiled, so that everything in them counts."""
+
+    member: tuple[str, int]
+    node_id: str
+    wallets: tuple[str | None, ...]
+    things: frozenset[Thing]
+    slice: SpendSlice | None = None
+
+
+class Unsliced(Temporary):
+    """The closure must be sliced first, which takes longer than a transaction may."""
+
+    def __init__(self, closure: Closure, closed: ClosedVersions) -> None:
+        super().__init__(
+            "What the workflow calls has changed this moment; nothing was done. Try again.", retry_after_s=1
+        )
+        self.closure = closure
+        self.closed = closed
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedVersions:
+    """What identifies a closure: its members, what each call runs, and the names of tables by id."""
+
+    members: tuple[tuple[str, int], ...]
+    resolve: tuple[tuple[tuple[str, int | None], str], ...]
+    tables: tuple[tuple[str, str], ...]
+
+
+class Compiling(Protocol):
+    """Where programs of versions come from."""
+
+    async def find(self, workflow_id: str, version: int) -> Any:
+        """The compiled version, or None."""
+
+
+class Shapes:
+    """A cache of shapes."""
+
+    def __init__(self, specs: Specs, programs: Compiling) -> None:
+        self._specs = specs
+        self._programs = programs
+        self._kept: OrderedDict[ClosedVersions, tuple[Shape, ...]] = OrderedDict()
+
+    def get(self, lookup: Lookup, closure: Closure) -> tuple[Shape, ...]:
+        """The shapes of all spends; raises `Unsliced` if they are not known yet."""
+        closed = _closed(lookup, closure)
+        found = self._kept.get(closed)
+        if found is None:
+            raise Unsliced(closure, closed)
+        self._kept.move_to_end(closed)
+        return found
+
+    async def add(self, missing: Unsliced) -> None:
+        """Finds the shapes of a closure."""
+        programs: dict[str, Program] = {}
+        for member in missing.closure.members:
+            compiled = await self._programs.find(*member.key)
+            if compiled is not None and compiled.program is not None:
+                programs[key_of(*member.key)] = compiled.program
+        closure, closed = missing.closure, missing.closed
+        if len(programs) < len(closure.members):  # one that is not valid yet: everything in it counts
+            shapes = tuple(coarse_shapes(closure))
+        elif sum(len(program.nodes) for program in programs.values()) <= _FEW_NODES:
+            shapes = _shapes(closure, closed, programs, self._specs)
+        else:
+            shapes = await asyncio.to_thread(_shapes, closure, closed, programs, self._specs)
+        self._kept[closed] = shapes
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+
+
+def coarse_shapes(closure: Closure) -> Iterator[Shape]:
+    """All that the members are and read, for each spend."""
+    things = {("definition", key_of(*member.key)) for member in closure.members}
+    for member in closure.members:
+        workflow = member.workflow.id
+        things |= {
+            ("variable", f"{workflow}/{ANY}") if kind == "variable" else (kind, name)
+            for kind, name in member.content.reads
+        }
+    whole = frozenset(things | _of_start(closure) | ({("called", ANY)} if closure.calls_any else set()))
+    for member, node in closure.spends():
+        yield Shape(member.key, node.node_id, node.wallets, whole)
+
+
+def _of_start(closure: Closure) -> set[Thing]:
+    """What decides when the version runs, beside keys that may spend: addresses of webhooks, ends of other runs."""
+    found = {("webhook", f"{closure.root.workflow.id}/{node_id}") for node_id in closure.root.content.webhooks}
+    found |= {("table", name) for name in closure.root.content.watched}
+    if closure.root.content.follows:
+        found.add(("finished", closure.root.workflow.id))
+    return found
+
+
+def _shapes(closure: Closure, closed: ClosedVersions, programs: dict[str, Program], specs: Specs) -> tuple[Shape, ...]:
+    given = ClosedPrograms(key_of(*closed.members[0]), programs, dict(closed.resolve), dict(closed.tables))
+    slices = slices_of(given, specs)
+    masks = _masks(slices)
+    start = _of_start(closure)
+    wallets = {(key_of(*member.key), node.node_id): (member.key, node.wallets) for member, node in closure.spends()}
+    found = []
+    for one in slices:
+        key, paying = wallets[one.place]
+        bits = one.deciding
+        for more in one.bits.values():
+            bits |= more
+        things = frozenset([*start, *(thing for thing, mask in masks.items() if bits & mask)])
+        found.append(Shape(key, one.place[1], paying, things, one))
+    return tuple(found)
+
+
+def _masks(slices: list[SpendSlice]) -> dict[Thing, int]:
+    """By thing, the set of the sources that its writers stand behind."""
+    masks: dict[Thing, int] = {}
+    every = 0
+    for one in slices:
+        every |= one.deciding
+        for more in one.bits.values():
+            every |= more
+    for source in slices[0].names.named(every) if slices else ():
+        thing = thing_of(source)
+        if thing is not None:
+            masks[thing] = masks.get(thing, 0) | slices[0].names.bit(source.kind, source.name, *source.path)
+    return masks
+
+
+def thing_of(source: Source) -> Thing | None:
+    """What a hand has written that a source comes from; None for systems, which policies judge, for what the run's
+    starter gives, and for what only the run knows."""
+    kind, name = source.kind, source.name
+    if kind in ("definition", "connector", "table"):
+        return kind, name
+    if kind in ("model", "mcp"):
+        return "connector", name
+    if kind == "variable":
+        return kind, f"{name}/{source.path[0]}"
+    if kind == "setting" and name == "default-wallet":
+        return kind, name
+    if kind == "workflow":
+        return ("name", name) if source.path else ("called", name)
+    if kind == "trigger" and name == _FINISHED:
+        return "finished", name
+    return None
+
+
+def _closed(lookup: Lookup, closure: Closure) -> ClosedVersions:
+    members = tuple(member.key for member in closure.members)
+    present, resolve = set(members), dict[tuple[str, int | None], str]()
+    for member in closure.members:
+        for workflow_id, version in member.content.calls:
+            row = lookup.find(workflow_id)
+            run = (workflow_id, version or version_called(row)) if row is not None else None
+            if run in present:
+                assert run is not None
+                resolve[workflow_id, version] = key_of(*run)
+    return ClosedVersions(members, tuple(sorted(resolve.items(), key=str)), _tables(lookup, closure))
+
+
+def _tables(lookup: Lookup, closure: Closure) -> tuple[tuple[str, str], ...]:
+    """Nodes may name a table by its id or its name."""
+    named = {name for member in closure.members for name in member.content.tables if "{{" not in name}
+    found = (managed_tables.find(lookup.tx, lookup.org_id, name) for name in sorted(named))
+    return tuple(sorted({(row.id, row.name) for row in found if row is not None}))
