@@ -36,10 +36,12 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, and the payments of each spending node by path and item."""
+    """How a run ended, and the payments of each spending node by path and item. `said`: of each node that spent, the
+    sources of its fields and of `decides` as the run's report tells them; None if the report left some out."""
 
     status: str
     spends: Mapping[str, Mapping[tuple[str, str], Payment]]
+    said: Mapping[str, Mapping[str, frozenset[Source]] | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -133,16 +135,21 @@ class Trial:
     async def _write(self, workflow: str, name: str, value: int) -> None:
         await self.api.call("POST", f"/v1/workflows/{workflow}/variables/{name}/value", {"value": value})
 
-    async def run(self, payload: Json | None = None, props: Json | None = None) -> Outcome:
+    async def base(self) -> Outcome:
+        """The simulation that all others are compared with, and what its report says of its sources."""
+        return await self.run(query="?include=sources")
+
+    async def run(self, payload: Json | None = None, props: Json | None = None, query: str = "") -> Outcome:
         """One simulation."""
         body = {"simulate": True, "payload": payload or self.payload, "propValues": props or self.props}
         started = await self.api.call("POST", f"/v1/workflows/{self.workflow}/run-sync", body | {"waitMs": 60_000})
-        report = await self.api.call("GET", f"/v1/runs/{started['runId']}/effects")
+        report = await self.api.call("GET", f"/v1/runs/{started['runId']}/effects{query}")
         found: dict[str, dict[tuple[str, str], Payment]] = defaultdict(dict)
         for one in report["transactions"]:
             node = re.split(r"[./]", one["path"])[-1]
             found[node][one["path"], one["item"]] = (str(one.get("to")), str(one.get("value")))
-        return Outcome(started["status"], dict(found))
+        said = {one["nodeId"]: _said(one) for one in report.get("sources", ())}
+        return Outcome(started["status"], dict(found), said)
 
     # --- what can be changed ---
 
@@ -234,7 +241,7 @@ async def compare(trial: Trial, tally: Tally) -> None:
     """All pairs of one workflow: each case's variants with the base and with each other."""
     try:
         slices = await trial.open()
-        base = await trial.run()
+        base = await trial.base()
     except Unusable:
         tally.counts["unusable"] += 1
         return
@@ -252,6 +259,8 @@ async def compare(trial: Trial, tally: Tally) -> None:
                 tally.counts["changes refused"] += 1
         for one, other in itertools.combinations(found, 2):
             _judge(case.source, one, other, slices, tally, can_stop)
+        for other in found[1:]:
+            _judge_report(case.source, base, other, slices, tally)
 
 
 def _judge(
@@ -282,6 +291,34 @@ def _judge(
     tally.kinds[f"{source.kind}: differing"] += is_different
 
 
+def _judge_report(
+    source: Source, base: Outcome, other: Outcome, slices: Mapping[str, SpendSlice], tally: Tally
+) -> None:
+    """What the report of the base says must hold for every change of it, and be within what holds for any run."""
+    for node, said in base.said.items():
+        if said is None or node not in base.spends:
+            continue
+        a, b = base.spends[node], other.spends.get(node, {})
+        for at, name in enumerate(_FIELDS):
+            if any(a[path][at] != b[path][at] for path in a.keys() & b.keys()):
+                tally.counts["a field differed, judged by the report"] += 1
+                if not _names(said.get(name, frozenset()), source):
+                    tally.misses.append(f"{source} changes {name} of {node}, and is not in the report")
+            if not said.get(name, frozenset()) <= slices[node].fields.get(name, frozenset()):
+                tally.misses.append(f"{node}: the report names more than the slice in {name}")
+        if a.keys() - b.keys():
+            tally.counts["a spend went, judged by the report"] += 1
+            if not any(_names(one, source) for one in (*said.values(), slices[node].stops)):
+                tally.misses.append(f"{source} decides {node}, and is not in the report")
+
+
+def _said(one: Json) -> Mapping[str, frozenset[Source]] | None:
+    lists = {"decides": one["decides"], **{each["field"]: each for each in one["fields"]}}
+    if any(len(each["sources"]) < each["total"] for each in lists.values()):
+        return None
+    return {name: frozenset(parse_source(at["source"]) for at in each["sources"]) for name, each in lists.items()}
+
+
 def _level(found: SpendSlice, source: Source) -> str:
     for level, sources in (("data", found.data), ("decides", found.decides), ("stops", found.stops)):
         if _names(sources, source):
@@ -291,11 +328,6 @@ def _level(found: SpendSlice, source: Source) -> str:
 
 def _names(sources: frozenset[Source], source: Source) -> bool:
     return source in sources or any(one.covers(source) for one in sources)
-
-
-def parse_all(texts: list[str]) -> frozenset[Source]:
-    """The sources that an answer names."""
-    return frozenset(parse_source(text) for text in texts)
 
 
 async def work(

@@ -108,6 +108,8 @@ class Scene:
         for node in ("root", "n"):
             yield "get_report", {"runId": self.run, "what": "nodes", "node": node}
         yield "get_report", {"runId": self.run, "what": "compare", "otherRunId": self.rehearsal}
+        yield "explain_spend", {"runId": self.run}
+        yield "explain_spend", {"workflowId": self.workflow}
         yield "list_runs", {}
         for run in (self.run, self.rehearsal):
             yield (

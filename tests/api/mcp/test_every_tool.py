@@ -35,6 +35,7 @@ CALLS: dict[str, tuple[Arguments, dict[str, Any]]] = {
     "save_workflow": (lambda one: {"workflowId": one.workflow, "definition": DEFINITION}, {"definition": 1}),
     "simulate": (lambda one: {"workflowId": one.workflow, "waitS": 30}, {"workflowId": "wf", "definition": DEFINITION}),
     "get_report": (lambda one: {"runId": one.run}, {"runId": 1}),
+    "explain_spend": (lambda one: {"runId": one.run}, {"runId": "run_1", "workflowId": "wf_1"}),
     "list_runs": (lambda _: {}, {"status": "finished"}),
     "launch": (
         lambda one: {"workflowId": one.workflow, "version": 1, "mode": "live", "rehearsalRunId": one.run},
@@ -51,7 +52,7 @@ async def _known(served: Served, key: str) -> Known:
     return Known(made["id"], run["runId"])
 
 
-async def test_ten_tools_allowed_forbidden_and_wrong_in_both_eras(tmp_path: Path) -> None:
+async def test_every_tool_allowed_forbidden_and_wrong_in_both_eras(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "data", {})
     server.start()
     counted = 0
@@ -74,7 +75,7 @@ async def test_ten_tools_allowed_forbidden_and_wrong_in_both_eras(tmp_path: Path
                 await _guides_and_prompts(client, stranger)
     finally:
         await server.stop()
-    assert counted == 60
+    assert counted == 66
 
 
 async def _guides_and_prompts(client: Any, stranger: Any) -> None:

@@ -26,6 +26,7 @@ MCP_TOOLS = [
     "save_workflow",
     "simulate",
     "get_report",
+    "explain_spend",
     "list_runs",
     "launch",
 ]
@@ -175,7 +176,11 @@ async def test_keys_see_and_do_what_they_may(served: Served) -> None:
     run_id = (await served.made(f"/v1/workflows/{flow}/run", {"simulate": True}))["runId"]
     reader = (await served.key(permissions=["run:read"]))["key"]
     async with served.client(reader) as client:
-        assert [tool.name for tool in (await client.list_tools()).tools] == ["get_report", "list_runs"]
+        assert [tool.name for tool in (await client.list_tools()).tools] == [
+            "get_report",
+            "explain_spend",
+            "list_runs",
+        ]
         for tool, arguments in (
             ("simulate", {"workflowId": flow}),
             ("save_workflow", {"definition": DEFINITION}),

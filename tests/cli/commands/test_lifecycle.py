@@ -141,3 +141,18 @@ def test_the_doctor_finds_a_sound_server_well(server: Served) -> None:
         "outbox",
         "funds",
     } <= set(findings)
+
+
+def test_what_shapes_a_spend_is_told_of_a_version_and_of_a_run(server: Served, home: Path) -> None:
+    pay = {"chainId": 1, "recipient": "{{$inputs.to}}", "amount": "5"}
+    nodes = {"root": {"type": "manual", "children": ["pay"]}, "pay": {"type": "send-native", "payload": pay}}
+    (home / "pay.json").write_text(json.dumps({"name": "Pay", "definition": {"nodes": nodes}}))
+    server.json("workflow", "create", str(home / "pay.json"))
+    (found,) = server.json("workflow", "sources", "Pay", "pay")["items"]
+    assert [one["source"] for one in found["fields"][0]["sources"]][0] == "trigger:manual.to"
+    shown = server.dustrun("workflow", "sources", "Pay").stdout
+    assert "who is paid: `$trigger.to` of the manual that started the run" in shown
+    assert "how much: as written" in shown
+    assert server.dustrun("run", "Hello").returncode == 0
+    run = server.json("runs", "list", "--workflow", "Hello")["items"][0]["id"]
+    assert server.dustrun("runs", "why", run).stdout.strip() == "No node spends."

@@ -92,6 +92,21 @@ class GetReport(Fields):
         return self
 
 
+class ExplainSpend(Fields):
+    """Which spends to explain."""
+
+    run_id: Id | None = None
+    workflow_id: Id | None = Field(None, description="Instead of runId: what holds for any run of a version")
+    version: Version | None = None
+    node: Id | None = Field(None, description="Only this node")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ExplainSpend:
+        if (self.run_id is None) == (self.workflow_id is None):
+            raise ValueError("give either `runId` or `workflowId`")
+        return self
+
+
 class ListRuns(Fields):
     """Finds runs."""
 

@@ -25,6 +25,7 @@ from dustrun.storage.runs.run_lists import Filters
 Json = dict[str, Any]
 _HEAD = ("workflowId", "mode", "status", "passed", "startedAt", "finishedAt")
 _MOST_NODES = 200
+_MOST_SPENDS = 50
 _WAITS = "Nothing runs yet. Show the person the page: they decide there. Then list_runs has the run."
 
 
@@ -103,6 +104,42 @@ async def get_report(parts: Parts, principal: Principal, asked: inputs.GetReport
         return Result({"runId": left.row.id, "otherRunId": right.row.id}, compared)
     run = await parts.runs.get(principal, asked.run_id)
     return await run_beside(_node if asked.node is not None else _nodes, run, asked.node)
+
+
+async def explain_spend(parts: Parts, principal: Principal, asked: inputs.ExplainSpend) -> Result:
+    """What shaped the spends of a run, or those of a version."""
+    if asked.run_id is not None:
+        principal.need("run:read")
+        own: Json = {"runId": asked.run_id}
+        found = await parts.run_reports.sources(principal, asked.run_id)
+    else:
+        assert asked.workflow_id is not None
+        principal.need("workflow:read")
+        paging = Paging(_MOST_SPENDS, 0)
+        own, page = await parts.slices.report(principal, asked.workflow_id, asked.version, paging)
+        own, found = own | {"hasMore": page.has_more}, list(page.items)
+    shown = [_explained(one) for one in found if asked.node in (None, one["nodeId"])]
+    return Result(own, {"spends": shown[:_MOST_SPENDS]})
+
+
+def _explained(one: Json) -> Json:
+    """A spend with its sources in words, without what its own authors wrote."""
+    levels = {**{each["field"]: each for each in one["fields"]}, "decides": one["decides"]}
+    said = {
+        name: [each["says"] for each in level["sources"] if each["kind"] != "definition"]
+        for name, level in levels.items()
+    }
+    authors = sorted({_author(each["source"]) for level in levels.values() for each in _written(level)})
+    head = {name: one[name] for name in ("workflowId", "version", "nodeId", "type", "approvals")}
+    return {**head, **said, "writtenIn": authors, **({"paths": one["paths"]} if one.get("paths") else {})}
+
+
+def _written(level: Json) -> list[Json]:
+    return [each for each in level["sources"] if each["kind"] == "definition"]
+
+
+def _author(source: str) -> str:
+    return source.removeprefix("definition:").partition("#")[0]
 
 
 async def _summary(parts: Parts, principal: Principal, run_id: str) -> Result:

@@ -97,6 +97,13 @@ TOOLS: Final = {
             inputs.GetReport,
             running.get_report,
         ),
+        Tool(
+            "explain_spend",
+            "Why this amount, why this recipient: what shaped each spend of a run or version, and what decided it.",
+            ("run:read", "workflow:read"),
+            inputs.ExplainSpend,
+            running.explain_spend,
+        ),
         Tool("list_runs", "Runs, newest first.", ("run:read",), inputs.ListRuns, running.list_runs),
         Tool(
             "launch",

@@ -12,6 +12,7 @@ from dustrun.cli.http.failures import CliError
 from dustrun.cli.http.naming import workflow_id
 from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_json_option
 from dustrun.cli.render import output, watching
+from dustrun.cli.render.sources import draw_sources
 from dustrun.cli.render.tables import gap, show_one, show_page, table
 
 app = typer.Typer(no_args_is_help=True, help="List, watch, cancel and retry runs.")
@@ -107,6 +108,26 @@ def effects(
     from dustrun.cli.render import report, side_by_side  # slow import
 
     output.draw(report.draw(found[0]) if len(found) == 1 else side_by_side.draw(found))
+
+
+@app.command()
+def why(
+    run: RunId,
+    node: Annotated[
+        str | None,
+        typer.Argument(metavar="[NODE]", help="Only this node, or a path like each[3].pay."),
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Show why a run spent what it did: what shaped who was paid and how much, and what decided it."""
+    found = client_of(server, key).get(f"/v1/runs/{segment(run)}/effects", include="sources")["sources"]
+    chosen = [one for one in found if node in (None, one["nodeId"], *one["paths"])]
+    if as_json:
+        output.write_json(chosen)
+    else:
+        draw_sources(chosen)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from dustrun.cli.http.naming import workflow_id
 from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_file
 from dustrun.cli.render import output
 from dustrun.cli.render.acceptance import show_differences, show_ladder, show_status
+from dustrun.cli.render.sources import draw_sources
 from dustrun.cli.render.tables import gap, show_one, show_page, table
 from dustrun.cli.render.versions import show_definition
 
@@ -329,6 +330,32 @@ def ladder(
         output.write_json(found)
     else:
         show_ladder(found)
+
+
+@app.command()
+def sources(
+    workflow: Workflow,
+    node: Annotated[str | None, typer.Argument(metavar="[NODE]", help="Only this node.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="Version; default: the draft, else the live version.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Show what shapes each spend of a version: who is paid, how much, and whether it happens."""
+    client = client_of(server, key)
+    path = f"/v1/workflows/{segment(workflow_id(client, workflow))}/sources"
+    found = client.get(path, version=version, limit=100)
+    chosen = [one for one in found["items"] if node in (None, one["nodeId"])]
+    if as_json:
+        output.write_json({**found, "items": chosen})
+        return
+    draw_sources(chosen)
+    if found["hasMore"]:
+        output.say("There are more spends than 100; --json with the API shows all.")
+    if found["callsAny"]:
+        output.say("A call computes which workflow it runs; others may spend, too.")
 
 
 @app.command()
