@@ -239,6 +239,8 @@ DRIVES: dict[str, list[Drive]] = {
     "DELETE /v1/tables/{id}": [send(before=fresh_table)],
     "GET /v1/tables/{id}/export": [get(id="table"), get("?format=jsonl", id="table")],
     "GET /v1/transactions": [get(_FULL)],
+    "GET /v1/wallets/{id}/allowances": [get(id="wallet")],
+    "POST /v1/wallets/{id}/allowances/revoke": [send({"chainId": CHAIN_ID}, id="wallet", runs=True)],
     "GET /v1/ledger": [get(_FULL), get("?format=csv")],
     "GET /v1/transactions/{id}": [get(id="transaction")],
     "POST /v1/transactions/{id}/speed-up": [send({"maxFeePerGas": "90000000000"}, sent)],

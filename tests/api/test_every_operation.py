@@ -304,6 +304,8 @@ async def _wallets(tour: Tour) -> None:
     await tour.call("list_wallets")
     await tour.call("get_wallet_balances", id=wallet, query=f"?chainIds={CHAIN_ID}")
     await tour.call("get_wallet_spending", id=wallet)
+    await tour.call("get_wallet_allowances", id=tour.outbox.wallet_id)
+    await tour.call("revoke_wallet_allowances", {"chainId": CHAIN_ID}, id=tour.outbox.wallet_id)
 
 
 async def _money(tour: Tour) -> None:

@@ -50,6 +50,7 @@ from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.services.triggers.trying.previews import TriggerPreviews
+from dustrun.services.wallets.allowances import Allowances
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.ledger import WalletLedger
 from dustrun.services.wallets.policies import WalletPolicies
@@ -113,6 +114,7 @@ class MoneyParts:
     wallets: Wallets
     wallet_policies: WalletPolicies
     wallet_funds: WalletFunds
+    allowances: Allowances
     operations: Operations
     ledger: WalletLedger
     dust_plans: DustPlans

@@ -133,6 +133,7 @@ def _money_parts(base: Base, money: Money) -> MoneyParts:
         wallets=money.wallets,
         wallet_policies=WalletPolicies(base.database, base.writer, base.settings.policy_delay_s * 1000),
         wallet_funds=WalletFunds(base.database, base.chains),
+        allowances=money.allowances,
         operations=Operations(money.outbox),
         ledger=WalletLedger(base.database, base.chains.networks),
         dust_plans=money.dust_plans,

@@ -24,6 +24,7 @@ from dustrun.services.preview.spend_forecast import SpendForecasts
 from dustrun.services.preview.spend_reports import SpendReports
 from dustrun.services.prices import PriceBook
 from dustrun.services.sharing.election import Leases
+from dustrun.services.wallets.allowances import Allowances
 from dustrun.services.wallets.budget import Budget
 from dustrun.services.wallets.wallets import Wallets
 
@@ -31,6 +32,7 @@ from dustrun.services.wallets.wallets import Wallets
 @dataclass(frozen=True, slots=True)
 class Money:
     wallets: Wallets
+    allowances: Allowances
     outbox: Transactions
     simulated_chains: SimulatedChains
     spend: SpendDeps
@@ -53,8 +55,9 @@ def make_money(base: Base, publisher: EventPublisher, leases: Leases | None = No
     live = LiveSpend(outbox, RehearsalGuard(database), NodeDust(duster, dust_plans), reports, settings)
     policy, simulated = SimulatedPolicy(database, budget), _simulated_chain(base)
     simulated_chains = SimulatedChains(database, simulated, prices, policy, reports, settings)
-    spend = SpendDeps(chains.get, prices, wallets, live, simulated_chains)
-    return Money(wallets, outbox, simulated_chains, spend, dust_plans, Funds(forecasts, prices, chains.get))
+    allowances = Allowances(database, chains, budget.find_value)
+    spend = SpendDeps(chains.get, prices, wallets, live, simulated_chains, allowances.candidates)
+    return Money(wallets, allowances, outbox, simulated_chains, spend, dust_plans, Funds(forecasts, prices, chains.get))
 
 
 def _simulated_chain(base: Base) -> MakesChains:

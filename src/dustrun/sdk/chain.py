@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Literal, Protocol
 
 from dustrun.core.evm.network import Network
+from dustrun.core.money.allowances import Allowance, AllowanceState
 from dustrun.core.money.intent import Log
 from dustrun.core.values.amounts import Asset
 from dustrun.records import dataclass
@@ -141,3 +142,21 @@ class Prices(Protocol):
         """The best price, or the one of a `source`; raises `Invalid` (code text `UNPRICED`) when no source knows the
         asset, and `Temporary` when one that may know it cannot be asked."""
         ...
+
+
+async def read_allowances(
+    chain: Chain, owner: str, named: Sequence[Allowance]
+) -> tuple[list[tuple[Allowance, AllowanceState]], list[Allowance]]:
+    """Those that stand on the chain now, and those whose contract does not answer."""
+    if not named:
+        return [], []
+    answers = await chain.call_many([ChainCall(one.contract, one.read_call(owner)) for one in named])
+    now_s = (await chain.block()).time
+    found, silent = [], []
+    for one, answer in zip(named, answers, strict=True):
+        state = one.read(answer.data, now_s) if answer.is_success else None
+        if state is None:
+            silent.append(one)
+        elif state.units:
+            found.append((one, state))
+    return found, silent

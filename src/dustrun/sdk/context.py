@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Protocol
 
+from dustrun.core.money.allowances import Allowance
 from dustrun.core.workflow.model_tools import ModelTool, OfferedTool
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, Prices, WalletView
@@ -172,6 +173,11 @@ class Context(Protocol):
     def wallet(self) -> WalletView:
         """The wallet of the node's connector, else the organisation's default one; only for actions that declare
         `needs_wallet`."""
+        ...
+
+    async def granted(self, chain_id: int) -> list[Allowance]:
+        """What the node's wallet may have allowed others to take on a chain, by what it has signed; whether it stands,
+        the chain says (`sdk.chain.read_allowances`)."""
         ...
 
     @property

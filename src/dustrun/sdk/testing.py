@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from dustrun.core.expression import compile_value
+from dustrun.core.money.allowances import Allowance
 from dustrun.core.money.intent import Intent, Spend, Spent
 from dustrun.core.values.exact_json import dumps, loads
 from dustrun.errors import Invalid
@@ -177,6 +178,7 @@ class FakeContext:
         self._tables = FakeTables(tables)
         self._notifier = FakeNotifier()
         self._commands = FakeCommands()
+        self.allowances: list[Allowance] = []
         self.idempotency_key = KEY
         self.now_ms = NOW_MS
 
@@ -236,6 +238,10 @@ class FakeContext:
         if self._wallet is None:
             raise AssertionError("the test gave no wallet")
         return self._wallet
+
+    async def granted(self, chain_id: int) -> list[Allowance]:
+        """The test's allowances."""
+        return [one for one in self.allowances if one.chain_id == chain_id]
 
     def log(self, message: str, *, level: str = "info", data: Any = None) -> None:
         """Records the entry in `logs`."""

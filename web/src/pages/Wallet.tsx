@@ -14,6 +14,7 @@ import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { useNames } from '../policy/names'
 import { PolicySection } from '../policy/PolicySection'
+import { Allowances } from '../wallets/Allowances'
 import { Balances } from '../wallets/Balances'
 import { LimitsUsed } from '../wallets/LimitsUsed'
 import { Transactions } from '../wallets/Transactions'
@@ -42,6 +43,7 @@ export default function WalletPage({ id }: { id: string }) {
       actions={<Acts wallet={wallet} />}
     >
       <Balances id={wallet.id} />
+      <Allowances id={wallet.id} mayRevoke={!wallet.archivedAt && wallet.kind !== 'watch'} />
       <LimitsUsed id={wallet.id} names={names} />
       <PolicySection id={wallet.id} names={names} />
       <Transactions id={wallet.id} names={names} />

@@ -235,7 +235,7 @@ async def get_wallet_balances(
 
     Chains and tokens that could not be read are listed in `failures`, and `isComplete` is false.
     """
-    wanted = None if chain_ids is None else _read_chains(chain_ids)
+    wanted = None if chain_ids is None else read_chains(chain_ids)
     return await call.parts.money.wallet_funds.balances(call.principal, id, wanted)
 
 
@@ -254,7 +254,8 @@ async def get_wallet_spending(call: Call, id: WalletId) -> tuple[str, list[Spent
     return id, await call.parts.money.wallet_funds.spending(call.principal, id)
 
 
-def _read_chains(text: str) -> list[int]:
+def read_chains(text: str) -> list[int]:
+    """Chain ids of a parameter, comma-separated; raises `Invalid`."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not 0 < len(parts) <= _MOST_CHAINS or not all(
         part.isascii() and part.isdigit() and len(part) < 19 for part in parts

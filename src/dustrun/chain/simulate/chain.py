@@ -25,7 +25,9 @@ from dustrun.chain.simulate.strategies.local_fork import LocalFork
 from dustrun.chain.simulate.strategies.simulate_v1 import SimulateV1
 from dustrun.chain.simulate.strategies.trace_call import TraceCall
 from dustrun.chain.simulate.strategy import Simulator, Strategy, choose
+from dustrun.chain.simulate.touched import Approval
 from dustrun.core.evm.network import Network
+from dustrun.core.money.allowances import Allowance
 from dustrun.core.money.intent import Intent
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.values.addresses import checksum
@@ -93,6 +95,15 @@ class SimChain:
             "blockHash": self._fork.hash,
             "strategy": self._fork.strategy,
         }
+
+    def granted(self, owner: str) -> list[Allowance]:
+        """What the simulation's transactions have allowed others to take from a wallet, whether it stands or not."""
+        found = [] if self._fork is None else map(Approval.of, self._fork.approved)
+        return [
+            Allowance(self.network.chain_id, "collection" if one.is_all else "erc20", one.token, one.spender)
+            for one in found
+            if one.owner == owner and one.id is None
+        ]
 
     def advance(self, seconds: int) -> None:
         """Advances the simulated clock; does nothing before first use."""

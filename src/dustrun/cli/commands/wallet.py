@@ -330,3 +330,56 @@ def _amounts(item: dict[str, Any]) -> list[str]:
 def _hours(window_ms: int) -> str:
     hours, rest = divmod(window_ms, 3_600_000)
     return f"{hours} h" if rest == 0 else f"{window_ms} ms"
+
+
+@app.command()
+def allowances(
+    wallet: Wallet,
+    chains: Annotated[str | None, typer.Option("--chains", help="Chain ids, comma-separated.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Show what a wallet has allowed others to take, worth most first."""
+    client = client_of(server, key)
+    found = client.get(f"/v1/wallets/{segment(wallet_id(client, wallet))}/allowances", chainIds=chains)
+    if as_json:
+        output.write_json(found)
+        return
+    rows = [[chain["name"], *_allowance(one)] for chain in found["chains"] for one in chain["allowances"]]
+    table(["chain", "token", "spender", "may take", "worth now", "kind"], rows, spare=("kind",))
+    for chain in found["chains"]:
+        for failure in chain["failures"]:
+            output.note(f"{chain['name']}: {failure['message']}")
+
+
+def _allowance(found: dict[str, Any]) -> list[Any]:
+    amount = "unlimited" if found["isUnlimited"] else found["amountFormatted"] or found["amount"]
+    worth = None if found["worthUsd"] is None else f"${found['worthUsd']}"
+    return [found["symbol"] or found["token"], found["spender"], amount, worth, found["kind"]]
+
+
+@app.command()
+def revoke(
+    wallet: Wallet,
+    chain: Annotated[int, typer.Option("--chain", help="Chain id.")],
+    token: Annotated[str | None, typer.Option("--token", help="Only of this token, by its address.")] = None,
+    spender: Annotated[str | None, typer.Option("--spender", help="Only what this address may take.")] = None,
+    unlimited: Annotated[bool, typer.Option("--unlimited", help="Only unlimited allowances.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Revoke allowances of a wallet: one transaction for each; workflows that need one will ask for it again."""
+    if token is None and spender is None and not yes:
+        kept = "every unlimited allowance" if unlimited else "every allowance"
+        typer.confirm(f"Revoke {kept} of the wallet on chain {chain}?", abort=True, err=True)
+    client = client_of(server, key)
+    body = {"chainId": chain, "token": token, "spender": spender, "unlimitedOnly": unlimited}
+    given = {name: value for name, value in body.items() if value is not None}
+    found = client.post(f"/v1/wallets/{segment(wallet_id(client, wallet))}/allowances/revoke", given)
+    if as_json:
+        output.write_json(found)
+    else:
+        output.say(f"Started {found['runId']}; dustrun runs show {found['runId']} tells what becomes of it.")

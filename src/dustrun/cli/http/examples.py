@@ -158,6 +158,11 @@ OF: dict[str, tuple[str, ...]] = {
         "dustrun wallet policy treasury --history",
     ),
     "wallet balances": ("dustrun wallet balances treasury --chains 1,8453",),
+    "wallet allowances": ("dustrun wallet allowances treasury",),
+    "wallet revoke": (
+        "dustrun wallet revoke treasury --chain 1 --unlimited",
+        "dustrun wallet revoke treasury --chain 1 --spender 0x7a250d5630B4cF539739dF2C5dAcb4c659F2488D",
+    ),
     "wallet spending": ("dustrun wallet spending treasury",),
     "ledger list": ("dustrun ledger list --wallet treasury --from 2026-01-01T00:00:00Z",),
     "ledger export": (

@@ -141,13 +141,13 @@ def _allowed(one: Included) -> Iterator[Line]:
     """The allowances that events say were given; the last one of an asset and spender counts."""
     given: dict[tuple[str, str, str, str], int] = {}
     for log in one.logs:
-        for owner, asset, spender, units in _allowances(one.chain_id, log):
+        for owner, asset, spender, units in allowances_in(one.chain_id, log):
             given[owner, asset, spender, log.address] = units
     for (owner, asset, spender, contract), units in given.items():
         yield Line(owner, "allowance", asset, units, spender, "event", contract)
 
 
-def _allowances(chain_id: int, log: Log) -> Iterator[tuple[str, str, str, int]]:
+def allowances_in(chain_id: int, log: Log) -> Iterator[tuple[str, str, str, int]]:
     """Owner, asset, spender and units of a standard event. ERC-721 approvals of one token end with its transfer and are
     left out."""
     topic, count = log.topics[0] if log.topics else b"", len(log.topics)

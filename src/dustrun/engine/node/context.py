@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from dustrun.core.money.allowances import Allowance
 from dustrun.errors import Invalid
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, Prices, WalletView
@@ -51,6 +52,7 @@ class Reach:
     chain: Callable[[int], Chain]
     prices: Prices
     wallet: WalletView | None = None
+    granted: Callable[[int], Awaitable[list[Allowance]]] | None = None
 
 
 class NodeContext:
@@ -168,6 +170,12 @@ class NodeContext:
         if self._reached.wallet is None:
             raise Invalid('The node has no wallet: give it a connector {"type": "wallet", "id": "wal_…"}.')
         return self._reached.wallet
+
+    async def granted(self, chain_id: int) -> list[Allowance]:
+        """What the node's wallet may have allowed others to take on a chain."""
+        if self._reached.granted is None:
+            raise Invalid("Only a node with a wallet knows what that has allowed.")
+        return await self._reached.granted(chain_id)
 
     @property
     def _reached(self) -> Reach:

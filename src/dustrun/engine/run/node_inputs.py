@@ -49,7 +49,10 @@ class NodeInputs:
 
     def _reach(self, now: int, wallet: WalletView | None) -> Reach:
         reach = self.spend.reach(self._run.facts, self._run.mode, now)
-        return reach if wallet is None else replace(reach, wallet=wallet)
+        if wallet is None:
+            return reach
+        granted = partial(self.spend.granted, self._run.facts, self._run.mode, wallet)
+        return replace(reach, wallet=wallet, granted=granted)
 
     def _inside(self, context: NodeContext) -> Inside:
         tables = RunTables(self._run.deps.tables, self._run.facts, context.idempotency_key, context.notes)

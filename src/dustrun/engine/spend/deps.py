@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from dustrun.core.money.allowances import Allowance
 from dustrun.core.workflow.definition import WALLET, ConnectorReference
 from dustrun.engine.node.context import Reach
 from dustrun.engine.node.mode import RunMode
@@ -37,12 +38,21 @@ class SpendDeps:
     wallets: Wallets
     live: LiveSpend
     simulated_chains: SimulatedChains
+    candidates: Callable[[str, str, str, int], Awaitable[list[Allowance]]]
 
     def reach(self, facts: RunFacts, mode: RunMode, now_ms: int) -> Reach:
         """What a node of this run sees: live chains, or its simulated ones at `now_ms` of the run's clock."""
         if mode.has_simulated_chains:
             return self.simulated_chains.reach(facts, now_ms)
         return Reach(self.chain, self.prices)
+
+    async def granted(self, facts: RunFacts, mode: RunMode, wallet: WalletView, chain_id: int) -> list[Allowance]:
+        """What a wallet may have allowed others to take: by what it has signed, and by what the simulation has done."""
+        found = set(await self.candidates(facts.org_id, wallet.id, wallet.address, chain_id))
+        if mode.has_simulated_chains:
+            sim = await self.simulated_chains.sim(facts, chain_id)
+            found.update(sim.granted(wallet.address))
+        return sorted(found)
 
     async def wallet(self, facts: RunFacts, connector: ConnectorReference | None) -> WalletView:
         """The wallet of a node; raises `Invalid` when there is none."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
 from dustrun.records import dataclass
-from dustrun.storage.db.ledger_tables import ledger_due, transactions, wallets
+from dustrun.storage.db.ledger_tables import ledger_due, signatures, transactions, wallets
 from dustrun.storage.db.ledger_tables import ledger_entries as t
 from dustrun.storage.db.statement import Statement, Tx
 
@@ -186,6 +186,24 @@ def list_allowances(tx: Tx, wallet_id: str) -> list[tuple[int, str, str, str]]:
         .order_by(t.c.chain_id, t.c.asset, t.c.counterparty)
     )
     return [(int(row[0]), str(row[1]), str(row[2]), str(row[3])) for row in tx.all(Statement(query))]
+
+
+def list_unwritten(tx: Tx, wallet_id: str, chain_id: int, sender: str) -> list[tuple[str, str | None]]:
+    """Intents and receipts, as JSON, of a wallet's transactions that are signed and have no entries yet."""
+    of = transactions.c
+    is_open = sa.or_(*(of.state == state for state in ("signed", "sent", "mined")))
+    of_wallet = (of.chain_id == chain_id, of.sender == sender, of.wallet_id == wallet_id)
+    due = sa.select(of.intent, of.receipt).select_from(ledger_due.join(transactions)).where(*of_wallet)
+    query = sa.union_all(sa.select(of.intent, of.receipt).where(*of_wallet, is_open), due)
+    return [(str(row[0]), row[1]) for row in tx.all(Statement(query))]
+
+
+def list_signed(tx: Tx, org_id: str, wallet_id: str, limit: int) -> list[str]:
+    """Requests, as JSON, of the newest signatures of a wallet: permits give allowances too."""
+    query = sa.select(signatures.c.request).where(
+        signatures.c.org_id == org_id, signatures.c.wallet_id == wallet_id, signatures.c.state == "signed"
+    )
+    return [str(row[0]) for row in tx.all(Statement(query.order_by(signatures.c.id.desc()).limit(limit)))]
 
 
 def _list(tx: Tx, query: sa.Select[tuple[object, ...]]) -> list[EntryRow]:

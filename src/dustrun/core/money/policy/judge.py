@@ -7,7 +7,7 @@ from dataclasses import field
 
 from dustrun.core.money.policy.counting import COUNT, GAS_USD, USD, Counted, Request, Worth, asked, canonical, count
 from dustrun.core.money.policy.document import HOUR_MS, Limit, WalletPolicy, usd_units
-from dustrun.core.money.policy.scope import judge_scope, paid
+from dustrun.core.money.policy.scope import judge_scope, paid, revokes
 from dustrun.core.money.policy.verdict import Allow, Ask, Deny, Reason, Verdict
 from dustrun.records import dataclass
 
@@ -45,7 +45,7 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
     counted = asked(request, facts.worths)
     denied = [
         *judge_scope(policy, request, allowed),
-        *_prices(policy, counted),
+        *(() if revokes(request) else _prices(policy, counted)),
         *_limits(policy, counted, facts),
         *_new_recipients(policy, request, facts),
         *judge_gas(policy, request, facts.worths),

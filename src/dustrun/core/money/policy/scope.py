@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dustrun.core.evm.selectors import read_selector, selector_of
+from dustrun.core.money.allowances import is_revocation
 from dustrun.core.money.inner_calls import InnerCall, Unread, inner_calls, is_readable
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy.counting import Request, canonical, implied_of, is_same
@@ -16,12 +17,16 @@ from dustrun.core.money.router_calls import is_router_method, unclaimed
 from dustrun.core.money.token_calls import OF_TOKENS, TRANSFER_FROM, implied_movement
 from dustrun.core.values.amounts import Asset
 
+REVOCATION_GAS = 300_000
+"""Gas of a revocation that the policy's own lists do not allow: what it burns is bounded."""
 _ENDLESS = (2**96 - 1, 2**128 - 1)
 
 
 def find_unproven(policy: WalletPolicy | None, request: Request) -> tuple[Reason, ...]:
     """What `"*"` allows only if a simulation shows that nothing leaves the wallet."""
     unproven: list[Reason] = []
+    if policy is not None and revokes(request) and any(_scope(policy, request, [])):
+        return (Reason("revocation", "It sets an allowance to zero, which may give or take nothing."),)
     if policy is not None and request.kind == "transaction" and "*" in policy.methods:
         list(_call(policy, request, [], unproven))
     return tuple(unproven)
@@ -29,7 +34,26 @@ def find_unproven(policy: WalletPolicy | None, request: Request) -> tuple[Reason
 
 def judge_scope(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
     """The denials by chains, assets, recipients, contracts and methods; what they allow is appended to `allowed`. What
-    `find_unproven` finds is not among them."""
+    `find_unproven` finds is not among them. To set an allowance to zero is in the scope of every policy."""
+    own: list[Reason] = []
+    denied = list(_scope(policy, request, own))
+    if denied and revokes(request):
+        if request.gas_limit > REVOCATION_GAS:
+            message = f"The gas limit {request.gas_limit} is over {REVOCATION_GAS}, too much for setting an allowance."
+            yield Reason("revocation", message)
+        allowed.append(Reason("revocation", "To set an allowance to zero is always allowed."))
+        return
+    allowed += own
+    yield from denied
+
+
+def revokes(request: Request) -> bool:
+    """Whether a request does no more than set an allowance to zero, by its calldata."""
+    moves = any(one.amount_units for one in request.movements)
+    return request.kind == "transaction" and not moves and is_revocation(request.to, request.value_units, request.data)
+
+
+def _scope(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
     if request.chain_id is None:
         if request.kind != "message":
             yield Reason("chains", "The document does not name a chain, so it could be valid on any.")
