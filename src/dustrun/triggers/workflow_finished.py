@@ -48,6 +48,7 @@ class Output(Fields):
     started_at: str = Field(description="When it began, RFC 3339.")
     finished_at: str = Field(description="When it ended, RFC 3339.")
     depth: int = Field(description="How many runs led to this one through triggers of this type, itself included.")
+    through: list[str] = Field(description="The workflows of these runs, oldest first, without this one.")
     body: dict[str, Any] = Field(description="All of these.")
     headers: dict[str, str] = Field(description="Always empty.")
     query: dict[str, str] = Field(description="Always empty.")
@@ -65,6 +66,7 @@ _ENDED: dict[str, Any] = {
     "startedAt": "2026-01-31T12:00:00.000Z",
     "finishedAt": "2026-01-31T12:00:04.500Z",
     "depth": 1,
+    "through": ["wf_01m8brt9hae4de3w6f0w3c1rmr"],
 }
 
 

@@ -57,6 +57,40 @@ async def test_a_replay_is_a_new_event_that_points_to_the_first_and_obeys_limits
     assert (await server.owner.get(f"/v1/workflows/{workflow_id}")).data["remainRuns"] == 0
 
 
+async def test_one_handler_hears_of_every_workflow_and_never_of_what_it_led_to(server: Composition) -> None:
+    """Two handlers that fail themselves: each hears of the other's runs, but not of those that it led to."""
+    fails = {"nodes": {"root": {"type": "manual", "children": ["do"]}, "do": FAIL}}
+    failing = await server.owner.create_workflow(fails, name="fails")
+    handler = {"nodes": {"root": {"type": "run-finished", "payload": {}, "children": ["do"]}, "do": FAIL}}
+    handlers = [await server.owner.create_workflow(handler, name=name) for name in ("one", "two")]
+    for one in handlers:
+        assert (await server.owner.post(f"/v1/workflows/{one['id']}/publish")).status == 200
+    run = (await server.owner.post(f"/v1/workflows/{failing['id']}/run", {"payload": {"n": 0}})).data
+
+    async def settled() -> list[list[tuple[str, str | None, list[str]]]] | None:
+        found = [await events_of(server, one["id"]) for one in handlers]
+        if any(len(events) < 3 for events in found):
+            return None
+        return [sorted((e["outcome"], e["reason"], e["body"]["through"]) for e in events) for events in found]
+
+    ids = [failing["id"], *(one["id"] for one in handlers)]
+    first, second = await until(settled)
+    assert [(outcome, reason) for outcome, reason, _ in first] == [
+        ("skipped", "circle"),
+        ("started", None),
+        ("started", None),
+    ]
+    assert sorted(through for _, _, through in first) == sorted([[ids[0]], [ids[0], ids[2]], [ids[0], ids[1], ids[2]]])
+    assert len(second) == 3
+    heard = [e for e in await events_of(server, ids[1]) if e["body"]["runId"] == run["runId"]]
+    assert [(e["body"]["workflowName"], e["body"]["status"], e["body"]["depth"]) for e in heard] == [
+        ("fails", "failure", 1)
+    ]
+    assert heard[0]["body"]["error"]["message"]
+    await asyncio.sleep(0.3)
+    assert [len(await events_of(server, one["id"])) for one in handlers] == [3, 3]
+
+
 async def test_the_events_of_a_filter_are_replayed_once(server: Composition) -> None:
     workflow_id, sub = await published(server, maxRuns=1)
     await fire(server, sub, "a", "b", "c", "d")  # the last three are over the limit

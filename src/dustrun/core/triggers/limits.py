@@ -13,7 +13,7 @@ EXHAUSTED = "max_runs_exhausted"
 
 MAX_DEPTH: Final = 10
 """How many runs in a row the server's own events may start."""
-_KEEP_DEPTH: Final = frozenset({"workflow-finished", "table-row"})
+_KEEP_DEPTH: Final = frozenset({"workflow-finished", "run-finished", "transaction", "approval", "table-row"})
 """The triggers whose events say how deep they are."""
 
 
@@ -58,6 +58,12 @@ def decide(limits: Limits, now: int) -> Admit | Skip:
         if left > 0:
             return Skip("cooldown", f"Within the cooldown of {limits.cooldown_ms} ms, for another {left} ms.")
     return Admit(None if limits.remain_runs is None else limits.remain_runs - 1)
+
+
+def through_of(source: str, payload: str) -> list[str]:
+    """The workflows whose runs led to a run by the server's own events, oldest first, as `depth_of` counts them."""
+    found = loads(payload).get("through") if source in _KEEP_DEPTH else None
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
 def depth_of(source: str, payload: str) -> int:

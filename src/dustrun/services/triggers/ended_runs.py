@@ -16,8 +16,8 @@ from dustrun import clock
 from dustrun.catalog import Catalog
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.triggers.event import TriggerEvent
-from dustrun.core.triggers.limits import MAX_DEPTH, Skip, depth_of
-from dustrun.core.values.exact_json import loads_own
+from dustrun.core.triggers.limits import MAX_DEPTH, Skip, depth_of, through_of
+from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.records import dataclass
 from dustrun.services.triggers import pausing
 from dustrun.services.triggers.circles import TYPE
@@ -33,6 +33,8 @@ from dustrun.storage.triggers import subscriptions as subscription_rows
 from dustrun.storage.triggers.ended_runs import EndRow
 from dustrun.storage.triggers.subscriptions import SubscriptionRow
 
+_OF_ANY = "run-finished"
+_TYPES = (TYPE, _OF_ANY)
 _CURSOR = "ended_runs_followed"
 _PAGE = 100
 _AT_ONCE = 20
@@ -121,7 +123,7 @@ class EndedRuns:
         until = min(newest, self._at + _MOST_PASSED)
         if until <= self._at:
             return _Found(self._at)
-        armed = subscription_rows.list_armed_as(tx, TYPE)
+        armed = [one for type_ in _TYPES for one in subscription_rows.list_armed_as(tx, type_)]
         list_ends = rows.list_all if armed else self._ends_of_triggered.list
         ended = list_ends(tx, self._at, until, _PAGE)
         counted = self._counted(tx, ended)
@@ -144,19 +146,28 @@ class EndedRuns:
         if row.workflow_id is None or row.finished_at is None:
             return
         for sub in waiting:
-            if row.finished_at < sub.row.armed_at:
+            if row.finished_at < sub.row.armed_at or row.workflow_id == sub.row.workflow_id:
+                continue
+            if not recorded_principal(sub.row).may_use_workflow(row.workflow_id):
                 continue
             seen = self._seen(row)
+            if sub.row.type == _OF_ANY:
+                error = loads(row.told).get("error")
+                seen["error"] = None if error is None else {name: error.get(name) for name in ("code", "message")}
             assert sub.trigger.match is not None
             payload = sub.trigger.match(sub.config, seen)
             if payload is not None:
                 await self._fire_one(sub, row, payload)
 
     async def _fire_one(self, sub: Subscription, row: EndRow, payload: dict[str, Any]) -> None:
-        depth = 1 + await self._database.read(lambda tx: _depth_of(tx, row))
-        payload["depth"] = depth
-        too_deep = Skip("depth", f"More than {MAX_DEPTH} workflows in a row were started by the end of another.")
-        options = FireOptions(given=too_deep if depth > MAX_DEPTH else None)
+        depth, through = await self._database.read(lambda tx: _way_of(tx, row))
+        payload |= {"depth": depth + 1, "through": through}
+        skip = None
+        if depth >= MAX_DEPTH:
+            skip = Skip("depth", f"More than {MAX_DEPTH} workflows in a row were started by the end of another.")
+        elif sub.row.type == _OF_ANY and sub.row.workflow_id in through:
+            skip = Skip("circle", "This workflow has led to the run that ended.")
+        options = FireOptions(given=skip)
         event = TriggerEvent(row.run_id, payload, row.finished_at or clock.now_ms())
         await self._intake.fire(sub, event, None, options)
 
@@ -201,9 +212,11 @@ class EndedRuns:
         return pauses
 
 
-def _depth_of(tx: Tx, row: EndRow) -> int:
-    """How deep this run is, also through the runs that called it."""
-    if row.callers is None:
-        return depth_of(row.trigger_source, row.payload)
-    top = run_rows.get(tx, loads_own(row.callers)["topPk"])
-    return depth_of(top.trigger_source, top.payload)
+def _way_of(tx: Tx, row: EndRow) -> tuple[int, list[str]]:
+    """How deep this run is, also through the runs that called it, and the workflows that led to its end."""
+    source, payload, own = row.trigger_source, row.payload, [row.workflow_id]
+    if row.callers is not None:
+        top = run_rows.get(tx, loads_own(row.callers)["topPk"])
+        source, payload, own = top.trigger_source, top.payload, [top.workflow_id, row.workflow_id]
+    named = [one for one in own if one is not None]
+    return depth_of(source, payload), list(dict.fromkeys([*through_of(source, payload), *named]))

@@ -27,6 +27,7 @@ _ENDS = (
         runs.c.callers,
         runs.c.started_at,
         runs.c.finished_at,
+        events.c.data,
     )
     .select_from(
         activity.join(runs, runs.c.pk == activity.c.run_pk).join(
@@ -73,6 +74,8 @@ class EndRow:
     callers: str | None
     started_at: int
     finished_at: int | None
+    told: str
+    """What the event of its end says, JSON."""
 
 
 def list_all(tx: Tx, after: int, until: int, count: int) -> list[EndRow]:

@@ -1,0 +1,1 @@
+"""Triggers for what happens in this server."""
