@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,56 @@ async def server(tmp_path: Path, store_url: str) -> AsyncIterator[Composition]:
 def listed(last: int) -> dict[str, Any]:
     """A list with its newest item first."""
     return {"items": [{"id": number, "text": f"n{number}"} for number in range(last, 0, -1)]}
+
+
+async def test_a_source_is_asked_with_a_body_and_page_by_page(server: Composition, news: News) -> None:
+    """As GraphQL is: the cursor of the next page is a field of the body."""
+
+    def page(ids: list[int], after: str | None) -> dict[str, Any]:
+        return {"data": {"orders": [{"id": one} for one in ids], "after": after}}
+
+    news.pages = {'"after":"p2"': page([3, 4], None), "query": page([1, 2], "p2")}
+    config = {
+        "url": news.url,
+        "method": "POST",
+        "body": {"query": "{orders}", "after": None},
+        "items": "body.data.orders",
+        "itemKey": "item.id",
+        "nextPage": 'body.data.after == null ? null : {"after": body.data.after}',
+        "pollMs": 100,
+    }
+    await publish(server, "http-poll", config)
+    news.pages = {'"after":"p2"': page([3, 4, 5], None), "query": page([1, 2, 6], "p2")}
+    await until(lambda: has_events(server, 2))
+    assert sorted(one["item"]["id"] for _, one in await events(server)) == [5, 6]
+    assert {json.loads(body)["after"] for _, body in news.sent} == {None, "p2"}
+
+
+async def test_pages_stay_with_their_host(server: Composition, news: News) -> None:
+    news.content = {"items": [], "next": "http://127.0.0.2:9/x"}
+    config = {"url": news.url, "items": "body.items", "itemKey": "item.id", "nextPage": "body.next", "pollMs": 100}
+    workflow_id = await publish(server, "http-poll", config)
+    assert "another host" in (await state_of(server, workflow_id))["last_error"]
+
+
+async def test_a_known_item_whose_part_changes_starts_another_run(server: Composition, news: News) -> None:
+    def orders(**statuses: str) -> dict[str, Any]:
+        return {"items": [{"id": name, "status": status} for name, status in statuses.items()]}
+
+    news.content = orders(a="open", b="open")
+    config = {"url": news.url, "items": "body.items", "itemKey": "item.id", "changeOf": "item.status", "pollMs": 100}
+    await publish(server, "http-poll", config)
+    steps = [orders(a="paid", b="open"), orders(b="open", c="open"), orders(a="open", b="open"), orders(a="paid")]
+    for count, content in enumerate(steps, start=1):
+        news.content = content
+        await until(partial(has_events, server, count))
+    found = [(one["key"], one["change"], one["item"]["status"]) for _, one in await events(server)]
+    assert found == [
+        ("a", "changed", "paid"),
+        ("c", "added", "open"),
+        ("a", "changed", "open"),
+        ("a", "changed", "paid"),
+    ]
 
 
 def feed(*titles: str) -> str:

@@ -79,6 +79,55 @@ async def test_a_price_that_no_source_gives_or_that_is_stale_starts_nothing(watc
     assert (body["usd"], body["previous"]) == (120, 90)
 
 
+RICH, POOR = "0x00000000000000000000000000000000000A11CE", "0x0000000000000000000000000000000000000B0B"
+
+
+def pay(pings: Pings, address: str, milli: int) -> None:
+    pings.node.rpc("anvil_setBalance", address, hex(milli * 10**15))
+
+
+@pytest.mark.both_stores
+async def test_each_balance_that_crosses_a_level_starts_one_run(watched: Watching, pings: Pings) -> None:
+    pay(pings, RICH, 100)
+    pay(pings, POOR, 10)
+    config = {"address": [RICH, POOR], "operation": "below", "level": "0.05", "hysteresisPercent": "20", "pollMs": 100}
+    workflow_id = await watched.publish("balance-level", **config)
+    for milli in (49, 55, 48, 70, 50):  # 55 is within the hysteresis: 48 does not count
+        pay(pings, RICH, milli)
+        await looked(watched, workflow_id, f'"0.0{milli}"'.replace('0"', '"'))
+    bodies = await watched.until_count(workflow_id, 2)
+    assert [(one["balanceFormatted"], one["previousFormatted"]) for one in bodies] == [
+        ("0.049", "0.1"),
+        ("0.05", "0.07"),
+    ]
+    assert {(one["address"].lower(), one["level"], one["tokenAddress"]) for one in bodies} == {
+        (RICH.lower(), "0.05", None)
+    }
+    pay(pings, POOR, 90)
+    await looked(watched, workflow_id, '"0.09"')
+    pay(pings, POOR, 1)
+    assert (await watched.until_count(workflow_id, 3))[-1]["balance"] == str(10**15)
+
+
+async def test_a_number_of_a_contract_that_falls_below_a_level_starts_a_run(watched: Watching, pings: Pings) -> None:
+    def set_cell(value: int) -> None:
+        pings.node.rpc("anvil_setStorageAt", CELL, "0x0", f"0x{value:064x}")
+
+    set_cell(15 * 10**17)
+    call = {"contract": CELL, "function": "health() view returns (uint256)", "decimals": 18, "pollMs": 100}
+    workflow_id = await watched.publish("evm-call-level", **call, operation="below", level="1.2")
+    for value, shown in ((12 * 10**17, "1.2"), (11 * 10**17, "1.1"), (2**256 - 1, "1157"), (10**18, "1")):
+        set_cell(value)
+        await looked(watched, workflow_id, f'"{shown}')
+    bodies = await watched.until_count(workflow_id, 2)
+    largest = f"{(2**256 - 1) // 10**18}.{(2**256 - 1) % 10**18:018d}"
+    assert [(f"{float(one['value'])}", one["previous"][:4]) for one in bodies] == [
+        ("1.2", "1.50"),
+        ("1.0", largest[:4]),
+    ]
+    assert bodies[1]["previous"] == largest
+
+
 def set_feed(pings: Pings, usd: int, age_s: int) -> None:
     """The feed's price, as old as that at the newest block."""
     at = int(pings.node.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16) - age_s

@@ -32,8 +32,8 @@ _NAMES = ("old", "new")
 _MOST_RESULT = 65_536
 
 
-class Config(PolledConfig):
-    """The call, and which changes count."""
+class CallConfig(PolledConfig):
+    """The call of a view function."""
 
     chain_id: ChainId
     contract: Address = Field(description="Address of the contract.")
@@ -46,9 +46,6 @@ class Config(PolledConfig):
     )
     args: list[Any] | dict[str, Any] = Field(
         [], description="The arguments in order, or by name; large numbers as strings of digits."
-    )
-    condition: str | None = raw(
-        None, max_length=4000, description="An expression over `old` and `new`; null: every change counts."
     )
 
     @field_validator("function")
@@ -75,18 +72,26 @@ class Config(PolledConfig):
                 raise ValueError(f"{fault.field or 'args'}: {fault.message}") from None
         return args
 
+    @property
+    def called(self) -> tuple[Function, bytes]:
+        """The function and its calldata."""
+        function = find_function(self.function, self.abi)
+        return function, function.encode(*read_args(function.inputs, self.args, "args"))
+
+
+class Config(CallConfig):
+    """The call, and which changes count."""
+
+    condition: str | None = raw(
+        None, max_length=4000, description="An expression over `old` and `new`; null: every change counts."
+    )
+
     @field_validator("condition")
     @classmethod
     def _check_condition(cls, text: str | None) -> str | None:
         if text is not None:
             compile_over(text, _NAMES)
         return text
-
-    @property
-    def called(self) -> tuple[Function, bytes]:
-        """The function and its calldata."""
-        function = find_function(self.function, self.abi)
-        return function, function.encode(*read_args(function.inputs, self.args, "args"))
 
 
 class Output(EventOutput):
@@ -101,7 +106,7 @@ class Output(EventOutput):
     seen_at: str = Field(description="When it was seen, RFC 3339.")
 
 
-async def _read(ctx: TriggerContext, config: Config, seen: int = 0) -> tuple[Any, int]:
+async def read(ctx: TriggerContext, config: CallConfig, seen: int = 0) -> tuple[Any, int]:
     """The result at the newest block, and that block. Raises `DustrunError`, also if a newer block was `seen` before:
     many endpoints are several machines, and one of them may be behind."""
     chain, (function, data) = ctx.chain(config.chain_id), config.called
@@ -127,7 +132,7 @@ async def _check(ctx: TriggerContext, config: Config) -> list[Finding]:
     if any(one.severity == "error" for one in found):
         return found
     try:
-        value, _ = await _read(ctx, config)
+        value, _ = await read(ctx, config)
         if config.condition is not None and not isinstance(_value(config.condition, value, value), bool):
             found.append(Finding("condition", "Must be true or false, like `new != old`."))
     except Temporary as error:
@@ -156,7 +161,7 @@ def _payload(config: Config, old: Any, new: Any, block: int, now: int) -> dict[s
 
 
 async def _recent(ctx: TriggerContext, config: Config) -> dict[str, Any] | None:
-    new, block = await _read(ctx, config)
+    new, block = await read(ctx, config)
     return _payload(config, None, new, block, ctx.now_ms)
 
 
@@ -188,7 +193,7 @@ _EXAMPLE = {
 async def poll(ctx: TriggerContext, config: Config, cursor: Any) -> Polled:
     """Calls, and compares with the result before."""
     old, seen = (None, 0) if cursor is None else (cursor["value"], cursor.get("block", 0))
-    (new, block), now = await _read(ctx, config, seen), ctx.now_ms
+    (new, block), now = await read(ctx, config, seen), ctx.now_ms
     after = {"value": new, "block": block} if cursor is None or old != new else cursor
     if (not config.fire_on_first) if cursor is None else old == new:
         return Polled((), after)

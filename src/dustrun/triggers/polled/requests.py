@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from dustrun.sdk import Credential, Finding, HttpRequest, HttpResponse, PolledCo
 from dustrun.triggers.polled.interval import too_often
 
 MAX_BYTES: Final = 1_048_576
+JSON: Final = "application/json"
 _TIMEOUT_S: Final = 30.0
 _MOST_HEADERS: Final = 20
 
@@ -45,13 +47,19 @@ async def fetch(
     ctx: TriggerContext, config: RequestConfig, validators: Mapping[str, Any], accept: str
 ) -> HttpResponse | None:
     """The answer; None if nothing has changed since the one that the validators are of. Raises `DustrunError`."""
+    return await ask(ctx, _request(config, validators, accept), is_conditional=bool(validators))
+
+
+async def ask(ctx: TriggerContext, request: HttpRequest, *, is_conditional: bool = False) -> HttpResponse | None:
+    """The answer to a request that changes nothing; None, of a conditional one, if nothing has changed. Raises
+    `DustrunError`."""
     try:
-        answer = await ctx.http.request(_request(config, validators, accept))
+        answer = await ctx.http.request(request)
     except Temporary:
         raise
     except DustrunError as error:
         raise Temporary(error.message) from None  # a read: the next look may succeed
-    if answer.status == 304 and validators:
+    if answer.status == 304 and is_conditional:
         return None
     if answer.status != 200:
         wait_s = retry_after_s(answer.headers.get("retry-after", ""), ctx.now_ms)
@@ -93,3 +101,8 @@ def _request(config: RequestConfig, validators: Mapping[str, Any], accept: str) 
     given = {name.lower() for name in config.headers}
     mine = {name: value for name, value in headers.items() if name.lower() not in given}
     return HttpRequest("GET", config.url, {**mine, **config.headers}, timeout_s=_TIMEOUT_S, max_bytes=MAX_BYTES)
+
+
+def request_of(config: RequestConfig, accept: str, **changes: Any) -> HttpRequest:
+    """The request of a config, with what is different: the method, a body, the address of another page."""
+    return replace(_request(config, {}, accept), safe=True, **changes)

@@ -32,6 +32,28 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """A level that is reached from below (`rises`) or from above, and how far a value must go back before it counts
+    again: `hysteresis` in percent of the level. `takes_first`: the first value counts too."""
+
+    rises: bool
+    level: Decimal
+    hysteresis: Decimal
+    takes_first: bool = False
+
+    def observe(self, is_ready: bool | None, value: Decimal) -> tuple[bool, bool]:
+        """Takes a value: whether the next one that is there counts, and whether this one does. `is_ready` is what it
+        said before; None: there was no value."""
+        is_there = value >= self.level if self.rises else value <= self.level
+        band = abs(self.level) * self.hysteresis / _HUNDRED
+        is_back = value < self.level - band if self.rises else value > self.level + band
+        if self.hysteresis == 0:
+            is_back = not is_there
+        ready = (self.takes_first or not is_there) if is_ready is None else is_ready
+        return (False, True) if is_there and ready else (ready or is_back, False)
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What is remembered: whether the next crossing counts (None: no price was seen), the prices of the window, the
     price before, and how many events there were."""
@@ -84,19 +106,12 @@ def observe(rule: Rule, state: State, usd: Decimal, at_ms: int) -> Observed:
 
 
 def _crossed(rule: Rule, state: State, usd: Decimal) -> Observed:
-    rises = rule.operation in ("cross-up", "above")
-    is_there = usd >= rule.level if rises else usd <= rule.level
-    band = rule.level * rule.hysteresis / _HUNDRED
-    is_back = usd < rule.level - band if rises else usd > rule.level + band
-    if rule.hysteresis == 0:
-        is_back = not is_there
-    ready = state.is_ready
-    if ready is None:
-        ready = rule.takes_first or not is_there
-    if is_there and ready:
+    level = Level(rule.operation in ("cross-up", "above"), rule.level, rule.hysteresis, rule.takes_first)
+    ready, hits = level.observe(state.is_ready, usd)
+    if hits:
         before = state.previous if state.previous is not None else rule.level
-        return Observed(replace(state, is_ready=False), Hit(rule.level, change_percent(before, usd)))
-    return Observed(replace(state, is_ready=ready or is_back))
+        return Observed(replace(state, is_ready=ready), Hit(rule.level, change_percent(before, usd)))
+    return Observed(replace(state, is_ready=ready))
 
 
 def _moved(rule: Rule, state: State, usd: Decimal, at_ms: int) -> Observed:
