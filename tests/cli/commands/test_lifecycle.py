@@ -149,7 +149,7 @@ def test_what_shapes_a_spend_is_told_of_a_version_and_of_a_run(server: Served, h
     (home / "pay.json").write_text(json.dumps({"name": "Pay", "definition": {"nodes": nodes}}))
     server.json("workflow", "create", str(home / "pay.json"))
     (found,) = server.json("workflow", "sources", "Pay", "pay")["items"]
-    assert [one["source"] for one in found["fields"][0]["sources"]][0] == "trigger:manual.to"
+    assert found["fields"][0]["sources"][0]["source"] == "trigger:manual.to"
     shown = server.dustrun("workflow", "sources", "Pay").stdout
     assert "who is paid: `$trigger.to` of the manual that started the run" in shown
     assert "how much: as written" in shown
