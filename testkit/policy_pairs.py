@@ -15,7 +15,7 @@ from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.money.inner_calls import implied_movements
 from dustrun.core.money.intent import Movement, SignRequest
 from dustrun.core.money.policy import Allow, Ask, Facts, Request, WalletPolicy, Worth, is_looser, judge, needs
-from dustrun.core.money.policy.counting import USD_UNIT
+from dustrun.core.money.policy.counting import USD_UNIT, Origin
 from dustrun.core.money.policy.outflow import Ceilings, Raised, Taken, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven
 from dustrun.core.values.addresses import checksum
@@ -80,6 +80,19 @@ def _some(rng: random.Random, values: Any, share: float) -> list[Any]:
 
 
 def _limit(rng: random.Random) -> Json:
+    made = _plain_limit(rng)
+    if "maxGasUsd" in made or rng.random() < 0.5:
+        return made
+    if rng.random() < 0.3:
+        return {name: value for name, value in made.items() if name != "windowMs"} | {"per": "run"}
+    if rng.random() < 0.3 and "windowMs" in made:
+        return made | {"per": rng.choice(("workflow", "key", "recipient"))}
+    of = {"contracts": [ROUTER, VAULT], "methods": ["give(address,uint256)"], "recipients": [BOB], "assets": [USDC.key],
+          "workflows": ["wf_1"], "keys": ["key_1"]}  # fmt: skip
+    return made | {"of": {name: of[name] for name in _some(rng, sorted(of), 1)[:2]}}
+
+
+def _plain_limit(rng: random.Random) -> Json:
     window = {} if rng.random() < 0.4 else {"windowMs": rng.choice(_WINDOWS)}
     kind = rng.randrange(4)
     if kind == 0:
@@ -143,17 +156,23 @@ def _taken(rng: random.Random, moved: tuple[Movement, ...]) -> Taken:
     return Taken({**sent, **more}, raised)
 
 
-def world(rng: random.Random, *policies: WalletPolicy) -> Facts:
-    """Prices and what was spent, the same for both policies; a longer window holds no less."""
+def world(rng: random.Random, request: Request, *policies: WalletPolicy) -> Facts:
+    """Prices and what was spent, the same for both policies; a longer window and a wider scope hold no less."""
     prices = {COIN.key: Worth(Decimal(rng.choice((1, 2500))), 18), USDC.key: Worth(Decimal(1), rng.choice((0, 1, 6)))}
     worths = {key: worth for key, worth in prices.items() if rng.random() < 0.85}
     spent: dict[tuple[str, int], int] = {}
-    for need in sorted({need for one in policies for need in needs(one)}):
-        unit = USD_UNIT // 4 if "sd" in need[0] else 1
-        shorter = [units for (measure, _), units in spent.items() if measure == need[0]]
-        spent[need] = max([rng.choice((0, 0, 1, 5, 30)) * unit, *shorter])
+    wanted = {need for one in policies for need in needs(one, request)}
+    for need in sorted(wanted, key=lambda need: ("@" not in need[0], need)):  # whole counts last
+        base = need[0].partition("@")[0]
+        unit = USD_UNIT // 4 if "sd" in base else 1
+        parts = [units for (one, window), units in spent.items() if window <= need[1] and _is_part(one, need[0])]
+        spent[need] = max([rng.choice((0, 0, 1, 5, 30)) * unit, *parts])
     seen = {who.lower(): rng.choice((0, HOUR, 3 * HOUR)) for who in (BOB, EVE, ROUTER, VAULT) if rng.random() < 0.8}
     return Facts(3 * HOUR, worths, spent, seen, is_approved=rng.random() < 0.2)
+
+
+def _is_part(measure: str, whole: str) -> bool:
+    return measure == whole or ("@" not in whole and measure.partition("@")[0] == whole)
 
 
 def rank(policy: WalletPolicy, request: Request, taken: Taken, facts: Facts) -> int:
@@ -173,8 +192,10 @@ def check_pair(rng: random.Random) -> tuple[bool, str | None]:
     before, after = WalletPolicy.model_validate(old), WalletPolicy.model_validate(new)
     if is_looser(before, after):
         return True, None
-    facts = world(rng, before, after)
-    for request, taken in spends(rng):
+    for plain, taken in spends(rng):
+        origin = Origin(rng.choice((None, "wf_1", "wf_2")), rng.choice((None, "run_1")), rng.choice(("key_1", "key_2")))
+        request = replace(plain, origin=origin)
+        facts = world(rng, request, before, after)
         ranks = rank(before, request, taken, facts), rank(after, request, taken, facts)
         if ranks[1] > ranks[0]:
             return False, f"{ranks} for {request.method or request.kind} to {request.to}: {old} -> {new}"

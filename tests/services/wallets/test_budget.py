@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from dustrun import clock
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Request, Verdict, WalletPolicy
-from dustrun.core.money.policy.counting import GAS_USD, gas_measure
+from dustrun.core.money.policy.counting import GAS_USD, Origin, gas_measure
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import MAX_UINT256, Asset
 from dustrun.errors import Invalid, Temporary
@@ -108,6 +108,46 @@ async def test_of_concurrent_spends_exactly_as_many_succeed_as_fit(store: tuple[
     assert await ledger.spent(NATIVE.key, DAY, 1000) == 14 * amount
     refused = next(verdict for verdict in verdicts if isinstance(verdict, Deny))
     assert [reason.statement for reason in refused.reasons] == ["limits[0]"]
+
+
+@pytest.mark.parametrize(
+    ("scope", "fits"),
+    [
+        ({"of": {"recipients": [BOB]}}, {"bob": 14, "eve": 50}),
+        ({"per": "recipient"}, {"bob": 14, "eve": 14}),
+        ({"per": "key"}, {"bob": 14, "eve": 14}),
+        ({"of": {"keys": ["bob's"], "assets": ["eip155:1/*"]}}, {"bob": 14, "eve": 50}),
+    ],
+    ids=["recipient", "each recipient", "each key", "one key's"],
+)
+async def test_within_a_scope_exactly_as_many_succeed_as_fit(
+    store: tuple[Database, Writer], scope: dict[str, Any], fits: dict[str, int]
+) -> None:
+    limit = {"asset": NATIVE.key, "maxUnits": str(ETHER), "windowMs": DAY, **scope}
+    ledger = Ledger(store, policy(recipients=["*"], limits=[limit]))
+    amount, payees = 70_000_000_000_000_001, {"bob": BOB, "eve": ROUTER}
+    asked = [
+        (name, f"tx_{name}_{n}", replace(send(amount, to=to), origin=Origin("wf", f"run_{n}", f"{name}'s")))
+        for n in range(50)
+        for name, to in payees.items()
+    ]
+    verdicts = await asyncio.gather(*(ledger.spend(subject, request, 1000) for _, subject, request in asked))
+    passed = [name for (name, _, _), verdict in zip(asked, verdicts, strict=True) if isinstance(verdict, Allow)]
+    assert {name: passed.count(name) for name in payees} == fits
+    for subject in [subject for _, subject, _ in asked]:
+        await ledger.settle(subject, 1, 2000)
+    again = asked[0][2]
+    assert isinstance(await ledger.spend("tx_later", again, 2000 + DAY - 1), Deny), "one window after it settled"
+    assert isinstance(await ledger.spend("tx_latest", again, 2000 + DAY), Allow)
+
+
+async def test_a_run_has_its_own_count_however_long_it_takes(store: tuple[Database, Writer]) -> None:
+    ledger = Ledger(store, policy(limits=[{"maxCount": 2, "per": "run"}]))
+    of = [replace(send(5), origin=Origin("wf", run, "key")) for run in ("one", "two")]
+    for n, (request, passes) in enumerate([(of[0], True), (of[0], True), (of[1], True), (of[0], False), (of[1], True)]):
+        at = 1000 + n * 40 * DAY
+        assert isinstance(await ledger.spend(f"tx_{n}", request, at), Allow if passes else Deny)
+        await ledger.settle(f"tx_{n}", 1, at)
 
 
 class Silent:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_
 from dustrun.api.shapes.wire import Answer, Description, Instant, Name, Text, Time, Version, time
 from dustrun.clock import now_ms
 from dustrun.core.money.policy.counting import GAS_USD, USD
-from dustrun.core.money.policy.document import WalletPolicy, read_policy, warnings_of
+from dustrun.core.money.policy.document import LimitScope, WalletPolicy, read_policy, warnings_of
 from dustrun.core.values import exact_json
 from dustrun.core.values.addresses import read_address
 from dustrun.core.values.amounts import format_units
@@ -238,6 +238,7 @@ class SpentAnswer(Answer):
     spent: str = Field(description="Base units of the asset, US dollars, or a count. Open transactions are included.")
     max: str
     remaining: str
+    of: LimitScope | None = Field(description="What the limit counts; null: everything.")
 
 
 class SpendingAnswer(Answer):
@@ -352,6 +353,7 @@ def spent(found: Spent) -> dict[str, Any]:
         "spent": _shown(found.measure, found.spent_units),
         "max": _shown(found.measure, found.max_units),
         "remaining": _shown(found.measure, max(0, found.max_units - found.spent_units)),
+        "of": None if found.of is None else found.of.model_dump(mode="json", by_alias=True),
     }
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from dustrun.chain.simulate import SimChain, SimResult
 from dustrun.core.money.intent import Intent, Receipt, SignRequest, Spend, Spent
 from dustrun.core.money.policy import Deny, Reason, Request
+from dustrun.core.money.policy.counting import Origin
 from dustrun.core.money.receipts import read_receipt, show_receipt
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.values.exact_json import dumps_text
@@ -55,7 +56,7 @@ class SimulationDeps:
 class SimulatedSpend:
     """One attempt of one node on the simulated chains. `job.shown` always holds what it has done so far."""
 
-    def __init__(self, deps: SimulationDeps, job: Job, run_id: str, context: NodeContext) -> None:
+    def __init__(self, deps: SimulationDeps, job: Job, run_id: str, context: NodeContext, origin: Origin) -> None:
         self._deps = deps
         self._simulation = deps.simulation
         self._job = job
@@ -64,6 +65,7 @@ class SimulatedSpend:
         self._shown = job.shown
         self._signatures: list[Json] = []
         self._untold: Json | None = None
+        self._origin = origin
         self._key = f"{run_id}/{job.start.path}"
 
     async def run(self) -> Outcome:
@@ -176,7 +178,8 @@ class SimulatedSpend:
         """Why the policy denies it, or its verdict; what would need a person's approval goes through."""
         earlier = self._simulation.spent.get(self._wallet.id, ())
         now_ms = self._context.now_ms
-        judged = await self._deps.policy.judge(self._wallet.id, request, now_ms, earlier, self._deps.prices)
+        asked = replace(request, origin=self._origin)
+        judged = await self._deps.policy.judge(self._wallet.id, asked, now_ms, earlier, self._deps.prices)
         shown["verdict"] = judged.verdict.public()
         return denial(judged.verdict) if isinstance(judged.verdict, Deny) else judged
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from dustrun import clock
 from dustrun.chain.simulate import SimChain
+from dustrun.core.money.policy.counting import Origin
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.values.exact_json import loads_own
 from dustrun.engine.node.context import NodeContext, Reach
@@ -163,7 +164,8 @@ class SimulatedChains:
                 self._reports,
                 self._settings,
             )
-            spend = SimulatedSpend(deps, job, facts.id, context)
+            origin = Origin(facts.workflow_id, f"simulated/{facts.top_pk}", facts.triggered_by)
+            spend = SimulatedSpend(deps, job, facts.id, context, origin)
             try:
                 return await spend.run()
             except DustrunError as error:

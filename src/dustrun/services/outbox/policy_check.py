@@ -9,6 +9,7 @@ from dataclasses import replace
 from dustrun import clock
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Reason, Request, Verdict
+from dustrun.core.money.policy.counting import Origin
 from dustrun.core.money.policy.document import WalletPolicy, read_policy
 from dustrun.core.money.policy.outflow import Ceilings, Taken
 from dustrun.core.money.rehearsal_guard import data_hash
@@ -56,21 +57,40 @@ async def find_policy(database: Database, wallet_id: str) -> WalletPolicy | None
     return await database.look_up(lambda tx: policy_of(tx, wallet_id, now))
 
 
-def case_of(tx: Tx, wallet_id: str, request: Request, values: Values) -> SpendCase:
-    """A spend under the wallet's policy in force."""
+def case_of(
+    tx: Tx, wallet_id: str, request: Request, values: Values, row: TransactionRow | SignatureRow | None = None
+) -> SpendCase:
+    """A spend under the wallet's policy in force. `row` says where it comes from; fees alone need no origin."""
     now = clock.now_ms()
-    return SpendCase(wallet_id, policy_of(tx, wallet_id, now), request, values, now)
+    policy = policy_of(tx, wallet_id, now)
+    return SpendCase(wallet_id, policy, _with_origin(tx, policy, request, row), values, now)
 
 
-def dust_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
-    """The dust test that a spend belongs to; its retries and the runs it calls share one cap."""
-    if row.mode != "dust" or row.run_pk is None:
+def _with_origin(
+    tx: Tx, policy: WalletPolicy | None, request: Request, row: TransactionRow | SignatureRow | None
+) -> Request:
+    """The request with where it comes from, if a limit depends on it."""
+    if row is None or policy is None or not any(limit.is_scoped for limit in policy.limits):
+        return request
+    run_id = top_run_of(tx, row) if any(limit.per == "run" for limit in policy.limits) else row.root_run_id
+    return replace(request, origin=Origin(row.workflow_id, run_id, row.key_id))
+
+
+def top_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
+    """The first run of the retry chain that a spend belongs to, above all runs that call each other."""
+    if row.run_pk is None:
         return None
     run = run_rows.get(tx, row.run_pk)
     while (call := called_runs.find_call(tx, run)) is not None:
         assert call.callers is not None
         run = run_rows.get(tx, loads_own(call.callers)["topPk"])
-    return f"dust:{row.org_id}/{run.root_run_id}"
+    return run.root_run_id
+
+
+def dust_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
+    """The dust test that a spend belongs to; its retries and the runs it calls share one cap."""
+    run_id = top_run_of(tx, row) if row.mode == "dust" else None
+    return None if run_id is None else f"dust:{row.org_id}/{run_id}"
 
 
 class Undone(Exception):
@@ -83,7 +103,7 @@ async def may_allow(deps: OutboxDeps, row: TransactionRow | SignatureRow, reques
 
     def query(tx: Tx) -> tuple[Verdict, bool]:
         is_revoked = key_rows.ask_revoked(tx, row.org_id, row.key_id)
-        verdict = deps.budget.judge_simulated(tx, case_of(tx, row.wallet_id, request, values))[0]
+        verdict = deps.budget.judge_simulated(tx, case_of(tx, row.wallet_id, request, values, row))[0]
         return verdict, is_revoked()
 
     is_light = len(request.data) <= _LIGHT_BYTES
@@ -144,7 +164,9 @@ class Judging:
         if wallet_id not in self._policies:
             row = self._asked[wallet_id]()
             self._policies[wallet_id] = read_policy(row.document) if row is not None else None
-        return SpendCase(wallet_id, self._policies[wallet_id], ready.request, ready.values, self._now_ms)
+        policy = self._policies[wallet_id]
+        request = _with_origin(self._tx, policy, ready.request, ready.row)
+        return SpendCase(wallet_id, policy, request, ready.values, self._now_ms)
 
     def decide(
         self, request: SpendRequest, ready: Ready, heads: RunHeads | None = None, *, reserves: bool = True

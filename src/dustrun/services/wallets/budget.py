@@ -33,6 +33,7 @@ from dustrun.core.money.policy.counting import GAS_USD, USD, asked, canonical, i
 from dustrun.core.money.policy.judge import judge_fee
 from dustrun.core.money.policy.outflow import Ceilings, Taken, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven, paid
+from dustrun.core.money.policy.scopes import count_under
 from dustrun.core.values.addresses import ZERO_ADDRESS
 from dustrun.core.values.amounts import Asset
 from dustrun.core.values.exact_json import dumps_text
@@ -189,7 +190,7 @@ class Budget:
             named = {movement.counterparty.lower() for movement in paid(policy, request)}
             ledger.note_recipients(case.wallet_id, named)
         if isinstance(verdict, Allow) and subject_id is not None:
-            counted = count(request, facts.worths)
+            counted = count_under(policy, request, facts.worths)
             prices = {key: dumps_text(value.public()) for key, value in case.values.items()}
             ledger.reserve(wallet_id=case.wallet_id, subject_id=subject_id, units=counted.units, prices=prices)
             if dust_run is not None:
@@ -242,7 +243,7 @@ class Budget:
             for (measure, window_ms), units in facts.spent.items()
         }
         verdict = judge(case.policy, case.request, replace(facts, spent=spent))
-        return verdict, Counted() if isinstance(verdict, Deny) else count(case.request, facts.worths)
+        return verdict, Counted() if isinstance(verdict, Deny) else count_under(case.policy, case.request, facts.worths)
 
     def judge_replacement(self, tx: Tx, case: SpendCase, subject_id: str, *, is_approved: bool = False) -> Verdict:
         """Whether a replacement may bid this much; `Allow` puts the new fee into the open reservation. Only fee
@@ -280,7 +281,8 @@ async def _find_value(valuer: Valuer, asset: Asset) -> Valued | Temporary | None
 def ask(ledger: Ledger, case: SpendCase) -> None:
     """Asks for what judging a spend needs to know, so that all of it takes one round trip, and that of many spends."""
     if case.policy is not None:
-        ledger.ask(case.wallet_id, needs(case.policy), _recipients(case) if case.policy.new_recipient_hours else ())
+        seen = _recipients(case) if case.policy.new_recipient_hours else ()
+        ledger.ask(case.wallet_id, needs(case.policy, case.request), seen)
 
 
 def _recipients(case: SpendCase) -> set[str]:
@@ -295,7 +297,10 @@ def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False) -> Fac
     if policy is None:
         return Facts(now_ms, worths)
     ask(ledger, case)
-    spent = {(measure, window): ledger.spent(case.wallet_id, measure, window) for measure, window in needs(policy)}
+    spent = {
+        (measure, window): ledger.spent(case.wallet_id, measure, window)
+        for measure, window in needs(policy, case.request)
+    }
     seen: dict[str, int] = {}
     if policy.new_recipient_hours:
         seen = ledger.first_seen(case.wallet_id, _recipients(case))

@@ -9,7 +9,8 @@ from typing import Final, Protocol
 from dustrun import clock
 from dustrun.core.evm.network import Network
 from dustrun.core.money.policy.counting import COUNT, GAS_USD, USD
-from dustrun.core.money.policy.document import Limit, read_policy, usd_units
+from dustrun.core.money.policy.document import Limit, LimitScope, read_policy, usd_units
+from dustrun.core.money.policy.scopes import measure_of
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Bug, DustrunError, Permanent, Temporary
 from dustrun.records import dataclass
@@ -93,6 +94,7 @@ class Spent:
     window_ms: int
     spent_units: int
     max_units: int
+    of: LimitScope | None = None
 
 
 class WalletFunds:
@@ -124,7 +126,7 @@ class WalletFunds:
             return [
                 _spent(tx, wallet.id, limit, limit.window_ms, now)
                 for limit in read_policy(policy.document).limits
-                if limit.window_ms is not None
+                if limit.window_ms is not None and limit.per is None
             ]
 
         return await self._database.read(query)
@@ -132,7 +134,8 @@ class WalletFunds:
 
 def _spent(tx: Tx, wallet_id: str, limit: Limit, window_ms: int, now: int) -> Spent:
     measure, most = _ceiling(limit)
-    return Spent(measure, window_ms, reservations.spent_in_window(tx, wallet_id, measure, window_ms, now), most)
+    spent = reservations.spent_in_window(tx, wallet_id, measure_of(limit), window_ms, now)
+    return Spent(measure, window_ms, spent, most, limit.of)
 
 
 def _ceiling(limit: Limit) -> tuple[str, int]:

@@ -114,7 +114,7 @@ def deciding(policy: WalletPolicy | None, request: Request, **facts: Any) -> lis
 )
 def test_a_limit_says_what_is_over_it(limit: dict[str, Any], spent: int, told: str) -> None:
     policy = rules(limits=[limit])
-    (need,) = needs(policy) or ((COIN.key, HOUR),)
+    (need,) = needs(policy, pay(100)) or ((COIN.key, HOUR),)
     verdict = judge(policy, pay(100), Facts(0, WORTHS, {need: spent}))
     assert isinstance(verdict, Deny)
     assert [reason.message for reason in verdict.reasons] == [told]
@@ -591,4 +591,4 @@ def test_needs_are_the_windows_of_the_limits() -> None:
     policy = rules(
         limits=[{"maxUsd": "1"}, {"maxUsd": "1", "windowMs": HOUR}, {"maxCount": 1, "windowMs": HOUR}],
     )
-    assert needs(policy) == [("count", HOUR), ("usd", HOUR)]
+    assert needs(policy, pay()) == [("count", HOUR), ("usd", HOUR)]

@@ -123,7 +123,12 @@ def _party(entry: str) -> str:
 
 
 def _limit_holds(old: Limit, new: Limit) -> bool:
-    """Whether `new` implies `old`: no higher maximum, over an equal or longer window."""
+    """Whether `new` implies `old`: no higher maximum, over an equal or longer window, of the same scope or of
+    everything. A wider scope would begin to count anew."""
+    if new.is_scoped and (new.of, new.per) != (old.of, old.per):
+        return False
+    if old.per == "run" and new.per != "run":
+        return False
     if (old.asset or "").lower() != (new.asset or "").lower():
         return False
     if old.window_ms is not None and (new.window_ms is None or new.window_ms < old.window_ms):

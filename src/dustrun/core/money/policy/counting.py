@@ -35,6 +35,16 @@ class Worth:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a spend comes from: the workflow and the first run of its retry chain, and the key that it acts for. None:
+    an action outside a workflow, or nobody's."""
+
+    workflow_id: str | None = None
+    run_id: str | None = None
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """The request to judge: a transaction with the maximum fee it may pay, or a signature.
 
@@ -56,6 +66,7 @@ class Request:
     data_fee_units: int = 0
     sender: str | None = None
     usual_fee_units: int = 0
+    origin: Origin = Origin()
 
     @classmethod
     def of_intent(
@@ -179,8 +190,18 @@ def asked(request: Request, worths: Mapping[str, Worth]) -> Counted:
 
 def count(request: Request, worths: Mapping[str, Worth]) -> Counted:
     """What a request adds to the amounts spent: a swap's own approvals are counted once, with the swap."""
-    own = tuple(movement for movement in request.movements if not movement.of_swap)
+    own = own_movements(request)
     return _count(request, own, int(bool(own) or not request.movements), worths)
+
+
+def own_movements(request: Request) -> tuple[Movement, ...]:
+    """What counts of a request's movements."""
+    return tuple(movement for movement in request.movements if not movement.of_swap)
+
+
+def units_of(movement: Movement, implied: Iterable[Movement]) -> int:
+    """What a movement counts: what it declares, or more if the calldata says so."""
+    return max([movement.amount_units, *(one.amount_units for one in implied if is_same(movement, one))])
 
 
 def _count(request: Request, movements: Iterable[Movement], number: int, worths: Mapping[str, Worth]) -> Counted:
@@ -188,8 +209,7 @@ def _count(request: Request, movements: Iterable[Movement], number: int, worths:
     unpriced: set[str] = set()
     implied = implied_of(request)
     for movement in movements:
-        key, amount = canonical(movement.asset), movement.amount_units
-        amount = max([amount, *(one.amount_units for one in implied if is_same(movement, one))])
+        key, amount = canonical(movement.asset), units_of(movement, implied)
         units[key] = units.get(key, 0) + amount
         worth = worths.get(key)
         if worth is None:

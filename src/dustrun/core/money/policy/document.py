@@ -70,6 +70,19 @@ Method = Annotated[str, AfterValidator(_check_method), StringConstraints(max_len
 ChainId = Annotated[int, Field(ge=1, lt=2**63)]
 
 
+class LimitScope(Fields):
+    """What a limit counts: all that is named must fit, one of each list. An empty list restricts nothing."""
+
+    contracts: tuple[Account, ...] = Field(
+        (), max_length=100, description="Contracts that are called, approved or paid by the call."
+    )
+    methods: tuple[Method, ...] = Field((), max_length=100, description="Methods, by signature or selector.")
+    recipients: tuple[Account, ...] = Field((), max_length=1000, description="Who is paid.")
+    assets: tuple[AssetPattern, ...] = Field((), max_length=100, description="Assets that are moved.")
+    workflows: tuple[str, ...] = Field((), max_length=100, description="Ids of workflows whose runs spend.")
+    keys: tuple[str, ...] = Field((), max_length=100, description="Ids of keys for which runs act.")
+
+
 class Limit(Fields):
     """A limit per transaction or per rolling window: exactly one of the `max…` fields."""
 
@@ -87,6 +100,17 @@ class Limit(Fields):
         description="Length of the rolling window in milliseconds, from one hour to 30 days; null: per transaction.",
     )
 
+    of: LimitScope | None = Field(None, description="What it counts; null: everything.")
+    per: Literal["run", "workflow", "key", "recipient"] | None = Field(
+        None,
+        description="Counts each of them by itself. `run`: the whole run with its retries, without `windowMs`.",
+    )
+
+    @property
+    def is_scoped(self) -> bool:
+        """Whether it counts only a part of what the wallet does."""
+        return self.of is not None or self.per is not None
+
     @model_validator(mode="after")
     def _check(self) -> Limit:
         given = [self.max_units, self.max_usd, self.max_count, self.max_gas_usd]
@@ -94,8 +118,14 @@ class Limit(Fields):
             raise ValueError("a limit must have exactly one of maxUnits, maxUsd, maxCount and maxGasUsd")
         if (self.asset is None) != (self.max_units is None):
             raise ValueError("asset and maxUnits must be set together")
-        if self.window_ms is None and self.max_count is not None:
-            raise ValueError("maxCount requires windowMs")
+        if self.window_ms is None and self.max_count is not None and self.per != "run":
+            raise ValueError("maxCount requires windowMs, or per run")
+        if self.is_scoped and self.max_gas_usd is not None:
+            raise ValueError("maxGasUsd counts all network fees: it cannot have of or per")
+        if self.per == "run" and self.window_ms is not None:
+            raise ValueError("a limit per run has no windowMs: it counts the whole run")
+        if self.per in ("workflow", "key") and self.window_ms is None:
+            raise ValueError(f"a limit per {self.per} requires windowMs")
         return self
 
 

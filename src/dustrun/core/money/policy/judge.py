@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 
-from dustrun.core.money.policy.counting import COUNT, GAS_USD, USD, Counted, Request, Worth, asked, canonical, count
+from dustrun.core.money.policy.counting import COUNT, GAS_USD, USD, Counted, Request, Worth, canonical, count
 from dustrun.core.money.policy.document import HOUR_MS, Limit, WalletPolicy, usd_units
 from dustrun.core.money.policy.scope import judge_scope, paid, revokes
+from dustrun.core.money.policy.scopes import Bound, asked_under, base_of, bounds_of
 from dustrun.core.money.policy.verdict import Allow, Ask, Deny, Reason, Verdict
 from dustrun.records import dataclass
 
@@ -32,9 +33,10 @@ class Facts:
     doubts: Mapping[str, str] = field(default_factory=dict)
 
 
-def needs(policy: WalletPolicy) -> list[Need]:
-    """The (measure, window) pairs that the limits of a policy need."""
-    return sorted({(_measure(limit), limit.window_ms) for limit in policy.limits if limit.window_ms is not None})
+def needs(policy: WalletPolicy, request: Request) -> list[Need]:
+    """The (measure, window) pairs that the limits of a policy need for a request."""
+    found = bounds_of(policy, request)
+    return sorted({(bound.measure, bound.window_ms) for bound in found if bound.window_ms is not None})
 
 
 def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdict:
@@ -42,11 +44,11 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
     if policy is None:
         return Deny((Reason("default", "The wallet has no policy, so it may not spend: give it one."),))
     allowed: list[Reason] = []
-    counted = asked(request, facts.worths)
+    counted = asked_under(policy, request, facts.worths)
     denied = [
         *judge_scope(policy, request, allowed),
         *(() if revokes(request) else _prices(policy, counted)),
-        *_limits(policy, counted, facts),
+        *_limits(bounds_of(policy, request), counted, facts),
         *_new_recipients(policy, request, facts),
         *judge_gas(policy, request, facts.worths),
     ]
@@ -74,14 +76,6 @@ def _prices(policy: WalletPolicy, counted: Counted) -> Iterator[Reason]:
         yield Reason("allowUnpricedAssets", message)
 
 
-def _measure(limit: Limit) -> str:
-    if limit.asset is not None:
-        return limit.asset
-    if limit.max_usd is not None:
-        return USD
-    return COUNT if limit.max_count is not None else GAS_USD
-
-
 def _maximum(limit: Limit) -> int:
     if limit.max_units is not None:
         return int(limit.max_units)
@@ -90,34 +84,42 @@ def _maximum(limit: Limit) -> int:
     return usd_units(limit.max_usd or limit.max_gas_usd or "0")
 
 
-def _limits(policy: WalletPolicy, counted: Counted, facts: Facts) -> Iterator[Reason]:
-    for index, limit in enumerate(policy.limits):
-        reason = _over(f"limits[{index}]", limit, counted, facts)
+def _limits(bounds: Iterable[Bound], counted: Counted, facts: Facts) -> Iterator[Reason]:
+    for bound in bounds:
+        reason = _over(bound, counted, facts)
         if reason is not None:
             yield reason
 
 
-def _over(statement: str, limit: Limit, counted: Counted, facts: Facts) -> Reason | None:
-    measure, maximum = _measure(limit), _maximum(limit)
+def _over(bound: Bound, counted: Counted, facts: Facts) -> Reason | None:
+    statement, limit, window_ms = f"limits[{bound.index}]", bound.limit, bound.window_ms
+    measure, maximum = base_of(limit), _maximum(limit)
     if measure == GAS_USD and counted.fee_unpriced:
         return Reason(statement, "The network's coin has no price, so the fee cannot be checked against the limit.")
-    wanted = counted.units.get(measure, 0)
+    wanted = counted.units.get(bound.measure, 0)
     if wanted == 0:
         return None
-    if limit.window_ms is None:
+    if window_ms is None:
         if wanted <= maximum:
             return None
         return Reason(statement, f"{show(measure, wanted)} is over {_plain(measure, maximum)} in one transaction.")
-    spent = facts.spent.get((measure, limit.window_ms))
+    spent = facts.spent.get((bound.measure, window_ms))
+    past = "in this run" if limit.per == "run" else f"in the last {_span(window_ms)}"
+    past += _scope_of(bound)
     if spent is None:
-        return Reason(statement, f"The amount of {measure} spent in the last {_span(limit.window_ms)} is unknown.")
+        return Reason(statement, f"The amount of {measure} spent {past} is unknown.")
     if spent + wanted <= maximum:
         return None
-    past = f"in the last {_span(limit.window_ms)}"
     if measure == COUNT:
         return Reason(statement, f"The limit of {_plain(measure, maximum)} {past} is reached.")
     more, most = _plain(measure, spent), _plain(measure, maximum)
     return Reason(statement, f"{show(measure, wanted)} on top of the {more} spent {past} is over {most}.")
+
+
+def _scope_of(bound: Bound) -> str:
+    if bound.member is not None:
+        return f" for {bound.member}"
+    return " within its scope" if bound.limit.of is not None else ""
 
 
 def show(measure: str, units: int) -> str:
@@ -208,10 +210,8 @@ def judge_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[
     if not facts.is_approved:
         yield from _wild_fee(policy, request)
     counted = count(request, facts.worths)
-    for index, limit in enumerate(policy.limits):
-        reason = _over(f"limits[{index}]", limit, counted, facts) if _measure(limit) == GAS_USD else None
-        if reason is not None:
-            yield reason
+    fees = [bound for bound in bounds_of(policy, request) if bound.limit.max_gas_usd is not None]
+    yield from _limits(fees, counted, facts)
 
 
 def _waits(policy: WalletPolicy, counted: Counted) -> Iterator[Reason]:
