@@ -269,3 +269,36 @@ async def test_rows_that_decide_a_spend_are_judged_by_who_wrote_them(server: Com
     await accepted()
     await write(server.owner, server.owner, {"look": look, "write": row})
     assert await code() == 200, "nobody else has written since"
+
+
+@pytest.mark.both_stores
+async def test_who_may_not_spend_resumes_nothing_that_shapes_a_spend(server: Composition) -> None:
+    """Also in a run that another one called, and by a signed link; a wait that shapes nothing is open."""
+    wallet, editor = await wallet_of(server), await server.client_with(*EDITOR)
+    wait = {"type": "wait", "payload": {"timeoutMs": 3_600_000}}
+    inner = (await server.owner.create_workflow(define({"wait": wait, "say": say("x")})))["id"]
+    cases = {
+        "amount": {"wait": {**wait, "children": ["pay"]}, "pay": pay(wallet, "{{wait.result.triggerResult.n}}")},
+        "whether": {"wait": {**wait, "children": ["pay"]}, "pay": pay(wallet, branch="resumed")},
+        "beside": {"wait": wait, "pay": pay(wallet)},
+    }
+    found = {}
+    for name, nodes in cases.items():
+        made = (await server.owner.create_workflow(define(nodes)))["id"]
+        run_id = (await server.owner.post(f"/v1/workflows/{made}/run", {})).data["runId"]
+        found[name] = (await editor.post(f"/v1/runs/{run_id}/nodes/wait/resume", {"data": {"n": "777"}})).code
+        if found[name] == REFUSED:
+            assert (await server.owner.post(f"/v1/runs/{run_id}/nodes/wait/resume", {"data": {"n": "1"}})).code == 200
+    assert found == {"amount": REFUSED, "whether": REFUSED, "beside": 200}
+
+    called = {"call": calls(inner, "pay"), "pay": pay(wallet, "{{string(call.result.result.triggerResult.n)}}")}
+    outer = (await server.owner.create_workflow(define(called)))["id"]
+    run_id = (await server.owner.post(f"/v1/workflows/{outer}/run", {})).data["runId"]
+    while not (listed := (await server.owner.get(f"/v1/runs?workflowId={inner}")).data["items"]):
+        await asyncio.sleep(0.01)
+    path = f"/v1/runs/{listed[0]['id']}/nodes/wait/resume"
+    assert (await editor.post(path, {"data": {"n": "777"}})).code == REFUSED
+    org_id = (await server.owner.get("/v1/me")).data["organizationId"]
+    token = server.parts.waits.resumes._links.token(org_id, listed[0]["id"], "wait")
+    by_link = await server.client(None).post(f"{path}?org={org_id}&token={token}", {"data": {"n": "777"}})
+    assert by_link.code == REFUSED, by_link.body

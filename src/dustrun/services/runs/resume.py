@@ -10,7 +10,7 @@ from typing import Any
 
 from dustrun import clock
 from dustrun.core.run.journal import item_frame
-from dustrun.core.run.state import RUN_OPEN, NodeStatus, RunStatus
+from dustrun.core.run.state import RUN_OPEN, Mode, NodeStatus, RunStatus
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.control import RESUMABLE
 from dustrun.core.workflow.graph import Graph
@@ -24,6 +24,7 @@ from dustrun.services.runs import approvals
 from dustrun.services.runs.engine_port import Engine
 from dustrun.services.runs.resume_links import ResumeLinks
 from dustrun.services.runs.runs import Runs
+from dustrun.services.workflows.closure import Lookup
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -70,11 +71,21 @@ class Resumes:
         graph = (await self._runs.compiled(run.row)).runnable().graph
         path, node_id = _place(graph, node, stack)
         checked = await self._check(graph, node_id, data)
+        if graph.nodes[node_id].type == "wait" and run.row.mode != Mode.SIMULATE.value:
+            await self._check_hand(principal, run.row, node_id)
 
         def unit(tx: Tx) -> Resumed:
             return self._decide(tx, principal, rows.get(tx, run.row.pk), graph, path, node_id, checked)
 
         return await idempotency.write(self._writer, unit, lambda done: self._engine.wake(done.run_pk))
+
+    async def _check_hand(self, principal: Principal, run: RunRow, node_id: str) -> None:
+        gate = self._runs.gate
+
+        def query(tx: Tx) -> None:
+            gate.check_resume(Lookup(tx, principal.org_id), principal, run, node_id)
+
+        await gate.slicing(lambda: self._database.read(query))
 
     async def _check(self, graph: Graph, node_id: str, data: Any) -> Any:
         """The data as the node accepts it; raises `Invalid` when it does not match."""

@@ -25,6 +25,8 @@ from dustrun.storage.workflows.versions import VersionRow
 from dustrun.storage.workflows.workflows import WorkflowRow
 
 _KEPT = 2000
+FOLLOWERS = frozenset({"workflow-finished", "run-finished"})
+"""The triggers that fire when runs end."""
 WATCHERS = frozenset({"table-row"})
 """The triggers that fire when rows of tables change."""
 
@@ -198,7 +200,7 @@ def _content(row: VersionRow, specs: Specs) -> Content:
         author_wallets=row.author_wallets,
         reads=tuple(dict.fromkeys(_reads(nodes.values(), row.definition))),
         webhooks=tuple(node_id for node_id, node in nodes.items() if node["type"] == "webhook"),
-        follows=any(node["type"] == "workflow-finished" for node in nodes.values()),
+        follows=any(node["type"] in FOLLOWERS for node in nodes.values()),
         tables=tuple(dict.fromkeys(_tables(nodes.values()))),
         watched=tuple(str(node.get("payload", {}).get("table")) for node in nodes.values() if node["type"] in WATCHERS),
     )

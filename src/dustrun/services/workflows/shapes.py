@@ -15,18 +15,18 @@ from dustrun.core.workflow.program import Program
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Temporary
 from dustrun.records import dataclass
-from dustrun.services.workflows.closure import Closure, Lookup, version_called
+from dustrun.services.workflows.closure import FOLLOWERS, Closure, Lookup, version_called
 from dustrun.services.workflows.slices import key_of
 from dustrun.storage.data import managed_tables
 
 Thing = tuple[str, str]
 """What a hand has written: `definition` with `<workflow>@<version>`, or one of the kinds of stored hands with its name;
-also `called`, what a computed call may run, and `finished`, the runs after which a workflow runs."""
+also `called`, what a computed call may run, `finished`, the runs after which a workflow runs, and `resume`, a `wait`
+that goes on: who may resume it is decided then."""
 
 _KEPT = 500
 _FEW_NODES = 60
 """Nodes that are sliced within the turn of the event loop: a few milliseconds."""
-_FINISHED = "workflow-finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,9 @@ def thing_of(source: Source) -> Thing | None:
         return kind, name
     if kind == "workflow":
         return ("name", name) if source.path else ("called", name)
-    if kind == "trigger" and name == _FINISHED:
+    if kind == "resume":
+        return kind, f"{name}#{source.path[0]}"
+    if kind == "trigger" and name in FOLLOWERS:
         return "finished", name
     return None
 

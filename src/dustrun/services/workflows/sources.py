@@ -113,6 +113,12 @@ class SpendSources:
                     )
                 yield Source(thing, hand, max(0 if is_free else 1, wanted), members[payer])
 
+    def may_resume(self, lookup: Lookup, wallets: str | None, closure: Closure, wait: Thing) -> bool:
+        """Whether wallets include all that a closure spends from where the resume of a wait shapes it."""
+        shapes = self._shapes.get(lookup, closure) if closure.can_spend else ()
+        paid = {wallet for shape in shapes if wait in shape.things for wallet in shape.wallets}
+        return not paid or _covers(lookup, wallets, paid)
+
     # --- who wrote a thing ---
 
     def _hands(self, lookup: Lookup, closure: Closure, thing: Thing) -> Iterable[Hand]:
@@ -126,6 +132,8 @@ class SpendSources:
             return [UNKNOWN, *(Hand(*author) for author in found)]
         if kind == "finished":
             return [UNKNOWN]
+        if kind == "resume":
+            return []
         if kind == "webhook":
             workflow_id, _, node_id = name.partition("/")
             return hands_of(tx, org_id, kind, name) if webhook_secrets.list_of(tx, workflow_id, node_id) else []

@@ -113,6 +113,27 @@ class SpendGate:
         can_spend = any(node["type"] == "call-workflow" or spends(node, self._specs) for node in nodes)
         return not can_spend or principal.spendable == ALL_WALLETS
 
+    def check_resume(self, lookup: Lookup, principal: Principal, run: RunRow, node_id: str) -> None:
+        """Raises `Forbidden` unless the caller may spend what the resume of a wait shapes, in this run or in one that
+        led to it. The holder of a signed link is nobody who may spend. Raises `Unsliced`."""
+        current: RunRow | None = run
+        wait = ("resume", f"{run.workflow_id}@{run.version}#{node_id}")
+        while current is not None:
+            workflow = lookup.find(current.workflow_id) if current.workflow_id is not None else None
+            if workflow is None or current.version is None:
+                may_resume = self._may_steer(lookup, principal, current)
+            else:
+                closure = self.closures.resolve(lookup, workflow, current.version)
+                may_resume = closure is None or self.sources.may_resume(lookup, principal.spendable, closure, wait)
+            if not may_resume:
+                raise Forbidden(
+                    f'What resumes "{node_id}" shapes what this run, or one that called it, spends: that needs a key '
+                    'with "wallet:spend" on the wallets. A signed link is nobody\'s.'
+                )
+            call = called_runs.find_call(lookup.tx, current)
+            parent_pk = call.parent_pk if call is not None else None
+            current = run_rows.get(lookup.tx, parent_pk) if parent_pk is not None else None
+
     # --- rehearsals ---
 
     def check_rehearsed(self, lookup: Lookup, closure: Closure, wanted: str) -> None:
