@@ -36,7 +36,7 @@ _TESTS = Path(__file__).parent
 _OF_MONEY = ("actions", "outbox", "preview", "runs", "triggers", "wallets", "workflows")
 _ON_BOTH = (
     *("storage", "engine/spend", "engine/test_signatures.py", "secrecy/test_keys_of_wallets.py"),
-    "trigger_host/test_table_rows.py",
+    *("trigger_host/test_table_rows.py", "trigger_host/test_streams.py"),
     *(f"services/{name}" for name in _OF_MONEY),
 )
 _OF_API = ("run_call", "idempotency", "import_export", "connectors", "key_limits", "workflows", "apply")

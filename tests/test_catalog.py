@@ -53,7 +53,9 @@ def hello(input: Input, ctx: Context) -> Output:
     return Output(the_text=f"hello {input.who}")
 '''
 
-DECLARES = tuple(f"@{kind}(" for kind in ("action", "manual", "webhook", "timed", "polled", "chain", "internal"))
+DECLARES = tuple(
+    f"@{kind}(" for kind in ("action", "manual", "webhook", "timed", "polled", "streamed", "chain", "internal")
+)
 
 
 def load_with(folder: Path, **files: str) -> catalog.Catalog:

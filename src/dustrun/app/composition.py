@@ -97,7 +97,7 @@ async def _start(settings: Settings, database: Database, stack: contextlib.Async
         status.waits_for = lambda: temporal.trouble
     runs, starts = _runs(base, engine, workflow_cache, creation)
     triggers, hooks = make_triggers(base, money, starts), make_hooks(base)
-    data.connectors.on_changed = triggers.polls.connector_changed
+    data.connectors.on_changed = triggers.connector_changed
     data.tables.on_watched = triggers.polls.tables_changed
     parts = make_parts(base, status, data, money, engine, runs, starts, triggers, hooks.parts)
     server = _server(parts, engine, owner_key_path, triggers.host)

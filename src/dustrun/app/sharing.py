@@ -184,13 +184,19 @@ def _connect_hosts(bus: Bus, parts: Parts, money: Money, triggers: Triggers, hoo
         bus.tell("tables", org_id)
         triggers.polls.tables_changed(org_id)
 
+    def connector_changed(connector_id: str) -> None:
+        bus.tell("connector", connector_id)
+        triggers.connector_changed(connector_id)
+
     for source in (triggers.arming, triggers.intake):
         source.on_changed = changed
     trackers.on_poked = lambda chain_id: bus.tell("chain", chain_id)
     parts.data.tables.on_watched = tables_changed
+    parts.data.connectors.on_changed = connector_changed
     hooks.host.on_changed = lambda org_id, hook_id: bus.tell("hook", org_id, hook_id)
     bus.on("workflow", host.changed)
     bus.on("tables", triggers.polls.tables_changed)
+    bus.on("connector", triggers.connector_changed)
     bus.on("chain", trackers.hear_poke)
     bus.on("hook", hooks.host.look)
 

@@ -35,13 +35,14 @@ from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.services.triggers.table_changes import TableChanges
 from dustrun.services.triggers.trying.previews import TriggerPreviews
-from dustrun.services.triggers.trying.recent import FindsRecent, RecentOfSources
+from dustrun.services.triggers.trying.recent import FindsRecent, NextOfStreams, RecentOfSources
 from dustrun.services.workflows.workflows import Workflows
 from dustrun.trigger_host.chain.past import PastChainEvents
 from dustrun.trigger_host.chain.source import ChainSource, WatchOptions
 from dustrun.trigger_host.ended_runs import EndedRunsSource
 from dustrun.trigger_host.host import Source, TriggerHost
 from dustrun.trigger_host.polls import Polls
+from dustrun.trigger_host.streams import Streams
 from dustrun.trigger_host.timers import Timers
 
 
@@ -55,8 +56,14 @@ class Triggers:
     intake: Intake
     host: TriggerHost
     polls: Polls
+    streams: Streams
     past_events: Mapping[str, FindsEvents]
     """Who finds the events of the past, by kind of trigger."""
+
+    def connector_changed(self, connector_id: str) -> None:
+        """Somebody has changed a connector that triggers may use."""
+        self.polls.connector_changed(connector_id)
+        self.streams.connector_changed(connector_id)
 
 
 def make_triggers(base: Base, money: Money, starts: Starts) -> Triggers:
@@ -70,12 +77,12 @@ def make_triggers(base: Base, money: Money, starts: Starts) -> Triggers:
     intake.on_skipped = SkippedEvents(base.hub).tell
     chain_store = ChainStore(base.database, base.writer)
     chains = _chain_source(base, chain_store, intake, subscriptions)
-    polls = Polls(intake, subscriptions, contexts)
+    polls, streams = Polls(intake, subscriptions, contexts), Streams(intake, subscriptions, contexts)
     watching = _sources(base, intake, subscriptions)
-    host = TriggerHost(subscriptions, {**watching, "polled": polls, "chain": chains})
+    host = TriggerHost(subscriptions, {**watching, "polled": polls, "streamed": streams, "chain": chains})
     arming.on_changed = intake.on_changed = chain_store.on_changed = host.changed
     past_events: Mapping[str, FindsEvents] = {"timed": TimedEvents(), "chain": PastChainEvents(base.chains)}
-    return Triggers(contexts, subscriptions, arming, intake, host, polls, past_events)
+    return Triggers(contexts, subscriptions, arming, intake, host, polls, streams, past_events)
 
 
 def _chain_source(base: Base, store: ChainStore, intake: Intake, subscriptions: Subscriptions) -> ChainSource:
@@ -111,6 +118,7 @@ def _previews(base: Base, triggers: Triggers, workflows: Workflows) -> TriggerPr
     finders: Mapping[str, FindsRecent] = {
         "chain": PastChainEvents(base.chains),
         "polled": RecentOfSources(),
+        "streamed": NextOfStreams(),
     }
     hosts = ReadHosts(base.database, base.catalog.specs(), base.settings.assistant_hosts)
     subscriptions, contexts = triggers.subscriptions, triggers.contexts

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from dustrun import clock, metrics
-from dustrun.errors import DustrunError, Invalid, Permanent
+from dustrun.errors import DustrunError, Invalid, Permanent, Temporary
 from dustrun.outbound.configured import guard_of
-from dustrun.outbound.guard import refuse
+from dustrun.outbound.guard import is_name, parse_address, refuse
 from dustrun.outbound.host_limits import HostLimits
 from dustrun.outbound.progress import Progress
 from dustrun.outbound.redirect import Hop, follow, location
@@ -22,6 +24,8 @@ from dustrun.sdk.context import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from dustrun.outbound.streams import Incoming, Socket
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS: Final = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
@@ -93,6 +97,67 @@ class OutboundClient:
         await self._authorized(hop, request)
         if hop.target.address is None:
             await self._check_name(hop.target)
+
+    @asynccontextmanager
+    async def stream(self, request: HttpRequest) -> AsyncIterator[Incoming]:
+        """Sends a request that changes nothing, and reads the answer as it comes. Redirects are not followed. Raises
+        like `request`."""
+        hop = await self._authorized(self._first_hop(request), request)
+        session, progress = await self._session(True), Progress(hop.method, True, hop.target.host)
+        from dustrun.outbound.exchange import exchange  # slow import
+        from dustrun.outbound.streams import Incoming  # slow import
+
+        async with contextlib.AsyncExitStack() as stack:
+            async with asyncio.timeout(request.timeout_s):
+                opening = exchange(session, hop.target, hop.method, hop.headers, hop.body, progress)
+                response = await stack.enter_async_context(opening)
+            incoming = Incoming(response, _joined(response))
+            stack.push_async_callback(incoming.stop)
+            stack.callback(response.close)
+            yield incoming
+
+    @asynccontextmanager
+    async def websocket(
+        self, request: HttpRequest, protocols: tuple[str, ...] = (), heartbeat_s: float | None = None
+    ) -> AsyncIterator[Socket]:
+        """Opens a WebSocket to an http(s) URL. Redirects are not followed. Raises `Invalid` for a forbidden address,
+        `Temporary` and `Permanent`."""
+        hop = await self._authorized(self._first_hop(request), request)
+        exchanges = await asyncio.to_thread(importlib.import_module, "dustrun.outbound.exchange")
+        from dustrun.outbound.streams import open_socket, refuse_redirect  # slow import
+
+        async with contextlib.AsyncExitStack() as stack:
+            session = exchanges.make_session(self._names, reuse=False, instead=(refuse_redirect,))
+            await stack.enter_async_context(session)
+            opening = open_socket(
+                session,
+                hop.target,
+                hop.headers,
+                protocols=protocols,
+                max_bytes=request.max_bytes or self._max_bytes,
+                heartbeat_s=heartbeat_s,
+            )
+            try:
+                async with asyncio.timeout(request.timeout_s):
+                    socket = await stack.enter_async_context(opening)
+            except TimeoutError:
+                raise Temporary(f'"{hop.target.host}" did not answer within {request.timeout_s:g} s.') from None
+            yield socket
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses to which a connection of another protocol may be made. Raises `Invalid` for a forbidden or
+        malformed host, `Temporary` for a name that has none."""
+        name = host.lower().removesuffix(".")
+        address = parse_address(name)
+        if address is not None:
+            self.guard.check(name, address, port)
+            return [str(address)]
+        if not is_name(name):
+            raise refuse(f'The host "{host[:100]}" is not valid.')
+        try:
+            return [one["host"] for one in await self._names.resolve(name, port)]
+        except OSError:
+            raise Temporary(f'The name "{name}" cannot be resolved.') from None
 
     async def _check_name(self, target: Target) -> None:
         """Sends ask the resolver at each new connection; checks of one name soon after each other ask it once."""

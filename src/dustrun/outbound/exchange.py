@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -45,8 +45,11 @@ async def _mark_sent(_session: Any, context: SimpleNamespace, _event: Any) -> No
     context.trace_request_ctx.sent = True
 
 
-def make_session(resolver: GuardedResolver, *, reuse: bool) -> aiohttp.ClientSession:
-    """A session without cookies, proxies and redirects; `reuse` keeps connections open for later requests."""
+def make_session(
+    resolver: GuardedResolver, *, reuse: bool, instead: Sequence[aiohttp.ClientMiddlewareType] = ()
+) -> aiohttp.ClientSession:
+    """A session without cookies, proxies and redirects; `reuse` keeps connections open for later requests. `instead`
+    sees each answer where no `Progress` comes with the requests."""
     trace = aiohttp.TraceConfig()
     trace.on_request_headers_sent.append(_mark_sent)  # called right before the first byte is written
     kept_s = _KEEPALIVE_S if reuse else None
@@ -59,8 +62,8 @@ def make_session(resolver: GuardedResolver, *, reuse: bool) -> aiohttp.ClientSes
         timeout=_UNLIMITED,
         headers={"User-Agent": _USER_AGENT},
         skip_auto_headers=("Content-Type",),
-        trace_configs=[trace],
-        middlewares=(_send_once,),
+        trace_configs=[] if instead else [trace],
+        middlewares=instead or (_send_once,),
     )
 
 

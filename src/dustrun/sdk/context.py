@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import field
 from typing import Any, Protocol
 
@@ -79,6 +80,56 @@ class CheckingHttp(Http, Protocol):
 
     async def check(self, request: HttpRequest) -> None:
         """Raises what `request` would raise before it sends; a name without an address may have one later."""
+        ...
+
+
+class Incoming(Protocol):
+    """The answer to a request whose body is read as it comes."""
+
+    @property
+    def status(self) -> int:
+        """Its status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Its headers, names in lower case."""
+        ...
+
+    async def read(self, within_s: float) -> bytes | None:
+        """The next bytes; empty at the end, None if nothing comes in time. Raises `Temporary` if it breaks."""
+        ...
+
+
+class Socket(Protocol):
+    """An open WebSocket."""
+
+    async def send(self, text: str) -> None:
+        """Sends a text message; raises `Temporary` if it is closed."""
+        ...
+
+    async def receive(self, within_s: float) -> str | bytes | None:
+        """The next message; None if none comes in time. Raises `Temporary` once it is closed, which says why."""
+        ...
+
+
+class StreamingHttp(CheckingHttp, Protocol):
+    """A client that also opens connections that stay open. None follows redirects; all raise `Invalid` for a forbidden
+    address, `Temporary` and `Permanent`."""
+
+    def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[Incoming]:
+        """Sends a request that changes nothing; `timeout_s` covers it until the answer begins."""
+        ...
+
+    def websocket(
+        self, request: HttpRequest, protocols: tuple[str, ...] = (), heartbeat_s: float | None = None
+    ) -> AbstractAsyncContextManager[Socket]:
+        """Opens a WebSocket to an http(s) URL, which takes messages of up to `max_bytes`; with a heartbeat, one that
+        answers no ping is closed."""
+        ...
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses to which a connection of another protocol may be made."""
         ...
 
 

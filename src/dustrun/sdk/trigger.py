@@ -5,6 +5,7 @@ A trigger is one decorated function in one file. Its kind says who calls that fu
 - `manual`: a caller of the API; `webhook`: an inbound request. The function accepts a payload.
 - `timed`: the clock. The function says when it fires next.
 - `polled`: a loop asks the function for news.
+- `streamed`: a connection that stays open. The function says what comes over it.
 - `chain`: a chain. The function says which of its logs, blocks or moves of coin are events.
 - `internal`: the server itself, when a run has ended.
 
@@ -13,7 +14,7 @@ What a trigger remembers between two calls is its cursor, which commits together
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, Final, Literal, Protocol
 
@@ -24,10 +25,10 @@ from dustrun.core.triggers.schedules.due import Policy
 from dustrun.core.values.fields import Fields
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Block, Chain, ChainCall, Prices
-from dustrun.sdk.context import CheckingHttp
+from dustrun.sdk.context import Connection, StreamingHttp
 from dustrun.sdk.tables import WatchedTables
 
-ARMED_KINDS: Final = frozenset(["webhook", "timed", "polled", "chain", "internal"])
+ARMED_KINDS: Final = frozenset(["webhook", "timed", "polled", "streamed", "chain", "internal"])
 """Kinds that publishing arms; a `manual` trigger fires only when somebody calls it."""
 
 
@@ -102,9 +103,14 @@ class TriggerContext(Protocol):
         ...
 
     @property
-    def http(self) -> CheckingHttp:
+    def http(self) -> StreamingHttp:
         """The guarded HTTP client; its `check` says what it would refuse. With a connector it adds the credential to
-        each request, and masks the secrets in each response."""
+        each request, and masks the secrets in each response; whoever listens masks what comes over a stream."""
+        ...
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connector of a trigger that reads its data itself, as one of a kind that HTTP does not know does."""
         ...
 
     @property
@@ -175,9 +181,22 @@ class Polled:
     lost: Lost | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What has come over a connection, oldest first, and the cursor after it. Nothing and the cursor from before: the
+    connection works. `lost`: came before these, and cannot be had. `acknowledge` is called once all of it is on disk:
+    for a source that sends again what nobody acknowledges. Until then, nothing more is asked for."""
+
+    events: Sequence[PolledEvent] = ()
+    cursor: Any = None
+    lost: Lost | None = None
+    acknowledge: Callable[[], Awaitable[None]] | None = None
+
+
 Check = Callable[[TriggerContext, Any], Awaitable[list[Finding]]]
 NextFire = Callable[[Any, int, Any], int | None]
 Poll = Callable[[TriggerContext, Any, Any], Awaitable[Polled]]
+Listen = Callable[[TriggerContext, Any, Any], AsyncIterator[Received]]
 Recent = Callable[[TriggerContext, Any], Awaitable[dict[str, Any] | None]]
 Match = Callable[[Any, Mapping[str, Any]], dict[str, Any] | None]
 
@@ -202,9 +221,10 @@ class Trigger:
     from running, when it is published; `sample(config)` is the payload of an event for a test. Of `timed`:
     `next_fire(config, after_ms, cursor)`, None when it never fires again, and `policy(config)`. Of `polled`:
     `poll(ctx, config, cursor)` (cursor None: take note of what is there, without events), `interval_ms(config)` and
-    `recent(ctx, config)`, the payload of a real event for a test, None if there is none. Of `chain`: `watch(config)`.
-    Of `internal`: `match(config, seen)`. `connector`: the connector types that its node may name, or `http` for every
-    type that adds a credential to HTTP requests."""
+    `recent(ctx, config)`, the payload of a real event for a test, None if there is none. Of `streamed`:
+    `listen(ctx, config, cursor)`, an async generator; a test takes the first event of one, if it `peeks`. Of `chain`:
+    `watch(config)`. Of `internal`: `match(config, seen)`. `connector`: the connector types that its node may name, or
+    `http` for every type that adds a credential to HTTP requests."""
 
     kind: str
     config: type[BaseModel]
@@ -221,6 +241,8 @@ class Trigger:
     poll: Poll | None = None
     interval_ms: Callable[[Any], int] | None = None
     recent: Recent | None = None
+    listen: Listen | None = None
+    peeks: bool = False
     watch: Callable[[Any], Watch] | None = None
     match: Match | None = None
     connector: tuple[str, ...] = ()
@@ -306,6 +328,17 @@ def polled(
     return lambda poll: Declaration(**declared).made(
         "polled", poll, poll=poll, interval_ms=interval_ms, recent=recent, **more
     )
+
+
+def streamed(
+    *, connector: str | Sequence[str] = (), peeks: bool = False, **declared: Any
+) -> Callable[[Listen], Trigger]:
+    """Declares a trigger that listens: `listen(ctx, config, cursor)` is an async generator over an open connection,
+    which yields once it is open (with nothing, if nothing has come yet) and ends or raises `DustrunError` when it
+    breaks; it is then called again with the newest cursor. `peeks`: a test may listen for a moment without taking
+    anything away from those who listen."""
+    more = {"connector": (connector,) if isinstance(connector, str) else tuple(connector)}
+    return lambda listen: Declaration(**declared).made("streamed", listen, listen=listen, peeks=peeks, **more)
 
 
 def chain(**declared: Any) -> Callable[[Callable[[Any], Watch]], Trigger]:

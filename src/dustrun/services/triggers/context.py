@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
 from dustrun import clock
@@ -11,7 +13,7 @@ from dustrun.core.text.masking import Mask
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Prices
-from dustrun.sdk.context import CheckingHttp, HttpRequest, HttpResponse
+from dustrun.sdk.context import Connection, HttpRequest, HttpResponse, Incoming, Socket, StreamingHttp
 from dustrun.sdk.tables import WatchedTables
 from dustrun.sdk.trigger import Credential, TriggerContext, WatchedChain
 from dustrun.services.connectors.connections import Connections, Opened
@@ -19,35 +21,36 @@ from dustrun.services.connectors.masked_http import MaskedHttp
 from dustrun.services.triggers.table_changes import TableChanges
 from dustrun.storage.db.database import Database
 
+_UNAUTHORIZED = 401
+
 
 class LiveContext:
     """The `TriggerContext` of the server."""
 
     def __init__(
         self,
-        http: CheckingHttp,
+        http: StreamingHttp,
         chains: Chains,
         prices: Prices,
         min_interval_ms: int,
         tables: WatchedTables,
-        credential: Credential | None = None,
+        opened: Opened | None = None,
     ) -> None:
         self._http = http
         self._chains = chains
         self._prices = prices
         self._min_interval_ms = min_interval_ms
         self._tables = tables
-        self._credential = credential
+        self._opened = opened
 
     def connected(self, opened: Opened) -> LiveContext:
-        """The same context, whose requests carry a connector's credential."""
-        http = ConnectedHttp(self._http, opened)
-        credential = Credential(opened.row.id, opened.row.version)
-        return LiveContext(http, self._chains, self._prices, self._min_interval_ms, self._tables, credential)
+        """The same context with a connector, whose credential requests carry if it adds one to them."""
+        http = ConnectedHttp(self._http, opened) if opened.type.attaches else self._http
+        return LiveContext(http, self._chains, self._prices, self._min_interval_ms, self._tables, opened)
 
     def seeing(self, tables: WatchedTables) -> LiveContext:
         """The same context for one organisation, whose tables these are."""
-        return LiveContext(self._http, self._chains, self._prices, self._min_interval_ms, tables, self._credential)
+        return LiveContext(self._http, self._chains, self._prices, self._min_interval_ms, tables, self._opened)
 
     @property
     def now_ms(self) -> int:
@@ -55,14 +58,21 @@ class LiveContext:
         return clock.now_ms()
 
     @property
-    def http(self) -> CheckingHttp:
+    def http(self) -> StreamingHttp:
         """The guarded HTTP client; its `check` says what it would refuse."""
         return self._http
 
     @property
     def credential(self) -> Credential | None:
         """What `http` authenticates with."""
-        return self._credential
+        row = None if self._opened is None else self._opened.row
+        return None if row is None else Credential(row.id, row.version)
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connector, for a trigger that reads its data itself."""
+        is_read = self._opened is not None and not self._opened.type.attaches
+        return self._opened.connection if self._opened is not None and is_read else None
 
     @property
     def prices(self) -> Prices:
@@ -97,16 +107,22 @@ class Contexts:
         return self._plain.seeing(TableChanges(self._database, org_id, own))
 
     async def open(
-        self, org_id: str, reference: ConnectorReference | None, mask: Mask, own: Collection[str] | None = None
+        self,
+        org_id: str,
+        reference: ConnectorReference | None,
+        mask: Mask,
+        own: Collection[str] | None = None,
+        *,
+        reads: bool = False,
     ) -> TriggerContext:
         """The context of one look; `mask` learns the secrets, `own` are the workflows of a limited key. Raises
-        `DustrunError` if the connector is missing, of another type, or adds no credential: a node that names one never
-        asks without it."""
+        `DustrunError` if the connector is missing, of another type, or adds no credential, unless the trigger `reads`
+        the connector's data itself: a node that names one never asks without it."""
         plain = self.plain(org_id, own)
         if reference is None:
             return plain
         opened = await self._connections.open(org_id, reference, mask)
-        if not opened.type.attaches:
+        if not opened.type.attaches and not reads:
             raise Invalid(f'A connector of type "{opened.row.type}" adds no credential to requests.')
         return plain.connected(opened)
 
@@ -114,7 +130,7 @@ class Contexts:
 class ConnectedHttp:
     """The guarded client, with a connector's credential on each request and its secrets masked in each response."""
 
-    def __init__(self, http: CheckingHttp, opened: Opened) -> None:
+    def __init__(self, http: StreamingHttp, opened: Opened) -> None:
         self._http = http
         self._opened = opened
         self._masked = MaskedHttp(http, opened.mask, opened)
@@ -126,3 +142,24 @@ class ConnectedHttp:
     async def check(self, request: HttpRequest) -> None:
         """Raises what `request` would raise before it sends; asks nobody for a token."""
         await self._http.check(replace(request, authorize=self._opened.rehearse))
+
+    @asynccontextmanager
+    async def stream(self, request: HttpRequest) -> AsyncIterator[Incoming]:
+        """Opens a stream with the credential; with a fresh token after 401."""
+        carried = await self._opened.current_token()
+        async with contextlib.AsyncExitStack() as stack:
+            asked = replace(request, authorize=self._opened.authorize)
+            incoming = await stack.enter_async_context(self._http.stream(asked))
+            if incoming.status == _UNAUTHORIZED and await self._opened.renew(carried):
+                incoming = await stack.enter_async_context(self._http.stream(asked))
+            yield incoming
+
+    def websocket(
+        self, request: HttpRequest, protocols: tuple[str, ...] = (), heartbeat_s: float | None = None
+    ) -> AbstractAsyncContextManager[Socket]:
+        """Opens a WebSocket with the credential in its handshake."""
+        return self._http.websocket(replace(request, authorize=self._opened.authorize), protocols, heartbeat_s)
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses to which a connection of another protocol may be made."""
+        return await self._http.addresses(host, port)

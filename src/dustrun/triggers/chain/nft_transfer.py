@@ -37,7 +37,6 @@ _SINGLE: Final = parse_event(
 _BATCH: Final = parse_event(
     "TransferBatch(address indexed operator, address indexed from, address indexed to, uint256[] ids, uint256[] values)"
 )
-_TOPICS: Final = frozenset(f"0x{event.topic.hex()}" for event in (_ONE_OF, _SINGLE, _BATCH))
 _MOST_IDS: Final = 1000
 
 
@@ -157,5 +156,6 @@ def watch(config: Config) -> Watch:
         parties = {"operator": values.get("operator"), "sender": values["from"], "recipient": values["to"]}
         return {"standard": standard, **parties, **only, "items": items}
 
-    query = LogQuery(frozenset(one.lower() for one in config.contract), (_TOPICS,))
+    topics = frozenset(f"0x{event.topic.hex()}" for event in (_ONE_OF, _SINGLE, _BATCH))
+    query = LogQuery(frozenset(one.lower() for one in config.contract), (topics,))
     return Watch(**config.watched, query=query, match_log=match)

@@ -145,7 +145,9 @@ class TriggerPreviews:
         if principal.may("run:inline"):  # for others no source is asked
             await self._read_hosts.check_look(principal, trigger_type, config)
         reference = await self._reference(principal, trigger_type, connector_id)
-        context = await self._contexts.open(principal.org_id, reference, mask, principal.workflow_ids)
+        context = await self._contexts.open(
+            principal.org_id, reference, mask, principal.workflow_ids, reads=trigger.kind == "streamed"
+        )
         tested = await self._test(principal, context, trigger, checked, workflow_id)
         return await run_sized(tested.payload, _masked, tested, mask) if mask else tested
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final, Protocol
 
 from dustrun.errors import DustrunError
@@ -12,6 +12,7 @@ from dustrun.sdk.trigger import Trigger, TriggerContext
 from dustrun.services.access.principal import Principal
 
 _WITHIN_S: Final = 15.0
+_LISTENS_S: Final = 5.0
 _MAY_ASK: Final = "run:inline"
 
 
@@ -42,6 +43,27 @@ class RecentOfSources:
         return Recent(found, "The source has none." if found is None else "As the source shows it now.")
 
 
+class NextOfStreams:
+    """Listens to a stream for a moment."""
+
+    async def recent(self, context: TriggerContext, trigger: Trigger, config: Any) -> Recent:
+        """The first event that comes; nothing is acknowledged."""
+        if trigger.listen is None or not trigger.peeks:
+            return Recent(None, "To listen would take events away from those who wait for them.")
+        source = trigger.listen(context, config, None)
+        try:
+            async with asyncio.timeout(_LISTENS_S):
+                async for received in source:
+                    if received.events:
+                        return Recent(dict(received.events[0].payload), "As it has just come.")
+        except TimeoutError:
+            return Recent(None, f"The source works; nothing came within {_LISTENS_S:g} s.")
+        finally:
+            if isinstance(source, AsyncGenerator):
+                await source.aclose()
+        return Recent(None, "The source has closed the connection.")
+
+
 async def find(
     finders: Mapping[str, FindsRecent], principal: Principal, context: TriggerContext, trigger: Trigger, config: Any
 ) -> Recent | None:
@@ -50,7 +72,7 @@ async def find(
     finder = finders.get(trigger.kind)
     if finder is None:
         return None
-    if trigger.kind == "polled" and not principal.may(_MAY_ASK):
+    if trigger.kind in ("polled", "streamed") and not principal.may(_MAY_ASK):
         return Recent(None, f'The source was not asked: the key lacks the permission "{_MAY_ASK}".')
     try:
         async with asyncio.timeout(_WITHIN_S):

@@ -1,0 +1,208 @@
+"""Listens in the name of `streamed` triggers, each over a connection of its own.
+
+Only the process that hosts triggers holds connections. What comes is written event by event, each with the cursor after
+it, and acknowledged after that; meanwhile nothing more is read, so a source that floods is held back, and memory stays
+flat. A connection that breaks is opened again from the stored cursor, later each time that it fails at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from dustrun import clock, log, metrics
+from dustrun.core.text.masking import Mask
+from dustrun.core.triggers.event import CursorMove
+from dustrun.core.triggers.polling.pacing import Place, backoff_ms
+from dustrun.errors import DustrunError, Temporary
+from dustrun.sdk.threads import run_sized
+from dustrun.sdk.trigger import Received
+from dustrun.services.triggers.context import Contexts
+from dustrun.services.triggers.gaps import gap_of
+from dustrun.services.triggers.intake import Intake
+from dustrun.services.triggers.recording import CursorMoved
+from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
+
+_logger = log.get(__name__)
+T = TypeVar("T")
+_FIRST_WAIT_MS = 500
+_LONGEST_WAIT_MS = 300_000
+_YIELDS_MS = 250
+_AGAIN_MS = 1_000
+_OPENING_AT_ONCE = 16
+_OPENS = metrics.counter("dustrun_trigger_streams", "Connections of streamed triggers.", "type", "outcome")
+
+
+class Streams:
+    """The source of `streamed` triggers."""
+
+    def __init__(self, intake: Intake, subscriptions: Subscriptions, contexts: Contexts) -> None:
+        self._intake = intake
+        self._subscriptions = subscriptions
+        self._contexts = contexts
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._connectors: dict[str, str | None] = {}
+        self._opening = asyncio.Semaphore(_OPENING_AT_ONCE)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    async def start(self) -> None:
+        """Begins to listen for what is armed from here on."""
+
+    async def stop(self) -> None:
+        """Closes every connection; an event that is being written is finished."""
+        await asyncio.gather(*(self.disarm(name) for name in list(self._tasks)))
+
+    async def arm(self, sub: Subscription) -> None:
+        """Listens from the stored cursor on; for one that is armed, over a new connection as its newer row says."""
+        await self.disarm(sub.id)
+        self._connectors[sub.id] = None if sub.connector is None else sub.connector.id
+        self._tasks[sub.id] = asyncio.get_running_loop().create_task(self._keep(sub.id))
+        await asyncio.sleep(0)  # thousands are armed at a start
+
+    async def disarm(self, subscription_id: str) -> None:
+        """Listens no more."""
+        self._connectors.pop(subscription_id, None)
+        task = self._tasks.pop(subscription_id, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def connector_changed(self, connector_id: str) -> None:
+        """Connects anew with a connector that somebody has changed: a new secret ends a back-off."""
+        for name in [name for name, used in self._connectors.items() if used == connector_id]:
+            self._tasks[name].cancel()
+            self._tasks[name] = asyncio.get_running_loop().create_task(self._keep(name, self._tasks[name]))
+
+    async def _keep(self, name: str, before: asyncio.Task[None] | None = None) -> None:
+        """Listens until it is cancelled or the subscription is armed no more; `before`: who did so until now."""
+        is_first = before is None  # a back-off outlives a restart, not a new secret
+        if before is not None:
+            await _ended(before)
+        while True:
+            try:
+                sub = await self._subscriptions.find(name)
+                if sub is None or not sub.is_armed:
+                    return
+                if is_first and sub.row.failures and sub.row.next_at is not None:
+                    await asyncio.sleep(max(0, sub.row.next_at - clock.now_ms()) / 1000)
+                    is_first = False
+                    continue
+                is_first = False
+                wait_ms = await self._listen(sub)
+            except CursorMoved:  # somebody else has gone on with it, or it is armed no more
+                wait_ms = _YIELDS_MS
+            except Exception as error:  # nothing was written, or it is not known: it comes again from the cursor
+                _logger.warning("what a stream brought could not be taken yet", subscription=name, exc_info=error)
+                wait_ms = _AGAIN_MS
+            await asyncio.sleep(wait_ms / 1000)
+
+    async def _listen(self, sub: Subscription) -> int:
+        """Listens until the connection ends; returns for how long to wait then, in milliseconds."""
+        mask, kind = Mask(), sub.row.type
+        try:
+            await self._follow(sub, mask)
+            error: DustrunError = Temporary("The source has closed the connection.")
+        except DustrunError as caught:
+            error = caught
+        except (CursorMoved, asyncio.CancelledError):
+            raise
+        except Exception as caught:
+            _logger.error("a streamed trigger is broken", subscription=sub.id, type=kind, exc_info=caught)
+            error = Temporary("It ended with an internal error; the server's log has it.")
+        _OPENS.add(kind, "failed")
+        now = await self._subscriptions.find(sub.id)
+        if now is None or not now.is_armed:
+            return 0
+        failures = now.row.failures + 1
+        wait_ms = min(backoff_ms(_FIRST_WAIT_MS, failures, error.retry_after_s), _LONGEST_WAIT_MS)
+        message = mask.text(error.message)
+        _logger.info("a stream has ended", subscription=sub.id, failures=failures, error=message)
+        await self._intake.failed(now, message, clock.now_ms() + wait_ms)
+        return wait_ms
+
+    async def _follow(self, sub: Subscription, mask: Mask) -> None:
+        listen, place = sub.trigger.listen, Place.read(sub.cursor)
+        assert listen is not None
+        context = await self._contexts.open(sub.row.org_id, sub.connector, mask, reads=True)
+        source = listen(context, sub.config, None if place is None else place.cursor)
+        try:
+            async with self._opening:
+                received = await anext(source, None)
+            _OPENS.add(sub.row.type, "opened")
+            known = sub.row.cursor_version, place, bool(sub.row.failures)
+            while received is not None:
+                known = await _finish(self._take(sub, received, known, mask))
+                received = await anext(source, None)
+        finally:
+            await _close(source)
+
+    async def _take(
+        self, sub: Subscription, received: Received, known: tuple[int, Place | None, bool], mask: Mask
+    ) -> tuple[int, Place | None, bool]:
+        """Writes what has come, then acknowledges it. `known`: the cursor's version, the cursor, and whether a failure
+        is on record; returns them as they are then."""
+        if mask:
+            received = await _masked(received, mask)
+        version, place, has_failed = known
+        after, beside = Place(received.cursor), None
+        if received.lost is not None:
+            beside = gap_of(sub.row, received.lost)
+        if not received.events and (after != place or has_failed or beside is not None):
+            await self._intake.take(sub, None, CursorMove(version, after.stored()), beside)
+            version += 1
+        last = len(received.events) - 1
+        for number, event in enumerate(received.events):
+            reached = after if number == last else Place(event.cursor)
+            if number != last and event.cursor is None:  # the source sends again what is not acknowledged
+                reached = place or Place(None)
+            await self._intake.take(sub, event, CursorMove(version, reached.stored()), beside)
+            version, beside = version + 1, None
+        if received.acknowledge is not None:
+            await received.acknowledge()
+        return version, after, False
+
+
+async def _finish(work: Coroutine[Any, Any, T]) -> T:
+    """The result of work that is not interrupted: whoever is cancelled meanwhile waits for its end."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # it is read again from the cursor
+        raise
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Waits for the end of a task that was cancelled, also if whoever waits is cancelled too."""
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
+async def _close(source: AsyncIterator[Received]) -> None:
+    if isinstance(source, AsyncGenerator):
+        with contextlib.suppress(DustrunError):
+            await source.aclose()
+
+
+async def _masked(received: Received, mask: Mask) -> Received:
+    """What has come without the secrets of the connector."""
+
+    def hide() -> Received:
+        events = [
+            replace(one, key=mask.text(one.key), payload=mask.value(one.payload), cursor=mask.value(one.cursor))
+            for one in received.events
+        ]
+        return replace(received, events=events, cursor=mask.value(received.cursor))
+
+    return await run_sized([received.cursor, *(one.payload for one in received.events)], hide)

@@ -1,0 +1,1 @@
+"""Triggers that listen on a connection that stays open."""

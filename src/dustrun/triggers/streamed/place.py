@@ -1,0 +1,47 @@
+"""How far a stream has come, and what of it is lost when its connection breaks."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+from dustrun.clock import to_rfc3339
+from dustrun.core.values.exact_json import dumps
+from dustrun.records import dataclass
+
+MARK_EVERY_MS: Final = 30_000
+"""How often it is written that a stream without events still works."""
+_LONGEST_KEY: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlace:
+    """`at`: until when, in milliseconds, everything that came is on record. `cursor`: of the source, None if it gave
+    none yet."""
+
+    at: int
+    cursor: Any = None
+
+    @classmethod
+    def read(cls, stored: Any) -> StreamPlace | None:
+        """The place in a cursor; None before the first connection."""
+        return None if stored is None else cls(stored["at"], stored.get("cursor"))
+
+    def stored(self) -> dict[str, Any]:
+        """As a cursor."""
+        return {"at": self.at} if self.cursor is None else {"at": self.at, "cursor": self.cursor}
+
+    def gap(self, now: int) -> dict[str, Any]:
+        """The range of time in which nobody listened."""
+        return {"from": to_rfc3339(self.at), "to": to_rfc3339(now)}
+
+
+def key_of(value: Any) -> str:
+    """What identifies an event by a value that the source gives it."""
+    text = value if isinstance(value, str) else dumps(value, canonical=True).decode()
+    return text if len(text) <= _LONGEST_KEY else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def short(text: str) -> str:
+    """A short stand-in for a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,233 @@
+"""Starts a run for each message of a WebSocket.
+
+The connection stays open, and each message that `filter` lets through starts a run as it comes, in order. `subscribe`
+is sent once it is open: what to subscribe to. If it breaks, it is opened again.
+
+If the source numbers its messages and sends them again from a number on, `cursor` reads the number from a message, and
+`resume` says what to send instead of `subscribe`: nothing is lost then, and what comes again starts no second run. With
+`contiguous`, a number that is left out is a gap. Without `resume`, the time in which nobody listened is a gap.
+
+`message` is a message as JSON, else as text. A connector adds its credential to the request that opens the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any, Final
+
+from pydantic import Field, field_validator, model_validator
+
+from dustrun.clock import to_rfc3339
+from dustrun.core.expression import ExpressionError
+from dustrun.core.triggers.polling.conditions import compile_over
+from dustrun.core.values import exact_json
+from dustrun.errors import Invalid, Temporary
+from dustrun.records import dataclass
+from dustrun.sdk import Finding, HttpRequest, PolledEvent, TriggerContext
+from dustrun.sdk.context import Socket
+from dustrun.sdk.fields import raw
+from dustrun.sdk.threads import run_in_thread
+from dustrun.sdk.trigger import Lost, Received, streamed
+from dustrun.triggers._event_output import EventOutput, example_output
+from dustrun.triggers.streamed.expressions import (
+    OverMessage,
+    StreamConfig,
+    check_address,
+    judge,
+    read_message,
+    value_of,
+)
+from dustrun.triggers.streamed.place import MARK_EVERY_MS, StreamPlace, key_of
+
+_OPENS_WITHIN_S: Final = 30.0
+_CURSOR: Final = ("cursor",)
+
+
+class Config(StreamConfig):
+    """Which WebSocket, what to tell it, and which of its messages count."""
+
+    url: str = Field(
+        min_length=1,
+        max_length=8192,
+        pattern=r"^(wss?|https?)://",
+        description="A wss or ws URL.",
+        json_schema_extra={"x-url": True},
+    )
+    protocols: tuple[str, ...] = Field((), max_length=10, description="The subprotocols to ask for.")
+    subscribe: list[Any] = Field(
+        [],
+        max_length=50,
+        description="Messages that are sent once the connection is open: texts as they are, everything else as JSON.",
+    )
+    cursor: OverMessage | None = raw(
+        None,
+        max_length=4000,
+        description="What numbers a message, like `message.seq ?? null`: null is of one without a number.",
+    )
+    resume: str | None = raw(
+        None,
+        max_length=4000,
+        description="What is sent instead of `subscribe` when there is a `cursor`, like "
+        '`{"op": "subscribe", "since": cursor}`; a list: several messages.',
+    )
+    contiguous: bool = Field(
+        False, description="Whether the numbers are integers that rise by 1, so that one left out is a gap."
+    )
+    ping_ms: int = Field(
+        20_000,
+        ge=1000,
+        le=3_600_000,
+        description="How often the connection is tried, in milliseconds; one that does not answer is opened anew.",
+    )
+    ping_message: Any = Field(
+        None, description="A message that is sent as often, for a source that wants to hear one; null: none."
+    )
+    idle_ms: int | None = Field(
+        None,
+        ge=1000,
+        le=86_400_000,
+        description="After how many milliseconds without a message the connection is opened anew; null: never.",
+    )
+
+    @field_validator("resume")
+    @classmethod
+    def _check_resume(cls, text: str | None) -> str | None:
+        if text is not None:
+            compile_over(text, _CURSOR)
+        return text
+
+    @model_validator(mode="after")
+    def _check_cursor(self) -> Config:
+        if self.cursor is None and (self.resume is not None or self.contiguous):
+            raise ValueError("`resume` and `contiguous` need `cursor`, the number that they are about")
+        return self
+
+
+class Output(EventOutput):
+    """One message."""
+
+    message: Any = Field(description="The message: JSON, else text.")
+    cursor: Any = Field(description="What numbers it, if `cursor` says so.")
+    received_at: str = Field(description="When it came, RFC 3339.")
+
+
+def _text(message: Any) -> str:
+    return message if isinstance(message, str) else exact_json.dumps(message).decode()
+
+
+def _request(config: Config) -> HttpRequest:
+    url = config.url.replace("ws", "http", 1) if config.url.startswith("ws") else config.url
+    return HttpRequest("GET", url, config.headers, timeout_s=_OPENS_WITHIN_S, max_bytes=config.max_bytes)
+
+
+async def _check(ctx: TriggerContext, config: Config) -> list[Finding]:
+    return await check_address(ctx, _request(config))
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One connection."""
+
+    config: Config
+    opened_at: int
+    place: StreamPlace
+    number: int = 0
+
+    def first(self) -> list[str]:
+        """What is sent once it is open."""
+        config, cursor = self.config, self.place.cursor
+        if cursor is None or config.resume is None:
+            return [_text(one) for one in config.subscribe]
+        try:
+            found = compile_over(config.resume, _CURSOR).value(cursor=cursor)
+        except ExpressionError as error:
+            raise Invalid(f"`resume` does not fit the cursor: {error}") from None
+        return [_text(one) for one in (found if isinstance(found, list) else [found])]
+
+    def take(self, data: str | bytes, now: int, _: object) -> tuple[list[PolledEvent], Lost | None]:
+        """The event of a message, if it is one, and what was left out before it."""
+        config, message, before = self.config, read_message(data), self.place.cursor
+        self.number += 1
+        cursor = None if config.cursor is None else value_of("cursor", config.cursor, message)
+        self.place = StreamPlace(now, before if cursor is None else cursor)
+        lost = self._left_out(before, cursor) if cursor is not None else None
+        counts, no_run = judge(config.filter, message)
+        if not counts:
+            return [], lost
+        if config.key is not None:
+            key = f"key:{key_of(value_of('key', config.key, message))}"
+        else:
+            key = f"cursor:{key_of(cursor)}" if cursor is not None else f"{self.opened_at}.{self.number}"
+        payload = {"message": message, "cursor": cursor, "receivedAt": to_rfc3339(now)}
+        return [PolledEvent(key, payload, now, no_run=no_run)], lost
+
+    def _left_out(self, before: Any, cursor: Any) -> Lost | None:
+        if not self.config.contiguous or not isinstance(before, int) or not isinstance(cursor, int):
+            return None
+        if cursor <= before:  # it comes again, out of order, or the source counts anew
+            self.place = StreamPlace(self.place.at, before)
+            return None
+        if cursor == before + 1:
+            return None
+        reason = f"The source left out the messages {before + 1} to {cursor - 1}."
+        return Lost({"fromCursor": before + 1, "toCursor": cursor - 1}, reason)
+
+
+async def _greet(socket: Socket, stream: _Stream) -> None:
+    for text in stream.first():
+        await socket.send(text)
+
+
+_EXAMPLE = {
+    "message": {"type": "trade", "seq": 1042, "pair": "ETH-USD", "price": "3012.50"},
+    "cursor": 1042,
+    "receivedAt": "2026-01-31T12:00:00.000Z",
+}
+
+
+@streamed(
+    config=Config,
+    output=Output,
+    check=_check,
+    connector="http",
+    peeks=True,
+    example_config={
+        "url": "wss://stream.example.com/v1",
+        "subscribe": [{"op": "subscribe", "channel": "trades"}],
+        "filter": 'message.type == "trade"',
+        "cursor": "message.seq ?? null",
+        "resume": '{"op": "subscribe", "channel": "trades", "since": cursor}',
+    },
+    example_output=example_output(_EXAMPLE, "websocket"),
+)
+async def listen(ctx: TriggerContext, config: Config, cursor: Any) -> AsyncIterator[Received]:
+    """Listens from the last cursor on."""
+    before = StreamPlace.read(cursor)
+    async with ctx.http.websocket(_request(config), config.protocols, config.ping_ms / 1000) as socket:
+        now, lost = ctx.now_ms, None
+        stream = _Stream(config, now, before if before is not None and before.cursor is not None else StreamPlace(now))
+        await _greet(socket, stream)
+        resumes = config.resume is not None and stream.place.cursor is not None
+        if before is not None and not resumes and not (config.contiguous and before.cursor is not None):
+            lost = Lost(before.gap(now), "Nobody listened, and the source is not asked for what came meanwhile.")
+            stream.place = StreamPlace(now, before.cursor)
+        yield Received((), stream.place.stored(), lost)
+        heard_at = written_at = now
+        while True:
+            data = await socket.receive(min(config.ping_ms, config.idle_ms or config.ping_ms, MARK_EVERY_MS) / 1000)
+            now = ctx.now_ms
+            if data is not None:
+                heard_at = now
+                found, lost = await run_in_thread(partial(stream.take, data, now), len(data))
+                if found or lost is not None:
+                    written_at = now
+                    yield Received(found, stream.place.stored(), lost)
+                    continue
+            elif config.ping_message is not None:
+                await socket.send(_text(config.ping_message))
+            if config.idle_ms is not None and now - heard_at >= config.idle_ms:
+                raise Temporary(f"No message has come for {config.idle_ms} ms (idleMs).")
+            if now - written_at >= MARK_EVERY_MS:
+                written_at, stream.place = now, StreamPlace(now, stream.place.cursor)
+                yield Received((), stream.place.stored())
