@@ -31,7 +31,7 @@ def constructors(tree: Tree) -> Iterator[Finding]:
 
 
 def _constructors(module: Module) -> Iterator[tuple[str, Function]]:
-    for node in ast.walk(module.body):
+    for node in module.nodes:
         if isinstance(node, ast.ClassDef):
             for one in node.body:
                 if isinstance(one, ast.FunctionDef) and one.name == "__init__":
@@ -57,7 +57,7 @@ def typed_parts(tree: Tree) -> Iterator[Finding]:
 
 
 def _fields_of(module: Module, owner: str) -> Iterator[ast.AnnAssign]:
-    for node in ast.walk(module.body):
+    for node in module.nodes:
         if isinstance(node, ast.ClassDef) and node.name == owner:
             yield from (one for one in node.body if isinstance(one, ast.AnnAssign))
 
@@ -72,7 +72,7 @@ def thin_routes(tree: Tree) -> Iterator[Finding]:
     """A route parses, calls a service and shapes the answer: few statements, and of storage only its row classes."""
     yield from _missing(tree, ROUTES)
     for module in tree.modules(ROUTES):
-        for node in ast.walk(module.body):
+        for node in module.nodes:
             if isinstance(node, Function) and (count := _statements(node)) > MAX_ROUTE_STATEMENTS:
                 fault = f"{node.name} has {count} statements of {MAX_ROUTE_STATEMENTS}"
                 yield Finding(module.at(node), fault, "Move what decides into a service")

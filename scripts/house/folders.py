@@ -32,7 +32,7 @@ def _is_entry(module: Module) -> bool:
 
 
 def _is_action(module: Module) -> bool:
-    decorators = (one for node in module.body.body for one in getattr(node, "decorator_list", ()))
+    decorators = (one for node in module.nodes for one in getattr(node, "decorator_list", ()))
     calls = (one.func if isinstance(one, ast.Call) else one for one in decorators)
     return any(isinstance(call, ast.Name) and call.id == "action" for call in calls)
 

@@ -25,7 +25,7 @@ def _patches(module: Module) -> Iterator[tuple[ast.AST, str]]:
         if any(name == mock or name.startswith(f"{mock}.") for mock in _MOCKS):
             yield node, f"{name} is imported"
     ours = _names_of_ours(module)
-    for node in ast.walk(module.body):
+    for node in module.nodes:
         if isinstance(node, ast.Call) and _patches_ours(node, ours):
             yield node, f"{ast.unparse(node.func)} patches {ast.unparse(node.args[0])}"
         for target in node.targets if isinstance(node, ast.Assign) else ():
@@ -36,7 +36,7 @@ def _patches(module: Module) -> Iterator[tuple[ast.AST, str]]:
 def _names_of_ours(module: Module) -> frozenset[str]:
     """Names at which modules, classes and functions of the product are bound here."""
     found = set()
-    for node in ast.walk(module.body):
+    for node in module.nodes:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dustrun":
             found |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.Import):

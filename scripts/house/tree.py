@@ -9,6 +9,11 @@ from pathlib import Path
 
 PACKAGE = "src/dustrun"
 
+_JUDGED = (
+    *(ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef),
+    *(ast.Import, ast.ImportFrom, ast.Call, ast.Assign, ast.Expr),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -24,11 +29,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One Python file; `path` is relative to the project."""
+    """One Python file; `path` is relative to the project. `nodes`: those of the kinds that rules judge, found in one
+    walk that all rules share."""
 
     path: str
     text: str
-    body: ast.Module
+    nodes: tuple[ast.AST, ...]
 
     @property
     def folder(self) -> str:
@@ -68,7 +74,8 @@ class Tree:
         """One Python file."""
         if name not in self._modules:
             text = (self.root / name).read_text()
-            self._modules[name] = Module(name, text, ast.parse(text))
+            nodes = tuple(node for node in ast.walk(ast.parse(text)) if isinstance(node, _JUDGED))
+            self._modules[name] = Module(name, text, nodes)
         return self._modules[name]
 
 
@@ -77,7 +84,7 @@ Rule = Callable[[Tree], Iterator[Finding]]
 
 def imports(module: Module) -> Iterator[tuple[ast.AST, str]]:
     """Every full name that a module imports, deferred imports too."""
-    for node in ast.walk(module.body):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             yield from ((node, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -91,7 +91,7 @@ def _of_module(module: Module) -> Iterator[tuple[str, str, str]]:
             yield from _among(_parts(token.string), _PROSE if token.string.startswith("test_") else _NAMES, place)
         elif token.type == tokenize.COMMENT:
             yield from _among(re.findall(r"[a-z]+", token.string.lower()), _PROSE, place)
-    for node in ast.walk(module.body):
+    for node in module.nodes:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield from _among(re.findall(r"[a-z]+", node.value.value.lower()), _PROSE, module.at(node))
 
