@@ -1,15 +1,18 @@
-"""A chain that reorganises itself under triggers whose server is killed: no event of the final chain is lost, none is
-run twice.
+"""A chain that reorganises itself, behind two endpoints that lag, lie and refuse, under triggers whose servers are
+killed: no event of the chain is lost, none is run twice, and what was told is what the chain says.
 
-    scripts/soak reorg [--scale ROUNDS] [--seed S] [--set kills=206]
+    scripts/soak reorg [--scale REORGS] [--seed S] [--set kills=200] [--set only=sqlite]
 
-The real server over HTTP on a real anvil, with four workflows that watch the same contract, whose transactions have two
-events each: without confirmations (`onReorg` ignore and retract), with three, and with six. In each round transactions
-come, blocks are taken back and replaced by others (up to three deep, and every fifth time up to eight: beyond the
-confirmations), where a transaction comes back in the same or another block, or is replaced, or is lost. In every fourth
-round the chain waits until each workflow has run what it confirms, and takes back just that, up to eight deep.
-Meanwhile the server is killed with SIGKILL again and again, at random moments of its start and of its work. At the end,
-what each workflow ran is compared with the events of the final chain, which are read past the product.
+Real servers over HTTP: one with SQLite, then two that share PostgreSQL. The node is one of the testkit: a block tree
+with two faces, whose log indexes are late, whose receipts are missing, whose heads lag or stay on a branch that was
+left, and whose chain changes between two reads of a batch. Reorgs are one to twenty blocks deep; transactions come back
+in other blocks, with amounts and an order of logs that depend on what came before them, or with a log more.
+
+Five workflows watch the same contract, without confirmations and with one, three and six, with each `onReorg`. Servers
+get SIGKILL at random moments of their start and work. Now and then everything settles: then, for each workflow, the sum
+of what runs were told must be what the chain says (`retract`), or each event of the chain must have run once
+(`ignore`). Now and then an endpoint stands still: within the time that the server is given it must tell so, and that it
+goes on.
 """
 
 from __future__ import annotations
@@ -17,29 +20,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import sqlite3
+import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import sqlalchemy as sa
+
+from bench.cluster_callers import AnyApi
 from dustrun.core.values.exact_json import loads_own
-from testkit.chain.anvil import CHAIN_ID, Anvil
-from testkit.chain.pings import CONTRACT, SIGNATURE, WORDS, Pings
+from dustrun.storage.db.tables import hook_notices
+from dustrun.storage.db.trigger_tables import subscriptions, trigger_events
+from testkit.chain.anvil import CHAIN_ID
+from testkit.chain.hostile_node import CONTRACT, SIGNATURE, Face, Tree, serving
+from testkit.chain.payments import Payments, numbers, on_chain, told
 from testkit.chain_watching import definition
-from testkit.outbox_world import Api, server_of
+from testkit.outbox_world import server_of
+from testkit.ports import free_port
+from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
 
-_LEFT_S: Final = 120.0
+_LEFT_S: Final = 240.0
 _BLOCK_MS: Final = 150
-_DEEPEST: Final = 8
-_SEEN_S: Final = 60.0
-_ENOUGH: Final = 30
+_STALL_S: Final = 4
+_TOLD_WITHIN_S: Final = _STALL_S + 8.0
+"""What a look may take until it notices, on a machine that does other things, too."""
+_KILLS: Final = 10
+_SEEN: Final = 5
+_SEEN_S: Final = 8.0
 _WORKFLOWS: Final[dict[str, dict[str, Any]]] = {
     "now": {"confirmations": 0},
     "told": {"confirmations": 0, "onReorg": "retract"},
+    "one": {"confirmations": 1, "onReorg": "retract"},
     "three": {"confirmations": 3, "onReorg": "retract"},
     "six": {"confirmations": 6},
 }
@@ -48,220 +64,299 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class Soak:
-    """One soak: what it does it to, and what it counts."""
+    """One soak of one store: what it does it to, and what it counts."""
 
-    pings: Pings
-    server: ServerProcess
-    api: Api
+    payments: Payments
+    faces: list[Face]
+    servers: list[ServerProcess]
+    api: AnyApi
+    engine: sa.Engine
     chance: random.Random
     workflows: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    until_s: float = float("inf")
+    slowest_s: float = 0.0
     failures: list[str] = field(default_factory=list)
 
+    @property
+    def tree(self) -> Tree:
+        """The blocks."""
+        return self.payments.tree
+
     async def prepare(self) -> None:
-        """Publishes the workflows, and waits until each of their triggers watches."""
+        """Publishes the workflows, and a hook that wants to know of stalls."""
+        hook = {"name": "stalls", "url": "https://hooks.example.com/x", "subscribedEventTypes": ["trigger.*"]}
+        await self.api.call("POST", "/v1/hooks", hook)
         for name, config in _WORKFLOWS.items():
             payload = {"chainId": CHAIN_ID, "address": CONTRACT, "eventSignature": SIGNATURE, **config}
             body = {"name": name, "description": "", "definition": definition("evm-log", payload)}
             _, made = await self.api.call("POST", "/v1/workflows", body)
             await self.api.call("POST", f"/v1/workflows/{made['id']}/publish", {})
             self.workflows[name] = str(made["id"])
-        await self._until_watched()
-        first = await asyncio.to_thread(self._ping, 1)
-        await self._until_all(first)
+        self.payments.send(3)
+        await self.settle()
 
-    async def _until_watched(self) -> None:
-        """Waits until each trigger has its place: on a development chain it begins at the head that it finds first."""
-        query = "SELECT count(*) FROM subscriptions WHERE cursor IS NOT NULL"
-        async with asyncio.timeout(_LEFT_S):
-            while await asyncio.to_thread(self._count, query) < len(_WORKFLOWS):
-                await asyncio.sleep(0.05)
+    # --- what happens to it ---
 
-    def _count(self, query: str) -> int:
-        with contextlib.closing(sqlite3.connect(f"file:{self.server.database_path}?mode=ro", uri=True)) as store:
-            return int(store.execute(query).fetchone()[0])
-
-    def _ping(self, count: int) -> dict[tuple[str, int], int]:
-        self.pings.send(count)
-        self.pings.node.mine(_DEEPEST)
-        return self.pings.final()
-
-    async def round(self, number: int) -> None:
-        """Transactions, and a reorg."""
-        for _ in range(self.chance.randint(1, 3)):
-            await asyncio.to_thread(self.pings.send, self.chance.randint(0, 3))
-            await asyncio.sleep(self.chance.uniform(0.0, 0.3))
-        is_deep = number % 5 == 4
-        await self._reorg(self.chance.randint(4, _DEEPEST) if is_deep else self.chance.randint(1, 3))
-
-    async def seen_round(self) -> None:
-        """Transactions, and a reorg of what has run."""
-        await asyncio.to_thread(self.pings.send, self.chance.randint(1, 3))
-        await asyncio.to_thread(self.pings.node.mine, self.chance.randint(3, _DEEPEST - 2))
-        await asyncio.to_thread(self.pings.send, self.chance.randint(0, 2))
-        until = time.monotonic() + _SEEN_S
-        while not await self._has_seen():
-            if time.monotonic() > until:
-                self.counts["unseen"] += 1
+    async def shake(self, reorgs: int, kills: int) -> None:
+        """Reorgs and kills until there were enough of both, with a settled point now and then."""
+        turns = max(1, kills // _KILLS)
+        while self.payments.counts["reorgs"] < reorgs or self.counts["kills"] < kills:
+            if time.monotonic() > self.until_s:
+                self.failures.append("the time was over before there were enough reorgs and kills")
                 break
-            await asyncio.sleep(0.2)
-        await self._reorg(self.chance.randint(1, _DEEPEST))
+            left, done = max(1, turns - self.counts["turns"]), self.payments.counts["reorgs"]
+            killing = asyncio.create_task(self._kill_often(_KILLS))
+            while not killing.done():  # reorgs of which a server hears late
+                await self._round(1.5)
+            await killing
+            for _ in range(_SEEN):
+                await self._seen_round()
+            while self.payments.counts["reorgs"] < done + (reorgs - done) // left:
+                await self._round(0.3)
+            await self.settle()
+            if self.counts["turns"] % 3 == 0:
+                await self._stall()
+            self.counts["turns"] += 1
+            print(dict(self.counts), dict(self.payments.counts), self.failures[:3], file=sys.stderr, flush=True)
 
-    async def _has_seen(self) -> bool:
-        """Whether each workflow has run what has as many blocks on top as it waits for."""
-        for name, config in _WORKFLOWS.items():
-            expected = await asyncio.to_thread(self.pings.final, config["confirmations"])
-            balance = _balance(await self._runs(self.workflows[name]))
-            if any(balance[key] < 1 for key in expected):
-                return False
-        return True
+    async def _round(self, longest_s: float) -> None:
+        """A few blocks, endpoints that behave otherwise, and a reorg."""
+        for _ in range(self.chance.randint(1, 3)):
+            self.payments.send(self.chance.choice((0, 0, 1, 1, 2)))
+        self._misbehave()
+        await asyncio.sleep(self.chance.uniform(0.0, longest_s))
+        deepest = self.chance.choice((2, 3, 4, 6, 20))
+        self.payments.reorg(min(self.chance.randint(1, deepest), self.tree.head.number - 1))
+        await asyncio.sleep(self.chance.uniform(0.0, longest_s))
 
-    async def _reorg(self, depth: int) -> None:
-        self.counts["reorgsUpTo3" if depth <= 3 else "reorgsUpTo6" if depth <= 6 else "reorgsDeeper"] += 1
-        await asyncio.to_thread(self.pings.reorg, depth)
+    async def _seen_round(self) -> None:
+        """A reorg of what has run, also of what had to wait for confirmations."""
+        self.payments.send(self.chance.randint(1, 2))
+        self.tree.mine(*[()] * self.chance.randint(1, 4))
+        await self._until_right(_SEEN_S)
+        self.payments.reorg(self.chance.randint(3, min(20, self.tree.head.number - 1)))
 
-    async def shake(self, rounds: int, kills: int) -> None:
-        """Reorgs until there were enough of them, and of kills."""
-        killing = asyncio.create_task(self._kill_often(kills))
-        number = 0
-        while number < rounds or not killing.done():
-            await (self.seen_round() if number % 4 == 3 else self.round(number))
-            number += 1
-            if killing.done():
-                await killing
-            else:
-                await asyncio.sleep(self.chance.uniform(0.0, 1.0))
-        await killing
+    def _misbehave(self) -> None:
+        for face in self.faces:
+            face.lag = self.chance.choice((0, 0, 0, 1, 2))
+            face.index_lag = self.chance.choice((0, 0, 0, 1, 3))
+            face.no_receipts = {"*"} if self.chance.random() < 0.05 else set()
+            face.frozen = self.tree.head.hash if self.chance.random() < 0.1 else None
+            face.before = self._fork if self.chance.random() < 0.3 else _nothing
+
+    def _fork(self, _method: str, _params: list[Any]) -> None:
+        """Between two reads of a batch the chain is another one."""
+        if self.chance.random() < 0.01:
+            self.payments.reorg(1)
+            self.counts["forksWithinBatches"] += 1
 
     async def _kill_often(self, kills: int) -> None:
-        """Kills the server: half of the times while it starts, else when it has worked for a moment."""
+        """Kills servers: often while one starts, else when it has worked for a moment."""
         for _ in range(kills):
-            if self.chance.random() < 0.5:
-                await asyncio.sleep(self.chance.uniform(0.3, 3.0))
+            server = self.chance.choice(self.servers)
+            if self.chance.random() < 0.7:
+                await asyncio.sleep(self.chance.uniform(0.3, 4.0))
             else:
-                await self.server.wait_ready(120)
+                await server.wait_ready(120)
                 await asyncio.sleep(self.chance.uniform(0.0, 2.0))
-            self.server.kill()
+            server.kill()
             self.counts["kills"] += 1
-            self.server.start()
-        await self.server.wait_ready(120)
+            server.start()
+        for server in self.servers:
+            await server.wait_ready(120)
 
-    # --- the end ---
+    def _behave(self) -> None:
+        for face in self.faces:
+            face.lag = face.index_lag = 0
+            face.frozen, face.no_receipts, face.before = None, set(), _nothing
+            face.refuses = _refuses_nothing
 
-    async def finish(self) -> None:
-        """Buries what there is, waits until all is scanned, and compares."""
-        await asyncio.to_thread(self.pings.node.mine, _DEEPEST)
-        final = await asyncio.to_thread(self.pings.final)
-        self.counts["finalEvents"] = len(final)
-        await self._until_all(final)
-        for name, config in _WORKFLOWS.items():
-            await self._compare(name, config, final)
-        if self.counts["reorgsDeeper"] >= _ENOUGH:
-            for what in ("told.retracted", "three.retracted", "six.ofOrphans"):
-                if not self.counts[what]:
-                    self.failures.append(f"{what} is 0: no reorg took back what had run, so this proves little")
+    async def _stall(self) -> None:
+        """Endpoints that stand still in one of several ways; it must be told, and that they go on again."""
+        kind = self.chance.choice(("lag", "down", "logs"))
+        before = {type: await self._count(type) for type in ("trigger.stalled", "trigger.recovered")}
+        begun = time.monotonic()
+        for face in self.faces:
+            face.lag = 7 if kind == "lag" else 0
+            face.is_down = kind == "down"
+            face.refuses = _refuses_logs if kind == "logs" else _refuses_nothing
+            face.no_receipts = {"*"} if kind == "logs" else set()
+        if kind == "logs":
+            self.payments.send(1)
+            self.tree.mine(*[()] * 6)
+        await self._told("trigger.stalled", before["trigger.stalled"] + len(_WORKFLOWS), f"a stall ({kind})")
+        self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
+        for face in self.faces:
+            face.is_down = False
+        self._behave()
+        await self._told(
+            "trigger.recovered", before["trigger.recovered"] + len(_WORKFLOWS), f"the end of a stall ({kind})"
+        )
+        self.counts["stalls"] += 1
+        await self.settle()
 
-    async def _until_all(self, expected: dict[tuple[str, int], int]) -> None:
-        until = time.monotonic() + _LEFT_S
-        while time.monotonic() < until:
-            states = [_balance(await self._runs(id)) for id in self.workflows.values()]
-            if all(set(expected) <= {key for key, count in state.items() if count > 0} for state in states):
+    async def _told(self, type: str, count: int, what: str) -> None:
+        limit_s = _TOLD_WITHIN_S if type == "trigger.stalled" else _LEFT_S
+        until = time.monotonic() + limit_s
+        while await self._count(type) < count:
+            if time.monotonic() > until:
+                self.failures.append(f"{what} was not told of every trigger within {limit_s} s")
                 return
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.25)
 
-    async def _runs(self, workflow_id: str) -> list[Json]:
-        """What each run of a workflow was told, as it is stored: every run that there is, joined with its event."""
-        runs = "SELECT id FROM runs WHERE workflow_id = ? ORDER BY pk"
-        events = "SELECT run_id, payload FROM trigger_events WHERE workflow_id = ? AND run_id IS NOT NULL ORDER BY pk"
+    # --- what came of it ---
 
-        def read() -> list[Json]:
-            told: dict[str, list[Any]] = {}
-            with contextlib.closing(sqlite3.connect(f"file:{self.server.database_path}?mode=ro", uri=True)) as store:
-                found = [run for (run,) in store.execute(runs, [workflow_id])]
-                for run, payload in store.execute(events, [workflow_id]):  # read later, so of every run above
-                    told.setdefault(run, []).append(loads_own(payload))
-            return [{"runId": run, "payload": payload} for run in found for payload in told.get(run, [None])]
+    async def settle(self) -> None:
+        """Buries what there is, waits until all is scanned, and compares."""
+        self._behave()
+        self.tree.mine(*[()] * 2)
+        for one in await self._until_right(_LEFT_S):
+            self.failures.append(f"at {self.payments.counts['reorgs']} reorgs: {one}")
+        self.counts["settled"] += 1
 
-        return await asyncio.to_thread(read)
+    async def _until_right(self, within_s: float) -> list[str]:
+        """What is still wrong after that time."""
+        until = time.monotonic() + within_s
+        while wrong := await self._differences():
+            if time.monotonic() > until:
+                return wrong
+            await asyncio.sleep(0.5)
+        return []
 
-    async def _compare(self, name: str, config: Json, final: dict[tuple[str, int], int]) -> None:
-        events = await self._runs(self.workflows[name])
-        runs = [one["runId"] for one in events]
-        if len(set(runs)) != len(runs):
-            self.failures.append(f"{name}: two events share a run")
-        if any(one["payload"] is None for one in events):
-            self.failures.append(f"{name}: runs without an event")
-            return
-        told = config.get("onReorg") == "retract"
-        balance = _balance(events)
-        kinds = Counter(str(one["payload"]["reorg"]) for one in events)
-        self.counts[f"{name}.runs"] = len(runs)
-        for kind in ("retracted", "restored"):
-            self.counts[f"{name}.{kind}"] = kinds[kind]
-        lost = [key for key in final if balance[key] < 1]
-        twice = [key for key, count in balance.items() if count > 1]
-        if lost:
-            self.failures.append(f"{name}: events of the final chain without a run: {lost[:5]} ({len(lost)})")
-        if twice:
-            self.failures.append(f"{name}: events with more than one run: {twice[:5]} ({len(twice)})")
-        wrong = [one["runId"] for one in events if not _is_true(one, final)]
-        if wrong:
-            self.failures.append(f"{name}: runs that were told other values than the chain's: {wrong[:5]}")
-        gone = [key for key, count in balance.items() if count > 0 and key not in final]
-        self.counts[f"{name}.ofOrphans"] = len(gone)
-        if told and gone:
-            self.failures.append(f"{name}: runs of removed events that were not told: {gone[:5]} ({len(gone)})")
-        if not told and kinds["retracted"]:
-            self.failures.append(f"{name}: was told of removed events, which it had not asked for")
+    async def _differences(self) -> list[str]:
+        wrong = []
+        for name, config in _WORKFLOWS.items():
+            expected = on_chain(self.tree, config["confirmations"])
+            found = await self._events(self.workflows[name])
+            have: Counter[Any] = told([body for _, body, has_run in found if has_run])
+            must: Counter[Any] = expected
+            if "onReorg" not in config:
+                have = numbers(told([body for outcome, body, _ in found if outcome == "started"]))
+                must = numbers(expected)
+            if have != must:
+                wrong.append(f"{name}: too much {_some(have - must)}, too little {_some(must - have)}")
+        return wrong
+
+    async def check(self) -> None:
+        """What no moment may break: no event ran twice, and no trigger stopped."""
+        for name, config in _WORKFLOWS.items():
+            found = await self._events(self.workflows[name])
+            bodies = [body for _, body, has_run in found if has_run]
+            for kind in ("retracted", "restored"):
+                self.counts[f"{name}.{kind}"] = sum(body["reorg"] == kind for body in bodies)
+            self.counts[f"{name}.runs"] = len(bodies)
+            first = numbers(told([body for body in bodies if body["reorg"] is None]))
+            twice = [key for key, count in first.items() if count > 1 + (key[1] % 10 == 0 and int(key[0], 16) % 4 == 0)]
+            if "onReorg" not in config and twice:
+                self.failures.append(f"{name}: events with more than one run: {twice[:5]} ({len(twice)})")
+            if "onReorg" not in config and self.counts[f"{name}.retracted"]:
+                self.failures.append(f"{name}: was told of removed events, which it had not asked for")
+        states = await asyncio.to_thread(self._read, sa.select(subscriptions.c.state, subscriptions.c.state_reason))
+        self.failures += [f"a trigger is {state}: {reason}" for state, reason in states if state != "armed"]
+        self.counts["chainEvents"] = sum(on_chain(self.tree).values())
+        for what in ("told.retracted", "one.retracted", "three.retracted"):
+            if not self.counts[what]:
+                self.failures.append(f"{what} is 0: no reorg took back what had run, so this proves little")
+
+    async def _events(self, workflow_id: str) -> list[tuple[str, Json, bool]]:
+        """Outcome and payload of each event, and whether it started a run."""
+        t = trigger_events.c
+        query = sa.select(t.outcome, t.payload, t.run_id).where(t.workflow_id == workflow_id).order_by(t.pk)
+        found = await asyncio.to_thread(self._read, query)
+        return [(outcome, loads_own(payload), run is not None) for outcome, payload, run in found]
+
+    async def _count(self, type: str) -> int:
+        query = sa.select(sa.func.count()).select_from(hook_notices).where(hook_notices.c.type == type)
+        ((count,),) = await asyncio.to_thread(self._read, query)
+        return int(count)
+
+    def _read(self, query: sa.Select[Any]) -> list[Any]:
+        with self.engine.connect() as connection:
+            return list(connection.execute(query).all())
 
 
-def _key(event: Json) -> tuple[str, int]:
-    return event["payload"]["transactionHash"], event["payload"]["position"]
+def _nothing(_method: str, _params: list[Any]) -> None:
+    return None
 
 
-def _balance(events: list[Json]) -> Counter[tuple[str, int]]:
-    """How often each event stands in the end: its runs, less the runs that took it back."""
-    found: Counter[tuple[str, int]] = Counter()
-    for event in events:
-        found[_key(event)] += -1 if event["payload"]["reorg"] == "retracted" else 1
-    return found
+def _refuses_nothing(_method: str, _params: list[Any]) -> bool:
+    return False
 
 
-def _is_true(event: Json, final: dict[tuple[str, int], int]) -> bool:
-    number = final.get(_key(event))
-    return number is None or int(event["payload"]["args"]["number"]) == number
+def _refuses_logs(method: str, _params: list[Any]) -> bool:
+    return method in ("eth_getLogs", "eth_getBlockReceipts")
 
 
-def run(scale: int | None, seed: int, kills: str = "206") -> dict[str, Any]:
-    """At least `scale` reorgs (default 310), and so many kills at the same time."""
-    with tempfile.TemporaryDirectory(prefix="dustrun-reorg-") as folder:
-        return asyncio.run(_run(Path(folder), scale or 310, seed, int(kills)))
+def _some(events: Mapping[Any, int]) -> str:
+    return f"{list(events.items())[:3]} ({len(events)})"
 
 
-async def _run(folder: Path, rounds: int, seed: int, kills: int) -> dict[str, Any]:
+def run(scale: int | None, seed: int, kills: str = "200", only: str = "", minutes: str = "") -> dict[str, Any]:
+    """At least `scale` reorgs (default 1,040) and so many kills, half of each with either store; after so many
+    `minutes` with one, it ends all the same, and that counts as a failure."""
+    stores = [only] if only else ["sqlite", "postgresql"]
+    found: dict[str, Any] = {}
+    for store in stores:
+        with tempfile.TemporaryDirectory(prefix="dustrun-reorg-") as folder:
+            share = (scale or 1_040) // len(stores), int(kills) // len(stores)
+            found[store] = asyncio.run(_run(Path(folder), store, share, random.Random(seed), minutes))
+    failures = [f"{store}: {one}" for store, result in found.items() for one in result.pop("failures")]
+    totals = {
+        name: sum(one["counts"][name] for one in found.values()) for name in ("reorgs", "kills", "settled", "stalls")
+    }
+    return {"stores": found, "totals": totals, "failures": failures}
+
+
+async def _run(folder: Path, store: str, share: tuple[int, int], chance: random.Random, minutes: str) -> dict[str, Any]:
     begun = time.monotonic()
-    chance = random.Random(seed)
-    with Anvil(*WORDS) as node:
-        pings = Pings(node, chance)
-        pings.install()
-        node.mine(20)
-        server = server_of(folder, node.url, 2, _BLOCK_MS)
-        server.start()
+    payments = Payments(Tree(), chance, lacks_receipts=True)
+    payments.tree.mine(*[()] * 20)
+    faces = [Face(payments.tree), Face(payments.tree)]
+    async with serving(*faces) as urls, _servers(folder, store, urls) as (servers, engine):
+        for server in servers:
+            server.start()
+            await server.wait_ready(120)
+        api = AnyApi([one.base for one in servers], servers[0].owner_key, chance, timeout_s=20)
+        soak = Soak(payments, faces, servers, api, engine, chance)
+        soak.until_s = begun + 60 * float(minutes or "inf")
         try:
-            await server.wait_ready(60)
-            soak = Soak(pings, server, Api(server), chance)
-            try:
-                await soak.prepare()
-                await soak.shake(rounds, kills)
-                await soak.finish()
-            finally:
-                await soak.api.close()
+            await soak.prepare()
+            await soak.shake(*share)
+            await soak.check()
         finally:
-            await server.stop()
-    counts = soak.counts + pings.counts
+            await api.close()
+    counts = soak.counts + payments.counts
+    counts["settled"], counts["stalls"] = soak.counts["settled"], soak.counts["stalls"]
     return {
-        "rounds": rounds,
+        "servers": len(servers),
         "counts": dict(sorted(counts.items())),
+        "slowestStallToldS": round(soak.slowest_s, 1),
         "seconds": round(time.monotonic() - begun, 1),
         "failures": soak.failures,
     }
+
+
+@contextlib.asynccontextmanager
+async def _servers(folder: Path, store: str, urls: list[str]) -> AsyncIterator[tuple[list[ServerProcess], sa.Engine]]:
+    """One server with SQLite, or two that share PostgreSQL."""
+    ends: list[Callable[[], Any]] = []
+    given = {"trigger_stall_s": str(_STALL_S), "chain_timeout_ms": "2000"}
+    if store == "sqlite":
+        servers = [server_of(folder, urls, 2, _BLOCK_MS, **given)]
+        engine = sa.create_engine(f"sqlite:///file:{servers[0].database_path}?mode=ro&uri=true")
+    else:
+        cluster = Cluster()
+        ends.append(cluster.end)
+        url = cluster.fresh()
+        first = server_of(folder, urls, 2, _BLOCK_MS, database_url=url, shared="1", **given)
+        servers = [first, ServerProcess(first.data_dir, first.settings, port=free_port(), log_path=folder / "b.log")]
+        engine = sa.create_engine(url)
+    try:
+        yield servers, engine
+    finally:
+        for server in servers:
+            await server.stop()
+        engine.dispose()
+        for end in ends:
+            end()

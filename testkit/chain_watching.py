@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dustrun.storage.db.trigger_tables import subscriptions, trigger_events
+from dustrun.storage.db.trigger_tables import subscriptions, trigger_events, trigger_gaps
 from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.pings import CONTRACT, SIGNATURE
 from testkit.composition import Composition, composed
@@ -52,7 +52,7 @@ class Watching:
         return workflow_id
 
     async def _has_cursor(self, workflow_id: str) -> bool:
-        return (await self.subscription(workflow_id))["cursor"] is not None
+        return "hash" in ((await self.subscription(workflow_id))["cursor"] or {})
 
     async def subscription(self, workflow_id: str) -> dict[str, Any]:
         """The workflow's only subscription as it is stored."""
@@ -60,6 +60,18 @@ class Watching:
         (row,) = await self.server.rows(sa.select(*columns).where(subscriptions.c.workflow_id == workflow_id))
         found = dict(zip((column.name for column in columns), row, strict=True))
         return {**found, "cursor": json.loads(found["cursor"]) if found["cursor"] else None}
+
+    async def gaps(self, workflow_id: str) -> list[tuple[int, int, str]]:
+        """First and last block of each gap, and why."""
+        t = trigger_gaps.c
+        query = sa.select(t.range, t.reason).where(t.workflow_id == workflow_id).order_by(t.pk)
+        found = [(json.loads(range), reason) for range, reason in await self.server.rows(query)]
+        return [(range["fromBlock"], range["toBlock"], reason) for range, reason in found]
+
+    async def info(self, workflow_id: str) -> dict[str, Any]:
+        """What the API tells of its trigger."""
+        answer = await self.server.owner.get(f"/v1/workflows/{workflow_id}/trigger-info")
+        return dict(answer.data["triggers"][0])
 
     async def until_failed(self, workflow_id: str) -> str:
         """Waits until its trigger has stopped; why."""

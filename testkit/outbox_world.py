@@ -34,16 +34,22 @@ def amount(number: int) -> int:
 
 
 def server_of(
-    folder: Path, url: str, confirmations: int, block_ms: int, *, before: Sequence[str] = (), **settings: str
+    folder: Path,
+    url: str | Sequence[str],
+    confirmations: int,
+    block_ms: int,
+    *,
+    before: Sequence[str] = (),
+    **settings: str,
 ) -> ServerProcess:
-    """The server on that endpoint; `before` as `ServerProcess` has it."""
+    """The server on that endpoint, or several; `before` as `ServerProcess` has it."""
     networks = folder / "networks"
     networks.mkdir()
     fields = {"chainId": CHAIN_ID, "blockTimeMs": block_ms, "confirmations": confirmations}
     (networks / "local.json").write_text(json.dumps(fields))
     given = {
         "networks_dir": str(networks),
-        "chain_endpoints": json.dumps({str(CHAIN_ID): [url]}),
+        "chain_endpoints": json.dumps({str(CHAIN_ID): [url] if isinstance(url, str) else list(url)}),
         "rate_limit_per_second": "0",
         **settings,
     }

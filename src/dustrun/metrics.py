@@ -1,4 +1,4 @@
-"""Counters and histograms that `/metrics` renders as Prometheus text.
+"""Counters, gauges and histograms that `/metrics` renders as Prometheus text.
 
 Recording is one addition in a dictionary. There are no locks, because each instrument is used either by the event
 loop's
@@ -21,6 +21,7 @@ _MOST_SERIES = 5000
 
 counters: list[Counter] = []
 histograms: list[Histogram] = []
+gauges: list[Gauge] = []
 
 
 @dataclass(slots=True)
@@ -36,6 +37,20 @@ class Counter:
         """Adds one."""
         values = self.values
         values[labels] = values.get(labels, 0) + 1
+
+
+@dataclass(slots=True)
+class Gauge:
+    """A value by labels that rises and falls."""
+
+    name: str
+    help: str
+    labels: Labels = ()
+    values: dict[Labels, float] = field(default_factory=dict)
+
+    def set(self, value: float, *labels: str) -> None:
+        """Sets it."""
+        self.values[labels] = value
 
 
 @dataclass(slots=True)
@@ -101,6 +116,13 @@ def counter(name: str, help: str, *labels: str) -> Counter:
     """Creates a counter and registers it for `/metrics`."""
     made = Counter(name, help, labels)
     counters.append(made)
+    return made
+
+
+def gauge(name: str, help: str, *labels: str) -> Gauge:
+    """Creates a gauge and registers it for `/metrics`."""
+    made = Gauge(name, help, labels)
+    gauges.append(made)
     return made
 
 

@@ -165,6 +165,12 @@ class Settings(BaseSettings):
         ge=100,
         description="Shortest time in milliseconds between two fires of a schedule or two polls of a trigger.",
     )
+    trigger_stall_s: int | None = Field(
+        None,
+        ge=1,
+        description="Seconds after which it is told that a chain trigger stands still; null: 60, or the time of 20 "
+        "blocks if that is longer.",
+    )
     max_catch_up_blocks: int = Field(
         50_000,
         ge=1,

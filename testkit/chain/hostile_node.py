@@ -118,10 +118,12 @@ class Tree:
     """All blocks that were ever made; `head` is the newest of the canonical branch. `noise` as `bloom_of` has it."""
 
     def __init__(self, noise: int = 0) -> None:
-        self._noise = noise
+        self.noise = noise
         self._made = 0
         self.by_hash: dict[str, Block] = {}
         self._branch: list[str] = []
+        self._blocks_of: dict[str, list[str]] = {}
+        self._branches: dict[str, list[str]] = {}
         self._grow(())
 
     @property
@@ -136,11 +138,13 @@ class Tree:
     def _grow(self, body: Sequence[Included]) -> Block:
         self._made += 1
         number, parent = len(self._branch), self._branch[-1] if self._branch else _ZERO
-        bloom = bloom_of([log for sent in body if sent.has_receipt for log in sent.logs], self._noise)
+        bloom = bloom_of([log for sent in body if sent.has_receipt for log in sent.logs], self.noise)
         hash = _hash(self._made, number, parent, [(sent.hash, [log.data for log in sent.logs]) for sent in body])
         block = Block(number, parent, _GENESIS_S + number, tuple(body), hash, bloom)
         self.by_hash[hash] = block
         self._branch.append(hash)
+        for sent in body:
+            self._blocks_of.setdefault(sent.hash, []).append(hash)
         return block
 
     def mine(self, *bodies: Sequence[Included]) -> Block:
@@ -163,11 +167,18 @@ class Tree:
         """The hashes from the first block to this one."""
         if self._branch[-1] == hash:
             return self._branch
-        found: list[str] = []
-        while hash != _ZERO:
-            found.append(hash)
-            hash = self.by_hash[hash].parent
-        return found[::-1]
+        if hash not in self._branches:
+            found: list[str] = []
+            at = hash
+            while at != _ZERO:
+                found.append(at)
+                at = self.by_hash[at].parent
+            self._branches = {hash: found[::-1]}  # one at a time: faces freeze seldom
+        return self._branches[hash]
+
+    def blocks_of(self, transaction: str) -> list[Block]:
+        """The blocks that a transaction is in, of all branches, newest first."""
+        return [self.by_hash[hash] for hash in reversed(self._blocks_of.get(transaction, []))]
 
     def logs(self) -> list[dict[str, Any]]:
         """The logs of the canonical branch, oldest first."""
@@ -286,9 +297,9 @@ class Face:
         ]
 
     def _eth_getTransactionReceipt(self, hash: str) -> dict[str, Any] | None:
-        for known in reversed(self._known):
-            block = self.tree.by_hash[known]
-            if any(sent.hash == hash for sent in block.body):
+        known = self._known
+        for block in self.tree.blocks_of(hash):
+            if block.number < len(known) and known[block.number] == block.hash:
                 return next((one for one in self._receipts(block) if one["transactionHash"] == hash), None)
         return None
 

@@ -86,7 +86,7 @@ def on_chain(tree: Tree, on_top: int = 0) -> Counter[Event]:
     """Transaction, number and amount of each event in blocks with so many others on top."""
     found: Counter[Event] = Counter()
     for log in tree.logs():
-        if int(log["blockNumber"], 16) <= tree.head.number - on_top:
+        if log["topics"] == list(paid(0).topics) and int(log["blockNumber"], 16) <= tree.head.number - on_top:
             found[log["transactionHash"], int(log["data"][2:66], 16), int(log["data"][66:], 16)] += 1
     return found
 

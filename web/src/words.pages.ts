@@ -245,6 +245,11 @@ export const pages = {
     noTriggers: 'Nothing starts this workflow automatically. Publish a version with a trigger.',
     next: 'Next times',
     last: 'last',
+    stalled: 'Stands still',
+    since: 'since',
+    scanned: (block: number | null, head: number) =>
+      block === null ? `not begun; the newest block is ${head}` : `block ${block} of ${head}`,
+    lag: (blocks: number) => `${blocks} to scan`,
     states: { armed: 'Listening', paused: 'Paused', ended: 'Ended', failed: 'Failed' } as Record<string, string>,
     events: 'Events',
     noEvents: 'Nothing received yet.',

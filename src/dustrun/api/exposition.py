@@ -30,6 +30,11 @@ class _Instruments(Collector):
             yield GaugeMetricFamily(name, help, value)
         for counter in metrics.counters:
             yield _counted(counter)
+        for gauge in metrics.gauges:
+            shown = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+            for labels, number in list(gauge.values.items()):
+                shown.add_metric(labels, number)
+            yield shown
         for histogram in metrics.histograms:
             yield _distributed(histogram)
 

@@ -38,7 +38,8 @@ from dustrun.services.triggers.trying.previews import TriggerPreviews
 from dustrun.services.triggers.trying.recent import FindsRecent, NextOfStreams, RecentOfSources
 from dustrun.services.workflows.workflows import Workflows
 from dustrun.trigger_host.chain.past import PastChainEvents
-from dustrun.trigger_host.chain.source import ChainSource, WatchOptions
+from dustrun.trigger_host.chain.source import ChainSource
+from dustrun.trigger_host.chain.watched import WatchOptions
 from dustrun.trigger_host.ended_runs import EndedRunsSource
 from dustrun.trigger_host.host import Source, TriggerHost
 from dustrun.trigger_host.polls import Polls
@@ -87,7 +88,8 @@ def make_triggers(base: Base, money: Money, starts: Starts) -> Triggers:
 
 def _chain_source(base: Base, store: ChainStore, intake: Intake, subscriptions: Subscriptions) -> ChainSource:
     events = ChainIntake(base.database, base.writer, intake)
-    return ChainSource(base.chains, store, events, subscriptions, WatchOptions(base.settings.max_catch_up_blocks))
+    options = WatchOptions(base.settings.max_catch_up_blocks, base.settings.trigger_stall_s)
+    return ChainSource(base.chains, store, events, subscriptions, options)
 
 
 def make_trigger_parts(

@@ -122,7 +122,7 @@ class TriggerHost:
 
     async def _settle(self, found: list[Subscription], known: set[str]) -> None:
         """Makes what is watched equal to the rows; `known`: what is armed of what was looked for."""
-        armed = [sub for sub in found if sub.is_armed]
+        armed = [sub for sub in found if sub.is_watched]
         for one in known - {sub.id for sub in armed}:
             await self._disarm(one)
         for sub in armed:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from dustrun.storage.db.tables import hook_notices
 from testkit.chain.anvil import CHAIN_ID
-from testkit.chain.hostile_node import CONTRACT, SIGNATURE, Face, Tree, serving
+from testkit.chain.hostile_node import CONTRACT, SIGNATURE, Face, Included, Log, Tree, paid, serving
 from testkit.chain.payments import Payments, numbers, on_chain, told
 from testkit.chain_watching import Watching, watching
 
@@ -46,13 +48,27 @@ class Chain:
         except TimeoutError:
             assert told(await self.server.runs(workflow)) == on_chain(self.tree, on_top)
 
+    async def until(self, holds: Callable[[dict[str, Any]], bool], workflow: str) -> dict[str, Any]:
+        """Waits until something holds of what the API tells of a trigger."""
+        found: dict[str, Any] = {}
+
+        async def is_so() -> bool:
+            found.update(await self.server.info(workflow))
+            return holds(found)
+
+        try:
+            await self.server.until(is_so, 20)
+        except TimeoutError:
+            raise AssertionError(found) from None
+        return found
+
 
 @pytest.fixture
 async def chain(tmp_path: Path) -> AsyncIterator[Chain]:
     payments = Payments(Tree(), random.Random(11))
     payments.tree.mine(*[()] * 8)
     face = Face(payments.tree)
-    async with serving(face) as urls, watching(urls, tmp_path, {"blockTimeMs": 150}) as server:
+    async with serving(face) as urls, watching(urls, tmp_path, {"blockTimeMs": 150}, trigger_stall_s=1) as server:
         yield Chain(payments, face, server)
 
 
@@ -77,3 +93,145 @@ async def test_after_any_reorgs_what_was_told_is_what_the_chain_says(chain: Chai
         return numbers(told(live)) == numbers(on_chain(chain.tree, confirmations))
 
     await chain.server.until(is_live, 20)
+
+
+async def test_a_late_index_hides_no_events_from_a_trigger_that_waits_longer(chain: Chain) -> None:
+    """Beside another one that had read the block before."""
+    deep = await chain.publish(confirmations=3)
+    await chain.server.publish("evm-block", confirmations=0)
+    shallow = await chain.publish(confirmations=0)
+    chain.face.index_lag = 2
+    for _ in range(6):
+        chain.payments.send(2)
+        await chain.server.pause(0.1)
+    await chain.until_told(shallow)
+    chain.tree.mine((), (), ())
+    await chain.until_told(deep)
+
+
+async def test_a_late_index_hides_no_events_when_missed_blocks_are_read_by_ranges(tmp_path: Path, chain: Chain) -> None:
+    for _ in range(10):
+        chain.payments.send(2)
+        chain.tree.mine(*[()] * 30)
+    chain.face.unindexed = set(range(40, 200))
+    from_start = await chain.publish(confirmations=0, fromBlock=1)
+    await chain.until_told(from_start)
+    assert chain.face.counts["eth_getBlockReceipts"] < 40
+
+
+async def test_a_bloom_that_errs_costs_few_requests(chain: Chain) -> None:
+    """Of a full block, a bloom often says that there may be a log. One that the node has indexed decides it."""
+    chain.tree.noise = 2000
+    workflow = await chain.publish(confirmations=0)
+    log = Log("0x" + "11" * 20, ("0x" + "22" * 32,))
+    before = chain.face.counts.copy()
+    for block in range(20):
+        chain.tree.mine([Included(f"0xee{20 * block + number:062x}", (log,)) for number in range(20)])
+        await chain.server.pause(0.02)
+    chain.tree.mine([Included("0xff", (paid(1, 1),))])
+    await chain.until_told(workflow)
+    used = chain.face.counts - before
+    assert used["eth_getLogs"] <= 3 * 22
+    assert used["eth_getTransactionReceipt"] <= 5 * 22
+    assert not used["eth_getBlockReceipts"]
+
+
+async def test_a_transaction_without_a_receipt_stops_nobody(chain: Chain) -> None:
+    """As the transactions that bring state from another chain. Its position is read from all logs of the block."""
+    workflow = await chain.publish(confirmations=0)
+    other = await chain.publish(confirmations=0)
+    strange = Included("0xab", (Log(CONTRACT, ("0x" + "01" * 32,)), paid(7, 7)), has_receipt=False)
+    chain.tree.mine([strange], ())
+    chain.payments.send(3)
+    await chain.until_told(workflow)
+    await chain.until_told(other)
+    assert (await chain.server.runs(workflow))[0]["position"] == 1
+
+
+async def test_a_refused_block_stops_only_those_who_need_its_logs(chain: Chain) -> None:
+    refused = chain.tree.head.number + 1
+    ticks = await chain.server.publish("evm-block", confirmations=0)
+    workflow = await chain.publish(confirmations=0)
+    chain.payments.send(2)
+    hash = chain.tree.at(refused).hash
+    chain.face.refuses = lambda method, params: (
+        method == "eth_getBlockReceipts" or (method == "eth_getLogs" and params[0].get("blockHash") == hash)
+    )
+    chain.face.no_receipts = {"*"}
+    chain.payments.send(1)
+    await chain.server.until_count(ticks, 2)
+    told = await chain.until(lambda info: info["stalledSince"] is not None, workflow)
+    assert "query cannot be answered" in told["lastError"]
+    assert told["chain"]["lastScannedBlock"] == refused - 1
+    chain.face.refuses = lambda _method, _params: False
+    chain.face.no_receipts = set()
+    await chain.until_told(workflow)
+    await chain.until(lambda info: info["stalledSince"] is None and info["lastError"] is None, workflow)
+
+
+async def test_a_head_that_lags_is_told_and_loses_nothing(chain: Chain) -> None:
+    hook = {"name": "x", "url": "https://hooks.example.com/x", "subscribedEventTypes": ["trigger.*"]}
+    assert (await chain.server.server.owner.post("/v1/hooks", hook)).status == 200
+    workflow = await chain.publish(confirmations=0)
+    chain.payments.send(2)
+    chain.tree.mine(*[()] * 5)
+    await chain.until_told(workflow)
+    chain.face.lag = 5
+    told = await chain.until(lambda info: info["stalledSince"] is not None, workflow)
+    assert (told["state"], "was seen before" in told["lastError"]) == ("armed", True)
+    chain.payments.send(2)
+    chain.face.lag = 0
+    await chain.until_told(workflow)
+    await chain.until(lambda info: info["stalledSince"] is None, workflow)
+    notices = await chain.server.server.rows(sa.select(hook_notices.c.type).order_by(hook_notices.c.id))
+    assert [type for (type,) in notices] == ["trigger.stalled", "trigger.recovered"]
+
+
+async def test_a_trigger_that_was_stopped_goes_on_when_its_block_is_on_the_chain_again(chain: Chain) -> None:
+    workflow = await chain.publish(confirmations=0)
+    chain.payments.send(2)
+    await chain.until_told(workflow)
+    chain.face.chain_id = 5
+    assert "instead of" in await chain.server.until_failed(workflow)
+    chain.payments.send(2)
+    chain.face.chain_id = CHAIN_ID
+    await chain.until_told(workflow)
+    assert (await chain.server.info(workflow))["state"] == "armed"
+
+
+async def test_a_resume_that_leaves_blocks_out_says_which(chain: Chain) -> None:
+    workflow = await chain.publish(confirmations=0)
+    chain.payments.send(1)
+    await chain.until_told(workflow)
+    first = chain.tree.head.number + 1
+    await chain.server.server.owner.post(f"/v1/workflows/{workflow}/pause")
+    chain.payments.send(2)
+    await chain.server.server.owner.post(f"/v1/workflows/{workflow}/resume")
+    await chain.server.until_scanned(workflow, first)
+    assert await chain.server.gaps(workflow) == [(first, first, "The workflow was paused.")]
+
+
+async def test_blocks_that_are_mined_while_a_workflow_is_published_belong_to_it(chain: Chain) -> None:
+    created = await chain.server.create("evm-log", **{**PAID, "confirmations": 0})
+    await chain.server.server.trigger_host.stop()
+    assert (await chain.server.server.owner.post(f"/v1/workflows/{created}/publish")).status == 200
+    chain.payments.send(2)
+    chain.payments.send(1)
+    await chain.server.server.trigger_host.start()
+    await chain.until_told(created)
+
+
+async def test_scanning_goes_on_in_a_storm_of_reorgs(chain: Chain) -> None:
+    """The head is never the same for longer than a few requests take."""
+    chain.face.slow_s = 0.01
+    workflow = await chain.publish(confirmations=0, fromBlock=1)
+    for _ in range(20):
+        chain.payments.send(2)
+        chain.tree.mine(*[()] * 6)
+    for number in range(15):
+        chain.payments.send(2)
+        chain.tree.mine(())
+        chain.payments.reorg(1 + number % 4)
+        await chain.server.pause(0.1)
+    seen = len(await chain.server.runs(workflow))
+    assert seen > 60, f"{seen} runs of the first 40 payments"

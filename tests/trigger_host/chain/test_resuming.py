@@ -15,7 +15,7 @@ from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.trigger_host.chain.blocks import Blocks
 from dustrun.trigger_host.chain.headers import Headers
 from dustrun.trigger_host.chain.scanner import Parts, Scanner
-from dustrun.trigger_host.chain.watched import Watched
+from dustrun.trigger_host.chain.watched import Watched, WatchOptions
 from dustrun.trigger_host.chain.watcher import ChainWatcher
 from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.pings import Pings
@@ -151,10 +151,10 @@ async def test_a_resume_does_not_begin_in_the_past_again(server: Watching, pings
     await server.until_count(workflow, 4)
 
 
-class _Interrupted(ChainIntake):
+class _Interrupted(ChainStore):
     """Of a process that ends before it stores where the trigger begins."""
 
-    async def move(self, *_: Any) -> int:
+    async def skip(self, *_: Any) -> int:
         raise ConnectionResetError
 
 
@@ -172,8 +172,8 @@ async def test_a_resume_that_is_interrupted_does_not_begin_in_the_past_again(ser
     (sub,) = await parts.triggers.subscriptions.list_of(workflow)
     assert sub.trigger.watch is not None
     watch = replace(sub.trigger.watch(sub.config), confirmations=0)
-    reader, store = BlockReader(parts.money.chains.get(CHAIN_ID)), ChainStore(parts.database, parts.writer)
-    intake = _Interrupted(parts.database, parts.writer, parts.triggers.intake)
+    reader, store = BlockReader(parts.money.chains.get(CHAIN_ID)), _Interrupted(parts.database, parts.writer)
+    intake = ChainIntake(parts.database, parts.writer, parts.triggers.intake)
     headers, blocks = Headers(CHAIN_ID, reader, store), Blocks(reader, lambda: [watch])
     scanner = Scanner(Parts(reader, headers, blocks, store, intake), lambda _: None)
     with pytest.raises(ConnectionResetError):
@@ -186,10 +186,10 @@ async def test_a_resume_that_is_interrupted_does_not_begin_in_the_past_again(ser
 async def test_a_trigger_that_moves_to_another_chain_is_left_to_its_watcher(server: Watching) -> None:
     """Even if the old one reads the new config before it is told."""
     workflow = await server.publish(confirmations=0)
-    parts = server.server.parts
-    reader, store = BlockReader(parts.money.chains.get(CHAIN_ID)), ChainStore(parts.database, parts.writer)
-    intake = ChainIntake(parts.database, parts.writer, parts.triggers.intake)
-    (sub,) = await parts.triggers.subscriptions.list_of(workflow)
+    served = server.server.parts
+    reader, store = BlockReader(served.money.chains.get(CHAIN_ID)), ChainStore(served.database, served.writer)
+    intake = ChainIntake(served.database, served.writer, served.triggers.intake)
+    (sub,) = await served.triggers.subscriptions.list_of(workflow)
     assert sub.trigger.watch is not None
     watch = replace(sub.trigger.watch(sub.config), confirmations=0)
 
@@ -197,7 +197,9 @@ async def test_a_trigger_that_moves_to_another_chain_is_left_to_its_watcher(serv
         return Watched.of(sub, replace(watch, chain_id=5))
 
     blocks = Blocks(reader, lambda: [watch])
-    watcher = ChainWatcher(CHAIN_ID, Parts(reader, Headers(CHAIN_ID, reader, store), blocks, store, intake), find, 50)
+    watcher = ChainWatcher(
+        CHAIN_ID, Parts(reader, Headers(CHAIN_ID, reader, store), blocks, store, intake), find, WatchOptions(50)
+    )
     old = Watched.of(sub, watch)
     old.version, old.at = -1, None
     await watcher.arm(old)

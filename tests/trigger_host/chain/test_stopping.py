@@ -99,7 +99,7 @@ async def test_a_head_that_goes_back_is_told_after_a_while(pings: Pings, tmp_pat
     async with watching(pings.node.url, tmp_path) as server:
         parts = server.server.parts
         reader = BlockReader(parts.money.chains.get(CHAIN_ID))
-        headers = Headers(CHAIN_ID, reader, ChainStore(parts.database, parts.writer), grace_s=0)
+        headers = Headers(CHAIN_ID, reader, ChainStore(parts.database, parts.writer))
         pings.node.mine(5)
         await headers.follow(await reader.head())
         seen = pings.head

@@ -16,6 +16,7 @@ export function Times({ workflowId }: { workflowId: string }) {
   const info = useQuery({
     queryKey: ['trigger-info', workflowId],
     queryFn: () => get('/v1/workflows/{id}/trigger-info', place),
+    refetchInterval: 15_000, // how far a chain is scanned, and whether a trigger stands still
   })
   // A workflow without a schedule answers 404 or 409 here, which is no trouble.
   const schedule = useQuery({
@@ -61,9 +62,22 @@ const State = ({ one }: { one: Schemas['TriggerState'] }) => (
   <li>
     <strong>{readable(one.triggerNodeId)}</strong>
     <span className="quiet">{one.type}</span>
-    <Badge tone={TONES[one.state]}>{said.states[one.state] ?? one.state}</Badge>
+    <Badge tone={one.stalledSince ? 'bad' : TONES[one.state]}>
+      {one.stalledSince ? said.stalled : (said.states[one.state] ?? one.state)}
+    </Badge>
     <ModeBadge mode={one.mode} />
     {(one.stateReason || one.lastError) && <span className="quiet">{one.lastError ?? one.stateReason}</span>}
+    {one.stalledSince && (
+      <span className="quiet">
+        {said.since} <Time at={one.stalledSince} />
+      </span>
+    )}
+    {one.chain && (
+      <span className="quiet">
+        {said.scanned(one.chain.lastScannedBlock, one.chain.head)}
+        {one.chain.lag ? ` · ${said.lag(one.chain.lag)}` : ''}
+      </span>
+    )}
     {one.lastFiredAt && (
       <span className="quiet">
         {said.last} <Time at={one.lastFiredAt} />

@@ -21,7 +21,7 @@ from dustrun.api.shapes.triggers.events import (
 from dustrun.api.shapes.wire import Instant, moment_ms
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
-from dustrun.services.triggers.events import Aggregate
+from dustrun.services.triggers.events import Aggregate, ChainProgress
 from dustrun.services.triggers.rehearsal import Rehearsal
 from dustrun.services.triggers.subscriptions import Subscription
 from dustrun.storage.triggers.subscriptions import SubscriptionRow
@@ -47,9 +47,10 @@ def _live(workflow_id: str, rows: list[SubscriptionRow]) -> tuple[str, list[Subs
     shape=info_shape,
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
-async def get_trigger_info(call: Call, id: str) -> tuple[str, list[Subscription]]:
-    """Get what publishing has set up: each trigger that fires by itself, and whether it is armed."""
-    return id, await call.parts.triggers.events.list_triggers(call.principal, id)
+async def get_trigger_info(call: Call, id: str) -> tuple[str, list[tuple[Subscription, ChainProgress | None]]]:
+    """Get what publishing has set up: each trigger that fires by itself, whether it is armed, and whether it stands
+    still."""
+    return id, await call.parts.triggers.events.list_with_progress(call.principal, id)
 
 
 @routes.get(

@@ -1,10 +1,15 @@
-"""Reads a chain's headers, logs and native moves; each answer certainly belongs to the block that was asked for."""
+"""Reads a chain's headers, logs and native moves; each answer certainly belongs to the block that was asked for.
+
+Nodes index logs after they have the block, and answer `[]` until then. So an answer of none is held against the block's
+bloom. If that says that there may be one, a witness decides: a log that a receipt of the block shows must be in the
+index, too. If it is not, other endpoints are asked, and then the receipts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final
+from dataclasses import field, replace
+from typing import Any, Final, TypeVar
 
 from dustrun import clock
 from dustrun.chain import wire
@@ -12,6 +17,7 @@ from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import Kind, kind_of, to_error
 from dustrun.chain.rpc import Request, Rpc, RpcError
 from dustrun.chain.watching import native
+from dustrun.core.triggers.chain.bloom import bloom_of, chance, may_have
 from dustrun.core.triggers.chain.headers import Header
 from dustrun.core.triggers.chain.queries import LogQuery
 from dustrun.core.triggers.chain.watch import BlockFacts, ChainLog, NativeMove, SentTransaction, Traces
@@ -19,8 +25,16 @@ from dustrun.core.values.addresses import checksum
 from dustrun.errors import Temporary
 from dustrun.records import dataclass
 
+T = TypeVar("T")
 _TRACED_AGAIN_S: Final = 600
 _MOST_RECEIPTS: Final = 100
+_PER_READ: Final = 64
+_FEW_RECEIPTS: Final = 4
+_HELD: Final = 4096
+"""So many of the newest blocks of a range are all held against their blooms; of older ones, some."""
+_SAMPLES: Final = 16
+_WEAK: Final = 1 / 16
+"""A bloom that is so full that it errs more often than this says little: of such blocks in a range, some are asked."""
 _TRACE_TRIES: Final = 5
 """How often the traces of a block are asked for while its endpoints are busy; it may be too large for them for good."""
 
@@ -42,10 +56,12 @@ class _Behind(RpcError):
 
 @dataclass(frozen=True, slots=True)
 class SeenBlock:
-    """A block as it was read."""
+    """A block as it was read; `bloom` is 0 if the chain has none."""
 
     header: Header
     time: int
+    bloom: int = 0
+    transactions: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def facts(self) -> BlockFacts:
@@ -90,24 +106,97 @@ class BlockReader:
             return []
         return [None if answer is None else _block(answer) for answer in await self._many(asked)]
 
-    async def content(self, block: Header, query: LogQuery | None) -> tuple[BlockFacts, list[ChainLog]]:
+    async def content(
+        self, block: Header, query: LogQuery | None, wanted: Sequence[LogQuery] = ()
+    ) -> tuple[BlockFacts, list[ChainLog]]:
         """A block and its logs, asked by its hash, in one request: some nodes answer for a block that they do not know
-        with an empty list of logs."""
+        with an empty list of logs. `query` covers what is `wanted`."""
         asked = [Request("eth_getBlockByHash", (block.hash, False))]
         if query is not None:
-            asked.append(Request("eth_getLogs", ({**query.params(), "blockHash": block.hash},)))
-        known, *answers = await self._many(asked)
-        if known is None or None in answers:
+            asked.append(_logs_of(block.hash, query))
+        known, *answers = await self._chain.endpoints.batch(asked)
+        seen = self._seen(known, "eth_getBlockByHash")
+        if seen is None or None in answers:
             raise ChainMoved
-        logs = [_log(entry) for entry in answers[0]] if answers else []
+        if not answers or query is None:
+            return seen.facts, []
+        if isinstance(answers[0], RpcError):
+            return seen.facts, await self._without_query(seen, answers[0])
+        logs = [_log(entry) for entry in answers[0]]
         if any(log.block_hash != block.hash for log in logs):
             raise ChainMoved
-        return _block(known).facts, logs
+        if not logs and any(may_have(seen.bloom, one) for one in wanted):
+            logs = await self._in_doubt(seen, query)
+        return seen.facts, logs
 
-    async def logs_between(self, first: int, last: int, query: LogQuery) -> tuple[SeenBlock, list[ChainLog]]:
+    async def _without_query(self, block: SeenBlock, error: RpcError) -> list[ChainLog]:
+        """The logs of a block for which the query is refused."""
+        if kind_of(error) is Kind.NO_STATE:
+            raise ChainMoved
+        try:
+            return await self._by_receipts(block)
+        except Temporary:
+            raise to_error(error, f"eth_getLogs of {self._chain.network.name}") from None
+
+    async def _in_doubt(self, block: SeenBlock, query: LogQuery) -> list[ChainLog]:
+        """The logs of a block that its bloom may have and the index denies."""
+        witness, is_whole = await self._witness(block)
+        if witness is None and is_whole:
+            return []
+        if witness is not None:
+            topics = tuple(frozenset((topic,)) for topic in witness.topics)
+            shown = LogQuery(frozenset((witness.address.lower(),)), topics)
+            asked = [_logs_of(block.header.hash, query), _logs_of(block.header.hash, shown)]
+            try:
+                found = await self._chain.endpoints.read(lambda rpc: _with_witness(rpc, asked), "eth_getLogs")
+            except RpcError:
+                pass  # no index has the block
+            else:
+                return [_log(entry) for entry in found]
+        return await self._by_receipts(block)
+
+    async def _witness(self, block: SeenBlock) -> tuple[ChainLog | None, bool]:
+        """A log that a receipt of the block shows, and whether all were read."""
+        start, size, is_whole = 0, _FEW_RECEIPTS, True
+        while start < len(block.transactions):
+            asked = block.transactions[start : start + size]
+            for receipt in await self._many([Request("eth_getTransactionReceipt", (hash,)) for hash in asked]):
+                is_whole &= receipt is not None
+                if receipt is not None and receipt.get("blockHash") != block.header.hash:
+                    raise ChainMoved
+                if receipt is not None and receipt.get("logs"):
+                    return _log(receipt["logs"][0]), False
+            start, size = start + size, min(4 * size, _MOST_RECEIPTS)
+        return None, is_whole
+
+    async def _by_receipts(self, block: SeenBlock) -> list[ChainLog]:
+        """All logs of a block from its receipts, if their bloom is that of the block; else raises `Temporary`."""
+        (answer,) = await self._chain.endpoints.batch([Request("eth_getBlockReceipts", (block.header.hash,))])
+        if not isinstance(answer, list):
+            answer = []
+            for start in range(0, len(block.transactions), _MOST_RECEIPTS):
+                part = block.transactions[start : start + _MOST_RECEIPTS]
+                answer += await self._many([Request("eth_getTransactionReceipt", (hash,)) for hash in part])
+        receipts = [one for one in answer if one is not None]
+        if any(one.get("blockHash") != block.header.hash for one in receipts):
+            raise ChainMoved
+        logs = [_log(entry) for one in receipts for entry in one.get("logs") or ()]
+        items = {item for log in logs for item in (log.address, *log.topics)}
+        if bloom_of(items) != block.bloom and len(receipts) < len(block.transactions):
+            name = self._chain.network.name
+            raise Temporary(
+                f"No endpoint of {name} has the logs of block {block.header.number} yet, which its bloom announces.",
+                retry_after_s=1,
+            )
+        return logs
+
+    async def logs_between(
+        self, first: int, last: int, query: LogQuery, wanted: Sequence[LogQuery], head: int
+    ) -> tuple[SeenBlock, list[ChainLog]]:
         """The last block of a range of heights, and the range's logs, asked in one request: a node that does not know
         the last blocks yet has no logs of them, and says nothing about it. The caller compares each log's block with
-        the header. Raises `TooMuch`."""
+        the header. Blocks without a log are held against their blooms: all that are near the head, and of others some,
+        as `_HELD` and `_WEAK` say. Raises `TooMuch`."""
         ranged = {**query.params(), "fromBlock": hex(first), "toBlock": hex(last)}
         asked = (Request("eth_getBlockByNumber", (hex(last), False)), Request("eth_getLogs", (ranged,)))
         try:
@@ -118,20 +207,44 @@ class BlockReader:
             if last > first and kind_of(error) is not Kind.NO_METHOD:
                 raise TooMuch from None
             raise to_error(error, "eth_getLogs") from None
-        return _block(end), [_log(entry) for entry in found]
+        logs = [_log(entry) for entry in found]
+        filled = {log.block_number for log in logs}
+        empty = [number for number in range(first, last + 1) if number not in filled]
+        for block in await self._doubtful(empty, wanted, head):
+            logs += (await self.content(block.header, query, wanted))[1]
+        return _block(end), logs
+
+    async def _doubtful(self, empty: Sequence[int], wanted: Sequence[LogQuery], head: int) -> list[SeenBlock]:
+        """Of blocks in which a range found nothing, those whose logs must be asked for once more."""
+        old = _some([number for number in empty if number <= head - _HELD])
+        weak: list[SeenBlock] = []
+        strong: list[SeenBlock] = []
+        for start in range(0, len(numbers := [*old, *(one for one in empty if one > head - _HELD)]), _PER_READ):
+            for block in await self.blocks(numbers[start : start + _PER_READ]):
+                if block is None:
+                    raise ChainMoved
+                chances = [chance(block.bloom, one) for one in wanted if may_have(block.bloom, one)]
+                if chances:
+                    (strong if min(chances) < _WEAK else weak).append(block)
+        return strong + _some(weak)
 
     async def first_indexes(self, logs: Iterable[ChainLog]) -> dict[str, int]:
-        """The index of the first log of each log's transaction, by transaction; a query may have hidden it."""
+        """The index of the first log of each log's transaction, by transaction; a query may have hidden it. Where there
+        is no receipt, all logs of the block say it; a transaction of which neither does is left out."""
         blocks = {log.transaction_hash: log.block_hash for log in logs}
         hashes = list(blocks)
         found: dict[str, int] = {}
         for start in range(0, len(hashes), _MOST_RECEIPTS):
             part = hashes[start : start + _MOST_RECEIPTS]
             asked = [Request("eth_getTransactionReceipt", (hash,)) for hash in part]
-            for hash, receipt in zip(part, await self._many(asked), strict=True):
-                if receipt is None or receipt.get("blockHash") != blocks[hash] or not receipt.get("logs"):
-                    raise ChainMoved
-                found[hash] = wire.quantity(receipt["logs"][0]["logIndex"])
+            for hash, receipt in zip(part, await self._chain.endpoints.batch(asked), strict=True):
+                if isinstance(receipt, Mapping) and receipt.get("blockHash") == blocks[hash] and receipt.get("logs"):
+                    found[hash] = wire.quantity(receipt["logs"][0]["logIndex"])
+        for block in dict.fromkeys(blocks[hash] for hash in hashes if hash not in found):
+            for entry in await self._read(_logs_of(block, LogQuery())) or ():
+                log = _log(entry)
+                if blocks.get(log.transaction_hash) == block:
+                    found[log.transaction_hash] = min(log.index, found.get(log.transaction_hash, log.index))
         return found
 
     async def heights(self, transactions: Sequence[str]) -> set[int]:
@@ -168,7 +281,9 @@ class BlockReader:
             part = sent[start : start + _MOST_RECEIPTS]
             asked = [Request("eth_getTransactionReceipt", (one.hash,)) for one in part]
             for one, receipt in zip(part, await self._many(asked), strict=True):
-                if receipt is None or receipt.get("blockHash") != block.hash:
+                if receipt is None:
+                    raise self._no_receipt(one.hash)
+                if receipt.get("blockHash") != block.hash:
                     raise ChainMoved
                 made = receipt.get("contractAddress")
                 found.append(
@@ -212,14 +327,26 @@ class BlockReader:
         asked = [Request("eth_getTransactionReceipt", (move.transaction_hash,)) for move in moves]
         kept = []
         for move, receipt in zip(moves, await self._many(asked), strict=True):
-            if receipt is None or receipt.get("blockHash") != block.hash:
+            if receipt is None:
+                raise self._no_receipt(move.transaction_hash)
+            if receipt.get("blockHash") != block.hash:
                 raise ChainMoved
             if wire.quantity(receipt.get("status") or "0x1") == 1:
                 kept.append(move)
         return kept
 
+    def _no_receipt(self, hash: str) -> Temporary:
+        return Temporary(f"No endpoint of {self._chain.network.name} has the receipt of {hash}.", retry_after_s=1)
+
     async def _read(self, request: Request) -> Any:
         return (await self._many([request]))[0]
+
+    def _seen(self, answer: Any, method: str) -> SeenBlock | None:
+        if isinstance(answer, RpcError):
+            if kind_of(answer) is Kind.NO_STATE:
+                return None
+            raise to_error(answer, f"{method} of {self._chain.network.name}")
+        return None if answer is None else _block(answer)
 
     async def _many(self, asked: Sequence[Request]) -> list[Any]:
         answers = await self._chain.endpoints.batch(asked)
@@ -242,11 +369,36 @@ async def _block_and_logs(rpc: Rpc, asked: Sequence[Request]) -> tuple[Any, Any]
     return end, found
 
 
+async def _with_witness(rpc: Rpc, asked: Sequence[Request]) -> Any:
+    """The first answer, if the second one shows that the node has indexed the block; else raises `_Behind`."""
+    found, shown = await rpc.batch(asked)
+    for answer in (found, shown):
+        if isinstance(answer, RpcError):
+            raise answer
+    if not shown or found is None:
+        raise _Behind
+    return found
+
+
+def _logs_of(block: str, query: LogQuery) -> Request:
+    return Request("eth_getLogs", ({**query.params(), "blockHash": block},))
+
+
+def _some(several: Sequence[T]) -> list[T]:
+    """A few of them, evenly, with the first and the last."""
+    if len(several) <= _SAMPLES:
+        return list(several)
+    return [several[place * (len(several) - 1) // (_SAMPLES - 1)] for place in range(_SAMPLES)]
+
+
 def _block(answer: Any) -> SeenBlock:
     if not isinstance(answer, Mapping) or not isinstance(answer.get("hash"), str):
         raise wire.malformed("a block")
     header = Header(wire.quantity(answer.get("number")), answer["hash"], str(answer.get("parentHash")))
-    return SeenBlock(header, wire.quantity(answer.get("timestamp")))
+    bloom = answer.get("logsBloom")
+    sent = tuple(one if isinstance(one, str) else one["hash"] for one in answer.get("transactions") or ())
+    time = wire.quantity(answer.get("timestamp"))
+    return SeenBlock(header, time, int(bloom, 16) if isinstance(bloom, str) and len(bloom) > 2 else 0, sent)
 
 
 def _sent(entry: Any, place: int) -> SentTransaction:

@@ -16,7 +16,21 @@ app = typer.Typer(no_args_is_help=True, help="List triggers and their events, re
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Workflow name or id.")]
 Event = Annotated[str, typer.Argument(metavar="EVENT", help="Event id, evt_….")]
 
-_TRIGGERS = ["node", "type", "state", "why", "mode", "version", "next", "last", "runs", "failed", "skipped"]
+_TRIGGERS = [
+    "node",
+    "type",
+    "state",
+    "why",
+    "mode",
+    "version",
+    "next",
+    "last",
+    "runs",
+    "failed",
+    "skipped",
+    "block",
+    "lag",
+]
 _EVENTS = ["event", "at", "type", "node", "outcome", "why", "run", "mode"]
 _REPLAYS = ["event", "at", "outcome", "before", "now", "why", "run"]
 _GAPS = ["gap", "state", "range", "reason", "created", "replayed"]
@@ -25,8 +39,11 @@ _EVENT = ["event", "workflow", "node", "type", "key", "outcome", "why", "run", "
 
 def _trigger_row(item: dict[str, Any]) -> list[Any]:
     names = ("mode", "version", "nextFireAt", "lastFiredAt", "runCount", "failureCount", "skippedCount")
-    why = item["stateReason"] or item["lastError"]
-    return [item["triggerNodeId"], item["type"], item["state"], why, *(item[name] for name in names)]
+    why, state, chain = item["stateReason"] or item["lastError"], item["state"], item["chain"] or {}
+    if item["stalledSince"] is not None:
+        state = f"{state}, stands still since {item['stalledSince']}"
+    counts = [item[name] for name in names]
+    return [item["triggerNodeId"], item["type"], state, why, *counts, chain.get("lastScannedBlock"), chain.get("lag")]
 
 
 def _event_row(item: dict[str, Any]) -> list[Any]:
@@ -59,7 +76,10 @@ def list_triggers(workflow: Workflow, as_json: AsJson = False, server: Server = 
         output.write_json(found)
         return
     table(
-        _TRIGGERS, [_trigger_row(item) for item in found["triggers"]], spare=("version", "skipped", "last"), names=True
+        _TRIGGERS,
+        [_trigger_row(item) for item in found["triggers"]],
+        spare=("version", "skipped", "last", "block", "lag"),
+        names=True,
     )
     if not found["triggers"]:
         output.note("Nothing is armed: only published triggers that fire by themselves are.")

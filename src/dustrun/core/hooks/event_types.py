@@ -21,6 +21,9 @@ _STEPS: Final = (
     *("cancelling", "mined", "reorged", "confirmed", "reverted", "cancelled", "displaced"),
 )
 PAUSED: Final = "workflow.paused"
+TRIGGER_FAILED: Final = "trigger.failed"
+TRIGGER_STALLED: Final = "trigger.stalled"
+TRIGGER_RECOVERED: Final = "trigger.recovered"
 LAUNCH_PROPOSED: Final = "launch.proposed"
 REORGED: Final = "transaction.reorged"
 DISABLED: Final = "hook.disabled"
@@ -32,10 +35,13 @@ TYPES: Final = (
     *_OF_NODES.values(),
     *(f"transaction.{step}" for step in _STEPS),
     PAUSED,
+    TRIGGER_FAILED,
+    TRIGGER_STALLED,
+    TRIGGER_RECOVERED,
     LAUNCH_PROPOSED,
     DISABLED,
 )
-PATTERNS: Final = ("*", "run.*", "node.*", "transaction.*", "workflow.*", "launch.*", "hook.*")
+PATTERNS: Final = ("*", "run.*", "node.*", "transaction.*", "workflow.*", "trigger.*", "launch.*", "hook.*")
 
 
 def type_of(kind: str, data: Mapping[str, Any]) -> str | None:

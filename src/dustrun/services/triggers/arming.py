@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from dustrun import clock, ids
 from dustrun.catalog import Catalog
+from dustrun.core.triggers.chain.cursor import Cursor, Resumed
+from dustrun.core.triggers.chain.headers import KEPT
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition, Node
 from dustrun.core.workflow.specs import Specs
-from dustrun.errors import Forbidden, Problem
+from dustrun.errors import DustrunError, Forbidden, Problem
 from dustrun.records import dataclass
 from dustrun.sdk.effect import Effect
 from dustrun.sdk.trigger import Trigger
@@ -19,7 +22,7 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.triggers import circles
 from dustrun.services.triggers.context import Contexts
 from dustrun.services.triggers.pausing import KEY_REVOKED
-from dustrun.services.triggers.subscriptions import CONNECTOR, principal_text
+from dustrun.services.triggers.subscriptions import CHAIN, CONNECTOR, principal_text
 from dustrun.services.triggers.table_changes import cursor_of_now
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.sources import covers
@@ -28,7 +31,7 @@ from dustrun.storage.data.table_changes import TYPE as TABLE
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.triggers import form_links
 from dustrun.storage.triggers import subscriptions as rows
-from dustrun.storage.triggers.subscriptions import ARMED, ENDED, PAUSED, SubscriptionRow
+from dustrun.storage.triggers.subscriptions import ARMED, ENDED, FAILED, PAUSED, SubscriptionRow
 from dustrun.storage.workflows import versions
 from dustrun.storage.workflows.workflows import WorkflowRow
 
@@ -36,8 +39,10 @@ OVER = "over"
 """Why a subscription has ended that has nothing left to fire."""
 
 _NOT_WATCHED = ("mode", "catchUp", "pollMs")  # what changes nothing about what is watched
-_RESUMED = exact_json.dumps_text({"resumed": True})
-"""The cursor of a chain trigger that begins at its resume, not at its `fromBlock`, from which it began once."""
+_HEAD_WITHIN_S = 3.0
+Heads = Mapping[int, int]
+"""The newest block of chains, by id, as asked when a workflow was published or resumed."""
+_NO_HEADS: Heads = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +75,31 @@ class _Node:
         begins = self.config.get("fromBlock")
         return before.get("chainId") == self.config.get("chainId") and begins in (None, before.get("fromBlock"))
 
-    def has_begun(self, row: SubscriptionRow) -> bool:
-        """Whether a trigger with a `fromBlock` has begun there before, and begins now where it is resumed."""
-        begins = self.config.get("fromBlock")
-        return begins is not None and row.state != ENDED and exact_json.loads(row.config).get("fromBlock") == begins
+    def cursor(self, row: SubscriptionRow | None, heads: Heads) -> str | None:
+        """Where a trigger begins anew. One of a chain begins behind the block that was the newest when it was published
+        or resumed; after it has watched, not at its `fromBlock` again, and what it leaves out becomes a gap."""
+        if self.kind != CHAIN:
+            return None
+        found: dict[str, Any] = {}
+        after = heads.get(self.config.get("chainId", 0))
+        if after is not None:
+            found["after"] = after
+        if row is not None and row.state != ENDED and self.continues(exact_json.loads(row.config)):
+            found |= self._resumed(row)
+        return exact_json.dumps_text(found) if found else None
+
+    def _resumed(self, row: SubscriptionRow) -> dict[str, Any]:
+        stored = exact_json.loads(row.cursor) if row.cursor is not None else None
+        at, before = Cursor.of(stored), Resumed.of(stored)
+        has_failed, catches_up = row.state == FAILED, self.config.get("catchUp") is True
+        reason = "The trigger was stopped." if has_failed else "The workflow was paused."
+        if at is not None:  # what stopped it may have replaced blocks that it had scanned
+            return Resumed(max(0, at.number + 1 - (KEPT if has_failed else 0)), reason, catches_up).public()
+        if before is not None:
+            return before.public()
+        if stored is not None and "after" in stored and self.config.get("fromBlock") is None:  # it had not begun yet
+            return Resumed(int(stored["after"]) + 1, reason, catches_up).public()
+        return {}
 
 
 def _nothing(_: str) -> None:
@@ -121,7 +147,28 @@ class Arming:
                 "warning",
             )
 
-    def settle(self, tx: Tx, principal: Principal, before: WorkflowRow, after: WorkflowRow) -> None:
+    async def ask_heads(self, definition: Definition) -> Heads:
+        """The newest blocks of the chains that a definition's triggers watch, as far as their endpoints say it: blocks
+        from then on belong to a trigger that is published now."""
+        chains = set()
+        for node_id in definition.trigger_node_ids:
+            node = definition.nodes[node_id]
+            trigger = self._catalog.triggers.get(node.type)
+            if trigger is not None and trigger.kind == CHAIN:
+                chains.add(int(node.payload["chainId"]))
+        found = await asyncio.gather(*map(self._head_of, chains))
+        return {chain_id: head for chain_id, head in zip(chains, found, strict=True) if head is not None}
+
+    async def _head_of(self, chain_id: int) -> int | None:
+        try:
+            async with asyncio.timeout(_HEAD_WITHIN_S):
+                return (await self._contexts.plain("").chain(chain_id).block()).number
+        except (DustrunError, TimeoutError):
+            return None  # the watcher decides by time then
+
+    def settle(
+        self, tx: Tx, principal: Principal, before: WorkflowRow, after: WorkflowRow, heads: Heads = _NO_HEADS
+    ) -> None:
         """Arms, pauses or ends subscriptions after a change of the workflow's row, in its transaction.
 
         Raises `Forbidden` if what spends is to run in the caller's name, who may not spend: when it is published, or
@@ -151,7 +198,7 @@ class Arming:
             return
         for key, node in wanted.items():
             by = principal if takes_over or key not in found else None
-            _arm(tx, after, node, found.get(key), by, is_published=is_published)
+            _arm(tx, after, node, found.get(key), by, heads, is_published=is_published)
 
     def committed(self, workflow_id: str) -> None:
         """The change is on disk."""
@@ -231,16 +278,22 @@ def _watched(config: dict[str, Any]) -> bytes:
 
 
 def _arm(
-    tx: Tx, workflow: WorkflowRow, node: _Node, row: SubscriptionRow | None, by: Principal | None, *, is_published: bool
+    tx: Tx,
+    workflow: WorkflowRow,
+    node: _Node,
+    row: SubscriptionRow | None,
+    by: Principal | None,
+    heads: Heads,
+    *,
+    is_published: bool,
 ) -> None:
     """Arms a node's subscription; `by`: in whose name it runs from now on, if that changes."""
     now, version = clock.now_ms(), workflow.live_version
     assert version is not None
     if row is None:
         assert by is not None
-        rows.insert(
-            tx, replace(_new(workflow, version, node, by, now), cursor=_first_cursor(tx, workflow.org_id, node))
-        )
+        cursor = _first_cursor(tx, workflow.org_id, node) or node.cursor(None, heads)
+        rows.insert(tx, replace(_new(workflow, version, node, by, now), cursor=cursor))
         return
     is_same = node.continues(exact_json.loads(row.config))
     changes: dict[str, Any] = {"version": version, "config": exact_json.dumps_text(node.stored), "updated_at": now}
@@ -251,11 +304,13 @@ def _arm(
     if row.state == ENDED and row.state_reason == OVER and is_same:
         rows.update(tx, row.pk, **changes)
         return
-    goes_on = is_same and (row.state == ARMED or (row.state != ENDED and node.config.get("catchUp") is True))
+    catches_up = row.state not in (ENDED, FAILED) and node.config.get("catchUp") is True
+    goes_on = is_same and (row.state == ARMED or catches_up)
     if not goes_on:
-        cursor = _RESUMED if node.has_begun(row) else _first_cursor(tx, workflow.org_id, node)
+        cursor = _first_cursor(tx, workflow.org_id, node) or node.cursor(row, heads)
         changes |= {"cursor": cursor, "next_at": None, "cursor_version": row.cursor_version + 1, "armed_at": now}
-    rows.update(tx, row.pk, state=ARMED, state_reason=None, failures=0, last_error=None, **changes)
+    changes |= {"failures": 0, "last_error": None, "stalled_since": None}
+    rows.update(tx, row.pk, state=ARMED, state_reason=None, **changes)
 
 
 def _first_cursor(tx: Tx, org_id: str, node: _Node) -> str | None:

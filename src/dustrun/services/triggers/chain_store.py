@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from dustrun import clock, ids
+from dustrun.core.hooks.event_types import TRIGGER_FAILED, TRIGGER_RECOVERED, TRIGGER_STALLED
 from dustrun.core.triggers.chain.cursor import Cursor
 from dustrun.core.triggers.chain.headers import Header, HeaderChain
 from dustrun.core.triggers.event import CursorMove
@@ -15,11 +18,24 @@ from dustrun.services.triggers.subscriptions import Subscription
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.hooks import notices
 from dustrun.storage.triggers import chain_events, chain_headers, gaps
 from dustrun.storage.triggers import subscriptions as rows
 from dustrun.storage.triggers.chain_events import ChainEventRow
 from dustrun.storage.triggers.gaps import OPEN, REPLAYED, REPLAYING, GapRow
-from dustrun.storage.triggers.subscriptions import ARMED, FAILED
+from dustrun.storage.triggers.subscriptions import ARMED, FAILED, SubscriptionRow
+from dustrun.storage.workflows import workflows
+
+_LONGEST_ERROR: Final = 1000
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _notice(tx: Tx, row: SubscriptionRow, type_: str, data: Mapping[str, Any]) -> None:
+    told = {"triggerId": row.id, "triggerNodeId": row.node_id, "triggerType": row.type, **data}
+    notices.add(tx, org_id=row.org_id, type_=type_, at=clock.now_ms(), data=told, workflow_id=row.workflow_id)
 
 
 def _nothing(_: str) -> None:
@@ -91,22 +107,65 @@ class ChainStore:
         """Forgets where the events of a chain are: another one is in its place, which has not removed them."""
         await self._writer.write(lambda tx: chain_events.forget_chain(tx, chain_id))
 
-    async def fail(self, sub: Subscription, reason: str, version: int | None = None) -> bool:
-        """Stops a trigger until a person resumes its workflow, and says why. False: its cursor is not at this version
-        any more, so another watcher has gone on with it."""
+    async def fail(self, sub: Subscription, reason: str, version: int | None = None) -> None:
+        """Stops a trigger until its last block is on the chain again, or a person resumes its workflow; tells hooks.
+        Does nothing if its cursor is not at this version any more: another watcher has gone on with it."""
 
-        def unit(tx: Tx) -> bool:
+        def unit(tx: Tx) -> None:
             row = rows.find_to_change(tx, sub.pk)
             if row is None or row.state != ARMED or version not in (None, row.cursor_version):
-                return False
-            now = clock.now_ms()
-            begins_anew = {"cursor": None, "cursor_version": row.cursor_version + 1, "next_at": None}
-            rows.update(tx, row.pk, state=FAILED, state_reason=reason, updated_at=now, **begins_anew)
-            return True
+                return
+            changes = {"state": FAILED, "state_reason": reason, "stalled_since": None, "next_at": None}
+            rows.update(tx, row.pk, **changes, cursor_version=row.cursor_version + 1, updated_at=clock.now_ms())
+            _notice(tx, row, TRIGGER_FAILED, {"reason": reason})
 
-        is_stopped = await self._writer.write(unit)
+        await self._writer.write(unit)
         self.on_changed(sub.row.workflow_id)
-        return is_stopped
+
+    async def heal(self, sub: Subscription, version: int) -> None:
+        """Goes on with a trigger that was stopped, where it was; not while its workflow is paused."""
+
+        def unit(tx: Tx) -> None:
+            workflow = workflows.find(tx, sub.row.org_id, sub.row.workflow_id)
+            row = rows.find_to_change(tx, sub.pk)
+            if row is None or row.state != FAILED or row.cursor_version != version:
+                return
+            if workflow is None or workflow.status != "active":
+                return
+            rows.update(tx, row.pk, state=ARMED, state_reason=None, last_error=None, updated_at=clock.now_ms())
+            _notice(tx, row, TRIGGER_RECOVERED, {"reason": row.state_reason, "since": _time(row.updated_at)})
+
+        await self._writer.write(unit)
+        self.on_changed(sub.row.workflow_id)
+
+    async def stall(self, sub: Subscription, since: int, reason: str, facts: Mapping[str, Any]) -> None:
+        """Notes that an armed trigger stands still since a time (in milliseconds), and tells hooks."""
+
+        def unit(tx: Tx) -> None:
+            row = rows.find_to_change(tx, sub.pk)
+            if row is None or row.state != ARMED or row.stalled_since is not None:
+                return
+            rows.update(tx, row.pk, stalled_since=since, last_error=reason[:_LONGEST_ERROR])
+            _notice(tx, row, TRIGGER_STALLED, {"reason": reason, "since": _time(since), **facts})
+
+        await self._writer.write(unit)
+
+    async def recover(self, sub: Subscription, since: int, facts: Mapping[str, Any]) -> None:
+        """Notes that a trigger goes on again that stood still, and tells hooks."""
+
+        def unit(tx: Tx) -> None:
+            row = rows.find_to_change(tx, sub.pk)
+            if row is None or row.stalled_since is None:
+                return
+            rows.update(tx, row.pk, stalled_since=None, last_error=None)
+            _notice(tx, row, TRIGGER_RECOVERED, {"reason": row.last_error, "since": _time(since), **facts})
+
+        await self._writer.write(unit)
+
+    async def save_progress(self, chain_id: int, state: Mapping[str, Any]) -> None:
+        """Keeps how far the triggers of a chain are, as `chain_progress.state` has it."""
+        now = clock.now_ms()
+        await self._writer.write(lambda tx: chain_headers.save_progress(tx, chain_id, dumps_text(state), now))
 
     async def skip(self, sub: Subscription, version: int, first: int, last: Cursor, reason: str) -> int:
         """Records blocks that are not scanned as a gap, and moves the cursor behind them; its new version."""

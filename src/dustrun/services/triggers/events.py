@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from dustrun import clock, ids, log
+from dustrun.core.triggers.chain.cursor import Cursor
 from dustrun.core.triggers.event import REFUSED, TriggerEvent
-from dustrun.core.values.exact_json import loads
+from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.errors import Code, Conflict, NotFound
 from dustrun.records import dataclass
 from dustrun.services.access.paging import Page, Paging, page_of
@@ -15,14 +16,28 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.intake import FireOptions, Intake
 from dustrun.services.triggers.recording import Fired
-from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
+from dustrun.services.triggers.subscriptions import CHAIN, Subscription, Subscriptions
 from dustrun.services.workflows.versions import get_workflow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.triggers import chain_headers
 from dustrun.storage.triggers import events as rows
 from dustrun.storage.triggers import subscriptions as subscription_rows
 from dustrun.storage.triggers.events import EventRow, Filters
 from dustrun.storage.workflows import workflows
+
+
+@dataclass(frozen=True, slots=True)
+class ChainProgress:
+    """How far a trigger of a chain is: the newest block, the last one that it scanned, how many it should have scanned
+    since, why it cannot go on, and when its watcher saw that."""
+
+    chain_id: int
+    head: int
+    scanned: int | None
+    lag: int | None
+    error: str | None
+    seen_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +47,7 @@ class Aggregate:
     sub: Subscription
     outcomes: Mapping[str, int]
     runs: Mapping[str, int]
+    progress: ChainProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +179,22 @@ class TriggerEvents:
 
         return [sub for sub in await self._database.read(query) if sub is not None]
 
+    async def list_with_progress(
+        self, principal: Principal, workflow_id: str
+    ) -> list[tuple[Subscription, ChainProgress | None]]:
+        """The subscriptions of a workflow, and how far those of chains are; raises `NotFound`."""
+        found = await self.list_triggers(principal, workflow_id)
+        return await self._database.read(lambda tx: [(sub, _progress(tx, sub)) for sub in found])
+
     async def aggregates(self, principal: Principal, workflow_id: str) -> list[Aggregate]:
         """What came of each trigger of a workflow; raises `NotFound`."""
-        found = await self.list_triggers(principal, workflow_id)
+        found = await self.list_with_progress(principal, workflow_id)
 
         def query(tx: Tx) -> tuple[dict[tuple[int, str], int], dict[tuple[int, str], int]]:
             return rows.count_outcomes(tx, workflow_id), rows.count_run_statuses(tx, principal.org_id, workflow_id)
 
         outcomes, runs = await self._database.read(query)
-        return [Aggregate(sub, _of(outcomes, sub.pk), _of(runs, sub.pk)) for sub in found]
+        return [Aggregate(sub, _of(outcomes, sub.pk), _of(runs, sub.pk), progress) for sub, progress in found]
 
 
 def _choose(
@@ -199,6 +222,22 @@ def _get(tx: Tx, principal: Principal, event_id: str) -> EventRow:
     if row is None or not principal.may_use_workflow(row.workflow_id):
         raise NotFound(f'There is no trigger event "{event_id}".', code=Code.TRIGGER_EVENT_UNKNOWN)
     return row
+
+
+def _progress(tx: Tx, sub: Subscription) -> ChainProgress | None:
+    chain_id = getattr(sub.config, "chain_id", None) if sub.kind == CHAIN else None
+    stored = chain_headers.find_progress(tx, chain_id) if chain_id is not None else None
+    if chain_id is None or stored is None:
+        return None
+    state, seen_at = loads_own(stored[0]), stored[1]
+    at = Cursor.of(sub.cursor)
+    scanned, lag, error = at.number if at is not None else None, None, None
+    behind = state["behind"].get(sub.id)
+    if behind is not None:
+        scanned, lag, error = behind["at"], behind["lag"], behind["error"]
+    elif sub.is_armed and at is not None and sub.row.armed_at < seen_at:  # those that keep up are not listed
+        scanned, lag = max(at.number, state["targets"].get(str(sub.config.confirmations), -1)), 0
+    return ChainProgress(chain_id, state["head"], scanned, lag, error or state["error"], seen_at)
 
 
 def _of(counts: Mapping[tuple[int, str], int], subscription_pk: int) -> dict[str, int]:

@@ -20,9 +20,11 @@ from dustrun.services.access.principal import Principal
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.triggers import subscriptions as rows
-from dustrun.storage.triggers.subscriptions import ARMED, SubscriptionRow
+from dustrun.storage.triggers.subscriptions import ARMED, FAILED, SubscriptionRow
 
 _PAGE = 1000
+CHAIN: Final = "chain"
+"""The kind of triggers that watch a chain."""
 _MOST_AT_ONCE: Final = 4096
 """Characters of configs that the event loop parses itself: some milliseconds."""
 CONNECTOR: Final = "$connector"
@@ -62,6 +64,11 @@ class Subscription:
     def is_armed(self) -> bool:
         """Whether it watches."""
         return self.row.state == ARMED
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether its source has it: one of a chain that was stopped goes on if the chain is there again."""
+        return self.is_armed or (self.row.state == FAILED and self.kind == CHAIN)
 
 
 def principal_text(principal: Principal) -> str:
@@ -107,13 +114,14 @@ class Subscriptions:
         self._parse = functools.lru_cache(maxsize=_PAGE)(self._parse_config)  # each event needs its own
 
     async def list_armed(self) -> list[Subscription]:
-        """Every armed subscription of the store; those whose type is no longer installed are left out."""
+        """Every watched subscription of the store; those whose type is no longer installed are left out."""
         found: list[Subscription] = []
-        after: int | None = 0
-        while after is not None:
-            page = await self._database.read(partial(rows.list_armed, after=after, count=_PAGE))
-            found += [one for one in await self.parsed_all(page) if one is not None]
-            after = page[-1].pk if len(page) == _PAGE else None
+        for list_some in (rows.list_armed, rows.list_failed):
+            after: int | None = 0
+            while after is not None:
+                page = await self._database.read(partial(list_some, after=after, count=_PAGE))
+                found += [one for row in page if (one := self.parsed(row)) is not None and one.is_watched]
+                after = page[-1].pk if len(page) == _PAGE else None
         return found
 
     async def list_of(self, workflow_id: str) -> list[Subscription]:

@@ -132,6 +132,10 @@ def _check(definition: Definition, specs: Specs, guard: Guard, networks: Mapping
     ]
 
 
+Heads = Mapping[int, int]
+"""The newest block of chains, by id."""
+
+
 class Arming(Protocol):
     """Arms and disarms the triggers of workflows; triggers are services above this one."""
 
@@ -139,8 +143,12 @@ class Arming(Protocol):
         """What would keep the triggers of a valid definition from running."""
         ...
 
-    def settle(self, tx: Tx, principal: Principal, before: WorkflowRow, after: WorkflowRow) -> None:
-        """Makes the subscriptions what the changed row says."""
+    async def ask_heads(self, definition: Definition) -> Heads:
+        """The newest blocks of the chains that the triggers of a definition watch."""
+        ...
+
+    def settle(self, tx: Tx, principal: Principal, before: WorkflowRow, after: WorkflowRow, heads: Heads = ...) -> None:
+        """Makes the subscriptions what the changed row says; `heads` as asked before."""
         ...
 
     def committed(self, workflow_id: str) -> None:
@@ -353,7 +361,8 @@ class Workflows:
 
     async def publish(self, principal: Principal, workflow_id: str, expected: int | None) -> Workflow:
         """Publishes the draft if it is valid, accepted, and has the rehearsals that the workflow requires."""
-        checked, warnings = await self._checked_draft(principal, workflow_id, expected)
+        draft, warnings = await self._checked_draft(principal, workflow_id, expected)
+        checked, heads = draft.version, await self.arming.ask_heads(definition_of(draft))
 
         def decide(tx: Tx, row: WorkflowRow) -> Changes:
             self._need_publishable(Lookup(tx, row.org_id, principal), row, expected, checked)
@@ -362,7 +371,7 @@ class Workflows:
             live = {"live_version": checked, "draft_version": None, "autosave": None}
             return {"status": ACTIVE, "paused_reason": None, **live}
 
-        return await self._change(principal, workflow_id, "workflow.publish", decide, warnings, version=checked)
+        return await self._change(principal, workflow_id, "workflow.publish", decide, warnings, heads, version=checked)
 
     def _need_publishable(self, lookup: Lookup, row: WorkflowRow, expected: int | None, checked: int) -> None:
         """Again, on the row of the transaction: the draft may have moved since it was validated."""
@@ -373,8 +382,8 @@ class Workflows:
 
     async def _checked_draft(
         self, principal: Principal, workflow_id: str, expected: int | None
-    ) -> tuple[int, Sequence[Problem]]:
-        """Validates the draft outside any transaction and returns its number and what to warn of; raises `Invalid` with
+    ) -> tuple[VersionRow, Sequence[Problem]]:
+        """Validates the draft outside any transaction and returns it with what to warn of; raises `Invalid` with
         every problem."""
 
         def query(tx: Tx) -> VersionRow:
@@ -394,7 +403,7 @@ class Workflows:
                 details=problems if principal.may("workflow:read") else [_unread(problems)],
             )
         await self._gate.prepare(principal.org_id, workflow_id, draft.version)
-        return draft.version, found
+        return draft, found
 
     async def pause(self, principal: Principal, workflow_id: str) -> Workflow:
         """Pauses the workflow: its triggers stop."""
@@ -402,7 +411,20 @@ class Workflows:
 
     async def resume(self, principal: Principal, workflow_id: str) -> Workflow:
         """Resumes the workflow: its triggers start again."""
-        return await self._change(principal, workflow_id, "workflow.resume", lambda _, row: decide_resume(row))
+        heads = await self._live_heads(principal, workflow_id)
+        return await self._change(
+            principal, workflow_id, "workflow.resume", lambda _, row: decide_resume(row), heads=heads
+        )
+
+    async def _live_heads(self, principal: Principal, workflow_id: str) -> Heads:
+        """The newest blocks of the chains that the live version's triggers watch."""
+
+        def query(tx: Tx) -> VersionRow | None:
+            row = get_workflow(tx, principal, workflow_id)
+            return get_version(tx, row, row.live_version) if row.live_version is not None else None
+
+        live = await self._database.read(query)
+        return await self.arming.ask_heads(definition_of(live)) if live is not None else {}
 
     async def discard_draft(self, principal: Principal, workflow_id: str) -> Workflow:
         """Discards the draft of a workflow that has a live version."""
@@ -423,6 +445,7 @@ class Workflows:
             workflow_id,
             "workflow.refill",
             lambda _, row: decide_refill(row, remain_runs),
+            heads=await self._live_heads(principal, workflow_id),
             remainRuns=remain_runs,
         )
 
@@ -451,6 +474,7 @@ class Workflows:
         action: str,
         decide: Callable[[Tx, WorkflowRow], Changes],
         warnings: Sequence[Problem] = (),
+        heads: Heads | None = None,
         **detail: Any,
     ) -> Workflow:
         """Reads the row, decides, and writes the differences and the audit row in one unit."""
@@ -473,7 +497,7 @@ class Workflows:
                 if "name" in changes:
                     hands.note(tx, principal, "name", row.id)
                 before, row = row, replace(row, **changes)
-                self.arming.settle(tx, principal, before, row)
+                self.arming.settle(tx, principal, before, row, heads or {})
             return replace(_load(tx, row, row.current_version), warnings=warnings)
 
         def committed(done: Workflow) -> None:

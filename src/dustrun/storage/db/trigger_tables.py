@@ -33,9 +33,11 @@ subscriptions = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("last_error", Text, comment="why the newest attempt to watch failed; null since one went well"),
+    Column("stalled_since", BigInteger, comment="when it began to stand still; null while it goes on"),
     Index("ix_subscriptions_workflow_id_node_id_type", "workflow_id", "node_id", "type", unique=True),
     partial_index("ix_subscriptions_armed", "type", "pk", where="state = 'armed'"),
     partial_index("ix_subscriptions_tables", "org_id", where="type = 'table-row' AND state <> 'ended'"),
+    partial_index("ix_subscriptions_failed", "pk", where="state = 'failed'"),
 )
 
 trigger_events = Table(
@@ -85,6 +87,14 @@ watched_chains = Table(
     metadata,
     Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
     Column("genesis", Text, nullable=False, comment="hash of block 0: another one is another chain"),
+)
+
+chain_progress = Table(
+    "chain_progress",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False, comment="JSON: {head, targets, behind, error}, as its watcher sees it"),
+    Column("seen_at", BigInteger, nullable=False),
 )
 
 chain_headers = Table(

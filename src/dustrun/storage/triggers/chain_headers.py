@@ -10,6 +10,7 @@ from sqlalchemy import bindparam as b
 from dustrun.core.triggers.chain.headers import Header, HeaderRow
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.trigger_tables import chain_headers as t
+from dustrun.storage.db.trigger_tables import chain_progress as p
 from dustrun.storage.db.trigger_tables import watched_chains
 
 _NAMES = ("chain_id", "hash", "number", "parent", "is_canonical")
@@ -37,6 +38,10 @@ _SAVE_GENESIS = Statement(
     sa.insert(watched_chains).values(chain_id=b("chain_id", type_=sa.BigInteger), genesis=b("genesis"))
 )
 _DROP_GENESIS = Statement(sa.delete(watched_chains).where(watched_chains.c.chain_id == b("the_chain")))
+
+_FIND_PROGRESS = Statement(sa.select(p.c.state, p.c.seen_at).where(p.c.chain_id == b("the_chain", type_=sa.BigInteger)))
+_DROP_PROGRESS = Statement(sa.delete(p).where(p.c.chain_id == b("the_chain", type_=sa.BigInteger)))
+_SAVE_PROGRESS = Statement(sa.insert(p).values(chain_id=b("chain_id"), state=b("state"), seen_at=b("seen_at")))
 
 
 def list_all(tx: Tx, chain_id: int) -> list[HeaderRow]:
@@ -81,3 +86,15 @@ def save_genesis(tx: Tx, chain_id: int, genesis: str) -> None:
     """Stores the genesis hash in place of any other."""
     tx.do(_DROP_GENESIS, the_chain=chain_id)
     tx.do(_SAVE_GENESIS, chain_id=chain_id, genesis=genesis)
+
+
+def find_progress(tx: Tx, chain_id: int) -> tuple[str, int] | None:
+    """How far the triggers of a chain are (JSON), and when that was seen; None before."""
+    found = tx.one(_FIND_PROGRESS, the_chain=chain_id)
+    return None if found is None else (str(found[0]), int(found[1]))
+
+
+def save_progress(tx: Tx, chain_id: int, state: str, at: int) -> None:
+    """Stores how far the triggers of a chain are."""
+    tx.do(_DROP_PROGRESS, the_chain=chain_id)
+    tx.do(_SAVE_PROGRESS, chain_id=chain_id, state=state, seen_at=at)

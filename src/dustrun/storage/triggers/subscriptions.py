@@ -41,6 +41,7 @@ class SubscriptionRow:
     last_event_at: int | None = None
     created_at: int
     updated_at: int
+    stalled_since: int | None = None
 
 
 _NAMES = tuple(field.name for field in fields(SubscriptionRow))
@@ -63,6 +64,12 @@ _LIST_ARMED = Statement(
     .order_by(t.c.pk)
     .limit(b("count", type_=sa.Integer))
 )
+_LIST_FAILED = Statement(
+    sa.select(*_COLUMNS)
+    .where(t.c.state == sa.literal_column("'failed'"), t.c.pk > b("after", type_=sa.BigInteger))
+    .order_by(t.c.pk)
+    .limit(b("count", type_=sa.Integer))
+)
 _LIST_ARMED_AS = Statement(
     sa.select(*_COLUMNS).where(t.c.state == sa.literal_column("'armed'"), t.c.type == b("the_type")).order_by(t.c.pk)
 )
@@ -74,7 +81,7 @@ _LIST_ARMED_OF = Statement(
 _PAUSE_ALL = Statement(
     sa.update(t)
     .where(t.c.workflow_id == b("of_workflow"), t.c.state == "armed")
-    .values(state="paused", state_reason=b("reason"), updated_at=b("now", type_=sa.BigInteger))
+    .values(state="paused", state_reason=b("reason"), stalled_since=sa.null(), updated_at=b("now", type_=sa.BigInteger))
 )
 
 
@@ -120,6 +127,11 @@ def list_of(tx: Tx, workflow_id: str) -> list[SubscriptionRow]:
 def list_armed(tx: Tx, *, after: int, count: int) -> list[SubscriptionRow]:
     """Lists armed subscriptions of all organisations, by `pk`."""
     return [_row(found) for found in tx.all(_LIST_ARMED, after=after, count=count)]
+
+
+def list_failed(tx: Tx, *, after: int, count: int) -> list[SubscriptionRow]:
+    """Lists subscriptions of all organisations that something has stopped, by `pk`."""
+    return [_row(found) for found in tx.all(_LIST_FAILED, after=after, count=count)]
 
 
 def list_armed_as(tx: Tx, type: str) -> list[SubscriptionRow]:

@@ -1,8 +1,13 @@
-"""What is in the blocks of one chain: read once for all subscriptions, kept for those that wait for confirmations."""
+"""What is in the blocks of one chain: read once for all subscriptions that scan them at the same depth.
+
+A node may have a block before it has its logs. So what was read of a block while few others were on top of it serves
+nobody who waits for more: it is read again.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import asyncio
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Final
@@ -25,6 +30,7 @@ from dustrun.core.triggers.chain.watch import (
     move_events,
     transaction_events,
 )
+from dustrun.errors import DustrunError, Temporary
 from dustrun.records import dataclass
 
 _MOST_LOGS: Final = 50_000
@@ -33,13 +39,15 @@ _MOST_LOGS: Final = 50_000
 
 @dataclass(slots=True)
 class Content:
-    """One block as it was read; `query` is what its logs were asked with."""
+    """One block as it was read with so many others on top of it. `first`: the first log index of transactions."""
 
     facts: BlockFacts
-    query: LogQuery | None
+    depth: int
     logs: Sequence[ChainLog]
+    first: dict[str, int] = field(default_factory=dict)
     moves: dict[Traces, list[NativeMove]] = field(default_factory=dict)
     transactions: list[SentTransaction] | None = None
+    locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
 
 def can_move(watch: Watch) -> Callable[[NativeMove], bool]:
@@ -55,67 +63,93 @@ class Blocks:
         self._reader = reader
         self._watches = watches
         self._kept: OrderedDict[str, Content] = OrderedDict()
+        self._reading: dict[tuple[str, int], asyncio.Task[Content]] = {}
         self._logs = 0
+        self._wanted: list[LogQuery] = []
         self._query: LogQuery | None = None
-        self.reads = 0
-        """How often logs of a block were asked for."""
 
     def rearm(self) -> None:
         """Subscriptions have come or gone: blocks are asked with another query from now on."""
-        self._query = merge(watch.query for watch in self._watches() if watch.query is not None)
+        self._wanted = list(dict.fromkeys(watch.query for watch in self._watches() if watch.query is not None))
+        self._query = merge(self._wanted)
         self._kept.clear()
+        self._reading.clear()
         self._logs = 0
 
-    async def events(self, header: Header, watches: Sequence[Watch]) -> list[list[ChainEvent]]:
-        """The events of a block for each of these watches."""
-        content = await self._content(header)
-        found = [match_logs(watch, content.logs) if watch.query is not None else [] for watch in watches]
-        positions = await self.positions([one for several in found for one in several])
-        events = []
-        for watch, several in zip(watches, found, strict=True):
-            if watch.query is not None:
-                events.append(place_logs(watch, content.facts, several, positions))
-            elif watch.match_move is not None:
-                events.append(move_events(watch, content.facts, await self._moves(header, content, watch.traces)))
-            elif watch.match_transaction is not None:
-                events.append(transaction_events(watch, content.facts, await self._transactions(header, content)))
-            else:
-                events.append(block_events(watch, content.facts))
-        return events
+    async def events(self, header: Header, watch: Watch, depth: int) -> list[ChainEvent]:
+        """The events of a block for a watch; `depth`: how many others are on top of it."""
+        try:
+            content = await self._content(header, depth)
+        except DustrunError:  # of what others ask for, too; it may be able to go on alone
+            wanted = [watch.query] if watch.query is not None else []
+            content = Content((read := await self._reader.content(header, watch.query, wanted))[0], depth, read[1])
+        if watch.query is not None:
+            found = match_logs(watch, content.logs)
+            await self._place(content, found)
+            return place_logs(watch, content.facts, found, content.first)
+        if watch.match_move is not None:
+            return move_events(watch, content.facts, await self._moves(header, content, watch.traces))
+        if watch.match_transaction is not None:
+            return transaction_events(watch, content.facts, await self._transactions(header, content))
+        return block_events(watch, content.facts)
 
-    async def positions(self, found: Sequence[Found]) -> dict[str, int]:
-        """The first log index of each transaction that has a wanted log."""
-        return await self._reader.first_indexes(one.log for one in found) if found else {}
+    async def _place(self, content: Content, found: Sequence[Found]) -> None:
+        async with content.locks["first"]:
+            left = [one.log for one in found if one.log.transaction_hash not in content.first]
+            if left:
+                content.first |= await self._reader.first_indexes(left)
 
-    async def _content(self, header: Header) -> Content:
+    async def _content(self, header: Header, depth: int) -> Content:
         known = self._kept.get(header.hash)
-        if known is not None:
+        if known is not None and known.depth >= depth:
             return known
-        facts, logs = await self._reader.content(header, self._query)
-        self.reads += 1
-        content = self._kept[header.hash] = Content(facts, self._query, logs)
-        self._logs += len(logs)
+        name = (header.hash, depth)
+        if name not in self._reading:
+            task = self._reading[name] = asyncio.get_running_loop().create_task(self._read(header, depth))
+            task.add_done_callback(lambda done: self._read_done(name, done))
+        return await asyncio.shield(self._reading[name])
+
+    def _read_done(self, name: tuple[str, int], done: asyncio.Task[Content]) -> None:
+        if self._reading.get(name) is done:
+            del self._reading[name]
+        if not done.cancelled():
+            done.exception()  # whoever waited has it
+
+    async def _read(self, header: Header, depth: int) -> Content:
+        query = self._query
+        facts, logs = await self._reader.content(header, query, self._wanted)
+        content = Content(facts, depth, logs)
+        if query == self._query:
+            before = self._kept.pop(header.hash, None)
+            self._logs += len(logs) - (len(before.logs) if before is not None else 0)
+            self._kept[header.hash] = content
         while len(self._kept) > KEPT or (self._logs > _MOST_LOGS and len(self._kept) > 1):
             self._logs -= len(self._kept.popitem(last=False)[1].logs)
         return content
 
     async def _moves(self, header: Header, content: Content, traces: Traces) -> list[NativeMove]:
-        if traces not in content.moves:
-            wanting = [can_move(watch) for watch in self._watches() if watch.traces == traces and watch.match_move]
-            content.moves[traces] = await self._reader.moves(
-                header, traces, lambda move: any(wants(move) for wants in wanting)
-            )
-        return content.moves[traces]
+        async with content.locks[traces]:
+            if traces not in content.moves:
+                wanting = [can_move(watch) for watch in self._watches() if watch.traces == traces and watch.match_move]
+                content.moves[traces] = await self._reader.moves(
+                    header, traces, lambda move: any(wants(move) for wants in wanting)
+                )
+            return content.moves[traces]
 
     async def _transactions(self, header: Header, content: Content) -> list[SentTransaction]:
-        if content.transactions is None:
-            wanting = [match for watch in self._watches() if (match := watch.match_transaction) is not None]
-            content.transactions = await self._reader.transactions(
-                header, lambda sent: any(wants(sent) is not None for wants in wanting)
-            )
-        return content.transactions
+        async with content.locks["transactions"]:
+            if content.transactions is None:
+                wanting = [match for watch in self._watches() if (match := watch.match_transaction) is not None]
+                content.transactions = await self._reader.transactions(
+                    header, lambda sent: any(wants(sent) is not None for wants in wanting)
+                )
+            return content.transactions
 
 
 def place_logs(watch: Watch, block: BlockFacts, found: Sequence[Found], first: dict[str, int]) -> list[ChainEvent]:
-    """The events of matched logs of one block."""
+    """The events of matched logs of one block; raises `Temporary` if nothing says where in its transaction one is."""
+    lost = next((one.log.transaction_hash for one in found if one.log.transaction_hash not in first), None)
+    if lost is not None:
+        message = f"The node has neither the receipt nor all logs of transaction {lost} in block {block.number}."
+        raise Temporary(message, retry_after_s=1)
     return [log_event(watch, block, one, one.log.index - first[one.log.transaction_hash]) for one in found]

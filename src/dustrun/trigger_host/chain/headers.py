@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from dustrun import clock
 from dustrun.chain.watching.reader import BlockReader, ChainMoved, SeenBlock
 from dustrun.core.triggers.chain.headers import KEPT, Header, HeaderChain, linked
 from dustrun.services.triggers.chain_store import ChainStore, HeaderChange
 
 _PER_READ: Final = 64
 _BEHIND_START: Final = 2 * _PER_READ
-_SHORTEST_GRACE_S: Final = 60.0
 _PRUNE_EVERY: Final = 32
 
 
 class HeadWentBack(Exception):
-    """The chain has been shorter for a while than what was seen of it."""
+    """The chain is shorter than what was seen of it: the endpoint lags, or lost blocks."""
 
     def __init__(self, seen: int, head: int) -> None:
         super().__init__()
@@ -27,17 +25,19 @@ class HeadWentBack(Exception):
 class Headers:
     """The headers of one chain. `follow` takes a new head; everything seen is stored before it is used."""
 
-    def __init__(self, chain_id: int, reader: BlockReader, store: ChainStore, grace_s: float | None = None) -> None:
-        block_s = reader.chain.network.block_time_ms / 1000
+    def __init__(self, chain_id: int, reader: BlockReader, store: ChainStore) -> None:
         self._chain_id = chain_id
         self._reader = reader
         self._store = store
-        self._grace_s = max(_SHORTEST_GRACE_S, 20 * block_s) if grace_s is None else grace_s
-        self._behind_since_s: float | None = None
         self._unpruned = 0
         self.chain = HeaderChain()
         self.lowest_needed = 0
         """No header from this height on is forgotten."""
+
+    def depth_of(self, header: Header) -> int:
+        """How many blocks are on top of one, as far as they were seen."""
+        newest = self.chain.newest
+        return max(0, newest.number - header.number) if newest is not None else 0
 
     async def load(self) -> None:
         """Reads what is stored."""
@@ -45,7 +45,7 @@ class Headers:
 
     async def follow(self, head: SeenBlock) -> None:
         """Takes what follows up to this head, and takes off what a reorg removed. Raises `ChainMoved` if the chain
-        changes meanwhile, `HeadWentBack` if it stays shorter than what was seen."""
+        changes meanwhile, `HeadWentBack` if it is shorter than what was seen."""
         newest = self.chain.newest
         if newest is None:
             await self._extend(await self._jump(head.header), head.header)
@@ -62,17 +62,11 @@ class Headers:
         await self._extend(base, head.header)
 
     def _is_behind(self, head: Header, newest: Header) -> bool:
-        """Whether the head is an older block of the same chain: endpoints lag, for a while. One that is older than the
-        stored headers is taken for such a block, too."""
+        """Whether the head is known already. Raises `HeadWentBack` if it is an older block of the same chain: endpoints
+        lag, for a while. One that is older than the stored headers is taken for such a block, too."""
         if head.number >= newest.number or self.chain.hash_at(head.number) not in (None, head.hash):
-            self._behind_since_s = None
             return head.hash == newest.hash
-        now_s = clock.monotonic_s()
-        if self._behind_since_s is None:
-            self._behind_since_s = now_s
-        if now_s - self._behind_since_s >= self._grace_s:
-            raise HeadWentBack(newest.number, head.number)
-        return True
+        raise HeadWentBack(newest.number, head.number)
 
     async def _common(self, newest: Header, head: Header) -> Header | None:
         """The newest stored header that is still canonical; what is above it is taken off. None if there is none."""

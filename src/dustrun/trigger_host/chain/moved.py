@@ -24,7 +24,7 @@ async def find_moved(parts: Parts, one: Watched, gone: Sequence[ChainEventRow], 
     for block in await parts.reader.blocks(numbers):
         if block is None:
             raise ChainMoved
-        (events,) = await parts.blocks.events(block.header, [one.watch])
+        events = await parts.blocks.events(block.header, one.watch, parts.headers.depth_of(block.header))
         named = await parts.intake.identify(one.sub, events)
         found |= {event.key: event for event in named if event.key in keys}
     return found

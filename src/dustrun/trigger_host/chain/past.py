@@ -48,7 +48,7 @@ class PastChainEvents:
             message = f"{last - first + 1} blocks are too many for this trigger: at most {most}"
             raise Invalid(f"The period is too long: {message}.", details=[Problem("fromBlock", message)])
         try:
-            events = await _events(reader, watch, (first, last), count)
+            events = await _events(reader, watch, (first, last), head, count)
         except ChainMoved:
             raise Temporary("The chain changed while it was read.", retry_after_s=2) from None
         return [_past(watch, event, min(head, event.block.number + confirmations)) for event in events]
@@ -64,7 +64,7 @@ class PastChainEvents:
         while last >= first:  # backwards, in ever larger steps: what happens often is found without reading much
             start = max(first, last - size + 1)
             try:
-                found = await _events(reader, watch, (start, last), _MOST_RECENT)
+                found = await _events(reader, watch, (start, last), head, _MOST_RECENT)
             except ChainMoved:
                 raise Temporary("The chain changed while it was read.", retry_after_s=2) from None
             if found:
@@ -88,13 +88,15 @@ class PastChainEvents:
         return first, last
 
 
-async def _events(reader: BlockReader, watch: Watch, between: tuple[int, int], count: int) -> list[ChainEvent]:
+async def _events(
+    reader: BlockReader, watch: Watch, between: tuple[int, int], head: int, count: int
+) -> list[ChainEvent]:
     found: list[ChainEvent] = []
     (first, last), size = between, _RANGE if watch.query is not None else 64
     while first <= last and len(found) < count:
         end = min(last, first + size - 1)
         try:
-            found += await (_logs if watch.query is not None else _single)(reader, watch, first, end)
+            found += await (_logs if watch.query is not None else _single)(reader, watch, first, end, head)
         except TooMuch:
             if end == first:
                 raise ChainMoved from None
@@ -104,9 +106,9 @@ async def _events(reader: BlockReader, watch: Watch, between: tuple[int, int], c
     return [event for event in found if event.failure is None][:count]
 
 
-async def _logs(reader: BlockReader, watch: Watch, first: int, last: int) -> list[ChainEvent]:
+async def _logs(reader: BlockReader, watch: Watch, first: int, last: int, head: int) -> list[ChainEvent]:
     assert watch.query is not None
-    _, logs = await reader.logs_between(first, last, watch.query)
+    _, logs = await reader.logs_between(first, last, watch.query, [watch.query], head)
     matched = match_logs(watch, sorted(logs, key=lambda log: log.index))
     numbers = sorted({one.log.block_number for one in matched})
     blocks = {one.header.number: one for one in await _read(reader, numbers)}
@@ -117,12 +119,12 @@ async def _logs(reader: BlockReader, watch: Watch, first: int, last: int) -> lis
     return sorted(placed, key=lambda event: (event.block.number, event.place))
 
 
-async def _single(reader: BlockReader, watch: Watch, first: int, last: int) -> list[ChainEvent]:
+async def _single(reader: BlockReader, watch: Watch, first: int, last: int, head: int) -> list[ChainEvent]:
     blocks = Blocks(reader, lambda: [watch])
     blocks.rearm()
     found: list[ChainEvent] = []
     for block in await _read(reader, list(range(first, last + 1))):
-        found += (await blocks.events(block.header, [watch]))[0]
+        found += await blocks.events(block.header, watch, max(0, head - block.header.number))
     return found
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Final
 
-from dustrun import log
 from dustrun.chain.watching.reader import BlockReader, ChainMoved, SeenBlock, TooMuch
-from dustrun.core.triggers.chain.cursor import Cursor
+from dustrun.core.triggers.chain.cursor import Cursor, Resumed
 from dustrun.core.triggers.chain.headers import KEPT, Header
 from dustrun.core.triggers.chain.queries import merge
-from dustrun.core.triggers.chain.watch import ChainEvent, match_logs
+from dustrun.core.triggers.chain.watch import BlockFacts, ChainEvent, Found, match_logs
 from dustrun.core.triggers.event import CursorMove
-from dustrun.errors import DustrunError
 from dustrun.records import dataclass
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
@@ -26,7 +23,6 @@ from dustrun.trigger_host.chain.headers import Headers
 from dustrun.trigger_host.chain.moved import find_moved
 from dustrun.trigger_host.chain.watched import Watched
 
-_logger = log.get(__name__)
 _FIRST_RANGE: Final = 500
 _LARGEST_RANGE: Final = 5000
 Change = Callable[[CursorMove], Awaitable[None]]
@@ -51,6 +47,14 @@ class Scanner:
         self._stale = stale
         self._range = _FIRST_RANGE
 
+    @property
+    def is_range_refused(self) -> bool:
+        """Whether not even the smallest range is answered; blocks are read one by one for once."""
+        if self._range > 1:
+            return False
+        self._range = _FIRST_RANGE // 8
+        return True
+
     async def settle(self, one: Watched) -> bool:
         """Walks a subscription back if its block is not canonical any more. False: a reorg went deeper than the stored
         headers."""
@@ -60,12 +64,10 @@ class Scanner:
             return True
         ancestor = headers.ancestor(at.hash)
         if ancestor is None:
-            return not headers.knows(at.hash) and await self._is_on_chain(at)
-        gone = [
-            row
-            for row in await self._parts.store.events_above(one.sub, ancestor.number)
-            if not headers.is_canonical(row.block_number, row.block_hash)
-        ]
+            return not headers.knows(at.hash) and await self.is_on_chain(at)
+        kept = headers.hashes_above(ancestor.number)  # they may change while the rows are read
+        rows = await self._parts.store.events_above(one.sub, ancestor.number)
+        gone = [row for row in rows if row.block_hash not in kept]
         if await self._retract(one, gone, at):
             one.forgotten = None
             await self.move(one, Cursor(ancestor.number, ancestor.hash))
@@ -74,7 +76,7 @@ class Scanner:
     async def begin(self, one: Watched, start: Header) -> None:
         """Sets where a subscription begins. It may have watched before: reorgs since then may have removed what it has
         recorded, or brought back what had been removed. What is in another block by now was only moved: no later scan
-        comes by there."""
+        comes by there. Blocks that it leaves out become a gap."""
         rows = await self._parts.store.events_above(one.sub, -1)
         numbers = sorted({row.block_number for row in rows})
         blocks = dict(zip(numbers, await self._parts.reader.blocks(numbers), strict=True))
@@ -91,8 +93,22 @@ class Scanner:
                 changes += self._told_anew(one, row, event) if is_told else [follow]
         changes += [partial(self._restore, one, found[row.key]) for row in removed if row.key in found]
         gone = [row for row in gone if row.key not in found]
-        if await self._change(one, changes, None) and await self._retract(one, gone, None):
+        if not (await self._change(one, changes, None) and await self._retract(one, gone, None)):
+            return
+        left_out = Resumed.of(one.sub.cursor)
+        if left_out is not None and left_out.first <= start.number:
+            await self.skip(one, left_out.first, Cursor(start.number, start.hash), left_out.reason)
+        else:
             await self.move(one, Cursor(start.number, start.hash))
+
+    async def skip(self, one: Watched, first: int, last: Cursor, reason: str) -> None:
+        """Leaves out blocks up to this one, which become a gap."""
+        try:
+            version = await self._parts.store.skip(one.sub, one.version, first, last, reason)
+        except CursorMoved:
+            self._stale(one)
+        else:
+            one.moved(last, version)
 
     def _told_anew(self, one: Watched, row: ChainEventRow, event: ChainEvent) -> list[Change]:
         """Takes back what runs were told of an event, and tells what it says in its new block."""
@@ -119,38 +135,21 @@ class Scanner:
             one.version += 1
         return True
 
-    async def _is_on_chain(self, at: Cursor) -> bool:
+    async def is_on_chain(self, at: Cursor) -> bool:
+        """Whether a block is on the chain now."""
         (block,) = await self._parts.reader.blocks([at.number])
         if block is None:
             raise ChainMoved  # the endpoint lags
         return block.header.hash == at.hash
 
-    async def by_block(self, number: int, due: Sequence[Watched]) -> None:
-        """Scans one block for subscriptions whose next block it is."""
+    async def by_block(self, one: Watched, number: int) -> None:
+        """Scans the next block of a subscription."""
         header = await self._header(number)
-        for one in due:
-            assert one.at is not None
-            expected = header.hash if one.at.number == number else header.parent
-            if one.at.hash != expected:
-                raise ChainMoved
-        events = await self._parts.blocks.events(header, [one.watch for one in due])
-        taken = [
-            self.guarded(one, partial(self._take, one, header, found)) for one, found in zip(due, events, strict=True)
-        ]
-        await asyncio.gather(*taken)
-
-    async def guarded(self, one: Watched, work: Callable[[], Awaitable[None]]) -> None:
-        """Lets a subscription that cannot go on rest, so that it holds up no other."""
-        try:
-            await work()
-        except ChainMoved:
-            raise
-        except Exception as error:
-            one.failed()
-            if not isinstance(error, DustrunError):
-                _logger.error("a chain trigger failed", subscription=one.sub.id, exc_info=error)
-            elif one.failures in (1, 10):
-                _logger.warning("a chain trigger must wait", subscription=one.sub.id, error=error.message)
+        assert one.at is not None
+        if one.at.hash != (header.hash if one.at.number == number else header.parent):
+            raise ChainMoved
+        events = await self._parts.blocks.events(header, one.watch, self._parts.headers.depth_of(header))
+        await self._take(one, header, events)
 
     async def _header(self, number: int) -> Header:
         headers = self._parts.headers.chain
@@ -173,6 +172,7 @@ class Scanner:
             if not await self._record(one, event, cursor):
                 return
         one.at = Cursor(header.number, header.hash)
+        one.got_on()
         if one.is_unsaved:
             await self.move(one, one.at)
         elif left:
@@ -205,34 +205,36 @@ class Scanner:
 
     # --- catching up ---
 
-    async def by_range(self, first: int, last: int, due: Sequence[Watched]) -> None:
-        """Scans as many of these blocks as fit into one read, for subscriptions that are at or above the first."""
-        last = min(last, first + self._range - 1)
-        due = [one for one in due if one.at is not None and one.at.next <= last]
-        end, events = await self._read_range(first, last, due)
-        for one in due:
-            await self.guarded(one, partial(self._take_range, one, end, events[id(one)]))
-
-    async def _take_range(self, one: Watched, end: Header, events: Sequence[ChainEvent]) -> None:
+    async def _take_range(
+        self, one: Watched, end: Header, several: Sequence[tuple[BlockFacts, Found]], indexes: dict[str, int]
+    ) -> None:
+        """Records what a range has for a subscription."""
         assert one.at is not None
         first = one.at.next
+        events = [place_logs(one.watch, block, [match], indexes)[0] for block, match in several]
+        events.sort(key=lambda event: (event.block.number, event.place))
         wanted = (event for event in events if event.block.number >= first)
-        for _, several in groupby(wanted, key=lambda event: event.block.number):
-            for event in await self._parts.intake.identify(one.sub, list(several)):
+        for _, of_block in groupby(wanted, key=lambda event: event.block.number):
+            for event in await self._parts.intake.identify(one.sub, list(of_block)):
                 if not await self._record(one, event, Cursor(event.block.number, event.block.hash, event.place)):
                     return
         await self.move(one, Cursor(end.number, end.hash))
 
-    async def _read_range(
-        self, first: int, last: int, due: Sequence[Watched]
-    ) -> tuple[Header, dict[int, list[ChainEvent]]]:
-        """The events of a range for each subscription. Each log's block is compared with the header, and the end of the
-        range must be the same block before and after: then all blocks between were of one chain."""
-        reader = self._parts.reader
-        query = merge(one.watch.query for one in due if one.watch.query is not None)
+    async def read_range(self, due: Sequence[Watched]) -> dict[int, Callable[[], Awaitable[None]]]:
+        """Reads as many blocks as fit into one read, for subscriptions that want a range; what is left to do for each,
+        without those that are not on the chain any more.
+
+        Each log's block is compared with the header, and the end of the range must be the same block before and after:
+        then all blocks between were of one chain."""
+        reader, queries = self._parts.reader, [one.watch.query for one in due if one.watch.query is not None]
+        query = merge(queries)
         assert query is not None
+        first = min(one.range.first for one in due if one.range is not None)
+        last = min(one.range.last for one in due if one.range is not None)
+        last = min(last, first + self._range - 1)
+        head = self._parts.headers.chain.newest
         try:
-            before, logs = await reader.logs_between(first, last, query)
+            before, logs = await reader.logs_between(first, last, query, queries, head.number if head else last)
         except TooMuch:
             self._range = max(1, min(self._range, last - first + 1) // 2)
             raise ChainMoved from None
@@ -243,22 +245,17 @@ class Scanner:
         blocks = await self._by_number(sorted(wanted))
         if before.header != blocks[last].header:
             raise ChainMoved
-        for one in due:
-            assert one.at is not None
-            if blocks[one.at.number].header.hash != one.at.hash:
-                raise ChainMoved
         every = [one for several in found.values() for one in several]
         if any(blocks[one.log.block_number].header.hash != one.log.block_hash for one in every):
             raise ChainMoved
-        first_indexes = await self._parts.blocks.positions(every)
-        events = {}
+        first_indexes = await reader.first_indexes(one.log for one in every) if every else {}
+        taken: dict[int, Callable[[], Awaitable[None]]] = {}
         for one in due:
-            placed = [
-                place_logs(one.watch, blocks[match.log.block_number].facts, [match], first_indexes)[0]
-                for match in found[id(one)]
-            ]
-            events[id(one)] = sorted(placed, key=lambda event: (event.block.number, event.place))
-        return before.header, events
+            if one.at is None or one.at.next > last or blocks[one.at.number].header.hash != one.at.hash:
+                continue  # `settle` finds out
+            several = [(blocks[match.log.block_number].facts, match) for match in found[id(one)]]
+            taken[id(one)] = partial(self._take_range, one, before.header, several, first_indexes)
+        return taken
 
     async def _by_number(self, numbers: Sequence[int]) -> dict[int, SeenBlock]:
         found: dict[int, SeenBlock] = {}
@@ -276,7 +273,7 @@ class Scanner:
         assert one.at is not None
         for number in range(first, last + 1):
             header = await self._header(number)
-            (events,) = await self._parts.blocks.events(header, [one.watch])
+            events = await self._parts.blocks.events(header, one.watch, self._parts.headers.depth_of(header))
             for event in await self._parts.intake.identify(one.sub, events):
                 if not await self._record(one, event, one.at):
                     return False

@@ -9,27 +9,17 @@ from typing import Final
 from dustrun import log
 from dustrun.chain.chains import Chains
 from dustrun.chain.watching.reader import BlockReader
-from dustrun.records import dataclass
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 from dustrun.trigger_host.chain.blocks import Blocks
 from dustrun.trigger_host.chain.headers import Headers
 from dustrun.trigger_host.chain.scanner import Parts
-from dustrun.trigger_host.chain.watched import Watched
+from dustrun.trigger_host.chain.watched import Watched, WatchOptions
 from dustrun.trigger_host.chain.watcher import ChainWatcher
 
 _logger = log.get(__name__)
 _NO_CHAIN: Final = "The server does not serve chain {chain_id} any more."
-
-
-@dataclass(frozen=True, slots=True)
-class WatchOptions:
-    """How chains are watched. `most`: how many missed blocks are scanned after a downtime; `grace_s`: how long a head
-    may stay behind what was seen (None: by the chain's block time)."""
-
-    most: int
-    grace_s: float | None = None
 
 
 class ChainSource:
@@ -59,6 +49,8 @@ class ChainSource:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        for watcher in self._watchers.values():
+            await watcher.stop()
         self._watchers.clear()
         self._tasks.clear()
 
@@ -67,7 +59,8 @@ class ChainSource:
         one = self._watched(sub)
         if not self._chains.is_served(one.watch.chain_id):
             _logger.error("a chain is not served any more", chain_id=one.watch.chain_id, subscription=sub.id)
-            await self._store.fail(sub, _NO_CHAIN.format(chain_id=one.watch.chain_id))
+            if sub.is_armed:
+                await self._store.fail(sub, _NO_CHAIN.format(chain_id=one.watch.chain_id))
             return
         for chain_id, watcher in self._watchers.items():
             if chain_id != one.watch.chain_id:
@@ -89,15 +82,15 @@ class ChainSource:
 
     def _make(self, chain_id: int) -> ChainWatcher:
         reader = BlockReader(self._chains.get(chain_id))
-        headers = Headers(chain_id, reader, self._store, self._options.grace_s)
+        headers = Headers(chain_id, reader, self._store)
         blocks = Blocks(reader, lambda: [one.watch for one in watcher.watched])
         parts = Parts(reader, headers, blocks, self._store, self._intake)
-        watcher = ChainWatcher(chain_id, parts, self._find, self._options.most)
+        watcher = ChainWatcher(chain_id, parts, self._find, self._options)
         return watcher
 
     async def _find(self, subscription_id: str) -> Watched | None:
         sub = await self._subscriptions.find(subscription_id)
-        return self._watched(sub) if sub is not None and sub.is_armed else None
+        return self._watched(sub) if sub is not None and sub.is_watched else None
 
     def _watched(self, sub: Subscription) -> Watched:
         assert sub.trigger.watch is not None

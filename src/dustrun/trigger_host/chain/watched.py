@@ -6,10 +6,11 @@ from dataclasses import field
 from typing import Final
 
 from dustrun import clock
-from dustrun.core.triggers.chain.cursor import Cursor
+from dustrun.core.triggers.chain.cursor import Cursor, Scan
 from dustrun.core.triggers.chain.watch import Watch
 from dustrun.records import dataclass
 from dustrun.services.triggers.subscriptions import Subscription
+from dustrun.storage.triggers.subscriptions import FAILED
 
 SAVED_EVERY: Final = 32
 """A cursor without events is written once in so many blocks."""
@@ -17,10 +18,23 @@ _FIRST_REST_S: Final = 0.1
 _LONGEST_REST_S: Final = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """How chains are watched. `most`: how many missed blocks are scanned after a downtime; `stalled_s`: how long a
+    trigger may stand still, and a head stay behind what was seen, before it is told (None: by the chain's block
+    time)."""
+
+    most: int
+    stalled_s: float | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Watched:
     """A subscription, what it watches, and how far it is. `at` runs ahead of the `stored` cursor while there are no
-    events; after a restart those blocks are scanned again."""
+    events; after a restart those blocks are scanned again.
+
+    `error` is why it cannot go on now. `well_s` is when it last got on, or had nothing to do. `stalled_ms` is
+    since when it stands still, once that was told. `range`: the blocks that it wants read by ranges."""
 
     sub: Subscription
     watch: Watch
@@ -31,23 +45,40 @@ class Watched:
     failures: int = 0
     rest_until_s: float = 0.0
     forgotten: int | None = None
+    error: str | None = None
+    moves: int = 0
+    well_s: float = field(default_factory=clock.monotonic_s)
+    stalled_ms: int | None = None
+    range: Scan | None = None
 
     @classmethod
     def of(cls, sub: Subscription, watch: Watch) -> Watched:
         """From its row."""
         cursor = Cursor.of(sub.cursor)
-        return cls(sub, watch, sub.row.cursor_version, cursor, cursor)
+        return cls(sub, watch, sub.row.cursor_version, cursor, cursor, stalled_ms=sub.row.stalled_since)
 
     def moved(self, cursor: Cursor, version: int) -> None:
         """The stored cursor is this one now, with its version."""
         self.version = version
         self.stored = self.at = cursor
-        self.failures = 0
+        self.got_on()
 
-    def failed(self) -> None:
+    def got_on(self) -> None:
+        """It has done something, or has nothing to do."""
+        self.failures = self.moves = 0
+        self.error = None
+        self.well_s = clock.monotonic_s()
+
+    def failed(self, error: str) -> None:
         """It could not take an event: it rests, longer each time, and others go on."""
         self.failures += 1
+        self.error = error
         self.rest_until_s = clock.monotonic_s() + min(_FIRST_REST_S * 2 ** min(self.failures, 10), _LONGEST_REST_S)
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it was stopped, until its last block is canonical again or a person resumes it."""
+        return self.sub.row.state == FAILED
 
     @property
     def is_resting(self) -> bool:

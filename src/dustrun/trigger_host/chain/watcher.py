@@ -1,32 +1,39 @@
-"""Watches one chain for all its subscriptions: follows its head, and scans each block once it has the confirmations."""
+"""Watches one chain for all its subscriptions: follows its head, and lets each scan what has its confirmations.
+
+Each subscription works in a task of its own, which the others do not wait for: one that rests, that a node refuses
+something, or whose runs take long, holds up nobody. What they read of a block they share.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from dustrun import log
+from dustrun import clock, log
 from dustrun.chain.endpoints import NotThisChain
 from dustrun.chain.watching.reader import ChainMoved, SeenBlock
-from dustrun.core.triggers.chain.cursor import Cursor, Scan, Skip, plan
+from dustrun.core.triggers.chain.cursor import Cursor, Resumed, Scan, Skip, plan
 from dustrun.core.triggers.chain.headers import KEPT
 from dustrun.core.triggers.chain.watch import FINALIZED, target_of
 from dustrun.errors import DustrunError, Temporary
-from dustrun.services.triggers.recording import CursorMoved
 from dustrun.trigger_host.chain.headers import HeadWentBack
 from dustrun.trigger_host.chain.scanner import Parts, Scanner
-from dustrun.trigger_host.chain.watched import Watched
+from dustrun.trigger_host.chain.stalls import Stalls
+from dustrun.trigger_host.chain.watched import Watched, WatchOptions
 
 _logger = log.get(__name__)
 _SHORTEST_MS: Final = 50
 _LONGEST_MS: Final = 5_000
 _LONGEST_BACKOFF_MS: Final = 30_000
 _PER_LOOK: Final = 64
+_PATIENCE_S: Final = 0.5
+"""How long a look waits for the subscriptions before it follows the head again."""
 _OFTEN: Final = 20
 """After so many looks in a row that found other blocks than before, the log says so: after a reorg it is one or two."""
+_UNFIT: Final = "the blocks of a chain do not fit together, or a node lacks some of what is in them"
 _TOO_DEEP: Final = (
     "A reorg removed block {number} ({hash}), up to which this trigger had scanned, and reaches deeper than the "
     f"{KEPT} headers that are stored."
@@ -35,20 +42,25 @@ Find = Callable[[str], Awaitable[Watched | None]]
 
 
 class ChainWatcher:
-    """The loop of one chain. `most` is how many missed blocks are scanned after a downtime."""
+    """The loop of one chain."""
 
-    def __init__(self, chain_id: int, parts: Parts, find: Find, most: int) -> None:
+    def __init__(self, chain_id: int, parts: Parts, find: Find, options: WatchOptions) -> None:
         self._chain_id = chain_id
         self._parts = parts
         self._find = find
-        self._most = most
+        self._most = options.most
         self._scanner = Scanner(parts, self._mark_stale)
+        self._stalls = Stalls(chain_id, parts, options.stalled_s)
         self._watched: dict[str, Watched] = {}
         self._stale: dict[str, Watched] = {}
+        self._busy: dict[str, asyncio.Task[bool]] = {}
+        self._ranging: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
         self._is_loaded = False
         self._genesis: str | None = None
+        self._finalized: int | None = None
+        self._moves = 0
 
     @property
     def watched(self) -> list[Watched]:
@@ -58,7 +70,9 @@ class ChainWatcher:
     async def arm(self, one: Watched) -> None:
         """Watches for a subscription, from now on or with its newer row."""
         async with self._looking:
+            await self._end(one.sub.id)
             self._watched[one.sub.id] = one
+            self._stale.pop(one.sub.id, None)
             one.gaps = await self._parts.store.replaying(one.sub)
             self._parts.blocks.rearm()
         self._wake.set()
@@ -68,29 +82,39 @@ class ChainWatcher:
         async with self._looking:
             was = self._watched.pop(subscription_id, None)
             if was is not None:
+                await self._end(subscription_id)
                 self._parts.blocks.rearm()
             return was is not None
 
+    async def _end(self, subscription_id: str) -> None:
+        task = self._busy.pop(subscription_id, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Ends what the subscriptions do."""
+        tasks = [*self._busy.values(), *([self._ranging] if self._ranging is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._busy.clear()
+
     async def work(self) -> None:
         """Looks for as long as there are subscriptions; never returns."""
-        failures = moves = 0
+        failures = 0
         while True:
             self._wake.clear()
             try:
-                wait_ms: float | None = 0 if await self.look() else self._every_ms
-                failures = moves = 0
-            except ChainMoved:
-                moves += 1
-                if moves in (_OFTEN, 10 * _OFTEN):
-                    message = "the blocks of a chain do not fit together, or a node lacks some of what is in them"
-                    _logger.warning(message, chain_id=self._chain_id, times=moves)
-                wait_ms = self._every_ms / 2
+                wait_ms: float = 0 if await self.look() else self._every_ms
+                failures = 0
             except Exception as error:
                 self._log(error, failures)
+                await self._tell_trouble(error)
                 wait_ms = min(self._every_ms * 2 ** min(failures, 10), _LONGEST_BACKOFF_MS)
                 failures += 1
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if not self._watched else (wait_ms or 0) / 1000):
+                async with asyncio.timeout(None if not self._watched else wait_ms / 1000):
                     await self._wake.wait()
 
     def _log(self, error: Exception, failures: int) -> None:
@@ -99,39 +123,230 @@ class ChainWatcher:
         elif failures in (0, 10):
             _logger.warning("a chain could not be watched", chain_id=self._chain_id, error=error.message)
 
+    async def _tell_trouble(self, error: Exception) -> None:
+        """An outage of the store must not end the loop: it is told after it."""
+        text = error.message if isinstance(error, DustrunError) else "Watching the chain failed; the log says more."
+        try:
+            await self._stalls.tell(self.watched, self._finalized, text)
+        except Exception as other:
+            _logger.warning("a stall could not be recorded", chain_id=self._chain_id, exc_info=other)
+
     @property
     def _every_ms(self) -> float:
         block_ms = self._parts.reader.chain.network.block_time_ms
         return max(_SHORTEST_MS, min(block_ms // 3, _LONGEST_MS))
 
     async def look(self) -> bool:
-        """Looks once; True if there is more to scan at once."""
+        """Looks once; True if there is more to do at once. Raises what keeps the chain from being read at all."""
         async with self._looking:
             if not self._watched:
                 return False
             await self._reread()
             if not await self._is_the_chain():
                 return False
-            head = await self._parts.reader.head()
-            try:
-                await self._parts.headers.follow(head)
-            except NotThisChain as error:
-                await self._fail_all(error.message)
-                return False
-            except HeadWentBack as back:
-                await self._stop_ahead(back)
-                return False
+            trouble = await self._follow()
             for one in self.watched:
-                if not one.is_resting:
-                    await self._scanner.guarded(one, partial(self._settle, one, head))
-            return await self._scan(head)
+                if self._may_work(one):
+                    self._start(one, partial(self._advance, one))
+            is_more = await self._wait() or self._start_range()
+            await self._stalls.tell(self.watched, self._finalized, trouble)
+            self._parts.headers.lowest_needed = min((one.at.number for one in self.watched if one.at), default=0)
+            return is_more
 
-    async def _settle(self, one: Watched, head: SeenBlock) -> None:
-        """Makes sure that a subscription stands on a canonical block."""
+    async def _follow(self) -> str | None:
+        """Follows the head of the chain; why it does not go on, if so. Scanning does: of blocks that were seen."""
+        trouble = None
+        try:
+            await self._parts.headers.follow(await self._parts.reader.head())
+            self._moves = 0
+        except ChainMoved:
+            self._moves = self._count_moves(self._moves)
+        except HeadWentBack as back:
+            trouble = f"The newest block of the endpoint is {back.head}, but block {back.seen} was seen before."
+        self._finalized = None
+        if any(one.watch.confirmations == FINALIZED for one in self.watched):
+            self._finalized = await self._parts.reader.finalized()
+        return trouble
+
+    def _count_moves(self, moves: int, **names: str) -> int:
+        if moves + 1 in (_OFTEN, 10 * _OFTEN):
+            _logger.warning(_UNFIT, chain_id=self._chain_id, times=moves + 1, **names)
+        return moves + 1
+
+    # --- who works ---
+
+    def _may_work(self, one: Watched) -> bool:
+        return not (one.sub.id in self._busy or one.sub.id in self._stale or one.is_resting or one.range is not None)
+
+    def _start(self, one: Watched, work: Callable[[], Awaitable[bool]]) -> None:
+        task = self._busy[one.sub.id] = asyncio.get_running_loop().create_task(self._guarded(one, work))
+        task.add_done_callback(lambda _: self._wake.set())
+
+    async def _wait(self) -> bool:
+        """Waits a moment for those that work; whether one has more to do at once."""
+        if not self._busy:
+            return False
+        await asyncio.wait(self._busy.values(), timeout=_PATIENCE_S)
+        done = [name for name, task in self._busy.items() if task.done()]
+        results = [self._busy.pop(name).result() for name in done]
+        return any(results)
+
+    async def _guarded(self, one: Watched, work: Callable[[], Awaitable[bool]]) -> bool:
+        """Lets a subscription that cannot go on rest, so that it holds up no other; whether it has more to do."""
+        try:
+            return await work()
+        except ChainMoved:
+            one.moves = self._count_moves(one.moves, subscription=one.sub.id)
+            if one.moves > 2:
+                one.error = "The blocks of the chain do not fit together, or the node lacks some of them."
+        except Exception as error:
+            is_known = isinstance(error, DustrunError)
+            one.failed(error.message if isinstance(error, DustrunError) else "It failed; the server's log says more.")
+            if not is_known:
+                _logger.error("a chain trigger failed", subscription=one.sub.id, exc_info=error)
+            elif one.failures in (1, 10):
+                _logger.warning("a chain trigger must wait", subscription=one.sub.id, error=one.error)
+        return False
+
+    def _mark_stale(self, one: Watched) -> None:
+        self._stale[one.sub.id] = one
+        self._wake.set()
+
+    async def _reread(self) -> None:
+        for name, one in list(self._stale.items()):
+            if name in self._busy and not self._busy[name].done():
+                continue
+            newer = await self._find(name)
+            if newer is None or newer.watch.chain_id != self._chain_id:  # the source moves it to its new chain
+                self._watched.pop(name, None)
+            elif name in self._watched:
+                newer.gaps, newer.well_s, newer.error = one.gaps, one.well_s, one.error
+                self._watched[name] = newer
+                self._parts.blocks.rearm()
+            self._stale.pop(name, None)
+
+    # --- one subscription ---
+
+    async def _advance(self, one: Watched) -> bool:
+        """Makes sure that a subscription stands on a canonical block, and scans the next ones; whether there are
+        more."""
+        if one.is_failed:
+            await self._heal(one)
+            return False
         if one.at is None:
-            await self._begin(one, head)
-        elif not await self._scanner.settle(one):
+            await self._scanner.begin(one, (await self._start_of(one)).header)
+            return one.at is not None
+        if not await self._scanner.settle(one):
             await self._fail(one, _TOO_DEEP.format(number=one.at.number, hash=one.at.hash))
+            return False
+        return one.sub.id not in self._stale and await self._scan(one)
+
+    async def _scan(self, one: Watched) -> bool:
+        newest = self._parts.headers.chain.newest
+        assert one.at is not None
+        if newest is None:
+            return False
+        if one.watch.confirmations == FINALIZED and self._finalized is None:
+            raise Temporary("No endpoint of the chain says which block is finalized.")
+        step = plan(
+            one.at, target_of(one.watch, newest.number, self._finalized), self._most, one.watch.query is not None
+        )
+        if isinstance(step, Skip):
+            last = (await self._block(step.last)).header
+            reason = f"More than {self._most} blocks were missed, which is max_catch_up_blocks."
+            await self._scanner.skip(one, step.first, Cursor(last.number, last.hash), reason)
+            return True
+        if not isinstance(step, Scan):
+            one.got_on()
+            return await self._replay(one)
+        if step.by_range and not self._scanner.is_range_refused:
+            one.range = step
+            return True
+        last_number = min(step.last, step.first + _PER_LOOK - 1)
+        while one.at.next <= last_number and one.sub.id not in self._stale:
+            await self._scanner.by_block(one, one.at.next)
+        return last_number < step.last
+
+    def _start_range(self) -> bool:
+        """Reads a range for all that want one; whether it was begun."""
+        if self._ranging is not None and not self._ranging.done():
+            return False
+        due = [one for one in self.watched if one.range is not None]
+        if due:
+            self._ranging = asyncio.get_running_loop().create_task(self._scan_range(due))
+        return False
+
+    async def _scan_range(self, due: list[Watched]) -> None:
+        """Ranges are read for all at once; if that fails, for each alone."""
+        groups = [due] if len(due) == 1 else [due, *([one] for one in due)]
+        for group in groups:
+            try:
+                taken = await self._scanner.read_range(group)
+            except ChainMoved:
+                for one in group:
+                    one.moves = self._count_moves(one.moves, subscription=one.sub.id)
+                break
+            except Exception as error:
+                if len(group) == 1:
+                    group[0].failed(error.message if isinstance(error, DustrunError) else "Reading a range failed.")
+                continue
+            for one in group:
+                is_here = self._watched.get(one.sub.id) is one and one.sub.id not in self._busy
+                if is_here and id(one) in taken:
+                    self._start(one, partial(_and_more, taken[id(one)]))
+            if group is due:
+                break
+        for one in due:
+            one.range = None
+        self._wake.set()
+
+    async def _replay(self, one: Watched) -> bool:
+        """Scans a piece of one gap that a person wants scanned; whether there was any."""
+        if not one.gaps:
+            return False
+        gap, first, last = one.gaps[0]
+        until = min(last, first + _PER_LOOK - 1)
+        if not await self._scanner.replay(one, first, until):
+            return False
+        if until < last:
+            one.gaps[0] = (gap, until + 1, last)
+        else:
+            one.gaps.pop(0)
+            await self._parts.store.close_gap(gap)
+        return True
+
+    # --- where it begins ---
+
+    async def _start_of(self, one: Watched) -> SeenBlock:
+        """The block after which a new subscription scans: by number, if one was asked for when it was published or
+        resumed."""
+        head = await self._parts.reader.head()
+        stored, resumed = one.sub.cursor or {}, Resumed.of(one.sub.cursor)
+        if resumed is not None and resumed.catches_up:
+            return await self._block(max(0, min(resumed.first - 1, head.header.number)))
+        if one.watch.from_block is not None and "resumed" not in stored:  # not after a resume
+            return await self._block(max(0, min(one.watch.from_block - 1, head.header.number)))
+        if stored.get("after") is not None:
+            return await self._block(int(stored["after"]))
+        armed_s = one.sub.row.armed_at // 1000
+        if self._parts.reader.chain.network.is_local or head.time < armed_s:
+            return head  # a development chain may have any clock
+        low, high = max(0, head.header.number - self._most), head.header.number
+        while low < high:  # the newest block that is older than the subscription
+            middle = (low + high + 1) // 2
+            if (await self._block(middle)).time < armed_s:
+                low = middle
+            else:
+                high = middle - 1
+        return await self._block(low)
+
+    async def _block(self, number: int) -> SeenBlock:
+        (block,) = await self._parts.reader.blocks([number])
+        if block is None:
+            raise ChainMoved
+        return block
+
+    # --- what stops it ---
 
     async def _is_the_chain(self) -> bool:
         """Whether the endpoints serve the chain that was watched before."""
@@ -159,143 +374,27 @@ class ChainWatcher:
 
     async def _fail_all(self, reason: str) -> None:
         for one in self.watched:
+            await self._end(one.sub.id)
             await self._fail(one, reason)
 
-    async def _stop_ahead(self, back: HeadWentBack) -> None:
-        reason = f"The chain's head went back from block {back.seen} to {back.head}."
-        for one in self.watched:
-            if one.at is not None and one.at.number > back.head:
-                await self._fail(one, reason)
-
     async def _fail(self, one: Watched, reason: str) -> None:
-        text = f"{reason} Check the chain and its endpoint, then pause and resume the workflow: it goes on from then."
-        if not await self._parts.store.fail(one.sub, text, one.version):
+        if one.is_failed:
+            return
+        text = f"{reason} It goes on by itself as soon as its last block is on the chain again. To begin anew with "
+        text += "the newest block, check the chain and its endpoint, then pause and resume the workflow."
+        _logger.error("a chain trigger was stopped", subscription=one.sub.id, chain_id=self._chain_id, reason=reason)
+        await self._parts.store.fail(one.sub, text, one.version)
+        self._mark_stale(one)
+
+    async def _heal(self, one: Watched) -> None:
+        """Goes on with a trigger that was stopped, if its last block is on the chain again."""
+        if one.at is not None and await self._scanner.is_on_chain(one.at):
+            await self._parts.store.heal(one.sub, one.version)
             self._mark_stale(one)
             return
-        _logger.error("a chain trigger was stopped", subscription=one.sub.id, chain_id=self._chain_id, reason=reason)
-        self._watched.pop(one.sub.id, None)
-
-    def _mark_stale(self, one: Watched) -> None:
-        self._stale[one.sub.id] = one
-        self._wake.set()
-
-    async def _reread(self) -> None:
-        while self._stale:
-            name, one = next(iter(self._stale.items()))
-            newer = await self._find(name)
-            if newer is None or newer.watch.chain_id != self._chain_id:  # the source moves it to its new chain
-                self._watched.pop(name, None)
-            elif name in self._watched:
-                newer.gaps = one.gaps
-                self._watched[name] = newer
-                self._parts.blocks.rearm()
-            del self._stale[name]
-
-    async def _begin(self, one: Watched, head: SeenBlock) -> None:
-        """Finds the block after which a new subscription scans."""
-        start = await self._start_of(one, head)
-        await self._scanner.begin(one, start.header)
-
-    async def _start_of(self, one: Watched, head: SeenBlock) -> SeenBlock:
-        if one.watch.from_block is not None and one.sub.cursor is None:  # not after a resume
-            return await self._block(max(0, min(one.watch.from_block - 1, head.header.number)))
-        armed_s = one.sub.row.armed_at // 1000
-        if self._parts.reader.chain.network.is_local or head.time <= armed_s:
-            return head  # a development chain may have any clock
-        low, high = max(0, head.header.number - self._most), head.header.number
-        while low < high:  # the newest block that is not younger than the subscription
-            middle = (low + high + 1) // 2
-            if (await self._block(middle)).time <= armed_s:
-                low = middle
-            else:
-                high = middle - 1
-        return await self._block(low)
-
-    async def _block(self, number: int) -> SeenBlock:
-        (block,) = await self._parts.reader.blocks([number])
-        if block is None:
-            raise ChainMoved
-        return block
-
-    # --- scanning ---
-
-    async def _scan(self, head: SeenBlock) -> bool:
-        finalized = None
-        if any(one.watch.confirmations == FINALIZED for one in self.watched):
-            finalized = await self._parts.reader.finalized()
-        scans: list[tuple[Watched, Scan]] = []
-        for one in self.watched:
-            if one.at is None or one.is_resting or one.sub.id in self._stale:
-                continue
-            if one.watch.confirmations == FINALIZED and finalized is None:
-                await self._scanner.guarded(one, _nothing_is_final)
-                continue
-            target = target_of(one.watch, head.header.number, finalized)
-            step = plan(one.at, target, self._most, one.watch.query is not None)
-            if isinstance(step, Skip):
-                await self._skip(one, step)
-            elif isinstance(step, Scan):
-                scans.append((one, step))
-        # the newest blocks first: a trigger that cannot catch up must not hold up the others
-        is_more = await self._scan_blocks([scan for scan in scans if not scan[1].by_range])
-        is_more |= await self._scan_ranges([scan for scan in scans if scan[1].by_range])
-        is_more |= await self._replay()
-        self._parts.headers.lowest_needed = min((one.at.number for one in self.watched if one.at), default=0)
-        return is_more
-
-    async def _skip(self, one: Watched, step: Skip) -> None:
-        last = await self._block(step.last)
-        reason = f"More than {self._most} blocks were missed, which is max_catch_up_blocks."
-        cursor = Cursor(last.header.number, last.header.hash)
-        try:
-            version = await self._parts.store.skip(one.sub, one.version, step.first, cursor, reason)
-        except CursorMoved:
-            self._mark_stale(one)
-        else:
-            one.moved(cursor, version)
-
-    async def _scan_ranges(self, scans: Sequence[tuple[Watched, Scan]]) -> bool:
-        if not scans:
-            return False
-        first = min(step.first for _, step in scans)
-        await self._scanner.by_range(first, min(step.last for _, step in scans), [one for one, _ in scans])
-        return True
-
-    async def _scan_blocks(self, scans: Sequence[tuple[Watched, Scan]]) -> bool:
-        if not scans:
-            return False
-        number = min(step.first for _, step in scans)
-        last = max(step.last for _, step in scans)
-        until = min(last, number + _PER_LOOK - 1)
-        while number <= until:
-            due = [one for one, step in scans if one.at is not None and one.at.next == number <= step.last]
-            due = [one for one in due if one.sub.id not in self._stale and not one.is_resting]
-            if due:
-                await self._scanner.by_block(number, due)
-            number += 1
-        return until < last
-
-    async def _replay(self) -> bool:
-        """Scans a piece of one gap that a person wants scanned; whether there was any."""
-        for one in self.watched:
-            if not one.gaps or one.at is None or one.sub.id in self._stale:
-                continue
-            gap, first, last = one.gaps.pop(0)
-            until = min(last, first + _PER_LOOK - 1)
-            try:
-                is_done = await self._scanner.replay(one, first, until)
-            except BaseException:
-                one.gaps.insert(0, (gap, first, last))
-                raise
-            if not is_done:
-                one.gaps.insert(0, (gap, first, last))
-            elif until < last:
-                one.gaps.insert(0, (gap, until + 1, last))
-            else:
-                await self._parts.store.close_gap(gap)
-            return True
-        return False
+        one.rest_until_s = clock.monotonic_s() + self._every_ms / 1000
 
 
-async def _nothing_is_final() -> None:
-    raise Temporary("No endpoint of the chain says which block is finalized.")
+async def _and_more(work: Callable[[], Awaitable[None]]) -> bool:
+    await work()
+    return True

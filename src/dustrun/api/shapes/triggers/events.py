@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dustrun.api.shapes.wire import Answer, Time, time
 from dustrun.core.values.exact_json import loads
-from dustrun.services.triggers.events import Aggregate, Replays
+from dustrun.services.triggers.events import Aggregate, ChainProgress, Replays
 from dustrun.services.triggers.recording import Fired
 from dustrun.services.triggers.rehearsal import Rehearsal
 from dustrun.services.triggers.subscriptions import Subscription, recorded_principal
@@ -162,6 +162,16 @@ def gap_shape(row: GapRow) -> Json:
     }
 
 
+class ChainPlace(Answer):
+    """How far a trigger of a chain is, as its watcher saw it last."""
+
+    chain_id: int
+    head: int = Field(description="The newest block.")
+    last_scanned_block: int | None = Field(description="Null: it has not begun yet.")
+    lag: int | None = Field(description="Blocks that have their confirmations and are not scanned yet.")
+    seen_at: Time = Field(description="When its watcher wrote this.")
+
+
 class TriggerState(Answer):
     """A trigger of a published version."""
 
@@ -178,6 +188,8 @@ class TriggerState(Answer):
     last_fired_at: Time | None = Field(description="When an event of it last started a run.")
     failures: int = Field(description="Failed attempts to watch, in a row.")
     last_error: str | None = Field(description="Why the newest of them failed; null while it watches well.")
+    stalled_since: Time | None = Field(description="Since when it stands still; null while it goes on.")
+    chain: ChainPlace | None = Field(None, description="Of a trigger of a chain, how far it is.")
 
 
 class TriggerInfo(Answer):
@@ -205,7 +217,7 @@ class TriggerAggregates(Answer):
     triggers: list[TriggerAggregate]
 
 
-def state_shape(row: SubscriptionRow) -> Json:
+def state_shape(row: SubscriptionRow, progress: ChainProgress | None = None) -> Json:
     """A subscription as JSON."""
     return {
         "id": row.id,
@@ -220,14 +232,26 @@ def state_shape(row: SubscriptionRow) -> Json:
         "nextFireAt": time(row.next_at) if row.state == "armed" else None,
         "lastFiredAt": time(row.last_event_at),
         "failures": row.failures,
-        "lastError": row.last_error,
+        "lastError": row.last_error or (progress.error if progress is not None else None),
+        "stalledSince": time(row.stalled_since),
+        "chain": _place(progress) if progress is not None else None,
     }
 
 
-def info_shape(found: tuple[str, list[Subscription]]) -> Json:
+def _place(progress: ChainProgress) -> Json:
+    return {
+        "chainId": progress.chain_id,
+        "head": progress.head,
+        "lastScannedBlock": progress.scanned,
+        "lag": progress.lag,
+        "seenAt": time(progress.seen_at),
+    }
+
+
+def info_shape(found: tuple[str, list[tuple[Subscription, ChainProgress | None]]]) -> Json:
     """A workflow's subscriptions as JSON."""
     workflow_id, subs = found
-    return {"workflowId": workflow_id, "triggers": [state_shape(sub.row) for sub in subs]}
+    return {"workflowId": workflow_id, "triggers": [state_shape(sub.row, progress) for sub, progress in subs]}
 
 
 def aggregates_shape(found: tuple[str, list[Aggregate]]) -> Json:
@@ -239,7 +263,7 @@ def aggregates_shape(found: tuple[str, list[Aggregate]]) -> Json:
 def _aggregate(one: Aggregate) -> Json:
     runs, outcomes = one.runs, one.outcomes
     return {
-        **state_shape(one.sub.row),
+        **state_shape(one.sub.row, one.progress),
         "runCount": sum(runs.values()),
         "successCount": runs.get("success", 0),
         "failureCount": runs.get("failure", 0),

@@ -39,6 +39,27 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """A subscription that begins anew after it has scanned: what lies between becomes a gap from `first` on, unless it
+    `catches_up` from there."""
+
+    first: int
+    reason: str
+    catches_up: bool = False
+
+    def public(self) -> dict[str, Any]:
+        """As a part of a stored cursor."""
+        return {"resumed": True, "first": self.first, "reason": self.reason, "catchesUp": self.catches_up}
+
+    @classmethod
+    def of(cls, stored: Any) -> Resumed | None:
+        """From a stored cursor; None if nothing lies between."""
+        if not isinstance(stored, Mapping) or "first" not in stored:
+            return None
+        return cls(int(stored["first"]), str(stored["reason"]), stored.get("catchesUp") is True)
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing to scan yet."""
 

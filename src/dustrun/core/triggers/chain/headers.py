@@ -56,6 +56,10 @@ class HeaderChain:
         """Whether that block is stored as canonical."""
         return self._canonical.get(number) == hash
 
+    def hashes_above(self, number: int) -> set[str]:
+        """The canonical hashes above a height."""
+        return {hash for known, hash in self._canonical.items() if known > number}
+
     def knows(self, hash: str) -> bool:
         """Whether that block is stored, canonical or not."""
         return hash in self._known
