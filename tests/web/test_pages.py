@@ -323,6 +323,25 @@ def test_a_hook_is_made_paused_and_deleted(member: Open, server: Server, dark: b
     assert server.call("GET", "/v1/hooks")["items"] == []
 
 
+def test_a_question_says_what_shapes_the_spend_after_it(app: App, server: Server) -> None:
+    ask = {"type": "approve", "payload": {"message": "Pay {{$inputs.n}}?", "allowStarter": True}, "children": ["pay"]}
+    url = {"url": "https://api.example.com/price"}
+    get = {"type": "http-request", "payload": url, "onError": "continue", "children": ["ask"]}
+    amount = "{{string(1 * $inputs.n * (get.result.body.price ?? 1))}}"
+    pay = {"chainId": 1, "recipient": "{{$inputs.to}}", "amount": amount}
+    nodes = {"root": {"type": "manual", "children": ["get"]}, "get": get, "ask": ask}
+    nodes["pay"] = {"type": "send-native", "payload": pay, "branch": "approved"}
+    run = server.start_run(server.create_workflow({"nodes": nodes}), payload={"n": 5, "to": "0x1"})
+    app.until(lambda: server.call("GET", f"/v1/runs/{run}")["status"] == "waiting")
+    page = app.turn_to(f"/approvals/{open_question(app)}")
+    why = page.get_by_role("region", name="Why this amount, why this recipient")
+    expect(why.get_by_role("listitem").first).to_have_text("the answer of api.example.com outside")
+    why.get_by_role("tab", name="To whom").click()
+    expect(why.get_by_role("listitem").first).to_contain_text("$trigger.to of the manual that started the run")
+    assert app.faults() == []
+    server.call("POST", f"/v1/runs/{run}/cancel")
+
+
 def test_a_report_is_printed_without_the_rest(member: Open, server: Server, asking: str) -> None:
     app = member()
     run = server.start_run(asking, simulate=True)

@@ -6,6 +6,19 @@ export const pages = {
   created: 'Created',
   name: 'Name',
   description: 'Description',
+  why: {
+    title: 'Why this amount, why this recipient',
+    ofRun: 'What could have changed what this run spends.',
+    ofVersion: 'The run has not come to a spend yet; this holds for any run of the version.',
+    outside: 'outside',
+    tabs: [
+      { name: 'How much', fields: ['amount', 'limits'] },
+      { name: 'To whom', fields: ['recipient', 'asset', 'chain', 'calldata', 'wallet'] },
+      { name: 'Whether at all', fields: ['decides'] },
+    ],
+    written: (version: string) => `as written in ${version.replace('@', ', version ')}`,
+    shown: (node: string, fields: string[]) => `${node} must be approved before, and shows ${fields.join(', ')}.`,
+  },
   approvals: {
     open: 'Open',
     filter: 'Which approvals',

@@ -7,6 +7,7 @@ import { Link } from 'wouter'
 import { type Effects, get, post, type Run, type Schemas } from '../api/client'
 import { refresh, useEffects, useList, useRun } from '../api/queries'
 import { Ladder, Warnings } from '../effects/Ladder'
+import { Why } from '../effects/Why'
 import { short } from '../model/amounts'
 import { Badge, ModeBadge } from '../parts/Badges'
 import { Missing } from '../parts/Missing'
@@ -50,6 +51,7 @@ export default function ApprovalPage({ id }: { id: string }) {
       <Question text={one.message || one.path} />
       {one.status === 'pending' && <Decide approval={one} />}
       <Consequences approval={one} />
+      <Reasons approval={one} />
       <Section title={said.about}>
         <Facts of={factsOf(one)} />
       </Section>
@@ -204,6 +206,13 @@ function Consequences({ approval }: { approval: Approval }) {
       )}
     </Section>
   )
+}
+
+/** What shapes the spend that is asked about. */
+function Reasons({ approval }: { approval: Approval }) {
+  const run = useRun(approval.runId)
+  if (!run.data) return null
+  return <Why runId={approval.runId} workflowId={run.data.workflowId} version={run.data.workflowVersion} />
 }
 
 function Beside({ run, effects }: { run: Run; effects: Effects }) {

@@ -4,6 +4,7 @@ import { IconPrinter } from '@tabler/icons-react'
 import { Link } from 'wouter'
 import { useEffects, useRunHead } from '../api/queries'
 import { Ladder, Warnings } from '../effects/Ladder'
+import { Why } from '../effects/Why'
 import { ModeBadge, RunStatus } from '../parts/Badges'
 import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
@@ -54,6 +55,7 @@ export default function Report({ id }: { id: string }) {
       </Section>
       <Warnings rungs={rungs} />
       <Ladder rungs={rungs} modes={[one.mode]} />
+      <Why runId={id} />
     </Page>
   )
 }

@@ -9,6 +9,7 @@ import { type Json, post, type Run } from '../api/client'
 import { refresh, useCatalog, useEffects, useRunHead } from '../api/queries'
 import { Balances } from '../effects/Balances'
 import { Ladder, Warnings } from '../effects/Ladder'
+import { Why } from '../effects/Why'
 import { runStatus } from '../model/fold'
 import type { Flow } from '../model/graph'
 import { ModeBadge, RunStatus } from '../parts/Badges'
@@ -253,6 +254,7 @@ function Report({ run }: { run: Run }) {
       </p>
       <Warnings rungs={rungs} />
       <Ladder rungs={rungs} modes={[run.mode]} />
+      <Why runId={run.id} />
     </>
   )
 }
