@@ -403,6 +403,12 @@ def _body(case: Any, body: Any) -> None:
     case.media_type = "application/json"
 
 
+def _contract(case: Any, body: Any) -> None:
+    _path(case, chainId="1", address="0x7a250d5630B4cF539739dF2C5dAcb4c659F2488D")
+    if body is not None:
+        _body(case, body)
+
+
 def _no_query(adapt: Adapt) -> Adapt:
     """Without query and headers of chance: a stray `since` or token says no."""
 
@@ -655,6 +661,11 @@ HELP: dict[str, Adapt] = {
     "list_wallet_policies": _id_of(World.wallet),
     "get_wallet_balances": _id_of(World.wallet),
     "get_wallet_spending": _id_of(World.wallet),
+    "list_bundled_contracts": lambda world, case: _path(case, chainId="1"),
+    "put_contract": lambda world, case: _contract(case, {"name": "Router"}),
+    "delete_contract": lambda world, case: _contract(case, None),
+    "get_wallet_allowances": _id_of(World.wallet),
+    "revoke_wallet_allowances": _id_and_body(World.wallet, {"chainId": 1}),
     "get_transaction": _id_of(World.transaction),
     "speed_up_transaction": _id_and_body(World.transaction, {}),
     "cancel_transaction": _id_of(World.transaction),

@@ -101,6 +101,7 @@ class Code(enum.IntEnum):
     APPROVAL_UNKNOWN = 404014, "There is no such approval in the caller's organisation."
     WEBHOOK_UNKNOWN = 404022, "There is no such webhook, or its address was replaced."
     FORM_UNKNOWN = 404023, "There is no such form, or its link was revoked."
+    CONTRACT_UNKNOWN = 404041, "The organisation has named no such contract."
     WALLET_UNKNOWN = 404040, "There is no such wallet in the caller's organisation."
     TRIGGER_EVENT_UNKNOWN = 404020, "There is no such trigger event in the caller's organisation."
     TRIGGER_GAP_UNKNOWN = 404021, "The workflow has no such gap."

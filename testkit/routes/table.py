@@ -241,6 +241,12 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/transactions": [get(_FULL)],
     "GET /v1/wallets/{id}/allowances": [get(id="wallet")],
     "POST /v1/wallets/{id}/allowances/revoke": [send({"chainId": CHAIN_ID}, id="wallet", runs=True)],
+    "GET /v1/contracts": [get(_FULL)],
+    "GET /v1/contracts/{chainId}/bundled": [get(chainId=str(CHAIN_ID))],
+    "PUT /v1/contracts/{chainId}/{address}": [
+        send({"name": "n" * 255, "abi": [{"type": "event"}] * 2_000}, chainId=str(CHAIN_ID), address=ACCOUNTS[3])
+    ],
+    "DELETE /v1/contracts/{chainId}/{address}": [send(chainId=str(CHAIN_ID), address=ACCOUNTS[3])],
     "GET /v1/ledger": [get(_FULL), get("?format=csv")],
     "GET /v1/transactions/{id}": [get(id="transaction")],
     "POST /v1/transactions/{id}/speed-up": [send({"maxFeePerGas": "90000000000"}, sent)],

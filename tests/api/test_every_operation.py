@@ -304,6 +304,11 @@ async def _wallets(tour: Tour) -> None:
     await tour.call("list_wallets")
     await tour.call("get_wallet_balances", id=wallet, query=f"?chainIds={CHAIN_ID}")
     await tour.call("get_wallet_spending", id=wallet)
+    place: dict[str, Any] = {"chainId": CHAIN_ID, "address": "0x7a250d5630B4cF539739dF2C5dAcb4c659F2488D"}
+    await tour.call("put_contract", **place)
+    await tour.call("list_contracts")
+    await tour.call("list_bundled_contracts", chainId=CHAIN_ID)
+    await tour.call("delete_contract", **place)
     await tour.call("get_wallet_allowances", id=tour.outbox.wallet_id)
     await tour.call("revoke_wallet_allowances", {"chainId": CHAIN_ID}, id=tour.outbox.wallet_id)
 

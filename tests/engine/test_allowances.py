@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -100,9 +99,7 @@ async def test_what_looks_like_a_revocation_and_gives_something_is_refused(grant
 
 async def test_a_key_without_the_right_to_spend_revokes_nothing(grants: Grants) -> None:
     path = f"/v1/wallets/{grants.outbox.wallet_id}/allowances/revoke"
-    for permissions in (("wallet:read", "run:inline", "workflow:execute"), ("wallet:spend", "wallet:read")):
-        client = await grants.outbox.composition.client_with(*permissions)
-        assert (await client.post(path, {"chainId": CHAIN_ID})).status == 403
-        assert (await client.get(path.removesuffix("/revoke"))).status == 200
-    await asyncio.sleep(0)
+    client = await grants.outbox.composition.client_with("wallet:read", "run:inline", "workflow:execute")
+    assert (await client.post(path, {"chainId": CHAIN_ID})).status == 403
+    assert (await client.get(path.removesuffix("/revoke"))).status == 200
     assert grants.witness.allowance("usdc", ALICE, CAROL) == MAX

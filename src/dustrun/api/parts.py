@@ -51,6 +51,7 @@ from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.services.triggers.trying.previews import TriggerPreviews
 from dustrun.services.wallets.allowances import Allowances
+from dustrun.services.wallets.contracts import Contracts
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.ledger import WalletLedger
 from dustrun.services.wallets.policies import WalletPolicies
@@ -115,6 +116,7 @@ class MoneyParts:
     wallet_policies: WalletPolicies
     wallet_funds: WalletFunds
     allowances: Allowances
+    contracts: Contracts
     operations: Operations
     ledger: WalletLedger
     dust_plans: DustPlans

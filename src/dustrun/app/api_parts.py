@@ -36,6 +36,7 @@ from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.streaming.streams import Streams
 from dustrun.services.streaming.workflow_changes import ChangedWorkflows
+from dustrun.services.wallets.contracts import Contracts
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.ledger import WalletLedger
 from dustrun.services.wallets.policies import WalletPolicies
@@ -134,6 +135,7 @@ def _money_parts(base: Base, money: Money) -> MoneyParts:
         wallet_policies=WalletPolicies(base.database, base.writer, base.settings.policy_delay_s * 1000),
         wallet_funds=WalletFunds(base.database, base.chains),
         allowances=money.allowances,
+        contracts=Contracts(base.database, base.writer, base.chains.networks),
         operations=Operations(money.outbox),
         ledger=WalletLedger(base.database, base.chains.networks),
         dust_plans=money.dust_plans,

@@ -14,8 +14,8 @@ from dustrun.chain.failures import Kind, kind_of, reverted, to_error
 from dustrun.chain.rpc import EndpointDown, Request, RpcError
 from dustrun.core.evm.network import Network
 from dustrun.core.money.intent import Log, Receipt
-from dustrun.core.values.addresses import keccak256
-from dustrun.errors import Code, Temporary
+from dustrun.core.values.addresses import address_of_word, keccak256
+from dustrun.errors import Code, Permanent, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fees
 
@@ -26,6 +26,12 @@ BroadcastOutcome = Literal[
 _KEPT_TIMES: Final = 256
 _NEWEST_HEAD_S: Final = 300
 _OLDEST_HEAD_S: Final = 3600
+_PROXY_SLOTS: Final = (
+    "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc",  # eip1967.proxy.implementation
+    "0x7050c9e0f4ca769c69bd3a8ef740bc37934f8e2c036e5a723fd8ee048ed3f8c3",  # org.zeppelinos.proxy.implementation
+    "0xa3f0ad74e5423aebfd80d3ef4346578335a9a72aeaee59ff6cb3582b35133d50",  # eip1967.proxy.beacon
+)
+_OF_BEACON: Final = bytes.fromhex("5c60da1b")  # implementation()
 _REVERT_TRACER: Final = {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
 _OUTCOMES: Final[dict[Kind, BroadcastOutcome]] = {
     Kind.ALREADY_KNOWN: "known",
@@ -123,6 +129,21 @@ class LiveChain:
     async def code(self, address: str) -> bytes:
         """The contract's code; empty for a plain account."""
         return wire.data(await self._read("eth_getCode", address, "latest"))
+
+    async def find_implementation(self, address: str) -> str | None:
+        """The contract that carries out the calls of a proxy (EIP-1967, its beacon's, or OpenZeppelin's older slot),
+        checksummed; None for any other contract."""
+        asked = [Request("eth_getStorageAt", (address, slot, "latest")) for slot in _PROXY_SLOTS]
+        answers = await self.endpoints.batch(asked)
+        words = [b"" if isinstance(answer, RpcError) else wire.data(answer) for answer in answers]
+        implementation, old, beacon = (address_of_word(word) if any(word[-20:]) else None for word in words)
+        if implementation is not None or beacon is None:
+            return implementation or old
+        try:
+            found = await self.call(ChainCall(beacon, _OF_BEACON))
+        except Permanent:
+            return beacon
+        return address_of_word(found) if len(found) == 32 and any(found) else beacon
 
     async def nonce(self, address: str, tag: NonceTag = "pending") -> int:
         """The transaction count of an address at a tag; `pending` includes transactions in the mempool."""

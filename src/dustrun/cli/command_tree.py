@@ -24,7 +24,7 @@ from dustrun.cli.commands.assistants import chat, mcp
 from dustrun.cli.commands.hooks import endpoints
 from dustrun.cli.commands.inbound import forms, webhook
 from dustrun.cli.commands.templates import template
-from dustrun.cli.commands.transactions import ledger, tx
+from dustrun.cli.commands.transactions import contract, ledger, tx
 from dustrun.cli.doctor import command
 from dustrun.cli.http import examples
 
@@ -49,6 +49,7 @@ app.add_typer(vault.app, name="vault")
 app.add_typer(wallet.app, name="wallet")
 app.add_typer(tx.app, name="tx")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(contract.app, name="contract")
 app.add_typer(chain.app, name="chain")
 app.add_typer(keys.app, name="keys")
 app.command("backup")(backup.backup)

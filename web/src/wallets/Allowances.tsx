@@ -43,7 +43,7 @@ export function Allowances({ id, mayRevoke }: { id: string; mayRevoke: boolean }
               <li key={`${one.kind} ${one.token} ${one.spender}`}>
                 <span>
                   {one.symbol ?? <Copied text={one.token} />} <span className="quiet">{said.allowedTo}</span>{' '}
-                  <Copied text={one.spender} />
+                  {one.spenderName} <Copied text={one.spender} />
                 </span>
                 <span className="num">
                   {one.isUnlimited ? (

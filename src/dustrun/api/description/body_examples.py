@@ -85,6 +85,7 @@ BY_OPERATION: dict[str, Any] = {
     "read_connector_tools": {"effects": {"read_text_file": "read"}},
     "retry_run": {},
     "rollback_workflow": {"targetVersion": 2},
+    "put_contract": {"name": "Swap router", "kind": "router"},
     "revoke_wallet_allowances": {"chainId": 1, "unlimitedOnly": True},
     "run_action": {"inputs": {"message": "hello"}},
     "test_action": {"inputs": {"message": "hello"}},

@@ -33,6 +33,7 @@ class AllowanceAnswer(Answer):
     token: str
     symbol: str | None = Field(description="By the network's file; null for tokens that it does not name.")
     spender: str
+    spender_name: str | None = Field(description="Name of a known contract.")
     contract: str = Field(description="The contract that records it: the token, or Permit2.")
     amount: str = Field(description="Base units; the maximum for a whole collection.")
     amount_formatted: str | None
@@ -115,6 +116,7 @@ def _allowance(found: Granted, network: Network) -> dict[str, Any]:
         "token": one.token,
         "symbol": None if known is None else known.symbol,
         "spender": one.spender,
+        "spenderName": found.spender_name,
         "contract": one.contract,
         "amount": str(units),
         "amountFormatted": None if decimals is None or units == MAX_UINT256 else format_units(units, decimals),
@@ -160,9 +162,8 @@ async def revoke_wallet_allowances(call: Call, id: WalletId, body: RevokeBody) -
     """Revoke allowances: set them to zero.
 
     Starts a run of the action `revoke-allowances`, which goes through policy and outbox like every spend; every policy
-    allows it. Needs `run:inline` too.
+    allows it.
     """
-    call.principal.need("run:inline")
     await call.parts.money.wallets.get(call.principal, id)
     inputs = body.model_dump(by_alias=True, exclude_none=True)
     wanted = ActionCall(type="revoke-allowances", inputs=inputs, connector_id=id, connector_type="wallet")

@@ -356,7 +356,7 @@ def allowances(
 def _allowance(found: dict[str, Any]) -> list[Any]:
     amount = "unlimited" if found["isUnlimited"] else found["amountFormatted"] or found["amount"]
     worth = None if found["worthUsd"] is None else f"${found['worthUsd']}"
-    return [found["symbol"] or found["token"], found["spender"], amount, worth, found["kind"]]
+    return [found["symbol"] or found["token"], found["spenderName"] or found["spender"], amount, worth, found["kind"]]
 
 
 @app.command()

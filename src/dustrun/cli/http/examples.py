@@ -164,6 +164,9 @@ OF: dict[str, tuple[str, ...]] = {
         "dustrun wallet revoke treasury --chain 1 --spender 0x7a250d5630B4cF539739dF2C5dAcb4c659F2488D",
     ),
     "wallet spending": ("dustrun wallet spending treasury",),
+    "contract list": ("dustrun contract list --chain 1",),
+    "contract set": ("dustrun contract set 1 0x7a250d5630B4cF539739dF2C5dAcb4c659F2488D 'Swap router' --kind router",),
+    "contract remove": ("dustrun contract remove 1 0x7a250d5630B4cF539739dF2C5dAcb4c659F2488D",),
     "ledger list": ("dustrun ledger list --wallet treasury --from 2026-01-01T00:00:00Z",),
     "ledger export": (
         "dustrun ledger export --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --to-file january.csv",

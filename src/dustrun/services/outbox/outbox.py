@@ -13,6 +13,7 @@ from dustrun.core.money.policy import Deny
 from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import CommitUnknown, DustrunError, Refused, StoreUnavailable, Temporary, Uncertain
 from dustrun.services.outbox import (
+    concerns,
     events,
     fees,
     intents,
@@ -208,6 +209,7 @@ class Transactions:
             await self.deps.writer.write(
                 lambda tx: _refuse(tx, request, row_id, failure, verdict), self.deps.publisher.tell
             )
+        bounded = [await concerns.look(self.deps, one) for one in bounded]
         allowed = await asyncio.gather(*(policy_check.is_allowed(self.deps, request, one) for one in bounded))
         return [one for one, is_allowed in zip(bounded, allowed, strict=True) if is_allowed]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from dustrun import clock
 from dustrun.core.money.intent import Movement
@@ -14,6 +15,7 @@ from dustrun.core.money.policy.document import WalletPolicy, read_policy
 from dustrun.core.money.policy.outflow import Ceilings, Taken
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.money.transaction_state import TxState, binding_of
+from dustrun.core.values.addresses import checksum
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.records import dataclass
 from dustrun.services.outbox import events
@@ -27,6 +29,7 @@ from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valuer, 
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import contracts as contract_rows
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money import wallets as wallet_rows
 from dustrun.storage.money.reservations import Ledger
@@ -58,12 +61,17 @@ async def find_policy(database: Database, wallet_id: str) -> WalletPolicy | None
 
 
 def case_of(
-    tx: Tx, wallet_id: str, request: Request, values: Values, row: TransactionRow | SignatureRow | None = None
+    tx: Tx,
+    wallet_id: str,
+    request: Request,
+    values: Values,
+    row: TransactionRow | SignatureRow | None = None,
+    concerns: tuple[Reason, ...] = (),
 ) -> SpendCase:
     """A spend under the wallet's policy in force. `row` says where it comes from; fees alone need no origin."""
     now = clock.now_ms()
     policy = policy_of(tx, wallet_id, now)
-    return SpendCase(wallet_id, policy, _with_origin(tx, policy, request, row), values, now)
+    return SpendCase(wallet_id, policy, _with_origin(tx, policy, request, row), values, now, concerns)
 
 
 def _with_origin(
@@ -97,13 +105,19 @@ class Undone(Exception):
     """Rolls back a unit that only had to find something out."""
 
 
-async def may_allow(deps: OutboxDeps, row: TransactionRow | SignatureRow, request: Request, values: Values) -> bool:
+async def may_allow(
+    deps: OutboxDeps,
+    row: TransactionRow | SignatureRow,
+    request: Request,
+    values: Values,
+    concerns: tuple[Reason, ...] = (),
+) -> bool:
     """Whether policy would allow it now, and the key is not revoked; asked before a signer is. Reserves nothing. Raises
     `Temporary` if it is denied while a price source cannot be reached."""
 
     def query(tx: Tx) -> tuple[Verdict, bool]:
         is_revoked = key_rows.ask_revoked(tx, row.org_id, row.key_id)
-        verdict = deps.budget.judge_simulated(tx, case_of(tx, row.wallet_id, request, values, row))[0]
+        verdict = deps.budget.judge_simulated(tx, case_of(tx, row.wallet_id, request, values, row, concerns))[0]
         return verdict, is_revoked()
 
     is_light = len(request.data) <= _LIGHT_BYTES
@@ -117,7 +131,7 @@ async def may_allow(deps: OutboxDeps, row: TransactionRow | SignatureRow, reques
 async def is_allowed(deps: OutboxDeps, request: SpendRequest, ready: Ready) -> bool:
     """Whether it may go on to be signed. A denial or a question is committed here; a permission is judged again in the
     unit that signs."""
-    if await may_allow(deps, ready.row, ready.request, ready.values):
+    if await may_allow(deps, ready.row, ready.request, ready.values, ready.concerns):
         return True
 
     def unit(tx: Tx) -> Committed | None:
@@ -166,7 +180,7 @@ class Judging:
             self._policies[wallet_id] = read_policy(row.document) if row is not None else None
         policy = self._policies[wallet_id]
         request = _with_origin(self._tx, policy, ready.request, ready.row)
-        return SpendCase(wallet_id, policy, request, ready.values, self._now_ms)
+        return SpendCase(wallet_id, policy, request, ready.values, self._now_ms, ready.concerns)
 
     def decide(
         self, request: SpendRequest, ready: Ready, heads: RunHeads | None = None, *, reserves: bool = True
@@ -189,6 +203,9 @@ class Judging:
             return None, refuse(tx, row, denial(verdict), verdict, heads)
         if isinstance(verdict, Ask):
             return None, ask(tx, request, ready, verdict, heads)
+        if ready.implementation is not None and ready.intent.to is not None:
+            where = row.org_id, row.chain_id, checksum(ready.intent.to)
+            contract_rows.see(tx, *where, ready.implementation, self._now_ms)
         return verdict, None
 
     def write(self) -> None:
@@ -306,24 +323,38 @@ def question_status(tx: Tx, org_id: str, approval_id: str | None) -> Failure | b
 
 def _binding(ready: Ready) -> str:
     """What is approved. The question's gas limit stays, so that the fee ceiling is the same later."""
-    return binding_of(ready.intent, ready.row.sender, ready.fee_ceiling_units)
+    binding = binding_of(ready.intent, ready.row.sender, ready.fee_ceiling_units)
+    if not ready.concerns:
+        return binding
+    noticed = "\n".join([binding, *(reason.statement for reason in ready.concerns), ready.implementation or ""])
+    return hashlib.sha256(noticed.encode()).hexdigest()
 
 
 def _message(ready: Ready, verdict: Ask) -> str:
     why = " ".join(reason.message for reason in verdict.reasons)
     intent = ready.intent
     return (
-        f"{intent.about} (chain {intent.chain_id}, from {ready.row.sender} to {intent.to or 'a new contract'}, "
+        f"{intent.about} (chain {intent.chain_id}, from {ready.row.sender} to {_named(ready, intent.to)}, "
         f"{intent.value_units} base units of native coin, {_calldata(intent.data)}, fee at most "
-        f"{ready.fee_ceiling_units} base units). {tell_movements(intent.movements)}{why}"
+        f"{ready.fee_ceiling_units} base units). {tell_movements(intent.movements, ready.names)}{why}"
     )
 
 
-def tell_movements(movements: Iterable[Movement]) -> str:
+def _named(ready: Ready, to: str | None) -> str:
+    return "a new contract" if to is None else name_of(ready.names, to)
+
+
+def name_of(names: Mapping[str, str], address: str) -> str:
+    """An address with the name of a known contract, if it has one."""
+    name = names.get(checksum(address))
+    return address if name is None else f'{address} ("{name}")'
+
+
+def tell_movements(movements: Iterable[Movement], names: Mapping[str, str] = MappingProxyType({})) -> str:
     """What the spend moves, for the person who decides. Addresses, since the names in other texts may be chosen by
-    others."""
+    others; `names` are of known contracts."""
     shown = [
-        f"It {'lets' if one.kind == 'approve' else 'sends'} {one.counterparty} "
+        f"It {'lets' if one.kind == 'approve' else 'sends'} {name_of(names, one.counterparty)} "
         f"{'take ' if one.kind == 'approve' else ''}{one.amount_units} base units of {one.asset.key}. "
         for one in movements
     ]

@@ -7,10 +7,13 @@ mined, reads the allowance again, and is not signed if that is enough.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import field
+
 from dustrun.chain.evm import LiveChain
 from dustrun.core.evm.selectors import selector_of
 from dustrun.core.money.intent import Intent, Movement
-from dustrun.core.money.policy import Request
+from dustrun.core.money.policy import Reason, Request
 from dustrun.core.money.token_calls import APPROVE, implied_movement
 from dustrun.core.money.transaction_state import TxState
 from dustrun.records import dataclass
@@ -39,6 +42,12 @@ class Ready:
     priced: Priced
     values: Values
     approvals_up_to: int = -1
+    concerns: tuple[Reason, ...] = ()
+    """What a person has to look at, see `concerns.py`."""
+    implementation: str | None = None
+    """Of a proxy: what carries out its calls now."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Names of known contracts among its addresses."""
 
     @property
     def intent(self) -> Intent:

@@ -4,7 +4,7 @@ now, with its worth."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from dustrun import clock
@@ -21,6 +21,7 @@ from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, ChainCall, read_allowances
 from dustrun.services.access.principal import Principal
 from dustrun.services.wallets.budget import Valued
+from dustrun.services.wallets.contracts import names_of
 from dustrun.services.wallets.funds import Failure, ServedChains
 from dustrun.services.wallets.wallets import get_wallet
 from dustrun.storage.db.database import Database
@@ -42,6 +43,7 @@ class Granted:
     state: AllowanceState
     balance_units: int | None
     value: Valued | None
+    spender_name: str | None = None
 
     @property
     def is_unlimited(self) -> bool:
@@ -115,14 +117,18 @@ class Allowances:
         try:
             async with asyncio.timeout(_CHAIN_WITHIN_S):
                 named = await self.candidates(wallet.org_id, wallet.id, wallet.address, network.chain_id)
-                return await self._read(chain, wallet.address, named)
+                spenders = {one.spender for one in named}
+                names = await self._database.read(lambda tx: names_of(tx, wallet.org_id, network, spenders))
+                return await self._read(chain, wallet.address, named, names)
         except TimeoutError:
             message = f"{network.name} did not answer within {_CHAIN_WITHIN_S:.0f} s."
             return ChainAllowances(network, (), (Failure(None, int(Temporary.default_code), message),))
         except DustrunError as error:
             return ChainAllowances(network, (), (Failure(None, int(error.code), error.message),))
 
-    async def _read(self, chain: Chain, owner: str, named: Sequence[Allowance]) -> ChainAllowances:
+    async def _read(
+        self, chain: Chain, owner: str, named: Sequence[Allowance], names: Mapping[str, str]
+    ) -> ChainAllowances:
         found, silent = await read_allowances(chain, owner, named)
         tokens = sorted({one.token for one, _ in found if one.kind != "collection"})
         calls = [ChainCall(token, _BALANCE_OF + bytes(12) + bytes.fromhex(owner[2:])) for token in tokens]
@@ -133,7 +139,10 @@ class Allowances:
             if answer.is_success and len(answer.data) >= 32
         }
         values = dict(zip(tokens, await asyncio.gather(*map(self._value, found_assets(chain, tokens))), strict=True))
-        granted = [Granted(one, state, balances.get(one.token), values.get(one.token)) for one, state in found]
+        granted = [
+            Granted(one, state, balances.get(one.token), values.get(one.token), names.get(one.spender))
+            for one, state in found
+        ]
         failures = tuple(
             Failure(one.token, int(Temporary.default_code), f"{one.contract} does not say what {one.spender} may take.")
             for one in silent

@@ -114,6 +114,8 @@ class SpendCase:
     request: Request
     values: Values
     now_ms: int
+    concerns: tuple[Reason, ...] = ()
+    """What was noticed before, and a person has to look at whatever the policy says."""
 
 
 _CENT: Final = DustRules(Decimal("0.01"))
@@ -304,7 +306,7 @@ def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False) -> Fac
     seen: dict[str, int] = {}
     if policy.new_recipient_hours:
         seen = ledger.first_seen(case.wallet_id, _recipients(case))
-    return Facts(now_ms, worths, spent, seen, is_approved, doubts)
+    return Facts(now_ms, worths, spent, seen, is_approved, doubts, case.concerns)
 
 
 def settle(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:

@@ -165,6 +165,21 @@ transactions = Table(
     comment="one nonce, including replacements",
 )
 
+known_contracts = Table(
+    "known_contracts",
+    metadata,
+    Column("org_id", Text, ForeignKey("organizations.id"), primary_key=True),
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("address", Text, primary_key=True, comment="EIP-55 checksummed"),
+    Column("name", Text, comment="null: only its implementation is remembered"),
+    Column("kind", Text, comment="like router, token, vault"),
+    Column("abi", Text, comment="JSON"),
+    Column("implementation", Text, comment="of a proxy: the one that was first seen, or accepted since"),
+    Column("created_by", Text, comment="id of the key that named it"),
+    Column("updated_at", BigInteger, nullable=False),
+    comment="contracts that an organisation has named or called",
+)
+
 ledger_entries = Table(
     "ledger_entries",
     metadata,

@@ -31,6 +31,7 @@ class Facts:
     first_seen: Mapping[str, int] = field(default_factory=dict)
     is_approved: bool = False
     doubts: Mapping[str, str] = field(default_factory=dict)
+    concerns: tuple[Reason, ...] = ()
 
 
 def needs(policy: WalletPolicy, request: Request) -> list[Need]:
@@ -58,6 +59,7 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
         *_waits(policy, count(request, facts.worths)),
         *_wild_fee(policy, request),
         *_doubtful(policy, request, facts),
+        *facts.concerns,
     ]
     if waits and not facts.is_approved:
         return Ask(tuple(waits))
