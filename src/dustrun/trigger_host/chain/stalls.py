@@ -50,26 +50,27 @@ class Stalls:
             trouble = f"The chain has had no block after {head} for {round(now_s - self._grew_s)} seconds."
         changed = False
         for one in watched:
-            if not one.is_failed:
-                changed |= await self._judge(one, trouble, min(one.well_s, since_s))
-        await self._save(watched, finalized, trouble, is_due=changed)
+            well_s = min(one.well_s, since_s)
+            is_still = now_s - well_s >= self._limit_s
+            if is_still != (one.stalled_ms is not None) and not one.is_failed:
+                changed |= await (self._stall(one, trouble, well_s) if is_still else self._recover(one, trouble))
+        if changed or now_s - self._saved_s >= _SAVED_EVERY_S:
+            await self._save(watched, finalized, trouble)
 
-    async def _judge(self, one: Watched, trouble: str | None, well_s: float) -> bool:
-        """Tells if this one has begun to stand still, or to go on; whether it was told."""
-        now_s = clock.monotonic_s()
-        is_still = now_s - well_s >= self._limit_s
-        if is_still and one.stalled_ms is None:
-            reason = one.error or trouble or "It takes long over the events that it has found."
-            one.stalled_ms = clock.now_ms() - round(1000 * (now_s - well_s))
-            _STALLS.add(str(self._chain_id))
-            _logger.warning("a chain trigger stands still", subscription=one.sub.id, reason=reason)
-            await self._parts.store.stall(one.sub, one.stalled_ms, reason, self._facts(one))
-            return True
-        if not is_still and one.stalled_ms is not None and trouble is None and one.at is not None:
-            await self._parts.store.recover(one.sub, one.stalled_ms, self._facts(one))
-            one.stalled_ms = None
-            return True
-        return False
+    async def _stall(self, one: Watched, trouble: str | None, well_s: float) -> bool:
+        reason = one.error or trouble or "It takes long over the events that it has found."
+        one.stalled_ms = clock.now_ms() - round(1000 * (clock.monotonic_s() - well_s))
+        _STALLS.add(str(self._chain_id))
+        _logger.warning("a chain trigger stands still", subscription=one.sub.id, reason=reason)
+        await self._parts.store.stall(one.sub, one.stalled_ms, reason, self._facts(one))
+        return True
+
+    async def _recover(self, one: Watched, trouble: str | None) -> bool:
+        if trouble is not None or one.at is None or one.stalled_ms is None:
+            return False
+        await self._parts.store.recover(one.sub, one.stalled_ms, self._facts(one))
+        one.stalled_ms = None
+        return True
 
     def _facts(self, one: Watched) -> dict[str, Any]:
         return {
@@ -78,9 +79,7 @@ class Stalls:
             "head": max(self._head, 0),
         }
 
-    async def _save(
-        self, watched: Sequence[Watched], finalized: int | None, trouble: str | None, *, is_due: bool
-    ) -> None:
+    async def _save(self, watched: Sequence[Watched], finalized: int | None, trouble: str | None) -> None:
         """Stores how far each subscription is, now and then: the targets that most have reached, and those behind."""
         targets: dict[str, int] = {}
         behind: dict[str, Any] = {}
@@ -96,10 +95,10 @@ class Stalls:
                 behind[one.sub.id] = {"at": at, "lag": lag, "error": one.error}
         self._measure(watched, behind)
         state = {"head": self._head, "targets": targets, "behind": behind, "error": trouble}
-        now_s = clock.monotonic_s()
-        if (state != self._saved and now_s - self._saved_s >= _SAVED_EVERY_S) or is_due:
+        self._saved_s = clock.monotonic_s()
+        if state != self._saved:
             await self._parts.store.save_progress(self._chain_id, state)
-            self._saved, self._saved_s = state, now_s
+            self._saved = state
 
     def _measure(self, watched: Sequence[Watched], behind: dict[str, Any]) -> None:
         name = str(self._chain_id)

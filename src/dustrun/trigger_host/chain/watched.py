@@ -55,7 +55,10 @@ class Watched:
     def of(cls, sub: Subscription, watch: Watch) -> Watched:
         """From its row."""
         cursor = Cursor.of(sub.cursor)
-        return cls(sub, watch, sub.row.cursor_version, cursor, cursor, stalled_ms=sub.row.stalled_since)
+        found = cls(sub, watch, sub.row.cursor_version, cursor, cursor, stalled_ms=sub.row.stalled_since)
+        if found.stalled_ms is not None:
+            found.well_s = -1e9  # a restart alone mends nothing
+        return found
 
     def moved(self, cursor: Cursor, version: int) -> None:
         """The stored cursor is this one now, with its version."""

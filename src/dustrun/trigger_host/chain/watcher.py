@@ -57,6 +57,7 @@ class ChainWatcher:
         self._ranging: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
+        self._is_waiting = False
         self._is_loaded = False
         self._genesis: str | None = None
         self._finalized: int | None = None
@@ -146,8 +147,12 @@ class ChainWatcher:
                 return False
             trouble = await self._follow()
             for one in self.watched:
-                if self._may_work(one):
+                if not self._may_work(one):
+                    continue
+                if self._has_work(one):
                     self._start(one, partial(self._advance, one))
+                else:
+                    one.got_on()
             is_more = await self._wait() or self._start_range()
             await self._stalls.tell(self.watched, self._finalized, trouble)
             self._parts.headers.lowest_needed = min((one.at.number for one in self.watched if one.at), default=0)
@@ -178,15 +183,28 @@ class ChainWatcher:
     def _may_work(self, one: Watched) -> bool:
         return not (one.sub.id in self._busy or one.sub.id in self._stale or one.is_resting or one.range is not None)
 
+    def _has_work(self, one: Watched) -> bool:
+        """Whether a subscription has anything to do: of a thousand, few have at any moment."""
+        headers = self._parts.headers.chain
+        if one.at is None or one.gaps or one.is_failed or not headers.is_canonical(one.at.number, one.at.hash):
+            return True
+        if headers.newest is None or (one.watch.confirmations == FINALIZED and self._finalized is None):
+            return True
+        return one.at.next <= target_of(one.watch, headers.newest.number, self._finalized)
+
     def _start(self, one: Watched, work: Callable[[], Awaitable[bool]]) -> None:
         task = self._busy[one.sub.id] = asyncio.get_running_loop().create_task(self._guarded(one, work))
-        task.add_done_callback(lambda _: self._wake.set())
+        task.add_done_callback(lambda _: None if self._is_waiting else self._wake.set())
 
     async def _wait(self) -> bool:
         """Waits a moment for those that work; whether one has more to do at once."""
         if not self._busy:
             return False
-        await asyncio.wait(self._busy.values(), timeout=_PATIENCE_S)
+        self._is_waiting = True
+        try:
+            await asyncio.wait(self._busy.values(), timeout=_PATIENCE_S)
+        finally:
+            self._is_waiting = False
         done = [name for name, task in self._busy.items() if task.done()]
         results = [self._busy.pop(name).result() for name in done]
         return any(results)
