@@ -98,7 +98,7 @@ async def _stages(stack: AsyncExitStack, api: Api, node: Anvil, count: int) -> a
     found: asyncio.Queue[tuple[Stage, list[Json]]] = asyncio.Queue()
     for number in range(count):
         answers: list[Json] = [{} for _ in range(_HOSTS)]
-        hosts = [await _serve(stack, answer) for answer in answers]
+        hosts = [await serve(stack, answer) for answer in answers]
         recipients = [f"0x{0xD0_0000 + 16 * number + at:040x}" for at in range(_RECIPIENTS)]
         key = f"0x{0xABC0000 + number:064x}"
         wallet = await api.call("POST", "/v1/wallets/import", {"name": f"w{number}", "privateKey": key})
@@ -113,7 +113,7 @@ async def _stages(stack: AsyncExitStack, api: Api, node: Anvil, count: int) -> a
     return found
 
 
-async def _serve(stack: AsyncExitStack, answer: Json) -> str:
+async def serve(stack: AsyncExitStack, answer: Json) -> str:
     """A host that gives this answer, or 404 while it is not `ok`."""
 
     async def give(_: web.Request) -> web.Response:

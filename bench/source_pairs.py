@@ -9,7 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiohttp
 
@@ -66,6 +66,14 @@ class Case:
     variants: tuple[Callable[[], Awaitable[Outcome]], ...]
 
 
+class Caller(Protocol):
+    """Calls the product's API."""
+
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The `data` of an answer."""
+        ...
+
+
 class Api:
     """The product over HTTP."""
 
@@ -87,7 +95,7 @@ class Api:
 class Trial:
     """One drawn workflow with its helper, on a stage of its own."""
 
-    def __init__(self, api: Api, stage: Stage, answers: list[Json], choice: random.Random, set_balance: Any) -> None:
+    def __init__(self, api: Caller, stage: Stage, answers: list[Json], choice: random.Random, set_balance: Any) -> None:
         self.api, self.stage, self.answers, self.choice = api, stage, answers, choice
         self._set_balance = set_balance
         self.payload = {name: choice.randint(0, 6) for name in TRIGGERED}
@@ -237,8 +245,8 @@ class Trial:
             await self.api.call("PUT", f"/v1/workflows/{workflow}", {"definition": self.documents[workflow]})
 
 
-async def compare(trial: Trial, tally: Tally) -> None:
-    """All pairs of one workflow: each case's variants with the base and with each other."""
+async def compare(trial: Trial, tally: Tally, most: int | None = None) -> None:
+    """All pairs of one workflow, or those of the first sources: the variants with the base and with each other."""
     try:
         slices = await trial.open()
         base = await trial.base()
@@ -250,7 +258,7 @@ async def compare(trial: Trial, tally: Tally) -> None:
     tally.counts["spends"] += sum(map(len, base.spends.values()))
     tally.counts["nodes"] += sum(len(document["nodes"]) for document in trial.documents.values())
     can_stop = "'stop'" in str(trial.documents)
-    for case in trial.cases():
+    for case in itertools.islice(trial.cases(), most):
         found = [base]
         for variant in case.variants:
             try:
