@@ -26,6 +26,7 @@ from dustrun.services.triggers.events import TriggerEvents
 from dustrun.services.triggers.forms.answers import FormAnswers
 from dustrun.services.triggers.forms.links import FormLinks
 from dustrun.services.triggers.gaps import TriggerGaps
+from dustrun.services.triggers.happened.facts import OwnFacts
 from dustrun.services.triggers.inbound.sender_keys import SenderKeys
 from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
 from dustrun.services.triggers.inbound.webhook_targets import WebhookTargets
@@ -70,7 +71,9 @@ class Triggers:
 def make_triggers(base: Base, money: Money, starts: Starts) -> Triggers:
     """Composes triggers; a committed change of a workflow tells the host."""
     tables = TableChanges(base.database, "")  # of no organisation
-    context = LiveContext(base.http, base.chains, money.spend.prices, base.settings.min_trigger_interval_ms, tables)
+    facts = OwnFacts(base.database, "")
+    pace = base.settings.min_trigger_interval_ms
+    context = LiveContext(base.http, base.chains, money.spend.prices, pace, tables, facts)
     contexts = Contexts(context, base.connections, base.database)
     subscriptions = Subscriptions(base.database, base.catalog)
     arming = Arming(base.catalog, base.gate, contexts)

@@ -94,6 +94,57 @@ class WatchedChain(Chain, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that happened at `at` (milliseconds): `key` identifies it for good, `what` says what it is. `data` is
+    the payload of its event. `depth` and `through`: how many runs in a row, by such events, had led to it, and the
+    workflows of these runs."""
+
+    key: str
+    what: str
+    at: int
+    data: dict[str, Any]
+    depth: int = 0
+    through: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FailingTrigger:
+    """A trigger that cannot look for events: `failures` in a row, and why the last one failed."""
+
+    id: str
+    failures: int
+    data: dict[str, Any]
+
+
+class Facts(Protocol):
+    """What the key that published a trigger may know of its organisation, without what the trigger's own workflow does.
+    Raises `Refused` without the permission."""
+
+    @property
+    def workflow_id(self) -> str | None:
+        """The workflow whose trigger asks; None in a test."""
+        ...
+
+    async def transactions(self, since: int, stuck_ms: int) -> Sequence[Fact]:
+        """Transactions that became `final`, `reverted`, `cancelled`, `displaced` or `refused`, were `reorged`, or are
+        `stuck`: sent for so long without being mined."""
+        ...
+
+    async def approvals(self, since: int) -> Sequence[Fact]:
+        """Approvals that were `asked`, `decided`, `expired` or `cancelled`."""
+        ...
+
+    async def failing_triggers(self) -> Sequence[FailingTrigger]:
+        """Triggers whose looks fail now."""
+        ...
+
+    async def failed_events(self, after: int) -> tuple[Sequence[Fact], int]:
+        """Events of triggers that should have started a run and could not, after a cursor, and the cursor after
+        them."""
+        ...
+
+
 class TriggerContext(Protocol):
     """What a trigger may use when it is checked or polled; it reads only."""
 
@@ -126,6 +177,11 @@ class TriggerContext(Protocol):
     @property
     def tables(self) -> WatchedTables:
         """The managed tables."""
+        ...
+
+    @property
+    def facts(self) -> Facts:
+        """What happens in the organisation."""
         ...
 
     @property

@@ -25,7 +25,7 @@ from dustrun.services.triggers.context import Contexts
 from dustrun.services.triggers.gaps import gap_of
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.recording import CursorMoved
-from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
+from dustrun.services.triggers.subscriptions import Subscription, Subscriptions, recorded_principal
 from dustrun.storage.data.table_changes import TYPE as TABLE
 from dustrun.trigger_host.due_work import LOOK_AGAIN_MS, DueWork
 
@@ -149,7 +149,9 @@ class Polls:
 
         async def ask() -> Polled:
             async with asyncio.timeout(_LONGEST_S):
-                context = await self._contexts.open(sub.row.org_id, sub.connector, mask)
+                context = await self._contexts.open(
+                    sub.row.org_id, sub.connector, mask, by=recorded_principal(sub.row), workflow_id=sub.row.workflow_id
+                )
                 found = await poll(context, sub.config, cursor)
                 return await _masked(found, mask) if mask else found
 

@@ -11,6 +11,7 @@ from dustrun import clock, ids
 from dustrun.catalog import Catalog
 from dustrun.core.triggers.chain.cursor import Cursor, Resumed
 from dustrun.core.triggers.chain.headers import KEPT
+from dustrun.core.triggers.polling.pacing import Place
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition, Node
 from dustrun.core.workflow.specs import Specs
@@ -29,12 +30,14 @@ from dustrun.services.workflows.sources import covers
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.data.table_changes import TYPE as TABLE
 from dustrun.storage.db.statement import Tx
-from dustrun.storage.triggers import form_links
+from dustrun.storage.triggers import facts, form_links
 from dustrun.storage.triggers import subscriptions as rows
 from dustrun.storage.triggers.subscriptions import ARMED, ENDED, FAILED, PAUSED, SubscriptionRow
 from dustrun.storage.workflows import versions
 from dustrun.storage.workflows.workflows import WorkflowRow
+from dustrun.triggers.happened.facts_poll import begin
 
+_OF_FACTS = ("transaction", "approval")
 OVER = "over"
 """Why a subscription has ended that has nothing left to fire."""
 
@@ -314,6 +317,10 @@ def _arm(
 
 
 def _first_cursor(tx: Tx, org_id: str, node: _Node) -> str | None:
+    if node.type in _OF_FACTS:
+        return exact_json.dumps_text(Place(begin(clock.now_ms())).stored())
+    if node.type == "trigger-failed":
+        return exact_json.dumps_text(Place({"after": facts.newest_event(tx, org_id), "failing": []}).stored())
     return cursor_of_now(tx, org_id, node.config["table"]) if node.type == TABLE else None
 
 

@@ -15,9 +15,11 @@ from dustrun.errors import Invalid
 from dustrun.sdk.chain import Prices
 from dustrun.sdk.context import Connection, HttpRequest, HttpResponse, Incoming, Socket, StreamingHttp
 from dustrun.sdk.tables import WatchedTables
-from dustrun.sdk.trigger import Credential, TriggerContext, WatchedChain
+from dustrun.sdk.trigger import Credential, Facts, TriggerContext, WatchedChain
+from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.connections import Connections, Opened
 from dustrun.services.connectors.masked_http import MaskedHttp
+from dustrun.services.triggers.happened.facts import OwnFacts
 from dustrun.services.triggers.table_changes import TableChanges
 from dustrun.storage.db.database import Database
 
@@ -34,6 +36,7 @@ class LiveContext:
         prices: Prices,
         min_interval_ms: int,
         tables: WatchedTables,
+        facts: Facts,
         opened: Opened | None = None,
     ) -> None:
         self._http = http
@@ -41,16 +44,20 @@ class LiveContext:
         self._prices = prices
         self._min_interval_ms = min_interval_ms
         self._tables = tables
+        self._facts = facts
         self._opened = opened
 
     def connected(self, opened: Opened) -> LiveContext:
         """The same context with a connector, whose credential requests carry if it adds one to them."""
         http = ConnectedHttp(self._http, opened) if opened.type.attaches else self._http
-        return LiveContext(http, self._chains, self._prices, self._min_interval_ms, self._tables, opened)
+        return self._made(http, self._tables, self._facts, opened)
 
-    def seeing(self, tables: WatchedTables) -> LiveContext:
-        """The same context for one organisation, whose tables these are."""
-        return LiveContext(self._http, self._chains, self._prices, self._min_interval_ms, tables, self._opened)
+    def seeing(self, tables: WatchedTables, facts: Facts) -> LiveContext:
+        """The same context for one organisation, whose tables and facts these are."""
+        return self._made(self._http, tables, facts, self._opened)
+
+    def _made(self, http: StreamingHttp, tables: WatchedTables, facts: Facts, opened: Opened | None) -> LiveContext:
+        return LiveContext(http, self._chains, self._prices, self._min_interval_ms, tables, facts, opened)
 
     @property
     def now_ms(self) -> int:
@@ -85,6 +92,11 @@ class LiveContext:
         return self._tables
 
     @property
+    def facts(self) -> Facts:
+        """What happens in the organisation."""
+        return self._facts
+
+    @property
     def min_interval_ms(self) -> int:
         """The shortest time between two fires or polls that the operator allows."""
         return self._min_interval_ms
@@ -102,9 +114,17 @@ class Contexts:
         self._connections = connections
         self._database = database
 
-    def plain(self, org_id: str, own: Collection[str] | None = None) -> LiveContext:
-        """A context without credential; `own` are the workflows of a limited key."""
-        return self._plain.seeing(TableChanges(self._database, org_id, own))
+    def plain(
+        self,
+        org_id: str,
+        own: Collection[str] | None = None,
+        by: Principal | None = None,
+        workflow_id: str | None = None,
+    ) -> LiveContext:
+        """A context without credential; `own` are the workflows of a limited key. `by` is the key in whose name a
+        trigger of `workflow_id` looks at what happens in the organisation."""
+        facts = OwnFacts(self._database, org_id, by, workflow_id)
+        return self._plain.seeing(TableChanges(self._database, org_id, own), facts)
 
     async def open(
         self,
@@ -112,13 +132,15 @@ class Contexts:
         reference: ConnectorReference | None,
         mask: Mask,
         own: Collection[str] | None = None,
+        by: Principal | None = None,
+        workflow_id: str | None = None,
         *,
         reads: bool = False,
     ) -> TriggerContext:
         """The context of one look; `mask` learns the secrets, `own` are the workflows of a limited key. Raises
         `DustrunError` if the connector is missing, of another type, or adds no credential, unless the trigger `reads`
         the connector's data itself: a node that names one never asks without it."""
-        plain = self.plain(org_id, own)
+        plain = self.plain(org_id, own, by, workflow_id)
         if reference is None:
             return plain
         opened = await self._connections.open(org_id, reference, mask)

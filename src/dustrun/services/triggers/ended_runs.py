@@ -16,18 +16,18 @@ from dustrun import clock
 from dustrun.catalog import Catalog
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.triggers.event import TriggerEvent
-from dustrun.core.triggers.limits import MAX_DEPTH, Skip, depth_of, through_of
-from dustrun.core.values.exact_json import loads, loads_own
+from dustrun.core.triggers.limits import MAX_DEPTH, Skip
+from dustrun.core.values.exact_json import loads
 from dustrun.records import dataclass
 from dustrun.services.triggers import pausing
 from dustrun.services.triggers.circles import TYPE
+from dustrun.services.triggers.happened.facts import way_of
 from dustrun.services.triggers.intake import FireOptions, Intake
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions, recorded_principal
 from dustrun.storage.db import store_facts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
-from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.triggers import ended_runs as rows
 from dustrun.storage.triggers import subscriptions as subscription_rows
 from dustrun.storage.triggers.ended_runs import EndRow
@@ -160,7 +160,9 @@ class EndedRuns:
                 await self._fire_one(sub, row, payload)
 
     async def _fire_one(self, sub: Subscription, row: EndRow, payload: dict[str, Any]) -> None:
-        depth, through = await self._database.read(lambda tx: _way_of(tx, row))
+        depth, through = await self._database.read(
+            lambda tx: way_of(tx, row.trigger_source, row.payload, row.callers, row.workflow_id)
+        )
         payload |= {"depth": depth + 1, "through": through}
         skip = None
         if depth >= MAX_DEPTH:
@@ -210,13 +212,3 @@ class EndedRuns:
         if known[0] != failures or pauses:
             rows.set_failures(tx, row.workflow_id, 0 if pauses else failures)
         return pauses
-
-
-def _way_of(tx: Tx, row: EndRow) -> tuple[int, list[str]]:
-    """How deep this run is, also through the runs that called it, and the workflows that led to its end."""
-    source, payload, own = row.trigger_source, row.payload, [row.workflow_id]
-    if row.callers is not None:
-        top = run_rows.get(tx, loads_own(row.callers)["topPk"])
-        source, payload, own = top.trigger_source, top.payload, [top.workflow_id, row.workflow_id]
-    named = [one for one in own if one is not None]
-    return depth_of(source, payload), list(dict.fromkeys([*through_of(source, payload), *named]))

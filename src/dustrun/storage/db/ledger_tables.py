@@ -146,6 +146,7 @@ transactions = Table(
     Index("ix_transactions_key", "key", unique=True),
     Index("ix_transactions_nonce", "chain_id", "sender", "nonce", unique=True),
     Index("ix_transactions_org_id_id", "org_id", "id"),
+    Index("ix_transactions_org_id_updated_at", "org_id", "updated_at"),
     Index("ix_transactions_chain", "org_id", "root_run_id", "path"),
     Index("ix_transactions_run_pk", "run_pk"),
     Index("ix_transactions_finished", "chain_id", "finished_at"),

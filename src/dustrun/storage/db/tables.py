@@ -540,6 +540,8 @@ approvals = Table(
         comment="of a launch, JSON: {version, runId, closure, proposedBy, chatMessageId}; run_pk is its rehearsal",
     ),
     Index("ix_approvals_org_id_status_created_at", "org_id", "status", "created_at"),
+    Index("ix_approvals_org_id_created_at", "org_id", "created_at"),
+    Index("ix_approvals_org_id_decided_at", "org_id", "decided_at"),
     Index("ix_approvals_run_pk", "run_pk"),
 )
 

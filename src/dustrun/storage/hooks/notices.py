@@ -11,14 +11,22 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import hook_notices as t
 from dustrun.storage.db.tables import hooks
+from dustrun.storage.db.trigger_tables import subscriptions
 
 _COLUMNS = ("org_id", "type", "workflow_id", "run_id", "mode", "at", "data")
-# an organisation without hooks writes nothing
+# an organisation without hooks, and without a trigger for transactions, writes nothing
 _ADD = Statement(
     sa.insert(t).from_select(
         list(_COLUMNS),
         sa.select(*(sa.cast(b(name), t.c[name].type).label(name) for name in _COLUMNS)).where(
-            sa.exists().where(hooks.c.org_id == b("of_org"))
+            sa.or_(
+                sa.exists().where(hooks.c.org_id == b("of_org")),
+                sa.exists().where(
+                    subscriptions.c.org_id == b("of_org"),
+                    subscriptions.c.type == "transaction",
+                    subscriptions.c.state != "ended",
+                ),
+            )
         ),
     )
 )
@@ -42,7 +50,8 @@ def add(
     run_id: str | None = None,
     mode: str | None = None,
 ) -> None:
-    """Writes an event, in the transaction of what it tells; nothing if the organisation has no hooks."""
+    """Writes an event, in the transaction of what it tells; nothing if the organisation has no hooks
+    and no trigger for transactions."""
     values = {"org_id": org_id, "type": type_, "workflow_id": workflow_id, "run_id": run_id, "mode": mode, "at": at}
     tx.do(_ADD, **values, data=dumps_text(data), of_org=org_id)
 

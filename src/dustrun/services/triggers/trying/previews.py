@@ -146,7 +146,7 @@ class TriggerPreviews:
             await self._read_hosts.check_look(principal, trigger_type, config)
         reference = await self._reference(principal, trigger_type, connector_id)
         context = await self._contexts.open(
-            principal.org_id, reference, mask, principal.workflow_ids, reads=trigger.kind == "streamed"
+            principal.org_id, reference, mask, principal.workflow_ids, principal, reads=trigger.kind == "streamed"
         )
         tested = await self._test(principal, context, trigger, checked, workflow_id)
         return await run_sized(tested.payload, _masked, tested, mask) if mask else tested

@@ -1,0 +1,1 @@
+"""What happens in this server, for the triggers that watch it."""

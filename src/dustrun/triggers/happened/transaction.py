@@ -1,0 +1,99 @@
+"""Starts a run when a transaction of this server is final, has reverted, is stuck, or is removed by a reorg.
+
+Use it to book what was paid, or to tell somebody what went wrong, for all workflows at once. A workflow never hears of
+its own transactions, nor of those that it led to."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from dustrun.sdk import Polled, TriggerContext
+from dustrun.sdk.trigger import Fact, polled
+from dustrun.triggers._event_output import EventOutput, example_output
+from dustrun.triggers.happened.facts_poll import HappenedConfig, news_of, since_of
+
+Status = Literal["final", "reverted", "stuck", "reorged", "cancelled", "displaced", "refused"]
+_DAY_MS = 86_400_000
+
+
+class Config(HappenedConfig):
+    """Which transactions start a run."""
+
+    statuses: tuple[Status, ...] = Field(
+        ("reverted", "stuck", "reorged"),
+        min_length=1,
+        description="What became of them. `displaced`: another transaction took the nonce; `refused`: never sent, by a "
+        "policy or a decision.",
+    )
+    stuck_after_ms: int = Field(
+        600_000, ge=10_000, le=604_800_000, description="How long a transaction is sent before it counts as stuck."
+    )
+    modes: tuple[Literal["live", "dust"], ...] = Field(("live",), min_length=1, description="The modes of their runs.")
+
+
+class Output(EventOutput):
+    """A transaction."""
+
+    status: Status = Field(description="What became of it.")
+    transaction_id: str = Field(description="Its id.")
+    run_id: str | None = Field(description="The run that sent it.")
+    workflow_id: str | None = Field(description="The run's workflow; null: an inline run.")
+    path: str | None = Field(description="The node in the run.")
+    mode: Literal["live", "dust"] = Field(description="The run's mode.")
+    wallet_id: str = Field(description="The wallet.")
+    chain_id: int = Field(description="The chain.")
+    from_: str = Field(alias="from", description="The sender.")
+    nonce: int | None = Field(description="Its nonce; null: never signed.")
+    hash: str | None = Field(description="Its hash; null: never signed.")
+    block_number: int | None = Field(description="The block that has it.")
+    error: dict[str, Any] | None = Field(description="What went wrong: `code` and `message`.")
+    at: str = Field(description="When it happened, RFC 3339.")
+    depth: int = Field(description="How many runs in a row led to this one by such events, itself included.")
+    through: list[str] = Field(description="The workflows of these runs, oldest first, without this one.")
+
+
+async def _facts(ctx: TriggerContext, config: Config, since: int) -> list[Fact]:
+    found = await ctx.facts.transactions(since, config.stuck_after_ms)
+    return [one for one in found if one.data["mode"] in config.modes and config.takes(one.data["workflowId"])]
+
+
+async def _recent(ctx: TriggerContext, config: Config) -> dict[str, Any] | None:
+    found = [one for one in await _facts(ctx, config, ctx.now_ms - 30 * _DAY_MS) if one.what in config.statuses]
+    newest = max(found, key=lambda one: one.at, default=None)
+    return None if newest is None else {**newest.data, "depth": newest.depth + 1, "through": list(newest.through)}
+
+
+_EXAMPLE: dict[str, Any] = {
+    "status": "reverted",
+    "transactionId": "tx_01m8brt9hae4de3w6f0w3c1rmr",
+    "runId": "run_01m8brt9hae4de3w6f0w3c1rmr",
+    "workflowId": "wf_01m8brt9hae4de3w6f0w3c1rmr",
+    "path": "pay",
+    "mode": "live",
+    "walletId": "wal_01m8brt9hae4de3w6f0w3c1rmr",
+    "chainId": 1,
+    "from": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+    "nonce": 7,
+    "hash": "0x" + "ab" * 32,
+    "blockNumber": 22000000,
+    "error": {"code": "REVERTED", "message": "transfer amount exceeds balance"},
+    "at": "2026-01-31T12:00:00.000Z",
+    "depth": 1,
+    "through": ["wf_01m8brt9hae4de3w6f0w3c1rmr"],
+}
+
+
+@polled(
+    config=Config,
+    output=Output,
+    recent=_recent,
+    example_config={"statuses": ["reverted", "stuck"], "stuckAfterMs": 600000},
+    example_output=example_output(_EXAMPLE, "transaction"),
+)
+async def poll(ctx: TriggerContext, config: Config, cursor: Any) -> Polled:
+    """What became of transactions since the cursor."""
+    now = ctx.now_ms
+    found = await _facts(ctx, config, since_of(cursor, now))
+    return news_of(found, cursor, now, ctx.facts.workflow_id, config.statuses)
