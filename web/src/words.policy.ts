@@ -93,6 +93,8 @@ export const policyWords = {
     gasLimit: (gas: string) => `${gas} gas`,
     perGas: (units: string) => `${units} base units per gas`,
     onChain: (name: string) => ` on ${name}`,
+    askTotal: (sum: string, per: 'batch' | 'run' | 'window', hours: number) =>
+      `Above ${sum} in all ${per === 'batch' ? 'of one step' : per === 'run' ? 'of one run' : `in ${hours} hours`} a person must approve the exact transactions.`,
     askUsd: (most: string) => `Above $${most} a person must approve the exact transaction.`,
     askUnits: (most: string) => `Above ${most} a person must approve the exact transaction.`,
     outflow: 'Before it signs, it simulates what the transaction really takes.',

@@ -65,10 +65,12 @@ async def test_open_generation_wins_over_newer_intents(outbox: Outbox) -> None:
 
 
 async def test_item_that_was_paid_is_not_paid_by_the_next_generation(outbox: Outbox) -> None:
-    put_code(outbox, address(7), REVERTS)
-    first = await outbox.pay("pay", transfer(address(1), 5, "a"), call(address(7), "b"))
+    first = await outbox.pay("pay", transfer(address(1), 5, "a"), call(address(7), "b", after=("a",)))
     assert first.status == "open"
+    put_code(outbox, address(7), REVERTS)  # only now: what fails before would have kept the first from being signed
     outbox.node.mine(2)
+    await outbox.until("pay", lambda status: status.transactions[0]["status"] in ("mined", "final"))
+    await outbox.outbox.advance(outbox.request("pay"))
     status = await outbox.until("pay", lambda status: status.status == "failed")
     assert [transaction["status"] for transaction in status.transactions] == ["final", "refused"]
     await outbox.pay("pay", transfer(address(1), 6, "a"), transfer(address(2), 5, "b"))

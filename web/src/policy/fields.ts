@@ -59,7 +59,8 @@ export function fieldsOf(policy: Policy): Fields {
 export function withFields(policy: Policy, fields: Fields): Policy {
   const others = policy.gas.filter((rule) => !isOverall(rule))
   const overall = { chainId: null, maxGas: null, maxFeePerGas: null, maxGasUsd: fields.gasUsd.trim() }
-  const askAssets = policy.approvalAbove?.assets ?? {}
+  const above = policy.approvalAbove
+  const askAssets = above?.assets ?? {}
   const usd = fields.askUsd.trim() || null
   return {
     ...policy,
@@ -70,7 +71,10 @@ export function withFields(policy: Policy, fields: Fields): Policy {
     methods: lines(fields.methods).map(methodOf),
     limits: fields.limits.map(limitOf),
     gas: overall.maxGasUsd ? [overall, ...others] : others,
-    approvalAbove: usd || Object.keys(askAssets).length ? { usd, assets: askAssets } : null,
+    approvalAbove:
+      usd || Object.keys(askAssets).length || above?.totals?.length
+        ? { usd, assets: askAssets, totals: above?.totals ?? [] }
+        : null,
     newRecipientHours: whole(fields.newRecipientHours.trim() || '0'),
   }
 }

@@ -72,7 +72,11 @@ function outflowOf(outflow: Policy['outflow'], names: Names): string[] {
 function askedOf(above: Policy['approvalAbove'], names: Names): string[] {
   if (!above) return []
   const assets = Object.entries(above.assets ?? {}).map(([key, units]) => say.askUnits(names.units(key, units)))
-  return above.usd ? [say.askUsd(above.usd), ...assets] : assets
+  const totals = (above.totals ?? []).map((total) => {
+    const sum = total.asset && total.units ? names.units(total.asset, total.units) : `$${total.usd ?? '0'}`
+    return say.askTotal(sum, total.per, (total.windowMs ?? 0) / 3_600_000)
+  })
+  return [...(above.usd ? [say.askUsd(above.usd)] : []), ...assets, ...totals]
 }
 
 const othersOf = (policy: Policy): string[] =>

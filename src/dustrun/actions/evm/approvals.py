@@ -17,13 +17,14 @@ RESET = "approve-reset"
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A spender and amount; `of_swap` when the same node's swap then spends it."""
+    """A spender and amount; `of_swap` when the same node's swap then spends it, of which it needs `needed`."""
 
     coin: Coin
     owner: str
     spender: str
     amount_units: int
     of_swap: bool = False
+    needed: int | None = None
 
     def call(self, amount_units: int) -> ChainCall:
         """The `approve` call for an amount."""
@@ -40,7 +41,7 @@ class Approval:
             to=call.to,
             value_units=0,
             data=call.data,
-            movements=(Movement("approve", self.coin.asset, amount_units, self.spender, self.of_swap),),
+            movements=(Movement("approve", self.coin.asset, amount_units, self.spender, self.of_swap, self.needed),),
             about=f"Let {self.spender} spend {amount}",
             method=erc20.APPROVE.signature,
             after=after,

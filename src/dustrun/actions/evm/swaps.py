@@ -108,7 +108,7 @@ async def _approvals(order: Order, limits: SwapLimits, allowance: int, input: Sw
     if order.coin_in.token is None or allowance >= limits.max_in:
         return ()
     amount = limits.max_in if input.approval == "exact" else MAX_UINT256
-    approval = Approval(order.coin_in, order.wallet, order.router, amount, of_swap=True)
+    approval = Approval(order.coin_in, order.wallet, order.router, amount, of_swap=True, needed=limits.max_in)
     return await plan_approval(order.chain, approval, allowance, "tokenIn")
 
 

@@ -41,6 +41,7 @@ class EffectMovement(_Valued):
     kind: Literal["send", "approve"]
     counterparty: str = Field(description="The recipient, or the spender of an approval.")
     of_swap: bool = Field(False, description="Whether it is a swap's own approval, which is counted with the swap.")
+    needed: str | None = Field(None, description="Of an allowance: the base units that the node uses, if it knows.")
 
 
 class EffectBalanceChange(_Valued):

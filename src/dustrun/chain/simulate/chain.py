@@ -85,6 +85,16 @@ class SimChain:
         assert self._fork is not None
         return self._fork.text()
 
+    async def mark(self) -> dict[str, Any]:
+        """The present state, as long as the later one is kept that it is a part of; see `before`."""
+        return (await self._opened())[0].mark()
+
+    def before(self, mark: Mapping[str, Any]) -> dict[str, Any]:
+        """The state at a mark, as a new version of this one."""
+        assert self._fork is not None
+        steps = [step.public() for step in self._fork.steps[: mark["steps"]]]
+        return {**mark, "steps": steps, "changes": self._fork.changes + 1}
+
     def describe(self) -> dict[str, Any] | None:
         """Chain, block and strategy, for the run's `simulationForks`; None before first use."""
         if self._fork is None:
@@ -237,9 +247,11 @@ class SimChain:
         events: Sequence[Mapping[str, Any]] = (),
         reverts_stay: bool = False,
         keep_if: KeepIf | None = None,
+        gas_limit: int | None = None,
     ) -> SimResult:
         """Executes an intent. A reverting one has no effect, because its estimate would prevent it from being sent;
-        with `reverts_stay` it uses its nonce and gas, like one that was sent. `events` are ABI entries of the
+        with `reverts_stay` it uses its nonce and gas, like one that was sent. `gas_limit` is the one that it was priced
+        with. `events` are ABI entries of the
         contracts' events. What `keep_if` refuses has no effect either. Raises `Temporary` and, when the pinned block is
         gone, `Permanent`.
         """
@@ -249,7 +261,7 @@ class SimChain:
                 raise Invalid(f"A simulation is limited to {MAX_STEPS} transactions per chain.")
             sending = self._sending(fork, simulator, sender, intent, events, reverts_stay)
             prefetch = self._reads.plan_prefetch(_called(intent))
-            result, batch_result = await sending.run(self._dry_runs, prefetch.batch, keep_if)
+            result, batch_result = await sending.run(self._dry_runs, prefetch.batch, keep_if, gas_limit)
             self._reads.advance(fork, simulator, None if batch_result is None else prefetch.answers(batch_result))
             return result
 

@@ -115,6 +115,10 @@ class Fork:
         """As JSON, including all steps."""
         return {**self._frame(), "steps": [step.public() for step in self.steps]}
 
+    def mark(self) -> dict[str, Any]:
+        """`public()` with the number of steps instead of them: they are the first ones of a later state."""
+        return {**self._frame(), "steps": len(self.steps)}
+
     def _frame(self) -> dict[str, Any]:
         return {
             "number": self.number,

@@ -52,6 +52,7 @@ class Sending:
         self._intent = replace(intent, to=None if intent.to is None else checksum(intent.to))
         self._events = events
         self._reverts_stay = reverts_stay
+        self._priced_gas: int | None = None
 
     async def dry_run(self, cache: DryRunCache) -> tuple[Step, DryRun]:
         """Runs the transaction without fees; taken from `cache` if it already ran on the same state. Raises `Rejected`.
@@ -92,10 +93,11 @@ class Sending:
         return await self._simulator.dry_run(self._fork, replace(step, gas=enough + enough // 4))
 
     async def run(
-        self, cache: DryRunCache, reads: ReadBatch, keep_if: KeepIf | None = None
+        self, cache: DryRunCache, reads: ReadBatch, keep_if: KeepIf | None = None, gas_limit: int | None = None
     ) -> tuple[SimResult, BatchResult | None]:
-        """Dry run, check funds, measure, commit. The second value answers `reads` at the state after the transaction;
-        None if the simulator did not read them or nothing was committed."""
+        """Dry run, check funds, measure with the `gas_limit` that it was priced with, commit. The second value answers
+        `reads` at the state after the transaction; None if the simulator did not read them or nothing was committed."""
+        self._priced_gas = gas_limit
         try:
             step, dry_run = await self.dry_run(cache)
             step = self._bounded(step, dry_run.outcome)
@@ -169,7 +171,8 @@ class Sending:
         if step.creates is not None and not self._simulator.creates and dry_run.is_success:
             runtime = dry_run.data
         is_plain = not step.data and step.to is not None and dry_run.gas_used == _PLAIN_GAS
-        gas = step.gas or (_PLAIN_GAS if is_plain else dry_run.gas_used * 5 // 4 + 30_000)
+        priced = self._priced_gas if step.creates is None or self._simulator.creates else None
+        gas = step.gas or priced or (_PLAIN_GAS if is_plain else dry_run.gas_used * 5 // 4 + 30_000)
         if not dry_run.is_success and not step.gas:
             gas = min(gas, self._fork.gas_limit)
         return replace(step, gas=gas, runtime=runtime)
@@ -197,7 +200,11 @@ class Sending:
         """The gas limit of the real transaction; an emulated creation runs with less."""
         if step.creates is None or self._simulator.creates:
             return step.gas
-        return self._intent.gas_limit or creation_gas(step.gas, step.data, step.runtime or b"") * 5 // 4
+        return (
+            self._intent.gas_limit
+            or self._priced_gas
+            or creation_gas(step.gas, step.data, step.runtime or b"") * 5 // 4
+        )
 
     def _touched(self, step: Step, dry_run: CallOutcome) -> Touched:
         fork = self._fork

@@ -1,4 +1,5 @@
-"""What transactions would take from their sender on the newest block: balances and allowances before and after.
+"""What transactions would take from their sender on the newest block, one after the other: gas, and balances and
+allowances before and after.
 
 Where an endpoint offers `eth_simulateV1`, all transactions of a node are one request. A second one follows only if the
 events name something that the first did not read. Elsewhere each is sent on a fork of the newest block.
@@ -7,15 +8,15 @@ events name something that the first did not read. Elsewhere each is sent on a f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from dustrun.chain import wire
 from dustrun.chain.endpoints import Endpoint
 from dustrun.chain.evm import LiveChain
-from dustrun.chain.failures import Kind, kind_of, to_error
-from dustrun.chain.reverts import decode as decode_revert
+from dustrun.chain.failures import Kind, kind_of, reverted, to_error
 from dustrun.chain.rpc import Request, RpcError
 from dustrun.chain.simulate import prober
 from dustrun.chain.simulate.chain import SimChain
@@ -28,23 +29,28 @@ from dustrun.chain.simulate.touched import Approval, Holding, changes_of, taken_
 from dustrun.core.money.intent import Intent, Log
 from dustrun.core.money.policy.outflow import Taken
 from dustrun.core.values.addresses import checksum
+from dustrun.errors import Code, DustrunError, Invalid, Permanent
 from dustrun.records import dataclass
+from dustrun.sdk.chain import Block
 
-MOST_INTENTS: Final = 100
+_MOST_BLOCKS: Final = 100
+_HEAVY_GAS: Final = 2**23
 _MOST_ASKS: Final = 250
 # a single request reads everything with simulate-v1, while trace-call takes several for each transaction
 _BY_REQUESTS: Final[tuple[Strategy, ...]] = ("simulate-v1", "trace-call", "local-fork")
-_FREE: Final = {"blockOverrides": {"baseFeePerGas": "0x0"}}
+_FREE: Final = {"baseFeePerGas": "0x0"}
 _UNFUNDED: Final = "the sender does not have enough native coin for the values"
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class OutflowForecast:
-    """What one transaction takes, or why it fails after those before it (`taken` is None)."""
+    """What one transaction takes, or why it fails after those before it (`taken` is None). `gas_used` is None where a
+    figure would mislead: a call that is given half a block may burn what it does not need."""
 
     taken: Taken | None
-    reason: str | None = None
+    failure: DustrunError | None = None
+    gas_used: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +75,12 @@ async def forecast_outflow(
     live: LiveChain, sender: str, intents: Sequence[Intent], tokens: Sequence[str], fork_binary: Path | None
 ) -> list[OutflowForecast]:
     """What each of these transactions takes when they are carried out in this order; ends with the first that fails.
-    `intents` have gas limits; `tokens` are read besides those that they name. Raises `Permanent` (`SIM_UNAVAILABLE`) if
-    no endpoint can simulate, `Temporary` if none answers."""
+    One without a gas limit has the block's; `tokens` are read besides those that they name. Raises `Permanent`
+    (`SIM_UNAVAILABLE`) if no endpoint can simulate, `Temporary` if none answers."""
     strategy, among, creates = await choose(live.endpoints, None, fork_binary is not None, _BY_REQUESTS)
     sender = checksum(sender)
     if strategy == "simulate-v1" and (creates or all(intent.to is not None for intent in intents)):
-        return await _by_blocks(_Asked(live, among, sender, intents), tokens)
+        return await _by_blocks(_Asked(live, among, sender, intents, await live.block()), tokens)
     return await _on_a_fork(live, sender, intents, fork_binary)
 
 
@@ -84,10 +90,18 @@ async def _on_a_fork(
     sim, found = SimChain(live, fork_binary=fork_binary), list[OutflowForecast]()
     try:
         for intent in intents:
+            gas_used = await sim.estimate_gas(
+                sender, intent.to, intent.value_units, intent.data, intent.errors, intent.gas_limit
+            )
             result = await sim.send(sender, intent)
-            found.append(OutflowForecast(result.taken, result.reason))
             if not result.is_success:
+                found.append(OutflowForecast(None, Permanent(f"The transaction: {result.reason}")))
                 break
+            found.append(OutflowForecast(result.taken, None, gas_used))
+    except (Invalid, Permanent) as error:
+        if error.code.name.startswith("SIM_"):
+            raise
+        found.append(OutflowForecast(None, error))
     finally:
         await sim.close()
     return found
@@ -99,6 +113,7 @@ class _Asked:
     among: Sequence[Endpoint]
     sender: str
     intents: Sequence[Intent]
+    head: Block | None
 
 
 async def _by_blocks(asked: _Asked, tokens: Sequence[str]) -> list[OutflowForecast]:
@@ -106,7 +121,7 @@ async def _by_blocks(asked: _Asked, tokens: Sequence[str]) -> list[OutflowForeca
     named = _watched(asked, [() for _ in asked.intents], keys)
     runs, words = await _request(asked, named)
     if not runs:
-        return [OutflowForecast(None, _UNFUNDED)]
+        return [OutflowForecast(None, Invalid(f"The transaction: {_UNFUNDED}", code=Code.FUNDS_INSUFFICIENT))]
     seen = _watched(asked, [run.logs for run in runs], keys)
     if not set(seen.holdings) <= set(named.holdings) or not set(seen.approvals) <= set(named.approvals):
         named = seen
@@ -116,7 +131,8 @@ async def _by_blocks(asked: _Asked, tokens: Sequence[str]) -> list[OutflowForeca
         if not run.is_success:
             found.append(OutflowForecast(None, _why(run, asked.intents[place])))
             break
-        found.append(OutflowForecast(_taken(asked, named, words[place], words[place + 1])))
+        gas_used = run.gas_used if run.gas_used < _HEAVY_GAS else None
+        found.append(OutflowForecast(_taken(asked, named, words[place], words[place + 1]), None, gas_used))
     return found
 
 
@@ -136,10 +152,13 @@ def _watched(asked: _Asked, logs: Sequence[Sequence[Log]], keys: Sequence[str]) 
 
 
 async def _request(asked: _Asked, watched: Watched) -> tuple[list[CallOutcome], list[list[int | None]]]:
-    """The transactions, each in a block of its own, with reads before the first and after each. Nothing if the sender
-    cannot pay the values."""
+    """The transactions, each in a block of its own unless they are very many, with reads before the first and after
+    each. Nothing if the sender cannot pay the values."""
     probe = probe_call(watched.asks[:_MOST_ASKS])
-    blocks = [{**_FREE, "calls": [_call(asked.sender, intent), probe]} for intent in asked.intents]
+    shared = -(-len(asked.intents) // _MOST_BLOCKS)
+    calls = [[_call(asked.sender, intent), probe] for intent in asked.intents]
+    parts = [calls[place : place + shared] for place in range(0, len(calls), shared)]
+    blocks = [_block(asked, place, [*chain.from_iterable(part)]) for place, part in enumerate(parts, 1)]
     blocks[0] |= {"calls": [probe, *blocks[0]["calls"]], "stateOverrides": PROBER_STATE}
     request = Request("eth_simulateV1", ({"blockStateCalls": blocks, "validation": False}, "latest"))
     live = asked.live
@@ -148,13 +167,24 @@ async def _request(asked: _Asked, watched: Watched) -> tuple[list[CallOutcome], 
     except RpcError as error:
         if kind_of(error) is Kind.FUNDS:
             return [], []
+        if kind_of(error) is Kind.OTHER and asked.head is not None:  # a block may have come since, as new as the first
+            return await _request(replace(asked, head=None), watched)
         raise to_error(error, f"Simulating on {live.network.name}") from None
     try:
-        calls = [outcome_of(call) for block in answer for call in block["calls"]]
+        outcomes = [outcome_of(call) for block in answer for call in block["calls"]]
     except (TypeError, KeyError):
         raise wire.malformed("simulated blocks") from None
     count = min(len(watched.asks), _MOST_ASKS)
-    return calls[1::2], [prober.decode(probed.data, count) for probed in calls[::2]]
+    return outcomes[1::2], [prober.decode(probed.data, count) for probed in outcomes[::2]]
+
+
+def _block(asked: _Asked, place: int, calls: Sequence[Json]) -> Json:
+    """A block after the newest one, at the time that it will have: what a contract does once per block or second is
+    cheap within the block that did it."""
+    if asked.head is None:
+        return {"blockOverrides": _FREE, "calls": list(calls)}
+    time = asked.head.time + place * max(1, asked.live.network.block_time_ms // 1000)
+    return {"blockOverrides": {**_FREE, "time": hex(time)}, "calls": list(calls)}
 
 
 def _call(sender: str, intent: Intent) -> Json:
@@ -171,5 +201,5 @@ def _taken(asked: _Asked, watched: Watched, before: Sequence[int | None], after:
     return replace(taken, unread=watched.unread)
 
 
-def _why(run: CallOutcome, intent: Intent) -> str:
-    return str(decode_revert(run.data, intent.errors, run.message)["text"])
+def _why(run: CallOutcome, intent: Intent) -> DustrunError:
+    return reverted(run.data, "The transaction", intent.errors, run.message)

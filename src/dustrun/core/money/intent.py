@@ -21,7 +21,8 @@ class Movement:
     """Value that an intent moves out of the wallet, or approves others to move: what the policy counts.
 
     `counterparty` is the recipient of a send or the spender of an approval (checksummed); `of_swap` marks a swap's own
-    approval, which is counted once, with the swap.
+    approval, which is counted once, with the swap. `needed`: the base units of an approval that its node uses, where
+    the node knows it.
     """
 
     kind: MovementKind
@@ -29,6 +30,7 @@ class Movement:
     amount_units: int
     counterparty: str
     of_swap: bool = False
+    needed: int | None = None
 
     def public(self) -> dict[str, Any]:
         """JSON form; amounts are strings."""
@@ -40,6 +42,8 @@ class Movement:
         }
         if self.of_swap:
             shown["ofSwap"] = True
+        if self.needed is not None:
+            shown["needed"] = str(self.needed)
         return shown
 
     @classmethod
@@ -51,6 +55,7 @@ class Movement:
             int(shown["amount"]),
             shown["counterparty"],
             bool(shown.get("ofSwap", False)),
+            int(shown["needed"]) if shown.get("needed") is not None else None,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from dustrun.chain.simulate import SimChain, SimResult
 from dustrun.core.money.intent import Intent, Receipt, SignRequest, Spend, Spent
-from dustrun.core.money.policy import Deny, Reason, Request
-from dustrun.core.money.policy.counting import Origin
+from dustrun.core.money.policy import Counted, Deny, Reason, Request
+from dustrun.core.money.policy.counting import Origin, is_gas
 from dustrun.core.money.receipts import read_receipt, show_receipt
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.values.exact_json import dumps_text
@@ -25,15 +25,21 @@ from dustrun.errors import Code, DustrunError
 from dustrun.records import dataclass
 from dustrun.sdk.chain import WalletView
 from dustrun.services.outbox.fees import INSUFFICIENT_FUNDS, REVERTED, FeeRequest, price
-from dustrun.services.outbox.outflow import denial as outflow_denial
-from dustrun.services.outbox.policy_check import SimulatedPolicy, SimulatedVerdict, denial
+from dustrun.services.outbox.judgement import denial as outflow_denial
+from dustrun.services.outbox.policy_check import NOT_SIGNED, OTHERS_FAILED, SimulatedPolicy, SimulatedVerdict, denial
 from dustrun.services.outbox.spend_status import Failure
 from dustrun.services.preview.spend_reports import Place
 from dustrun.services.prices import PriceBook
-from dustrun.services.wallets.budget import with_fee
+from dustrun.services.wallets.budget import Earlier, with_fee
 from dustrun.settings import Settings
 
-_STEPS = {"simulated": "simulated", "reverted": "reverted", "rejected": "refused", "refused": "refused"}
+_STEPS = {
+    "simulated": "simulated",
+    "reverted": "reverted",
+    "rejected": "refused",
+    "refused": "refused",
+    "cancelled": "cancelled",
+}
 # What stands for a signature: 27 and two words that no real one has, so that what uses it is found out.
 _WORDS = (b"dustrun simulates no signature r", b"dustrun simulates no signature s")
 _SIGNATURE = f"0x{_WORDS[0].hex()}{_WORDS[1].hex()}1b"
@@ -43,10 +49,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SimulationDeps:
-    """What a turn uses of its simulation: chains, prices, policy and reports."""
+    """What a turn uses of its simulation: chains, prices, policy and reports. `go_back` puts a chain back to a
+    mark."""
 
     simulation: SimulationState
     sim: Callable[[int], Awaitable[SimChain]]
+    go_back: Callable[[int, Mapping[str, Any]], Awaitable[None]]
     prices: PriceBook
     policy: SimulatedPolicy
     reports: Reports
@@ -67,6 +75,10 @@ class SimulatedSpend:
         self._untold: Json | None = None
         self._origin = origin
         self._key = f"{run_id}/{job.start.path}"
+        self._balances: dict[int, int] = {}
+        self._promised: dict[int, int] = {}
+        self._spent_here = 0
+        self._held_fees: list[Earlier] = []  # while a node is judged, the highest fees count
 
     async def run(self) -> Outcome:
         """Executes the attempt."""
@@ -74,12 +86,9 @@ class SimulatedSpend:
             return await self._unsigned()
         timeout_ms = self._job.node.node.timeout_ms or self._deps.settings.default_timeout_ms
         spend = await plan_spend(self._job, self._context, timeout_ms)
-        receipts: list[Receipt] = []
-        for intent in spend.intents:
-            done = await self._carry_out(intent)
-            if isinstance(done, Failure):
-                return as_failed(done, await self.facts())
-            receipts.append(done)
+        receipts = await self._carry_out_all(spend.intents)
+        if isinstance(receipts, Failure):
+            return as_failed(receipts, await self.facts())
         for request in spend.signatures:
             judged = await self._judge(
                 Request.of_signature(request, self._wallet.address), self._note_signature(request)
@@ -120,6 +129,39 @@ class SimulatedSpend:
         note = {"simulation": why}
         return Settled(self._job.action.example_output, assumed=True, facts=await self.facts(), note=note)
 
+    async def _carry_out_all(self, intents: Sequence[Intent]) -> list[Receipt] | Failure:
+        """All intents, or none of them: what is judged before the first signature in a live run is carried out here,
+        and taken back if one of them is refused."""
+        if len(intents) == 1:
+            done = await self._carry_out(intents[0])
+            return done if isinstance(done, Failure) else [done]
+        if self._key not in self._simulation.marks:
+            chains = dict.fromkeys(intent.chain_id for intent in intents)
+            marks = {str(chain_id): await (await self._deps.sim(chain_id)).mark() for chain_id in chains}
+            self._simulation.mark(self._key, marks)
+        shown, receipts = len(self._shown), list[Receipt]()
+        for place, intent in enumerate(intents):
+            done = await self._carry_out(intent)
+            if isinstance(done, Failure):
+                for chain_id, mark in self._simulation.go_back(self._key).items():
+                    await self._deps.go_back(int(chain_id), mark)
+                self._show_unsigned(intents, shown, place)
+                return done
+            receipts.append(done)
+        return receipts
+
+    def _show_unsigned(self, intents: Sequence[Intent], first: int, refused: int) -> None:
+        """Shows a node that was refused as a live run does: the others are not signed."""
+        error = {"code": NOT_SIGNED, "message": OTHERS_FAILED}
+        told = self._shown[first + refused]
+        rows = [{**_shown_intent(intent, self._wallet), "status": "cancelled", "error": error} for intent in intents]
+        rows[refused] = told
+        self._shown[first:] = [{**row, "assumed": True} if self._job.assumed else row for row in rows]
+        self.tell()
+        for row in rows:
+            if row is not told:
+                self._context.tell("transaction", _event_of(row))
+
     async def _carry_out(self, intent: Intent) -> Receipt | Failure:
         """One intent: its cost, the policy's verdict, then its effect. An intent that an earlier attempt executed is
         not executed again."""
@@ -127,12 +169,18 @@ class SimulatedSpend:
         if earlier is not None:
             self._shown.append(earlier["shown"])
             return _as_kept(intent, earlier)
-        sim = await self._deps.sim(intent.chain_id)
-        await set_clock(sim, self._context.now_ms)
+        sim, now_ms = await self._deps.sim(intent.chain_id), self._context.now_ms
+        await set_clock(sim, now_ms)
         shown = _shown_intent(intent, self._wallet)
-        priced = await price(
-            sim, FeeRequest(self._wallet.address, intent), self._deps.settings.transaction_max_fee_rise
+        if intent.chain_id not in self._balances:
+            self._balances[intent.chain_id] = await sim.balance(self._wallet.address)
+        request = FeeRequest(
+            self._wallet.address,
+            intent,
+            promised_units=self._promised.get(intent.chain_id, 0),
+            balance_units=self._balances[intent.chain_id],
         )
+        priced = await price(sim, request, self._deps.settings.transaction_max_fee_rise)
         if isinstance(priced, Failure):
             error = {"code": priced.code, "message": priced.message}
             self._show(shown, status="rejected", error=error, **_revert_of(priced))
@@ -151,7 +199,9 @@ class SimulatedSpend:
             )
             return not reasons
 
-        result = await sim.send(self._wallet.address, intent, events=intent.events, keep_if=is_bounded)
+        result = await sim.send(
+            self._wallet.address, intent, events=intent.events, keep_if=is_bounded, gas_limit=priced.gas_limit
+        )
         if reasons:
             refused = outflow_denial(reasons)
             verdict = Deny(reasons).public()
@@ -162,9 +212,11 @@ class SimulatedSpend:
         self._show(shown, **result.public())
         if not result.is_success or result.receipt is None:
             return _failure(intent, result)
-        self._simulation.count(
-            self._wallet.id, self._context.now_ms, with_fee(judged.counted, result.receipt.fee_units)
-        )
+        paid = with_fee(judged.counted, result.receipt.fee_units)
+        self._simulation.count(self._wallet.id, now_ms, paid)
+        self._held_fees.append(Earlier(now_ms, _fee_beyond(judged.counted, paid)))
+        self._spent_here += 1
+        self._promised[intent.chain_id] = self._promised.get(intent.chain_id, 0) + priced.most_units
         self._keep(result.receipt)
         return result.receipt
 
@@ -176,8 +228,10 @@ class SimulatedSpend:
 
     async def _judge(self, request: Request, shown: Json) -> Failure | SimulatedVerdict:
         """Why the policy denies it, or its verdict; what would need a person's approval goes through."""
-        earlier = self._simulation.spent.get(self._wallet.id, ())
         now_ms = self._context.now_ms
+        spent = self._simulation.spent.get(self._wallet.id, [])
+        before, own = spent[: len(spent) - self._spent_here], spent[len(spent) - self._spent_here :]
+        earlier = [*before, *(replace(one, is_of_node=True) for one in own), *self._held_fees]
         asked = replace(request, origin=self._origin)
         judged = await self._deps.policy.judge(self._wallet.id, asked, now_ms, earlier, self._deps.prices)
         shown["verdict"] = judged.verdict.public()
@@ -228,6 +282,11 @@ def _needs_signature(resolved: Any) -> bool:
     """Whether the placeholder of a signature occurs in an input."""
     text = dumps_text(resolved).lower()
     return any(placeholder in text for placeholder in _PLACEHOLDERS)
+
+
+def _fee_beyond(counted: Counted, paid: Counted) -> Counted:
+    """What the highest fee counts beyond the one that was paid."""
+    return Counted({name: units - paid.units[name] for name, units in counted.units.items() if is_gas(name)})
 
 
 def _as_kept(intent: Intent, earlier: Json) -> Receipt:

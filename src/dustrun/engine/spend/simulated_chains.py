@@ -7,6 +7,7 @@ transaction sees the effects of the earlier ones. Nodes that spend take turns, i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from dustrun import clock
@@ -137,6 +138,13 @@ class SimulatedChains:
             simulation.recorded[chain_id] = sim.changes
         return simulation.chains[chain_id]
 
+    async def go_back(self, facts: RunFacts, chain_id: int, mark: Mapping[str, Any]) -> None:
+        """Puts a chain back to a mark, as a new version of it."""
+        simulation, left = await self._of(facts), await self.sim(facts, chain_id)
+        await left.block()
+        simulation.chains[chain_id] = self._make(chain_id, left.before(mark), facts.as_of)
+        await left.close()
+
     def _held(self, facts: RunFacts) -> SimulationState:
         simulation = self._kept.setdefault(facts.top_pk, SimulationState())
         simulation.runs.add(facts.pk)
@@ -159,6 +167,7 @@ class SimulatedChains:
             deps = SimulationDeps(
                 simulation,
                 lambda chain_id: self.sim(facts, chain_id),
+                partial(self.go_back, facts),
                 self._priced(facts, simulation),
                 self._policy,
                 self._reports,

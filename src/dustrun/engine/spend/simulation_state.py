@@ -22,9 +22,9 @@ Json = dict[str, Any]
 @dataclass(slots=True)
 class SimulationState:
     """`recorded`: the state version of each chain handed to the recorder. `spent`: what each wallet has spent. `done`:
-    executed intents of nodes that then failed, by node and item, so that the next attempt does not repeat them. `runs`:
-    the unfinished runs. `now_ms`: the clock of its prices. `recipients`: since when each wallet has paid whom, as far
-    as it was looked up."""
+    executed intents of nodes that then failed, by node and item, so that the next attempt does not repeat them.
+    `marks`: where nodes began that carry out several. `runs`: the unfinished runs. `now_ms`: the clock of its prices.
+    `recipients`: since when each wallet has paid whom, as far as it was looked up."""
 
     runs: set[int] = field(default_factory=set)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -33,6 +33,7 @@ class SimulationState:
     recorded: dict[int, int] = field(default_factory=dict)
     spent: dict[str, list[Earlier]] = field(default_factory=dict)
     done: dict[str, dict[str, Json]] = field(default_factory=dict)
+    marks: dict[str, Json] = field(default_factory=dict)
     changes: int = 0
     prices: PriceBook | None = None
     priced_at: tuple[int, int] = (-1, 0)
@@ -57,8 +58,27 @@ class SimulationState:
 
     def let_go(self, key: str) -> None:
         """Forgets the executed intents of a node that has ended."""
-        if self.done.pop(key, None) is not None:
+        if self.done.pop(key, None) is not None or self.marks.pop(key, None) is not None:
+            self.marks.pop(key, None)
             self.changes += 1
+
+    def mark(self, key: str, chains: Json) -> None:
+        """Remembers where a node began that carries out several intents: the marks of its chains by their ids, and how
+        much each wallet has spent. A later attempt goes on from there."""
+        lengths = {wallet_id: len(earlier) for wallet_id, earlier in self.spent.items()}
+        self.marks[key] = {"chains": chains, "spent": lengths}
+        self.changes += 1
+
+    def go_back(self, key: str) -> Json:
+        """Forgets what wallets have spent since a node began, and what it has executed. Returns its chains' marks."""
+        mark: Json = self.marks.pop(key)
+        for wallet_id, earlier in self.spent.items():
+            length = mark["spent"].get(wallet_id, 0)
+            del earlier[length:], self._written.get(wallet_id, [])[length:]
+        self.done.pop(key, None)
+        self.changes += 1
+        chains: Json = mark["chains"]
+        return chains
 
     def unrecorded(self, top_pk: int) -> list[Fork]:
         """The rows that changed since the last call."""
@@ -74,7 +94,7 @@ class SimulationState:
 
     def _wallets(self) -> str:
         spent = ",".join(f"{dumps_text(id)}:[{self._spent_by(id)}]" for id in self.spent)
-        return f'{{"spent":{{{spent}}},"done":{dumps_text(self.done)}}}'
+        return f'{{"spent":{{{spent}}},"done":{dumps_text(self.done)},"marks":{dumps_text(self.marks)}}}'
 
     def _spent_by(self, wallet_id: str) -> str:
         """The JSON of a wallet's spends; each is serialised once, since all are stored after every one."""
@@ -90,6 +110,7 @@ class SimulationState:
                 shown = loads_own(row.state)
                 self.changes = self.recorded[_WALLETS] = row.steps
                 self.done = shown["done"]
+                self.marks = shown.get("marks", {})
                 self.spent = {
                     wallet_id: [_read(one) for one in earlier] for wallet_id, earlier in shown["spent"].items()
                 }

@@ -10,7 +10,7 @@ from dustrun import clock
 from dustrun.core.evm.network import Network
 from dustrun.core.money.intent import Intent
 from dustrun.core.money.policy import Request
-from dustrun.core.money.transaction_state import gas_limit_of
+from dustrun.core.money.transaction_state import PLAIN_GAS, gas_limit_of
 from dustrun.errors import Code, DustrunError, Invalid, Permanent
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Fees
@@ -61,13 +61,18 @@ class SpendChain(Protocol):
 @dataclass(frozen=True, slots=True)
 class FeeRequest:
     """What a sender wants to send, its own gas limit and price ceiling if set, and the base units committed to
-    transactions that it signed before."""
+    transactions before it: signed ones, and those of its node. `balance_units`: the balance that these are taken from,
+    if it is known. `gas_used`: what a simulation of the node used, after those before it. `is_next`: nothing of its
+    node comes before it, so the chain can estimate it now."""
 
     sender: str
     intent: Intent
     gas_limit: int | None = None
     max_price_units: int | None = None
     promised_units: int = 0
+    balance_units: int | None = None
+    gas_used: int | None = None
+    is_next: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,15 @@ class Priced:
 
 
 async def price(chain: SpendChain, request: FeeRequest, max_rise: int) -> Priced | Failure:
+    """Estimates the cost, or says why the chain would not accept it, or why the sender cannot pay it. See `cost_of`."""
+    priced = await cost_of(chain, request, max_rise)
+    if isinstance(priced, Failure):
+        return priced
+    balance = await chain.balance(request.sender) if request.balance_units is None else request.balance_units
+    return shortfall(priced, balance, request.promised_units, chain.network.native.symbol) or priced
+
+
+async def cost_of(chain: SpendChain, request: FeeRequest, max_rise: int) -> Priced | Failure:
     """Estimates the cost, or says why the chain would not accept it. Raises `Temporary` if no endpoint answers, and
     whatever ends a simulation. `max_rise`: a replacement may bid this many times the first bid unless the intent sets a
     ceiling."""
@@ -120,8 +134,7 @@ async def price(chain: SpendChain, request: FeeRequest, max_rise: int) -> Priced
     if bid.max_fee_units > most:
         bid = Fees(most, min(bid.tip_units, most), bid.expected_units, bid.is_legacy)
     data_fee, usual = await chain.data_fee(intent.to, intent.data), chain.network.usual_fee_units(bid.expected_units)
-    priced = Priced(request.sender, intent, gas_limit, bid, most, data_fee, usual)
-    return await _shortfall(chain, request, priced) or priced
+    return Priced(request.sender, intent, gas_limit, bid, most, data_fee, usual)
 
 
 async def _gas_limit(chain: SpendChain, request: FeeRequest) -> int | Failure:
@@ -134,9 +147,11 @@ async def _gas_limit(chain: SpendChain, request: FeeRequest) -> int | Failure:
     room = None if limit is None else await chain.block_gas_limit()
     if limit is not None and room is not None and limit > room:
         return Failure(GAS_LIMIT, f"{intent.about}: its gas limit is {limit}, but a block has room for {room} only.")
-    estimate = await _estimate(chain, request, limit)
     if limit is None:
-        return estimate if isinstance(estimate, Failure) else gas_limit_of(estimate, is_plain=not intent.data)
+        return await _estimated_limit(chain, request)
+    if not request.is_next and request.gas_used is not None:
+        return limit  # it was simulated with this limit
+    estimate = await _estimate(chain, request, limit)
     if isinstance(estimate, Failure):
         estimate = await _estimate(chain, request, None)
     elif estimate <= limit:
@@ -145,6 +160,20 @@ async def _gas_limit(chain: SpendChain, request: FeeRequest) -> int | Failure:
         return estimate
     needs = f"{estimate} gas" if estimate > limit else "more gas"
     return Failure(GAS_LIMIT, f"{intent.about}: it needs {needs}, but its limit is {limit}.")
+
+
+async def _estimated_limit(chain: SpendChain, request: FeeRequest) -> int | Failure:
+    """The gas limit of what a simulation used, so that every mode has the same one. The chain's own estimate replaces
+    it where that is not enough: gas may be refunded, held back from inner calls, or pay for data."""
+    is_plain, found = not request.intent.data, 0
+    if request.gas_used is not None and not (is_plain and request.gas_used == PLAIN_GAS):
+        found = gas_limit_of(request.gas_used, is_plain=is_plain)
+        if not request.is_next and chain.network.data_fee != "arbitrum":
+            return found
+    estimate = await _estimate(chain, request, None)
+    if isinstance(estimate, Failure) or estimate <= found:
+        return estimate if isinstance(estimate, Failure) else found
+    return gas_limit_of(estimate, is_plain=is_plain)
 
 
 async def _estimate(chain: SpendChain, request: FeeRequest, limit: int | None) -> int | Failure:
@@ -157,24 +186,24 @@ async def _estimate(chain: SpendChain, request: FeeRequest, limit: int | None) -
     except (Invalid, Permanent) as error:
         if error.code.name.startswith("SIM_"):
             raise  # the simulation has ended, which says nothing of the transaction
-        return _failure_of(error, intent)
+        return failure_of(error, intent)
 
 
-def _failure_of(error: DustrunError, intent: Intent) -> Failure:
+def failure_of(error: DustrunError, intent: Intent) -> Failure:
+    """Why the chain would not accept an intent, as the node's failure."""
     details = tuple(error.public_details())
     if error.code is Code.FUNDS_INSUFFICIENT:
         return Failure(INSUFFICIENT_FUNDS, error.message, retryable=True, details=details)
     return Failure(REVERTED, f"{intent.about}: {error.message}", retryable=True, details=details)
 
 
-async def _shortfall(chain: SpendChain, request: FeeRequest, priced: Priced) -> Failure | None:
-    """A failure if the sender's balance does not cover it besides what it has signed before."""
-    balance, promised = await chain.balance(request.sender), request.promised_units
+def shortfall(priced: Priced, balance: int, promised: int, symbol: str) -> Failure | None:
+    """A failure if the sender's balance does not cover it besides what is promised to transactions before it."""
     if balance >= priced.most_units + promised:
         return None
-    held = f", besides {promised} for transactions that it has signed already" if promised else ""
+    held = f", besides {promised} for transactions before it" if promised else ""
     message = (
-        f"The wallet {request.sender} has {balance} base units of {chain.network.native.symbol} and needs "
+        f"The wallet {priced.sender} has {balance} base units of {symbol} and needs "
         f"{priced.most_units} for the value and the maximum gas cost{held}."
     )
     needs = {

@@ -91,7 +91,7 @@ def _decide(
         return None, refuse(tx, row, policy_check.revoked(row.key_id))
     verdict = deps.budget.judge_and_reserve(
         tx,
-        policy_check.case_of(tx, row.wallet_id, Request.of_signature(sign_request, wallet.address), values, row),
+        policy_check.case_of(tx, row, Request.of_signature(sign_request, wallet.address), values),
         row.id,
         is_approved=_is_approved(tx, row, sign_request, wallet),
         dust_run=policy_check.dust_run_of(tx, row),

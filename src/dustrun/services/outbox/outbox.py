@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import replace
 
 from dustrun import clock
 from dustrun.core.money.intent import Spend
-from dustrun.core.money.policy import Deny
 from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import CommitUnknown, DustrunError, Refused, StoreUnavailable, Temporary, Uncertain
+from dustrun.records import dataclass
 from dustrun.services.outbox import (
-    concerns,
     events,
     fees,
     intents,
+    judgement,
     message_signatures,
-    outflow,
     policy_check,
     preflight,
     restore_hold,
@@ -26,8 +24,9 @@ from dustrun.services.outbox import (
 )
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed
+from dustrun.services.outbox.judgement import Judgement, Refusal
 from dustrun.services.outbox.preflight import Ready
-from dustrun.services.outbox.sender_queue import SenderQueue
+from dustrun.services.outbox.sender_queue import NotWhole, SenderQueue
 from dustrun.services.outbox.spend_status import Failure, SpendRequest, SpendStatus, Stored
 from dustrun.services.outbox.tracking import broadcast
 from dustrun.services.outbox.tracking.tracker import Trackers
@@ -39,11 +38,19 @@ from dustrun.storage.money.transactions import TransactionRow
 from dustrun.storage.money.wallets import WalletRow
 
 _AGAIN_MS = 2_000
+_JUDGED_AGAIN = 5
 _SHORT_BYTES = 65_536
 """Calldata that is encoded and stored within a few milliseconds."""
-_OTHERS_FAILED = "Another spend of its node failed, so it was not signed."
 _RUN_ENDED = "The run ended before it was signed."
 _RUN_CANCELLED = "The run was cancelled before it was signed."
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A planned transaction of a node. `is_next`: all that it comes after is mined, so it can be signed."""
+
+    row: TransactionRow
+    is_next: bool
 
 
 class Transactions:
@@ -114,9 +121,9 @@ class Transactions:
         if any(row.run_pk != request.run_pk and row.state == TxState.PLANNED for row in stored.transactions):
             return await self._status(stored)  # another run of the retry chain has them now
         failure: Failure | None = None
-        ready, unsigned = _next_of(stored)
-        if ready or unsigned:
-            failure = await self._push(request, ready, unsigned)
+        planned, unsigned = _next_of(stored)
+        if planned or unsigned:
+            failure = await self._push(request, planned, unsigned)
             stored = await self._load(request)
             assert stored is not None
         stored = await self._give_up_rest(request, stored)
@@ -165,12 +172,12 @@ class Transactions:
         return spend_status.status_of(stored)
 
     async def _push(
-        self, request: SpendRequest, ready: Sequence[TransactionRow], unsigned: Sequence[SignatureRow]
+        self, request: SpendRequest, planned: Sequence[Planned], unsigned: Sequence[SignatureRow]
     ) -> Failure | None:
         """Takes intents one step further; the failure if that cannot be done. Raises if the store could not be reached,
         since what is stored then is not known."""
         try:
-            await self._push_all(request, ready, unsigned)
+            await self._push_all(request, planned, unsigned)
         except (StoreUnavailable, CommitUnknown):
             raise
         except (Temporary, Uncertain) as error:
@@ -180,64 +187,74 @@ class Transactions:
         return None
 
     async def _push_all(
-        self, request: SpendRequest, ready: Sequence[TransactionRow], unsigned: Sequence[SignatureRow]
+        self, request: SpendRequest, planned: Sequence[Planned], unsigned: Sequence[SignatureRow]
     ) -> None:
         """Takes intents one step further. Raises the first error, a permanent one before a temporary one."""
-        wallet_id = ready[0].wallet_id if ready else unsigned[0].wallet_id  # stored: the default may be another one now
+        # stored: the default may be another one now
+        wallet_id = planned[0].row.wallet_id if planned else unsigned[0].wallet_id
         wallet = await self.deps.database.look_up(lambda tx: intents.get_wallet(tx, request.org_id, wallet_id))
         for row in unsigned:
             await restore_hold.check_signature(self.deps, row, wallet.address)
             if await self._is_free(row.org_id, row.id, row.approval_id, is_signature=True):
                 await message_signatures.sign(self.deps, request, row, wallet)
-        prepared = await asyncio.gather(*(self._prepare(request, row) for row in ready), return_exceptions=True)
-        whole = itertools.takewhile(lambda one: not isinstance(one, Failure | BaseException), prepared)
-        bounded = await self._bound(request, [one for one in whole if isinstance(one, Ready)])
-        # Queued in the order of the intents: nonces are assigned in it, and a simulation carries them out in it too.
-        queued = (self._sign(request, one, wallet) for one in bounded)
-        done = [*prepared, *await asyncio.gather(*queued, return_exceptions=True)]
-        errors = [error for error in done if isinstance(error, BaseException)]
+        if not planned:
+            return
+        for _ in range(_JUDGED_AGAIN):
+            ready = await self._judge(request, planned)
+            # In the order of the intents: nonces are assigned in it, and a simulation carries them out in it too.
+            queued = (self._sign(request, one, wallet) for one in ready)
+            done = await asyncio.gather(*queued, return_exceptions=True)
+            errors = [error for error in done if isinstance(error, BaseException)]
+            if not any(isinstance(error, NotWhole) for error in errors):
+                break
+        if any(isinstance(error, NotWhole) for error in errors):
+            raise Temporary("What its wallet may spend changed again and again while it was signed.", retry_after_s=1)
         if errors:
             raise next((error for error in errors if not isinstance(error, Temporary | Uncertain)), errors[0])
 
-    async def _bound(self, request: SpendRequest, ready: list[Ready]) -> list[Ready]:
-        """Those whose outflow is within its ceiling and that policy allows; a refusal is committed."""
-        if not ready:
+    async def _judge(self, request: SpendRequest, planned: Sequence[Planned]) -> list[Ready]:
+        """Those that may be signed now, once all of the node's have been judged. A refusal or a question is
+        committed."""
+        approvals_up_to = await self._check_holds(request, planned)
+        if approvals_up_to is None:
             return []
-        bounded, refusal = await outflow.check(self.deps, ready)
-        if refusal is not None:
-            row_id, failure, verdict = refusal.row.id, refusal.failure, refusal.verdict
-            await self.deps.writer.write(
-                lambda tx: _refuse(tx, request, row_id, failure, verdict), self.deps.publisher.tell
-            )
-        bounded = [await concerns.look(self.deps, one) for one in bounded]
-        allowed = await asyncio.gather(*(policy_check.is_allowed(self.deps, request, one) for one in bounded))
-        return [one for one, is_allowed in zip(bounded, allowed, strict=True) if is_allowed]
+        rows_of = [one.row for one in planned]
+        next_ids = frozenset(one.row.id for one in planned if one.is_next)
+        judged = await judgement.judge(self.deps, rows_of, next_ids)
+        if judged.refusal is not None and judged.refusal.failure.code == fees.INSUFFICIENT_FUNDS:
+            await self.trackers.look_now(judged.refusal.row.chain_id)  # what is mined meanwhile is promised no longer
+            judged = await judgement.judge(self.deps, rows_of, next_ids)
+        if judged.refusal is None and not judged.asks:
+            return [replace(one, approvals_up_to=approvals_up_to[one.row.id]) for one in judged.ready]
+        await self.deps.writer.write(
+            lambda tx: _conclude(tx, request, judged), lambda done: self.deps.publisher.tell(*done)
+        )
+        return []
 
-    async def _prepare(self, request: SpendRequest, row: TransactionRow) -> Ready | Failure | None:
-        """Runs all checks of one intent; None if it must not be signed now, a failure if it was refused for good: those
-        after it are then not signed either."""
-        deps = self.deps
-        if not await self._is_free(row.org_id, row.id, row.approval_id, is_signature=False):
-            return None
-        chain = deps.chains.get(row.chain_id)
-        await chain.verify()
-        if not await restore_hold.check(deps, row):
-            self.trackers.poke(row.chain_id)
-            return None
-        looked = await preflight.check_allowance(deps, row, chain)
-        if looked is None:
-            self.trackers.poke(row.chain_id)
-            return None
-        ready = looked if isinstance(looked, Failure) else await preflight.prepare(deps, row, chain)
-        if isinstance(ready, Failure) and ready.code == fees.INSUFFICIENT_FUNDS:
-            await self.trackers.look_now(row.chain_id)  # what is mined meanwhile is promised no longer
-            ready = await preflight.prepare(deps, row, chain)
-        if isinstance(ready, Failure):
-            failure = ready
-            await deps.writer.write(lambda tx: _refuse(tx, request, row.id, failure), deps.publisher.tell)
-            return failure
-        assert not isinstance(looked, Failure)
-        return replace(ready, approvals_up_to=looked)
+    async def _check_holds(self, request: SpendRequest, planned: Sequence[Planned]) -> dict[str, int] | None:
+        """What each approval's allowance includes (`preflight.check_allowance`), by id; None if one of them must not be
+        signed now, or was refused for good: then none is."""
+        deps, up_to = self.deps, dict[str, int]()
+        for asked in dict.fromkeys(one.row.approval_id for one in planned):
+            row = next(one.row for one in planned if one.row.approval_id == asked)
+            if not await self._is_free(row.org_id, row.id, asked, is_signature=False):
+                return None
+        for row in (one.row for one in planned if one.is_next):
+            chain = deps.chains.get(row.chain_id)
+            await chain.verify()
+            looked = await preflight.check_allowance(deps, row, chain) if await restore_hold.check(deps, row) else None
+            if looked is None:
+                self.trackers.poke(row.chain_id)
+                return None
+            if isinstance(looked, Failure):
+                refusal = Judgement(refusal=Refusal(row, looked))
+                await deps.writer.write(
+                    lambda tx: _conclude(tx, request, refusal),  # noqa: B023 - the loop ends with it
+                    lambda done: deps.publisher.tell(*done),
+                )
+                return None
+            up_to[row.id] = looked
+        return up_to
 
     async def _sign(self, request: SpendRequest, ready: Ready, wallet: WalletRow) -> None:
         """Signs through the sender's queue, then broadcasts."""
@@ -276,7 +293,7 @@ class Transactions:
         """Cancels the node's unsigned intents after one of them failed."""
         if not _has_failed(stored) or not _has_planned(stored):
             return stored
-        return await self._change(request, lambda row: row.state == TxState.PLANNED, _OTHERS_FAILED)
+        return await self._change(request, lambda row: row.state == TxState.PLANNED, policy_check.OTHERS_FAILED)
 
     async def _change(
         self,
@@ -310,23 +327,34 @@ class Transactions:
         return stored
 
 
-def _refuse(
-    tx: Tx, request: SpendRequest, transaction_id: str, failure: Failure, verdict: Deny | None = None
-) -> Committed | None:
-    row = rows.get(tx, transaction_id)
-    if row.state != TxState.PLANNED or row.run_pk != request.run_pk:
-        return None
-    return policy_check.refuse(tx, row, failure, verdict)
+def _conclude(tx: Tx, request: SpendRequest, judged: Judgement) -> list[Committed | None]:
+    """Writes why a node's transactions are not signed, or asks a person about all of them; nothing if they changed
+    meanwhile."""
+    refusal = judged.refusal
+    if refusal is not None:
+        row = rows.get(tx, refusal.row.id)
+        if row.state != TxState.PLANNED or row.run_pk != request.run_pk:
+            return []
+        policy_check.note_recipients(tx, row, judged.requests)
+        return [policy_check.refuse(tx, row, refusal.failure, refusal.verdict)]
+    fresh = [replace(one, row=rows.get(tx, one.row.id)) for one in judged.ready]
+    if any(one.row.state != TxState.PLANNED or one.row.run_pk != request.run_pk for one in fresh):
+        return []
+    policy_check.note_recipients(tx, fresh[0].row, judged.requests)
+    return policy_check.ask_all(tx, request, fresh, judged.asks)
 
 
-def _next_of(stored: Stored) -> tuple[list[TransactionRow], list[SignatureRow]]:
-    """The intents and signature requests that can be taken a step further now."""
+def _next_of(stored: Stored) -> tuple[list[Planned], list[SignatureRow]]:
+    """The intents and signature requests that can be taken a step further now: every planned intent if one of them can
+    be, since they are judged together. Those after one whose fate is open wait with it."""
     if stored.came_to_nothing or _has_failed(stored):
         return [], []
-    of_node = stored.transactions
-    ready = [row for row in of_node if spend_status.is_ready(row, of_node)]
-    ready = [row for row in ready if not outflow.waits_for_earlier(row, of_node)]
-    return ready, [row for row in stored.signatures if row.state == "planned"]
+    of_node, found = stored.transactions, list[Planned]()
+    for row in of_node:
+        if row.state == TxState.PLANNED and not judgement.waits_for_earlier(row, of_node):
+            found.append(Planned(row, spend_status.is_ready(row, of_node)))
+    unsigned = [row for row in stored.signatures if row.state == "planned"]
+    return (found if any(one.is_next for one in found) else []), unsigned
 
 
 def _has_planned(stored: Stored) -> bool:

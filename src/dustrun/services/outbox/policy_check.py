@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from types import MappingProxyType
 
 from dustrun import clock
@@ -12,6 +12,7 @@ from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Reason, Request, Verdict
 from dustrun.core.money.policy.counting import Origin
 from dustrun.core.money.policy.document import WalletPolicy, read_policy
+from dustrun.core.money.policy.judge import BATCH, RUN
 from dustrun.core.money.policy.outflow import Ceilings, Taken
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.money.transaction_state import TxState, binding_of
@@ -22,7 +23,7 @@ from dustrun.services.outbox import events
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.preflight import Ready
-from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_json
+from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_json, intent_of
 from dustrun.services.runs.approvals import APPROVED
 from dustrun.services.wallets import budget as budgets
 from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valuer, Values
@@ -41,10 +42,11 @@ from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.approvals import PENDING, ApprovalRow
 from dustrun.storage.runs.journal import RunHeads
 
-_SHOWN_BYTES, _SHOWN_MOVEMENTS = 512, 20
+_SHOWN_BYTES, _SHOWN_MOVEMENTS, _SHOWN_TOGETHER, _SHOWN_REASONS, _FEW = 512, 20, 20, 5, 20
 _LIGHT_BYTES = 16_384
 """Calldata that is judged within a millisecond or two."""
 APPROVAL_MS = 24 * 3_600_000
+OTHERS_FAILED = "Another spend of its node failed, so it was not signed."
 POLICY, REJECTED, EXPIRED, NOT_SIGNED = "REFUSED", "REJECTED", "APPROVAL_EXPIRED", "NOT_SIGNED"
 
 
@@ -60,18 +62,24 @@ async def find_policy(database: Database, wallet_id: str) -> WalletPolicy | None
     return await database.look_up(lambda tx: policy_of(tx, wallet_id, now))
 
 
-def case_of(
-    tx: Tx,
-    wallet_id: str,
-    request: Request,
-    values: Values,
-    row: TransactionRow | SignatureRow | None = None,
-    concerns: tuple[Reason, ...] = (),
-) -> SpendCase:
-    """A spend under the wallet's policy in force. `row` says where it comes from; fees alone need no origin."""
+def case_of(tx: Tx, row: TransactionRow | SignatureRow, request: Request, values: Values) -> SpendCase:
+    """A spend under the wallet's policy in force."""
     now = clock.now_ms()
-    policy = policy_of(tx, wallet_id, now)
-    return SpendCase(wallet_id, policy, _with_origin(tx, policy, request, row), values, now, concerns)
+    policy = policy_of(tx, row.wallet_id, now)
+    asked = _with_origin(tx, policy, request, row)
+    return SpendCase(row.wallet_id, policy, asked, values, now, scopes=scopes_of(tx, policy, row))
+
+
+def scopes_of(tx: Tx, policy: WalletPolicy | None, row: TransactionRow | SignatureRow) -> dict[int, str]:
+    """Under which names a spend's run and node add up what they spend of its wallet, if the policy asks for that."""
+    asks = policy.approval_above if policy is not None else None
+    if asks is None or row.run_pk is None or all(total.per == "window" for total in asks.totals):
+        return {}
+    place = f"{row.wallet_id}/{row.org_id}"
+    return {
+        RUN: f"run:{place}/{top_run_of(tx, row)}",
+        BATCH: f"batch:{place}/{row.root_run_id}/{row.path}",
+    }
 
 
 def _with_origin(
@@ -117,7 +125,7 @@ async def may_allow(
 
     def query(tx: Tx) -> tuple[Verdict, bool]:
         is_revoked = key_rows.ask_revoked(tx, row.org_id, row.key_id)
-        verdict = deps.budget.judge_simulated(tx, case_of(tx, row.wallet_id, request, values, row, concerns))[0]
+        verdict = deps.budget.judge_simulated(tx, case_of(tx, row, request, values))[0]
         return verdict, is_revoked()
 
     is_light = len(request.data) <= _LIGHT_BYTES
@@ -128,29 +136,62 @@ async def may_allow(
     return isinstance(verdict, Allow) and not is_revoked
 
 
-async def is_allowed(deps: OutboxDeps, request: SpendRequest, ready: Ready) -> bool:
-    """Whether it may go on to be signed. A denial or a question is committed here; a permission is judged again in the
-    unit that signs."""
-    if await may_allow(deps, ready.row, ready.request, ready.values, ready.concerns):
-        return True
+Subject = tuple[TransactionRow, Request, Ready | None]
+"""A planned transaction, the spend that is judged, and its cost if that is known."""
 
-    def unit(tx: Tx) -> Committed | None:
-        row = rows.get(tx, ready.row.id)
-        if row.state != TxState.PLANNED or row.run_pk != request.run_pk:
-            return None
-        judging = Judging(tx, deps.budget, [row])
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """On the transactions of a node, in their order: the place of the first that is denied and why, and the questions
+    before it, by id, that no person has answered."""
+
+    denied: tuple[int, Failure, Deny | None] | None = None
+    asks: Mapping[str, Ask] = field(default_factory=dict)
+
+
+async def judge_all(deps: OutboxDeps, subjects: Sequence[Subject], values: Values) -> Verdicts:
+    """Judges transactions of one node in their order, each with what those before it spend. Reserves nothing: each is
+    judged again in the unit that signs it. Raises `Temporary` if one is denied while a price source cannot be
+    reached."""
+    if not subjects:
+        return Verdicts()
+
+    def query(tx: Tx) -> Verdicts:
+        now, first = clock.now_ms(), subjects[0][0]
+        is_revoked = key_rows.ask_revoked(tx, first.org_id, first.key_id)
         tx.wait()
-        allowed, committed = judging.decide(request, replace(ready, row=row))
-        if allowed is not None:
-            raise Undone
-        judging.write()
-        return committed
+        if is_revoked():
+            return Verdicts((0, revoked(first.key_id), None))
+        policy, dust_run = policy_of(tx, first.wallet_id, now), dust_run_of(tx, first)
+        ledger, approved, scopes = Ledger(tx, now), Approved(tx), scopes_of(tx, policy, first)
+        earlier, asks = list[Earlier](), dict[str, Ask]()
+        for place, (row, request, ready) in enumerate(subjects):
+            concerns = () if ready is None else ready.concerns
+            asked = _with_origin(tx, policy, request, row)
+            case = SpendCase(row.wallet_id, policy, asked, values, now, concerns, scopes)
+            verdict, counted = deps.budget.judge_simulated(tx, case, earlier, ledger=ledger, dust_run=dust_run)
+            if isinstance(verdict, Deny):
+                return Verdicts((place, denial(verdict), verdict), asks)
+            if isinstance(verdict, Ask) and ready is not None and not approved.covers(ready):
+                asks[row.id] = verdict
+            earlier.append(Earlier(now, counted, is_of_node=True))
+        return Verdicts(None, asks)
 
-    try:
-        await deps.writer.write(unit, deps.publisher.tell)
-    except Undone:
-        return True
-    return False
+    is_light = sum(len(request.data) for _, request, _ in subjects) <= _LIGHT_BYTES and len(subjects) <= _FEW
+    look = deps.database.look_up if is_light else deps.database.read
+    verdicts = await look(query)
+    if verdicts.denied is not None and verdicts.denied[2] is not None:
+        budgets.check_reached(verdicts.denied[2], values)
+    return verdicts
+
+
+def note_recipients(tx: Tx, row: TransactionRow, judged: Iterable[Request]) -> None:
+    """Notes whom spends of a node that were refused or asked about would pay; see `budget.note_recipients`."""
+    now = clock.now_ms()
+    ledger, policy = Ledger(tx, now), policy_of(tx, row.wallet_id, now)
+    for request in judged:
+        budgets.note_recipients(ledger, SpendCase(row.wallet_id, policy, request, {}, now))
+    ledger.write()
 
 
 class Judging:
@@ -166,6 +207,7 @@ class Judging:
         self._asked = {wallet_id: wallet_rows.ask_policy(tx, wallet_id, self._now_ms) for wallet_id in wallets}
         self._is_revoked = {key: key_rows.ask_revoked(tx, *key) for key in keys}
         self._policies: dict[str, WalletPolicy | None] = {}
+        self._approved = Approved(tx)
         self._ledger = Ledger(tx, self._now_ms)
 
     def ask(self, ready: Iterable[Ready]) -> None:
@@ -179,8 +221,9 @@ class Judging:
             row = self._asked[wallet_id]()
             self._policies[wallet_id] = read_policy(row.document) if row is not None else None
         policy = self._policies[wallet_id]
+        scopes = scopes_of(self._tx, policy, ready.row)
         request = _with_origin(self._tx, policy, ready.request, ready.row)
-        return SpendCase(wallet_id, policy, request, ready.values, self._now_ms, ready.concerns)
+        return SpendCase(wallet_id, policy, request, ready.values, self._now_ms, ready.concerns, scopes)
 
     def decide(
         self, request: SpendRequest, ready: Ready, heads: RunHeads | None = None, *, reserves: bool = True
@@ -194,7 +237,7 @@ class Judging:
             tx,
             self._case(ready),
             row.id,
-            is_approved=is_approved(tx, ready),
+            is_approved=self._approved.covers(ready),
             dust_run=dust_run_of(tx, row),
             ledger=self._ledger,
             reserves=reserves,
@@ -202,10 +245,7 @@ class Judging:
         if isinstance(verdict, Deny):
             return None, refuse(tx, row, denial(verdict), verdict, heads)
         if isinstance(verdict, Ask):
-            return None, ask(tx, request, ready, verdict, heads)
-        if ready.implementation is not None and ready.intent.to is not None:
-            where = row.org_id, row.chain_id, checksum(ready.intent.to)
-            contract_rows.see(tx, *where, ready.implementation, self._now_ms)
+            return None, ask_all(tx, request, [ready], {row.id: verdict}, heads)[0]
         return verdict, None
 
     def write(self) -> None:
@@ -261,26 +301,52 @@ def give_up(tx: Tx, row: TransactionRow, message: str, *, wakes: bool = False) -
 # --- the question to a person ---
 
 
-def is_approved(tx: Tx, ready: Ready) -> bool:
-    """Whether a person has approved exactly this transaction with at most this fee."""
-    row = ready.row
-    if row.approval_id is None:
-        return False
-    asked = approval_rows.find(tx, row.org_id, row.approval_id)
-    return asked is not None and asked.status == APPROVED and asked.binding == _binding(ready)
+class Approved:
+    """What people have approved, read once in a unit."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+        self._bindings: dict[str, frozenset[str]] = {}
+
+    def covers(self, ready: Ready) -> bool:
+        """Whether a person has approved exactly this transaction, with at most this fee, and all that was asked with
+        it."""
+        row = ready.row
+        if row.approval_id is None:
+            return False
+        if row.approval_id not in self._bindings:
+            self._bindings[row.approval_id] = self._approved_by(row, row.approval_id)
+        return _binding(ready) in self._bindings[row.approval_id]
+
+    def _approved_by(self, row: TransactionRow, approval_id: str) -> frozenset[str]:
+        asked = approval_rows.find(self._tx, row.org_id, approval_id)
+        if asked is None or asked.status != APPROVED or row.root_run_id is None or row.path is None:
+            return frozenset()
+        of_node = rows.list_of_node(self._tx, row.org_id, row.root_run_id, row.path)
+        bindings = [_stored_binding(one) for one in of_node if one.approval_id == approval_id]
+        return frozenset(bindings) if asked.binding == _joint(bindings) else frozenset()
 
 
-def ask(tx: Tx, request: SpendRequest, ready: Ready, verdict: Ask, heads: RunHeads | None = None) -> Committed | None:
-    """Asks a person to approve it, with a fixed fee ceiling. Nothing is signed."""
+def ask_all(
+    tx: Tx, request: SpendRequest, ready: Sequence[Ready], asks: Mapping[str, Ask], heads: RunHeads | None = None
+) -> list[Committed | None]:
+    """Asks a person to approve all of a node's transactions at once, each with a fixed fee ceiling; `asks` says why, by
+    id. Nothing is signed."""
     now = clock.now_ms()
-    fixed = replace(ready.row, max_price=str(ready.max_price_units), gas_limit=ready.gas_limit)
-    binding = _binding(ready)
-    question = question_of(request, fixed.id, binding, _message(ready, verdict), now)
+    fixed = [replace(one.row, max_price=str(one.max_price_units), gas_limit=one.gas_limit) for one in ready]
+    binding, subject = _joint([_binding(one) for one in ready]), next(one.row.id for one in ready if one.row.id in asks)
+    question = question_of(request, subject, binding, _message(ready, asks), now)
     approval_rows.add(tx, question)
-    asking = replace(fixed, approval_id=question.id, verdict=dumps_text(verdict.public()), updated_at=now)
-    rows.save(tx, asking)
-    step = Step("asked", {"approvalId": question.id, "message": question.message})
-    return events.note(tx, asking, step, heads=heads)
+    told = list[Committed | None]()
+    for row in fixed:
+        verdict = asks.get(row.id)
+        shown = dumps_text(verdict.public()) if verdict is not None else row.verdict
+        asking = replace(row, approval_id=question.id, verdict=shown, updated_at=now)
+        rows.save(tx, asking)
+        if row.id == subject:
+            step = Step("asked", {"approvalId": question.id, "message": question.message})
+            told.append(events.note(tx, asking, step, heads=heads))
+    return told
 
 
 def question_of(request: SpendRequest, subject_id: str, binding: str, message: str, now: int) -> ApprovalRow:
@@ -330,13 +396,43 @@ def _binding(ready: Ready) -> str:
     return hashlib.sha256(noticed.encode()).hexdigest()
 
 
-def _message(ready: Ready, verdict: Ask) -> str:
-    why = " ".join(reason.message for reason in verdict.reasons)
+def _stored_binding(row: TransactionRow) -> str:
+    ceiling = (row.gas_limit or 0) * int(row.max_price or 0)
+    return binding_of(intent_of(row), row.sender, ceiling)
+
+
+def _joint(bindings: Sequence[str]) -> str:
+    """The binding of transactions that are approved together, whatever their order."""
+    if len(bindings) == 1:
+        return bindings[0]
+    return hashlib.sha256(dumps_text(sorted(bindings)).encode()).hexdigest()
+
+
+def _message(ready: Sequence[Ready], asks: Mapping[str, Ask]) -> str:
+    reasons = dict.fromkeys(reason.message for verdict in asks.values() for reason in verdict.reasons)
+    why = " ".join([*reasons][:_SHOWN_REASONS])
+    if len(ready) == 1:
+        return f"{_tell(ready[0])}{why}"
+    shown = [f"{place}. {_tell(one)}" for place, one in enumerate(ready[:_SHOWN_TOGETHER], 1)]
+    rest = f"And {len(ready) - _SHOWN_TOGETHER} more, which the run shows. " if len(ready) > _SHOWN_TOGETHER else ""
+    return f"{len(ready)} transactions together. {''.join(shown)}{rest}{_totals(ready)}{why}"
+
+
+def _totals(ready: Sequence[Ready]) -> str:
+    sums: dict[str, int] = {}
+    for movement in (one for each in ready for one in each.intent.movements if one.kind == "send"):
+        sums[movement.asset.key] = sums.get(movement.asset.key, 0) + movement.amount_units
+    sent = ", ".join(f"{units} base units of {key}" for key, units in sums.items())
+    fee = sum(one.fee_ceiling_units for one in ready)
+    return f"In all: {sent or 'nothing is sent'}, fees at most {fee} base units. "
+
+
+def _tell(ready: Ready) -> str:
     intent = ready.intent
     return (
         f"{intent.about} (chain {intent.chain_id}, from {ready.row.sender} to {_named(ready, intent.to)}, "
         f"{intent.value_units} base units of native coin, {_calldata(intent.data)}, fee at most "
-        f"{ready.fee_ceiling_units} base units). {tell_movements(intent.movements, ready.names)}{why}"
+        f"{ready.fee_ceiling_units} base units). {tell_movements(intent.movements, ready.names)}"
     )
 
 

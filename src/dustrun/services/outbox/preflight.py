@@ -21,7 +21,7 @@ from dustrun.sdk.chain import ChainCall, Fees
 from dustrun.services.outbox import restore_hold
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed
-from dustrun.services.outbox.fees import FeeRequest, Priced, price
+from dustrun.services.outbox.fees import Priced
 from dustrun.services.outbox.spend_status import ALLOWANCE_MET, AWAITS_APPROVAL, Failure, intent_of
 from dustrun.services.wallets.budget import Values
 from dustrun.storage.db.statement import Tx
@@ -83,23 +83,6 @@ class Ready:
     def fee_ceiling_units(self) -> int:
         """The most that any attempt may pay for gas, in base units."""
         return self.gas_limit * self.max_price_units
-
-
-async def prepare(deps: OutboxDeps, row: TransactionRow, chain: LiveChain) -> Ready | Failure:
-    """Prices a planned intent, or says why it cannot be sent; raises `Temporary` if no endpoint answers."""
-    await chain.verify()
-    promised = await deps.database.look_up(lambda tx: rows.promised_units(tx, row.chain_id, row.sender))
-    request = FeeRequest(
-        row.sender,
-        intent_of(row),
-        gas_limit=row.gas_limit,
-        max_price_units=int(row.max_price) if row.max_price is not None else None,
-        promised_units=promised,
-    )
-    priced = await price(chain, request, deps.settings.transaction_max_fee_rise)
-    if isinstance(priced, Failure):
-        return priced
-    return Ready(row, priced, await deps.budget.values_of([priced.request]))
 
 
 async def check_allowance(deps: OutboxDeps, row: TransactionRow, chain: LiveChain) -> int | Failure | None:

@@ -8,9 +8,10 @@ seen, are discarded and signed again.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from dustrun import clock
 from dustrun.core.money.transaction_state import TxState
@@ -66,6 +67,15 @@ class Outcome:
     has_moved: bool = False
 
 
+class NotWhole(Exception):
+    """The policy refuses one of a node's transactions, or asks about it, so that none of them is written: what counts
+    under it changed after they were judged. They have to be judged again."""
+
+    def __init__(self, request: SpendRequest) -> None:
+        super().__init__("A transaction of the node is not allowed any more.")
+        self.request = request
+
+
 class SenderQueue:
     """Signs for one sender on one chain, batch by batch."""
 
@@ -98,6 +108,8 @@ class SenderQueue:
     async def _work(self) -> None:
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
+            while self._queue and self._queue[0].request is batch[-1].request:
+                batch.append(self._queue.popleft())  # a node's transactions are written together
             try:
                 async with signing_turn(self._deps.leases, self._chain_id, self._sender) as turn:
                     await self._sign(batch, turn)
@@ -112,10 +124,8 @@ class SenderQueue:
         highest = await self._deps.database.look_up(lambda tx: rows.highest_nonce(tx, self._chain_id, self._sender))
         nonce = max(floor, 0 if highest is None else highest + 1)
         signed: list[Signed] = []
-        for queued in batch:
-            one = await self._sign_one(queued, nonce + len(signed))
-            if one is not None:
-                signed.append(one)
+        for _, part in groupby(batch, key=lambda queued: id(queued.request)):
+            signed += await self._sign_node(list(part), nonce + len(signed))
         self._deps.on_step("signed")
         outcomes = await self._write_all(signed, floor, turn)
         self._deps.on_step("committed")
@@ -133,11 +143,14 @@ class SenderQueue:
             except (Temporary, Uncertain) as error:
                 return [error] * len(signed)
             except Exception as error:
-                if len(signed) == 1:
-                    return [error]
-        writes = [self._write([one], floor, turn) for one in signed]
-        found = await asyncio.gather(*writes, return_exceptions=True)
-        return [one if isinstance(one, BaseException) else one[0] for one in found]
+                if len({id(one.queued.request) for one in signed}) == 1:
+                    return [error] * len(signed)
+        parts = [list(part) for _, part in groupby(signed, key=lambda one: id(one.queued.request))]
+        found = await asyncio.gather(*(self._write(part, floor, turn) for part in parts), return_exceptions=True)
+        outcomes = list[Outcome | BaseException]()
+        for part, one in zip(parts, found, strict=True):
+            outcomes += [one] * len(part) if isinstance(one, BaseException) else one
+        return outcomes
 
     def _write(self, batch: Sequence[Signed], floor: int, turn: SigningTurn) -> Awaitable[list[Outcome]]:
         rows_of = [one.queued.ready.row for one in batch]
@@ -153,7 +166,19 @@ class SenderQueue:
             touches=touched,
         )
 
-    async def _sign_one(self, queued: QueuedTransaction, nonce: int) -> Signed | None:
+    async def _sign_node(self, part: Sequence[QueuedTransaction], nonce: int) -> list[Signed]:
+        """Signs a node's transactions; none of them if the signer fails at one."""
+        signed: list[Signed] = []
+        for queued in part:
+            one = await self._sign_one(queued, nonce + len(signed))
+            if isinstance(one, Exception):
+                for each in part:
+                    _fail(each, one)
+                return []
+            signed.append(one)
+        return signed
+
+    async def _sign_one(self, queued: QueuedTransaction, nonce: int) -> Signed | Exception:
         ready = queued.ready
         unsigned = UnsignedTransaction(
             chain_id=self._chain_id,
@@ -170,8 +195,7 @@ class SenderQueue:
             signer = self._deps.signers.signer_of(queued.wallet)
             return Signed(queued, unsigned, await signer.sign_transaction(unsigned))
         except Exception as error:
-            _fail(queued, error)
-            return None
+            return error
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
         self._deps.publisher.tell(*(outcome.committed for outcome in outcomes))
@@ -194,6 +218,7 @@ class SenderQueue:
                 nonce += outcomes[-1].written is not None
                 if not outcomes[-1].has_moved:
                     decided.add(ready.row.id)
+            _check_whole(batch, outcomes)
             judging.write()
         return outcomes
 
@@ -244,6 +269,15 @@ class SenderQueue:
             self._queue.append(queued)
         elif not queued.future.done():
             queued.future.set_result(found)
+
+
+def _check_whole(batch: Sequence[Signed], outcomes: Sequence[Outcome]) -> None:
+    """Raises `NotWhole` if a node has several transactions in a unit, and only some of them would be written."""
+    asked = Counter(id(one.queued.request) for one in batch)
+    for one, outcome in zip(batch, outcomes, strict=True):
+        is_refused = outcome.written is None and not outcome.has_moved and outcome.committed is not None
+        if is_refused and asked[id(one.queued.request)] > 1:
+            raise NotWhole(one.queued.request)
 
 
 def _write(tx: Tx, one: Signed, ready: Ready, verdict: str, heads: RunHeads) -> Outcome:

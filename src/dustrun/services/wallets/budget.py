@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
@@ -30,7 +30,7 @@ from dustrun.core.money.policy import (
     needs,
 )
 from dustrun.core.money.policy.counting import GAS_USD, USD, asked, canonical, is_gas
-from dustrun.core.money.policy.judge import judge_fee
+from dustrun.core.money.policy.judge import RUN, judge_fee
 from dustrun.core.money.policy.outflow import Ceilings, Taken, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven, paid
 from dustrun.core.money.policy.scopes import count_under
@@ -84,10 +84,11 @@ class Valuer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What a simulation has spent before, and when by its clock."""
+    """What a simulation has spent before, and when by its clock. `is_of_node`: the node that is judged has."""
 
     at_ms: int
     counted: Counted
+    is_of_node: bool = False
 
 
 class Quotes(dict[str, Valued]):
@@ -107,7 +108,8 @@ def check_reached(verdict: Verdict, values: Values) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SpendCase:
-    """One spend of a wallet under the policy in force; `values` are those of `Budget.values_of`."""
+    """One spend of a wallet under the policy in force; `values` are those of `Budget.values_of`. `scopes`: under which
+    name the run and the node add up what they spend (`RUN`, `BATCH`)."""
 
     wallet_id: str
     policy: WalletPolicy | None
@@ -116,6 +118,7 @@ class SpendCase:
     now_ms: int
     concerns: tuple[Reason, ...] = ()
     """What was noticed before, and a person has to look at whatever the policy says."""
+    scopes: Mapping[int, str] = field(default_factory=dict)
 
 
 _CENT: Final = DustRules(Decimal("0.01"))
@@ -188,13 +191,15 @@ class Budget:
         if dust_run is not None and not isinstance(verdict, Deny):
             whole = self._dust_units(asked(request, facts.worths))
             verdict = self._judge_dust(ledger, dust_run, dust_units, whole) or verdict
-        if policy is not None:
-            named = {movement.counterparty.lower() for movement in paid(policy, request)}
-            ledger.note_recipients(case.wallet_id, named)
+        note_recipients(ledger, case)
         if isinstance(verdict, Allow) and subject_id is not None:
             counted = count_under(policy, request, facts.worths)
             prices = {key: dumps_text(value.public()) for key, value in case.values.items()}
             ledger.reserve(wallet_id=case.wallet_id, subject_id=subject_id, units=counted.units, prices=prices)
+            for measure, span in needs(policy, request) if policy is not None else ():
+                if span in case.scopes and counted.units.get(measure):
+                    name, kept, _ = _place(case, measure, span)
+                    ledger.reserve(wallet_id=name, subject_id=subject_id, units={kept: counted.units[measure]})
             if dust_run is not None:
                 ledger.reserve(wallet_id=dust_run, subject_id=subject_id, units={_DUST_USD: dust_units})
         return verdict
@@ -223,10 +228,10 @@ class Budget:
         """The amount in 1e-18 dollars; an unpriced asset counts as one dust target."""
         return counted.units.get(USD, 0) + len(counted.unpriced) * self._dust.target
 
-    def _judge_dust(self, ledger: Ledger, dust_run: str, units: int, whole: int) -> Deny | None:
-        """Checks the caps of a dust test. `whole` includes a swap's approval, which is counted with the swap but must
-        be dust too."""
-        spent = ledger.spent(dust_run, _DUST_USD, _EVER_MS)
+    def _judge_dust(self, ledger: Ledger, dust_run: str, units: int, whole: int, before: int = 0) -> Deny | None:
+        """Checks the caps of a dust test, with what comes `before` and is not stored. `whole` includes a swap's
+        approval, which is counted with the swap but must be dust too."""
+        spent = ledger.spent(dust_run, _DUST_USD, _EVER_MS) + before
         try:
             check_caps(self._dust, whole, 0)
             check_caps(self._dust, units, spent)
@@ -234,18 +239,32 @@ class Budget:
             return Deny((Reason("dust", refusal.message),))
         return None
 
-    def judge_simulated(self, tx: Tx, case: SpendCase, earlier: Sequence[Earlier] = ()) -> tuple[Verdict, Counted]:
-        """The verdict in a simulation, against stored spends and the simulation's own earlier ones; reserves nothing.
-        An earlier spend counts for one window of the simulation's clock. The second value is what this one counts; pass
-        it in `earlier` next time."""
-        now_ms, facts = case.now_ms, _facts(Ledger(tx, case.now_ms), case)
+    def judge_simulated(
+        self,
+        tx: Tx,
+        case: SpendCase,
+        earlier: Sequence[Earlier] = (),
+        *,
+        ledger: Ledger | None = None,
+        dust_run: str | None = None,
+    ) -> tuple[Verdict, Counted]:
+        """The verdict against stored spends and `earlier` ones that are not stored: those of a simulation, or of the
+        node that is judged. Reserves nothing. An earlier spend counts for one window of the simulation's clock. The
+        second value is what this one counts; pass it in `earlier` next time."""
+        ledger = Ledger(tx, case.now_ms) if ledger is None else ledger
+        now_ms, facts = case.now_ms, _facts(ledger, case)
         spent = {
             (measure, window_ms): units
-            + sum(one.counted.units.get(measure, 0) for one in earlier if one.at_ms > now_ms - window_ms)
+            + sum(one.counted.units.get(measure, 0) for one in earlier if _is_within(one, window_ms, now_ms))
             for (measure, window_ms), units in facts.spent.items()
         }
         verdict = judge(case.policy, case.request, replace(facts, spent=spent))
-        return verdict, Counted() if isinstance(verdict, Deny) else count_under(case.policy, case.request, facts.worths)
+        counted = count_under(case.policy, case.request, facts.worths)
+        if dust_run is not None and not isinstance(verdict, Deny):
+            before, whole = sum(self._dust_units(one.counted) for one in earlier), asked(case.request, facts.worths)
+            units = self._dust_units(counted)
+            verdict = self._judge_dust(ledger, dust_run, units, self._dust_units(whole), before) or verdict
+        return verdict, Counted() if isinstance(verdict, Deny) else counted
 
     def judge_replacement(self, tx: Tx, case: SpendCase, subject_id: str, *, is_approved: bool = False) -> Verdict:
         """Whether a replacement may bid this much; `Allow` puts the new fee into the open reservation. Only fee
@@ -282,9 +301,31 @@ async def _find_value(valuer: Valuer, asset: Asset) -> Valued | Temporary | None
 
 def ask(ledger: Ledger, case: SpendCase) -> None:
     """Asks for what judging a spend needs to know, so that all of it takes one round trip, and that of many spends."""
+    if case.policy is None:
+        return
+    ledger.ask(case.wallet_id, (), _recipients(case) if case.policy.new_recipient_hours else ())
+    for measure, span in needs(case.policy, case.request):
+        name, measure, window_ms = _place(case, measure, span)
+        ledger.ask(name, [(measure, window_ms)])
+
+
+def _place(case: SpendCase, measure: str, span: int) -> tuple[str, str, int]:
+    """Where the ledger has what was spent in a window, or by the run or the node, which need not have a name yet."""
+    if span > 0:
+        return case.wallet_id, measure, span
+    return case.scopes.get(span, ""), f"{'run' if span == RUN else 'batch'}:{measure}", _EVER_MS
+
+
+def _is_within(earlier: Earlier, span: int, now_ms: int) -> bool:
+    if span > 0:
+        return earlier.at_ms > now_ms - span
+    return span == RUN or earlier.is_of_node
+
+
+def note_recipients(ledger: Ledger, case: SpendCase) -> None:
+    """Notes whom a spend asks to pay: the waiting hours of a new recipient begin with the first request."""
     if case.policy is not None:
-        seen = _recipients(case) if case.policy.new_recipient_hours else ()
-        ledger.ask(case.wallet_id, needs(case.policy, case.request), seen)
+        ledger.note_recipients(case.wallet_id, _recipients(case))
 
 
 def _recipients(case: SpendCase) -> set[str]:
@@ -300,8 +341,7 @@ def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False) -> Fac
         return Facts(now_ms, worths)
     ask(ledger, case)
     spent = {
-        (measure, window): ledger.spent(case.wallet_id, measure, window)
-        for measure, window in needs(policy, case.request)
+        (measure, span): ledger.spent(*_place(case, measure, span)) for measure, span in needs(policy, case.request)
     }
     seen: dict[str, int] = {}
     if policy.new_recipient_hours:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dustrun.core.money.policy.document import (
     ApprovalAbove,
+    AskTotal,
     GasRule,
     Limit,
     MethodRule,
@@ -168,10 +169,25 @@ def _asks_as_often(old: ApprovalAbove | None, new: ApprovalAbove | None) -> bool
     if old is None:
         return True
     if new is None:
-        return old.usd is None and not old.assets
+        return old.usd is None and not old.assets and not old.totals
+    if not all(any(_total_holds(total, kept) for kept in new.totals) for total in old.totals):
+        return False
     if old.usd is not None and (new.usd is None or usd_units(new.usd) > usd_units(old.usd)):
         return False
     return all(key in new.assets and int(new.assets[key]) <= int(units) for key, units in old.assets.items())
+
+
+def _total_holds(old: AskTotal, new: AskTotal) -> bool:
+    """Whether `new` asks whenever `old` does: no higher sum, of at least as much."""
+    if (old.asset or "").lower() != (new.asset or "").lower():
+        return False
+    if old.per == "window" and (new.window_ms is None or new.window_ms < (old.window_ms or 0)):
+        return False
+    if old.per == "run" and new.per != "run":
+        return False
+    if old.per == "batch" and new.per == "window":
+        return False  # a batch may begin before the window does
+    return _same_and_no_more(old.usd, new.usd, usd_units) and _same_and_no_more(old.units, new.units, int)
 
 
 def _takes_no_more(old: Outflow | None, new: Outflow | None) -> bool:

@@ -138,11 +138,41 @@ class GasRule(Fields):
     max_gas_usd: Usd | None = Field(None, description="Maximum total fee, in US dollars.")
 
 
+class AskTotal(Fields):
+    """A sum above which a person is asked, with everything spent before: exactly one of `usd` and `asset` with
+    `units`."""
+
+    per: Literal["batch", "run", "window"] = Field(
+        description="What is added up: the transactions of one node (all rows of a batch), of one run with its retries "
+        "and the runs that it calls, or everything that the wallet spends within `windowMs`."
+    )
+    window_ms: int | None = Field(
+        None,
+        ge=HOUR_MS,
+        le=MAX_WINDOW_MS,
+        description="Of a window: its length in milliseconds, from one hour to 30 days.",
+    )
+    usd: Usd | None = Field(None, description="US dollars over all assets.")
+    asset: OneAsset | None = Field(None, description="The asset that `units` counts.")
+    units: Units | None = Field(None, description="Base units of `asset`.")
+
+    @model_validator(mode="after")
+    def _check(self) -> AskTotal:
+        if (self.asset is None) != (self.units is None) or (self.usd is None) == (self.units is None):
+            raise ValueError("a total must have either usd, or asset and units")
+        if (self.per == "window") != (self.window_ms is not None):
+            raise ValueError("windowMs belongs to a total per window, and must be set there")
+        return self
+
+
 class ApprovalAbove(Fields):
-    """Spends above any of these need a person's approval of the exact transaction."""
+    """Spends above any of these need a person's approval of the exact transactions."""
 
     usd: Usd | None = Field(None, description="US dollars moved by one transaction.")
-    assets: dict[OneAsset, Units] = Field(default_factory=dict, description="Base units by asset.")
+    assets: dict[OneAsset, Units] = Field(default_factory=dict, description="Base units by asset in one transaction.")
+    totals: tuple[AskTotal, ...] = Field(
+        (), max_length=50, description="Sums per batch, per run or per rolling window; each of them asks."
+    )
 
 
 class SignatureRules(Fields):

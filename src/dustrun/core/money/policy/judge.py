@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 
-from dustrun.core.money.policy.counting import COUNT, GAS_USD, USD, Counted, Request, Worth, canonical, count
-from dustrun.core.money.policy.document import HOUR_MS, Limit, WalletPolicy, usd_units
-from dustrun.core.money.policy.scope import judge_scope, paid, revokes
+from dustrun.core.money.intent import Movement
+from dustrun.core.money.policy.counting import (
+    COUNT,
+    GAS_USD,
+    USD,
+    USD_UNIT,
+    Counted,
+    Request,
+    Worth,
+    canonical,
+    count,
+)
+from dustrun.core.money.policy.document import HOUR_MS, AskTotal, Limit, WalletPolicy, usd_units
+from dustrun.core.money.policy.scope import is_endless, judge_scope, paid, revokes
 from dustrun.core.money.policy.scopes import Bound, asked_under, base_of, bounds_of
 from dustrun.core.money.policy.verdict import Allow, Ask, Deny, Reason, Verdict
 from dustrun.records import dataclass
 
 Need = tuple[str, int]
-"""A measure and the length of a window in milliseconds."""
+"""A measure and the length of a window in milliseconds, or `RUN` or `BATCH`."""
+RUN, BATCH = -1, -2
+"""Instead of a window: everything that the run, or the node, has spent."""
+
+
+_ENDLESS_USD = 10**9 * USD_UNIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +51,23 @@ class Facts:
 
 
 def needs(policy: WalletPolicy, request: Request) -> list[Need]:
-    """The (measure, window) pairs that the limits of a policy need for a request."""
+    """The (measure, window) pairs that the limits and totals of a policy need for a request."""
     found = bounds_of(policy, request)
-    return sorted({(bound.measure, bound.window_ms) for bound in found if bound.window_ms is not None})
+    windows = {(bound.measure, bound.window_ms) for bound in found if bound.window_ms is not None}
+    return sorted(windows | {(total_measure(total), _span_of(total)) for total in _totals(policy)})
+
+
+def total_measure(total: AskTotal) -> str:
+    """What a total adds up."""
+    return total.asset if total.asset is not None else USD
+
+
+def _span_of(total: AskTotal) -> int:
+    return {"batch": BATCH, "run": RUN}.get(total.per) or total.window_ms or 0
+
+
+def _totals(policy: WalletPolicy) -> tuple[AskTotal, ...]:
+    return () if policy.approval_above is None else policy.approval_above.totals
 
 
 def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdict:
@@ -52,11 +82,12 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
         *_limits(bounds_of(policy, request), counted, facts),
         *_new_recipients(policy, request, facts),
         *judge_gas(policy, request, facts.worths),
+        *_unlimited(policy, request, facts.worths),
     ]
     if denied:
         return Deny(tuple(denied))
     waits = [
-        *_waits(policy, count(request, facts.worths)),
+        *_waits(policy, count(request, facts.worths), facts),
         *_wild_fee(policy, request),
         *_doubtful(policy, request, facts),
         *facts.concerns,
@@ -216,10 +247,12 @@ def judge_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[
     yield from _limits(fees, counted, facts)
 
 
-def _waits(policy: WalletPolicy, counted: Counted) -> Iterator[Reason]:
+def _waits(policy: WalletPolicy, counted: Counted, facts: Facts) -> Iterator[Reason]:
     above = policy.approval_above
     if above is None:
         return
+    for index, total in enumerate(above.totals):
+        yield from _over_total(f"approvalAbove.totals[{index}]", total, counted, facts)
     if above.usd is not None:
         worth = counted.units.get(USD, 0)
         if worth > usd_units(above.usd):
@@ -232,3 +265,39 @@ def _waits(policy: WalletPolicy, counted: Counted) -> Iterator[Reason]:
             yield Reason(
                 f"approvalAbove.assets.{key}", (f"{wanted} is over {units} base units: a person must approve it.")
             )
+
+
+def _over_total(statement: str, total: AskTotal, counted: Counted, facts: Facts) -> Iterator[Reason]:
+    measure, span = total_measure(total), _span_of(total)
+    most = usd_units(total.usd) if total.usd is not None else int(total.units or "0")
+    wanted, before = counted.units.get(measure, 0), facts.spent.get((measure, span))
+    where = {BATCH: "by this node", RUN: "by this run"}.get(span) or f"in the last {_span(span)}"
+    if measure == USD and counted.unpriced:
+        yield Reason(statement, f"{', '.join(counted.unpriced)} has no price: a person must approve it.")
+    elif wanted and before is None:
+        yield Reason(statement, f"What was spent {where} is unknown: a person must approve it.")
+    elif wanted and before is not None and before + wanted > most:
+        more = f" on top of the {_plain(measure, before)} spent {where}" if before else ""
+        message = f"{show(measure, wanted)}{more} is over {_plain(measure, most)}: a person must approve it."
+        yield Reason(statement, message)
+
+
+def _unlimited(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth]) -> Iterator[Reason]:
+    if policy.allow_unlimited_approvals:
+        return
+    for movement in request.movements:
+        if movement.kind == "approve" and is_unlimited(movement, worths.get(canonical(movement.asset))):
+            who, key = movement.counterparty, canonical(movement.asset)
+            more = "" if movement.needed is None else f": {movement.amount_units}, where {movement.needed} is needed"
+            yield Reason("allowUnlimitedApprovals", f"It gives {who} an unlimited approval for {key}{more}.")
+
+
+def is_unlimited(movement: Movement, worth: Worth | None) -> bool:
+    """Whether an allowance is unlimited: more than the node needs, where that is known. Elsewhere the greatest number
+    of a common width, what is worth over a billion dollars, and 2**96 - 1 or more of a token without a price."""
+    units = movement.amount_units
+    if movement.needed is not None:
+        return units > movement.needed
+    if is_endless(units):
+        return True
+    return units >= 2**96 - 1 if worth is None else worth.of(units) > _ENDLESS_USD

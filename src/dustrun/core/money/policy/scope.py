@@ -19,7 +19,7 @@ from dustrun.core.values.amounts import Asset
 
 REVOCATION_GAS = 300_000
 """Gas of a revocation that the policy's own lists do not allow: what it burns is bounded."""
-_ENDLESS = (2**96 - 1, 2**128 - 1)
+_WIDTHS = (2**96 - 1, 2**128 - 1)
 
 
 def find_unproven(policy: WalletPolicy | None, request: Request) -> tuple[Reason, ...]:
@@ -264,9 +264,6 @@ def _spender(policy: WalletPolicy, request: Request, movement: Movement, allowed
         yield Reason("contracts", f"The spender {movement.counterparty} is not among the allowed contracts.")
     else:
         allowed.append(Reason("contracts", f"{movement.counterparty} may be approved to spend."))
-    if is_endless(movement.amount_units) and not policy.allow_unlimited_approvals:
-        message = f"It gives {movement.counterparty} an unlimited approval for {movement.asset.key}."
-        yield Reason("allowUnlimitedApprovals", message)
 
 
 def _is_paid_by_call(policy: WalletPolicy, request: Request, movement: Movement) -> bool:
@@ -285,8 +282,8 @@ def _is_own_order(request: Request, movement: Movement) -> bool:
 
 
 def is_endless(units: int) -> bool:
-    """Whether an approval is unlimited: the maximum of a common integer width, or close to it."""
-    return units in _ENDLESS or units >= 2**159
+    """Whether an allowance is unlimited whatever it is of: the greatest number of a common integer width, or more."""
+    return units in _WIDTHS or units >= _WIDTHS[-1]
 
 
 def paid(policy: WalletPolicy, request: Request) -> list[Movement]:

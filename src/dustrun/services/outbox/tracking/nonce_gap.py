@@ -63,7 +63,7 @@ async def fill(
     def unit(tx: Tx) -> AttemptRow | None:
         if rows.find_of_nonce(tx, row.chain_id, row.sender, nonce) is not None:
             return None
-        verdict = deps.budget.judge_fill(tx, policy_check.case_of(tx, row.wallet_id, request, values), row.id)
+        verdict = deps.budget.judge_fill(tx, policy_check.case_of(tx, row, request, values), row.id)
         if isinstance(verdict, Deny):
             denied.append(policy_check.denial(verdict).message)
             return None

@@ -106,7 +106,7 @@ def write_replacement(
     attempts = rows.list_attempts(tx, row.id)
     if row.state not in _OPEN or attempts[-1].hash != new.last.hash:
         return None, None
-    case = policy_check.case_of(tx, row.wallet_id, new.request, new.values)
+    case = policy_check.case_of(tx, row, new.request, new.values)
     verdict = deps.budget.judge_replacement(tx, case, row.id, is_approved=row.approval_id is not None)
     if isinstance(verdict, Deny):
         return AtCeiling(policy_check.denial(verdict).message), None
