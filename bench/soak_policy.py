@@ -267,7 +267,7 @@ class Proof:
         tokens = [self.world[name] for name in TOKENS]
         (seen,) = await forecast_outflow(self.chains.get(CHAIN_ID), ME, [intent], tokens, None)
         if seen.taken is None:
-            raise RuntimeError(f"an honest or real call reverts: {seen.reason}")
+            raise RuntimeError(f"an honest or real call reverts: {seen.failure}")
         return not judge_outflow(bounds, seen.taken, request.movements, self.worths)
 
     async def _honest(self) -> None:

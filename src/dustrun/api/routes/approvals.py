@@ -14,7 +14,7 @@ from dustrun.core.values.exact_json import loads
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services.access.paging import Page
-from dustrun.services.runs.approvals import APPROVED, REJECTED
+from dustrun.services.runs.approvals import APPROVED, REJECTED, votes_of
 from dustrun.services.runs.launching.decision import Decided
 from dustrun.storage.runs.approvals import ApprovalRow
 
@@ -53,6 +53,14 @@ class LaunchAnswer(Answer):
     proposed_by: str = Field(description="Id of the key that proposed it.")
 
 
+class VoteAnswer(Answer):
+    """One of several approvals that a question needs."""
+
+    by: str = Field(description="Id of the key.")
+    at: Time
+    comment: str | None
+
+
 class ApprovalAnswer(Answer):
     """A question to a person, and the decision."""
 
@@ -79,6 +87,8 @@ class ApprovalAnswer(Answer):
         "launch: workflow, version, mode, payload, values, rehearsal and its report."
     )
     launch: LaunchAnswer | None = Field(description="Of a launch: what it starts.")
+    quorum: int = Field(description="How many keys must approve it, no two of them one hand.")
+    votes: list[VoteAnswer] = Field(description="Those that have approved it, if it needs several; oldest first.")
 
 
 def _shape(row: ApprovalRow) -> dict[str, Any]:
@@ -102,6 +112,8 @@ def _shape(row: ApprovalRow) -> dict[str, Any]:
         "comment": row.comment,
         "binding": row.binding,
         "launch": None if launch is None else {**_launch(launch), "rehearsalRunId": row.run_id},
+        "quorum": row.quorum or 1,
+        "votes": [{**one, "at": time(one["at"])} for one in votes_of(row)],
     }
 
 

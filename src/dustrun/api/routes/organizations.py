@@ -26,10 +26,15 @@ class CreateOrganization(Fields):
 
 
 class UpdateOrganization(Fields):
-    """Settings of an organisation."""
+    """Settings of an organisation; what is absent stays."""
 
     retention_days: Annotated[int, Field(strict=True, ge=0, le=36_500)] | None = Field(
-        description="Days to keep ended runs. 0: forever; null: the server's setting.", examples=[90]
+        None, description="Days to keep ended runs. 0: forever; null: the server's setting.", examples=[90]
+    )
+    single_person_approves: Annotated[bool, Field(strict=True)] | None = Field(
+        None,
+        description="Whether whoever administers the organisation may approve what their own runs ask: for an "
+        "organisation of one person. It is off by default, and never holds for acceptances.",
     )
 
 
@@ -40,6 +45,9 @@ class OrganizationAnswer(Answer):
     name: str
     created_at: Time
     retention_days: int | None = Field(description="Days to keep ended runs; null: the server's setting.")
+    single_person_approves: bool = Field(
+        description="Whether whoever administers it may approve what their own runs ask."
+    )
 
 
 class NewOrganizationAnswer(OrganizationAnswer):
@@ -55,6 +63,7 @@ def _organization(row: OrganizationRow) -> dict[str, Any]:
         "name": row.name,
         "createdAt": time(row.created_at),
         "retentionDays": row.retention_days,
+        "singlePersonApproves": bool(row.single_person),
     }
 
 
@@ -94,13 +103,18 @@ async def get_organization(call: Call, id: str) -> OrganizationRow:
     refusals=[Code.ORGANIZATION_UNKNOWN],
 )
 async def update_organization(call: Call, id: str, body: UpdateOrganization) -> OrganizationRow:
-    """Set how long the organisation's ended runs are kept.
+    """Set how long the organisation's ended runs are kept, and whether its only person approves their own runs.
 
     Older runs are permanently deleted with their events within the hour. Exceptions: runs that moved money, and runs
     linked to an open or newer run by a call or a retry.
     """
-    await call.parts.access.organizations.get(call.principal, id)
-    return await call.parts.access.retention.set_days(call.principal, body.retention_days)
+    organizations, given = call.parts.access.organizations, body.model_fields_set
+    found = await organizations.get(call.principal, id)
+    if body.single_person_approves is not None:
+        found = await organizations.let_one_approve(call.principal, body.single_person_approves)
+    if "retention_days" in given:
+        found = await call.parts.access.retention.set_days(call.principal, body.retention_days)
+    return found
 
 
 @routes.post(

@@ -287,7 +287,10 @@ def policies(found: Policies) -> dict[str, Any]:
         "version": found.in_force.version,
         "newestVersion": found.newest,
         **_document(found.in_force),
-        "warnings": warnings_of(read_policy(found.in_force.document)),
+        "warnings": [
+            *warnings_of(read_policy(found.in_force.document)),
+            *([found.unanswered] if found.unanswered is not None else []),
+        ],
         "pending": pending,
     }
 

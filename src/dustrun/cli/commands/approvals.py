@@ -73,6 +73,7 @@ def _facts(found: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         "proposed by": launch.get("proposedBy"),
         "bound to": found.get("binding"),
         "ends": found["expiresAt"],
+        "approvals": f"{len(found['votes'])} of {found['quorum']}" if found["quorum"] > 1 else None,
         "decided by": found.get("decidedBy"),
         "comment": found.get("comment"),
     }

@@ -45,6 +45,20 @@ class Organizations:
             raise NotFound(f'There is no organisation "{organization_id}".', code=Code.ORGANIZATION_UNKNOWN)
         return row
 
+    async def let_one_approve(self, principal: Principal, is_on: bool) -> OrganizationRow:
+        """Sets whether whoever administers the caller's organisation may approve what their own runs ask: for an
+        organisation of one person. Acceptances of versions stay with others."""
+        principal.need_no_limits("change who approves")
+
+        def unit(tx: Tx) -> OrganizationRow:
+            rows.set_single_person(tx, principal.org_id, is_on)
+            audit.record(tx, principal, "organization.update", principal.org_id, singlePersonApproves=is_on)
+            row = rows.find(tx, principal.org_id)
+            assert row is not None
+            return row
+
+        return await idempotency.write(self._writer, unit)
+
     async def create(self, principal: Principal, name: str) -> NewOrganization:
         """Creates an organisation with its own owner key."""
         principal.need_no_limits("make organisations")

@@ -151,7 +151,7 @@ def _ask(
     why = " ".join(reason.message for reason in verdict.reasons)
     movements = policy_check.tell_movements(sign_request.movements)
     message = f"{sign_request.about} (a signature of {wallet.address}). {movements}{why}"
-    question = policy_check.question_of(request, row.id, _binding(sign_request, wallet), message, clock.now_ms())
+    question = policy_check.question_of(tx, request, row, _binding(sign_request, wallet), message, clock.now_ms())
     approval_rows.add(tx, question)
     rows.save(tx, replace(row, approval_id=question.id, verdict=dumps_text(verdict.public())))
     return _tell(tx, row, sign_request, Step("asked", {"approvalId": question.id, "message": message}))

@@ -11,7 +11,7 @@ from dustrun import clock
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Reason, Request, Verdict
 from dustrun.core.money.policy.counting import Origin
-from dustrun.core.money.policy.document import WalletPolicy, read_policy
+from dustrun.core.money.policy.document import ApprovalRules, WalletPolicy, read_policy
 from dustrun.core.money.policy.judge import BATCH, RUN
 from dustrun.core.money.policy.outflow import Ceilings, Taken
 from dustrun.core.money.rehearsal_guard import data_hash
@@ -23,14 +23,13 @@ from dustrun.services.outbox import events
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.preflight import Ready
-from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_json, intent_of
-from dustrun.services.runs.approvals import APPROVED
+from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_json
+from dustrun.services.runs.approvals import APPROVED, votes_of
 from dustrun.services.wallets import budget as budgets
 from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valuer, Values
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
-from dustrun.storage.money import contracts as contract_rows
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money import wallets as wallet_rows
 from dustrun.storage.money.reservations import Ledger
@@ -45,7 +44,6 @@ from dustrun.storage.runs.journal import RunHeads
 _SHOWN_BYTES, _SHOWN_MOVEMENTS, _SHOWN_TOGETHER, _SHOWN_REASONS, _FEW = 512, 20, 20, 5, 20
 _LIGHT_BYTES = 16_384
 """Calldata that is judged within a millisecond or two."""
-APPROVAL_MS = 24 * 3_600_000
 OTHERS_FAILED = "Another spend of its node failed, so it was not signed."
 POLICY, REJECTED, EXPIRED, NOT_SIGNED = "REFUSED", "REJECTED", "APPROVAL_EXPIRED", "NOT_SIGNED"
 
@@ -118,7 +116,6 @@ async def may_allow(
     row: TransactionRow | SignatureRow,
     request: Request,
     values: Values,
-    concerns: tuple[Reason, ...] = (),
 ) -> bool:
     """Whether policy would allow it now, and the key is not revoked; asked before a signer is. Reserves nothing. Raises
     `Temporary` if it is denied while a price source cannot be reached."""
@@ -320,11 +317,10 @@ class Approved:
 
     def _approved_by(self, row: TransactionRow, approval_id: str) -> frozenset[str]:
         asked = approval_rows.find(self._tx, row.org_id, approval_id)
-        if asked is None or asked.status != APPROVED or row.root_run_id is None or row.path is None:
+        if asked is None or asked.status != APPROVED or asked.binding is None:
             return frozenset()
-        of_node = rows.list_of_node(self._tx, row.org_id, row.root_run_id, row.path)
-        bindings = [_stored_binding(one) for one in of_node if one.approval_id == approval_id]
-        return frozenset(bindings) if asked.binding == _joint(bindings) else frozenset()
+        parts: list[str] = [asked.binding] if asked.parts is None else loads_own(asked.parts)
+        return frozenset(parts) if asked.binding == _joint(parts) else frozenset()
 
 
 def ask_all(
@@ -334,8 +330,10 @@ def ask_all(
     id. Nothing is signed."""
     now = clock.now_ms()
     fixed = [replace(one.row, max_price=str(one.max_price_units), gas_limit=one.gas_limit) for one in ready]
-    binding, subject = _joint([_binding(one) for one in ready]), next(one.row.id for one in ready if one.row.id in asks)
-    question = question_of(request, subject, binding, _message(ready, asks), now)
+    parts, subject = [_binding(one) for one in ready], next(one.row for one in ready if one.row.id in asks)
+    question = question_of(tx, request, subject, _joint(parts), _message(ready, asks), now)
+    if len(parts) > 1:
+        question = replace(question, parts=dumps_text(parts))
     approval_rows.add(tx, question)
     told = list[Committed | None]()
     for row in fixed:
@@ -343,14 +341,18 @@ def ask_all(
         shown = dumps_text(verdict.public()) if verdict is not None else row.verdict
         asking = replace(row, approval_id=question.id, verdict=shown, updated_at=now)
         rows.save(tx, asking)
-        if row.id == subject:
+        if row.id == subject.id:
             step = Step("asked", {"approvalId": question.id, "message": question.message})
             told.append(events.note(tx, asking, step, heads=heads))
     return told
 
 
-def question_of(request: SpendRequest, subject_id: str, binding: str, message: str, now: int) -> ApprovalRow:
-    """The question whether exactly this may be signed."""
+def question_of(
+    tx: Tx, request: SpendRequest, subject: TransactionRow | SignatureRow, binding: str, message: str, now: int
+) -> ApprovalRow:
+    """The question whether exactly this may be signed, by the rules of the policy in force."""
+    policy, subject_id = policy_of(tx, subject.wallet_id, now), subject.id
+    rules = policy.approval if policy is not None else ApprovalRules()
     digest = hashlib.sha256(f"{subject_id}\n{binding}\n{request.run_pk}".encode()).hexdigest()
     return ApprovalRow(
         id=f"apr_{digest[:26]}",
@@ -361,13 +363,14 @@ def question_of(request: SpendRequest, subject_id: str, binding: str, message: s
         workflow_name=request.workflow_name,
         path=request.path,
         message=message,
-        approvers="[]",
+        approvers=dumps_text(list(rules.approvers)),
         mode=request.mode,
         status=PENDING,
         created_at=now,
-        expires_at=now + APPROVAL_MS,
+        expires_at=now + rules.expires_ms,
         binding=binding,
         barred_key=request.key_id,
+        quorum=rules.quorum if rules.quorum > 1 else None,
     )
 
 
@@ -377,12 +380,15 @@ def question_status(tx: Tx, org_id: str, approval_id: str | None) -> Failure | b
     asked = approval_rows.find(tx, org_id, approval_id) if approval_id is not None else None
     if asked is None or asked.status == APPROVED:
         return False
+    is_over = clock.now_ms() >= asked.expires_at
+    if asked.status == "timed_out" or (asked.status == PENDING and is_over):
+        minutes = (asked.expires_at - asked.created_at) // 60_000
+        within = f"{minutes // 60} hours" if minutes % 60 == 0 else f"{minutes} minutes"
+        if asked.quorum is None:
+            return Failure(EXPIRED, f"Nobody approved it within {within}.")
+        return Failure(EXPIRED, f"Only {len(votes_of(asked))} of {asked.quorum} approved it within {within}.")
     if asked.status == PENDING:
-        if clock.now_ms() < asked.expires_at:
-            return True
-        return Failure(EXPIRED, f"Nobody approved it within {APPROVAL_MS // 3_600_000} hours.")
-    if asked.status == "timed_out":
-        return Failure(EXPIRED, f"Nobody approved it within {APPROVAL_MS // 3_600_000} hours.")
+        return True
     comment = f": {asked.comment}" if asked.comment else ""
     return Failure(REJECTED, f'It was not approved (by "{asked.decided_by}"{comment}).')
 
@@ -394,11 +400,6 @@ def _binding(ready: Ready) -> str:
         return binding
     noticed = "\n".join([binding, *(reason.statement for reason in ready.concerns), ready.implementation or ""])
     return hashlib.sha256(noticed.encode()).hexdigest()
-
-
-def _stored_binding(row: TransactionRow) -> str:
-    ceiling = (row.gas_limit or 0) * int(row.max_price or 0)
-    return binding_of(intent_of(row), row.sender, ceiling)
 
 
 def _joint(bindings: Sequence[str]) -> str:

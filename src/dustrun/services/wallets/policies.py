@@ -3,6 +3,7 @@ effect later."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from pydantic.alias_generators import to_camel
@@ -14,11 +15,13 @@ from dustrun.core.values import exact_json
 from dustrun.errors import Bug, Code, Conflict, Forbidden, Invalid, Problem
 from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
-from dustrun.services.access.api_keys import need_good
+from dustrun.services.access.api_keys import need_good, principal_of
+from dustrun.services.access.hands import administers, hand_of
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.wallets.budget import note_policy
 from dustrun.services.wallets.wallets import get_open, get_wallet
+from dustrun.storage.access import keys, organizations
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -30,11 +33,13 @@ _FURTHEST_MS: Final = 366 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """The policy in force, and the one that will come into force, if any. `newest` is the highest version."""
+    """The policy in force, and the one that will come into force, if any. `newest` is the highest version.
+    `unanswered`: why nobody could approve what the caller's own runs ask by the newest one."""
 
     in_force: PolicyRow
     pending: PolicyRow | None
     newest: int
+    unanswered: str | None = None
 
 
 class WalletPolicies:
@@ -50,7 +55,7 @@ class WalletPolicies:
 
         def query(tx: Tx) -> Policies:
             get_wallet(tx, principal, wallet_id)
-            return _policies(tx, wallet_id)
+            return _warned(tx, principal, _policies(tx, wallet_id))
 
         return await self._database.read(query)
 
@@ -86,7 +91,7 @@ class WalletPolicies:
             before = _policies(tx, wallet_id)
             _check_version(before, expected_version)
             if before.pending is None and before.in_force.document == document:
-                return before
+                return _warned(tx, principal, before)
             looser = what_is_looser(read_policy(before.in_force.document), policy)
             now = clock.now_ms()
             begins = self._begin(principal, looser, effective_at, now)
@@ -111,7 +116,7 @@ class WalletPolicies:
                 looser=_names(looser),
                 effectiveAt=clock.to_rfc3339(begins),
             )
-            return _policies(tx, wallet_id)
+            return _warned(tx, principal, _policies(tx, wallet_id))
 
         return await idempotency.write(self._writer, unit)
 
@@ -141,6 +146,36 @@ def _policies(tx: Tx, wallet_id: str) -> Policies:
     if in_force is None or newest is None:
         raise Bug(f'The wallet "{wallet_id}" has no policy.')
     return Policies(in_force, newest if newest.is_pending(now) else None, newest.version)
+
+
+def _warned(tx: Tx, principal: Principal, found: Policies) -> Policies:
+    newest = found.pending or found.in_force
+    policy = read_policy(newest.document)
+    if policy.approval_above is None:
+        return found
+    return replace(found, unanswered=why_nobody_approves(tx, principal, newest.wallet_id, policy))
+
+
+def why_nobody_approves(tx: Tx, principal: Principal, wallet_id: str, policy: WalletPolicy) -> str | None:
+    """Why what the policy asks of the caller's own runs could not be approved: too few hands besides theirs may."""
+    rules, hands = policy.approval, set[str]()
+    for row in keys.list_good(tx, principal.org_id, now_ms=clock.now_ms()):
+        who = principal_of(row)
+        is_named = not rules.approvers or row.id in rules.approvers
+        if is_named and who.may("approval:decide") and who.may_use_wallet(wallet_id):
+            hands.add(hand_of(tx, principal.org_id, row.id))
+    own = hand_of(tx, principal.org_id, principal.key_id)
+    org, key = organizations.find(tx, principal.org_id), keys.find(tx, principal.org_id, principal.key_id)
+    if org is None or not org.single_person or key is None or not administers(key):
+        hands.discard(own)
+    if len(hands) >= rules.quorum:
+        return None
+    needed = "another key" if rules.quorum == 1 else f"{rules.quorum} other keys, no two of them one hand,"
+    return (
+        f"Nobody could approve what your own runs ask: {needed} with the permission approval:decide must, and there "
+        f"{'is' if len(hands) == 1 else 'are'} {len(hands) or 'none'}. Make a key for another person; an organisation "
+        "of one person can approve its own runs (singlePersonApproves)."
+    )
 
 
 def _check_version(before: Policies, expected: int | None) -> None:

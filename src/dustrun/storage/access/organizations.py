@@ -9,8 +9,12 @@ from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import organizations as t
 
 _INSERT = Statement(sa.insert(t))
-_FIND = Statement(sa.select(t.c.id, t.c.name, t.c.created_at, t.c.retention_days).where(t.c.id == sa.bindparam("id")))
-_LIST = Statement(sa.select(t.c.id, t.c.name, t.c.created_at, t.c.retention_days).order_by(t.c.id))
+_COLUMNS = [t.c.id, t.c.name, t.c.created_at, t.c.retention_days, sa.func.coalesce(t.c.single_person, 0)]
+_FIND = Statement(sa.select(*_COLUMNS).where(t.c.id == sa.bindparam("id")))
+_LIST = Statement(sa.select(*_COLUMNS).order_by(t.c.id))
+_SET_SINGLE = Statement(
+    sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(single_person=sa.bindparam("on", type_=sa.Integer))
+)
 _SET_RETENTION = Statement(
     sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(retention_days=sa.bindparam("days", type_=sa.Integer))
 )
@@ -19,17 +23,20 @@ _ANY = Statement(sa.select(t.c.id).limit(1))
 
 @dataclass(frozen=True, slots=True)
 class OrganizationRow:
-    """One organisation; `created_at` in milliseconds."""
+    """One organisation; `created_at` in milliseconds. `single_person`: whoever administers it may approve what their
+    own runs ask."""
 
     id: str
     name: str
     created_at: int
     retention_days: int | None = None
+    single_person: int = 0
 
 
 def insert(tx: Tx, row: OrganizationRow) -> None:
     """Inserts an organisation."""
-    tx.do(_INSERT, id=row.id, name=row.name, created_at=row.created_at, retention_days=row.retention_days)
+    fields = {name: getattr(row, name) for name in ("id", "name", "created_at", "retention_days", "single_person")}
+    tx.do(_INSERT, **fields)
 
 
 def find(tx: Tx, organization_id: str) -> OrganizationRow | None:
@@ -46,6 +53,11 @@ def list_all(tx: Tx) -> list[OrganizationRow]:
 def set_retention(tx: Tx, organization_id: str, days: int | None) -> None:
     """Sets how many days the organisation's ended runs are kept."""
     tx.do(_SET_RETENTION, of_id=organization_id, days=days)
+
+
+def set_single_person(tx: Tx, organization_id: str, is_on: bool) -> None:
+    """Sets whether whoever administers the organisation may approve what their own runs ask."""
+    tx.do(_SET_SINGLE, of_id=organization_id, on=int(is_on))
 
 
 def exist(tx: Tx) -> bool:

@@ -34,6 +34,7 @@ organizations = Table(
     Column("name", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("retention_days", Integer, comment="days to keep ended runs; null: the server's setting; 0: forever"),
+    Column("single_person", Integer, comment="1: whoever administers it may approve what their own runs ask"),
 )
 
 api_keys = Table(
@@ -538,6 +539,13 @@ approvals = Table(
         "launch",
         Text,
         comment="of a launch, JSON: {version, runId, closure, proposedBy, chatMessageId}; run_pk is its rehearsal",
+    ),
+    Column("quorum", Integer, comment="how many hands must approve it; null: one"),
+    Column("votes", Text, comment="JSON list of approvals so far, of a quorum: {by, at, comment}"),
+    Column(
+        "parts",
+        Text,
+        comment="of a spend of several transactions, JSON: what is approved of each; binding is over them",
     ),
     Index("ix_approvals_org_id_status_created_at", "org_id", "status", "created_at"),
     Index("ix_approvals_org_id_created_at", "org_id", "created_at"),

@@ -22,7 +22,9 @@ class ApprovalRow:
     """One approval and its outcome; `approvers` is a JSON list.
 
     For a spend and a launch, `binding` is the hash of what is approved. `barred_key` is the key that may not decide.
-    `launch`: of a launch, JSON; its `run_pk` and `run_id` are those of the rehearsal."""
+    `launch`: of a launch, JSON; its `run_pk` and `run_id` are those of the rehearsal. `quorum`: how many hands must
+    approve it; `votes`: JSON of those that have, `[{by, at, comment}]`. `parts`: JSON of the
+    bindings of transactions that are approved together."""
 
     id: str
     org_id: str
@@ -43,6 +45,9 @@ class ApprovalRow:
     binding: str | None = None
     barred_key: str | None = None
     launch: str | None = None
+    quorum: int | None = None
+    votes: str | None = None
+    parts: str | None = None
 
 
 _NAMES = [field.name for field in fields(ApprovalRow)]
@@ -62,6 +67,15 @@ _CLOSE = Statement(
         decided_by=b("to_decided_by"),
         comment=b("to_comment"),
     )
+)
+_VOTE = Statement(
+    sa.update(approvals)
+    .where(
+        approvals.c.id == b("the_id"),
+        approvals.c.status == PENDING,
+        sa.func.coalesce(approvals.c.votes, "") == b("before"),
+    )
+    .values(votes=b("new_votes"))
 )
 _FIND = Statement(sa.select(*_COLUMNS).where(approvals.c.org_id == b("org_id"), approvals.c.id == b("the_id")))
 
@@ -90,6 +104,11 @@ def close(tx: Tx, approval_id: str, status: str, at: int, by: str | None = None,
         tx.run(_CLOSE, the_id=approval_id, to_status=status, to_decided_at=at, to_decided_by=by, to_comment=comment)
         == 1
     )
+
+
+def vote(tx: Tx, approval_id: str, before: str | None, votes: str) -> bool:
+    """Stores the approvals of a pending question; False if it was closed, or approved by another key meanwhile."""
+    return tx.run(_VOTE, the_id=approval_id, before=before or "", new_votes=votes) == 1
 
 
 def find(tx: Tx, org_id: str, approval_id: str) -> ApprovalRow | None:

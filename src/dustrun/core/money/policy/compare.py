@@ -11,6 +11,7 @@ from typing import Any
 
 from dustrun.core.money.policy.document import (
     ApprovalAbove,
+    ApprovalRules,
     AskTotal,
     GasRule,
     Limit,
@@ -54,6 +55,8 @@ def what_is_looser(old: WalletPolicy, new: WalletPolicy) -> list[str]:
         found.append("fee_above_usual")
     if not _asks_as_often(old.approval_above, new.approval_above):
         found.append("approval_above")
+    if not _is_approved_as_hard(old.approval, new.approval):
+        found.append("approval")
     if not _takes_no_more(old.outflow, new.outflow):
         found.append("outflow")
     if _signs_more(old.signatures, new.signatures):
@@ -175,6 +178,12 @@ def _asks_as_often(old: ApprovalAbove | None, new: ApprovalAbove | None) -> bool
     if old.usd is not None and (new.usd is None or usd_units(new.usd) > usd_units(old.usd)):
         return False
     return all(key in new.assets and int(new.assets[key]) <= int(units) for key, units in old.assets.items())
+
+
+def _is_approved_as_hard(old: ApprovalRules, new: ApprovalRules) -> bool:
+    """Whether whatever the new rules let pass, the old ones did."""
+    is_listed = not old.approvers or (bool(new.approvers) and set(new.approvers) <= set(old.approvers))
+    return is_listed and new.quorum >= old.quorum and new.expires_ms <= old.expires_ms
 
 
 def _total_holds(old: AskTotal, new: AskTotal) -> bool:

@@ -27,6 +27,7 @@ from dustrun.core.values.fields import Fields
 
 HOUR_MS = 3_600_000
 MAX_WINDOW_MS = 30 * 24 * HOUR_MS
+APPROVAL_MS = 24 * HOUR_MS
 _MAX_CONDITIONS = 20
 _ASSET = re.compile(r"(eip155:[1-9][0-9]{0,18})/(native|\*|erc20:(0x[0-9a-fA-F]{40}))")
 _ACCOUNT = re.compile(r"(?:(eip155:[1-9][0-9]{0,18}):)?(\*|0x[0-9a-fA-F]{40})")
@@ -175,6 +176,29 @@ class ApprovalAbove(Fields):
     )
 
 
+class ApprovalRules(Fields):
+    """How what the policy asks about is approved."""
+
+    quorum: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="How many keys must approve it, no two of them one hand, and none the hand that started the run. "
+        "One that rejects it ends it.",
+    )
+    approvers: tuple[Annotated[str, StringConstraints(min_length=1, max_length=64)], ...] = Field(
+        (),
+        max_length=100,
+        description="Ids of the keys that may decide; empty: every key with the permission.",
+    )
+    expires_ms: int = Field(
+        APPROVAL_MS,
+        ge=60_000,
+        le=MAX_WINDOW_MS,
+        description="Milliseconds after which a question that is not approved ends, and with it what it asks about.",
+    )
+
+
 class SignatureRules(Fields):
     """Signatures other than transactions; they can move money too."""
 
@@ -296,6 +320,7 @@ class WalletPolicy(Fields):
         ),
     )
     approval_above: ApprovalAbove | None = Field(None, description="What needs a person's approval.")
+    approval: ApprovalRules = Field(ApprovalRules(), description="How many keys approve it, which, and for how long.")
     signatures: SignatureRules = Field(SignatureRules(), description="Signatures other than transactions.")
     allow_deploy: bool = Field(False, description="Whether contracts may be created.")
     allow_unlimited_approvals: bool = Field(

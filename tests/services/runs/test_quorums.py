@@ -1,0 +1,113 @@
+"""Questions about spends that several hands must approve, that end by themselves, or that a lone person answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dustrun.core.money.intent import Spend
+from dustrun.storage.db.tables import approvals
+from outbox import address, transfer
+from rehearsals import Studio, error, open_studio, pay, told
+from testkit.approving import question_of
+from testkit.chain.anvil import CHAIN_ID
+from testkit.chain.contracts import World
+from testkit.composition import Client
+
+NATIVE = f"eip155:{CHAIN_ID}/native"
+ABOVE = {"assets": {NATIVE: "5"}}
+
+
+@pytest.fixture
+async def studio(tmp_path: Path, world: World, store_url: str) -> AsyncIterator[Studio]:
+    with world.node() as chain:
+        async with open_studio(tmp_path, world, chain, store_url=store_url) as studio:
+            yield studio
+
+
+async def _asked(studio: Studio) -> tuple[str, str]:
+    """A started run that asks, and its question."""
+    run_id = await studio.bench.start({"pay": pay(9)})
+    return run_id, await question_of(studio.api, run_id)
+
+
+async def _approve(client: Client, question: str, verb: str = "approve") -> Any:
+    return await client.post(f"/v1/approvals/{question}/{verb}", {"comment": "seen"})
+
+
+async def test_two_hands_approve_and_one_rejects(studio: Studio) -> None:
+    await studio.let(approvalAbove=ABOVE, approval={"quorum": 2})
+    one, two = [await studio.outbox.composition.client_with("approval:decide", "run:read") for _ in range(2)]
+    run_id, question = await _asked(studio)
+    reply = await _approve(one, question)
+    assert (reply.data["status"], reply.data["quorum"], len(reply.data["votes"])) == ("pending", 2, 1)
+    again = await _approve(one, question)
+    assert (again.status, "one hand" in again.body["message"]) == (403, True)
+    assert (await _approve(studio.api, question)).status == 403  # whoever started it is none of them
+    assert studio.outbox.balance(address(1)) == 0
+    reply = await _approve(two, question)
+    assert (reply.data["status"], [vote["comment"] for vote in reply.data["votes"]]) == ("approved", ["seen", "seen"])
+    run = await studio.bench.ended(run_id)
+    assert run["status"] == "success", told(run)
+    told_audit = (await studio.api.get("/v1/audit?limit=100")).data["items"]
+    assert {"approval.vote", "approval.approved"} <= {one["action"] for one in told_audit}
+
+    run_id, question = await _asked(studio)
+    assert (await _approve(one, question)).status == 200
+    assert (await _approve(two, question, "reject")).data["status"] == "rejected"
+    assert error(await studio.bench.ended(run_id), "pay")["code"] == "REJECTED"
+    assert studio.outbox.balance(address(1)) == 9
+
+
+async def test_only_named_keys_decide_and_none_of_them_its_own_run(studio: Studio) -> None:
+    other = await studio.outbox.composition.client_with("approval:decide", "run:read")
+    await studio.let(approvalAbove=ABOVE, approval={"approvers": [studio.outbox.key_id]})
+    _, question = await _asked(studio)
+    assert (await _approve(other, question)).status == 403
+    assert (await _approve(studio.api, question)).status == 403  # named, but it started the run
+
+
+async def test_an_ask_ends_when_its_time_is_over(studio: Studio) -> None:
+    await studio.let(approvalAbove=ABOVE, approval={"quorum": 2, "expiresMs": 60_000})
+    outbox = studio.outbox
+    await outbox.outbox.plan(outbox.request("pay"), Spend((transfer(address(1), 9),)))
+    assert (await outbox.outbox.advance(outbox.request("pay"))).waits_for == "approval"
+    asked = approvals.c.binding.is_not(None)
+    ((ends, began),) = await outbox.composition.rows(
+        sa.select(approvals.c.expires_at, approvals.c.created_at).where(asked)
+    )
+    assert ends - began == 60_000
+    await outbox.composition.execute(sa.update(approvals).where(asked).values(expires_at=began))
+    status = await outbox.outbox.advance(outbox.request("pay"))
+    assert status.failure is not None
+    assert (status.failure.code, status.failure.message) == (
+        "APPROVAL_EXPIRED",
+        "Only 0 of 2 approved it within 0 hours.",
+    )
+
+
+async def test_a_lone_owner_is_warned_and_may_choose_to_approve(studio: Studio) -> None:
+    path = f"/v1/wallets/{studio.outbox.wallet_id}/policy"
+    await studio.let(approvalAbove=ABOVE)
+    assert any(text.startswith("Nobody could approve") for text in (await studio.api.get(path)).data["warnings"])
+    run_id, question = await _asked(studio)
+    refused = await _approve(studio.api, question)
+    assert (refused.status, "singlePersonApproves" in refused.body["message"]) == (403, True)
+    org = (await studio.api.get("/v1/organizations")).data["items"][0]
+    assert org["singlePersonApproves"] is False
+    limited = await studio.outbox.composition.client_with("workflow:execute")
+    assert (await limited.send("PATCH", f"/v1/organizations/{org['id']}", {"singlePersonApproves": True})).status == 403
+    changed = await studio.api.send("PATCH", f"/v1/organizations/{org['id']}", {"singlePersonApproves": True})
+    assert (changed.data["singlePersonApproves"], changed.data["retentionDays"]) == (True, org["retentionDays"])
+    assert not any("Nobody" in text for text in (await studio.api.get(path)).data["warnings"])
+    assert (await _approve(studio.api, question)).data["status"] == "approved"
+    run = await studio.bench.ended(run_id)
+    assert run["status"] == "success", told(run)
+    audit = (await studio.api.get("/v1/audit?limit=100")).data["items"]
+    (entry,) = [one for one in audit if one["action"] == "approval.approved"]
+    assert entry["detail"]["ownRun"] is True
+    assert any(one["detail"].get("singlePersonApproves") is True for one in audit)
