@@ -191,6 +191,16 @@ CASES: Mapping[str, tuple[Nodes, Nodes | None, str, str]] = {
         "p",
         "amount",
     ),
+    "the first item of a while that is the item of the loop around it": (
+        {
+            "l": loop("m", array="{{$trigger.body.a}}"),
+            "m": loop("p", **{"while": "$index < 1", "first": "{{$item}}", "next": "{{$item + 1}}"}),
+            "p": pay("{{string(1 + $item)}}"),
+        },
+        None,
+        "p",
+        "amount",
+    ),
     "an entry of a list that a template makes": (
         {"p": {"type": "batch-transfer", "payload": {"chainId": 1, "rows": ROWS}}},
         None,

@@ -301,9 +301,15 @@ class Slicer:
 
     def _refs_of(self, place: Place, prefix: Steps) -> int:
         inputs = self._inputs[place].items()
-        return _union(self._read(place, one) for steps, found in inputs if _is_at(steps, prefix) for one in found)
+        return _union(
+            self._read(place, one, steps[0] in (TESTS, "next"))
+            for steps, found in inputs
+            if _is_at(steps, prefix)
+            for one in found
+        )
 
-    def _read(self, place: Place, reference: Reference) -> int:
+    def _read(self, place: Place, reference: Reference, within: bool = False) -> int:
+        """What a reference reads; `within`: of a loop, inside its own iterations."""
         root, path, (key, node_id) = reference.root, reference.path, place
         bit = self.bits.bit
         if root in ("$trigger", "$inputs"):
@@ -318,7 +324,7 @@ class Slicer:
             names = [str(path[0])] if path else [ANY, *(name for one, name in self._writers if one == workflow_of(key))]
             return _union(self._variable(key, name) for name in names)
         if root in ("$item", "$parent_item", "$for"):
-            return self._items(place, root, path)
+            return self._items(place, root, path, within)
         if root in _CONSTANT_ROOTS:
             return 0
         if root == "$workflow":
@@ -430,16 +436,15 @@ class Slicer:
             found |= self.written(site, "propValues") | self.refs(site, prefix)
         return found
 
-    def _items(self, place: Place, root: str, path: Path) -> int:
-        loops = self.loops(place)
+    def _items(self, place: Place, root: str, path: Path, within: bool) -> int:
+        loops = self.loops(place, within)
         if root != "$for":
-            return self._item(place, 0 if root == "$item" else 1, path)
+            return self._item(loops, place, 0 if root == "$item" else 1, path)
         if len(path) > 1 and path[0] in loops and path[1] == "item":
-            return self._item(place, loops.index(str(path[0])), path[2:])
-        return _union(self._item(place, depth, ()) for depth in range(len(loops)))
+            return self._item(loops, place, loops.index(str(path[0])), path[2:])
+        return _union(self._item(loops, place, depth, ()) for depth in range(len(loops)))
 
-    def _item(self, place: Place, depth: int, path: Path) -> int:
-        loops = self.loops(place)
+    def _item(self, loops: Sequence[str], place: Place, depth: int, path: Path) -> int:
         if depth >= len(loops):
             return 0
         loop = (place[0], loops[depth])
@@ -458,10 +463,11 @@ class Slicer:
         tested = self.refs(loop, (TESTS,)) if self.node(loop).repeat is not None else 0
         return own | tested | _union(self.refs(loop, (name,)) for name in ("array", "first", "next"))
 
-    def loops(self, place: Place) -> tuple[str, ...]:
-        """The loops whose items a node can see, innermost first; `while` and `next` are evaluated within their own."""
+    def loops(self, place: Place, within: bool) -> tuple[str, ...]:
+        """The loops whose items a node can see, innermost first; `while` and `next` are evaluated within their own,
+        `first` and `array` outside of it."""
         around = self._graph(place[0]).loops_around(place[1])
-        return (place[1], *around) if self.node(place).repeat is not None else around
+        return (place[1], *around) if within and self.node(place).repeat is not None else around
 
     # --- rule: stores carry control ---
 
