@@ -344,9 +344,8 @@ async def work(
     """One workflow, on a stage that is free."""
     stage, answers = await stages.get()
     try:
-        known = len(tally.misses)
-        await compare(Trial(api, stage, answers, random.Random(seed), set_balance), tally)
-        if len(tally.misses) > known:
-            tally.misses[-1] += f" (workflow {seed})"
+        own = Tally(tally.counts, tally.kinds)
+        await compare(Trial(api, stage, answers, random.Random(seed), set_balance), own)
+        tally.misses += [f"workflow {seed}: {miss}" for miss in own.misses]
     finally:
         stages.put_nowait((stage, answers))
