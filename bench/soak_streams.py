@@ -61,7 +61,7 @@ async def _run(folder: Path, count: int, chance: random.Random, kills: int) -> J
         await api.call("POST", "/v1/tables", _TABLE)
         workflows = {kind: await _publish(api, kind, config) for kind, config in _triggers(websocket, sse).items()}
         for source in (websocket, sse):
-            while source.connections == 0:
+            while not source.resumed:  # a WebSocket is open before it has said what it wants
                 await asyncio.sleep(0.05)
             source.emit()  # from here on there is a cursor to go on from
         await _until(api, workflows["websocket"], 1)
