@@ -657,6 +657,7 @@ HELP: dict[str, Adapt] = {
     "export_wallet": _id_and_body(World.wallet, {"password": "fuzzed fuzzed"}),
     "archive_wallet": _id_of(World.wallet),
     "get_wallet_policy": _id_of(World.wallet),
+    "convert_policy_sentences": _only_body({"text": "spend up to $5 a day"}),
     "set_wallet_policy": _id_and_body(World.wallet, {"policy": {"chains": [1]}}),
     "list_wallet_policies": _id_of(World.wallet),
     "get_wallet_balances": _id_of(World.wallet),

@@ -279,6 +279,7 @@ DRIVES: dict[str, list[Drive]] = {
     "POST /v1/wallets/{id}/export": [send({"password": "p" * 1_000}, id="wallet")],
     "DELETE /v1/wallets/{id}": [send(before=fresh_wallet)],
     "GET /v1/wallets/{id}/policy": [get(id="wallet")],
+    "POST /v1/wallets/policy-sentences": [send({"text": "spend up to $5 a day\n" * 900}), send(policy)],
     "PUT /v1/wallets/{id}/policy": [send(policy, id="watched")],
     "GET /v1/wallets/{id}/policy/history": [get(_FULL, id="watched")],
     "GET /v1/wallets/{id}/balances": [get(f"?chainIds={CHAIN_ID}", id="wallet")],

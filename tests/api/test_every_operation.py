@@ -300,6 +300,7 @@ async def _wallets(tour: Tour) -> None:
     version = (await tour.call("get_wallet_policy", id=wallet))["newestVersion"]
     await tour.call("set_wallet_policy", {"policy": POLICY, "expectedVersion": version}, id=wallet)
     await tour.call("list_wallet_policies", id=wallet)
+    assert (await tour.call("convert_policy_sentences"))["problems"] == []
     await tour.call("get_wallet", id=wallet)
     await tour.call("list_wallets")
     await tour.call("get_wallet_balances", id=wallet, query=f"?chainIds={CHAIN_ID}")

@@ -55,6 +55,7 @@ from dustrun.services.wallets.contracts import Contracts
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.ledger import WalletLedger
 from dustrun.services.wallets.policies import WalletPolicies
+from dustrun.services.wallets.policy_sentences import PolicySentences
 from dustrun.services.wallets.wallets import Wallets
 from dustrun.services.workflows.acceptance import Acceptances
 from dustrun.services.workflows.files import WorkflowFiles
@@ -114,6 +115,7 @@ class MoneyParts:
     chains: Chains
     wallets: Wallets
     wallet_policies: WalletPolicies
+    policy_sentences: PolicySentences
     wallet_funds: WalletFunds
     allowances: Allowances
     contracts: Contracts

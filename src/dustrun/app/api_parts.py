@@ -40,6 +40,7 @@ from dustrun.services.wallets.contracts import Contracts
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.ledger import WalletLedger
 from dustrun.services.wallets.policies import WalletPolicies
+from dustrun.services.wallets.policy_sentences import PolicySentences
 from dustrun.services.workflows.acceptance import Acceptances
 from dustrun.services.workflows.files import WorkflowFiles
 from dustrun.services.workflows.versions import Versions
@@ -133,6 +134,7 @@ def _money_parts(base: Base, money: Money) -> MoneyParts:
         chains=base.chains,
         wallets=money.wallets,
         wallet_policies=WalletPolicies(base.database, base.writer, base.settings.policy_delay_s * 1000),
+        policy_sentences=PolicySentences(base.chains),
         wallet_funds=WalletFunds(base.database, base.chains),
         allowances=money.allowances,
         contracts=Contracts(base.database, base.writer, base.chains.networks),

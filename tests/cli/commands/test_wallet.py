@@ -28,6 +28,10 @@ class _Commands:
             raise done.exception
         return done
 
+    def run_to_end(self, *words: str) -> Any:
+        """A command that ends with a code of its own."""
+        return CliRunner().invoke(app, ["wallet", *words], env=self._environment)
+
     def json(self, *words: str, text: str | None = None) -> Any:
         """The one JSON document that a command prints."""
         return json.loads(self.run(*words, "--json", text=text).stdout)
@@ -43,6 +47,14 @@ def test_a_wallet_from_its_making_to_its_archive(tmp_path: Path) -> None:
         policy.write_text(json.dumps({"chains": [1], "assets": ["*"], "recipients": ["*"]}))
         put = wallet.json("policy", "spare", "--set", str(policy), "--expected-version", "1")
         assert (put["version"], put["policy"]["chains"]) == (2, [1])
+        answers = f"ethereum\n500 a day on uniswap\n{ACCOUNTS[1]} up to $2,000 a month\n100\n\ny\n"
+        told = wallet.run("policy", "treasury", "--write", text=answers).stderr
+        assert f"pay {ACCOUNTS[1]} up to $2,000 a month" in told
+        written = wallet.json("policy", "treasury")["policy"]
+        assert (written["chains"], written["approvalAbove"]["usd"], len(written["limits"])) == ([1], "100", 2)
+        refused = wallet.run_to_end("policy", "treasury", "--yes", "--say", "donate a lot")
+        assert (refused.exit_code, '"donate" is not known' in refused.stderr) == (2, True)
+        assert wallet.json("policy", "treasury")["policy"] == written, "nothing is set"
         listed = wallet.run("policy", "spare", "--history").stdout
         assert [line.split("\t")[:2] for line in listed.splitlines()] == [["2", "looser"], ["1", "not looser"]]
         assert wallet.json("spending", "spare")["items"] == []

@@ -99,6 +99,7 @@ BY_OPERATION: dict[str, Any] = {
     "run_inline_sync": {"definition": _HELLO, "payload": {"name": "Ada"}},
     "set_ui_metadata": {"uiMetadata": {"root": {"x": 0, "y": 0}}},
     "set_variable": {"value": 17},
+    "convert_policy_sentences": {"text": f"on chain 1\npay {_ADDRESS} up to $2,000 a month, ask above $100"},
     "set_wallet_policy": {"policy": _POLICY, "expectedVersion": 1},
     "start_backtest": {"from": "2026-01-01T00:00:00Z", "to": "2026-01-31T00:00:00Z", "limit": 100},
     "start_session": {"key": "sk_4fQ…"},

@@ -14,6 +14,7 @@ from dustrun.services.access.paging import Page
 from dustrun.services.wallets import key_import
 from dustrun.services.wallets.funds import Balances, Spent
 from dustrun.services.wallets.policies import Policies
+from dustrun.services.wallets.policy_sentences import PolicyText
 from dustrun.services.wallets.wallets import Exported, NewWallet
 from dustrun.storage.money.wallets import PolicyRow, WalletRow
 
@@ -166,6 +167,24 @@ async def archive_wallet(
     and lists them, unless `force` is set. Its key stays encrypted, and can still be exported.
     """
     return await call.parts.money.wallets.archive(call.principal, id, force=force)
+
+
+@routes.post(
+    "/v1/wallets/policy-sentences",
+    permission="wallet:read",
+    answers=shapes.PolicyTextAnswer,
+    shape=shapes.policy_text,
+)
+async def convert_policy_sentences(call: Call, body: shapes.PolicyTextBody) -> PolicyText:
+    """Turn sentences into a policy, or a policy into sentences.
+
+    One sentence a line: `pay 0x… up to $2,000 a month, ask above $100`. The policy is read back in sentences; nothing
+    is stored. If a line is not understood, `policy` is null and `problems` says which words.
+    """
+    sentences = call.parts.money.policy_sentences
+    if body.policy is not None:
+        return await sentences.tell(body.policy)
+    return await sentences.read(body.text or "", body.rest)
 
 
 @routes.get(

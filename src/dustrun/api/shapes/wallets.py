@@ -17,6 +17,7 @@ from dustrun.core.values.amounts import format_units
 from dustrun.core.values.fields import Fields
 from dustrun.services.wallets.funds import Balance, Balances, ChainBalances, Failure, Spent
 from dustrun.services.wallets.policies import Policies
+from dustrun.services.wallets.policy_sentences import PolicyText
 from dustrun.services.wallets.wallets import Exported
 from dustrun.storage.money.wallets import PolicyRow, WalletRow
 
@@ -178,6 +179,39 @@ class PolicyAnswer(Answer):
     pending: PendingPolicyAnswer | None
 
 
+class PolicyTextBody(Fields):
+    """Sentences or a policy, one of both."""
+
+    text: Annotated[Text, StringConstraints(max_length=20_000)] | None = Field(
+        None, description="One sentence a line.", examples=["on Ethereum\npay 0x… up to $2,000 a month, ask above $100"]
+    )
+    policy: WalletPolicy | None = Field(None, description="A policy to tell in sentences.")
+    rest: dict[str, Any] = Field({}, description="With `text`: fields of the policy that sentences cannot say.")
+
+    @model_validator(mode="after")
+    def _check(self) -> PolicyTextBody:
+        if (self.text is None) == (self.policy is None):
+            raise ValueError("give exactly one of text and policy")
+        return self
+
+
+class PolicyProblemAnswer(Answer):
+    """A line that is not understood."""
+
+    line: int = Field(description="From 1.")
+    text: str
+    message: str
+
+
+class PolicyTextAnswer(Answer):
+    """A policy and its sentences."""
+
+    policy: WalletPolicy | None = Field(description="Null if a line is not understood.")
+    sentences: list[str] = Field(description="The policy read back.")
+    rest: dict[str, Any] = Field(description="Fields of the policy that the sentences do not say.")
+    problems: list[PolicyProblemAnswer]
+
+
 class PolicyVersionAnswer(Answer):
     """One version of a policy."""
 
@@ -292,6 +326,16 @@ def policies(found: Policies) -> dict[str, Any]:
             *([found.unanswered] if found.unanswered is not None else []),
         ],
         "pending": pending,
+    }
+
+
+def policy_text(found: PolicyText) -> dict[str, Any]:
+    """A policy and its sentences."""
+    return {
+        "policy": None if found.policy is None else found.policy.model_dump(mode="json", by_alias=True),
+        "sentences": list(found.told.sentences),
+        "rest": dict(found.told.rest),
+        "problems": [{"line": one.line, "text": one.text, "message": one.message} for one in found.problems],
     }
 
 

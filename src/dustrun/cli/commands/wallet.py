@@ -231,23 +231,63 @@ def policy(
         str | None, typer.Option("--effective-at", help="RFC 3339 time at which a looser policy takes effect.")
     ] = None,
     history: Annotated[bool, typer.Option("--history", help="List all versions.")] = False,
+    say: Annotated[
+        str | None, typer.Option("--say", help="The new policy in sentences, one a line; - reads standard input.")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write the new policy in sentences, step by step.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Set it without asking.")] = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Show a wallet's spending policy, or replace it with --set."""
+    """Show a wallet's spending policy, or replace it with --set, --say or --write."""
     client = client_of(server, key)
     route = f"/v1/wallets/{segment(wallet_id(client, wallet))}/policy"
     if history:
         _show_history(client.get(f"{route}/history", limit=100), as_json)
         return
+    given = {"expectedVersion": expected_version, "effectiveAt": effective_at}
+    more = {name: value for name, value in given.items() if value is not None}
+    if say is not None or write:
+        lines = _asked_sentences() if say is None else sys.stdin.read() if say == "-" else say
+        document = _read_sentences(client, lines)
+        if not yes and not typer.confirm("Set this policy?", err=True):
+            raise typer.Exit(1)
+        _show_policy(client.put(route, {"policy": document, **more}), as_json)
+        return
     if put is None:
         _show_policy(client.get(route), as_json)
         return
     text = sys.stdin.read() if str(put) == "-" else read_file(put)
-    given = {"expectedVersion": expected_version, "effectiveAt": effective_at}
-    body = {"policy": parse_json(str(put), text)} | {name: value for name, value in given.items() if value is not None}
-    _show_policy(client.put(route, body), as_json)
+    _show_policy(client.put(route, {"policy": parse_json(str(put), text), **more}), as_json)
+
+
+_QUESTIONS = (
+    ("on", "Which chains? (ethereum, base; empty: every chain)"),
+    ("swap up to $", "Swaps: how much, and where? (500 a day on uniswap; empty: none)"),
+    ("pay", "Payments: whom, and how much? (0x… and 0x… up to $2,000 a month; empty: none)"),
+    ("ask above $", "Ask a person above how many dollars? (100; empty: never)"),
+    ("", "Anything else? (spend up to $3,000 a day; empty: no)"),
+)
+
+
+def _asked_sentences() -> str:
+    """The answers as sentences, one a line."""
+    answers = [
+        (verb, typer.prompt(question, default="", show_default=False, err=True)) for verb, question in _QUESTIONS
+    ]
+    return "\n".join(f"{verb}{'' if verb.endswith('$') or not verb else ' '}{told}" for verb, told in answers if told)
+
+
+def _read_sentences(client: Any, lines: str) -> Any:
+    """The policy that sentences say, after it was read back; what is not understood ends the command."""
+    found = client.post("/v1/wallets/policy-sentences", {"text": lines})
+    for problem in found["problems"]:
+        output.note(f'Line {problem["line"]}, "{problem["text"]}": {problem["message"]}')
+    if found["policy"] is None:
+        raise typer.Exit(2)
+    output.note("\n".join(["The wallet may:", *(f"  {sentence}" for sentence in found["sentences"])]))
+    return found["policy"]
 
 
 def _show_policy(found: dict[str, Any], as_json: bool) -> None:

@@ -1,0 +1,379 @@
+"""A policy as sentences, one a line, and sentences as a policy: `pay 0x… up to $2,000 a month, ask above $100`.
+
+Every word must be understood: a line with a word that is not known is a problem, and no policy comes of it. What
+sentences cannot say of a policy is kept as the rest of its document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import Any, Final
+
+from dustrun.core.money.policy.document import FEE_TIMES_USUAL, HOUR_MS, Limit, Outflow, WalletPolicy, with_defaults
+from dustrun.core.values.addresses import read_address
+from dustrun.records import dataclass
+
+Json = dict[str, Any]
+_DAY: Final = 24 * HOUR_MS
+_SPANS: Final = {"an hour": HOUR_MS, "a day": _DAY, "a week": 7 * _DAY, "a month": 30 * _DAY}
+_AMOUNT: Final = r"\$?(?P<usd>[0-9][0-9,]*(?:\.[0-9]+)?)(?: ?(?:usd|dollars?))?"
+_SPAN: Final = (
+    r"(?: (?P<span>an hour|a day|a week|a month|per (?:hour|day|week|month)|at once|in one run"
+    r"|in [0-9]+ (?:hours|days)))?"
+)
+_UP_TO: Final = re.compile(rf"(?:^| )(?:up to|at most) {_AMOUNT}{_SPAN}(?= |$)", re.I)
+_ASK: Final = re.compile(rf"(?:,? and|,|;|^)? ?\bask(?: a person)? (?:above|over) {_AMOUNT}", re.I)
+_TIMES: Final = re.compile(rf"(?:up to|at most) (?P<count>[0-9]+) times{_SPAN}", re.I)
+_VERB: Final = re.compile(
+    r"(?P<verb>on|pay fees|pay|swap|use|trade|call|move|spend|sign|wait|ask for fees above|never ask for fees)\b", re.I
+)
+_FILLER: Final = re.compile(r"^(?:[-*•]\s*)?(?:(?:it|the wallet) )?(?:may |can )?", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What words stand for: chains by name in lower case, assets by symbol (keys), contracts by name (entries)."""
+
+    chains: Mapping[str, int] = field(default_factory=dict)
+    assets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    contracts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Misread:
+    """A line that is not understood: its number from 1, its words, and how to say it."""
+
+    line: int
+    text: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What sentences say: a policy, or the lines that are not understood."""
+
+    policy: WalletPolicy | None
+    problems: tuple[Misread, ...] = ()
+
+
+class _Fault(ValueError):
+    """A line is not understood."""
+
+
+def read_sentences(text: str, names: Names, rest: Mapping[str, Any] | None = None) -> Read:
+    """The policy that lines say, with the defaults of new policies; `rest` is what sentences cannot say."""
+    made: Json = {name: [] for name in ("chains", "assets", "recipients", "contracts", "methods", "limits", "gas")}
+    problems: list[Misread] = []
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    for number, line in lines:
+        try:
+            _read_line(line, names, made)
+        except ValueError as fault:
+            problems.append(Misread(number, line, str(fault)))
+    if problems:
+        return Read(None, tuple(problems))
+    if lines:
+        made["chains"] = made["chains"] or ["*"]
+        if made["recipients"] or made["contracts"]:
+            made["assets"] = made["assets"] or ["*"]
+    unique = {name: _unique(value) if isinstance(value, list) else value for name, value in made.items()}
+    policy = WalletPolicy.model_validate({**(rest or {}), **unique})
+    return Read(with_defaults(policy))
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    return [value for place, value in enumerate(values) if value not in values[:place]]
+
+
+def _read_line(line: str, names: Names, made: Json) -> None:
+    text = _FILLER.sub("", line).rstrip(". ")
+    for found in _ASK.finditer(text):
+        least = [*([made["approvalAbove"]["usd"]] if "approvalAbove" in made else []), _usd(found["usd"])]
+        made["approvalAbove"] = {"usd": min(least, key=float)}
+    text = _ASK.sub("", text).strip(" ,;")
+    if not text:
+        return
+    verb = _VERB.match(text)
+    if verb is None:
+        raise _Fault(
+            f'"{text.split()[0]}" is not known: begin with on, pay, swap, use, call, move, spend, sign, wait or ask'
+        )
+    _VERBS[verb["verb"].lower()](text[verb.end() :].strip(), names, made)
+
+
+def _usd(text: str) -> str:
+    return text.replace(",", "")
+
+
+def _span(text: str | None) -> Json:
+    """The window, or the run, that words name; nothing for one transaction."""
+    words = (text or "at once").lower().replace("per hour", "an hour").replace("per ", "a ")
+    if words == "at once":
+        return {}
+    if words == "in one run":
+        return {"per": "run"}
+    if words in _SPANS:
+        return {"windowMs": _SPANS[words]}
+    _, number, unit = words.split()
+    return {"windowMs": int(number) * (HOUR_MS if unit == "hours" else _DAY)}
+
+
+def _take_limit(text: str, made: Json, scope: Json | None) -> str:
+    """What remains of a line without its `up to …`, which becomes a limit."""
+    found = _UP_TO.search(text)
+    if found is None:
+        return text
+    of = {"of": scope} if scope else {}
+    made["limits"].append({"maxUsd": _usd(found["usd"]), **_span(found["span"]), **of})
+    return f"{text[: found.start()]} {text[found.end() :]}".strip(" ,")
+
+
+def _pay(text: str, names: Names, made: Json) -> None:
+    who = _UP_TO.sub("", text).strip(" ,")
+    each, count = re.subn(r"\beach\b", "", who)
+    given = ["*"] if each.strip(" ,").lower() in ("anyone", "anybody") else _listed(each, _account)
+    made["recipients"] += given
+    limits: Json = {"limits": []}
+    _take_limit(text, limits, None if given == ["*"] else {"recipients": given})
+    for limit in limits["limits"]:
+        made["limits"].append({**limit, "per": "recipient"} if count else limit)
+
+
+def _use(text: str, names: Names, made: Json) -> None:
+    where = re.sub(r"(?:^| )(?:on|with)(?= )", " ", _UP_TO.sub("", text)).strip(" ,")
+    given = [one for entry in _listed(where, lambda word: _contract(word, names)) for one in entry]
+    made["contracts"] += given
+    made["methods"].append("*")
+    _take_limit(text, made, {"contracts": given})
+
+
+def _call(text: str, names: Names, made: Json) -> None:
+    found = re.fullmatch(r"(?P<methods>.+?) on (?P<where>.+)", _UP_TO.sub("", text).strip())
+    if found is None:
+        raise _Fault("say which method of which contract: call deposit(uint256) on 0x…")
+    methods = re.findall(r"[A-Za-z_$][\w$]*\([^\s]*\)|0x[0-9a-fA-F]{8}\b", found["methods"])
+    if re.sub(r"[A-Za-z_$][\w$]*\([^\s]*\)|0x[0-9a-fA-F]{8}\b|,|\band\b|\s", "", found["methods"]) or not methods:
+        raise _Fault(f'"{found["methods"]}" is no method: write its signature without spaces, like deposit(uint256)')
+    given = [one for entry in _listed(found["where"], lambda word: _contract(word, names)) for one in entry]
+    made["contracts"] += given
+    made["methods"] += methods
+    _take_limit(text, made, {"contracts": given, "methods": methods})
+
+
+def _on(text: str, names: Names, made: Json) -> None:
+    is_every = text.lower() in ("every chain", "all chains")
+    made["chains"] += ["*"] if is_every else _listed(text, lambda word: _chain(word, names))
+
+
+def _move(text: str, names: Names, made: Json) -> None:
+    if text.lower() in ("any asset", "everything"):
+        made["assets"].append("*")
+        return
+    made["assets"] += [key for entry in _listed(text, lambda word: _asset(word, names)) for key in entry]
+
+
+def _spend(text: str, names: Names, made: Json) -> None:
+    text, each = re.subn(r" for each recipient$", "", text)
+    limits: Json = {"limits": []}
+    left = _take_limit(text, limits, None)
+    if left or not limits["limits"]:
+        raise _Fault(f'"{left or text}" is not understood: spend up to $100 a day')
+    made["limits"] += [{**limit, "per": "recipient"} if each else limit for limit in limits["limits"]]
+
+
+def _sign(text: str, names: Names, made: Json) -> None:
+    found = _TIMES.fullmatch(text)
+    if found is None or not _span(found["span"]):
+        raise _Fault(f'"{text}" is not understood: sign up to 20 times a day')
+    made["limits"].append({"maxCount": int(found["count"]), **_span(found["span"])})
+
+
+def _fees(text: str, names: Names, made: Json) -> None:
+    found = _UP_TO.fullmatch(text)
+    if found is None:
+        raise _Fault(f'"{text}" is not understood: pay fees up to $5, or pay fees up to $50 a day')
+    span = _span(found["span"])
+    made["limits" if span else "gas"].append({"maxGasUsd": _usd(found["usd"]), **span})
+
+
+def _fee_times(text: str, names: Names, made: Json) -> None:
+    found = re.fullmatch(r"([0-9]+) times the usual(?: one)?", text, re.I)
+    if found is None:
+        raise _Fault(f'"{text}" is not understood: ask for fees above 10 times the usual')
+    made["feeAboveUsual"] = int(found[1])
+
+
+def _no_fee_question(text: str, names: Names, made: Json) -> None:
+    if text:
+        raise _Fault(f'"{text}" is not understood: never ask for fees')
+    made["feeAboveUsual"] = None
+
+
+def _wait(text: str, names: Names, made: Json) -> None:
+    found = re.fullmatch(r"([0-9]+) hours? before a new recipient is paid", text, re.I)
+    if found is None:
+        raise _Fault(f'"{text}" is not understood: wait 24 hours before a new recipient is paid')
+    made["newRecipientHours"] = int(found[1])
+
+
+_VERBS: Final = {
+    "pay": _pay, "swap": _use, "trade": _use, "use": _use, "call": _call, "on": _on, "move": _move, "spend": _spend,
+    "sign": _sign, "pay fees": _fees, "ask for fees above": _fee_times, "never ask for fees": _no_fee_question,
+    "wait": _wait,
+}  # fmt: skip
+
+
+def _listed(text: str, read: Any) -> list[Any]:
+    words = [word.strip() for word in re.split(r",(?: and )?| and |\s+or\s+", text) if word.strip()]
+    if not words:
+        raise _Fault("something is missing after the verb: name whom, what or where")
+    return [read(word) for word in words]
+
+
+def _account(word: str) -> str:
+    if word == "*" or re.fullmatch(r"eip155:[1-9][0-9]*:\*", word):
+        return word
+    found = re.fullmatch(r"(?:(eip155:[1-9][0-9]*):)?(0x[0-9a-fA-F]{40})", word)
+    if found is None:
+        raise _Fault(f'"{word}" is no address: write 0x and 40 hexadecimal digits')
+    return (f"{found[1]}:" if found[1] else "") + read_address(found[2])
+
+
+def _contract(word: str, names: Names) -> tuple[str, ...]:
+    known = names.contracts.get(word.lower())
+    if known:
+        return known
+    try:
+        return ("*",) if word.lower() == "any contract" else (_account(word),)
+    except _Fault:
+        listed = f", or one of {', '.join(sorted(names.contracts))}" if names.contracts else ""
+        raise _Fault(f'"{word}" is no known contract: write its address{listed}') from None
+
+
+def _chain(word: str, names: Names) -> int:
+    number = re.fullmatch(r"(?:chain )?([1-9][0-9]{0,18})", word, re.I)
+    if number:
+        return int(number[1])
+    if word.lower() not in names.chains:
+        raise _Fault(f'"{word}" is no known chain: write its id, or one of {", ".join(sorted(names.chains))}')
+    return names.chains[word.lower()]
+
+
+def _asset(word: str, names: Names) -> tuple[str, ...]:
+    if word == "*" or word.startswith("eip155:"):
+        return (word,)
+    known = names.assets.get(word.lower())
+    if not known:
+        listed = ", ".join(sorted(names.assets))
+        raise _Fault(f'"{word}" is no known asset: write eip155:1/erc20:0x…, or one of {listed}')
+    return known
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A policy in sentences, and the rest of its document that they do not say."""
+
+    sentences: tuple[str, ...]
+    rest: Mapping[str, Any]
+
+
+def tell(policy: WalletPolicy, names: Names) -> Told:
+    """A policy in sentences that `read_sentences` reads back; what they do not give back is its `rest`."""
+    worded = [(limit, line) for limit in policy.limits if (line := _tell_limit(limit)) is not None]
+    limits, lines = [limit for limit, _ in worded], [line for _, line in worded]
+    head = _tell_chains(policy, names)
+    if policy.assets not in ((), ("*",)):
+        head.append(f"move {_and(policy.assets)}")
+    named = {who for limit in limits if limit.of for who in (*limit.of.recipients, *limit.of.contracts)}
+    others = [who for who in policy.recipients if who not in named]
+    if others:
+        head.append("pay anyone" if others == ["*"] else f"pay {_and(others)}")
+    places = [where for where in policy.contracts if where not in named]
+    texts = [entry for entry in policy.methods if isinstance(entry, str) and entry != "*"]
+    is_called = {method for limit in limits if limit.of for method in limit.of.methods} >= set(texts)
+    if places or (texts and policy.contracts and not is_called):
+        where = _and(["any contract" if one == "*" else one for one in places or policy.contracts])
+        head += [f"call {_and(texts)} on {where}"] if texts else [f"use {where}"]
+    lines = head + lines
+    lines += [f"pay fees up to ${rule.max_gas_usd}" for rule in policy.gas if _is_plain_fee(rule)]
+    if policy.approval_above is not None and policy.approval_above.usd is not None:
+        lines.append(f"ask above ${_grouped(policy.approval_above.usd)}")
+    if policy.fee_above_usual != FEE_TIMES_USUAL and policy.chains:
+        times = policy.fee_above_usual
+        lines.append("never ask for fees" if times is None else f"ask for fees above {times} times the usual")
+    if policy.new_recipient_hours:
+        lines.append(f"wait {policy.new_recipient_hours} hours before a new recipient is paid")
+    again = read_sentences("\n".join(lines), names)
+    return Told(tuple(lines), _rest(policy, again.policy or WalletPolicy()))
+
+
+def _tell_chains(policy: WalletPolicy, names: Names) -> list[str]:
+    known = {chain_id: name for name, chain_id in names.chains.items()}
+    if not policy.chains:
+        return []
+    if "*" in policy.chains:
+        return ["on every chain"]
+    return [f"on {_and([known.get(int(one), f'chain {one}') for one in policy.chains])}"]
+
+
+def _is_plain_fee(rule: Any) -> bool:
+    return rule.chain_id is None and rule.max_gas is None and rule.max_fee_per_gas is None
+
+
+def _tell_limit(limit: Limit) -> str | None:
+    """A limit in words; None if there are none."""
+    span = _tell_span(limit)
+    if span is None or limit.max_units is not None:
+        return None
+    if limit.max_count is not None:
+        return f"sign up to {limit.max_count} times{span}" if limit.of is None and limit.per in (None, "run") else None
+    if limit.max_gas_usd is not None:
+        return f"pay fees up to ${_grouped(limit.max_gas_usd)}{span}" if span else None
+    amount, of = f"up to ${_grouped(limit.max_usd or '0')}{span}", limit.of
+    each = limit.per == "recipient"
+    if of is None:
+        return f"spend {amount}{' for each recipient' if each else ''}"
+    named = {name for name in type(of).model_fields if getattr(of, name)}
+    if named == {"recipients"} and "*" not in of.recipients:
+        return f"pay {_and(of.recipients)}{' each' if each else ''} {amount}"
+    if each or limit.per in ("workflow", "key"):
+        return None
+    if named == {"contracts"}:
+        return f"use {_and(of.contracts)} {amount}"
+    return f"call {_and(of.methods)} on {_and(of.contracts)} {amount}" if named == {"contracts", "methods"} else None
+
+
+def _tell_span(limit: Limit) -> str | None:
+    if limit.per == "run":
+        return " in one run"
+    if limit.per in ("workflow", "key"):
+        return None
+    if limit.window_ms is None:
+        return ""
+    known = next((f" {words}" for words, ms in _SPANS.items() if ms == limit.window_ms), None)
+    hours, rest = divmod(limit.window_ms, HOUR_MS)
+    return known or (f" in {hours} hours" if rest == 0 else None)
+
+
+def _grouped(usd: str) -> str:
+    whole, _, part = usd.partition(".")
+    return f"{int(whole):,}{'.' + part if part else ''}"
+
+
+def _and(words: Sequence[Any]) -> str:
+    listed = [str(word) for word in words]
+    return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"
+
+
+def _rest(policy: WalletPolicy, again: WalletPolicy) -> Json:
+    """The fields of a document that its sentences do not give back."""
+    whole, read = (one.model_dump(mode="json", by_alias=True) for one in (policy, again))
+    return {name: value for name, value in whole.items() if not _is_same(name, value, read[name])}
+
+
+def _is_same(name: str, value: Any, read: Any) -> bool:
+    if name == "outflow" and value == Outflow().model_dump(mode="json", by_alias=True):
+        return True
+    return sorted(map(repr, value)) == sorted(map(repr, read)) if isinstance(value, list) else bool(value == read)

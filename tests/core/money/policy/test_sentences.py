@@ -1,0 +1,138 @@
+"""Policies as sentences, in both directions."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from core.money.policy.test_judge import BOB, EVE, ROUTER, TOKEN
+from dustrun.core.money.policy import WalletPolicy
+from dustrun.core.money.policy.document import with_defaults
+from dustrun.core.money.policy.sentences import Names, read_sentences, tell
+from testkit.policy_pairs import policy as random_policy
+
+DAY = 86_400_000
+NAMES = Names(
+    {"ethereum": 1, "base": 8453},
+    {"usdc": (f"eip155:1/erc20:{TOKEN}",), "eth": ("eip155:1/native",)},
+    {"uniswap": (ROUTER,)},
+)
+TREASURY = f"""
+swap up to $500 a day on Uniswap
+may pay {BOB}, {EVE} and {TOKEN} up to $2,000 a month, ask above $100.
+"""
+
+
+def read(text: str) -> dict[str, Any]:
+    found = read_sentences(text, NAMES)
+    assert found.problems == ()
+    assert found.policy is not None
+    return found.policy.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def test_the_policy_of_a_treasury_is_two_sentences() -> None:
+    assert read(TREASURY) == {
+        "chains": ["*"],
+        "assets": ["*"],
+        "recipients": [BOB, EVE, TOKEN],
+        "contracts": [ROUTER],
+        "methods": ["*"],
+        "limits": [
+            {"maxUsd": "500", "windowMs": DAY, "of": {"contracts": [ROUTER]}},
+            {"maxUsd": "2000", "windowMs": 30 * DAY, "of": {"recipients": [BOB, EVE, TOKEN]}},
+        ],
+        "outflow": {},
+        "feeAboveUsual": 10,
+        "approvalAbove": {"usd": "100"},
+    }
+    again = read_sentences(TREASURY, NAMES).policy
+    assert again is not None
+    assert tell(again, NAMES).sentences == (
+        "on every chain",
+        f"use {ROUTER} up to $500 a day",
+        f"pay {BOB}, {EVE} and {TOKEN} up to $2,000 a month",
+        "ask above $100",
+    )
+    assert tell(again, NAMES).rest == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ("on Ethereum and chain 10", {"chains": [1, 10]}),
+        (f"It may pay {BOB}", {"recipients": [BOB], "assets": ["*"]}),
+        ("pay anyone at most $5 per day", {"recipients": ["*"], "limits": [{"maxUsd": "5", "windowMs": DAY}]}),
+        (f"pay {BOB} each up to $5 a week", {"limits": [
+            {"maxUsd": "5", "windowMs": 7 * DAY, "of": {"recipients": [BOB]}, "per": "recipient"}]}),
+        ("spend up to 1,000.50 dollars in 6 hours", {"limits": [{"maxUsd": "1000.50", "windowMs": DAY // 4}]}),
+        ("spend up to $5 in one run", {"limits": [{"maxUsd": "5", "per": "run"}]}),
+        ("spend up to $5 at once", {"limits": [{"maxUsd": "5"}]}),
+        ("spend up to $5 a day for each recipient", {"limits": [{"maxUsd": "5", "windowMs": DAY, "per": "recipient"}]}),
+        ("sign up to 20 times a day", {"limits": [{"maxCount": 20, "windowMs": DAY}]}),
+        ("pay fees up to $2", {"gas": [{"maxGasUsd": "2"}]}),
+        ("pay fees up to $2 a day", {"limits": [{"maxGasUsd": "2", "windowMs": DAY}]}),
+        (f"call deposit(uint256) and stake(uint256,address) on {ROUTER} up to $9 a day", {
+            "contracts": [ROUTER], "methods": ["deposit(uint256)", "stake(uint256,address)"]}),
+        ("move USDC and ETH", {"assets": [f"eip155:1/erc20:{TOKEN}", "eip155:1/native"]}),
+        ("ask for fees above 3 times the usual", {"feeAboveUsual": 3}),
+        ("wait 24 hours before a new recipient is paid", {"newRecipientHours": 24}),
+    ],
+)  # fmt: skip
+def test_each_sentence_says_one_thing_and_is_told_again(line: str, fields: dict[str, Any]) -> None:
+    found = read(line)
+    assert {name: found[name] for name in fields} == fields
+    policy = WalletPolicy.model_validate(found)
+    told = tell(policy, NAMES)
+    assert told.rest == {}
+    assert read_sentences("\n".join(told.sentences), NAMES).policy == policy
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("donate 5 to Bob", '"donate" is not known'),
+        ("pay Bob up to $5", '"Bob" is no address'),
+        (f"pay {BOB} monthly", f'"{BOB} monthly" is no address'),
+        ("swap on Sushi", '"Sushi" is no known contract: write its address, or one of uniswap'),
+        ("on Mars", '"Mars" is no known chain: write its id, or one of base, ethereum'),
+        ("move DOGE", '"DOGE" is no known asset'),
+        ("spend a lot", '"a lot" is not understood'),
+        (f"pay {BOB[:-1]}", "is no address"),
+        ("pay", "something is missing"),
+        ("call everything on Uniswap", "write its signature"),
+        ("sign up to 20 times", "sign up to 20 times a day"),
+        (f"pay {BOB} up to $5 a fortnight", "a fortnight"),
+    ],
+)
+def test_a_word_that_is_not_known_is_said_and_kept(line: str, says: str) -> None:
+    found = read_sentences(f"on Base\n{line}", NAMES)
+    assert found.policy is None
+    ((number, text, message),) = [(one.line, one.text, one.message) for one in found.problems]
+    assert (number, text) == (2, line)
+    assert says in message
+
+
+def test_two_thresholds_ask_above_the_lower_one_and_no_sentence_allows_nothing() -> None:
+    assert read("ask above $1,000\nask above $99")["approvalAbove"] == {"usd": "99"}
+    assert read("") == {}
+
+
+def test_any_policy_is_told_with_what_sentences_cannot_say() -> None:
+    """What is told and the rest together are the policy again."""
+    rng = random.Random(5)
+    for _ in range(150):
+        policy = with_defaults(WalletPolicy.model_validate(random_policy(rng)))
+        told = tell(policy, NAMES)
+        again = read_sentences("\n".join(told.sentences), NAMES)
+        assert again.problems == (), told.sentences
+        assert again.policy is not None
+        merged = {**again.policy.model_dump(mode="json", by_alias=True), **told.rest}
+        whole = WalletPolicy.model_validate(merged).model_dump(mode="json")
+        expected = policy.model_dump(mode="json")
+        assert _ordered(whole) == _ordered(expected)
+
+
+def _ordered(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: sorted(map(repr, one)) if isinstance(one, list) else one for name, one in document.items()}
