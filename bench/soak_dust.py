@@ -40,6 +40,7 @@ _POLICY = {
     "allowUnpricedAssets": True,
     "signatures": {"messages": True, "typedData": "any"},
     "outflow": None,
+    "sources": None,
 }
 
 

@@ -24,6 +24,7 @@ POLICY = {
     "allowDeploy": True,
     "signatures": {"messages": True, "typedData": "any"},
     "outflow": None,
+    "sources": None,
 }
 _TIME_LIMIT_S = 120
 _POLL_S = 0.1

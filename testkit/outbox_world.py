@@ -16,7 +16,7 @@ from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
 from testkit.server_process import ServerProcess
 
 SENDER, SENDER_KEY = ACCOUNTS[1], KEYS[1]
-_POLICY = {"chains": ["*"], "assets": ["*"], "recipients": ["*"], "outflow": None}
+_POLICY = {"chains": ["*"], "assets": ["*"], "recipients": ["*"], "outflow": None, "sources": None}
 OPEN = ("running", "waiting")
 FAILED = ("failure", "partial", "cancelled")
 _TRY_AGAIN_S = 0.1

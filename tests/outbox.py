@@ -33,6 +33,7 @@ ANYTHING = {
     "allowUnverifiedCalldata": True,
     "signatures": {"messages": True, "typedData": "any"},
     "outflow": None,
+    "sources": None,
 }
 WAITS = {
     "root": {"type": "manual", "children": ["ask"]},

@@ -17,7 +17,7 @@ from testkit.outbox_world import SENDER, Api, recipient, server_of
 from testkit.server_process import ServerProcess
 
 SECOND, SECOND_KEY = ACCOUNTS[2], KEYS[2]
-ANYTHING = {"chains": ["*"], "assets": ["*"], "recipients": ["*"], "outflow": None}
+ANYTHING = {"chains": ["*"], "assets": ["*"], "recipients": ["*"], "outflow": None, "sources": None}
 REHEARSAL = 409_010
 Json = dict[str, Any]
 

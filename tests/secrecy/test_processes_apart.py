@@ -28,7 +28,14 @@ SIGNED = Account.sign_message(encode_defunct(text=TEXT), KEYS[1])
 SIGNATURE = SIGNED.signature.to_0x_hex()
 TOKEN = "Zq7apart/+K9&x=W5~vT3mR8pL5"
 SECRETS = {"token": TOKEN, "r": f"{SIGNED.r:064x}", "s": f"{SIGNED.s:064x}"}
-_ANYTHING = {"chains": ["*"], "assets": ["*"], "recipients": ["*"], "outflow": None, "signatures": {"messages": True}}
+_ANYTHING = {
+    "chains": ["*"],
+    "assets": ["*"],
+    "recipients": ["*"],
+    "outflow": None,
+    "sources": None,
+    "signatures": {"messages": True},
+}
 
 
 @contextlib.asynccontextmanager

@@ -23,6 +23,7 @@ from dustrun.services.preview.rehearsal_guard import RehearsalGuard
 from dustrun.services.preview.spend_forecast import SpendForecasts
 from dustrun.services.preview.spend_reports import SpendReports
 from dustrun.services.prices import PriceBook
+from dustrun.services.runs.shaping import RunShaping
 from dustrun.services.sharing.election import Leases
 from dustrun.services.wallets.allowances import Allowances
 from dustrun.services.wallets.budget import Budget
@@ -44,7 +45,8 @@ def make_money(base: Base, publisher: EventPublisher, leases: Leases | None = No
     settings, database, writer, chains = base.settings, base.database, base.writer, base.chains
     prices = PriceBook.of(settings, chains.get, base.price_http)
     rules = DustRules(Decimal(settings.dust_usd))
-    budget, duster = Budget(prices, rules), Duster(prices, rules, lambda wallet_id: find_policy(database, wallet_id))
+    budget = Budget(prices, rules, RunShaping(base.gate))
+    duster = Duster(prices, rules, lambda wallet_id: find_policy(database, wallet_id))
     wallets = Wallets(database, writer, base.signers)
     outbox = Transactions(
         OutboxDeps(settings, database, writer, base.vault, chains, base.signers, budget, publisher, leases)

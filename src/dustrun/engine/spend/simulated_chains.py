@@ -173,7 +173,8 @@ class SimulatedChains:
                 self._reports,
                 self._settings,
             )
-            origin = Origin(facts.workflow_id, f"simulated/{facts.top_pk}", facts.triggered_by)
+            place = (facts.org_id, facts.pk, job.start.path)
+            origin = Origin(facts.workflow_id, f"simulated/{facts.top_pk}", facts.triggered_by, place)
             spend = SimulatedSpend(deps, job, facts.id, context, origin)
             try:
                 return await spend.run()

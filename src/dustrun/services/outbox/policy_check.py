@@ -84,10 +84,15 @@ def _with_origin(
     tx: Tx, policy: WalletPolicy | None, request: Request, row: TransactionRow | SignatureRow | None
 ) -> Request:
     """The request with where it comes from, if a limit depends on it."""
-    if row is None or policy is None or not any(limit.is_scoped for limit in policy.limits):
+    if row is None or policy is None:
         return request
+    place = None
+    if policy.sources is not None and row.run_pk is not None and row.path is not None:
+        place = (row.org_id, row.run_pk, row.path)
+    if not any(limit.is_scoped for limit in policy.limits):
+        return request if place is None else replace(request, origin=Origin(place=place))
     run_id = top_run_of(tx, row) if any(limit.per == "run" for limit in policy.limits) else row.root_run_id
-    return replace(request, origin=Origin(row.workflow_id, run_id, row.key_id))
+    return replace(request, origin=Origin(row.workflow_id, run_id, row.key_id, place))
 
 
 def top_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
@@ -127,7 +132,7 @@ async def may_allow(
 
     is_light = len(request.data) <= _LIGHT_BYTES
     look = deps.database.look_up if is_light else deps.database.read
-    verdict, is_revoked = await look(query)
+    verdict, is_revoked = await deps.budget.slicing(lambda: look(query))
     if not is_revoked:
         budgets.check_reached(verdict, values)
     return isinstance(verdict, Allow) and not is_revoked
@@ -176,7 +181,7 @@ async def judge_all(deps: OutboxDeps, subjects: Sequence[Subject], values: Value
 
     is_light = sum(len(request.data) for _, request, _ in subjects) <= _LIGHT_BYTES and len(subjects) <= _FEW
     look = deps.database.look_up if is_light else deps.database.read
-    verdicts = await look(query)
+    verdicts = await deps.budget.slicing(lambda: look(query))
     if verdicts.denied is not None and verdicts.denied[2] is not None:
         budgets.check_reached(verdicts.denied[2], values)
     return verdicts
@@ -500,7 +505,7 @@ class SimulatedPolicy:
             verdict, counted = self._budget.judge_simulated(tx, case, tuple(earlier))
             return SimulatedVerdict(verdict, counted, self._budget.ceilings(policy, request, is_dust=False))
 
-        judged = await self._database.read(query)
+        judged = await self._budget.slicing(lambda: self._database.read(query))
         budgets.check_reached(judged.verdict, values)
         return judged
 

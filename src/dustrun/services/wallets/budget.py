@@ -8,10 +8,10 @@ another, so with limit L and equal amounts A exactly floor(L / A) succeed. Price
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from dustrun.core.money.dust import DustRefusal, DustRules, check_caps
 from dustrun.core.money.intent import Movement
@@ -43,6 +43,8 @@ from dustrun.sdk.chain import Price
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import reservations as rows
 from dustrun.storage.money.reservations import Ledger, ReservationRow, Totals
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,18 @@ class Valuer(Protocol):
 
     async def decimals(self, asset: Asset) -> int:
         """Raises `Invalid` if it is not a token."""
+        ...
+
+
+class Shaping(Protocol):
+    """Knows what shapes the spends of runs."""
+
+    def shaped(self, tx: Tx, org_id: str, run_pk: int, path: str) -> Mapping[str, frozenset[str]] | None:
+        """The sources of each money field of the spend that a node of a run makes."""
+        ...
+
+    async def slicing(self, judge: Callable[[], Awaitable[T]]) -> T:
+        """Does what may need slices."""
         ...
 
 
@@ -129,9 +143,21 @@ _EVER_MS: Final = 2**62
 class Budget:
     """Judges what wallets spend by their policies."""
 
-    def __init__(self, valuer: Valuer, dust: DustRules = _CENT) -> None:
+    def __init__(self, valuer: Valuer, dust: DustRules = _CENT, shaping: Shaping | None = None) -> None:
         self._valuer = valuer
         self._dust = dust
+        self._shaping = shaping
+
+    async def slicing(self, judge: Callable[[], Awaitable[T]]) -> T:
+        """Does what judges spends, after what shapes them is known."""
+        return await (judge() if self._shaping is None else self._shaping.slicing(judge))
+
+    def _shaped(self, tx: Tx, case: SpendCase) -> SpendCase:
+        """The case with what shapes its spend, if the policy asks for that."""
+        place = case.request.origin.place
+        if self._shaping is None or case.policy is None or case.policy.sources is None or place is None:
+            return case
+        return replace(case, request=replace(case.request, shaped=self._shaping.shaped(tx, *place)))
 
     async def values_of(self, requests: Iterable[Request], valuer: Valuer | None = None) -> Quotes:
         """The current values of the requests' assets, by key, or those of a simulation's `valuer`. Unpriced assets are
@@ -174,6 +200,7 @@ class Budget:
         caps then apply too, whatever was scaled before. `ledger`: of a unit that judges several spends; whoever has
         made it also writes it. Not `reserves`: `Allow` changes nothing, since it will be judged again.
         """
+        case = self._shaped(tx, case)
         own = Ledger(tx, case.now_ms) if ledger is None else ledger
         reserved_for = subject_id if reserves else None
         verdict = self._judge_and_reserve(own, case, reserved_for, is_approved, dust_run)
@@ -251,6 +278,7 @@ class Budget:
         """The verdict against stored spends and `earlier` ones that are not stored: those of a simulation, or of the
         node that is judged. Reserves nothing. An earlier spend counts for one window of the simulation's clock. The
         second value is what this one counts; pass it in `earlier` next time."""
+        case = self._shaped(tx, case)
         ledger = Ledger(tx, case.now_ms) if ledger is None else ledger
         now_ms, facts = case.now_ms, _facts(ledger, case)
         spent = {

@@ -77,6 +77,17 @@ _VOTE = Statement(
     )
     .values(votes=b("new_votes"))
 )
+_APPROVED_AT = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        approvals.c.run_pk == b("run_pk"),
+        approvals.c.path == b("at_path"),
+        approvals.c.status == APPROVED,
+        approvals.c.binding.is_(None),
+    )
+    .order_by(approvals.c.decided_at.desc())
+    .limit(1)
+)
 _FIND = Statement(sa.select(*_COLUMNS).where(approvals.c.org_id == b("org_id"), approvals.c.id == b("the_id")))
 
 _WALLETS = [
@@ -114,6 +125,12 @@ def vote(tx: Tx, approval_id: str, before: str | None, votes: str) -> bool:
 def find(tx: Tx, org_id: str, approval_id: str) -> ApprovalRow | None:
     """Finds an approval of the organisation."""
     row = tx.one(_FIND, org_id=org_id, the_id=approval_id)
+    return _row(row) if row else None
+
+
+def find_approved(tx: Tx, run_pk: int, path: str) -> ApprovalRow | None:
+    """Finds what was approved at an `approve` node of a run, the newest."""
+    row = tx.one(_APPROVED_AT, run_pk=run_pk, at_path=path)
     return _row(row) if row else None
 
 

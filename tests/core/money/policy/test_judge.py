@@ -276,9 +276,13 @@ def test_a_new_policy_has_defaults_for_what_it_does_not_mention() -> None:
     made = with_defaults(WalletPolicy.model_validate({"chains": [1]}))
     assert (made.outflow, made.fee_above_usual) == (Outflow(), 10)
     assert warnings_of(made) == []
-    told = WalletPolicy.model_validate({"chains": [1], "outflow": None, "feeAboveUsual": None})
+    told = WalletPolicy.model_validate({"chains": [1], "outflow": None, "sources": None, "feeAboveUsual": None})
     assert with_defaults(told) == told
-    assert [("outflow" in one, "feeAboveUsual" in one) for one in warnings_of(told)] == [(True, False), (False, True)]
+    assert [("outflow" in one, "feeAboveUsual" in one) for one in warnings_of(told)] == [
+        (True, False),
+        (False, True),
+        (False, False),
+    ]
     assert with_defaults(WalletPolicy()) == WalletPolicy()
     stored = read_policy('{"schemaVersion": 1, "chains": [1], "methods": []}')
     assert (stored.outflow, stored.fee_above_usual) == (None, None), "read as before"

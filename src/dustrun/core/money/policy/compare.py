@@ -23,6 +23,7 @@ from dustrun.core.money.policy.document import (
 )
 from dustrun.core.money.policy.matching import account_covers, asset_covers, named_methods, selector_of_entry
 from dustrun.core.money.policy.methods import signature_of
+from dustrun.core.money.policy.sources_rule import is_looser as sources_are_looser
 from dustrun.core.money.policy.star import covers_always
 from dustrun.core.money.token_calls import OF_TOKENS
 
@@ -57,6 +58,8 @@ def what_is_looser(old: WalletPolicy, new: WalletPolicy) -> list[str]:
         found.append("approval_above")
     if not _is_approved_as_hard(old.approval, new.approval):
         found.append("approval")
+    if sources_are_looser(old.sources, new.sources):
+        found.append("sources")
     if not _takes_no_more(old.outflow, new.outflow):
         found.append("outflow")
     if _signs_more(old.signatures, new.signatures):

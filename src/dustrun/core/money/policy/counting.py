@@ -42,6 +42,8 @@ class Origin:
     workflow_id: str | None = None
     run_id: str | None = None
     key_id: str | None = None
+    place: tuple[str, int, str] | None = None
+    """Organisation, run and path of the node that spends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Request:
     sender: str | None = None
     usual_fee_units: int = 0
     origin: Origin = Origin()
+    shaped: Mapping[str, frozenset[str]] | None = None
+    """The sources of each money field; None if no policy asks for them, or only the caller shapes it."""
 
     @classmethod
     def of_intent(

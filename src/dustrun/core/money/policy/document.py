@@ -21,6 +21,7 @@ from pydantic import (
 
 from dustrun.core.evm.selectors import read_selector
 from dustrun.core.money.policy.conditions import MAX_LENGTH, Condition, compile_condition, read_method
+from dustrun.core.money.policy.sources_rule import Sources, default_sources
 from dustrun.core.values import exact_json
 from dustrun.core.values.addresses import read_address
 from dustrun.core.values.fields import Fields
@@ -311,6 +312,11 @@ class WalletPolicy(Fields):
     outflow: Outflow | None = Field(
         None, description="Ceiling on what a transaction really takes; null: it is not simulated before signing."
     )
+    sources: Sources | None = Field(
+        None,
+        description="What may shape each money field of a spend, as `GET /v1/workflows/{id}/sources` names it; a field "
+        "that is left out may come from anything. null: all fields.",
+    )
     fee_above_usual: int | None = Field(
         None,
         ge=1,
@@ -360,7 +366,11 @@ def with_defaults(policy: WalletPolicy) -> WalletPolicy:
     """A new policy with what it does not mention: what leaves by balances is bounded by what is declared, and a wild
     fee asks. A policy that says null has neither, and one that allows nothing needs neither.
     """
-    defaults: dict[str, object] = {"outflow": Outflow(), "fee_above_usual": FEE_TIMES_USUAL}
+    defaults: dict[str, object] = {
+        "outflow": Outflow(),
+        "fee_above_usual": FEE_TIMES_USUAL,
+        "sources": default_sources(),
+    }
     missing = {name: value for name, value in defaults.items() if name not in policy.model_fields_set}
     return policy.model_copy(update=missing) if policy.chains else policy
 
@@ -374,6 +384,8 @@ def warnings_of(policy: WalletPolicy) -> list[str]:
         found.append('Nothing is simulated before it is signed, because "outflow" is null: set it to {}.')
     if policy.fee_above_usual is None and not policy.gas:
         found.append(f'No network fee is too high: set "feeAboveUsual" to {FEE_TIMES_USUAL}, or ceilings in "gas".')
+    if policy.sources is None:
+        found.append('Models, forms and other systems may say who is paid and how much: leave out "sources".')
     return found
 
 

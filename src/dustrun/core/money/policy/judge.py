@@ -20,6 +20,7 @@ from dustrun.core.money.policy.counting import (
 from dustrun.core.money.policy.document import HOUR_MS, AskTotal, Limit, WalletPolicy, usd_units
 from dustrun.core.money.policy.scope import is_endless, judge_scope, paid, revokes
 from dustrun.core.money.policy.scopes import Bound, asked_under, base_of, bounds_of
+from dustrun.core.money.policy.sources_rule import judge_sources
 from dustrun.core.money.policy.verdict import Allow, Ask, Deny, Reason, Verdict
 from dustrun.records import dataclass
 
@@ -84,6 +85,8 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
         *judge_gas(policy, request, facts.worths),
         *_unlimited(policy, request, facts.worths),
     ]
+    shaped = list(judge_sources(policy.sources, request.shaped))
+    denied += [reason for otherwise, reason in shaped if otherwise == "deny"]
     if denied:
         return Deny(tuple(denied))
     waits = [
@@ -91,6 +94,7 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
         *_wild_fee(policy, request),
         *_doubtful(policy, request, facts),
         *facts.concerns,
+        *(reason for otherwise, reason in shaped if otherwise == "ask"),
     ]
     if waits and not facts.is_approved:
         return Ask(tuple(waits))
