@@ -30,6 +30,7 @@ from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valuer, 
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import contracts as contract_rows
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money import wallets as wallet_rows
 from dustrun.storage.money.reservations import Ledger
@@ -248,6 +249,9 @@ class Judging:
             return None, refuse(tx, row, denial(verdict), verdict, heads)
         if isinstance(verdict, Ask):
             return None, ask_all(tx, request, [ready], {row.id: verdict}, heads)[0]
+        if reserves and ready.implementation is not None and ready.intent.to is not None:
+            where = row.org_id, row.chain_id, checksum(ready.intent.to)
+            contract_rows.see(tx, *where, ready.implementation, self._now_ms)
         return verdict, None
 
     def write(self) -> None:
