@@ -20,6 +20,8 @@ from testkit.chain.contracts import World
 HOUR_MS = 3_600_000
 NATIVE = f"eip155:{CHAIN_ID}/native"
 RETRY = {"maxAttempts": 2, "backoffMs": 1}
+TAKES_ONE = "0x5f54600a5760015f55005b5f5ffd"
+"""Code that takes one payment and reverts from then on: it reverts if slot 0 is set, and sets it."""
 
 
 @pytest.fixture
@@ -71,11 +73,25 @@ async def test_a_refused_row_stops_its_batch_before_the_first_signature(
     nonce = studio.outbox.nonce()
     simulated = await studio.simulate({"pay": batch(4, 4, 5, 1, retry=RETRY)})
     live = await studio.bench.run({"pay": batch(4, 4, 5, 1, retry=RETRY)})
+    assert [studio.outbox.balance(address(number)) for number in range(1, 5)] == [0] * 4
+    assert studio.outbox.nonce() == nonce
     assert error(simulated, "pay") == error(live, "pay"), (told(simulated), told(live))
     assert error(live, "pay")["details"][0]["field"] == field
     assert await transactions(studio, simulated) == await transactions(studio, live)
+
+
+async def test_a_row_that_reverts_only_after_another_stops_its_batch_before_the_first_signature(studio: Studio) -> None:
+    """Each row alone would succeed, so only a simulation of all in their order finds it."""
+    studio.outbox.node.rpc("anvil_setCode", address(9), TAKES_ONE)
+    nonce = studio.outbox.nonce()
+    rows = [{"recipient": address(number), "amount": "4"} for number in (1, 9, 9, 2)]
+    nodes = {"pay": node("batch-transfer", payload={"token": "native", "rows": rows})}
+    simulated, live = await studio.simulate(nodes), await studio.bench.run(nodes)
+    assert [studio.outbox.balance(address(number)) for number in (1, 9, 2)] == [0] * 3
     assert studio.outbox.nonce() == nonce
-    assert [studio.outbox.balance(address(number)) for number in range(1, 5)] == [0] * 4
+    assert error(simulated, "pay") == error(live, "pay"), (told(simulated), told(live))
+    assert error(live, "pay")["code"] == "REVERTED"
+    assert await transactions(studio, simulated) == await transactions(studio, live)
 
 
 async def test_policy_comes_before_outflow_and_after_cost_in_every_mode(studio: Studio) -> None:
@@ -107,9 +123,9 @@ async def test_a_swap_over_a_ceiling_leaves_no_allowance(studio: Studio) -> None
     most = max(one["gasLimit"] for one in (await studio.effects(simulated))["transactions"])
     await studio.let(gas=[{"maxGas": most - 1}])
     refused = [await studio.simulate({"swap": swap(studio)}), await studio.bench.run({"swap": swap(studio)})]
+    assert (allowance(studio), studio.outbox.nonce()) == (0, nonce)
     assert error(refused[0], "swap") == error(refused[1], "swap")
     assert error(refused[0], "swap")["message"].endswith(f"The gas limit {most} is over {most - 1}.")
-    assert (allowance(studio), studio.outbox.nonce()) == (0, nonce)
     await studio.let(gas=[{"maxGas": most}])
     assert (await studio.bench.run({"swap": swap(studio)}))["status"] == "success"
 
@@ -135,8 +151,8 @@ async def test_a_swap_and_its_allowance_are_one_question(studio: Studio, above: 
     await studio.let(approvalAbove=above)
     nonce = studio.outbox.nonce()
     run_id, question = await _asked(studio, {"swap": swap(studio)})
-    assert question["message"].startswith("2 transactions together. 1. Let ")
     assert (allowance(studio), studio.outbox.nonce()) == (0, nonce)
+    assert question["message"].startswith("2 transactions together. 1. Let ")
     await _decide(studio, question, "reject")
     run = await studio.bench.ended(run_id)
     assert error(run, "swap")["code"] == "REJECTED"
