@@ -105,7 +105,9 @@ def test_a_log_that_a_reader_holds_up_is_found(data: Path) -> None:
     writer = sqlite3.connect(data / "dustrun.db")
     writer.execute("PRAGMA synchronous=OFF")
     for number in range(9):
-        writer.execute("INSERT INTO organizations VALUES (?, ?, 1, NULL)", (f"o{number}", "x" * 8_000_000))
+        writer.execute(
+            "INSERT INTO organizations (id, name, created_at) VALUES (?, ?, 1)", (f"o{number}", "x" * 8_000_000)
+        )
         writer.commit()
     found = _found(_settings(data))["write-ahead log"]
     assert (found.state, "cannot be checkpointed" in found.says) == ("warning", True)

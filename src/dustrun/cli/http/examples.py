@@ -90,6 +90,8 @@ OF: dict[str, tuple[str, ...]] = {
     ),
     "workflow ladder": ("dustrun workflow ladder Hello", "dustrun workflow ladder Hello --json"),
     "workflow accept": ("dustrun workflow accept Hello --version 3",),
+    "workflow withdraw-acceptance": ("dustrun workflow withdraw-acceptance Hello --version 3",),
+    "workflow sources": ("dustrun workflow sources Hello", "dustrun workflow sources Hello pay --version 3"),
     "workflow diff": ("dustrun workflow diff Hello", "dustrun workflow diff Hello 3 --against 1"),
     "webhook list": ("dustrun webhook list Hello",),
     "webhook rotate": ("dustrun webhook rotate Hello --overlap 3600",),
@@ -106,6 +108,10 @@ OF: dict[str, tuple[str, ...]] = {
     "triggers events": ("dustrun triggers events", "dustrun triggers events Hello --outcome skipped --json"),
     "triggers show": (f"dustrun triggers show evt_{_ID}",),
     "triggers replay": (f"dustrun triggers replay evt_{_ID}", f"dustrun triggers replay evt_{_ID} --ignore-limits"),
+    "triggers replay-all": (
+        "dustrun triggers replay-all Hello --reason paused",
+        "dustrun triggers replay-all Hello --reason paused --go",
+    ),
     "triggers gaps": ("dustrun triggers gaps Hello", f"dustrun triggers gaps Hello --replay gap_{_ID}"),
     "triggers rehearsal": ("dustrun triggers rehearsal Hello", "dustrun triggers rehearsal Hello --json"),
     "triggers test": (
@@ -120,6 +126,7 @@ OF: dict[str, tuple[str, ...]] = {
     ),
     "runs get": (f"dustrun runs get run_{_ID}",),
     "runs effects": (f"dustrun runs effects run_{_ID}", "dustrun runs effects run_simulated run_dust run_live"),
+    "runs why": (f"dustrun runs why run_{_ID}", f"dustrun runs why run_{_ID} pay"),
     "runs compare": ("dustrun runs compare run_simulated run_live",),
     "runs cancel": (f"dustrun runs cancel run_{_ID}",),
     "runs retry": (f"dustrun runs retry run_{_ID}",),
