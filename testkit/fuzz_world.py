@@ -403,10 +403,17 @@ def _body(case: Any, body: Any) -> None:
     case.media_type = "application/json"
 
 
-def _contract(case: Any, body: Any) -> None:
-    _path(case, chainId="1", address="0x7a250d5630B4cF539739dF2C5dAcb4c659F2488D")
-    if body is not None:
-        _body(case, body)
+_ROUTER = "0x7a250d5630B4cF539739dF2C5dAcb4c659F2488D"
+
+
+def _put_contract(world: World, case: Any) -> None:
+    _path(case, chainId="1", address=_ROUTER)
+    _body(case, {"name": "Router"})
+
+
+def _delete_contract(world: World, case: Any) -> None:
+    world.call("PUT", f"/v1/contracts/1/{_ROUTER}", {"name": "Router"})
+    _path(case, chainId="1", address=_ROUTER)
 
 
 def _no_query(adapt: Adapt) -> Adapt:
@@ -663,8 +670,8 @@ HELP: dict[str, Adapt] = {
     "get_wallet_balances": _id_of(World.wallet),
     "get_wallet_spending": _id_of(World.wallet),
     "list_bundled_contracts": lambda world, case: _path(case, chainId="1"),
-    "put_contract": lambda world, case: _contract(case, {"name": "Router"}),
-    "delete_contract": lambda world, case: _contract(case, None),
+    "put_contract": _put_contract,
+    "delete_contract": _delete_contract,
     "get_wallet_allowances": _id_of(World.wallet),
     "revoke_wallet_allowances": _id_and_body(World.wallet, {"chainId": 1}),
     "get_transaction": _id_of(World.transaction),

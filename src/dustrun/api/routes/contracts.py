@@ -96,6 +96,7 @@ async def list_bundled_contracts(call: Call, chain_id: ChainId) -> list[Bundled]
 @routes.put(
     "/v1/contracts/{chainId}/{address}",
     permission="wallet:admin",
+    reads="wallet:read",
     answers=ContractAnswer,
     shape=_shape,
     refusals=[Code.CHAIN_UNKNOWN],
@@ -112,6 +113,7 @@ async def put_contract(call: Call, chain_id: ChainId, address: Address, body: Pu
 @routes.delete(
     "/v1/contracts/{chainId}/{address}",
     permission="wallet:admin",
+    reads="wallet:read",
     answers=ContractAnswer,
     shape=_shape,
     refusals=[Code.CONTRACT_UNKNOWN],
