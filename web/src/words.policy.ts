@@ -89,6 +89,8 @@ export const policyWords = {
     units: (most: string, window: string) => `It moves at most ${most}${each(window)}.`,
     count: (most: string, window: string) => `It sends and signs at most ${most} times${each(window)}.`,
     gasUsd: (most: string, window: string) => `It pays at most $${most} in network fees${each(window)}.`,
+    per: { run: 'in each run', workflow: 'in each workflow', key: 'for each key', recipient: 'to each recipient' },
+    only: (what: string, names: string) => `counting only the ${what} ${names}`,
     gasRule: (what: string, chain: string) => `The network fee of one transaction is at most ${what}${chain}.`,
     gasLimit: (gas: string) => `${gas} gas`,
     perGas: (units: string) => `${units} base units per gas`,

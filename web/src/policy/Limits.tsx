@@ -4,6 +4,14 @@ import { IconPlus, IconTrash } from '@tabler/icons-react'
 import { policyWords as said } from '../words.policy'
 import type { LimitField } from './fields'
 
+const NEW: LimitField = {
+  kind: 'maxUsd',
+  most: '',
+  asset: '',
+  windowMs: '86400000',
+  scope: { of: null, per: null },
+}
+
 export function Limits({ limits, set }: { limits: LimitField[]; set: (limits: LimitField[]) => void }) {
   const change = (at: number, part: Partial<LimitField>) =>
     set(limits.map((one, i) => (i === at ? { ...one, ...part } : one)))
@@ -58,12 +66,7 @@ export function Limits({ limits, set }: { limits: LimitField[]; set: (limits: Li
           )}
         </div>
       ))}
-      <Button
-        variant="default"
-        size="xs"
-        leftSection={<IconPlus size={14} />}
-        onClick={() => set([...limits, { kind: 'maxUsd', most: '', asset: '', windowMs: '86400000' }])}
-      >
+      <Button variant="default" size="xs" leftSection={<IconPlus size={14} />} onClick={() => set([...limits, NEW])}>
         {said.limits.add}
       </Button>
     </fieldset>

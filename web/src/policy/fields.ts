@@ -2,7 +2,15 @@
 import { Exact } from '../api/exact'
 import type { Policy } from './sentences'
 
-export type LimitField = { kind: string; most: string; asset: string; windowMs: string }
+type Limit = Policy['limits'][number]
+/** `scope` is not in the form, and stays as it is. */
+export type LimitField = {
+  kind: string
+  most: string
+  asset: string
+  windowMs: string
+  scope: Pick<Limit, 'of' | 'per'>
+}
 export type Fields = {
   chains: string
   assets: string
@@ -47,6 +55,7 @@ export function fieldsOf(policy: Policy): Fields {
         most: String(limit[kind] ?? ''),
         asset: limit.asset ?? '',
         windowMs: limit.windowMs === null ? '' : String(limit.windowMs),
+        scope: { of: limit.of, per: limit.per },
       }
     }),
     gasUsd: policy.gas.find(isOverall)?.maxGasUsd ?? '',
@@ -84,7 +93,7 @@ function methodOf(line: string): Policy['methods'][number] {
   return at < 0 ? line : { method: line.slice(0, at).trim(), where: line.slice(at + WHERE.length).trim() }
 }
 
-function limitOf(field: LimitField): Policy['limits'][number] {
+function limitOf(field: LimitField): Limit {
   const most = field.most.trim()
   return {
     asset: field.kind === 'maxUnits' ? field.asset.trim() : null,
@@ -93,5 +102,6 @@ function limitOf(field: LimitField): Policy['limits'][number] {
     maxCount: field.kind === 'maxCount' ? whole(most) : null,
     maxGasUsd: field.kind === 'maxGasUsd' ? most : null,
     windowMs: field.windowMs === '' ? null : whole(field.windowMs),
+    ...field.scope,
   }
 }

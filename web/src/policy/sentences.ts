@@ -41,6 +41,15 @@ function allowed(policy: Policy, names: Names): string[] {
 }
 
 function limitOf(limit: Policy['limits'][number], names: Names): string {
+  const scope = [
+    ...(limit.per ? [say.per[limit.per]] : []),
+    ...Object.entries(limit.of ?? {}).flatMap(([what, list]) => (list.length ? say.only(what, list.join(', ')) : [])),
+  ]
+  const told = maximumOf(limit, names)
+  return scope.length ? `${told.slice(0, -1)}, ${scope.join(', ')}.` : told
+}
+
+function maximumOf(limit: Policy['limits'][number], names: Names): string {
   const window = limit.windowMs ? say.window(limit.windowMs) : ''
   if (limit.maxUsd !== null) return say.usd(limit.maxUsd, window)
   if (limit.maxGasUsd !== null) return say.gasUsd(limit.maxGasUsd, window)

@@ -22,7 +22,7 @@ export function LimitsUsed({ id, names }: { id: string; names: Names }) {
     <Section title={said.limits}>
       <ul className="used">
         {found.data.items.map((one) => (
-          <Used key={`${one.measure} ${one.windowMs}`} one={one} names={names} />
+          <Used key={`${one.measure} ${one.windowMs} ${JSON.stringify(one.of)}`} one={one} names={names} />
         ))}
       </ul>
     </Section>

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from dustrun.core.money.policy.document import WalletPolicy, warnings_of, with_defaults
-from dustrun.core.money.policy.sources_rule import FieldSources, default_sources, is_looser, judge_sources
+from dustrun.core.money.policy.sources_rule import SourcesRule, default_sources, is_looser, judge_sources
 
 OWN = frozenset({"definition:wf@1#pay.amount", "starter", "variable:wf/n", "table:t", "connector:c"})
 
@@ -50,7 +50,7 @@ def test_a_new_policy_takes_amounts_from_schedules_chains_and_prices(source: str
 
 def test_a_policy_names_systems_one_by_one() -> None:
     token = "contract:1/0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
-    rule = {"amount": FieldSources(allow=("http:api.example.com", token), otherwise="deny")}
+    rule = {"amount": SourcesRule(allow=("http:api.example.com", token), otherwise="deny")}
     shaped = {"amount": frozenset({"http:api.example.com", token.lower()}), "recipient": frozenset({"model:c"})}
     assert list(judge_sources(rule, shaped)) == []  # type: ignore[arg-type]
     (found,) = judge_sources(rule, {"amount": frozenset({"http:api.example.com:444"})})  # type: ignore[arg-type]
@@ -62,15 +62,15 @@ def test_a_policy_names_systems_one_by_one() -> None:
 
 
 def test_rules_that_allow_or_ask_more_are_looser() -> None:
-    strict = {"amount": FieldSources(allow=("definition",), otherwise="deny")}
+    strict = {"amount": SourcesRule(allow=("definition",), otherwise="deny")}
     for fresh in (
         None,
         {},
-        {"amount": FieldSources(allow=("definition", "http:x"), otherwise="deny")},
-        {"amount": FieldSources(allow=("definition",))},
+        {"amount": SourcesRule(allow=("definition", "http:x"), otherwise="deny")},
+        {"amount": SourcesRule(allow=("definition",))},
     ):
         assert is_looser(strict, fresh)  # type: ignore[arg-type]
-    assert not is_looser(strict, {**strict, "recipient": FieldSources()})  # type: ignore[arg-type, dict-item]
+    assert not is_looser(strict, {**strict, "recipient": SourcesRule()})  # type: ignore[arg-type, dict-item]
     assert not is_looser(None, strict)  # type: ignore[arg-type]
 
 

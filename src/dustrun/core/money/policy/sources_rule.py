@@ -35,14 +35,14 @@ def _check_allowed(text: str) -> str:
 Allowed = Annotated[str, StringConstraints(max_length=260), AfterValidator(_check_allowed)]
 
 
-class FieldSources(Fields):
+class SourcesRule(Fields):
     """What may shape one money field."""
 
     allow: tuple[Allowed, ...] = Field((), max_length=100, description="Kinds of sources, some with a name.")
     otherwise: Literal["ask", "deny"] = Field("ask", description="What to do if anything else shapes it.")
 
 
-Sources = dict[Literal["recipient", "amount", "asset", "chain", "calldata", "limits", "wallet"], FieldSources]
+Sources = dict[Literal["recipient", "amount", "asset", "chain", "calldata", "limits", "wallet"], SourcesRule]
 
 _PARTY: Final = tuple(sorted({*_ALWAYS, "env", "workflow"}))
 _VALUE: Final = tuple(sorted({*_PARTY, "chain", "clock", "schedule", "price"}))
@@ -51,8 +51,8 @@ _VALUE: Final = tuple(sorted({*_PARTY, "chain", "clock", "schedule", "price"}))
 def default_sources() -> Sources:
     """What new policies have: who is paid comes from those who may spend; how much also from schedules, chains and
     prices; models, forms, webhooks and answers of other systems ask."""
-    party, what = FieldSources(allow=_PARTY), FieldSources(allow=tuple(sorted({*_PARTY, "chain", "clock"})))
-    value = FieldSources(allow=_VALUE)
+    party, what = SourcesRule(allow=_PARTY), SourcesRule(allow=tuple(sorted({*_PARTY, "chain", "clock"})))
+    value = SourcesRule(allow=_VALUE)
     return {
         "recipient": party,
         "wallet": party,
