@@ -317,6 +317,21 @@ class Settings(BaseSettings):
         repr=False,
         description='JSON-RPC endpoints by chain id, preferred first: `{"1": ["https://…"]}`. Never shown.',
     )
+    second_endpoints: dict[int, str] = Field(
+        {},
+        repr=False,
+        description=(
+            "An independent JSON-RPC endpoint by chain id, for a second opinion on simulations, prices and receipts: "
+            '`{"1": "https://…"}`. Never shown.'
+        ),
+    )
+    second_opinion_missing: Literal["ask", "go-on"] = Field(
+        "ask",
+        description=(
+            "If the second endpoint does not answer: `ask` a person before signing and hold receipts until it does, or "
+            "`go-on` without it."
+        ),
+    )
     chain_requests_per_second: int = Field(
         100, ge=0, description="Requests per second to one endpoint, counting each call of a batch; 0 = no limit."
     )

@@ -98,6 +98,7 @@ def make_chains(settings: Settings) -> Chains:
     """The chains of the settings, whose endpoints pass the guard; raises `NetworkFileError` for an unusable file."""
     networks = load_networks(settings.networks_dir, settings.chain_endpoints)
     urls = [url for network in networks.values() for url in network.endpoints]
+    urls += settings.second_endpoints.values()
     return Chains(networks, settings, ConfiguredAddresses(settings.outbound_allow, urls))
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 
 from dustrun.app.base import Base
+from dustrun.chain.chains import Chains
+from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate import SimChain
 from dustrun.core.money.dust import DustRules
 from dustrun.engine.spend.deps import SpendDeps
 from dustrun.engine.spend.dust import NodeDust
 from dustrun.engine.spend.live import LiveSpend
 from dustrun.engine.spend.simulated_chains import MakesChains, SimulatedChains
+from dustrun.errors import Code, Invalid
 from dustrun.records import dataclass
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import EventPublisher
@@ -49,7 +53,18 @@ def make_money(base: Base, publisher: EventPublisher, leases: Leases | None = No
     duster = Duster(prices, rules, lambda wallet_id: find_policy(database, wallet_id))
     wallets = Wallets(database, writer, base.signers)
     outbox = Transactions(
-        OutboxDeps(settings, database, writer, base.vault, chains, base.signers, budget, publisher, leases)
+        OutboxDeps(
+            settings,
+            database,
+            writer,
+            base.vault,
+            chains,
+            base.signers,
+            budget,
+            publisher,
+            leases,
+            second_prices=prices.on(partial(_second_of, chains), is_past=True) if settings.second_endpoints else None,
+        )
     )
     forecasts = SpendForecasts(database, base.programs, base.catalog, wallets)
     dust_plans = DustPlans(forecasts, duster, prices, chains.get)
@@ -60,6 +75,13 @@ def make_money(base: Base, publisher: EventPublisher, leases: Leases | None = No
     allowances = Allowances(database, chains, budget.find_value)
     spend = SpendDeps(chains.get, prices, wallets, live, simulated_chains, allowances.candidates)
     return Money(wallets, allowances, outbox, simulated_chains, spend, dust_plans, Funds(forecasts, prices, chains.get))
+
+
+def _second_of(chains: Chains, chain_id: int) -> LiveChain:
+    found = chains.second(chain_id)
+    if found is None:
+        raise Invalid(f"Chain {chain_id} has no second endpoint.", code=Code.CHAIN_NOT_SERVED)
+    return found
 
 
 def _simulated_chain(base: Base) -> MakesChains:

@@ -43,6 +43,7 @@ class Chains:
         self._settings = settings
         self._addresses = addresses
         self._live: dict[int, LiveChain] = {}
+        self._second: dict[int, LiveChain] = {}
         self._session: aiohttp.ClientSession | None = None
         if any(network.endpoints for network in networks.values()):
             import aiohttp  # slow import: at the start, not on the event loop with the first call  # noqa: F401
@@ -63,6 +64,16 @@ class Chains:
                 )
             self._live[chain_id] = LiveChain(network, Endpoints(network, self._endpoints(network)))
         return self._live[chain_id]
+
+    def second(self, chain_id: int) -> LiveChain | None:
+        """The chain as an independent endpoint sees it (setting `second_endpoints`); None without one."""
+        url = self._settings.second_endpoints.get(chain_id)
+        if url is None:
+            return None
+        if chain_id not in self._second:
+            network = self.network(chain_id).model_copy(update={"endpoints": (url,)})
+            self._second[chain_id] = LiveChain(network, Endpoints(network, self._endpoints(network)))
+        return self._second[chain_id]
 
     def _endpoints(self, network: Network) -> list[Endpoint]:
         import aiohttp  # slow import: only a server with endpoints needs it
@@ -99,6 +110,7 @@ class Chains:
     async def close(self) -> None:
         """Closes all connections to endpoints."""
         self._live.clear()
+        self._second.clear()
         if self._session is not None:
             await self._session.close()
             self._session = None

@@ -29,6 +29,7 @@ REORGED: Final = "transaction.reorged"
 DISABLED: Final = "hook.disabled"
 PING: Final = "hook.ping"
 """Sent by a test of a hook, to that hook alone; nobody subscribes to it."""
+ALERTS: Final = ("alert.proxy", "alert.second-opinion", "alert.price", "alert.allowance")
 TYPES: Final = (
     *_OF_RUNS.values(),
     *_ENDS.values(),
@@ -40,8 +41,9 @@ TYPES: Final = (
     TRIGGER_RECOVERED,
     LAUNCH_PROPOSED,
     DISABLED,
+    *ALERTS,
 )
-PATTERNS: Final = ("*", "run.*", "node.*", "transaction.*", "workflow.*", "trigger.*", "launch.*", "hook.*")
+PATTERNS: Final = ("*", "run.*", "node.*", "transaction.*", "workflow.*", "trigger.*", "launch.*", "hook.*", "alert.*")
 
 
 def type_of(kind: str, data: Mapping[str, Any]) -> str | None:

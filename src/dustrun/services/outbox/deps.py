@@ -8,7 +8,7 @@ from dustrun.chain.chains import Chains
 from dustrun.records import dataclass
 from dustrun.services.outbox.events import EventPublisher
 from dustrun.services.sharing.election import Leases
-from dustrun.services.wallets.budget import Budget
+from dustrun.services.wallets.budget import Budget, Valuer
 from dustrun.services.wallets.signers import Signers
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
@@ -37,4 +37,6 @@ class OutboxDeps:
     publisher: EventPublisher
     leases: Leases | None = None
     """In a shared store: who signs for a wallet, and who tracks a chain."""
+    second_prices: Valuer | None = None
+    """Prices as the second endpoints see them."""
     on_step: Steps = no_step

@@ -4,11 +4,13 @@ step; publishes them after the commit."""
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from dustrun import clock
+from dustrun.core.money.policy import Reason
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.log import mask_links
+from dustrun.metrics import Counter, counters
 from dustrun.records import dataclass
 from dustrun.services.streaming.broadcaster import Broadcaster, Notice
 from dustrun.storage.db.statement import Tx
@@ -20,6 +22,15 @@ from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.journal import Event, RunHeads
 
 SIGNAL = "transaction"
+PROXY, SECOND_OPINION, PRICE, ALLOWANCE = "alert.proxy", "alert.second-opinion", "alert.price", "alert.allowance"
+_OF: Final = {
+    "proxyChanged": PROXY,
+    "secondOpinion": SECOND_OPINION,
+    "secondOpinionMissing": SECOND_OPINION,
+    "prices": PRICE,
+}
+_raised: Final = Counter("dustrun_alerts", "Alerts about spends, by kind.", ("kind",))
+counters.append(_raised)
 _LIGHT_CHARS = 131_072
 
 
@@ -92,6 +103,27 @@ def write(
     if wakes:
         run_rows.add_signal(tx, run_pk, SIGNAL, path, "{}", now)
     return Committed(run_pk, run_id, org_id, workflow_id, tuple(events), wakes)
+
+
+def alert_of_reason(tx: Tx, row: TransactionRow, reason: Reason) -> None:
+    """The alert of a reason for which a person is asked; none for other reasons."""
+    type_ = _OF.get(reason.statement)
+    if type_ is not None:
+        raise_alert(tx, row, type_, reason.message)
+
+
+def raise_alert(tx: Tx, row: TransactionRow, type_: str, message: str) -> None:
+    """Writes an alert in the unit of what it tells."""
+    data = {
+        "message": message,
+        "transactionId": row.id,
+        "walletId": row.wallet_id,
+        "chainId": row.chain_id,
+        "hash": row.hash,
+    }
+    where = {"workflow_id": row.workflow_id, "run_id": row.run_id}
+    notices.add(tx, org_id=row.org_id, type_=type_, at=clock.now_ms(), data=data, **where)
+    _raised.add(type_.removeprefix("alert."))
 
 
 def is_light(rows: Iterable[TransactionRow]) -> bool:

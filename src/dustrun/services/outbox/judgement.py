@@ -89,7 +89,8 @@ class NodeJudging:
         requests = [_request_of(row, priced.get(row.id)) for row in self._planned[: len(priced)]]
         values = await deps.budget.values_of(requests)
         costs = [_ready_of(row, priced[row.id], values) for row in self._planned[: len(priced)]]
-        ready = [None if one is None else await concerns.look(deps, one) for one in costs]
+        seen = {one.row.id: one for one in await concerns.look(deps, [one for one in costs if one is not None])}
+        ready = [None if one is None else seen[one.row.id] for one in costs]
         verdicts = await policy_check.judge_all(deps, list(zip(self._planned, requests, ready, strict=False)), values)
         if verdicts.denied is not None:
             place, failure, verdict = verdicts.denied

@@ -353,6 +353,10 @@ def ask_all(
         if row.id == subject.id:
             step = Step("asked", {"approvalId": question.id, "message": question.message})
             told.append(events.note(tx, asking, step, heads=heads))
+    by_id = {row.id: row for row in fixed}
+    noticed = {reason: by_id[row_id] for row_id, verdict in asks.items() for reason in verdict.reasons}
+    for reason, row in noticed.items():  # each once, if it is said of several
+        events.alert_of_reason(tx, row, reason)
     return told
 
 

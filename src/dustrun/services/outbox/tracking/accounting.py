@@ -17,6 +17,7 @@ from dustrun.chain.measure import Measure, Mined
 from dustrun.core.money.accounting import Included, Line, Pair, lines_of
 from dustrun.core.money.intent import Receipt
 from dustrun.core.money.policy.counting import canonical
+from dustrun.core.money.policy.scope import is_endless
 from dustrun.core.money.receipts import read_receipt
 from dustrun.core.money.transaction_state import SETTLED, TxState
 from dustrun.core.values.addresses import checksum
@@ -24,6 +25,7 @@ from dustrun.core.values.amounts import Asset
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import DustrunError
 from dustrun.records import dataclass
+from dustrun.services.outbox import events
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.spend_status import intent_of
 from dustrun.storage.db.statement import Tx
@@ -162,6 +164,10 @@ class Books:
                     for number, line in enumerate(lines, 1)
                 ]
                 ledger.write(tx, row.id, entries)
+                for line in lines:
+                    if line.kind == "allowance" and line.address == row.sender and is_endless(line.units):
+                        message = f"{line.counterparty} may take {line.asset} without a bound."
+                        events.raise_alert(tx, now, events.ALLOWANCE, message)
             elif now.state not in SETTLED:
                 ledger.remove(tx, row.id)
 

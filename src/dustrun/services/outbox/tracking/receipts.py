@@ -145,6 +145,27 @@ def note_displaced(tx: Tx, transaction_id: str) -> Committed | None:
     return events.note(tx, changed, Step("displaced", {"error": error}), wakes=True)
 
 
+def note_corrected(tx: Tx, transaction_id: str, receipt: Receipt) -> Committed | None:
+    """Records the receipt that both endpoints give now, in place of one that only the first had given."""
+    row = rows.get(tx, transaction_id)
+    if row.state != TxState.MINED or row.block_hash != receipt.block_hash:
+        return None
+    changed = _in_block(row, receipt)
+    rows.save(tx, changed)
+    return events.note(tx, changed, Step("mined", _included(changed, receipt)), wakes=True)
+
+
+def note_held(tx: Tx, transaction_id: str, reason: str) -> Committed | None:
+    """Records why a mined transaction is not taken for final yet; hooks are told."""
+    row = rows.get(tx, transaction_id)
+    if row.state != TxState.MINED or row.refusal == reason:
+        return None
+    changed = replace(row, refusal=reason, updated_at=clock.now_ms())
+    rows.save(tx, changed)
+    events.raise_alert(tx, row, events.SECOND_OPINION, reason)
+    return events.note(tx, changed, Step("delayed", {"reason": reason}))
+
+
 def note_delay(tx: Tx, transaction_id: str, reason: str) -> Committed | None:
     """Records why it does not go on, for people."""
     row = rows.get(tx, transaction_id)

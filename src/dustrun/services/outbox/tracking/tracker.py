@@ -171,13 +171,55 @@ class Tracker:
             elif head.number - block.number + 1 >= one.row.confirmations:
                 deep.append(one)
         self._deps.on_step("finishing")
+        deep, held = await self._seconded(chain, deep)
         ended = await asyncio.gather(*(self._explain(chain, one.row) for one in deep))
         if ended:
             self._settled.has_any = True
             await write_in_batches(self._deps, ended, note_final)
             self.books.poke()
         await self._look_again(chain, lost)
-        self._seen |= {one.row.id for one in mined if one not in lost}
+        self._seen |= {one.row.id for one in mined if one not in lost and one not in held}
+
+    async def _seconded(self, chain: LiveChain, deep: list[Tracked]) -> tuple[list[Tracked], list[Tracked]]:
+        """Those whose receipts the second endpoint confirms, and those that are held because it does not."""
+        second = self._deps.chains.second(self._chain_id)
+        if second is None or not deep:
+            return deep, []
+        try:
+            receipts: Sequence[Receipt | None] = await second.receipts([str(one.row.hash) for one in deep])
+        except DustrunError as error:
+            if self._deps.settings.second_opinion_missing == "go-on":
+                _logger.warning("no second opinion on receipts", chain_id=self._chain_id, error=error.message)
+                return deep, []
+            why = f"The second endpoint cannot confirm its receipt: {error.message}"
+            return [], [await self._hold(one, why) for one in deep]
+        agreed: list[Tracked] = []
+        held: list[Tracked] = []
+        for one, receipt in zip(deep, receipts, strict=True):
+            doubt = _disagreement(one.row, receipt)
+            if doubt is None:
+                agreed.append(one)
+            else:
+                held.append(await self._hold(one, doubt))
+                await self._read_again(chain, one, receipt)
+        return agreed, held
+
+    async def _read_again(self, chain: LiveChain, one: Tracked, second: Receipt | None) -> None:
+        """Takes the first endpoint's receipt anew if it now says of the same block what the second one does."""
+        first = await chain.receipt(str(one.row.hash))
+        if first is None or second is None or first.block_hash != second.block_hash:
+            return
+        stored = loads_own(one.row.receipt or "null")
+        if first.is_success == second.is_success != bool(stored["isSuccess"]):
+            await self._deps.writer.write(
+                lambda tx: receipt_notes.note_corrected(tx, one.row.id, first), self._deps.publisher.tell
+            )
+
+    async def _hold(self, one: Tracked, why: str) -> Tracked:
+        await self._deps.writer.write(
+            lambda tx: receipt_notes.note_held(tx, one.row.id, why), self._deps.publisher.tell
+        )
+        return one
 
     async def _explain(self, chain: LiveChain, row: TransactionRow) -> Deep:
         assert row.receipt is not None
@@ -281,6 +323,18 @@ class Tracker:
     async def _write_mined(self, asked: Sequence[Tracked], receipts: Mapping[str, Receipt]) -> None:
         mined = [Mined(one.row, receipts[one.row.id]) for one in asked if one.row.id in receipts]
         await write_in_batches(self._deps, mined, receipt_notes.note_mined)
+
+
+def _disagreement(row: TransactionRow, receipt: Receipt | None) -> str | None:
+    """Why the second endpoint's receipt does not confirm the stored one."""
+    if receipt is None:
+        return "The second endpoint has no receipt of it."
+    if receipt.block_hash != row.block_hash:
+        return f"The second endpoint has it in another block ({receipt.block_number}, {receipt.block_hash})."
+    assert row.receipt is not None
+    if receipt.is_success != bool(loads_own(row.receipt)["isSuccess"]):
+        return f"The second endpoint says that it {'succeeded' if receipt.is_success else 'reverted'}."
+    return None
 
 
 def _senders(followed: Iterable[Tracked]) -> list[str]:
