@@ -72,7 +72,7 @@ async def test_a_router_pays_nobody_whom_the_policy_does_not_name(till: Till, is
     else:
         path = [at["usdc"], at["weth"]]
         run = await _call(till, at["v2_router"], _SWAP, "600", "0", path, EVE, _FOREVER)
-    assert _why(run) == {"recipients"}
+    assert _why(run) == {"recipients", "methods"}
     assert till.witness.balance("usdc", EVE) + till.witness.balance("weth", EVE) == had
 
 

@@ -80,8 +80,26 @@ async def forecast_outflow(
     strategy, among, creates = await choose(live.endpoints, None, fork_binary is not None, _BY_REQUESTS)
     sender = checksum(sender)
     if strategy == "simulate-v1" and (creates or all(intent.to is not None for intent in intents)):
-        return await _by_blocks(_Asked(live, among, sender, intents, await live.block()), tokens)
+        asked = _Asked(live, among, sender, intents, await live.block())
+        try:
+            return await _by_blocks(asked, tokens)
+        except _GasTooLow as error:
+            return await _before_low_gas(asked, tokens, error)
     return await _on_a_fork(live, sender, intents, fork_binary)
+
+
+class _GasTooLow(Exception):
+    """A gas limit does not even pay for the transaction's data: the node refuses all blocks and does not say which."""
+
+
+async def _before_low_gas(asked: _Asked, tokens: Sequence[str], error: _GasTooLow) -> list[OutflowForecast]:
+    """The transactions before the one with the least gas, and why that one fails."""
+    limits = [intent.gas_limit for intent in asked.intents]
+    place = limits.index(min(limit for limit in limits if limit is not None))
+    before = await _by_blocks(replace(asked, intents=asked.intents[:place]), tokens) if place else []
+    if len(before) < place or any(one.failure is not None for one in before):
+        return before
+    return [*before, OutflowForecast(None, Permanent(f"The transaction: {error}"))]
 
 
 async def _on_a_fork(
@@ -167,6 +185,8 @@ async def _request(asked: _Asked, watched: Watched) -> tuple[list[CallOutcome], 
     except RpcError as error:
         if kind_of(error) is Kind.FUNDS:
             return [], []
+        if kind_of(error) is Kind.GAS and any(intent.gas_limit is not None for intent in asked.intents):
+            raise _GasTooLow(error.message) from None
         if kind_of(error) is Kind.OTHER and asked.head is not None:  # a block may have come since, as new as the first
             return await _request(replace(asked, head=None), watched)
         raise to_error(error, f"Simulating on {live.network.name}") from None
