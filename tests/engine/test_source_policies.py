@@ -48,6 +48,10 @@ async def test_what_a_spend_hangs_on_asks_denies_or_passes_by_its_field(studio: 
     (why,) = await asked(studio, (await studio.api.post(f"/v1/workflows/{asking}/run", {})).data["runId"])
     assert "The amount hangs on clock" in why, why
 
+    unsaved = await studio.bench.start({"pay": pay(odd)})
+    (why,) = await asked(studio, unsaved)
+    assert "The amount hangs on clock" in why, "also in a definition that is not saved"
+
     denied = await studio.workflow({"pay": pay(1, to="{{$now != '' ? '" + address(2) + "' : '" + address(3) + "'}}")})
     assert await _simulated(studio, denied) == ["deny"]
     run = await studio.run(denied)

@@ -108,6 +108,32 @@ async def test_a_called_workflow_that_decides_a_spend_is_judged_by_its_author(se
     assert await flow.code() == NEEDED, "an acceptance ends with its key"
 
 
+@pytest.mark.both_stores
+async def test_a_definition_that_is_not_saved_is_judged_by_the_hands_in_what_it_calls(server: Composition) -> None:
+    """It is written by who starts it, and by who starts the first of its retries."""
+    flow = await Payer.make(server)
+    asks = {"ask": calls(flow.helper, "pay"), "pay": pay(flow.wallet, "{{ask.result.result.message}}")}
+    whole, beside = {"pay": calls(flow.id)}, {"pay": pay(flow.wallet, children=["ask"]), "ask": calls(flow.helper)}
+
+    async def codes(nodes: Json, path: str = "/v1/runs") -> list[int]:
+        forms = ({}, {"simulate": True})
+        return [(await server.owner.post(path, {"definition": define(nodes), **form})).code for form in forms]
+
+    assert [await codes(nodes) for nodes in (asks, whole, beside)] == [[200, 200]] * 3
+    first = (await server.owner.post("/v1/runs", {"definition": define(asks)})).data["runId"]
+    editor = await server.client_with(*EDITOR)
+    await editor.put(f"/v1/workflows/{flow.helper}", {"definition": define({"say": say("777")})})
+    for path in ("/v1/runs", "/v1/runs/sync"):
+        assert [await codes(nodes, path) for nodes in (asks, whole, beside)] == [[NEEDED, 200]] * 2 + [[200, 200]]
+    refused = await server.owner.post("/v1/runs", {"definition": define(asks)})
+    assert "Save it as a workflow" in refused.body["message"], refused.body
+    while (await server.owner.get(f"/v1/runs/{first}")).data["finishedAt"] is None:
+        await asyncio.sleep(0.01)
+    assert (await server.owner.post(f"/v1/runs/{first}/retry", {})).code == NEEDED
+    assert await flow.accept(server.owner) == 200
+    assert [await codes(nodes) for nodes in (asks, whole)] == [[NEEDED, 200], [200, 200]]
+
+
 async def other_wallet(server: Composition) -> str:
     return str((await server.owner.post("/v1/wallets", {"name": "other"})).data["id"])
 

@@ -29,7 +29,7 @@ _ACCEPTED = "The action has not ended within `waitMs`; its run continues."
     "/v1/actions/{type}/run",
     permission="run:inline",
     answers=ActionCallAnswer,
-    refusals=[*_REFUSALS, Code.BOTH_MODES],
+    refusals=[*_REFUSALS, Code.BOTH_MODES, Code.VERSION_NOT_ACCEPTED],
     accepted=_ACCEPTED,
 )
 async def run_action(call: Call, type: Type, body: RunAction) -> Answered:

@@ -75,7 +75,7 @@ def _begun(created: Created, call: Call) -> Answer:
     "/v1/runs/sync",
     permission="run:inline",
     answers=SyncAnswer,
-    refusals=[*STARTING, Code.TRIGGER_NOT_MANUAL, Code.RUN_TOO_LARGE_FOR_SYNC],
+    refusals=[*STARTING, Code.TRIGGER_NOT_MANUAL, Code.RUN_TOO_LARGE_FOR_SYNC, Code.VERSION_NOT_ACCEPTED],
 )
 async def run_inline_sync(call: Call, body: InlineBody) -> Answered:
     """Run a definition without saving it, and wait up to 60 seconds for its end; at most 20 nodes.

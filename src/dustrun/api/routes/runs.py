@@ -234,7 +234,7 @@ def _created(created: Created) -> dict[str, Any]:
     permission="run:inline",
     answers=RunIdAnswer,
     shape=_created,
-    refusals=[*STARTING, Code.TRIGGER_NOT_MANUAL],
+    refusals=[*STARTING, Code.TRIGGER_NOT_MANUAL, Code.VERSION_NOT_ACCEPTED],
 )
 async def run_inline(call: Call, body: InlineBody) -> Created:
     """Run a definition without saving it."""

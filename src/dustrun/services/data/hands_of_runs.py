@@ -56,10 +56,7 @@ class HandsOfRuns:
     def _closures_of(self, tx: Tx, facts: RunFacts) -> Iterator[tuple[Lookup, Closure]]:
         lookup, run = Lookup(tx, facts.org_id), run_rows.get(tx, facts.pk)
         while True:
-            workflow = lookup.find(run.workflow_id) if run.workflow_id is not None else None
-            closure = None
-            if workflow is not None and run.version is not None:
-                closure = self._closures.resolve(lookup, workflow, run.version)
+            closure = self._closures.of_run(lookup, run)
             if closure is not None:
                 yield lookup, closure
             call = called_runs.find_call(tx, run)

@@ -9,7 +9,7 @@ from dustrun.core.sources.source import Source
 from dustrun.core.sources.spend_slice import SpendSlice
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.access.principal import ALL_WALLETS
-from dustrun.services.workflows.closure import Lookup
+from dustrun.services.workflows.closure import UNSAVED, Lookup, key_of_run
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.statement import Tx
@@ -33,21 +33,18 @@ class RunShaping:
         return await self._gate.slicing(judge)
 
     def shaped(self, tx: Tx, org_id: str, run_pk: int, path: str) -> Mapping[str, frozenset[str]] | None:
-        """The sources of each money field; None for a definition that nobody saved, which is its caller's. Raises
-        `Unsliced`."""
+        """The sources of each money field, but for what a definition that nobody saved says itself: that is its
+        caller's. Raises `Unsliced`."""
         led = list(_led_to(tx, run_rows.get(tx, run_pk)))
         run, node_id, lookup = led[0], path.rpartition(".")[2], Lookup(tx, org_id)
         for caller in reversed(led):
-            found = self._find(lookup, caller, (f"{run.workflow_id}@{run.version}", node_id))
+            found = self._find(lookup, caller, (key_of_run(run), node_id))
             if found is not None:
                 return self._told(lookup, found, caller, run, path)
         return None
 
     def _find(self, lookup: Lookup, caller: RunRow, place: tuple[str, str]) -> SpendSlice | None:
-        workflow = lookup.find(caller.workflow_id) if caller.workflow_id is not None else None
-        closure = None
-        if workflow is not None and caller.version is not None:
-            closure = self._gate.closures.resolve(lookup, workflow, caller.version)
+        closure = self._gate.closures.of_run(lookup, caller)
         shapes = self._gate.shapes.get(lookup, closure) if closure is not None else ()
         return next((one.slice for one in shapes if one.slice is not None and one.slice.place == place), None)
 
@@ -56,7 +53,10 @@ class RunShaping:
     ) -> Mapping[str, frozenset[str]]:
         """The sources of each field, but of those that a person who may spend has seen and approved."""
         by_key = top.trigger_source != _FORM
-        told = {money: frozenset(_name(one, by_key) for one in sources) for money, sources in found.fields.items()}
+        told = {
+            money: frozenset(_name(one, by_key) for one in sources if not _is_unsaved(one))
+            for money, sources in found.fields.items()
+        }
         for approval, fields in found.shown.items():
             if fields & told.keys() and _is_endorsed(lookup, run, path, approval):
                 told |= dict.fromkeys(fields, frozenset[str]())
@@ -71,6 +71,10 @@ def _led_to(tx: Tx, run: RunRow) -> Iterator[RunRow]:
         yield run
 
 
+def _is_unsaved(source: Source) -> bool:
+    return source.kind == "definition" and source.workflow == UNSAVED
+
+
 def _name(source: Source, by_key: bool) -> str:
     """What a key gave that may spend is the starter's: keys start no spends, and resume none, without that right."""
     is_given = source.kind == "props" or (source.kind == "trigger" and source.name == "manual")
@@ -79,7 +83,7 @@ def _name(source: Source, by_key: bool) -> str:
 
 def _is_endorsed(lookup: Lookup, run: RunRow, path: str, approval: Source) -> bool:
     """Whether the node's question in this run, or in the same item of a loop, was approved by who may spend."""
-    if approval.workflow != run.workflow_id or approval.version != run.version:
+    if approval.name != key_of_run(run):
         return False
     frame = path[: path.rfind(".") + 1]
     for place in dict.fromkeys((f"{frame}{approval.node}", str(approval.node))):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from dustrun import clock, ids
 from dustrun.core.run import trace
@@ -32,6 +33,8 @@ from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.secrets.vault import Vault
 from dustrun.storage.workflows import workflows as workflow_rows
+
+T = TypeVar("T")
 
 
 class Starts:
@@ -106,11 +109,16 @@ class Starts:
         program = compiled.runnable()
         await self._check_hosts(principal, program)
         await self._check_spending(principal, program, is_simulated=request.simulate)
+        text = dumps_text(document)
+        await self._check_sources(
+            program,
+            lambda tx: self._creation.gate.check_unsaved(_lookup(tx, principal), mode_of(request), text, principal),
+        )
         trigger_id = start_request.trigger_of(compiled, request)
         payload = await start_request.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = facts_of(principal, request, trigger_id)
         batch = start_request.first_batch(facts, program, payload)
-        prepared = Prepared(facts, program, batch, payload, request, principal.key_id, definition=dumps_text(document))
+        prepared = Prepared(facts, program, batch, payload, request, principal.key_id, definition=text)
         return await self._submit(prepared, None)
 
     async def retry(self, principal: Principal, run_id: str) -> Created:
@@ -128,6 +136,10 @@ class Starts:
         prepared.closure = await self._admit(
             principal, prepared.facts.mode, program, old.row.workflow_id, old.row.version
         )
+        if old.row.workflow_id is None:
+            await self._check_sources(
+                program, lambda tx: self._creation.gate.check_run(_lookup(tx, principal), old.row)
+            )
         if prepared.closure is not None and prepared.facts.mode is not Mode.SIMULATE:
             gate = self._creation.gate
             await gate.slicing(lambda: self._database.read(lambda tx: self._check_callers(tx, principal, old.row)))
@@ -183,18 +195,23 @@ class Starts:
         snapshot: WorkflowSnapshot | None = None,
     ) -> str | None:
         """The digest of what the run can reach, if that can spend; raises `Conflict` when it may not in that mode, and
-        `SnapshotOutdated` instead of judging a version that the workflow no longer runs. An inline run has no author
-        but its caller, and what it calls is judged at the call."""
-        if workflow_id is None or version is None or not (program.wallets or program.calls):
+        `SnapshotOutdated` instead of judging a version that the workflow no longer runs."""
+        if workflow_id is None or version is None:
             return None
 
         def query(tx: Tx) -> str | None:
-            lookup = Lookup(tx, principal.org_id, principal)
+            lookup = _lookup(tx, principal)
             workflow = lookup.find(workflow_id)
             if snapshot is not None:
                 start_request.check_current(workflow, snapshot)
             return self._creation.gate.admit(lookup, mode, workflow, version) if workflow is not None else None
 
+        return await self._check_sources(program, query)
+
+    async def _check_sources(self, program: Program, query: Callable[[Tx], T]) -> T | None:
+        """The answer to a question about whose hands a program's spends are in; None if it has none."""
+        if not (program.wallets or program.calls):
+            return None
         look = self._database.read if program.calls else self._database.look_up
         return await self._creation.gate.slicing(lambda: look(query))
 
@@ -202,6 +219,10 @@ class Starts:
         if not self._engine.has_room():
             raise Temporary("The server is busy or stopping; nothing was started.", retry_after_s=2)
         return await self._engine.submit(self._creation.new_run(prepared, concurrency))
+
+
+def _lookup(tx: Tx, principal: Principal) -> Lookup:
+    return Lookup(tx, principal.org_id, principal)
 
 
 def facts_of(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import field, fields, replace
+from functools import lru_cache
 from typing import Any
 
 from dustrun.core.values import exact_json
@@ -17,14 +18,22 @@ from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.core.workflow.model_tools import raw_tools
 from dustrun.core.workflow.specs import Specs
 from dustrun.records import dataclass
+from dustrun.services.access.api_keys import principal_of
+from dustrun.services.access.hands import UNKNOWN, Hand
 from dustrun.services.access.principal import Principal
+from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.workflows import versions as version_rows
 from dustrun.storage.workflows import workflows as workflow_rows
 from dustrun.storage.workflows.versions import VersionRow
 from dustrun.storage.workflows.workflows import WorkflowRow
 
 _KEPT = 2000
+_KEPT_UNSAVED = 50
+UNSAVED = "inline"
+"""Stands for the workflow of a definition that is not saved, with version 0."""
 FOLLOWERS = frozenset({"workflow-finished", "run-finished"})
 """The triggers that fire when runs end."""
 WATCHERS = frozenset({"table-row"})
@@ -84,6 +93,8 @@ class Closure:
 
     members: tuple[Member, ...]
     digest: str
+    unsaved: str | None = None
+    """The text of the version's definition, if it belongs to a run alone."""
 
     @property
     def root(self) -> Member:
@@ -133,20 +144,42 @@ class Closures:
     def __init__(self, specs: Specs) -> None:
         self._specs = specs
         self._kept: OrderedDict[tuple[str, int], Content] = OrderedDict()
+        self._unsaved: OrderedDict[str, Content] = OrderedDict()
 
     def resolve(self, lookup: Lookup, workflow: WorkflowRow, version: int) -> Closure | None:
         """The closure of a version; None when the workflow has no such version. Missing and archived workflows are left
         out: a call of them fails."""
-        members: dict[tuple[str, int], Member] = {}
-        waiting: list[tuple[WorkflowRow, int]] = [(workflow, version)]
+        content = self.find(lookup.tx, workflow.id, version)
+        return None if content is None else self._closure(lookup, Member(workflow, version, content))
+
+    def of_run(self, lookup: Lookup, run: RunRow) -> Closure | None:
+        """The closure of what a run executes; None when that is deleted."""
+        if run.workflow_id is None:
+            return None if run.definition is None else self.of_unsaved(lookup, run.definition, _first_hand(lookup, run))
+        workflow = lookup.find(run.workflow_id)
+        return self.resolve(lookup, workflow, run.version) if workflow is not None and run.version is not None else None
+
+    def of_unsaved(self, lookup: Lookup, text: str, hand: Hand) -> Closure:
+        """The closure of a definition that is not saved, which a hand gave. Nothing but its caller starts it."""
+        hashed = hashlib.sha256(text.encode()).hexdigest()
+        content = self._unsaved.get(hashed)
+        if content is None:
+            content = self._unsaved[hashed] = _content_of(text, hashed, self._specs)
+            if len(self._unsaved) > _KEPT_UNSAVED:
+                self._unsaved.popitem(last=False)
+        content = replace(content, created_by=hand.key_id, author_wallets=hand.wallets)
+        found = self._closure(lookup, Member(_unsaved_workflow(lookup.org_id), 0, content))
+        return replace(found, unsaved=text)
+
+    def _closure(self, lookup: Lookup, root: Member) -> Closure:
+        members = {root.key: root}
+        waiting = list(_called(lookup, root.content))
         while waiting:
             row, number = waiting.pop(0)
             content = self.find(lookup.tx, row.id, number) if (row.id, number) not in members else None
             if content is not None:
                 members[row.id, number] = Member(row, number, content)
                 waiting += _called(lookup, content)
-        if (workflow.id, version) not in members:
-            return None
         found = tuple(members.values())
         return Closure(found, _digest(found))
 
@@ -171,6 +204,11 @@ def _called(lookup: Lookup, content: Content) -> Iterator[tuple[WorkflowRow, int
             yield row, version or version_called(row)
 
 
+def key_of_run(run: RunRow) -> str:
+    """What a run executes, as slices name it: workflow and version."""
+    return f"{run.workflow_id or UNSAVED}@{run.version or 0}"
+
+
 def version_called(row: WorkflowRow) -> int:
     """The version that a call runs when it names none: the live one, else the draft."""
     return row.live_version or row.draft_version or row.latest_version
@@ -190,20 +228,45 @@ def _digest(members: tuple[Member, ...]) -> str:
 
 def _content(row: VersionRow, specs: Specs) -> Content:
     nodes = exact_json.loads(row.definition)["nodes"]
+    return replace(
+        _content_of(row.definition, row.definition_hash, specs),
+        created_by=row.created_by,
+        author_wallets=row.author_wallets,
+        webhooks=tuple(node_id for node_id, node in nodes.items() if node["type"] == "webhook"),
+        follows=any(node["type"] in FOLLOWERS for node in nodes.values()),
+        watched=tuple(str(node.get("payload", {}).get("table")) for node in nodes.values() if node["type"] in WATCHERS),
+    )
+
+
+def _content_of(text: str, hashed: str, specs: Specs) -> Content:
+    """What a definition does with money, without its author and what starts it."""
+    nodes = exact_json.loads(text)["nodes"]
     calls = [call_of(node) for node in nodes.values() if node["type"] == "call-workflow"]
     return Content(
-        hash=row.definition_hash,
+        hash=hashed,
         spends=tuple(_spend_of(node_id, node) for node_id, node in nodes.items() if spends(node, specs)),
         calls=tuple(call for call in calls if call is not None),
         calls_any=None in calls,
-        created_by=row.created_by,
-        author_wallets=row.author_wallets,
-        reads=tuple(dict.fromkeys(_reads(nodes.values(), row.definition))),
-        webhooks=tuple(node_id for node_id, node in nodes.items() if node["type"] == "webhook"),
-        follows=any(node["type"] in FOLLOWERS for node in nodes.values()),
+        created_by="",
+        author_wallets=None,
+        reads=tuple(dict.fromkeys(_reads(nodes.values(), text))),
         tables=tuple(dict.fromkeys(_tables(nodes.values()))),
-        watched=tuple(str(node.get("payload", {}).get("table")) for node in nodes.values() if node["type"] in WATCHERS),
     )
+
+
+def _first_hand(lookup: Lookup, run: RunRow) -> Hand:
+    """The key that gave the definition of a run: with the first of its retries, and with what it may spend now."""
+    first = run_rows.find(lookup.tx, lookup.org_id, run.root_run_id)
+    key = key_rows.find(lookup.tx, lookup.org_id, first.triggered_by) if first is not None else None
+    return Hand(key.id, principal_of(key).spendable) if key is not None else UNKNOWN
+
+
+@lru_cache(maxsize=_KEPT)
+def _unsaved_workflow(org_id: str) -> WorkflowRow:
+    """Stands for the workflow that a definition would be of."""
+    nothing = dict.fromkeys(field.name for field in fields(WorkflowRow))
+    given = {"id": UNSAVED, "org_id": org_id, "name": "", "acceptances": 0, "require_rehearsal": "none"}
+    return WorkflowRow(**{**nothing, **given, "status": "draft", "latest_version": 0})  # type: ignore[arg-type]
 
 
 def _reads(nodes: Iterable[Mapping[str, Any]], text: str) -> Iterator[tuple[str, str]]:

@@ -54,11 +54,13 @@ class Unsliced(Temporary):
 
 @dataclass(frozen=True, slots=True)
 class ClosedVersions:
-    """What identifies a closure: its members, what each call runs, and the names of tables by id."""
+    """What identifies a closure: its members, what each call runs, and the names of tables by id. `unsaved`: the hash
+    of the first member's definition, if that is of no version."""
 
     members: tuple[tuple[str, int], ...]
     resolve: tuple[tuple[tuple[str, int | None], str], ...]
     tables: tuple[tuple[str, str], ...]
+    unsaved: str = ""
 
 
 class Compiling(Protocol):
@@ -66,6 +68,9 @@ class Compiling(Protocol):
 
     async def find(self, workflow_id: str, version: int) -> Any:
         """The compiled version, or None."""
+
+    async def compile_text(self, text: str) -> Any:
+        """The compiled definition, which is of no version."""
 
 
 class Shapes:
@@ -89,7 +94,9 @@ class Shapes:
         """Finds the shapes of a closure."""
         programs: dict[str, Program] = {}
         for member in missing.closure.members:
-            compiled = await self._programs.find(*member.key)
+            text = missing.closure.unsaved if member is missing.closure.root else None
+            find = self._programs.find(*member.key) if text is None else self._programs.compile_text(text)
+            compiled = await find
             if compiled is not None and compiled.program is not None:
                 programs[key_of(*member.key)] = compiled.program
         closure, closed = missing.closure, missing.closed
@@ -190,7 +197,8 @@ def _closed(lookup: Lookup, closure: Closure) -> ClosedVersions:
             if run in present:
                 assert run is not None
                 resolve[workflow_id, version] = key_of(*run)
-    return ClosedVersions(members, tuple(sorted(resolve.items(), key=str)), _tables(lookup, closure))
+    unsaved = "" if closure.unsaved is None else closure.root.content.hash
+    return ClosedVersions(members, tuple(sorted(resolve.items(), key=str)), _tables(lookup, closure), unsaved)
 
 
 def _tables(lookup: Lookup, closure: Closure) -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,7 @@ from dustrun.records import dataclass
 from dustrun.services.access.api_keys import is_good, principal_of
 from dustrun.services.access.hands import UNKNOWN, Hand, hand_of, hands_of, is_one_hand
 from dustrun.services.access.principal import ALL_WALLETS
-from dustrun.services.workflows.closure import Closure, Closures, Lookup, Member
+from dustrun.services.workflows.closure import UNSAVED, Closure, Closures, Lookup, Member
 from dustrun.services.workflows.shapes import Shape, Shapes, Thing
 from dustrun.storage.access import hands as hand_rows
 from dustrun.storage.access import keys as key_rows
@@ -132,6 +132,8 @@ class SpendSources:
             return [UNKNOWN, *(Hand(*author) for author in found)]
         if kind == "finished":
             return [UNKNOWN]
+        if kind == "name" and name == UNSAVED:
+            return []
         if kind == "resume":
             return []
         if kind == "webhook":
@@ -245,6 +247,8 @@ def _covers(lookup: Lookup, wallets: str | None, named: set[str | None]) -> bool
 
 def name_of(member: Member) -> str:
     """A version with its workflow, for messages."""
+    if member.workflow.id == UNSAVED:
+        return "a definition that is not saved"
     return f'version {member.version} of "{member.workflow.name}" ({member.workflow.id})'
 
 

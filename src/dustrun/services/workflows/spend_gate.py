@@ -11,8 +11,9 @@ from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Forbidden, Problem
 from dustrun.records import dataclass
-from dustrun.services.access.principal import ALL_WALLETS, Principal
-from dustrun.services.workflows.closure import Closure, Closures, Lookup, Member, SpendNode, spends
+from dustrun.services.access.hands import Hand
+from dustrun.services.access.principal import Principal
+from dustrun.services.workflows.closure import UNSAVED, Closure, Closures, Lookup, Member, SpendNode, key_of_run
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.services.workflows.shapes import Shapes, Unsliced
 from dustrun.services.workflows.sources import SourceStatus, SpendSources, covers, describe, has, name_of
@@ -58,13 +59,24 @@ class SpendGate:
     def admit(self, lookup: Lookup, mode: Mode, workflow: WorkflowRow, version: int) -> str | None:
         """The digest of a version that is about to run, None if it cannot spend; raises `Conflict` when it may not
         run in that mode. A simulation always may."""
-        closure = self.closures.resolve(lookup, workflow, version)
+        return self._admit(lookup, mode, self.closures.resolve(lookup, workflow, version))
+
+    def check_unsaved(self, lookup: Lookup, mode: Mode, text: str, principal: Principal) -> None:
+        """Raises `Conflict` when a definition that is not saved may not run in that mode; who starts it has written
+        it."""
+        self._admit(lookup, mode, self.closures.of_unsaved(lookup, text, Hand(principal.key_id, principal.spendable)))
+
+    def check_run(self, lookup: Lookup, run: RunRow) -> None:
+        """Raises `Conflict` unless what a run executes may still run in its mode."""
+        self._admit(lookup, Mode(run.mode), self.closures.of_run(lookup, run))
+
+    def _admit(self, lookup: Lookup, mode: Mode, closure: Closure | None) -> str | None:
         if closure is None or not closure.can_spend:
             return None
         if mode is not Mode.SIMULATE:
             self.check_accepted(lookup, closure)
         if mode is Mode.LIVE:
-            self.check_rehearsed(lookup, closure, workflow.require_rehearsal)
+            self.check_rehearsed(lookup, closure, closure.root.workflow.require_rehearsal)
         return closure.digest
 
     def check_callers(self, lookup: Lookup, mode: Mode, parent_pk: int, called: tuple[str, int]) -> None:
@@ -73,24 +85,21 @@ class SpendGate:
         pk: int | None = parent_pk
         while pk is not None:
             run = run_rows.get(lookup.tx, pk)
-            workflow = lookup.find(run.workflow_id) if run.workflow_id is not None else None
-            if workflow is not None and run.version is not None:
-                self.admit(lookup, mode, workflow, run.version)
-                self._check_computed(lookup, mode, (workflow, run.version), called)
+            closure = self.closures.of_run(lookup, run)
+            self._admit(lookup, mode, closure)
+            if mode is Mode.LIVE and closure is not None:
+                self._check_computed(lookup, closure, called)
             call = called_runs.find_call(lookup.tx, run)
             pk = call.parent_pk if call is not None else None
 
-    def _check_computed(
-        self, lookup: Lookup, mode: Mode, caller: tuple[WorkflowRow, int], called: tuple[str, int]
-    ) -> None:
+    def _check_computed(self, lookup: Lookup, closure: Closure, called: tuple[str, int]) -> None:
         """A call that computes its workflow is in no closure, so the called version is judged by its own rehearsals."""
-        wanted, closure = caller[0].require_rehearsal, self.closures.resolve(lookup, *caller)
-        if mode is not Mode.LIVE or closure is None or any(member.key == called for member in closure.members):
+        if any(member.key == called for member in closure.members):
             return
         workflow = lookup.find(called[0])
         inner = self.closures.resolve(lookup, workflow, called[1]) if workflow is not None else None
         if inner is not None and inner.can_spend:
-            self.check_rehearsed(lookup, inner, wanted)
+            self.check_rehearsed(lookup, inner, closure.root.workflow.require_rehearsal)
 
     def check_steering(self, lookup: Lookup, principal: Principal, run: RunRow) -> None:
         """Raises `Forbidden` unless the caller may spend whatever the run, and what called it, can spend: the result
@@ -105,27 +114,17 @@ class SpendGate:
             current = run_rows.get(lookup.tx, parent_pk) if parent_pk is not None else None
 
     def _may_steer(self, lookup: Lookup, principal: Principal, run: RunRow) -> bool:
-        workflow = lookup.find(run.workflow_id) if run.workflow_id is not None else None
-        if workflow is not None and run.version is not None:
-            closure = self.closures.resolve(lookup, workflow, run.version)
-            return closure is None or not closure.can_spend or covers(lookup, principal.spendable, closure)
-        nodes = loads(run.definition or "{}").get("nodes", {}).values()  # of an inline run, which has no closure
-        can_spend = any(node["type"] == "call-workflow" or spends(node, self._specs) for node in nodes)
-        return not can_spend or principal.spendable == ALL_WALLETS
+        closure = self.closures.of_run(lookup, run)
+        return closure is None or not closure.can_spend or covers(lookup, principal.spendable, closure)
 
     def check_resume(self, lookup: Lookup, principal: Principal, run: RunRow, node_id: str) -> None:
         """Raises `Forbidden` unless the caller may spend what the resume of a wait shapes, in this run or in one that
         led to it. The holder of a signed link is nobody who may spend. Raises `Unsliced`."""
         current: RunRow | None = run
-        wait = ("resume", f"{run.workflow_id}@{run.version}#{node_id}")
+        wait = ("resume", f"{key_of_run(run)}#{node_id}")
         while current is not None:
-            workflow = lookup.find(current.workflow_id) if current.workflow_id is not None else None
-            if workflow is None or current.version is None:
-                may_resume = self._may_steer(lookup, principal, current)
-            else:
-                closure = self.closures.resolve(lookup, workflow, current.version)
-                may_resume = closure is None or self.sources.may_resume(lookup, principal.spendable, closure, wait)
-            if not may_resume:
+            closure = self.closures.of_run(lookup, current)
+            if closure is not None and not self.sources.may_resume(lookup, principal.spendable, closure, wait):
                 raise Forbidden(
                     f'What resumes "{node_id}" shapes what this run, or one that called it, spends: that needs a key '
                     'with "wallet:spend" on the wallets. A signed link is nobody\'s.'
@@ -297,7 +296,9 @@ def _unaccepted(lookup: Lookup, closure: Closure, status: SourceStatus, closures
     who = "one more key" if status.lacking == 1 else f"{status.lacking} more keys"
     name = f"version {member.version} of {workflow_id}"
     how = f"POST {path} accepts it as it is now, with the workflows that it calls."
-    if lookup.may_tell(workflow_id):
+    if workflow_id == UNSAVED:
+        name, how = "this definition", "Save it as a workflow: then a version of it can be accepted."
+    elif lookup.may_tell(workflow_id):
         name = name_of(member)
     elif lookup.reader is not None and not lookup.reader.may_use_workflow(workflow_id):
         name, how = "a workflow that it calls", "A key that reaches that workflow accepts it."

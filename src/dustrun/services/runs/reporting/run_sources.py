@@ -12,7 +12,7 @@ from dustrun.core.sources.slicer import ClosedPrograms, Key, Place
 from dustrun.core.sources.spend_slice import slices_of
 from dustrun.core.workflow.specs import Specs
 from dustrun.services.runs.reporting.report_parts import Parts
-from dustrun.storage.runs.runs import RunRow
+from dustrun.services.workflows.closure import key_of_run
 
 Json = dict[str, Any]
 K = TypeVar("K")
@@ -37,8 +37,8 @@ def explain(found: Parts, specs: Specs, may_tell: Callable[[str], bool]) -> list
     for: the items of a loop share one slice."""
     begun = list(_begun(found))
     closed = ClosedPrograms(
-        root=_key(found.versions[0][0]),
-        programs={_key(row): one.program for row, one in found.versions if one.program is not None},
+        root=key_of_run(found.versions[0][0]),
+        programs={key_of_run(row): one.program for row, one in found.versions if one.program is not None},
         ran=_grouped((place, one.input if isinstance(one.input, dict) else {}) for place, one in begun),
         calls=_grouped(_calls(found)),
         kept=_grouped(kept for place, one in begun for kept in _kept(place, one)),
@@ -54,16 +54,11 @@ def explain(found: Parts, specs: Specs, may_tell: Callable[[str], bool]) -> list
     ]
 
 
-def _key(row: RunRow) -> Key:
-    """The version that a run executes, as slices name it; a definition that is not saved has none."""
-    return f"{row.workflow_id or 'inline'}@{row.version or 0}"
-
-
 def _begun(found: Parts) -> Iterator[tuple[Place, ReportedExecution]]:
     for part, (row, _) in zip(found.parts, found.versions, strict=True):
         for one in part.executions:
             if one.status in _BEGUN:
-                yield (_key(row), one.node_id), one
+                yield (key_of_run(row), one.node_id), one
 
 
 def _calls(found: Parts) -> Iterator[tuple[Place, Key]]:
@@ -71,7 +66,7 @@ def _calls(found: Parts) -> Iterator[tuple[Place, Key]]:
     rows = {row.pk: row for row, _ in found.versions}
     for row, _ in found.versions[1:]:
         if row.parent_pk in rows and row.parent_path:
-            yield (_key(rows[row.parent_pk]), row.parent_path.rpartition(".")[2]), _key(row)
+            yield (key_of_run(rows[row.parent_pk]), row.parent_path.rpartition(".")[2]), key_of_run(row)
 
 
 def _kept(place: Place, one: ReportedExecution) -> Iterator[tuple[Place, tuple[str, str]]]:
