@@ -90,8 +90,7 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
         programs,
     )
     gate = SpendGate(catalog.specs(), programs, database)
-    slices = Slices(database, programs, gate.closures, catalog.specs())
-    return Base(*opened, gate, slices, connections, links, traces)
+    return Base(*opened, gate, Slices(database, gate), connections, links, traces)
 
 
 def make_chains(settings: Settings) -> Chains:

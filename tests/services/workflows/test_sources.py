@@ -116,7 +116,7 @@ async def test_a_definition_that_is_not_saved_is_judged_by_the_hands_in_what_it_
     whole, beside = {"pay": calls(flow.id)}, {"pay": pay(flow.wallet, children=["ask"]), "ask": calls(flow.helper)}
 
     async def codes(nodes: Json, path: str = "/v1/runs") -> list[int]:
-        forms = ({}, {"simulate": True})
+        forms: tuple[Json, ...] = ({}, {"simulate": True})
         return [(await server.owner.post(path, {"definition": define(nodes), **form})).code for form in forms]
 
     assert [await codes(nodes) for nodes in (asks, whole, beside)] == [[200, 200]] * 3
@@ -328,3 +328,24 @@ async def test_who_may_not_spend_resumes_nothing_that_shapes_a_spend(server: Com
     token = server.parts.waits.resumes._links.token(org_id, listed[0]["id"], "wait")
     by_link = await server.client(None).post(f"{path}?org={org_id}&token={token}", {"data": {"n": "777"}})
     assert by_link.code == REFUSED, by_link.body
+
+
+async def test_what_is_shown_follows_the_version_that_a_call_runs_now(server: Composition) -> None:
+    """Also where the same versions are called before and after; a helper that is no longer valid hides no spend."""
+    wallet = await wallet_of(server)
+    helper = (await server.owner.create_workflow(define({"say": say("1")})))["id"]
+    path = f"/v1/workflows/{helper}"
+    assert (await server.owner.post(f"{path}/publish")).status == 200
+    assert (await server.owner.put(path, {"definition": define({"say": say("{{string($now)}}")})})).status == 200
+    both = [{"type": "call-workflow", "payload": {"workflowId": helper, "version": number}} for number in (1, 2)]
+    nodes = {"live": calls(helper, "pay"), "pay": pay(wallet, "{{live.result.result.message}}")}
+    flow = (await server.owner.create_workflow(define({**nodes, "one": both[0], "two": both[1]})))["id"]
+
+    async def shown() -> set[str]:
+        (spend,) = (await server.owner.get(f"/v1/workflows/{flow}/sources")).data["items"]
+        (amount,) = [one["sources"] for one in spend["fields"] if one["field"] == "amount"]
+        return {one["source"] for one in amount} & {"clock", f"definition:{helper}@1#say.message"}
+
+    assert await shown() == {f"definition:{helper}@1#say.message"}
+    assert (await server.owner.post(f"{path}/publish")).status == 200
+    assert await shown() == {"clock"}

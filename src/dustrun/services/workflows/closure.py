@@ -204,9 +204,14 @@ def _called(lookup: Lookup, content: Content) -> Iterator[tuple[WorkflowRow, int
             yield row, version or version_called(row)
 
 
+def key_of(workflow_id: str, version: int) -> str:
+    """A version as slices name it."""
+    return f"{workflow_id}@{version}"
+
+
 def key_of_run(run: RunRow) -> str:
-    """What a run executes, as slices name it: workflow and version."""
-    return f"{run.workflow_id or UNSAVED}@{run.version or 0}"
+    """What a run executes, as slices name it."""
+    return key_of(run.workflow_id or UNSAVED, run.version or 0)
 
 
 def version_called(row: WorkflowRow) -> int:

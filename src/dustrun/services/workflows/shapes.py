@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from dustrun.core.sources.slicer import ClosedPrograms
@@ -15,8 +15,7 @@ from dustrun.core.workflow.program import Program
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Temporary
 from dustrun.records import dataclass
-from dustrun.services.workflows.closure import FOLLOWERS, Closure, Lookup, version_called
-from dustrun.services.workflows.slices import key_of
+from dustrun.services.workflows.closure import FOLLOWERS, Closure, Lookup, key_of, version_called
 from dustrun.storage.data import managed_tables
 
 Thing = tuple[str, str]
@@ -31,8 +30,8 @@ _FEW_NODES = 60
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What shapes one spending node of a closure. `slice`: its sources by money field; None where the versions cannot
-    be compiled, so that everything in them counts."""
+    """What shapes one spending node of a closure. `slice`: its sources by money field; None in a version that does not
+    compile, which can run nothing."""
 
     member: tuple[str, int]
     node_id: str
@@ -100,9 +99,7 @@ class Shapes:
             if compiled is not None and compiled.program is not None:
                 programs[key_of(*member.key)] = compiled.program
         closure, closed = missing.closure, missing.closed
-        if len(programs) < len(closure.members):  # one that is not valid yet: everything in it counts
-            shapes = tuple(coarse_shapes(closure))
-        elif sum(len(program.nodes) for program in programs.values()) <= _FEW_NODES:
+        if sum(len(program.nodes) for program in programs.values()) <= _FEW_NODES:
             shapes = _shapes(closure, closed, programs, self._specs)
         else:
             shapes = await asyncio.to_thread(_shapes, closure, closed, programs, self._specs)
@@ -111,8 +108,8 @@ class Shapes:
             self._kept.popitem(last=False)
 
 
-def coarse_shapes(closure: Closure) -> Iterator[Shape]:
-    """All that the members are and read, for each spend."""
+def _coarse_shapes(closure: Closure, slices: Mapping[tuple[str, str], SpendSlice]) -> Iterator[Shape]:
+    """All that the members are and read, for each spend: one of them does not compile, so everything in it counts."""
     things = {("definition", key_of(*member.key)) for member in closure.members}
     for member in closure.members:
         workflow = member.workflow.id
@@ -122,7 +119,8 @@ def coarse_shapes(closure: Closure) -> Iterator[Shape]:
         }
     whole = frozenset(things | _of_start(closure) | ({("called", ANY)} if closure.calls_any else set()))
     for member, node in closure.spends():
-        yield Shape(member.key, node.node_id, node.wallets, whole)
+        found = slices.get((key_of(*member.key), node.node_id))
+        yield Shape(member.key, node.node_id, node.wallets, whole, found)
 
 
 def _of_start(closure: Closure) -> set[Thing]:
@@ -135,8 +133,11 @@ def _of_start(closure: Closure) -> set[Thing]:
 
 
 def _shapes(closure: Closure, closed: ClosedVersions, programs: dict[str, Program], specs: Specs) -> tuple[Shape, ...]:
-    given = ClosedPrograms(key_of(*closed.members[0]), programs, dict(closed.resolve), dict(closed.tables))
-    slices = slices_of(given, specs)
+    root = key_of(*closed.members[0])
+    given = ClosedPrograms(root, programs, dict(closed.resolve), dict(closed.tables))
+    slices = slices_of(given, specs) if root in programs else []
+    if len(programs) < len(closure.members):
+        return tuple(_coarse_shapes(closure, {one.place: one for one in slices}))
     masks = _masks(slices)
     start = _of_start(closure)
     wallets = {(key_of(*member.key), node.node_id): (member.key, node.wallets) for member, node in closure.spends()}

@@ -15,7 +15,7 @@ from dustrun.records import dataclass
 from dustrun.services.access.api_keys import is_good, principal_of
 from dustrun.services.access.hands import UNKNOWN, Hand, hand_of, hands_of, is_one_hand
 from dustrun.services.access.principal import ALL_WALLETS
-from dustrun.services.workflows.closure import UNSAVED, Closure, Closures, Lookup, Member
+from dustrun.services.workflows.closure import UNSAVED, Closure, Closures, Lookup, Member, key_of
 from dustrun.services.workflows.shapes import Shape, Shapes, Thing
 from dustrun.storage.access import hands as hand_rows
 from dustrun.storage.access import keys as key_rows
@@ -98,7 +98,7 @@ class SpendSources:
         for shape in (*self._shapes.get(lookup, closure), *_of_computed_calls(closure)):
             for thing in shape.things:
                 paid.setdefault((shape.member, thing), set()).update(shape.wallets)
-        own = ("definition", _key(closure.root.key))
+        own = ("definition", key_of(*closure.root.key))
         hands: dict[Thing, list[Hand]] = {}
         for (payer, thing), wallets in sorted(paid.items(), key=lambda one: (one[0][1] != own, one[0])):
             if thing not in hands:
@@ -125,7 +125,7 @@ class SpendSources:
         kind, name = thing
         tx, org_id = lookup.tx, lookup.org_id
         if kind == "definition":
-            content = next(one.content for one in closure.members if _key(one.key) == name)
+            content = next(one.content for one in closure.members if key_of(*one.key) == name)
             return [Hand(content.created_by, content.author_wallets)]
         if kind == "called":
             found = version_rows.list_authors(tx, org_id, None if name == ANY else name)
@@ -221,7 +221,7 @@ def _has_seen(row: AcceptanceRow, source: Source) -> bool:
 def _of_computed_calls(closure: Closure) -> Iterator[Shape]:
     """What computes a workflow to call may spend from every wallet, beside what it spends itself."""
     if closure.calls_any:
-        things = frozenset(("definition", _key(member.key)) for member in closure.members)
+        things = frozenset(("definition", key_of(*member.key)) for member in closure.members)
         yield Shape(closure.root.key, "", (ANY_WALLET,), things)
 
 
@@ -256,7 +256,7 @@ def describe(lookup: Lookup, closure: Closure, thing: Thing) -> str:
     """A thing as messages call it, for those who may read the workflow."""
     kind, name = thing
     if kind == "definition":
-        member = next(one for one in closure.members if _key(one.key) == name)
+        member = next(one for one in closure.members if key_of(*one.key) == name)
         return name_of(member) if lookup.may_tell(member.workflow.id) else "a workflow that it calls"
     if kind == "connector":
         row = connectors.find(lookup.tx, lookup.org_id, name)
@@ -277,8 +277,4 @@ def describe(lookup: Lookup, closure: Closure, thing: Thing) -> str:
 
 def has(closure: Closure, thing: Thing) -> bool:
     """Whether a definition is one of a closure's."""
-    return any(_key(member.key) == thing[1] for member in closure.members)
-
-
-def _key(member: tuple[str, int]) -> str:
-    return f"{member[0]}@{member[1]}"
+    return any(key_of(*member.key) == thing[1] for member in closure.members)
