@@ -208,7 +208,8 @@ class PolicyTextAnswer(Answer):
 
     policy: WalletPolicy | None = Field(description="Null if a line is not understood.")
     sentences: list[str] = Field(description="The policy read back.")
-    rest: dict[str, Any] = Field(description="Fields of the policy that the sentences do not say.")
+    rest: dict[str, Any] = Field(description="Fields of the policy that the sentences do not say; of lists, entries.")
+    remarks: list[str] = Field(description="For people: what the rest says, and what holds by default.")
     problems: list[PolicyProblemAnswer]
 
 
@@ -335,6 +336,7 @@ def policy_text(found: PolicyText) -> dict[str, Any]:
         "policy": None if found.policy is None else found.policy.model_dump(mode="json", by_alias=True),
         "sentences": list(found.told.sentences),
         "rest": dict(found.told.rest),
+        "remarks": list(found.told.remarks),
         "problems": [{"line": one.line, "text": one.text, "message": one.message} for one in found.problems],
     }
 

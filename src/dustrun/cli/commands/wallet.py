@@ -286,7 +286,7 @@ def _read_sentences(client: Any, lines: str) -> Any:
         output.note(f'Line {problem["line"]}, "{problem["text"]}": {problem["message"]}')
     if found["policy"] is None:
         raise typer.Exit(2)
-    output.note("\n".join(["The wallet may:", *(f"  {sentence}" for sentence in found["sentences"])]))
+    output.note("\n".join(["The wallet may:", *(f"  {line}" for line in [*found["sentences"], *found["remarks"]])]))
     return found["policy"]
 
 

@@ -59,15 +59,18 @@ class PolicySentences:
         networks = [one for one in known if self._chains.is_served(one.chain_id)] or list(known)
         assets: dict[str, list[str]] = {}
         contracts: dict[str, list[str]] = {}
+        units: dict[str, tuple[str, int]] = {}
         for one in networks:
-            assets.setdefault(one.native.symbol.lower(), []).append(Asset(one.chain_id).key)
-            for token in one.tokens:
-                assets.setdefault(token.symbol.lower(), []).append(Asset(one.chain_id, token.address).key)
+            coins = [(Asset(one.chain_id).key, one.native.symbol, one.native.decimals)]
+            coins += [(Asset(one.chain_id, token.address).key, token.symbol, token.decimals) for token in one.tokens]
+            for key, symbol, decimals in coins:
+                assets.setdefault(symbol.lower(), []).append(key)
+                units[key.lower()] = (symbol, decimals)
             routers = [router for router in (one.dex.v2_router, one.dex.v3_router) if router is not None]
             if routers:
                 contracts.setdefault("uniswap", []).extend(f"eip155:{one.chain_id}:{router}" for router in routers)
         chains = {name: one.chain_id for one in networks for name in (one.short_name.lower(), one.name.lower())}
-        return Names(chains, _fixed(assets), _fixed(contracts))
+        return Names(chains, _fixed(assets), _fixed(contracts), units)
 
 
 def _fixed(found: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:

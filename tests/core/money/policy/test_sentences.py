@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from core.money.policy.test_judge import BOB, EVE, ROUTER, TOKEN
 from dustrun.core.money.policy import WalletPolicy
 from dustrun.core.money.policy.document import with_defaults
 from dustrun.core.money.policy.sentences import Names, read_sentences, tell
+from dustrun.core.money.policy.sources_rule import default_sources
+from testkit.policy_pairs import changed
 from testkit.policy_pairs import policy as random_policy
 
 DAY = 86_400_000
@@ -33,7 +36,9 @@ def read(text: str) -> dict[str, Any]:
 
 
 def test_the_policy_of_a_treasury_is_two_sentences() -> None:
-    assert read(TREASURY) == {
+    found = read(TREASURY)
+    assert found.pop("sources").keys() == default_sources().keys()
+    assert found == {
         "chains": ["*"],
         "assets": ["*"],
         "recipients": [BOB, EVE, TOKEN],
@@ -125,14 +130,66 @@ def test_any_policy_is_told_with_what_sentences_cannot_say() -> None:
     for _ in range(150):
         policy = with_defaults(WalletPolicy.model_validate(random_policy(rng)))
         told = tell(policy, NAMES)
-        again = read_sentences("\n".join(told.sentences), NAMES)
+        again = read_sentences("\n".join(told.sentences), NAMES, told.rest)
         assert again.problems == (), told.sentences
         assert again.policy is not None
-        merged = {**again.policy.model_dump(mode="json", by_alias=True), **told.rest}
-        whole = WalletPolicy.model_validate(merged).model_dump(mode="json")
-        expected = policy.model_dump(mode="json")
-        assert _ordered(whole) == _ordered(expected)
+        assert _ordered(again.policy) == _ordered(policy)
 
 
-def _ordered(document: dict[str, Any]) -> dict[str, Any]:
+def test_no_difference_of_two_policies_goes_unsaid() -> None:
+    """Whatever one statement changes can be read in the sentences or the remarks."""
+    rng = random.Random(6)
+    for _ in range(150):
+        old = random_policy(rng) | {"chains": [1]}
+        new = changed(rng, old) | {"chains": [1]}
+        if rng.random() < 0.5:
+            name = rng.choice(sorted(_OTHERS))
+            new[name] = rng.choice(_OTHERS[name])
+        before, after = (WalletPolicy.model_validate(one) for one in (old, new))
+        said = [sorted({*told.sentences, *told.remarks}) for told in (tell(before, NAMES), tell(after, NAMES))]
+        assert (said[0] == said[1]) == (_ordered(before) == _ordered(after)), (old, new)
+
+
+_OTHERS: dict[str, list[Any]] = {
+    "approval": [{"quorum": 2}, {"approvers": ["key_1"]}, {"expiresMs": 3_600_000}],
+    "sources": [{}, {"amount": {"allow": ["price"], "otherwise": "deny"}}, {"recipient": {"allow": ["definition"]}}],
+    "approvalAbove": [
+        {"usd": "5", "totals": [{"per": "run", "usd": "9"}]},
+        {"totals": [{"per": "window", "windowMs": DAY, "asset": "eip155:1/native", "units": "7"}]},
+        {"totals": [{"per": "batch", "usd": "9"}]},
+    ],
+}
+
+
+def test_what_sentences_cannot_say_is_kept_when_they_change() -> None:
+    limit = {"asset": f"eip155:1/erc20:{TOKEN}", "maxUnits": "1500000", "windowMs": DAY, "per": "workflow"}
+    above = {"usd": "5", "totals": [{"per": "run", "usd": "9"}]}
+    policy = WalletPolicy.model_validate(
+        {"chains": [1], "recipients": [BOB], "assets": ["*"], "limits": [limit], "approvalAbove": above}
+    )
+    names = replace(NAMES, units={f"eip155:1/erc20:{TOKEN}".lower(): ("USDC", 6)})
+    told = tell(policy, names)
+    moves = f"It moves at most 1.5 USDC (eip155:1/erc20:{TOKEN}) in any 24 hours for each workflow."
+    assert told.remarks[:2] == (moves, "Above $9 in all of one run a person must approve the exact transactions.")
+    again = read_sentences(f"on Ethereum\npay {EVE}\nask above $2", names, told.rest).policy
+    assert again is not None
+    assert again.model_copy(update={"fee_above_usual": None}) == policy.model_copy(
+        update={
+            "recipients": (EVE,),
+            "approval_above": policy.approval_above and policy.approval_above.model_copy(update={"usd": "2"}),
+        }
+    )
+
+
+def test_a_limit_that_names_whom_the_policy_does_not_allow_is_no_sentence() -> None:
+    """The sentence would allow it."""
+    limit = {"maxUsd": "5", "of": {"recipients": [EVE]}}
+    policy = WalletPolicy.model_validate({"chains": [1], "recipients": [BOB], "assets": ["*"], "limits": [limit]})
+    told = tell(policy, NAMES)
+    assert not any(EVE in sentence for sentence in told.sentences)
+    assert f"It moves at most $5 per transaction, counted only for recipients {EVE}." in told.remarks
+
+
+def _ordered(policy: WalletPolicy) -> dict[str, Any]:
+    document = policy.model_dump(mode="json", by_alias=True)
     return {name: sorted(map(repr, one)) if isinstance(one, list) else one for name, one in document.items()}

@@ -1,23 +1,23 @@
-"""A policy as sentences, one a line, and sentences as a policy: `pay 0x… up to $2,000 a month, ask above $100`.
+"""Sentences as a policy, one a line: `pay 0x… up to $2,000 a month, ask above $100`.
 
 Every word must be understood: a line with a word that is not known is a problem, and no policy comes of it. What
-sentences cannot say of a policy is kept as the rest of its document.
+sentences cannot say of a policy is given as the rest of its document.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from dustrun.core.money.policy.document import FEE_TIMES_USUAL, HOUR_MS, Limit, Outflow, WalletPolicy, with_defaults
+from dustrun.core.money.policy.document import HOUR_MS, WalletPolicy, with_defaults
 from dustrun.core.values.addresses import read_address
 from dustrun.records import dataclass
 
 Json = dict[str, Any]
 _DAY: Final = 24 * HOUR_MS
-_SPANS: Final = {"an hour": HOUR_MS, "a day": _DAY, "a week": 7 * _DAY, "a month": 30 * _DAY}
+SPANS: Final = {"an hour": HOUR_MS, "a day": _DAY, "a week": 7 * _DAY, "a month": 30 * _DAY}
 _AMOUNT: Final = r"\$?(?P<usd>[0-9][0-9,]*(?:\.[0-9]+)?)(?: ?(?:usd|dollars?))?"
 _SPAN: Final = (
     r"(?: (?P<span>an hour|a day|a week|a month|per (?:hour|day|week|month)|at once|in one run"
@@ -29,16 +29,19 @@ _TIMES: Final = re.compile(rf"(?:up to|at most) (?P<count>[0-9]+) times{_SPAN}",
 _VERB: Final = re.compile(
     r"(?P<verb>on|pay fees|pay|swap|use|trade|call|move|spend|sign|wait|ask for fees above|never ask for fees)\b", re.I
 )
+METHOD: Final = re.compile(r"[A-Za-z_$][\w$]*\([^\s]*\)|0x[0-9a-fA-F]{8}\b")
 _FILLER: Final = re.compile(r"^(?:[-*•]\s*)?(?:(?:it|the wallet) )?(?:may |can )?", re.I)
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What words stand for: chains by name in lower case, assets by symbol (keys), contracts by name (entries)."""
+    """What words stand for: chains by name in lower case, assets by symbol (keys), contracts by name (entries); and of
+    an asset's key in lower case its symbol and decimals."""
 
     chains: Mapping[str, int] = field(default_factory=dict)
     assets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     contracts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    units: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ class _Fault(ValueError):
 
 
 def read_sentences(text: str, names: Names, rest: Mapping[str, Any] | None = None) -> Read:
-    """The policy that lines say, with the defaults of new policies; `rest` is what sentences cannot say."""
+    """The policy that lines say, with the defaults of new policies. `rest` is what sentences cannot say: its entries
+    are added to the lists, and its other fields hold where no line says them."""
     made: Json = {name: [] for name in ("chains", "assets", "recipients", "contracts", "methods", "limits", "gas")}
     problems: list[Misread] = []
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
@@ -74,17 +78,29 @@ def read_sentences(text: str, names: Names, rest: Mapping[str, Any] | None = Non
             problems.append(Misread(number, line, str(fault)))
     if problems:
         return Read(None, tuple(problems))
-    if lines:
-        made["chains"] = made["chains"] or ["*"]
-        if made["recipients"] or made["contracts"]:
-            made["assets"] = made["assets"] or ["*"]
-    unique = {name: _unique(value) if isinstance(value, list) else value for name, value in made.items()}
-    policy = WalletPolicy.model_validate({**(rest or {}), **unique})
-    return Read(with_defaults(policy))
+    document = _merged(made, rest or {})
+    if lines and not document.pop("isOnNone", False):
+        document["chains"] = document["chains"] or ["*"]
+    if not document.pop("movesNone", False) and (document["recipients"] or document["contracts"]):
+        document["assets"] = document["assets"] or ["*"]
+    return Read(with_defaults(WalletPolicy.model_validate(document)))
+
+
+def _merged(made: Json, rest: Mapping[str, Any]) -> Json:
+    document = {**rest, **made}
+    for name, more in rest.items():
+        said = made.get(name)
+        if isinstance(said, list):
+            document[name] = [*said, *more] if isinstance(more, list) else more
+        elif isinstance(said, dict) and isinstance(more, dict):
+            document[name] = {**more, **said}
+    return {
+        name: _unique(value) if name in made and isinstance(value, list) else value for name, value in document.items()
+    }
 
 
 def _unique(values: list[Any]) -> list[Any]:
-    return [value for place, value in enumerate(values) if value not in values[:place]]
+    return list({repr(value): value for value in values}.values())
 
 
 def _read_line(line: str, names: Names, made: Json) -> None:
@@ -114,8 +130,8 @@ def _span(text: str | None) -> Json:
         return {}
     if words == "in one run":
         return {"per": "run"}
-    if words in _SPANS:
-        return {"windowMs": _SPANS[words]}
+    if words in SPANS:
+        return {"windowMs": SPANS[words]}
     _, number, unit = words.split()
     return {"windowMs": int(number) * (HOUR_MS if unit == "hours" else _DAY)}
 
@@ -153,8 +169,8 @@ def _call(text: str, names: Names, made: Json) -> None:
     found = re.fullmatch(r"(?P<methods>.+?) on (?P<where>.+)", _UP_TO.sub("", text).strip())
     if found is None:
         raise _Fault("say which method of which contract: call deposit(uint256) on 0x…")
-    methods = re.findall(r"[A-Za-z_$][\w$]*\([^\s]*\)|0x[0-9a-fA-F]{8}\b", found["methods"])
-    if re.sub(r"[A-Za-z_$][\w$]*\([^\s]*\)|0x[0-9a-fA-F]{8}\b|,|\band\b|\s", "", found["methods"]) or not methods:
+    methods = METHOD.findall(found["methods"])
+    if re.sub(r",|\band\b|\s", "", METHOD.sub("", found["methods"])) or not methods:
         raise _Fault(f'"{found["methods"]}" is no method: write its signature without spaces, like deposit(uint256)')
     given = [one for entry in _listed(found["where"], lambda word: _contract(word, names)) for one in entry]
     made["contracts"] += given
@@ -163,13 +179,15 @@ def _call(text: str, names: Names, made: Json) -> None:
 
 
 def _on(text: str, names: Names, made: Json) -> None:
-    is_every = text.lower() in ("every chain", "all chains")
-    made["chains"] += ["*"] if is_every else _listed(text, lambda word: _chain(word, names))
+    if text.lower() == "no chain":
+        made["isOnNone"] = True
+        return
+    made["chains"] += _listed(text, lambda word: _chain(word, names))
 
 
 def _move(text: str, names: Names, made: Json) -> None:
-    if text.lower() in ("any asset", "everything"):
-        made["assets"].append("*")
+    if text.lower() in ("any asset", "everything", "nothing"):
+        made |= {"movesNone": True} if text.lower() == "nothing" else {"assets": [*made["assets"], "*"]}
         return
     made["assets"] += [key for entry in _listed(text, lambda word: _asset(word, names)) for key in entry]
 
@@ -252,7 +270,9 @@ def _contract(word: str, names: Names) -> tuple[str, ...]:
         raise _Fault(f'"{word}" is no known contract: write its address{listed}') from None
 
 
-def _chain(word: str, names: Names) -> int:
+def _chain(word: str, names: Names) -> int | Literal["*"]:
+    if word.lower() in ("every chain", "all chains"):
+        return "*"
     number = re.fullmatch(r"(?:chain )?([1-9][0-9]{0,18})", word, re.I)
     if number:
         return int(number[1])
@@ -269,111 +289,3 @@ def _asset(word: str, names: Names) -> tuple[str, ...]:
         listed = ", ".join(sorted(names.assets))
         raise _Fault(f'"{word}" is no known asset: write eip155:1/erc20:0x…, or one of {listed}')
     return known
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A policy in sentences, and the rest of its document that they do not say."""
-
-    sentences: tuple[str, ...]
-    rest: Mapping[str, Any]
-
-
-def tell(policy: WalletPolicy, names: Names) -> Told:
-    """A policy in sentences that `read_sentences` reads back; what they do not give back is its `rest`."""
-    worded = [(limit, line) for limit in policy.limits if (line := _tell_limit(limit)) is not None]
-    limits, lines = [limit for limit, _ in worded], [line for _, line in worded]
-    head = _tell_chains(policy, names)
-    if policy.assets not in ((), ("*",)):
-        head.append(f"move {_and(policy.assets)}")
-    named = {who for limit in limits if limit.of for who in (*limit.of.recipients, *limit.of.contracts)}
-    others = [who for who in policy.recipients if who not in named]
-    if others:
-        head.append("pay anyone" if others == ["*"] else f"pay {_and(others)}")
-    places = [where for where in policy.contracts if where not in named]
-    texts = [entry for entry in policy.methods if isinstance(entry, str) and entry != "*"]
-    is_called = {method for limit in limits if limit.of for method in limit.of.methods} >= set(texts)
-    if places or (texts and policy.contracts and not is_called):
-        where = _and(["any contract" if one == "*" else one for one in places or policy.contracts])
-        head += [f"call {_and(texts)} on {where}"] if texts else [f"use {where}"]
-    lines = head + lines
-    lines += [f"pay fees up to ${rule.max_gas_usd}" for rule in policy.gas if _is_plain_fee(rule)]
-    if policy.approval_above is not None and policy.approval_above.usd is not None:
-        lines.append(f"ask above ${_grouped(policy.approval_above.usd)}")
-    if policy.fee_above_usual != FEE_TIMES_USUAL and policy.chains:
-        times = policy.fee_above_usual
-        lines.append("never ask for fees" if times is None else f"ask for fees above {times} times the usual")
-    if policy.new_recipient_hours:
-        lines.append(f"wait {policy.new_recipient_hours} hours before a new recipient is paid")
-    again = read_sentences("\n".join(lines), names)
-    return Told(tuple(lines), _rest(policy, again.policy or WalletPolicy()))
-
-
-def _tell_chains(policy: WalletPolicy, names: Names) -> list[str]:
-    known = {chain_id: name for name, chain_id in names.chains.items()}
-    if not policy.chains:
-        return []
-    if "*" in policy.chains:
-        return ["on every chain"]
-    return [f"on {_and([known.get(int(one), f'chain {one}') for one in policy.chains])}"]
-
-
-def _is_plain_fee(rule: Any) -> bool:
-    return rule.chain_id is None and rule.max_gas is None and rule.max_fee_per_gas is None
-
-
-def _tell_limit(limit: Limit) -> str | None:
-    """A limit in words; None if there are none."""
-    span = _tell_span(limit)
-    if span is None or limit.max_units is not None:
-        return None
-    if limit.max_count is not None:
-        return f"sign up to {limit.max_count} times{span}" if limit.of is None and limit.per in (None, "run") else None
-    if limit.max_gas_usd is not None:
-        return f"pay fees up to ${_grouped(limit.max_gas_usd)}{span}" if span else None
-    amount, of = f"up to ${_grouped(limit.max_usd or '0')}{span}", limit.of
-    each = limit.per == "recipient"
-    if of is None:
-        return f"spend {amount}{' for each recipient' if each else ''}"
-    named = {name for name in type(of).model_fields if getattr(of, name)}
-    if named == {"recipients"} and "*" not in of.recipients:
-        return f"pay {_and(of.recipients)}{' each' if each else ''} {amount}"
-    if each or limit.per in ("workflow", "key"):
-        return None
-    if named == {"contracts"}:
-        return f"use {_and(of.contracts)} {amount}"
-    return f"call {_and(of.methods)} on {_and(of.contracts)} {amount}" if named == {"contracts", "methods"} else None
-
-
-def _tell_span(limit: Limit) -> str | None:
-    if limit.per == "run":
-        return " in one run"
-    if limit.per in ("workflow", "key"):
-        return None
-    if limit.window_ms is None:
-        return ""
-    known = next((f" {words}" for words, ms in _SPANS.items() if ms == limit.window_ms), None)
-    hours, rest = divmod(limit.window_ms, HOUR_MS)
-    return known or (f" in {hours} hours" if rest == 0 else None)
-
-
-def _grouped(usd: str) -> str:
-    whole, _, part = usd.partition(".")
-    return f"{int(whole):,}{'.' + part if part else ''}"
-
-
-def _and(words: Sequence[Any]) -> str:
-    listed = [str(word) for word in words]
-    return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"
-
-
-def _rest(policy: WalletPolicy, again: WalletPolicy) -> Json:
-    """The fields of a document that its sentences do not give back."""
-    whole, read = (one.model_dump(mode="json", by_alias=True) for one in (policy, again))
-    return {name: value for name, value in whole.items() if not _is_same(name, value, read[name])}
-
-
-def _is_same(name: str, value: Any, read: Any) -> bool:
-    if name == "outflow" and value == Outflow().model_dump(mode="json", by_alias=True):
-        return True
-    return sorted(map(repr, value)) == sorted(map(repr, read)) if isinstance(value, list) else bool(value == read)
