@@ -19,7 +19,6 @@ from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_js
 from dustrun.services.runs.approvals import APPROVED
 from dustrun.services.wallets import budget
 from dustrun.services.wallets.budget import Values
-from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as rows
 from dustrun.storage.money.signatures import SignatureRow
@@ -87,8 +86,9 @@ def _decide(
     tx: Tx, deps: OutboxDeps, request: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
 ) -> tuple[Allow | None, Committed | None]:
     sign_request = request_of(row)
-    if key_rows.is_revoked(tx, row.org_id, row.key_id):
-        return None, refuse(tx, row, policy_check.revoked(row.key_id))
+    barred = policy_check.find_barred(deps.budget, tx, row)
+    if barred is not None:
+        return None, refuse(tx, row, barred)
     verdict = deps.budget.judge_and_reserve(
         tx,
         policy_check.case_of(tx, row, Request.of_signature(sign_request, wallet.address), values),

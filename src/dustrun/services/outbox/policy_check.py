@@ -123,20 +123,19 @@ async def may_allow(
     request: Request,
     values: Values,
 ) -> bool:
-    """Whether policy would allow it now, and the key is not revoked; asked before a signer is. Reserves nothing. Raises
+    """Whether policy would allow it now, and nothing bars its run; asked before a signer is. Reserves nothing. Raises
     `Temporary` if it is denied while a price source cannot be reached."""
 
     def query(tx: Tx) -> tuple[Verdict, bool]:
-        is_revoked = key_rows.ask_revoked(tx, row.org_id, row.key_id)
         verdict = deps.budget.judge_simulated(tx, case_of(tx, row, request, values))[0]
-        return verdict, is_revoked()
+        return verdict, find_barred(deps.budget, tx, row) is not None
 
     is_light = len(request.data) <= _LIGHT_BYTES
     look = deps.database.look_up if is_light else deps.database.read
-    verdict, is_revoked = await deps.budget.slicing(lambda: look(query))
-    if not is_revoked:
+    verdict, is_barred = await deps.budget.slicing(lambda: look(query))
+    if not is_barred:
         budgets.check_reached(verdict, values)
-    return isinstance(verdict, Allow) and not is_revoked
+    return isinstance(verdict, Allow) and not is_barred
 
 
 Subject = tuple[TransactionRow, Request, Ready | None]
@@ -161,10 +160,9 @@ async def judge_all(deps: OutboxDeps, subjects: Sequence[Subject], values: Value
 
     def query(tx: Tx) -> Verdicts:
         now, first = clock.now_ms(), subjects[0][0]
-        is_revoked = key_rows.ask_revoked(tx, first.org_id, first.key_id)
-        tx.wait()
-        if is_revoked():
-            return Verdicts((0, revoked(first.key_id), None))
+        barred = find_barred(deps.budget, tx, first)
+        if barred is not None:
+            return Verdicts((0, barred, None))
         policy, dust_run = policy_of(tx, first.wallet_id, now), dust_run_of(tx, first)
         ledger, approved, scopes = Ledger(tx, now), Approved(tx), scopes_of(tx, policy, first)
         earlier, asks = list[Earlier](), dict[str, Ask]()
@@ -257,6 +255,18 @@ class Judging:
     def write(self) -> None:
         """Writes what was reserved; call it once, at the end."""
         self._ledger.write()
+
+
+def find_barred(budget: Budget, tx: Tx, row: TransactionRow | SignatureRow) -> Failure | None:
+    """Why nothing of this run is spent, whatever the policy says: its key is revoked, or what shapes its spends has
+    changed since it began, by a key that may not spend. Raises `Unsliced`."""
+    if row.key_id is not None and key_rows.is_revoked(tx, row.org_id, row.key_id):
+        return revoked(row.key_id)
+    why = budget.why_unaccepted(tx, row.org_id, row.run_pk)
+    if why is None:
+        return None
+    message = f"{why} A retry of the run is judged again."
+    return Failure(POLICY, message, details=({"field": "sources", "message": why},))
 
 
 def revoked(key_id: str | None) -> Failure:

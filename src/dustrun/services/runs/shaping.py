@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from dustrun.core.sources.source import Source
 from dustrun.core.sources.spend_slice import SpendSlice
+from dustrun.errors import Conflict
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.access.principal import ALL_WALLETS
 from dustrun.services.workflows.closure import UNSAVED, Lookup, key_of_run
@@ -41,6 +42,14 @@ class RunShaping:
             found = self._find(lookup, caller, (key_of_run(run), node_id))
             if found is not None:
                 return self._told(lookup, found, caller, run, path)
+        return None
+
+    def why_unaccepted(self, tx: Tx, org_id: str, run_pk: int) -> str | None:
+        """Whose hand in what is stored a run may not spend by; None if there is none. Raises `Unsliced`."""
+        try:
+            self._gate.check_stored(Lookup(tx, org_id), run_rows.get(tx, run_pk))
+        except Conflict as refused:
+            return refused.message
         return None
 
     def _find(self, lookup: Lookup, caller: RunRow, place: tuple[str, str]) -> SpendSlice | None:

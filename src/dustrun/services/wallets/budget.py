@@ -91,6 +91,10 @@ class Shaping(Protocol):
         """The sources of each money field of the spend that a node of a run makes."""
         ...
 
+    def why_unaccepted(self, tx: Tx, org_id: str, run_pk: int) -> str | None:
+        """Why a run may not spend by what is stored now; None if it may."""
+        ...
+
     async def slicing(self, judge: Callable[[], Awaitable[T]]) -> T:
         """Does what may need slices."""
         ...
@@ -151,6 +155,13 @@ class Budget:
     async def slicing(self, judge: Callable[[], Awaitable[T]]) -> T:
         """Does what judges spends, after what shapes them is known."""
         return await (judge() if self._shaping is None else self._shaping.slicing(judge))
+
+    def why_unaccepted(self, tx: Tx, org_id: str, run_pk: int | None) -> str | None:
+        """Why a run may not spend any more: a connector, row or variable that shapes its spends has been changed by
+        who may not, since it began. None if it may."""
+        if self._shaping is None or run_pk is None:
+            return None
+        return self._shaping.why_unaccepted(tx, org_id, run_pk)
 
     def _shaped(self, tx: Tx, case: SpendCase) -> SpendCase:
         """The case with what shapes its spend, if the policy asks for that."""

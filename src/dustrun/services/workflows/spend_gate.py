@@ -15,7 +15,7 @@ from dustrun.services.access.hands import Hand
 from dustrun.services.access.principal import Principal
 from dustrun.services.workflows.closure import UNSAVED, Closure, Closures, Lookup, Member, SpendNode, key_of_run
 from dustrun.services.workflows.compiled import CompiledWorkflows
-from dustrun.services.workflows.shapes import Shapes, Unsliced
+from dustrun.services.workflows.shapes import Shapes, Thing, Unsliced
 from dustrun.services.workflows.sources import SourceStatus, SpendSources, covers, describe, has, name_of
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -69,6 +69,19 @@ class SpendGate:
     def check_run(self, lookup: Lookup, run: RunRow) -> None:
         """Raises `Conflict` unless what a run executes may still run in its mode."""
         self._admit(lookup, Mode(run.mode), self.closures.of_run(lookup, run))
+
+    def check_stored(self, lookup: Lookup, run: RunRow) -> None:
+        """Raises `Conflict` unless the connectors, tables, variables and settings that shape what a run, or one that
+        led to it, spends are still by who may spend it, or accepted: they may have changed since it began. Definitions
+        were judged at the start and at each call, and a run keeps its own. Raises `Unsliced`."""
+        current: RunRow | None = run
+        while current is not None:
+            closure = self.closures.of_run(lookup, current)
+            if closure is not None and current.mode != Mode.SIMULATE.value:
+                self._check_accepted(lookup, closure, lambda thing: thing[0] != "definition")
+            call = called_runs.find_call(lookup.tx, current)
+            parent_pk = call.parent_pk if call is not None else None
+            current = run_rows.get(lookup.tx, parent_pk) if parent_pk is not None else None
 
     def _admit(self, lookup: Lookup, mode: Mode, closure: Closure | None) -> str | None:
         if closure is None or not closure.can_spend:
@@ -175,9 +188,12 @@ class SpendGate:
     def check_accepted(self, lookup: Lookup, closure: Closure) -> None:
         """Raises `Conflict` unless everything that shapes a spend of the closure was written by who may spend it, or is
         accepted: also a called version that cannot spend by itself. Raises `Unsliced`."""
+        self._check_accepted(lookup, closure, lambda _: True)
+
+    def _check_accepted(self, lookup: Lookup, closure: Closure, is_judged: Callable[[Thing], bool]) -> None:
         for own in (closure, *self._with_acceptances(lookup, closure)):
             for status in self.sources.statuses(lookup, own):
-                if status.lacking:
+                if status.lacking and is_judged(status.source.thing):
                     raise _unaccepted(lookup, own, status, self.closures)
 
     def _with_acceptances(self, lookup: Lookup, closure: Closure) -> Iterator[Closure]:
