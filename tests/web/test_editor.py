@@ -290,6 +290,44 @@ def test_every_reason_of_a_refusal_is_told(app: App, server: Server, chain: devc
     assert app.faults() == []
 
 
+def test_a_spend_that_nobody_could_approve_is_told_before_it_runs(
+    app: App, server: Server, chain: devchain.DevChain
+) -> None:
+    wallet = server.call("POST", "/v1/wallets", {"name": "two hands", "kind": "local"})
+    chain.node.ask("anvil_setBalance", wallet["address"], hex(10**18))
+    coin = f"eip155:{CHAIN_ID}/native"
+    policy: dict[str, Any] = {"chains": [CHAIN_ID], "assets": [coin], "recipients": [OTHER]}
+    policy |= {"allowUnpricedAssets": True, "approvalAbove": {"assets": {coin: "0"}}, "approval": {"quorum": 2}}
+    server.call("PUT", f"/v1/wallets/{wallet['id']}/policy", {"policy": policy})
+    payload = {"chainId": CHAIN_ID, "recipient": OTHER, "amount": "1"}
+    pay = {"type": "send-native", "payload": payload, "connector": {"type": "wallet", "id": wallet["id"]}}
+    page = app.turn_to(f"/workflows/{_make(server, {'root': {'type': 'manual', 'children': ['pay']}, 'pay': pay})}")
+    page.get_by_role("button", name="Simulate", exact=True).click()
+    ladder = page.get_by_role("region", name="Effects", exact=True)
+    expect(ladder).to_contain_text("1 asked")
+    page.get_by_role("radiogroup", name="Mode").get_by_text("Live").click()
+    page.get_by_role("button", name="Run live").click()
+    dialog = page.get_by_role("dialog", name="Run live")
+    expect(dialog).to_contain_text("asks a person before it is signed")
+    expect(dialog).to_contain_text("Nobody could approve what your own runs ask: 2 other keys")
+    dialog.get_by_role("button", name="Move real money").click()
+    asked = app.until(lambda: server.call("GET", "/v1/approvals")["items"])[0]
+    hand = server.call("POST", "/v1/api-keys", {"name": "hand", "permissions": ["approval:decide", "run:read"]})
+    page = app.turn_to("/approvals")
+    expect(page.get_by_role("table", name="Approvals")).to_contain_text("0 of 2 approvals")
+    path = f"/v1/approvals/{asked['id']}/approve"
+    server.call("POST", path, {"comment": "seen"}, {"Authorization": f"Bearer {hand['key']}"})
+    page = app.turn_to(f"/approvals/{asked['id']}")
+    facts = page.get_by_role("region", name="About this question")
+    expect(facts).to_contain_text("1 of 2 approvals")
+    expect(facts).to_contain_text(re.compile(f"{hand['id']} .* seen"))
+    assert app.faults() == []
+    page.get_by_role("button", name="Reject").click()
+    expect(page.locator("header.top").get_by_text("Rejected")).to_be_visible()
+    page = app.turn_to(f"/wallets/{wallet['id']}")
+    expect(page.get_by_text("2 keys must approve what it asks about")).to_be_visible()
+
+
 def _nothing_is_covered(app: App, page: Page) -> None:
     """The ladder opens over the canvas after it was drawn; every step stays in sight above it."""
     page.reload()

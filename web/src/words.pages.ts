@@ -60,6 +60,9 @@ export const pages = {
     simulate: 'Simulate now',
     who: 'Who may decide',
     anyone: 'every key that may decide approvals',
+    votes: 'Approvals',
+    votesOf: (given: number, needed: number) => `${given} of ${needed} approvals`,
+    voted: 'You have approved it; somebody else must too.',
     status: {
       pending: 'Waiting',
       approved: 'Approved',

@@ -99,6 +99,7 @@ export const policyWords = {
       `Above ${sum} in all ${per === 'batch' ? 'of one step' : per === 'run' ? 'of one run' : `in ${hours} hours`} a person must approve the exact transactions.`,
     askUsd: (most: string) => `Above $${most} a person must approve the exact transaction.`,
     askUnits: (most: string) => `Above ${most} a person must approve the exact transaction.`,
+    quorum: (keys: number) => `${keys} keys must approve what it asks about, none of them that of the run’s starter.`,
     outflow: 'Before it signs, it simulates what the transaction really takes.',
     outflowUsd: (most: string) => `One transaction takes at most $${most} from its balances.`,
     outflowUnits: (most: string) => `One transaction takes at most ${most} from its balances.`,

@@ -328,6 +328,7 @@ export const words = {
     liveNothing: 'It sent no transaction.',
     liveOther: 'These steps run for real, with these settings and recipients. What is sent cannot be taken back.',
     liveTotal: 'Network fees, about',
+    liveAsks: 'The wallet’s policy asks a person before it is signed.',
     tray: 'Run and effects',
     hide: 'Hide',
     showTray: 'Show the ladder',

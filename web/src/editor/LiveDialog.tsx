@@ -1,5 +1,6 @@
 /** The question before money moves: what the last simulation did, how old it is, and who gets what. */
-import type { Effects } from '../api/client'
+import { useQueries } from '@tanstack/react-query'
+import { type Effects, get } from '../api/client'
 import { useRun } from '../api/queries'
 import { useRungs } from '../effects/store'
 import { amount, money, short } from '../model/amounts'
@@ -15,8 +16,34 @@ export function LiveDialog({ isOpen, close, go, spends }: Props) {
   return (
     <Confirm title={said.liveAsk} isOpen={isOpen} close={close} go={spends ? said.liveGo : said.liveGoPlain} act={go}>
       {effects ? <Simulated effects={effects} /> : <p className="fault">{said.liveNever}</p>}
+      {isOpen && effects && <Asked effects={effects} />}
       <p className="quiet">{said.liveOther}</p>
     </Confirm>
+  )
+}
+
+/** That a person is asked, and why nobody could answer. */
+function Asked({ effects }: { effects: Effects }) {
+  const { transactions, signatures } = effects
+  const asked = transactions.filter((one) => one.verdict?.outcome === 'ask')
+  const wallets = [...new Set(asked.flatMap((one) => one.walletId ?? []))]
+  const unanswered = useQueries({
+    queries: wallets.map((id) => ({
+      queryKey: ['policy', id],
+      queryFn: () => get('/v1/wallets/{id}/policy', { path: { id } }),
+    })),
+    combine: (found) => [...new Set(found.flatMap((one) => one.data?.unanswered ?? []))],
+  })
+  if (!asked.length && !signatures.some((one) => one.verdict?.outcome === 'ask')) return null
+  return (
+    <>
+      <p>{said.liveAsks}</p>
+      {unanswered.map((why) => (
+        <p key={why} className="fault">
+          {why}
+        </p>
+      ))}
+    </>
   )
 }
 

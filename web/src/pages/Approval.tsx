@@ -5,7 +5,7 @@ import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { Link } from 'wouter'
 import { type Effects, get, post, type Run, type Schemas } from '../api/client'
-import { refresh, useEffects, useList, useRun } from '../api/queries'
+import { refresh, useEffects, useList, useMe, useRun } from '../api/queries'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { Why } from '../effects/Why'
 import { short } from '../model/amounts'
@@ -80,6 +80,7 @@ function Question({ text }: { text: string }) {
 const factsOf = (one: Approval): [string, React.ReactNode][] => [
   [said.until, one.status === 'pending' && <Until at={one.expiresAt} />],
   [said.asked, <Time key="at" at={one.createdAt} />],
+  [said.votes, one.quorum > 1 && <Votes of={one} />],
   [said.decided, one.decidedAt && <Time at={one.decidedAt} />],
   [said.by, one.decidedBy === 'link' ? said.byLink : one.decidedBy],
   [said.comment, one.comment],
@@ -114,6 +115,17 @@ const factsOf = (one: Approval): [string, React.ReactNode][] => [
   ],
 ]
 
+const Votes = ({ of: { votes, quorum } }: { of: Approval }) => (
+  <>
+    {said.votesOf(votes.length, quorum)}
+    {votes.map((one) => (
+      <div key={one.by} dir="auto">
+        <code>{one.by}</code> <Time at={one.at} /> {one.comment}
+      </div>
+    ))}
+  </>
+)
+
 const Until = ({ at }: { at: string }) => (
   <>
     <Time at={at} />{' '}
@@ -125,6 +137,8 @@ function Decide({ approval }: { approval: Approval }) {
   const [comment, setComment] = useState('')
   const [busy, setBusy] = useState('')
   const [error, setError] = useState<unknown>(null)
+  const me = useMe().data?.keyId
+  const hasVoted = approval.votes.some((one) => one.by === me)
   const decide = async (answer: 'approve' | 'reject') => {
     setBusy(answer)
     setError(null)
@@ -142,8 +156,10 @@ function Decide({ approval }: { approval: Approval }) {
   return (
     <div className="decide">
       <p className="quiet">
+        {approval.quorum > 1 && `${said.votesOf(approval.votes.length, approval.quorum)}. `}
         {said.until} <Until at={approval.expiresAt} />
       </p>
+      {hasVoted && <p role="status">{said.voted}</p>}
       <Textarea
         label={said.comment}
         description={said.commentAbout}
@@ -169,7 +185,7 @@ function Decide({ approval }: { approval: Approval }) {
           size="md"
           leftSection={<IconCheck size={17} />}
           loading={busy === 'approve'}
-          disabled={busy !== ''}
+          disabled={busy !== '' || hasVoted}
           onClick={() => decide('approve')}
         >
           {said.approve}

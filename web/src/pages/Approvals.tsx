@@ -31,6 +31,7 @@ const OPEN: Column<Approval>[] = [
         <strong dir="auto">{short(row.message || row.path)}</strong>
         <small dir="auto">
           {row.workflowName || said.inline} · {row.path}
+          {row.quorum > 1 && ` · ${said.votesOf(row.votes.length, row.quorum)}`}
         </small>
       </>
     ),

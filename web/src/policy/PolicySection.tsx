@@ -22,7 +22,7 @@ export function PolicySection({ id, names }: { id: string; names: Names }) {
   const [edits, setEdits] = useState(false)
   if (found.error) return <Trouble error={found.error} retry={() => found.refetch()} />
   if (!found.data) return <Loading />
-  const { pending, version } = found.data
+  const { pending, version, unanswered } = found.data
   const policy = found.data.policy as Policy
   const sentences = [...new Set(sentencesOf(policy, names))]
   return (
@@ -46,6 +46,7 @@ export function PolicySection({ id, names }: { id: string; names: Names }) {
       ) : (
         <p className="quiet body">{said.nothing}</p>
       )}
+      {unanswered && <p className="fault">{unanswered}</p>}
       {pending && (
         <div className="pending">
           <p>

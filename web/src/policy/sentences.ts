@@ -19,6 +19,7 @@ export function sentencesOf(policy: Policy, names: Names): string[] {
     ...policy.gas.flatMap((rule) => gasOf(rule, names)),
     ...outflowOf(policy.outflow, names),
     ...askedOf(policy.approvalAbove, names),
+    ...(policy.approvalAbove && policy.approval.quorum > 1 ? [say.quorum(policy.approval.quorum)] : []),
     ...othersOf(policy),
   ]
 }

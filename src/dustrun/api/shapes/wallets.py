@@ -176,6 +176,10 @@ class PolicyAnswer(Answer):
     policy: WalletPolicy
     effective_at: Time
     warnings: list[str] = Field(description="What it leaves open that a new policy would not.")
+    unanswered: str | None = Field(
+        description="Why nobody could approve what your own runs ask; also one of `warnings`. Null: somebody could, or "
+        "nothing is asked."
+    )
     pending: PendingPolicyAnswer | None
 
 
@@ -326,6 +330,7 @@ def policies(found: Policies) -> dict[str, Any]:
             *warnings_of(read_policy(found.in_force.document)),
             *([found.unanswered] if found.unanswered is not None else []),
         ],
+        "unanswered": found.unanswered,
         "pending": pending,
     }
 
