@@ -11,6 +11,7 @@ from dustrun.cli.commands import (
     chain,
     connector,
     keys,
+    organization,
     run,
     runs,
     serve,
@@ -52,6 +53,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(contract.app, name="contract")
 app.add_typer(chain.app, name="chain")
 app.add_typer(keys.app, name="keys")
+app.add_typer(organization.app, name="organization")
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("moved")(backup.moved)

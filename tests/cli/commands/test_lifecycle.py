@@ -39,6 +39,17 @@ def server(home: Path) -> Iterator[Served]:
         yield found
 
 
+def test_settings_of_the_organization_change_one_by_one(server: Served) -> None:
+    assert server.dustrun("organization", "show").stdout.strip().endswith("as the server\tno")
+    server.json("organization", "update", "--retention-days", "90")
+    changed = server.json("organization", "update", "--single-person-approves")
+    assert (changed["singlePersonApproves"], changed["retentionDays"]) == (True, 90)
+    told = server.dustrun("organization", "update", "--no-single-person-approves", "--retention-days", "0").stdout
+    assert told.strip().endswith("forever\tno")
+    nothing = server.dustrun("organization", "update")
+    assert (nothing.returncode, "Give what to change" in nothing.stderr) == (2, True)
+
+
 def _with_key(server: Served, key: str, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**server.environment, "DUSTRUN_API_KEY": key}
     command = [*processes.DUSTRUN, *words]

@@ -195,6 +195,11 @@ OF: dict[str, tuple[str, ...]] = {
     "keys show": (f"dustrun keys show key_{_ID}",),
     "keys revoke": (f"dustrun keys revoke key_{_ID}",),
     "keys requests": (f"dustrun keys requests --of key_{_ID}",),
+    "organization show": ("dustrun organization show",),
+    "organization update": (
+        "dustrun organization update --single-person-approves",
+        "dustrun organization update --retention-days 90",
+    ),
 }
 
 
