@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
+from dustrun import catalog
+from dustrun.core.money.policy.sources_rule import default_sources, judge_sources
+from dustrun.core.sources.slicer import ClosedPrograms
+from dustrun.core.sources.source import Source
+from dustrun.core.sources.spend_slice import slices_of
 from dustrun.core.values import exact_json
-from dustrun.services.templates.templates import CATEGORIES, FIRST, get_template, list_templates
+from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.program import compile_program
+from dustrun.services.templates.templates import CATEGORIES, FIRST, definition_of, get_template, list_templates
 from engine.conftest import Bench
 from outbox import open_outbox
 from served import outside
@@ -51,6 +58,27 @@ def test_templates_are_found_by_words_and_category() -> None:
     assert [one.id for one in list_templates("week PRICE guard", "money")] == ["dca"]
     assert list_templates("no such words") == []
     assert len({one.id for one in list_templates()}) == len(list_templates())
+
+
+def test_only_contracts_ask_when_an_owner_starts_a_template() -> None:
+    """By the sources that new policies name. What the owner gives and a template says never asks; a contract's word,
+    such as a token's decimals, does unless the policy lists it."""
+    specs, rules, asked = catalog.load().specs(), default_sources(), dict[str, bool]()
+    listed = rules | {
+        money: rule.model_copy(update={"allow": (*rule.allow, "contract:*")}) for money, rule in rules.items()
+    }
+    for one in list_templates():
+        program = compile_program(Definition.model_validate(definition_of(one)), specs)
+        for spend in slices_of(ClosedPrograms("t@1", {"t@1": program}), specs):
+            told = {money: frozenset(map(_of_owner, found)) for money, found in spend.fields.items()}
+            assert [why.message for _, why in judge_sources(listed, told)] == [], one.id
+            asked[f"{one.id}.{spend.place[1]}"] = any(judge_sources(rules, told))
+    assert (len(asked), asked["wrap.wrap"], asked["payout.pay"]) == (10, False, True)
+
+
+def _of_owner(source: Source) -> str:
+    is_given = source.kind == "props" or (source.kind, source.name) == ("trigger", "manual")
+    return "starter" if is_given else str(source)
 
 
 async def test_every_template_is_valid_and_simulates(bench: tuple[Bench, dict[str, str]]) -> None:
