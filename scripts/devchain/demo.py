@@ -25,6 +25,8 @@ EXAMPLE = ROOT / "examples" / "chain" / "take-profit.json"
 NAME = "Take profit"
 _SWAP = "swapExactTokensForTokensSupportingFeeOnTransferTokens(uint256,uint256,address[],address,uint256)"
 _DAY_MS = 86_400_000
+_OWN = ["definition", "starter", "variable", "run", "setting"]
+_MARKET = ["chain", "clock", "price", "contract:*"]  # the amounts hang on what the router that a caller names answers
 _SPENDS = ("sell", "share")
 
 
@@ -83,6 +85,7 @@ def policy(chain: DevChain, treasury: str) -> dict[str, Any]:
         "methods": [_SWAP],
         "limits": [{"maxUsd": "500"}, {"maxUsd": "25000", "windowMs": _DAY_MS}],
         "gas": [{"maxGasUsd": "10"}],
+        "sources": {"recipient": {"allow": _OWN}, "amount": {"allow": [*_OWN, *_MARKET]}},
     }
 
 

@@ -82,3 +82,19 @@ def test_old_policies_have_no_rule_and_a_warning_and_new_ones_have_the_default()
     assert with_defaults(given).sources is None
     with pytest.raises(ValidationError, match="definition, variable"):
         WalletPolicy.model_validate({"sources": {"amount": {"allow": ["http"]}}})
+
+
+def test_the_answer_of_a_contract_that_the_policy_names_may_shape_an_amount() -> None:
+    router = "0x7a250d5630B4cF539739dF2C5dAcb4c659F2488D"
+    shaped = {"amount": frozenset({f"contract:1/{router}"})}
+    rules = default_sources()
+    asked = [("ask", "sources.amount")]
+    for contracts, expected in [
+        ((router,), []),
+        ((f"eip155:1:{router}",), []),
+        ((f"eip155:10:{router}",), asked),
+        (("*",), asked),
+        ((), asked),
+    ]:
+        found = judge_sources(rules, shaped, contracts)
+        assert [(otherwise, reason.statement) for otherwise, reason in found] == expected, contracts

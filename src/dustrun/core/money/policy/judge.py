@@ -85,7 +85,7 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
         *judge_gas(policy, request, facts.worths),
         *_unlimited(policy, request, facts.worths),
     ]
-    shaped = list(judge_sources(policy.sources, request.shaped))
+    shaped = list(judge_sources(policy.sources, request.shaped, policy.contracts))
     denied += [reason for otherwise, reason in shaped if otherwise == "deny"]
     if denied:
         return Deny(tuple(denied))

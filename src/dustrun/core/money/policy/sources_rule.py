@@ -64,17 +64,24 @@ def default_sources() -> Sources:
     }
 
 
-def judge_sources(rules: Sources | None, shaped: Mapping[str, frozenset[str]] | None) -> Iterator[tuple[str, Reason]]:
+def judge_sources(
+    rules: Sources | None, shaped: Mapping[str, frozenset[str]] | None, contracts: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Reason]]:
     """(`ask` or `deny`, why) of every field that something shapes which the policy does not name. `shaped`: the sources
     of each money field, as `core/sources` writes them, with `starter` for what a key gave that may spend; None: nothing
-    shapes the spend but its caller."""
+    shapes the spend but its caller. A contract that is named among the policy's `contracts` is trusted with money, and
+    so with an answer."""
     if rules is None or shaped is None:
         return
     for money in MONEY:
         rule = rules.get(money)
         if rule is None:
             continue
-        foreign = sorted(source for source in shaped.get(money, ()) if not _is_allowed(source, rule.allow))
+        foreign = sorted(
+            source
+            for source in shaped.get(money, ())
+            if not (_is_allowed(source, rule.allow) or _is_named(source, contracts))
+        )
         if foreign:
             more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
             message = f"The {money} hangs on {', '.join(foreign[:3])}{more}, which the policy does not name."
@@ -91,6 +98,13 @@ def _is_allowed(source: str, allowed: tuple[str, ...]) -> bool:
     if kind == "contract":
         return "contract:*" in allowed or source.lower() in {one.lower() for one in allowed}
     return source in allowed
+
+
+def _is_named(source: str, contracts: tuple[str, ...]) -> bool:
+    kind, _, name = source.lower().partition(":")
+    chain, _, contract = name.partition("/")
+    named = {one.lower() for one in contracts if not one.endswith("*")}
+    return kind == "contract" and bool(named & {contract, f"eip155:{chain}:{contract}"})
 
 
 def is_looser(old: Sources | None, new: Sources | None) -> bool:
