@@ -106,11 +106,11 @@ def test_a_wallet_gets_a_policy_and_is_archived(app: App, server: Server) -> Non
     page.get_by_label("At most").fill("2000.000000000000000001")
     assert app.faults() == []
     page.get_by_role("button", name="Review the change").click()
-    expect(page.get_by_role("listitem").filter(has_text="It may act on chain 9007199254740993")).to_be_visible()
+    expect(page.get_by_role("listitem").filter(has_text="chain 9007199254740993")).to_be_visible()
     assert app.faults() == []
     page.get_by_role("button", name="Save policy").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
-    expect(page.get_by_text("It moves at most $2000.000000000000000001 in any 24 hours.")).to_be_visible()
+    expect(page.get_by_text("spend up to $2,000.000000000000000001 a day")).to_be_visible()
     policy = server.call("GET", f"/v1/wallets/{wallet}/policy")["policy"]
     assert [str(chain) for chain in policy["chains"]] == ["8453", "9007199254740993"]
     assert policy["methods"] == [{"method": "withdraw(address to, uint256 amount)", "where": "to == wallet"}]
@@ -128,10 +128,43 @@ def test_a_policy_that_is_wrong_is_refused_at_its_field(app: App, server: Server
     page.get_by_role("button", name="Change policy").click()
     page.get_by_label("Recipients").fill("0x12")
     page.get_by_role("button", name="Review the change").click()
-    page.get_by_role("button", name="Save policy").click()
     expect(page.get_by_role("alert").filter(has_text="policy.recipients[0]")).to_be_visible()
-    page.get_by_role("button", name="Keep editing").click()
     expect(page.get_by_label("Recipients")).to_have_value("0x12")
+
+
+def test_a_policy_is_written_in_sentences_and_keeps_what_they_cannot_say(shared_app: App, server: Server) -> None:
+    wallet = server.call("POST", "/v1/wallets", {"name": "said"})["id"]
+    bob, eve = f"0x{1:040x}", f"0x{2:040x}"
+    scoped = {"maxCount": 3, "per": "workflow", "windowMs": 3_600_000, "of": {"recipients": [bob]}}
+    before = {"chains": [1], "recipients": [bob], "assets": ["*"], "limits": [scoped], "approval": {"quorum": 2}}
+    server.call("PUT", f"/v1/wallets/{wallet}/policy", {"policy": before})
+    page = shared_app.turn_to(f"/wallets/{wallet}")
+    counted = f"It sends and signs at most 3 times in any hour for each workflow, counted only for recipients {bob}."
+    expect(page.get_by_text(counted)).to_be_visible()
+    expect(page.get_by_text("2 keys of different people must approve")).to_be_visible()
+    page.get_by_role("button", name="Change policy").click()
+    page.get_by_role("tab", name="Sentences").click()
+    box = page.get_by_label("Write it in sentences")
+    expect(box).to_have_value(f"on ethereum\npay {bob}")
+    box.fill(f"on ethereum\npay {bob} and {eve} up to $50 a day\ndonate a little")
+    page.get_by_role("button", name="Review the change").click()
+    expect(page.get_by_role("alert").filter(has_text='"donate" is not known')).to_be_visible()
+    expect(box).to_have_value(f"on ethereum\npay {bob} and {eve} up to $50 a day\ndonate a little")
+    assert shared_app.faults() == []
+    box.fill(f"on ethereum\npay {bob} and {eve} up to $50 a day")
+    page.get_by_role("button", name="Review the change").click()
+    expect(page.get_by_role("listitem").filter(has_text=f"new: pay {bob} and {eve} up to $50 a day")).to_be_visible()
+    assert shared_app.faults() == []
+    page.get_by_role("button", name="Save policy").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    saved = server.call("GET", f"/v1/wallets/{wallet}/policy")
+    policy = (saved["pending"] or saved)["policy"]
+    assert policy["recipients"] == [bob, eve]
+    assert [(one["maxUsd"], one["maxCount"], one["per"]) for one in policy["limits"]] == [
+        ("50", None, None),
+        (None, 3, "workflow"),
+    ]
+    assert policy["approval"]["quorum"] == 2
 
 
 def test_a_connector_is_made_tested_changed_and_deleted(app: App, server: Server) -> None:

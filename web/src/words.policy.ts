@@ -1,6 +1,4 @@
-/** A wallet's policy in sentences, and the names of its form's fields. */
-const each = (window: string) => (window ? ` in any ${window}` : ' per transaction')
-
+/** The names of a policy's fields in its form; the server has the sentences. */
 export const policyWords = {
   title: 'Policy',
   about: (version: number) => `version ${version}, in force`,
@@ -22,6 +20,13 @@ export const policyWords = {
   added: 'new',
   removed: 'gone',
   form: 'Form',
+  text: 'Sentences',
+  textLabel: 'Write it in sentences, one a line',
+  textAbout:
+    'on ethereum · pay 0x… up to $2,000 a month · swap up to $500 a day on uniswap · spend up to $3,000 a day · ask above $100',
+  textRest: 'These stay as they are; change them in the form or in the JSON:',
+  notUnderstood: 'Not understood. Nothing is saved until every line is:',
+  line: (number: number) => `Line ${number}`,
   json: 'JSON',
   jsonLabel: 'The policy as JSON',
   notJson: 'This is not JSON:',
@@ -37,7 +42,16 @@ export const policyWords = {
     label: 'Methods',
     about: 'Signatures, one per line. A condition follows after the word where.',
   },
-  limits: { label: 'Limits', add: 'Add a limit', remove: 'Remove this limit', none: 'No limit.' },
+  limits: {
+    label: 'Limits',
+    add: 'Add a limit',
+    remove: 'Remove this limit',
+    none: 'No limit.',
+    part: (per: string | null) =>
+      per
+        ? `Counted for each ${per} by itself; change that in the JSON.`
+        : 'Counts only a part of what the wallet does; change that in the JSON.',
+  },
   limitKinds: {
     maxUsd: 'US dollars',
     maxUnits: 'units of an asset',
@@ -73,47 +87,6 @@ export const policyWords = {
   messages: 'May sign plain messages',
   rest: 'Ceilings per chain, allowances and what leaves by balances are in the JSON.',
   say: {
-    anyChain: 'It may act on every chain.',
-    noChain: 'It may act on no chain.',
-    chain: (name: string) => `It may act on ${name}.`,
-    anyAsset: 'It may move every asset.',
-    asset: (name: string) => `It may move ${name}.`,
-    anyRecipient: 'It may pay anyone.',
-    recipient: (who: string) => `It may pay ${who}.`,
-    anyContract: 'It may call every contract, and let it spend.',
-    contract: (who: string) => `It may call the contract ${who}, and let it spend.`,
-    anyMethod: 'It may call every method, except those that hand its money to others.',
-    method: (name: string) => `It may call ${name}.`,
-    methodWhere: (name: string, where: string) => `It may call ${name} only if ${where}.`,
-    usd: (most: string, window: string) => `It moves at most $${most}${each(window)}.`,
-    units: (most: string, window: string) => `It moves at most ${most}${each(window)}.`,
-    count: (most: string, window: string) => `It sends and signs at most ${most} times${each(window)}.`,
-    gasUsd: (most: string, window: string) => `It pays at most $${most} in network fees${each(window)}.`,
-    per: { run: 'in each run', workflow: 'in each workflow', key: 'for each key', recipient: 'to each recipient' },
-    only: (what: string, names: string) => `counting only the ${what} ${names}`,
-    gasRule: (what: string, chain: string) => `The network fee of one transaction is at most ${what}${chain}.`,
-    gasLimit: (gas: string) => `${gas} gas`,
-    perGas: (units: string) => `${units} base units per gas`,
-    onChain: (name: string) => ` on ${name}`,
-    askTotal: (sum: string, per: 'batch' | 'run' | 'window', hours: number) =>
-      `Above ${sum} in all ${per === 'batch' ? 'of one step' : per === 'run' ? 'of one run' : `in ${hours} hours`} a person must approve the exact transactions.`,
-    askUsd: (most: string) => `Above $${most} a person must approve the exact transaction.`,
-    askUnits: (most: string) => `Above ${most} a person must approve the exact transaction.`,
-    quorum: (keys: number) => `${keys} keys must approve what it asks about, none of them that of the run’s starter.`,
-    outflow: 'Before it signs, it simulates what the transaction really takes.',
-    outflowUsd: (most: string) => `One transaction takes at most $${most} from its balances.`,
-    outflowUnits: (most: string) => `One transaction takes at most ${most} from its balances.`,
-    beyond: 'A transaction may take more than its step declares.',
-    allowancesBeyond: 'Allowances may rise further than the step declares.',
-    unsimulated: 'If no endpoint can simulate, what the step declares is trusted.',
-    typedDataNone: 'It signs no typed data.',
-    typedDataAny: 'It signs any typed data, even what cannot be decoded.',
-    messages: 'It signs plain messages.',
-    deploy: 'It may create contracts.',
-    unlimited: 'It may give unlimited allowances.',
-    unverified: 'It may make calls that cannot be decoded, to the listed contracts and methods.',
-    unpriced: 'It may move assets without a price; they count as $0.',
-    newRecipient: (hours: number) => `A new recipient is paid only after ${hours} hours.`,
     window: (ms: number) =>
       ms % 86_400_000 === 0 && ms > 86_400_000
         ? `${ms / 86_400_000} days`

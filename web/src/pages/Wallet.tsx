@@ -45,7 +45,7 @@ export default function WalletPage({ id }: { id: string }) {
       <Balances id={wallet.id} />
       <Allowances id={wallet.id} mayRevoke={!wallet.archivedAt && wallet.kind !== 'watch'} />
       <LimitsUsed id={wallet.id} names={names} />
-      <PolicySection id={wallet.id} names={names} />
+      <PolicySection id={wallet.id} />
       <Transactions id={wallet.id} names={names} />
       <Section title={said.about}>
         <Facts of={factsOf(wallet)} />

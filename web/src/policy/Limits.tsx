@@ -55,6 +55,7 @@ export function Limits({ limits, set }: { limits: LimitField[]; set: (limits: Li
           >
             <IconTrash size={16} />
           </ActionIcon>
+          {(limit.scope.of || limit.scope.per) && <p className="assetof quiet">{said.limits.part(limit.scope.per)}</p>}
           {limit.kind === 'maxUnits' && (
             <TextInput
               className="assetof"

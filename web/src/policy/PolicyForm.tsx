@@ -1,4 +1,4 @@
-/** Changes a policy by a form or as JSON; before it is saved, the change is shown in sentences. */
+/** Changes a policy by a form, in sentences or as JSON; before it is saved, the change is shown in sentences. */
 import { Button, Checkbox, Modal, Select, Tabs, Textarea, TextInput } from '@mantine/core'
 import { useState } from 'react'
 import { put, type Schemas } from '../api/client'
@@ -11,36 +11,56 @@ import { policyWords } from '../words.policy'
 import { Diff } from './Diff'
 import { type Fields, fieldsOf, withFields } from './fields'
 import { Limits } from './Limits'
-import type { Names } from './names'
-import { changesOf, type Policy, sentencesOf } from './sentences'
+import { type Change, changesOf, linesOf, type Policy, readText, tell } from './sentences'
 
 const said = policyWords
 type Answer = Schemas['PolicyAnswer']
-type Props = { now: Answer; names: Names; close: () => void }
+type Props = { now: Answer; close: () => void }
+type Told = Schemas['PolicyTextAnswer']
+/** What a tab other than the form holds; of sentences also what they do not say, and the lines not understood. */
+type Draft = { tab: 'json' | 'text'; text: string; told?: Told; problems: Told['problems'] }
 const LISTS = ['chains', 'assets', 'recipients', 'contracts', 'methods'] as const
 const SWITCHES = Object.keys(said.switches) as (keyof typeof said.switches)[]
 
-export function PolicyForm({ now, names, close }: Props) {
+export function PolicyForm({ now, close }: Props) {
   const [policy, setPolicy] = useState<Policy>(now.policy as Policy)
   const [fields, setFields] = useState<Fields>(() => fieldsOf(now.policy as Policy))
-  const [json, setJson] = useState<string | null>(null)
+  const [draft, setDraft] = useState<Draft | null>(null)
   const [error, setError] = useState<unknown>(null)
-  const [asks, setAsks] = useState<Policy | null>(null)
-  const read = (): Policy => (json === null ? withFields(policy, fields) : (parse(json) as Policy))
-  const guarded = (act: () => void) => {
+  const [busy, setBusy] = useState(false)
+  const [asks, setAsks] = useState<{ policy: Policy; changes: Change[] } | null>(null)
+  /** The policy of the open tab; null, with the problems shown, if a line is not understood. */
+  const read = async (): Promise<Policy | null> => {
+    if (draft === null) return withFields(policy, fields)
+    if (draft.tab === 'json') return fromJson(draft.text)
+    const found = await readText(draft.text, draft.told?.rest ?? {})
+    setDraft({ ...draft, problems: found.problems })
+    return found.policy as Policy | null
+  }
+  const withPolicy = async (act: (next: Policy) => unknown) => {
     setError(null)
+    setBusy(true)
     try {
-      act()
+      const next = await read()
+      if (next) await act(next)
     } catch (problem) {
-      setError(new Error(`${said.notJson} ${problem instanceof Error ? problem.message : problem}`))
+      setError(problem)
+    } finally {
+      setBusy(false)
     }
   }
   const show = (tab: string | null) =>
-    guarded(() => {
-      const next = read()
+    withPolicy(async (next) => {
+      const told = tab === 'text' ? await tell(next) : undefined
       setPolicy(next)
       setFields(fieldsOf(next))
-      setJson(tab === 'json' ? stringify(next, 2) : null)
+      if (told) setDraft({ tab: 'text', text: told.sentences.join('\n'), told, problems: [] })
+      else setDraft(tab === 'json' ? { tab, text: stringify(next, 2), problems: [] } : null)
+    })
+  const review = () =>
+    withPolicy(async (next) => {
+      const [before, after] = await Promise.all([tell(now.policy as Policy), tell(next)])
+      setAsks({ policy: next, changes: changesOf(linesOf(before), linesOf(after)) })
     })
   const save = async (next: Policy) => {
     const body = { policy: next, expectedVersion: now.newestVersion, effectiveAt: null }
@@ -57,18 +77,19 @@ export function PolicyForm({ now, names, close }: Props) {
         cancel={said.back}
         go={said.save}
         danger={false}
-        disabled={stringify(asks) === stringify(now.policy)}
-        act={() => save(asks)}
+        disabled={stringify(asks.policy) === stringify(now.policy)}
+        act={() => save(asks.policy)}
       >
-        <Diff changes={changed(now.policy as Policy, asks, names)} />
+        <Diff changes={asks.changes} />
         <p className="quiet">{said.saveAbout}</p>
       </Confirm>
     )
   return (
     <Modal opened onClose={close} title={said.edit} size={760} closeButtonProps={{ 'aria-label': words.dialog.close }}>
-      <Tabs value={json === null ? 'form' : 'json'} onChange={show} keepMounted={false}>
+      <Tabs value={draft?.tab ?? 'form'} onChange={show} keepMounted={false}>
         <Tabs.List>
           <Tabs.Tab value="form">{said.form}</Tabs.Tab>
+          <Tabs.Tab value="text">{said.text}</Tabs.Tab>
           <Tabs.Tab value="json">{said.json}</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="form" className="policyform">
@@ -78,6 +99,9 @@ export function PolicyForm({ now, names, close }: Props) {
           <Switches policy={policy} set={setPolicy} />
           <p className="quiet">{said.rest}</p>
         </Tabs.Panel>
+        <Tabs.Panel value="text" className="policyform">
+          {draft && <Sentences draft={draft} set={setDraft} />}
+        </Tabs.Panel>
         <Tabs.Panel value="json" className="policyform">
           <Textarea
             label={said.jsonLabel}
@@ -85,8 +109,8 @@ export function PolicyForm({ now, names, close }: Props) {
             autosize
             minRows={12}
             maxRows={28}
-            value={json ?? ''}
-            onChange={(event) => setJson(event.currentTarget.value)}
+            value={draft?.text ?? ''}
+            onChange={(event) => setDraft({ tab: 'json', text: event.currentTarget.value, problems: [] })}
           />
         </Tabs.Panel>
       </Tabs>
@@ -95,19 +119,60 @@ export function PolicyForm({ now, names, close }: Props) {
         <Button variant="default" onClick={close}>
           {words.dialog.cancel}
         </Button>
-        <Button onClick={() => guarded(() => setAsks(read()))}>{said.review}</Button>
+        <Button loading={busy} onClick={review}>
+          {said.review}
+        </Button>
       </div>
     </Modal>
   )
 }
 
-/** Something that is no policy has no sentences; the server says what is wrong with it. */
-function changed(before: Policy, after: Policy, names: Names) {
+function fromJson(text: string): Policy {
   try {
-    return changesOf(sentencesOf(before, names), sentencesOf(after, names))
-  } catch {
-    return []
+    return parse(text) as Policy
+  } catch (problem) {
+    throw new Error(`${said.notJson} ${problem instanceof Error ? problem.message : problem}`)
   }
+}
+
+/** The text stays as it was written; under it is what is not understood, and what the sentences do not say. */
+function Sentences({ draft, set }: { draft: Draft; set: (draft: Draft) => void }) {
+  const { problems, told } = draft
+  return (
+    <>
+      <Textarea
+        label={said.textLabel}
+        description={said.textAbout}
+        autosize
+        minRows={6}
+        maxRows={20}
+        value={draft.text}
+        onChange={(event) => set({ ...draft, text: event.currentTarget.value, problems: [] })}
+      />
+      {problems.length > 0 && (
+        <div role="alert">
+          <p>{said.notUnderstood}</p>
+          <ul className="sentences">
+            {problems.map((one) => (
+              <li key={one.line}>
+                <strong>{said.line(one.line)}</strong> <q>{one.text}</q>: {one.message}
+              </li>
+            ))}
+          </ul>
+        </div>
+      )}
+      {told && told.remarks.length > 0 && (
+        <div className="quiet">
+          <p>{said.textRest}</p>
+          <ul className="sentences">
+            {[...new Set(told.remarks)].map((text) => (
+              <li key={text}>{text}</li>
+            ))}
+          </ul>
+        </div>
+      )}
+    </>
+  )
 }
 
 type Part = { fields: Fields; set: (fields: Fields) => void }

@@ -10,21 +10,23 @@ import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { policyWords as said } from '../words.policy'
 import { Diff } from './Diff'
-import type { Names } from './names'
 import { PolicyForm } from './PolicyForm'
-import { changesOf, type Policy, sentencesOf } from './sentences'
+import { changesOf, type Policy, useLines } from './sentences'
 
-export function PolicySection({ id, names }: { id: string; names: Names }) {
+export function PolicySection({ id }: { id: string }) {
   const found = useQuery({
     queryKey: ['policy', id],
     queryFn: () => get('/v1/wallets/{id}/policy', { path: { id } }),
   })
   const [edits, setEdits] = useState(false)
-  if (found.error) return <Trouble error={found.error} retry={() => found.refetch()} />
-  if (!found.data) return <Loading />
+  const told = useLines(found.data?.policy as Policy | undefined)
+  const next = useLines(found.data?.pending?.policy as Policy | undefined)
+  const failed = [found, told, next].find((one) => one.error)
+  if (failed) return <Trouble error={failed.error} retry={() => failed.refetch()} />
+  if (!found.data || !told.data) return <Loading />
   const { pending, version, unanswered } = found.data
   const policy = found.data.policy as Policy
-  const sentences = [...new Set(sentencesOf(policy, names))]
+  const sentences = told.data
   return (
     <Section
       title={said.title}
@@ -53,11 +55,11 @@ export function PolicySection({ id, names }: { id: string; names: Names }) {
             <strong>{said.pending}</strong> <Time at={pending.effectiveAt} />.{' '}
             <span className="quiet">{said.pendingAbout}</span>
           </p>
-          <Diff changes={changesOf(sentences, sentencesOf(pending.policy as Policy, names))} />
+          {next.data ? <Diff changes={changesOf(sentences, next.data)} /> : <Loading />}
         </div>
       )}
       <History id={id} />
-      {edits && <PolicyForm now={found.data} names={names} close={() => setEdits(false)} />}
+      {edits && <PolicyForm now={found.data} close={() => setEdits(false)} />}
     </Section>
   )
 }
