@@ -77,6 +77,8 @@ def _do_everything(world: World, base: str) -> None:
     followed = world.run(workflow_id=held_id)
     while not world.call("GET", f"/v1/hook-deliveries?runId={followed}")["items"]:
         time.sleep(0.05)
+    while not world.call("GET", "/v1/ledger")["items"]:  # written a moment after a transaction is final
+        time.sleep(0.05)
 
 
 def _rows(url: str) -> dict[str, list[str]]:

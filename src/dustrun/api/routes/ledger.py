@@ -67,15 +67,17 @@ async def list_ledger(
     paging: Paged,
     since: Annotated[Instant | None, Query(alias="from", description="From this time on, by the block.")] = None,
     until: Annotated[Instant | None, Query(alias="to", description="Before this time.")] = None,
-    wallet_id: Annotated[str | None, Query(alias="walletId", max_length=_ID, description="Only this wallet.")] = None,
+    wallet_id: Annotated[
+        str | None, Query(alias="walletId", max_length=_ID, description="Only transactions of this wallet.")
+    ] = None,
     asset: Annotated[str | None, Query(max_length=200, description="Only this asset, like `eip155:1/native`.")] = None,
     chain_id: Annotated[int | None, Query(alias="chainId", ge=1, le=2**63 - 1, description="Only this chain.")] = None,
     kind: Annotated[
         Literal["send", "receive", "fee", "allowance"] | None, Query(description="Only entries of this kind.")
     ] = None,
-    run_id: Annotated[str | None, Query(alias="runId", max_length=_ID, description="Only this run.")] = None,
+    run_id: Annotated[str | None, Query(alias="runId", max_length=_ID, description="One run.")] = None,
     workflow_id: Annotated[
-        str | None, Query(alias="workflowId", max_length=_ID, description="Only this workflow.")
+        str | None, Query(alias="workflowId", max_length=_ID, description="Only transactions of this workflow.")
     ] = None,
     format: Annotated[
         Format | None,

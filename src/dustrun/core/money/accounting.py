@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from dustrun.core.money.intent import Log
-from dustrun.core.values.addresses import address_of_word, keccak256
+from dustrun.core.values.addresses import address_of_word
 from dustrun.core.values.amounts import MAX_UINT256
 from dustrun.records import dataclass
 
@@ -21,14 +21,16 @@ block, which together are exact. `event`: balances could not be read, or strange
 `receipt`: a network fee."""
 Pair = tuple[str, str]  # address, asset
 
-_TRANSFER: Final = keccak256(b"Transfer(address,address,uint256)")
-_SINGLE: Final = keccak256(b"TransferSingle(address,address,address,uint256,uint256)")
-_BATCH: Final = keccak256(b"TransferBatch(address,address,address,uint256[],uint256[])")
-_APPROVAL: Final = keccak256(b"Approval(address,address,uint256)")
-_FOR_ALL: Final = keccak256(b"ApprovalForAll(address,address,bool)")
-_PERMIT2: Final = keccak256(b"Approval(address,address,address,uint160,uint48)")
-_PERMIT2_PERMIT: Final = keccak256(b"Permit(address,address,address,uint160,uint48,uint48)")
-_PERMIT2_LOCKDOWN: Final = keccak256(b"Lockdown(address,address,address)")
+# Topics: the Keccak-256 of Transfer, TransferSingle, TransferBatch, Approval, ApprovalForAll, and of Permit2's
+# Approval, Permit and Lockdown. Written out: what needs no hash loads no library for it.
+_TRANSFER: Final = bytes.fromhex("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
+_SINGLE: Final = bytes.fromhex("c3d58168c5ae7397731d063d5bbf3d657854427343f4c083240f7aacaa2d0f62")
+_BATCH: Final = bytes.fromhex("4a39dc06d4c0dbc64b70af90fd698a233a518aa5d07e595d983b8c0526c8f7fb")
+_APPROVAL: Final = bytes.fromhex("8c5be1e5ebec7d5bd14f71427d1e84f3dd0314c0f7b2291e5b200ac8c7c3b925")
+_FOR_ALL: Final = bytes.fromhex("17307eab39ab6107e8899845ad3d59bd9653f200f220920489ca2b5937696c31")
+_PERMIT2: Final = bytes.fromhex("da9fa7c1b00402c17d0161b249b1ab8bbec047c5a52207b9c112deffd817036b")
+_PERMIT2_PERMIT: Final = bytes.fromhex("c6a377bfc4eb120024a8ac08eef205be16b817020812c73223e81d1bdb9708ec")
+_PERMIT2_LOCKDOWN: Final = bytes.fromhex("89b1add15eff56b3dfe299ad94e01f2b52fbcb80ae1a3baea6ae8c04cb2b98a4")
 
 
 @dataclass(frozen=True, slots=True)
