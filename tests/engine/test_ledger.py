@@ -92,7 +92,7 @@ async def test_the_lines_of_every_action_add_up_to_the_balances(books: Books) ->
     await books.result("send-native", {"recipient": CAROL, "amount": str(ETHER)}, dustTest=True)
     await books.check(before)
     entries = await books.entries()
-    assert {one["basis"] for one in entries if one["kind"] in ("send", "receive")} <= {"balance", "event"}
+    assert {one["basis"] for one in entries if one["kind"] in ("send", "receive")} <= {"balance", "block", "event"}
     assert not [one for one in entries if one["basis"] == "event" and "/erc721:" not in one["asset"]
                 and one["kind"] != "allowance"]  # fmt: skip
     nft = [one for one in entries if "/erc721:" in one["asset"]]
