@@ -122,7 +122,7 @@ async def test_its_approval_is_a_intent_of_its_own_and_counts_once(scene: Scene)
     )
     approve, swap = spend.intents
     router, asset = scene["v2_router"], Asset(31337, scene["usdc"])
-    assert approve.movements == (Movement("approve", asset, USDC, router, of_swap=True),)
+    assert approve.movements == (Movement("approve", asset, USDC, router, of_swap=True, needed=USDC),)
     assert (approve.item, swap.item, swap.after) == ("approve", "swap", ("approve",))
     assert swap.movements == (Movement("send", asset, USDC, CAROL),), "what leaves for somebody else counts as theirs"
 

@@ -124,7 +124,7 @@ async def test_its_approval_is_a_intent_of_its_own(scene: Scene) -> None:
     spend = await scene.plan(swap_uniswap_v3, tokenIn="usdc", tokenOut="native", amountIn=str(USDC))
     approve, swap = spend.intents
     router, asset = scene["v3_router"], Asset(31337, scene["usdc"])
-    assert approve.movements == (Movement("approve", asset, USDC, router, of_swap=True),)
+    assert approve.movements == (Movement("approve", asset, USDC, router, of_swap=True, needed=USDC),)
     assert swap.movements == (Movement("send", asset, USDC, router),)
     assert (swap.after, swap.method) == (("approve",), "multicall(bytes[])")
 
