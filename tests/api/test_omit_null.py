@@ -34,6 +34,7 @@ OWN = {
     "revert",
     "simulationForks",
     "verdict",
+    "sources",
 }
 """Fields without a schema that hold Dustrun's own values: their nulls go too."""
 

@@ -18,6 +18,7 @@ from dustrun.sdk.threads import run_beside
 HEADER = "Dustrun-Omit-Null"
 DATA = frozenset(
     {
+        "abi",
         "after",
         "before",
         "body",
@@ -39,6 +40,7 @@ DATA = frozenset(
         "parts",
         "outputSchema",
         "payload",
+        "rest",  # of a policy, whose nulls switch something off
         "payloadSchema",
         "propValues",
         "request",
