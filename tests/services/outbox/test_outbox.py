@@ -62,7 +62,7 @@ async def test_intents_of_one_node_take_nonces_in_their_order(tmp_path: Path, no
         await outbox.pay("pay", *(transfer(address(number), 5, item) for number, item in enumerate(items)))
         node.mine(3)
         status = await outbox.settled("pay")
-    assert answered == [0]  # the chain estimates the first; the others are simulated after it
+    assert answered != sorted(answered)  # those that are asked for together, which need not be all
     assert {one["item"]: one["nonce"] for one in status.transactions} == dict(zip(items, range(5), strict=True))
 
 

@@ -20,6 +20,7 @@ _FROM = "0017"
 _ADDS = {"create_table", "create_index", "add_column", "f", "get_bind"}
 _SETTING = re.compile(r"'ALTER TABLE \w+ SET \(fillfactor = \d+\)'")
 """How a table's rows lie on the disk concerns no version."""
+_FILLING = re.compile(r"['\"]INSERT INTO (\w+) \(")
 
 
 def takes_away(source: str) -> list[str]:
@@ -28,12 +29,15 @@ def takes_away(source: str) -> list[str]:
     if any(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "contracts" for node in tree.body):
         return []
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    made = {ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func) == "op.create_table"}
     found = []
     for call in calls:
         assert isinstance(call.func, ast.Attribute)
         of, name = ast.unparse(call.func.value), call.func.attr
         is_setting = name == "execute" and _SETTING.fullmatch(ast.unparse(call.args[0])) is not None
-        if of == "op" and name not in _ADDS and not is_setting:
+        filled = _FILLING.match(ast.unparse(call.args[0])) if name == "execute" else None
+        is_new = filled is not None and filled[1] in made  # no version before knows the table
+        if of == "op" and name not in _ADDS and not is_setting and not is_new:
             found.append(f"op.{name}")
         if of == "op" and name == "add_column" and not _is_optional(call):
             found.append("op.add_column of a column that must be given")
@@ -56,6 +60,8 @@ def _is_optional(call: ast.Call) -> bool:
         ('op.alter_column("runs", "a", new_column_name="b")', ["op.alter_column"]),
         ('op.execute("UPDATE runs SET a = 1")', ["op.execute"]),
         ('op.execute("ALTER TABLE runs SET (fillfactor = 50)")', []),
+        ('op.create_table("t", sa.Column("id", sa.Text()))\nop.execute("INSERT INTO t (id) SELECT id FROM runs")', []),
+        ('op.execute("INSERT INTO t (id) SELECT id FROM runs")', ["op.execute"]),
         ('op.execute("ALTER TABLE runs DROP COLUMN a")', ["op.execute"]),
         ('contracts = "0018"\nop.drop_column("runs", "a")', []),
     ],

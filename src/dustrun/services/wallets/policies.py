@@ -159,7 +159,10 @@ def _warned(tx: Tx, principal: Principal, found: Policies) -> Policies:
 def why_nobody_approves(tx: Tx, principal: Principal, wallet_id: str, policy: WalletPolicy) -> str | None:
     """Why what the policy asks of the caller's own runs could not be approved: too few hands besides theirs may."""
     rules, hands = policy.approval, set[str]()
-    for row in keys.list_good(tx, principal.org_id, now_ms=clock.now_ms()):
+    now = clock.now_ms()
+    for row in keys.list_all(tx, principal.org_id):
+        if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
+            continue
         who = principal_of(row)
         is_named = not rules.approvers or row.id in rules.approvers
         if is_named and who.may("approval:decide") and who.may_use_wallet(wallet_id):

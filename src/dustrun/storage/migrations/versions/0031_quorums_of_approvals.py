@@ -11,8 +11,8 @@ down_revision = "0030"
 
 def upgrade() -> None:
     """Applies it."""
-    quorum = sa.Column("quorum", sa.Integer(), nullable=True, comment="how many hands must approve it; null: one")
-    op.add_column("approvals", quorum)
+    comment = "how many hands must approve it; null: one"
+    op.add_column("approvals", sa.Column("quorum", sa.Integer(), nullable=True, comment=comment))
     comment = "JSON list of approvals so far, of a quorum: {by, at, comment}"
     op.add_column("approvals", sa.Column("votes", sa.Text(), nullable=True, comment=comment))
     comment = "of a spend of several transactions, JSON: what is approved of each; binding is over them"
