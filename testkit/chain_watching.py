@@ -18,6 +18,7 @@ from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.pings import CONTRACT, SIGNATURE
 from testkit.composition import Composition, composed
 
+_POLLED = frozenset({"token-price", "evm-call-changed", "evm-call-level", "balance-level"})
 _WITHIN_S = 60.0
 PINGED: dict[str, Any] = {"chainId": CHAIN_ID, "address": CONTRACT, "eventSignature": SIGNATURE}
 
@@ -48,11 +49,13 @@ class Watching:
         workflow_id = await self.create(type, **config)
         published = await self.server.owner.post(f"/v1/workflows/{workflow_id}/publish")
         assert published.status == 200, published.body
-        await self.until(lambda: self._has_cursor(workflow_id))
+        await self.until(lambda: self._has_looked(type, workflow_id))
         return workflow_id
 
-    async def _has_cursor(self, workflow_id: str) -> bool:
-        return "hash" in ((await self.subscription(workflow_id))["cursor"] or {})
+    async def _has_looked(self, type: str, workflow_id: str) -> bool:
+        """The cursor of a chain names a block to begin at until its first look has stored that block's hash."""
+        cursor = (await self.subscription(workflow_id))["cursor"]
+        return cursor is not None and (type in _POLLED or "hash" in cursor)
 
     async def subscription(self, workflow_id: str) -> dict[str, Any]:
         """The workflow's only subscription as it is stored."""
