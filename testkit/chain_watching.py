@@ -49,10 +49,10 @@ class Watching:
         workflow_id = await self.create(type, **config)
         published = await self.server.owner.post(f"/v1/workflows/{workflow_id}/publish")
         assert published.status == 200, published.body
-        await self.until(lambda: self._has_looked(type, workflow_id))
+        await self.until(lambda: self._has_cursor(workflow_id, type))
         return workflow_id
 
-    async def _has_looked(self, type: str, workflow_id: str) -> bool:
+    async def _has_cursor(self, workflow_id: str, type: str = "evm-log") -> bool:
         """The cursor of a chain names a block to begin at until its first look has stored that block's hash."""
         cursor = (await self.subscription(workflow_id))["cursor"]
         return cursor is not None and (type in _POLLED or "hash" in cursor)
