@@ -331,7 +331,7 @@ async def test_who_may_not_spend_resumes_nothing_that_shapes_a_spend(server: Com
 
 
 async def test_what_is_shown_follows_the_version_that_a_call_runs_now(server: Composition) -> None:
-    """Also where the same versions are called before and after; a helper that is no longer valid hides no spend."""
+    """Also where the same versions are called before and after."""
     wallet = await wallet_of(server)
     helper = (await server.owner.create_workflow(define({"say": say("1")})))["id"]
     path = f"/v1/workflows/{helper}"
