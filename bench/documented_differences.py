@@ -17,6 +17,7 @@ FIELDS: Final = {
 TEXTS: Final = {
     r"has [0-9.]+ ETH": "what a wallet has left depends on the fees that it paid",
     r"\b(run|tx)_[0-9A-Za-z]+": "each run calls runs of its own",
+    r"[Tt]he fee of [0-9]+ per unit of gas": "the price of gas changes from block to block",
     r"It was (simulated|spent \(0x[0-9a-f]{64}\))|[Tt]he (simulated transaction|transaction 0x[0-9a-f]{64})": (
         "only a real transaction has a hash"
     ),
@@ -25,7 +26,8 @@ TEXTS: Final = {
 
 OTHER_BLOCK: Final = (
     "a transfer of a token whose fee depends on the block, when it came into another block than simulated: a "
-    "transaction that would revert takes a block in a simulation, and is not sent in a live run"
+    "transaction that would revert takes a block in a simulation, and is not sent in a live run. Its gas differs too, "
+    "so a ceiling on gas may refuse what was simulated: no ceiling is drawn for a wallet that sends the token"
 )
 UNSEEN_HOLDER: Final = (
     "a balance of a rebasing token that changed without an event, of a holder at whom the transaction does not point"

@@ -35,6 +35,7 @@ class Tally:
     statuses: Counter[str] = field(default_factory=Counter)
     shapes: Counter[str] = field(default_factory=Counter)
     documented: Counter[str] = field(default_factory=Counter)
+    policed: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
@@ -53,6 +54,7 @@ class Tally:
             "deepestCall": self.deepest,
             "shapes": dict(sorted(self.shapes.items())),
             "documentedDifferences": dict(sorted(self.documented.items())),
+            "underPolicies": dict(sorted(self.policed.items())),
             "runsByStatus": dict(sorted(self.statuses.items())),
             "spendingSteps": self.steps,
             "failingSteps": self.failing,
@@ -78,6 +80,6 @@ class Tally:
     def load(cls, path: Path) -> Tally:
         """One that was kept."""
         kept = cls(**json.loads(path.read_text()))
-        for name in ("kinds", "carried_out", "statuses", "shapes", "documented", "sent"):
+        for name in ("kinds", "carried_out", "statuses", "shapes", "documented", "policed", "sent"):
             setattr(kept, name, Counter(getattr(kept, name)))
         return kept

@@ -19,13 +19,13 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun.api.errors import as_failure
 from dustrun.api.limits import read_body
-from dustrun.api.mcp.origins import check_origin
 from dustrun.api.mcp.protocol import answer
+from dustrun.api.routes.mcp import check_origin
 from dustrun.api.serving.connections import Connections
 from dustrun.api.serving.http import HttpProtocol
 from dustrun.api.serving.web_server import listen
 from dustrun.errors import DustrunError
-from dustrun.services.access.protocol_sessions import ProtocolSessions
+from dustrun.services.access.sessions import ProtocolSessions
 from dustrun.settings import Settings
 
 

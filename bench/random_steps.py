@@ -106,7 +106,7 @@ def _swap(version: int, side: str) -> Make:
 def _batch(*tokens: str) -> Make:
     def make(draw: Drawing, sender: str) -> Step:
         token = draw.draw.choice(tokens)
-        count = draw.draw.randrange(2, 4)
+        count = draw.draw.randrange(2, 5)
         rows = [{"recipient": draw.recipient(), "amount": draw.amount(sender, token)} for _ in range(count)]
         if draw.draw.random() < 0.5:
             rows = [{**row, "key": f"k{place}"} for place, row in enumerate(rows)]

@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import cron_conformance
+from dustrun.core.expression.logic import TYPES
 from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.frame import Frame
-from dustrun.core.expression.runtime.limits import Limits, Meter
 from dustrun.core.expression.runtime.operators import same
 from dustrun.core.expression.runtime.times import SECOND
-from dustrun.core.expression.runtime.values import Duration, Timestamp, TypeName, map_key
+from dustrun.core.expression.runtime.values import Duration, Frame, Limits, Meter, Timestamp, TypeName, map_key
 from dustrun.core.expression.template import Expression
-from dustrun.core.expression.typenames import TYPES
 
 # --- the text format of protobuf, as far as the cases use it -------------------------------------------------------
 

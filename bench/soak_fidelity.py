@@ -4,11 +4,12 @@
                           [--minutes 30] [--keep FOLDER]
 
 `scale` is how many workflows each strategy gets, in parts of 25; after `minutes` no more of them begin. Each part has a
-node, a server and three wallets of its own. With `keep`, finished parts are stored in that folder, and the same command
-goes on with the others. What is drawn is in `bench/random_workflows.py` and `bench/calling_workflows.py`, what is
-compared in `bench/workflow_fidelity.py`, what may differ in `bench/documented_differences.py`. The figures are those of
-the named node and of no other. `scripts/soak chain_fidelity` is the same below the API, one transaction at a time,
-where reverting transactions are really sent.
+node, a server and three wallets of its own; every second workflow runs under policies drawn for it, and another key
+approves what they ask. With `keep`, finished parts are stored in that folder, and the same command goes on with the
+others. What is drawn is in `bench/random_workflows.py`, `bench/calling_workflows.py` and `bench/drawn_policies.py`,
+what is compared in `bench/workflow_fidelity.py`, what may differ in `bench/documented_differences.py`. The figures are
+those of the named node and of no other. `scripts/soak chain_fidelity` is the same below the API, one transaction at a
+time, where reverting transactions are really sent.
 """
 
 from __future__ import annotations
@@ -35,6 +36,15 @@ _LEAST_SHARE_CALLING = 0.3
 _COUNTED_FROM = 200  # below, chance decides what is drawn
 _LEAST_OF_EACH = 0.1  # of the workflows
 _LEAST_TRANSACTIONS = 10  # a workflow
+_POLICED = (
+    "questions approved",
+    "first of several refused",
+    "middle of several refused",
+    "last of several refused",
+    "outflow.assets",
+    "gas[0]",
+    "several reasons",
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,7 @@ def _too_few(tally: Tally) -> list[str]:
     if tally.transactions < tally.workflows * _LEAST_TRANSACTIONS:
         missed.append(f"only {tally.transactions} transactions")
     least = int(tally.workflows * _LEAST_OF_EACH)
+    missed += [f"only {tally.policed[what]} {what}" for what in _POLICED if tally.policed[what] < least // 10]
     few = {kind: tally.kinds[kind] for kind in KINDS if tally.kinds[kind] < least}
     few |= {shape: tally.shapes[shape] for shape in SHAPES if tally.shapes[shape] < least}
     few |= {f"transactions of {kind}": tally.sent[kind] for kind in LOOPED if tally.sent[kind] < least}

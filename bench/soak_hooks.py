@@ -26,7 +26,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from dustrun.core.hooks import event_types
+from dustrun.core import hooks as event_types
 from dustrun.core.values.exact_json import loads
 from dustrun.settings import Settings
 from testkit.receiver import Received, Receiver, receiving

@@ -25,13 +25,13 @@ from eth_abi.abi import encode
 from dustrun.chain.chains import Chains
 from dustrun.chain.simulate.taking import forecast_outflow
 from dustrun.core.evm.abi_signatures import parse_function
-from dustrun.core.money.inner_calls import implied_movements
 from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.money.policy import Deny, Facts, Request, WalletPolicy, Worth, judge, needs
 from dustrun.core.money.policy.document import with_defaults
 from dustrun.core.money.policy.outflow import Ceilings, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven
 from dustrun.core.money.router_calls import Call, router_movements
+from dustrun.core.money.token_calls import implied_movements
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 from dustrun.settings import Settings
@@ -59,7 +59,7 @@ _WORDS: Final = (
     "mark",
     "pour",
 )
-# how a stranger may be named: type, Solidity that reads it from `a`, and its value
+# how a stranger may be named: type (and its encoding), Solidity that reads it from `a`, and its value
 _NAMED: Final[dict[str, tuple[str, Any]]] = {
     "address": ("a", EVE),
     "bytes32": ("address(uint160(uint256(a)))", _WORD),
@@ -73,6 +73,8 @@ _NAMED: Final[dict[str, tuple[str, Any]]] = {
     "S": ("a.who", (7, EVE)),
     "S[]": ("a[0].who", [(7, EVE)]),
     "D": ("address(bytes20(a.data))", (bytes(32), _EVE)),
+    "bytes32 dirty": ("address(uint160(uint256(a)))", b"\x01" * 12 + _EVE),  # as contracts read it that mask addresses
+    "address[] between": ("a[0]", []),  # at an offset that is no multiple of 32
 }
 _STRUCTS: Final = {"S": "(uint256,address)", "D": "(bytes32,bytes)"}
 _EFFECTS: Final = {
@@ -123,16 +125,26 @@ class Method:
         self.kind, self.effect = chance.choice(sorted(_NAMED)), chance.choice(sorted(_EFFECTS))
         read, value = _NAMED[self.kind]
         before, after = chance.randrange(3), chance.randrange(2)
-        kinds = ["uint256"] * before + [self.kind] + ["bool"] * after
+        kinds = ["uint256"] * before + [self.kind.split(" ")[0]] + ["bool"] * after
         self.name = f"{chance.choice(_WORDS)}{place}"
         plain = [_plain(kind) for kind in kinds]
         self.signature = f"{self.name}({','.join(plain)})"
         values = [chance.randrange(1000) for _ in range(before)] + [value] + [True] * after
         raw = ["bytes" if kind == "string" else kind for kind in plain]  # bytes that are no text, as anybody may send
-        self.data = parse_function(self.signature).selector + encode(raw, values)
+        encoded = encode(raw, values)
+        if self.kind == "address[] between":
+            encoded = _between(encoded, before, len(kinds))
+        self.data = parse_function(self.signature).selector + encoded
         names = [f"{kind}{_place(kind)} {'a' if at == before else f'p{at}'}" for at, kind in enumerate(kinds)]
         body = _EFFECTS[self.effect].replace("X", read)
         self.source = f"  function {self.name}({', '.join(names)}) external payable {{ {body} }}"
+
+
+def _between(encoded: bytes, place: int, number: int) -> bytes:
+    """Arguments with an array of one address 20 bytes behind the heads, so that no word is that address."""
+    heads = bytearray(encoded[: 32 * number])
+    heads[32 * place : 32 * place + 32] = (32 * number + 20).to_bytes(32)
+    return bytes(heads) + bytes(20) + (1).to_bytes(32) + _WORD + b"\x01" * 12
 
 
 def _plain(kind: str) -> str:

@@ -2,12 +2,15 @@
 
     scripts/soak polls [--scale PORTIONS] [--seed S] [--kills 30]
 
-The real server over HTTP with four workflows, of `http-poll` and of `rss`, with and without a connector. Each has a
-source that shows a portion of items; as soon as one item of it has become an event, the source shows the next portion
-and never the old one again, so what was found and not yet run is known to the server alone. Meanwhile the server is
-killed with SIGKILL at random moments, and the sources answer 500, broken content or nothing new; those that want a
-token want another one from time to time, and the connector has it a moment later. At the end each item has one event
-and one run, and no source that wants a token was asked without one.
+On SQLite and on PostgreSQL, the real server over HTTP with seven workflows: of `http-poll` and of `rss`, with and
+without a connector, of `balance-level` and of `evm-call-level` over a real node, whose values cross the level and come
+back as often as there are portions, and of a `calendar` with portions of events that begin soon
+(`bench/level_kills.py`). Each of the first four has a source that shows a portion of items; as soon as one item of it
+has become an event, the source shows the next portion and never the old one again, so what was found and not yet run is
+known to the server alone. Meanwhile the server is killed with SIGKILL at random moments,
+and the sources answer 500, broken content or nothing new; those that want a token want another one from time to time,
+and the connector has it a moment later. At the end each item has one event and one run, and no source that wants a
+token was asked without one.
 """
 
 from __future__ import annotations
@@ -23,13 +26,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.level_kills import Dates, Levels
+from testkit.chain.anvil import Anvil
 from testkit.news import News, serving
-from testkit.outbox_world import Api
+from testkit.outbox_world import Api, server_of
+from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
 
 _SETTINGS = {"outbound_allow": "127.0.0.1", "min_trigger_interval_ms": "100", "rate_limit_per_second": "0"}
 _MOST_ITEMS = 45
-_LONGEST_S = 300.0
+_LONGEST_S = 1500.0  # on a busy machine most of the time of the kills goes into starting
 _CONFIGS: dict[str, dict[str, Any]] = {
     "http-poll": {"items": "body", "itemKey": "item"},
     "rss": {},
@@ -119,7 +125,8 @@ class Watch:
             until = time.monotonic() + _LONGEST_S
             while not await self._is_taken(portion):
                 if time.monotonic() > until:
-                    raise RuntimeError(f"{self.name}: portion {portion} was shown and never taken")
+                    _, info = await self.api.call("GET", f"/v1/workflows/{self.workflow_id}/trigger-info")
+                    raise RuntimeError(f"{self.name}: portion {portion} was shown and never taken: {info}")
                 await asyncio.sleep(0.02)
 
     async def _fail(self) -> None:
@@ -172,25 +179,41 @@ class Watch:
         return {**counts, "unchanged": self.news.unchanged, **self.counts}, failures
 
 
-def run(scale: int | None = None, seed: int = 0, *, kills: str = "30") -> Json:
-    """`scale` portions (default 60) of each source, at least, and so many kills."""
-    with tempfile.TemporaryDirectory(prefix="dustrun-polls-") as folder:
-        return asyncio.run(_run(Path(folder), scale or 60, random.Random(seed), int(kills)))
+def run(scale: int | None = None, seed: int = 0, *, kills: str = "30", stores: str = "sqlite,postgresql") -> Json:
+    """`scale` portions (default 60) of each source, at least, and so many kills, on each of the `stores`."""
+    found: Json = {"portions": scale or 60, "kills": int(kills), "failures": []}
+    for store in stores.split(","):
+        with tempfile.TemporaryDirectory(prefix="dustrun-polls-") as folder:
+            found[store] = asyncio.run(_run(Path(folder), store, scale or 60, random.Random(seed), int(kills)))
+        found["failures"] += [f"{store}: {failure}" for failure in found[store].pop("failures")]
+    return found
 
 
-async def _run(folder: Path, portions: int, chance: random.Random, kills: int) -> Json:
-    server = ServerProcess(folder / "data", _SETTINGS)
+async def _run(folder: Path, store: str, portions: int, chance: random.Random, kills: int) -> Json:
     begun = time.monotonic()
     async with AsyncExitStack() as stack:
+        node = stack.enter_context(Anvil())
+        settings = dict(_SETTINGS)
+        if store == "postgresql":
+            cluster = Cluster()
+            stack.callback(cluster.end)
+            settings["database_url"] = cluster.fresh()
+        server = server_of(folder, node.url, 1, 1000, **settings)
+        store_url = settings.get("database_url", f"sqlite:///{server.database_path}")
         stack.push_async_callback(server.stop)
         server.start()
         await server.wait_ready(120)
         api = Api(server)
         stack.push_async_callback(api.close)
-        watches = [
+        watches: list[Watch | Levels | Dates] = [
             Watch(kind, connected, await stack.enter_async_context(serving()), api, random.Random(chance.random()))
             for kind, connected in _WATCHES
         ]
+        watches += [
+            Levels(kind, node, api, store_url, random.Random(chance.random()))
+            for kind in ("balance-level", "evm-call-level")
+        ]
+        watches.append(Dates(await stack.enter_async_context(serving()), api, random.Random(chance.random())))
         for watch in watches:
             await watch.publish()
         killing = asyncio.create_task(_kill(server, kills, chance))
@@ -200,7 +223,7 @@ async def _run(folder: Path, portions: int, chance: random.Random, kills: int) -
     found = {name: counts for name, counts, _ in judged}
     seconds = round(time.monotonic() - begun, 1)
     failures = [failure for _, _, failures in judged for failure in failures]
-    return {"portions": portions, "kills": kills, **found, "seconds": seconds, "failures": failures}
+    return {**found, "seconds": seconds, "failures": failures}
 
 
 async def _kill(server: ServerProcess, kills: int, chance: random.Random) -> None:

@@ -1,11 +1,15 @@
-"""Triggers over open connections, and of tables, whose server is killed: each message starts one run, in order.
+"""Triggers over open connections, of queues, and of tables, whose servers are killed: each message starts one run, in
+order.
 
-    scripts/soak streams [--scale MESSAGES] [--seed S] [--kills 30]
+    scripts/soak streams [--scale MESSAGES] [--seed S] [--set kills=60] [--set only=postgresql]
 
-The real server over HTTP with three workflows: a WebSocket that is resumed from a number, an event stream with ids, and
-a managed table that is written over the API. While messages come and rows are written, the server is killed with
-SIGKILL at random moments, half of them while it starts, and the sources break their connections. At the end each
-message and each row has one event and one run, in their order, and no gap is on record.
+Real servers over HTTP: one with SQLite, then two that share PostgreSQL, of which one holds all connections. Nine
+workflows: a WebSocket that is resumed from a number, an event stream with ids, a managed table that is written over the
+API, a topic of an MQTT broker (whose messages have no key), a mailbox, a stream of NATS, a FIFO queue of SQS, a topic
+of Kafka, and a calendar. While messages come and rows are written, servers are killed with SIGKILL at random moments,
+half of them while they start, and the sources break their connections. At the end each message and each row has one
+event and one run, and no gap is on record. They are in their order, but for MQTT and NATS, which do not keep it, and
+SQS: the server that stands for it gives messages of one group to two requests, one of which nobody waits for any more.
 """
 
 from __future__ import annotations
@@ -15,15 +19,24 @@ import random
 import tempfile
 import time
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
+from bench.cluster_callers import AnyApi
+from bench.level_kills import Dates
+from testkit.brokers import PASSWORD, Broker, KafkaBroker, Mailbox, Queues
+from testkit.news import serving
 from testkit.outbox_world import Api
+from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
 from testkit.streaming import Source, streaming
 
 Json = dict[str, Any]
-_SETTINGS = {"outbound_allow": "127.0.0.1", "rate_limit_per_second": "0"}
+_SETTINGS = {"outbound_allow": "127.0.0.1", "rate_limit_per_second": "0", "min_trigger_interval_ms": "100"}
 _LONGEST_S = 300.0
 _RESUME = '{"op": "subscribe", "since": cursor}'
 _TABLE = {"name": "orders", "primaryKey": "n", "columns": [{"name": "n", "type": "integer"}]}
@@ -43,47 +56,168 @@ def _triggers(websocket: Source, sse: Source) -> dict[str, Json]:
     }
 
 
-def run(scale: int | None = None, seed: int = 0, *, kills: str = "30") -> Json:
-    """`scale` messages (default 1,500) of each source, and so many rows; and so many kills."""
-    with tempfile.TemporaryDirectory(prefix="dustrun-streams-") as folder:
-        return asyncio.run(_run(Path(folder), scale or 1500, random.Random(seed), int(kills)))
+def run(scale: int | None = None, seed: int = 0, *, kills: str = "60", only: str = "") -> Json:
+    """`scale` messages (default 2,000) of each source, and so many rows, and so many kills: half with each store."""
+    stores = [only] if only else ["sqlite", "postgresql"]
+    found: Json = {"failures": []}
+    for store in stores:
+        with tempfile.TemporaryDirectory(prefix="dustrun-streams-") as folder:
+            share = (scale or 2000) // len(stores), int(kills) // len(stores)
+            found[store] = asyncio.run(_run(Path(folder), store, *share, random.Random(seed)))
+        found["failures"] += [f"{store}: {failure}" for failure in found[store].pop("failures")]
+    return found
 
 
-async def _run(folder: Path, count: int, chance: random.Random, kills: int) -> Json:
-    server, begun = ServerProcess(folder / "data", _SETTINGS), time.monotonic()
+def _servers(folder: Path, store: str, stack: AsyncExitStack) -> tuple[list[ServerProcess], str]:
+    """One server with SQLite, or two that share PostgreSQL; and the store's URL."""
+    if store == "sqlite":
+        one = ServerProcess(folder / "data", _SETTINGS)
+        return [one], f"sqlite:///file:{one.database_path}?mode=ro&uri=true"
+    cluster = Cluster()
+    stack.callback(cluster.end)
+    settings = {**_SETTINGS, "database_url": cluster.fresh(), "shared": "1"}
+    logs = [folder / "a.log", folder / "b.log"]
+    return [ServerProcess(folder / "data", settings, log_path=log) for log in logs], settings["database_url"]
+
+
+async def _run(folder: Path, store: str, count: int, kills: int, chance: random.Random) -> Json:
+    begun = time.monotonic()
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(server.stop)
+        servers, url = _servers(folder, store, stack)
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        for server in servers:
+            stack.push_async_callback(server.stop)
         websocket, sse = [await stack.enter_async_context(streaming()) for _ in range(2)]
-        server.start()
-        await server.wait_ready(120)
-        api = Api(server)
+        for server in servers:
+            server.start()
+            await server.wait_ready(120)
+        api = AnyApi([one.base for one in servers], servers[0].owner_key, chance, timeout_s=20)
         stack.push_async_callback(api.close)
         await api.call("POST", "/v1/tables", _TABLE)
         workflows = {kind: await _publish(api, kind, config) for kind, config in _triggers(websocket, sse).items()}
+        outside = await Outside.start(folder, stack)
+        for kind, (connector, config) in outside.triggers().items():
+            _, made = await api.call("POST", "/v1/connectors", {"name": kind, **connector})
+            workflows[kind] = await _publish(api, kind, config, {"type": connector["type"], "id": made["id"]})
+            await _until_armed(engine, workflows[kind])
+        dates = Dates(await stack.enter_async_context(serving()), api, random.Random(chance.random()))
+        await dates.publish()
         for source in (websocket, sse):
             while not source.resumed:  # a WebSocket is open before it has said what it wants
                 await asyncio.sleep(0.05)
             source.emit()  # from here on there is a cursor to go on from
         await _until(api, workflows["websocket"], 1)
         await _until(api, workflows["sse"], 1)
-        killing = asyncio.create_task(_kill(server, kills, chance))
+        killing = asyncio.create_task(_kill(servers, kills, chance))
         cuts = await asyncio.gather(
             *(_emit(source, count - 1, killing, random.Random(chance.random())) for source in (websocket, sse)),
             _write(api, count, killing),
+            outside.put(count, random.Random(chance.random())),
+            dates.show(range(max(1, count // 25))),
         )
         await killing
-        found = {kind: await _judge(api, kind, workflow, count) for kind, workflow in workflows.items()}
+        again = await outside.broker.taken() - count
+        found = {
+            kind: await _judge(api, kind, workflow, count, again if kind == "mqtt" else 0)
+            for kind, workflow in workflows.items()
+        }
+        found["calendar"] = await dates.judge()
     failures = [failure for _, failures in found.values() for failure in failures]
     counts = {kind: counts for kind, (counts, _) in found.items()}
     cut = sum(one or 0 for one in cuts)
-    return {"kills": kills, "cuts": cut, **counts, "seconds": round(time.monotonic() - begun, 1), "failures": failures}
+    seconds = round(time.monotonic() - begun, 1)
+    return {"servers": len(servers), "kills": kills, "cuts": cut, **counts, "seconds": seconds, "failures": failures}
 
 
-async def _publish(api: Api, kind: str, config: Json) -> str:
+@dataclass(slots=True)
+class Outside:
+    """Brokers and a mailbox, and what leads to them."""
+
+    broker: Broker
+    mailbox: Mailbox
+    queues: Queues
+    kafka: KafkaBroker
+    queue_url: str = ""
+
+    @classmethod
+    async def start(cls, folder: Path, stack: AsyncExitStack) -> Outside:
+        """Starts all of them, with what a trigger needs to begin."""
+        made = cls(Broker(folder / "broker", "10s"), Mailbox(), Queues(), KafkaBroker())
+        made.mailbox.start()
+        stack.callback(made.mailbox.stop)
+        for one in (made.broker, made.queues, made.kafka):
+            await one.start()
+            stack.callback(one.stop)
+        await made.mailbox.put(_mail(0))
+        await made.broker.publish_nats()
+        await made.kafka.make("numbers", 1)
+        made.queue_url = await made.queues.queue("numbers.fifo", FifoQueue="true")
+        return made
+
+    def triggers(self) -> dict[str, tuple[Json, Json]]:
+        """By kind: a connector, and a config."""
+        closed = {"host": "127.0.0.1", "password": PASSWORD, "tls": "disable"}
+        ours, mail = {**closed, "user": "dustrun"}, {**closed, "user": "orders", "port": self.mailbox.port}
+        key = {**self.queues.key, "region": "eu-west-1"}
+        hosts = [f"http://127.0.0.1:{self.queues.port}"]
+        cluster = {"servers": [f"127.0.0.1:{self.kafka.port}"], "tls": "disable"}
+        return {
+            "mqtt": (
+                {"type": "mqtt", "data": {**ours, "port": self.broker.port}},
+                {"topic": "plant/+", "clientId": "soak"},
+            ),
+            "email-received": ({"type": "imap", "data": mail}, {"pollMs": 1000}),
+            "nats": (
+                {"type": "nats", "data": {**ours, "port": self.broker.nats_port}},
+                {"stream": "NUMBERS", "consumer": "soak"},
+            ),
+            "sqs": (
+                {"type": "aws", "data": key, "allowedHosts": hosts},
+                {"queueUrl": self.queue_url, "visibilityS": 5},
+            ),
+            "kafka": ({"type": "kafka", "data": cluster}, {"topic": "numbers"}),
+        }
+
+    async def put(self, count: int, chance: random.Random) -> int:
+        """Messages come everywhere, some at once."""
+        n = 0
+        while n < count:
+            some = range(n + 1, min(count, n + chance.randint(1, 8)) + 1)
+            await asyncio.gather(
+                self.broker.publish(*some),
+                self.mailbox.put(*map(_mail, some)),
+                self.broker.publish_nats(*some),
+                self.queues.publish(self.queue_url, *some),
+                self.kafka.publish("numbers", *some),
+            )
+            n = some[-1]
+            await asyncio.sleep(chance.uniform(0.0, 0.5))
+        return 0
+
+
+def _mail(n: int) -> EmailMessage:
+    message = EmailMessage()
+    message["Subject"] = str(n)
+    message.set_content("hello")
+    return message
+
+
+async def _until_armed(engine: sa.Engine, workflow_id: str) -> None:
+    """Waits until the trigger has connected for the first time: what comes before that does not count."""
+    query = sa.text("SELECT cursor FROM subscriptions WHERE workflow_id = :id")
+    while True:
+        with engine.connect() as connection:
+            if connection.execute(query, {"id": workflow_id}).scalar_one() is not None:
+                return
+        await asyncio.sleep(0.05)
+
+
+async def _publish(api: Api, kind: str, config: Json, connector: Json | None = None) -> str:
     say = {"type": "log", "payload": {"message": "{{$trigger.body}}"}}
-    nodes = {"root": {"type": kind, "payload": config, "children": ["say"]}, "say": say}
+    more = {} if connector is None else {"connector": connector}
+    nodes = {"root": {"type": kind, "payload": config, "children": ["say"], **more}, "say": say}
     _, made = await api.call("POST", "/v1/workflows", {"name": kind, "description": "", "definition": {"nodes": nodes}})
-    await api.call("POST", f"/v1/workflows/{made['id']}/publish", {})
+    await api.call("POST", f"/v1/workflows/{made['id']}/publish", {}, accepts=(409_006,))
     return str(made["id"])
 
 
@@ -128,30 +262,42 @@ async def _until(api: Api, workflow_id: str, count: int) -> list[Json]:
     return found
 
 
-async def _judge(api: Api, kind: str, workflow_id: str, count: int) -> tuple[Json, list[str]]:
+async def _judge(api: Api, kind: str, workflow_id: str, count: int, again: int) -> tuple[Json, list[str]]:
+    """`again`: how many messages their sender has sent twice, since its connection broke."""
     await _until(api, workflow_id, count)
     await asyncio.sleep(2)  # whatever would come twice
     events = await _events(api, workflow_id)
-    numbers = [one["body"]["key"] if kind == "table-row" else one["body"]["message"]["n"] for one in events]
+    numbers = [_number(kind, one["body"]) for one in events]
+    if kind in ("mqtt", "nats", "sqs"):
+        numbers.sort()
     _, runs = await api.call("GET", f"/v1/workflows/{workflow_id}/runs/count")
     _, gaps = await api.call("GET", f"/v1/workflows/{workflow_id}/trigger-gaps")
     wanted, failures = list(range(1, count + 1)), []
     if lost := sorted(set(wanted) - set(numbers)):
         failures.append(f"{kind}: lost {lost[:5]} ({len(lost)})")
-    if len(numbers) != len(set(numbers)):
-        failures.append(f"{kind}: {len(numbers) - len(set(numbers))} came twice")
-    if not failures and numbers != wanted:
+    if (twice := len(numbers) - len(set(numbers))) != again:
+        bodies = [one["body"] for one in events if numbers.count(_number(kind, one["body"])) > 1]
+        failures.append(f"{kind}: {twice} came twice, and {again} were sent twice: {bodies[:4]}")
+    if not failures and sorted(set(numbers)) == wanted and numbers != sorted(numbers):
         failures.append(f"{kind}: not in order")
     if runs["total"] != len({one["runId"] for one in events if one["runId"]}) or runs["total"] != len(events):
         failures.append(f"{kind}: {len(events)} events and {runs['total']} runs do not match one to one")
     if gaps["items"]:
         failures.append(f"{kind}: {len(gaps['items'])} gaps, though its source keeps everything")
-    return {"messages": count, "events": len(events), "runs": runs["total"]}, failures
+    more = {"sentTwice": again} if again else {}
+    return {"messages": count, **more, "events": len(events), "runs": runs["total"]}, failures
 
 
-async def _kill(server: ServerProcess, kills: int, chance: random.Random) -> None:
-    """Half of the kills come while the server starts."""
+def _number(kind: str, body: Json) -> int:
+    if kind == "email-received":
+        return int(body["mail"]["subject"])
+    return int(body["key"] if kind == "table-row" else body["message"]["n"])
+
+
+async def _kill(servers: list[ServerProcess], kills: int, chance: random.Random) -> None:
+    """Half of the kills come while a server starts."""
     for _ in range(kills):
+        server = chance.choice(servers)
         if chance.random() < 0.5:
             await asyncio.sleep(chance.uniform(0.3, 3.0))
         else:
@@ -159,4 +305,5 @@ async def _kill(server: ServerProcess, kills: int, chance: random.Random) -> Non
             await asyncio.sleep(chance.uniform(0.0, 2.5))
         server.kill()
         server.start()
-    await server.wait_ready(120)
+    for server in servers:
+        await server.wait_ready(120)

@@ -5,7 +5,8 @@
 Each part on SQLite and on PostgreSQL. `limits`: `scale` events at once of a workflow with `maxRuns` of a tenth of that,
 with runs by hand between them; a refill; events through several windows of a cooldown; every event delivered twice.
 `webhooks`: the same with deliveries over HTTP to the real server, all at once. `kills`: the real server, killed again
-and again while `scale` / 2 runs end that start others; each end is one event.
+and again while `scale` / 2 runs end that start others; each end is one event. `happened`: the same for the triggers for
+what happens in the server, with `scale` / 10 approvals, transfers and refused deliveries (`bench/inner_kills.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 import aiohttp
 import sqlalchemy as sa
 
-from bench import webhook_limits
+from bench import inner_kills, webhook_limits
 from dustrun import log
 from dustrun.core.triggers.event import TriggerEvent
 from dustrun.services.triggers.recording import Fired
@@ -66,6 +67,10 @@ async def _run(events: int, seed: int, kills: int) -> Json:
             counts, told = (events // 2, kills), _Told(store, failures)
             caller = _Caller(process, session)
             found[store]["kills"] = await _killed(process, caller, counts, random.Random(seed), told)
+        with tempfile.TemporaryDirectory(prefix="dustrun-triggers-") as folder:
+            happened = await inner_kills.prove(Path(folder), store, max(8, events // 10), kills, random.Random(seed))
+            failures += [f"{store}: {failure}" for failure in happened.pop("failures")]
+            found[store]["happened"] = happened
     return {**found, "failures": failures}
 
 

@@ -5,7 +5,9 @@ Compared: the status of the run and of every run that it called, at any depth; e
 result; which transactions there were; for each its receipt's status, its events raw and decoded, what it left approved,
 and the change of every watched balance, fees left out, block by block; the report's sums against the balances before
 and after; its warnings, verdicts and called runs; what `compare` says of the two runs; nonces; and that the chain did
-not move while it was simulated. What may differ is in `bench/documented_differences.py`. Gas is counted, not required.
+not move while it was simulated. Every second workflow runs under policies drawn for it, whose questions are approved:
+then also what became of each transaction that was not sent, why, and which statements asked or refused. What may differ
+is in `bench/documented_differences.py`. Gas is counted, not required.
 """
 
 from __future__ import annotations
@@ -36,11 +38,12 @@ from bench.documented_differences import (
     TEXTS,
     UNSEEN_HOLDER,
 )
+from bench.drawn_policies import draw_policies
 from bench.fidelity import Eyes, Watch
 from bench.fidelity_tally import Tally
 from bench.odd_tokens import ODD, REBASING, deploy_odd_tokens
 from bench.random_workflows import Deck, Workflow
-from bench.workflow_server import Server, open_server
+from bench.workflow_server import POLICY, Server, open_server
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil
 from testkit.chain.contracts import ETHER, Witness, World
 
@@ -51,7 +54,6 @@ _TEXTS = re.compile("|".join(TEXTS))
 _REPORTED = {  # what must be equal in the two reports, beside transactions
     "warnings": ("code", "path"),
     "children": ("path", "nodeId", "workflowId", "mode", "status", "runStatus", "isShown"),
-    "policyVerdicts": ("path", "item", "outcome"),
     "assumed": ("path",),
     "variableWrites": ("path",),
 }
@@ -73,6 +75,7 @@ def run_worker(
         with open_server(Path(name), world, node.url, simulation_strategy=strategy) as process:
             server = Server(process)
             server.import_wallets(_WALLETS)
+            server.add_approver()
             one = Worker(world, node, server, seed, worker)
             for number in range(workflows):
                 if time.time() > until:
@@ -102,6 +105,8 @@ class Worker:
         self._draw = random.Random(f"{seed} {worker}")
         self._deck = Deck(self._draw)
         self._eyes = Eyes(world, self._witness, ODD)
+        self._is_policed = False
+        self.policies: Json = {}
 
     def compare(self, number: int, steps: int) -> None:
         """Draws a workflow, simulates it, runs it, compares."""
@@ -113,6 +118,8 @@ class Worker:
         workflow = drawing.calling(steps) if self._draw.random() < _SHARE_CALLING else drawing.looping(steps)
         name = f"{self._name}, workflow {number}"
         id = workflow.store(name, self._server.create)
+        is_policed = number % 2 == 1
+        self._police(id, workflow, is_policed)
         start, nonces = self._witness.web3.eth.block_number, self._nonces()
         begun = time.monotonic()
         simulated = self._server.run(id, simulate=True, payload=workflow.payload)
@@ -120,14 +127,33 @@ class Worker:
         if self._witness.web3.eth.block_number != start:
             self.tally.failures.append(f"{name}: the simulation moved the chain")
         begun = time.monotonic()
+        asked = self._server.asked
         live = self._server.run(id, payload=workflow.payload)
         self.tally.live_s += time.monotonic() - begun
         comparison = Comparison(self, name, workflow, simulated, live)
         comparison.nodes()
         comparison.transactions(start, nonces)
         comparison.reports()
+        comparison.unsent()
+        self.tally.policed["workflows"] += is_policed
+        self.tally.policed["questions approved"] += self._server.asked - asked
         self._count(workflow)
         self.tally.statuses[live["status"]] += 1
+
+    def _police(self, id: str, workflow: Workflow, is_policed: bool) -> None:
+        """Gives the wallets policies with edges where a first simulation says that the workflow's spends lie."""
+        policies = dict.fromkeys(self._server.wallets.values(), POLICY)
+        if is_policed or self._is_policed:
+            for wallet, policy in policies.items():
+                self._server.let(wallet, policy)
+        self._is_policed = is_policed
+        if not is_policed:
+            return
+        report = self._server.effects(self._server.run(id, simulate=True, payload=workflow.payload))
+        clock = self._world["ClockToken"]
+        self.policies = draw_policies(self._draw, report, self._server.wallets, unsteady=(clock,))
+        for wallet, policy in self.policies.items():
+            self._server.let(wallet, policy)
 
     def _count(self, workflow: Workflow) -> None:
         self.tally.workflows += 1
@@ -219,6 +245,28 @@ class Comparison:
             self._fail(f"compare: {difference['message']}")
         if self._real["uncertain"] or self._report["uncertain"]:
             self._fail(f"report: uncertain {self._real['uncertain']}")
+
+    def unsent(self) -> None:
+        """Every transaction in order, those that were not sent included: what became of it, why, and the verdict."""
+        shown = [[_fate(one) for one in side["transactions"]] for side in self._sides()]
+        for predicted, really in zip(*shown, strict=False):
+            if predicted != really:
+                self._fail(f"a transaction: simulated {predicted}, really {really}")
+                break  # those after it may only have moved
+        if len(shown[0]) != len(shown[1]):
+            self._fail(f"{len(shown[0])} transactions are shown of the simulation, {len(shown[1])} really")
+        rows: dict[tuple[str, int], list[str]] = {}
+        for one in self._real["transactions"]:
+            rows.setdefault((one["path"], one["attempt"]), []).append(_fate(one)["status"])
+            verdict = one.get("verdict") or {}
+            reasons = _reasons_of(verdict)
+            self._tally.policed.update(reason["statement"].split(".eip155")[0] for reason in reasons)
+            self._tally.policed["several reasons"] += len(reasons) > 1
+        for statuses in rows.values():
+            if len(statuses) > 1 and "refused" in statuses:
+                place = statuses.index("refused")
+                where = "first" if place == 0 else "last" if place == len(statuses) - 1 else "middle"
+                self._tally.policed[f"{where} of several refused"] += 1
 
     def _without_started(self, assumed: list[list[Any]]) -> list[list[Any]]:
         """The assumed results but those of calls that are only started."""
@@ -355,6 +403,31 @@ class Comparison:
                     self._fail(f"{where}: another allowance than the simulated {approval}")
 
 
+def _reasons_of(verdict: Json) -> list[Json]:
+    """Why it was refused, or had to be approved."""
+    return [
+        reason
+        for reason in verdict.get("reasons", ())
+        if verdict["outcome"] != "allow" or reason["message"] == _APPROVED
+    ]
+
+
+def _fate(shown: Json) -> Json:
+    """What became of a transaction, in the words of a live run once its questions are approved."""
+    verdict, error = shown.get("verdict") or {"outcome": "allow"}, shown.get("error") or {}
+    reasons, is_refusal = _reasons_of(verdict), verdict["outcome"] == "deny"
+    return {
+        "path": shown["path"],
+        "item": shown["item"],
+        "status": _FATES.get(shown["status"], shown["status"]),
+        "error": _alike([error.get("code"), error.get("message")]),
+        "refused": [_alike(reason) for reason in reasons] if is_refusal else None,
+        "asked": None if is_refusal else sorted(reason["statement"] for reason in reasons),
+    }
+
+
+_APPROVED = "A person approved exactly this request."
+_FATES = {"simulated": "sent", "mined": "sent", "final": "sent", "rejected": "refused", "reverted": "refused"}
 _SILENT = {"write-contract switches", "write-contract batch"}  # may rebase
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES, BUILT = ROOT / "web", ROOT / "src" / "dustrun" / "web"
 STAMP = "stamp.txt"
-_LEFT_OUT = frozenset({"node_modules", "dist"})
+_LEFT_OUT = frozenset({"node_modules", "dist", "tests"})
 _BUILD = 'source "$0" web >&2 && cd web && exec npx --no-install vite build --logLevel warn --outDir "$1"'
 
 

@@ -69,19 +69,39 @@ def _places(value: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
-def fitting() -> set[str]:
-    """The operations whose example fits the schema of their answer now."""
+def contents() -> Iterator[tuple[str, Any, Any]]:
+    """Each operation's id, the schema of its answer, and the example that is shown for it, if any."""
     import reference_json  # only now: pytest rewrites a module that this imports, and must come first
 
     document: Any = json.loads(reference_json.openapi())
-    found = set()
     for operations in document["paths"].values():
         for operation in operations.values():
             content = operation["responses"]["200"]["content"].get("application/json", {})
-            schema = {**content.get("schema", {}), "components": document["components"]}
-            if "example" in content and jsonschema.Draft202012Validator(schema).is_valid(content["example"]):
-                found.add(operation["operationId"])
-    return found
+            shown = content.get("example")
+            if "examples" in content:
+                name = content["examples"]["answer"]["$ref"].rpartition("/")[2]
+                shown = document["components"]["examples"][name]["value"]
+            yield operation["operationId"], {**content.get("schema", {}), "components": document["components"]}, shown
+
+
+def fitting() -> set[str]:
+    """The operations whose example fits the schema of their answer now."""
+    return {
+        name
+        for name, schema, shown in contents()
+        if shown is not None and jsonschema.Draft202012Validator(schema).is_valid(shown)
+    }
+
+
+def one_each(examples: dict[str, Any]) -> dict[str, Any]:
+    """The examples without those of operations that answer the same as another one: the longest of them is shown."""
+    schemas = {name: schema.get("$ref", name) for name, schema, _ in contents()}
+    longest: dict[str, str] = {}
+    for name, data in examples.items():
+        schema = schemas.get(name, name)
+        if schema not in longest or len(json.dumps(data)) > len(json.dumps(examples[longest[schema]])):
+            longest[schema] = name
+    return {name: examples[name] for name in longest.values()}
 
 
 def main() -> int:
@@ -97,7 +117,7 @@ def main() -> int:
     found = {name: data for name, data in collector.best.items() if name not in known}
     kept = json.loads(FILE.read_text(encoding="utf-8"))
     FILE.write_text(
-        json.dumps({**kept, **found}, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps(one_each({**kept, **found}), indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     print(f"wrote {len(found)} examples: {', '.join(sorted(found)) or 'none'}")
     return status

@@ -8,12 +8,12 @@ from typing import Any, cast
 from dustrun import catalog
 from dustrun.api import openapi as api
 from dustrun.api.description import editor_schema
-from dustrun.api.parts import Parts
 from dustrun.api.server import create_app
-from dustrun.api.shapes.workflows import CreateWorkflow
 from dustrun.core.expression.functions import FUNCTIONS
 from dustrun.core.text import secret_rules
 from dustrun.core.values import exact_json
+from dustrun.operations.declaration.parts import Parts
+from dustrun.operations.shapes.workflows import CreateWorkflow
 
 
 def definition() -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,19 +10,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
-import sqlalchemy as sa
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from starlette.types import ASGIApp
 
 from dustrun.api import openapi
-from dustrun.api.parts import Parts
 from dustrun.app import compose
 from dustrun.engine.hosts.embedded import EmbeddedEngine
+from dustrun.operations.declaration.parts import Parts
 from dustrun.settings import Settings
-from dustrun.storage.db import migrate
-from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.trigger_host.host import TriggerHost
+from testkit import store_template
 from testkit.conformance import Conformance
 
 DEFINITION: dict[str, Any] = {
@@ -192,25 +188,6 @@ class SharedStore(str):
         return made
 
 
-@functools.cache
-def _template() -> bytes:
-    """A SQLite file at the newest schema: made once, since creating the tables takes longer than opening a server."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "dustrun.db"
-        database = Database(f"sqlite:///{path}")
-        migrate.upgrade(database)
-        database.close()
-        return path.read_bytes()
-
-
-def _fill(url: str) -> None:
-    """Writes the template where `url` names a SQLite file that does not exist yet, in a folder that does."""
-    parsed = sa.make_url(url)
-    path = Path(parsed.database or "")
-    if parsed.get_backend_name() == "sqlite" and path.parent.is_dir() and not path.exists():
-        path.write_bytes(_template())
-
-
 _documented: list[Conformance] = []
 
 
@@ -227,7 +204,7 @@ async def composed(folder: Path, **settings: Any) -> AsyncIterator[Composition]:
     settings = {**getattr(settings.get("database_url"), "settings", {}), **settings}
     settings.setdefault("master_key_file", folder / "secret" / "master.key")
     chosen = Given(data_dir=folder, sqlite_synchronous="NORMAL", **settings)
-    _fill(chosen.store_url())
+    store_template.fill(chosen.store_url())
     async with compose(chosen) as server:
         key = (folder / "owner.key").read_text().strip()
         conformance = _conformance_of(server.app)

@@ -33,7 +33,7 @@ class Conformance:
     """The operations of one document, by path pattern."""
 
     def __init__(self, document: dict[str, Any]) -> None:
-        self._document = document
+        self.document = document
         # the most literal path first, as the router has them
         paths = sorted(document["paths"], key=lambda path: (path.count("{"), path))
         self._patterns = [(re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)) + "$"), path) for path in paths]
@@ -46,9 +46,9 @@ class Conformance:
             return
         found = next((known for pattern, known in self._patterns if pattern.match(path)), None)
         assert found is not None, f"{path} is not documented"
-        operation = self._document["paths"][found][method.lower()]
+        operation = self.document["paths"][found][method.lower()]
         assert str(status) in operation["responses"], f"{method} {found} does not document {status}: {body}"
-        response = documented_answer(self._document, operation, status)
+        response = documented_answer(self.document, operation, status)
         if status >= 400:
             assert str(body["code"]) in response["description"], f"{method} {found} does not document {body['code']}"
         key = (found, method, str(status))

@@ -17,7 +17,7 @@ _WRITES = b"SAVEPOINT unit"
 
 @dataclass(slots=True)
 class _Talk:
-    """One connection: who spoke last, and whether it is the writer's."""
+    """One connection: who was heard last, and whether it is the writer's."""
 
     last: str = ""
     is_of_writer: bool = False
@@ -31,7 +31,8 @@ class Distance:
         self.delay_s = delay_s
         self.port = 0
         self.round_trips = 0
-        """How often a client spoke after the server had: each time is one wait for an answer."""
+        """How often a client spoke after it had heard the server: each time is one wait for an answer. What a busy
+        machine tears is one message still, as long as its parts are not further apart than an answer takes."""
         self.writer_round_trips = 0
         """Those of the connection that writes."""
 
@@ -59,19 +60,21 @@ class Distance:
     ) -> None:
         loop = asyncio.get_running_loop()
         sent: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-        delivering = asyncio.create_task(self._deliver(sent, writer))
+        delivering = asyncio.create_task(self._deliver(sent, writer, name, talk))
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(262_144):
                 talk.is_of_writer = talk.is_of_writer or _WRITES in data
                 if name == "client" and talk.last != "client":
                     self.round_trips += 1
                     self.writer_round_trips += talk.is_of_writer
-                talk.last = name
+                    talk.last = name
                 sent.put_nowait((loop.time() + self.delay_s, data))
         sent.put_nowait((loop.time() + self.delay_s, b""))
         await delivering
 
-    async def _deliver(self, sent: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+    async def _deliver(
+        self, sent: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, name: str, talk: _Talk
+    ) -> None:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(ConnectionError):
             while True:
@@ -80,6 +83,8 @@ class Distance:
                 if not data:
                     break
                 writer.write(data)
+                if name == "server":
+                    talk.last = name
         writer.close()
 
 

@@ -16,7 +16,7 @@ from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
 from testkit.server_process import ServerProcess
 
 SENDER, SENDER_KEY = ACCOUNTS[1], KEYS[1]
-_POLICY = {"chains": ["*"], "assets": ["*"], "recipients": ["*"], "outflow": None, "sources": None}
+POLICY = {"chains": ["*"], "assets": ["*"], "recipients": ["*"], "outflow": None, "sources": None}
 OPEN = ("running", "waiting")
 FAILED = ("failure", "partial", "cancelled")
 _TRY_AGAIN_S = 0.1
@@ -91,7 +91,7 @@ class Api:
         """A default wallet that may send to anybody."""
         body = {"name": "sender", "privateKey": SENDER_KEY, "isDefault": True}
         _, wallet = await self.call("POST", "/v1/wallets/import", body)
-        await self.call("PUT", f"/v1/wallets/{wallet['id']}/policy", {"policy": _POLICY})
+        await self.call("PUT", f"/v1/wallets/{wallet['id']}/policy", {"policy": POLICY})
 
     async def prepare(self) -> str:
         """The wallet, and the workflow that sends; its id."""

@@ -12,12 +12,13 @@ from decimal import Decimal
 from typing import Any, Final
 
 from dustrun.core.evm.abi_signatures import parse_function
-from dustrun.core.money.inner_calls import implied_movements
 from dustrun.core.money.intent import Movement, SignRequest
 from dustrun.core.money.policy import Allow, Ask, Facts, Request, WalletPolicy, Worth, is_looser, judge, needs
 from dustrun.core.money.policy.counting import USD_UNIT, Origin
 from dustrun.core.money.policy.outflow import Ceilings, Raised, Taken, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven
+from dustrun.core.money.policy.sources_rule import MONEY
+from dustrun.core.money.token_calls import implied_movements
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import MAX_UINT256, Asset
 
@@ -64,6 +65,8 @@ def policy(rng: random.Random) -> Json:
 def changed(rng: random.Random, old: Json) -> Json:
     """A document with one to three statements changed: entries dropped, swapped or added, values moved."""
     fresh, made = policy(rng), dict(old)
+    if "sources" in old:
+        fresh["sources"] = _sources(rng)
     for name in rng.sample(sorted(old), rng.choice((1, 1, 2, 3))):
         value = old[name]
         if isinstance(value, list) and value and rng.random() < 0.7:
@@ -73,6 +76,16 @@ def changed(rng: random.Random, old: Json) -> Json:
         else:
             made[name] = fresh[name]
     return made
+
+
+def naming(rng: random.Random, old: Json) -> tuple[Json, Json]:
+    """A document that allows much, and one that names more: what a star covered before, so that names only vouch."""
+    names = {"contracts": _ACCOUNTS[1:6], "assets": (USDC.key, COIN.key)}
+    opened = old | {"chains": ["*"], "recipients": ["*"], "methods": [], "limits": [], "gas": [], "outflow": None,
+                    "contracts": ["*", *_some(rng, names["contracts"], 0.3)], "assets": ["*"],
+                    "approvalAbove": None, "allowUnpricedAssets": True, "newRecipientHours": 0}  # fmt: skip
+    name = rng.choice(("contracts", "assets"))
+    return opened, opened | {name: [*opened[name], *_some(rng, names[name], 1)][rng.randrange(2) :]}
 
 
 def _some(rng: random.Random, values: Any, share: float) -> list[Any]:
@@ -115,6 +128,21 @@ def _outflow(rng: random.Random) -> Json:
         "allowancesBeyondDeclared": rng.random() < 0.4,
         "unsimulated": rng.choice(("deny", "declared")),
     }
+
+
+def _sources(rng: random.Random) -> Json | None:
+    return {money: _source(rng) for money in MONEY if rng.random() < 0.5} if rng.random() < 0.7 else None
+
+
+def _source(rng: random.Random) -> Json:
+    allowed = _some(rng, ("chain", "chain", "contract:*", f"contract:1/{VAULT}", "price"), 0.7)
+    return {"allow": allowed, "otherwise": rng.choice(("ask", "ask", "deny"))}
+
+
+def _shaped(rng: random.Random) -> dict[str, frozenset[str]] | None:
+    """What shapes a spend: answers of contracts, and other systems."""
+    known = [f"contract:{chain}/{who}" for chain in (1, 10) for who in (VAULT, TOKEN, ROUTER, BOB)]
+    return {rng.choice(MONEY): frozenset({rng.choice((*known, "price"))})} if rng.random() < 0.6 else None
 
 
 def spends(rng: random.Random) -> Iterator[tuple[Request, Taken]]:
@@ -187,14 +215,17 @@ def rank(policy: WalletPolicy, request: Request, taken: Taken, facts: Facts) -> 
 
 def check_pair(rng: random.Random) -> tuple[bool, str | None]:
     """Whether the second policy of a random pair is looser, and what passes although it is not; None if nothing."""
-    old = policy(rng)
-    new = changed(rng, old) if rng.random() < 0.9 else policy(rng)
+    old = policy(rng) | {"sources": _sources(rng)}
+    if (kind := rng.random()) < 0.2:
+        old, new = naming(rng, old)
+    else:
+        new = changed(rng, old) if kind < 0.9 else policy(rng)
     before, after = WalletPolicy.model_validate(old), WalletPolicy.model_validate(new)
     if is_looser(before, after):
         return True, None
     for plain, taken in spends(rng):
         origin = Origin(rng.choice((None, "wf_1", "wf_2")), rng.choice((None, "run_1")), rng.choice(("key_1", "key_2")))
-        request = replace(plain, origin=origin)
+        request = replace(plain, origin=origin, shaped=_shaped(rng))
         facts = world(rng, request, before, after)
         ranks = rank(before, request, taken, facts), rank(after, request, taken, facts)
         if ranks[1] > ranks[0]:

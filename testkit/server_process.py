@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
-from testkit import processes
+from testkit import processes, store_template
 from testkit.ports import free_port, is_open
 
 _POLL_S = 0.01
@@ -77,6 +77,8 @@ class ServerProcess:
         """Starts the process; it answers somewhat later."""
         assert not self.is_alive
         self.data_dir.mkdir(parents=True, exist_ok=True)
+        if processes.shares_imports():
+            store_template.fill_folder(self.data_dir, self.settings.get("database_url"))
         command = [
             *self._before,
             *processes.DUSTRUN,

@@ -21,6 +21,7 @@ class Source:
     url: str = ""
     keeps: int = 1_000_000
     numbers: bool = True
+    padding: int = 0
     status: int = 200
     needs: str | None = None
     leads_to: str | None = None
@@ -42,6 +43,10 @@ class Source:
         self.last += count
         self._changed.set()
 
+    @property
+    def _more(self) -> str:
+        return f', "padding": "{"x" * self.padding}"' if self.padding else ""
+
     def cut(self) -> None:
         """Breaks every connection."""
         for one in list(self._connections.values()):
@@ -57,9 +62,9 @@ class Source:
             return web.Response(status=401, text="who are you?")
         return None
 
-    async def _from(self, after: int | None) -> AsyncIterator[int]:
-        """The numbers after one, as they come; without one those from now on."""
-        at = self.last if after is None else max(after, self.last - self.keeps)
+    async def _from(self, after: int) -> AsyncIterator[int]:
+        """The numbers after one, as they come."""
+        at = max(after, self.last - self.keeps)
         while True:
             while at < self.last:
                 at += 1
@@ -75,16 +80,17 @@ class Source:
             return refusal
         given = request.headers.get("Last-Event-ID")
         self.resumed.append(given)
+        after = int(given) if given else self.last  # whoever waits for the reader may emit from here on
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b": hello\n\n")
         self._connections[id(request)] = request
         with suppress(ConnectionError):
             try:
-                async for n in self._from(int(given) if given else None):
+                async for n in self._from(after):
                     id_line = f"id: {n}\r\n" if self.numbers else ""
                     name = "even" if n % 2 == 0 else "odd"
-                    await response.write(f'event: {name}\n{id_line}data: {{\ndata: "n": {n}}}\n\n'.encode())
+                    await response.write(f'event: {name}\n{id_line}data: {{\ndata: "n": {n}{self._more}}}\n\n'.encode())
                     self.sent += 1
             finally:
                 self._connections.pop(id(request), None)
@@ -105,18 +111,19 @@ class Source:
                     self.heard.append(message.data)
                     asked = json.loads(message.data)
                     if asked.get("op") == "subscribe":
-                        self.resumed.append(asked.get("since"))
-                        sender = asyncio.ensure_future(self._send(socket, asked.get("since")))
+                        since = asked.get("since")
+                        self.resumed.append(since)
+                        sender = asyncio.ensure_future(self._send(socket, self.last if since is None else since))
         finally:
             self._connections.pop(id(request), None)
             if sender is not None:
                 sender.cancel()
         return socket
 
-    async def _send(self, socket: web.WebSocketResponse, since: int | None) -> None:
+    async def _send(self, socket: web.WebSocketResponse, since: int) -> None:
         await socket.send_str('{"type": "welcome"}')
         async for n in self._from(since):
-            await socket.send_str(json.dumps({"type": "tick", "n": n}))
+            await socket.send_str(f'{{"type": "tick", "n": {n}{self._more}}}')
             self.sent += 1
 
 

@@ -48,13 +48,22 @@ class TcpProxy:
             writer.transport.abort()
             return
         self._writers |= {writer, behind}
-        await asyncio.gather(self._copy(reader, behind), self._copy(behind_reader, writer))
+        await asyncio.gather(
+            self._copy(reader, behind, is_from_client=True), self._copy(behind_reader, writer, is_from_client=False)
+        )
         self._writers -= {writer, behind}
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def pass_on(self, chunk: bytes, *, is_from_client: bool) -> bytes | None:
+        """What goes on of a chunk; None ends the connection."""
+        return chunk
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_from_client: bool) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while chunk := await reader.read(65_536):
-                writer.write(chunk)
+                passed = self.pass_on(chunk, is_from_client=is_from_client)
+                if passed is None:
+                    break
+                writer.write(passed)
                 await writer.drain()
         with contextlib.suppress(OSError, RuntimeError):
             writer.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import os
 import signal
 import sys
 from collections.abc import Generator, Iterator
@@ -21,7 +20,7 @@ from testkit import processes
 from testkit.composition import SharedStore
 from testkit.examples import ALL, CHANGE
 from testkit.postgres import Cluster
-from testkit.processes import xdist_workers
+from testkit.processes import workers
 from testkit.temporal import TemporalServer
 
 if TYPE_CHECKING:
@@ -33,10 +32,9 @@ _RECURSION = sys.getrecursionlimit()
 _TESTS = Path(__file__).parent
 # What must behave the same on both stores; the rest of the tests does not come near the dialect. Every change runs on
 # both what writes statements and what moves money, and of the others those marked `both_stores`; `--all` runs all.
-_OF_MONEY = ("actions", "outbox", "preview", "runs", "triggers", "wallets", "workflows")
+_OF_MONEY = ("outbox", "preview", "wallets/test_budget.py")
 _ON_BOTH = (
-    *("storage", "engine/spend", "engine/test_signatures.py", "secrecy/test_keys_of_wallets.py"),
-    *("trigger_host/test_table_rows.py", "trigger_host/test_streams.py"),
+    *("storage", "engine/test_signatures.py", "trigger_host/test_table_rows.py"),
     *(f"services/{name}" for name in _OF_MONEY),
 )
 _OF_API = ("run_call", "idempotency", "import_export", "connectors", "key_limits", "workflows", "apply")
@@ -49,6 +47,7 @@ _LONG_ON_BOTH = (
     "engine",
     "secrecy",
     "replay",
+    "trigger_host/test_streams.py",
     "api/mcp",
     *(f"api/test_{name}.py" for name in _OF_API),
     *_TURNS,
@@ -56,13 +55,19 @@ _LONG_ON_BOTH = (
 # The contract of an engine: it holds for the engine of many machines too, which needs PostgreSQL and Temporal. A test
 # marked `of_one_process` says why it cannot.
 _OF_ENGINES = "engine/"
-# Servers that are killed, shows that are watched: long, and few a file. They begin first, else one process ends alone.
-_FIRST = ("crash", "secrecy", "contract", "e2e", "cli", "test_up.py", "test_examples.py", "engine", "properties", "web")
+# What takes longest, a file at a time: it begins first, in this order, else one process ends alone.
+_FIRST = (
+    *("test_up.py", "engine/spend/test_store_trouble.py", "crash", "trigger_host/test_connector_failed.py"),
+    *("web", "engine/test_mcp_tools.py", "secrecy", "engine", "storage/db/pipeline", "cli", "e2e", "contract"),
+    *("services/outbox", "trigger_host", "test_examples.py", "properties", "api", "sandbox"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds `--all`."""
+    """Adds `--all` and `--numprocesses`."""
     parser.addoption("--all", action="store_true", help="run the tests marked `long` too")
+    text = "run the tests in so many processes, a file in one; 0: in this one"
+    parser.getgroup("dustrun")._addoption("-n", "--numprocesses", type=int, default=0, help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,9 +76,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     processes.share_imports()
-    if sys.platform == "linux" and (beside := config.getoption("tx", None)):
-        python = xdist_workers.forked([*config.invocation_params.args], len(beside))
-        config.option.tx = [f"{one}//python={python}" for one in beside]
+    if config.getoption("numprocesses"):
+        processes.start_fork_server()
     # how long examples take says nothing here: several processes share the processors
     for profile in (ALL, CHANGE):
         hypothesis.settings.register_profile(profile, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -86,26 +90,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "world" in getattr(item, "fixturenames", ()):
             item.add_marker("chain")
-    items.sort(key=lambda item: not _comes_first(item.path))
+    items.sort(key=lambda item: _rank(item.path))
     if config.getoption("--all"):
         return
     left_out = [item for item in items if item.get_closest_marker("long")]
     items[:] = [item for item in items if not item.get_closest_marker("long")]
     config.stash[_LEFT_OUT] = len(left_out)
-    if hasattr(config, "workeroutput"):  # a process of xdist
-        config.workeroutput["left_out"] = len(left_out)
     config.hook.pytest_deselected(items=left_out)
 
 
 @functools.cache
-def _comes_first(path: Path) -> bool:
-    return path.relative_to(_TESTS).as_posix().startswith(_FIRST)
+def _rank(path: Path) -> int:
+    name = path.relative_to(_TESTS).as_posix()
+    return next((rank for rank, first in enumerate(_FIRST) if name.startswith(first)), len(_FIRST))
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Takes over from a process of xdist how many tests it left out; it is the same in each."""
-    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Runs the tests in several processes, if that was asked for and nothing is wrong with them."""
+    count = session.config.getoption("numprocesses")
+    if not count or session.testsfailed or session.config.option.collectonly:
+        return None
+    workers.run(session, count)
+    return True
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -118,7 +124,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs the tests of `_ON_BOTH` and `_LONG_ON_BOTH` that touch a store once for each dialect, and those of
     `_OF_ENGINES` also with Temporal."""
-    if "store_url" not in metafunc.fixturenames:
+    named = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "store_url" not in metafunc.fixturenames or any("store_url" in names for names in named):
         return
     path = metafunc.definition.path.relative_to(_TESTS).as_posix()
     if not path.startswith((*_ON_BOTH, *_LONG_ON_BOTH)):
@@ -141,6 +148,7 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 20)  # as a server has it
         gc.enable()
 
 
@@ -151,10 +159,12 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet() -> Iterator[None]:
-    """Only errors are logged."""
+    """Only errors are logged. Ends the nodes of chains that tests have lent each other."""
     log.set_up(as_json=True, level="error")
     yield
-    gc.collect()  # what was left open is told while a test can still fail for it; a process of xdist tells it nobody
+    if "testkit.chain.lent" in sys.modules:  # slow import
+        sys.modules["testkit.chain.lent"].end()
+    gc.collect()  # what was left open is told while a test can still fail for it; afterwards it may be lost
 
 
 @pytest.fixture(scope="session")
@@ -216,14 +226,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Tokens, feeds and Uniswap, deployed once a run by the first test that wants them."""
     from testkit.chain.contracts import shared  # slow import: web3.py
 
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "world"
-    folder.mkdir(exist_ok=True)
-    return shared(folder)
+    return shared(workers.common_folder(tmp_path_factory, "world"))
 
 
 @pytest.fixture
 def anvil(world: World) -> Iterator[Anvil]:
-    """A fresh EVM node with the contracts of `world` on it."""
+    """An EVM node as fresh as from a start, with the contracts of `world` on it."""
     with world.node() as node:
         yield node

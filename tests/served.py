@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testkit import processes
+from testkit import processes, store_template
 
 ROOT = Path(__file__).resolve().parent.parent
 _STOP_WITHIN_S = 60
@@ -58,6 +58,7 @@ def served(data_dir: Path, port: int = 0, **settings: str) -> Iterator[Served]:
     settings.setdefault("master_key_file", str(data_dir.parent / "master.key"))
     environment = _clean() | {f"DUSTRUN_{name.upper()}": value for name, value in settings.items()}
     words = ["serve", "--port", str(port), "--data-dir", str(data_dir)]
+    store_template.fill_folder(data_dir, settings.get("database_url"))
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _process([*processes.DUSTRUN, *words], environment, data_dir / "server.log") as first_line:
         assert first_line.startswith("Listening on "), (data_dir / "server.log").read_text()

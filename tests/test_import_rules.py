@@ -16,9 +16,10 @@ ROOT = Path(__file__).parent.parent
 CONTRACTS = configparser.ConfigParser()
 CONTRACTS.read(ROOT / ".importlinter")
 FAULTS = {  # contract: the module that gets an import, and what it imports
-    "layers": ("chain.wire", "outbound.networks"),
+    "layers": ("chain.wire", "outbound.resolver"),
     "cli-rooms": ("cli.http.failures", "cli.render.wording"),
     "api-rooms": ("api.limits", "api.server"),
+    "operations-rooms": ("operations.declaration.fields", "operations.shapes.findings"),
     "app-rooms": ("app.base", "app.process"),
     "engine-rooms": ("engine.node.roots", "engine.hosts.embedded"),
     "services-rooms": ("services.access.paging", "services.runs.runs"),
@@ -28,7 +29,7 @@ FAULTS = {  # contract: the module that gets an import, and what it imports
     "pure-core": ("core.run.retry", "random"),
     "actions-see-only-the-sdk": ("actions.data.sort", "outbound.guard"),
     "signers-behind-services": ("engine.spend.live", "wallets.keys"),
-    "routes-call-services": ("api.routes.runs", "storage.db.statement"),
+    "routes-call-services": ("operations.runs", "storage.db.statement"),
     "fakes-only-in-tests": ("engine.spend.dust", "sdk.testing"),
 }
 CHOSEN = [section.removeprefix("importlinter:contract:") for section in CONTRACTS.sections() if ":" in section]

@@ -8,7 +8,7 @@ import re
 
 from dustrun import log
 from dustrun.core.text.secret_rules import is_secret_name
-from dustrun.core.validate.headers import _looks_secret
+from dustrun.core.validate.nodes import _looks_secret
 
 _LOG = re.compile(r"(authorization|token|secret|password|api[_-]?key|private[_-]?key|mnemonic)", re.I)
 _EXPORTS = re.compile(

@@ -46,8 +46,9 @@ SLOW = {
     "temporalio",
     "yaml",
 }
-MOST_MIB = 112
-"""`scripts/bench peers` holds it to 105, with the Python and the libraries of this machine."""
+MOST_MIB = 98
+"""Of its own, without pages of files: a machine with more of them in its cache maps more. `scripts/bench peers` holds
+all of it to 105, with the Python and the libraries of its machine."""
 _IMPORTED = re.compile(r"^import time: +\d+ \| +\d+ \| +([\w.]+)$", re.MULTILINE)
 _LISTENING = "Listening on "
 
@@ -74,7 +75,7 @@ def _idle(folder: Path) -> Iterator[tuple[int, Path]]:
 def test_first_start_imports_no_slow_module(tmp_path: Path) -> None:
     with _idle(tmp_path) as (_, imported):
         names = set(_IMPORTED.findall(imported.read_text()))
-    assert {"dustrun.app.composition", "dustrun.api.routes.runs"} <= names
+    assert {"dustrun.app.composition", "dustrun.operations.runs"} <= names
     assert names & SLOW == set()
 
 
@@ -82,6 +83,6 @@ def test_first_start_imports_no_slow_module(tmp_path: Path) -> None:
 def test_idle_server_needs_little_memory(tmp_path: Path) -> None:
     with _idle(tmp_path) as (pid, _):
         status = Path(f"/proc/{pid}/status").read_text()
-    resident = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+    resident = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
     assert resident is not None
     assert int(resident[1]) / 1024 < MOST_MIB

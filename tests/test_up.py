@@ -100,7 +100,7 @@ def test_the_show_climbs_the_ladder_and_leaves_nothing() -> None:
     assert simulated.split()[0].startswith("62.35")
     assert dust.split() == ["0.001993", "$0.001993"]
     assert live.split()[0].startswith("62.35")
-    assert re.search(r"^notify +POST 127\.0\.0\.1:\d+ +not sent, assumed +sent +sent", output, re.MULTILINE), output
+    assert re.search(r"^notify +POST 127\.0\.0\.1:\d+ +would send, assumed +sent +sent", output, re.MULTILINE), output
     assert re.search(r"^ +network fees +\$0\.\d\d +\$0\.\d\d +\$0\.\d\d", output, re.MULTILINE), output
     for label in ("remains approved", "was not sent", "was assumed", "policy"):
         assert re.search(rf"^ +{label} ", output, re.MULTILINE), output
@@ -114,7 +114,8 @@ def test_the_show_climbs_the_ladder_and_leaves_nothing() -> None:
     assert all(is_closed(port) for port in ports)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_ends_all_of_it(sent: signal.Signals) -> None:
     npm_install(ROOT / "scripts" / "devchain")
     with started("--once", "--chain", "need") as process:
@@ -219,6 +220,7 @@ def fresh(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_without_a_registry_it_says_so_and_works_all_the_same(fresh: Path, tmp_path: Path) -> None:
     node = npm_install(ROOT / "scripts" / "devchain")
     unreachable = {
@@ -240,7 +242,8 @@ def test_without_a_registry_it_says_so_and_works_all_the_same(fresh: Path, tmp_p
     assert all(is_closed(port) for port in listeners(output))
 
 
-def test_a_signal_ends_an_installation_that_hangs(fresh: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+def test_a_signal_ends_an_installation_that_hangs(fresh: Path, tmp_path: Path, sent: signal.Signals) -> None:
     node = npm_install(ROOT / "scripts" / "devchain")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(60)
@@ -253,7 +256,7 @@ def test_a_signal_ends_an_installation_that_hangs(fresh: Path, tmp_path: Path) -
         with started("--once", root=fresh, **unanswered) as process:
             connection, _ = silent.accept()
             with connection:
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(sent)
                 output, _ = process.communicate(timeout=120)
                 connection.settimeout(10)
                 while connection.recv(65536):
@@ -285,23 +288,19 @@ def test_the_chain_can_be_left_out() -> None:
     assert "The price source has received 1 notice." in output
 
 
-def test_the_settings_say_where_it_listens_and_where_its_data_lie(tmp_path: Path) -> None:
-    data, port = tmp_path / "data", free_port()
-    with started("--chain", "no", HOME=str(tmp_path), DUSTRUN_PORT=str(port), DUSTRUN_DATA_DIR=str(data)) as process:
-        output = until(process, "Guides:")
-    assert f"Dustrun is up on http://127.0.0.1:{port}\n" in output
-    assert (data / "owner.key").exists()
-
-
 def test_what_a_killed_show_leaves_running_is_named_and_not_overwritten(tmp_path: Path) -> None:
+    """The settings say where the first one listens, and where its data is."""
     npm_install(ROOT / "scripts" / "devchain")
-    data = tmp_path / "data"
-    with started("--data-dir", str(data), "--chain", "need", HOME=str(tmp_path)) as process:
+    data, port = tmp_path / "data", free_port()
+    given = {"DUSTRUN_PORT": str(port), "DUSTRUN_DATA_DIR": str(data)}
+    with started("--chain", "need", root=ROOT, HOME=str(tmp_path), **given) as process:
         until(process, "local chain  ")
         left = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
         process.kill()
     node = (data / "devchain" / "state.lock").read_text()
     server = json.loads((data / "server.json").read_text())
+    assert server["address"] == f"http://127.0.0.1:{port}"
+    assert (data / "owner.key").exists()
     try:
         assert whole("--data-dir", str(data), HOME=str(tmp_path)) == (0, _UP_ALREADY.format(data=data, **server))
         left.remove(server["pid"])

@@ -26,7 +26,7 @@ NAME = "Take profit"
 _SWAP = "swapExactTokensForTokensSupportingFeeOnTransferTokens(uint256,uint256,address[],address,uint256)"
 _DAY_MS = 86_400_000
 _OWN = ["definition", "starter", "variable", "run", "setting"]
-_MARKET = ["chain", "clock", "price", "contract:*"]  # the amounts hang on what the router that a caller names answers
+_MARKET = ["chain", "clock", "price"]
 _SPENDS = ("sell", "share")
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from house.tree import Finding, Tree
 
-SINCE = "daba22321d4b173b194b91599206d712f9794d84"
-"""The commit after which the rule holds."""
+SINCE = "16de777602d202b5a101e5dcfaabfb71926f953e"
+"""The commit after which the rule holds: the last one without a body."""
 MAX_SUBJECT = 72
 
 

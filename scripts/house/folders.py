@@ -10,10 +10,13 @@ from house.tree import PACKAGE, Finding, Module, Tree
 
 MAX_FILES = 15
 # Where every file is one entry of a catalogue that a folder walk reads; `actions` has files beside its entries.
-CATALOGUES = ("api/routes", "connectors", "core/expression/functions", "storage/migrations/versions", "triggers")
+CATALOGUES = (
+    *("api/routes", "connectors", "core/expression/functions", "operations"),
+    *("storage/migrations/versions", "triggers"),
+)
 
 # Suites that prove one property of the whole product.
-SUITES = frozenset({"contract", "crash", "e2e", "properties", "replay", "secrecy", "web"})
+SUITES = frozenset({"contract", "crash", "e2e", "properties", "replay", "secrecy", "simulation", "web"})
 # Rooms whose tests are a suite or a whole start.
 PROVED_BY = {"app": "tests/test_up.py", "connectors": "tests/contract/test_every_connector.py"}
 

@@ -202,6 +202,11 @@ class _Found:
             )
         return own
 
+    @functools.lru_cache(maxsize=512)  # noqa: B019 (it is about modules, which stay)
+    def named(self) -> list[tuple[Declared, NodeSpec | None]]:
+        """The declarations with their type and texts, and what validation needs of them."""
+        return [_named(value, self) for value in self.declared()]
+
 
 def _module_of(value: Declared) -> str:
     return value.origin if isinstance(value, Trigger) else str(getattr(value.run, "__module__", ""))
@@ -221,17 +226,17 @@ def load(actions_dir: Path | None = None) -> Catalog:
     connectors_found: dict[str, Connector] = {}
     specs = dict(CONTROL)
     for found in _find(actions_dir):
-        for value in found.declared():
+        for value, spec in found.named():
             if found.type in (connectors_found if isinstance(value, Connector) else specs):
                 raise Invalid(f'Two files provide the type "{found.type}"; the second is {_place(found.module)}.')
+            if spec is not None:
+                specs[found.type] = spec
             if isinstance(value, Action):
-                action = actions_found[found.type] = _named_action(value, found)
-                specs[found.type] = _action_spec(action)
+                actions_found[found.type] = value
             elif isinstance(value, Connector):
-                connectors_found[found.type] = _named_connector(value, found)
+                connectors_found[found.type] = value
             else:
-                trigger = triggers_found[found.type] = _named_trigger(value, found)
-                specs[found.type] = _trigger_spec(trigger)
+                triggers_found[found.type] = value
     attaching = tuple(sorted(name for name, connector in connectors_found.items() if connector.attaches))
     for action in actions_found.values():
         required = bool(action.connector) and not action.connector_optional
@@ -330,19 +335,15 @@ def _documented(module: ModuleType) -> tuple[str, str]:
     return summary.strip(), description.strip()
 
 
-def _named_action(action: Action, found: _Found) -> Action:
+def _named(value: Declared, found: _Found) -> tuple[Declared, NodeSpec | None]:
     summary, description = _documented(found.module)
-    return replace(action, type=found.type, family=found.family, summary=summary, description=description)
-
-
-def _named_trigger(trigger: Trigger, found: _Found) -> Trigger:
-    summary, description = _documented(found.module)
-    return replace(trigger, type=found.type, summary=summary, description=description)
-
-
-def _named_connector(connector: Connector, found: _Found) -> Connector:
-    summary, description = _documented(found.module)
-    return replace(connector, type=found.type, summary=summary, description=description)
+    if isinstance(value, Action):
+        action = replace(value, type=found.type, family=found.family, summary=summary, description=description)
+        return action, _action_spec(action)
+    if isinstance(value, Trigger):
+        trigger = replace(value, type=found.type, summary=summary, description=description)
+        return trigger, _trigger_spec(trigger)
+    return replace(value, type=found.type, summary=summary, description=description), None
 
 
 def _action_spec(action: Action) -> NodeSpec:

@@ -256,11 +256,12 @@ _output = _Output(sys.stderr, as_json=False, least=INFO)
 atexit.register(lambda: _output.close())
 
 
-def set_up(*, as_json: bool, level: str = "info") -> None:
-    """Configures logging to standard error, including what libraries log; called once, by the composition root."""
+def set_up(*, as_json: bool, level: str = "info", stream: TextIO | None = None) -> None:
+    """Configures logging to `stream`, by default standard error, including what libraries log; called once, by the
+    composition root."""
     global _output
     _output.close()
-    _output = _Output(sys.stderr, as_json=as_json, least=_LEVELS[level])
+    _output = _Output(stream or sys.stderr, as_json=as_json, least=_LEVELS[level])
     root = logging.getLogger()
     if not any(isinstance(handler, _LibraryHandler) for handler in root.handlers):
         root.addHandler(_LibraryHandler(logging.WARNING))

@@ -373,7 +373,7 @@ class Settings(BaseSettings):
         ge=2,
         description=(
             "A price that one source alone gives is not used for dust, and asks a person where a policy depends on "
-            "it, if it differs from the newest one by more than this factor."
+            "it, if it differs from the price before by more than this factor; see the guide on prices."
         ),
     )
     price_keep_ms: int = Field(10_000, ge=0, le=600_000, description="Milliseconds that a price is cached.")

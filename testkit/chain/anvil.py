@@ -63,10 +63,13 @@ class Rpc:
     """One blocking connection for what the test itself asks of the node."""
 
     def __init__(self, port: int) -> None:
+        self.asked: set[str] = set()
+        """The methods that were called."""
         self._port = port
         self._connection: http.client.HTTPConnection | None = None
 
     def __call__(self, method: str, *params: Any) -> Any:
+        self.asked.add(method)
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         answer = json.loads(self._post(body))
         if "error" in answer:
@@ -105,6 +108,7 @@ class Anvil:
         # old states go to disk, by default to the user's own folder, where nobody deletes them
         self._old_states = tempfile.TemporaryDirectory(prefix="dustrun-anvil-", ignore_cleanup_errors=True)
         own = ["--host", "127.0.0.1", "--port", str(self.port), "--cache-path", self._old_states.name]
+        own += ["--accounts", str(len(ACCOUNTS))]  # to derive the keys of ten is a third of what a start takes
         self._words = [*own, *chain, *load, *words]
         self._process: subprocess.Popen[bytes] | None = None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
@@ -122,6 +126,11 @@ class Anvil:
         self.stop()
         self._output.close()
         self._old_states.cleanup()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the node's process is there."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:

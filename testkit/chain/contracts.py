@@ -21,6 +21,7 @@ from web3.contract import Contract
 
 from dustrun.core.evm.network import Dex, Feed, NativeAsset, Network, Token
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, FOLDER, Anvil
+from testkit.chain.lent import lent
 
 ETHER = 10**18
 MAX = 2**256 - 1
@@ -100,11 +101,15 @@ class Witness:
     def __init__(self, url: str, addresses: dict[str, str] | None = None) -> None:
         self.web3 = Web3(Web3.HTTPProvider(url))
         self.addresses = {} if addresses is None else addresses
+        self._contracts: dict[tuple[str, str], Contract] = {}
 
     def contract(self, name: str, address: str | None = None) -> Contract:
-        """A contract by its name here; at another `address` if need be."""
-        where = Web3.to_checksum_address(address or self.addresses[name])
-        return self.web3.eth.contract(address=where, abi=artifact(name)[0])
+        """A contract by its name here; at another `address` if need be. web3.py takes a while to make one."""
+        where = address or self.addresses[name]
+        if (name, where) not in self._contracts:
+            made = self.web3.eth.contract(address=Web3.to_checksum_address(where), abi=artifact(name)[0])
+            self._contracts[name, where] = made
+        return self._contracts[name, where]
 
     def read(self, name: str, function: str, *arguments: Any) -> Any:
         """What a function returns."""
@@ -163,8 +168,8 @@ class World:
 
     @contextmanager
     def node(self, *words: str, chain_id: int = CHAIN_ID) -> Iterator[Anvil]:
-        """A fresh node with everything on it."""
-        with Anvil(*words, state=self.state, chain_id=chain_id) as node:
+        """A fresh node with everything on it, or one that is as fresh."""
+        with lent(*words, state=self.state, chain_id=chain_id) as node:
             yield node
 
     def witness(self, node: Anvil) -> Witness:

@@ -193,8 +193,10 @@ def _nothing(_method: str, _params: list[Any]) -> None:
 class Face:
     """One endpoint. `lag`: blocks that its head is behind; `frozen`: the hash of the block that it stays at;
     `index_lag`: the newest blocks of which its log index has nothing, and `unindexed` others by number;
-    `no_receipts`: transactions, or all with `*`; `refuses`: whether a call is refused, by method and parameters;
-    `before` is called ahead of each call, also within a batch; `slow_s`: how long each exchange takes."""
+    `no_receipts`: transactions, or all with `*`; `refuses`: whether a call is refused, by method and parameters, and
+    `refusal` what it says then; `before` is called ahead of each call, also within a batch; `slow_s`: how long each
+    exchange takes; `together`: so many reads of logs must wait before the first of them is answered; `strange`: number
+    and address of logs that reads of ranges show in a block that nobody knows."""
 
     tree: Tree
     chain_id: int = 31337
@@ -203,14 +205,19 @@ class Face:
     index_lag: int = 0
     unindexed: set[int] = field(default_factory=set)
     no_receipts: set[str] = field(default_factory=set)
+    strange: set[tuple[int, str]] = field(default_factory=set)
     refuses: Callable[[str, list[Any]], bool] = lambda _method, _params: False
+    refusal: str = "query cannot be answered"
     before: Callable[[str, list[Any]], None] = _nothing
     slow_s: float = 0.0
+    together: int = 0
     is_down: bool = False
     genesis: str | None = None
     counts: Counter[str] = field(default_factory=Counter)
     exchanges: int = 0
     url: str = ""
+    _waiting: int = 0
+    _enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One HTTP request."""
@@ -220,8 +227,17 @@ class Face:
         if self.is_down:
             return web.Response(status=503)
         asked = json.loads(await request.read())
-        answers = [self._answer(one) for one in (asked if isinstance(asked, list) else [asked])]
+        calls = asked if isinstance(asked, list) else [asked]
+        if self.together and any(one["method"] == "eth_getLogs" for one in calls):
+            await self._wait_for_others()
+        answers = [self._answer(one) for one in calls]
         return web.json_response(answers if isinstance(asked, list) else answers[0])
+
+    async def _wait_for_others(self) -> None:
+        self._waiting += 1
+        if self._waiting >= self.together:
+            self._enough.set()
+        await self._enough.wait()
 
     def _answer(self, call: Mapping[str, Any]) -> dict[str, Any]:
         method, params = call["method"], list(call.get("params", ()))
@@ -229,7 +245,7 @@ class Face:
         self.before(method, params)
         found: dict[str, Any] = {"jsonrpc": "2.0", "id": call["id"]}
         if self.refuses(method, params):
-            return {**found, "error": {"code": -32000, "message": "query cannot be answered"}}
+            return {**found, "error": {"code": -32000, "message": self.refusal}}
         answer = getattr(self, f"_{method}", None)
         if answer is None:
             return {**found, "error": {"code": -32601, "message": "method not found"}}
@@ -279,7 +295,9 @@ class Face:
             return [log for log in self._indexed(block) if _wants(asked, log)]
         first, last = int(asked["fromBlock"], 16), int(asked["toBlock"], 16)
         blocks = [self.tree.by_hash[hash] for hash in self._known[first : last + 1]]
-        return [log for block in blocks if block.body for log in self._indexed(block) if _wants(asked, log)]
+        found = [log for block in blocks if block.body for log in self._indexed(block) if _wants(asked, log)]
+        gone = {(hex(number), address) for number, address in self.strange}
+        return [{**one, "blockHash": _ZERO} if (one["blockNumber"], one["address"]) in gone else one for one in found]
 
     def _receipts(self, block: Block) -> list[dict[str, Any]]:
         logs = block.logs()

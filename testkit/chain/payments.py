@@ -84,9 +84,15 @@ Event = tuple[str, int, int]
 
 def on_chain(tree: Tree, on_top: int = 0) -> Counter[Event]:
     """Transaction, number and amount of each event in blocks with so many others on top."""
+    last = tree.head.number - on_top
+    return paid_in(log for log in tree.logs() if int(log["blockNumber"], 16) <= last)
+
+
+def paid_in(logs: Iterable[Mapping[str, Any]]) -> Counter[Event]:
+    """Transaction, number and amount of each payment in logs."""
     found: Counter[Event] = Counter()
-    for log in tree.logs():
-        if log["topics"] == list(paid(0).topics) and int(log["blockNumber"], 16) <= tree.head.number - on_top:
+    for log in logs:
+        if log["topics"] == list(paid(0).topics):
             found[log["transactionHash"], int(log["data"][2:66], 16), int(log["data"][66:], 16)] += 1
     return found
 

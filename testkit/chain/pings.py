@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -63,12 +64,21 @@ class Pings:
 
     def send(self, count: int = 1) -> None:
         """Sends pings, and makes a block of them."""
+        sent = {}
         for _ in range(count):
             raw = self.sign(self.sent)
-            self.node.rpc("eth_sendRawTransaction", raw)
-            self._mined.append((self.head + 1, raw))
+            sent[str(self.node.rpc("eth_sendRawTransaction", raw))] = raw
             self.sent += 1
         self.node.mine()
+        for hashed, raw in sent.items():
+            self._mined.append((self._number_of(hashed), raw))
+
+    def _number_of(self, hashed: str) -> int:
+        """The block of a transaction. A busy node may take it into its pool after the block that was asked for."""
+        while (receipt := self.node.rpc("eth_getTransactionReceipt", hashed)) is None:
+            time.sleep(0.01)
+            self.node.mine()
+        return int(receipt["blockNumber"], 16)
 
     def reorg(self, depth: int) -> None:
         """Takes blocks back and makes as many others: of their transactions some come back in the same or another

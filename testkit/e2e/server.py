@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 
-from testkit import processes
+from testkit import processes, store_template
 from testkit.ports import free_port, is_open
 
 READY_WITHIN_S = 120.0
@@ -40,6 +40,7 @@ class Server:
         """Starts it and returns when it answers."""
         command = [*processes.DUSTRUN, "serve", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--data-dir", str(self.folder / "data"), "--log-format", "json"]
+        store_template.fill_folder(self.folder / "data", self._environment.get("DUSTRUN_DATABASE_URL"))
         with self._log_path.open("ab") as log:
             self._process = processes.start(
                 command, cwd=self.folder, env=self._environment, stdout=log, stderr=log, start_new_session=True

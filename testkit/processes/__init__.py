@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import json
 import os
 import resource
+import select
 import socket
 import subprocess
 import sys
@@ -20,7 +20,6 @@ DUSTRUN = (sys.executable, "-m", "dustrun")
 ROOT = Path(__file__).resolve().parent.parent.parent
 INHERITED = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
 """Limits that a test may set for what it starts."""
-_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 _shares_imports = False
 _more: list[str] = []
 
@@ -29,6 +28,17 @@ def share_imports() -> None:
     """From now on commands begin in processes that have imported Dustrun, where the system can do so."""
     global _shares_imports
     _shares_imports = sys.platform == "linux"
+
+
+def shares_imports() -> bool:
+    """Whether they do: this is a process of tests, and no benchmark."""
+    return _shares_imports
+
+
+def start_fork_server() -> None:
+    """Has those processes be made by one server for this process and its forks; it imports beside what follows here."""
+    if _shares_imports:
+        _fork_server()
 
 
 def share_more(*modules: str) -> None:
@@ -58,7 +68,7 @@ def run(
 
 
 class _Forked(subprocess.Popen[Any]):
-    """A process of the fork server; it belongs to this one, so everything of `Popen` works."""
+    """A process of the fork server. Somebody there waits for it, and keeps its id until this object has its status."""
 
     def _execute_child(
         self,
@@ -95,30 +105,48 @@ class _Forked(subprocess.Popen[Any]):
             "limits": {number: resource.getrlimit(number) for number in INHERITED},
         }
         streams = [number if given == -1 else given for number, given in enumerate((p2cread, c2pwrite, errwrite))]
-        asked = _fork_server()
-        _adopt(True)
-        try:
-            socket.send_fds(asked, [json.dumps(request).encode()], streams)
-            self.pid = int(asked.recv(32))
-        finally:
-            _adopt(False)
+        self._parent, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(_fork_server(), [json.dumps(request).encode()], [*streams, theirs.fileno()])
+        self.pid = self._told()
         self._child_created = True
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
+
+    def _told(self) -> int:
+        number = self._parent.recv(4)
+        if not number:
+            raise ChildProcessError("the server that forks has ended")
+        return int.from_bytes(number)
+
+    def _try_wait(self, wait_flags: int) -> tuple[int, int]:
+        """As `os.waitpid`."""
+        waiting = select.poll()
+        waiting.register(self._parent, select.POLLIN)
+        if wait_flags & os.WNOHANG and not waiting.poll(0):
+            return 0, 0
+        status = self._told()
+        self._parent.close()
+        return self.pid, status
+
+    def _internal_poll(self, *_: Any, **__: Any) -> int | None:
+        if self.returncode is None and self._waitpid_lock.acquire(False):  # type: ignore[attr-defined]
+            try:
+                if self.returncode is None:
+                    pid, status = self._try_wait(os.WNOHANG)
+                    if pid:
+                        self._handle_exitstatus(status)  # type: ignore[attr-defined]
+            finally:
+                self._waitpid_lock.release()  # type: ignore[attr-defined]
+        return self.returncode
 
 
 @cache
 def _fork_server() -> socket.socket:
-    """One for this process; it ends with it."""
+    """One for this process and its forks; it ends with them."""
     own, others = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with others:
         command = [sys.executable, "-m", "testkit.processes.fork_server", str(others.fileno())]
-        process = subprocess.Popen(command, pass_fds=[others.fileno()], cwd=ROOT)
+        process = subprocess.Popen(command, pass_fds=[others.fileno()], cwd=ROOT, stdin=subprocess.DEVNULL)
     atexit.register(process.wait)
     atexit.register(own.close)  # the last that is registered is called first
     return own
-
-
-def _adopt(does: bool) -> None:
-    """Whether processes that lose their parent belong to this one (prctl(2))."""
-    if ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, int(does), 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")

@@ -3,10 +3,10 @@ command line: a second of processor time less for each server.
 
     python -m testkit.processes.fork_server FD
 
-FD is a socket of `testkit.processes`. A request is one JSON document with three file descriptors, the command's
-standard streams; the answer is the id of the new process. That one is a process like any other: with its own
-arguments, environment, folder and streams, killed and waited for by its id. It is forked twice, so that it belongs to
-the one who asked and not to this process.
+FD is a socket of `testkit.processes`, which many may share. A request is one JSON document with four file descriptors:
+the command's standard streams, and a socket for the one who asked. That gets the id of the new process, and at its end
+its status, as four bytes each. The process is one like any other: with its own arguments, environment, folder and
+streams, killed by its id; its id is not given to another before the one who asked has closed that socket.
 """
 
 from __future__ import annotations
@@ -32,44 +32,80 @@ from dustrun import catalog
 from dustrun.api import server
 from dustrun.cli import main as command_line
 from dustrun.cli.commands import serve
+from dustrun.core.expression import parse_template
 
 MOST_BYTES = 1 << 20
 _LOADED = (dustrun.app.composition, dustrun.app.process, serve)
-_AT_FIRST = ("anyio._backends._asyncio", "typer._adapters", "typer._click.decorators", "uvicorn.lifespan.off")
-"""What else each server imports with its first steps."""
+AT_FIRST = (
+    *("anyio._backends._asyncio", "typer._adapters", "typer._click.decorators", "typer.rich_utils"),
+    *("uvicorn.lifespan.off", "aiohttp", "dustrun.outbound.exchange", "coincurve", "regex", "lark", "encodings.idna"),
+    *("dustrun.storage.db.pipeline.groups", "sqlalchemy.dialects.postgresql.psycopg"),
+)
+"""What else most of them import with their first steps, and those on PostgreSQL."""
 
 
 def main() -> None:
     """Answers until the other side is gone; a new process ends with its command."""
     asked = socket.socket(fileno=int(sys.argv[1]))
-    server.discover()
-    catalog.load()
     command_line.commands()
-    _load(_AT_FIRST)
+    prepare()
+    _load(AT_FIRST)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for those who ask
     while True:
-        text, streams, _, _ = socket.recv_fds(asked, MOST_BYTES, 3)
+        text, descriptors, _, _ = socket.recv_fds(asked, MOST_BYTES, 4)
         if not text:
             return
         request = json.loads(text)
         _load(request["modules"])
-        reading, writing = os.pipe()
-        between = os.fork()
-        if between == 0:
-            own = os.fork()
-            if own:
-                os.write(writing, str(own).encode())
-                os._exit(0)
-            for unused in (reading, writing):
-                os.close(unused)
+        _reap()
+        if os.fork() == 0:
             asked.close()
-            _become(request, streams)
-            end_with(_status_of(command_line.main))
-        os.waitpid(between, 0)
-        for stream in streams:
-            os.close(stream)
-        asked.send(os.read(reading, 32))
-        os.close(reading)
-        os.close(writing)
+            _parent(request, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _parent(request: dict[str, Any], descriptors: list[int]) -> None:
+    """Starts the command, and waits for its end in place of the one who asked; ends this process."""
+    *streams, told = descriptors
+    child = os.fork()
+    if child == 0:
+        os.close(told)
+        _become(request, streams)
+        end_with(_status_of(command_line.main))
+    for stream in streams:
+        os.close(stream)
+    with socket.socket(fileno=told) as asker, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        asker.send(child.to_bytes(4))
+        end = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        assert end is not None
+        status = end.si_status << 8 if end.si_code == os.CLD_EXITED else end.si_status  # as waitpid(2) has it
+        asker.send(status.to_bytes(4))
+        asker.recv(1)
+    os.waitpid(child, 0)
+    os._exit(0)
+
+
+def prepare() -> None:
+    """Makes what a server makes when it has started, or with its first requests: schemas, models, the parser."""
+    found = catalog.load()
+    for public in (found.public_actions, found.public_triggers, found.public_connectors):
+        public()
+    declared, _ = server.discover()
+    for operation in (one.operation for one in declared):
+        if operation.input_model is not None:
+            operation.input_model.model_rebuild()
+        if operation.body is not None:
+            operation.body_adapter.rebuild()
+        for made in (operation.encode, operation.size):
+            assert made
+    parse_template("{{1 + 1}}")
 
 
 def _load(modules: Iterable[str]) -> None:

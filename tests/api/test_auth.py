@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun import clock
-from dustrun.api.auth import ANY_KEY, PUBLIC
+from dustrun.operations.declaration.operation import ANY_KEY, PUBLIC
 from dustrun.services.access.principal import OF_THE_SERVER, PERMISSIONS
 from dustrun.storage.db.tables import api_keys
 from testkit.composition import Client, Composition

@@ -15,8 +15,7 @@ from aiohttp import web
 
 import testkit
 from dustrun import clock
-from dustrun.api import openapi
-from dustrun.api.description.body_examples import BY_OPERATION
+from dustrun.api.server import discover
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_gaps
 from outbox import Outbox, open_outbox
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
@@ -24,6 +23,9 @@ from testkit.chain.contracts import World
 from testkit.plain_mcp import connector, listed, plain_mcp
 from testkit.receiver import receiving
 
+BODIES: dict[str, Any] = {
+    route.operation.name: route.operation.example for route in discover()[0] if route.operation.example is not None
+}
 TREASURY = ACCOUNTS[3]
 PAY = {
     "type": "send-native",
@@ -55,7 +57,7 @@ class Tour:
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
         self.api = outbox.composition.owner
-        document = openapi.document.build(outbox.composition.app.app)
+        document = outbox.composition.conformance.document
         self.operations = {
             operation["operationId"]: (method, path)
             for path, operations in document["paths"].items()
@@ -70,7 +72,7 @@ class Tour:
         """The data of a successful answer to the documented body, changed by `body`."""
         method, pattern = self.operations[operation]
         url = re.sub(r"\{(\w+)\}", lambda match: str(path[match[1]]), pattern)
-        sent = {**BY_OPERATION[operation], **(body or {})} if operation in BY_OPERATION else body
+        sent = {**BODIES[operation], **(body or {})} if operation in BODIES else body
         headers = None if host is None else {"Host": host}
         reply = await self.api.send(method.upper(), url + query, sent, headers=headers)
         assert reply.status == 200, (operation, reply.body)
@@ -258,7 +260,7 @@ async def _conversations(tour: Tour) -> None:
 
 
 async def _tables(tour: Tour) -> None:
-    columns = [*BY_OPERATION["create_table"]["columns"], {"name": "status", "type": "text", "default": "open"}]
+    columns = [*BODIES["create_table"]["columns"], {"name": "status", "type": "text", "default": "open"}]
     table = (await tour.call("create_table", {"columns": columns}))["id"]
     await tour.call("add_rows", id=table)
     await tour.call("list_rows", id=table)
@@ -389,7 +391,7 @@ async def _webhooks(tour: Tour) -> None:
     assert (await tour.api.post(f"/v1/workflows/{workflow}/publish")).status == 200
     made = await tour.call("rotate_webhook", id=workflow, nodeId="root")
     await tour.call("list_webhooks", id=workflow)
-    await tour.call("receive_webhook", secret=made["url"].rsplit("/", 1)[1])
+    await tour.call("receive_webhook", {"orderId": 17}, secret=made["url"].rsplit("/", 1)[1])
     await tour.call("revoke_webhook", id=workflow, nodeId="root")
 
 

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 
 from dustrun import clock
 from dustrun.api import sse
-from dustrun.api.limits import WrongKeys
 from dustrun.errors import TooMany
 from dustrun.services.access.api_keys import principal_of
+from dustrun.services.access.rate_limits import WrongKeys
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.tables import runs
 from testkit.composition import DEFINITION, Client, Composition, composed

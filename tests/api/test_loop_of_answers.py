@@ -1,7 +1,8 @@
-"""No answer of another program holds the event loop for 100 ms of processor time, however it is made."""
+"""No answer of another program holds the event loop for 50 ms of processor time, however it is made."""
 
 from __future__ import annotations
 
+import functools
 import http.server
 import json
 import threading
@@ -31,7 +32,7 @@ from testkit.composition import composed
 from testkit.loop_watch import least_hold, watched
 from testkit.run_drivers import Runs
 
-MOST_S = 0.1
+MOST_S = 0.05
 MOST_BYTES = 5_242_880
 _HELLO = b'{"protocolVersion":"2025-11-25","capabilities":{}}'
 
@@ -45,40 +46,55 @@ def _tool(schema: bytes) -> bytes:
     return b'{"tools":[{"name":"a","inputSchema":%s}]}' % schema
 
 
-_LISTS = _many(b"[]", MOST_BYTES - 100)
-_NUMBERS = _many(b"1", MOST_BYTES - 100)
 _CHUNK = b'{"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":%s}]}'
 _WHOLE = b'{"id":"a","object":"chat.completion","created":1,"model":"m","choices":%s}'
 _ANTHROPIC = b'{"id":"m","type":"message","role":"assistant","model":"m","content":%s}'
-_CALLS = _many(b"{}", 900_000, b'{"tool_calls":[%s]}')
 _CHOICE = b'{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"hi"}}'
-_TEXTS = {
-    "/lists": _LISTS,
-    "/objects": _many(b"{}", MOST_BYTES - 100),
-    "/prices": _many(b"[]", 1_000_000),
-    "/choices/chat/completions": _WHOLE % _many(_CHOICE, 900_000),
-    "/calls/chat/completions": _WHOLE % (b'[{"index":0,"finish_reason":"stop","message":%s}]' % _CALLS),
-    "/texts/v1/messages": _ANTHROPIC % _many(b'{"type":"text","text":""}', 900_000),
+_MESSAGE = b'[{"index":0,"finish_reason":"stop","message":%s}]'
+
+
+def _calls() -> bytes:
+    return _many(b"{}", 900_000, b'{"tool_calls":[%s]}')
+
+
+# made when they are asked for: whoever collects this file would wait for it
+_TEXTS: dict[str, Callable[[], bytes]] = {
+    "/lists": lambda: _many(b"[]", MOST_BYTES - 100),
+    "/objects": lambda: _many(b"{}", MOST_BYTES - 100),
+    "/prices": lambda: _many(b"[]", 1_000_000),
+    "/choices/chat/completions": lambda: _WHOLE % _many(_CHOICE, 900_000),
+    "/calls/chat/completions": lambda: _WHOLE % (_MESSAGE % _calls()),
+    "/texts/v1/messages": lambda: _ANTHROPIC % _many(b'{"type":"text","text":""}', 900_000),
 }
-_STREAMS = {
-    "/pieces/chat/completions": (b"data: %s\n\n" % (_CHUNK % b'{"content":"x"}')) * 4_000 + b"data: [DONE]\n\n",
-    "/fat/chat/completions": b"data: %s\n\n" % (_CHUNK % _CALLS),
-    "/lines/chat/completions": b"data: %s\n\n" % (_CHUNK % _CALLS).replace(b"{}," * 100, b"{}," * 100 + b"\ndata: "),
-    "/returns/chat/completions": b"data: %s\r\r" % (_CHUNK % _CALLS),
+_STREAMS: dict[str, Callable[[], bytes]] = {
+    "/pieces/chat/completions": lambda: b"data: %s\n\n" % (_CHUNK % b'{"content":"x"}') * 4_000 + b"data: [DONE]\n\n",
+    "/fat/chat/completions": lambda: b"data: %s\n\n" % (_CHUNK % _calls()),
+    "/lines/chat/completions": lambda: (
+        b"data: %s\n\n" % (_CHUNK % _calls()).replace(b"{}," * 100, b"{}," * 100 + b"\ndata: ")
+    ),
+    "/returns/chat/completions": lambda: b"data: %s\r\r" % (_CHUNK % _calls()),
 }
 # what an MCP server lists, and what it answers to a call
-_SERVERS = {
-    "/mcp/many": (_many(b'{"name":"a","inputSchema":{}}', MOST_BYTES - 100, b'{"tools":[%s]}'), b""),
-    "/mcp/failed": (_tool(b"{}"), _many(b'{"type":"text"}', MOST_BYTES - 200, b'{"isError":true,"content":[%s]}')),
-    "/mcp/back": (_tool(b"{}"), b'{"resultType":%s}' % _NUMBERS),
+_SERVERS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
+    "/mcp/many": lambda: (_many(b'{"name":"a","inputSchema":{}}', MOST_BYTES - 100, b'{"tools":[%s]}'), b""),
+    "/mcp/failed": lambda: (
+        _tool(b"{}"),
+        _many(b'{"type":"text"}', MOST_BYTES - 200, b'{"isError":true,"content":[%s]}'),
+    ),
+    "/mcp/back": lambda: (_tool(b"{}"), b'{"resultType":%s}' % _many(b"1", MOST_BYTES - 100)),
 }
+
+
+@functools.cache
+def _made(make: Callable[[], Any]) -> Any:
+    return make()
 
 
 class _Hostile(http.server.BaseHTTPRequestHandler):
     """Answers with what takes long to read."""
 
     def do_GET(self) -> None:
-        self._answer(_TEXTS[self.path])
+        self._answer(_made(_TEXTS[self.path]))
 
     def do_DELETE(self) -> None:
         self._answer(b"")
@@ -86,11 +102,11 @@ class _Hostile(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path in _STREAMS:
-            self._answer(_STREAMS[self.path], "text/event-stream")
+            self._answer(_made(_STREAMS[self.path]), "text/event-stream")
         elif self.path in _TEXTS:
-            self._answer(_TEXTS[self.path])
+            self._answer(_made(_TEXTS[self.path]))
         elif self.path in _SERVERS and "id" in asked:
-            listed, called = _SERVERS[self.path]
+            listed, called = _made(_SERVERS[self.path])
             result = {"initialize": _HELLO, "tools/list": listed, "tools/call": called}[asked["method"]]
             self._answer(b'{"jsonrpc":"2.0","id":%d,"result":%s}' % (asked["id"], result))
         else:
@@ -115,22 +131,28 @@ def hostile() -> Iterator[str]:
         server.shutdown()
 
 
-async def _holds(work: dict[str, Callable[[], Awaitable[None]]]) -> dict[str, int]:
+async def _holds(work: dict[str, Callable[[], Awaitable[None]]], most_s: float = MOST_S) -> dict[str, int]:
     """What holds the loop too long, and for how many milliseconds."""
     with watched() as watch:
-        found = {name: await least_hold(watch, one, MOST_S) for name, one in work.items()}
-    return {name: round(held * 1000) for name, held in found.items() if held >= MOST_S}
+        found = {name: await least_hold(watch, one, most_s) for name, one in work.items()}
+    return {name: round(held * 1000) for name, held in found.items() if held >= most_s}
 
 
+@pytest.mark.long
 async def test_no_json_of_a_request_holds_the_loop(tmp_path: Path, store_url: str, hostile: str) -> None:
     async with composed(tmp_path, database_url=store_url, outbound_allow=("127.0.0.1",)) as server:
         runs = Runs(server)
         nodes = {path: {"type": "http-request", "payload": {"url": hostile + path}} for path in ("/lists", "/objects")}
-        assert await _holds({path: partial(runs.run, runs.body({"n": node}, 0)) for path, node in nodes.items()}) == {}
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            path: partial(runs.run, runs.body({"n": node}, 0)) for path, node in nodes.items()
+        }
+        # to free 1.7 million lists is one call into C
+        assert await _holds(work, 2 * MOST_S) == {}
     assert runs.statuses == {"failure"}, "the result is larger than a node may keep"
 
 
-async def test_no_answer_of_an_mcp_server_holds_the_loop(hostile: str) -> None:
+@pytest.mark.parametrize("paths", [["/mcp/back"], pytest.param(["/mcp/many", "/mcp/failed"], marks=pytest.mark.long)])
+async def test_no_answer_of_an_mcp_server_holds_the_loop(hostile: str, paths: list[str]) -> None:
     async with client(max_bytes=MOST_BYTES) as http:
 
         async def ask(path: str) -> None:
@@ -142,10 +164,15 @@ async def test_no_answer_of_an_mcp_server_holds_the_loop(hostile: str) -> None:
             await session.call("a", {}, 60, only_reads=True)
             raise Permanent("it answers")
 
-        assert await _holds({path: partial(ask, path) for path in _SERVERS}) == {}
+        assert await _holds({path: partial(ask, path) for path in paths}) == {}
 
 
-async def test_no_answer_of_a_model_server_holds_the_loop(hostile: str) -> None:
+_OF_MODELS = [path for path in (*_TEXTS, *_STREAMS) if path.count("/") > 1]
+_ONE_OF_EACH = ["/calls/chat/completions", "/fat/chat/completions"]
+
+
+@pytest.mark.parametrize("paths", [_ONE_OF_EACH, pytest.param(_OF_MODELS, marks=pytest.mark.long)], ids=["two", "all"])
+async def test_no_answer_of_a_model_server_holds_the_loop(hostile: str, paths: list[str]) -> None:
     async with client(max_bytes=MOST_BYTES) as http:
 
         async def ask(path: str) -> None:
@@ -157,7 +184,6 @@ async def test_no_answer_of_a_model_server_holds_the_loop(hostile: str) -> None:
             with pytest.raises(DustrunError):
                 await protocol.request(http, connection, asked, heard)
 
-        paths = [path for path in (*_TEXTS, *_STREAMS) if path.count("/") > 1]
         assert await _holds({path: partial(ask, path) for path in paths}) == {}
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from dustrun import clock
-from dustrun.api.shapes.wire import moment_ms
+from dustrun.operations.declaration.fields import moment_ms
 from testkit.composition import Composition, composed
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from dustrun.api.shapes.wire import model_of
-from dustrun.api.shapes.workflows import VersionAnswer
+from dustrun.operations.declaration.answers import model_of
+from dustrun.operations.shapes.workflows import VersionAnswer
 from testkit.composition import DEFINITION, Client
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dustrun.api.shapes.wire import model_of
-from dustrun.api.shapes.workflows import WorkflowAnswer, WorkflowListItem
+from dustrun.operations.declaration.answers import model_of
+from dustrun.operations.shapes.workflows import WorkflowAnswer, WorkflowListItem
 from dustrun.storage.db.tables import audit, runs, workflows
 from testkit.composition import BROKEN_DEFINITION, DEFINITION, Client, Composition
 

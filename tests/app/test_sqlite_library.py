@@ -10,9 +10,9 @@ import pytest
 
 _USE = """if True:
     import _sqlite3, ctypes, json, sqlite3, sys
-    from dustrun.app import sqlite_library
+    from dustrun.app import process
     if sys.argv[1] == "spared":
-        sqlite_library.stop_counting_memory()
+        process.stop_counting_memory()
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE one (two TEXT)")
     connection.execute("INSERT INTO one VALUES ('three')")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dustrun.assistant.budget import Budget, Exceeded
-from dustrun.assistant.history import turn_parts
+from dustrun.assistant.loop import turn_parts
 from dustrun.assistant.toolbox import narrowed
 from dustrun.sdk.llm.messages import Answer, Called, Returned, Said
 from dustrun.services.access.principal import PERMISSIONS, Principal

@@ -17,7 +17,7 @@ from dustrun.chain.endpoints import Endpoint, mark_outliers
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import Kind, kind_of
 from dustrun.chain.probe import Abilities, abilities_of
-from dustrun.chain.rpc import Pace, Request, RpcError, host_of
+from dustrun.chain.rpc import EndpointDown, Pace, Request, Rpc, RpcError, host_of
 from dustrun.core.values.addresses import keccak256
 from dustrun.errors import Code, Permanent, Temporary
 from dustrun.sdk.chain import ChainCall
@@ -61,6 +61,15 @@ async def test_a_read_goes_on_to_the_next_endpoint(world: World, anvil: Anvil) -
         shown = [endpoint.public() for endpoint in chain.endpoints.all]
     assert [entry["isUsable"] for entry in shown] == [False, True]
     assert shown[0]["problem"] == "no connection"
+
+
+async def test_reads_that_fail_at_the_same_time_let_an_endpoint_rest_for_one(world: World) -> None:
+    async with chain_of(world, down()) as chain:
+        (endpoint,) = chain.endpoints.all
+        reads = [chain.endpoints.batch([Request("eth_chainId"), Request("eth_blockNumber")]) for _ in range(20)]
+        failed = await asyncio.gather(*reads, return_exceptions=True)
+        assert all(isinstance(one, Temporary) for one in failed), failed
+        assert endpoint.failures < 10, "three rounds of tries, however many reads there were"
 
 
 async def test_nothing_of_a_url_but_its_host_is_told(world: World) -> None:
@@ -129,6 +138,28 @@ async def test_a_rate_limit_is_waited_out(world: World, anvil: Anvil) -> None:
         started = time.monotonic()
         assert await chain.balance(ALICE) > 0
         assert time.monotonic() - started >= 1.8
+
+
+async def test_an_answer_to_an_earlier_read_does_not_end_the_rest_that_an_endpoint_asked_for(world: World) -> None:
+    refused = asyncio.Event()
+
+    async def is_answered_late(_: Rpc) -> str:
+        await refused.wait()
+        return "answered"
+
+    async def is_refused(_: Rpc) -> str:
+        raise EndpointDown("rate limit reached", sent=False, wait_s=30)
+
+    async with chain_of(world, down()) as chain:
+        (endpoint,) = chain.endpoints.all
+        earlier = asyncio.create_task(chain.endpoints.read(is_answered_late, "eth_getLogs"))
+        await asyncio.sleep(0)
+        with pytest.raises(Temporary):
+            await chain.endpoints.read(is_refused, "eth_getLogs")
+        refused.set()
+        assert await earlier == "answered"
+        assert endpoint.is_resting
+        assert endpoint.public()["problem"] == "rate limit reached"
 
 
 async def test_our_own_pace_is_kept() -> None:

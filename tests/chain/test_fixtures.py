@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 from eth_account import Account
 
@@ -17,9 +20,44 @@ def test_accounts_are_those_of_the_keys(anvil: Anvil) -> None:
 
 
 def test_a_loaded_node_is_ready_soon(world: World) -> None:
-    with world.node() as node:
+    with Anvil(state=world.state) as node:
         assert node.rpc("eth_getCode", MULTICALL3, "latest") != "0x"
         assert node.processor_s() < 5
+
+
+def _seen(node: Anvil) -> dict[str, Any]:
+    """What a test could tell a fresh node by."""
+    block = node.rpc("eth_getBlockByNumber", "latest", True)
+    pending = node.rpc("eth_getBlockByNumber", "pending", False)
+    return {
+        "head": (block["number"], block["hash"], block["timestamp"]),
+        "next": (pending["number"], pending["baseFeePerGas"], pending["transactions"]),
+        "fees": node.rpc("eth_feeHistory", "0x5", "latest", [50]),
+        "pool": node.rpc("txpool_content"),
+        "account": [node.rpc(f"eth_get{what}", BOB, "latest") for what in ("Balance", "TransactionCount", "Code")],
+    }
+
+
+def test_a_node_that_is_lent_again_is_as_fresh_as_a_new_one(world: World) -> None:
+    with world.node() as node:
+        fresh, pid = _seen(node), node.pid
+        sent = node.rpc("eth_sendTransaction", {"from": BOB, "to": RICH, "value": "0x5"})
+        node.mine(3)
+        node.set_balance(BOB, 7)
+        node.rpc("anvil_setCode", BOB, "0x00")
+        node.set_automine(False)
+        node.rpc("eth_sendTransaction", {"from": RICH, "to": BOB, "value": "0x5"})
+        assert _seen(node) != fresh
+    with world.node() as node:
+        assert (_seen(node), node.pid) == (fresh, pid)
+        assert node.rpc("eth_getTransactionReceipt", sent) is None
+        paid = world.witness(node).pay(RICH, 5, sender=BOB)
+        mined = node.rpc("eth_getBlockByNumber", hex(paid["blockNumber"]), False)
+        assert abs(int(mined["timestamp"], 16) - time.time()) < 30
+        assert (mined["baseFeePerGas"], len(mined["transactions"])) == (fresh["next"][1], 1)
+        node.reorg(1)
+    with world.node() as node:
+        assert node.pid != pid  # what a reorg leaves is not undone
 
 
 def test_every_account_has_every_token(world: World, anvil: Anvil) -> None:

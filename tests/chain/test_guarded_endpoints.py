@@ -42,6 +42,18 @@ async def test_endpoint_that_the_settings_name_is_asked(world: World, anvil: Anv
             assert await chain.balance(ALICE) == int(anvil.rpc("eth_getBalance", ALICE, "latest"), 16)
 
 
+async def test_nothing_is_connected_to_after_the_end(world: World, anvil: Anvil) -> None:
+    """Nobody would close the connections."""
+    network = world.network(anvil.url)
+    settings = Settings(second_endpoints={network.chain_id: anvil.url})
+    chains = Chains({network.chain_id: network}, settings)
+    assert await chains.get(network.chain_id).balance(ALICE) > 0
+    await chains.close()
+    for get in (chains.get, chains.second):
+        with pytest.raises(Temporary, match="The server stops"):
+            get(network.chain_id)
+
+
 async def test_endpoint_that_nobody_named_gets_no_connection(world: World, anvil: Anvil) -> None:
     async with proxy(anvil.url) as node, guarded(world, [node.url], []) as chain:
         with pytest.raises(Temporary, match=r"is a loopback address.*outbound_allow") as caught:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Answer, Asked, Peer, envelope
-from dustrun.cli.commands.run import call_for
+from dustrun.cli.commands.runs import call_for
 from dustrun.cli.commands.serve import read_settings
-from dustrun.cli.http.documents import Document, read_document
+from dustrun.cli.http.documents import Document, read_document, workflow_id
 from dustrun.cli.http.failures import CliError
-from dustrun.cli.http.naming import workflow_id
 from dustrun.cli.http.options import read_json_option, read_pairs
 
 NODES = {"nodes": {"root": {"type": "manual"}}}

@@ -28,7 +28,7 @@ async def test_a_client_without_http_works_through_it(server: Served, era: Any) 
     environment = {**os.environ, "DUSTRUN_API_KEY": server.key, "DUSTRUN_SERVER": server.url}
     program = StdioServerParameters(command=sys.executable, args=["-m", "dustrun", "mcp"], env=environment)
     async with Client(stdio_client(program), mode=era) as client:
-        assert len((await client.list_tools()).tools) == 11
+        assert len((await client.list_tools()).tools) == 12
         found = await client.call_tool("search_nodes", {"query": "http request"})
         assert "http-request (write)" in getattr(found.content[0], "text", "")
         wrong = await client.call_tool("get_workflow", {"id": "wf_none"})

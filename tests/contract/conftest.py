@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from testkit import processes
 from testkit.chain.anvil import Anvil
 from testkit.fuzz_world import World
 from testkit.server_process import ServerProcess
@@ -29,6 +30,7 @@ def chain_server(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "rate_limit_per_second": "0",
         "chain_endpoints": json.dumps({str(chain.chain_id): [chain.url]}),
     }
+    processes.share_more("dustrun.sdk.llm.protocol", "dustrun.api.mcp.protocol", "openai.resources.chat")
     server = ServerProcess(tmp_path_factory.mktemp("routes") / "data", settings)
     server.start()
     asyncio.run(server.wait_ready())

@@ -110,6 +110,8 @@ class Scene:
         yield "get_report", {"runId": self.run, "what": "compare", "otherRunId": self.rehearsal}
         yield "explain_spend", {"runId": self.run}
         yield "explain_spend", {"workflowId": self.workflow}
+        yield "policy_sentences", {"text": "ask above $100"}
+        yield "policy_sentences", {"walletId": self.wallet["id"]}
         yield "list_runs", {}
         for run in (self.run, self.rehearsal):
             yield (

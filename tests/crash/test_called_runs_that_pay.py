@@ -132,7 +132,7 @@ def _parent(child: str) -> Json:
     }
 
 
-@pytest.mark.parametrize("store_url", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("store_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True)
 async def test_a_called_run_goes_on_after_every_kill_and_pays_once(tmp_path: Path, node: Anvil, store_url: str) -> None:
     async with killed(tmp_path, node, store_url) as it:
         first = await it.wallet("first", KEYS[1], is_default=True)

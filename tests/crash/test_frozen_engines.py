@@ -104,6 +104,7 @@ async def test_a_run_is_cancelled_and_retried_while_its_engine_is_frozen(machine
     assert outside.asked == ["/held", "/held", "/end"]
 
 
+@pytest.mark.long
 async def test_what_a_person_decides_while_the_engine_is_frozen_counts_once(
     machines: Machines, outside: Outside
 ) -> None:

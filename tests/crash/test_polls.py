@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
+from bench import soak_polls
 from testkit.news import News, serving
 from testkit.server_process import ServerProcess
 
@@ -84,6 +86,15 @@ async def test_each_item_runs_once_although_the_server_is_killed(tmp_path: Path)
     assert Counter(event["body"]["item"] for event in events) == Counter(wanted)
     assert {event["outcome"] for event in events} == {"started"}
     assert Counter(event["runId"] for event in events) == Counter(run["id"] for run in runs)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_each_crossing_of_a_level_runs_once_although_the_server_is_killed(store: str) -> None:
+    found = soak_polls.run(2, 3, kills="2", stores=store)
+    assert found["failures"] == []
+    for kind in ("balance-level", "evm-call-level"):
+        assert found[store][kind]["runs"] == found[store][kind]["crossings"] >= 2
 
 
 async def is_taken(caller: Caller, life: int) -> bool:

@@ -81,6 +81,7 @@ def test_answers_effects_and_events_come_after_the_sync() -> None:
 
 
 @needs_strace
+@pytest.mark.long
 def test_synchronous_normal_is_caught() -> None:
     assert soak_power.run(4, seed=1, synchronous="NORMAL")["failures"] != []
 

@@ -288,6 +288,7 @@ async def test_stopping_server_refuses_run_calls_and_drops_streams(trouble: Trou
     assert_whole(server.database_path)
 
 
+@pytest.mark.long
 async def test_stopping_server_lets_running_nodes_end(trouble: Trouble) -> None:
     workflow_id = await trouble.workflow("t", NODES)
     accepted = [f"run_{number}" for number in range(10)]

@@ -180,7 +180,8 @@ def _copied_to(folder: Path) -> Path:
 
 def _install_from(sources: Path, target: Path) -> None:
     """As the image does, without what the project depends on: that is in this environment."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(sources)]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+    command += ["--target", str(target), str(sources)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
 

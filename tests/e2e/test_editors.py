@@ -10,8 +10,8 @@ import pytest
 
 from dustrun import catalog
 from dustrun.api.description import editor_schema
-from dustrun.api.shapes.workflows import CreateWorkflow
 from dustrun.core.values import exact_json, exact_yaml
+from dustrun.operations.shapes.workflows import CreateWorkflow
 from testkit.e2e.guide import ROOT
 from testkit.e2e.node import npm_install
 from testkit.editor import cases

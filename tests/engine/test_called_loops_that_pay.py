@@ -68,7 +68,6 @@ async def _starts(studio: Studio, run: Run) -> list[list[int]]:
     return found
 
 
-@pytest.mark.both_stores
 async def test_a_rated_while_loop_pays_in_called_runs_alike_in_every_mode(studio: Studio) -> None:
     alice, bob, bobs = await wallets(studio)
     parent, _ = await _flows(studio)

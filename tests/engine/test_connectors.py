@@ -138,7 +138,6 @@ async def test_simulation_reads_with_the_credential_and_writes_nothing(bench: Be
     ("moves", "method", "dust", "asked"),
     [(True, "POST", None, 0), (True, "GET", None, 1), (True, "POST", "run", 1), (False, "POST", None, 1)],
 )
-@pytest.mark.both_stores
 async def test_dust_test_refuses_writes_that_move_money(
     bench: Bench, echo: Echo, moves: bool, method: str, dust: str | None, asked: int
 ) -> None:

@@ -224,11 +224,11 @@ async def test_a_secret_is_masked_though_the_store_was_away_when_the_connectors_
         made = (await bench.api.post("/v1/connectors", body)).data
         open_now = connections.open
 
-        async def opened(*words: Any) -> Any:
+        async def opened(*words: Any, **more: Any) -> Any:
             if again.ident is None:
                 cluster.stop()
                 again.start()
-            return await open_now(*words)
+            return await open_now(*words, **more)
 
         monkeypatch.setattr(connections, "open", opened)
         node = {"type": "http-request", "retry": {"maxAttempts": 5, "backoffMs": 500}}

@@ -7,8 +7,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from dustrun.cli.render import report as drawn_report
 from engine.conftest import Bench
 from engine.test_reports_of_calls import drawn
@@ -75,7 +73,6 @@ async def _approve(bench: Bench) -> None:
     assert (await bench.api.post(f"/v1/approvals/{await _asked(bench)}/approve", {})).status == 200
 
 
-@pytest.mark.both_stores
 async def test_each_item_spends_its_declared_cent_once(tmp_path: Path, world: World, store_url: str) -> None:
     with world.node() as chain:
         async with open_studio(tmp_path, world, chain, store_url=store_url) as studio:

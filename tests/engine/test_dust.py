@@ -101,7 +101,7 @@ async def test_an_approval_is_dust_and_never_lowers_one(till: Till) -> None:
     assert till.witness.allowance("usdc", ALICE, other) == 10_000
 
 
-@pytest.mark.parametrize("version", ["v2", "v3"])
+@pytest.mark.parametrize("version", [pytest.param("v2", marks=pytest.mark.long), "v3"])
 async def test_a_swap_that_would_approve_without_an_end_approves_dust(till: Till, version: str) -> None:
     await till.allow(allowUnlimitedApprovals=True)
     router = till.witness.addresses[f"{version}_router"]
@@ -154,8 +154,15 @@ async def test_a_payment_that_depends_on_an_example_is_not_made_and_does_not_pas
     assert (pinned["status"], pinned["passed"], till.witness.native(SHOP)) == ("success", True, 3)
 
 
-@pytest.mark.parametrize("mode", ["wait", "start"])
-@pytest.mark.parametrize("passed", ["payload", "propValues"])
+@pytest.mark.parametrize(
+    ("passed", "mode"),
+    [
+        ("payload", "wait"),
+        ("propValues", "start"),
+        pytest.param("payload", "start", marks=pytest.mark.long),
+        pytest.param("propValues", "wait", marks=pytest.mark.long),
+    ],
+)
 async def test_a_called_workflow_does_not_pay_with_an_example_that_it_was_passed(
     till: Till, mode: str, passed: str
 ) -> None:

@@ -15,7 +15,6 @@ from engine.conftest import OWN_ACTIONS, Bench, Definition, attempts, let_go, tr
 from testkit.composition import composed
 from testkit.model_server import Asked, Reply, serving_model
 
-pytestmark = pytest.mark.both_stores
 MADE_UP = "{{skipped.result.value}}"
 
 
@@ -72,6 +71,7 @@ def calling(workflow: str, **payload: Any) -> Definition:
     return {"type": "call-workflow", "payload": {"workflowId": workflow, "payload": {"v": MADE_UP}, **payload}}
 
 
+@pytest.mark.both_stores
 async def test_after_a_restart_in_the_middle(tmp_path: Path, store_url: str) -> None:
     pause = trial(name="hold", effect="read", held=True, children=["sent", "kept", "row", "each", "call"])
     async with server_on(tmp_path, store_url) as bench:
@@ -110,6 +110,7 @@ async def test_in_a_retry_of_the_calling_run(tmp_path: Path, store_url: str, mod
         await nothing_left(bench)
 
 
+@pytest.mark.both_stores
 async def test_in_a_retry_of_a_called_run(tmp_path: Path, store_url: str) -> None:
     async with server_on(tmp_path, store_url) as bench:
         await made_table(bench)

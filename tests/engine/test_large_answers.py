@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dustrun.engine.node.job import Job
+from dustrun.engine.node.outcome import Job
 from engine.conftest import Bench
 from engine.test_subworkflows import call
 from engine.test_variables import Flow, result

@@ -10,7 +10,7 @@ import pytest
 
 from dustrun.core.run.state import Mode
 from dustrun.errors import Code, DustrunError
-from dustrun.services.runs.launching.matching import LaunchRequest
+from dustrun.services.runs.launching.decision import LaunchRequest
 from rehearsals import Run, Studio, error, open_studio, pay, second_wallet, told
 from testkit.chain.contracts import World
 

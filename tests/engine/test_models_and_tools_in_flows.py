@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.validate.spend_sources import MODEL_DECIDES as CODE
+from dustrun.core.validate.whole import MODEL_DECIDES as CODE
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
 from engine.test_mcp_tools import calling, made, read
 from testkit.composition import composed

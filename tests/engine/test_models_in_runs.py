@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dustrun.core.run.state import Mode
-from dustrun.core.validate.spend_sources import MODEL_DECIDES as CODE
-from dustrun.services.runs.launching.matching import LaunchRequest
+from dustrun.core.validate.whole import MODEL_DECIDES as CODE
+from dustrun.services.runs.launching.decision import LaunchRequest
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
 from testkit.composition import composed
 from testkit.model_server import ModelServer, Reply, serving_model

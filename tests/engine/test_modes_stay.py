@@ -16,6 +16,7 @@ from engine.test_subworkflows import call
 from outbox import ALICE, Outbox, address, open_outbox
 from testkit.chain.anvil import CHAIN_ID, Anvil
 from testkit.chain.contracts import ETHER
+from testkit.chain.lent import lent
 
 SHOP = address(1)
 NATIVE = f"eip155:{CHAIN_ID}/native"
@@ -26,7 +27,7 @@ SPENT = {"simulate": 0, "dust": DUST, "live": ETHER}
 
 @pytest.fixture
 def node() -> Iterator[Anvil]:
-    with Anvil() as node:
+    with lent() as node:
         yield node
 
 
@@ -98,7 +99,9 @@ async def test_a_retry_is_of_the_same_mode_and_version_and_pays_nothing_twice(
     assert _nonce(outbox) == (0 if mode == "simulate" else 1)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [pytest.param("simulate", marks=pytest.mark.long), "dust", pytest.param("live", marks=pytest.mark.long)]
+)
 async def test_a_retry_cannot_be_asked_for_another_mode(bench: Bench, outbox: Outbox, mode: str) -> None:
     """A field that is not heeded would be a rehearsal that moves money."""
     run = await bench.ended(await _start(bench, await _flow(bench, PAYS), mode))
@@ -109,7 +112,7 @@ async def test_a_retry_cannot_be_asked_for_another_mode(bench: Bench, outbox: Ou
     assert (await bench.ended(again))["mode"] == mode
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["simulate", pytest.param("dust", marks=pytest.mark.long), "live"])
 async def test_a_replay_is_of_the_same_mode(bench: Bench, outbox: Outbox, mode: str) -> None:
     workflow = await _flow(bench, PAYS)
     headers = {"Idempotency-Key": "order-17"}
@@ -129,7 +132,7 @@ async def test_a_replay_is_of_the_same_mode(bench: Bench, outbox: Outbox, mode: 
     assert _paid(outbox) == SPENT[mode]
 
 
-@pytest.mark.parametrize("mode", ["dust", "live"])
+@pytest.mark.parametrize("mode", ["dust", pytest.param("live", marks=pytest.mark.long)])
 async def test_an_answer_goes_on_in_the_mode(bench: Bench, outbox: Outbox, mode: str) -> None:
     run = await _start(bench, await _flow(bench, ASKS), mode)
     async with asyncio.timeout(60):
@@ -140,7 +143,7 @@ async def test_an_answer_goes_on_in_the_mode(bench: Bench, outbox: Outbox, mode:
     assert _paid(outbox) == SPENT[mode]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [pytest.param("simulate", marks=pytest.mark.long), "dust", "live"])
 async def test_called_runs_and_their_retries_are_of_the_callers_mode(bench: Bench, outbox: Outbox, mode: str) -> None:
     callee = await _flow(bench, PAYS)
     caller = await _flow(bench, {"root": {"type": "manual", "children": ["call"]}, "call": call(callee)})

@@ -45,7 +45,6 @@ async def test_a_dust_test_answers_nothing_that_is_made_up(bench: Bench) -> None
     assert [one["path"] for one in await answers(bench, run["id"])] == ["known"]
 
 
-@pytest.mark.both_stores
 async def test_first_respond_answers_in_every_mode(bench: Bench) -> None:
     nodes = {
         "one": respond("two", status=201, headers={"X-Order": "7"}, body={"hi": "{{$trigger.body.name}}"}),

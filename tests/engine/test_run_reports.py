@@ -130,6 +130,7 @@ def _move_the_pool(operations: Operations, sender: str = ACCOUNTS[0]) -> None:
 # --- the same ---
 
 
+@pytest.mark.long
 async def test_take_profit_is_the_same_live_as_simulated(operations: Operations) -> None:
     simulated = await operations.example("take-profit", _take_profit(operations), simulate=True)
     before = {name: operations.witness.balance(name, ALICE) for name in ("weth", "usdc")}
@@ -154,6 +155,7 @@ async def test_take_profit_is_the_same_live_as_simulated(operations: Operations)
     assert real["totalFeesUsd"] == real["totalFees"][0]["usd"]
 
 
+@pytest.mark.long
 async def test_the_other_examples_are_the_same(operations: Operations) -> None:
     csv = f"invoice,address,amount\nA-17,{SHOP},12.50\nA-18,{CAROL},7\n"
     permit = {"token": operations.witness.addresses["usdc"], "version": "1", "spender": CAROL}

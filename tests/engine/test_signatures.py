@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
-from dustrun.services.runs.unsealing import Unsealing
+from dustrun.services.runs.start import Unsealing
 from dustrun.storage.db.tables import metadata
 from dustrun.storage.secrets.vault import Vault
 from engine.conftest import Bench, Definition
@@ -82,7 +82,6 @@ async def _callee(bench: Bench) -> str:
     return str(made["id"])
 
 
-@pytest.mark.every_engine
 async def test_a_signature_is_seen_by_the_run_and_by_nobody_else(tmp_path: Path, node: Anvil, store_url: str) -> None:
     equal = "{{$nodes.sign.result.signature == $nodes.call.result.result.message ? 'same' : 'other'}}"
     async with _open(tmp_path, node, store_url) as (outbox, bench):

@@ -236,7 +236,6 @@ async def test_a_retry_of_what_a_run_called_is_judged_as_the_call_was(studio: St
         assert (refused.status, refused.code) == (409, REHEARSAL), refused.body
 
 
-@pytest.mark.both_stores
 async def test_what_others_wrote_spends_only_once_it_is_accepted(studio: Studio) -> None:
     """Edited, restored and imported by a key that may not spend."""
     writer = await studio.outbox.composition.client_with(*WRITER)
@@ -392,7 +391,6 @@ async def test_variables_that_shape_a_spend_are_judged_by_who_wrote_them(studio:
     await beside.passes()
 
 
-@pytest.mark.both_stores
 async def test_what_a_run_wrote_is_judged_by_its_author_and_its_starter(studio: Studio) -> None:
     """A draft without a spend needs no acceptance, but the live version that spends reads what it wrote."""
     writer = await studio.outbox.composition.client_with(*WRITER)

@@ -48,6 +48,12 @@ async def test_a_version_tells_what_shapes_its_spends_and_those_that_it_calls(st
     assert named(own, "recipient") == {"trigger:manual.to"}
     assert f"definition:{helper}@1#spare.amount" in {one["source"] for one in own["fields"][1]["sources"]}
     assert own["fields"][0]["sources"][0]["says"] == "`$trigger.to` of the manual that started the run"
+    shaping = {(one["workflowId"], one["nodeId"], one["level"]) for one in own["nodes"]}
+    assert shaping == {
+        (helper, "spare", "data"),
+        (top, "ask", "data"),
+        (top, "root", "data"),
+    }
     assert (found["hidden"], found["callsAny"], len(found["items"])) == (0, False, 2)
     limited = await studio.api.post(
         "/v1/api-keys", {"name": "one", "permissions": ["workflow:read"], "workflowIds": [top]}
@@ -98,6 +104,12 @@ async def test_an_approval_shows_fields_and_a_waiting_run_tells_already(studio: 
     assert {f"approval:{top}@1#ask", "clock"} <= named(spend, "decides")
     started = await studio.api.post(f"/v1/workflows/{top}/run", {"payload": {"n": 1, "to": SHOP}})
     assert await sources(studio, started.data["runId"]) == []
+    items = (await studio.api.get("/v1/approvals")).data["items"]
+    (question,) = [one["id"] for one in items if one["runId"] == started.data["runId"]]
+    asked = (await studio.api.get(f"/v1/approvals/{question}")).data
+    plan = (await studio.api.post(f"/v1/workflows/{top}/dust-plan", {"payload": {"n": 1, "to": SHOP}})).data
+    ladder = (await studio.api.get(f"/v1/workflows/{top}/ladder")).data
+    assert (asked["sources"], plan["sources"], ladder["sources"]) == ([spend], [spend], [spend])
     assert (await studio.api.post(f"/v1/runs/{started.data['runId']}/cancel")).status == 200
 
 

@@ -33,7 +33,6 @@ async def child_of(bench: Bench, run_id: str, path: str = "call") -> dict[str, A
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.both_stores
 async def test_result_of_the_called_run_is_the_nodes(bench: Bench) -> None:
     callee = await Flow.make(bench, {"a": say("hello {{$trigger.body.name}}", "b"), "b": say("{{a.result.message}}!")})
     run = await bench.run(

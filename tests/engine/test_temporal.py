@@ -18,7 +18,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dustrun.engine import temporal as engine
-from dustrun.engine.hosts.dispatching import Asks, Sweep
+from dustrun.engine.hosts.clustered import Asks, Sweep
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.tables import runs
 from engine.conftest import Bench
@@ -109,6 +109,7 @@ async def test_what_was_asked_is_asked_again_at_once_when_it_is_lost(tmp_path: P
         database.close()
 
 
+@pytest.mark.long
 async def test_a_run_with_many_failed_attempts_is_given_to_another_machine_as_soon(temporal: TemporalServer) -> None:
     """Its attempts have failed while the store was away; then its machine dies."""
     dying_at, queue = 7, "many-attempts"

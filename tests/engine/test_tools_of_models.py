@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.validate.spend_sources import MODEL_DECIDES as CODE
+from dustrun.core.validate.whole import MODEL_DECIDES as CODE
 from dustrun.errors import Code
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
 from engine.test_mcp_tools import made, read

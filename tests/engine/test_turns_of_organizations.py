@@ -47,6 +47,11 @@ async def open_server(request: pytest.FixtureRequest, tmp_path: Path, cluster: C
     cluster.drop(url)
 
 
+_LATER_APART = pytest.mark.parametrize(
+    "open_server", ["alone", pytest.param("apart", marks=pytest.mark.long)], indirect=True
+)
+
+
 def _names(*names: str) -> list[str]:
     """Names of attempts that no other test has."""
     number = next(_numbers)
@@ -72,6 +77,7 @@ async def _has_begun(name: str, count: int) -> None:
     await until(is_so)
 
 
+@_LATER_APART
 async def test_a_run_begins_with_the_next_free_place_however_many_of_another_organization_wait(
     open_server: Open,
 ) -> None:
@@ -88,6 +94,7 @@ async def test_a_run_begins_with_the_next_free_place_however_many_of_another_org
     assert _begun(many, one).index(one) <= 3 * _MOST
 
 
+@_LATER_APART
 async def test_a_run_begins_at_once_while_another_organization_has_as_many_as_it_may(open_server: Open) -> None:
     many, one = _names("many", "one")
     async with open_server(max_running_runs=2 * _MOST, max_running_runs_per_org=_MOST) as server:

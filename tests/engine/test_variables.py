@@ -177,7 +177,6 @@ async def test_write_of_an_inline_run_lives_in_the_run(bench: Bench) -> None:
     assert await bench.composition.rows(sa.select(variables)) == []
 
 
-@pytest.mark.both_stores
 async def test_dust_run_writes_unless_the_node_says_otherwise(bench: Bench) -> None:
     flow = await Flow.make(bench, {"a": add("n"), "b": add("m", dust="skip")})
     run = await flow.run(dustTest=True)
@@ -195,7 +194,6 @@ async def test_retry_of_a_run_does_not_write_again(bench: Bench) -> None:
     assert await flow.variables() == {"n": 1}
 
 
-@pytest.mark.both_stores
 @pytest.mark.parametrize("mode", ["live", "dustTest"])
 async def test_a_retry_sees_what_the_run_has_set_for_itself(bench: Bench, mode: str) -> None:
     """In a loop too, whose other items the retry does; and what an item has counted it does not count again."""
@@ -220,7 +218,6 @@ async def test_a_retry_sees_what_the_run_has_set_for_itself(bench: Bench, mode: 
     assert result(await flow.run(**how), "say")["message"] == "50 4", "which another run does not see"
 
 
-@pytest.mark.both_stores
 async def test_what_a_called_run_sets_for_itself_the_next_one_sets_again(bench: Bench) -> None:
     nodes = {
         "set": put("n", 50, "fails"),
@@ -234,7 +231,6 @@ async def test_what_a_called_run_sets_for_itself_the_next_one_sets_again(bench: 
     assert result(again, "call")["result"]["message"] == "50"
 
 
-@pytest.mark.both_stores
 async def test_a_retried_simulation_writes_anew(bench: Bench) -> None:
     columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "integer"}]
     made = await bench.api.post("/v1/tables", {"name": "kept", "columns": columns, "primaryKey": "id"})

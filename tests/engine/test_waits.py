@@ -372,7 +372,6 @@ async def test_only_the_named_approvers_decide(bench: Bench) -> None:
     assert (await bench.ended(run_id))["executionState"]["yes"]["status"] == "success"
 
 
-@pytest.mark.both_stores
 async def test_who_started_the_run_does_not_decide_unless_the_node_says_so(bench: Bench) -> None:
     """Neither with that key nor with one that it made, on neither route, and not after a retry either."""
     owner = bench.api

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import resource
-import shutil
-import ssl
-import subprocess
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -19,6 +16,7 @@ from dustrun.errors import DustrunError, Invalid, Permanent, Temporary, Uncertai
 from dustrun.outbound.client import OutboundClient
 from dustrun.sdk.context import HttpRequest, HttpResponse
 from outbound.loopback import FailingResolver, Seen, client, read_head, reset, serving, serving_raw
+from testkit.certificates import self_signed
 
 
 def _ok(_seen: Seen) -> web.Response:
@@ -256,18 +254,9 @@ async def test_timeout_covers_the_look_up_of_the_name() -> None:
         assert isinstance(await _failure(http, "POST", "http://slow.example/", timeout_s=0.1), Temporary)
 
 
-def _self_signed(folder: Path) -> ssl.SSLContext:
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=x -keyout"
-    subprocess.run([*command.split(), str(key), "-out", str(certificate)], check=True, capture_output=True)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-    return context
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with the openssl program")
 async def test_certificate_that_nobody_vouches_for_is_permanent(tmp_path: Path) -> None:
-    async with serving(_ok, tls=_self_signed(tmp_path)) as server, client() as http:
+    served, _ = self_signed(tmp_path, "x.example.com")
+    async with serving(_ok, tls=served) as server, client() as http:
         error = await _failure(http, "POST", server.url.replace("http", "https"))
         assert isinstance(error, Permanent)
         assert error.message.startswith('The certificate of "127.0.0.1" is not valid')

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dustrun.errors import Invalid
-from dustrun.outbound.guard import Guard, is_name
-from dustrun.outbound.networks import special_kind
-from dustrun.outbound.target import parse
+from dustrun.outbound.guard import Guard, is_name, special_kind
+from dustrun.outbound.resolver import parse
 
 _CLOSED = Guard()
 _V4_NETWORKS = [

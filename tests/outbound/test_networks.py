@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dustrun.outbound.networks import plain, special_kind
+from dustrun.outbound.guard import plain, special_kind
 
 _ANY = st.ip_addresses(v=4) | st.ip_addresses(v=6)
 

@@ -6,7 +6,7 @@ import pytest
 
 from dustrun.errors import Invalid
 from dustrun.outbound.redirect import Hop, follow, location
-from dustrun.outbound.target import parse
+from dustrun.outbound.resolver import parse
 
 
 def _hop(method: str, headers: dict[str, str] | None = None, url: str = "https://example.com/a/b?c") -> Hop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dustrun.errors import Invalid
-from dustrun.outbound.target import parse
+from dustrun.outbound.resolver import parse
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,12 @@ from dustrun.core.values.amounts import Asset
 from dustrun.errors import Code, DustrunError, Invalid, Temporary
 from dustrun.outbound.client import OutboundClient
 from dustrun.sdk.chain import Price
-from dustrun.services.prices import PriceBook
+from dustrun.services.prices import PriceBook, PriceMemory
 from dustrun.settings import Settings
+from dustrun.storage.db import migrate
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.money import known_prices
 from outbound.loopback import Seen, serving
 from testkit.chain.anvil import CHAIN_ID, Anvil
 from testkit.chain.contracts import ETHER, RICH, TOKENS, Witness, World
@@ -44,11 +49,13 @@ class Market:
     http: OutboundClient
     opened: list[Chains]
 
-    def book(self, settings: dict[str, Any] | None = None, **changes: Any) -> PriceBook:
+    def book(
+        self, settings: dict[str, Any] | None = None, memory: PriceMemory | None = None, **changes: Any
+    ) -> PriceBook:
         """Prices on the network with some of its description changed."""
         chains = Chains({CHAIN_ID: self.network.model_copy(update=changes)}, Settings())
         self.opened.append(chains)
-        return PriceBook.of(Settings(**{**BARE, **(settings or {})}), chains.get, self.http)
+        return PriceBook.of(Settings(**{**BARE, **(settings or {})}), chains.get, self.http, memory)
 
     def only_pools(self, settings: dict[str, Any] | None = None, **changes: Any) -> PriceBook:
         """No feed but the coin's."""
@@ -232,6 +239,66 @@ async def test_a_lone_price_that_leaps_is_in_doubt_and_not_kept(market: Market) 
         assert simulated.doubt == found.doubt, "the same in a simulation"
         told.pop(0)
         assert (await book.value(COIN)).doubt is None
+
+
+async def test_a_lone_price_cannot_walk(market: Market) -> None:
+    """Each step is small enough by itself; what later ones are held against follows only after hours."""
+    told = ["2500"]
+    async with serving(lambda _: web.json_response({"usd": told[0]})) as server:
+        settings = {"price_url": server.url, "price_keep_ms": 0}
+        changes: dict[str, Any] = {"feeds": (), "dex": type(market.network.dex)()}
+        steady, short = [market.book(settings, memory, **changes) for memory in (None, PriceMemory(steady_s=0))]
+        doubts = []
+        for told[0] in ("2500", "130", "7"):
+            doubts.append([(await book.value(COIN)).doubt for book in (steady, short)])
+        assert doubts[:2] == [[None, None]] * 2
+        for doubt in doubts[2]:
+            assert "7 USD, and the price before was 2500 USD" in (doubt or ""), "the newest one never follows at once"
+        for told[0] in ("130", "7"):
+            doubts.append([(await book.value(COIN)).doubt for book in (steady, short)])
+        assert doubts[3] == [None, None]
+        assert doubts[4][0] is not None, "for hours"
+        assert doubts[4][1] is None, "130 has waited long enough"
+
+
+async def test_a_leap_is_seen_after_a_restart_and_what_a_simulation_sees_is_its_own(
+    market: Market, tmp_path: Path
+) -> None:
+    told = ["1"]
+    database = Database(f"sqlite:///{tmp_path / 'dustrun.db'}")
+    migrate.upgrade(database)
+    writer = Writer(database)
+    writer.start()
+
+    def book() -> PriceBook:
+        """As a process that starts has it."""
+        changes: dict[str, Any] = {"feeds": (), "dex": type(market.network.dex)()}
+        settings = {"price_url": server.url, "price_keep_ms": 0}
+        return market.book(settings, memory=PriceMemory(database, writer, steady_s=0), **changes)
+
+    try:
+        async with serving(lambda _: web.json_response({"usd": told[0]})) as server:
+            first = book()
+            assert (await first.value(COIN)).doubt is None
+            told[0] = "1.05"
+            for _ in range(2):  # the second one follows the first
+                assert (await first.value(COIN)).doubt is None
+            assert await database.read(lambda tx: known_prices.find(tx, COIN.key)) == 1, "little apart: not written"
+            told[0] = "19"
+            simulated = first.on(market.opened[-1].get)
+            assert (await simulated.value(COIN)).doubt is None
+            assert await database.read(lambda tx: known_prices.find(tx, COIN.key)) == 1, "a simulation keeps nothing"
+            told[0] = "30"
+            assert "the price before was 1.05 USD" in ((await first.value(COIN)).doubt or "")
+            again = await book().value(COIN)
+            assert "30 USD, and the price before was 1 USD" in (again.doubt or "")
+            told[0], last = "2", book()
+            for kept in (1, 2):
+                assert (await last.value(COIN)).doubt is None
+                assert await database.read(lambda tx: known_prices.find(tx, COIN.key)) == kept
+    finally:
+        await writer.stop()
+        database.close()
 
 
 async def test_tokens_of_all_decimals_are_priced_by_their_pools(market: Market) -> None:

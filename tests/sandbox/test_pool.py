@@ -11,7 +11,7 @@ import pytest
 
 from dustrun.errors import Invalid, Permanent, Temporary
 from dustrun.sandbox import BoundScript, Limits, Sandbox
-from dustrun.sandbox.fair_slots import FairSlots
+from dustrun.sandbox.pool import FairSlots
 from sandbox.limits_in_tests import LIMITS, NOW_MS, Run
 
 

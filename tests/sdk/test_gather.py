@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dustrun.sdk.gather import side_by_side
+from dustrun.sdk.threads import side_by_side
 
 
 async def after(turns: int, value: str) -> str:

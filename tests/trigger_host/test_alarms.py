@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from dustrun import clock
-from dustrun.trigger_host.alarms import Alarms
+from dustrun.trigger_host.due_work import Alarms
 
 
 def test_names_are_due_in_order_and_once() -> None:

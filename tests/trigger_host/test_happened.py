@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from dustrun import clock
+from dustrun.storage.db import facts
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.tables import approvals as approval_table
 from dustrun.storage.db.trigger_tables import trigger_events
+from dustrun.storage.runs import approvals
 from outbox import address, open_outbox, transfer
 from testkit.chain.anvil import Anvil
 from testkit.composition import Composition, composed
@@ -101,3 +107,55 @@ async def test_transactions_are_told_when_final_and_when_a_reorg_removes_them(tm
             assert second["hash"] is not None
             await asyncio.sleep(1.5)
             assert len(await told(server, watcher, 2)) == 2
+
+
+def add_all(tx: Tx, rows: list[approvals.ApprovalRow]) -> None:
+    for row in rows:
+        approvals.add(tx, row)
+
+
+async def test_what_is_committed_long_after_its_time_is_told_once_also_over_a_restart(
+    tmp_path: Path, store_url: str
+) -> None:
+    """A server that was frozen, or had no store, commits what is minutes old by then; and who looks may be down."""
+    settings: dict[str, Any] = {"database_url": store_url} if store_url else {}
+    async with composed(tmp_path, **settings) as server:
+        watcher = await publish(server, "approval", statuses=["asked", "voted", "decided", "expired", "cancelled"])
+        asking = {"type": "approve", "payload": {"message": "Pay?", "timeoutMs": 600_000}}
+        nodes = {"root": {"type": "manual", "children": ["ask"]}, "ask": asking}
+        asker = await server.owner.create_workflow({"nodes": nodes}, name="Payer")
+        await server.owner.post(f"/v1/workflows/{asker['id']}/run", {})
+        (asked,) = await told(server, watcher, 1)
+        long_ago = clock.now_ms() - 300_000
+        names = [field.name for field in fields(approvals.ApprovalRow)]
+        (found,) = await server.rows(sa.select(*(approval_table.c[name] for name in names)))
+        row = approvals.ApprovalRow(**dict(zip(names, found, strict=True)))
+        several: dict[str, Any] = {"quorum": 3, "votes": '[{"by": "key_a", "at": 1000, "comment": "seen"}]'}
+        late = [replace(row, id=f"apr_late{n}", created_at=long_ago, **several) for n in range(3)]
+        await server.parts.writer.write(lambda tx: add_all(tx, late))
+        await told(server, watcher, 4)
+    async with composed(tmp_path, **settings) as server:
+        first, *others = [row.id for row in late]
+        await server.parts.writer.write(lambda tx: approvals.close(tx, first, "timed_out", long_ago + 1))
+        events = await told(server, watcher, 5)
+        assert [one["status"] for one in events] == ["asked"] * 4 + ["expired"]
+        assert [one["approvalId"] for one in events] == [asked["approvalId"], first, *others, first]
+        votes = [{"by": "key_a", "at": "1970-01-01T00:00:01.000Z", "comment": "seen"}]
+        assert [(one["quorum"], one["votes"]) for one in events] == [(1, []), *[(3, [])] * 3, (3, votes)]
+    async with composed(tmp_path, **settings) as server:
+        await server.parts.writer.write(
+            lambda tx: [approvals.close(tx, one, "cancelled", long_ago + 2) for one in others]
+        )
+        assert [one["status"] for one in (await told(server, watcher, 7))[5:]] == ["cancelled"] * 2
+        await server.parts.writer.write(
+            lambda tx: facts.add(tx, row.org_id, "approval", others[0], "voted", long_ago + 3, place="1")
+        )
+        voted = (await told(server, watcher, 8))[7]
+        assert (voted["status"], voted["decidedBy"], voted["comment"], voted["votes"]) == (
+            "voted",
+            "key_a",
+            "seen",
+            votes,
+        )
+        runs = await server.owner.get(f"/v1/workflows/{watcher}/runs/count")
+        assert runs.data["total"] == 8

@@ -132,3 +132,5 @@ async def test_a_wrong_token_is_told(server: Composition, broker: Broker) -> Non
         while "uthorization" not in ((await state(server))[1] or ""):
             await asyncio.sleep(0.02)
     assert "tok_9876543210" not in ((await state(server))[1] or "")
+    (shown,) = (await server.owner.get("/v1/connectors")).data["items"]
+    assert shown["failure"]["what"] == "refused"

@@ -242,28 +242,27 @@ async def test_a_source_that_asks_for_patience_gets_it(server: Composition, news
     assert len(news.asked) == 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "config", "field", "message"),
-    [
-        ("http-poll", {"url": "http://169.254.169.254/latest"}, "url", "it is a metadata address"),
-        ("rss", {"url": "ftp://example.com/feed"}, "url", "must start with"),
-        ("rss", {"url": "http://127.0.0.1:9/", "pollMs": 100}, "pollMs", "every 60000 ms at most"),
-        ("http-poll", {"url": "http://127.0.0.1:9/", "items": "body.["}, "items", "Does not parse"),
-        ("http-poll", {"url": "http://127.0.0.1:9/", "items": "boby.x"}, "items", 'Did you mean "body"?'),
-        ("http-poll", {"url": "http://127.0.0.1:9/", "itemKey": "item.id"}, "", "`itemKey` needs `items`"),
-        ("http-poll", {"url": "http://127.0.0.1:9/", "headers": {"Host": "x"}}, "url", "is set by the server"),
-    ],
+CANNOT_RUN: tuple[tuple[str, dict[str, Any], str, str], ...] = (
+    ("http-poll", {"url": "http://169.254.169.254/latest"}, "url", "it is a metadata address"),
+    ("rss", {"url": "ftp://example.com/feed"}, "url", "must start with"),
+    ("rss", {"url": "http://127.0.0.1:9/", "pollMs": 100}, "pollMs", "every 60000 ms at most"),
+    ("http-poll", {"url": "http://127.0.0.1:9/", "items": "body.["}, "items", "Does not parse"),
+    ("http-poll", {"url": "http://127.0.0.1:9/", "items": "boby.x"}, "items", 'Did you mean "body"?'),
+    ("http-poll", {"url": "http://127.0.0.1:9/", "itemKey": "item.id"}, "", "`itemKey` needs `items`"),
+    ("http-poll", {"url": "http://127.0.0.1:9/", "headers": {"Host": "x"}}, "url", "is set by the server"),
 )
-async def test_what_cannot_run_is_not_published(
-    tmp_path: Path, kind: str, config: dict[str, Any], field: str, message: str
-) -> None:
+
+
+async def test_what_cannot_run_is_not_published(tmp_path: Path) -> None:
     settings = {"outbound_allow": ["127.0.0.1"], "min_trigger_interval_ms": 60_000}
     async with composed(tmp_path, **settings) as server:
-        made = await server.owner.create_workflow(workflow(kind, config))
-        refused = await server.owner.post(f"/v1/workflows/{made['id']}/publish")
-    assert refused.status == 400
-    details = [(one["field"], one["message"]) for one in refused.body["details"]]
-    assert any(at == f"nodes.root.payload.{field}".rstrip(".") and message in text for at, text in details), details
+        for kind, config, field, message in CANNOT_RUN:
+            made = await server.owner.create_workflow(workflow(kind, config))
+            refused = await server.owner.post(f"/v1/workflows/{made['id']}/publish")
+            assert refused.status == 400, config
+            details = [(one["field"], one["message"]) for one in refused.body["details"]]
+            at = f"nodes.root.payload.{field}".rstrip(".")
+            assert any(one == at and message in text for one, text in details), details
 
 
 async def test_a_rehearsing_trigger_only_simulates(server: Composition, news: News) -> None:

@@ -50,11 +50,18 @@ async def test_a_chain_trigger_shows_its_newest_real_event_or_a_sample(watched: 
         newest["transactionHash"],
         int(newest["logIndex"], 16),
     )
-    pings.node.mine(2_000)
-    assert (await outcome_of(api, "evm-log", PINGED))["origin"] == "sample"
     assert (await outcome_of(api, "evm-block", {"chainId": PINGED["chainId"], "every": 5}))["event"][
         "blockNumber"
     ] % 5 == 0
+
+
+@pytest.mark.long
+async def test_an_event_behind_the_newest_2000_blocks_is_not_recent(watched: Watching, pings: Pings) -> None:
+    pings.send(3)
+    pings.node.mine(2_000)
+    assert (await outcome_of(watched.server.owner, "evm-log", PINGED))["origin"] == "recent"
+    pings.node.mine(1)
+    assert (await outcome_of(watched.server.owner, "evm-log", PINGED))["origin"] == "sample"
 
 
 async def test_a_polled_trigger_asks_its_source_only_for_who_may_send_requests(watched: Watching) -> None:

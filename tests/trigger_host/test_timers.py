@@ -188,32 +188,31 @@ async def test_schedules_go_on_after_a_start_that_failed(server: Composition) ->
     await until(server, known + 2)
 
 
-@pytest.mark.parametrize(
-    ("node_type", "config", "field", "message"),
-    [
-        ("cronjob", {"schedule": "0 0 31 2 *"}, "schedule", "never fires"),
-        ("cronjob", {"schedule": "61 * * * *"}, "schedule", "'61' does not fit the minute field"),
-        ("cronjob", {"schedule": "@hourly", "timezone": "Europe/Berln"}, "timezone", "did you mean 'Europe/Berlin'?"),
-        ("cronjob", {"schedule": "* * * * * *", "jitterMs": 1000}, "jitterMs", "Must be less than"),
-        ("schedule", {"at": "2020-01-01T00:00:00Z"}, "at", "its last time has passed"),
-        (
-            "schedule",
-            {"rrule": "DTSTART:20200101T000000Z\nRRULE:FREQ=DAILY;COUNT=2"},
-            "rrule",
-            "its last time has passed",
-        ),
-        ("schedule", {"rrule": "DTSTART:20200101T000000Z\nRRULE:FREQ=DAYLY"}, "", "FREQ is one of"),
-        ("schedule", {}, "", "Give either rrule or at."),
-    ],
+COULD_NOT_RUN: tuple[tuple[str, dict[str, Any], str, str], ...] = (
+    ("cronjob", {"schedule": "0 0 31 2 *"}, "schedule", "never fires"),
+    ("cronjob", {"schedule": "61 * * * *"}, "schedule", "'61' does not fit the minute field"),
+    ("cronjob", {"schedule": "@hourly", "timezone": "Europe/Berln"}, "timezone", "did you mean 'Europe/Berlin'?"),
+    ("cronjob", {"schedule": "* * * * * *", "jitterMs": 1000}, "jitterMs", "Must be less than"),
+    ("schedule", {"at": "2020-01-01T00:00:00Z"}, "at", "its last time has passed"),
+    (
+        "schedule",
+        {"rrule": "DTSTART:20200101T000000Z\nRRULE:FREQ=DAILY;COUNT=2"},
+        "rrule",
+        "its last time has passed",
+    ),
+    ("schedule", {"rrule": "DTSTART:20200101T000000Z\nRRULE:FREQ=DAYLY"}, "", "FREQ is one of"),
+    ("schedule", {}, "", "Give either rrule or at."),
 )
-async def test_publishing_refuses_what_could_not_run(
-    server: Composition, node_type: str, config: dict[str, Any], field: str, message: str
-) -> None:
-    made = await server.owner.create_workflow(workflow(node_type, config))
-    refused = await server.owner.post(f"/v1/workflows/{made['id']}/publish")
-    assert refused.status == 400
-    problem = next(one for one in refused.body["details"] if message in one["message"])
-    assert problem["field"].startswith(f"nodes.root.payload{'.' if field else ''}{field}")
+
+
+async def test_publishing_refuses_what_could_not_run(server: Composition) -> None:
+    for node_type, config, field, message in COULD_NOT_RUN:
+        made = await server.owner.create_workflow(workflow(node_type, config))
+        refused = await server.owner.post(f"/v1/workflows/{made['id']}/publish")
+        assert refused.status == 400, config
+        found = [one["field"] for one in refused.body["details"] if message in one["message"]]
+        assert found, (config, refused.body)
+        assert found[0].startswith(f"nodes.root.payload{'.' if field else ''}{field}"), config
 
 
 async def test_publishing_refuses_what_fires_too_often(tmp_path: Path) -> None:

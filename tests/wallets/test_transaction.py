@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import Bug
-from dustrun.wallets import rlp, transaction
+from dustrun.wallets import transaction
 from dustrun.wallets.local import digest_of_message, join_signature
 from dustrun.wallets.secp256k1 import CURVE_ORDER, SecretKey, find_signer
 from dustrun.wallets.signer import UnsignedTransaction
@@ -117,20 +117,20 @@ items: st.SearchStrategy[Any] = st.recursive(st.binary(max_size=70), lambda inne
 @settings(deadline=None)
 @given(items)
 def test_rlp_is_that_of_its_peer(item: Any) -> None:
-    assert rlp.encode(item) == peer.encode(item)
-    assert rlp.decode(rlp.encode(item)) == item
+    assert transaction.encode(item) == peer.encode(item)
+    assert transaction.decode(transaction.encode(item)) == item
 
 
 @settings(deadline=None, max_examples=400)
 @given(st.binary(max_size=12))
 def test_what_rlp_decodes_has_one_encoding(data: bytes) -> None:
     try:
-        found = rlp.decode(data)
+        found = transaction.decode(data)
     except ValueError:
         with pytest.raises(peer.exceptions.DecodingError):
             peer.decode(data)
     else:
-        assert rlp.encode(found) == data
+        assert transaction.encode(found) == data
 
 
 @settings(deadline=None, max_examples=100)

@@ -115,6 +115,7 @@ def refuse_once(port: int) -> None:
         thread.join()
 
 
+@pytest.mark.long
 def test_without_a_model_it_says_what_to_do(app: App) -> None:
     page = app.open("/assistant")
     expect(page.get_by_text("No model is connected yet.")).to_be_visible()
@@ -160,7 +161,7 @@ def test_a_launch_is_decided_on_a_phone_after_a_restart(
     ask(page, "Run it for real, at http://127.0.0.1:9")
     decision = page.get_by_role("region", name="Your decision")
     expect(decision).to_contain_text('Run: version 1 of "Followed"')
-    expect(decision.get_by_role("table")).to_contain_text("held back")
+    expect(decision.get_by_role("table")).to_contain_text("would send")
     expect(page.get_by_text("Waiting for your decision above.")).to_be_visible()
     server.stop()
     refuse_once(server.port)
@@ -185,6 +186,7 @@ def test_a_launch_is_decided_on_a_phone_after_a_restart(
     assert app.faults() == []
 
 
+@pytest.mark.long
 def test_a_change_is_taken_in_parts_or_left(app: App, server: Server, model: ModelServer, models: Models) -> None:
     connect(server, model, models)
     page = app.open("/assistant")
@@ -207,6 +209,7 @@ def test_a_change_is_taken_in_parts_or_left(app: App, server: Server, model: Mod
     assert app.faults() == []
 
 
+@pytest.mark.long
 def test_a_turn_is_stopped_by_its_button(app: App, server: Server, model: ModelServer, models: Models) -> None:
     connect(server, model, models)
     models.goes_on.set()

@@ -108,6 +108,7 @@ def test_a_curl_command_becomes_a_step_without_its_secret(app: App, server: Serv
     }
 
 
+@pytest.mark.long
 def test_yaml_and_an_address_become_steps(app: App, server: Server, workflow: str) -> None:
     page = _open(app, workflow)
     page.evaluate(_PASTE, "nothing of the kind")
@@ -127,6 +128,7 @@ def test_yaml_and_an_address_become_steps(app: App, server: Server, workflow: st
     assert payload["contract"] == "0x" + "ab" * 20
 
 
+@pytest.mark.long
 def test_a_step_is_tested_and_its_result_pinned(app: App, server: Server) -> None:
     say = {"type": "format", "payload": {"template": "{{$trigger.body.word}}!"}}
     workflow = server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["say"]}, "say": say}})
@@ -149,6 +151,7 @@ def test_a_step_is_tested_and_its_result_pinned(app: App, server: Server) -> Non
     expect(step.get_by_text("The inputs of")).to_be_visible()
 
 
+@pytest.mark.long
 def test_a_polled_trigger_is_given_a_connector(app: App, server: Server) -> None:
     hosts = {"allowedHosts": ["shop.example.com"]}
     client = {"tokenUrl": "https://shop.example.com/token", "clientId": "me", "clientSecret": "s3cret-of-a-client"}
@@ -192,7 +195,8 @@ def test_an_amount_is_written_in_whole_coins(app: App, server: Server) -> None:
     expect(coins).to_have_count(0)
 
 
-@pytest.mark.parametrize(("dark", "narrow"), [pytest.param(False, False, marks=pytest.mark.long), (True, True)])
+@pytest.mark.long
+@pytest.mark.parametrize(("dark", "narrow"), [(False, False), (True, True)])
 def test_versions_are_compared_money_first(member: Open, server: Server, dark: bool, narrow: bool) -> None:
     pay = {"chainId": 1, "amount": "1000", "recipient": "0x" + "11" * 20}
     before = {
@@ -220,6 +224,7 @@ def test_versions_are_compared_money_first(member: Open, server: Server, dark: b
     assert app.faults() == []
 
 
+@pytest.mark.long
 def test_steps_are_connected_and_renamed_by_keys(app: App, server: Server) -> None:
     one = {"type": "log", "payload": {"message": "{{$trigger.body.x}}"}}
     nodes = {"root": {"type": "manual", "children": ["a", "b"]}, "a": one, "b": one}
@@ -248,6 +253,7 @@ def test_steps_are_connected_and_renamed_by_keys(app: App, server: Server) -> No
     assert app.faults() == []
 
 
+@pytest.mark.long
 def test_notes_and_groups_are_kept_beside_the_steps(app: App, server: Server) -> None:
     nodes = {"root": {"type": "manual", "children": ["say"]}, "say": {"type": "log", "payload": {"message": "x"}}}
     workflow = server.create_workflow({"nodes": nodes})
@@ -272,6 +278,7 @@ def test_notes_and_groups_are_kept_beside_the_steps(app: App, server: Server) ->
     expect(page.get_by_role("textbox", name="Note")).to_have_value("Ask <b>Ann</b> first")
 
 
+@pytest.mark.long
 def test_pasted_steps_name_each_other_by_their_new_ids(app: App, server: Server) -> None:
     say = {"type": "log", "payload": {"message": "{{a.status}} {{$nodes.a.status}} a.status {{$trigger.a}}"}}
     nodes = {"root": {"type": "manual", "children": ["a"]}, "a": {"type": "log", "payload": {"message": "x"}}}
@@ -286,6 +293,7 @@ def test_pasted_steps_name_each_other_by_their_new_ids(app: App, server: Server)
     assert made["b"]["payload"]["message"] == "{{a2.status}} {{$nodes.a2.status}} a.status {{$trigger.a}}"
 
 
+@pytest.mark.long
 def test_keys_choose_the_mode_walk_undo_and_tidy(app: App, server: Server) -> None:
     log = {"type": "log", "payload": {"message": "x"}}
     nodes = {"root": {"type": "manual", "children": ["a", "b"]}, "a": log, "b": log, "two": {"type": "manual"}}
@@ -327,6 +335,7 @@ def test_keys_choose_the_mode_walk_undo_and_tidy(app: App, server: Server) -> No
     assert server.call("GET", place)["version"] == 1
 
 
+@pytest.mark.long
 def test_copied_steps_keep_their_ways_and_hold_no_secret(app: App, server: Server) -> None:
     secrets = {
         "url": "https://me:s3cret-1@api.example.com/x",
@@ -364,6 +373,7 @@ def test_copied_steps_keep_their_ways_and_hold_no_secret(app: App, server: Serve
     assert made["ask"] == ask | {"children": ["say"]}
 
 
+@pytest.mark.long
 def test_forms_offer_what_the_server_knows(app: App, server: Server) -> None:
     first = server.create_workflow({"nodes": ROOT_ONLY})
     body = {"name": "Of <b>Ann</b>", "description": "", "definition": {"nodes": ROOT_ONLY}}
@@ -418,6 +428,7 @@ def _choose(step: Locator, field: str, name: str) -> None:
     step.page.get_by_role("option", name=name, exact=True).click()
 
 
+@pytest.mark.long
 def test_selectors_find_what_is_beyond_their_first_page(app: App, server: Server) -> None:
     call, wanted = server.call, {"name": "Zebra", "description": "", "definition": {"nodes": ROOT_ONLY}}
     zebra = call("POST", "/v1/workflows", wanted)["id"]
@@ -441,6 +452,7 @@ def test_selectors_find_what_is_beyond_their_first_page(app: App, server: Server
     app.until(lambda: (_nodes(server, workflow)["ask"].get("connector") or {}).get("id") == own)
 
 
+@pytest.mark.long
 def test_an_address_is_filled_in_from_ones_wallets_and_checked(app: App, server: Server) -> None:
     own = server.call("POST", "/v1/wallets", {"name": "Treasury"})["address"]
     pay = {"type": "send-native", "payload": {"chainId": 1, "amount": "1"}}

@@ -106,6 +106,7 @@ def _drag_the_canvas(page: Page) -> None:
     expect(cover).to_have_count(0)
 
 
+@pytest.mark.long
 def test_changes_are_undone_redone_and_saved(app: App, server: Server) -> None:
     workflow = _make(
         server, {"root": {"type": "manual", "children": ["log"]}, "log": {"type": "log", "payload": {"message": "a"}}}
@@ -165,6 +166,7 @@ def _hold(held: list[Route]) -> Callable[[Route], None]:
     return take
 
 
+@pytest.mark.long
 def test_a_step_that_is_gone_is_no_longer_chosen(app: App, server: Server) -> None:
     workflow = _make(server, {"root": {"type": "manual", "children": []}})
     page = app.turn_to(f"/workflows/{workflow}")
@@ -178,6 +180,7 @@ def test_a_step_that_is_gone_is_no_longer_chosen(app: App, server: Server) -> No
     expect(page.get_by_role("dialog", name="Add a step after Root")).to_be_visible()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("browser_is_old", [False, True])
 def test_numbers_and_what_is_unknown_come_back_as_they_were(member: Open, server: Server, browser_is_old: bool) -> None:
     app = member()
@@ -213,6 +216,7 @@ def _raw(server: Server, workflow: str) -> str:
     return text.replace(", ", ",").replace(": ", ":")
 
 
+@pytest.mark.long
 def test_a_problem_is_shown_at_its_step_and_field(app: App, server: Server) -> None:
     workflow = _make(
         server,
@@ -290,6 +294,7 @@ def test_every_reason_of_a_refusal_is_told(app: App, server: Server, chain: devc
     assert app.faults() == []
 
 
+@pytest.mark.long
 def test_a_spend_that_nobody_could_approve_is_told_before_it_runs(
     app: App, server: Server, chain: devchain.DevChain
 ) -> None:
@@ -310,6 +315,8 @@ def test_a_spend_that_nobody_could_approve_is_told_before_it_runs(
     dialog = page.get_by_role("dialog", name="Run live")
     expect(dialog).to_contain_text("asks a person before it is signed")
     expect(dialog).to_contain_text("Nobody could approve what your own runs ask: 2 other keys")
+    dialog.get_by_text("Why this amount, why this recipient").click()
+    expect(dialog.get_by_role("tabpanel")).to_contain_text("as written in")
     dialog.get_by_role("button", name="Move real money").click()
     asked = app.until(lambda: server.call("GET", "/v1/approvals")["items"])[0]
     hand = server.call("POST", "/v1/api-keys", {"name": "hand", "permissions": ["approval:decide", "run:read"]})
@@ -356,6 +363,7 @@ def _ghosts_follow_the_moment(page: Page) -> None:
     expect(weth).to_have_text("−0.1")
 
 
+@pytest.mark.long
 def test_a_chosen_step_is_not_behind_its_settings(app: App, server: Server) -> None:
     steps = {name: {"type": "log", "payload": {"message": name}} for name in "abcd"}
     workflow = _make(server, {"root": {"type": "manual", "children": list(steps)}, **steps})
@@ -381,11 +389,12 @@ def test_a_live_run_is_stopped(app: App, server: Server) -> None:
     page.get_by_role("button", name="Run it").click()
     expect(page.locator(".card.waiting")).to_have_count(1)
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_role("group", name="Replay of the run")).to_contain_text("Run finished")
+    expect(page.get_by_role("group", name="Replay of the run")).to_contain_text("Run cancelled")
     runs = server.call("GET", f"/v1/workflows/{workflow}/runs")["items"]
     assert [run["status"] for run in runs] == ["cancelled"]
 
 
+@pytest.mark.long
 def test_a_phone_shows_steps_and_a_sheet(member: Open, server: Server) -> None:
     workflow = _make(
         server, {"root": {"type": "manual", "children": ["say"]}, "say": {"type": "log", "payload": {"message": "x"}}}

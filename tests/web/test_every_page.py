@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +15,8 @@ from testkit.web.app import NARROW, NOTHING, WIDE, App, Open
 
 _PATH = re.compile(r"\bpath: '([^']+)'")
 _PUBLIC = "/forms/:secret"
+_TWO_LOOKS = (("wide", "light"), ("narrow", "dark"))
+_ALL_LOOKS = (*_TWO_LOOKS, ("wide", "dark"), ("narrow", "light"))
 ASKS: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -83,35 +85,37 @@ def world(server: Server) -> World:
     return World(server)
 
 
-def _faults_of(app: App, page: Page) -> dict[str, list[str]]:
-    """What axe finds by all of its rules, in each theme and width."""
+def _faults_of(app: App, page: Page, looks: Sequence[tuple[str, str]] = _ALL_LOOKS) -> dict[str, list[str]]:
+    """The faults that axe finds by all of its rules, in each of these widths and themes."""
     found: dict[str, list[str]] = {}
-    for name, (width, height) in (("wide", WIDE), ("narrow", NARROW)):
+    for name, theme in looks:
+        width, height = WIDE if name == "wide" else NARROW
         page.set_viewport_size({"width": width, "height": height})
-        page.emulate_media(color_scheme="light")
-        found[f"{name}, light"] = app.faults(page)
-        page.emulate_media(color_scheme="dark")
-        found[f"{name}, dark"] = app.faults(page)
+        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+        found[f"{name}, {theme}"] = app.faults(page)
         across = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        found[f"{name}, too broad"] = [f"{across} px"] if across > 0 else []
+        found[f"{name}, {theme}, too broad"] = [f"{across} px"] if across > 0 else []
     found["policy"] = page.evaluate("window.__violations")
     return {look: faults for look, faults in found.items() if faults}
 
 
-def test_every_page_is_accessible_in_both_themes_and_widths(app: App, world: World) -> None:
+@pytest.mark.parametrize("looks", ["one", pytest.param("all", marks=pytest.mark.long)])
+def test_every_page_is_accessible(app: App, world: World, looks: str) -> None:
+    """Every change sees one page wide and light, and the next one narrow and dark."""
     page = app.page
     wrong: dict[str, Any] = {}
     states = (f"/runs/{world.run}?step=ask", NOTHING, f"/runs/{world.run}?tab=events")
-    for path in (*sorted(_paths()), *states):
+    for number, path in enumerate((*sorted(_paths()), *states)):
         page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
         app.turn_to(world.address(path))
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         expect(page.get_by_text(re.compile("^Loading"))).to_have_count(0)
-        if faults := _faults_of(app, page):
+        if faults := _faults_of(app, page, _ALL_LOOKS if looks == "all" else _TWO_LOOKS[number % 2 :][:1]):
             wrong[path] = faults
     assert wrong == {}
 
 
+@pytest.mark.long
 def test_what_is_not_there_is_named_and_leads_back(app: App, world: World) -> None:
     page = app.page
     wrong: dict[str, Any] = {}
@@ -125,6 +129,7 @@ def test_what_is_not_there_is_named_and_leads_back(app: App, world: World) -> No
     assert wrong == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", ["/runs", "/approvals", "/connectors", "/hooks"])
 def test_a_phone_gives_names_the_most_room(member: Open, world: World, path: str) -> None:
     page = member(narrow=True).open(path)

@@ -78,6 +78,7 @@ def _form(server: Server) -> str:
     return str(server.call("POST", f"/v1/workflows/{workflow}/forms", {})["url"]).rpartition("/")[2]
 
 
+@pytest.mark.long
 async def test_named_flows_in_firefox(
     firefox: str, server: Server, chain: devchain.DevChain, source: PriceSource
 ) -> None:
@@ -101,7 +102,7 @@ async def test_named_flows_in_firefox(
             await window.evaluate("new Promise((done) => setTimeout(done, 50))")
         assert f'"values":[{EXACT},{WHOLE},1.10,0.000000000000000000000000000001]' in _raw(server, workflow)
         await window.click("button", "Simulate")
-        await window.until(f"{_TEXT}.includes('Run finished')")
+        await window.until(f"/Run (finished|failed)/.test({_TEXT})")
         await window.until("document.querySelectorAll('.card.success, .card.failure').length === 1")
         await _replay_ends_as_the_run(window)
         await _build_by_keys(window)

@@ -59,6 +59,7 @@ def test_a_key_signs_in_and_out(window: Open, server: Server) -> None:
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
+@pytest.mark.long
 def test_a_link_signs_in_once_and_leaves_no_trace(window: Open, server: Server) -> None:
     link = server.call("POST", "/v1/session/links")["url"].partition("#")[2]
     first = window()
@@ -70,6 +71,7 @@ def test_a_link_signs_in_once_and_leaves_no_trace(window: Open, server: Server) 
     expect(second.page.get_by_text("This sign-in link has already been used")).to_be_visible()
 
 
+@pytest.mark.long
 def test_an_empty_workflow_is_made_and_a_file_is_imported(app: App, server: Server, workflow: str) -> None:
     page = app.open("/")
     page.get_by_role("button", name="New workflow").click()
@@ -99,6 +101,7 @@ def test_an_empty_workflow_is_made_and_a_file_is_imported(app: App, server: Serv
     assert app.faults() == []
 
 
+@pytest.mark.long
 def test_the_palette_goes_to_pages_and_workflows(app: App, server: Server, workflow: str) -> None:
     server.call("PUT", f"/v1/workflows/{workflow}", {"name": "Zebra <b>crossing</b>"})
     page = app.open("/runs")
@@ -167,6 +170,7 @@ new MutationObserver(() => { if (!document.querySelector('h1')) window.__unnamed
 """
 
 
+@pytest.mark.long
 def test_a_workflow_that_is_not_there_stays_named_when_another_is_run(app: App, workflow: str) -> None:
     page = app.open("/workflows/wf_00000000000000000000000000")
     expect(page.get_by_role("heading", level=1)).to_have_text("No such workflow")
@@ -180,6 +184,7 @@ def test_a_workflow_that_is_not_there_stays_named_when_another_is_run(app: App, 
     assert page.evaluate("window.__unnamed") == 0
 
 
+@pytest.mark.long
 def test_a_run_that_is_not_there_stays_named_when_its_stream_is_refused(app: App) -> None:
     answers: list[str] = []
     app.page.on("response", lambda one: answers.append(one.url.partition("/v1/runs/none")[2]))
@@ -193,6 +198,7 @@ def test_a_run_that_is_not_there_stays_named_when_its_stream_is_refused(app: App
     assert page.evaluate("window.__unnamed") == 0
 
 
+@pytest.mark.long
 def test_a_run_can_be_watched_before_it_is_accepted(app: App, workflow: str) -> None:
     run = new_run_id()
     page = app.open(f"/runs/{run}")
@@ -201,6 +207,7 @@ def test_a_run_can_be_watched_before_it_is_accepted(app: App, workflow: str) -> 
     expect(page.locator("header.top").get_by_text("Waiting")).to_be_visible()
 
 
+@pytest.mark.long
 def test_a_run_that_waits_since_it_was_asked_for_says_so(app: App, workflow: str) -> None:
     run = app.server.start_run(workflow, payload={"amount": "1"})
     app.until(lambda: app.server.call("GET", f"/v1/runs/{run}")["status"] == "waiting")

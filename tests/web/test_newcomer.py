@@ -40,6 +40,7 @@ def person(app: App) -> Newcomer:
     return Newcomer(app)
 
 
+@pytest.mark.long
 def test_an_api_is_polled_and_a_change_told(person: Newcomer, source: PriceSource, server: Server) -> None:
     person.begin("HTTP poll")
     person.fill("URL", f"http://{source.address}/orders")
@@ -67,8 +68,9 @@ def test_an_api_is_polled_and_a_change_told(person: Newcomer, source: PriceSourc
     assert person.effort <= Effort(15, 113)
 
 
+@pytest.mark.long
 def test_a_step_offers_what_nobody_knows_by_heart(person: Newcomer) -> None:
-    person.begin("Cronjob")
+    person.begin("On a schedule")
     person.press_button("every Monday at 9:00")
     expect(person.inspector.get_by_role("textbox", name="Schedule")).to_have_text("0 9 * * MON")
     person.add("price")

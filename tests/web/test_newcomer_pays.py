@@ -54,8 +54,14 @@ def person(app: App) -> Newcomer:
 
 
 def test_a_purchase_is_guarded_by_a_price(person: Newcomer) -> None:
-    person.begin("Cronjob")
+    person.begin("On a schedule")
     person.press_button("every Monday at 9:00")
+    when = person.inspector.get_by_role("textbox", name="When")
+    expect(when).to_have_value("mondays at 09:00")
+    expect(person.inspector.locator(".times li")).to_have_count(5)
+    when.fill("every blue moon")
+    expect(person.inspector.get_by_text("I do not understand “every blue moon”.")).to_be_visible()
+    when.fill("every 10 minutes")
     person.add("get price")
     person.choose("Chain ID", CHAIN)
     person.add("if")
@@ -65,6 +71,8 @@ def test_a_purchase_is_guarded_by_a_price(person: Newcomer) -> None:
     person.choose("Token out", "USDC")
     person.fill("In ETH", "0.01")
     nodes = person.simulate()
+    start = next(iter(nodes.values()))
+    assert (start["type"], start["payload"]) == ("interval", {"everyMs": 600_000})
     assert nodes["swapUniswapV2"]["branch"] == "then"
     assert nodes["swapUniswapV2"]["payload"]["amountIn"] == str(ETHER // 100)
     assert person.effort <= Effort(16, 55)

@@ -53,6 +53,7 @@ def test_a_question_is_approved_on_a_phone(member: Open, server: Server, asking:
     expect(page.get_by_text("Nothing is waiting for a decision.")).to_be_visible()
 
 
+@pytest.mark.long
 def test_a_comment_stays_when_a_question_cannot_be_read_again(app: App, server: Server, asking: str) -> None:
     server.start_run(asking)
     asked = open_question(app)
@@ -75,6 +76,7 @@ def test_a_comment_stays_when_a_question_cannot_be_read_again(app: App, server: 
     server.call("POST", f"/v1/runs/{other}/cancel")
 
 
+@pytest.mark.long
 def test_a_question_is_rejected_and_simulated_before(app: App, server: Server, asking: str) -> None:
     server.start_run(asking)
     page = app.turn_to(f"/approvals/{open_question(app)}")
@@ -122,6 +124,7 @@ def test_a_wallet_gets_a_policy_and_is_archived(app: App, server: Server) -> Non
     assert server.call("GET", f"/v1/wallets/{wallet}")["archivedAt"]
 
 
+@pytest.mark.long
 def test_a_policy_that_is_wrong_is_refused_at_its_field(app: App, server: Server) -> None:
     wallet = server.call("POST", "/v1/wallets", {"name": "wrong"})["id"]
     page = app.turn_to(f"/wallets/{wallet}")
@@ -132,6 +135,7 @@ def test_a_policy_that_is_wrong_is_refused_at_its_field(app: App, server: Server
     expect(page.get_by_label("Recipients")).to_have_value("0x12")
 
 
+@pytest.mark.long
 def test_a_policy_is_written_in_sentences_and_keeps_what_they_cannot_say(shared_app: App, server: Server) -> None:
     wallet = server.call("POST", "/v1/wallets", {"name": "said"})["id"]
     bob, eve = f"0x{1:040x}", f"0x{2:040x}"
@@ -153,7 +157,9 @@ def test_a_policy_is_written_in_sentences_and_keeps_what_they_cannot_say(shared_
     assert shared_app.faults() == []
     box.fill(f"on ethereum\npay {bob} and {eve} up to $50 a day")
     page.get_by_role("button", name="Review the change").click()
-    expect(page.get_by_role("listitem").filter(has_text=f"new: pay {bob} and {eve} up to $50 a day")).to_be_visible()
+    expect(
+        page.get_by_role("listitem").filter(has_text=f"new: pay {bob} and {eve} together up to $50 a day")
+    ).to_be_visible()
     assert shared_app.faults() == []
     page.get_by_role("button", name="Save policy").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
@@ -193,6 +199,7 @@ def test_a_connector_is_made_tested_changed_and_deleted(app: App, server: Server
     expect(page.get_by_text("No connector yet.")).to_be_visible()
 
 
+@pytest.mark.long
 def test_a_key_is_revoked_and_the_audit_tells(app: App, server: Server) -> None:
     made = server.call("POST", "/v1/api-keys", {"name": "reader", "permissions": ["run:read"]})
     page = app.turn_to("/keys")
@@ -208,6 +215,7 @@ def test_a_key_is_revoked_and_the_audit_tells(app: App, server: Server) -> None:
     assert app.faults() == []
 
 
+@pytest.mark.long
 def test_activity_shows_a_run_as_it_starts(app: App, server: Server, asking: str) -> None:
     page = app.turn_to("/activity")
     feed = page.get_by_role("list", name="Now")
@@ -217,6 +225,7 @@ def test_activity_shows_a_run_as_it_starts(app: App, server: Server, asking: str
     assert app.faults() == []
 
 
+@pytest.mark.long
 def test_a_table_is_made_and_its_rows_change_exactly(app: App, server: Server) -> None:
     page = app.turn_to("/tables")
     page.get_by_role("button", name="New table").click()
@@ -271,6 +280,7 @@ def test_a_table_is_made_and_its_rows_change_exactly(app: App, server: Server) -
     assert app.faults() == []
 
 
+@pytest.mark.long
 def test_triggers_show_their_next_times_and_replay_an_event(member: Open, server: Server) -> None:
     nodes = {
         "tick": {"type": "cronjob", "payload": {"schedule": "*/15 * * * *"}, "children": ["say"]},
@@ -310,10 +320,26 @@ def test_triggers_show_their_next_times_and_replay_an_event(member: Open, server
     expect(page.get_by_role("region", name="Webhook hook").get_by_text("valid until")).to_be_visible()
     page.get_by_role("link", name=re.compile("webhook · hook")).last.click()
     expect(page.get_by_role("region", name="Body")).to_contain_text("<b>7</b>")
-    page.get_by_role("button", name="Replay").click()
+    page.get_by_role("button", name="Replay", exact=True).click()
     page.get_by_role("dialog").get_by_role("button", name="Replay").click()
     expect(page.get_by_role("table", name="Events").get_by_role("row")).to_have_count(4)
     assert app.faults() == []
+    server.call("POST", f"/v1/workflows/{workflow}/pause", {})
+    for order in (9, 10):
+        server.call("POST", f"/v1/webhooks/{address.rpartition('/')[2]}", {"order": order})
+    server.call("POST", f"/v1/workflows/{workflow}/resume", {})
+    page.get_by_role("button", name="Replay all that started no run").click()
+    every = page.get_by_role("dialog", name="Replay all that started no run")
+    expect(every).to_contain_text("Would be taken: 2 events.")
+    assert app.faults() == []
+    every.get_by_role("button", name="Simulate them").click()
+    expect(every).to_contain_text("Simulated: 2 events.")
+    before = server.call("GET", f"/v1/workflows/{workflow}/runs/count?mode=live")["total"]
+    every.get_by_role("button", name="Replay them").click()
+    expect(every).to_contain_text("Taken: 2 events.")
+    assert server.call("GET", f"/v1/workflows/{workflow}/runs/count?mode=live")["total"] == before + 2
+    every.get_by_role("button", name="Close").last.click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
     page.get_by_role("button", name="Revoke").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     expect(page.get_by_text("no request is accepted")).to_be_visible()
@@ -322,7 +348,8 @@ def test_triggers_show_their_next_times_and_replay_an_event(member: Open, server
     assert app.faults() == []
 
 
-@pytest.mark.parametrize(("dark", "narrow"), [pytest.param(False, False, marks=pytest.mark.long), (True, True)])
+@pytest.mark.long
+@pytest.mark.parametrize(("dark", "narrow"), [(False, False), (True, True)])
 def test_a_hook_is_made_paused_and_deleted(member: Open, server: Server, dark: bool, narrow: bool) -> None:
     app = member(dark=dark, narrow=narrow)
     page = app.open("/hooks")
@@ -375,6 +402,7 @@ def test_a_question_says_what_shapes_the_spend_after_it(app: App, server: Server
     server.call("POST", f"/v1/runs/{run}/cancel")
 
 
+@pytest.mark.long
 def test_a_report_is_printed_without_the_rest(member: Open, server: Server, asking: str) -> None:
     app = member()
     run = server.start_run(asking, simulate=True)

@@ -83,6 +83,36 @@ def test_an_item_is_picked_and_its_called_run_opened(app: App, looped: tuple[str
     expect(step).to_contain_text("Item 3 of 3")
 
 
+def test_a_retry_of_a_live_run_asks_and_says_what_it_keeps(app: App, server: Server) -> None:
+    refused = {"method": "POST", "url": "http://127.0.0.1:9/orders"}
+    nodes = {
+        "root": {"type": "manual", "children": ["say"]},
+        "say": {"type": "format", "payload": {"template": "hello"}, "children": ["post"]},
+        "post": {"type": "http-request", "payload": refused},
+    }
+    run = server.start_run(server.create_workflow({"nodes": nodes}))
+    _ended(app, run)
+    page = app.turn_to(f"/runs/{run}?step=post")
+    expect(page.get_by_role("heading", name="Nothing was sent. Post failed.")).to_be_visible()
+    step = page.get_by_role("complementary", name="post")
+    expect(step).to_contain_text("It failed, so it has no output.")
+    expect(step.get_by_role("link", name="Change its settings")).to_be_visible()
+    page.get_by_role("button", name="Retry").click()
+    dialog = page.get_by_role("dialog", name="Run again what has not succeeded?")
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    expect(dialog).to_contain_text("Not sent before, and may be sent now")
+    expect(dialog.get_by_role("listitem")).to_have_text(["Post"])
+    assert app.faults() == []
+    dialog.get_by_role("button", name="Run it again").click()
+    expect(page.get_by_role("link", name="Retry of an earlier run")).to_have_attribute("href", f"/runs/{run}")
+    expect(page.locator(".card").filter(has_text="Say").last).to_contain_text("kept")
+    page.locator(".card").filter(has_text="Post").last.click()
+    step.get_by_role("link", name="Change its settings").click()
+    expect(page.get_by_role("complementary", name="Step Post")).to_be_visible()
+    assert app.faults() == []
+
+
+@pytest.mark.long
 def test_a_result_is_pinned_with_one_click(app: App, server: Server, looped: tuple[str, str]) -> None:
     workflow, run = looped
     _ended(app, run)
@@ -96,6 +126,7 @@ def test_a_result_is_pinned_with_one_click(app: App, server: Server, looped: tup
     assert "pinned" not in server.call("GET", f"/v1/workflows/{workflow}")["definition"]["nodes"]["call"]
 
 
+@pytest.mark.long
 def test_many_items_and_events_are_drawn_in_part(app: App, server: Server) -> None:
     loop = {
         "root": {"type": "manual", "children": ["each"]},
@@ -127,6 +158,7 @@ def _scroll_to_end(page: Page, list_: str) -> None:
     page.evaluate("(at) => { const one = document.querySelector(at); one.scrollTop = one.scrollHeight }", list_)
 
 
+@pytest.mark.long
 def test_ten_megabytes_are_shown_in_part(app: App, server: Server) -> None:
     rows = [{"id": i, "text": "x" * 80} for i in range(50_000)]  # twice in the result
     workflow = server.create_workflow({"nodes": {"root": {"type": "manual", "payload": {}}}})
@@ -142,6 +174,7 @@ def test_ten_megabytes_are_shown_in_part(app: App, server: Server) -> None:
     expect(step).to_have_count(0)
 
 
+@pytest.mark.long
 def test_a_phone_lists_the_steps(member: Open, looped: tuple[str, str]) -> None:
     _, run = looped
     app = member(narrow=True, dark=True)
@@ -149,4 +182,35 @@ def test_a_phone_lists_the_steps(member: Open, looped: tuple[str, str]) -> None:
     page = app.open(f"/runs/{run}")
     page.get_by_role("list", name="Steps").get_by_role("button", name=re.compile("Each")).click()
     page.get_by_role("list", name="Items").get_by_role("button").first.click()
+    assert app.faults() == []
+
+
+@pytest.mark.long
+def test_the_canvas_shows_what_shapes_a_spend(app: App, server: Server) -> None:
+    """While *Why* of a step is open: what can change it is bright, what only decides has a thin outline; for a run, and
+    for a version in the editor."""
+    test = {"type": "if", "payload": {"expression": "$inputs.n > 0"}, "children": ["amount", "note"]}
+    amount = {"type": "log", "payload": {"message": "{{$inputs.n}}"}, "children": ["pay"], "branch": "then"}
+    pay = {"chainId": 1, "recipient": "0x" + "1" * 40, "amount": "{{string(1 * int(amount.result.message))}}"}
+    nodes = {
+        "root": {"type": "manual", "children": ["test"]},
+        "test": test,
+        "amount": amount,
+        "note": {"type": "log", "payload": {"message": "none"}, "branch": "else"},
+        "pay": {"type": "send-native", "payload": pay},
+    }
+    workflow = server.create_workflow({"nodes": nodes})
+    run = server.start_run(workflow, payload={"n": 7}, simulate=True)
+    _ended(app, run)
+    for address in (f"/runs/{run}?step=pay", f"/workflows/{workflow}"):
+        page = app.turn_to(address)
+        if "runs" not in address:
+            page.locator(".card").filter(has_text="Pay").click()
+        expect(page.locator(".shapes-data, .shapes-decides")).to_have_count(0)
+        page.get_by_role("tab", name="Why").click()
+        expect(page.locator(".card.shapes-data")).to_have_text([re.compile("Root"), re.compile("Amount")])
+        expect(page.locator(".card.shapes-decides")).to_have_text([re.compile("Test")])
+        expect(page.get_by_role("complementary")).to_contain_text("`$trigger.n`".replace("`", ""))
+        page.get_by_role("tab", name="Input").click()
+        expect(page.locator(".shapes-data, .shapes-decides")).to_have_count(0)
     assert app.faults() == []

@@ -141,6 +141,7 @@ def _fine(server: Server) -> str:
     return server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["say"]}, "say": say}})
 
 
+@pytest.mark.long
 def test_a_thousand_steps_can_be_looked_at(app: App, server: Server) -> None:
     nodes: dict[str, Any] = {"root": {"type": "manual", "children": ["s0"]}}
     for i in range(999):
@@ -154,6 +155,7 @@ def test_a_thousand_steps_can_be_looked_at(app: App, server: Server) -> None:
     assert len(server.call("GET", f"/v1/workflows/{workflow}")["definition"]["nodes"]) == 1_000
 
 
+@pytest.mark.long
 def test_events_out_of_order_and_twice_show_the_same(app: App, server: Server) -> None:
     """The stream is answered by the test: late, twice, and in another order."""
     nodes = {"root": {"type": "manual", "children": ["say"]}, "say": _say("x")}

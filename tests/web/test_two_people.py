@@ -130,6 +130,7 @@ def test_two_tabs_keep_both_changes(me: Writer, app: App, workflow: str) -> None
     other.comes_to("mine", "theirs", "c")
 
 
+@pytest.mark.long
 def test_undo_takes_back_what_one_changed_oneself(me: Writer) -> None:
     me.say("A", "mine")
     me.comes_to("mine", "b", "c")
@@ -140,6 +141,7 @@ def test_undo_takes_back_what_one_changed_oneself(me: Writer) -> None:
     me.comes_to("a", "theirs", "c")
 
 
+@pytest.mark.long
 def test_mine_is_kept_and_undone(me: Writer) -> None:
     me.clash({"A": "mine", "C": "mine too"}, {"a": _log("theirs", "c"), "b": _log("theirs too")})
     banner = me.page.get_by_role("alert")
@@ -156,6 +158,7 @@ def test_mine_is_kept_and_undone(me: Writer) -> None:
     me.comes_to("mine, and more", "b", "mine too")
 
 
+@pytest.mark.long
 def test_what_others_saved_is_read_again_when_it_could_not_be(me: Writer) -> None:
     refused: list[str] = []
 
@@ -177,6 +180,7 @@ def test_what_others_saved_is_read_again_when_it_could_not_be(me: Writer) -> Non
     me.comes_to("mine", "theirs", "c")
 
 
+@pytest.mark.long
 def test_a_phone_asks_over_the_settings(member: Open, workflow: str) -> None:
     me = Writer(member(narrow=True), workflow)
     me.clash({"A": "mine"}, {"a": _log("theirs", "c")})
@@ -185,6 +189,7 @@ def test_a_phone_asks_over_the_settings(member: Open, workflow: str) -> None:
     me.app.until(lambda: me.messages() == ["mine", "b", "c"])
 
 
+@pytest.mark.long
 def test_theirs_is_taken_and_undone(me: Writer) -> None:
     me.clash({"A": "mine", "C": "mine too"}, {"a": _log("theirs", "c"), "b": _log("theirs too")})
     me.press("Take theirs")
@@ -194,6 +199,7 @@ def test_theirs_is_taken_and_undone(me: Writer) -> None:
     me.comes_to("mine", "b", "mine too")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("button", "step"), [("mine", "mine"), ("theirs", "theirs")])
 def test_only_what_both_changed_is_chosen(me: Writer, button: str, step: str) -> None:
     me.clash({"A": "mine", "C": "mine too"}, {"a": _log("theirs", "c"), "b": _log("theirs too")})
@@ -203,6 +209,7 @@ def test_only_what_both_changed_is_chosen(me: Writer, button: str, step: str) ->
     me.comes_to(*(("theirs", "theirs too", "c") if button == "mine" else ("mine", "b", "mine too")))
 
 
+@pytest.mark.long
 def test_a_removed_step_that_others_lead_to_stays(me: Writer) -> None:
     me.hold()
     me.page.locator(".card").get_by_text("B", exact=True).click()
@@ -216,6 +223,7 @@ def test_a_removed_step_that_others_lead_to_stays(me: Writer) -> None:
     expect(me.page.get_by_role("button", name=re.compile("problem"))).to_have_count(0)
 
 
+@pytest.mark.long
 def test_a_conflict_waits_while_one_looks_elsewhere(me: Writer, server: Server) -> None:
     other = server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["z"]}, "z": _log("z")}})
     me.clash({"A": "mine"}, {"a": _log("theirs", "c")})
@@ -227,6 +235,7 @@ def test_a_conflict_waits_while_one_looks_elsewhere(me: Writer, server: Server) 
     me.comes_to("mine", "b", "c")
 
 
+@pytest.mark.long
 def test_a_save_that_is_slow_ends_in_its_own_workflow(me: Writer, server: Server) -> None:
     other = server.create_workflow({"nodes": {"root": {"type": "manual", "children": ["z"]}, "z": _log("z")}})
     me.hold()
@@ -240,6 +249,7 @@ def test_a_save_that_is_slow_ends_in_its_own_workflow(me: Writer, server: Server
     assert server.call("GET", f"/v1/workflows/{other}")["version"] == 1
 
 
+@pytest.mark.long
 def test_notes_of_two_people_are_kept(member: Open, server: Server, workflow: str) -> None:
     app = member()
     me, other = Writer(app, workflow), Writer(app, workflow, app.tab())
@@ -263,6 +273,7 @@ def test_notes_of_two_people_are_kept(member: Open, server: Server, workflow: st
         expect(writer.page.get_by_role("textbox", name="Note")).to_have_count(3)
 
 
+@pytest.mark.long
 def test_notes_that_are_saved_at_the_same_moment_are_kept(app: App, server: Server, workflow: str) -> None:
     me, other = Writer(app, workflow), Writer(app, workflow, app.tab())
     held: list[Route] = []

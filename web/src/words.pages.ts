@@ -10,6 +10,10 @@ export const pages = {
     title: 'Why this amount, why this recipient',
     ofRun: 'What could have changed what this run spends.',
     ofVersion: 'The run has not come to a spend yet; this holds for any run of the version.',
+    tab: 'Why',
+    more: (shown: number, of: number) => `${shown} of ${of} spends are shown: show more`,
+    onCanvas: 'Bright steps can change what this one spends; those with a thin outline only decide whether it happens.',
+    none: 'Nothing is known of what shapes this step: save it first, and mend what is wrong with it.',
     outside: 'outside',
     tabs: [
       { name: 'How much', fields: ['amount', 'limits'] },
@@ -285,6 +289,14 @@ export const pages = {
     replayAbout: 'The current live version runs on behalf of your key, for real: money moves again.',
     replayed: 'Replayed:',
     replayOf: 'Repeats',
+    replayAll: 'Replay all that started no run',
+    replayAllAbout:
+      'These events were skipped or failed. A simulation shows what each would do. A replay runs the current live version on behalf of your key, for real.',
+    anyReason: 'Any reason',
+    simulateThem: 'Simulate them',
+    replayThem: 'Replay them',
+    replays: (count: number, more: boolean, mode: 'preview' | 'simulate' | 'replay') =>
+      `${{ preview: 'Would be taken', simulate: 'Simulated', replay: 'Taken' }[mode]}: ${count} ${count === 1 ? 'event' : 'events'}${more ? ', oldest first. There are more; ask again for the rest.' : '.'}`,
     deliveries: 'Deliveries',
     noDeliveries: 'Nothing was delivered yet.',
     noDeliveriesAbout: 'Hooks tell other systems what happens in runs.',

@@ -2,20 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import hmac
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import partial
-from typing import Any
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
 
 from dustrun import ids, log
-from dustrun.api import cookies
-from dustrun.api.limits import WrongKeys
-from dustrun.api.parts import Parts
-from dustrun.errors import Unauthenticated
+from dustrun.errors import Code, Forbidden, Unauthenticated
+from dustrun.operations.declaration.operation import ANY_KEY
+from dustrun.operations.declaration.parts import Parts
 from dustrun.services.access.outside_tokens import is_token
 from dustrun.services.access.principal import Principal
+from dustrun.services.access.rate_limits import WrongKeys
+from dustrun.settings import Settings
 
-PUBLIC = "public"
-ANY_KEY = "any key"
+# The cookies of a browser's session, and what a request that bears one must show besides.
+#
+# A page of another site must not act with a user's cookie: `SameSite=Strict` keeps it from being sent, and since other
+# ports of the same host are the same site, `Sec-Fetch-Site`, `Origin`, `Host` and a token in a header are checked as
+# well (OWASP, Cross-Site Request Forgery Prevention).
+
+
+CSRF_HEADER: Final = b"x-csrf-token"
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def read(scope: MutableMapping[str, Any], name: str) -> str | None:
+    """The session's id in a request's cookies; None without one."""
+    for header, value in scope["headers"]:
+        if header == b"cookie":
+            try:
+                found = SimpleCookie(value.decode("latin-1"))
+            except CookieError:
+                continue
+            for one in (f"__Host-{name}", name):
+                if one in found:
+                    return found[one].value
+    return None
+
+
+def has_any(scope: MutableMapping[str, Any]) -> bool:
+    """Whether a request bears a cookie that may be ours."""
+    return any(header == b"cookie" and b"dustrun_" in value for header, value in scope["headers"])
+
+
+def check_own_page(scope: MutableMapping[str, Any], settings: Settings) -> None:
+    """Raises `Forbidden` unless the request comes from a page of this server, at a name that it is known by."""
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    if headers.get(b"sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Forbidden("The request comes from a page of another site.", code=Code.CROSS_SITE)
+    host = headers.get(b"host", "")
+    if _name_of(f"//{host}") not in _names(settings):
+        raise Forbidden(
+            f'This server does not go by the name "{host[:100]}". Set `public_url` (DUSTRUN_PUBLIC_URL) to the address '
+            "that people open in their browsers.",
+            code=Code.CROSS_SITE,
+        )
+    origin = headers.get(b"origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        raise Forbidden("The request comes from a page of another origin.", code=Code.CROSS_SITE)
+
+
+def check_token(scope: MutableMapping[str, Any], csrf_hash: str) -> None:
+    """Raises `Forbidden` if a request that may write lacks the session's token."""
+    if scope["method"] in _SAFE:
+        return
+    sent = next((value.decode("latin-1") for name, value in scope["headers"] if name == CSRF_HEADER), "")
+    if not hmac.compare_digest(ids.secret_hash(sent), csrf_hash):
+        raise Forbidden(
+            "The request lacks the token of its session: send the value of the readable cookie as `X-CSRF-Token`.",
+            code=Code.CSRF_TOKEN_MISSING,
+        )
+
+
+def put(
+    response: Response, scope: MutableMapping[str, Any], settings: Settings, name: str, secrets: Mapping[str, str]
+) -> None:
+    """Sets the session's cookies: `secrets` has `id` and `csrf`."""
+    is_secure, prefix = _is_secure(scope, settings), "__Host-" if _is_secure(scope, settings) else ""
+    common: dict[str, Any] = {"path": "/", "secure": is_secure, "samesite": "strict"}
+    response.set_cookie(f"{prefix}{name}", secrets["id"], httponly=True, **common)
+    response.set_cookie(f"{prefix}{name}_csrf", secrets["csrf"], httponly=False, **common)
+
+
+def clear(response: Response, scope: MutableMapping[str, Any], settings: Settings, name: str) -> None:
+    """Deletes the session's cookies."""
+    is_secure = _is_secure(scope, settings)
+    prefix = "__Host-" if is_secure else ""
+    for one in (name, f"{name}_csrf"):
+        response.delete_cookie(f"{prefix}{one}", path="/", secure=is_secure, samesite="strict")
+
+
+def _is_secure(scope: MutableMapping[str, Any], settings: Settings) -> bool:
+    """Whether the browser speaks https, itself or to a proxy in front of the server."""
+    if scope.get("scheme") == "https":
+        return True
+    public = urlsplit(settings.public_url or "")
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+    return public.scheme == "https" and _name_of(f"//{host}") == public.hostname
+
+
+def _names(settings: Settings) -> frozenset[str | None]:
+    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    return _LOOPBACK | {settings.host, public}
+
+
+def _name_of(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
+
+
 _PRINCIPAL = "dustrun.principal"
 
 
@@ -41,15 +144,15 @@ async def authenticate(parts: Parts, scope: MutableMapping[str, Any]) -> Princip
 
 async def _by_session(parts: Parts, scope: MutableMapping[str, Any]) -> Principal:
     """The caller of a browser's session, for a request that its own page sent."""
-    name = await parts.access.sessions.name() if cookies.has_any(scope) else ""
-    session_id = cookies.read(scope, name) if name else None
+    name = await parts.access.sessions.name() if has_any(scope) else ""
+    session_id = read(scope, name) if name else None
     if session_id is None:
         raise Unauthenticated("Send your API key as `Authorization: Bearer <key>`.")
-    cookies.check_own_page(scope, parts.settings)
+    check_own_page(scope, parts.settings)
     session = await parts.access.sessions.find(session_id)
     if session is None:
         raise Unauthenticated("The session has ended; sign in again.")
-    cookies.check_token(scope, session.csrf_hash)
+    check_token(scope, session.csrf_hash)
     scope[_PRINCIPAL] = session.principal
     log.bind(org_id=session.principal.org_id)
     return session.principal

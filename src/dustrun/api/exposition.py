@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 import dustrun
 from dustrun import metrics
-from dustrun.api.parts import Gauges
+from dustrun.operations.declaration.parts import Gauges
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

@@ -10,8 +10,8 @@ from typing import Any
 from starlette.responses import Response
 
 from dustrun.api.envelope import Answered, request_id_of_body
-from dustrun.api.parts import Parts
 from dustrun.errors import Code, Conflict, Invalid, Problem, Temporary
+from dustrun.operations.declaration.parts import Parts
 from dustrun.services.access import idempotency
 from dustrun.services.access.idempotency import Pending
 from dustrun.services.access.principal import Principal

@@ -6,23 +6,25 @@ import copy
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar, cast
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Path, Query
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
+from pydantic.fields import FieldInfo
+from starlette.responses import JSONResponse, Response
 
 import dustrun
-from dustrun.api.auth import PUBLIC
 from dustrun.api.description.about import INFO, SERVERS, TAGS
 from dustrun.api.description.answer_examples import examples
-from dustrun.api.description.body_examples import BY_OPERATION
 from dustrun.api.description.generators import adapt
 from dustrun.api.description.sharing import share
-from dustrun.api.shapes.wire import Answer
+from dustrun.api.envelope import Unread
 from dustrun.core.values import exact_json
 from dustrun.errors import Code
+from dustrun.operations.declaration.answers import Answer
+from dustrun.operations.declaration.operation import PUBLIC, Operation, Parameter
 
 T = TypeVar("T")
 _ALWAYS = (Code.PARAMETER_INVALID, Code.REQUEST_UNREADABLE, Code.INTERNAL, Code.UNAVAILABLE)
@@ -132,6 +134,67 @@ def _failure_response(status: int, codes: Sequence[Code]) -> dict[str, Any]:
     }
 
 
+def documented(operation: Operation) -> APIRoute:
+    """FastAPI's route of an operation, for the document only."""
+    known = [*operation.refusals, Code.IDEMPOTENCY_NOT_STORED] if operation.secret else operation.refusals
+    responses = responses_of(operation.method, operation.permission, known)
+    extra = {"x-permission": operation.permission}
+    shown, answers = operation.answers, envelope_of(operation.answers)
+    if operation.reads is not None:
+        extra["x-read-permission"] = operation.reads
+        shown = shown | Unread
+        responses[200]["description"] = f"Success; `Unread` for a key without `{operation.reads}`."
+    if operation.accepted is not None:
+        responses[202] = {**responses[200], "description": operation.accepted, "model": answers}
+    if operation.unchanged is not None:
+        responses[304] = {"description": operation.unchanged}
+    summary, description = operation.text
+    return APIRoute(
+        operation.path,
+        _endpoint_of(operation),
+        methods=[operation.method],
+        tags=[operation.tag],
+        summary=summary,
+        description=description,
+        operation_id=operation.name,
+        response_model=operation.answers if operation.media_type else envelope_of(shown),
+        response_class=_response_class(operation.media_type),
+        responses=cast(dict[int | str, dict[str, Any]], responses),
+        openapi_extra=extra,
+    )
+
+
+def _response_class(media: str | None) -> type[JSONResponse]:
+    return JSONResponse if media is None else type("Document", (JSONResponse,), {"media_type": media})
+
+
+def _endpoint_of(operation: Operation) -> Callable[..., Any]:
+    """A function whose signature says to FastAPI what the operation takes."""
+
+    async def endpoint(**given: Any) -> None:
+        """Never called."""
+
+    parameters = [_parameter(one.to, _described(one), one.default) for one in operation.parameters]
+    if operation.body is not None:
+        if operation.body_model is not None:  # built first: then pydantic is silent about aliases
+            operation.body_model.model_config["defer_build"] = False
+        parameters.append(_parameter("body", operation.body, ... if operation.must_have_body else None))
+    endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return endpoint
+
+
+def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
+    given = inspect.Parameter.empty if default is ... else default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=given, annotation=kind)
+
+
+def _described(parameter: Parameter) -> Any:
+    kind = Path if parameter.is_in_path else Query
+    marks = [one for one in getattr(parameter.kind, "__metadata__", ()) if isinstance(one, FieldInfo)]
+    words = {name: getattr(mark, name) for name in ("description", "examples") for mark in marks if getattr(mark, name)}
+    return Annotated[parameter.kind, kind(alias=parameter.name, **words)]
+
+
 class Bare(Protocol):
     """A route that bypasses FastAPI."""
 
@@ -189,7 +252,8 @@ class Document:
         """Builds the complete document. Not safe for concurrent calls."""
         while self._describing:
             self._describing.pop(0)()
-        routes = [route.documented() if hasattr(route, "documented") else route for route in app.routes]
+        declared = [route.operation for route in app.routes if hasattr(route, "operation")]
+        routes = [documented(operation) for operation in declared]
         head: dict[str, Any] = {"title": "Dustrun", "version": dustrun.__version__, "servers": SERVERS, "tags": TAGS}
         document = get_openapi(**head, **INFO, routes=routes)
         for path, method, operation in self._operations:
@@ -200,10 +264,10 @@ class Document:
         document["components"]["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, `sk_…`."}
         }
-        answers = examples()
+        answers, bodies = examples(), {one.name: one.example for one in declared}
         for operations in document["paths"].values():
             for method, operation in operations.items():
-                _finish(method, operation)
+                _finish(method, operation, bodies.get(operation["operationId"]))
                 _show(operation, answers)
         for unwanted in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unwanted, None)
@@ -221,13 +285,12 @@ def _definitions_of(model: type[BaseModel]) -> dict[str, Any]:
     return {**schema.pop("$defs", {}), model.__name__: schema}
 
 
-def _finish(method: str, operation: dict[str, Any]) -> None:
+def _finish(method: str, operation: dict[str, Any], example: Any) -> None:
     """Adds to an operation what all have: security, the example of its body, the replay header. Removes 422, which is
     never answered."""
     operation.get("responses", {}).pop("422", None)
     is_public = operation.get("x-permission", PUBLIC) == PUBLIC
     operation["security"] = [] if is_public else [{"bearer": []}]
-    example = BY_OPERATION.get(operation.get("operationId", ""))
     if example is not None:
         operation["requestBody"]["content"]["application/json"]["example"] = example
     if method == "post" and not is_public:

@@ -6,8 +6,8 @@ The files are built from `web/` by `scripts/build_web.py`; a checkout without th
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
-import secrets
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from dustrun import ids
 from dustrun.records import dataclass
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "web"
@@ -58,7 +59,7 @@ class Pages:
 
     def page(self) -> Response:
         """The one page, with a nonce of its own; it reads the path by itself."""
-        nonce = secrets.token_urlsafe(16)
+        nonce = base64.urlsafe_b64encode(ids.new_entropy(18)).decode()
         text = (self._folder / "index.html").read_text(encoding="utf-8").replace(_NONCE, nonce)
         headers = {"Content-Security-Policy": _POLICY.format(nonce=nonce), "Cache-Control": "no-store"}
         return Response(text, media_type="text/html", headers=_COMMON | headers)

@@ -6,6 +6,7 @@ The wrapper adds the request id and the parts, translates exceptions into our en
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import pkgutil
 import re
@@ -14,7 +15,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
-from dustrun import ids, log, metrics
+from dustrun import ids, log, metrics, operations
 from dustrun.api import docs, openapi, routes
 from dustrun.api.auth import principal_of
 from dustrun.api.envelope import (
@@ -30,17 +30,17 @@ from dustrun.api.envelope import (
     encode,
     failure,
     forbid_whole_answer,
+    omitting,
     put_request_id,
     read_numbers,
     request_id,
     success,
 )
 from dustrun.api.errors import as_failure
-from dustrun.api.omit_null import omitting
 from dustrun.api.pages import Pages
-from dustrun.api.parts import Parts, put_parts
-from dustrun.api.routing import BareRoute
+from dustrun.api.routing import BareRoute, OperationRoute, Paths
 from dustrun.errors import Code, DustrunError, Invalid
+from dustrun.operations.declaration.parts import Parts, put_parts
 
 _logger = log.get("dustrun.access")
 _REQUESTS = metrics.counter("dustrun_http_requests", "Answered requests.", "method", "route", "status")
@@ -53,43 +53,47 @@ _REQUEST_ID = re.compile(rb"^[A-Za-z0-9_-]{1,128}$")
 _SECRET_PATH = re.compile(r"^(/v1/webhooks/|/v1/forms/|/forms/)[^/]+")
 
 
-def discover() -> tuple[list[BaseRoute], list[BareRoute]]:
-    """The routes of every file in `api/routes`: FastAPI routes and bare ones."""
-    framed: list[BaseRoute] = []
+@functools.cache
+def discover() -> tuple[Sequence[OperationRoute], Sequence[BareRoute]]:
+    """The routes of all declared operations, and the bare ones of `api/routes`, in the order of their files. They know
+    nothing of a server, so that all servers of a process have the same."""
+    declared: list[OperationRoute] = []
     bare: list[BareRoute] = []
-    for found in sorted(pkgutil.iter_modules(routes.__path__), key=lambda module: module.name):
-        module: Any = importlib.import_module(f"{routes.__name__}.{found.name}")
-        if hasattr(module, "router"):
-            framed.extend(module.router.routes)
+    for _, module in _modules():
+        if hasattr(module, "noun"):
+            declared.extend(map(OperationRoute, module.noun.operations))
         bare.extend(getattr(module, "raw_routes", ()))
-    return framed, bare
+    return declared, bare
 
 
-def _start_of(path: str) -> str:
-    """The first two parts of a path, which no bare route leaves open."""
-    return "/".join(path.split("/", 3)[:3])
+@functools.cache
+def _modules() -> list[tuple[str, Any]]:
+    """Every file of `operations` and of `api/routes`, by its name."""
+    found = [
+        (one.name, importlib.import_module(f"{room.__name__}.{one.name}"))
+        for room in (operations, routes)
+        for one in pkgutil.iter_modules(room.__path__)
+        if not one.ispkg
+    ]
+    return sorted(found, key=lambda one: one[0])
 
 
-def _by_start(bare: Sequence[BareRoute]) -> dict[str, list[BareRoute]]:
-    """Bare routes by the start of their path, so that few are tried: a request should not pay for all."""
-    found: dict[str, list[BareRoute]] = {}
-    for route in bare:
-        found.setdefault(_start_of(route.path), []).append(route)
-    return found
+@functools.cache
+def _paths() -> Paths:
+    declared, bare = discover()
+    return Paths([*bare, *declared])
 
 
+@functools.cache
 def read_aliases() -> list[tuple[re.Pattern[str], str]]:
-    """The other paths that files in `api/routes` name for theirs."""
-    modules = (
-        importlib.import_module(f"{routes.__name__}.{one.name}") for one in pkgutil.iter_modules(routes.__path__)
-    )
-    return [(re.compile(pattern), path) for module in modules for pattern, path in getattr(module, "aliases", ())]
+    """The other paths that some of these files name for theirs."""
+    return [(re.compile(pattern), path) for _, module in _modules() for pattern, path in getattr(module, "aliases", ())]
 
 
 def create_app(parts: Parts, lifespan: Lifespan[FastAPI] | None = None, pages: Pages | None = None) -> Front:
     """Creates the API from its parts, and serves the web app beside it."""
     pages = pages or Pages()
-    framed, bare = discover()
+    declared, bare = discover()
     app = FastAPI(
         openapi_url=None,
         docs_url=None,
@@ -99,11 +103,11 @@ def create_app(parts: Parts, lifespan: Lifespan[FastAPI] | None = None, pages: P
         middleware=[Middleware(_Translating)],
     )
     app.state.pages = pages
-    for kind in (DustrunError, HTTPException, RequestValidationError):
+    for kind in (DustrunError, HTTPException):
         app.add_exception_handler(kind, _answer_failure)
-    # the bare ones once more, so that FastAPI answers their wrong methods with 405
-    app.router.routes.extend([*bare, *framed, *_document_routes(app), *_page_routes(pages)])
-    return Front(app, bare, parts)
+    # once more, so that FastAPI answers their wrong methods with 405
+    app.router.routes.extend([*bare, *declared, *_document_routes(app), *_page_routes(pages)])
+    return Front(app, _paths(), parts)
 
 
 async def _answer_failure(request: Request, error: Exception) -> Response:
@@ -132,9 +136,7 @@ def _misrouted(request: Request, status: int) -> Response:
 
 def _failure_of(error: Exception, scope: Scope) -> Response:
     headers = dict(getattr(error, "headers", None) or {})
-    body = getattr(scope.get("route"), "body_field", None)
-    model = None if body is None else body.field_info.annotation
-    return failure(as_failure(error, request_id(scope), model), request_id(scope), headers)
+    return failure(as_failure(error, request_id(scope)), request_id(scope), headers)
 
 
 def _document_routes(app: FastAPI) -> list[BaseRoute]:
@@ -198,9 +200,9 @@ class _Translating:
 class Front:
     """The outermost ASGI layer of every request."""
 
-    def __init__(self, app: FastAPI, bare: Sequence[BareRoute], parts: Parts) -> None:
+    def __init__(self, app: FastAPI, paths: Paths, parts: Parts) -> None:
         self.app = app
-        self._bare = _by_start(bare)
+        self._paths = paths
         self._aliases = read_aliases()
         self.parts = parts
 
@@ -271,13 +273,13 @@ class Front:
             if (meant := pattern.fullmatch(scope["path"])) is not None:
                 scope["path"] = meant.expand(path)
                 break
-        for route in self._bare.get(_start_of(scope["path"]), ()):
-            found = route.path_regex.match(scope["path"]) if scope["method"] in (route.methods or ()) else None
-            if found is not None:
-                scope["path_params"], scope[_ROUTE] = found.groupdict(), route.path
-                await route.handler(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        found = self._paths.find(scope["method"], scope["path"])
+        if found is None:
+            await self.app(scope, receive, send)
+            return
+        route, scope["path_params"] = found
+        scope[_ROUTE] = route.path
+        await route.handler(scope, receive, send)
 
 
 def _request_id_of(scope: Scope) -> str:

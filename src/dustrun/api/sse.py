@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun import clock
 from dustrun.assistant.conversation_turns import Turns
-from dustrun.core.text.redaction import hide
+from dustrun.core.text.masking import hide
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.access.principal import Principal

@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
-from dustrun.api.limits import RateLimiter, WrongKeys
-from dustrun.api.parts import AccessParts, DataParts, HookParts, MoneyParts, Parts, ServerStatus, WaitParts
 from dustrun.app.base import Base
 from dustrun.app.money import Money
 from dustrun.app.triggers import Triggers, make_trigger_parts
 from dustrun.assistant.conversation_turns import Turns
-from dustrun.engine.node.past_roots import PastRoots
+from dustrun.engine.node.roots import PastRoots
+from dustrun.operations.declaration.parts import (
+    AccessParts,
+    DataParts,
+    HookParts,
+    MoneyParts,
+    Parts,
+    ServerStatus,
+    WaitParts,
+)
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.outside_tokens import OutsideTokens
-from dustrun.services.access.protocol_sessions import ProtocolSessions
-from dustrun.services.access.sessions import Sessions
+from dustrun.services.access.rate_limits import RateLimiter, WrongKeys
+from dustrun.services.access.sessions import ProtocolSessions, Sessions
 from dustrun.services.access.usage import Usage
-from dustrun.services.actions.action_calls import ActionCalls
+from dustrun.services.actions import ActionCalls
 from dustrun.services.connectors.connectors import Connectors
 from dustrun.services.connectors.mcp_tools import McpTools
 from dustrun.services.data.conversations import Conversations
 from dustrun.services.data.hands_of_runs import HandsOfRuns
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Variables
-from dustrun.services.maintenance.retention import Retention
+from dustrun.services.maintenance import Retention
 from dustrun.services.outbox.operations import Operations
 from dustrun.services.runs.approvals import Approvals
 from dustrun.services.runs.engine_port import Engine
-from dustrun.services.runs.evaluating.expressions import Expressions
-from dustrun.services.runs.launching.announcing import ProposedLaunches
+from dustrun.services.runs.expressions import Expressions
 from dustrun.services.runs.launching.decision import Reach
-from dustrun.services.runs.launching.launches import Launches
+from dustrun.services.runs.launching.launches import Launches, ProposedLaunches
 from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.resume import Resumes
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
-from dustrun.services.streaming.streams import Streams
-from dustrun.services.streaming.workflow_changes import ChangedWorkflows
+from dustrun.services.streaming.streams import ChangedWorkflows, Streams
 from dustrun.services.wallets.contracts import Contracts
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.ledger import WalletLedger
-from dustrun.services.wallets.policies import WalletPolicies
-from dustrun.services.wallets.policy_sentences import PolicySentences
+from dustrun.services.wallets.policies import PolicySentences, WalletPolicies
 from dustrun.services.workflows.acceptance import Acceptances
 from dustrun.services.workflows.files import WorkflowFiles
 from dustrun.services.workflows.versions import Versions
@@ -64,7 +68,7 @@ def make_parts(
         base.database, base.writer, base.catalog, base.gate, base.http.guard, triggers.arming, networks
     )
     workflows.on_changed = ChangedWorkflows(base.hub).tell
-    reports = RunReports(base.database, runs, base.chains)
+    reports = RunReports(base.database, runs, base.chains, base.slices)
     launches = Launches(base.database, base.writer, base.programs, starts, runs, reports, Reach(base.gate))
     launches.on_proposed = ProposedLaunches(base.hub).tell
     launches.on_decided = data.turns.decided
@@ -77,7 +81,7 @@ def make_parts(
         access=_access(base, streams, data.mcp_sessions),
         workflows=workflows,
         workflow_files=WorkflowFiles(base.database, base.writer, workflows, base.catalog.specs()),
-        acceptances=Acceptances(base.database, base.writer, base.gate, base.catalog.specs()),
+        acceptances=Acceptances(base.database, base.writer, base.gate, base.catalog.specs(), base.slices),
         versions=Versions(base.database),
         slices=base.slices,
         runs=runs,
@@ -124,7 +128,7 @@ def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> Acc
 
 def _waits(base: Base, engine: Engine, runs: Runs, launches: Launches) -> WaitParts:
     return WaitParts(
-        approvals=Approvals(base.database, base.writer, engine, launches),
+        approvals=Approvals(base.database, base.writer, engine, launches, runs.gate, base.hub),
         resumes=Resumes(base.database, base.writer, runs, base.links, engine),
     )
 
@@ -137,7 +141,7 @@ def _money_parts(base: Base, money: Money) -> MoneyParts:
         policy_sentences=PolicySentences(base.chains),
         wallet_funds=WalletFunds(base.database, base.chains),
         allowances=money.allowances,
-        contracts=Contracts(base.database, base.writer, base.chains.networks),
+        contracts=Contracts(base.database, base.writer, base.chains),
         operations=Operations(money.outbox),
         ledger=WalletLedger(base.database, base.chains.networks),
         dust_plans=money.dust_plans,

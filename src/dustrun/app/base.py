@@ -90,7 +90,7 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
         programs,
     )
     gate = SpendGate(catalog.specs(), programs, database)
-    return Base(*opened, gate, Slices(database, gate), connections, links, traces)
+    return Base(*opened, gate, Slices(database, gate, programs), connections, links, traces)
 
 
 def make_chains(settings: Settings) -> Chains:

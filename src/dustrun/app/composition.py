@@ -6,41 +6,142 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from dustrun.api.mcp.toolbox import McpToolbox
-from dustrun.api.parts import DataParts, Gauges, Parts, ServerStatus
 from dustrun.api.server import Front, create_app
 from dustrun.app.api_parts import make_data, make_parts
 from dustrun.app.base import Base, open_base
-from dustrun.app.engines import EngineHost, Watch, make_engine, make_temporal, make_watch
 from dustrun.app.hooks import make_hooks
 from dustrun.app.money import Money, make_money
-from dustrun.app.sharing import connect, join
+from dustrun.app.sharing import Sharing, connect, join
 from dustrun.app.triggers import make_triggers
+from dustrun.engine.hosts.clustered import ClusteredEngine
+from dustrun.engine.hosts.embedded import EmbeddedEngine
 from dustrun.engine.run.run_context import EngineDeps
 from dustrun.engine.spend.simulated_chains import SimulatedChains
+from dustrun.errors import Conflict
+from dustrun.operations.declaration.parts import DataParts, Gauges, Parts, ServerStatus
 from dustrun.outbound.notifier import GuardedNotifier
 from dustrun.records import dataclass
 from dustrun.sandbox import Sandbox
 from dustrun.services.access.api_keys import ensure_owner
 from dustrun.services.connectors.read_hosts import ReadHosts
-from dustrun.services.maintenance.upkeep import Upkeep
+from dustrun.services.maintenance import Upkeep
 from dustrun.services.outbox.events import EventPublisher
 from dustrun.services.runs.create import RunCreation
 from dustrun.services.runs.engine_port import Engine, WakeRelay
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
+from dustrun.services.runs.start_request import WorkflowCache
 from dustrun.services.runs.subworkflow import CalledRuns
-from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.sharing.election import Election
 from dustrun.services.streaming.streams import Streams
+from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.settings import Settings
 from dustrun.storage.backup import copy_detection
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
-from dustrun.storage.db.private_files import close_to_others
+from dustrun.storage.db.server_file import close_to_others
 from dustrun.storage.db.writer import Writer
 from dustrun.trigger_host.host import TriggerHost
+
+if TYPE_CHECKING:
+    from dustrun.engine.temporal import Temporal
+
+
+# Which engine advances runs: that of one process, of processes that claim runs, or of many machines.
+
+
+class EngineHost(Engine, Protocol):
+    """An engine, as the process that runs it sees it."""
+
+    @property
+    def queued(self) -> int:
+        """The number of queued runs."""
+        ...
+
+    @property
+    def advancing(self) -> int:
+        """The number of runs that advance here now."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """The number of unfinished runs that wait in this process."""
+        ...
+
+    async def start(self) -> None:
+        """Begins; unfinished runs go on."""
+        ...
+
+    def refuse(self) -> None:
+        """Refuses new runs of callers: the server is about to stop."""
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Starts no new nodes; running ones get `grace_s` seconds."""
+        ...
+
+
+class Watch(Protocol):
+    """Watches for triggers, or stands by to."""
+
+    async def start(self) -> None:
+        """Begins."""
+        ...
+
+    async def stop(self) -> None:
+        """Ends: no event is taken after this."""
+        ...
+
+
+class _Nothing:
+    """Of a process that never watches for triggers."""
+
+    async def start(self) -> None:
+        """Does nothing."""
+
+    async def stop(self) -> None:
+        """Does nothing."""
+
+
+def make_temporal(base: Base) -> Temporal | None:
+    """Temporal, as the settings name it; None without. Raises `Conflict` when its package is missing."""
+    settings = base.settings
+    if settings.temporal_address is None:
+        return None
+    try:
+        from dustrun.engine import temporal  # optional dependency
+    except ImportError as error:
+        message = f"The setting temporal_address needs a package that is missing ({error.name})."
+        raise Conflict(f'{message} Install it: pip install "dustrun[cluster]"') from None
+    place = temporal.Place(settings.temporal_address, settings.temporal_namespace, settings.temporal_queue)
+    return temporal.Temporal(place, base.database.name)
+
+
+def make_watch(host: TriggerHost, settings: Settings, sharing: Sharing | None, temporal: Temporal | None) -> Watch:
+    """Who decides whether this process watches for triggers: nobody else, a lease, or Temporal."""
+    if sharing is None:
+        return host
+    if "triggers" not in settings.roles:
+        return _Nothing()
+    if temporal is None:
+        return Election(sharing.leases, "triggers", host.start, host.stop)
+    return temporal.election(host.start, host.stop)
+
+
+def make_engine(
+    deps: EngineDeps, programs: CompiledWorkflows, sharing: Sharing | None, temporal: Temporal | None
+) -> EngineHost:
+    """The engine that the settings ask for; not started yet."""
+    if sharing is None:
+        return EmbeddedEngine(deps, programs)
+    if temporal is None:
+        return EmbeddedEngine(deps, programs, sharing.claims)
+    share = sharing.claims.share
+    return ClusteredEngine(deps, programs, temporal, sharing.bus, share, advances="engine" in deps.settings.roles)
 
 
 @dataclass(slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dustrun.api.parts import HookParts
 from dustrun.app.base import Base
-from dustrun.core.hooks.retrying import Schedule
+from dustrun.core.hooks import Schedule
+from dustrun.operations.declaration.parts import HookParts
 from dustrun.records import dataclass
 from dustrun.services.hooks.deliveries import Deliveries
 from dustrun.services.hooks.hooks import Hooks

@@ -16,8 +16,10 @@ from dustrun.engine.spend.live import LiveSpend
 from dustrun.engine.spend.simulated_chains import MakesChains, SimulatedChains
 from dustrun.errors import Code, Invalid
 from dustrun.records import dataclass
+from dustrun.services.outbox.concerns import look_ahead
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import EventPublisher
+from dustrun.services.outbox.loop_judgement import LoopQuestions
 from dustrun.services.outbox.outbox import Transactions
 from dustrun.services.outbox.policy_check import SimulatedPolicy, find_policy
 from dustrun.services.preview.dust_plans import DustPlans
@@ -26,7 +28,7 @@ from dustrun.services.preview.fund_needs import Funds
 from dustrun.services.preview.rehearsal_guard import RehearsalGuard
 from dustrun.services.preview.spend_forecast import SpendForecasts
 from dustrun.services.preview.spend_reports import SpendReports
-from dustrun.services.prices import PriceBook
+from dustrun.services.prices import PriceBook, PriceMemory
 from dustrun.services.runs.shaping import RunShaping
 from dustrun.services.sharing.election import Leases
 from dustrun.services.wallets.allowances import Allowances
@@ -47,9 +49,9 @@ class Money:
 
 def make_money(base: Base, publisher: EventPublisher, leases: Leases | None = None) -> Money:
     settings, database, writer, chains = base.settings, base.database, base.writer, base.chains
-    prices = PriceBook.of(settings, chains.get, base.price_http)
+    prices = PriceBook.of(settings, chains.get, base.price_http, PriceMemory(database, writer))
     rules = DustRules(Decimal(settings.dust_usd))
-    budget = Budget(prices, rules, RunShaping(base.gate))
+    budget = Budget(prices, rules, RunShaping(base.gate, chains.networks))
     duster = Duster(prices, rules, lambda wallet_id: find_policy(database, wallet_id))
     wallets = Wallets(database, writer, base.signers)
     outbox = Transactions(
@@ -67,13 +69,15 @@ def make_money(base: Base, publisher: EventPublisher, leases: Leases | None = No
         )
     )
     forecasts = SpendForecasts(database, base.programs, base.catalog, wallets)
-    dust_plans = DustPlans(forecasts, duster, prices, chains.get)
+    dust_plans = DustPlans(forecasts, duster, prices, chains.get, base.slices)
     reports = SpendReports(database, chains.get, prices, settings)
     live = LiveSpend(outbox, RehearsalGuard(database), NodeDust(duster, dust_plans), reports, settings)
-    policy, simulated = SimulatedPolicy(database, budget), _simulated_chain(base)
+    policy = SimulatedPolicy(database, budget, partial(look_ahead, outbox.deps))
+    simulated = _simulated_chain(base)
     simulated_chains = SimulatedChains(database, simulated, prices, policy, reports, settings)
     allowances = Allowances(database, chains, budget.find_value)
-    spend = SpendDeps(chains.get, prices, wallets, live, simulated_chains, allowances.candidates)
+    loops = LoopQuestions(outbox.deps)
+    spend = SpendDeps(chains.get, prices, wallets, live, simulated_chains, allowances.candidates, loops)
     return Money(wallets, allowances, outbox, simulated_chains, spend, dust_plans, Funds(forecasts, prices, chains.get))
 
 

@@ -9,19 +9,17 @@ from dataclasses import field
 from typing import Any
 
 from dustrun import log
-from dustrun.api.parts import Parts
 from dustrun.app.base import Base
 from dustrun.app.hooks import HookServices
 from dustrun.app.money import Money
 from dustrun.app.triggers import Triggers
 from dustrun.engine.hosts.claims import Claims
 from dustrun.errors import DustrunError
+from dustrun.operations.declaration.parts import Parts
 from dustrun.records import dataclass
-from dustrun.services.sharing.arriving import Arrival
 from dustrun.services.sharing.bus import Bus
 from dustrun.services.sharing.election import Election, Leases
-from dustrun.services.sharing.joining import check_in
-from dustrun.services.sharing.presence import Presence
+from dustrun.services.sharing.presence import Arrival, Presence, check_in
 from dustrun.services.streaming.broadcaster import Notice, Written
 from dustrun.storage.runs.approvals import ApprovalRow
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dustrun.api.parts import TriggerParts
 from dustrun.app.base import Base
 from dustrun.app.money import Money
+from dustrun.operations.declaration.parts import TriggerParts
 from dustrun.records import dataclass
 from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.runs.reporting.reports import RunReports
@@ -14,29 +14,25 @@ from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.triggers.announcing import SkippedEvents
 from dustrun.services.triggers.arming import Arming
-from dustrun.services.triggers.backtest.backtests import Backtests
+from dustrun.services.triggers.backtest.backtests import BacktestReport, Backtests
 from dustrun.services.triggers.backtest.backtests import Deps as BacktestDeps
 from dustrun.services.triggers.backtest.past_events import FindsEvents, RecordedEvents, TimedEvents
-from dustrun.services.triggers.backtest.report import BacktestReport
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.services.triggers.context import Contexts, LiveContext
 from dustrun.services.triggers.ended_runs import EndedRuns
-from dustrun.services.triggers.events import TriggerEvents
+from dustrun.services.triggers.events import TriggerEvents, TriggerGaps
+from dustrun.services.triggers.facts import OwnFacts
 from dustrun.services.triggers.forms.answers import FormAnswers
 from dustrun.services.triggers.forms.links import FormLinks
-from dustrun.services.triggers.gaps import TriggerGaps
-from dustrun.services.triggers.happened.facts import OwnFacts
-from dustrun.services.triggers.inbound.sender_keys import SenderKeys
 from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
 from dustrun.services.triggers.inbound.webhook_targets import WebhookTargets
-from dustrun.services.triggers.inbound.webhooks import Webhooks
+from dustrun.services.triggers.inbound.webhooks import SenderKeys, Webhooks
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.services.triggers.table_changes import TableChanges
-from dustrun.services.triggers.trying.previews import TriggerPreviews
-from dustrun.services.triggers.trying.recent import FindsRecent, NextOfStreams, RecentOfSources
+from dustrun.services.triggers.trying import FindsRecent, NextOfStreams, RecentOfSources, TriggerPreviews
 from dustrun.services.workflows.workflows import Workflows
 from dustrun.trigger_host.chain.past import PastChainEvents
 from dustrun.trigger_host.chain.source import ChainSource

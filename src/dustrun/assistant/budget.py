@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from dustrun.records import dataclass
-from dustrun.sdk.llm.asking import usd
+from dustrun.sdk.llm.connection import usd
 from dustrun.sdk.llm.messages import Answer
 from dustrun.settings import Settings
 

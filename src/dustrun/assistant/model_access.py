@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from dustrun.core.text.masking import Mask
-from dustrun.core.text.redaction import hide
+from dustrun.core.text.masking import Mask, hide
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.errors import Code, DustrunError, Invalid, Problem
 from dustrun.log import mask_text

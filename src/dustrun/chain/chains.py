@@ -10,7 +10,7 @@ from dustrun.chain.evm import LiveChain
 from dustrun.chain.networks import get_network
 from dustrun.chain.rpc import Rpc
 from dustrun.core.evm.network import Network
-from dustrun.errors import Code, Invalid
+from dustrun.errors import Code, Invalid, Temporary
 from dustrun.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Chains:
         self._live: dict[int, LiveChain] = {}
         self._second: dict[int, LiveChain] = {}
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
         if any(network.endpoints for network in networks.values()):
             import aiohttp  # slow import: at the start, not on the event loop with the first call  # noqa: F401
 
@@ -78,6 +79,8 @@ class Chains:
     def _endpoints(self, network: Network) -> list[Endpoint]:
         import aiohttp  # slow import: only a server with endpoints needs it
 
+        if self._is_closed:  # whoever still works while the server stops: nobody would close another session
+            raise Temporary(f"The server stops, so no endpoint of {network.name} is asked any more.")
         if self._session is None:
             resolver = None if self._addresses is None else self._addresses.resolver
             connector = aiohttp.TCPConnector(
@@ -108,7 +111,8 @@ class Chains:
         return chain_id in self.networks and bool(self.networks[chain_id].endpoints)
 
     async def close(self) -> None:
-        """Closes all connections to endpoints."""
+        """Closes all connections to endpoints, for good."""
+        self._is_closed = True
         self._live.clear()
         self._second.clear()
         if self._session is not None:

@@ -4,20 +4,110 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from dustrun import clock
-from dustrun.chain import fees, gas, multicall, wire
+from dustrun.chain import fees, wire
 from dustrun.chain.endpoints import Endpoints
 from dustrun.chain.failures import Kind, kind_of, reverted, to_error
 from dustrun.chain.rpc import EndpointDown, Request, RpcError
+from dustrun.core.evm.abi import AbiFault
+from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.evm.network import Network
 from dustrun.core.money.intent import Log, Receipt
 from dustrun.core.values.addresses import address_of_word, keccak256
 from dustrun.errors import Code, Permanent, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fees
+
+# Gas estimation through a chain's endpoints.
+
+
+async def estimate(
+    endpoints: Endpoints,
+    network: Network,
+    head: Callable[[], Awaitable[Block]],
+    fields: Mapping[str, str],
+    errors: Sequence[Mapping[str, Any]] = (),
+) -> int:
+    """The gas estimate for this block or the next, whichever is higher: what a contract does once per block or second
+    is cheap within the block that did it. Raises `Permanent` with the decoded reason if the transaction would revert,
+    `Invalid` if the sender lacks the value.
+    """
+    try:
+        if fields["data"] == "0x":
+            return wire.quantity(await endpoints.call("eth_estimateGas", fields))
+        now, newest = await asyncio.gather(endpoints.call("eth_estimateGas", fields), head())
+        return max(wire.quantity(now), await _estimate_after(endpoints, network, newest, fields))
+    except RpcError as error:
+        raise to_error(error, "The transaction", errors) from None
+
+
+async def _estimate_after(endpoints: Endpoints, network: Network, head: Block, fields: Mapping[str, str]) -> int:
+    """The estimate for the next block; 0 if the endpoint does not support block overrides."""
+    later_s = max(1, network.block_time_ms // 1000)
+    ahead = {"number": hex(head.number + 1), "time": hex(head.time + later_s)}
+    try:
+        return wire.quantity(await endpoints.call("eth_estimateGas", fields, "latest", {}, ahead))
+    except RpcError as error:
+        if kind_of(error) in (Kind.OTHER, Kind.NO_METHOD, Kind.NO_STATE):
+            return 0
+        raise
+
+
+# Many calls at one block: one Multicall3 call if the chain has it, else a batch.
+
+
+_LEAST: Final = 3  # fewer are as cheap one by one
+_MOST: Final = 100
+_AGGREGATE: Final = (
+    "aggregate3((address target, bool allowFailure, bytes callData)[] calls) "
+    "returns ((bool success, bytes returnData)[] results)"
+)
+
+
+async def call_many(endpoints: Endpoints, network: Network, calls: Sequence[ChainCall]) -> list[CallResult]:
+    """The results of calls at one block, in order; a revert fails only its own call."""
+    if not calls:
+        return []
+    is_plain = all(call.sender is None and not call.value_units for call in calls)
+    if network.multicall3 is not None and is_plain and _LEAST <= len(calls) <= _MOST:
+        found = await _aggregate(endpoints, network.multicall3, calls)
+        if found is not None:
+            return found
+    return await _batch(endpoints, calls)
+
+
+async def _aggregate(endpoints: Endpoints, contract: str, calls: Sequence[ChainCall]) -> list[CallResult] | None:
+    """The results by one Multicall3 call; None if there is no contract or the calls exceed its limits."""
+    function = parse_function(_AGGREGATE)
+    asked = function.encode([[call.to, True, wire.hexed(call.data)] for call in calls])
+    try:
+        answer = await endpoints.call("eth_call", wire.call_fields(ChainCall(contract, asked)), "latest")
+        results = function.decode_result(wire.data(answer))[0]
+    except (RpcError, AbiFault):
+        return None
+    return [CallResult(is_success, wire.data(data)) for is_success, data in results]
+
+
+async def _batch(endpoints: Endpoints, calls: Sequence[ChainCall]) -> list[CallResult]:
+    """All at the current head's number, so that a new block cannot separate them."""
+    try:
+        at = await endpoints.call("eth_blockNumber")
+        answers = await endpoints.batch([Request("eth_call", (wire.call_fields(call), at)) for call in calls])
+    except RpcError as error:
+        raise to_error(error, "A read") from None
+    return [_result(answer) for answer in answers]
+
+
+def _result(answer: object) -> CallResult:
+    if not isinstance(answer, RpcError):
+        return CallResult(True, wire.data(answer))
+    if kind_of(answer) in (Kind.REVERTED, Kind.GAS):
+        return CallResult(False, answer.data or b"")
+    raise to_error(answer, "A read")
+
 
 NonceTag = Literal["pending", "latest", "safe", "finalized"]
 BroadcastOutcome = Literal[
@@ -120,7 +210,7 @@ class LiveChain:
 
     async def call_many(self, calls: Sequence[ChainCall]) -> list[CallResult]:
         """Many calls at the same block; a revert fails its own call only."""
-        return await multicall.call_many(self.endpoints, self._network, calls)
+        return await call_many(self.endpoints, self._network, calls)
 
     async def balance(self, address: str, at: str = "latest") -> int:
         """Native balance in base units."""
@@ -203,7 +293,7 @@ class LiveChain:
             fields["to"] = to
         if gas_limit is not None:
             fields["gas"] = hex(gas_limit)
-        return await gas.estimate(self.endpoints, self._network, self.block, fields, errors)
+        return await estimate(self.endpoints, self._network, self.block, fields, errors)
 
     async def broadcast(self, raw: bytes) -> Broadcast:
         """Sends signed bytes once. Never raises: an endpoint's answer does not prove the outcome."""

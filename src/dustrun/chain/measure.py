@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 from dustrun.chain import wire
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.rpc import Request, RpcError
-from dustrun.chain.simulate import prober
-from dustrun.chain.simulate.prober import Ask
+from dustrun.chain.simulate import creation
+from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.touched import Approval, Holding, Touched, changes_of, touched
 from dustrun.core.money.intent import Intent, Receipt
 from dustrun.core.values.addresses import checksum
@@ -26,7 +26,7 @@ from dustrun.records import dataclass
 _WITHIN_S: Final = 20.0
 _GATHER_S: Final = 0.01
 _MOST_ADDRESSES: Final = 100
-_PROBER_STATE: Final = {prober.PROBER: {"code": prober.PROBER_CODE}}
+_PROBER_STATE: Final = {creation.PROBER: {"code": creation.PROBER_CODE}}
 Json = dict[str, Any]
 
 
@@ -231,10 +231,10 @@ def _of_one(
 
 def _probe(asks: Sequence[Ask], at: Any) -> Request:
     fields = {
-        "from": prober.PROBER_SENDER,
-        "to": prober.PROBER,
-        "data": wire.hexed(prober.encode(asks)),
-        "gas": hex(prober.gas_of(len(asks))),
+        "from": creation.PROBER_SENDER,
+        "to": creation.PROBER,
+        "data": wire.hexed(creation.encode(asks)),
+        "gas": hex(creation.gas_of(len(asks))),
     }
     return Request("eth_call", (fields, at, _PROBER_STATE))
 
@@ -245,7 +245,7 @@ def _logs(block_hash: str, holdings: Sequence[Holding]) -> list[Request]:
     named = sorted({holding.who for holding in holdings if holding.who is not None})[:_MOST_ADDRESSES]
     if not tokens:
         return []
-    words = [wire.hexed(prober.word_of(who)) for who in named]
+    words = [wire.hexed(creation.word_of(who)) for who in named]
     wanted = {"blockHash": block_hash, "address": tokens}
     return [Request("eth_getLogs", ({**wanted, "topics": [None] * place + [words]},)) for place in (1, 2, 3)]
 
@@ -264,7 +264,7 @@ def _words(answer: Any, count: int, number: int) -> list[int | None]:
     data = wire.data(answer)
     if len(data) != 64 * count:
         raise _Unmeasured(f"the endpoint cannot read balances at block {number}: it does not support state overrides")
-    return prober.decode(data, count)
+    return creation.decode(data, count)
 
 
 def _others(

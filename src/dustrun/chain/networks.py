@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,14 +27,18 @@ def load_networks(own_folder: Path | None, endpoints: Mapping[int, Sequence[str]
     """All networks by id. A file in `own_folder` for a known chain needs only `chainId` and what differs; `endpoints`
     of the settings replace those of files. Raises `NetworkFileError`.
     """
-    described: dict[int, tuple[Path, dict[str, Any]]] = {}
-    for path, fields in _read_folders(own_folder):
+    ours = _of_package()
+    described = {chain_id: (path, fields) for chain_id, (path, fields, _) in ours.items()}
+    own = [] if own_folder is None else list(_read_folder(own_folder.expanduser()))
+    for path, fields in own:
         chain_id = fields.get("chainId")
         if not isinstance(chain_id, int):
             raise NetworkFileError(f"{path}: chainId: must be the number of the chain")
         before = described.get(chain_id, (path, {}))[1]
         described[chain_id] = (path, {**before, **fields})
-    networks = {chain_id: _network(path, fields) for chain_id, (path, fields) in described.items()}
+    networks = {chain_id: network for chain_id, (_, _, network) in ours.items()}
+    for chain_id in dict.fromkeys(fields["chainId"] for _, fields in own):
+        networks[chain_id] = _network(*described[chain_id])
     _check_names(networks.values())
     for chain_id, urls in endpoints.items():
         if chain_id not in networks:
@@ -43,19 +48,23 @@ def load_networks(own_folder: Path | None, endpoints: Mapping[int, Sequence[str]
     return dict(sorted(networks.items()))
 
 
-def _read_folders(own_folder: Path | None) -> Iterator[tuple[Path, dict[str, Any]]]:
-    folders = [_FOLDER] if own_folder is None else [_FOLDER, own_folder.expanduser()]
-    for folder in folders:
-        if not folder.is_dir():
-            raise NetworkFileError(f"networks_dir: {folder} is not a folder")
-        for path in sorted(folder.glob("*.json")):
-            try:
-                fields = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise NetworkFileError(f"{path}: {error}") from None
-            if not isinstance(fields, dict):
-                raise NetworkFileError(f"{path}: must be one JSON object")
-            yield path, fields
+@functools.cache
+def _of_package() -> Mapping[int, tuple[Path, dict[str, Any], Network]]:
+    """The networks of this package, by id, with their files."""
+    return {fields["chainId"]: (path, fields, _network(path, fields)) for path, fields in _read_folder(_FOLDER)}
+
+
+def _read_folder(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    if not folder.is_dir():
+        raise NetworkFileError(f"networks_dir: {folder} is not a folder")
+    for path in sorted(folder.glob("*.json")):
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise NetworkFileError(f"{path}: {error}") from None
+        if not isinstance(fields, dict):
+            raise NetworkFileError(f"{path}: must be one JSON object")
+        yield path, fields
 
 
 def _network(path: Path, fields: Mapping[str, Any]) -> Network:
@@ -68,28 +77,13 @@ def _network(path: Path, fields: Mapping[str, Any]) -> Network:
     for place, url in enumerate(network.endpoints):  # not shown in the message: it may contain a secret
         if not url.startswith(("http://", "https://")):
             raise NetworkFileError(f"{path}: endpoints.{place}: must be an http:// or https:// URL")
-    for field, address in _addresses(network):
+    for field, address in network.addresses():
         try:
             if read_address(address) != address:
                 raise ValueError(f'"{address}" needs its EIP-55 checksum: {read_address(address)}')
         except ValueError as error:
             raise NetworkFileError(f"{path}: {field}: {error}") from None
     return network
-
-
-def _addresses(network: Network) -> Iterator[tuple[str, str]]:
-    for name in ("wrapped_native", "multicall3", "sequencer_feed"):
-        if getattr(network, name) is not None:
-            yield name, getattr(network, name)
-    for token in network.tokens:
-        yield f"tokens.{token.symbol}.address", token.address
-    for place, feed in enumerate(network.feeds):
-        yield f"feeds.{place}.address", feed.address
-        if feed.token is not None:
-            yield f"feeds.{place}.token", feed.token
-    for name, value in network.dex:
-        if name != "v3_router_kind" and value is not None:
-            yield f"dex.{name}", value
 
 
 def _check_names(networks: Iterable[Network]) -> None:

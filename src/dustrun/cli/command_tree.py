@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dustrun.cli.command_root import make_root
 from dustrun.cli.commands import (
-    apply,
+    actions,
     approvals,
-    backtest,
+    assistants,
     backup,
     chain,
     connector,
+    hooks,
     keys,
     organization,
-    run,
     runs,
     serve,
     triggers,
@@ -20,9 +20,6 @@ from dustrun.cli.commands import (
     wallet,
     workflow,
 )
-from dustrun.cli.commands.actions import action, new_action
-from dustrun.cli.commands.assistants import chat, mcp
-from dustrun.cli.commands.hooks import endpoints
 from dustrun.cli.commands.inbound import forms, webhook
 from dustrun.cli.commands.templates import template
 from dustrun.cli.commands.transactions import contract, ledger, tx
@@ -31,21 +28,21 @@ from dustrun.cli.http import examples
 
 app = make_root()
 app.command("serve")(serve.serve)
-app.command("run")(run.run)
-app.command("backtest")(backtest.backtest)
-app.command("mcp")(mcp.mcp)
-app.command("apply")(apply.apply)
-app.add_typer(chat.app, name="chat")
+app.command("run")(runs.run)
+app.command("backtest")(triggers.backtest)
+app.command("mcp")(assistants.mcp)
+app.command("apply")(workflow.apply)
+app.add_typer(assistants.app, name="chat")
 app.add_typer(template.app, name="template")
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
-app.add_typer(action.app, name="action")
+app.add_typer(actions.app, name="action")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(forms.app, name="forms")
 app.add_typer(connector.app, name="connector")
-app.add_typer(endpoints.app, name="hooks")
+app.add_typer(hooks.app, name="hooks")
 app.add_typer(vault.app, name="vault")
 app.add_typer(wallet.app, name="wallet")
 app.add_typer(tx.app, name="tx")
@@ -58,5 +55,5 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("moved")(backup.moved)
 app.command("doctor")(command.doctor)
-app.command("new-action")(new_action.new_action)
+app.command("new-action")(actions.new_action)
 examples.put(app)

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from dustrun.cli.http.failures import CliError, Exit
-from dustrun.cli.render.sanitize import plain
+from dustrun.cli.render.output import plain
 from dustrun.core.values import exact_json
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from dustrun.sdk import HttpRequest
-from dustrun.sdk.connector import token_connector
+from dustrun.sdk.connector import SECRET, TokenData, token_connector, token_request
 from dustrun.sdk.fields import secret
-from dustrun.sdk.oauth import SECRET, TokenData, token_request
 
 
 class Data(TokenData):

@@ -18,9 +18,8 @@ from dustrun.outbound.guard import is_name, parse_address, refuse
 from dustrun.outbound.host_limits import HostLimits
 from dustrun.outbound.progress import Progress
 from dustrun.outbound.redirect import Hop, follow, location
-from dustrun.outbound.resolver import GuardedResolver, Resolver, SystemResolver
-from dustrun.outbound.target import Target, parse
-from dustrun.sdk.context import HttpRequest, HttpResponse
+from dustrun.outbound.resolver import GuardedResolver, Resolver, SystemResolver, Target, parse
+from dustrun.sdk.context import HttpRequest, HttpResponse, NoConnection
 
 if TYPE_CHECKING:
     import aiohttp
@@ -141,7 +140,8 @@ class OutboundClient:
                 async with asyncio.timeout(request.timeout_s):
                     socket = await stack.enter_async_context(opening)
             except TimeoutError:
-                raise Temporary(f'"{hop.target.host}" did not answer within {request.timeout_s:g} s.') from None
+                message = f'"{hop.target.host}" did not answer within {request.timeout_s:g} s.'
+                raise NoConnection(message) from None
             yield socket
 
     async def addresses(self, host: str, port: int) -> list[str]:
@@ -193,7 +193,7 @@ class OutboundClient:
     async def _request(self, request: HttpRequest) -> HttpResponse:
         hop = self._first_hop(request)
         safe = request.safe if request.safe is not None else hop.method in _SAFE
-        progress = Progress(hop.method, safe, hop.target.host)
+        progress = Progress(hop.method, safe, hop.target.host, transmission=request.transmission)
         try:
             async with asyncio.timeout(request.timeout_s):
                 return await self._follow(request, hop, progress)
@@ -226,6 +226,7 @@ class OutboundClient:
             exchange(session, sent.target, sent.method, sent.headers, sent.body, progress) as response,
         ):
             headers = _joined(response)
+            progress.answered(response.status)
             is_followed = request.max_redirects > 0 and location(response.status, headers) is not None
             body = b""
             if not is_followed:

@@ -1,22 +1,59 @@
-"""Starts the programs that the operator has named, each for one use, without this server's environment."""
+"""Starts the programs that the operator has named, each for one use, without this server's environment.
+
+The setting `mcp_commands` names them, one command line an entry.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import re
+import shlex
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from dustrun.core.text.command_rules import is_allowed_command, parse_command
 from dustrun.errors import Code, Permanent, Refused, Temporary
-from dustrun.sdk.programs.commands import CommandLine
+from dustrun.records import dataclass
+from dustrun.sdk.programs import CommandLine
 
 _AT_ONCE: Final = 8
 _LEAVE_S: Final = 0.5
 _KEPT: Final = ("PATH", "HOME", "LANG")
+_MORE: Final = "*"
+_VARIABLE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=\*")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRule:
+    """One command line. `takes_more`: further arguments may follow; `variables`: those that a connector may set."""
+
+    words: tuple[str, ...]
+    takes_more: bool
+    variables: frozenset[str]
+
+    def allows(self, words: Sequence[str], env: Mapping[str, str]) -> bool:
+        """Whether a connector may start this."""
+        if not env.keys() <= self.variables:
+            return False
+        own = len(self.words)
+        return tuple(words[:own]) == self.words and (self.takes_more or len(words) == own)
+
+
+def parse_command(entry: str) -> CommandRule:
+    """Reads an entry: `TOKEN=* /usr/bin/server --flag *`. Raises `ValueError`."""
+    words = shlex.split(entry)
+    variables = []
+    while words and (found := _VARIABLE.fullmatch(words[0])):
+        variables.append(found[1])
+        words = words[1:]
+    takes_more = bool(words) and words[-1] == _MORE
+    own = tuple(words[:-1] if takes_more else words)
+    if not own or _MORE in own:
+        raise ValueError(f'"{entry}" is no command line like `/usr/bin/server --flag`, or with ` *` at its end')
+    return CommandRule(own, takes_more, frozenset(variables))
 
 
 class NamedCommands:
@@ -29,7 +66,8 @@ class NamedCommands:
 
     def check(self, line: CommandLine) -> None:
         """Raises `Refused` unless a rule allows the command, its arguments and its variables."""
-        if not is_allowed_command(self._rules, (line.command, *line.args), line.env):
+        words = (line.command, *line.args)
+        if not any(rule.allows(words, line.env) for rule in self._rules):
             raise Refused(
                 f'The operator of this server has not named the command "{line.command[:200]}" with these arguments '
                 "and variables in the setting mcp_commands.",

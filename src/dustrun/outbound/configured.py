@@ -13,8 +13,7 @@ from yarl import URL
 
 from dustrun.errors import Invalid
 from dustrun.outbound.guard import Guard, refuse
-from dustrun.outbound.resolver import GuardedResolver, Resolver, SystemResolver
-from dustrun.outbound.target import Target, parse
+from dustrun.outbound.resolver import GuardedResolver, Resolver, SystemResolver, Target, parse
 
 
 def guard_of(allow: Sequence[str], urls: Iterable[str]) -> Guard:

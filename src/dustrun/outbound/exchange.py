@@ -18,8 +18,7 @@ from aiohttp.abc import AbstractResolver
 
 from dustrun.errors import DustrunError, Permanent
 from dustrun.outbound.progress import Progress
-from dustrun.outbound.resolver import GuardedResolver
-from dustrun.outbound.target import Target
+from dustrun.outbound.resolver import GuardedResolver, Target
 
 _USER_AGENT: Final = "dustrun"
 # Below the 5 s after which common servers close idle connections, which would break a request sent just then.
@@ -42,7 +41,7 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
 
 
 async def _mark_sent(_session: Any, context: SimpleNamespace, _event: Any) -> None:
-    context.trace_request_ctx.sent = True
+    context.trace_request_ctx.left()
 
 
 def make_session(

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from dustrun import clock
-from dustrun.errors import DustrunError, Invalid, Permanent, Temporary, Uncertain
+from dustrun.errors import DustrunError, Invalid, Temporary, Uncertain
 from dustrun.outbound.guard import Guard, refuse
-from dustrun.sdk.notice import Notice
+from dustrun.sdk.context import NoConnection
+from dustrun.sdk.notice import NotAccepted, Notice
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,39}://")
 _AT_ONCE: Final = 2
@@ -25,6 +26,10 @@ _CHECK_HOLDS_S: Final = 60.0
 _MOST_CHECKED: Final = 100
 _MOST_BYTES: Final = 65_536
 _TOO_MANY: Final = 429
+_UNAUTHORIZED: Final = 401
+_UNPROCESSABLE: Final = 422
+_LOGIN_REFUSED: Final = (530, 534, 535)
+"""How a mail server says that a login is refused, or missing."""
 
 
 class GuardedNotifier:
@@ -41,6 +46,9 @@ class GuardedNotifier:
     async def send(self, address: str, notice: Notice) -> str:
         """Sends one message; raises like `sdk.notice.Notifier`."""
         answer = await self._ask(address, notice, is_check=False)
+        if notice.transmission is not None:
+            notice.transmission.status = answer.get("status")
+            notice.transmission.sent = bool(answer.get("sent") or answer.get("done") or answer.get("status"))
         error = _refusal(answer) or _failure(answer)
         if error is not None:
             raise error
@@ -135,7 +143,10 @@ def _failure(answer: dict[str, Any]) -> DustrunError | None:
     if status == _TOO_MANY:
         return Temporary("The service limits the rate of messages (429).")
     if status is not None and status >= 300:
-        return Permanent(f"The service did not accept the message: it answered {status}.")
+        message = f"The service did not accept the message: it answered {status}."
+        if answer.get("isMail"):
+            return NotAccepted(message, _UNAUTHORIZED if status in _LOGIN_REFUSED else _UNPROCESSABLE)
+        return NotAccepted(message, status)
     if answer.get("sent"):
         return Uncertain("The service gave no clear answer; the message may have been sent.")
-    return Temporary("No connection to the service could be made.")
+    return NoConnection("No connection to the service could be made.")

@@ -45,6 +45,7 @@ class Watch:
         self.refused: str | None = None
         self.sent = False
         self.status: int | None = None
+        self.is_mail = False
         self._guard = guard
         self._names: dict[str, str] = {}
         self._readable = tuple({os.path.realpath(path) + os.sep for path in (sys.prefix, sys.base_prefix, *_library())})
@@ -123,6 +124,7 @@ def _patch(watch: Watch) -> None:
     def reply(self: Any) -> Any:
         code, text = answer(self)
         watch.status = code if code >= 400 else watch.status
+        watch.is_mail = True
         return code, text
 
     def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
@@ -181,7 +183,7 @@ def _send(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _seen(watch: Watch) -> dict[str, Any]:
-    return {"refused": watch.refused, "sent": watch.sent, "status": watch.status}
+    return {"refused": watch.refused, "sent": watch.sent, "status": watch.status, "isMail": watch.is_mail}
 
 
 def _limit_memory() -> None:

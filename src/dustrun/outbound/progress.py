@@ -5,6 +5,7 @@ from __future__ import annotations
 from dustrun.errors import DustrunError, Temporary, Uncertain
 from dustrun.outbound.redirect import keeps_request, reads_on
 from dustrun.records import dataclass
+from dustrun.sdk.action import Transmission
 
 
 @dataclass(slots=True)
@@ -17,6 +18,18 @@ class Progress:
     sent: bool = False
     taken: bool = False
     """A redirect has answered a write with where to read its result: whatever follows is said of the reading."""
+    transmission: Transmission | None = None
+
+    def left(self) -> None:
+        """Notes that the first byte leaves."""
+        self.sent = True
+        if self.transmission is not None:
+            self.transmission.sent = True
+
+    def answered(self, status: int) -> None:
+        """Notes an answer to the request, not one to reading its result."""
+        if self.transmission is not None and not self.taken:
+            self.transmission.status = status
 
     def redirected(self, method: str, status: int) -> None:
         """Notes that a request has been answered with a redirect."""

@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 from dustrun.core.text.secret_rules import may_be_credential
 from dustrun.outbound.guard import refuse
-from dustrun.outbound.target import Target, parse
+from dustrun.outbound.resolver import Target, parse
 from dustrun.records import dataclass
 
 _STATUSES: Final = frozenset({301, 302, 303, 307, 308})

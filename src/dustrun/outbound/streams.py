@@ -15,7 +15,8 @@ from typing import Any, Final, Generic, TypeVar
 import aiohttp
 
 from dustrun.errors import Permanent, Temporary
-from dustrun.outbound.target import Target
+from dustrun.outbound.resolver import Target
+from dustrun.sdk.context import NoConnection
 
 _CLOSE_S: Final = 5.0
 T = TypeVar("T")
@@ -146,11 +147,12 @@ async def open_socket(
             f'"{target.host}" redirects the connection (status {error.status}); name where it leads to.'
         ) from None
     except aiohttp.WSServerHandshakeError as error:
-        raise Temporary(f'"{target.host}" answers with status {error.status} instead of a WebSocket.') from None
+        message = f'"{target.host}" answers with status {error.status} instead of a WebSocket.'
+        raise NoConnection(message, error.status) from None
     except aiohttp.ClientConnectorCertificateError:
         raise Permanent(f'The certificate of "{target.host}" is not valid.') from None
     except (aiohttp.ClientError, OSError) as error:
-        raise Temporary(f'No connection to "{target.host}" could be made.') from error
+        raise NoConnection(f'No connection to "{target.host}" could be made.') from error
     found = Socket(socket, max_bytes)
     try:
         yield found

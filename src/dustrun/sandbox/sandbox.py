@@ -11,7 +11,7 @@ import orjson
 from dustrun import metrics
 from dustrun.core.values import exact_json
 from dustrun.records import dataclass
-from dustrun.sandbox import failure
+from dustrun.sandbox import exchange
 from dustrun.sandbox.exchange import decode_value, encode_input
 from dustrun.sandbox.limits import LOG_CHARS, LOG_LINES, Limits
 from dustrun.sandbox.pool import Pool
@@ -79,11 +79,11 @@ class Sandbox:
         try:
             return await process.call(frames, self.limits.wall_s(time_ms), self.limits.output_bytes)
         except TooSlow:
-            raise failure.over_limit("time", self.limits, time_ms) from None
+            raise exchange.over_limit("time", self.limits, time_ms) from None
         except Broken as error:
             if error.args != ("it ended",):
-                raise failure.nonsense() from None
-            raise failure.died(await process.ended(), self.limits, time_ms) from None
+                raise exchange.nonsense() from None
+            raise exchange.died(await process.ended(), self.limits, time_ms) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +117,10 @@ class Job:
         try:
             text, bigints = encode_input(self.input)
         except (ValueError, TypeError) as error:
-            raise failure.invalid(f"The input cannot be passed to the script: {error}.", field="input") from None
+            raise exchange.invalid(f"The input cannot be passed to the script: {error}.", field="input") from None
         code = _code_bytes(self.code)
         if len(code) + len(text) > limits.input_bytes:
-            raise failure.input_too_large(len(code) + len(text), limits)
+            raise exchange.input_too_large(len(code) + len(text), limits)
         return self._setup(limits, bigints), code, text
 
     def _setup(self, limits: Limits, bigints: Any) -> bytes:
@@ -145,11 +145,11 @@ class Job:
 def _code_bytes(code: str) -> bytes:
     """The code as UTF-8. A NUL is rejected because the engine stops reading there."""
     if "\0" in code:
-        raise failure.invalid("The code contains a NUL character; write it as \\0 in a string.")
+        raise exchange.invalid("The code contains a NUL character; write it as \\0 in a string.")
     try:
         return code.encode()
     except UnicodeEncodeError:
-        raise failure.invalid("The code contains a lone surrogate, which has no UTF-8 encoding.") from None
+        raise exchange.invalid("The code contains a lone surrogate, which has no UTF-8 encoding.") from None
 
 
 def _read_head(text: bytes) -> dict[str, Any]:
@@ -157,9 +157,9 @@ def _read_head(text: bytes) -> dict[str, Any]:
     try:
         head = orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise failure.nonsense() from None
+        raise exchange.nonsense() from None
     if not isinstance(head, dict) or not _well_formed(head):
-        raise failure.nonsense()
+        raise exchange.nonsense()
     return head
 
 
@@ -183,25 +183,25 @@ def _all_text(value: Any, *names: str) -> bool:
 def _result(head: dict[str, Any], value: bytes, job: Job, limits: Limits) -> ScriptResult:
     logs = head.get("logs", [])
     if "limit" in head:
-        raise failure.over_limit(head["limit"], limits, job.time_ms)
+        raise exchange.over_limit(head["limit"], limits, job.time_ms)
     if "pending" in head:
-        raise failure.invalid("The script awaits a promise that never settles: there are no timers and no I/O.")
+        raise exchange.invalid("The script awaits a promise that never settles: there are no timers and no I/O.")
     if "error" in head:
         limit = _ENGINE_LIMITS.get(head["error"]["message"])
         if limit is not None and head["error"]["name"] == "InternalError":
-            raise failure.over_limit(limit, limits, job.time_ms, logs)
+            raise exchange.over_limit(limit, limits, job.time_ms, logs)
         if (head["error"]["name"], head["error"]["message"]) == ("", "null"):
-            raise failure.thrown_null(limits, logs)
-        raise failure.thrown(head, job.code)
+            raise exchange.thrown_null(limits, logs)
+        raise exchange.thrown(head, job.code)
     if "refused" in head:
         raise _refused(head["refused"], logs, job, limits)
     try:
         return ScriptResult(decode_value(value), tuple(logs))
     except exact_json.JsonError as error:
-        raise failure.invalid(f"The script's return value cannot be stored: {error}.", logs) from None
+        raise exchange.invalid(f"The script's return value cannot be stored: {error}.", logs) from None
 
 
 def _refused(refused: dict[str, str], logs: list[str], job: Job, limits: Limits) -> Exception:
     if refused["kind"] == "output":
-        return failure.over_limit("output", limits, job.time_ms, logs)
-    return failure.invalid(f"The script's {refused['message']}.", logs)
+        return exchange.over_limit("output", limits, job.time_ms, logs)
+    return exchange.invalid(f"The script's {refused['message']}.", logs)

@@ -1,9 +1,8 @@
 """The API for actions, triggers and connectors. They may import only this and the pure core."""
 
 from dustrun.core.workflow.specs import Origin
-from dustrun.sdk.action import Action, ToolShape, action
+from dustrun.sdk.action import Action, Effect, ToolShape, action
 from dustrun.sdk.context import Connection, Context, HttpRequest, HttpResponse, Script, ScriptResult
-from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import Fields
 from dustrun.sdk.notice import Notice, NoticeFormat, NoticeKind
 from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -10,9 +11,30 @@ from pydantic import BaseModel, ValidationError
 
 from dustrun.core.money.intent import FundsMovement
 from dustrun.core.workflow.specs import Origin
+from dustrun.errors import Code, Invalid, Problem
 from dustrun.records import dataclass
-from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import hinted_fields
+
+# The effect of a node on the outside world, which decides what the modes (simulate, dust, live) do with it.
+
+
+class Effect(enum.StrEnum):
+    """`pure` computes · `read` reads · `write` changes something other than money · `spend` moves value or signs."""
+
+    PURE = "pure"
+    READ = "read"
+    WRITE = "write"
+    SPEND = "spend"
+
+
+@dataclass(slots=True)
+class Transmission:
+    """How far came what an attempt sends, apart from what only reads. `sent`: its first byte left the server; `status`:
+    the HTTP status of the answer, None as long as there is none."""
+
+    sent: bool = False
+    status: int | None = None
+
 
 Run = Callable[[Any, Any], Any | Awaitable[Any]]
 AsTool = Callable[[dict[str, Any], Any], "ToolShape | None"]
@@ -180,3 +202,23 @@ def action(
         )
 
     return declare
+
+
+# Errors of actions whose input does not fit the state of the outside world.
+
+
+def refuse(message: str, field: str) -> Invalid:
+    """The error to raise; `field` is the path of the payload field, like `rows[3].amount`."""
+    return _invalid(message, field, Code.ACTION_INPUT_INVALID)
+
+
+def refuse_small(message: str, field: str) -> Invalid:
+    """The error for an amount below the venue's minimum, which `message` names if it is known; a dust test then ends
+    with `DUST_BELOW_MINIMUM`."""
+    return _invalid(message, field, Code.AMOUNT_BELOW_MINIMUM)
+
+
+def _invalid(message: str, field: str, code: Code) -> Invalid:
+    text = message if message.endswith((".", "?", "!")) else f"{message}."
+    text = text[:1].upper() + text[1:]
+    return Invalid(text, code=code, details=[Problem(f"payload.{field}", text)])

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 
 from dustrun.core.money.allowances import Allowance
 from dustrun.core.workflow.model_tools import ModelTool, OfferedTool
+from dustrun.errors import Temporary
 from dustrun.records import dataclass
+from dustrun.sdk.action import Transmission
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.sdk.notice import Notifier
-from dustrun.sdk.programs.commands import Commands
+from dustrun.sdk.programs import Commands
 from dustrun.sdk.tables import Tables
 
 
@@ -39,6 +41,8 @@ class HttpRequest:
     host that the connector does not allow."""
     heard: Callable[[bytes], None] | None = field(default=None, repr=False, compare=False)
     """Called with each piece of an event stream as it arrives; the response has the whole."""
+    transmission: Transmission | None = field(default=None, repr=False, compare=False)
+    """Set by the server: where the client notes how far the request has come, also if it raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,15 @@ class HttpResponse:
     body: bytes
     url: str
     was_taken: bool = False
+
+
+class NoConnection(Temporary):
+    """A peer of another protocol than HTTP could not be connected to. `status`: how HTTP would say why: 401 if it
+    refuses the credential; None if it does not answer."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Http(Protocol):

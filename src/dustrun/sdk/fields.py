@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
@@ -33,6 +35,7 @@ def secret(default: Any = ..., *, description: str, **options: Any) -> Any:
     return Field(default, description=description, repr=False, json_schema_extra={"x-secret": True}, **options)
 
 
+@functools.lru_cache(maxsize=1024)
 def hinted_fields(model: type[BaseModel], hint: str) -> frozenset[str]:
     """The wire names of a model's fields that carry a hint such as `x-raw`."""
     return frozenset(
@@ -66,6 +69,11 @@ class _Untitled(GenerateJsonSchema):
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """A model's JSON Schema as the catalogue shows it. Fields that count milliseconds have the widget `duration`."""
+    return copy.deepcopy(_schema(model))
+
+
+@functools.lru_cache(maxsize=1024)
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(by_alias=True, schema_generator=_Untitled)
     for name, shown in schema.get("properties", {}).items():
         if name.endswith("Ms"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Literal, Protocol
 
+from dustrun.errors import Permanent
 from dustrun.records import dataclass
+from dustrun.sdk.action import Transmission
 
 NoticeFormat = Literal["text", "markdown", "html"]
 NoticeKind = Literal["info", "success", "warning", "failure"]
@@ -19,6 +22,17 @@ class Notice:
     format: NoticeFormat = "text"
     kind: NoticeKind = "info"
     timeout_s: float = 30.0
+    transmission: Transmission | None = field(default=None, repr=False, compare=False)
+    """Set by the server: where the notifier notes how far the message has come, also if it raises."""
+
+
+class NotAccepted(Permanent):
+    """The service answered and did not accept the message. `status`: how HTTP would say why: 401 if it refuses the
+    login."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Notifier(Protocol):

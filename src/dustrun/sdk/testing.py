@@ -28,7 +28,7 @@ from dustrun.sdk import Action, Connection, Context, HttpRequest, HttpResponse, 
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.sdk.context import ModelTools
 from dustrun.sdk.notice import Notice
-from dustrun.sdk.programs.commands import CommandLine, Program
+from dustrun.sdk.programs import CommandLine, Program
 from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
 
 NOW_MS: Final = 1_769_860_800_000

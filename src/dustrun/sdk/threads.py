@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
-from dustrun.core.values.weight import is_large
+from dustrun.core.values.exact_json import is_large
 
 _SMALL: Final = 4096
 T = TypeVar("T")
@@ -43,3 +43,33 @@ async def run_beside(work: Callable[..., T], *arguments: Any) -> T:
     """The result of work that takes less than a second, in a thread with the caller's context variables."""
     context = contextvars.copy_context()
     return await asyncio.get_running_loop().run_in_executor(_BESIDE, lambda: context.run(work, *arguments))
+
+
+# Concurrent reads: coalesced into one request where possible.
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+
+
+@overload
+async def side_by_side(a: Awaitable[A], b: Awaitable[B], /) -> tuple[A, B]: ...
+
+
+@overload
+async def side_by_side(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /) -> tuple[A, B, C]: ...
+
+
+@overload
+async def side_by_side(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awaitable[D], /) -> tuple[A, B, C, D]: ...
+
+
+async def side_by_side(*reads: Awaitable[Any]) -> tuple[Any, ...]:
+    """The results in order. If several fail, raises the first failure in the order of the arguments."""
+    found = await asyncio.gather(*reads, return_exceptions=True)
+    for one in found:
+        if isinstance(one, BaseException):
+            raise one
+    return tuple(found)

@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field
 from dustrun.core.triggers.chain.watch import Watch
 from dustrun.core.triggers.schedules.due import Policy
 from dustrun.core.values.fields import Fields
+from dustrun.errors import DustrunError
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Block, Chain, ChainCall, Prices
 from dustrun.sdk.context import Connection, StreamingHttp
@@ -98,7 +99,7 @@ class WatchedChain(Chain, Protocol):
 class Fact:
     """Something that happened at `at` (milliseconds): `key` identifies it for good, `what` says what it is. `data` is
     the payload of its event. `depth` and `through`: how many runs in a row, by such events, had led to it, and the
-    workflows of these runs."""
+    workflows of these runs. `number`: its place among all facts, in commit order; 0: it is not written down."""
 
     key: str
     what: str
@@ -106,6 +107,7 @@ class Fact:
     data: dict[str, Any]
     depth: int = 0
     through: tuple[str, ...] = ()
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,9 @@ class FailingTrigger:
     data: dict[str, Any]
 
 
+FactKind = Literal["transaction", "approval", "connector"]
+
+
 class Facts(Protocol):
     """What the key that published a trigger may know of its organisation, without what the trigger's own workflow does.
     Raises `Refused` without the permission."""
@@ -126,13 +131,27 @@ class Facts(Protocol):
         """The workflow whose trigger asks; None in a test."""
         ...
 
-    async def transactions(self, since: int, stuck_ms: int) -> Sequence[Fact]:
-        """Transactions that became `final`, `reverted`, `cancelled`, `displaced` or `refused`, were `reorged`, or are
-        `stuck`: sent for so long without being mined."""
+    async def newest(self) -> int:
+        """The number of the newest fact."""
         ...
 
-    async def approvals(self, since: int) -> Sequence[Fact]:
-        """Approvals that were `asked`, `decided`, `expired` or `cancelled`."""
+    async def happened(self, kind: FactKind, after: int) -> tuple[Sequence[Fact], int, bool]:
+        """The next facts after a number, the number up to which they were read, and whether there may be more.
+        Transactions became `final`, `reverted`, `cancelled`, `displaced` or `refused`, or were `reorged`; approvals
+        were `asked`, `decided`, `expired` or `cancelled`; connectors were `refused`, must `reconnect`, are
+        `unreachable`, or have `recovered`."""
+        ...
+
+    async def latest(self, kind: FactKind) -> Sequence[Fact]:
+        """Some of the newest facts, newest first."""
+        ...
+
+    async def stuck(self, stuck_ms: int) -> Sequence[Fact]:
+        """Transactions that are `stuck` now: sent for so long without being mined."""
+        ...
+
+    async def by_time(self, kind: FactKind, since: int) -> Sequence[Fact]:
+        """Facts by their time, also of when they were not numbered yet."""
         ...
 
     async def failing_triggers(self) -> Sequence[FailingTrigger]:
@@ -228,13 +247,15 @@ class Lost:
 @dataclass(frozen=True, slots=True)
 class Polled:
     """What a poll found, oldest first, and the cursor for the next one. `after_ms`: when to poll again, if not at the
-    usual interval; `is_over`: never again; `lost`: came before these, and cannot be had."""
+    usual interval; `is_over`: never again; `lost`: came before these, and cannot be had. `error`: the source could not
+    be asked, and these were known before; it counts as a failure if there are none."""
 
     events: Sequence[PolledEvent]
     cursor: Any
     after_ms: int | None = None
     is_over: bool = False
     lost: Lost | None = None
+    error: DustrunError | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,23 +21,28 @@ from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Code, DustrunError, Invalid, Problem, Temporary
 from dustrun.prices.feed import FeedPrices
-from dustrun.prices.pools import Anchors
+from dustrun.prices.pools import Anchors, UniswapV2Prices, UniswapV3Prices
 from dustrun.prices.source import PriceFault, Question, Source
 from dustrun.prices.static import NominalPrices, StaticPrices
-from dustrun.prices.uniswap_v2 import UniswapV2Prices
-from dustrun.prices.uniswap_v3 import UniswapV3Prices
 from dustrun.prices.web import WebPrices
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, ChainCall, Price, PriceSource
 from dustrun.sdk.context import Http
 from dustrun.services.wallets.budget import Valued
 from dustrun.settings import Settings
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.money import known_prices as rows
 
 T = TypeVar("T")
 ChainOf = Callable[[int], Chain]
 _DECIMALS: Final = bytes.fromhex("313ce567")  # decimals()
 _SOURCE_WITHIN_S: Final = 15.0
 _MAX_KEPT: Final = 10_000
+_KEPT_APART: Final = 10
+"""A price is stored anew if it differs by more than this part of the stored one."""
+_STEADY_S: Final = 12 * 3600.0
+"""How long the price of one source alone waits until later ones are held against it."""
 _NAMED: Final[Mapping[PriceSource, frozenset[str]]] = {
     "static": frozenset({"static", "nominal"}),
     "feed": frozenset({"feed"}),
@@ -54,7 +59,7 @@ class Survey:
     decimals: int
     prices: tuple[Price, ...]
     faults: tuple[str, ...]
-    leap_from: Decimal | None = None  # the price kept before, if one source alone differs from it too much
+    leap_from: Decimal | None = None  # the price kept, if one source alone differs from it too much
 
     @property
     def warning(self) -> str | None:
@@ -85,10 +90,84 @@ class Survey:
         return usable[middle([price.usd for price in usable])]
 
 
+class PriceMemory:
+    """The price of each asset against which a leap is seen, steady for hours: if each price that leaps too little were
+    the next one's measure, a source could walk to any price in a few steps. Stored where there is a store, so that a
+    restart forgets none; a price that differs little from the stored one is not written."""
+
+    def __init__(
+        self, database: Database | None = None, writer: Writer | None = None, steady_s: float = _STEADY_S
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._steady_s = steady_s
+        self._steady: dict[str, Decimal] = {}
+        self._next: dict[str, tuple[Decimal, float]] = {}  # what follows, and since when it waits
+        self._stored: dict[str, Decimal | None] = {}
+
+    async def find(self, asset: str) -> Decimal | None:
+        """The price that later ones are held against; None before the first."""
+        if asset not in self._steady and asset not in self._stored and self._database is not None:
+            found = await self._database.look_up(lambda tx: rows.find(tx, asset))
+            self._stored[asset] = found
+            if found is not None:
+                self._steady.setdefault(asset, found)
+        return self._steady.get(asset)
+
+    async def keep(self, asset: str, usd: Decimal, *, is_sure: bool) -> None:
+        """Keeps a credible price: at once if it `is_sure`, or the first. Else it waits, and the one that has waited
+        long enough follows: never the newest one, which may have leapt a moment ago."""
+        now = clock.monotonic_s()
+        waiting = self._next.get(asset)
+        if is_sure or await self.find(asset) is None:
+            follower: Decimal | None = usd
+        elif waiting is None:
+            follower = None
+        elif now - waiting[1] < self._steady_s:
+            return
+        else:
+            follower = waiting[0]
+        self._next[asset] = (usd, now)
+        if follower is not None:
+            await self._hold(asset, follower)
+
+    async def _hold(self, asset: str, usd: Decimal) -> None:
+        if len(self._steady) >= _MAX_KEPT:
+            for kept in (self._steady, self._next, self._stored):
+                kept.clear()
+        self._steady[asset] = usd
+        stored = self._stored.get(asset)
+        is_near = stored is not None and abs(usd - stored) * _KEPT_APART <= stored
+        if self._writer is not None and not is_near:
+            self._stored[asset] = usd
+            await self._writer.write(lambda tx: rows.save(tx, asset, usd, clock.now_ms()), repeatable=True)
+
+    def copy(self) -> PriceMemory:
+        """What a simulation keeps for itself: the prices that its own spends made are nobody else's."""
+        return _Copied(self)
+
+
+class _Copied(PriceMemory):
+    def __init__(self, real: PriceMemory) -> None:
+        super().__init__()
+        self._real = real
+
+    async def find(self, asset: str) -> Decimal | None:
+        own = self._steady.get(asset)
+        return await self._real.find(asset) if own is None else own
+
+
 class PriceBook:
     """Prices on the chains from `chain_of`: live chains, or those of one simulation (see `on`)."""
 
-    def __init__(self, chain_of: ChainOf, sources: Sequence[Source], keep_ms: int, max_leap: int = 20) -> None:
+    def __init__(
+        self,
+        chain_of: ChainOf,
+        sources: Sequence[Source],
+        keep_ms: int,
+        max_leap: int = 20,
+        memory: PriceMemory | None = None,
+    ) -> None:
         self._chain_of = chain_of
         self._sources = sources
         self._keep_s = keep_ms / 1000
@@ -96,24 +175,26 @@ class PriceBook:
         self._max_leap = max_leap
         self._is_past = False
         self._now: PriceBook | None = None  # of a simulation: the live prices
-        self._newest: dict[str, Decimal] = {}  # the newest credible price of each asset, while the process lives
+        self._memory = PriceMemory() if memory is None else memory
 
     @classmethod
-    def of(cls, settings: Settings, chain_of: ChainOf, http: Http) -> PriceBook:
+    def of(cls, settings: Settings, chain_of: ChainOf, http: Http, memory: PriceMemory | None = None) -> PriceBook:
         """Creates the price book with the sources from the settings."""
         static, feed = StaticPrices(settings.static_prices), FeedPrices()
         web, nominal = WebPrices(http, settings.price_url, settings.price_path), NominalPrices(settings.test_coin_usd)
         anchors, floor = Anchors([static, feed, nominal]), Decimal(settings.dex_min_liquidity_usd)
         v2, v3 = UniswapV2Prices(anchors, floor), UniswapV3Prices(anchors, floor)
-        return cls(chain_of, [static, feed, v2, v3, web, nominal], settings.price_keep_ms, settings.price_max_leap)
+        sources: list[Source] = [static, feed, v2, v3, web, nominal]
+        return cls(chain_of, sources, settings.price_keep_ms, settings.price_max_leap, memory)
 
     def on(self, chain_of: ChainOf, *, is_past: bool = False) -> PriceBook:
         """The same sources on other chains, with a separate cache. `is_past`: the time of the chain's block alone
         decides what is stale."""
-        book = PriceBook(chain_of, self._sources, int(self._keep_s * 1000), self._max_leap)
+        memory = None if is_past else self._memory.copy()
+        book = PriceBook(chain_of, self._sources, int(self._keep_s * 1000), self._max_leap, memory)
         book._is_past = is_past
         if not is_past:
-            book._now, book._newest = self, self._newest
+            book._now = self
         return book
 
     async def price(self, asset: Asset, source: PriceSource | None = None) -> Price:
@@ -124,13 +205,13 @@ class PriceBook:
         named = [one for one in self._sources if one.name in _NAMED[source]]
         return await self._once(f"price {source}", asset, partial(self._first_price, sources=named))
 
-    async def value(self, asset: Asset) -> Valued:
-        """The asset's price and decimals, and why the price may be wrong: sources that disagree, or a leap. What has
-        none but a nominal price in a simulation, for instance because its clock is ahead of a feed, has the live one.
-        """
+    async def value(self, asset: Asset, *, surveys: bool = True) -> Valued:
+        """The asset's price and decimals, and if it `surveys` all sources, which takes many requests, why the price may
+        be wrong: sources that disagree, or a leap. What has none but a nominal price in a simulation, for instance
+        because its clock is ahead of a feed, has the live one."""
         try:
             found = Valued(await self.price(asset), await self.decimals(asset))
-            if found.price.source not in ("static", "nominal"):
+            if surveys and found.price.source not in ("static", "nominal"):
                 survey = await self.survey(asset)
                 found = replace(found, price=survey.prices[0], doubt=survey.doubt)
             if self._now is None or found.price.source != "nominal":
@@ -138,7 +219,7 @@ class PriceBook:
         except DustrunError:
             if self._now is None:
                 raise
-        return await self._now.value(asset)
+        return await self._now.value(asset, surveys=surveys)
 
     async def survey(self, asset: Asset) -> Survey:
         """The prices of all sources; raises like `price`."""
@@ -195,20 +276,19 @@ class PriceBook:
         if not prices:
             raise _unpriced(asset, faults, next((one for one in answers if isinstance(one, Temporary)), None))
         found = Survey(asset, question.decimals, prices, faults)
-        return replace(found, leap_from=self._leap(found))
+        return replace(found, leap_from=await self._leap(found))
 
-    def _leap(self, survey: Survey) -> Decimal | None:
-        """The newest credible price if one source alone says another one that differs too much; else that one is kept.
+    async def _leap(self, survey: Survey) -> Decimal | None:
+        """The credible price kept if one source alone says another one that differs too much; else that one is kept.
         Sources that agree are believed, and so is what the operator sets."""
         key, price = survey.asset.key, survey.for_dust
-        before = self._newest.get(key)
+        before = await self._memory.find(key)
         real = [one.source for one in survey.prices if one.source != "nominal"]
-        alone = real not in ([], ["static"]) and (len(real) == 1 or survey.warning is not None)
+        alone = real != [] and price.source != "static" and (len(real) == 1 or survey.warning is not None)
         if alone and before is not None and not before <= price.usd * self._max_leap <= before * self._max_leap**2:
             return before
-        if len(self._newest) >= _MAX_KEPT:
-            self._newest.clear()
-        self._newest[key] = price.usd
+        if real:
+            await self._memory.keep(key, price.usd, is_sure=not alone)
         return None
 
     async def _question(self, asset: Asset) -> Question:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from dustrun import log
+from dustrun import clock, log
 from dustrun.services.triggers.ended_runs import EndedRuns
 from dustrun.services.triggers.subscriptions import Subscription
 
@@ -64,7 +64,7 @@ class EndedRunsSource:
                 await asyncio.sleep(_TRY_AGAIN_S)
                 continue
             try:
-                async with asyncio.timeout(_LOOK_EVERY_S):
+                async with asyncio.timeout(clock.look_around_s(_LOOK_EVERY_S)):
                     await self._wake.wait()
                 await asyncio.sleep(_GATHER_S if self._armed else _GATHER_IDLE_S)
             except TimeoutError:

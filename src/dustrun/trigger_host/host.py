@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from dustrun import log
+from dustrun import clock, log
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 
 _logger = log.get(__name__)
@@ -104,7 +104,7 @@ class TriggerHost:
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(_SWEEP_EVERY_S):
+            async with asyncio.timeout(clock.look_around_s(_SWEEP_EVERY_S)):
                 await self._wake.wait()
         except TimeoutError:
             self._must_sweep = True

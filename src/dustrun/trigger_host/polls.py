@@ -16,13 +16,13 @@ from typing import Any
 from dustrun import clock, log, metrics
 from dustrun.core.text.masking import Mask
 from dustrun.core.triggers.event import CursorMove
-from dustrun.core.triggers.polling.pacing import Place, backoff_ms, spread_ms
+from dustrun.core.triggers.polling import Place, backoff_ms, spread_ms
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk.threads import run_sized
 from dustrun.sdk.trigger import Lost, NoRun, Polled, PolledEvent
 from dustrun.services.triggers.arming import OVER
 from dustrun.services.triggers.context import Contexts
-from dustrun.services.triggers.gaps import gap_of
+from dustrun.services.triggers.events import gap_of
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.recording import CursorMoved
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions, recorded_principal
@@ -136,8 +136,10 @@ class Polls:
             return await self._fail(
                 sub, Temporary("The look ended with an internal error; the server's log has it."), mask
             )
-        _LOOKS.add(sub.row.type, "events" if found.events else "nothing")
         next_at = begun + (_interval(sub) if found.after_ms is None else found.after_ms)
+        if found.error is not None and not found.events:
+            return await self._fail(sub, found.error, mask, latest=next_at)
+        _LOOKS.add(sub.row.type, "events" if found.events else "nothing")
         is_as_before = not found.events and before == Place(found.cursor) and found.lost is None
         if is_as_before and not sub.row.failures and not found.is_over:
             return next_at
@@ -178,11 +180,12 @@ class Polls:
             version, beside = version + 1, None
         return None if is_over else next_at
 
-    async def _fail(self, sub: Subscription, error: DustrunError, mask: Mask) -> int:
-        """Records a failed look; the next one is later each time."""
+    async def _fail(self, sub: Subscription, error: DustrunError, mask: Mask, *, latest: int | None = None) -> int:
+        """Records a failed look; the next one is later each time, but at the `latest` when something is due."""
         _LOOKS.add(sub.row.type, "failed")
         failures, message = sub.row.failures + 1, mask.text(error.message)
         next_at = clock.now_ms() + backoff_ms(_interval(sub), failures, error.retry_after_s)
+        next_at = next_at if latest is None else min(next_at, latest)
         _logger.info("a trigger could not look", subscription=sub.id, failures=failures, error=message)
         await self._intake.failed(sub, message, next_at)
         return next_at

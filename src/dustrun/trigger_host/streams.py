@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 from dustrun import clock, log, metrics
 from dustrun.core.text.masking import Mask
 from dustrun.core.triggers.event import CursorMove
-from dustrun.core.triggers.polling.pacing import Place, backoff_ms
+from dustrun.core.triggers.polling import Place, backoff_ms
 from dustrun.errors import DustrunError, Temporary
+from dustrun.sdk.context import NoConnection
 from dustrun.sdk.threads import run_sized
 from dustrun.sdk.trigger import Received
-from dustrun.services.triggers.context import Contexts
-from dustrun.services.triggers.gaps import gap_of
+from dustrun.services.triggers.context import Contexts, LiveContext
+from dustrun.services.triggers.events import gap_of
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.recording import CursorMoved
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
@@ -132,7 +133,7 @@ class Streams:
         source = listen(context, sub.config, None if place is None else place.cursor)
         try:
             async with self._opening:
-                received = await anext(source, None)
+                received = await _first(context, source)
             _OPENS.add(sub.row.type, "opened")
             known = sub.row.cursor_version, place, bool(sub.row.failures)
             while received is not None:
@@ -178,6 +179,17 @@ async def _finish(work: Coroutine[Any, Any, T]) -> T:
         if not task.cancelled():
             task.exception()  # it is read again from the cursor
         raise
+
+
+async def _first(context: LiveContext, source: AsyncIterator[Received]) -> Received | None:
+    """What comes first; how connecting went is noted of the connector."""
+    try:
+        received = await anext(source, None)
+    except NoConnection as error:
+        await context.connected(error)
+        raise
+    await context.connected(None)
+    return received
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

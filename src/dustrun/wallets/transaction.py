@@ -5,14 +5,86 @@ Supports EIP-1559 (type 2, EIP-2718 envelope) and legacy transactions with a cha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from dustrun.core.values.addresses import keccak256
 from dustrun.core.values.amounts import MAX_UINT256
 from dustrun.errors import Bug
-from dustrun.wallets import rlp
 from dustrun.wallets.secp256k1 import SecretKey, find_signer
 from dustrun.wallets.signer import SignedTransaction, UnsignedTransaction
+
+# RLP, the encoding of transactions: byte strings and nested lists, with exactly one encoding each.
+
+
+Item = bytes | Sequence[Any]
+
+
+def encode(item: Item) -> bytes:
+    """Encodes a byte string or a list of items."""
+    if isinstance(item, bytes):
+        if len(item) == 1 and item[0] < 0x80:
+            return item
+        return _head(len(item), 0x80) + item
+    body = b"".join(map(encode, item))
+    return _head(len(body), 0xC0) + body
+
+
+def encode_integer(value: int) -> bytes:
+    """Encodes an integer as a big-endian byte string without leading zeros."""
+    return value.to_bytes((value.bit_length() + 7) // 8, "big")
+
+
+def decode(data: bytes) -> Any:
+    """Decodes exactly one item, lists as Python lists; raises `ValueError` unless it is the canonical encoding."""
+    item, end = _decode(data, 0, len(data), 0)
+    if end != len(data):
+        raise ValueError("trailing bytes after the item")
+    return item
+
+
+_DEEPEST = 16
+
+
+def _head(length: int, base: int) -> bytes:
+    if length < 56:
+        return bytes([base + length])
+    size = encode_integer(length)
+    return bytes([base + 55 + len(size)]) + size
+
+
+def _decode(data: bytes, at: int, end: int, depth: int) -> tuple[Any, int]:
+    if at >= end or depth > _DEEPEST:
+        raise ValueError("an item is missing, or items are nested too deeply")
+    first = data[at]
+    if first < 0x80:
+        return data[at : at + 1], at + 1
+    base = 0x80 if first < 0xC0 else 0xC0
+    start, length = _extent(data, at, end, first - base)
+    stop = start + length
+    if stop > end:
+        raise ValueError("an item is truncated")
+    if base == 0x80:
+        if length == 1 and data[start] < 0x80:
+            raise ValueError("a byte is not in its shortest form")
+        return data[start:stop], stop
+    items = []
+    while start < stop:
+        item, start = _decode(data, start, stop, depth + 1)
+        items.append(item)
+    return items, stop
+
+
+def _extent(data: bytes, at: int, end: int, short: int) -> tuple[int, int]:
+    """Offset and length of an item's content."""
+    if short < 56:
+        return at + 1, short
+    start = at + 1 + short - 55
+    length = int.from_bytes(data[at + 1 : start], "big")
+    if start > end or length < 56 or data[at + 1] == 0:
+        raise ValueError("a length is not in its shortest form")
+    return start, length
+
 
 _TYPE: Final = b"\x02"
 _MOST_NONCE: Final = (1 << 64) - 2  # EIP-2681
@@ -22,14 +94,14 @@ def digest_of(unsigned: UnsignedTransaction) -> bytes:
     """The 32-byte digest to sign."""
     fields = _fields(unsigned)
     if unsigned.is_legacy:
-        return keccak256(rlp.encode([*fields, rlp.encode_integer(unsigned.chain_id), b"", b""]))
-    return keccak256(_TYPE + rlp.encode(fields))
+        return keccak256(encode([*fields, encode_integer(unsigned.chain_id), b"", b""]))
+    return keccak256(_TYPE + encode(fields))
 
 
 def assemble(unsigned: UnsignedTransaction, r: int, s: int, parity: int) -> SignedTransaction:
     """The transaction with its signature, ready to broadcast."""
     v = parity + 35 + 2 * unsigned.chain_id if unsigned.is_legacy else parity
-    body = rlp.encode([*_fields(unsigned), *map(rlp.encode_integer, (v, r, s))])
+    body = encode([*_fields(unsigned), *map(encode_integer, (v, r, s))])
     raw = body if unsigned.is_legacy else _TYPE + body
     return SignedTransaction(raw, "0x" + keccak256(raw).hex())
 
@@ -56,7 +128,7 @@ def _signature_of(raw: bytes, unsigned: UnsignedTransaction) -> tuple[int, int, 
         if raw[:1] != _TYPE:
             raise ValueError("it is not of type 2 (EIP-1559)")
         body = raw[1:]
-    items = rlp.decode(body)
+    items = decode(body)
     if not isinstance(items, list) or len(items) != len(_fields(unsigned)) + 3:
         raise ValueError("it has a wrong number of fields")
     v, r, s = (_integer(item) for item in items[-3:])
@@ -72,7 +144,7 @@ def _integer(item: Any) -> int:
 def _fields(unsigned: UnsignedTransaction) -> list[Any]:
     """The fields before the signature, in wire order."""
     _check(unsigned)
-    number = rlp.encode_integer
+    number = encode_integer
     to = b"" if unsigned.to is None else bytes.fromhex(unsigned.to[2:])
     call: list[Any] = [number(unsigned.gas_limit), to, number(unsigned.value_units), unsigned.data]
     if unsigned.is_legacy:

@@ -17,7 +17,7 @@ from dustrun.catalog import load
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, Permanent, Refused, Temporary
 from dustrun.sdk import Connection
-from dustrun.sdk.llm.asking import ask
+from dustrun.sdk.llm.connection import ask
 from dustrun.sdk.llm.messages import Ask, Called, Returned, Said, ToolOffer
 from outbound.loopback import client
 from testkit.model_server import ModelServer, Reply, serving_model, texts

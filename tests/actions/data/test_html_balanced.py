@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
-from dustrun.actions.data.html_balanced import MOST_LEVELS, TooDeep, balance
+from dustrun.actions.data.html_extract import MOST_LEVELS, TooDeep, balance
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actions.evm.conftest import Scene
-from dustrun.actions.evm.gas import fee_reserve, transfer_gas
+from dustrun.actions.evm.fields import fee_reserve, transfer_gas
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Fees
 from dustrun.sdk.testing_chain import Answer, FakeChain

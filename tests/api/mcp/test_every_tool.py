@@ -36,6 +36,7 @@ CALLS: dict[str, tuple[Arguments, dict[str, Any]]] = {
     "simulate": (lambda one: {"workflowId": one.workflow, "waitS": 30}, {"workflowId": "wf", "definition": DEFINITION}),
     "get_report": (lambda one: {"runId": one.run}, {"runId": 1}),
     "explain_spend": (lambda one: {"runId": one.run}, {"runId": "run_1", "workflowId": "wf_1"}),
+    "policy_sentences": (lambda _: {"text": "ask above $100"}, {"rest": {}}),
     "list_runs": (lambda _: {}, {"status": "finished"}),
     "launch": (
         lambda one: {"workflowId": one.workflow, "version": 1, "mode": "live", "rehearsalRunId": one.run},
@@ -75,7 +76,7 @@ async def test_every_tool_allowed_forbidden_and_wrong_in_both_eras(tmp_path: Pat
                 await _guides_and_prompts(client, stranger)
     finally:
         await server.stop()
-    assert counted == 66
+    assert counted == 72
 
 
 async def _guides_and_prompts(client: Any, stranger: Any) -> None:

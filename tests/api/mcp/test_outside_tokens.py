@@ -79,7 +79,7 @@ async def test_tokens_of_an_issuer(tmp_path: Path, store_url: str) -> None:
             issuer.is_down = False
             for by in ("one", "two"):
                 status, answer, _ = await _asked(api, issuer.token(by=by))
-                assert (status, len(answer["result"]["tools"])) == (200, 11)
+                assert (status, len(answer["result"]["tools"])) == (200, 12)
             assert (await _asked(api, issuer.token(aud=["https://x.example", _AUDIENCE])))[0] == 200
             assert (await api.delete(f"/v1/api-keys/{made[1]['id']}")).status == 200
             before = len(issuer.asked)

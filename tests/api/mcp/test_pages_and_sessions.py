@@ -52,7 +52,7 @@ async def _launched(served: Served, key: str, era: Any, person: Person) -> Any:
         ran = await told(client, "simulate", workflowId=saved["workflowId"], waitS=30)
         launch = {"workflowId": saved["workflowId"], "version": 1, "mode": "live", "rehearsalRunId": ran["runId"]}
         found = await told(client, "launch", **launch)
-        assert len((await client.list_tools()).tools) == 11  # the session goes on
+        assert len((await client.list_tools()).tools) == 12  # the session goes on
     return found
 
 

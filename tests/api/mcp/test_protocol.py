@@ -27,6 +27,7 @@ MCP_TOOLS = [
     "simulate",
     "get_report",
     "explain_spend",
+    "policy_sentences",
     "list_runs",
     "launch",
 ]

@@ -15,9 +15,10 @@ from testkit.chain.contracts import World
 @pytest.mark.parametrize(
     ("strategy", "workflows"),
     [
-        ("simulate-v1", 15),
-        ("trace-call", 15),
-        ("local-fork", 5),
+        ("simulate-v1", 5),
+        ("trace-call", 10),
+        ("local-fork", 3),
+        pytest.param("local-fork", 5, marks=pytest.mark.long),
         pytest.param("simulate-v1", 50, marks=pytest.mark.long),
         pytest.param("trace-call", 50, marks=pytest.mark.long),
     ],

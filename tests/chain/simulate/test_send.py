@@ -9,8 +9,7 @@ from typing import Any
 from eth_abi.abi import encode
 
 from dustrun.chain.simulate import SimChain
-from dustrun.chain.simulate.creation import contract_address
-from dustrun.chain.simulate.prober import PROBER_CODE
+from dustrun.chain.simulate.creation import PROBER_CODE, contract_address
 from dustrun.core.money.intent import BalanceChange, Intent
 from dustrun.services.outbox.fees import FeeRequest, price
 from dustrun.services.outbox.spend_status import Failure

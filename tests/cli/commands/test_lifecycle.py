@@ -164,6 +164,17 @@ def test_what_shapes_a_spend_is_told_of_a_version_and_of_a_run(server: Served, h
     shown = server.dustrun("workflow", "sources", "Pay").stdout
     assert "who is paid: `$trigger.to` of the manual that started the run" in shown
     assert "how much: as written" in shown
+    assert "how much: as written" in server.dustrun("workflow", "ladder", "Pay").stdout
+    many = {f"pay{number}": nodes["pay"] for number in range(101)}
+    many = {"root": {"type": "manual", "children": [*many]}, **many}
+    (home / "many.json").write_text(json.dumps({"name": "Many", "definition": {"nodes": many}}))
+    server.json("workflow", "create", str(home / "many.json"))
+    assert len(server.json("workflow", "sources", "Many")["items"]) == 101  # more than a page
+    assert [one["nodeId"] for one in server.json("workflow", "sources", "Many", "pay100")["items"]] == ["pay100"]
+    assert (
+        "50 of 101 spends are shown here; all: dustrun workflow sources Many"
+        in server.dustrun("workflow", "ladder", "Many").stdout
+    )
     assert server.dustrun("run", "Hello").returncode == 0
     run = server.json("runs", "list", "--workflow", "Hello")["items"][0]["id"]
     assert server.dustrun("runs", "why", run).stdout.strip() == "No node spends."

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dustrun.catalog import load
-from dustrun.cli.commands.actions.new_action import new_action, write
+from dustrun.cli.commands.actions import new_action, write
 from dustrun.cli.http.failures import CliError
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from dustrun.cli.command_tree import app
 from dustrun.cli.http.failures import CliError
+from dustrun.cli.main import commands
 from served import Served, served
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
 
@@ -34,7 +34,7 @@ class _Commands:
 
     def run(self, *words: str, text: str | None = None) -> Any:
         """What a command printed; raises the `CliError` that it ends with."""
-        done = CliRunner().invoke(app, [*words], input=text, env=self._environment)
+        done = CliRunner().invoke(commands(), [*words], input=text, env=self._environment)
         if done.exception is not None:
             raise done.exception
         return done

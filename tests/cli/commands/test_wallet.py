@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from dustrun.cli.command_tree import app
 from dustrun.cli.http.failures import CliError
+from dustrun.cli.main import commands
 from served import Served, served
 from testkit.chain.anvil import ACCOUNTS, KEYS
 
@@ -23,14 +23,14 @@ class _Commands:
 
     def run(self, *words: str, text: str | None = None) -> Any:
         """What a command printed; raises the `CliError` that it ends with."""
-        done = CliRunner().invoke(app, ["wallet", *words], input=text, env=self._environment)
+        done = CliRunner().invoke(commands(), ["wallet", *words], input=text, env=self._environment)
         if done.exception is not None:
             raise done.exception
         return done
 
     def run_to_end(self, *words: str) -> Any:
         """A command that ends with a code of its own."""
-        return CliRunner().invoke(app, ["wallet", *words], env=self._environment)
+        return CliRunner().invoke(commands(), ["wallet", *words], env=self._environment)
 
     def json(self, *words: str, text: str | None = None) -> Any:
         """The one JSON document that a command prints."""
@@ -47,9 +47,13 @@ def test_a_wallet_from_its_making_to_its_archive(tmp_path: Path) -> None:
         policy.write_text(json.dumps({"chains": [1], "assets": ["*"], "recipients": ["*"]}))
         put = wallet.json("policy", "spare", "--set", str(policy), "--expected-version", "1")
         assert (put["version"], put["policy"]["chains"]) == (2, [1])
-        answers = f"ethereum\n500 a day on uniswap\n{ACCOUNTS[1]} up to $2,000 a month\n100\n\ny\n"
+        payment = f"{ACCOUNTS[1]} up to $2,000 a month"
+        answers = f"ethereum\n$$500 a day on uniswap\n$500 a day on uniswap\n{payment}\n$100\n\ny\n"
         told = wallet.run("policy", "treasury", "--write", text=answers).stderr
-        assert f"pay {ACCOUNTS[1]} up to $2,000 a month" in told
+        assert told.count("Swaps: how much") == 2, "it asks again after what it did not understand"
+        assert f"use uniswap up to $500 a day\n  pay {payment}" in told
+        assert told.index("Nobody could approve") < told.index("Set this policy?")
+        assert "use uniswap" in wallet.run("policy", "treasury").stderr
         written = wallet.json("policy", "treasury")["policy"]
         assert (written["chains"], written["approvalAbove"]["usd"], len(written["limits"])) == ([1], "100", 2)
         refused = wallet.run_to_end("policy", "treasury", "--yes", "--say", "donate a lot")

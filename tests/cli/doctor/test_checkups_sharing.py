@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dustrun.cli.doctor import checkups_sharing, checkups_store
+from dustrun.cli.doctor import checkups_store
 from dustrun.errors import Conflict
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
@@ -34,7 +34,7 @@ async def _found(folder: Path, url: str, **settings: Any) -> dict[str, tuple[str
     chosen = Settings(data_dir=folder, database_url=url, **settings)
     database = Database(url)
     try:
-        findings = await asyncio.to_thread(checkups_sharing.sharing, chosen, database)
+        findings = await asyncio.to_thread(checkups_store.sharing, chosen, database)
     finally:
         database.close()
     return {one.name: (one.state, one.says) for one in findings}

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer
 from click.testing import CliRunner
 
-from dustrun.cli.command_tree import app
 from dustrun.cli.http.examples import OF
+from dustrun.cli.main import commands
 
-ROOT: Any = typer.main.get_command(app)
+ROOT: Any = commands()
 """Made once: of all that a help costs, nearly everything is the making of all commands."""
 
 

@@ -85,6 +85,27 @@ def test_the_report_of_a_live_run() -> None:
     assert [str(line) for line in report.draw({"mode": "live"})] == ["Nothing was sent."]
 
 
+def test_what_became_of_each_request_of_a_live_run() -> None:
+    request = {"method": "POST", "url": "http://x/"}
+    facts: list[dict[str, Any]] = [
+        {"sent": True, "answered": 200, "status": "success"},
+        {"sent": True, "answered": 503, "status": "failure"},
+        {"sent": True, "status": "failure"},
+        {"sent": True, "status": "uncertain"},
+        {"sent": False, "status": "failure"},
+    ]
+    effects = {"mode": "live", "requests": [{"path": "a", "request": request, **one} for one in facts]}
+    assert [str(line) for line in report.draw(effects)] == [
+        "Went out",
+        "  a: POST http://x/",
+        "  a: POST http://x/  (sent, answered 503)",
+        "  a: POST http://x/  (sent, failed)",
+        "  a: POST http://x/  (may have arrived)",
+        "Not sent",
+        "  a: POST http://x/",
+    ]
+
+
 @pytest.mark.parametrize(
     ("seconds", "told"), [(600, " (in 10 min)"), (86_400, " (in 24 h)"), (604_800, " (in 7 days)")]
 )

@@ -11,7 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from dustrun.cli.render import output
-from dustrun.cli.render.sanitize import Plain, PlainOnly, plain, plain_cell
+from dustrun.cli.render.output import Plain, PlainOnly, plain, plain_cell
 from dustrun.cli.render.tables import draw_table, table
 
 EVIL = "pay\x1b[1A\x1b[2K\x9b2J\x07\r\u202emoc.live\u2066"

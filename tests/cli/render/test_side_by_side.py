@@ -71,7 +71,7 @@ def test_three_runs_stand_beside_each_other() -> None:
 node                      success               success               failure
 ─────────────────────────────────────────────────────────────────────────────────
 share  demo → shop  USDC  62.354503     $62.35  0.001993   $0.001993  –
-tell   POST example.com   not sent, assumed     sent                  –
+tell   POST example.com   would send, assumed   sent                  –
 ─────────────────────────────────────────────────────────────────────────────────
        network fees       $0.82                 $1.65                 –
        remains approved   –                     pool may take 5 WETH  –

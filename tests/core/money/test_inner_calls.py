@@ -9,9 +9,9 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from core.money.policy.test_judge import BOB, COIN, EVE, ROUTER, TOKEN, USDC, WORTHS, call_data, deciding, rules
-from dustrun.core.money.inner_calls import MAX_CALLS, InnerCall, Unread, implied_movements, inner_calls
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy import Allow, Facts, Request, count, judge
+from dustrun.core.money.token_calls import MAX_CALLS, InnerCall, Unread, implied_movements, inner_calls
 
 _LISTS = {
     "multicall(bytes[])": "bytes[]",

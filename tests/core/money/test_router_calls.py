@@ -9,9 +9,9 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from core.money.test_inner_calls import multicall
-from dustrun.core.money.inner_calls import Unread
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.router_calls import Call, router_movements
+from dustrun.core.money.token_calls import Unread
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 

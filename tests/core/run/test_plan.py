@@ -6,7 +6,7 @@ from typing import Any
 
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.plan import Busy, Done, Holds, Plan, Ready, Start, Waiting
-from dustrun.core.run.rate import Rate
+from dustrun.core.run.retry import Rate
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.definition import Definition
 from testkit.models.graphs import graph_of

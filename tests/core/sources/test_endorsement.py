@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dustrun import catalog
-from dustrun.core.sources.endorsement import shown_fields
+from dustrun.core.sources.spend_slice import shown_fields
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import compile_program
 

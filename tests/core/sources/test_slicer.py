@@ -367,3 +367,25 @@ def test_a_source_reads_its_own_text() -> None:
     assert not parse_source("variable:wf_1/v").covers(parse_source("variable:wf_1/w"))
     with pytest.raises(ValueError, match="is not a source"):
         parse_source("dice:6")
+
+
+def test_a_contract_that_inputs_name_is_told_with_its_node_unless_a_store_was_between() -> None:
+    """Inputs of this run do not say which contract an earlier one asked; the answer of a variable that each run begins
+    anew is of this run."""
+    info = {"type": "get-token-info", "payload": {"chainId": 1, "token": "{{$inputs.a}}"}, "children": ["next"]}
+    direct = slices({"info": info, "next": pay("{{string(info.result.decimals * 1)}}")})["next"]
+    asked = [(str(source), place) for source, place in direct.names.inputs_of(direct.bits["amount"])]
+    assert asked == [("contract:1/*", ("w@1", "info"))]
+    assert {str(one) for one in direct.contracts(("w@1", "info"), {"token": OTHER})} == {f"contract:1/{OTHER}"}
+    assert "contract:1/*" in field(direct, "amount")
+    assert "contract:1/*" not in texts(direct.names.named_apart(direct.bits["amount"]))
+
+    through = {
+        "info": info,
+        "next": write("{{info.result.decimals}}", children=["pay"]),
+        "pay": pay("{{string(2 * $vars.v)}}"),
+    }
+    for lifetime, place in (("persist", []), ("reset", [("w@1", "info")])):
+        kept = slices(through, variableDefs=[{"name": "v", "type": "any", "default": 1, "lifetime": lifetime}])["pay"]
+        assert [place for _, place in kept.names.inputs_of(kept.bits["amount"])] == place
+        assert any(text.startswith("contract:") for text in field(kept, "amount"))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dustrun.core.text.known_texts import KnownTexts
+from dustrun.core.text.masking import KnownTexts
 
 
 def _slowly(known: set[str], text: str) -> list[tuple[int, str]]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dustrun.core.text.redaction import Redaction, hide, hide_bytes, marks_in, unseal
+from dustrun.core.text.masking import Redaction, hide, hide_bytes, marks_in, unseal
 from dustrun.core.values.exact_json import dumps_text, loads_own
 
 MARK = "0f" * 16

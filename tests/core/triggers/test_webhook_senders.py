@@ -107,6 +107,12 @@ def test_shopify() -> None:
     assert word(senders.verify(auth("shopify"), headers, body + b" ", [secret], NOW)) == "signature"
     assert senders.event_key(auth("shopify"), headers, {"id": 1}) == "id:e1"
     assert senders.event_key(auth("shopify"), {"x-shopify-webhook-id": "w1"}, {}) == "id:w1"
+    keys = [
+        senders.event_key(auth("shopify"), {**headers, "x-shopify-topic": topic, "x-shopify-webhook-id": again}, {})
+        for topic in ("orders/create", "orders/paid")
+        for again in ("w1", "w2")
+    ]
+    assert keys == ["id:e1:orders/create"] * 2 + ["id:e1:orders/paid"] * 2, "one event of a shop, told by topics"
 
 
 def test_discord() -> None:
@@ -124,6 +130,31 @@ def test_discord() -> None:
     assert ping.answer == {"type": 1}
     assert senders.handshake(given, headers, {"type": 1, "event": {}}) is None
     assert senders.handshake(given, headers, {"type": 2, "id": "7"}) is None
+
+
+def test_an_event_without_an_id_that_is_signed_again_is_the_same_event() -> None:
+    """Discord's events have none, and Slack's interactions have theirs inside a text."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    given = auth("discord", publicKey=key.public_key().public_bytes_raw().hex())
+    event = b'{"version":1,"application_id":"1","type":1,"event":{"type":"ENTITLEMENT_CREATE","timestamp":"t"}}'
+
+    def of_discord(body: bytes, at: str) -> Any:
+        headers = {"x-signature-ed25519": key.sign(at.encode() + body).hex(), "x-signature-timestamp": at}
+        assert senders.event_key(given, headers, json.loads(body)) is None
+        return senders.verify(given, headers, body, [], NOW)
+
+    def of_slack(body: bytes, at: str) -> Any:
+        made = hmac.new(b"secret", f"v0:{at}:".encode() + body, "sha256").hexdigest()
+        headers = {"x-slack-signature": f"v0={made}", "x-slack-request-timestamp": at}
+        return senders.verify(auth("slack"), headers, body, ["secret"], NOW)
+
+    first, later = str(NOW // 1000), str(NOW // 1000 + 60)
+    closed, asks = (b"payload=%7B%22type%22%3A%22" + kind + b"%22%7D" for kind in (b"view_closed", b"block_suggestion"))
+    for send, body, other in ((of_discord, event, event + b" "), (of_slack, closed, closed + b"+")):
+        keys = [send(*one).key for one in ((body, first), (body, later), (other, later))]
+        assert keys[0] == keys[1] != keys[2]
+        assert None not in keys
+    assert of_slack(asks, first).key != of_slack(asks, later).key, "a question that is asked again wants its answer"
 
 
 ACCOUNT = "push@project.iam.gserviceaccount.com"

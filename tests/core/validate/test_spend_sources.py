@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dustrun import catalog
-from dustrun.core.validate.spend_sources import check_sources
+from dustrun.core.validate.whole import check_sources
 from dustrun.core.workflow.definition import Definition
 
 SPECS = catalog.load().specs()

@@ -155,7 +155,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         },
         {},
         "nodes.root.connector.type",
-        'This trigger takes no connector of type "wallet", only "http-basic", "http-bearer", "http-header", '
+        'This trigger takes no connector of type "wallet", only "aws", "http-basic", "http-bearer", "http-header", '
         '"http-query", "llm-anthropic", "llm-openai", "mcp", "oauth2-client-credentials", "oauth2-refresh-token".',
     ),
     (

@@ -8,11 +8,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dustrun.core.values import exact_json
 from dustrun.core.values.exact_json import JsonError, dumps, dumps_text, dumps_wire, loads, loads_own, loads_unique
+from testkit.examples import examples
 
 SAFE = 2**53 - 1
 
@@ -137,6 +138,7 @@ def test_value_is_read_exactly(text: str | bytes, value: Any) -> None:
         (r'["a", {"\udc00x": 1}]', "lone surrogate"),
         ("9" * 1001, "a number has 1001 characters; at most 1000"),
         ("0." + "9" * 1000, "a number has 1002 characters; at most 1000"),
+        (f"[{','.join(['1e999'] * 1_100)}]", "its numbers with exponents stand for too many digits in all"),
         ("1e1000", "'1e1000' is out of range"),
         ("1e-1000", "out of range"),
         ("0e-9999999", "out of range"),
@@ -188,16 +190,26 @@ def test_many_brackets_side_by_side_are_no_depth() -> None:
     assert loads("[" + "[]," * 5000 + "[]]") == [[]] * 5001
 
 
-HEAVY = "[" + "[]," * 250_000
+MANY = "[" + "[]," * 250_000
 """So many lists that what follows is read in turns with other threads."""
+HEAVY = f'["{"[" * 250_001}",'
+"""What follows is read in turns too: brackets in a string count like lists, and are read at once."""
 
 
 def heavy(text: str) -> Any:
     """What is read of a text as the last item of a heavy document."""
+    assert exact_json._is_heavy(HEAVY)
     return loads(f"{HEAVY}{text}]")[-1]
 
 
-@settings(max_examples=10)
+def test_exponents_may_double_a_document() -> None:
+    """What is read after another document is counted for itself."""
+    for _ in range(3):
+        assert len(loads(f"[{','.join(['1e999'] * 1_000)}]")) == 1_000
+    assert len(loads(f"[{','.join(['1e-7'] * 300_000)}]")) == 300_000
+
+
+@examples(10)
 @given(values)
 def test_a_heavy_document_is_read_like_any_other(value: Any) -> None:
     for text in (dumps_text(value), json.dumps(value, default=str)):
@@ -222,7 +234,7 @@ def test_other_threads_have_their_turns_while_a_heavy_document_is_read() -> None
     turns, is_read = 0, threading.Event()
 
     def read() -> None:
-        assert len(loads_own(f"{HEAVY}[]]")) > 250_000
+        assert len(loads_own(f"{MANY}[]]")) > 250_000
         is_read.set()
 
     reader = threading.Thread(target=read)

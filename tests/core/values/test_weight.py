@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from dustrun.core.values.weight import is_large, weigh
+from dustrun.core.values.exact_json import is_large, weigh
 
 
 @dataclass(slots=True)

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.values.exact_json import dumps_wire
-from dustrun.core.values.wire_pieces import wire_pieces
+from dustrun.core.values.exact_json import dumps_wire, wire_pieces
 
 WIDE: dict[str, Any] = {f'key "{number}" é': [number, str(number), None] for number in range(9_000)}
 

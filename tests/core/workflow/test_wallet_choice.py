@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.workflow.definition import ANY_WALLET, ConnectorReference
-from dustrun.core.workflow.wallet_choice import choose
+from dustrun.core.workflow.definition import ANY_WALLET, ConnectorReference, choose
 from dustrun.errors import Invalid
 
 NO_ID = "The expression does not give the id of a wallet (wal_…); GET /v1/wallets lists the ids."

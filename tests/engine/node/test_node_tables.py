@@ -63,7 +63,6 @@ WRITTEN = {
 }
 
 
-@pytest.mark.both_stores
 async def test_run_changes_rows_and_reads_them_back(table: Bench) -> None:
     run = await table.run(ALL, payload={"n": 5})
     assert result(run, "set") == {"keys": ["b", "c"], "inserted": 0, "updated": 2, "deleted": 0}

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from dustrun.engine.node.until_known import until_known
+from dustrun.engine.node.roots import until_known
 from dustrun.errors import CommitUnknown, StoreUnavailable, Temporary
 
 

@@ -100,7 +100,6 @@ async def test_loop_with_large_results_keeps_its_counts(bench: Bench) -> None:
     assert result(run, "end")["message"] == "30 30 20"
 
 
-@pytest.mark.both_stores
 async def test_retry_of_a_run_keeps_the_items_that_were_done(bench: Bench) -> None:
     outcomes = "{{$index == 1 ? ['permanent'] : []}}"
     nodes = {

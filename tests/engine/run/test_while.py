@@ -35,7 +35,6 @@ def page(seen: Seen) -> web.Response:
     return json_answer(PAGES[seen.path])
 
 
-@pytest.mark.both_stores
 async def test_every_page_of_an_api_is_read_in_every_mode(tmp_path: Path, store_url: str) -> None:
     async with (
         serving(page) as server,

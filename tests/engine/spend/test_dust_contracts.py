@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from bench.soak_dust import prove_contract_calls
 from testkit.chain.contracts import World
 
 
+@pytest.mark.long
 def test_calls_of_real_contracts_take_dust_by_balance(tmp_path: Path, world: World) -> None:
     found = prove_contract_calls(tmp_path, world, seed=7)
     assert found["failures"] == []

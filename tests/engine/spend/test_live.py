@@ -248,6 +248,7 @@ async def test_a_node_without_wallet_says_how_to_get_one(tmp_path: Path, world: 
             assert "default wallet" in run["executionState"]["pay"]["error"]["message"]
 
 
+@pytest.mark.long
 async def test_a_simulation_shows_what_the_live_run_then_does(till: Till) -> None:
     nodes = {"pay": till.send(1000, children=["more"]), "more": till.send(5, address(2))}
     simulated = await till.bench.run(nodes, simulate=True)
@@ -266,6 +267,7 @@ async def test_a_simulation_shows_what_the_live_run_then_does(till: Till) -> Non
     assert (till.outbox.balance(SHOP), till.outbox.balance(address(2))) == (1000, 5)
 
 
+@pytest.mark.long
 async def test_a_simulation_fails_as_the_live_run_would(till: Till) -> None:
     simulated = await till.bench.run({"pay": till.send(10**30)}, simulate=True)
     assert simulated["status"] == "failure"
@@ -275,6 +277,7 @@ async def test_a_simulation_fails_as_the_live_run_would(till: Till) -> None:
     assert refused["executionState"]["pay"]["error"]["code"] == "REFUSED", refused["executionState"]["pay"]
 
 
+@pytest.mark.long
 async def test_a_dust_test_spends_about_a_cent(till: Till) -> None:
     run = await till.bench.run({"pay": till.send(5 * 10**18)}, dustTest=True)
     assert run["status"] == "success", run["executionState"]["pay"]

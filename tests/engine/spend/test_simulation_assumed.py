@@ -96,7 +96,9 @@ async def test_a_transaction_that_needs_a_signature_is_reported_as_not_simulable
     assert studio.witness.allowance("usdc", ALICE, SHOP) == 5
 
 
-@pytest.mark.parametrize("part", ["signature", "r", "s"])
+@pytest.mark.parametrize(
+    "part", ["signature", pytest.param("r", marks=pytest.mark.long), pytest.param("s", marks=pytest.mark.long)]
+)
 async def test_a_signature_within_calldata_is_found_too(studio: Studio, part: str) -> None:
     sign = {"type": "sign-message", "payload": {"message": "hello"}, "children": ["send"]}
     data = "{{'0xd505accf00' + sign.result." + part + ".slice(2) + '00'}}"
@@ -153,7 +155,7 @@ async def test_an_assumed_value_that_nothing_hangs_on_passes(studio: Studio) -> 
     assert {one["path"] for one in (await studio.effects(run))["assumed"]} == {"ask", "say"}
 
 
-@pytest.mark.parametrize("kind", ["if", "switch"])
+@pytest.mark.parametrize("kind", ["if", pytest.param("switch", marks=pytest.mark.long)])
 async def test_a_branch_that_hangs_on_an_assumed_value_does_not_pass(studio: Studio, kind: str) -> None:
     test = "ask.result.attempts > 0"
     tests = {"if": {"expression": test}, "switch": {"cases": [{"name": "then", "expression": test}]}}

@@ -17,6 +17,7 @@ from outbox import address
 from rehearsals import SHOP, Run, Studio, call, error, hand, node, open_studio, pay, result, runs, told
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.chain.contracts import ETHER, World
+from testkit.chain.rpc_proxy import proxy
 
 HOUR_MS = 3_600_000
 NATIVE = f"eip155:{CHAIN_ID}/native"
@@ -49,12 +50,12 @@ def outcomes(run: Run) -> dict[str, Any]:
     "policy",
     [
         {"limits": [limit(10)]},
-        {"limits": [limit(5, None)]},
+        pytest.param({"limits": [limit(5, None)]}, marks=pytest.mark.long),
         {"limits": [{"maxCount": 2, "windowMs": HOUR_MS}]},
         {"limits": [{"maxUsd": "0.0000000000000201", "windowMs": HOUR_MS}]},
         {"recipients": [SHOP]},
-        {"newRecipientHours": 1, "recipients": [SHOP, "*"]},
-        {"chains": [1]},
+        pytest.param({"newRecipientHours": 1, "recipients": [SHOP, "*"]}, marks=pytest.mark.long),
+        pytest.param({"chains": [1]}, marks=pytest.mark.long),
     ],
     ids=lambda policy: next(iter(policy)),
 )
@@ -166,6 +167,7 @@ async def test_a_spend_that_reverts_counts_nothing(studio: Studio) -> None:
     assert outcomes(run) == {"pay1": ("failure", "REVERTED"), "pay2": ("success", None)}
 
 
+@pytest.mark.both_stores
 async def test_limits_hold_over_a_restart_in_the_middle(tmp_path: Path, world: World, store_url: str) -> None:
     settings: dict[str, Any] = {"actions_dir": OWN_ACTIONS, "shutdown_grace_s": 0.1}
     nodes = {
@@ -199,6 +201,7 @@ async def _rows(studio: Studio) -> dict[str, set[str]]:
     }
 
 
+@pytest.mark.both_stores
 async def test_a_simulation_leaves_rows_of_its_own_run_and_nothing_else(studio: Studio) -> None:
     """Variables, tables, limits, nonces, approvals, questions: read from the store before and after."""
     usdc = studio.witness.addresses["usdc"]
@@ -235,3 +238,73 @@ async def test_a_simulation_leaves_rows_of_its_own_run_and_nothing_else(studio: 
                 continue
             assert name in owners, f"a simulation left a row in {name}: {fields}"
             assert fields[owners[name]] == pk, f"a row of another run in {name}: {fields}"
+
+
+# --- what a person has to look at ---
+
+PROXY, IMPLEMENTATION = address(77), "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc"
+
+
+def asks(report: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (reason["statement"], reason["message"])
+        for verdict in report["policyVerdicts"]
+        if verdict["outcome"] == "ask"
+        for reason in verdict["reasons"]
+    ]
+
+
+async def test_a_simulation_shows_that_a_proxy_has_changed(studio: Studio) -> None:
+    def point(at: str) -> None:
+        studio.outbox.node.rpc("anvil_setCode", PROXY, "0x00")
+        studio.outbox.node.rpc("anvil_setStorageAt", PROXY, IMPLEMENTATION, "0x" + at[2:].lower().rjust(64, "0"))
+
+    called = {"chainId": CHAIN_ID, "contract": PROXY, "data": "0xd09de08a"}
+    nodes = {"call": {"type": "write-contract", "payload": called, "children": []}}
+    point(address(81))
+    assert asks(await studio.effects(await studio.passed(nodes))) == []
+    live = await studio.bench.run(nodes)
+    assert live["status"] == "success", told(live)
+    point(address(82))
+    where = f"/v1/contracts/{CHAIN_ID}/{PROXY}"
+    assert (await studio.api.put(where, {"name": "Counter"})).status == 200
+    report = await studio.effects(await studio.passed(nodes))
+    ((statement, message),) = asks(report)
+    assert statement == "proxyChanged"
+    assert f'{PROXY} ("Counter") is a proxy, and has changed' in message
+    assert report["names"][PROXY] == {"name": "Counter", "kind": "contract"}
+
+
+async def test_a_simulation_asks_the_second_endpoint_before_the_run_changes_a_chain(
+    tmp_path: Path, world: World
+) -> None:
+    def twist(asked: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(answer.get("result"), str):  # the feed says a tenth
+            answer["result"] = answer["result"].replace(f"{2500 * 10**8:064x}", f"{250 * 10**8:064x}")
+        return answer
+
+    with world.node() as chain:
+        async with proxy(chain.url, twist=twist) as liar:
+            settings: dict[str, Any] = {"second_endpoints": {CHAIN_ID: chain.url}, "price_keep_ms": 0}
+            async with open_studio(tmp_path, world, chain, url=liar.url, network={"dex": {}}, **settings) as studio:
+                report = await studio.effects(await studio.passed({"pay1": pay(4, "pay2"), "pay2": pay(6)}))
+                told_of = [one["nodeId"] for one in report["policyVerdicts"] if one["outcome"] == "ask"]
+                assert told_of == ["pay1"], "later ones stand on what the run itself has changed"
+                ((statement, message),) = asks(report)
+                assert statement == "secondOpinion"
+                assert "is worth $2500.00000000, by the first endpoint $250.00000000" in message
+
+
+async def test_pools_are_asked_for_prices_only_where_a_statement_is_in_dollars(tmp_path: Path, world: World) -> None:
+    """To hold all sources against each other takes many requests."""
+    with world.node() as chain:
+        async with proxy(chain.url) as node, open_studio(tmp_path, world, chain, url=node.url) as studio:
+            nodes = {"pay1": hand(studio.witness.addresses["usdc"], "7")}
+
+            async def calls(**policy: Any) -> int:
+                await studio.let(**policy)
+                node.methods.clear()
+                await studio.passed(nodes)
+                return node.methods.count("eth_call")
+
+            assert await calls() * 2 < await calls(limits=[{"maxUsd": "1000000"}])

@@ -71,7 +71,8 @@ async def _undisturbed(studio: Studio) -> dict[str, Any]:
     return outcome(run, await studio.effects(run))
 
 
-@pytest.mark.parametrize("place", ["pause", "call"])
+@pytest.mark.both_stores
+@pytest.mark.parametrize("place", ["call", pytest.param("pause", marks=pytest.mark.long)])
 async def test_an_orderly_restart(tmp_path: Path, world: World, store_url: str, place: str) -> None:
     settings: dict[str, Any] = {"actions_dir": OWN_ACTIONS, "shutdown_grace_s": 0.1}
     with world.node() as chain:

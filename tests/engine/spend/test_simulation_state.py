@@ -97,7 +97,7 @@ async def test_a_switch_takes_the_way_that_the_simulated_state_says(studio: Stud
     assert states == {"right": "success", "wrong": "skipped"}
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("concurrency", [pytest.param(1, marks=pytest.mark.long), 4])
 async def test_the_items_of_a_loop_are_simulated_one_after_the_other(studio: Studio, concurrency: int) -> None:
     """Each item pays and reads what all items so far have paid; a parallel loop comes to the same, in its order."""
     nodes = {
@@ -326,8 +326,8 @@ async def test_a_gas_limit_is_tried_as_it_stands_in_both_modes(studio: Studio) -
     ("function", "gas_limit", "code", "says"),
     [
         ("count()", 21_000, "GAS_LIMIT", "its limit is 21000"),
-        ("count()", 21_500, "GAS_LIMIT", "its limit is 21500"),
-        ("requireString()", 300_000, "REVERTED", "no way"),
+        pytest.param("count()", 21_500, "GAS_LIMIT", "its limit is 21500", marks=pytest.mark.long),
+        pytest.param("requireString()", 300_000, "REVERTED", "no way", marks=pytest.mark.long),
         ("requireString()", 21_500, "REVERTED", "no way"),
     ],
 )
@@ -379,6 +379,7 @@ async def test_a_spend_without_a_result_has_one_code_in_all_modes(studio: Studio
     assert "It was simulated, but its result could not be made: The simulated transaction" in errors[0]["message"]
 
 
+@pytest.mark.both_stores
 @pytest.mark.of_one_process("with Temporal a run is taken up once it has been created, which is a commit of its own")
 async def test_a_simulated_transaction_takes_one_commit(tmp_path: Path, world: World, store_url: str) -> None:
     """The run and its first start are one; each transaction and end of a node is one with what follows it."""

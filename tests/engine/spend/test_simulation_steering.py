@@ -104,6 +104,7 @@ async def test_a_node_that_runs_out_of_time_shows_what_it_did(far: Studio) -> No
     assert {change["address"] for change in report["balanceChanges"]} == {ALICE, *done}
 
 
+@pytest.mark.long
 async def test_attempts_that_run_out_of_time_come_to_the_end_together(far: Studio) -> None:
     """Wherever the limit falls: what an attempt has done is not done again."""
     retry = {"maxAttempts": 20, "backoffMs": 1000}

@@ -162,7 +162,10 @@ async def test_a_plan_whose_commit_is_unknown_is_looked_up(
     cluster.drop(url)
 
 
-@pytest.mark.parametrize("step", ["planned", "signed", "committed"])
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param("planned", marks=pytest.mark.long), "signed", pytest.param("committed", marks=pytest.mark.long)],
+)
 async def test_a_payment_goes_on_after_the_store_was_away(
     cluster: Cluster, tmp_path: Path, node: Anvil, step: str
 ) -> None:
@@ -178,7 +181,7 @@ async def test_a_payment_goes_on_after_the_store_was_away(
     cluster.drop(url)
 
 
-@pytest.mark.parametrize("step", ["planned", "committed"])
+@pytest.mark.parametrize("step", [pytest.param("planned", marks=pytest.mark.long), "committed"])
 async def test_a_server_that_stops_while_the_store_is_away_leaves_payments_to_the_next(
     cluster: Cluster, tmp_path: Path, node: Anvil, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -59,10 +59,10 @@ async def transactions(studio: Studio, run: Run) -> list[tuple[Any, ...]]:
     ("policy", "field"),
     [
         ({"limits": [{"asset": NATIVE, "maxUnits": "10", "windowMs": HOUR_MS}]}, "limits[0]"),
-        ({"limits": [{"maxCount": 2, "windowMs": HOUR_MS}]}, "limits[0]"),
-        ({"recipients": [SHOP, address(2)]}, "recipients"),
+        pytest.param({"limits": [{"maxCount": 2, "windowMs": HOUR_MS}]}, "limits[0]", marks=pytest.mark.long),
+        pytest.param({"recipients": [SHOP, address(2)]}, "recipients", marks=pytest.mark.long),
         ({"outflow": {"assets": {NATIVE: "4"}}}, f"outflow.assets.{NATIVE}"),
-        ({"gas": [{"maxFeePerGas": "1"}]}, "gas[0]"),
+        pytest.param({"gas": [{"maxFeePerGas": "1"}]}, "gas[0]", marks=pytest.mark.long),
     ],
     ids=["window", "count", "recipient", "outflow", "gas"],
 )
@@ -187,6 +187,7 @@ async def test_totals_ask_per_batch_run_and_window(studio: Studio) -> None:
     assert error(await studio.bench.ended(run_id), "pay2")["code"] == "REJECTED"
 
 
+@pytest.mark.both_stores
 async def test_what_takes_the_rest_of_a_limit_meanwhile_stops_the_whole_batch(studio: Studio) -> None:
     """Both are judged before either is written; the unit that writes judges again, and takes all rows or none."""
     await studio.let(limits=[{"asset": NATIVE, "maxUnits": "10", "windowMs": HOUR_MS}])

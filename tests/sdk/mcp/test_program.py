@@ -12,7 +12,7 @@ from dustrun.errors import DustrunError, Temporary, Uncertain
 from dustrun.outbound.commands import NamedCommands
 from dustrun.sdk.mcp.session import McpSession
 from dustrun.sdk.mcp.wires import ProgramWire
-from dustrun.sdk.programs.commands import CommandLine
+from dustrun.sdk.programs import CommandLine
 
 _PROGRAM = """
 import json, os, sys

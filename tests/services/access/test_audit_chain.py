@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun.cli.doctor.checkups_store import audit_log
-from dustrun.storage.access import audit_chain
-from dustrun.storage.access.audit_chain import Verified
+from dustrun.storage.access import audit as audit_chain
+from dustrun.storage.access.audit import Verified
 from dustrun.storage.backup.backup import back_up
 from dustrun.storage.backup.restore import restore
 from dustrun.storage.db.database import Database

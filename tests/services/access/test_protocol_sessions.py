@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dustrun.errors import TooMany
-from dustrun.services.access.protocol_sessions import ProtocolSessions
+from dustrun.services.access.sessions import ProtocolSessions
 
 
 class Book(ProtocolSessions):

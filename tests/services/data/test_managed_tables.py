@@ -95,7 +95,6 @@ async def test_numbers_compare_exactly_whatever_their_size(orders: Client) -> No
         assert sorted(await ids(orders, {"amount": {operator: NUMBERS[number]}})) == wanted, (number, operator)
 
 
-@pytest.mark.both_stores
 async def test_filters_combine_and_pages_follow(orders: Client) -> None:
     await add(
         orders,
@@ -255,7 +254,6 @@ async def test_export_is_a_file_of_the_rows(orders: Client) -> None:
     assert [json.loads(line)["id"] for line in lines] == ["c"]
 
 
-@pytest.mark.both_stores
 async def test_call_with_a_key_happens_once(orders: Client) -> None:
     body = {"rows": [{"id": "a"}]}
     first = await orders.post("/v1/tables/orders/rows", body, headers={"Idempotency-Key": "k"})
@@ -265,7 +263,7 @@ async def test_call_with_a_key_happens_once(orders: Client) -> None:
 
 
 @pytest.mark.both_stores
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", [pytest.param("sqlite", marks=pytest.mark.long), "postgresql"])
 async def test_backup_holds_tables_and_goes_into_either_store(
     orders: Client, tmp_path: Path, store_url: str, kind: str, request: pytest.FixtureRequest
 ) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 
-from dustrun.services.hooks.sending import send
-from dustrun.services.hooks.signing import Secrets
+from dustrun.services.hooks.sending import Secrets, send
 from dustrun.storage.hooks.deliveries import DeliveryRow
 from outbound.loopback import ScriptedResolver, Seen, client, serving
 

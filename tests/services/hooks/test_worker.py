@@ -105,7 +105,6 @@ async def test_a_delivery_is_given_up_and_the_next_of_its_run_follows(world: Wor
     assert replayed["replayOf"] == log[1]["id"]
 
 
-@pytest.mark.both_stores
 async def test_a_slow_receiver_holds_up_neither_runs_nor_other_hooks(world: World, receiver: Receiver) -> None:
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -207,7 +206,6 @@ async def test_nothing_is_derived_without_hooks(world: World) -> None:
     assert world.receiver.got == []
 
 
-@pytest.mark.both_stores
 async def test_a_dust_run_is_told_as_one_and_a_hook_for_live_runs_is_not_told(world: World) -> None:
     flow = await world.flow(say=SAY)
     live = await world.hook("run.*", modes=["live"])

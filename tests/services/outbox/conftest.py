@@ -9,12 +9,13 @@ import pytest
 
 from outbox import Outbox, open_outbox
 from testkit.chain.anvil import Anvil
+from testkit.chain.lent import lent
 
 
 @pytest.fixture
 def node() -> Iterator[Anvil]:
     """A chain whose blocks the test makes."""
-    with Anvil("--no-mining", "--slots-in-an-epoch", "1") as node:
+    with lent("--no-mining", "--slots-in-an-epoch", "1") as node:
         yield node
 
 

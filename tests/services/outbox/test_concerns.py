@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dustrun.core.money.intent import Intent
-from dustrun.core.values.addresses import checksum
+from dustrun.core.values.addresses import checksum, keccak256
 from outbox import Outbox, address
 from testkit.chain.anvil import CHAIN_ID
 
@@ -90,3 +90,43 @@ async def test_contracts_are_named_and_forgotten(outbox: Outbox) -> None:
     assert (await spender.put(place, {"name": "Mine"})).status == 403
     assert (await api.delete(place)).data["name"] == "Counter"
     assert (await api.delete(place)).code == 404_041
+
+
+async def test_the_methods_of_an_abi_are_looked_for_in_the_code(outbox: Outbox) -> None:
+    api, rpc = outbox.composition.owner, outbox.node.rpc
+    plain, behind, minimal, wallet = address(90), address(91), address(92), address(93)
+    abi = [
+        {"type": "function", "name": name, "inputs": [{"name": "x", "type": kind}], "outputs": []}
+        for name, kind in (("transfer", "address"), ("sweep", "uint256"))
+    ] + [{"type": "event", "name": "Swept", "inputs": []}]
+    has, lacks = "0x63" + selector("sweep(uint256)"), "0x63" + selector("transfer(address)")
+    rpc("anvil_setCode", plain, has)
+    rpc("anvil_setCode", behind, lacks)
+    rpc("anvil_setCode", minimal, "0x363d3d373d3d3d363d73" + behind[2:].lower() + "5af43d82803e903d91602b57fd5bf3")
+
+    async def unknown(at: str, **said: Any) -> Any:
+        reply = await api.put(f"/v1/contracts/{CHAIN_ID}/{at}", {"name": "c", **said})
+        return reply.data["unknownMethods"] if reply.status == 200 else (reply.status, reply.fields)
+
+    assert await unknown(plain) is None
+    assert await unknown(plain, abi=abi) == ["transfer(address)"]
+    assert await unknown(minimal, abi=abi) == ["sweep(uint256)"]
+    assert await unknown(wallet, abi=abi) == (400, ["abi"])
+    assert await unknown(wallet) is None, "a name needs no code"
+    point(outbox, behind)
+    assert await unknown(PROXY, abi=abi) == ["sweep(uint256)"]
+    point(outbox, plain)
+    assert await unknown(PROXY, abi=abi) == ["transfer(address)"]
+    found = {one["address"]: one["unknownMethods"] for one in (await api.get("/v1/contracts")).data["items"]}
+    assert found == {
+        plain: ["transfer(address)"],
+        minimal: ["sweep(uint256)"],
+        wallet: None,
+        PROXY: ["transfer(address)"],
+    }
+    broken = [{"type": "function", "name": "f", "inputs": [{"name": "x", "type": "nonsense"}]}]
+    assert await unknown(plain, abi=broken) == (400, ["abi"])
+
+
+def selector(signature: str) -> str:
+    return keccak256(signature.encode())[:4].hex()

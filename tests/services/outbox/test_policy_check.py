@@ -90,6 +90,35 @@ async def test_limit_holds_over_reverts_and_cancels(outbox: Outbox) -> None:
     assert (await outbox.pay("more[2]", transfer(address(2), 10))).status == "open"
 
 
+async def test_what_waits_for_its_first_part_has_its_room(on_both: Outbox) -> None:
+    """As a swap for its allowance: no other spend takes its room in between, it counts once when its turn comes, and
+    what comes to nothing gives it back."""
+    limit = {"asset": f"eip155:{CHAIN_ID}/native", "maxUnits": "10", "windowMs": _HOUR_MS}
+    await put_policy(on_both, limits=[limit, {"maxCount": 4, "windowMs": _HOUR_MS}])
+    parts = (transfer(address(1), 1, "first"), transfer(address(2), 4, "second", after=("first",)))
+    assert (await on_both.pay("pay", *parts)).status == "open"
+    assert (await on_both.pay("other", transfer(address(3), 6))).status == "failed"
+    assert (await on_both.pay("other[1]", transfer(address(3), 1))).status == "open"
+    on_both.node.mine(2)
+    async with asyncio.timeout(60):
+        while (await on_both.outbox.advance(on_both.request("pay"))).status != "settled":
+            on_both.node.mine()
+            await asyncio.sleep(0.05)
+    assert (on_both.balance(address(1)), on_both.balance(address(2))) == (1, 4)
+    assert (await on_both.pay("other[2]", transfer(address(3), 5))).status == "failed"
+    assert (await on_both.pay("more", transfer(address(4), 1))).status == "open"
+
+
+async def test_what_is_given_up_before_its_turn_gives_its_room_back(outbox: Outbox) -> None:
+    limit = {"asset": f"eip155:{CHAIN_ID}/native", "maxUnits": "10", "windowMs": _HOUR_MS}
+    await put_policy(outbox, limits=[limit])
+    parts = (transfer(address(1), 1, "first"), transfer(address(2), 9, "second", after=("first",)))
+    assert (await outbox.pay("pay", *parts)).status == "open"
+    assert (await outbox.pay("other", transfer(address(3), 1))).status == "failed"
+    await outbox.outbox.abandon(outbox.request("pay"))
+    assert (await outbox.pay("other[1]", transfer(address(3), 9))).status == "open"
+
+
 # --- a person is asked ---
 
 

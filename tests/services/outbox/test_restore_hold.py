@@ -111,7 +111,22 @@ def _used(node: Anvil) -> int:
     return int(_web3(node).eth.get_transaction_count(Web3.to_checksum_address(ALICE)))
 
 
-@pytest.mark.parametrize("first", ["old", "restored"])
+_LATER_INTO_POSTGRESQL = pytest.mark.parametrize(
+    "target", ["to sqlite", pytest.param("to postgresql", marks=pytest.mark.long)], indirect=True
+)
+"""What is restored does not depend on the store: for each change two tests fill a PostgreSQL."""
+
+
+@pytest.mark.parametrize(
+    ("target", "first"),
+    [
+        ("to sqlite", "old"),
+        ("to postgresql", "restored"),
+        pytest.param("to sqlite", "restored", marks=pytest.mark.long),
+        pytest.param("to postgresql", "old", marks=pytest.mark.long),
+    ],
+    indirect=["target"],
+)
 async def test_a_run_of_the_backup_that_spends_later_waits_for_a_person(
     tmp_path: Path, node: Anvil, target: tuple[str, Path], first: str
 ) -> None:
@@ -136,6 +151,7 @@ async def test_a_run_of_the_backup_that_spends_later_waits_for_a_person(
             assert (_paid(node, address(1)), _used(node)) == (7, 1)
 
 
+@_LATER_INTO_POSTGRESQL
 async def test_what_begins_after_the_restore_does_not_release_what_was_open(
     tmp_path: Path, node: Anvil, target: tuple[str, Path]
 ) -> None:
@@ -175,6 +191,7 @@ async def test_a_copy_started_beside_the_store_waits_for_a_person(tmp_path: Path
         assert (_paid(node, address(1)), _used(node)) == (7, 1)
 
 
+@_LATER_INTO_POSTGRESQL
 async def test_a_signature_of_a_run_of_the_backup_is_made_by_a_retry_only(
     tmp_path: Path, node: Anvil, target: tuple[str, Path]
 ) -> None:
@@ -189,7 +206,18 @@ async def test_a_signature_of_a_run_of_the_backup_is_made_by_a_retry_only(
             assert await _ended(restored, again, node) == "success"
 
 
-@pytest.mark.parametrize("state", ["not broadcast", "in the pool", "mined"])
+@pytest.mark.parametrize(
+    ("target", "state"),
+    [
+        ("to sqlite", "not broadcast"),
+        ("to postgresql", "in the pool"),
+        ("to sqlite", "mined"),
+        pytest.param("to postgresql", "not broadcast", marks=pytest.mark.long),
+        pytest.param("to sqlite", "in the pool", marks=pytest.mark.long),
+        pytest.param("to postgresql", "mined", marks=pytest.mark.long),
+    ],
+    indirect=["target"],
+)
 async def test_what_was_signed_in_the_backup_is_paid_once_and_stays_reserved(
     tmp_path: Path, node: Anvil, target: tuple[str, Path], state: str
 ) -> None:
@@ -219,6 +247,7 @@ async def test_what_was_signed_in_the_backup_is_paid_once_and_stays_reserved(
         assert (_paid(node, address(1)), _used(node)) == (7, 1)
 
 
+@_LATER_INTO_POSTGRESQL
 async def test_a_cancel_after_the_backup_is_not_outbid(tmp_path: Path, node: Anvil, target: tuple[str, Path]) -> None:
     """The restored server knows the payment and not its cancel, which waits in the pool."""
     async with open_outbox(tmp_path, node) as old:

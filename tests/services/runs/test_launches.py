@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from dustrun.core.run.state import Mode
 from dustrun.errors import Code, DustrunError
 from dustrun.services.access.principal import Principal
+from dustrun.services.runs.launching.decision import LaunchRequest
 from dustrun.services.runs.launching.launches import Launch
-from dustrun.services.runs.launching.matching import LaunchRequest
 from dustrun.storage.db.tables import approvals, runs
 from testkit.composition import Client, Composition, composed
 
@@ -167,6 +167,7 @@ async def test_a_rehearsal_serves_one_launch(stage: Stage) -> None:
     assert await stage.live() == []
 
 
+@pytest.mark.both_stores
 async def test_two_clicks_at_once_start_one_run(stage: Stage) -> None:
     asked = await stage.asked()
     answers = await asyncio.gather(*(stage.approve(asked) for _ in range(6)))
@@ -279,6 +280,7 @@ async def test_an_archived_workflow_is_not_launched(stage: Stage) -> None:
     assert await stage.live() == []
 
 
+@pytest.mark.both_stores
 async def test_a_question_outlives_a_restart(tmp_path: Path, store_url: str) -> None:
     async with composed(tmp_path, database_url=store_url) as composition:
         stage = await Stage.make(composition)

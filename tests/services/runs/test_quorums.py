@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dustrun.core.hooks import type_of
 from dustrun.core.money.intent import Spend
-from dustrun.storage.db.tables import approvals
+from dustrun.storage.db.tables import approvals, events, facts
 from outbox import address, transfer
 from rehearsals import Studio, error, open_studio, pay, told
 from testkit.approving import question_of
@@ -39,12 +41,22 @@ async def _approve(client: Client, question: str, verb: str = "approve") -> Any:
     return await client.post(f"/v1/approvals/{question}/{verb}", {"comment": "seen"})
 
 
+@pytest.mark.both_stores
 async def test_two_hands_approve_and_one_rejects(studio: Studio) -> None:
     await studio.let(approvalAbove=ABOVE, approval={"quorum": 2})
     one, two = [await studio.outbox.composition.client_with("approval:decide", "run:read") for _ in range(2)]
     run_id, question = await _asked(studio)
     reply = await _approve(one, question)
     assert (reply.data["status"], reply.data["quorum"], len(reply.data["votes"])) == ("pending", 2, 1)
+    told_of = await studio.outbox.composition.rows(sa.select(events.c.data).where(events.c.type == "transaction"))
+    (vote,) = [data for (text,) in told_of if (data := json.loads(text))["status"] == "voted"]
+    assert (vote["path"], vote["approvalId"], vote["votes"], vote["quorum"]) == ("pay", question, 1, 2)
+    assert type_of("transaction", vote) == "transaction.voted"
+    written = sa.select(facts.c.what, facts.c.place).where(facts.c.subject_id == question)
+    assert [*map(tuple, await studio.outbox.composition.rows(written.order_by(facts.c.id)))] == [
+        ("asked", ""),
+        ("voted", "1"),
+    ]
     again = await _approve(one, question)
     assert (again.status, "one hand" in again.body["message"]) == (403, True)
     assert (await _approve(studio.api, question)).status == 403  # whoever started it is none of them
@@ -63,12 +75,64 @@ async def test_two_hands_approve_and_one_rejects(studio: Studio) -> None:
     assert studio.outbox.balance(address(1)) == 9
 
 
+async def test_a_vote_of_a_revoked_key_does_not_count(studio: Studio) -> None:
+    """A key that was stolen and replaced has one hand behind it, not two."""
+    await studio.let(approvalAbove=ABOVE, approval={"quorum": 2})
+    lost, one, two = [await studio.outbox.composition.client_with("approval:decide", "run:read") for _ in range(3)]
+    run_id, question = await _asked(studio)
+    assert len((await _approve(lost, question)).data["votes"]) == 1
+    gone = (await lost.get("/v1/me")).data["keyId"]
+    assert (await studio.api.send("DELETE", f"/v1/api-keys/{gone}")).status in (200, 204)
+    assert (await studio.api.get(f"/v1/approvals/{question}")).data["votes"] == []
+    listed = (await studio.api.get("/v1/approvals")).data["items"]
+    assert [one["votes"] for one in listed if one["id"] == question] == [[]]
+    reply = await _approve(one, question)
+    assert (reply.data["status"], len(reply.data["votes"])) == ("pending", 1)
+    places = sa.select(facts.c.place).where(facts.c.subject_id == question, facts.c.what == "voted")
+    assert [*map(tuple, await studio.outbox.composition.rows(places.order_by(facts.c.id)))] == [("1",), ("2",)]
+    assert studio.outbox.balance(address(1)) == 0
+    reply = await _approve(two, question)
+    assert (reply.data["status"], len(reply.data["votes"])) == ("approved", 2)
+    run = await studio.bench.ended(run_id)
+    assert run["status"] == "success", told(run)
+
+
 async def test_only_named_keys_decide_and_none_of_them_its_own_run(studio: Studio) -> None:
     other = await studio.outbox.composition.client_with("approval:decide", "run:read")
     await studio.let(approvalAbove=ABOVE, approval={"approvers": [studio.outbox.key_id]})
     _, question = await _asked(studio)
     assert (await _approve(other, question)).status == 403
     assert (await _approve(studio.api, question)).status == 403  # named, but it started the run
+
+
+async def test_whoever_started_a_run_may_reject_what_it_asks(studio: Studio) -> None:
+    """Which only stops the spend; the branch of an `approve` node may be one, so that stays for others."""
+    await studio.let(approvalAbove=ABOVE)
+    run_id, question = await _asked(studio)
+    assert (await _approve(studio.api, question)).status == 403
+    assert (await _approve(studio.api, question, "reject")).data["status"] == "rejected"
+    assert error(await studio.bench.ended(run_id), "pay")["code"] == "REJECTED"
+    assert studio.outbox.balance(address(1)) == 0
+    run_id = await studio.bench.start({"ask": {"type": "approve", "payload": {"message": "Pay?"}}})
+    assert (await _approve(studio.api, await question_of(studio.api, run_id), "reject")).status == 403
+
+
+async def test_an_open_question_follows_the_stricter_rules(studio: Studio) -> None:
+    """Those under which it was asked, and those in force as somebody decides."""
+    one, two = [await studio.outbox.composition.client_with("approval:decide", "run:read") for _ in range(2)]
+    named = (await two.get("/v1/me")).data["keyId"]
+    await studio.let(approvalAbove=ABOVE)
+    _, raised = await _asked(studio)
+    await studio.let(approvalAbove=ABOVE, approval={"quorum": 2})
+    _, lowered = await _asked(studio)
+    reply = await _approve(one, raised)
+    assert (reply.data["status"], reply.data["quorum"]) == ("pending", 2)
+    await studio.let(approvalAbove=ABOVE, approval={"approvers": [named]})
+    refused = await _approve(one, lowered)
+    assert (refused.status, "names who may decide" in refused.body["message"]) == (403, True)
+    reply = await _approve(two, lowered)
+    assert (reply.data["status"], reply.data["quorum"]) == ("pending", 2)
+    assert (await _approve(two, raised)).data["status"] == "approved"
 
 
 async def test_an_ask_ends_when_its_time_is_over(studio: Studio) -> None:

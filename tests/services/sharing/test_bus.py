@@ -158,6 +158,11 @@ async def test_streams_of_a_revoked_key_end_on_every_server(two: list[Compositio
     here, there = two
     flow = await here.owner.create_workflow(WAITING)
     await here.owner.post(f"/v1/workflows/{flow['id']}/run", {"runId": "run_1", "payload": {}})
+
+    async def is_waiting() -> bool:
+        return bool((await here.owner.get("/v1/runs/run_1")).data["status"] == "waiting")
+
+    await until(is_waiting)
     body = {"name": "test", "permissions": ["run:stream"], "workflowIds": [flow["id"]]}
     made = (await here.owner.post("/v1/api-keys", body)).data
     elsewhere, stranger = there.client(made["key"]), there.client(None)

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from dustrun.errors import Conflict
-from dustrun.services.sharing import joining
+from dustrun.services.sharing import presence
 from dustrun.settings import Settings
 from dustrun.storage.db import store_facts
 from dustrun.storage.db.database import Database
@@ -36,36 +36,36 @@ async def test_processes_agree_on_engine_and_version_while_others_live(url: str)
     writer = Writer(database)
     writer.start()
     try:
-        await joining.check_in(database, writer, _settings(url))
+        await presence.check_in(database, writer, _settings(url))
         other = _settings(url, temporal_namespace="other")
-        await joining.check_in(database, writer, other)  # nobody lives: the settings were changed
+        await presence.check_in(database, writer, other)  # nobody lives: the settings were changed
         await writer.write(lambda tx: processes.beat(tx, "one", "engine", "0.1.0", 60_000))
         with pytest.raises(Conflict, match=r'namespace "other".*set to work with Temporal, namespace "default"'):
-            await joining.check_in(database, writer, _settings(url))
+            await presence.check_in(database, writer, _settings(url))
         with pytest.raises(Conflict, match="set to work without Temporal"):
-            await joining.check_in(database, writer, Settings(database_url=url, shared=True))
+            await presence.check_in(database, writer, Settings(database_url=url, shared=True))
         assert "other" in (await database.read(lambda tx: store_facts.find(tx, store_facts.ENGINE)) or "")
         await writer.write(lambda tx: processes.beat(tx, "two", "api", "7.0.0", 60_000))
         with pytest.raises(Conflict, match=r"version 7\.0\.0 use this store"):
-            await joining.check_in(database, writer, other)
+            await presence.check_in(database, writer, other)
     finally:
         await writer.stop()
         database.close()
 
 
 def test_clock_within_the_limit_is_taken_and_beyond_it_refused() -> None:
-    joining.check_clock(2000, 2000)
-    joining.check_clock(-2000, 2000)
+    presence.check_clock(2000, 2000)
+    presence.check_clock(-2000, 2000)
     with pytest.raises(Conflict, match=r"2\.0 s ahead of the database's"):
-        joining.check_clock(2001, 2000)
+        presence.check_clock(2001, 2000)
     with pytest.raises(Conflict, match=r"9\.0 s behind the database's"):
-        joining.check_clock(-9000, 2000)
+        presence.check_clock(-9000, 2000)
 
 
 def test_versions_with_the_same_first_number_work_together() -> None:
-    joining.check_versions([ProcessRow("a", frozenset({"api"}), "0.9.3")])
+    presence.check_versions([ProcessRow("a", frozenset({"api"}), "0.9.3")])
     with pytest.raises(Conflict, match=r"version 1\.0\.0"):
-        joining.check_versions([ProcessRow("a", frozenset({"api"}), "1.0.0")])
+        presence.check_versions([ProcessRow("a", frozenset({"api"}), "1.0.0")])
 
 
 def test_roles_and_temporal_need_a_store_that_can_be_shared(tmp_path: Path) -> None:

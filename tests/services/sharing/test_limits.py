@@ -67,7 +67,10 @@ def _asking(outside: SlowServer) -> dict[str, Any]:
     return {"nodes": {"root": {"type": "manual", "children": ["ask"]}, "ask": ask}, "triggerNodeIds": ["root"]}
 
 
-@pytest.mark.parametrize("then", ["queue", "skip", "cancel-oldest"])
+@pytest.mark.parametrize(
+    "then",
+    ["queue", pytest.param("skip", marks=pytest.mark.long), pytest.param("cancel-oldest", marks=pytest.mark.long)],
+)
 async def test_a_burst_on_two_servers_keeps_the_limit_of_a_workflow(
     tmp_path: Path, cluster: Cluster, then: str
 ) -> None:

@@ -69,7 +69,7 @@ async def _check_numbers(server: Composition, run_id: str) -> None:
     assert [kind for _, kind in seen].count("run_finished") == 1
 
 
-@pytest.mark.parametrize("mode", [{}, {"simulate": True}])
+@pytest.mark.parametrize("mode", [{}, pytest.param({"simulate": True}, marks=pytest.mark.long)])
 async def test_a_run_that_calls_others_in_a_loop_is_advanced_elsewhere(tmp_path: Path, url: str, mode: Json) -> None:
     """What it calls is created by an engine, and perhaps advanced by the other one."""
     async with _apart(tmp_path, url, "api", "engine", "engine", max_running_runs=6) as (answers, *engines):

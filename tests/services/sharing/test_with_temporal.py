@@ -40,6 +40,7 @@ async def two(tmp_path: Path, cluster: Cluster, temporal: TemporalServer) -> Asy
     cluster.drop(url)
 
 
+@pytest.mark.long
 async def test_limits_hold_for_both_and_one_decision_counts(two: list[Composition]) -> None:
     clients = [server.owner for server in two]
 

@@ -19,7 +19,7 @@ from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import compile_program
 from dustrun.services.templates.templates import CATEGORIES, FIRST, definition_of, get_template, list_templates
 from engine.conftest import Bench
-from outbox import open_outbox
+from outbox import ANYTHING, open_outbox
 from served import outside
 from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.contracts import World
@@ -60,20 +60,29 @@ def test_templates_are_found_by_words_and_category() -> None:
     assert len({one.id for one in list_templates()}) == len(list_templates())
 
 
-def test_only_contracts_ask_when_an_owner_starts_a_template() -> None:
-    """By the sources that new policies name. What the owner gives and a template says never asks; a contract's word,
-    such as a token's decimals, does unless the policy lists it."""
-    specs, rules, asked = catalog.load().specs(), default_sources(), dict[str, bool]()
-    listed = rules | {
-        money: rule.model_copy(update={"allow": (*rule.allow, "contract:*")}) for money, rule in rules.items()
-    }
+def test_triggers_that_listen_or_watch_transactions_have_templates() -> None:
+    """Nobody saw before how the events of these are used."""
+    shown = {definition_of(one)["nodes"]["root"]["type"] for one in list_templates()}
+    assert shown >= {"postgres-row", "sse", "nats", "evm-contract-call", "evm-transaction", "websocket", "kafka"}
+
+
+def test_a_template_asks_if_a_form_starts_it_and_not_if_its_owner_does() -> None:
+    """By the sources that new policies name, apart from the tokens that are asked: which they are, runs say."""
+    specs, rules = catalog.load().specs(), default_sources()
+    by_owner, by_form = dict[str, bool](), dict[str, bool]()
     for one in list_templates():
         program = compile_program(Definition.model_validate(definition_of(one)), specs)
         for spend in slices_of(ClosedPrograms("t@1", {"t@1": program}), specs):
-            told = {money: frozenset(map(_of_owner, found)) for money, found in spend.fields.items()}
-            assert [why.message for _, why in judge_sources(listed, told)] == [], one.id
-            asked[f"{one.id}.{spend.place[1]}"] = any(judge_sources(rules, told))
-    assert (len(asked), asked["wrap.wrap"], asked["payout.pay"]) == (10, False, True)
+            told = {
+                money: frozenset(source for source in found if source.kind != "contract")
+                for money, found in spend.fields.items()
+            }
+            name = f"{one.id}.{spend.place[1]}"
+            owned = {money: frozenset(map(_of_owner, found)) for money, found in told.items()}
+            by_owner[name] = any(judge_sources(rules, owned))
+            formed = {money: frozenset(map(str, found)) for money, found in told.items()}
+            by_form[name] = any(judge_sources(rules, formed))
+    assert (len(by_owner), sum(by_owner.values()), sum(by_form.values())) == (10, 0, 7)
 
 
 def _of_owner(source: Source) -> str:
@@ -82,7 +91,13 @@ def _of_owner(source: Source) -> str:
 
 
 async def test_every_template_is_valid_and_simulates(bench: tuple[Bench, dict[str, str]]) -> None:
+    """By the owner, under what a new policy asks: nothing of what shapes a spend is worth a question."""
     server, here = bench
+    (wallet,) = (await server.api.get("/v1/wallets")).data["items"]
+    rules = {name: rule.model_dump(mode="json", by_alias=True) for name, rule in default_sources().items()}
+    policy = {"policy": {**ANYTHING, "sources": rules}}
+    assert (await server.api.put(f"/v1/wallets/{wallet['id']}/policy", policy)).status == 200
+    judged: dict[str, set[str]] = {}
     await server.api.post("/v1/tables", _TABLE)
     ended: dict[str, Any] = {}
     for one in list_templates():
@@ -100,9 +115,13 @@ async def test_every_template_is_valid_and_simulates(bench: tuple[Bench, dict[st
         run = await server.ended(reply.data["runId"])
         effects = (await server.api.get(f"/v1/runs/{run['id']}/effects")).data
         assert [request for request in effects["requests"] if request["sent"]] == [], one.id
+        for verdict in effects["policyVerdicts"]:
+            judged.setdefault(f"{one.id}.{verdict['nodeId']}", set()).add(verdict["outcome"])
         errors = {path: node["error"] for path, node in run["executionState"].items() if node.get("error")}
         ended[one.id] = errors or run["status"]
     assert ended == dict.fromkeys(ended, "success")
+    assert set().union(*judged.values()) == {"allow"}
+    assert judged.keys() >= {"take-profit.share", "payout.pay", "permit.sign", "sweep.send", "approve-a-payout.pay"}
 
 
 async def test_a_template_becomes_a_workflow_of_its_own(bench: tuple[Bench, dict[str, str]]) -> None:

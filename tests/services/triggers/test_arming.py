@@ -6,6 +6,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dustrun.core.triggers.event import CursorMove
 from services.triggers.test_intake import BELL, count_runs, fire, only, outcomes, published, server
 from testkit.composition import Composition
@@ -32,6 +34,7 @@ async def test_a_draft_is_not_armed_and_publishing_arms_only_what_fires_by_itsel
     assert (sub.row.node_id, sub.row.state, sub.row.version, sub.row.mode) == ("root", "armed", 1, "live")
 
 
+@pytest.mark.both_stores
 async def test_a_new_version_keeps_the_cursor_of_a_trigger_that_watches_the_same(server: Composition) -> None:
     workflow_id, sub = await published(server)
     await server.parts.triggers.intake.move(sub, CursorMove(0, {"block": 7}))
@@ -87,6 +90,7 @@ async def test_events_under_an_old_version_run_the_new_one(server: Composition) 
     assert run["workflowVersion"] == 2
 
 
+@pytest.mark.both_stores
 async def test_a_watching_trigger_rehearses_counts_nothing_and_is_made_live(
     server: Composition, tmp_path: Path
 ) -> None:

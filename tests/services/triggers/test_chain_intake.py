@@ -241,3 +241,35 @@ async def test_an_event_that_comes_back_at_another_position_is_the_same(server: 
     one.position = 2
     await one.is_seen()
     assert await one.told() == [(None, "live"), *more, (None, "live")]
+
+
+def paid(block: int, position: int, number: int) -> ChainEvent:
+    """A payment of a transaction that is in a block."""
+    payload = {"number": number, "position": position, "reorg": None}
+    facts = BlockFacts(block, f"0x{block:02x}", 1_700_000_000)
+    return ChainEvent(f"{KEY[:-1]}{position}", position, payload, facts)
+
+
+@pytest.mark.both_stores
+async def test_events_that_a_kill_left_to_record_are_still_themselves_after_a_reorg(server: Composition) -> None:
+    """The first of a transaction's events had run; elsewhere, the transaction has the others alone, in its place."""
+    one = await deposit(server)
+    watch, intake = Watch(1, 0), one._intake
+    events = await intake.identify(one.sub, [paid(11, 0, 100), paid(11, 1, 1), paid(11, 2, 2)])
+    at = (one.sub.row.cursor_version, Cursor(11, "0x0b", 0))
+    await intake.record(one.sub, watch, events[0], at, events[1:])
+    await one.read()
+    for row in await server.parts.database.read(lambda tx: chain_events.list_above(tx, one.sub.pk, 10)):
+        move = CursorMove(one.sub.row.cursor_version, Cursor(row.block_number, row.block_hash).public())
+        await intake.retract(one.sub, watch, row, move)
+        await one.read()
+    for event in await intake.identify(one.sub, [paid(12, 0, 1), paid(12, 1, 2)]):
+        await intake.record(one.sub, watch, event, (one.sub.row.cursor_version, Cursor(12, "0x0c", event.place)))
+        await one.read()
+    t = trigger_events.c
+    found = await server.rows(sa.select(t.payload, t.outcome, t.reason).order_by(t.pk))
+    assert [(loads(payload)["number"], outcome, reason) for payload, outcome, reason in found] == [
+        (100, "skipped", "reorg") if found[0][1] == "skipped" else (100, "orphaned", "reorg"),
+        (1, "started", None),
+        (2, "started", None),
+    ]

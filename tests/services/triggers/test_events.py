@@ -91,6 +91,7 @@ async def test_one_handler_hears_of_every_workflow_and_never_of_what_it_led_to(s
     assert [len(await events_of(server, one["id"])) for one in handlers] == [3, 3]
 
 
+@pytest.mark.both_stores
 async def test_the_events_of_a_filter_are_replayed_once(server: Composition) -> None:
     workflow_id, sub = await published(server, maxRuns=1)
     await fire(server, sub, "a", "b", "c", "d")  # the last three are over the limit
@@ -124,6 +125,7 @@ async def test_a_replay_with_an_idempotency_key_runs_once(server: Composition) -
     assert await count_runs(server) == 2
 
 
+@pytest.mark.both_stores
 async def test_the_content_of_old_events_is_deleted_and_their_keys_stay(server: Composition) -> None:
     workflow_id, sub = await published(server)
     (first,) = await fire(server, sub, "a")
@@ -178,6 +180,7 @@ async def test_workflows_that_would_start_each_other_for_ever_are_not_published(
     assert (await server.owner.post(f"/v1/workflows/{missing['id']}/publish")).status == 400
 
 
+@pytest.mark.both_stores
 async def test_failures_in_a_row_pause_the_workflow(tmp_path: Path, store_url: str) -> None:
     settings = {"database_url": store_url, "actions_dir": OWN, "pause_after_failures": 2}
     nodes = {"root": BELL["nodes"]["root"] | {"children": ["say"]}, "say": FAIL}
@@ -193,7 +196,6 @@ async def test_failures_in_a_row_pause_the_workflow(tmp_path: Path, store_url: s
         assert (await intake.fire(sub, TriggerEvent("e", {"n": 1}, 0))).reason == "paused"
 
 
-@pytest.mark.both_stores
 async def test_ends_of_triggered_runs_are_written_only_when_one_fails(tmp_path: Path, store_url: str) -> None:
     nodes = {"root": BELL["nodes"]["root"] | {"children": ["say"]}, "say": FAIL}
     async with composed(tmp_path, database_url=store_url, actions_dir=OWN) as server:

@@ -102,6 +102,7 @@ async def test_a_form_from_its_link_to_its_answer(server: Composition) -> None:
     assert form.secret not in json.dumps(listed)
 
 
+@pytest.mark.both_stores
 async def test_a_link_starts_exactly_as_many_runs_as_it_may(server: Composition) -> None:
     form = await Form.make(server, maxRuns=5)
     names = [f"submission-number-{number:02}" for number in range(12)]

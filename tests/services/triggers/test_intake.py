@@ -73,6 +73,7 @@ async def test_an_event_starts_a_run_of_the_published_version(server: Compositio
     assert run["executionState"]["root"]["result"]["n"] == 1
 
 
+@pytest.mark.both_stores
 async def test_a_redelivery_answers_with_the_first_run(server: Composition) -> None:
     _, sub = await published(server)
     first, *others = await fire(server, sub, *["same"] * 20)
@@ -81,6 +82,7 @@ async def test_a_redelivery_answers_with_the_first_run(server: Composition) -> N
     assert (await outcomes(server), await count_runs(server)) == ({("started", None): 1}, 1)
 
 
+@pytest.mark.both_stores
 async def test_of_many_events_at_once_exactly_max_runs_start(server: Composition) -> None:
     workflow_id, sub = await published(server, maxRuns=7)
     by_hand = [server.owner.post(f"/v1/workflows/{workflow_id}/run", {"payload": {"n": 0}}) for _ in range(5)]
@@ -102,6 +104,7 @@ async def test_a_cooldown_lets_one_event_through(server: Composition) -> None:
     assert await outcomes(server) == {("started", None): 1, ("skipped", "cooldown"): 19}
 
 
+@pytest.mark.both_stores
 async def test_a_cursor_moves_with_its_event_and_only_once(server: Composition) -> None:
     _, sub = await published(server)
     intake = server.parts.triggers.intake

@@ -157,6 +157,7 @@ async def test_dedupe(server: Composition, dedupe: Json, same: Any, other: Any, 
     assert await hook.count_runs() == 2
 
 
+@pytest.mark.both_stores
 async def test_a_stripe_event_that_is_delivered_again_runs_once(server: Composition) -> None:
     """Each delivery is signed at its own time: with `hmac` alone, this ran twice."""
     hook, own = await Hook.make(server, {"auth": {"type": "stripe"}}), "whsec_of_stripe_itself"
@@ -286,6 +287,7 @@ async def test_a_draft_listens_to_nobody(server: Composition) -> None:
     assert await hook.count_runs() == 0
 
 
+@pytest.mark.both_stores
 async def test_exactly_n_of_many_at_once(server: Composition) -> None:
     hook = await Hook.make(server, maxRuns=10)
     told = await asyncio.gather(*(hook.told({"n": n}) for n in range(60)))
@@ -383,7 +385,6 @@ async def test_a_request_is_taken_while_every_reader_is_busy(tmp_path: Path) -> 
         assert told[:2] == (202, "triggered")
 
 
-@pytest.mark.both_stores
 async def test_a_busy_webhook_asks_for_what_is_published_now(server: Composition) -> None:
     """Each change comes right after a request to the same address, while what that found is still in memory."""
     hook = await Hook.make(server)

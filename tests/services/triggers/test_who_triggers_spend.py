@@ -37,6 +37,7 @@ async def _refused(client: Client, method: str, path: str, body: Json | None = N
     assert (reply.status, reply.code) == (403, 403001), reply.body
 
 
+@pytest.mark.both_stores
 async def test_an_address_that_starts_spends_is_made_by_who_may_spend(server: Composition) -> None:
     """Knowing it is enough to start a live run with any payload in the name of the key that published."""
     editor = await server.client_with(*EDITOR)

@@ -42,7 +42,7 @@ class Nobody:
     async def decimals(self, asset: Asset) -> int:
         return 18
 
-    async def value(self, asset: Asset) -> Valued:
+    async def value(self, asset: Asset, *, surveys: bool = True) -> Valued:
         if asset != NATIVE:
             raise Invalid("unpriced")
         return PRICES[asset.key]
@@ -153,7 +153,7 @@ async def test_a_run_has_its_own_count_however_long_it_takes(store: tuple[Databa
 class Silent:
     """A price source that does not answer."""
 
-    async def value(self, asset: Asset) -> Valued:
+    async def value(self, asset: Asset, *, surveys: bool = True) -> Valued:
         raise Temporary("no answer")
 
     async def decimals(self, asset: Asset) -> int:
@@ -167,6 +167,17 @@ async def test_a_denial_without_a_price_that_cannot_be_read_is_temporary() -> No
     with pytest.raises(Temporary):
         check_reached(Deny(()), quotes)
     check_reached(Deny(()), await Budget(Nobody()).values_of([replace(send(1), chain_id=2)]))  # nobody prices it
+
+
+async def test_prices_that_no_source_was_held_against_ask_under_a_limit_in_dollars(
+    store: tuple[Database, Writer],
+) -> None:
+    """The policy has got a limit in dollars after the prices were read for another one."""
+    budget, rules = Budget(Nobody()), policy(limits=[{"maxUsd": "5000"}])
+    for surveys, verdict in ((True, Allow), (False, Ask)):
+        values = await budget.values_of([send(1)], surveys=surveys)
+        case = SpendCase("wal_1", rules, send(1), values, 0)
+        assert isinstance(await store[0].read(lambda tx: budget.judge_simulated(tx, case)[0]), verdict)  # noqa: B023
 
 
 async def test_a_spend_counts_while_open_and_for_one_window_after_it_settled(store: tuple[Database, Writer]) -> None:

@@ -51,6 +51,7 @@ async def test_the_first_wallet_that_signs_is_the_default(server: Composition, o
     assert (await owner.put(f"/v1/wallets/{watched['id']}/default")).code == 409042
 
 
+@pytest.mark.both_stores
 async def test_what_is_imported_signs_as_that_key_also_after_a_restart(store_url: str, tmp_path: Path) -> None:
     async with composed(tmp_path, database_url=store_url) as server:
         made = (await server.owner.post("/v1/wallets/import", {"name": "w", "privateKey": KEY})).data
@@ -71,6 +72,7 @@ async def test_what_is_imported_signs_as_that_key_also_after_a_restart(store_url
             await server.parts.money.wallets.signer_of(wrong).sign_transaction(unsigned)
 
 
+@pytest.mark.both_stores
 async def test_one_key_has_one_writer_in_the_whole_store(server: Composition, owner: Client) -> None:
     first = (await owner.post("/v1/wallets/import", {"name": "w", "privateKey": KEY})).data
     again = await owner.post("/v1/wallets/import", {"name": "x", "privateKey": KEY})
@@ -191,6 +193,7 @@ async def test_tightening_works_at_once_and_loosening_needs_more(server: Composi
     assert [item["action"] for item in audit if item["subject"] == wallet["id"]][:3] == ["wallet.policy"] * 3
 
 
+@pytest.mark.both_stores
 async def test_a_loosening_waits_and_is_cancelled_by_the_next_version(store_url: str, tmp_path: Path) -> None:
     async with composed(tmp_path, database_url=store_url, policy_delay_s=3600) as server:
         wallet = await make(server.owner)

@@ -154,6 +154,7 @@ async def test_an_accepted_draft_and_one_of_another_key_stay(server: Composition
     assert (ladder["accepted"], ladder["againstVersion"]) == (False, 3)
 
 
+@pytest.mark.both_stores
 async def test_no_run_loses_its_version_to_an_autosave(server: Composition) -> None:
     draft = await Draft.make(server.owner)
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from dustrun.storage.db.tables import hands
 from testkit.composition import Client, Composition, composed
 
 Json = dict[str, Any]
@@ -78,6 +80,7 @@ class Payer:
 
 
 @pytest.mark.both_stores
+@pytest.mark.both_stores
 async def test_a_called_workflow_that_decides_a_spend_is_judged_by_its_author(server: Composition) -> None:
     """Also one that was edited with a key that may spend, but not here."""
     flow = await Payer.make(server)
@@ -108,7 +111,6 @@ async def test_a_called_workflow_that_decides_a_spend_is_judged_by_its_author(se
     assert await flow.code() == NEEDED, "an acceptance ends with its key"
 
 
-@pytest.mark.both_stores
 async def test_a_definition_that_is_not_saved_is_judged_by_the_hands_in_what_it_calls(server: Composition) -> None:
     """It is written by who starts it, and by who starts the first of its retries."""
     flow = await Payer.make(server)
@@ -254,6 +256,7 @@ def bearer(host: str) -> Json:
 
 
 @pytest.mark.both_stores
+@pytest.mark.both_stores
 async def test_rows_that_decide_a_spend_are_judged_by_who_wrote_them(server: Composition) -> None:
     """By hand, and by runs: of an editor's version, and of an owner's that an editor starts or that reads such rows."""
     wallet, editor = await wallet_of(server), await server.client_with(*EDITOR, "table:write", "table:read")
@@ -289,6 +292,12 @@ async def test_rows_that_decide_a_spend_are_judged_by_who_wrote_them(server: Com
     await accepted()
     await write(server.owner, editor, {"write": row})
     await accepted()
+    helper = (await server.owner.create_workflow(define({"say": say("1")})))["id"]
+    await write(server.owner, server.owner, {"ask": calls(helper, "write"), "write": row})
+    assert await code() == 200
+    assert (await editor.post(f"/v1/workflows/{helper}/publish")).status == 200
+    await write(server.owner, server.owner, {"ask": calls(helper, "write"), "write": row})
+    await accepted()
     assert (await editor.post("/v1/tables/u/rows", {"rows": [{"id": "a", "n": "777"}]})).status == 200
     look = {"type": "read-table", "payload": {"table": "u"}, "children": ["write"]}
     await write(server.owner, server.owner, {"look": look, "write": row})
@@ -297,7 +306,6 @@ async def test_rows_that_decide_a_spend_are_judged_by_who_wrote_them(server: Com
     assert await code() == 200, "nobody else has written since"
 
 
-@pytest.mark.both_stores
 async def test_who_may_not_spend_resumes_nothing_that_shapes_a_spend(server: Composition) -> None:
     """Also in a run that another one called, and by a signed link; a wait that shapes nothing is open."""
     wallet, editor = await wallet_of(server), await server.client_with(*EDITOR)
@@ -330,6 +338,41 @@ async def test_who_may_not_spend_resumes_nothing_that_shapes_a_spend(server: Com
     assert by_link.code == REFUSED, by_link.body
 
 
+async def test_a_signed_link_decides_no_spend(server: Composition) -> None:
+    """Neither at an `approve` before a spend, nor in a run that another one called; one that decides nothing is open. A
+    key that is limited to other wallets decides none either."""
+    wallet = await wallet_of(server)
+    elsewhere = await limited(server, "approval:decide", "run:read", walletIds=[await other_wallet(server)])
+    decider = await limited(server, "approval:decide", "run:read", walletIds=[wallet])
+    org_id = (await server.owner.get("/v1/me")).data["organizationId"]
+    ask, yes = {"type": "approve", "payload": {"message": "Pay?"}}, {**say("yes"), "branch": "approved"}
+    inner = (await server.owner.create_workflow(define({"ask": {**ask, "children": ["yes"]}, "yes": yes})))["id"]
+
+    async def decided(flow: str, within: str) -> tuple[int, int, int]:
+        assert (await server.owner.post(f"/v1/workflows/{flow}/run", {})).code == 200
+        while not (asked := (await server.owner.get("/v1/approvals?status=pending")).data["items"]):
+            await asyncio.sleep(0.01)
+        (one,) = asked
+        assert one["workflowId"] == within
+        path = f"/v1/runs/{one['runId']}/nodes/ask/resume"
+        token = server.parts.waits.resumes._links.token(org_id, one["runId"], "ask")
+        answer = {"data": {"decision": "approved"}}
+        by_link = (await server.client(None).post(f"{path}?org={org_id}&token={token}", answer)).code
+        approve = f"/v1/approvals/{one['id']}/approve"
+        codes = [(await client.post(approve)).code for client in (elsewhere, decider)]
+        return by_link, codes[0], codes[1]
+
+    paying = {"ask": {**ask, "children": ["pay"]}, "pay": pay(wallet, branch="approved")}
+    calling = {"call": calls(inner, "pay"), "pay": pay(wallet, "{{call.result.result.message == 'yes' ? '1' : '2'}}")}
+    hold = {"type": "wait", "payload": {"timeoutMs": 3_600_000}, "children": ["pay"]}
+    beside = {"ask": ask, "hold": hold, "pay": pay(wallet, branch="resumed")}
+    found = []
+    for nodes in (paying, calling, beside):
+        flow = (await server.owner.create_workflow(define(nodes)))["id"]
+        found.append(await decided(flow, inner if nodes is calling else flow))
+    assert found == [(REFUSED, REFUSED, 200), (REFUSED, REFUSED, 200), (200, 409009, 409009)]
+
+
 async def test_what_is_shown_follows_the_version_that_a_call_runs_now(server: Composition) -> None:
     """Also where the same versions are called before and after."""
     wallet = await wallet_of(server)
@@ -349,3 +392,100 @@ async def test_what_is_shown_follows_the_version_that_a_call_runs_now(server: Co
     assert await shown() == {f"definition:{helper}@1#say.message"}
     assert (await server.owner.post(f"{path}/publish")).status == 200
     assert await shown() == {"clock"}
+
+
+async def test_who_chooses_the_version_that_a_call_runs_is_a_hand_in_the_spend(server: Composition) -> None:
+    """By publishing a draft of somebody else, and by archiving and restoring, after which calls run the draft."""
+    editor = await server.client_with(*EDITOR, "workflow:delete")
+    for steps in (["publish"], ["archive", "unarchive"]):
+        flow = await Payer.make(server)
+        path = f"/v1/workflows/{flow.helper}"
+        assert (await server.owner.post(f"{path}/publish")).status == 200
+        draft = {"definition": define({"say": say("777")})}
+        assert (await server.owner.put(path, draft)).status == 200
+        pinned = {"type": "call-workflow", "payload": {"workflowId": flow.helper, "version": 1}, "children": ["pay"]}
+        fixed = {"ask": pinned, "pay": pay(flow.wallet, "{{ask.result.result.message}}")}
+        exact = (await server.owner.create_workflow(define(fixed)))["id"]
+        assert await flow.code() == 200
+        for step in steps:
+            done = await (editor.delete(path) if step == "archive" else editor.post(f"{path}/{step}"))
+            assert done.status == 200, done.body
+        refused = await server.owner.post(f"/v1/workflows/{flow.id}/run", {})
+        assert (refused.status, refused.code) == (409, NEEDED), refused.body
+        assert "which version" in refused.body["message"]
+        assert (await server.owner.post(f"/v1/workflows/{exact}/run", {})).code == 200, "it names its version"
+        assert await flow.accept(server.owner) == 200
+        assert await flow.code() == 200
+        await server.owner.put(path, {"definition": define({"say": say("2")})})
+        assert (await server.owner.post(f"{path}/publish")).status == 200
+        assert await flow.accept(server.owner) == 200
+        assert await flow.code() == 200
+
+    flow = await Payer.make(server)
+    path = f"/v1/workflows/{flow.helper}"
+    assert (await server.owner.post(f"{path}/publish")).status == 200
+    assert (await server.owner.delete(path)).status == 200
+    assert (await server.owner.post(f"{path}/unarchive")).status == 200
+    assert await flow.code() == 200, "an owner's own choice asks nobody"
+
+
+async def test_who_published_before_that_was_kept_is_read_of_the_version(server: Composition) -> None:
+    """Stores of before have no hands of it: the live version tells who published it; of others nobody is known."""
+    editor, flow = await server.client_with(*EDITOR, "workflow:delete"), await Payer.make(server)
+    path = f"/v1/workflows/{flow.helper}"
+
+    async def forget() -> None:
+        await server.execute(sa.delete(hands).where(hands.c.kind == "version"))
+
+    assert (await server.owner.post(f"{path}/publish")).status == 200
+    await forget()
+    assert await flow.code() == 200
+    await server.owner.put(path, {"definition": define({"say": say("777")})})
+    assert (await editor.post(f"{path}/publish")).status == 200
+    await forget()
+    assert await flow.code() == NEEDED
+    assert await flow.accept(server.owner) == 200
+    assert await flow.code() == 200
+
+
+async def test_who_deletes_what_a_spend_reads_is_a_hand_in_it(server: Composition) -> None:
+    """That it is missing decides on a branch. An owner's own deletion asks nobody."""
+    wallet, rights = await wallet_of(server), ("table:write", "connector:write", "workflow:update")
+    editor, owner = await server.client_with(*EDITOR, *rights), server.owner
+    key = {"type": "http-bearer", "data": {"token": "a-token-of-the-owner"}, "allowedHosts": ["one.example.com"]}
+    columns = [{"name": "id", "type": "text"}]
+
+    async def code(flow: str) -> int:
+        return (await owner.post(f"/v1/workflows/{flow}/run", {})).code
+
+    async def make(step: Json) -> str:
+        shared = {"onError": "branch", "children": ["fine", "pay"]}
+        nodes = {"step": {**step, **shared}, "fine": say("x"), "pay": {**pay(wallet), "branch": "error"}}
+        return str((await owner.create_workflow(define(nodes)))["id"])
+
+    for by, expected in ((editor, NEEDED), (owner, 200)):
+        helper = (await owner.create_workflow(define({"say": say("{{$vars.v ?? 777}}")})))["id"]
+        path = f"/v1/workflows/{helper}/variables/v"
+        assert (await owner.put(path, {"type": "number", "default": 1})).status == 200
+        gone = await by.delete(path)
+        assert gone.status == 200, gone.body
+        nodes = {"ask": calls(helper, "pay"), "pay": pay(wallet, "{{ask.result.result.message}}")}
+        assert await code((await owner.create_workflow(define(nodes)))["id"]) == expected
+
+        table = {"name": f"t{expected}", "primaryKey": "id", "columns": columns}
+        assert (await owner.post("/v1/tables", table)).status in (200, 201)
+        connector = (await owner.post("/v1/connectors", {"name": f"c{expected}", **key})).data["id"]
+        reading = await make({"type": "read-table", "payload": {"table": table["name"]}})
+        url = {"url": "https://one.example.com/x"}
+        asking = await make(
+            {"type": "http-request", "connector": {"type": "http-bearer", "id": connector}, "payload": url}
+        )
+        assert [await code(reading), await code(asking)] == [200, 200]
+        assert (await by.delete(f"/v1/tables/{table['name']}")).status == 200
+        assert (await by.delete(f"/v1/connectors/{connector}?force=true")).status == 200
+        assert [await code(reading), await code(asking)] == [expected, expected]
+        for flow in (reading, asking) if by is editor else ():
+            refused = (await owner.post(f"/v1/workflows/{flow}/run", {})).body["message"]
+            assert "deleted" in refused, refused
+            assert (await owner.post(f"/v1/workflows/{flow}/versions/1/accept", {})).code == 200
+            assert await code(flow) == 200

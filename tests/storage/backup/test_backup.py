@@ -72,6 +72,16 @@ def _check_whole(database: Database) -> None:
         assert _all(database, sa.text("SELECT * FROM pragma_foreign_key_check")) == []
 
 
+@pytest.mark.parametrize(
+    ("store_url", "target"),
+    [
+        ("sqlite", "to postgresql"),
+        ("postgresql", "to sqlite"),
+        pytest.param("sqlite", "to sqlite", marks=pytest.mark.long),
+        pytest.param("postgresql", "to postgresql", marks=pytest.mark.long),
+    ],
+    indirect=True,
+)
 async def test_a_backup_under_load_is_restored_whole_and_goes_on(
     tmp_path: Path, store_url: str, target: tuple[str, Path]
 ) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from dustrun.cli.command_tree import app
 from dustrun.cli.http.failures import CliError
+from dustrun.cli.main import commands
 from dustrun.settings import Settings
 from dustrun.storage.backup import copy_detection
 from dustrun.storage.backup.backup import back_up
@@ -160,20 +160,20 @@ def test_the_command_tells_of_a_move_and_wants_the_store_alone(second: Path) -> 
     lock = ProcessLock(database, second)
     lock.take()
     command = ["moved", "--data-dir", str(second)]
-    refused = CliRunner().invoke(app, [*command, "--yes"])
+    refused = CliRunner().invoke(commands(), [*command, "--yes"])
     assert (refused.exit_code != 0, marks(sqlite(second))[0] is not None) == (True, True)
     lock.release()
     database.close()
-    assert CliRunner().invoke(app, command, input="n\n").exit_code != 0
+    assert CliRunner().invoke(commands(), command, input="n\n").exit_code != 0
     assert marks(sqlite(second))[0] is not None
-    assert "was moved" in CliRunner().invoke(app, [*command, "--yes"]).stdout
+    assert "was moved" in CliRunner().invoke(commands(), [*command, "--yes"]).stdout
     assert marks(sqlite(second)) == (None, None, None)
-    assert "nothing to confirm" in CliRunner().invoke(app, [*command, "--yes"]).stdout
+    assert "nothing to confirm" in CliRunner().invoke(commands(), [*command, "--yes"]).stdout
 
 
 @pytest.mark.parametrize("command", [["moved", "--yes"], ["vault", "rotate"], ["vault", "reset"]], ids=" ".join)
 def test_no_store_is_made_where_none_is(tmp_path: Path, command: list[str]) -> None:
-    said = CliRunner().invoke(app, [*command, "--data-dir", str(tmp_path / "misspelt")])
+    said = CliRunner().invoke(commands(), [*command, "--data-dir", str(tmp_path / "misspelt")])
     assert isinstance(said.exception, CliError)
     assert "There is no store" in said.exception.message
     assert not (tmp_path / "misspelt").exists()

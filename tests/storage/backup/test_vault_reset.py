@@ -11,8 +11,7 @@ import pytest
 from dustrun.errors import Conflict, DustrunError
 from dustrun.settings import Settings
 from dustrun.storage.backup.restore import restore
-from dustrun.storage.backup.vault_reset import WHO, reset
-from dustrun.storage.backup.vault_rotation import rotate
+from dustrun.storage.backup.vault_rotation import WHO, reset, rotate
 from testkit.composition import Client, Composition, composed
 
 BEARER: dict[str, Any] = {

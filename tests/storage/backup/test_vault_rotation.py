@@ -216,7 +216,7 @@ rotate_data_keys(database, vault, on_step=count)
 """
 
 
-@pytest.mark.parametrize("steps", [2, 5])
+@pytest.mark.parametrize("steps", [2, pytest.param(5, marks=pytest.mark.long)])
 def test_killed_process_leaves_everything_readable(kept: Kept, steps: int) -> None:
     arguments = [kept.settings.store_url(), str(kept.settings.master_key_file), str(steps)]
     done = subprocess.run([sys.executable, "-c", KILL, *arguments], env=dict(os.environ), check=False, timeout=60)

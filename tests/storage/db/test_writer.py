@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from dustrun.core.run.state import RunStatus
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
-from dustrun.storage.db.loop_groups import _LINGER_S, SLICE_S
+from dustrun.storage.db.group_commit import _LINGER_S, SLICE_S
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import run_counts, store_facts
 from dustrun.storage.db.writer import Writer

@@ -8,7 +8,7 @@ import pytest
 
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import NodeStatus
-from dustrun.core.values.weight import MOST, weigh
+from dustrun.core.values.exact_json import MOST, weigh
 from dustrun.engine.run.recorder import Recorder
 from dustrun.storage.runs.journal import Batch
 

@@ -17,8 +17,7 @@ from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import COUNTED_TOGETHER, metadata, organizations, run_counts, runs
-from dustrun.storage.runs.run_counting import count_by_status
-from dustrun.storage.runs.run_lists import Filters, Kind, _newest_of, list_runs
+from dustrun.storage.runs.run_lists import Filters, Kind, _newest_of, count_by_status, list_runs
 
 STATUSES = ("running", "waiting", "success", "partial", "failure", "cancelled")
 MODES = ("live", "simulate", "dust")

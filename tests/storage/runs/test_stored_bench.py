@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench import bench_stored
 
 
+@pytest.mark.long
 def test_a_server_reads_what_the_store_was_filled_with() -> None:
     found = bench_stored.run(400, seed=1, quick=True, only="sqlite")
     assert found["failures"] == []

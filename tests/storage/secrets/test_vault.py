@@ -18,7 +18,7 @@ from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.secrets import data_keys, sealing
 from dustrun.storage.secrets.master_key import MasterKeyFile, new_master_key
-from dustrun.storage.secrets.sealed_columns import SEALED
+from dustrun.storage.secrets.sealing import SEALED
 from dustrun.storage.secrets.vault import Vault
 
 _ORGANIZATION = Statement(

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from testkit.chain.anvil import Anvil
+from testkit.chain.lent import lent
 from testkit.chain.pings import WORDS, Pings
 
 
 @pytest.fixture
 def pings() -> Iterator[Pings]:
     """A node with the contract, some blocks old."""
-    with Anvil(*WORDS) as node:
+    with lent(*WORDS) as node:
         made = Pings(node, random.Random(5))
         made.install()
         node.mine(8)

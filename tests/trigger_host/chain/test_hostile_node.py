@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dustrun.chain.watching import BlockReader
+from dustrun.core.triggers.chain.headers import Header
 from dustrun.storage.db.tables import hook_notices
+from dustrun.trigger_host.chain.blocks import Blocks
 from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.hostile_node import CONTRACT, SIGNATURE, Face, Included, Log, Tree, paid, serving
 from testkit.chain.payments import Payments, numbers, on_chain, told
@@ -73,7 +76,7 @@ async def chain(tmp_path: Path) -> AsyncIterator[Chain]:
         yield Chain(payments, face, server)
 
 
-@pytest.mark.parametrize("confirmations", [0, 1, 3])
+@pytest.mark.parametrize("confirmations", [0, pytest.param(1, marks=pytest.mark.long), 3])
 async def test_after_any_reorgs_what_was_told_is_what_the_chain_says(chain: Chain, confirmations: int) -> None:
     workflow = await chain.publish(confirmations=confirmations, onReorg="retract")
     once = await chain.publish(confirmations=confirmations)
@@ -120,6 +123,58 @@ async def test_a_late_index_hides_no_events_when_missed_blocks_are_read_by_range
     assert chain.face.counts["eth_getBlockReceipts"] < 40
 
 
+async def test_logs_of_an_unknown_block_stop_only_the_trigger_whose_they_are(chain: Chain) -> None:
+    other = "0x" + "22" * 20
+    chain.payments.send(2)
+    count = len(chain.tree.logs())
+    chain.tree.mine([Included("0xab", (paid(1, 1, other),))], *[()] * 300)
+    orphaned = chain.tree.head.number - 300
+    chain.face.strange = {(orphaned, other)}
+    stuck = await chain.publish(confirmations=0, fromBlock=1, address=other)
+    workflow = await chain.publish(confirmations=0, fromBlock=1)
+    await chain.server.until_count(workflow, count)
+    told = await chain.until(lambda info: info["lastError"] is not None, stuck)
+    assert "do not fit together" in told["lastError"]
+    chain.face.strange = set()
+    await chain.server.until_count(stuck, 1)
+
+
+async def test_a_trigger_that_is_far_behind_holds_up_nobody_who_is_further_on(chain: Chain) -> None:
+    """With a node that answers for ten blocks at once."""
+    chain.tree.mine(*[()] * 3000)
+    start = chain.tree.head.number
+    chain.payments.send(2)
+    chain.tree.mine(*[()] * 150)
+    chain.face.refuses = lambda method, params: (
+        method == "eth_getLogs"
+        and "fromBlock" in params[0]
+        and int(params[0]["toBlock"], 16) - int(params[0]["fromBlock"], 16) >= 10
+    )
+    far = await chain.publish(confirmations=0, fromBlock=1)
+    near = await chain.publish(confirmations=0, fromBlock=start)
+    await chain.until_told(near)
+    assert (await chain.server.subscription(far))["cursor"]["number"] < start - 1000
+
+
+async def test_a_block_that_was_read_is_not_read_again_because_the_head_has_grown(chain: Chain) -> None:
+    """Unless it was read before it had the confirmations that are waited for."""
+    workflow = await chain.publish(confirmations=2)
+    parts = chain.server.server.parts
+    await chain.server.server.trigger_host.stop()
+    (sub,) = await parts.triggers.subscriptions.list_of(workflow)
+    assert sub.trigger.watch is not None
+    watch = sub.trigger.watch(sub.config)
+    blocks = Blocks(BlockReader(parts.money.chains.get(CHAIN_ID)), lambda: [watch])
+    blocks.rearm()
+    header = Header(chain.tree.head.number, chain.tree.head.hash, chain.tree.head.parent)
+    before = chain.face.counts["eth_getLogs"]
+    reads = []
+    for depth in (1, 2, 3, 40):
+        await blocks.events(header, watch, depth)
+        reads.append(chain.face.counts["eth_getLogs"] - before)
+    assert reads == [1, 2, 2, 2]
+
+
 async def test_a_bloom_that_errs_costs_few_requests(chain: Chain) -> None:
     """Of a full block, a bloom often says that there may be a log. One that the node has indexed decides it."""
     chain.tree.noise = 2000
@@ -147,6 +202,28 @@ async def test_a_transaction_without_a_receipt_stops_nobody(chain: Chain) -> Non
     await chain.until_told(workflow)
     await chain.until_told(other)
     assert (await chain.server.runs(workflow))[0]["position"] == 1
+
+
+@pytest.mark.parametrize("beside", [pytest.param(0, marks=pytest.mark.long), 2])
+async def test_a_late_index_hides_no_event_of_a_transaction_without_a_receipt(chain: Chain, beside: int) -> None:
+    """No bloom announces it, and receipts do not show it, so they do not stand for the index."""
+    workflow = await chain.publish(confirmations=0)
+    chain.face.index_lag = 2
+    strange = Included("0xab", (paid(7, 7),), has_receipt=False)
+    others = [Included(f"0xa{number}", (paid(number, 1),)) for number in range(beside)]
+    chain.tree.mine([strange, *others])
+    await chain.server.pause(0.3)
+    chain.face.index_lag = 0
+    await chain.until_told(workflow)
+
+
+async def test_receipts_do_not_stand_for_refused_logs_of_a_transaction_without_one(chain: Chain) -> None:
+    workflow = await chain.publish(confirmations=0)
+    chain.face.refuses = lambda method, _params: method == "eth_getLogs"
+    chain.tree.mine([Included("0xab", (paid(7, 7),), has_receipt=False)], *[()] * 10)
+    await chain.until(lambda info: info["lastError"] is not None, workflow)
+    chain.face.refuses = lambda _method, _params: False
+    await chain.until_told(workflow)
 
 
 async def test_a_refused_block_stops_only_those_who_need_its_logs(chain: Chain) -> None:
@@ -177,9 +254,10 @@ async def test_a_head_that_lags_is_told_and_loses_nothing(chain: Chain) -> None:
     chain.payments.send(2)
     chain.tree.mine(*[()] * 5)
     await chain.until_told(workflow)
+    await chain.until(lambda info: info["chain"]["lastScannedBlock"] == chain.tree.head.number, workflow)
     chain.face.lag = 5
     told = await chain.until(lambda info: info["stalledSince"] is not None, workflow)
-    assert (told["state"], "was seen before" in told["lastError"]) == ("armed", True)
+    assert (told["state"], "was seen before" in told["lastError"]) == ("armed", True), told["lastError"]
     chain.payments.send(2)
     chain.face.lag = 0
     await chain.until_told(workflow)
@@ -240,6 +318,15 @@ async def test_scanning_goes_on_in_a_storm_of_reorgs(chain: Chain) -> None:
         await chain.server.until(has_all, 20)
     finally:
         storming.cancel()
+
+
+async def test_blocks_that_wait_to_be_scanned_are_read_at_once(chain: Chain) -> None:
+    """One after the other, a slow endpoint would fall behind a quick chain for good."""
+    workflow = await chain.publish(confirmations=0)
+    chain.face.together = 8
+    for _ in range(12):
+        chain.payments.send(1)
+    await chain.until_told(workflow)
 
 
 async def _storm(chain: Chain) -> None:

@@ -156,23 +156,23 @@ async def test_the_source_that_is_named_must_have_the_price(watched: Watching) -
     assert [one["field"] for one in refused.body["details"]] == ["nodes.root.payload.asset"]
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"operation": "cross-up"}, "needs price"),
-        ({"operation": "change-percent"}, "needs percent"),
-        ({"operation": "cross-up", "price": 1, "fireOnFirst": True}, "fits above and below"),
-        ({"operation": "change-percent", "percent": 1, "windowMs": 604_800_000}, "1000 times"),
-        ({"operation": "above", "price": "1e3x"}, "string that contains one"),
-        ({"operation": "above", "price": 1, "asset": "NOPE"}, 'no token "NOPE"'),
-        ({"operation": "above", "price": 1, "chainId": 999}, "999"),
-    ],
+UNWATCHED_PRICES: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"operation": "cross-up"}, "needs price"),
+    ({"operation": "change-percent"}, "needs percent"),
+    ({"operation": "cross-up", "price": 1, "fireOnFirst": True}, "fits above and below"),
+    ({"operation": "change-percent", "percent": 1, "windowMs": 604_800_000}, "1000 times"),
+    ({"operation": "above", "price": "1e3x"}, "string that contains one"),
+    ({"operation": "above", "price": 1, "asset": "NOPE"}, 'no token "NOPE"'),
+    ({"operation": "above", "price": 1, "chainId": 999}, "999"),
 )
-async def test_prices_that_cannot_be_watched(watched: Watching, config: dict[str, Any], message: str) -> None:
-    workflow_id = await watched.create("token-price", **config)
-    refused = await watched.server.owner.post(f"/v1/workflows/{workflow_id}/publish")
-    assert refused.status == 400
-    assert any(message.lower() in one["message"].lower() for one in refused.body["details"]), refused.body["details"]
+
+
+async def test_prices_that_cannot_be_watched(watched: Watching) -> None:
+    for config, message in UNWATCHED_PRICES:
+        workflow_id = await watched.create("token-price", **config)
+        refused = await watched.server.owner.post(f"/v1/workflows/{workflow_id}/publish")
+        assert refused.status == 400, config
+        assert any(message.lower() in one["message"].lower() for one in refused.body["details"]), refused.body
 
 
 def set_cell(pings: Pings, value: int) -> None:
@@ -227,25 +227,23 @@ async def test_a_machine_behind_an_endpoint_that_is_behind_changes_nothing(pings
         assert [(body["old"], body["new"]) for body in bodies] == [("5", "9"), ("9", "10")]
 
 
-@pytest.mark.parametrize(
-    ("config", "field", "message"),
-    [
-        ({"contract": "0x" + "77" * 20, "function": "level() returns (uint256)"}, "contract", "no contract at"),
-        ({"contract": CELL, "function": "level()"}, "function", "does not say what it returns"),
-        ({"contract": CELL, "function": "set(uint256) payable returns (uint256)"}, "function", "payable"),
-        ({"contract": CELL, "function": "level(uint8) returns (uint256)", "args": [256]}, "args", "out of range"),
-        ({"contract": CELL, "function": "level() returns (uint256)", "condition": "now > 1"}, "condition", "new"),
-        ({"contract": CELL, "function": "level() returns (string)"}, "function", "does not match its signature"),
-        ({"contract": CELL, "function": "level() returns (bool)", "condition": "1"}, "condition", "true or false"),
-        ({"contract": CELL, "function": "level() returns (bool)", "condition": "new > 1"}, "condition", "does not fit"),
-    ],
+UNWATCHED_CALLS: tuple[tuple[dict[str, Any], str, str], ...] = (
+    ({"contract": "0x" + "77" * 20, "function": "level() returns (uint256)"}, "contract", "no contract at"),
+    ({"contract": CELL, "function": "level()"}, "function", "does not say what it returns"),
+    ({"contract": CELL, "function": "set(uint256) payable returns (uint256)"}, "function", "payable"),
+    ({"contract": CELL, "function": "level(uint8) returns (uint256)", "args": [256]}, "args", "out of range"),
+    ({"contract": CELL, "function": "level() returns (uint256)", "condition": "now > 1"}, "condition", "new"),
+    ({"contract": CELL, "function": "level() returns (string)"}, "function", "does not match its signature"),
+    ({"contract": CELL, "function": "level() returns (bool)", "condition": "1"}, "condition", "true or false"),
+    ({"contract": CELL, "function": "level() returns (bool)", "condition": "new > 1"}, "condition", "does not fit"),
 )
-async def test_calls_that_cannot_be_watched(
-    watched: Watching, pings: Pings, config: dict[str, Any], field: str, message: str
-) -> None:
+
+
+async def test_calls_that_cannot_be_watched(watched: Watching, pings: Pings) -> None:
     set_cell(pings, 1)
-    workflow_id = await watched.create("evm-call-changed", **config)
-    refused = await watched.server.owner.post(f"/v1/workflows/{workflow_id}/publish")
-    assert refused.status == 400, refused.body
-    details = [(one["field"], one["message"]) for one in refused.body["details"]]
-    assert any(at == f"nodes.root.payload.{field}" and message in text for at, text in details), details
+    for config, field, message in UNWATCHED_CALLS:
+        workflow_id = await watched.create("evm-call-changed", **config)
+        refused = await watched.server.owner.post(f"/v1/workflows/{workflow_id}/publish")
+        assert refused.status == 400, config
+        details = [(one["field"], one["message"]) for one in refused.body["details"]]
+        assert any(at == f"nodes.root.payload.{field}" and message in text for at, text in details), details

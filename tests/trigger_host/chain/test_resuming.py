@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dustrun.chain.watching.reader import BlockReader
+from dustrun.chain.watching import BlockReader
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.trigger_host.chain.blocks import Blocks
@@ -67,8 +67,15 @@ async def test_what_a_reorg_removed_meanwhile_is_told_at_the_resume(server: Watc
     assert sorted(await told(server, workflow)) == [("0", "retracted"), ("1", "retracted")]
 
 
-@pytest.mark.parametrize("stops", ["pause", "maxRuns"])
-@pytest.mark.parametrize("on_reorg", ["ignore", "retract"])
+@pytest.mark.parametrize(
+    ("on_reorg", "stops"),
+    [
+        ("ignore", "pause"),
+        ("retract", "maxRuns"),
+        pytest.param("ignore", "maxRuns", marks=pytest.mark.long),
+        pytest.param("retract", "pause", marks=pytest.mark.long),
+    ],
+)
 async def test_what_a_reorg_moved_to_another_block_meanwhile_is_not_removed(
     server: Watching, pings: Pings, stops: str, on_reorg: str
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dustrun import clock
-from dustrun.chain.watching.reader import BlockReader, ChainMoved
+from dustrun.chain.watching import BlockReader, ChainMoved
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.trigger_host.chain.headers import Headers, HeadWentBack
 from testkit.chain.anvil import CHAIN_ID

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dustrun.errors import Invalid
-from dustrun.triggers.polled.feeds import read_feed
+from dustrun.triggers.polled.rss import read_feed
 
 RSS = b"""<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE rss PUBLIC "-//Netscape Communications//DTD RSS 0.91//EN" "http://my.netscape.com/publish/formats/rss-0.91.dtd">

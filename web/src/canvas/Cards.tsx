@@ -13,6 +13,7 @@ import { useRunStore } from '../run/store'
 import { words } from '../words'
 import { versions } from '../words.versions'
 import type { Card } from './layout'
+import { useShaping } from './shaping'
 import { useShown, useSource } from './source'
 import { useWrong } from './wrong'
 
@@ -20,8 +21,9 @@ function useNode(id: string) {
   const node = useShown((s) => s.flow.nodes[id])
   const state = useRunStore((s) => s.nodes[id])
   const wrong = useWrong((s) => s.counts[id] ?? 0)
+  const shapes = useShaping((s) => s.levels[id])
   const spec = useCatalog().data?.[node?.type ?? '']
-  return { node, state, wrong, spec, kind: spec ? (spec.effect ?? 'trigger') : 'unknown' }
+  return { node, state, wrong, shapes, spec, kind: spec ? (spec.effect ?? 'trigger') : 'unknown' }
 }
 
 /** Below the name: how many items are done, which attempt it is, what it says; else what it is. */
@@ -33,11 +35,12 @@ function about(state: NodeState | undefined, name: string): string {
 }
 
 export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>) {
-  const { node, state, wrong, spec, kind } = useNode(id)
+  const { node, state, wrong, shapes, spec, kind } = useNode(id)
   const difference = useDifferences((s) => s.byNode[id])
   if (!node) return null
   const Glyph = glyph(node.type, kind)
-  const look = [kind, state?.status, difference?.kind, selected && 'chosen', wrong && 'wrong'].filter(Boolean).join(' ')
+  const marks = [state?.status, difference?.kind, selected && 'chosen', wrong && 'wrong', shapes && `shapes-${shapes}`]
+  const look = [kind, ...marks].filter(Boolean).join(' ')
   return (
     <div className={`card ${look}`}>
       <Handle type="target" position={Position.Top} />
@@ -54,7 +57,7 @@ export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>
         ) : difference ? (
           <Badge tone={TONE[difference.kind]}>{versions.kinds[difference.kind]}</Badge>
         ) : (
-          state && <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} />
+          state && <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} kept={state.kept} />
         )}
       </header>
       <Rungs id={id} />
@@ -78,7 +81,7 @@ function Rungs({ id }: { id: string }) {
           ) : (
             <>
               <span className="num">{line.out}</span>
-              <span className="num in">{line.got}</span>
+              <span className={`num in told ${line.tone}`}>{line.text}</span>
             </>
           )}
         </div>
@@ -88,10 +91,12 @@ function Rungs({ id }: { id: string }) {
 }
 
 export const LoopCard = memo(function LoopCard({ id, selected }: NodeProps<Card>) {
-  const { node, state, wrong } = useNode(id)
+  const { node, state, wrong, shapes } = useNode(id)
   const Glyph = glyph('for-each', 'control')
   return (
-    <div className={`loop ${selected ? 'chosen' : ''} ${state?.status ?? ''} ${wrong ? 'wrong' : ''}`}>
+    <div
+      className={`loop ${selected ? 'chosen' : ''} ${state?.status ?? ''} ${wrong ? 'wrong' : ''} ${shapes ? `shapes-${shapes}` : ''}`}
+    >
       <Handle type="target" position={Position.Top} />
       <header>
         <i className="glyph" aria-hidden>

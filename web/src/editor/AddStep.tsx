@@ -4,6 +4,7 @@ import { useMemo, useState } from 'react'
 import { type Spec, useCatalog } from '../api/queries'
 import { plain, readable } from '../model/amounts'
 import { glyph } from '../model/glyphs'
+import { rank } from '../model/palette'
 import { Finder } from '../parts/Finder'
 import { words } from '../words'
 import { edit, select, useDocument } from './document'
@@ -12,17 +13,6 @@ import { addNode, branchesOf, onSameChain, type Place } from './edits'
 const said = words.editor
 const MOST = 60
 const KINDS = Object.entries(said.kinds).map(([value, label]) => ({ value, label }))
-
-function rank(spec: Spec, asked: string[]): number {
-  const name = `${spec.name} ${spec.type}`.toLowerCase()
-  const all = `${name} ${spec.summary} ${spec.tags.join(' ')}`.toLowerCase()
-  if (!asked.every((word) => all.includes(word))) return -1
-  const phrase = asked.join(' ')
-  const title = spec.name.toLowerCase()
-  const asWhole = phrase && (title === phrase ? 20 : title.startsWith(phrase) ? 10 : title.includes(phrase) ? 5 : 0)
-  const begins = asked.some((word) => name.startsWith(word)) ? 2 : 0
-  return asked.filter((word) => name.includes(word)).length + begins + (asWhole || 0)
-}
 
 /** Of names with the same words, the one with the fewest others. */
 const shorter = (a: Spec, b: Spec, asked: string[]) => (asked.length ? a.name.length - b.name.length : 0)

@@ -52,6 +52,14 @@ function useWorkflowOf(workflow: Workflow) {
   }, [workflow])
 }
 
+/** `?step=` chooses a step once: pages of runs lead to what mends a failed one. */
+function useStepOfAddress(isLoaded: boolean) {
+  useEffect(() => {
+    const step = new URLSearchParams(location.search).get('step')
+    if (isLoaded && step && useDocument.getState().flow.nodes[step]) select([step])
+  }, [isLoaded])
+}
+
 export function Editor({ workflow }: { workflow: Workflow }) {
   useWorkflowOf(workflow)
   useAutosave()
@@ -103,6 +111,7 @@ export function Editor({ workflow }: { workflow: Workflow }) {
     copied: pasting.copied,
   }
   useEditorKeys(actions)
+  useStepOfAddress(id === workflow.id)
   if (id !== workflow.id) return null
   const one = selected.length === 1 ? selected[0] : undefined
   return (

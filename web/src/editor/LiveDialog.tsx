@@ -3,10 +3,12 @@ import { useQueries } from '@tanstack/react-query'
 import { type Effects, get } from '../api/client'
 import { useRun } from '../api/queries'
 import { useRungs } from '../effects/store'
+import { Why } from '../effects/Why'
 import { amount, money, short } from '../model/amounts'
 import { Confirm } from '../parts/Confirm'
 import { Time } from '../parts/Time'
 import { words } from '../words'
+import { pages } from '../words.pages'
 
 const said = words.editor
 type Props = { isOpen: boolean; close: () => void; go: () => Promise<unknown>; spends: boolean }
@@ -17,6 +19,12 @@ export function LiveDialog({ isOpen, close, go, spends }: Props) {
     <Confirm title={said.liveAsk} isOpen={isOpen} close={close} go={spends ? said.liveGo : said.liveGoPlain} act={go}>
       {effects ? <Simulated effects={effects} /> : <p className="fault">{said.liveNever}</p>}
       {isOpen && effects && <Asked effects={effects} />}
+      {isOpen && effects && spends && (
+        <details>
+          <summary>{pages.why.title}</summary>
+          <Why runId={effects.runId} isInside />
+        </details>
+      )}
       <p className="quiet">{said.liveOther}</p>
     </Confirm>
   )

@@ -1,10 +1,13 @@
 /** Below the canvas: the events of the run, and the ladder. It can be shut. */
 import { useLocalStorage } from '@mantine/hooks'
+import { Link } from 'wouter'
 import type { Mode } from '../api/client'
 import { useEffects } from '../api/queries'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { MODES } from '../effects/rows'
 import { useRungs } from '../effects/store'
+import { runStatus } from '../model/fold'
+import { Ended } from '../run/Ended'
 import { Replay } from '../run/Replay'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
@@ -22,12 +25,27 @@ export function Tray({ mode, isNarrow }: { mode: Mode; isNarrow: boolean }) {
   const selected = useDocument((s) => s.selected[0] ?? null)
   const hasAny = MODES.some((one) => rungs[one])
   const failed = useNotPassed()
+  const ended = useRunStore((s) => (!s.isOpen && BAD.has(runStatus(s.events) ?? '') ? s.runId : null))
   return (
     <section className={`tray ${isShut ? 'shut' : ''}`} aria-label={said.tray}>
       <button type="button" className="handle" aria-expanded={!isShut} onClick={() => setIsShut(!isShut)}>
         {isShut ? said.showTray : said.hide}
       </button>
       <Replay />
+      {ended && (
+        <Ended runId={ended}>
+          {(failed) => (
+            <>
+              {failed && (
+                <button type="button" className="link" onClick={() => select([failed])}>
+                  {words.outcomes.openStep}
+                </button>
+              )}
+              <Link href={`/runs/${ended}`}>{words.outcomes.openRun}</Link>
+            </>
+          )}
+        </Ended>
+      )}
       {failed && <Warnings rungs={{ simulate: { ...failed, warnings: [] } }} />}
       {!isShut &&
         (hasAny ? (
@@ -36,11 +54,13 @@ export function Tray({ mode, isNarrow }: { mode: Mode; isNarrow: boolean }) {
             {mode !== 'simulate' && <Warnings rungs={{ [mode]: rungs[mode] }} />}
           </>
         ) : (
-          !failed && <p className="quiet hintline">{said.noRun}</p>
+          !failed && !ended && <p className="quiet hintline">{said.noRun}</p>
         ))}
     </section>
   )
 }
+
+const BAD = new Set(['failure', 'partial', 'cancelled'])
 
 /** The effects of the run that has just ended, if it did not pass: the ladder shows only those that have. */
 function useNotPassed() {

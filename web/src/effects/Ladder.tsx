@@ -47,7 +47,7 @@ export function Ladder({ rungs, modes = MODES, selected, select, label = said.la
               <td title={row.what}>{short(row.what)}</td>
               {modes.map((mode) => (
                 <td key={mode} colSpan={2} className={`num c-${mode}`}>
-                  {row.sent[mode] === undefined ? '–' : row.sent[mode] ? said.sent : said.heldBack}
+                  <span className={`told ${row.told[mode]?.tone ?? ''}`}>{row.told[mode]?.text ?? '–'}</span>
                 </td>
               ))}
               {compares && <td className="num diff">–</td>}

@@ -1,11 +1,13 @@
 /** Why this amount, why this recipient: what shaped each spend of a run, or of any run of a version. */
 import { Tabs } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
-import { Fragment } from 'react'
+import { Fragment, useEffect, useState } from 'react'
 import { get, type Schemas } from '../api/client'
+import { useShaping } from '../canvas/shaping'
 import { Badge } from '../parts/Badges'
 import { Section } from '../parts/Section'
 import { Trouble } from '../parts/Trouble'
+import { words } from '../words'
 import { pages } from '../words.pages'
 
 type Spend = Schemas['SpendSourcesAnswer']
@@ -28,34 +30,85 @@ const HERE = new Set([
 const isOutside = (one: Source) =>
   one.source.endsWith(':*') || (one.kind === 'trigger' ? !one.source.startsWith('trigger:manual') : !HERE.has(one.kind))
 
-/** Of a run; of its version while the run has not come to a spend, as at an approval before it. */
-export function Why({ runId, workflowId, version }: { runId: string; workflowId?: string; version?: number | null }) {
+type Of = { runId?: string | undefined; workflowId?: string | null | undefined; version?: number | null | undefined }
+
+/** Of a run; of its version without one, and while it `isEarly`: it has not come to the spend that is asked about. */
+function useReasons({ runId, workflowId, version }: Of, isAsked: (one: Spend) => boolean, seen = '') {
   const run = useQuery({
     queryKey: ['effects', runId, 'sources'],
     queryFn: async () => {
-      const found = await get('/v1/runs/{id}/effects', { path: { id: runId }, query: { include: ['sources'] } })
-      return found.sources ?? []
+      const query = { include: ['sources' as const] }
+      return (await get('/v1/runs/{id}/effects', { path: { id: runId ?? '' }, query })).sources ?? []
     },
+    enabled: Boolean(runId),
   })
-  const isEarly = Boolean(run.data && !run.data.length && workflowId && version)
+  const isEarly = Boolean((!runId || (run.data && !run.data.some(isAsked))) && workflowId && version)
   const any = useQuery({
-    queryKey: ['sources', workflowId, version],
+    queryKey: ['sources', workflowId, version, seen],
     queryFn: async () => {
-      const query = { version: version ?? undefined, limit: 50 }
-      return (await get('/v1/workflows/{id}/sources', { path: { id: workflowId ?? '' }, query })).items
+      const items: Spend[] = []
+      for (;;) {
+        const query = { version: version ?? undefined, limit: 100, offset: items.length }
+        const page = await get('/v1/workflows/{id}/sources', { path: { id: workflowId ?? '' }, query })
+        items.push(...page.items)
+        if (!page.hasMore) return items
+      }
     },
     enabled: isEarly,
   })
-  const error = run.error ?? any.error
-  if (error) return <Trouble error={error} retry={() => run.refetch()} />
-  const spends = (isEarly ? any.data : run.data) ?? []
+  const spends = ((isEarly ? any.data : run.data) ?? []).filter(isAsked)
+  const retry = () => void (isEarly ? any : run).refetch()
+  return { spends, isEarly, error: run.error ?? any.error, retry, isRead: (isEarly ? any : run).isSuccess }
+}
+
+const all = () => true
+const SHOWN = 50
+
+/** `isInside`: of something that has the title itself. */
+export function Why({ runId, workflowId, version, isInside = false }: Of & { isInside?: boolean }) {
+  const { spends, isEarly, error, retry } = useReasons({ runId, workflowId, version }, all)
+  const [most, setMost] = useState(SHOWN)
+  if (error) return <Trouble error={error} retry={retry} />
   if (!spends.length) return null
-  return (
-    <Section title={said.title} about={isEarly ? said.ofVersion : said.ofRun}>
-      {spends.map((one) => (
+  const answers = (
+    <>
+      {spends.slice(0, most).map((one) => (
         <Answer key={`${one.workflowId}@${one.version}/${one.nodeId}`} spend={one} />
       ))}
+      {spends.length > most && (
+        <button type="button" className="link" onClick={() => setMost(most + SHOWN)}>
+          {said.more(most, spends.length)}
+        </button>
+      )}
+    </>
+  )
+  if (isInside) return answers
+  return (
+    <Section title={said.title} about={isEarly ? said.ofVersion : said.ofRun}>
+      {answers}
     </Section>
+  )
+}
+
+type OfStep = Of & { id: string; seen?: string }
+
+/** Of one step, whose sources the canvas shows meanwhile. `seen`: what the document was saved as. */
+export function WhyStep({ id, seen, ...of }: OfStep) {
+  const isIt = (one: Spend) => one.nodeId === id && one.workflowId === (of.workflowId ?? '')
+  const { spends, isEarly, error, retry, isRead } = useReasons(of, isIt, seen)
+  const [spend] = spends
+  useEffect(() => {
+    const here = spend?.nodes.filter((one) => one.workflowId === spend.workflowId) ?? []
+    useShaping.setState({ levels: Object.fromEntries(here.map((one) => [one.nodeId, one.level])) })
+    return () => useShaping.setState({ levels: {} })
+  }, [spend])
+  if (error) return <Trouble error={error} retry={retry} />
+  if (!spend) return <p className="quiet">{isRead ? said.none : words.state.loading}</p>
+  return (
+    <>
+      <p className="quiet">{of.runId && isEarly ? said.ofVersion : said.onCanvas}</p>
+      <Answer spend={spend} />
+    </>
   )
 }
 

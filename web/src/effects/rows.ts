@@ -1,6 +1,7 @@
 /** What up to three runs of one version did, line by line, so that the same line stands in one row. Exact: base units. */
 import type { Effects, Mode, Transaction } from '../api/client'
 import { short } from '../model/amounts'
+import { requestOutcome, type Told } from '../model/outcomes'
 import { words } from '../words'
 
 export const MODES: Mode[] = ['simulate', 'dust', 'live']
@@ -79,7 +80,7 @@ export type RequestRow = {
   path: string
   nodeId: string
   what: string
-  sent: Partial<Record<Mode, boolean>>
+  told: Partial<Record<Mode, Told>>
 }
 
 export function requestsOf(rungs: Rungs): RequestRow[] {
@@ -89,8 +90,8 @@ export function requestsOf(rungs: Rungs): RequestRow[] {
       const { method, url } = one.request as { method?: string; url?: string }
       const what = url ? `${method ?? 'GET'} ${url.replace(/^https?:\/\//, '')}` : one.action
       const key = `${one.path} ${what}`
-      const row = rows.get(key) ?? { key, path: one.path, nodeId: one.nodeId, what, sent: {} }
-      row.sent[mode] = one.sent
+      const row = rows.get(key) ?? { key, path: one.path, nodeId: one.nodeId, what, told: {} }
+      row.told[mode] = requestOutcome(mode, one)
       rows.set(key, row)
     }
   return [...rows.values()]

@@ -2,11 +2,16 @@
 import { create } from 'zustand'
 import type { Mode } from '../api/client'
 import { amount, money } from '../model/amounts'
+import { requestOutcome, type Told, type Tone, transactionOutcome } from '../model/outcomes'
 import { MODES, type Rungs } from './rows'
 
 export const useRungs = create<{ rungs: Rungs }>(() => ({ rungs: {} }))
 
-export type Line = { mode: Mode; out: string; got: string; title: string } | { mode: Mode; out: null }
+export type Line = { mode: Mode; out: string; text: string; tone: Tone; title: string } | { mode: Mode; out: null }
+
+/** What moved as its simulation, or the chain, says; of every other transaction its state is told instead. */
+const DONE = new Set(['simulated', 'mined', 'final'])
+const toldOf = (text: string): Told => ({ text, tone: 'ok' })
 
 /** What a node gave and got in each mode; nothing for a node that does neither. */
 export function linesOf(rungs: Rungs, id: string, modes: Mode[] = MODES): Line[] {
@@ -14,6 +19,7 @@ export function linesOf(rungs: Rungs, id: string, modes: Mode[] = MODES): Line[]
     const effects = rungs[mode]
     const txs = (effects?.transactions ?? []).filter((tx) => tx.nodeId === id)
     const sent = (effects?.requests ?? []).filter((one) => one.nodeId === id)
+    const off = txs.filter((tx) => !DONE.has(tx.status)).map((tx) => transactionOutcome(mode, tx.status, tx.hash))[0]
     const out = txs.flatMap((tx) => tx.movements).find((one) => one.kind !== 'approve')
     const got = txs.flatMap((tx) =>
       tx.balanceChanges.filter((one) => one.address === tx.from && !one.amount.startsWith('-')),
@@ -22,12 +28,14 @@ export function linesOf(rungs: Rungs, id: string, modes: Mode[] = MODES): Line[]
       return {
         mode,
         out: `−${amount(out.amountFormatted ?? out.amount)} ${out.symbol ?? ''}`,
-        got: got ? `+${amount(got.amountFormatted ?? got.amount)} ${got.symbol ?? ''}` : money(out.usd),
+        ...(off ?? toldOf(got ? `+${amount(got.amountFormatted ?? got.amount)} ${got.symbol ?? ''}` : money(out.usd))),
         title: [out.amountFormatted, got?.amountFormatted].filter(Boolean).join(' → '),
       }
-    if (sent[0]) {
-      const { method } = sent[0].request as { method?: string }
-      return { mode, out: method ?? sent[0].action, got: sent[0].sent ? 'sent' : 'held back', title: sent[0].action }
+    const request = sent.findLast((one) => requestOutcome(mode, one).tone === 'bad') ?? sent.at(-1)
+    if (request) {
+      const { method } = request.request as { method?: string }
+      const { text, tone } = requestOutcome(mode, request)
+      return { mode, out: method ?? request.action, text, tone, title: request.action }
     }
     return { mode, out: null }
   })

@@ -12,6 +12,7 @@ import { Field } from './Field'
 import { InCoins } from './InCoins'
 import { Often } from './Often'
 import { contextOf } from './paths'
+import { ScheduleWords, TIMED } from './ScheduleWords'
 import { SimulatedAs } from './SimulatedAs'
 import { StartsBy } from './StartsBy'
 import { fromText, type Schema, toText } from './schema'
@@ -89,6 +90,7 @@ export default function Form({ id, spec, problems, last }: Props) {
           {one.message}
         </p>
       ))}
+      {TIMED.has(node.type) && <ScheduleWords id={id} />}
       {spec?.effect === 'spend' && <WalletChoice id={id} />}
       {spec?.connectors?.length ? (
         <ConnectorChoice id={id} kinds={spec.connectors} isRequired={Boolean(spec.connectorRequired)} />

@@ -3,17 +3,21 @@
 import { ActionIcon, Button, NativeSelect, Tabs, TextInput } from '@mantine/core'
 import { IconLinkOff, IconTrash, IconX } from '@tabler/icons-react'
 import { useEffect, useRef, useState } from 'react'
+import { useShallow } from 'zustand/react/shallow'
 import type { Json, Problem, Run } from '../api/client'
 import { useCatalog } from '../api/queries'
 import { edit, select, useDocument } from '../editor/document'
 import { branchesOf, disconnect, patchNode, removeNodes } from '../editor/edits'
+import { WhyStep } from '../effects/Why'
 import { plain, readable } from '../model/amounts'
+import { noOutput } from '../model/outcomes'
 import { Badge } from '../parts/Badges'
 import { Fault } from '../parts/Fault'
 import { later } from '../parts/later'
 import { Value } from '../parts/Value'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
+import { pages } from '../words.pages'
 import { canBeTested, TestStep } from './TestStep'
 import { TryTrigger } from './TryTrigger'
 
@@ -30,6 +34,7 @@ export function Inspector({ id, problems = NO_PROBLEMS, last, renames }: Props) 
     if (renames !== seen) setTab('flow')
   }, [renames, seen])
   const node = useDocument((s) => s.flow.nodes[id])
+  const saved = useDocument(useShallow((s) => ({ id: s.id, version: s.version, updatedAt: s.updatedAt })))
   const state = useRunStore((s) => s.nodes[id])
   const spec = useCatalog().data?.[node?.type ?? '']
   if (!node) return null
@@ -58,13 +63,21 @@ export function Inspector({ id, problems = NO_PROBLEMS, last, renames }: Props) 
           <Tabs.Tab value="input">{said.input}</Tabs.Tab>
           {(isTrigger || canBeTested(spec)) && <Tabs.Tab value="test">{words.test.tab}</Tabs.Tab>}
           <Tabs.Tab value="flow">{said.flow}</Tabs.Tab>
+          {spec?.effect === 'spend' && <Tabs.Tab value="why">{pages.why.tab}</Tabs.Tab>}
         </Tabs.List>
         <Tabs.Panel value="settings">
           <Form key={id} id={id} spec={spec} problems={problems} last={last} />
         </Tabs.Panel>
         <Tabs.Panel value="output">
           {output === undefined || output === null ? (
-            <p className="quiet">{words.step.noOutput}</p>
+            <p className="quiet">
+              {noOutput(state?.status ?? kept?.status)}{' '}
+              {(state?.status ?? kept?.status) === 'failure' && (
+                <button type="button" className="link" onClick={() => setTab('settings')}>
+                  {words.outcomes.openSettings}
+                </button>
+              )}
+            </p>
           ) : (
             <Value value={output} label={said.output} />
           )}
@@ -81,6 +94,9 @@ export function Inspector({ id, problems = NO_PROBLEMS, last, renames }: Props) 
         </Tabs.Panel>
         <Tabs.Panel value="flow">
           <Behaviour id={id} renames={renames - seen} />
+        </Tabs.Panel>
+        <Tabs.Panel value="why">
+          <WhyStep id={id} workflowId={saved.id} version={saved.version} seen={saved.updatedAt} />
         </Tabs.Panel>
       </Tabs>
     </aside>

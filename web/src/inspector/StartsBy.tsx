@@ -4,11 +4,16 @@ import { useCatalog } from '../api/queries'
 import { edit } from '../editor/document'
 import { patchNode } from '../editor/edits'
 import { words } from '../words'
+import { TIMED } from './ScheduleWords'
 import type { Schema } from './schema'
 
 export function StartsBy({ id, type }: { id: string; type: string }) {
   const catalog = useCatalog().data ?? {}
-  const triggers = Object.values(catalog).filter((one) => one.effect === undefined)
+  const timed = TIMED.has(type) ? type : 'cronjob' // three types, and one way to think of them
+  const triggers = Object.values(catalog).filter(
+    (one) => one.effect === undefined && (!TIMED.has(one.type) || one.type === timed),
+  )
+  const schedules = [...TIMED].map((one) => `${catalog[one]?.name} ${catalog[one]?.summary}`).join(' ')
   /** Settings that the new trigger has too are kept; the rest can be brought back with Undo. */
   const change = (next: string | null) =>
     edit((flow) => {
@@ -17,11 +22,11 @@ export function StartsBy({ id, type }: { id: string; type: string }) {
       const connector = catalog[next ?? '']?.connectors?.length ? flow.nodes[id]?.connector : undefined
       return patchNode(flow, id, { type: next ?? type, payload: Object.fromEntries(kept), connector })
     })
-  const about = (value: string) => catalog[value]?.summary ?? ''
+  const about = (value: string) => (TIMED.has(value) ? words.schedule.summary : (catalog[value]?.summary ?? ''))
   return (
     <Select
       label={words.inspector.startsBy}
-      data={triggers.map((one) => ({ value: one.type, label: one.name }))}
+      data={triggers.map((one) => ({ value: one.type, label: TIMED.has(one.type) ? words.schedule.name : one.name }))}
       value={type}
       onChange={change}
       allowDeselect={false}
@@ -32,7 +37,7 @@ export function StartsBy({ id, type }: { id: string; type: string }) {
         const asked = search.toLowerCase().split(/\s+/)
         const has = (one: object) => {
           const { label, value } = one as { label: string; value: string }
-          const text = `${label} ${about(value)}`.toLowerCase()
+          const text = `${label} ${about(value)} ${TIMED.has(value) ? schedules : ''}`.toLowerCase()
           return asked.every((word) => text.includes(word))
         }
         return options.filter(has)

@@ -6,6 +6,8 @@ export type NodeState = {
   attempt: number
   branch?: string
   assumed?: boolean
+  /** Of a retry: the result is that of the run before. */
+  kept?: boolean
   message?: string
   result?: unknown
   resultOmitted?: boolean

@@ -6,11 +6,11 @@ import { IconList, IconPlayerStop, IconRefresh, IconSitemap } from '@tabler/icon
 import { useCallback, useEffect, useState } from 'react'
 import { Link, useLocation } from 'wouter'
 import { type Json, post, type Run } from '../api/client'
-import { refresh, useCatalog, useEffects, useRunHead } from '../api/queries'
+import { refresh, useCatalog, useEffects, useRun, useRunHead } from '../api/queries'
 import { Balances } from '../effects/Balances'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { Why } from '../effects/Why'
-import { runStatus } from '../model/fold'
+import { type NodeStates, runStatus } from '../model/fold'
 import type { Flow } from '../model/graph'
 import { ModeBadge, RunStatus } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
@@ -23,8 +23,10 @@ import { Loading } from '../parts/Section'
 import { Time, took } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
+import { Ended } from '../run/Ended'
 import { EventList } from '../run/EventList'
 import { Replay } from '../run/Replay'
+import { RetryDialog } from '../run/RetryDialog'
 import { StepDetail } from '../run/StepDetail'
 import { Steps } from '../run/Steps'
 import { show, useRunStore } from '../run/store'
@@ -75,6 +77,11 @@ function Title({ run }: { run: Run }) {
       <span aria-live="polite">
         <RunStatus status={run.status} />
       </span>
+      {run.sourceRunId && (
+        <Link className="quiet wide" href={`/runs/${run.sourceRunId}`}>
+          {said.retryOf}
+        </Link>
+      )}
       {run.parentRunId && (
         <Link className="quiet wide" href={`/runs/${run.parentRunId}`}>
           {said.calledBy}
@@ -91,12 +98,13 @@ function Title({ run }: { run: Run }) {
 function Acts({ run }: { run: Run }) {
   const [, go] = useLocation()
   const [asks, setAsks] = useState(false)
+  const [asksRetry, setAsksRetry] = useState(false)
   const [error, setError] = useState<unknown>(null)
   const isOpen = run.status === 'running' || run.status === 'waiting'
   const retry = async () => {
+    if (run.mode !== 'simulate') return setAsksRetry(true) // it sends; a simulation begins anew and sends nothing
     try {
-      const { runId } = (await post('/v1/runs/{id}/retry', { path: { id: run.id } })) as { runId: string }
-      go(`/runs/${runId}`)
+      go(`/runs/${(await post('/v1/runs/{id}/retry', { path: { id: run.id } })).runId}`)
     } catch (problem) {
       setError(problem)
     }
@@ -137,16 +145,37 @@ function Acts({ run }: { run: Run }) {
       >
         <p>{said.cancelAbout}</p>
       </Confirm>
+      <RetryDialog
+        run={run}
+        isOpen={asksRetry}
+        close={() => setAsksRetry(false)}
+        go={(runId) => go(`/runs/${runId}`)}
+      />
     </>
   )
 }
 
+const BAD = new Set(['failure', 'partial', 'cancelled'])
+
 function Body({ run }: { run: Run }) {
+  const isOpen = useRunStore((s) => s.isOpen)
+  useKept(run)
   const { search, set } = useFilters()
   const tab = search.get('tab') ?? 'steps'
   return (
     <>
-      {run.error && <Fault error={run.error as Json} />}
+      {BAD.has(run.status) && !isOpen ? (
+        <Ended runId={run.id}>
+          {(failed) =>
+            failed &&
+            run.workflowId && (
+              <Link href={`/workflows/${run.workflowId}?step=${failed}`}>{words.outcomes.openSettings}</Link>
+            )
+          }
+        </Ended>
+      ) : (
+        run.error && <Fault error={run.error as Json} />
+      )}
       <Tabs
         value={tab}
         onChange={(value) => set('tab', value === 'steps' ? null : value)}
@@ -174,6 +203,19 @@ function Body({ run }: { run: Run }) {
       </Tabs>
     </>
   )
+}
+
+/** A retry has no events of the steps that it keeps: their states come from the run itself. */
+function useKept(run: Run) {
+  const states = useRun(run.sourceRunId ? run.id : '').data?.executionState
+  useEffect(() => {
+    if (!states) return
+    const kept: NodeStates = {}
+    for (const [id, one] of Object.entries(states))
+      if (one.keptFrom)
+        kept[id] = { status: one.status, attempt: 1, result: one.result, kept: true, at: one.startedAt ?? '' }
+    useRunStore.getState().keep(kept)
+  }, [states])
 }
 
 type StepsProps = { run: Run; search: URLSearchParams; set: (name: string, value: string | null) => void }

@@ -34,17 +34,21 @@ export const NodeStatus = ({
   status,
   assumed,
   branch,
+  kept,
 }: {
   status: string
   assumed?: boolean
   branch?: string | null
+  kept?: boolean
 }) => (
   <Badge tone={TONE[status]}>
-    {branch && status === 'success'
-      ? `→ ${branch}`
-      : assumed && status === 'success'
-        ? words.nodeStatus.assumed
-        : (words.nodeStatus[status] ?? status)}
+    {kept
+      ? words.runs.kept
+      : branch && status === 'success'
+        ? `→ ${branch}`
+        : assumed && status === 'success'
+          ? words.nodeStatus.assumed
+          : (words.nodeStatus[status] ?? status)}
   </Badge>
 )
 export const WorkflowStatus = ({ status }: { status: string }) => (

@@ -13,10 +13,10 @@ export type Policy = Whole<Schemas['WalletPolicy']>
 type Told = Schemas['PolicyTextAnswer']
 
 export const tell = (policy: Policy): Promise<Told> =>
-  post('/v1/wallets/policy-sentences', {}, { policy, text: null, rest: {} })
+  post('/v1/wallets/policy-sentences', {}, { policy, text: null, rest: {}, walletId: null })
 /** `rest` is what the sentences do not say of the policy, so that it stays. */
 export const readText = (text: string, rest: Told['rest']): Promise<Told> =>
-  post('/v1/wallets/policy-sentences', {}, { policy: null, text, rest })
+  post('/v1/wallets/policy-sentences', {}, { policy: null, text, rest, walletId: null })
 
 /** All that a policy says, each thing once. */
 export const linesOf = (told: Told) => [...new Set([...told.sentences, ...told.remarks])]

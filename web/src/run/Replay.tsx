@@ -3,6 +3,7 @@ import { ActionIcon } from '@mantine/core'
 import { IconPlayerPause, IconPlayerPlay, IconPlayerTrackNext, IconPlayerTrackPrev } from '@tabler/icons-react'
 import { useEffect } from 'react'
 import type { RunEvent } from '../api/stream'
+import { runEnd } from '../model/outcomes'
 import { words } from '../words'
 import { useRunStore } from './store'
 
@@ -11,6 +12,7 @@ const said = words.replay
 
 export function describe(event?: RunEvent): string {
   if (!event) return ''
+  if (event.type === 'run_finished') return runEnd(event.status)
   const item = event.item ? ` · ${event.item} ${event.status}` : ''
   return `${words.events[event.type] ?? event.type}${event.path ? ` ${event.path}` : ''}${item}`
 }

@@ -1,16 +1,20 @@
 /** What went into a step and what came out of it, each attempt by itself, and the runs that it called. */
 import { ActionIcon, Tabs } from '@mantine/core'
 import { IconX } from '@tabler/icons-react'
+import type { ReactNode } from 'react'
 import { Link } from 'wouter'
 import type { Json, Run } from '../api/client'
-import { useEffects, useRunNode } from '../api/queries'
+import { useCatalog, useEffects, useRunNode } from '../api/queries'
+import { WhyStep } from '../effects/Why'
 import { readable, short } from '../model/amounts'
 import type { Flow } from '../model/graph'
+import { noOutput, requestOutcome, transactionOutcome } from '../model/outcomes'
 import { NodeStatus, StatusBadge } from '../parts/Badges'
 import { Fault } from '../parts/Fault'
 import { Time, took } from '../parts/Time'
 import { Value } from '../parts/Value'
 import { words } from '../words'
+import { pages } from '../words.pages'
 import { ItemPicker, Items } from './ItemPicker'
 import { calledBy, loopsAround, type Outcome, outcomeIn, pathOf } from './outcome'
 import { PinButton } from './PinButton'
@@ -29,13 +33,15 @@ export function StepDetail({ id, run, flow, close }: { id: string; run: Run; flo
   const error = (kept?.error ?? live?.error) as Json | null | undefined
   const node = flow.nodes[id]
   const isLoop = Boolean(node?.loopBody?.length)
+  const spends = useCatalog().data?.[node?.type ?? '']?.effect === 'spend'
   return (
     <aside className="inspector" aria-label={id}>
       <header>
         <div>
           <strong dir="auto">{node?.titleOverride || readable(id)}</strong>
           <span>
-            <code>{id}</code> {node?.type} {live && <NodeStatus status={live.status} branch={live.branch} />}{' '}
+            <code>{id}</code> {node?.type}{' '}
+            {live && <NodeStatus status={live.status} branch={live.branch} kept={live.kept} />}{' '}
             {took(kept?.startedAt, kept?.finishedAt)}
           </span>
         </div>
@@ -46,6 +52,11 @@ export function StepDetail({ id, run, flow, close }: { id: string; run: Run; flo
       {around.map((loop) => (
         <ItemPicker key={loop} loop={loop} />
       ))}
+      {kept?.keptFrom && (
+        <p className="quiet">
+          {words.runs.keptAbout} <Link href={`/runs/${kept.keptFrom}`}>{words.outcomes.openRun}</Link>
+        </p>
+      )}
       {error && <Fault error={error} />}
       <Tabs defaultValue={isLoop ? 'items' : 'output'} keepMounted={false}>
         <Tabs.List>
@@ -54,13 +65,16 @@ export function StepDetail({ id, run, flow, close }: { id: string; run: Run; flo
           <Tabs.Tab value="input">{said.input}</Tabs.Tab>
           <Tabs.Tab value="attempts">{said.attempts}</Tabs.Tab>
           <Tabs.Tab value="sent">{said.sent}</Tabs.Tab>
+          {spends && <Tabs.Tab value="why">{pages.why.tab}</Tabs.Tab>}
         </Tabs.List>
         <Tabs.Panel value="items">
           <Items loop={id} />
         </Tabs.Panel>
         <Tabs.Panel value="output">
           {result === undefined || result === null ? (
-            <p className="quiet">{isWhich ? said.pickFirst : live?.resultOmitted ? said.tooLarge : said.noOutput}</p>
+            <NoOutput run={run} id={id} status={isWhich ? undefined : (kept?.status ?? live?.status)}>
+              {isWhich ? said.pickFirst : live?.resultOmitted ? said.tooLarge : noOutput(kept?.status ?? live?.status)}
+            </NoOutput>
           ) : (
             <>
               {/* what is stored has its numbers digit by digit; a stream may have them as text */}
@@ -82,8 +96,23 @@ export function StepDetail({ id, run, flow, close }: { id: string; run: Run; flo
         <Tabs.Panel value="sent">
           <Sent run={run} id={id} path={pathOf(around, id, picked)} result={result} />
         </Tabs.Panel>
+        <Tabs.Panel value="why">
+          <WhyStep id={id} runId={run.id} workflowId={run.workflowId} version={run.workflowVersion} />
+        </Tabs.Panel>
       </Tabs>
     </aside>
+  )
+}
+
+/** Why there is no output; of a step that failed, the way to what mends it. */
+function NoOutput({ run, id, status, children }: { run: Run; id: string; status?: string; children: ReactNode }) {
+  return (
+    <p className="quiet">
+      {children}{' '}
+      {status === 'failure' && run.workflowId && (
+        <Link href={`/workflows/${run.workflowId}?step=${id}`}>{words.outcomes.openSettings}</Link>
+      )}
+    </p>
   )
 }
 
@@ -111,23 +140,33 @@ function Sent({ run, id, path, result }: SentProps) {
   const effects = useEffects(run.id)
   const isOf = (one: { nodeId: string; path: string }) => one.nodeId === id && (path === null || one.path === path)
   const txs = (effects.data?.transactions ?? []).filter(isOf)
+  const requests = (effects.data?.requests ?? []).filter(isOf)
   const children = (effects.data?.children ?? []).filter(isOf)
   const own = calledBy(result)
   const called = children.length ? children : own ? [{ runId: own, path: path ?? id, status: '' }] : []
-  if (!txs.length && !called.length) return <p className="quiet">{said.nothingSent}</p>
+  if (!txs.length && !called.length && !requests.length) return <p className="quiet">{said.nothingSent}</p>
   return (
     <ul className="sentlist">
       {txs.slice(0, MOST).map((tx) => (
         <li key={`${tx.path} ${tx.item}`}>
           <strong dir="auto">{tx.about}</strong>
           <small>
-            {tx.path} {tx.hash ? <code title={tx.hash}>{short(tx.hash)}</code> : words.ladder.heldBack}
+            {tx.path} {tx.hash && <code title={tx.hash}>{short(tx.hash)}</code>}{' '}
+            {transactionOutcome(run.mode, tx.status, tx.hash).text}
           </small>
           {tx.error && (
             <small className="bad" dir="auto">
               {String((tx.error as Json).message ?? tx.status)}
             </small>
           )}
+        </li>
+      ))}
+      {requests.slice(0, MOST).map((one) => (
+        <li key={`${one.path} ${one.attempt}`}>
+          <strong dir="auto">{requestOf(one.request, one.action)}</strong>
+          <small>
+            {one.path} · {requestOutcome(run.mode, one).text}
+          </small>
         </li>
       ))}
       {called.slice(0, MOST).map((one) => (
@@ -138,9 +177,11 @@ function Sent({ run, id, path, result }: SentProps) {
           </small>
         </li>
       ))}
-      {Math.max(txs.length, called.length) > MOST && <li className="quiet">{said.andMore}</li>}
+      {Math.max(txs.length, called.length, requests.length) > MOST && <li className="quiet">{said.andMore}</li>}
     </ul>
   )
 }
 
 const MOST = 100
+
+const requestOf = ({ method, url }: Json, action: string) => (url ? `${method ?? 'GET'} ${url}` : action)

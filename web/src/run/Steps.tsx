@@ -65,7 +65,7 @@ const StepButton = memo(function StepButton({ step, flow, spec, isSelected, sele
         <small>{about}</small>
       </span>
       {state?.items && <small className="quiet">{words.step.itemsDone(state.items.done, state.items.all)}</small>}
-      {state && <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} />}
+      {state && <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} kept={state.kept} />}
     </button>
   )
 })

@@ -8,6 +8,8 @@ type RunStore = {
   events: RunEvent[]
   cursor: number | null
   nodes: NodeStates
+  /** Of a retry: the steps whose results it keeps, of which it has no events. */
+  kept: NodeStates
   picked: Picked
   isOpen: boolean
   isLost: boolean
@@ -15,6 +17,7 @@ type RunStore = {
   scrub: (cursor: number | null) => void
   togglePlay: () => void
   pick: (loop: string, index: number | null) => void
+  keep: (kept: NodeStates) => void
 }
 
 export const useRunStore = create<RunStore>((set, get) => ({
@@ -22,14 +25,15 @@ export const useRunStore = create<RunStore>((set, get) => ({
   events: [],
   cursor: null,
   nodes: {},
+  kept: {},
   picked: {},
   isOpen: false,
   isLost: false,
   isPlaying: false,
   scrub: (cursor) => {
-    const { events, picked } = get()
+    const { events, picked, kept } = get()
     const at = cursor === null || cursor >= events.length ? null : Math.max(1, cursor)
-    set({ cursor: at, nodes: fold(events, at ?? events.length, picked) })
+    set({ cursor: at, nodes: { ...kept, ...fold(events, at ?? events.length, picked) } })
   },
   togglePlay: () => {
     const { events, cursor, isPlaying, scrub } = get()
@@ -38,14 +42,18 @@ export const useRunStore = create<RunStore>((set, get) => ({
     set({ isPlaying: !isPlaying })
   },
   pick: (loop, index) => {
-    const { events, cursor, picked: old } = get()
+    const { events, cursor, kept, picked: old } = get()
     const { [loop]: _, ...others } = old
     const picked = index === null ? others : { ...others, [loop]: index }
-    set({ picked, nodes: fold(events, cursor ?? events.length, picked) })
+    set({ picked, nodes: { ...kept, ...fold(events, cursor ?? events.length, picked) } })
+  },
+  keep: (kept) => {
+    const { events, cursor, picked } = get()
+    set({ kept, nodes: { ...kept, ...fold(events, cursor ?? events.length, picked) } })
   },
 }))
 
-const NOTHING = { events: [], cursor: null, nodes: {}, picked: {}, isLost: false, isPlaying: false }
+const NOTHING = { events: [], cursor: null, nodes: {}, kept: {}, picked: {}, isLost: false, isPlaying: false }
 
 /** Shows a run from its first event on; gives what ends it. `onEnd` is told when there will be no more. */
 export function show(runId: string, onEnd: () => void): () => void {
@@ -54,9 +62,11 @@ export function show(runId: string, onEnd: () => void): () => void {
   const stop = follow(runId, {
     take: (more) => {
       if (!isShown()) return
-      const { events: old, cursor, picked } = useRunStore.getState()
+      const { events: old, cursor, kept, picked } = useRunStore.getState()
       const events = merge(old, more)
-      useRunStore.setState(cursor === null ? { events, nodes: fold(events, events.length, picked) } : { events })
+      useRunStore.setState(
+        cursor === null ? { events, nodes: { ...kept, ...fold(events, events.length, picked) } } : { events },
+      )
     },
     end: () => {
       if (!isShown()) return

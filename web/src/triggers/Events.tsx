@@ -13,6 +13,7 @@ import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
 import { pages } from '../words.pages'
+import { ReplayAll } from './ReplayAll'
 
 type Item = Schemas['TriggerEventAnswer']
 const said = pages.triggers
@@ -54,6 +55,7 @@ export function Events({ workflowId, open, href }: Props) {
   return (
     <>
       {open && <Detail key={open} id={open} />}
+      {workflowId && <ReplayAll workflowId={workflowId} />}
       <Table
         label={said.events}
         columns={columns}

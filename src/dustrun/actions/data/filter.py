@@ -20,7 +20,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dustrun.actions.data.items import ITEM, MISSING, FieldPath, need, parse_path, reach, refuse
 from dustrun.core.expression.runtime.fault import Fault, suggest
-from dustrun.core.expression.runtime.limits import Limits, Meter
+from dustrun.core.expression.runtime.values import Limits, Meter
 from dustrun.core.workflow.condition import OPERATORS
 from dustrun.sdk import Context, Effect, Fields, action
 

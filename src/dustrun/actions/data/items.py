@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 from dustrun.core.expression.runtime.fault import suggest
 from dustrun.core.expression.runtime.operators import is_number
 from dustrun.records import dataclass
-from dustrun.sdk.refusal import refuse as refuse
+from dustrun.sdk.action import refuse as refuse
 
 _STEP = re.compile(r'\.([^.\[\]"]+)|\[([0-9]{1,9})\]|\["([^"]+)"\]')
 _DIGITS = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)

@@ -8,8 +8,8 @@ from dustrun.core.evm.abi import AbiFault
 from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.values.amounts import MAX_UINT256
 from dustrun.records import dataclass
+from dustrun.sdk.action import refuse
 from dustrun.sdk.chain import CallResult, Chain, ChainCall
-from dustrun.sdk.refusal import refuse
 
 APPROVE = "approve"
 RESET = "approve-reset"

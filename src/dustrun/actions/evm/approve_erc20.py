@@ -14,13 +14,12 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from dustrun.actions.evm.approvals import Approval, approve_call, plan_approval, read_allowance
 from dustrun.actions.evm.coins import Coin, check_decimals, read_token, token_address
-from dustrun.actions.evm.fields import MAX, ChainId, Party, Token
-from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
+from dustrun.actions.evm.fields import MAX, ChainId, Party, Token, TransactionFields, transaction_facts
 from dustrun.core.money.intent import FundsMovement, Spend, Spent
 from dustrun.core.values.amounts import MAX_UINT256, read_units
 from dustrun.sdk import Context, Effect, Fields, action
-from dustrun.sdk.gather import side_by_side
-from dustrun.sdk.refusal import refuse
+from dustrun.sdk.action import refuse
+from dustrun.sdk.threads import side_by_side
 
 
 def _read_amount(value: Any) -> int | str:

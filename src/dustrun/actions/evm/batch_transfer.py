@@ -20,8 +20,8 @@ from dustrun.core.money.intent import FundsMovement, Intent, Movement, Receipt, 
 from dustrun.core.values.amounts import MAX_UINT256
 from dustrun.errors import Permanent
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.action import refuse
 from dustrun.sdk.chain import Chain, ChainCall
-from dustrun.sdk.refusal import refuse
 
 
 class Row(Fields):

@@ -10,8 +10,8 @@ from dustrun.core.evm.abi import AbiFault
 from dustrun.core.money.tokens import NATIVE, find_known, read_asset_text
 from dustrun.core.values.amounts import Asset, format_units
 from dustrun.records import dataclass
+from dustrun.sdk.action import refuse
 from dustrun.sdk.chain import Chain, ChainCall
-from dustrun.sdk.refusal import refuse
 
 
 @dataclass(frozen=True, slots=True)

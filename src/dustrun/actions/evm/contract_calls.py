@@ -12,8 +12,8 @@ from dustrun.core.evm import abi_signatures, calls
 from dustrun.core.evm.abi import AbiFault, Event, Function, read_args
 from dustrun.core.money.intent import Log
 from dustrun.sdk import Fields
+from dustrun.sdk.action import refuse
 from dustrun.sdk.chain import Chain
-from dustrun.sdk.refusal import refuse
 
 
 class CallFields(Fields):

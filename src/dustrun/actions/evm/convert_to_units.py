@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from dustrun.core.values.amounts import MAX_UINT256, format_units
 from dustrun.sdk import Context, Effect, Fields, action
-from dustrun.sdk.refusal import refuse
+from dustrun.sdk.action import refuse
 
 _PLAIN = re.compile(r"[0-9]{1,80}(\.[0-9]{1,200})?")
 

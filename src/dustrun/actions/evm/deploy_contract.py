@@ -15,15 +15,14 @@ from pydantic import Field, field_validator
 from dustrun.actions.evm.coins import native_coin
 from dustrun.actions.evm.contract_calls import EventFields, read_events, show_events
 from dustrun.actions.evm.declared_amounts import TAKES, CallFields, declared_movements
-from dustrun.actions.evm.fields import ChainId, Units
-from dustrun.actions.evm.receipts import TransactionFields, name_of, transaction_facts
+from dustrun.actions.evm.fields import ChainId, TransactionFields, Units, name_of, transaction_facts
 from dustrun.core.evm import abi_signatures
 from dustrun.core.evm.abi import AbiFault, encode, read_args
 from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.core.values.addresses import ZERO_ADDRESS, keccak256
 from dustrun.errors import Permanent
 from dustrun.sdk import Context, Effect, action
-from dustrun.sdk.refusal import refuse
+from dustrun.sdk.action import refuse
 
 _MOST_BYTES: Final = 49_152  # EIP-3860
 

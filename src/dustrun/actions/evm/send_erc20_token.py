@@ -24,14 +24,13 @@ from dustrun.actions.evm.coins import (
     refuse_tokens,
     token_address,
 )
-from dustrun.actions.evm.fields import MAX, Amount, ChainId, Party, Token
-from dustrun.actions.evm.receipts import TransactionFields, name_of, transaction_facts
+from dustrun.actions.evm.fields import MAX, Amount, ChainId, Party, Token, TransactionFields, name_of, transaction_facts
 from dustrun.core.money.intent import FundsMovement, Intent, Movement, Receipt, Spend, Spent
 from dustrun.errors import Permanent
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.action import refuse
 from dustrun.sdk.chain import Chain, ChainCall
-from dustrun.sdk.gather import side_by_side
-from dustrun.sdk.refusal import refuse
+from dustrun.sdk.threads import side_by_side
 
 
 class Input(Fields):

@@ -11,16 +11,15 @@ from typing import Final
 from pydantic import Field
 
 from dustrun.actions.evm.contract_calls import check_code
-from dustrun.actions.evm.fields import ChainId, Party, Units
-from dustrun.actions.evm.receipts import TransactionFields, name_of, transaction_facts
+from dustrun.actions.evm.fields import ChainId, Party, TransactionFields, Units, name_of, transaction_facts
 from dustrun.core.evm.abi import AbiFault
 from dustrun.core.evm.abi_signatures import error_entry, parse_event, parse_function
 from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Permanent
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.action import refuse
 from dustrun.sdk.chain import Chain, ChainCall
-from dustrun.sdk.refusal import refuse
 
 _OWNER: Final = parse_function("ownerOf(uint256 tokenId) view returns (address)")
 _SAFE: Final = parse_function("safeTransferFrom(address from, address to, uint256 tokenId)")

@@ -11,14 +11,21 @@ from __future__ import annotations
 from pydantic import Field
 
 from dustrun.actions.evm.coins import Coin, check_recipient, native_coin
-from dustrun.actions.evm.fields import MAX, Amount, ChainId, Party
-from dustrun.actions.evm.gas import fee_reserve, transfer_gas
-from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
+from dustrun.actions.evm.fields import (
+    MAX,
+    Amount,
+    ChainId,
+    Party,
+    TransactionFields,
+    fee_reserve,
+    transaction_facts,
+    transfer_gas,
+)
 from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.action import refuse
 from dustrun.sdk.chain import Chain
-from dustrun.sdk.gather import side_by_side
-from dustrun.sdk.refusal import refuse
+from dustrun.sdk.threads import side_by_side
 
 
 class Input(Fields):

@@ -23,7 +23,7 @@ from dustrun.core.money.intent import SignRequest, Spend, Spent
 from dustrun.core.money.permits import Understood
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk import Context, Effect, Fields, action
-from dustrun.sdk.refusal import refuse
+from dustrun.sdk.action import refuse
 
 
 class Input(Fields):

@@ -7,15 +7,23 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 
 from dustrun.actions.evm.coins import Coin, check_recipient, read_balance, read_coin
-from dustrun.actions.evm.fields import MAX, Address, Amount, ChainId, Party, Positive, Units
-from dustrun.actions.evm.gas import fee_reserve
-from dustrun.actions.evm.receipts import TransactionFields
+from dustrun.actions.evm.fields import (
+    MAX,
+    Address,
+    Amount,
+    ChainId,
+    Party,
+    Positive,
+    TransactionFields,
+    Units,
+    fee_reserve,
+)
 from dustrun.core.money.intent import FundsMovement
 from dustrun.records import dataclass
 from dustrun.sdk import Context, Fields
+from dustrun.sdk.action import refuse
 from dustrun.sdk.chain import Chain
-from dustrun.sdk.gather import side_by_side
-from dustrun.sdk.refusal import refuse
+from dustrun.sdk.threads import side_by_side
 
 _GAS: Final = 400_000
 _GAS_ON_ARBITRUM: Final = 2_500_000  # its gas includes the data on L1

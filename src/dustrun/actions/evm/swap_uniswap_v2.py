@@ -18,15 +18,23 @@ from typing import Final
 from pydantic import Field
 
 from dustrun.actions.evm.coins import read_token
-from dustrun.actions.evm.swap_limits import Quote, SwapLimits, compute_limits, small_part
 from dustrun.actions.evm.swap_order import FUNDS, Order, SwapFields, SwapOutput, read_order
-from dustrun.actions.evm.swaps import finish_swap, no_pool, plan_swap, read_swap_balances
+from dustrun.actions.evm.swaps import (
+    Quote,
+    SwapLimits,
+    compute_limits,
+    finish_swap,
+    no_pool,
+    plan_swap,
+    read_swap_balances,
+    small_part,
+)
 from dustrun.core.evm.abi import Function
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.money.intent import Spend, Spent
 from dustrun.sdk import Context, Effect, action
 from dustrun.sdk.chain import CallResult, ChainCall
-from dustrun.sdk.gather import side_by_side
+from dustrun.sdk.threads import side_by_side
 
 _TAIL: Final = "address[] path, address to, uint256 deadline"
 _IN: Final = f"(uint256 amountIn, uint256 amountOutMin, {_TAIL})"

@@ -20,18 +20,26 @@ from typing import Final, Self
 from pydantic import Field, model_validator
 
 from dustrun.actions.evm.coins import read_token
-from dustrun.actions.evm.swap_limits import Quote, SwapLimits, compute_limits, small_part
 from dustrun.actions.evm.swap_order import FUNDS, Order, SwapFields, SwapOutput, read_order
-from dustrun.actions.evm.swaps import finish_swap, no_pool, plan_swap, read_swap_balances
+from dustrun.actions.evm.swaps import (
+    Quote,
+    SwapLimits,
+    compute_limits,
+    finish_swap,
+    no_pool,
+    plan_swap,
+    read_swap_balances,
+    small_part,
+)
 from dustrun.core.evm.abi import Function
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.money.intent import Spend, Spent
 from dustrun.core.values.addresses import ZERO_ADDRESS
 from dustrun.records import dataclass
 from dustrun.sdk import Context, Effect, action
+from dustrun.sdk.action import refuse
 from dustrun.sdk.chain import CallResult, ChainCall
-from dustrun.sdk.gather import side_by_side
-from dustrun.sdk.refusal import refuse
+from dustrun.sdk.threads import side_by_side
 
 _USUAL_FEES: Final = (100, 500, 3000, 10_000)
 _QUOTED: Final = "uint160[] prices, uint32[] ticks, uint256 gas"

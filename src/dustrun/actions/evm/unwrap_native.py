@@ -14,8 +14,8 @@ from dustrun.actions.evm.fields import MAX, Amount, ChainId
 from dustrun.actions.evm.wrapping import EXAMPLE_OUTPUT, Output, finish_with, plan_conversion, read_pair
 from dustrun.core.money.intent import FundsMovement, Spend
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.action import refuse
 from dustrun.sdk.chain import ChainCall
-from dustrun.sdk.refusal import refuse
 
 
 class Input(Fields):

@@ -9,14 +9,13 @@ from __future__ import annotations
 from pydantic import Field
 
 from dustrun.actions.evm import erc20
-from dustrun.actions.evm.fields import MAX, Amount, ChainId
-from dustrun.actions.evm.gas import fee_reserve
+from dustrun.actions.evm.fields import MAX, Amount, ChainId, fee_reserve
 from dustrun.actions.evm.wrapping import EXAMPLE_OUTPUT, Output, finish_with, plan_conversion, read_pair
 from dustrun.core.money.intent import FundsMovement, Spend
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.action import refuse
 from dustrun.sdk.chain import ChainCall
-from dustrun.sdk.gather import side_by_side
-from dustrun.sdk.refusal import refuse
+from dustrun.sdk.threads import side_by_side
 
 _GAS = 60_000
 _GAS_ON_ARBITRUM = 1_500_000  # its gas includes the data on L1

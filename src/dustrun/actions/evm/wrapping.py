@@ -8,14 +8,13 @@ from typing import Any, Final
 from pydantic import Field
 
 from dustrun.actions.evm.coins import Coin, native_coin, read_token
-from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
+from dustrun.actions.evm.fields import TransactionFields, transaction_facts
 from dustrun.core.evm.abi import Event, Function
 from dustrun.core.money.intent import Intent, Movement, Receipt, Spend, Spent
 from dustrun.records import dataclass
 from dustrun.sdk import Context
-from dustrun.sdk.action import Finish
+from dustrun.sdk.action import Finish, refuse
 from dustrun.sdk.chain import Chain, ChainCall
-from dustrun.sdk.refusal import refuse
 
 EXAMPLE_OUTPUT: Final = {
     "hash": "0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",

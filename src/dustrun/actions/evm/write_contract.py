@@ -35,17 +35,15 @@ from dustrun.actions.evm.contract_calls import (
     show_logs,
 )
 from dustrun.actions.evm.declared_amounts import TAKES, CallFields, declared_movements
-from dustrun.actions.evm.fields import ChainId, Party, Units
-from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
+from dustrun.actions.evm.fields import ChainId, Party, TransactionFields, Units, transaction_facts
 from dustrun.core.evm import abi_signatures
 from dustrun.core.evm.abi import AbiFault, Function
-from dustrun.core.money.inner_calls import Unread, implied_movements
 from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.core.money.router_calls import Call, router_movements
-from dustrun.core.money.token_calls import implied_movement
+from dustrun.core.money.token_calls import Unread, implied_movement, implied_movements
 from dustrun.sdk import Context, Effect, Origin, action
+from dustrun.sdk.action import refuse
 from dustrun.sdk.chain import Chain
-from dustrun.sdk.refusal import refuse
 
 
 class Input(CallFields):

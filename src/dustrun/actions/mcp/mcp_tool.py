@@ -22,7 +22,7 @@ from pydantic import Field
 from dustrun.core.json_schema.check import PayloadCheck
 from dustrun.errors import Code, Invalid, Permanent, Problem, Refused
 from dustrun.sdk import Connection, Context, Effect, Fields, Origin, ToolShape, action
-from dustrun.sdk.mcp.connecting import session_with
+from dustrun.sdk.mcp.session import session_with
 from dustrun.sdk.mcp.tools import ListedTool, text_of
 from dustrun.sdk.threads import run_beside, run_sized
 

@@ -26,6 +26,21 @@ def share(document: Json) -> None:
             if "schema" in response.get("content", {}).get("application/json", {}) and int(status) >= 400:
                 operation["responses"][status] = _shared_failure(components, status, response)
     _share_parameters(components, operations)
+    _share_examples(components, operations)
+
+
+def _share_examples(components: Json, operations: list[Json]) -> None:
+    """Shows one example for all operations that answer the same."""
+    answers = [one["responses"].get("200", {}).get("content", {}).get("application/json", {}) for one in operations]
+    answers = [answer for answer in answers if "$ref" in answer.get("schema", {})]
+    count = Counter(answer["schema"]["$ref"] for answer in answers)
+    shown = {answer["schema"]["$ref"]: answer["example"] for answer in answers if "example" in answer}
+    for answer in answers:
+        ref = answer["schema"]["$ref"]
+        if count[ref] > 1 and ref in shown:
+            answer.pop("example", None)
+            name = ref.rpartition("/")[2]
+            answer["examples"] = {"answer": _reference(components, "examples", name, {"value": shown[ref]})}
 
 
 def _reference(components: Json, kind: str, name: str, value: Any) -> Json:

@@ -8,11 +8,17 @@ from pydantic import ValidationError
 
 from dustrun.api.mcp import inputs
 from dustrun.api.mcp.result import MOST_BYTES, Result
-from dustrun.api.parts import Parts
-from dustrun.api.shapes.workflows import CreateWorkflow, UpdateWorkflow, listed_shape, validation_shape, workflow_shape
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, Invalid, NotFound, Problem
+from dustrun.operations.declaration.parts import Parts
+from dustrun.operations.shapes.workflows import (
+    CreateWorkflow,
+    UpdateWorkflow,
+    listed_shape,
+    validation_shape,
+    workflow_shape,
+)
 from dustrun.sdk.threads import run_beside
 from dustrun.services.access.paging import Paging
 from dustrun.services.access.principal import Principal

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from dustrun.api.shapes.wire import Instant
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.values.fields import Fields
+from dustrun.operations.declaration.fields import Instant
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Limit = Annotated[int, Field(ge=1, le=50, strict=True)]
@@ -104,6 +104,20 @@ class ExplainSpend(Fields):
     def _one_of_both(self) -> ExplainSpend:
         if (self.run_id is None) == (self.workflow_id is None):
             raise ValueError("give either `runId` or `workflowId`")
+        return self
+
+
+class ReadPolicy(Fields):
+    """A wallet's policy, or sentences to turn into one."""
+
+    wallet_id: Id | None = Field(None, description="Alone: its policy")
+    text: str | None = Field(None, max_length=20_000, description="One sentence a line")
+    rest: Json = Field(default_factory=dict, description="With text: `rest` as it was told")
+
+    @model_validator(mode="after")
+    def _something(self) -> ReadPolicy:
+        if self.wallet_id is None and self.text is None:
+            raise ValueError("give `walletId`, `text` or both")
         return self
 
 

@@ -6,8 +6,8 @@ import unicodedata
 from dataclasses import field
 from typing import Any, Final
 
-from dustrun.core.text.redaction import hide
-from dustrun.core.text.unseen import UNSEEN_KINDS, without_unseen
+from dustrun.core.text.masking import hide
+from dustrun.core.text.wording import UNSEEN_KINDS, without_unseen
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, DustrunError, Invalid
 from dustrun.records import dataclass

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from dustrun.api.mcp import inputs
 from dustrun.api.mcp.result import Result
-from dustrun.api.parts import Parts
-from dustrun.api.shapes import runs as shapes
-from dustrun.api.shapes.wire import moment_ms, time
+from dustrun.core.money.policy.document import read_policy
 from dustrun.core.run.state import RUN_OPEN, Mode, RunStatus
 from dustrun.core.values.exact_json import loads_own
 from dustrun.errors import Code, NotFound
 from dustrun.log import mask_value
+from dustrun.operations.declaration.answers import time
+from dustrun.operations.declaration.encoding import data_of
+from dustrun.operations.declaration.fields import moment_ms
+from dustrun.operations.declaration.parts import Parts
+from dustrun.operations.shapes.runs import RunListItem
+from dustrun.operations.shapes.wallets import PolicyTextAnswer
 from dustrun.sdk.threads import run_beside
 from dustrun.services.access.paging import Paging
 from dustrun.services.access.principal import Principal
-from dustrun.services.runs.launching.matching import LaunchRequest
+from dustrun.services.runs.launching.decision import LaunchRequest
 from dustrun.services.runs.runs import Run, newest
 from dustrun.services.runs.start_request import RunRequest, of_message
 from dustrun.storage.runs.approvals import APPROVED, PENDING, ApprovalRow
@@ -122,6 +127,24 @@ async def explain_spend(parts: Parts, principal: Principal, asked: inputs.Explai
     return Result(own, {"spends": shown[:_MOST_SPENDS]})
 
 
+async def policy_sentences(parts: Parts, principal: Principal, asked: inputs.ReadPolicy) -> Result:
+    """A wallet's policy in sentences, or the policy that sentences say, read back. Changes nothing."""
+    money, is_read = parts.money, asked.text is not None
+    if asked.wallet_id is not None:
+        principal.need("wallet:read")
+    if asked.text is not None:
+        found = await money.policy_sentences.read(asked.text, asked.rest)
+    else:
+        assert asked.wallet_id is not None
+        known = await money.wallet_policies.get(principal, asked.wallet_id)
+        found = await money.policy_sentences.tell(read_policy(known.in_force.document))
+    if asked.wallet_id is not None and found.policy is not None:
+        warnings = await money.wallet_policies.warn(principal, asked.wallet_id, found.policy)
+        found = replace(found, warnings=tuple(warnings))
+    shown = data_of(PolicyTextAnswer, found)
+    return Result({name: value for name, value in shown.items() if is_read or name not in ("policy", "problems")})
+
+
 def _explained(one: Json) -> Json:
     """A spend with its sources in words, without what its own authors wrote."""
     levels = {**{each["field"]: each for each in one["fields"]}, "decides": one["decides"]}
@@ -145,7 +168,7 @@ def _author(source: str) -> str:
 async def _summary(parts: Parts, principal: Principal, run_id: str) -> Result:
     run = await parts.runs.get(principal, run_id, slim=True)
     report = await parts.run_reports.effects(principal, run_id)
-    item = shapes.list_item(run.row)
+    item = data_of(RunListItem, run.row)
     own = {"runId": run_id, "version": run.row.version, **{name: item[name] for name in _HEAD}}
     counts = {
         name: len(report[name])
@@ -199,5 +222,5 @@ async def list_runs(parts: Parts, principal: Principal, asked: inputs.ListRuns) 
     )
     page = await parts.runs.list_page(principal, filters, Paging(asked.limit), asked.q)
     names = ("id", "workflowName", "workflowVersion", *_HEAD, "error")
-    shown = [{name: item[name] for name in names} for item in map(shapes.list_item, page.items)]
+    shown = [{name: item[name] for name in names} for item in (data_of(RunListItem, one) for one in page.items)]
     return Result({"hasMore": page.has_more}, {"runs": shown})

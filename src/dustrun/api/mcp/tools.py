@@ -8,9 +8,9 @@ from typing import Any, Final
 from dustrun.api.mcp import drafting, inputs, running
 from dustrun.api.mcp.drafting import checked
 from dustrun.api.mcp.result import Result
-from dustrun.api.parts import Parts
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Forbidden
+from dustrun.operations.declaration.parts import Parts
 from dustrun.records import dataclass
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access.principal import Principal
@@ -103,6 +103,13 @@ TOOLS: Final = {
             ("run:read", "workflow:read"),
             inputs.ExplainSpend,
             running.explain_spend,
+        ),
+        Tool(
+            "policy_sentences",
+            "What a wallet may do, in sentences; or sentences as a policy, read back. Stores nothing: a person does.",
+            ("wallet:read", "workflow:read"),
+            inputs.ReadPolicy,
+            running.policy_sentences,
         ),
         Tool("list_runs", "Runs, newest first.", ("run:read",), inputs.ListRuns, running.list_runs),
         Tool(

@@ -5,32 +5,35 @@ from __future__ import annotations
 import functools
 from typing import Annotated
 
-from fastapi import Path
+from pydantic import Field
 
 from dustrun.api.envelope import Answered, success_body
 from dustrun.api.routes.run_sync import replay_as_begun
-from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.findings import with_warnings
-from dustrun.api.shapes.run_sync import ActionCallAnswer, RunAction, TestAction, action_shape
 from dustrun.core.run.state import Mode
 from dustrun.errors import Code
+from dustrun.operations.declaration.encoding import as_it_is
+from dustrun.operations.declaration.operation import Noun
+from dustrun.operations.declaration.parts import Call
+from dustrun.operations.shapes.findings import with_warnings
+from dustrun.operations.shapes.run_sync import ActionCallAnswer, RunAction, TestAction, action_shape
 from dustrun.sdk.threads import run_sized
-from dustrun.services.actions.action_calls import ActionCall
+from dustrun.services.actions import ActionCall
 
-routes = Routes("Catalogue")
-router = routes.router
+noun = Noun("Catalogue")
 
-Type = Annotated[str, Path(description="Type of the action.", examples=["http-request"], max_length=128)]
+Type = Annotated[str, Field(description="Type of the action.", examples=["http-request"], max_length=128)]
 _REFUSALS = [Code.HOST_NOT_ALLOWED, Code.TYPE_UNKNOWN, Code.ACTION_INPUT_INVALID]
 _ACCEPTED = "The action has not ended within `waitMs`; its run continues."
 
 
-@routes.post(
+@noun.post(
     "/v1/actions/{type}/run",
     permission="run:inline",
     answers=ActionCallAnswer,
     refusals=[*_REFUSALS, Code.BOTH_MODES, Code.VERSION_NOT_ACCEPTED],
     accepted=_ACCEPTED,
+    shape=as_it_is,
+    example={"inputs": {"message": "hello"}},
 )
 async def run_action(call: Call, type: Type, body: RunAction) -> Answered:
     """Run one action outside a workflow, and wait for its end.
@@ -43,12 +46,14 @@ async def run_action(call: Call, type: Type, body: RunAction) -> Answered:
     return await _answer(call, wanted, body.wait_s)
 
 
-@routes.post(
+@noun.post(
     "/v1/actions/{type}/test",
     permission="run:inline",
     answers=ActionCallAnswer,
     refusals=_REFUSALS,
     accepted=_ACCEPTED,
+    shape=as_it_is,
+    example={"inputs": {"message": "hello"}},
 )
 async def test_action(call: Call, type: Type, body: TestAction) -> Answered:
     """Simulate one action outside a workflow: only reads leave the server.

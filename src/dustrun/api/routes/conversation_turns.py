@@ -10,16 +10,18 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun.api import openapi, sse
 from dustrun.api.auth import admit_reader
-from dustrun.api.parts import parts_of
-from dustrun.api.routing import Call, RawRoute, Routes
-from dustrun.api.shapes.wire import Answer, Text
+from dustrun.api.routing import RawRoute
 from dustrun.assistant.conversation_turns import Asked
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
+from dustrun.operations.declaration.answers import Answer
+from dustrun.operations.declaration.encoding import as_it_is
+from dustrun.operations.declaration.fields import Text
+from dustrun.operations.declaration.operation import Noun
+from dustrun.operations.declaration.parts import Call, parts_of
 from dustrun.sdk.llm.connection import ModelName
 
-routes = Routes("Conversations")
-router = routes.router
+noun = Noun("Conversations")
 
 
 class TurnBody(Fields):
@@ -41,11 +43,13 @@ class TurnAnswer(Answer):
     message_id: str
 
 
-@routes.post(
+@noun.post(
     "/v1/conversations/{id}/turns",
     permission="assistant:use",
     answers=TurnAnswer,
     refusals=[Code.CONVERSATION_UNKNOWN, Code.WORKFLOW_UNKNOWN, Code.TURN_OPEN, Code.MODEL_UNPRICED],
+    shape=as_it_is,
+    example={"text": "Which workflows failed last night?"},
 )
 async def create_turn(call: Call, id: str, body: TurnBody) -> dict[str, str]:
     """Ask the assistant, which answers in a message of its own.
@@ -67,11 +71,12 @@ class StoppedTurn(Answer):
     failure: str | None = Field(description="`STOPPED`, or why it had failed before; null if it was complete.")
 
 
-@routes.post(
+@noun.post(
     "/v1/conversations/{id}/turns/{messageId}/stop",
     permission="assistant:use",
     answers=StoppedTurn,
     refusals=[Code.CONVERSATION_UNKNOWN, Code.MESSAGE_UNKNOWN],
+    shape=as_it_is,
 )
 async def stop_turn(call: Call, id: str, messageId: str) -> dict[str, Any]:
     """Stop the assistant's turn.

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Path, Request
+from pydantic import Field
+from starlette.requests import Request
 
-from dustrun.api.auth import PUBLIC
-from dustrun.api.limits import network_of
-from dustrun.api.routing import Call, Calling, Routes
-from dustrun.api.shapes.triggers.forms import (
+from dustrun.errors import Code, NotFound
+from dustrun.operations.declaration.operation import PUBLIC, Named, Noun
+from dustrun.operations.declaration.parts import Call
+from dustrun.operations.shapes.forms import (
     PublicFormAnswer,
     SubmissionAnswer,
     SubmissionId,
     SubmitForm,
-    public_form_shape,
-    submission_shape,
 )
-from dustrun.errors import Code, NotFound
+from dustrun.services.access.rate_limits import network_of
 from dustrun.services.triggers.forms.answers import FormView, Outcome
 from dustrun.services.triggers.forms.state import Form
 
-routes = Routes("Forms")
-router = routes.router
+noun = Noun("Forms")
 
-Secret = Annotated[str, Path(description="The secret part of the link, dfm_….", max_length=200)]
-Submission = Annotated[SubmissionId, Path(alias="submissionId", description="Id of the submission.")]
+Secret = Annotated[str, Field(description="The secret part of the link, dfm_….", max_length=200)]
+Submission = Annotated[SubmissionId, Named("submissionId"), Field(description="Id of the submission.")]
 
 
-async def _form(call: Calling, request: Request, secret: str) -> Form:
+async def _form(call: Call, request: Request, secret: str) -> Form:
     """The form of a link; whoever guesses is slowed down, as with wrong keys."""
     access = call.parts.access
     form = await call.parts.triggers.form_answers.find(secret)
@@ -43,11 +41,10 @@ def _caller(request: Request) -> str:
     return network_of(request.client.host if request.client else "")
 
 
-@routes.get(
+@noun.get(
     "/v1/forms/{secret}",
     permission=PUBLIC,
     answers=PublicFormAnswer,
-    shape=public_form_shape,
     refusals=[Code.FORM_UNKNOWN, Code.RATE_LIMITED],
 )
 async def show_form(call: Call, request: Request, secret: Secret) -> FormView:
@@ -55,12 +52,12 @@ async def show_form(call: Call, request: Request, secret: Secret) -> FormView:
     return await call.parts.triggers.form_answers.view(await _form(call, request, secret))
 
 
-@routes.post(
+@noun.post(
     "/v1/forms/{secret}",
     permission=PUBLIC,
     answers=SubmissionAnswer,
-    shape=submission_shape,
     refusals=[Code.FORM_UNKNOWN, Code.FORM_CLOSED, Code.PAYLOAD_INVALID, Code.RATE_LIMITED],
+    example={"values": {"order": "17"}, "submissionId": "3f0c2e9a4b7d41c8"},
 )
 async def submit_form(call: Call, request: Request, secret: Secret, body: SubmitForm) -> Outcome:
     """Answer a form: starts a run of its workflow, once for each `submissionId`.
@@ -74,11 +71,10 @@ async def submit_form(call: Call, request: Request, secret: Secret, body: Submit
     return await call.parts.triggers.form_answers.submit(form, body.values, body.submission_id)
 
 
-@routes.get(
+@noun.get(
     "/v1/forms/{secret}/submissions/{submissionId}",
     permission=PUBLIC,
     answers=SubmissionAnswer,
-    shape=submission_shape,
     refusals=[Code.FORM_UNKNOWN, Code.RATE_LIMITED],
 )
 async def get_submission(call: Call, request: Request, secret: Secret, submission_id: Submission) -> Outcome:

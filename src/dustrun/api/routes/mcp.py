@@ -8,17 +8,43 @@ from __future__ import annotations
 import asyncio
 import importlib
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from dustrun.api.auth import ANY_KEY, PUBLIC, admit_outside, bearer_of
+from dustrun.api.auth import admit_outside, bearer_of
 from dustrun.api.envelope import failure, request_id
 from dustrun.api.limits import check_content_type, read_body
-from dustrun.api.mcp.origins import check_origin
-from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import ForeignRoute
-from dustrun.errors import Unauthenticated
+from dustrun.errors import Forbidden, Unauthenticated
+from dustrun.operations.declaration.operation import ANY_KEY, PUBLIC
+from dustrun.operations.declaration.parts import Parts, parts_of
+
+# Which web pages may speak to `/mcp`: those of this server, and of programs on the browser's own machine.
+#
+# A page elsewhere could reach a server on the visitor's machine by a name that leads there (DNS rebinding). It has no
+# key; the specification asks servers to refuse it all the same. Programs send no `Origin`.
+
+
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def check_origin(scope: Scope, base_url: str) -> None:
+    """Raises `Forbidden` for a request of a page that is neither of this server nor local."""
+    for name, value in scope["headers"]:
+        if name == b"origin" and not _is_ours(value.decode("latin-1"), base_url):
+            raise Forbidden("A page of another origin may not use MCP here.")
+
+
+def _is_ours(origin: str, base_url: str) -> bool:
+    try:
+        found, own = urlsplit(origin.strip()), urlsplit(base_url)
+        same = (found.scheme, found.hostname, found.port) == (own.scheme, own.hostname, own.port)
+    except ValueError:
+        return False
+    return same or (found.scheme in ("http", "https") and found.hostname in _LOCAL)
+
 
 MOST_BODY_BYTES: Final = 524_288
 _METADATA: Final = "/.well-known/oauth-protected-resource/mcp"

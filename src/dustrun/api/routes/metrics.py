@@ -9,8 +9,8 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun.api import openapi
 from dustrun.api.auth import admit
-from dustrun.api.parts import parts_of
 from dustrun.api.routing import RawRoute
+from dustrun.operations.declaration.parts import parts_of
 
 PERMISSION = "metrics:read"
 

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Path, Query, Request
 from pydantic import Field
+from starlette.requests import Request
 
 from dustrun.api.auth import bearer_of
-from dustrun.api.parts import parts_of
-from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.runs import ForEachContext
-from dustrun.api.shapes.wire import Answer
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
+from dustrun.operations.declaration.answers import Answer
+from dustrun.operations.declaration.operation import Named, Noun
+from dustrun.operations.declaration.parts import Call, parts_of
+from dustrun.operations.runs import RunId
+from dustrun.operations.shapes.runs import ForEachContext
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.resume import Resumed
 
-routes = Routes("Runs")
-router = routes.router
+noun = Noun("Runs")
 
-RunId = Annotated[str, Path(alias="id", description="Id of the run.", max_length=128)]
 NodeId = Annotated[
-    str, Path(alias="nodeId", description="Id of the node, or its path like `each[3].ask`.", max_length=1000)
+    str, Named("nodeId"), Field(description="Id of the node, or its path like `each[3].ask`.", max_length=1000)
 ]
 
 
@@ -60,15 +59,10 @@ def _by_link(request: Request) -> Principal | None:
     return principal
 
 
-def _shape(done: Resumed) -> dict[str, Any]:
-    return {"action": done.action, "reason": done.reason}
-
-
-@routes.post(
+@noun.post(
     "/v1/runs/{id}/nodes/{nodeId}/resume",
     permission="workflow:execute",
     answers=ResumeAnswer,
-    shape=_shape,
     refusals=[
         Code.LINK_INVALID,
         Code.RUN_UNKNOWN,
@@ -77,15 +71,16 @@ def _shape(done: Resumed) -> dict[str, Any]:
         Code.PAYLOAD_INVALID,
         Code.DEFINITION_INVALID,
     ],
-    admit_by_link=_by_link,
+    by_link=_by_link,
+    example={"data": {"amount": 20}},
 )
 async def resume_node(
     call: Call,
     run_id: RunId,
     node_id: NodeId,
     body: ResumeBody | None = None,
-    token: Annotated[str | None, Query(description="Token of the signed link; replaces a key.", max_length=100)] = None,
-    org: Annotated[str | None, Query(description="Organisation of the signed link.", max_length=100)] = None,
+    token: Annotated[str | None, Field(description="Token of the signed link; replaces a key.", max_length=100)] = None,
+    org: Annotated[str | None, Field(description="Organisation of the signed link.", max_length=100)] = None,
 ) -> Resumed:
     """Resume a `wait` node, or decide an `approve` node.
 

@@ -6,32 +6,37 @@ import functools
 from typing import Any
 
 from dustrun.api.envelope import Answered, success_body
-from dustrun.api.routes.runs import RUN_CALL, STARTING, WorkflowId, request_of, trace_of
-from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes import runs as shapes
-from dustrun.api.shapes.findings import with_warnings
-from dustrun.api.shapes.run_sync import ConclusionAnswer, SyncBody, conclusion_shape
-from dustrun.api.shapes.runs import InlineBody, SyncAnswer
+from dustrun.api.routes.run_call import RUN_CALL, trace_of
 from dustrun.core.run.state import RunStatus
 from dustrun.errors import Code
+from dustrun.operations.declaration.encoding import as_it_is
+from dustrun.operations.declaration.operation import Noun
+from dustrun.operations.declaration.parts import Call
+from dustrun.operations.runs import STARTING, WorkflowId
+from dustrun.operations.shapes import runs as shapes
+from dustrun.operations.shapes.findings import with_warnings
+from dustrun.operations.shapes.run_sync import ConclusionAnswer, SyncBody, conclusion_shape
+from dustrun.operations.shapes.runs import InlineBody, SyncAnswer, request_of
+from dustrun.operations.shapes.workflows import HELLO
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access.idempotency import Answer
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.runs import Run
 
-routes = Routes("Runs")
-router = routes.router
+noun = Noun("Runs")
 
 _SYNC_S = 60.0
 
 
-@routes.post(
+@noun.post(
     "/v1/workflows/{id}/run-sync",
     permission="workflow:execute",
     or_else="workflow:simulate",
     answers=ConclusionAnswer,
     refusals=RUN_CALL,
     accepted="The run has neither answered nor ended within `waitMs`; it continues.",
+    shape=as_it_is,
+    example={"payload": {"name": "Ada"}, "waitMs": 5000},
 )
 async def run_workflow_sync(call: Call, workflow_id: WorkflowId, body: SyncBody | None = None) -> Answered:
     """Run a workflow and wait for its answer.
@@ -71,11 +76,13 @@ def _begun(created: Created, call: Call) -> Answer:
     return Answer(200, success_body(with_warnings(begun, call.ignored), call.request_id), created.run_id)
 
 
-@routes.post(
+@noun.post(
     "/v1/runs/sync",
     permission="run:inline",
     answers=SyncAnswer,
     refusals=[*STARTING, Code.TRIGGER_NOT_MANUAL, Code.RUN_TOO_LARGE_FOR_SYNC, Code.VERSION_NOT_ACCEPTED],
+    shape=as_it_is,
+    example={"definition": HELLO, "payload": {"name": "Ada"}},
 )
 async def run_inline_sync(call: Call, body: InlineBody) -> Answered:
     """Run a definition without saving it, and wait up to 60 seconds for its end; at most 20 nodes.

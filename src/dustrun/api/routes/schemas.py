@@ -7,24 +7,21 @@ from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from dustrun.api.auth import PUBLIC
 from dustrun.api.description import editor_schema
-from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.workflows import CreateWorkflow
 from dustrun.catalog import Catalog
 from dustrun.core.money.policy import WalletPolicy
 from dustrun.core.values import exact_json
+from dustrun.operations.declaration.encoding import as_it_is
+from dustrun.operations.declaration.operation import PUBLIC, Noun
+from dustrun.operations.declaration.parts import Call
+from dustrun.operations.shapes.workflows import CreateWorkflow
 
-routes = Routes("Schemas")
-router = routes.router
+noun = Noun("Schemas")
 
 
-class SchemaDocument(JSONResponse):
-    """A JSON Schema, with its own media type."""
-
-    media_type = "application/schema+json"
+_MEDIA = "application/schema+json"
 
 
 def _text(name: str, schema: dict[str, Any]) -> bytes:
@@ -42,7 +39,13 @@ def _of_workflows(catalog: Catalog) -> bytes:
     return _text("definition", editor_schema.build(catalog, CreateWorkflow))
 
 
-@routes.get("/v1/schemas/definition.json", permission=PUBLIC, answers=dict[str, Any], raw=SchemaDocument)
+@noun.get(
+    "/v1/schemas/definition.json",
+    permission=PUBLIC,
+    answers=dict[str, Any],
+    media_type=_MEDIA,
+    shape=as_it_is,
+)
 async def get_definition_schema(call: Call) -> Response:
     """Get the JSON Schema of a workflow: of a definition, and of a file that holds one.
 
@@ -50,13 +53,19 @@ async def get_definition_schema(call: Call) -> Response:
     type of this server, with descriptions, defaults and examples.
     """
     schema = await asyncio.to_thread(_of_workflows, call.parts.catalog)  # a tenth of a second of work
-    return Response(schema, media_type=SchemaDocument.media_type)
+    return Response(schema, media_type=_MEDIA)
 
 
-@routes.get("/v1/schemas/wallet-policy.json", permission=PUBLIC, answers=dict[str, Any], raw=SchemaDocument)
+@noun.get(
+    "/v1/schemas/wallet-policy.json",
+    permission=PUBLIC,
+    answers=dict[str, Any],
+    media_type=_MEDIA,
+    shape=as_it_is,
+)
 async def get_wallet_policy_schema(call: Call) -> Response:
     """Get the JSON Schema of a wallet's policy.
 
     The answer is the schema without an envelope, so that editors can refer to its URL.
     """
-    return Response(_of_model("wallet-policy", WalletPolicy), media_type=SchemaDocument.media_type)
+    return Response(_of_model("wallet-policy", WalletPolicy), media_type=_MEDIA)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated
 from urllib.parse import parse_qsl
 
 from pydantic import Field
@@ -11,16 +11,16 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun.api import openapi, sse
 from dustrun.api.auth import admit_reader
-from dustrun.api.parts import parts_of
-from dustrun.api.routing import Call, RawRoute, Routes
-from dustrun.api.shapes import events
-from dustrun.api.shapes.wire import Answer, Time, time
+from dustrun.api.routing import RawRoute
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, Invalid, NotFound, Problem
+from dustrun.operations.declaration.answers import Answer, From, Time
+from dustrun.operations.declaration.operation import Noun
+from dustrun.operations.declaration.parts import Call, parts_of
+from dustrun.operations.shapes import events
 from dustrun.services.streaming.streams import NewToken
 
-routes = Routes("Streams")
-router = routes.router
+noun = Noun("Streams")
 
 _RUN_ID = re.compile(r"run_[A-Za-z0-9_-]{1,64}")
 _MOST_IDS = 24
@@ -37,20 +37,19 @@ class StreamTokenAnswer(Answer):
 
     token: str
     stream: str
-    url: str = Field(description="The stream's path with the token in it.")
+    url: Annotated[str, From(lambda one: f"{one.stream}?token={one.token}")] = Field(
+        description="The stream's path with the token in it."
+    )
     use_before: Time = Field(description="The token must be used for the first time before then.")
 
 
-def _token(token: NewToken) -> dict[str, Any]:
-    return {
-        "token": token.token,
-        "stream": token.stream,
-        "url": f"{token.stream}?token={token.token}",
-        "useBefore": time(token.use_before),
-    }
-
-
-@routes.post("/v1/stream-tokens", permission="run:stream", answers=StreamTokenAnswer, shape=_token, secret=True)
+@noun.post(
+    "/v1/stream-tokens",
+    permission="run:stream",
+    answers=StreamTokenAnswer,
+    secret=True,
+    example={"stream": "/v1/runs/run_order-17/stream"},
+)
 async def create_stream_token(call: Call, body: StreamTokenBody) -> NewToken:
     """Create a token for one stream, sent as `?token=`, for clients that cannot set headers such as `EventSource`.
 

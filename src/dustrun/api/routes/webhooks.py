@@ -8,14 +8,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dustrun.api import openapi
-from dustrun.api.auth import PUBLIC
 from dustrun.api.envelope import Answered, answer, failure, request_id, success_body
-from dustrun.api.limits import network_of, read_body
-from dustrun.api.parts import Parts, parts_of
+from dustrun.api.limits import read_body
 from dustrun.api.routing import RawRoute
-from dustrun.api.shapes.triggers.webhooks import WebhookAnswer, received_shape, responded, shaken
 from dustrun.errors import Code, DustrunError, NotFound
+from dustrun.operations.declaration.operation import PUBLIC
+from dustrun.operations.declaration.parts import Parts, parts_of
+from dustrun.operations.shapes.webhooks import WebhookAnswer, received_shape, responded, shaken
 from dustrun.sdk.threads import run_sized
+from dustrun.services.access.rate_limits import network_of
 from dustrun.services.runs.runs import Conclusion
 from dustrun.services.triggers.inbound.webhook_targets import UNKNOWN, Target
 from dustrun.services.triggers.inbound.webhooks import Inbound, Received, Refusal
@@ -112,7 +113,13 @@ _REFUSALS = [
 def _describe() -> None:
     body = {
         "required": False,
-        "content": {"application/json": {"schema": {}, "examples": {"order": {"value": {"orderId": 17}}}}},
+        "content": {
+            "application/json": {
+                "schema": {},
+                "examples": {"order": {"value": {"orderId": 17}}},
+                "example": {"orderId": 17},
+            }
+        },
     }
     openapi.add_enveloped(WebhookAnswer)
     content = openapi.enveloped(WebhookAnswer)

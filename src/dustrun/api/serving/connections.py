@@ -8,8 +8,8 @@ from collections import Counter
 from dataclasses import field
 from typing import Protocol
 
-from dustrun.api.limits import network_of
 from dustrun.records import dataclass
+from dustrun.services.access.rate_limits import network_of
 from dustrun.settings import Settings
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final
 
+from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.fork import Fork
-from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import BatchResult, ReadBatch
 from dustrun.chain.simulate.strategy import Simulator
 from dustrun.chain.simulate.touched import Holding

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
-from dustrun.chain.simulate.prober import Ask
+from dustrun.chain.simulate.creation import Ask
 from dustrun.core.money.intent import BalanceChange, Log, Receipt
 from dustrun.core.money.policy.outflow import Taken
 from dustrun.errors import Permanent

@@ -18,7 +18,7 @@ from dustrun.chain.simulate.dry_run_cache import DryRunCache
 from dustrun.chain.simulate.events import decode_events, decode_returned
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.result import BatchResult, CallOutcome, DryRun, Measured, ReadBatch, Rejected, SimResult
-from dustrun.chain.simulate.strategies.asking import ask_all, simulation_error
+from dustrun.chain.simulate.strategies.answers import ask_all, simulation_error
 from dustrun.chain.simulate.strategies.trace_call import TraceCall
 from dustrun.chain.simulate.strategy import Simulator
 from dustrun.chain.simulate.touched import Touched, changes_of, taken_of, touched

@@ -7,8 +7,8 @@ from typing import Final, Literal, Protocol
 
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.probe import Abilities, able
+from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import BatchResult, DryRun, Measured, ReadBatch
 from dustrun.errors import Code, Permanent
 from dustrun.sdk.chain import CallResult, ChainCall

@@ -1,5 +1,5 @@
-"""What transactions would take from their sender on the newest block, one after the other: gas, and balances and
-allowances before and after.
+"""What transactions would take from their sender on the newest block or a named one, one after the other: gas, and
+balances and allowances before and after.
 
 Where an endpoint offers `eth_simulateV1`, all transactions of a node are one request. A second one follows only if the
 events name something that the first did not read. Elsewhere each is sent on a fork of the newest block.
@@ -18,9 +18,9 @@ from dustrun.chain.endpoints import Endpoint
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import Kind, kind_of, reverted, to_error
 from dustrun.chain.rpc import Request, RpcError
-from dustrun.chain.simulate import prober
+from dustrun.chain.simulate import creation
 from dustrun.chain.simulate.chain import SimChain
-from dustrun.chain.simulate.prober import Ask
+from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.result import CallOutcome
 from dustrun.chain.simulate.strategies.answers import outcome_of
 from dustrun.chain.simulate.strategies.blocks import PROBER_STATE, probe_call
@@ -28,6 +28,7 @@ from dustrun.chain.simulate.strategy import Strategy, choose
 from dustrun.chain.simulate.touched import Approval, Holding, changes_of, taken_of, touched
 from dustrun.core.money.intent import Intent, Log
 from dustrun.core.money.policy.outflow import Taken
+from dustrun.core.run.as_of import AsOf
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import Code, DustrunError, Invalid, Permanent
 from dustrun.records import dataclass
@@ -72,20 +73,26 @@ class Watched:
 
 
 async def forecast_outflow(
-    live: LiveChain, sender: str, intents: Sequence[Intent], tokens: Sequence[str], fork_binary: Path | None
+    live: LiveChain,
+    sender: str,
+    intents: Sequence[Intent],
+    tokens: Sequence[str],
+    fork_binary: Path | None,
+    at: Block | None = None,
 ) -> list[OutflowForecast]:
     """What each of these transactions takes when they are carried out in this order; ends with the first that fails.
-    One without a gas limit has the block's; `tokens` are read besides those that they name. Raises `Permanent`
+    One without a gas limit has the block's; `tokens` are read besides those that they name; `at`: the block that they
+    follow, else the newest one. Raises `Permanent`
     (`SIM_UNAVAILABLE`) if no endpoint can simulate, `Temporary` if none answers."""
     strategy, among, creates = await choose(live.endpoints, None, fork_binary is not None, _BY_REQUESTS)
     sender = checksum(sender)
     if strategy == "simulate-v1" and (creates or all(intent.to is not None for intent in intents)):
-        asked = _Asked(live, among, sender, intents, await live.block())
+        asked = _Asked(live, among, sender, intents, at or await live.block(), None if at is None else at.number)
         try:
             return await _by_blocks(asked, tokens)
         except _GasTooLow as error:
             return await _before_low_gas(asked, tokens, error)
-    return await _on_a_fork(live, sender, intents, fork_binary)
+    return await _on_a_fork(live, sender, intents, fork_binary, at)
 
 
 class _GasTooLow(Exception):
@@ -103,9 +110,10 @@ async def _before_low_gas(asked: _Asked, tokens: Sequence[str], error: _GasTooLo
 
 
 async def _on_a_fork(
-    live: LiveChain, sender: str, intents: Sequence[Intent], fork_binary: Path | None
+    live: LiveChain, sender: str, intents: Sequence[Intent], fork_binary: Path | None, at: Block | None
 ) -> list[OutflowForecast]:
-    sim, found = SimChain(live, fork_binary=fork_binary), list[OutflowForecast]()
+    as_of = None if at is None else AsOf(at.time * 1000, {live.network.chain_id: at.number})
+    sim, found = SimChain(live, fork_binary=fork_binary, as_of=as_of), list[OutflowForecast]()
     try:
         for intent in intents:
             gas_used = await sim.estimate_gas(
@@ -132,6 +140,7 @@ class _Asked:
     sender: str
     intents: Sequence[Intent]
     head: Block | None
+    pinned: int | None = None
 
 
 async def _by_blocks(asked: _Asked, tokens: Sequence[str]) -> list[OutflowForecast]:
@@ -178,7 +187,8 @@ async def _request(asked: _Asked, watched: Watched) -> tuple[list[CallOutcome], 
     parts = [calls[place : place + shared] for place in range(0, len(calls), shared)]
     blocks = [_block(asked, place, [*chain.from_iterable(part)]) for place, part in enumerate(parts, 1)]
     blocks[0] |= {"calls": [probe, *blocks[0]["calls"]], "stateOverrides": PROBER_STATE}
-    request = Request("eth_simulateV1", ({"blockStateCalls": blocks, "validation": False}, "latest"))
+    at = "latest" if asked.pinned is None else hex(asked.pinned)
+    request = Request("eth_simulateV1", ({"blockStateCalls": blocks, "validation": False}, at))
     live = asked.live
     try:
         answer = await live.endpoints.read(lambda rpc: rpc.call(request), request.method, asked.among)
@@ -187,7 +197,9 @@ async def _request(asked: _Asked, watched: Watched) -> tuple[list[CallOutcome], 
             return [], []
         if kind_of(error) is Kind.GAS and any(intent.gas_limit is not None for intent in asked.intents):
             raise _GasTooLow(error.message) from None
-        if kind_of(error) is Kind.OTHER and asked.head is not None:  # a block may have come since, as new as the first
+        if (
+            kind_of(error) is Kind.OTHER and asked.head is not None and asked.pinned is None
+        ):  # a block may have come since, as new as the first
             return await _request(replace(asked, head=None), watched)
         raise to_error(error, f"Simulating on {live.network.name}") from None
     try:
@@ -195,7 +207,7 @@ async def _request(asked: _Asked, watched: Watched) -> tuple[list[CallOutcome], 
     except (TypeError, KeyError):
         raise wire.malformed("simulated blocks") from None
     count = min(len(watched.asks), _MOST_ASKS)
-    return outcomes[1::2], [prober.decode(probed.data, count) for probed in outcomes[::2]]
+    return outcomes[1::2], [creation.decode(probed.data, count) for probed in outcomes[::2]]
 
 
 def _block(asked: _Asked, place: int, calls: Sequence[Json]) -> Json:

@@ -10,7 +10,7 @@ from dataclasses import field
 from functools import lru_cache
 from typing import Any, Final
 
-from dustrun.chain.simulate.prober import Ask, native, word_of
+from dustrun.chain.simulate.creation import Ask, native, word_of
 from dustrun.core.money.intent import BalanceChange, Intent, Log
 from dustrun.core.money.policy.outflow import Raised, Taken
 from dustrun.core.values.addresses import ZERO_ADDRESS, address_of_word, checksum, keccak256

@@ -11,6 +11,7 @@ from dustrun.cli.http.client import segment
 from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import show_page
+from dustrun.cli.render.versions import draw_sources
 
 app = typer.Typer(no_args_is_help=True, help="List, approve and reject approvals.")
 Approval = Annotated[str, typer.Argument(metavar="APPROVAL", help="Approval id, apr_….")]
@@ -52,6 +53,9 @@ def show(approval: Approval, as_json: AsJson = False, server: Server = SERVER, k
         return
     for name, value in _facts(found):
         output.say(f"{name + ':':<13}{value}")
+    if found.get("sources"):
+        output.say("Why this amount, why this recipient:")
+        draw_sources(found["sources"])
     launch = found.get("launch")
     if launch and found["status"] == "pending":
         output.say(f"What it does: dustrun runs effects {found['runId']}")

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from dustrun.cli.http.client import Client, segment
+from dustrun.cli.http.documents import meant
 from dustrun.cli.http.failures import CliError, Exit
-from dustrun.cli.http.naming import meant
 from dustrun.cli.http.options import SERVER, AsJson, Key, Server, client_of
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import gap, show_one, table

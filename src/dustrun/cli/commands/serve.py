@@ -92,7 +92,7 @@ def _announce(address: str, settings: Settings) -> None:
 
 def _misset(found: Any, known: Sequence[str]) -> dict[str, str]:
     """One line that says what is wrong with a setting, named by its environment variable."""
-    from dustrun.cli.http.naming import meant  # slow import
+    from dustrun.cli.http.documents import meant  # slow import
 
     place = [str(part) for part in found["loc"]]
     message = explain(found["type"], found["msg"])

@@ -16,7 +16,7 @@ from dustrun.errors import Conflict, DustrunError
 
 if TYPE_CHECKING:
     from dustrun.settings import Settings
-    from dustrun.storage.backup.vault_reset import Lost
+    from dustrun.storage.backup.vault_rotation import Lost
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder that contains the store.", show_default="data")
@@ -91,7 +91,7 @@ def reset(
     coins again. Lost connectors stay, but need their data again. The store is backed up before anything changes.
     """
     from dustrun import clock
-    from dustrun.storage.backup.vault_reset import reset as give_up_lost  # slow import
+    from dustrun.storage.backup.vault_rotation import reset as give_up_lost  # slow import
 
     settings = _settings(data_dir, database_url)
     file = settings.data_dir / f"before-reset-{clock.now_ms()}.backup"

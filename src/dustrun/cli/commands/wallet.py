@@ -6,16 +6,18 @@ read.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dustrun.cli.http.client import segment
+from dustrun.cli.http.documents import wallet_id
 from dustrun.cli.http.failures import CliError
-from dustrun.cli.http.naming import wallet_id
 from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, parse_json, read_file
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import show_one, show_page, table
@@ -232,7 +234,12 @@ def policy(
     ] = None,
     history: Annotated[bool, typer.Option("--history", help="List all versions.")] = False,
     say: Annotated[
-        str | None, typer.Option("--say", help="The new policy in sentences, one a line; - reads standard input.")
+        str | None,
+        typer.Option(
+            "--say",
+            help="The new policy in sentences, one a line: 'on ethereum', 'swap up to $500 a day on uniswap', 'pay 0x… "
+            "and 0x… up to $2,000 a month', 'ask above $100'. - reads standard input.",
+        ),
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="Write the new policy in sentences, step by step.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Set it without asking.")] = False,
@@ -249,14 +256,24 @@ def policy(
     given = {"expectedVersion": expected_version, "effectiveAt": effective_at}
     more = {name: value for name, value in given.items() if value is not None}
     if say is not None or write:
-        lines = _asked_sentences() if say is None else sys.stdin.read() if say == "-" else say
-        document = _read_sentences(client, lines)
+        read = functools.partial(_read_sentences, client, wallet_id(client, wallet))
+        document = _asked_policy(read) if say is None else read(sys.stdin.read() if say == "-" else say)
+        if document is None:
+            raise typer.Exit(2)
+        if say == "-" and not yes:
+            raise CliError(
+                "Nothing is set: standard input had the sentences, so it cannot answer. Add --yes to set it."
+            )
         if not yes and not typer.confirm("Set this policy?", err=True):
             raise typer.Exit(1)
-        _show_policy(client.put(route, {"policy": document, **more}), as_json)
+        found = client.put(route, {"policy": document, **more})
+        output.write_json(found) if as_json else _note_version({**found, "warnings": []})  # they were told before
         return
     if put is None:
-        _show_policy(client.get(route), as_json)
+        found = client.get(route)
+        if not as_json:
+            _note_sentences(client.post("/v1/wallets/policy-sentences", {"policy": found["policy"]}))
+        _show_policy(found, as_json)
         return
     text = sys.stdin.read() if str(put) == "-" else read_file(put)
     _show_policy(client.put(route, {"policy": parse_json(str(put), text), **more}), as_json)
@@ -264,42 +281,56 @@ def policy(
 
 _QUESTIONS = (
     ("on", "Which chains? (ethereum, base; empty: every chain)"),
-    ("swap up to $", "Swaps: how much, and where? (500 a day on uniswap; empty: none)"),
+    ("swap up to", "Swaps: how much, and where? ($500 a day on uniswap; empty: none)"),
     ("pay", "Payments: whom, and how much? (0x… and 0x… up to $2,000 a month; empty: none)"),
-    ("ask above $", "Ask a person above how many dollars? (100; empty: never)"),
+    ("ask above", "Ask a person above how much? ($100; empty: never)"),
     ("", "Anything else? (spend up to $3,000 a day; empty: no)"),
 )
 
 
-def _asked_sentences() -> str:
-    """The answers as sentences, one a line."""
-    answers = [
-        (verb, typer.prompt(question, default="", show_default=False, err=True)) for verb, question in _QUESTIONS
-    ]
-    return "\n".join(f"{verb}{'' if verb.endswith('$') or not verb else ' '}{told}" for verb, told in answers if told)
+def _asked_policy(read: Callable[..., Any]) -> Any:
+    """The policy that the answers say. After an answer that is not understood its question is asked again."""
+    lines: list[str] = []
+    for verb, question in _QUESTIONS:
+        while told := str(typer.prompt(question, default="", show_default=False, err=True)).strip():
+            line = f"{verb} {told}".strip()
+            if read("\n".join([*lines[:1], line]), quiet=True) is not None:
+                lines.append(line)
+                break
+    return read("\n".join(lines))
 
 
-def _read_sentences(client: Any, lines: str) -> Any:
-    """The policy that sentences say, after it was read back; what is not understood ends the command."""
-    found = client.post("/v1/wallets/policy-sentences", {"text": lines})
+def _read_sentences(client: Any, wallet: str, lines: str, quiet: bool = False) -> Any:
+    """The policy that sentences say, which is read back unless `quiet`; None after telling what is not understood."""
+    found = client.post("/v1/wallets/policy-sentences", {"text": lines, "walletId": wallet})
     for problem in found["problems"]:
         output.note(f'Line {problem["line"]}, "{problem["text"]}": {problem["message"]}')
-    if found["policy"] is None:
-        raise typer.Exit(2)
-    output.note("\n".join(["The wallet may:", *(f"  {line}" for line in [*found["sentences"], *found["remarks"]])]))
+    if found["policy"] is not None and not quiet:
+        _note_sentences(found)
+        for warning in found["warnings"]:
+            output.note(f"Warning: {warning}")
     return found["policy"]
+
+
+def _note_sentences(found: dict[str, Any]) -> None:
+    lines = [*found["sentences"], *found["remarks"]] or ["nothing"]
+    output.note("\n".join(["The wallet may:", *(f"  {line}" for line in lines)]))
 
 
 def _show_policy(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         output.write_json(found)
         return
+    _note_version(found)
+    output.say(exact_json.dumps_pretty(_given(found["policy"])).rstrip())
+
+
+def _note_version(found: dict[str, Any]) -> None:
     output.note(f"Version {found['version']}, in force since {found['effectiveAt']}.")
     if found["pending"]:
         output.note(f"Version {found['pending']['version']} takes effect at {found['pending']['effectiveAt']}.")
     for warning in found["warnings"]:
         output.note(f"Warning: {warning}")
-    output.say(exact_json.dumps_pretty(_given(found["policy"])).rstrip())
 
 
 def _given(policy: Any) -> Any:

@@ -8,15 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from dustrun.cli.http.client import Client, segment
-from dustrun.cli.http.documents import Document, is_file, read_document
+from dustrun.cli.http.documents import Document, is_file, read_document, workflow_id
 from dustrun.cli.http.failures import CliError, Exit
-from dustrun.cli.http.naming import workflow_id
 from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_file
 from dustrun.cli.render import output
-from dustrun.cli.render.acceptance import show_differences, show_ladder, show_status
-from dustrun.cli.render.sources import draw_sources
 from dustrun.cli.render.tables import gap, show_one, show_page, table
-from dustrun.cli.render.versions import show_definition
+from dustrun.cli.render.versions import (
+    draw_sources,
+    show_changes,
+    show_definition,
+    show_differences,
+    show_ladder,
+    show_status,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Create, validate and publish workflows.")
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Workflow name or id.")]
@@ -25,6 +29,7 @@ File = Annotated[
 ]
 Again = Annotated[bool, typer.Option("--again", help="Create it even if a workflow already has this name.")]
 
+_PAGE = 100
 _COLUMNS = ["workflow", "name", "status", "draft", "live", "nodes", "updated"]
 
 
@@ -328,8 +333,15 @@ def ladder(
     found = client.get(f"/v1/workflows/{segment(workflow_id(client, workflow))}/ladder", version=version)
     if as_json:
         output.write_json(found)
-    else:
-        show_ladder(found)
+        return
+    show_ladder(found)
+    if found.get("sources"):
+        gap()
+        output.say("Why this amount, why this recipient:")
+        draw_sources(found["sources"])
+        if len(found["nodes"]) > len(found["sources"]):
+            told = f"{len(found['sources'])} of {len(found['nodes'])} spends are shown here"
+            output.say(f"{told}; all: dustrun workflow sources {workflow}")
 
 
 @app.command()
@@ -346,14 +358,15 @@ def sources(
     """Show what shapes each spend of a version: who is paid, how much, and whether it happens."""
     client = client_of(server, key)
     path = f"/v1/workflows/{segment(workflow_id(client, workflow))}/sources"
-    found = client.get(path, version=version, limit=100)
+    found = client.get(path, version=version, limit=_PAGE)
+    while found["hasMore"]:
+        page = client.get(path, version=found["version"], limit=_PAGE, offset=len(found["items"]))
+        found = {**page, "items": [*found["items"], *page["items"]], "offset": 0}
     chosen = [one for one in found["items"] if node in (None, one["nodeId"])]
     if as_json:
         output.write_json({**found, "items": chosen})
         return
     draw_sources(chosen)
-    if found["hasMore"]:
-        output.say("There are more spends than 100; --json with the API shows all.")
     if found["callsAny"]:
         output.say("A call computes which workflow it runs; others may spend, too.")
 
@@ -439,3 +452,69 @@ def _steer(client: Client, workflow: str, verb: str, body: dict[str, Any], as_js
     if is_file(workflow):
         raise CliError(f'"{workflow}" is a file; create the workflow first: dustrun workflow create {workflow}')
     _show(client.post(f"/v1/workflows/{segment(workflow_id(client, workflow))}/{verb}", body), as_json)
+
+
+# `dustrun apply`: makes the server's workflows those of a file or folder.
+
+
+_SIGNS = {"create": "+", "update": "~", "archive": "-"}
+
+
+def apply(
+    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="Workflow file, or a folder of them.")],
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Archive every workflow that is in none of the files.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes and make none.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Apply a workflow file or folder to the server: show the changes, then make all of them or none."""
+    client = client_of(server, key)
+    body = {"files": _files(path), "prune": prune}
+    shown = client.post("/v1/workflows/apply", {**body, "dryRun": True})
+    output.note_warnings(shown)
+    if not as_json:
+        _show_applied(shown)
+    changes = [one for one in shown["changes"] if one["action"] != "unchanged"]
+    if not dry_run and changes:
+        if not yes:
+            typer.confirm(_question(changes), abort=True, err=True)
+        shown = client.post("/v1/workflows/apply", {**body, "expectedDigest": shown["digest"]})
+    if as_json:
+        output.write_json(shown)
+    elif not dry_run and changes:
+        output.say("Applied. `dustrun workflow publish` makes a draft live.")
+
+
+def _files(path: Path) -> list[dict[str, str]]:
+    if not path.is_dir():
+        return [{"path": path.name, "content": read_file(path)}]
+    found = sorted(one for one in path.rglob("*") if is_file(one.name) and one.is_file() and not _is_hidden(one, path))
+    if not found:
+        raise CliError(f'"{path}" has no workflow files (.json, .yaml, .yml).')
+    return [{"path": one.relative_to(path).as_posix(), "content": read_file(one)} for one in found]
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def _show_applied(shown: dict[str, Any]) -> None:
+    for one in shown["changes"]:
+        if one["action"] != "unchanged":
+            place = one["path"] or one["workflowId"]
+            output.say(f"{_SIGNS[one['action']]} {one['name'] or 'not shown'} ({place}): {one['action']}")
+            show_changes(one["settings"] or [])
+            if one["definition"] is not None:
+                show_definition(one["definition"])
+    equal = sum(one["action"] == "unchanged" for one in shown["changes"])
+    output.say(f"{len(shown['changes']) - equal} to change, {equal} unchanged.")
+
+
+def _question(changes: list[dict[str, Any]]) -> str:
+    archived = sum(one["action"] == "archive" for one in changes)
+    told = f", {archived} of which are archived" if archived else ""
+    return f"Change {len(changes)} workflows{told}?"

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from dustrun.cli.render import chain_report
 from dustrun.cli.render.output import compact
-from dustrun.cli.render.wording import Names
+from dustrun.cli.render.wording import Names, request_outcome
 
 
 def draw(effects: Mapping[str, Any]) -> list[RenderableType]:
@@ -105,7 +105,7 @@ def _requests(requests: list[Mapping[str, Any]], is_simulated: bool, is_whole: b
         return [Text(f"{told}." if is_whole else f"{told} by the runs that this report covers.")]
     sent = [item for item in requests if item.get("sent")]
     kept = [item for item in requests if not item.get("sent")]
-    lines = _section("Went out", [_request(item) for item in sent], "bold")
+    lines = _section("Went out", [f"{_request(item)}{_failed(item)}" for item in sent], "bold")
     title = "Would be sent" if is_simulated else "Not sent"
     return lines + _section(title, [_request(item) for item in kept], "bold")
 
@@ -117,6 +117,11 @@ def _request(item: Mapping[str, Any]) -> str:
     body = request.get("body")
     text = "" if body is None else f"  {compact(body, 120)}"
     return f"{item['path']}: {request.get('method', 'GET')} {request['url']}{text}"
+
+
+def _failed(item: Mapping[str, Any]) -> str:
+    outcome = request_outcome(item)
+    return "" if outcome == "sent" else f"  ({outcome})"
 
 
 def _warning(item: Any) -> str:

@@ -22,7 +22,7 @@ from rich.text import Text
 from dustrun.cli.render.chain_report import STATES
 from dustrun.cli.render.flows import flows_of
 from dustrun.cli.render.output import status_style
-from dustrun.cli.render.wording import UNLIMITED, Names, symbol, usd
+from dustrun.cli.render.wording import UNLIMITED, Names, request_outcome, symbol, usd
 from dustrun.records import dataclass
 
 Json = Mapping[str, Any]
@@ -30,6 +30,7 @@ WIDTH: Final = 100  # the width that the table needs; on a narrower terminal cel
 _LONGEST, _CELL = 10, 20
 _MOVED: Final = ("simulated", "mined", "final")
 _NOTHING: Final = Text("–", style="dim")
+_OUTCOMES: Final = {"sent": "green", "would send": "cyan", "not sent": "cyan", "may have arrived": "yellow"}
 _MODES: Final = {"simulate": "simulated", "dust": "dust, about a cent", "live": "live"}
 _VERDICTS: Final = {"allow": "allowed", "deny": "denied", "ask": "asked for approval"}
 
@@ -120,7 +121,8 @@ def _moves(transaction: Json, names: Names) -> Iterator[tuple[Any, str, Json]]:
 def _tell_others(lines: _Lines, place: int, report: Json) -> None:
     assumed = {item["path"] for item in report.get("assumed") or ()}
     for item in report.get("requests") or ():
-        cell = Text("sent", style="green") if item.get("sent") else Text("not sent", style="cyan")
+        outcome = request_outcome(item, is_simulated=report.get("mode") == "simulate")
+        cell = Text(outcome, style=_OUTCOMES.get(outcome, "red"))
         lines.put(place, item["path"], "request", _request(item), cell)
         if item["path"] in assumed:
             cell.append(", assumed")

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dustrun.cli.render.output import console, note, status_style, write_json
-from dustrun.cli.render.sanitize import plain_cell
+from dustrun.cli.render.output import console, note, plain_cell, status_style, write_json
 from dustrun.cli.render.wording import short_hash
 
 if TYPE_CHECKING:

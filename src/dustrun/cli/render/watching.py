@@ -10,7 +10,7 @@ from dustrun.cli.http.client import Client, segment
 from dustrun.cli.http.failures import OF_RUN_STATUS, CliError, Exit
 from dustrun.cli.http.sse import Stream
 from dustrun.cli.render import output
-from dustrun.cli.render.sanitize import Plain
+from dustrun.cli.render.output import Plain
 from dustrun.cli.render.tree import RunView
 
 if TYPE_CHECKING:

@@ -90,3 +90,15 @@ def shorten(number: str) -> str:
 def usd(text: Any) -> str:
     """Formats a decimal number as US dollars."""
     return tell_usd(Decimal(str(text)))
+
+
+def request_outcome(item: Mapping[str, Any], *, is_simulated: bool = False) -> str:
+    """What became of a request that writes: whether it left the server, and how it was answered."""
+    status, answered = item.get("status"), item.get("answered")
+    if not item.get("sent"):
+        return "would send" if is_simulated else "not sent"
+    if status in ("uncertain", "cancelled"):
+        return "may have arrived"
+    if status == "failure":
+        return f"sent, answered {answered}" if answered is not None else "sent, failed"
+    return "sent"

@@ -16,7 +16,7 @@ from typing import Any, Final
 from dustrun.core.expression.functions import abi as codec
 from dustrun.core.expression.functions.abi import AbiType
 from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.limits import Limits, Meter
+from dustrun.core.expression.runtime.values import Limits, Meter
 from dustrun.core.values.addresses import checksum, keccak256, read_address
 from dustrun.records import dataclass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final, Literal
 
@@ -80,6 +81,21 @@ class Network(Fields):
     sequencer_feed: str | None = Field(None, description="The L2's sequencer uptime feed.")
     dex: Dex = Field(Dex(), description="Default swap contracts, for nodes that name none.")
     is_local: bool = Field(False, description="Whether this is a local development chain.")
+
+    def addresses(self) -> Iterator[tuple[str, str]]:
+        """Every contract that it names, with the field that does."""
+        for name in ("wrapped_native", "multicall3", "sequencer_feed"):
+            if getattr(self, name) is not None:
+                yield name, getattr(self, name)
+        for token in self.tokens:
+            yield f"tokens.{token.symbol}.address", token.address
+        for place, feed in enumerate(self.feeds):
+            yield f"feeds.{place}.address", feed.address
+            if feed.token is not None:
+                yield f"feeds.{place}.token", feed.token
+        for name, value in self.dex:
+            if name != "v3_router_kind" and value is not None:
+                yield f"dex.{name}", value
 
     def usual_fee_units(self, price_units: int) -> int:
         """The usual fee in base units; `price_units` is the price of one unit of gas now."""

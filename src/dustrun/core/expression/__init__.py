@@ -1,11 +1,17 @@
 """The expression language of templates: CEL with exact numbers. See `docs/reference/expressions.md`."""
 
-from dustrun.core.expression.payload import CompiledValue, compile_value, measure, read_value
 from dustrun.core.expression.references import Reference
 from dustrun.core.expression.runtime.fault import ExpressionError, ExpressionErrors
-from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, TRIAL, Limits, OverTrial
-from dustrun.core.expression.runtime.values import Function, Lazy, Roots
-from dustrun.core.expression.template import Template, parse_expression, parse_template
+from dustrun.core.expression.runtime.values import DEFAULT_LIMITS, TRIAL, Function, Lazy, Limits, OverTrial, Roots
+from dustrun.core.expression.template import (
+    CompiledValue,
+    Template,
+    compile_value,
+    measure,
+    parse_expression,
+    parse_template,
+    read_value,
+)
 
 __all__ = [
     "DEFAULT_LIMITS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -10,19 +11,18 @@ from typing import Any
 from dustrun.core.expression import macros
 from dustrun.core.expression.functions import FUNCTIONS, HOST_VALUES
 from dustrun.core.expression.functions.table import call
-from dustrun.core.expression.logic import fold_and, fold_else, fold_or
-from dustrun.core.expression.references import constant_key
-from dustrun.core.expression.runtime import access, operators
-from dustrun.core.expression.runtime.arithmetic import negate
+from dustrun.core.expression.logic import TYPES, fold_and, fold_else, fold_or, qualified_type
+from dustrun.core.expression.references import Found, constant_key
+from dustrun.core.expression.runtime import operators, values
+from dustrun.core.expression.runtime import values as access
 from dustrun.core.expression.runtime.border import to_json
 from dustrun.core.expression.runtime.fault import Fault, suggest
-from dustrun.core.expression.runtime.frame import Frame, Run, Take
-from dustrun.core.expression.runtime.operators import NO, OPERATORS
-from dustrun.core.expression.runtime.values import Function, Lazy, kind, map_key
+from dustrun.core.expression.runtime.operators import NO, OPERATORS, negate
+from dustrun.core.expression.runtime.values import Frame, Function, Lazy, Roots, Run, Take, kind, map_key
 from dustrun.core.expression.syntax import tree
+from dustrun.core.expression.syntax.parse import RESERVED
 from dustrun.core.expression.syntax.printer import short_text, step_text
 from dustrun.core.expression.syntax.tree import Node
-from dustrun.core.expression.typenames import TYPES, qualified_type
 
 
 class Compiler:
@@ -278,3 +278,69 @@ _COMPILERS: dict[type, Callable[[Compiler, Any], Run]] = {
     tree.ListOf: Compiler.list_of,
     tree.MapOf: Compiler.map_of,
 }
+
+
+# A fast path for the most common expression, a plain path like `$nodes.a.result.price`: no parser, no compiler.
+#
+# Same semantics as the compiled form: anything but a plain hit falls back to it.
+
+
+_PATH = re.compile(
+    r"\s*(\$?[A-Za-z_][A-Za-z0-9_]*)((?:\.[A-Za-z_][A-Za-z0-9_]*|\[(?:0|[1-9][0-9]{0,8})\])*)\s*", re.ASCII
+)
+_STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[([0-9]+)\]")
+_WORDS = frozenset({"true", "false", "null", "in"})
+_MAX_LENGTH = 500
+
+
+class QuickPath:
+    """A root and constant keys."""
+
+    __slots__ = ("found", "keys", "places", "root")
+
+    def __init__(self, root: str, at: int, steps: list[re.Match[str]], base: int) -> None:
+        self.root = root
+        self.keys = tuple(m.group(1) or int(m.group(2)) for m in steps)
+        self.places = tuple(base + m.start() + (1 if m.group(1) else 0) for m in steps)
+        self.found = Found(root, self.keys, at, False)
+
+    def fetch(self, roots: Roots) -> Any:
+        """The value if every step is a plain hit; otherwise None, and `run` gives the definite answer."""
+        try:
+            value = roots.root(self.root)
+            for key in self.keys:
+                value = value[key] if type(value) is dict else _step(value, key)
+        except (KeyError, IndexError):
+            return None
+        return value
+
+    def run(self, frame: Frame) -> Any:
+        """The value, or the fault of the first missing step."""
+        value = values.take_root(frame, self.root, self.found.at)
+        for number, key in enumerate(self.keys):
+            whole, before = functools.partial(self._text, number + 1), functools.partial(self._text, number)
+            value = values.take(value, key, whole, before, self.places[number])
+        return value
+
+    def _text(self, steps: int) -> str:
+        parts = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys[:steps])
+        return self.root + "".join(parts)
+
+
+def _step(value: Any, key: Any) -> Any:
+    if isinstance(value, Lazy) and type(key) is str:
+        return value.get(key)
+    if type(value) is list and type(key) is int:
+        return value[key]
+    raise KeyError(key)
+
+
+def quick_path(text: str) -> QuickPath | None:
+    """Recognises an expression that is only a path; None otherwise."""
+    match = _PATH.fullmatch(text) if len(text) <= _MAX_LENGTH else None
+    if match is None:
+        return None
+    root, rest = match.groups()
+    if root in _WORDS or root in RESERVED or root in TYPES or root == "google":
+        return None
+    return QuickPath(root, match.start(1), list(_STEP.finditer(rest)), match.start(2))

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dustrun.core.expression.functions.data import group_by_keys, sort_by_keys, unique_by_keys
 from dustrun.core.expression.logic import absorb
 from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.frame import Frame, Run, Take
-from dustrun.core.expression.runtime.values import Lazy, from_key, kind, map_key, read_all
+from dustrun.core.expression.runtime.values import Frame, Lazy, Run, Take, from_key, kind, map_key, read_all
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.printer import short_text
 

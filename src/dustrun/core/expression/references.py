@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from dustrun.core.expression import macros
 from dustrun.core.expression.functions import FUNCTIONS, HOST_VALUES
+from dustrun.core.expression.logic import TYPES, qualified_type
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.tree import Node
-from dustrun.core.expression.typenames import TYPES, qualified_type
 from dustrun.records import dataclass
 
 Path = tuple[str | int, ...]

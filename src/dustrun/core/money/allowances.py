@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from dustrun.core.evm.abi_signatures import parse_function
-from dustrun.core.evm.selectors import selector_of
+from dustrun.core.evm.calls import selector_of
 from dustrun.core.money.accounting import allowances_in
 from dustrun.core.money.intent import Intent, Log, Movement
 from dustrun.core.money.permits import PERMIT2

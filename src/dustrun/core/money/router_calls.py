@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from dustrun.core.evm.abi import AbiFault, Function
 from dustrun.core.evm.abi_signatures import parse_function
-from dustrun.core.evm.selectors import read_selector, selector_of
-from dustrun.core.money.inner_calls import InnerCall, Unread, inner_calls
+from dustrun.core.evm.calls import read_selector, selector_of
 from dustrun.core.money.intent import Movement
+from dustrun.core.money.token_calls import InnerCall, Unread, inner_calls
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 from dustrun.records import dataclass

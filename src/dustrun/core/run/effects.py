@@ -189,6 +189,7 @@ def _request(execution: ReportedExecution, nodes: Mapping[str, Node], mode: Mode
         "action": nodes[execution.node_id].type,
         "request": execution.facts["request"],
         "sent": bool(execution.facts.get("sent")) and mode is not Mode.SIMULATE,
+        "answered": execution.facts.get("answered"),
         "status": execution.status.value,
     }
 

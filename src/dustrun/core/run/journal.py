@@ -6,7 +6,7 @@ depend on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import Any, Final
 
@@ -55,6 +55,18 @@ class ReportedExecution(Execution):
 
 KEPT_FROM = "keptFrom"
 """Fact of a result that a retry kept: the run that carried it out."""
+
+OPENS_AGAIN: Final = "opensAgain"
+"""Fact of an unfinished loop that a retry kept: it has its items, and what they spend is not judged yet."""
+AHEAD: Final = "ahead"
+"""Fact of a loop that waits for a person: what it opens with, and the questions."""
+_ITEMS: Final = ("items", "concurrency", "onItemError", "mostItems", "assumed")
+
+
+def items_of(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What a loop that has evaluated its items opens with; None if it has not."""
+    found = {} if facts is None else facts.get(AHEAD, facts)
+    return {name: found[name] for name in _ITEMS if name in found} if "items" in found else None
 
 
 ANSWER: Final = "answer"

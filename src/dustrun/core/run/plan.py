@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any, NamedTuple
 
-from dustrun.core.run.journal import Execution, frame_of, item_frame
+from dustrun.core.run.journal import OPENS_AGAIN, Execution, frame_of, item_frame
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.graph import ERROR_BRANCH, TOP, Edge, Graph, Scope
 from dustrun.records import dataclass
@@ -305,9 +305,8 @@ class Plan:
             self.waits(Start(start.path, start.node_id, execution.attempt, wake=True), execution.wake_at, holds)
         elif execution.status is N.UNCERTAIN:
             self.waits(attempt, None, Holds.FAILURE)
-        elif execution.facts is not None and "items" in execution.facts:
-            facts = execution.facts
-            self.opened_by(start.path, facts)
+        elif execution.facts is not None and "items" in execution.facts and OPENS_AGAIN not in execution.facts:
+            self.opened_by(start.path, execution.facts)
 
     # --- internals ---
 

@@ -180,8 +180,8 @@ def _asked(spec: NodeSpec, node: Node, payload: Mapping[str, Any]) -> Iterator[N
         if origin.kind == "http":
             yield "http", host_of(payload.get(origin.field or ""))
         elif origin.kind == "contract":
-            if name != "native":
-                yield "contract", constant(payload.get("chainId")) or ANY, name or ANY
+            chain = constant(payload.get("chainId")) or ANY
+            yield from (("contract", chain, one) for one in _contracts_of(payload.get(origin.field or "")))
         elif origin.field is None:
             yield origin.kind, node.connector.id if node.connector is not None else ANY
         else:
@@ -195,6 +195,14 @@ def _chain_of(spec: NodeSpec, payload: Mapping[str, Any]) -> Iterator[Named]:
         name = constant(payload[token]) if token is not None else None
         if name != "native":
             yield "contract", chain, name or ANY
+
+
+def _contracts_of(asked: Any) -> Iterator[str]:
+    """The contracts that an input names: one, or one for each call of a list."""
+    for one in asked if isinstance(asked, list) else [asked]:
+        name = constant(one.get("contract") if isinstance(one, Mapping) else one)
+        if name != "native":
+            yield name or ANY
 
 
 def constant(value: Any) -> str | None:

@@ -15,7 +15,7 @@ from operator import or_
 from typing import Any, Final
 
 from dustrun.core.expression import Reference
-from dustrun.core.expression.quick_path import quick_path
+from dustrun.core.expression.compile import quick_path
 from dustrun.core.sources.inputs import (
     TESTS,
     Named,
@@ -28,6 +28,7 @@ from dustrun.core.sources.inputs import (
 )
 from dustrun.core.sources.source import ANY, Source
 from dustrun.core.workflow.graph import ERROR_BRANCH, TOP, Graph
+from dustrun.core.workflow.model_tools import tool_nodes
 from dustrun.core.workflow.program import Program, ProgramNode
 from dustrun.core.workflow.specs import Specs
 from dustrun.records import dataclass
@@ -55,7 +56,7 @@ class ClosedPrograms:
     names them (version None: the live one, else the draft). `tables`: names of tables by id, because nodes may name
     them by either. `ran`: of one run, what its nodes and those of the runs that it called were given; None: any run.
     `calls`: what its calls ran. `kept`: the results that were not its own work, each with the run and path that gave
-    it. `simulated`: pinned results hold.
+    it. `simulated`: pinned results hold. `fired`: the trigger that started the run; None: any may have.
     """
 
     root: Key
@@ -66,6 +67,7 @@ class ClosedPrograms:
     calls: Mapping[Place, Sequence[Key]] = field(default_factory=dict)
     kept: Mapping[Place, Sequence[tuple[str, str]]] = field(default_factory=dict)
     simulated: bool = False
+    fired: str | None = None
 
 
 class Bits:
@@ -74,6 +76,7 @@ class Bits:
     def __init__(self) -> None:
         self._bits: dict[Named, int] = {}
         self._names: list[Named] = []
+        self._by_inputs = 0
 
     def bit(self, *name: str) -> int:
         """The bit of a source: its kind, name and path."""
@@ -83,18 +86,39 @@ class Bits:
             self._names.append(name)
         return found
 
+    def bit_by_inputs(self, name: Named, place: Place) -> int:
+        """The bit of a contract that only the inputs of a node say, each time that it runs."""
+        found = self.bit(*name, *place)
+        self._by_inputs |= found
+        return found
+
+    def stored(self, bits: int) -> int:
+        """A set as it comes out of a store: other runs may have written it, whose inputs are not known."""
+        found = bits & self._by_inputs
+        return bits ^ found | self.bit("contract", ANY, ANY) if found else bits
+
+    def inputs_of(self, bits: int) -> Iterator[tuple[Source, Place]]:
+        """The contracts in a set that inputs of nodes say, with those nodes."""
+        for named in self._list(bits & self._by_inputs):
+            yield _source(named), (named[3], named[4])
+
     def where(self, test: Callable[[Source], bool]) -> int:
         """The set of all sources that pass a test: an intersection with it then judges a set at once."""
         return _union(1 << place for place, named in enumerate(self._names) if test(_source(named)))
 
     def named(self, bits: int) -> frozenset[Source]:
         """The sources of a set."""
-        found = []
+        return frozenset(map(_source, self._list(bits)))
+
+    def named_apart(self, bits: int) -> frozenset[Source]:
+        """The sources of a set but for those that `inputs_of` gives."""
+        return self.named(bits & ~self._by_inputs)
+
+    def _list(self, bits: int) -> Iterator[Named]:
         while bits:
             low = bits & -bits
-            found.append(_source(self._names[low.bit_length() - 1]))
+            yield self._names[low.bit_length() - 1]
             bits ^= low
-        return frozenset(found)
 
 
 class Slicer:
@@ -104,7 +128,7 @@ class Slicer:
         self.closed, self.bits = closed, Bits()
         self.spends: list[Place] = []
         self.order: list[Place] = []
-        self._specs = specs
+        self.specs = specs
         self._values: dict[Cell, int] = {}
         self._readers: dict[Cell, dict[Cell, None]] = {}
         self._stack: list[Cell] = []
@@ -172,7 +196,10 @@ class Slicer:
 
     def _from_outside(self, place: Place, node: ProgramNode, payload: Mapping[str, Any]) -> int:
         key, node_id = place
-        found = _union(self.bits.bit(*self._aliased(named)) for named in outside(node, payload, self._specs))
+        found = 0
+        for named in map(self._aliased, outside(node, payload, self.specs)):
+            is_by_inputs = named[0] == "contract" and ANY in named and not any(tool_nodes(node.node))
+            found |= self.bits.bit_by_inputs(named, place) if is_by_inputs else self.bits.bit(*named)
         if node.node.type in ("wait", "approve"):
             found |= self.bits.bit("resume" if node.node.type == "wait" else "approval", key, node_id)
         if node.node.type in ("wait", "approve", "delay"):
@@ -420,6 +447,8 @@ class Slicer:
             path = path[1:]
         graph, found = self._graph(key), 0
         for one in ((node_id,) if node_id is not None else graph.triggers) if key == self.closed.root else ():
+            if self.closed.fired not in (None, one):
+                continue
             node = graph.nodes[one]
             found |= self.bits.bit("trigger", node.type, *(str(step) for step in path[:_DEPTH]))
             found |= self._constant[key, one] if node.payload else 0
@@ -482,7 +511,7 @@ class Slicer:
         found |= 0 if is_reset else self.bits.bit("variable", workflow, name)
         for writer in self._writers.get((workflow, name), ()):
             found |= self._constant[writer] | self.refs(writer) | self.decides(writer)
-        return found
+        return found if is_reset else self.bits.stored(found)
 
     def _table(self, name: str | None) -> int:
         writers = (
@@ -491,7 +520,7 @@ class Slicer:
             if name is None or table is None or table == name
             for one in places
         )
-        return _union(self._constant[one] | self.refs(one) | self.decides(one) for one in writers)
+        return self.bits.stored(_union(self._constant[one] | self.refs(one) | self.decides(one) for one in writers))
 
     # --- rule: the chain is a store ---
 
@@ -582,7 +611,7 @@ def workflow_of(key: Key) -> str:
 
 
 def _source(named: Named) -> Source:
-    return Source(named[0], named[1] if len(named) > 1 else "", named[2:])
+    return Source(named[0], named[1] if len(named) > 1 else "", named[2:3] if named[0] == "contract" else named[2:])
 
 
 def _is_at(steps: Steps, prefix: Steps) -> bool:

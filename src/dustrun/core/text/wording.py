@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from typing import Final
 
 _OBJECT = "Must be a JSON object."
 _LIST = "Must be a list."
@@ -49,3 +51,18 @@ def explain(kind: str, message: str) -> str:
     if kind in ("literal_error", "enum"):
         text = _QUOTED.sub(r'"\1"', text)
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
+
+
+# Characters that no reader sees and a model may obey: controls, format characters with the tags among them, private
+# ones.
+
+
+UNSEEN_KINDS: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+_PLAIN: Final = re.compile(r"[ -~\n\t]*")
+
+
+def without_unseen(text: str) -> str:
+    """The text without characters that are not seen."""
+    if _PLAIN.fullmatch(text):
+        return text
+    return "".join(one for one in text if one in "\n\t" or unicodedata.category(one) not in UNSEEN_KINDS)

@@ -13,7 +13,9 @@ EXHAUSTED = "max_runs_exhausted"
 
 MAX_DEPTH: Final = 10
 """How many runs in a row the server's own events may start."""
-OF_THE_SERVER: Final = frozenset({"workflow-finished", "run-finished", "transaction", "approval", "trigger-failed"})
+OF_THE_SERVER: Final = frozenset(
+    {"workflow-finished", "run-finished", "transaction", "approval", "trigger-failed", "connector-failed"}
+)
 """The triggers for what happens in the server."""
 _KEEP_DEPTH: Final = OF_THE_SERVER | {"table-row"}
 """The triggers whose events say how deep they are."""

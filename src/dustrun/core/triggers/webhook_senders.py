@@ -41,6 +41,8 @@ _SNS_HOST: Final = r"https://sns\.[a-z0-9-]{3,30}\.amazonaws\.com(\.cn)?/"
 _SNS_CERTIFICATE: Final = re.compile(_SNS_HOST + r"SimpleNotificationService-[0-9a-f]{32}\.pem")
 _SNS_CONFIRM: Final = re.compile(_SNS_HOST + r"\?Action=ConfirmSubscription&[!-~]{1,2000}")
 _LEEWAY_S: Final = 60
+_ASKS_FOR_OPTIONS: Final = b"%22type%22%3A%22block_suggestion%22"
+"""In a request of Slack that is no event: it wants an answer each time, also to the same question."""
 
 
 class Preset(Fields):
@@ -93,7 +95,8 @@ Auth = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class _Sender:
-    """How a preset signs, and where its id of an event is: a header, or a path in the body."""
+    """How a preset signs, and where its id of an event is: a header, with what tells its events apart in others, or a
+    path in the body."""
 
     auth: HmacAuth
     ids: tuple[tuple[str, ...], ...]
@@ -124,7 +127,7 @@ _PRESETS: Final[Mapping[str, _Sender]] = {
     ),
     "shopify": _Sender(
         HmacAuth(type="hmac", header="X-Shopify-Hmac-Sha256", encoding="base64"),
-        (("header", "x-shopify-event-id"), ("header", "x-shopify-webhook-id")),
+        (("header", "x-shopify-event-id", "x-shopify-topic"), ("header", "x-shopify-webhook-id")),
     ),
 }
 _IDS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
@@ -152,7 +155,10 @@ def verify(
     """Whether a request with these headers (names in lower case) is good under one of the secrets, or under what is at
     `key_url`. `url`: the address that its sender called, with the query."""
     if isinstance(auth, Preset):
-        return webhook_auth.verify(_PRESETS[auth.type].auth, headers, body, secrets, now)
+        found = webhook_auth.verify(_PRESETS[auth.type].auth, headers, body, secrets, now)
+        if isinstance(found, Bad) or found.key is None or _ASKS_FOR_OPTIONS in body:
+            return found
+        return Good(_key_of_body(body), found.sent_at)
     if isinstance(auth, Discord):
         return _verify_discord(auth, headers, body, now)
     if isinstance(auth, GooglePubSub):
@@ -198,7 +204,8 @@ def event_key(auth: Any, headers: Mapping[str, str], payload: Mapping[str, Any])
         for name in path if place == "body" else ():
             found = found.get(name) if isinstance(found, Mapping) else None
         if isinstance(found, str) and found.strip():
-            return key_of("id", found)
+            more = [headers[name] for name in path[1:] if place == "header" and name in headers]
+            return key_of("id", ":".join([found, *more]))
     return None
 
 
@@ -238,9 +245,12 @@ def _verify_discord(auth: Discord, headers: Mapping[str, str], body: bytes, now:
     sent_at = moment(timestamp)
     if sent_at is None:
         return Bad("timestamp", "X-Signature-Timestamp is no number of seconds since 1970.")
-    return late(sent_at, now, webhook_auth.TOLERANCE_MS) or Good(
-        f"signed:{hashlib.sha256(signed).hexdigest()}", sent_at
-    )
+    return late(sent_at, now, webhook_auth.TOLERANCE_MS) or Good(_key_of_body(body), sent_at)
+
+
+def _key_of_body(body: bytes) -> str:
+    """Of an event without an id. The time is left out: a redelivery is signed at one of its own."""
+    return f"signed:{hashlib.sha256(body).hexdigest()}"
 
 
 def _verify_google(

@@ -2,19 +2,101 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dustrun.core.text.wording import explain
-from dustrun.core.validate.headers import check_headers
-from dustrun.core.validate.pinned import check_pinned
 from dustrun.core.validate.words import field_path, has, problem, seen_location, suggest
+from dustrun.core.workflow.control import RESULTS
 from dustrun.core.workflow.definition import UNBOUND, WALLET, ConnectorReference, Definition, Node
 from dustrun.core.workflow.program import TESTS_ONLY
 from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Problem
+from dustrun.secret_names import WORDS
+
+# Warns of secrets in the headers of a definition, which everybody who may read the workflow sees.
+
+
+_OF_HEADERS: Final = "auth|authorisation|token|passwd|(auth|access|session|subscription)-key"
+_SECRET: Final = re.compile(f"(^|-)({WORDS}|{_OF_HEADERS})$", re.I)
+_NO_SECRET: Final = frozenset({"x-csrf-token", "x-xsrf-token"})
+
+
+def check_headers(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
+    """A warning for each constant header that looks like a credential, where a connector could hold it."""
+    headers = node.payload.get("headers")
+    if not spec.connectors or not isinstance(headers, Mapping):
+        return
+    for name, value in headers.items():
+        if isinstance(value, str) and value and _looks_secret(str(name)) and _is_constant(spec, value):
+            message = (
+                f'The header "{str(name)[:100]}" is part of the definition, which everybody with workflow:read sees. '
+                f"Keep its secret in a connector, and name that in the node's `connector`: types {_types(spec)}."
+            )
+            yield problem("secret_in_header", node_id, f"payload.headers.{name}", message, "warning")
+
+
+def _looks_secret(name: str) -> bool:
+    return _SECRET.search(name) is not None and name.lower() not in _NO_SECRET
+
+
+def _is_constant(spec: NodeSpec, value: str) -> bool:
+    """Whether it is sent as it is written; a trigger resolves no templates."""
+    return spec.kind == "trigger" or "{{" not in value
+
+
+def _types(spec: NodeSpec) -> str:
+    first = [name for name in spec.connectors if name.startswith("http-")] or list(spec.connectors)
+    return ", ".join(first)
+
+
+# Checks pinned results: they stand for what the node would give, so they must look like it.
+
+
+_MOST: Final = 10
+_INTERPRETED: Final = ("if", "switch", "wait", "approve")
+"""Control nodes that read their pinned value themselves: a branch, a decision, or the data of a resume."""
+_DECISIONS: Final = ("timed_out", "approved", "rejected")
+
+
+def check_pinned(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
+    """Warns of a pinned result that the node could not have. What is missing is no problem: expressions that use it
+    say so. No error, since a live run does not use it."""
+    if not node.is_pinned or spec.kind == "trigger":
+        return
+    if node.type == "approve":
+        yield from _check_decision(node_id, node)
+    result = spec.result or RESULTS.get(node.type)
+    if result is None or node.type in _INTERPRETED:
+        return
+    try:
+        result.model_validate(node.pinned)
+    except ValidationError as error:
+        found = [one for one in error.errors(include_url=False, include_input=False) if one["type"] != "missing"]
+        for one in found[:_MOST]:
+            where = field_path(one["loc"])
+            message = _explain(node, result, one["type"], one["msg"], where)
+            yield problem("pinned_result", node_id, f"pinned.{where}".rstrip("."), message, "warning")
+
+
+def _explain(node: Node, result: type[BaseModel], kind: str, message: str, where: str) -> str:
+    names = [info.alias or name for name, info in result.model_fields.items()]
+    if not where:
+        return f'The result of "{node.type}" is an object with {", ".join(names)}; this one is not.'
+    if kind == "extra_forbidden":
+        return f'The result of "{node.type}" has no "{where}".{suggest(where, names)} It has {", ".join(names)}.'
+    return f'The result of "{node.type}" could not be this: {explain(kind, message)}'
+
+
+def _check_decision(node_id: str, node: Node) -> Iterator[Problem]:
+    pinned = node.pinned
+    decision = pinned.get("decision", pinned.get("branch")) if isinstance(pinned, Mapping) else pinned
+    if decision not in _DECISIONS:
+        message = f'The pinned result of an approve is one of {", ".join(_DECISIONS)}, or has it as "decision".'
+        yield problem("pinned_result", node_id, "pinned", message, "warning")
 
 
 def check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:

@@ -5,11 +5,13 @@ RFC 8259 sets no precision for numbers; binary floats would lose money, so no fl
 
 from __future__ import annotations
 
+import itertools
 import json
 import json.scanner
 import re
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -22,6 +24,7 @@ _MAX_INTEGER_BITS = 3400  # slightly over 1000 digits; Python's own limit is 430
 _SAFE_INTEGER = 2**53 - 1
 _MOST_AT_ONCE: Final = 250_000
 """Up to 80 ms of reading, if all keys differ."""
+_MOST_EXPANDED: Final = 1_048_576
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _PLAIN: Final = json.JSONEncoder(ensure_ascii=False, default=str)
 
@@ -40,9 +43,26 @@ def _decimal(text: str) -> Decimal:
         value = Decimal(text)
     except InvalidOperation:
         raise _out_of_range(text) from None
-    if ("e" in text or "E" in text) and not _is_short(value):
-        raise _out_of_range(text)
+    if "e" in text or "E" in text:
+        if not -MAX_EXPONENT <= value.adjusted() <= MAX_EXPONENT:
+            raise _out_of_range(text)
+        digits = len(plain_digits(value))
+        if digits > MAX_NUMBER_CHARS:
+            raise _out_of_range(text)
+        _expansion.left -= digits - len(text)
+        if _expansion.left < 0:
+            raise JsonError("its numbers with exponents stand for too many digits in all")
     return value
+
+
+class _Expansion(threading.local):
+    """How many more digits the numbers with exponents of a document may stand for than it has characters: `1e999` has
+    five, and is kept and shown as a thousand."""
+
+    left = 0
+
+
+_expansion = _Expansion()
 
 
 def _out_of_range(text: str) -> JsonError:
@@ -136,6 +156,7 @@ def _read(text: bytes | str, decoder: _Decoder) -> tuple[str, Any]:
         string = text.decode("utf-8") if isinstance(text, bytes) else text
         if string[:1] == _MARK:
             string = string[1:]
+        _expansion.left = max(_MOST_EXPANDED, len(string))
         decode = decoder.at_once if len(string) < _MOST_AT_ONCE else decoder.decode_large
         return string, decode(string)
     except JsonError:
@@ -254,3 +275,148 @@ def dumps_wire(value: Any) -> bytes:
         return orjson.dumps(value, default=_wire_default, option=orjson.OPT_STRICT_INTEGER)
     except TypeError:
         return orjson.dumps(_big_as_digits(value, _SAFE_INTEGER, quote=True), default=_wire_default)
+
+
+# How much work a value is, estimated in a time that does not depend on its size.
+
+
+MOST: Final = 2000
+"""Units that the event loop may handle at once: up to 20 ms of checking, shaping and encoding."""
+_CHARS: Final = 64
+_FEW: Final = 8
+_WITHOUT_PARTS: Final = frozenset({int, float, bool, type(None)})
+
+
+def is_large(value: Any, most: int = MOST) -> bool:
+    """Whether a value has more than `most` units."""
+    return weigh(value, most) > most
+
+
+def weigh(value: Any, most: int = MOST) -> int:
+    """The units of a value: one for each item of a list, object or record, and one for each 64 characters of text. It
+    stops counting beyond `most`."""
+    kind = type(value)
+    if kind is dict:
+        few = value
+    elif kind is str or kind is bytes:
+        return len(value) // _CHARS
+    elif kind in _WITHOUT_PARTS or (kind is list and not value):
+        return 0
+    else:
+        few = getattr(value, "__dict__", None)  # a record's fields, as a model of pydantic has
+    if type(few) is dict and len(few) <= _FEW:
+        units = _units_of_few(few)
+        if units is not None:
+            return units
+    left = most
+    seen = [value]
+    for one in seen:  # which grows meanwhile, by what `left` allows
+        kind = type(one)
+        if kind is dict:
+            left -= len(one)
+            if left < 0:
+                break
+            seen += one.values()
+        elif kind is str or kind is bytes:
+            left -= len(one) // _CHARS
+        elif kind is list:
+            left -= len(one)
+            if left < 0:
+                break
+            seen += one
+        elif kind not in _WITHOUT_PARTS:
+            parts, count = _parts(one)
+            left -= count
+            if left < 0:
+                break
+            seen += parts
+    return most - left
+
+
+def _units_of_few(value: dict[Any, Any], deeper: int = 2) -> int | None:
+    """The units of a small object of plain values, and of such objects `deeper` levels below, which most are; None if
+    it has others."""
+    units = len(value)
+    if _WITHOUT_PARTS.issuperset(map(type, value.values())):
+        return units
+    for part in value.values():
+        kind = type(part)
+        if kind is str:
+            units += len(part) // _CHARS
+        elif kind is dict and deeper and len(part) <= _FEW:
+            below = _units_of_few(part, deeper - 1) if part else 0
+            if below is None:
+                return None
+            units += below
+        elif kind not in _WITHOUT_PARTS:
+            return None
+    return units
+
+
+def _parts(value: Any) -> tuple[Iterable[Any], int]:
+    """The parts of a container or record, and their number."""
+    if isinstance(value, (list, tuple)):
+        return value, len(value)
+    if isinstance(value, dict):
+        return value.values(), len(value)
+    if isinstance(value, (str, bytes)):
+        return (), len(value) // _CHARS
+    fields = getattr(value, "__dict__", None)  # before what a model of pydantic would search for in vain
+    if fields and isinstance(fields, dict):
+        return list(fields.values()), len(fields)
+    names = getattr(value, "__dataclass_fields__", None) or ()
+    return [getattr(value, name, None) for name in names], len(names)
+
+
+# Large values as JSON in pieces: one call into C that encodes megabytes keeps the interpreter from other threads.
+
+
+_PIECE: Final = 20_000
+"""Units of a value (`weight.is_large`) that are encoded at once, in about a millisecond."""
+_SLICE: Final = 1_000
+
+
+Encode = Callable[[Any], bytes]
+
+
+def wire_pieces(value: Any, encode: Encode = dumps_wire) -> Iterator[bytes]:
+    """What `encode` returns, in pieces; no string is cut."""
+    if not isinstance(value, dict | list | tuple) or not is_large(value, _PIECE):
+        yield encode(value)
+    elif isinstance(value, dict):
+        yield from _joined(b"{", b"}", (_members(part, encode) for part in _slices(value)))
+    else:
+        slices = (value[first : first + _SLICE] for first in range(0, len(value), _SLICE))
+        yield from _joined(b"[", b"]", (_items(part, encode) for part in slices))
+
+
+def _slices(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    rest = iter(value.items())
+    while part := dict(itertools.islice(rest, _SLICE)):
+        yield part
+
+
+def _members(part: dict[str, Any], encode: Encode) -> Iterator[bytes]:
+    if not is_large(part, _PIECE):
+        yield encode(part)[1:-1]
+        return
+    for number, (name, item) in enumerate(part.items()):
+        yield (b"," if number else b"") + encode({name: 0})[1:-2]  # the name as it is encoded, and the colon
+        yield from wire_pieces(item, encode)
+
+
+def _items(part: Sequence[Any], encode: Encode) -> Iterator[bytes]:
+    if not is_large(part, _PIECE):
+        yield encode(part)[1:-1]
+        return
+    for number, item in enumerate(part):
+        yield from (b",",) if number else ()
+        yield from wire_pieces(item, encode)
+
+
+def _joined(first: bytes, last: bytes, parts: Iterator[Iterator[bytes]]) -> Iterator[bytes]:
+    yield first
+    for number, part in enumerate(parts):
+        yield from (b",",) if number else ()
+        yield from part
+    yield last

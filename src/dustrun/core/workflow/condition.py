@@ -12,11 +12,10 @@ from decimal import Decimal
 from typing import Any
 
 from dustrun.core.expression import CompiledValue, ExpressionError, ExpressionErrors, Limits, Reference, Roots
-from dustrun.core.expression.payload import compile_value
 from dustrun.core.expression.runtime.fault import Fault, Kind, suggest
-from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, Meter
 from dustrun.core.expression.runtime.operators import is_number, same
-from dustrun.core.expression.runtime.values import kind
+from dustrun.core.expression.runtime.values import DEFAULT_LIMITS, Meter, kind
+from dustrun.core.expression.template import compile_value
 from dustrun.records import dataclass
 
 MAX_DEPTH = 32

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import field, replace
 from typing import Any, Protocol
 
 from dustrun.core.money.allowances import Allowance
 from dustrun.errors import Invalid
 from dustrun.records import dataclass
+from dustrun.sdk.action import Transmission
 from dustrun.sdk.chain import Chain, Prices, WalletView
-from dustrun.sdk.context import Connection, Http, ModelTools, Script
-from dustrun.sdk.notice import Notifier
-from dustrun.sdk.programs.commands import Commands
+from dustrun.sdk.context import Connection, Http, HttpRequest, HttpResponse, ModelTools, Script
+from dustrun.sdk.notice import Notice, Notifier
+from dustrun.sdk.programs import CommandLine, Commands, Program
 from dustrun.sdk.tables import Tables
 
 Emit = Callable[[str, dict[str, Any]], None]
@@ -30,10 +33,12 @@ class Scripts(Protocol):
 
 @dataclass(slots=True)
 class Notes:
-    """What an attempt records beside its result. `assumed`: the result depends on assumed values."""
+    """What an attempt records beside its result. `assumed`: the result depends on assumed values. `transmission`: what
+    has left the server; an action that fails may have sent before, since a 503 is an answer."""
 
     assumed: bool = False
     facts: dict[str, Any] | None = None
+    transmission: Transmission = field(default_factory=Transmission)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class NodeContext:
     @property
     def http(self) -> Http:
         """Guarded HTTP client."""
-        return self._http
+        return _NotingHttp(self._http, self.notes.transmission)
 
     @property
     def script(self) -> Script:
@@ -119,8 +124,8 @@ class NodeContext:
         """Sets the connector, and wraps events so that the connectors' secrets are masked, before the action runs."""
         self._connection, self._http, self._emit = connection, http, emit(self._emit)
 
-    def rehearse(self, http: Http, notifier: Notifier, commands: Commands) -> None:
-        """Sets what stops the action before it sends, before the action runs."""
+    def replace(self, http: Http, notifier: Notifier, commands: Commands) -> None:
+        """Sets what notes how a connector answers, or stops the action before it sends, before the action runs."""
         self._http, self._notifier, self._commands = http, notifier, commands
 
     def offer(self, tools: ModelTools) -> None:
@@ -142,12 +147,12 @@ class NodeContext:
     @property
     def notify(self) -> Notifier:
         """Sends messages through messaging services."""
-        return self._notifier or self._offered.notifier
+        return _NotingNotifier(self._notifier or self._offered.notifier, self.notes.transmission)
 
     @property
     def commands(self) -> Commands:
         """Programs that the operator has named."""
-        return self._commands or self._offered.commands
+        return _NotingCommands(self._commands or self._offered.commands, self.notes.transmission)
 
     @property
     def _offered(self) -> Inside:
@@ -218,3 +223,65 @@ def idempotency_key(org_id: str, root_run_id: str, path: str) -> str:
     """A key by which an outside system can deduplicate: the same for every attempt, restart and retry run."""
     digest = hashlib.sha256(f"{org_id}\n{root_run_id}\n{path}".encode()).hexdigest()
     return f"dustrun-{digest[:40]}"
+
+
+class _NotingHttp:
+    """`ctx.http`, noting what it sends unless that only reads; so do the other two."""
+
+    __slots__ = ("_http", "_transmission")
+
+    def __init__(self, http: Http, transmission: Transmission) -> None:
+        self._http = http
+        self._transmission = transmission
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        """Sends one request."""
+        noted = request if request.only_reads else replace(request, transmission=self._transmission)
+        return await self._http.request(noted)
+
+
+class _NotingNotifier:
+    """`ctx.notify`."""
+
+    __slots__ = ("_notifier", "_transmission")
+
+    def __init__(self, notifier: Notifier, transmission: Transmission) -> None:
+        self._notifier = notifier
+        self._transmission = transmission
+
+    async def send(self, address: str, notice: Notice) -> str:
+        """Sends one message."""
+        return await self._notifier.send(address, replace(notice, transmission=self._transmission))
+
+
+class _NotingCommands:
+    """`ctx.commands`."""
+
+    __slots__ = ("_commands", "_transmission")
+
+    def __init__(self, commands: Commands, transmission: Transmission) -> None:
+        self._commands = commands
+        self._transmission = transmission
+
+    def check(self, line: CommandLine) -> None:
+        """Raises `Refused` unless the operator has named the command."""
+        self._commands.check(line)
+
+    @asynccontextmanager
+    async def start(self, line: CommandLine) -> AsyncIterator[Program]:
+        """Starts a program."""
+        async with self._commands.start(line) as program:
+            yield _NotingProgram(program, self._transmission)
+
+
+class _NotingProgram:
+    def __init__(self, program: Program, transmission: Transmission) -> None:
+        self._program = program
+        self._transmission = transmission
+
+    async def send(self, line: bytes, *, only_reads: bool) -> None:
+        await self._program.send(line, only_reads=only_reads)
+        self._transmission.sent = self._transmission.sent or not only_reads
+
+    async def receive(self) -> bytes | None:
+        return await self._program.receive()

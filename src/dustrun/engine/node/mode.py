@@ -12,8 +12,7 @@ from typing import Any, ClassVar, Final
 from dustrun import clock
 from dustrun.core.run.state import Mode
 from dustrun.core.workflow.definition import Node
-from dustrun.engine.node.job import ASSUMED_INPUT, Carrier, Job, request_facts
-from dustrun.engine.node.outcome import Failed, Outcome, Settled
+from dustrun.engine.node.outcome import ASSUMED_INPUT, Carrier, Failed, Job, Outcome, Settled, request_facts
 from dustrun.sdk import Effect
 
 _REFUSED = 'The node says dust: "refuse": it does not run in a dust test.'

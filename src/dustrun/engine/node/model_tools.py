@@ -10,19 +10,17 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from dustrun.catalog import Catalog
-from dustrun.core.text.unseen import without_unseen
-from dustrun.core.text.wording import explain
+from dustrun.core.text.wording import explain, without_unseen
 from dustrun.core.validate import field_path
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.definition import Node
 from dustrun.core.workflow.model_tools import LLM, ModelTool, OfferedTool
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.context import NodeContext
-from dustrun.engine.node.job import Job
-from dustrun.engine.node.outcome import Failed, Outcome, Settled
+from dustrun.engine.node.outcome import Failed, Job, Outcome, Settled
 from dustrun.engine.node.secrets import Secrets
 from dustrun.errors import DustrunError, Invalid, Refused
-from dustrun.outbound.target import parse
+from dustrun.outbound.resolver import parse
 from dustrun.sdk import Action, Connection, Effect, ToolShape
 from dustrun.sdk.context import CheckingHttp, ToolAnswer
 from dustrun.sdk.notice import CheckingNotifier

@@ -14,15 +14,23 @@ from dustrun.core.run.plan import Start
 from dustrun.core.text.masking import MASK
 from dustrun.core.text.wording import explain
 from dustrun.core.validate import field_path
-from dustrun.core.values.weight import MOST, is_large, weigh
-from dustrun.core.workflow.definition import WALLET, ConnectorReference
+from dustrun.core.values.exact_json import MOST, is_large, weigh
+from dustrun.core.workflow.definition import WALLET, ConnectorReference, choose
 from dustrun.core.workflow.program import ProgramNode
-from dustrun.core.workflow.wallet_choice import choose
 from dustrun.engine.node import control
 from dustrun.engine.node.context import NodeContext
-from dustrun.engine.node.job import OUTSIDE, Carrier, Job, request_facts
 from dustrun.engine.node.mode import RunMode
-from dustrun.engine.node.outcome import Failed, Outcome, Settled, Unknown, of_error
+from dustrun.engine.node.outcome import (
+    OUTSIDE,
+    Carrier,
+    Failed,
+    Job,
+    Outcome,
+    Settled,
+    Unknown,
+    of_error,
+    request_facts,
+)
 from dustrun.engine.node.rehearsal import BeforeSending
 from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect
@@ -184,7 +192,8 @@ async def run(job: Job, context: NodeContext) -> Outcome:
         )
         outcome = of_error(error)
         if isinstance(outcome, Failed | Unknown):
-            outcome.facts = request_facts(job, sent=isinstance(outcome, Unknown))
+            went = context.notes.transmission
+            outcome.facts = request_facts(job, sent=went.sent or isinstance(outcome, Unknown), status=went.status)
         if isinstance(outcome, Failed) and is_rehearsed and job.assumed:
             outcome.message = f"{outcome.message} {_ASSUMED}"
         return outcome
@@ -211,7 +220,7 @@ def _settle(job: Job, value: Any, context: NodeContext) -> Settled:
     return Settled(
         result,
         assumed=job.assumed or notes.assumed,
-        facts=notes.facts or request_facts(job, sent=job.may_have_happened),
+        facts=notes.facts or request_facts(job, sent=job.may_have_happened, status=notes.transmission.status),
     )
 
 

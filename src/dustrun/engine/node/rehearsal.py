@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from dustrun.sdk.context import CheckingHttp, Http, HttpRequest, HttpResponse
 from dustrun.sdk.notice import CheckingNotifier, Notice
-from dustrun.sdk.programs.commands import CommandLine, Commands, Program
+from dustrun.sdk.programs import CommandLine, Commands, Program
 from dustrun.services.connectors.connections import Opened
 
 

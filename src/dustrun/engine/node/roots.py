@@ -6,19 +6,25 @@ references through a simulation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
-from dustrun import clock
+from dustrun import clock, ids
 from dustrun.core.expression import Function, Lazy
+from dustrun.core.expression.runtime.values import Roots
 from dustrun.core.run.journal import Execution, Journal, enclosing, frame_of
 from dustrun.core.run.state import NodeStatus
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.core.workflow.control import RESUMABLE
 from dustrun.core.workflow.graph import TOP
 from dustrun.core.workflow.program import Program
+from dustrun.engine.node.context import Notes
+from dustrun.errors import StoreUnavailable, Uncertain
 from dustrun.log import mask_links
 from dustrun.records import dataclass
+from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
+from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Seen
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.services.runs.resume_links import ResumeLinks
@@ -159,6 +165,11 @@ class NodeRoots:
         self._now = now
         self._env = server.env
 
+    def seen_from(self, journal: Journal, frame: str) -> NodeRoots:
+        """The same roots in another frame of another journal."""
+        server = ServerRoots(self._env, self._links)
+        return NodeRoots(self.facts, self.program, journal, frame, self._now, self.variables, server)
+
     def root(self, name: str) -> Any:
         """The value behind a root; raises `KeyError` when there is none of that name."""
         maker = _ROOTS.get(name)
@@ -263,3 +274,74 @@ _ROOTS: dict[str, Callable[[NodeRoots], Any]] = {
     "$now": lambda roots: roots.now_text,
     "$env": lambda roots: dict(roots.env),
 }
+
+
+# What an expression sees of a run that has happened: for readers of runs, who may not use what a run may.
+
+
+class PastRoots:
+    """Roots without `$env` and `$vars`, which a reader of runs may not see. Links are signed with a secret that no
+    server knows: an expression could take one apart so that no mask would find it."""
+
+    def __init__(self) -> None:
+        self._server = ServerRoots({}, ResumeLinks(ids.new_entropy(32), "https://example.com"))
+
+    def roots(self, facts: RunFacts, program: Program, journal: Journal, frame: str) -> Roots:
+        """The roots of a node in that frame of loop items, at the start of its run."""
+        return NodeRoots(facts, program, journal, frame, facts.started_at, {}, self._server)
+
+    def masked(self, value: Any) -> Any:
+        """A value with the links in it masked."""
+        return loads_own(mask_links(dumps_text(value)))
+
+
+# Calls whose outcome the store could not tell: they are repeated until it is known.
+
+
+ASK_AGAIN_S = 0.5
+T = TypeVar("T")
+
+
+async def until_known(call: Callable[[], Awaitable[T]], *, is_unknown: bool = False) -> T:
+    """The result of a call that has the same effect however often it is made, repeated until its outcome is known.
+    Raises `StoreUnavailable` if the first one has done nothing, unless what came before `is_unknown`. What else it
+    raises is known: the store has answered, or another process has the run."""
+    while True:
+        try:
+            return await call()
+        except Uncertain:
+            is_unknown = True
+        except StoreUnavailable:
+            if not is_unknown:
+                raise
+        await asyncio.sleep(ASK_AGAIN_S)
+
+
+# `ctx.tables`: the managed tables for one attempt of one node.
+
+
+class RunTables:
+    """The `ctx.tables` of a node; `write_key` is the same for every attempt, restart and retry run."""
+
+    def __init__(self, tables: Tables, facts: RunFacts, write_key: str, notes: Notes) -> None:
+        self._tables = tables
+        self._facts = facts
+        self._write_key = write_key
+        self._notes = notes
+
+    async def read(self, query: TableQuery) -> TableRows:
+        """The matching rows, with this run's simulated changes."""
+        found = await self._tables.read_for(self._facts, query)
+        self._notes.assumed = self._notes.assumed or found.assumed
+        return TableRows(found.rows, found.has_more)
+
+    async def write(self, change: TableChange) -> TableWritten:
+        """Changes rows; the same write key changes them once."""
+        assumed = self._notes.assumed
+        written = await until_known(
+            lambda: self._tables.write_for(self._facts, change, self._write_key, assumed=assumed)
+        )
+        shown = {"table": change.table, "mode": change.mode, "keys": written.keys}
+        counts = {"inserted": written.inserted, "updated": written.updated, "deleted": written.deleted}
+        self._notes.facts = {"tableWrite": {**shown, **counts}}
+        return written

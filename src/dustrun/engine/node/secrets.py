@@ -15,16 +15,27 @@ from dustrun.core.text.masking import Mask
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.context import Emit, NodeContext
-from dustrun.engine.node.job import Carrier, Job, request_facts
 from dustrun.engine.node.mode import RunMode
-from dustrun.engine.node.outcome import Failed, Outcome, Settled, Suspended, Unknown, of_error
+from dustrun.engine.node.outcome import (
+    Carrier,
+    Failed,
+    Job,
+    Outcome,
+    Settled,
+    Suspended,
+    Unknown,
+    of_error,
+    request_facts,
+)
 from dustrun.engine.node.rehearsal import RehearsalCommands, RehearsalHttp, RehearsalNotifier
 from dustrun.errors import DustrunError, StoreUnavailable
 from dustrun.sdk.context import CheckingHttp, Connection
 from dustrun.sdk.notice import CheckingNotifier
+from dustrun.sdk.programs import Commands
 from dustrun.sdk.threads import run_sized
 from dustrun.services.connectors.connections import Connections, Opened
 from dustrun.services.connectors.masked_http import MaskedHttp
+from dustrun.services.connectors.noted import NotedCommands, NotedNotifier
 from dustrun.services.runs.engine_port import RunFacts
 
 
@@ -62,10 +73,10 @@ class Secrets:
         self, job: Job, context: NodeContext, http: CheckingHttp, notifier: CheckingNotifier
     ) -> Outcome:
         """Runs a node's action with its connector, and masks the outcome."""
-        commands = self._connections.commands
+        commands: Commands = self._connections.commands
         if not self._references:
             if job.carrier is Carrier.REHEARSAL:
-                context.rehearse(RehearsalHttp(http, http), RehearsalNotifier(notifier), RehearsalCommands(commands))
+                context.replace(RehearsalHttp(http, http), RehearsalNotifier(notifier), RehearsalCommands(commands))
             return await nodes.run(job, context)
         try:
             await self._learn()
@@ -80,9 +91,12 @@ class Secrets:
             return _refused(opened)
         connection = opened.connection if opened else None
         context.connect(connection, MaskedHttp(http, self._mask, opened), self._masking)
+        if opened is not None:
+            notifier, commands = NotedNotifier(notifier, opened), NotedCommands(commands, opened)
+            context.replace(context.http, notifier, commands)
         if job.carrier is Carrier.REHEARSAL:
             reads = RehearsalHttp(http, context.http, opened)
-            context.rehearse(reads, RehearsalNotifier(notifier), RehearsalCommands(commands))
+            context.replace(reads, RehearsalNotifier(notifier), RehearsalCommands(commands))
         return await self.masked(await nodes.run(job, context))
 
     async def cover(self, context: NodeContext, spend: Callable[[], Awaitable[Outcome]]) -> Outcome:
@@ -116,7 +130,7 @@ class Secrets:
             return None
         if reference.id not in self._references:
             return None
-        return await self._connections.open(self._facts.org_id, reference, self._mask)
+        return await self._connections.open(self._facts.org_id, reference, self._mask, run_pk=self._facts.pk)
 
     def _masking(self, emit: Emit) -> Emit:
         def masked(kind: str, data: dict[str, Any]) -> None:

@@ -8,16 +8,29 @@ from functools import partial
 from typing import Any
 
 from dustrun.core.expression import DEFAULT_LIMITS, TRIAL, ExpressionError, Limits, OverTrial
-from dustrun.core.run.journal import KEPT_FROM, Execution, item_frame
+from dustrun.core.run.journal import AHEAD, KEPT_FROM, OPENS_AGAIN, Execution, enclosing, frame_of, item_frame
 from dustrun.core.run.plan import Start
-from dustrun.core.run.rate import Rate
+from dustrun.core.run.retry import Rate
 from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.workflow.loop_forecast import LoopForecast, forecast_loop
 from dustrun.core.workflow.program import Repeat
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.context import NodeContext
-from dustrun.engine.node.job import ASSUMED_INPUT, Carrier, Job
+from dustrun.engine.node.loop_items import LoopItems
 from dustrun.engine.node.node import Preparing
-from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Unknown, encoded
+from dustrun.engine.node.outcome import (
+    ASSUMED_INPUT,
+    Carrier,
+    Failed,
+    Interrupted,
+    Job,
+    Opened,
+    Outcome,
+    Refusal,
+    Settled,
+    Unknown,
+    encoded,
+)
 from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect
 from dustrun.engine.run.commit import Committer
@@ -25,6 +38,7 @@ from dustrun.engine.run.node_inputs import NodeInputs
 from dustrun.engine.run.results import Results
 from dustrun.engine.run.run_context import RunContext
 from dustrun.engine.run.tasks import Tasks
+from dustrun.engine.spend.loop_spends import LoopStart, opened_of, waiting_loop
 from dustrun.sdk import Effect
 from dustrun.sdk.threads import run_beside
 
@@ -44,6 +58,7 @@ class Attempts:
         self.deferred: list[Callable[[], None]] = []
         self.heavy: list[Callable[[], Awaitable[None]]] = []
         self._rates: dict[str, Rate] = {}
+        self._forecasts: dict[str, LoopForecast] = {}
         self._run = run
         self._committer = committer
         self._inputs = inputs
@@ -96,8 +111,14 @@ class Attempts:
         if kept.is_settled:
             self._run.plan.settled(start.path, kept.status, kept.branch)
         else:
-            assert kept.facts is not None
-            self._run.plan.opened_by(start.path, kept.facts)
+            self._open_again(start, kept)
+
+    def _open_again(self, start: Start, kept: Execution) -> None:
+        """A retry goes on with the items of a loop: what is left of them is judged together, as at first."""
+        assert kept.facts is not None
+        opened = replace(opened_of(kept.facts), assumed=kept.assumed)
+        if not self._begin_loop(start, opened):
+            self._results.apply(start, opened)
 
     @property
     def has_pending(self) -> bool:
@@ -218,8 +239,12 @@ class Attempts:
         self._results.apply(start, await run_beside(lambda: encoded(nodes.run_pure(job, context), most)))
 
     def _carry_on(self, start: Start, prepared: Job | StoreEffect | Outcome, *, is_heavy: bool) -> None:
+        if isinstance(prepared, Job) and prepared.effect is Effect.SPEND:
+            prepared.refusal = self._refusal_of(start.path)
         if isinstance(prepared, StoreEffect):
             self._tasks.store_effects.append(prepared)
+        elif isinstance(prepared, Opened) and self._begin_loop(start, prepared):
+            pass
         elif not isinstance(prepared, Job):
             self._results.apply(start, prepared)
         elif prepared.carrier is Carrier.SIMULATION:
@@ -236,10 +261,63 @@ class Attempts:
         else:
             self._tasks.jobs.append(prepared)
 
+    def _begin_loop(self, start: Start, opened: Opened) -> bool:
+        """Whether the spends of a loop are judged before its first item begins: those that are known then, if no loop
+        around it has judged them."""
+        if not self._run.program.wallets or not opened.items or self._run.state.is_cancelling:
+            return False
+        forecast = self._forecast_of(start.node_id)
+        around = self._run.program.graph.loops_around(start.node_id)
+        if not forecast.spends or any(start.node_id in self._forecast_of(loop).loops for loop in around):
+            return False
+        begin = partial(self._look_ahead, start, opened, forecast)
+        if forecast.reads_variables:
+            self.deferred.append(begin)
+        else:
+            begin()
+        return True
+
+    def _forecast_of(self, loop_id: str) -> LoopForecast:
+        found = self._forecasts.get(loop_id)
+        if found is None:
+            found = self._forecasts[loop_id] = forecast_loop(self._run.program, loop_id)
+        return found
+
+    def _look_ahead(self, start: Start, opened: Opened, forecast: LoopForecast) -> None:
+        deps, now = self._run.deps, self._run.state.now()
+        node, roots = self._run.program.nodes[start.node_id], self._inputs.roots(start.path, now)
+        given = Preparing(start, node, roots, self._run.mode, deps.catalog, deps.settings, now)
+        items = LoopItems(given, self._run.journal, forecast)
+        if items.is_known():
+            self._tasks.loops.append(LoopStart(start, opened, items))
+        else:
+            self._results.apply(start, opened)
+
+    def go_on_with_loop(self, start: Start, execution: Execution) -> None:
+        """A person has decided about a loop, the time for that is over, or the server restarted meanwhile."""
+        assert execution.facts is not None
+        execution.status, execution.wake_at = N.RUNNING, None
+        self._run.recorder.changed(execution)
+        self._tasks.loops.append(waiting_loop(start, execution.facts))
+
+    def _refusal_of(self, path: str) -> Refusal | None:
+        """Why a spend was refused before the loop around it began, in this run."""
+        for loop_path, _ in enclosing(frame_of(path)):
+            facts = self._run.journal.by_path[loop_path].facts or {}
+            if path in facts.get("refused", ()):
+                return Refusal.of(facts["refused"][path])
+        return None
+
     def begin_again(self, execution: Execution) -> None:
         """Resumes an attempt that began before the server restarted and did not end."""
         start = Start(execution.path, execution.node_id, execution.attempt)
         node = self._run.program.nodes[execution.node_id]
+        if AHEAD in (execution.facts or {}):
+            self.go_on_with_loop(start, execution)
+            return
+        if OPENS_AGAIN in (execution.facts or {}):
+            self._open_again(start, execution)
+            return
         if self._run.mode.changes_outside and node.spec.kind == "action":
             action = self._run.deps.catalog.actions[node.node.type]
             effect = nodes.resolved_effect(action, execution.input)
@@ -277,6 +355,8 @@ class Attempts:
         facts = self._run.journal.by_path[start.path].facts or {}
         if "spend" in facts:
             self.go_on_spending(start, self._run.journal.by_path[start.path])
+        elif AHEAD in facts:
+            self.go_on_with_loop(start, self._run.journal.by_path[start.path])
         elif "child" in facts:
             self._results.beside().cancelled.append(facts["child"]["pk"])
             message = f"The called run {facts['child']['runId']} did not end in time (timeoutMs of the node)."

@@ -12,9 +12,8 @@ from dustrun.core.run.journal import frame_of
 from dustrun.core.run.plan import Start
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.engine.node.context import Inside, NodeContext, Reach, idempotency_key
-from dustrun.engine.node.job import Job
-from dustrun.engine.node.node_tables import RunTables
-from dustrun.engine.node.roots import NodeRoots, ServerRoots
+from dustrun.engine.node.outcome import Job
+from dustrun.engine.node.roots import NodeRoots, RunTables, ServerRoots
 from dustrun.engine.run.observer import Observer
 from dustrun.engine.run.run_context import RunContext
 from dustrun.engine.spend.deps import SpendDeps

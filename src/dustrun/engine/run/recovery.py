@@ -14,9 +14,9 @@ from dustrun.core.workflow.program import Program
 from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.run_context import EngineDeps, RunContext
 from dustrun.engine.run.runner import Runner
+from dustrun.services.runs.create import caller_of, stored_facts
 from dustrun.services.runs.engine_port import Engine, RunFacts
-from dustrun.services.runs.start_rows import caller_of, stored_facts
-from dustrun.services.runs.unsealing import Unsealing
+from dustrun.services.runs.start import Unsealing
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.storage.db.statement import Row, Tx
 from dustrun.storage.runs import claims as claim_rows

@@ -2,21 +2,126 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dustrun import ids
 from dustrun.core.run import retry
-from dustrun.core.run.assumptions import decides
-from dustrun.core.run.journal import ANSWER, Execution, frame_of
+from dustrun.core.run.assumptions import ASSUMED_CHILD, decides
+from dustrun.core.run.journal import AHEAD, ANSWER, Execution, Journal, frame_of, item_frame
 from dustrun.core.run.plan import Holds, Start
 from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.values.exact_json import dumps_text, is_large, loads_own
+from dustrun.core.workflow.program import Program
+from dustrun.engine.node import control
 from dustrun.engine.node.outcome import Failed, Opened, Outcome, Settled, Suspended, Unknown, encoded
-from dustrun.engine.run import loops
-from dustrun.engine.run.loops import LoopResult
+from dustrun.engine.node.store_effects import started
 from dustrun.engine.run.run_context import RunContext
 from dustrun.errors import Code
+from dustrun.records import dataclass
 from dustrun.services.runs.approvals import new_row
+from dustrun.storage.runs.runs import Signal
 from dustrun.storage.runs.waits import Closed, Waits
+
+# The result of a loop: the results of its items, in the items' order.
+#
+# A loop never fails because its result is too large: beyond the limit of a node's result, results of later items are
+# omitted (their status stays), with very many items the items themselves; the counts always stay.
+
+
+Json = dict[str, Any]
+_ROOM = 512
+
+
+@dataclass(slots=True)
+class LoopResult:
+    """`text` is `result` as JSON; `failed` is the first item that failed."""
+
+    result: Json
+    text: str
+    failed: Json | None
+    assumed: bool
+
+
+def result_of(program: Program, journal: Journal, path: str, count: int, most_bytes: int) -> LoopResult:
+    """The result of a loop whose items have all ended."""
+    loop = journal.by_path[path]
+    body = program.graph.scopes[loop.node_id].node_ids
+    items: list[Json] = []
+    texts: list[str] = []
+    assumed = loop.assumed
+    counts = dict.fromkeys(("success", "partial", "failure", "skipped"), 0)
+    for index in range(count):
+        executed = _executed(journal, item_frame(path, index), body)
+        assumed = assumed or any(execution.assumed for execution in executed)
+        item = _iteration(program, index, executed, len(body))
+        counts[item["status"]] += 1
+        items.append(item)
+        texts.append(dumps_text(item))
+    failed = next((item for item in items if item["status"] == "failure"), None)
+    further = _fit(items, texts, most_bytes - _ROOM)
+    rest: Json = {"iterationCount": count, "counts": counts, **further}
+    text = f'{{"iterations":[{",".join(texts)}],{dumps_text(rest)[1:]}'
+    return LoopResult({"iterations": items, **rest}, text, failed, assumed)
+
+
+def _executed(journal: Journal, frame: str, body: tuple[str, ...]) -> list[Execution]:
+    found = (journal.by_path.get(frame + node_id) for node_id in body)
+    return [execution for execution in found if execution is not None]
+
+
+def _iteration(program: Program, index: int, executed: list[Execution], nodes: int) -> Json:
+    """`nodes`: how many the body has. One that was cut off has fewer executions, or a cancelled one, and is partial."""
+    iteration: Json = {"index": index, "status": "success" if executed or not nodes else "skipped"}
+    if executed and (len(executed) < nodes or any(execution.status is N.CANCELLED for execution in executed)):
+        iteration["status"] = "partial"
+    iteration["results"] = {e.node_id: e.result for e in executed if e.status in (N.SUCCESS, N.PARTIAL)}
+    for execution in executed:
+        on_error = program.nodes[execution.node_id].node.on_error
+        if execution.status is N.FAILURE and on_error == "fail":
+            iteration["status"], iteration["error"] = "failure", execution.error
+            break
+        if execution.status is N.PARTIAL or (execution.status is N.FAILURE and on_error == "continue"):
+            iteration["status"] = "partial"
+    return iteration
+
+
+def _fit(items: list[Json], texts: list[str], most: int) -> Json:
+    """Shortens both lists in place until they fit in `most` bytes; the fields that report the omissions."""
+    if _size(texts) <= most:
+        return {}
+    short = [{"index": item["index"], "status": item["status"], "resultsOmitted": True} for item in items]
+    short_texts = [dumps_text(item) for item in short]
+    left = most - _size(short_texts)
+    omitted = 0
+    for position, text in enumerate(texts):
+        more = len(text.encode()) - len(short_texts[position])
+        if more <= 0:
+            continue
+        if more <= left:
+            left -= more
+        else:
+            items[position], texts[position] = short[position], short_texts[position]
+            omitted += 1
+    said: Json = {"resultsOmitted": omitted}
+    if left < 0:
+        said["iterationsOmitted"] = _cut(items, texts, most)
+    return said
+
+
+def _cut(items: list[Json], texts: list[str], most: int) -> int:
+    size, kept = 0, 0
+    while kept < len(texts) and size + len(texts[kept]) + 1 <= most:
+        size += len(texts[kept]) + 1
+        kept += 1
+    cut = len(texts) - kept
+    del items[kept:], texts[kept:]
+    return cut
+
+
+def _size(texts: list[str]) -> int:
+    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts) + len(texts)
+
 
 N = NodeStatus
 
@@ -42,13 +147,7 @@ class Results:
         elif isinstance(outcome, Suspended):
             self._pause(start, execution, outcome)
         elif isinstance(outcome, Opened):
-            execution.facts = {
-                "items": outcome.items,
-                "concurrency": outcome.concurrency,
-                "onItemError": outcome.on_item_error,
-            }
-            if outcome.most_items is not None:
-                execution.facts["mostItems"] = outcome.most_items
+            execution.facts = outcome.facts()
             execution.assumed = outcome.assumed
             self._run.recorder.changed(execution)
             self._run.plan.opened_by(start.path, execution.facts)
@@ -238,7 +337,7 @@ class Results:
         execution = self._run.journal.by_path[path]
         assert execution.facts is not None
         count, most = len(execution.facts["items"]), self._run.deps.settings.max_result_bytes
-        return loops.result_of(self._run.program, self._run.journal, path, count, most)
+        return result_of(self._run.program, self._run.journal, path, count, most)
 
     def grow_loop(self, path: str, item: Any) -> None:
         """The test of a `while` holds: the next iteration, with its item, unless that is one too many."""
@@ -277,10 +376,79 @@ class Results:
             return
         asked = [facts["approvalId"]] if "approvalId" in facts else []
         if status == "cancelled":  # approvals of its transactions end with the node
-            asked += facts.get("spend", {}).get("approvals", ())
+            asked += facts.get("spend", facts.get(AHEAD, {})).get("approvals", ())
         for approval_id in asked:
             self.beside().closed.append(Closed(approval_id, status, self._run.state.now()))
 
     def _note_error(self, execution: Execution, error: dict[str, Any]) -> None:
         if self._run.state.error is None:
             self._run.state.error = {**error, "nodeId": execution.node_id, "path": execution.path}
+
+
+# Turns signals into outcomes of waiting nodes: a resume, a decision, the end of a called run.
+
+
+_TOO_LARGE = (
+    "The results of the called run {} have more than {} bytes, the most that are kept (setting max_result_bytes)."
+)
+
+
+def outcome_of(signal: Signal, execution: Execution) -> Outcome | None:
+    """The outcome of a waiting node for a signal, or of an uncertain one that happened; None when the signal is for
+    another kind of wait, or says that nothing happened."""
+    facts, answer = execution.facts or {}, loads_own(signal.data)
+    if signal.kind == "resolve":
+        happened = answer["outcome"] == "happened"
+        return Settled(answer.get("result"), note={"resolvedBy": answer["by"]}) if happened else None
+    if signal.kind == "resume" and "wait" in facts:
+        result = control.resumed(facts["wait"]["timeoutMs"], answer["data"], answer["source"])
+        return Settled(result, branch="resumed", note={"resumedBy": answer["by"]})
+    if signal.kind == "resume" and "approve" in facts:
+        data = answer["data"]
+        message = facts["approve"]["message"]
+        result = control.decided(message, data["decision"], answer["by"], data.get("comment"), answer["at"])
+        return Settled(result, branch=data["decision"], note={"resumedBy": answer["by"]})
+    if signal.kind == "child" and "child" in facts and facts["child"]["runId"] == answer["runId"]:
+        return _called(facts["child"], answer)
+    return None
+
+
+def _called(child: Mapping[str, Any], answer: Mapping[str, Any]) -> Outcome:
+    """The outcome of a calling node when its called run has ended."""
+    status = RunStatus(answer["status"])
+    facts = {"child": dict(child)}
+    if child["mode"] == "start":  # only a simulation waits for such a call
+        facts |= {} if answer["passed"] else ASSUMED_CHILD
+        return Settled(started(child), assumed=bool(child["assumed"] or not answer["passed"]), facts=facts)
+    if answer.get("clock") is not None and child["simulated"]:
+        facts["clock"] = answer["clock"]
+    if status in (RunStatus.SUCCESS, RunStatus.PARTIAL):
+        if "most" in answer:
+            return Failed("LIMIT", _TOO_LARGE.format(answer["runId"], answer["most"]), facts=facts)
+        result = {name: answer[name] for name in ("runId", "status", "result", "results")}
+        result = {"runId": result.pop("runId"), "workflowId": child["workflowId"], **result}
+        decisive, shown = bool(answer.get("assumed")), bool(answer.get("hasAssumedResult"))
+        facts |= ASSUMED_CHILD if decisive else {}
+        return Settled(result, status=N(status.value), assumed=child["assumed"] or decisive or shown, facts=facts)
+    error = answer.get("error") or {}
+    why = f": {error['message']}" if error.get("message") else "."
+    code = "CHILD_CANCELLED" if status is RunStatus.CANCELLED else "CHILD_FAILED"
+    details = [{"field": "runId", "message": answer["runId"]}]
+    ended = "was cancelled" if status is RunStatus.CANCELLED else "failed"
+    return Failed(code, f"The called run {answer['runId']} {ended}{why}", details=details, facts=facts)
+
+
+def child_result(
+    run_id: str, program: Program, journal: Journal, ending: Mapping[str, Any], most_bytes: int
+) -> dict[str, Any]:
+    """The signal of a called run to its caller: how it ended, and the results of its last nodes. `assumed`: an
+    important part of it depends on an assumed value; `hasAssumedResult`: one of the results does. `most`: in place of
+    results that have more than `most_bytes` bytes for certain, which a node cannot keep.
+    """
+    leaves = journal.list_last(program.graph)
+    results = {node_id: execution.result for node_id, execution in leaves.items()}
+    only = next(iter(results.values())) if len(results) == 1 else None
+    has_assumed = any(execution.assumed for execution in leaves.values())
+    if is_large(results, most_bytes // 2):  # each unit has two bytes of JSON at least
+        return {"runId": run_id, **ending, "most": most_bytes, "hasAssumedResult": has_assumed}
+    return {"runId": run_id, **ending, "result": only, "results": results, "hasAssumedResult": has_assumed}

@@ -12,7 +12,7 @@ from dustrun.catalog import Catalog
 from dustrun.core.run.assumptions import decides
 from dustrun.core.run.journal import Journal, has_responded
 from dustrun.core.run.plan import Plan
-from dustrun.core.text.redaction import Redaction
+from dustrun.core.text.masking import Redaction
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import Scripts
 from dustrun.engine.node.mode import RunMode, mode_of

@@ -1,30 +1,145 @@
-"""Advances one run: plan → execute → record → plan, until it is done or only waits. The same for every engine host."""
+"""Advances one run: plan → execute → record → plan, until it is done or only waits. The same for every engine host.
+
+`open_run` executes what a run begins with; `Signals` applies the signals of a run, such as a decision or a cancel.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from dustrun import clock, log
-from dustrun.core.run.plan import Busy, Done, Next, Ready, Start, Waiting
+from dustrun.core.run.journal import AHEAD, Execution, Journal
+from dustrun.core.run.plan import Busy, Done, Next, Plan, Ready, Start, Waiting
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.program import ProgramNode
-from dustrun.engine.run import signal_outcomes
+from dustrun.engine.node.outcome import Outcome, encoded
+from dustrun.engine.run import results as signal_outcomes
 from dustrun.engine.run.attempts import Attempts
 from dustrun.engine.run.commit import Committer
 from dustrun.engine.run.node_inputs import NodeInputs
+from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.results import Results
-from dustrun.engine.run.run_context import RunContext
-from dustrun.engine.run.signals import Signals
+from dustrun.engine.run.run_context import EngineDeps, RunContext
 from dustrun.engine.run.tasks import Tasks
 from dustrun.sdk import Effect
 from dustrun.sdk.threads import run_sized
-from dustrun.services.runs.engine_port import Caller
+from dustrun.services.runs.engine_port import Caller, Engine, NewRun
+from dustrun.services.runs.start import Unsealing
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.journal import Ending
+from dustrun.storage.runs.runs import Signal
 from dustrun.storage.runs.waits import ChildResult
+
+# Signals for one run's waiting nodes: from people, links, called runs and the chain.
+
+
+"""Time for which signals are applied before others have a turn."""
+
+
+class Signals:
+    """Reads the signals of one run and applies them."""
+
+    def __init__(self, run: RunContext, committer: Committer, results: Results, attempts: Attempts) -> None:
+        self._run = run
+        self._committer = committer
+        self._results = results
+        self._attempts = attempts
+
+    async def read(self) -> None:
+        """Applies the signals of waiting nodes; one that came before its node waits is kept."""
+        self._run.state.is_poked = False
+        if self._run.state.is_cancelling:
+            self._abandon_spends()
+        waiting, pk = self._run.plan.waiting, self._run.facts.pk
+        if not waiting:
+            return
+        until = clock.monotonic_s() + _TURN_S
+        for signal in await self._committer.patiently(lambda: self._find(pk)):
+            execution = self._run.journal.by_path.get(signal.path)
+            if execution is None or signal.id in self._run.recorder.batch.signals_used:
+                continue
+            outcome = await run_sized(signal.data, self._outcome_of, signal, execution)
+            self._apply(signal, execution, outcome)
+            if clock.monotonic_s() > until:
+                await asyncio.sleep(0)
+                until = clock.monotonic_s() + _TURN_S
+
+    def _outcome_of(self, signal: Signal, execution: Execution) -> Outcome | None:
+        """What a signal means for its node, with the result encoded: thousands of values take too long for the event
+        loop."""
+        outcome = signal_outcomes.outcome_of(signal, execution)
+        return None if outcome is None else encoded(outcome, self._run.deps.settings.max_result_bytes)
+
+    def _apply(self, signal: Signal, execution: Execution, outcome: Outcome | None) -> None:
+        if signal.kind == "resolve":
+            if execution.status is N.UNCERTAIN:
+                self._resolve(execution, signal, outcome)
+        elif execution.status is N.WAITING and signal.path in self._run.plan.waiting:
+            self._answer(execution, signal, outcome)
+        elif execution.is_settled:
+            self._run.recorder.batch.signals_used.append(signal.id)  # too late
+
+    async def _find(self, pk: int) -> list[Signal]:
+        """The unused signals. Those of transactions say nothing but that there is news."""
+        database = self._run.deps.database
+        if all(self._may_spend(path) for path in self._run.plan.waiting):
+            found = await database.look_up(lambda tx: run_rows.list_signals(tx, pk))
+            if all(signal.kind == "transaction" for signal in found):
+                return found
+        return await database.read(lambda tx: self._list(tx, pk))
+
+    def _may_spend(self, path: str) -> bool:
+        return "spend" in (self._run.journal.by_path[path].facts or {})
+
+    def _list(self, tx: Tx, pk: int) -> list[Signal]:
+        """The unused signals, with the signatures that a called run returns in place of their marks."""
+        unsealing = Unsealing(tx, self._run.deps.vault, self._run.facts.org_id)
+        found = [replace(signal, data=unsealing.text(signal.data)) for signal in run_rows.list_signals(tx, pk)]
+        self._run.redaction.learn(unsealing.secrets)
+        return found
+
+    def _abandon_spends(self) -> None:
+        """After a cancel, each waiting spend abandons what is unsigned and follows the rest."""
+        for path in sorted(self._run.plan.waiting):
+            execution = self._run.journal.by_path[path]
+            spend = (execution.facts or {}).get("spend")
+            if execution.status is N.WAITING and spend is not None and spend["sent"] and not spend.get("abandoned"):
+                start = Start(path, execution.node_id, execution.attempt, wake=True)
+                self._run.plan.started(start)
+                self._attempts.go_on_spending(start, execution)
+
+    def _answer(self, execution: Execution, signal: Signal, outcome: Outcome | None) -> None:
+        self._run.recorder.batch.signals_used.append(signal.id)
+        if signal.kind == "transaction":
+            if execution.path in self._run.plan.waiting and execution.facts is not None:
+                start = Start(execution.path, execution.node_id, execution.attempt, wake=True)
+                if "spend" in execution.facts:
+                    self._run.plan.started(start)
+                    self._attempts.go_on_spending(start, execution)
+                elif AHEAD in execution.facts:
+                    self._run.plan.started(start)
+                    self._attempts.go_on_with_loop(start, execution)
+            return
+        if outcome is not None:
+            self._results.apply(Start(execution.path, execution.node_id, execution.attempt), outcome)
+
+    def _resolve(self, execution: Execution, signal: Signal, happened: Outcome | None) -> None:
+        self._run.recorder.batch.signals_used.append(signal.id)
+        start = Start(execution.path, execution.node_id, execution.attempt)
+        execution.error = None
+        if happened is not None:
+            self._results.apply(start, happened)
+        else:
+            message = "A person said that it had not happened; it is done again."
+            error = {"code": "NOT_HAPPENED", "message": message, "retryable": True}
+            self._results.schedule(start, execution, self._run.state.now(), error)
+
 
 N = NodeStatus
 
@@ -333,3 +448,42 @@ def is_executed_by_creation(node: ProgramNode) -> bool:
 def _may_spend(node: ProgramNode) -> bool:
     """Whether a node may change a simulated chain, itself or through a called workflow."""
     return node.node.type == "call-workflow" or node.spec.effect == Effect.SPEND
+
+
+# What commits together with a run's creation: the pure nodes that it begins with, often the whole run.
+
+
+def runner_of(deps: EngineDeps, engine: Engine, run: NewRun) -> Runner:
+    """The runner of a run that is not on disk yet; what it records is added to the run's batch."""
+    facts, program, batch = run.facts, run.program, run.batch
+    journal = Journal.of(batch.added.values())
+    plan = Plan(program.graph, facts.trigger_node_id)
+    kept = plan.restore(journal.by_path.values()) if len(journal.by_path) > 1 else []  # by a retry
+    runner = Runner(RunContext(deps, engine, facts, program, journal, plan, Recorder(batch)))
+    for loop in kept:
+        runner.attempts.begin_again(loop)
+    return runner
+
+
+def open_for_others(deps: EngineDeps, engine: Engine, run: NewRun) -> Runner | None:
+    """Executes the pure nodes that a run begins with, which may be all of it, where others advance what follows. None
+    if there is nothing to execute before somebody advances the run: it begins with other nodes, waits for its turn, or
+    is a retry or called."""
+    if run.max_open is not None or run.facts.root_run_id != run.facts.id:
+        return None
+    nodes = run.program.nodes
+    children = nodes[run.facts.trigger_node_id].node.children
+    if children and not any(is_executed_by_creation(nodes[child]) for child in children):
+        return None
+    runner = runner_of(deps, engine, run)
+    open_run(runner, begins=False)
+    return runner
+
+
+def open_run(runner: Runner, *, begins: bool) -> None:
+    """Executes what a run begins with. `begins`: this process carries out what follows, so that the start of the first
+    nodes that change something outside is written too."""
+    facts = runner.facts
+    # A retry is answered with the run as it begins, and a called run's end is told by its own task.
+    executes = facts.root_run_id == facts.id
+    contextvars.Context().run(runner.open, executes=executes, begins=begins)  # not in the context of the request

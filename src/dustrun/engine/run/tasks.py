@@ -10,24 +10,35 @@ from functools import partial
 from typing import Any
 
 from dustrun import log
-from dustrun.core.text.redaction import hide
-from dustrun.core.values.weight import is_large
+from dustrun.core.text.masking import hide
+from dustrun.core.values.exact_json import is_large
 from dustrun.core.workflow.model_tools import LLM
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node import store_effects
 from dustrun.engine.node.context import NodeContext
-from dustrun.engine.node.job import Carrier, Job
 from dustrun.engine.node.model_tools import RunModelTools
-from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, encoded, of_error
+from dustrun.engine.node.outcome import (
+    Carrier,
+    Failed,
+    Interrupted,
+    Job,
+    Outcome,
+    Settled,
+    encoded,
+    of_error,
+    request_facts,
+)
+from dustrun.engine.node.roots import ASK_AGAIN_S
 from dustrun.engine.node.secrets import Secrets
 from dustrun.engine.node.store_effects import StoreEffect
-from dustrun.engine.node.until_known import ASK_AGAIN_S
 from dustrun.engine.run.node_inputs import NodeInputs
 from dustrun.engine.run.results import Results
 from dustrun.engine.run.run_context import RunContext
+from dustrun.engine.spend.loop_spends import LoopSpends, LoopStart
 from dustrun.errors import CommitUnknown, DustrunError, StoreUnavailable, Temporary
+from dustrun.sdk import Effect
 from dustrun.sdk.threads import run_beside
-from dustrun.services.preview.rehearsed_answers import find_answer
+from dustrun.services.preview.rehearsal_guard import find_answer
 
 _logger = log.get(__name__)
 _DUST_PLAN = "Dust test: the planned spending, as far as it is known now."
@@ -41,6 +52,7 @@ class Tasks:
     def __init__(self, run: RunContext, inputs: NodeInputs, results: Results) -> None:
         self.jobs: list[Job] = []
         self.store_effects: list[StoreEffect] = []
+        self.loops: list[LoopStart] = []
         self._run = run
         self._inputs = inputs
         self._results = results
@@ -52,7 +64,7 @@ class Tasks:
         self._followed: set[str] = set()
         self._stored: set[str] = set()
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._outcomes: list[tuple[Job | StoreEffect, Outcome]] = []
+        self._outcomes: list[tuple[Job | StoreEffect | LoopStart, Outcome]] = []
         self._dust_plan_logged = False
 
     @property
@@ -63,15 +75,18 @@ class Tasks:
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs or is about to run."""
-        return not (self._tasks or self.jobs or self._running or self.store_effects)
+        return not (self._tasks or self.jobs or self._running or self.store_effects or self.loops)
 
     @property
     def may_begin_at_once(self) -> bool:
         """Whether nothing that is about to begin changes anything outside: its start need not be on disk first, because
-        recovery simply repeats it. An answer of the rehearsal is for the input that is on disk."""
+        recovery simply repeats it. An answer of the rehearsal is for the input that is on disk; and what shaped a spend
+        is read from there, also where it is simulated."""
         if not self.jobs or self.store_effects:
             return False
-        return not any(job.may_have_happened or self._repeats_rehearsal(job) for job in self.jobs)
+        return not any(
+            job.may_have_happened or job.effect is Effect.SPEND or self._repeats_rehearsal(job) for job in self.jobs
+        )
 
     def _repeats_rehearsal(self, job: Job) -> bool:
         return self._run.mode.repeats_rehearsals and job.action.repeats_rehearsal(job.input)
@@ -106,19 +121,22 @@ class Tasks:
         jobs, self.jobs = self.jobs, []
         loop = asyncio.get_running_loop()
         to_run, self.store_effects = self.store_effects, []
+        looping, self.loops = self.loops, []
         is_only = len(jobs) == 1
         for job in jobs:
             if job.is_followed:
                 self._followed.add(job.start.path)
                 self._tasks[job.start.path] = loop.create_task(self._follow(job))
         if self._run.state.is_cancelling:
-            for begun in (*jobs, *to_run):
+            for begun in (*jobs, *to_run, *looping):
                 if begun.start.path not in self._followed:
                     self._results.cut_off(begun.start.path, _NOT_BEGUN)
                     self._run.state.wake.set()
             return
         for effect in to_run:
             self._running[effect.start.path] = loop.create_task(self._run_store_effect(effect))
+        for one in looping:
+            self._tasks[one.start.path] = loop.create_task(self._begin_loop(one))
         for job in jobs:
             if job.start.path not in self._followed:
                 self._launch_timed(job, loop, is_only=is_only)
@@ -189,6 +207,29 @@ class Tasks:
                 _logger.error("a spend failed unexpectedly", path=job.start.path, exc_info=error)
             return await spend.after_defect(job, facts, error)
 
+    async def _begin_loop(self, loop: LoopStart) -> None:
+        """Judges the spends of a loop before its first item begins."""
+        path, outcome, run = loop.start.path, None, self._run
+        log.bind(node=path)
+        spends = LoopSpends(self._inputs.spend, run.facts, run.mode, self._inputs, run.deps.settings)
+        try:
+            while outcome is None:
+                try:
+                    outcome = await spends.begin(loop, run.state.now())
+                except (StoreUnavailable, CommitUnknown):
+                    await asyncio.sleep(ASK_AGAIN_S)
+        except asyncio.CancelledError:
+            if not run.state.is_cancelling:
+                raise
+            outcome = Interrupted("The run was cancelled before the loop began.")
+        except Exception as error:
+            _logger.error("a loop failed unexpectedly", path=path, exc_info=error)
+            outcome = Failed("INTERNAL", f"It failed unexpectedly ({type(error).__name__}); see the server's log.")
+        finally:
+            self._tasks.pop(path, None)
+        self._outcomes.append((loop, outcome))
+        self._run.state.wake.set()
+
     async def _carry_out(self, job: Job, timeout_ms: int) -> None:
         path = job.start.path
         log.bind(node=path)
@@ -206,7 +247,10 @@ class Tasks:
                 outcome = nodes.timed_out(job, timeout_ms)
             elif self._run.state.is_cancelling:
                 may = " What it had begun may have happened." if job.may_have_happened else ""
-                outcome = Interrupted(f"The run was cancelled while this node ran.{may}", job.simulated_facts)
+                facts = job.simulated_facts or (
+                    request_facts(job, sent=True) if job.carrier is Carrier.ACTION else None
+                )
+                outcome = Interrupted(f"The run was cancelled while this node ran.{may}", facts)
             else:
                 raise
         except Exception as error:

@@ -14,6 +14,7 @@ from dustrun.engine.spend.simulated_chains import SimulatedChains
 from dustrun.errors import Invalid
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, Prices, WalletView
+from dustrun.services.outbox.loop_judgement import LoopQuestions
 from dustrun.services.runs.engine_port import RunFacts
 
 
@@ -39,6 +40,7 @@ class SpendDeps:
     live: LiveSpend
     simulated_chains: SimulatedChains
     candidates: Callable[[str, str, str, int], Awaitable[list[Allowance]]]
+    loops: LoopQuestions
 
     def reach(self, facts: RunFacts, mode: RunMode, now_ms: int) -> Reach:
         """What a node of this run sees: live chains, or its simulated ones at `now_ms` of the run's clock."""

@@ -10,7 +10,7 @@ from dustrun.core.values.exact_json import plain_digits
 from dustrun.core.workflow.forecast import Given
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import NodeContext
-from dustrun.engine.node.job import Job
+from dustrun.engine.node.outcome import Job
 from dustrun.engine.spend.live import Scaled
 from dustrun.services.access.principal import Principal
 from dustrun.services.preview.dust_plans import DustPlans

@@ -21,9 +21,8 @@ from dustrun.core.validate import field_path
 from dustrun.core.workflow.definition import WALLET, ConnectorReference
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import NodeContext
-from dustrun.engine.node.job import Job
-from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Suspended, as_dust, of_error
-from dustrun.engine.node.until_known import until_known
+from dustrun.engine.node.outcome import Failed, Interrupted, Job, Outcome, Settled, Suspended, as_dust, of_error
+from dustrun.engine.node.roots import until_known
 from dustrun.errors import CommitUnknown, DustrunError, StoreUnavailable, Temporary
 from dustrun.records import dataclass
 from dustrun.services.outbox.spend_status import ALLOWANCE_MET, Failure, Outbox, SpendRequest, SpendStatus
@@ -35,6 +34,7 @@ _logger = log.get(__name__)
 _LOOK_AGAIN_MS = 2_000
 _PASSING = "TEMPORARY"
 _INPUT, _NOTES, _DUST, _ASSUMED, _ATTEMPT, _WALLET = "input", "notes", "dust", "assumed", "attempt", "walletId"
+_AHEAD = "ahead"
 Json = dict[str, Any]
 
 
@@ -130,20 +130,15 @@ class LiveSpend:
         found = await self.outbox.find_wallet(self._request(job, facts, ""))
         return ConnectorReference(type=WALLET, id=found) if found is not None else None
 
+    async def plan_ahead(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
+        """What the node of an item will spend, before its turn; raises what the action raises."""
+        given = job.input
+        spend = await self._plan_spend(job, facts, context)
+        return replace(spend, notes={**spend.notes, _AHEAD: given.model_dump(by_alias=True)})
+
     def _request(self, job: Job, facts: RunFacts, wallet_id: str) -> SpendRequest:
-        return SpendRequest(
-            org_id=facts.org_id,
-            run_pk=facts.pk,
-            run_id=facts.id,
-            root_run_id=facts.root_run_id,
-            workflow_id=facts.workflow_id,
-            workflow_name=facts.workflow_name,
-            path=job.start.path,
-            mode="dust" if job.is_dust else "live",
-            wallet_id=wallet_id,
-            key_id=facts.triggered_by,
-            confirmations=getattr(job.input, "confirmations", None),
-        )
+        confirmations = getattr(job.input, "confirmations", None)
+        return replace(request_at(facts, job.start.path, wallet_id, is_dust=job.is_dust), confirmations=confirmations)
 
     async def _step(
         self, job: Job, facts: RunFacts, request: SpendRequest, context: NodeContext, is_cancelled: Callable[[], bool]
@@ -152,17 +147,59 @@ class LiveSpend:
             return await self.outbox.abandon(request)
         status = await self.outbox.find(request)
         given = job.input
+        if status is not None and _was_asked_ahead(status):
+            status = await self._take_turn(job, request, status, context)
+        elif status is not None and _was_approved(status):
+            status = await self._measure_again(job, request, status, context)
         if status is None or _may_plan_anew(status, _attempt(job, facts)):
             spend = await self._plan_spend(job, facts, context)
             if is_cancelled():
                 return await self.outbox.abandon(request)
             status = await self.outbox.plan(request, spend)
+        if job.refusal is not None:
+            return await self.outbox.refuse(request, job.refusal.item, job.refusal.verdict)
         status = await self.outbox.advance(request, status)
         if not job.is_dust or not _is_met(status) or is_cancelled():
             return status
         job.input = given
         status = await self.outbox.plan(request, await self._plan_spend(job, facts, context))  # without the approval
         return await self.outbox.advance(request, status)
+
+    async def _take_turn(
+        self, job: Job, request: SpendRequest, status: SpendStatus, context: NodeContext
+    ) -> SpendStatus | None:
+        """What was asked about before the loop began, with the notes of its turn: a result is measured from there. A
+        dust test keeps the amounts that were approved, whatever the price does. None if the item spends something else
+        by now, which is asked about for itself."""
+        notes = dict(status.spend.notes)
+        if job.input.model_dump(by_alias=True) in (notes.pop(_AHEAD), notes[_INPUT]):
+            spend = await self._plan_again(job, notes, context)
+            if spend.intents == status.spend.intents:
+                return await self.outbox.renew(request, {**notes, _NOTES: dict(spend.notes)})
+        await self.outbox.abandon(request)
+        return None
+
+    async def _measure_again(
+        self, job: Job, request: SpendRequest, status: SpendStatus, context: NodeContext
+    ) -> SpendStatus:
+        """What a person has approved, with the notes of now: a result is measured from right before it is signed, not
+        from when the question was asked."""
+        notes = status.spend.notes
+        try:
+            spend = await self._plan_again(job, notes, context)
+        except (StoreUnavailable, CommitUnknown):
+            raise
+        except DustrunError:
+            return status  # the outbox says why it cannot be signed now
+        if spend.intents != status.spend.intents:
+            return status  # what is approved stays, whatever would be planned now
+        return await self.outbox.renew(request, {**notes, _NOTES: dict(spend.notes)})
+
+    async def _plan_again(self, job: Job, notes: Mapping[str, Any], context: NodeContext) -> Spend:
+        """What the action plans now, from the input that was stored."""
+        timeout_ms = job.node.node.timeout_ms or self._settings.default_timeout_ms
+        same = replace(job, input=job.action.input.model_validate(notes[_INPUT]))
+        return await plan_spend(same, context, timeout_ms)
 
     async def _plan_spend(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
         """The action's spend, with the input that it was planned from."""
@@ -257,6 +294,33 @@ class LiveSpend:
             return Failed("INTERNAL", message)
         kept = await self._facts(status)
         return Suspended(clock.now_ms() + 30 * _LOOK_AGAIN_MS, kept, answerable=True, holds=Holds.CANCEL)
+
+
+def request_at(facts: RunFacts, path: str, wallet_id: str, *, is_dust: bool) -> SpendRequest:
+    """What asks the outbox for a node of a run."""
+    return SpendRequest(
+        org_id=facts.org_id,
+        run_pk=facts.pk,
+        run_id=facts.id,
+        root_run_id=facts.root_run_id,
+        workflow_id=facts.workflow_id,
+        workflow_name=facts.workflow_name,
+        path=path,
+        mode="dust" if is_dust else "live",
+        wallet_id=wallet_id,
+        key_id=facts.triggered_by,
+    )
+
+
+def _was_asked_ahead(status: SpendStatus) -> bool:
+    """Whether it was planned and asked about before its loop began, and its turn has only come now."""
+    return _AHEAD in status.spend.notes and not status.is_signed and status.status == "open"
+
+
+def _was_approved(status: SpendStatus) -> bool:
+    """Whether its question is answered and nothing of it is signed yet."""
+    is_open = status.status == "open" and status.waits_for is None and not _has_begun(status)
+    return is_open and status.stored is not None and bool(status.stored.approvals)
 
 
 def _without_result(spent: Spent, why: str, facts: Json) -> Failed:

@@ -16,8 +16,7 @@ from dustrun.core.money.receipts import read_receipt, show_receipt
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.engine.node.context import NodeContext
-from dustrun.engine.node.job import ASSUMED_INPUT, Job
-from dustrun.engine.node.outcome import Failed, Outcome, Settled
+from dustrun.engine.node.outcome import ASSUMED_INPUT, Failed, Job, Outcome, Settled
 from dustrun.engine.spend.live import Reports, as_failed, plan_spend, why_no_result
 from dustrun.engine.spend.shared_chain import set_clock
 from dustrun.engine.spend.simulation_state import SimulationState
@@ -50,11 +49,12 @@ Json = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class SimulationDeps:
     """What a turn uses of its simulation: chains, prices, policy and reports. `go_back` puts a chain back to a
-    mark."""
+    mark; `look` says what a person would have to look at before a node is signed, of each of its transactions."""
 
     simulation: SimulationState
     sim: Callable[[int], Awaitable[SimChain]]
     go_back: Callable[[int, Mapping[str, Any]], Awaitable[None]]
+    look: Callable[[str, Sequence[Intent]], Awaitable[Sequence[tuple[Reason, ...]]]]
     prices: PriceBook
     policy: SimulatedPolicy
     reports: Reports
@@ -78,6 +78,7 @@ class SimulatedSpend:
         self._balances: dict[int, int] = {}
         self._promised: dict[int, int] = {}
         self._spent_here = 0
+        self._concerns: dict[str, tuple[Reason, ...]] = {}  # by item
         self._held_fees: list[Earlier] = []  # while a node is judged, the highest fees count
 
     async def run(self) -> Outcome:
@@ -132,6 +133,8 @@ class SimulatedSpend:
     async def _carry_out_all(self, intents: Sequence[Intent]) -> list[Receipt] | Failure:
         """All intents, or none of them: what is judged before the first signature in a live run is carried out here,
         and taken back if one of them is refused."""
+        items = [intent.item for intent in intents]
+        self._concerns = dict(zip(items, await self._deps.look(self._wallet.address, intents), strict=True))
         if len(intents) == 1:
             done = await self._carry_out(intents[0])
             return done if isinstance(done, Failure) else [done]
@@ -172,6 +175,10 @@ class SimulatedSpend:
         sim, now_ms = await self._deps.sim(intent.chain_id), self._context.now_ms
         await set_clock(sim, now_ms)
         shown = _shown_intent(intent, self._wallet)
+        if self._job.refusal is not None and self._job.refusal.item == intent.item:
+            refused, shown["verdict"] = denial(self._job.refusal.verdict), self._job.refusal.verdict.public()
+            self._show(shown, status="refused", error={"code": refused.code, "message": refused.message})
+            return refused
         if intent.chain_id not in self._balances:
             self._balances[intent.chain_id] = await sim.balance(self._wallet.address)
         request = FeeRequest(
@@ -233,7 +240,8 @@ class SimulatedSpend:
         before, own = spent[: len(spent) - self._spent_here], spent[len(spent) - self._spent_here :]
         earlier = [*before, *(replace(one, is_of_node=True) for one in own), *self._held_fees]
         asked = replace(request, origin=self._origin)
-        judged = await self._deps.policy.judge(self._wallet.id, asked, now_ms, earlier, self._deps.prices)
+        concerns = self._concerns.get(shown["item"], ()) if request.kind == "transaction" else ()
+        judged = await self._deps.policy.judge(self._wallet.id, asked, now_ms, earlier, self._deps.prices, concerns)
         shown["verdict"] = judged.verdict.public()
         return denial(judged.verdict) if isinstance(judged.verdict, Deny) else judged
 

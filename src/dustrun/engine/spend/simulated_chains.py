@@ -6,29 +6,37 @@ transaction sees the effects of the earlier ones. Nodes that spend take turns, i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 from dustrun import clock
 from dustrun.chain.simulate import SimChain
+from dustrun.core.money.intent import Intent
+from dustrun.core.money.policy import Reason
 from dustrun.core.money.policy.counting import Origin
+from dustrun.core.money.policy.document import WalletPolicy
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.values.exact_json import loads_own
 from dustrun.engine.node.context import NodeContext, Reach
-from dustrun.engine.node.job import Job
-from dustrun.engine.node.outcome import Failed, Outcome, of_error
+from dustrun.engine.node.outcome import Failed, Job, Outcome, of_error
 from dustrun.engine.spend.live import Reports
 from dustrun.engine.spend.shared_chain import SharedChain, set_clock
 from dustrun.engine.spend.simulated import SimulatedSpend, SimulationDeps
 from dustrun.engine.spend.simulation_state import SimulationState
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Chain
+from dustrun.services.outbox import fees
+from dustrun.services.outbox.fees import FeeRequest, Priced
+from dustrun.services.outbox.loop_judgement import Ground, LoopJudge, LoopSpend, LoopVerdicts
 from dustrun.services.outbox.policy_check import SimulatedPolicy
+from dustrun.services.outbox.spend_status import Failure
 from dustrun.services.prices import PriceBook
 from dustrun.services.runs.engine_port import RunFacts
+from dustrun.services.wallets.budget import Earlier
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import forks as fork_rows
 from dustrun.storage.runs.forks import Fork
 
@@ -168,14 +176,13 @@ class SimulatedChains:
                 simulation,
                 lambda chain_id: self.sim(facts, chain_id),
                 partial(self.go_back, facts),
+                partial(self._look, facts, simulation),
                 self._priced(facts, simulation),
                 self._policy,
                 self._reports,
                 self._settings,
             )
-            place = (facts.org_id, facts.pk, job.start.path)
-            origin = Origin(facts.workflow_id, f"simulated/{facts.top_pk}", facts.triggered_by, place)
-            spend = SimulatedSpend(deps, job, facts.id, context, origin)
+            spend = SimulatedSpend(deps, job, facts.id, context, self._origin(facts, job.start.path))
             try:
                 return await spend.run()
             except DustrunError as error:
@@ -185,6 +192,45 @@ class SimulatedChains:
                 return outcome
             finally:
                 spend.tell()
+
+    async def judge_loop(
+        self, facts: RunFacts, spends: Sequence[LoopSpend], now_ms: int, *, stops: bool
+    ) -> LoopVerdicts:
+        """The verdicts on the spends of a loop before its first item, on what the simulation has spent so far."""
+        simulation = await self._of(facts)
+
+        async def cost_of(sender: str, intent: Intent) -> Priced | Failure:
+            sim = await self.sim(facts, intent.chain_id)
+            await set_clock(sim, now_ms)
+            return await fees.cost_of(sim, FeeRequest(sender, intent), self._settings.transaction_max_fee_rise)
+
+        def origin_of(
+            _tx: Tx, _policy: WalletPolicy | None, one: LoopSpend
+        ) -> tuple[Origin, Mapping[int, str], str | None]:
+            return self._origin(facts, one.request.path), {}, None
+
+        def before(wallet_id: str) -> Sequence[Earlier]:
+            return tuple(simulation.spent.get(wallet_id, ()))
+
+        ground = Ground(now_ms, origin_of, self._priced(facts, simulation), before)
+        async with simulation.lock:
+            judge = LoopJudge(self._policy.database, self._policy.budget, spends, ground, stops=stops)
+            return await judge.judge(cost_of)
+
+    @staticmethod
+    def _origin(facts: RunFacts, path: str) -> Origin:
+        place = (facts.org_id, facts.pk, path)
+        return Origin(facts.workflow_id, f"simulated/{facts.top_pk}", facts.triggered_by, place)
+
+    async def _look(
+        self, facts: RunFacts, simulation: SimulationState, sender: str, intents: Sequence[Intent]
+    ) -> Sequence[tuple[Reason, ...]]:
+        """What the outbox would notice of a node now; nothing in a back-test, whose chains are of the past."""
+        if facts.as_of is not None:
+            return [() for _ in intents]
+        sims = {intent.chain_id: await self.sim(facts, intent.chain_id) for intent in intents}
+        untouched = [chain_id for chain_id, sim in sims.items() if not (await sim.mark())["steps"]]
+        return await self._policy.look(facts.org_id, sender, intents, self._priced(facts, simulation), untouched)
 
     async def close(self) -> None:
         """The server is stopping: frees the chains' processes and connections. Their state is in the tables."""

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn, Protocol
 from dustrun.core.values.exact_json import JsonError, dumps, loads
 from dustrun.errors import DustrunError, Permanent, Temporary, Uncertain
 from dustrun.sdk.context import Http, HttpRequest, HttpResponse
-from dustrun.sdk.programs.commands import Program
+from dustrun.sdk.programs import Program
 from dustrun.sdk.threads import run_sized
 
 Json = dict[str, Any]

@@ -12,6 +12,7 @@ from dustrun.services.access.principal import ALL_WALLETS, Principal
 from dustrun.storage.access import hands as rows
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.access.keys import KeyRow
+from dustrun.storage.data import managed_tables
 from dustrun.storage.db.statement import Tx
 
 
@@ -54,6 +55,12 @@ def hands_of(tx: Tx, org_id: str, kind: str, object_: str) -> list[Hand]:
     """Everybody who has written a thing. It was there before hands were kept if nobody has: then they are unknown."""
     found = [Hand(row.key_id, row.wallets, row.writes) for row in rows.list_of(tx, org_id, kind, object_)]
     return found or [UNKNOWN]
+
+
+def table_object(tx: Tx, org_id: str, name: str) -> str:
+    """What hands are kept under of a table, named by name or id: its id, or the mark of its deletion."""
+    table = managed_tables.find(tx, org_id, name)
+    return table.id if table is not None else rows.deleted(name)
 
 
 def note(tx: Tx, principal: Principal, kind: str, object_: str, *, is_new: bool = False) -> None:

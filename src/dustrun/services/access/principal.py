@@ -114,8 +114,11 @@ class Principal:
     def spendable(self) -> str | None:
         """What the key may spend from, as stored with what it writes: None nothing, `*` every wallet, else a JSON
         list."""
-        if not self.may("wallet:spend"):
-            return None
+        return self.usable_wallets if self.may("wallet:spend") else None
+
+    @property
+    def usable_wallets(self) -> str:
+        """The wallets that the key can access, in the same form."""
         return ALL_WALLETS if self.wallet_ids is None else exact_json.dumps_text(sorted(self.wallet_ids))
 
     def may_use_workflow(self, workflow_id: str | None) -> bool:

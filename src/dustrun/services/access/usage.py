@@ -38,6 +38,7 @@ class Usage:
         self._used: dict[str, int] = {}
         self._written: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
+        self._has_more = asyncio.Event()
 
     def note(self, principal: Principal, method: str, route: str, status: int, request_id: str) -> None:
         """Records one request in memory; cheap, because it runs for every request."""
@@ -45,7 +46,9 @@ class Usage:
         key_id = principal.key_id
         if now - self._written.get(key_id, 0) >= USED_EVERY_MS:
             self._used[key_id] = now
+            self._has_more.set()
         if self._keep_rows:
+            self._has_more.set()
             self._noted.append((principal.org_id, key_id, now, method, route, status, request_id))
 
     def start(self) -> None:
@@ -60,14 +63,16 @@ class Usage:
         await self._flush_or_log()
 
     async def _run(self) -> None:
-        while True:
+        while await self._has_more.wait():
             await asyncio.sleep(FLUSH_EVERY_S)
+            self._has_more.clear()
             await self._flush_or_log()
 
     async def _flush_or_log(self) -> None:
         try:
             await self.flush()
         except DustrunError as error:
+            self._has_more.set()
             _logger.warning("key usage not written", error=error.message)
 
     async def flush(self) -> None:

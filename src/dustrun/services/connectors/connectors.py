@@ -15,12 +15,12 @@ from dustrun.core.text.hosts import HostRule, is_allowed, parse_rule
 from dustrun.core.text.masking import LEAST, Mask
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Permanent, Problem, Refused
-from dustrun.outbound.target import parse
+from dustrun.outbound.resolver import parse
 from dustrun.records import dataclass
 from dustrun.sdk.connector import MASK, Connector
 from dustrun.sdk.context import HttpRequest
 from dustrun.sdk.fields import hinted_fields
-from dustrun.sdk.mcp.connecting import command_of
+from dustrun.sdk.mcp.session import command_of
 from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
@@ -28,6 +28,7 @@ from dustrun.services.connectors.connections import Connections, Opened
 from dustrun.services.connectors.mcp_probe import list_tools
 from dustrun.services.connectors.oauth_tokens import DATA
 from dustrun.services.problems import problems_of
+from dustrun.storage.access.hands import deleted
 from dustrun.storage.data import connectors as rows
 from dustrun.storage.data.connectors import ConnectorRow
 from dustrun.storage.db.database import Database
@@ -173,6 +174,8 @@ class Connectors:
             masked=exact_json.dumps_text(type_.masked(data)),
             sealed_token=None,
             token_expires_at=None,
+            failing_since=None,
+            failure=None,
             updated_at=clock.now_ms(),
             tools=old.tools if stored is not None and _is_same_place(type_, stored, data) else None,
         )
@@ -229,6 +232,7 @@ class Connectors:
         def unit(tx: Tx) -> ConnectorRow:
             row = _get(tx, principal, connector_id)
             rows.delete(tx, connector_id)
+            hands.note(tx, principal, "connector", deleted(connector_id), is_new=True)
             audit.record(
                 tx,
                 principal,
@@ -295,7 +299,7 @@ class Connectors:
             safe=True,
             authorize=opened.authorize,
         )
-        answer = await self._connections.http.request(request)
+        answer = await opened.send(self._connections.http, request)
         ok = 200 <= answer.status < 300
         said = "accepted the credential" if ok else "did not accept it"
         return Tested(ok, f"The server {said}; status {answer.status}.", answer.status)

@@ -31,9 +31,13 @@ class MaskedHttp:
         if opened is None:
             return await self._masked(await self._http.request(request))
         carried = await opened.current_token()
-        answer = await self._http.request(replace(request, authorize=opened.authorize))
+        sent = replace(request, authorize=opened.authorize)
+        if carried is None:
+            return await self._masked(await opened.send(self._http, sent))
+        answer = await self._http.request(sent)
         if answer.status == _UNAUTHORIZED and not answer.was_taken and await opened.renew(carried):
-            answer = await self._http.request(replace(request, authorize=opened.authorize))
+            return await self._masked(await opened.send(self._http, sent))
+        await opened.heard(request.url, answer.status)
         return await self._masked(answer)
 
     async def _masked(self, answer: HttpResponse) -> HttpResponse:

@@ -6,17 +6,19 @@ from dataclasses import replace
 
 from dustrun.errors import DustrunError, Permanent
 from dustrun.sdk.context import HttpRequest, HttpResponse
-from dustrun.sdk.mcp.connecting import session_with
+from dustrun.sdk.mcp.session import session_with
 from dustrun.sdk.mcp.tools import ListedTool
 from dustrun.sdk.threads import run_sized
 from dustrun.services.connectors.connections import Connections, Opened
+from dustrun.services.connectors.noted import NotedCommands
 
 
 async def list_tools(connections: Connections, opened: Opened) -> dict[str, ListedTool]:
     """The tools as the server describes them now; raises what a node would, without secrets."""
     http, mask = _Authorized(connections, opened), opened.mask
+    commands = NotedCommands(connections.commands, opened)
     try:
-        async with session_with(opened.connection.data, http, connections.commands) as session:
+        async with session_with(opened.connection.data, http, commands) as session:
             found = await session.list_tools()
     except DustrunError as error:
         raise type(error)(mask.text(error.message), code=error.code, retry_after_s=error.retry_after_s) from None
@@ -35,5 +37,5 @@ class _Authorized:
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         """Sends one request."""
-        answer = await self._http.request(replace(request, authorize=self._opened.authorize))
+        answer = await self._opened.send(self._http, replace(request, authorize=self._opened.authorize))
         return replace(answer, body=await run_sized(answer.body, self._opened.mask.bytes, answer.body))

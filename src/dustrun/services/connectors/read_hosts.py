@@ -17,7 +17,7 @@ from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.model_tools import raw_tools
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Invalid, Problem, Refused
-from dustrun.outbound.target import Target, parse
+from dustrun.outbound.resolver import Target, parse
 from dustrun.services.access.principal import Principal
 from dustrun.storage.data import connectors
 from dustrun.storage.db.database import Database

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dustrun.services.access.api_keys import is_good, principal_of
-from dustrun.services.access.hands import UNKNOWN, Hand, is_free_to_spend, note_hand
+from dustrun.services.access.hands import UNKNOWN, Hand, is_free_to_spend, note_hand, table_object
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.services.workflows.closure import Closure, Closures, Lookup
 from dustrun.storage.access import hands as rows
 from dustrun.storage.access import keys as key_rows
-from dustrun.storage.data import managed_tables
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import called_runs
 from dustrun.storage.runs import runs as run_rows
@@ -54,15 +53,11 @@ class HandsOfRuns:
         return list(found.values())
 
     def _closures_of(self, tx: Tx, facts: RunFacts) -> Iterator[tuple[Lookup, Closure]]:
-        lookup, run = Lookup(tx, facts.org_id), run_rows.get(tx, facts.pk)
-        while True:
+        lookup = Lookup(tx, facts.org_id)
+        for run in called_runs.list_callers(tx, run_rows.get(tx, facts.pk)):
             closure = self._closures.of_run(lookup, run)
             if closure is not None:
                 yield lookup, closure
-            call = called_runs.find_call(tx, run)
-            if call is None or call.parent_pk is None:
-                return
-            run = run_rows.get(tx, call.parent_pk)
 
     def _copy(self, tx: Tx, facts: RunFacts, kind: str, object_: str) -> bool:
         """Copies the hands of what the run's versions read, if these have written since. Whether there are any that may
@@ -81,20 +76,22 @@ class HandsOfRuns:
 
 
 def things_read(lookup: Lookup, closure: Closure) -> Iterator[tuple[str, str]]:
-    """The stored things that a closure may read: connectors, tables, and variables of its workflows."""
+    """The stored things that a closure may read: connectors, tables, and variables of its workflows; and the choices of
+    the versions that its calls run."""
+    if closure.calls_any:
+        yield from (("version", one) for one in rows.list_objects(lookup.tx, lookup.org_id, "version", ""))
     for member in closure.members:
+        yield from (("version", workflow_id) for workflow_id, version in member.content.calls if version is None)
         for kind, name in member.content.reads:
             if kind == "table" and "{{" in name:
                 yield from ((kind, one) for one in rows.list_objects(lookup.tx, lookup.org_id, kind, ""))
             elif kind == "table":
-                table = managed_tables.find(lookup.tx, lookup.org_id, name)
-                if table is not None:
-                    yield kind, table.id
+                yield kind, table_object(lookup.tx, lookup.org_id, name)
             elif kind == "variable":
                 for one in rows.list_objects(lookup.tx, lookup.org_id, kind, f"{member.workflow.id}/"):
                     yield kind, one
             else:
-                yield kind, name
+                yield from ((kind, name), (kind, rows.deleted(name)))
 
 
 def _starter(tx: Tx, facts: RunFacts) -> Hand:

@@ -23,6 +23,7 @@ from dustrun.services.data.hands_of_runs import HandsOfRuns
 from dustrun.services.data.table_rows import Layer, Quota, Table, get_table
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.settings import Settings
+from dustrun.storage.access.hands import deleted
 from dustrun.storage.data import managed_tables as rows
 from dustrun.storage.data.managed_tables import TableRow
 from dustrun.storage.data.table_rows import LIVE, Kept
@@ -124,6 +125,8 @@ class Tables:
         def unit(tx: Tx) -> Table:
             table = _get(tx, principal, wanted)
             rows.delete(tx, table.row.id)
+            for name in (table.row.id, table.row.name):
+                hands.note(tx, principal, "table", deleted(name), is_new=True)
             audit.record(tx, principal, "table.delete", table.row.id, name=table.row.name, rows=table.row.row_count)
             return table
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dustrun import clock, ids
-from dustrun.core.hooks import event_types
-from dustrun.core.hooks.payload import Subject, body_of
+from dustrun.core import hooks
+from dustrun.core.hooks import Subject, body_of
 from dustrun.errors import Code, Conflict, NotFound
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
@@ -15,8 +15,7 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.hooks import outcomes
 from dustrun.services.hooks.hooks import find, need_whole
 from dustrun.services.hooks.host import HookHost
-from dustrun.services.hooks.sending import send
-from dustrun.services.hooks.signing import KIND, Secrets
+from dustrun.services.hooks.sending import KIND, Secrets, send
 from dustrun.services.hooks.worker import HookDeps
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.hooks import deliveries as rows
@@ -126,14 +125,14 @@ def _ping(tx: Tx, principal: Principal, hook_id: str, deps: HookDeps) -> tuple[D
     hook, now, made_id = find(tx, principal, hook_id), clock.now_ms(), ids.new_id("dlv")
     data = {"hookId": hook.id, "name": hook.name}
     at = clock.to_rfc3339(now)
-    body = body_of(event_types.PING, made_id, at, Subject(hook.org_id), data, deps.base_url)
+    body = body_of(hooks.PING, made_id, at, Subject(hook.org_id), data, deps.base_url)
     row = DeliveryRow(
         id=made_id,
         org_id=hook.org_id,
         hook_id=hook.id,
         queue=made_id,
         event_id=made_id,
-        event_type=event_types.PING,
+        event_type=hooks.PING,
         run_id=None,
         workflow_id=None,
         body=body,

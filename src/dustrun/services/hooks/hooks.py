@@ -7,18 +7,18 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dustrun import clock, ids
-from dustrun.core.hooks import event_types
+from dustrun.core import hooks
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.outbound.client import OutboundClient
-from dustrun.outbound.target import parse
+from dustrun.outbound.resolver import parse
 from dustrun.records import dataclass
 from dustrun.sdk.context import HttpRequest
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.hooks.host import HookHost
-from dustrun.services.hooks.signing import KIND, Secrets
+from dustrun.services.hooks.sending import KIND, Secrets
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -286,9 +286,9 @@ def content_of(row: HookRow) -> HookContent:
 
 def check_types(wanted: Sequence[str]) -> None:
     """Raises `Invalid` that names unknown event types."""
-    bad = [one for one in wanted if not event_types.is_known(one)]
+    bad = [one for one in wanted if not hooks.is_known(one)]
     if bad:
-        known = ", ".join([*event_types.PATTERNS, *event_types.TYPES])
+        known = ", ".join([*hooks.PATTERNS, *hooks.TYPES])
         raise _invalid("subscribedEventTypes", f'there is no event type "{bad[0][:100]}"; there are {known}')
 
 

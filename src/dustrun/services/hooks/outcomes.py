@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Final
 
 from dustrun import ids
-from dustrun.core.hooks import event_types
-from dustrun.core.hooks.retrying import Schedule
+from dustrun.core import hooks
+from dustrun.core.hooks import Schedule
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.services.hooks.sending import GONE, Attempt
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.hooks import deliveries as rows
 from dustrun.storage.hooks import hooks as hook_rows
-from dustrun.storage.hooks import notices
+from dustrun.storage.hooks import reading
 from dustrun.storage.hooks.deliveries import DeliveryRow
 from dustrun.storage.hooks.hooks import DISABLED, HookRow
 
@@ -74,4 +74,4 @@ def disable(tx: Tx, hook: HookRow, reason: str, now: int) -> None:
     """Disables a hook by itself, and tells the organisation's other hooks."""
     hook_rows.set_state(tx, replace(hook, status=DISABLED, disabled_at=now, disabled_reason=reason, updated_at=now))
     data = {"hookId": hook.id, "name": hook.name, "reason": reason}
-    notices.add(tx, org_id=hook.org_id, type_=event_types.DISABLED, at=now, data=data)
+    reading.add(tx, org_id=hook.org_id, type_=hooks.DISABLED, at=now, data=data)

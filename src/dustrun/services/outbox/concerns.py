@@ -3,29 +3,37 @@ has changed since it was first called or last accepted, and a second endpoint th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
+from dustrun import clock
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate.taking import OutflowForecast, forecast_outflow
-from dustrun.core.money.policy import Reason
+from dustrun.core.money.intent import Intent
+from dustrun.core.money.policy import Reason, Request
 from dustrun.core.money.policy.counting import canonical
 from dustrun.core.money.policy.outflow import Taken
 from dustrun.core.money.prices import DISAGREE
 from dustrun.core.values.addresses import checksum
-from dustrun.errors import Code, DustrunError, Permanent
+from dustrun.core.values.amounts import Asset
+from dustrun.errors import Code, DustrunError, Permanent, Temporary
+from dustrun.sdk.chain import Block
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.preflight import Ready
+from dustrun.services.wallets.budget import Valuer, Values
 from dustrun.services.wallets.contracts import names_of
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import contracts as rows
 
 PROXY, SECOND, MISSING = "proxyChanged", "secondOpinion", "secondOpinionMissing"
 _ON_CHAIN: Final = frozenset({"feed", "uniswap-v2", "uniswap-v3"})
-_BLOCKS_APART: Final = Fraction(1, 100)
-"""By how much outflows may differ because the two endpoints are a block apart."""
+_APART: Final = Fraction(1, 100)
+"""By how much outflows may differ: the two endpoints may simulate by different means."""
+_LAGS_MS, _MOST_LAG_MS, _LOOK_S = 2_000, 10_000, 0.1
+"""How long the second endpoint may take to come to the first one's newest block: two blocks, within these bounds."""
 
 
 async def look(deps: OutboxDeps, ready: Sequence[Ready]) -> list[Ready]:
@@ -34,79 +42,168 @@ async def look(deps: OutboxDeps, ready: Sequence[Ready]) -> list[Ready]:
     found: dict[str, Ready] = {}
     for chain_id in dict.fromkeys(one.row.chain_id for one in ready):
         seen = [await _look_at_proxy(deps, one) for one in ready if one.row.chain_id == chain_id]
-        second = deps.chains.second(chain_id)
-        asked = seen if second is None else await _ask_second(deps, second, seen)
-        found |= {one.row.id: one for one in asked}
+        asked = [replace(one.intent, gas_limit=one.gas_limit) for one in seen]
+        doubts = await _ask_second(deps, chain_id, seen[0].row.sender, asked, seen[0].values)
+        found |= {one.row.id: _with(one, *more) for one, more in zip(seen, doubts, strict=True)}
     return [found[one.row.id] for one in ready]
 
 
+async def look_ahead(
+    deps: OutboxDeps, org_id: str, sender: str, intents: Sequence[Intent], prices: Valuer, untouched: Collection[int]
+) -> list[tuple[Reason, ...]]:
+    """What `look` would notice of the transactions of a simulated node. Nobody else knows a simulated state, so the
+    second endpoint is asked only about chains that the simulation has left `untouched`."""
+    proxies: dict[tuple[int, str | None], tuple[Reason, ...]] = {}
+    for intent in intents:
+        if intent.data and (intent.chain_id, intent.to) not in proxies:
+            proxies[intent.chain_id, intent.to] = await _look_at_simulated(deps, org_id, intent)
+    found = [proxies[intent.chain_id, intent.to] if intent.data else () for intent in intents]
+    for chain_id in untouched:
+        places = [place for place, intent in enumerate(intents) if intent.chain_id == chain_id]
+        if deps.chains.second(chain_id) is None:
+            continue
+        asked = [intents[place] for place in places]
+        values = await deps.budget.values_of([_request_of(intent, sender) for intent in asked], prices, surveys=False)
+        for place, more in zip(places, await _ask_second(deps, chain_id, sender, asked, values), strict=True):
+            found[place] = (*found[place], *more)
+    return found
+
+
+# --- proxies ---
+
+
 async def _look_at_proxy(deps: OutboxDeps, ready: Ready) -> Ready:
-    row, to = ready.row, ready.intent.to
+    await asyncio.sleep(0)  # a loop may have thousands of them
+    row, intent = ready.row, ready.intent
     chain = deps.chains.get(row.chain_id)
-    addresses = {checksum(one.counterparty) for one in ready.intent.movements}
-    addresses |= {checksum(to)} if to is not None else set()
+    addresses = {checksum(one.counterparty) for one in intent.movements}
+    names, accepted = await _known(deps, row.org_id, chain, intent, addresses)
+    if intent.to is None or not intent.data:
+        return replace(ready, names=names)
+    now = await chain.find_implementation(intent.to)
+    reasons = _changed(intent.to, names, accepted, now)
+    return _with(replace(ready, names=names, implementation=now or accepted), *reasons)
+
+
+async def _look_at_simulated(deps: OutboxDeps, org_id: str, intent: Intent) -> tuple[Reason, ...]:
+    if intent.to is None:
+        return ()
+    chain = deps.chains.get(intent.chain_id)
+    names, accepted = await _known(deps, org_id, chain, intent, ())
+    if accepted is None:
+        return ()
+    return _changed(intent.to, names, accepted, await chain.find_implementation(intent.to))
+
+
+async def _known(
+    deps: OutboxDeps, org_id: str, chain: LiveChain, intent: Intent, addresses: Collection[str]
+) -> tuple[dict[str, str], str | None]:
+    """Names of addresses and of the called contract, and the implementation of it that was accepted."""
+    to = None if intent.to is None else checksum(intent.to)
+    named = {*addresses, *([] if to is None else [to])}
 
     def query(tx: Tx) -> tuple[dict[str, str], str | None]:
-        names = names_of(tx, row.org_id, chain.network, addresses)
-        known = rows.find(tx, row.org_id, row.chain_id, checksum(to)) if to is not None else None
+        names = names_of(tx, org_id, chain.network, named)
+        known = rows.find(tx, org_id, intent.chain_id, to) if to is not None else None
         return names, known.implementation if known is not None else None
 
-    names, accepted = await deps.database.look_up(query)
-    if to is None or not ready.intent.data:
-        return replace(ready, names=names)
-    now = await chain.find_implementation(to)
-    reasons = () if accepted is None or now == accepted else (_changed(to, names.get(checksum(to)), accepted, now),)
-    return replace(ready, names=names, implementation=now or accepted, concerns=(*ready.concerns, *reasons))
+    return await deps.database.look_up(query)
 
 
-def _changed(to: str, name: str | None, accepted: str, now: str | None) -> Reason:
+def _changed(to: str, names: Mapping[str, str], accepted: str | None, now: str | None) -> tuple[Reason, ...]:
+    if accepted is None or now == accepted:
+        return ()
+    name = names.get(checksum(to))
     shown = f'{to} ("{name}")' if name else to
     what = f"its calls are now carried out by {now}" if now else "it names no implementation any more"
     message = f"{shown} is a proxy, and has changed: {what}, and before by {accepted}. A person must approve it."
-    return Reason(PROXY, message)
+    return (Reason(PROXY, message),)
 
 
 # --- the second opinion ---
 
 
-async def _ask_second(deps: OutboxDeps, second: LiveChain, ready: Sequence[Ready]) -> list[Ready]:
-    """What the second endpoint says of the same transactions in the same order, held against the first."""
+async def _ask_second(
+    deps: OutboxDeps, chain_id: int, sender: str, intents: Sequence[Intent], values: Values
+) -> list[tuple[Reason, ...]]:
+    """What the second endpoint says of the same transactions in the same order, after the same block, held against the
+    first; nothing without one."""
+    chain, second = deps.chains.get(chain_id), deps.chains.second(chain_id)
+    if second is None:
+        return [() for _ in intents]
     try:
-        first = await _forecast(deps, deps.chains.get(ready[0].row.chain_id), ready)
+        await second.verify()
+        block = await _common_block(chain, second)
+    except DustrunError as error:
+        return _without_opinion(deps, intents, f"The second endpoint gives no opinion: {error.message}")
+    if isinstance(block, Reason):
+        return [(block,) for _ in intents]
+    try:
+        first = await _forecast(deps, chain, sender, intents, block)
     except Permanent as error:
         if error.code is not Code.SIM_UNAVAILABLE:
             raise
-        return _without_opinion(deps, ready, f"There is nothing to compare a second opinion with: {error.message}")
+        return _without_opinion(deps, intents, f"There is nothing to compare a second opinion with: {error.message}")
     try:
-        await second.verify()
-        other = await _forecast(deps, second, ready)
-        prices = await _price_doubts(deps, ready)
+        other = await _forecast(deps, second, sender, intents, block)
+        prices = await _price_doubts(deps, intents, values)
     except DustrunError as error:
-        return _without_opinion(deps, ready, f"The second endpoint gives no opinion: {error.message}")
-    found = []
-    for place, one in enumerate(ready):
+        return _without_opinion(deps, intents, f"The second endpoint gives no opinion: {error.message}")
+    found = list[tuple[Reason, ...]]()
+    for place, intent in enumerate(intents):
         here, there = (seen[place] if place < len(seen) else None for seen in (first, other))
-        its_prices = [prices[key] for key in sorted(map(canonical, one.request.assets)) if key in prices]
+        its_prices = [prices[key] for key in sorted(map(canonical, _assets(intent))) if key in prices]
         doubts = [*_differences(here, there), *its_prices]
         message = f"The second endpoint disagrees: {'; '.join(doubts)}. A person must approve it."
-        found.append(_with(one, Reason(SECOND, message)) if doubts else one)
+        found.append((Reason(SECOND, message),) if doubts else ())
     return found
 
 
-def _without_opinion(deps: OutboxDeps, ready: Sequence[Ready], why: str) -> list[Ready]:
+def _without_opinion(deps: OutboxDeps, intents: Sequence[Intent], why: str) -> list[tuple[Reason, ...]]:
     if deps.settings.second_opinion_missing == "go-on":
-        return list(ready)
-    return [_with(one, Reason(MISSING, f"{why} A person must approve it.")) for one in ready]
+        return [() for _ in intents]
+    return [(Reason(MISSING, f"{why} A person must approve it."),) for _ in intents]
 
 
-def _with(ready: Ready, reason: Reason) -> Ready:
-    return replace(ready, concerns=(*ready.concerns, reason))
+def _request_of(intent: Intent, sender: str) -> Request:
+    return Request.of_intent(intent, sender, gas_limit=0, max_fee_units=0)
 
 
-async def _forecast(deps: OutboxDeps, chain: LiveChain, ready: Sequence[Ready]) -> list[OutflowForecast]:
-    intents = [replace(one.intent, gas_limit=one.gas_limit) for one in ready]
+def _assets(intent: Intent) -> frozenset[Asset]:
+    return _request_of(intent, "").assets
+
+
+def _with(ready: Ready, *reasons: Reason) -> Ready:
+    return replace(ready, concerns=(*ready.concerns, *reasons))
+
+
+async def _common_block(chain: LiveChain, second: LiveChain) -> Block | Reason:
+    """The first endpoint's newest block, once the second one has it too; it may be a little behind. The reason if it
+    has another one there. Raises `Temporary` if it stays behind."""
+    most_ms = min(max(_LAGS_MS, 2 * chain.network.block_time_ms), _MOST_LAG_MS)
+    until_s = clock.monotonic_s() + most_ms / 1000
+    while True:
+        block = await chain.block()
+        there = await second.find_block(block.number)
+        if there is not None and there.hash == block.hash:
+            return block
+        if clock.monotonic_s() < until_s:  # a block that is there, but is another one, may go with the next
+            await asyncio.sleep(_LOOK_S)
+            continue
+        if there is None:
+            head = await second.block()
+            raise Temporary(f"it is at block {head.number}, and the first one at {block.number}.")
+        message = (
+            f"The second endpoint disagrees: it has another block {block.number} ({there.hash}, not {block.hash})."
+        )
+        return Reason(SECOND, f"{message} A person must approve it.")
+
+
+async def _forecast(
+    deps: OutboxDeps, chain: LiveChain, sender: str, intents: Sequence[Intent], block: Block
+) -> list[OutflowForecast]:
     tokens = [token.address for token in chain.network.tokens]
-    return await forecast_outflow(chain, ready[0].row.sender, intents, tokens, deps.settings.fork_binary)
+    return await forecast_outflow(chain, sender, intents, tokens, deps.settings.fork_binary, block)
 
 
 def _differences(here: OutflowForecast | None, there: OutflowForecast | None) -> Iterator[str]:
@@ -122,7 +219,7 @@ def _differences(here: OutflowForecast | None, there: OutflowForecast | None) ->
 def _of_taken(mine: Taken, other: Taken) -> Iterator[str]:
     for key in sorted({*mine.units, *other.units}):
         one, two = mine.units.get(key, 0), other.units.get(key, 0)
-        if abs(one - two) > _BLOCKS_APART * max(one, two):
+        if abs(one - two) > _APART * max(one, two):
             yield f"it takes {two} base units of {key}, by the first endpoint {one}"
     given = [{(one.token, one.spender): one.after for one in taken.raised} for taken in (mine, other)]
     for pair in sorted({*given[0], *given[1]}):
@@ -131,16 +228,16 @@ def _of_taken(mine: Taken, other: Taken) -> Iterator[str]:
             yield f"it lets {pair[1]} take {two} base units of {pair[0]}, by the first endpoint {one}"
 
 
-async def _price_doubts(deps: OutboxDeps, ready: Sequence[Ready]) -> dict[str, str]:
+async def _price_doubts(deps: OutboxDeps, intents: Sequence[Intent], values: Values) -> dict[str, str]:
     """Where the second endpoint's price of a feed or pool differs too much, by asset key."""
-    assets = {canonical(asset): asset for one in ready for asset in one.request.assets}
+    assets = {canonical(asset): asset for intent in intents for asset in _assets(intent)}
     found: dict[str, str] = {}
     for key, asset in assets.items():
-        value = ready[0].values.get(key)  # all of a node have the same values
+        value = values.get(key)
         if value is None or value.price.source not in _ON_CHAIN or deps.chains.second(asset.chain_id) is None:
             continue
         assert deps.second_prices is not None, "there are second prices where there are second endpoints"
-        other = await deps.second_prices.value(asset)
+        other = await deps.second_prices.value(asset, surveys=False)
         low, high = sorted((Fraction(value.price.usd), Fraction(other.price.usd)))
         if high - low > DISAGREE * low:
             found[key] = f"{key} is worth ${other.price.usd:f}, by the first endpoint ${value.price.usd:f}"

@@ -4,17 +4,20 @@ step; publishes them after the commit."""
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from dustrun import clock
 from dustrun.core.money.policy import Reason
+from dustrun.core.money.policy.verdict import read_stored
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.log import mask_links
 from dustrun.metrics import Counter, counters
 from dustrun.records import dataclass
 from dustrun.services.streaming.broadcaster import Broadcaster, Notice
+from dustrun.storage.db import facts
 from dustrun.storage.db.statement import Tx
-from dustrun.storage.hooks import notices
+from dustrun.storage.hooks import reading
 from dustrun.storage.money.signatures import SignatureRow
 from dustrun.storage.money.transactions import TransactionRow
 from dustrun.storage.runs import journal as journal_rows
@@ -46,6 +49,8 @@ class Committed:
     wakes: bool
     notices: tuple[Notice, ...] = ()
     """What only readers of the activity that are there are told, since the run has ended."""
+    alerts: tuple[str, ...] = ()
+    """Types of alerts that were raised with it, for metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,9 @@ def write(
     now = clock.now_ms()
     head = {"nodeId": path.rpartition(".")[2], "path": path}
     told = [{**head, "status": step.status, **about, **step.data} for step in steps]
+    for data in told:
+        if data["status"] == "reorged" and "transactionId" in data:
+            facts.add(tx, org_id, "transaction", data["transactionId"], "reorged", now, place=str(now))
     written = [("transaction", now, mask_links(dumps_text(data))) for data in told]
     if heads is not None:
         events = heads.append(run_pk, written)
@@ -93,7 +101,7 @@ def write(
     if not events:
         for data in told:
             type_ = f"transaction.{data['status']}"
-            notices.add(tx, org_id=org_id, type_=type_, at=now, data=data, workflow_id=workflow_id, run_id=run_id)
+            reading.add(tx, org_id=org_id, type_=type_, at=now, data=data, workflow_id=workflow_id, run_id=run_id)
         gone = tuple(
             Notice("transaction_reorged", now, workflow_id, mask_links(dumps_text({"runId": run_id, **data})))
             for data in told
@@ -105,15 +113,13 @@ def write(
     return Committed(run_pk, run_id, org_id, workflow_id, tuple(events), wakes)
 
 
-def alert_of_reason(tx: Tx, row: TransactionRow, reason: Reason) -> None:
-    """The alert of a reason for which a person is asked; none for other reasons."""
-    type_ = _OF.get(reason.statement)
-    if type_ is not None:
-        raise_alert(tx, row, type_, reason.message)
+def type_of_alert(reason: Reason) -> str | None:
+    """The alert of a reason for which a person is asked; None for other reasons."""
+    return _OF.get(reason.statement)
 
 
-def raise_alert(tx: Tx, row: TransactionRow, type_: str, message: str) -> None:
-    """Writes an alert in the unit of what it tells."""
+def raise_alert(tx: Tx, row: TransactionRow, type_: str, message: str, committed: Committed | None = None) -> Committed:
+    """Writes an alert in the unit of what it tells; returns what is published after the commit: `committed` too."""
     data = {
         "message": message,
         "transactionId": row.id,
@@ -122,8 +128,10 @@ def raise_alert(tx: Tx, row: TransactionRow, type_: str, message: str) -> None:
         "hash": row.hash,
     }
     where = {"workflow_id": row.workflow_id, "run_id": row.run_id}
-    notices.add(tx, org_id=row.org_id, type_=type_, at=clock.now_ms(), data=data, **where)
-    _raised.add(type_.removeprefix("alert."))
+    reading.add(tx, org_id=row.org_id, type_=type_, at=clock.now_ms(), data=data, **where)
+    if committed is None:
+        committed = Committed(row.run_pk or 0, row.run_id or "", row.org_id, row.workflow_id, (), wakes=False)
+    return replace(committed, alerts=(*committed.alerts, type_))
 
 
 def is_light(rows: Iterable[TransactionRow]) -> bool:
@@ -193,7 +201,7 @@ def public(row: TransactionRow) -> dict[str, Any]:
         "blockTime": receipt["blockTime"] if receipt is not None else None,
         "walletId": row.wallet_id,
         "plannedAt": row.planned_at,
-        "verdict": loads_own(row.verdict) if row.verdict is not None else None,
+        "verdict": read_stored(row.verdict)[0],
         "error": loads_own(row.error) if row.error is not None else None,
         **({"revert": receipt["revert"]} if receipt is not None and receipt["revert"] is not None else {}),
     }
@@ -203,8 +211,7 @@ def public_signature(row: SignatureRow) -> dict[str, Any]:
     """A signature request as the API shows it, without the signed content and the signature."""
     request = loads_own(row.request)
     shown = {name: request[name] for name in ("item", "sign", "chainId", "about", "movements")}
-    verdict = loads_own(row.verdict) if row.verdict is not None else None
-    return {**shown, "status": row.state, "walletId": row.wallet_id, "verdict": verdict}
+    return {**shown, "status": row.state, "walletId": row.wallet_id, "verdict": read_stored(row.verdict)[0]}
 
 
 class EventPublisher:
@@ -218,7 +225,10 @@ class EventPublisher:
         """Call this in a write's `after`."""
         for one in committed:
             if one is not None:
-                self._hub.publish(one, one.events)
+                for alert in one.alerts:
+                    _raised.add(alert.removeprefix("alert."))
+                if one.events or not one.alerts:
+                    self._hub.publish(one, one.events)
                 for notice in one.notices:
                     self._hub.announce(one.org_id, notice)
                 if one.wakes:

@@ -16,6 +16,7 @@ from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate.taking import OutflowForecast, forecast_outflow
 from dustrun.core.money.intent import Intent
 from dustrun.core.money.policy import Ask, Deny, Reason, Request
+from dustrun.core.money.policy.judge import depends_on_prices
 from dustrun.core.money.policy.outflow import Ceilings
 from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import Code, Permanent
@@ -23,7 +24,7 @@ from dustrun.records import dataclass
 from dustrun.services.outbox import concerns, fees, policy_check
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.fees import FeeRequest, Priced
-from dustrun.services.outbox.preflight import Ready
+from dustrun.services.outbox.preflight import Grounds, Ready
 from dustrun.services.outbox.spend_status import Failure, intent_of
 from dustrun.services.wallets.budget import Values
 from dustrun.storage.money import transactions as rows
@@ -45,10 +46,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What may be signed, in order; or why nothing may; or what a person has to approve first, by id. `requests` are
-    those that policy has judged."""
+    """What may be signed, in order, and what waits for that; or why nothing may; or what a person has to approve first,
+    by id. `requests` are those that policy has judged."""
 
     ready: tuple[Ready, ...] = ()
+    later: tuple[Ready, ...] = ()
     refusal: Refusal | None = None
     asks: Mapping[str, Ask] = field(default_factory=dict)
     requests: tuple[Request, ...] = ()
@@ -79,7 +81,7 @@ class NodeJudging:
     async def run(self) -> Judgement:
         """The judgement. Raises `Temporary` if no endpoint answers."""
         deps, first = self._deps, self._planned[0]
-        policy = await policy_check.find_policy(deps.database, first.wallet_id)
+        version, policy = await policy_check.find_with_version(deps.database, first.wallet_id)
         is_dust = first.mode == "dust"
         self._ceilings = {
             row.id: deps.budget.ceilings(policy, _request_of(row, None), is_dust=is_dust) for row in self._planned
@@ -87,7 +89,7 @@ class NodeJudging:
         forecasts = await self._forecast({row.id: intent_of(row) for row in self._planned})
         priced, refusal = await self._price_all(forecasts)
         requests = [_request_of(row, priced.get(row.id)) for row in self._planned[: len(priced)]]
-        values = await deps.budget.values_of(requests)
+        values = await deps.budget.values_of(requests, surveys=is_dust or depends_on_prices(policy))
         costs = [_ready_of(row, priced[row.id], values) for row in self._planned[: len(priced)]]
         seen = {one.row.id: one for one in await concerns.look(deps, [one for one in costs if one is not None])}
         ready = [None if one is None else seen[one.row.id] for one in costs]
@@ -98,10 +100,12 @@ class NodeJudging:
         found = await self._judge_outflow([one for one in ready if one is not None])
         if found is not None or refusal is not None:
             return Judgement(refusal=found or refusal, requests=tuple(requests))
-        known = tuple(one for one in ready if one is not None)
+        grounds = Grounds(version, verdicts.hands)
+        known = tuple(replace(one, grounds=grounds) for one in ready if one is not None)
         if verdicts.asks:
             return Judgement(known, asks=verdicts.asks, requests=tuple(requests))
-        return Judgement(tuple(one for one in known if one.row.id in self._next_ids))
+        later = tuple(one for one in known if one.row.id not in self._next_ids)
+        return Judgement(tuple(one for one in known if one.row.id in self._next_ids), later)
 
     @property
     def _is_bounded(self) -> bool:
@@ -210,8 +214,11 @@ def _ready_of(row: TransactionRow, priced: Priced | None, values: Values) -> Rea
 
 def _request_of(row: TransactionRow, priced: Priced | None) -> Request:
     """The spend as the policy judges it; without a fee if nobody knows what it will use."""
-    if priced is not None:
-        return priced.request
+    return unpriced_request(row) if priced is None else priced.request
+
+
+def unpriced_request(row: TransactionRow) -> Request:
+    """The spend as the policy judges it, without a fee."""
     return Request.of_intent(intent_of(row), row.sender, gas_limit=0, max_fee_units=0)
 
 

@@ -50,7 +50,7 @@ async def sign(deps: OutboxDeps, request: SpendRequest, row: SignatureRow, walle
             return committed
         now = clock.now_ms()
         sealed = deps.vault.seal(tx, row.org_id, rows.KIND, row.id, signature)
-        shown = dumps_text(verdict.public())
+        shown = dumps_text(verdict.stored())
         rows.save(tx, replace(found, state="signed", sealed=sealed, verdict=shown, finished_at=now))
         budget.settle(tx, row.id, fee_units=None, at_ms=now)
         return _tell(tx, found, sign_request, Step("signed", {}))
@@ -97,7 +97,7 @@ def _decide(
         dust_run=policy_check.dust_run_of(tx, row),
     )
     if isinstance(verdict, Deny):
-        return None, refuse(tx, replace(row, verdict=dumps_text(verdict.public())), policy_check.denial(verdict))
+        return None, refuse(tx, replace(row, verdict=dumps_text(verdict.stored())), policy_check.denial(verdict))
     if isinstance(verdict, Ask):
         return None, _ask(tx, request, row, sign_request, wallet, verdict)
     return verdict, None
@@ -153,8 +153,8 @@ def _ask(
     message = f"{sign_request.about} (a signature of {wallet.address}). {movements}{why}"
     question = policy_check.question_of(tx, request, row, _binding(sign_request, wallet), message, clock.now_ms())
     approval_rows.add(tx, question)
-    rows.save(tx, replace(row, approval_id=question.id, verdict=dumps_text(verdict.public())))
-    return _tell(tx, row, sign_request, Step("asked", {"approvalId": question.id, "message": message}))
+    rows.save(tx, replace(row, approval_id=question.id, verdict=dumps_text(verdict.stored())))
+    return _tell(tx, row, sign_request, policy_check.asked_step(question))
 
 
 def _tell(tx: Tx, row: SignatureRow, sign_request: SignRequest, step: Step) -> Committed | None:

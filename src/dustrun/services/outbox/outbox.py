@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from dustrun import clock
 from dustrun.core.money.intent import Spend
+from dustrun.core.money.policy import Deny
 from dustrun.core.money.transaction_state import TxState
+from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import CommitUnknown, DustrunError, Refused, StoreUnavailable, Temporary, Uncertain
 from dustrun.records import dataclass
 from dustrun.services.outbox import (
@@ -24,9 +27,10 @@ from dustrun.services.outbox import (
 )
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed
-from dustrun.services.outbox.judgement import Judgement, Refusal
+from dustrun.services.outbox.judgement import Judgement, Refusal, unpriced_request
+from dustrun.services.outbox.policy_check import NotWhole
 from dustrun.services.outbox.preflight import Ready
-from dustrun.services.outbox.sender_queue import NotWhole, SenderQueue
+from dustrun.services.outbox.sender_queue import SenderQueue
 from dustrun.services.outbox.spend_status import Failure, SpendRequest, SpendStatus, Stored
 from dustrun.services.outbox.tracking import broadcast
 from dustrun.services.outbox.tracking.tracker import Trackers
@@ -134,6 +138,32 @@ class Transactions:
             return replace(status, until=status.until or clock.now_ms() + _AGAIN_MS)
         return status
 
+    async def renew(self, request: SpendRequest, notes: Mapping[str, Any]) -> SpendStatus:
+        """Replaces the notes of the node's newest intents, which stay as they are."""
+
+        def unit(tx: Tx) -> Stored:
+            stored = spend_status.load_of(tx, request)
+            assert stored is not None, "a node's intents are planned before their notes are renewed"
+            spend = replace(stored.spend, notes=dumps_text(dict(notes)))
+            rows.save_notes(tx, spend)
+            return replace(stored, spend=spend)
+
+        return await self._status(await self.deps.writer.write(unit, repeatable=True))
+
+    async def refuse(self, request: SpendRequest, item: str, verdict: Deny) -> SpendStatus:
+        """Refuses one of the node's planned intents, and with it the others: its loop has been judged whole."""
+        stored = await self._load(request)
+        assert stored is not None, "a node's intents are planned before one is refused"
+        row = next((row for row in stored.transactions if row.item == item), stored.transactions[0])
+        requests = tuple(unpriced_request(row) for row in stored.transactions)
+        judged = Judgement(refusal=Refusal(row, policy_check.denial(verdict), verdict), requests=requests)
+        await self.deps.writer.write(
+            lambda tx: _conclude(tx, request, judged), lambda done: self.deps.publisher.tell(*done)
+        )
+        found = await self._load(request)
+        assert found is not None
+        return await self._status(await self._give_up_rest(request, found))
+
     async def abandon(self, request: SpendRequest) -> SpendStatus | None:
         """Signs nothing, and cancels what is unsigned; signed transactions are tracked to their end."""
         stored = await self._load(request)
@@ -200,9 +230,9 @@ class Transactions:
         if not planned:
             return
         for _ in range(_JUDGED_AGAIN):
-            ready = await self._judge(request, planned)
+            ready, later = await self._judge(request, planned)
             # In the order of the intents: nonces are assigned in it, and a simulation carries them out in it too.
-            queued = (self._sign(request, one, wallet) for one in ready)
+            queued = (self._sign(request, one, wallet, later if one is ready[-1] else ()) for one in ready)
             done = await asyncio.gather(*queued, return_exceptions=True)
             errors = [error for error in done if isinstance(error, BaseException)]
             if not any(isinstance(error, NotWhole) for error in errors):
@@ -212,12 +242,12 @@ class Transactions:
         if errors:
             raise next((error for error in errors if not isinstance(error, Temporary | Uncertain)), errors[0])
 
-    async def _judge(self, request: SpendRequest, planned: Sequence[Planned]) -> list[Ready]:
-        """Those that may be signed now, once all of the node's have been judged. A refusal or a question is
-        committed."""
+    async def _judge(self, request: SpendRequest, planned: Sequence[Planned]) -> tuple[list[Ready], Sequence[Ready]]:
+        """Those that may be signed now, once all of the node's have been judged, and those that wait for them. A
+        refusal or a question is committed."""
         approvals_up_to = await self._check_holds(request, planned)
         if approvals_up_to is None:
-            return []
+            return [], ()
         rows_of = [one.row for one in planned]
         next_ids = frozenset(one.row.id for one in planned if one.is_next)
         judged = await judgement.judge(self.deps, rows_of, next_ids)
@@ -225,11 +255,12 @@ class Transactions:
             await self.trackers.look_now(judged.refusal.row.chain_id)  # what is mined meanwhile is promised no longer
             judged = await judgement.judge(self.deps, rows_of, next_ids)
         if judged.refusal is None and not judged.asks:
-            return [replace(one, approvals_up_to=approvals_up_to[one.row.id]) for one in judged.ready]
+            ready = [replace(one, approvals_up_to=approvals_up_to[one.row.id]) for one in judged.ready]
+            return ready, judged.later
         await self.deps.writer.write(
             lambda tx: _conclude(tx, request, judged), lambda done: self.deps.publisher.tell(*done)
         )
-        return []
+        return [], ()
 
     async def _check_holds(self, request: SpendRequest, planned: Sequence[Planned]) -> dict[str, int] | None:
         """What each approval's allowance includes (`preflight.check_allowance`), by id; None if one of them must not be
@@ -256,11 +287,11 @@ class Transactions:
             up_to[row.id] = looked
         return up_to
 
-    async def _sign(self, request: SpendRequest, ready: Ready, wallet: WalletRow) -> None:
+    async def _sign(self, request: SpendRequest, ready: Ready, wallet: WalletRow, later: Sequence[Ready]) -> None:
         """Signs through the sender's queue, then broadcasts."""
         deps, row = self.deps, ready.row
         queue = self._queues.setdefault((row.chain_id, row.sender), SenderQueue(deps, row.chain_id, row.sender))
-        written = await queue.push(request, ready, wallet)
+        written = await queue.push(request, ready, wallet, later)
         if written is not None:
             self.trackers.poke(row.chain_id)
             await broadcast.send(deps, *written)

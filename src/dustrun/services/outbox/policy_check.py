@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from types import MappingProxyType
 
 from dustrun import clock
-from dustrun.core.money.intent import Movement
+from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Reason, Request, Verdict
 from dustrun.core.money.policy.counting import Origin
 from dustrun.core.money.policy.document import ApprovalRules, WalletPolicy, read_policy
-from dustrun.core.money.policy.judge import BATCH, RUN
+from dustrun.core.money.policy.judge import BATCH, RUN, depends_on_prices
 from dustrun.core.money.policy.outflow import Ceilings, Taken
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.money.transaction_state import TxState, binding_of
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.errors import Temporary
 from dustrun.records import dataclass
 from dustrun.services.outbox import events
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.preflight import Ready
 from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_json
-from dustrun.services.runs.approvals import APPROVED, votes_of
+from dustrun.services.runs.approvals import APPROVED, votes_of, with_good_votes
 from dustrun.services.wallets import budget as budgets
 from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valuer, Values
+from dustrun.storage.access import hands as hand_rows
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import contracts as contract_rows
+from dustrun.storage.money import reservations as reservation_rows
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money import wallets as wallet_rows
 from dustrun.storage.money.reservations import Ledger
@@ -57,8 +60,14 @@ def policy_of(tx: Tx, wallet_id: str, now_ms: int) -> WalletPolicy | None:
 
 async def find_policy(database: Database, wallet_id: str) -> WalletPolicy | None:
     """The wallet's policy in force now."""
+    return (await find_with_version(database, wallet_id))[1]
+
+
+async def find_with_version(database: Database, wallet_id: str) -> tuple[int | None, WalletPolicy | None]:
+    """The wallet's policy in force now, and its version."""
     now = clock.now_ms()
-    return await database.look_up(lambda tx: policy_of(tx, wallet_id, now))
+    row = await database.look_up(lambda tx: wallet_rows.find_policy(tx, wallet_id, now))
+    return (None, None) if row is None else (row.version, read_policy(row.document))
 
 
 def case_of(tx: Tx, row: TransactionRow | SignatureRow, request: Request, values: Values) -> SpendCase:
@@ -69,34 +78,42 @@ def case_of(tx: Tx, row: TransactionRow | SignatureRow, request: Request, values
     return SpendCase(row.wallet_id, policy, asked, values, now, scopes=scopes_of(tx, policy, row))
 
 
-def scopes_of(tx: Tx, policy: WalletPolicy | None, row: TransactionRow | SignatureRow) -> dict[int, str]:
+Spender = TransactionRow | SignatureRow | SpendRequest
+"""What belongs to a node of a run that spends."""
+
+
+def scopes_of(tx: Tx, policy: WalletPolicy | None, row: Spender) -> dict[int, str]:
     """Under which names a spend's run and node add up what they spend of its wallet, if the policy asks for that."""
     asks = policy.approval_above if policy is not None else None
     if asks is None or row.run_pk is None or all(total.per == "window" for total in asks.totals):
         return {}
-    place = f"{row.wallet_id}/{row.org_id}"
-    return {
-        RUN: f"run:{place}/{top_run_of(tx, row)}",
-        BATCH: f"batch:{place}/{row.root_run_id}/{row.path}",
-    }
+    return {RUN: f"run:{row.wallet_id}/{row.org_id}/{top_run_of(tx, row)}", BATCH: batch_of(row)}
 
 
-def _with_origin(
-    tx: Tx, policy: WalletPolicy | None, request: Request, row: TransactionRow | SignatureRow | None
-) -> Request:
+def batch_of(row: Spender) -> str:
+    """Under which name a node adds up what it spends of a wallet."""
+    return f"batch:{row.wallet_id}/{row.org_id}/{row.root_run_id}/{row.path}"
+
+
+def _with_origin(tx: Tx, policy: WalletPolicy | None, request: Request, row: Spender | None) -> Request:
     """The request with where it comes from, if a limit depends on it."""
-    if row is None or policy is None:
-        return request
+    return request if row is None or policy is None else replace(request, origin=origin_of(tx, policy, row))
+
+
+def origin_of(tx: Tx, policy: WalletPolicy | None, row: Spender) -> Origin:
+    """Where a spend comes from, as far as the policy depends on it."""
+    if policy is None:
+        return Origin()
     place = None
     if policy.sources is not None and row.run_pk is not None and row.path is not None:
         place = (row.org_id, row.run_pk, row.path)
     if not any(limit.is_scoped for limit in policy.limits):
-        return request if place is None else replace(request, origin=Origin(place=place))
+        return Origin(place=place)
     run_id = top_run_of(tx, row) if any(limit.per == "run" for limit in policy.limits) else row.root_run_id
-    return replace(request, origin=Origin(row.workflow_id, run_id, row.key_id, place))
+    return Origin(row.workflow_id, run_id, row.key_id, place)
 
 
-def top_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
+def top_run_of(tx: Tx, row: Spender) -> str | None:
     """The first run of the retry chain that a spend belongs to, above all runs that call each other."""
     if row.run_pk is None:
         return None
@@ -107,7 +124,7 @@ def top_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
     return run.root_run_id
 
 
-def dust_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
+def dust_run_of(tx: Tx, row: Spender) -> str | None:
     """The dust test that a spend belongs to; its retries and the runs it calls share one cap."""
     run_id = top_run_of(tx, row) if row.mode == "dust" else None
     return None if run_id is None else f"dust:{row.org_id}/{run_id}"
@@ -149,6 +166,17 @@ class Verdicts:
 
     denied: tuple[int, Failure, Deny | None] | None = None
     asks: Mapping[str, Ask] = field(default_factory=dict)
+    hands: str = ""
+    """The counts of what hands had written then."""
+
+
+class NotWhole(Exception):
+    """A node's transactions, or some of them, cannot be written as they were judged: what counts has changed since.
+    They have to be judged again."""
+
+    def __init__(self, request: SpendRequest) -> None:
+        super().__init__("A transaction of the node is not allowed any more.")
+        self.request = request
 
 
 async def judge_all(deps: OutboxDeps, subjects: Sequence[Subject], values: Values) -> Verdicts:
@@ -160,11 +188,14 @@ async def judge_all(deps: OutboxDeps, subjects: Sequence[Subject], values: Value
 
     def query(tx: Tx) -> Verdicts:
         now, first = clock.now_ms(), subjects[0][0]
+        counts = hand_rows.ask_counts(tx, first.org_id, first.workflow_id)
         barred = find_barred(deps.budget, tx, first)
+        tx.wait()
         if barred is not None:
             return Verdicts((0, barred, None))
         policy, dust_run = policy_of(tx, first.wallet_id, now), dust_run_of(tx, first)
-        ledger, approved, scopes = Ledger(tx, now), Approved(tx), scopes_of(tx, policy, first)
+        ledger = Ledger(tx, now, [row.id for row, _, _ in subjects])
+        approved, scopes = Approved(tx), scopes_of(tx, policy, first)
         earlier, asks = list[Earlier](), dict[str, Ask]()
         for place, (row, request, ready) in enumerate(subjects):
             concerns = () if ready is None else ready.concerns
@@ -176,7 +207,7 @@ async def judge_all(deps: OutboxDeps, subjects: Sequence[Subject], values: Value
             if isinstance(verdict, Ask) and ready is not None and not approved.covers(ready):
                 asks[row.id] = verdict
             earlier.append(Earlier(now, counted, is_of_node=True))
-        return Verdicts(None, asks)
+        return Verdicts(None, asks, counts())
 
     is_light = sum(len(request.data) for _, request, _ in subjects) <= _LIGHT_BYTES and len(subjects) <= _FEW
     look = deps.database.look_up if is_light else deps.database.read
@@ -186,7 +217,7 @@ async def judge_all(deps: OutboxDeps, subjects: Sequence[Subject], values: Value
     return verdicts
 
 
-def note_recipients(tx: Tx, row: TransactionRow, judged: Iterable[Request]) -> None:
+def note_recipients(tx: Tx, row: TransactionRow | SpendRequest, judged: Iterable[Request]) -> None:
     """Notes whom spends of a node that were refused or asked about would pay; see `budget.note_recipients`."""
     now = clock.now_ms()
     ledger, policy = Ledger(tx, now), policy_of(tx, row.wallet_id, now)
@@ -207,6 +238,8 @@ class Judging:
         keys = dict.fromkeys((row.org_id, row.key_id) for row in planned)
         self._asked = {wallet_id: wallet_rows.ask_policy(tx, wallet_id, self._now_ms) for wallet_id in wallets}
         self._is_revoked = {key: key_rows.ask_revoked(tx, *key) for key in keys}
+        places = dict.fromkeys((row.org_id, row.workflow_id) for row in planned)
+        self._hands = {place: hand_rows.ask_counts(tx, *place) for place in places}
         self._policies: dict[str, WalletPolicy | None] = {}
         self._approved = Approved(tx)
         self._ledger = Ledger(tx, self._now_ms)
@@ -234,6 +267,10 @@ class Judging:
         tx, row = self._tx, ready.row
         if self._is_revoked[row.org_id, row.key_id]():
             return None, refuse(tx, row, revoked(row.key_id), heads=heads)
+        barred = self._find_changed(request, ready)
+        if barred is not None:
+            return None, refuse(tx, row, barred, heads=heads)
+        self._ledger.judge_again(row.id if ready.intent.after else None)
         verdict = self._budget.judge_and_reserve(
             tx,
             self._case(ready),
@@ -251,6 +288,40 @@ class Judging:
             where = row.org_id, row.chain_id, checksum(ready.intent.to)
             contract_rows.see(tx, *where, ready.implementation, self._now_ms)
         return verdict, None
+
+    def hold(self, request: SpendRequest, ready: Ready) -> None:
+        """Reserves for one that waits for others of its node, in the unit that writes those: else another spend could
+        take its room, and leave an allowance without its swap. Raises `NotWhole` if it is not allowed any more."""
+        row = rows.get(self._tx, ready.row.id)
+        if row.state != TxState.PLANNED or row.run_pk != request.run_pk:
+            return
+        self._ledger.judge_again(row.id)
+        verdict = self._budget.judge_and_reserve(
+            self._tx,
+            self._case(ready),
+            row.id,
+            is_approved=self._approved.covers(replace(ready, row=row)),
+            dust_run=dust_run_of(self._tx, row),
+            ledger=self._ledger,
+        )
+        if not isinstance(verdict, Allow):
+            raise NotWhole(request)
+
+    def _find_changed(self, request: SpendRequest, ready: Ready) -> Failure | None:
+        """Why nothing of its run is spent any more, looked at again if a hand has written since it was judged. Raises
+        `NotWhole` if the policy is another one: its outflow was held against the former."""
+        row, grounds = ready.row, ready.grounds
+        if grounds is None:
+            return None
+        policy = self._asked[row.wallet_id]()
+        if (policy.version if policy is not None else None) != grounds.policy_version:
+            raise NotWhole(request)
+        if self._hands[row.org_id, row.workflow_id]() == grounds.hands:
+            return None
+        try:
+            return find_barred(self._budget, self._tx, row)
+        except Temporary as error:  # what shapes it must be found first
+            raise NotWhole(request) from error
 
     def write(self) -> None:
         """Writes what was reserved; call it once, at the end."""
@@ -293,11 +364,13 @@ def refuse(
         row,
         state=TxState.REFUSED,
         error=dumps_text(error_json(failure)),
-        verdict=dumps_text(verdict.public()) if verdict is not None else row.verdict,
+        verdict=dumps_text(verdict.stored()) if verdict is not None else row.verdict,
         finished_at=now,
         updated_at=now,
     )
     rows.save(tx, refused)
+    if row.state == TxState.PLANNED:
+        reservation_rows.drop(tx, row.id)
     if row.approval_id is not None:
         approval_rows.close(tx, row.approval_id, "timed_out" if failure.code == EXPIRED else "cancelled", now)
     return events.note(tx, refused, Step("refused", {"error": error_json(failure)}), heads=heads)
@@ -309,6 +382,8 @@ def give_up(tx: Tx, row: TransactionRow, message: str, *, wakes: bool = False) -
     error = error_json(Failure(NOT_SIGNED, message))
     given_up = replace(row, state=TxState.CANCELLED, error=dumps_text(error), finished_at=now, updated_at=now)
     rows.save(tx, given_up)
+    if row.state == TxState.PLANNED:
+        reservation_rows.drop(tx, row.id)
     if row.approval_id is not None:
         approval_rows.close(tx, row.approval_id, "cancelled", now)
     return events.note(tx, given_up, Step("cancelled", {"error": error}), wakes=wakes)
@@ -357,17 +432,25 @@ def ask_all(
     told = list[Committed | None]()
     for row in fixed:
         verdict = asks.get(row.id)
-        shown = dumps_text(verdict.public()) if verdict is not None else row.verdict
+        shown = dumps_text(verdict.stored()) if verdict is not None else row.verdict
         asking = replace(row, approval_id=question.id, verdict=shown, updated_at=now)
         rows.save(tx, asking)
         if row.id == subject.id:
-            step = Step("asked", {"approvalId": question.id, "message": question.message})
+            step = asked_step(question)
             told.append(events.note(tx, asking, step, heads=heads))
     by_id = {row.id: row for row in fixed}
     noticed = {reason: by_id[row_id] for row_id, verdict in asks.items() for reason in verdict.reasons}
     for reason, row in noticed.items():  # each once, if it is said of several
-        events.alert_of_reason(tx, row, reason)
+        alert = events.type_of_alert(reason)
+        if alert is not None:
+            told[0] = events.raise_alert(tx, row, alert, reason.message, told[0])
     return told
+
+
+def asked_step(question: ApprovalRow) -> Step:
+    """What events and hooks tell of a question; `quorum` if several hands must approve it."""
+    several = {} if question.quorum is None else {"quorum": question.quorum}
+    return Step("asked", {"approvalId": question.id, "message": question.message, **several})
 
 
 def question_of(
@@ -409,7 +492,8 @@ def question_status(tx: Tx, org_id: str, approval_id: str | None) -> Failure | b
         within = f"{minutes // 60} hours" if minutes % 60 == 0 else f"{minutes} minutes"
         if asked.quorum is None:
             return Failure(EXPIRED, f"Nobody approved it within {within}.")
-        return Failure(EXPIRED, f"Only {len(votes_of(asked))} of {asked.quorum} approved it within {within}.")
+        given = len(votes_of(with_good_votes(tx, asked)))
+        return Failure(EXPIRED, f"Only {given} of {asked.quorum} approved it within {within}.")
     if asked.status == PENDING:
         return True
     comment = f": {asked.comment}" if asked.comment else ""
@@ -492,6 +576,10 @@ def _calldata(data: bytes) -> str:
     return f"{len(data)} bytes of calldata that begin with {begin} and have the hash {data_hash(data)}"
 
 
+LooksAhead = Callable[[str, str, Sequence[Intent], Valuer, Collection[int]], Awaitable[list[tuple[Reason, ...]]]]
+"""See `concerns.look_ahead`."""
+
+
 @dataclass(frozen=True, slots=True)
 class SimulatedVerdict:
     """A verdict in a simulation, what the spend counts against later ones, and what bounds its outflow by the same
@@ -506,24 +594,32 @@ class SimulatedPolicy:
     """Judges simulated spends against the stored ones and those of the same simulation, at its prices; reserves
     nothing."""
 
-    def __init__(self, database: Database, budget: Budget) -> None:
-        self._database = database
-        self._budget = budget
+    def __init__(self, database: Database, budget: Budget, look: LooksAhead) -> None:
+        self.database = database
+        self.budget = budget
+        self.look = look
 
     async def judge(
-        self, wallet_id: str, request: Request, now_ms: int, earlier: Sequence[Earlier], prices: Valuer
+        self,
+        wallet_id: str,
+        request: Request,
+        now_ms: int,
+        earlier: Sequence[Earlier],
+        prices: Valuer,
+        concerns: tuple[Reason, ...] = (),
     ) -> SimulatedVerdict:
-        """Judges a spend under the wallet's policy in force."""
-        values = await self._budget.values_of([request], prices)
+        """Judges a spend under the wallet's policy in force. `concerns`: see `concerns.look_ahead`."""
         now = max(now_ms, clock.now_ms())
+        in_force = await self.database.look_up(lambda tx: policy_of(tx, wallet_id, now))
+        values = await self.budget.values_of([request], prices, surveys=depends_on_prices(in_force))
 
         def query(tx: Tx) -> SimulatedVerdict:
             policy = policy_of(tx, wallet_id, now)
-            case = SpendCase(wallet_id, policy, request, values, now_ms)
-            verdict, counted = self._budget.judge_simulated(tx, case, tuple(earlier))
-            return SimulatedVerdict(verdict, counted, self._budget.ceilings(policy, request, is_dust=False))
+            case = SpendCase(wallet_id, policy, request, values, now_ms, concerns)
+            verdict, counted = self.budget.judge_simulated(tx, case, tuple(earlier))
+            return SimulatedVerdict(verdict, counted, self.budget.ceilings(policy, request, is_dust=False))
 
-        judged = await self._budget.slicing(lambda: self._database.read(query))
+        judged = await self.budget.slicing(lambda: self.database.read(query))
         budgets.check_reached(judged.verdict, values)
         return judged
 
@@ -531,4 +627,4 @@ class SimulatedPolicy:
         self, ceilings: Ceilings, request: Request, taken: Taken, prices: Valuer
     ) -> tuple[Reason, ...]:
         """Why the transaction takes more than the ceilings allow; empty if it does not."""
-        return await self._budget.judge_outflow(ceilings, request, taken, prices)
+        return await self.budget.judge_outflow(ceilings, request, taken, prices)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from dustrun.chain.evm import LiveChain
-from dustrun.core.evm.selectors import selector_of
+from dustrun.core.evm.calls import selector_of
 from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.money.policy import Reason, Request
 from dustrun.core.money.token_calls import APPROVE, implied_movement
@@ -34,6 +34,14 @@ _ALLOWANCE = bytes.fromhex("dd62ed3e")
 
 
 @dataclass(frozen=True, slots=True)
+class Grounds:
+    """By what a node was judged: the version of the policy, and the counts of what hands have written."""
+
+    policy_version: int | None
+    hands: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """An intent that may be signed: its cost, the value of its assets, and the newest nonce whose approvals the
     allowance included when it was read."""
@@ -48,6 +56,7 @@ class Ready:
     """Of a proxy: what carries out its calls now."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Names of known contracts among its addresses."""
+    grounds: Grounds | None = None
 
     @property
     def intent(self) -> Intent:

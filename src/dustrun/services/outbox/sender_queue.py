@@ -3,13 +3,18 @@
 Signing happens outside of any transaction, in nonce order; then one unit judges the policy for each transaction of a
 batch, checks its nonce, and writes. If an earlier one was denied and the nonce has moved, the bytes, which nobody has
 seen, are discarded and signed again.
+
+In a shared store only one process at a time signs for a sender on a chain. What it signed is committed only while it
+still has its turn, which the unit that commits checks. So a process that was frozen between signing and committing
+throws its bytes away.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -21,15 +26,16 @@ from dustrun.records import dataclass
 from dustrun.services.outbox import events, preflight
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step
-from dustrun.services.outbox.policy_check import Judging
+from dustrun.services.outbox.policy_check import Judging, NotWhole
 from dustrun.services.outbox.preflight import Ready
-from dustrun.services.outbox.signing_turn import SigningTurn, signing_turn
 from dustrun.services.outbox.spend_status import SpendRequest
+from dustrun.services.sharing.election import Leases, alone
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import AttemptRow, TransactionRow
 from dustrun.storage.money.wallets import WalletRow
 from dustrun.storage.runs.journal import RunHeads
+from dustrun.storage.sharing import leases as lease_rows
 from dustrun.storage.sharing.leases import LeaseLost
 from dustrun.wallets.signer import SignedTransaction, UnsignedTransaction
 
@@ -38,14 +44,38 @@ _SHORT = 50
 """So many transactions are judged and written within a few milliseconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class SigningTurn:
+    """The right to sign for one sender, under a fence; without leases everybody has it."""
+
+    name: str
+    holder: str | None = None
+    fence: int = 0
+
+    def check(self, tx: Tx) -> None:
+        """Raises `LeaseLost` in the unit that would commit what was signed, if another process signs now."""
+        if self.holder is not None:
+            lease_rows.check(tx, self.name, self.holder, self.fence)
+
+
+@contextlib.asynccontextmanager
+async def signing_turn(leases: Leases | None, chain_id: int, sender: str) -> AsyncIterator[SigningTurn]:
+    """Waits for the turn, and gives it back. Raises `Temporary` if another process keeps it for long."""
+    name = f"signing:{chain_id}:{sender}"
+    async with alone(leases, name) as fence:
+        yield SigningTurn(name, None if leases is None else leases.holder, fence)
+
+
 @dataclass(slots=True)
 class QueuedTransaction:
-    """A queued intent; the future yields its row and attempt, or None if nothing was signed."""
+    """A queued intent; the future yields its row and attempt, or None if nothing was signed. `later`: those of its node
+    that wait for it, whose limits are reserved with it."""
 
     request: SpendRequest
     ready: Ready
     wallet: WalletRow
     future: asyncio.Future[tuple[TransactionRow, AttemptRow] | None]
+    later: Sequence[Ready] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +97,6 @@ class Outcome:
     has_moved: bool = False
 
 
-class NotWhole(Exception):
-    """The policy refuses one of a node's transactions, or asks about it, so that none of them is written: what counts
-    under it changed after they were judged. They have to be judged again."""
-
-    def __init__(self, request: SpendRequest) -> None:
-        super().__init__("A transaction of the node is not allowed any more.")
-        self.request = request
-
-
 class SenderQueue:
     """Signs for one sender on one chain, batch by batch."""
 
@@ -87,12 +108,12 @@ class SenderQueue:
         self._task: asyncio.Task[None] | None = None
 
     async def push(
-        self, request: SpendRequest, ready: Ready, wallet: WalletRow
+        self, request: SpendRequest, ready: Ready, wallet: WalletRow, later: Sequence[Ready] = ()
     ) -> tuple[TransactionRow, AttemptRow] | None:
         """Signs and commits. None if policy denied it or asks a person, which is committed, or if it is not planned any
         more. Raises `Temporary` if nothing was signed."""
         future = asyncio.get_running_loop().create_future()
-        self._queue.append(QueuedTransaction(request, ready, wallet, future))
+        self._queue.append(QueuedTransaction(request, ready, wallet, future, later))
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
         return await asyncio.shield(future)
@@ -219,6 +240,9 @@ class SenderQueue:
                 if not outcomes[-1].has_moved:
                     decided.add(ready.row.id)
             _check_whole(batch, outcomes)
+            for one, outcome in zip(batch, outcomes, strict=True):
+                for later in one.queued.later if outcome.written is not None else ():
+                    judging.hold(one.queued.request, later)
             judging.write()
         return outcomes
 
@@ -237,7 +261,7 @@ class SenderQueue:
             return Outcome(committed=committed)
         if has_moved:
             return Outcome(has_moved=True)
-        return _write(tx, one, ready, dumps_text(verdict.public()), heads)
+        return _write(tx, one, ready, dumps_text(verdict.stored()), heads)
 
     async def _answer(self, one: Signed, outcome: Outcome | BaseException) -> None:
         queued = one.queued

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from dustrun import clock
 from dustrun.core.money.intent import Intent, Movement, Receipt, SignRequest, Spend, Spent
+from dustrun.core.money.policy import Deny
 from dustrun.core.money.receipts import read_receipt
 from dustrun.core.money.transaction_state import FOLLOWED, NOTHING_CAME, UNSETTLED, TxState
 from dustrun.core.values.exact_json import loads_own
@@ -130,6 +131,14 @@ class Outbox(Protocol):
         What may pass (no endpoint answers) is `failed` and `retryable` with the code `TEMPORARY`: the next call goes on
         with the same intents. Raises `Temporary` or `Uncertain` if the store could not be reached.
         """
+        ...
+
+    async def renew(self, request: SpendRequest, notes: Mapping[str, Any]) -> SpendStatus:
+        """Replaces the notes of the node's newest intents, which stay as they are."""
+        ...
+
+    async def refuse(self, request: SpendRequest, item: str, verdict: Deny) -> SpendStatus:
+        """Refuses one of the node's planned intents, and with it the others: its loop has been judged whole."""
         ...
 
     async def abandon(self, request: SpendRequest) -> SpendStatus | None:

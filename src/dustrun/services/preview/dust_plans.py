@@ -3,7 +3,7 @@ still unknown, and what stays unscaled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from dustrun.services.preview.spend_forecast import (
     unknown_in,
 )
 from dustrun.services.prices import PriceBook
+from dustrun.services.workflows.slices import Slices
 
 _BRANCHING = frozenset({"if", "switch", "for-each"})
 
@@ -100,6 +101,8 @@ class DustPlan:
     unknowns: tuple[Finding, ...]
     writes: tuple[Write, ...]
     conditions: tuple[Reading, ...]
+    reasons: Sequence[dict[str, Any]] = ()
+    """The sources of its first spends, as the API shows them."""
 
     def public(self) -> dict[str, Any]:
         """As JSON: the answer of `dust-plan`, and what a dust test shows before its first signature."""
@@ -151,7 +154,10 @@ class _Draft:
 class DustPlans:
     """Makes dust plans. Reads chains and prices and changes nothing."""
 
-    def __init__(self, forecasts: SpendForecasts, duster: Duster, prices: PriceBook, chain_of: ChainOf) -> None:
+    def __init__(
+        self, forecasts: SpendForecasts, duster: Duster, prices: PriceBook, chain_of: ChainOf, slices: Slices
+    ) -> None:
+        self._slices = slices
         self._forecasts = forecasts
         self._duster = duster
         self._prices = prices
@@ -160,7 +166,8 @@ class DustPlans:
     async def plan(self, principal: Principal, workflow_id: str, version: int | None, given: Given) -> DustPlan:
         """The plan of a version; raises `NotFound`, or `Invalid` if it does not validate."""
         forecast = await self._forecasts.of_workflow(principal, workflow_id, version)
-        return await self.plan_of(principal, forecast, given)
+        found = await self.plan_of(principal, forecast, given)
+        return replace(found, reasons=await self._slices.beside(principal, workflow_id, forecast.version))
 
     async def plan_of(self, principal: Principal, forecast: SpendForecast, given: Given) -> DustPlan:
         """The plan of a validated workflow."""
@@ -310,7 +317,7 @@ def _conditions(scope: Scope, readers: Mapping[str, list[tuple[str, str]]]) -> I
 async def usd_of_coin(prices: PriceBook, chain_id: int, units: int) -> int | None:
     """Base units of a chain's coin in 1e-18 dollars; None if no source prices it."""
     try:
-        valued = await prices.value(Asset(chain_id))
+        valued = await prices.value(Asset(chain_id), surveys=False)
     except DustrunError:
         return None
     return Worth(valued.price.usd, valued.decimals).of(units)

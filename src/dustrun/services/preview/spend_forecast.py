@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from dustrun.catalog import Catalog
 from dustrun.core.money.movements import Spot, Unknown, find_spots
 from dustrun.core.values.fields import Fields
+from dustrun.core.workflow.definition import choose
 from dustrun.core.workflow.forecast import Forecast, Given, forecast_nodes
 from dustrun.core.workflow.program import Program
-from dustrun.core.workflow.wallet_choice import choose
 from dustrun.errors import DustrunError, Invalid, Refused
 from dustrun.records import dataclass
 from dustrun.sdk import Action

@@ -149,7 +149,7 @@ class SpendReports:
         try:
             shown["symbol"] = await self._symbol(asset, place)
             shown["decimals"] = await place.prices.decimals(asset)
-            price = (await place.prices.value(asset)).price
+            price = (await place.prices.value(asset, surveys=False)).price
             shown |= {"usd": f"{price.usd:f}", "source": price.source, "ageMs": price.age_ms}
         except DustrunError as error:
             _logger.debug("an asset is not described", asset=asset.key, why=error.message)

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from dustrun import clock
+from dustrun.core.money.policy.document import ApprovalRules, read_policy
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.errors import Code, Conflict, Forbidden, NotFound
 from dustrun.log import mask_links
 from dustrun.services.access import audit, idempotency
-from dustrun.services.access.api_keys import need_good
+from dustrun.services.access.api_keys import is_good, need_good
 from dustrun.services.access.hands import administers, is_one_hand
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import Engine, RunFacts
 from dustrun.services.runs.launching.decision import Decision, check_binding
 from dustrun.services.runs.launching.launches import Launches
+from dustrun.services.streaming.broadcaster import Broadcaster
+from dustrun.services.workflows.closure import Lookup
+from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.access import organizations
+from dustrun.storage.db import facts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.money import wallets as wallet_rows
 from dustrun.storage.runs import approvals as rows
+from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.approvals import APPROVED, PENDING, REJECTED, ApprovalRow
+from dustrun.storage.runs.journal import Event
 from dustrun.storage.runs.waits import is_answered
 
 __all__ = [
@@ -38,6 +47,7 @@ __all__ = [
     "may_decide",
     "new_row",
     "votes_of",
+    "with_good_votes",
 ]
 
 
@@ -91,9 +101,24 @@ def may_decide(row: ApprovalRow, key_id: str) -> bool:
 
 
 def votes_of(row: ApprovalRow) -> list[dict[str, Any]]:
-    """The approvals of a question that needs several: `{by, at, comment}`, oldest first."""
-    found: list[dict[str, Any]] = loads(row.votes or "[]")
-    return found
+    """The approvals of a question that needs several: `{by, at, comment}`, oldest first; only those that count."""
+    return [one for one in loads(row.votes or "[]") if not one.get("lapsed")]
+
+
+def with_good_votes(tx: Tx, row: ApprovalRow) -> ApprovalRow:
+    """An open question, of whose votes only those count whose keys are good now: whoever replaces a stolen key revokes
+    it, and would else have two votes, or the thief one. Of a closed question those count that did as it was closed."""
+    votes = votes_of(row) if row.status == PENDING else []
+    ended = {one["by"] for one in votes if not _is_good(tx, row.org_id, one["by"])}
+    if not ended:
+        return row
+    given = [{**one, "lapsed": True} if one["by"] in ended else one for one in loads(row.votes or "[]")]
+    return replace(row, votes=dumps_text(given))
+
+
+def _is_good(tx: Tx, org_id: str, key_id: str) -> bool:
+    key = key_rows.find(tx, org_id, key_id)
+    return key is not None and is_good(key)
 
 
 def check_other_hand(tx: Tx, principal: Principal, row: ApprovalRow) -> bool:
@@ -131,6 +156,59 @@ def _check_votes(tx: Tx, principal: Principal, row: ApprovalRow) -> None:
             raise Forbidden(f'This key and "{one["by"]}", which has approved it, are one hand; another must approve.')
 
 
+class Asking(NamedTuple):
+    """The run that asks."""
+
+    pk: int
+    id: str
+    org_id: str
+    workflow_id: str | None
+
+
+def _tell_vote(tx: Tx, row: ApprovalRow, subject: rows.Subject | None) -> list[Event]:
+    """Writes that one of several has approved: an event of the run, and a fact."""
+    votes, given = votes_of(row), loads(row.votes or "[]")
+    last = votes[-1]
+    facts.add(tx, row.org_id, "approval", row.id, "voted", last["at"], place=str(len(given)))
+    if subject is None:
+        return []
+    data = {
+        "nodeId": row.path.rpartition(".")[2],
+        "path": row.path,
+        "status": "voted",
+        subject.name: subject.id,
+        "item": subject.item,
+        "chainId": subject.chain_id,
+        "about": row.message,
+        "approvalId": row.id,
+        "by": last["by"],
+        "votes": len(votes),
+        "quorum": row.quorum,
+    }
+    written = [("transaction", last["at"], dumps_text(data))]
+    return journal_rows.append_open(
+        tx, run_pk=row.run_pk, org_id=row.org_id, workflow_id=row.workflow_id, written=written
+    )
+
+
+def _rules_of(tx: Tx, wallet_id: str, now_ms: int) -> ApprovalRules | None:
+    policy = wallet_rows.find_policy(tx, wallet_id, now_ms)
+    return read_policy(policy.document).approval if policy is not None else None
+
+
+def _strictest(tx: Tx, principal: Principal, row: ApprovalRow, rules: ApprovalRules | None) -> ApprovalRow:
+    """The question by the rules under which it was asked and by those in force now: as many hands as either wants, and
+    only keys that both let decide. Raises `Forbidden` for another key."""
+    if rules is None:
+        return row
+    if rules.approvers and principal.key_id not in rules.approvers:
+        raise Forbidden("The wallet's policy names who may decide, and this key is not among them.")
+    if rules.quorum <= (row.quorum or 1):
+        return row
+    rows.raise_quorum(tx, row.id, rules.quorum)
+    return replace(row, quorum=rules.quorum)
+
+
 def _get(tx: Tx, principal: Principal, approval_id: str) -> ApprovalRow:
     row = rows.find(tx, principal.org_id, approval_id)
     if row is None or not principal.may_use_workflow(row.workflow_id):
@@ -141,24 +219,36 @@ def _get(tx: Tx, principal: Principal, approval_id: str) -> ApprovalRow:
 class Approvals:
     """Lists and decides approvals."""
 
-    def __init__(self, database: Database, writer: Writer, engine: Engine, launches: Launches) -> None:
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        engine: Engine,
+        launches: Launches,
+        gate: SpendGate,
+        hub: Broadcaster,
+    ) -> None:
         self._database = database
         self._writer = writer
+        self._gate = gate
+        self._hub = hub
         self._engine = engine
         self._launches = launches
 
     async def list_page(self, principal: Principal, statuses: Sequence[str], paging: Paging) -> Page[ApprovalRow]:
         """The organisation's approvals, newest first."""
-        found = await self._database.read(
-            lambda tx: rows.list_page(
+
+        def query(tx: Tx) -> list[ApprovalRow]:
+            found = rows.list_page(
                 tx, principal.org_id, statuses, paging.peek, paging.offset, only=principal.workflow_ids
             )
-        )
-        return page_of(found, paging)
+            return [with_good_votes(tx, row) for row in found]
+
+        return page_of(await self._database.read(query), paging)
 
     async def get(self, principal: Principal, approval_id: str) -> ApprovalRow:
         """One approval."""
-        return await self._database.read(lambda tx: _get(tx, principal, approval_id))
+        return await self._database.read(lambda tx: with_good_votes(tx, _get(tx, principal, approval_id)))
 
     async def decide(
         self, principal: Principal, approval_id: str, decision: str, comment: str | None, binding: str | None = None
@@ -167,8 +257,13 @@ class Approvals:
         asked = await self.get(principal, approval_id)
         if asked.launch is not None:
             return await self._launches.decide(principal, asked, Decision(decision, comment, binding))
+        if asked.binding is None and principal.wallet_ids is not None:
+            await self._check_wallets(principal, asked)
+
+        told = list[Event]()
 
         def unit(tx: Tx) -> ApprovalRow:
+            told.clear()
             need_good(tx, principal)
             row = _get(tx, principal, approval_id)
             check_binding(row, binding, is_needed=False)
@@ -176,20 +271,28 @@ class Approvals:
                 raise Forbidden("The node names who may decide, and this key is not among them.")
             now = clock.now_ms()
             is_spend = row.binding is not None
-            wallet_id = rows.find_wallet(tx, row) if is_spend else None
+            subject = rows.find_subject(tx, row) if is_spend else None
+            wallet_id = subject.wallet_id if subject is not None else None
             if wallet_id is not None and not principal.may_use_wallet(wallet_id):
                 raise Forbidden(f'The key is limited to some wallets (walletIds); it decides nothing of "{wallet_id}".')
-            is_own = check_other_hand(tx, principal, row)
+            rules = _rules_of(tx, wallet_id, now) if wallet_id is not None else None
+            row = _strictest(tx, principal, row, rules)
+            # To reject a spend only stops it, which its starter may; the branch of an `approve` may spend.
+            is_own = check_other_hand(tx, principal, row) if decision == APPROVED or not is_spend else False
             is_open = row.status == PENDING and now < row.expires_at and run_rows.goes_on(tx, row.run_pk)
             if not is_spend:
                 is_open = row.status == PENDING and not is_answered(tx, row.run_pk, row.path)
             about = {"runId": row.run_id, "path": row.path, **({"ownRun": True} if is_own else {})}
             if is_open and decision == APPROVED and row.quorum is not None:
+                before, row = row.votes, with_good_votes(tx, row)
                 _check_votes(tx, principal, row)
-                votes = [*votes_of(row), {"by": principal.key_id, "at": now, "comment": comment}]
-                is_open = rows.vote(tx, row.id, row.votes, dumps_text(votes))
-                if is_open and len(votes) < row.quorum:
-                    audit.record(tx, principal, "approval.vote", row.id, votes=len(votes), quorum=row.quorum, **about)
+                vote = {"by": principal.key_id, "at": now, "comment": comment}
+                votes = dumps_text([*loads(row.votes or "[]"), vote])
+                is_open, row, quorum = rows.vote(tx, row.id, before, votes), replace(row, votes=votes), row.quorum or 1
+                count = len(votes_of(row))
+                if is_open and count < quorum:
+                    audit.record(tx, principal, "approval.vote", row.id, votes=count, quorum=quorum, **about)
+                    told.extend(_tell_vote(tx, row, subject))
                     return _get(tx, principal, approval_id)
             if not is_open or not rows.close(tx, row.id, decision, now, principal.key_id, comment):
                 shown = rows.find(tx, principal.org_id, approval_id)
@@ -203,4 +306,16 @@ class Approvals:
             assert decided is not None
             return decided
 
-        return await idempotency.write(self._writer, unit, lambda row: self._engine.wake(row.run_pk))
+        def after(row: ApprovalRow) -> None:
+            if told:
+                self._hub.publish(Asking(row.run_pk, row.run_id, row.org_id, row.workflow_id), told)
+            self._engine.wake(row.run_pk)
+
+        return await idempotency.write(self._writer, unit, after)
+
+    async def _check_wallets(self, principal: Principal, asked: ApprovalRow) -> None:
+        def query(tx: Tx) -> None:
+            run, node_id = run_rows.get(tx, asked.run_pk), asked.path.rpartition(".")[2]
+            self._gate.check_decision(Lookup(tx, principal.org_id), principal, run, node_id)
+
+        await self._gate.slicing(lambda: self._database.read(query))

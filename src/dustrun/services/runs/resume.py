@@ -71,19 +71,20 @@ class Resumes:
         graph = (await self._runs.compiled(run.row)).runnable().graph
         path, node_id = _place(graph, node, stack)
         checked = await self._check(graph, node_id, data)
-        if graph.nodes[node_id].type == "wait" and run.row.mode != Mode.SIMULATE.value:
-            await self._check_hand(principal, run.row, node_id)
+        if run.row.mode != Mode.SIMULATE.value:
+            await self._check_hand(principal, run.row, graph.nodes[node_id].type, node_id)
 
         def unit(tx: Tx) -> Resumed:
             return self._decide(tx, principal, rows.get(tx, run.row.pk), graph, path, node_id, checked)
 
         return await idempotency.write(self._writer, unit, lambda done: self._engine.wake(done.run_pk))
 
-    async def _check_hand(self, principal: Principal, run: RunRow, node_id: str) -> None:
+    async def _check_hand(self, principal: Principal, run: RunRow, kind: str, node_id: str) -> None:
         gate = self._runs.gate
+        check = gate.check_decision if kind == "approve" else gate.check_resume
 
         def query(tx: Tx) -> None:
-            gate.check_resume(Lookup(tx, principal.org_id), principal, run, node_id)
+            check(Lookup(tx, principal.org_id), principal, run, node_id)
 
         await gate.slicing(lambda: self._database.read(query))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
 
@@ -17,11 +17,11 @@ from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Paging
 from dustrun.services.access.principal import Principal
-from dustrun.services.runs import start_rows
+from dustrun.services.runs import create
+from dustrun.services.runs import pages as pages
 from dustrun.services.runs.engine_port import Engine
-from dustrun.services.runs.lists import pages
-from dustrun.services.runs.lists.pages import RunPage
-from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.runs.pages import RunPage
+from dustrun.services.runs.start_request import WorkflowCache
 from dustrun.services.streaming import run_waits
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.streaming.run_waits import RunWaits
@@ -36,8 +36,7 @@ from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.forks import Fork
 from dustrun.storage.runs.journal import Event
-from dustrun.storage.runs.run_counting import count_by_status
-from dustrun.storage.runs.run_lists import Filters
+from dustrun.storage.runs.run_lists import Filters, count_by_status
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.runs.waits import is_answered
 
@@ -58,13 +57,14 @@ class Resolution:
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run with what became of its nodes; `executions` holds the newest attempt of each path. `owner`: the key that
-    created its workflow."""
+    created its workflow. `shown`: makes its definition as answers have it, if that is kept."""
 
     row: RunRow
     definition: Definition | None = None
     executions: list[Execution] = field(default_factory=list)
     forks: list[Fork] = field(default_factory=list)
     owner: str | None = None
+    shown: Callable[[], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,8 @@ class Runs:
             raise NotFound(f'There is no run "{run_id}".', code=Code.RUN_UNKNOWN)
         if slim:
             return run
-        return replace(run, definition=(await self.compiled(run.row)).definition)
+        compiled = await self.compiled(run.row)
+        return replace(run, definition=compiled.definition, shown=compiled.shown)
 
     async def list_page(
         self, principal: Principal, filters: Filters, paging: Paging, text: str | None = None
@@ -269,7 +270,7 @@ def _forks(tx: Tx, row: RunRow) -> list[Fork]:
     """The pinned chains of a simulation."""
     if row.mode != Mode.SIMULATE.value:
         return []
-    caller = start_rows.caller_of(row)
+    caller = create.caller_of(row)
     return fork_rows.list_chains(tx, caller.top_pk if caller is not None else row.pk)
 
 

@@ -8,31 +8,129 @@ from typing import Any, TypeVar
 
 from dustrun import clock, ids
 from dustrun.core.run import trace
-from dustrun.core.run.state import RUN_RETRYABLE, Mode, RunStatus
-from dustrun.core.values.exact_json import dumps_text, loads
+from dustrun.core.run.as_of import AsOf
+from dustrun.core.run.journal import KEPT_FROM, OPENS_AGAIN, Execution, items_of
+from dustrun.core.run.state import RUN_RETRYABLE, Mode, NodeStatus, RunStatus
+from dustrun.core.text.masking import marks_in, unseal
+from dustrun.core.values.exact_json import dumps_text, loads, loads_own
 from dustrun.core.workflow.definition import ANY_WALLET
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Temporary
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.read_hosts import ReadHosts
-from dustrun.services.runs import retry as retries
 from dustrun.services.runs import start_request
 from dustrun.services.runs.create import RunCreation
 from dustrun.services.runs.engine_port import Created, Engine, RunFacts
 from dustrun.services.runs.runs import Runs
-from dustrun.services.runs.start_request import Admission, Concurrency, Prepared, RunRequest, WorkflowSnapshot
-from dustrun.services.runs.unsealing import Unsealing
-from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.runs.start_request import (
+    Admission,
+    Concurrency,
+    Prepared,
+    RunRequest,
+    WorkflowCache,
+    WorkflowSnapshot,
+    first_batch,
+)
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import signatures as signature_rows
 from dustrun.storage.runs import called_runs
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.secrets.vault import Vault
 from dustrun.storage.workflows import workflows as workflow_rows
+
+# A retry: a new run that keeps what succeeded in the old one.
+
+
+def retry_of(old: RunRow, executions: list[Execution], program: Program, triggered_by: str) -> Prepared:
+    """A new run of the same version and payload; succeeded nodes and loops' items keep their results. A simulation
+    keeps none: its results belong to the old run's simulated chains, and the retry starts on current state."""
+    payload = loads(old.payload)
+    facts = RunFacts(
+        pk=0,
+        id=ids.new_id("run"),
+        org_id=old.org_id,
+        workflow_id=old.workflow_id,
+        workflow_name=old.workflow_name,
+        version=old.version,
+        mode=Mode(old.mode),
+        trigger_node_id=old.trigger_node_id,
+        trigger_source="retry",
+        prop_values=loads(old.prop_values),
+        root_run_id=old.root_run_id,
+        concurrency_key=old.concurrency_key,
+        started_at=clock.now_ms(),
+        triggered_by=triggered_by,
+        as_of=AsOf.of(loads_own(old.as_of)) if old.as_of is not None else None,
+    )
+    fired = next((one for one in executions if one.path == old.trigger_node_id), None)
+    seen = fired.result if fired is not None and isinstance(fired.result, dict) else {}
+    inbound = RunRequest(headers=seen.get("headers", {}), query=seen.get("query", {}))
+    is_assumed = fired is not None and fired.assumed
+    batch = first_batch(facts, program, payload, request=inbound, assumed=is_assumed)
+    for execution in executions if facts.mode is not Mode.SIMULATE else ():
+        kept = _kept(execution, old.id)
+        if kept is not None:
+            batch.added[(kept.path, 1)] = kept
+    request = RunRequest(
+        payload=payload, prop_values=facts.prop_values, source="retry", rehearsal_run_id=old.rehearsal_run_id
+    )
+    return Prepared(
+        facts, program, batch, payload, request, triggered_by, definition=old.definition, source_run_id=old.id
+    )
+
+
+def _kept(execution: Execution, run_id: str) -> Execution | None:
+    """What a retry keeps of an execution of a run: its result and who had it, or the items of an unfinished loop."""
+    kept = Execution(
+        path=execution.path,
+        node_id=execution.node_id,
+        attempt=1,
+        status=execution.status,
+        branch=execution.branch,
+        input=execution.input,
+        result=execution.result,
+        facts=execution.facts,
+        assumed=execution.assumed,
+        started_at=execution.started_at,
+        finished_at=execution.finished_at,
+    )
+    # What was skipped is decided anew: it may have come after what failed, and now succeeds.
+    if execution.status is NodeStatus.SUCCESS and not (execution.facts and "stop" in execution.facts):
+        kept.facts = {KEPT_FROM: run_id, **(execution.facts or {})}
+        return kept
+    items = items_of(execution.facts)
+    if items is not None:
+        kept.status, kept.result, kept.branch, kept.finished_at = NodeStatus.RUNNING, None, None, None
+        kept.facts = {**items, OPENS_AGAIN: True}
+        return kept
+    return None
+
+
+# Replaces the marks in stored texts with the signatures they stand for; only the engine does so, to advance a run.
+
+
+class Unsealing:
+    """Replaces marks within one transaction; `secrets` collects the signatures found, by their marks."""
+
+    def __init__(self, tx: Tx, vault: Vault, org_id: str) -> None:
+        self.secrets: dict[str, str] = {}
+        self._tx = tx
+        self._vault = vault
+        self._org_id = org_id
+
+    def text(self, text: str) -> str:
+        """A stored JSON text with the signatures in their places."""
+        unknown = marks_in([text]) - self.secrets.keys()
+        if unknown:
+            for row in signature_rows.list_of_marks(self._tx, self._org_id, unknown):
+                self.secrets[row.mark] = signature_rows.opened(self._tx, self._vault, row)
+        return unseal(text, self.secrets.get)
+
 
 T = TypeVar("T")
 
@@ -165,7 +263,7 @@ class Starts:
         unsealing = Unsealing(tx, self._vault, row.org_id)
         executions = journal_rows.list_executions(tx, row.pk, unsealing.text)
         plain = replace(row, payload=unsealing.text(row.payload), prop_values=unsealing.text(row.prop_values))
-        prepared = retries.retry_of(plain, executions, program, triggered_by)
+        prepared = retry_of(plain, executions, program, triggered_by)
         prepared.facts.secrets.update(unsealing.secrets)
         return prepared
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from dustrun import clock
 from dustrun.catalog import Catalog
@@ -15,15 +15,15 @@ from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import Mode, NodeStatus
 from dustrun.core.validate import suggest
-from dustrun.core.values.exact_json import dumps_text, loads
-from dustrun.core.values.weight import is_large
+from dustrun.core.values.exact_json import dumps_text, is_large, loads
 from dustrun.core.workflow.program import Program
-from dustrun.errors import Code, Invalid, Problem, Refused
+from dustrun.errors import Code, Invalid, NotFound, Problem, Refused, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk.threads import run_beside
 from dustrun.sdk.trigger import Trigger
 from dustrun.services.runs.engine_port import Caller, ChildCall, Created, RunFacts
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
+from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs.journal import Batch
 from dustrun.storage.workflows import workflows as workflow_rows
@@ -342,3 +342,47 @@ def _started(facts: RunFacts, program: Program) -> dict[str, Any]:
     if facts.mode is Mode.DUST:
         started["dust"] = {"note": _dust_note(program)}
     return started
+
+
+# Snapshots of workflows in memory for starting runs; the transaction that creates a run verifies its snapshot.
+
+
+_TRIES = 5
+T = TypeVar("T")
+
+
+class WorkflowCache:
+    """Snapshots of the workflows that runs were started from."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._kept: dict[str, WorkflowSnapshot] = {}
+
+    async def find(self, org_id: str, workflow_id: str) -> WorkflowSnapshot:
+        """The cached snapshot of a workflow. Raises `NotFound` unless the organisation has the workflow."""
+        snapshot = self._kept.get(workflow_id)
+        if snapshot is None:
+            row = await self._database.read(lambda tx: workflow_rows.find(tx, org_id, workflow_id))
+            snapshot = None if row is None else snapshot_of(row)
+            if snapshot is not None:
+                self._kept[workflow_id] = snapshot
+        if snapshot is None or snapshot.org_id != org_id:
+            raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
+        return snapshot
+
+    async def start_at(self, org_id: str, workflow_id: str, start: Callable[[WorkflowSnapshot], Awaitable[T]]) -> T:
+        """The result of `start` with the workflow's snapshot; repeated with a fresh one when the workflow has
+        changed."""
+        for _ in range(_TRIES):
+            snapshot = await self.find(org_id, workflow_id)
+            try:
+                return await start(snapshot)
+            except SnapshotOutdated:
+                self._kept.pop(workflow_id, None)
+        raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
+
+    async def settle(self, snapshot: WorkflowSnapshot) -> None:
+        """Raises `SnapshotOutdated` when an archived workflow is no longer so, and `Invalid` when it is."""
+        if snapshot.status == "archived":
+            await self._database.read(lambda tx: verify(tx, snapshot))
+        check_snapshot(snapshot)

@@ -16,8 +16,7 @@ from dustrun.services.runs import start_request
 from dustrun.services.runs.create import RunCreation
 from dustrun.services.runs.engine_port import Child, ChildCall, Created, NewRun, RunFacts
 from dustrun.services.runs.start import check_spending, facts_of
-from dustrun.services.runs.start_request import Prepared, RunRequest, WorkflowSnapshot
-from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.runs.start_request import Prepared, RunRequest, WorkflowCache, WorkflowSnapshot
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.access import keys as key_rows
@@ -101,8 +100,8 @@ class CalledRuns:
     async def _admit(self, parent: RunFacts, program: Program, snapshot: WorkflowSnapshot, version: int) -> str | None:
         """The digest of what the called run can reach, if that can spend; raises `Refused` unless it and every run
         that led to it may spend with what is called now, and `SnapshotOutdated` instead of judging what no longer
-        is."""
-        if not (program.wallets or program.calls):
+        is. A version that spends nothing itself may shape what its callers spend, and may be newer than they are."""
+        if parent.mode is Mode.SIMULATE and not (program.wallets or program.calls):
             return None
         gate = self._creation.gate
 
@@ -111,7 +110,7 @@ class CalledRuns:
             workflow = lookup.find(snapshot.id)
             start_request.check_current(workflow, snapshot)
             digest = gate.admit(lookup, parent.mode, workflow, version) if workflow is not None else None
-            if digest is not None and parent.mode is not Mode.SIMULATE:
+            if parent.mode is not Mode.SIMULATE:
                 gate.check_callers(lookup, parent.mode, parent.pk, (snapshot.id, version))
             return digest
 

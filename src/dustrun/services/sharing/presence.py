@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Final
 
 import dustrun
 from dustrun import clock, log
-from dustrun.errors import DustrunError
+from dustrun.errors import Conflict, DustrunError
+from dustrun.services.sharing.bus import Bus
 from dustrun.settings import Settings
+from dustrun.storage.db import store_facts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -125,3 +128,117 @@ class Presence:
         claims.release(tx, self.id)
         leases.release_all(tx, self.id)
         processes.end(tx, self.id)
+
+
+# Whether a process may join those that share a store: they must agree on the time, the version and the engine.
+
+
+_CLAIMS: Final = "without Temporal"
+
+
+async def check_in(database: Database, writer: Writer, settings: Settings) -> None:
+    """Raises `Conflict` if this process does not fit to those that live on the store."""
+    place = place_of(settings)
+
+    def unit(tx: Tx) -> None:
+        skew = processes.clock_skew(tx)
+        others = [one for one in processes.list_living(tx) if one.id != database.name]
+        check_clock(skew, settings.max_clock_skew_ms)
+        check_versions(others)
+        _check_place(tx, place, others)
+
+    await writer.write(unit)
+
+
+def place_of(settings: Settings) -> str:
+    """Who decides which process advances a run."""
+    if settings.temporal_address is None:
+        return _CLAIMS
+    return f'with Temporal, namespace "{settings.temporal_namespace}", queue "{settings.temporal_queue}"'
+
+
+def check_clock(skew_ms: int, most_ms: int) -> None:
+    """Raises `Conflict` if this machine's clock and the database's differ too much."""
+    if abs(skew_ms) > most_ms:
+        ahead = "ahead of" if skew_ms > 0 else "behind"
+        raise Conflict(
+            f"The clock of this machine is {abs(skew_ms) / 1000:.1f} s {ahead} the database's; at most "
+            f"{most_ms / 1000:.1f} s are allowed (setting max_clock_skew_ms), because waits and schedules go by it. "
+            "Turn on time synchronisation on both machines (timedatectl set-ntp true)."
+        )
+
+
+def check_versions(others: list[ProcessRow]) -> None:
+    """Raises `Conflict` if processes of another major version live on the store."""
+    ours = dustrun.__version__
+    foreign = sorted({one.version for one in others if one.version.split(".")[0] != ours.split(".")[0]})
+    if foreign:
+        raise Conflict(
+            f"Processes of version {', '.join(foreign)} use this store, and this one is {ours}: only versions with the "
+            "same first number work together. Stop those first, or start this one with their version."
+        )
+
+
+def _check_place(tx: Tx, place: str, others: list[ProcessRow]) -> None:
+    known = store_facts.find(tx, store_facts.ENGINE)
+    if known is not None and known != place and others:
+        raise Conflict(
+            f"The {len(others)} processes that use this store work {known}; this one is set to work {place}. Give all "
+            "of them the same DUSTRUN_TEMPORAL_ADDRESS, DUSTRUN_TEMPORAL_NAMESPACE and DUSTRUN_TEMPORAL_QUEUE; to "
+            "change them, stop all processes first."
+        )
+    if known != place:
+        store_facts.put(tx, store_facts.ENGINE, place)
+
+
+# A process joins others: it answers calls only once each of them tells what it does. Until one has heard of the first
+# that joins it, it takes itself for the only one and tells nothing; a notice that is not told is in no table either.
+
+
+_PATIENCE_S = 1.0
+"""More than it takes to hear again after a connection was lost. Who is silent for longer has died or is frozen."""
+_AGAIN_S = 0.1
+
+
+class Arrival:
+    """Tells the others that this process listens, and hears that they know it."""
+
+    def __init__(self, bus: Bus, presence: Presence) -> None:
+        self._bus = bus
+        self._presence = presence
+        self._known_to: set[str] = set()
+        self._news = asyncio.Event()
+        bus.on("listens", self._hear_of)
+        bus.on("heard", self._hear_answer)
+
+    async def announce(self) -> None:
+        """Returns once the others that live tell this process what they do, or have not answered for a while."""
+        await self._presence.refresh()  # who joined before this process listened
+        self._bus.tell("came")
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                while self._presence.others - self._known_to:
+                    await self._ask()
+        except TimeoutError:
+            silent = sorted(self._presence.others - self._known_to)
+            _logger.warning("other servers on the store do not answer", processes=silent)
+
+    async def _ask(self) -> None:
+        self._news.clear()
+        self._bus.tell("listens", self._presence.id)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AGAIN_S):
+                await self._news.wait()
+
+    def _hear_of(self, process_id: str) -> None:
+        self._presence.hear_of_another()
+        self._bus.tell("heard", process_id, self._presence.id)
+        self._note(process_id)
+
+    def _hear_answer(self, asked_by: str, process_id: str) -> None:
+        if asked_by == self._presence.id:
+            self._note(process_id)
+
+    def _note(self, process_id: str) -> None:
+        self._known_to.add(process_id)
+        self._news.set()

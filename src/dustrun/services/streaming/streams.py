@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from dustrun import clock, ids
 from dustrun.core.run.state import RUN_FINAL, RunStatus
@@ -12,7 +13,7 @@ from dustrun.records import dataclass
 from dustrun.services.access import idempotency
 from dustrun.services.access.api_keys import ids_of
 from dustrun.services.access.principal import Principal
-from dustrun.services.streaming.broadcaster import Activity, Broadcaster
+from dustrun.services.streaming.broadcaster import Activity, Broadcaster, Notice
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -225,3 +226,21 @@ class Streams:
             self._waiting[key_id] = left
         else:
             del self._waiting[key_id]
+
+
+# Tells who reads the activity of workflows that were made or changed, such as the editors of other people.
+
+
+CHANGED: Final = "workflow_changed"
+
+
+class ChangedWorkflows:
+    """The listener of `Workflows`. The workflow itself is what stays; a stream only says that there is more to read."""
+
+    def __init__(self, hub: Broadcaster) -> None:
+        self._hub = hub
+
+    def tell(self, org_id: str, workflow_id: str) -> None:
+        """The change of a workflow is on disk."""
+        if self._hub.has_readers(org_id):
+            self._hub.announce(org_id, Notice(CHANGED, clock.now_ms(), workflow_id, "{}"))

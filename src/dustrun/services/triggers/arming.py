@@ -11,16 +11,16 @@ from dustrun import clock, ids
 from dustrun.catalog import Catalog
 from dustrun.core.triggers.chain.cursor import Cursor, Resumed
 from dustrun.core.triggers.chain.headers import KEPT
-from dustrun.core.triggers.polling.pacing import Place
+from dustrun.core.triggers.polling import Place
 from dustrun.core.values import exact_json
+from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.definition import Definition, Node
 from dustrun.core.workflow.specs import Specs
-from dustrun.errors import DustrunError, Forbidden, Problem
+from dustrun.errors import Code, DustrunError, Forbidden, Invalid, Problem
 from dustrun.records import dataclass
-from dustrun.sdk.effect import Effect
+from dustrun.sdk.action import Effect
 from dustrun.sdk.trigger import Trigger
 from dustrun.services.access.principal import Principal
-from dustrun.services.triggers import circles
 from dustrun.services.triggers.context import Contexts
 from dustrun.services.triggers.pausing import KEY_REVOKED
 from dustrun.services.triggers.subscriptions import CHAIN, CONNECTOR, principal_text
@@ -29,15 +29,55 @@ from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.sources import covers
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.data.table_changes import TYPE as TABLE
+from dustrun.storage.db import facts as numbered
 from dustrun.storage.db.statement import Tx
-from dustrun.storage.triggers import facts, form_links
+from dustrun.storage.triggers import facts, form_links, subscriptions
 from dustrun.storage.triggers import subscriptions as rows
 from dustrun.storage.triggers.subscriptions import ARMED, ENDED, FAILED, PAUSED, SubscriptionRow
-from dustrun.storage.workflows import versions
+from dustrun.storage.workflows import versions, workflows
 from dustrun.storage.workflows.workflows import WorkflowRow
 from dustrun.triggers.happened.facts_poll import begin
 
-_OF_FACTS = ("transaction", "approval")
+# Workflows that start each other by their ends: such a chain must not lead back to itself.
+
+
+TYPE = "workflow-finished"
+
+
+def check(tx: Tx, principal: Principal, row: WorkflowRow, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises `Invalid` if a `workflow-finished` trigger (`configs`: by node) waits for a workflow that is not there, or
+    for one that the end of this one leads to."""
+    problems: list[Problem] = []
+    started = _started_by(tx, row)
+    for node_id, config in configs.items():
+        for index, workflow_id in enumerate(config["workflowIds"]):
+            field = f"nodes.{node_id}.payload.workflowIds[{index}]"
+            known = principal.may_use_workflow(workflow_id) and workflows.find(tx, row.org_id, workflow_id)
+            if not known:
+                problems.append(Problem(field, f'there is no workflow "{workflow_id}"', "unknown_workflow", node_id))
+            elif workflow_id in started:
+                message = f'the end of this workflow starts "{workflow_id}", so they would start each other for ever'
+                problems.append(Problem(field, message, "trigger_circle", node_id))
+    if problems:
+        raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=problems)
+
+
+def _started_by(tx: Tx, row: WorkflowRow) -> set[str]:
+    """The workflow itself, and those that its end starts, directly or through others."""
+    waits = [
+        (sub.workflow_id, frozenset(loads(sub.config)["workflowIds"]))
+        for sub in subscriptions.list_armed_of(tx, row.org_id, TYPE)
+    ]
+    found, open_ids = {row.id}, [row.id]
+    while open_ids:
+        ended = open_ids.pop()
+        reached = {workflow_id for workflow_id, of in waits if ended in of} - found
+        found |= reached
+        open_ids += sorted(reached)
+    return found
+
+
+_OF_FACTS = ("transaction", "approval", "connector-failed")
 OVER = "over"
 """Why a subscription has ended that has nothing left to fire."""
 
@@ -185,9 +225,9 @@ class Arming:
         wanted = {(node.node_id, node.type): node for node in self._nodes(tx, after)}
         found = {(row.node_id, row.type): row for row in rows.list_of(tx, after.id)}
         is_published = after.live_version is not None and after.live_version != before.live_version
-        finished = {node.node_id: node.config for node in wanted.values() if node.type == circles.TYPE}
+        finished = {node.node_id: node.config for node in wanted.values() if node.type == TYPE}
         if finished and after.status == "active":
-            circles.check(tx, principal, after, finished)
+            check(tx, principal, after, finished)
         takes_over = is_published or (before.paused_reason == KEY_REVOKED and after.status == "active")
         if takes_over and any(node.mode != "simulate" for node in wanted.values()):
             self.need_spending(tx, principal, after)
@@ -318,7 +358,7 @@ def _arm(
 
 def _first_cursor(tx: Tx, org_id: str, node: _Node) -> str | None:
     if node.type in _OF_FACTS:
-        return exact_json.dumps_text(Place(begin(clock.now_ms())).stored())
+        return exact_json.dumps_text(Place(begin(numbered.newest(tx), clock.now_ms())).stored())
     if node.type == "trigger-failed":
         return exact_json.dumps_text(Place({"after": facts.newest_event(tx, org_id), "failing": []}).stored())
     return cursor_of_now(tx, org_id, node.config["table"]) if node.type == TABLE else None

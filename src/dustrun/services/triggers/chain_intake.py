@@ -91,9 +91,18 @@ class ChainIntake:
         names = await self._database.read(query)
         return [_named(event, names.get(event.key, event.key)) for event in events]
 
-    async def record(self, sub: Subscription, watch: Watch, event: ChainEvent, move: tuple[int, Cursor | None]) -> int:
+    async def record(
+        self,
+        sub: Subscription,
+        watch: Watch,
+        event: ChainEvent,
+        move: tuple[int, Cursor | None],
+        rest: Sequence[ChainEvent] = (),
+    ) -> int:
         """Takes an identified event that is in a canonical block, and moves the cursor (version and new value) with it;
-        without a new value it stays. Returns the cursor's version after that."""
+        without a new value it stays. `rest`: the next events of its transaction, which are noted with it: if nobody
+        comes to record them before a reorg, it is still known which is which. Returns the cursor's version after
+        that."""
         known = await self._database.read(lambda tx: _known(tx, sub.pk, event.key))
         expected, cursor = move[0], sub.cursor if move[1] is None else move[1].public()
         is_stale = (
@@ -109,7 +118,7 @@ class ChainIntake:
             place = replace(place, retractions=known.place.retractions)
         options = FireOptions(
             given=None if event.failure is None else Skip("filter", event.failure),
-            beside=lambda tx: chain_events.save(tx, place),
+            beside=_noting(sub, rest, lambda tx: chain_events.save(tx, place)),
         )
         key, payload = event.key, dict(event.payload)
         if known.place is not None and not known.place.is_live and known.first is not None:
@@ -117,7 +126,7 @@ class ChainIntake:
                 key, number = await self._new_key(sub, event.key, RESTORED, place.retractions)
                 place, payload = replace(place, retractions=number), {**payload, "reorg": RESTORED}
             options = FireOptions(
-                beside=_restore(place, known.place, known.first, event),
+                beside=_noting(sub, rest, _restore(place, known.place, known.first, event)),
                 is_correction=known.is_told_gone,
                 mode=_mode(sub, known),
             )
@@ -163,6 +172,7 @@ class ChainIntake:
         before = await self._database.read(lambda tx: events.find_by_key(tx, sub.pk, row.key))
         place = replace(_place(sub, event), retractions=row.retractions)
         if before is None:
+            place = replace(place, content=row.content)
             return await self._move_with(sub, move, lambda tx: chain_events.save(tx, place))
         await self._move_with(sub, move, _restore(place, replace(row, was=_outcome_text(before)), before, event))
 
@@ -204,8 +214,11 @@ def _identified(tx: Tx, subscription_pk: int, events: Sequence[ChainEvent]) -> d
         if one.first is not None or row is not None:
             seen = row.seen if row is not None else None
             is_live = row is not None and row.is_live
+            content = one.content
+            if one.first is None and row is not None and row.content is not None:
+                content = loads_own(row.content)
             known.append(
-                KnownEvent(key, seen or position_of(key), one.content, row.block_hash if row and is_live else None)
+                KnownEvent(key, seen or position_of(key), content, row.block_hash if row and is_live else None)
             )
     return match(block, events, known)
 
@@ -218,6 +231,19 @@ def _named(event: ChainEvent, key: str) -> ChainEvent:
 def _place(sub: Subscription, event: ChainEvent) -> ChainEventRow:
     subject = subject_of(event.key)
     return ChainEventRow(sub.pk, event.key, event.block.number, event.block.hash, subject=subject, seen=event.seen)
+
+
+def _noting(sub: Subscription, rest: Sequence[ChainEvent], unit: Callable[[Tx], None]) -> Callable[[Tx], None]:
+    """What a unit does, and then notes of events that nobody knows yet."""
+    rows = [replace(_place(sub, event), content=dumps_text(content_of(event.payload))) for event in rest]
+
+    def both(tx: Tx) -> None:
+        unit(tx)
+        for row in rows:
+            if chain_events.find(tx, sub.pk, row.key) is None and events.find_by_key(tx, sub.pk, row.key) is None:
+                chain_events.save(tx, row)
+
+    return both if rows else unit
 
 
 def _before(cursor: Any, event: ChainEvent) -> Any:

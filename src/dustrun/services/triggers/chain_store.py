@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from dustrun import clock, ids
-from dustrun.core.hooks.event_types import TRIGGER_FAILED, TRIGGER_RECOVERED, TRIGGER_STALLED
+from dustrun.core.hooks import TRIGGER_FAILED, TRIGGER_RECOVERED, TRIGGER_STALLED
 from dustrun.core.triggers.chain.cursor import Cursor
 from dustrun.core.triggers.chain.headers import Header, HeaderChain
 from dustrun.core.triggers.event import CursorMove
@@ -18,7 +18,7 @@ from dustrun.services.triggers.subscriptions import Subscription
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
-from dustrun.storage.hooks import notices
+from dustrun.storage.hooks import reading
 from dustrun.storage.triggers import chain_events, chain_headers, gaps
 from dustrun.storage.triggers import subscriptions as rows
 from dustrun.storage.triggers.chain_events import ChainEventRow
@@ -35,7 +35,7 @@ def _time(at: int) -> str:
 
 def _notice(tx: Tx, row: SubscriptionRow, type_: str, data: Mapping[str, Any]) -> None:
     told = {"triggerId": row.id, "triggerNodeId": row.node_id, "triggerType": row.type, **data}
-    notices.add(tx, org_id=row.org_id, type_=type_, at=clock.now_ms(), data=told, workflow_id=row.workflow_id)
+    reading.add(tx, org_id=row.org_id, type_=type_, at=clock.now_ms(), data=told, workflow_id=row.workflow_id)
 
 
 def _nothing(_: str) -> None:

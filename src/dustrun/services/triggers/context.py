@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Collection
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from dustrun import clock
 from dustrun.chain.chains import Chains
 from dustrun.core.text.masking import Mask
 from dustrun.core.workflow.definition import ConnectorReference
-from dustrun.errors import Invalid
+from dustrun.errors import Invalid, Temporary, Uncertain
 from dustrun.sdk.chain import Prices
-from dustrun.sdk.context import Connection, HttpRequest, HttpResponse, Incoming, Socket, StreamingHttp
+from dustrun.sdk.context import Connection, HttpRequest, HttpResponse, Incoming, NoConnection, Socket, StreamingHttp
 from dustrun.sdk.tables import WatchedTables
-from dustrun.sdk.trigger import Credential, Facts, TriggerContext, WatchedChain
+from dustrun.sdk.trigger import Credential, Facts, WatchedChain
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.connections import Connections, Opened
 from dustrun.services.connectors.masked_http import MaskedHttp
-from dustrun.services.triggers.happened.facts import OwnFacts
+from dustrun.services.triggers.facts import OwnFacts
 from dustrun.services.triggers.table_changes import TableChanges
 from dustrun.storage.db.database import Database
 
@@ -47,7 +47,7 @@ class LiveContext:
         self._facts = facts
         self._opened = opened
 
-    def connected(self, opened: Opened) -> LiveContext:
+    def with_connector(self, opened: Opened) -> LiveContext:
         """The same context with a connector, whose credential requests carry if it adds one to them."""
         http = ConnectedHttp(self._http, opened) if opened.type.attaches else self._http
         return self._made(http, self._tables, self._facts, opened)
@@ -80,6 +80,11 @@ class LiveContext:
         """The connector, for a trigger that reads its data itself."""
         is_read = self._opened is not None and not self._opened.type.attaches
         return self._opened.connection if self._opened is not None and is_read else None
+
+    async def connected(self, error: NoConnection | None) -> None:
+        """A trigger that reads the connector's data itself has connected with it, or why it could not."""
+        if self._opened is not None and not self._opened.type.attaches:
+            await self._opened.connected(error)
 
     @property
     def prices(self) -> Prices:
@@ -136,7 +141,7 @@ class Contexts:
         workflow_id: str | None = None,
         *,
         reads: bool = False,
-    ) -> TriggerContext:
+    ) -> LiveContext:
         """The context of one look; `mask` learns the secrets, `own` are the workflows of a limited key. Raises
         `DustrunError` if the connector is missing, of another type, or adds no credential, unless the trigger `reads`
         the connector's data itself: a node that names one never asks without it."""
@@ -146,7 +151,7 @@ class Contexts:
         opened = await self._connections.open(org_id, reference, mask)
         if not opened.type.attaches and not reads:
             raise Invalid(f'A connector of type "{opened.row.type}" adds no credential to requests.')
-        return plain.connected(opened)
+        return plain.with_connector(opened)
 
 
 class ConnectedHttp:
@@ -171,16 +176,33 @@ class ConnectedHttp:
         carried = await self._opened.current_token()
         async with contextlib.AsyncExitStack() as stack:
             asked = replace(request, authorize=self._opened.authorize)
-            incoming = await stack.enter_async_context(self._http.stream(asked))
+            try:
+                incoming = await stack.enter_async_context(self._http.stream(asked))
+            except (Temporary, Uncertain):
+                await self._opened.heard(request.url, None)
+                raise
             if incoming.status == _UNAUTHORIZED and await self._opened.renew(carried):
                 incoming = await stack.enter_async_context(self._http.stream(asked))
+            await self._opened.heard(request.url, incoming.status)
             yield incoming
 
-    def websocket(
+    @asynccontextmanager
+    async def websocket(
         self, request: HttpRequest, protocols: tuple[str, ...] = (), heartbeat_s: float | None = None
-    ) -> AbstractAsyncContextManager[Socket]:
-        """Opens a WebSocket with the credential in its handshake."""
-        return self._http.websocket(replace(request, authorize=self._opened.authorize), protocols, heartbeat_s)
+    ) -> AsyncIterator[Socket]:
+        """Opens a WebSocket with the credential in its handshake; with a fresh token after 401."""
+        carried = await self._opened.current_token()
+        asked = replace(request, authorize=self._opened.authorize)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                socket = await stack.enter_async_context(self._http.websocket(asked, protocols, heartbeat_s))
+            except NoConnection as error:
+                if error.status != _UNAUTHORIZED or not await self._opened.renew(carried):
+                    await self._opened.connected(error)
+                    raise
+                socket = await stack.enter_async_context(self._http.websocket(asked, protocols, heartbeat_s))
+            await self._opened.connected(None)
+            yield socket
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """The addresses to which a connection of another protocol may be made."""

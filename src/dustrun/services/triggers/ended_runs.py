@@ -20,8 +20,8 @@ from dustrun.core.triggers.limits import MAX_DEPTH, Skip
 from dustrun.core.values.exact_json import loads
 from dustrun.records import dataclass
 from dustrun.services.triggers import pausing
-from dustrun.services.triggers.circles import TYPE
-from dustrun.services.triggers.happened.facts import way_of
+from dustrun.services.triggers.arming import TYPE
+from dustrun.services.triggers.facts import way_of
 from dustrun.services.triggers.intake import FireOptions, Intake
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions, recorded_principal
 from dustrun.storage.db import store_facts

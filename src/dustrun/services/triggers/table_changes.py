@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from dustrun import clock
-from dustrun.core.triggers.polling.pacing import Place
+from dustrun.core.triggers.polling import Place
 from dustrun.core.values.exact_json import dumps_text, loads, loads_own
 from dustrun.errors import Code, NotFound
 from dustrun.sdk.tables import RowChange, TableNews

@@ -30,7 +30,7 @@ from dustrun.core.money.policy import (
     needs,
 )
 from dustrun.core.money.policy.counting import GAS_USD, USD, asked, canonical, is_gas
-from dustrun.core.money.policy.judge import RUN, judge_fee
+from dustrun.core.money.policy.judge import RUN, depends_on_prices, judge_fee
 from dustrun.core.money.policy.outflow import Ceilings, Taken, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven, paid
 from dustrun.core.money.policy.scopes import count_under
@@ -75,8 +75,9 @@ class Valued:
 class Valuer(Protocol):
     """Knows the price and the decimals of an asset."""
 
-    async def value(self, asset: Asset) -> Valued:
-        """Raises `Invalid` if no source prices it, `Temporary` if a source or chain does not answer."""
+    async def value(self, asset: Asset, *, surveys: bool = True) -> Valued:
+        """`surveys`: also says why the price may be wrong. Raises `Invalid` if no source prices it, `Temporary` if a
+        source or chain does not answer."""
         ...
 
     async def decimals(self, asset: Asset) -> int:
@@ -84,11 +85,15 @@ class Valuer(Protocol):
         ...
 
 
+Shaped = tuple[Mapping[str, frozenset[str]] | None, frozenset[str]]
+
+
 class Shaping(Protocol):
     """Knows what shapes the spends of runs."""
 
-    def shaped(self, tx: Tx, org_id: str, run_pk: int, path: str) -> Mapping[str, frozenset[str]] | None:
-        """The sources of each money field of the spend that a node of a run makes."""
+    def shaped(self, tx: Tx, org_id: str, run_pk: int, path: str) -> Shaped:
+        """The sources of each money field of the spend that a node of a run makes; and the contracts among them that
+        networks name."""
         ...
 
     def why_unaccepted(self, tx: Tx, org_id: str, run_pk: int) -> str | None:
@@ -110,9 +115,11 @@ class Earlier:
 
 
 class Quotes(dict[str, Valued]):
-    """Values by asset key. `unreachable`: a source that might price what is missing did not answer."""
+    """Values by asset key. `unreachable`: a source that might price what is missing did not answer. `is_surveyed`: what
+    makes a price doubtful was looked for."""
 
     unreachable: Temporary | None = None
+    is_surveyed: bool = True
 
 
 Values = Mapping[str, Valued]
@@ -142,6 +149,7 @@ class SpendCase:
 _CENT: Final = DustRules(Decimal("0.01"))
 _DUST_USD: Final = "dustUsd"
 _EVER_MS: Final = 2**62
+_NOT_SURVEYED: Final = "Its price was not held against other sources"
 
 
 class Budget:
@@ -168,22 +176,27 @@ class Budget:
         place = case.request.origin.place
         if self._shaping is None or case.policy is None or case.policy.sources is None or place is None:
             return case
-        return replace(case, request=replace(case.request, shaped=self._shaping.shaped(tx, *place)))
+        shaped, listed = self._shaping.shaped(tx, *place)
+        return replace(case, request=replace(case.request, shaped=shaped, listed=listed))
 
-    async def values_of(self, requests: Iterable[Request], valuer: Valuer | None = None) -> Quotes:
+    async def values_of(
+        self, requests: Iterable[Request], valuer: Valuer | None = None, *, surveys: bool = True
+    ) -> Quotes:
         """The current values of the requests' assets, by key, or those of a simulation's `valuer`. Unpriced assets are
-        left out; the policy decides about those. Call it before the unit: it reads chains and price sources."""
+        left out; the policy decides about those. Call it before the unit: it reads chains and price sources.
+        `surveys`: a statement of the policy depends on prices being right (`depends_on_prices`)."""
         asked = self._valuer if valuer is None else valuer
         assets = sorted({asset for request in requests for asset in request.assets}, key=lambda asset: asset.key)
-        found = await asyncio.gather(*(_find_value(asked, asset) for asset in assets))
+        found = await asyncio.gather(*(_find_value(asked, asset, surveys=surveys) for asset in assets))
         pairs = zip(assets, found, strict=True)
         quotes = Quotes({canonical(asset): value for asset, value in pairs if isinstance(value, Valued)})
         quotes.unreachable = next((one for one in found if isinstance(one, Temporary)), None)
+        quotes.is_surveyed = surveys
         return quotes
 
     async def find_value(self, asset: Asset) -> Valued | None:
         """The current price and decimals of an asset; None if no source has them now."""
-        found = await _find_value(self._valuer, asset)
+        found = await _find_value(self._valuer, asset, surveys=False)
         return found if isinstance(found, Valued) else None
 
     async def find_decimals(self, asset: Asset) -> int | None:
@@ -254,7 +267,8 @@ class Budget:
         if not ceilings:
             return ()
         moved = tuple(Movement("send", asset, 0, ZERO_ADDRESS) for asset in taken.assets)
-        values = await self.values_of([replace(request, movements=moved)], valuer)
+        surveys = ceilings.dust_cap is not None or (ceilings.rule is not None and ceilings.rule.max_usd is not None)
+        values = await self.values_of([replace(request, movements=moved)], valuer, surveys=surveys)
         declared = {canonical(movement.asset) for movement in request.movements}
         known = {key: one.worth for key, one in values.items() if one.doubt is None or key in declared}
         reasons = judge_outflow(ceilings, taken, request.movements, known)
@@ -329,9 +343,9 @@ class Budget:
         return verdict
 
 
-async def _find_value(valuer: Valuer, asset: Asset) -> Valued | Temporary | None:
+async def _find_value(valuer: Valuer, asset: Asset, *, surveys: bool) -> Valued | Temporary | None:
     try:
-        return await valuer.value(asset)
+        return await valuer.value(asset, surveys=surveys)
     except Temporary as error:
         return error
     except DustrunError:
@@ -376,6 +390,8 @@ def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False) -> Fac
     policy, now_ms = case.policy, case.now_ms
     worths = {key: value.worth for key, value in case.values.items()}
     doubts = {key: value.doubt for key, value in case.values.items() if value.doubt is not None}
+    if isinstance(case.values, Quotes) and not case.values.is_surveyed and depends_on_prices(policy):
+        doubts = dict.fromkeys(case.values, _NOT_SURVEYED)  # the policy is another one than when the values were read
     if policy is None:
         return Facts(now_ms, worths)
     ask(ledger, case)

@@ -1,25 +1,32 @@
 """Reads and changes wallet policies. Tightening takes effect at once; loosening needs `wallet:admin` and may take
-effect later."""
+effect later.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
+from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from dustrun import clock
 from dustrun.core.money.policy.compare import what_is_looser
 from dustrun.core.money.policy.document import WalletPolicy, read_policy, with_defaults
+from dustrun.core.money.policy.sentences import Misread, Names, Told, read_sentences, tell
 from dustrun.core.values import exact_json
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Bug, Code, Conflict, Forbidden, Invalid, Problem
 from dustrun.records import dataclass
+from dustrun.sdk.threads import run_sized
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import need_good, principal_of
 from dustrun.services.access.hands import administers, hand_of
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.wallets.budget import note_policy
+from dustrun.services.wallets.funds import ServedChains
 from dustrun.services.wallets.wallets import get_open, get_wallet
 from dustrun.storage.access import keys, organizations
 from dustrun.storage.db.database import Database
@@ -58,6 +65,16 @@ class WalletPolicies:
             return _warned(tx, principal, _policies(tx, wallet_id))
 
         return await self._database.read(query)
+
+    async def warn(self, principal: Principal, wallet_id: str, policy: WalletPolicy) -> list[str]:
+        """Warnings about a policy that a wallet does not have yet; raises `NotFound`."""
+
+        def query(tx: Tx) -> str | None:
+            get_wallet(tx, principal, wallet_id)
+            return why_nobody_approves(tx, principal, wallet_id, policy) if policy.approval_above else None
+
+        warning = await self._database.read(query)
+        return [] if warning is None else [warning]
 
     async def history(self, principal: Principal, wallet_id: str, paging: Paging) -> Page[PolicyRow]:
         """Every version, newest first."""
@@ -193,3 +210,67 @@ def _names(looser: list[str]) -> list[str]:
 
 def _invalid(field: str, message: str) -> Invalid:
     return Invalid("The request body is not valid.", details=[Problem(field, message)])
+
+
+# Policies as sentences, with the names of this server's chains, tokens and exchanges; the API and the command line use
+# it alike.
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """A policy and what it says; without a policy, the lines that are not understood."""
+
+    policy: WalletPolicy | None
+    told: Told
+    problems: tuple[Misread, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class PolicySentences:
+    """Turns sentences into policies, and policies into sentences."""
+
+    def __init__(self, chains: ServedChains) -> None:
+        self._chains = chains
+
+    async def read(self, text: str, rest: Mapping[str, Any]) -> PolicyText:
+        """The policy that lines say, read back; `rest` is what sentences cannot say. Raises `Invalid` if that is no
+        part of a policy."""
+        try:
+            return await run_sized(text * 10, self._read, text, rest)
+        except ValidationError as fault:
+            problems = [Problem(".".join(map(str, one["loc"])), one["msg"]) for one in fault.errors()]
+            raise Invalid("The rest of the policy is not valid.", details=problems) from None
+
+    async def tell(self, policy: WalletPolicy) -> PolicyText:
+        """A policy in sentences."""
+        told = await run_sized(policy.model_dump(mode="json"), tell, policy, self._names())
+        return PolicyText(policy, told)
+
+    def _read(self, text: str, rest: Mapping[str, Any]) -> PolicyText:
+        names = self._names()
+        found = read_sentences(text, names, rest)
+        told = Told((), dict(rest)) if found.policy is None else tell(found.policy, names)
+        return PolicyText(found.policy, told, found.problems)
+
+    def _names(self) -> Names:
+        """The words of the served chains; of all known ones if none is served."""
+        known = self._chains.networks.values()
+        networks = [one for one in known if self._chains.is_served(one.chain_id)] or list(known)
+        assets: dict[str, list[str]] = {}
+        contracts: dict[str, list[str]] = {}
+        units: dict[str, tuple[str, int]] = {}
+        for one in networks:
+            coins = [(Asset(one.chain_id).key, one.native.symbol, one.native.decimals)]
+            coins += [(Asset(one.chain_id, token.address).key, token.symbol, token.decimals) for token in one.tokens]
+            for key, symbol, decimals in coins:
+                assets.setdefault(symbol.lower(), []).append(key)
+                units[key.lower()] = (symbol, decimals)
+            routers = [router for router in (one.dex.v2_router, one.dex.v3_router) if router is not None]
+            if routers:
+                contracts.setdefault("uniswap", []).extend(f"eip155:{one.chain_id}:{router}" for router in routers)
+        chains = {name: one.chain_id for one in networks for name in (one.short_name.lower(), one.name.lower())}
+        return Names(chains, _fixed(assets), _fixed(contracts), units)
+
+
+def _fixed(found: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(entries) for name, entries in found.items()}

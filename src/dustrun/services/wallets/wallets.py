@@ -1,11 +1,12 @@
 """Creates, imports, exports, renames and archives wallets. A key leaves only in an export, encrypted under the caller's
-password and audited."""
+password and audited.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from dustrun import clock, ids
 from dustrun.core.money.policy.document import FEE_TIMES_USUAL, Outflow, WalletPolicy
@@ -23,7 +24,8 @@ from dustrun.storage.db.writer import Writer
 from dustrun.storage.money import wallets as rows
 from dustrun.storage.money.wallets import ENV, LOCAL, REMOTE, WATCH, PolicyRow, WalletRow
 from dustrun.wallets import keystore
-from dustrun.wallets.keys import key_of_number
+from dustrun.wallets.keys import DEFAULT_PATH, check_path, derive_key, key_of_number, read_key
+from dustrun.wallets.keystore import Keystore
 from dustrun.wallets.secp256k1 import SecretKey
 from dustrun.wallets.signer import Signer
 
@@ -339,3 +341,34 @@ def _check_unused(tx: Tx, principal: Principal, row: WalletRow, *, force: bool) 
 
 def _invalid(field: str, message: str) -> Invalid:
     return Invalid("The request body is not valid.", details=[Problem(field, message)])
+
+
+# Reads keys that callers import, off the event loop; no error repeats any part of a key.
+
+
+T = TypeVar("T")
+Read = Callable[[], SecretKey]
+
+
+def of_private_key(text: str) -> Read:
+    """Reads a key in hexadecimal; `Invalid` names the field `privateKey`."""
+    return lambda: _named("privateKey", lambda: read_key(text))
+
+
+def of_mnemonic(words: str, passphrase: str, path: str | None) -> Read:
+    """Derives a key of a mnemonic; `Invalid` names `mnemonic`, with the position of a bad word, or `path`."""
+    path = _named("path", lambda: check_path(path or DEFAULT_PATH))
+    return lambda: _named("mnemonic", lambda: derive_key(words, passphrase, path))
+
+
+def of_keystore(document: Mapping[str, Any], password: str) -> Read:
+    """Opens a keystore; its cost in memory and time is checked first."""
+    keystore = Keystore(document)
+    return lambda: keystore.decrypt(password.encode())
+
+
+def _named(field: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ValueError as error:
+        raise Invalid("The key cannot be imported.", details=[Problem(field, str(error))]) from None

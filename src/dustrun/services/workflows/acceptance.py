@@ -18,6 +18,7 @@ from dustrun.services.access.hands import is_one_hand
 from dustrun.services.access.principal import Principal
 from dustrun.services.workflows import spend_gate
 from dustrun.services.workflows.closure import Closure, Lookup, Member, SpendNode, spends
+from dustrun.services.workflows.slices import Slices
 from dustrun.services.workflows.sources import SourceStatus, can_help, covers
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.services.workflows.versions import changes_between, get_version, get_workflow
@@ -76,11 +77,13 @@ class AcceptanceStatus:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """A version's status and, by spending node and mode, where it was last carried out; `principal` is who asks."""
+    """A version's status and, by spending node and mode, where it was last carried out; `principal` is who asks.
+    `reasons`: the sources of its first spends, as the API shows them."""
 
     status: AcceptanceStatus
     carried: Mapping[str, Mapping[spend_gate.Place, spend_gate.Carried]]
     principal: Principal
+    reasons: Sequence[Json] = ()
 
     def spends(self) -> Iterator[tuple[Member, SpendNode]]:
         """The spending nodes of the workflows that the caller can access."""
@@ -98,7 +101,8 @@ class Ladder:
 class Acceptances:
     """Shows how far a version has come, and accepts it."""
 
-    def __init__(self, database: Database, writer: Writer, gate: SpendGate, specs: Specs) -> None:
+    def __init__(self, database: Database, writer: Writer, gate: SpendGate, specs: Specs, slices: Slices) -> None:
+        self._slices = slices
         self._database = database
         self._writer = writer
         self._gate = gate
@@ -113,7 +117,9 @@ class Acceptances:
             carried = {mode: self._gate.carried_out(tx, closure, mode) for mode in _MODES}
             return Ladder(_visible(principal, self._status(lookup, closure)), carried, principal)
 
-        return await self._gate.slicing(lambda: self._database.read(query))
+        found = await self._gate.slicing(lambda: self._database.read(query))
+        closure = found.status.closure
+        return replace(found, reasons=await self._slices.beside(principal, workflow_id, closure.root.version))
 
     async def accept(
         self, principal: Principal, workflow_id: str, version: int, expected: str | None

@@ -23,6 +23,7 @@ from dustrun.services.access.hands import UNKNOWN, Hand
 from dustrun.services.access.principal import Principal
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import called_runs
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.workflows import versions as version_rows
@@ -95,6 +96,10 @@ class Closure:
     digest: str
     unsaved: str | None = None
     """The text of the version's definition, if it belongs to a run alone."""
+    ran: tuple[tuple[tuple[str, str], tuple[str, ...]], ...] = ()
+    """Of a run, whose calls may have run other versions than those of now: by calling version and node, what it ran."""
+    fired: str | None = None
+    """The trigger that started a run; None: any may."""
 
     @property
     def root(self) -> Member:
@@ -159,6 +164,35 @@ class Closures:
         workflow = lookup.find(run.workflow_id)
         return self.resolve(lookup, workflow, run.version) if workflow is not None and run.version is not None else None
 
+    def of_running(self, lookup: Lookup, run: RunRow) -> Closure | None:
+        """The closure of a run under way: with what its calls have run, though that may have been edited since."""
+        closure = self.of_run(lookup, run)
+        if closure is None:
+            return None
+        began = min(one.started_at for one in called_runs.list_retried(lookup.tx, run))
+        if not any(_may_be_edited(lookup, member, began) for member in closure.members):
+            return closure
+        members = {member.key: member for member in closure.members}
+        ran: dict[tuple[str, str], set[str]] = {}
+        for call in called_runs.list_versions(lookup.tx, run):
+            place = key_of(call.caller_id or UNSAVED, call.caller_version), call.node_id
+            ran.setdefault(place, set()).add(key_of(call.workflow_id, call.version))
+            workflow = lookup.find(call.workflow_id)
+            if workflow is not None:
+                self._add(lookup, members, workflow, call.version)
+        shown = tuple(sorted((place, tuple(sorted(keys))) for place, keys in ran.items()))
+        return replace(closure, members=tuple(members.values()), ran=shown)
+
+    def _add(self, lookup: Lookup, members: dict[tuple[str, int], Member], workflow: WorkflowRow, version: int) -> None:
+        """Adds a version and what it calls."""
+        waiting = [(workflow, version)]
+        while waiting:
+            row, number = waiting.pop(0)
+            content = self.find(lookup.tx, row.id, number) if (row.id, number) not in members else None
+            if content is not None:
+                members[row.id, number] = Member(row, number, content)
+                waiting += _called(lookup, content)
+
     def of_unsaved(self, lookup: Lookup, text: str, hand: Hand) -> Closure:
         """The closure of a definition that is not saved, which a hand gave. Nothing but its caller starts it."""
         hashed = hashlib.sha256(text.encode()).hexdigest()
@@ -173,13 +207,8 @@ class Closures:
 
     def _closure(self, lookup: Lookup, root: Member) -> Closure:
         members = {root.key: root}
-        waiting = list(_called(lookup, root.content))
-        while waiting:
-            row, number = waiting.pop(0)
-            content = self.find(lookup.tx, row.id, number) if (row.id, number) not in members else None
-            if content is not None:
-                members[row.id, number] = Member(row, number, content)
-                waiting += _called(lookup, content)
+        for row, number in _called(lookup, root.content):
+            self._add(lookup, members, row, number)
         found = tuple(members.values())
         return Closure(found, _digest(found))
 
@@ -195,6 +224,12 @@ class Closures:
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return content
+
+
+def _may_be_edited(lookup: Lookup, member: Member, began: int) -> bool:
+    """Whether what a member calls may have run another version than now since then."""
+    called = (lookup.find(workflow_id) for workflow_id, version in member.content.calls if version is None)
+    return member.content.calls_any or any(row is None or row.updated_at >= began for row in called)
 
 
 def _called(lookup: Lookup, content: Content) -> Iterator[tuple[WorkflowRow, int]]:

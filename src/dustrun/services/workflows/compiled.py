@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import hashlib
 from collections import OrderedDict
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import Program, compile_program
 from dustrun.errors import Code, Invalid, Problem
+from dustrun.log import mask_value
 from dustrun.records import dataclass
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.storage.db.database import Database
@@ -28,7 +30,7 @@ _SMALL = 1024
 """Characters of a definition that is compiled at once: up to 50 ms, if it is all one expression."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Compiled:
     """A definition's problems and, if none of them is an error, its program and trigger settings."""
 
@@ -42,6 +44,20 @@ class Compiled:
         if self.program is None:
             raise Invalid("The workflow definition is invalid.", code=Code.DEFINITION_INVALID, details=self.problems)
         return self.program
+
+    def shown(self) -> dict[str, Any]:
+        """The definition as answers have it, its secrets masked; kept, since every reader of a run gets it."""
+        return self._shown
+
+    @functools.cached_property
+    def _shown(self) -> dict[str, Any]:
+        return show_definition(self.definition)
+
+
+def show_definition(definition: Definition) -> dict[str, Any]:
+    """A definition as answers have it, its secrets masked."""
+    shown: dict[str, Any] = mask_value(definition.model_dump(by_alias=True, exclude_unset=True))
+    return shown
 
 
 class CompiledWorkflows:

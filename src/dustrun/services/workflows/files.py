@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import graphlib
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,19 +25,112 @@ from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
-from dustrun.services.workflows import calls, import_export, targets
-from dustrun.services.workflows.import_export import Reference
+from dustrun.services.workflows import calls, import_export
+from dustrun.services.workflows.import_export import NAMED, Reference
 from dustrun.services.workflows.pins import Pin, Pins, pins_of, rename
 from dustrun.services.workflows.transitions import Changes, changed, decide_archive
 from dustrun.services.workflows.versions import changes_between, differences, document_of, get_version, make_version
-from dustrun.services.workflows.workflows import NewWorkflow, Workflow, Workflows, json_text, make_row
+from dustrun.services.workflows.workflows import NewWorkflow, Workflow, Workflows, json_text, make_row, note_choice
+from dustrun.storage.data import named
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.workflows import versions as version_rows
+from dustrun.storage.workflows import workflows
 from dustrun.storage.workflows import workflows as rows
 from dustrun.storage.workflows.versions import VersionRow
 from dustrun.storage.workflows.workflows import Filters, WorkflowRow
+
+# Names of the objects that a portable file refers to: from ids to names for an export, and back for an import.
+
+
+_ID = re.compile(r"\b(?:conn|wal|wf)_[0-9a-hjkmnp-tv-z]{26}\b")
+
+
+def find_names(tx: Tx, principal: Principal, definition: str) -> dict[str, str]:
+    """The names, by id, of the objects in a definition (JSON) that the caller may see."""
+    ids = {found for found in _ID.findall(definition) if _may_see(principal, found)}
+    names = {one: named.find_name(tx, principal.org_id, one) for one in sorted(ids)}
+    return {one: name for one, name in names.items() if name is not None}
+
+
+def _may_see(principal: Principal, object_id: str) -> bool:
+    if object_id.startswith("wal_"):
+        return principal.may("wallet:read") and principal.may_use_wallet(object_id)
+    if object_id.startswith("conn_"):  # a key limited to some workflows may not see those that others use
+        return principal.may("connector:read") and principal.workflow_ids is None
+    return principal.may_read_workflow(object_id)
+
+
+def resolve(
+    tx: Tx, principal: Principal, references: Mapping[int, Reference], siblings: Mapping[str, str]
+) -> tuple[dict[str, str], list[Problem]]:
+    """Finds the objects that references name by `target`: values by `unbound:` text, and a problem for every target
+    that is missing or not the only one. `references`: by place in the file; `siblings`: ids of workflows that the same
+    call makes or changes, by lower-case name."""
+    values: dict[str, str] = {}
+    problems: list[Problem] = []
+    for index, one in references.items():
+        if one.target is None or one.kind not in NAMED:
+            continue
+        found = _candidates(tx, principal, one, one.target, siblings)
+        if len(found) == 1:
+            values[f"{UNBOUND}{one.name}"] = found[0]
+        else:
+            count = f"{len(found)} objects have that name{_listed(principal, found)}" if found else "there is none"
+            message = f'"{one.name}" means the {one.type or ""} {one.kind} "{one.target}", but {count}'
+            problems.append(Problem(f"references[{index}].target", " ".join(message.split()), "unknown_target"))
+    return values, problems
+
+
+def _listed(principal: Principal, found: list[str]) -> str:
+    told = [one for one in found if _may_see(principal, one)]
+    return f": {', '.join(told[:5])}" if told else ""
+
+
+def resolve_versions(
+    tx: Tx, principal: Principal, references: Mapping[int, Reference], values: Mapping[str, str], hashes: Pins
+) -> tuple[dict[Pin, int], list[Problem]]:
+    """Finds the versions that calls mean by their content: numbers by `unbound:` text and exported number, and a
+    problem for every one that is missing. `values`: ids by `unbound:` text."""
+    found: dict[Pin, int] = {}
+    problems: list[Problem] = []
+    for index, one in references.items():
+        placeholder = f"{UNBOUND}{one.name}"
+        workflow = find_workflow(tx, principal, values.get(placeholder, UNBOUND))
+        if workflow is None:
+            continue
+        for place, pinned in enumerate(one.versions):
+            number = hashes.find(workflow.id, pinned)
+            if number is not None:
+                found[placeholder, pinned.number] = number
+                continue
+            is_shown = principal.may_read_workflow(workflow.id)
+            name = f'"{workflow.name}" ({workflow.id})' if is_shown else f'"{one.target or workflow.id}"'
+            message = (
+                f"{name} has no version with the content of version {pinned.number} of the export; import that "
+                "version first, or call it without a version"
+            )
+            problems.append(Problem(f"references[{index}].versions[{place}]", message, "unknown_version"))
+    return found, problems
+
+
+def find_workflow(tx: Tx, principal: Principal, workflow_id: str) -> WorkflowRow | None:
+    """The workflow, if there is one that the caller may use."""
+    return workflows.find(tx, principal.org_id, workflow_id) if principal.may_use_workflow(workflow_id) else None
+
+
+def _candidates(tx: Tx, principal: Principal, one: Reference, name: str, siblings: Mapping[str, str]) -> list[str]:
+    org_id = principal.org_id
+    if one.kind == "connector":
+        return named.list_connectors(tx, org_id, name, one.type or "")
+    if one.kind == "wallet":
+        return [found for found in named.list_wallets(tx, org_id, name) if principal.may_use_wallet(found)]
+    if name.lower() in siblings:
+        return [siblings[name.lower()]]
+    found = [row.id for row in workflows.list_named(tx, org_id, name)]
+    return [one_id for one_id in found if principal.may_use_workflow(one_id)]
+
 
 _ALL = 1_000_000
 _SHOWN_IDS = 5  # in a message
@@ -111,7 +205,7 @@ class WorkflowFiles:
 
     async def find_names(self, principal: Principal, workflow: Workflow) -> dict[str, str]:
         """The names, by id, of the objects that the shown version refers to, as far as the caller may see them."""
-        return await self._database.read(lambda tx: targets.find_names(tx, principal, workflow.version.definition))
+        return await self._database.read(lambda tx: find_names(tx, principal, workflow.version.definition))
 
     async def find_pins(self, principal: Principal, workflow: Workflow) -> dict[Pin, str]:
         """The hashes of the versions that calls of the shown version name, as far as the caller may see them."""
@@ -120,7 +214,7 @@ class WorkflowFiles:
             document = exact_json.loads(workflow.version.definition)
             pins = {pin for _, pin in pins_of(document) if pin[0] != workflow.row.id}
             hashes = Pins(tx, principal.org_id, self._specs)
-            seen = (pin for pin in pins if targets.find_workflow(tx, principal, pin[0]) is not None)
+            seen = (pin for pin in pins if find_workflow(tx, principal, pin[0]) is not None)
             return {pin: content for pin in seen if (content := hashes.hash_of(*pin)) is not None}
 
         return await self._database.read(query)
@@ -147,7 +241,7 @@ class WorkflowFiles:
 
         def query(tx: Tx) -> tuple[dict[Pin, int], list[Problem]]:
             hashes = Pins(tx, principal.org_id, self._specs)
-            return targets.resolve_versions(tx, principal, dict(enumerate(references)), values, hashes)
+            return resolve_versions(tx, principal, dict(enumerate(references)), values, hashes)
 
         found, problems = await self._database.read(query)
         if problems:
@@ -160,7 +254,7 @@ class WorkflowFiles:
         """Ids by reference for those that have a `target` and no given binding; raises `Invalid` for a target that
         cannot be found."""
         asked = {index: one for index, one in enumerate(references) if one.name not in given}
-        found, problems = await self._database.read(lambda tx: targets.resolve(tx, principal, asked, {}))
+        found, problems = await self._database.read(lambda tx: resolve(tx, principal, asked, {}))
         if problems:
             raise Invalid("The file refers to objects that cannot be found.", details=problems)
         return {name.removeprefix(UNBOUND): value for name, value in found.items()}
@@ -259,9 +353,9 @@ class _Apply:
     def _bind(self, file: WorkflowFile, row: WorkflowRow | None, siblings: Mapping[str, str]) -> _Bound:
         workflow_id = siblings[file.new.name.lower()]
         references = dict(enumerate(file.references))
-        values, problems = targets.resolve(self._tx, self._principal, references, siblings)
+        values, problems = resolve(self._tx, self._principal, references, siblings)
         hashes = Pins(self._tx, self._principal.org_id, self._specs)
-        versions, missing = targets.resolve_versions(self._tx, self._principal, references, values, hashes)
+        versions, missing = resolve_versions(self._tx, self._principal, references, values, hashes)
         problems += missing
         outside = {name: value for name, value in values.items() if value not in siblings.values()}
         document = import_export.bind(
@@ -305,6 +399,7 @@ class _Apply:
     def _save(self, row: WorkflowRow, changes: Changes, action: str) -> None:
         if changes:
             rows.update(self._tx, row.id, **changes, updated_at=clock.now_ms())
+            note_choice(self._tx, self._principal, row, changes)
             self._workflows.arming.settle(self._tx, self._principal, row, replace(row, **changes))
             audit.record(self._tx, self._principal, action, row.id, changed=sorted(changes))
 

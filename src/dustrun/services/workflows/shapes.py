@@ -19,9 +19,10 @@ from dustrun.services.workflows.closure import FOLLOWERS, Closure, Lookup, key_o
 from dustrun.storage.data import managed_tables
 
 Thing = tuple[str, str]
-"""What a hand has written: `definition` with `<workflow>@<version>`, or one of the kinds of stored hands with its name;
-also `called`, what a computed call may run, `finished`, the runs after which a workflow runs, and `resume`, a `wait`
-that goes on: who may resume it is decided then."""
+"""What a hand has written: `definition` with `<workflow>@<version>`, or one of the kinds of stored hands with its name
+(`version`: the choice of the version that calls of a workflow run); also `called`, what a computed call may run,
+`finished`, the runs after which a workflow runs, and `resume` and `approval`, a `wait` or `approve` that goes on: who
+may answer it is decided then."""
 
 _KEPT = 500
 _FEW_NODES = 60
@@ -54,12 +55,14 @@ class Unsliced(Temporary):
 @dataclass(frozen=True, slots=True)
 class ClosedVersions:
     """What identifies a closure: its members, what each call runs, and the names of tables by id. `unsaved`: the hash
-    of the first member's definition, if that is of no version."""
+    of the first member's definition, if that is of no version. `ran` and `fired`: see `Closure`."""
 
     members: tuple[tuple[str, int], ...]
     resolve: tuple[tuple[tuple[str, int | None], str], ...]
     tables: tuple[tuple[str, str], ...]
     unsaved: str = ""
+    ran: tuple[tuple[tuple[str, str], tuple[str, ...]], ...] = ()
+    fired: str | None = None
 
 
 class Compiling(Protocol):
@@ -108,7 +111,9 @@ class Shapes:
             self._kept.popitem(last=False)
 
 
-def _coarse_shapes(closure: Closure, slices: Mapping[tuple[str, str], SpendSlice]) -> Iterator[Shape]:
+def _coarse_shapes(
+    closure: Closure, closed: ClosedVersions, slices: Mapping[tuple[str, str], SpendSlice]
+) -> Iterator[Shape]:
     """All that the members are and read, for each spend: one of them does not compile, so everything in it counts."""
     things = {("definition", key_of(*member.key)) for member in closure.members}
     for member in closure.members:
@@ -117,10 +122,19 @@ def _coarse_shapes(closure: Closure, slices: Mapping[tuple[str, str], SpendSlice
             ("variable", f"{workflow}/{ANY}") if kind == "variable" else (kind, name)
             for kind, name in member.content.reads
         }
-    whole = frozenset(things | _of_start(closure) | ({("called", ANY)} if closure.calls_any else set()))
+    things |= _of_start(closure) | ({("called", ANY)} if closure.calls_any else set())
+    whole = frozenset([*things, *_choices(closed, things)])
     for member, node in closure.spends():
         found = slices.get((key_of(*member.key), node.node_id))
         yield Shape(member.key, node.node_id, node.wallets, whole, found)
+
+
+def _choices(closed: ClosedVersions, things: set[Thing]) -> Iterator[Thing]:
+    """Of which of the called versions somebody decides that calls run them: the calls name none."""
+    for (workflow_id, version), key in closed.resolve:
+        if version is None and ("definition", key) in things:
+            yield "version", workflow_id
+    yield from (("version", name) for kind, name in things if kind == "called")
 
 
 def _of_start(closure: Closure) -> set[Thing]:
@@ -134,10 +148,12 @@ def _of_start(closure: Closure) -> set[Thing]:
 
 def _shapes(closure: Closure, closed: ClosedVersions, programs: dict[str, Program], specs: Specs) -> tuple[Shape, ...]:
     root = key_of(*closed.members[0])
-    given = ClosedPrograms(root, programs, dict(closed.resolve), dict(closed.tables))
+    given = ClosedPrograms(
+        root, programs, dict(closed.resolve), dict(closed.tables), calls=dict(closed.ran), fired=closed.fired
+    )
     slices = slices_of(given, specs) if root in programs else []
     if len(programs) < len(closure.members):
-        return tuple(_coarse_shapes(closure, {one.place: one for one in slices}))
+        return tuple(_coarse_shapes(closure, closed, {one.place: one for one in slices}))
     masks = _masks(slices)
     start = _of_start(closure)
     wallets = {(key_of(*member.key), node.node_id): (member.key, node.wallets) for member, node in closure.spends()}
@@ -147,8 +163,8 @@ def _shapes(closure: Closure, closed: ClosedVersions, programs: dict[str, Progra
         bits = one.deciding
         for more in one.bits.values():
             bits |= more
-        things = frozenset([*start, *(thing for thing, mask in masks.items() if bits & mask)])
-        found.append(Shape(key, one.place[1], paying, things, one))
+        things = {*start, *(thing for thing, mask in masks.items() if bits & mask)}
+        found.append(Shape(key, one.place[1], paying, frozenset([*things, *_choices(closed, things)]), one))
     return tuple(found)
 
 
@@ -181,7 +197,7 @@ def thing_of(source: Source) -> Thing | None:
         return kind, name
     if kind == "workflow":
         return ("name", name) if source.path else ("called", name)
-    if kind == "resume":
+    if kind in ("resume", "approval"):
         return kind, f"{name}#{source.path[0]}"
     if kind == "trigger" and name in FOLLOWERS:
         return "finished", name
@@ -199,7 +215,8 @@ def _closed(lookup: Lookup, closure: Closure) -> ClosedVersions:
                 assert run is not None
                 resolve[workflow_id, version] = key_of(*run)
     unsaved = "" if closure.unsaved is None else closure.root.content.hash
-    return ClosedVersions(members, tuple(sorted(resolve.items(), key=str)), _tables(lookup, closure), unsaved)
+    called = tuple(sorted(resolve.items(), key=str))
+    return ClosedVersions(members, called, _tables(lookup, closure), unsaved, closure.ran, closure.fired)
 
 
 def _tables(lookup: Lookup, closure: Closure) -> tuple[tuple[str, str], ...]:

@@ -6,14 +6,16 @@ connectors, tables, variables and settings in the slice of the spend (`shapes.py
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from dustrun.core.sources.source import ANY
 from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.definition import ANY_WALLET
 from dustrun.records import dataclass
 from dustrun.services.access.api_keys import is_good, principal_of
-from dustrun.services.access.hands import UNKNOWN, Hand, hand_of, hands_of, is_one_hand
+from dustrun.services.access.hands import UNKNOWN, Hand, hand_of, hands_of, is_one_hand, table_object
 from dustrun.services.access.principal import ALL_WALLETS
 from dustrun.services.workflows.closure import UNSAVED, Closure, Closures, Lookup, Member, key_of
 from dustrun.services.workflows.shapes import Shape, Shapes, Thing
@@ -32,6 +34,7 @@ _BY_WORKFLOWS = ("workflow:create", "workflow:update", "workflow:publish", "work
 _WRITERS: Mapping[str, tuple[str, ...]] = {
     "connector": ("connector:write",),
     "setting": ("wallet:write",),
+    "version": ("workflow:publish", "workflow:delete"),
     "name": ("workflow:update",),
     "table": (*_BY_WORKFLOWS, "table:write"),
 }
@@ -113,8 +116,9 @@ class SpendSources:
                     )
                 yield Source(thing, hand, max(0 if is_free else 1, wanted), members[payer])
 
-    def may_resume(self, lookup: Lookup, wallets: str | None, closure: Closure, wait: Thing) -> bool:
-        """Whether wallets include all that a closure spends from where the resume of a wait shapes it."""
+    def may_answer(self, lookup: Lookup, wallets: str | None, closure: Closure, wait: Thing) -> bool:
+        """Whether wallets include all that a closure spends from where the answer to a `wait` or `approve` shapes
+        it."""
         shapes = self._shapes.get(lookup, closure) if closure.can_spend else ()
         paid = {wallet for shape in shapes if wait in shape.things for wallet in shape.wallets}
         return not paid or _covers(lookup, wallets, paid)
@@ -128,32 +132,41 @@ class SpendSources:
             content = next(one.content for one in closure.members if key_of(*one.key) == name)
             return [Hand(content.created_by, content.author_wallets)]
         if kind == "called":
-            found = version_rows.list_authors(tx, org_id, None if name == ANY else name)
-            return [UNKNOWN, *(Hand(*author) for author in found)]
+            authors = version_rows.list_authors(tx, org_id, None if name == ANY else name)
+            return [UNKNOWN, *(Hand(*author) for author in authors)]
         if kind == "finished":
             return [UNKNOWN]
+        if kind == "version" and name != ANY and not hand_rows.list_of(tx, org_id, kind, name):
+            return _publishers(lookup, name)
         if kind == "name" and name == UNSAVED:
             return []
-        if kind == "resume":
+        if kind in ("resume", "approval"):
             return []
         if kind == "webhook":
             workflow_id, _, node_id = name.partition("/")
             return hands_of(tx, org_id, kind, name) if webhook_secrets.list_of(tx, workflow_id, node_id) else []
-        return [hand for one in self._stored(lookup, kind, name) for hand in hands_of(tx, org_id, kind, one)]
+        found = [hand for one in self._stored(lookup, kind, name) for hand in hands_of(tx, org_id, kind, one)]
+        writes = Counter[str]()
+        for hand in found:
+            writes[hand.key_id] += hand.writes
+        return [replace(hand, writes=writes[hand.key_id]) for hand in found]
 
     @staticmethod
     def _stored(lookup: Lookup, kind: str, name: str) -> list[str]:
-        """The stored things that a name stands for; none if there is nothing to read yet."""
+        """The stored things that a name stands for, or their deletions; none if there is nothing to read yet."""
         tx, org_id = lookup.tx, lookup.org_id
+        if name == ANY and kind in ("table", "version"):
+            return hand_rows.list_objects(tx, org_id, kind, "")
         if kind == "table":
-            table = managed_tables.find(tx, org_id, name) if name != ANY else None
-            return hand_rows.list_objects(tx, org_id, kind, "") if name == ANY else [table.id] if table else []
+            return [table_object(tx, org_id, name)]
+        if kind == "connector":
+            return [name] if connectors.find(tx, org_id, name) is not None else [name, hand_rows.deleted(name)]
         if kind == "variable":
             workflow_id, _, variable = name.partition("/")
             if variable == ANY:
                 return [f"{workflow_id}/{one.name}" for one in variable_rows.list_variables(tx, workflow_id)]
-            row = variable_rows.find(tx, workflow_id, variable)
-            return [name] if row is not None else []
+            is_known = variable_rows.find(tx, workflow_id, variable) or hand_rows.list_of(tx, org_id, kind, name)
+            return [name] if is_known else []  # its deletion is a write
         return [name]
 
     def _may_spend(self, lookup: Lookup, hand: Hand, wallets: set[str | None], where: set[str]) -> bool:
@@ -196,6 +209,17 @@ class SpendSources:
             if key is not None and is_good(key) and covers(lookup, principal_of(key).spendable, closure):
                 found.append(row)
         return found
+
+
+def _publishers(lookup: Lookup, workflow_id: str) -> list[Hand]:
+    """Who chose the version that calls of a workflow run, where no hand of that was kept yet: who published the live
+    one, with what that key may spend now. Of what was published and is not live any more nobody is known."""
+    tx, row = lookup.tx, lookup.find(workflow_id)
+    if row is None or row.live_version is None:
+        return [UNKNOWN] if version_rows.was_published(tx, workflow_id) else []
+    version = version_rows.find(tx, workflow_id, row.live_version)
+    key = key_rows.find(tx, lookup.org_id, version.published_by or "") if version is not None else None
+    return [Hand(key.id, principal_of(key).spendable)] if key is not None else [UNKNOWN]
 
 
 def _count(lookup: Lookup, rows: list[AcceptanceRow], source: Source) -> tuple[AcceptanceRow, ...]:
@@ -265,8 +289,11 @@ def describe(lookup: Lookup, closure: Closure, thing: Thing) -> str:
         )
     if kind == "variable":
         return f'the variable "{name.partition("/")[2]}"'
+    if kind == "table":
+        is_there = name == ANY or managed_tables.find(lookup.tx, lookup.org_id, name) is not None
+        return f'the table "{name}"' if is_there else f'the table "{name}", which is deleted'
     return {
-        "table": f'the table "{name}"',
+        "version": "which version of a workflow its calls run",
         "setting": "the default wallet",
         "name": "the name of the workflow",
         "webhook": "the address of its webhook",

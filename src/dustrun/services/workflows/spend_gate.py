@@ -74,14 +74,10 @@ class SpendGate:
         """Raises `Conflict` unless the connectors, tables, variables and settings that shape what a run, or one that
         led to it, spends are still by who may spend it, or accepted: they may have changed since it began. Definitions
         were judged at the start and at each call, and a run keeps its own. Raises `Unsliced`."""
-        current: RunRow | None = run
-        while current is not None:
-            closure = self.closures.of_run(lookup, current)
-            if closure is not None and current.mode != Mode.SIMULATE.value:
+        for one in called_runs.list_callers(lookup.tx, run):
+            closure = self.closures.of_running(lookup, one)
+            if closure is not None and one.mode != Mode.SIMULATE.value:
                 self._check_accepted(lookup, closure, lambda thing: thing[0] != "definition")
-            call = called_runs.find_call(lookup.tx, current)
-            parent_pk = call.parent_pk if call is not None else None
-            current = run_rows.get(lookup.tx, parent_pk) if parent_pk is not None else None
 
     def _admit(self, lookup: Lookup, mode: Mode, closure: Closure | None) -> str | None:
         if closure is None or not closure.can_spend:
@@ -95,15 +91,11 @@ class SpendGate:
     def check_callers(self, lookup: Lookup, mode: Mode, parent_pk: int, called: tuple[str, int]) -> None:
         """Raises `Conflict` unless everything that led to a call may still spend with what it calls now: a called
         workflow may have been edited since the run began."""
-        pk: int | None = parent_pk
-        while pk is not None:
-            run = run_rows.get(lookup.tx, pk)
+        for run in called_runs.list_callers(lookup.tx, run_rows.get(lookup.tx, parent_pk)):
             closure = self.closures.of_run(lookup, run)
             self._admit(lookup, mode, closure)
             if mode is Mode.LIVE and closure is not None:
                 self._check_computed(lookup, closure, called)
-            call = called_runs.find_call(lookup.tx, run)
-            pk = call.parent_pk if call is not None else None
 
     def _check_computed(self, lookup: Lookup, closure: Closure, called: tuple[str, int]) -> None:
         """A call that computes its workflow is in no closure, so the called version is judged by its own rehearsals."""
@@ -117,34 +109,38 @@ class SpendGate:
     def check_steering(self, lookup: Lookup, principal: Principal, run: RunRow) -> None:
         """Raises `Forbidden` unless the caller may spend whatever the run, and what called it, can spend: the result
         that somebody reports for a node can decide on that."""
-        current: RunRow | None = run
-        while current is not None:
-            if not self._may_steer(lookup, principal, current):
+        for one in called_runs.list_callers(lookup.tx, run):
+            closure = self.closures.of_run(lookup, one)
+            if closure is not None and closure.can_spend and not covers(lookup, principal.spendable, closure):
                 message = "The result of a node can decide on what this run, or one that called it, spends"
                 raise Forbidden(f'{message}: telling it needs "wallet:spend" on the wallets.')
-            call = called_runs.find_call(lookup.tx, current)
-            parent_pk = call.parent_pk if call is not None else None
-            current = run_rows.get(lookup.tx, parent_pk) if parent_pk is not None else None
-
-    def _may_steer(self, lookup: Lookup, principal: Principal, run: RunRow) -> bool:
-        closure = self.closures.of_run(lookup, run)
-        return closure is None or not closure.can_spend or covers(lookup, principal.spendable, closure)
 
     def check_resume(self, lookup: Lookup, principal: Principal, run: RunRow, node_id: str) -> None:
-        """Raises `Forbidden` unless the caller may spend what the resume of a wait shapes, in this run or in one that
+        """Raises `Forbidden` unless the caller may spend what the resume of a `wait` shapes, in this run or in one that
         led to it. The holder of a signed link is nobody who may spend. Raises `Unsliced`."""
-        current: RunRow | None = run
-        wait = ("resume", f"{key_of_run(run)}#{node_id}")
-        while current is not None:
-            closure = self.closures.of_run(lookup, current)
-            if closure is not None and not self.sources.may_resume(lookup, principal.spendable, closure, wait):
-                raise Forbidden(
-                    f'What resumes "{node_id}" shapes what this run, or one that called it, spends: that needs a key '
-                    'with "wallet:spend" on the wallets. A signed link is nobody\'s.'
-                )
-            call = called_runs.find_call(lookup.tx, current)
-            parent_pk = call.parent_pk if call is not None else None
-            current = run_rows.get(lookup.tx, parent_pk) if parent_pk is not None else None
+        if not self._may_answer(lookup, principal.spendable, run, "resume", node_id):
+            raise Forbidden(
+                f'What resumes "{node_id}" shapes what this run, or one that called it, spends: that needs a key '
+                'with "wallet:spend" on the wallets. A signed link is nobody\'s.'
+            )
+
+    def check_decision(self, lookup: Lookup, principal: Principal, run: RunRow, node_id: str) -> None:
+        """Raises `Forbidden` if the decision of an `approve` shapes what this run, or one that led to it, spends, and
+        the caller holds only a signed link, which is nobody's, or a key that cannot use those wallets. Raises
+        `Unsliced`."""
+        by_key = principal.may("approval:decide")
+        if self._may_answer(lookup, principal.usable_wallets if by_key else None, run, "approval", node_id):
+            return
+        shaped = f'What is decided at "{node_id}" shapes what this run, or one that called it, spends'
+        if by_key:
+            raise Forbidden(f"{shaped}, and the key is limited to other wallets (walletIds).")
+        raise Forbidden(f'{shaped}: that needs a key with "approval:decide". A signed link is nobody\'s.')
+
+    def _may_answer(self, lookup: Lookup, wallets: str | None, run: RunRow, kind: str, node_id: str) -> bool:
+        """Whether wallets include all that the answer to a node shapes, in its run and in those that led to it."""
+        thing = (kind, f"{key_of_run(run)}#{node_id}")
+        closures = (self.closures.of_run(lookup, one) for one in called_runs.list_callers(lookup.tx, run))
+        return all(one is None or self.sources.may_answer(lookup, wallets, one, thing) for one in closures)
 
     # --- rehearsals ---
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from dustrun import clock, ids
 from dustrun.core import validate
 from dustrun.core.evm.network import Network
-from dustrun.core.hooks.event_types import PAUSED as WORKFLOW_PAUSED
+from dustrun.core.hooks import PAUSED as WORKFLOW_PAUSED
 from dustrun.core.run.state import Mode
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
@@ -37,6 +37,7 @@ from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.services.workflows.transitions import (
     ACTIVE,
+    ARCHIVED,
     DRAFT,
     PAUSED,
     Autosave,
@@ -59,7 +60,7 @@ from dustrun.services.workflows.versions import get_version, get_workflow, make_
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
-from dustrun.storage.hooks import notices
+from dustrun.storage.hooks import reading
 from dustrun.storage.workflows import versions as version_rows
 from dustrun.storage.workflows import workflows as rows
 from dustrun.storage.workflows.latest_runs import list_latest
@@ -494,6 +495,7 @@ class Workflows:
                 rows.update(tx, row.id, **changes)
                 audit.record(tx, principal, action, row.id, changed=sorted(changes), **detail)
                 note_pause(tx, row, changes)
+                note_choice(tx, principal, row, changes)
                 if "name" in changes:
                     hands.note(tx, principal, "name", row.id)
                 before, row = row, replace(row, **changes)
@@ -512,7 +514,13 @@ def note_pause(tx: Tx, row: WorkflowRow, changes: Changes) -> None:
     """Tells hooks of a workflow that is paused in this unit."""
     if changes.get("status") == PAUSED:
         data = {"name": row.name, "reason": changes.get("paused_reason")}
-        notices.add(tx, org_id=row.org_id, type_=WORKFLOW_PAUSED, at=clock.now_ms(), data=data, workflow_id=row.id)
+        reading.add(tx, org_id=row.org_id, type_=WORKFLOW_PAUSED, at=clock.now_ms(), data=data, workflow_id=row.id)
+
+
+def note_choice(tx: Tx, principal: Principal, row: WorkflowRow, changes: Changes) -> None:
+    """Keeps who chose the version that calls of a workflow run: by publishing, archiving or restoring it."""
+    if "live_version" in changes or ARCHIVED in (row.status, changes.get("status")):
+        hands.note(tx, principal, "version", row.id, is_new=True)
 
 
 def _unread(problems: list[Problem]) -> Problem:

@@ -2,12 +2,102 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+
+import orjson
 import sqlalchemy as sa
 
 from dustrun.records import dataclass
-from dustrun.storage.access import audit_chain
-from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db import store_facts
+from dustrun.storage.db.statement import Row, Statement, Tx
 from dustrun.storage.db.tables import audit as t
+
+# The hash chain of the audit log: a row that was changed, removed or inserted behind the server's back shows.
+#
+# Each row has the SHA-256 of the previous row's hash and its own content, in one chain for the whole store. The head,
+# which is the number of rows and the newest hash, is a fact of the store, written in the transaction of the row, so
+# that missing newest rows show as well. Who can write to the database can also build a whole new chain: then only a
+# head that was noted elsewhere tells.
+
+
+_PIECE = 1000
+_PAGE = Statement(
+    sa.select(t.c.id, t.c.hash, t.c.org_id, t.c.key_id, t.c.at, t.c.action, t.c.subject, t.c.detail)
+    .where(t.c.id > sa.bindparam("after", type_=sa.BigInteger))
+    .order_by(t.c.id)
+    .limit(_PIECE)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the chain."""
+
+    rows: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What the log says: its head as it should be, rows from before there was a chain, and what is wrong, or None."""
+
+    head: Head
+    unchained: int
+    problem: str | None
+
+
+def head_of(tx: Tx) -> Head:
+    """The recorded head; zero rows for a new store."""
+    found = store_facts.find(tx, store_facts.AUDIT_HEAD)
+    if found is None:
+        return Head(0, "")
+    rows, _, newest = found.partition(" ")
+    return Head(int(rows), newest)
+
+
+def link(tx: Tx, content: Row) -> str:
+    """Appends a row of this content to the chain, in the transaction that inserts it; returns its hash."""
+    head = head_of(tx)
+    newest = _hash(head.hash, content)
+    store_facts.put(tx, store_facts.AUDIT_HEAD, f"{head.rows + 1} {newest}")
+    return newest
+
+
+def _hash(previous: str, content: Row) -> str:
+    # PostgreSQL stores no NUL; a backup must verify in either database
+    text = orjson.dumps([previous, *content]).replace(b"\\u0000", b"\xef\xbf\xbd")
+    return hashlib.sha256(text).hexdigest()
+
+
+def verify(tx: Tx) -> Verified:
+    """Computes every hash again and compares the chain with the recorded head; a server may append meanwhile."""
+    head, found, unchained = head_of(tx), Head(0, ""), 0
+    at_head = found
+    for row_id, stored, *content in _rows(tx):
+        if not stored and not found.rows:
+            unchained += 1
+            continue
+        expected = _hash(found.hash, tuple(content))
+        if stored != expected:
+            problem = f"entry {row_id} was changed, or an entry before it was removed or inserted"
+            return Verified(head, unchained, problem)
+        found = Head(found.rows + 1, expected)
+        at_head = found if found.rows <= head.rows else at_head
+    is_whole = at_head == head and found.rows <= head_of(tx).rows
+    return Verified(found, unchained, None if is_whole else _end(found, head))
+
+
+def _end(found: Head, head: Head) -> str:
+    return f"its end does not match the recorded one: {found.rows} chained entries, recorded {head.rows}"
+
+
+def _rows(tx: Tx) -> Iterator[Row]:
+    after = -1
+    while rows := tx.all(_PAGE, after=after):
+        yield from rows
+        after = rows[-1][0]
+
 
 _INSERT = Statement(
     sa.insert(t).values(
@@ -37,7 +127,7 @@ class AuditRow:
 
 def insert(tx: Tx, *, org_id: str, key_id: str, at_ms: int, action: str, subject: str, detail: str) -> None:
     """Inserts an audit row at the end of the chain."""
-    linked = audit_chain.link(tx, (org_id, key_id, at_ms, action, subject, detail))
+    linked = link(tx, (org_id, key_id, at_ms, action, subject, detail))
     tx.do(_INSERT, org_id=org_id, key_id=key_id, at=at_ms, action=action, subject=subject, detail=detail, hash=linked)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 
 import sqlalchemy as sa
@@ -60,6 +60,14 @@ _OTHERS = Statement(
     )
     .limit(1)
 )
+_COUNTS = Statement(
+    sa.text(
+        "SELECT (SELECT count(*) FROM hands WHERE org_id = :org_id),"
+        " (SELECT sum(writes) FROM hands WHERE org_id = :org_id),"
+        " (SELECT count(*) FROM api_keys WHERE org_id = :org_id AND revoked_at IS NOT NULL),"
+        " (SELECT count(*) FROM version_acceptances WHERE workflow_id = :workflow_id)"
+    )
+)
 _PUT = Statement(
     sa.text(
         "INSERT INTO hands (org_id, kind, object, key_id, wallets, writes, changed_at)"
@@ -76,6 +84,11 @@ def list_of(tx: Tx, org_id: str, kind: str, object_: str) -> list[HandRow]:
     return [HandRow(**dict(zip(_NAMES, row, strict=True))) for row in found]
 
 
+def deleted(name: str) -> str:
+    """What stands for the deletion of a thing, which is a write of its own: others can have the name afterwards."""
+    return f"deleted/{name}"
+
+
 def list_objects(tx: Tx, org_id: str, kind: str, begin: str) -> list[str]:
     """The things of a kind that have hands, whose names begin so."""
     pattern = begin.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
@@ -88,6 +101,13 @@ def others_could(tx: Tx, org_id: str, permissions: Sequence[str]) -> bool:
     named = [f'%"{one}"%' for one in permissions]
     patterns = {f"like{at}": named[min(at, len(named) - 1)] for at in range(_PATTERNS)}
     return tx.one(_OTHERS, org_id=org_id, **patterns) is not None
+
+
+def ask_counts(tx: Tx, org_id: str, workflow_id: str | None) -> Callable[[], str]:
+    """Asks for what differs whenever a hand of the organisation has written since, a key was revoked, or an acceptance
+    of the workflow withdrawn; the function returns it after a wait."""
+    asked = tx.soon(_COUNTS, org_id=org_id, workflow_id=workflow_id or "")
+    return lambda: repr([str(one) for one in asked.value or ()])
 
 
 def put(tx: Tx, org_id: str, row: HandRow) -> None:

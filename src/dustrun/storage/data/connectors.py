@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dustrun.records import dataclass
-from dustrun.storage.data.uses import used_by_others
+from dustrun.storage.data.named import used_by_others
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import connectors as t
 from dustrun.storage.db.tables import workflow_versions as v
@@ -18,7 +18,7 @@ from dustrun.storage.db.tables import workflows as w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorRow:
-    """One connector; times in milliseconds, `allowed_hosts`, `masked` and `tools` JSON."""
+    """One connector; times in milliseconds, `allowed_hosts`, `masked`, `tools` and `failure` JSON."""
 
     id: str
     org_id: str
@@ -35,17 +35,32 @@ class ConnectorRow:
     created_at: int
     updated_at: int
     tools: str | None = None
+    failing_since: int | None = None
+    failure: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(ConnectorRow))
 _COLUMNS = [t.c[name] for name in _NAMES]
-_INSERT = Statement(sa.insert(t))
+_INSERT = Statement(sa.insert(t).values({name: sa.bindparam(name, type_=t.c[name].type) for name in _NAMES}))
 _FIND = Statement(sa.select(*_COLUMNS).where(t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id")))
 _CHANGED = ("name", "description", "version", "moves_money", "allowed_hosts", "masked", "sealed", "updated_at", "tools")
 _UPDATE = Statement(
     sa.update(t)
     .where(t.c.id == sa.bindparam("of_id"))
-    .values(**{name: sa.bindparam(name) for name in _CHANGED}, sealed_token=sa.null(), token_expires_at=sa.null())
+    .values(
+        **{name: sa.bindparam(name) for name in _CHANGED},
+        **dict.fromkeys(("sealed_token", "token_expires_at", "failing_since", "failure"), sa.null()),
+    )
+)
+_BEGIN_FAILING = Statement(
+    sa.update(t)
+    .where(t.c.id == sa.bindparam("of_id"), t.c.version == sa.bindparam("of_version"), t.c.failing_since.is_(None))
+    .values(failing_since=sa.bindparam("since", type_=sa.BigInteger), failure=sa.bindparam("how"))
+)
+_END_FAILING = Statement(
+    sa.update(t)
+    .where(t.c.id == sa.bindparam("of_id"), t.c.failing_since == sa.bindparam("was_since", type_=sa.BigInteger))
+    .values(failing_since=sa.null(), failure=sa.null())
 )
 _KEEP_TOKEN = Statement(
     sa.update(t)
@@ -99,8 +114,18 @@ def _used_by_others(org_id: str, own: Collection[str]) -> sa.ColumnElement[bool]
 
 
 def update(tx: Tx, row: ConnectorRow) -> None:
-    """Updates a connector after a change by a person and drops its current token."""
+    """Updates a connector after a change by a person; drops its current token, and how its calls failed."""
     tx.do(_UPDATE, of_id=row.id, **{name: getattr(row, name) for name in _CHANGED})
+
+
+def begin_failing(tx: Tx, row: ConnectorRow, at: int, failure: str) -> bool:
+    """Notes that its calls fail; False if that is known, or it was changed in the meantime."""
+    return tx.run(_BEGIN_FAILING, of_id=row.id, of_version=row.version, since=at, how=failure) == 1
+
+
+def end_failing(tx: Tx, row: ConnectorRow) -> bool:
+    """Notes that its calls succeed again; False if that is known."""
+    return tx.run(_END_FAILING, of_id=row.id, was_since=row.failing_since) == 1
 
 
 def keep_token(tx: Tx, row: ConnectorRow, *, sealed: str, sealed_token: str, expires_at: int) -> bool:

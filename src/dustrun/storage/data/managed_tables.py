@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
 from dustrun.records import dataclass
-from dustrun.storage.data.uses import used_by_others
+from dustrun.storage.data.named import used_by_others
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import managed_tables as t
 from dustrun.storage.db.tables import table_cells, table_changes, table_rows, table_writes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +15,56 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
+from sqlalchemy.pool import PoolProxiedConnection
 
 from dustrun import ids
 from dustrun.errors import Bug, CommitUnknown, DustrunError, StoreUnavailable, Temporary
-from dustrun.storage.db.look_ups import LookUps
-from dustrun.storage.db.private_files import create_private
+from dustrun.storage.db.server_file import create_private
 from dustrun.storage.db.statement import Tx
+
+# Reads of single rows by their key, on the event loop: on SQLite they take less time than their way to a reader's
+# thread and back.
+
+
+class LookUps:
+    """One connection to SQLite that never waits: a store in trouble is an error at once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._opening = threading.Lock()
+        self._connection: PoolProxiedConnection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is open."""
+        return self._connection is not None
+
+    def open(self) -> None:
+        """Opens the connection unless it is open; call it in a thread, because it may wait for other processes."""
+        with self._opening:
+            if self._connection is None:
+                connection = self._engine.raw_connection()
+                connection.detach()  # readers need all that the pool has
+                with contextlib.closing(connection.cursor()) as cursor:
+                    cursor.execute("PRAGMA busy_timeout=0")
+                self._connection = connection
+
+    def run(self, query: Callable[[Tx], T]) -> T:
+        """Runs a query in one snapshot."""
+        assert self._connection is not None
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.execute("BEGIN")
+            try:
+                return query(Tx(cursor, self._engine.dialect))
+            finally:
+                cursor.execute("COMMIT")
+
+    def close(self) -> None:
+        """Closes the connection; it can be opened again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
 
 T = TypeVar("T")
 _END_OWN = (

@@ -178,7 +178,19 @@ known_contracts = Table(
     Column("implementation", Text, comment="of a proxy: the one that was first seen, or accepted since"),
     Column("created_by", Text, comment="id of the key that named it"),
     Column("updated_at", BigInteger, nullable=False),
+    Column(
+        "unknown_methods", Text, comment="JSON list of the ABI's methods that are not in the code; null: not checked"
+    ),
     comment="contracts that an organisation has named or called",
+)
+
+known_prices = Table(
+    "known_prices",
+    metadata,
+    Column("asset", Text, primary_key=True, comment="like eip155:1/native"),
+    Column("usd", Text, nullable=False, comment="exact US dollars of a whole unit"),
+    Column("at", BigInteger, nullable=False),
+    comment="the last credible price of each asset, about as it was",
 )
 
 ledger_entries = Table(

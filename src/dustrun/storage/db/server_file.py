@@ -1,4 +1,5 @@
-"""Which server runs on a data folder: its address and process, in a file for commands on the same machine."""
+"""Files of the data folder: those that only their owner may read, whatever the folder and the umask, and the one that
+tells commands on the same machine which server runs on it: its address and process."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from pathlib import Path
 from dustrun.records import dataclass
 
 NAME = "server.json"
+PRIVATE = 0o600
+_BESIDE = ("", "-wal", "-shm", "-journal")
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
 
 
@@ -54,3 +57,20 @@ def remove(folder: Path, pid: int) -> None:
     if found is not None and found.pid == pid:
         with contextlib.suppress(FileNotFoundError):
             (folder / NAME).unlink()
+
+
+def create_private(path: Path) -> None:
+    """Creates an empty file with mode 0600 unless it exists. SQLite gives its write-ahead log the same mode."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
+
+
+def close_to_others(database: Path) -> None:
+    """Sets mode 0600 on a SQLite file and the files beside it that an earlier version or a copy left open. Raises
+    `PermissionError` if they belong to another user."""
+    for ending in _BESIDE:
+        path = database.with_name(database.name + ending)
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mode & 0o077:
+                path.chmod(PRIVATE)

@@ -19,7 +19,7 @@ PLACE = "place"
 BEFORE_COPY = "before_copy"
 """The three facts above as they were before the store was found to be a copy."""
 AUDIT_HEAD = "audit_head"
-"""The number of chained audit rows and the hash of the newest (`storage/access/audit_chain.py`)."""
+"""The number of chained audit rows and the hash of the newest (`storage/access/audit.py`)."""
 LINK_SECRET = "link_secret"  # noqa: S105 - the name of a fact
 """Of servers that share the store: the secret of links that resume runs (`services/runs/resume_links.py`)."""
 ENGINE = "engine"

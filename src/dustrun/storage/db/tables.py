@@ -604,6 +604,8 @@ connectors = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("tools", Text, comment="JSON of the tools of an MCP server, as somebody has looked at them"),
+    Column("failing_since", BigInteger, comment="when its calls began to fail; null: they do not"),
+    Column("failure", Text, comment="JSON {what, message}: how they fail"),
     Index("ix_connectors_org_id_id", "org_id", "id"),
 )
 
@@ -731,6 +733,22 @@ hook_notices = Table(
     Column("data", Text, nullable=False, comment="JSON object"),
     Index("ix_hook_notices_org_id_id", "org_id", "id"),
     comment="events for hooks that are not in a run's stream",
+)
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("id", ROW_ID, primary_key=True, autoincrement=True, comment="in commit order: the cursor of those who read"),
+    Column("org_id", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="transaction, approval, connector"),
+    Column("subject_id", Text, nullable=False, comment="of what it tells: the id of the transaction, for example"),
+    Column("what", Text, nullable=False, comment="like reverted, asked, refused"),
+    Column("place", Text, nullable=False, comment="what tells it from another of the same name: the block's hash"),
+    Column("at", BigInteger, nullable=False),
+    Column("run_pk", BigInteger, comment="the run in which it happened, if the subject has none"),
+    Column("data", Text, comment="JSON object: what the subject does not say"),
+    Index("ix_facts_org_id_kind_id", "org_id", "kind", "id"),
+    comment="what triggers for the server's own events are told; written with what it tells",
 )
 
 hook_deliveries = Table(

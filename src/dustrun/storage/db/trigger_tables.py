@@ -120,6 +120,7 @@ chain_events = Table(
     Column("was", Text, comment="JSON: the event's outcome, reason and message before it was removed"),
     Column("subject", Text, comment="the transaction that it is part of; null in rows of older versions"),
     Column("seen", Text, comment="its position in the transaction now; null: the one in its key"),
+    Column("content", Text, comment="JSON: what it says, until it is recorded"),
     Index("ix_chain_events_subscription_pk_block_number", "subscription_pk", "block_number"),
     Index("ix_chain_events_subscription_pk_subject", "subscription_pk", "subject"),
 )

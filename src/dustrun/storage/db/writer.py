@@ -12,8 +12,7 @@ from typing import Protocol, TypeVar
 
 from dustrun.errors import Temporary
 from dustrun.storage.db.database import Database
-from dustrun.storage.db.group_commit import Outcome, Waiter
-from dustrun.storage.db.loop_groups import LoopGroups
+from dustrun.storage.db.group_commit import LoopGroups, Outcome, Waiter
 from dustrun.storage.db.statement import Tx
 
 T = TypeVar("T")

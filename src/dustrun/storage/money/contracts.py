@@ -26,19 +26,23 @@ class ContractRow:
     implementation: str | None
     created_by: str | None
     updated_at: int
+    unknown_methods: str | None = None
+    """JSON list of the ABI's methods that are not in the contract's code; None if that was not checked."""
 
 
 _NAMES = [field.name for field in fields(ContractRow)]
 _COLUMNS = [t.c[name] for name in _NAMES]
 _OF = (t.c.org_id == b("of_org"), t.c.chain_id == b("of_chain", type_=sa.BigInteger), t.c.address == b("of_address"))
 _FIND = Statement(sa.select(*_COLUMNS).where(*_OF))
+_NAME = Statement(sa.select(t.c.name).where(*_OF, t.c.name.is_not(None)))
+_FEW = 10
 _DELETE = Statement(sa.delete(t).where(*_OF))
 _SAVE = Statement(
     sa.text(
         f"INSERT INTO known_contracts ({', '.join(_NAMES)}) VALUES ({', '.join(':' + name for name in _NAMES)})"  # noqa: S608 - names of ours
         " ON CONFLICT (org_id, chain_id, address) DO UPDATE SET name = excluded.name, kind = excluded.kind,"
         " abi = excluded.abi, implementation = excluded.implementation, created_by = excluded.created_by,"
-        " updated_at = excluded.updated_at"
+        " updated_at = excluded.updated_at, unknown_methods = excluded.unknown_methods"
     )
 )
 _SEEN = Statement(
@@ -68,6 +72,10 @@ def list_named(tx: Tx, org_id: str, chain_id: int | None, limit: int, offset: in
 
 def find_names(tx: Tx, org_id: str, chain_id: int, addresses: Collection[str]) -> dict[str, str]:
     """The names that an organisation has given to some addresses."""
+    if len(addresses) <= _FEW:  # a spend has few, and to compile a statement takes longer than to execute some
+        asked = {one: tx.soon(_NAME, of_org=org_id, of_chain=chain_id, of_address=one) for one in sorted(addresses)}
+        tx.wait()
+        return {one: str(found.value[0]) for one, found in asked.items() if found.value is not None}
     query = sa.select(t.c.address, t.c.name).where(
         t.c.org_id == org_id, t.c.chain_id == chain_id, t.c.name.is_not(None), t.c.address.in_(sorted(addresses))
     )

@@ -52,7 +52,7 @@ _ADD = Statement(
     )
 )
 _OPEN_UNITS = Statement(
-    sa.select(_c.units).where(_c.wallet_id == b("wallet"), _c.measure == b("measure_"), _c.state == OPEN)
+    sa.select(_c.units, _c.subject_id).where(_c.wallet_id == b("wallet"), _c.measure == b("measure_"), _c.state == OPEN)
 )
 _SETTLED = sa.select(_c.total, _c.settled_at, _c.position).where(
     _c.wallet_id == b("wallet"), _c.measure == b("measure_"), _c.state == SETTLED
@@ -77,6 +77,7 @@ _RELEASE = Statement(
     .where(_c.id == b("id_"), _c.state == OPEN)
     .values(state=RELEASED, settled_at=b("new_settled_at"))
 )
+_DROP = Statement(sa.delete(reservations).where(_c.subject_id == b("subject_id_"), _c.state == OPEN))
 _CHANGE = Statement(sa.update(reservations).where(_c.id == b("id_"), _c.state == OPEN).values(units=b("new_units")))
 _SEEN = Statement(
     sa.select(wallet_recipients.c.first_seen_at).where(
@@ -93,11 +94,15 @@ _NOTE = Statement(
 
 class Ledger:
     """What wallets have spent up to a moment, for a unit that judges spends one after the other: read once, and with
-    what the unit itself adds."""
+    what the unit itself adds. What `held` transactions have reserved before their turn does not count: they are judged
+    again."""
 
-    def __init__(self, tx: Tx, now_ms: int) -> None:
+    def __init__(self, tx: Tx, now_ms: int, held: Iterable[str] = ()) -> None:
         self._tx = tx
         self._now_ms = now_ms
+        self._not_counted = frozenset(held)
+        self._judged: str | None = None
+        self._replaced: set[str] = set()
         self._windows: dict[tuple[str, str, int], tuple[Returned, Returned, Returned]] = {}
         self._seen: dict[tuple[str, str], Returned] = {}
         self._added: dict[tuple[str, str], int] = {}
@@ -120,12 +125,19 @@ class Ledger:
             if (wallet_id, address) not in self._seen:
                 self._seen[wallet_id, address] = self._tx.soon(_SEEN, wallet=wallet_id, address_=address)
 
+    def judge_again(self, subject_id: str | None) -> None:
+        """From here on this one is judged, which may have reserved before its turn; what it reserves now replaces
+        that."""
+        self._judged = subject_id
+
     def spent(self, wallet_id: str, measure: str, window_ms: int) -> int:
         """Units that count in the window that ends now: all open ones, and those settled within the window."""
         self.ask(wallet_id, [(measure, window_ms)])
         self._tx.wait()
         open_ones, last, before = (found.value for found in self._windows[wallet_id, measure, window_ms])
-        units = sum(int(row[0]) for row in open_ones) + self._added.get((wallet_id, measure), 0)
+        without = {self._judged, *self._replaced, *self._not_counted}
+        units = sum(int(row[0]) for row in open_ones if row[1] not in without)
+        units += self._added.get((wallet_id, measure), 0)
         if last is None:
             return units
         return units + int(last[0]) - (int(before[0]) if before is not None else 0)
@@ -149,7 +161,9 @@ class Ledger:
     ) -> None:
         """Opens a reservation: `units` by measure, `prices` the JSON of the price used for each.
 
-        A subject can reserve only once; a second call violates a constraint."""
+        A subject can reserve only once, unless it is judged again; a second call violates a constraint."""
+        if subject_id == self._judged:
+            self._replaced.add(subject_id)
         for measure, amount in sorted(units.items()):
             if amount or measure.startswith("gas"):
                 self._added[wallet_id, measure] = self._added.get((wallet_id, measure), 0) + amount
@@ -168,6 +182,7 @@ class Ledger:
         """Writes what was reserved and noted; call it once, at the end."""
         noted = sorted(self._noted.items())
         self._tx.many(_NOTE, [{"wallet": wallet, "address_": address, "at": at} for (wallet, address), at in noted])
+        self._tx.many(_DROP, [{"subject_id_": subject_id} for subject_id in sorted(self._replaced)])
         self._tx.many(_ADD, self._reserved)
 
 
@@ -238,6 +253,11 @@ def spent_in_window(tx: Tx, wallet_id: str, measure: str, window_ms: int, now_ms
 def open_units(tx: Tx, wallet_id: str, measure: str) -> int:
     """Units reserved and not settled yet."""
     return sum(int(row[0]) for row in tx.all(_OPEN_UNITS, wallet=wallet_id, measure_=measure))
+
+
+def drop(tx: Tx, subject_id: str) -> None:
+    """Removes what a transaction that is not signed has reserved before its turn."""
+    tx.do(_DROP, subject_id_=subject_id)
 
 
 def change_open(tx: Tx, subject_id: str, units: Mapping[str, int]) -> None:

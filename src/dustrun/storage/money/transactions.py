@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
 from dustrun.records import dataclass
+from dustrun.storage.db import facts
 from dustrun.storage.db.ledger_tables import spends, transaction_attempts, transactions
 from dustrun.storage.db.statement import Row, Statement, Tx
 
@@ -236,6 +237,16 @@ _BY_HASH = Statement(
     .where(transactions.c.org_id == b("org_id"), transaction_attempts.c.hash == b("the_hash"))
 )
 _INSERT_SPEND = Statement(sa.insert(spends))
+_SAVE_NOTES = Statement(
+    sa.update(spends)
+    .where(
+        spends.c.org_id == b("of_org"),
+        spends.c.root_run_id == b("root"),
+        spends.c.path == b("the_path"),
+        spends.c.generation == b("the_generation"),
+    )
+    .values(notes=b("to_notes"))
+)
 _NEWEST_SPEND = Statement(
     sa.select(*_SPEND_COLUMNS)
     .where(spends.c.org_id == b("org_id"), spends.c.root_run_id == b("root"), spends.c.path == b("the_path"))
@@ -255,11 +266,19 @@ def _attempt(values: Row) -> AttemptRow:
 def insert(tx: Tx, row: TransactionRow) -> None:
     """Inserts a transaction."""
     tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+    _tell(tx, row)
 
 
 def save(tx: Tx, row: TransactionRow) -> None:
     """Updates all mutable columns of a transaction that was read in the same unit."""
     tx.do(_SAVE, the_id=row.id, **{f"to_{name}": getattr(row, name) for name in _CHANGED})
+    _tell(tx, row)
+
+
+def _tell(tx: Tx, row: TransactionRow) -> None:
+    """Writes that it has ended; the same end twice is one fact to those who read."""
+    if row.purpose == "intent" and row.state in facts.ENDED:
+        facts.add(tx, row.org_id, "transaction", row.id, row.state, row.updated_at, place=row.block_hash or "")
 
 
 def get(tx: Tx, transaction_id: str) -> TransactionRow:
@@ -405,6 +424,18 @@ def note_reply(tx: Tx, hash: str, *, sent_at: int | None, tried_at: int, reply: 
 def insert_spend(tx: Tx, row: SpendRow) -> None:
     """Inserts a node's spend intents."""
     tx.do(_INSERT_SPEND, **{name: getattr(row, name) for name in _SPEND_NAMES})
+
+
+def save_notes(tx: Tx, row: SpendRow) -> None:
+    """Stores the notes of a node's spend intents."""
+    tx.do(
+        _SAVE_NOTES,
+        of_org=row.org_id,
+        root=row.root_run_id,
+        the_path=row.path,
+        the_generation=row.generation,
+        to_notes=row.notes,
+    )
 
 
 def ask_newest_spend(tx: Tx, org_id: str, root_run_id: str, path: str) -> Callable[[], SpendRow | None]:

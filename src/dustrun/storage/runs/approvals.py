@@ -10,9 +10,11 @@ from sqlalchemy import bindparam as b
 
 from dustrun import clock
 from dustrun.records import dataclass
+from dustrun.storage.db import facts
 from dustrun.storage.db.ledger_tables import signatures, transactions
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import approvals
+from dustrun.storage.db.tables import facts as fact_table
 
 PENDING, APPROVED, REJECTED, TIMED_OUT = "pending", "approved", "rejected", "timed_out"
 
@@ -23,8 +25,9 @@ class ApprovalRow:
 
     For a spend and a launch, `binding` is the hash of what is approved. `barred_key` is the key that may not decide.
     `launch`: of a launch, JSON; its `run_pk` and `run_id` are those of the rehearsal. `quorum`: how many hands must
-    approve it; `votes`: JSON of those that have, `[{by, at, comment}]`. `parts`: JSON of the
-    bindings of transactions that are approved together."""
+    approve it; `votes`: JSON of those that have, `[{by, at, comment, lapsed}]`; `lapsed`, if
+    there: its key had ended as another one voted. `parts`: JSON of the bindings of transactions that are approved
+    together."""
 
     id: str
     org_id: str
@@ -68,6 +71,19 @@ _CLOSE = Statement(
         comment=b("to_comment"),
     )
 )
+_TELL_CLOSED = Statement(
+    sa.insert(fact_table).from_select(
+        ["org_id", "kind", "subject_id", "what", "place", "at"],
+        sa.select(
+            approvals.c.org_id,
+            sa.literal_column("'approval'"),
+            approvals.c.id,
+            approvals.c.status,
+            sa.literal_column("''"),
+            approvals.c.decided_at,
+        ).where(approvals.c.id == b("the_id")),
+    )
+)
 _VOTE = Statement(
     sa.update(approvals)
     .where(
@@ -76,6 +92,11 @@ _VOTE = Statement(
         sa.func.coalesce(approvals.c.votes, "") == b("before"),
     )
     .values(votes=b("new_votes"))
+)
+_RAISE = Statement(
+    sa.update(approvals)
+    .where(approvals.c.id == b("the_id"), approvals.c.status == PENDING)
+    .values(quorum=b("new_quorum"))
 )
 _APPROVED_AT = Statement(
     sa.select(*_COLUMNS)
@@ -88,11 +109,22 @@ _APPROVED_AT = Statement(
     .order_by(approvals.c.decided_at.desc())
     .limit(1)
 )
+_SPENDS_AT = Statement(
+    sa.select(*_COLUMNS).where(
+        approvals.c.org_id == b("org_id"),
+        approvals.c.run_pk == b("run_pk"),
+        approvals.c.path == b("at_path"),
+        approvals.c.binding.is_not(None),
+    )
+)
 _FIND = Statement(sa.select(*_COLUMNS).where(approvals.c.org_id == b("org_id"), approvals.c.id == b("the_id")))
 
-_WALLETS = [
+_SUBJECTS = [
     Statement(
-        sa.select(table.c.wallet_id).where(table.c.run_pk == b("run_pk"), table.c.approval_id == b("the_id")).limit(1)
+        sa.select(table.c.wallet_id, table.c.id, table.c.item, table.c.chain_id)
+        .where(table.c.run_pk == b("run_pk"), table.c.approval_id == b("the_id"))
+        .order_by(table.c.id)
+        .limit(1)
     )
     for table in (transactions, signatures)
 ]
@@ -106,20 +138,27 @@ def _row(values: Sequence[object]) -> ApprovalRow:
 
 def add(tx: Tx, row: ApprovalRow) -> None:
     """Inserts an approval; idempotent."""
-    tx.do(_OPEN, **{name: getattr(row, name) for name in _NAMES})
+    if tx.run(_OPEN, **{name: getattr(row, name) for name in _NAMES}):
+        facts.add(tx, row.org_id, "approval", row.id, "asked", row.created_at)
 
 
 def close(tx: Tx, approval_id: str, status: str, at: int, by: str | None = None, comment: str | None = None) -> bool:
     """Closes a pending approval with its outcome; False if it was not pending."""
-    return (
-        tx.run(_CLOSE, the_id=approval_id, to_status=status, to_decided_at=at, to_decided_by=by, to_comment=comment)
-        == 1
-    )
+    outcome = {"to_status": status, "to_decided_at": at, "to_decided_by": by, "to_comment": comment}
+    if tx.run(_CLOSE, the_id=approval_id, **outcome) != 1:
+        return False
+    tx.do(_TELL_CLOSED, the_id=approval_id)
+    return True
 
 
 def vote(tx: Tx, approval_id: str, before: str | None, votes: str) -> bool:
     """Stores the approvals of a pending question; False if it was closed, or approved by another key meanwhile."""
     return tx.run(_VOTE, the_id=approval_id, before=before or "", new_votes=votes) == 1
+
+
+def raise_quorum(tx: Tx, approval_id: str, quorum: int) -> None:
+    """Changes how many hands must approve a pending question."""
+    tx.do(_RAISE, the_id=approval_id, new_quorum=quorum)
 
 
 def find(tx: Tx, org_id: str, approval_id: str) -> ApprovalRow | None:
@@ -134,12 +173,28 @@ def find_approved(tx: Tx, run_pk: int, path: str) -> ApprovalRow | None:
     return _row(row) if row else None
 
 
-def find_wallet(tx: Tx, row: ApprovalRow) -> str | None:
-    """Finds the wallet of a spend's approval."""
-    for statement in _WALLETS:
+def list_spends_at(tx: Tx, org_id: str, run_pk: int, path: str) -> list[ApprovalRow]:
+    """Lists the questions about spends that were asked at a path of a run."""
+    return [_row(row) for row in tx.all(_SPENDS_AT, org_id=org_id, run_pk=run_pk, at_path=path)]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an approval of a spend is about, of several the first. `name`: of its id in events."""
+
+    name: str
+    wallet_id: str
+    id: str
+    item: str
+    chain_id: int | None
+
+
+def find_subject(tx: Tx, row: ApprovalRow) -> Subject | None:
+    """Finds what a spend's approval is about."""
+    for name, statement in zip(("transactionId", "signatureId"), _SUBJECTS, strict=True):
         found = tx.one(statement, run_pk=row.run_pk, the_id=row.id)
         if found is not None:
-            return str(found[0])
+            return Subject(name, *found)
     return None
 
 

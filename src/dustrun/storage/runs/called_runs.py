@@ -3,7 +3,7 @@ called, if one of its chain was."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import bindparam as b
 
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import NodeStatus
+from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import executions, runs
 from dustrun.storage.runs import journal
@@ -31,9 +32,70 @@ _LIST = Statement(
         b("top", type_=sa.BigInteger), b("org", type_=sa.Text), b("most", type_=sa.Integer)
     )
 )
+_MOST_RUNS = 3_000
+"""Called runs in which inputs are looked for: a few milliseconds."""
+_SOME = (
+    "WITH RECURSIVE called(pk) AS ("
+    " SELECT pk FROM runs WHERE pk = :top AND org_id || '' = :org UNION ALL"
+    " SELECT runs.pk FROM runs JOIN called ON runs.parent_pk = called.pk WHERE runs.org_id || '' = :org),"
+    " found AS (SELECT pk FROM called LIMIT :runs)"
+)
+_OF_SOME = (b("top", type_=sa.BigInteger), b("org", type_=sa.Text), b("runs", type_=sa.Integer))
+_COUNT = Statement(sa.text(f"{_SOME} SELECT count(*) FROM found").bindparams(*_OF_SOME))  # noqa: S608
+_INPUTS = Statement(
+    sa.text(
+        f"{_SOME} SELECT DISTINCT executions.input FROM found JOIN runs ON runs.pk = found.pk"  # noqa: S608
+        " JOIN executions ON executions.run_pk = runs.pk"
+        " WHERE coalesce(runs.workflow_id, '') = :workflow AND coalesce(runs.version, 0) = :version"
+        " AND (executions.path = :node OR (:in_loop = 1 AND executions.node_id = :node))"
+        " AND executions.status <> 'skipped' LIMIT :most"
+    ).bindparams(
+        *_OF_SOME,
+        *(b(name, type_=sa.Text) for name in ("workflow", "node")),
+        *(b(name, type_=sa.Integer) for name in ("version", "in_loop", "most")),
+    )
+)
+
+_VERSIONS = Statement(
+    sa.text(
+        f"{_TREE} SELECT DISTINCT coalesce(caller.workflow_id, ''), coalesce(caller.version, 0),"  # noqa: S608
+        " executions.node_id, runs.workflow_id, runs.version"
+        " FROM called JOIN runs ON runs.pk = called.pk JOIN runs caller ON caller.pk = runs.parent_pk"
+        " JOIN executions ON executions.run_pk = caller.pk AND executions.path = runs.parent_path"
+        " WHERE runs.workflow_id IS NOT NULL AND runs.version IS NOT NULL"
+    ).bindparams(b("top", type_=sa.BigInteger), b("org", type_=sa.Text))
+)
 
 _EMPTY: sa.ColumnElement[str] = sa.literal_column("'{}'")
 _LEFT_OUT: dict[str, sa.ColumnElement[Any]] = {"definition": sa.null(), "payload": _EMPTY, "prop_values": _EMPTY}
+
+
+@dataclass(frozen=True, slots=True)
+class VersionCalled:
+    """A version that a node of another has called; the caller's id is empty if its definition is of a run alone."""
+
+    caller_id: str
+    caller_version: int
+    node_id: str
+    workflow_id: str
+    version: int
+
+
+def list_retried(tx: Tx, run: RunRow) -> list[RunRow]:
+    """A run, the one that it retries, and so on."""
+    found = [run]
+    while found[-1].source_run_id is not None:
+        earlier = run_rows.find(tx, run.org_id, found[-1].source_run_id)
+        if earlier is None:
+            break
+        found.append(earlier)
+    return found
+
+
+def list_versions(tx: Tx, run: RunRow) -> list[VersionCalled]:
+    """The versions that were called in a run and those that it retries, at any depth, each place once."""
+    found = (row for one in list_retried(tx, run) for row in tx.all(_VERSIONS, top=one.pk, org=run.org_id))
+    return [VersionCalled(*row) for row in dict.fromkeys(map(tuple, found))]
 
 
 def find_call(tx: Tx, run: RunRow) -> RunRow | None:
@@ -47,6 +109,14 @@ def find_call(tx: Tx, run: RunRow) -> RunRow | None:
     return run
 
 
+def list_callers(tx: Tx, run: RunRow) -> Iterator[RunRow]:
+    """A run, what called it, and so on up to the first; a retry stands for the run that was called."""
+    yield run
+    while (call := find_call(tx, run)) is not None and call.parent_pk is not None:
+        run = run_rows.get(tx, call.parent_pk)
+        yield run
+
+
 def list_called(tx: Tx, org_id: str, run_pk: int, most: int) -> tuple[list[RunRow], int]:
     """The runs that a run called, at any depth, the oldest first and so each caller before what it called; at most
     `most`, and how many there are in all. Definitions and payloads are left out."""
@@ -54,6 +124,20 @@ def list_called(tx: Tx, org_id: str, run_pk: int, most: int) -> tuple[list[RunRo
     pks = [int(row[0]) for row in found]
     rows = [row for some in _chunks(pks) for row in _rows(tx, some)]
     return rows, int(found[0][1]) if found else 0
+
+
+def list_inputs(
+    tx: Tx, top: RunRow, workflow_id: str | None, version: int, node_id: str, *, in_loop: bool, most: int
+) -> set[str | None] | None:
+    """The inputs, as JSON, that a node of a version was given in a run and in all that it called; None if there are
+    more than `most`, or more than 3,000 runs. `workflow_id` None: a definition that is of a run alone."""
+    some = {"top": top.pk, "org": top.org_id, "runs": _MOST_RUNS + 1}
+    counted = tx.one(_COUNT, **some)
+    if counted is None or counted[0] > _MOST_RUNS:
+        return None
+    place = {"workflow": workflow_id or "", "version": version, "node": node_id, "in_loop": int(in_loop)}
+    found = {row[0] for row in tx.all(_INPUTS, most=most + 1, **some, **place)}
+    return found if len(found) <= most else None
 
 
 def _rows(tx: Tx, pks: Sequence[int]) -> list[RunRow]:

@@ -16,9 +16,8 @@ from sqlalchemy import bindparam as b
 
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import NodeStatus, RunStatus
-from dustrun.core.text.redaction import Redaction, hide
-from dustrun.core.values.exact_json import dumps_text, loads_own
-from dustrun.core.values.weight import MOST, weigh
+from dustrun.core.text.masking import Redaction, hide
+from dustrun.core.values.exact_json import MOST, dumps_text, loads_own, weigh
 from dustrun.log import mask_links
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Change, Insertion, Returned, Row, Rows, Statement, Tx

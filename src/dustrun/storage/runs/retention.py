@@ -144,6 +144,7 @@ HANDLED = frozenset(
     {
         "events",
         "executions",
+        "facts",  # which go by their own age, and whose readers ask whether the run is still there
         "activity",
         "approvals",
         "hook_runs",

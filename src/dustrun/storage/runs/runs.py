@@ -214,9 +214,15 @@ def find_key(tx: Tx, org_id: str, run_id: str) -> tuple[int, str, int, str | Non
 
 def get(tx: Tx, run_pk: int) -> RunRow:
     """Reads a run that must exist."""
-    row = tx.one(_GET, the_pk=run_pk)
+    row = find_by_pk(tx, run_pk)
     assert row is not None
-    return RunRow(*row)
+    return row
+
+
+def find_by_pk(tx: Tx, run_pk: int) -> RunRow | None:
+    """Finds a run that may have been deleted."""
+    row = tx.one(_GET, the_pk=run_pk)
+    return RunRow(*row) if row else None
 
 
 def take_up(tx: Tx, run_pk: int) -> int | None:

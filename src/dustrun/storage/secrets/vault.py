@@ -9,7 +9,7 @@ How a service uses it:
 
 A sealed text belongs to its organisation, kind and record: moved elsewhere it does not open. Sealing and opening are
 computing alone, some tens of microseconds, and at most one look at the table of data keys; a column that holds sealed
-texts must be listed in `sealed_columns.py`, or a rotation would leave it behind.
+texts must be listed in `sealing.SEALED`, or a rotation would leave it behind.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from dustrun.storage.db.trigger_tables import chain_events as t
 @dataclass(frozen=True, slots=True)
 class ChainEventRow:
     """Where an event is; `was` is JSON: its outcome before a reorg removed it. `subject` is its transaction, `seen` its
-    position there if that is not the one in its key."""
+    position there if that is not the one in its key. `content` is JSON, of an event that was seen and not recorded yet:
+    what it says."""
 
     subscription_pk: int
     key: str
@@ -26,6 +27,7 @@ class ChainEventRow:
     was: str | None = None
     subject: str | None = None
     seen: str | None = None
+    content: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(ChainEventRow))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -83,11 +84,16 @@ def list_all(tx: Tx, after: int, until: int, count: int) -> list[EndRow]:
     return [EndRow(*row) for row in tx.all(_PAGE, after=after, until=until, count=count)]
 
 
+@functools.cache
+def _page_of(sources: tuple[str, ...]) -> Statement:
+    return Statement(_ENDS.where(sa.or_(*(runs.c.trigger_source == source for source in sources))))
+
+
 class EndsOf:
     """Ends of runs that certain triggers started. Those of others never leave the database, which is much faster."""
 
     def __init__(self, sources: Sequence[str]) -> None:
-        self._page = Statement(_ENDS.where(sa.or_(*(runs.c.trigger_source == source for source in sources))))
+        self._page = _page_of(tuple(sources))
 
     def list(self, tx: Tx, after: int, until: int, count: int) -> list[EndRow]:
         """Like `list_all`."""

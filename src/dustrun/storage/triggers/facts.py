@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
 from dustrun.core.triggers.limits import OF_THE_SERVER
+from dustrun.storage.db.facts import ENDED
 from dustrun.storage.db.ledger_tables import transactions as tx_table
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import approvals, events, hook_notices
@@ -15,7 +16,6 @@ from dustrun.storage.db.trigger_tables import subscriptions, trigger_events
 
 MOST = 2000
 """How many facts of one kind one look reads."""
-ENDED = ("final", "reverted", "cancelled", "displaced", "refused")
 _SINCE = b("since", type_=sa.BigInteger)
 
 
@@ -56,7 +56,10 @@ _ENDED = Statement(
 _STUCK = Statement(
     sa.select(*_TX)
     .where(
-        *_OF_ORG, sa.or_(_t.state == "signed", _t.state == "sent"), _t.signed_at >= _SINCE, _t.signed_at <= b("until")
+        *_OF_ORG,
+        sa.or_(*(_t.state == one for one in ("signed", "sent", "mined"))),  # all three, for SQLite's partial index
+        _t.state != "mined",
+        _t.signed_at <= b("until"),
     )
     .order_by(_t.signed_at)
     .limit(MOST)
@@ -90,9 +93,9 @@ def list_ended(tx: Tx, org_id: str, since: int) -> list[TransactionFact]:
     return [TransactionFact(*row) for row in tx.all(_ENDED, org_id=org_id, since=since)]
 
 
-def list_stuck(tx: Tx, org_id: str, since: int, until: int) -> list[TransactionFact]:
-    """Transactions that were signed in a period and are not mined."""
-    return [TransactionFact(*row) for row in tx.all(_STUCK, org_id=org_id, since=since, until=until)]
+def list_stuck(tx: Tx, org_id: str, until: int) -> list[TransactionFact]:
+    """Transactions that were signed until a time and are not mined."""
+    return [TransactionFact(*row) for row in tx.all(_STUCK, org_id=org_id, until=until)]
 
 
 def list_reorged(tx: Tx, org_id: str, since: int) -> list[tuple[str, int]]:
@@ -124,6 +127,8 @@ class ApprovalFact(NamedTuple):
     decided_at: int | None
     decided_by: str | None
     comment: str | None
+    quorum: int | None
+    votes: str | None
 
 
 _APPROVALS = Statement(
@@ -135,6 +140,19 @@ _APPROVALS = Statement(
     .order_by(approvals.c.created_at)
     .limit(MOST)
 )
+
+
+_APPROVAL = Statement(
+    sa.select(*(approvals.c[name] for name in ApprovalFact._fields)).where(
+        approvals.c.org_id == b("org_id"), approvals.c.id == b("the_id")
+    )
+)
+
+
+def find_approval(tx: Tx, org_id: str, approval_id: str) -> ApprovalFact | None:
+    """An approval of the organisation."""
+    row = tx.one(_APPROVAL, org_id=org_id, the_id=approval_id)
+    return ApprovalFact(*row) if row else None
 
 
 def list_approvals(tx: Tx, org_id: str, since: int) -> list[ApprovalFact]:

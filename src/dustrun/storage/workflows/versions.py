@@ -77,6 +77,7 @@ _AUTHORED = (
 )
 _AUTHORS = Statement(_AUTHORED.where(t.c.version.in_([w.c.draft_version, w.c.live_version, w.c.latest_version])))
 _AUTHORS_OF = Statement(_AUTHORED.where(t.c.workflow_id == sa.bindparam("workflow_id")))
+_PUBLISHED = Statement(sa.select(sa.literal(1)).where(_OF, t.c.published_at.is_not(None)).limit(1))
 _MARK = Statement(
     sa.update(t)
     .where(t.c.workflow_id == sa.bindparam("of_workflow"), t.c.version == sa.bindparam("of_version"))
@@ -133,6 +134,11 @@ def count(tx: Tx, workflow_id: str) -> int:
 def mark_published(tx: Tx, workflow_id: str, version: int, *, at_ms: int, by: str) -> None:
     """Records when and by which key the version was last published."""
     tx.do(_MARK, of_workflow=workflow_id, of_version=version, published_at=at_ms, published_by=by)
+
+
+def was_published(tx: Tx, workflow_id: str) -> bool:
+    """Whether a version of the workflow was ever published."""
+    return tx.one(_PUBLISHED, workflow_id=workflow_id) is not None
 
 
 def list_live_with(tx: Tx, org_id: str, host: str) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Final
 
-from dustrun.chain.watching.reader import BlockReader
+from dustrun.chain.watching import BlockReader
 from dustrun.core.triggers.chain.headers import KEPT, Header
 from dustrun.core.triggers.chain.queries import LogQuery, merge
 from dustrun.core.triggers.chain.watch import (
@@ -79,10 +79,11 @@ class Blocks:
     async def events(self, header: Header, watch: Watch, depth: int) -> list[ChainEvent]:
         """The events of a block for a watch; `depth`: how many others are on top of it."""
         try:
-            content = await self._content(header, depth)
+            content = await self._content(header, depth, _needed(watch, depth))
         except DustrunError:  # of what others ask for, too; it may be able to go on alone
             wanted = [watch.query] if watch.query is not None else []
-            content = Content((read := await self._reader.content(header, watch.query, wanted))[0], depth, read[1])
+            facts, logs = await self._reader.content(header, watch.query, wanted, depth)
+            content = Content(facts, depth, logs)
         if watch.query is not None:
             found = match_logs(watch, content.logs)
             await self._place(content, found)
@@ -99,15 +100,17 @@ class Blocks:
             if left:
                 content.first |= await self._reader.first_indexes(left)
 
-    async def _content(self, header: Header, depth: int) -> Content:
+    async def _content(self, header: Header, depth: int, needed: int) -> Content:
         known = self._kept.get(header.hash)
-        if known is not None and known.depth >= depth:
+        if known is not None and known.depth >= needed:
             return known
-        name = (header.hash, depth)
-        if name not in self._reading:
+        reading = (task for (hash, at), task in self._reading.items() if hash == header.hash and at >= needed)
+        task = next(reading, None)
+        if task is None:
+            name = (header.hash, depth)
             task = self._reading[name] = asyncio.get_running_loop().create_task(self._read(header, depth))
             task.add_done_callback(lambda done: self._read_done(name, done))
-        return await asyncio.shield(self._reading[name])
+        return await asyncio.shield(task)
 
     def _read_done(self, name: tuple[str, int], done: asyncio.Task[Content]) -> None:
         if self._reading.get(name) is done:
@@ -117,7 +120,7 @@ class Blocks:
 
     async def _read(self, header: Header, depth: int) -> Content:
         query = self._query
-        facts, logs = await self._reader.content(header, query, self._wanted)
+        facts, logs = await self._reader.content(header, query, self._wanted, depth)
         content = Content(facts, depth, logs)
         if query == self._query:
             before = self._kept.pop(header.hash, None)
@@ -144,6 +147,12 @@ class Blocks:
                     header, lambda sent: any(wants(sent) is not None for wants in wanting)
                 )
             return content.transactions
+
+
+def _needed(watch: Watch, depth: int) -> int:
+    """How many blocks must have been on top of a block when it was read: as many as its watch waits for, even if there
+    are more by now. A watch that failed at one block finds those beside it as they were read."""
+    return min(depth, watch.confirmations) if isinstance(watch.confirmations, int) else depth
 
 
 def place_logs(watch: Watch, block: BlockFacts, found: Sequence[Found], first: dict[str, int]) -> list[ChainEvent]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dustrun.chain.watching.reader import BlockReader, ChainMoved, SeenBlock
+from dustrun.chain.watching import BlockReader, ChainMoved, SeenBlock
 from dustrun.core.triggers.chain.headers import KEPT, Header, HeaderChain, linked
 from dustrun.services.triggers.chain_store import ChainStore, HeaderChange
 

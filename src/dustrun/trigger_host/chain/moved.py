@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dustrun.chain.watching.reader import BlockReader, ChainMoved
+from dustrun.chain.watching import BlockReader, ChainMoved
 from dustrun.core.triggers.chain.identity import subject_of
 from dustrun.core.triggers.chain.watch import ChainEvent
 from dustrun.storage.triggers.chain_events import ChainEventRow

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from dustrun.chain.chains import Chains
 from dustrun.chain.simulate.pinning import block_at
-from dustrun.chain.watching.reader import BlockReader, ChainMoved, SeenBlock, TooMuch
+from dustrun.chain.watching import BlockReader, ChainMoved, SeenBlock, TooMuch
 from dustrun.core.triggers.chain.watch import ChainEvent, Watch, match_logs
 from dustrun.errors import Invalid, Problem, Temporary
 from dustrun.sdk.trigger import Trigger, TriggerContext
 from dustrun.services.triggers.backtest.past_events import Asked, PastEvent, Period
-from dustrun.services.triggers.trying.recent import Recent
+from dustrun.services.triggers.trying import Recent
 from dustrun.trigger_host.chain.blocks import Blocks, place_logs
 
 _RANGE: Final = 2_000

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Final
 
-from dustrun.chain.watching.reader import BlockReader, ChainMoved, SeenBlock, TooMuch
+from dustrun.chain.watching import BlockReader, ChainMoved, SeenBlock, TooMuch
 from dustrun.core.triggers.chain.cursor import Cursor, Resumed
 from dustrun.core.triggers.chain.headers import KEPT, Header
+from dustrun.core.triggers.chain.identity import subject_of
 from dustrun.core.triggers.chain.queries import merge
 from dustrun.core.triggers.chain.watch import BlockFacts, ChainEvent, Found, match_logs
 from dustrun.core.triggers.event import CursorMove
@@ -25,6 +27,9 @@ from dustrun.trigger_host.chain.watched import Watched
 
 _FIRST_RANGE: Final = 500
 _LARGEST_RANGE: Final = 5000
+_AT_ONCE: Final = 16
+_NOTED: Final = 500
+"""So many events of one transaction are noted at once."""
 Change = Callable[[CursorMove], Awaitable[None]]
 
 
@@ -142,34 +147,46 @@ class Scanner:
             raise ChainMoved  # the endpoint lags
         return block.header.hash == at.hash
 
-    async def by_block(self, one: Watched, number: int) -> None:
-        """Scans the next block of a subscription."""
-        header = await self._header(number)
-        assert one.at is not None
-        if one.at.hash != (header.hash if one.at.number == number else header.parent):
-            raise ChainMoved
-        events = await self._parts.blocks.events(header, one.watch, self._parts.headers.depth_of(header))
-        await self._take(one, header, events)
+    async def by_blocks(self, one: Watched, first: int, last: int) -> None:
+        """Scans the next blocks of a subscription."""
+        async for header, events in self._read(one, first, last):
+            assert one.at is not None
+            is_left = self._parts.headers.chain.hash_at(header.number) not in (None, header.hash)
+            if is_left or one.at.hash != (header.hash if one.at.number == header.number else header.parent):
+                raise ChainMoved
+            await self._take(one, header, events())
+            if one.at.next <= header.number:
+                return  # the row must be read again
 
-    async def _header(self, number: int) -> Header:
-        headers = self._parts.headers.chain
-        hash = headers.hash_at(number)
-        if hash is not None:
-            return headers.get(hash)
-        (block,) = await self._parts.reader.blocks([number])
-        if block is None:
-            raise ChainMoved
-        return block.header
+    async def _read(
+        self, one: Watched, first: int, last: int
+    ) -> AsyncIterator[tuple[Header, Callable[[], list[ChainEvent]]]]:
+        """Blocks and what gives their events, or raises why they could not be read. Some are read at once: with a slow
+        endpoint, one after the other would take longer than the chain takes for new ones."""
+        headers = self._parts.headers
+        for start in range(first, last + 1, _AT_ONCE):
+            numbers = range(start, min(last + 1, start + _AT_ONCE))
+            hashes = {number: hash for number in numbers if (hash := headers.chain.hash_at(number)) is not None}
+            found = {number: headers.chain.get(hash) for number, hash in hashes.items()}
+            others = await self._by_number([number for number in numbers if number not in found])
+            found |= {number: block.header for number, block in others.items()}
+            tasks = [asyncio.ensure_future(self._events(one, found[number])) for number in numbers]
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for number, task in zip(numbers, tasks, strict=True):
+                yield found[number], task.result
+
+    async def _events(self, one: Watched, header: Header) -> list[ChainEvent]:
+        return await self._parts.blocks.events(header, one.watch, self._parts.headers.depth_of(header))
 
     async def _take(self, one: Watched, header: Header, events: Sequence[ChainEvent]) -> None:
         """Records what a subscription found in a block, oldest first, each event with a move of the cursor."""
         assert one.at is not None
         done = one.at.done if one.at.number == header.number and one.at.done is not None else -1
         left = [event for event in await self._parts.intake.identify(one.sub, events) if event.place > done]
-        for event in left:
+        for event, rest in _with_rest(left):
             is_last = event is left[-1]
             cursor = Cursor(header.number, header.hash, None if is_last else event.place)
-            if not await self._record(one, event, cursor):
+            if not await self._record(one, event, cursor, rest):
                 return
         one.at = Cursor(header.number, header.hash)
         one.got_on()
@@ -178,9 +195,9 @@ class Scanner:
         elif left:
             await self._forget(one, header.number)
 
-    async def _record(self, one: Watched, event: ChainEvent, cursor: Cursor) -> bool:
+    async def _record(self, one: Watched, event: ChainEvent, cursor: Cursor, rest: Sequence[ChainEvent]) -> bool:
         try:
-            version = await self._parts.intake.record(one.sub, one.watch, event, (one.version, cursor))
+            version = await self._parts.intake.record(one.sub, one.watch, event, (one.version, cursor), rest)
         except CursorMoved:
             self._stale(one)
             return False
@@ -215,10 +232,23 @@ class Scanner:
         events.sort(key=lambda event: (event.block.number, event.place))
         wanted = (event for event in events if event.block.number >= first)
         for _, of_block in groupby(wanted, key=lambda event: event.block.number):
-            for event in await self._parts.intake.identify(one.sub, list(of_block)):
-                if not await self._record(one, event, Cursor(event.block.number, event.block.hash, event.place)):
+            for event, rest in _with_rest(await self._parts.intake.identify(one.sub, list(of_block))):
+                if not await self._record(one, event, Cursor(event.block.number, event.block.hash, event.place), rest):
                     return
         await self.move(one, Cursor(end.number, end.hash))
+
+    def by_place(self, due: Sequence[Watched]) -> list[list[Watched]]:
+        """Groups subscriptions that want a range by what one read gives to all of a group: one that is far behind holds
+        up nobody who is further on."""
+        groups: list[list[Watched]] = []
+        last = -1
+        for step, one in sorted(((one.range, one) for one in due if one.range is not None), key=lambda it: it[0].first):
+            if not groups or step.first > last:
+                groups.append([])
+                last = step.first + self._range - 1
+            groups[-1].append(one)
+            last = min(last, step.last)
+        return groups
 
     async def read_range(self, due: Sequence[Watched]) -> dict[int, Callable[[], Awaitable[None]]]:
         """Reads as many blocks as fit into one read, for subscriptions that want a range; what is left to do for each,
@@ -230,14 +260,15 @@ class Scanner:
         query = merge(queries)
         assert query is not None
         first = min(one.range.first for one in due if one.range is not None)
-        last = min(one.range.last for one in due if one.range is not None)
-        last = min(last, first + self._range - 1)
+        wanted_last = min(one.range.last for one in due if one.range is not None)
         head = self._parts.headers.chain.newest
-        try:
-            before, logs = await reader.logs_between(first, last, query, queries, head.number if head else last)
-        except TooMuch:
-            self._range = max(1, min(self._range, last - first + 1) // 2)
-            raise ChainMoved from None
+        while True:
+            last = min(wanted_last, first + self._range - 1)
+            try:
+                before, logs = await reader.logs_between(first, last, query, queries, head.number if head else last)
+                break
+            except TooMuch:  # it is never said of a single block
+                self._range = max(1, min(self._range, last - first + 1) // 2)
         self._range = min(self._range * 2, _LARGEST_RANGE)
         found = {id(one): match_logs(one.watch, sorted(logs, key=lambda log: log.index)) for one in due}
         wanted = {one.log.block_number for several in found.values() for one in several}
@@ -271,13 +302,19 @@ class Scanner:
         """Scans the blocks of a gap; the cursor stays where it is. False: the row must be read again, and these blocks
         are still to be scanned."""
         assert one.at is not None
-        for number in range(first, last + 1):
-            header = await self._header(number)
-            events = await self._parts.blocks.events(header, one.watch, self._parts.headers.depth_of(header))
-            for event in await self._parts.intake.identify(one.sub, events):
-                if not await self._record(one, event, one.at):
+        async for _, events in self._read(one, first, last):
+            for event, rest in _with_rest(await self._parts.intake.identify(one.sub, events())):
+                if not await self._record(one, event, one.at, rest):
                     return False
         return True
+
+
+def _with_rest(events: Sequence[ChainEvent]) -> Iterator[tuple[ChainEvent, Sequence[ChainEvent]]]:
+    """Each event with those of its transaction that are to be noted with it: the next ones, so many at a time."""
+    for _, group in groupby(events, key=lambda event: subject_of(event.key)):
+        of_one = list(group)
+        for number, event in enumerate(of_one):
+            yield event, of_one[number + 1 : number + _NOTED] if number % (_NOTED - 1) == 0 else ()
 
 
 def _is_gone(row: ChainEventRow, block: SeenBlock | None, head: Header | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from dustrun import log
 from dustrun.chain.chains import Chains
-from dustrun.chain.watching.reader import BlockReader
+from dustrun.chain.watching import BlockReader
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions

@@ -1,28 +1,127 @@
 """Watches one chain for all its subscriptions: follows its head, and lets each scan what has its confirmations.
 
 Each subscription works in a task of its own, which the others do not wait for: one that rests, that a node refuses
-something, or whose runs take long, holds up nobody. What they read of a block they share.
+something, or whose runs take long, holds up nobody.
+
+What they read of a block they share. `Stalls` notices a chain or a subscription that stands still.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from dustrun import clock, log
+from dustrun import clock, log, metrics
 from dustrun.chain.endpoints import NotThisChain
-from dustrun.chain.watching.reader import ChainMoved, SeenBlock
+from dustrun.chain.watching import ChainMoved, SeenBlock
 from dustrun.core.triggers.chain.cursor import Cursor, Resumed, Scan, Skip, plan
 from dustrun.core.triggers.chain.headers import KEPT
 from dustrun.core.triggers.chain.watch import FINALIZED, target_of
 from dustrun.errors import DustrunError, Temporary
 from dustrun.trigger_host.chain.headers import HeadWentBack
 from dustrun.trigger_host.chain.scanner import Parts, Scanner
-from dustrun.trigger_host.chain.stalls import Stalls
 from dustrun.trigger_host.chain.watched import Watched, WatchOptions
+
+# Notices when chain triggers stand still, tells it, and keeps how far each is where every server can read it.
+
+
+_SHORTEST_S: Final = 60.0
+_SAVED_EVERY_S: Final = 5.0
+_BLOCKS: Final = 20
+_STALLS = metrics.counter("dustrun_trigger_stalls", "Chain triggers that stood still, by chain.", "chain")
+_STALLED = metrics.gauge("dustrun_triggers_stalled", "Chain triggers that stand still now, by chain.", "chain")
+_BEHIND = metrics.gauge("dustrun_trigger_lag_blocks", "Blocks that the slowest chain trigger lags, by chain.", "chain")
+
+
+class Stalls:
+    """The stalls of one chain. `stalled_s`: after how long (None: a minute, or the time of 20 blocks)."""
+
+    def __init__(self, chain_id: int, parts: Parts, stalled_s: float | None) -> None:
+        network = parts.reader.chain.network
+        self._chain_id = chain_id
+        self._parts = parts
+        self._is_local = network.is_local
+        self._limit_s = max(_SHORTEST_S, _BLOCKS * network.block_time_ms / 1000) if stalled_s is None else stalled_s
+        self._head = -1
+        self._grew_s = clock.monotonic_s()
+        self._trouble_s: float | None = None
+        self._saved_s = -1e9
+        self._saved: dict[str, Any] = {}
+
+    async def tell(self, watched: Sequence[Watched], finalized: int | None, trouble: str | None) -> None:
+        """Tells who stands still and who goes on again. `trouble`: why nothing was seen of the chain, if so."""
+        newest, now_s = self._parts.headers.chain.newest, clock.monotonic_s()
+        head = newest.number if newest is not None else -1
+        if head != self._head:
+            self._head, self._grew_s = head, now_s
+        if trouble is None:
+            self._trouble_s = None
+        elif self._trouble_s is None:
+            self._trouble_s = now_s
+        since_s = now_s if self._trouble_s is None else self._trouble_s
+        if trouble is None and not self._is_local and now_s - self._grew_s >= self._limit_s:
+            since_s = self._grew_s
+            trouble = f"The chain has had no block after {head} for {round(now_s - self._grew_s)} seconds."
+        changed = False
+        for one in watched:
+            well_s = min(one.well_s, since_s)
+            is_still = now_s - well_s >= self._limit_s
+            if is_still != (one.stalled_ms is not None) and not one.is_failed:
+                changed |= await (self._stall(one, trouble, well_s) if is_still else self._recover(one, trouble))
+        if changed or now_s - self._saved_s >= _SAVED_EVERY_S:
+            await self._save(watched, finalized, trouble)
+
+    async def _stall(self, one: Watched, trouble: str | None, well_s: float) -> bool:
+        reason = one.error or trouble or "It takes long over the events that it has found."
+        one.stalled_ms = clock.now_ms() - round(1000 * (clock.monotonic_s() - well_s))
+        _STALLS.add(str(self._chain_id))
+        _logger.warning("a chain trigger stands still", subscription=one.sub.id, reason=reason)
+        await self._parts.store.stall(one.sub, one.stalled_ms, reason, self._facts(one))
+        return True
+
+    async def _recover(self, one: Watched, trouble: str | None) -> bool:
+        if trouble is not None or one.at is None or one.stalled_ms is None:
+            return False
+        await self._parts.store.recover(one.sub, one.stalled_ms, self._facts(one))
+        one.stalled_ms = None
+        return True
+
+    def _facts(self, one: Watched) -> dict[str, Any]:
+        return {
+            "chainId": self._chain_id,
+            "lastScannedBlock": one.at.number if one.at is not None else None,
+            "head": max(self._head, 0),
+        }
+
+    async def _save(self, watched: Sequence[Watched], finalized: int | None, trouble: str | None) -> None:
+        """Stores how far each subscription is, now and then: the targets that most have reached, and those behind."""
+        targets: dict[str, int] = {}
+        behind: dict[str, Any] = {}
+        for one in watched:
+            if one.watch.confirmations == FINALIZED and finalized is None:
+                target = -1
+            else:
+                target = target_of(one.watch, self._head, finalized)
+            targets[str(getattr(one.sub.config, "confirmations", None))] = target
+            at = one.at.number if one.at is not None else None
+            if at is None or at < target or one.error is not None:
+                lag = max(0, target - at) if at is not None else None
+                behind[one.sub.id] = {"at": at, "lag": lag, "error": one.error}
+        self._measure(watched, behind)
+        state = {"head": self._head, "targets": targets, "behind": behind, "error": trouble}
+        self._saved_s = clock.monotonic_s()
+        if state != self._saved:
+            await self._parts.store.save_progress(self._chain_id, state)
+            self._saved = state
+
+    def _measure(self, watched: Sequence[Watched], behind: dict[str, Any]) -> None:
+        name = str(self._chain_id)
+        _STALLED.set(sum(one.stalled_ms is not None or one.is_failed for one in watched), name)
+        _BEHIND.set(max((one["lag"] or 0 for one in behind.values()), default=0), name)
+
 
 _logger = log.get(__name__)
 _SHORTEST_MS: Final = 50
@@ -34,6 +133,7 @@ _PATIENCE_S: Final = 0.5
 _OFTEN: Final = 20
 """After so many looks in a row that found other blocks than before, the log says so: after a reorg it is one or two."""
 _UNFIT: Final = "the blocks of a chain do not fit together, or a node lacks some of what is in them"
+_INCONSISTENT: Final = "The blocks of the chain do not fit together, or the node lacks some of them."
 _TOO_DEEP: Final = (
     "A reorg removed block {number} ({hash}), up to which this trigger had scanned, and reaches deeper than the "
     f"{KEPT} headers that are stored."
@@ -178,6 +278,11 @@ class ChainWatcher:
             _logger.warning(_UNFIT, chain_id=self._chain_id, times=moves + 1, **names)
         return moves + 1
 
+    def _has_moved_often(self, one: Watched) -> bool:
+        """Counts that a subscription found other blocks than before; whether that is more than a reorg brings about."""
+        one.moves = self._count_moves(one.moves, subscription=one.sub.id)
+        return one.moves > 2
+
     # --- who works ---
 
     def _may_work(self, one: Watched) -> bool:
@@ -214,9 +319,8 @@ class ChainWatcher:
         try:
             return await work()
         except ChainMoved:
-            one.moves = self._count_moves(one.moves, subscription=one.sub.id)
-            if one.moves > 2:
-                one.error = "The blocks of the chain do not fit together, or the node lacks some of them."
+            if self._has_moved_often(one):
+                one.error = _INCONSISTENT
         except Exception as error:
             is_known = isinstance(error, DustrunError)
             one.failed(error.message if isinstance(error, DustrunError) else "It failed; the server's log says more.")
@@ -281,8 +385,7 @@ class ChainWatcher:
             one.range = step
             return True
         last_number = min(step.last, step.first + _PER_LOOK - 1)
-        while one.at.next <= last_number and one.sub.id not in self._stale:
-            await self._scanner.by_block(one, one.at.next)
+        await self._scanner.by_blocks(one, step.first, last_number)
         return last_number < step.last
 
     def _start_range(self) -> bool:
@@ -295,28 +398,29 @@ class ChainWatcher:
         return False
 
     async def _scan_range(self, due: list[Watched]) -> None:
-        """Ranges are read for all at once; if that fails, for each alone."""
-        groups = [due] if len(due) == 1 else [due, *([one] for one in due)]
-        for group in groups:
-            try:
-                taken = await self._scanner.read_range(group)
-            except ChainMoved:
-                for one in group:
-                    one.moves = self._count_moves(one.moves, subscription=one.sub.id)
-                break
-            except Exception as error:
-                if len(group) == 1:
-                    group[0].failed(error.message if isinstance(error, DustrunError) else "Reading a range failed.")
-                continue
-            for one in group:
-                is_here = self._watched.get(one.sub.id) is one and one.sub.id not in self._busy
-                if is_here and id(one) in taken:
-                    self._start(one, partial(_and_more, taken[id(one)]))
-            if group is due:
-                break
+        for group in self._scanner.by_place(due):
+            await self._read_range(group)
         for one in due:
             one.range = None
         self._wake.set()
+
+    async def _read_range(self, group: list[Watched]) -> None:
+        """A range is read for all at once; if that fails, for each alone."""
+        try:
+            taken = await self._scanner.read_range(group)
+        except Exception as error:
+            if len(group) > 1:
+                for one in group:
+                    await self._read_range([one])
+            elif not isinstance(error, ChainMoved):
+                group[0].failed(error.message if isinstance(error, DustrunError) else "Reading a range failed.")
+            elif self._has_moved_often(group[0]):
+                group[0].failed(_INCONSISTENT)
+            return
+        for one in group:
+            is_here = self._watched.get(one.sub.id) is one and one.sub.id not in self._busy
+            if is_here and id(one) in taken:
+                self._start(one, partial(_and_more, taken[id(one)]))
 
     async def _replay(self, one: Watched) -> bool:
         """Scans a piece of one gap that a person wants scanned; whether there was any."""

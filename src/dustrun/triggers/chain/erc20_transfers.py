@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dustrun.core.triggers.chain.event_signature import TRANSFER, query_of, word_of
+from dustrun.core.triggers.chain.event_filter import TRANSFER, query_of, word_of
 from dustrun.core.triggers.chain.queries import LogQuery
 from dustrun.core.triggers.chain.watch import ChainLog, Watch
 from dustrun.sdk.trigger import Finding, TriggerContext

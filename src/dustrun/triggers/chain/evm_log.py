@@ -15,8 +15,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from dustrun.core.evm.abi import AbiFault
-from dustrun.core.triggers.chain.event_filter import FilterFault, compile_filter
-from dustrun.core.triggers.chain.event_signature import matcher, query_of, read_event
+from dustrun.core.triggers.chain.event_filter import FilterFault, compile_filter, matcher, query_of, read_event
 from dustrun.core.triggers.chain.watch import Watch
 from dustrun.sdk.fields import raw
 from dustrun.sdk.trigger import Finding, TriggerContext, chain

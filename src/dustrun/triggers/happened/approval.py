@@ -1,4 +1,4 @@
-"""Starts a run when an approval is asked for, decided, or expires.
+"""Starts a run when an approval is asked for, voted on, decided, or expires.
 
 Use it to tell people where they are asked, or to act on what nobody decided in time, for all workflows at once. Spends,
 `approve` nodes and proposed launches count. A workflow never hears of approvals of its own runs, nor of those that it
@@ -6,6 +6,7 @@ led to."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
@@ -13,17 +14,19 @@ from pydantic import Field
 from dustrun.sdk import Polled, TriggerContext
 from dustrun.sdk.trigger import Fact, polled
 from dustrun.triggers._event_output import EventOutput, example_output
-from dustrun.triggers.happened.facts_poll import HappenedConfig, news_of, since_of
+from dustrun.triggers.happened.facts_poll import HappenedConfig, news, recent_of
 
-Status = Literal["asked", "decided", "expired", "cancelled"]
-_DAY_MS = 86_400_000
+Status = Literal["asked", "voted", "decided", "expired", "cancelled"]
 
 
 class Config(HappenedConfig):
     """Which approvals start a run."""
 
     statuses: tuple[Status, ...] = Field(
-        ("asked",), min_length=1, description="What happened. `cancelled`: nobody needs the decision any more."
+        ("asked",),
+        min_length=1,
+        description="What happened. `voted`: one of several who must approve it did; `cancelled`: nobody needs the "
+        "decision any more.",
     )
     modes: tuple[Literal["live", "dust"], ...] = Field(("live",), min_length=1, description="The modes of their runs.")
 
@@ -40,26 +43,25 @@ class Output(EventOutput):
     message: str = Field(description="What is asked.")
     mode: str = Field(description="The run's mode.")
     decision: Literal["approved", "rejected"] | None = Field(description="The decision; null: there is none.")
-    decided_by: str | None = Field(description="The key that decided, or `link`.")
+    decided_by: str | None = Field(description="The key that decided or voted, or `link`.")
     comment: str | None = Field(description="Why.")
+    quorum: int = Field(description="How many hands must approve it.")
+    votes: list[dict[str, Any]] = Field(
+        description="Who had approved it by then, if several must: `by`, `at`, `comment`."
+    )
     expires_at: str = Field(description="Until when it can be decided, RFC 3339.")
     at: str = Field(description="When it happened, RFC 3339.")
     depth: int = Field(description="How many runs in a row led to this one by such events, itself included.")
     through: list[str] = Field(description="The workflows of these runs, oldest first, without this one.")
 
 
-async def _facts(ctx: TriggerContext, config: Config, since: int) -> list[Fact]:
-    return [
-        one
-        for one in await ctx.facts.approvals(since)
-        if one.data["mode"] in config.modes and config.takes(one.data["workflowId"])
-    ]
+def _counts(config: Config, one: Fact) -> bool:
+    told = one.what in config.statuses and one.data["mode"] in config.modes
+    return told and config.takes(one.data["workflowId"])
 
 
 async def _recent(ctx: TriggerContext, config: Config) -> dict[str, Any] | None:
-    found = [one for one in await _facts(ctx, config, ctx.now_ms - 30 * _DAY_MS) if one.what in config.statuses]
-    newest = max(found, key=lambda one: one.at, default=None)
-    return None if newest is None else {**newest.data, "depth": newest.depth + 1, "through": list(newest.through)}
+    return await recent_of(ctx, "approval", partial(_counts, config))
 
 
 _EXAMPLE: dict[str, Any] = {
@@ -74,6 +76,8 @@ _EXAMPLE: dict[str, Any] = {
     "decision": None,
     "decidedBy": None,
     "comment": None,
+    "quorum": 1,
+    "votes": [],
     "expiresAt": "2026-02-01T12:00:00.000Z",
     "at": "2026-01-31T12:00:00.000Z",
     "depth": 1,
@@ -90,6 +94,4 @@ _EXAMPLE: dict[str, Any] = {
 )
 async def poll(ctx: TriggerContext, config: Config, cursor: Any) -> Polled:
     """What happened to approvals since the cursor."""
-    now = ctx.now_ms
-    found = await _facts(ctx, config, since_of(cursor, now))
-    return news_of(found, cursor, now, ctx.facts.workflow_id, config.statuses)
+    return await news(ctx, "approval", cursor, partial(_counts, config))

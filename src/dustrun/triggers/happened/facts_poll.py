@@ -1,26 +1,31 @@
-"""Looks for facts: those that the cursor has not seen, each once, however late its commit was."""
+"""Looks for facts: those after the number in the cursor, each once, however late its commit was."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from pydantic import Field
 
 from dustrun.core.triggers.limits import MAX_DEPTH
-from dustrun.sdk.trigger import Fact, NoRun, Polled, PolledEvent, TriggerConfig
+from dustrun.sdk.trigger import Fact, FactKind, NoRun, Polled, PolledEvent, TriggerConfig, TriggerContext
 from dustrun.triggers.workflow_finished import WorkflowId
 
-OVERLAP_MS: Final = 60_000
-"""A fact is dated before it is committed: this much earlier ones are read again."""
-_LONGEST_IDLE_MS: Final = 3_600_000
+_OVERLAP_MS: Final = 60_000
+"""How much earlier facts a look by time read again, as long as facts had no numbers."""
+_MONTH_MS: Final = 30 * 86_400_000
 _MOST: Final = 50
 
 
-class HappenedConfig(TriggerConfig):
-    """What every trigger for what happens in the server can be told."""
+class LookConfig(TriggerConfig):
+    """How often a trigger looks for what happens in the server."""
 
     poll_ms: int = Field(5000, ge=1000, le=3_600_000, strict=True, description="Milliseconds between two looks.")
+
+
+class HappenedConfig(LookConfig):
+    """What every trigger for what happens to workflows can be told."""
+
     workflow_ids: tuple[WorkflowId, ...] | None = Field(
         None,
         min_length=1,
@@ -34,46 +39,59 @@ class HappenedConfig(TriggerConfig):
         return self.workflow_ids is None or workflow_id in self.workflow_ids
 
 
-def begin(now: int) -> dict[str, Any]:
-    """The cursor of a trigger that is armed now."""
-    return {"since": now, "seen": [], "from": now}
+def begin(newest: int, now: int) -> dict[str, Any]:
+    """The cursor of a trigger that is armed now: `after`, the newest fact; what is stuck counts `from` now on."""
+    return {"after": newest, "from": now}
 
 
-def since_of(cursor: Any, now: int) -> int:
-    """From when on a look reads."""
-    return (now if cursor is None else int(cursor["since"])) - OVERLAP_MS
-
-
-def news_of(facts: Sequence[Fact], cursor: Any, now: int, own: str | None, wanted: Iterable[str]) -> Polled:
-    """The events of facts that were not seen; the first look only takes note of what is there. `own`: the workflow that
-    is told; of what it led to itself nothing starts a run."""
-    ordered = sorted(facts, key=lambda one: (one.at, one.key))
+async def news(
+    ctx: TriggerContext, kind: FactKind, cursor: Any, counts: Callable[[Fact], bool], stuck: Sequence[Fact] = ()
+) -> Polled:
+    """The events of the facts after the cursor that count. `stuck`: what lasts is told once, until it is over."""
+    now, own = ctx.now_ms, ctx.facts.workflow_id
     if cursor is None:
-        return Polled((), _cursor(now, ordered))
-    seen, kinds, first = set(cursor["seen"]), set(wanted), cursor.get("from", 0)
-    fresh = [one for one in ordered if one.key not in seen and one.at >= first]
-    taken = fresh[:_MOST]
-    if not taken and now - int(cursor["since"]) < _LONGEST_IDLE_MS:
-        return Polled((), cursor)
-    left = {one.key for one in fresh[_MOST:]}
-    read = [one for one in ordered if one.key not in left]
-    since = taken[-1].at if left else now
-    events = [_event(one, own) for one in taken if one.what in kinds]
-    after = _cursor(min(since, now), read)
-    if first > after["since"] - OVERLAP_MS:
-        after["from"] = first
-    return Polled(events, after, after_ms=0 if left else None)
+        return Polled((), begin(await ctx.facts.newest(), now))
+    if "since" in cursor:
+        return await _by_time(ctx, kind, cursor, counts)
+    found, after, has_more = await ctx.facts.happened(kind, cursor["after"])
+    events = [_event(one, own, {**cursor, "after": one.number}) for one in found if counts(one)]
+    known = set(cursor.get("stuck", ()))
+    begun = [one for one in stuck if one.key not in known and one.at >= cursor["from"] and counts(one)]
+    cursor = {**cursor, "after": after}
+    events += [_event(one, own, cursor) for one in begun[:_MOST]]  # the same again starts no second run
+    lasting = (known & {one.key for one in stuck}) | {one.key for one in begun[:_MOST]}
+    cursor = {**{name: cursor[name] for name in ("after", "from")}, **({"stuck": sorted(lasting)} if lasting else {})}
+    return Polled(events, cursor, after_ms=0 if has_more or len(begun) > _MOST else None)
 
 
-def _cursor(since: int, read: Sequence[Fact]) -> dict[str, Any]:
-    return {"since": since, "seen": [one.key for one in read if one.at >= since - OVERLAP_MS]}
+async def _by_time(ctx: TriggerContext, kind: FactKind, cursor: Any, counts: Callable[[Fact], bool]) -> Polled:
+    """The last look of a trigger that a server without numbered facts has armed: what it has not seen yet."""
+    newest, seen, first = await ctx.facts.newest(), set(cursor["seen"]), cursor.get("from", 0)
+    found = await ctx.facts.by_time(kind, int(cursor["since"]) - _OVERLAP_MS)
+    fresh = [one for one in found if one.key not in seen and one.at >= first and counts(one)]
+    own = ctx.facts.workflow_id
+    events = [_event(one, own, cursor) for one in sorted(fresh, key=lambda one: (one.at, one.key))]
+    return Polled(events, begin(newest, first or ctx.now_ms), after_ms=0)
 
 
-def _event(fact: Fact, own: str | None) -> PolledEvent:
+async def recent_of(
+    ctx: TriggerContext, kind: FactKind, counts: Callable[[Fact], bool], more: Iterable[Fact] = ()
+) -> dict[str, Any] | None:
+    """The payload of the newest fact that counts, of the last 30 days."""
+    known = [*await ctx.facts.by_time(kind, ctx.now_ms - _MONTH_MS), *await ctx.facts.latest(kind), *more]
+    newest = max((one for one in known if counts(one)), key=lambda one: one.at, default=None)
+    return None if newest is None else _payload(newest)
+
+
+def _payload(fact: Fact) -> dict[str, Any]:
+    return {**fact.data, "depth": fact.depth + 1, "through": list(fact.through)}
+
+
+def _event(fact: Fact, own: str | None, cursor: Any) -> PolledEvent:
+    """The event of a fact; `own`: the workflow that is told. Of what it led to itself nothing starts a run."""
     no_run = None
     if fact.depth >= MAX_DEPTH:
         no_run = NoRun("depth", f"More than {MAX_DEPTH} runs in a row were started by what the one before did.")
     elif own is not None and own in fact.through:
         no_run = NoRun("circle", "This workflow has led to what happened.")
-    payload = {**fact.data, "depth": fact.depth + 1, "through": list(fact.through)}
-    return PolledEvent(fact.key, payload, fact.at, no_run=no_run)
+    return PolledEvent(fact.key, _payload(fact), fact.at, cursor, no_run)

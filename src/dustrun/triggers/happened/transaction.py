@@ -5,6 +5,8 @@ its own transactions, nor of those that it led to."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
@@ -12,10 +14,9 @@ from pydantic import Field
 from dustrun.sdk import Polled, TriggerContext
 from dustrun.sdk.trigger import Fact, polled
 from dustrun.triggers._event_output import EventOutput, example_output
-from dustrun.triggers.happened.facts_poll import HappenedConfig, news_of, since_of
+from dustrun.triggers.happened.facts_poll import HappenedConfig, news, recent_of
 
 Status = Literal["final", "reverted", "stuck", "reorged", "cancelled", "displaced", "refused"]
-_DAY_MS = 86_400_000
 
 
 class Config(HappenedConfig):
@@ -54,15 +55,17 @@ class Output(EventOutput):
     through: list[str] = Field(description="The workflows of these runs, oldest first, without this one.")
 
 
-async def _facts(ctx: TriggerContext, config: Config, since: int) -> list[Fact]:
-    found = await ctx.facts.transactions(since, config.stuck_after_ms)
-    return [one for one in found if one.data["mode"] in config.modes and config.takes(one.data["workflowId"])]
+def _counts(config: Config, one: Fact) -> bool:
+    told = one.what in config.statuses and one.data["mode"] in config.modes
+    return told and config.takes(one.data["workflowId"])
+
+
+async def _stuck(ctx: TriggerContext, config: Config) -> Sequence[Fact]:
+    return await ctx.facts.stuck(config.stuck_after_ms) if "stuck" in config.statuses else ()
 
 
 async def _recent(ctx: TriggerContext, config: Config) -> dict[str, Any] | None:
-    found = [one for one in await _facts(ctx, config, ctx.now_ms - 30 * _DAY_MS) if one.what in config.statuses]
-    newest = max(found, key=lambda one: one.at, default=None)
-    return None if newest is None else {**newest.data, "depth": newest.depth + 1, "through": list(newest.through)}
+    return await recent_of(ctx, "transaction", partial(_counts, config), await _stuck(ctx, config))
 
 
 _EXAMPLE: dict[str, Any] = {
@@ -94,6 +97,4 @@ _EXAMPLE: dict[str, Any] = {
 )
 async def poll(ctx: TriggerContext, config: Config, cursor: Any) -> Polled:
     """What became of transactions since the cursor."""
-    now = ctx.now_ms
-    found = await _facts(ctx, config, since_of(cursor, now))
-    return news_of(found, cursor, now, ctx.facts.workflow_id, config.statuses)
+    return await news(ctx, "transaction", cursor, partial(_counts, config), await _stuck(ctx, config))

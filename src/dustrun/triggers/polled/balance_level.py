@@ -16,7 +16,7 @@ from pydantic import Field
 from dustrun.clock import to_rfc3339
 from dustrun.core.evm.abi import AbiFault
 from dustrun.core.evm.calls import find_function, show_result
-from dustrun.core.triggers.polling.prices import Level
+from dustrun.core.triggers.polling import Level
 from dustrun.core.values.amounts import format_units
 from dustrun.errors import DustrunError, Invalid, Temporary
 from dustrun.records import dataclass

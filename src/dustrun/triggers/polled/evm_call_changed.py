@@ -17,7 +17,7 @@ from dustrun.clock import to_rfc3339
 from dustrun.core.evm.abi import AbiFault, Function, read_args
 from dustrun.core.evm.calls import find_function, show_result
 from dustrun.core.expression import ExpressionError
-from dustrun.core.triggers.polling.conditions import compile_over
+from dustrun.core.triggers.polling import compile_over
 from dustrun.core.values import exact_json
 from dustrun.errors import DustrunError, Invalid, Temporary
 from dustrun.sdk import Finding, Polled, PolledConfig, PolledEvent, TriggerContext

@@ -15,8 +15,7 @@ from pydantic import Field, field_validator
 
 from dustrun.clock import to_rfc3339
 from dustrun.core.expression import ExpressionError
-from dustrun.core.triggers.polling.conditions import compile_over
-from dustrun.core.triggers.polling.prices import Level
+from dustrun.core.triggers.polling import Level, compile_over
 from dustrun.errors import DustrunError, Invalid, Temporary
 from dustrun.sdk import Finding, Polled, PolledEvent, TriggerContext
 from dustrun.sdk.fields import raw

@@ -23,8 +23,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dustrun.clock import to_rfc3339
 from dustrun.core.expression import ExpressionError
-from dustrun.core.triggers.polling.conditions import compile_over
-from dustrun.core.triggers.polling.items import MOST_EVENTS, MOST_ITEMS, event_key, find_news, fingerprint
+from dustrun.core.triggers.polling import MOST_EVENTS, MOST_ITEMS, compile_over, event_key, find_news, fingerprint
 from dustrun.core.values import exact_json
 from dustrun.errors import Invalid
 from dustrun.records import dataclass

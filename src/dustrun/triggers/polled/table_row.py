@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from dustrun.clock import to_rfc3339
 from dustrun.core.expression import ExpressionError
 from dustrun.core.triggers.limits import MAX_DEPTH
-from dustrun.core.triggers.polling.conditions import compile_over
+from dustrun.core.triggers.polling import compile_over
 from dustrun.errors import NotFound, Temporary
 from dustrun.sdk import Finding, Polled, PolledEvent, TriggerConfig, TriggerContext
 from dustrun.sdk.fields import raw

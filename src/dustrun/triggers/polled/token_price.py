@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from dustrun.clock import to_rfc3339
 from dustrun.core.money.tokens import NATIVE, read_asset_text
-from dustrun.core.triggers.polling.prices import Operation, Rule, State, observe
+from dustrun.core.triggers.polling import Operation, Rule, State, observe
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import DustrunError, Invalid, Temporary
 from dustrun.sdk import Finding, Polled, PolledConfig, PolledEvent, TriggerContext

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field
 
 from dustrun.core.expression import ExpressionError
-from dustrun.core.triggers.polling.conditions import compile_over
+from dustrun.core.triggers.polling import compile_over
 from dustrun.core.values import exact_json
 from dustrun.errors import DustrunError, Invalid, Permanent, Refused
 from dustrun.sdk import Finding, HttpRequest, TriggerConfig, TriggerContext

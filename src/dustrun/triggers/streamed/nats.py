@@ -21,6 +21,7 @@ from pydantic import Field
 from dustrun.clock import to_rfc3339
 from dustrun.errors import Invalid, Temporary
 from dustrun.sdk import Finding, PolledEvent, TriggerConfig, TriggerContext
+from dustrun.sdk.context import NoConnection
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
 from dustrun.sdk.trigger import NoRun, Received, streamed
@@ -108,7 +109,8 @@ async def _open(ctx: TriggerContext) -> Client:
         with contextlib.suppress(Exception):
             await client.close()  # it keeps the connection of a server that refuses it
         why = str(refused[-1] if refused else error) or type(error).__name__
-        raise Temporary(f"NATS cannot be connected to: {why[:300]}") from None
+        status = 401 if "authorization" in why.lower() else None
+        raise NoConnection(f"NATS cannot be connected to: {why[:300]}", status) from None
 
 
 def _events(config: Config, messages: list[Msg], now: int, _: object) -> list[PolledEvent]:

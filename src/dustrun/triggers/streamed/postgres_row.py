@@ -20,11 +20,12 @@ from pydantic import Field, field_validator
 
 from dustrun.clock import to_rfc3339
 from dustrun.core.expression import ExpressionError
-from dustrun.core.triggers.polling.conditions import compile_over
+from dustrun.core.triggers.polling import compile_over
 from dustrun.core.values import exact_json
 from dustrun.errors import Invalid, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk import Finding, PolledEvent, TriggerConfig, TriggerContext
+from dustrun.sdk.context import NoConnection
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
 from dustrun.sdk.trigger import NoRun, Received, streamed
@@ -178,7 +179,8 @@ async def _open(ctx: TriggerContext, config: Config) -> psycopg.AsyncConnection[
             **more,
         )
     except psycopg.OperationalError as error:
-        raise Temporary(f"The database cannot be connected to: {_reason(error)}") from None
+        status = 401 if "password authentication failed" in str(error) else None
+        raise NoConnection(f"The database cannot be connected to: {_reason(error)}", status) from None
     if config.channel is not None:
         await connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(config.channel)))
     return connection

@@ -18,12 +18,12 @@ from pydantic import Field
 
 from dustrun.clock import to_rfc3339
 from dustrun.core.values.retry_after import retry_after_s
-from dustrun.errors import Temporary
+from dustrun.errors import Invalid, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk import Finding, HttpRequest, PolledEvent, TriggerContext
 from dustrun.sdk.context import Incoming
 from dustrun.sdk.threads import run_in_thread
-from dustrun.sdk.trigger import Lost, Received, streamed
+from dustrun.sdk.trigger import Lost, NoRun, Received, streamed
 from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.streamed.expressions import StreamConfig, check_address, judge, read_message, value_of
 from dustrun.triggers.streamed.place import MARK_EVERY_MS, StreamPlace, key_of, short
@@ -141,13 +141,13 @@ class _Stream:
         if not counts:
             return None
         payload = {"event": name, "id": given, "message": message, "receivedAt": to_rfc3339(now)}
+        number = "" if is_new else f"{self.number}."
+        key = f"id:{key_of(given)}:{number}{short(name + data)}" if given else f"{self.opened_at}.{self.number}"
         if config.key is not None:
-            key = f"key:{key_of(value_of('key', config.key, message))}"
-        elif given is None:
-            key = f"{self.opened_at}.{self.number}"
-        else:
-            number = "" if is_new else f"{self.number}."
-            key = f"id:{key_of(given)}:{number}{short(name + data)}"
+            try:
+                key = f"key:{key_of(value_of('key', config.key, message))}"
+            except Invalid as error:  # it holds up no other
+                no_run = no_run or NoRun("filter", error.message, is_failure=True)
         return PolledEvent(key, payload, now, self.place.stored(), no_run)
 
 

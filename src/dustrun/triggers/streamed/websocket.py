@@ -20,7 +20,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dustrun.clock import to_rfc3339
 from dustrun.core.expression import ExpressionError
-from dustrun.core.triggers.polling.conditions import compile_over
+from dustrun.core.triggers.polling import compile_over
 from dustrun.core.values import exact_json
 from dustrun.errors import Invalid, Temporary
 from dustrun.records import dataclass
@@ -28,7 +28,7 @@ from dustrun.sdk import Finding, HttpRequest, PolledEvent, TriggerContext
 from dustrun.sdk.context import Socket
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
-from dustrun.sdk.trigger import Lost, Received, streamed
+from dustrun.sdk.trigger import Lost, NoRun, Received, streamed
 from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.streamed.expressions import (
     OverMessage,
@@ -149,16 +149,24 @@ class _Stream:
         """The event of a message, if it is one, and what was left out before it."""
         config, message, before = self.config, read_message(data), self.place.cursor
         self.number += 1
-        cursor = None if config.cursor is None else value_of("cursor", config.cursor, message)
+        cursor, wrong = None, None
+        try:
+            cursor = None if config.cursor is None else value_of("cursor", config.cursor, message)
+        except Invalid as error:  # it holds up no other
+            wrong = error
         self.place = StreamPlace(now, before if cursor is None else cursor)
         lost = self._left_out(before, cursor) if cursor is not None else None
         counts, no_run = judge(config.filter, message)
         if not counts:
             return [], lost
+        key = f"cursor:{key_of(cursor)}" if cursor is not None else f"{self.opened_at}.{self.number}"
         if config.key is not None:
-            key = f"key:{key_of(value_of('key', config.key, message))}"
-        else:
-            key = f"cursor:{key_of(cursor)}" if cursor is not None else f"{self.opened_at}.{self.number}"
+            try:
+                key = f"key:{key_of(value_of('key', config.key, message))}"
+            except Invalid as error:
+                wrong = error
+        if wrong is not None:
+            no_run = no_run or NoRun("filter", wrong.message, is_failure=True)
         payload = {"message": message, "cursor": cursor, "receivedAt": to_rfc3339(now)}
         return [PolledEvent(key, payload, now, no_run=no_run)], lost
 

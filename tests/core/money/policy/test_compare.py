@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from core.money.policy.test_judge import BOB, EVE, ROUTER, USDC, rules
+from core.money.policy.test_judge import BOB, EVE, ROUTER, TOKEN, USDC, rules
 from dustrun.core.money.policy import is_looser
+from dustrun.core.money.policy.compare import what_is_looser
+from dustrun.core.money.policy.sources_rule import default_sources
 from testkit.policy_pairs import check_pair
 
 SMALL = {"method": "transfer(address to, uint256 amount)", "where": "amount < 10"}
@@ -54,3 +56,26 @@ def test_what_is_not_looser_lets_nothing_more_through() -> None:
     assert [fault for _, fault in found if fault is not None] == []
     looser = sum(is_one for is_one, _ in found)
     assert 100 < looser < 400
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "looser"),
+    [
+        ({"contracts": ["*"]}, {"contracts": ["*", EVE]}, ["contracts"]),
+        ({"contracts": ["*"]}, {"contracts": [EVE]}, ["contracts"]),
+        ({"contracts": ["*"]}, {"contracts": [f"eip155:1:{EVE}"]}, ["contracts"]),
+        ({"contracts": [EVE]}, {"contracts": [f"eip155:1:{EVE}"]}, []),
+        ({"contracts": ["*", f"eip155:10:{EVE}"]}, {"contracts": [f"eip155:1:{EVE}"]}, ["contracts"]),
+        ({"contracts": ["*"]}, {"contracts": ["eip155:1:*"]}, []),
+        ({"assets": ["eip155:1/*"]}, {"assets": ["eip155:1/*", USDC.key]}, ["assets"]),
+        ({"assets": ["*", USDC.key]}, {"assets": [USDC.key]}, []),
+        ({"assets": ["*"], "contracts": ["*", TOKEN]}, {"assets": [USDC.key], "contracts": ["*", TOKEN]}, []),
+        ({"assets": ["*"]}, {"assets": ["eip155:1/native"]}, []),
+    ],
+)
+def test_a_name_that_vouches_for_answers_loosens(old: dict[str, Any], new: dict[str, Any], looser: list[str]) -> None:
+    before, after = (rules(methods=[], sources=default_sources(), **one) for one in (old, new))
+    assert what_is_looser(before, after) == looser
+    anything = {money: {"allow": ["contract:*"]} for money in default_sources()}
+    for rule in (None, anything):
+        assert what_is_looser(*(rules(methods=[], sources=rule, **one) for one in (old, new))) == []

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dustrun.core.evm.selectors import read_selector
+from dustrun.core.evm.calls import read_selector
 from dustrun.core.money.intent import Intent, Movement, SignRequest
 from dustrun.core.money.policy import (
     Allow,
@@ -28,9 +28,9 @@ from dustrun.core.money.policy import (
     needs,
     read_policy,
 )
-from dustrun.core.money.policy.counting import USD_UNIT, asked
+from dustrun.core.money.policy.counting import USD, USD_UNIT, asked
 from dustrun.core.money.policy.document import Outflow, warnings_of, with_defaults
-from dustrun.core.money.policy.judge import judge_fee
+from dustrun.core.money.policy.judge import RUN, depends_on_prices, judge_fee
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import MAX_UINT256, Asset
 
@@ -261,15 +261,18 @@ def test_a_doubtful_price_asks_where_something_depends_on_it() -> None:
     for fields, request_, statements in (
         ({"limits": [{"maxUsd": "100"}]}, transfer(), ["prices"]),
         ({"approvalAbove": {"usd": "100"}}, transfer(), ["prices"]),
+        ({"approvalAbove": {"totals": [{"per": "run", "usd": "100"}]}}, transfer(), ["prices"]),
+        ({"outflow": {"maxUsd": "100"}}, transfer(), ["prices"]),
         ({"limits": [{"asset": USDC.key, "maxUnits": "9999999"}]}, transfer(), []),
         ({"gas": [{"maxGasUsd": "100"}]}, transfer(), ["prices"]),
         ({"limits": [{"maxUsd": "100"}], "gas": [{"maxGasUsd": "100"}]}, transfer(), ["prices", "prices"]),
         ({}, transfer(), []),
     ):
-        verdict = judge(rules(**fields), request_, Facts(0, WORTHS, doubts=doubts))
+        verdict = judge(rules(**fields), request_, Facts(0, WORTHS, {(USD, RUN): 0}, doubts=doubts))
         assert isinstance(verdict, Ask if statements else Allow), fields
+        assert depends_on_prices(rules(**fields)) is bool(statements)
         assert [one.statement for one in verdict.reasons if one.statement == "prices"] == statements
-        assert allows(rules(**fields), request_, doubts=doubts, is_approved=True)
+        assert allows(rules(**fields), request_, spent={(USD, RUN): 0}, doubts=doubts, is_approved=True)
 
 
 def test_a_new_policy_has_defaults_for_what_it_does_not_mention() -> None:

@@ -16,11 +16,11 @@ from core.money.policy.test_judge import BOB, COIN, EVE, ME, ROUTER, TOKEN, USDC
 from core.money.test_inner_calls import batching, multicall
 from dustrun.core.evm.abi import Param
 from dustrun.core.evm.abi_signatures import parse_function
-from dustrun.core.evm.selectors import read_selector
-from dustrun.core.money.inner_calls import implied_movements, is_readable
+from dustrun.core.evm.calls import read_selector
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy import Deny, Facts, Request, WalletPolicy, is_looser, judge
 from dustrun.core.money.policy.special_methods import Special, known_functions, special
+from dustrun.core.money.token_calls import implied_movements, is_readable
 
 LISTED = sorted(special().values(), key=lambda one: one.function.signature)
 ZERO, ONE, TWO = (f"0x{number:040x}" for number in range(3))

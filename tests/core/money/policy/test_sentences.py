@@ -56,8 +56,8 @@ def test_the_policy_of_a_treasury_is_two_sentences() -> None:
     assert again is not None
     assert tell(again, NAMES).sentences == (
         "on every chain",
-        f"use {ROUTER} up to $500 a day",
-        f"pay {BOB}, {EVE} and {TOKEN} up to $2,000 a month",
+        "use uniswap up to $500 a day",
+        f"pay {BOB}, {EVE} and {TOKEN} together up to $2,000 a month",
         "ask above $100",
     )
     assert tell(again, NAMES).rest == {}
@@ -82,6 +82,8 @@ def test_the_policy_of_a_treasury_is_two_sentences() -> None:
             "contracts": [ROUTER], "methods": ["deposit(uint256)", "stake(uint256,address)"]}),
         ("move USDC and ETH", {"assets": [f"eip155:1/erc20:{TOKEN}", "eip155:1/native"]}),
         ("ask for fees above 3 times the usual", {"feeAboveUsual": 3}),
+        ("ask above $50 a day, ask above $9 in one run", {"approvalAbove": {"totals": [
+            {"usd": "50", "per": "window", "windowMs": DAY}, {"usd": "9", "per": "run"}]}}),
         ("wait 24 hours before a new recipient is paid", {"newRecipientHours": 24}),
     ],
 )  # fmt: skip
@@ -92,6 +94,38 @@ def test_each_sentence_says_one_thing_and_is_told_again(line: str, fields: dict[
     told = tell(policy, NAMES)
     assert told.rest == {}
     assert read_sentences("\n".join(told.sentences), NAMES).policy == policy
+
+
+HERE, THERE = f"eip155:1:{ROUTER}", f"eip155:8453:{ROUTER}"
+EVERYWHERE = replace(NAMES, contracts={"uniswap": (HERE, THERE), "aave": (THERE,)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "On Ethereum, swap up to $500 a day on Uniswap.",
+        "swap up to $500 a day on Uniswap on Ethereum",
+        "swap up to $500 a day on uniswap\non ethereum",
+        "on ethereum: it may swap on Uniswap up to $500 a day\non Ethereum",
+        f"on Ethereum\nuse {HERE} up to $500 a day",
+    ],
+)
+def test_a_name_stands_for_what_is_on_the_chains_of_the_policy(text: str) -> None:
+    policy = read_sentences(text, EVERYWHERE).policy
+    assert policy is not None
+    assert (policy.chains, policy.contracts) == ((1,), (HERE,))
+    assert tell(policy, EVERYWHERE).sentences == ("on ethereum", "use uniswap up to $500 a day")
+
+
+def test_chains_of_one_sentence_are_those_of_the_whole_policy_or_refused() -> None:
+    found = read_sentences(f"on Ethereum, use {HERE}\nOn Base, pay {BOB}\non Mars", EVERYWHERE)
+    assert [(one.line, one.message.split(":")[0]) for one in found.problems] == [
+        (1, "chains hold for the whole policy, and another line names others"),
+        (2, "chains hold for the whole policy, and another line names others"),
+        (3, '"Mars" is no known chain'),
+    ]
+    (problem,) = read_sentences("on ethereum\nuse aave", EVERYWHERE).problems
+    assert problem.message == '"aave" is not known on these chains: write its address'
 
 
 @pytest.mark.parametrize(
@@ -163,14 +197,15 @@ _OTHERS: dict[str, list[Any]] = {
 
 def test_what_sentences_cannot_say_is_kept_when_they_change() -> None:
     limit = {"asset": f"eip155:1/erc20:{TOKEN}", "maxUnits": "1500000", "windowMs": DAY, "per": "workflow"}
-    above = {"usd": "5", "totals": [{"per": "run", "usd": "9"}]}
+    above = {"usd": "5", "totals": [{"per": "batch", "usd": "9"}]}
     policy = WalletPolicy.model_validate(
         {"chains": [1], "recipients": [BOB], "assets": ["*"], "limits": [limit], "approvalAbove": above}
     )
     names = replace(NAMES, units={f"eip155:1/erc20:{TOKEN}".lower(): ("USDC", 6)})
     told = tell(policy, names)
     moves = f"It moves at most 1.5 USDC (eip155:1/erc20:{TOKEN}) in any 24 hours for each workflow."
-    assert told.remarks[:2] == (moves, "Above $9 in all of one run a person must approve the exact transactions.")
+    above_batch = "Above $9 in all of one node a person must approve the exact transactions."
+    assert (told.remarks[0], above_batch in told.remarks) == (moves, True)
     again = read_sentences(f"on Ethereum\npay {EVE}\nask above $2", names, told.rest).policy
     assert again is not None
     assert again.model_copy(update={"fee_above_usual": None}) == policy.model_copy(

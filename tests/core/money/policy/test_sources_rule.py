@@ -6,7 +6,14 @@ import pytest
 from pydantic import ValidationError
 
 from dustrun.core.money.policy.document import WalletPolicy, warnings_of, with_defaults
-from dustrun.core.money.policy.sources_rule import SourcesRule, default_sources, is_looser, judge_sources
+from dustrun.core.money.policy.sources_rule import (
+    SourcesRule,
+    Vouched,
+    contracts_of,
+    default_sources,
+    is_looser,
+    judge_sources,
+)
 
 OWN = frozenset({"definition:wf@1#pay.amount", "starter", "variable:wf/n", "table:t", "connector:c"})
 
@@ -98,3 +105,20 @@ def test_the_answer_of_a_contract_that_the_policy_names_may_shape_an_amount() ->
     ]:
         found = judge_sources(rules, shaped, contracts)
         assert [(otherwise, reason.statement) for otherwise, reason in found] == expected, contracts
+
+
+def test_a_listed_contract_counts_like_its_chain_and_a_moved_token_only_for_what_it_is() -> None:
+    token = "0x7a250d5630B4cF539739dF2C5dAcb4c659F2488D"
+    own = contracts_of([f"eip155:1/erc20:{token}", "eip155:1/*", "eip155:1/native", "*"])
+    rules, every = default_sources(), ("recipient", "wallet", "chain", "asset", "calldata", "amount", "limits")
+    for vouched, free in [
+        (Vouched(listed=own), {"asset", "calldata", "amount", "limits"}),
+        (Vouched(moved=own), {"asset", "amount", "limits"}),
+        (Vouched(listed=contracts_of([f"eip155:10/erc20:{token}"])), set()),
+    ]:
+        shaped = {field: frozenset({f"contract:1/{token}"}) for field in every}
+        asked = {reason.statement for _, reason in judge_sources(rules, shaped, (), vouched)}
+        assert {field for field in every if f"sources.{field}" not in asked} == free
+    strict = {"amount": SourcesRule(allow=("definition",))}
+    shaped = {"amount": frozenset({f"contract:1/{token}"})}
+    assert len(list(judge_sources(strict, shaped, (), Vouched(own, own)))) == 1, "who excludes the chain excludes it"  # type: ignore[arg-type]

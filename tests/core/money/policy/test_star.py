@@ -14,9 +14,9 @@ from core.money.policy.test_judge import BOB, EVE, ME, ROUTER, TOKEN, WORTHS, al
 from core.money.policy.test_methods import request
 from core.money.test_inner_calls import batching, multicall
 from dustrun.core.evm.abi_signatures import parse_function
-from dustrun.core.evm.selectors import read_selector
+from dustrun.core.evm.calls import read_selector
 from dustrun.core.money.policy import Allow, Facts, Request, WalletPolicy, judge
-from dustrun.core.money.policy.outflow import Ceilings, Raised, Taken, judge_outflow
+from dustrun.core.money.policy.outflow import Ceilings, Taken, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven
 
 NAMED: dict[str, Any] = {"recipients": [BOB], "contracts": [ROUTER], "assets": ["*", f"eip155:1/erc20:{TOKEN}"]}
@@ -85,19 +85,37 @@ def test_a_call_that_nobody_decodes_is_read_word_by_word() -> None:
     assert "methods" in deciding(STAR, request(data, None))
 
 
-def test_a_hash_is_covered_if_nothing_leaves() -> None:
-    data = parse_function("prove(bytes32,uint256)").encode(HASH, 7)
-    asked = request(data, "prove(bytes32,uint256)")
-    assert isinstance(judge(STAR, asked, Facts(0, WORTHS)), Allow)
-    (reason,) = find_unproven(STAR, asked)
-    bounds = Ceilings(None, None, (reason,))
-    assert bounds, "so it is simulated, whatever the policy says about outflow"
-    assert judge_outflow(bounds, Taken(), (), WORTHS) == ()
-    assert judge_outflow(bounds, Taken({"eip155:1/native": 1}), (), WORTHS) == (reason,)
-    assert judge_outflow(bounds, Taken({}, (Raised(TOKEN, BOB, 0, 1),)), (), WORTHS) == (reason,)
-    assert find_unproven(rules(methods=["prove(bytes32,uint256)"]), asked) == ()
-    hidden = parse_function("prove(bytes,uint256)").encode(HASH, 7)
-    assert deciding(STAR, request(hidden, "prove(bytes,uint256)")) == ["methods"], "bytes may contain anything"
+DIRTY = "0x" + "01" * 12 + EVE[2:]
+UNALIGNED = [f"{52:064x}", f"{0:064x}", f"{1 << 96:064x}", EVE[2:] + "01" * 12]  # an address[] between words
+# a tuple (bytes, address) at 39, whose address lies across a border, and packed bytes: both look like two numbers
+ACROSS = [f"{39:064x}", f"{0:064x}", "00" * 19 + EVE[2:28], EVE[28:] + "00" * 25]
+PACKED_ACROSS = [f"{32:064x}", f"{64:064x}", "00" * 19 + EVE[2:28], EVE[28:] + "00" * 25]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[HASH[2:], f"{7:064x}"], [DIRTY[2:]], [EVE[2:] + "01" * 12], UNALIGNED, ACROSS, PACKED_ACROSS],
+    ids=["a hash", "upper bits", "lower bits", "between words", "across a border", "packed"],
+)
+def test_no_word_that_may_hide_an_address_is_covered(words: list[str]) -> None:
+    signature = f"prove({','.join(['bytes32'] * len(words))})"
+    data = bytes.fromhex(read_selector(signature)[2:] + "".join(words))
+    for policy in (STAR, TRUSTING):
+        for asked in (request(data, signature), request(multicall(data), "multicall(bytes[])")):
+            assert not passes(policy, asked), "though nothing leaves: authority may"
+    assert passes(rules(methods=[signature]), request(data, signature)), "by name"
+
+
+@pytest.mark.parametrize("number", [0, 5, 10**18, 2**72 - 1, 2**96 - 1, -1, -5, 2**40, 2**160 - 1])
+def test_numbers_beside_short_bytes_and_parties_are_covered(number: int) -> None:
+    """Amounts, deadlines and whole widths: in front of an address, of texts of a few letters, of each other."""
+    word = f"{number % 2**256:064x}"
+    for after in (ME[2:].rjust(64, "0"), BOB[2:].ljust(64, "0"), word, "deadbeef".ljust(64, "0")):
+        data = bytes.fromhex(read_selector("vest(uint256,bytes32)")[2:] + word + after)
+        is_long = number == 2**96 - 1 and after.startswith("dead")  # 16 bytes in a row, of an address maybe
+        assert allows(STAR, request(data, "vest(uint256,bytes32)")) is not is_long
+    text = parse_function("note(string)").encode("twelve bytes")
+    assert allows(STAR, request(text, "note(string)"))
 
 
 def test_a_star_names_nobody_and_names_count_on_their_chain() -> None:

@@ -8,8 +8,7 @@ import pytest
 
 from dustrun.core.evm.abi import AbiFault
 from dustrun.core.expression import ExpressionError
-from dustrun.core.triggers.chain.event_filter import FilterFault, compile_filter
-from dustrun.core.triggers.chain.event_signature import TRANSFER, read_event, word_of
+from dustrun.core.triggers.chain.event_filter import TRANSFER, FilterFault, compile_filter, read_event, word_of
 
 ADDRESS = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 LOG: dict[str, Any] = {"address": ADDRESS, "blockNumber": 7, "transactionHash": f"0x{'1' * 64}"}

@@ -179,6 +179,7 @@ async def test_a_key_that_cannot_spend_may_test_and_others_see_nothing(world: Ou
     assert (await world.composition.client(limited.data["key"]).get(f"/v1/backtests/{found['id']}")).status == 404
 
 
+@pytest.mark.both_stores
 async def test_a_stop_of_the_server_interrupts_it_and_the_next_start_goes_on(
     tmp_path: Path, store_url: str | None
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from dustrun.errors import Temporary
-from dustrun.services.triggers.inbound.sender_keys import SenderKeys
+from dustrun.services.triggers.inbound.webhooks import SenderKeys
 from outbound.loopback import client, serving
 
 

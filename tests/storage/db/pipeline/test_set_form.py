@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
-from dustrun.storage.db.pipeline.set_form import SetForm, derive
+from dustrun.storage.db.pipeline.wave import SetForm, derive
 from dustrun.storage.db.statement import Statement
 from dustrun.storage.db.tables import runs, store_facts, table_rows
 from dustrun.storage.runs import journal

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from dustrun.chain import wire
-from dustrun.chain.simulate import prober
+from dustrun.chain.simulate import creation
+from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import ReadBatch
 from dustrun.chain.simulate.strategies.codes import Plan
 from dustrun.chain.simulate.strategies.folding import layered
 
 Json = dict[str, Any]
-PROBER_STATE: Final = {prober.PROBER: {"code": prober.PROBER_CODE}}
+PROBER_STATE: Final = {creation.PROBER: {"code": creation.PROBER_CODE}}
 
 
 def batch_calls(fork: Fork, reads: ReadBatch, plan: Plan) -> list[Json]:
@@ -26,7 +26,7 @@ def batch_calls(fork: Fork, reads: ReadBatch, plan: Plan) -> list[Json]:
 
 def has_room(fork: Fork, step: Step, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch) -> bool:
     """Whether the optional reads fit into the block's gas limit together with the transaction."""
-    probes = sum(prober.gas_of(len(asks)) for asks in (before, after, reads.asks))
+    probes = sum(creation.gas_of(len(asks)) for asks in (before, after, reads.asks))
     return step.gas + probes + fork.gas_limit // 2 <= fork.gas_limit
 
 
@@ -64,8 +64,8 @@ def with_runtimes(steps: Sequence[Step], blocks: Sequence[Json], creates: bool) 
 def probe_call(asks: Sequence[Ask]) -> Json:
     """The call that reads words."""
     return {
-        "from": prober.PROBER_SENDER,
-        "to": prober.PROBER,
-        "input": wire.hexed(prober.encode(asks)),
-        "gas": hex(prober.gas_of(len(asks))),
+        "from": creation.PROBER_SENDER,
+        "to": creation.PROBER,
+        "input": wire.hexed(creation.encode(asks)),
+        "gas": hex(creation.gas_of(len(asks))),
     }

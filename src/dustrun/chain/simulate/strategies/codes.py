@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from dustrun.chain import wire
-from dustrun.chain.simulate.prober import word_of
+from dustrun.chain.simulate.creation import word_of
 from dustrun.core.values.addresses import keccak256
 from dustrun.records import dataclass
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.probe import abilities_of
 from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
+from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import BatchResult, DryRun, Measured, ReadBatch
-from dustrun.chain.simulate.strategies.asking import fork_lost
+from dustrun.chain.simulate.strategies.answers import fork_lost
 from dustrun.chain.simulate.strategies.simulate_v1 import SimulateV1
 from dustrun.errors import Code, Permanent, Temporary
 from dustrun.sdk.chain import CallResult, ChainCall
@@ -73,7 +73,6 @@ class LocalFork:
 
         relay = Relay(endpoints, fork)
         upstream = await relay.start()
-        session = aiohttp.ClientSession()
         words = ["--host", "127.0.0.1", "--port", "0", "--fork-url", upstream, "--no-storage-caching"]
         words += ["--fork-block-number", str(fork.number), "--chain-id", str(endpoints.network.chain_id)]
         words += ["--no-rate-limit", "--retries", "1", "--accounts", "1"]
@@ -85,13 +84,14 @@ class LocalFork:
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
             )
-        except OSError as error:
-            await session.close()
+        except BaseException as error:
             await relay.stop()
+            if not isinstance(error, OSError):
+                raise
             raise Permanent(
                 f"The binary of `fork_binary` cannot be started: {error.strerror}.", code=Code.SIM_UNAVAILABLE
             ) from None
-        child = cls(process, relay, session)
+        child = cls(process, relay, aiohttp.ClientSession())
         try:
             await child._connect(endpoints, fork)
         except BaseException:

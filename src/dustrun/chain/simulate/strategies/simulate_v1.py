@@ -12,12 +12,11 @@ from typing import Any
 from dustrun.chain import wire
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.rpc import Request, RpcError
-from dustrun.chain.simulate import prober
+from dustrun.chain.simulate import creation
+from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import BatchResult, DryRun, Measured, ReadBatch
-from dustrun.chain.simulate.strategies.answers import call_result, outcome_of, read_result
-from dustrun.chain.simulate.strategies.asking import ask_all, simulation_error
+from dustrun.chain.simulate.strategies.answers import ask_all, call_result, outcome_of, read_result, simulation_error
 from dustrun.chain.simulate.strategies.blocks import (
     PROBER_STATE,
     batch_calls,
@@ -80,7 +79,7 @@ class SimulateV1:
 
     async def _words(self, fork: Fork, call: Json, count: int) -> list[int | None]:
         answers = await self._at_head(fork, [call], PROBER_STATE)
-        return prober.decode(outcome_of(answers[0]).data, count)
+        return creation.decode(outcome_of(answers[0]).data, count)
 
     async def code(self, fork: Fork, address: str) -> bytes:
         """The code of an address, including contracts created by emulation."""
@@ -100,7 +99,7 @@ class SimulateV1:
 
     async def dry_run(self, fork: Fork, step: Step) -> DryRun:
         """The step without fees, after a read of its sender's balance. Raises `Rejected`."""
-        asks = [prober.native(step.sender)]
+        asks = [creation.native(step.sender)]
         fields = self._bare_call(step)
         fields.pop("gas", None)
         if step.gas:
@@ -108,7 +107,7 @@ class SimulateV1:
         block = self._block(step, [probe_call(asks), fields], PROBER_STATE)
         await self._catch_up(fork)
         probed, outcome = (await self._answers(fork, [*self._repeated(fork), block], transfers=True))[-1]
-        units = prober.decode(outcome_of(probed).data, 1)[0]
+        units = creation.decode(outcome_of(probed).data, 1)[0]
         return DryRun(outcome_of(outcome), units or 0)
 
     async def measure(
@@ -124,8 +123,8 @@ class SimulateV1:
         first, outcome, last, *more = [answer for block in found for answer in block]
         return Measured(
             replace(outcome_of(outcome), diff=diff),
-            prober.decode(outcome_of(first).data, len(before)),
-            prober.decode(outcome_of(last).data, len(after)),
+            creation.decode(outcome_of(first).data, len(before)),
+            creation.decode(outcome_of(last).data, len(after)),
             self._batch_result(fork, reads, plan, more) if more else None,
         )
 
@@ -170,7 +169,7 @@ class SimulateV1:
                 return
             folding.add(step, diff)
         senders = list(dict.fromkeys(step.sender for step in fork.steps))
-        call = probe_call([prober.native(sender) for sender in senders])
+        call = probe_call([creation.native(sender) for sender in senders])
         if senders and folding.agrees(senders, await self._words(fork, call, len(senders))):
             self._folding, self._prefix = folding, []
 
@@ -254,7 +253,7 @@ class SimulateV1:
     def _batch_result(self, fork: Fork, reads: ReadBatch, plan: Plan, answers: Sequence[Json]) -> BatchResult:
         count = len(reads.calls)
         results = [call_result(answer) for answer in answers[:count]]
-        words = prober.decode(outcome_of(answers[count]).data, len(reads.asks))
+        words = creation.decode(outcome_of(answers[count]).data, len(reads.asks))
         read = self._codes.read(plan, [outcome_of(answer).data for answer in answers[count + 1 :]])
         runtimes = [runtime_of(fork, address) for address in reads.addresses]
         return BatchResult(results, words, [runtime or code for runtime, code in zip(runtimes, read, strict=True)])

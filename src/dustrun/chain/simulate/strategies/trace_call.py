@@ -11,12 +11,11 @@ from typing import Any, Final
 from dustrun.chain import wire
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.rpc import Request, RpcError
-from dustrun.chain.simulate import prober
+from dustrun.chain.simulate import creation
+from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import BatchResult, CallOutcome, DryRun, Measured, ReadBatch
-from dustrun.chain.simulate.strategies.answers import read_result
-from dustrun.chain.simulate.strategies.asking import ask_all, simulation_error
+from dustrun.chain.simulate.strategies.answers import ask_all, read_result, simulation_error
 from dustrun.chain.simulate.strategies.folding import DIFF_TRACER, layered, merged
 from dustrun.core.money.intent import Log
 from dustrun.core.values.addresses import checksum
@@ -108,7 +107,7 @@ class TraceCall:
         requests = [
             Request("debug_traceCall", (fields, block, {**_CALL_TRACER, **options})),
             Request("debug_traceCall", (fields, block, {**DIFF_TRACER, **options})),
-            self._probe(fork, [prober.native(step.sender)], self._state, at),
+            self._probe(fork, [creation.native(step.sender)], self._state, at),
         ]
         traced, changed, probed = await self._batch(fork, requests)
         for answer in (traced, changed):
@@ -161,19 +160,19 @@ class TraceCall:
             step = fork.steps[place]
             so_far = Fork(fork.number, fork.hash, fork.time, fork.gas_limit, fork.fees, steps=fork.steps[:place])
             so_far.nonces = fork.nonces
-            asks = [prober.native(step.sender)]
+            asks = [creation.native(step.sender)]
             dry_run = await self._dry_run(so_far, step)
             measured = await self.measure(so_far, step, dry_run, asks, asks, ReadBatch())
             await self.keep(so_far, step, measured, measured.after[0])
 
     def _probe(self, fork: Fork, asks: Sequence[Ask], state: Mapping[str, Any], at: Json) -> Request:
         fields = {
-            "from": prober.PROBER_SENDER,
-            "to": prober.PROBER,
-            "input": wire.hexed(prober.encode(asks)),
-            "gas": hex(prober.gas_of(len(asks))),
+            "from": creation.PROBER_SENDER,
+            "to": creation.PROBER,
+            "input": wire.hexed(creation.encode(asks)),
+            "gas": hex(creation.gas_of(len(asks))),
         }
-        overrides = {**state, prober.PROBER.lower(): {"code": prober.PROBER_CODE}}
+        overrides = {**state, creation.PROBER.lower(): {"code": creation.PROBER_CODE}}
         return Request("eth_call", (fields, {"blockHash": fork.hash}, overrides, at))
 
     async def _batch(self, fork: Fork, requests: Sequence[Request]) -> list[Any]:
@@ -217,7 +216,7 @@ def _fields(step: Step) -> Json:
 
 
 def _words(answer: Any, count: int) -> list[int | None]:
-    return [None] * count if isinstance(answer, RpcError) else prober.decode(wire.data(answer), count)
+    return [None] * count if isinstance(answer, RpcError) else creation.decode(wire.data(answer), count)
 
 
 def _outcome(trace: Mapping[str, Any]) -> CallOutcome:

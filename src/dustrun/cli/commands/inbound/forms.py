@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dustrun.cli.http.client import Client, segment
-from dustrun.cli.http.naming import workflow_id
+from dustrun.cli.http.documents import workflow_id
 from dustrun.cli.http.options import SERVER, AsJson, Key, Server, client_of
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import table

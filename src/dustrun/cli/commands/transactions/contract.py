@@ -14,11 +14,22 @@ from dustrun.cli.render.tables import show_one, show_page
 app = typer.Typer(no_args_is_help=True, help="Name contracts, so that approvals and lists show what they are.")
 Chain = Annotated[int, typer.Argument(metavar="CHAIN", help="Chain id.")]
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="Address of the contract.")]
-_COLUMNS = ["chain", "address", "name", "kind", "implementation"]
+_COLUMNS = ["chain", "address", "name", "kind", "implementation", "abi"]
 
 
 def _row(found: dict[str, Any]) -> list[Any]:
-    return [found[name] for name in ("chainId", "address", "name", "kind", "implementation")]
+    shown = [found[name] for name in ("chainId", "address", "name", "kind", "implementation")]
+    return [*shown, _abi(found)]
+
+
+def _abi(found: dict[str, Any]) -> str | None:
+    """Whether the deployed code has the methods of the ABI."""
+    if not found["abi"]:
+        return None
+    unknown = found.get("unknownMethods")
+    if unknown is None:
+        return "not checked"
+    return "in the code" if not unknown else f"not in the code: {', '.join(unknown)}"
 
 
 @app.command("list")

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import typer
 
 from dustrun.cli.http.client import Client, Unreachable
+from dustrun.cli.http.documents import wallet_id
 from dustrun.cli.http.failures import CliError
-from dustrun.cli.http.naming import wallet_id
 from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import show_page

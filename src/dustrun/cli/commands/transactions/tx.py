@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from dustrun.cli.http.client import segment
+from dustrun.cli.http.documents import wallet_id
 from dustrun.cli.http.failures import CliError
-from dustrun.cli.http.naming import wallet_id
 from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import gap, show_one, show_page, table

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dustrun.core.expression.functions.chain import chain
+from dustrun.core.expression.functions.chain import chain, hashes
 from dustrun.core.expression.functions.data import data
-from dustrun.core.expression.functions.hashes import hashes
 from dustrun.core.expression.functions.money import money
 from dustrun.core.expression.functions.numbers import numbers
 from dustrun.core.expression.functions.standard import standard

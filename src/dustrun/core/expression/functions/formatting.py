@@ -6,12 +6,11 @@ import re
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from dustrun.core.expression.runtime import arithmetic
+from dustrun.core.expression.runtime import operators
 from dustrun.core.expression.runtime.border import as_text
 from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.limits import Meter
 from dustrun.core.expression.runtime.operators import is_number
-from dustrun.core.expression.runtime.values import kind
+from dustrun.core.expression.runtime.values import Meter, kind
 
 MAX_PRECISION = 100
 _CLAUSE = re.compile(r"%(?:\.([0-9]{1,3}))?(.?)", re.DOTALL)
@@ -64,8 +63,8 @@ def _fixed(value: int | Decimal, digits: int) -> str:
     return format(Decimal(value).quantize(scale, rounding=ROUND_HALF_EVEN, context=_FIXED), "f")
 
 
-_FIXED = arithmetic.WIDE.copy()
-_FIXED.traps = arithmetic.CONTEXT.traps
+_FIXED = operators.WIDE.copy()
+_FIXED.traps = operators.CONTEXT.traps
 
 
 def _scientific(value: int | Decimal, digits: int) -> str:

@@ -6,10 +6,10 @@ import re
 from decimal import Decimal
 
 from dustrun.core.expression.functions.table import Group
-from dustrun.core.expression.runtime import arithmetic
-from dustrun.core.expression.runtime.arithmetic import WIDE, Number
+from dustrun.core.expression.runtime import operators
 from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.limits import Meter
+from dustrun.core.expression.runtime.operators import WIDE, Number
+from dustrun.core.expression.runtime.values import Meter
 
 money = Group("Money")
 
@@ -69,19 +69,19 @@ def from_units(meter: Meter, x: int | str, decimals: int) -> Decimal:
     whole = _amount("fromUnits", x)
     if not isinstance(whole, int):
         raise Fault("value", "fromUnits(): base units must be a whole number")
-    return arithmetic.trimmed(WIDE.scaleb(Decimal(whole), -decimals))
+    return operators.trimmed(WIDE.scaleb(Decimal(whole), -decimals))
 
 
 @money.function("percent(x: number, p: number) -> number", "p percent of x, exact.", "percent(200, 2.5)", "5.0")
 def percent(meter: Meter, x: Number, p: Number) -> Number:
-    return arithmetic.divide(meter, arithmetic.multiply(meter, x, p), 100)  # type: ignore[no-any-return]
+    return operators.divide(meter, operators.multiply(meter, x, p), 100)  # type: ignore[no-any-return]
 
 
 @money.function(
     "bps(x: number, b: number) -> number", "b basis points (hundredths of a percent) of x.", "bps(1000000, 30)", "3000"
 )
 def basis_points(meter: Meter, x: Number, b: Number) -> Number:
-    return arithmetic.divide(meter, arithmetic.multiply(meter, x, b), 10_000)  # type: ignore[no-any-return]
+    return operators.divide(meter, operators.multiply(meter, x, b), 10_000)  # type: ignore[no-any-return]
 
 
 @money.function(

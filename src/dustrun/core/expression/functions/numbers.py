@@ -6,11 +6,10 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from dustrun.core.expression.functions.table import Group, numbers_of
-from dustrun.core.expression.runtime import arithmetic, operators
-from dustrun.core.expression.runtime.arithmetic import WIDE, Number
+from dustrun.core.expression.runtime import operators
 from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.limits import Meter
-from dustrun.core.expression.runtime.values import kind
+from dustrun.core.expression.runtime.operators import WIDE, Number
+from dustrun.core.expression.runtime.values import Meter, kind
 
 numbers = Group("Numbers")
 
@@ -57,13 +56,13 @@ def largest(meter: Meter, *values: Any) -> Any:
 def rounded(meter: Meter, x: Number, digits: int | None = None) -> Number:
     if digits is None:
         return _whole(x, ROUND_HALF_EVEN)
-    if not 0 <= digits <= arithmetic.MAX_EXPONENT:
-        raise Fault("value", f"round(): digits must be from 0 to {arithmetic.MAX_EXPONENT}")
+    if not 0 <= digits <= operators.MAX_EXPONENT:
+        raise Fault("value", f"round(): digits must be from 0 to {operators.MAX_EXPONENT}")
     return Decimal(x).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_EVEN, context=_ROUNDING)
 
 
 _ROUNDING = WIDE.copy()
-_ROUNDING.traps = arithmetic.CONTEXT.traps
+_ROUNDING.traps = operators.CONTEXT.traps
 
 
 def _whole(x: Number, rounding: str) -> int:
@@ -87,7 +86,7 @@ def total(meter: Meter, items: list[Any]) -> Number:
     meter.charge(len(items))
     result: Number = 0
     for item in numbers_of("sum", items):
-        result = arithmetic.add(meter, result, item)
+        result = operators.add_numbers(meter, result, item)
     return result
 
 
@@ -95,25 +94,25 @@ def total(meter: Meter, items: list[Any]) -> Number:
 def average(meter: Meter, items: list[Any]) -> Number:
     if not items:
         raise Fault("value", "avg() of an empty list")
-    return arithmetic.divide(meter, total(meter, items), len(items))  # type: ignore[no-any-return]
+    return operators.divide(meter, total(meter, items), len(items))  # type: ignore[no-any-return]
 
 
 @numbers.function(
     "div(a: number, b: number) -> int", ("The integer quotient, truncated towards zero."), "div(-7, 2)", "-3"
 )
 def whole_quotient(meter: Meter, a: Number, b: Number) -> int:
-    return arithmetic.quotient(meter, a, b)  # type: ignore[no-any-return]
+    return operators.quotient(meter, a, b)  # type: ignore[no-any-return]
 
 
 @numbers.function(
     "mod(a: number, b: number) -> number", ("The remainder of div(), with the sign of a."), "mod(-7, 2)", "-1"
 )
 def modulo(meter: Meter, a: Number, b: Number) -> Number:
-    return arithmetic.remainder(meter, a, b)  # type: ignore[no-any-return]
+    return operators.remainder(meter, a, b)  # type: ignore[no-any-return]
 
 
 @numbers.function(
     "pow(x: number, exponent: int) -> number", "x to a whole power, exact.", "pow(10, 18)", "1000000000000000000"
 )
 def power(meter: Meter, x: Number, exponent: int) -> Number:
-    return arithmetic.power(meter, x, exponent)  # type: ignore[no-any-return]
+    return operators.power(meter, x, exponent)  # type: ignore[no-any-return]

@@ -10,12 +10,11 @@ from decimal import Decimal
 from typing import Any
 
 from dustrun.core.expression.functions.table import Group, is_digits
-from dustrun.core.expression.runtime import arithmetic, times
+from dustrun.core.expression.logic import type_of
+from dustrun.core.expression.runtime import operators, times
 from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.limits import Meter
-from dustrun.core.expression.runtime.values import Duration, Timestamp, TypeName
+from dustrun.core.expression.runtime.values import Duration, Meter, Timestamp, TypeName
 from dustrun.core.expression.syntax import literals
-from dustrun.core.expression.typenames import type_of
 
 standard = Group("CEL")
 
@@ -81,7 +80,7 @@ def to_string(meter: Meter, x: Any) -> str:
     if isinstance(x, bool):
         return "true" if x else "false"
     if isinstance(x, int | Decimal):
-        return arithmetic.plain(x)
+        return operators.plain(x)
     if isinstance(x, Timestamp):
         return times.write_moment(x)
     if isinstance(x, Duration):

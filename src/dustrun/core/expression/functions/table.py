@@ -9,8 +9,7 @@ from typing import Any
 
 from dustrun.core.expression.runtime import times
 from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.limits import Meter
-from dustrun.core.expression.runtime.values import Lazy, kind, read_all
+from dustrun.core.expression.runtime.values import Lazy, Meter, kind, read_all
 from dustrun.records import dataclass
 
 # parameter type → the kinds it accepts; empty: any value

@@ -12,7 +12,7 @@ from dustrun.core.expression.functions.formatting import format_text
 from dustrun.core.expression.functions.table import Group
 from dustrun.core.expression.runtime.border import as_text
 from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.limits import Meter
+from dustrun.core.expression.runtime.values import Meter
 
 text = Group("Text")
 

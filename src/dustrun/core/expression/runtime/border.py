@@ -7,11 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from dustrun.core.expression.runtime import times
-from dustrun.core.expression.runtime.arithmetic import plain
 from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.limits import Meter
-from dustrun.core.expression.runtime.operators import MAX_VALUE_DEPTH
-from dustrun.core.expression.runtime.values import Duration, Lazy, Timestamp, TypeName, key_text, kind, read_all
+from dustrun.core.expression.runtime.operators import MAX_VALUE_DEPTH, plain
+from dustrun.core.expression.runtime.values import Duration, Lazy, Meter, Timestamp, TypeName, key_text, kind, read_all
 from dustrun.core.values import exact_json
 
 _SHORT_BITS = 3300

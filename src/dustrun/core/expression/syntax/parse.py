@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS
+from dustrun.core.expression.runtime.values import DEFAULT_LIMITS
 from dustrun.core.expression.syntax import literals, tree
 from dustrun.core.expression.syntax.tree import Node
 

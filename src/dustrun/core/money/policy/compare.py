@@ -23,6 +23,7 @@ from dustrun.core.money.policy.document import (
 )
 from dustrun.core.money.policy.matching import account_covers, asset_covers, named_methods, selector_of_entry
 from dustrun.core.money.policy.methods import signature_of
+from dustrun.core.money.policy.sources_rule import accounts_as_sources, contracts_of
 from dustrun.core.money.policy.sources_rule import is_looser as sources_are_looser
 from dustrun.core.money.policy.star import covers_always
 from dustrun.core.money.token_calls import OF_TOKENS
@@ -43,6 +44,7 @@ def what_is_looser(old: WalletPolicy, new: WalletPolicy) -> list[str]:
     found = [
         name for name, covers in _LISTS.items() if not _all_covered(getattr(old, name), getattr(new, name), covers)
     ]
+    found += [name for name in _trusts_more(old, new) if name not in found]
     if _calls_more(old, new):
         found.append("methods")
     found += [name for name in _FLAGS if getattr(new, name) and not getattr(old, name)]
@@ -82,6 +84,23 @@ _LISTS: dict[str, Callable[[Any, Any], bool]] = {
 def _all_covered(old: Iterable[Any], new: Iterable[Any], covers: Callable[[Any, Any], bool]) -> bool:
     entries = tuple(old)
     return all(any(covers(wide, narrow) for wide in entries) for narrow in new)
+
+
+def _trusts_more(old: WalletPolicy, new: WalletPolicy) -> list[str]:
+    """The lists in which `new` names contracts about whose answers `old` asks: names vouch, a star does not."""
+    named = {"contracts": accounts_as_sources(new.contracts), "assets": contracts_of(new.assets)}
+    before, tokens = accounts_as_sources(old.contracts), contracts_of(old.assets)
+    found: set[str] = set()
+    for rule in (old.sources or {}).values():
+        vouches = "chain" in rule.allow  # tokens do only where the rule lets their chain speak
+        known = before.union(map(str.lower, rule.allow), tokens if vouches else ())
+        fresh = {name for name, sources in named.items() if not all(_is_trusted(one, known) for one in sources)}
+        found |= fresh if vouches else fresh - {"assets"}
+    return sorted(found)
+
+
+def _is_trusted(source: str, known: frozenset[str]) -> bool:
+    return not known.isdisjoint((source, "contract:*", f"contract:any/{source.rpartition('/')[2]}"))
 
 
 def _calls_more(old: WalletPolicy, new: WalletPolicy) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from dustrun.core.evm.abi import AbiFault, Function, Param
 from dustrun.core.evm.abi_signatures import parse_function
-from dustrun.core.evm.selectors import read_selector
+from dustrun.core.evm.calls import read_selector
 from dustrun.core.expression import ExpressionError, Limits, Template, parse_expression
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.parse import parse

@@ -11,8 +11,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
-from dustrun.core.money.inner_calls import Unread, implied_movements
 from dustrun.core.money.intent import Intent, Movement, SignRequest
+from dustrun.core.money.token_calls import Unread, implied_movements
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 from dustrun.records import dataclass
@@ -71,6 +71,8 @@ class Request:
     origin: Origin = Origin()
     shaped: Mapping[str, frozenset[str]] | None = None
     """The sources of each money field; None if no policy asks for them, or only the caller shapes it."""
+    listed: frozenset[str] = frozenset()
+    """The contracts among them that the networks' files name."""
 
     @classmethod
     def of_intent(

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from dustrun.core.evm.selectors import read_selector
+from dustrun.core.evm.calls import read_selector
 from dustrun.core.money.policy.conditions import MAX_LENGTH, Condition, compile_condition, read_method
 from dustrun.core.money.policy.sources_rule import Sources, default_sources
 from dustrun.core.values import exact_json

@@ -20,7 +20,7 @@ from dustrun.core.money.policy.counting import (
 from dustrun.core.money.policy.document import HOUR_MS, AskTotal, Limit, WalletPolicy, usd_units
 from dustrun.core.money.policy.scope import is_endless, judge_scope, paid, revokes
 from dustrun.core.money.policy.scopes import Bound, asked_under, base_of, bounds_of
-from dustrun.core.money.policy.sources_rule import judge_sources
+from dustrun.core.money.policy.sources_rule import Vouched, brief, contracts_of, judge_sources
 from dustrun.core.money.policy.verdict import Allow, Ask, Deny, Reason, Verdict
 from dustrun.records import dataclass
 
@@ -85,10 +85,11 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
         *judge_gas(policy, request, facts.worths),
         *_unlimited(policy, request, facts.worths),
     ]
-    shaped = list(judge_sources(policy.sources, request.shaped, policy.contracts))
+    shaped = list(judge_sources(policy.sources, request.shaped, policy.contracts, _vouched(policy, request)))
     denied += [reason for otherwise, reason in shaped if otherwise == "deny"]
+    told = brief(request.shaped) if request.shaped is not None else None
     if denied:
-        return Deny(tuple(denied))
+        return Deny(tuple(denied), told)
     waits = [
         *_waits(policy, count(request, facts.worths), facts),
         *_wild_fee(policy, request),
@@ -97,9 +98,16 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
         *(reason for otherwise, reason in shaped if otherwise == "ask"),
     ]
     if waits and not facts.is_approved:
-        return Ask(tuple(waits))
+        return Ask(tuple(waits), told)
     approved = [Reason(reason.statement, "A person approved exactly this request.") for reason in waits]
-    return Allow(tuple(dict.fromkeys([*allowed, *approved])))
+    return Allow(tuple(dict.fromkeys([*allowed, *approved])), told)
+
+
+def _vouched(policy: WalletPolicy, request: Request) -> Vouched:
+    """The contracts that a network or the policy names as tokens; and the token that is moved, if nothing else is."""
+    moved = {canonical(movement.asset) for movement in request.movements}
+    own = contracts_of(moved) if len(moved) == 1 else frozenset[str]()
+    return Vouched(request.listed | contracts_of(policy.assets), own)
 
 
 def _prices(policy: WalletPolicy, counted: Counted) -> Iterator[Reason]:
@@ -219,15 +227,33 @@ def judge_gas(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth
 
 def _doubtful(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
     """Why a person must look at a price on which a statement in dollars depends."""
-    above = policy.approval_above
-    if any(limit.max_usd is not None for limit in policy.limits) or (above is not None and above.usd is not None):
+    if _has_dollars(policy):
         moved = {canonical(movement.asset) for movement in request.movements}
         for key in sorted(moved & facts.doubts.keys()):
             yield Reason("prices", f"{facts.doubts[key]}: a person must approve what depends on it.")
-    bounds = [*(limit.max_gas_usd for limit in policy.limits), *(rule.max_gas_usd for rule in policy.gas)]
     coin = None if request.native is None else canonical(request.native)
-    if coin is not None and coin in facts.doubts and any(bound is not None for bound in bounds):
+    if coin is not None and coin in facts.doubts and _has_fees_in_dollars(policy):
         yield Reason("prices", f"{facts.doubts[coin]}: a person must approve the fee.")
+
+
+def _has_dollars(policy: WalletPolicy) -> bool:
+    """Whether a statement about what is moved is in dollars."""
+    above, outflow = policy.approval_above, policy.outflow
+    return (
+        any(limit.max_usd is not None for limit in policy.limits)
+        or (above is not None and (above.usd is not None or any(total.usd is not None for total in above.totals)))
+        or (outflow is not None and outflow.max_usd is not None)
+    )
+
+
+def _has_fees_in_dollars(policy: WalletPolicy) -> bool:
+    bounds = [*(limit.max_gas_usd for limit in policy.limits), *(rule.max_gas_usd for rule in policy.gas)]
+    return any(bound is not None for bound in bounds)
+
+
+def depends_on_prices(policy: WalletPolicy | None) -> bool:
+    """Whether a verdict may depend on a price being right, and not only on there being one."""
+    return policy is not None and (_has_dollars(policy) or _has_fees_in_dollars(policy))
 
 
 def _wild_fee(policy: WalletPolicy, request: Request) -> Iterator[Reason]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dustrun.core.evm.selectors import read_selector
+from dustrun.core.evm.calls import read_selector
 from dustrun.core.money.policy.document import MethodRule
 from dustrun.core.values.amounts import Asset
 

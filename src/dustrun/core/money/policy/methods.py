@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dustrun.core.evm.selectors import selector_of
-from dustrun.core.money.inner_calls import InnerCall
+from dustrun.core.evm.calls import selector_of
 from dustrun.core.money.policy.conditions import Facts, Outcome
 from dustrun.core.money.policy.counting import Request
 from dustrun.core.money.policy.document import MethodRule, WalletPolicy
@@ -13,6 +12,7 @@ from dustrun.core.money.policy.matching import named_methods
 from dustrun.core.money.policy.special_methods import known_functions
 from dustrun.core.money.policy.star import find_doubt
 from dustrun.core.money.policy.verdict import Reason
+from dustrun.core.money.token_calls import InnerCall
 
 
 def judge_method(
@@ -21,10 +21,8 @@ def judge_method(
     call: InnerCall,
     method: str | None,
     allowed: list[Reason],
-    unproven: list[Reason],
 ) -> Iterator[Reason]:
-    """The denials of one call; `method` is the signature by which it was decoded. Named entries win over `*`. What only
-    a simulation can settle is appended to `unproven`."""
+    """The denials of one call; `method` is the signature by which it was decoded. Named entries win over `*`."""
     selector = selector_of(call.data) or ""
     shown = _shown(selector, method)
     named = named_methods(policy.methods, selector)
@@ -40,12 +38,8 @@ def judge_method(
     elif (doubt := find_doubt(policy, request, call, method)) is None:
         allowed.append(Reason("methods", f'The method "{shown}" is allowed.'))
     else:
-        why = f'The method "{shown}" ({selector}) is not allowed: it {doubt.message}, so "*" does not cover it'
-        reason = Reason("methods", f"{why}: list it by name.")
-        if not doubt.balances_tell:
-            yield reason
-        elif reason not in unproven:
-            unproven.append(reason)
+        why = f'The method "{shown}" ({selector}) is not allowed: it {doubt}, so "*" does not cover it'
+        yield Reason("methods", f"{why}: list it by name.")
 
 
 def signature_of(policy: WalletPolicy, selector: str) -> str | None:

@@ -47,8 +47,8 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """What bounds a transaction: the policy's statement, the cap of a dust test in 1e-18 dollars, and the calls that
-    `"*"` covers only if nothing leaves (see `find_unproven`)."""
+    """What bounds a transaction: the policy's statement, the cap of a dust test in 1e-18 dollars, and what
+    passes only if nothing leaves (see `find_unproven`)."""
 
     rule: Outflow | None
     dust_cap: int | None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dustrun.core.evm.selectors import read_selector, selector_of
+from dustrun.core.evm.calls import read_selector, selector_of
 from dustrun.core.money.allowances import is_revocation
-from dustrun.core.money.inner_calls import InnerCall, Unread, inner_calls, is_readable
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy.counting import Request, canonical, implied_of, is_same
 from dustrun.core.money.policy.document import WalletPolicy
@@ -14,7 +13,15 @@ from dustrun.core.money.policy.matching import find_account, find_asset, names_c
 from dustrun.core.money.policy.methods import judge_conditions, judge_method, signature_of
 from dustrun.core.money.policy.verdict import Reason
 from dustrun.core.money.router_calls import is_router_method, unclaimed
-from dustrun.core.money.token_calls import OF_TOKENS, TRANSFER_FROM, implied_movement
+from dustrun.core.money.token_calls import (
+    OF_TOKENS,
+    TRANSFER_FROM,
+    InnerCall,
+    Unread,
+    implied_movement,
+    inner_calls,
+    is_readable,
+)
 from dustrun.core.values.amounts import Asset
 
 REVOCATION_GAS = 300_000
@@ -23,18 +30,15 @@ _WIDTHS = (2**96 - 1, 2**128 - 1)
 
 
 def find_unproven(policy: WalletPolicy | None, request: Request) -> tuple[Reason, ...]:
-    """What `"*"` allows only if a simulation shows that nothing leaves the wallet."""
-    unproven: list[Reason] = []
+    """What a policy allows only if a simulation shows that nothing leaves the wallet."""
     if policy is not None and revokes(request) and any(_scope(policy, request, [])):
         return (Reason("revocation", "It sets an allowance to zero, which may give or take nothing."),)
-    if policy is not None and request.kind == "transaction" and "*" in policy.methods:
-        list(_call(policy, request, [], unproven))
-    return tuple(unproven)
+    return ()
 
 
 def judge_scope(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
-    """The denials by chains, assets, recipients, contracts and methods; what they allow is appended to `allowed`. What
-    `find_unproven` finds is not among them. To set an allowance to zero is in the scope of every policy."""
+    """The denials by chains, assets, recipients, contracts and methods; what they allow is appended to `allowed`. To
+    set an allowance to zero is in the scope of every policy."""
     own: list[Reason] = []
     denied = list(_scope(policy, request, own))
     if denied and revokes(request):
@@ -62,7 +66,7 @@ def _scope(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Ite
     else:
         yield Reason("chains", f"Chain {request.chain_id} is not among the allowed chains.")
     yield from (
-        _call(policy, request, allowed, []) if request.kind == "transaction" else _signature(policy, request, allowed)
+        _call(policy, request, allowed) if request.kind == "transaction" else _signature(policy, request, allowed)
     )
     for movement in request.movements:
         yield from _movement(policy, request, movement, allowed)
@@ -84,7 +88,7 @@ def _signature(policy: WalletPolicy, request: Request, allowed: list[Reason]) ->
         allowed.append(Reason("signatures.typedData", f"Typed data may be signed ({rules.typed_data})."))
 
 
-def _call(policy: WalletPolicy, request: Request, allowed: list[Reason], unproven: list[Reason]) -> Iterator[Reason]:
+def _call(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
     yield from _undeclared(request)
     if request.to is None:
         if policy.allow_deploy:
@@ -107,14 +111,12 @@ def _call(policy: WalletPolicy, request: Request, allowed: list[Reason], unprove
         yield from judge_conditions(policy, request, call, request.method)
         return
     method = request.method if _is_method(request.method, request.data) else None
-    yield from _listed_call(policy, request, call, method, allowed, unproven)
-    yield from _inner_calls(policy, request, request.to, allowed, unproven)
+    yield from _listed_call(policy, request, call, method, allowed)
+    yield from _inner_calls(policy, request, request.to, allowed)
     yield from _router_payees(policy, request, request.to)
 
 
-def _inner_calls(
-    policy: WalletPolicy, request: Request, to: str, allowed: list[Reason], unproven: list[Reason]
-) -> Iterator[Reason]:
+def _inner_calls(policy: WalletPolicy, request: Request, to: str, allowed: list[Reason]) -> Iterator[Reason]:
     """Nested calls are judged like direct calls, except that no ABI of whoever wrote them decodes them."""
     try:
         inner = inner_calls(to, request.data)
@@ -136,7 +138,7 @@ def _inner_calls(
                     f"A nested call of {call.to} ({selector}) does not decode with a known ABI, so it is not verified."
                 )
                 yield Reason("allowUnverifiedCalldata", message)
-            yield from _listed_call(policy, request, call, method, allowed, unproven)
+            yield from _listed_call(policy, request, call, method, allowed)
 
 
 def _is_known(request: Request, call: InnerCall) -> bool:
@@ -175,13 +177,12 @@ def _listed_call(
     call: InnerCall,
     method: str | None,
     allowed: list[Reason],
-    unproven: list[Reason],
 ) -> Iterator[Reason]:
     if find_account(policy.contracts, request.chain_id, call.to) is None:
         yield Reason("contracts", f"The contract {call.to} is not among the allowed contracts.")
     else:
         allowed.append(Reason("contracts", f"The contract {call.to} may be called."))
-    yield from judge_method(policy, request, call, method, allowed, unproven)
+    yield from judge_method(policy, request, call, method, allowed)
 
 
 def _is_method(method: str | None, data: bytes) -> bool:

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from dustrun.core.evm.selectors import read_selector, selector_of
-from dustrun.core.money.inner_calls import InnerCall, Unread, inner_calls
+from dustrun.core.evm.calls import read_selector, selector_of
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy.counting import (
     COUNT,
@@ -30,6 +29,7 @@ from dustrun.core.money.policy.counting import (
 )
 from dustrun.core.money.policy.document import Limit, LimitScope, WalletPolicy
 from dustrun.core.money.policy.matching import find_account, find_asset
+from dustrun.core.money.token_calls import InnerCall, Unread, inner_calls
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.records import dataclass
 

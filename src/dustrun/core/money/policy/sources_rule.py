@@ -4,13 +4,14 @@ definitions, stores and connectors are judged before, by what they may spend."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
 from dustrun.core.money.policy.verdict import Reason
 from dustrun.core.values.fields import Fields
+from dustrun.records import dataclass
 
 _ALLOWED: Final = re.compile(
     r"definition|variable|table|starter|connector|chain|clock|run|price|schedule|setting|env|workflow|approval|system"
@@ -19,6 +20,9 @@ _ALLOWED: Final = re.compile(
 )
 _ALWAYS: Final = frozenset({"definition", "variable", "table", "starter", "approval", "connector", "run", "setting"})
 _READ: Final = frozenset({"env", "workflow", "chain", "clock"})
+_TOKEN: Final = re.compile(r"eip155:([0-9]+)/erc20:(0x[0-9a-fA-F]{40})")
+_KEPT: Final = 50
+_OF_TOKENS: Final = frozenset({"asset", "amount", "limits"})
 MONEY: Final = ("recipient", "amount", "asset", "chain", "calldata", "limits", "wallet")
 
 
@@ -64,8 +68,42 @@ def default_sources() -> Sources:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """Contracts, as sources, whose answers count like their chain's wherever a rule allows `chain`. `listed`: a network
+    or the policy names them. `moved`: the token that is spent; what it says of itself, its owner decides anyway, but it
+    does not say whom else a contract should pay."""
+
+    listed: frozenset[str] = frozenset()
+    moved: frozenset[str] = frozenset()
+
+    def covers(self, money: str, source: str) -> bool:
+        """Whether a source of a money field is one of them."""
+        name = source.lower()
+        return name in self.listed or (name in self.moved and money in _OF_TOKENS)
+
+
+_NONE: Final = Vouched()
+
+
+def contracts_of(assets: Iterable[str]) -> frozenset[str]:
+    """The contracts of tokens as sources; there are none of coins, and of patterns for many assets."""
+    found = map(_TOKEN.fullmatch, assets)
+    return frozenset(f"contract:{one.group(1)}/{one.group(2).lower()}" for one in found if one is not None)
+
+
+def accounts_as_sources(contracts: Iterable[str]) -> frozenset[str]:
+    """The contracts that a policy names, as sources: `contract:CHAIN/0x…`, with the chain `any` where the name counts
+    on every chain."""
+    named = (entry.lower().removeprefix("eip155:").rpartition(":") for entry in contracts)
+    return frozenset(f"contract:{chain or 'any'}/{address}" for chain, _, address in named if address != "*")
+
+
 def judge_sources(
-    rules: Sources | None, shaped: Mapping[str, frozenset[str]] | None, contracts: tuple[str, ...] = ()
+    rules: Sources | None,
+    shaped: Mapping[str, frozenset[str]] | None,
+    contracts: tuple[str, ...] = (),
+    vouched: Vouched = _NONE,
 ) -> Iterator[tuple[str, Reason]]:
     """(`ask` or `deny`, why) of every field that something shapes which the policy does not name. `shaped`: the sources
     of each money field, as `core/sources` writes them, with `starter` for what a key gave that may spend; None: nothing
@@ -81,11 +119,21 @@ def judge_sources(
             source
             for source in shaped.get(money, ())
             if not (_is_allowed(source, rule.allow) or _is_named(source, contracts))
+            and not ("chain" in rule.allow and vouched.covers(money, source))
         )
         if foreign:
             more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
             message = f"The {money} hangs on {', '.join(foreign[:3])}{more}, which the policy does not name."
             yield rule.otherwise, Reason(f"sources.{money}", message)
+
+
+def brief(shaped: Mapping[str, frozenset[str]]) -> dict[str, tuple[str, ...]]:
+    """The sources of each money field as spends and the ledger keep them: versions instead of each of their nodes, and
+    at most 50 of a field."""
+    return {
+        money: tuple(sorted({one.split("#")[0] if one.startswith("definition:") else one for one in sources})[:_KEPT])
+        for money, sources in sorted(shaped.items())
+    }
 
 
 def _is_allowed(source: str, allowed: tuple[str, ...]) -> bool:

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 
 from dustrun.core.evm.abi import Function, Param
 from dustrun.core.evm.abi_signatures import parse_function
-from dustrun.core.evm.selectors import read_selector
-from dustrun.core.money.inner_calls import is_readable
+from dustrun.core.evm.calls import read_selector
+from dustrun.core.money.token_calls import is_readable
 from dustrun.core.values import exact_json
 from dustrun.records import dataclass
 

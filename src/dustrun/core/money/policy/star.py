@@ -2,8 +2,9 @@
 
 Neither a method's name nor its types prove anything: whoever writes a call chooses both, and a selector is short enough
 to find another signature for it. So each 32-byte word is read as it is. A word is harmless if it is a small number, or
-an address that is the wallet or that the policy names. Methods of well-known protocols are listed with their receivers
-(`special_methods.py`, `router_calls.py`); token transfers are judged as movements.
+an address that is the wallet or that the policy names; nothing longer is, not even a hash. Methods of well-known
+protocols are listed with their receivers (`special_methods.py`, `router_calls.py`); token transfers are judged as
+movements.
 """
 
 from __future__ import annotations
@@ -13,16 +14,14 @@ from typing import Final
 
 from dustrun.core.evm.abi import AbiFault
 from dustrun.core.evm.abi_signatures import parse_function
-from dustrun.core.evm.selectors import read_selector, selector_of
-from dustrun.core.money.inner_calls import InnerCall, Unread, is_readable
+from dustrun.core.evm.calls import read_selector, selector_of
 from dustrun.core.money.policy.counting import Request
 from dustrun.core.money.policy.document import WalletPolicy
 from dustrun.core.money.policy.matching import find_account
 from dustrun.core.money.policy.special_methods import WHY, is_plain, kind_of, receivers_of, special
 from dustrun.core.money.router_calls import is_router_method, payees_of
-from dustrun.core.money.token_calls import implied_movement
+from dustrun.core.money.token_calls import InnerCall, Unread, implied_movement, is_readable
 from dustrun.core.values.addresses import checksum
-from dustrun.records import dataclass
 
 SMALL_BITS: Final = 104
 """Numbers below 2**104 are amounts, times and ids. An address that small takes 2**56 attempts to find."""
@@ -32,15 +31,7 @@ _FULL: Final = frozenset((1 << bits) - 1 for bits in range(SMALL_BITS, 257, 8))
 """What stands for "all of it", in any width."""
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """Why `"*"` does not cover a call. `balances_tell`: a simulation in which nothing leaves the wallet settles it."""
-
-    message: str
-    balances_tell: bool = False
-
-
-def find_doubt(policy: WalletPolicy, request: Request, call: InnerCall, method: str | None) -> Doubt | None:
+def find_doubt(policy: WalletPolicy, request: Request, call: InnerCall, method: str | None) -> str | None:
     """Why `"*"` does not cover a call; None if it does. `method`: the signature by which it decodes."""
     selector = selector_of(call.data) or ""
     wallet = None if request.sender is None else checksum(request.sender)
@@ -49,7 +40,7 @@ def find_doubt(policy: WalletPolicy, request: Request, call: InnerCall, method: 
         kind = found.kind if found is not None else kind
         assert kind is not None
         if kind != "giving" or not _is_for_wallet(selector, method, call.data, wallet):
-            return Doubt(WHY[kind])
+            return WHY[kind]
         if found is not None:
             return None
     if is_readable(selector) or is_plain(selector):
@@ -99,44 +90,53 @@ def _is_for_wallet(selector: str, method: str | None, data: bytes, wallet: str |
     return receivers is not None and all(one == wallet for one in receivers)
 
 
-def _router_doubt(policy: WalletPolicy, request: Request, call: InnerCall) -> Doubt | None:
+def _router_doubt(policy: WalletPolicy, request: Request, call: InnerCall) -> str | None:
     """The tokens of a router's methods are named, so only those that it pays matter. What it leaves with the router
     itself is judged elsewhere."""
     try:
         payees = payees_of(call)
     except Unread as fault:
-        return Doubt(f"cannot be decoded: {fault}")
+        return f"cannot be decoded: {fault}"
     own = {call.to.lower(), (request.sender or "").lower(), *(f"0x{number:040x}" for number in range(3))}
     for payee in payees:
         if payee.lower() not in own and find_account(policy.recipients, request.chain_id, payee) is None:
-            return Doubt(f"pays {payee}, which is neither the wallet nor among the recipients")
+            return f"pays {payee}, which is neither the wallet nor among the recipients"
     return None
 
 
-def _doubt_of_words(data: bytes, parties: frozenset[int]) -> Doubt | None:
+def _doubt_of_words(data: bytes, parties: frozenset[int]) -> str | None:
     words = [int.from_bytes(data[at : at + 32].ljust(32, b"\0")) for at in range(0, len(data), 32)]
-    found = list(_strangers(words, parties))
-    if not found:
-        return None
-    settled = all(is_hash for _, is_hash in found) and not any(_is_offset(word, words) for word in words)
-    return Doubt(f"contains {found[0][0]}, which is neither the wallet nor named in the policy", settled)
+    stranger = next(_strangers(words, parties), None)
+    return stranger and f"contains {stranger}, which is neither the wallet nor named in the policy"
 
 
-def _strangers(words: list[int], parties: frozenset[int]) -> Iterator[tuple[str, bool]]:
-    """The words that may name somebody else, and whether each has the form of a hash rather than of an address."""
+def _strangers(words: list[int], parties: frozenset[int]) -> Iterator[str]:
+    """What may name somebody else. A hash may: contracts exist that cut any word down to an address, and a call can
+    hand over authority without moving anything, so no simulation would tell."""
+    before = 0
     for word in words:
-        address = word % _ADDRESS
+        left, right = divmod(word, _ADDRESS)
         is_number = word < 1 << SMALL_BITS or word >= _WORD - (1 << SMALL_BITS) or word in _FULL
-        if is_number or address == 0 or word in parties or (word >> 96 in parties and word % (1 << 96) == 0):
-            continue
-        if word < _ADDRESS:
-            yield checksum(f"0x{word:040x}"), False
-        elif word % (1 << 96) == 0:
-            yield checksum(f"0x{word >> 96:040x}"), False
-        else:
-            yield f"0x{word:064x}", True
+        is_party = word in parties or (word >> 96 in parties and word % (1 << 96) == 0)
+        if not (is_number or is_party or right == 0):
+            yield _shown(word)
+        if right == 0 and not is_party and _spans(before, left):
+            yield f"0x{before:x}{left:024x}"
+        free = min(word, _WORD - 1 - word)  # of a negative number, what differs from its sign
+        before = 0 if is_party or free >= 1 << SMALL_BITS else free
 
 
-def _is_offset(word: int, words: list[int]) -> bool:
-    """Whether a word may point to an argument of variable length, in which anything may be written."""
-    return word > 0 and word % 32 == 0 and word // 32 < len(words)
+def _spans(number: int, left: int) -> bool:
+    """Whether an address may lie across the border of two words, as packed bytes and offsets between words place it:
+    a number in the low bytes of one, and the high 12 bytes of the next."""
+    if not number or not left:
+        return False
+    low = (left & -left).bit_length() - 1
+    return (number.bit_length() + 7) // 8 + 12 - low // 8 > SMALL_BITS // 8
+
+
+def _shown(word: int) -> str:
+    """A word, as an address if it has the form of one."""
+    if word < _ADDRESS:
+        return checksum(f"0x{word:040x}")
+    return checksum(f"0x{word >> 96:040x}") if word % (1 << 96) == 0 else f"0x{word:064x}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import field
 from typing import Any
 
+from dustrun.core.values.exact_json import loads_own
 from dustrun.records import dataclass
 
 
@@ -22,6 +25,8 @@ class Reason:
 @dataclass(frozen=True, slots=True)
 class _Verdict:
     reasons: tuple[Reason, ...]
+    sources: Mapping[str, tuple[str, ...]] | None = field(default=None, compare=False)
+    """What shaped each money field, if a policy judged by that."""
 
     @property
     def outcome(self) -> str:
@@ -31,6 +36,10 @@ class _Verdict:
     def public(self) -> dict[str, Any]:
         """As JSON."""
         return {"outcome": self.outcome, "reasons": [reason.public() for reason in self.reasons]}
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON with what it judged by, for the spend's row and the ledger; `read_stored` takes it apart."""
+        return self.public() | ({} if self.sources is None else {"sources": self.sources})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +58,11 @@ class Ask(_Verdict):
 
 
 Verdict = Allow | Deny | Ask
+
+
+def read_stored(text: str | None) -> tuple[dict[str, Any] | None, dict[str, list[str]] | None]:
+    """A stored verdict as everybody sees it, and the sources by which it was judged."""
+    if text is None:
+        return None, None
+    verdict: dict[str, Any] = loads_own(text)
+    return verdict, verdict.pop("sources", None)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from dustrun.core.text.known_texts import KnownTexts
+from dustrun.core.text.masking import KnownTexts
 from dustrun.records import dataclass
 
 _MOST = 50

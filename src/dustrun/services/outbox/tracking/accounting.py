@@ -1,5 +1,6 @@
 """Writes the ledger's entries of final transactions, after the fact: balances are measured around each block, so a
-payment never waits for its accounting, and a restart goes on with what is due."""
+payment never waits for its accounting, and a restart goes on with what is due.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from dustrun.core.money.accounting import Included, Line, Pair, lines_of
 from dustrun.core.money.intent import Receipt
 from dustrun.core.money.policy.counting import canonical
 from dustrun.core.money.policy.scope import is_endless
+from dustrun.core.money.policy.verdict import read_stored
 from dustrun.core.money.receipts import read_receipt
 from dustrun.core.money.transaction_state import SETTLED, TxState
 from dustrun.core.values.addresses import checksum
@@ -27,13 +29,17 @@ from dustrun.errors import DustrunError
 from dustrun.records import dataclass
 from dustrun.services.outbox import events
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.spend_status import intent_of
+from dustrun.services.outbox.events import Committed, Step
+from dustrun.services.outbox.spend_status import Failure, error_json, intent_of
+from dustrun.services.outbox.tracking.receipts import CANCELLED, REVERTED
+from dustrun.services.wallets.budget import Endings
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import ledger, reservations
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.ledger import Due, EntryRow
 from dustrun.storage.money.transactions import AttemptRow, TransactionRow
 from dustrun.storage.runs import approvals
+from dustrun.storage.runs.journal import RunHeads
 
 _logger = log.get(__name__)
 _MOST, _AT_ONCE = 50, 20
@@ -155,8 +161,8 @@ class Books:
         known = await self._deps.database.read(lambda tx: _prices_of(tx, row.id))
         values = {asset: await self._value(asset, known, since) for asset in sorted({line.asset for line in lines})}
 
-        def unit(tx: Tx) -> None:
-            now = rows.get(tx, row.id)
+        def unit(tx: Tx) -> list[Committed]:
+            now, alerts = rows.get(tx, row.id), list[Committed]()
             if now.state in SETTLED and now.block_hash == row.block_hash:
                 approved = _approved_by(tx, now)
                 entries = [
@@ -167,11 +173,12 @@ class Books:
                 for line in lines:
                     if line.kind == "allowance" and line.address == row.sender and is_endless(line.units):
                         message = f"{line.counterparty} may take {line.asset} without a bound."
-                        events.raise_alert(tx, now, events.ALLOWANCE, message)
+                        alerts.append(events.raise_alert(tx, now, events.ALLOWANCE, message))
             elif now.state not in SETTLED:
                 ledger.remove(tx, row.id)
+            return alerts
 
-        await self._deps.writer.write(unit, repeatable=True)
+        await self._deps.writer.write(unit, lambda alerts: self._deps.publisher.tell(*alerts), repeatable=True)
 
     async def _value(self, asset: str, known: Mapping[str, Any], since: int) -> Mapping[str, Any]:
         """Price and decimals: those by which the policy judged the spend, else those of now, unless that is too late;
@@ -232,8 +239,7 @@ def _entry(
     value: Mapping[str, Any],
     approved_by: str | None,
 ) -> EntryRow:
-    verdict = loads_own(row.verdict) if row.verdict is not None else {}
-    sources = verdict.get("sources")
+    sources = read_stored(row.verdict)[1]
     assert row.block_number is not None
     assert row.hash is not None
     return EntryRow(
@@ -268,3 +274,101 @@ def _entry(
         sources=None if sources is None else dumps_text(sources),
         created_at=clock.now_ms(),
     )
+
+
+# Records the final outcomes of transactions: those of many in one unit, since all settle what the same wallet has
+# reserved.
+
+
+_CANCELLED = "It was cancelled: its nonce went to a transfer of nothing to the wallet itself."
+
+
+@dataclass(frozen=True, slots=True)
+class Deep:
+    """A mined transaction with enough confirmations; `revert`: why it failed, if it did."""
+
+    row: TransactionRow
+    revert: object | None = None
+
+
+def note_final(tx: Tx, deep: Sequence[Deep]) -> list[Committed | None]:
+    """Records how they ended, of those that are still mined in the same block."""
+    with RunHeads(tx, [one.row.run_pk for one in deep]) as heads:
+        asked = [(rows.ask_for(tx, one.row.id), rows.ask_attempts(tx, one.row.id)) for one in deep]
+        endings = Endings(tx, [one.row.id for one in deep])
+        endings.read()
+        finals = _Finals(tx, endings, heads)
+        found = [(one, row(), attempts()) for one, (row, attempts) in zip(deep, asked, strict=True)]
+        committed = [finals.note(*one) for one in found]
+        endings.write()
+        finals.write_due()
+    return committed
+
+
+class _Finals:
+    """Ends transactions in one unit."""
+
+    def __init__(self, tx: Tx, endings: Endings, heads: RunHeads) -> None:
+        self._tx = tx
+        self._endings = endings
+        self._heads = heads
+        self._due: list[TransactionRow] = []
+
+    def write_due(self) -> None:
+        """Notes that the ledger needs entries of what has ended."""
+        for chain_id in {row.chain_id for row in self._due}:
+            ids = [row.id for row in self._due if row.chain_id == chain_id]
+            ledger.add_due(self._tx, ids, chain_id, clock.now_ms())
+
+    def note(self, deep: Deep, row: TransactionRow, attempts: Sequence[AttemptRow]) -> Committed | None:
+        if row.state != TxState.MINED or row.block_hash != deep.row.block_hash or row.receipt is None:
+            return None
+        now = clock.now_ms()
+        receipt = loads_own(row.receipt)
+        row = replace(row, finished_at=now, updated_at=now)
+        self._due.append(row)
+        if row.purpose == "fill":
+            self._settle(row, receipt)
+            return None
+        shown = {"blockNumber": row.block_number, "blockHash": row.block_hash}
+        shown |= {"fee": receipt["fee"], "gasUsed": receipt["gasUsed"]}
+        kinds = {attempt.hash: attempt.kind for attempt in attempts}
+        if kinds[row.hash or ""] == "cancel":
+            return self._fail(row, TxState.CANCELLED, Failure(CANCELLED, _CANCELLED, retryable=True), receipt, shown)
+        if not receipt["isSuccess"]:
+            return self._revert(row, receipt, deep.revert, shown)
+        self._settle(row, receipt)
+        return self._tell(row, Step("confirmed", {**shown, "confirmations": row.confirmations}))
+
+    def _settle(self, row: TransactionRow, receipt: Mapping[str, Any]) -> None:
+        assert row.finished_at is not None
+        rows.save(self._tx, replace(row, state=TxState.FINAL))
+        self._endings.settle(row.id, fee_units=int(receipt["fee"]), at_ms=row.finished_at)
+
+    def _revert(
+        self, row: TransactionRow, receipt: dict[str, Any], revert: object | None, shown: Mapping[str, object]
+    ) -> Committed | None:
+        receipt["revert"] = revert
+        reason = revert.get("text") if isinstance(revert, dict) else None
+        about = loads_own(row.intent)["about"]
+        message = f"{about}: the transaction was mined and reverted{f': {reason}' if reason else ''}."
+        details = ({"field": "", "message": reason or "no reason", "revert": revert},) if revert is not None else ()
+        failure = Failure(REVERTED, message, True, details)
+        return self._fail(replace(row, receipt=dumps_text(receipt)), TxState.REVERTED, failure, receipt, shown)
+
+    def _fail(
+        self,
+        row: TransactionRow,
+        state: TxState,
+        failure: Failure,
+        receipt: Mapping[str, Any],
+        shown: Mapping[str, object],
+    ) -> Committed | None:
+        assert row.finished_at is not None
+        error = error_json(failure)
+        rows.save(self._tx, replace(row, state=state, error=dumps_text(error)))
+        self._endings.release(row.id, fee_units=int(receipt["fee"]), at_ms=row.finished_at)
+        return self._tell(row, Step(state, {**shown, "error": error}))
+
+    def _tell(self, row: TransactionRow, step: Step) -> Committed | None:
+        return events.note(self._tx, row, step, wakes=True, heads=self._heads)

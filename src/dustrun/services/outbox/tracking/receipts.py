@@ -162,8 +162,17 @@ def note_held(tx: Tx, transaction_id: str, reason: str) -> Committed | None:
         return None
     changed = replace(row, refusal=reason, updated_at=clock.now_ms())
     rows.save(tx, changed)
-    events.raise_alert(tx, row, events.SECOND_OPINION, reason)
-    return events.note(tx, changed, Step("delayed", {"reason": reason}))
+    noted = events.note(tx, changed, Step("delayed", {"reason": reason}))
+    return events.raise_alert(tx, row, events.SECOND_OPINION, reason, noted)
+
+
+def note_withheld(tx: Tx, transaction_id: str, reason: str) -> Committed | None:
+    """Records that only the second endpoint has a receipt; hooks are told."""
+    row = rows.get(tx, transaction_id)
+    noted = note_delay(tx, transaction_id, reason)
+    if row.state not in (TxState.SIGNED, TxState.SENT) or row.refusal == reason:
+        return noted
+    return events.raise_alert(tx, row, events.SECOND_OPINION, reason, noted)
 
 
 def note_delay(tx: Tx, transaction_id: str, reason: str) -> Committed | None:

@@ -12,33 +12,154 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
+from typing import Protocol, TypeVar
 
 from dustrun import clock, log
 from dustrun.chain.evm import LiveChain
 from dustrun.core.money.intent import Receipt
 from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import loads_own
-from dustrun.errors import DustrunError
+from dustrun.errors import DustrunError, Temporary, Uncertain
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Block
+from dustrun.services.outbox import events
 from dustrun.services.outbox.deps import OutboxDeps
+from dustrun.services.outbox.events import Committed
 from dustrun.services.outbox.spend_status import intent_of
 from dustrun.services.outbox.tracking import receipts as receipt_notes
-from dustrun.services.outbox.tracking.accounting import Books
-from dustrun.services.outbox.tracking.batches import write_in_batches
+from dustrun.services.outbox.tracking.accounting import Books, Deep, note_final
 from dustrun.services.outbox.tracking.broadcast import Rebroadcaster, Tracked
-from dustrun.services.outbox.tracking.finals import Deep, note_final
 from dustrun.services.outbox.tracking.receipts import Mined
-from dustrun.services.outbox.tracking.settled import LONGEST_MS, SettledWatch
+from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import ledger
 from dustrun.storage.money import transactions as rows
-from dustrun.storage.money.transactions import TransactionRow
+from dustrun.storage.money.transactions import Settled, TransactionRow
+
+# Writes what a look at a chain has found about many transactions: of those of one run or wallet in one unit.
+
+
+_MOST = 50
+"""Transactions that a unit changes within a few milliseconds."""
+
+
+class Found(Protocol):
+    """What was found about a transaction."""
+
+    @property
+    def row(self) -> TransactionRow:
+        """The transaction as it was read."""
+        ...
+
+
+F = TypeVar("F", bound=Found)
+Unit = Callable[[Tx, Sequence[F]], Sequence[Committed | None]]
+
+
+async def write_in_batches(deps: OutboxDeps, found: Sequence[F], unit: Unit[F]) -> None:
+    """Writes in units of many; each in its own if that fails, so that one fails alone."""
+    for start in range(0, len(found), _MOST):
+        part = found[start : start + _MOST]
+        try:
+            await _write(deps, part, unit)
+        except (Temporary, Uncertain):
+            raise
+        except Exception:
+            if len(part) == 1:
+                raise
+            await asyncio.gather(*(_write(deps, [one], unit) for one in part))
+
+
+async def _write(deps: OutboxDeps, part: Sequence[F], unit: Unit[F]) -> None:
+    of_rows = [one.row for one in part]
+    is_light = events.is_light(of_rows)
+    is_live = all(row.mode != "dust" for row in of_rows)  # a dust test reserves for itself too
+    await deps.writer.write(
+        lambda tx: unit(tx, part),
+        lambda committed: deps.publisher.tell(*committed),
+        repeatable=is_light,
+        is_separate=is_light and is_live,
+        touches={key for row in of_rows for key in (*events.touches(row), events.wallet_of(row.wallet_id))},
+    )
+
+
+# Watches final transactions of one chain for some time: a reorg deeper than their confirmations takes them back.
+#
+# A block stands for all before it, so one question is enough while the newest one is still there. What is gone is
+# followed again from its old bytes: nothing new is signed for it. The run that it is of may have ended, and stays as it
+# is.
+
+
+_BLOCKS = 256
+_SHORTEST_LOOK_BACK_MS, LONGEST_MS = 600_000, 86_400_000
+
+
+class SettledWatch:
+    """The final transactions of one chain."""
+
+    def __init__(self, deps: OutboxDeps, chain_id: int) -> None:
+        self._deps = deps
+        self._chain_id = chain_id
+        self._looked_at_s = -1e9
+        self._suspected: dict[str, str] = {}
+        self.has_any = True
+        """Whether there was anything to watch at the last look."""
+
+    async def find_gone(self, chain: LiveChain, block_ms: int) -> list[Tracked]:
+        """The transactions whose block is gone, at two looks. It looks once per block at most."""
+        if clock.monotonic_s() - self._looked_at_s < block_ms / 1000:
+            return []
+        self._looked_at_s = clock.monotonic_s()
+        since = clock.now_ms() - min(max(_SHORTEST_LOOK_BACK_MS, _BLOCKS * block_ms), LONGEST_MS)
+        settled = await self._deps.database.read(lambda tx: rows.list_settled(tx, self._chain_id, since))
+        self.has_any = bool(settled)
+        gone = await self._gone(chain, settled)
+        if not gone:
+            return []
+        await chain.verify(afresh=True)  # a node that was swapped a moment ago has lost nothing
+        return await self._deps.database.read(
+            lambda tx: [Tracked(rows.get(tx, one.id), rows.list_attempts(tx, one.id)) for one in gone]
+        )
+
+    async def _gone(self, chain: LiveChain, settled: Sequence[Settled]) -> list[Settled]:
+        """Those whose height has another block, now and at the look before; one that is not there says nothing."""
+        found: list[Settled] = []
+        known: dict[int, str | None] = {}
+        for one in sorted(settled, key=lambda one: -one.block_number):
+            if one.block_number not in known:
+                block = await chain.find_block(one.block_number)
+                known[one.block_number] = block.hash if block is not None else None
+            there = known[one.block_number]
+            if there == one.block_hash:
+                break  # and so are all before it
+            if there is not None:
+                found.append(one)
+        before, self._suspected = self._suspected, {one.id: one.block_hash for one in found}
+        return [one for one in found if before.get(one.id) == one.block_hash]
+
+    async def note(self, one: Tracked, receipt: Receipt | None) -> None:
+        """Records that a block is gone; `receipt`: of the block that the transaction is in now."""
+        row = one.row
+        assert row.block_hash is not None
+        block_hash = row.block_hash
+        _logger.error(
+            "a reorg removed a final transaction",
+            transaction_id=row.id,
+            hash=row.hash,
+            block_number=row.block_number,
+            is_mined_again=receipt is not None,
+        )
+        await self._deps.writer.write(
+            lambda tx: receipt_notes.note_taken_back(tx, row.id, block_hash, receipt), self._deps.publisher.tell
+        )
+
 
 _logger = log.get(__name__)
 _SHORTEST_MS, _LONGEST_MS = 100, 3_000
 _LONGEST_BACKOFF_MS = 30_000
 _MOST_RECEIPTS = 500
 _DISPLACED_EVERY_S = 60.0
+_LAGS_MS, _LAGS_BLOCKS = 30_000, 5
+"""How long a second endpoint may lag before that is told."""
 _OTHERS_LOOK_S = 0.5
 _SHARED_MS = 2_000
 """In a shared store: when to look for what another process signed, or whether that still lives."""
@@ -199,10 +320,19 @@ class Tracker:
             doubt = _disagreement(one.row, receipt)
             if doubt is None:
                 agreed.append(one)
+            elif receipt is None and await self._may_lag(second, one.row):
+                held.append(one)
             else:
                 held.append(await self._hold(one, doubt))
                 await self._read_again(chain, one, receipt)
         return agreed, held
+
+    async def _may_lag(self, second: LiveChain, row: TransactionRow) -> bool:
+        """Whether the second endpoint only has not come to the transaction's block yet, which says nothing for some
+        blocks."""
+        if clock.now_ms() - (row.mined_at or 0) > max(_LAGS_MS, _LAGS_BLOCKS * self._block_ms):
+            return False
+        return (await second.block()).number <= (row.block_number or 0)
 
     async def _read_again(self, chain: LiveChain, one: Tracked, second: Receipt | None) -> None:
         """Takes the first endpoint's receipt anew if it now says of the same block what the second one does."""
@@ -289,8 +419,36 @@ class Tracker:
                 heads.add(head.hash)
                 if len(heads) > 1:
                     await chain.verify(afresh=True)
-                    await self._displace(one)
+                    if not await self._is_withheld(one):
+                        await self._displace(one)
         return rest
+
+    async def _is_withheld(self, one: Tracked) -> bool:
+        """Whether the second endpoint has a receipt of one of its attempts: nothing is displaced then, nor if that
+        cannot be known. It waits."""
+        second = self._deps.chains.second(self._chain_id)
+        if second is None:
+            return False
+        try:
+            found = next(filter(None, await second.receipts([attempt.hash for attempt in one.attempts])), None)
+        except DustrunError as error:
+            if self._deps.settings.second_opinion_missing == "go-on":
+                return False
+            why = f"No attempt has a receipt, and the second endpoint cannot be asked: {error.message}"
+            await self._deps.writer.write(
+                lambda tx: receipt_notes.note_delay(tx, one.row.id, why), self._deps.publisher.tell
+            )
+            return True
+        if found is None:
+            return False
+        why = (
+            f"The second endpoint has a receipt of it (block {found.block_number}), which the first one does not have. "
+            "It waits until both have it; cancel nothing."
+        )
+        await self._deps.writer.write(
+            lambda tx: receipt_notes.note_withheld(tx, one.row.id, why), self._deps.publisher.tell
+        )
+        return True
 
     async def _displace(self, one: Tracked) -> None:
         row = one.row

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from dustrun import clock
+from dustrun.core.hooks import LAUNCH_PROPOSED
 from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
@@ -14,21 +15,58 @@ from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import start_request
-from dustrun.services.runs.launching import announcing, matching
-from dustrun.services.runs.launching.decision import Deciding, Decision, Direct, Reach
-from dustrun.services.runs.launching.matching import LaunchRequest
+from dustrun.services.runs.launching import decision as matching
+from dustrun.services.runs.launching.decision import Deciding, Decision, Direct, LaunchRequest, Reach
 from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts, check_spending
 from dustrun.services.runs.start_request import RunRequest
+from dustrun.services.streaming.broadcaster import Broadcaster, Notice
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.hooks import reading
 from dustrun.storage.runs import approvals as rows
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.approvals import APPROVED, PENDING, ApprovalRow
 from dustrun.storage.runs.runs import RunRow
+
+# Tells of launches that wait for a person: hooks, and who reads the activity.
+
+
+_STREAMED: Final = "launch_proposed"
+
+
+def _told(row: ApprovalRow) -> dict[str, Any]:
+    return {"approvalId": row.id, "message": row.message, "until": clock.to_rfc3339(row.expires_at)}
+
+
+def note(tx: Tx, row: ApprovalRow) -> None:
+    """Tells hooks, in the transaction that stores the question. `run_id` is the simulation's."""
+    reading.add(
+        tx,
+        org_id=row.org_id,
+        type_=LAUNCH_PROPOSED,
+        at=row.created_at,
+        data=_told(row),
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+        mode=row.mode,
+    )
+
+
+class ProposedLaunches:
+    """Tells the readers of the activity. The approval is what stays; a stream only shows it."""
+
+    def __init__(self, hub: Broadcaster) -> None:
+        self._hub = hub
+
+    def tell(self, row: ApprovalRow) -> None:
+        """A launch was proposed."""
+        data = {**_told(row), "runId": row.run_id, "mode": row.mode}
+        self._hub.announce(row.org_id, Notice(_STREAMED, row.created_at, row.workflow_id, dumps_text(data)))
+
 
 _GOOD_FOR_MS: Final = 15 * 60_000
 _VERBS = {Mode.LIVE: "Run", Mode.DUST: "Test with dust amounts"}
@@ -178,7 +216,7 @@ class Launches:
             raise Invalid(message, code=Code.CHAT_MESSAGE_UNKNOWN, details=[Problem("chatMessageId", message)])
         rows.add(tx, row)
         audit.record(tx, principal, "launch.propose", row.id, runId=proposal.run_id, rehearsalRunId=row.run_id)
-        announcing.note(tx, row)
+        note(tx, row)
         return row, True
 
     async def decide(self, principal: Principal, row: ApprovalRow, decision: Decision) -> ApprovalRow:

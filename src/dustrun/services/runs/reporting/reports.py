@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 from dustrun import clock
 from dustrun.chain.chains import Chains
@@ -13,28 +14,110 @@ from dustrun.core.run import effects
 from dustrun.core.run.compare import comparison
 from dustrun.core.run.compare.findings import Side
 from dustrun.core.run.effects import Part
-from dustrun.core.run.state import Mode
+from dustrun.core.run.journal import KEPT_FROM, ReportedExecution
+from dustrun.core.run.state import Mode, NodeStatus
+from dustrun.core.sources.report import report_of
+from dustrun.core.sources.slicer import ClosedPrograms, Key, Place
+from dustrun.core.sources.spend_slice import slices_of
 from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.core.workflow.definition import Node
-from dustrun.errors import Conflict
+from dustrun.core.workflow.specs import Specs
+from dustrun.errors import Conflict, NotFound
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.reporting.report_parts import Parts, ReportParts
-from dustrun.services.runs.reporting.run_sources import explain
 from dustrun.services.runs.runs import Run, Runs
+from dustrun.services.workflows.closure import UNSAVED, key_of_run
+from dustrun.services.workflows.slices import MOST_BESIDE, Slices
 from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import contracts as contract_rows
 from dustrun.storage.money import wallets as wallet_rows
 from dustrun.storage.money.wallets import WalletRow
+from dustrun.storage.runs.approvals import ApprovalRow
 from dustrun.storage.runs.runs import RunRow
 
+# What shaped the spends of one run: the slices of what really ran, with the inputs that it was given.
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+_BEGUN: Final = frozenset(
+    (
+        NodeStatus.RUNNING,
+        NodeStatus.WAITING,
+        NodeStatus.SUCCESS,
+        NodeStatus.PARTIAL,
+        NodeStatus.FAILURE,
+        NodeStatus.UNCERTAIN,
+    )
+)
+_REPORTED: Final = "resolvedBy"
+"""Fact of a result that a person reported."""
+_MOST_PATHS: Final = 100
+
+
+def explain(found: Parts, specs: Specs, may_tell: Callable[[str], bool]) -> list[Json]:
+    """The spends that a run came to with their sources, each with the `paths` in the report of effects that it stands
+    for: the items of a loop share one slice."""
+    begun = list(_begun(found))
+    closed = ClosedPrograms(
+        root=key_of_run(found.versions[0][0]),
+        programs={key_of_run(row): one.program for row, one in found.versions if one.program is not None},
+        ran=_grouped((place, one.input if isinstance(one.input, dict) else {}) for place, one in begun),
+        calls=_grouped(_calls(found)),
+        kept=_grouped(kept for place, one in begun for kept in _kept(place, one)),
+        simulated=found.versions[0][0].mode == Mode.SIMULATE.value,
+        fired=found.versions[0][0].trigger_node_id,
+    )
+    if closed.root not in closed.programs:
+        return []
+    paths = _grouped((place, one.path) for place, one in begun)
+    return [
+        report_of(one, may_tell, with_stops=False)
+        | {"paths": paths[one.place][:_MOST_PATHS], "count": len(paths[one.place])}
+        for one in slices_of(closed, specs)
+    ]
+
+
+def _begun(found: Parts) -> Iterator[tuple[Place, ReportedExecution]]:
+    for part, (row, _) in zip(found.parts, found.versions, strict=True):
+        for one in part.executions:
+            if one.status in _BEGUN:
+                yield (key_of_run(row), one.node_id), one
+
+
+def _calls(found: Parts) -> Iterator[tuple[Place, Key]]:
+    """Which versions the calls ran."""
+    rows = {row.pk: row for row, _ in found.versions}
+    for row, _ in found.versions[1:]:
+        if row.parent_pk in rows and row.parent_path:
+            yield (key_of_run(rows[row.parent_pk]), row.parent_path.rpartition(".")[2]), key_of_run(row)
+
+
+def _kept(place: Place, one: ReportedExecution) -> Iterator[tuple[Place, tuple[str, str]]]:
+    """The run that gave a result which a retry kept or a person reported."""
+    facts = one.facts or {}
+    if KEPT_FROM in facts or _REPORTED in facts:
+        yield place, (one.run_id, one.path)
+
+
+def _grouped(pairs: Iterator[tuple[K, V]]) -> Mapping[K, list[V]]:
+    found: dict[K, list[V]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
 Json = dict[str, Any]
-_MOST_WALLETS = 1_000
+_MOST_WALLETS, _AT_ONCE = 1_000, 500
 _ONLY_OF_THE_RUN = ("mode", "assumed", "assets", "warnings")
 
 
 class RunReports:
     """Reports of runs. Their facts were recorded when they happened; only names of addresses are current."""
 
-    def __init__(self, database: Database, runs: Runs, chains: Chains) -> None:
+    def __init__(self, database: Database, runs: Runs, chains: Chains, slices: Slices) -> None:
+        self._slices = slices
         self._database = database
         self._runs = runs
         self._chains = chains
@@ -49,6 +132,20 @@ class RunReports:
     async def sources(self, principal: Principal, run_id: str) -> list[Json]:
         """What shaped the spends of a run; raises `NotFound`."""
         return await self._sources(principal, await self._runs.get(principal, run_id))
+
+    async def sources_asked(self, principal: Principal, asked: ApprovalRow) -> list[Json]:
+        """What shaped the spends that a question is about: the one that asks, those of a rehearsal that is to be
+        launched, or before a run comes to any, those that its version can make; none of what is deleted."""
+        with suppress(NotFound):
+            run = await self._runs.get(principal, asked.run_id)
+            found = await self._sources(principal, run)
+            if asked.binding is not None and asked.launch is None:
+                place = (asked.workflow_id or UNSAVED, asked.path.rpartition(".")[2])
+                return [one for one in found if (one["workflowId"], one["nodeId"]) == place]
+            if found or run.row.workflow_id is None:
+                return found[:MOST_BESIDE]
+            return await self._slices.beside(principal, run.row.workflow_id, run.row.version)
+        return []
 
     async def _sources(self, principal: Principal, run: Run) -> list[Json]:
         """The slice of each spend that the run came to, and of those of the runs that it called."""
@@ -140,15 +237,34 @@ class RunReports:
         return chains
 
     async def _names(self, principal: Principal, reports: Sequence[Mapping[str, Any]]) -> dict[str, Json]:
-        """What the addresses of a report are called: the wallets that the key may read, and contracts that chains'
-        files name."""
+        """What the addresses of a report are called: the wallets that the key may read, contracts that its organisation
+        has named, and those that chains' files name."""
         addresses = {address for report in reports for address in _addresses(report)}
         if not addresses:
             return {}
-        names = dict(self._contracts(_chain_ids(reports)))
+        chain_ids = _chain_ids(reports)
+        names = dict(self._contracts(chain_ids))
         if principal.may("wallet:read"):
+            names |= await self._registered(principal, chain_ids, addresses)
             names |= await self._wallets(principal)
         return {address: names[address] for address in sorted(addresses) if address in names}
+
+    async def _registered(
+        self, principal: Principal, chain_ids: Iterable[int], addresses: Collection[str]
+    ) -> dict[str, Json]:
+        """The contracts that the organisation has named. One address of several chains has the name of the lowest."""
+        wanted = sorted(addresses)
+        asked = [wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE)]
+
+        def query(tx: Tx) -> dict[str, str]:
+            found: dict[str, str] = {}
+            for chain_id in sorted(chain_ids, reverse=True):
+                for some in asked:
+                    found |= contract_rows.find_names(tx, principal.org_id, chain_id, some)
+            return found
+
+        found = await self._database.read(query)
+        return {address: {"name": name, "kind": "contract"} for address, name in found.items()}
 
     async def _wallets(self, principal: Principal) -> dict[str, Json]:
         rows = await self._database.read(

@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any, Final
 
 from dustrun import clock, ids, log
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import Mode, RunStatus
+from dustrun.core.triggers.limits import EXHAUSTED, Admit, decide
 from dustrun.errors import Code, Conflict, DustrunError, Forbidden, Invalid, NotFound, Refused, Temporary
 from dustrun.records import dataclass
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.runs import start_request
 from dustrun.services.runs.create import NotStarted
+from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import RunRequest
+from dustrun.services.triggers import pausing
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.forms.links import input_schema_in
-from dustrun.services.triggers.forms.state import CLOSED, PUBLIC_WORDS, Form, FormState, form_of, need_open
-from dustrun.services.triggers.forms.taking import FormMoved, Taking
+from dustrun.services.triggers.forms.state import CLOSED, PUBLIC_WORDS, Form, FormState, form_of, limits_of, need_open
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.services.workflows.versions import document_of
 from dustrun.storage.db.database import Database
@@ -33,6 +36,62 @@ from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.triggers import form_links as rows
 from dustrun.storage.triggers.form_links import FormLinkRow
 from dustrun.storage.workflows import workflows
+
+# Takes one run of a link to a form, in the transaction that creates it: so its limit is exact.
+
+
+class FormMoved(Exception):
+    """Another version was published since the form was read."""
+
+
+@dataclass(slots=True)
+class Taking:
+    """Takes one run of a link, in the transaction that creates it."""
+
+    form: Form
+    run_id: str
+    version: int
+    created: Created | None = None
+    _now: int = 0
+    _admit: Admit = field(default_factory=Admit)
+    _locked: Form | None = None
+
+    def before(self, tx: Tx) -> Taking | None:
+        """Locks workflow and link, in that order, and decides; itself without a run, if the run exists already."""
+        link = self.form.link
+        self._now = clock.now_ms()
+        workflow = workflows.find_to_change(tx, link.org_id, link.workflow_id)
+        row = rows.find_to_change(tx, link.id)
+        if run_rows.find(tx, link.org_id, self.run_id) is not None:
+            return self
+        if workflow is None or row is None:
+            raise Conflict(CLOSED, code=Code.FORM_CLOSED)
+        self._locked = form_of(tx, row, workflow)
+        need_open(self._locked, self._now)
+        if workflow.live_version != self.version:
+            raise FormMoved
+        verdict = decide(limits_of(row, workflow), self._now)
+        assert isinstance(verdict, Admit), "an open form has room"
+        self._admit = verdict
+        return None
+
+    def after(self, tx: Tx, created: Created) -> Taking:
+        """Counts the run, at the link and, if it is live, at the workflow."""
+        assert self._locked is not None
+        link, workflow = self._locked.link, self._locked.workflow
+        rows.count_run(tx, link, self._now)
+        if link.mode == Mode.LIVE:
+            workflows.update(tx, workflow.id, remain_runs=self._admit.remain_runs, last_triggered_at=self._now)
+            if self._admit.takes_last:
+                pausing.pause(tx, workflow.id, EXHAUSTED, principal_of(self._locked.key))
+        self.created = created
+        return self
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the workflow has no runs left after this one."""
+        return self.created is not None and self._admit.takes_last
+
 
 _logger = log.get(__name__)
 _TRIES: Final = 5

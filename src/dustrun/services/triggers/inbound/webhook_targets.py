@@ -6,8 +6,6 @@ servers share keeps nothing. A change of the subscription shows in the transacti
 
 from __future__ import annotations
 
-import time
-
 from dustrun import clock, ids
 from dustrun.core.triggers import webhook_senders
 from dustrun.errors import Code, NotFound
@@ -86,7 +84,7 @@ class WebhookTargets:
         if self._keeps and changes == self._changes:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
-            self._kept[of] = target, time.monotonic() + _KEPT_S
+            self._kept[of] = target, clock.monotonic_s() + _KEPT_S
         return target
 
     async def _target(self, row: SecretRow, own: SubscriptionRow | None, now: int) -> Target:
@@ -98,4 +96,4 @@ class WebhookTargets:
 
 
 def _is_fresh(target: Target, until: float) -> bool:
-    return time.monotonic() < until and (target.until is None or target.until > clock.now_ms())
+    return clock.monotonic_s() < until and (target.until is None or target.until > clock.now_ms())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from dustrun import clock, ids, log
 from dustrun.core.expression import ExpressionError, parse_template
@@ -17,13 +17,55 @@ from dustrun.core.triggers.webhook_body import WrongType
 from dustrun.core.triggers.webhook_senders import Handshake
 from dustrun.errors import Code, DustrunError, Invalid, NotFound, Temporary, Unauthenticated
 from dustrun.records import dataclass
+from dustrun.sdk.context import Http, HttpRequest
 from dustrun.sdk.threads import run_beside, run_sized
 from dustrun.services.runs.runs import Conclusion, Runs
-from dustrun.services.triggers.inbound.sender_keys import SenderKeys
 from dustrun.services.triggers.inbound.webhook_targets import Target, WebhookTargets
 from dustrun.services.triggers.intake import FireOptions, Intake
 from dustrun.services.triggers.recording import CursorMoved, Failure, Fired
 from dustrun.services.triggers.subscriptions import Subscription
+
+# What senders publish: the keys that some of them sign with, and addresses that they want to be asked for.
+
+
+_FRESH_S: Final = 600.0
+_MOST_KEPT: Final = 32
+_MOST_BYTES: Final = 65_536
+_TIMEOUT_S: Final = 10.0
+
+
+class SenderKeys:
+    """Asks senders, through the outbound guard and without following redirects. Their keys are kept for ten minutes."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+        self._kept: dict[str, tuple[str, float]] = {}
+
+    async def read(self, url: str) -> str:
+        """The key at an address that `webhook_senders.key_url` allows; raises `Temporary` without it."""
+        kept = self._kept.get(url)
+        if kept is not None and clock.monotonic_s() < kept[1]:
+            return kept[0]
+        text = await self._get(url)
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+        self._kept[url] = text, clock.monotonic_s() + _FRESH_S
+        return text
+
+    async def visit(self, url: str) -> None:
+        """Asks for an address that a sender has signed; raises `Temporary` if it does not answer 200."""
+        await self._get(url)
+
+    async def _get(self, url: str) -> str:
+        asked = HttpRequest("GET", url, timeout_s=_TIMEOUT_S, max_redirects=0, max_bytes=_MOST_BYTES)
+        try:
+            answer = await self._http.request(asked)
+        except DustrunError as error:
+            raise Temporary(f"The sender of the webhook cannot be asked: {error.message}") from None
+        if answer.status != 200:
+            raise Temporary(f"The sender of the webhook answers with status {answer.status}.")
+        return answer.body.decode("utf-8", "replace")
+
 
 _TRIES = 5
 
@@ -93,9 +135,10 @@ class Webhooks:
         sub = target.sub
         assert sub is not None, "check_method has refused it"
         now, config = clock.now_ms(), sub.config
-        key_url = webhook_senders.key_url(config.auth, body)
+        key_url = await run_sized(body, webhook_senders.key_url, config.auth, body)
         secrets = target.signing_secrets if key_url is None else (await self._senders.read(key_url),)
-        verdict = webhook_senders.verify(config.auth, inbound.headers, body, secrets, now, inbound.url)
+        verify = partial(webhook_senders.verify, config.auth, inbound.headers, body, secrets, now, inbound.url)
+        verdict = await run_sized(body, verify)
         if isinstance(verdict, Bad):
             code = Code.WEBHOOK_SIGNATURE if verdict.reason == "signature" else Code.WEBHOOK_TIMESTAMP
             raise Refusal(verdict.reason, Unauthenticated(verdict.message, code=code))

@@ -14,7 +14,7 @@ from dustrun.core.workflow.model_tools import LLM, tool_nodes
 from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Invalid, Problem
 from dustrun.outbound.guard import Guard
-from dustrun.outbound.target import parse
+from dustrun.outbound.resolver import parse
 from dustrun.services.access.principal import Principal
 from dustrun.services.workflows import calls
 from dustrun.storage.data import connectors

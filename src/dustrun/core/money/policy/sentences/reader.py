@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
+from decimal import Decimal
 from typing import Any, Final, Literal
 
 from dustrun.core.money.policy.document import HOUR_MS, WalletPolicy, with_defaults
@@ -24,11 +25,11 @@ _SPAN: Final = (
     r"|in [0-9]+ (?:hours|days)))?"
 )
 _UP_TO: Final = re.compile(rf"(?:^| )(?:up to|at most) {_AMOUNT}{_SPAN}(?= |$)", re.I)
-_ASK: Final = re.compile(rf"(?:,? and|,|;|^)? ?\bask(?: a person)? (?:above|over) {_AMOUNT}", re.I)
+_ASK: Final = re.compile(rf"(?:,? and|,|;|^)? ?\bask(?: a person)? (?:above|over) {_AMOUNT}{_SPAN}(?= |,|;|$)", re.I)
 _TIMES: Final = re.compile(rf"(?:up to|at most) (?P<count>[0-9]+) times{_SPAN}", re.I)
-_VERB: Final = re.compile(
-    r"(?P<verb>on|pay fees|pay|swap|use|trade|call|move|spend|sign|wait|ask for fees above|never ask for fees)\b", re.I
-)
+_ACTS: Final = r"pay fees|pay|swap|use|trade|call|move|spend|sign|wait|ask for fees above|never ask for fees"
+_VERB: Final = re.compile(rf"(?P<verb>on|{_ACTS})\b", re.I)
+_BEFORE: Final = re.compile(rf"on (?P<chains>.+?) ?[,:] ?(?P<rest>(?:it may |may |can )?(?:{_ACTS})\b.*)", re.I)
 METHOD: Final = re.compile(r"[A-Za-z_$][\w$]*\([^\s]*\)|0x[0-9a-fA-F]{8}\b")
 _FILLER: Final = re.compile(r"^(?:[-*•]\s*)?(?:(?:it|the wallet) )?(?:may |can )?", re.I)
 
@@ -71,11 +72,20 @@ def read_sentences(text: str, names: Names, rest: Mapping[str, Any] | None = Non
     made: Json = {name: [] for name in ("chains", "assets", "recipients", "contracts", "methods", "limits", "gas")}
     problems: list[Misread] = []
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    for number, line in lines:
-        try:
-            _read_line(line, names, made)
-        except ValueError as fault:
-            problems.append(Misread(number, line, str(fault)))
+    parts = [(number, line, _split(line, names)) for number, line in lines]
+    # chains first, wherever they stand: they say which contracts a name stands for
+    for is_first in (True, False):
+        known = names if is_first else on_chains(names, made["chains"])
+        for number, line, (where, said) in parts:
+            try:
+                if is_first and where:
+                    _on(where, names, made)
+                elif not is_first and said and number not in {one.line for one in problems}:
+                    _check_chains(where, names, made)
+                    _read_line(said, known, made)
+            except ValueError as fault:
+                problems.append(Misread(number, line, str(fault)))
+    problems.sort(key=lambda one: one.line)
     if problems:
         return Read(None, tuple(problems))
     document = _merged(made, rest or {})
@@ -93,7 +103,10 @@ def _merged(made: Json, rest: Mapping[str, Any]) -> Json:
         if isinstance(said, list):
             document[name] = [*said, *more] if isinstance(more, list) else more
         elif isinstance(said, dict) and isinstance(more, dict):
-            document[name] = {**more, **said}
+            lists = {
+                key: _unique([*said[key], *more[key]]) for key in said.keys() & more if isinstance(said[key], list)
+            }
+            document[name] = {**more, **said, **lists}
     return {
         name: _unique(value) if name in made and isinstance(value, list) else value for name, value in document.items()
     }
@@ -103,11 +116,47 @@ def _unique(values: list[Any]) -> list[Any]:
     return list({repr(value): value for value in values}.values())
 
 
+def _split(line: str, names: Names) -> tuple[str, str]:
+    """The chains that a line names, and what else it says: `On Ethereum, swap …`, `swap … on Uniswap on Ethereum`."""
+    text = _FILLER.sub("", line).rstrip(". ")
+    before = _BEFORE.fullmatch(text)
+    if before is not None:
+        return before["chains"], before["rest"]
+    if re.match(r"on\b", text, re.I):
+        asked = _ASK.search(text)
+        return (text[3:], "") if asked is None else (text[3 : asked.start()].strip(" ,;"), text[asked.start() :])
+    head, _, last = text.rpartition(" on ")
+    return (last, head) if head and last.lower() in names.chains else ("", text)
+
+
+def on_chains(names: Names, chains: list[Any]) -> Names:
+    """The names as a policy for some chains means them: a contract's only where it holds."""
+    if not chains or "*" in chains:
+        return names
+    starts = tuple(f"eip155:{chain_id}:" for chain_id in chains)
+    there = {
+        name: tuple(one for one in entries if one.startswith(starts) or not one.startswith("eip155:"))
+        for name, entries in names.contracts.items()
+    }
+    return replace(names, contracts=there)
+
+
+def _check_chains(where: str, names: Names, made: Json) -> None:
+    """Chains are those of the whole policy: a sentence that names fewer would say less than it allows."""
+    if where:
+        own: Json = {"chains": []}
+        _on(where, names, own)
+        if set(own["chains"]) != set(made["chains"]):
+            raise _Fault(
+                "chains hold for the whole policy, and another line names others: write all of them on a line of their "
+                "own, and an address for one chain as eip155:1:0x…"
+            )
+
+
 def _read_line(line: str, names: Names, made: Json) -> None:
     text = _FILLER.sub("", line).rstrip(". ")
     for found in _ASK.finditer(text):
-        least = [*([made["approvalAbove"]["usd"]] if "approvalAbove" in made else []), _usd(found["usd"])]
-        made["approvalAbove"] = {"usd": min(least, key=float)}
+        _take_ask(_usd(found["usd"]), _span(found["span"]), made.setdefault("approvalAbove", {}))
     text = _ASK.sub("", text).strip(" ,;")
     if not text:
         return
@@ -117,6 +166,14 @@ def _read_line(line: str, names: Names, made: Json) -> None:
             f'"{text.split()[0]}" is not known: begin with on, pay, swap, use, call, move, spend, sign, wait or ask'
         )
     _VERBS[verb["verb"].lower()](text[verb.end() :].strip(), names, made)
+
+
+def _take_ask(usd: str, span: Json, above: Json) -> None:
+    """Asks above an amount: of two for one transaction the smaller one holds."""
+    if span:
+        above["totals"] = [*above.get("totals", ()), {"usd": usd, **{"per": "window", **span}}]
+    else:
+        above["usd"] = min(above.get("usd", usd), usd, key=Decimal)
 
 
 def _usd(text: str) -> str:
@@ -147,7 +204,7 @@ def _take_limit(text: str, made: Json, scope: Json | None) -> str:
 
 
 def _pay(text: str, names: Names, made: Json) -> None:
-    who = _UP_TO.sub("", text).strip(" ,")
+    who = re.sub(r"(?:^| )together(?= |$)", "", _UP_TO.sub("", text), flags=re.I).strip(" ,")
     each, count = re.subn(r"\beach\b", "", who)
     given = ["*"] if each.strip(" ,").lower() in ("anyone", "anybody") else _listed(each, _account)
     made["recipients"] += given
@@ -263,6 +320,8 @@ def _contract(word: str, names: Names) -> tuple[str, ...]:
     known = names.contracts.get(word.lower())
     if known:
         return known
+    if known is not None:
+        raise _Fault(f'"{word}" is not known on these chains: write its address')
     try:
         return ("*",) if word.lower() == "any contract" else (_account(word),)
     except _Fault:

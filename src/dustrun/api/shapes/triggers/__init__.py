@@ -1,1 +1,0 @@
-"""Shapes of triggers: events, schedules, webhooks, back-tests."""

@@ -1,1 +1,0 @@
-"""Reads blocks and their events for triggers."""

@@ -1,1 +1,0 @@
-"""Commands about single actions: to run one, and to begin writing one."""

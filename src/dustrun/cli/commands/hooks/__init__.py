@@ -1,1 +1,0 @@
-"""`dustrun hooks`: outbound hooks and their deliveries."""

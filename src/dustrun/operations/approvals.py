@@ -1,0 +1,194 @@
+"""`/v1/approvals`: questions that wait for a person's decision."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from dustrun.core.run.state import Mode
+from dustrun.core.values.exact_json import loads
+from dustrun.core.values.fields import Fields
+from dustrun.errors import Code
+from dustrun.operations.declaration.answers import MADE, STORED, Answer, From, PageAnswer, Time, time
+from dustrun.operations.declaration.encoding import data_of
+from dustrun.operations.declaration.fields import ANY_OF, Commas, Paged, Text
+from dustrun.operations.declaration.operation import Named, Noun
+from dustrun.operations.declaration.parts import Call
+from dustrun.operations.shapes.sources import SpendSourcesAnswer
+from dustrun.services.access.paging import Page
+from dustrun.services.runs.approvals import APPROVED, REJECTED, votes_of
+from dustrun.services.runs.launching.decision import Decided
+from dustrun.storage.runs.approvals import ApprovalRow
+
+noun = Noun("Approvals")
+
+Status = Literal["pending", "approved", "rejected", "timed_out", "cancelled"]
+ApprovalId = Annotated[str, Named("id"), Field(description="Id of the approval.", max_length=64)]
+Comment = Annotated[Text, StringConstraints(max_length=2000)]
+_REFUSALS = [Code.APPROVAL_UNKNOWN, Code.APPROVAL_DECIDED]
+_OF_APPROVING = [*_REFUSALS, Code.BINDING_MISMATCH, Code.REHEARSAL_MISMATCH]
+
+
+class DecideBody(Fields):
+    """The decision's comment."""
+
+    comment: Comment | None = Field(None, description="Reason, shown in the node's result.")
+
+
+class ApproveBody(DecideBody):
+    """The decision's comment, and what it is about."""
+
+    binding: str | None = Field(
+        None,
+        max_length=128,
+        description="The approval's `binding`, as you saw it: another one is refused. A launch needs it.",
+    )
+
+
+class LaunchAnswer(Answer):
+    """What an approved launch starts."""
+
+    version: int
+    run_id: str = Field(description="The run that the approval starts; it exists once it is approved.")
+    rehearsal_run_id: str = Field(description="The simulation that showed what the run does.")
+    proposed_by: str = Field(description="Id of the key that proposed it.")
+
+
+class VoteAnswer(Answer):
+    """One of several approvals that a question needs."""
+
+    by: str = Field(description="Id of the key.")
+    at: Time
+    comment: str | None
+
+
+class ApprovalAnswer(Answer):
+    """A question to a person, and the decision."""
+
+    id: str = Field(examples=["apr_0f3a9c1b2d4e5f60718293a4b5"])
+    kind: Annotated[Literal["node", "spend", "launch"], From(_kind)] = Field(
+        description="An `approve` node asks, a spend that the wallet's policy asks about, or the start of a run."
+    )
+    run_id: str = Field(description="The run that asks; of a launch, its rehearsal.")
+    workflow_id: Annotated[str, From(lambda one: one.workflow_id or "")] = Field(description="Empty for an inline run.")
+    workflow_name: str
+    node_id: Annotated[str, From(lambda one: one.path.rpartition(".")[2])]
+    path: str = Field(description="The node's path; it names loop items.")
+    message: str
+    approvers: Annotated[list[str], STORED] = Field(
+        description="Ids of the keys that may decide; empty: every key with the permission."
+    )
+    mode: Mode
+    status: Status
+    created_at: Time
+    expires_at: Time
+    decided_at: Time | None
+    decided_by: str | None = Field(description="Id of the key, or `link`.")
+    comment: str | None
+    binding: str | None = Field(
+        description="SHA-256 over what is approved. Of a spend: chain, from, to, value, calldata and fee ceiling. Of a "
+        "launch: workflow, version, mode, payload, values, rehearsal and its report."
+    )
+    launch: Annotated[LaunchAnswer | None, From(_launch), MADE] = Field(description="Of a launch: what it starts.")
+    quorum: Annotated[int, From(lambda one: one.quorum or 1)] = Field(
+        description="How many keys must approve it, no two of them one hand."
+    )
+    votes: Annotated[list[VoteAnswer], From(_votes), MADE] = Field(
+        description="Those that have approved it, if it needs several; oldest first. Votes of keys that were revoked "
+        "or have expired since do not count, and are left out."
+    )
+
+
+class ApprovalDetail(ApprovalAnswer):
+    """A question to a person, with what shaped the spends that it is about."""
+
+    sources: list[SpendSourcesAnswer] = Field(
+        description="Why this amount, why this recipient: of the spend that asks; of a launch, those of the rehearsal; "
+        "else those that the run came to, or before that, the first 50 that its version can make."
+    )
+
+
+def _kind(row: ApprovalRow) -> str:
+    return "launch" if row.launch is not None else "node" if row.binding is None else "spend"
+
+
+def _launch(row: ApprovalRow) -> dict[str, Any] | None:
+    launch = loads(row.launch) if row.launch is not None else None
+    shown = ("version", "runId", "proposedBy")
+    return None if launch is None else {**{name: launch[name] for name in shown}, "rehearsalRunId": row.run_id}
+
+
+def _votes(row: ApprovalRow) -> list[dict[str, Any]]:
+    return [{**one, "at": time(one["at"])} for one in votes_of(row)]
+
+
+def _detail(found: tuple[ApprovalRow, list[dict[str, Any]]]) -> dict[str, Any]:
+    return data_of(ApprovalAnswer, found[0]) | {"sources": found[1]}
+
+
+def _row_of(result: ApprovalRow | Decided) -> ApprovalRow:
+    return result.row if isinstance(result, Decided) else result
+
+
+@noun.get("/v1/approvals", permission="run:read", answers=PageAnswer[ApprovalAnswer])
+async def list_approvals(
+    call: Call,
+    paging: Paged,
+    statuses: Annotated[
+        list[Status] | None,
+        Commas,
+        Named("status"),
+        Field(description=f"Statuses, {ANY_OF}; default: the open ones."),
+    ] = None,
+) -> Page[ApprovalRow]:
+    """List approval questions, newest first."""
+    wanted = statuses if statuses is not None else ["pending"]
+    return await call.parts.waits.approvals.list_page(call.principal, wanted, paging)
+
+
+@noun.get(
+    "/v1/approvals/{id}",
+    permission="run:read",
+    answers=ApprovalDetail,
+    shape=_detail,
+    refusals=[Code.APPROVAL_UNKNOWN],
+)
+async def get_approval(call: Call, approval_id: ApprovalId) -> tuple[ApprovalRow, list[dict[str, Any]]]:
+    """Get an approval question and its decision, with what shaped the spends that it is about."""
+    asked = await call.parts.waits.approvals.get(call.principal, approval_id)
+    return asked, await call.parts.run_reports.sources_asked(call.principal, asked)
+
+
+@noun.post(
+    "/v1/approvals/{id}/approve",
+    permission="approval:decide",
+    reads="run:read",
+    needed=["decidedBy", "launch"],
+    answers=ApprovalAnswer,
+    refusals=_OF_APPROVING,
+    example={"comment": "As agreed"},
+)
+async def approve_approval(call: Call, approval_id: ApprovalId, body: ApproveBody | None = None) -> ApprovalRow:
+    """Approve; the node continues with its `approved` children, and a launch starts its run.
+
+    Approving a launch also needs `workflow:execute`, `wallet:spend` on the wallets of the workflow, and the
+    `binding`. The run starts under this key, in the transaction that stores the decision."""
+    comment, binding = (body.comment, body.binding) if body is not None else (None, None)
+    call.answer_around(_row_of)
+    return await call.parts.waits.approvals.decide(call.principal, approval_id, APPROVED, comment, binding)
+
+
+@noun.post(
+    "/v1/approvals/{id}/reject",
+    permission="approval:decide",
+    reads="run:read",
+    needed=["decidedBy", "launch"],
+    answers=ApprovalAnswer,
+    refusals=_REFUSALS,
+    example={"comment": "Not to this address"},
+)
+async def reject_approval(call: Call, approval_id: ApprovalId, body: DecideBody | None = None) -> ApprovalRow:
+    """Reject; the node continues with its `rejected` children, and a launch starts nothing."""
+    comment = body.comment if body is not None else None
+    return await call.parts.waits.approvals.decide(call.principal, approval_id, REJECTED, comment)

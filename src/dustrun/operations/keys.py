@@ -1,0 +1,186 @@
+"""`/v1/api-keys`: API keys, and the requests made with them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from dustrun import clock
+from dustrun.core.values.fields import Fields
+from dustrun.errors import Code, Invalid, Problem
+from dustrun.operations.declaration.answers import STORED, Answer, From, PageAnswer, Time
+from dustrun.operations.declaration.fields import Description, Instant, Name, Paged, moment_ms
+from dustrun.operations.declaration.operation import Named, Noun
+from dustrun.operations.declaration.parts import Call
+from dustrun.services.access.api_keys import PRESETS, NewKey
+from dustrun.services.access.paging import Page
+from dustrun.storage.access.key_requests import RequestRow
+from dustrun.storage.access.keys import KeyRow
+
+noun = Noun("API keys")
+
+_MOST_IDS = 100
+WorkflowId = Annotated[str, StringConstraints(pattern=r"^wf_[a-z0-9]{26}$")]
+WalletId = Annotated[str, StringConstraints(pattern=r"^wal_[a-z0-9]{26}$")]
+
+
+class CreateKey(Fields):
+    """A new key: its name, and its permissions as a list or as a preset in `scope`."""
+
+    name: Name = Field(description="Label.", examples=["ci"])
+    description: Description | None = Field(None, description="Free text.")
+    permissions: Annotated[list[str], Field(min_length=1, max_length=100)] | None = Field(
+        None, description="Permissions of the key.", examples=[["workflow:read", "workflow:execute"]]
+    )
+    scope: Literal["read", "read-write", "mcp"] | None = Field(
+        None,
+        description="A preset of permissions; no preset includes `wallet:spend`. `mcp`: to draft and simulate.",
+    )
+    expires_at: Instant | None = Field(None, description="When the key expires; no later than the key that creates it.")
+
+    workflow_ids: Annotated[list[WorkflowId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
+        None, description="Limits the key to these workflows and their runs. Default: all."
+    )
+    wallet_ids: Annotated[list[WalletId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
+        None, description="Limits the key to these wallets. Default: all."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> CreateKey:
+        if (self.permissions is None) == (self.scope is None):
+            raise ValueError("give either `permissions` or `scope`")
+        return self
+
+
+class KeyAnswer(Answer):
+    """A key, without the key itself."""
+
+    id: str
+    organization_id: Annotated[str, From("org_id")]
+    name: str
+    description: str | None
+    permissions: Annotated[list[str], STORED]
+    workflow_ids: Annotated[list[str] | None, STORED]
+    wallet_ids: Annotated[list[str] | None, STORED]
+    created_at: Time
+    expires_at: Time | None
+    revoked_at: Time | None
+    last_used_at: Time | None = Field(description="Accurate to about a minute.")
+    created_by: str | None = Field(description="Id of the key that created it; null: the server's operator.")
+
+
+class NewKeyAnswer(KeyAnswer, of="row"):
+    """A new key."""
+
+    key: Annotated[str, From("secret")] = Field(description="The key itself, shown only once.")
+
+
+class RequestAnswer(Answer):
+    """One request made with a key."""
+
+    id: Annotated[int, From(lambda one: one[0])]
+    key_id: Annotated[str, From(lambda one: one[1].key_id)]
+    api_key_id: Annotated[str, From(lambda one: one[1].key_id)] = Field(description="The same as `keyId`.")
+    at: Annotated[Time, From(lambda one: one[1].at)]
+    created_at: Annotated[Time, From(lambda one: one[1].at)] = Field(description="The same as `at`.")
+    method: Annotated[str, From(lambda one: one[1].method)]
+    route: Annotated[str, From(lambda one: one[1].route)] = Field(
+        description="Template of its path, like `/v1/runs/{id}`; empty if no route matched."
+    )
+    route_pattern: Annotated[str, From(lambda one: one[1].route)] = Field(description="The same as `route`.")
+    status: Annotated[int, From(lambda one: one[1].status)] = Field(
+        description="HTTP status of the answer; 0 if the caller disconnected first."
+    )
+    status_code: Annotated[int, From(lambda one: one[1].status)] = Field(description="The same as `status`.")
+    request_id: Annotated[str, From(lambda one: one[1].request_id)]
+
+
+def _end_of(body: CreateKey) -> int | None:
+    if body.expires_at is None:
+        return None
+    ends = moment_ms(body.expires_at)
+    if ends <= clock.now_ms():
+        raise Invalid("The request body is not valid.", details=[Problem("expiresAt", "must be in the future")])
+    return ends
+
+
+@noun.post(
+    "/v1/api-keys",
+    permission="key:write",
+    answers=NewKeyAnswer,
+    secret=True,
+    refusals=[Code.BEARER_NEEDED],
+    example={
+        "name": "shop",
+        "permissions": ["workflow:execute", "run:read", "run:stream"],
+        "workflowIds": ["wf_01m8brt9hae4de3w6f0w3c1rmr"],
+        "expiresAt": "2027-01-01T00:00:00Z",
+    },
+)
+async def create_key(call: Call, body: CreateKey) -> NewKey:
+    """Create an API key.
+
+    The key is shown only in this answer. A key cannot create one with more permissions, a longer life or wider access;
+    the new key inherits limits to workflows and wallets.
+    """
+    permissions = body.permissions or sorted(PRESETS[body.scope or "read"])
+    return await call.parts.access.keys.create(
+        call.principal,
+        name=body.name,
+        permissions=permissions,
+        description=body.description,
+        expires_at=_end_of(body),
+        workflow_ids=body.workflow_ids,
+        wallet_ids=body.wallet_ids,
+    )
+
+
+@noun.get("/v1/api-keys", permission="key:read", answers=PageAnswer[KeyAnswer])
+async def list_keys(call: Call, paging: Paged) -> Page[KeyRow]:
+    """List API keys, newest first.
+
+    A key that is limited to some workflows or wallets sees those that are no wider than itself.
+    """
+    return await call.parts.access.keys.list_page(call.principal, paging)
+
+
+@noun.get("/v1/api-keys/requests", permission="key:read", answers=PageAnswer[RequestAnswer])
+async def list_key_requests(
+    call: Call,
+    paging: Paged,
+    api_key_id: Annotated[str | None, Named("apiKeyId"), Field(description="Only requests made with this key.")] = None,
+) -> Page[tuple[int, RequestRow]]:
+    """List requests made with keys, newest first.
+
+    A request is listed about a second after it was answered. The settings `request_audit_rows` and `request_audit_days`
+    limit how many are kept.
+    """
+    return await call.parts.access.usage.list_page(call.principal, key_id=api_key_id, paging=paging)
+
+
+@noun.get("/v1/api-keys/{id}", permission="key:read", answers=KeyAnswer, refusals=[Code.KEY_UNKNOWN])
+async def get_key(call: Call, id: str) -> KeyRow:
+    """Get one API key."""
+    return await call.parts.access.keys.get(call.principal, id)
+
+
+@noun.delete(
+    "/v1/api-keys/{id}",
+    permission="key:write",
+    reads="key:read",
+    answers=KeyAnswer,
+    refusals=[Code.KEY_UNKNOWN, Code.KEY_LAST_ADMIN],
+)
+async def revoke_key(
+    call: Call,
+    id: str,
+    keep_made: Annotated[
+        bool, Named("keepMade"), Field(description="Leave the keys that it made; for an unlimited administrator.")
+    ] = False,
+) -> KeyRow:
+    """Revoke an API key and every key that it made, directly or through others; it takes effect at once.
+
+    The organisation's last unlimited administrator key without an expiry cannot be revoked.
+    """
+    return await call.parts.access.keys.revoke(call.principal, id, keep_made=keep_made)

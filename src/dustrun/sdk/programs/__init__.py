@@ -1,1 +1,0 @@
-"""Programs of this machine that nodes may speak to."""

@@ -1,1 +1,0 @@
-"""Actions that are called outside a workflow."""

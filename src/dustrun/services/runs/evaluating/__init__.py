@@ -1,1 +1,0 @@
-"""What expressions give in runs that have happened."""

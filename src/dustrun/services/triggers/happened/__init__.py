@@ -1,1 +1,0 @@
-"""What happens in this server, for the triggers that watch it."""

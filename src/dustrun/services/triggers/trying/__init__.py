@@ -1,1 +1,0 @@
-"""What triggers will do, and what they would see: nothing is armed."""

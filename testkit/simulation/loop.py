@@ -1,0 +1,252 @@
+"""An event loop with virtual time and a seeded order, where threads are steps and a server can be killed at any step.
+
+What belongs to the outside world (callers, senders, chains) carries a mark in its context; everything else is the
+server's. A kill takes the server's steps off the schedule: nothing of it runs again, not even its cleaning up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import heapq
+import random
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final, Never
+
+from dustrun.storage.db.group_commit import Outcome
+
+_MOST_STEPS: Final = 200_000
+_LATENCIES: Final = (0.0, 0.0002, 0.001, 0.003, 0.02)
+_of_outside: contextvars.ContextVar[bool] = contextvars.ContextVar("of_outside", default=False)
+OUTSIDE: Final = contextvars.copy_context()
+OUTSIDE.run(_of_outside.set, True)
+
+
+class Hang(Exception):
+    """Nothing can ever run again, or virtual time does not advance; names the tasks."""
+
+
+class Loop(asyncio.BaseEventLoop):
+    """`shuffles`: the seed chooses among all that is ready; otherwise asyncio's promise about `call_soon` is kept, and
+    the seed decides only when threads and the outside answer. `on_kill` is called when the server dies, with whether
+    its last commit was being written at that moment."""
+
+    def __init__(self, seed: int, *, shuffles: bool = False) -> None:
+        super().__init__()
+        self.chance = random.Random(f"{seed}:order")
+        self.now, self.steps, self.lives = 0.0, 0, 0
+        self.on_kill: Callable[[bool], None] = lambda _writing: None
+        self.resolve: Callable[[str], str] = lambda _host: "93.184.216.34"
+        self.connect: Callable[[Any, Any], Coroutine[Any, Any, None]] | None = None
+        self.open: Callable[[Any, Any], Any] | None = None
+        self.errors: list[str] = []
+        self.diary: list[str] = []
+        """What happened, in plain words."""
+
+        self._shuffles = shuffles
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbered = self._still = 0
+        self._kills: list[int] = []
+        self._dead: list[Any] = []
+        self._ready: deque[asyncio.Handle] = deque()
+        self.set_exception_handler(self._note)
+
+    def _note(self, _loop: Any, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self.errors.append(f"{context.get('message')}: {error!r}" if error else str(context.get("message")))
+
+    def say(self, what: str) -> None:
+        """Notes what happened, for whoever replays it."""
+        hours, rest = divmod(self.now, 3600)
+        self.diary.append(f"{int(hours)}:{int(rest // 60):02}:{rest % 60:06.3f} {what}")
+
+    # --- time and order ---
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self.now
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """Schedules for a virtual time."""
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._numbered += 1
+        heapq.heappush(self._timers, (when, self._numbered, handle))
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """Schedules for a time from now."""
+        return self.call_at(self.now + max(0.0, delay), callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        pass
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.Handle:
+        """There is one thread."""
+        return self.call_soon(callback, *args, context=context)
+
+    def _run_once(self) -> None:
+        queue, timers = self._ready, self._timers
+        while timers and (timers[0][2]._cancelled or timers[0][0] <= self.now):
+            handle: asyncio.Handle = heapq.heappop(timers)[2]
+            if not handle._cancelled:
+                queue.append(handle)
+        if not queue:
+            if not timers:
+                raise Hang(f"Nothing is left to run at {self.now:.3f} s. {self.waiting()}")
+            self.now, self._still = timers[0][0], 0
+            return
+        if self._shuffles and len(queue) > 1:
+            queue.rotate(-self.chance.randrange(len(queue)))
+        handle = queue.popleft()
+        if handle._cancelled:
+            return
+        self.steps += 1
+        self._still += 1
+        if self._still > _MOST_STEPS:
+            raise Hang(f"Time does not advance at {self.now:.3f} s, in {handle!r}. {self.waiting()}")
+        handle._run()
+
+    def waiting(self) -> str:
+        """The tasks that are not done, for a message."""
+        tasks = sorted(f"{task.get_coro()!r}"[:120] for task in asyncio.all_tasks(self))
+        return f"{len(tasks)} tasks wait: " + "; ".join(tasks[:12])
+
+    # --- the death of the server ---
+    def kill_after(self, points: int) -> None:
+        """The server dies after so many points from now on; at once for 0."""
+        if points:
+            self._kills.append(points)
+        else:
+            self._kill(False)
+
+    def spare(self) -> None:
+        """No further deaths."""
+        self._kills.clear()
+
+    def point(self, *, writing: bool = False) -> bool:
+        """A place where a kill hurts most: before and after all that leaves the process. True: it has just died.
+        `writing`: a commit was being synced."""
+        if not self._kills:
+            return False
+        self._kills[0] -= 1
+        if self._kills[0] > 0:
+            return False
+        del self._kills[0]
+        return self._kill(writing)
+
+    def _kill(self, writing: bool) -> bool:
+        self.lives += 1
+        self.say("the server is killed" + (" while its commit is synced" if writing else ""))
+        mine = [*self._ready, *(entry[2] for entry in self._timers)]
+        self._dead.append((mine, asyncio.all_tasks(self)))
+        self._ready = deque(one for one in self._ready if self._is_outside(one))
+        self._timers = [entry for entry in self._timers if self._is_outside(entry[2])]
+        heapq.heapify(self._timers)
+        self.on_kill(writing)
+        return True
+
+    @staticmethod
+    def _is_outside(handle: Any) -> bool:
+        return not handle._cancelled and handle._context.get(_of_outside, False)
+
+    def outside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A task of the outside world, which survives kills."""
+        return self.create_task(work, context=OUTSIDE.copy())
+
+    def inside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A task of the server."""
+        return self.create_task(work, context=contextvars.Context())
+
+    # --- threads ---
+    def latency(self) -> float:
+        """How long a thread or a link takes, in seconds."""
+        return self.chance.choice(_LATENCIES) * self.chance.random()
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        """The work is one later step, and what came of it is told in another."""
+        future = self.create_future()
+
+        def work() -> None:
+            try:
+                result, tell = func(*args), future.set_result
+            except Exception as error:
+                result, tell = error, future.set_exception
+            self.call_later(self.latency(), lambda: future.done() or tell(result))
+
+        self.call_later(self.latency(), work)
+        return future
+
+    async def getaddrinfo(self, host: Any, port: Any, **_options: Any) -> Any:
+        """The simulated network's addresses."""
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (self.resolve(host), port or 0))]
+
+    async def sock_connect(self, sock: Any, address: Any) -> None:
+        """Connects in the simulated network."""
+        assert self.connect is not None
+        await self.connect(sock, address)
+
+    async def create_connection(self, protocol_factory: Any, *_args: Any, sock: Any = None, **_options: Any) -> Any:
+        """The stream over a connected socket."""
+        assert self.open is not None
+        return self.open(protocol_factory, sock)
+
+    async def shutdown_default_executor(self, timeout: Any = None) -> None:
+        """There is none."""
+
+    def _write_to_self(self) -> None:
+        pass
+
+    def _process_events(self, event_list: Any) -> None:
+        pass
+
+    def _refuse(self, *_args: Any, **_options: Any) -> Never:
+        raise RuntimeError("this leaves the simulation")
+
+    add_reader = add_writer = create_server = subprocess_exec = subprocess_shell = _refuse  # type: ignore[assignment]
+
+
+class SimulatedJobs:
+    """The writer's thread as steps: before the commit, after it, and before it is told a kill fits."""
+
+    def __init__(self, loop: Any, end: Callable[[Outcome], None]) -> None:
+        self._loop: Loop = loop
+        self._end = end
+
+    def put(self, job: Callable[[], Outcome]) -> None:
+        """One commit."""
+        self._loop.call_later(self._loop.latency(), self._work, job, context=contextvars.Context())
+
+    def _work(self, job: Callable[[], Outcome]) -> None:
+        if self._loop.point():
+            return
+        outcome = job()
+        if not self._loop.point(writing=True):
+            self._loop.call_later(self._loop.latency(), self._end, outcome, context=contextvars.Context())
+
+    async def stop(self, last: Callable[[], None]) -> None:
+        """There is nothing to end."""
+        last()
+
+
+@contextlib.contextmanager
+def no_threads() -> Iterator[None]:
+    """Context manager: a real thread would make a run unrepeatable, so whoever starts one fails."""
+    before = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError(f"a real thread leaves the simulation: {self.name}")
+
+    threading.Thread.start = refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        threading.Thread.start = before  # type: ignore[method-assign]

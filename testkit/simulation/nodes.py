@@ -1,0 +1,209 @@
+"""Endpoints of the simulated chain, each with a face of its own: behind, without receipts, forgetful, rude."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from testkit.simulation.chain import GAS, GWEI, Block, Chain, Rejected, Sent
+from testkit.simulation.flows import CHAIN_ID
+from testkit.simulation.network import Request
+
+_BLOOM: Final = "0x" + "00" * 256
+_ZERO_HASH: Final = "0x" + "00" * 32
+
+
+class _Refused(Exception):
+    """A JSON-RPC error: code and message."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(slots=True)
+class Node:
+    """One endpoint. `lag`: blocks that it is behind; of a thousand calls `busy` are refused; of a thousand accepted
+    transactions `lies` are answered with an error all the same; of a thousand asked receipts `hides` are not there."""
+
+    chain: Chain
+    chance: random.Random
+    lag: int = 0
+    busy: int = 0
+    lies: int = 0
+    hides: int = 0
+    say: Callable[[str], None] = field(default=lambda _what: None)
+
+    async def answer(self, request: Request) -> tuple[int, bytes]:
+        """One HTTP request: a call, or a batch of them."""
+        asked = json.loads(request.body)
+        found = [self.call(one) for one in asked] if isinstance(asked, list) else self.call(asked)
+        return 200, json.dumps(found).encode()
+
+    def call(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """One JSON-RPC call."""
+        reply = {"jsonrpc": "2.0", "id": asked["id"]}
+        try:
+            return reply | {"result": self._result(asked["method"], list(asked.get("params", ())))}
+        except (_Refused, Rejected) as error:
+            code = error.code if isinstance(error, _Refused) else -32000
+            return reply | {"error": {"code": code, "message": str(error)}}
+
+    def _result(self, method: str, params: list[Any]) -> Any:
+        if self._is_drawn(self.busy, "busy"):
+            raise _Refused(-32603, "internal error")
+        answer = getattr(self, f"_{method}", None)
+        if answer is None:
+            raise _Refused(-32601, f"the method {method} does not exist/is not available")
+        return answer(*params)
+
+    def _is_drawn(self, share: int, name: str) -> bool:
+        drawn = self.chance.randrange(1000) < share
+        if drawn:
+            self.chain.counts[f"node: {name}"] += 1
+            self.say(f"a node answers wrongly: {name}")
+        return drawn
+
+    # --- which block is meant ---
+    @property
+    def _known(self) -> list[Block]:
+        self.chain.catch_up()
+        return self.chain.branch[: len(self.chain.branch) - self.lag]
+
+    def _at(self, tag: Any) -> Block | None:
+        known = self._known
+        if isinstance(tag, dict):
+            return self._of_hash(tag["blockHash"])
+        if tag in ("latest", "pending"):
+            return known[-1]
+        if tag in ("safe", "finalized"):
+            return known[max(0, len(known) - 9)]
+        number = int(tag, 16)
+        return known[number] if number < len(known) else None
+
+    def _state(self, tag: Any) -> Block:
+        block = self._at(tag)
+        if block is None:
+            raise _Refused(-32000, "header not found")
+        return block
+
+    def _of_hash(self, hash: str) -> Block | None:
+        block, known = self.chain.by_hash.get(hash), self._known
+        is_known = block is not None and block.number < len(known) and known[block.number].hash == hash
+        return block if is_known else None
+
+    # --- answers ---
+    def _eth_chainId(self) -> str:
+        return hex(CHAIN_ID)
+
+    def _eth_blockNumber(self) -> str:
+        return hex(self._known[-1].number)
+
+    def _eth_getBlockByNumber(self, tag: str, _full: bool) -> Any:
+        block = self._at(tag)
+        return None if block is None else _block(block)
+
+    def _eth_getBlockByHash(self, hash: str, _full: bool) -> Any:
+        block = self._of_hash(hash)
+        return None if block is None else _block(block)
+
+    def _eth_getBalance(self, address: str, tag: Any) -> str:
+        return hex(self._state(tag).balances.get(address.lower(), 0))
+
+    def _eth_getTransactionCount(self, address: str, tag: Any) -> str:
+        if tag == "pending" and not self.lag:
+            return hex(self.chain.pending_nonce(address.lower()))
+        return hex(self._state(tag).nonces.get(address.lower(), 0))
+
+    def _eth_getCode(self, _address: str, _tag: Any) -> str:
+        return "0x"
+
+    def _eth_getStorageAt(self, _address: str, _slot: str, _tag: Any) -> str:
+        return _ZERO_HASH
+
+    def _eth_call(self, _fields: Any, _tag: Any, *_overrides: Any) -> str:
+        return "0x"
+
+    def _eth_gasPrice(self) -> str:
+        return hex(self._known[-1].base_fee + GWEI)
+
+    def _eth_estimateGas(self, fields: dict[str, str], *_more: Any) -> str:
+        if self._state("latest").balances.get(fields["from"].lower(), 0) < int(fields.get("value", "0x0"), 16):
+            raise _Refused(-32000, "insufficient funds for transfer")
+        return hex(GAS)
+
+    def _eth_feeHistory(self, count: str, _newest: str, _percentiles: list[int]) -> Any:
+        head = self._known[-1]
+        fees = [hex(head.base_fee)] * (int(count, 16) + 1)
+        return {"oldestBlock": hex(max(0, head.number - 4)), "baseFeePerGas": fees, "reward": [[hex(GWEI)]] * 5}
+
+    def _eth_sendRawTransaction(self, raw: str) -> str:
+        hash = self.chain.send(bytes.fromhex(raw[2:]))
+        if self._is_drawn(self.lies, "refuses what it has accepted"):
+            raise _Refused(-32000, self.chance.choice(("internal error", "transaction underpriced", "already known")))
+        return hash
+
+    def _eth_getTransactionByHash(self, hash: str) -> Any:
+        found, sent = self._place(hash), self.chain.seen.get(hash)
+        if sent is None or (found is None and hash not in self.chain.pool):
+            return None
+        fields = {"hash": hash, "from": sent.sender, "to": sent.to, "value": hex(sent.value), "nonce": hex(sent.nonce)}
+        place: dict[str, Any] = {"blockNumber": None, "blockHash": None, "transactionIndex": None}
+        if found is not None:
+            place = {"blockNumber": hex(found[0].number), "blockHash": found[0].hash, "transactionIndex": hex(found[1])}
+        more = {"maxFeePerGas": hex(sent.max_fee), "maxPriorityFeePerGas": hex(sent.tip), "gasPrice": hex(sent.max_fee)}
+        return fields | place | more | {"input": "0x", "gas": hex(sent.gas), "type": "0x2", "chainId": hex(CHAIN_ID)}
+
+    def _place(self, hash: str) -> tuple[Block, int] | None:
+        found = self.chain.place_of(hash)
+        return found if found is not None and found[0].number < len(self._known) else None
+
+    def _eth_getTransactionReceipt(self, hash: str) -> Any:
+        found = self._place(hash)
+        if found is None or self._is_drawn(self.hides, "hides a receipt"):
+            return None
+        return _receipt(*found)
+
+    def _eth_getBlockReceipts(self, tag: str) -> Any:
+        block = self._of_hash(tag) if len(tag) == 66 else self._at(tag)
+        return None if block is None else [_receipt(block, place) for place in range(len(block.body))]
+
+    def _eth_getLogs(self, _asked: Any) -> Any:
+        return []
+
+
+def _block(block: Block) -> dict[str, Any]:
+    return {
+        "number": hex(block.number),
+        "hash": block.hash,
+        "parentHash": block.parent,
+        "timestamp": hex(block.time),
+        "logsBloom": _BLOOM,
+        "transactions": [sent.hash for sent in block.body],
+        "baseFeePerGas": hex(block.base_fee),
+        "gasLimit": hex(30_000_000),
+        "gasUsed": hex(GAS * len(block.body)),
+    }
+
+
+def _receipt(block: Block, place: int) -> dict[str, Any]:
+    sent: Sent = block.body[place]
+    return {
+        "transactionHash": sent.hash,
+        "transactionIndex": hex(place),
+        "blockHash": block.hash,
+        "blockNumber": hex(block.number),
+        "from": sent.sender,
+        "to": sent.to,
+        "status": "0x1",
+        "gasUsed": hex(GAS),
+        "cumulativeGasUsed": hex(GAS * (place + 1)),
+        "effectiveGasPrice": hex(block.price(sent)),
+        "contractAddress": None,
+        "logs": [],
+        "logsBloom": _BLOOM,
+        "type": "0x2",
+    }

@@ -1,0 +1,269 @@
+"""One world: a server that is killed and started again, people, a sink, a network that loses things; from one seed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import json
+import os
+import random
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from dustrun import clock, ids
+from dustrun.storage.db import group_commit
+from testkit.simulation import flows
+from testkit.simulation.chain import BLOCK_S, Chain
+from testkit.simulation.loop import Loop, SimulatedJobs, no_threads
+from testkit.simulation.network import Host, Network, Request, virtual_cache_of_names
+from testkit.simulation.nodes import Node
+from testkit.simulation.people import Facts, People
+from testkit.simulation.server import Server
+
+EPOCH_MS: Final = 1_767_225_600_000  # 2026-01-01
+HOUR: Final = 3600.0
+_BEGIN_S: Final = 60.0
+ROOM: Final = Path("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
+_DIGESTED: Final = (
+    "runs",
+    "executions",
+    "events",
+    "trigger_events",
+    "approvals",
+    "transactions",
+    "transaction_attempts",
+)
+_OF_SINK: Final = {"lost": 15, "reset": 15, "cut": 5, "silent": 5, "drip": 10, "refused": 10, "twice": 10}
+_OF_NODES: Final = {"lost": 10, "reset": 15, "cut": 5, "silent": 3, "refused": 10, "twice": 10}
+_NODES: Final = ("first-node.example", "second-node.example")
+_NETWORK: Final = {"chainId": flows.CHAIN_ID, "blockTimeMs": BLOCK_S * 1000, "confirmations": 4}
+_OF_CALLERS: Final = {"lost": 20, "reset": 20, "refused": 20, "twice": 20}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a world has. `hours` of which people act in the first two thirds; then nothing goes wrong any more."""
+
+    hours: float = 6.0
+    calls: int = 12
+    hooks: int = 6
+    pays: int = 4
+    kills: int = 3
+    restarts: int = 1
+    faults: bool = True
+
+
+@dataclass(slots=True)
+class Sink:
+    """Whom the workflows write to: what it got, by path, and how often."""
+
+    posts: Counter[str] = field(default_factory=Counter)
+    bearers: set[str] = field(default_factory=set)
+
+    async def answer(self, request: Request) -> tuple[int, bytes]:
+        """Takes one write, not those that the network itself repeats, and tells what credential it saw."""
+        self.posts[request.path.strip("/")] += not request.is_again
+        self.bearers.add(request.headers.get("authorization", ""))
+        return 200, json.dumps({"ok": True, "saw": request.headers.get("authorization", "")}).encode()
+
+    def has(self, run_id: str, item: str) -> bool:
+        """Whether it has what a run, or an item of its loop, writes."""
+        return any(run_id in path.split("/") and (not item or path.endswith(f"/{item}")) for path in self.posts)
+
+
+class World:
+    """Everything that happens in it comes from `seed` and `plan`."""
+
+    def __init__(self, seed: int, plan: Plan, template: Path | None = None) -> None:
+        self.seed = seed
+        self.plan = plan
+        self.folder = Path(tempfile.mkdtemp(prefix="simulated", dir=ROOM))
+        chance = random.Random(f"{seed}:world")
+        self.loop = Loop(seed, shuffles=chance.random() < 0.25)
+        self.network = Network(self.loop, random.Random(f"{seed}:network"))
+        endpoints = {flows.CHAIN_ID: tuple(f"http://{name}" for name in _NODES)}
+        self.server = Server(
+            *(self.loop, self.network, self.folder, chance),
+            outbound_allow=("sink.example",),
+            networks_dir=self.folder / "networks",
+            chain_endpoints=endpoints,
+            transaction_stuck_s=4.0 * BLOCK_S,
+        )
+        self.sink = Sink()
+        self.chain = Chain(self.loop.time, EPOCH_MS // 1000, random.Random(f"{seed}:chain"))
+        self.chain.fund(flows.WALLET)
+        self.nodes = [Node(self.chain, random.Random(f"{seed}:{name}"), say=self.loop.say) for name in _NODES]
+        self._to_nodes = [
+            self.network.add(Host(name, node.answer)) for name, node in zip(_NODES, self.nodes, strict=True)
+        ]
+        self._to_sink = self.network.add(Host("sink.example", self.sink.answer))
+        (self.folder / "networks").mkdir()
+        (self.folder / "networks" / "local.json").write_text(json.dumps(_NETWORK))
+        self.facts = Facts()
+        self._chance = chance
+        self._template = template
+        self.people: People | None = None
+
+    @contextmanager
+    def _replaced(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(clock.virtual(self.loop.time, EPOCH_MS))
+            stack.enter_context(ids.seeded(random.Random(f"{self.seed}:ids").randbytes))
+            stack.enter_context(group_commit.jobs_made_by(SimulatedJobs))
+            stack.enter_context(no_threads())
+            stack.enter_context(virtual_cache_of_names(self.loop))
+            yield
+
+    def prepare(self) -> Path:
+        """A stopped store with keys and published workflows, from which every world starts; its folder."""
+        self._turn(self._set_up())
+        (self.folder / "facts.json").write_text(json.dumps(asdict(self.facts)))
+        return self.folder
+
+    def run(self) -> World:
+        """Lives through the plan."""
+        assert self._template is not None
+        shutil.copytree(self._template / "data", self.server.data)
+        shutil.copy(self._template / "key", self.folder / "key")
+        self.facts = Facts(**json.loads((self._template / "facts.json").read_text()))
+        self.loop.now = _BEGIN_S
+        self._turn(self._live())
+        return self
+
+    def _turn(self, work: Any) -> None:
+        random.seed(self.seed)  # aiohttp draws from it which waiting request goes first
+        with self._replaced():
+            done = self.loop.outside(work)
+            done.add_done_callback(lambda _done: self.loop.stop())
+            self.loop.run_forever()
+            done.result()
+
+    async def _live(self) -> None:
+        plan, end = self.plan, self.plan.hours * HOUR
+        acted = end * 2 / 3
+        self.people = People(self.server, self.facts, random.Random(f"{self.seed}:people"), self.sink.has, acted)
+        if plan.faults:
+            self._spoil_nodes()
+            self._to_sink.faults, self.server.front.faults = dict(_OF_SINK), dict(_OF_CALLERS)
+        self.server.start()
+        self.people.begin(plan.calls, plan.hooks, plan.pays)
+        for _ in range(plan.kills):  # most of them where something leaves the process
+            self.loop.outside(self._kill_at(self._chance.random() * acted, self._chance.choice((0, 1, 2, 3, 4, 6))))
+        for _ in range(plan.restarts):
+            self.loop.outside(self._restart_at(self._chance.random() * acted))
+        if plan.faults and self._chance.random() < 0.3:
+            begin = self._chance.random() * acted
+            self._to_sink.away = (begin, begin + self._chance.choice((30.0, 600.0)))
+        await asyncio.sleep(acted)
+        self._to_sink.faults, self.server.front.faults = {}, {}
+        self._mend_nodes()
+        await asyncio.sleep(end - acted)
+        self.loop.spare()
+        await self.server.stop()
+
+    def _spoil_nodes(self) -> None:
+        """The chain reorganises itself, and each endpoint gets a face of its own."""
+        chance, self.chain.reorgs = self._chance, self._chance.choice((0, 10, 40))
+        self.chain.deepest, self.chain.forgets = chance.choice((1, 2, 3)), chance.choice((0, 100))
+        for node, host in zip(self.nodes, self._to_nodes, strict=True):
+            node.lag, node.busy = chance.choice((0, 0, 1, 2)), chance.choice((0, 20, 100))
+            node.lies, node.hides = chance.choice((0, 0, 300)), chance.choice((0, 0, 200))
+            host.faults = dict(_OF_NODES)
+
+    def _mend_nodes(self) -> None:
+        self.chain.reorgs = self.chain.forgets = 0
+        for node, host in zip(self.nodes, self._to_nodes, strict=True):
+            node.lag = node.busy = node.lies = node.hides = 0
+            host.faults = {}
+
+    async def _kill_at(self, at: float, points: int) -> None:
+        await asyncio.sleep(at)
+        self.loop.kill_after(points)
+
+    async def _restart_at(self, at: float) -> None:
+        await asyncio.sleep(at)
+        await self.server.restart()
+
+    async def _set_up(self) -> None:
+        self.server.start()
+        await self.server.is_up.wait()
+        facts, people = self.facts, People(self.server, self.facts, self._chance, self.sink.has, 0)
+        facts.owner = (self.server.data / "owner.key").read_text().strip()
+
+        async def made(path: str, body: Any) -> Any:
+            status, answer = await people.insist("POST", path, body, key=facts.owner)
+            assert status == 200, (path, answer)
+            return answer["data"]
+
+        permissions = ["workflow:execute", "workflow:read", "run:read", "run:stream", "approval:decide"]
+        for name in ("first", "second", "third"):
+            key = await made("/v1/api-keys", {"name": name, "permissions": permissions})
+            facts.keys.append(key["key"])
+        token = {
+            "type": "http-bearer",
+            "name": "sink",
+            "data": {"token": flows.SECRET},
+            "allowedHosts": ["http://sink.example"],
+        }
+        connector = await made("/v1/connectors", token)
+        for name, definition in flows.flows(connector["id"]).items():
+            await self._publish(made, name, definition)
+        body = {"name": "payer", "privateKey": flows.WALLET_KEY, "isDefault": True}
+        wallet = await made("/v1/wallets/import", body)
+        path = f"/v1/wallets/{wallet['id']}/policy"
+        await people.insist("PUT", path, {"policy": flows.POLICY}, key=facts.owner)
+        await self._publish(made, "pay", flows.paying())
+        await self._publish(made, "calling", flows.calling(facts.workflows["call"]))
+        shown = await made(f"/v1/workflows/{facts.workflows['hook']}/webhooks/root/rotate", {})
+        facts.hook_path = "/" + shown["url"].split("/", 3)[3]
+        facts.secrets = [facts.owner, *facts.keys, flows.SECRET, flows.WALLET_KEY.removeprefix("0x")]
+        await self.server.stop()
+
+    async def _publish(self, made: Any, name: str, definition: Any) -> None:
+        workflow = await made("/v1/workflows", {"name": name, "description": "", "definition": definition})
+        self.facts.workflows[name] = workflow["id"]
+        await made(f"/v1/workflows/{workflow['id']}/publish", {})
+
+    # --- afterwards ---
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What the store holds."""
+        connection = sqlite3.connect(self.server.data / "dustrun.db")
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    def digest(self) -> str:
+        """A hash over the tables of what happened."""
+        found = [self.rows(f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in _DIGESTED]
+        return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
+
+    def counts(self) -> dict[str, int]:
+        """Faults and events by kind."""
+        return {
+            **self.network.counts,
+            **self.server.counts,
+            **self.chain.counts,
+            "runs": self.rows("SELECT count(*) FROM runs")[0][0],
+        }
+
+    def told(self) -> list[str]:
+        """What happened, in plain words, oldest first."""
+        return self.loop.diary
+
+    def close(self) -> None:
+        """Removes its files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def keep_the_dead() -> None:
+    """To collect what a dead server left would run its cleaning up; a world has a process of its own."""
+    gc.disable()

@@ -1,0 +1,30 @@
+"""A power failure while a commit is synced: that commit may be lost or torn, and nothing else ever."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from testkit.simulation import disk
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_only_the_commit_in_sync_may_be_lost(seed: int, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    writer = sqlite3.connect(data / "dustrun.db", isolation_level=None)
+    writer.execute("PRAGMA journal_mode=WAL")
+    writer.execute("CREATE TABLE t (n INTEGER, text TEXT)")
+    for number in range(20):
+        writer.execute("INSERT INTO t VALUES (?, ?)", (number, "x" * 3000))
+    disk.move_on(data, tmp_path / "dead")
+    fate = disk.fail_power(data, random.Random(seed))
+    after = sqlite3.connect(data / "dustrun.db")
+    assert after.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    left = 20 if fate == disk.KEPT else 19
+    assert [row[0] for row in after.execute("SELECT n FROM t")] == list(range(left))
+    after.close()
+    writer.close()

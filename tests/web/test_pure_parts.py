@@ -1,0 +1,24 @@
+"""What the app does without a page (web/tests): merging, undo, copies without secrets, exact numbers, folded events."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import build_web
+
+from testkit.e2e.node import npm_install
+
+
+def test_pure_parts_of_the_app(tmp_path: Path) -> None:
+    environment = npm_install(build_web.SOURCES)
+    sources = sorted(str(path) for path in (build_web.SOURCES / "tests").glob("*.test.ts"))
+    assert len(sources) > 2
+    bundle = ["npx", "--no-install", "rolldown", *sources, "--platform", "node", "--dir", str(tmp_path)]
+    for command in (bundle, ["node", "--test", str(tmp_path)]):
+        done = subprocess.run(
+            command, cwd=build_web.SOURCES, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "# fail 0" in done.stdout
+    assert "# tests 0" not in done.stdout

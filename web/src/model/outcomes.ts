@@ -1,0 +1,109 @@
+/** What became of what a run sends, in words that are true of its mode. Pure. */
+import type { Effects, Mode } from '../api/client'
+import { words } from '../words'
+import { readable } from './amounts'
+
+const said = words.outcomes
+export type Tone = 'ok' | 'dust' | 'bad' | 'sim' | ''
+export type Told = { text: string; tone: Tone }
+type Request = { sent: boolean; status: string; answered?: number | null }
+
+/** A request that writes: whether it left the server, and how it was answered. */
+export function requestOutcome(mode: Mode, { sent, status, answered }: Request): Told {
+  if (status === 'uncertain' || (status === 'cancelled' && sent)) return { text: said.unknown, tone: 'dust' }
+  if (!sent) return mode === 'simulate' ? { text: said.wouldSend, tone: 'sim' } : { text: said.notSent, tone: '' }
+  if (status !== 'failure') return { text: said.sent, tone: 'ok' }
+  return { text: typeof answered === 'number' ? said.answered(answered) : said.sentFailed, tone: 'bad' }
+}
+
+const SIMULATED: Record<string, Told> = {
+  simulated: { text: said.wouldSend, tone: 'sim' },
+  rejected: { text: said.wouldFail, tone: 'bad' },
+  reverted: { text: said.wouldFail, tone: 'bad' },
+  refused: { text: said.wouldRefuse, tone: 'bad' },
+  notSimulable: { text: said.notSimulated, tone: 'dust' },
+}
+const SENT: Record<string, Told> = {
+  planned: { text: said.notSentYet, tone: '' },
+  asked: { text: said.asks, tone: 'dust' },
+  signed: { text: said.signed, tone: 'dust' },
+  sent: { text: said.onItsWay, tone: 'dust' },
+  mined: { text: said.inBlock, tone: 'ok' },
+  final: { text: said.final, tone: 'ok' },
+  reverted: { text: said.reverted, tone: 'bad' },
+  refused: { text: said.refused, tone: 'bad' },
+  rejected: { text: said.refused, tone: 'bad' },
+  cancelled: { text: said.withdrawn, tone: '' },
+  displaced: { text: said.displaced, tone: 'dust' },
+}
+
+/** A transaction: where it stands. One without a hash was never sent. */
+export function transactionOutcome(mode: Mode, status: string, hash?: string | null): Told {
+  const known = (mode === 'simulate' ? SIMULATED : SENT)[status]
+  if (known) return known
+  if (mode === 'simulate') return { text: said.wouldSend, tone: 'sim' }
+  return hash ? { text: said.unknown, tone: 'dust' } : { text: said.notSent, tone: '' }
+}
+
+/** Why a step has no output. */
+export function noOutput(status: string | undefined): string {
+  return said.noOutput[status ?? ''] ?? said.noOutput.none ?? ''
+}
+
+/** The event at the end of a run. */
+export const runEnd = (status: unknown) => said.runEnd[String(status)] ?? words.events.run_finished ?? ''
+
+type Ended = { mode: Mode; status: string; failed?: string | null; effects: Effects }
+const DONE = new Set(['mined', 'final'])
+const OPEN = new Set(['signed', 'sent', 'displaced'])
+
+/** One sentence on a run that did not succeed, from its facts: what is final, then what failed. */
+export function runHeading({ mode, status, failed, effects }: Ended): string {
+  const what = failed ? said.failed(readable(failed)) : said.stopped(words.runStatus[status] ?? status)
+  if (mode === 'simulate') return `${said.onlySimulated} ${what}`
+  const open = [
+    ...effects.requests.filter((one) => requestOutcome(mode, one).text === said.unknown),
+    ...effects.transactions.filter((one) => OPEN.has(one.status)),
+  ]
+  const [first] = open
+  if (first) return said.notKnown(readable(first.path))
+  const payments = effects.transactions.filter((one) => DONE.has(one.status)).length
+  const requests = effects.requests.filter((one) => one.sent).length
+  const moved = [payments && said.payments(payments), requests && said.requests(requests)].filter(Boolean).join(', ')
+  return `${moved ? said.wentOut(moved) : said.nothingSent} ${what}`
+}
+
+type NodeKept = { status?: string; iterations?: Record<string, unknown>[] | null }
+export type Count = { id: string; times: number }
+export type Retry = { kept: Count[]; again: Count[]; first: Count[] }
+
+/** What a retry of a run does with the steps that change something outside (`writes`): `kept` ones succeeded and stay,
+ * those of `again` were sent before and go out again, those of `first` may go out for the first time. */
+export function retryOf(
+  states: Record<string, NodeKept>,
+  writes: ReadonlySet<string>,
+  effects: Pick<Effects, 'requests' | 'transactions'>,
+): Retry {
+  const sent = new Set<string>()
+  for (const one of effects.requests) if (one.sent) sent.add(one.path)
+  for (const one of effects.transactions) if (one.hash) sent.add(one.path)
+  const found: Retry = { kept: [], again: [], first: [] }
+  const seen = new Set<string>()
+  const take = (id: string, path: string, status: string | undefined) => {
+    const list = status === 'success' ? found.kept : sent.has(path) ? found.again : found.first
+    const known = list.find((one) => one.id === id)
+    if (known) known.times++
+    else list.push({ id, times: 1 })
+    seen.add(id)
+  }
+  const visit = (nodes: Record<string, NodeKept>, frame: string) => {
+    for (const [id, one] of Object.entries(nodes)) {
+      if (writes.has(id)) take(id, frame + id, one.status)
+      for (const [i, item] of (one.iterations ?? []).entries())
+        visit(item as Record<string, NodeKept>, `${frame}${id}[${i}].`)
+    }
+  }
+  visit(states, '')
+  for (const id of writes) if (!seen.has(id)) take(id, id, undefined)
+  return found
+}
