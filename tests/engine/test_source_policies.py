@@ -32,19 +32,21 @@ async def studio(tmp_path: Path, world: World) -> AsyncIterator[Studio]:
 
 async def asked(studio: Studio, run_id: str) -> list[str]:
     """Why a run waits for a person; empty if it has ended well."""
-    run = await studio.bench.until(run_id, lambda run: run["status"] in ("waiting", "success", "failure"))
-    if run["status"] == "waiting":
-        items = (await studio.api.get("/v1/approvals")).data["items"]
-        return [one["message"] for one in items if one["runId"] == run_id and one["status"] == "pending"]
-    assert run["status"] == "success", told(run)
-    return []
+    return [one["message"] for one in await asked_by(studio, run_id)]
 
 
 async def asked_by(studio: Studio, run_id: str) -> list[dict[str, Any]]:
-    """The open questions of a run that waits."""
-    await studio.bench.until(run_id, lambda run: run["status"] == "waiting")
-    items = (await studio.api.get("/v1/approvals")).data["items"]
-    return [one for one in items if one["runId"] == run_id and one["status"] == "pending"]
+    """The open questions of a run; empty if it has ended well. Before one it may wait for a run that it has called."""
+    async with asyncio.timeout(60):
+        while True:
+            run = await studio.bench.until(run_id, lambda run: run["status"] in ("waiting", "success", "failure"))
+            if run["status"] != "waiting":
+                assert run["status"] == "success", told(run)
+                return []
+            items = (await studio.api.get("/v1/approvals")).data["items"]
+            if pending := [one for one in items if one["runId"] == run_id and one["status"] == "pending"]:
+                return pending
+            await asyncio.sleep(0.05)
 
 
 async def test_what_a_spend_hangs_on_asks_denies_or_passes_by_its_field(studio: Studio) -> None:
@@ -184,7 +186,7 @@ async def test_a_contract_is_judged_by_its_address_in_the_run(tmp_path: Path, wo
                 assert (await by.post(f"/v1/approvals/{why['id']}/reject")).status == 200
                 assert (await studio.bench.ended(run_id))["status"] == "failure"
                 run_id = (await studio.api.post(f"/v1/runs/{run_id}/retry", {})).data["runId"]
-            await asked_by(studio, run_id)
+            assert await asked_by(studio, run_id)
 
             own = await studio.workflow({"info": info, "pay": hand("{{info.result.token}}", digits % "info")})
             assert await _outcome(studio, own, token=at["fee"]) == ["allow"]
