@@ -1,6 +1,5 @@
 """What a newcomer builds from an empty canvas, without the documentation, until its simulation has passed: counted in
-clicks and keys. What it takes may fall, and must not rise: `docs/decisions/0120-what-newcomers-are-asked.md` has the
-figures."""
+clicks and keys. What it takes may fall, and must not rise."""
 
 from __future__ import annotations
 

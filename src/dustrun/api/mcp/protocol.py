@@ -228,7 +228,7 @@ async def answer(
     can_be_asked: CanBeAsked,
     streams: bool = False,
 ) -> None:
-    """Answers one request by a server. Nothing outlives it, but for clients that `can_be_asked` (decision 0111).
+    """Answers one request by a server. Nothing outlives it, but for clients that `can_be_asked` (decision 0095).
     `streams`: the answer may be a stream of events, which only a server that tells its progress needs."""
     headers = [(name, value.strip()) for name, value in scope["headers"]]
     asked = {**scope, "headers": headers}
