@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,16 @@ from house import trace
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="what is entered is seen by sys.monitoring")
 async def test_no_call_enters_more_than_is_recorded(tmp_path: Path) -> None:
-    found = await trace.measure(tmp_path, trace.STEADY, times=2)
-    assert [line for name, entered in found.items() for line in trace.excess(name, entered.figures())] == []
+    """On a busy machine a timer may tick in every passage of a call; what a call itself enters, each attempt enters."""
+    names: Sequence[str] = trace.STEADY
+    excess: list[str] = []
+    for attempt in range(4):
+        found = await trace.measure(tmp_path / str(attempt), names, times=2)
+        excess = [line for name in names for line in trace.excess(name, found[name].figures())]
+        names = [name for name in names if trace.excess(name, found[name].figures())]
+        if not excess:
+            break
+    assert excess == []
 
 
 def test_a_call_that_enters_one_file_more_is_told() -> None:
