@@ -16,7 +16,9 @@ async def test_no_call_enters_more_than_is_recorded(tmp_path: Path) -> None:
     names: Sequence[str] = trace.STEADY
     excess: list[str] = []
     for attempt in range(4):
-        found = await trace.measure(tmp_path / str(attempt), names, times=2)
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        found = await trace.measure(folder, names, times=2)
         excess = [line for name in names for line in trace.excess(name, found[name].figures())]
         names = [name for name in names if trace.excess(name, found[name].figures())]
         if not excess:
