@@ -4,8 +4,7 @@
 
 Nodes one after the other and side by side, up to the 1,000 that a definition may have, and a synced node in a loop in a
 loop beyond that. A node of the largest run may cost the server at most 1.5 times the processor time of one of the run a
-tenth as large; the time on the clock is told beside it, and holds what else the machine does. More shapes of loops,
-without HTTP, are measured by `scripts/bench loops`.
+tenth as large; the time on the clock is told beside it, and holds what else the machine does.
 """
 
 from __future__ import annotations
