@@ -23,6 +23,7 @@ from dustrun.core.triggers.chain.watch import BlockFacts, ChainLog, NativeMove, 
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import Temporary
 from dustrun.records import dataclass
+from dustrun.sdk.threads import in_pieces
 
 # Native coin that moved in a block, from its transactions or from their traces.
 
@@ -166,7 +167,7 @@ class BlockReader:
             return seen.facts, []
         if isinstance(answers[0], RpcError):
             return seen.facts, await self._without_query(seen, answers[0])
-        logs = [_log(entry) for entry in answers[0]]
+        logs = await _logs(answers[0])
         if any(log.block_hash != block.hash for log in logs):
             raise ChainMoved
         if not logs and wanted and (_is_mute(seen, depth) or any(may_have(seen.bloom, one) for one in wanted)):
@@ -196,7 +197,7 @@ class BlockReader:
             except RpcError:
                 pass  # no index has the block
             else:
-                return [_log(entry) for entry in found]
+                return await _logs(found)
         return await self._by_receipts(block, must_be_all=depth < _SETTLED)
 
     async def _witness(self, block: SeenBlock) -> tuple[ChainLog | None, bool]:
@@ -225,7 +226,7 @@ class BlockReader:
         receipts = [one for one in answer if one is not None]
         if any(one.get("blockHash") != block.header.hash for one in receipts):
             raise ChainMoved
-        logs = [_log(entry) for one in receipts for entry in one.get("logs") or ()]
+        logs = await _logs([entry for one in receipts for entry in one.get("logs") or ()])
         items = {item for log in logs for item in (log.address, *log.topics)}
         if len(receipts) < len(block.transactions) and (must_be_all or bloom_of(items) != block.bloom):
             name = self._chain.network.name
@@ -253,11 +254,12 @@ class BlockReader:
             if last > first and kind_of(error) is not Kind.NO_METHOD:
                 raise TooMuch from None
             raise to_error(error, "eth_getLogs") from None
-        logs = [_log(entry) for entry in found]
+        logs = await _logs(found)
         filled = {log.block_number for log in logs}
         empty = [number for number in range(first, last + 1) if number not in filled]
         for block in await self._doubtful(empty, wanted, head):
             logs += (await self.content(block.header, query, wanted, head - block.header.number))[1]
+        logs.sort(key=_place_of)
         return _block(end), logs
 
     async def _doubtful(self, empty: Sequence[int], wanted: Sequence[LogQuery], head: int) -> list[SeenBlock]:
@@ -289,8 +291,7 @@ class BlockReader:
                 if isinstance(receipt, Mapping) and receipt.get("blockHash") == blocks[hash] and receipt.get("logs"):
                     found[hash] = wire.quantity(receipt["logs"][0]["logIndex"])
         for block in dict.fromkeys(blocks[hash] for hash in hashes if hash not in found):
-            for entry in await self._read(_logs_of(block, LogQuery())) or ():
-                log = _log(entry)
+            for log in await _logs(await self._read(_logs_of(block, LogQuery())) or ()):
                 if blocks.get(log.transaction_hash) == block:
                     found[log.transaction_hash] = min(log.index, found.get(log.transaction_hash, log.index))
         return found
@@ -469,6 +470,17 @@ def _sent(entry: Any, place: int) -> SentTransaction:
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise wire.malformed("a transaction") from None
+
+
+async def _logs(entries: Sequence[Any]) -> list[ChainLog]:
+    """Logs of an answer, in order of blocks and of places in them."""
+    found = await in_pieces(lambda part: map(_log, part), entries)
+    found.sort(key=_place_of)
+    return found
+
+
+def _place_of(log: ChainLog) -> tuple[int, int]:
+    return log.block_number, log.index
 
 
 def _log(entry: Any) -> ChainLog:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar, overload
 
 from dustrun.core.values.exact_json import is_large
 
 _SMALL: Final = 4096
+_FEW: Final = 16
+_PER_PIECE: Final = 500
 T = TypeVar("T")
+A = TypeVar("A")
 
 # Separate pools: actions that take seconds must not delay requests, nor either of them DNS look-ups and the like.
 _ACTIONS: Final = ThreadPoolExecutor(max_workers=2, thread_name_prefix="text-work")
@@ -45,10 +48,20 @@ async def run_beside(work: Callable[..., T], *arguments: Any) -> T:
     return await asyncio.get_running_loop().run_in_executor(_BESIDE, lambda: context.run(work, *arguments))
 
 
+async def in_pieces(work: Callable[[Sequence[A]], Iterable[T]], items: Sequence[A]) -> list[T]:
+    """What the work makes of many items, in order: of few at once, else beside the loop, a piece at a time, so that
+    others get their turn of the threads, too."""
+    if len(items) <= _FEW:
+        return list(work(items))
+    found: list[T] = []
+    for start in range(0, len(items), _PER_PIECE):
+        found += await run_beside(lambda piece: list(work(piece)), items[start : start + _PER_PIECE])
+    return found
+
+
 # Concurrent reads: coalesced into one request where possible.
 
 
-A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")

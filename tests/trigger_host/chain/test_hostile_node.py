@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.hostile_node import CONTRACT, SIGNATURE, Face, Included, Log, Tree, paid, serving
 from testkit.chain.payments import Payments, numbers, on_chain, told
 from testkit.chain_watching import Watching, watching
+from testkit.loop_watch import watched
+from testkit.processor_time import calculation_s, usual_seconds
 
 PAID: dict[str, Any] = {"chainId": CHAIN_ID, "address": CONTRACT, "eventSignature": SIGNATURE}
 
@@ -76,6 +80,23 @@ async def chain(tmp_path: Path) -> AsyncIterator[Chain]:
         yield Chain(payments, face, server)
 
 
+@contextmanager
+def apart(face: Face) -> Iterator[str]:
+    """Serves a face from a loop of its own; its URL."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    stack = AsyncExitStack()
+    try:
+        entered = asyncio.run_coroutine_threadsafe(stack.enter_async_context(serving(face)), loop)
+        yield entered.result()[0]
+    finally:
+        asyncio.run_coroutine_threadsafe(stack.aclose(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 @pytest.mark.parametrize("confirmations", [0, pytest.param(1, marks=pytest.mark.long), 3])
 async def test_after_any_reorgs_what_was_told_is_what_the_chain_says(chain: Chain, confirmations: int) -> None:
     workflow = await chain.publish(confirmations=confirmations, onReorg="retract")
@@ -121,6 +142,26 @@ async def test_a_late_index_hides_no_events_when_missed_blocks_are_read_by_range
     from_start = await chain.publish(confirmations=0, fromBlock=1)
     await chain.until_told(from_start)
     assert chain.face.counts["eth_getBlockReceipts"] < 40
+
+
+async def test_many_logs_of_a_range_leave_the_loop_to_others(tmp_path: Path) -> None:
+    """To decode them, and to ask a filter, takes half a second for each trigger."""
+    tree = Tree()
+    logs = tuple(paid(number, number) for number in range(200))
+    tree.mine(*[[Included(f"0x{block:064x}", logs)] for block in range(100)], *[()] * 200)
+    with apart(Face(tree)) as url:
+        async with watching(url, tmp_path) as server:
+            with watched() as watch:
+                wanted = {**PAID, "confirmations": 0, "fromBlock": 1}
+                workflows = [await server.create(**wanted, filter=f"amount >= {least}") for least in (1000, 2000)]
+                watch.take()
+                for workflow in workflows:
+                    await server.server.owner.post(f"/v1/workflows/{workflow}/publish")
+                for workflow in workflows:
+                    await server.until_scanned(workflow, 101)
+                held = watch.take()
+    most = 0.05
+    assert held < most or usual_seconds(held, (calculation_s(), calculation_s())) < most
 
 
 async def test_logs_of_an_unknown_block_stop_only_the_trigger_whose_they_are(chain: Chain) -> None:

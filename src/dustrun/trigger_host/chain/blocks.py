@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Final
 
@@ -32,6 +32,7 @@ from dustrun.core.triggers.chain.watch import (
 )
 from dustrun.errors import DustrunError, Temporary
 from dustrun.records import dataclass
+from dustrun.sdk.threads import in_pieces
 
 _MOST_LOGS: Final = 50_000
 """Logs that are kept over all blocks; a block that is needed again after that is read again."""
@@ -85,9 +86,9 @@ class Blocks:
             facts, logs = await self._reader.content(header, watch.query, wanted, depth)
             content = Content(facts, depth, logs)
         if watch.query is not None:
-            found = match_logs(watch, content.logs)
+            found = await matching(watch, content.logs)
             await self._place(content, found)
-            return place_logs(watch, content.facts, found, content.first)
+            return await placed(watch, [(content.facts, one) for one in found], content.first)
         if watch.match_move is not None:
             return move_events(watch, content.facts, await self._moves(header, content, watch.traces))
         if watch.match_transaction is not None:
@@ -155,10 +156,22 @@ def _needed(watch: Watch, depth: int) -> int:
     return min(depth, watch.confirmations) if isinstance(watch.confirmations, int) else depth
 
 
-def place_logs(watch: Watch, block: BlockFacts, found: Sequence[Found], first: dict[str, int]) -> list[ChainEvent]:
-    """The events of matched logs of one block; raises `Temporary` if nothing says where in its transaction one is."""
-    lost = next((one.log.transaction_hash for one in found if one.log.transaction_hash not in first), None)
-    if lost is not None:
-        message = f"The node has neither the receipt nor all logs of transaction {lost} in block {block.number}."
-        raise Temporary(message, retry_after_s=1)
-    return [log_event(watch, block, one, one.log.index - first[one.log.transaction_hash]) for one in found]
+async def matching(watch: Watch, logs: Sequence[ChainLog]) -> list[Found]:
+    """The logs that a subscription wants, in the same order; of many, without holding up the loop."""
+    return await in_pieces(lambda part: match_logs(watch, part), logs)
+
+
+async def placed(watch: Watch, found: Sequence[tuple[BlockFacts, Found]], first: Mapping[str, int]) -> list[ChainEvent]:
+    """The events of matched logs; raises `Temporary` if nothing says where in its transaction one is."""
+
+    def place(part: Sequence[tuple[BlockFacts, Found]]) -> Iterator[ChainEvent]:
+        for block, one in part:
+            hash = one.log.transaction_hash
+            if hash not in first:
+                message = (
+                    f"The node has neither the receipt nor all logs of transaction {hash} in block {block.number}."
+                )
+                raise Temporary(message, retry_after_s=1)
+            yield log_event(watch, block, one, one.log.index - first[hash])
+
+    return await in_pieces(place, found)

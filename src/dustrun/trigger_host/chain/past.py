@@ -8,12 +8,12 @@ from typing import Any, Final
 from dustrun.chain.chains import Chains
 from dustrun.chain.simulate.pinning import block_at
 from dustrun.chain.watching import BlockReader, ChainMoved, SeenBlock, TooMuch
-from dustrun.core.triggers.chain.watch import ChainEvent, Watch, match_logs
+from dustrun.core.triggers.chain.watch import ChainEvent, Watch
 from dustrun.errors import Invalid, Problem, Temporary
 from dustrun.sdk.trigger import Trigger, TriggerContext
 from dustrun.services.triggers.backtest.past_events import Asked, PastEvent, Period
 from dustrun.services.triggers.trying import Recent
-from dustrun.trigger_host.chain.blocks import Blocks, place_logs
+from dustrun.trigger_host.chain.blocks import Blocks, matching, placed
 
 _RANGE: Final = 2_000
 _MOST_BLOCKS: Final = 200_000
@@ -109,14 +109,13 @@ async def _events(
 async def _logs(reader: BlockReader, watch: Watch, first: int, last: int, head: int) -> list[ChainEvent]:
     assert watch.query is not None
     _, logs = await reader.logs_between(first, last, watch.query, [watch.query], head)
-    matched = match_logs(watch, sorted(logs, key=lambda log: log.index))
+    matched = await matching(watch, logs)
     numbers = sorted({one.log.block_number for one in matched})
     blocks = {one.header.number: one for one in await _read(reader, numbers)}
     if any(blocks[one.log.block_number].header.hash != one.log.block_hash for one in matched):
         raise ChainMoved
     positions = await reader.first_indexes(one.log for one in matched) if matched else {}
-    placed = [place_logs(watch, blocks[one.log.block_number].facts, [one], positions)[0] for one in matched]
-    return sorted(placed, key=lambda event: (event.block.number, event.place))
+    return await placed(watch, [(blocks[one.log.block_number].facts, one) for one in matched], positions)
 
 
 async def _single(reader: BlockReader, watch: Watch, first: int, last: int, head: int) -> list[ChainEvent]:

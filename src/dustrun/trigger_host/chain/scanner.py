@@ -13,14 +13,14 @@ from dustrun.core.triggers.chain.cursor import Cursor, Resumed
 from dustrun.core.triggers.chain.headers import KEPT, Header
 from dustrun.core.triggers.chain.identity import subject_of
 from dustrun.core.triggers.chain.queries import merge
-from dustrun.core.triggers.chain.watch import BlockFacts, ChainEvent, Found, match_logs
+from dustrun.core.triggers.chain.watch import BlockFacts, ChainEvent, Found
 from dustrun.core.triggers.event import CursorMove
 from dustrun.records import dataclass
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.services.triggers.recording import CursorMoved
 from dustrun.storage.triggers.chain_events import ChainEventRow
-from dustrun.trigger_host.chain.blocks import Blocks, place_logs
+from dustrun.trigger_host.chain.blocks import Blocks, matching, placed
 from dustrun.trigger_host.chain.headers import Headers
 from dustrun.trigger_host.chain.moved import find_moved
 from dustrun.trigger_host.chain.watched import Watched
@@ -228,9 +228,7 @@ class Scanner:
         """Records what a range has for a subscription."""
         assert one.at is not None
         first = one.at.next
-        events = [place_logs(one.watch, block, [match], indexes)[0] for block, match in several]
-        events.sort(key=lambda event: (event.block.number, event.place))
-        wanted = (event for event in events if event.block.number >= first)
+        wanted = await placed(one.watch, [found for found in several if found[0].number >= first], indexes)
         for _, of_block in groupby(wanted, key=lambda event: event.block.number):
             for event, rest in _with_rest(await self._parts.intake.identify(one.sub, list(of_block))):
                 if not await self._record(one, event, Cursor(event.block.number, event.block.hash, event.place), rest):
@@ -270,13 +268,18 @@ class Scanner:
             except TooMuch:  # it is never said of a single block
                 self._range = max(1, min(self._range, last - first + 1) // 2)
         self._range = min(self._range * 2, _LARGEST_RANGE)
-        found = {id(one): match_logs(one.watch, sorted(logs, key=lambda log: log.index)) for one in due}
-        wanted = {one.log.block_number for several in found.values() for one in several}
+        alike: dict[tuple[str, str], list[Found]] = {}
+        for one in due:  # the same trigger, in several workflows
+            name = one.sub.row.type, one.sub.row.config
+            if name not in alike:
+                alike[name] = await matching(one.watch, logs)
+        found = {id(one): alike[one.sub.row.type, one.sub.row.config] for one in due}
+        every = [one for several in alike.values() for one in several]
+        wanted = {one.log.block_number for one in every}
         wanted |= {one.at.number for one in due if one.at is not None} | {last}
         blocks = await self._by_number(sorted(wanted))
         if before.header != blocks[last].header:
             raise ChainMoved
-        every = [one for several in found.values() for one in several]
         if any(blocks[one.log.block_number].header.hash != one.log.block_hash for one in every):
             raise ChainMoved
         first_indexes = await reader.first_indexes(one.log for one in every) if every else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from dustrun.core.expression import ExpressionError
@@ -138,11 +138,10 @@ class Found:
     failure: str | None
 
 
-def match_logs(watch: Watch, logs: Iterable[ChainLog]) -> list[Found]:
-    """The logs that a subscription wants, in order."""
+def match_logs(watch: Watch, logs: Iterable[ChainLog]) -> Iterator[Found]:
+    """The logs that a subscription wants, in the same order."""
     assert watch.query is not None
     assert watch.match_log is not None
-    found = []
     for log in logs:
         if not watch.query.wants(log.address, log.topics):
             continue
@@ -151,8 +150,7 @@ def match_logs(watch: Watch, logs: Iterable[ChainLog]) -> list[Found]:
         except ExpressionError as error:
             fields, failure = {}, f"The filter cannot be evaluated: {error}"
         if fields is not None:
-            found.append(Found(log, fields, failure))
-    return sorted(found, key=lambda one: one.log.index)
+            yield Found(log, fields, failure)
 
 
 def log_event(watch: Watch, block: BlockFacts, found: Found, position: int) -> ChainEvent:
