@@ -115,10 +115,12 @@ def bloom_of(logs: Sequence[Log], noise: int = 0) -> str:
 
 
 class Tree:
-    """All blocks that were ever made; `head` is the newest of the canonical branch. `noise` as `bloom_of` has it."""
+    """All blocks that were ever made; `head` is the newest of the canonical branch. `noise` as `bloom_of` has it;
+    without `has_blooms`, all are zero."""
 
-    def __init__(self, noise: int = 0) -> None:
+    def __init__(self, noise: int = 0, has_blooms: bool = True) -> None:
         self.noise = noise
+        self.has_blooms = has_blooms
         self._made = 0
         self.by_hash: dict[str, Block] = {}
         self._branch: list[str] = []
@@ -138,7 +140,8 @@ class Tree:
     def _grow(self, body: Sequence[Included]) -> Block:
         self._made += 1
         number, parent = len(self._branch), self._branch[-1] if self._branch else _ZERO
-        bloom = bloom_of([log for sent in body if sent.has_receipt for log in sent.logs], self.noise)
+        announced = [log for sent in body if sent.has_receipt and self.has_blooms for log in sent.logs]
+        bloom = bloom_of(announced, self.noise)
         hash = _hash(self._made, number, parent, [(sent.hash, [log.data for log in sent.logs]) for sent in body])
         block = Block(number, parent, _GENESIS_S + number, tuple(body), hash, bloom)
         self.by_hash[hash] = block
@@ -192,16 +195,18 @@ def _nothing(_method: str, _params: list[Any]) -> None:
 @dataclass(eq=False)
 class Face:
     """One endpoint. `lag`: blocks that its head is behind; `frozen`: the hash of the block that it stays at;
-    `index_lag`: the newest blocks of which its log index has nothing, and `unindexed` others by number;
-    `no_receipts`: transactions, or all with `*`; `refuses`: whether a call is refused, by method and parameters, and
-    `refusal` what it says then; `before` is called ahead of each call, also within a batch; `slow_s`: how long each
-    exchange takes; `together`: so many reads of logs must wait before the first of them is answered; `strange`: number
-    and address of logs that reads of ranges show in a block that nobody knows."""
+    `finalized`: the block that it says is final, instead of the eighth below its head; `index_lag`: the newest blocks
+    of which its log index has nothing, and `unindexed` others by number; `no_receipts`: transactions, or all with `*`;
+    `refuses`: whether a call is refused, by method and parameters, and `refusal` what it says then; `before` is called
+    ahead of each call, also within a batch; `slow_s`: how long each exchange takes; `together`: so many reads of logs
+    must wait before the first of them is answered; `strange`: number and address of logs that reads of ranges show in a
+    block that nobody knows."""
 
     tree: Tree
     chain_id: int = 31337
     lag: int = 0
     frozen: str | None = None
+    finalized: int | None = None
     index_lag: int = 0
     unindexed: set[int] = field(default_factory=set)
     no_receipts: set[str] = field(default_factory=set)
@@ -276,7 +281,8 @@ class Face:
 
     def _eth_getBlockByNumber(self, number: str, _full: bool) -> dict[str, Any] | None:
         known = self._known
-        place = len(known) - 1 if number == "latest" else max(0, len(known) - 9) if number == "finalized" else None
+        final = max(0, len(known) - 9) if self.finalized is None else self.finalized
+        place = {"latest": len(known) - 1, "finalized": final}.get(number)
         place = int(number, 16) if place is None else place
         if place >= len(known):
             return None

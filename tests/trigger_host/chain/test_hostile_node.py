@@ -307,6 +307,37 @@ async def test_a_head_that_lags_is_told_and_loses_nothing(chain: Chain) -> None:
     assert [type for (type,) in notices] == ["trigger.stalled", "trigger.recovered"]
 
 
+async def test_a_finalized_block_that_stays_the_same_is_told(tmp_path: Path) -> None:
+    """Also by a server that was started meanwhile; the head goes on."""
+    payments = Payments(Tree(), random.Random(11))
+    payments.tree.mine(*[()] * 20)
+    face, network = Face(payments.tree), {"blockTimeMs": 150, "isLocal": True}
+    async with serving(face) as urls, watching(urls, tmp_path, network, trigger_stall_s=1) as server:
+        chain = Chain(payments, face, server)
+        hook = {"name": "x", "url": "https://hooks.example.com/x", "subscribedEventTypes": ["trigger.*"]}
+        assert (await server.server.owner.post("/v1/hooks", hook)).status == 200
+        workflow = await chain.publish(confirmations="finalized")
+        beside = await chain.publish(confirmations=0)
+        chain.payments.send(2)
+        chain.tree.mine(*[()] * 8)
+        await chain.until_told(workflow, 8)
+        face.finalized = chain.tree.head.number - 8
+        chain.payments.send(2)
+        told = await chain.until(lambda info: info["stalledSince"] is not None, workflow)
+        assert "The finalized block is" in told["lastError"]
+        assert (await server.info(beside))["stalledSince"] is None
+        await server.server.trigger_host.stop()
+        await server.server.trigger_host.start()
+        chain.payments.send(1)
+        await chain.until_told(beside)
+        chain.tree.mine(*[()] * 8)
+        face.finalized = None
+        await chain.until_told(workflow, 8)
+        await chain.until(lambda info: info["stalledSince"] is None, workflow)
+        notices = await server.server.rows(sa.select(hook_notices.c.type).order_by(hook_notices.c.id))
+    assert [type for (type,) in notices] == ["trigger.stalled", "trigger.recovered"]
+
+
 async def test_a_trigger_that_was_stopped_goes_on_when_its_block_is_on_the_chain_again(chain: Chain) -> None:
     workflow = await chain.publish(confirmations=0)
     chain.payments.send(2)

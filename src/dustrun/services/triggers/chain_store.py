@@ -162,6 +162,11 @@ class ChainStore:
 
         await self._writer.write(unit)
 
+    async def progress(self, chain_id: int) -> dict[str, Any] | None:
+        """What `save_progress` kept; None before."""
+        found = await self._database.read(lambda tx: chain_headers.find_progress(tx, chain_id))
+        return None if found is None else dict(loads_own(found[0]))
+
     async def save_progress(self, chain_id: int, state: Mapping[str, Any]) -> None:
         """Keeps how far the triggers of a chain are, as `chain_progress.state` has it."""
         now = clock.now_ms()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from dustrun.core.triggers.chain.cursor import Cursor, Resumed, Scan, Skip, plan
 from dustrun.core.triggers.chain.headers import KEPT
 from dustrun.core.triggers.chain.watch import FINALIZED, target_of
 from dustrun.errors import DustrunError, Temporary
+from dustrun.records import dataclass
 from dustrun.trigger_host.chain.headers import HeadWentBack
 from dustrun.trigger_host.chain.scanner import Parts, Scanner
 from dustrun.trigger_host.chain.watched import Watched, WatchOptions
@@ -29,11 +30,36 @@ from dustrun.trigger_host.chain.watched import Watched, WatchOptions
 
 
 _SHORTEST_S: Final = 60.0
+_FINALITY_S: Final = 1200.0
+_FINALITY_BLOCKS: Final = 100
+"""How long a finalized block may stay the same: chains finalize many blocks at once, each some minutes."""
 _SAVED_EVERY_S: Final = 5.0
 _BLOCKS: Final = 20
 _STALLS = metrics.counter("dustrun_trigger_stalls", "Chain triggers that stood still, by chain.", "chain")
 _STALLED = metrics.gauge("dustrun_triggers_stalled", "Chain triggers that stand still now, by chain.", "chain")
 _BEHIND = metrics.gauge("dustrun_trigger_lag_blocks", "Blocks that the slowest chain trigger lags, by chain.", "chain")
+
+
+@dataclass(slots=True)
+class _Finality:
+    """The height of the finalized block, when it last grew (of a monotonic clock), and the newest block then."""
+
+    number: int = -1
+    grew_s: float = 0.0
+    head: int = -1
+
+    def public(self) -> dict[str, int]:
+        """As it is stored."""
+        at = clock.now_ms() - round(1000 * (clock.monotonic_s() - self.grew_s))
+        return {"number": self.number, "grewAt": at - at % 1000, "head": self.head}
+
+    @classmethod
+    def of(cls, stored: Any) -> _Finality:
+        """From `public()`."""
+        if not isinstance(stored, Mapping):
+            return cls()
+        age_s = max(0, clock.now_ms() - int(stored["grewAt"])) / 1000
+        return cls(int(stored["number"]), clock.monotonic_s() - age_s, int(stored["head"]))
 
 
 class Stalls:
@@ -45,6 +71,10 @@ class Stalls:
         self._parts = parts
         self._is_local = network.is_local
         self._limit_s = max(_SHORTEST_S, _BLOCKS * network.block_time_ms / 1000) if stalled_s is None else stalled_s
+        self._finality_s = max(self._limit_s, _FINALITY_S, _FINALITY_BLOCKS * network.block_time_ms / 1000)
+        if network.is_local:
+            self._finality_s = self._limit_s
+        self._finality: _Finality | None = None
         self._head = -1
         self._grew_s = clock.monotonic_s()
         self._trouble_s: float | None = None
@@ -65,14 +95,35 @@ class Stalls:
         if trouble is None and not self._is_local and now_s - self._grew_s >= self._limit_s:
             since_s = self._grew_s
             trouble = f"The chain has had no block after {head} for {round(now_s - self._grew_s)} seconds."
+        frozen = await self._frozen(finalized, now_s)
         changed = False
         for one in watched:
-            well_s = min(one.well_s, since_s)
+            at_s, why = since_s, trouble
+            if why is None and frozen is not None and one.watch.confirmations == FINALIZED:
+                at_s, why = frozen
+            well_s = min(one.well_s, at_s)
             is_still = now_s - well_s >= self._limit_s
             if is_still != (one.stalled_ms is not None) and not one.is_failed:
-                changed |= await (self._stall(one, trouble, well_s) if is_still else self._recover(one, trouble))
+                changed |= await (self._stall(one, why, well_s) if is_still else self._recover(one, why))
         if changed or now_s - self._saved_s >= _SAVED_EVERY_S:
             await self._save(watched, finalized, trouble)
+
+    async def _frozen(self, finalized: int | None, now_s: float) -> tuple[float, str] | None:
+        """Since when, and why, the finalized block stays the same for too long while the chain goes on."""
+        if finalized is None:
+            return None
+        if self._finality is None:  # the last server may have seen it stand still
+            stored = await self._parts.store.progress(self._chain_id)
+            self._finality = _Finality.of((stored or {}).get("finality"))
+        if finalized > self._finality.number or self._head < self._finality.number:  # or it is another chain
+            self._finality = _Finality(finalized, now_s, self._head)
+        still_s = now_s - self._finality.grew_s
+        if still_s < self._finality_s or self._head <= self._finality.head:
+            return None
+        text = (
+            f"The finalized block is {self._finality.number} for {round(still_s)} seconds, while the chain has grown "
+        )
+        return self._finality.grew_s, text + f"to {self._head}."
 
     async def _stall(self, one: Watched, trouble: str | None, well_s: float) -> bool:
         reason = one.error or trouble or "It takes long over the events that it has found."
@@ -112,6 +163,8 @@ class Stalls:
                 behind[one.sub.id] = {"at": at, "lag": lag, "error": one.error}
         self._measure(watched, behind)
         state = {"head": self._head, "targets": targets, "behind": behind, "error": trouble}
+        if self._finality is not None:
+            state["finality"] = self._finality.public()
         self._saved_s = clock.monotonic_s()
         if state != self._saved:
             await self._parts.store.save_progress(self._chain_id, state)
