@@ -3,7 +3,8 @@
 Nodes index logs after they have the block, and answer `[]` until then. So an answer of none is held against the block's
 bloom. If that says that there may be one, a witness decides: a log that a receipt of the block shows must be in the
 index, too. If it is not, other endpoints are asked, and then the receipts. Some chains have transactions without a
-receipt, whose logs are in no bloom: near the head, receipts decide only if there is one of each transaction.
+receipt, whose logs are in no bloom, and some have no blooms at all. Where that is known or was seen, every block needs
+a witness; and near the head, receipts decide only if there is one of each transaction.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import field, replace
 from typing import Any, Final, TypeVar
 
 from dustrun import clock
+from dustrun import log as logs_of_server
 from dustrun.chain import wire
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import Kind, kind_of, to_error
@@ -23,7 +25,7 @@ from dustrun.core.triggers.chain.watch import BlockFacts, ChainLog, NativeMove, 
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import Temporary
 from dustrun.records import dataclass
-from dustrun.sdk.threads import in_pieces
+from dustrun.sdk.threads import in_pieces, side_by_side
 
 # Native coin that moved in a block, from its transactions or from their traces.
 
@@ -67,15 +69,18 @@ def _of_frame(frame: Mapping[str, Any], hash: str, place: int, path: str) -> Ite
 
 
 T = TypeVar("T")
+_logger = logs_of_server.get(__name__)
 _TRACED_AGAIN_S: Final = 600
 _MOST_RECEIPTS: Final = 100
 _PER_READ: Final = 64
 _FEW_RECEIPTS: Final = 4
 _HELD: Final = 4096
-"""So many of the newest blocks of a range are all held against their blooms; of older ones, some."""
+"""Where samples are enough, so many of the newest blocks are all held against their blooms nevertheless."""
+_AT_ONCE: Final = 4
 _SAMPLES: Final = 16
 _WEAK: Final = 1 / 16
-"""A bloom that is so full that it errs more often than this says little: of such blocks in a range, some are asked."""
+"""A bloom that is so full that it errs more often than this says little: of such blocks in a range, some are asked, and
+all if the index lacks one of these."""
 _SETTLED: Final = 8
 """An index that is so many blocks behind is not waited for."""
 _TRACE_TRIES: Final = 5
@@ -121,6 +126,7 @@ class BlockReader:
         self._chain = chain
         self._untraced_until_s = -1e9
         self._refused: dict[str, int] = {}
+        self._hides_logs = chain.network.lacks_receipts
 
     @property
     def chain(self) -> LiveChain:
@@ -156,6 +162,13 @@ class BlockReader:
     ) -> tuple[BlockFacts, list[ChainLog]]:
         """A block and its logs, asked by its hash, in one request: some nodes answer for a block that they do not know
         with an empty list of logs. `query` covers what is `wanted`; `depth`: how many blocks are on top of it."""
+        facts, logs, _ = await self._content(block, query, wanted, depth)
+        return facts, logs
+
+    async def _content(
+        self, block: Header, query: LogQuery | None, wanted: Sequence[LogQuery], depth: int
+    ) -> tuple[BlockFacts, list[ChainLog], bool]:
+        """As `content`, and whether an index turned out to lack the block."""
         asked = [Request("eth_getBlockByHash", (block.hash, False))]
         if query is not None:
             asked.append(_logs_of(block.hash, query))
@@ -164,15 +177,26 @@ class BlockReader:
         if seen is None or None in answers:
             raise ChainMoved
         if not answers or query is None:
-            return seen.facts, []
+            return seen.facts, [], False
         if isinstance(answers[0], RpcError):
-            return seen.facts, await self._without_query(seen, answers[0])
+            return seen.facts, await self._without_query(seen, answers[0]), False
         logs = await _logs(answers[0])
         if any(log.block_hash != block.hash for log in logs):
             raise ChainMoved
-        if not logs and wanted and (_is_mute(seen, depth) or any(may_have(seen.bloom, one) for one in wanted)):
-            logs = await self._in_doubt(seen, query, depth)
-        return seen.facts, logs
+        self._compare(seen, logs)
+        if not logs and wanted and (self._is_mute(seen, depth) or any(may_have(seen.bloom, one) for one in wanted)):
+            return seen.facts, *await self._in_doubt(seen, query, depth)
+        return seen.facts, logs, False
+
+    def _compare(self, block: SeenBlock, logs: Sequence[ChainLog]) -> None:
+        """Notices that the chain has logs which no bloom announces; those without a receipt are last in their block."""
+        if not self._hides_logs and any(not may_have(block.bloom, _exactly(log)) for log in (*logs[:1], *logs[-1:])):
+            self._hides_logs = True
+            _logger.warning("a chain has logs that are in no bloom", chain=self._chain.network.name)
+
+    def _is_mute(self, block: SeenBlock, depth: int) -> bool:
+        """Whether the bloom of a block does not say which logs it has not."""
+        return bool(block.transactions) and (self._hides_logs or (block.bloom == 0 and depth < _SETTLED))
 
     async def _without_query(self, block: SeenBlock, error: RpcError) -> list[ChainLog]:
         """The logs of a block for which the query is refused."""
@@ -183,22 +207,22 @@ class BlockReader:
         except Temporary:
             raise to_error(error, f"eth_getLogs of {self._chain.network.name}") from None
 
-    async def _in_doubt(self, block: SeenBlock, query: LogQuery, depth: int) -> list[ChainLog]:
-        """The logs of a block that its bloom may have and the index denies."""
+    async def _in_doubt(self, block: SeenBlock, query: LogQuery, depth: int) -> tuple[list[ChainLog], bool]:
+        """The logs of a block of which an index shows none though it may have some, and whether that index lacks it."""
         witness, is_whole = await self._witness(block)
         if witness is None and is_whole:
-            return []
+            return [], False
+        lacking: list[Rpc] = []
         if witness is not None:
-            topics = tuple(frozenset((topic,)) for topic in witness.topics)
-            shown = LogQuery(frozenset((witness.address.lower(),)), topics)
-            asked = [_logs_of(block.header.hash, query), _logs_of(block.header.hash, shown)]
+            asked = [_logs_of(block.header.hash, query), _logs_of(block.header.hash, _exactly(witness))]
             try:
-                found = await self._chain.endpoints.read(lambda rpc: _with_witness(rpc, asked), "eth_getLogs")
+                read = self._chain.endpoints.read
+                found = await read(lambda rpc: _with_witness(rpc, asked, lacking), "eth_getLogs")
             except RpcError:
                 pass  # no index has the block
             else:
-                return await _logs(found)
-        return await self._by_receipts(block, must_be_all=depth < _SETTLED)
+                return await _logs(found), bool(lacking)
+        return await self._by_receipts(block, must_be_all=depth < _SETTLED), bool(lacking)
 
     async def _witness(self, block: SeenBlock) -> tuple[ChainLog | None, bool]:
         """A log that a receipt of the block shows, and whether all were read."""
@@ -238,12 +262,12 @@ class BlockReader:
         return logs
 
     async def logs_between(
-        self, first: int, last: int, query: LogQuery, wanted: Sequence[LogQuery], head: int
+        self, first: int, last: int, query: LogQuery, wanted: Sequence[LogQuery], head: int, is_sampled: bool = False
     ) -> tuple[SeenBlock, list[ChainLog]]:
-        """The last block of a range of heights, and the range's logs, asked in one request: a node that does not know
-        the last blocks yet has no logs of them, and says nothing about it. The caller compares each log's block with
-        the header. Blocks without a log are held against their blooms: all that are near the head, and of others some,
-        as `_HELD` and `_WEAK` say. Raises `TooMuch`."""
+        """The last block of a range of heights, and the range's logs in order, asked in one request: a node that does
+        not know the last blocks yet has no logs of them, and says nothing about it. The caller compares each log's
+        block with the header. All blocks without a log are held against their blooms; if it `is_sampled`, of those that
+        are `_HELD` blocks old some, and all only if one of these shows that the index has holes. Raises `TooMuch`."""
         ranged = {**query.params(), "fromBlock": hex(first), "toBlock": hex(last)}
         asked = (Request("eth_getBlockByNumber", (hex(last), False)), Request("eth_getLogs", (ranged,)))
         try:
@@ -257,26 +281,64 @@ class BlockReader:
         logs = await _logs(found)
         filled = {log.block_number for log in logs}
         empty = [number for number in range(first, last + 1) if number not in filled]
-        for block in await self._doubtful(empty, wanted, head):
-            logs += (await self.content(block.header, query, wanted, head - block.header.number))[1]
-        logs.sort(key=_place_of)
-        return _block(end), logs
+        old = [number for number in empty if number <= head - _HELD] if is_sampled else []
+        some = [*_some(old), *empty[len(old) :]]
+        hidden, is_lacking = await self._hidden(some, query, wanted, head)
+        if is_lacking and len(some) < len(empty):
+            hidden += (await self._hidden(sorted({*empty} - {*some}), query, wanted, head))[0]
+        return _block(end), sorted([*logs, *hidden], key=_place_of) if hidden else logs
 
-    async def _doubtful(self, empty: Sequence[int], wanted: Sequence[LogQuery], head: int) -> list[SeenBlock]:
-        """Of blocks in which a range found nothing, those whose logs must be asked for once more."""
-        old = _some([number for number in empty if number <= head - _HELD])
-        weak: list[SeenBlock] = []
-        strong: list[SeenBlock] = []
-        for start in range(0, len(numbers := [*old, *(one for one in empty if one > head - _HELD)]), _PER_READ):
-            for block in await self.blocks(numbers[start : start + _PER_READ]):
-                if block is None:
-                    raise ChainMoved
+    async def _hidden(
+        self, empty: Sequence[int], query: LogQuery, wanted: Sequence[LogQuery], head: int
+    ) -> tuple[list[ChainLog], bool]:
+        """The logs of blocks in which a range found none, and whether the index lacks one of them."""
+        strong, weak = await self._doubtful(empty, wanted, head)
+        some = _some(weak)
+        logs, is_lacking = await self._logs_in([*strong, *some], query, wanted, head)
+        if is_lacking and len(some) < len(weak):
+            asked = {*some}
+            logs += (await self._logs_in([one for one in weak if one not in asked], query, wanted, head))[0]
+        return logs, is_lacking
+
+    async def _doubtful(
+        self, empty: Sequence[int], wanted: Sequence[LogQuery], head: int
+    ) -> tuple[list[Header], list[Header]]:
+        """Of blocks in which a range found nothing, those whose blooms say that there may be a log, and those whose
+        blooms say little."""
+
+        def judge(blocks: Sequence[SeenBlock]) -> list[tuple[Header, bool]]:
+            found = []
+            for block in blocks:
+                depth = head - block.header.number
                 chances = [chance(block.bloom, one) for one in wanted if may_have(block.bloom, one)]
-                if _is_mute(block, head - block.header.number):
-                    strong.append(block)
-                elif chances:
-                    (strong if min(chances) < _WEAK else weak).append(block)
-        return strong + _some(weak)
+                is_strong = bool(chances) and min(chances) < _WEAK
+                if chances or self._is_mute(block, depth):
+                    found.append((block.header, is_strong or (not chances and depth < _SETTLED)))
+            return found
+
+        doubts: list[tuple[Header, bool]] = []
+        parts = [empty[start : start + _PER_READ] for start in range(0, len(empty), _PER_READ)]
+        for start in range(0, len(parts), _AT_ONCE):
+            for blocks in await side_by_side(*(self.blocks(part) for part in parts[start : start + _AT_ONCE])):
+                known = [block for block in blocks if block is not None]
+                if len(known) < len(blocks):
+                    raise ChainMoved
+                doubts += await in_pieces(judge, known)
+        return [one for one, is_strong in doubts if is_strong], [one for one, is_strong in doubts if not is_strong]
+
+    async def _logs_in(
+        self, blocks: Sequence[Header], query: LogQuery, wanted: Sequence[LogQuery], head: int
+    ) -> tuple[list[ChainLog], bool]:
+        """The logs of blocks in which a range found none, and whether the index lacks one of them."""
+        found: list[ChainLog] = []
+        is_lacking = False
+        for start in range(0, len(blocks), _SAMPLES):
+            part = blocks[start : start + _SAMPLES]
+            reads = [self._content(one, query, wanted, head - one.number) for one in part]
+            for _, logs, lacks in await side_by_side(*reads):
+                found += logs
+                is_lacking = is_lacking or lacks or bool(logs)
+        return found, is_lacking
 
     async def first_indexes(self, logs: Iterable[ChainLog]) -> dict[str, int]:
         """The index of the first log of each log's transaction, by transaction; a query may have hidden it. Where there
@@ -419,15 +481,21 @@ async def _block_and_logs(rpc: Rpc, asked: Sequence[Request]) -> tuple[Any, Any]
     return end, found
 
 
-async def _with_witness(rpc: Rpc, asked: Sequence[Request]) -> Any:
-    """The first answer, if the second one shows that the node has indexed the block; else raises `_Behind`."""
+async def _with_witness(rpc: Rpc, asked: Sequence[Request], lacking: list[Rpc]) -> Any:
+    """The first answer, if the second one shows that the node has indexed the block; else raises `_Behind`, and adds
+    the node to those that lack it."""
     found, shown = await rpc.batch(asked)
     for answer in (found, shown):
         if isinstance(answer, RpcError):
             raise answer
     if not shown or found is None:
+        lacking.append(rpc)
         raise _Behind
     return found
+
+
+def _exactly(log: ChainLog) -> LogQuery:
+    return LogQuery(frozenset((log.address.lower(),)), tuple(frozenset((topic,)) for topic in log.topics))
 
 
 def _logs_of(block: str, query: LogQuery) -> Request:
@@ -439,11 +507,6 @@ def _some(several: Sequence[T]) -> list[T]:
     if len(several) <= _SAMPLES:
         return list(several)
     return [several[place * (len(several) - 1) // (_SAMPLES - 1)] for place in range(_SAMPLES)]
-
-
-def _is_mute(block: SeenBlock, depth: int) -> bool:
-    """Whether the bloom of a new block says nothing: the chain may have none, and some transactions are in none."""
-    return block.bloom == 0 and bool(block.transactions) and depth < _SETTLED
 
 
 def _block(answer: Any) -> SeenBlock:

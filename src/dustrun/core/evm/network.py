@@ -80,6 +80,9 @@ class Network(Fields):
     feeds: tuple[Feed, ...] = Field((), description="Price feeds in US dollars.")
     sequencer_feed: str | None = Field(None, description="The L2's sequencer uptime feed.")
     dex: Dex = Field(Dex(), description="Default swap contracts, for nodes that name none.")
+    lacks_receipts: bool = Field(
+        False, description="Whether some transactions have no receipt, and logs that are in no bloom."
+    )
     is_local: bool = Field(False, description="Whether this is a local development chain.")
 
     def addresses(self) -> Iterator[tuple[str, str]]:

@@ -108,7 +108,7 @@ async def _events(
 
 async def _logs(reader: BlockReader, watch: Watch, first: int, last: int, head: int) -> list[ChainEvent]:
     assert watch.query is not None
-    _, logs = await reader.logs_between(first, last, watch.query, [watch.query], head)
+    _, logs = await reader.logs_between(first, last, watch.query, [watch.query], head, is_sampled=True)
     matched = await matching(watch, logs)
     numbers = sorted({one.log.block_number for one in matched})
     blocks = {one.header.number: one for one in await _read(reader, numbers)}
