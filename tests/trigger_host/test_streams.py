@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dustrun.core.triggers.event import CursorMove
+from dustrun.sdk import PolledEvent
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_events, trigger_gaps
 from dustrun.trigger_host.streams import Streams
 from testkit.composition import Composition, composed
@@ -161,6 +163,27 @@ async def test_a_number_that_is_left_out_is_a_gap(server: Composition, source: S
     source.emit(6)
     assert await seen(server, 4) == [1, 2, 5, 6]
     assert await gaps(server) == [("lost", {"fromCursor": 3, "toCursor": 4})]
+
+
+@pytest.mark.both_stores
+async def test_what_is_on_record_under_its_former_key_starts_no_second_run(server: Composition, source: Source) -> None:
+    workflow_id = await publish(server, "websocket", config_of("websocket", source))
+    parts = server.parts.triggers
+
+    async def take(key: str, message: int, formerly: str | None = None) -> bool:
+        (sub,) = await parts.subscriptions.list_of(workflow_id)
+        event = PolledEvent(key, {"message": message}, 1, formerly=formerly)
+        fired = await parts.intake.take(sub, event, CursorMove(sub.row.cursor_version, sub.cursor))
+        assert fired is not None
+        return fired.is_duplicate
+
+    await until(lambda: is_open(server))
+    assert not await take("cursor:1", 7)
+    assert await take("cursor:1:a", 7, "cursor:1")
+    assert not await take("cursor:1:b", 8, "cursor:1"), "the same number, another message"
+    assert not await take("cursor:2:a", 7, "cursor:2")
+    await server.execute(sa.update(trigger_events).values(payload="null"))
+    assert await take("cursor:1:c", 9, "cursor:1"), "what it said is not kept any more"
 
 
 async def test_a_source_that_fails_is_told_and_tried_again(server: Composition, source: Source) -> None:

@@ -227,13 +227,15 @@ class NoRun:
 class PolledEvent:
     """One event that a poll found; `key` identifies it for good. `cursor`: where to go on after this event, of a source
     that shows the later ones again; without it, those of a poll that are not taken yet are stored. `no_run`: it starts
-    none, and why."""
+    none, and why. `formerly`: the key under which it is on record if an older version took it, with the same
+    `message`."""
 
     key: str
     payload: dict[str, Any]
     occurred_at: int
     cursor: Any = None
     no_run: NoRun | None = None
+    formerly: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

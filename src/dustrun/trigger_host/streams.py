@@ -212,7 +212,13 @@ async def _masked(received: Received, mask: Mask) -> Received:
 
     def hide() -> Received:
         events = [
-            replace(one, key=mask.text(one.key), payload=mask.value(one.payload), cursor=mask.value(one.cursor))
+            replace(
+                one,
+                key=mask.text(one.key),
+                payload=mask.value(one.payload),
+                cursor=mask.value(one.cursor),
+                formerly=None if one.formerly is None else mask.text(one.formerly),
+            )
             for one in received.events
         ]
         return replace(received, events=events, cursor=mask.value(received.cursor))

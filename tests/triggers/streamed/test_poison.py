@@ -30,7 +30,7 @@ def test_sse_goes_on_past_a_message_without_a_key() -> None:
 
 def test_websocket_goes_on_past_a_message_without_a_key_or_number() -> None:
     def told(message: Any, **config: Any) -> tuple[list[tuple[str, str | None]], Any]:
-        given = {"url": "wss://x.example.com", "cursor": "message.seq", **config}
+        given = {"url": "wss://x.example.com", "cursor": "message.seq", "resume": "cursor", **config}
         stream = websocket._Stream(websocket.Config.model_validate(given), 5, StreamPlace(5, 7))
         found, lost = stream.take(json.dumps(message), 6, None)
         assert lost is None

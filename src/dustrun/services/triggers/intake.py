@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dustrun import log
 from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import Skip
+from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Refused, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk.trigger import PolledEvent
@@ -21,6 +22,7 @@ from dustrun.services.triggers.subscriptions import Subscription, Subscriptions,
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.triggers import events as event_rows
 from dustrun.storage.triggers.subscriptions import SubscriptionRow
 
 _TRIES = 5
@@ -163,8 +165,16 @@ class Intake:
         given, no_run = None, event.no_run
         if no_run is not None:
             given = (Failure if no_run.is_failure else Skip)(no_run.reason, no_run.message)
-        taken = TriggerEvent(event.key, event.payload, event.occurred_at)
+        key = event.key if event.formerly is None else await self._known_as(sub, event, event.formerly)
+        taken = TriggerEvent(key, event.payload, event.occurred_at)
         return await self.fire(sub, taken, move, FireOptions(given=given, beside=beside))
+
+    async def _known_as(self, sub: Subscription, event: PolledEvent, formerly: str) -> str:
+        """The former key, if the same message is on record under it."""
+        row = await self._database.read(lambda tx: event_rows.find_by_key(tx, sub.pk, formerly))
+        known = None if row is None else exact_json.loads_own(row.payload)
+        is_same = row is not None and (known is None or known["message"] == event.payload["message"])
+        return formerly if is_same else event.key  # a payload that was cleared (None) says nothing
 
     async def move(self, sub: Subscription, move: CursorMove, beside: Callable[[Tx], None] | None = None) -> int:
         """Moves the cursor alone and returns its new version; raises `CursorMoved` as `fire` does."""

@@ -17,19 +17,32 @@ _LONGEST_KEY: Final = 200
 @dataclass(frozen=True, slots=True)
 class StreamPlace:
     """`at`: until when, in milliseconds, everything that came is on record. `cursor`: of the source, None if it gave
-    none yet."""
+    none yet. `by_content`: all that is on record is known by number and content, not by number alone, as it once was;
+    `recent`: the last numbers, each with its content."""
 
     at: int
     cursor: Any = None
+    by_content: bool = False
+    recent: tuple[list[Any], ...] = ()
 
     @classmethod
     def read(cls, stored: Any) -> StreamPlace | None:
         """The place in a cursor; None before the first connection."""
-        return None if stored is None else cls(stored["at"], stored.get("cursor"))
+        if stored is None:
+            return None
+        recent = tuple(stored.get("recent", ()))
+        return cls(stored["at"], stored.get("cursor"), stored.get("byContent", False), recent)
 
     def stored(self) -> dict[str, Any]:
         """As a cursor."""
-        return {"at": self.at} if self.cursor is None else {"at": self.at, "cursor": self.cursor}
+        found: dict[str, Any] = {"at": self.at}
+        if self.cursor is not None:
+            found["cursor"] = self.cursor
+        if self.by_content:
+            found["byContent"] = True
+        if self.recent:
+            found["recent"] = list(self.recent)
+        return found
 
     def gap(self, now: int) -> dict[str, Any]:
         """The range of time in which nobody listened."""

@@ -5,7 +5,8 @@ is sent once it is open: what to subscribe to. If it breaks, it is opened again.
 
 If the source numbers its messages and sends them again from a number on, `cursor` reads the number from a message, and
 `resume` says what to send instead of `subscribe`: nothing is lost then, and what comes again starts no second run. With
-`contiguous`, a number that is left out is a gap. Without `resume`, the time in which nobody listened is a gap.
+`contiguous`, a number that is left out is a gap. Without `resume`, the time in which nobody listened is a gap, and a
+message comes again if its number and its content do: the source may count anew on each connection.
 
 `message` is a message as JSON, else as text. A connector adds its credential to the request that opens the connection.
 """
@@ -13,6 +14,7 @@ If the source numbers its messages and sends them again from a number on, `curso
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -38,10 +40,13 @@ from dustrun.triggers.streamed.expressions import (
     read_message,
     value_of,
 )
-from dustrun.triggers.streamed.place import MARK_EVERY_MS, StreamPlace, key_of
+from dustrun.triggers.streamed.place import MARK_EVERY_MS, StreamPlace, key_of, short
 
 _OPENS_WITHIN_S: Final = 30.0
 _CURSOR: Final = ("cursor",)
+_MOST_RECENT: Final = 20
+"""So many messages may a source without `resume` send again after a break without being taken for one that counts
+anew."""
 
 
 class Config(StreamConfig):
@@ -127,12 +132,18 @@ async def _check(ctx: TriggerContext, config: Config) -> list[Finding]:
 
 @dataclass(slots=True)
 class _Stream:
-    """One connection."""
+    """One connection. `is_behind`: it has not yet come to a number that is new, though it was not asked to go on."""
 
     config: Config
     opened_at: int
     place: StreamPlace
     number: int = 0
+    since: int = field(init=False)
+    is_behind: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.since = self.place.at
+        self.is_behind = self.place.cursor is not None and self.config.resume is None
 
     def first(self) -> list[str]:
         """What is sent once it is open."""
@@ -147,20 +158,27 @@ class _Stream:
 
     def take(self, data: str | bytes, now: int, _: object) -> tuple[list[PolledEvent], Lost | None]:
         """The event of a message, if it is one, and what was left out before it."""
-        config, message, before = self.config, read_message(data), self.place.cursor
+        config, message = self.config, read_message(data)
         self.number += 1
         cursor, wrong = None, None
         try:
             cursor = None if config.cursor is None else value_of("cursor", config.cursor, message)
         except Invalid as error:  # it holds up no other
             wrong = error
-        self.place = StreamPlace(now, before if cursor is None else cursor)
-        lost = self._left_out(before, cursor) if cursor is not None else None
+        self.place, lost, formerly = replace(self.place, at=now), None, None
+        key = f"{self.opened_at}.{self.number}"
+        if cursor is not None:
+            content = short(exact_json.dumps(message, canonical=True).decode())
+            keys = [f"cursor:{key_of(cursor)}", f"cursor:{key_of(cursor)}:{content}"]
+            by_content = config.resume is None  # the number alone does not say then that it is the same
+            key = keys[by_content]
+            formerly = None if self.place.by_content == by_content else keys[not by_content]
+            lost = self._go_on(cursor, content)
         counts, no_run = judge(config.filter, message)
         if not counts:
             return [], lost
-        key = f"cursor:{key_of(cursor)}" if cursor is not None else f"{self.opened_at}.{self.number}"
         if config.key is not None:
+            formerly = None
             try:
                 key = f"key:{key_of(value_of('key', config.key, message))}"
             except Invalid as error:
@@ -168,14 +186,24 @@ class _Stream:
         if wrong is not None:
             no_run = no_run or NoRun("filter", wrong.message, is_failure=True)
         payload = {"message": message, "cursor": cursor, "receivedAt": to_rfc3339(now)}
-        return [PolledEvent(key, payload, now, no_run=no_run)], lost
+        return [PolledEvent(key, payload, now, no_run=no_run, formerly=formerly)], lost
 
-    def _left_out(self, before: Any, cursor: Any) -> Lost | None:
+    def _go_on(self, cursor: Any, content: str) -> Lost | None:
+        """Moves the place to a number; returns what was left out before it."""
+        place, before = self.place, self.place.cursor
+        is_told = self.config.contiguous and self.config.resume is None
+        recent = (*place.recent, [cursor, content])[-_MOST_RECENT:] if is_told else ()
+        moved = replace(place, cursor=cursor, recent=recent)
         if not self.config.contiguous or not isinstance(before, int) or not isinstance(cursor, int):
+            self.place = moved
             return None
-        if cursor <= before:  # it comes again, out of order, or the source counts anew
-            self.place = StreamPlace(self.place.at, before)
-            return None
+        if cursor <= before:  # it comes again, or out of order, or the source counts anew
+            if not self.is_behind or [cursor, content] in place.recent:
+                return None
+            self.is_behind, self.place = False, moved
+            range_ = {"from": to_rfc3339(self.since), "to": to_rfc3339(self.opened_at)}
+            return Lost(range_, f"The source's numbers begin again at {cursor}: what it sent meanwhile is not known.")
+        self.is_behind, self.place = False, moved
         if cursor == before + 1:
             return None
         reason = f"The source left out the messages {before + 1} to {cursor - 1}."
@@ -214,12 +242,13 @@ async def listen(ctx: TriggerContext, config: Config, cursor: Any) -> AsyncItera
     before = StreamPlace.read(cursor)
     async with ctx.http.websocket(_request(config), config.protocols, config.ping_ms / 1000) as socket:
         now, lost = ctx.now_ms, None
-        stream = _Stream(config, now, before if before is not None and before.cursor is not None else StreamPlace(now))
+        first = StreamPlace(now, by_content=config.resume is None)
+        stream = _Stream(config, now, before if before is not None and before.cursor is not None else first)
         await _greet(socket, stream)
         resumes = config.resume is not None and stream.place.cursor is not None
         if before is not None and not resumes and not (config.contiguous and before.cursor is not None):
             lost = Lost(before.gap(now), "Nobody listened, and the source is not asked for what came meanwhile.")
-            stream.place = StreamPlace(now, before.cursor)
+            stream.place = replace(stream.place, at=now)
         yield Received((), stream.place.stored(), lost)
         heard_at = written_at = now
         while True:
@@ -237,5 +266,5 @@ async def listen(ctx: TriggerContext, config: Config, cursor: Any) -> AsyncItera
             if config.idle_ms is not None and now - heard_at >= config.idle_ms:
                 raise Temporary(f"No message has come for {config.idle_ms} ms (idleMs).")
             if now - written_at >= MARK_EVERY_MS:
-                written_at, stream.place = now, StreamPlace(now, stream.place.cursor)
+                written_at, stream.place = now, replace(stream.place, at=now)
                 yield Received((), stream.place.stored())
