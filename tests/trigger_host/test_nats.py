@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import nats
 import pytest
 import sqlalchemy as sa
 
-from dustrun.storage.db.trigger_tables import subscriptions, trigger_events
+from dustrun.storage.db.trigger_tables import subscriptions, trigger_events, trigger_gaps
 from testkit.composition import Composition, composed
 from testkit.ports import free_port, is_open
 
@@ -134,3 +135,67 @@ async def test_a_wrong_token_is_told(server: Composition, broker: Broker) -> Non
     assert "tok_9876543210" not in ((await state(server))[1] or "")
     (shown,) = (await server.owner.get("/v1/connectors")).data["items"]
     assert shown["failure"]["what"] == "refused"
+
+
+async def gaps(server: Composition) -> list[dict[str, Any]]:
+    return [
+        json.loads(row[0]) for row in await server.rows(sa.select(trigger_gaps.c.range).order_by(trigger_gaps.c.pk))
+    ]
+
+
+async def told(server: Composition) -> dict[str, Any]:
+    async with asyncio.timeout(60):
+        while not (found := await gaps(server)):
+            await asyncio.sleep(0.02)
+    (gap,) = found
+    return gap
+
+
+@asynccontextmanager
+async def manager(broker: Broker) -> AsyncIterator[Any]:
+    client = await nats.connect(f"nats://127.0.0.1:{broker.port}", token=TOKEN)
+    yield client.jetstream()
+    await client.close()
+
+
+async def test_a_consumer_that_is_gone_is_made_again_where_it_was(tmp_path: Path, broker: Broker) -> None:
+    async with composed(tmp_path / "data", outbound_allow=["127.0.0.1"]) as server:
+        await publish(server, broker)
+        async with asyncio.timeout(60):
+            while (await state(server))[0] is None:
+                await asyncio.sleep(0.02)
+        await broker.publish(3, 6)
+        assert await seen(server, 4) == [3, 4, 5, 6]
+        async with manager(broker) as stream:
+            await stream.delete_consumer("NUMBERS", "test")
+        await broker.publish(7, 9)
+        assert await seen(server, 7) == list(range(3, 10)), "it is noticed while the connection stands"
+    async with manager(broker) as stream:
+        await stream.delete_consumer("NUMBERS", "test")
+    await broker.publish(10, 12)
+    async with composed(tmp_path / "data", outbound_allow=["127.0.0.1"]) as server:
+        assert await seen(server, 10) == list(range(3, 13))
+        assert await gaps(server) == []
+
+
+async def test_what_the_stream_has_deleted_undelivered_is_a_gap(tmp_path: Path, broker: Broker) -> None:
+    async with composed(tmp_path / "data", outbound_allow=["127.0.0.1"]) as server:
+        await publish(server, broker, begin="all")
+        assert await seen(server, 2) == [1, 2]
+    await broker.publish(3, 5)
+    async with manager(broker) as stream:
+        await stream.purge_stream("NUMBERS")
+    await broker.publish(6, 6)
+    async with composed(tmp_path / "data", outbound_allow=["127.0.0.1"]) as server:
+        assert await seen(server, 3) == [1, 2, 6]
+        assert await told(server) == {"fromSequence": 3, "toSequence": 5, "messages": 3}
+
+
+async def test_a_stream_that_is_made_anew_is_read_from_its_beginning(server: Composition, broker: Broker) -> None:
+    await publish(server, broker, begin="all")
+    assert await seen(server, 2) == [1, 2]
+    async with manager(broker) as stream:
+        await stream.delete_stream("NUMBERS")
+    await broker.publish(3, 4)
+    assert await seen(server, 4) == [1, 2, 3, 4]
+    assert await told(server) == {"fromSequence": 3, "goesOnAt": 1}

@@ -1,8 +1,9 @@
 """Starts a run for each message of a NATS JetStream stream.
 
 A durable consumer of its own keeps the place: it is made when the trigger first connects, and its messages are
-acknowledged once their events are on disk. What was not acknowledged is delivered again, and starts no second run.
-Messages come in their order, but for those that are delivered again.
+acknowledged once their events are on disk. What was not acknowledged is delivered again, and starts no second run. If
+the consumer is gone, another one goes on from the last message that is on record; what the stream has deleted by then
+is a gap. Messages come in their order, but for those that are delivered again.
 
 `message` is the JSON of a message, else its text. The server needs the extra `queues` (`pip install dustrun[queues]`).
 """
@@ -12,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import ssl
+import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -24,18 +27,24 @@ from dustrun.sdk import Finding, PolledEvent, TriggerConfig, TriggerContext
 from dustrun.sdk.context import NoConnection
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
-from dustrun.sdk.trigger import NoRun, Received, streamed
+from dustrun.sdk.trigger import Lost, NoRun, Received, streamed
 from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.streamed.expressions import OverMessage, judge, read_message
+from dustrun.triggers.streamed.sequences import Sequences
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
+    from nats.js.api import ConsumerInfo, StreamInfo
+    from nats.js.client import JetStreamContext
 
 _NAME: Final = r"^[A-Za-z0-9_-]+$"
 _AT_ONCE: Final = 20
 _WAITS_S: Final = 5.0
 _OPENS_WITHIN_S: Final = 15
+_LOOKS_EVERY_S: Final = 5.0
+_GONE: Final = "The stream had deleted these messages before they were delivered."
+_OTHERS: Final = " Messages of other subjects may be among them."
 _MISSING: Final = "needs the extra `queues` on the server: pip install dustrun[queues]"
 
 
@@ -113,10 +122,13 @@ async def _open(ctx: TriggerContext) -> Client:
         raise NoConnection(f"NATS cannot be connected to: {why[:300]}", status) from None
 
 
-def _events(config: Config, messages: list[Msg], now: int, _: object) -> list[PolledEvent]:
+def _events(config: Config, messages: list[Msg], place: Sequences, now: int, _: object) -> list[PolledEvent]:
+    """The events of messages; the place is after them then."""
     found = []
     for one in messages:
         about, is_large = one.metadata, len(one.data) > config.max_bytes
+        at = int(about.timestamp.timestamp() * 1000)
+        place.take(about.sequence.stream, at)
         message = None if is_large else read_message(one.data)
         counts, no_run = (True, None) if is_large else judge(config.filter, message)
         if is_large:
@@ -125,7 +137,6 @@ def _events(config: Config, messages: list[Msg], now: int, _: object) -> list[Po
             )
         if not counts:
             continue
-        at = int(about.timestamp.timestamp() * 1000)
         payload = {
             "subject": one.subject,
             "message": message,
@@ -136,8 +147,123 @@ def _events(config: Config, messages: list[Msg], now: int, _: object) -> list[Po
         }
         # a stream that was deleted and made again counts anew: the time tells them apart
         key = f"{about.stream}:{about.sequence.stream}:{about.timestamp.isoformat()}"
-        found.append(PolledEvent(key, payload, now, no_run=no_run))
+        found.append(PolledEvent(key, payload, now, place.stored(), no_run))
     return found
+
+
+class _Queue:
+    """The stream and its consumer over one connection."""
+
+    def __init__(self, config: Config, stream: JetStreamContext) -> None:
+        self.config = config
+        self.stream = stream
+        self._is_shown = True
+        self._looked_at = time.monotonic()
+
+    async def _state(self) -> StreamInfo | None:
+        """What the stream has; None if the user may not ask."""
+        import nats  # optional dependency
+
+        if not self._is_shown:
+            return None
+        try:
+            return await self.stream.stream_info(self.config.stream)
+        except (TimeoutError, nats.errors.TimeoutError):  # nobody answers who is not allowed to ask
+            self._is_shown = False
+            return None
+
+    async def _consumer(self) -> ConsumerInfo | None:
+        from nats.js.errors import NotFoundError  # optional dependency
+
+        try:
+            found: ConsumerInfo = await self.stream.consumer_info(self.config.stream, self.config.consumer)
+            return found
+        except NotFoundError:
+            return None
+
+    async def _make(self, **start: Any) -> None:
+        from nats.js.api import AckPolicy, ConsumerConfig  # optional dependency
+
+        named, subject = self.config.consumer, self.config.subject
+        await self.stream.add_consumer(
+            self.config.stream,
+            ConsumerConfig(durable_name=named, ack_policy=AckPolicy.EXPLICIT, filter_subject=subject, **start),
+        )
+
+    async def open(self, cursor: Any) -> tuple[Sequences, Lost | None]:
+        """The place from which it goes on, with a consumer that does, and what is gone before it."""
+        from nats.js.api import DeliverPolicy  # optional dependency
+
+        state, consumer, place = await self._state(), await self._consumer(), Sequences.read(cursor)
+        if place is None:
+            lost = None
+            if consumer is None:
+                is_all = self.config.begin == "all"
+                await self._make(deliver_policy=DeliverPolicy.ALL if is_all else DeliverPolicy.NEW)
+                floor = 0 if state is None else state.state.first_seq - 1 if is_all else state.state.last_seq
+                if cursor is not None:  # of an older version, which has not noted it
+                    reason = "The consumer is gone, and it is not known what it had not delivered."
+                    lost = Lost({"consumer": self.config.consumer}, reason)
+            else:
+                floor = 0 if consumer.ack_floor is None else consumer.ack_floor.stream_seq
+                floor = floor if state is None else max(floor, state.state.first_seq - 1)
+            return Sequences(floor, [], _created(state)), lost
+        if state is not None and _is_other(place, state):
+            return await self._begin_anew(place, state, consumer)
+        if consumer is None:
+            await self._make(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=place.floor + 1)
+        return place, self._gone(place, state)
+
+    async def _begin_anew(
+        self, place: Sequences, state: StreamInfo, consumer: ConsumerInfo | None
+    ) -> tuple[Sequences, Lost]:
+        """Its numbers mean other messages now: those count that are newer than all that were taken."""
+        from nats.js.api import DeliverPolicy  # optional dependency
+
+        if consumer is not None:
+            await self.stream.delete_consumer(self.config.stream, self.config.consumer)
+        if place.at is None:
+            await self._make(deliver_policy=DeliverPolicy.ALL)
+        else:
+            since = datetime.fromtimestamp((place.at + 1) / 1000, UTC)
+            await self._make(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=since)
+        range_ = {"fromSequence": place.floor + 1, "goesOnAt": state.state.first_seq}
+        reason = "The stream was made anew, or has lost its last messages: its numbers begin again."
+        return Sequences(state.state.first_seq - 1, [], _created(state), place.at), Lost(range_, reason)
+
+    def _gone(self, place: Sequences, state: StreamInfo | None) -> Lost | None:
+        found = None if state is None else place.gone(state.state.first_seq)
+        if state is None or found is None:
+            return None
+        place.settle(state.state.first_seq - 1)
+        first, last, count = found
+        reason = _GONE if self.config.subject is None else _GONE + _OTHERS
+        return Lost({"fromSequence": first, "toSequence": last, "messages": count}, reason)
+
+    async def look(self, place: Sequences, *, at_once: bool) -> tuple[bool, Lost | None]:
+        """Now and then, or at once: whether it has looked, and what is gone. Raises `Temporary` if the consumer is."""
+        if not at_once and time.monotonic() - self._looked_at < _LOOKS_EVERY_S:
+            return False, None
+        self._looked_at = time.monotonic()
+        before, consumer, state = await self._state(), await self._consumer(), await self._state()
+        if consumer is None or (state is not None and _is_other(place, state)):
+            raise Temporary("The consumer is gone from the stream, or the stream is another one.")
+        lost = self._gone(place, state)
+        if consumer.ack_floor is not None:
+            place.settle(consumer.ack_floor.stream_seq)
+        if before is not None and not consumer.num_pending and not consumer.num_ack_pending:
+            place.settle(before.state.last_seq)
+        return True, lost
+
+
+def _created(state: StreamInfo | None) -> str | None:
+    return None if state is None or state.created is None else state.created.isoformat()
+
+
+def _is_other(place: Sequences, state: StreamInfo) -> bool:
+    """Whether its numbers mean other messages than when the place was noted."""
+    newest = place.taken[-1][1] if place.taken else place.floor
+    return (place.created is not None and place.created != _created(state)) or newest > state.state.last_seq
 
 
 _EXAMPLE = {
@@ -159,36 +285,34 @@ _EXAMPLE = {
     example_output=example_output(_EXAMPLE, "nats"),
 )
 async def listen(ctx: TriggerContext, config: Config, cursor: Any) -> AsyncIterator[Received]:
-    """Fetches messages, and acknowledges them once they are on disk. The consumer keeps the place, not the cursor."""
+    """Fetches messages, and acknowledges them once they are on disk. The consumer keeps the place; the cursor has what
+    is on record, for when the consumer is gone."""
     client = await _open(ctx)
     try:
         import nats  # optional dependency
-        from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy  # optional dependency
 
-        wanted = ConsumerConfig(
-            ack_policy=AckPolicy.EXPLICIT,
-            deliver_policy=DeliverPolicy.ALL if config.begin == "all" else DeliverPolicy.NEW,
-            filter_subject=config.subject,
-        )
-        queue = await client.jetstream().pull_subscribe(
-            config.subject or ">", durable=config.consumer, stream=config.stream, config=wanted
-        )
-        yield Received((), {})
+        queue = _Queue(config, client.jetstream())
+        place, lost = await queue.open(cursor)
+        reader = await queue.stream.pull_subscribe_bind(durable=config.consumer, stream=config.stream)
+        yield Received((), place.stored(), lost)
         while True:
-            try:
-                messages = await queue.fetch(_AT_ONCE, timeout=_WAITS_S)
-            except (TimeoutError, nats.errors.TimeoutError):
-                if client.is_closed:
-                    raise Temporary("The connection broke.") from None
-                continue
+            messages: list[Msg] = []
+            with contextlib.suppress(TimeoutError, nats.errors.TimeoutError):
+                messages = await reader.fetch(_AT_ONCE, timeout=_WAITS_S)
+            if client.is_closed:
+                raise Temporary("The connection broke.")
             size = sum(len(one.data) for one in messages)
-            events = await run_in_thread(partial(_events, config, messages, ctx.now_ms), size)
+            events = await run_in_thread(partial(_events, config, messages, place, ctx.now_ms), size)
 
             async def acknowledge(messages: list[Msg] = messages) -> None:
                 for one in messages:
                     await one.ack()
 
-            yield Received(events, {}, acknowledge=acknowledge)
+            if messages:
+                yield Received(events, place.stored(), acknowledge=acknowledge)
+            has_looked, lost = await queue.look(place, at_once=not messages)
+            if has_looked:
+                yield Received((), place.stored(), lost)
     except nats.errors.Error as error:
         raise Temporary(f"NATS says: {str(error)[:300] or type(error).__name__}") from None
     finally:
