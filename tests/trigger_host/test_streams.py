@@ -186,6 +186,30 @@ async def test_what_is_on_record_under_its_former_key_starts_no_second_run(serve
     assert await take("cursor:1:c", 9, "cursor:1"), "what it said is not kept any more"
 
 
+async def test_a_message_that_cannot_be_read_is_told_and_not_asked_for_again(
+    server: Composition, source: Source
+) -> None:
+    await publish(server, "websocket", config_of("websocket", source))
+    await until(lambda: is_open(server))
+    source.emit()
+    assert await seen(server, 1) == [1]
+    source.padding = 5 << 20
+    source.emit()
+
+    async def told() -> bool:
+        return len(await gaps(server)) == 1
+
+    await until(told)
+    source.padding = 0
+    source.emit()
+    assert await seen(server, 2) == [1, 3]
+    assert source.resumed == [None, None], "from 1 on it would come again"
+    source.cut()
+    source.emit()
+    assert await seen(server, 3) == [1, 3, 4]
+    assert len(await gaps(server)) == 1
+
+
 async def test_a_source_that_fails_is_told_and_tried_again(server: Composition, source: Source) -> None:
     source.status = 503
     await publish(server, "sse", config_of("sse", source))

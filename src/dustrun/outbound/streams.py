@@ -16,7 +16,7 @@ import aiohttp
 
 from dustrun.errors import Permanent, Temporary
 from dustrun.outbound.resolver import Target
-from dustrun.sdk.context import NoConnection
+from dustrun.sdk.context import NoConnection, TooLarge
 
 _CLOSE_S: Final = 5.0
 T = TypeVar("T")
@@ -83,17 +83,17 @@ class Socket:
             raise Temporary("The connection broke.") from None
 
     async def receive(self, within_s: float) -> str | bytes | None:
-        """The next message; None if none comes in time. Raises `Temporary` once it is closed, which says why."""
+        """The next message; None if none comes in time. Raises `Temporary` once it is closed, which says why:
+        `TooLarge` if a message is."""
         message = await self._pieces.next(within_s)
         if message is None:
             return None
         if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
             found: str | bytes = message.data
             return found
-        if message.type is aiohttp.WSMsgType.ERROR or self._socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
-            error = self._socket.exception()
-            if getattr(error, "code", None) == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
-                raise Temporary(f"A message is larger than {self._max_bytes} bytes (maxBytes).")
+        if message.type is aiohttp.WSMsgType.ERROR:
+            if getattr(message.data, "code", None) == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
+                raise TooLarge(f"A message is larger than {self._max_bytes} bytes.")
             raise Temporary("The connection broke.")
         reason = message.extra if isinstance(message.extra, str) and message.extra else ""
         raise Temporary(f"The source closed the connection (code {self._socket.close_code}){_told(reason)}.")

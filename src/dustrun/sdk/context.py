@@ -79,6 +79,10 @@ class NoConnection(Temporary):
         self.status = status
 
 
+class TooLarge(Temporary):
+    """A message is larger than is read; its connection has ended."""
+
+
 class Http(Protocol):
     """The guarded HTTP client. Raises `Invalid` (malformed or forbidden address), `Temporary` (certainly not sent),
     `Uncertain` (sent, outcome unknown) or `Permanent`."""

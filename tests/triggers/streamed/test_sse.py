@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dustrun.errors import Temporary
 from dustrun.triggers.streamed.sse import Reader
 
 STREAM = (
@@ -34,7 +33,14 @@ def test_events_are_the_same_whatever_pieces_they_come_in(sizes: list[int]) -> N
     assert found == EVENTS
 
 
-def test_an_event_that_is_too_large_ends_the_stream_before_it_fills_the_memory() -> None:
-    for chunk in (b"data: " + b"x" * 2000, b"data: xxxxxxxxxx\n" * 200):
-        with pytest.raises(Temporary, match="larger than 1000 bytes"):
-            list(Reader(1000).feed(chunk))
+@pytest.mark.parametrize(
+    "large", [b"data: " + b"x" * 5000, b"\n".join([b"data: xxxxxxxxxx"] * 200), b"data: x\ndata:" + b"y" * 1000]
+)
+@pytest.mark.parametrize("size", [1, 7, 999, 100_000])
+def test_an_event_that_is_too_large_is_passed_over_and_never_kept(large: bytes, size: int) -> None:
+    reader, found = Reader(1000), []
+    stream = b"data: a\n\n" + large + b"\nid: 7\nevent: e\n\n: " + b"z" * 3000 + b"\nid: 8\ndata: b\n\n"
+    for at in range(0, len(stream), size):
+        found += list(reader.feed(stream[at : at + size]))
+        assert len(reader._rest) + sum(map(len, reader._data)) <= 2010
+    assert found == [("message", None, "a"), ("e", "7", None), ("message", "8", "b")]

@@ -14,6 +14,7 @@ import base64
 import hashlib
 import importlib.util
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from functools import partial
@@ -153,18 +154,25 @@ def _fetch(client: IMAPClient, after: int, most: int) -> tuple[list[_Raw], int, 
     for uid in some:
         if uid not in sizes:
             continue  # it was removed in the meantime
-        part = "BODY[]" if sizes[uid] <= most else "BODY[HEADER]"
-        answer = client.fetch([uid], [part.replace("BODY", "BODY.PEEK")]).get(uid, {})
-        if part.encode() in answer:
-            found.append(_Raw(uid, sizes[uid], answer[part.encode()] or b"", sizes[uid] > most))
+        is_cut = sizes[uid] > most
+        wanted, part = (f"[HEADER]<0.{most}>", b"BODY[HEADER]<0>") if is_cut else ("[]", b"BODY[]")
+        answer = client.fetch([uid], [f"BODY.PEEK{wanted}"]).get(uid, {})
+        if part in answer:
+            found.append(_Raw(uid, sizes[uid], answer[part] or b"", is_cut))
     return found, some[-1], len(uids) > len(some)
 
 
 def _events(config: Config, messages: list[_Raw], validity: int, now: int, _: object) -> list[PolledEvent]:
     found = []
     for one in messages:
-        no_run, mail = None, _read(config, one)
-        if config.filter is not None:
+        no_run = None
+        try:
+            mail = _read(config, one)
+        except Exception as error:  # whoever writes an e-mail must not hold up the others
+            mail = _read(config, replace(one, body=b"", is_cut=True))
+            reason = f"The message cannot be read ({type(error).__name__})."
+            no_run = NoRun("payload", reason, is_failure=True)
+        if config.filter is not None and no_run is None:
             try:
                 if compile_over(config.filter, _MAIL).value(mail=mail) is not True:
                     continue
@@ -225,7 +233,7 @@ def _payload(part: Any) -> bytes:
 def _decoded(data: bytes, part: Any) -> str:
     try:
         found = data.decode(part.get_content_charset("utf-8"), "replace")
-    except LookupError:
+    except (LookupError, ValueError):  # a charset that nobody knows, or could be the name of one
         found = data.decode("utf-8", "replace")
     return found.replace("\r\n", "\n")
 

@@ -73,6 +73,16 @@ def judge(filter: str | None, message: Any) -> tuple[bool, NoRun | None]:
         return True, NoRun("filter", f"`filter` cannot be evaluated: {error}", is_failure=True)
 
 
+def too_large(most: int) -> NoRun:
+    """Why a message starts no run that is larger than it may be."""
+    return NoRun("payload", f"The message is larger than {most} bytes (maxBytes).", is_failure=True)
+
+
+def not_read(error: DustrunError) -> NoRun:
+    """Why a message starts no run of which an expression cannot be evaluated."""
+    return NoRun("filter", error.message, is_failure=True)
+
+
 async def check_address(ctx: TriggerContext, request: HttpRequest) -> list[Finding]:
     """What would keep the connection from being opened: a malformed or forbidden address, or a header."""
     try:

@@ -23,9 +23,9 @@ from dustrun.errors import DustrunError, Invalid, Temporary
 from dustrun.sdk import Finding, PolledEvent, TriggerConfig, TriggerContext
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
-from dustrun.sdk.trigger import Lost, NoRun, Received, streamed
+from dustrun.sdk.trigger import Lost, Received, streamed
 from dustrun.triggers._event_output import EventOutput, example_output
-from dustrun.triggers.streamed.expressions import OverMessage, judge, read_message, value_of
+from dustrun.triggers.streamed.expressions import OverMessage, judge, not_read, read_message, too_large, value_of
 from dustrun.triggers.streamed.place import key_of
 from dustrun.triggers.streamed.sockets import NamedTls
 
@@ -37,6 +37,8 @@ _WAITS_MS: Final = 1000
 _MARKS_EVERY_MS: Final = 5000
 _FETCHES: Final = 1 << 20
 _LOOKS_FOR_PARTITIONS_MS: Final = 30_000
+_LATEST_MS: Final = 253_402_300_799_999
+"""The last that RFC 3339 can write; a sender may claim any time."""
 _MISSING: Final = "needs the extra `queues` on the server: pip install dustrun[queues]"
 
 
@@ -88,8 +90,7 @@ def _event(config: Config, one: ConsumerRecord[Any, Any], cursor: Any, now: int)
     is_large = one.value is not None and len(one.value) > config.max_bytes
     message = None if is_large or one.value is None else read_message(one.value)
     counts, no_run = (True, None) if is_large else judge(config.filter, message)
-    if is_large:
-        no_run = NoRun("payload", f"The message is larger than {config.max_bytes} bytes.", is_failure=True)
+    no_run = too_large(config.max_bytes) if is_large else no_run
     if not counts:
         return None
     payload = {
@@ -99,7 +100,7 @@ def _event(config: Config, one: ConsumerRecord[Any, Any], cursor: Any, now: int)
         "message": message,
         "messageKey": None if one.key is None else _text(one.key),
         "headersOfMessage": {name: _text(value or b"") for name, value in one.headers},
-        "publishedAt": to_rfc3339(max(0, one.timestamp)),
+        "publishedAt": to_rfc3339(min(max(0, one.timestamp), _LATEST_MS)),
     }
     # a topic that was deleted and made again counts anew: the time tells them apart
     key = f"{one.topic}:{one.partition}:{one.offset}:{one.timestamp}"
@@ -107,7 +108,7 @@ def _event(config: Config, one: ConsumerRecord[Any, Any], cursor: Any, now: int)
         try:
             key = f"key:{key_of(value_of('key', config.key, message))}"
         except Invalid as error:  # it holds up no other
-            no_run = no_run or NoRun("filter", error.message, is_failure=True)
+            no_run = no_run or not_read(error)
     return PolledEvent(key, payload, now, cursor, no_run)
 
 

@@ -26,9 +26,9 @@ from dustrun.sdk import Finding, PolledEvent, TriggerConfig, TriggerContext
 from dustrun.sdk.context import NoConnection
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
-from dustrun.sdk.trigger import Lost, NoRun, Received, streamed
+from dustrun.sdk.trigger import Lost, Received, streamed
 from dustrun.triggers._event_output import EventOutput, example_output
-from dustrun.triggers.streamed.expressions import OverMessage, judge, read_message, value_of
+from dustrun.triggers.streamed.expressions import OverMessage, judge, not_read, read_message, too_large, value_of
 from dustrun.triggers.streamed.place import MARK_EVERY_MS, key_of, short
 from dustrun.triggers.streamed.sockets import NamedTls, blocking, until_readable
 
@@ -226,8 +226,7 @@ def _events(
         is_large = len(one.payload) > config.max_bytes
         message = None if is_large else read_message(bytes(one.payload))
         counts, no_run = (True, None) if is_large else judge(config.filter, message)
-        if is_large:
-            no_run = NoRun("payload", f"The message is larger than {config.max_bytes} bytes.", is_failure=True)
+        no_run = too_large(config.max_bytes) if is_large else no_run
         if not counts:
             continue
         payload = {
@@ -243,7 +242,7 @@ def _events(
             try:
                 key = f"key:{key_of(value_of('key', config.key, message))}"
             except Invalid as error:  # it holds up no other
-                no_run = no_run or NoRun("filter", error.message, is_failure=True)
+                no_run = no_run or not_read(error)
         found.append(PolledEvent(key, payload, now, {"at": now, "taken": list(marks)}, no_run))
     return found, marks
 

@@ -27,9 +27,9 @@ from dustrun.sdk import Finding, PolledEvent, TriggerConfig, TriggerContext
 from dustrun.sdk.context import NoConnection
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
-from dustrun.sdk.trigger import Lost, NoRun, Received, streamed
+from dustrun.sdk.trigger import Lost, Received, streamed
 from dustrun.triggers._event_output import EventOutput, example_output
-from dustrun.triggers.streamed.expressions import OverMessage, judge, read_message
+from dustrun.triggers.streamed.expressions import OverMessage, judge, read_message, too_large
 from dustrun.triggers.streamed.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -131,10 +131,7 @@ def _events(config: Config, messages: list[Msg], place: Sequences, now: int, _: 
         place.take(about.sequence.stream, at)
         message = None if is_large else read_message(one.data)
         counts, no_run = (True, None) if is_large else judge(config.filter, message)
-        if is_large:
-            no_run = NoRun(
-                "payload", f"The message is larger than {config.max_bytes} bytes (maxBytes).", is_failure=True
-            )
+        no_run = too_large(config.max_bytes) if is_large else no_run
         if not counts:
             continue
         payload = {

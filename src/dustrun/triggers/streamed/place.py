@@ -18,12 +18,14 @@ _LONGEST_KEY: Final = 200
 class StreamPlace:
     """`at`: until when, in milliseconds, everything that came is on record. `cursor`: of the source, None if it gave
     none yet. `by_content`: all that is on record is known by number and content, not by number alone, as it once was;
-    `recent`: the last numbers, each with its content."""
+    `recent`: the last numbers, each with its content. `skips`: it is not to go on from the cursor, where something
+    stands that is too large to be read."""
 
     at: int
     cursor: Any = None
     by_content: bool = False
     recent: tuple[list[Any], ...] = ()
+    skips: bool = False
 
     @classmethod
     def read(cls, stored: Any) -> StreamPlace | None:
@@ -31,7 +33,9 @@ class StreamPlace:
         if stored is None:
             return None
         recent = tuple(stored.get("recent", ()))
-        return cls(stored["at"], stored.get("cursor"), stored.get("byContent", False), recent)
+        return cls(
+            stored["at"], stored.get("cursor"), stored.get("byContent", False), recent, stored.get("skips", False)
+        )
 
     def stored(self) -> dict[str, Any]:
         """As a cursor."""
@@ -42,6 +46,8 @@ class StreamPlace:
             found["byContent"] = True
         if self.recent:
             found["recent"] = list(self.recent)
+        if self.skips:
+            found["skips"] = True
         return found
 
     def gap(self, now: int) -> dict[str, Any]:

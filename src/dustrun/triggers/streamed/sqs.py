@@ -24,9 +24,17 @@ from dustrun.errors import DustrunError, Invalid, Temporary
 from dustrun.sdk import Finding, HttpRequest, PolledEvent, TriggerConfig, TriggerContext
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
-from dustrun.sdk.trigger import NoRun, Received, streamed
+from dustrun.sdk.trigger import Received, streamed
 from dustrun.triggers._event_output import EventOutput, example_output
-from dustrun.triggers.streamed.expressions import OverMessage, check_address, judge, read_message, value_of
+from dustrun.triggers.streamed.expressions import (
+    OverMessage,
+    check_address,
+    judge,
+    not_read,
+    read_message,
+    too_large,
+    value_of,
+)
 from dustrun.triggers.streamed.place import key_of
 
 _AT_ONCE: Final = 10
@@ -141,8 +149,7 @@ def _events(config: Config, messages: list[dict[str, Any]], now: int, _: object)
         is_large = len(text.encode()) > config.max_bytes
         message = None if is_large else read_message(text)
         counts, no_run = (True, None) if is_large else judge(config.filter, message)
-        if is_large:
-            no_run = NoRun("payload", f"The message is larger than {config.max_bytes} bytes.", is_failure=True)
+        no_run = too_large(config.max_bytes) if is_large else no_run
         if not counts:
             continue
         sent_at = about.get("SentTimestamp")
@@ -162,7 +169,7 @@ def _events(config: Config, messages: list[dict[str, Any]], now: int, _: object)
             elif config.key is None and config.identity == "deduplication-id":
                 key = f"deduplication:{_need(about.get('MessageDeduplicationId'))}"
         except Invalid as error:  # it holds up no other
-            no_run = no_run or NoRun("filter", error.message, is_failure=True)
+            no_run = no_run or not_read(error)
         found.append(PolledEvent(key, payload, now, no_run=no_run))
     return found
 

@@ -4,7 +4,8 @@ The connection stays open, and each event starts a run as it comes, in order. If
 id of the last event (`Last-Event-ID`), so a source that gives ids and keeps its events loses none, and one that sends
 an event again starts no second run. Of a source without ids, the time in which nobody listened is a gap.
 
-`message` is the data of an event as JSON, else as text. A connector adds its credential to the request.
+`message` is the data of an event as JSON, else as text. An event larger than `maxBytes` is recorded as failed, and the
+next ones are taken. A connector adds its credential to the request.
 """
 
 from __future__ import annotations
@@ -23,13 +24,22 @@ from dustrun.records import dataclass
 from dustrun.sdk import Finding, HttpRequest, PolledEvent, TriggerContext
 from dustrun.sdk.context import Incoming
 from dustrun.sdk.threads import run_in_thread
-from dustrun.sdk.trigger import Lost, NoRun, Received, streamed
+from dustrun.sdk.trigger import Lost, Received, streamed
 from dustrun.triggers._event_output import EventOutput, example_output
-from dustrun.triggers.streamed.expressions import StreamConfig, check_address, judge, read_message, value_of
+from dustrun.triggers.streamed.expressions import (
+    StreamConfig,
+    check_address,
+    judge,
+    not_read,
+    read_message,
+    too_large,
+    value_of,
+)
 from dustrun.triggers.streamed.place import MARK_EVERY_MS, StreamPlace, key_of, short
 
 _OPENS_WITHIN_S: Final = 30.0
 _MOST_EVENT_NAMES: Final = 50
+_DATA: Final = b"data:"
 
 
 class Config(StreamConfig):
@@ -58,13 +68,14 @@ class Output(EventOutput):
 
     event: str = Field(description="Its name.")
     id: str | None = Field(description="The id that the source gave it, or an event before it.")
-    message: Any = Field(description="Its data: JSON, else text.")
+    message: Any = Field(description="Its data: JSON, else text; null if it is larger than `maxBytes`.")
     received_at: str = Field(description="When it came, RFC 3339.")
 
 
 @dataclass(slots=True)
 class Reader:
-    """Reads events from the bytes of a stream, as the HTML standard defines them (section 9.2.6)."""
+    """Reads events from the bytes of a stream, as the HTML standard defines them (section 9.2.6). What is larger than
+    `most` bytes is passed over, and not kept."""
 
     most: int
     last_id: str | None = None
@@ -72,11 +83,13 @@ class Reader:
     _data: list[str] = field(default_factory=list)
     _name: str = ""
     _size: int = 0
+    _is_large: bool = False
+    _is_cut: bool = False
     _is_first: bool = True
     _skips_newline: bool = False
 
-    def feed(self, chunk: bytes) -> Iterator[tuple[str, str | None, str]]:
-        """The events that end in this chunk: name, id, data."""
+    def feed(self, chunk: bytes) -> Iterator[tuple[str, str | None, str | None]]:
+        """The events that end in this chunk: name, id, data; without the data if it is too large."""
         if self._skips_newline and chunk.startswith(b"\n"):
             chunk = chunk[1:]
         self._skips_newline = chunk.endswith(b"\r")
@@ -85,25 +98,36 @@ class Reader:
             self._is_first, text = False, text.removeprefix(b"\xef\xbb\xbf")
         lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         self._rest = lines.pop()
-        if len(self._rest) + self._size > self.most:
-            raise Temporary(f"An event is larger than {self.most} bytes (maxBytes).")
         for line in lines:
-            found = self._line(line.decode("utf-8", "replace"))
+            found = self._line(line)
             if found is not None:
                 yield found
+        if len(self._rest) > self.most + len(_DATA):
+            self._drop(self._rest)
+            self._rest, self._is_cut = self._rest[: len(_DATA)], True
 
-    def _line(self, line: str) -> tuple[str, str | None, str] | None:
+    def _drop(self, line: bytes) -> None:
+        """A line is too large; what else it may be than data does not count."""
+        if line.startswith(_DATA):
+            self._data, self._is_large = [], True
+
+    def _line(self, raw: bytes) -> tuple[str, str | None, str | None] | None:
+        is_cut, self._is_cut = self._is_cut, False
+        if is_cut:
+            return None
+        line = raw.decode("utf-8", "replace")
         if not line:
-            name, data = self._name or "message", self._data
-            self._name, self._data, self._size = "", [], 0
-            return (name, self.last_id, "\n".join(data)) if data else None
+            name, data, is_large = self._name or "message", self._data, self._is_large
+            self._name, self._data, self._size, self._is_large = "", [], 0, False
+            return (name, self.last_id, None if is_large else "\n".join(data)) if data or is_large else None
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
-            self._size += len(value)
+            self._size += len(raw) - len(_DATA)
             if self._size > self.most:
-                raise Temporary(f"An event is larger than {self.most} bytes (maxBytes).")
-            self._data.append(value)
+                self._drop(raw)
+            if not self._is_large:
+                self._data.append(value)
         elif name == "event":
             self._name = value
         elif name == "id" and "\0" not in value:
@@ -132,22 +156,22 @@ class _Stream:
                 found.append(one)
         return found
 
-    def _event(self, name: str, data: str, now: int, *, is_new: bool) -> PolledEvent | None:
+    def _event(self, name: str, data: str | None, now: int, *, is_new: bool) -> PolledEvent | None:
         config, given = self.config, self.place.cursor
         if config.events is not None and name not in config.events:
             return None
-        message = read_message(data)
-        counts, no_run = judge(config.filter, message)
+        message = None if data is None else read_message(data)
+        counts, no_run = judge(config.filter, message) if data is not None else (True, too_large(config.max_bytes))
         if not counts:
             return None
         payload = {"event": name, "id": given, "message": message, "receivedAt": to_rfc3339(now)}
         number = "" if is_new else f"{self.number}."
-        key = f"id:{key_of(given)}:{number}{short(name + data)}" if given else f"{self.opened_at}.{self.number}"
-        if config.key is not None:
+        key = f"id:{key_of(given)}:{number}{short(name + (data or ''))}" if given else f"{self.opened_at}.{self.number}"
+        if config.key is not None and data is not None:
             try:
                 key = f"key:{key_of(value_of('key', config.key, message))}"
             except Invalid as error:  # it holds up no other
-                no_run = no_run or NoRun("filter", error.message, is_failure=True)
+                no_run = no_run or not_read(error)
         return PolledEvent(key, payload, now, self.place.stored(), no_run)
 
 

@@ -13,6 +13,7 @@ message comes again if its number and its content do: the source may count anew 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import field, replace
 from functools import partial
@@ -27,23 +28,27 @@ from dustrun.core.values import exact_json
 from dustrun.errors import Invalid, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk import Finding, HttpRequest, PolledEvent, TriggerContext
-from dustrun.sdk.context import Socket
+from dustrun.sdk.context import Socket, TooLarge
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
-from dustrun.sdk.trigger import Lost, NoRun, Received, streamed
+from dustrun.sdk.trigger import Lost, Received, streamed
 from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.streamed.expressions import (
     OverMessage,
     StreamConfig,
     check_address,
     judge,
+    not_read,
     read_message,
+    too_large,
     value_of,
 )
 from dustrun.triggers.streamed.place import MARK_EVERY_MS, StreamPlace, key_of, short
 
 _OPENS_WITHIN_S: Final = 30.0
 _CURSOR: Final = ("cursor",)
+_MOST_READ: Final = 4 << 20
+"""What is larger than `maxBytes` and no larger than this is read, and passed over."""
 _MOST_RECENT: Final = 20
 """So many messages may a source without `resume` send again after a break without being taken for one that counts
 anew."""
@@ -112,7 +117,7 @@ class Config(StreamConfig):
 class Output(EventOutput):
     """One message."""
 
-    message: Any = Field(description="The message: JSON, else text.")
+    message: Any = Field(description="The message: JSON, else text; null if it is larger than `maxBytes`.")
     cursor: Any = Field(description="What numbers it, if `cursor` says so.")
     received_at: str = Field(description="When it came, RFC 3339.")
 
@@ -123,7 +128,7 @@ def _text(message: Any) -> str:
 
 def _request(config: Config) -> HttpRequest:
     url = config.url.replace("ws", "http", 1) if config.url.startswith("ws") else config.url
-    return HttpRequest("GET", url, config.headers, timeout_s=_OPENS_WITHIN_S, max_bytes=config.max_bytes)
+    return HttpRequest("GET", url, config.headers, timeout_s=_OPENS_WITHIN_S, max_bytes=_MOST_READ)
 
 
 async def _check(ctx: TriggerContext, config: Config) -> list[Finding]:
@@ -138,6 +143,8 @@ class _Stream:
     opened_at: int
     place: StreamPlace
     number: int = 0
+    too_large: int = 0
+    """How many messages were, since the last number."""
     since: int = field(init=False)
     is_behind: bool = field(init=False)
 
@@ -148,7 +155,7 @@ class _Stream:
     def first(self) -> list[str]:
         """What is sent once it is open."""
         config, cursor = self.config, self.place.cursor
-        if cursor is None or config.resume is None:
+        if cursor is None or config.resume is None or self.place.skips:
             return [_text(one) for one in config.subscribe]
         try:
             found = compile_over(config.resume, _CURSOR).value(cursor=cursor)
@@ -158,8 +165,15 @@ class _Stream:
 
     def take(self, data: str | bytes, now: int, _: object) -> tuple[list[PolledEvent], Lost | None]:
         """The event of a message, if it is one, and what was left out before it."""
-        config, message = self.config, read_message(data)
+        config = self.config
         self.number += 1
+        raw = data.encode() if isinstance(data, str) else data
+        if len(raw) > config.max_bytes:
+            self.place, self.too_large = replace(self.place, at=now), self.too_large + 1
+            payload = {"message": None, "cursor": None, "receivedAt": to_rfc3339(now)}
+            digest = hashlib.sha256(raw).hexdigest()
+            return [PolledEvent(f"large:{digest}", payload, now, no_run=too_large(config.max_bytes))], None
+        message = read_message(data)
         cursor, wrong = None, None
         try:
             cursor = None if config.cursor is None else value_of("cursor", config.cursor, message)
@@ -184,7 +198,7 @@ class _Stream:
             except Invalid as error:
                 wrong = error
         if wrong is not None:
-            no_run = no_run or NoRun("filter", wrong.message, is_failure=True)
+            no_run = no_run or not_read(wrong)
         payload = {"message": message, "cursor": cursor, "receivedAt": to_rfc3339(now)}
         return [PolledEvent(key, payload, now, no_run=no_run, formerly=formerly)], lost
 
@@ -203,10 +217,13 @@ class _Stream:
             self.is_behind, self.place = False, moved
             range_ = {"from": to_rfc3339(self.since), "to": to_rfc3339(self.opened_at)}
             return Lost(range_, f"The source's numbers begin again at {cursor}: what it sent meanwhile is not known.")
-        self.is_behind, self.place = False, moved
+        self.is_behind, self.place, large = False, moved, self.too_large
+        self.too_large = 0
         if cursor == before + 1:
             return None
         reason = f"The source left out the messages {before + 1} to {cursor - 1}."
+        if large:
+            reason = f"The messages {before + 1} to {cursor - 1} did not come, but {large} larger than `maxBytes`."
         return Lost({"fromCursor": before + 1, "toCursor": cursor - 1}, reason)
 
 
@@ -245,14 +262,22 @@ async def listen(ctx: TriggerContext, config: Config, cursor: Any) -> AsyncItera
         first = StreamPlace(now, by_content=config.resume is None)
         stream = _Stream(config, now, before if before is not None and before.cursor is not None else first)
         await _greet(socket, stream)
-        resumes = config.resume is not None and stream.place.cursor is not None
-        if before is not None and not resumes and not (config.contiguous and before.cursor is not None):
-            lost = Lost(before.gap(now), "Nobody listened, and the source is not asked for what came meanwhile.")
-            stream.place = replace(stream.place, at=now)
+        skips = stream.place.skips
+        resumes = config.resume is not None and stream.place.cursor is not None and not skips
+        if before is not None and not resumes and (skips or not (config.contiguous and before.cursor is not None)):
+            reason = f"A message was larger than {_MOST_READ} bytes, so the source was not asked to go on before it."
+            unasked = "Nobody listened, and the source is not asked for what came meanwhile."
+            lost = Lost(before.gap(now), reason if skips else unasked)
+            stream.place = replace(stream.place, at=now, skips=False)
         yield Received((), stream.place.stored(), lost)
         heard_at = written_at = now
         while True:
-            data = await socket.receive(min(config.ping_ms, config.idle_ms or config.ping_ms, MARK_EVERY_MS) / 1000)
+            try:
+                data = await socket.receive(min(config.ping_ms, config.idle_ms or config.ping_ms, MARK_EVERY_MS) / 1000)
+            except TooLarge:
+                if config.resume is not None and stream.place.cursor is not None:
+                    yield Received((), replace(stream.place, skips=True).stored())  # or it comes again and again
+                raise
             now = ctx.now_ms
             if data is not None:
                 heard_at = now
