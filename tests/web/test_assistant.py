@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from dustrun.api.routes import conversation_turns
+from dustrun.core.stream_events import OF_TURNS
 from testkit import processes
 from testkit.e2e.guide import ROOT
 from testkit.e2e.server import Server
@@ -228,4 +228,4 @@ def test_a_turn_is_stopped_by_its_button(app: App, server: Server, model: ModelS
 def test_page_listens_for_every_event() -> None:
     text = (ROOT / "web" / "src" / "assistant" / "stream.ts").read_text()
     listed = re.findall(r"'(\w+)'", text[text.index("TURN_EVENTS = [") : text.index("] as const")])
-    assert set(listed) == set(conversation_turns.TYPES)
+    assert set(listed) == set(OF_TURNS)

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun import clock
 from dustrun.assistant.conversation_turns import Turns
+from dustrun.core.stream_events import RUN_FINISHED
 from dustrun.core.text.masking import hide
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Invalid, Problem
@@ -152,7 +153,7 @@ async def stream_run(
         if run is not None:
             async for events in _events_of(streams, connection, subscription, run, after):
                 await connection.write_all(frame(run_id, event) for event in events)
-                if events[-1].type == "run_finished" and not connection.is_over:
+                if events[-1].type == RUN_FINISHED and not connection.is_over:
                     await connection.write(END)
                     break
         await connection.close()

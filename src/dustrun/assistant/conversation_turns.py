@@ -24,6 +24,7 @@ from dustrun.assistant.record import (
     stored_budget,
 )
 from dustrun.assistant.toolbox import Toolbox, ToolResult, narrowed
+from dustrun.core.stream_events import APPROVAL_DECIDED, RUN_LINKED
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Conflict, DustrunError, Forbidden, NotFound, Temporary
 from dustrun.records import dataclass
@@ -134,7 +135,7 @@ def withdraw(tx: Tx, turn: TurnRow, key_id: str) -> None:
     decision = "expired" if row is None else _SHOWN.get(row.status, "rejected")
     turns.set_part(tx, turn.message_id, seq, {**part, "decision": decision})
     told = {"approvalId": part["approvalId"], "decision": decision}
-    turns.add_event(tx, turn.conversation_id, turn.message_id, "approval_decided", clock.now_ms(), told)
+    turns.add_event(tx, turn.conversation_id, turn.message_id, APPROVAL_DECIDED, clock.now_ms(), told)
 
 
 def take(tx: Tx, turn: TurnRow) -> KeyRow | None:
@@ -151,13 +152,13 @@ def take(tx: Tx, turn: TurnRow) -> KeyRow | None:
     decision = "expired" if row is None else _SHOWN.get(row.status, "rejected")
     turns.set_part(tx, turn.message_id, seq, {**part, "decision": decision})
     told: Json = {"started": decision == "approved", "decision": decision, "note": _TOLD[decision]}
-    events: list[Event] = [("approval_decided", {"approvalId": part["approvalId"], "decision": decision})]
+    events: list[Event] = [(APPROVAL_DECIDED, {"approvalId": part["approvalId"], "decision": decision})]
     parts: list[Json] = []
     if decision == "approved":
         linked = {"runId": part["runId"], "mode": part["mode"]}
         told["runId"] = part["runId"]
         parts.append({"type": "run", **linked})
-        events.append(("run_linked", linked))
+        events.append((RUN_LINKED, linked))
     if row is not None and row.comment:
         told["untrusted"] = {"comment": row.comment[:_MOST_COMMENT]}
     result, finished = returned(part["callId"], "launch", ToolResult(True, dumps_text(told)))

@@ -12,6 +12,7 @@ from dustrun.assistant.budget import Exceeded
 from dustrun.assistant.model_access import ModelAccess
 from dustrun.assistant.record import Event, Json, KeyEnded, Record, TurnEnded, cost_of_others
 from dustrun.assistant.toolbox import Question, Toolbox, ToolResult
+from dustrun.core.stream_events import RUN_LINKED, TOOL_FINISHED, TOOL_STARTED
 from dustrun.core.text.masking import hide
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.errors import Code, DustrunError
@@ -241,7 +242,7 @@ async def _carry_out(work: Work, call: Called) -> bool:
     """Makes a call; True if it asked a person, whose decision is its result."""
     work.record.budget.begin_call(dumps_text([call.tool, call.args]))
     started = {"callId": call.call_id, "tool": call.tool, "args": _short(call.args)}
-    await work.record.add([], [("tool_started", started)])
+    await work.record.add([], [(TOOL_STARTED, started)])
     result = await _call(work, call)
     if result.waits:
         work.record.show()
@@ -250,7 +251,7 @@ async def _carry_out(work: Work, call: Called) -> bool:
     run_id = _run_of(call, result)
     if run_id is not None:
         parts.append({"type": "run", "runId": run_id, "mode": "simulate"})
-        events.insert(0, ("run_linked", {"runId": run_id, "mode": "simulate"}))
+        events.insert(0, (RUN_LINKED, {"runId": run_id, "mode": "simulate"}))
     await work.record.add(parts, events)
     return False
 
@@ -259,7 +260,7 @@ def returned(call_id: str, tool: str, result: ToolResult) -> tuple[list[Json], l
     """A call's result as a part and as an event."""
     about = {"callId": call_id, "tool": tool, "ok": result.ok, "trust": "untrusted"}
     part = {"type": "tool_result", **about, "content": result.text}
-    return [part], [("tool_finished", {"callId": call_id, "ok": result.ok})]
+    return [part], [(TOOL_FINISHED, {"callId": call_id, "ok": result.ok})]
 
 
 async def _call(work: Work, call: Called) -> ToolResult:

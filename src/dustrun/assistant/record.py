@@ -9,6 +9,7 @@ from typing import Any, Final
 from dustrun import clock
 from dustrun.assistant.budget import Budget
 from dustrun.assistant.toolbox import Question
+from dustrun.core.stream_events import APPROVAL_REQUESTED, TEXT_DELTA, TURN_FAILED, TURN_FINISHED, TURN_STARTED
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.records import dataclass
 from dustrun.sdk.llm.connection import usd
@@ -84,7 +85,7 @@ class Record:
             if seq is not None:
                 rows.set_part(tx, turn.message_id, seq, part)
             if more:
-                self._tell(tx, [("text_delta", {"text": more})])
+                self._tell(tx, [(TEXT_DELTA, {"text": more})])
             return rows.add_part(tx, turn.message_id, part) if seq is None else seq
 
         found = await self._writer.write(unit)
@@ -98,7 +99,7 @@ class Record:
         more = {"runId": question.run_id, "mode": question.mode, "rehearsalRunId": question.rehearsal_run_id}
         part = {"type": "approval", "callId": call_id, **asked, **more, "decision": None}
         rows.add_part(tx, self.turn.message_id, part)
-        self._tell(tx, [("approval_requested", {"callId": call_id, **asked, **more})])
+        self._tell(tx, [(APPROVAL_REQUESTED, {"callId": call_id, **asked, **more})])
         self._update(tx, rows.WAITING)
 
     def _tell(self, tx: Tx, events: list[Event]) -> None:
@@ -145,9 +146,9 @@ def end_turn(tx: Tx, turn: TurnRow, failure: str | None, message: str, usage: Js
     rows.set_content(tx, turn.message_id, "\n\n".join(texts))
     status = "complete" if failure is None else "failed"
     rows.update(tx, turn.message_id, status=status, failure=failure, usage=usage, cost=cost, at=now)
-    event: Event = ("turn_finished", {"usage": usage})
+    event: Event = (TURN_FINISHED, {"usage": usage})
     if failure is not None:
-        event = ("turn_failed", {"code": failure, "message": message, "usage": usage})
+        event = (TURN_FAILED, {"code": failure, "message": message, "usage": usage})
     rows.add_event(tx, turn.conversation_id, turn.message_id, event[0], now, event[1])
 
 
@@ -192,7 +193,7 @@ def insert_turn(tx: Tx, principal: Principal, conversation_id: str, asked: Asked
         workflow_id=asked.workflow_id,
     )
     turns.insert(tx, turn)
-    turns.add_event(tx, conversation_id, answer.id, "turn_started", now, {"questionId": question.id})
+    turns.add_event(tx, conversation_id, answer.id, TURN_STARTED, now, {"questionId": question.id})
     audit.record(tx, principal, "turn.start", answer.id, conversationId=conversation_id)
     return turn
 

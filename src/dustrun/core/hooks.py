@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from dustrun.core.stream_events import RUN_FINISHED, RUN_RESUMED, RUN_STARTED, RUN_WAITING, TRANSACTION
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.records import dataclass
 
@@ -14,7 +15,7 @@ _ENDS: Final = {
     "failure": "run.failed",
     "cancelled": "run.cancelled",
 }
-_OF_RUNS: Final = {"run_started": "run.started", "run_waiting": "run.waiting", "run_resumed": "run.resumed"}
+_OF_RUNS: Final = {RUN_STARTED: "run.started", RUN_WAITING: "run.waiting", RUN_RESUMED: "run.resumed"}
 _OF_NODES: Final = {
     f"node_{what}": f"node.{what}"
     for what in ("started", "waiting", "retrying", "succeeded", "failed", "skipped", "cancelled", "uncertain")
@@ -58,9 +59,9 @@ PATTERNS: Final = (
 
 def type_of(kind: str, data: Mapping[str, Any]) -> str | None:
     """The hook event that a run's event is; None for progress and logs, of which hooks are not told."""
-    if kind == "run_finished":
+    if kind == RUN_FINISHED:
         return _ENDS.get(str(data.get("status")))
-    if kind == "transaction":
+    if kind == TRANSACTION:
         found = f"transaction.{data.get('status')}"
         return found if found in TYPES else None
     return _OF_RUNS.get(kind) or _OF_NODES.get(kind)

@@ -12,6 +12,7 @@ from dustrun.api import openapi, sse
 from dustrun.api.auth import admit_reader
 from dustrun.api.routing import RawRoute
 from dustrun.assistant.conversation_turns import Asked
+from dustrun.core.stream_events import OF_TURNS
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.operations.declaration.answers import Answer
@@ -123,21 +124,10 @@ _PLACE: list[dict[str, Any]] = [
         "schema": {"type": "string"},
     },
 ]
-TYPES = [
-    "turn_started",
-    "text_delta",
-    "tool_started",
-    "tool_finished",
-    "run_linked",
-    "approval_requested",
-    "approval_decided",
-    "turn_finished",
-    "turn_failed",
-]
 _EVENT = {
     "type": "object",
     "properties": {
-        "type": {"type": "string", "enum": TYPES},
+        "type": {"type": "string", "enum": list(OF_TURNS)},
         "seq": {"type": "integer", "description": "Number of the event in the conversation."},
         "messageId": {"type": "string", "description": "The assistant's message."},
         "at": {"type": "string", "format": "date-time"},

@@ -19,11 +19,21 @@ from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server,
 from dustrun.cli.http.sse import Stream
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import show_page
+from dustrun.core.stream_events import (
+    APPROVAL_DECIDED,
+    APPROVAL_REQUESTED,
+    RUN_LINKED,
+    TEXT_DELTA,
+    TOOL_FINISHED,
+    TOOL_STARTED,
+    TURN_FAILED,
+    TURN_FINISHED,
+)
 from dustrun.core.values import exact_json
 
 app = typer.Typer(no_args_is_help=True, help="Ask the assistant, and decide on its proposals.")
 Conversation = Annotated[str, typer.Argument(metavar="CONVERSATION", help="Id of the conversation.")]
-_OVER: Final = ("turn_finished", "turn_failed")
+_OVER: Final = (TURN_FINISHED, TURN_FAILED)
 _MOST_TITLE: Final = 60
 _COLUMNS: Final = ["conversation", "title", "created"]
 
@@ -81,8 +91,8 @@ class _Turn:
                 else:
                     self._show(event)
                 if event["type"] in _OVER:
-                    return bool(event["type"] == "turn_failed")
-                if event["type"] == "approval_requested" and not self._decide(event):
+                    return bool(event["type"] == TURN_FAILED)
+                if event["type"] == APPROVAL_REQUESTED and not self._decide(event):
                     return False
         finally:
             stream.close()
@@ -90,24 +100,24 @@ class _Turn:
 
     def _show(self, event: dict[str, Any]) -> None:
         kind = event["type"]
-        if kind == "text_delta":
+        if kind == TEXT_DELTA:
             output.write(event["text"])
             self._is_in_line = True
             return
         if self._is_in_line:
             output.say("")
             self._is_in_line = False
-        if kind == "tool_started":
+        if kind == TOOL_STARTED:
             output.note(f"→ {event['tool']} {output.compact(event['args'])}")
-        elif kind == "tool_finished" and not event["ok"]:
+        elif kind == TOOL_FINISHED and not event["ok"]:
             output.note("  refused")
-        elif kind == "run_linked":
+        elif kind == RUN_LINKED:
             output.note(f"  run {event['runId']} ({event['mode']})")
-        elif kind == "approval_decided":
+        elif kind == APPROVAL_DECIDED:
             output.note(f"  {event['decision']}")
-        elif kind == "turn_failed":
+        elif kind == TURN_FAILED:
             output.note(f"It ended ({event['code']}): {event['message']}")
-        elif kind == "turn_finished":
+        elif kind == TURN_FINISHED:
             usage = event["usage"]
             output.note(f"{usage['requests']} requests, {usage['calls']} calls, {usage['costUsd']} USD")
 

@@ -12,6 +12,7 @@ from rich.tree import Tree
 
 from dustrun.cli.render.output import compact, status_style
 from dustrun.cli.render.tree import Branch, NodeView, RunView, nest
+from dustrun.core.stream_events import LOG, NODE_PROGRESS
 
 _SIGNS = {
     "running": "●",
@@ -145,7 +146,7 @@ def _in_how_long(moment: str) -> str:
 def event_line(event: Mapping[str, Any], view: RunView) -> Text | None:
     """One event as one line, for output that is not a terminal; None if it adds nothing."""
     kind = event["type"]
-    if kind in ("log", "node_progress"):
+    if kind in (LOG, NODE_PROGRESS):
         return Text(f"  {event.get('path', '')}: {event.get('message', '')}")
     if kind.startswith("run_"):
         return headline(view)

@@ -7,17 +7,34 @@ from dataclasses import field
 from datetime import datetime
 from typing import Any
 
+from dustrun.core.stream_events import (
+    LOG,
+    NODE_CANCELLED,
+    NODE_FAILED,
+    NODE_PROGRESS,
+    NODE_RETRYING,
+    NODE_SKIPPED,
+    NODE_STARTED,
+    NODE_SUCCEEDED,
+    NODE_UNCERTAIN,
+    NODE_WAITING,
+    RUN_FINISHED,
+    RUN_RESPONDED,
+    RUN_RESUMED,
+    RUN_STARTED,
+    RUN_WAITING,
+)
 from dustrun.records import dataclass
 
 _STATUS_OF = {
-    "node_started": "running",
-    "node_waiting": "waiting",
-    "node_succeeded": "success",
-    "node_failed": "failure",
-    "node_retrying": "retrying",
-    "node_skipped": "skipped",
-    "node_cancelled": "cancelled",
-    "node_uncertain": "uncertain",
+    NODE_STARTED: "running",
+    NODE_WAITING: "waiting",
+    NODE_SUCCEEDED: "success",
+    NODE_FAILED: "failure",
+    NODE_RETRYING: "retrying",
+    NODE_SKIPPED: "skipped",
+    NODE_CANCELLED: "cancelled",
+    NODE_UNCERTAIN: "uncertain",
 }
 _MAX_LOGS = 3
 
@@ -72,7 +89,7 @@ class RunView:
         kind = event["type"]
         if kind in _STATUS_OF:
             self._node(event, kind)
-        elif kind in ("node_progress", "log"):
+        elif kind in (NODE_PROGRESS, LOG):
             self._remark(event, kind)
         elif kind.startswith("run_"):
             self._run(event, kind)
@@ -83,30 +100,30 @@ class RunView:
         return [node.path for node in self.nodes.values() if node.status == "uncertain"]
 
     def _run(self, event: Mapping[str, Any], kind: str) -> None:
-        if kind == "run_started":
+        if kind == RUN_STARTED:
             self.run_id = event.get("runId", "")
             self.workflow_id, self.version = event.get("workflowId"), event.get("version")
             self.mode = event.get("mode", "live")
             self.started_at = _moment(event)
-        elif kind == "run_waiting":
+        elif kind == RUN_WAITING:
             self.status, self.until = "waiting", event.get("until")
-        elif kind == "run_resumed":
+        elif kind == RUN_RESUMED:
             self.status, self.until = "running", None
-        elif kind == "run_responded":
+        elif kind == RUN_RESPONDED:
             self.answered = event["status"]
-        elif kind == "run_finished":
+        elif kind == RUN_FINISHED:
             self.status, self.ended_at = event["status"], _moment(event)
             self.passed, self.error = event.get("passed"), event.get("error")
 
     def _node(self, event: Mapping[str, Any], kind: str) -> None:
         node = self._view(event)
-        node.status = event.get("status", "success") if kind == "node_succeeded" else _STATUS_OF[kind]
+        node.status = event.get("status", "success") if kind == NODE_SUCCEEDED else _STATUS_OF[kind]
         node.attempt = event.get("attempt", node.attempt)
         node.error = event.get("error")
         node.wake_at = event.get("wakeAt")
         node.branch = event.get("branch", node.branch)
         node.remark = _remark_of(event)
-        if kind == "node_started":
+        if kind == NODE_STARTED:
             node.type = event.get("nodeType", node.type)
             node.started_at, node.ended_at, node.progress = _moment(event), None, None
             if self.status == "waiting":

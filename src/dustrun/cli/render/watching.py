@@ -12,6 +12,7 @@ from dustrun.cli.http.sse import Stream
 from dustrun.cli.render import output
 from dustrun.cli.render.output import Plain
 from dustrun.cli.render.tree import RunView
+from dustrun.core.stream_events import RUN_WAITING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,7 +39,7 @@ def follow(client: Client, run_id: str, stream: Stream, *, as_json: bool, detach
             for event in stream:
                 view.apply(event)
                 show(event, view)
-                if detach_on_wait and event["type"] == "run_waiting":
+                if detach_on_wait and event["type"] == RUN_WAITING:
                     break
     except KeyboardInterrupt:
         output.note(
@@ -86,7 +87,7 @@ def _show_line(event: dict[str, Any], view: RunView) -> None:
 
 
 def _tell_uncertain(event: dict[str, Any], view: RunView) -> None:
-    if event["type"] == "run_waiting" and view.uncertain:
+    if event["type"] == RUN_WAITING and view.uncertain:
         output.say(how_to_resolve(view.run_id, view.uncertain))
 
 

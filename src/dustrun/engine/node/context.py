@@ -9,6 +9,7 @@ from dataclasses import field, replace
 from typing import Any, Protocol
 
 from dustrun.core.money.allowances import Allowance
+from dustrun.core.stream_events import LOG, NODE_PROGRESS
 from dustrun.errors import Invalid
 from dustrun.records import dataclass
 from dustrun.sdk.action import Transmission
@@ -205,7 +206,7 @@ class NodeContext:
         entry: dict[str, Any] = {"level": level, "message": message}
         if data is not None:
             entry["data"] = data
-        self._emit("log", entry)
+        self._emit(LOG, entry)
 
     def tell(self, kind: str, data: dict[str, Any]) -> None:
         """Adds an event of the node; not for actions."""
@@ -216,7 +217,7 @@ class NodeContext:
         entry: dict[str, Any] = {"message": message}
         if percent is not None:
             entry["percent"] = percent
-        self._emit("node_progress", entry)
+        self._emit(NODE_PROGRESS, entry)
 
 
 def idempotency_key(org_id: str, root_run_id: str, path: str) -> str:

@@ -7,6 +7,16 @@ from typing import Any
 from dustrun import clock
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.stream_events import (
+    NODE_CANCELLED,
+    NODE_FAILED,
+    NODE_RETRYING,
+    NODE_SKIPPED,
+    NODE_STARTED,
+    NODE_SUCCEEDED,
+    NODE_UNCERTAIN,
+    NODE_WAITING,
+)
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.engine.run.observer import Observer
 from dustrun.log import LINK, mask_links
@@ -15,14 +25,14 @@ from dustrun.storage.runs.journal import Batch
 MAX_RESULT_IN_EVENT = 65_536
 
 _EVENT_OF = {
-    NodeStatus.SUCCESS: "node_succeeded",
-    NodeStatus.PARTIAL: "node_succeeded",
-    NodeStatus.FAILURE: "node_failed",
-    NodeStatus.SKIPPED: "node_skipped",
-    NodeStatus.CANCELLED: "node_cancelled",
-    NodeStatus.UNCERTAIN: "node_uncertain",
-    NodeStatus.WAITING: "node_waiting",
-    NodeStatus.SCHEDULED: "node_retrying",
+    NodeStatus.SUCCESS: NODE_SUCCEEDED,
+    NodeStatus.PARTIAL: NODE_SUCCEEDED,
+    NodeStatus.FAILURE: NODE_FAILED,
+    NodeStatus.SKIPPED: NODE_SKIPPED,
+    NodeStatus.CANCELLED: NODE_CANCELLED,
+    NodeStatus.UNCERTAIN: NODE_UNCERTAIN,
+    NodeStatus.WAITING: NODE_WAITING,
+    NodeStatus.SCHEDULED: NODE_RETRYING,
 }
 
 
@@ -52,7 +62,7 @@ class Recorder:
         self.batch.added[key] = execution
         self.batch.executed += execution.attempt == 1
         assert execution.started_at is not None
-        self.event("node_started", {**_about(execution), "nodeType": node_type}, execution.started_at)
+        self.event(NODE_STARTED, {**_about(execution), "nodeType": node_type}, execution.started_at)
 
     def changed(self, execution: Execution) -> None:
         """An attempt changed, without an event."""

@@ -11,6 +11,7 @@ from dustrun.core.run.assumptions import ASSUMED_CHILD, decides
 from dustrun.core.run.journal import AHEAD, ANSWER, Execution, Journal, frame_of, item_frame
 from dustrun.core.run.plan import Holds, Start
 from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.stream_events import RUN_RESPONDED
 from dustrun.core.values.exact_json import dumps_text, is_large, loads_own
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import control
@@ -223,7 +224,7 @@ class Results:
         self._run.state.has_responded = True
         place = {"nodeId": execution.node_id, "path": execution.path, "attempt": execution.attempt}
         status = execution.result["status"]
-        self._run.recorder.event("run_responded", {**place, "status": status}, self._run.state.now())
+        self._run.recorder.event(RUN_RESPONDED, {**place, "status": status}, self._run.state.now())
 
     def _fail(self, start: Start, execution: Execution, outcome: Failed) -> None:
         at = self._retry_at(start, retryable=outcome.retryable, after_ms=outcome.after_ms)

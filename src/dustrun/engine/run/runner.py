@@ -15,6 +15,7 @@ from dustrun import clock, log
 from dustrun.core.run.journal import AHEAD, Execution, Journal
 from dustrun.core.run.plan import Busy, Done, Next, Plan, Ready, Start, Waiting
 from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.stream_events import RUN_FINISHED, RUN_RESUMED, RUN_WAITING
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.program import ProgramNode
 from dustrun.engine.node.outcome import Outcome, encoded
@@ -231,7 +232,7 @@ class Runner:
 
     def note_resumed(self) -> None:
         """Records that the run resumes after a wait."""
-        self.recorder.event("run_resumed", {}, clock.now_ms())
+        self.recorder.event(RUN_RESUMED, {}, clock.now_ms())
 
     @property
     def weight(self) -> int:
@@ -386,7 +387,7 @@ class Runner:
     def _put_down(self, answer: Waiting) -> None:
         until = None if answer.until is None else clock.to_rfc3339(answer.until)
         nodes = sorted(self._run.plan.waiting | self._run.plan.held)
-        self.recorder.event("run_waiting", {"until": until, "nodes": nodes}, clock.now_ms())
+        self.recorder.event(RUN_WAITING, {"until": until, "nodes": nodes}, clock.now_ms())
         self.recorder.run_status(RunStatus.WAITING, answer.until)
 
     async def _end(self, answer: Done) -> None:
@@ -408,7 +409,7 @@ class Runner:
             finished["error"] = error
         if self._run.mode.reports_passed:
             finished["passed"] = passed
-        self.recorder.event("run_finished", finished, now)
+        self.recorder.event(RUN_FINISHED, finished, now)
         calls = self._run.program.calls
         self._inputs.observer.ended(answer.status, now, error)
         summary = self._stop_message()

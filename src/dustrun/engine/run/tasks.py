@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from dustrun import log
+from dustrun.core.stream_events import LOG
 from dustrun.core.text.masking import hide
 from dustrun.core.values.exact_json import is_large
 from dustrun.core.workflow.model_tools import LLM
@@ -356,7 +357,7 @@ class Tasks:
                 }
         except TimeoutError:
             event |= {"level": "warning", "message": f"Dust test: no plan could be made within {_PLAN_WITHIN_S} s."}
-        self._inputs.emit_now(first)("log", event)
+        self._inputs.emit_now(first)(LOG, event)
 
 
 def _begin_at_once(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:

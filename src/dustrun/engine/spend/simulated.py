@@ -14,6 +14,7 @@ from dustrun.core.money.policy import Counted, Deny, Reason, Request
 from dustrun.core.money.policy.counting import Origin, is_gas
 from dustrun.core.money.receipts import read_receipt, show_receipt
 from dustrun.core.money.rehearsal_guard import data_hash
+from dustrun.core.stream_events import TRANSACTION
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.outcome import ASSUMED_INPUT, Failed, Job, Outcome, Settled
@@ -163,7 +164,7 @@ class SimulatedSpend:
         self.tell()
         for row in rows:
             if row is not told:
-                self._context.tell("transaction", _event_of(row))
+                self._context.tell(TRANSACTION, _event_of(row))
 
     async def _carry_out(self, intent: Intent) -> Receipt | Failure:
         """One intent: its cost, the policy's verdict, then its effect. An intent that an earlier attempt executed is
@@ -273,7 +274,7 @@ class SimulatedSpend:
         """Emits the event of the newest transaction. It is held back until the next one or the end of the node, so that
         it takes no commit of its own."""
         if self._untold is not None:
-            self._context.tell("transaction", self._untold)
+            self._context.tell(TRANSACTION, self._untold)
             self._untold = None
 
     async def facts(self) -> Json:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from dustrun.core import stream_events
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.operations.declaration.answers import Time
 
@@ -205,26 +206,26 @@ class WorkflowChanged(ActivityNotice):
 
 
 _MODELS: dict[str, type[BaseModel]] = {
-    "run_started": RunStarted,
-    "node_started": NodeStarted,
-    "node_progress": NodeSaid,
-    "node_waiting": NodeOutcome,
-    "node_succeeded": NodeOutcome,
-    "node_failed": NodeOutcome,
-    "node_retrying": NodeOutcome,
-    "node_skipped": NodeOutcome,
-    "node_cancelled": NodeOutcome,
-    "node_uncertain": NodeOutcome,
-    "transaction": TransactionStep,
-    "log": NodeSaid,
-    "run_waiting": RunWaiting,
-    "run_resumed": RunResumed,
-    "run_responded": RunResponded,
-    "run_finished": RunFinished,
-    "trigger_skipped": TriggerSkipped,
-    "transaction_reorged": TransactionReorged,
-    "launch_proposed": LaunchProposed,
-    "workflow_changed": WorkflowChanged,
+    stream_events.RUN_STARTED: RunStarted,
+    stream_events.NODE_STARTED: NodeStarted,
+    stream_events.NODE_PROGRESS: NodeSaid,
+    stream_events.NODE_WAITING: NodeOutcome,
+    stream_events.NODE_SUCCEEDED: NodeOutcome,
+    stream_events.NODE_FAILED: NodeOutcome,
+    stream_events.NODE_RETRYING: NodeOutcome,
+    stream_events.NODE_SKIPPED: NodeOutcome,
+    stream_events.NODE_CANCELLED: NodeOutcome,
+    stream_events.NODE_UNCERTAIN: NodeOutcome,
+    stream_events.TRANSACTION: TransactionStep,
+    stream_events.LOG: NodeSaid,
+    stream_events.RUN_WAITING: RunWaiting,
+    stream_events.RUN_RESUMED: RunResumed,
+    stream_events.RUN_RESPONDED: RunResponded,
+    stream_events.RUN_FINISHED: RunFinished,
+    stream_events.TRIGGER_SKIPPED: TriggerSkipped,
+    stream_events.TRANSACTION_REORGED: TransactionReorged,
+    stream_events.LAUNCH_PROPOSED: LaunchProposed,
+    stream_events.WORKFLOW_CHANGED: WorkflowChanged,
 }
 NAMES = {kind: "Event" + "".join(part.title() for part in kind.split("_")) for kind in _MODELS}
 

@@ -14,6 +14,7 @@ from typing import Final
 from dustrun import clock, ids, log
 from dustrun.core import hooks
 from dustrun.core.hooks import Schedule, Subject, body_of, is_probed
+from dustrun.core.stream_events import RUN_FINISHED
 from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.errors import Code, DustrunError, Permanent
 from dustrun.records import dataclass
@@ -105,7 +106,7 @@ class Reader:
                     continue
                 seq = entry.run.seq if entry.run.seq is not None else entry.seq - 1
                 position = found[entry.run.pk] = _Position(entry.run, seq)
-            if entry.type == "run_finished":
+            if entry.type == RUN_FINISHED:
                 position.finish_seq = entry.seq
         behind = reading.list_behind(tx, self._hook.id, run_pks, _RUNS)
         news.has_more = _RUNS in (len(active), len(behind))

@@ -10,6 +10,7 @@ from typing import Any, Final
 from dustrun import clock
 from dustrun.core.money.policy import Reason
 from dustrun.core.money.policy.verdict import read_stored
+from dustrun.core.stream_events import TRANSACTION, TRANSACTION_REORGED
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.log import mask_links
 from dustrun.metrics import Counter, counters
@@ -93,7 +94,7 @@ def write(
     for data in told:
         if data["status"] == "reorged" and "transactionId" in data:
             facts.add(tx, org_id, "transaction", data["transactionId"], "reorged", now, place=str(now))
-    written = [("transaction", now, mask_links(dumps_text(data))) for data in told]
+    written = [(TRANSACTION, now, mask_links(dumps_text(data))) for data in told]
     if heads is not None:
         events = heads.append(run_pk, written)
     else:
@@ -103,7 +104,7 @@ def write(
             type_ = f"transaction.{data['status']}"
             reading.add(tx, org_id=org_id, type_=type_, at=now, data=data, workflow_id=workflow_id, run_id=run_id)
         gone = tuple(
-            Notice("transaction_reorged", now, workflow_id, mask_links(dumps_text({"runId": run_id, **data})))
+            Notice(TRANSACTION_REORGED, now, workflow_id, mask_links(dumps_text({"runId": run_id, **data})))
             for data in told
             if data.get("wasFinal")
         )

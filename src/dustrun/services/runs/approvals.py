@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from dustrun import clock
 from dustrun.core.money.policy.document import ApprovalRules, read_policy
+from dustrun.core.stream_events import TRANSACTION
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.errors import Code, Conflict, Forbidden, NotFound
 from dustrun.log import mask_links
@@ -185,7 +186,7 @@ def _tell_vote(tx: Tx, row: ApprovalRow, subject: rows.Subject | None) -> list[E
         "votes": len(votes),
         "quorum": row.quorum,
     }
-    written = [("transaction", last["at"], dumps_text(data))]
+    written = [(TRANSACTION, last["at"], dumps_text(data))]
     return journal_rows.append_open(
         tx, run_pk=row.run_pk, org_id=row.org_id, workflow_id=row.workflow_id, written=written
     )

@@ -14,6 +14,7 @@ from dustrun.core.json_schema.check import PayloadCheck
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import Mode, NodeStatus
+from dustrun.core.stream_events import RUN_STARTED
 from dustrun.core.validate import suggest
 from dustrun.core.values.exact_json import dumps_text, is_large, loads
 from dustrun.core.workflow.program import Program
@@ -323,7 +324,7 @@ def first_batch(
         finished_at=now,
         assumed=assumed,
     )
-    batch.events.append(("run_started", facts.started_at, dumps_text(_started(facts, program))))
+    batch.events.append((RUN_STARTED, facts.started_at, dumps_text(_started(facts, program))))
     return batch
 
 

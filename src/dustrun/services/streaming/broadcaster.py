@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from dustrun.core.stream_events import RUN_FINISHED
 from dustrun.storage.runs.journal import Event
 
 BUFFER = 1024
@@ -214,7 +215,7 @@ class Broadcaster:
     def publish(self, facts: Written, events: Sequence[Event], source: str | None = None) -> None:
         """Delivers a run's committed events to its readers; `source`: what started the run, if known. Called on the
         event loop, in commit order."""
-        has_ended = bool(events) and events[-1].type == "run_finished"
+        has_ended = bool(events) and events[-1].type == RUN_FINISHED
         if has_ended:
             self.on_ended(source)
         activity = [event for event in events if event.cursor is not None]

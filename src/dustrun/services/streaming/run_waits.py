@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from dustrun import clock
 from dustrun.core.run.state import RUN_OPEN, RunStatus
+from dustrun.core.stream_events import RUN_FINISHED, RUN_RESPONDED
 from dustrun.core.values.exact_json import loads_own
 from dustrun.records import dataclass
 from dustrun.services.streaming.broadcaster import Broadcaster, Subscription
@@ -16,8 +16,6 @@ from dustrun.storage.runs import events as event_rows
 from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.journal import Event
 
-RESPONDED: Final = "run_responded"
-FINISHED: Final = "run_finished"
 _LOOK_AGAIN_S = 5.0
 
 
@@ -63,7 +61,7 @@ class RunWaits:
             if found is None:
                 return None
             has_ended = RunStatus(found[1]) not in RUN_OPEN
-            answer = event_rows.find_of_type(tx, found[0], RESPONDED) if for_answer else None
+            answer = event_rows.find_of_type(tx, found[0], RUN_RESPONDED) if for_answer else None
             path = loads_own(answer.data)["path"] if answer is not None else None
             return Reached(has_ended, path) if has_ended or path is not None else None
 
@@ -83,8 +81,8 @@ class RunWaits:
 
 def reached(events: Sequence[Event], *, for_answer: bool) -> Reached | None:
     """How far a run has come by some of its events; None if neither to an answer nor to its end."""
-    has_ended = any(event.type == FINISHED for event in events)
-    answer = next((event for event in events if event.type == RESPONDED), None) if for_answer else None
+    has_ended = any(event.type == RUN_FINISHED for event in events)
+    answer = next((event for event in events if event.type == RUN_RESPONDED), None) if for_answer else None
     if answer is None and not has_ended:
         return None
     return Reached(has_ended, None if answer is None else loads_own(answer.data)["path"])

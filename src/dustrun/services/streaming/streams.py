@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
 
 from dustrun import clock, ids
 from dustrun.core.run.state import RUN_FINAL, RunStatus
+from dustrun.core.stream_events import WORKFLOW_CHANGED
 from dustrun.errors import Code, Invalid, Problem, TooMany, Unauthenticated
 from dustrun.records import dataclass
 from dustrun.services.access import idempotency
@@ -231,9 +231,6 @@ class Streams:
 # Tells who reads the activity of workflows that were made or changed, such as the editors of other people.
 
 
-CHANGED: Final = "workflow_changed"
-
-
 class ChangedWorkflows:
     """The listener of `Workflows`. The workflow itself is what stays; a stream only says that there is more to read."""
 
@@ -243,4 +240,4 @@ class ChangedWorkflows:
     def tell(self, org_id: str, workflow_id: str) -> None:
         """The change of a workflow is on disk."""
         if self._hub.has_readers(org_id):
-            self._hub.announce(org_id, Notice(CHANGED, clock.now_ms(), workflow_id, "{}"))
+            self._hub.announce(org_id, Notice(WORKFLOW_CHANGED, clock.now_ms(), workflow_id, "{}"))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dustrun import clock
+from dustrun.core.stream_events import TRIGGER_SKIPPED
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.services.streaming.broadcaster import Broadcaster, Notice
 from dustrun.services.triggers.recording import Fired
 from dustrun.storage.triggers.subscriptions import SubscriptionRow
-
-SKIPPED = "trigger_skipped"
 
 
 class SkippedEvents:
@@ -28,4 +27,4 @@ class SkippedEvents:
             "reason": fired.reason,
             "message": fired.message,
         }
-        self._hub.announce(row.org_id, Notice(SKIPPED, clock.now_ms(), row.workflow_id, dumps_text(data)))
+        self._hub.announce(row.org_id, Notice(TRIGGER_SKIPPED, clock.now_ms(), row.workflow_id, dumps_text(data)))

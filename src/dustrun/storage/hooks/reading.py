@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.core.stream_events import OF_ACTIVITY
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import activity, events, hook_notices, hook_runs, hooks, runs
@@ -81,8 +82,7 @@ _events = (
     .limit(b("count"))
 )
 _EVENTS = Statement(_events)
-_OF_RUN = ("run_started", "run_waiting", "run_resumed", "run_finished")
-_EVENTS_OF_RUN = Statement(_events.where(sa.or_(*(events.c.type == kind for kind in _OF_RUN))))
+_EVENTSOF_ACTIVITY = Statement(_events.where(sa.or_(*(events.c.type == kind for kind in OF_ACTIVITY))))
 _NOTICES = Statement(
     sa.select(*(hook_notices.c[name] for name in Notice._fields))
     .where(hook_notices.c.org_id == b("org_id"), hook_notices.c.id > b("after"))
@@ -114,7 +114,7 @@ def list_behind(tx: Tx, hook_id: str, run_pks: Sequence[int] | None, count: int)
 
 def list_events(tx: Tx, run_pk: int, after: int, count: int, *, steps: bool) -> list[Told]:
     """Lists events of a run after number `after`; without `steps` only its starts, waits and ends."""
-    found = tx.all(_EVENTS if steps else _EVENTS_OF_RUN, run_pk=run_pk, after=after, count=count)
+    found = tx.all(_EVENTS if steps else _EVENTSOF_ACTIVITY, run_pk=run_pk, after=after, count=count)
     return [Told(*row) for row in found]
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import bindparam as b
 
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.stream_events import OF_ACTIVITY
 from dustrun.core.text.masking import Redaction, hide
 from dustrun.core.values.exact_json import MOST, dumps_text, loads_own, weigh
 from dustrun.log import mask_links
@@ -31,7 +32,7 @@ SHORT_BYTES = 1_048_576
 SHORT_REDACTED_BYTES = 65_536
 """Of a run that has signatures, which are searched for in everything that is written."""
 _DATA = itemgetter(2)
-ACTIVITY = frozenset({"run_started", "run_waiting", "run_resumed", "run_finished"})
+ACTIVITY = frozenset(OF_ACTIVITY)
 
 
 class StaleFence(Exception):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.core.stream_events import RUN_FINISHED
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import activity, events, runs, workflows
@@ -38,7 +39,7 @@ _ENDS = (
     .where(
         activity.c.id > b("after", type_=sa.BigInteger),
         activity.c.id <= b("until", type_=sa.BigInteger),
-        events.c.type == "run_finished",
+        events.c.type == RUN_FINISHED,
         runs.c.mode != "simulate",
     )
     .order_by(activity.c.id)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.core.stream_events import TRANSACTION
 from dustrun.core.triggers.limits import OF_THE_SERVER
 from dustrun.storage.db.facts import ENDED
 from dustrun.storage.db.ledger_tables import transactions as tx_table
@@ -69,7 +70,7 @@ _REORGED = Statement(
     sa.select(events.c.data, events.c.at)
     .where(
         events.c.run_pk.in_(sa.select(_t.run_pk).where(*_OF_ORG, _t.updated_at >= _SINCE)),
-        events.c.type == "transaction",
+        events.c.type == TRANSACTION,
         events.c.at >= _SINCE,
         events.c.data.like('%"status":"reorged"%'),
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from dustrun import clock
+from dustrun.core import stream_events
 from dustrun.core.hooks import LAUNCH_PROPOSED
 from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import dumps_text, loads
@@ -35,9 +36,6 @@ from dustrun.storage.runs.runs import RunRow
 # Tells of launches that wait for a person: hooks, and who reads the activity.
 
 
-_STREAMED: Final = "launch_proposed"
-
-
 def _told(row: ApprovalRow) -> dict[str, Any]:
     return {"approvalId": row.id, "message": row.message, "until": clock.to_rfc3339(row.expires_at)}
 
@@ -65,7 +63,9 @@ class ProposedLaunches:
     def tell(self, row: ApprovalRow) -> None:
         """A launch was proposed."""
         data = {**_told(row), "runId": row.run_id, "mode": row.mode}
-        self._hub.announce(row.org_id, Notice(_STREAMED, row.created_at, row.workflow_id, dumps_text(data)))
+        self._hub.announce(
+            row.org_id, Notice(stream_events.LAUNCH_PROPOSED, row.created_at, row.workflow_id, dumps_text(data))
+        )
 
 
 _GOOD_FOR_MS: Final = 15 * 60_000
