@@ -21,6 +21,7 @@ from dustrun.engine.node.mode import RunMode
 from dustrun.engine.node.outcome import Failed, Opened, Outcome, Question, Settled, Suspended
 from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect, SubworkflowCall, VariableWrite
+from dustrun.engine.node.time_limits import call_until
 from dustrun.records import dataclass
 from dustrun.settings import Settings
 
@@ -249,7 +250,6 @@ def _simulate_approve(scene: Scene, late: dict[str, Any]) -> Outcome:
 
 def _call(scene: Scene) -> StoreEffect:
     payload, roots = scene.payload, scene.roots
-    limit = scene.node.node.timeout_ms
     return SubworkflowCall(
         start=scene.start,
         workflow_id=payload.workflow_id,
@@ -259,7 +259,7 @@ def _call(scene: Scene) -> StoreEffect:
         waits=payload.mode == "wait",
         assumed=roots.assumed or roots.is_in_assumed_loop,
         at=scene.now,
-        until=scene.now + limit if limit is not None and not scene.mode.has_simulated_clock else None,
+        until=None if scene.mode.has_simulated_clock else call_until(scene.node, scene.now),
         is_simulated=scene.mode.has_simulated_chains,
     )
 

@@ -172,7 +172,7 @@ def run_pure(job: Job, context: NodeContext) -> Outcome:
 
 
 async def run(job: Job, context: NodeContext) -> Outcome:
-    """Runs an action, in a rehearsal up to where it would send; the caller enforces the time limit."""
+    """Runs an action, in a rehearsal up to where it would send; the caller keeps the time limit (`time_limits.py`)."""
     is_rehearsed = job.carrier is Carrier.REHEARSAL
     if is_rehearsed and not job.action.sends_by_context:
         return _unsent(job)
@@ -204,14 +204,6 @@ async def run(job: Job, context: NodeContext) -> Outcome:
 def _unsent(job: Job) -> Settled:
     """The outcome of a rehearsed write: the action's example stands for the answer that nobody gave."""
     return Settled(job.action.example_output, assumed=True, facts=request_facts(job, sent=False))
-
-
-def timed_out(job: Job, timeout_ms: int) -> Outcome:
-    """The outcome of an attempt that exceeded its time limit."""
-    message = f"No answer within {timeout_ms} ms (timeoutMs of the node, setting default_timeout_ms)."
-    if job.may_have_happened:
-        return Unknown(f"{message} It may have happened.", request_facts(job, sent=True))
-    return Failed("TIMEOUT", message, retryable=True, facts=job.simulated_facts)
 
 
 def _settle(job: Job, value: Any, context: NodeContext) -> Settled:

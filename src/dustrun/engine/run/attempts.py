@@ -33,6 +33,7 @@ from dustrun.engine.node.outcome import (
 )
 from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect
+from dustrun.engine.node.time_limits import call_timed_out
 from dustrun.engine.run.commit import Committer
 from dustrun.engine.run.node_inputs import NodeInputs
 from dustrun.engine.run.results import Results
@@ -359,8 +360,7 @@ class Attempts:
             self.go_on_with_loop(start, self._run.journal.by_path[start.path])
         elif "child" in facts:
             self._results.beside().cancelled.append(facts["child"]["pk"])
-            message = f"The called run {facts['child']['runId']} did not end in time (timeoutMs of the node)."
-            self._results.apply(start, Failed("TIMEOUT", message, facts=facts))
+            self._results.apply(start, call_timed_out(facts, facts["child"]["runId"]))
         else:
             answerable = "wait" in facts or "approve" in facts
             self._results.apply(start, Settled(facts.get("result"), branch=facts.get("branch"), expired=answerable))

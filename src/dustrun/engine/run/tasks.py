@@ -32,6 +32,7 @@ from dustrun.engine.node.outcome import (
 from dustrun.engine.node.roots import ASK_AGAIN_S
 from dustrun.engine.node.secrets import Secrets
 from dustrun.engine.node.store_effects import StoreEffect
+from dustrun.engine.node.time_limits import Alarm, limit_ms, timed_out
 from dustrun.engine.run.node_inputs import NodeInputs
 from dustrun.engine.run.results import Results
 from dustrun.engine.run.run_context import RunContext
@@ -59,9 +60,7 @@ class Tasks:
         self._results = results
         self._secrets = Secrets(run.deps.connections, run.facts, run.program, run.mode)
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._limits: dict[str, float] = {}
-        self._alarm: asyncio.TimerHandle | None = None
-        self._late: set[str] = set()
+        self._alarm = Alarm()
         self._followed: set[str] = set()
         self._stored: set[str] = set()
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -102,15 +101,13 @@ class Tasks:
             task.cancel()
             if not _has_begun(task):
                 del self._tasks[path]
-                self._limits.pop(path, None)
+                self._alarm.forget(path)
                 self._stored.discard(path)
                 self._results.cut_off(path, _NOT_BEGUN)
 
     async def abandon(self) -> None:
         """Stops what still runs without recording anything: recovery decides by the journal."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._alarm.stop()
         tasks = [*self._tasks.values(), *self._running.values()]
         for task in tasks:
             task.cancel()
@@ -145,8 +142,7 @@ class Tasks:
     def _launch_timed(self, job: Job, loop: asyncio.AbstractEventLoop, *, is_only: bool) -> None:
         """`is_only`: no other attempt begins, so this one need not wait for its turn."""
         path = job.start.path
-        timeout_ms = job.node.node.timeout_ms or self._run.deps.settings.default_timeout_ms
-        coroutine = self._carry_out(job, timeout_ms)
+        coroutine = self._carry_out(job)
         task = _begin_at_once(coroutine, loop) if is_only else loop.create_task(coroutine)
         if task.done():
             return
@@ -154,26 +150,7 @@ class Tasks:
         if job.is_stored:
             self._stored.add(path)
             return
-        self._limits[path] = at = loop.time() + timeout_ms / 1000
-        self._set_alarm(at, loop)
-
-    def _set_alarm(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
-        """One timer for all nodes: most end long before it fires, so a timer for each would be wasted."""
-        if self._alarm is not None:
-            if self._alarm.when() <= at:
-                return
-            self._alarm.cancel()
-        self._alarm = loop.call_at(at, self._cut_off_late, loop)
-
-    def _cut_off_late(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Cancels the nodes whose time limit has passed."""
-        self._alarm, now = None, loop.time()
-        for path in [path for path, at in self._limits.items() if at <= now]:
-            del self._limits[path]
-            self._late.add(path)
-            self._tasks[path].cancel()
-        if self._limits:
-            self._set_alarm(min(self._limits.values()), loop)
+        self._alarm.watch(path, task, limit_ms(job, self._run.deps.settings))
 
     async def _follow(self, job: Job) -> None:
         """One step of a spend. The outbox stores it, so a cancel does not interrupt it but signs nothing new; a node
@@ -231,7 +208,7 @@ class Tasks:
         self._outcomes.append((loop, outcome))
         self._run.state.wake.set()
 
-    async def _carry_out(self, job: Job, timeout_ms: int) -> None:
+    async def _carry_out(self, job: Job) -> None:
         path = job.start.path
         log.bind(node=path)
         context = self._inputs.context(path, self._inputs.emit_later(job.start))
@@ -244,8 +221,8 @@ class Tasks:
         except DustrunError as error:
             outcome = of_error(error)
         except asyncio.CancelledError:
-            if path in self._late:
-                outcome = nodes.timed_out(job, timeout_ms)
+            if self._alarm.is_late(path):
+                outcome = timed_out(job, self._run.deps.settings)
             elif self._run.state.is_cancelling:
                 may = " What it had begun may have happened." if job.may_have_happened else ""
                 facts = job.simulated_facts or (
@@ -257,8 +234,7 @@ class Tasks:
         except Exception as error:
             outcome = nodes.defect(job, error)
         finally:
-            self._limits.pop(path, None)
-            self._late.discard(path)
+            self._alarm.forget(path)
             self._stored.discard(path)
             self._tasks.pop(path, None)
         if self._run.mode.has_simulated_chains and self._run.deps.spend is not None:

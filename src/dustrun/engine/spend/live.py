@@ -6,7 +6,6 @@ that they were made from is stored with them.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,7 @@ from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.outcome import Failed, Interrupted, Job, Outcome, Settled, Suspended, as_dust, of_error
 from dustrun.engine.node.roots import until_known
+from dustrun.engine.node.time_limits import plan_within
 from dustrun.errors import CommitUnknown, DustrunError, StoreUnavailable, Temporary
 from dustrun.records import dataclass
 from dustrun.services.outbox.spend_status import ALLOWANCE_MET, Failure, Outbox, SpendRequest, SpendStatus
@@ -197,9 +197,8 @@ class LiveSpend:
 
     async def _plan_again(self, job: Job, notes: Mapping[str, Any], context: NodeContext) -> Spend:
         """What the action plans now, from the input that was stored."""
-        timeout_ms = job.node.node.timeout_ms or self._settings.default_timeout_ms
         same = replace(job, input=job.action.input.model_validate(notes[_INPUT]))
-        return await plan_spend(same, context, timeout_ms)
+        return await plan_spend(same, context, self._settings)
 
     async def _plan_spend(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
         """The action's spend, with the input that it was planned from."""
@@ -207,9 +206,8 @@ class LiveSpend:
         if job.is_dust:
             scaled = await self._dust.scale(job, facts, context)
             job.input, entries = scaled.value, scaled.entries
-        timeout_ms = job.node.node.timeout_ms or self._settings.default_timeout_ms
         try:
-            spend = await plan_spend(job, context, timeout_ms)
+            spend = await plan_spend(job, context, self._settings)
         except DustrunError as error:
             raise (as_dust(error) if job.is_dust else error) from None
         await self._guard.check(facts, job.start.path, context.wallet.id, spend)
@@ -330,14 +328,9 @@ def _without_result(spent: Spent, why: str, facts: Json) -> Failed:
     return Failed("RESULT", message, retryable=True, facts=facts)
 
 
-async def plan_spend(job: Job, context: NodeContext, timeout_ms: int) -> Spend:
+async def plan_spend(job: Job, context: NodeContext, settings: Settings) -> Spend:
     """The spend that the action returns; raises what the action raises, or `Temporary` after its time limit."""
-    try:
-        async with asyncio.timeout(timeout_ms / 1000):
-            spend = await job.action.run(job.input, context)
-    except TimeoutError:
-        message = f"No answer within {timeout_ms} ms (timeoutMs of the node, setting default_timeout_ms)."
-        raise Temporary(f"{message} Nothing was signed.") from None
+    spend = await plan_within(job, settings, job.action.run(job.input, context))
     if not isinstance(spend, Spend):
         raise TypeError(f"the action returned {type(spend).__name__}, not a Spend")
     return spend

@@ -149,8 +149,7 @@ class LoopSpends:
             if self._mode.changes_outside:
                 spend = await self._deps.live.plan_ahead(job, self._facts, context)
             else:
-                timeout_ms = job.node.node.timeout_ms or self._settings.default_timeout_ms
-                spend = await plan_spend(job, context, timeout_ms)
+                spend = await plan_spend(job, context, self._settings)
         except Temporary:
             raise
         except DustrunError:

@@ -86,8 +86,7 @@ class SimulatedSpend:
         """Executes the attempt."""
         if _needs_signature(self._job.resolved):
             return await self._unsigned()
-        timeout_ms = self._job.node.node.timeout_ms or self._deps.settings.default_timeout_ms
-        spend = await plan_spend(self._job, self._context, timeout_ms)
+        spend = await plan_spend(self._job, self._context, self._deps.settings)
         receipts = await self._carry_out_all(spend.intents)
         if isinstance(receipts, Failure):
             return as_failed(receipts, await self.facts())
