@@ -16,7 +16,7 @@ from dustrun.operations.shapes.forms import (
     SubmissionId,
     SubmitForm,
 )
-from dustrun.services.access.rate_limits import network_of
+from dustrun.services.access.rate_limits import Excess, network_of
 from dustrun.services.triggers.forms.answers import FormView, Outcome
 from dustrun.services.triggers.forms.state import Form
 
@@ -31,9 +31,9 @@ async def _form(call: Call, request: Request, secret: str) -> Form:
     access = call.parts.access
     form = await call.parts.triggers.form_answers.find(secret)
     if form is None:
-        access.form_guesses.take(_caller(request), "Too many unknown links to forms from this caller.")
+        access.form_guesses.take(_caller(request), Excess.FORM_GUESSES)
         raise NotFound("There is no such form, or its link was revoked.", code=Code.FORM_UNKNOWN)
-    access.form_requests.take(form.link.id, "Too many requests to this form; wait a moment.")
+    access.form_requests.take(form.link.id, Excess.FORM_REQUESTS)
     return form
 
 
@@ -67,7 +67,7 @@ async def submit_form(call: Call, request: Request, secret: Secret, body: Submit
     """
     form = await _form(call, request, secret)
     caller = f"{form.link.id} {_caller(request)}"
-    call.parts.access.form_submissions.take(caller, "Too many answers to this form; wait a moment.")
+    call.parts.access.form_submissions.take(caller, Excess.FORM_SUBMISSIONS)
     return await call.parts.triggers.form_answers.submit(form, body.values, body.submission_id)
 
 

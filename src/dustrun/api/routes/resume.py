@@ -16,6 +16,7 @@ from dustrun.operations.declaration.parts import Call, parts_of
 from dustrun.operations.runs import RunId
 from dustrun.operations.shapes.runs import ForEachContext
 from dustrun.services.access.principal import Principal
+from dustrun.services.access.rate_limits import Excess
 from dustrun.services.runs.resume import Resumed
 
 noun = Noun("Runs")
@@ -55,7 +56,7 @@ def _by_link(request: Request) -> Principal | None:
     parts, where = parts_of(request.scope), request.path_params
     org_id = request.query_params.get("org", "")
     principal = parts.waits.resumes.principal_of(token, org_id, where["id"], where["nodeId"])
-    parts.access.form_requests.take(token, "Too many requests to this link; wait a moment.")
+    parts.access.form_requests.take(token, Excess.LINK_REQUESTS)
     return principal
 
 

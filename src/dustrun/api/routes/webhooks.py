@@ -16,7 +16,7 @@ from dustrun.operations.declaration.operation import PUBLIC
 from dustrun.operations.declaration.parts import Parts, parts_of
 from dustrun.operations.shapes.webhooks import WebhookAnswer, received_shape, responded, shaken
 from dustrun.sdk.threads import run_sized
-from dustrun.services.access.rate_limits import network_of
+from dustrun.services.access.rate_limits import Excess, network_of
 from dustrun.services.runs.runs import Conclusion
 from dustrun.services.triggers.inbound.webhook_targets import UNKNOWN, Target
 from dustrun.services.triggers.inbound.webhooks import Inbound, Received, Refusal
@@ -37,7 +37,7 @@ async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
         received = await _received(parts, target, inbound, scope, receive)
     except Refusal as refusal:
         # one who sends refused requests fast is told so, and no longer recorded
-        parts.access.webhook_refusals.take(target.secret.id, "Too many refused requests to this webhook.")
+        parts.access.webhook_refusals.take(target.secret.id, Excess.WEBHOOK_REFUSALS)
         await parts.triggers.webhooks.record(target, inbound, refusal)
         headers = {"Allow": ", ".join(target.sub.config.methods)} if target.sub and refusal.reason == "method" else None
         await failure(refusal.error, request_id(scope), headers)(scope, receive, send)
@@ -55,9 +55,9 @@ async def _target(parts: Parts, scope: Scope) -> Target:
     target = await parts.triggers.webhooks.targets.find(secret)
     if target is None:
         caller = network_of((scope.get("client") or ("",))[0])
-        parts.access.webhook_guesses.take(caller, "Too many unknown addresses of webhooks from this caller.")
+        parts.access.webhook_guesses.take(caller, Excess.WEBHOOK_GUESSES)
         raise NotFound(UNKNOWN, code=Code.WEBHOOK_UNKNOWN)
-    parts.access.webhook_requests.take(target.secret.id, "Too many requests to this webhook; wait a moment.")
+    parts.access.webhook_requests.take(target.secret.id, Excess.WEBHOOK_REQUESTS)
     return target
 
 

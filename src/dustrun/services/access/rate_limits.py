@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from enum import StrEnum
 from weakref import WeakValueDictionary
 
 from dustrun import clock
-from dustrun.errors import TooMany
+from dustrun.errors import Code, TooMany
 
 _BURST_FACTOR = 2
 _MOST_BUCKETS = 10_000
+
+
+class Excess(StrEnum):
+    """Everything that is answered 429, as it is told. Beside each: what sets the limit."""
+
+    REQUESTS = "Too many requests from this organisation."  # rate_limit_per_second
+    WRONG_KEYS = "Too many wrong keys or tokens from this address."  # wrong_keys_per_second, as all guesses
+    WEBHOOK_GUESSES = "Too many unknown addresses of webhooks from this caller."
+    WEBHOOK_REFUSALS = "Too many refused requests to this webhook."
+    WEBHOOK_REQUESTS = "Too many requests to this webhook; wait a moment."  # requests_per_webhook
+    FORM_GUESSES = "Too many unknown links to forms from this caller."
+    FORM_REQUESTS = "Too many requests to this form; wait a moment."  # requests_per_link
+    FORM_SUBMISSIONS = "Too many answers to this form; wait a moment."  # form_submissions_per_second
+    LINK_REQUESTS = "Too many requests to this link; wait a moment."  # requests_per_link
+    WAITING_STREAMS = "This key already has {waiting} streams waiting for runs (setting max_waiting_streams)."
+    KEYSTORES = "Too many keystores are being opened or created; try again in a few seconds."  # signers.py
+    SESSIONS = "The server has as many sessions open as it keeps; try again later."  # sessions.py, of /mcp
+
+    def refusal(self, retry_after_s: float, **values: int) -> TooMany:
+        """The error that says so."""
+        code = Code.TOO_MANY_STREAMS if self is Excess.WAITING_STREAMS else Code.RATE_LIMITED
+        return TooMany(self.value.format(**values), code=code, retry_after_s=retry_after_s)
 
 
 class RateLimiter:
@@ -28,7 +51,7 @@ class RateLimiter:
         self._rate = self._whole / among
         self._burst = max(1.0, self._rate * self._factor) if self._whole else 0.0
 
-    def take(self, caller: str, message: str = "Too many requests from this organisation.") -> None:
+    def take(self, caller: str, excess: Excess = Excess.REQUESTS) -> None:
         """Takes one token of the caller, or raises `TooMany` with the time to wait."""
         if not self._rate:
             return
@@ -39,7 +62,7 @@ class RateLimiter:
         tokens = min(self._burst, tokens + (now - at) * self._rate)
         if tokens < 1:
             self._buckets[caller] = (tokens, now)
-            raise TooMany(message, retry_after_s=(1 - tokens) / self._rate)
+            raise excess.refusal((1 - tokens) / self._rate)
         self._buckets[caller] = (tokens - 1, now)
 
     def give_back(self, caller: str) -> None:
@@ -82,7 +105,7 @@ class WrongKeys:
     def check(self, address: str, key_hash: str) -> None:
         """Takes one token of the address before an unknown key is looked up; raises `TooMany`."""
         if key_hash not in self._good:
-            self._limiter.take(network_of(address), "Too many wrong keys or tokens from this address.")
+            self._limiter.take(network_of(address), Excess.WRONG_KEYS)
 
     def was_good(self, address: str, key_hash: str) -> None:
         """Notes a key that was found, and gives the token back."""

@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dustrun import clock, ids
-from dustrun.errors import TooMany, Unauthenticated
+from dustrun.errors import Unauthenticated
 from dustrun.records import dataclass
 from dustrun.services.access import audit
 from dustrun.services.access.api_keys import Keys, is_good, principal_of
 from dustrun.services.access.principal import Principal
+from dustrun.services.access.rate_limits import Excess
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.access import organizations
 from dustrun.storage.access import sessions as rows
@@ -190,7 +191,7 @@ class ProtocolSessions:
         if len(own) >= self._most_of_key:
             self._end(min(own, key=lambda one: one.used_at_s))
         if len(self._open) >= self._most:
-            raise TooMany("The server has as many sessions open as it keeps; try again later.", retry_after_s=60)
+            raise Excess.SESSIONS.refusal(60)
         self._open[session_id] = ProtocolSession(session_id, key_id, carrier, end, clock.monotonic_s())
 
     def find(self, session_id: str, key_id: str) -> ProtocolSession | None:

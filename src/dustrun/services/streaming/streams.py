@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dustrun import clock, ids
 from dustrun.core.run.state import RUN_FINAL, RunStatus
 from dustrun.core.stream_events import WORKFLOW_CHANGED
-from dustrun.errors import Code, Invalid, Problem, TooMany, Unauthenticated
+from dustrun.errors import Invalid, Problem, Unauthenticated
 from dustrun.records import dataclass
 from dustrun.services.access import idempotency
 from dustrun.services.access.api_keys import ids_of
 from dustrun.services.access.principal import Principal
+from dustrun.services.access.rate_limits import Excess
 from dustrun.services.streaming.broadcaster import Activity, Broadcaster, Notice
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
@@ -215,8 +216,7 @@ class Streams:
         """Counts a stream that waits for its run; raises `TooMany` above the limit."""
         waiting = self._waiting.get(key_id, 0)
         if waiting >= self.settings.max_waiting_streams:
-            message = f"This key already has {waiting} streams waiting for runs (setting max_waiting_streams)."
-            raise TooMany(message, code=Code.TOO_MANY_STREAMS, retry_after_s=5)
+            raise Excess.WAITING_STREAMS.refusal(5, waiting=waiting)
         self._waiting[key_id] = waiting + 1
 
     def end_waiting(self, key_id: str) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar
 
 from dustrun import ids
 from dustrun.core.values import exact_json
-from dustrun.errors import Code, Conflict, Invalid, Permanent, Problem, TooMany
+from dustrun.errors import Code, Conflict, Invalid, Permanent, Problem
+from dustrun.services.access.rate_limits import Excess
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -93,9 +94,7 @@ class Signers:
     async def slowly(self, work: Callable[[], T]) -> T:
         """Derives a key from a person's password, one at a time in a thread; raises `TooMany`."""
         if self._waiting >= _MOST_WAITING:
-            raise TooMany(
-                "Too many keystores are being opened or created; try again in a few seconds.", retry_after_s=5
-            )
+            raise Excess.KEYSTORES.refusal(5)
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._slow, work)
