@@ -30,6 +30,13 @@ EDITOR = (
     *("workflow:create", "workflow:read", "workflow:update", "workflow:publish", "workflow:execute", "run:read"),
     *("table:write", "table:read", "connector:write", "connector:read", "wallet:read", "wallet:write"),
 )
+ROLES = {
+    "deleter": ("table:write", "table:read", "workflow:delete"),
+    "publisher": ("workflow:publish", "workflow:read"),
+    "archiver": ("workflow:delete", "workflow:read"),
+    "keeper of wallets": ("wallet:write",),
+}
+"""Keys with little more than one right, each of which can change what a workflow of the owner pays."""
 AGENT = ("workflow:read", "workflow:simulate", "workflow:execute", "wallet:spend", "run:read")
 SPENDER = ("workflow:execute", "wallet:spend", "run:read")
 THIEF = address(99)
@@ -43,7 +50,7 @@ async def studio(tmp_path: Path, world: World) -> AsyncIterator[Studio]:
     with world.node() as chain:
         async with open_studio(tmp_path, world, chain, outbound_allow=("127.0.0.1",)) as opened:
             columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "text"}]
-            for name in ("t", "w"):
+            for name in ("t", "w", "s", "d"):
                 await opened.api.post("/v1/tables", {"name": name, "primaryKey": "id", "columns": columns})
             yield opened
 
@@ -78,8 +85,8 @@ async def nothing() -> None:
 class Roads:
     """Workflows that pay one unit, each to its own shop, and how an editor changes what they pay."""
 
-    def __init__(self, studio: Studio, editor: Client, models: ModelServer) -> None:
-        self.studio, self.editor, self.models = studio, editor, models
+    def __init__(self, studio: Studio, editor: Client, models: ModelServer, roles: dict[str, Client]) -> None:
+        self.studio, self.editor, self.models, self.roles = studio, editor, models, roles
         self.found: dict[str, Road] = {}
         self.wallet = {"type": "wallet", "id": studio.outbox.wallet_id}
 
@@ -105,6 +112,7 @@ class Roads:
         await self.add_calls()
         await self.add_stores()
         await self.add_outside()
+        await self.add_roles()
 
     async def add_calls(self) -> None:
         """What is called gives the amount or the recipient, or decides; edited over the API and over MCP."""
@@ -175,7 +183,7 @@ class Roads:
         other = await second_wallet(self.studio)
 
         async def choose() -> None:
-            assert (await self.editor.put(f"/v1/wallets/{other}/default")).status == 200
+            assert (await self.roles["keeper of wallets"].put(f"/v1/wallets/{other}/default")).status == 200
 
         await self.add("the default wallet is another", {"pay": self.pay("1", connector=None)}, choose)
 
@@ -190,6 +198,59 @@ class Roads:
         anyone = strangers | {"cronjob", "launch"}
         said = self.pay("{{ask.result.text}}")
         await self.add("a model says the amount", {"ask": ask, "pay": said}, nothing, asks=anyone)
+        await self.add_row_of_a_stranger(anyone)
+
+    async def add_row_of_a_stranger(self, anyone: frozenset[str]) -> None:
+        """Another workflow of the owner writes what strangers send to its webhook."""
+        await self.studio.api.post("/v1/tables/s/rows", {"rows": [{"id": "a", "n": "1"}]})
+        row = {"id": "a", "n": "{{string($trigger.body.n)}}"}
+        write = {"type": "write-table", "payload": {"table": "s", "mode": "upsert", "rows": row}}
+        hook = {"type": "webhook", "payload": {}, "children": ["write"]}
+        writing = {"nodes": {"hook": hook, "write": write}, "triggerNodeIds": ["hook"]}
+        flow = (await self.studio.api.create_workflow(writing))["id"]
+        assert (await self.studio.api.post(f"/v1/workflows/{flow}/publish")).status == 200
+        url = (await self.studio.api.post(f"/v1/workflows/{flow}/webhooks/hook/rotate", {})).data["url"]
+
+        async def send() -> None:
+            headers = {"Content-Type": "application/json"}
+            stranger = self.studio.outbox.composition.client(None)
+            await stranger.http.post("/" + url.split("/", 3)[3], content=json.dumps({"n": int(MUCH)}), headers=headers)
+            async with asyncio.timeout(60):
+                while (await self.studio.api.get("/v1/tables/s/rows/a")).data["values"]["n"] != MUCH:
+                    await asyncio.sleep(0.05)
+
+        read = {"type": "read-table", "payload": {"table": "s"}, "children": ["pay"]}
+        paying = self.pay("{{read.result.first.n}}")
+        await self.add("a stranger has a row written", {"read": read, "pay": paying}, send, asks=anyone)
+
+    async def add_roles(self) -> None:
+        """What the owner left there is used by keys that may do little more than one thing."""
+        rows = [{"id": "a", "n": "1"}, {"id": "b", "n": MUCH}]
+        await self.studio.api.post("/v1/tables/d/rows", {"rows": rows})
+        read = {"type": "read-table", "payload": {"table": "d"}, "children": ["pay"]}
+
+        async def drop() -> None:
+            assert (await self.roles["deleter"].delete("/v1/tables/d/rows/a")).status == 200
+
+        paying = self.pay("{{read.result.first.n}}")
+        await self.add("the first row is deleted", {"read": read, "pay": paying}, drop)
+        for name in ("a draft is published", "a workflow is archived and restored"):
+            helper = await self.studio.workflow({"say": say("1")})
+            path = f"/v1/workflows/{helper}"
+            assert (await self.studio.api.post(f"{path}/publish")).status == 200
+            draft = {"definition": define({"say": say(MUCH)})}
+            assert (await self.studio.api.put(path, draft)).status == 200
+
+            async def choose(path: str = path, publishes: bool = "draft" in name) -> None:
+                publisher, archiver = self.roles["publisher"], self.roles["archiver"]
+                if publishes:
+                    assert (await publisher.post(f"{path}/publish")).status == 200
+                else:
+                    assert (await archiver.delete(path)).status == 200
+                    assert (await archiver.post(f"{path}/unarchive")).status == 200
+
+            ask: Json = {"type": "call-workflow", "payload": {"workflowId": helper}, "children": ["pay"]}
+            await self.add(name, {"ask": ask, "pay": self.pay("{{ask.result.result.message}}")}, choose)
 
 
 def rooted(nodes: Json) -> Json:
@@ -276,8 +337,9 @@ async def test_no_road_leads_an_editor_to_money(studio: Studio) -> None:
     policy = {name: rule for name, rule in ANYTHING.items() if name != "sources"}
     assert (await owner.put(f"/v1/wallets/{studio.outbox.wallet_id}/policy", {"policy": policy})).status == 200
     editor, agent, spender = [await make.client_with(*rights) for rights in (EDITOR, AGENT, SPENDER)]
+    roles = {name: await make.client_with(*rights) for name, rights in ROLES.items()}
     async with serving_model(Reply(MUCH)) as models:
-        roads, starts = Roads(studio, editor, models), Starts(studio, spender, agent)
+        roads, starts = Roads(studio, editor, models, roles), Starts(studio, spender, agent)
         await roads.add_all()
         honest = {}
         for name, road in roads.found.items():
@@ -395,6 +457,58 @@ async def test_a_workflow_that_is_edited_while_its_caller_waits_is_judged_before
         run = await ended(run_id)
         assert (run["status"], helper in str(told(run))) == ("failure", True), told(run)
     assert studio.outbox.balance(SHOP) == paid
+
+
+@pytest.mark.parametrize("way", ["comment", "a called comment", "a row", "only whether"])
+async def test_who_only_decides_names_nobody_who_is_paid(studio: Studio, way: str) -> None:
+    """Also not by a row that another workflow keeps of the comment. Who may spend does, and yes or no is for both."""
+    owner = studio.api
+    clerk, spender = [
+        await studio.outbox.composition.client_with("approval:decide", *more) for more in ((), ("wallet:spend",))
+    ]
+    ask: Json = {"type": "approve", "payload": {"message": "To whom?"}, "children": ["next"]}
+    said, to = "{{ask.result.comment}}", address(300)
+    follow: Json = {
+        "comment": pay("1", to=said),
+        "a called comment": say(said),
+        "a row": {"type": "write-table", "payload": {"table": "t", "mode": "upsert", "rows": {"id": "c", "n": said}}},
+        "only whether": pay("1", to=to),
+    }[way]
+    flow = await studio.workflow({"ask": ask, "next": {**follow, "branch": "approved"}})
+    if way == "a called comment":
+        call = {"type": "call-workflow", "payload": {"workflowId": flow}, "children": ["pay"]}
+        flow = await studio.workflow({"call": call, "pay": pay("1", to="{{call.result.result.message}}")})
+
+    async def decided(by: Client, comment: str) -> int:
+        before = {one["id"] for one in (await owner.get("/v1/approvals?status=pending")).data["items"]}
+        run_id = (await owner.post(f"/v1/workflows/{flow}/run", {})).data["runId"]
+        async with asyncio.timeout(60):
+            while not (fresh := await new_questions(owner, before)):
+                await asyncio.sleep(0.05)
+        answer = await by.post(f"/v1/approvals/{fresh[0]}/approve", {"comment": comment})
+        if answer.status == 200:
+            assert (await studio.bench.ended(run_id))["status"] == "success"
+        return int(answer.status)
+
+    if way != "a row":
+        assert await decided(clerk, THIEF) == (200 if way == "only whether" else 403)
+        assert studio.outbox.balance(THIEF) == 0
+        assert await decided(spender, to) == 200
+        assert studio.outbox.balance(to) >= 1
+        return
+    read = {"type": "read-table", "payload": {"table": "t", "where": {"id": "c"}}, "children": ["pay"]}
+    paying = await studio.workflow({"read": read, "pay": pay("1", to="{{read.result.first.n}}")})
+    assert await decided(spender, to) == 200
+    assert (await studio.run(paying))["status"] == "success"
+    assert await decided(clerk, THIEF) == 200, "it spends nothing itself"
+    assert (await owner.post(f"/v1/workflows/{paying}/run", {})).code == NEEDED
+    assert studio.outbox.balance(THIEF) == 0
+
+
+async def new_questions(owner: Client, before: set[str]) -> list[str]:
+    """The open questions that were not there before."""
+    items = (await owner.get("/v1/approvals?status=pending")).data["items"]
+    return [one["id"] for one in items if one["id"] not in before]
 
 
 FORM = {"type": "object", "properties": {"n": {"type": "integer"}}}

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dustrun.services.data.hands_of_runs import HandsOfRuns
-from dustrun.services.workflows.closure import Closures
 from dustrun.storage.db.statement import Statement
 from dustrun.storage.db.tables import variable_writes, variables
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
@@ -270,8 +268,8 @@ async def test_write_that_was_done_before_the_server_ended_is_not_done_again(tmp
                 gone.set()
                 await asyncio.sleep(60)
 
-        hands = HandsOfRuns(Closures(first.parts.catalog.specs()))
-        object.__setattr__(engine._deps, "variables", Breaking(first.parts.database, first.parts.writer, hands))
+        breaking = Breaking(first.parts.database, first.parts.writer, real._keeping)
+        object.__setattr__(engine._deps, "variables", breaking)
         run_id = await flow.start()
         await gone.wait()
         await engine.stop(0)

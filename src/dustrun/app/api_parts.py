@@ -28,7 +28,7 @@ from dustrun.services.connectors.mcp_tools import McpTools
 from dustrun.services.data.conversations import Conversations
 from dustrun.services.data.hands_of_runs import HandsOfRuns
 from dustrun.services.data.managed_tables import Tables
-from dustrun.services.data.variables import Variables
+from dustrun.services.data.variables import Keeping, Variables
 from dustrun.services.maintenance import Retention
 from dustrun.services.outbox.operations import Operations
 from dustrun.services.runs.approvals import Approvals
@@ -39,6 +39,7 @@ from dustrun.services.runs.launching.launches import Launches, ProposedLaunches
 from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.resume import Resumes
 from dustrun.services.runs.runs import Runs
+from dustrun.services.runs.shaping import RunShaping
 from dustrun.services.runs.start import Starts
 from dustrun.services.streaming.streams import ChangedWorkflows, Streams
 from dustrun.services.wallets.contracts import Contracts
@@ -151,10 +152,10 @@ def _money_parts(base: Base, money: Money) -> MoneyParts:
 
 def make_data(base: Base) -> DataParts:
     connectors = Connectors(base.database, base.writer, base.catalog, base.vault, base.connections)
-    hands = HandsOfRuns(base.gate.closures)
+    hands, shaping = HandsOfRuns(base.gate.closures), RunShaping(base.gate, base.chains.networks)
     return DataParts(
-        variables=Variables(base.database, base.writer, hands),
-        tables=Tables(base.database, base.writer, base.settings, hands),
+        variables=Variables(base.database, base.writer, Keeping(hands, shaping)),
+        tables=Tables(base.database, base.writer, base.settings, hands, shaping),
         connectors=connectors,
         mcp_tools=McpTools(base.writer, connectors, base.connections),
         mcp_sessions=ProtocolSessions(),

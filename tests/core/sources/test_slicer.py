@@ -12,7 +12,7 @@ import pytest
 from dustrun import catalog
 from dustrun.core.sources.slicer import ClosedPrograms
 from dustrun.core.sources.source import Source, parse_source
-from dustrun.core.sources.spend_slice import SpendSlice, slices_of
+from dustrun.core.sources.spend_slice import SpendSlice, slice_closure, slices_of
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import Program, compile_program
 
@@ -374,7 +374,7 @@ def test_a_contract_that_inputs_name_is_told_with_its_node_unless_a_store_was_be
     anew is of this run."""
     info = {"type": "get-token-info", "payload": {"chainId": 1, "token": "{{$inputs.a}}"}, "children": ["next"]}
     direct = slices({"info": info, "next": pay("{{string(info.result.decimals * 1)}}")})["next"]
-    asked = [(str(source), place) for source, place in direct.names.inputs_of(direct.bits["amount"])]
+    asked = [(str(source), place) for source, place, _ in direct.names.of_run(direct.bits["amount"])]
     assert asked == [("contract:1/*", ("w@1", "info"))]
     assert {str(one) for one in direct.contracts(("w@1", "info"), {"token": OTHER})} == {f"contract:1/{OTHER}"}
     assert "contract:1/*" in field(direct, "amount")
@@ -387,5 +387,46 @@ def test_a_contract_that_inputs_name_is_told_with_its_node_unless_a_store_was_be
     }
     for lifetime, place in (("persist", []), ("reset", [("w@1", "info")])):
         kept = slices(through, variableDefs=[{"name": "v", "type": "any", "default": 1, "lifetime": lifetime}])["pay"]
-        assert [place for _, place in kept.names.inputs_of(kept.bits["amount"])] == place
+        assert [place for _, place, _ in kept.names.of_run(kept.bits["amount"])] == place
         assert any(text.startswith("contract:") for text in field(kept, "amount"))
+
+
+def test_what_is_written_to_a_table_is_told_by_column() -> None:
+    """Whatever says which rows there are shapes all columns; a list that is computed as a whole, each of them."""
+    change = {"where": {"id": "{{$inputs.which}}"}, "values": {"n": "{{$inputs.n}}"}}
+    mapped = "{{$inputs.all.map(one, {'id': one.id, 'n': $vars.v})}}"
+    payloads: dict[str, dict[str, Any]] = {
+        "put": {"rows": {"id": "{{$inputs.id}}", "n": "{{$inputs.n}}"}},
+        "set": {"mode": "update", **change},
+        "all": {"rows": mapped},
+        "any": {"rows": "{{$inputs.rows}}"},
+    }
+    nodes = {name: {"type": "write-table", "payload": {"table": "t", **one}} for name, one in payloads.items()}
+    closed = ClosedPrograms("w@1", {"w@1": compiled({"start": fmt("x", *nodes), **nodes})})
+    told = {
+        (one.place[1], part): sorted(
+            str(source).removeprefix("trigger:manual.") for source in sources if source.kind in ("trigger", "variable")
+        )
+        for one in slice_closure(closed, SPECS)[1]
+        for part, sources in one.fields.items()
+    }
+    assert told == {
+        ("put", ""): [],
+        ("put", "id"): ["id"],
+        ("put", "n"): ["n"],
+        ("set", ""): ["which"],
+        ("set", "n"): ["n"],
+        ("all", ""): [],
+        ("all", "id"): ["all"],
+        ("all", "n"): ["all", "variable:w/v"],
+        ("any", ""): [],
+        ("any", "*"): ["rows"],
+    }
+
+
+def test_a_comment_is_told_from_the_decision_that_it_comes_with() -> None:
+    ask = {"type": "approve", "payload": {"message": "Pay?"}, "children": ["pay"]}
+    named = slices({"ask": ask, "pay": pay(to="{{ask.result.comment}}", branch="approved")})["pay"]
+    chosen = slices({"ask": ask, "pay": pay("{{ask.result.decision == 'approved' ? '5' : '6'}}")})["pay"]
+    assert field(named, "recipient") == {"approval:w@1#ask", "approval:w@1#ask.comment", "clock"}
+    assert "approval:w@1#ask.comment" not in texts(named.decides) | field(chosen, "amount")

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from dustrun.core.run.state import Mode
 from dustrun.sdk.tables import TableChange
+from dustrun.services.data.managed_tables import WritingNode
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.storage.db.tables import table_writes
 from dustrun.storage.runs import runs
@@ -142,9 +143,9 @@ async def test_write_of_an_attempt_that_was_forgotten_is_not_made_again(table: B
     facts = RunFacts(
         row.pk, run_id, org_id, None, "", None, Mode.LIVE, "root", "api", {}, run_id, None, 0, "key", fence=row.fence
     )
-    change = TableChange("people", "insert", ({"n": 1, "id": "k"},))
+    change, node = TableChange("people", "insert", ({"n": 1, "id": "k"},)), WritingNode("add", "key-of-the-node")
     first, *others = await asyncio.gather(
-        *(parts.data.tables.write_for(facts, change, "key-of-the-node", assumed=False) for _ in range(5))
+        *(parts.data.tables.write_for(facts, change, node, assumed=False) for _ in range(5))
     )
     assert {repr(other) for other in others} == {repr(first)}
     assert set(await stored(table)) == {"a", "b", "k"}

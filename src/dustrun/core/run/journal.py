@@ -69,6 +69,10 @@ def items_of(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {name: found[name] for name in _ITEMS if name in found} if "items" in found else None
 
 
+RESUMED_BY: Final = "resumedBy"
+"""Fact of a wait or a question that was answered: by which key, or `link`."""
+ROW_SOURCES: Final = "rowSources"
+"""Fact of a node that read tables: what shaped the rows, by column."""
 ANSWER: Final = "answer"
 """Fact of the one `respond` of a run that answers its request: the answer, without a large body."""
 

@@ -59,7 +59,7 @@ _WORDS: Final[Mapping[str, Callable[[Source], str]]] = {
     "variable": lambda one: f"the variable `{''.join(one.path)}` of {one.name}, as it was written before",
     "table": lambda one: f"the table `{one.name}`, as it was written before",
     "workflow": lambda one: f"the name of {one.name}" if one.path else f"the workflow {one.name}",
-    "approval": lambda one: f"the decision at `{''.join(one.path)}`",
+    "approval": lambda one: f"{'what is said with ' if one.path[1:] else ''}the decision at `{one.path[0]}`",
     "resume": lambda one: f"whoever resumes `{''.join(one.path)}`",
     "env": lambda one: f"the server's variable `{one.name}`",
     "setting": lambda one: f"the setting {one.name}",

@@ -26,7 +26,8 @@ from dustrun.core.sources.inputs import (
     overlap,
     steps_of,
 )
-from dustrun.core.sources.source import ANY, Source
+from dustrun.core.sources.kept import Parts, of_part
+from dustrun.core.sources.source import ANY, Source, parse_source
 from dustrun.core.workflow.graph import ERROR_BRANCH, TOP, Graph
 from dustrun.core.workflow.model_tools import tool_nodes
 from dustrun.core.workflow.program import Program, ProgramNode
@@ -39,13 +40,17 @@ Place = tuple[Key, str]
 """A node of a member."""
 Path = tuple[str | int, ...]
 Cell = tuple[Any, ...]
+COMMENT: Final = "comment"
+"""The part of an approval that is whatever the person writes."""
+NOWHERE: Final[Place] = ("", "")
+"""Stands for the node that read a table in another run."""
 
 _DEPTH: Final = 3  # steps into an event or a result that are told apart
 _MANY_NODES: Final = 2_000  # from here on, a definition is one source and not one for each field
 _FEW_SPENDS: Final = 50
 _DEEP: Final = 20  # cells that are computed within each other before the rest waits its turn
 _WHOLE: Final = re.compile(r"\{\{(.*)\}\}", re.DOTALL)
-_APART: Final = frozenset({"call-workflow", "set-variable", "log"})
+_APART: Final = frozenset({"call-workflow", "set-variable", "log", "read-table", "approve"})
 _CONSTANT_ROOTS: Final = frozenset({"$index", "$parent_index", "$workflowId"})
 _WRITERS: Final = frozenset({"set-variable", "increment-variable"})
 
@@ -56,7 +61,8 @@ class ClosedPrograms:
     names them (version None: the live one, else the draft). `tables`: names of tables by id, because nodes may name
     them by either. `ran`: of one run, what its nodes and those of the runs that it called were given; None: any run.
     `calls`: what its calls ran. `kept`: the results that were not its own work, each with the run and path that gave
-    it. `simulated`: pinned results hold. `fired`: the trigger that started the run; None: any may have.
+    it. `simulated`: pinned results hold. `fired`: the trigger that started the run; None: any may have. `rows`: of one
+    run, what shaped the rows that its nodes read.
     """
 
     root: Key
@@ -68,6 +74,7 @@ class ClosedPrograms:
     kept: Mapping[Place, Sequence[tuple[str, str]]] = field(default_factory=dict)
     simulated: bool = False
     fired: str | None = None
+    rows: Mapping[Place, Parts] = field(default_factory=dict)
 
 
 class Bits:
@@ -76,7 +83,7 @@ class Bits:
     def __init__(self) -> None:
         self._bits: dict[Named, int] = {}
         self._names: list[Named] = []
-        self._by_inputs = 0
+        self._by_run = 0
 
     def bit(self, *name: str) -> int:
         """The bit of a source: its kind, name and path."""
@@ -86,21 +93,33 @@ class Bits:
             self._names.append(name)
         return found
 
-    def bit_by_inputs(self, name: Named, place: Place) -> int:
-        """The bit of a contract that only the inputs of a node say, each time that it runs."""
-        found = self.bit(*name, *place)
-        self._by_inputs |= found
+    def bit_of_run(self, name: Named, place: Place, part: str = "") -> int:
+        """The bit of what only the run of a node says: a contract that its inputs name, the rows of a table that it
+        reads; `part`: of these a column."""
+        found = self.bit(*name, *place, part)
+        self._by_run |= found
         return found
 
-    def stored(self, bits: int) -> int:
-        """A set as it comes out of a store: other runs may have written it, whose inputs are not known."""
-        found = bits & self._by_inputs
-        return bits ^ found | self.bit("contract", ANY, ANY) if found else bits
+    def stored(self, bits: int, *, keeps_rows: bool) -> int:
+        """A set as it comes out of a store: other runs may have written it, of which nothing is known here. A table
+        keeps with its rows what rows of others shaped them; out of a variable come any."""
+        found = bits & self._by_run
+        if not found:
+            return bits
+        kept = bits ^ found
+        for named in self._list(found):
+            if named[0] != "table":
+                kept |= self.bit("contract", ANY, ANY)
+            elif keeps_rows:
+                kept |= self.bit(*named[:2])
+            else:
+                kept |= self.bit_of_run(named[:2], NOWHERE, ANY)
+        return kept
 
-    def inputs_of(self, bits: int) -> Iterator[tuple[Source, Place]]:
-        """The contracts in a set that inputs of nodes say, with those nodes."""
-        for named in self._list(bits & self._by_inputs):
-            yield _source(named), (named[3], named[4])
+    def of_run(self, bits: int) -> Iterator[tuple[Source, Place, str]]:
+        """The contracts and rows in a set that only runs of nodes say, with those nodes, and the columns of rows."""
+        for named in self._list(bits & self._by_run):
+            yield _source(named), (named[-3], named[-2]), named[-1]
 
     def where(self, test: Callable[[Source], bool]) -> int:
         """The set of all sources that pass a test: an intersection with it then judges a set at once."""
@@ -111,8 +130,13 @@ class Bits:
         return frozenset(map(_source, self._list(bits)))
 
     def named_apart(self, bits: int) -> frozenset[Source]:
-        """The sources of a set but for those that `inputs_of` gives."""
-        return self.named(bits & ~self._by_inputs)
+        """The sources of a set but for those that `of_run` gives."""
+        return self.named(bits & ~self._by_run)
+
+    def each(self, bits: int) -> Iterator[tuple[int, Source]]:
+        """The sources of a set with their bits: of a table there is one for each place that reads it."""
+        for named in self._list(bits):
+            yield self._bits[named], _source(named)
 
     def _list(self, bits: int) -> Iterator[Named]:
         while bits:
@@ -127,6 +151,7 @@ class Slicer:
     def __init__(self, closed: ClosedPrograms, specs: Specs) -> None:
         self.closed, self.bits = closed, Bits()
         self.spends: list[Place] = []
+        self.writes: list[Place] = []
         self.order: list[Place] = []
         self.specs = specs
         self._values: dict[Cell, int] = {}
@@ -166,6 +191,8 @@ class Slicer:
             self._inputs[place], self._constant[place], self._outside[place] = {}, 0, 0
         if node.spec.effect == "spend":
             self.spends.append(place)
+        if node.node.type in _WRITERS or node.node.type == "write-table":
+            self.writes.append(place)
         if node.node.type in _WRITERS:
             variable = (workflow_of(place[0]), str(node.node.payload.get("name")))
             self._writers.setdefault(variable, []).append(place)
@@ -198,8 +225,11 @@ class Slicer:
         key, node_id = place
         found = 0
         for named in map(self._aliased, outside(node, payload, self.specs)):
-            is_by_inputs = named[0] == "contract" and ANY in named and not any(tool_nodes(node.node))
-            found |= self.bits.bit_by_inputs(named, place) if is_by_inputs else self.bits.bit(*named)
+            is_of_run = named[0] == "contract" and ANY in named and not any(tool_nodes(node.node))
+            if named[0] == "table":
+                found |= self._rows_read(place, named[1])
+            else:
+                found |= self.bits.bit_of_run(named, place) if is_of_run else self.bits.bit(*named)
         if node.node.type in ("wait", "approve"):
             found |= self.bits.bit("resume" if node.node.type == "wait" else "approval", key, node_id)
         if node.node.type in ("wait", "approve", "delay"):
@@ -207,6 +237,13 @@ class Slicer:
         if node.node.type == "call-workflow" and (self._is_computed(payload) or not self._callees(place)):
             found |= self.bits.bit("workflow", constant(payload.get("workflowId")) or ANY)
         return found | _union(self.bits.bit("result", *one) for one in self.closed.kept.get(place, ()))
+
+    def _rows_read(self, place: Place, table: str, column: str = ANY) -> int:
+        """The rows of a table that a node reads. The result of a write tells keys of any rows."""
+        is_write = self.node(place).node.type == "write-table"
+        kept = map(parse_source, of_part(self.closed.rows.get(place, {}), column))
+        shaped = _union(self.bits.bit(one.kind, one.name, *one.path) for one in kept)
+        return shaped | self.bits.bit_of_run(("table", table), NOWHERE if is_write else place, column)
 
     def _aliased(self, named: Named) -> Named:
         return ("table", self.closed.tables.get(named[1], named[1])) if named[0] == "table" else named
@@ -282,6 +319,8 @@ class Slicer:
         found = self._constant[place] | self._outside[place] | self.refs(place)
         if node_id in self._graph(key).triggers:
             return found | self._event(key, (), node_id)
+        if node.node.type == "approve":
+            return found | self.bits.bit("approval", key, node_id, COMMENT)
         if node.node.type == "for-each":
             scope = self._graph(key).scopes.get(node_id)
             found |= _union(self._either((key, one)) for one in (scope.node_ids if scope is not None else ()))
@@ -297,6 +336,12 @@ class Slicer:
 
     def _either(self, place: Place) -> int:
         return self.data(place) | self.decides(place)
+
+    def _ended(self, place: Place) -> int:
+        """What can change whether a node ran and how it ended, and with that most of its result."""
+        if self.node(place).node.type != "approve":
+            return self._either(place)
+        return self._constant[place] | self._outside[place] | self.refs(place) | self.decides(place)
 
     def _everything_of(self, key: Key) -> int:
         version = self.bits.bit("definition", key)
@@ -371,7 +416,7 @@ class Slicer:
         if node_id in self._graph(key).triggers and path[:1] == ("result",):
             return self._event(key, path[1:], node_id)
         # a status, a whole node or a handled absence tells whether it ran; an unguarded missing result only fails
-        absent = self._either(target) if guarded or len(path) < 2 or path[0] != "result" else 0
+        absent = self._ended(target) if guarded or len(path) < 2 or path[0] != "result" else 0
         if path[:1] == ("input",) and len(path) > 1:
             return absent | self._constant[target] | self.refs(target, (str(path[1]),))
         if path[:1] == ("result",):
@@ -392,6 +437,13 @@ class Slicer:
             return self._constant[target] | self._outside[target] | self.refs(target, ("value",))
         if kind == "log" and path[0] == "message":
             return self._constant[target] | self._outside[target] | self.refs(target, ("message",))
+        if kind == "approve" and path[0] in ("decision", "branch", "message"):  # not what who decides says
+            return self._ended(target)
+        if kind == "read-table" and (column := _column_of(path)) is not None and self._has_run(target):
+            names = {self._table_name(one) for one in self.given(target)}
+            found = self._constant[target] | self.refs(target) | _union(self._table(name) for name in names)
+            found |= _union(self.bits.bit("result", *one) for one in self.closed.kept.get(target, ()))
+            return found | _union(self._rows_read(target, name or ANY, column) for name in names)
         return self.data(target)
 
     # --- rule: calls give back their last nodes ---
@@ -407,7 +459,7 @@ class Slicer:
             for one in asked:
                 found |= self._result((callee, one), deeper) | self.decides((callee, one))
             if len(last_nodes) > 1 or path[0] == "results" or self._branches(callee):  # which is last hangs on branches
-                found |= _union(self._either((callee, one)) for one in last_nodes)
+                found |= _union(self._ended((callee, one)) for one in last_nodes)
         return found
 
     def _callees(self, place: Place) -> list[Key]:
@@ -511,7 +563,7 @@ class Slicer:
         found |= 0 if is_reset else self.bits.bit("variable", workflow, name)
         for writer in self._writers.get((workflow, name), ()):
             found |= self._constant[writer] | self.refs(writer) | self.decides(writer)
-        return found if is_reset else self.bits.stored(found)
+        return found if is_reset else self.bits.stored(found, keeps_rows=False)
 
     def _table(self, name: str | None) -> int:
         writers = (
@@ -520,7 +572,8 @@ class Slicer:
             if name is None or table is None or table == name
             for one in places
         )
-        return self.bits.stored(_union(self._constant[one] | self.refs(one) | self.decides(one) for one in writers))
+        found = _union(self._constant[one] | self.refs(one) | self.decides(one) for one in writers)
+        return self.bits.stored(found, keeps_rows=True)
 
     # --- rule: the chain is a store ---
 
@@ -582,6 +635,23 @@ class Slicer:
         """What an amount hangs on that the chain gives: its answers, and what was moved before."""
         return self._outside[place] | self.moved_before(place)
 
+    # --- what a store is given ---
+
+    def written_to(self, place: Place) -> dict[str, int]:
+        """By column, what can change what a node writes there. `""`: which rows it writes, or to a variable; `*`:
+        columns that are not told apart."""
+        payload = self.node(place).node.payload
+        at = 1 if isinstance(payload.get("rows"), Mapping) else 2
+        columns: dict[str, set[Steps]] = {}
+        for steps in self._inputs[place]:
+            if steps[0] in ("rows", "values"):
+                column = steps[1:2] if steps[0] == "values" else steps[at : at + 1]
+                columns.setdefault(column[0] if column and column[0] else ANY, set()).add(steps)
+        if self.node(place).node.type != "write-table":  # a variable
+            return {"": self.refs(place)}
+        shared = self.unnamed(place, [("rows",), ("values",)]) | self.refs(place, (TESTS,))
+        return {"": shared} | {name: _union(self.refs(place, one) for one in found) for name, found in columns.items()}
+
     # --- what stops ---
 
     def stops(self, place: Place) -> int:
@@ -611,7 +681,14 @@ def workflow_of(key: Key) -> str:
 
 
 def _source(named: Named) -> Source:
-    return Source(named[0], named[1] if len(named) > 1 else "", named[2:3] if named[0] == "contract" else named[2:])
+    path = named[2:3] if named[0] == "contract" else () if named[0] == "table" else named[2:]
+    return Source(named[0], named[1] if len(named) > 1 else "", path)
+
+
+def _column_of(path: Path) -> str | None:
+    """The column of a part of what `read-table` gives; None: all of its rows."""
+    found = path[1:2] if path[0] == "first" else path[2:3] if path[0] == "rows" else ()
+    return str(found[0]) if found and found[0] != ANY and isinstance(found[0], str) else None
 
 
 def _is_at(steps: Steps, prefix: Steps) -> bool:

@@ -4,7 +4,7 @@
     http:<host>   model:<connector>   mcp:<connector>   connector:<id>            system:<node type>
     chain:<id>    contract:<chain>/<address>          price:<chain>
     variable:<workflow>/<name>        table:<name>    workflow:<workflow>.name
-    approval:<workflow>@<version>#<node>              resume:<workflow>@<version>#<node>
+    approval:<workflow>@<version>#<node>[.comment]    resume:<workflow>@<version>#<node>
     env:<name>    setting:<name>      clock           run           result:<run>#<path>
 
 `*` stands for one that only the run knows, so for all of that kind.

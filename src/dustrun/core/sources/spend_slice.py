@@ -1,4 +1,5 @@
-"""The slice of a spend: the sources of each of its money fields, and of whether it happens at all."""
+"""The slice of a spend, or of a write to a table: the sources of each of its fields, and of whether it happens at
+all."""
 
 from __future__ import annotations
 
@@ -167,10 +168,22 @@ class SpendSlice:
 
 def slices_of(closed: ClosedPrograms, specs: Specs) -> list[SpendSlice]:
     """The slice of every spending node of a closure; with `ran`, of those that ran."""
+    return slice_closure(closed, specs)[0]
+
+
+def slice_closure(closed: ClosedPrograms, specs: Specs) -> tuple[list[SpendSlice], list[SpendSlice]]:
+    """The slices of every spending node of a closure, and of every node that writes to a store, whose fields are
+    columns: `""` which rows, or the variable; `*` what is not told apart."""
     slicer = Slicer(closed, specs)
     list(_slices(slicer))  # asks for sets that no node needed
+    list(_writes(slicer))
     slicer.settle()
-    return list(_slices(slicer))
+    return list(_slices(slicer)), list(_writes(slicer))
+
+
+def _writes(slicer: Slicer) -> Iterator[SpendSlice]:
+    for place in slicer.writes if slicer.closed.ran is None else ():
+        yield SpendSlice(slicer, place, slicer.written_to(place), slicer.decides(place))
 
 
 def _slices(slicer: Slicer) -> Iterator[SpendSlice]:

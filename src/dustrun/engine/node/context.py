@@ -35,10 +35,12 @@ class Scripts(Protocol):
 @dataclass(slots=True)
 class Notes:
     """What an attempt records beside its result. `assumed`: the result depends on assumed values. `transmission`: what
-    has left the server; an action that fails may have sent before, since a 503 is an answer."""
+    has left the server; an action that fails may have sent before, since a 503 is an answer. `row_sources`: what shaped
+    the rows of tables that it read."""
 
     assumed: bool = False
     facts: dict[str, Any] | None = None
+    row_sources: dict[str, frozenset[str]] = field(default_factory=dict)
     transmission: Transmission = field(default_factory=Transmission)
 
 

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ValidationError
 from dustrun import log
 from dustrun.catalog import Catalog
 from dustrun.core.expression import DEFAULT_LIMITS, TRIAL, ExpressionError, Limits, OverTrial
+from dustrun.core.run.journal import ROW_SOURCES
 from dustrun.core.run.plan import Start
+from dustrun.core.sources.kept import as_json
 from dustrun.core.text.masking import MASK
 from dustrun.core.text.wording import explain
 from dustrun.core.validate import field_path
@@ -209,11 +211,10 @@ def _unsent(job: Job) -> Settled:
 def _settle(job: Job, value: Any, context: NodeContext) -> Settled:
     result = value.model_dump(by_alias=True) if isinstance(value, BaseModel) else value
     notes = context.notes
-    return Settled(
-        result,
-        assumed=job.assumed or notes.assumed,
-        facts=notes.facts or request_facts(job, sent=job.may_have_happened, status=notes.transmission.status),
-    )
+    facts = notes.facts or request_facts(job, sent=job.may_have_happened, status=notes.transmission.status)
+    if notes.row_sources:
+        facts = {**(facts or {}), ROW_SOURCES: as_json(notes.row_sources)}
+    return Settled(result, assumed=job.assumed or notes.assumed, facts=facts)
 
 
 def defect(job: Job, error: Exception) -> Outcome:

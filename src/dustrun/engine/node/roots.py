@@ -15,6 +15,7 @@ from dustrun.core.expression import Function, Lazy
 from dustrun.core.expression.runtime.values import Roots
 from dustrun.core.run.journal import Execution, Journal, enclosing, frame_of
 from dustrun.core.run.state import NodeStatus
+from dustrun.core.sources.kept import joined
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.core.workflow.control import RESUMABLE
 from dustrun.core.workflow.graph import TOP
@@ -24,7 +25,7 @@ from dustrun.errors import StoreUnavailable, Uncertain
 from dustrun.log import mask_links
 from dustrun.records import dataclass
 from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
-from dustrun.services.data.managed_tables import Tables
+from dustrun.services.data.managed_tables import Tables, WritingNode
 from dustrun.services.data.variables import Seen
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.services.runs.resume_links import ResumeLinks
@@ -321,26 +322,25 @@ async def until_known(call: Callable[[], Awaitable[T]], *, is_unknown: bool = Fa
 
 
 class RunTables:
-    """The `ctx.tables` of a node; `write_key` is the same for every attempt, restart and retry run."""
+    """The `ctx.tables` of a node."""
 
-    def __init__(self, tables: Tables, facts: RunFacts, write_key: str, notes: Notes) -> None:
+    def __init__(self, tables: Tables, facts: RunFacts, node: WritingNode, notes: Notes) -> None:
         self._tables = tables
         self._facts = facts
-        self._write_key = write_key
+        self._node = node
         self._notes = notes
 
     async def read(self, query: TableQuery) -> TableRows:
         """The matching rows, with this run's simulated changes."""
         found = await self._tables.read_for(self._facts, query)
         self._notes.assumed = self._notes.assumed or found.assumed
+        self._notes.row_sources = joined((self._notes.row_sources, found.sources))
         return TableRows(found.rows, found.has_more)
 
     async def write(self, change: TableChange) -> TableWritten:
         """Changes rows; the same write key changes them once."""
         assumed = self._notes.assumed
-        written = await until_known(
-            lambda: self._tables.write_for(self._facts, change, self._write_key, assumed=assumed)
-        )
+        written = await until_known(lambda: self._tables.write_for(self._facts, change, self._node, assumed=assumed))
         shown = {"table": change.table, "mode": change.mode, "keys": written.keys}
         counts = {"inserted": written.inserted, "updated": written.updated, "deleted": written.deleted}
         self._notes.facts = {"tableWrite": {**shown, **counts}}

@@ -19,6 +19,7 @@ from dustrun.engine.run.run_context import RunContext
 from dustrun.engine.spend.deps import SpendDeps
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import WalletView
+from dustrun.services.data.managed_tables import WritingNode
 from dustrun.services.data.variables import Seen
 
 
@@ -44,7 +45,7 @@ class NodeInputs:
         http = self.observer.http(deps.http, path, self._run.journal.by_path[path].attempt)
         key = partial(idempotency_key, facts.org_id, facts.root_run_id, path)
         script = partial(deps.scripts.script, tenant=facts.org_id)
-        return NodeContext(http, script, key, now, emit, reach, self._inside)
+        return NodeContext(http, script, key, now, emit, reach, partial(self._inside, path))
 
     def _reach(self, now: int, wallet: WalletView | None) -> Reach:
         reach = self.spend.reach(self._run.facts, self._run.mode, now)
@@ -53,8 +54,9 @@ class NodeInputs:
         granted = partial(self.spend.granted, self._run.facts, self._run.mode, wallet)
         return replace(reach, wallet=wallet, granted=granted)
 
-    def _inside(self, context: NodeContext) -> Inside:
-        tables = RunTables(self._run.deps.tables, self._run.facts, context.idempotency_key, context.notes)
+    def _inside(self, path: str, context: NodeContext) -> Inside:
+        node = WritingNode(path, context.idempotency_key)
+        tables = RunTables(self._run.deps.tables, self._run.facts, node, context.notes)
         return Inside(tables, self._run.deps.notifier, self._run.deps.connections.commands)
 
     @property

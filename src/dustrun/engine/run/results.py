@@ -8,7 +8,7 @@ from typing import Any
 from dustrun import ids
 from dustrun.core.run import retry
 from dustrun.core.run.assumptions import ASSUMED_CHILD, decides
-from dustrun.core.run.journal import AHEAD, ANSWER, Execution, Journal, frame_of, item_frame
+from dustrun.core.run.journal import AHEAD, ANSWER, RESUMED_BY, Execution, Journal, frame_of, item_frame
 from dustrun.core.run.plan import Holds, Start
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.stream_events import RUN_RESPONDED
@@ -403,15 +403,20 @@ def outcome_of(signal: Signal, execution: Execution) -> Outcome | None:
         return Settled(answer.get("result"), note={"resolvedBy": answer["by"]}) if happened else None
     if signal.kind == "resume" and "wait" in facts:
         result = control.resumed(facts["wait"]["timeoutMs"], answer["data"], answer["source"])
-        return Settled(result, branch="resumed", note={"resumedBy": answer["by"]})
+        return Settled(result, branch="resumed", facts=_answered(facts, answer), note={"resumedBy": answer["by"]})
     if signal.kind == "resume" and "approve" in facts:
         data = answer["data"]
         message = facts["approve"]["message"]
         result = control.decided(message, data["decision"], answer["by"], data.get("comment"), answer["at"])
-        return Settled(result, branch=data["decision"], note={"resumedBy": answer["by"]})
+        note = {"resumedBy": answer["by"]}
+        return Settled(result, branch=data["decision"], facts=_answered(facts, answer), note=note)
     if signal.kind == "child" and "child" in facts and facts["child"]["runId"] == answer["runId"]:
         return _called(facts["child"], answer)
     return None
+
+
+def _answered(facts: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {**facts, RESUMED_BY: answer["by"]}
 
 
 def _called(child: Mapping[str, Any], answer: Mapping[str, Any]) -> Outcome:

@@ -11,6 +11,7 @@ from typing import Any
 from dustrun import clock, ids
 from dustrun.core.data.table import Schema
 from dustrun.core.run.state import Mode
+from dustrun.core.sources.kept import Parts
 from dustrun.core.values.exact_json import dumps_text, loads_own, plain_digits
 from dustrun.errors import Code, Conflict, NotFound, Problem, Temporary
 from dustrun.records import dataclass
@@ -22,6 +23,7 @@ from dustrun.services.data import table_rows
 from dustrun.services.data.hands_of_runs import HandsOfRuns
 from dustrun.services.data.table_rows import Layer, Quota, Table, get_table
 from dustrun.services.runs.engine_port import RunFacts
+from dustrun.services.runs.shaping import RunShaping
 from dustrun.settings import Settings
 from dustrun.storage.access.hands import deleted
 from dustrun.storage.data import managed_tables as rows
@@ -39,11 +41,21 @@ _FIRST_ROWS = 50
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Rows found by a node's query; `assumed`: this simulation wrote some of them from assumed values."""
+    """Rows found by a node's query; `assumed`: this simulation wrote some of them from assumed values; `sources`: what
+    shaped them, by column."""
 
     rows: list[dict[str, Any]]
     has_more: bool
     assumed: bool
+    sources: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class WritingNode:
+    """A node that changes a table. `key` is the same for every attempt, restart and retry run."""
+
+    path: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +85,12 @@ def _layer(facts: RunFacts) -> int:
 class Tables:
     """Use cases of managed tables."""
 
-    def __init__(self, database: Database, writer: Writer, settings: Settings, hands_of_runs: HandsOfRuns) -> None:
+    def __init__(
+        self, database: Database, writer: Writer, settings: Settings, hands_of_runs: HandsOfRuns, shaping: RunShaping
+    ) -> None:
         self._database = database
         self._hands = hands_of_runs
+        self._shaping = shaping
         self._writer = writer
         self._most_tables = settings.max_tables
         self._quota = Quota(settings.max_table_rows, settings.max_table_bytes)
@@ -198,22 +213,24 @@ class Tables:
     async def read_for(self, facts: RunFacts, wanted: TableQuery) -> Found:
         """Lists the rows that a run sees."""
 
-        def query(tx: Tx) -> list[Kept]:
-            table = get_table(tx, facts.org_id, wanted.table)
+        def query(tx: Tx) -> tuple[list[Kept], Parts]:
+            table, layer = get_table(tx, facts.org_id, wanted.table), _layer(facts)
             limit = wanted.limit + 1
-            return table_rows.find_rows(
-                tx, table, _layer(facts), wanted.where, wanted.sort, limit=limit, offset=wanted.offset
-            )
+            rows = table_rows.find_rows(tx, table, layer, wanted.where, wanted.sort, limit=limit, offset=wanted.offset)
+            return rows, table_rows.sources_of(tx, table, layer, wanted, rows)
 
-        found = await self._database.read(query)
+        found, sources = await self._database.read(query)
         part = found[: wanted.limit]
-        return Found(table_rows.values_of(part), len(found) > wanted.limit, any(row.assumed for row in part))
+        has_more, assumed = len(found) > wanted.limit, any(row.assumed for row in part)
+        return Found(table_rows.values_of(part), has_more, assumed, sources)
 
-    async def write_for(self, facts: RunFacts, wanted: TableChange, write_key: str, *, assumed: bool) -> TableWritten:
-        """Makes a node's change exactly once: `write_key` is the same for every attempt, restart and retry run. What a
-        simulation has changed counts only for itself and what it calls."""
+    async def write_for(
+        self, facts: RunFacts, wanted: TableChange, node: WritingNode, *, assumed: bool
+    ) -> TableWritten:
+        """Makes a node's change exactly once. What a simulation has changed counts only for itself and what it calls.
+        Keeps what shaped the rows with them."""
         layer_pk = _layer(facts)
-        own_key = write_key if layer_pk == LIVE else f"{write_key}/{layer_pk}"
+        own_key = node.key if layer_pk == LIVE else f"{node.key}/{layer_pk}"
 
         is_watched = False
 
@@ -226,16 +243,19 @@ class Tables:
             if made is not None:
                 return TableWritten(**loads_own(made))
             table, now = get_table(tx, facts.org_id, wanted.table), clock.now_ms()
-            layer = Layer(layer_pk, assumed, facts)
+            sources, answering = self._shaping.written(tx, facts.org_id, facts.pk, node.path)
+            layer = Layer(layer_pk, assumed, facts, sources)
             done = table_rows.change(tx, table, wanted, layer, self._quota, now)
             written, is_watched = done.result, done.is_watched
             if layer_pk == LIVE:
                 self._hands.note(tx, facts, "table", table.row.id)
+                for hand in answering:
+                    hands.note_hand(tx, facts.org_id, "table", table.row.id, hand)
             result = {name: getattr(written, name) for name in TableWritten.__slots__}
             rows.add_write(tx, own_key, table_id=table.row.id, run_pk=facts.pk, result=dumps_text(result), now=now)
             return written
 
-        written = await self._writer.write(unit)
+        written = await self._shaping.slicing(lambda: self._writer.write(unit))
         if is_watched:
             self.on_watched(facts.org_id)
         return written

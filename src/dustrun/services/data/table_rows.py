@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
 from dustrun import ids
 from dustrun.core.data import table as core
 from dustrun.core.data.table import Misfit, Schema, Test
+from dustrun.core.sources import kept
+from dustrun.core.sources.kept import Parts
 from dustrun.core.triggers.limits import depth_of
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.records import dataclass
-from dustrun.sdk.tables import TableChange, TableWritten
+from dustrun.sdk.tables import TableChange, TableQuery, TableWritten
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.storage.data import managed_tables as tables
-from dustrun.storage.data import table_changes
+from dustrun.storage.data import store_sources, table_changes
 from dustrun.storage.data import table_rows as rows
 from dustrun.storage.data.managed_tables import TableRow
 from dustrun.storage.data.table_rows import LIVE, Kept, Order
@@ -55,11 +58,13 @@ class Quota:
 @dataclass(frozen=True, slots=True)
 class Layer:
     """Where a change is written: to live rows, or to simulation `pk`'s layer. `assumed`: it uses assumed values;
-    `by`: the run that makes it, as triggers that watch the table are told; None: a person or program, by the API."""
+    `by`: the run that makes it, as triggers that watch the table are told; None: a person or program, by the API.
+    `sources`: what shaped what it writes, by column."""
 
     pk: int = LIVE
     assumed: bool = False
     by: RunFacts | None = None
+    sources: Parts = field(default_factory=dict)
 
 
 def get_table(tx: Tx, org_id: str, wanted: str) -> Table:
@@ -89,6 +94,20 @@ def find_rows(
     """Finds the rows that match a filter; raises `Invalid`."""
     tests = _tests(table, where)
     return rows.list_rows(tx, table.row.id, layer, tests, _order(table, sort), limit=limit, offset=offset)
+
+
+def sources_of(tx: Tx, table: Table, layer: int, wanted: TableQuery, found: Sequence[Kept]) -> Parts:
+    """What shaped rows that a query found, by column, and under `""` that it found these: which rows there are, and
+    what was tested in them or in others."""
+    texts = {row.sources for row in found if row.sources is not None}
+    rows_of = kept.joined(kept.of_json(loads_own(text)) for text in texts)
+    every = store_sources.list_of(tx, table.row.id, layer, only_changes=wanted.offset == 0)
+    if not rows_of and not every:
+        return {}
+    tested = ("", *wanted.where, *((wanted.sort.removeprefix("-"),) if wanted.sort else ()))
+    passed_over = every if wanted.offset else {part: every.get(part, kept.NONE) for part in tested}
+    chosen = kept.NONE.union(*(rows_of.get(part, kept.NONE) for part in tested), *passed_over.values())
+    return kept.of_json(kept.as_json({**rows_of, "": chosen}))
 
 
 def values_of(found: Iterable[Kept]) -> list[dict[str, Any]]:
@@ -121,6 +140,8 @@ def change(tx: Tx, table: Table, wanted: TableChange, layer: Layer, quota: Quota
         is_watched = _record(tx, table, work)
     elif rows.count_layer(tx, layer.pk) > MAX_SIMULATED:
         raise _limit(f"A simulation may change at most {MAX_SIMULATED} rows.")
+    for is_change, parts in work.shaped.items():
+        store_sources.add(tx, table.row.id, layer.pk, parts, is_change=is_change)
     return Written(TableWritten(work.keys, work.inserted, work.updated, work.deleted), is_watched)
 
 
@@ -200,6 +221,8 @@ class _Work:
         self.size = 0
         self.changes: list[tuple[str | None, str | None]] = []
         """Rows before and after, as JSON."""
+        self.shaped: dict[bool, dict[str, frozenset[str]]] = {}
+        """By column, what shaped rows that were added, and (True) rows that were changed or removed."""
         self.layer = layer
         self._tx, self._table = tx, table
         self._unique = [column for column in table.schema.by_name().values() if column.unique]
@@ -219,11 +242,13 @@ class _Work:
                 row[name] = ids.new_id("row")
             before = rows.find(self._tx, self._table.row.id, self.layer.pk, self._table.key(row[name]))
             if before is None:
-                self._put(row, None, where)
+                self._put(row, None, where, self._added(row))
                 self.inserted += 1
             elif replaces:
                 given_ones = {column: row[column] for column in values}
-                self._put({**loads_own(before.data), **given_ones}, before, where)
+                sources = self._added(row) if given_ones.keys() == row.keys() else self._changed(before, given_ones)
+                self._note(sources, is_change=True)
+                self._put({**loads_own(before.data), **given_ones}, before, where, sources)
                 self.updated += 1
             else:
                 raise self._taken(where, name, row[name])
@@ -241,7 +266,7 @@ class _Work:
             raise _misfit(wrong, "values")
         for before in found:
             old = loads_own(before.data)
-            self._put({**old, **fresh}, before, "values")
+            self._put({**old, **fresh}, before, "values", self._changed(before, fresh))
             self.keys.append(old[name])
         self.updated = len(found)
 
@@ -254,9 +279,30 @@ class _Work:
             self.size -= len(before.data.encode())
             self.changes.append((before.data, None))
             self.keys.append(old[self._table.schema.primary_key])
+        if found:
+            self._note({"": self.layer.sources.get("", kept.NONE)}, is_change=True)
         self.deleted = len(found)
 
-    def _put(self, values: dict[str, Any], before: Kept | None, where: str) -> None:
+    def _added(self, row: Mapping[str, Any]) -> Parts:
+        if not self.layer.sources:
+            return {}
+        parts = kept.given_to(self.layer.sources, row, self._table.schema.primary_key)
+        self._note(parts, is_change=False)
+        return parts
+
+    def _changed(self, before: Kept, columns: Mapping[str, Any]) -> Parts:
+        if before.sources is None and not self.layer.sources:
+            return {}
+        name = self._table.schema.primary_key
+        old = kept.of_json(loads_own(before.sources)) if before.sources is not None else {}
+        parts = kept.changed(old, self.layer.sources, columns, name)
+        self._note({column: parts[column] for column in columns}, is_change=True)
+        return parts
+
+    def _note(self, parts: Parts, *, is_change: bool) -> None:
+        self.shaped[is_change] = kept.joined((self.shaped.get(is_change, {}), parts))
+
+    def _put(self, values: dict[str, Any], before: Kept | None, where: str, sources: Parts) -> None:
         schema, table_id, layer = self._table.schema, self._table.row.id, self.layer
         data = dumps_text(values)
         if (size := len(data.encode())) > MAX_ROW_BYTES:
@@ -270,7 +316,8 @@ class _Work:
         old = core.cells(schema, loads_own(before.data)) if before is not None and is_own else {}
         assumed = layer.assumed or (before is not None and before.assumed)
         created_at = before.created_at if before is not None else self.now
-        rows.put(self._tx, table_id, Kept(layer.pk, key, data, assumed, created_at, self.now), cells, old)
+        shaped = dumps_text(found) if (found := kept.as_json(sources)) else None
+        rows.put(self._tx, table_id, Kept(layer.pk, key, data, assumed, created_at, self.now, shaped), cells, old)
         self.size += size - (len(before.data.encode()) if before is not None else 0)
         if before is None or before.data != data:
             self.changes.append((before.data if before is not None else None, data))

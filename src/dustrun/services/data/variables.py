@@ -24,7 +24,9 @@ from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.data.hands_of_runs import HandsOfRuns
 from dustrun.services.runs.engine_port import RunFacts
+from dustrun.services.runs.shaping import RunShaping
 from dustrun.services.workflows.versions import get_version, get_workflow
+from dustrun.storage.data import store_sources
 from dustrun.storage.data import variables as rows
 from dustrun.storage.data.variables import RUN, WORKFLOW, Held, VariableRow, WriteRow
 from dustrun.storage.db.database import Database
@@ -115,7 +117,7 @@ def look(tx: Tx, facts: RunFacts, definition: Definition) -> dict[str, Seen]:
 
 
 def _write(
-    tx: Tx, facts: RunFacts, definition: Definition, request: VariableRequest, most_bytes: int, writers: HandsOfRuns
+    tx: Tx, facts: RunFacts, definition: Definition, request: VariableRequest, most_bytes: int, keeping: Keeping
 ) -> Written:
     if not run_rows.holds(tx, facts.pk, facts.fence):
         raise Temporary("Another server process has taken over this run.")
@@ -134,7 +136,7 @@ def _write(
     if len(text) > most_bytes:
         raise Invalid(f"The value has {len(text)} bytes; a variable may have at most {most_bytes}.")
     if scope == WORKFLOW and facts.mode is not Mode.SIMULATE:
-        writers.note(tx, facts, "variable", f"{workflow_id}/{request.name}", is_new=kept is None or kept.version == 0)
+        keeping.note(tx, facts, f"{workflow_id}/{request.name}", request.path, is_new=kept is None or kept.version == 0)
     _store(tx, facts, scope, kept, request, text)
     previous = old if old is not None else None if default is None else dumps_text(default)
     rows.add_write(tx, _history(facts, scope, request, previous, text))
@@ -227,15 +229,29 @@ def _history(facts: RunFacts, scope: str, request: VariableRequest, old: str | N
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Keeps who and what shaped what a run writes to a variable."""
+
+    hands: HandsOfRuns
+    shaping: RunShaping
+
+    def note(self, tx: Tx, facts: RunFacts, variable: str, path: str, *, is_new: bool) -> None:
+        """Keeps it in the transaction of the write. Raises `Unsliced`."""
+        self.hands.note(tx, facts, "variable", variable, is_new=is_new)
+        parts, answering = self.shaping.written(tx, facts.org_id, facts.pk, path)
+        store_sources.add(tx, variable, 0, parts, is_change=True)
+        for hand in answering:
+            hands.note_hand(tx, facts.org_id, "variable", variable, hand)
+
+
 class Variables:
     """Use cases of variables."""
 
-    def __init__(
-        self, database: Database, writer: Writer, hands_of_runs: HandsOfRuns, most_bytes: int = MAX_VALUE_BYTES
-    ) -> None:
+    def __init__(self, database: Database, writer: Writer, keeping: Keeping, most_bytes: int = MAX_VALUE_BYTES) -> None:
         self._database = database
         self._writer = writer
-        self._hands = hands_of_runs
+        self._keeping = keeping
         self._most_bytes = most_bytes
 
     # --- for runs ---
@@ -246,9 +262,11 @@ class Variables:
 
     async def write_for(self, facts: RunFacts, definition: Definition, request: VariableRequest) -> Written:
         """Performs a node's write exactly once; raises `Invalid` if the value does not match type or limits."""
-        return await self._writer.write(
-            lambda tx: _write(tx, facts, definition, request, self._most_bytes, self._hands)
-        )
+
+        def unit(tx: Tx) -> Written:
+            return _write(tx, facts, definition, request, self._most_bytes, self._keeping)
+
+        return await self._keeping.shaping.slicing(lambda: self._writer.write(unit))
 
     # --- for people ---
 

@@ -258,8 +258,8 @@ class Approvals:
         asked = await self.get(principal, approval_id)
         if asked.launch is not None:
             return await self._launches.decide(principal, asked, Decision(decision, comment, binding))
-        if asked.binding is None and principal.wallet_ids is not None:
-            await self._check_wallets(principal, asked)
+        if asked.binding is None:
+            await self._check_hand(principal, asked)
 
         told = list[Event]()
 
@@ -314,7 +314,7 @@ class Approvals:
 
         return await idempotency.write(self._writer, unit, after)
 
-    async def _check_wallets(self, principal: Principal, asked: ApprovalRow) -> None:
+    async def _check_hand(self, principal: Principal, asked: ApprovalRow) -> None:
         def query(tx: Tx) -> None:
             run, node_id = run_rows.get(tx, asked.run_pk), asked.path.rpartition(".")[2]
             self._gate.check_decision(Lookup(tx, principal.org_id), principal, run, node_id)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from typing import Final, TypeVar
 
 from dustrun.chain.networks import get_network
 from dustrun.core.evm.network import Network
 from dustrun.core.money.tokens import read_asset_text
-from dustrun.core.sources.slicer import Place, workflow_of
+from dustrun.core.run.journal import RESUMED_BY, ROW_SOURCES
+from dustrun.core.sources.kept import Parts, joined, kept_of, of_json, of_part
+from dustrun.core.sources.slicer import NOWHERE, Place, workflow_of
 from dustrun.core.sources.source import ANY, Source
 from dustrun.core.sources.spend_slice import SpendSlice
 from dustrun.core.values.exact_json import loads_own
 from dustrun.errors import Conflict, Invalid
 from dustrun.services.access.api_keys import is_good, principal_of
+from dustrun.services.access.hands import UNKNOWN, Hand, is_free_to_spend
 from dustrun.services.access.principal import ALL_WALLETS
 from dustrun.services.wallets.budget import Shaped
 from dustrun.services.workflows.closure import UNSAVED, Lookup, key_of_run
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.access import keys as key_rows
+from dustrun.storage.data import managed_tables, store_sources
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import approvals, called_runs
 from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.called_runs import Node
 from dustrun.storage.runs.runs import RunRow
 
 T = TypeVar("T")
@@ -77,6 +84,29 @@ class RunShaping:
             return refused.message
         return None
 
+    def written(self, tx: Tx, org_id: str, run_pk: int, path: str) -> tuple[Parts, list[Hand]]:
+        """What shaped what a node of a run writes to a store, by part; and the hands of whom it waited for. Raises
+        `Unsliced`."""
+        led = list(called_runs.list_callers(tx, run_rows.get(tx, run_pk)))
+        run, node_id, lookup = led[0], path.rpartition(".")[2], Lookup(tx, org_id)
+        for place, caller in reversed([*enumerate(led)]):
+            closure = self._gate.closures.of_running(lookup, caller)
+            if closure is None:
+                continue
+            writes = self._gate.shapes.writes(lookup, replace(closure, fired=caller.trigger_node_id))
+            found = writes.get((key_of_run(run), node_id))
+            if found is not None:
+                ran = _Ran(tx, org_id, found, led[: place + 1], self)
+                is_by_key = caller is led[-1] and _is_by_key(lookup, led[-1])
+                parts = {part: bits if part else bits | found.deciding for part, bits in found.bits.items()}
+                answers = ran.answered(parts.values(), found.bits.values())
+                told = {part: ran.sources(bits) - answers.keys() for part, bits in parts.items()}
+                named = {part: {_name_kept(one, is_by_key) for one in some} for part, some in told.items()}
+                kept = {part: kept_of(named[part] | ran.kept(bits)) for part, bits in parts.items()}
+                hands = sorted({one for one in answers.values() if one is not None}, key=lambda one: one.key_id)
+                return kept, hands
+        return {"": frozenset(("system:*",))}, []  # the workflow is deleted, so nobody can tell any more
+
     def _find(self, lookup: Lookup, caller: RunRow, place: tuple[str, str]) -> SpendSlice | None:
         closure = self._gate.closures.of_running(lookup, caller)
         if closure is None:
@@ -90,40 +120,16 @@ class RunShaping:
         """The sources of each field, but of those that a person who may spend has seen and approved. `led`: the run,
         and what called it, up to the one whose slice it is. `is_first`: nothing called that one."""
         run, by_key = led[0], is_first and _is_by_key(lookup, led[-1])
-        asked: dict[Place, frozenset[Source]] = {}
+        ran = _Ran(lookup.tx, lookup.org_id, found, led, self)
         told = {}
         for money, bits in found.bits.items():
-            sources = set(found.names.named_apart(bits))
-            for source, place in found.names.inputs_of(bits):
-                if place not in asked:
-                    asked[place] = self._asked_by(lookup.tx, found, led, place, source)
-                sources |= asked[place]
-            exact = {self._address(one) for one in sources if not _is_unsaved(one)} - {None}
-            told[money] = frozenset(_name(one, by_key) for one in exact if one is not None)
+            told[money] = frozenset(_name(one, by_key) for one in ran.sources(bits)) | ran.kept(bits)
         for approval, fields in found.shown.items():
             if fields & told.keys() and _is_endorsed(lookup, run, path, approval):
                 told |= dict.fromkeys(fields, frozenset[str]())
         return told
 
-    @staticmethod
-    def _asked_by(tx: Tx, found: SpendSlice, led: Sequence[RunRow], place: Place, source: Source) -> frozenset[Source]:
-        """The contracts that a node has really asked in the run whose slice it is, in what that called, and in what
-        they retry; the source as it is if that cannot be told, as when the node has not run here."""
-        key, node_id = place
-        workflow, version = workflow_of(key), int(key.rpartition("@")[2])
-        own = None if workflow == UNSAVED else workflow
-        in_loop, inputs = found.is_in_loop(place), set[str | None]()
-        for run in _with_retried(tx, led):
-            some = called_runs.list_inputs(tx, run, own, version, node_id, in_loop=in_loop, most=_MOST_INPUTS)
-            if some is None:
-                return frozenset((source,))
-            inputs |= some
-        if not inputs:
-            return frozenset((source,))
-        asked = {one for text in inputs for one in found.contracts(place, loads_own(text) if text else None)}
-        return frozenset(asked)
-
-    def _address(self, source: Source) -> Source | None:
+    def address(self, source: Source) -> Source | None:
         """A contract by the number of its chain and its address, as policies name it; None for a coin, which is no
         contract."""
         if source.kind != "contract" or ANY in (source.name, *source.path):
@@ -134,6 +140,103 @@ class RunShaping:
         except (Invalid, ValueError):
             return source
         return Source("contract", str(network.chain_id), (address,)) if address is not None else None
+
+
+class _Ran:
+    """What a slice says, as the runs went that led to it: which contracts were asked, which rows were read, who
+    answered. `led`: the run of the node, and what called it, up to the one whose slice it is."""
+
+    def __init__(self, tx: Tx, org_id: str, found: SpendSlice, led: Sequence[RunRow], names: RunShaping) -> None:
+        self._tx, self._org_id, self._found, self._names = tx, org_id, found, names
+        self._runs = _with_retried(tx, led)
+        self._contracts: dict[Place, frozenset[Source]] = {}
+        self._rows: dict[Place, Parts | None] = {}
+
+    def sources(self, bits: int) -> frozenset[Source]:
+        """The sources of a set, without what a definition that nobody saved says."""
+        found = self._found
+        sources = set(found.names.named_apart(bits))
+        for source, place, _ in found.names.of_run(bits):
+            if source.kind != "contract":
+                sources.add(source)
+                continue
+            if place not in self._contracts:
+                self._contracts[place] = self._asked_by(place, source)
+            sources |= self._contracts[place]
+        exact = {self._names.address(one) for one in sources if not _is_unsaved(one)}
+        return frozenset(one for one in exact if one is not None)
+
+    def kept(self, bits: int) -> frozenset[str]:
+        """What shaped the rows and variables of a set, when runs wrote them."""
+        names, found = self._found.names, set[str]()
+        for source, place, column in names.of_run(bits):
+            if source.kind == "table":
+                found |= of_part(self._read_by(place, source), column)
+        for source in names.named_apart(bits):
+            if source.kind == "variable" and source.path == (ANY,):
+                found |= store_sources.list_under(self._tx, f"{source.name}/")
+            elif source.kind == "variable":
+                found |= of_part(store_sources.list_of(self._tx, f"{source.name}/{source.path[0]}"), ANY)
+        return frozenset(found)
+
+    def answered(self, whole: Iterable[int], data: Iterable[int]) -> dict[Source, Hand | None]:
+        """Who answered the waits of sets, and who said something that is data with an approval: None who may spend from
+        every wallet. Whether something goes on is for approvers to say."""
+        names = self._found.names
+        waits = {one for one in names.named_apart(reduce(or_, whole, 0)) if one.kind == "resume"}
+        asked = {one for one in names.named_apart(reduce(or_, data, 0)) if one.kind == "approval" and one.path[1:]}
+        return {one: self._hand_of((one.name, one.node)) for one in waits | asked if one.node is not None}
+
+    def _hand_of(self, place: Place) -> Hand | None:
+        texts = self._of_node(place, called_runs.list_facts)
+        if texts is None:
+            return UNKNOWN
+        answers = {loads_own(text).get(RESUMED_BY) for text in texts if text is not None} - {None}
+        for key_id in sorted(answers):
+            key = key_rows.find(self._tx, self._org_id, key_id)
+            if key is None:
+                return UNKNOWN
+            hand = Hand(key.id, principal_of(key).spendable)
+            if not is_good(key) or not is_free_to_spend(self._tx, self._org_id, hand):
+                return hand
+        return None
+
+    def _read_by(self, place: Place, source: Source) -> Parts:
+        """What shaped the rows that a node has read; if that is not known, any row of the table."""
+        if place not in self._rows:
+            texts = self._of_node(place, called_runs.list_facts) if place != NOWHERE else None
+            facts = (loads_own(text) for text in texts or () if text is not None)
+            self._rows[place] = joined(of_json(one.get(ROW_SOURCES)) for one in facts) if texts else None
+        known = self._rows[place]
+        if known is not None:
+            return known
+        table = managed_tables.find(self._tx, self._org_id, source.name) if source.name != ANY else None
+        if table is not None:
+            return store_sources.list_of(self._tx, table.id, self._runs[0].pk)
+        return {"": store_sources.list_under(self._tx, "tbl_")} if source.name == ANY else {}
+
+    def _asked_by(self, place: Place, source: Source) -> frozenset[Source]:
+        """The contracts that a node has really asked in the run whose slice it is, in what that called, and in what
+        they retry; the source as it is if that cannot be told, as when the node has not run here."""
+        inputs = self._of_node(place, called_runs.list_inputs)
+        if not inputs:
+            return frozenset((source,))
+        given = (loads_own(text) if text else None for text in inputs)
+        return frozenset(one for some in given for one in self._found.contracts(place, some))
+
+    def _of_node(
+        self, place: Place, look: Callable[[Tx, RunRow, Node, int], set[str | None] | None]
+    ) -> set[str | None] | None:
+        key, node_id = place
+        workflow, version = workflow_of(key), int(key.rpartition("@")[2])
+        node = Node(None if workflow == UNSAVED else workflow, version, node_id, self._found.is_in_loop(place))
+        found = set[str | None]()
+        for run in self._runs:
+            some = look(self._tx, run, node, _MOST_INPUTS)
+            if some is None:
+                return None
+            found |= some
+        return found
 
 
 def _with_retried(tx: Tx, led: Sequence[RunRow]) -> list[RunRow]:
@@ -163,6 +266,12 @@ def _name(source: Source, by_key: bool) -> str:
     """What a key gave that may spend is the starter's: keys start no spends, and resume none, without that right."""
     is_given = source.kind == "props" or (source.kind == "trigger" and source.name == "manual")
     return STARTER if source.kind == "resume" or (is_given and by_key) else str(source)
+
+
+def _name_kept(source: Source, by_key: bool) -> str:
+    """A source as a store keeps it. A key may start a run that only writes without the right to spend, and is kept as a
+    hand."""
+    return str(source) if source.kind == "resume" else _name(source, by_key)
 
 
 def _is_endorsed(lookup: Lookup, run: RunRow, path: str, approval: Source) -> bool:

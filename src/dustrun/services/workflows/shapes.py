@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from dustrun.core.sources.slicer import ClosedPrograms
 from dustrun.core.sources.source import ANY, Source
-from dustrun.core.sources.spend_slice import SpendSlice, slices_of
+from dustrun.core.sources.spend_slice import SpendSlice, slice_closure
 from dustrun.core.workflow.program import Program
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Temporary
@@ -21,8 +21,11 @@ from dustrun.storage.data import managed_tables
 Thing = tuple[str, str]
 """What a hand has written: `definition` with `<workflow>@<version>`, or one of the kinds of stored hands with its name
 (`version`: the choice of the version that calls of a workflow run); also `called`, what a computed call may run,
-`finished`, the runs after which a workflow runs, and `resume` and `approval`, a `wait` or `approve` that goes on: who
-may answer it is decided then."""
+`finished`, the runs after which a workflow runs, and `resume`, `approval` and `comment`, a `wait` or `approve` that
+goes on, and what is said with that: who may answer it is decided then."""
+
+Writes = Mapping[tuple[str, str], SpendSlice]
+"""By place, the slices of nodes that write to tables and variables."""
 
 _KEPT = 500
 _FEW_NODES = 60
@@ -81,10 +84,17 @@ class Shapes:
     def __init__(self, specs: Specs, programs: Compiling) -> None:
         self._specs = specs
         self._programs = programs
-        self._kept: OrderedDict[ClosedVersions, tuple[Shape, ...]] = OrderedDict()
+        self._kept: OrderedDict[ClosedVersions, tuple[tuple[Shape, ...], Writes]] = OrderedDict()
 
     def get(self, lookup: Lookup, closure: Closure) -> tuple[Shape, ...]:
         """The shapes of all spends; raises `Unsliced` if they are not known yet."""
+        return self._find(lookup, closure)[0]
+
+    def writes(self, lookup: Lookup, closure: Closure) -> Writes:
+        """The slices of all nodes that write to tables and variables; raises `Unsliced` if they are not known yet."""
+        return self._find(lookup, closure)[1]
+
+    def _find(self, lookup: Lookup, closure: Closure) -> tuple[tuple[Shape, ...], Writes]:
         closed = _closed(lookup, closure)
         found = self._kept.get(closed)
         if found is None:
@@ -146,14 +156,17 @@ def _of_start(closure: Closure) -> set[Thing]:
     return found
 
 
-def _shapes(closure: Closure, closed: ClosedVersions, programs: dict[str, Program], specs: Specs) -> tuple[Shape, ...]:
+def _shapes(
+    closure: Closure, closed: ClosedVersions, programs: dict[str, Program], specs: Specs
+) -> tuple[tuple[Shape, ...], Writes]:
     root = key_of(*closed.members[0])
     given = ClosedPrograms(
         root, programs, dict(closed.resolve), dict(closed.tables), calls=dict(closed.ran), fired=closed.fired
     )
-    slices = slices_of(given, specs) if root in programs else []
+    slices, writes = slice_closure(given, specs) if root in programs else ([], [])
+    written = {one.place: one for one in writes}
     if len(programs) < len(closure.members):
-        return tuple(_coarse_shapes(closure, closed, {one.place: one for one in slices}))
+        return tuple(_coarse_shapes(closure, closed, {one.place: one for one in slices})), written
     masks = _masks(slices)
     start = _of_start(closure)
     wallets = {(key_of(*member.key), node.node_id): (member.key, node.wallets) for member, node in closure.spends()}
@@ -165,7 +178,7 @@ def _shapes(closure: Closure, closed: ClosedVersions, programs: dict[str, Progra
             bits |= more
         things = {*start, *(thing for thing, mask in masks.items() if bits & mask)}
         found.append(Shape(key, one.place[1], paying, frozenset([*things, *_choices(closed, things)]), one))
-    return tuple(found)
+    return tuple(found), written
 
 
 def _masks(slices: list[SpendSlice]) -> dict[Thing, int]:
@@ -176,10 +189,10 @@ def _masks(slices: list[SpendSlice]) -> dict[Thing, int]:
         every |= one.deciding
         for more in one.bits.values():
             every |= more
-    for source in slices[0].names.named(every) if slices else ():
+    for bit, source in slices[0].names.each(every) if slices else ():
         thing = thing_of(source)
         if thing is not None:
-            masks[thing] = masks.get(thing, 0) | slices[0].names.bit(source.kind, source.name, *source.path)
+            masks[thing] = masks.get(thing, 0) | bit
     return masks
 
 
@@ -197,6 +210,8 @@ def thing_of(source: Source) -> Thing | None:
         return kind, name
     if kind == "workflow":
         return ("name", name) if source.path else ("called", name)
+    if kind == "approval" and source.path[1:]:
+        return "comment", f"{name}#{source.path[0]}"
     if kind in ("resume", "approval"):
         return kind, f"{name}#{source.path[0]}"
     if kind == "trigger" and name in FOLLOWERS:

@@ -140,7 +140,7 @@ class SpendSources:
             return _publishers(lookup, name)
         if kind == "name" and name == UNSAVED:
             return []
-        if kind in ("resume", "approval"):
+        if kind in ("resume", "approval", "comment"):
             return []
         if kind == "webhook":
             workflow_id, _, node_id = name.partition("/")

@@ -126,8 +126,13 @@ class SpendGate:
 
     def check_decision(self, lookup: Lookup, principal: Principal, run: RunRow, node_id: str) -> None:
         """Raises `Forbidden` if the decision of an `approve` shapes what this run, or one that led to it, spends, and
-        the caller holds only a signed link, which is nobody's, or a key that cannot use those wallets. Raises
-        `Unsliced`."""
+        the caller holds only a signed link, which is nobody's, or a key that cannot use those wallets. Where its
+        comment can say how much or to whom, only who may spend decides. Raises `Unsliced`."""
+        if not self._may_answer(lookup, principal.spendable, run, "comment", node_id):
+            raise Forbidden(
+                f'What is said with the decision at "{node_id}" shapes what this run, or one that called it, spends: '
+                'that needs a key with "wallet:spend" on the wallets.'
+            )
         by_key = principal.may("approval:decide")
         if self._may_answer(lookup, principal.usable_wallets if by_key else None, run, "approval", node_id):
             return

@@ -12,7 +12,7 @@ from dustrun.records import dataclass
 from dustrun.storage.data.named import used_by_others
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import managed_tables as t
-from dustrun.storage.db.tables import table_cells, table_changes, table_rows, table_writes
+from dustrun.storage.db.tables import store_sources, table_cells, table_changes, table_rows, table_writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ _FORGET = [
     Statement(sa.delete(table).where(table.c.table_id == b("the_id")))
     for table in (table_cells, table_changes, table_rows, table_writes)
 ]
+_FORGET.append(Statement(sa.delete(store_sources).where(store_sources.c.object == b("the_id"))))
 _DELETE = Statement(sa.delete(t).where(t.c.id == b("the_id")))
 _ADD_WRITE = Statement(
     sa.insert(table_writes).values(

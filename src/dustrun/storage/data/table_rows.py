@@ -21,7 +21,7 @@ LIVE = 0
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A row as stored; `data` is JSON."""
+    """A row as stored; `data` is JSON, and so are the `sources` of what runs wrote in it."""
 
     layer: int
     key: bytes
@@ -29,6 +29,7 @@ class Kept:
     assumed: bool
     created_at: int
     updated_at: int
+    sources: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def _visible(row: Any, is_layered: bool) -> sa.ColumnElement[bool]:
     return sa.and_(sa.or_(row.c.layer == own, is_live), row.c.data.is_not(None))
 
 
-_SHOWN = (_r.c.layer, _r.c.key, _r.c.data, _r.c.assumed, _r.c.created_at, _r.c.updated_at)
+_SHOWN = (_r.c.layer, _r.c.key, _r.c.data, _r.c.assumed, _r.c.created_at, _r.c.updated_at, _r.c.sources)
 _GET = {
     is_layered: Statement(
         sa.select(*_SHOWN).where(
@@ -83,10 +84,11 @@ _HOLDER = {
 }
 _PUT = Statement(
     sa.text(
-        "INSERT INTO table_rows (table_id, layer, key, data, assumed, created_at, updated_at)"
-        " VALUES (:table_id, :layer, :key, :data, :assumed, :created_at, :updated_at)"
+        "INSERT INTO table_rows (table_id, layer, key, data, assumed, created_at, updated_at, sources)"
+        " VALUES (:table_id, :layer, :key, :data, :assumed, :created_at, :updated_at, :sources)"
         " ON CONFLICT (table_id, layer, key) DO UPDATE"
-        " SET data = excluded.data, assumed = excluded.assumed, updated_at = excluded.updated_at"
+        " SET data = excluded.data, assumed = excluded.assumed, updated_at = excluded.updated_at,"
+        " sources = excluded.sources"
     )
 )
 _REMOVE = Statement(
@@ -120,8 +122,8 @@ _COUNT_LAYER = Statement(
 
 
 def _kept(row: Sequence[Any]) -> Kept:
-    layer, key, data, assumed, created_at, updated_at = row
-    return Kept(layer, bytes(key), data, bool(assumed), created_at, updated_at)
+    layer, key, data, assumed, created_at, updated_at, sources = row
+    return Kept(layer, bytes(key), data, bool(assumed), created_at, updated_at, sources)
 
 
 def find(tx: Tx, table_id: str, layer: int, key: bytes) -> Kept | None:
@@ -138,7 +140,7 @@ def find_holder(tx: Tx, table_id: str, layer: int, column: str, value: bytes) ->
 
 def put(tx: Tx, table_id: str, row: Kept, fresh: Mapping[str, bytes], old: Mapping[str, bytes]) -> None:
     """Writes a row to its layer; `fresh` are its new cells, `old` those that the layer had before."""
-    values = {"key": row.key, "data": row.data, "assumed": int(row.assumed)}
+    values = {"key": row.key, "data": row.data, "assumed": int(row.assumed), "sources": row.sources}
     times = {"created_at": row.created_at, "updated_at": row.updated_at}
     tx.do(_PUT, table_id=table_id, layer=row.layer, **values, **times)
     changed = {name: value for name, value in old.items() if fresh.get(name) != value}
@@ -154,7 +156,7 @@ def remove(tx: Tx, table_id: str, layer: int, key: bytes, old: Mapping[str, byte
         tx.do(_REMOVE, table_id_=table_id, layer_=layer, key_=key)
     else:
         times = {"created_at": now, "updated_at": now}
-        tx.do(_PUT, table_id=table_id, layer=layer, key=key, data=None, assumed=0, **times)
+        tx.do(_PUT, table_id=table_id, layer=layer, key=key, data=None, assumed=0, sources=None, **times)
 
 
 def _cells(table_id: str, layer: int, key: bytes, values: Mapping[str, bytes]) -> Iterable[dict[str, Any]]:

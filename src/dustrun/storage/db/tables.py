@@ -651,6 +651,11 @@ table_rows = Table(
     Column("assumed", Integer, nullable=False, server_default="0"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column(
+        "sources",
+        Text,
+        comment="JSON: the sources by column of what a run wrote; empty column: whether there is such a row",
+    ),
     partial_index("ix_table_rows_layer", "layer", where="layer > 0"),
     sqlite_with_rowid=False,
 )
@@ -666,6 +671,24 @@ table_cells = Table(
     partial_index("ix_table_cells_layer", "layer", where="layer > 0"),
     sqlite_with_rowid=False,
     comment="one row per comparable value, used by filters and sorting",
+)
+
+store_sources = Table(
+    "store_sources",
+    metadata,
+    Column("object", Text, primary_key=True, comment="id of a table, or workflow/name of a variable"),
+    Column(
+        "layer",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="0: live; else the pk of the simulation that sees it",
+    ),
+    Column("part", Text, primary_key=True, comment="a column; empty: which rows there are, or a variable"),
+    Column("source", Text, primary_key=True, comment="as core/sources writes it"),
+    Column("is_change", Integer, primary_key=True, comment="it changed or took away what was there"),
+    sqlite_with_rowid=False,
+    comment="what shaped a store since its beginning",
 )
 
 table_writes = Table(

@@ -42,19 +42,22 @@ _SOME = (
 )
 _OF_SOME = (b("top", type_=sa.BigInteger), b("org", type_=sa.Text), b("runs", type_=sa.Integer))
 _COUNT = Statement(sa.text(f"{_SOME} SELECT count(*) FROM found").bindparams(*_OF_SOME))  # noqa: S608
-_INPUTS = Statement(
-    sa.text(
-        f"{_SOME} SELECT DISTINCT executions.input FROM found JOIN runs ON runs.pk = found.pk"  # noqa: S608
-        " JOIN executions ON executions.run_pk = runs.pk"
-        " WHERE coalesce(runs.workflow_id, '') = :workflow AND coalesce(runs.version, 0) = :version"
-        " AND (executions.path = :node OR (:in_loop = 1 AND executions.node_id = :node))"
-        " AND executions.status <> 'skipped' LIMIT :most"
-    ).bindparams(
-        *_OF_SOME,
-        *(b(name, type_=sa.Text) for name in ("workflow", "node")),
-        *(b(name, type_=sa.Integer) for name in ("version", "in_loop", "most")),
+_OF_NODE = {
+    column: Statement(
+        sa.text(
+            f"{_SOME} SELECT DISTINCT executions.{column} FROM found JOIN runs ON runs.pk = found.pk"  # noqa: S608
+            " JOIN executions ON executions.run_pk = runs.pk"
+            " WHERE coalesce(runs.workflow_id, '') = :workflow AND coalesce(runs.version, 0) = :version"
+            " AND (executions.path = :node OR (:in_loop = 1 AND executions.node_id = :node))"
+            " AND executions.status <> 'skipped' LIMIT :most"
+        ).bindparams(
+            *_OF_SOME,
+            *(b(name, type_=sa.Text) for name in ("workflow", "node")),
+            *(b(name, type_=sa.Integer) for name in ("version", "in_loop", "most")),
+        )
     )
-)
+    for column in ("input", "facts")
+}
 
 _VERSIONS = Statement(
     sa.text(
@@ -126,17 +129,38 @@ def list_called(tx: Tx, org_id: str, run_pk: int, most: int) -> tuple[list[RunRo
     return rows, int(found[0][1]) if found else 0
 
 
-def list_inputs(
-    tx: Tx, top: RunRow, workflow_id: str | None, version: int, node_id: str, *, in_loop: bool, most: int
-) -> set[str | None] | None:
-    """The inputs, as JSON, that a node of a version was given in a run and in all that it called; None if there are
-    more than `most`, or more than 3,000 runs. `workflow_id` None: a definition that is of a run alone."""
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of a version, in a run and all that it called. `workflow_id` None: a definition that is of a run alone."""
+
+    workflow_id: str | None
+    version: int
+    node_id: str
+    in_loop: bool
+
+
+def list_inputs(tx: Tx, top: RunRow, node: Node, most: int) -> set[str | None] | None:
+    """The inputs, as JSON, that a node was given; None if there are more than `most`, or more than 3,000 runs."""
+    return _list_of_node(tx, top, node, "input", most)
+
+
+def list_facts(tx: Tx, top: RunRow, node: Node, most: int) -> set[str | None] | None:
+    """The facts, as JSON, that were recorded when a node ran; None if there are too many, as of inputs."""
+    return _list_of_node(tx, top, node, "facts", most)
+
+
+def _list_of_node(tx: Tx, top: RunRow, node: Node, column: str, most: int) -> set[str | None] | None:
     some = {"top": top.pk, "org": top.org_id, "runs": _MOST_RUNS + 1}
     counted = tx.one(_COUNT, **some)
     if counted is None or counted[0] > _MOST_RUNS:
         return None
-    place = {"workflow": workflow_id or "", "version": version, "node": node_id, "in_loop": int(in_loop)}
-    found = {row[0] for row in tx.all(_INPUTS, most=most + 1, **some, **place)}
+    place = {
+        "workflow": node.workflow_id or "",
+        "version": node.version,
+        "node": node.node_id,
+        "in_loop": int(node.in_loop),
+    }
+    found = {row[0] for row in tx.all(_OF_NODE[column], most=most + 1, **some, **place)}
     return found if len(found) <= most else None
 
 

@@ -25,6 +25,7 @@ from dustrun.storage.db.tables import (
     run_variables,
     runs,
     simulation_forks,
+    store_sources,
     table_cells,
     table_rows,
     table_writes,
@@ -125,7 +126,7 @@ _DELETE_REST = [
 # A simulation's rows in managed tables; the partial index contains only such rows.
 _DELETE_REST += [
     Statement(sa.delete(table).where(table.c.layer == b("the_pk"), table.c.layer > 0))
-    for table in (table_cells, table_rows)
+    for table in (store_sources, table_cells, table_rows)
 ]
 # The history of workflow variables is kept with the workflow; the run's own is deleted.
 _DELETE_WRITES = Statement(

@@ -14,8 +14,10 @@ from dustrun.core.run import effects
 from dustrun.core.run.compare import comparison
 from dustrun.core.run.compare.findings import Side
 from dustrun.core.run.effects import Part
-from dustrun.core.run.journal import KEPT_FROM, ReportedExecution
+from dustrun.core.run.journal import KEPT_FROM, ROW_SOURCES, ReportedExecution
 from dustrun.core.run.state import Mode, NodeStatus
+from dustrun.core.sources.kept import Parts as SourceParts
+from dustrun.core.sources.kept import joined, of_json
 from dustrun.core.sources.report import report_of
 from dustrun.core.sources.slicer import ClosedPrograms, Key, Place
 from dustrun.core.sources.spend_slice import slices_of
@@ -68,6 +70,7 @@ def explain(found: Parts, specs: Specs, may_tell: Callable[[str], bool]) -> list
         kept=_grouped(kept for place, one in begun for kept in _kept(place, one)),
         simulated=found.versions[0][0].mode == Mode.SIMULATE.value,
         fired=found.versions[0][0].trigger_node_id,
+        rows={place: joined(some) for place, some in _grouped(_rows(begun)).items()},
     )
     if closed.root not in closed.programs:
         return []
@@ -99,6 +102,13 @@ def _kept(place: Place, one: ReportedExecution) -> Iterator[tuple[Place, tuple[s
     facts = one.facts or {}
     if KEPT_FROM in facts or _REPORTED in facts:
         yield place, (one.run_id, one.path)
+
+
+def _rows(begun: list[tuple[Place, ReportedExecution]]) -> Iterator[tuple[Place, SourceParts]]:
+    """What shaped the rows that nodes read, when other runs wrote them."""
+    for place, one in begun:
+        if one.facts is not None and ROW_SOURCES in one.facts:
+            yield place, of_json(one.facts[ROW_SOURCES])
 
 
 def _grouped(pairs: Iterator[tuple[K, V]]) -> Mapping[K, list[V]]:

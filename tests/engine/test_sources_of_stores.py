@@ -1,0 +1,131 @@
+"""What strangers have runs write to tables and variables: whoever pays by it is asked, as if they had named the
+recipient themselves. What owners write there asks nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dustrun.core.money.policy.sources_rule import default_sources
+from outbox import address
+from rehearsals import Studio, open_studio, pay, told
+from testkit.chain.contracts import World
+
+Json = dict[str, Any]
+THIEF, FRIEND = address(99), address(7)
+SOURCES = {name: rule.model_dump(mode="json", by_alias=True) for name, rule in default_sources().items()}
+SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}, "to": {"type": "string"}}}
+
+
+@pytest.fixture
+async def studio(tmp_path: Path, world: World) -> AsyncIterator[Studio]:
+    with world.node() as chain:
+        async with open_studio(tmp_path, world, chain) as opened:
+            await opened.let(sources=SOURCES)
+            columns = [{"name": name, "type": "text"} for name in ("id", "to", "seen")]
+            for name in ("t", "w"):
+                made = await opened.api.post("/v1/tables", {"name": name, "primaryKey": "id", "columns": columns})
+                assert made.status == 200
+            yield opened
+
+
+def table(kind: str, *children: str, name: str = "t", **payload: Any) -> Json:
+    return {"type": f"{kind}-table", "payload": {"table": name, **payload}, "children": [*children]}
+
+
+async def by_form(studio: Studio, nodes: Json, values: Json, first: str, **more: Any) -> str:
+    """Has a stranger fill in the form of a live workflow; returns the workflow."""
+    root = {"type": "manual", "payload": {"inputSchema": SCHEMA}, "children": [first]}
+    flow: str = (await studio.api.create_workflow({"nodes": {"root": root, **nodes}, **more}))["id"]
+    assert (await studio.api.post(f"/v1/workflows/{flow}/publish")).status == 200
+    form = (await studio.api.post(f"/v1/workflows/{flow}/forms", {"mode": "live"})).data["url"].rsplit("/", 1)[1]
+    sent = await studio.outbox.composition.client(None).post(f"/v1/forms/{form}", {"values": values})
+    assert sent.status == 200, sent.body
+    items = (await studio.api.get(f"/v1/runs?workflowId={flow}")).data["items"]
+    assert (await studio.bench.ended(items[0]["id"]))["status"] == "success"
+    return flow
+
+
+async def asks(studio: Studio, flow: str, **body: Any) -> list[str]:
+    """Why a run of the owner waits; empty if it has paid."""
+    if body.get("simulate"):
+        run = await studio.run(flow, **body)
+        found = (await studio.effects(run))["policyVerdicts"]
+        assert found, told(run)
+        return [reason["message"] for one in found for reason in one["reasons"] if one["outcome"] == "ask"]
+    run_id = (await studio.api.post(f"/v1/workflows/{flow}/run", body)).data["runId"]
+    async with asyncio.timeout(60):
+        while True:
+            run = (await studio.api.get(f"/v1/runs/{run_id}")).data
+            items = (await studio.api.get("/v1/approvals")).data["items"]
+            why = [one["message"] for one in items if one["runId"] == run_id]
+            if why or run["status"] not in ("running", "waiting", "queued"):
+                assert why or run["status"] == "success", told(run)
+                return why
+            await asyncio.sleep(0.05)
+
+
+async def test_rows_that_a_form_wrote_ask_whoever_pays_by_them(studio: Studio) -> None:
+    """In every way that a row is read; copied to another table too. Rows that the owner wrote, or wrote again, do not,
+    and columns beside those that the form wrote do not either."""
+    row = {"id": "{{$inputs.id}}", "to": "{{$inputs.to}}"}
+    await by_form(studio, {"add": table("write", rows=row)}, {"id": "theirs", "to": THIEF}, "add")
+    await studio.api.post("/v1/tables/t/rows", {"rows": [{"id": "own", "to": FRIEND}]})
+    see = {"see": table("write", mode="update", where={"id": "own"}, values={"seen": "{{$inputs.to}}"})}
+    await by_form(studio, see, {"to": THIEF}, "see")
+    copy = {
+        "get": table("read", "put", where={"id": "theirs"}),
+        "put": table("write", name="w", rows={"id": "copy", "to": "{{get.result.first.to}}"}),
+    }
+    assert (await studio.run(await studio.workflow(copy)))["status"] == "success"
+
+    first = pay("1", to="{{read.result.first.to}}")
+    theirs = {"read": table("read", "pay", where={"id": "theirs"}), "pay": first}
+    helper = await studio.workflow({"read": table("read", where={"id": "theirs"})})
+    each = {"type": "for-each", "payload": {"array": "{{read.result.rows}}"}, "loopBody": ["pay"]}
+    called = {
+        "call": {"type": "call-workflow", "payload": {"workflowId": helper}, "children": ["pay"]},
+        "pay": pay("1", to="{{call.result.result.first.to}}"),
+    }
+    looped = {"read": table("read", "each"), "each": each, "pay": pay("1", to="{{$item.to}}")}
+    copied = {"read": table("read", "pay", name="w"), "pay": first}
+    beside = {"read": table("read", "pay", where={"id": "own"}, offset=0), "pay": first}
+    flows = {name: await studio.workflow(nodes) for name, nodes in (
+        ("theirs", theirs), ("called", called), ("looped", looped), ("copied", copied), ("own", beside),
+    )}  # fmt: skip
+    for name, flow in flows.items():
+        for body in ({"simulate": True}, {}):
+            why = " ".join(await asks(studio, flow, **body))
+            assert ("hangs on trigger:manual" in why) == (name != "own"), (name, body, why)
+    assert studio.outbox.balance(THIEF) == 0
+    assert studio.outbox.balance(FRIEND) == 1
+    again = {"mode": "upsert", "rows": [{"id": "theirs", "to": FRIEND, "seen": None}]}
+    assert (await studio.api.post("/v1/tables/t/rows", again)).status == 200
+    assert await asks(studio, flows["theirs"]) == []
+
+
+async def test_a_row_that_a_form_took_away_asks_whoever_pays_the_next_one(studio: Studio) -> None:
+    rows = [{"id": "a", "to": FRIEND}, {"id": "b", "to": THIEF}]
+    await studio.api.post("/v1/tables/t/rows", {"rows": rows})
+    flow = await studio.workflow({"read": table("read", "pay"), "pay": pay("1", to="{{read.result.first.to}}")})
+    assert await asks(studio, flow) == []
+    drop = {"drop": table("write", mode="delete", where={"id": "{{$inputs.id}}"})}
+    await by_form(studio, drop, {"id": "a"}, "drop")
+    assert "hangs on trigger:manual" in " ".join(await asks(studio, flow))
+
+
+async def test_a_variable_that_a_form_wrote_asks_whoever_pays_by_it(studio: Studio) -> None:
+    """Though the run that pays was started by the owner's clock or key, by another trigger of the same workflow."""
+    nodes = {
+        "keep": {"type": "set-variable", "payload": {"name": "to", "value": "{{$inputs.to}}"}},
+        "two": {"type": "manual", "children": ["pay"]},
+        "pay": pay("1", to="{{$vars.to}}"),
+    }
+    defs = [{"name": "to", "type": "text", "default": FRIEND, "lifetime": "persist"}]
+    more = {"variableDefs": defs, "triggerNodeIds": ["root", "two"]}
+    flow = await by_form(studio, nodes, {"to": THIEF}, "keep", **more)
+    assert "hangs on trigger:manual" in " ".join(await asks(studio, flow, triggerNodeId="two"))
