@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import cron_conformance
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.logic import TYPES
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.operators import same
-from dustrun.core.expression.runtime.times import SECOND
-from dustrun.core.expression.runtime.values import Duration, Frame, Limits, Meter, Timestamp, TypeName, map_key
+from dustrun.core.expression.operators import same
 from dustrun.core.expression.template import Expression
+from dustrun.core.expression.times import SECOND
+from dustrun.core.expression.values import Duration, Frame, Limits, Meter, Timestamp, TypeName, map_key
 
 # --- the text format of protobuf, as far as the cases use it -------------------------------------------------------
 

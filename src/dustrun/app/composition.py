@@ -280,7 +280,7 @@ def _runs(base: Base, engine: Engine, workflow_cache: WorkflowCache, creation: R
     runs.gate = creation.gate
     starts = Starts(database, programs, engine, creation, base.vault, workflow_cache, runs)
     starts.is_traced = base.traces is not None
-    starts.read_hosts = ReadHosts(database, catalog.specs(), base.settings.assistant_hosts)
+    starts.guard.read_hosts = ReadHosts(database, catalog.specs(), base.settings.assistant_hosts)
     return runs, starts
 
 

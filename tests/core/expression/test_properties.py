@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dustrun.core.expression import ExpressionError, ExpressionErrors, Limits, compile_value, parse_template
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions import FUNCTIONS
 from dustrun.core.expression.macros import NAMES
-from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.parse import RESERVED, parse
 from dustrun.core.expression.syntax.printer import to_text

@@ -16,7 +16,7 @@ import pytest
 from dustrun.core.expression import CompiledValue, ExpressionError, Limits, compile_value
 from dustrun.core.expression.functions import FUNCTIONS
 from dustrun.core.expression.functions.table import FunctionSpec, Parameter
-from dustrun.core.expression.runtime.values import Duration, Timestamp
+from dustrun.core.expression.values import Duration, Timestamp
 from testkit.processor_time import is_within
 
 MOST_S = 0.1

@@ -19,8 +19,8 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dustrun.actions.data.items import ITEM, MISSING, FieldPath, need, parse_path, reach, refuse
-from dustrun.core.expression.runtime.fault import Fault, suggest
-from dustrun.core.expression.runtime.values import Limits, Meter
+from dustrun.core.expression.fault import Fault, suggest
+from dustrun.core.expression.values import Limits, Meter
 from dustrun.core.workflow.condition import OPERATORS
 from dustrun.sdk import Context, Effect, Fields, action
 

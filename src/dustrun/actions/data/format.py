@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import Field
 
 from dustrun.actions.data.items import refuse
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.formatting import format_text
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import DEFAULT_LIMITS, Meter
+from dustrun.core.expression.values import DEFAULT_LIMITS, Meter
 from dustrun.sdk import Context, Effect, Fields, action
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
-from dustrun.core.expression.runtime.fault import suggest
-from dustrun.core.expression.runtime.operators import is_number
+from dustrun.core.expression.fault import suggest
+from dustrun.core.expression.operators import is_number
 from dustrun.records import dataclass
 from dustrun.sdk.action import refuse as refuse
 

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.times import read_moment
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.times import read_moment
 from dustrun.core.values.exact_json import plain_digits
 from dustrun.core.values.fields import Fields
 from dustrun.records import dataclass

@@ -13,10 +13,10 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
 
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions import abi as codec
 from dustrun.core.expression.functions.abi import AbiType
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import Limits, Meter
+from dustrun.core.expression.values import Limits, Meter
 from dustrun.core.values.addresses import checksum, keccak256, read_address
 from dustrun.records import dataclass
 

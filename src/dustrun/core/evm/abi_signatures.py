@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from dustrun.core.evm.abi import AbiFault, Event, Function, Param
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions import abi as codec
 from dustrun.core.expression.functions.abi import AbiType
-from dustrun.core.expression.runtime.fault import Fault
 
 _NAME: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 

@@ -1,8 +1,7 @@
 """The expression language of templates: CEL with exact numbers. See `docs/reference/expressions.md`."""
 
+from dustrun.core.expression.fault import ExpressionError, ExpressionErrors
 from dustrun.core.expression.references import Reference
-from dustrun.core.expression.runtime.fault import ExpressionError, ExpressionErrors
-from dustrun.core.expression.runtime.values import DEFAULT_LIMITS, TRIAL, Function, Lazy, Limits, OverTrial, Roots
 from dustrun.core.expression.template import (
     CompiledValue,
     Template,
@@ -12,6 +11,7 @@ from dustrun.core.expression.template import (
     parse_template,
     read_value,
 )
+from dustrun.core.expression.values import DEFAULT_LIMITS, TRIAL, Function, Lazy, Limits, OverTrial, Roots
 
 __all__ = [
     "DEFAULT_LIMITS",

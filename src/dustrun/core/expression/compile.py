@@ -8,21 +8,20 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from dustrun.core.expression import macros
+from dustrun.core.expression import macros, operators, values
+from dustrun.core.expression import values as access
+from dustrun.core.expression.border import to_json
+from dustrun.core.expression.fault import Fault, suggest
 from dustrun.core.expression.functions import FUNCTIONS, HOST_VALUES
 from dustrun.core.expression.functions.table import call
 from dustrun.core.expression.logic import TYPES, fold_and, fold_else, fold_or, qualified_type
+from dustrun.core.expression.operators import NO, OPERATORS, negate
 from dustrun.core.expression.references import Found, constant_key
-from dustrun.core.expression.runtime import operators, values
-from dustrun.core.expression.runtime import values as access
-from dustrun.core.expression.runtime.border import to_json
-from dustrun.core.expression.runtime.fault import Fault, suggest
-from dustrun.core.expression.runtime.operators import NO, OPERATORS, negate
-from dustrun.core.expression.runtime.values import Frame, Function, Lazy, Roots, Run, Take, kind, map_key
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.parse import RESERVED
 from dustrun.core.expression.syntax.printer import short_text, step_text
 from dustrun.core.expression.syntax.tree import Node
+from dustrun.core.expression.values import Frame, Function, Lazy, Roots, Run, Take, kind, map_key
 
 
 class Compiler:

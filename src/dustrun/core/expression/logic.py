@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import Frame, Run, TypeName, kind
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.printer import short_text
 from dustrun.core.expression.syntax.tree import Logic
+from dustrun.core.expression.values import Frame, Run, TypeName, kind
 
 
 def absorb(fault: Fault) -> Fault:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.data import group_by_keys, sort_by_keys, unique_by_keys
 from dustrun.core.expression.logic import absorb
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import Frame, Lazy, Run, Take, from_key, kind, map_key, read_all
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.printer import short_text
+from dustrun.core.expression.values import Frame, Lazy, Run, Take, from_key, kind, map_key, read_all
 
 if TYPE_CHECKING:
     from dustrun.core.expression.compile import Compiler

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from dustrun.core.expression.border import as_text, to_json
 from dustrun.core.expression.compile import Compiler, QuickPath, quick_path
+from dustrun.core.expression.fault import ExpressionError, ExpressionErrors, Fault, line_and_column, span_at
+from dustrun.core.expression.operators import MAX_VALUE_DEPTH
 from dustrun.core.expression.references import Found, Reference, find_references
-from dustrun.core.expression.runtime.border import as_text, to_json
-from dustrun.core.expression.runtime.fault import ExpressionError, ExpressionErrors, Fault, line_and_column, span_at
-from dustrun.core.expression.runtime.operators import MAX_VALUE_DEPTH
-from dustrun.core.expression.runtime.values import DEFAULT_LIMITS, Frame, Function, Lazy, Limits, Meter, Roots
 from dustrun.core.expression.syntax.parse import COMMENT, RAW_STRING, STRING, parse
 from dustrun.core.expression.syntax.tree import Node
+from dustrun.core.expression.values import DEFAULT_LIMITS, Frame, Function, Lazy, Limits, Meter, Roots
 from dustrun.core.values.exact_json import weigh
 
 MAX_TEMPLATE = 1_048_576

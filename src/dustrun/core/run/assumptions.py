@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dustrun.core.run.journal import Execution, ReportedExecution
+from dustrun.core.run.journal import ReportedExecution, decides
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.definition import Node
 from dustrun.core.workflow.program import Program
 from dustrun.core.workflow.specs import Specs
 
 Json = dict[str, Any]
-_DECISIVE = frozenset({"assumedChild", "assumedInput", "assumedEnd"})
-ASSUMED_CHILD: Json = {"assumedChild": True}
-"""Fact of a call: an important part of the called run depends on an assumed value."""
 References = Mapping[str, Sequence[str]]
 _SKIPPED_OVER = (NodeStatus.FAILURE, NodeStatus.PARTIAL, NodeStatus.UNCERTAIN, NodeStatus.CANCELLED)
 
@@ -52,13 +49,6 @@ def _assumed(execution: ReportedExecution, nodes: Mapping[str, Node], specs: Spe
     source, why = _source(execution, nodes[execution.node_id], specs)
     shown: Json = {**execution.place, "source": source, "why": why}
     return shown | {"dependsOn": depends_on, "decides": decides(execution)}
-
-
-def decides(execution: Execution) -> bool:
-    """Whether an important part depends on an assumed value: a taken branch, a called run, a spend, a loop's end."""
-    facts = execution.facts or {}
-    is_decisive = not facts.keys().isdisjoint(_DECISIVE) or facts.get("child", {}).get("assumed", False)
-    return execution.assumed and (execution.branch is not None or is_decisive)
 
 
 def _source(execution: ReportedExecution, node: Node, specs: Specs) -> tuple[str, str]:

@@ -141,3 +141,15 @@ class Journal:
             if execution is not None or not frame:
                 return execution
             frame = frame_of(frame[: frame.rfind("[")])
+
+
+ASSUMED_CHILD: dict[str, Any] = {"assumedChild": True}
+"""Fact of a call: an important part of the called run depends on an assumed value."""
+_DECISIVE = frozenset({"assumedChild", "assumedInput", "assumedEnd"})
+
+
+def decides(execution: Execution) -> bool:
+    """Whether an important part depends on an assumed value: a taken branch, a called run, a spend, a loop's end."""
+    facts = execution.facts or {}
+    is_decisive = not facts.keys().isdisjoint(_DECISIVE) or facts.get("child", {}).get("assumed", False)
+    return execution.assumed and (execution.branch is not None or is_decisive)

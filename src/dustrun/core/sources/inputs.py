@@ -11,8 +11,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from dustrun.core.expression import Reference
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.references import find_references
-from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.parse import parse
 from dustrun.core.money.intent import FundsMovement

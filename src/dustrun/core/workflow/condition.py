@@ -12,10 +12,10 @@ from decimal import Decimal
 from typing import Any
 
 from dustrun.core.expression import CompiledValue, ExpressionError, ExpressionErrors, Limits, Reference, Roots
-from dustrun.core.expression.runtime.fault import Fault, Kind, suggest
-from dustrun.core.expression.runtime.operators import is_number, same
-from dustrun.core.expression.runtime.values import DEFAULT_LIMITS, Meter, kind
+from dustrun.core.expression.fault import Fault, Kind, suggest
+from dustrun.core.expression.operators import is_number, same
 from dustrun.core.expression.template import compile_value
+from dustrun.core.expression.values import DEFAULT_LIMITS, Meter, kind
 from dustrun.records import dataclass
 
 MAX_DEPTH = 32

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from dustrun import clock, ids
 from dustrun.core.expression import Function, Lazy
-from dustrun.core.expression.runtime.values import Roots
+from dustrun.core.expression.values import Roots
 from dustrun.core.run.journal import Execution, Journal, enclosing, frame_of
 from dustrun.core.run.state import NodeStatus
 from dustrun.core.sources.kept import joined

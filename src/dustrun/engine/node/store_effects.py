@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from dustrun.core.run.assumptions import ASSUMED_CHILD
+from dustrun.core.run.journal import ASSUMED_CHILD
 from dustrun.core.run.plan import Start
 from dustrun.core.workflow.definition import Definition
 from dustrun.engine.node.context import idempotency_key

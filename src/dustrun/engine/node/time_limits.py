@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import field
 from typing import TypeVar
 
 from dustrun.core.workflow.program import ProgramNode
 from dustrun.engine.node.outcome import Failed, Job, Outcome, Unknown, request_facts
 from dustrun.errors import Temporary
+from dustrun.records import dataclass
 from dustrun.settings import Settings
 
 T = TypeVar("T")
@@ -56,14 +58,14 @@ def call_timed_out(facts: dict[str, object], run_id: str) -> Failed:
     return Failed("TIMEOUT", f"The called run {run_id} did not end in time (timeoutMs of the node).", facts=facts)
 
 
+@dataclass(slots=True)
 class Alarm:
     """Cancels the attempts of a run whose time limit has passed. One timer serves all of them: most end long before it
     fires, so a timer for each would be wasted."""
 
-    def __init__(self) -> None:
-        self._limits: dict[str, tuple[float, asyncio.Task[None]]] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._late: set[str] = set()
+    _limits: dict[str, tuple[float, asyncio.Task[None]]] = field(default_factory=dict)
+    _timer: asyncio.TimerHandle | None = None
+    _late: set[str] = field(default_factory=set)
 
     def watch(self, path: str, task: asyncio.Task[None], limit_ms: int) -> None:
         """Gives an attempt its time from now."""

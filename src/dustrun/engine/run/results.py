@@ -7,8 +7,17 @@ from typing import Any
 
 from dustrun import ids
 from dustrun.core.run import retry
-from dustrun.core.run.assumptions import ASSUMED_CHILD, decides
-from dustrun.core.run.journal import AHEAD, ANSWER, RESUMED_BY, Execution, Journal, frame_of, item_frame
+from dustrun.core.run.journal import (
+    AHEAD,
+    ANSWER,
+    ASSUMED_CHILD,
+    RESUMED_BY,
+    Execution,
+    Journal,
+    decides,
+    frame_of,
+    item_frame,
+)
 from dustrun.core.run.plan import Holds, Start
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.stream_events import RUN_RESPONDED

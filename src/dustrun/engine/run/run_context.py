@@ -9,8 +9,7 @@ from typing import Any
 
 from dustrun import clock
 from dustrun.catalog import Catalog
-from dustrun.core.run.assumptions import decides
-from dustrun.core.run.journal import Journal, has_responded
+from dustrun.core.run.journal import Journal, decides, has_responded
 from dustrun.core.run.plan import Plan
 from dustrun.core.text.masking import Redaction
 from dustrun.core.workflow.program import Program

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dustrun import clock, log
-from dustrun.core.expression import ExpressionError, parse_template
+from dustrun import log
 from dustrun.core.run.state import Mode
 from dustrun.core.text.masking import Redaction
 from dustrun.core.values.exact_json import dumps_text, is_large, loads
 from dustrun.core.workflow.program import Program
-from dustrun.errors import Code, Conflict, Invalid, Problem
 from dustrun.services.access import idempotency
-from dustrun.services.runs import start_request
+from dustrun.services.runs import may_start
 from dustrun.services.runs.engine_port import Caller, Created, NewRun, RunFacts, WrittenRun
 from dustrun.services.runs.start_request import Concurrency, Judged, Prepared, SnapshotOutdated
 from dustrun.services.streaming.broadcaster import Broadcaster
@@ -21,7 +19,6 @@ from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.data import variables as variable_rows
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
-from dustrun.storage.money import transactions as transaction_rows
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.journal import Batch, Event
@@ -40,20 +37,14 @@ def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
     snapshot = prepared.snapshot
     # asked together with the run's row, which is undone if the workflow is no longer so
     state = workflow_rows.find_state_soon(tx, snapshot.org_id, snapshot.id) if snapshot is not None else None
-    if request.chat_message_id is not None and not rows.has_message(tx, facts.org_id, request.chat_message_id):
-        message = f'"{request.chat_message_id}" names no message of this organisation.'
-        raise Invalid(message, code=Code.CHAT_MESSAGE_UNKNOWN, details=[Problem("chatMessageId", message)])
-    if prepared.must_be_closed is not None and rows.chain_is_open(tx, facts.org_id, prepared.must_be_closed):
-        message = "Another run of this retry chain has not ended; wait for it or cancel it."
-        raise Conflict(message, code=Code.RUN_NOT_RETRYABLE)
+    if request.chat_message_id is not None:
+        may_start.check_message(tx, facts.org_id, request.chat_message_id)
     if prepared.must_be_closed is not None:
-        _check_settled(tx, facts.org_id, prepared.must_be_closed)
-    run_pk = rows.insert(tx, _row(prepared, batch))
+        may_start.check_chain(tx, facts.org_id, prepared.must_be_closed)
+    inserted = rows.insert(tx, _row(prepared, batch))
     if snapshot is not None and state is not None and state.value != snapshot.state:
         raise SnapshotOutdated
-    if run_pk is None:
-        message = f'The runId "{facts.id}" is already used; choose another one.'
-        raise Invalid(message, code=Code.RUN_ID_USED, details=[Problem("runId", message)])
+    run_pk = may_start.check_created(inserted, facts.id)
     if prepared.keeps_draft and snapshot is not None and snapshot.draft_version is not None:
         workflow_rows.keep_draft(tx, snapshot.org_id, snapshot.id, snapshot.draft_version)
     if request.chat_message_id is not None:
@@ -80,18 +71,6 @@ def read_back(tx: Tx, run_pk: int, program: Program) -> WrittenRun:
     row = rows.get(tx, run_pk)
     executions = journal_rows.list_executions(tx, run_pk)
     return WrittenRun(row, program.definition, executions, rows.find_owner(tx, row.workflow_id))
-
-
-def _check_settled(tx: Tx, org_id: str, root_run_id: str) -> None:
-    """Raises `Conflict` while anything that the retry chain signed may still be included: paying again could pay
-    twice."""
-    unsettled = transaction_rows.find_unsettled(tx, org_id, root_run_id)
-    if unsettled is not None:
-        message = (
-            f'The transaction "{unsettled}" of this retry chain is still open; wait until it is final, or cancel it '
-            f"(POST /v1/transactions/{unsettled}/cancel)."
-        )
-        raise Conflict(message, code=Code.TRANSACTION_OPEN, details=[{"field": "transactionId", "message": unsettled}])
 
 
 def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
@@ -194,7 +173,7 @@ class RunCreation:
         prepared.batch.redaction = Redaction(facts.secrets)  # whichever engine writes it, and whatever it adds before
         limit = concurrency if facts.mode is not Mode.SIMULATE else None
         if limit is not None:
-            facts.concurrency_key = _concurrency_key(limit, prepared)
+            facts.concurrency_key = may_start.concurrency_key_of(limit, prepared)
         is_separate = limit is None and prepared.is_separate
         if not is_call:
             log.bind(run_id=facts.id)  # the caller's request is the one that started this run
@@ -207,7 +186,7 @@ class RunCreation:
                 if held is not None:
                     return held
                 run_pk, events = create(tx, prepared, batch)
-                cancelled = _make_room(tx, limit, facts, run_pk) if limit is not None else None
+                cancelled = may_start.make_room(tx, limit, facts, run_pk) if limit is not None else None
                 is_retry = prepared.source_run_id is not None
                 written = read_back(tx, run_pk, prepared.program) if is_retry else None
                 made = Created(facts.id, run_pk, events, cancelled, written)
@@ -237,34 +216,3 @@ class RunCreation:
 
 def _created_in(done: Created | Judged) -> Created | None:
     return done if isinstance(done, Created) else done.created
-
-
-def _concurrency_key(concurrency: Concurrency, prepared: Prepared) -> str:
-    if concurrency.key is None:
-        return ""
-    roots = start_request.KeyRoots(prepared.payload, prepared.facts.prop_values)
-    try:
-        return str(parse_template(concurrency.key).evaluate(roots))
-    except ExpressionError as error:
-        raise Invalid(
-            "The workflow's concurrency key cannot be computed from this payload.",
-            code=Code.PAYLOAD_INVALID,
-            details=[Problem("payload", error.message)],
-        ) from None
-
-
-def _make_room(tx: Tx, limit: Concurrency, facts: RunFacts, run_pk: int) -> int | None:
-    """Applies the workflow's limit to the run just inserted: None when it fits or may queue, else the oldest run, now
-    asked to cancel. Raises `Conflict` when the workflow says to skip."""
-    if limit.on_limit == "queue":
-        return None
-    assert facts.workflow_id is not None
-    assert facts.concurrency_key is not None
-    others = [pk for pk in rows.list_open_of(tx, facts.workflow_id, facts.concurrency_key) if pk != run_pk]
-    if len(others) < limit.max:
-        return None
-    if limit.on_limit == "skip":
-        message = f"The workflow already has {len(others)} unfinished runs; its limit is {limit.max}."
-        raise Conflict(message, code=Code.STATE_CONFLICT)
-    rows.request_cancel(tx, others[0], clock.now_ms())
-    return others[0]

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 from dustrun.core.expression import ExpressionError, parse_expression, parse_template
-from dustrun.core.expression.runtime.values import Limits, Roots
 from dustrun.core.expression.template import Template
+from dustrun.core.expression.values import Limits, Roots
 from dustrun.core.run.journal import Journal, enclosing, frame_of
 from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.program import Program

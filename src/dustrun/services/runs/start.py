@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -10,15 +9,12 @@ from dustrun import clock, ids
 from dustrun.core.run import trace
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import KEPT_FROM, OPENS_AGAIN, Execution, items_of
-from dustrun.core.run.state import RUN_RETRYABLE, Mode, NodeStatus, RunStatus
+from dustrun.core.run.state import Mode, NodeStatus
 from dustrun.core.text.masking import marks_in, unseal
 from dustrun.core.values.exact_json import dumps_text, loads, loads_own
-from dustrun.core.workflow.definition import ANY_WALLET
 from dustrun.core.workflow.program import Program
-from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Temporary
 from dustrun.services.access.principal import Principal
-from dustrun.services.connectors.read_hosts import ReadHosts
-from dustrun.services.runs import start_request
+from dustrun.services.runs import may_start, start_request
 from dustrun.services.runs.create import RunCreation
 from dustrun.services.runs.engine_port import Created, Engine, RunFacts
 from dustrun.services.runs.runs import Runs
@@ -31,14 +27,11 @@ from dustrun.services.runs.start_request import (
     WorkflowSnapshot,
     first_batch,
 )
-from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
-from dustrun.storage.runs import called_runs
 from dustrun.storage.runs import journal as journal_rows
-from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.secrets.vault import Vault
 from dustrun.storage.workflows import workflows as workflow_rows
@@ -158,18 +151,14 @@ class Starts:
         self._runs = runs
         self.is_traced = False
         """Whether called runs and retries are linked to their origin in traces."""
-        self.read_hosts: ReadHosts | None = None
-        """What keys that only simulate may read from; None: anything."""
+        self.guard = may_start.StartGuard(database, creation.gate)
 
     async def start(
         self, principal: Principal, workflow_id: str, request: RunRequest, admission: Admission | None = None
     ) -> Created:
         """Starts a run of a workflow; returns once its row and first event are on disk. Raises `NotStarted` if the
         `admission` decides against it."""
-        principal.need_workflow(workflow_id)
-        start_request.check_request(request)
-        if admission is None:  # what a trigger may start was decided when its version was published
-            principal.need_mode(is_simulated=request.simulate)
+        may_start.check_caller(principal, workflow_id, request, by_trigger=admission is not None)
         return await self._workflow_cache.start_at(
             principal.org_id, workflow_id, lambda snapshot: self._start_at(principal, snapshot, request, admission)
         )
@@ -178,17 +167,14 @@ class Starts:
         self, principal: Principal, snapshot: WorkflowSnapshot, request: RunRequest, admission: Admission | None
     ) -> Created:
         """Starts the run assuming that `snapshot` is current; the transaction verifies it."""
-        await self._workflow_cache.settle(snapshot)
+        await self.guard.check_snapshot(snapshot)
         version = start_request.version_of(snapshot, request)
-        compiled = await start_request.find_program(self._programs, snapshot, version)
-        if compiled is None:
-            raise NotFound(f"The workflow has no version {version}.", code=Code.VERSION_UNKNOWN)
+        compiled = await may_start.find_version(self._programs, snapshot, version)
         program = compiled.runnable()
-        await self._check_hosts(principal, program)
-        await self._check_spending(principal, program, is_simulated=request.simulate)
-        closure = await self._admit(principal, mode_of(request), program, snapshot.id, version, snapshot)
-        trigger_id = start_request.trigger_of(compiled, request)
-        payload = await start_request.accept(self._catalog, compiled, trigger_id, request.payload)
+        await self.guard.check_program(principal, program, is_simulated=request.simulate)
+        closure = await self.guard.admit(principal, mode_of(request), program, (snapshot.id, version), snapshot)
+        trigger_id = may_start.trigger_of(compiled, request)
+        payload = await may_start.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = facts_of(principal, request, trigger_id, snapshot=snapshot, version=version)
         batch = start_request.first_batch(facts, program, payload, request=request)
         prepared = Prepared(facts, program, batch, payload, request, principal.key_id, snapshot=snapshot)
@@ -197,23 +183,15 @@ class Starts:
 
     async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> Created:
         """Starts a run of a definition that is not saved."""
-        principal.need_every_workflow("run a definition that belongs to none")
-        start_request.check_request(request)
-        principal.need_mode(is_simulated=request.simulate)
+        may_start.check_caller(principal, None, request, by_trigger=False)
         compiled = await self._programs.compile(document)
-        root = compiled.definition.nodes.get("root")
-        if root is None or root.type != "manual":
-            raise Invalid('An inline run needs a node "root" of type "manual".', code=Code.TRIGGER_NOT_MANUAL)
+        may_start.check_inline(compiled)
         program = compiled.runnable()
-        await self._check_hosts(principal, program)
-        await self._check_spending(principal, program, is_simulated=request.simulate)
+        await self.guard.check_program(principal, program, is_simulated=request.simulate)
         text = dumps_text(document)
-        await self._check_sources(
-            program,
-            lambda tx: self._creation.gate.check_unsaved(_lookup(tx, principal), mode_of(request), text, principal),
-        )
-        trigger_id = start_request.trigger_of(compiled, request)
-        payload = await start_request.accept(self._catalog, compiled, trigger_id, request.payload)
+        await self.guard.admit_unsaved(principal, mode_of(request), program, text)
+        trigger_id = may_start.trigger_of(compiled, request)
+        payload = await may_start.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = facts_of(principal, request, trigger_id)
         batch = start_request.first_batch(facts, program, payload)
         prepared = Prepared(facts, program, batch, payload, request, principal.key_id, definition=text)
@@ -222,25 +200,13 @@ class Starts:
     async def retry(self, principal: Principal, run_id: str) -> Created:
         """Starts a new run that refers to the old one and keeps its successful results."""
         old = await self._runs.get(principal, run_id)
-        if RunStatus(old.row.status) not in RUN_RETRYABLE:
-            message = f'The run is "{old.row.status}"; only a failed, partial or cancelled one can be retried.'
-            raise Conflict(message, code=Code.RUN_NOT_RETRYABLE)
+        may_start.check_retryable(old.row)
         limit = await self._limit_of(old.row)
         program = (await self._runs.compiled(old.row)).runnable()
-        await self._check_hosts(principal, program)
-        await self._check_spending(principal, program, is_simulated=old.row.mode == Mode.SIMULATE.value)
+        await self.guard.check_program(principal, program, is_simulated=old.row.mode == Mode.SIMULATE.value)
         prepared = await self._database.read(lambda tx: self._retry_of(tx, old.row, program, principal.key_id))
         prepared.must_be_closed = old.row.root_run_id
-        prepared.closure = await self._admit(
-            principal, prepared.facts.mode, program, old.row.workflow_id, old.row.version
-        )
-        if old.row.workflow_id is None:
-            await self._check_sources(
-                program, lambda tx: self._creation.gate.check_run(_lookup(tx, principal), old.row)
-            )
-        if prepared.closure is not None and prepared.facts.mode is not Mode.SIMULATE:
-            gate = self._creation.gate
-            await gate.slicing(lambda: self._database.read(lambda tx: self._check_callers(tx, principal, old.row)))
+        prepared.closure = await self.guard.admit_retry(principal, program, old.row)
         if self.is_traced:
             source = trace.of_run(old.row.org_id, old.row.id, loads(old.row.trace) if old.row.trace else None)
             prepared.facts.trace = {"link": source.traceparent()}
@@ -255,7 +221,7 @@ class Starts:
         if found is None:
             return None
         snapshot = start_request.snapshot_of(found)
-        start_request.check_snapshot(snapshot)
+        may_start.check_snapshot(snapshot)
         return snapshot.concurrency
 
     def _retry_of(self, tx: Tx, row: RunRow, program: Program, triggered_by: str) -> Prepared:
@@ -267,60 +233,9 @@ class Starts:
         prepared.facts.secrets.update(unsealing.secrets)
         return prepared
 
-    def _check_callers(self, tx: Tx, principal: Principal, row: RunRow) -> None:
-        """Raises `Conflict` unless what called the run, or one that it retries, may still spend with what it called."""
-        call = called_runs.find_call(tx, row)
-        if call is None or call.parent_pk is None or row.workflow_id is None or row.version is None:
-            return
-        lookup, called = Lookup(tx, principal.org_id, principal), (row.workflow_id, row.version)
-        self._creation.gate.check_callers(lookup, Mode(row.mode), call.parent_pk, called)
-
-    async def _check_hosts(self, principal: Principal, program: Program) -> None:
-        if self.read_hosts is not None:
-            await self.read_hosts.check(principal, program.definition)
-
-    async def _check_spending(self, principal: Principal, program: Program, *, is_simulated: bool) -> None:
-        if program.wallets and not is_simulated:
-            await self._database.look_up(lambda tx: check_spending(tx, principal, program))
-
-    async def _admit(
-        self,
-        principal: Principal,
-        mode: Mode,
-        program: Program,
-        workflow_id: str | None,
-        version: int | None,
-        snapshot: WorkflowSnapshot | None = None,
-    ) -> str | None:
-        """The digest of what the run can reach, if that can spend; raises `Conflict` when it may not in that mode, and
-        `SnapshotOutdated` instead of judging a version that the workflow no longer runs."""
-        if workflow_id is None or version is None:
-            return None
-
-        def query(tx: Tx) -> str | None:
-            lookup = _lookup(tx, principal)
-            workflow = lookup.find(workflow_id)
-            if snapshot is not None:
-                start_request.check_current(workflow, snapshot)
-            return self._creation.gate.admit(lookup, mode, workflow, version) if workflow is not None else None
-
-        return await self._check_sources(program, query)
-
-    async def _check_sources(self, program: Program, query: Callable[[Tx], T]) -> T | None:
-        """The answer to a question about whose hands a program's spends are in; None if it has none."""
-        if not (program.wallets or program.calls):
-            return None
-        look = self._database.read if program.calls else self._database.look_up
-        return await self._creation.gate.slicing(lambda: look(query))
-
     async def _submit(self, prepared: Prepared, concurrency: Concurrency | None) -> Created:
-        if not self._engine.has_room():
-            raise Temporary("The server is busy or stopping; nothing was started.", retry_after_s=2)
+        may_start.check_room(self._engine)
         return await self._engine.submit(self._creation.new_run(prepared, concurrency))
-
-
-def _lookup(tx: Tx, principal: Principal) -> Lookup:
-    return Lookup(tx, principal.org_id, principal)
 
 
 def facts_of(
@@ -356,17 +271,3 @@ def facts_of(
 def mode_of(request: RunRequest) -> Mode:
     """The mode that a request asks for."""
     return Mode.SIMULATE if request.simulate else Mode.DUST if request.dust_test else Mode.LIVE
-
-
-def check_spending(tx: Tx, principal: Principal, program: Program) -> None:
-    """Raises `Forbidden` unless the caller may spend from every wallet that the program can use."""
-    principal.need("wallet:spend")
-    if ANY_WALLET in program.wallets and principal.wallet_ids is not None:
-        raise Forbidden(
-            "The key is limited to some wallets (walletIds), and an expression of this workflow may name any wallet. "
-            "List those that it may name in `connector.oneOf`."
-        )
-    for wallet_id in program.wallets if principal.wallet_ids is not None else ():
-        known = wallet_id or rows.find_default_wallet(tx, principal.org_id)
-        if known is not None and not principal.may_use_wallet(known):
-            raise Forbidden(f'The key is limited to some wallets (walletIds); it may not spend from "{known}".')

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import field
 from typing import Any, Protocol, TypeVar
 
 from dustrun import clock
-from dustrun.catalog import Catalog
-from dustrun.core.json_schema.check import PayloadCheck
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import Mode, NodeStatus
 from dustrun.core.stream_events import RUN_STARTED
-from dustrun.core.validate import suggest
-from dustrun.core.values.exact_json import dumps_text, is_large, loads
+from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
-from dustrun.errors import Code, Invalid, NotFound, Problem, Refused, Temporary
+from dustrun.errors import Code, NotFound, Refused, Temporary
 from dustrun.records import dataclass
-from dustrun.sdk.threads import run_beside
-from dustrun.sdk.trigger import Trigger
 from dustrun.services.runs.engine_port import Caller, ChildCall, Created, RunFacts
-from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs.journal import Batch
 from dustrun.storage.workflows import workflows as workflow_rows
 from dustrun.storage.workflows.workflows import WorkflowRow
 
-RUN_ID = re.compile(r"run_[A-Za-z0-9_-]{1,64}")
 _CALLS_SCALE = "No node of its own spends; each run that it calls scales what it spends and logs its plan."
 _SCALES = "Each amount that is spent is made dust; the plan is a log event before the first signature (data.dustPlan)."
 
@@ -143,21 +135,6 @@ class Prepared:
         return snapshot is not None and snapshot.autosave is not None and self.facts.version == snapshot.draft_version
 
 
-class KeyRoots:
-    """What a concurrency key may refer to: the trigger's payload and the props."""
-
-    def __init__(self, payload: Mapping[str, Any], props: Mapping[str, Any]) -> None:
-        self._roots: dict[str, Any] = {
-            "$trigger": {**payload, "body": dict(payload)},
-            "$inputs": dict(payload),
-            "$props": dict(props),
-        }
-
-    def root(self, name: str) -> Any:
-        """The value behind a root."""
-        return self._roots[name]
-
-
 def snapshot_of(row: WorkflowRow) -> WorkflowSnapshot:
     """The snapshot of a workflow's row."""
     limit = loads(row.concurrency) if row.concurrency else None
@@ -190,76 +167,9 @@ def check_current(row: WorkflowRow | None, snapshot: WorkflowSnapshot) -> None:
         raise SnapshotOutdated
 
 
-def check_request(request: RunRequest) -> None:
-    """Raises `Invalid` for contradictory options or a malformed run id."""
-    if request.simulate and request.dust_test:
-        raise Invalid(
-            "`simulate` and `dustTest` exclude each other; send one of them.",
-            code=Code.BOTH_MODES,
-            details=[Problem("dustTest", "cannot be true together with simulate")],
-        )
-    if request.run_id is not None and not RUN_ID.fullmatch(request.run_id):
-        raise Invalid(
-            "The runId is malformed.",
-            code=Code.RUN_ID_MALFORMED,
-            details=[Problem("runId", "must be run_ and 1 to 64 of A-Z a-z 0-9 _ -, for example run_order-17")],
-        )
-
-
-def check_snapshot(snapshot: WorkflowSnapshot) -> None:
-    """Raises `Invalid` for an archived workflow."""
-    if snapshot.status == "archived":
-        raise Invalid(
-            f"The workflow is archived. POST /v1/workflows/{snapshot.id}/unarchive brings it back.",
-            code=Code.WORKFLOW_ARCHIVED,
-        )
-
-
 def version_of(snapshot: WorkflowSnapshot, request: RunRequest) -> int:
     """The version to run: the requested one, else the draft, else the live one."""
     return request.version or snapshot.draft_version or snapshot.live_version or snapshot.latest_version
-
-
-async def find_program(programs: CompiledWorkflows, snapshot: WorkflowSnapshot, version: int) -> Compiled | None:
-    """The compiled version; None if the workflow has none, or no longer. The draft and the live version exist as
-    long as the snapshot is current, which the run's creation verifies; any other is looked up. Raises
-    `SnapshotOutdated` if they do not."""
-    if version not in (snapshot.draft_version, snapshot.live_version):
-        return await programs.find_stored(snapshot.id, version)
-    found = programs.find_kept(snapshot.id, version) or await programs.find(snapshot.id, version)
-    if found is None:  # an autosave has replaced that draft
-        raise SnapshotOutdated
-    return found
-
-
-def trigger_of(compiled: Compiled, request: RunRequest) -> str:
-    """The trigger that counts as fired: the requested one, else the manual one, else the first."""
-    triggers = compiled.definition.trigger_node_ids
-    wanted = request.trigger_node_id
-    if wanted is None:
-        nodes = compiled.definition.nodes
-        return next((node_id for node_id in triggers if nodes[node_id].type == "manual"), triggers[0])
-    if wanted not in triggers:
-        message = (
-            f'"{wanted}" names no trigger of this version; it has: {", ".join(triggers)}.{suggest(wanted, triggers)}'
-        )
-        raise Invalid(message, code=Code.TRIGGER_NODE_UNKNOWN, details=[Problem("triggerNodeId", message)])
-    return wanted
-
-
-async def accept(catalog: Catalog, compiled: Compiled, trigger_id: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """The payload as the trigger accepts it; raises `Invalid` when it does not match the trigger's schema."""
-    trigger = catalog.triggers[compiled.definition.nodes[trigger_id].type]
-    accepted: dict[str, Any] = await accept_by(trigger, compiled.trigger_configs[trigger_id], payload)
-    return accepted
-
-
-async def accept_by(trigger: Trigger, config: Any, payload: Any) -> Any:
-    """What `trigger.accept` returns: computed beside the event loop if that may take long, whatever makes it long, the
-    payload or the schema."""
-    check = getattr(config, "compiled", None)
-    is_quick = check.is_quick(payload) if isinstance(check, PayloadCheck) else not is_large(payload)
-    return trigger.accept(config, payload) if is_quick else await run_beside(trigger.accept, config, payload)
 
 
 def trigger_result(
@@ -381,9 +291,3 @@ class WorkflowCache:
             except SnapshotOutdated:
                 self._kept.pop(workflow_id, None)
         raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
-
-    async def settle(self, snapshot: WorkflowSnapshot) -> None:
-        """Raises `SnapshotOutdated` when an archived workflow is no longer so, and `Invalid` when it is."""
-        if snapshot.status == "archived":
-            await self._database.read(lambda tx: verify(tx, snapshot))
-        check_snapshot(snapshot)

@@ -9,13 +9,13 @@ from dustrun.catalog import Catalog
 from dustrun.core.run import trace
 from dustrun.core.run.state import Mode
 from dustrun.core.workflow.program import Program
-from dustrun.errors import Code, Conflict, Forbidden, NotFound, Refused, Temporary
+from dustrun.errors import Code, Conflict, Forbidden, Refused, Temporary
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.access.principal import Principal
-from dustrun.services.runs import start_request
+from dustrun.services.runs import may_start, start_request
 from dustrun.services.runs.create import RunCreation
 from dustrun.services.runs.engine_port import Child, ChildCall, Created, NewRun, RunFacts
-from dustrun.services.runs.start import check_spending, facts_of
+from dustrun.services.runs.start import facts_of
 from dustrun.services.runs.start_request import Prepared, RunRequest, WorkflowCache, WorkflowSnapshot
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.compiled import CompiledWorkflows
@@ -46,6 +46,7 @@ class CalledRuns:
         self._programs = programs
         self._workflow_cache = workflow_cache
         self._creation = creation
+        self._guard = may_start.StartGuard(database, creation.gate)
         self._is_traced = is_traced
 
     async def start(self, parent: RunFacts, call: ChildCall, submit: Submit) -> Child:
@@ -66,17 +67,16 @@ class CalledRuns:
             if known.parent_path != call.path:
                 raise Conflict(f'The run "{run_id}" exists and was not started by this node.')
             return Child(known.pk, known.id, snapshot.id)
-        await self._workflow_cache.settle(snapshot)
+        await self._guard.check_snapshot(snapshot)
         version = call.version or snapshot.live_version or snapshot.draft_version or snapshot.latest_version
-        compiled = await start_request.find_program(self._programs, snapshot, version)
-        if compiled is None:
-            raise NotFound(f'The workflow "{snapshot.name}" has no version {version}.', code=Code.VERSION_UNKNOWN)
+        name = f'The workflow "{snapshot.name}"'
+        compiled = await may_start.find_version(self._programs, snapshot, version, name)
         program = compiled.runnable()
         by = await self._database.read(lambda tx: _caller_of(tx, parent, snapshot, program))
         closure = await self._admit(parent, program, snapshot, version)
         request = self._request(parent, call, run_id)
-        trigger_id = start_request.trigger_of(compiled, request)
-        payload = await start_request.accept(self._catalog, compiled, trigger_id, request.payload)
+        trigger_id = may_start.trigger_of(compiled, request)
+        payload = await may_start.accept(self._catalog, compiled, trigger_id, request.payload)
         principal = Principal(by, parent.org_id, frozenset())
         facts = facts_of(principal, request, trigger_id, snapshot=snapshot, version=version)
         facts.caller = caller
@@ -143,7 +143,7 @@ def _caller_of(tx: Tx, parent: RunFacts, snapshot: WorkflowSnapshot, program: Pr
         if principal is None:
             raise Refused(f'The key "{by}" that started this run no longer exists; nothing is spent in its name.')
         try:
-            check_spending(tx, principal, program)
+            may_start.check_spending(tx, principal, program)
         except Forbidden as error:
             raise Refused(f'The key "{by}" that started this run may not spend: {error.message}') from error
     return by

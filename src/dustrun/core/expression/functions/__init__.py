@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dustrun.core.expression import times
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.chain import chain, hashes
 from dustrun.core.expression.functions.data import data
 from dustrun.core.expression.functions.money import money
@@ -13,9 +15,7 @@ from dustrun.core.expression.functions.standard import standard
 from dustrun.core.expression.functions.table import FunctionSpec, Group
 from dustrun.core.expression.functions.text import text
 from dustrun.core.expression.functions.time import time
-from dustrun.core.expression.runtime import times
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import Timestamp, kind
+from dustrun.core.expression.values import Timestamp, kind
 
 GROUPS: tuple[Group, ...] = (standard, numbers, money, text, data, time, chain, hashes)
 

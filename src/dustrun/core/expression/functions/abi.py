@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.text import hex_bytes
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import Meter
+from dustrun.core.expression.values import Meter
 from dustrun.records import dataclass
 
 MAX_TYPE_TEXT = 500

@@ -7,11 +7,11 @@ import hmac
 import re
 from typing import Any
 
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions import abi
 from dustrun.core.expression.functions.table import Group
 from dustrun.core.expression.functions.text import hex_bytes, utf8
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import Meter
+from dustrun.core.expression.values import Meter
 from dustrun.core.values import addresses
 
 chain = Group("Chain")

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
+from dustrun.core.expression import operators
+from dustrun.core.expression.border import compact, to_json
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.table import Group
-from dustrun.core.expression.runtime import operators
-from dustrun.core.expression.runtime.border import compact, to_json
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.operators import MAX_VALUE_DEPTH, NO, OPERATORS, contained, is_number, same
-from dustrun.core.expression.runtime.values import Meter, from_key, kind, map_key
+from dustrun.core.expression.operators import MAX_VALUE_DEPTH, NO, OPERATORS, contained, is_number, same
+from dustrun.core.expression.values import Meter, from_key, kind, map_key
 from dustrun.core.values import exact_json
 
 # JMESPath with exact numbers and limits: every visit is metered, every list bounded, no floats.

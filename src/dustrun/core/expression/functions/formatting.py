@@ -6,11 +6,11 @@ import re
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from dustrun.core.expression.runtime import operators
-from dustrun.core.expression.runtime.border import as_text
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.operators import is_number
-from dustrun.core.expression.runtime.values import Meter, kind
+from dustrun.core.expression import operators
+from dustrun.core.expression.border import as_text
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.operators import is_number
+from dustrun.core.expression.values import Meter, kind
 
 MAX_PRECISION = 100
 _CLAUSE = re.compile(r"%(?:\.([0-9]{1,3}))?(.?)", re.DOTALL)

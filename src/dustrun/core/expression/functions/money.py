@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
+from dustrun.core.expression import operators
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.table import Group
-from dustrun.core.expression.runtime import operators
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.operators import WIDE, Number
-from dustrun.core.expression.runtime.values import Meter
+from dustrun.core.expression.operators import WIDE, Number
+from dustrun.core.expression.values import Meter
 
 money = Group("Money")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Any
 
+from dustrun.core.expression import operators
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.table import Group, numbers_of
-from dustrun.core.expression.runtime import operators
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.operators import WIDE, Number
-from dustrun.core.expression.runtime.values import Meter, kind
+from dustrun.core.expression.operators import WIDE, Number
+from dustrun.core.expression.values import Meter, kind
 
 numbers = Group("Numbers")
 

@@ -9,12 +9,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from dustrun.core.expression import operators, times
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.table import Group, is_digits
 from dustrun.core.expression.logic import type_of
-from dustrun.core.expression.runtime import operators, times
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import Duration, Meter, Timestamp, TypeName
 from dustrun.core.expression.syntax import literals
+from dustrun.core.expression.values import Duration, Meter, Timestamp, TypeName
 
 standard = Group("CEL")
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from decimal import Decimal, DecimalException
 from typing import Any
 
-from dustrun.core.expression.runtime import times
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import Lazy, Meter, kind, read_all
+from dustrun.core.expression import times
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.values import Lazy, Meter, kind, read_all
 from dustrun.records import dataclass
 
 # parameter type → the kinds it accepts; empty: any value

@@ -8,11 +8,11 @@ import unicodedata
 from typing import Any
 from urllib.parse import quote
 
+from dustrun.core.expression.border import as_text
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.formatting import format_text
 from dustrun.core.expression.functions.table import Group
-from dustrun.core.expression.runtime.border import as_text
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import Meter
+from dustrun.core.expression.values import Meter
 
 text = Group("Text")
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from dustrun.core.expression import operators, times
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.table import Group
-from dustrun.core.expression.runtime import operators, times
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import Duration, Meter, Timestamp
+from dustrun.core.expression.values import Duration, Meter, Timestamp
 
 # Date and time patterns with Unicode (CLDR) letters; names are always English, independent of any locale.
 

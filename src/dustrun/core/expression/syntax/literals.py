@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.operators import MAX_EXPONENT
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.operators import MAX_EXPONENT
 
 MAX_DIGITS = 2500
 

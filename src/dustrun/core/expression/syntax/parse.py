@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import DEFAULT_LIMITS
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.syntax import literals, tree
 from dustrun.core.expression.syntax.tree import Node
+from dustrun.core.expression.values import DEFAULT_LIMITS
 
 MAX_SOURCE = 65_536
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 from dustrun.core.evm.abi import AbiFault, Event, Param, encode, read_value
 from dustrun.core.evm.abi_signatures import parse_event
 from dustrun.core.expression import DEFAULT_LIMITS, ExpressionError, Template, parse_expression
+from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.abi import AbiType
-from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.parse import parse
 from dustrun.core.triggers.chain.queries import LogQuery

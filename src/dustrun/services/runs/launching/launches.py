@@ -15,12 +15,12 @@ from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
 from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
-from dustrun.services.runs import start_request
+from dustrun.services.runs import may_start
 from dustrun.services.runs.launching import decision as matching
 from dustrun.services.runs.launching.decision import Deciding, Decision, Direct, LaunchRequest, Reach
 from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.runs import Runs
-from dustrun.services.runs.start import Starts, check_spending
+from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import RunRequest
 from dustrun.services.streaming.broadcaster import Broadcaster, Notice
 from dustrun.services.workflows.compiled import CompiledWorkflows
@@ -170,7 +170,7 @@ class Launches:
             raise NotFound(f"The workflow has no version {asked.version}.", code=Code.VERSION_UNKNOWN)
         payload: dict[str, Any] = asked.payload
         if run.workflow_id == asked.workflow_id and run.version == asked.version:
-            payload = await start_request.accept(self._runs.catalog, compiled, run.trigger_node_id, asked.payload)
+            payload = await may_start.accept(self._runs.catalog, compiled, run.trigger_node_id, asked.payload)
         matching.check(asked, payload, run, clock.now_ms())
         closure = await self._reach.slicing(
             lambda: self._database.read(lambda tx: self._reach.check(tx, principal, run, asked.mode))
@@ -184,7 +184,9 @@ class Launches:
         if not (principal.may("workflow:execute") and principal.may("wallet:spend")):
             return False
         try:
-            await self._database.read(lambda tx: check_spending(tx, principal, program) if program.wallets else None)
+            await self._database.read(
+                lambda tx: may_start.check_spending(tx, principal, program) if program.wallets else None
+            )
         except Forbidden:
             return False
         return True

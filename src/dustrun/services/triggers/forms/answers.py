@@ -17,7 +17,7 @@ from dustrun.core.triggers.limits import EXHAUSTED, Admit, decide
 from dustrun.errors import Code, Conflict, DustrunError, Forbidden, Invalid, NotFound, Refused, Temporary
 from dustrun.records import dataclass
 from dustrun.services.access.api_keys import principal_of
-from dustrun.services.runs import start_request
+from dustrun.services.runs import may_start
 from dustrun.services.runs.create import NotStarted
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.runs import Runs
@@ -187,7 +187,7 @@ class FormAnswers:
     async def _check(self, compiled: Compiled, request: RunRequest) -> None:
         """Raises `Invalid` with the fields as the form names them."""
         try:
-            await start_request.accept(self._runs.catalog, compiled, request.trigger_node_id or "", request.payload)
+            await may_start.accept(self._runs.catalog, compiled, request.trigger_node_id or "", request.payload)
         except Invalid as error:
             details = [{**one, "field": _as_value(str(one["field"]))} for one in error.public_details()]
             raise Invalid("The form is not filled in as it asks.", code=error.code, details=details) from None

@@ -6,10 +6,10 @@ import base64
 from decimal import Decimal
 from typing import Any
 
-from dustrun.core.expression.runtime import times
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.operators import MAX_VALUE_DEPTH, plain
-from dustrun.core.expression.runtime.values import Duration, Lazy, Meter, Timestamp, TypeName, key_text, kind, read_all
+from dustrun.core.expression import times
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.operators import MAX_VALUE_DEPTH, plain
+from dustrun.core.expression.values import Duration, Lazy, Meter, Timestamp, TypeName, key_text, kind, read_all
 from dustrun.core.values import exact_json
 
 _SHORT_BITS = 3300

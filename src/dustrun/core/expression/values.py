@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
-from dustrun.core.expression.runtime.fault import Fault, suggest
+from dustrun.core.expression.fault import Fault, suggest
 from dustrun.records import dataclass
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.times import in_range
-from dustrun.core.expression.runtime.values import Duration, Lazy, Meter, Timestamp, TypeName, kind, map_key, read_all
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.times import in_range
+from dustrun.core.expression.values import Duration, Lazy, Meter, Timestamp, TypeName, kind, map_key, read_all
 
 # Exact arithmetic: unbounded integers and decimals of 50 digits, rounded half-even; never a binary float.
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from dustrun.core.expression.runtime.fault import Fault
-from dustrun.core.expression.runtime.values import Duration, Timestamp
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.values import Duration, Timestamp
 
 SECOND = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,1 +1,0 @@
-"""Runtime values of expressions: types, arithmetic, comparison, limits, faults."""
