@@ -92,9 +92,9 @@ class Watch:
         self._timed = timed
 
     @contextlib.contextmanager
-    def of(self, *labels: str) -> Iterator[Seen]:
+    def of(self, *labels: str) -> Iterator[MeasuredOutcome]:
         """Measures the body of the `with`; the outcome becomes the counter's last label."""
-        seen, started = Seen(), clock.monotonic_s()
+        seen, started = MeasuredOutcome(), clock.monotonic_s()
         try:
             yield seen
         except BaseException as error:
@@ -106,7 +106,7 @@ class Watch:
 
 
 @dataclass(slots=True)
-class Seen:
+class MeasuredOutcome:
     """The outcome of the measured work."""
 
     outcome: str = "ok"

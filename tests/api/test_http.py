@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dustrun.api.serving.connections import Admission, Connections
+from dustrun.api.serving.connections import ConnectionHandling, Connections
 from dustrun.settings import Settings
 from served import served
 from testkit.server_process import ServerProcess
@@ -208,11 +208,11 @@ def test_descriptors_are_kept_for_health_checks() -> None:
     full = Connections(most=2, most_beyond=2, most_per_address=0, head_s=1, idle_s=1)
     made = [_Cut() for _ in range(5)]
     admitted = [full.admit(one, f"10.0.0.{number}") for number, one in enumerate(made)]
-    assert admitted == [Admission.FULL, Admission.FULL, *[Admission.HEALTH_ONLY] * 3]
+    assert admitted == [ConnectionHandling.FULL, ConnectionHandling.FULL, *[ConnectionHandling.HEALTH_ONLY] * 3]
     assert [one.is_cut for one in made] == [False, False, True, False, False]
     for number, one in enumerate(made):
         full.leave(one, f"10.0.0.{number}", admitted[number])
-    assert full.admit(_Cut(), "10.0.0.9") is Admission.FULL
+    assert full.admit(_Cut(), "10.0.0.9") is ConnectionHandling.FULL
 
 
 class _Cut:

@@ -11,7 +11,7 @@ import pytest
 from dustrun.assistant.budget import Budget, Exceeded
 from dustrun.assistant.loop import turn_parts
 from dustrun.assistant.toolbox import narrowed
-from dustrun.sdk.llm.messages import Answer, Called, Returned, Said
+from dustrun.sdk.llm.messages import Answer, Called, ModelText, Returned
 from dustrun.services.access.principal import PERMISSIONS, Principal
 from dustrun.settings import Settings
 
@@ -55,7 +55,7 @@ def test_call_without_a_result_is_told_as_cut_off() -> None:
         {"type": "run", "runId": "run_1"},
     ]
     assert turn_parts(parts) == [
-        Said("assistant", "I look."),
+        ModelText("assistant", "I look."),
         Called("c1", "list_runs", {"limit": 1}),
         Returned("c1", "list_runs", '{"message":"interrupted"}'),
     ]

@@ -39,8 +39,8 @@ def url(cluster: Cluster) -> Iterator[str]:
 
 async def test_runs_are_accepted_while_temporal_is_away_and_end_when_it_is_there(tmp_path: Path, url: str) -> None:
     own = TemporalServer(tmp_path, namespaces=("ours",))
-    watching = engine.Temporal(engine.Place(own.address, "ours", "q"), "watching")
-    place = engine.Place(own.address, "ours", "q")
+    watching = engine.Temporal(engine.TemporalAddress(own.address, "ours", "q"), "watching")
+    place = engine.TemporalAddress(own.address, "ours", "q")
     settings: dict[str, Any] = {"database_url": url, "temporal_address": own.address}
     assert "cannot be reached" in (await engine.find_trouble(place) or "")
     try:
@@ -66,7 +66,7 @@ async def test_runs_are_accepted_while_temporal_is_away_and_end_when_it_is_there
                     await asyncio.sleep(0.05)
             assert watching.times_emptied == 1
             assert await engine.find_trouble(place) is None
-            trouble = await engine.find_trouble(engine.Place(own.address, "theirs", "q"))
+            trouble = await engine.find_trouble(engine.TemporalAddress(own.address, "theirs", "q"))
             assert 'no namespace "theirs"' in (trouble or "")
             os.kill(own.pid, signal.SIGSTOP)
             stopping_at = asyncio.get_running_loop().time()

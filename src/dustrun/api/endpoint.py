@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun.api import idempotency
 from dustrun.api.auth import admit
-from dustrun.api.envelope import Answered, Reading, request_id, send_body, success_body, whole_body
+from dustrun.api.envelope import EncodedAnswer, Reading, request_id, send_body, success_body, whole_body
 from dustrun.api.limits import read_json
 from dustrun.core.validate import suggest
 from dustrun.core.validate.ignored import ignored_fields
@@ -99,7 +99,7 @@ class Endpoint:
 
     async def _respond(self, call: Call, given: dict[str, Any], sent: bytes, document: Any) -> Response:
         made = await self._answer(call, given, sent, document)
-        return made if isinstance(made, Response) else Answered(made.body, made.status)
+        return made if isinstance(made, Response) else EncodedAnswer(made.body, made.status)
 
     async def _answer(self, call: Call, given: dict[str, Any], sent: bytes, document: Any) -> Response | Answer:
         operation = self._operation

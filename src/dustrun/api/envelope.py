@@ -94,10 +94,10 @@ async def send_body(body: bytes, scope: Scope, receive: Receive, send: Send, sta
     if whole is not None and whole(status, [_JSON, (b"x-request-id", request_id(scope).encode())], body):
         scope[_WAS_ANSWERED] = status
         return
-    await Answered(body, status)(scope, receive, send)
+    await EncodedAnswer(body, status)(scope, receive, send)
 
 
-class Answered(Response):
+class EncodedAnswer(Response):
     """A JSON answer whose body is already encoded."""
 
     media_type = "application/json"
@@ -116,7 +116,7 @@ def success_body(data: Any, request_id: str) -> bytes:
 
 def success(data: Any, request_id: str, status: int = 200) -> Response:
     """A successful answer."""
-    return Answered(success_body(data, request_id), status)
+    return EncodedAnswer(success_body(data, request_id), status)
 
 
 def failure_body(error: DustrunError, request_id: str) -> bytes:
@@ -133,7 +133,7 @@ def failure(error: DustrunError, request_id: str, headers: dict[str, str] | None
         sent["Retry-After"] = retry_after(error.retry_after_s)
     if status == 401:
         sent.setdefault("WWW-Authenticate", "Bearer")
-    return Answered(failure_body(error, request_id), status, headers=sent)
+    return EncodedAnswer(failure_body(error, request_id), status, headers=sent)
 
 
 def request_id_of_body(body: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from dustrun.api.envelope import Answered, request_id_of_body
+from dustrun.api.envelope import EncodedAnswer, request_id_of_body
 from dustrun.errors import Code, Conflict, Invalid, Problem, Temporary
 from dustrun.operations.declaration.parts import Parts
 from dustrun.services.access import idempotency
@@ -86,4 +86,4 @@ def _replay(stored: StoredAnswer, request: Pending) -> Response:
     first = request_id_of_body(stored.response)
     if first is not None:
         headers["X-Request-ID"] = first
-    return Answered(stored.response.encode(), stored.status, headers=headers)
+    return EncodedAnswer(stored.response.encode(), stored.status, headers=headers)

@@ -117,7 +117,7 @@ def make_temporal(base: Base) -> Temporal | None:
     except ImportError as error:
         message = f"The setting temporal_address needs a package that is missing ({error.name})."
         raise Conflict(f'{message} Install it: pip install "dustrun[cluster]"') from None
-    place = temporal.Place(settings.temporal_address, settings.temporal_namespace, settings.temporal_queue)
+    place = temporal.TemporalAddress(settings.temporal_address, settings.temporal_namespace, settings.temporal_queue)
     return temporal.Temporal(place, base.database.name)
 
 

@@ -13,10 +13,10 @@ from dustrun.assistant import loop
 from dustrun.assistant.loop import returned
 from dustrun.assistant.model_access import ModelAccess, find_connector, open_model
 from dustrun.assistant.record import (
-    Asked,
     Event,
     Json,
     Record,
+    TurnRequest,
     check_key,
     end_turn,
     insert_turn,
@@ -170,7 +170,7 @@ def take(tx: Tx, turn: TurnRow) -> KeyRow | None:
     return key
 
 
-__all__ = ["Asked", "Turns"]
+__all__ = ["TurnRequest", "Turns"]
 _PAGE: Final = 200
 _STOPPED: Final = "A person has stopped it. What it had started goes on."
 _CUT_OFF: Final = "The server stopped while the turn was under way. Its runs go on; no model is asked twice."
@@ -255,7 +255,7 @@ class Turns:
             for reader in readers:
                 reader.wake()
 
-    async def begin(self, principal: Principal, conversation_id: str, asked: Asked) -> str:
+    async def begin(self, principal: Principal, conversation_id: str, asked: TurnRequest) -> str:
         """Adds the person's message and the assistant's, and begins the turn; returns the assistant's message id.
         Raises `Conflict` while another turn of the conversation is under way."""
         if asked.workflow_id is not None:

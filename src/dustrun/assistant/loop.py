@@ -19,7 +19,7 @@ from dustrun.errors import Code, DustrunError
 from dustrun.log import mask_text
 from dustrun.records import dataclass
 from dustrun.sdk.llm.connection import ask, most_input
-from dustrun.sdk.llm.messages import Answer, Ask, Called, Part, Returned, Said
+from dustrun.sdk.llm.messages import Answer, Ask, Called, ModelText, Part, Returned
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.read_hosts import spoken_hosts
 from dustrun.storage.data import conversation_turns as turns
@@ -65,9 +65,9 @@ def _of_message(tx: Tx, row: MessageRow, key_id: str) -> Iterator[Part]:
     if turn is not None and turn.key_id == key_id:
         yield from turn_parts(turns.list_parts(tx, row.id))
     elif turn is not None and row.content:
-        yield Said("assistant", row.content)
+        yield ModelText("assistant", row.content)
     elif row.content:  # a key wrote it, in whoever's name
-        yield Said("user", row.content if row.role == "user" else f"({row.role}) {row.content}")
+        yield ModelText("user", row.content if row.role == "user" else f"({row.role}) {row.content}")
 
 
 def turn_parts(parts: list[dict[str, Any]]) -> list[Part]:
@@ -76,7 +76,7 @@ def turn_parts(parts: list[dict[str, Any]]) -> list[Part]:
     answered = {part["callId"] for part in parts if part["type"] == "tool_result"}
     for part in parts:
         if part["type"] == "text":
-            found.append(Said("assistant", part["text"]))
+            found.append(ModelText("assistant", part["text"]))
         elif part["type"] == "tool_call":
             found.append(Called(part["callId"], part["tool"], part["args"]))
             if part["callId"] not in answered:

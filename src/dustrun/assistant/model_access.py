@@ -12,7 +12,7 @@ from dustrun.log import mask_text
 from dustrun.records import dataclass
 from dustrun.sdk.context import Connection, HttpRequest, HttpResponse
 from dustrun.sdk.threads import run_sized
-from dustrun.services.connectors.connections import Connections, Opened
+from dustrun.services.connectors.connections import Connections, OpenConnector
 from dustrun.storage.data import connectors as rows
 from dustrun.storage.data.connectors import ConnectorRow
 from dustrun.storage.db.database import Database
@@ -33,7 +33,7 @@ class ModelAccess:
 class MaskingHttp:
     """Adds the connector's key as a request leaves, and masks every known secret in both directions."""
 
-    def __init__(self, connections: Connections, opened: Opened, mask: Mask) -> None:
+    def __init__(self, connections: Connections, opened: OpenConnector, mask: Mask) -> None:
         self._http = connections.http
         self._opened = opened
         self._mask = mask

@@ -160,7 +160,7 @@ _EMPTY: Final = {"requests": 0, "calls": 0, "inputTokens": 0, "outputTokens": 0,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class TurnRequest:
     """What a person asks."""
 
     text: str
@@ -169,7 +169,7 @@ class Asked:
     workflow_id: str | None = None
 
 
-def insert_turn(tx: Tx, principal: Principal, conversation_id: str, asked: Asked) -> TurnRow:
+def insert_turn(tx: Tx, principal: Principal, conversation_id: str, asked: TurnRequest) -> TurnRow:
     """Adds the person's message and the assistant's, whose turn begins."""
     org_id, now = principal.org_id, clock.now_ms()
     question = MessageRow(next_message_id(tx, conversation_id), conversation_id, org_id, "user", asked.text, now)

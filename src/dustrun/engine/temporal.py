@@ -109,7 +109,7 @@ class HostWorkflow:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TemporalAddress:
     """Where Temporal is, and what of it is ours."""
 
     address: str
@@ -132,7 +132,7 @@ def _runtime() -> Runtime:
 class Connection:
     """The connection to Temporal, made once it can be; `trouble` says why there is none."""
 
-    def __init__(self, place: Place, identity: str) -> None:
+    def __init__(self, place: TemporalAddress, identity: str) -> None:
         self.place = place
         self.trouble: str | None = f"Temporal at {place.address} was not reached yet."
         self.times_emptied = 0
@@ -222,7 +222,7 @@ class Connection:
         self.is_well()
 
 
-async def find_trouble(place: Place) -> str | None:
+async def find_trouble(place: TemporalAddress) -> str | None:
     """Why Temporal could not direct processes now; None if it could."""
     connection = Connection(place, "dustrun-doctor")
     try:
@@ -237,7 +237,7 @@ async def find_trouble(place: Place) -> str | None:
 class Temporal:
     """Has runs advanced by whichever process Temporal chooses, this one among them; and triggers hosted by one."""
 
-    def __init__(self, place: Place, identity: str) -> None:
+    def __init__(self, place: TemporalAddress, identity: str) -> None:
         self._connection = Connection(place, identity)
         self._tasks: list[asyncio.Task[None]] = []
         self._running: set[Worker] = set()

@@ -43,7 +43,7 @@ from dustrun.services.access.paging import Page
 from dustrun.services.workflows import import_export, pins
 from dustrun.services.workflows.import_export import Exported, Imported
 from dustrun.services.workflows.workflows import Counts, NewWorkflow, Workflow, json_text
-from dustrun.storage.workflows.workflows import Filters, Listed
+from dustrun.storage.workflows.workflows import Filters, ListedWorkflow
 
 noun = Noun("Workflows")
 
@@ -229,7 +229,7 @@ async def list_workflows(
     status: Annotated[Status | None, Field(description="Default: all except archived ones.")] = None,
     sort: Annotated[str, Field(pattern="^(updatedAt|createdAt|name|runs):(asc|desc)$")] = "updatedAt:desc",
     include: Include = None,
-) -> Page[Listed]:
+) -> Page[ListedWorkflow]:
     """List workflows, without their definitions.
 
     `include=lastRun` needs `run:read`.

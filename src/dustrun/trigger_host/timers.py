@@ -18,8 +18,8 @@ from dustrun.core.triggers.schedules.due import (
     Drop,
     Fire,
     NextFire,
-    Place,
     Policy,
+    ScheduleProgress,
     Wait,
     decide,
     healed,
@@ -60,10 +60,14 @@ class _Schedule:
         )
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ScheduleProgress:
         """How far it has come."""
         cursor = self.sub.cursor
-        return Place.read(cursor) if cursor is not None else Place(self.next_fire(self.sub.row.armed_at))
+        return (
+            ScheduleProgress.read(cursor)
+            if cursor is not None
+            else ScheduleProgress(self.next_fire(self.sub.row.armed_at))
+        )
 
     @property
     def last_run(self) -> str | None:
@@ -184,12 +188,17 @@ class Timers:
         event = TriggerEvent(f"missed {drop.first}", payload, drop.first)
         await self._take(schedule, event, drop.after, self._cursor(schedule, drop.after), FireOptions(given=skip))
 
-    def _cursor(self, schedule: _Schedule, place: Place) -> dict[str, object]:
+    def _cursor(self, schedule: _Schedule, place: ScheduleProgress) -> dict[str, object]:
         run = schedule.last_run
         return {**place.cursor(), **({"run": run} if run is not None else {})}
 
     async def _take(
-        self, schedule: _Schedule, event: TriggerEvent, after: Place, cursor: dict[str, object], options: FireOptions
+        self,
+        schedule: _Schedule,
+        event: TriggerEvent,
+        after: ScheduleProgress,
+        cursor: dict[str, object],
+        options: FireOptions,
     ) -> Fired:
         """Writes an event and the place after it."""
         sub = schedule.sub
@@ -207,7 +216,7 @@ class Timers:
             self._armed[sub.id] = schedule.moved(cursor, sub.row.cursor_version + 1)
         return fired
 
-    async def _move(self, schedule: _Schedule, place: Place, ends: str | None = None) -> None:
+    async def _move(self, schedule: _Schedule, place: ScheduleProgress, ends: str | None = None) -> None:
         sub, cursor = schedule.sub, self._cursor(schedule, place)
         version = await self._intake.move(sub, CursorMove(sub.row.cursor_version, cursor, place.next, ends))
         if self._armed.get(sub.id) is schedule:
@@ -225,7 +234,7 @@ def _at_latest(until: int) -> int:
     return min(until, clock.now_ms() + _LONGEST_MS)
 
 
-def _place(schedule: _Schedule) -> Place:
+def _place(schedule: _Schedule) -> ScheduleProgress:
     return healed(schedule.place, clock.now_ms(), schedule.next_fire)
 
 

@@ -232,4 +232,4 @@ def test_what_is_no_traceparent_is_ignored(header: str) -> None:
 
 
 def test_a_later_version_of_the_header_is_read() -> None:
-    assert places.parse(f"01-{TRACE}-{SPAN}-01-more") == places.Place(TRACE, SPAN)
+    assert places.parse(f"01-{TRACE}-{SPAN}-01-more") == places.Span(TRACE, SPAN)

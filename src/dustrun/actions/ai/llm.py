@@ -39,7 +39,7 @@ from dustrun.sdk import Context, Effect, Fields, Origin, action
 from dustrun.sdk.context import ToolAnswer
 from dustrun.sdk.fields import raw
 from dustrun.sdk.llm.connection import ModelName, Usd, ask, usd
-from dustrun.sdk.llm.messages import Answer, Ask, Called, Part, Returned, Said, ToolOffer
+from dustrun.sdk.llm.messages import Answer, Ask, Called, ModelText, Part, Returned, ToolOffer
 from dustrun.sdk.threads import run_beside, run_sized
 
 # What is said between a node and its model: questions, answers, and the calls of tools between them.
@@ -108,7 +108,7 @@ class Talk:
         called = [
             Called(f"c{number}", one.tool[:_MOST_NAME], one.args) for number, one in enumerate(answer.calls, begun)
         ]
-        self.parts += [*([Said("assistant", answer.text)] if answer.text else []), *called]
+        self.parts += [*([ModelText("assistant", answer.text)] if answer.text else []), *called]
         for one in called:
             found = await self._answer(one)
             self.ctx.log(f'The model called the tool "{one.tool}"{"" if found.ok else ", which failed"}.')
@@ -244,7 +244,7 @@ def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
 async def llm(input: Input, ctx: Context) -> Output:
     """Asks, carries out what the model calls, and asks again to repair an answer that does not satisfy the schema."""
     system = _SYSTEM if input.answer_schema is None else f"{_SYSTEM} {_AS_JSON}{dumps_text(input.answer_schema)}"
-    first = Said("user", await run_sized(input.data, _question, input))
+    first = ModelText("user", await run_sized(input.data, _question, input))
     most = Most(Decimal(input.max_cost_usd), input.max_tokens, input.timeout_ms / 1000, input.max_calls)
     schema = input.answer_schema if (input.answer_schema or {}).get("type") == "object" else None
     talk = Talk(ctx, input.model or ctx.connection.data.model, system, most, input.tools, [first], schema)
@@ -264,7 +264,7 @@ async def llm(input: Input, ctx: Context) -> Output:
             if repairs > _REPAIRS:
                 raise _invalid(error, len(talk.answers)) from None
             ctx.log(f"The model's answer does not satisfy the schema; asking for a repair: {error.message}")
-            talk.parts += [Said("assistant", answer.text or "(nothing)"), Said("user", _repair(error))]
+            talk.parts += [ModelText("assistant", answer.text or "(nothing)"), ModelText("user", _repair(error))]
             continue
         return _output(talk, value=value)
 

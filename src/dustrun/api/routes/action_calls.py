@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dustrun.api.envelope import Answered, success_body
+from dustrun.api.envelope import EncodedAnswer, success_body
 from dustrun.api.routes.run_sync import replay_as_begun
 from dustrun.core.run.state import Mode
 from dustrun.errors import Code
@@ -35,7 +35,7 @@ _ACCEPTED = "The action has not ended within `waitMs`; its run continues."
     shape=as_it_is,
     example={"inputs": {"message": "hello"}},
 )
-async def run_action(call: Call, type: Type, body: RunAction) -> Answered:
+async def run_action(call: Call, type: Type, body: RunAction) -> EncodedAnswer:
     """Run one action outside a workflow, and wait for its end.
 
     It is an inline run of one node: the same modes, policies, limits and record. Unless it is a simulation, an action
@@ -55,14 +55,14 @@ async def run_action(call: Call, type: Type, body: RunAction) -> Answered:
     shape=as_it_is,
     example={"inputs": {"message": "hello"}},
 )
-async def test_action(call: Call, type: Type, body: TestAction) -> Answered:
+async def test_action(call: Call, type: Type, body: TestAction) -> EncodedAnswer:
     """Simulate one action outside a workflow: only reads leave the server.
 
     The same as running it with `simulate`. `effects` tells what would have been sent."""
     return await _answer(call, body.call(type, simulate=True), body.wait_s)
 
 
-async def _answer(call: Call, wanted: ActionCall, wait_s: float) -> Answered:
+async def _answer(call: Call, wanted: ActionCall, wait_s: float) -> EncodedAnswer:
     replay_as_begun(call)
     created = await call.parts.action_calls.start(call.principal, wanted)
     runs = call.parts.runs
@@ -73,8 +73,8 @@ async def _answer(call: Call, wanted: ActionCall, wait_s: float) -> Answered:
         effects = await call.parts.run_reports.effects(call.principal, created.run_id)
     shown = functools.partial(with_warnings, ignored=call.ignored)
 
-    def shape() -> Answered:
+    def shape() -> EncodedAnswer:
         data = action_shape(wanted.type, found, effects, is_reader=is_reader)
-        return Answered(success_body(shown(data), call.request_id), 200 if found.is_due else 202)
+        return EncodedAnswer(success_body(shown(data), call.request_id), 200 if found.is_due else 202)
 
     return await run_sized((found.results, effects), shape)

@@ -29,7 +29,7 @@ _PLACE = "req_place"
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class CompressedAnswer:
     """The beginning of an answer, plain and compressed, and what tells whether a caller has it already."""
 
     begin: bytes
@@ -57,14 +57,14 @@ class Prepared:
         return _HEAD + self.zipped + block + struct.pack("<II", zlib.crc32(end, self.crc), size)
 
 
-def prepare(body_of: Callable[[str], bytes]) -> Prepared:
+def prepare(body_of: Callable[[str], bytes]) -> CompressedAnswer:
     """Prepares an answer; `body_of` encodes it with a request id. Takes milliseconds: not for the event loop."""
     begin, _, end = body_of(_PLACE).rpartition(_PLACE.encode())
     begin, mark, middle = begin.rpartition(b',"requestId":')
     compressor = zlib.compressobj(9, wbits=-15)
     zipped = compressor.compress(begin) + compressor.flush(zlib.Z_FULL_FLUSH)
     etag = f'W/"{hashlib.sha256(begin).hexdigest()[:32]}"'
-    return Prepared(begin, (mark + middle, end), zipped, zlib.crc32(begin), etag)
+    return CompressedAnswer(begin, (mark + middle, end), zipped, zlib.crc32(begin), etag)
 
 
 Tags = Annotated[list[str] | None, Field(description="Only those with all of these tags; repeated or comma-separated.")]

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from dustrun.api import openapi, sse
 from dustrun.api.auth import admit_reader
 from dustrun.api.routing import RawRoute
-from dustrun.assistant.conversation_turns import Asked
+from dustrun.assistant.conversation_turns import TurnRequest
 from dustrun.core.stream_events import OF_TURNS
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
@@ -59,7 +59,7 @@ async def create_turn(call: Call, id: str, body: TurnBody) -> dict[str, str]:
     that is no simulation. With `launch` it asks a person, and waits for the decision. One turn of a conversation goes
     on at a time. The stream of the conversation shows it, and the message has it: `status` is `streaming` or `waiting`
     until it is `complete` or `failed`."""
-    asked = Asked(text=body.text, connector_id=body.connector_id, model=body.model, workflow_id=body.workflow_id)
+    asked = TurnRequest(text=body.text, connector_id=body.connector_id, model=body.model, workflow_id=body.workflow_id)
     call.answer_around(lambda turn: {"messageId": turn.message_id})
     return {"messageId": await call.parts.data.turns.begin(call.principal, id, asked)}
 

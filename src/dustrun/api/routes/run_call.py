@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun.api import idempotency, openapi
 from dustrun.api.auth import admit
-from dustrun.api.envelope import Answered, answer, request_id, success_body
+from dustrun.api.envelope import EncodedAnswer, answer, request_id, success_body
 from dustrun.api.limits import read_json
 from dustrun.api.routing import RawRoute
 from dustrun.core.run.trace import parse as parse_traceparent
@@ -98,7 +98,7 @@ async def _run_once(
             trace = trace_of(parts, scope["headers"])
             await parts.starts.start(principal, workflow_id, request_of(await parse_body(document), trace))
             assert pending.recorded is not None
-            response = Answered(pending.recorded.body)
+            response = EncodedAnswer(pending.recorded.body)
         except Duplicate:
             response = await idempotency.replay(parts, pending)
         finally:

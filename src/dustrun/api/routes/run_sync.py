@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from dustrun.api.envelope import Answered, success_body
+from dustrun.api.envelope import EncodedAnswer, success_body
 from dustrun.api.routes.run_call import RUN_CALL, trace_of
 from dustrun.core.run.state import RunStatus
 from dustrun.errors import Code
@@ -38,7 +38,7 @@ _SYNC_S = 60.0
     shape=as_it_is,
     example={"payload": {"name": "Ada"}, "waitMs": 5000},
 )
-async def run_workflow_sync(call: Call, workflow_id: WorkflowId, body: SyncBody | None = None) -> Answered:
+async def run_workflow_sync(call: Call, workflow_id: WorkflowId, body: SyncBody | None = None) -> EncodedAnswer:
     """Run a workflow and wait for its answer.
 
     Takes every field of the run call. The answer comes as soon as a `respond` node has answered (`response`) or the run
@@ -52,8 +52,8 @@ async def run_workflow_sync(call: Call, workflow_id: WorkflowId, body: SyncBody 
     shown = functools.partial(with_warnings, ignored=call.ignored)
     status = 200 if found.is_due else 202
 
-    def shape() -> Answered:
-        return Answered(success_body(shown(conclusion_shape(found, is_reader=is_reader)), call.request_id), status)
+    def shape() -> EncodedAnswer:
+        return EncodedAnswer(success_body(shown(conclusion_shape(found, is_reader=is_reader)), call.request_id), status)
 
     return await run_sized((found.answer, found.results), shape)
 
@@ -84,7 +84,7 @@ def _begun(created: Created, call: Call) -> Answer:
     shape=as_it_is,
     example={"definition": HELLO, "payload": {"name": "Ada"}},
 )
-async def run_inline_sync(call: Call, body: InlineBody) -> Answered:
+async def run_inline_sync(call: Call, body: InlineBody) -> EncodedAnswer:
     """Run a definition without saving it, and wait up to 60 seconds for its end; at most 20 nodes.
 
     A run that has not ended by then continues; see its `status` and stream. What its nodes did is for keys with
@@ -98,7 +98,7 @@ async def run_inline_sync(call: Call, body: InlineBody) -> Answered:
     is_reader = call.principal.may("run:read")
     run = await runs.get(call.principal, created.run_id, slim=not is_reader)
     shown = functools.partial(with_warnings, ignored=call.ignored)
-    return Answered(await run_sized(run, lambda: success_body(shown(_sync(run, is_reader)), call.request_id)))
+    return EncodedAnswer(await run_sized(run, lambda: success_body(shown(_sync(run, is_reader)), call.request_id)))
 
 
 def _sync(run: Run, is_reader: bool) -> dict[str, Any]:

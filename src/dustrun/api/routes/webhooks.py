@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dustrun.api import openapi
-from dustrun.api.envelope import Answered, answer, failure, request_id, success_body
+from dustrun.api.envelope import EncodedAnswer, answer, failure, request_id, success_body
 from dustrun.api.limits import read_body
 from dustrun.api.routing import RawRoute
 from dustrun.errors import Code, DustrunError, NotFound
@@ -88,7 +88,7 @@ def _response(received: Received, found: str) -> Response:
         return shaken(received.handshake.answer)
     if conclusion is not None and conclusion.answer is not None:
         return responded(conclusion.answer)
-    return Answered(success_body(received_shape(received), found), _status_of(received))
+    return EncodedAnswer(success_body(received_shape(received), found), _status_of(received))
 
 
 def _inbound(parts: Parts, scope: Scope) -> Inbound:

@@ -13,7 +13,7 @@ from dustrun.services.access.rate_limits import network_of
 from dustrun.settings import Settings
 
 
-class Admission(enum.Enum):
+class ConnectionHandling(enum.Enum):
     """What becomes of a new connection. `HEALTH_ONLY`: it is beyond a limit, and only a health check is answered."""
 
     FULL = "full"
@@ -51,7 +51,7 @@ class Connections:
         per_address = settings.max_connections_per_address
         return cls(descriptors - kept, max(1, kept // 4), per_address, settings.head_timeout_s, settings.idle_timeout_s)
 
-    def admit(self, connection: Connection, address: str) -> Admission:
+    def admit(self, connection: Connection, address: str) -> ConnectionHandling:
         """Counts a new connection. Of those beyond a limit the oldest gives way, so that a health check, which asks at
         once, is answered however many idle ones there are.
         """
@@ -60,17 +60,17 @@ class Connections:
         if is_fit:
             self._within += 1
             self._by_address[network] += 1
-            return Admission.FULL
+            return ConnectionHandling.FULL
         if len(self._beyond) >= self.most_beyond:
             oldest = next(iter(self._beyond))
             del self._beyond[oldest]
             oldest.abort()
         self._beyond[connection] = None
-        return Admission.HEALTH_ONLY
+        return ConnectionHandling.HEALTH_ONLY
 
-    def leave(self, connection: Connection, address: str, admission: Admission) -> None:
+    def leave(self, connection: Connection, address: str, admission: ConnectionHandling) -> None:
         """Forgets a connection that was admitted."""
-        if admission is Admission.HEALTH_ONLY:
+        if admission is ConnectionHandling.HEALTH_ONLY:
             self._beyond.pop(connection, None)
             return
         network = network_of(address)

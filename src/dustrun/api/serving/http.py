@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from dustrun import ids
 from dustrun.api.envelope import failure_body, put_whole_answer
 from dustrun.api.limits import retry_after
-from dustrun.api.serving.connections import Admission, Connections
+from dustrun.api.serving.connections import ConnectionHandling, Connections
 from dustrun.errors import Code, DustrunError, Invalid, Temporary
 
 _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -32,7 +32,7 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, limits: Connections, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._limits = limits
-        self._admission: Admission | None = None
+        self._admission: ConnectionHandling | None = None
         self._address = ""
         self._messages = 0
         self._head: int | None = None
@@ -98,7 +98,7 @@ class HttpProtocol(HttpToolsProtocol):
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
             found = "no" if hosts == 0 else "more than one"
             return Invalid(f"The request has {found} Host header; send exactly one.", code=Code.REQUEST_UNREADABLE)
-        if self._admission is Admission.HEALTH_ONLY and self.url != _HEALTH:
+        if self._admission is ConnectionHandling.HEALTH_ONLY and self.url != _HEALTH:
             return Temporary("There are too many connections, from this address or in all.", retry_after_s=1)
         return None
 
@@ -141,7 +141,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(self._seconds_for(wanted), self.transport.close)
 
     def _seconds_for(self, wanted: str) -> float:
-        if self._admission is Admission.HEALTH_ONLY:
+        if self._admission is ConnectionHandling.HEALTH_ONLY:
             return min(_HEALTH_HEAD_S, self._limits.head_s)
         return self._limits.head_s if wanted == "head" else self._limits.idle_s
 

@@ -100,7 +100,7 @@ def temporal(settings: Settings) -> Finding:
     except ImportError as error:
         return Finding("temporal", "bad", f"the package {error.name} is missing", 'pip install "dustrun[cluster]"')
     assert settings.temporal_address is not None
-    place = engine.Place(settings.temporal_address, settings.temporal_namespace, settings.temporal_queue)
+    place = engine.TemporalAddress(settings.temporal_address, settings.temporal_namespace, settings.temporal_queue)
     trouble = asyncio.run(engine.find_trouble(place))
     if trouble is None:
         return Finding("temporal", "ok", f'{place.address} answers and has the namespace "{place.namespace}"')

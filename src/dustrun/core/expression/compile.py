@@ -16,7 +16,7 @@ from dustrun.core.expression.functions import FUNCTIONS, HOST_VALUES
 from dustrun.core.expression.functions.table import call
 from dustrun.core.expression.logic import TYPES, fold_and, fold_else, fold_or, qualified_type
 from dustrun.core.expression.operators import NO, OPERATORS, negate
-from dustrun.core.expression.references import Found, constant_key
+from dustrun.core.expression.references import UnplacedReference, constant_key
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.parse import RESERVED
 from dustrun.core.expression.syntax.printer import short_text, step_text
@@ -301,7 +301,7 @@ class QuickPath:
         self.root = root
         self.keys = tuple(m.group(1) or int(m.group(2)) for m in steps)
         self.places = tuple(base + m.start() + (1 if m.group(1) else 0) for m in steps)
-        self.found = Found(root, self.keys, at, False)
+        self.found = UnplacedReference(root, self.keys, at, False)
 
     def fetch(self, roots: Roots) -> Any:
         """The value if every step is a plain hit; otherwise None, and `run` gives the definite answer."""

@@ -30,7 +30,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class UnplacedReference:
     """A reference whose offset in the template is not known yet."""
 
     root: str
@@ -57,12 +57,12 @@ class _Sight:
         return _Sight(self.variables, self.guarded, self.proved | paths)
 
 
-def find_references(node: Node) -> tuple[Found, ...]:
+def find_references(node: Node) -> tuple[UnplacedReference, ...]:
     """Every reference of a tree, from left to right."""
     return tuple(_walk(node, _Sight()))
 
 
-def _walk(node: Node, sight: _Sight) -> Iterator[Found]:
+def _walk(node: Node, sight: _Sight) -> Iterator[UnplacedReference]:
     match node:
         case tree.Name():
             yield from _path(node, (), node.at, sight)
@@ -72,7 +72,7 @@ def _walk(node: Node, sight: _Sight) -> Iterator[Found]:
             yield from _all(node.arguments, sight.guard())
         case tree.Call():
             if node.name in HOST_VALUES and not node.arguments:
-                yield Found(HOST_VALUES[node.name][0], (), node.at, sight.guarded)
+                yield UnplacedReference(HOST_VALUES[node.name][0], (), node.at, sight.guarded)
             yield from _all(node.arguments, sight)
         case tree.Unary():
             yield from _walk(node.operand, sight)
@@ -90,12 +90,12 @@ def _walk(node: Node, sight: _Sight) -> Iterator[Found]:
             yield from _all(tuple(part for entry in node.entries for part in entry), sight)
 
 
-def _all(nodes: tuple[Node, ...], sight: _Sight) -> Iterator[Found]:
+def _all(nodes: tuple[Node, ...], sight: _Sight) -> Iterator[UnplacedReference]:
     for node in nodes:
         yield from _walk(node, sight)
 
 
-def _logic(node: tree.Logic, sight: _Sight) -> Iterator[Found]:
+def _logic(node: tree.Logic, sight: _Sight) -> Iterator[UnplacedReference]:
     *earlier, last = node.parts
     if node.operator == "&&":
         for part in node.parts:
@@ -106,7 +106,7 @@ def _logic(node: tree.Logic, sight: _Sight) -> Iterator[Found]:
     yield from _walk(last, sight)
 
 
-def _member(node: tree.Member, sight: _Sight) -> Iterator[Found]:
+def _member(node: tree.Member, sight: _Sight) -> Iterator[UnplacedReference]:
     if "google" not in sight.variables and qualified_type(node):
         return
     steps = node.steps
@@ -125,7 +125,7 @@ def _member(node: tree.Member, sight: _Sight) -> Iterator[Found]:
             yield from _method(step, sight)
 
 
-def _method(step: tree.Method, sight: _Sight) -> Iterator[Found]:
+def _method(step: tree.Method, sight: _Sight) -> Iterator[UnplacedReference]:
     if macros.is_loop(step):
         count = macros.loop_variables(step)
         for name in macros.variable_names(step.arguments[:count], step):
@@ -135,17 +135,17 @@ def _method(step: tree.Method, sight: _Sight) -> Iterator[Found]:
         yield from _all(step.arguments, sight)
 
 
-def _bind(step: tree.Method, sight: _Sight) -> Iterator[Found]:
+def _bind(step: tree.Method, sight: _Sight) -> Iterator[UnplacedReference]:
     (name,) = macros.variable_names(step.arguments[:1], step)
     yield from _walk(step.arguments[1], sight)
     yield from _walk(step.arguments[2], sight.bind(name))
 
 
-def _path(start: tree.Name, path: Path, at: int, sight: _Sight) -> Iterator[Found]:
+def _path(start: tree.Name, path: Path, at: int, sight: _Sight) -> Iterator[UnplacedReference]:
     if start.name in sight.variables or start.name in TYPES:
         return
     proved = any(root == start.name and path[: len(known)] == known for root, known in sight.proved)
-    yield Found(start.name, path, at, sight.guarded or proved)
+    yield UnplacedReference(start.name, path, at, sight.guarded or proved)
 
 
 def _constant_steps(node: tree.Member) -> Path:

@@ -10,7 +10,7 @@ from dustrun.core.expression.border import as_text, to_json
 from dustrun.core.expression.compile import Compiler, QuickPath, quick_path
 from dustrun.core.expression.fault import ExpressionError, ExpressionErrors, Fault, line_and_column, span_at
 from dustrun.core.expression.operators import MAX_VALUE_DEPTH
-from dustrun.core.expression.references import Found, Reference, find_references
+from dustrun.core.expression.references import Reference, UnplacedReference, find_references
 from dustrun.core.expression.syntax.parse import COMMENT, RAW_STRING, STRING, parse
 from dustrun.core.expression.syntax.tree import Node
 from dustrun.core.expression.values import DEFAULT_LIMITS, Frame, Function, Lazy, Limits, Meter, Roots
@@ -34,7 +34,7 @@ class Expression:
         self.slots = 0
         self.quick: QuickPath | None = quick_path(text)
         if self.quick is not None:
-            self.found: tuple[Found, ...] = (self.quick.found,)
+            self.found: tuple[UnplacedReference, ...] = (self.quick.found,)
             self.run: Callable[[Frame], Any] = self.quick.run
             return
         compiler = Compiler()
@@ -119,7 +119,7 @@ class Template:
             raise _error(self.source, part.offset, Fault("limit", "the expression is nested too deeply")) from None
 
 
-def _placed(source: str, found: Found, offset: int) -> Reference:
+def _placed(source: str, found: UnplacedReference, offset: int) -> Reference:
     line, column = line_and_column(source, offset + found.at)
     return Reference(found.root, found.path, line, column, found.guarded, span_at(source, offset + found.at))
 

@@ -16,7 +16,7 @@ _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Span:
     """One span: trace id and span id (hexadecimal), and whether the trace is sampled."""
 
     trace_id: str
@@ -28,7 +28,7 @@ class Place:
         return f"00-{self.trace_id}-{self.span_id}-{int(self.is_sampled):02x}"
 
 
-def parse(traceparent: str | None) -> Place | None:
+def parse(traceparent: str | None) -> Span | None:
     """Parses a caller's `traceparent`; None for an invalid one, which the standard says to ignore."""
     found = _PARENT.fullmatch(traceparent or "")
     if found is None:
@@ -36,22 +36,22 @@ def parse(traceparent: str | None) -> Place | None:
     version, trace_id, span_id, flags, rest = found.groups()
     if version == "ff" or (version == "00" and rest) or not int(trace_id, 16) or not int(span_id, 16):
         return None
-    return Place(trace_id, span_id, bool(int(flags, 16) & 1))
+    return Span(trace_id, span_id, bool(int(flags, 16) & 1))
 
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def of_run(org_id: str, run_id: str, trace: Mapping[str, str] | None) -> Place:
+def of_run(org_id: str, run_id: str, trace: Mapping[str, str] | None) -> Span:
     """The span of a run: in its caller's trace if a `traceparent` was sent, else in a new trace."""
     parent = parse((trace or {}).get("parent"))
     digest = _digest("run", org_id, run_id)
     if parent is None:
-        return Place(digest[:32], digest[32:48])
-    return Place(parent.trace_id, digest[32:48], parent.is_sampled)
+        return Span(digest[:32], digest[32:48])
+    return Span(parent.trace_id, digest[32:48], parent.is_sampled)
 
 
-def of_node(run: Place, org_id: str, run_id: str, path: str, attempt: int) -> Place:
+def of_node(run: Span, org_id: str, run_id: str, path: str, attempt: int) -> Span:
     """The span of one node attempt, a child of the run's span."""
-    return Place(run.trace_id, _digest("node", org_id, run_id, path, str(attempt))[:16], run.is_sampled)
+    return Span(run.trace_id, _digest("node", org_id, run_id, path, str(attempt))[:16], run.is_sampled)

@@ -17,7 +17,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import claims as rows
-from dustrun.storage.runs.claims import Called, Rooms
+from dustrun.storage.runs.claims import Rooms, WokenRun
 from dustrun.storage.runs.runs import OpenRun
 
 _logger = log.get(__name__)
@@ -100,7 +100,7 @@ class Claims:
         self._look_at = 0.0
         self._last_org = ""
         self._is_short = False
-        self._seen: dict[int, Called] = {}
+        self._seen: dict[int, WokenRun] = {}
         self._most_free = most_free
         self._free = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -255,7 +255,7 @@ class Claims:
             self._coming -= Counter(run.org_id for run in found)
             engine.adopt(found, loaded)
 
-    def _call(self, engine: Claiming, found: Sequence[Called]) -> None:
+    def _call(self, engine: Claiming, found: Sequence[WokenRun]) -> None:
         """Wakes runs for what nobody told of, each thing once: a signal may lie there until its node waits for it. What
         is for a run that the engine does not know yet, since its creation has only just committed, comes again."""
         seen, self._seen = self._seen, {}

@@ -18,7 +18,7 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.condition import Condition
 from dustrun.core.workflow.program import ProgramNode
 from dustrun.engine.node.mode import RunMode
-from dustrun.engine.node.outcome import Failed, Opened, Outcome, Question, Settled, Suspended
+from dustrun.engine.node.outcome import Failed, OpenedLoop, Outcome, Question, Settled, Suspended
 from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect, SubworkflowCall, VariableWrite
 from dustrun.engine.node.time_limits import call_until
@@ -126,7 +126,7 @@ def _for_each(scene: Scene) -> Outcome:
     most = min(payload.max_items or settings.max_loop_items, settings.max_loop_items)
     if scene.node.repeat is not None:
         first = [scene.roots.masked(payload.first)]
-        return Opened(first, 1, payload.on_item_error, assumed=scene.roots.assumed, most_items=most)
+        return OpenedLoop(first, 1, payload.on_item_error, assumed=scene.roots.assumed, most_items=most)
     items = payload.array
     if not isinstance(items, list):
         return Failed("INVALID_INPUT", f'"array" is {_kind(items)}; a for-each needs a list.')
@@ -134,7 +134,7 @@ def _for_each(scene: Scene) -> Outcome:
         message = f"The loop has {len(items)} items, at most {most} are allowed (maxItems, setting max_loop_items)."
         return Failed("LIMIT", message)
     items = scene.roots.masked(items)
-    return Opened(items, payload.concurrency, payload.on_item_error, assumed=scene.roots.assumed)
+    return OpenedLoop(items, payload.concurrency, payload.on_item_error, assumed=scene.roots.assumed)
 
 
 # --- waits ---

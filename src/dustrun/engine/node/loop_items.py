@@ -12,7 +12,7 @@ from dustrun.core.run.state import NodeStatus
 from dustrun.core.workflow.loop_forecast import LOOP, Begins, LoopForecast, begins
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.node import Preparing
-from dustrun.engine.node.outcome import Failed, Job, Opened, Settled
+from dustrun.engine.node.outcome import Failed, Job, OpenedLoop, Settled
 from dustrun.records import dataclass
 from dustrun.sdk import Effect
 
@@ -41,12 +41,12 @@ class LoopItems:
         found = (self._journal.find(self._given.roots.frame, node_id) for node_id in self._forecast.reads)
         return all(one is not None and one.is_settled for one in found)
 
-    def spends(self, opened: Opened) -> Iterator[FoundSpend]:
+    def spends(self, opened: OpenedLoop) -> Iterator[FoundSpend]:
         """Each known spend that will begin if all that comes before it succeeds."""
         start = self._given.start
         return self._of_loop(start.path, start.node_id, opened, may_fail=False)
 
-    def _of_loop(self, path: str, loop_id: str, opened: Opened, *, may_fail: bool) -> Iterator[FoundSpend]:
+    def _of_loop(self, path: str, loop_id: str, opened: OpenedLoop, *, may_fail: bool) -> Iterator[FoundSpend]:
         loop = Execution(path, loop_id, 1, NodeStatus.RUNNING, facts={"items": opened.items}, assumed=opened.assumed)
         self._journal.record(loop)
         may_fail = may_fail or opened.on_item_error != "fail"
@@ -71,7 +71,7 @@ class LoopItems:
                     yield FoundSpend(path, found, tolerates)
             elif node_id in self._forecast.loops:
                 inner = self._prepare(frame, node_id)
-                if isinstance(inner, Opened):
+                if isinstance(inner, OpenedLoop):
                     yield from self._of_loop(path, node_id, inner, may_fail=tolerates)
 
     def _prepare(self, frame: str, node_id: str) -> object:

@@ -91,7 +91,7 @@ class Question:
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenedLoop:
     """A loop evaluated its items; `most_items`: of a `while`, which begins with one, how many there may be. `refused`:
     what was refused before the first item began, by path. `is_again`: a retry goes on with them."""
 
@@ -121,7 +121,7 @@ class Interrupted:
     facts: dict[str, Any] | None = None
 
 
-Outcome = Settled | Failed | Unknown | Suspended | Opened | Interrupted
+Outcome = Settled | Failed | Unknown | Suspended | OpenedLoop | Interrupted
 
 _CODES: tuple[tuple[type[DustrunError], str], ...] = (
     (Invalid, "INVALID_INPUT"),

@@ -14,7 +14,7 @@ from typing import NoReturn
 from dustrun.sdk.context import CheckingHttp, Http, HttpRequest, HttpResponse
 from dustrun.sdk.notice import CheckingNotifier, Notice
 from dustrun.sdk.programs import CommandLine, Commands, Program
-from dustrun.services.connectors.connections import Opened
+from dustrun.services.connectors.connections import OpenConnector
 
 
 class BeforeSending(Exception):
@@ -24,7 +24,7 @@ class BeforeSending(Exception):
 class RehearsalHttp:
     """`ctx.http`: checks each request, with the credential that a live run would put on it."""
 
-    def __init__(self, http: CheckingHttp, reads: Http, opened: Opened | None = None) -> None:
+    def __init__(self, http: CheckingHttp, reads: Http, opened: OpenConnector | None = None) -> None:
         self._http = http
         self._reads = reads
         self._opened = opened if opened is not None and opened.type.attaches else None

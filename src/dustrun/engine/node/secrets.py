@@ -33,7 +33,7 @@ from dustrun.sdk.context import CheckingHttp, Connection
 from dustrun.sdk.notice import CheckingNotifier
 from dustrun.sdk.programs import Commands
 from dustrun.sdk.threads import run_sized
-from dustrun.services.connectors.connections import Connections, Opened
+from dustrun.services.connectors.connections import Connections, OpenConnector
 from dustrun.services.connectors.masked_http import MaskedHttp
 from dustrun.services.connectors.noted import NotedCommands, NotedNotifier
 from dustrun.services.runs.engine_port import RunFacts
@@ -124,7 +124,7 @@ class Secrets:
                 _logger.info("a connector cannot be opened", connector=reference.id, error=error.message)
         self._are_known = True
 
-    async def _open(self, job: Job) -> Opened | None:
+    async def _open(self, job: Job) -> OpenConnector | None:
         reference = job.node.node.connector
         if reference is None or not job.action.connector:
             return None
@@ -171,7 +171,7 @@ def _begun(job: Job) -> Unknown | None:
     return Unknown("The server ended while this node ran; it may have happened.", request_facts(job, sent=True))
 
 
-def _refused(opened: Opened) -> Failed:
+def _refused(opened: OpenConnector) -> Failed:
     return Failed(
         "REFUSED",
         f'The connector "{opened.row.name}" moves money, so a dust test does not run this node: what it would move '

@@ -24,7 +24,7 @@ from dustrun.engine.node.outcome import (
     Failed,
     Interrupted,
     Job,
-    Opened,
+    OpenedLoop,
     Outcome,
     Refusal,
     Settled,
@@ -244,7 +244,7 @@ class Attempts:
             prepared.refusal = self._refusal_of(start.path)
         if isinstance(prepared, StoreEffect):
             self._tasks.store_effects.append(prepared)
-        elif isinstance(prepared, Opened) and self._begin_loop(start, prepared):
+        elif isinstance(prepared, OpenedLoop) and self._begin_loop(start, prepared):
             pass
         elif not isinstance(prepared, Job):
             self._results.apply(start, prepared)
@@ -262,7 +262,7 @@ class Attempts:
         else:
             self._tasks.jobs.append(prepared)
 
-    def _begin_loop(self, start: Start, opened: Opened) -> bool:
+    def _begin_loop(self, start: Start, opened: OpenedLoop) -> bool:
         """Whether the spends of a loop are judged before its first item begins: those that are known then, if no loop
         around it has judged them."""
         if not self._run.program.wallets or not opened.items or self._run.state.is_cancelling:
@@ -284,7 +284,7 @@ class Attempts:
             found = self._forecasts[loop_id] = forecast_loop(self._run.program, loop_id)
         return found
 
-    def _look_ahead(self, start: Start, opened: Opened, forecast: LoopForecast) -> None:
+    def _look_ahead(self, start: Start, opened: OpenedLoop, forecast: LoopForecast) -> None:
         deps, now = self._run.deps, self._run.state.now()
         node, roots = self._run.program.nodes[start.node_id], self._inputs.roots(start.path, now)
         given = Preparing(start, node, roots, self._run.mode, deps.catalog, deps.settings, now)

@@ -10,7 +10,7 @@ from dustrun.engine.run.run_context import RunContext, Superseded
 from dustrun.errors import Temporary, Uncertain
 from dustrun.services.outbox.spend_status import Outbox
 from dustrun.storage.runs import journal as journal_rows
-from dustrun.storage.runs.journal import Batch, Place, StaleFence
+from dustrun.storage.runs.journal import Batch, BatchTarget, StaleFence
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Committer:
     def _write(self, tx: Any, batch: Batch) -> list[journal_rows.Event]:
         facts = self._run.facts
         mode = str(facts.mode)
-        place = Place(facts.pk, facts.org_id, facts.workflow_id, mode, facts.fence, self.last_seq)
+        place = BatchTarget(facts.pk, facts.org_id, facts.workflow_id, mode, facts.fence, self.last_seq)
         return journal_rows.write(tx, place, batch)
 
     def _publish(self, events: list[journal_rows.Event]) -> None:

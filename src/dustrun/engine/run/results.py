@@ -24,7 +24,7 @@ from dustrun.core.stream_events import RUN_RESPONDED
 from dustrun.core.values.exact_json import dumps_text, is_large, loads_own
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import control
-from dustrun.engine.node.outcome import Failed, Opened, Outcome, Settled, Suspended, Unknown, encoded
+from dustrun.engine.node.outcome import Failed, OpenedLoop, Outcome, Settled, Suspended, Unknown, encoded
 from dustrun.engine.node.store_effects import started
 from dustrun.engine.run.run_context import RunContext
 from dustrun.errors import Code
@@ -156,7 +156,7 @@ class Results:
             self._uncertain(start, execution, outcome)
         elif isinstance(outcome, Suspended):
             self._pause(start, execution, outcome)
-        elif isinstance(outcome, Opened):
+        elif isinstance(outcome, OpenedLoop):
             execution.facts = outcome.facts()
             execution.assumed = outcome.assumed
             self._run.recorder.changed(execution)

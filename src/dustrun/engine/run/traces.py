@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dustrun.core.run import trace as places
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import NodeStatus, RunStatus
-from dustrun.core.run.trace import Place
+from dustrun.core.run.trace import Span
 from dustrun.records import dataclass
 from dustrun.sdk.context import Http, HttpRequest, HttpResponse
 from dustrun.services.runs.engine_port import RunFacts
@@ -28,17 +28,17 @@ _EXPORT_WITHIN_S = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class SpanContent:
     """What one span shows; instants in milliseconds."""
 
     name: str
-    place: Place
-    parent: Place | None
+    place: Span
+    parent: Span | None
     started_at: int
     ended_at: int
     attributes: Mapping[str, Any]
     error: str | None = None
-    links: Sequence[Place] = ()
+    links: Sequence[Span] = ()
 
 
 class Traces:
@@ -65,7 +65,7 @@ class Traces:
                 return int(traces._next.trace_id, 16)
 
         self.propagate = propagate
-        self._next = Place("0" * 32, "0" * 16)
+        self._next = Span("0" * 32, "0" * 16)
         resource = Resource.create({"service.name": "dustrun", "service.version": version})
         self._provider = TracerProvider(resource=resource, id_generator=Given(), shutdown_on_exit=False)
         exporter = OTLPSpanExporter(endpoint=_traces_url(endpoint), timeout=_EXPORT_WITHIN_S)
@@ -97,7 +97,7 @@ class Traces:
             error = str((execution.error or {}).get("code", execution.status.value))
         ended = execution.finished_at if execution.finished_at is not None else execution.started_at
         place = node_place(facts, execution.path, execution.attempt)
-        self._show(Shown(node_type, place, run, execution.started_at, ended, attributes, error))
+        self._show(SpanContent(node_type, place, run, execution.started_at, ended, attributes, error))
 
     def run_ended(self, facts: RunFacts, status: RunStatus, ended_at: int, error: Mapping[str, Any] | None) -> None:
         """A run has ended."""
@@ -106,7 +106,7 @@ class Traces:
         attributes = {**_of_run(facts), "dustrun.run.status": status.value, "dustrun.run.source": facts.trigger_source}
         code = str((error or {}).get("code", status.value)) if status in _BAD_RUN else None
         self._show(
-            Shown(
+            SpanContent(
                 "run",
                 run_place(facts),
                 places.parse(trace.get("parent")),
@@ -118,7 +118,7 @@ class Traces:
             )
         )
 
-    def _show(self, shown: Shown) -> None:
+    def _show(self, shown: SpanContent) -> None:
         from opentelemetry.trace import Status, StatusCode  # optional dependency
 
         if not shown.place.is_sampled:
@@ -156,12 +156,12 @@ class TraceExport:
         return await self._http.request(request)
 
 
-def run_place(facts: RunFacts) -> Place:
+def run_place(facts: RunFacts) -> Span:
     """The span of a run."""
     return places.of_run(facts.org_id, facts.id, facts.trace)
 
 
-def node_place(facts: RunFacts, path: str, attempt: int) -> Place:
+def node_place(facts: RunFacts, path: str, attempt: int) -> Span:
     """The span of an attempt of a node."""
     return places.of_node(run_place(facts), facts.org_id, facts.id, path, attempt)
 
@@ -181,14 +181,14 @@ def _traces_url(endpoint: str) -> str:
     return trimmed if trimmed.endswith("/v1/traces") else f"{trimmed}/v1/traces"
 
 
-def _span_context(place: Place) -> Any:
+def _span_context(place: Span) -> Any:
     from opentelemetry.trace import SpanContext, TraceFlags  # optional dependency
 
     flags = TraceFlags(TraceFlags.SAMPLED if place.is_sampled else TraceFlags.DEFAULT)
     return SpanContext(int(place.trace_id, 16), int(place.span_id, 16), is_remote=True, trace_flags=flags)
 
 
-def _context(parent: Place | None) -> Any:
+def _context(parent: Span | None) -> Any:
     from opentelemetry.context import Context  # optional dependency
     from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
@@ -197,7 +197,7 @@ def _context(parent: Place | None) -> Any:
     return set_span_in_context(NonRecordingSpan(_span_context(parent)), Context())
 
 
-def _link(place: Place) -> Link:
+def _link(place: Span) -> Link:
     from opentelemetry.trace import Link as Linked  # optional dependency
 
     return Linked(_span_context(place), {"dustrun.link": "retries"})

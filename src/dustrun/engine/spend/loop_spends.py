@@ -18,7 +18,7 @@ from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.loop_items import FoundSpend, LoopItems
 from dustrun.engine.node.mode import RunMode
-from dustrun.engine.node.outcome import Failed, Job, Opened, Outcome, Refusal, Suspended, of_error
+from dustrun.engine.node.outcome import Failed, Job, OpenedLoop, Outcome, Refusal, Suspended, of_error
 from dustrun.engine.spend.deps import SpendDeps
 from dustrun.engine.spend.live import as_failed, plan_spend, request_at
 from dustrun.errors import DustrunError, StoreUnavailable, Temporary
@@ -53,7 +53,7 @@ class LoopStart:
     """A loop that is about to begin. `items` None: a person has been asked, and it goes on from there."""
 
     start: Start
-    opened: Opened
+    opened: OpenedLoop
     items: LoopItems | None = None
     asked: tuple[str, ...] = ()
 
@@ -125,7 +125,7 @@ class LoopSpends:
         asked = await self._deps.loops.ask(self._request(loop.start.path), spends, verdicts)
         return await self._answered(LoopStart(loop.start, loop.opened, asked=tuple(asked))) if asked else loop.opened
 
-    async def _resolve(self, items: LoopItems, opened: Opened) -> list[FoundSpend]:
+    async def _resolve(self, items: LoopItems, opened: OpenedLoop) -> list[FoundSpend]:
         spends, found = items.spends(opened), list[FoundSpend]()
         while len(found) <= self._settings.max_executions:
             part = await run_beside(lambda: list(islice(spends, _RESOLVED)))
@@ -198,9 +198,9 @@ def waiting_loop(start: Start, facts: Mapping[str, Any]) -> LoopStart:
     return LoopStart(start, opened_of(kept), asked=tuple(kept["approvals"]))
 
 
-def opened_of(facts: Mapping[str, Any]) -> Opened:
+def opened_of(facts: Mapping[str, Any]) -> OpenedLoop:
     """The items of a loop that were evaluated before, from its facts."""
-    return Opened(
+    return OpenedLoop(
         facts["items"],
         facts["concurrency"],
         facts["onItemError"],

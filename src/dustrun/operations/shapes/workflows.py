@@ -23,7 +23,7 @@ from dustrun.services.workflows.transitions import layout_revision
 from dustrun.services.workflows.workflows import Counts, Workflow
 from dustrun.storage.workflows.latest_runs import Latest
 from dustrun.storage.workflows.versions import VersionRow
-from dustrun.storage.workflows.workflows import Listed, WorkflowRow
+from dustrun.storage.workflows.workflows import ListedWorkflow, WorkflowRow
 
 MaxRuns = Annotated[int, Field(strict=True, ge=1, le=99_999)]
 CooldownMs = Annotated[int, Field(strict=True, ge=1000, le=10**12)]
@@ -437,7 +437,7 @@ def _latest_shape(latest: Latest | None) -> dict[str, Any]:
     return found
 
 
-def listed_shape(item: Listed) -> dict[str, Any]:
+def listed_shape(item: ListedWorkflow) -> dict[str, Any]:
     """Shapes a workflow for a list."""
     return {
         **_row_shape(item.row, item.row.current_version),

@@ -17,7 +17,7 @@ from dustrun.errors import Code, Permanent, Refused
 from dustrun.log import mask_text
 from dustrun.sdk.connector import HttpData
 from dustrun.sdk.context import Connection, Http
-from dustrun.sdk.llm.messages import Answer, Ask, Called, OnText, Part, Returned, Said
+from dustrun.sdk.llm.messages import Answer, Ask, Called, ModelText, OnText, Part, Returned
 
 Usd = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?$")]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
@@ -105,7 +105,7 @@ def most_input(asked: Ask) -> int:
 
 
 def _size(part: Part) -> int:
-    shown = part.text if isinstance(part, Said | Returned) else dumps_text([part.tool, part.args])
+    shown = part.text if isinstance(part, ModelText | Returned) else dumps_text([part.tool, part.args])
     return len(shown.encode()) + 32
 
 

@@ -11,7 +11,7 @@ from dustrun.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ModelText:
     """A text of the person or of the model."""
 
     role: Literal["user", "assistant"]
@@ -36,7 +36,7 @@ class Returned:
     text: str
 
 
-Part = Said | Called | Returned
+Part = ModelText | Called | Returned
 OnText = Callable[[str], Awaitable[None]]
 """Told the text of an answer piece by piece."""
 

@@ -131,7 +131,7 @@ _PLACEHOLDER = "rehearsal"
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenConnector:
     """A decrypted connector. Every secret that it hands out is registered with `mask`."""
 
     row: ConnectorRow
@@ -241,7 +241,7 @@ class Connections:
 
     async def open(
         self, org_id: str, reference: ConnectorReference, mask: Mask, *, run_pk: int | None = None
-    ) -> Opened:
+    ) -> OpenConnector:
         """Opens the connector that a node refers to, in a run if one uses it; raises `Invalid` if it is missing or of
         another type."""
 
@@ -262,7 +262,7 @@ class Connections:
             )
         return self.opened(row, exact_json.loads(plain), mask, run_pk=run_pk)
 
-    def opened(self, row: ConnectorRow, data: Any, mask: Mask, *, run_pk: int | None = None) -> Opened:
+    def opened(self, row: ConnectorRow, data: Any, mask: Mask, *, run_pk: int | None = None) -> OpenConnector:
         """Opens the connector of a row with its decrypted data."""
         type_ = self._catalog.connector(row.type)
         model = type_.data.model_validate(data)
@@ -270,4 +270,4 @@ class Connections:
         tools = exact_json.loads(row.tools) if row.tools is not None else {}
         connection = Connection(row.id, row.type, row.name, model, bool(row.moves_money), tools)
         rules = tuple(parse_rule(entry) for entry in exact_json.loads(row.allowed_hosts))
-        return Opened(row, type_, connection, mask, rules, self.tokens, self._health, run_pk)
+        return OpenConnector(row, type_, connection, mask, rules, self.tokens, self._health, run_pk)

@@ -24,7 +24,7 @@ from dustrun.sdk.mcp.session import command_of
 from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
-from dustrun.services.connectors.connections import Connections, Opened
+from dustrun.services.connectors.connections import Connections, OpenConnector
 from dustrun.services.connectors.mcp_probe import list_tools
 from dustrun.services.connectors.oauth_tokens import DATA
 from dustrun.services.problems import problems_of
@@ -271,7 +271,7 @@ class Connectors:
         except DustrunError as error:
             return Tested(False, mask.text(error.message))
 
-    async def _ask_for_tools(self, opened: Opened) -> Tested:
+    async def _ask_for_tools(self, opened: OpenConnector) -> Tested:
         try:
             found = await list_tools(self._connections, opened)
         except DustrunError as error:
@@ -286,7 +286,7 @@ class Connectors:
             except Refused as error:
                 raise _invalid("data.command", error.message) from None
 
-    async def _ask(self, opened: Opened, url: str | None) -> Tested:
+    async def _ask(self, opened: OpenConnector, url: str | None) -> Tested:
         if url is None:
             await opened.current_token()
             return Tested(True, "The provider issued an access token.")

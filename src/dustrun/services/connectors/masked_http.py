@@ -8,7 +8,7 @@ from dataclasses import replace
 from dustrun.core.text.masking import Mask
 from dustrun.sdk.context import Http, HttpRequest, HttpResponse
 from dustrun.sdk.threads import run_sized
-from dustrun.services.connectors.connections import Opened
+from dustrun.services.connectors.connections import OpenConnector
 
 _UNAUTHORIZED = 401
 
@@ -17,7 +17,7 @@ class MaskedHttp:
     """`ctx.http` of a run with connectors, and of a trigger's look: adds the node's credential when a request is sent,
     and masks the whole response before a part of it can be extracted."""
 
-    def __init__(self, http: Http, mask: Mask, opened: Opened | None) -> None:
+    def __init__(self, http: Http, mask: Mask, opened: OpenConnector | None) -> None:
         self._http = http
         self._mask = mask
         self._opened = opened if opened is not None and opened.type.attaches else None

@@ -9,11 +9,11 @@ from dustrun.sdk.context import HttpRequest, HttpResponse
 from dustrun.sdk.mcp.session import session_with
 from dustrun.sdk.mcp.tools import ListedTool
 from dustrun.sdk.threads import run_sized
-from dustrun.services.connectors.connections import Connections, Opened
+from dustrun.services.connectors.connections import Connections, OpenConnector
 from dustrun.services.connectors.noted import NotedCommands
 
 
-async def list_tools(connections: Connections, opened: Opened) -> dict[str, ListedTool]:
+async def list_tools(connections: Connections, opened: OpenConnector) -> dict[str, ListedTool]:
     """The tools as the server describes them now; raises what a node would, without secrets."""
     http, mask = _Authorized(connections, opened), opened.mask
     commands = NotedCommands(connections.commands, opened)
@@ -31,7 +31,7 @@ class _Authorized:
     """The guarded client, with the connector's headers on each request. It masks answers as a run does, since tools are
     compared by what a run sees of them."""
 
-    def __init__(self, connections: Connections, opened: Opened) -> None:
+    def __init__(self, connections: Connections, opened: OpenConnector) -> None:
         self._http = connections.http
         self._opened = opened
 

@@ -17,7 +17,7 @@ from dustrun.sdk.mcp.tools import ListedTool
 from dustrun.sdk.threads import run_beside
 from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.principal import Principal
-from dustrun.services.connectors.connections import Connections, Opened
+from dustrun.services.connectors.connections import Connections, OpenConnector
 from dustrun.services.connectors.connectors import Connectors
 from dustrun.services.connectors.mcp_probe import list_tools
 from dustrun.storage.data import connectors as rows
@@ -89,7 +89,7 @@ def _known(row: ConnectorRow) -> dict[str, Any]:
     return found
 
 
-def _compared(opened: Opened, listed: Mapping[str, ListedTool], effects: Mapping[str, Effect]) -> list[SeenTool]:
+def _compared(opened: OpenConnector, listed: Mapping[str, ListedTool], effects: Mapping[str, Effect]) -> list[SeenTool]:
     before = opened.connection.tools
     found = []
     for name, tool in listed.items():

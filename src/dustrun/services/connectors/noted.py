@@ -10,7 +10,7 @@ from dustrun.errors import Permanent, Refused, Temporary, Uncertain
 from dustrun.sdk.context import NoConnection
 from dustrun.sdk.notice import CheckingNotifier, NotAccepted, Notice
 from dustrun.sdk.programs import CommandLine, Commands, Program
-from dustrun.services.connectors.connections import Opened
+from dustrun.services.connectors.connections import OpenConnector
 
 _GONE: Final = (404, 410)
 """The address of a service is its credential: where nothing is at it any more, it was revoked."""
@@ -20,7 +20,7 @@ _FORBIDDEN: Final = 403
 class NotedCommands:
     """`ctx.commands`: a program that cannot be started, or says nothing, does not answer."""
 
-    def __init__(self, commands: Commands, opened: Opened) -> None:
+    def __init__(self, commands: Commands, opened: OpenConnector) -> None:
         self._commands = commands
         self._opened = opened
 
@@ -52,7 +52,7 @@ class NotedCommands:
 class NotedProgram:
     """A started program; `has_answered`: whether it has said anything."""
 
-    def __init__(self, program: Program, opened: Opened) -> None:
+    def __init__(self, program: Program, opened: OpenConnector) -> None:
         self._program = program
         self._opened = opened
         self.has_answered = False
@@ -73,7 +73,7 @@ class NotedProgram:
 class NotedNotifier:
     """`ctx.notify`: a service that does not answer, or refuses its address or login."""
 
-    def __init__(self, notifier: CheckingNotifier, opened: Opened) -> None:
+    def __init__(self, notifier: CheckingNotifier, opened: OpenConnector) -> None:
         self._notifier = notifier
         self._opened = opened
 

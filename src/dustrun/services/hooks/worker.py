@@ -29,7 +29,7 @@ from dustrun.storage.hooks import hooks as hook_rows
 from dustrun.storage.hooks import reading
 from dustrun.storage.hooks.deliveries import DeliveryRow
 from dustrun.storage.hooks.hooks import ACTIVE, HookRow
-from dustrun.storage.hooks.reading import FollowedRun, Notice, Told
+from dustrun.storage.hooks.reading import FollowedRun, Notice, RunEvent
 from dustrun.storage.secrets.vault import Vault
 
 # Makes deliveries from what happened since a hook's cursors: one read of stored events, and one write that moves the
@@ -128,7 +128,7 @@ class Reader:
             position.seq = max(position.seq, run.last_seq)
         return len(events)
 
-    def _tell(self, news: News, run: FollowedRun, event: Told) -> None:
+    def _tell(self, news: News, run: FollowedRun, event: RunEvent) -> None:
         data = loads(event.data)
         type_ = hooks.type_of(event.type, data)
         if type_ is None or not hooks.wants(self._types, type_):

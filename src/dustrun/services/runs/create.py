@@ -13,7 +13,7 @@ from dustrun.core.workflow.program import Program
 from dustrun.services.access import idempotency
 from dustrun.services.runs import may_start
 from dustrun.services.runs.engine_port import Caller, Created, NewRun, RunFacts, WrittenRun
-from dustrun.services.runs.start_request import Concurrency, Judged, Prepared, SnapshotOutdated
+from dustrun.services.runs.start_request import Concurrency, Prepared, SnapshotOutdated, StartOutcome
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.data import variables as variable_rows
@@ -181,7 +181,7 @@ class RunCreation:
         async def write(batch: Batch, created: Callable[[Created], None]) -> Created:
             admission = prepared.admission
 
-            def unit(tx: Tx) -> Created | Judged:
+            def unit(tx: Tx) -> Created | StartOutcome:
                 held = admission.before(tx) if admission is not None else None
                 if held is not None:
                     return held
@@ -192,7 +192,7 @@ class RunCreation:
                 made = Created(facts.id, run_pk, events, cancelled, written)
                 return admission.after(tx, made) if admission is not None else made
 
-            def after(done: Created | Judged) -> None:
+            def after(done: Created | StartOutcome) -> None:
                 made = _created_in(done)
                 if made is not None:
                     facts.pk = made.pk
@@ -214,5 +214,5 @@ class RunCreation:
         return NewRun(facts, prepared.program, prepared.batch, limit.max if limit is not None else None, write)
 
 
-def _created_in(done: Created | Judged) -> Created | None:
+def _created_in(done: Created | StartOutcome) -> Created | None:
     return done if isinstance(done, Created) else done.created

@@ -13,7 +13,7 @@
 | 9 | `trigger_of`, `accept` | an unknown trigger, a payload against its schema |
 | 10 | `concurrency_key_of` | a payload from which the workflow's concurrency key cannot be computed |
 | 11 | `check_room` | a server that is busy or stopping |
-| 12 | in the transaction: `Admission.before` | what a trigger's limits or a form's link refuse |
+| 12 | in the transaction: `StartCondition.before` | what a trigger's limits or a form's link refuse |
 | 13 | `check_message`, `check_chain` | an unknown message; a retry chain with an open run or transaction |
 | 14 | `check_created` | a run id that is used |
 | 15 | `make_room` | with `onLimit: skip`, more unfinished runs than the workflow's limit |

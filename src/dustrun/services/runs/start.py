@@ -19,10 +19,10 @@ from dustrun.services.runs.create import RunCreation
 from dustrun.services.runs.engine_port import Created, Engine, RunFacts
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start_request import (
-    Admission,
     Concurrency,
     Prepared,
     RunRequest,
+    StartCondition,
     WorkflowCache,
     WorkflowSnapshot,
     first_batch,
@@ -154,7 +154,7 @@ class Starts:
         self.guard = may_start.StartGuard(database, creation.gate)
 
     async def start(
-        self, principal: Principal, workflow_id: str, request: RunRequest, admission: Admission | None = None
+        self, principal: Principal, workflow_id: str, request: RunRequest, admission: StartCondition | None = None
     ) -> Created:
         """Starts a run of a workflow; returns once its row and first event are on disk. Raises `NotStarted` if the
         `admission` decides against it."""
@@ -164,7 +164,7 @@ class Starts:
         )
 
     async def _start_at(
-        self, principal: Principal, snapshot: WorkflowSnapshot, request: RunRequest, admission: Admission | None
+        self, principal: Principal, snapshot: WorkflowSnapshot, request: RunRequest, admission: StartCondition | None
     ) -> Created:
         """Starts the run assuming that `snapshot` is current; the transaction verifies it."""
         await self.guard.check_snapshot(snapshot)

@@ -55,7 +55,7 @@ class RunRequest:
     rehearsal_run_id: str | None = None
 
 
-class Judged(Protocol):
+class StartOutcome(Protocol):
     """What an admission made of a run; `created` None: there is none."""
 
     @property
@@ -64,14 +64,14 @@ class Judged(Protocol):
         ...
 
 
-class Admission(Protocol):
+class StartCondition(Protocol):
     """Decides about a run in the transaction that creates it."""
 
-    def before(self, tx: Tx) -> Judged | None:
+    def before(self, tx: Tx) -> StartOutcome | None:
         """Decides; None: the run is to be created. Otherwise all that is to be written instead is."""
         ...
 
-    def after(self, tx: Tx, created: Created) -> Judged:
+    def after(self, tx: Tx, created: Created) -> StartOutcome:
         """Writes what follows from the run."""
         ...
 
@@ -120,7 +120,7 @@ class Prepared:
     source_run_id: str | None = None
     must_be_closed: str | None = None
     closure: str | None = None
-    admission: Admission | None = None
+    admission: StartCondition | None = None
 
     @property
     def is_separate(self) -> bool:

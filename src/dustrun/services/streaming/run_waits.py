@@ -20,7 +20,7 @@ _LOOK_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class RunProgress:
     """How far a run has come. `answered_at`: the path of the `respond` node that answered its request."""
 
     has_ended: bool
@@ -34,7 +34,7 @@ class RunWaits:
         self._database = database
         self._hub = hub
 
-    async def wait(self, org_id: str, run_id: str, timeout_s: float, *, for_answer: bool = False) -> Reached | None:
+    async def wait(self, org_id: str, run_id: str, timeout_s: float, *, for_answer: bool = False) -> RunProgress | None:
         """Returns once a run has ended or, `for_answer`, has answered its request; None when the time is up or the
         server stops."""
         end_at = clock.monotonic_s() + timeout_s
@@ -52,23 +52,25 @@ class RunWaits:
 
     async def _look(
         self, org_id: str, run_id: str, subscription: Subscription[Event], *, for_answer: bool
-    ) -> Reached | None:
+    ) -> RunProgress | None:
         """What the tables say."""
         subscription.lost = False
 
-        def query(tx: Tx) -> Reached | None:
+        def query(tx: Tx) -> RunProgress | None:
             found = rows.find_key(tx, org_id, run_id)
             if found is None:
                 return None
             has_ended = RunStatus(found[1]) not in RUN_OPEN
             answer = event_rows.find_of_type(tx, found[0], RUN_RESPONDED) if for_answer else None
             path = loads_own(answer.data)["path"] if answer is not None else None
-            return Reached(has_ended, path) if has_ended or path is not None else None
+            return RunProgress(has_ended, path) if has_ended or path is not None else None
 
         # to find an answer may mean to read through many events
         return await (self._database.read(query) if for_answer else self._database.look_up(query))
 
-    async def _listen(self, subscription: Subscription[Event], end_at: float, *, for_answer: bool) -> Reached | None:
+    async def _listen(
+        self, subscription: Subscription[Event], end_at: float, *, for_answer: bool
+    ) -> RunProgress | None:
         """What the committed events say; None when it is time to look at the tables again, or to give up."""
         look_at = min(end_at, clock.monotonic_s() + _LOOK_AGAIN_S)
         while not (subscription.lost or self._hub.is_closing) and (left := look_at - clock.monotonic_s()) > 0:
@@ -79,10 +81,10 @@ class RunWaits:
         return None
 
 
-def reached(events: Sequence[Event], *, for_answer: bool) -> Reached | None:
+def reached(events: Sequence[Event], *, for_answer: bool) -> RunProgress | None:
     """How far a run has come by some of its events; None if neither to an answer nor to its end."""
     has_ended = any(event.type == RUN_FINISHED for event in events)
     answer = next((event for event in events if event.type == RUN_RESPONDED), None) if for_answer else None
     if answer is None and not has_ended:
         return None
-    return Reached(has_ended, None if answer is None else loads_own(answer.data)["path"])
+    return RunProgress(has_ended, None if answer is None else loads_own(answer.data)["path"])

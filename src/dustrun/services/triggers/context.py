@@ -17,7 +17,7 @@ from dustrun.sdk.context import Connection, HttpRequest, HttpResponse, Incoming,
 from dustrun.sdk.tables import WatchedTables
 from dustrun.sdk.trigger import Credential, Facts, WatchedChain
 from dustrun.services.access.principal import Principal
-from dustrun.services.connectors.connections import Connections, Opened
+from dustrun.services.connectors.connections import Connections, OpenConnector
 from dustrun.services.connectors.masked_http import MaskedHttp
 from dustrun.services.triggers.facts import OwnFacts
 from dustrun.services.triggers.table_changes import TableChanges
@@ -37,7 +37,7 @@ class LiveContext:
         min_interval_ms: int,
         tables: WatchedTables,
         facts: Facts,
-        opened: Opened | None = None,
+        opened: OpenConnector | None = None,
     ) -> None:
         self._http = http
         self._chains = chains
@@ -47,7 +47,7 @@ class LiveContext:
         self._facts = facts
         self._opened = opened
 
-    def with_connector(self, opened: Opened) -> LiveContext:
+    def with_connector(self, opened: OpenConnector) -> LiveContext:
         """The same context with a connector, whose credential requests carry if it adds one to them."""
         http = ConnectedHttp(self._http, opened) if opened.type.attaches else self._http
         return self._made(http, self._tables, self._facts, opened)
@@ -56,7 +56,9 @@ class LiveContext:
         """The same context for one organisation, whose tables and facts these are."""
         return self._made(self._http, tables, facts, self._opened)
 
-    def _made(self, http: StreamingHttp, tables: WatchedTables, facts: Facts, opened: Opened | None) -> LiveContext:
+    def _made(
+        self, http: StreamingHttp, tables: WatchedTables, facts: Facts, opened: OpenConnector | None
+    ) -> LiveContext:
         return LiveContext(http, self._chains, self._prices, self._min_interval_ms, tables, facts, opened)
 
     @property
@@ -157,7 +159,7 @@ class Contexts:
 class ConnectedHttp:
     """The guarded client, with a connector's credential on each request and its secrets masked in each response."""
 
-    def __init__(self, http: StreamingHttp, opened: Opened) -> None:
+    def __init__(self, http: StreamingHttp, opened: OpenConnector) -> None:
         self._http = http
         self._opened = opened
         self._masked = MaskedHttp(http, opened.mask, opened)

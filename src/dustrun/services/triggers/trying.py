@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from dustrun import clock
 from dustrun.catalog import Catalog
 from dustrun.core.text.masking import Mask
-from dustrun.core.triggers.schedules.due import NextFire, Place, jitter
+from dustrun.core.triggers.schedules.due import NextFire, ScheduleProgress, jitter
 from dustrun.core.triggers.schedules.preview import Upcoming, payload_of, upcoming
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ConnectorReference
@@ -308,7 +308,7 @@ def _node_schedule(node_id: str, trigger: Trigger, config: Any, sub: Subscriptio
     policy, next_fire = trigger.policy(config), _next_fire(trigger, config)
     state = sub.row.state if sub is not None else None
     cursor = sub.cursor if sub is not None else None
-    waiting = len(Place.read(cursor).waiting) if cursor is not None else 0
+    waiting = len(ScheduleProgress.read(cursor).waiting) if cursor is not None else 0
     fires = [] if state == "ended" else upcoming(next_fire, policy.zone_name, now, SHOWN)
     if policy.jitter_ms and sub is not None:
         fires = [_delayed(fire, jitter(sub.id, fire.at, policy.jitter_ms)) for fire in fires]

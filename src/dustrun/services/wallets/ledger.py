@@ -19,7 +19,7 @@ from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.storage.db.database import Database
 from dustrun.storage.money import ledger as rows
-from dustrun.storage.money.ledger import EntryRow, LedgerFilters, Place
+from dustrun.storage.money.ledger import EntryRow, LedgerFilters, LedgerPosition
 
 Format = Literal["json", "csv", "jsonl"]
 Json = dict[str, Any]
@@ -91,7 +91,7 @@ class WalletLedger:
                 return
 
 
-def _next(org_id: str, filters: LedgerFilters, after: Place | None) -> Callable[[Any], list[EntryRow]]:
+def _next(org_id: str, filters: LedgerFilters, after: LedgerPosition | None) -> Callable[[Any], list[EntryRow]]:
     return lambda tx: rows.list_after(tx, org_id, filters, after, _AT_ONCE)
 
 

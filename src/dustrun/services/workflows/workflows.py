@@ -65,7 +65,7 @@ from dustrun.storage.workflows import versions as version_rows
 from dustrun.storage.workflows import workflows as rows
 from dustrun.storage.workflows.latest_runs import list_latest
 from dustrun.storage.workflows.versions import VersionRow
-from dustrun.storage.workflows.workflows import Filters, Listed, WorkflowRow
+from dustrun.storage.workflows.workflows import Filters, ListedWorkflow, WorkflowRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +225,10 @@ class Workflows:
 
     async def list_page(
         self, filters: Filters, sort: str, paging: Paging, *, last_run: bool = False, ladder: bool = False
-    ) -> Page[Listed]:
+    ) -> Page[ListedWorkflow]:
         """Lists the organisation's workflows without their definitions, and what is asked for of their runs."""
 
-        def query(tx: Tx) -> Page[Listed]:
+        def query(tx: Tx) -> Page[ListedWorkflow]:
             found = rows.list_page(tx, filters, sort=sort, limit=paging.peek, offset=paging.offset)
             page = page_of(found, paging)
             if not page.items or not (last_run or ladder):

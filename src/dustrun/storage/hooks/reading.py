@@ -37,7 +37,7 @@ class Active(NamedTuple):
     run: FollowedRun
 
 
-class Told(NamedTuple):
+class RunEvent(NamedTuple):
     """One event of a run."""
 
     seq: int
@@ -112,10 +112,10 @@ def list_behind(tx: Tx, hook_id: str, run_pks: Sequence[int] | None, count: int)
     return [FollowedRun(*row) for row in found if row is not None]
 
 
-def list_events(tx: Tx, run_pk: int, after: int, count: int, *, steps: bool) -> list[Told]:
+def list_events(tx: Tx, run_pk: int, after: int, count: int, *, steps: bool) -> list[RunEvent]:
     """Lists events of a run after number `after`; without `steps` only its starts, waits and ends."""
     found = tx.all(_EVENTS if steps else _EVENTSOF_ACTIVITY, run_pk=run_pk, after=after, count=count)
-    return [Told(*row) for row in found]
+    return [RunEvent(*row) for row in found]
 
 
 def list_notices(tx: Tx, org_id: str, after: int, count: int) -> list[Notice]:

@@ -53,12 +53,12 @@ class EntryRow:
     created_at: int
 
     @property
-    def place(self) -> Place:
+    def place(self) -> LedgerPosition:
         """Its place in the order of the ledger."""
-        return Place(self.at, self.transaction_id, self.number)
+        return LedgerPosition(self.at, self.transaction_id, self.number)
 
 
-class Place(NamedTuple):
+class LedgerPosition(NamedTuple):
     """A place in the ledger, which is ordered by the time of the block, transaction and number."""
 
     at: int
@@ -162,7 +162,7 @@ def remove(tx: Tx, transaction_id: str) -> None:
     tx.do(_DELETE_DUE, the_id=transaction_id)
 
 
-def list_after(tx: Tx, org_id: str, filters: LedgerFilters, after: Place | None, limit: int) -> list[EntryRow]:
+def list_after(tx: Tx, org_id: str, filters: LedgerFilters, after: LedgerPosition | None, limit: int) -> list[EntryRow]:
     """Lists entries after a place, oldest first."""
     query = _filtered(org_id, filters)
     if after is not None:

@@ -135,7 +135,7 @@ _RELEASE = Statement(
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
+class WokenRun:
     """A run that has something to read; `newest` is its newest signal, 0 without any."""
 
     pk: int
@@ -237,9 +237,9 @@ def list_own(tx: Tx, holder: str) -> list[OpenRun]:
     return [OpenRun(*row) for row in tx.all(_OWN, holder=holder)]
 
 
-def list_called(tx: Tx, holder: str) -> list[Called]:
+def list_called(tx: Tx, holder: str) -> list[WokenRun]:
     """Lists those of a process's unfinished runs that have signals to read, or are to be cancelled."""
-    return [Called(*row) for row in tx.all(_CALLED, holder=holder)]
+    return [WokenRun(*row) for row in tx.all(_CALLED, holder=holder)]
 
 
 def take_up(tx: Tx, run_pk: int, holder: str) -> int | None:

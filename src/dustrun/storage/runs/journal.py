@@ -271,7 +271,7 @@ def _outcome(execution: Execution, text: str | None, redaction: Redaction) -> Ro
     )
 
 
-class Place(NamedTuple):
+class BatchTarget(NamedTuple):
     """The run that a batch belongs to. `fence`: under which it is advanced; `known_seq`: its newest event as far as
     the writer knows, who is spared a query if that is so."""
 
@@ -283,7 +283,7 @@ class Place(NamedTuple):
     known_seq: int
 
 
-def write(tx: Tx, place: Place, batch: Batch) -> list[Event]:
+def write(tx: Tx, place: BatchTarget, batch: Batch) -> list[Event]:
     """Writes a batch under its fence and returns its numbered events; raises `StaleFence`."""
     run_pk, org_id, workflow_id = place.run_pk, place.org_id, place.workflow_id
     last_seq = _advance(tx, place, batch)
@@ -322,7 +322,7 @@ def end_columns(ending: Ending, redaction: Redaction) -> dict[str, Any]:
     }
 
 
-def _advance(tx: Tx, place: Place, batch: Batch) -> int | None:
+def _advance(tx: Tx, place: BatchTarget, batch: Batch) -> int | None:
     """Updates the run's row under its fence; returns its newest sequence number, or None if the fence is stale."""
     ending, added = batch.ending, len(batch.events)
     values: dict[str, Any] = {

@@ -51,7 +51,7 @@ class WorkflowRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedWorkflow:
     """A workflow in a list, with data of its current version and, if it was asked for, of its runs."""
 
     row: WorkflowRow
@@ -250,13 +250,13 @@ def _order(sort: str, query: sa.Select[Any]) -> sa.Select[Any]:
     return query.order_by(*ends)
 
 
-def _listed(found: tuple[Any, ...]) -> Listed:
+def _listed(found: tuple[Any, ...]) -> ListedWorkflow:
     trigger_type, node_types, connector_types, node_count = found[len(_NAMES) :]
     row = _row(found[: len(_NAMES)])
-    return Listed(row, trigger_type, tuple(node_types.split()), tuple(connector_types.split()), node_count)
+    return ListedWorkflow(row, trigger_type, tuple(node_types.split()), tuple(connector_types.split()), node_count)
 
 
-def list_page(tx: Tx, filters: Filters, *, sort: str, limit: int, offset: int) -> list[Listed]:
+def list_page(tx: Tx, filters: Filters, *, sort: str, limit: int, offset: int) -> list[ListedWorkflow]:
     """Lists one page of workflows, without their definitions."""
     status = t.c.status == filters.status if filters.status else t.c.status != "archived"
     query = sa.select(*_COLUMNS, *_ABOUT_VERSION).select_from(_WITH_VERSION)

@@ -10,8 +10,8 @@ from dustrun.core.triggers.schedules.due import (
     Drop,
     Fire,
     NextFire,
-    Place,
     Policy,
+    ScheduleProgress,
     Wait,
     decide,
     jitter,
@@ -26,8 +26,8 @@ def hourly(after: int) -> int:
 
 
 def play(
-    place: Place, now: int, policy: Policy, next_fire: NextFire = hourly
-) -> tuple[list[Fire | Drop], Place, int | None]:
+    place: ScheduleProgress, now: int, policy: Policy, next_fire: NextFire = hourly
+) -> tuple[list[Fire | Drop], ScheduleProgress, int | None]:
     """All that a schedule does at one moment, where it is then, and until when it waits."""
     done: list[Fire | Drop] = []
     while True:
@@ -44,30 +44,30 @@ def fired(done: list[Fire | Drop]) -> list[int]:
 
 @pytest.mark.parametrize("on_missed", ["skip", "once", "all"])
 def test_a_fire_on_time_is_never_missed(on_missed: Any) -> None:
-    done, place, until = play(Place(5 * HOUR), 5 * HOUR + GRACE_MS, Policy(on_missed=on_missed))
-    assert (done, place, until) == ([Fire(5 * HOUR, Place(6 * HOUR))], Place(6 * HOUR), 6 * HOUR)
+    done, place, until = play(ScheduleProgress(5 * HOUR), 5 * HOUR + GRACE_MS, Policy(on_missed=on_missed))
+    assert (done, place, until) == ([Fire(5 * HOUR, ScheduleProgress(6 * HOUR))], ScheduleProgress(6 * HOUR), 6 * HOUR)
 
 
 def test_skip_drops_what_was_missed() -> None:
-    done, place, _ = play(Place(5 * HOUR), 8 * HOUR + 2 * MINUTE, Policy(on_missed="skip"))
-    assert done == [Drop(5 * HOUR, 8 * HOUR, 4, Place(9 * HOUR))]
-    assert place == Place(9 * HOUR)
+    done, place, _ = play(ScheduleProgress(5 * HOUR), 8 * HOUR + 2 * MINUTE, Policy(on_missed="skip"))
+    assert done == [Drop(5 * HOUR, 8 * HOUR, 4, ScheduleProgress(9 * HOUR))]
+    assert place == ScheduleProgress(9 * HOUR)
 
 
 def test_skip_keeps_the_last_one_if_it_is_on_time() -> None:
-    done, _, _ = play(Place(5 * HOUR), 8 * HOUR + 1, Policy(on_missed="skip"))
-    assert done == [Drop(5 * HOUR, 7 * HOUR, 3, Place(8 * HOUR)), Fire(8 * HOUR, Place(9 * HOUR))]
+    done, _, _ = play(ScheduleProgress(5 * HOUR), 8 * HOUR + 1, Policy(on_missed="skip"))
+    assert done == [Drop(5 * HOUR, 7 * HOUR, 3, ScheduleProgress(8 * HOUR)), Fire(8 * HOUR, ScheduleProgress(9 * HOUR))]
 
 
 def test_once_runs_the_last_one_and_tells_how_many_it_stands_for() -> None:
-    done, _, _ = play(Place(5 * HOUR), 8 * HOUR + 2 * MINUTE, Policy(on_missed="once"))
-    assert done == [Fire(8 * HOUR, Place(9 * HOUR), missed=3)]
+    done, _, _ = play(ScheduleProgress(5 * HOUR), 8 * HOUR + 2 * MINUTE, Policy(on_missed="once"))
+    assert done == [Fire(8 * HOUR, ScheduleProgress(9 * HOUR), missed=3)]
 
 
 def test_all_runs_each_one_up_to_the_cap_and_drops_the_oldest() -> None:
-    assert fired(play(Place(5 * HOUR), 8 * HOUR + 2 * MINUTE, Policy(on_missed="all"))[0]) == [5, 6, 7, 8]
-    done, _, _ = play(Place(5 * HOUR), 8 * HOUR + 2 * MINUTE, Policy(on_missed="all", missed_cap=2))
-    assert done[0] == Drop(5 * HOUR, 6 * HOUR, 2, Place(7 * HOUR))
+    assert fired(play(ScheduleProgress(5 * HOUR), 8 * HOUR + 2 * MINUTE, Policy(on_missed="all"))[0]) == [5, 6, 7, 8]
+    done, _, _ = play(ScheduleProgress(5 * HOUR), 8 * HOUR + 2 * MINUTE, Policy(on_missed="all", missed_cap=2))
+    assert done[0] == Drop(5 * HOUR, 6 * HOUR, 2, ScheduleProgress(7 * HOUR))
     assert fired(done) == [7, 8]
 
 
@@ -81,33 +81,33 @@ def test_years_of_missed_minutes_take_few_steps(on_missed: Any, runs: int) -> No
         return (after // MINUTE + 1) * MINUTE
 
     now = 3 * 365 * 24 * HOUR + 1
-    done, place, _ = play(Place(MINUTE), now, Policy(on_missed=on_missed), minutely)
+    done, place, _ = play(ScheduleProgress(MINUTE), now, Policy(on_missed=on_missed), minutely)
     assert place.next == now - 1 + MINUTE
     assert len(fired(done)) == runs
     assert asked < 20 * MAX_COUNTED
 
 
 def test_a_waiting_fire_comes_before_everything_else() -> None:
-    done, place, _ = play(Place(9 * HOUR, (5 * HOUR, 6 * HOUR)), 8 * HOUR, Policy())
+    done, place, _ = play(ScheduleProgress(9 * HOUR, (5 * HOUR, 6 * HOUR)), 8 * HOUR, Policy())
     assert done == [
-        Fire(5 * HOUR, Place(9 * HOUR, (6 * HOUR,)), waited=True),
-        Fire(6 * HOUR, Place(9 * HOUR), waited=True),
+        Fire(5 * HOUR, ScheduleProgress(9 * HOUR, (6 * HOUR,)), waited=True),
+        Fire(6 * HOUR, ScheduleProgress(9 * HOUR), waited=True),
     ]
-    assert place == Place.read(place.cursor())
+    assert place == ScheduleProgress.read(place.cursor())
 
 
 def test_a_schedule_without_a_next_time_waits_for_ever() -> None:
-    assert decide(Place(None), 10**15, Policy(), "sub_1", hourly) == Wait(None)
+    assert decide(ScheduleProgress(None), 10**15, Policy(), "sub_1", hourly) == Wait(None)
 
 
 def test_the_last_time_of_a_finite_schedule_fires() -> None:
-    done, place, until = play(Place(5 * HOUR), 5 * HOUR, Policy(), lambda after: None)
-    assert (fired(done), place, until) == ([5], Place(None), None)
+    done, place, until = play(ScheduleProgress(5 * HOUR), 5 * HOUR, Policy(), lambda after: None)
+    assert (fired(done), place, until) == ([5], ScheduleProgress(None), None)
 
 
 def test_a_clock_that_was_set_back_fires_nothing_again() -> None:
-    done, place, until = play(Place(9 * HOUR), 3 * HOUR, Policy())
-    assert (done, place, until) == ([], Place(9 * HOUR), 9 * HOUR)
+    done, place, until = play(ScheduleProgress(9 * HOUR), 3 * HOUR, Policy())
+    assert (done, place, until) == ([], ScheduleProgress(9 * HOUR), 9 * HOUR)
 
 
 @given(st.integers(0, 10**13), st.integers(0, HOUR))
@@ -123,8 +123,10 @@ def test_jitter_differs_between_schedules_and_times() -> None:
 def test_a_jittered_fire_waits_and_keeps_its_time() -> None:
     policy = Policy(jitter_ms=30 * MINUTE)
     late = jitter("sub_1", 5 * HOUR, 30 * MINUTE)
-    assert decide(Place(5 * HOUR), 5 * HOUR + late - 1, policy, "sub_1", hourly) == Wait(5 * HOUR + late)
-    assert decide(Place(5 * HOUR), 5 * HOUR + late, policy, "sub_1", hourly) == Fire(5 * HOUR, Place(6 * HOUR))
+    assert decide(ScheduleProgress(5 * HOUR), 5 * HOUR + late - 1, policy, "sub_1", hourly) == Wait(5 * HOUR + late)
+    assert decide(ScheduleProgress(5 * HOUR), 5 * HOUR + late, policy, "sub_1", hourly) == Fire(
+        5 * HOUR, ScheduleProgress(6 * HOUR)
+    )
 
 
 @given(
@@ -138,7 +140,7 @@ def test_no_time_is_fired_twice_or_out_of_order_or_forgotten(
 ) -> None:
     """Whenever the schedule is looked at: what fired and what was dropped are all hours, each once."""
     policy = Policy(on_missed=on_missed, missed_cap=cap, jitter_ms=most_jitter)
-    place, now, seen = Place(HOUR), 0, []
+    place, now, seen = ScheduleProgress(HOUR), 0, []
     for wait in waits:
         now += wait
         done, place, _ = play(place, now, policy)

@@ -17,7 +17,7 @@ from dustrun.storage.db.statement import Statement
 from dustrun.storage.db.tables import events, runs
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import journal
-from dustrun.storage.runs.journal import Batch, Event, Place, StaleFence
+from dustrun.storage.runs.journal import Batch, BatchTarget, Event, StaleFence
 from testkit.distance import Distance, at_a_distance
 from testkit.postgres import Cluster
 
@@ -56,7 +56,7 @@ class Store:
         """Writes an event of a run whose newest event is expected to have the number 1."""
         batch = Batch()
         batch.events.append(("node_started", 5, "{}"))
-        place = Place(run_pk, "org", None, "live", 1, 1)
+        place = BatchTarget(run_pk, "org", None, "live", 1, 1)
         return self.writer.write(
             lambda tx: journal.write(tx, place, batch),
             lambda _: self.told.append(run_pk),

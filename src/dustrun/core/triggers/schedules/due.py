@@ -35,14 +35,14 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ScheduleProgress:
     """How far a schedule has come: the next time to fire, and those that wait for a run to end."""
 
     next: int | None
     waiting: tuple[int, ...] = ()
 
     @classmethod
-    def read(cls, cursor: Mapping[str, Any]) -> Place:
+    def read(cls, cursor: Mapping[str, Any]) -> ScheduleProgress:
         """The place that a cursor stores."""
         return cls(cursor["next"], tuple(cursor.get("waiting", ())))
 
@@ -56,7 +56,7 @@ class Fire:
     """Fire the time `at`; `missed`: how many fires before it are dropped with it; `waited`: it waited for a run."""
 
     at: int
-    after: Place
+    after: ScheduleProgress
     missed: int = 0
     waited: bool = False
 
@@ -68,7 +68,7 @@ class Drop:
     first: int
     last: int
     count: int
-    after: Place
+    after: ScheduleProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Wait:
     until: int | None
 
 
-def healed(place: Place, now: int, next_fire: NextFire) -> Place:
+def healed(place: ScheduleProgress, now: int, next_fire: NextFire) -> ScheduleProgress:
     """A place that is not behind a clock that was set back. What has fired does not fire again: it has the same key."""
     following = None if place.next is None else next_fire(now)
     if place.next is None or following is None or place.next <= following:
@@ -86,7 +86,9 @@ def healed(place: Place, now: int, next_fire: NextFire) -> Place:
     return replace(place, next=following)
 
 
-def hold(place: Place, fire: Fire, now: int, policy: Policy, name: str, next_fire: NextFire) -> Place | None:
+def hold(
+    place: ScheduleProgress, fire: Fire, now: int, policy: Policy, name: str, next_fire: NextFire
+) -> ScheduleProgress | None:
     """The place when a fire must wait for a run to end; None if nothing changes, or no more can wait."""
     if not fire.waited:
         at, following = fire.at, fire.after.next
@@ -94,13 +96,13 @@ def hold(place: Place, fire: Fire, now: int, policy: Policy, name: str, next_fir
         at, following = place.next, next_fire(place.next)
     else:
         return None
-    return Place(following, (*place.waiting, at)) if len(place.waiting) < MAX_KEPT else None
+    return ScheduleProgress(following, (*place.waiting, at)) if len(place.waiting) < MAX_KEPT else None
 
 
-def decide(place: Place, now: int, policy: Policy, name: str, next_fire: NextFire) -> Fire | Drop | Wait:
+def decide(place: ScheduleProgress, now: int, policy: Policy, name: str, next_fire: NextFire) -> Fire | Drop | Wait:
     """The next thing to do. `name` identifies the schedule: its jitter follows from it and the time."""
     if place.waiting:
-        return Fire(place.waiting[0], Place(place.next, place.waiting[1:]), waited=True)
+        return Fire(place.waiting[0], ScheduleProgress(place.next, place.waiting[1:]), waited=True)
     if place.next is None:
         return Wait(None)
     due_at = place.next + jitter(name, place.next, policy.jitter_ms)
@@ -109,7 +111,7 @@ def decide(place: Place, now: int, policy: Policy, name: str, next_fire: NextFir
     if now - due_at <= GRACE_MS:
         following = next_fire(place.next)
         if following is None or following + jitter(name, following, policy.jitter_ms) > now:
-            return Fire(place.next, Place(following))
+            return Fire(place.next, ScheduleProgress(following))
     return _missed(_Late(place.next, now, policy, name, next_fire))
 
 
@@ -136,12 +138,12 @@ class _Late:
         return found
 
     def fire(self, at: int, missed: int = 0) -> Fire:
-        return Fire(at, Place(self.next_fire(at)), missed)
+        return Fire(at, ScheduleProgress(self.next_fire(at)), missed)
 
     def drop_before(self, kept: int, passed: list[int]) -> Drop | Fire:
         """Drops what is before a time, which stays due."""
         dropped = [at for at in passed if at < kept][:MAX_COUNTED]
-        return Drop(self.first, dropped[-1], len(dropped), Place(kept)) if dropped else self.fire(kept)
+        return Drop(self.first, dropped[-1], len(dropped), ScheduleProgress(kept)) if dropped else self.fire(kept)
 
 
 def _missed(late: _Late) -> Fire | Drop:
@@ -154,7 +156,7 @@ def _missed(late: _Late) -> Fire | Drop:
         return late.drop_before(recent[-late.policy.missed_cap :][0], passed)
     if late.late_by(last) <= GRACE_MS:
         return late.drop_before(last, passed)
-    return Drop(late.first, last, min(len(passed), MAX_COUNTED), Place(late.next_fire(last)))
+    return Drop(late.first, last, min(len(passed), MAX_COUNTED), ScheduleProgress(late.next_fire(last)))
 
 
 def _recent(late: _Late, least: int) -> list[int]:
