@@ -69,6 +69,14 @@ async def asks(studio: Studio, flow: str, **body: Any) -> list[str]:
             await asyncio.sleep(0.05)
 
 
+async def told_of(studio: Studio, flow: str, name: str) -> set[str]:
+    """What is told to shape the only table by which a version pays, before it runs."""
+    (shown,) = (await studio.api.get(f"/v1/workflows/{flow}/sources")).data["tables"]
+    assert shown["table"] == name
+    assert {one["nodeId"] for one in shown["writers"]} == ({"add", "see"} if name == "t" else {"put"})
+    return {one["source"] for one in shown["sources"]}
+
+
 async def test_rows_that_a_form_wrote_ask_whoever_pays_by_them(studio: Studio) -> None:
     """In every way that a row is read; copied to another table too. Rows that the owner wrote, or wrote again, do not,
     and columns beside those that the form wrote do not either."""
@@ -103,6 +111,12 @@ async def test_rows_that_a_form_wrote_ask_whoever_pays_by_them(studio: Studio) -
             assert ("hangs on trigger:manual" in why) == (name != "own"), (name, body, why)
     assert studio.outbox.balance(THIEF) == 0
     assert studio.outbox.balance(FRIEND) == 1
+    assert "trigger:manual" in await told_of(studio, flows["theirs"], "t")
+    assert "trigger:manual" in await told_of(studio, flows["copied"], "w"), "as it was kept"
+    for run in (await studio.api.get(f"/v1/runs?workflowId={flows['theirs']}")).data["items"]:
+        (why,) = (await studio.api.get(f"/v1/runs/{run['id']}/effects?include=sources")).data["sources"]
+        recipient = next(one["sources"] for one in why["fields"] if one["field"] == "recipient")
+        assert "trigger:manual" in {one["source"] for one in recipient}
     again = {"mode": "upsert", "rows": [{"id": "theirs", "to": FRIEND, "seen": None}]}
     assert (await studio.api.post("/v1/tables/t/rows", again)).status == 200
     assert await asks(studio, flows["theirs"]) == []

@@ -86,12 +86,12 @@ def report_of(found: SpendSlice, may_tell: MayTell, *, with_stops: bool) -> Json
         "nodeId": node_id,
         "type": found.type,
         "fields": [
-            {"field": money, "question": LEVELS[money], **_list(found.fields[money], may_tell)}
+            {"field": money, "question": LEVELS[money], **list_sources(found.fields[money], may_tell)}
             for money in MONEY_FIELDS
             if money in found.fields
         ],
-        "decides": {"question": LEVELS["decides"], **_list(found.decides, may_tell)},
-        "stops": None if stops is None else {"question": "what can only prevent it", **_list(stops, may_tell)},
+        "decides": {"question": LEVELS["decides"], **list_sources(found.decides, may_tell)},
+        "stops": None if stops is None else {"question": "what can only prevent it", **list_sources(stops, may_tell)},
         "nodes": _nodes(found, may_tell),
         "approvals": [
             {"nodeId": approval.node, "shows": sorted(fields, key=MONEY_FIELDS.index)}
@@ -112,7 +112,8 @@ def _nodes(found: SpendSlice, may_tell: MayTell) -> list[Json]:
     ]
 
 
-def _list(sources: Iterable[Source], may_tell: MayTell) -> Json:
+def list_sources(sources: Iterable[Source], may_tell: MayTell) -> Json:
+    """Sources as a list of them is shown, and how many there are."""
     told = {_visible(one, may_tell) for one in sources}
     ordered = sorted(told, key=lambda one: (one.kind == "definition", str(one)))
     shown: list[Mapping[str, str]] = [

@@ -637,6 +637,11 @@ class Slicer:
 
     # --- what a store is given ---
 
+    def tables_of(self, place: Place) -> set[str | None]:
+        """The tables that a node names; None: any."""
+        is_table = self.node(place).node.type in ("read-table", "write-table")
+        return {self._table_name(one) for one in self.given(place)} if is_table else set()
+
     def written_to(self, place: Place) -> dict[str, int]:
         """By column, what can change what a node writes there. `""`: which rows it writes, or to a variable; `*`:
         columns that are not told apart."""

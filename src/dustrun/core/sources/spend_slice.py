@@ -139,6 +139,11 @@ class SpendSlice:
             if named[0] == "contract":
                 yield Source(named[0], named[1], named[2:])
 
+    @property
+    def tables(self) -> set[str | None]:
+        """The names of the tables that a node writes to."""
+        return self._slicer.tables_of(self.place)
+
     def is_in_loop(self, place: Place) -> bool:
         """Whether a node of the closure runs once for each item of a loop."""
         return bool(self._slicer.loops(place, within=False))

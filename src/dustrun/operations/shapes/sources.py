@@ -82,10 +82,28 @@ class LoopAnswer(Answer):
     judged_in_turn: dict[str, str] = Field(description="The other nodes, and why they are not.")
 
 
+class TableWriter(Answer):
+    """A node that writes to a table."""
+
+    workflow_id: str
+    version: int
+    node_id: str
+
+
+class TableSources(Answer):
+    """What shapes a table by which something is paid: by the drafts and live versions that write to it (at most 20),
+    and as it is kept of what they have written. A spend by its rows is judged by what shaped these rows."""
+
+    table: str
+    writers: list[TableWriter]
+    sources: list[SourceAnswer]
+    total: int
+
+
 class SpendSourcesPage(PageAnswer[SpendSourcesAnswer]):
     """What shapes the spends of a version and of what it calls. `digest` stands for these definitions; `callsAny`: a
     call computes which workflow it runs, so that others may spend, too. `hidden`: spends of workflows that the key may
-    not see. `loops`: those of this version that spend."""
+    not see. `loops`: those of this version that spend. `tables`: those that can change a money field, at most 20."""
 
     workflow_id: str
     version: int
@@ -93,3 +111,4 @@ class SpendSourcesPage(PageAnswer[SpendSourcesAnswer]):
     calls_any: bool
     hidden: int
     loops: list[LoopAnswer]
+    tables: list[TableSources]

@@ -55,6 +55,30 @@ def list_wallets(tx: Tx, org_id: str, name: str) -> list[str]:
     return [str(found[0]) for found in tx.all(_WALLETS, org_id=org_id, name=name)]
 
 
+_WRITERS: Final = Statement(
+    sa.select(v.c.workflow_id, v.c.version)
+    .select_from(w.join(v, v.c.workflow_id == w.c.id))
+    .where(
+        w.c.org_id == sa.bindparam("org_id"),
+        w.c.status != "archived",
+        sa.or_(v.c.version == w.c.draft_version, v.c.version == w.c.live_version),
+        v.c.definition.contains(sa.literal('"write-table"')),
+        sa.or_(
+            v.c.definition.contains(sa.bindparam("by_name", type_=sa.Text)),
+            v.c.definition.contains(sa.bindparam("by_id", type_=sa.Text)),
+        ),
+    )
+    .order_by(v.c.workflow_id, v.c.version)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+
+
+def list_writers(tx: Tx, org_id: str, table_id: str, name: str, most: int) -> list[tuple[str, int]]:
+    """The drafts and live versions of unarchived workflows that name a table and write to tables."""
+    texts = {"by_name": f'"table":"{name}"', "by_id": f'"table":"{table_id}"'}
+    return [(str(row[0]), int(row[1])) for row in tx.all(_WRITERS, org_id=org_id, most=most, **texts)]
+
+
 # Which workflows use an object, told by the text of their definitions.
 
 
