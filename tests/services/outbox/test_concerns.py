@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.money.intent import Intent
+from dustrun.core.evm.abi_signatures import parse_function
+from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.values.addresses import checksum, keccak256
-from outbox import Outbox, address
+from dustrun.core.values.amounts import Asset
+from dustrun.services.outbox.concerns import look_ahead
+from outbox import ALICE, ANYTHING, Outbox, address
 from testkit.chain.anvil import CHAIN_ID
 
 PROXY = address(77)
@@ -26,9 +29,9 @@ def point(outbox: Outbox, at: str, slot: str = IMPLEMENTATION, of: str = PROXY) 
     outbox.node.rpc("anvil_setStorageAt", of, slot, "0x" + at[2:].lower().rjust(64, "0"))
 
 
-async def paid(outbox: Outbox, path: str) -> None:
+async def paid(outbox: Outbox, path: str, intent: Intent | None = None) -> None:
     outbox.node.set_automine(True)
-    await outbox.pay(path, call())
+    await outbox.pay(path, intent or call())
     outbox.node.mine(3)
     await outbox.settled(path)
     outbox.node.set_automine(False)
@@ -75,6 +78,42 @@ async def test_a_proxy_that_has_changed_asks_and_what_was_accepted_is_remembered
     outbox.node.mine(3)
     await outbox.settled("two")
     await paid(outbox, "three")
+
+
+ALLOW = parse_function("approve(address spender, uint256 amount)")
+AGGREGATE = parse_function("aggregate((address to, bytes data)[] calls)")
+
+
+def allows(units: int) -> Intent:
+    """An allowance of a token for the proxy."""
+    token = address(86)
+    moved = (Movement("approve", Asset(CHAIN_ID, token), units, PROXY),)
+    return Intent("main", CHAIN_ID, token, 0, ALLOW.encode(PROXY, units), moved, "Allow")
+
+
+def nested() -> Intent:
+    """A call of the proxy through another contract."""
+    return Intent("main", CHAIN_ID, address(87), 0, AGGREGATE.encode([[PROXY, "0xd09de08a"]]), (), "Call all")
+
+
+@pytest.mark.parametrize("intent", [allows(5), nested()], ids=["spender", "nested"])
+async def test_a_proxy_behind_an_allowance_or_a_nested_call_is_looked_at_too(outbox: Outbox, intent: Intent) -> None:
+    policy = {"policy": {**ANYTHING, "allowUnpricedAssets": True}}
+    assert (await outbox.composition.owner.put(f"/v1/wallets/{outbox.wallet_id}/policy", policy)).status == 200
+    for at in (address(86), address(87)):
+        outbox.node.rpc("anvil_setCode", at, "0x00")
+    point(outbox, address(81))
+    await paid(outbox, "one", intent)
+    await paid(outbox, "again", intent)
+    point(outbox, address(82))
+    assert (await outbox.pay("two", intent)).waits_for == "approval"
+    asked = await question(outbox, "two")
+    assert f"{PROXY} is a proxy, and has changed" in asked["message"]
+    if intent.movements:
+        await paid(outbox, "revoked", allows(0))
+    nobody: Any = None  # no chain is untouched, so no price is asked for
+    simulated = await look_ahead(outbox.outbox.deps, outbox.org_id, ALICE, [intent], nobody, ())
+    assert [one.statement for one in simulated[0]] == ["proxyChanged"]
 
 
 async def test_contracts_are_named_and_forgotten(outbox: Outbox) -> None:

@@ -1,10 +1,12 @@
 """What a person has to look at before a transaction is signed, whatever the policy allows: a proxy whose implementation
-has changed since it was first called or last accepted, and a second endpoint that sees the chain otherwise."""
+has changed since it was first called, allowed to take something, or last accepted, and a second endpoint that sees
+the chain otherwise."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from typing import Final
@@ -17,9 +19,11 @@ from dustrun.core.money.policy import Reason, Request
 from dustrun.core.money.policy.counting import canonical
 from dustrun.core.money.policy.outflow import Taken
 from dustrun.core.money.prices import DISAGREE
+from dustrun.core.money.token_calls import Unread, implied_movements, inner_calls
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Code, DustrunError, Permanent, Temporary
+from dustrun.records import dataclass
 from dustrun.sdk.chain import Block
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.preflight import Ready
@@ -41,7 +45,8 @@ async def look(deps: OutboxDeps, ready: Sequence[Ready]) -> list[Ready]:
     `Temporary` if no endpoint answers."""
     found: dict[str, Ready] = {}
     for chain_id in dict.fromkeys(one.row.chain_id for one in ready):
-        seen = [await _look_at_proxy(deps, one) for one in ready if one.row.chain_id == chain_id]
+        proxies = _Proxies(deps, chain_id)
+        seen = [await _look_at_proxies(proxies, one) for one in ready if one.row.chain_id == chain_id]
         asked = [replace(one.intent, gas_limit=one.gas_limit) for one in seen]
         doubts = await _ask_second(deps, chain_id, seen[0].row.sender, asked, seen[0].values)
         found |= {one.row.id: _with(one, *more) for one, more in zip(seen, doubts, strict=True)}
@@ -53,11 +58,8 @@ async def look_ahead(
 ) -> list[tuple[Reason, ...]]:
     """What `look` would notice of the transactions of a simulated node. Nobody else knows a simulated state, so the
     second endpoint is asked only about chains that the simulation has left `untouched`."""
-    proxies: dict[tuple[int, str | None], tuple[Reason, ...]] = {}
-    for intent in intents:
-        if intent.data and (intent.chain_id, intent.to) not in proxies:
-            proxies[intent.chain_id, intent.to] = await _look_at_simulated(deps, org_id, intent)
-    found = [proxies[intent.chain_id, intent.to] if intent.data else () for intent in intents]
+    proxies = {chain_id: _Proxies(deps, chain_id) for chain_id in {intent.chain_id for intent in intents}}
+    found = [(await proxies[intent.chain_id].look(org_id, intent)).reasons for intent in intents]
     for chain_id in untouched:
         places = [place for place, intent in enumerate(intents) if intent.chain_id == chain_id]
         if deps.chains.second(chain_id) is None:
@@ -72,48 +74,67 @@ async def look_ahead(
 # --- proxies ---
 
 
-async def _look_at_proxy(deps: OutboxDeps, ready: Ready) -> Ready:
-    await asyncio.sleep(0)  # a loop may have thousands of them
-    row, intent = ready.row, ready.intent
-    chain = deps.chains.get(row.chain_id)
-    addresses = {checksum(one.counterparty) for one in intent.movements}
-    names, accepted = await _known(deps, row.org_id, chain, intent, addresses)
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Names of known contracts among an intent's addresses, what carries out the calls of its proxies now, and why a
+    person must look at that."""
+
+    names: Mapping[str, str]
+    implementations: Mapping[str, str]
+    reasons: tuple[Reason, ...]
+
+
+class _Proxies:
+    """What carries out the calls of a chain's contracts, each read once for all transactions of a node."""
+
+    def __init__(self, deps: OutboxDeps, chain_id: int) -> None:
+        self._deps = deps
+        self._chain = deps.chains.get(chain_id)
+        self._now: dict[str, str | None] = {}
+
+    async def look(self, org_id: str, intent: Intent) -> _Seen:
+        """Holds what is there now against what the organisation has accepted."""
+        await asyncio.sleep(0)  # a loop may have thousands of them
+        trusted = _trusted_by(intent)
+        named = {*trusted, *(checksum(one.counterparty) for one in intent.movements)}
+        named |= {checksum(intent.to)} if intent.to is not None else set()
+
+        def query(tx: Tx) -> tuple[dict[str, str], dict[str, str | None]]:
+            known = {address: rows.find(tx, org_id, intent.chain_id, address) for address in trusted}
+            accepted = {address: None if row is None else row.implementation for address, row in known.items()}
+            return names_of(tx, org_id, self._chain.network, named), accepted
+
+        names, accepted = await self._deps.database.look_up(query)
+        new = [address for address in trusted if address not in self._now]
+        self._now |= zip(new, await asyncio.gather(*map(self._chain.find_implementation, new)), strict=True)
+        found = {address: self._now[address] or accepted[address] for address in trusted}
+        reasons = [one for at in trusted for one in _changed(at, names, accepted[at], self._now[at])]
+        return _Seen(names, {address: one for address, one in found.items() if one is not None}, tuple(reasons))
+
+
+def _trusted_by(intent: Intent) -> list[str]:
+    """The contracts that a call shows to be trusted with what is in the wallet: the called one, those that its nested
+    calls call, and those that it lets take something. Not one from which an allowance is taken away."""
     if intent.to is None or not intent.data:
-        return replace(ready, names=names)
-    now = await chain.find_implementation(intent.to)
-    reasons = _changed(intent.to, names, accepted, now)
-    return _with(replace(ready, names=names, implementation=now or accepted), *reasons)
+        return []
+    found = [intent.to]
+    granted = [*intent.movements]
+    with suppress(Unread):  # which the policy denies
+        found += [call.to for call in inner_calls(intent.to, intent.data)]
+        granted += implied_movements(intent.chain_id, intent.to, intent.data)
+    found += [one.counterparty for one in granted if one.kind == "approve" and one.amount_units]
+    return [*dict.fromkeys(map(checksum, found))]
 
 
-async def _look_at_simulated(deps: OutboxDeps, org_id: str, intent: Intent) -> tuple[Reason, ...]:
-    if intent.to is None:
-        return ()
-    chain = deps.chains.get(intent.chain_id)
-    names, accepted = await _known(deps, org_id, chain, intent, ())
-    if accepted is None:
-        return ()
-    return _changed(intent.to, names, accepted, await chain.find_implementation(intent.to))
-
-
-async def _known(
-    deps: OutboxDeps, org_id: str, chain: LiveChain, intent: Intent, addresses: Collection[str]
-) -> tuple[dict[str, str], str | None]:
-    """Names of addresses and of the called contract, and the implementation of it that was accepted."""
-    to = None if intent.to is None else checksum(intent.to)
-    named = {*addresses, *([] if to is None else [to])}
-
-    def query(tx: Tx) -> tuple[dict[str, str], str | None]:
-        names = names_of(tx, org_id, chain.network, named)
-        known = rows.find(tx, org_id, intent.chain_id, to) if to is not None else None
-        return names, known.implementation if known is not None else None
-
-    return await deps.database.look_up(query)
+async def _look_at_proxies(proxies: _Proxies, ready: Ready) -> Ready:
+    seen = await proxies.look(ready.row.org_id, ready.intent)
+    return _with(replace(ready, names=seen.names, implementations=seen.implementations), *seen.reasons)
 
 
 def _changed(to: str, names: Mapping[str, str], accepted: str | None, now: str | None) -> tuple[Reason, ...]:
     if accepted is None or now == accepted:
         return ()
-    name = names.get(checksum(to))
+    name = names.get(to)
     shown = f'{to} ("{name}")' if name else to
     what = f"its calls are now carried out by {now}" if now else "it names no implementation any more"
     message = f"{shown} is a proxy, and has changed: {what}, and before by {accepted}. A person must approve it."

@@ -284,9 +284,8 @@ class Judging:
             return None, refuse(tx, row, denial(verdict), verdict, heads)
         if isinstance(verdict, Ask):
             return None, ask_all(tx, request, [ready], {row.id: verdict}, heads)[0]
-        if reserves and ready.implementation is not None and ready.intent.to is not None:
-            where = row.org_id, row.chain_id, checksum(ready.intent.to)
-            contract_rows.see(tx, *where, ready.implementation, self._now_ms)
+        for address, implementation in ready.implementations.items() if reserves else ():
+            contract_rows.see(tx, row.org_id, row.chain_id, address, implementation, self._now_ms)
         return verdict, None
 
     def hold(self, request: SpendRequest, ready: Ready) -> None:
@@ -505,7 +504,8 @@ def _binding(ready: Ready) -> str:
     binding = binding_of(ready.intent, ready.row.sender, ready.fee_ceiling_units)
     if not ready.concerns:
         return binding
-    noticed = "\n".join([binding, *(reason.statement for reason in ready.concerns), ready.implementation or ""])
+    behind = dumps_text(dict(sorted(ready.implementations.items())))
+    noticed = "\n".join([binding, *(reason.statement for reason in ready.concerns), behind])
     return hashlib.sha256(noticed.encode()).hexdigest()
 
 

@@ -52,8 +52,8 @@ class Ready:
     approvals_up_to: int = -1
     concerns: tuple[Reason, ...] = ()
     """What a person has to look at, see `concerns.py`."""
-    implementation: str | None = None
-    """Of a proxy: what carries out its calls now."""
+    implementations: Mapping[str, str] = field(default_factory=dict)
+    """What carries out the calls of the proxies that it trusts now."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Names of known contracts among its addresses."""
     grounds: Grounds | None = None
