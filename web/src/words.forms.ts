@@ -38,6 +38,7 @@ export const forms = {
   urlAbout:
     'Anyone who has it starts runs on behalf of your key. It cannot be shown again; create another one instead.',
   copy: 'the link',
+  warnings: 'Warnings',
   stored: 'I have copied it',
   revoke: 'Revoke',
   revokeOf: (title: string) => `Revoke ${title}`,

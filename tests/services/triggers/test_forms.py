@@ -102,6 +102,20 @@ async def test_a_form_from_its_link_to_its_answer(server: Composition) -> None:
     assert form.secret not in json.dumps(listed)
 
 
+async def test_a_form_whose_answers_name_who_is_paid_is_warned_of(server: Composition) -> None:
+    wallet = (await server.owner.post("/v1/wallets", {"name": "w", "isDefault": True})).data
+    text: Json = {"type": "object", "properties": {"to": {"type": "string"}}}
+    root = {"type": "manual", "payload": {"inputSchema": text}, "children": ["do"]}
+    to_answer = {"nodes": {"root": root, "do": {**PAY, "payload": {**PAY["payload"], "recipient": "{{$inputs.to}}"}}}}
+    warned = []
+    for definition in (to_answer, {"nodes": {"root": root, "do": PAY}}):
+        workflow_id = await published(server, definition)
+        warned.append((await server.owner.post(f"/v1/workflows/{workflow_id}/forms", {})).data["warnings"])
+    assert wallet["isDefault"]
+    assert [len(one) for one in warned] == [1, 0]
+    assert '"do" pays whom the answers name (`$trigger.to`)' in warned[0][0]
+
+
 @pytest.mark.both_stores
 async def test_a_link_starts_exactly_as_many_runs_as_it_may(server: Composition) -> None:
     form = await Form.make(server, maxRuns=5)

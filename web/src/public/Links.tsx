@@ -60,7 +60,7 @@ export default function Links({ id }: { id: string }) {
     queryFn: () => get('/v1/workflows/{id}/forms', path),
   })
   const [makes, setMakes] = useState(false)
-  const [url, setUrl] = useState('')
+  const [made, setMade] = useState<Schemas['NewFormAnswer'] | null>(null)
   const [ending, setEnding] = useState<Form | null>(null)
   const list = {
     ...found,
@@ -94,8 +94,8 @@ export default function Links({ id }: { id: string }) {
         keyOf={(row) => row.id}
         empty={<Empty title={said.none} about={said.noneAbout} />}
       />
-      {makes && <Make id={id} close={() => setMakes(false)} done={setUrl} />}
-      {url && <Address url={url} close={() => setUrl('')} />}
+      {makes && <Make id={id} close={() => setMakes(false)} done={setMade} />}
+      {made && <Address made={made} close={() => setMade(null)} />}
       <Confirm
         title={said.revokeAsk}
         isOpen={ending !== null}
@@ -112,7 +112,7 @@ export default function Links({ id }: { id: string }) {
   )
 }
 
-type MakeProps = { id: string; close: () => void; done: (url: string) => void }
+type MakeProps = { id: string; close: () => void; done: (made: Schemas['NewFormAnswer']) => void }
 
 function Make({ id, close, done }: MakeProps) {
   const [title, setTitle] = useState('')
@@ -130,7 +130,7 @@ function Make({ id, close, done }: MakeProps) {
     }
     const made = await post('/v1/workflows/{id}/forms', { path: { id } }, body)
     await refresh('/v1/workflows/{id}/forms')
-    done(made.url)
+    done(made)
   }
   return (
     <FormDialog title={said.create} go={said.make} close={close} act={make}>
@@ -167,13 +167,20 @@ function Make({ id, close, done }: MakeProps) {
   )
 }
 
-function Address({ url, close }: { url: string; close: () => void }) {
+function Address({ made, close }: { made: Schemas['NewFormAnswer']; close: () => void }) {
   return (
     <Modal opened onClose={close} title={said.url} closeButtonProps={{ 'aria-label': words.dialog.close }}>
       <p>{said.urlAbout}</p>
       <p className="secret">
-        <Copied text={url} whole name={said.copy} />
+        <Copied text={made.url} whole name={said.copy} />
       </p>
+      {made.warnings.length > 0 && (
+        <ul className="warnings" aria-label={said.warnings}>
+          {made.warnings.map((warning) => (
+            <li key={warning}>{warning}</li>
+          ))}
+        </ul>
+      )}
       <div className="answers">
         <Button onClick={close}>{said.stored}</Button>
       </div>

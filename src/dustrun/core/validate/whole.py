@@ -184,8 +184,8 @@ def check_sources(definition: Definition, specs: Specs) -> Iterator[Problem]:
     if program is None:
         return
     slicer = Slicer(ClosedPrograms(_HERE, {_HERE: program}), specs)
-    models = slicer.bits.where(lambda one: one.kind in _MODELS)
-    outside = slicer.bits.where(_is_outside)
+    models = slicer.bits.where(is_of_model)
+    outside = slicer.bits.where(is_outside)
     for place in slicer.spends:
         for field, bits, is_recipient in _fields(slicer, place):
             if bits & models:
@@ -230,7 +230,13 @@ def _fields(slicer: Slicer, place: Place) -> Iterator[tuple[str, int, bool]]:
         yield "connector.id", slicer.refs(place, ("connector",)), False
 
 
-def _is_outside(source: Source) -> bool:
+def is_of_model(source: Source) -> bool:
+    """Whether a model or a tool says it."""
+    return source.kind in _MODELS
+
+
+def is_outside(source: Source) -> bool:
+    """Whether whoever sends a webhook or answers a request says it."""
     return source.kind == "http" or (source.kind == "trigger" and source.name in _OUTSIDE_TRIGGERS)
 
 

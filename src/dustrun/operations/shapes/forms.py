@@ -86,6 +86,7 @@ class NewFormAnswer(FormAnswer, of="form"):
     """A new link. Its address is shown only now."""
 
     url: str = Field(description="Where people answer the form. Whoever has it may.")
+    warnings: list[str] = Field(description="Spends of the live version that pay whom the answers name.")
 
 
 class PublicFormAnswer(Answer):

@@ -25,11 +25,14 @@ from dustrun.services.triggers.context import Contexts
 from dustrun.services.triggers.pausing import KEY_REVOKED
 from dustrun.services.triggers.subscriptions import CHAIN, CONNECTOR, principal_text
 from dustrun.services.triggers.table_changes import cursor_of_now
+from dustrun.services.workflows.checks import named_recipients
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.sources import covers
 from dustrun.services.workflows.spend_gate import SpendGate
+from dustrun.services.workflows.versions import get_workflow
 from dustrun.storage.data.table_changes import TYPE as TABLE
 from dustrun.storage.db import facts as numbered
+from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.triggers import facts, form_links, subscriptions
 from dustrun.storage.triggers import subscriptions as rows
@@ -263,6 +266,19 @@ class Arming:
         lookup = Lookup(tx, row.org_id)
         closure = self._gate.closures.resolve(lookup, row, version)
         return closure is None or not closure.can_spend or covers(lookup, principal.spendable, closure)
+
+    async def warn_of_form(self, database: Database, principal: Principal, workflow_id: str) -> list[str]:
+        """The spends of a workflow's live version that pay whom the answers of a form name."""
+
+        def query(tx: Tx) -> list[str]:
+            row = get_workflow(tx, principal, workflow_id)
+            lookup = Lookup(tx, row.org_id)
+            closure = self._gate.closures.resolve(lookup, row, row.live_version) if row.live_version else None
+            can_spend = closure is not None and closure.can_spend
+            shapes = self._gate.shapes.get(lookup, closure) if closure is not None and can_spend else ()
+            return named_recipients.warnings_of_form(shapes)
+
+        return await self._gate.slicing(lambda: database.read(query))
 
     def _need_spending_of_triggers(self, tx: Tx, principal: Principal, row: WorkflowRow) -> None:
         """Raises `Forbidden` if triggers or forms spend, in whoever's name, and the caller may not."""

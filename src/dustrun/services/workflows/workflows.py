@@ -27,11 +27,12 @@ from dustrun.outbound.guard import Guard
 from dustrun.records import dataclass
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access import audit, hands, idempotency
+from dustrun.services.access.hands import Hand
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows import calls
-from dustrun.services.workflows.checks import call_circles, chain_names, guarded_triggers, references
+from dustrun.services.workflows.checks import call_circles, chain_names, guarded_triggers, named_recipients, references
 from dustrun.services.workflows.checks.limited_keys import need_calls_within, need_objects_within
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.spend_gate import SpendGate
@@ -56,7 +57,7 @@ from dustrun.services.workflows.transitions import (
     need_not_archived,
     need_version,
 )
-from dustrun.services.workflows.versions import get_version, get_workflow, make_version
+from dustrun.services.workflows.versions import document_of, get_version, get_workflow, make_version
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -261,7 +262,19 @@ class Workflows:
         specs = self._catalog.specs()
         found = await asyncio.to_thread(_check, definition, specs, self._guard, self._networks)
         found += await references.find_problems(self._database, principal, definition, specs)
-        return found + await self._database.read(lambda tx: list(self._check_around(tx, principal, definition, own_id)))
+        found += await self._database.read(lambda tx: list(self._check_around(tx, principal, definition, own_id)))
+        calls_some = any(node.type == calls.CALL for node in definition.nodes.values())
+        if not calls_some or any(one.severity == "error" for one in found):
+            return found
+        text = await asyncio.to_thread(lambda: exact_json.dumps_text(document_of(definition)))
+
+        def query(tx: Tx) -> list[Problem]:
+            lookup = Lookup(tx, principal.org_id, principal)
+            closure = self._gate.closures.of_unsaved(lookup, text, Hand(principal.key_id, principal.spendable))
+            shapes = self._gate.shapes.get(lookup, closure) if closure.can_spend else ()
+            return list(named_recipients.find_problems(lookup, closure, shapes, definition, specs, found))
+
+        return found + await self._gate.slicing(lambda: self._database.read(query))
 
     def _check_around(
         self, tx: Tx, principal: Principal, definition: Definition, own_id: str | None

@@ -55,6 +55,8 @@ def create(
         return
     output.say(f"Address: {made['url']}")
     output.say("It is shown only now.")
+    for warning in made["warnings"]:
+        output.say(f"Warning: {warning}")
     output.say(f"Form {made['id']}: {made['maxRuns']} {made['mode']} runs until {made['expiresAt']}.")
 
 

@@ -44,6 +44,7 @@ class NewForm:
 
     form: Form
     url: str
+    warnings: list[str]
 
 
 class FormLinks:
@@ -72,6 +73,7 @@ class FormLinks:
         if options.expires_at <= now:
             raise Invalid("The form would have expired.", details=[Problem("expiresAt", "must be in the future")])
         secret, form_id = ids.new_secret("dfm"), ids.new_id("frm")
+        warnings = await self._arming.warn_of_form(self._database, principal, workflow_id)
 
         def unit(tx: Tx) -> NewForm:
             workflow = get_workflow(tx, principal, workflow_id)
@@ -93,7 +95,7 @@ class FormLinks:
             rows.insert(tx, row)
             facts = {"formId": form_id, "mode": row.mode, "maxRuns": row.max_runs, "expiresAt": row.expires_at}
             audit.record(tx, principal, "form.create", workflow_id, **facts)
-            return NewForm(form_of(tx, row, workflow), f"{self._public_url}/forms/{secret}")
+            return NewForm(form_of(tx, row, workflow), f"{self._public_url}/forms/{secret}", warnings)
 
         return await idempotency.write(self._writer, unit)
 
