@@ -429,6 +429,28 @@ async def test_who_chooses_the_version_that_a_call_runs_is_a_hand_in_the_spend(s
     assert await flow.code() == 200, "an owner's own choice asks nobody"
 
 
+async def test_who_guards_a_called_workflow_is_a_hand_in_what_its_failing_leads_to(server: Composition) -> None:
+    """A call that is refused goes to the error branch, which may pay; also one that names its version."""
+    editor, wallet = await server.client_with(*EDITOR), await wallet_of(server)
+    changes: list[Json] = [{"requireRehearsal": "dust"}, {"acceptances": 2}, {"enforceRehearsal": {}}]
+    for change in changes:
+        helper = (await server.owner.create_workflow(define({"own": pay(wallet)})))["id"]
+        ask = {"type": "call-workflow", "payload": {"workflowId": helper, "version": 1}, "onError": "branch"}
+        nodes = {"ask": {**ask, "children": ["fine", "pay"]}, "fine": say("x"), "pay": pay(wallet, branch="error")}
+        caller = (await server.owner.create_workflow(define(nodes)))["id"]
+        path = f"/v1/workflows/{helper}"
+        assert (await server.owner.post(f"/v1/workflows/{caller}/run", {})).code == 200
+        assert (await editor.put(path, change)).status == 200
+        refused = await server.owner.post(f"/v1/workflows/{caller}/run", {})
+        assert (refused.status, refused.code) == (409, NEEDED), (change, refused.body)
+        assert "what a workflow that it calls requires" in refused.body["message"]
+
+    helper = (await server.owner.create_workflow(define({"own": pay(wallet)})))["id"]
+    caller = (await server.owner.create_workflow(define({"ask": calls(helper)})))["id"]
+    assert (await editor.put(f"/v1/workflows/{helper}", {"requireRehearsal": "dust"})).status == 200
+    assert (await server.owner.post(f"/v1/workflows/{caller}/run", {})).code == 200, "here they only stop it"
+
+
 async def test_who_published_before_that_was_kept_is_read_of_the_version(server: Composition) -> None:
     """Stores of before have no hands of it: the live version tells who published it; of others nobody is known."""
     editor, flow = await server.client_with(*EDITOR, "workflow:delete"), await Payer.make(server)

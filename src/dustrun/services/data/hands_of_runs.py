@@ -79,9 +79,11 @@ def things_read(lookup: Lookup, closure: Closure) -> Iterator[tuple[str, str]]:
     """The stored things that a closure may read: connectors, tables, and variables of its workflows; and the choices of
     the versions that its calls run."""
     if closure.calls_any:
-        yield from (("version", one) for one in rows.list_objects(lookup.tx, lookup.org_id, "version", ""))
+        for kind in ("version", "guards"):
+            yield from ((kind, one) for one in rows.list_objects(lookup.tx, lookup.org_id, kind, ""))
     for member in closure.members:
         yield from (("version", workflow_id) for workflow_id, version in member.content.calls if version is None)
+        yield from (("guards", workflow_id) for workflow_id, _ in member.content.calls)
         for kind, name in member.content.reads:
             if kind == "table" and "{{" in name:
                 yield from ((kind, one) for one in rows.list_objects(lookup.tx, lookup.org_id, kind, ""))

@@ -20,9 +20,9 @@ from dustrun.storage.data import managed_tables
 
 Thing = tuple[str, str]
 """What a hand has written: `definition` with `<workflow>@<version>`, or one of the kinds of stored hands with its name
-(`version`: the choice of the version that calls of a workflow run); also `called`, what a computed call may run,
-`finished`, the runs after which a workflow runs, and `resume`, `approval` and `comment`, a `wait` or `approve` that
-goes on, and what is said with that: who may answer it is decided then."""
+(`version`: the choice of the version that calls of a workflow run; `guards`: what that one requires); also `called`,
+what a computed call may run, `finished`, the runs after which a workflow runs, and `resume`, `approval` and `comment`,
+a `wait` or `approve` that goes on, and what is said with that: who may answer it is decided then."""
 
 Writes = Mapping[tuple[str, str], SpendSlice]
 """By place, the slices of nodes that write to tables and variables."""
@@ -133,10 +133,11 @@ def _coarse_shapes(
             for kind, name in member.content.reads
         }
     things |= _of_start(closure) | ({("called", ANY)} if closure.calls_any else set())
-    whole = frozenset([*things, *_choices(closed, things)])
+    whole = [*things, *_choices(closed, things)]
     for member, node in closure.spends():
         found = slices.get((key_of(*member.key), node.node_id))
-        yield Shape(member.key, node.node_id, node.wallets, whole, found)
+        all_things = frozenset([*whole, *_guards(closed, things, member.workflow.id)])
+        yield Shape(member.key, node.node_id, node.wallets, all_things, found)
 
 
 def _choices(closed: ClosedVersions, things: set[Thing]) -> Iterator[Thing]:
@@ -145,6 +146,15 @@ def _choices(closed: ClosedVersions, things: set[Thing]) -> Iterator[Thing]:
         if version is None and ("definition", key) in things:
             yield "version", workflow_id
     yield from (("version", name) for kind, name in things if kind == "called")
+
+
+def _guards(closed: ClosedVersions, things: set[Thing], paying: str) -> Iterator[Thing]:
+    """The called workflows whose guards shape a spend: a call that they refuse has failed, which may lead to a branch.
+    Those of the workflow that pays itself can only stop it."""
+    for workflow_id, version in closed.members[1:]:
+        if workflow_id != paying and ("definition", key_of(workflow_id, version)) in things:
+            yield "guards", workflow_id
+    yield from (("guards", name) for kind, name in things if kind == "called")
 
 
 def _of_start(closure: Closure) -> set[Thing]:
@@ -177,7 +187,8 @@ def _shapes(
         for more in one.bits.values():
             bits |= more
         things = {*start, *(thing for thing, mask in masks.items() if bits & mask)}
-        found.append(Shape(key, one.place[1], paying, frozenset([*things, *_choices(closed, things)]), one))
+        beside = [*_choices(closed, things), *_guards(closed, things, key[0])]
+        found.append(Shape(key, one.place[1], paying, frozenset([*things, *beside]), one))
     return tuple(found), written
 
 

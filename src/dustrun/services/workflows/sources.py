@@ -35,6 +35,7 @@ _WRITERS: Mapping[str, tuple[str, ...]] = {
     "connector": ("connector:write",),
     "setting": ("wallet:write",),
     "version": ("workflow:publish", "workflow:delete"),
+    "guards": ("workflow:update",),
     "name": ("workflow:update",),
     "table": (*_BY_WORKFLOWS, "table:write"),
 }
@@ -138,7 +139,7 @@ class SpendSources:
             return [UNKNOWN]
         if kind == "version" and name != ANY and not hand_rows.list_of(tx, org_id, kind, name):
             return _publishers(lookup, name)
-        if kind == "name" and name == UNSAVED:
+        if (kind == "name" and name == UNSAVED) or (kind == "guards" and not self._stored(lookup, kind, name)):
             return []
         if kind in ("resume", "approval", "comment"):
             return []
@@ -155,8 +156,10 @@ class SpendSources:
     def _stored(lookup: Lookup, kind: str, name: str) -> list[str]:
         """The stored things that a name stands for, or their deletions; none if there is nothing to read yet."""
         tx, org_id = lookup.tx, lookup.org_id
-        if name == ANY and kind in ("table", "version"):
+        if name == ANY and kind in ("table", "version", "guards"):
             return hand_rows.list_objects(tx, org_id, kind, "")
+        if kind == "guards":
+            return [name] if hand_rows.list_of(tx, org_id, kind, name) else []
         if kind == "table":
             return [table_object(tx, org_id, name)]
         if kind == "connector":
@@ -294,6 +297,7 @@ def describe(lookup: Lookup, closure: Closure, thing: Thing) -> str:
         return f'the table "{name}"' if is_there else f'the table "{name}", which is deleted'
     return {
         "version": "which version of a workflow its calls run",
+        "guards": "what a workflow that it calls requires (rehearsals, acceptances)",
         "setting": "the default wallet",
         "name": "the name of the workflow",
         "webhook": "the address of its webhook",

@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 _KEPT = 10_000
 _TRIES = 5
+GUARDS = frozenset({"require_rehearsal", "enforce_rehearsal", "acceptances"})
+"""The settings of a workflow that refuse runs or spends of it."""
 _FLAGS = {Mode.SIMULATE.value: "simulate", Mode.DUST.value: "dustTest"}
 _STRICTNESS = {"none": 0, "simulate": 1, "dust": 2}
 _CARRIED_OUT = frozenset(["simulated", "final"])

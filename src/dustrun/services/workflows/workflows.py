@@ -35,7 +35,7 @@ from dustrun.services.workflows import calls
 from dustrun.services.workflows.checks import call_circles, chain_names, guarded_triggers, named_recipients, references
 from dustrun.services.workflows.checks.limited_keys import need_calls_within, need_objects_within
 from dustrun.services.workflows.closure import Lookup
-from dustrun.services.workflows.spend_gate import SpendGate
+from dustrun.services.workflows.spend_gate import GUARDS, SpendGate
 from dustrun.services.workflows.transitions import (
     ACTIVE,
     ARCHIVED,
@@ -531,9 +531,12 @@ def note_pause(tx: Tx, row: WorkflowRow, changes: Changes) -> None:
 
 
 def note_choice(tx: Tx, principal: Principal, row: WorkflowRow, changes: Changes) -> None:
-    """Keeps who chose the version that calls of a workflow run: by publishing, archiving or restoring it."""
+    """Keeps who chose the version that calls of a workflow run, by publishing, archiving or restoring it; and who set
+    its guards: a call that they refuse has failed, and a branch of its caller may wait for that."""
     if "live_version" in changes or ARCHIVED in (row.status, changes.get("status")):
         hands.note(tx, principal, "version", row.id, is_new=True)
+    if not changes.keys().isdisjoint(GUARDS):
+        hands.note(tx, principal, "guards", row.id, is_new=True)
 
 
 def _unread(problems: list[Problem]) -> Problem:
