@@ -74,11 +74,16 @@ class Pings:
             self._mined.append((self._number_of(hashed), raw))
 
     def _number_of(self, hashed: str) -> int:
-        """The block of a transaction. A busy node may take it into its pool after the block that was asked for."""
+        """The block of a transaction. A busy node may take it into its pool after the block that was asked for. It
+        certainly has both events there: a test that waits for what the chain says must not wait for nothing."""
         while (receipt := self.node.rpc("eth_getTransactionReceipt", hashed)) is None:
             time.sleep(0.01)
             self.node.mine()
-        return int(receipt["blockNumber"], 16)
+        asked = {"blockHash": receipt["blockHash"], "address": CONTRACT}
+        logs = [log for log in self.node.rpc("eth_getLogs", asked) if log["transactionHash"] == hashed]
+        number = int(receipt["blockNumber"], 16)
+        assert (len(logs), number <= self.head) == (2, True), f"a ping without its events: {receipt}, {logs}"
+        return number
 
     def reorg(self, depth: int) -> None:
         """Takes blocks back and makes as many others: of their transactions some come back in the same or another
