@@ -128,9 +128,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "store_url" not in metafunc.fixturenames or any("store_url" in names for names in named):
         return
     path = metafunc.definition.path.relative_to(_TESTS).as_posix()
-    if not path.startswith((*_ON_BOTH, *_LONG_ON_BOTH)):
-        return
     always = path.startswith(_ON_BOTH) or metafunc.definition.get_closest_marker("both_stores")
+    if not always and not path.startswith(_LONG_ON_BOTH):
+        return
     second = "postgresql" if always else pytest.param("postgresql", marks=pytest.mark.long)
     stores: list[Any] = ["sqlite", second]
     if path.startswith(_OF_ENGINES) and not metafunc.definition.get_closest_marker("of_one_process"):

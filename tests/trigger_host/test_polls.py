@@ -155,7 +155,6 @@ async def looks(news: News, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.both_stores
 async def test_new_items_start_runs_once_and_oldest_first(server: Composition, news: News) -> None:
     workflow_id = await publish(server, "http-poll", {**ITEMS, "url": news.url})
     await looks(news, 2)
@@ -193,7 +192,6 @@ async def test_a_changed_value_starts_a_run(server: Composition, news: News) -> 
     assert found == [("up", "down"), ("down", "up")]
 
 
-@pytest.mark.both_stores
 async def test_a_source_that_fails_is_told_and_loses_nothing(server: Composition, news: News) -> None:
     workflow_id = await publish(server, "http-poll", {**ITEMS, "url": news.url})
     news.status, news.content = 500, listed(2)

@@ -77,7 +77,6 @@ async def error_of(server: Composition, workflow_id: str, text: str) -> str:
     return str(info["triggers"][0]["lastError"])
 
 
-@pytest.mark.both_stores
 async def test_a_look_uses_the_newest_secret_and_never_goes_without(server: Composition, news: News) -> None:
     news.needs = f"Bearer {FIRST}"
     reference = await connector(server, news.url)
@@ -135,7 +134,6 @@ async def _delete(server: Composition, news: News, workflow_id: str, reference: 
     assert len(news.asked) == asked, "it asked without a credential"
 
 
-@pytest.mark.both_stores
 async def test_a_secret_that_the_source_repeats_is_nowhere_to_be_seen(
     server: Composition, news: News, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -221,7 +219,6 @@ async def _is_looked_at(news: News) -> bool:
     return any(asked["authorization"] == news.needs and "if-none-match" in asked for asked in news.asked)
 
 
-@pytest.mark.both_stores
 async def test_a_feed_behind_a_password_is_read_after_a_restart(tmp_path: Path, store_url: str, news: News) -> None:
     news.content = feed("a")
     news.needs = f"Basic {base64.b64encode(f'me:{FIRST}'.encode()).decode()}"

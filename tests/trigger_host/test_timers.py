@@ -152,7 +152,6 @@ async def only(server: Composition, sub: Subscription) -> Subscription:
     return found
 
 
-@pytest.mark.both_stores
 async def test_a_single_time_ends_the_trigger(server: Composition) -> None:
     at = clock.now_ms() + 4_000
     text = clock.to_rfc3339(at)

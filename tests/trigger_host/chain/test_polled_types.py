@@ -52,7 +52,6 @@ async def looked(watched: Watching, workflow_id: str, wanted: str, column: str =
     await watched.until(has_it)
 
 
-@pytest.mark.both_stores
 async def test_a_price_that_crosses_a_level_starts_one_run(watched: Watching, news: News) -> None:
     config = {"operation": "cross-up", "price": "100.5", "hysteresisPercent": "2", "maxTriggers": 2, "pollMs": 100}
     workflow_id = await watched.publish("token-price", **config)
@@ -86,7 +85,6 @@ def pay(pings: Pings, address: str, milli: int) -> None:
     pings.node.rpc("anvil_setBalance", address, hex(milli * 10**15))
 
 
-@pytest.mark.both_stores
 async def test_each_balance_that_crosses_a_level_starts_one_run(watched: Watching, pings: Pings) -> None:
     pay(pings, RICH, 100)
     pay(pings, POOR, 10)
@@ -179,7 +177,6 @@ def set_cell(pings: Pings, value: int) -> None:
     pings.node.rpc("anvil_setStorageAt", CELL, "0x0", f"0x{value:064x}")
 
 
-@pytest.mark.both_stores
 async def test_a_result_that_changes_starts_a_run_if_the_condition_holds(watched: Watching, pings: Pings) -> None:
     set_cell(pings, 5)
     called = {"contract": CELL, "function": "level() view returns (uint256)", "pollMs": 100}
