@@ -16,8 +16,10 @@ import sqlalchemy as sa
 
 from dustrun.chain.watching import BlockReader
 from dustrun.core.triggers.chain.headers import Header
+from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.storage.db.tables import hook_notices
 from dustrun.trigger_host.chain.blocks import Blocks
+from dustrun.trigger_host.chain.headers import Headers
 from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.hostile_node import CONTRACT, SIGNATURE, Face, Included, Log, Tree, paid, serving
 from testkit.chain.payments import Payments, numbers, on_chain, told
@@ -390,6 +392,21 @@ async def test_scanning_goes_on_in_a_storm_of_reorgs(chain: Chain) -> None:
         await chain.server.until(has_all, 20)
     finally:
         storming.cancel()
+
+
+async def test_headers_after_a_reorg_are_read_in_one_exchange(chain: Chain) -> None:
+    """In a storm of reorgs, with a slow endpoint, the next one comes meanwhile."""
+    parts = chain.server.server.parts
+    await chain.server.server.trigger_host.stop()
+    reader = BlockReader(parts.money.chains.get(CHAIN_ID))
+    headers = Headers(CHAIN_ID, reader, ChainStore(parts.database, parts.writer))
+    await headers.follow(await reader.head())
+    chain.tree.reorg(3, [()] * 9)
+    head, before = await reader.head(), chain.face.exchanges
+    await headers.follow(head)
+    assert chain.face.exchanges == before + 1
+    assert headers.chain.newest == head.header
+    assert headers.chain.is_canonical(chain.tree.head.number - 8, chain.tree.at(chain.tree.head.number - 8).hash)
 
 
 async def test_blocks_that_wait_to_be_scanned_are_read_at_once(chain: Chain) -> None:

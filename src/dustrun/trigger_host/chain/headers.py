@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from dustrun.chain.watching import BlockReader, ChainMoved, SeenBlock
@@ -9,6 +10,8 @@ from dustrun.core.triggers.chain.headers import KEPT, Header, HeaderChain, linke
 from dustrun.services.triggers.chain_store import ChainStore, HeaderChange
 
 _PER_READ: Final = 64
+_FIRST_READ: Final = 4
+"""Stored headers that are compared at first: most reorgs are not deeper, and each exchange takes its time."""
 _BEHIND_START: Final = 2 * _PER_READ
 _PRUNE_EVERY: Final = 32
 
@@ -48,18 +51,19 @@ class Headers:
         changes meanwhile, `HeadWentBack` if it is shorter than what was seen."""
         newest = self.chain.newest
         if newest is None:
-            await self._extend(await self._jump(head.header), head.header)
+            await self._extend(await self._jump(head.header), head.header, {})
             return
         if self._is_behind(head.header, newest):
             return
-        base = await self._common(newest, head.header)
+        seen: dict[int, Header] = {}
+        base = await self._common(newest, head.header, seen)
         if base is None:  # deeper than the stored headers: whoever needs what is gone will find out
             await self._reader.chain.verify(afresh=True)  # or it is another chain
             await self.forget()
             base = await self._jump(head.header)
         if head.header.number > base.number + KEPT:
             base = await self._jump(head.header)
-        await self._extend(base, head.header)
+        await self._extend(base, head.header, seen)
 
     def _is_behind(self, head: Header, newest: Header) -> bool:
         """Whether the head is known already. Raises `HeadWentBack` if it is an older block of the same chain: endpoints
@@ -68,20 +72,24 @@ class Headers:
             return head.hash == newest.hash
         raise HeadWentBack(newest.number, head.number)
 
-    async def _common(self, newest: Header, head: Header) -> Header | None:
-        """The newest stored header that is still canonical; what is above it is taken off. None if there is none."""
+    async def _common(self, newest: Header, head: Header, seen: dict[int, Header]) -> Header | None:
+        """The newest stored header that is still canonical; what is above it is taken off. None if there is none.
+        `seen` gets what was read; with the first ones, also those that follow up to the head."""
         if head.parent == newest.hash:
             return newest
         numbers = self.chain.numbers_back_from(min(newest.number, head.number))
-        size = 1
+        size, above = _FIRST_READ, list(range(newest.number + 1, head.number))[: _PER_READ - _FIRST_READ]
         while numbers:
             part, numbers = numbers[:size], numbers[size:]
-            for number, block in zip(part, await self._reader.blocks(part), strict=True):
-                if block is not None and self.chain.is_canonical(number, block.header.hash):
-                    if number < newest.number:
-                        await self._save(number, [])
-                    return block.header
-            size = min(2 * size, _PER_READ)
+            found = [block.header for block in await self._reader.blocks([*part, *above]) if block is not None]
+            seen |= {header.number: header for header in found}
+            common = [header for header in found if self.chain.is_canonical(header.number, header.hash)]
+            if common:
+                base = max(common, key=lambda header: header.number)
+                if base.number < newest.number:
+                    await self._save(base.number, [])
+                return base
+            size, above = min(2 * size, _PER_READ), []
         return None
 
     async def forget(self) -> None:
@@ -96,13 +104,15 @@ class Headers:
         await self._save(None, [start.header])
         return start.header
 
-    async def _extend(self, base: Header, head: Header) -> None:
+    async def _extend(self, base: Header, head: Header, seen: Mapping[int, Header]) -> None:
         while base.number < head.number:
             last = min(base.number + _PER_READ, head.number)
             numbers = list(range(base.number + 1, last + 1))
             if last == head.number:
                 numbers.pop()
-            found = [block.header for block in await self._reader.blocks(numbers) if block is not None]
+            blocks = await self._reader.blocks([number for number in numbers if number not in seen])
+            known = {**seen, **{block.header.number: block.header for block in blocks if block is not None}}
+            found = [known[number] for number in numbers if number in known]
             if last == head.number:
                 found.append(head)
             good = linked(base, found)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 from functools import partial
 from itertools import groupby
 from typing import Final
@@ -149,20 +150,22 @@ class Scanner:
 
     async def by_blocks(self, one: Watched, first: int, last: int) -> None:
         """Scans the next blocks of a subscription."""
-        async for header, events in self._read(one, first, last):
-            assert one.at is not None
-            is_left = self._parts.headers.chain.hash_at(header.number) not in (None, header.hash)
-            if is_left or one.at.hash != (header.hash if one.at.number == header.number else header.parent):
-                raise ChainMoved
-            await self._take(one, header, events())
-            if one.at.next <= header.number:
-                return  # the row must be read again
+        async with aclosing(self._read(one, first, last)) as blocks:
+            async for header, events in blocks:
+                assert one.at is not None
+                is_left = self._parts.headers.chain.hash_at(header.number) not in (None, header.hash)
+                if is_left or one.at.hash != (header.hash if one.at.number == header.number else header.parent):
+                    raise ChainMoved
+                await self._take(one, header, events())
+                if one.at.next <= header.number:
+                    return  # the row must be read again
 
     async def _read(
         self, one: Watched, first: int, last: int
-    ) -> AsyncIterator[tuple[Header, Callable[[], list[ChainEvent]]]]:
+    ) -> AsyncGenerator[tuple[Header, Callable[[], list[ChainEvent]]], None]:
         """Blocks and what gives their events, or raises why they could not be read. Some are read at once: with a slow
-        endpoint, one after the other would take longer than the chain takes for new ones."""
+        endpoint, one after the other would take longer than the chain takes for new ones. Each comes when it is there:
+        newer ones often take longer, since their logs are in doubt."""
         headers = self._parts.headers
         for start in range(first, last + 1, _AT_ONCE):
             numbers = range(start, min(last + 1, start + _AT_ONCE))
@@ -171,9 +174,14 @@ class Scanner:
             others = await self._by_number([number for number in numbers if number not in found])
             found |= {number: block.header for number, block in others.items()}
             tasks = [asyncio.ensure_future(self._events(one, found[number])) for number in numbers]
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for number, task in zip(numbers, tasks, strict=True):
-                yield found[number], task.result
+            try:
+                for number, task in zip(numbers, tasks, strict=True):
+                    await asyncio.wait([task])
+                    yield found[number], task.result
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _events(self, one: Watched, header: Header) -> list[ChainEvent]:
         return await self._parts.blocks.events(header, one.watch, self._parts.headers.depth_of(header))
@@ -305,10 +313,11 @@ class Scanner:
         """Scans the blocks of a gap; the cursor stays where it is. False: the row must be read again, and these blocks
         are still to be scanned."""
         assert one.at is not None
-        async for _, events in self._read(one, first, last):
-            for event, rest in _with_rest(await self._parts.intake.identify(one.sub, events())):
-                if not await self._record(one, event, one.at, rest):
-                    return False
+        async with aclosing(self._read(one, first, last)) as blocks:
+            async for _, events in blocks:
+                for event, rest in _with_rest(await self._parts.intake.identify(one.sub, events())):
+                    if not await self._record(one, event, one.at, rest):
+                        return False
         return True
 
 
