@@ -8,11 +8,11 @@ with two faces, whose log indexes are late, whose receipts are missing, whose he
 left, and whose chain changes between two reads of a batch. Reorgs are one to twenty blocks deep; transactions come back
 in other blocks, with amounts and an order of logs that depend on what came before them, or with a log more.
 
-Five workflows watch the same contract, without confirmations and with one, three and six, with each `onReorg`. Servers
-get SIGKILL at random moments of their start and work. Now and then everything settles: then, for each workflow, the sum
-of what runs were told must be what the chain says (`retract`), or each event of the chain must have run once
-(`ignore`). Now and then an endpoint stands still: within the time that the server is given it must tell so, and that it
-goes on.
+Five workflows watch the same contract, without confirmations and with one, three and six, with each `onReorg`; three
+more watch its NFTs, its transactions, and calls of it, all of the same transactions. Servers get SIGKILL at random
+moments of their start and work. Now and then everything settles: then, for each workflow, the sum of what runs were
+told must be what the chain says (`retract`), or each event of the chain must have run once (`ignore`). Now and then an
+endpoint stands still: within the time that the server is given it must tell so, and that it goes on.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from dustrun.core.values.exact_json import loads_own
 from dustrun.storage.db.tables import hook_notices
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_events
 from testkit.chain.anvil import CHAIN_ID
-from testkit.chain.hostile_node import CONTRACT, SIGNATURE, Face, Tree, serving
-from testkit.chain.payments import Payments, numbers, on_chain, told
+from testkit.chain.hostile_node import COLLECTION, CONTRACT, FUNCTION, SIGNATURE, Face, Tree, serving
+from testkit.chain.payments import Payments, calls_on_chain, nfts_on_chain, numbers, on_chain, told
 from testkit.chain_watching import definition
 from testkit.outbox_world import server_of
 from testkit.ports import free_port
@@ -60,6 +60,21 @@ _WORKFLOWS: Final[dict[str, dict[str, Any]]] = {
     "one": {"confirmations": 1, "onReorg": "retract"},
     "three": {"confirmations": 3, "onReorg": "retract"},
     "six": {"confirmations": 6},
+    "nft": {"type": "nft-transfer", "contract": COLLECTION, "confirmations": 1, "onReorg": "retract"},
+    "sent": {"type": "evm-transaction", "address": CONTRACT, "confirmations": 0},
+    "called": {
+        "type": "evm-contract-call",
+        "contract": CONTRACT,
+        "function": FUNCTION,
+        "confirmations": 3,
+        "onReorg": "retract",
+    },
+}
+_PAID: Final = {"type": "evm-log", "address": CONTRACT, "eventSignature": SIGNATURE}
+_ON_CHAIN: Final = {
+    "nft-transfer": nfts_on_chain,
+    "evm-transaction": calls_on_chain,
+    "evm-contract-call": calls_on_chain,
 }
 Json = dict[str, Any]
 
@@ -91,8 +106,8 @@ class Soak:
         hook = {"name": "stalls", "url": "https://hooks.example.com/x", "subscribedEventTypes": ["trigger.*"]}
         await self.api.call("POST", "/v1/hooks", hook)
         for name, config in self.configs.items():
-            payload = {"chainId": CHAIN_ID, "address": CONTRACT, "eventSignature": SIGNATURE, **config}
-            body = {"name": name, "description": "", "definition": definition("evm-log", payload)}
+            payload = {"chainId": CHAIN_ID, **({} if "type" in config else _PAID), **config}
+            body = {"name": name, "description": "", "definition": definition(payload.pop("type"), payload)}
             _, made = await self.api.call("POST", "/v1/workflows", body)
             await self.api.call("POST", f"/v1/workflows/{made['id']}/publish", {})
             self.workflows[name] = str(made["id"])
@@ -187,7 +202,7 @@ class Soak:
             face.refuses = _refuses_logs if kind == "logs" else _refuses_nothing
             face.no_receipts = {"*"} if kind == "logs" else set()
         if kind == "logs":
-            self.payments.send(1)
+            self.payments.send(2)  # one of them has a receipt sooner or later
             self.tree.mine(*[()] * 6)
         await self._told("trigger.stalled", before["trigger.stalled"] + len(self.configs), f"a stall ({kind})")
         self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
@@ -231,7 +246,7 @@ class Soak:
     async def _differences(self) -> list[str]:
         wrong = []
         for name, config in self.configs.items():
-            expected = on_chain(self.tree, config["confirmations"])
+            expected = _ON_CHAIN.get(config.get("type", ""), on_chain)(self.tree, config["confirmations"])
             found = await self.events(self.workflows[name])
             have: Counter[Any] = told([body for _, body, has_run in found if has_run])
             must: Counter[Any] = expected
@@ -251,7 +266,12 @@ class Soak:
                 self.counts[f"{name}.{kind}"] = sum(body["reorg"] == kind for body in bodies)
             self.counts[f"{name}.runs"] = len(bodies)
             first = numbers(told([body for body in bodies if body["reorg"] is None]))
-            twice = [key for key, count in first.items() if count > 1 + (key[1] % 10 == 0 and int(key[0], 16) % 4 == 0)]
+            equals = 0 if "type" in config else 1
+            twice = [
+                key
+                for key, count in first.items()
+                if count > 1 + equals * (key[1] % 10 == 0 and int(key[0], 16) % 4 == 0)
+            ]
             if "onReorg" not in config and twice:
                 self.failures.append(f"{name}: events with more than one run: {twice[:5]} ({len(twice)})")
             if "onReorg" not in config and self.counts[f"{name}.retracted"]:
@@ -259,7 +279,7 @@ class Soak:
         states = await asyncio.to_thread(self.read, sa.select(subscriptions.c.state, subscriptions.c.state_reason))
         self.failures += [f"a trigger is {state}: {reason}" for state, reason in states if state != "armed"]
         self.counts["chainEvents"] = sum(on_chain(self.tree).values())
-        for what in ("told.retracted", "one.retracted", "three.retracted"):
+        for what in ("told.retracted", "one.retracted", "three.retracted", "nft.retracted"):
             if not self.counts[what] and self.payments.counts["reorgs"] >= _COUNTED_FROM:
                 self.failures.append(f"{what} is 0: no reorg took back what had run, so this proves little")
 
@@ -315,7 +335,7 @@ def run(scale: int | None, seed: int, kills: str = "200", only: str = "", minute
 
 async def _run(folder: Path, store: str, share: tuple[int, int], chance: random.Random, minutes: str) -> dict[str, Any]:
     begun = time.monotonic()
-    payments = Payments(Tree(), chance, lacks_receipts=True)
+    payments = Payments(Tree(), chance, lacks_receipts=True, moves_nfts=True)
     payments.tree.mine(*[()] * 20)
     faces = [Face(payments.tree), Face(payments.tree)]
     async with serving(*faces) as urls, serving_on(folder, store, urls, _BLOCK_MS) as (servers, engine):

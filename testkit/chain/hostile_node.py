@@ -24,6 +24,8 @@ _GENESIS_S: Final = 1_700_000_000
 _ZERO: Final = "0x" + "00" * 32
 _UNKNOWN: Final = {"code": -32000, "message": "unknown block"}
 CONTRACT: Final = "0x" + "c0ffee" * 6 + "c0de"
+COLLECTION: Final = "0x" + "c0ffee" * 6 + "ca7e"
+FUNCTION: Final = "pay(uint256 payment)"
 SIGNATURE: Final = "event Paid(uint256 number, uint256 amount)"
 _TOPIC: Final = "0x" + keccak256(b"Paid(uint256,uint256)").hex()
 
@@ -46,14 +48,35 @@ def paid(number: int, amount: int = 0, contract: str = CONTRACT) -> Log:
     return Log(contract, (_TOPIC,), f"0x{number:064x}{amount:064x}")
 
 
+def moved_nft(token_id: int, recipient: str) -> Log:
+    """The log of an ERC-721 token of `COLLECTION` that was minted."""
+    topic = "0x" + keccak256(b"Transfer(address,address,uint256)").hex()
+    return Log(COLLECTION, (topic, _ZERO, f"0x{'0' * 24}{recipient[2:]}", f"0x{token_id:064x}"))
+
+
 @dataclass(frozen=True, slots=True)
 class Included:
-    """A transaction as one block has it: in another block the same hash may have other logs. `has_receipt` False: as
-    the transactions with which some chains bring state from another one: they have logs, and are in no bloom."""
+    """A transaction as one block has it: in another block the same hash may have other logs. It calls `FUNCTION` of
+    `CONTRACT` with its nonce. `has_receipt` False: as the transactions with which some chains bring state from another
+    one: they have logs, are in no bloom, and go from nobody to nobody."""
 
     hash: str
     logs: tuple[Log, ...]
     has_receipt: bool = True
+    nonce: int = 0
+
+    def public(self) -> dict[str, Any]:
+        """As a block shows it in full."""
+        nobody = "0x" + "00" * 20
+        called = f"0x{keccak256(b'pay(uint256)')[:4].hex()}{self.nonce:064x}"
+        return {
+            "hash": self.hash,
+            "from": f"0x{self.hash[-40:].zfill(40)}" if self.has_receipt else nobody,
+            "to": CONTRACT if self.has_receipt else nobody,
+            "value": "0x0",
+            "nonce": hex(self.nonce),
+            "input": called if self.has_receipt else "0x",
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +110,7 @@ class Block:
                 )
         return found
 
-    def public(self) -> dict[str, Any]:
+    def public(self, is_full: bool = False) -> dict[str, Any]:
         """As `eth_getBlockByNumber` shows it."""
         return {
             "number": hex(self.number),
@@ -96,7 +119,7 @@ class Block:
             "timestamp": hex(self.time),
             "logsBloom": self.bloom,
             "receiptsRoot": _hash(self.logs()),
-            "transactions": [sent.hash for sent in self.body],
+            "transactions": [sent.public() if is_full else sent.hash for sent in self.body],
             "baseFeePerGas": "0x1",
             "gasLimit": hex(30_000_000),
             "gasUsed": "0x0",
@@ -289,9 +312,9 @@ class Face:
         shown = self.tree.by_hash[known[place]].public()
         return {**shown, "hash": self.genesis} if place == 0 and self.genesis is not None else shown
 
-    def _eth_getBlockByHash(self, hash: str, _full: bool) -> dict[str, Any] | None:
+    def _eth_getBlockByHash(self, hash: str, is_full: bool) -> dict[str, Any] | None:
         block = self._block(hash)
-        return None if block is None else block.public()
+        return None if block is None else block.public(is_full)
 
     def _eth_getLogs(self, asked: Mapping[str, Any]) -> Any:
         if "blockHash" in asked:
@@ -314,6 +337,7 @@ class Face:
                 "blockHash": block.hash,
                 "blockNumber": hex(block.number),
                 "status": "0x1",
+                "gasUsed": "0x5208",
                 "logs": [log for log in logs if log["transactionHash"] == sent.hash],
             }
             for place, sent in enumerate(block.body)

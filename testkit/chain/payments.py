@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from testkit.chain.hostile_node import Included, Tree, paid
+from testkit.chain.hostile_node import COLLECTION, Included, Tree, moved_nft, paid
 
 _FRONT: Final = 1_000_000
 """The number of an event that a transaction emits in front of its own, in some blocks only."""
@@ -17,11 +17,13 @@ _FRONT: Final = 1_000_000
 @dataclass(slots=True)
 class Payments:
     """Puts payments on a tree, and takes blocks back. A payment has one to three events, each with a number of its own;
-    some events are equal. Its amounts change with what was paid before it. `lacks_receipts`: some never have one."""
+    some events are equal. Its amounts change with what was paid before it. `lacks_receipts`: some never have one;
+    `moves_nfts`: each also mints a token, to somebody who depends on what was paid before, too."""
 
     tree: Tree
     chance: random.Random
     lacks_receipts: bool = False
+    moves_nfts: bool = False
     sent: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     _where: dict[int, int] = field(default_factory=dict)
@@ -39,8 +41,10 @@ class Payments:
                 logs.insert(0, paid(_FRONT + payment, 1))
             if order % 3 == 1 and payment % 2 == 0:
                 logs.reverse()
+            if self.moves_nfts:
+                logs.append(moved_nft(payment, f"0x{1 + order % 7:040x}"))
             is_receipted = not self.lacks_receipts or payment % 11 != 10
-            found.append(Included(f"0x{payment:064x}", tuple(logs), is_receipted))
+            found.append(Included(f"0x{payment:064x}", tuple(logs), is_receipted, payment))
         return found
 
     def _count_below(self, number: int) -> int:
@@ -88,6 +92,21 @@ def on_chain(tree: Tree, on_top: int = 0) -> Counter[Event]:
     return paid_in(log for log in tree.logs() if int(log["blockNumber"], 16) <= last)
 
 
+def nfts_on_chain(tree: Tree, on_top: int = 0) -> Counter[Event]:
+    """Transaction, token and recipient of each transfer of an NFT in blocks with so many others on top."""
+    found: Counter[Event] = Counter()
+    for log in tree.logs():
+        if log["address"] == COLLECTION and int(log["blockNumber"], 16) <= tree.head.number - on_top:
+            found[log["transactionHash"], int(log["topics"][3], 16), int(log["topics"][2], 16)] += 1
+    return found
+
+
+def calls_on_chain(tree: Tree, on_top: int = 0) -> Counter[Event]:
+    """Hash and nonce of each transaction that has a sender, in blocks with so many others on top."""
+    blocks = (tree.at(number) for number in range(tree.head.number - on_top + 1))
+    return Counter((sent.hash, sent.nonce, 0) for block in blocks for sent in block.body if sent.has_receipt)
+
+
 def paid_in(logs: Iterable[Mapping[str, Any]]) -> Counter[Event]:
     """Transaction, number and amount of each payment in logs."""
     found: Counter[Event] = Counter()
@@ -97,12 +116,20 @@ def paid_in(logs: Iterable[Mapping[str, Any]]) -> Counter[Event]:
     return found
 
 
+def event_of(body: Mapping[str, Any]) -> Event:
+    """What a run was told, as `on_chain`, `nfts_on_chain` or `calls_on_chain` have it."""
+    if "tokenId" in body:
+        return body["transactionHash"], int(body["tokenId"]), int(body["recipient"], 16)
+    if "number" not in body.get("args", {}):
+        return body["transactionHash"], int(body["nonce"]), 0
+    return body["transactionHash"], int(body["args"]["number"]), int(body["args"]["amount"])
+
+
 def told(bodies: Iterable[Mapping[str, Any]]) -> Counter[Event]:
     """What runs were told, less what they were told to take back."""
     found: Counter[Event] = Counter()
     for body in bodies:
-        event = body["transactionHash"], int(body["args"]["number"]), int(body["args"]["amount"])
-        found[event] += -1 if body["reorg"] == "retracted" else 1
+        found[event_of(body)] += -1 if body["reorg"] == "retracted" else 1
     return Counter({event: count for event, count in found.items() if count})
 
 
