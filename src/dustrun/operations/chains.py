@@ -97,7 +97,7 @@ class ChainStatusAnswer(Answer):
 
 def _shape(view: ChainView) -> dict[str, Any]:
     network: Network = view.network
-    shown = network.model_dump(by_alias=True, mode="json", exclude={"endpoints", "genesis_hash"})
+    shown = network.model_dump(by_alias=True, mode="json", exclude={"endpoints", "genesis_hash", "lacks_receipts"})
     return {**shown, "isServed": view.is_served}
 
 
