@@ -13,6 +13,7 @@ import heapq
 import random
 import socket
 import threading
+import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, Never
@@ -30,15 +31,37 @@ class Hang(Exception):
     """Nothing can ever run again, or virtual time does not advance; names the tasks."""
 
 
+class _Future(asyncio.Future[Any]):
+    """Its place in sets does not come from its address, which is another one in each process."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__(loop=loop)
+        self._number = loop.next_number()
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class _Task(asyncio.Task[Any]):
+    """Its place in sets does not come from its address: a `TaskGroup` ends its tasks in one order."""
+
+    def __init__(self, loop: Loop, work: Any, **options: Any) -> None:
+        self._number = loop.next_number()
+        super().__init__(work, loop=loop, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class Loop(asyncio.BaseEventLoop):
     """`shuffles`: the seed chooses among all that is ready; otherwise asyncio's promise about `call_soon` is kept, and
     the seed decides only when threads and the outside answer. `on_kill` is called when the server dies, with whether
-    its last commit was being written at that moment."""
+    its last commit was being written at that moment. `order`: a checksum over all steps and their times."""
 
     def __init__(self, seed: int, *, shuffles: bool = False) -> None:
         super().__init__()
         self.chance = random.Random(f"{seed}:order")
-        self.now, self.steps, self.lives = 0.0, 0, 0
+        self.now, self.steps, self.lives, self.order = 0.0, 0, 0, 0
         self.on_kill: Callable[[bool], None] = lambda _writing: None
         self.resolve: Callable[[str], str] = lambda _host: "93.184.216.34"
         self.connect: Callable[[Any, Any], Coroutine[Any, Any, None]] | None = None
@@ -50,10 +73,23 @@ class Loop(asyncio.BaseEventLoop):
         self._shuffles = shuffles
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._numbered = self._still = 0
-        self._kills: list[int] = []
+        self.serves = True
+        """Whether there is a server that can die."""
+
+        self._kills: list[tuple[int, str]] = []
         self._dead: list[Any] = []
         self._ready: deque[asyncio.Handle] = deque()
         self.set_exception_handler(self._note)
+        self.set_task_factory(_Task)  # type: ignore[arg-type]
+
+    def next_number(self) -> int:
+        """One more than the last."""
+        self._numbered += 1
+        return self._numbered
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """A future whose place in a set is its number."""
+        return _Future(self)
 
     def _note(self, _loop: Any, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -74,8 +110,7 @@ class Loop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         """Schedules for a virtual time."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)
-        self._numbered += 1
-        heapq.heappush(self._timers, (when, self._numbered, handle))
+        heapq.heappush(self._timers, (when, self.next_number(), handle))
         return handle
 
     def call_later(  # type: ignore[override]
@@ -110,6 +145,7 @@ class Loop(asyncio.BaseEventLoop):
         if handle._cancelled:
             return
         self.steps += 1
+        self.order = zlib.crc32(f"{self.now!r} {_name(handle)}".encode(), self.order)
         self._still += 1
         if self._still > _MOST_STEPS:
             raise Hang(f"Time does not advance at {self.now:.3f} s, in {handle!r}. {self.waiting()}")
@@ -121,29 +157,31 @@ class Loop(asyncio.BaseEventLoop):
         return f"{len(tasks)} tasks wait: " + "; ".join(tasks[:12])
 
     # --- the death of the server ---
-    def kill_after(self, points: int) -> None:
-        """The server dies after so many points from now on; at once for 0."""
+    def kill_after(self, points: int, at: str = "") -> None:
+        """The server dies after so many points from now on, of those named `at` if it is given; at once for 0."""
         if points:
-            self._kills.append(points)
+            self._kills.append((points, at))
         else:
-            self._kill(False)
+            self._kill(writing=False)
 
     def spare(self) -> None:
         """No further deaths."""
         self._kills.clear()
 
-    def point(self, *, writing: bool = False) -> bool:
+    def point(self, name: str, *, writing: bool = False) -> bool:
         """A place where a kill hurts most: before and after all that leaves the process. True: it has just died.
         `writing`: a commit was being synced."""
-        if not self._kills:
+        self._kills = [(left - (at in ("", name)), at) for left, at in self._kills]
+        left_ones = [one for one in self._kills if one[0] > 0]
+        if len(left_ones) == len(self._kills):
             return False
-        self._kills[0] -= 1
-        if self._kills[0] > 0:
-            return False
-        del self._kills[0]
+        self._kills = left_ones
         return self._kill(writing)
 
     def _kill(self, writing: bool) -> bool:
+        if not self.serves:
+            return False
+        self.serves = False
         self.lives += 1
         self.say("the server is killed" + (" while its commit is synced" if writing else ""))
         mine = [*self._ready, *(entry[2] for entry in self._timers)]
@@ -214,6 +252,13 @@ class Loop(asyncio.BaseEventLoop):
     add_reader = add_writer = create_server = subprocess_exec = subprocess_shell = _refuse  # type: ignore[assignment]
 
 
+def _name(handle: asyncio.Handle) -> str:
+    callback: Any = handle._callback  # type: ignore[attr-defined]
+    owner = getattr(callback, "__self__", None)
+    one = owner.get_coro() if isinstance(owner, asyncio.Task) else callback
+    return getattr(one, "__qualname__", "")
+
+
 class SimulatedJobs:
     """The writer's thread as steps: before the commit, after it, and before it is told a kill fits."""
 
@@ -226,10 +271,10 @@ class SimulatedJobs:
         self._loop.call_later(self._loop.latency(), self._work, job, context=contextvars.Context())
 
     def _work(self, job: Callable[[], Outcome]) -> None:
-        if self._loop.point():
+        if self._loop.point("commit"):
             return
         outcome = job()
-        if not self._loop.point(writing=True):
+        if not self._loop.point("commit", writing=True):
             self._loop.call_later(self._loop.latency(), self._end, outcome, context=contextvars.Context())
 
     async def stop(self, last: Callable[[], None]) -> None:

@@ -150,7 +150,7 @@ class _Stream(asyncio.Transport):
         network, host = self._network, self._host
         fate = network.fate(host)
         await asyncio.sleep(network.way_s(host))
-        network.loop.point()
+        network.loop.point(host.name)
         if fate == "silent":
             return
         if fate == "lost":
@@ -159,7 +159,7 @@ class _Stream(asyncio.Transport):
         status, body = await host.answer(request)
         if fate == "twice":
             await host.answer(replace(request, is_again=True))
-        network.loop.point()
+        network.loop.point(host.name)
         await asyncio.sleep(network.way_s(host))
         if fate == "reset":
             return self._break()

@@ -11,7 +11,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Never
 
 import dustrun.outbound.exchange  # noqa: F401 - once, and not in each world
 from testkit.simulation.invariants import INVARIANTS, broken
@@ -19,8 +19,11 @@ from testkit.simulation.loop import Hang
 from testkit.simulation.mutants import hunt_all
 from testkit.simulation.world import Plan, World, keep_the_dead
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Seeds of another version are other worlds: raise it with whatever changes what a seed makes."""
+_MUTANT_WORLDS: Final = 40
+_MUTANT_HOURS: Final = 2.0
+"""How many worlds a planted fault must show itself in: about two minutes of a processor."""
 _WORLDS: Final = {
     "chain": {"pays": 0},
     "people": {"calls": 0, "hooks": 0},
@@ -36,11 +39,12 @@ class Refusal(Exception):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one world. `broken`: what does not hold."""
+    """What became of one world. `broken`: what does not hold; `digest`: of its tables; `order`: of its steps."""
 
     seed: int
     broken: list[str]
     digest: str = ""
+    order: int = 0
     counts: dict[str, int] | None = None
     hours: float = 0.0
     last: list[str] | None = None
@@ -49,6 +53,11 @@ class Outcome:
     def label(self) -> str:
         """The seed as `--replay` takes it."""
         return f"{VERSION}:{self.seed}"
+
+    @property
+    def trace(self) -> str:
+        """What is compared with another time: the tables, and the order of all steps."""
+        return f"{self.digest} {self.order:08x}"
 
 
 def parse_seed(text: str) -> int:
@@ -102,7 +111,9 @@ def live(seed: int, plan: Plan, template: Path) -> Outcome:
     world = World(seed, plan, template)
     try:
         world.run()
-        return Outcome(seed, broken(world), world.digest(), world.counts(), plan.hours, world.told())
+        return Outcome(
+            *(seed, broken(world), world.digest(), world.loop.order, world.counts(), plan.hours), world.told()
+        )
     except Hang as hang:
         return Outcome(seed, [f"hang: {hang}"], last=world.told())
     except Exception as error:
@@ -111,8 +122,8 @@ def live(seed: int, plan: Plan, template: Path) -> Outcome:
         world.close()
 
 
-def tell(outcome: Outcome) -> str:
-    """A failure in plain words."""
+def tell(outcome: Outcome, options: str = "") -> str:
+    """A failure in plain words; `options` say which worlds they were."""
     lines = [f"SEED {outcome.label} is broken:"]
     for text in outcome.broken[:10]:
         name = text.partition(":")[0]
@@ -120,7 +131,7 @@ def tell(outcome: Outcome) -> str:
         if name in INVARIANTS:
             lines.append(f"    promised in docs/{INVARIANTS[name][0]}")
     lines += ["  What happened last:", *(f"    {one}" for one in (outcome.last or [])[-20:])]
-    lines.append(f"  Again: scripts/simulate --replay {outcome.label}")
+    lines.append(f"  Again: scripts/simulate --replay {outcome.label}{options}")
     return "\n".join(lines)
 
 
@@ -134,14 +145,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(refusal, file=sys.stderr)
         return 2
     if given.mutants is not None:
-        limits = ["--seed", str(first), "--minutes", str(given.minutes), "--hours", str(given.hours)]
+        count = _MUTANT_WORLDS if given.count is None else given.count
+        limits = ["--seed", str(first), "--count", str(count), "--hours", str(min(given.hours, _MUTANT_HOURS))]
         return hunt_all(given.mutants, [*limits, *(["--world", given.world] if given.world else [])])
     keep_the_dead()
     base = World(0, plan)
     template = base.prepare()
     try:
         if given.replay:
-            return _replay(first, plan, template)
+            _replay(first, plan, template)
         return _go_on(first, given, plan, template)
     finally:
         base.close()
@@ -161,15 +173,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mutants", nargs="*", metavar="NAME", help="plants each fault, or these, and looks for a seed that finds it"
     )
-    parser.add_argument("--digests", action="store_true", help="prints a hash of each world")
+    parser.add_argument("--digests", action="store_true", help="prints the hashes of each world: tables, steps")
     return parser
 
 
-def _replay(seed: int, plan: Plan, template: Path) -> int:
+def _replay(seed: int, plan: Plan, template: Path) -> Never:
     outcome = live(seed, plan, template)
     print("\n".join(outcome.last or []))
-    print(tell(outcome) if outcome.broken else f"Seed {outcome.label} holds; digest {outcome.digest}.")
-    return 1 if outcome.broken else 0
+    print(tell(outcome) if outcome.broken else f"Seed {outcome.label} holds; {outcome.trace}.", flush=True)
+    os._exit(1 if outcome.broken else 0)  # nothing of the world is cleaned up
 
 
 def _go_on(first: int, given: argparse.Namespace, plan: Plan, template: Path) -> int:
@@ -178,14 +190,16 @@ def _go_on(first: int, given: argparse.Namespace, plan: Plan, template: Path) ->
     seeds = iter(range(first, first + (given.count if given.count is not None else 10**9)))
     for outcome in (one(seed, plan, template) for seed in seeds):
         worlds += 1
-        if given.twice and (again := one(outcome.seed, plan, template).digest) != outcome.digest:
-            outcome.broken.append(f"the seed gave {outcome.digest}, and then {again}")
+        if given.twice:
+            again = one(outcome.seed, plan, template)
+            if (again.digest, again.order) != (outcome.digest, outcome.order):
+                outcome.broken.append(f"the seed gave {outcome.trace}, and then {again.trace}")
         counts.update(outcome.counts or {})
         if given.digests:
-            print(outcome.label, outcome.digest)
+            print(outcome.label, outcome.trace)
         if outcome.broken:
             failed += 1
-            print(tell(outcome), flush=True)
+            print(tell(outcome, _options(given)), flush=True)
         now = time.monotonic()
         if now - said > 60 or now > until:
             said = now
@@ -194,6 +208,12 @@ def _go_on(first: int, given: argparse.Namespace, plan: Plan, template: Path) ->
             break
     print(_line(worlds, plan, counts, failed, time.monotonic() - begun))
     return 1 if failed else 0
+
+
+def _options(given: argparse.Namespace) -> str:
+    """What must be given again for the same worlds."""
+    hours = "" if given.hours == Plan().hours else f" --hours {given.hours:g}"
+    return hours + (f" --world {given.world}" if given.world else "")
 
 
 def _line(worlds: int, plan: Plan, counts: Counter[str], failed: int, took_s: float) -> str:

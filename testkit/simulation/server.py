@@ -60,6 +60,7 @@ class Server:
     def start(self) -> None:
         """Begins a life."""
         self.loop.say("the server starts")
+        self.loop.serves = True
         self._stopping, self._ended = asyncio.Event(), asyncio.Event()
         self._life = self.loop.inside(self._live())
 

@@ -44,6 +44,7 @@ _DIGESTED: Final = (
 _OF_SINK: Final = {"lost": 15, "reset": 15, "cut": 5, "silent": 5, "drip": 10, "refused": 10, "twice": 10}
 _OF_NODES: Final = {"lost": 10, "reset": 15, "cut": 5, "silent": 3, "refused": 10, "twice": 10}
 _NODES: Final = ("first-node.example", "second-node.example")
+_PLACES: Final = ("", "commit", "commit", "sink.example", "sink.example", *_NODES)
 _NETWORK: Final = {"chainId": flows.CHAIN_ID, "blockTimeMs": BLOCK_S * 1000, "confirmations": 4}
 _OF_CALLERS: Final = {"lost": 20, "reset": 20, "refused": 20, "twice": 20}
 
@@ -56,7 +57,7 @@ class Plan:
     calls: int = 12
     hooks: int = 6
     pays: int = 4
-    kills: int = 3
+    kills: int = 4
     restarts: int = 1
     faults: bool = True
 
@@ -155,8 +156,8 @@ class World:
             self._to_sink.faults, self.server.front.faults = dict(_OF_SINK), dict(_OF_CALLERS)
         self.server.start()
         self.people.begin(plan.calls, plan.hooks, plan.pays)
-        for _ in range(plan.kills):  # most of them where something leaves the process
-            self.loop.outside(self._kill_at(self._chance.random() * acted, self._chance.choice((0, 1, 2, 3, 4, 6))))
+        for _ in range(plan.kills):
+            self.loop.outside(self._kill_at(self._chance.random() * acted))
         for _ in range(plan.restarts):
             self.loop.outside(self._restart_at(self._chance.random() * acted))
         if plan.faults and self._chance.random() < 0.3:
@@ -184,9 +185,11 @@ class World:
             node.lag = node.busy = node.lies = node.hides = 0
             host.faults = {}
 
-    async def _kill_at(self, at: float, points: int) -> None:
+    async def _kill_at(self, at: float) -> None:
+        """Most kills are where something leaves the process: at a commit, or on the way to a host and back."""
+        points, place = self._chance.choice((0, 1, 2, 3, 4)), self._chance.choice(_PLACES)
         await asyncio.sleep(at)
-        self.loop.kill_after(points)
+        self.loop.kill_after(points, place)
 
     async def _restart_at(self, at: float) -> None:
         await asyncio.sleep(at)

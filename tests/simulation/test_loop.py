@@ -83,13 +83,14 @@ def test_of_a_killed_server_nothing_runs_again_and_the_world_goes_on() -> None:
 
     async def work(loop: Loop) -> None:
         dead.append(loop.inside(serve()))
-        loop.kill_after(2)
-        assert not loop.point()
+        loop.kill_after(2, "commit")
+        assert not loop.point("commit")
         await asyncio.sleep(1)
-        assert loop.point(writing=True)
+        assert not loop.point("sink")
+        assert loop.point("commit", writing=True)
         await asyncio.sleep(100)
         said.append("the world goes on")
-        assert not loop.point()
+        assert not loop.point("commit")
 
     deaths: list[bool] = []
 
@@ -101,3 +102,29 @@ def test_of_a_killed_server_nothing_runs_again_and_the_world_goes_on() -> None:
     assert said == ["the world goes on"]
     assert deaths == [True]
     dead[0].get_coro().close()
+
+
+def test_tasks_in_a_set_have_one_order_in_each_process() -> None:
+    ended: list[int] = []
+
+    async def wait(number: int) -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            ended.append(number)
+
+    async def fail_together() -> None:
+        between = []  # other things lie between the tasks, as in a process that has done something else before
+        async with asyncio.TaskGroup() as tasks:  # which holds them in a set
+            for number in range(20):
+                between.append([object() for _ in range(number * 7)])
+                tasks.create_task(wait(number))
+            await asyncio.sleep(1)
+            raise ValueError
+
+    async def work(_loop: Loop) -> None:
+        with pytest.raises(ExceptionGroup):
+            await fail_together()
+
+    _lived(work)
+    assert ended == list(range(20))
