@@ -80,19 +80,18 @@ class Server:
         self._composed = None
         self._ended.set()
 
-    async def stop(self) -> None:
-        """An orderly end, as by SIGTERM."""
+    async def stop(self) -> bool:
+        """An orderly end, as by SIGTERM; False if the server was killed in the middle of it."""
         await self.is_up.wait()
         life = self.loop.lives
         self._stopping.set()
         await self._ended.wait()
         self.counts["orderly stops"] += self.loop.lives == life
+        return self.loop.lives == life
 
     async def restart(self) -> None:
         """An orderly restart."""
-        life = self.loop.lives
-        await self.stop()
-        if self.loop.lives == life:
+        if await self.stop():  # who was killed starts again anyway
             self._cut_off()
             self.start()
 
