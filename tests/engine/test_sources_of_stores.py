@@ -77,6 +77,7 @@ async def told_of(studio: Studio, flow: str, name: str) -> set[str]:
     return {one["source"] for one in shown["sources"]}
 
 
+@pytest.mark.both_stores
 async def test_rows_that_a_form_wrote_ask_whoever_pays_by_them(studio: Studio) -> None:
     """In every way that a row is read; copied to another table too. Rows that the owner wrote, or wrote again, do not,
     and columns beside those that the form wrote do not either."""
