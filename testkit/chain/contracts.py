@@ -189,6 +189,7 @@ class World:
             short_name="test",
             is_testnet=True,
             native=NativeAsset(symbol="ETH", name="Ether"),
+            usual_fee="0.01",
             endpoints=urls,
             block_time_ms=1000,
             confirmations=1,

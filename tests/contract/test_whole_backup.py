@@ -105,6 +105,7 @@ def whole(chain_server: ServerProcess, world_of_server: World, tmp_path_factory:
     with contextlib.closing(sqlite3.connect(chain_server.database_path)) as store, store:
         # the prices of this world are fixed ones, which nobody doubts and so nobody remembers
         store.execute("INSERT INTO known_prices (asset, usd, at) VALUES ('eip155:1/native', '2000', 1)")
+        store.execute("INSERT INTO approved_values (wallet_id, subject, value, at) VALUES ('wal_1', 'gas:1', '7', 1)")
     manifest = back_up(f"sqlite:///{chain_server.database_path}", file, master_key_file=key)
     empty = {entry.name for entry in manifest.tables if not entry.rows}
     assert empty - {*_MARKS, *_WORKED_OFF} == _OF_SHARED_STORES

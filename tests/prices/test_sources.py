@@ -283,11 +283,15 @@ async def test_a_leap_is_seen_after_a_restart_and_what_a_simulation_sees_is_its_
             told[0] = "1.05"
             for _ in range(2):  # the second one follows the first
                 assert (await first.value(COIN)).doubt is None
-            assert await database.read(lambda tx: known_prices.find(tx, COIN.key)) == 1, "little apart: not written"
+            assert await database.read(lambda tx: known_prices.find(tx, COIN.key)) == (Decimal(1), True), (
+                "little apart: not written"
+            )
             told[0] = "19"
             simulated = first.on(market.opened[-1].get)
             assert (await simulated.value(COIN)).doubt is None
-            assert await database.read(lambda tx: known_prices.find(tx, COIN.key)) == 1, "a simulation keeps nothing"
+            assert await database.read(lambda tx: known_prices.find(tx, COIN.key)) == (Decimal(1), True), (
+                "a simulation keeps nothing"
+            )
             told[0] = "30"
             assert "the price before was 1.05 USD" in ((await first.value(COIN)).doubt or "")
             again = await book().value(COIN)
@@ -295,7 +299,38 @@ async def test_a_leap_is_seen_after_a_restart_and_what_a_simulation_sees_is_its_
             told[0], last = "2", book()
             for kept in (1, 2):
                 assert (await last.value(COIN)).doubt is None
-                assert await database.read(lambda tx: known_prices.find(tx, COIN.key)) == kept
+                assert await database.read(lambda tx: known_prices.find(tx, COIN.key)) == (Decimal(kept), True)
+    finally:
+        await writer.stop()
+        database.close()
+
+
+async def test_a_first_price_that_nothing_confirms_is_in_doubt(market: Market, tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'dustrun.db'}")
+    migrate.upgrade(database)
+    writer = Writer(database)
+    writer.start()
+    alone: dict[str, Any] = {"feeds": (), "dex": type(market.network.dex)(), "is_testnet": False}
+
+    def book(**changes: Any) -> PriceBook:
+        """As a process that starts has it."""
+        settings = {"price_url": server.url, "price_keep_ms": 0}
+        return market.book(settings, memory=PriceMemory(database, writer, steady_s=0), **{**alone, **changes})
+
+    try:
+        async with serving(lambda _: web.json_response({"usd": "2500"})) as server:
+            assert not (await book(is_testnet=True).value(COIN)).is_first, "worth nothing anyway"
+            first = book()
+            for lone in (first, first, first, book()):
+                found = await lone.value(COIN)
+                assert "Only the source http prices" in (found.doubt or ""), "however often it says so"
+                assert found.is_first
+            simulated = first.on(market.opened[-1].get)
+            assert (await simulated.value(COIN)).is_first
+            confirmed = book(feeds=market.network.feeds[:1])
+            assert (await confirmed.value(COIN)).doubt is None, "two sources agree"
+            for later in (confirmed, book(), simulated.on(market.opened[-1].get)):
+                assert not (await later.value(COIN)).is_first
     finally:
         await writer.stop()
         database.close()

@@ -60,6 +60,7 @@ class Survey:
     prices: tuple[Price, ...]
     faults: tuple[str, ...]
     leap_from: Decimal | None = None  # the price kept, if one source alone differs from it too much
+    is_first: bool = False  # one source alone has ever named it
 
     @property
     def warning(self) -> str | None:
@@ -71,7 +72,16 @@ class Survey:
         """Why a person must look at what depends on the price. What the operator sets is not in doubt."""
         if self.prices[0].source == "static":
             return None
-        return self.warning if self.leap_from is None else self.tell_leap(self.leap_from)
+        if self.leap_from is not None:
+            return self.tell_leap(self.leap_from)
+        return self._tell_first() if self.is_first else self.warning
+
+    def _tell_first(self) -> str:
+        price = self.for_dust
+        return (
+            f"Only the source {price.source} prices {self.asset.key}: {price.usd:f} USD, and neither another source "
+            "nor static_prices confirms it"
+        )
 
     def tell_leap(self, before: Decimal) -> str:
         """The leap in words."""
@@ -103,23 +113,30 @@ class PriceMemory:
         self._steady_s = steady_s
         self._steady: dict[str, Decimal] = {}
         self._next: dict[str, tuple[Decimal, float]] = {}  # what follows, and since when it waits
-        self._stored: dict[str, Decimal | None] = {}
+        self._stored: dict[str, Decimal] = {}
+        self._lone: set[str] = set()  # what no second source has confirmed
 
     async def find(self, asset: str) -> Decimal | None:
         """The price that later ones are held against; None before the first."""
-        if asset not in self._steady and asset not in self._stored and self._database is not None:
+        if (asset not in self._steady or asset in self._lone) and self._database is not None:
             found = await self._database.look_up(lambda tx: rows.find(tx, asset))
-            self._stored[asset] = found
             if found is not None:
-                self._steady.setdefault(asset, found)
+                self._stored[asset], is_lone = found
+                self._steady.setdefault(asset, found[0])
+                (self._lone.add if is_lone else self._lone.discard)(asset)  # another server may have confirmed it
         return self._steady.get(asset)
+
+    def is_lone(self, asset: str) -> bool:
+        """Whether one source alone has named the price that is kept, and nothing has confirmed it since."""
+        return asset in self._lone
 
     async def keep(self, asset: str, usd: Decimal, *, is_sure: bool) -> None:
         """Keeps a credible price: at once if it `is_sure`, or the first. Else it waits, and the one that has waited
         long enough follows: never the newest one, which may have leapt a moment ago."""
         now = clock.monotonic_s()
         waiting = self._next.get(asset)
-        if is_sure or await self.find(asset) is None:
+        before = await self.find(asset)
+        if is_sure or before is None:
             follower: Decimal | None = usd
         elif waiting is None:
             follower = None
@@ -129,18 +146,22 @@ class PriceMemory:
             follower = waiting[0]
         self._next[asset] = (usd, now)
         if follower is not None:
-            await self._hold(asset, follower)
+            await self._hold(asset, follower, is_lone=not is_sure and (before is None or asset in self._lone))
 
-    async def _hold(self, asset: str, usd: Decimal) -> None:
+    async def _hold(self, asset: str, usd: Decimal, *, is_lone: bool) -> None:
         if len(self._steady) >= _MAX_KEPT:
             for kept in (self._steady, self._next, self._stored):
                 kept.clear()
+            self._lone.clear()
         self._steady[asset] = usd
+        is_confirmed = asset in self._lone and not is_lone
+        (self._lone.add if is_lone else self._lone.discard)(asset)
         stored = self._stored.get(asset)
         is_near = stored is not None and abs(usd - stored) * _KEPT_APART <= stored
-        if self._writer is not None and not is_near:
+        if self._writer is not None and (is_confirmed or not is_near):
             self._stored[asset] = usd
-            await self._writer.write(lambda tx: rows.save(tx, asset, usd, clock.now_ms()), repeatable=True)
+            at = clock.now_ms()
+            await self._writer.write(lambda tx: rows.save(tx, asset, usd, at, is_lone=is_lone), repeatable=True)
 
     def copy(self) -> PriceMemory:
         """What a simulation keeps for itself: the prices that its own spends made are nobody else's."""
@@ -155,6 +176,9 @@ class _Copied(PriceMemory):
     async def find(self, asset: str) -> Decimal | None:
         own = self._steady.get(asset)
         return await self._real.find(asset) if own is None else own
+
+    def is_lone(self, asset: str) -> bool:
+        return super().is_lone(asset) if asset in self._steady else self._real.is_lone(asset)
 
 
 class PriceBook:
@@ -213,7 +237,7 @@ class PriceBook:
             found = Valued(await self.price(asset), await self.decimals(asset))
             if surveys and found.price.source not in ("static", "nominal"):
                 survey = await self.survey(asset)
-                found = replace(found, price=survey.prices[0], doubt=survey.doubt)
+                found = replace(found, price=survey.prices[0], doubt=survey.doubt, is_first=survey.is_first)
             if self._now is None or found.price.source != "nominal":
                 return found
         except DustrunError:
@@ -276,7 +300,9 @@ class PriceBook:
         if not prices:
             raise _unpriced(asset, faults, next((one for one in answers if isinstance(one, Temporary)), None))
         found = Survey(asset, question.decimals, prices, faults)
-        return replace(found, leap_from=await self._leap(found))
+        leap_from, chain = await self._leap(found), self._chain_of(asset.chain_id)
+        is_judged = leap_from is None and found.warning is None and not self._is_past and not chain.network.is_testnet
+        return replace(found, leap_from=leap_from, is_first=is_judged and self._memory.is_lone(asset.key))
 
     async def _leap(self, survey: Survey) -> Decimal | None:
         """The credible price kept if one source alone says another one that differs too much; else that one is kept.

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from dustrun.core.values.fields import Fields
-
-_USUAL_GAS: Final = 250_000
-"""What a swap takes."""
 
 
 class NativeAsset(Fields):
@@ -64,7 +61,7 @@ class Network(Fields):
     usual_fee: str | None = Field(
         None,
         pattern=r"^[0-9]{1,12}(\.[0-9]{1,36})?$",
-        description="Usual network fee of a transaction, in whole coins; null: 250,000 gas at the price of the moment.",
+        description="Usual network fee of a transaction, in whole coins; null: the fee that a person approved.",
     )
     endpoints: tuple[str, ...] = Field((), description="JSON-RPC endpoint URLs, best first.")
     explorer: str | None = Field(None, description="Base URL of a block explorer.")
@@ -100,8 +97,10 @@ class Network(Fields):
             if name != "v3_router_kind" and value is not None:
                 yield f"dex.{name}", value
 
-    def usual_fee_units(self, price_units: int) -> int:
-        """The usual fee in base units; `price_units` is the price of one unit of gas now."""
+    @property
+    def usual_fee_units(self) -> int:
+        """The usual fee in base units; 0 if the file states none: what an endpoint says is no measure of its own
+        word."""
         if self.usual_fee is None:
-            return _USUAL_GAS * price_units
+            return 0
         return int(Decimal(self.usual_fee).scaleb(self.native.decimals))

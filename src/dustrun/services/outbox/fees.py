@@ -133,7 +133,7 @@ async def cost_of(chain: SpendChain, request: FeeRequest, max_rise: int) -> Pric
         return Failure(PRICE_TOO_HIGH, message, retryable=True)
     if bid.max_fee_units > most:
         bid = Fees(most, min(bid.tip_units, most), bid.expected_units, bid.is_legacy)
-    data_fee, usual = await chain.data_fee(intent.to, intent.data), chain.network.usual_fee_units(bid.expected_units)
+    data_fee, usual = await chain.data_fee(intent.to, intent.data), chain.network.usual_fee_units
     return Priced(request.sender, intent, gas_limit, bid, most, data_fee, usual)
 
 

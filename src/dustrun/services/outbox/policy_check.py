@@ -284,6 +284,8 @@ class Judging:
             return None, refuse(tx, row, denial(verdict), verdict, heads)
         if isinstance(verdict, Ask):
             return None, ask_all(tx, request, [ready], {row.id: verdict}, heads)[0]
+        if reserves and self._approved.covers(ready):
+            budgets.keep_approved(self._ledger, self._case(ready), is_dust=ready.row.mode == "dust")
         for address, implementation in ready.implementations.items() if reserves else ():
             contract_rows.see(tx, row.org_id, row.chain_id, address, implementation, self._now_ms)
         return verdict, None

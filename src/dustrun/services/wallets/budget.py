@@ -8,7 +8,7 @@ another, so with limit L and equal amounts A exactly floor(L / A) succeed. Price
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from decimal import Decimal
 from typing import Any, Final, Protocol, TypeVar
@@ -30,7 +30,7 @@ from dustrun.core.money.policy import (
     needs,
 )
 from dustrun.core.money.policy.counting import GAS_USD, USD, asked, canonical, is_gas
-from dustrun.core.money.policy.judge import RUN, depends_on_prices, judge_fee
+from dustrun.core.money.policy.judge import RUN, depends_on_prices, judge_fee, needs_approved_gas, priced_assets
 from dustrun.core.money.policy.outflow import Ceilings, Taken, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven, paid
 from dustrun.core.money.policy.scopes import count_under
@@ -49,11 +49,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Valued:
-    """A price with the decimals of its asset; `doubt` says why it may be wrong."""
+    """A price with the decimals of its asset; `doubt` says why it may be wrong. `is_first`: only because one source
+    alone names it and no price before is known; a price that a person approved for the wallet ends that."""
 
     price: Price
     decimals: int
     doubt: str | None = None
+    is_first: bool = False
 
     @property
     def worth(self) -> Worth:
@@ -149,6 +151,8 @@ class SpendCase:
 _CENT: Final = DustRules(Decimal("0.01"))
 _DUST_USD: Final = "dustUsd"
 _EVER_MS: Final = 2**62
+_TIMES_APPROVED: Final = 10
+"""By how many times a first price may differ from the one that a person approved."""
 _NOT_SURVEYED: Final = "Its price was not held against other sources"
 
 
@@ -236,7 +240,7 @@ class Budget:
         self, ledger: Ledger, case: SpendCase, subject_id: str | None, is_approved: bool, dust_run: str | None
     ) -> Verdict:
         policy, request = case.policy, case.request
-        facts = _facts(ledger, case, is_approved=is_approved)
+        facts = _facts(ledger, case, is_approved=is_approved, is_dust=dust_run is not None)
         verdict = judge(policy, request, facts)
         dust_units = self._dust_units(count(request, facts.worths)) if dust_run is not None else 0
         if dust_run is not None and not isinstance(verdict, Deny):
@@ -305,7 +309,7 @@ class Budget:
         second value is what this one counts; pass it in `earlier` next time."""
         case = self._shaped(tx, case)
         ledger = Ledger(tx, case.now_ms) if ledger is None else ledger
-        now_ms, facts = case.now_ms, _facts(ledger, case)
+        now_ms, facts = case.now_ms, _facts(ledger, case, is_dust=dust_run is not None)
         spent = {
             (measure, window_ms): units
             + sum(one.counted.units.get(measure, 0) for one in earlier if _is_within(one, window_ms, now_ms))
@@ -386,10 +390,10 @@ def _recipients(case: SpendCase) -> set[str]:
     return {one.counterparty.lower() for one in paid(case.policy, case.request)}
 
 
-def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False) -> Facts:
+def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False, is_dust: bool = False) -> Facts:
     policy, now_ms = case.policy, case.now_ms
     worths = {key: value.worth for key, value in case.values.items()}
-    doubts = {key: value.doubt for key, value in case.values.items() if value.doubt is not None}
+    doubts = _doubts(ledger, case)
     if isinstance(case.values, Quotes) and not case.values.is_surveyed and depends_on_prices(policy):
         doubts = dict.fromkeys(case.values, _NOT_SURVEYED)  # the policy is another one than when the values were read
     if policy is None:
@@ -401,7 +405,47 @@ def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False) -> Fac
     seen: dict[str, int] = {}
     if policy.new_recipient_hours:
         seen = ledger.first_seen(case.wallet_id, _recipients(case))
-    return Facts(now_ms, worths, spent, seen, is_approved, doubts, case.concerns)
+    gas_units = _approved_gas(ledger, case) if needs_approved_gas(policy, case.request) else 0
+    concerns = (*case.concerns, *(_of_dust(case, doubts) if is_dust else ()))
+    return Facts(now_ms, worths, spent, seen, is_approved, doubts, concerns, gas_units)
+
+
+def _of_dust(case: SpendCase, doubts: Mapping[str, str]) -> Iterator[Reason]:
+    """First prices from which a dust amount was made, whatever the policy says."""
+    for key in sorted({canonical(movement.asset) for movement in case.request.movements} & doubts.keys()):
+        if case.values[key].is_first:
+            yield Reason("prices", f"{doubts[key]}: a person must approve dust amounts from it.")
+
+
+def _doubts(ledger: Ledger, case: SpendCase) -> dict[str, str]:
+    """Why prices may be wrong, but for first ones near those that a person approved for the wallet."""
+    found = {key: value.doubt for key, value in case.values.items() if value.doubt is not None}
+    for key in [key for key in found if case.values[key].is_first]:
+        before, now = ledger.approved(case.wallet_id, key), case.values[key].price.usd
+        if before is not None and now <= Decimal(before) * _TIMES_APPROVED and Decimal(before) <= now * _TIMES_APPROVED:
+            del found[key]
+    return found
+
+
+def _gas_of(chain_id: int | None) -> str:
+    """Under which name the price of gas on a chain is kept."""
+    return f"gas:{chain_id}"
+
+
+def _approved_gas(ledger: Ledger, case: SpendCase) -> int:
+    return int(ledger.approved(case.wallet_id, _gas_of(case.request.chain_id)) or 0)
+
+
+def keep_approved(ledger: Ledger, case: SpendCase, *, is_dust: bool) -> None:
+    """Keeps what a person approved with a spend, and nothing else vouched for: later ones of the wallet are held
+    against it."""
+    request = case.request
+    if request.native is not None and not request.usual_fee_units:
+        ledger.keep_approved(case.wallet_id, _gas_of(request.chain_id), str(request.max_fee_units))
+    shown = frozenset().union(*priced_assets(case.policy, request)) if case.policy is not None else frozenset()
+    for key, value in case.values.items():
+        if value.is_first and (is_dust or key in shown):
+            ledger.keep_approved(case.wallet_id, key, f"{value.price.usd:f}")
 
 
 def settle(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:

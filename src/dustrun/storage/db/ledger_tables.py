@@ -190,7 +190,18 @@ known_prices = Table(
     Column("asset", Text, primary_key=True, comment="like eip155:1/native"),
     Column("usd", Text, nullable=False, comment="exact US dollars of a whole unit"),
     Column("at", BigInteger, nullable=False),
+    Column("is_lone", Integer, comment="1: one source alone has named it, and nothing has confirmed it"),
     comment="the last credible price of each asset, about as it was",
+)
+
+approved_values = Table(
+    "approved_values",
+    metadata,
+    Column("wallet_id", Text, primary_key=True),
+    Column("subject", Text, primary_key=True, comment="an asset, or the gas of a chain like gas:1"),
+    Column("value", Text, nullable=False, comment="exact US dollars of a whole unit, or base units for a unit of gas"),
+    Column("at", BigInteger, nullable=False),
+    comment="prices that a person approved with a spend, where nothing else vouched for them",
 )
 
 ledger_entries = Table(

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
 from dustrun.records import dataclass
-from dustrun.storage.db.ledger_tables import reservations, wallet_recipients
+from dustrun.storage.db.ledger_tables import approved_values, reservations, wallet_recipients
 from dustrun.storage.db.statement import Returned, Row, Statement, Tx
 
 OPEN, SETTLED, RELEASED = "open", "settled", "released"
@@ -91,6 +91,18 @@ _NOTE = Statement(
     )
 )
 
+_APPROVED = Statement(
+    sa.select(approved_values.c.value).where(
+        approved_values.c.wallet_id == b("wallet"), approved_values.c.subject == b("subject_")
+    )
+)
+_KEEP_APPROVED = Statement(
+    sa.text(
+        "INSERT INTO approved_values (wallet_id, subject, value, at) VALUES (:wallet, :subject_, :value_, :at)"
+        " ON CONFLICT (wallet_id, subject) DO UPDATE SET value = excluded.value, at = excluded.at"
+    )
+)
+
 
 class Ledger:
     """What wallets have spent up to a moment, for a unit that judges spends one after the other: read once, and with
@@ -107,6 +119,8 @@ class Ledger:
         self._seen: dict[tuple[str, str], Returned] = {}
         self._added: dict[tuple[str, str], int] = {}
         self._noted: dict[tuple[str, str], int] = {}
+        self._approved: dict[tuple[str, str], str | None] = {}
+        self._kept: dict[tuple[str, str], str] = {}
         self._reserved: list[dict[str, object]] = []
 
     def ask(self, wallet_id: str, windows: Iterable[tuple[str, int]], addresses: Iterable[str] = ()) -> None:
@@ -156,6 +170,18 @@ class Ledger:
         for address in addresses:
             self._noted.setdefault((wallet_id, address), self._now_ms)
 
+    def approved(self, wallet_id: str, subject: str) -> str | None:
+        """The price of an asset, or of gas on a chain, that a person approved last for the wallet."""
+        key = (wallet_id, subject)
+        if key not in self._approved:
+            row = self._tx.one(_APPROVED, wallet=wallet_id, subject_=subject)
+            self._approved[key] = None if row is None else str(row[0])
+        return self._kept.get(key, self._approved[key])
+
+    def keep_approved(self, wallet_id: str, subject: str, value: str) -> None:
+        """Keeps a price that a person approved for the wallet."""
+        self._kept[wallet_id, subject] = value
+
     def reserve(
         self, *, wallet_id: str, subject_id: str, units: Mapping[str, int], prices: Mapping[str, str] | None = None
     ) -> None:
@@ -182,6 +208,8 @@ class Ledger:
         """Writes what was reserved and noted; call it once, at the end."""
         noted = sorted(self._noted.items())
         self._tx.many(_NOTE, [{"wallet": wallet, "address_": address, "at": at} for (wallet, address), at in noted])
+        kept = [{"wallet": of[0], "subject_": of[1], "value_": value} for of, value in sorted(self._kept.items())]
+        self._tx.many(_KEEP_APPROVED, [{**one, "at": self._now_ms} for one in kept])
         self._tx.many(_DROP, [{"subject_id_": subject_id} for subject_id in sorted(self._replaced)])
         self._tx.many(_ADD, self._reserved)
 

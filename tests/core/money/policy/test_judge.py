@@ -256,6 +256,19 @@ def test_a_fee_far_above_the_usual_one_asks() -> None:
     assert list(judge_fee(policy, burnt, Facts(0, WORTHS, is_approved=True))) == []
 
 
+def test_a_fee_without_a_usual_one_asks_until_a_person_has_approved_one() -> None:
+    policy = rules(feeAboveUsual=10)
+    unknown = replace(pay(), gas_limit=1_000_000, max_fee_units=7)
+    asking = judge(policy, unknown, Facts(0, WORTHS))
+    assert isinstance(asking, Ask)
+    assert "7 for a unit of gas" in asking.reasons[0].message
+    assert [one.statement for one in judge_fee(policy, unknown, Facts(0, WORTHS))] == ["feeAboveUsual"]
+    for price, is_allowed in ((7, True), (17, True), (18, False)):
+        assert allows(policy, replace(unknown, max_fee_units=price), approved_gas_units=7) is is_allowed
+    assert allows(policy, replace(unknown, gas_limit=0)), "its fee is not known yet, and judged later"
+    assert allows(rules(), unknown)
+
+
 def test_a_doubtful_price_asks_where_something_depends_on_it() -> None:
     doubts = {USDC.key: "Price sources disagree", COIN.key: "It leaps"}
     for fields, request_, statements in (

@@ -31,6 +31,8 @@ RUN, BATCH = -1, -2
 
 
 _ENDLESS_USD = 10**9 * USD_UNIT
+_USUAL_GAS = 250_000
+"""What a usual transaction is taken to use, where only the price of gas is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Facts:
     is_approved: bool = False
     doubts: Mapping[str, str] = field(default_factory=dict)
     concerns: tuple[Reason, ...] = ()
+    approved_gas_units: int = 0
+    """The price of a unit of gas on the chain that a person approved last for the wallet."""
 
 
 def needs(policy: WalletPolicy, request: Request) -> list[Need]:
@@ -92,7 +96,7 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
         return Deny(tuple(denied), told)
     waits = [
         *_waits(policy, count(request, facts.worths), facts),
-        *_wild_fee(policy, request),
+        *_wild_fee(policy, request, facts),
         *_doubtful(policy, request, facts),
         *facts.concerns,
         *(reason for otherwise, reason in shaped if otherwise == "ask"),
@@ -227,13 +231,18 @@ def judge_gas(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth
 
 def _doubtful(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
     """Why a person must look at a price on which a statement in dollars depends."""
-    if _has_dollars(policy):
-        moved = {canonical(movement.asset) for movement in request.movements}
-        for key in sorted(moved & facts.doubts.keys()):
-            yield Reason("prices", f"{facts.doubts[key]}: a person must approve what depends on it.")
-    coin = None if request.native is None else canonical(request.native)
-    if coin is not None and coin in facts.doubts and _has_fees_in_dollars(policy):
-        yield Reason("prices", f"{facts.doubts[coin]}: a person must approve the fee.")
+    moved, coin = priced_assets(policy, request)
+    for key in sorted(moved & facts.doubts.keys()):
+        yield Reason("prices", f"{facts.doubts[key]}: a person must approve what depends on it.")
+    for key in coin & facts.doubts.keys():
+        yield Reason("prices", f"{facts.doubts[key]}: a person must approve the fee.")
+
+
+def priced_assets(policy: WalletPolicy, request: Request) -> tuple[frozenset[str], frozenset[str]]:
+    """The assets on whose prices a statement about what is moved depends, and those of the fee."""
+    moved = frozenset(canonical(movement.asset) for movement in request.movements)
+    coin = frozenset() if request.native is None else frozenset([canonical(request.native)])
+    return moved if _has_dollars(policy) else frozenset(), coin if _has_fees_in_dollars(policy) else frozenset()
 
 
 def _has_dollars(policy: WalletPolicy) -> bool:
@@ -256,13 +265,25 @@ def depends_on_prices(policy: WalletPolicy | None) -> bool:
     return policy is not None and (_has_dollars(policy) or _has_fees_in_dollars(policy))
 
 
-def _wild_fee(policy: WalletPolicy, request: Request) -> Iterator[Reason]:
-    """Why a person must approve the fee. Without a usual fee there is nothing to hold it against."""
-    times, usual = policy.fee_above_usual, request.usual_fee_units
-    if times is None or request.native is None or not usual or request.gas_units <= times * usual:
+def needs_approved_gas(policy: WalletPolicy, request: Request) -> bool:
+    """Whether the fee is held against what a person has approved before: the chain's file states no usual fee."""
+    return policy.fee_above_usual is not None and request.native is not None and not request.usual_fee_units
+
+
+def _wild_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
+    """Why a person must approve the fee."""
+    times, usual = policy.fee_above_usual, request.usual_fee_units or _USUAL_GAS * facts.approved_gas_units
+    if times is None or request.native is None or request.gas_units <= times * usual:
         return
     fee = f"The fee may reach {request.gas_units} base units of {request.native.key}"
-    yield Reason("feeAboveUsual", f"{fee}, over {times} times the usual {usual}: a person must approve it.")
+    if usual:
+        yield Reason("feeAboveUsual", f"{fee}, over {times} times the usual {usual}: a person must approve it.")
+        return
+    message = (
+        f"{fee}, {request.max_fee_units} for a unit of gas, and no usual fee is known there: a person must approve it, "
+        'and later fees are held against it; or state "usualFee" in the file of the chain.'
+    )
+    yield Reason("feeAboveUsual", message)
 
 
 def judge_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
@@ -271,7 +292,7 @@ def judge_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[
     """
     yield from judge_gas(policy, request, facts.worths)
     if not facts.is_approved:
-        yield from _wild_fee(policy, request)
+        yield from _wild_fee(policy, request, facts)
     counted = count(request, facts.worths)
     fees = [bound for bound in bounds_of(policy, request) if bound.limit.max_gas_usd is not None]
     yield from _limits(fees, counted, facts)

@@ -71,7 +71,7 @@ async def fill(
         row.sender,
         gas_limit=gas_limit,
         max_fee_units=bid.max_fee_units,
-        usual_fee_units=chain.network.usual_fee_units(bid.expected_units),
+        usual_fee_units=chain.network.usual_fee_units,
     )
     values = await deps.budget.values_of([request])
     denied: list[str] = []

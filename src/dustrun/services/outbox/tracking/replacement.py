@@ -93,7 +93,7 @@ async def sign_replacement(
     assert wallet is not None
     signed = await sign(deps, wallet, unsigned)
     intent = intent_of(row)
-    data_fee, usual = await chain.data_fee(intent.to, intent.data), chain.network.usual_fee_units(market.expected_units)
+    data_fee, usual = await chain.data_fee(intent.to, intent.data), chain.network.usual_fee_units
     request = _request(row, unsigned, data_fee, usual)
     return Replacement(row, last, kind, unsigned, signed, request, await deps.budget.values_of([request]), ceiling)
 
