@@ -53,11 +53,12 @@ class LedgerEntry(Answer):
     path: str | None
     mode: Literal["live", "dust"]
     started_by: str | None
-    approved_by: str | None
+    approved_by: str | None = Field(description="The key that approved it; of several the one that decided.")
     sources: dict[str, list[str]] | None = Field(
         description="What shaped each money field, as `GET /v1/transactions/{id}` tells it; null: the policy did not "
         "ask."
     )
+    approvers: list[str] | None = Field(description="Every key that approved it; null: nobody was asked.")
 
 
 @noun.get(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
+import json
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from dustrun.storage.db.ledger_tables import ledger_due, ledger_entries, transactions
-from outbox import Outbox, address, open_outbox, transfer
+from outbox import ANYTHING, NATIVE, Outbox, address, open_outbox, transfer
 from testkit.chain.anvil import CHAIN_ID, Anvil
 
 Rows = list[tuple[Any, ...]]
@@ -48,6 +51,31 @@ async def test_a_block_that_is_taken_back_takes_its_entries_along(tmp_path: Path
         await outbox.settled("pay")
         assert [row[:3] for row in await entries(outbox, 2)][1] == ("send", "-5", "balance")
         assert (await outbox.composition.rows(sa.select(ledger_entries.c.hash)))[0] == before
+
+
+async def test_all_who_approved_are_named(tmp_path: Path, node: Anvil, store_url: str) -> None:
+    async with open_outbox(tmp_path, node, store_url, network={"confirmations": 1}) as outbox:
+        api = outbox.composition.owner
+        policy = {**ANYTHING, "approvalAbove": {"assets": {NATIVE.key: "1"}}, "approval": {"quorum": 2}}
+        assert (await api.put(f"/v1/wallets/{outbox.wallet_id}/policy", {"policy": policy})).status == 200
+        node.set_automine(True)
+        assert (await outbox.pay("pay", transfer(address(1), 5))).waits_for == "approval"
+        items = (await api.get("/v1/approvals?status=pending")).data["items"]
+        (asked,) = [one["id"] for one in items if one["path"] == "pay"]
+        approvers = []
+        for _ in range(2):
+            key = await outbox.composition.client_with("approval:decide")
+            approvers.append((await key.get("/v1/me")).data["keyId"])
+            assert (await key.post(f"/v1/approvals/{asked}/approve")).status == 200
+        await outbox.outbox.advance(outbox.request("pay"))
+        await outbox.settled("pay")
+        await entries(outbox, 2)
+        for line in (await api.get("/v1/ledger")).data["items"]:
+            assert (line["approvedBy"], line["approvers"]) == (approvers[1], approvers)
+        head, *lines = [*csv.reader(io.StringIO((await api.http.get("/v1/ledger?format=csv")).text))]
+        assert [head[-1], *(json.loads(line[-1]) for line in lines)] == ["approvers", approvers, approvers]
+        await outbox.composition.execute(sa.update(ledger_entries).values(approvers=sa.null()))  # as before
+        assert (await api.get("/v1/ledger")).data["items"][0]["approvers"] == [approvers[1]]
 
 
 async def test_what_was_final_before_there_was_a_ledger_is_entered_by_its_receipt(tmp_path: Path, node: Anvil) -> None:

@@ -106,6 +106,13 @@ def votes_of(row: ApprovalRow) -> list[dict[str, Any]]:
     return [one for one in loads(row.votes or "[]") if not one.get("lapsed")]
 
 
+def approvers_of(row: ApprovalRow) -> list[str]:
+    """Every key that approved a question, the one that decided it last; none if it is not approved."""
+    if row.status != APPROVED:
+        return []
+    return [*dict.fromkeys([*(str(one["by"]) for one in votes_of(row)), *([row.decided_by] if row.decided_by else [])])]
+
+
 def with_good_votes(tx: Tx, row: ApprovalRow) -> ApprovalRow:
     """An open question, of whose votes only those count whose keys are good now: whoever replaces a stolen key revokes
     it, and would else have two votes, or the thief one. Of a closed question those count that did as it was closed."""

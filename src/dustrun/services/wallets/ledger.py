@@ -59,6 +59,7 @@ COLUMNS: Final = (
     "approvedBy",
     "sources",
     "id",
+    "approvers",
 )
 """The columns of the CSV; new ones are added at the end."""
 
@@ -136,7 +137,14 @@ def show(row: EntryRow, networks: Mapping[int, Network]) -> Json:
         "startedBy": row.key_id,
         "approvedBy": row.approved_by,
         "sources": None if row.sources is None else loads_own(row.sources),
+        "approvers": _approvers(row),
     }
+
+
+def _approvers(row: EntryRow) -> list[str] | None:
+    if row.approvers is not None:
+        return [str(one) for one in loads_own(row.approvers)]
+    return None if row.approved_by is None else [row.approved_by]
 
 
 def symbol_of(asset: str, networks: Mapping[int, Network]) -> str | None:

@@ -237,6 +237,7 @@ ledger_entries = Table(
     Column("approved_by", Text, comment="the key that approved it"),
     Column("sources", Text, comment="JSON: what decided the spend"),
     Column("created_at", BigInteger, nullable=False),
+    Column("approvers", Text, comment="JSON list: every key that approved it; null: none, or written before"),
     Index("ix_ledger_entries_at", "org_id", "at", "transaction_id", "number"),
     partial_index("ix_ledger_entries_allowances", "wallet_id", where="kind = 'allowance'"),
     comment="what final transactions moved; made after they are final, and unmade by a reorg",

@@ -51,6 +51,7 @@ class EntryRow:
     approved_by: str | None
     sources: str | None
     created_at: int
+    approvers: str | None = None
 
     @property
     def place(self) -> LedgerPosition:

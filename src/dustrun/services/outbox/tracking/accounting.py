@@ -32,6 +32,7 @@ from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.spend_status import Failure, error_json, intent_of
 from dustrun.services.outbox.tracking.receipts import CANCELLED, REVERTED
+from dustrun.services.runs.approvals import approvers_of
 from dustrun.services.wallets.budget import Endings
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import ledger, reservations
@@ -164,7 +165,7 @@ class Books:
         def unit(tx: Tx) -> list[Committed]:
             now, alerts = rows.get(tx, row.id), list[Committed]()
             if now.state in SETTLED and now.block_hash == row.block_hash:
-                approved = _approved_by(tx, now)
+                approved = _approvers(tx, now)
                 entries = [
                     _entry(one, now, number, line, wallets, values[line.asset], approved)
                     for number, line in enumerate(lines, 1)
@@ -225,9 +226,9 @@ def _prices_of(tx: Tx, transaction_id: str) -> dict[str, Any]:
     return {row.measure: loads_own(row.price) for row in found if row.price is not None}
 
 
-def _approved_by(tx: Tx, row: TransactionRow) -> str | None:
+def _approvers(tx: Tx, row: TransactionRow) -> list[str]:
     found = approvals.find(tx, row.org_id, row.approval_id) if row.approval_id is not None else None
-    return found.decided_by if found is not None and found.status == approvals.APPROVED else None
+    return approvers_of(found) if found is not None else []
 
 
 def _entry(
@@ -237,7 +238,7 @@ def _entry(
     line: Line,
     wallets: Mapping[str, str],
     value: Mapping[str, Any],
-    approved_by: str | None,
+    approvers: Sequence[str],
 ) -> EntryRow:
     sources = read_stored(row.verdict)[1]
     assert row.block_number is not None
@@ -270,7 +271,8 @@ def _entry(
         path=row.path,
         mode=row.mode,
         key_id=row.key_id,
-        approved_by=approved_by,
+        approved_by=approvers[-1] if approvers else None,
+        approvers=dumps_text(approvers) if approvers else None,
         sources=None if sources is None else dumps_text(sources),
         created_at=clock.now_ms(),
     )

@@ -1,4 +1,5 @@
-"""Prices that a person approved where nothing else vouched for them, and which known prices nothing has confirmed."""
+"""Prices that a person approved where nothing else vouched for them, which known prices nothing has confirmed, and all
+who approved what the ledger lists."""
 
 from __future__ import annotations
 
@@ -23,3 +24,5 @@ def upgrade() -> None:
     )
     lone = "1: one source alone has named it, and nothing has confirmed it"
     op.add_column("known_prices", sa.Column("is_lone", sa.Integer(), nullable=True, comment=lone))
+    every = "JSON list: every key that approved it; null: none, or written before"
+    op.add_column("ledger_entries", sa.Column("approvers", sa.Text(), nullable=True, comment=every))
