@@ -4,8 +4,12 @@ import type { Json, Problem, Run } from '../api/client'
 import { type Spec, useCatalog } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
 import { patchNode, setField } from '../editor/edits'
-import { before, pathOf } from '../model/graph'
+import { readable } from '../model/amounts'
+import { before, pathOf, triggersOf } from '../model/graph'
+import { type Leaf, leavesOf } from '../model/values'
 import { words } from '../words'
+import { condition } from '../words.condition'
+import { ConditionRows } from './ConditionRows'
 import { ConnectorChoice, WalletChoice } from './ConnectorChoice'
 import { Expression } from './Expression'
 import { Field } from './Field'
@@ -22,6 +26,8 @@ import { useTrial } from './trial'
 const said = words.inspector
 /** So few settings are shown rather than hidden behind a button. */
 const FEW = 2
+/** Said of no value by its name: every answer has it. */
+const ENVELOPE = new Set(['body'])
 type Props = { id: string; spec?: Spec; problems: Problem[]; last?: Run | null }
 
 export default function Form({ id, spec, problems, last }: Props) {
@@ -31,12 +37,18 @@ export default function Form({ id, spec, problems, last }: Props) {
   const trial = useTrial(useDocument((s) => s.id))
   const [more, setMore] = useState(false)
   // biome-ignore lint/correctness/useExhaustiveDependencies: typing in a field changes the flow, but not who comes before
-  const context = useMemo(() => {
+  const [context, leaves] = useMemo(() => {
     const upstream = before(flow, id)
-    const shapes = shapesOf(flow, upstream, catalog)
-    return { ...contextOf(last, upstream, pathOf(flow, id), trial), shapes }
+    const known = { ...contextOf(last, upstream, pathOf(flow, id), trial), shapes: shapesOf(flow, upstream, catalog) }
+    const triggers = triggersOf(flow)
+    const steps = upstream.filter((one) => !triggers.includes(one))
+    return [known, leavesOf(known.roots, known.shapes, steps)]
   }, [last, id, trial, catalog, Object.keys(flow.nodes).length])
   if (!node) return null
+  const nameOf = ({ step, keys }: Leaf) => {
+    const from = step === undefined ? condition.start : flow.nodes[step]?.titleOverride || readable(step)
+    return [from, ...keys.filter((key) => !ENVELOPE.has(key))].join(' › ')
+  }
   const schema = spec?.payloadSchema as Schema | undefined
   const trigger = spec && spec.effect === undefined ? <StartsBy id={id} type={node.type} /> : null
   if (!schema)
@@ -90,6 +102,9 @@ export default function Form({ id, spec, problems, last }: Props) {
           {one.message}
         </p>
       ))}
+      {node.type === 'if' && payload.condition === undefined && (
+        <ConditionRows id={id} leaves={leaves} nameOf={nameOf} context={context} />
+      )}
       {TIMED.has(node.type) && <ScheduleWords id={id} />}
       {spec?.effect === 'spend' && <WalletChoice id={id} />}
       {spec?.connectors?.length ? (
