@@ -191,7 +191,9 @@ export const words = {
   test: {
     tab: 'Test',
     from: 'Inputs from',
-    sources: { last: 'Last run', sample: 'Sample', settings: 'Settings' },
+    sources: { settings: 'Its settings', last: 'Last run', sample: 'Sample' },
+    missing: (expression: string) => `Value of ${expression}`,
+    missingAbout: 'No run and no test has given it yet.',
     inputs: 'Inputs, as JSON',
     go: 'Test this step',
     answer: 'Result of the test',

@@ -196,14 +196,27 @@ function useWhole(isDrawn: boolean, frame: RefObject<HTMLDivElement | null>) {
   }, [isDrawn, id, height, canvas, store])
   const one = useShown((s) => (s.selected.length === 1 ? s.selected[0] : undefined))
   useEffect(() => {
-    const wanted = requestAnimationFrame(async () => {
+    let wanted = 0
+    const uncover = async () => {
       const before = canvas.getViewport()
       const hidden = one ? hiddenWidth(canvas.getInternalNode(one), frame.current, before) : 0
       if (hidden <= 0) return
       await canvas.setViewport({ ...before, x: before.x - hidden })
       if (shown.current?.at === JSON.stringify(before)) shown.current.at = JSON.stringify(canvas.getViewport())
-    })
-    return () => cancelAnimationFrame(wanted)
+    }
+    const soon = () => {
+      cancelAnimationFrame(wanted)
+      wanted = requestAnimationFrame(uncover)
+    }
+    soon()
+    // the settings grow when values are shown beside them
+    const grown = new ResizeObserver(soon)
+    const settings = frame.current?.closest('.stage')?.querySelector('.inspector')
+    if (one && settings) grown.observe(settings)
+    return () => {
+      cancelAnimationFrame(wanted)
+      grown.disconnect()
+    }
   }, [one, canvas, frame])
 }
 

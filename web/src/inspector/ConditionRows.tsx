@@ -170,7 +170,7 @@ function OneRow({ row, change, remove, removeLabel, leaves, nameOf, context }: O
     change({ ...row, right: text.trim() || isText ? rightOf(text, isText) : '' })
   }
   return (
-    <div className="row">
+    <div className="compare">
       <Select
         aria-label={said.value}
         placeholder={said.value}

@@ -6,6 +6,7 @@ import { Annotation, EditorState } from '@codemirror/state'
 import { Decoration, EditorView, keymap, MatchDecorator, placeholder, tooltips, ViewPlugin } from '@codemirror/view'
 import { useEffect, useRef } from 'react'
 import type { Problem } from '../api/client'
+import { DRAGGED, insertAt, writesIn } from './caret'
 import { completing } from './complete'
 import type { Context } from './paths'
 import { spanOf } from './spans'
@@ -79,6 +80,17 @@ export function Expression({
             maxRenderedOptions: 50,
           }),
           keymap.of([...completionKeymap, ...defaultKeymap, ...historyKeymap]),
+          EditorView.domEventHandlers({
+            focus: (_, view) => writesIn({ view, isBare }),
+            drop: (event, view) => {
+              const path = event.dataTransfer?.getData(DRAGGED)
+              if (!path) return false
+              event.preventDefault()
+              const at = view.posAtCoords({ x: event.clientX, y: event.clientY }) ?? view.state.doc.length
+              insertAt({ view, isBare }, path, at)
+              return true
+            },
+          }),
           EditorView.contentAttributes.of(attributes),
           EditorView.updateListener.of((change) => {
             const isOurs = change.transactions.some((one) => one.annotation(fromOutside))
@@ -97,6 +109,8 @@ export function Expression({
         annotations: fromOutside.of(true),
       })
   }, [value])
+  const told = JSON.stringify(problems)
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `told` stands for the problems; telling them anew would move a selection
   useEffect(() => {
     const shown = view.current
     if (shown)
@@ -106,7 +120,7 @@ export function Expression({
           problems.map((one) => diagnose(shown.state, one, name, held)),
         ),
       )
-  }, [problems, name, held])
+  }, [told, name, told === '[]' ? null : held])
   return <div ref={host} className={`xfield ${problems.length ? 'bad' : ''}`} />
 }
 

@@ -1,27 +1,28 @@
 /** The settings of a step, from the schema of its type. What the schema does not know is kept. */
-import { useMemo, useState } from 'react'
+import { useState } from 'react'
 import type { Json, Problem, Run } from '../api/client'
 import { type Spec, useCatalog } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
 import { patchNode, setField } from '../editor/edits'
 import { readable } from '../model/amounts'
-import { before, pathOf, triggersOf } from '../model/graph'
-import { type Leaf, leavesOf } from '../model/values'
+import type { Leaf } from '../model/values'
 import { words } from '../words'
 import { condition } from '../words.condition'
+import { values } from '../words.values'
 import { ConditionRows } from './ConditionRows'
 import { ConnectorChoice, WalletChoice } from './ConnectorChoice'
 import { Expression } from './Expression'
 import { Field } from './Field'
 import { InCoins } from './InCoins'
+import { useKnown } from './known'
 import { Often } from './Often'
-import { contextOf } from './paths'
 import { ScheduleWords, TIMED } from './ScheduleWords'
 import { SimulatedAs } from './SimulatedAs'
 import { StartsBy } from './StartsBy'
 import { fromText, type Schema, toText } from './schema'
-import { shapesOf } from './shapes'
-import { useTrial } from './trial'
+import { canBeTested } from './TestStep'
+import { useTested, useTrial } from './trial'
+import { Values } from './Values'
 
 const said = words.inspector
 /** So few settings are shown rather than hidden behind a button. */
@@ -36,18 +37,15 @@ export default function Form({ id, spec, problems, last }: Props) {
   const catalog = useCatalog().data
   const trial = useTrial(useDocument((s) => s.id))
   const [more, setMore] = useState(false)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: typing in a field changes the flow, but not who comes before
-  const [context, leaves] = useMemo(() => {
-    const upstream = before(flow, id)
-    const known = { ...contextOf(last, upstream, pathOf(flow, id), trial), shapes: shapesOf(flow, upstream, catalog) }
-    const triggers = triggersOf(flow)
-    const steps = upstream.filter((one) => !triggers.includes(one))
-    return [known, leavesOf(known.roots, known.shapes, steps)]
-  }, [last, id, trial, catalog, Object.keys(flow.nodes).length])
+  const tested = useTested(useDocument((s) => s.id))
+  const [points, setPoints] = useState(false)
+  const { context, leaves, steps } = useKnown(id, last)
   if (!node) return null
+  const stepName = (step: string) => flow.nodes[step]?.titleOverride || readable(step)
   const nameOf = ({ step, keys }: Leaf) => {
-    const from = step === undefined ? condition.start : flow.nodes[step]?.titleOverride || readable(step)
-    return [from, ...keys.filter((key) => !ENVELOPE.has(key))].join(' › ')
+    return [step === undefined ? condition.start : stepName(step), ...keys.filter((key) => !ENVELOPE.has(key))].join(
+      ' › ',
+    )
   }
   const schema = spec?.payloadSchema as Schema | undefined
   const trigger = spec && spec.effect === undefined ? <StartsBy id={id} type={node.type} /> : null
@@ -94,8 +92,9 @@ export default function Form({ id, spec, problems, last }: Props) {
       <InCoins type={node.type} name={name} payload={payload} onChange={(units) => set(name, units)} />
     </div>
   )
-  return (
-    <div className="form">
+  const isTrigger = spec?.effect === undefined
+  const form = (
+    <div className="form" onFocusCapture={(event) => event.target.classList.contains('cm-content') && setPoints(true)}>
       {trigger}
       {others.map((one, i) => (
         <p key={i} className="fault" role="alert">
@@ -126,6 +125,26 @@ export default function Form({ id, spec, problems, last }: Props) {
         ))}
       {!names.length && <p className="quiet">{said.noSettings}</p>}
     </div>
+  )
+  const from = steps.map((step) => ({
+    step,
+    name: stepName(step),
+    canBeTested: canBeTested(catalog?.[flow.nodes[step]?.type ?? '']),
+  }))
+  return (
+    <>
+      {form}
+      {points && !isTrigger && (
+        <Values
+          leaves={leaves}
+          sources={[...from, { name: values.start, canBeTested: false }]}
+          tested={tested}
+          isTried={trial !== undefined}
+          ranAt={last?.startedAt ?? undefined}
+          close={() => setPoints(false)}
+        />
+      )}
+    </>
   )
 }
 

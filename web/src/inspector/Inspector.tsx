@@ -20,6 +20,7 @@ import { words } from '../words'
 import { pages } from '../words.pages'
 import { canBeTested, TestStep } from './TestStep'
 import { TryTrigger } from './TryTrigger'
+import { takeTab } from './tab'
 
 const Form = later(() => import('./Form').then((module) => module.default))
 const said = words.inspector
@@ -28,7 +29,7 @@ const NO_PROBLEMS: Problem[] = []
 type Props = { id: string; problems?: Problem[] | undefined; last?: Run | null | undefined; renames: number }
 
 export function Inspector({ id, problems = NO_PROBLEMS, last, renames }: Props) {
-  const [tab, setTab] = useState('settings')
+  const [tab, setTab] = useState(takeTab)
   const [seen] = useState(renames)
   useEffect(() => {
     if (renames !== seen) setTab('flow')

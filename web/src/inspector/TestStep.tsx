@@ -1,6 +1,7 @@
 /** One step by itself: with the inputs of the last run, a sample, or what is written here. Only reads leave the server. */
-import { Button, SegmentedControl, Textarea } from '@mantine/core'
+import { Button, SegmentedControl, Textarea, TextInput } from '@mantine/core'
 import { IconPin, IconPinnedOff, IconPlayerPlay } from '@tabler/icons-react'
+import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { type Data, type Json, post, type Run } from '../api/client'
 import { parse, stringify } from '../api/exact'
@@ -8,14 +9,20 @@ import type { Spec } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
 import { patchNode } from '../editor/edits'
 import { Ladder, Warnings } from '../effects/Ladder'
+import { expressionsIn, resolved } from '../model/inputs'
 import { RunStatus } from '../parts/Badges'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
 import { canBePinned } from '../run/PinButton'
 import { words } from '../words'
 import { useAttempt } from './attempt'
+import { useKnown } from './known'
+import { type Context, walk } from './paths'
+import type { Schema } from './schema'
+import { keepResult } from './trial'
 
 const said = words.test
+const NOTHING: Json = {}
 type Answer = Data<'/v1/actions/{type}/test', 'post'>
 type From = 'last' | 'sample' | 'settings'
 type Props = { id: string; spec?: Spec; last?: Run | null }
@@ -25,20 +32,27 @@ export const canBeTested = (spec?: Spec) => Boolean(spec?.effect) && spec?.effec
 
 export function TestStep({ id, spec, last }: Props) {
   const node = useDocument((s) => s.flow.nodes[id])
+  const workflowId = useDocument((s) => s.id)
   const ran = last?.executionState?.[id]?.input as Json | null | undefined
-  const sources: Record<From, unknown> = { last: ran, sample: spec?.exampleInput, settings: node?.payload ?? {} }
-  const has = (['last', 'sample', 'settings'] as const).filter((one) => sources[one])
-  const [from, setFrom] = useState<From>(has[0] ?? 'settings')
-  const [text, setText] = useState(() => stringify(sources[has[0] ?? 'settings'], 2))
+  const own = useOwnInputs(node?.payload, id, spec, last)
+  const sources: Record<From, unknown> = { settings: own.inputs, last: ran, sample: spec?.exampleInput }
+  const has = (['settings', 'last', 'sample'] as const).filter((one) => sources[one])
+  const [from, setFrom] = useState<From>('settings')
+  const [edited, setEdited] = useState<string | null>(null)
+  const text = edited ?? stringify(sources[from] ?? {}, 2)
   const inputs = read(text)
-  const { answer, error, isBusy, go } = useAttempt(() => {
+  const asked = from === 'settings' && edited === null ? own.missing : []
+  const { answer, error, isBusy, go } = useAttempt(async () => {
     const connector = node?.connector ? { connector: node.connector } : {}
-    return post('/v1/actions/{type}/test', { path: { type: node?.type ?? '' } }, { inputs, ...connector } as never)
+    const path = { type: node?.type ?? '' }
+    const found = await post('/v1/actions/{type}/test', { path }, { inputs, ...connector } as never)
+    if (found.result !== null && found.result !== undefined) keepResult(workflowId, id, found.result)
+    return found
   })
   if (!node) return null
   const choose = (next: From) => {
     setFrom(next)
-    setText(stringify(sources[next] ?? {}, 2))
+    setEdited(null)
   }
   return (
     <div className="form">
@@ -50,24 +64,89 @@ export function TestStep({ id, spec, last }: Props) {
         value={from}
         onChange={(value) => choose(value as From)}
       />
+      {asked.map((expression) => (
+        <TextInput
+          key={expression}
+          label={said.missing(expression)}
+          description={said.missingAbout}
+          value={own.filled[expression] ?? ''}
+          onChange={(event) => own.fill(expression, event.currentTarget.value)}
+        />
+      ))}
       <Textarea
         label={said.inputs}
         autosize
         minRows={3}
         maxRows={14}
         value={text}
-        onChange={(event) => setText(event.currentTarget.value)}
+        onChange={(event) => setEdited(event.currentTarget.value)}
         error={inputs === undefined && words.editor.payloadWrong}
         className="code"
         dir="auto"
       />
-      <Button leftSection={<IconPlayerPlay size={15} />} loading={isBusy} disabled={inputs === undefined} onClick={go}>
+      <Button
+        leftSection={<IconPlayerPlay size={15} />}
+        loading={isBusy}
+        disabled={inputs === undefined || asked.some((one) => !own.filled[one]?.trim())}
+        onClick={go}
+      >
         {said.go}
       </Button>
       <Trouble error={error} />
       {answer && <Answered id={id} answer={answer} canPin={canBePinned(node.type, spec?.effect)} />}
     </div>
   )
+}
+
+/** The step's own settings with the last known values: what nobody knows yet is asked for. */
+function useOwnInputs(payload: Json = NOTHING, id: string, spec?: Spec, last?: Run | null) {
+  const { context } = useKnown(id, last)
+  const { properties = {} } = (spec?.payloadSchema ?? {}) as Schema
+  // code and templates of other languages are nothing that the server computes
+  const isRaw = ([name]: [string, unknown]) => Boolean(properties[name]?.['x-raw'])
+  const raw = Object.fromEntries(Object.entries(payload).filter(isRaw))
+  const written = Object.fromEntries(Object.entries(payload).filter((one) => !isRaw(one)))
+  const [filled, setFilled] = useState<Record<string, string>>({})
+  const open = expressionsIn(written).filter((one) => !walk(context, one).found)
+  const computed = useComputed(context, open)
+  const known = (expression: string) => {
+    const seen = walk(context, expression)
+    if (seen.found) return seen
+    if (expression in computed) return { found: true, value: computed[expression] }
+    const text = filled[expression]?.trim()
+    return text ? { found: true, value: readValue(text) } : { found: false }
+  }
+  return {
+    inputs: { ...(resolved(written, known) as Json), ...raw } as Json,
+    missing: open.filter((one) => !(one in computed)),
+    filled,
+    fill: (expression: string, text: string) => setFilled((old) => ({ ...old, [expression]: text })),
+  }
+}
+
+/** What the server makes of expressions that are more than a path, with the values of the last run. */
+function useComputed({ runId, path = '', isTrial }: Context, expressions: string[]): Json {
+  const found = useQuery({
+    queryKey: ['computed', runId, path, expressions],
+    queryFn: async () => {
+      const ask = (template: string) =>
+        post('/v1/expressions/evaluate', {}, { template, runId: runId ?? '', path, isExpression: true })
+      const answers = await Promise.all(expressions.map(ask))
+      const pairs = expressions.flatMap((one, i) => (answers[i]?.error ? [] : [[one, answers[i]?.value]]))
+      return Object.fromEntries(pairs) as Json
+    },
+    enabled: runId !== undefined && !isTrial && expressions.length > 0,
+    retry: false,
+  })
+  return found.data ?? NOTHING
+}
+
+function readValue(text: string): unknown {
+  try {
+    return parse(text)
+  } catch {
+    return text
+  }
 }
 
 /** The inputs; undefined where the text is no JSON object. */

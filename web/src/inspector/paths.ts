@@ -6,18 +6,28 @@ import { Exact } from '../api/exact'
  * `shapes`: what the results will have, for what no run has given yet. */
 export type Context = { roots: Json; runId?: string; path?: string; isTrial?: boolean; shapes?: Json }
 
-/** `trial`: the event that the trigger was last tried with, which stands for the payload of a run. */
-export function contextOf(run: Run | null | undefined, upstream: string[], path = '', trial?: Json): Context {
+/** `trial`: the event that the trigger was last tried with, which stands for the payload of a run; `tested`: results of
+ * steps that were tested by themselves since. What is not known is left out: nothing is called `undefined`. */
+export function contextOf(
+  run: Run | null | undefined,
+  upstream: string[],
+  path = '',
+  trial?: Json,
+  tested: Record<string, { result: unknown }> = {},
+): Context {
   const states = run?.executionState ?? {}
   const nodes: Json = {}
   const roots: Json = { $trigger: { body: trial ?? run?.payload ?? {} }, $nodes: nodes }
   for (const id of upstream) {
-    const state = states[id]
-    const seen = { result: state?.result ?? null, status: state?.status, input: state?.input, error: state?.error }
+    const { result, status, input, error } = { ...states[id], ...tested[id] }
+    const seen = Object.fromEntries(
+      Object.entries({ result, status, input, error }).filter(([, one]) => one !== undefined),
+    )
     nodes[id] = seen
     roots[id] = seen
   }
-  return { roots, runId: run?.id, path, isTrial: trial !== undefined }
+  const isTrial = trial !== undefined || upstream.some((id) => tested[id])
+  return { roots, runId: run?.id, path, isTrial }
 }
 
 const STEP = /\.([A-Za-z_]\w*)|\[(\d+)\]|\["([^"]*)"\]/y
@@ -32,7 +42,7 @@ export function walk({ roots }: Context, path: string): { found: boolean; value?
     const key = step?.[1] ?? step?.[2] ?? step?.[3]
     if (key === undefined || value === null || typeof value !== 'object' || value instanceof Exact)
       return { found: false }
-    if (!(key in value)) return { found: false }
+    if (!(key in value) || (value as Json)[key] === undefined) return { found: false }
     value = (value as Json)[key]
   }
   return { found: true, value }
@@ -45,6 +55,7 @@ export function brief(value: unknown, longest = 60): string {
     const keys = Object.keys(value)
     return `{${keys.slice(0, 4).join(', ')}${keys.length > 4 ? ', …' : ''}}`
   }
+  if (value === undefined) return ''
   const text = typeof value === 'string' ? `"${value}"` : String(value)
   return text.length > longest ? `${text.slice(0, longest - 1)}…` : text
 }

@@ -14,6 +14,7 @@ export type Schema = {
   required?: string[]
   maxLength?: number
   'x-secret'?: boolean
+  'x-raw'?: boolean
   'x-widget'?: string
   'x-group'?: string
 }
