@@ -185,7 +185,9 @@ def test_an_amount_is_written_in_whole_coins(app: App, server: Server) -> None:
     app.until(lambda: stored() == "3127100000000000000001")
     coins.fill("0.1000000000000000001")
     expect(step.get_by_text("at most 18 decimals")).to_be_visible()
+    expect(step.get_by_text("No price is known for ETH")).to_be_visible()
     assert app.faults() == []
+    step.get_by_role("button", name="Base units, or an expression").click()
     step.get_by_role("textbox", name="Amount", exact=True).fill("2500000000000000000")
     app.until(lambda: stored() == "2500000000000000000")
     coins.fill("")

@@ -17,5 +17,11 @@ export const trial = {
 }
 export const units = {
   label: (symbol: string) => `In ${symbol}`,
+  unit: (name: string) => `Unit of ${name}`,
+  advanced: 'Base units, or an expression',
+  wrongUsd: 'Write dollars like 12.50.',
+  worth: (text: string) => `= ${text}`,
+  price: (usd: string, age: string) => `at ${usd}, ${age}`,
+  noPrice: (symbol: string) => `No price is known for ${symbol}. Write the amount in ${symbol}.`,
   wrong: (symbol: string, decimals: number) => `Write a number like 0.5; ${symbol} has at most ${decimals} decimals.`,
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { RunEvent } from '../src/api/stream'
-import { amount, difference, fromUnits, money, thousandths } from '../src/model/amounts'
+import { amount, difference, dollarsToUnits, fromUnits, money, thousandths, unitsInDollars } from '../src/model/amounts'
 import { fold, itemsOf, merge, runStatus } from '../src/model/fold'
 import { fieldsOf, withFields } from '../src/policy/fields'
 import type { Policy } from '../src/policy/sentences'
@@ -82,4 +82,16 @@ test('a policy comes out of its form as it went in, with what the form does not 
   const asked = withFields(policy, { ...fieldsOf(policy), askUsd: ' 50 ', gasUsd: '2' })
   assert.equal(asked.approvalAbove?.usd, '50')
   assert.equal(asked.gas.length, 2)
+})
+
+test('dollars become base units and back, exactly', () => {
+  assert.equal(dollarsToUnits('31.2741829051', '3127.41829051', 18), '10000000000000000')
+  assert.equal(dollarsToUnits('$1,000', '1', 6), '1000000000')
+  assert.equal(dollarsToUnits('1', '3', 18), '333333333333333333')
+  assert.equal(dollarsToUnits('0.01', '100000', 0), '0')
+  assert.equal(dollarsToUnits('many', '3', 18), null)
+  assert.equal(dollarsToUnits('1', '0', 18), null)
+  assert.equal(unitsInDollars('10000000000000000', '3127.41829051', 18), '31.2741829051')
+  assert.equal(unitsInDollars('1', '0.5', 18), '0.0000000000000000005')
+  assert.equal(unitsInDollars('max', '2', 18), null)
 })

@@ -76,7 +76,14 @@ export default function Form({ id, spec, problems, last }: Props) {
   const others = problems.filter((one) => !one.field?.startsWith(`nodes.${id}.payload.`))
   const set = (name: string, value: unknown) => edit((flow) => setField(flow, id, name, value), `${id}.${name}`)
   const field = (name: string) => (
-    <div key={name}>
+    <InCoins
+      key={name}
+      type={node.type}
+      name={name}
+      payload={payload}
+      hasFaults={own(name).length > 0}
+      onChange={(units) => set(name, units)}
+    >
       <Field
         name={name}
         schema={properties[name] ?? {}}
@@ -89,8 +96,7 @@ export default function Form({ id, spec, problems, last }: Props) {
         onChange={(value) => set(name, value)}
       />
       <Often type={node.type} name={name} value={payload[name]} pick={(text) => set(name, text)} />
-      <InCoins type={node.type} name={name} payload={payload} onChange={(units) => set(name, units)} />
-    </div>
+    </InCoins>
   )
   const isTrigger = spec?.effect === undefined
   const form = (

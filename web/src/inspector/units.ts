@@ -15,7 +15,8 @@ const COIN_OF: Record<string, Record<string, string | null>> = {
   'swap-uniswap-v3': SWAP,
 }
 
-export type Coin = { symbol: string; decimals: number }
+/** `token`: as its price is asked for. */
+export type Coin = { symbol: string; decimals: number; token: string }
 
 /** The coin of an amount, where the step names its chain and a coin that the server knows. */
 export function useCoin(type: string, field: string, payload: Json): Coin | null {
@@ -33,9 +34,10 @@ export function useCoin(type: string, field: string, payload: Json): Coin | null
   const by = coins[field]
   const named = by ? payload[by] : 'native'
   if (!chain || typeof named !== 'string') return null
-  if (named.toLowerCase() === 'native') return chain.native
+  if (named.toLowerCase() === 'native') return { ...chain.native, token: 'native' }
   const same = (one: string) => one.toLowerCase() === named.toLowerCase()
-  return chain.tokens.find((one) => same(one.symbol) || same(one.address)) ?? null
+  const token = chain.tokens.find((one) => same(one.symbol) || same(one.address))
+  return token ? { ...token, token: token.address } : null
 }
 
 /** Whole coins as base units; null where the text is no amount of such a coin. */

@@ -81,3 +81,21 @@ export function thousandths(part: string, all: string): number {
   const share = (scaled(part) * 1000n) / most
   return share > 1000n ? 1000 : Number(share)
 }
+
+const parts = (text: string): [bigint, number] | null => {
+  const found = text.trim().match(/^(\d+)(?:\.(\d*))?$/)
+  return found && [BigInt(`${found[1]}${found[2] ?? ''}`), found[2]?.length ?? 0]
+}
+
+/** Dollars as base units of a coin, cut to what the coin can hold; null where one of them is no number. */
+export function dollarsToUnits(usd: string, price: string, decimals: number): string | null {
+  const [asked, worth] = [parts(usd.replace(/^\$|,(?=\d{3})/g, '')), parts(price)]
+  if (!asked || !worth || worth[0] === 0n) return null
+  return ((asked[0] * 10n ** BigInt(decimals + worth[1])) / (worth[0] * 10n ** BigInt(asked[1]))).toString()
+}
+
+/** What base units of a coin are worth in dollars, all digits; null without a price. */
+export function unitsInDollars(units: string, price: string, decimals: number): string | null {
+  const worth = parts(price)
+  return worth && /^\d+$/.test(units) ? fromUnits(BigInt(units) * worth[0], decimals + worth[1]) : null
+}
