@@ -41,6 +41,12 @@ _PASTE = """(text) => {
   window.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data }))
 }"""
 
+_PASTE_INTO = """(field, text) => {
+  const data = new DataTransfer()
+  data.setData('text', text)
+  field.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }))
+}"""
+
 
 @pytest.fixture
 def workflow(server: Server) -> str:
@@ -106,6 +112,12 @@ def test_a_curl_command_becomes_a_step_without_its_secret(app: App, server: Serv
         "method": "POST",
         "form": {"a": "1"},
     }
+    settings = page.get_by_role("complementary", name="Step HTTP request 2", exact=True)
+    url = settings.get_by_role("textbox", name="URL", exact=True)
+    url.evaluate(_PASTE_INTO, "curl https://b.example.com/x -H 'Authorization: Bearer s3cret'")
+    expect(settings.get_by_text("Left out")).to_contain_text("Authorization")
+    expect(url).to_have_text("https://b.example.com/x")
+    app.until(lambda: _nodes(server, workflow)["httpRequest2"]["payload"] == {"url": "https://b.example.com/x"})
 
 
 @pytest.mark.long

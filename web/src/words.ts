@@ -205,6 +205,7 @@ export const words = {
     nothing: 'This is neither a step, a workflow, a cURL command nor the address of a contract.',
     leftOut: (what: string) =>
       `Left out, because a workflow's readers would see it: ${what}. Choose a connector instead.`,
+    noCommand: 'This cURL command has no address, so nothing was taken from it.',
     notCopied: (what: string) => `Not copied, because it could be secret: ${what}.`,
     contract: 'Call this contract',
     chain: 'Chain',

@@ -5,6 +5,7 @@ import { useCatalog } from '../api/queries'
 import { TONE } from '../diff/changes'
 import { useDifferences } from '../diff/store'
 import { linesOf, useRungs } from '../effects/store'
+import { useSummary } from '../inspector/units'
 import { readable } from '../model/amounts'
 import type { NodeState } from '../model/fold'
 import { glyph } from '../model/glyphs'
@@ -23,7 +24,8 @@ function useNode(id: string) {
   const wrong = useWrong((s) => s.counts[id] ?? 0)
   const shapes = useShaping((s) => s.levels[id])
   const spec = useCatalog().data?.[node?.type ?? '']
-  return { node, state, wrong, shapes, spec, kind: spec ? (spec.effect ?? 'trigger') : 'unknown' }
+  const summary = useSummary(node)
+  return { node, state, wrong, shapes, spec, summary, kind: spec ? (spec.effect ?? 'trigger') : 'unknown' }
 }
 
 /** Below the name: how many items are done, which attempt it is, what it says; else what it is. */
@@ -35,7 +37,7 @@ function about(state: NodeState | undefined, name: string): string {
 }
 
 export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>) {
-  const { node, state, wrong, shapes, spec, kind } = useNode(id)
+  const { node, state, wrong, shapes, spec, summary, kind } = useNode(id)
   const difference = useDifferences((s) => s.byNode[id])
   if (!node) return null
   const Glyph = glyph(node.type, kind)
@@ -50,7 +52,7 @@ export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>
         </i>
         <div>
           <strong dir="auto">{node.titleOverride || readable(id)}</strong>
-          <span dir="auto">{about(state, spec?.name ?? node.type)}</span>
+          <span dir="auto">{about(state, summary ?? spec?.name ?? node.type)}</span>
         </div>
         {wrong > 0 ? (
           <Badge tone="bad">{words.editor.problems(wrong)}</Badge>

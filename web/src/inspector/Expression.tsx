@@ -40,6 +40,8 @@ type Props = {
   problems: Problem[]
   isBare?: boolean
   hint?: string
+  /** Takes a pasted text in another way; true if it did. */
+  takePasted?: (text: string) => boolean
 }
 
 export function Expression({
@@ -53,11 +55,12 @@ export function Expression({
   problems,
   isBare = false,
   hint = '',
+  takePasted,
 }: Props) {
   const host = useRef<HTMLDivElement>(null)
   const view = useRef<EditorView | null>(null)
-  const now = useRef({ context, onChange })
-  now.current = { context, onChange }
+  const now = useRef({ context, onChange, takePasted })
+  now.current = { context, onChange, takePasted }
   // biome-ignore lint/correctness/useExhaustiveDependencies: made once; what changes is read through `now`
   useEffect(() => {
     if (!host.current) return
@@ -82,6 +85,14 @@ export function Expression({
           keymap.of([...completionKeymap, ...defaultKeymap, ...historyKeymap]),
           EditorView.domEventHandlers({
             focus: (_, view) => writesIn({ view, isBare }),
+            paste: (event, view) => {
+              const isTaken = now.current.takePasted?.(event.clipboardData?.getData('text') ?? '') ?? false
+              if (isTaken) {
+                event.preventDefault()
+                view.contentDOM.blur() // so that it shows what was made of it
+              }
+              return isTaken
+            },
             drop: (event, view) => {
               const path = event.dataTransfer?.getData(DRAGGED)
               if (!path) return false

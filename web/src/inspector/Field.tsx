@@ -27,9 +27,11 @@ type Props = {
   onChange: (value: unknown) => void
   context: Context
   problems: Problem[]
+  takePasted?: (text: string) => boolean
 }
 
-export function Field({ name, schema, isRequired, value, example, payload, onChange, context, problems }: Props) {
+export function Field(props: Props) {
+  const { name, schema, isRequired, value, example, payload, onChange, context, problems, takePasted } = props
   const label = readable(name)
   const kinds = kindsOf(schema)
   const isMany = kinds[0] === 'array'
@@ -118,6 +120,7 @@ export function Field({ name, schema, isRequired, value, example, payload, onCha
           problems={isUnfilled ? [] : problems}
           isBare={isBare}
           hint={hint.length > 80 ? '' : hint}
+          takePasted={takePasted}
           onChange={(text) => onChange(fromText(text, schema))}
         />
       )}

@@ -1,11 +1,14 @@
 /** The settings of a step, from the schema of its type. What the schema does not know is kept. */
+import { TextInput } from '@mantine/core'
 import { useState } from 'react'
 import type { Json, Problem, Run } from '../api/client'
+import { parse } from '../api/exact'
 import { type Spec, useCatalog } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
 import { patchNode, setField } from '../editor/edits'
 import { readable } from '../model/amounts'
 import type { Leaf } from '../model/values'
+import { readCurl } from '../paste/curl'
 import { words } from '../words'
 import { condition } from '../words.condition'
 import { values } from '../words.values'
@@ -22,11 +25,14 @@ import { StartsBy } from './StartsBy'
 import { fromText, type Schema, toText } from './schema'
 import { canBeTested } from './TestStep'
 import { useTested, useTrial } from './trial'
+import { useSummary } from './units'
 import { Values } from './Values'
 
 const said = words.inspector
 /** So few settings are shown rather than hidden behind a button. */
 const FEW = 2
+/** What a command says of a request, or leaves to its defaults. */
+const REQUEST = new Set(['url', 'method', 'headers', 'query', 'json', 'form', 'body'])
 /** Said of no value by its name: every answer has it. */
 const ENVELOPE = new Set(['body'])
 type Props = { id: string; spec?: Spec; problems: Problem[]; last?: Run | null }
@@ -39,6 +45,7 @@ export default function Form({ id, spec, problems, last }: Props) {
   const [more, setMore] = useState(false)
   const tested = useTested(useDocument((s) => s.id))
   const [points, setPoints] = useState(false)
+  const [notice, setNotice] = useState('')
   const { context, leaves, steps } = useKnown(id, last)
   if (!node) return null
   const stepName = (step: string) => flow.nodes[step]?.titleOverride || readable(step)
@@ -93,15 +100,34 @@ export default function Form({ id, spec, problems, last }: Props) {
         payload={payload}
         context={context}
         problems={own(name)}
+        takePasted={name === 'url' ? takeCurl : undefined}
         onChange={(value) => set(name, value)}
       />
       <Often type={node.type} name={name} value={payload[name]} pick={(text) => set(name, text)} />
     </InCoins>
   )
+  /** A command in the field of the address is the whole request; its secrets stay out of the workflow. */
+  const takeCurl = (text: string) => {
+    if (!/^\s*curl\s/.test(text)) return false
+    const curl = readCurl(text, parse)
+    const lost = Object.keys(curl?.payload ?? {}).filter((name) => !(name in properties))
+    const kept = Object.fromEntries(Object.entries(curl?.payload ?? {}).filter(([name]) => name in properties))
+    const others = Object.fromEntries(Object.entries(payload).filter(([name]) => !REQUEST.has(name)))
+    if (curl) edit((flow) => patchNode(flow, id, { payload: { ...others, ...kept } }))
+    const leftOut = [...(curl?.leftOut ?? []), ...lost]
+    setNotice(!curl ? words.paste.noCommand : leftOut.length ? words.paste.leftOut(leftOut.join(', ')) : '')
+    return true
+  }
   const isTrigger = spec?.effect === undefined
   const form = (
     <div className="form" onFocusCapture={(event) => event.target.classList.contains('cm-content') && setPoints(true)}>
       {trigger}
+      <NameIt id={id} />
+      {notice && (
+        <p className="banner notice" role="status">
+          {notice}
+        </p>
+      )}
       {others.map((one, i) => (
         <p key={i} className="fault" role="alert">
           {one.message}
@@ -151,6 +177,29 @@ export default function Form({ id, spec, problems, last }: Props) {
         />
       )}
     </>
+  )
+}
+
+/** A second step of a type is told from the first by a name, not by a number. */
+function NameIt({ id }: { id: string }) {
+  const node = useDocument((s) => s.flow.nodes[id])
+  const [isAsked] = useState(() => {
+    const { nodes } = useDocument.getState().flow
+    const isOne = Object.entries(nodes).some(([other, one]) => other !== id && one.type === nodes[id]?.type)
+    return /[a-z]\d+$/.test(id) && isOne && !nodes[id]?.titleOverride
+  })
+  const summary = useSummary(node)
+  if (!isAsked || !node) return null
+  return (
+    <TextInput
+      label={words.editor.renameStep}
+      placeholder={summary ?? readable(id)}
+      value={node.titleOverride ?? ''}
+      onChange={(event) => {
+        const titleOverride = event.currentTarget.value || undefined
+        edit((flow) => patchNode(flow, id, { titleOverride }), `${id} title`)
+      }}
+    />
   )
 }
 

@@ -2,6 +2,8 @@
 import { useQuery } from '@tanstack/react-query'
 import { get, type Json } from '../api/client'
 import { Exact } from '../api/exact'
+import type { FlowNode } from '../model/graph'
+import { PAYS, summaryOf } from '../model/summary'
 
 const SWAP = { amountIn: 'tokenIn', amountInMax: 'tokenIn', amountOut: 'tokenOut', amountOutMin: 'tokenOut' }
 /** Which field of the same step says what an amount is of; null: the chain's own coin. */
@@ -38,6 +40,15 @@ export function useCoin(type: string, field: string, payload: Json): Coin | null
   const same = (one: string) => one.toLowerCase() === named.toLowerCase()
   const token = chain.tokens.find((one) => same(one.symbol) || same(one.address))
   return token ? { ...token, token: token.address } : null
+}
+
+const NOTHING = {}
+
+/** One line of what a step does, by its settings; null where they say too little. */
+export function useSummary(node: FlowNode | undefined): string | null {
+  const type = node?.type ?? ''
+  const coin = useCoin(type, PAYS[type]?.amount ?? '', node?.payload ?? NOTHING)
+  return node ? summaryOf(node, coin) : null
 }
 
 /** Whole coins as base units; null where the text is no amount of such a coin. */

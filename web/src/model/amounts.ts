@@ -59,12 +59,16 @@ const SPELT = new Map([
 /** What is written for the documentation, without the marks of code. */
 export const plain = (text: string) => text.replaceAll('`', '')
 
+/** A number that was put behind a name, such as that of a second step of its type; not one that belongs to a word. */
+const COUNTED = /(?<!\b(?:mp|x)|base|erc|sha|uuid|[vV])(?<=[a-z])([2-9]|[1-9]\d)$/
+
 /** `amountOutMin` becomes `Amount out min`, and `chainId` `Chain ID`. */
 export const readable = (name: string) =>
   name
     .replace(/Ms$/, ' (ms)')
     .replace(/Bps$/, ' (bps)')
     .replace(/[-_]/g, ' ')
+    .replace(COUNTED, ' $1')
     .replace(/([a-z0-9])([A-Z])/g, (_, a: string, b: string) => `${a} ${b.toLowerCase()}`)
     .replace(/[a-z0-9]+/gi, (word) => SPELT.get(word.toLowerCase()) ?? word)
     .replace(/^./, (c) => c.toUpperCase())

@@ -1,6 +1,7 @@
 /** The steps of a workflow as a list: with what became of each in the run that is shown. */
 import { memo } from 'react'
 import type { Spec } from '../api/queries'
+import { useSummary } from '../inspector/units'
 import { readable } from '../model/amounts'
 import { glyph } from '../model/glyphs'
 import { type Flow, outline, type Step } from '../model/graph'
@@ -49,7 +50,8 @@ const StepButton = memo(function StepButton({ step, flow, spec, isSelected, sele
   const node = flow.nodes[step.id]
   const kind = spec?.effect ?? 'trigger'
   const Glyph = glyph(node?.type ?? '', kind)
-  const about = [spec?.name ?? node?.type, step.branch, state?.message].filter(Boolean).join(' · ')
+  const summary = useSummary(node)
+  const about = [summary ?? spec?.name ?? node?.type, step.branch, state?.message].filter(Boolean).join(' · ')
   return (
     <button
       type="button"
