@@ -27,6 +27,7 @@ import { canBeTested } from './TestStep'
 import { useTested, useTrial } from './trial'
 import { useSummary } from './units'
 import { Values } from './Values'
+import '../style/fields.css'
 
 const said = words.inspector
 /** So few settings are shown rather than hidden behind a button. */
