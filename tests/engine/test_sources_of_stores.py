@@ -22,9 +22,9 @@ SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}, "to": {"typ
 
 
 @pytest.fixture
-async def studio(tmp_path: Path, world: World) -> AsyncIterator[Studio]:
+async def studio(tmp_path: Path, world: World, store_url: str) -> AsyncIterator[Studio]:
     with world.node() as chain:
-        async with open_studio(tmp_path, world, chain) as opened:
+        async with open_studio(tmp_path, world, chain, store_url=store_url) as opened:
             await opened.let(sources=SOURCES)
             columns = [{"name": name, "type": "text"} for name in ("id", "to", "seen")]
             for name in ("t", "w"):
