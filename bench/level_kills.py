@@ -1,5 +1,5 @@
-"""Levels that are crossed, and events of a calendar that begin, while the server is killed: what `balance-level`,
-`evm-call-level` and `calendar` must have told."""
+"""Levels that are crossed, events of a calendar that begin, and times that come, while the server is killed: what
+`balance-level`, `evm-call-level`, `calendar` and `interval` must have told."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -158,6 +159,47 @@ class Dates:
         named = lambda body: str(body["event"]["uid"])  # noqa: E731
         counts, failures = await _judge(self.api, self.workflow_id, self.name, self.wanted, named)
         return {"begun": self.wanted.total(), **counts}, failures
+
+
+@dataclass(slots=True)
+class Ticks:
+    """One workflow that runs every second, and makes up for the seconds in which no server was there."""
+
+    api: Api
+    workflow_id: str = ""
+    armed_at: float = 0.0
+
+    async def publish(self) -> None:
+        """Publishes the workflow."""
+        say = {"type": "log", "payload": {"message": "{{$trigger.body}}"}}
+        payload = {"everyMs": 1000, "onMissed": "all", "missedCap": 100}
+        nodes = {"root": {"type": "interval", "payload": payload, "children": ["say"]}, "say": say}
+        body = {"name": "interval", "description": "", "definition": {"nodes": nodes}}
+        _, made = await self.api.call("POST", "/v1/workflows", body)
+        self.workflow_id = str(made["id"])
+        await self.api.call("POST", f"/v1/workflows/{self.workflow_id}/publish", {}, accepts=(409_006,))
+        self.armed_at = time.time()
+
+    async def judge(self) -> tuple[Json, list[str]]:
+        """Every second from the publishing until now has one event and one run."""
+        until, asked_at = time.monotonic() + _LONGEST_S, time.time()
+        while True:
+            events = await _events(self.api, self.workflow_id)
+            seconds = sorted(_second(one["body"]["scheduledAt"]) for one in events)
+            if (seconds and seconds[-1] >= asked_at) or time.monotonic() > until:
+                break
+            await asyncio.sleep(0.5)
+        wanted, failures = list(range(int(self.armed_at) + 1, seconds[-1] + 1)) if seconds else [], []
+        missing, more = Counter(wanted) - Counter(seconds), Counter(seconds) - Counter(wanted)
+        if missing or (more and set(more) != {int(self.armed_at)}) or not wanted:
+            failures.append(f"interval: lost {sorted(missing)[:5]} ({len(missing)}), too often {sorted(more)[:5]}")
+        if len({one["runId"] for one in events if one["runId"]}) != len(events):
+            failures.append(f"interval: {len(events)} events do not have a run each")
+        return {"seconds": len(wanted), "events": len(events)}, failures
+
+
+def _second(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp())
 
 
 def _calendar(begins: dict[str, int]) -> str:

@@ -3,13 +3,15 @@ order.
 
     scripts/soak streams [--scale MESSAGES] [--seed S] [--set kills=60] [--set only=postgresql]
 
-Real servers over HTTP: one with SQLite, then two that share PostgreSQL, of which one holds all connections. Nine
+Real servers over HTTP: one with SQLite, then two that share PostgreSQL, of which one holds all connections. Eleven
 workflows: a WebSocket that is resumed from a number, an event stream with ids, a managed table that is written over the
 API, a topic of an MQTT broker (whose messages have no key), a mailbox, a stream of NATS, a FIFO queue of SQS, a topic
-of Kafka, and a calendar. While messages come and rows are written, servers are killed with SIGKILL at random moments,
-half of them while they start, and the sources break their connections. At the end each message and each row has one
-event and one run, and no gap is on record. They are in their order, but for MQTT and NATS, which do not keep it, and
-SQS: the server that stands for it gives messages of one group to two requests, one of which nobody waits for any more.
+of Kafka, a table of a PostgreSQL database over a network that is cut, a calendar, and an interval of a second. While
+messages come and rows are written, servers are killed with SIGKILL at random moments, half of them while they start,
+and the sources break their connections. At the end each message, each row and each second has one event and one run,
+and no gap is on record. They are in their order, but for MQTT and NATS, which do not keep it, rows of transactions that
+commit late, and SQS: the server that stands for it gives messages of one group to two requests, one of which nobody
+waits for any more.
 """
 
 from __future__ import annotations
@@ -24,16 +26,18 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 
 from bench.cluster_callers import AnyApi
-from bench.level_kills import Dates
+from bench.level_kills import Dates, Ticks
 from testkit.brokers import PASSWORD, Broker, KafkaBroker, Mailbox, Queues
 from testkit.news import serving
 from testkit.outbox_world import Api
 from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
 from testkit.streaming import Source, streaming
+from testkit.tcp_proxy import TcpProxy
 
 Json = dict[str, Any]
 _SETTINGS = {"outbound_allow": "127.0.0.1", "rate_limit_per_second": "0", "min_trigger_interval_ms": "100"}
@@ -102,6 +106,8 @@ async def _run(folder: Path, store: str, count: int, kills: int, chance: random.
             await _until_armed(engine, workflows[kind])
         dates = Dates(await stack.enter_async_context(serving()), api, random.Random(chance.random()))
         await dates.publish()
+        ticks = Ticks(api)
+        await ticks.publish()
         for source in (websocket, sse):
             while not source.resumed:  # a WebSocket is open before it has said what it wants
                 await asyncio.sleep(0.05)
@@ -122,6 +128,7 @@ async def _run(folder: Path, store: str, count: int, kills: int, chance: random.
             for kind, workflow in workflows.items()
         }
         found["calendar"] = await dates.judge()
+        found["interval"] = await ticks.judge()
     failures = [failure for _, failures in found.values() for failure in failures]
     counts = {kind: counts for kind, (counts, _) in found.items()}
     cut = sum(one or 0 for one in cuts)
@@ -130,19 +137,70 @@ async def _run(folder: Path, store: str, count: int, kills: int, chance: random.
 
 
 @dataclass(slots=True)
+class Shop:
+    """A database of somebody else, reached over a network that can be cut."""
+
+    folder: str
+    database: str
+    proxy: TcpProxy
+
+    @classmethod
+    async def start(cls, stack: AsyncExitStack) -> Shop:
+        """Starts it, with an empty table."""
+        cluster = Cluster()
+        stack.callback(cluster.end)
+        url = sa.make_url(cluster.empty())
+        folder = str(url.query["host"])
+        proxy = TcpProxy(lambda: asyncio.open_unix_connection(f"{folder}/.s.PGSQL.5432"))
+        await proxy.start()
+        stack.push_async_callback(proxy.stop)
+        made = cls(folder, str(url.database), proxy)
+        with made._connect() as connection:
+            connection.execute("CREATE TABLE orders (n bigint PRIMARY KEY)")
+        return made
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(f"host={self.folder} user=postgres dbname={self.database}")
+
+    def trigger(self) -> tuple[Json, Json]:
+        """A connector, and a config."""
+        data = {"host": "127.0.0.1", "port": self.proxy.port, "database": self.database, "user": "postgres"}
+        more = {"password": PASSWORD, "tls": "disable"}
+        config = {"table": "orders", "keyColumn": "n", "cursorColumn": "n", "channel": "news", "pollMs": 1000}
+        return {"type": "postgres", "data": {**data, **more}}, config
+
+    async def put(self, numbers: range, chance: random.Random) -> None:
+        """Rows, each by a transaction of its own; now and then those of the first half of them commit last."""
+        late = numbers[: len(numbers) // 2] if chance.random() < 0.3 else range(0)
+        await asyncio.to_thread(self._insert, numbers, late)
+        if chance.random() < 0.05:
+            await self.proxy.cut(0.2)
+
+    def _insert(self, numbers: range, late: range) -> None:
+        with self._connect() as first, self._connect() as last:  # `last` has its numbers before, and commits later
+            for n in sorted(numbers, key=lambda n: n not in late):
+                (last if n in late else first).execute("INSERT INTO orders VALUES (%s)", (n,))
+                if n not in late:
+                    first.execute("NOTIFY news")
+                    first.commit()
+            last.commit()
+
+
+@dataclass(slots=True)
 class Outside:
-    """Brokers and a mailbox, and what leads to them."""
+    """Brokers, a mailbox and a database, and what leads to them."""
 
     broker: Broker
     mailbox: Mailbox
     queues: Queues
     kafka: KafkaBroker
+    shop: Shop
     queue_url: str = ""
 
     @classmethod
     async def start(cls, folder: Path, stack: AsyncExitStack) -> Outside:
         """Starts all of them, with what a trigger needs to begin."""
-        made = cls(Broker(folder / "broker", "10s"), Mailbox(), Queues(), KafkaBroker())
+        made = cls(Broker(folder / "broker", "10s"), Mailbox(), Queues(), KafkaBroker(), await Shop.start(stack))
         made.mailbox.start()
         stack.callback(made.mailbox.stop)
         for one in (made.broker, made.queues, made.kafka):
@@ -176,6 +234,7 @@ class Outside:
                 {"queueUrl": self.queue_url, "visibilityS": 5},
             ),
             "kafka": ({"type": "kafka", "data": cluster}, {"topic": "numbers"}),
+            "postgres-row": self.shop.trigger(),
         }
 
     async def put(self, count: int, chance: random.Random) -> int:
@@ -189,6 +248,7 @@ class Outside:
                 self.broker.publish_nats(*some),
                 self.queues.publish(self.queue_url, *some),
                 self.kafka.publish("numbers", *some),
+                self.shop.put(some, chance),
             )
             n = some[-1]
             await asyncio.sleep(chance.uniform(0.0, 0.5))
@@ -268,7 +328,7 @@ async def _judge(api: Api, kind: str, workflow_id: str, count: int, again: int) 
     await asyncio.sleep(2)  # whatever would come twice
     events = await _events(api, workflow_id)
     numbers = [_number(kind, one["body"]) for one in events]
-    if kind in ("mqtt", "nats", "sqs"):
+    if kind in ("mqtt", "nats", "sqs", "postgres-row"):
         numbers.sort()
     _, runs = await api.call("GET", f"/v1/workflows/{workflow_id}/runs/count")
     _, gaps = await api.call("GET", f"/v1/workflows/{workflow_id}/trigger-gaps")
@@ -291,6 +351,8 @@ async def _judge(api: Api, kind: str, workflow_id: str, count: int, again: int) 
 def _number(kind: str, body: Json) -> int:
     if kind == "email-received":
         return int(body["mail"]["subject"])
+    if kind == "postgres-row":
+        return int(body["row"]["n"])
     return int(body["key"] if kind == "table-row" else body["message"]["n"])
 
 
