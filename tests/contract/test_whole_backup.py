@@ -71,7 +71,7 @@ def _do_everything(world: World, base: str) -> None:
     world.call("POST", f"/v1/workflows/{watching}/publish", {})
     write: Any = {
         "type": "write-table",
-        "payload": {"table": table_id, "rows": [{"id": "a", "n": 1}], "mode": "insert"},
+        "payload": {"table": table_id, "rows": [{"id": "{{$now}}", "n": 1}], "mode": "insert"},
     }
     world.finished(world.draft(write))
     world.hook()

@@ -21,7 +21,11 @@ def test_memory_that_grows_only_while_caches_fill_is_flat() -> None:
 
 
 def test_memory_is_what_this_process_holds_and_a_process_that_has_gone_holds_none() -> None:
-    before = resident_mib([os.getpid()])
-    held = bytearray(os.urandom(1)) * (64 << 20)
-    assert resident_mib([os.getpid(), 2**22 + 1]) - before > 60
-    del held
+    """The system may take pages back between two looks, so the largest difference of some counts."""
+    found = []
+    for _ in range(3):
+        before = resident_mib([os.getpid()])
+        held = bytearray(os.urandom(1)) * (64 << 20)
+        found.append(resident_mib([os.getpid(), 2**22 + 1]) - before)
+        del held
+    assert 60 < max(found) < 100
