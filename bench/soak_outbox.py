@@ -215,16 +215,22 @@ class Soak:
     async def _check_questions(self) -> None:
         """Each run has asked once at most, and about its loop."""
         asked = Counter[tuple[str, str]]()
+        why: dict[tuple[str, str], str] = {}
         while True:
             path = (
                 f"/v1/approvals?status=pending,approved,rejected,timed_out,cancelled&limit=100&offset={asked.total()}"
             )
             _, page = await self.api.call("GET", path)
             asked.update((one["runId"], one["path"]) for one in page["items"])
+            why.update({(one["runId"], one["path"]): one["message"] for one in page["items"]})
             if not page["hasMore"]:
                 break
         self.counts["questions"] = asked.total()
-        wrong = [f"{run} {path}: {times}" for (run, path), times in asked.items() if path != "each" or times > 1]
+        wrong = [
+            f"{run} {path}: {times} times, {why[run, path]}"
+            for (run, path), times in asked.items()
+            if path != "each" or times > 1
+        ]
         if wrong:
             self.failures.append(f"questions that were asked again, or of single items: {wrong[:20]}")
 
