@@ -57,7 +57,7 @@ async def asks(studio: Studio, flow: str, **body: Any) -> list[str]:
         found = (await studio.effects(run))["policyVerdicts"]
         assert found, told(run)
         return [reason["message"] for one in found for reason in one["reasons"] if one["outcome"] == "ask"]
-    run_id = (await studio.api.post(f"/v1/workflows/{flow}/run", body)).data["runId"]
+    run_id = body.get("run_id") or (await studio.api.post(f"/v1/workflows/{flow}/run", body)).data["runId"]
     async with asyncio.timeout(60):
         while True:
             run = (await studio.api.get(f"/v1/runs/{run_id}")).data
@@ -133,14 +133,29 @@ async def test_a_row_that_a_form_took_away_asks_whoever_pays_the_next_one(studio
     assert "hangs on trigger:manual" in " ".join(await asks(studio, flow))
 
 
+@pytest.mark.both_stores
 async def test_a_variable_that_a_form_wrote_asks_whoever_pays_by_it(studio: Studio) -> None:
-    """Though the run that pays was started by the owner's clock or key, by another trigger of the same workflow."""
+    """Though the run that pays was started by the owner's clock or key, by another trigger of the same workflow; until
+    the owner overwrites it, and after that a run that had read it before."""
     nodes = {
         "keep": {"type": "set-variable", "payload": {"name": "to", "value": "{{$inputs.to}}"}},
         "two": {"type": "manual", "children": ["pay"]},
         "pay": pay("1", to="{{$vars.to}}"),
+        "three": {"type": "manual", "children": ["get"]},
+        "get": {"type": "get-variable", "payload": {"name": "to"}, "children": ["hold"]},
+        "hold": {"type": "wait", "payload": {"timeoutMs": 600_000}, "children": ["after"]},
+        "after": pay("1", to="{{get.result.value}}"),
     }
     defs = [{"name": "to", "type": "text", "default": FRIEND, "lifetime": "persist"}]
-    more = {"variableDefs": defs, "triggerNodeIds": ["root", "two"]}
+    more = {"variableDefs": defs, "triggerNodeIds": ["root", "two", "three"]}
     flow = await by_form(studio, nodes, {"to": THIEF}, "keep", **more)
     assert "hangs on trigger:manual" in " ".join(await asks(studio, flow, triggerNodeId="two"))
+    early = (await studio.api.post(f"/v1/workflows/{flow}/run", {"triggerNodeId": "three"})).data["runId"]
+    await studio.bench.until(early, lambda run: bool(run["status"] == "waiting"))
+    by_hand = f"/v1/workflows/{flow}/variables/to/value"
+    assert (await studio.api.post(by_hand, {"value": FRIEND})).status == 200
+    assert await asks(studio, flow, triggerNodeId="two") == []
+    assert studio.outbox.balance(FRIEND) == 1
+    assert (await studio.api.post(f"/v1/runs/{early}/nodes/hold/resume", {"data": {}})).status == 200
+    assert "hangs on trigger:manual" in " ".join(await asks(studio, flow, run_id=early))
+    assert studio.outbox.balance(THIEF) == 0

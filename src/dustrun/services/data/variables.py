@@ -136,7 +136,8 @@ def _write(
     if len(text) > most_bytes:
         raise Invalid(f"The value has {len(text)} bytes; a variable may have at most {most_bytes}.")
     if scope == WORKFLOW and facts.mode is not Mode.SIMULATE:
-        keeping.note(tx, facts, f"{workflow_id}/{request.name}", request.path, is_new=kept is None or kept.version == 0)
+        is_new = kept is None or kept.version == 0
+        keeping.note(tx, facts, f"{workflow_id}/{request.name}", request, is_new=is_new)
     _store(tx, facts, scope, kept, request, text)
     previous = old if old is not None else None if default is None else dumps_text(default)
     rows.add_write(tx, _history(facts, scope, request, previous, text))
@@ -236,11 +237,14 @@ class Keeping:
     hands: HandsOfRuns
     shaping: RunShaping
 
-    def note(self, tx: Tx, facts: RunFacts, variable: str, path: str, *, is_new: bool) -> None:
-        """Keeps it in the transaction of the write. Raises `Unsliced`."""
+    def note(self, tx: Tx, facts: RunFacts, variable: str, request: VariableRequest, *, is_new: bool) -> None:
+        """Keeps it in the transaction of the write; what is set forgets what shaped it before. Raises `Unsliced`."""
         self.hands.note(tx, facts, "variable", variable, is_new=is_new)
-        parts, answering = self.shaping.written(tx, facts.org_id, facts.pk, path)
-        store_sources.add(tx, variable, 0, parts, is_change=True)
+        parts, answering = self.shaping.written(tx, facts.org_id, facts.pk, request.path)
+        if request.op == "set":
+            store_sources.replace(tx, variable, parts)
+        else:
+            store_sources.add(tx, variable, 0, parts, is_change=True)
         for hand in answering:
             hands.note_hand(tx, facts.org_id, "variable", variable, hand)
 
@@ -409,6 +413,8 @@ class Variables:
                 rows.delete(tx, row.id, name)
             else:
                 rows.put(tx, fresh)
+            if verb != "declare":  # then the value is this key's, which is a hand
+                store_sources.replace(tx, f"{row.id}/{name}", {})
             audit.record(tx, principal, f"variable.{verb}", row.id, name=name)
             return self._find(tx, row, name) or Variable(name, None, None)
 

@@ -149,6 +149,7 @@ class _Ran:
     def __init__(self, tx: Tx, org_id: str, found: SpendSlice, led: Sequence[RunRow], names: RunShaping) -> None:
         self._tx, self._org_id, self._found, self._names = tx, org_id, found, names
         self._runs = _with_retried(tx, led)
+        self._oldest = _oldest(self._runs)
         self._contracts: dict[Place, frozenset[Source]] = {}
         self._rows: dict[Place, Parts | None] = {}
 
@@ -174,9 +175,10 @@ class _Ran:
                 found |= of_part(self._read_by(place, source), column)
         for source in names.named_apart(bits):
             if source.kind == "variable" and source.path == (ANY,):
-                found |= store_sources.list_under(self._tx, f"{source.name}/")
+                found |= store_sources.list_under(self._tx, f"{source.name}/", self._oldest)
             elif source.kind == "variable":
-                found |= of_part(store_sources.list_of(self._tx, f"{source.name}/{source.path[0]}"), ANY)
+                variable = f"{source.name}/{source.path[0]}"
+                found |= of_part(store_sources.list_of(self._tx, variable, oldest=self._oldest), ANY)
         return frozenset(found)
 
     def answered(self, whole: Iterable[int], data: Iterable[int]) -> dict[Source, Hand | None]:
@@ -250,6 +252,13 @@ def _with_retried(tx: Tx, led: Sequence[RunRow]) -> list[RunRow]:
         if run is not None and run is not one:
             found.append(run)
     return found
+
+
+def _oldest(runs: Sequence[RunRow]) -> int:
+    """The pk of the first run that may have read what a spend hangs on; 0 if one that was retried is gone."""
+    ids = {one.id for one in runs}
+    is_whole = all(one.source_run_id is None or one.source_run_id in ids for one in runs)
+    return min(one.pk for one in runs) if is_whole else 0
 
 
 def _is_by_key(lookup: Lookup, top: RunRow) -> bool:

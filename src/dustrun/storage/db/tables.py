@@ -687,6 +687,9 @@ store_sources = Table(
     Column("part", Text, primary_key=True, comment="a column; empty: which rows there are, or a variable"),
     Column("source", Text, primary_key=True, comment="as core/sources writes it"),
     Column("is_change", Integer, primary_key=True, comment="it changed or took away what was there"),
+    Column(
+        "until_run", BigInteger, comment="of a variable: pk of the newest run when it was overwritten; null: not yet"
+    ),
     sqlite_with_rowid=False,
     comment="what shaped a store since its beginning",
 )
