@@ -77,7 +77,7 @@ async def _run(events: int, seed: int, kills: int) -> Json:
 @contextlib.asynccontextmanager
 async def _served(store: str) -> AsyncIterator[ServerProcess]:
     with tempfile.TemporaryDirectory(prefix="dustrun-triggers-") as name, contextlib.ExitStack() as stack:
-        settings = {"rate_limit_per_second": "0"}
+        settings = {"rate_limit_per_second": "0", "webhook_requests_per_second": "100000"}
         if store == "postgresql":
             cluster = Cluster()
             stack.callback(cluster.end)
