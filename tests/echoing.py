@@ -30,6 +30,8 @@ class Echo:
     refresh_prefix: str | None = None
     expires_in: Any = 3600
     slow_s: float = 0.0
+    token_error: str | None = None
+    """With which error the provider refuses to give a token."""
     tells_token: bool = False
     """Whether the provider repeats the token as its type."""
 
@@ -99,6 +101,8 @@ class Echo:
         form = {name: values[0] for name, values in parse_qs(await request.text()).items()}
         self.asked.append({**form, "auth": request.headers.get("Authorization", "")})
         await asyncio.sleep(self.slow_s)
+        if self.token_error is not None:
+            return web.json_response({"error": self.token_error}, status=400)
         number = len(self.asked)
         token = f"{self.token_prefix}-{number}"
         answer: dict[str, Any] = {"access_token": token, "token_type": token if self.tells_token else "Bearer"}

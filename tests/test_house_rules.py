@@ -169,7 +169,7 @@ def test_private_word_in_prose_is_found(tmp_path: Path, word: str) -> None:
     files = {
         "src/dustrun/a.py": f'"""Of course it stands: {word.upper()}."""\nx = "{word}"  # wire names stay: a{word}\n',
         "tests/b.py": f"x = 1  # {word}s\n",
-        "docs/page.md": f"One\n\nTwo {word}es\n",
+        "docs/page.md": f"One {word}.example.com\n\nTwo {word}es\n",
         "README.md": f"{word}ed\n",
     }
     found = words.no_private_words(tree(tmp_path, files))

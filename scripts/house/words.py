@@ -55,6 +55,7 @@ FILES = frozenset(
 """Names of modules that said nothing of what is in them."""
 
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+){2,}")
 _ENDINGS = ("", "s", "es", "ed", "ing")
 
 
@@ -80,7 +81,7 @@ def _all_words(tree: Tree) -> Iterator[tuple[str, str, str]]:
     pages = [*tree.files("docs", ".md"), *sorted(path.name for path in tree.root.glob("*.md"))]
     for page in pages:
         for number, line in enumerate((tree.root / page).read_text().splitlines(), 1):
-            yield from _among(re.findall(r"[a-z]+", line.lower()), _PROSE, f"{page}:{number}")
+            yield from _among(re.findall(r"[a-z]+", _HOST.sub("", line.lower())), _PROSE, f"{page}:{number}")
 
 
 def _of_module(module: Module) -> Iterator[tuple[str, str, str]]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_events, trigger_gaps
+from echoing import echoing
 from testkit.brokers import PASSWORD, Mailbox
 from testkit.composition import Composition, composed
 from trigger_host.test_happened import SAY, until
@@ -155,3 +160,146 @@ async def test_a_folder_that_is_made_anew_is_a_gap_and_a_wrong_password_is_told(
         assert "pw_9876543210" not in await error()
         shown = (await server.owner.get("/v1/connectors")).data["items"]
         assert [one["failure"]["what"] for one in shown if one.get("failure")] == ["refused"]
+
+
+class OAuthFront:
+    """Before a mailbox: takes only logins by a mechanism of OAuth 2, with tokens of `good`."""
+
+    def __init__(self, mailbox: Mailbox, good: set[str]) -> None:
+        self._mailbox, self.good, self.mechanism = mailbox, good, "XOAUTH2"
+        self.port, self.said = 0, list[tuple[str, str]]()
+        """`said`: the mechanisms and tokens of all logins."""
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Listens on a port of its own."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield
+        finally:
+            server.close()
+            self.cut()
+            await asyncio.gather(*self._serving)
+
+    def cut(self) -> None:
+        """Ends every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        from_mailbox, to_mailbox = await asyncio.open_connection("127.0.0.1", self._mailbox.port)
+        self._writers |= {writer, to_mailbox}
+        with contextlib.suppress(ConnectionError):  # the mailbox resets one now and then
+            await asyncio.gather(self._ask(reader, writer, to_mailbox), self._answer(from_mailbox, writer))
+        for one in (writer, to_mailbox):
+            one.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await one.wait_closed()
+        self._writers -= {writer, to_mailbox}
+
+    async def _ask(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to_mailbox: asyncio.StreamWriter
+    ) -> None:
+        while line := await reader.readline():
+            tag, _, command = line.partition(b" ")
+            assert not command.upper().startswith(b"LOGIN")
+            if command.upper().startswith(b"AUTHENTICATE"):
+                mechanism = command.split()[1].decode()
+                writer.write(b"+ \r\n")
+                token = token_of(base64.b64decode(await reader.readline()).decode())
+                self.said.append((mechanism, token))
+                if mechanism != self.mechanism or token not in self.good:
+                    writer.write(b"+ eyJzdGF0dXMiOiI0MDAifQ==\r\n")
+                    await reader.readline()
+                    writer.write(tag + f" NO no entry with {token} (Failure)\r\n".encode())
+                    continue
+                line = tag + f" LOGIN orders {PASSWORD}\r\n".encode()
+            to_mailbox.write(line)
+
+    async def _answer(self, from_mailbox: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await from_mailbox.readline():
+            writer.write(line.replace(b"AUTH=PLAIN AUTH=LOGIN", f"AUTH={self.mechanism}".encode()))
+
+
+def token_of(said: str) -> str:
+    """The token of a login by XOAUTH2 or OAUTHBEARER (RFC 7628)."""
+    user, auth, *end = said.split("\1")
+    assert user in ("user=orders", "n,a=orders,")
+    assert end == ["", ""]
+    return auth.removeprefix("auth=Bearer ")
+
+
+async def test_a_mailbox_takes_tokens_until_its_provider_gives_none_and_after_a_reconnection(
+    tmp_path: Path, mailbox: Mailbox
+) -> None:
+    await mailbox.put(mail("before"))
+    front = OAuthFront(mailbox, {"access-2"})
+    async with front.open(), echoing() as provider, composed(tmp_path, **SETTINGS) as server:
+        data = {"tokenUrl": f"{provider.url}/token", "clientId": "me", "refreshToken": "refresh-0123456789"}
+        type_, allowed = "oauth2-refresh-token", [provider.url, f"http://127.0.0.1:{front.port}"]
+        made = await server.owner.post(
+            "/v1/connectors", {"type": type_, "name": "m", "data": data, "allowedHosts": allowed}
+        )
+        assert made.status == 200, made.body
+        connector_url = f"/v1/connectors/{made.data['id']}"
+
+        async def publish_at(port: int) -> str:
+            at = {"host": "127.0.0.1", "port": port, "user": "orders", "tls": "disable"}
+            root = {
+                "type": "email-received",
+                "connector": {"type": type_, "id": made.data["id"]},
+                "payload": {"pollMs": 1000, "server": at},
+                "children": ["say"],
+            }
+            workflow = (await server.owner.create_workflow({"nodes": {"root": root, "say": SAY}}))["id"]
+            published = await server.owner.post(f"/v1/workflows/{workflow}/publish")
+            assert published.status == 200, published.body
+            return str(workflow)
+
+        async def fails(workflow: str, word: str) -> str:
+            query = sa.select(subscriptions.c.last_error).where(subscriptions.c.workflow_id == workflow)
+
+            async def holds() -> bool:
+                return word in str((await server.rows(query))[0][0])
+
+            await until(holds)
+            return str((await server.rows(query))[0][0])
+
+        workflow = await publish_at(front.port)
+        await listens(server)
+        await mailbox.put(mail("one"))
+        assert [one["subject"] for one in await seen(server, 1)] == ["one"]
+        assert front.said[:2] == [("XOAUTH2", "access-1"), ("XOAUTH2", "access-2")]
+        assert [(one["grant_type"], one["refresh_token"]) for one in provider.asked] == [
+            ("refresh_token", "refresh-0123456789")
+        ] * 2
+
+        front.good, provider.token_error = set(), "invalid_grant"
+        front.cut()
+        said = await fails(workflow, "invalid_grant")
+        assert "reconnect: get a new refresh token" in said
+        assert "access-" not in said
+        assert (await server.owner.get(connector_url)).data["failure"]["what"] == "reconnect"
+
+        provider.token_error, front.mechanism = None, "OAUTHBEARER"
+        front.good = {f"access-{len(provider.asked) + n}" for n in range(99)}
+        await mailbox.put(mail("two"))
+        again = await server.owner.put(connector_url, {"data": {**data, "refreshToken": "refresh-9876543210"}})
+        assert again.status == 200, again.body
+        assert [one["subject"] for one in await seen(server, 2)] == ["one", "two"]
+        assert front.said[-1][0] == "OAUTHBEARER"
+        assert provider.asked[-1]["refresh_token"] == "refresh-9876543210"
+        assert (await server.owner.get(connector_url)).data.get("failure") is None
+
+        front.good = set()
+        front.cut()
+        said = await fails(workflow, "check that its `scope` allows IMAP")
+        assert "access-" not in said
+        assert (await server.owner.get(connector_url)).data["failure"]["what"] == "refused"
+        assert "may not be sent to" in await fails(await publish_at(mailbox.port), "allowedHosts")

@@ -188,6 +188,12 @@ class TriggerContext(Protocol):
         """What `http` authenticates with: who asks may see other data than somebody else."""
         ...
 
+    async def bearer(self, host: str, port: int, *, encrypts: bool, not_this: str | None = None) -> str | None:
+        """The access token of an OAuth 2 connector, for a server of another protocol than HTTP; None with a connector
+        of another kind. `not_this`: it was refused, so another one. Raises `Refused` for a server that the connector
+        does not allow, and what asking for a token raises."""
+        ...
+
     @property
     def prices(self) -> Prices:
         """Token prices in US dollars."""

@@ -184,6 +184,16 @@ class OpenConnector:
             return False
         return await self._token(not_this=refused) != refused
 
+    async def bearer(self, url: str, not_this: str | None) -> str | None:
+        """The token, to be sent to a server of another protocol; None if the connector has none. Raises `Refused` for
+        one outside allowedHosts."""
+        if self.type.kind != "token":
+            return None
+        self._check_host(url)
+        token = await self._token(not_this=not_this)
+        self.mask.add([token])
+        return token
+
     async def current_token(self) -> str | None:
         """The token that a request would use now."""
         return await self._token() if self.type.kind == "token" else None

@@ -28,6 +28,16 @@ _UNSAID_MS: Final = 600_000
 _EARLY_MS: Final = 60_000
 _MAX_EXCERPT: Final = 300
 _REWRITE_S: Final = 1.0
+_RENEW = "reconnect: get a new refresh token from the provider, and give it to the connector"
+_CLIENT = "check clientId and clientSecret, which may have expired"
+_MENDS: Final = {
+    "invalid_grant": _RENEW,
+    "interaction_required": _RENEW,  # Microsoft: the person must sign in
+    "invalid_client": _CLIENT,
+    "unauthorized_client": "allow the client this grant at the provider",
+    "invalid_scope": "check scope",
+}
+"""What to do about an error of RFC 6749, section 5.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,4 +216,6 @@ def _why(answer: Any, mask: Mask) -> str:
     if not isinstance(answer, dict):
         return ""
     said = ": ".join(str(answer[part]) for part in ("error", "error_description") if isinstance(answer.get(part), str))
-    return f": {mask.text(said)[:_MAX_EXCERPT]}" if said else ""
+    mend = _MENDS.get(str(answer.get("error")))
+    excerpt = f": {mask.text(said)[:_MAX_EXCERPT].removesuffix('.')}" if said else ""
+    return excerpt if mend is None else f"{excerpt}; {mend}"

@@ -46,6 +46,7 @@ class LiveContext:
         self._tables = tables
         self._facts = facts
         self._opened = opened
+        self._gave_token = False
 
     def with_connector(self, opened: OpenConnector) -> LiveContext:
         """The same context with a connector, whose credential requests carry if it adds one to them."""
@@ -83,9 +84,19 @@ class LiveContext:
         is_read = self._opened is not None and not self._opened.type.attaches
         return self._opened.connection if self._opened is not None and is_read else None
 
+    async def bearer(self, host: str, port: int, *, encrypts: bool, not_this: str | None = None) -> str | None:
+        """The access token of an OAuth 2 connector, for a server of another protocol than HTTP."""
+        if self._opened is None:
+            return None
+        name = f"[{host}]" if ":" in host else host
+        token = await self._opened.bearer(f"{'https' if encrypts else 'http'}://{name}:{port}", not_this)
+        self._gave_token = token is not None
+        return token
+
     async def connected(self, error: NoConnection | None) -> None:
-        """A trigger that reads the connector's data itself has connected with it, or why it could not."""
-        if self._opened is not None and not self._opened.type.attaches:
+        """A trigger that reads the connector's data itself, or its token, has connected with it, or why it could
+        not."""
+        if self._opened is not None and (self._gave_token or not self._opened.type.attaches):
             await self._opened.connected(error)
 
     @property

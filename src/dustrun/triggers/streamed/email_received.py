@@ -4,6 +4,8 @@ The server watches a folder by IMAP, and changes nothing in it: messages stay un
 at once, without it looks every `pollMs`. Messages start runs in their order, each once, with the cursor in one
 transaction.
 
+The connector is of the type `imap`, with a password, or an OAuth 2 connector; then `server` says where the mailbox is.
+
 Treat what an e-mail says as untrusted: anybody can write one, and its sender is not proven. The server needs the extra
 `email` (`pip install dustrun[email]`).
 """
@@ -13,12 +15,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.util
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, field_validator
 
@@ -44,12 +46,35 @@ _OPENS_WITHIN_S: Final = 15
 _ANSWERS_WITHIN_S: Final = 60
 _LONGEST_TEXT: Final = 100_000
 _MOST_PARTS: Final = 200
+_REFUSED: Final = (
+    "The mailbox refuses the connector's access token, and a new one too: check that its `scope` allows IMAP, and that "
+    "it was given for the user of `server`. It says:"
+)
 _MISSING: Final = "needs the extra `email` on the server: pip install dustrun[email]"
+
+
+class Server(Fields):
+    """A mailbox whose owner an OAuth 2 connector speaks for."""
+
+    host: str = Field(
+        min_length=1, max_length=253, pattern=r"^[^\s/@]+$", description="Host name or IP address of the IMAP server."
+    )
+    port: int = Field(993, ge=1, le=65535, description="Its port.")
+    user: str = Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$", description="Whose mailbox it is.")
+    tls: Literal["verify-full", "disable"] = Field(
+        "verify-full",
+        description="`verify-full`: encrypted, and the server's certificate is checked; `disable`: not encrypted.",
+    )
 
 
 class Config(TriggerConfig):
     """Which messages start a run."""
 
+    server: Server | None = Field(
+        None,
+        description="With an OAuth 2 connector: where the mailbox is; `host:port` must be in its `allowedHosts`. With "
+        "one of the type `imap`: null, since that says it.",
+    )
     folder: str = Field("INBOX", min_length=1, max_length=255, description="The folder.")
     filter: str | None = raw(
         None, max_length=4000, description='Which messages start a run, like `mail.subject.startsWith("Invoice")`.'
@@ -122,8 +147,57 @@ async def _check(_: TriggerContext, __: Config) -> list[Finding]:
     return [] if importlib.util.find_spec("imapclient") is not None else [Finding("", _MISSING)]
 
 
-def _connect(data: Any, address: str, folder: str) -> tuple[IMAPClient, int, int]:
-    """A connection with the folder open, only to read; its `UIDVALIDITY`, and the number of the next message."""
+async def _login(
+    ctx: TriggerContext, config: Config, not_this: str | None
+) -> tuple[Any, str | None, Callable[[IMAPClient], Any]]:
+    """Where the mailbox is, the token for it if it takes one, and what logs in there."""
+    if ctx.connection is not None:
+        if config.server is not None:
+            raise Invalid("The connector says where the mailbox is; leave `server` out.")
+        data = ctx.connection.data
+        return data, None, lambda client: client.login(data.user, data.password)
+    if config.server is None:
+        raise Invalid('The trigger needs a connector of the type "imap", or an OAuth 2 connector and `server`.')
+    server = config.server
+    encrypts = server.tls == "verify-full"
+    token = await ctx.bearer(server.host, server.port, encrypts=encrypts, not_this=not_this)
+    if token is None:
+        raise Invalid('The trigger needs a connector of the type "imap", or an OAuth 2 connector.')
+    return server, token, partial(_present, server.user, token)
+
+
+def _present(user: str, token: str, client: IMAPClient) -> None:
+    """Logs in with a token: as RFC 7628 says if the server takes that alone, else as Google and Microsoft do."""
+    takes = [client.has_capability(f"AUTH={one}") for one in ("XOAUTH2", "OAUTHBEARER")]
+    login = client.oauthbearer_login if takes == [False, True] else client.oauth2_login
+    login(user, token)
+
+
+async def _opened(ctx: TriggerContext, config: Config) -> tuple[IMAPClient, int, int, bool]:
+    """A connection, as `_connect` makes it; with another token if the first is refused. Raises `NoConnection`."""
+    from imapclient.exceptions import LoginError  # optional dependency
+
+    refused = None
+    while True:
+        data, token, login = await _login(ctx, config, refused)
+        (address, *_) = await ctx.http.addresses(data.host, data.port)
+        try:
+            return await blocking(_connect, data, address, login, config.folder)
+        except LoginError as error:
+            if token is None:
+                raise NoConnection(f"The mailbox cannot be read: {_said(error)}", 401) from None
+            if refused is not None:
+                raise NoConnection(f"{_REFUSED} {_said(error)}", 401) from None
+            refused = token
+        except OSError as error:
+            raise NoConnection(f"The mailbox cannot be read: {_said(error)}") from None
+
+
+def _connect(
+    data: Any, address: str, login: Callable[[IMAPClient], Any], folder: str
+) -> tuple[IMAPClient, int, int, bool]:
+    """A connection with the folder open, only to read; its `UIDVALIDITY`, the number of the next message, and whether
+    the server tells of news."""
     from imapclient import IMAPClient, SocketTimeout  # optional dependency
 
     encrypts = data.tls == "verify-full"
@@ -135,9 +209,10 @@ def _connect(data: Any, address: str, folder: str) -> tuple[IMAPClient, int, int
         timeout=SocketTimeout(_OPENS_WITHIN_S, _ANSWERS_WITHIN_S),
     )
     try:
-        client.login(data.user, data.password)
+        login(client)
         found = client.select_folder(folder, readonly=True)
-        return client, int(found[b"UIDVALIDITY"]), int(found[b"UIDNEXT"])
+        idles = client.has_capability("IDLE")  # it may ask the server
+        return client, int(found[b"UIDVALIDITY"]), int(found[b"UIDNEXT"]), idles
     except BaseException:
         client.shutdown()
         raise
@@ -276,7 +351,7 @@ _EXAMPLE = {
     config=Config,
     output=Output,
     check=_check,
-    connector="imap",
+    connector=("imap", "oauth2-refresh-token", "oauth2-client-credentials"),
     example_config={"folder": "INBOX", "filter": 'mail.subject.startsWith("Invoice")'},
     example_output=example_output(_EXAMPLE, "email-received"),
 )
@@ -284,25 +359,17 @@ async def listen(ctx: TriggerContext, config: Config, cursor: Any) -> AsyncItera
     """Takes messages from the cursor on: the number of the last one, in the folder as it is now."""
     if importlib.util.find_spec("imapclient") is None:
         raise Temporary(f"The trigger {_MISSING}.")
-    if ctx.connection is None:
-        raise Invalid('The trigger needs a connector of the type "imap".')
-    from imapclient.exceptions import IMAPClientError, LoginError  # optional dependency
+    from imapclient.exceptions import IMAPClientError  # optional dependency
 
-    data, client = ctx.connection.data, None
-    (address, *_) = await ctx.http.addresses(data.host, data.port)
+    client = None
     try:
-        try:
-            client, validity, following = await blocking(_connect, data, address, config.folder)
-        except (LoginError, OSError) as error:
-            status = 401 if isinstance(error, LoginError) else None
-            raise NoConnection(f"The mailbox cannot be read: {_said(error)}", status) from None
+        client, validity, following, idles = await _opened(ctx, config)
         lost = None
         if cursor is not None and cursor["validity"] != validity:
             reason = "The folder was made anew: its messages have other numbers (UIDVALIDITY)."
             lost = Lost({"validity": cursor["validity"], "fromUid": cursor["uid"] + 1}, reason)
         uid = following - 1 if cursor is None or lost is not None else int(cursor["uid"])
         yield Received((), {"validity": validity, "uid": uid}, lost)
-        idles = client.has_capability("IDLE")
         while True:
             messages, uid, has_more = await blocking(_fetch, client, uid, config.max_bytes)
             if messages:
