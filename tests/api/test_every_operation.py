@@ -348,6 +348,8 @@ async def _transactions(tour: Tour) -> None:
     found = await tour.call("get_transaction", id=transaction)
     await tour.call("list_transactions")
     await tour.call("list_ledger")
+    await tour.call("get_overview", query="?since=2020-01-01T00:00:00Z")
+    await tour.call("get_payee", address=f"0x{1:040x}")
     await tour.call("attribute_transactions", {"txHashes": [found["hash"]]})
     await tour.call("cancel_transaction", id=transaction)
     async with asyncio.timeout(60):
@@ -428,6 +430,7 @@ async def _answers(tour: Tour) -> None:
         pending = (await tour.call("list_approvals", query="?status=pending"))["items"]
         asked = next(one["id"] for one in pending if one["workflowId"] == workflow)
         await tour.call("get_approval", id=asked)
+        await tour.call("get_approval_spends", id=asked)
         await tour.call(decide, id=asked)
 
 

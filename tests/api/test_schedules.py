@@ -29,6 +29,7 @@ def scheduled(*triggers: tuple[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 NIGHTLY = ("cronjob", {"schedule": "30 2 * * *", "timezone": "Europe/Berlin"})
+ONCE_AT = "2999-01-01T00:00:00.000Z"
 ONCE = ("schedule", {"at": "2999-01-01T09:00:00", "timezone": "Asia/Tokyo"})
 
 
@@ -48,6 +49,23 @@ async def test_the_next_times_of_each_schedule(server: Composition) -> None:
     await server.owner.post(f"{path}/pause")
     paused = (await server.owner.get(f"{path}/schedule")).data
     assert (paused["nextRunAt"], paused["triggers"][0]["state"]) == (None, "paused")
+
+
+async def test_the_overview_has_what_runs_next(server: Composition) -> None:
+    later, sooner = [await server.owner.create_workflow(scheduled(one)) for one in (ONCE, NIGHTLY)]
+    for made in (later, sooner):
+        await server.owner.post(f"/v1/workflows/{made['id']}/publish")
+    overview = (await server.owner.get("/v1/overview?since=2020-01-01T00:00:00Z")).data
+    assert [one["workflowId"] for one in overview["next"]] == [sooner["id"], later["id"]]
+    assert overview["next"][1] == {"workflowId": later["id"], "workflowName": later["name"], "at": ONCE_AT}
+    assert overview["runs"]["total"] == 0
+    await server.owner.post(f"/v1/workflows/{sooner['id']}/pause")
+    reader = await server.client_with("run:read")
+    assert len((await server.owner.get("/v1/overview?since=2020-01-01T00:00:00Z")).data["next"]) == 1
+    assert (await reader.get("/v1/overview?since=2020-01-01T00:00:00Z")).data | {"runs": 0, "since": 0} == {
+        **{"runs": 0, "since": 0},
+        **{"moved": None, "next": None},
+    }
 
 
 async def test_an_unfinished_draft_has_no_times(server: Composition) -> None:

@@ -42,6 +42,7 @@ from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.shaping import RunShaping
 from dustrun.services.runs.start import Starts
 from dustrun.services.streaming.streams import ChangedWorkflows, Streams
+from dustrun.services.wallets.asked_spends import AskedSpends
 from dustrun.services.wallets.contracts import Contracts
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.ledger import WalletLedger
@@ -145,6 +146,7 @@ def _money_parts(base: Base, money: Money) -> MoneyParts:
         contracts=Contracts(base.database, base.writer, base.chains),
         operations=Operations(money.outbox),
         ledger=WalletLedger(base.database, base.chains.networks),
+        asked_spends=AskedSpends(base.database, base.chains.networks, money.find_value),
         dust_plans=money.dust_plans,
         fund_needs=money.fund_needs,
     )

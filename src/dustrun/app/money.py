@@ -32,6 +32,7 @@ from dustrun.services.prices import PriceBook, PriceMemory
 from dustrun.services.runs.shaping import RunShaping
 from dustrun.services.sharing.election import Leases
 from dustrun.services.wallets.allowances import Allowances
+from dustrun.services.wallets.asked_spends import FindsValue
 from dustrun.services.wallets.budget import Budget
 from dustrun.services.wallets.wallets import Wallets
 
@@ -45,6 +46,7 @@ class Money:
     spend: SpendDeps
     dust_plans: DustPlans
     fund_needs: Funds
+    find_value: FindsValue
 
 
 def make_money(base: Base, publisher: EventPublisher, leases: Leases | None = None) -> Money:
@@ -78,7 +80,16 @@ def make_money(base: Base, publisher: EventPublisher, leases: Leases | None = No
     allowances = Allowances(database, chains, budget.find_value)
     loops = LoopQuestions(outbox.deps)
     spend = SpendDeps(chains.get, prices, wallets, live, simulated_chains, allowances.candidates, loops)
-    return Money(wallets, allowances, outbox, simulated_chains, spend, dust_plans, Funds(forecasts, prices, chains.get))
+    return Money(
+        wallets,
+        allowances,
+        outbox,
+        simulated_chains,
+        spend,
+        dust_plans,
+        Funds(forecasts, prices, chains.get),
+        budget.find_value,
+    )
 
 
 def _second_of(chains: Chains, chain_id: int) -> LiveChain:

@@ -19,6 +19,7 @@ from dustrun.operations.shapes.sources import SpendSourcesAnswer
 from dustrun.services.access.paging import Page
 from dustrun.services.runs.approvals import APPROVED, REJECTED, votes_of
 from dustrun.services.runs.launching.decision import Decided
+from dustrun.services.wallets.asked_spends import AskedSpend
 from dustrun.storage.runs.approvals import ApprovalRow
 
 noun = Noun("Approvals")
@@ -109,6 +110,46 @@ class ApprovalDetail(ApprovalAnswer):
     )
 
 
+class AskedAmount(Answer):
+    """An amount of one asset."""
+
+    asset: str = Field(examples=["eip155:8453/native"])
+    symbol: str | None = Field(description="By the network's file; null for other tokens, which can call themselves "
+        "anything.")  # fmt: skip
+    amount: str = Field(description="Base units.")
+    amount_formatted: str | None = Field(description="Whole units; null if the decimals are not known.")
+    usd: str | None = Field(description="Worth in dollars now; null without a price.")
+
+
+class AskedMovementAnswer(AskedAmount, of="of"):
+    """What a spend would move out of the wallet, or let somebody take."""
+
+    kind: Literal["send", "approve"]
+    counterparty: str = Field(description="The recipient, or the spender of an allowance.")
+    of_swap: bool = Field(description="Whether it is a swap's own allowance, which is counted with the swap.")
+
+
+class AskedSpendAnswer(Answer):
+    """One transaction or signature that a question is about."""
+
+    kind: Literal["transaction", "message", "typed-data"]
+    about: str
+    chain_id: int | None
+    wallet_id: str
+    to: str | None = Field(description="Who is called or paid; null for a signature or a new contract.")
+    method: str | None
+    is_decoded: bool = Field(description="Whether `movements` is all that it moves.")
+    movements: list[AskedMovementAnswer]
+    fee: AskedAmount | None = Field(description="The network fee, at most; null for a signature.")
+    reasons: Annotated[list[str], MADE] = Field(description="Why a person is asked.")
+
+
+class AskedSpends(Answer):
+    """What a question is about."""
+
+    items: Annotated[list[AskedSpendAnswer], From(lambda found: found)]
+
+
 def _kind(row: ApprovalRow) -> str:
     return "launch" if row.launch is not None else "node" if row.binding is None else "spend"
 
@@ -158,6 +199,21 @@ async def get_approval(call: Call, approval_id: ApprovalId) -> tuple[ApprovalRow
     """Get an approval question and its decision, with what shaped the spends that it is about."""
     asked = await call.parts.waits.approvals.get(call.principal, approval_id)
     return asked, await call.parts.run_reports.sources_asked(call.principal, asked)
+
+
+@noun.get(
+    "/v1/approvals/{id}/spends",
+    permission="run:read",
+    answers=AskedSpends,
+    refusals=[Code.APPROVAL_UNKNOWN],
+)
+async def get_approval_spends(call: Call, approval_id: ApprovalId) -> list[AskedSpend]:
+    """Get what a question about spends would move, in whole units and in dollars of now.
+
+    The first 50 transactions and signatures; none for questions of `approve` nodes and of launches. The question's
+    `message` and `binding` say exactly what is approved."""
+    asked = await call.parts.waits.approvals.get(call.principal, approval_id)
+    return await call.parts.money.asked_spends.of(asked) if asked.binding and asked.launch is None else []
 
 
 @noun.post(

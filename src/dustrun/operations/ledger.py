@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from starlette.responses import StreamingResponse
 
+from dustrun.core.values.addresses import read_address
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.operations.declaration.answers import Answer, PageAnswer, Time
+from dustrun.operations.declaration.encoding import as_it_is
 from dustrun.operations.declaration.fields import Instant, Paged, moment_ms
 from dustrun.operations.declaration.operation import Named, Noun
 from dustrun.operations.declaration.parts import Call
@@ -59,6 +61,17 @@ class LedgerEntry(Answer):
         "ask."
     )
     approvers: list[str] | None = Field(description="Every key that approved it; null: nobody was asked.")
+
+
+class PayeeAnswer(Answer):
+    """What was paid to an address before."""
+
+    address: str
+    count: int = Field(description="Final live payments that the key can reach; at most 1000 are counted.")
+    last_at: Time | None
+    last_amount: str | None = Field(description="Whole units of the newest payment; null if the decimals are unknown.")
+    last_symbol: str | None
+    last_usd: str | None
 
 
 @noun.get(
@@ -113,6 +126,38 @@ async def list_ledger(
     named = {"content-disposition": f'attachment; filename="ledger.{chosen}"'}
     pieces = ledger.export(call.principal, filters, chosen)
     return StreamingResponse(pieces, media_type=_TYPES[chosen], headers=named)
+
+
+@noun.get(
+    "/v1/ledger/payees/{address}",
+    permission="transaction:read",
+    answers=PayeeAnswer,
+    shape=as_it_is,
+    refusals=[Code.PARAMETER_INVALID],
+)
+async def get_payee(
+    call: Call,
+    address: Annotated[str, Named("address"), Field(max_length=64, description="Who is paid.")],
+    asset: Annotated[
+        str | None, Field(max_length=200, description="Also payments in this asset, beside those in native coins.")
+    ] = None,
+) -> dict[str, Any]:
+    """Count what was paid to an address before, so that whoever approves a payment knows a new recipient.
+
+    Only final payments count, in native coins and in the asset that is named: a token that anybody makes can say that
+    it was sent to anybody.
+    """
+    try:
+        checked = read_address(address)
+    except ValueError as error:
+        details = [Problem("address", str(error))]
+        raise Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=details) from None
+    found = await call.parts.money.ledger.paid_before(call.principal, checked, asset)
+    last = found.last or {}
+    newest = {"Amount": "amountFormatted", "Symbol": "symbol", "Usd": "valueUsd", "At": "time"}
+    shown = {f"last{name}": last.get(field) for name, field in newest.items()}
+    of_it = {name: text.removeprefix("-") if text else None for name, text in shown.items()}
+    return {"address": checked, "count": found.count, **of_it}
 
 
 def _accepted(call: Call) -> Format:

@@ -62,6 +62,16 @@ async def test_all_who_approved_are_named(tmp_path: Path, node: Anvil, store_url
         assert (await outbox.pay("pay", transfer(address(1), 5))).waits_for == "approval"
         items = (await api.get("/v1/approvals?status=pending")).data["items"]
         (asked,) = [one["id"] for one in items if one["path"] == "pay"]
+        (spend,) = (await api.get(f"/v1/approvals/{asked}/spends")).data["items"]
+        (moved,) = spend["movements"]
+        assert (moved["amountFormatted"], moved["symbol"], moved["usd"]) == (
+            "0.000000000000000005",
+            "ETH",
+            "0.00000000000001",
+        )
+        assert (moved["counterparty"], spend["walletId"]) == (address(1), outbox.wallet_id)
+        assert spend["reasons"]
+        assert int(spend["fee"]["amount"]) > 0
         approvers = []
         for _ in range(2):
             key = await outbox.composition.client_with("approval:decide")
@@ -94,3 +104,30 @@ async def test_what_was_final_before_there_was_a_ledger_is_entered_by_its_receip
         found = await entries(outbox, 2)
         assert [row[0:3:2] for row in found] == [("fee", "receipt"), ("send", "event")]
         assert found[1][1] == "-5"
+
+
+async def test_a_payee_is_known_by_what_was_really_paid(tmp_path: Path, node: Anvil, store_url: str) -> None:
+    """Not by what a token says that anybody can make."""
+    async with open_outbox(tmp_path, node, store_url, network={"confirmations": 1}) as outbox:
+        api = outbox.composition.owner
+        path = f"/v1/ledger/payees/{address(1)}"
+        new = (await api.get(path)).data
+        assert (new["count"], new["lastAt"], new["lastUsd"]) == (0, None, None)
+        await final(outbox)
+        await entries(outbox, 2)
+        found = (await api.get(path)).data
+        assert (found["count"], found["lastAmount"], found["lastSymbol"]) == (1, "0.000000000000000005", "ETH")
+        since = "/v1/overview?since=2020-01-01T00:00:00Z"
+        moved = (await api.get(since)).data["moved"]
+        assert (moved["payments"], moved["unpriced"], moved["isPartial"]) == (1, 0, False)
+        assert moved["usd"] == found["lastUsd"]
+        assert float(moved["feesUsd"]) > 0
+        assert (await api.get("/v1/overview?since=2999-01-01T00:00:00Z")).data["moved"]["payments"] == 0
+        (wallet,) = (await api.get("/v1/wallets")).data["items"]
+        own = {"counterparty": wallet["address"]}
+        await outbox.composition.execute(sa.update(ledger_entries).where(ledger_entries.c.kind == "send").values(own))
+        assert (await api.get(since)).data["moved"]["payments"] == 0
+        fake = {"asset": f"eip155:{CHAIN_ID}/erc20:{address(9)}", "counterparty": address(1)}
+        await outbox.composition.execute(sa.update(ledger_entries).where(ledger_entries.c.kind == "send").values(fake))
+        assert (await api.get(path)).data["count"] == 0
+        assert (await api.get(f"{path}?asset={fake['asset']}")).data["count"] == 1

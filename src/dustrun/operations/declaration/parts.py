@@ -53,6 +53,7 @@ from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.services.triggers.trying import TriggerPreviews
 from dustrun.services.wallets.allowances import Allowances
+from dustrun.services.wallets.asked_spends import AskedSpends
 from dustrun.services.wallets.contracts import Contracts
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.ledger import WalletLedger
@@ -122,6 +123,7 @@ class MoneyParts:
     contracts: Contracts
     operations: Operations
     ledger: WalletLedger
+    asked_spends: AskedSpends
     dust_plans: DustPlans
     fund_needs: Funds
 

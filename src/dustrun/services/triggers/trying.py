@@ -29,8 +29,10 @@ from dustrun.services.workflows.workflows import Workflow, Workflows
 from dustrun.storage.data import connectors
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
-from dustrun.storage.triggers import events
+from dustrun.storage.triggers import events, subscriptions
 from dustrun.storage.triggers.events import Filters
+from dustrun.storage.triggers.subscriptions import SubscriptionRow
+from dustrun.storage.workflows import workflows as workflow_rows
 
 # Real events for the test of a trigger: what the world shows now, within bounds.
 
@@ -155,6 +157,15 @@ class Tested:
     note: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NextRun:
+    """When a schedule starts a workflow next."""
+
+    workflow_id: str
+    workflow_name: str
+    at: int
+
+
 class TriggerPreviews:
     """Reads what comes next; changes nothing."""
 
@@ -186,6 +197,34 @@ class TriggerPreviews:
         now = clock.now_ms()
         nodes = await run_beside(self._node_schedules, found, by_node, now)
         return WorkflowSchedule(workflow_id, found.version.version, now, nodes)
+
+    async def soonest(self, principal: Principal, most: int) -> list[NextRun]:
+        """When which workflows run next, by every published schedule that the key can reach, soonest first."""
+        types = [name for name, one in self._catalog.triggers.items() if one.next_fire is not None]
+
+        def query(tx: Tx) -> list[SubscriptionRow]:
+            return [row for one in types for row in subscriptions.list_armed_of(tx, principal.org_id, one)]
+
+        found = await self._database.read(query)
+        reached = [row for row in found if principal.may_read_workflow(row.workflow_id)]
+        coming = await run_beside(self._soonest, reached, most)
+
+        def names(tx: Tx) -> dict[str, str]:
+            named = (workflow_rows.find(tx, principal.org_id, one) for one in {one for one, _ in coming})
+            return {row.id: row.name for row in named if row is not None}
+
+        named = await self._database.read(names) if coming else {}
+        return [NextRun(one, named.get(one, ""), at) for one, at in coming]
+
+    def _soonest(self, found: list[SubscriptionRow], most: int) -> list[tuple[str, int]]:
+        times = [(row.workflow_id, self._next_of(row)) for row in found]
+        return sorted(((one, at) for one, at in times if at is not None), key=lambda pair: pair[1])[:most]
+
+    def _next_of(self, row: SubscriptionRow) -> int | None:
+        if row.cursor is not None:
+            return ScheduleProgress.read(exact_json.loads(row.cursor)).next
+        sub = self._subscriptions.parsed(row)
+        return None if sub is None else _next_fire(sub.trigger, sub.config)(row.armed_at)
 
     def _node_schedules(
         self, found: Workflow, subs: Mapping[tuple[str, str], Subscription], now: int

@@ -240,6 +240,7 @@ ledger_entries = Table(
     Column("approvers", Text, comment="JSON list: every key that approved it; null: none, or written before"),
     Index("ix_ledger_entries_at", "org_id", "at", "transaction_id", "number"),
     partial_index("ix_ledger_entries_allowances", "wallet_id", where="kind = 'allowance'"),
+    partial_index("ix_ledger_entries_paid", "org_id", "counterparty", "at", where="kind = 'send'"),
     comment="what final transactions moved; made after they are final, and unmade by a reorg",
 )
 

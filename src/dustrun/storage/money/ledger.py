@@ -178,6 +178,29 @@ def list_page(tx: Tx, org_id: str, filters: LedgerFilters, limit: int, offset: i
     return _list(tx, query.limit(limit).offset(offset))
 
 
+def list_moved(tx: Tx, org_id: str, filters: LedgerFilters, kinds: Collection[str], limit: int) -> list[EntryRow]:
+    """Lists entries of some kinds of what was really paid, no rehearsals with dust, newest first."""
+    query = _filtered(org_id, filters).where(t.c.kind.in_(kinds), t.c.mode == "live", t.c.outcome != "cancelled")
+    return _list(tx, query.order_by(t.c.at.desc(), t.c.transaction_id.desc(), t.c.number.desc()).limit(limit))
+
+
+def list_paid(
+    tx: Tx, org_id: str, counterparty: str, asset: str | None, filters: LedgerFilters, limit: int
+) -> list[EntryRow]:
+    """Lists final payments to an address in one asset or in native coins, newest first: a token that anybody makes can
+    say that it was sent to anybody."""
+    is_coin = t.c.asset.endswith("/native")
+    query = _filtered(org_id, filters).where(
+        t.c.counterparty == counterparty,
+        is_coin if asset is None else sa.or_(t.c.asset == asset, is_coin),
+        # a literal, because SQLite uses a partial index only if it can see the condition's value
+        t.c.kind == sa.literal_column("'send'"),
+        t.c.mode == "live",
+        t.c.outcome == "final",
+    )
+    return _list(tx, query.order_by(t.c.at.desc()).limit(limit))
+
+
 def list_allowances(tx: Tx, wallet_id: str) -> list[tuple[int, str, str, str]]:
     """Lists what a wallet has ever allowed: chain, asset, spender and the contract that records it."""
     query = (
