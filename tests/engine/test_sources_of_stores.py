@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from dustrun.core.money.policy.sources_rule import default_sources
+from engine.conftest import OWN_ACTIONS, trial
 from outbox import address
 from rehearsals import Studio, open_studio, pay, told
 from testkit.chain.contracts import World
+from testkit.model_server import Reply, serving_model
 
 Json = dict[str, Any]
 THIEF, FRIEND = address(99), address(7)
@@ -24,13 +26,17 @@ SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}, "to": {"typ
 @pytest.fixture
 async def studio(tmp_path: Path, world: World, store_url: str) -> AsyncIterator[Studio]:
     with world.node() as chain:
-        async with open_studio(tmp_path, world, chain, store_url=store_url) as opened:
-            await opened.let(sources=SOURCES)
-            columns = [{"name": name, "type": "text"} for name in ("id", "to", "seen")]
-            for name in ("t", "w"):
-                made = await opened.api.post("/v1/tables", {"name": name, "primaryKey": "id", "columns": columns})
-                assert made.status == 200
+        async with open_studio(tmp_path, world, chain, store_url=store_url, outbound_allow=("127.0.0.1",)) as opened:
+            await prepare(opened)
             yield opened
+
+
+async def prepare(studio: Studio) -> None:
+    await studio.let(sources=SOURCES)
+    columns = [{"name": name, "type": "text"} for name in ("id", "to", "seen")]
+    for name in ("t", "w"):
+        made = await studio.api.post("/v1/tables", {"name": name, "primaryKey": "id", "columns": columns})
+        assert made.status == 200
 
 
 def table(kind: str, *children: str, name: str = "t", **payload: Any) -> Json:
@@ -42,12 +48,16 @@ async def by_form(studio: Studio, nodes: Json, values: Json, first: str, **more:
     root = {"type": "manual", "payload": {"inputSchema": SCHEMA}, "children": [first]}
     flow: str = (await studio.api.create_workflow({"nodes": {"root": root, **nodes}, **more}))["id"]
     assert (await studio.api.post(f"/v1/workflows/{flow}/publish")).status == 200
+    await fill(studio, flow, values)
+    return flow
+
+
+async def fill(studio: Studio, flow: str, values: Json) -> None:
     form = (await studio.api.post(f"/v1/workflows/{flow}/forms", {"mode": "live"})).data["url"].rsplit("/", 1)[1]
     sent = await studio.outbox.composition.client(None).post(f"/v1/forms/{form}", {"values": values})
     assert sent.status == 200, sent.body
     items = (await studio.api.get(f"/v1/runs?workflowId={flow}")).data["items"]
     assert (await studio.bench.ended(items[0]["id"]))["status"] == "success"
-    return flow
 
 
 async def asks(studio: Studio, flow: str, **body: Any) -> list[str]:
@@ -133,6 +143,60 @@ async def test_a_row_that_a_form_took_away_asks_whoever_pays_the_next_one(studio
     assert "hangs on trigger:manual" in " ".join(await asks(studio, flow))
 
 
+async def test_a_row_asks_in_a_dust_test_after_a_restart_and_in_a_retry(tmp_path: Path, world: World) -> None:
+    """A run that has read the row is asked, though the owner overwrites it before the run is resumed and retried."""
+    add = table("write", rows={"id": "theirs", "to": "{{$inputs.to}}"})
+    nodes = {
+        "read": table("read", "hold", where={"id": "theirs"}),
+        "hold": {"type": "wait", "payload": {"timeoutMs": 600_000}, "children": ["trip"]},
+        "trip": trial(outcomes=["permanent", "ok"], children=["pay"]),
+        "pay": pay("1", to="{{read.result.first.to}}"),
+    }
+    with world.node() as chain:
+        async with open_studio(tmp_path, world, chain, actions_dir=OWN_ACTIONS) as studio:
+            await prepare(studio)
+            await by_form(studio, {"add": add}, {"to": THIEF}, "add")
+            paying = {"read": table("read", "pay"), "pay": nodes["pay"]}
+            why = await asks(studio, await studio.workflow(paying), dustTest=True)
+            assert "hangs on trigger:manual" in " ".join(why)
+            flow = await studio.workflow(nodes)
+            run_id = (await studio.api.post(f"/v1/workflows/{flow}/run", {})).data["runId"]
+            await studio.bench.until(run_id, lambda run: bool(run["status"] == "waiting"))
+        async with open_studio(tmp_path, world, chain, reuse=True, actions_dir=OWN_ACTIONS) as studio:
+            await studio.let(sources=SOURCES)
+            again = {"mode": "upsert", "rows": [{"id": "theirs", "to": FRIEND, "seen": None}]}
+            assert (await studio.api.post("/v1/tables/t/rows", again)).status == 200
+            assert (await studio.api.post(f"/v1/runs/{run_id}/nodes/hold/resume", {"data": {}})).status == 200
+            assert (await studio.bench.ended(run_id))["status"] == "failure"
+            retried = (await studio.api.post(f"/v1/runs/{run_id}/retry")).data["runId"]
+            assert "hangs on trigger:manual" in " ".join(await asks(studio, flow, run_id=retried))
+            assert studio.outbox.balance(THIEF) == 0
+
+
+async def test_rows_of_a_model_or_an_http_answer_ask(studio: Studio) -> None:
+    """Though the owner's key started the run that wrote them."""
+    async with serving_model(Reply(THIEF), Reply(raw=f'{{"to": "{THIEF}"}}'.encode())) as models:
+        connector = (await studio.api.post("/v1/connectors", models.connector())).data
+        ask = {"type": "llm", "connector": {"type": connector["type"], "id": connector["id"]}}
+        ask |= {"payload": {"prompt": "Who?", "maxCostUsd": "1"}, "children": ["add"]}
+        fetch = {"type": "http-request", "payload": {"url": f"{models.url}/who", "method": "POST"}}
+        by = {
+            "by model": {"ask": ask, "add": table("write", rows={"id": "by model", "to": "{{ask.result.text}}"})},
+            "by http": {
+                "get": {**fetch, "children": ["add"]},
+                "add": table("write", rows={"id": "by http", "to": "{{get.result.body.to}}"}),
+            },
+        }
+        for nodes in by.values():
+            run = await studio.run(await studio.workflow(nodes))
+            assert run["status"] == "success", told(run)
+        reasons = {"by model": f"model:{connector['id']}", "by http": "http:127.0.0.1"}
+        for name, reason in reasons.items():
+            read = {"read": table("read", "pay", where={"id": name}), "pay": pay("1", to="{{read.result.first.to}}")}
+            assert f"hangs on {reason}" in " ".join(await asks(studio, await studio.workflow(read)))
+    assert studio.outbox.balance(THIEF) == 0
+
+
 @pytest.mark.both_stores
 async def test_a_variable_that_a_form_wrote_asks_whoever_pays_by_it(studio: Studio) -> None:
     """Though the run that pays was started by the owner's clock or key, by another trigger of the same workflow; until
@@ -145,17 +209,22 @@ async def test_a_variable_that_a_form_wrote_asks_whoever_pays_by_it(studio: Stud
         "get": {"type": "get-variable", "payload": {"name": "to"}, "children": ["hold"]},
         "hold": {"type": "wait", "payload": {"timeoutMs": 600_000}, "children": ["after"]},
         "after": pay("1", to="{{get.result.value}}"),
+        "four": {"type": "manual", "children": ["own"]},
+        "own": {"type": "set-variable", "payload": {"name": "to", "value": FRIEND}},
     }
     defs = [{"name": "to", "type": "text", "default": FRIEND, "lifetime": "persist"}]
-    more = {"variableDefs": defs, "triggerNodeIds": ["root", "two", "three"]}
+    more = {"variableDefs": defs, "triggerNodeIds": ["root", "two", "three", "four"]}
     flow = await by_form(studio, nodes, {"to": THIEF}, "keep", **more)
     assert "hangs on trigger:manual" in " ".join(await asks(studio, flow, triggerNodeId="two"))
     early = (await studio.api.post(f"/v1/workflows/{flow}/run", {"triggerNodeId": "three"})).data["runId"]
     await studio.bench.until(early, lambda run: bool(run["status"] == "waiting"))
+    assert (await studio.run(flow, triggerNodeId="four"))["status"] == "success"
+    assert await asks(studio, flow, triggerNodeId="two") == []
+    assert (await studio.api.post(f"/v1/runs/{early}/nodes/hold/resume", {"data": {}})).status == 200
+    assert "hangs on trigger:manual" in " ".join(await asks(studio, flow, run_id=early))
+    await fill(studio, flow, {"to": THIEF})
+    assert "hangs on trigger:manual" in " ".join(await asks(studio, flow, triggerNodeId="two"))
     by_hand = f"/v1/workflows/{flow}/variables/to/value"
     assert (await studio.api.post(by_hand, {"value": FRIEND})).status == 200
     assert await asks(studio, flow, triggerNodeId="two") == []
-    assert studio.outbox.balance(FRIEND) == 1
-    assert (await studio.api.post(f"/v1/runs/{early}/nodes/hold/resume", {"data": {}})).status == 200
-    assert "hangs on trigger:manual" in " ".join(await asks(studio, flow, run_id=early))
-    assert studio.outbox.balance(THIEF) == 0
+    assert (studio.outbox.balance(THIEF), studio.outbox.balance(FRIEND)) == (0, 2)
