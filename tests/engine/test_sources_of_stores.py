@@ -56,8 +56,12 @@ async def fill(studio: Studio, flow: str, values: Json) -> None:
     form = (await studio.api.post(f"/v1/workflows/{flow}/forms", {"mode": "live"})).data["url"].rsplit("/", 1)[1]
     sent = await studio.outbox.composition.client(None).post(f"/v1/forms/{form}", {"values": values})
     assert sent.status == 200, sent.body
-    items = (await studio.api.get(f"/v1/runs?workflowId={flow}")).data["items"]
-    assert (await studio.bench.ended(items[0]["id"]))["status"] == "success"
+    assert (await studio.bench.ended(await newest(studio, flow)))["status"] == "success"
+
+
+async def newest(studio: Studio, flow: str) -> str:
+    run_id: str = (await studio.api.get(f"/v1/runs?workflowId={flow}")).data["items"][0]["id"]
+    return run_id
 
 
 async def asks(studio: Studio, flow: str, **body: Any) -> list[str]:
@@ -81,8 +85,9 @@ async def asks(studio: Studio, flow: str, **body: Any) -> list[str]:
 
 async def told_of(studio: Studio, flow: str, name: str) -> set[str]:
     """What is told to shape the only table by which a version pays, before it runs."""
-    (shown,) = (await studio.api.get(f"/v1/workflows/{flow}/sources")).data["tables"]
-    assert shown["table"] == name
+    (spend,) = (await studio.api.get(f"/v1/workflows/{flow}/sources")).data["items"]
+    (shown,) = spend["stores"]
+    assert (shown["source"], len(shown["keys"])) == (f"table:{name}", 1)
     assert {one["nodeId"] for one in shown["writers"]} == ({"add", "see"} if name == "t" else {"put"})
     return {one["source"] for one in shown["sources"]}
 
@@ -216,6 +221,12 @@ async def test_a_variable_that_a_form_wrote_asks_whoever_pays_by_it(studio: Stud
     more = {"variableDefs": defs, "triggerNodeIds": ["root", "two", "three", "four"]}
     flow = await by_form(studio, nodes, {"to": THIEF}, "keep", **more)
     assert "hangs on trigger:manual" in " ".join(await asks(studio, flow, triggerNodeId="two"))
+    for path in (f"workflows/{flow}/sources", f"runs/{await newest(studio, flow)}/effects?include=sources"):
+        told = (await studio.api.get(f"/v1/{path}")).data
+        for spend in told.get("items") or told["sources"]:
+            (shown,) = spend["stores"]
+            assert shown["source"] == f"variable:{flow}/to"
+            assert "trigger:manual" in {one["source"] for one in shown["sources"]}
     early = (await studio.api.post(f"/v1/workflows/{flow}/run", {"triggerNodeId": "three"})).data["runId"]
     await studio.bench.until(early, lambda run: bool(run["status"] == "waiting"))
     assert (await studio.run(flow, triggerNodeId="four"))["status"] == "success"

@@ -21,6 +21,8 @@ export const pages = {
       { name: 'Whether at all', fields: ['decides'] },
     ],
     written: (version: string) => `as written in ${version.replace('@', ', version ')}`,
+    writtenBy: (who: string[]) =>
+      who.length ? `is written by ${who.join(', ')} and hangs on:` : 'was not written by anybody since this is noted.',
     shown: (node: string, fields: string[]) => `${node} must be approved before, and shows ${fields.join(', ')}.`,
   },
   approvals: {

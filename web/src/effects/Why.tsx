@@ -136,12 +136,28 @@ function Answer({ spend }: { spend: Spend }) {
           </Tabs.Panel>
         ))}
       </Tabs>
+      {spend.stores.map((one) => (
+        <Store key={one.source} store={one} />
+      ))}
       {spend.approvals.map((one) => (
         <p key={one.nodeId} className="quiet">
           {said.shown(one.nodeId, one.shows)}
         </p>
       ))}
     </div>
+  )
+}
+
+/** A table or a variable that the spend hangs on: what shapes it, and who writes it. */
+function Store({ store }: { store: Schemas['StoreSources'] }) {
+  const steps = store.writers.map((one) => `${one.nodeId} (${one.workflowId})`)
+  return (
+    <>
+      <p className="quiet">
+        <Said text={store.says.replace(/,.*/, '')} /> {said.writtenBy([...steps, ...store.keys])}
+      </p>
+      <Sources of={store.sources} />
+    </>
   )
 }
 

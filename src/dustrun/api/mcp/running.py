@@ -154,7 +154,15 @@ def _explained(one: Json) -> Json:
     }
     authors = sorted({_author(each["source"]) for level in levels.values() for each in _written(level)})
     head = {name: one[name] for name in ("workflowId", "version", "nodeId", "type", "approvals")}
+    if one["stores"]:
+        head["stores"] = [_stored(each) for each in one["stores"]]
     return {**head, **said, "writtenIn": authors, **({"paths": one["paths"]} if one.get("paths") else {})}
+
+
+def _stored(store: Json) -> Json:
+    """A table or a variable that the spend hangs on: what shapes it in words, and who writes it."""
+    outside = [each["says"] for each in store["sources"] if each["kind"] != "definition"]
+    return {"store": store["source"], "hangsOn": outside, "writers": store["writers"], "keys": store["keys"]}
 
 
 def _written(level: Json) -> list[Json]:

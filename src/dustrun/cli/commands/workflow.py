@@ -369,9 +369,6 @@ def sources(
     draw_sources(chosen)
     if found["callsAny"]:
         output.say("A call computes which workflow it runs; others may spend, too.")
-    for stored in found["tables"]:
-        shaped = "; ".join(one["says"] for one in stored["sources"]) or "only keys"
-        output.say(f"The table {stored['table']}, which {len(stored['writers'])} nodes write: {shaped}")
 
 
 @app.command()

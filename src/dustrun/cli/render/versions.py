@@ -110,6 +110,11 @@ def _lines(one: Json) -> Iterator[str]:
         left = level["total"] - len(level["sources"])
         more = f"; and {left} more" if left else ""
         yield f"{level['question']}: {'; '.join(outside) or 'as written'}{more}"
+    for store in one["stores"]:
+        outside = [each["says"] for each in store["sources"] if each["kind"] != "definition"]
+        shaped = f"hangs on {'; '.join(outside)}" if outside else "is what keys wrote"
+        by = [f"`{each['nodeId']}` of {each['workflowId']}" for each in store["writers"]] + store["keys"]
+        yield f"{store['says'].partition(',')[0]} {shaped}; written by {', '.join(by) or 'nobody yet'}"
     for approval in one["approvals"]:
         yield f"`{approval['nodeId']}` must be approved before, and shows {', '.join(approval['shows'])}"
     stops = one.get("stops")

@@ -637,10 +637,12 @@ class Slicer:
 
     # --- what a store is given ---
 
-    def tables_of(self, place: Place) -> set[str | None]:
-        """The tables that a node names; None: any."""
-        is_table = self.node(place).node.type in ("read-table", "write-table")
-        return {self._table_name(one) for one in self.given(place)} if is_table else set()
+    def stores_of(self, place: Place) -> set[Source]:
+        """The tables, or the variable, that a node writes to; `*`: any."""
+        node = self.node(place).node
+        if node.type in _WRITERS:
+            return {Source("variable", workflow_of(place[0]), (str(node.payload.get("name")),))}
+        return {Source("table", self._table_name(one) or ANY) for one in self.given(place)}
 
     def written_to(self, place: Place) -> dict[str, int]:
         """By column, what can change what a node writes there. `""`: which rows it writes, or to a variable; `*`:

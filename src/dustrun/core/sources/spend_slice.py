@@ -140,9 +140,9 @@ class SpendSlice:
                 yield Source(named[0], named[1], named[2:])
 
     @property
-    def tables(self) -> set[str | None]:
-        """The names of the tables that a node writes to."""
-        return self._slicer.tables_of(self.place)
+    def stores(self) -> set[str]:
+        """The tables, or the variable, that a node writes to, as sources."""
+        return {str(one) for one in self._slicer.stores_of(self.place)}
 
     def is_in_loop(self, place: Place) -> bool:
         """Whether a node of the closure runs once for each item of a loop."""

@@ -54,6 +54,27 @@ class ShapingNode(Answer):
     )
 
 
+class StoreWriter(Answer):
+    """A node that writes to a table or a variable."""
+
+    workflow_id: str
+    version: int
+    node_id: str
+
+
+class StoreSources(Answer):
+    """A table or a variable by which something is paid, and what shapes it: by the drafts and live versions that write
+    to it (at most 20), and as it is kept of what they have written. A spend is judged by what shaped the rows that it
+    has read, and the value."""
+
+    source: str = Field(examples=["table:payees"])
+    says: str
+    writers: list[StoreWriter]
+    keys: list[str] = Field(description="Ids of keys that wrote it, by hand or with what they started or made.")
+    sources: list[SourceAnswer]
+    total: int
+
+
 class SpendSourcesAnswer(Answer):
     """What shaped one spend. `fields`: what can change it. `decides`: what chooses whether it happens, or how often.
     `stops`: what can only prevent it; absent for a run, where nothing did."""
@@ -67,6 +88,9 @@ class SpendSourcesAnswer(Answer):
     stops: SourceList | None = None
     nodes: list[ShapingNode] = Field(description="The nodes that shape it, to be shown on a canvas; at most 500.")
     approvals: list[ApprovalSources]
+    stores: list[StoreSources] = Field(
+        description="The tables and variables that can change a money field; at most 20 of an answer."
+    )
     paths: list[str] | None = Field(
         None, description="Of a run: where it happened, as the report of effects names the places; at most 100."
     )
@@ -82,28 +106,10 @@ class LoopAnswer(Answer):
     judged_in_turn: dict[str, str] = Field(description="The other nodes, and why they are not.")
 
 
-class TableWriter(Answer):
-    """A node that writes to a table."""
-
-    workflow_id: str
-    version: int
-    node_id: str
-
-
-class TableSources(Answer):
-    """What shapes a table by which something is paid: by the drafts and live versions that write to it (at most 20),
-    and as it is kept of what they have written. A spend by its rows is judged by what shaped these rows."""
-
-    table: str
-    writers: list[TableWriter]
-    sources: list[SourceAnswer]
-    total: int
-
-
 class SpendSourcesPage(PageAnswer[SpendSourcesAnswer]):
     """What shapes the spends of a version and of what it calls. `digest` stands for these definitions; `callsAny`: a
     call computes which workflow it runs, so that others may spend, too. `hidden`: spends of workflows that the key may
-    not see. `loops`: those of this version that spend. `tables`: those that can change a money field, at most 20."""
+    not see. `loops`: those of this version that spend."""
 
     workflow_id: str
     version: int
@@ -111,4 +117,3 @@ class SpendSourcesPage(PageAnswer[SpendSourcesAnswer]):
     calls_any: bool
     hidden: int
     loops: list[LoopAnswer]
-    tables: list[TableSources]

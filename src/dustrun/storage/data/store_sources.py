@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from dustrun.core.sources.kept import joined
 from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import runs
 from dustrun.storage.db.tables import store_sources as t
-from dustrun.storage.runs import runs
 
 NOW: Final = 2**63 - 1
 """As the oldest run that reads: one that begins now."""
@@ -25,7 +25,7 @@ _LIKE = Statement(
 _END = Statement(
     sa.update(t)
     .where(t.c.object == sa.bindparam("the_object"), t.c.until_run.is_(None))
-    .values(until_run=sa.bindparam("newest", type_=sa.BigInteger))
+    .values(until_run=sa.select(sa.func.coalesce(sa.func.max(runs.c.pk), 0)).scalar_subquery())
 )
 _ADD = Statement(
     sa.text(
@@ -73,7 +73,7 @@ def replace(tx: Tx, object_: str, given: Mapping[str, Iterable[str]]) -> None:
     afterwards have a higher pk than any that may have read what was there."""
     found = tx.all(_LIST, object=object_, layer=0, oldest=NOW)
     if {(part, source) for part, source, _ in found} - {(part, one) for part, some in given.items() for one in some}:
-        tx.do(_END, the_object=object_, newest=runs.newest_pk(tx))
+        tx.do(_END, the_object=object_)
     add(tx, object_, 0, given, is_change=True)
 
 

@@ -160,7 +160,9 @@ class RunReports:
     async def _sources(self, principal: Principal, run: Run) -> list[Json]:
         """The slice of each spend that the run came to, and of those of the runs that it called."""
         found = await self._parts.of(principal, run, with_results=True)
-        return await asyncio.to_thread(explain, found, self._runs.catalog.specs(), principal.may_use_workflow)
+        spends = await asyncio.to_thread(explain, found, self._runs.catalog.specs(), principal.may_use_workflow)
+        oldest = run.row.pk if run.row.source_run_id is None else 0  # a retry keeps what earlier runs have read
+        return await self._slices.stores.add_to(principal, spends, oldest)
 
     async def compare(self, principal: Principal, run_id: str, other_id: str) -> tuple[Run, Run, Json]:
         """What differs between two runs of a workflow; raises `NotFound`, and `Conflict` for runs of different ones."""
