@@ -221,6 +221,9 @@ async def test_a_variable_that_a_form_wrote_asks_whoever_pays_by_it(studio: Stud
     more = {"variableDefs": defs, "triggerNodeIds": ["root", "two", "three", "four"]}
     flow = await by_form(studio, nodes, {"to": THIEF}, "keep", **more)
     assert "hangs on trigger:manual" in " ".join(await asks(studio, flow, triggerNodeId="two"))
+    listed = [one["why"] for one in (await studio.api.get("/v1/approvals")).data["items"] if one["kind"] == "spend"]
+    value = f"the variable `to` of {flow}, as it was written before"
+    assert listed == [f"who is paid: `$trigger` of the manual that started the run, {value} and 1 more"]
     for path in (f"workflows/{flow}/sources", f"runs/{await newest(studio, flow)}/effects?include=sources"):
         told = (await studio.api.get(f"/v1/{path}")).data
         for spend in told.get("items") or told["sources"]:

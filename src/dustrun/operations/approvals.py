@@ -10,7 +10,7 @@ from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import loads
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
-from dustrun.operations.declaration.answers import MADE, STORED, Answer, From, PageAnswer, Time, time
+from dustrun.operations.declaration.answers import MADE, STORED, Answer, From, PageAnswer, Time, page_shape, time
 from dustrun.operations.declaration.encoding import data_of
 from dustrun.operations.declaration.fields import ANY_OF, Commas, Paged, Text
 from dustrun.operations.declaration.operation import Named, Noun
@@ -101,6 +101,16 @@ class ApprovalAnswer(Answer):
     )
 
 
+class ListedApproval(ApprovalAnswer):
+    """A question to a person, with what shaped its spend in a sentence."""
+
+    why: str | None = Field(
+        description="Of a spend that a policy with `sources` judged: what from outside shaped who is paid and how "
+        "much. Null for others; `GET /v1/approvals/{id}` has all.",
+        examples=["who is paid: the answer of api.example.com; how much: what its starter gave"],
+    )
+
+
 class ApprovalDetail(ApprovalAnswer):
     """A question to a person, with what shaped the spends that it is about."""
 
@@ -168,11 +178,15 @@ def _detail(found: tuple[ApprovalRow, list[dict[str, Any]]]) -> dict[str, Any]:
     return data_of(ApprovalAnswer, found[0]) | {"sources": found[1]}
 
 
+def _listed(found: tuple[ApprovalRow, str | None]) -> dict[str, Any]:
+    return data_of(ApprovalAnswer, found[0]) | {"why": found[1]}
+
+
 def _row_of(result: ApprovalRow | Decided) -> ApprovalRow:
     return result.row if isinstance(result, Decided) else result
 
 
-@noun.get("/v1/approvals", permission="run:read", answers=PageAnswer[ApprovalAnswer])
+@noun.get("/v1/approvals", permission="run:read", answers=PageAnswer[ListedApproval], shape=page_shape(_listed))
 async def list_approvals(
     call: Call,
     paging: Paged,
@@ -182,7 +196,7 @@ async def list_approvals(
         Named("status"),
         Field(description=f"Statuses, {ANY_OF}; default: the open ones."),
     ] = None,
-) -> Page[ApprovalRow]:
+) -> Page[tuple[ApprovalRow, str | None]]:
     """List approval questions, newest first."""
     wanted = statuses if statuses is not None else ["pending"]
     return await call.parts.waits.approvals.list_page(call.principal, wanted, paging)

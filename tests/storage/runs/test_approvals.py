@@ -30,3 +30,12 @@ async def test_only_the_first_closes_an_approval(tmp_path: Path, store_url: str)
         assert row is not None
         assert done == [True, False, False]
         assert (row.status, row.decided_at, row.decided_by, row.comment) == wanted[0]
+
+
+async def test_a_list_that_is_asked_for_again_is_not_compiled_again(tmp_path: Path) -> None:
+    async with composed(tmp_path) as server:
+        path, page = "/v1/approvals?status=pending,timed_out", approvals._page
+        await server.owner.get(path)
+        before = page.cache_info()
+        assert (await server.owner.get(f"{path}&limit=3&offset=1")).data["items"] == []
+        assert (page.cache_info().misses, page.cache_info().hits) == (before.misses, before.hits + 1)

@@ -12,7 +12,7 @@ import { words } from '../words'
 import { pages } from '../words.pages'
 import { ApprovalStatus } from './Approval'
 
-type Approval = Schemas['ApprovalAnswer']
+type Approval = Schemas['ListedApproval']
 const said = pages.approvals
 const ALL = Object.keys(said.status).join(',')
 
@@ -33,6 +33,7 @@ const OPEN: Column<Approval>[] = [
           {row.workflowName || said.inline} · {row.path}
           {row.quorum > 1 && ` · ${said.votesOf(row.votes.length, row.quorum)}`}
         </small>
+        {row.why && <small dir="auto">{row.why.replaceAll('`', '')}</small>}
       </>
     ),
   },

@@ -22,11 +22,11 @@ Binding = Annotated[
     typer.Option("--binding", help="What you decide about, as `approvals show` prints it; a launch needs it."),
 ]
 
-_COLUMNS = ["approval", "status", "question", "workflow", "node", "run", "ends", "decided by"]
+_COLUMNS = ["approval", "status", "question", "workflow", "node", "run", "ends", "decided by", "why"]
 
 
 def _row(item: dict[str, Any]) -> list[Any]:
-    names = ("id", "status", "message", "workflowName", "path", "runId", "expiresAt", "decidedBy")
+    names = ("id", "status", "message", "workflowName", "path", "runId", "expiresAt", "decidedBy", "why")
     return [item[name] or None for name in names]
 
 
@@ -41,7 +41,7 @@ def list_approvals(
 ) -> None:
     """List pending approvals, newest first."""
     page = client_of(server, key).get("/v1/approvals", status=status, limit=limit, offset=offset)
-    show_page(page, _COLUMNS, _row, as_json, spare=("decided by", "run", "node", "workflow", "ends"))
+    show_page(page, _COLUMNS, _row, as_json, spare=("why", "decided by", "run", "node", "workflow", "ends"))
 
 
 @app.command()

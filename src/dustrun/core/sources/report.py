@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dustrun.core.sources.inputs import MONEY_FIELDS
 from dustrun.core.sources.slicer import workflow_of
-from dustrun.core.sources.source import ANY, Source
+from dustrun.core.sources.source import ANY, Source, parse_source
 from dustrun.core.sources.spend_slice import SpendSlice
 
 # Sources in words, for people: reports, warnings, the command line and assistants say them the same way.
@@ -67,6 +67,29 @@ _WORDS: Final[Mapping[str, Callable[[Source], str]]] = {
     "run": lambda _: "the run's own id and mode",
     "result": lambda one: f"the result of `{''.join(one.path)}` in {one.name}",
 }
+
+
+_MOST_SAID: Final = 2
+_MOST_CHARS: Final = 300
+_WRITTEN: Final = frozenset({"definition", "setting", "chain", "clock", "run", "env"})
+
+
+def in_a_sentence(sources: Mapping[str, Iterable[str]]) -> str:
+    """What shaped the money fields of a spend, as its verdict keeps it, short enough for a list: without what its
+    authors wrote and the settings and chains say."""
+    parts = []
+    for money in MONEY_FIELDS:
+        others = (one for one in sources.get(money, ()) if one.partition(":")[0] not in _WRITTEN)
+        said = [_in_words(one) for one in sorted(others, key=lambda one: (one == "starter", one))]
+        if said:
+            more = f" and {len(said) - _MOST_SAID} more" if len(said) > _MOST_SAID else ""
+            parts.append(f"{LEVELS[money]}: {', '.join(said[:_MOST_SAID])}{more}")
+    text = "; ".join(parts) or "as its authors wrote it"
+    return text if len(text) <= _MOST_CHARS else text[: _MOST_CHARS - 1] + "…"
+
+
+def _in_words(source: str) -> str:
+    return "what its starter gave" if source == "starter" else describe(parse_source(source))
 
 
 Json = dict[str, Any]

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from dustrun import clock
 from dustrun.core.money.policy.document import ApprovalRules, read_policy
+from dustrun.core.money.policy.verdict import read_stored
+from dustrun.core.sources.report import in_a_sentence
 from dustrun.core.stream_events import TRANSACTION
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.errors import Code, Conflict, Forbidden, NotFound
@@ -122,6 +124,11 @@ def with_good_votes(tx: Tx, row: ApprovalRow) -> ApprovalRow:
         return row
     given = [{**one, "lapsed": True} if one["by"] in ended else one for one in loads(row.votes or "[]")]
     return replace(row, votes=dumps_text(given))
+
+
+def _why(verdict: str | None) -> str | None:
+    sources = read_stored(verdict)[1]
+    return in_a_sentence(sources) if sources is not None else None
 
 
 def _is_good(tx: Tx, org_id: str, key_id: str) -> bool:
@@ -243,14 +250,18 @@ class Approvals:
         self._engine = engine
         self._launches = launches
 
-    async def list_page(self, principal: Principal, statuses: Sequence[str], paging: Paging) -> Page[ApprovalRow]:
-        """The organisation's approvals, newest first."""
+    async def list_page(
+        self, principal: Principal, statuses: Sequence[str], paging: Paging
+    ) -> Page[tuple[ApprovalRow, str | None]]:
+        """The organisation's approvals, newest first, each with what shaped its spend in a sentence, if the policy
+        judged by that."""
 
-        def query(tx: Tx) -> list[ApprovalRow]:
+        def query(tx: Tx) -> list[tuple[ApprovalRow, str | None]]:
             found = rows.list_page(
                 tx, principal.org_id, statuses, paging.peek, paging.offset, only=principal.workflow_ids
             )
-            return [with_good_votes(tx, row) for row in found]
+            verdicts = rows.list_verdicts(tx, [one for one in found if one.binding is not None and one.launch is None])
+            return [(with_good_votes(tx, row), _why(verdicts.get(row.id))) for row in found]
 
         return page_of(await self._database.read(query), paging)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
+from functools import lru_cache
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
@@ -128,6 +129,23 @@ _SUBJECTS = [
     )
     for table in (transactions, signatures)
 ]
+_AT_ONCE = 20
+_VERDICTS = [
+    Statement(
+        sa.select(table.c.approval_id, table.c.verdict).where(
+            table.c.id.in_(
+                sa.select(sa.func.min(table.c.id))
+                .where(
+                    table.c.run_pk.in_([b(f"run_{at}", type_=sa.BigInteger) for at in range(_AT_ONCE)]),
+                    table.c.approval_id.in_([b(f"id_{at}") for at in range(_AT_ONCE)]),
+                    table.c.verdict.is_not(None),
+                )
+                .group_by(table.c.approval_id)
+            )
+        )
+    )
+    for table in (transactions, signatures)
+]
 
 
 def _row(values: Sequence[object]) -> ApprovalRow:
@@ -202,15 +220,44 @@ def list_page(
     tx: Tx, org_id: str, statuses: Sequence[str], limit: int, offset: int, *, only: Collection[str] | None = None
 ) -> list[ApprovalRow]:
     """Lists approvals, newest first; `only` limits them to some workflows."""
-    query = sa.select(*_COLUMNS).where(approvals.c.org_id == org_id)
-    if only is not None:
-        query = query.where(approvals.c.workflow_id.in_(only))
+    workflows = {f"workflow_{at}": one for at, one in enumerate(only or ())}
+    statement = _page(tuple(sorted(set(statuses))), len(workflows) if only is not None else None)
+    values = {"org_id": org_id, "most": limit, "skip": offset, **workflows}
     if statuses:
-        is_over = sa.and_(
-            approvals.c.launch.is_not(None), approvals.c.status == PENDING, approvals.c.expires_at <= clock.now_ms()
+        values["now"] = clock.now_ms()
+    return [_row(row) for row in tx.all(statement, **values)]
+
+
+@lru_cache(maxsize=256)
+def _page(statuses: tuple[str, ...], workflows: int | None) -> Statement:
+    """The statement of a page; a caller asks again and again with the same filters."""
+    query = sa.select(*_COLUMNS).where(approvals.c.org_id == b("org_id"))
+    if workflows is not None:
+        query = query.where(
+            sa.or_(sa.false(), *(approvals.c.workflow_id == b(f"workflow_{at}") for at in range(workflows)))
         )
+    if statuses:
+        has_ended = approvals.c.expires_at <= b("now", type_=sa.BigInteger)
+        is_over = sa.and_(approvals.c.launch.is_not(None), approvals.c.status == PENDING, has_ended)
         status = sa.case((is_over, TIMED_OUT), else_=approvals.c.status)
         stored = {PENDING, *statuses} if TIMED_OUT in statuses else statuses  # so that the index serves
-        query = query.where(approvals.c.status.in_(stored), status.in_(statuses))
-    query = query.order_by(approvals.c.created_at.desc(), approvals.c.id.desc()).limit(limit).offset(offset)
-    return [_row(row) for row in tx.all(Statement(query))]
+        query = query.where(approvals.c.status.in_(_literals(stored)), status.in_(_literals(statuses)))
+    newest = query.order_by(approvals.c.created_at.desc(), approvals.c.id.desc())
+    return Statement(newest.limit(b("most", type_=sa.Integer)).offset(b("skip", type_=sa.Integer)))
+
+
+def _literals(texts: Collection[str]) -> list[sa.ColumnElement[str]]:
+    return [sa.literal(one) for one in sorted(texts)]  # a plain list is expanded at each call
+
+
+def list_verdicts(tx: Tx, asked: Sequence[ApprovalRow]) -> dict[str, str]:
+    """By id of the questions about spends, the verdict of the first transaction or signature that each is about."""
+    found = {}
+    for start in range(0, len(asked), _AT_ONCE):
+        some = asked[start : start + _AT_ONCE]
+        some = [*some, *[some[0]] * (_AT_ONCE - len(some))]
+        ids = {f"id_{at}": one.id for at, one in enumerate(some)}
+        runs = {f"run_{at}": one.run_pk for at, one in enumerate(some)}
+        for statement in _VERDICTS:
+            found.update({str(row[0]): str(row[1]) for row in tx.all(statement, **ids, **runs)})
+    return found
