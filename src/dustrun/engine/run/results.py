@@ -385,8 +385,8 @@ class Results:
         if not facts:
             return
         asked = [facts["approvalId"]] if "approvalId" in facts else []
-        if status == "cancelled":  # approvals of its transactions end with the node
-            asked += facts.get("spend", facts.get(AHEAD, {})).get("approvals", ())
+        if status == "cancelled":  # of a loop that asked ahead; the outbox closes those of its own transactions
+            asked += facts.get(AHEAD, {}).get("approvals", ())
         for approval_id in asked:
             self.beside().closed.append(Closed(approval_id, status, self._run.state.now()))
 

@@ -242,9 +242,8 @@ class LiveSpend:
 
     async def _facts(self, status: SpendStatus, *, is_over: bool = False) -> Json:
         notes = status.spend.notes
-        asked = [t["approvalId"] for t in status.transactions if t.get("approvalId")]
         kept = {name: notes[name] for name in (_INPUT, _WALLET, _ASSUMED)}
-        spend = {**kept, "sent": status.is_signed, "approvals": asked}
+        spend = {**kept, "sent": status.is_signed}
         facts: Json = {"spend": spend, "transactions": [dict(transaction) for transaction in status.transactions]}
         if is_over:
             facts |= await self._reported(status)
