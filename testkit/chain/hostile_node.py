@@ -261,6 +261,11 @@ class Face:
         answers = [self._answer(one) for one in calls]
         return web.json_response(answers if isinstance(asked, list) else answers[0])
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a read of logs waits for others."""
+        return self._waiting > 0
+
     async def _wait_for_others(self) -> None:
         self._waiting += 1
         if self._waiting >= self.together:

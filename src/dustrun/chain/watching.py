@@ -93,6 +93,10 @@ class ChainMoved(Exception):
     """The block asked for is not known any more, or another one is in its place: start over from the headers."""
 
 
+class LeftBranch(ChainMoved):
+    """A reorg that was seen has removed the block: what follows is known already."""
+
+
 class TooMuch(Exception):
     """The node refuses to read so many blocks at once."""
 
@@ -140,7 +144,16 @@ class BlockReader:
 
     async def head(self) -> SeenBlock:
         """The newest block."""
-        return _block(await self._read(Request("eth_getBlockByNumber", ("latest", False))))
+        return (await self.head_and(()))[0]
+
+    async def head_and(self, numbers: Sequence[int]) -> tuple[SeenBlock, list[SeenBlock]]:
+        """The newest block, and what there is at these heights, in one request. Some may be higher than the newest."""
+        named = [("latest", False), *((hex(number), False) for number in numbers)]
+        asked = [Request("eth_getBlockByNumber", params) for params in named]
+        newest, *others = await self._chain.endpoints.batch(asked)
+        if isinstance(newest, RpcError):
+            raise to_error(newest, f"eth_getBlockByNumber of {self._chain.network.name}")
+        return _block(newest), [_block(one) for one in others if one is not None and not isinstance(one, RpcError)]
 
     async def finalized(self) -> int | None:
         """The height of the finalized block; None if no endpoint says it."""

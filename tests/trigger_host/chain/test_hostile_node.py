@@ -409,6 +409,64 @@ async def test_headers_after_a_reorg_are_read_in_one_exchange(chain: Chain) -> N
     assert headers.chain.is_canonical(chain.tree.head.number - 8, chain.tree.at(chain.tree.head.number - 8).hash)
 
 
+async def test_among_reorgs_headers_come_with_the_head(chain: Chain) -> None:
+    """An exchange for the headers alone would find another chain already."""
+    parts = chain.server.server.parts
+    await chain.server.server.trigger_host.stop()
+    reader = BlockReader(parts.money.chains.get(CHAIN_ID))
+    headers = Headers(CHAIN_ID, reader, ChainStore(parts.database, parts.writer))
+    await headers.follow(await reader.head())
+    exchanges = []
+    for depth in (3, 2, 1, 3, 2):
+        chain.tree.reorg(depth, [()] * (depth + 1))
+        chain.tree.mine((), ())
+        before = chain.face.exchanges
+        await headers.follow(*await reader.head_and(headers.near()))
+        exchanges.append(chain.face.exchanges - before)
+        assert headers.chain.newest is not None
+        assert headers.chain.newest.hash == chain.tree.head.hash
+    assert exchanges == [2, 1, 1, 1, 1]
+
+
+async def test_a_quiet_chain_is_asked_for_its_head_alone(chain: Chain) -> None:
+    parts = chain.server.server.parts
+    await chain.server.server.trigger_host.stop()
+    reader = BlockReader(parts.money.chains.get(CHAIN_ID))
+    headers = Headers(CHAIN_ID, reader, ChainStore(parts.database, parts.writer))
+    await headers.follow(await reader.head())
+    chain.tree.reorg(1, [()] * 2)
+    for _ in range(18):
+        await headers.follow(*await reader.head_and(headers.near()))
+        chain.tree.mine()
+    before = chain.face.counts["eth_getBlockByNumber"]
+    await headers.follow(*await reader.head_and(headers.near()))
+    assert chain.face.counts["eth_getBlockByNumber"] == before + 1
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+async def test_a_read_that_takes_long_holds_up_no_newer_block(tmp_path: Path, is_left: bool) -> None:
+    """One whose block a reorg has removed is not waited for."""
+    payments = Payments(Tree(), random.Random(11))
+    payments.tree.mine(*[()] * 8)
+    face = Face(payments.tree)
+
+    async def is_asked() -> bool:
+        return face.is_waiting
+
+    patient = {"chain_timeout_ms": 60_000}  # the read is not given up and begun again
+    async with serving(face) as urls, watching(urls, tmp_path, {"blockTimeMs": 150}, **patient) as server:
+        chain = Chain(payments, face, server)
+        workflow = await chain.publish(confirmations=0)
+        face.together = 2
+        payments.send(1)
+        await server.until(is_asked)
+        if is_left:
+            payments.reorg(1)
+        else:
+            payments.send(1)
+        await chain.until_told(workflow)
+
+
 async def test_blocks_that_wait_to_be_scanned_are_read_at_once(chain: Chain) -> None:
     """One after the other, a slow endpoint would fall behind a quick chain for good."""
     workflow = await chain.publish(confirmations=0)

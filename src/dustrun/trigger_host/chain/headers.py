@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from dustrun.chain.watching import BlockReader, ChainMoved, SeenBlock
@@ -12,6 +13,9 @@ from dustrun.services.triggers.chain_store import ChainStore, HeaderChange
 _PER_READ: Final = 64
 _FIRST_READ: Final = 4
 """Stored headers that are compared at first: most reorgs are not deeper, and each exchange takes its time."""
+_MOST_AHEAD: Final = 8
+_NEAR_LOOKS: Final = 16
+"""For so many looks after one that needed more than the head, more is read together with the head."""
 _BEHIND_START: Final = 2 * _PER_READ
 _PRUNE_EVERY: Final = 32
 
@@ -33,6 +37,8 @@ class Headers:
         self._reader = reader
         self._store = store
         self._unpruned = 0
+        self._back = self._ahead = self._near_looks = 0
+        self._changing: asyncio.Future[None] | None = None
         self.chain = HeaderChain()
         self.lowest_needed = 0
         """No header from this height on is forgotten."""
@@ -46,22 +52,49 @@ class Headers:
         """Reads what is stored."""
         self.chain = await self._store.load_headers(self._chain_id)
 
-    async def follow(self, head: SeenBlock) -> None:
-        """Takes what follows up to this head, and takes off what a reorg removed. Raises `ChainMoved` if the chain
-        changes meanwhile, `HeadWentBack` if it is shorter than what was seen."""
+    def near(self) -> list[int]:
+        """The heights to read together with the next head: those that the last looks had to read after it. On a quick
+        chain or among reorgs, an exchange for these alone would find another chain already."""
+        newest = self.chain.newest
+        if newest is None or not self._near_looks:
+            return []
+        return list(range(max(0, newest.number - self._back + 1), newest.number + self._ahead + 1))
+
+    def _expect(self, back: int, ahead: int) -> None:
+        """Notes how many stored headers a reorg removed, and how many blocks came at once."""
+        if back or ahead > 1:
+            self._near_looks = _NEAR_LOOKS
+            self._back = max(self._back, _FIRST_READ if back else 0)
+            self._ahead = max(self._ahead, min(ahead, _MOST_AHEAD))
+        elif self._near_looks:
+            self._near_looks -= 1
+            if not self._near_looks:
+                self._back = self._ahead = 0
+
+    def changing(self) -> asyncio.Future[None]:
+        """Done as soon as the stored headers are others."""
+        if self._changing is None or self._changing.done():
+            self._changing = asyncio.get_running_loop().create_future()
+        return self._changing
+
+    async def follow(self, head: SeenBlock, near: Sequence[SeenBlock] = ()) -> None:
+        """Takes what follows up to this head, and takes off what a reorg removed. `near`: what was read together with
+        it. Raises `ChainMoved` if the chain changes meanwhile, `HeadWentBack` if it is shorter than what was seen."""
         newest = self.chain.newest
         if newest is None:
             await self._extend(await self._jump(head.header), head.header, {})
             return
         if self._is_behind(head.header, newest):
             return
-        seen: dict[int, Header] = {}
+        seen = {one.header.number: one.header for one in near if one.header.number < head.header.number}
         base = await self._common(newest, head.header, seen)
+        self._expect(newest.number - base.number if base is not None else 0, head.header.number - newest.number)
         if base is None:  # deeper than the stored headers: whoever needs what is gone will find out
             await self._reader.chain.verify(afresh=True)  # or it is another chain
             await self.forget()
             base = await self._jump(head.header)
         if head.header.number > base.number + KEPT:
+            await self._save(base.number, [])
             base = await self._jump(head.header)
         await self._extend(base, head.header, seen)
 
@@ -73,24 +106,32 @@ class Headers:
         raise HeadWentBack(newest.number, head.number)
 
     async def _common(self, newest: Header, head: Header, seen: dict[int, Header]) -> Header | None:
-        """The newest stored header that is still canonical; what is above it is taken off. None if there is none.
+        """The newest stored header that is still canonical; None if there is none.
         `seen` gets what was read; with the first ones, also those that follow up to the head."""
         if head.parent == newest.hash:
             return newest
+        following = seen.get(newest.number + 1)
+        if following is not None and following.parent == newest.hash:
+            return newest
+        base = self._newest_of(seen.values())
+        if base is not None:
+            return base
         numbers = self.chain.numbers_back_from(min(newest.number, head.number))
         size, above = _FIRST_READ, list(range(newest.number + 1, head.number))[: _PER_READ - _FIRST_READ]
         while numbers:
             part, numbers = numbers[:size], numbers[size:]
             found = [block.header for block in await self._reader.blocks([*part, *above]) if block is not None]
             seen |= {header.number: header for header in found}
-            common = [header for header in found if self.chain.is_canonical(header.number, header.hash)]
-            if common:
-                base = max(common, key=lambda header: header.number)
-                if base.number < newest.number:
-                    await self._save(base.number, [])
+            base = self._newest_of(found)
+            if base is not None:
                 return base
             size, above = min(2 * size, _PER_READ), []
         return None
+
+    def _newest_of(self, found: Iterable[Header]) -> Header | None:
+        """The newest of these that is stored as canonical."""
+        common = [header for header in found if self.chain.is_canonical(header.number, header.hash)]
+        return max(common, key=lambda header: header.number, default=None)
 
     async def forget(self) -> None:
         """Takes everything off the canonical chain."""
@@ -105,6 +146,8 @@ class Headers:
         return start.header
 
     async def _extend(self, base: Header, head: Header, seen: Mapping[int, Header]) -> None:
+        """Stores what follows a header. What was stored above it is taken off together with that: whoever scans below
+        finds no chain without a head meanwhile."""
         while base.number < head.number:
             last = min(base.number + _PER_READ, head.number)
             numbers = list(range(base.number + 1, last + 1))
@@ -116,7 +159,9 @@ class Headers:
             if last == head.number:
                 found.append(head)
             good = linked(base, found)
-            await self._save(None, found[:good])
+            newest = self.chain.newest
+            is_left = newest is not None and newest.number > base.number
+            await self._save(base.number if is_left else None, found[:good])
             if good < last - base.number:
                 raise ChainMoved
             base = found[-1]
@@ -130,9 +175,15 @@ class Headers:
         change = HeaderChange(above, added, below)
         if not await self._store.save_headers(self._chain_id, self.chain.newest, change):
             await self.load()
+            self._tell()
             raise ChainMoved
         if above is not None:
             self.chain.cut(above)
         self.chain.add(added)
         if below is not None:
             self.chain.prune(below)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._changing is not None and not self._changing.done():
+            self._changing.set_result(None)

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import aclosing
 from functools import partial
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
-from dustrun.chain.watching import BlockReader, ChainMoved, SeenBlock, TooMuch
+from dustrun.chain.watching import BlockReader, ChainMoved, LeftBranch, SeenBlock, TooMuch
 from dustrun.core.triggers.chain.cursor import Cursor, Resumed
 from dustrun.core.triggers.chain.headers import KEPT, Header
 from dustrun.core.triggers.chain.identity import subject_of
@@ -148,40 +148,57 @@ class Scanner:
             raise ChainMoved  # the endpoint lags
         return block.header.hash == at.hash
 
-    async def by_blocks(self, one: Watched, first: int, last: int) -> None:
-        """Scans the next blocks of a subscription."""
+    async def by_blocks(self, one: Watched, first: int, last: Callable[[], int]) -> None:
+        """Scans the next blocks of a subscription, up to the `last` one, which may change meanwhile."""
         async with aclosing(self._read(one, first, last)) as blocks:
             async for header, events in blocks:
                 assert one.at is not None
-                is_left = self._parts.headers.chain.hash_at(header.number) not in (None, header.hash)
-                if is_left or one.at.hash != (header.hash if one.at.number == header.number else header.parent):
-                    raise ChainMoved
+                if one.at.hash != (header.hash if one.at.number == header.number else header.parent):
+                    raise (
+                        ChainMoved if self._parts.headers.chain.is_canonical(one.at.number, one.at.hash) else LeftBranch
+                    )
                 await self._take(one, header, events())
                 if one.at.next <= header.number:
                     return  # the row must be read again
 
     async def _read(
-        self, one: Watched, first: int, last: int
+        self, one: Watched, first: int, last: Callable[[], int]
     ) -> AsyncGenerator[tuple[Header, Callable[[], list[ChainEvent]]], None]:
         """Blocks and what gives their events, or raises why they could not be read. Some are read at once: with a slow
-        endpoint, one after the other would take longer than the chain takes for new ones. Each comes when it is there:
-        newer ones often take longer, since their logs are in doubt."""
-        headers = self._parts.headers
-        for start in range(first, last + 1, _AT_ONCE):
-            numbers = range(start, min(last + 1, start + _AT_ONCE))
-            hashes = {number: hash for number in numbers if (hash := headers.chain.hash_at(number)) is not None}
-            found = {number: headers.chain.get(hash) for number, hash in hashes.items()}
-            others = await self._by_number([number for number in numbers if number not in found])
+        endpoint, one after the other would take longer than the chain takes for new ones. Each comes when it is there,
+        and others are begun as soon as the chain has them: newer ones often take longer, since their logs are in doubt.
+        Raises `LeftBranch` for a block that a reorg removes meanwhile."""
+        reads: dict[int, tuple[Header, asyncio.Task[list[ChainEvent]]]] = {}
+        number = first
+        try:
+            while number <= last():
+                await self._begin(one, reads, range(number, min(last() + 1, number + _AT_ONCE)))
+                header, task = reads[number]
+                either: list[asyncio.Future[Any]] = [task, self._parts.headers.changing()]
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                if self._parts.headers.chain.hash_at(number) not in (None, header.hash):
+                    raise LeftBranch
+                if task.done():
+                    yield header, reads.pop(number)[1].result
+                    number += 1
+        finally:
+            for _, task in reads.values():
+                task.cancel()
+            await asyncio.gather(*(task for _, task in reads.values()), return_exceptions=True)
+
+    async def _begin(
+        self, one: Watched, reads: dict[int, tuple[Header, asyncio.Task[list[ChainEvent]]]], numbers: range
+    ) -> None:
+        """Begins to read blocks; those whose headers are not stored only together, as one exchange gives their
+        headers."""
+        chain = self._parts.headers.chain
+        wanted = [number for number in numbers if number not in reads]
+        found = {number: chain.get(hash) for number in wanted if (hash := chain.hash_at(number)) is not None}
+        if not reads:
+            others = await self._by_number([number for number in wanted if number not in found])
             found |= {number: block.header for number, block in others.items()}
-            tasks = [asyncio.ensure_future(self._events(one, found[number])) for number in numbers]
-            try:
-                for number, task in zip(numbers, tasks, strict=True):
-                    await asyncio.wait([task])
-                    yield found[number], task.result
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        for number, header in found.items():
+            reads[number] = header, asyncio.ensure_future(self._events(one, header))
 
     async def _events(self, one: Watched, header: Header) -> list[ChainEvent]:
         return await self._parts.blocks.events(header, one.watch, self._parts.headers.depth_of(header))
@@ -313,7 +330,7 @@ class Scanner:
         """Scans the blocks of a gap; the cursor stays where it is. False: the row must be read again, and these blocks
         are still to be scanned."""
         assert one.at is not None
-        async with aclosing(self._read(one, first, last)) as blocks:
+        async with aclosing(self._read(one, first, lambda: last)) as blocks:
             async for _, events in blocks:
                 for event, rest in _with_rest(await self._parts.intake.identify(one.sub, events())):
                     if not await self._record(one, event, one.at, rest):

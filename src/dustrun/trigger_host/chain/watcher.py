@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from dustrun import clock, log, metrics
 from dustrun.chain.endpoints import NotThisChain
-from dustrun.chain.watching import ChainMoved, SeenBlock
+from dustrun.chain.watching import ChainMoved, LeftBranch, SeenBlock
 from dustrun.core.triggers.chain.cursor import Cursor, Resumed, Scan, Skip, plan
 from dustrun.core.triggers.chain.headers import KEPT
 from dustrun.core.triggers.chain.watch import FINALIZED, target_of
@@ -182,8 +182,6 @@ _SHORTEST_MS: Final = 50
 _LONGEST_MS: Final = 5_000
 _LONGEST_BACKOFF_MS: Final = 30_000
 _PER_LOOK: Final = 64
-_PATIENCE_S: Final = 0.5
-"""How long a look waits for the subscriptions before it follows the head again, unless half a block takes less."""
 _OFTEN: Final = 20
 """After so many looks in a row that found other blocks than before, the log says so: after a reorg it is one or two."""
 _UNFIT: Final = "the blocks of a chain do not fit together, or a node lacks some of what is in them"
@@ -207,11 +205,10 @@ class ChainWatcher:
         self._stalls = Stalls(chain_id, parts, options.stalled_s)
         self._watched: dict[str, Watched] = {}
         self._stale: dict[str, Watched] = {}
-        self._busy: dict[str, asyncio.Task[bool]] = {}
+        self._busy: dict[str, asyncio.Task[None]] = {}
         self._ranging: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
-        self._is_waiting = False
         self._is_loaded = False
         self._genesis: str | None = None
         self._finalized: int | None = None
@@ -260,8 +257,10 @@ class ChainWatcher:
         failures = 0
         while True:
             self._wake.clear()
+            begun_s = clock.monotonic_s()
             try:
-                wait_ms: float = 0 if await self.look() else self._every_ms
+                await self.look()
+                wait_ms = max(_SHORTEST_MS, self._every_ms - 1000 * (clock.monotonic_s() - begun_s))
                 failures = 0
             except Exception as error:
                 self._log(error, failures)
@@ -291,16 +290,19 @@ class ChainWatcher:
         block_ms = self._parts.reader.chain.network.block_time_ms
         return max(_SHORTEST_MS, min(block_ms // 3, _LONGEST_MS))
 
-    async def look(self) -> bool:
-        """Looks once; True if there is more to do at once. Raises what keeps the chain from being read at all."""
+    async def look(self) -> None:
+        """Follows the head once, and starts those who have work. Raises what keeps the chain from being read at all."""
         async with self._looking:
             if not self._watched:
-                return False
+                return
             await self._reread()
-            is_right, head = await side_by_side(self._is_the_chain(), self._parts.reader.head())
+            headers, finalized = self._parts.headers, self._read_finalized()
+            is_right, (head, near), self._finalized = await side_by_side(
+                self._is_the_chain(), self._parts.reader.head_and(headers.near()), finalized
+            )
             if not is_right:
-                return False
-            trouble = await self._follow(head)
+                return
+            trouble = await self._follow(head, near)
             for one in self.watched:
                 if not self._may_work(one):
                     continue
@@ -308,24 +310,25 @@ class ChainWatcher:
                     self._start(one, partial(self._advance, one))
                 else:
                     one.got_on()
-            is_more = await self._wait() or self._start_range()
+            self._start_range()
             await self._stalls.tell(self.watched, self._finalized, trouble)
-            self._parts.headers.lowest_needed = min((one.at.number for one in self.watched if one.at), default=0)
-            return is_more
+            headers.lowest_needed = min((one.at.number for one in self.watched if one.at), default=0)
 
-    async def _follow(self, head: SeenBlock) -> str | None:
+    async def _read_finalized(self) -> int | None:
+        if any(one.watch.confirmations == FINALIZED for one in self.watched):
+            return await self._parts.reader.finalized()
+        return None
+
+    async def _follow(self, head: SeenBlock, near: Sequence[SeenBlock]) -> str | None:
         """Follows the head of the chain; why it does not go on, if so. Scanning does: of blocks that were seen."""
         trouble = None
         try:
-            await self._parts.headers.follow(head)
+            await self._parts.headers.follow(head, near)
             self._moves = 0
         except ChainMoved:
             self._moves = self._count_moves(self._moves)
         except HeadWentBack as back:
             trouble = f"The newest block of the endpoint is {back.head}, but block {back.seen} was seen before."
-        self._finalized = None
-        if any(one.watch.confirmations == FINALIZED for one in self.watched):
-            self._finalized = await self._parts.reader.finalized()
         return trouble
 
     def _count_moves(self, moves: int, **names: str) -> int:
@@ -353,27 +356,31 @@ class ChainWatcher:
         return one.at.next <= target_of(one.watch, headers.newest.number, self._finalized)
 
     def _start(self, one: Watched, work: Callable[[], Awaitable[bool]]) -> None:
-        task = self._busy[one.sub.id] = asyncio.get_running_loop().create_task(self._guarded(one, work))
-        task.add_done_callback(lambda _: None if self._is_waiting else self._wake.set())
+        task = self._busy[one.sub.id] = asyncio.get_running_loop().create_task(self._work_on(one, work))
+        task.add_done_callback(lambda done: self._ended(one, done))
 
-    async def _wait(self) -> bool:
-        """Waits a moment for those that work; whether one has more to do at once."""
-        if not self._busy:
-            return False
-        self._is_waiting = True
-        try:
-            patience_s = min(_PATIENCE_S, self._parts.reader.chain.network.block_time_ms / 2000)
-            await asyncio.wait(self._busy.values(), timeout=patience_s)
-        finally:
-            self._is_waiting = False
-        done = [name for name, task in self._busy.items() if task.done()]
-        results = [self._busy.pop(name).result() for name in done]
-        return any(results)
+    def _ended(self, one: Watched, done: asyncio.Task[None]) -> None:
+        if self._busy.get(one.sub.id) is done:
+            del self._busy[one.sub.id]
+            self._start_range()
+
+    async def _work_on(self, one: Watched, work: Callable[[], Awaitable[bool]]) -> None:
+        """Works for as long as there is more to do of what was seen of the chain: with a slow endpoint, that grew
+        meanwhile."""
+        is_more = True
+        while is_more:
+            before = one.at
+            is_more = await self._guarded(one, work) or (one.at != before and self._has_work(one))
+            is_more = is_more and self._watched.get(one.sub.id) is one and not one.is_failed
+            is_more = is_more and not (one.sub.id in self._stale or one.is_resting or one.range is not None)
+            work = partial(self._advance, one)
 
     async def _guarded(self, one: Watched, work: Callable[[], Awaitable[bool]]) -> bool:
         """Lets a subscription that cannot go on rest, so that it holds up no other; whether it has more to do."""
         try:
             return await work()
+        except LeftBranch:
+            return True
         except ChainMoved:
             if self._has_moved_often(one):
                 one.error = _INCONSISTENT
@@ -440,18 +447,21 @@ class ChainWatcher:
         if step.by_range and not self._scanner.is_range_refused:
             one.range = step
             return True
-        last_number = min(step.last, step.first + _PER_LOOK - 1)
-        await self._scanner.by_blocks(one, step.first, last_number)
-        return last_number < step.last
+        most = step.first + _PER_LOOK - 1
+        await self._scanner.by_blocks(one, step.first, lambda: min(most, self._target(one)))
+        return False
 
-    def _start_range(self) -> bool:
-        """Reads a range for all that want one; whether it was begun."""
+    def _target(self, one: Watched) -> int:
+        newest = self._parts.headers.chain.newest
+        return -1 if newest is None else target_of(one.watch, newest.number, self._finalized)
+
+    def _start_range(self) -> None:
+        """Reads a range for all that want one."""
         if self._ranging is not None and not self._ranging.done():
-            return False
+            return
         due = [one for one in self.watched if one.range is not None]
         if due:
             self._ranging = asyncio.get_running_loop().create_task(self._scan_range(due))
-        return False
 
     async def _scan_range(self, due: list[Watched]) -> None:
         for group in self._scanner.by_place(due):
