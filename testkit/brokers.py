@@ -258,6 +258,8 @@ class KafkaBroker:
     def __init__(self, advertised: str | None = None) -> None:
         self.port = free_port()
         self._advertised = advertised or f"127.0.0.1:{self.port}"
+        self.login: dict[str, Any] = {}
+        """How the tests' own clients log in to what is advertised."""
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
@@ -279,14 +281,20 @@ class KafkaBroker:
 
     async def make(self, topic: str, partitions: int) -> None:
         """Makes a topic."""
-        client = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{self.port}")
+        client = AIOKafkaAdminClient(bootstrap_servers=self.at(), **self.login)
         await client.start()
         await client.create_topics([NewTopic(topic, partitions, 1)])
         await client.close()
 
-    async def publish(self, topic: str, *numbers: int, partitions: int = 1, **more: Any) -> None:
-        """Writes numbers, in turn to each partition."""
-        client = AIOKafkaProducer(bootstrap_servers=f"127.0.0.1:{self.port}", linger_ms=1)
+    def at(self) -> str:
+        """Where the tests' own clients begin."""
+        return self._advertised if self.login else f"127.0.0.1:{self.port}"
+
+    async def publish(
+        self, topic: str, *numbers: int, partitions: int = 1, packs: str | None = None, **more: Any
+    ) -> None:
+        """Writes numbers, in turn to each partition; `packs`: how batches are compressed."""
+        client = AIOKafkaProducer(bootstrap_servers=self.at(), linger_ms=1, compression_type=packs, **self.login)
         await client.start()
         for n in numbers:
             await client.send_and_wait(topic, json.dumps({"n": n}).encode(), partition=n % partitions, **more)

@@ -11,9 +11,15 @@ import pytest
 import sqlalchemy as sa
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from dustrun.connectors.kafka import Data
+from dustrun.sdk.brokers.kafka_client import GuardedClient
+from dustrun.sdk.context import NoConnection
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_events, trigger_gaps
-from testkit.brokers import KafkaBroker
+from dustrun.triggers.streamed.sockets import NamedTls
+from testkit.brokers import PASSWORD, KafkaBroker
+from testkit.certificates import self_signed
 from testkit.composition import Composition, composed
+from testkit.kafka_front import KafkaFront
 from trigger_host.test_happened import SAY, until
 
 SETTINGS = {"outbound_allow": ["127.0.0.1"]}
@@ -27,8 +33,8 @@ async def broker() -> AsyncIterator[KafkaBroker]:
     broker.stop()
 
 
-async def publish(server: Composition, broker: KafkaBroker, **config: Any) -> str:
-    data = {"servers": [f"127.0.0.1:{broker.port}"], "tls": "disable"}
+async def publish(server: Composition, broker: KafkaBroker, of: dict[str, Any] | None = None, **config: Any) -> str:
+    data = of or {"servers": [f"127.0.0.1:{broker.port}"], "tls": "disable"}
     made = await server.owner.post("/v1/connectors", {"type": "kafka", "name": "k", "data": data})
     assert made.status == 200, made.body
     connector = {"type": "kafka", "id": made.data["id"]}
@@ -79,7 +85,7 @@ async def test_messages_start_runs_once_in_order_over_a_restart(tmp_path: Path, 
 
 async def _told(broker: KafkaBroker, group: str) -> dict[int, int | None]:
     """What the cluster was told, by partition."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=f"127.0.0.1:{broker.port}", group_id=group)
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker.at(), group_id=group, **broker.login)
     await consumer.start()
     found = {n: await consumer.committed(TopicPartition("numbers", n)) for n in (0, 1)}
     await consumer.stop()
@@ -122,3 +128,73 @@ async def test_a_broker_that_names_a_forbidden_address_is_not_connected_to(tmp_p
 
         await until(holds)
     broker.stop()
+
+
+async def test_users_log_in_over_tls_and_packed_messages_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, certificate = self_signed(tmp_path, "localhost")
+    front = KafkaFront("dustrun", PASSWORD, ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], served)
+    broker = KafkaBroker(f"localhost:{front.port}")
+    await broker.start()
+    await front.start(broker.port)
+    data = {"servers": [f"localhost:{front.port}"], "user": "dustrun", "password": PASSWORD}
+
+    async def refusal(**other: Any) -> tuple[str, int | None]:
+        async def addresses(_: str, __: int) -> list[str]:
+            return ["127.0.0.1"]
+
+        read = Data.model_validate({**data, "mechanism": "plain", **other})
+        client = GuardedClient(read, addresses, NamedTls.of, metadata_max_age_ms=30_000)
+        with pytest.raises(NoConnection) as caught:
+            await client.bootstrap()
+        await client.close()
+        assert "pw_9876543210" not in caught.value.message
+        return caught.value.message, caught.value.status
+
+    try:
+        message, status = await refusal()
+        assert "certificate that is not accepted" in message
+        assert "`servers` must have the name in it" in message
+        assert status is None
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        for mechanism in ("plain", "scram-sha-256", "scram-sha-512"):
+            message, status = await refusal(mechanism=mechanism, password="pw_9876543210")
+            assert "check `user` and `password`" in message
+            assert status == 401
+        message, _ = await refusal(mechanism=None, user=None, password=None)
+        assert "whether it asks for a user (`mechanism`" in message
+        assert "check `tls`" in (await refusal(tls="disable"))[0]
+        front.mechanisms.remove("PLAIN")
+        message, status = await refusal()
+        assert 'no login by "plain": choose another `mechanism`' in message
+        assert status == 401
+        front.mechanisms.append("PLAIN")
+        assert front.logins == []
+
+        login = {"security_protocol": "SASL_SSL", "ssl_context": NamedTls.of("localhost")}
+        broker.login = {**login, "sasl_plain_username": "dustrun", "sasl_plain_password": PASSWORD}
+        await broker.make("numbers", 1)
+        async with composed(tmp_path / "data", outbound_allow=["127.0.0.1", "::1"]) as server:
+            for mechanism in ("plain", "scram-sha-256", "scram-sha-512"):
+                front.logins.clear()
+                await publish(server, broker, {**data, "mechanism": mechanism}, group=mechanism, begin="all")
+
+                async def listening(wanted: str = mechanism.upper()) -> bool:
+                    return wanted in front.logins
+
+                await until(listening)
+            await listens(server)
+            for n, packs in enumerate((None, "gzip", "snappy", "lz4", "zstd")):
+                await broker.publish("numbers", n, packs=packs)
+            found = await seen(server, 15)
+            assert sorted(one["message"]["n"] for one in found) == sorted([*range(5)] * 3)
+
+            async def is_told() -> bool:
+                told = [await _told(broker, group) for group in ("plain", "scram-sha-256", "scram-sha-512")]
+                return told == [{0: 5, 1: None}] * 3
+
+            await until(is_told)
+    finally:
+        await front.stop()
+        broker.stop()

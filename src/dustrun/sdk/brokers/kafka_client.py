@@ -16,11 +16,15 @@ from typing import Any
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
 from dustrun.errors import DustrunError
 from dustrun.sdk.context import NoConnection
 
+_REFUSED = 401
 Addresses = Callable[[str, int], Awaitable[list[str]]]
 
 
@@ -56,16 +60,16 @@ class GuardedClient(AIOKafkaClient):  # type: ignore[misc]  # the library has no
         self.made = 0
         """How many connections to brokers have been made."""
         self._encrypts = data.tls == "verify-full"
-        protocol = ("SASL_" if data.mechanism else "") + ("SSL" if self._encrypts else "PLAINTEXT")
+        self._login: dict[str, Any] = {
+            "client_id": "dustrun",
+            "request_timeout_ms": 15_000,
+            "security_protocol": ("SASL_" if data.mechanism else "") + ("SSL" if self._encrypts else "PLAINTEXT"),
+            "sasl_mechanism": (data.mechanism or "plain").upper(),
+            "sasl_plain_username": data.user,
+            "sasl_plain_password": data.password,
+        }
         super().__init__(
-            client_id="dustrun",
-            metadata_max_age_ms=metadata_max_age_ms,
-            request_timeout_ms=15_000,
-            ssl_context=tls("") if self._encrypts else None,
-            security_protocol=protocol,
-            sasl_mechanism=(data.mechanism or "plain").upper(),
-            sasl_plain_username=data.user,
-            sasl_plain_password=data.password,
+            metadata_max_age_ms=metadata_max_age_ms, ssl_context=tls("") if self._encrypts else None, **self._login
         )
         self.cluster = _Cluster(metadata_max_age_ms)
 
@@ -85,13 +89,14 @@ class GuardedClient(AIOKafkaClient):  # type: ignore[misc]  # the library has no
         refusal: DustrunError | None = None
         for host, port in self._servers:
             try:
-                await self._allow(host.strip("[]"), int(port))
-                await super().bootstrap()
-                return
+                address = await self._allow(host.strip("[]"), int(port))
+                try:
+                    await super().bootstrap()
+                    return
+                except Exception:  # the library keeps why to itself
+                    raise await self._why_not(f"{host}:{port}", address, int(port)) from None
             except DustrunError as error:
                 refusal = error
-            except Exception:  # of some refusals the library cannot read the answer
-                refusal = refusal or NoConnection(f'"{host}:{port}" cannot be connected to, or refuses the user.')
         assert refusal is not None
         raise refusal
 
@@ -112,8 +117,21 @@ class GuardedClient(AIOKafkaClient):  # type: ignore[misc]  # the library has no
             self._refusal = None
             self.made += found is not None
             if found is None and broker is not None:
-                self._refusal = NoConnection(f'The broker "{broker.host}:{broker.port}" cannot be connected to.')
+                self._refusal = await self._why_not(f"{broker.host}:{broker.port}", address, broker.port)
             return found
+
+    async def _why_not(self, name: str, address: str, port: int) -> NoConnection:
+        """Why a broker was not connected to, by asking it once more."""
+        connection = None
+        try:
+            connection = await create_conn(address, port, ssl_context=self._ssl_context, **self._login)
+            await connection.send(MetadataRequest([]))
+        except Exception as error:  # of some refusals the library cannot read the answer
+            return _told(name, error, self._login, is_connected=connection is not None)
+        finally:
+            if connection is not None:
+                connection.close()
+        return NoConnection(f'The broker "{name}" could not be connected to, and now can.')
 
     async def _allow(self, host: str, port: int) -> str:
         (address, *_) = await self._addresses(host, port)
@@ -121,3 +139,31 @@ class GuardedClient(AIOKafkaClient):  # type: ignore[misc]  # the library has no
         if self._encrypts:
             self._ssl_context = self._tls(host)
         return address
+
+
+def _told(name: str, error: Exception, login: dict[str, Any], *, is_connected: bool) -> NoConnection:
+    """What a broker's refusal says, and which field of the connector mends it."""
+    what, encrypts = f'The broker "{name}"', login["security_protocol"].endswith("SSL")
+    has_user = login["security_protocol"].startswith("SASL")
+    if isinstance(error, SaslAuthenticationFailed):
+        said = str(error)[:200].removesuffix(".")
+        return NoConnection(f"{what} refuses the user: check `user` and `password`. It says: {said}.", _REFUSED)
+    if isinstance(error, UnsupportedSaslMechanismError):
+        mechanism = login["sasl_mechanism"].lower()
+        return NoConnection(f'{what} takes no login by "{mechanism}": choose another `mechanism`.', _REFUSED)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = error.verify_message.removesuffix(".")
+        return NoConnection(
+            f"{what} has a certificate that is not accepted ({why}): `servers` must have the name in it, and this "
+            'machine must trust who issued it, or set `tls` to "disable" if the cluster does not encrypt.'
+        )
+    if isinstance(error, ssl.SSLError):
+        return NoConnection(f"{what} does not speak TLS as it should ({error.reason}): check `tls` and the port.")
+    if isinstance(error, TimeoutError):
+        return NoConnection(f"{what} does not answer in time: check `servers` and `tls`.")
+    if isinstance(error, KafkaError):
+        asks = "`tls`" if has_user else "`tls`, and whether it asks for a user (`mechanism`, `user`, `password`)"
+        when = "once it is asked for something" if is_connected else "at once"
+        return NoConnection(f"{what} ends the connection {when}: check {asks}.")
+    why = f" ({str(error)[:200]})" if isinstance(error, OSError) else f" ({type(error).__name__})"
+    return NoConnection(f"{what} cannot be connected to{why}: check `servers`{' and `tls`' if encrypts else ''}.")
