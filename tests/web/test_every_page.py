@@ -58,6 +58,7 @@ class World:
         hook = {"name": "h", "url": "https://hooks.example.com/x", "subscribedEventTypes": ["run.*"]}
         table = call("POST", "/v1/tables", {"name": "t", "columns": [{"name": "id", "type": "text"}]})["id"]
         call("POST", f"/v1/tables/{table}/rows", {"rows": [{"id": "a"}]})
+        call("PUT", f"/v1/contracts/1/0x{'ab' * 20}", {"name": "Vault", "kind": "vault"})
         ids = {
             "workflows": workflow,
             "runs": self.run,

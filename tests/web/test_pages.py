@@ -173,6 +173,28 @@ def test_a_policy_is_written_in_sentences_and_keeps_what_they_cannot_say(shared_
     assert policy["approval"]["quorum"] == 2
 
 
+def test_a_contract_is_named_and_forgotten(app: App, server: Server) -> None:
+    page, address = app.turn_to("/wallets"), f"0x{'c1' * 20}"
+    page.get_by_role("link", name="Known contracts").click()
+    page.get_by_role("button", name="Name a contract").first.click()
+    form = page.get_by_role("dialog")
+    form.get_by_label("Address").fill("0x12")
+    form.get_by_label("Name").fill("Vault")
+    form.get_by_role("button", name="Name a contract").click()
+    expect(form.get_by_role("alert")).to_contain_text("address")
+    form.get_by_label("Address").fill(address)
+    form.get_by_label("Kind").fill("vault")
+    form.get_by_role("button", name="Name a contract").click()
+    expect(page.get_by_role("row").filter(has_text="Vault")).to_contain_text("vault")
+    assert app.faults() == []
+    (known,) = server.call("GET", "/v1/contracts")["items"]
+    assert (known["address"].lower(), known["name"], known["kind"]) == (address, "Vault", "vault")
+    page.get_by_role("button", name="Remove Vault").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("No contract is named yet.")).to_be_visible()
+    assert server.call("GET", "/v1/contracts")["items"] == []
+
+
 def test_a_connector_is_made_tested_changed_and_deleted(app: App, server: Server) -> None:
     page = app.turn_to("/connectors")
     page.get_by_role("button", name="New connector").click()

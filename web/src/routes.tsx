@@ -70,6 +70,7 @@ export const ROUTES: PageRoute[] = [
     under: 'wallets',
     rail: { title: words.nav.wallets, icon: IconWallet },
   },
+  { path: '/contracts', page: page(() => import('./pages/Contracts')), under: 'wallets' },
   { path: '/wallets/:id', page: page(() => import('./pages/Wallet')), under: 'wallets' },
   {
     path: '/assistant',

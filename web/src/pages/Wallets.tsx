@@ -2,7 +2,7 @@
 import { Button, SegmentedControl } from '@mantine/core'
 import { IconPlus } from '@tabler/icons-react'
 import { useState } from 'react'
-import { useLocation, useSearchParams } from 'wouter'
+import { Link, useLocation, useSearchParams } from 'wouter'
 import type { Schemas } from '../api/client'
 import { useList } from '../api/queries'
 import NewWallet from '../forms/NewWallet'
@@ -45,9 +45,14 @@ export default function Wallets() {
     <Page
       title={words.nav.wallets}
       actions={
-        <Button leftSection={<IconPlus size={16} />} onClick={() => setMakes(true)}>
-          {said.create}
-        </Button>
+        <>
+          <Button variant="default" component={Link} href="/contracts">
+            {pages.contracts.title}
+          </Button>
+          <Button leftSection={<IconPlus size={16} />} onClick={() => setMakes(true)}>
+            {said.create}
+          </Button>
+        </>
       }
       filters={
         <SegmentedControl
