@@ -1,6 +1,6 @@
 """Two hundred transfers from one wallet while everything goes wrong: each must be paid exactly once.
 
-    scripts/soak outbox [--scale ROUNDS] [--seed S] [--set transfers=200] [--set loops=10]
+    scripts/soak outbox [--scale ROUNDS] [--seed S] [--set transfers=200] [--set loops=10] [--set rejects=1/6]
 
 The real server over HTTP, a workflow with a `send-native` node, a real anvil behind a proxy that loses answers and
 lies (`already known`, `nonce too low`, `underpriced`). All transfers begin at once. In each round a block may be made,
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ class Soak:
     chance: random.Random
     transfers: int
     loops: int = 0
+    rejects: float = 1 / 6
     workflow_id: str = ""
     loop_id: str = ""
     newest: dict[int, str] = field(default_factory=dict)
@@ -109,10 +111,10 @@ class Soak:
         return f"run_loop{number}"
 
     async def answer(self) -> None:
-        """Decides what is asked: approved, one time in six rejected."""
+        """Decides what is asked: approved, now and then rejected."""
         _, page = await self.api.call("GET", "/v1/approvals?limit=100")
         for one in page["items"]:
-            verb = "reject" if self.chance.random() < 1 / 6 else "approve"
+            verb = "reject" if self.chance.random() < self.rejects else "approve"
             body = {"binding": one["binding"]} if verb == "approve" else {}
             path = f"/v1/approvals/{one['id']}/{verb}"
             code, _ = await self.api.call("POST", path, body, (Code.APPROVAL_DECIDED,))
@@ -235,14 +237,25 @@ class Soak:
             self.failures.append(f"questions that were asked again, or of single items: {wrong[:20]}")
 
 
-def run(scale: int | None, seed: int, transfers: str = "200", block: str = "1000", loops: str = "10") -> dict[str, Any]:
+def run(
+    scale: int | None,
+    seed: int,
+    transfers: str = "200",
+    block: str = "1000",
+    loops: str = "10",
+    rejects: str = "1/6",
+) -> dict[str, Any]:
     """`scale` rounds (default 60), each with a kill, over so many transfers and loops; the server thinks that a block
-    takes `block` milliseconds."""
+    takes `block` milliseconds. `rejects`: the part of what is asked that is rejected."""
     with tempfile.TemporaryDirectory(prefix="dustrun-outbox-") as folder:
-        return asyncio.run(_run(Path(folder), scale or 60, seed, int(transfers), int(block), int(loops)))
+        return asyncio.run(
+            _run(Path(folder), scale or 60, seed, int(transfers), int(block), int(loops), float(Fraction(rejects)))
+        )
 
 
-async def _run(folder: Path, rounds: int, seed: int, transfers: int, block_ms: int, loops: int) -> dict[str, Any]:
+async def _run(
+    folder: Path, rounds: int, seed: int, transfers: int, block_ms: int, loops: int, rejects: float
+) -> dict[str, Any]:
     begun = time.monotonic()
     words = ("--no-mining", "--gas-limit", str(_PER_BLOCK * 21_000), "--slots-in-an-epoch", "1")
     with Anvil(*words) as node:
@@ -252,7 +265,7 @@ async def _run(folder: Path, rounds: int, seed: int, transfers: int, block_ms: i
             server.start()
             try:
                 await server.wait_ready(60)
-                soak = Soak(node, server, Api(server), random.Random(seed), transfers, loops)
+                soak = Soak(node, server, Api(server), random.Random(seed), transfers, loops, rejects)
                 try:
                     await _soak(soak, proxy, rounds)
                 finally:

@@ -163,7 +163,7 @@ async def open_outbox(
     reuse: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Outbox]:
-    """A server with one wallet that may do anything, and a run that waits; with `reuse` the wallet is there."""
+    """A server with one wallet that may do anything, and a run that waits. `reuse`: the wallet is as it was left."""
     given = {
         "networks_dir": write_network(folder, **(network or {})),
         "chain_endpoints": {CHAIN_ID: (url or node.url,)},
@@ -178,8 +178,8 @@ async def open_outbox(
             wallet = (await api.get("/v1/wallets")).data["items"][0]
         else:
             wallet = (await api.post("/v1/wallets/import", body)).data
+            assert (await api.put(f"/v1/wallets/{wallet['id']}/policy", {"policy": ANYTHING})).status == 200
         assert wallet["address"] == ALICE
-        assert (await api.put(f"/v1/wallets/{wallet['id']}/policy", {"policy": ANYTHING})).status == 200
         run = (await api.post("/v1/runs", {"definition": {"nodes": WAITS}})).data["runId"]
         rows = await composition.rows(sa.select(runs.c.pk, runs.c.org_id).where(runs.c.id == run))
         keys = await composition.rows(sa.select(api_keys.c.id))

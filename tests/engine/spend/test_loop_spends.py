@@ -7,11 +7,17 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
 
+from dustrun.core.run.plan import Start
+from dustrun.engine.node.outcome import OpenedLoop
+from dustrun.engine.spend.loop_spends import LoopSpends, LoopStart
+from dustrun.errors import CommitUnknown
+from dustrun.settings import Settings
 from dustrun.storage.db.ledger_tables import wallet_recipients
 from dustrun.storage.db.statement import Statement, Tx
 from engine.spend.test_whole_nodes import HOUR_MS, NATIVE, transactions
@@ -20,6 +26,7 @@ from rehearsals import Run, Studio, error, hand, open_studio, pay, result, say, 
 from testkit.approving import question_of
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.chain.contracts import World
+from testkit.chain.faulty_node import LOST, ChainProxy
 
 Json = dict[str, Any]
 LIMIT = {"limits": [{"asset": NATIVE, "maxUnits": "10", "windowMs": HOUR_MS}]}
@@ -248,6 +255,50 @@ async def test_a_retry_that_is_refused_keeps_the_items_of_its_loop(studio: Studi
     assert (last["status"], paid(studio, items)) == ("success", [4, 10**30, 5]), told(last)
 
 
+async def test_a_retry_whose_chain_is_away_asks_about_its_loop_later(tmp_path: Path, world: World, chain: Any) -> None:
+    """The loop tries again, with the items that it had, though the list would be another one now."""
+    async with (
+        ChainProxy(chain.url) as proxy,
+        open_studio(tmp_path, world, chain, url=proxy.url, chain_timeout_ms=500) as studio,
+    ):
+        items = rows(4, 10**30, 5)
+        nodes = paying("{{$vars.rows}}")
+        nodes["each"]["retry"] = {"maxAttempts": 10, "backoffMs": 200, "maxBackoffMs": 200}
+        flow = await studio.workflow(nodes, defs=[{"name": "rows", "type": "list", "default": items}])
+        first = await studio.run(flow)
+        assert (error(first, "each")["code"], paid(studio, items)) == ("ITEM_FAILED", [4, 0, 0])
+        await studio.api.post(f"/v1/workflows/{flow}/variables/rows/value", {"value": rows(9)})
+        await studio.let(**TOTAL)
+        coins = studio.outbox.balance(ALICE)
+        studio.outbox.node.rpc("anvil_setBalance", ALICE, hex(10**31))
+        proxy.rule = lambda _method, _params: LOST
+        run_id = (await studio.api.post(f"/v1/runs/{first['id']}/retry")).data["runId"]
+        await studio.bench.until(run_id, lambda run: run["executionState"]["each"]["status"] == "scheduled")
+        proxy.rule = lambda _method, _params: None
+        approval = await question_of(studio.api, run_id)
+        question = (await studio.api.get(f"/v1/approvals/{approval}")).data
+        assert (question["nodeId"], question["message"][:26]) == ("each", "2 transactions together. 1")
+        await decide(studio, approval, "approve")
+        last = await studio.bench.ended(run_id)
+        studio.outbox.node.rpc("anvil_setBalance", ALICE, hex(coins))
+        assert (last["status"], paid(studio, items)) == ("success", [4, 10**30, 5]), told(last)
+        assert await questions(studio, run_id) == [approval]
+
+
+async def test_a_commit_of_unknown_outcome_is_for_the_caller_to_repeat() -> None:
+    async def find(_request: Any, _asked: Any) -> None:
+        raise CommitUnknown("The connection died.")
+
+    facts = SimpleNamespace(
+        org_id="o", pk=1, id="r", root_run_id="r", workflow_id=None, workflow_name="", triggered_by="k"
+    )
+    deps, mode = SimpleNamespace(loops=SimpleNamespace(find_answer=find)), SimpleNamespace(logs_dust_plan=False)
+    spends = LoopSpends(cast(Any, deps), cast(Any, facts), cast(Any, mode), cast(Any, None), Settings())
+    loop = LoopStart(Start("each", "each"), OpenedLoop(["a"], 1, "fail"), asked=("apr_1",))
+    with pytest.raises(CommitUnknown):
+        await spends.begin(loop, 0)
+
+
 async def test_a_total_asks_once_for_the_whole_loop(studio: Studio) -> None:
     await studio.let(**TOTAL)
     items = rows(4, 4, 5)
@@ -331,6 +382,39 @@ async def test_another_amount_than_the_approved_one_asks_anew(studio: Studio) ->
 
 
 @pytest.mark.both_stores
+async def test_a_retry_that_ends_before_it_has_asked_asks_about_its_loop_after_a_restart(
+    tmp_path: Path, world: World, chain: Any, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is about is on disk then, and nobody has been asked."""
+    items, planned = rows(4, 4, 5), asyncio.Event()
+
+    async def hold(_planned: Any) -> None:
+        planned.set()
+        await asyncio.Event().wait()
+
+    async with open_studio(tmp_path, world, chain, store_url=store_url) as studio:
+        await studio.let(**TOTAL)
+        nonce, first = studio.outbox.nonce(), await studio.bench.start(paying(items))
+        await decide(studio, await question_of(studio.api, first), "reject")
+        await studio.bench.ended(first)
+        spend = studio.outbox.composition.engine._deps.spend
+        assert spend is not None
+        monkeypatch.setattr(spend.loops, "_cost_all", hold)
+        run_id = (await studio.api.post(f"/v1/runs/{first}/retry")).data["runId"]
+        async with asyncio.timeout(60):
+            await planned.wait()
+    async with open_studio(tmp_path, world, chain, store_url=store_url, reuse=True) as studio:
+        approval = await question_of(studio.api, run_id)
+        question = (await studio.api.get(f"/v1/approvals/{approval}")).data
+        assert (question["nodeId"], question["message"][:26]) == ("each", "3 transactions together. 1")
+        assert studio.outbox.nonce() == nonce
+        await decide(studio, approval, "approve")
+        run = await studio.bench.ended(run_id)
+        assert run["status"] == "success", told(run)
+        assert (paid(studio, items), len(await questions(studio, run_id))) == ([4, 4, 5], 1)
+
+
+@pytest.mark.both_stores
 @pytest.mark.parametrize("was_recorded", [True, False])
 async def test_a_restart_asks_nobody_twice(
     tmp_path: Path, world: World, chain: Any, store_url: str, was_recorded: bool
@@ -345,7 +429,6 @@ async def test_a_restart_asks_nobody_twice(
         if not was_recorded:
             await studio.outbox.outbox.deps.writer.write(_forget)
     async with open_studio(tmp_path, world, chain, store_url=store_url, reuse=True) as studio:
-        await studio.let(**TOTAL)
         await studio.bench.until(run_id, lambda run: run["status"] in ("running", "waiting"))
         assert await questions(studio, run_id) == [approval]
         assert studio.outbox.nonce() == nonce

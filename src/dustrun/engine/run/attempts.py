@@ -79,6 +79,8 @@ class Attempts:
             self._go_on(start)
         elif kept is not None and is_kept:
             self._take_kept(start, kept)
+        elif kept is not None and OPENS_AGAIN in (kept.facts or {}):
+            self._open_once_more(start, kept)
         elif self._run.program.nodes[start.node_id].reads_variables:
             self.deferred.append(partial(self._attempt, start))
         else:
@@ -120,6 +122,16 @@ class Attempts:
         opened = replace(opened_of(kept.facts), assumed=kept.assumed)
         if not self._begin_loop(start, opened):
             self._results.apply(start, opened)
+
+    def _open_once_more(self, start: Start, kept: Execution) -> None:
+        """Another attempt of a loop that a retry goes on with: with the same items too."""
+        now = self._run.state.next_begin()
+        self._run.state.began(now)
+        again = replace(kept, attempt=start.attempt, status=N.RUNNING, started_at=now)
+        again.error = again.wake_at = again.finished_at = None
+        self._run.journal.record(again)
+        self._run.recorder.started(again, self._run.program.nodes[start.node_id].node.type)
+        self._open_again(start, again)
 
     @property
     def has_pending(self) -> bool:

@@ -21,7 +21,7 @@ from dustrun.engine.node.mode import RunMode
 from dustrun.engine.node.outcome import Failed, Job, OpenedLoop, Outcome, Refusal, Suspended, of_error
 from dustrun.engine.spend.deps import SpendDeps
 from dustrun.engine.spend.live import as_failed, plan_spend, request_at
-from dustrun.errors import DustrunError, StoreUnavailable, Temporary
+from dustrun.errors import CommitUnknown, DustrunError, StoreUnavailable, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk.chain import WalletView
 from dustrun.sdk.threads import run_beside
@@ -73,13 +73,13 @@ class LoopSpends:
         `StoreUnavailable` or `CommitUnknown` if the store could not be reached: it may be repeated."""
         try:
             outcome = await self._begin(loop, now_ms)
-        except StoreUnavailable:
+        except (StoreUnavailable, CommitUnknown):
             raise
         except DustrunError as error:
-            # what a retry kept belongs to these items, so they are not evaluated again: each is judged in its turn
-            return loop.opened if loop.opened.is_again else of_error(error)
+            outcome = of_error(error)
         if isinstance(outcome, Failed) and loop.opened.is_again:
-            outcome.facts = loop.opened.facts()
+            # what a retry kept belongs to these items, so another attempt does not evaluate them again
+            outcome.facts = {**loop.opened.facts(), OPENS_AGAIN: True}
         return outcome
 
     async def _begin(self, loop: LoopStart, now_ms: int) -> Outcome:

@@ -261,11 +261,12 @@ class LoopQuestions:
         return await fees.cost_of(chain, request, self._deps.settings.transaction_max_fee_rise)
 
     async def find_stored(self, spends: Sequence[LoopSpend]) -> list[bool]:
-        """Which of them an earlier run of the retry chain has made, or has under way."""
+        """Which of them an earlier run of the retry chain has made, or has under way. Not those that are planned only:
+        this run was interrupted before it could ask about them."""
 
         def query(part: Sequence[LoopSpend], tx: Tx) -> list[bool]:
             found = (load_of(tx, one.request) for one in part)
-            return [one is not None and not one.came_to_nothing for one in found]
+            return [one is not None and one.has_begun and not one.came_to_nothing for one in found]
 
         found = list[bool]()
         for part in _parts(spends):

@@ -182,6 +182,12 @@ class Stored:
             return False
         return any(state in NOTHING_CAME for state in states) or any(row.state == "refused" for row in self.signatures)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether one of them is more than planned."""
+        states = (*(row.state for row in self.transactions), *(row.state for row in self.signatures))
+        return any(state != TxState.PLANNED for state in states)
+
 
 class NodeRows:
     """All rows of a node, across its retry chain, known after a wait."""
