@@ -16,6 +16,9 @@ SAVED_EVERY: Final = 32
 """A cursor without events is written once in so many blocks."""
 _FIRST_REST_S: Final = 0.1
 _LONGEST_REST_S: Final = 30.0
+_REST_SHARE: Final = 0.25
+"""It rests for so much of the time for which it could not go on: what is mended after a while is noticed soon in
+proportion, however often it was tried meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Watched:
     at: Cursor | None
     gaps: list[tuple[int, int, int]] = field(default_factory=list)
     failures: int = 0
+    failed_s: float = 0.0
     rest_until_s: float = 0.0
     forgotten: int | None = None
     error: str | None = None
@@ -74,9 +78,13 @@ class Watched:
 
     def failed(self, error: str) -> None:
         """It could not take an event: it rests, longer each time, and others go on."""
+        now_s = clock.monotonic_s()
+        if not self.failures:
+            self.failed_s = now_s
         self.failures += 1
         self.error = error
-        self.rest_until_s = clock.monotonic_s() + min(_FIRST_REST_S * 2 ** min(self.failures, 10), _LONGEST_REST_S)
+        rest_s = _REST_SHARE * (now_s - self.failed_s)
+        self.rest_until_s = now_s + min(max(_FIRST_REST_S, rest_s), _LONGEST_REST_S)
 
     @property
     def is_failed(self) -> bool:
