@@ -15,12 +15,14 @@ from aiohttp.test_utils import TestServer
 @dataclass(slots=True)
 class Source:
     """Messages `{"n": 1}`, `{"n": 2}` …; who resumes gets those after a number. `keeps`: the newest that are sent
-    again; `numbers`: whether events have ids. `status` other than 200 is answered instead. `needs`: what the header
-    Authorization must be. `leads_to`: every request is redirected there."""
+    again; `numbers`: whether events have ids; `ends`: each event stream ends as soon as it is open. `status` other than
+    200 is answered instead. `needs`: what the header Authorization must be. `leads_to`: every request is redirected
+    there."""
 
     url: str = ""
     keeps: int = 1_000_000
     numbers: bool = True
+    ends: bool = False
     padding: int = 0
     status: int = 200
     needs: str | None = None
@@ -84,6 +86,8 @@ class Source:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b": hello\n\n")
+        if self.ends:
+            return response
         self._connections[id(request)] = request
         with suppress(ConnectionError):
             try:

@@ -224,6 +224,29 @@ async def test_a_source_that_fails_is_told_and_tried_again(server: Composition, 
     assert await seen(server, 1) == [1]
 
 
+async def test_a_source_that_opens_and_ends_at_once_is_tried_ever_later(server: Composition, source: Source) -> None:
+    """Until a connection brings something."""
+    workflow = await publish(server, "sse", config_of("sse", source))
+    await until(lambda: is_open(server))
+    parts = server.parts.triggers
+    await server.trigger_host.stop()
+    streams = Streams(parts.intake, parts.subscriptions, parts.contexts)
+    source.ends = True
+    waits = []
+    for _ in range(4):
+        (sub,) = await parts.subscriptions.list_of(workflow)
+        waits.append(await streams.listen(sub))
+    assert waits == [500, 1000, 2000, 4000]
+    source.ends = False
+    (sub,) = await parts.subscriptions.list_of(workflow)
+    listening = asyncio.create_task(streams.listen(sub))
+    await until(lambda: source.connections == 1)
+    source.emit()
+    assert await seen(server, 1) == [1]
+    source.cut()
+    assert await listening == 500
+
+
 async def test_a_flood_is_held_back_and_taken_in_order(server: Composition, source: Source) -> None:
     await publish(server, "websocket", config_of("websocket", source, filter="(message.n ?? 0) % 500 == 1"))
     await until(lambda: is_open(server))

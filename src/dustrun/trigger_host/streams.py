@@ -2,7 +2,8 @@
 
 Only the process that hosts triggers holds connections. What comes is written event by event, each with the cursor after
 it, and acknowledged after that; meanwhile nothing more is read, so a source that floods is held back, and memory stays
-flat. A connection that breaks is opened again from the stored cursor, later each time that it fails at once.
+flat. A connection that breaks is opened again from the stored cursor, later each time that it cannot be opened, or
+breaks soon without having brought anything.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _logger = log.get(__name__)
 T = TypeVar("T")
 _FIRST_WAIT_MS = 500
 _LONGEST_WAIT_MS = 300_000
+_SOON_S = 10.0
+"""A connection that was open for so long has not broken at once: many proxies close those over which nothing comes."""
 _YIELDS_MS = 250
 _AGAIN_MS = 1_000
 _OPENING_AT_ONCE = 16
@@ -46,6 +49,7 @@ class Streams:
         self._contexts = contexts
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._connectors: dict[str, str | None] = {}
+        self._broken: dict[str, int] = {}  # connections in a row that broke soon, by subscription
         self._opening = asyncio.Semaphore(_OPENING_AT_ONCE)
 
     def __len__(self) -> int:
@@ -68,6 +72,7 @@ class Streams:
     async def disarm(self, subscription_id: str) -> None:
         """Listens no more."""
         self._connectors.pop(subscription_id, None)
+        self._broken.pop(subscription_id, None)
         task = self._tasks.pop(subscription_id, None)
         if task is not None:
             task.cancel()
@@ -76,6 +81,7 @@ class Streams:
     def connector_changed(self, connector_id: str) -> None:
         """Connects anew with a connector that somebody has changed: a new secret ends a back-off."""
         for name in [name for name, used in self._connectors.items() if used == connector_id]:
+            self._broken.pop(name, None)
             self._tasks[name].cancel()
             self._tasks[name] = asyncio.get_running_loop().create_task(self._keep(name, self._tasks[name]))
 
@@ -94,7 +100,7 @@ class Streams:
                     is_first = False
                     continue
                 is_first = False
-                wait_ms = await self._listen(sub)
+                wait_ms = await self.listen(sub)
             except CursorMoved:  # somebody else has gone on with it, or it is armed no more
                 wait_ms = _YIELDS_MS
             except Exception as error:  # nothing was written, or it is not known: it comes again from the cursor
@@ -102,7 +108,7 @@ class Streams:
                 wait_ms = _AGAIN_MS
             await asyncio.sleep(wait_ms / 1000)
 
-    async def _listen(self, sub: Subscription) -> int:
+    async def listen(self, sub: Subscription) -> int:
         """Listens until the connection ends; returns for how long to wait then, in milliseconds."""
         mask, kind = Mask(), sub.row.type
         try:
@@ -119,7 +125,7 @@ class Streams:
         now = await self._subscriptions.find(sub.id)
         if now is None or not now.is_armed:
             return 0
-        failures = now.row.failures + 1
+        failures = max(now.row.failures + 1, self._broken.get(sub.id, 0))
         wait_ms = min(backoff_ms(_FIRST_WAIT_MS, failures, error.retry_after_s), _LONGEST_WAIT_MS)
         message = mask.text(error.message)
         _logger.info("a stream has ended", subscription=sub.id, failures=failures, error=message)
@@ -131,15 +137,22 @@ class Streams:
         assert listen is not None
         context = await self._contexts.open(sub.row.org_id, sub.connector, mask, reads=True)
         source = listen(context, sub.config, None if place is None else place.cursor)
+        opened_s: float | None = None
         try:
             async with self._opening:
                 received = await _first(context, source)
             _OPENS.add(sub.row.type, "opened")
+            opened_s = clock.monotonic_s()
+            self._broken[sub.id] = self._broken.get(sub.id, 0) + 1
             known = sub.row.cursor_version, place, bool(sub.row.failures)
             while received is not None:
                 known = await _finish(self._take(sub, received, known, mask))
+                if received.events:
+                    self._broken.pop(sub.id, None)
                 received = await anext(source, None)
         finally:
+            if opened_s is not None and clock.monotonic_s() - opened_s >= _SOON_S:
+                self._broken.pop(sub.id, None)
             await _close(source)
 
     async def _take(
