@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,10 +18,9 @@ from dustrun import clock, log, metrics
 from dustrun.chain.endpoints import NotThisChain
 from dustrun.chain.watching import ChainMoved, LeftBranch, SeenBlock
 from dustrun.core.triggers.chain.cursor import Cursor, Resumed, Scan, Skip, plan
-from dustrun.core.triggers.chain.headers import KEPT
+from dustrun.core.triggers.chain.headers import KEPT, Finality
 from dustrun.core.triggers.chain.watch import FINALIZED, target_of
 from dustrun.errors import DustrunError, Temporary
-from dustrun.records import dataclass
 from dustrun.sdk.threads import side_by_side
 from dustrun.trigger_host.chain.headers import HeadWentBack
 from dustrun.trigger_host.chain.scanner import Parts, Scanner
@@ -41,28 +40,6 @@ _STALLED = metrics.gauge("dustrun_triggers_stalled", "Chain triggers that stand 
 _BEHIND = metrics.gauge("dustrun_trigger_lag_blocks", "Blocks that the slowest chain trigger lags, by chain.", "chain")
 
 
-@dataclass(slots=True)
-class _Finality:
-    """The height of the finalized block, when it last grew (of a monotonic clock), and the newest block then."""
-
-    number: int = -1
-    grew_s: float = 0.0
-    head: int = -1
-
-    def public(self) -> dict[str, int]:
-        """As it is stored."""
-        at = clock.now_ms() - round(1000 * (clock.monotonic_s() - self.grew_s))
-        return {"number": self.number, "grewAt": at - at % 1000, "head": self.head}
-
-    @classmethod
-    def of(cls, stored: Any) -> _Finality:
-        """From `public()`."""
-        if not isinstance(stored, Mapping):
-            return cls()
-        age_s = max(0, clock.now_ms() - int(stored["grewAt"])) / 1000
-        return cls(int(stored["number"]), clock.monotonic_s() - age_s, int(stored["head"]))
-
-
 class Stalls:
     """The stalls of one chain. `stalled_s`: after how long (None: a minute, or the time of 20 blocks)."""
 
@@ -75,7 +52,7 @@ class Stalls:
         self._finality_s = max(self._limit_s, _FINALITY_S, _FINALITY_BLOCKS * network.block_time_ms / 1000)
         if network.is_local:
             self._finality_s = self._limit_s
-        self._finality: _Finality | None = None
+        self._finality: Finality | None = None
         self._head = -1
         self._grew_s = clock.monotonic_s()
         self._trouble_s: float | None = None
@@ -115,11 +92,11 @@ class Stalls:
             return None
         if self._finality is None:  # the last server may have seen it stand still
             stored = await self._parts.store.progress(self._chain_id)
-            self._finality = _Finality.of((stored or {}).get("finality"))
+            self._finality = Finality.of((stored or {}).get("finality"), clock.now_ms(), now_s)
         if finalized > self._finality.number or self._head < self._finality.number:  # or it is another chain
-            self._finality = _Finality(finalized, now_s, self._head)
+            self._finality = self._finality.grown(finalized, now_s, self._head)
         still_s = now_s - self._finality.grew_s
-        if still_s < self._finality_s or self._head <= self._finality.head:
+        if still_s < self._finality.patience_s(self._finality_s) or self._head <= self._finality.head:
             return None
         text = (
             f"The finalized block is {self._finality.number} for {round(still_s)} seconds, while the chain has grown "
@@ -165,7 +142,7 @@ class Stalls:
         self._measure(watched, behind)
         state = {"head": self._head, "targets": targets, "behind": behind, "error": trouble}
         if self._finality is not None:
-            state["finality"] = self._finality.public()
+            state["finality"] = self._finality.public(clock.now_ms(), clock.monotonic_s())
         self._saved_s = clock.monotonic_s()
         if state != self._saved:
             await self._parts.store.save_progress(self._chain_id, state)

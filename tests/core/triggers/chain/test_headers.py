@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dustrun.core.triggers.chain.headers import Header, HeaderChain, HeaderRow, linked
+from dustrun.core.triggers.chain.headers import Finality, Header, HeaderChain, HeaderRow, linked
 
 
 def header(number: int, branch: str = "a", parent: str = "a") -> Header:
@@ -77,3 +77,26 @@ def test_ancestor_is_the_common_prefix_after_any_reorgs(seed: int, reorgs: int) 
     for branch in branches:
         shared = [ours for ours, theirs in zip(branch, truth, strict=False) if ours == theirs]
         assert stored.ancestor(branch[-1].hash) == shared[-1]
+
+
+def told_stalls(minutes: list[int]) -> int:
+    """How often a finalized block that grows after these times is called still, if 20 minutes are the least."""
+    at_s, finality, count = 0.0, Finality(), 0
+    for number, interval in enumerate([0, *minutes]):
+        count += 60 * interval >= finality.patience_s(1200)
+        at_s += 60 * interval
+        finality = finality.grown(number, at_s, 10 * number)
+        finality = Finality.of(finality.public(10**12, at_s), 10**12, at_s)  # a restart forgets nothing
+    return count
+
+
+def test_a_chain_that_always_finalizes_slowly_is_called_still_at_most_twice() -> None:
+    assert told_stalls([30] * 50) == 2
+    assert told_stalls([25, 40, 30, 35, 50, 28, 33, 45]) == 2
+
+
+def test_a_finalized_block_that_freezes_is_told_whatever_was_usual() -> None:
+    assert told_stalls([6] * 10 + [25]) == 1
+    assert told_stalls([6, 300, 6, 6, 300, 6, 25]) == 3
+    assert told_stalls([30] * 10 + [61]) == 3
+    assert Finality(5, 0, 9, (99.0, 99.0)).grown(4, 10, 8).intervals == (), "another chain"

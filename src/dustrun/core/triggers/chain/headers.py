@@ -6,9 +6,9 @@ last to the canonical chain, by itself and after a restart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from dustrun.core.triggers.chain.queries import LogQuery
 from dustrun.core.values.addresses import keccak256
@@ -107,6 +107,48 @@ def linked(before: Header, headers: Sequence[Header]) -> int:
             return place
         before = header
     return len(headers)
+
+
+_INTERVALS: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Finality:
+    """The height of the finalized block, when it last grew (of a monotonic clock), the newest block then, and the last
+    times between two growths, in seconds."""
+
+    number: int = -1
+    grew_s: float = 0.0
+    head: int = -1
+    intervals: tuple[float, ...] = ()
+
+    def grown(self, number: int, now_s: float, head: int) -> Finality:
+        """With a newer finalized block; of another chain, if it is older, nothing is known yet."""
+        if number <= self.number or self.number < 0:
+            return Finality(number, now_s, head)
+        return Finality(number, now_s, head, (*self.intervals, now_s - self.grew_s)[-_INTERVALS:])
+
+    def patience_s(self, least_s: float) -> float:
+        """How long it may stay the same: no shorter than `least_s`, and twice as long as it usually does. What is usual
+        is the middle of the last times, so that one stall does not make the next one usual."""
+        if len(self.intervals) < 2:
+            return least_s
+        return max(least_s, 2 * sorted(self.intervals)[(len(self.intervals) - 1) // 2])
+
+    def public(self, now_ms: int, now_s: float) -> dict[str, Any]:
+        """As it is stored."""
+        at = now_ms - round(1000 * (now_s - self.grew_s))
+        times = [round(one) for one in self.intervals]
+        return {"number": self.number, "grewAt": at - at % 1000, "head": self.head, "intervalsS": times}
+
+    @classmethod
+    def of(cls, stored: Any, now_ms: int, now_s: float) -> Finality:
+        """From `public()`."""
+        if not isinstance(stored, Mapping):
+            return cls()
+        age_s = max(0, now_ms - int(stored["grewAt"])) / 1000
+        times = tuple(float(one) for one in stored.get("intervalsS", ()))
+        return cls(int(stored["number"]), now_s - age_s, int(stored["head"]), times)
 
 
 # What the bloom of a block says about its logs: that one is certainly not there, or that it may be.
