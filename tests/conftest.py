@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import signal
 import sys
 from collections.abc import Generator, Iterator
@@ -19,7 +20,7 @@ from dustrun import log
 from testkit import processes
 from testkit.composition import SharedStore
 from testkit.examples import ALL, CHANGE
-from testkit.postgres import Cluster
+from testkit.postgres import Cluster, in_memory
 from testkit.processes import workers
 from testkit.temporal import TemporalServer
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from testkit.chain.contracts import World
 
 _LEFT_OUT = pytest.StashKey[int]()
+_ROOM = 3 * 2**30  # bytes; PostgreSQL wants some too
 _RECURSION = sys.getrecursionlimit()
 _TESTS = Path(__file__).parent
 # What must behave the same on both stores; the rest of the tests does not come near the dialect. Every change runs on
@@ -72,7 +74,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Sets up a process of tests. It heeds an interrupt, which what a shell starts in the background does not: programs
-    of tests inherit it."""
+    of tests inherit it. The folders of tests are in memory if there is room: a disk is waited for at every commit.
+    """
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and (folder := in_memory(_ROOM)):
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(folder)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     processes.share_imports()
