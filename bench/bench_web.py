@@ -138,7 +138,7 @@ def _until(app: App, path: str, what: str) -> float:
 
 
 def _paint(app: App) -> float:
-    app.open("/")
+    app.open("/workflows")
     return float(app.until(lambda: app.page.evaluate(_PAINT))) / 1000
 
 

@@ -73,7 +73,7 @@ def test_a_link_signs_in_once_and_leaves_no_trace(window: Open, server: Server) 
 
 @pytest.mark.long
 def test_an_empty_workflow_is_made_and_a_file_is_imported(app: App, server: Server, workflow: str) -> None:
-    page = app.open("/")
+    page = app.open("/workflows")
     page.get_by_role("button", name="New workflow").click()
     page.wait_for_url(re.compile("/workflows/wf_"))
     page.go_back()
@@ -126,11 +126,11 @@ def test_the_palette_goes_to_pages_and_workflows(app: App, server: Server, workf
 
 def test_a_run_is_found_watched_and_cancelled(app: App, server: Server, workflow: str, run: str) -> None:
     server.call("PUT", f"/v1/workflows/{workflow}", {"name": "Followed"})
-    page = app.open("/?q=followed")
+    page = app.open("/workflows?q=followed")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name=re.compile("Waiting.*Live")))
     expect(row.get_by_role("list")).to_have_text("–Simnot passed–Dustnot passed–Livenot passed")
     page.get_by_label("Search names and descriptions").fill("Follow")
-    expect(page).to_have_url(f"{server.url}/?q=Follow")
+    expect(page).to_have_url(f"{server.url}/workflows?q=Follow")
     expect(row.get_by_role("link", name=re.compile("Waiting.*Live"))).to_have_attribute("href", f"/runs/{run}")
 
     page = app.open("/runs?status=waiting&to=2001-01-01")

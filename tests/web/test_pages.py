@@ -38,11 +38,14 @@ def test_a_question_is_approved_on_a_phone(member: Open, server: Server, asking:
     run = server.start_run(asking)
     app = member(narrow=True)
     open_question(app)
-    page = app.open("/approvals")
-    page.get_by_role("link", name="Pay <b>62.35</b> USDC?").click()
-    expect(page.get_by_text("Expires in 7 days")).to_be_visible()
+    page = app.open("/")
+    expect(page.get_by_role("link", name=re.compile("^Waiting for you [1-9]"))).to_be_visible()
+    assert app.faults() == []
+    page.get_by_role("link", name="Review").first.click()
+    expect(page.get_by_text("7 days left to decide")).to_be_visible()
     expect(page.get_by_role("region", name="What this run does")).to_contain_text("has not been simulated")
     assert app.faults() == []
+    page.get_by_role("button", name="Add a comment").click()
     page.get_by_label("Comment").fill("looks right")
     page.get_by_role("button", name="Approve").click()
     expect(page.locator("header.top").get_by_text("Approved")).to_be_visible()
@@ -51,6 +54,8 @@ def test_a_question_is_approved_on_a_phone(member: Open, server: Server, asking:
     app.until(lambda: server.call("GET", f"/v1/runs/{run}")["status"] == "success")
     page.goto(f"{server.url}/approvals")
     expect(page.get_by_text("Nothing is waiting for a decision.")).to_be_visible()
+    page.goto(server.url)
+    expect(page.get_by_role("link", name=re.compile("^Ran live 1"))).to_be_visible()
 
 
 @pytest.mark.long
@@ -58,6 +63,7 @@ def test_a_comment_stays_when_a_question_cannot_be_read_again(app: App, server: 
     server.start_run(asking)
     asked = open_question(app)
     page = app.turn_to(f"/approvals/{asked}")
+    page.get_by_role("button", name="Add a comment").click()
     page.get_by_label("Comment").fill("a long thought")
     refused: list[str] = []
 

@@ -17,10 +17,24 @@ import './style/editor.css'
 beginAhead(location.pathname)
 
 const nonce = document.querySelector<HTMLMetaElement>('meta[name=csp-nonce]')?.content ?? ''
+/** The main button is in ink: the sixth is that of dark colours, the ninth that of light ones. */
+const INK = [
+  '#f6f6f3',
+  '#eceeea',
+  '#dfded8',
+  '#c3c9c5',
+  '#a2aaa5',
+  '#7c857f',
+  '#e9ece8',
+  '#5c635f',
+  '#303633',
+  '#1d211f',
+] as const
 const theme = createTheme({
   fontFamily: "'Inter Variable', system-ui, sans-serif",
   fontFamilyMonospace: 'ui-monospace, "SF Mono", Menlo, Consolas, monospace',
-  primaryColor: 'teal',
+  colors: { ink: INK },
+  primaryColor: 'ink',
   primaryShade: { light: 9, dark: 6 },
   autoContrast: true,
   defaultRadius: 6,

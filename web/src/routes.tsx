@@ -4,6 +4,7 @@ import {
   IconBellRinging,
   IconChecks,
   IconHistory,
+  IconHome,
   IconKey,
   IconListSearch,
   IconMessages,
@@ -17,6 +18,7 @@ import type { ComponentType } from 'react'
 import { later } from './parts/later'
 import { words } from './words'
 import { assistant } from './words.assistant'
+import { home } from './words.home'
 import { hooks } from './words.hooks'
 import { pages } from './words.pages'
 
@@ -33,14 +35,15 @@ export type PageRoute = {
   path: string
   page: Shown & { ahead: () => void }
   /** In the rail, in this order; on a phone the first four and the rest behind "More". */
-  rail?: { title: string; icon: ComponentType<{ size?: number; stroke?: number }> }
+  rail?: { title: string; group?: string; icon: ComponentType<{ size?: number; stroke?: number }> }
   /** The first part of the path, which marks the page's place in the rail. */
   under: string
 }
 
 export const ROUTES: PageRoute[] = [
+  { path: '/', page: page(() => import('./home/Home')), under: 'home', rail: { title: home.title, icon: IconHome } },
   {
-    path: '/',
+    path: '/workflows',
     page: page(() => import('./pages/Workflows')),
     under: 'workflows',
     rail: { title: words.nav.workflows, icon: IconSitemap },
@@ -83,7 +86,7 @@ export const ROUTES: PageRoute[] = [
     path: '/connectors',
     page: page(() => import('./pages/Connectors')),
     under: 'connectors',
-    rail: { title: words.nav.connectors, icon: IconPlug },
+    rail: { title: words.nav.connectors, group: words.nav.setUp, icon: IconPlug },
   },
   { path: '/connectors/:id', page: page(() => import('./pages/Connector')), under: 'connectors' },
   {
@@ -110,7 +113,7 @@ export const ROUTES: PageRoute[] = [
     path: '/keys',
     page: page(() => import('./pages/Keys')),
     under: 'keys',
-    rail: { title: words.nav.keys, icon: IconKey },
+    rail: { title: words.nav.keys, group: words.nav.team, icon: IconKey },
   },
   {
     path: '/audit',

@@ -2,7 +2,7 @@
 export const missing = {
   about: 'It may have been deleted, or the address is incomplete.',
   of: {
-    workflows: { one: 'Workflow', none: 'No such workflow', all: 'All workflows', href: '/' },
+    workflows: { one: 'Workflow', none: 'No such workflow', all: 'All workflows', href: '/workflows' },
     runs: { one: 'Run', none: 'No such run', all: 'All runs', href: '/runs' },
     approvals: { one: 'Approval', none: 'No such approval', all: 'All approvals', href: '/approvals' },
     wallets: { one: 'Wallet', none: 'No such wallet', all: 'All wallets', href: '/wallets' },

@@ -26,6 +26,7 @@ noun = Noun("Approvals")
 
 Status = Literal["pending", "approved", "rejected", "timed_out", "cancelled"]
 ApprovalId = Annotated[str, Named("id"), Field(description="Id of the approval.", max_length=64)]
+Detailed = tuple[ApprovalRow, list[dict[str, Any]], str | None]
 Comment = Annotated[Text, StringConstraints(max_length=2000)]
 _REFUSALS = [Code.APPROVAL_UNKNOWN, Code.APPROVAL_DECIDED]
 _OF_APPROVING = [*_REFUSALS, Code.BINDING_MISMATCH, Code.REHEARSAL_MISMATCH]
@@ -118,6 +119,7 @@ class ApprovalDetail(ApprovalAnswer):
         description="Why this amount, why this recipient: of the spend that asks; of a launch, those of the rehearsal; "
         "else those that the run came to, or before that, the first 50 that its version can make."
     )
+    refusal: str | None = Field(description="Why the caller could not approve it; null if nothing is against it.")
 
 
 class AskedAmount(Answer):
@@ -174,8 +176,8 @@ def _votes(row: ApprovalRow) -> list[dict[str, Any]]:
     return [{**one, "at": time(one["at"])} for one in votes_of(row)]
 
 
-def _detail(found: tuple[ApprovalRow, list[dict[str, Any]]]) -> dict[str, Any]:
-    return data_of(ApprovalAnswer, found[0]) | {"sources": found[1]}
+def _detail(found: Detailed) -> dict[str, Any]:
+    return data_of(ApprovalAnswer, found[0]) | {"sources": found[1], "refusal": found[2]}
 
 
 def _listed(found: tuple[ApprovalRow, str | None]) -> dict[str, Any]:
@@ -209,10 +211,11 @@ async def list_approvals(
     shape=_detail,
     refusals=[Code.APPROVAL_UNKNOWN],
 )
-async def get_approval(call: Call, approval_id: ApprovalId) -> tuple[ApprovalRow, list[dict[str, Any]]]:
+async def get_approval(call: Call, approval_id: ApprovalId) -> Detailed:
     """Get an approval question and its decision, with what shaped the spends that it is about."""
     asked = await call.parts.waits.approvals.get(call.principal, approval_id)
-    return asked, await call.parts.run_reports.sources_asked(call.principal, asked)
+    refusal = await call.parts.waits.approvals.why_not(call.principal, asked)
+    return asked, await call.parts.run_reports.sources_asked(call.principal, asked), refusal
 
 
 @noun.get(

@@ -21,8 +21,14 @@ export type ItemOf<P extends Listing> = Data<P, 'get'> extends { items: (infer I
 export const PAGE = 50
 
 /** A list of the server, page after page; `rows` is what has been loaded. */
-export function useList<P extends Listing>(path: P, query: Json = {}, place: Record<string, string> = {}) {
+export function useList<P extends Listing>(
+  path: P,
+  query: Json = {},
+  place: Record<string, string> = {},
+  enabled = true,
+) {
   const found = useInfiniteQuery({
+    enabled,
     queryKey: [path, place, query],
     queryFn: ({ pageParam, signal }) =>
       send('get', path, { path: place, query: { ...query, limit: PAGE, ...pageParam }, signal }) as Promise<{

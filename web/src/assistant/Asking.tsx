@@ -14,6 +14,7 @@ import { Trouble } from '../parts/Trouble'
 import { assistant as said } from '../words.assistant'
 import { Report } from './Outcome'
 import type { Question } from './parts'
+import '../style/approval.css'
 
 type Approval = Schemas['ApprovalAnswer']
 const TONES: Record<string, string> = { approved: 'ok', rejected: 'bad', expired: 'dust' }

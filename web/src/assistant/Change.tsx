@@ -23,6 +23,7 @@ import { versions } from '../words.versions'
 import { merged } from './merging'
 import type { Saved } from './parts'
 import '../style/versions.css'
+import '../style/approval.css'
 
 async function readChange({ workflowId: id, from, to }: Saved) {
   const version = async (number: number) => {

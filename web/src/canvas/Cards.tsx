@@ -28,12 +28,17 @@ function useNode(id: string) {
   return { node, state, wrong, shapes, spec, summary, kind: spec ? (spec.effect ?? 'trigger') : 'unknown' }
 }
 
+/** A person is asked: by the step itself, or by the policy about what it sends. */
+const isAsked = (state: NodeState, type: string) =>
+  state.status === 'waiting' && (type === 'approve' || /(^|: )asked$/.test(state.message ?? ''))
+
 /** Below the name: how many items are done, which attempt it is, what it says; else what it is. */
 function about(state: NodeState | undefined, name: string): string {
   if (!state) return name
   const items = state.items && words.step.itemsDone(state.items.done, state.items.all)
   const tries = state.attempt > 1 && words.step.attempt(state.attempt)
-  return [items, tries, state.message].filter(Boolean).join(' · ') || name
+  const message = state.message?.replace(/^.*: asked$/, words.outcomes.notSentYet)
+  return [items, tries, message].filter(Boolean).join(' · ') || name
 }
 
 export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>) {
@@ -59,7 +64,12 @@ export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>
         ) : difference ? (
           <Badge tone={TONE[difference.kind]}>{versions.kinds[difference.kind]}</Badge>
         ) : (
-          state && <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} kept={state.kept} />
+          state &&
+          (isAsked(state, node.type) ? (
+            <Badge tone="dust">{words.outcomes.asksPerson}</Badge>
+          ) : (
+            <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} kept={state.kept} />
+          ))
         )}
       </header>
       <Rungs id={id} />

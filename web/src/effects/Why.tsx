@@ -27,7 +27,7 @@ const HERE = new Set([
 ])
 
 /** Somebody else's word: an answer, an event, a model, or one that nobody can tell before. */
-const isOutside = (one: Source) =>
+export const isOutside = (one: Source) =>
   one.source.endsWith(':*') || (one.kind === 'trigger' ? !one.source.startsWith('trigger:manual') : !HERE.has(one.kind))
 
 type Of = { runId?: string | undefined; workflowId?: string | null | undefined; version?: number | null | undefined }
@@ -185,7 +185,7 @@ function Sources({ of }: { of: Source[] }) {
 const versionOf = (one: Source) => one.source.replace('definition:', '').replace(/#.*/, '')
 
 /** Words with `code` in them. */
-const Said = ({ text }: { text: string }) => (
+export const Said = ({ text }: { text: string }) => (
   <span dir="auto">
     {text.split('`').map((part, at) => (
       <Fragment key={at}>{at % 2 ? <code>{part}</code> : part}</Fragment>

@@ -27,7 +27,7 @@ export function linesOf(rungs: Rungs, id: string, modes: Mode[] = MODES): Line[]
     if (out)
       return {
         mode,
-        out: `−${amount(out.amountFormatted ?? out.amount)} ${out.symbol ?? ''}`,
+        out: out.amountFormatted ? `−${amount(out.amountFormatted)} ${out.symbol ?? ''}` : '',
         ...(off ?? toldOf(got ? `+${amount(got.amountFormatted ?? got.amount)} ${got.symbol ?? ''}` : money(out.usd))),
         title: [out.amountFormatted, got?.amountFormatted].filter(Boolean).join(' → '),
       }

@@ -1,11 +1,14 @@
 /** One question: what the run does, until when, and the two answers. Made to be used on a phone. */
-import { Button, Textarea } from '@mantine/core'
-import { IconCheck, IconX } from '@tabler/icons-react'
+import { ActionIcon } from '@mantine/core'
+import { IconChevronLeft, IconChevronRight } from '@tabler/icons-react'
 import { useQuery } from '@tanstack/react-query'
-import { useState } from 'react'
-import { Link } from 'wouter'
-import { type Effects, get, post, type Run, type Schemas } from '../api/client'
-import { refresh, useEffects, useList, useMe, useRun } from '../api/queries'
+import { useEffect } from 'react'
+import { Link, useLocation } from 'wouter'
+import { type Effects, get, type Run } from '../api/client'
+import { useEffects, useList, useRun } from '../api/queries'
+import { type Approval, Card, headline, leftOf, Simulate, useSpends } from '../approval/Card'
+import { Decide } from '../approval/Decide'
+import { useWaiting } from '../approval/queue'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { Why } from '../effects/Why'
 import { short } from '../model/amounts'
@@ -16,15 +19,83 @@ import { Copied, Facts, Loading, Section } from '../parts/Section'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { Value } from '../parts/Value'
+import { approving } from '../words.approval'
 import { pages } from '../words.pages'
 
-type Approval = Schemas['ApprovalAnswer']
 const said = pages.approvals
-const TONES: Record<string, string> = { pending: 'sky', approved: 'ok', rejected: 'bad' }
+const TONES: Record<string, string> = { pending: 'dust', approved: 'ok', rejected: 'bad' }
 
 export const ApprovalStatus = ({ status }: { status: string }) => (
   <Badge tone={TONES[status]}>{said.status[status] ?? status}</Badge>
 )
+
+/** The card, and its answers at the bottom. */
+function Asked({ approval }: { approval: Approval }) {
+  const found = useSpends(approval)
+  const spends = found.data ?? []
+  return (
+    <article className="asked">
+      {found.error && <Trouble error={found.error} retry={() => found.refetch()} />}
+      {spends.length > 0 ? (
+        <>
+          <Card approval={approval} spends={spends} />
+          <details className="exact">
+            <summary>{approving.exact}</summary>
+            <p dir="auto">{approval.message}</p>
+          </details>
+        </>
+      ) : (
+        !found.isLoading && (
+          <>
+            <p className="askwhat quiet">
+              <span>{approving.asks}</span>
+              {approval.status === 'pending' && <span>{leftOf(approval.expiresAt)}</span>}
+            </p>
+            <Question text={approval.message || approval.path} />
+          </>
+        )
+      )}
+      {approval.status === 'pending' && <Decide approval={approval} what={headline(spends)} />}
+    </article>
+  )
+}
+
+/** From one open question to the next. */
+function Neighbours({ id }: { id: string }) {
+  const [, go] = useLocation()
+  const { rows, count } = useWaiting()
+  const at = rows.findIndex((one) => one.id === id)
+  const [before, next] = [rows[at - 1]?.id, rows[at + 1]?.id]
+  useEffect(() => {
+    const listen = ({ key, target, ctrlKey, altKey, metaKey }: KeyboardEvent) => {
+      const to = key === 'ArrowLeft' ? before : key === 'ArrowRight' ? next : undefined
+      const isTyping = target instanceof HTMLElement && target.closest('input, textarea, [role=tab], .cm-editor')
+      if (to && at >= 0 && !isTyping && !ctrlKey && !altKey && !metaKey) go(`/approvals/${to}`)
+    }
+    window.addEventListener('keydown', listen)
+    return () => window.removeEventListener('keydown', listen)
+  }, [before, next, at, go])
+  if (at < 0 || rows.length < 2) return null
+  const arrow = (to: string | undefined, label: string, Icon: typeof IconChevronLeft) => (
+    <ActionIcon
+      variant="subtle"
+      color="gray"
+      size={34}
+      aria-label={label}
+      disabled={!to}
+      onClick={() => to && go(`/approvals/${to}`)}
+    >
+      <Icon size={19} />
+    </ActionIcon>
+  )
+  return (
+    <>
+      <span className="quiet num">{approving.place(at + 1, count)}</span>
+      {arrow(before, approving.before, IconChevronLeft)}
+      {arrow(next, approving.next, IconChevronRight)}
+    </>
+  )
+}
 
 export default function ApprovalPage({ id }: { id: string }) {
   const found = useQuery({
@@ -37,19 +108,21 @@ export default function ApprovalPage({ id }: { id: string }) {
   return (
     <Page
       title={one.message || one.path}
-      className="details"
+      className="details approval"
+      actions={<Neighbours id={id} />}
       name={
         <>
           <h1 dir="auto">{one.workflowName || said.inline}</h1>
-          <ModeBadge mode={one.mode} />
-          <span aria-live="polite">
+          <span className={one.status === 'pending' ? 'wide' : ''}>
+            <ModeBadge mode={one.mode} />
+          </span>
+          <span aria-live="polite" className={one.status === 'pending' ? 'wide' : ''}>
             <ApprovalStatus status={one.status} />
           </span>
         </>
       }
     >
-      <Question text={one.message || one.path} />
-      {one.status === 'pending' && <Decide approval={one} />}
+      <Asked key={id} approval={one} />
       <Consequences approval={one} />
       <Reasons approval={one} />
       <Section title={said.about}>
@@ -133,68 +206,6 @@ const Until = ({ at }: { at: string }) => (
   </>
 )
 
-function Decide({ approval }: { approval: Approval }) {
-  const [comment, setComment] = useState('')
-  const [busy, setBusy] = useState('')
-  const [error, setError] = useState<unknown>(null)
-  const me = useMe().data?.keyId
-  const hasVoted = approval.votes.some((one) => one.by === me)
-  const decide = async (answer: 'approve' | 'reject') => {
-    setBusy(answer)
-    setError(null)
-    try {
-      const said = { comment: comment.trim() || null }
-      const path = { path: { id: approval.id } }
-      if (answer === 'reject') await post('/v1/approvals/{id}/reject', path, said)
-      else await post('/v1/approvals/{id}/approve', path, { ...said, binding: approval.binding })
-    } catch (problem) {
-      setError(problem)
-    }
-    setBusy('')
-    await refresh('/v1/approvals', 'run', 'effects', '/v1/runs')
-  }
-  return (
-    <div className="decide">
-      <p className="quiet">
-        {approval.quorum > 1 && `${said.votesOf(approval.votes.length, approval.quorum)}. `}
-        {said.until} <Until at={approval.expiresAt} />
-      </p>
-      {hasVoted && <p role="status">{said.voted}</p>}
-      <Textarea
-        label={said.comment}
-        description={said.commentAbout}
-        autosize
-        minRows={1}
-        maxLength={2000}
-        value={comment}
-        onChange={(event) => setComment(event.currentTarget.value)}
-      />
-      <Trouble error={error} />
-      <div className="twoanswers">
-        <Button
-          variant="default"
-          size="md"
-          leftSection={<IconX size={17} />}
-          loading={busy === 'reject'}
-          disabled={busy !== ''}
-          onClick={() => decide('reject')}
-        >
-          {said.reject}
-        </Button>
-        <Button
-          size="md"
-          leftSection={<IconCheck size={17} />}
-          loading={busy === 'approve'}
-          disabled={busy !== '' || hasVoted}
-          onClick={() => decide('approve')}
-        >
-          {said.approve}
-        </Button>
-      </div>
-    </div>
-  )
-}
-
 /** The run's own effects beside those of the newest simulation of the same version. */
 function Consequences({ approval }: { approval: Approval }) {
   const run = useRun(approval.runId)
@@ -249,34 +260,6 @@ function Beside({ run, effects }: { run: Run; effects: Effects }) {
           said.noSimulation
         )}
       </p>
-    </>
-  )
-}
-
-/** Rehearses the same run on the newest state; the list of runs tells when it is done. */
-function Simulate({ run }: { run: Run }) {
-  const [error, setError] = useState<unknown>(null)
-  const start = async () => {
-    setError(null)
-    try {
-      const body = {
-        payload: run.payload,
-        version: run.workflowVersion,
-        triggerNodeId: run.triggerNodeId,
-        simulate: true,
-      } as Schemas['RunBody']
-      await post('/v1/workflows/{id}/run', { path: { id: run.workflowId } }, body)
-      await refresh('/v1/runs')
-    } catch (problem) {
-      setError(problem)
-    }
-  }
-  return (
-    <>
-      <Trouble error={error} />
-      <Button size="xs" variant="default" onClick={start}>
-        {said.simulate}
-      </Button>
     </>
   )
 }

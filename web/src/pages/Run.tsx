@@ -30,6 +30,7 @@ import { RetryDialog } from '../run/RetryDialog'
 import { StepDetail } from '../run/StepDetail'
 import { Steps } from '../run/Steps'
 import { show, useRunStore } from '../run/store'
+import { Waiting } from '../run/Waiting'
 import { words } from '../words'
 
 export const RunCanvas = later(() => import('../run/RunCanvas').then((module) => module.default))
@@ -62,6 +63,7 @@ export default function RunPage({ id }: { id: string }) {
           {words.state.lost}
         </p>
       )}
+      {one.status === 'waiting' && <Waiting runId={id} />}
       <Body run={one} />
       <Replay />
     </Page>

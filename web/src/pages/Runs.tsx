@@ -43,7 +43,7 @@ export default function Runs() {
   const { get, set } = useFilters()
   const [status, mode, workflowId, q] = [get('status'), get('mode'), get('workflow'), get('q')]
   const version = workflowId && get('version')
-  const times = { since: instant(get('from'), false), until: instant(get('to'), true) }
+  const times = { since: get('since') ?? instant(get('from'), false), until: instant(get('to'), true) }
   const found = useList('/v1/runs', { status, mode, workflowId, version, q, ...times })
   const named = workflowId && found.rows[0]?.workflowName
   const choice = (name: 'status' | 'mode', label: string, any: string, of: Record<string, string>) => (

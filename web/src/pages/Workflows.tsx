@@ -1,11 +1,10 @@
 /** All workflows; where one is made or imported. */
 import { Button, FileButton, Select } from '@mantine/core'
 import { IconPlus, IconTemplate, IconUpload } from '@tabler/icons-react'
-import { useState } from 'react'
-import { Link, useLocation } from 'wouter'
+import { Link } from 'wouter'
 import { type Json, post, type WorkflowItem } from '../api/client'
 import { parse } from '../api/exact'
-import { refresh, useList, useMe } from '../api/queries'
+import { useList, useMe } from '../api/queries'
 import { readable } from '../model/amounts'
 import { RunStatus, WorkflowStatus } from '../parts/Badges'
 import { TextFilter, useFilters } from '../parts/filters'
@@ -16,10 +15,9 @@ import { Trouble } from '../parts/Trouble'
 import { FirstVisit } from '../templates/FirstVisit'
 import { words } from '../words'
 import { templates } from '../words.templates'
+import { useCreate } from '../workflows/create'
 
 const said = words.workflows
-const EMPTY = { nodes: { root: { type: 'manual', payload: {}, titleOverride: said.firstNodeTitle, children: [] } } }
-
 const RUNGS = ['simulate', 'dust', 'live'] as const
 
 const columns: Column<WorkflowItem>[] = [
@@ -93,25 +91,13 @@ function LastRun({ run }: { run: WorkflowItem['lastRun'] }) {
 }
 
 export default function Workflows() {
-  const [, go] = useLocation()
   const filters = useFilters()
   const q = filters.get('q')
   const status = filters.get('status')
   const { data: me } = useMe()
   const readsRuns = me?.permissions.some((one) => one === 'run:read' || one === 'admin')
   const found = useList('/v1/workflows', { q, status, include: readsRuns ? 'lastRun,ladder' : 'ladder' })
-  const [error, setError] = useState<unknown>(null)
-  const open = async (making: Promise<{ id: string }>) => {
-    try {
-      const { id } = await making
-      await refresh('/v1/workflows')
-      go(`/workflows/${id}`)
-    } catch (problem) {
-      setError(problem)
-    }
-  }
-  const create = () =>
-    open(post('/v1/workflows', {}, { name: said.untitled, description: '', definition: EMPTY } as never))
+  const { create, open, error } = useCreate()
   const bring = async (file: File | null) => {
     if (file) void open(importFile(await file.text()))
   }

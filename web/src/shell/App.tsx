@@ -5,6 +5,7 @@ import { useCallback, useEffect, useState } from 'react'
 import { Link, Route, Switch } from 'wouter'
 import { ApiError, onSignedOut } from '../api/client'
 import { useMe } from '../api/queries'
+import { noteSeen } from '../home/left'
 import { later } from '../parts/later'
 import { Page } from '../parts/Page'
 import { Empty } from '../parts/Table'
@@ -64,6 +65,7 @@ const readToken = () => location.hash.match(/^#signin=(.+)$/)?.[1] ?? null
 
 function Inside({ leave }: { leave: () => void }) {
   useActivity()
+  useEffect(noteSeen, [])
   const [isGoing, setIsGoing] = useState(false)
   useEffect(() => {
     const listen = (event: KeyboardEvent) => {

@@ -1,41 +1,97 @@
 /** The way from page to page: a rail at the left, on a phone a bar at the bottom. */
 import { ActionIcon, Menu, Tooltip, useComputedColorScheme, useMantineColorScheme } from '@mantine/core'
-import { IconBolt, IconDots, IconLogout, IconMoon, IconSun } from '@tabler/icons-react'
+import { useMediaQuery } from '@mantine/hooks'
+import {
+  IconBolt,
+  IconDots,
+  IconLayoutSidebarLeftCollapse,
+  IconLayoutSidebarLeftExpand,
+  IconLogout,
+  IconMoon,
+  IconSun,
+} from '@tabler/icons-react'
+import { Fragment, useState } from 'react'
 import { Link, useLocation } from 'wouter'
 import { del, forgetCsrfToken } from '../api/client'
+import { useWaiting } from '../approval/queue'
 import { ROUTES } from '../routes'
 import { words } from '../words'
+import { approving } from '../words.approval'
 
 const BAR = 4
+const KEPT = 'dustrun-rail'
+
+/** Labelled where there is room; whoever wants the room for the canvas makes it narrow, which is remembered. */
+function useFolded() {
+  const hasRoom = useMediaQuery('(min-width: 1100px)', undefined, { getInitialValueInEffect: false }) ?? true
+  const [isChosen, setChosen] = useState(() => localStorage.getItem(KEPT) === 'narrow')
+  const toggle = () => {
+    localStorage.setItem(KEPT, isChosen ? 'wide' : 'narrow')
+    setChosen(!isChosen)
+  }
+  return { isFolded: isChosen || !hasRoom, hasRoom, toggle }
+}
 
 export function Rail({ leave }: { leave: () => void }) {
   const [location] = useLocation()
-  const here = ROUTES.find((one) => one.under === (location.split('/')[1] || 'workflows'))?.under
+  const here = ROUTES.find((one) => one.under === (location.split('/')[1] || 'home'))?.under
   const shown = ROUTES.filter((one) => one.rail)
+  const waiting = useWaiting().count
+  const { isFolded, hasRoom, toggle } = useFolded()
+  const label = isFolded ? words.nav.unfold : words.nav.fold
   return (
-    <nav className="rail" aria-label={words.nav.main}>
-      <Link href="/" className="logo" aria-label={words.app}>
-        <IconBolt size={20} />
+    <nav className={`rail ${isFolded ? 'folded' : ''}`} aria-label={words.nav.main}>
+      <Link href="/" className="logo">
+        <i>
+          <IconBolt size={20} />
+        </i>
+        <span className="label">
+          <b>{words.app}</b>
+          <small>{words.nav.about}</small>
+        </span>
       </Link>
       {shown.map(({ path, under, rail }, i) => {
         if (!rail) return null
         const Icon = rail.icon
         return (
-          <Tooltip key={path} label={rail.title} position="right">
-            <Link
-              href={path}
-              aria-current={under === here ? 'page' : undefined}
-              aria-label={rail.title}
-              className={i >= BAR ? 'beyond' : ''}
-            >
-              <Icon size={20} stroke={1.7} />
-              <span>{rail.title}</span>
-            </Link>
-          </Tooltip>
+          <Fragment key={path}>
+            {rail.group && (
+              <span className="group label" aria-hidden>
+                {rail.group}
+              </span>
+            )}
+            <Tooltip label={rail.title} position="right" disabled={!isFolded}>
+              <Link href={path} aria-current={under === here ? 'page' : undefined} className={i >= BAR ? 'beyond' : ''}>
+                <Icon size={20} stroke={1.7} />
+                <span className="label">{rail.title}</span>
+                {under === 'approvals' && Number.parseInt(waiting, 10) > 0 && (
+                  <b className="count">
+                    {waiting}
+                    <span className="said"> {approving.wait}</span>
+                  </b>
+                )}
+              </Link>
+            </Tooltip>
+          </Fragment>
         )
       })}
-      <More leave={leave} beyond={shown.slice(BAR)} />
-      <Theme />
+      <div className="tools">
+        <More leave={leave} beyond={shown.slice(BAR)} />
+        <Theme />
+        <Tooltip label={label} position="right">
+          <ActionIcon
+            hidden={!hasRoom}
+            variant="subtle"
+            color="gray"
+            size={36}
+            className="folder"
+            aria-label={label}
+            onClick={toggle}
+          >
+            {isFolded ? <IconLayoutSidebarLeftExpand size={19} /> : <IconLayoutSidebarLeftCollapse size={19} />}
+          </ActionIcon>
+        </Tooltip>
+      </div>
     </nav>
   )
 }
@@ -50,7 +106,7 @@ function More({ leave, beyond }: { leave: () => void; beyond: typeof ROUTES }) {
   return (
     <Menu position="right-end" withArrow>
       <Menu.Target>
-        <ActionIcon variant="subtle" color="gray" size={40} className="menu" aria-label={words.nav.more}>
+        <ActionIcon variant="subtle" color="gray" size={36} className="menu" aria-label={words.nav.more}>
           <IconDots size={20} />
         </ActionIcon>
       </Menu.Target>
@@ -77,7 +133,7 @@ export function Theme() {
       <ActionIcon
         variant="subtle"
         color="gray"
-        size={40}
+        size={36}
         className="theme"
         aria-label={label}
         onClick={() => setColorScheme(scheme === 'dark' ? 'light' : 'dark')}

@@ -22,14 +22,16 @@ export function LimitsUsed({ id, names }: { id: string; names: Names }) {
     <Section title={said.limits}>
       <ul className="used">
         {found.data.items.map((one) => (
-          <Used key={`${one.measure} ${one.windowMs} ${JSON.stringify(one.of)}`} one={one} names={names} />
+          <li key={`${one.measure} ${one.windowMs} ${JSON.stringify(one.of)}`} className="limit">
+            <Used one={one} names={names} />
+          </li>
         ))}
       </ul>
     </Section>
   )
 }
 
-function Used({ one, names }: { one: Spent; names: Names }) {
+export function Used({ one, names }: { one: Spent; names: Names }) {
   const name = said.measures[one.measure] ?? names.asset(one.measure)
   const label = `${name} ${said.any(policyWords.say.window(one.windowMs))}`
   const text = (value: string) => {
@@ -37,12 +39,12 @@ function Used({ one, names }: { one: Spent; names: Names }) {
     return one.measure === 'count' ? value : money(value)
   }
   return (
-    <li>
+    <>
       <span>{label}</span>
       <progress max={1000} value={thousandths(one.spent, one.max)} aria-label={label} />
       <span className="num" title={said.of(one.spent, one.max)}>
         {said.of(text(one.spent), text(one.max))} <span className="quiet">· {said.left(text(one.remaining))}</span>
       </span>
-    </li>
+    </>
   )
 }

@@ -211,14 +211,25 @@ def _rules_of(tx: Tx, wallet_id: str, now_ms: int) -> ApprovalRules | None:
     return read_policy(policy.document).approval if policy is not None else None
 
 
-def _strictest(tx: Tx, principal: Principal, row: ApprovalRow, rules: ApprovalRules | None) -> ApprovalRow:
-    """The question by the rules under which it was asked and by those in force now: as many hands as either wants, and
-    only keys that both let decide. Raises `Forbidden` for another key."""
-    if rules is None:
-        return row
-    if rules.approvers and principal.key_id not in rules.approvers:
+def _check_named(tx: Tx, principal: Principal, row: ApprovalRow) -> tuple[rows.Subject | None, ApprovalRules | None]:
+    """What a question is about, if that is a spend, and the rules in force for it. Raises `Forbidden` for a key that
+    the node, its own limits or the wallet's policy keep from deciding."""
+    if not may_decide(row, principal.key_id):
+        raise Forbidden("The node names who may decide, and this key is not among them.")
+    subject = rows.find_subject(tx, row) if row.binding is not None else None
+    if subject is None:
+        return None, None
+    if not principal.may_use_wallet(subject.wallet_id):
+        raise Forbidden(f'The key is limited to some wallets (walletIds); it decides nothing of "{subject.wallet_id}".')
+    rules = _rules_of(tx, subject.wallet_id, clock.now_ms())
+    if rules is not None and rules.approvers and principal.key_id not in rules.approvers:
         raise Forbidden("The wallet's policy names who may decide, and this key is not among them.")
-    if rules.quorum <= (row.quorum or 1):
+    return subject, rules
+
+
+def _strictest(tx: Tx, row: ApprovalRow, rules: ApprovalRules | None) -> ApprovalRow:
+    """The question by the rules under which it was asked and by those in force now: as many hands as either wants."""
+    if rules is None or rules.quorum <= (row.quorum or 1):
         return row
     rows.raise_quorum(tx, row.id, rules.quorum)
     return replace(row, quorum=rules.quorum)
@@ -269,6 +280,23 @@ class Approvals:
         """One approval."""
         return await self._database.read(lambda tx: with_good_votes(tx, _get(tx, principal, approval_id)))
 
+    async def why_not(self, principal: Principal, asked: ApprovalRow) -> str | None:
+        """Why the caller could not approve an open question of a node or a spend now, so that nobody is offered what
+        would be refused; None if nothing is known to be against it."""
+
+        def query(tx: Tx) -> str | None:
+            try:
+                principal.need("approval:decide")
+                if asked.launch is None:
+                    _check_named(tx, principal, asked)
+                    check_other_hand(tx, principal, asked)
+                _check_votes(tx, principal, asked)
+            except Forbidden as error:
+                return error.message
+            return None
+
+        return await self._database.read(query) if asked.status == PENDING else None
+
     async def decide(
         self, principal: Principal, approval_id: str, decision: str, comment: str | None, binding: str | None = None
     ) -> ApprovalRow:
@@ -286,16 +314,10 @@ class Approvals:
             need_good(tx, principal)
             row = _get(tx, principal, approval_id)
             check_binding(row, binding, is_needed=False)
-            if not may_decide(row, principal.key_id):
-                raise Forbidden("The node names who may decide, and this key is not among them.")
             now = clock.now_ms()
             is_spend = row.binding is not None
-            subject = rows.find_subject(tx, row) if is_spend else None
-            wallet_id = subject.wallet_id if subject is not None else None
-            if wallet_id is not None and not principal.may_use_wallet(wallet_id):
-                raise Forbidden(f'The key is limited to some wallets (walletIds); it decides nothing of "{wallet_id}".')
-            rules = _rules_of(tx, wallet_id, now) if wallet_id is not None else None
-            row = _strictest(tx, principal, row, rules)
+            subject, rules = _check_named(tx, principal, row)
+            row = _strictest(tx, row, rules)
             # To reject a spend only stops it, which its starter may; the branch of an `approve` may spend.
             is_own = check_other_hand(tx, principal, row) if decision == APPROVED or not is_spend else False
             is_open = row.status == PENDING and now < row.expires_at and run_rows.goes_on(tx, row.run_pk)

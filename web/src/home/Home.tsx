@@ -1,0 +1,312 @@
+/** The first page: what ran, failed and was paid since the reader left, what waits for them, and what comes next. */
+import { Button, SegmentedControl } from '@mantine/core'
+import { IconAlertCircle, IconPlus, IconSend } from '@tabler/icons-react'
+import { useQuery } from '@tanstack/react-query'
+import { type ReactNode, useMemo } from 'react'
+import { Link } from 'wouter'
+import { type Data, get, type RunItem } from '../api/client'
+import { useList, useMe } from '../api/queries'
+import { headline, useSpends } from '../approval/Card'
+import { useWaiting } from '../approval/queue'
+import { money, short } from '../model/amounts'
+import { coinsOf } from '../model/asked'
+import { may } from '../model/rights'
+import { SPANS, type Span, sinceOf, stripsOf } from '../model/since'
+import { useFilters } from '../parts/filters'
+import { Page } from '../parts/Page'
+import { Section } from '../parts/Section'
+import { ago, Time } from '../parts/Time'
+import { Trouble } from '../parts/Trouble'
+import { FirstVisit } from '../templates/FirstVisit'
+import { words } from '../words'
+import { home as said } from '../words.home'
+import { useCreate } from '../workflows/create'
+import { leftAt } from './left'
+import { Room } from './Room'
+import '../style/home.css'
+
+type Overview = Data<'/v1/overview', 'get'>
+const FAILURES = 4
+const QUESTIONS = 5
+const BARS = 40
+
+export default function Home() {
+  const { get: chosen, set } = useFilters()
+  const span = (SPANS.find((one) => one === chosen('since')) ?? 'left') as Span
+  const since = useMemo(() => sinceOf(span, new Date(), leftAt()).toISOString(), [span])
+  const me = useMe().data
+  const found = useQuery({
+    queryKey: ['/v1/runs', 'overview', since],
+    queryFn: () => get('/v1/overview', { query: { since } }),
+    enabled: may(me, 'run:read'),
+  })
+  const workflows = useList('/v1/workflows', {}, {}, may(me, 'workflow:read'))
+  const runs = useList('/v1/runs', { since, mode: 'live' }, {}, may(me, 'run:read'))
+  const failed = useList('/v1/runs', { since, mode: 'live', status: 'failure,partial' }, {}, may(me, 'run:read'))
+  const { create, error } = useCreate()
+  const isNew = workflows.isSuccess && workflows.rows.length === 0
+  const isQuiet = found.data?.runs.total === 0
+  return (
+    <Page
+      title={said.title}
+      className="home"
+      name={
+        <>
+          <h1>{isNew ? said.title : said.away}</h1>
+          <span className="quiet wide">
+            {!isNew &&
+              said.sinceWhen(new Date(since).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'short' }))}
+          </span>
+        </>
+      }
+      actions={
+        <>
+          {!isNew && (
+            <SegmentedControl
+              size="xs"
+              aria-label={said.since}
+              data={SPANS.map((value) => ({ value, label: said.spans[value] }))}
+              value={span}
+              onChange={(value) => set('since', value === 'left' ? null : value)}
+            />
+          )}
+          {may(me, 'workflow:write') && (
+            <Button
+              variant={isNew ? 'filled' : 'default'}
+              leftSection={<IconPlus size={16} />}
+              onClick={create}
+              className={isNew ? '' : 'wide'}
+            >
+              {words.workflows.create}
+            </Button>
+          )}
+        </>
+      }
+    >
+      <Trouble error={error ?? found.error} retry={() => found.refetch()} />
+      {isNew ? (
+        <Beginning />
+      ) : (
+        <>
+          <Figures of={found.data} since={since} />
+          {isQuiet && <p className="quiet calm">{said.calm}</p>}
+          <div className="homecolumns">
+            <div>
+              <Needs failed={failed.rows.slice(0, FAILURES)} />
+              {runs.rows.length > 0 && (
+                <Ran runs={runs.rows} total={found.data?.runs.total ?? 0} since={since} hasMore={runs.hasNextPage} />
+              )}
+            </div>
+            <div>
+              {found.data?.next && found.data.next.length > 0 && <Next of={found.data.next} />}
+              {may(me, 'wallet:read') && <Room />}
+            </div>
+          </div>
+        </>
+      )}
+      {workflows.isSuccess && <FirstVisit count={workflows.rows.length} />}
+    </Page>
+  )
+}
+
+function Beginning() {
+  return (
+    <section className="beginning">
+      <h2>{said.what}</h2>
+      <ol>
+        {said.first.map((one) => (
+          <li key={one}>{one}</li>
+        ))}
+      </ol>
+    </section>
+  )
+}
+
+type FigureProps = { name: string; value: ReactNode; about: ReactNode; href: string; tone?: string | undefined }
+
+const Figure = ({ name, value, about, href, tone }: FigureProps) => (
+  <Link href={href} className="figure">
+    <span className={tone ? `toned ${tone}` : ''}>{name}</span>
+    <b>{value}</b>
+    <small>{about}</small>
+  </Link>
+)
+
+/** What a key may not see is left out; before the answer there are the same boxes, empty. */
+function Figures({ of, since }: { of: Overview | undefined; since: string }) {
+  const { rows, count } = useWaiting()
+  const me = useMe().data
+  if (!may(me, 'run:read')) return null
+  const oldest = rows.at(-1)
+  const runsSince = (more: string) => `/runs?mode=live&since=${encodeURIComponent(since)}${more}`
+  const { runs, moved, next } = of ?? {}
+  return (
+    <nav className="figures" aria-label={said.figures}>
+      <Figure
+        name={said.waiting}
+        value={count}
+        about={oldest ? said.oldest(ago(oldest.createdAt, Date.now())) : said.nothingWaits}
+        href="/approvals"
+        tone={rows.length ? 'dust' : undefined}
+      />
+      <Figure
+        name={said.failed}
+        value={runs?.failure ?? '–'}
+        about={runs?.partial ? said.partly(runs.partial) : runs?.failure === 0 ? said.noneFailed : ''}
+        href={runsSince('&status=failure')}
+        tone={runs?.failure ? 'bad' : undefined}
+      />
+      <Figure
+        name={said.ran}
+        value={runs?.total ?? '–'}
+        about={runs && (runs.total ? said.done(runs.success) : said.noneRan)}
+        href={runsSince('')}
+        tone={runs?.success ? 'ok' : undefined}
+      />
+      {moved !== null && (
+        <Figure
+          name={moved?.isPartial ? `${said.sent}, ${said.atLeast}` : said.sent}
+          value={moved ? money(moved.usd) : '–'}
+          about={moved && (moved.unpriced ? said.unpriced(moved.unpriced) : said.fees(money(moved.feesUsd)))}
+          href="/wallets"
+        />
+      )}
+      {next !== null && (
+        <Figure
+          name={said.next}
+          value={next ? next[0] ? <Time at={next[0].at} /> : '–' : '–'}
+          about={next && (next[0] ? `${next[0].workflowName}, ${clock(next[0].at)}` : said.noneNext)}
+          href="/triggers"
+        />
+      )}
+    </nav>
+  )
+}
+
+const clock = (at: string) => new Date(at).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' })
+
+/** Questions and failures, each with the one thing to do. */
+function Needs({ failed }: { failed: RunItem[] }) {
+  const waiting = useWaiting().rows.slice(0, QUESTIONS)
+  if (!waiting.length && !failed.length) return null
+  return (
+    <Section title={said.needs}>
+      <ul className="needs">
+        {waiting.map((one) => (
+          <Question key={one.id} one={one} />
+        ))}
+        {failed.map((run) => (
+          <li key={run.id}>
+            <i className="glyph failed" aria-hidden>
+              <IconAlertCircle size={17} />
+            </i>
+            <div>
+              <strong dir="auto">{run.workflowName || words.runs.unsaved}</strong>
+              <span className="quiet" dir="auto">
+                {words.runStatus[run.status]} · <Time at={run.startedAt} />
+                {errorOf(run) && ` · ${errorOf(run)}`}
+              </span>
+            </div>
+            <Button component={Link} href={`/runs/${run.id}`} variant="default" size="xs">
+              {said.mend}
+            </Button>
+          </li>
+        ))}
+      </ul>
+    </Section>
+  )
+}
+
+const errorOf = (run: RunItem) => (run.error && 'message' in run.error ? short(String(run.error.message)) : '')
+
+function Question({ one }: { one: ReturnType<typeof useWaiting>['rows'][number] }) {
+  const spends = useSpends(one).data ?? []
+  const worth = headline(spends)
+  const coins = coinsOf(spends).join(', ')
+  return (
+    <li>
+      <i className={`glyph ${one.kind}`} aria-hidden>
+        <IconSend size={17} />
+      </i>
+      <div>
+        <strong dir="auto">{one.workflowName || words.runs.unsaved}</strong>
+        <span className="quiet" dir="auto">
+          {short(one.message || one.path).replace(/ \(chain \d+, from .*/s, '')}
+        </span>
+      </div>
+      {worth && (
+        <span className="worthof num">
+          <b>{worth}</b>
+          {coins !== worth && <small>{coins}</small>}
+        </span>
+      )}
+      <Button component={Link} href={`/approvals/${one.id}`} variant="default" size="xs">
+        {said.review}
+      </Button>
+    </li>
+  )
+}
+
+type RanProps = { runs: RunItem[]; total: number; since: string; hasMore: boolean }
+
+function Ran({ runs, total, since, hasMore }: RanProps) {
+  const strips = stripsOf(runs)
+  return (
+    <Section
+      title={said.ran}
+      about={hasMore && said.newest(runs.length)}
+      actions={
+        <Link className="link" href={`/runs?mode=live&since=${encodeURIComponent(since)}`}>
+          {said.allRuns(total)}
+        </Link>
+      }
+    >
+      <ul className="strips">
+        {strips.map((one) => (
+          <li key={one.workflowId}>
+            {one.workflowId ? (
+              <Link href={`/runs?workflow=${one.workflowId}&mode=live`} dir="auto">
+                {one.name}
+              </Link>
+            ) : (
+              <span>{words.runs.unsaved}</span>
+            )}
+            <span className="bars" role="img" aria-label={tell(one.runs)} title={tell(one.runs)}>
+              {one.runs.slice(-BARS).map((run) => (
+                <i key={run.id} className={run.status} />
+              ))}
+            </span>
+            <span className="quiet">
+              <Time at={one.runs.at(-1)?.startedAt ?? null} />
+            </span>
+          </li>
+        ))}
+      </ul>
+    </Section>
+  )
+}
+
+/** `3 Done, 1 Failed`. */
+function tell(runs: { status: string }[]) {
+  const counts = new Map<string, number>()
+  for (const { status } of runs) counts.set(status, (counts.get(status) ?? 0) + 1)
+  return [...counts].map(([status, n]) => `${n} ${words.runStatus[status] ?? status}`).join(', ')
+}
+
+const Next = ({ of }: { of: NonNullable<Overview['next']> }) => (
+  <Section title={said.next}>
+    <ul className="nexts">
+      {of.map((one) => (
+        <li key={`${one.workflowId} ${one.at}`}>
+          <Link href={`/workflows/${one.workflowId}`} dir="auto">
+            {one.workflowName}
+          </Link>
+          <span className="quiet">
+            <Time at={one.at} />
+          </span>
+          <span className="num">{clock(one.at)}</span>
+        </li>
+      ))}
+    </ul>
+  </Section>
+)
