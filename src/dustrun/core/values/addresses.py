@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import lru_cache
 from typing import Any, Final
 
 ZERO_ADDRESS: Final = "0x" + "0" * 40
+_OF_NOTHING: Final = bytes.fromhex("c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470")
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
 _KEY: Final = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 
 def keccak256(data: bytes) -> bytes:
     """Keccak-256 as Ethereum uses it (not SHA3-256)."""
+    return (_by_openssl if _openssl_has_it() else _by_pycryptodome)(data)
+
+
+def _by_openssl(data: bytes) -> bytes:
+    return hashlib.new("KECCAK-256", data).digest()
+
+
+def _by_pycryptodome(data: bytes) -> bytes:
     from dustrun.core.values.pycryptodome import keccak  # slow import
 
     return keccak.new(digest_bits=256, data=data).digest()
+
+
+@lru_cache(maxsize=1)
+def _openssl_has_it() -> bool:
+    """Since OpenSSL 3.2, if its distributor left it in; it takes a tenth of the time, and no import."""
+    try:
+        return _by_openssl(b"") == _OF_NOTHING
+    except ValueError:
+        return False
 
 
 @lru_cache(maxsize=10_000)
