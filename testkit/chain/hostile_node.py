@@ -8,9 +8,10 @@ are consistent: hash, parent, `logsBloom` and receipts belong together, so a cal
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -128,13 +129,22 @@ class Block:
 
 def bloom_of(logs: Sequence[Log], noise: int = 0) -> str:
     """The bloom of logs, by the yellow paper; `noise`: of so many items that nobody asks for."""
-    bits = 0
     items = [bytes.fromhex(text[2:]) for log in logs for text in (log.address, *log.topics)]
-    for item in (*items, *(f"noise {number}".encode() for number in range(noise))):
+    return f"0x{_bits_of(items) | _bits_of_noise(noise):0512x}"
+
+
+@functools.cache
+def _bits_of_noise(count: int) -> int:
+    return _bits_of(f"noise {number}".encode() for number in range(count))
+
+
+def _bits_of(items: Iterable[bytes]) -> int:
+    bits = 0
+    for item in items:
         digest = keccak256(item)
         for place in (0, 2, 4):
             bits |= 1 << (int.from_bytes(digest[place : place + 2]) & 2047)
-    return f"0x{bits:0512x}"
+    return bits
 
 
 class Tree:

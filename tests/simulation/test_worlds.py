@@ -26,10 +26,10 @@ def _simulate(*arguments: str, hash_seed: str = "0") -> list[str]:
 
 
 def test_worlds_hold_and_give_the_same_bytes_in_another_process() -> None:
-    worlds = ("--seed", "1", "--count", "2", "--hours", "1", "--digests")
-    first = _simulate(*worlds)
+    worlds = ("--seed", "1", "--hours", "1", "--digests")
+    first = _simulate(*worlds, "--count", "2")
     assert first[-1].startswith("2 worlds, 2 simulated hours"), first
-    assert _simulate(*worlds, hash_seed="7")[:2] == first[:2]
+    assert _simulate(*worlds, "--count", "1", hash_seed="7")[0] == first[0]
 
 
 @pytest.mark.long
