@@ -1,13 +1,16 @@
 """Noninterference: what a spend is and whether it happens changes only with the sources that its slice names.
 
     scripts/soak sources [--scale 1] [--seed 1] [--pairs 20000] [--minutes 60] [--at_once 8]
+                         [--kinds simulated,live,two]
 
 Random workflows, each with a helper that it calls, are simulated on a real server and a real chain, again and again
 with one source changed: a part of the event, a property, a variable, a row, an answer over HTTP, a balance, a number of
 a definition, a pinned answer. Two runs that differ in one source are a pair. If an amount or a recipient differs, the
 slice must have the source in that field; if a spend comes or goes while both runs succeed, in data or decides; else at
-least in what can stop it. Also measured: how many of the sources named moved something (a lower bound of precision),
-and what slices cost beside compiling. Drawn in `bench/source_workflows.py`, judged in `bench/source_pairs.py`.
+least in what can stop it. A share of the workflows runs live: people approve, comment and resume there; and in pairs of
+two runs, what shaped the first must be named in the second, which reads the rows and variables that it left. Also
+measured: how many of the sources named moved something (a lower bound of precision), and what slices cost beside
+compiling. Drawn in `bench/source_workflows.py`, judged in `bench/source_pairs.py`, run live in `bench/source_live.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from bench.source_pairs import Api, Json, Tally, work
+from bench.source_live import LiveTrial, TwoRuns
+from bench.source_pairs import Api, Json, Tally, Trial, work
 from bench.source_workflows import Stage
 from bench.workflow_server import POLICY, open_server
 from dustrun import catalog
@@ -35,6 +40,8 @@ from testkit.chain.contracts import ETHER, build
 from testkit.server_process import ServerProcess
 
 _PAIRS = 20_000
+_KINDS: dict[str, type[Trial]] = {"simulated": Trial, "live": LiveTrial, "two": TwoRuns}
+_SHARES = {"simulated": 14, "live": 3, "two": 3}
 _HOSTS = 3
 _RECIPIENTS = 4
 _LIMITS_MS = {100: 15.0, 1_000: 100.0}
@@ -42,16 +49,22 @@ _SPECS = catalog.load().specs()
 
 
 def run(
-    scale: int | None = None, seed: int = 1, pairs: str = "", minutes: str = "60", at_once: str = "8"
+    scale: int | None = None,
+    seed: int = 1,
+    pairs: str = "",
+    minutes: str = "60",
+    at_once: str = "8",
+    kinds: str = ",".join(_SHARES),
 ) -> dict[str, Any]:
     """The tally and the costs; `failures` are misses, and figures that were missed."""
+    spread = [_KINDS[one] for one in kinds.split(",") for _ in range(_SHARES[one])]
     wanted = int(pairs) if pairs else _PAIRS * (scale or 1)
     costs = measure()
     with tempfile.TemporaryDirectory(prefix="dustrun-sources-") as folder:
         world = build(Path(folder))
         with world.node() as node, open_server(Path(folder), world, node.url) as server:
             until = time.monotonic() + 60 * float(minutes)
-            tally = asyncio.run(_prove(server, node, seed, wanted, until, int(at_once)))
+            tally = asyncio.run(_prove(server, node, seed, wanted, until, int(at_once), spread))
     failures = tally.misses[:40] + [
         f"{kind} of {nodes} nodes took {one['sliceMs']} ms"
         for (kind, nodes), one in costs.items()
@@ -69,7 +82,15 @@ def run(
     }
 
 
-async def _prove(server: ServerProcess, node: Anvil, seed: int, wanted: int, until: float, at_once: int) -> Tally:
+async def _prove(
+    server: ServerProcess,
+    node: Anvil,
+    seed: int,
+    wanted: int,
+    until: float,
+    at_once: int,
+    spread: Sequence[type[Trial]],
+) -> Tally:
     tally = Tally()
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
@@ -78,7 +99,9 @@ async def _prove(server: ServerProcess, node: Anvil, seed: int, wanted: int, unt
         running: set[asyncio.Task[None]] = set()
         while tally.counts["pairs"] < wanted and time.monotonic() < until:
             seed += 1
-            running.add(asyncio.create_task(work(api, stages, seed, tally, lambda *given: _set_balance(node, *given))))
+            make = spread[seed % len(spread)]
+            given = (api, stages, seed, tally, lambda *given: _set_balance(node, *given), make)
+            running.add(asyncio.create_task(work(*given)))
             if len(running) >= at_once:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for one in done:

@@ -13,7 +13,16 @@ from typing import Any, Final, Protocol
 
 import aiohttp
 
-from bench.source_workflows import HELPER_VALUES, ROOT_VALUES, TRIGGERED, VARIABLES, Draft, Stage, changed_definitions
+from bench.source_workflows import (
+    HELPER_VALUES,
+    ROOT_VALUES,
+    TRIGGERED,
+    VARIABLES,
+    Draft,
+    Stage,
+    Step,
+    changed_definitions,
+)
 from dustrun import catalog
 from dustrun.core.sources.slicer import ClosedPrograms
 from dustrun.core.sources.source import Source, parse_source
@@ -60,10 +69,28 @@ class Tally:
 
 @dataclass(frozen=True)
 class Case:
-    """One source, and runs that differ in nothing else."""
+    """One source, and runs that differ in nothing else. `through`: the stores by which another run handed it on; before
+    a run, it is only known that these may hold anything. The report must name the source itself, unless a hand stands
+    for it (`is_by_hand`). `about`: what kind of pairs these are."""
 
     source: Source
     variants: tuple[Callable[[], Awaitable[Outcome]], ...]
+    through: frozenset[Source] = frozenset()
+    about: str = ""
+    is_by_hand: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The kind of pairs, as the result tells it."""
+        return f"{self.about or 'simulated'}, {self.source.kind}"
+
+    def is_in(self, sources: frozenset[Source]) -> bool:
+        """Whether sources name it, or a store that handed it on."""
+        return _names(sources, self.source) or any(_names(sources, one) for one in self.through)
+
+    def is_told(self, sources: frozenset[Source]) -> bool:
+        """Whether the sources of a report name it as they must."""
+        return self.is_in(sources) if self.is_by_hand else _names(sources, self.source)
 
 
 class Caller(Protocol):
@@ -95,6 +122,8 @@ class Api:
 class Trial:
     """One drawn workflow with its helper, on a stage of its own."""
 
+    is_live = False
+
     def __init__(self, api: Caller, stage: Stage, answers: list[Json], choice: random.Random, set_balance: Any) -> None:
         self.api, self.stage, self.answers, self.choice = api, stage, answers, choice
         self._set_balance = set_balance
@@ -110,14 +139,19 @@ class Trial:
         for answer in self.answers:
             answer.update(n=draw.randint(0, 6), ok=True, list=[draw.randint(0, 6) for _ in range(draw.randint(1, 3))])
         await self._rows({one: draw.randint(0, 6) for one in "01"})
-        helper = Draft(stage, draw, "h", None, draw.random() < 0.4).build(draw.randint(1, 3), HELPER_VALUES)
-        self.helper = await self._store(helper)
-        root = Draft(stage, draw, "n", self.helper, True).build(draw.randint(2, 6), ROOT_VALUES)
-        self.workflow = await self._store(root)
-        for workflow in (self.workflow, self.helper):
-            for name in VARIABLES:
-                await self._write(workflow, name, self.variables[name])
+        helper = Draft(stage, draw, "h", None, draw.random() < 0.4, self.is_live)
+        self.helper = await self._store(helper.build(draw.randint(1, 3), HELPER_VALUES, self.opening()))
+        root = Draft(stage, draw, "n", self.helper, True, self.is_live)
+        self.workflow = await self._store(root.build(draw.randint(2, 6), ROOT_VALUES, self.opening()))
+        await self._variables()
         return {one.place[1]: one for one in slices_of(self.closed(), _SPECS)}
+
+    def opening(self) -> Step | None:
+        """The first step of each workflow; None: any."""
+        return None
+
+    async def close(self) -> None:
+        """Removes what only this one needs."""
 
     def closed(self) -> ClosedPrograms:
         """Both workflows, compiled."""
@@ -126,7 +160,12 @@ class Trial:
             for workflow, document in self.documents.items()
         }
         resolve: dict[tuple[str, int | None], str] = {(self.helper, None): f"{self.helper}@1"}
-        return ClosedPrograms(f"{self.workflow}@1", programs, resolve, simulated=True)
+        return ClosedPrograms(f"{self.workflow}@1", programs, resolve, simulated=not self.is_live)
+
+    async def _variables(self) -> None:
+        for workflow in (self.workflow, self.helper):
+            for name in VARIABLES:
+                await self._write(workflow, name, self.variables[name])
 
     async def _store(self, definition: Json) -> str:
         body = {"name": "w", "description": "", "definition": definition}
@@ -151,13 +190,17 @@ class Trial:
         """One simulation."""
         body = {"simulate": True, "payload": payload or self.payload, "propValues": props or self.props}
         started = await self.api.call("POST", f"/v1/workflows/{self.workflow}/run-sync", body | {"waitMs": 60_000})
-        report = await self.api.call("GET", f"/v1/runs/{started['runId']}/effects{query}")
+        return await self.outcome(started["runId"], started["status"], query)
+
+    async def outcome(self, run_id: str, status: str, query: str) -> Outcome:
+        """What an ended run spent, and with the right query what its report says of the sources."""
+        report = await self.api.call("GET", f"/v1/runs/{run_id}/effects{query}")
         found: dict[str, dict[tuple[str, str], Payment]] = defaultdict(dict)
         for one in report["transactions"]:
             node = re.split(r"[./]", one["path"])[-1]
             found[node][one["path"], one["item"]] = (str(one.get("to")), str(one.get("value")))
         said = {one["nodeId"]: _said(one) for one in report.get("sources", ())}
-        return Outcome(started["status"], dict(found), said)
+        return Outcome(status, dict(found), said)
 
     # --- what can be changed ---
 
@@ -266,42 +309,42 @@ async def compare(trial: Trial, tally: Tally, most: int | None = None) -> None:
             except Unusable:
                 tally.counts["changes refused"] += 1
         for one, other in itertools.combinations(found, 2):
-            _judge(case.source, one, other, slices, tally, can_stop)
+            _judge(case, one, other, slices, tally, can_stop)
         for other in found[1:]:
-            _judge_report(case.source, base, other, slices, tally)
+            _judge_report(case, base, other, slices, tally)
 
 
 def _judge(
-    source: Source, one: Outcome, other: Outcome, slices: Mapping[str, SpendSlice], tally: Tally, can_stop: bool
+    case: Case, one: Outcome, other: Outcome, slices: Mapping[str, SpendSlice], tally: Tally, can_stop: bool
 ) -> None:
     tally.counts["pairs"] += 1
-    tally.kinds[f"{source.kind}: pairs"] += 1
+    tally.kinds[f"{case.kind}: pairs"] += 1
     is_different = False
     is_strict = one.status == other.status == "success" and not can_stop
     for node in {*one.spends, *other.spends}:
         found, a, b = slices[node], one.spends.get(node, {}), other.spends.get(node, {})
         for at, name in enumerate(_FIELDS):
             moved = any(a[path][at] != b[path][at] for path in a.keys() & b.keys())
-            said = _names(found.fields.get(name, frozenset()), source)
+            said = case.is_in(found.fields.get(name, frozenset()))
             tally.counts["a field differed"] += moved
             tally.counts["a field names the source"] += said
             tally.counts["a field names the source and differed"] += moved and said
             is_different = is_different or moved
+            tally.kinds[f"{case.kind}: fields named"] += said
+            tally.kinds[f"{case.kind}: fields moved"] += moved
             if moved and not said:
-                tally.misses.append(f"{source} changes {name} of {found.place}")
+                tally.misses.append(f"{case.source} changes {name} of {found.place}")
         if a.keys() != b.keys():
             is_different = True
-            level = _level(found, source)
+            level = _level(found, case)
             tally.counts[f"a spend came or went: {level}"] += 1
             tally.counts["a spend came or went, both runs succeeding"] += is_strict
             if level == "nowhere" or (is_strict and level == "stops"):
-                tally.misses.append(f"{source} decides {found.place}, and is {level} in its slice")
-    tally.kinds[f"{source.kind}: differing"] += is_different
+                tally.misses.append(f"{case.source} decides {found.place}, and is {level} in its slice")
+    tally.kinds[f"{case.kind}: differing"] += is_different
 
 
-def _judge_report(
-    source: Source, base: Outcome, other: Outcome, slices: Mapping[str, SpendSlice], tally: Tally
-) -> None:
+def _judge_report(case: Case, base: Outcome, other: Outcome, slices: Mapping[str, SpendSlice], tally: Tally) -> None:
     """What the report of the base says must hold for every change of it, and be within what holds for any run."""
     for node, said in base.said.items():
         if said is None or node not in base.spends:
@@ -310,14 +353,14 @@ def _judge_report(
         for at, name in enumerate(_FIELDS):
             if any(a[path][at] != b[path][at] for path in a.keys() & b.keys()):
                 tally.counts["a field differed, judged by the report"] += 1
-                if not _names(said.get(name, frozenset()), source):
-                    tally.misses.append(f"{source} changes {name} of {node}, and is not in the report")
-            if not said.get(name, frozenset()) <= slices[node].fields.get(name, frozenset()):
+                if not case.is_told(said.get(name, frozenset())):
+                    tally.misses.append(f"{case.source} changes {name} of {node}, and is not in the report")
+            if not case.through and not said.get(name, frozenset()) <= slices[node].fields.get(name, frozenset()):
                 tally.misses.append(f"{node}: the report names more than the slice in {name}")
         if a.keys() - b.keys():
             tally.counts["a spend went, judged by the report"] += 1
-            if not any(_names(one, source) for one in (*said.values(), slices[node].stops)):
-                tally.misses.append(f"{source} decides {node}, and is not in the report")
+            if not any(case.is_told(one) for one in (*said.values(), slices[node].stops)):
+                tally.misses.append(f"{case.source} decides {node}, and is not in the report")
 
 
 def _said(one: Json) -> Mapping[str, frozenset[Source]] | None:
@@ -327,9 +370,9 @@ def _said(one: Json) -> Mapping[str, frozenset[Source]] | None:
     return {name: frozenset(parse_source(at["source"]) for at in each["sources"]) for name, each in lists.items()}
 
 
-def _level(found: SpendSlice, source: Source) -> str:
+def _level(found: SpendSlice, case: Case) -> str:
     for level, sources in (("data", found.data), ("decides", found.decides), ("stops", found.stops)):
-        if _names(sources, source):
+        if case.is_in(sources):
             return level
     return "nowhere"
 
@@ -339,13 +382,20 @@ def _names(sources: frozenset[Source], source: Source) -> bool:
 
 
 async def work(
-    api: Api, stages: asyncio.Queue[tuple[Stage, list[Json]]], seed: int, tally: Tally, set_balance: Any
+    api: Api,
+    stages: asyncio.Queue[tuple[Stage, list[Json]]],
+    seed: int,
+    tally: Tally,
+    set_balance: Any,
+    make: type[Trial] = Trial,
 ) -> None:
     """One workflow, on a stage that is free."""
     stage, answers = await stages.get()
     try:
         own = Tally(tally.counts, tally.kinds)
-        await compare(Trial(api, stage, answers, random.Random(seed), set_balance), own)
+        trial = make(api, stage, answers, random.Random(seed), set_balance)
+        await compare(trial, own)
+        await trial.close()
         tally.misses += [f"workflow {seed}: {miss}" for miss in own.misses]
     finally:
         stages.put_nowait((stage, answers))

@@ -42,21 +42,31 @@ class Stage:
 
 
 class Draft:
-    """One definition in the making. `helper`: the workflow that it may call."""
+    """One definition in the making. `helper`: the workflow that it may call; `is_live`: it is run live, with people who
+    answer, and without what earlier runs or time change: balances, races."""
 
-    def __init__(self, stage: Stage, choice: random.Random, prefix: str, helper: str | None, spends: bool) -> None:
+    def __init__(
+        self, stage: Stage, choice: random.Random, prefix: str, helper: str | None, spends: bool, is_live: bool = False
+    ) -> None:
         self.stage, self.choice, self.prefix, self.helper, self.spends = stage, choice, prefix, helper, spends
+        self.is_live = is_live
         self.nodes: Json = {"root": {"type": "manual", "children": []}}
         self._count = 0
 
-    def build(self, length: int, known: Sequence[str]) -> Json:
-        """The definition: a row of steps and a spend at its end; of a helper, a result that may hang on a branch."""
-        first, values = self._row(list(known), length, 0)
+    def build(self, length: int, known: Sequence[str], opening: Step | None = None, is_writer: bool = False) -> Json:
+        """The definition: a row of steps and a spend at its end; of a helper, a result that may hang on a branch.
+        `opening`: its first step; `is_writer`: it ends with a row that it writes, and maybe removes another."""
+        first, values = self._opened(opening, list(known), length)
         self.nodes["root"]["children"] = [first]
         end = self._end_of(first)
-        if self.helper is not None:
+        if is_writer:
+            for step in self.choice.choice([(_stores,), (_removes,), (_stores, _removes)]):
+                last = self._add(step(self, "", values)[0])
+                self._follow(end, last)
+                end = last
+        elif self.helper is not None:
             self._follow(end, self._add(self.spend(values)))
-            if self.choice.random() < 0.25:  # a second row, beside the first
+            if not self.is_live and self.choice.random() < 0.25:  # a second row, beside the first
                 beside, _ = self._row(list(known[:3]), self.choice.randint(1, 2), 0)
                 self.nodes["root"]["children"].append(beside)
         elif self.choice.random() < 0.5:
@@ -68,6 +78,14 @@ class Draft:
             )
         declared = [{"name": name, "type": "any", "default": 1} for name in VARIABLES]
         return {"nodes": self.nodes, "triggerNodeIds": ["root"], "variableDefs": declared}
+
+    def _opened(self, opening: Step | None, known: list[str], length: int) -> tuple[str, list[str]]:
+        if opening is None:
+            return self._row(known, length, 0)
+        name = self._name()
+        node, more = opening(self, name, known)
+        first, values = self._row([*known, *more * 3], length, 0)
+        return self._add({**node, "children": [first]}, name), [*values, *more * 3]
 
     def _add(self, node: Json, name: str | None = None) -> str:
         name = name or self._name()
@@ -142,7 +160,7 @@ class Draft:
             stop = {"type": "stop", "payload": {"status": "success", "message": "x"}, "branch": labels[1]}
             self._add(stop, other)
         self._add(node | {"children": [one, other]}, fork)
-        joining = {"join": "any"} if self.choice.random() < 0.3 else {}
+        joining = {"join": "any"} if not self.is_live and self.choice.random() < 0.3 else {}
         join = self._add({"type": "log", "payload": {"message": self.text(known)}, **joining})
         for name in (one, other):
             side = self.nodes[name]
@@ -158,6 +176,8 @@ class Draft:
 
     def _forking(self, known: Sequence[str]) -> tuple[tuple[str | None, str], Json]:
         chance, test = self.choice.random(), self._test(known)
+        if self.is_live and chance < 0.3:
+            return ("approved", "rejected"), _question(self.text(known))
         if chance < 0.6:
             return ("then", "else"), {"type": "if", "payload": {"expression": test}}
         if chance < 0.8:
@@ -177,7 +197,8 @@ class Draft:
         return {"type": "format", "payload": {"template": self.text(known)}}
 
     def _step(self, known: list[str], depth: int) -> tuple[str, str]:
-        kinds: list[Step] = [*_STEPS]
+        kinds: list[Step] = [*(_LIVE_STEPS if self.is_live else _STEPS)]
+        kinds += [_pauses] * 2 if self.is_live and not depth else []
         kinds += [_calls] * 2 if self.helper is not None else []
         kinds += [_spends] * 2 if self.spends else []
         name = self._name()
@@ -219,7 +240,7 @@ class Draft:
     def spend(self, known: Sequence[str]) -> Json:
         chance, stage = self.choice.random(), self.stage
         amount = _template(f"string(1 + ({self.value(known)}) % 97)")
-        if chance < 0.06:
+        if chance < 0.06 and not self.is_live:
             amount = "max"
         elif chance < 0.25:
             amount = str(1 + self.small())
@@ -313,11 +334,33 @@ def _stores(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]
     return {"type": "write-table", "payload": payload}, []
 
 
+def _removes(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
+    where = {"id": _template(f"string(({draft.value(known)}) % 2)")}
+    return {"type": "write-table", "payload": {"table": draft.stage.table, "mode": "delete", "where": where}}, []
+
+
 def _waits(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
     answered = {"status": "resumed", "branch": "resumed", "source": "api", "timeoutMs": 5000}
     pinned = answered | {"triggerResult": {"n": draft.small()}}
     node = {"type": "wait", "payload": {"timeoutMs": 5000}, "pinned": pinned}
     return node, [f"$nodes.{name}.result.triggerResult.n"]
+
+
+def _pauses(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
+    return {"type": "wait", "payload": {"timeoutMs": 600_000}}, [f"$nodes.{name}.result.triggerResult.n"]
+
+
+def _consults(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
+    result = f"$nodes.{name}.result"
+    return _question(draft.text(known)), [
+        f"int({result}.comment)",
+        f"int({result}.comment)",
+        f"({result}.decision == 'approved' ? 2 : 5)",
+    ]
+
+
+def _question(message: str) -> Json:
+    return {"type": "approve", "payload": {"message": message, "allowStarter": True, "timeoutMs": 600_000}}
 
 
 def _calls(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
@@ -346,6 +389,27 @@ _STEPS: Final[tuple[Step, ...]] = (
     _looks_up,
     _stores,
     _waits,
+)
+
+
+OPENINGS: Final[tuple[Step, ...]] = (_looks_up, _looks_up, _reads)
+"""The first steps of who spends by what an earlier run left."""
+_LIVE_STEPS: Final[tuple[Step, ...]] = (
+    _formats,
+    _asks,
+    _asks,
+    _writes,
+    _writes,
+    _adds,
+    _reads,
+    _looks_up,
+    _looks_up,
+    _looks_up,
+    _stores,
+    _stores,
+    _tries,
+    _consults,
+    _consults,
 )
 
 
