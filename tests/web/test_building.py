@@ -236,6 +236,41 @@ def test_versions_are_compared_money_first(member: Open, server: Server, dark: b
         expect(page.locator(".card.removed")).to_have_count(1)
         expect(page.locator(".card.added")).to_have_count(1)
     assert app.faults() == []
+    versions = page.get_by_role("list", name="All versions").get_by_role("listitem")
+    expect(versions.first).to_contain_text("you")
+    page.get_by_role("button", name="Restore Version 1").click()
+    page.get_by_role("dialog").get_by_role("button", name="Restore").click()
+    page.wait_for_url(re.compile(f"/workflows/{workflow}$"))
+    assert _nodes(server, workflow)["pay"]["payload"]["amount"] == "1000"
+
+
+def test_a_step_comes_between_two_others_and_the_draft_is_published(app: App, server: Server) -> None:
+    every = {"type": "interval", "payload": {"everyMs": 3_600_000}, "titleOverride": "Hourly", "children": ["say"]}
+    say = {"type": "log", "payload": {"message": "x"}, "titleOverride": "Say"}
+    workflow = server.create_workflow({"nodes": {"every": every, "say": say}, "triggerNodeIds": ["every"]})
+    page = _open(app, workflow)
+    page.get_by_role("button", name="Add a step between Hourly and Say").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Wait", exact=True).click()
+    dialog.get_by_role("option", name=re.compile("^Delay")).click()
+    app.until(lambda: _nodes(server, workflow)["every"]["children"] == ["delay"])
+    assert _nodes(server, workflow)["delay"]["children"] == ["say"]
+    page.keyboard.press("Escape")
+    page.locator(".card").filter(has_text="Delay").click(button="right")
+    page.get_by_role("menuitem", name="Remove the step").click()
+    app.until(lambda: _nodes(server, workflow)["every"]["children"] == ["say"])
+    page.get_by_role("button", name="Publish").click()
+    expect(page.get_by_text("This version has not been simulated.")).to_be_visible()
+    assert app.faults() == []
+    page.get_by_role("dialog").get_by_role("button", name="Publish").click()
+    done = page.get_by_role("dialog", name="Published")
+    expect(done).to_contain_text(re.compile(r"Next run .*\d\d:\d\d, in "))
+    expect(done).to_contain_text("Nobody else is told.")
+    expect(page.locator(".mantine-Modal-header")).to_have_count(1)  # the one before is gone
+    assert app.faults() == []
+    done.get_by_role("button", name="Done").click()
+    expect(page.get_by_role("button", name="Publish")).to_have_count(0)
+    assert server.call("GET", f"/v1/workflows/{workflow}")["status"] == "active"
 
 
 @pytest.mark.long
@@ -316,7 +351,7 @@ def test_keys_choose_the_mode_walk_undo_and_tidy(app: App, server: Server) -> No
     server.call("PATCH", f"{place}/ui-metadata", {"uiMetadata": {"v": 1, "nodes": {"a": {"x": 900, "y": 700}}}})
     page = _open(app, workflow)
     modes = page.get_by_role("radiogroup", name="Mode")
-    for key, mode in (("2", "Dust"), ("3", "Live"), ("1", "Simulate")):
+    for key, mode in (("2", "Cent test"), ("3", "Live"), ("1", "Simulate")):
         page.keyboard.press(key)
         expect(modes.get_by_role("radio", name=mode)).to_be_checked()
     for arrow, step in (

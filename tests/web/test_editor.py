@@ -242,7 +242,7 @@ def test_the_ladder_is_climbed_to_live(app: App, server: Server, chain: devchain
     page.get_by_role("textbox", name="Payload").fill(ready.payload.read_text())
     page.keyboard.press("Escape")
     ladder = page.get_by_role("region", name="Effects", exact=True)
-    for mode, button in (("Simulate", "Simulate"), ("Dust", "Test with dust")):
+    for mode, button in (("Simulate", "Simulate"), ("Cent test", "Test with a cent")):
         page.get_by_role("radiogroup", name="Mode").get_by_text(mode).click()
         page.get_by_role("button", name=button, exact=True).click()
         expect(page.get_by_role("group", name="Replay of the run")).to_contain_text("Run finished")
@@ -309,7 +309,7 @@ def test_a_spend_that_nobody_could_approve_is_told_before_it_runs(
     page = app.turn_to(f"/workflows/{_make(server, {'root': {'type': 'manual', 'children': ['pay']}, 'pay': pay})}")
     page.get_by_role("button", name="Simulate", exact=True).click()
     ladder = page.get_by_role("region", name="Effects", exact=True)
-    expect(ladder).to_contain_text("1 asked")
+    expect(ladder).to_contain_text("asks a person")
     page.get_by_role("radiogroup", name="Mode").get_by_text("Live").click()
     page.get_by_role("button", name="Run live").click()
     dialog = page.get_by_role("dialog", name="Run live")

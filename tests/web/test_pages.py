@@ -243,6 +243,23 @@ def test_a_key_is_revoked_and_the_audit_tells(app: App, server: Server) -> None:
     assert app.faults() == []
 
 
+def test_one_person_lets_themselves_approve(app: App, server: Server) -> None:
+    def is_on() -> bool:
+        return bool(server.call("GET", "/v1/organizations")["items"][0]["singlePersonApproves"])
+
+    page = app.turn_to("/keys")
+    switch = page.get_by_role("switch", name="One person approves what their own runs ask")
+    expect(switch).not_to_be_checked()
+    switch.click(force=True)
+    page.get_by_role("dialog").get_by_role("button", name="Let one person approve").click()
+    expect(switch).to_be_checked()
+    assert is_on()
+    assert app.faults() == []
+    switch.click(force=True)
+    expect(switch).not_to_be_checked()
+    assert not is_on()
+
+
 @pytest.mark.long
 def test_activity_shows_a_run_as_it_starts(app: App, server: Server, asking: str) -> None:
     page = app.turn_to("/activity")

@@ -107,7 +107,7 @@ def test_a_revoked_key_signs_out_and_keeps_nothing(window: Open, server: Server)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Runs")).to_be_visible()
     server.call("DELETE", f"/v1/api-keys/{made['id']}")
-    page.get_by_role("link", name="Approvals").click()
+    page.get_by_role("link", name="Tables").click()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 

@@ -29,7 +29,7 @@ export const forms = {
   mode: 'Mode of its runs',
   modes: {
     simulate: 'Simulations: nothing is sent or spent',
-    dust: 'Dust: tiny amounts',
+    dust: 'Cent test: tiny amounts',
     live: 'Live: what the workflow spends is spent',
   },
   maxRuns: 'Maximum runs',

@@ -179,7 +179,7 @@ export const pages = {
     hostsAbout: 'Hosts that may receive the credential, one per line: api.example.com or *.example.com.',
     money: 'Money',
     movesMoney: 'Moves money',
-    movesMoneyAbout: 'A dust test refuses to write with it.',
+    movesMoneyAbout: 'A cent test refuses to write with it.',
     none: 'No connector yet.',
     noneAbout: 'A connector stores a credential for another system, encrypted. It cannot be read again.',
     about: 'About this connector',
@@ -201,6 +201,14 @@ export const pages = {
     deleteAnyway: 'Even if workflows use it; their steps will fail',
   },
   keys: {
+    oneTitle: 'Who approves',
+    one: 'One person approves what their own runs ask',
+    oneAbout:
+      'For an organisation of one person. Off, whoever starts a run cannot approve it, and another key must. Each change is in the audit.',
+    oneAsk: 'Let one person approve?',
+    oneGo: 'Let one person approve',
+    oneRisk:
+      'Whoever administers this organisation can then start a run and approve what it asks. A stolen key could do both. It does not hold for the acceptance of versions, which stays with somebody else.',
     makeAbout: 'A browser session cannot make keys. On the command line:',
     none: 'No key.',
     used: 'Last used',

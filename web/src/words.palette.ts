@@ -25,3 +25,12 @@ export const units = {
   noPrice: (symbol: string) => `No price is known for ${symbol}. Write the amount in ${symbol}.`,
   wrong: (symbol: string, decimals: number) => `Write a number like 0.5; ${symbol} has at most ${decimals} decimals.`,
 }
+/** What people want, and what finds it. */
+export const intents: [string, string][] = [
+  ['Send money', 'send money'],
+  ['Call an API', 'call api'],
+  ['Ask a person', 'ask person'],
+  ['Decide', 'decide'],
+  ['Wait', 'wait'],
+  ['Read a chain', 'onchain'],
+]

@@ -9,6 +9,7 @@ import {
   type Movement,
   payeesOf,
   plainReason,
+  plainRefusal,
   type Spend,
   sum,
 } from '../src/model/asked'
@@ -84,6 +85,10 @@ test('a reason is said plainly, and one that is not known as it is', () => {
     'It is a proxy, and has changed.',
   )
   assert.equal(plainReason('Something else.'), 'Something else.')
+  const mend = 'another one must. An organisation of one person can allow it: PATCH /v1/organizations/{id} with x.'
+  assert.equal(plainRefusal(`It cannot; ${mend}`), 'It cannot; another one must.')
+  const lone = 'Make a key for another person; an organisation of one person can approve its own runs (x).'
+  assert.equal(plainRefusal(lone), 'Make a key for another person.')
 })
 
 test('since when the first page tells', () => {

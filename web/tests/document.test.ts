@@ -4,7 +4,7 @@ import test from 'node:test'
 import type { Workflow } from '../src/api/client'
 import { differencesOf, union } from '../src/diff/changes'
 import { edit, isDirty, load, redo, settle, takeIn, undo, useDocument } from '../src/editor/document'
-import { setField } from '../src/editor/edits'
+import { addNode, setField } from '../src/editor/edits'
 import { clashesIn, mergeFlows, mergeLayouts } from '../src/editor/merging'
 import type { Flow } from '../src/model/graph'
 
@@ -120,4 +120,19 @@ test('versions are compared money first', () => {
   )
   const both = union(BASE, { nodes: { a: say('a') } })
   assert.deepEqual([Object.keys(both.nodes), both.nodes.a?.children], [['a', 'b', 'c'], ['b']])
+})
+
+test('a step comes between two others, and begins the branch that the other one began', () => {
+  const nodes: Flow['nodes'] = {
+    a: { type: 'if', payload: {}, children: ['b', 'c'] },
+    b: { ...say('b'), branch: 'then' },
+    c: say('c'),
+  }
+  const { flow: found, id } = addNode({ nodes }, 'http-request', { after: 'a', before: 'b' })
+  assert.equal(id, 'httpRequest')
+  assert.deepEqual(found.nodes.a?.children, ['httpRequest', 'c'])
+  assert.deepEqual(found.nodes[id], { type: 'http-request', payload: {}, children: ['b'], branch: 'then' })
+  assert.equal(found.nodes.b?.branch, undefined)
+  assert.equal(nodes.b?.branch, 'then')
+  assert.deepEqual(addNode({ nodes }, 'log', { after: 'a', before: 'gone' }).flow.nodes.a?.children, ['b', 'c', 'log'])
 })

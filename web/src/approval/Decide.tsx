@@ -5,6 +5,7 @@ import { useState } from 'react'
 import { Link } from 'wouter'
 import { post } from '../api/client'
 import { refresh, useMe } from '../api/queries'
+import { plainRefusal } from '../model/asked'
 import { may } from '../model/rights'
 import { Trouble } from '../parts/Trouble'
 import { approving } from '../words.approval'
@@ -40,7 +41,7 @@ export function Decide({ approval, what }: { approval: Approval; what: string })
       {hasVoted && <p role="status">{said.voted}</p>}
       {approval.refusal !== null && !hasVoted && (
         <div className="asknote" role="note">
-          <p>{approval.refusal.split(' An organisation of one person')[0]}</p>
+          <p>{plainRefusal(approval.refusal)}</p>
           {may(me, 'admin') && approval.refusal.includes('singlePersonApproves') && (
             <p>
               {approving.alone} <Link href="/keys#one">{approving.aloneLink}</Link>

@@ -23,6 +23,7 @@ import { linesOf, useRungs } from '../effects/store'
 import { withMark } from '../model/marks'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
+import { useCanvasActs } from './acts'
 import { LoopCard, NodeCard } from './Cards'
 import { type Card, layout, type Way } from './layout'
 import { GroupBox, isStep, NoteCard, withMarks } from './Marks'
@@ -157,6 +158,12 @@ function Graph() {
         )
       }
       onEdgesDelete={(gone) => edit((flow) => gone.reduce((f, one) => cut(f, one.source, one.target), flow))}
+      onNodeContextMenu={(event, node) => {
+        const { menu } = useCanvasActs.getState()
+        if (isFixed || !menu || !isStep(node)) return
+        event.preventDefault()
+        menu(node.id, event.clientX, event.clientY)
+      }}
       deleteKeyCode={null}
       colorMode={scheme}
       selectionKeyCode={null}

@@ -13,6 +13,7 @@ import { Badge, NodeStatus } from '../parts/Badges'
 import { useRunStore } from '../run/store'
 import { words } from '../words'
 import { versions } from '../words.versions'
+import { useCanvasActs } from './acts'
 import type { Card } from './layout'
 import { useShaping } from './shaping'
 import { useShown, useSource } from './source'
@@ -49,34 +50,56 @@ export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>
   const marks = [state?.status, difference?.kind, selected && 'chosen', wrong && 'wrong', shapes && `shapes-${shapes}`]
   const look = [kind, ...marks].filter(Boolean).join(' ')
   return (
-    <div className={`card ${look}`}>
-      <Handle type="target" position={Position.Top} />
-      <header>
-        <i className="glyph" aria-hidden>
-          <Glyph size={17} stroke={1.8} />
-        </i>
-        <div>
-          <strong dir="auto">{node.titleOverride || readable(id)}</strong>
-          <span dir="auto">{about(state, summary ?? spec?.name ?? node.type)}</span>
-        </div>
-        {wrong > 0 ? (
-          <Badge tone="bad">{words.editor.problems(wrong)}</Badge>
-        ) : difference ? (
-          <Badge tone={TONE[difference.kind]}>{versions.kinds[difference.kind]}</Badge>
-        ) : (
-          state &&
-          (isAsked(state, node.type) ? (
-            <Badge tone="dust">{words.outcomes.asksPerson}</Badge>
+    <>
+      <div className={`card ${look}`}>
+        <Handle type="target" position={Position.Top} />
+        <header>
+          <i className="glyph" aria-hidden>
+            <Glyph size={17} stroke={1.8} />
+          </i>
+          <div>
+            <strong dir="auto">{node.titleOverride || readable(id)}</strong>
+            <span dir="auto">{about(state, summary ?? spec?.name ?? node.type)}</span>
+          </div>
+          {wrong > 0 ? (
+            <Badge tone="bad">{words.editor.problems(wrong)}</Badge>
+          ) : difference ? (
+            <Badge tone={TONE[difference.kind]}>{versions.kinds[difference.kind]}</Badge>
           ) : (
-            <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} kept={state.kept} />
-          ))
-        )}
-      </header>
-      <Rungs id={id} />
-      <Handle type="source" position={Position.Bottom} />
-    </div>
+            state &&
+            (isAsked(state, node.type) ? (
+              <Badge tone="dust">{words.outcomes.asksPerson}</Badge>
+            ) : (
+              <NodeStatus status={state.status} assumed={state.assumed} branch={state.branch} kept={state.kept} />
+            ))
+          )}
+        </header>
+        <Rungs id={id} />
+        <Handle type="source" position={Position.Bottom} />
+      </div>
+      {!node.children?.length && <PlusBelow id={id} name={node.titleOverride || readable(id)} />}
+    </>
   )
 })
+
+/** Where nothing comes after a step. */
+function PlusBelow({ id, name }: { id: string; name: string }) {
+  const add = useCanvasActs((s) => s.add)
+  if (!add) return null
+  return (
+    <button
+      type="button"
+      className="plus below nodrag nopan"
+      aria-label={words.editor.addAfter(name)}
+      onClick={(event) => {
+        event.stopPropagation()
+        add(id)
+      }}
+    >
+      +
+    </button>
+  )
+}
 
 function Rungs({ id }: { id: string }) {
   const rungs = useRungs((s) => s.rungs)

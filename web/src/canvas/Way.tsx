@@ -1,23 +1,55 @@
 /** A way from node to node: along the route that ELK found, with round corners. */
-import { BaseEdge, type EdgeProps, getSmoothStepPath } from '@xyflow/react'
+import { BaseEdge, EdgeLabelRenderer, type EdgeProps, getSmoothStepPath } from '@xyflow/react'
+import { readable } from '../model/amounts'
+import { words } from '../words'
+import { useCanvasActs } from './acts'
 import type { Point, Way } from './layout'
+import { useShown } from './source'
 
 const ROUND = 8
 const LABEL_ABOVE = 12
 
-export function WayLine({ sourceX, sourceY, targetX, targetY, data, label }: EdgeProps<Way>) {
+export function WayLine({ source, target, sourceX, sourceY, targetX, targetY, data, label }: EdgeProps<Way>) {
   const points = data?.points
   const last = points?.at(-1)
   const path = points ? rounded(points) : getSmoothStepPath({ sourceX, sourceY, targetX, targetY })[0]
+  const first = points?.[0] ?? { x: sourceX, y: sourceY }
+  const second = points?.[1] ?? { x: (sourceX + targetX) / 2, y: (sourceY + targetY) / 2 }
   return (
-    <BaseEdge
-      path={path}
-      label={label}
-      labelX={last?.x ?? targetX}
-      labelY={(last?.y ?? targetY) - LABEL_ABOVE}
-      labelBgPadding={[5, 2]}
-      labelBgBorderRadius={6}
-    />
+    <>
+      <BaseEdge
+        path={path}
+        label={label}
+        labelX={last?.x ?? targetX}
+        labelY={(last?.y ?? targetY) - LABEL_ABOVE}
+        labelBgPadding={[5, 2]}
+        labelBgBorderRadius={6}
+      />
+      <Plus source={source} target={target} at={{ x: (first.x + second.x) / 2, y: (first.y + second.y) / 2 }} />
+    </>
+  )
+}
+
+/** On the first piece of a way: another step comes there. */
+function Plus({ source, target, at }: { source: string; target: string; at: Point }) {
+  const add = useCanvasActs((s) => s.add)
+  const names = useShown((s) =>
+    [source, target].map((id) => s.flow.nodes[id]?.titleOverride || readable(id)).join('\n'),
+  )
+  if (!add) return null
+  const [from = '', to = ''] = names.split('\n')
+  return (
+    <EdgeLabelRenderer>
+      <button
+        type="button"
+        className="plus nodrag nopan"
+        aria-label={words.editor.addBetween(from, to)}
+        onClick={() => add(source, target)}
+        ref={(el) => el?.style.setProperty('transform', `translate(-50%, -50%) translate(${at.x}px, ${at.y}px)`)}
+      >
+        +
+      </button>
+    </EdgeLabelRenderer>
   )
 }
 

@@ -22,6 +22,7 @@ import { versions as said } from '../words.versions'
 import { type Difference, differencesOf, TONE, union } from './changes'
 import { FieldChanges } from './FieldChanges'
 import { useDifferences } from './store'
+import { Timeline } from './Timeline'
 import '../style/versions.css'
 
 const useVersion = (id: string, number: number) =>
@@ -56,7 +57,12 @@ function Comparison({ workflow }: { workflow: Workflow }) {
   const differences = useMemo(() => (diff.data ? differencesOf(diff.data as never) : []), [diff.data])
   const numbers = Array.from({ length: workflow.version }, (_, i) => String(workflow.version - i)).slice(0, MOST)
   const choose = (name: 'from' | 'to', value: string) =>
-    setSearch({ from: String(from), to: String(to), [name]: value }, { replace: true })
+    setSearch(
+      name === 'to' && Number(value) <= from
+        ? { to: value } // compared with the one before it
+        : { from: String(from), to: String(to), [name]: value },
+      { replace: true },
+    )
   return (
     <Page
       title={said.title(workflow.name)}
@@ -80,20 +86,23 @@ function Comparison({ workflow }: { workflow: Workflow }) {
       }
     >
       <Trouble error={diff.error ?? before.error ?? after.error} />
-      {from === 0 ? (
-        <Empty title={said.only} />
-      ) : (
-        before.data &&
-        after.data &&
-        diff.data && (
-          <Picture
-            key={`${from} ${to}`}
-            flow={union(before.data.definition as Flow, after.data.definition as Flow)}
-            workflow={workflow}
-            differences={differences}
-          />
-        )
-      )}
+      <div className="timed">
+        <Timeline workflow={workflow} from={from} to={to} choose={(one) => choose('to', String(one))} />
+        {from === 0 ? (
+          <Empty title={said.only} />
+        ) : (
+          before.data &&
+          after.data &&
+          diff.data && (
+            <Picture
+              key={`${from} ${to}`}
+              flow={union(before.data.definition as Flow, after.data.definition as Flow)}
+              workflow={workflow}
+              differences={differences}
+            />
+          )
+        )}
+      </div>
     </Page>
   )
 }

@@ -7,6 +7,7 @@ import { glyph } from '../model/glyphs'
 import { rank } from '../model/palette'
 import { Finder } from '../parts/Finder'
 import { words } from '../words'
+import { intents } from '../words.palette'
 import { edit, select, useDocument } from './document'
 import { addNode, branchesOf, onSameChain, type Place } from './edits'
 
@@ -17,30 +18,41 @@ const KINDS = Object.entries(said.kinds).map(([value, label]) => ({ value, label
 /** Of names with the same words, the one with the fewest others. */
 const shorter = (a: Spec, b: Spec, asked: string[]) => (asked.length ? a.name.length - b.name.length : 0)
 
-export function AddStep({ after, close }: { after: string | null; close: () => void }) {
+type Props = { after: string | null; before?: string | undefined; close: () => void }
+
+export function AddStep({ after, before, close }: Props) {
   const parent = useDocument((s) => (after === null ? undefined : s.flow.nodes[after]))
   const isFirst = useDocument((s) => !Object.keys(s.flow.nodes).length)
   const catalog = useCatalog().data
   const [text, setText] = useState('')
   const spec = parent && catalog?.[parent.type]
-  const places = useMemo(() => placesOf(after, parent, spec), [after, parent, spec])
+  const places = useMemo(() => (before ? [] : placesOf(after, parent, spec)), [after, before, parent, spec])
   const [place, setPlace] = useState(0)
   const [kind, setKind] = useState('')
   const found = useMemo(() => {
     const asked = text.toLowerCase().split(/\s+/).filter(Boolean)
+    const used = asked.length ? [] : lastUsed()
+    const since = (spec: Spec) => (used.includes(spec.type) ? used.indexOf(spec.type) : used.length)
     return Object.values(catalog ?? {})
       .filter((spec) => (spec.effect === undefined) === isFirst)
       .filter((spec) => !kind || spec.effect === kind)
       .map((spec) => ({ spec, rank: rank(spec, asked) }))
       .filter((one) => one.rank >= 0)
-      .sort((a, b) => b.rank - a.rank || shorter(a.spec, b.spec, asked) || a.spec.name.localeCompare(b.spec.name))
+      .sort(
+        (a, b) =>
+          since(a.spec) - since(b.spec) ||
+          b.rank - a.rank ||
+          shorter(a.spec, b.spec, asked) ||
+          a.spec.name.localeCompare(b.spec.name),
+      )
       .slice(0, MOST)
       .map((one) => one.spec)
   }, [catalog, text, isFirst, kind])
   const add = (spec: Spec) => {
+    noteUsed(spec.type)
     let id = ''
     edit((flow) => {
-      const added = addNode(flow, spec.type, places[place]?.place ?? { after })
+      const added = addNode(flow, spec.type, places[place]?.place ?? { after, ...(before && { before }) })
       id = added.id
       return onSameChain(added.flow, id, spec)
     })
@@ -78,22 +90,45 @@ export function AddStep({ after, close }: { after: string | null; close: () => v
         render={(spec) => <Choice spec={spec} />}
         between={
           !isFirst && (
-            <SegmentedControl
-              fullWidth
-              mt="xs"
-              size="xs"
-              className="kinds"
-              aria-label={said.kind}
-              data={[{ value: '', label: said.allKinds }, ...KINDS]}
-              value={kind}
-              onChange={setKind}
-            />
+            <>
+              {!text && (
+                <div className="intents">
+                  {intents.map(([label, asked]) => (
+                    <button key={label} type="button" className="chip" onClick={() => setText(asked)}>
+                      {label}
+                    </button>
+                  ))}
+                </div>
+              )}
+              <SegmentedControl
+                fullWidth
+                mt="xs"
+                size="xs"
+                className="kinds"
+                aria-label={said.kind}
+                data={[{ value: '', label: said.allKinds }, ...KINDS]}
+                value={kind}
+                onChange={setKind}
+              />
+            </>
           )
         }
       />
     </Modal>
   )
 }
+
+const USED = 'dustrun-used-steps'
+const KEPT = 5
+
+/** The types that were added last here, newest first. */
+function lastUsed(): string[] {
+  const kept = localStorage.getItem(USED)
+  return kept ? kept.split(' ') : []
+}
+
+const noteUsed = (type: string) =>
+  localStorage.setItem(USED, [type, ...lastUsed().filter((one) => one !== type)].slice(0, KEPT).join(' '))
 
 const kindOf = (spec: Spec) => spec.effect ?? 'trigger'
 

@@ -16,6 +16,7 @@ import { Contract } from '../paste/Contract'
 import { usePaste } from '../paste/usePaste'
 import { Steps } from '../run/Steps'
 import { words } from '../words'
+import { publishing } from '../words.publish'
 import { AddStep } from './AddStep'
 import { Conflict } from './Conflict'
 import { ConnectTo } from './ConnectTo'
@@ -24,7 +25,9 @@ import { Acts, Title } from './Head'
 import { type KeyActions, useEditorKeys } from './keys'
 import { LiveDialog } from './LiveDialog'
 import { readPayload, usePayload, usePayloadOf } from './Payload'
+import { Published } from './Published'
 import { useLadder, useLastRun, useRunning } from './running'
+import { StepMenu } from './StepMenu'
 import { isSound, saveAll, useAutosave, useProblems } from './saving'
 import { Tray } from './Tray'
 
@@ -34,7 +37,7 @@ type Dialog =
   | 'rename'
   | 'keys'
   | 'live'
-  | { add: string | null }
+  | { add: string | null; before?: string | undefined }
   | { connect: string }
   | { contract: string }
   | null
@@ -100,6 +103,8 @@ export function Editor({ workflow }: { workflow: Workflow }) {
     await post(path, { path: { id: workflow.id } }).catch(setError)
     await refresh('workflow', '/v1/workflows')
   }
+  const addAt = useCallback((add: string, before?: string) => setDialog({ add, before }), [])
+  const connectFrom = useCallback((connect: string) => setDialog({ connect }), [])
   const actions: KeyActions = {
     run: () => void go(),
     mode: setMode,
@@ -154,6 +159,7 @@ export function Editor({ workflow }: { workflow: Workflow }) {
           <>
             <Canvas />
             <Balances />
+            <StepMenu add={addAt} connect={connectFrom} />
           </>
         )}
         {one && <Inspector key={one} id={one} problems={problems.byNode[one]} last={last} renames={renames} />}
@@ -188,6 +194,7 @@ function Dialogs({ dialog, close, workflow, run }: DialogsProps) {
   const types = useDocument((s) => s.flow.nodes)
   const catalog = useCatalog().data ?? {}
   const spends = Object.values(types).some((node) => catalog[node.type]?.effect === 'spend')
+  const [isPublished, setIsPublished] = useState(false)
   const publish = async () => {
     await saveAll()
     await post(
@@ -196,25 +203,30 @@ function Dialogs({ dialog, close, workflow, run }: DialogsProps) {
       { expectedVersion: useDocument.getState().version },
     )
     await refresh('workflow', '/v1/workflows')
+    setIsPublished(true)
   }
   return (
     <>
-      {typeof dialog === 'object' && dialog && 'add' in dialog && <AddStep after={dialog.add} close={close} />}
+      {typeof dialog === 'object' && dialog && 'add' in dialog && (
+        <AddStep after={dialog.add} before={dialog.before} close={close} />
+      )}
       {typeof dialog === 'object' && dialog && 'contract' in dialog && (
         <Contract address={dialog.contract} close={close} />
       )}
       {typeof dialog === 'object' && dialog && 'connect' in dialog && <ConnectTo from={dialog.connect} close={close} />}
       <LiveDialog isOpen={dialog === 'live'} close={close} go={run} spends={spends} />
       <Confirm
-        title={said.publishAsk}
+        title={publishing.ask}
         isOpen={dialog === 'publish'}
         close={close}
-        go={said.publish}
+        go={publishing.go}
         danger={false}
         act={publish}
       >
-        <p>{said.publishAbout}</p>
+        {workflow.ladder.simulate ? <p>{publishing.simulated}</p> : <p className="banner">{publishing.notSimulated}</p>}
+        <p>{workflow.triggerType === 'manual' ? publishing.manual : publishing.when}</p>
       </Confirm>
+      <Published workflow={workflow} isOpen={isPublished} close={() => setIsPublished(false)} />
       {dialog === 'rename' && <Rename workflow={workflow} close={close} />}
       <Modal
         opened={dialog === 'keys'}

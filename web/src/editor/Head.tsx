@@ -112,7 +112,7 @@ type ActsProps = {
 }
 
 export function Acts(props: ActsProps) {
-  const { mode, setMode, go, cancel, isRunning, canRun, add, isList, setIsList, isNarrow } = props
+  const { workflow, mode, setMode, go, cancel, isRunning, canRun, add, isList, setIsList, isNarrow, ask } = props
   const canUndo = useDocument((s) => s.past.length > 0)
   const canRedo = useDocument((s) => s.future.length > 0)
   return (
@@ -149,11 +149,23 @@ export function Acts(props: ActsProps) {
       ) : (
         <Button
           className={`go ${mode}`}
+          {...(!isNarrow && mode === 'simulate' && workflow.ladder.simulate && workflow.hasDraft
+            ? { variant: 'default' }
+            : {})}
           leftSection={<IconPlayerPlayFilled size={14} />}
           onClick={go}
           disabled={!canRun}
         >
           {words.go[mode]}
+        </Button>
+      )}
+      {workflow.hasDraft && !isNarrow && (
+        <Button
+          variant={workflow.ladder.simulate ? 'filled' : 'default'}
+          leftSection={<IconRocket size={16} />}
+          onClick={() => ask('publish')}
+        >
+          {said.publish}
         </Button>
       )}
     </>
@@ -172,7 +184,7 @@ function Tool({ label, icon, act, disabled }: ToolProps) {
   )
 }
 
-function MoreMenu({ workflow, ask, pause }: ActsProps) {
+function MoreMenu({ workflow, ask, pause, isNarrow }: ActsProps) {
   const hasChosen = useDocument((s) => s.selected.length > 0)
   const [, go] = useLocation()
   return (
@@ -183,7 +195,7 @@ function MoreMenu({ workflow, ask, pause }: ActsProps) {
         </ActionIcon>
       </Menu.Target>
       <Menu.Dropdown>
-        {workflow.hasDraft && (
+        {workflow.hasDraft && isNarrow && (
           <Menu.Item leftSection={<IconRocket size={16} />} onClick={() => ask('publish')}>
             {said.publish}
           </Menu.Item>

@@ -1,13 +1,16 @@
 /** The question before money moves: what the last simulation did, how old it is, and who gets what. */
 import { useQueries } from '@tanstack/react-query'
+import { Link } from 'wouter'
 import { type Effects, get } from '../api/client'
 import { useRun } from '../api/queries'
 import { useRungs } from '../effects/store'
 import { Why } from '../effects/Why'
 import { amount, money, short } from '../model/amounts'
+import { plainRefusal } from '../model/asked'
 import { Confirm } from '../parts/Confirm'
 import { Time } from '../parts/Time'
 import { words } from '../words'
+import { approving } from '../words.approval'
 import { pages } from '../words.pages'
 
 const said = words.editor
@@ -47,8 +50,8 @@ function Asked({ effects }: { effects: Effects }) {
     <>
       <p>{said.liveAsks}</p>
       {unanswered.map((why) => (
-        <p key={why} className="fault">
-          {why}
+        <p key={why} className="banner">
+          {plainRefusal(why)} <Link href="/keys#one">{approving.aloneLink}</Link>
         </p>
       ))}
     </>

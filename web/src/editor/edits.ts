@@ -26,7 +26,8 @@ export function setField(flow: Flow, id: string, field: string, value: unknown):
   return patchNode(flow, id, { payload })
 }
 
-export type Place = { after: string | null; branch?: string; inLoop?: boolean }
+/** `before`: on the way from `after` to that one. */
+export type Place = { after: string | null; branch?: string; inLoop?: boolean; before?: string }
 
 /** Adds a node. After a node with one way on it comes in between; on a branch it is one more beginning of that branch. */
 export function addNode(flow: Flow, type: string, place: Place): { flow: Flow; id: string } {
@@ -42,6 +43,16 @@ export function addNode(flow: Flow, type: string, place: Place): { flow: Flow; i
     return { flow: patchNode(next, place.after, { loopBody: [...(parent.loopBody ?? []), id] }), id }
   }
   const children = parent.children ?? []
+  const child = place.before === undefined ? undefined : flow.nodes[place.before]
+  if (child && place.before !== undefined && children.includes(place.before)) {
+    const { branch, ...rest } = child // the new one begins the branch
+    const placed: FlowNode = { type, payload: {}, children: [place.before], ...(branch && { branch }) }
+    const next = withNode(withNode(flow, place.before, rest as FlowNode), id, placed)
+    return {
+      flow: patchNode(next, place.after, { children: children.map((one) => (one === place.before ? id : one)) }),
+      id,
+    }
+  }
   if (place.branch !== undefined) {
     const next = withNode(flow, id, { type, payload: {}, branch: place.branch, children: [] })
     return { flow: patchNode(next, place.after, { children: [...children, id] }), id }

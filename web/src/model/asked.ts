@@ -79,3 +79,6 @@ const told = (all: Told[]) =>
 
 /** Whether a simulation moved exactly what is asked for. */
 export const isSame = (spends: Spend[], simulated: Told[]) => told(movementsOf(spends)) === told(simulated)
+
+/** What the server says of whose approval it needs, without how to change that over the API: the page has a link. */
+export const plainRefusal = (text: string) => text.replace(/[;.] an organisation of one person can .*$/i, '.')

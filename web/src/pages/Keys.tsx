@@ -1,15 +1,18 @@
-/** API keys: what each may do, and its end. */
-import { Button } from '@mantine/core'
+/** API keys: what each may do, and its end; and whether one person alone approves. */
+import { Button, Switch } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { useLocation, useSearchParams } from 'wouter'
-import { del, type Schemas } from '../api/client'
+import { del, get, patch, type Schemas } from '../api/client'
 import { refresh, useList, useMe } from '../api/queries'
+import { may } from '../model/rights'
 import { Badge } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
 import { Page } from '../parts/Page'
 import { Copied, Facts, Section } from '../parts/Section'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Time } from '../parts/Time'
+import { Trouble } from '../parts/Trouble'
 import { words } from '../words'
 import { pages } from '../words.pages'
 
@@ -41,9 +44,11 @@ const columns: Column<Key>[] = [
 export default function Keys() {
   const [search] = useSearchParams()
   const found = useList('/v1/api-keys')
+  const me = useMe().data
   const chosen = found.rows.find((one) => one.id === search.get('key'))
   return (
     <Page title={words.nav.keys} className="details wideway">
+      {may(me, 'admin') && <OnePerson />}
       {chosen && <Detail key={chosen.id} one={chosen} />}
       <p className="quiet">
         {said.makeAbout} <code>dustrun keys create NAME --scope read</code>.
@@ -103,6 +108,35 @@ function Detail({ one }: { one: Key }) {
         }}
       >
         <p>{said.revokeAbout}</p>
+      </Confirm>
+    </Section>
+  )
+}
+
+/** Off by default; each change is in the audit. It never holds for acceptances of versions. */
+function OnePerson() {
+  const found = useQuery({ queryKey: ['/v1/organizations'], queryFn: () => get('/v1/organizations') })
+  const [asks, setAsks] = useState(false)
+  const own = found.data?.items[0]
+  const set = async (singlePersonApproves: boolean) => {
+    if (!own) return
+    await patch('/v1/organizations/{id}', { path: { id: own.id } }, { singlePersonApproves })
+    await refresh('/v1/organizations', '/v1/approvals', 'policy', '/v1/audit')
+  }
+  if (found.error) return <Trouble error={found.error} retry={() => found.refetch()} />
+  if (!own) return null
+  return (
+    <Section title={said.oneTitle}>
+      <div className="body" id="one">
+        <Switch
+          label={said.one}
+          description={said.oneAbout}
+          checked={own.singlePersonApproves}
+          onChange={() => (own.singlePersonApproves ? void set(false) : setAsks(true))}
+        />
+      </div>
+      <Confirm title={said.oneAsk} isOpen={asks} close={() => setAsks(false)} go={said.oneGo} act={() => set(true)}>
+        <p>{said.oneRisk}</p>
       </Confirm>
     </Section>
   )

@@ -1,15 +1,21 @@
 /** All runs, newest first; the list follows what happens. */
 import { Button, Select, TextInput } from '@mantine/core'
+import { useMemo } from 'react'
 import type { RunItem } from '../api/client'
 import { useList } from '../api/queries'
+import { useWho } from '../api/who'
+import { leftAt } from '../home/left'
+import { type Span, sinceOf } from '../model/since'
 import { ModeBadge, RunStatus } from '../parts/Badges'
 import { TextFilter, useFilters } from '../parts/filters'
 import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Time, took } from '../parts/Time'
 import { words } from '../words'
+import { home } from '../words.home'
 
 const said = words.runs
+const PRESETS: Span[] = ['left', 'night', 'day', 'week']
 
 export const runColumns: Column<RunItem>[] = [
   {
@@ -26,10 +32,32 @@ export const runColumns: Column<RunItem>[] = [
   },
   { title: said.status, width: '120px', narrow: '84px', cell: (row) => <RunStatus status={row.status} /> },
   { title: said.mode, width: '100px', narrow: '72px', cell: (row) => <ModeBadge mode={row.mode} /> },
-  { title: said.by, width: '130px', wide: true, cell: (row) => row.triggerSource },
+  { title: said.by, width: '130px', wide: true, cell: (row) => <StartedBy run={row} /> },
   { title: said.took, width: '100px', align: 'end', wide: true, cell: (row) => took(row.startedAt, row.finishedAt) },
-  { title: said.started, width: '120px', align: 'end', wide: true, cell: (row) => <Time at={row.startedAt} /> },
+  { title: said.started, width: '136px', narrow: '68px', align: 'end', cell: (row) => <Clock at={row.startedAt} /> },
 ]
+
+/** Whoever started it by hand; else what did. */
+function StartedBy({ run }: { run: RunItem }) {
+  const who = useWho()
+  const isByHand = run.triggerSource === 'api' || run.triggerSource === 'manual'
+  return (
+    <span dir="auto">{isByHand ? who(run.triggeredBy) : (said.sources[run.triggerSource] ?? run.triggerSource)}</span>
+  )
+}
+
+/** The time of today; else also the day. */
+function Clock({ at }: { at: string }) {
+  const when = new Date(at)
+  const clock = when.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' })
+  const isToday = when.toDateString() === new Date().toDateString()
+  return (
+    <time dateTime={at} title={when.toLocaleString('en', { dateStyle: 'full', timeStyle: 'long' })}>
+      <span className="num">{clock}</span>
+      <small>{isToday ? <Time at={at} /> : when.toLocaleDateString('en', { day: 'numeric', month: 'short' })}</small>
+    </time>
+  )
+}
 
 /** The instant at which a day of the reader's begins, or ends; what is no day filters nothing. */
 function instant(day: string | null, isEnd: boolean): string | null {
@@ -43,7 +71,9 @@ export default function Runs() {
   const { get, set } = useFilters()
   const [status, mode, workflowId, q] = [get('status'), get('mode'), get('workflow'), get('q')]
   const version = workflowId && get('version')
-  const times = { since: get('since') ?? instant(get('from'), false), until: instant(get('to'), true) }
+  const span = PRESETS.find((one) => one === get('span'))
+  const preset = useMemo(() => (span ? sinceOf(span, new Date(), leftAt()).toISOString() : null), [span])
+  const times = { since: preset ?? get('since') ?? instant(get('from'), false), until: instant(get('to'), true) }
   const found = useList('/v1/runs', { status, mode, workflowId, version, q, ...times })
   const named = workflowId && found.rows[0]?.workflowName
   const choice = (name: 'status' | 'mode', label: string, any: string, of: Record<string, string>) => (
@@ -73,6 +103,20 @@ export default function Runs() {
       onChange={(event) => set(name, event.currentTarget.value)}
     />
   )
+  const presets = (
+    <Select
+      aria-label={said.when}
+      placeholder={said.anyTime}
+      clearable
+      clearButtonProps={{ 'aria-label': said.anyTime }}
+      data={PRESETS.map((value) => ({ value, label: home.spans[value] }))}
+      value={get('span')}
+      onChange={(value) => {
+        set('since', null)
+        set('span', value)
+      }}
+    />
+  )
   const isFiltered = Boolean(status || mode || workflowId || q || times.since || times.until)
   return (
     <Page
@@ -83,6 +127,7 @@ export default function Runs() {
           {choice('status', said.status, said.anyStatus, words.runStatus)}
           {choice('mode', said.mode, said.anyMode, words.mode)}
           {workflowId && field('version', said.ofVersion, 'number')}
+          {presets}
           {field('from', said.from, 'date')}
           {field('to', said.to, 'date')}
         </>

@@ -2,12 +2,15 @@
 import { Button } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
+import { Link } from 'wouter'
 import { get } from '../api/client'
 import { useList } from '../api/queries'
+import { plainRefusal } from '../model/asked'
 import { Badge } from '../parts/Badges'
 import { Loading, Section } from '../parts/Section'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
+import { approving } from '../words.approval'
 import { policyWords as said } from '../words.policy'
 import { Diff } from './Diff'
 import { PolicyForm } from './PolicyForm'
@@ -48,7 +51,11 @@ export function PolicySection({ id }: { id: string }) {
       ) : (
         <p className="quiet body">{said.nothing}</p>
       )}
-      {unanswered && <p className="fault">{unanswered}</p>}
+      {unanswered && (
+        <p className="banner">
+          {plainRefusal(unanswered)} <Link href="/keys#one">{approving.aloneLink}</Link>
+        </p>
+      )}
       {pending && (
         <div className="pending">
           <p>
