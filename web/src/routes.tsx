@@ -17,10 +17,6 @@ import {
 import type { ComponentType } from 'react'
 import { later } from './parts/later'
 import { words } from './words'
-import { assistant } from './words.assistant'
-import { home } from './words.home'
-import { hooks } from './words.hooks'
-import { pages } from './words.pages'
 
 type Shown = ComponentType<{ id: string }>
 const page = (load: () => Promise<{ default: Shown }>) =>
@@ -41,7 +37,12 @@ export type PageRoute = {
 }
 
 export const ROUTES: PageRoute[] = [
-  { path: '/', page: page(() => import('./home/Home')), under: 'home', rail: { title: home.title, icon: IconHome } },
+  {
+    path: '/',
+    page: page(() => import('./home/Home')),
+    under: 'home',
+    rail: { title: words.nav.home, icon: IconHome },
+  },
   {
     path: '/workflows',
     page: page(() => import('./pages/Workflows')),
@@ -79,7 +80,7 @@ export const ROUTES: PageRoute[] = [
     path: '/assistant',
     page: page(() => import('./pages/Assistant')),
     under: 'assistant',
-    rail: { title: assistant.title, icon: IconMessages },
+    rail: { title: words.nav.assistant, icon: IconMessages },
   },
   { path: '/assistant/:id', page: page(() => import('./pages/Assistant')), under: 'assistant' },
   {
@@ -93,13 +94,13 @@ export const ROUTES: PageRoute[] = [
     path: '/triggers',
     page: page(() => import('./triggers/Triggers')),
     under: 'triggers',
-    rail: { title: pages.triggers.title, icon: IconBellRinging },
+    rail: { title: words.nav.triggers, icon: IconBellRinging },
   },
   {
     path: '/hooks',
     page: page(() => import('./hooks/Hooks')),
     under: 'hooks',
-    rail: { title: hooks.title, icon: IconWebhook },
+    rail: { title: words.nav.hooks, icon: IconWebhook },
   },
   { path: '/hooks/:id', page: page(() => import('./hooks/Hook')), under: 'hooks' },
   {

@@ -45,7 +45,6 @@ export const approving = {
   place: (n: number, all: string) => `${n} of ${all}`,
   before: 'The question before',
   next: 'The next question',
-  wait: 'waiting',
   waitsForYou: 'Waits for you, nothing sent yet',
   waits: 'Waits for you',
   review: 'Review',

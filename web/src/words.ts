@@ -4,6 +4,11 @@ export const words = {
   you: 'you',
   nav: {
     main: 'Main',
+    home: 'Home',
+    assistant: 'Assistant',
+    triggers: 'Triggers',
+    hooks: 'Hooks',
+    waiting: 'waiting',
     workflows: 'Workflows',
     runs: 'Runs',
     activity: 'Activity',

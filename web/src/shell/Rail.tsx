@@ -16,7 +16,6 @@ import { del, forgetCsrfToken } from '../api/client'
 import { useWaiting } from '../approval/queue'
 import { ROUTES } from '../routes'
 import { words } from '../words'
-import { approving } from '../words.approval'
 
 const BAR = 4
 const KEPT = 'dustrun-rail'
@@ -67,7 +66,7 @@ export function Rail({ leave }: { leave: () => void }) {
                 {under === 'approvals' && Number.parseInt(waiting, 10) > 0 && (
                   <b className="count">
                     {waiting}
-                    <span className="said"> {approving.wait}</span>
+                    <span className="said"> {words.nav.waiting}</span>
                   </b>
                 )}
               </Link>

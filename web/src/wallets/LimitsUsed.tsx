@@ -7,6 +7,7 @@ import { Trouble } from '../parts/Trouble'
 import type { Names } from '../policy/names'
 import { pages } from '../words.pages'
 import { policyWords } from '../words.policy'
+import '../style/limits.css'
 
 type Spent = Schemas['SpentAnswer']
 const said = pages.wallets
