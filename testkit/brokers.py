@@ -28,6 +28,7 @@ from paho.mqtt import publish as mqtt
 
 from dustrun.connectors.aws import Data, aws
 from dustrun.sdk import HttpRequest
+from testkit.certificates import CERTIFICATE, KEY
 from testkit.e2e.guide import ROOT
 from testkit.ports import free_port, is_open
 
@@ -37,15 +38,19 @@ _MOTO = ("moto==5.2.5", "boto3==1.44.8", "botocore==1.44.8", "flask==3.1.3", "fl
 
 
 class Broker:
-    """A NATS server that speaks MQTT, too, with what it keeps in a folder."""
+    """A NATS server that speaks MQTT, too, with what it keeps in a folder. `certificates`: the folder with the
+    certificate that it encrypts with."""
 
-    def __init__(self, folder: Path, ack_wait: str = "1s") -> None:
+    def __init__(self, folder: Path, ack_wait: str = "1s", certificates: Path | None = None) -> None:
         self.port, self.nats_port, self._folder = free_port(), free_port(), folder
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir()
+        tls = ""
+        if certificates is not None:
+            tls = f"tls {{cert_file: '{certificates / CERTIFICATE}', key_file: '{certificates / KEY}'}}\n"
         (folder / "server.conf").write_text(
-            f'server_name: t\nlisten: 127.0.0.1:{self.nats_port}\njetstream {{store_dir: "{folder}"}}\n'
-            f"mqtt {{listen: 127.0.0.1:{self.port}, ack_wait: '{ack_wait}'}}\n"
+            f'server_name: t\nlisten: 127.0.0.1:{self.nats_port}\njetstream {{store_dir: "{folder}"}}\n{tls}'
+            f"mqtt {{listen: 127.0.0.1:{self.port}, ack_wait: '{ack_wait}'\n{tls}}}\n"
             f"authorization {{user: dustrun, password: {PASSWORD}}}\n"
         )
 

@@ -11,9 +11,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+CERTIFICATE, KEY = "certificate.pem", "key.pem"
+
 
 def self_signed(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
-    """What a server of that DNS name serves with, and its certificate in a file of the folder."""
+    """What a server of that DNS name serves with; its certificate and key are in files of the folder, too."""
     key, subject, now = ec.generate_private_key(ec.SECP256R1()), _named("x"), datetime.now(UTC)
     made = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
@@ -23,7 +25,7 @@ def self_signed(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    certificate, private = folder / "certificate.pem", folder / "key.pem"
+    certificate, private = folder / CERTIFICATE, folder / KEY
     certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     private.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

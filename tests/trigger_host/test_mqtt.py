@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pydantic import BaseModel
 
 from dustrun import clock
 from dustrun.catalog import load
@@ -119,13 +120,13 @@ class DeafProxy(TcpProxy):
 class Context:
     """What the trigger needs of its context: the connector, the address that the guard allows, the time."""
 
-    def __init__(self, port: int) -> None:
-        data = {"host": "127.0.0.1", "port": port, "user": "dustrun", "password": PASSWORD, "tls": "disable"}
-        self.connection = SimpleNamespace(data=Data.model_validate(data))
+    def __init__(self, port: int, read: type[BaseModel] = Data, **more: Any) -> None:
+        data = {"host": "127.0.0.1", "port": port, "user": "dustrun", "password": PASSWORD, "tls": "disable", **more}
+        self.connection = SimpleNamespace(data=read.model_validate(data))
         self.http = self
 
-    async def addresses(self, host: str, _: int) -> list[str]:
-        return [host]
+    async def addresses(self, _: str, __: int) -> list[str]:
+        return ["127.0.0.1"]
 
     @property
     def now_ms(self) -> int:

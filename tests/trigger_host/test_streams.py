@@ -13,7 +13,10 @@ import sqlalchemy as sa
 
 from dustrun.core.triggers.event import CursorMove
 from dustrun.sdk import PolledEvent
+from dustrun.sdk.context import NoConnection
+from dustrun.sdk.trigger import Received
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_events, trigger_gaps
+from dustrun.trigger_host import streams
 from dustrun.trigger_host.streams import Streams
 from testkit.composition import Composition, composed
 from testkit.streaming import Source, streaming
@@ -326,3 +329,25 @@ async def test_a_test_listens_for_a_moment(server: Composition, source: Source, 
     await soon
     assert (tested["origin"], tested["event"]["message"]["n"]) == ("recent", 1)
     await until(lambda: source.connections == 0)
+
+
+async def test_a_source_that_does_not_open_gives_its_turn_to_others() -> None:
+    never = asyncio.Event()
+
+    async def silent() -> AsyncIterator[Received]:
+        try:
+            await never.wait()
+            yield Received((), None)
+        finally:
+            await never.wait()  # nor does it end
+
+    async with asyncio.timeout(30):
+        with pytest.raises(NoConnection, match="No connection was made within"):
+            await streams._in_time(silent(), 0.05, 0.05)
+
+    async def late() -> AsyncIterator[Received]:
+        raise TimeoutError("its own")
+        yield
+
+    with pytest.raises(TimeoutError, match="its own"):
+        await streams._in_time(late())

@@ -37,6 +37,9 @@ _SOON_S = 10.0
 _YIELDS_MS = 250
 _AGAIN_MS = 1_000
 _OPENING_AT_ONCE = 16
+_OPENS_WITHIN_S = 120.0
+"""Longer than any trigger's own limits: Kafka may ask several servers in turn, each for half a minute."""
+_ENDS_WITHIN_S = 10.0
 _OPENS = metrics.counter("dustrun_trigger_streams", "Connections of streamed triggers.", "type", "outcome")
 
 
@@ -197,12 +200,28 @@ async def _finish(work: Coroutine[Any, Any, T]) -> T:
 async def _first(context: LiveContext, source: AsyncIterator[Received]) -> Received | None:
     """What comes first; how connecting went is noted of the connector."""
     try:
-        received = await anext(source, None)
+        received = await _in_time(source)
     except NoConnection as error:
         await context.connected(error)
         raise
     await context.connected(None)
     return received
+
+
+async def _in_time(
+    source: AsyncIterator[Received], opens_s: float = _OPENS_WITHIN_S, ends_s: float = _ENDS_WITHIN_S
+) -> Received | None:
+    """What comes first. A source that does not open in time is given up, or it would hold a turn for ever; the outer
+    limit is for one that then does not end either."""
+    limit = asyncio.timeout(opens_s)
+    try:
+        async with asyncio.timeout(opens_s + ends_s), limit:
+            return await anext(source, None)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        message = f"No connection was made within {opens_s:.0f} s: check where the connector leads to."
+        raise NoConnection(message) from None
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

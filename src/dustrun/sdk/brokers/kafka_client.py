@@ -22,6 +22,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
 from dustrun.errors import DustrunError
+from dustrun.sdk.brokers.refusals import unreachable
 from dustrun.sdk.context import NoConnection
 
 _REFUSED = 401
@@ -151,19 +152,8 @@ def _told(name: str, error: Exception, login: dict[str, Any], *, is_connected: b
     if isinstance(error, UnsupportedSaslMechanismError):
         mechanism = login["sasl_mechanism"].lower()
         return NoConnection(f'{what} takes no login by "{mechanism}": choose another `mechanism`.', _REFUSED)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        why = error.verify_message.removesuffix(".")
-        return NoConnection(
-            f"{what} has a certificate that is not accepted ({why}): `servers` must have the name in it, and this "
-            'machine must trust who issued it, or set `tls` to "disable" if the cluster does not encrypt.'
-        )
-    if isinstance(error, ssl.SSLError):
-        return NoConnection(f"{what} does not speak TLS as it should ({error.reason}): check `tls` and the port.")
-    if isinstance(error, TimeoutError):
-        return NoConnection(f"{what} does not answer in time: check `servers` and `tls`.")
     if isinstance(error, KafkaError):
         asks = "`tls`" if has_user else "`tls`, and whether it asks for a user (`mechanism`, `user`, `password`)"
         when = "once it is asked for something" if is_connected else "at once"
         return NoConnection(f"{what} ends the connection {when}: check {asks}.")
-    why = f" ({str(error)[:200]})" if isinstance(error, OSError) else f" ({type(error).__name__})"
-    return NoConnection(f"{what} cannot be connected to{why}: check `servers`{' and `tls`' if encrypts else ''}.")
+    return unreachable(what, error, where="servers", encrypts=encrypts)

@@ -23,6 +23,7 @@ from dustrun.clock import to_rfc3339
 from dustrun.errors import Invalid, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk import Finding, PolledEvent, TriggerConfig, TriggerContext
+from dustrun.sdk.brokers.refusals import unreachable
 from dustrun.sdk.context import NoConnection
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
@@ -180,16 +181,31 @@ async def _open(ctx: TriggerContext, config: Config, *, is_new: bool) -> _Link:
     client.on_connect, client.on_subscribe = on_connect, on_subscribe
     client.on_unsubscribe = on_unsubscribe
     client.on_message = lambda _, __, message: link.take(message)
+    encrypts = data.tls == "verify-full"
     try:
         await blocking(client.connect, address, data.port, _KEEP_ALIVE_S)
     except OSError as error:
-        raise NoConnection(f"The broker cannot be connected to: {str(error)[:300]}") from None
-    if not await link.wait(lambda: link.has_session is not None, _OPENS_WITHIN_S):
-        raise NoConnection("The broker does not answer.")
-    if link.refused is not None:
-        status = 401 if link.refused in ("Bad user name or password", "Not authorized") else None
-        raise NoConnection(f"The broker refuses the connection: {link.refused}.", status)
+        raise unreachable("The broker", error, where="host", encrypts=encrypts) from None
+    try:
+        await _need_answer(link, encrypts=encrypts)
+    except BaseException:
+        client.disconnect()  # a broker may keep the connection of who is refused
+        raise
     return link
+
+
+async def _need_answer(link: _Link, *, encrypts: bool) -> None:
+    """Waits for the broker's answer to the login; raises `NoConnection` if it is none, or a refusal."""
+    try:
+        answers = await link.wait(lambda: link.has_session is not None, _OPENS_WITHIN_S)
+    except Temporary:
+        raise NoConnection("The broker ends the connection before any answer: check `tls` and `port`.") from None
+    if not answers:
+        raise unreachable("The broker", TimeoutError(), where="host", encrypts=encrypts)
+    if link.refused is not None:
+        is_user = link.refused in ("Bad user name or password", "Not authorized")
+        mends, status = (": check `user` and `password`", 401) if is_user else ("", None)
+        raise NoConnection(f"The broker refuses the connection{mends}. It says: {link.refused}.", status)
 
 
 async def _connected(ctx: TriggerContext, config: Config, cursor: Any) -> _Link:

@@ -10,6 +10,7 @@ is a gap. Messages come in their order, but for those that are delivered again.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import ssl
@@ -24,6 +25,7 @@ from pydantic import Field
 from dustrun.clock import to_rfc3339
 from dustrun.errors import Invalid, Temporary
 from dustrun.sdk import Finding, PolledEvent, TriggerConfig, TriggerContext
+from dustrun.sdk.brokers.refusals import unreachable
 from dustrun.sdk.context import NoConnection
 from dustrun.sdk.fields import raw
 from dustrun.sdk.threads import run_in_thread
@@ -42,6 +44,8 @@ _NAME: Final = r"^[A-Za-z0-9_-]+$"
 _AT_ONCE: Final = 20
 _WAITS_S: Final = 5.0
 _OPENS_WITHIN_S: Final = 15
+_ENDS_WITHIN_S: Final = 2.0
+_LETS_GO_WITHIN_S: Final = 0.2
 _LOOKS_EVERY_S: Final = 5.0
 _GONE: Final = "The stream had deleted these messages before they were delivered."
 _OTHERS: Final = " Messages of other subjects may be among them."
@@ -92,34 +96,71 @@ async def _open(ctx: TriggerContext) -> Client:
 
     if ctx.connection is None:
         raise Invalid('The trigger needs a connector of the type "nats".')
-    data, refused = ctx.connection.data, []
+    data, refused = ctx.connection.data, list[Exception]()
+    encrypts = data.tls == "verify-full"
     (address, *_) = await ctx.http.addresses(data.host, data.port)
     shown = f"[{address}]" if ":" in address else address
-    more: dict[str, Any] = {"token": data.token} if data.token else {"user": data.user, "password": data.password}
-    if data.tls == "verify-full":
+    client = Client()
+
+    def credential() -> str:
+        """The library encrypts only if the server says so; one that does not must not get it."""
+        writer = client._transport._io_writer  # type: ignore[union-attr]  # the server had to answer before
+        if encrypts and writer.get_extra_info("ssl_object") is None:
+            raise NoConnection(
+                "The NATS server does not encrypt, and was told nothing: check `host` and `port`, or set `tls` to "
+                '"disable" if it is on this machine.'
+            )
+        return str(data.token or data.password)
+
+    more: dict[str, Any] = {"token": credential} if data.token else {"user": data.user, "password": credential}
+    if encrypts:
         more |= {"tls": ssl.create_default_context(), "tls_hostname": data.host}
 
     async def note(error: Exception) -> None:
         refused.append(error)
 
-    client = Client()
+    is_open = False
     try:
-        await client.connect(
-            f"{'tls' if data.tls == 'verify-full' else 'nats'}://{shown}:{data.port}",
-            allow_reconnect=False,
-            connect_timeout=_OPENS_WITHIN_S,
-            ping_interval=20,
-            error_cb=note,
-            name="dustrun",
-            **more,
-        )
+        async with asyncio.timeout(_OPENS_WITHIN_S):
+            await client.connect(
+                f"{'tls' if encrypts else 'nats'}://{shown}:{data.port}",
+                allow_reconnect=False,
+                max_reconnect_attempts=1,  # by default it tries for minutes, without a word
+                reconnect_time_wait=0,
+                connect_timeout=_OPENS_WITHIN_S,
+                ping_interval=20,
+                verbose=True,  # else it may write on past a refusal, and then not read it
+                error_cb=note,
+                name="dustrun",
+                **more,
+            )
+        is_open = True
         return client
     except (nats.errors.Error, OSError, TimeoutError) as error:
-        with contextlib.suppress(Exception):
-            await client.close()  # it keeps the connection of a server that refuses it
-        why = str(refused[-1] if refused else error) or type(error).__name__
-        status = 401 if "authorization" in why.lower() else None
-        raise NoConnection(f"NATS cannot be connected to: {why[:300]}", status) from None
+        raise _told(refused[-1] if refused else error, data) from None
+    finally:
+        if not is_open:
+            await _end(client, _LETS_GO_WITHIN_S)  # it keeps the connection of a server that refuses it
+
+
+async def _end(client: Client, within_s: float = _ENDS_WITHIN_S) -> None:
+    """Closes a connection. After a failed handshake the library would wait for the end of one that it has given up."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(within_s):
+            await client.close()
+
+
+def _told(error: Exception, data: Any) -> NoConnection:
+    """What a server's refusal says, and which field of the connector mends it."""
+    said = " ".join(str(error).removeprefix("nats: ").split()).strip("'")[:300]
+    if "authorization" in said.lower():
+        fields = "`token`" if data.token else "`user` and `password`"
+        return NoConnection(f"The NATS server refuses the connector: check {fields}. It says: {said}.", 401)
+    if isinstance(error, ssl.SSLError) and data.tls == "disable":
+        return NoConnection('The NATS server wants encryption: set `tls` to "verify-full".')
+    if isinstance(error, OSError | TimeoutError):
+        return unreachable("The NATS server", error, where="host", encrypts=data.tls == "verify-full")
+    return NoConnection(f"The NATS server cannot be connected to: {said or type(error).__name__}: check `host`.")
 
 
 def _events(config: Config, messages: list[Msg], place: Sequences, now: int, _: object) -> list[PolledEvent]:
@@ -313,5 +354,4 @@ async def listen(ctx: TriggerContext, config: Config, cursor: Any) -> AsyncItera
     except nats.errors.Error as error:
         raise Temporary(f"NATS says: {str(error)[:300] or type(error).__name__}") from None
     finally:
-        with contextlib.suppress(Exception):
-            await client.close()
+        await _end(client)

@@ -29,8 +29,11 @@ class NamedTls(ssl.SSLContext):
         return made
 
     def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> ssl.SSLSocket:
-        """Encrypts a connection to the name."""
-        return super().wrap_socket(sock, *args, **{**options, "server_hostname": self.name})
+        """Encrypts a connection to the name. The handshake is part of it, which closes the connection if it fails; a
+        client that does it later may leave it open."""
+        return super().wrap_socket(
+            sock, *args, **{**options, "server_hostname": self.name, "do_handshake_on_connect": True}
+        )
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
         """The same for asyncio, which reads and writes by itself."""
