@@ -5,8 +5,9 @@
 
 Random workflows, each with a helper that it calls, are simulated on a real server and a real chain, again and again
 with one source changed: a part of the event, a property, a variable, a row, an answer over HTTP, a balance, a number of
-a definition, a pinned answer. Two runs that differ in one source are a pair. If an amount or a recipient differs, the
-slice must have the source in that field; if a spend comes or goes while both runs succeed, in data or decides; else at
+a definition, a pinned answer, what a model or a contract says, the token of a connector. Two runs that differ in one
+source are a pair. If an amount or a recipient differs, the slice must have the source in that field; if a spend comes
+or goes while both runs succeed, in data or decides; else at
 least in what can stop it. A share of the workflows runs live: people approve, comment and resume there; and in pairs of
 two runs, what shaped the first must be named in the second, which reads the rows and variables that it left. Also
 measured: how many of the sources named moved something (a lower bound of precision), and what slices cost beside
@@ -16,10 +17,12 @@ compiling. Drawn in `bench/source_workflows.py`, judged in `bench/source_pairs.p
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +40,14 @@ from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import compile_program
 from testkit.chain.anvil import Anvil
 from testkit.chain.contracts import ETHER, build
+from testkit.model_server import Asked, Reply, serving_model
 from testkit.server_process import ServerProcess
 
 _PAIRS = 20_000
 _KINDS: dict[str, type[Trial]] = {"simulated": Trial, "live": LiveTrial, "two": TwoRuns}
 _SHARES = {"simulated": 14, "live": 3, "two": 3}
 _HOSTS = 3
+_OWN_BALANCE = "0x475f5260205ff3"  # a contract that answers every call with its own balance
 _RECIPIENTS = 4
 _LIMITS_MS = {100: 15.0, 1_000: 100.0}
 _SPECS = catalog.load().specs()
@@ -129,11 +134,23 @@ async def _stages(stack: AsyncExitStack, api: Api, node: Anvil, count: int) -> a
         columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "integer"}]
         table = {"name": f"t{number}", "primaryKey": "id", "columns": columns}
         await api.call("POST", "/v1/tables", table)
-        for address in (wallet["address"], recipients[0]):
-            await _set_balance(node, address, 0)
-        stage = Stage(tuple(recipients), tuple(hosts), f"t{number}", wallet["id"], wallet["address"])
+        contract = f"0x{0xC0_0000 + number:040x}"
+        node.rpc("anvil_setCode", contract, _OWN_BALANCE)
+        await _set_balance(node, contract, 0)
+        model = await stack.enter_async_context(serving_model(script=partial(_tell, answers[0])))
+        signed = {"type": "http-bearer", "name": "signed", "allowedHosts": [f"http://{hosts[0]}"]}
+        connectors = [
+            await api.call("POST", "/v1/connectors", body)
+            for body in (model.connector(), signed | {"data": {"token": "token-0"}})
+        ]
+        around = (connectors[0]["id"], contract, connectors[1]["id"])
+        stage = Stage(tuple(recipients), tuple(hosts), f"t{number}", wallet["id"], wallet["address"], *around)
         found.put_nowait((stage, answers))
     return found
+
+
+def _tell(answer: Json, asked: Asked) -> Reply:
+    return Reply(json.dumps({"n": answer["told"]}))
 
 
 async def serve(stack: AsyncExitStack, answer: Json) -> str:
@@ -142,8 +159,12 @@ async def serve(stack: AsyncExitStack, answer: Json) -> str:
     async def give(_: web.Request) -> web.Response:
         return web.json_response(answer, status=200 if answer["ok"] else 404)
 
+    async def give_back(request: web.Request) -> web.Response:
+        return web.json_response({"n": int(request.headers["authorization"].rpartition("-")[2])})
+
     app = web.Application()
     app.router.add_get("/x", give)
+    app.router.add_get("/token", give_back)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from bench.source_pairs import Caller, Case, Json, Outcome, Trial
-from bench.source_workflows import HELPER_VALUES, OPENINGS, TRIGGERED, VARIABLES, Draft, Stage, Step
+from bench.source_workflows import ASKING, HELPER_VALUES, OPENINGS, TRIGGERED, VARIABLES, Draft, Stage, Step
 from dustrun.core.sources.slicer import COMMENT
 from dustrun.core.sources.source import Source
 from dustrun.core.sources.spend_slice import SpendSlice
@@ -38,6 +38,18 @@ class LiveTrial(Trial):
         self.usual = choice.randint(0, 6)
         self.said: dict[Node, int] = {}
         self.rejected: set[Node] = set()
+
+    async def open(self) -> dict[str, SpendSlice]:
+        """Works with a table of its own: one keeps what ever shaped the columns by which its rows are found."""
+        self.stage = replace(self.stage, table=f"t{self.choice.getrandbits(64):x}")
+        columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "integer"}]
+        table = {"name": self.stage.table, "primaryKey": "id", "columns": columns}
+        self._table = (await self.api.call("POST", "/v1/tables", table))["id"]
+        return await super().open()
+
+    async def close(self) -> None:
+        """Removes its table."""
+        await self.api.call("DELETE", f"/v1/tables/{self._table}")
 
     async def run(self, payload: Json | None = None, props: Json | None = None, query: str = "") -> Outcome:
         """One live run, with what earlier ones left set back."""
@@ -141,28 +153,21 @@ class TwoRuns(LiveTrial):
     payload, for which the key stands that gave it."""
 
     about = "another run"
+    longest = 2
 
     async def open(self) -> dict[str, SpendSlice]:
-        """Draws a third workflow too, which writes or removes rows of a table that no other trial knows."""
-        self.stage = replace(self.stage, table=f"t{self.choice.getrandbits(64):x}")
-        columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "integer"}]
-        table = {"name": self.stage.table, "primaryKey": "id", "columns": columns}
-        self._table = (await self.api.call("POST", "/v1/tables", table))["id"]
+        """Draws a third workflow too, which writes or removes rows of the table."""
         found = await super().open()
         self._given = {name: self.choice.randint(0, 6) for name in TRIGGERED}
         self._answered: dict[int, int] = {}
         self._own: dict[str, int] = {}
         writer = Draft(self.stage, self.choice, "w", None, False, is_live=True)
-        own = await self._store(writer.build(self.choice.randint(1, 3), HELPER_VALUES, is_writer=True))
-        self.first = self.choice.choice([own, own, self.helper, self.workflow])
+        own = await self._store(writer.build(1, HELPER_VALUES, self.choice.choice(ASKING), is_writer=True))
+        self.first = self.choice.choice([own, own, own, self.helper, self.workflow])
         self.ran = (self.first, *((self.helper,) if self.first == self.workflow else ()))
         stores = (Source("variable", one, (name,)) for one in (self.workflow, self.helper) for name in VARIABLES)
         self.through = frozenset((Source("table", self.stage.table), *stores))
         return found
-
-    async def close(self) -> None:
-        """Removes its table."""
-        await self.api.call("DELETE", f"/v1/tables/{self._table}")
 
     def opening(self) -> Step | None:
         """Reads what the first run may have left."""

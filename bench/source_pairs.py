@@ -123,6 +123,7 @@ class Trial:
     """One drawn workflow with its helper, on a stage of its own."""
 
     is_live = False
+    longest = 6  # steps of the workflow that spends
 
     def __init__(self, api: Caller, stage: Stage, answers: list[Json], choice: random.Random, set_balance: Any) -> None:
         self.api, self.stage, self.answers, self.choice = api, stage, answers, choice
@@ -137,12 +138,16 @@ class Trial:
         """Draws and stores the workflows; the slices of their spends by node."""
         draw, stage = self.choice, self.stage
         for answer in self.answers:
-            answer.update(n=draw.randint(0, 6), ok=True, list=[draw.randint(0, 6) for _ in range(draw.randint(1, 3))])
+            answer.update(
+                n=draw.randint(0, 6), ok=True, told=0, list=[draw.randint(0, 6) for _ in range(draw.randint(1, 3))]
+            )
+        for address in (stage.payer, stage.recipients[0]):  # a live run may have paid on this stage
+            await self._set_balance(address, 0)
         await self._rows({one: draw.randint(0, 6) for one in "01"})
         helper = Draft(stage, draw, "h", None, draw.random() < 0.4, self.is_live)
         self.helper = await self._store(helper.build(draw.randint(1, 3), HELPER_VALUES, self.opening()))
         root = Draft(stage, draw, "n", self.helper, True, self.is_live)
-        self.workflow = await self._store(root.build(draw.randint(2, 6), ROOT_VALUES, self.opening()))
+        self.workflow = await self._store(root.build(draw.randint(2, self.longest), ROOT_VALUES, self.opening()))
         await self._variables()
         return {one.place[1]: one for one in slices_of(self.closed(), _SPECS)}
 
@@ -223,6 +228,12 @@ class Trial:
             yield Case(Source("table", self.stage.table), self._each(self._with_row))
         if "get-balance" in text or "'max'" in text:
             yield Case(Source("chain", "31337"), self._each(self._with_balance))
+        if "'llm'" in text:
+            yield Case(Source("model", self.stage.model), self._each(self._with_told))
+        if "read-contract" in text:
+            yield Case(Source("contract", "31337", (self.stage.contract,)), self._each(self._with_contract))
+        if "http-bearer" in text:
+            yield Case(Source("connector", self.stage.signed), self._each(self._with_token))
         yield from self._definition_cases()
 
     def _each(
@@ -271,6 +282,31 @@ class Trial:
             return await self.run()
         finally:
             await self._set_balance(address, 0)
+
+    async def _with_told(self, step: int) -> Outcome:
+        self.answers[0]["told"] = step
+        try:
+            return await self.run()
+        finally:
+            self.answers[0]["told"] = 0
+
+    async def _with_contract(self, step: int) -> Outcome:
+        await self._set_balance(self.stage.contract, step)
+        try:
+            return await self.run()
+        finally:
+            await self._set_balance(self.stage.contract, 0)
+
+    async def _with_token(self, step: int) -> Outcome:
+        await self._sign(step)
+        try:
+            return await self.run()
+        finally:
+            await self._sign(0)
+
+    async def _sign(self, number: int) -> None:
+        body = {"data": {"token": f"token-{number}"}}
+        await self.api.call("PUT", f"/v1/connectors/{self.stage.signed}", body)
 
     def _definition_cases(self) -> Iterator[Case]:
         for workflow, document in self.documents.items():
@@ -356,7 +392,8 @@ def _judge_report(case: Case, base: Outcome, other: Outcome, slices: Mapping[str
                 if not case.is_told(said.get(name, frozenset())):
                     tally.misses.append(f"{case.source} changes {name} of {node}, and is not in the report")
             if not case.through and not said.get(name, frozenset()) <= slices[node].fields.get(name, frozenset()):
-                tally.misses.append(f"{node}: the report names more than the slice in {name}")
+                more = sorted(map(str, said.get(name, frozenset()) - slices[node].fields.get(name, frozenset())))
+                tally.misses.append(f"{node}: the report names more than the slice in {name}: {more[:3]}")
         if a.keys() - b.keys():
             tally.counts["a spend went, judged by the report"] += 1
             if not any(case.is_told(one) for one in (*said.values(), slices[node].stops)):

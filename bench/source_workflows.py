@@ -28,13 +28,17 @@ _ODD: Final = "if (Number(input) % 2) throw new Error('odd'); return 1"
 
 @dataclass(frozen=True)
 class Stage:
-    """What one workflow has to itself: recipients, hosts that answer it, its table, its wallet."""
+    """What one workflow has to itself: recipients, hosts that answer it, its table, its wallet. Not in each world: the
+    connector of a model, a contract that answers a number, a connector whose token the first host answers with."""
 
     recipients: tuple[str, ...]
     hosts: tuple[str, ...]
     table: str
     wallet: str
     payer: str
+    model: str = ""
+    contract: str = ""
+    signed: str = ""
 
     def recipient(self, value: str) -> str:
         """A template that chooses a recipient."""
@@ -60,7 +64,7 @@ class Draft:
         self.nodes["root"]["children"] = [first]
         end = self._end_of(first)
         if is_writer:
-            for step in self.choice.choice([(_stores,), (_removes,), (_stores, _removes)]):
+            for step in self.choice.choice([(_leaves,), (_leaves, _removes), (_stores, _removes)]):
                 last = self._add(step(self, "", values)[0])
                 self._follow(end, last)
                 end = last
@@ -198,6 +202,7 @@ class Draft:
 
     def _step(self, known: list[str], depth: int) -> tuple[str, str]:
         kinds: list[Step] = [*(_LIVE_STEPS if self.is_live else _STEPS)]
+        kinds += [step for step, name in _OF_STAGES.items() if not self.is_live and getattr(self.stage, name)] * 2
         kinds += [_pauses] * 2 if self.is_live and not depth else []
         kinds += [_calls] * 2 if self.helper is not None else []
         kinds += [_spends] * 2 if self.spends else []
@@ -334,6 +339,30 @@ def _stores(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]
     return {"type": "write-table", "payload": payload}, []
 
 
+def _consults_a_model(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    payload = {"prompt": draft.text(known), "schema": schema, "maxCostUsd": "1"}
+    connector = {"type": "llm-openai", "id": draft.stage.model}
+    return {"type": "llm", "payload": payload, "connector": connector}, [f"$nodes.{name}.result.value.n"]
+
+
+def _reads_a_contract(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
+    payload = {"chainId": CHAIN_ID, "contract": draft.stage.contract, "function": "n() returns (uint256 n)"}
+    return {"type": "read-contract", "payload": payload}, [f"(int($nodes.{name}.result.value) % 89)"]
+
+
+def _asks_signed(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
+    url = f"http://{draft.stage.hosts[0]}/token"
+    connector = {"type": "http-bearer", "id": draft.stage.signed}
+    payload = {"method": "GET", "url": url}
+    return {"type": "http-request", "payload": payload, "connector": connector}, [f"$nodes.{name}.result.body.n"]
+
+
+def _leaves(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
+    rows = [{"id": one, "n": _template(f"({draft.value(known)}) % 1000")} for one in "01"]
+    return {"type": "write-table", "payload": {"table": draft.stage.table, "mode": "upsert", "rows": rows}}, []
+
+
 def _removes(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
     where = {"id": _template(f"string(({draft.value(known)}) % 2)")}
     return {"type": "write-table", "payload": {"table": draft.stage.table, "mode": "delete", "where": where}}, []
@@ -392,6 +421,14 @@ _STEPS: Final[tuple[Step, ...]] = (
 )
 
 
+_OF_STAGES: Final[dict[Step, str]] = {
+    _consults_a_model: "model",
+    _reads_a_contract: "contract",
+    _asks_signed: "signed",
+}
+"""Steps that need something of the stage."""
+ASKING: Final[tuple[Step, ...]] = (_asks, _pauses, _consults)
+"""The first steps of who leaves rows to others."""
 OPENINGS: Final[tuple[Step, ...]] = (_looks_up, _looks_up, _reads)
 """The first steps of who spends by what an earlier run left."""
 _LIVE_STEPS: Final[tuple[Step, ...]] = (
