@@ -14,6 +14,7 @@ from typing import Any
 import requests
 
 from testkit import plain_mcp
+from testkit.chain.anvil import ACCOUNTS
 
 _TRIGGER = "root"
 
@@ -560,6 +561,10 @@ def _nothing(_world: World, _case: Any) -> None:
     pass
 
 
+def _since(_: World, case: Any) -> None:
+    case.query = {"since": "2026-01-31T12:00:00.000Z"}
+
+
 def _only_body(body: Any) -> Adapt:
     return lambda _world, case: _body(case, body)
 
@@ -630,6 +635,9 @@ HELP: dict[str, Adapt] = {
     "resolve_node": _resolve,
     "resume_node": _resume,
     "get_approval": _id_of(World.approval),
+    "get_approval_spends": _id_of(World.approval),
+    "get_overview": _since,
+    "get_payee": lambda _, case: _path(case, address=ACCOUNTS[3]),
     "approve_approval": _id_and_body(World.approval, {"comment": "yes"}),
     "reject_approval": _id_and_body(World.approval, {"comment": "no"}),
     "get_trigger_event": _id_of(lambda world: world.watching()[1]),

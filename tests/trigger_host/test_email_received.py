@@ -195,12 +195,15 @@ class OAuthFront:
         self._serving.add(task)
         from_mailbox, to_mailbox = await asyncio.open_connection("127.0.0.1", self._mailbox.port)
         self._writers |= {writer, to_mailbox}
-        with contextlib.suppress(ConnectionError):  # the mailbox resets one now and then
-            await asyncio.gather(self._ask(reader, writer, to_mailbox), self._answer(from_mailbox, writer))
+        ask = asyncio.create_task(self._ask(reader, writer, to_mailbox))
+        answer = asyncio.create_task(self._answer(from_mailbox, writer))
+        await asyncio.wait({ask, answer}, return_when=asyncio.FIRST_COMPLETED)  # the mailbox ends one now and then
         for one in (writer, to_mailbox):
             one.transport.abort()
             with contextlib.suppress(ConnectionError):
                 await one.wait_closed()
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(ask, answer)
         self._writers -= {writer, to_mailbox}
 
     async def _ask(
