@@ -49,6 +49,8 @@ _SHARES = {"simulated": 14, "live": 3, "two": 3}
 _HOSTS = 3
 _OWN_BALANCE = "0x475f5260205ff3"  # a contract that answers every call with its own balance
 _RECIPIENTS = 4
+_STEADY_FEE = 7
+"""Wei: so low that no block lowers it. `max` leaves the fee out, and blocks of live runs come between two of a pair."""
 _LIMITS_MS = {100: 15.0, 1_000: 100.0}
 _SPECS = catalog.load().specs()
 
@@ -68,6 +70,8 @@ def run(
     with tempfile.TemporaryDirectory(prefix="dustrun-sources-") as folder:
         world = build(Path(folder))
         with world.node() as node, open_server(Path(folder), world, node.url) as server:
+            node.rpc("anvil_setNextBlockBaseFeePerGas", hex(_STEADY_FEE))
+            node.rpc("evm_mine")
             until = time.monotonic() + 60 * float(minutes)
             tally = asyncio.run(_prove(server, node, seed, wanted, until, int(at_once), spread))
     failures = tally.misses[:40] + [

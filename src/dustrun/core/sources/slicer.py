@@ -158,6 +158,11 @@ class Slicer:
         self._readers: dict[Cell, dict[Cell, None]] = {}
         self._stack: list[Cell] = []
         self._dirty: dict[Cell, None] = {}
+        self._rules: dict[str, Callable[..., int]] = {
+            "data": self._data_of, "decides": self._decides_of, "refs": self._refs_of, "result": self._result_of,
+            "item": self._item_of, "variable": self._variable_of, "everything": self._everything_of,
+            "moved": self._moved_of, "paid": self._paid_of,
+        }  # fmt: skip
         self._sites: dict[Key, list[Place]] = {key: [] for key in closed.programs}
         self._writers: dict[tuple[str, str], list[Place]] = {}
         self._table_writers: dict[str | None, list[Place]] = {}
@@ -174,9 +179,11 @@ class Slicer:
         self._numbered = {spend: 1 << number for number, spend in enumerate(self.spends)}
         self._solve(cell for place in self.order for cell in (("decides", place), ("data", place)))
 
-    def settle(self) -> None:
-        """Solves what was asked for since."""
+    def settle(self) -> bool:
+        """Solves what was asked for since; whether any of it may be more than was answered."""
+        is_open = bool(self._dirty)
         self._solve(())
+        return is_open
 
     # --- what a node has of its own ---
 
@@ -291,7 +298,7 @@ class Slicer:
     def _evaluate(self, cell: Cell) -> None:
         known = self._values.setdefault(cell, 0)
         self._stack.append(cell)
-        found = known | getattr(self, f"_{cell[0]}_of")(*cell[1:])
+        found = known | self._rules[cell[0]](*cell[1:])
         self._stack.pop()
         if found != known:
             self._values[cell] = found

@@ -180,10 +180,8 @@ def slice_closure(closed: ClosedPrograms, specs: Specs) -> tuple[list[SpendSlice
     """The slices of every spending node of a closure, and of every node that writes to a store, whose fields are
     columns: `""` which rows, or the variable; `*` what is not told apart."""
     slicer = Slicer(closed, specs)
-    list(_slices(slicer))  # asks for sets that no node needed
-    list(_writes(slicer))
-    slicer.settle()
-    return list(_slices(slicer)), list(_writes(slicer))
+    found = list(_slices(slicer)), list(_writes(slicer))  # asks for sets that no node needed
+    return (list(_slices(slicer)), list(_writes(slicer))) if slicer.settle() else found
 
 
 def _writes(slicer: Slicer) -> Iterator[SpendSlice]:
