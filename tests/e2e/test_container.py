@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,17 @@ def test_the_image_is_pinned_runs_without_root_and_copies_no_secret() -> None:
     assert "*" in ignored
 
 
+def test_the_build_sees_every_file_that_the_project_names() -> None:
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, built = named["project"], named["tool"]["hatch"]["build"]
+    wheel = built["targets"]["wheel"]
+    needed = [project["readme"], "LICENSE", "constraints.txt", *wheel["packages"], *wheel["force-include"]]
+    needed += [hook["path"] for hook in built["hooks"].values()]
+    copied = [source for words in _words("COPY") if not words.startswith("--from") for source in words.split()[:-1]]
+    seen = [Path(source) for source in copied]
+    assert [path for path in needed if not any(Path(path).is_relative_to(place) for place in seen)] == []
+
+
 def test_settings_exist_and_volumes_hold_data_and_key_apart() -> None:
     (environment,) = _words("ENV")
     given = dict(re.findall(r"DUSTRUN_(\w+)=(\S+)", environment))
@@ -139,10 +151,12 @@ async def test_the_health_check_tells_a_server_that_answers_from_one_that_does_n
         await server.stop()
 
 
-async def test_a_wheel_of_what_the_image_copies_starts_with_app_and_guides(tmp_path: Path) -> None:
+@pytest.mark.long
+async def test_a_wheel_of_what_the_image_copies_starts_read_only_with_app_and_guides(tmp_path: Path) -> None:
     sources, installed = tmp_path / "build", tmp_path / "installed"
     await asyncio.to_thread(_install_from, _copied_to(sources), installed)
-    environment = {"PYTHONPATH": str(installed)}
+    before = _read_only(installed)
+    environment = {"PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
     where = "import dustrun; print(dustrun.__file__)"
     found = subprocess.run(
         [sys.executable, "-c", where], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
@@ -162,6 +176,15 @@ async def test_a_wheel_of_what_the_image_copies_starts_with_app_and_guides(tmp_p
     finally:
         server.terminate()
         await asyncio.to_thread(server.wait, 60)
+    assert _read_only(installed) == before  # root could write there all the same
+
+
+def _read_only(folder: Path) -> dict[Path, int]:
+    """Takes the right to write from a folder and all in it; what is there, and when it was last changed."""
+    found = {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))}
+    for path in (folder, *found):
+        path.chmod(path.stat().st_mode & ~0o222)
+    return found
 
 
 def _copied_to(folder: Path) -> Path:
