@@ -123,11 +123,13 @@ class Mailbox:
         """A connection of the standard library, which shares no code with the trigger."""
         until = time.monotonic() + 60
         while True:
+            client = None
             try:
                 client = imaplib.IMAP4("127.0.0.1", self.port, timeout=10)
                 client.login("orders", PASSWORD)
                 return client
             except (ConnectionError, imaplib.IMAP4.abort):  # reset, as below
+                _hang_up(client)
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.1)
@@ -150,12 +152,21 @@ class Mailbox:
                     assert answer == "OK"
                     has_it = True
                 except (ConnectionError, imaplib.IMAP4.abort):
+                    _hang_up(client)
                     client = self.connect()
                     _, (status, *_) = client.status("INBOX", "(MESSAGES)")
                     has_it = f"(MESSAGES {self._count + 1})" in bytes(status or b"").decode()
             self._count += 1
         with contextlib.suppress(ConnectionError, imaplib.IMAP4.abort):
             client.logout()
+        _hang_up(client)
+
+
+def _hang_up(client: imaplib.IMAP4 | None) -> None:
+    """Closes a connection, whatever became of it: the library leaves those open that the server has ended."""
+    with contextlib.suppress(OSError):
+        if client is not None:
+            client.shutdown()
 
 
 class Queues:
