@@ -5,7 +5,8 @@
 
 Random workflows, each with a helper that it calls, are simulated on a real server and a real chain, again and again
 with one source changed: a part of the event, a property, a variable, a row, an answer over HTTP, a balance, a number of
-a definition, a pinned answer, what a model or a contract says, the token of a connector. Two runs that differ in one
+a definition, a pinned answer, what a model, a tool, a contract or a source of prices says, the token of a connector,
+the name of a workflow. Two runs that differ in one
 source are a pair. If an amount or a recipient differs, the slice must have the source in that field; if a spend comes
 or goes while both runs succeed, in data or decides; else at
 least in what can stop it. A share of the workflows runs live: people approve, comment and resume there; and in pairs of
@@ -18,9 +19,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -31,7 +33,7 @@ from aiohttp import web
 
 from bench.source_live import LiveTrial, TwoRuns
 from bench.source_pairs import Api, Json, Tally, Trial, work
-from bench.source_workflows import Stage
+from bench.source_workflows import TOOL, Stage
 from bench.workflow_server import POLICY, open_server
 from dustrun import catalog
 from dustrun.core.sources.slicer import ClosedPrograms
@@ -41,6 +43,8 @@ from dustrun.core.workflow.program import compile_program
 from testkit.chain.anvil import Anvil
 from testkit.chain.contracts import ETHER, build
 from testkit.model_server import Asked, Reply, serving_model
+from testkit.plain_mcp import connector, listed, plain_mcp
+from testkit.ports import free_port
 from testkit.server_process import ServerProcess
 
 _PAIRS = 20_000
@@ -48,6 +52,8 @@ _KINDS: dict[str, type[Trial]] = {"simulated": Trial, "live": LiveTrial, "two": 
 _SHARES = {"simulated": 14, "live": 3, "two": 3}
 _HOSTS = 3
 _OWN_BALANCE = "0x475f5260205ff3"  # a contract that answers every call with its own balance
+_LETTER_OF_BALANCE = "0x5f3560e01c63313ce56714601b574760410160f81b5f5260205ff35b60125f5260205ff3"
+"""A token of 18 decimals, whose symbol is a letter, chosen by its own balance."""
 _RECIPIENTS = 4
 _STEADY_FEE = 7
 """Wei: so low that no block lowers it. `max` leaves the fee out, and blocks of live runs come between two of a pair."""
@@ -69,11 +75,13 @@ def run(
     costs = measure()
     with tempfile.TemporaryDirectory(prefix="dustrun-sources-") as folder:
         world = build(Path(folder))
-        with world.node() as node, open_server(Path(folder), world, node.url) as server:
+        port = free_port()
+        priced = {"price_url": f"http://127.0.0.1:{port}/{{address}}"}
+        with world.node() as node, open_server(Path(folder), world, node.url, **priced) as server:
             node.rpc("anvil_setNextBlockBaseFeePerGas", hex(_STEADY_FEE))
             node.rpc("evm_mine")
             until = time.monotonic() + 60 * float(minutes)
-            tally = asyncio.run(_prove(server, node, seed, wanted, until, int(at_once), spread))
+            tally = asyncio.run(_prove(server, node, port, seed, wanted, until, int(at_once), spread))
     failures = tally.misses[:40] + [
         f"{kind} of {nodes} nodes took {one['sliceMs']} ms"
         for (kind, nodes), one in costs.items()
@@ -94,6 +102,7 @@ def run(
 async def _prove(
     server: ServerProcess,
     node: Anvil,
+    port: int,
     seed: int,
     wanted: int,
     until: float,
@@ -104,7 +113,9 @@ async def _prove(
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         api = Api(session, server.base, server.owner_key)
-        stages = await _stages(stack, api, node, at_once)
+        prices: dict[str, Json] = {}
+        await _serve_prices(stack, prices, port)
+        stages = await _stages(stack, api, node, prices, at_once)
         running: set[asyncio.Task[None]] = set()
         while tally.counts["pairs"] < wanted and time.monotonic() < until:
             seed += 1
@@ -125,7 +136,9 @@ async def _set_balance(node: Anvil, address: str, step: int) -> None:
     node.rpc("anvil_setBalance", address, hex(1000 * ETHER + step))  # one connection: nobody may call meanwhile
 
 
-async def _stages(stack: AsyncExitStack, api: Api, node: Anvil, count: int) -> asyncio.Queue[tuple[Stage, list[Json]]]:
+async def _stages(
+    stack: AsyncExitStack, api: Api, node: Anvil, prices: dict[str, Json], count: int
+) -> asyncio.Queue[tuple[Stage, list[Json]]]:
     """So many stages, each with hosts, recipients, a table and a wallet that no other uses."""
     found: asyncio.Queue[tuple[Stage, list[Json]]] = asyncio.Queue()
     for number in range(count):
@@ -138,23 +151,56 @@ async def _stages(stack: AsyncExitStack, api: Api, node: Anvil, count: int) -> a
         columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "integer"}]
         table = {"name": f"t{number}", "primaryKey": "id", "columns": columns}
         await api.call("POST", "/v1/tables", table)
-        contract = f"0x{0xC0_0000 + number:040x}"
-        node.rpc("anvil_setCode", contract, _OWN_BALANCE)
-        await _set_balance(node, contract, 0)
+        contract, token = f"0x{0xC0_0000 + number:040x}", f"0x{0xE0_0000 + number:040x}"
+        for address, code in ((contract, _OWN_BALANCE), (token, _LETTER_OF_BALANCE)):
+            node.rpc("anvil_setCode", address, code)
+            await _set_balance(node, address, 0)
+        prices[token] = answers[0]
         model = await stack.enter_async_context(serving_model(script=partial(_tell, answers[0])))
         signed = {"type": "http-bearer", "name": "signed", "allowedHosts": [f"http://{hosts[0]}"]}
         connectors = [
             await api.call("POST", "/v1/connectors", body)
             for body in (model.connector(), signed | {"data": {"token": "token-0"}})
         ]
-        around = (connectors[0]["id"], contract, connectors[1]["id"])
+        tools = await _tools(stack, api, answers[0], number)
+        around = (connectors[0]["id"], contract, connectors[1]["id"], tools, token)
         stage = Stage(tuple(recipients), tuple(hosts), f"t{number}", wallet["id"], wallet["address"], *around)
         found.put_nowait((stage, answers))
     return found
 
 
 def _tell(answer: Json, asked: Asked) -> Reply:
-    return Reply(json.dumps({"n": answer["told"]}))
+    """A model with a tool calls it, and adds what it answers."""
+    if not asked.body.get("tools"):
+        return Reply(json.dumps({"n": answer["told"]}))
+    heard = [one["content"] for one in asked.messages if one["role"] == "tool"]
+    if not heard:
+        return Reply(calls=((TOOL, {"path": "x"}),))
+    return Reply(json.dumps({"n": answer["told"] + int(re.findall(r"[0-9]+", str(heard[-1]))[-1])}))
+
+
+async def _tools(stack: AsyncExitStack, api: Api, answer: Json, number: int) -> str:
+    """The connector of a server with one tool, which only reads."""
+    url = await stack.enter_async_context(plain_mcp(listed(TOOL), lambda: {"n": answer["found"]}))
+    found = str((await api.call("POST", "/v1/connectors", connector(url, f"tools{number}")))["id"])
+    for body in ({}, {"effects": {TOOL: "read"}}):
+        await api.call("POST", f"/v1/connectors/{found}/tools", body)
+    return found
+
+
+async def _serve_prices(stack: AsyncExitStack, prices: Mapping[str, Json], port: int) -> None:
+    """The source of prices: each token has that of its stage, others have none."""
+
+    async def give(request: web.Request) -> web.Response:
+        known = prices.get(request.match_info["address"])
+        return web.json_response({"usd": known["usd"]}) if known else web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_get("/{address}", give)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, "127.0.0.1", port).start()
 
 
 async def serve(stack: AsyncExitStack, answer: Json) -> str:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from bench.source_pairs import Caller, Case, Json, Outcome, Trial
-from bench.source_workflows import ASKING, HELPER_VALUES, OPENINGS, TRIGGERED, VARIABLES, Draft, Stage, Step
+from bench.source_workflows import HELPER_VALUES, OPENINGS, TRIGGERED, VARIABLES, Draft, Stage, Step, asking
 from dustrun.core.sources.slicer import COMMENT
 from dustrun.core.sources.source import Source
 from dustrun.core.sources.spend_slice import SpendSlice
@@ -149,8 +149,8 @@ class LiveTrial(Trial):
 
 class TwoRuns(LiveTrial):
     """A run that spends, and before it one that writes to tables and variables: of a workflow that it does not call,
-    of its helper, or of itself. Only the first is changed: what a host answers it, what people say, its variables, its
-    payload, for which the key stands that gave it."""
+    of its helper, or of itself. Only the first is changed: what a host, a model or a tool answers it, what people say,
+    its variables, its payload, for which the key stands that gave it."""
 
     about = "another run"
     longest = 2
@@ -159,10 +159,10 @@ class TwoRuns(LiveTrial):
         """Draws a third workflow too, which writes or removes rows of the table."""
         found = await super().open()
         self._given = {name: self.choice.randint(0, 6) for name in TRIGGERED}
-        self._answered: dict[int, int] = {}
+        self._answered: dict[tuple[int, str], int] = {}
         self._own: dict[str, int] = {}
         writer = Draft(self.stage, self.choice, "w", None, False, is_live=True)
-        own = await self._store(writer.build(1, HELPER_VALUES, self.choice.choice(ASKING), is_writer=True))
+        own = await self._store(writer.build(1, HELPER_VALUES, self.choice.choice(asking(self.stage)), is_writer=True))
         self.first = self.choice.choice([own, own, own, self.helper, self.workflow])
         self.ran = (self.first, *((self.helper,) if self.first == self.workflow else ()))
         stores = (Source("variable", one, (name,)) for one in (self.workflow, self.helper) for name in VARIABLES)
@@ -177,8 +177,8 @@ class TwoRuns(LiveTrial):
         """The first run with whatever is changed, then that which spends, with everything as usual."""
         await self._set_back()
         usual = [dict(one) for one in self.answers]
-        for at, number in self._answered.items():
-            self.answers[at]["n"] = number
+        for (at, name), number in self._answered.items():
+            self.answers[at][name] = number
         try:
             await self._ended(self.first, payload or self._given)
         finally:
@@ -199,7 +199,14 @@ class TwoRuns(LiveTrial):
         text = str([self.documents[one]["nodes"] for one in self.ran])
         for at, host in enumerate(self.stage.hosts):
             if host in text:
-                yield Case(Source("http", host), self._each(self._with_other_answer, at), self.through, self.about)
+                answers = self._each(self._with_other_answer, at, "n")
+                yield Case(Source("http", host), answers, self.through, self.about)
+        if "'llm'" in text:
+            told = self._each(self._with_other_answer, 0, "told")
+            yield Case(Source("model", self.stage.model), told, self.through, self.about)
+        if "'mcp-tool'" in text:
+            found = self._each(self._with_other_answer, 0, "found")
+            yield Case(Source("mcp", self.stage.tools), found, self.through, self.about)
         if self.first not in (self.workflow, self.helper):
             for name in VARIABLES:
                 if f"'{name}'" in text or f"$vars.{name}" in text:
@@ -210,8 +217,8 @@ class TwoRuns(LiveTrial):
                 given = self._each(self._with_given, name)
                 yield Case(Source("trigger", "manual", (name,)), given, self.through, self.about, is_by_hand=True)
 
-    async def _with_other_answer(self, at: int, step: int) -> Outcome:
-        self._answered = {at: (self.answers[at]["n"] + step) % 7}
+    async def _with_other_answer(self, at: int, name: str, step: int) -> Outcome:
+        self._answered = {(at, name): (self.answers[at][name] + step) % 7}
         try:
             return await self.run()
         finally:

@@ -139,7 +139,12 @@ class Trial:
         draw, stage = self.choice, self.stage
         for answer in self.answers:
             answer.update(
-                n=draw.randint(0, 6), ok=True, told=0, list=[draw.randint(0, 6) for _ in range(draw.randint(1, 3))]
+                n=draw.randint(0, 6),
+                ok=True,
+                told=0,
+                found=0,
+                usd=1,
+                list=[draw.randint(0, 6) for _ in range(draw.randint(1, 3))],
             )
         for address in (stage.payer, stage.recipients[0]):  # a live run may have paid on this stage
             await self._set_balance(address, 0)
@@ -229,9 +234,21 @@ class Trial:
         if "get-balance" in text or "'max'" in text:
             yield Case(Source("chain", "31337"), self._each(self._with_balance))
         if "'llm'" in text:
-            yield Case(Source("model", self.stage.model), self._each(self._with_told))
+            yield Case(Source("model", self.stage.model), self._each(self._with_said, "told"))
+        if "'mcp-tool'" in text:
+            yield Case(Source("mcp", self.stage.tools), self._each(self._with_said, "found"))
+        if "get-price" in text:
+            yield Case(Source("price", "31337"), self._each(self._with_said, "usd"))
+            owned = Source("contract", "31337", (self.stage.token,))
+            yield Case(owned, self._each(self._with_contract, self.stage.token))
+        for workflow, document in self.documents.items():
+            if "$workflow.name" in str(document):
+                yield Case(Source("workflow", workflow, ("name",)), self._each(self._with_name, workflow))
         if "read-contract" in text:
-            yield Case(Source("contract", "31337", (self.stage.contract,)), self._each(self._with_contract))
+            yield Case(
+                Source("contract", "31337", (self.stage.contract,)),
+                self._each(self._with_contract, self.stage.contract),
+            )
         if "http-bearer" in text:
             yield Case(Source("connector", self.stage.signed), self._each(self._with_token))
         yield from self._definition_cases()
@@ -283,19 +300,28 @@ class Trial:
         finally:
             await self._set_balance(address, 0)
 
-    async def _with_told(self, step: int) -> Outcome:
-        self.answers[0]["told"] = step
+    async def _with_said(self, name: str, step: int) -> Outcome:
+        """What a model, a tool or a source of prices says."""
+        usual = self.answers[0][name]
+        self.answers[0][name] = usual + step
         try:
             return await self.run()
         finally:
-            self.answers[0]["told"] = 0
+            self.answers[0][name] = usual
 
-    async def _with_contract(self, step: int) -> Outcome:
-        await self._set_balance(self.stage.contract, step)
+    async def _with_name(self, workflow: str, step: int) -> Outcome:
+        await self.api.call("PUT", f"/v1/workflows/{workflow}", {"name": "w" * (1 + step)})
         try:
             return await self.run()
         finally:
-            await self._set_balance(self.stage.contract, 0)
+            await self.api.call("PUT", f"/v1/workflows/{workflow}", {"name": "w"})
+
+    async def _with_contract(self, address: str, step: int) -> Outcome:
+        await self._set_balance(address, step)
+        try:
+            return await self.run()
+        finally:
+            await self._set_balance(address, 0)
 
     async def _with_token(self, step: int) -> Outcome:
         await self._sign(step)

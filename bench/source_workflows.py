@@ -19,6 +19,8 @@ from testkit.chain.anvil import CHAIN_ID
 Json = dict[str, Any]
 VARIABLES: Final = ("v", "w")
 TRIGGERED: Final = ("a", "b", "c")
+TOOL: Final = "look"
+"""The tool of a stage's MCP server."""
 ROOT_VALUES: Final = ("$trigger.body.a", "$trigger.body.b", "$inputs.c", "int($props.p)")
 HELPER_VALUES: Final = ("$trigger.body.a", "$trigger.body.b")
 _KEPT: Final = frozenset({"chainId", "timeoutMs", "url", "workflowId", "table"})
@@ -29,7 +31,8 @@ _ODD: Final = "if (Number(input) % 2) throw new Error('odd'); return 1"
 @dataclass(frozen=True)
 class Stage:
     """What one workflow has to itself: recipients, hosts that answer it, its table, its wallet. Not in each world: the
-    connector of a model, a contract that answers a number, a connector whose token the first host answers with."""
+    connector of a model, a contract that answers a number, a connector whose token the first host answers with, the
+    connector of a server with a tool, a token with a price, whose symbol is its owner's to choose."""
 
     recipients: tuple[str, ...]
     hosts: tuple[str, ...]
@@ -39,6 +42,8 @@ class Stage:
     model: str = ""
     contract: str = ""
     signed: str = ""
+    tools: str = ""
+    token: str = ""
 
     def recipient(self, value: str) -> str:
         """A template that chooses a recipient."""
@@ -346,6 +351,30 @@ def _consults_a_model(draft: Draft, name: str, known: list[str]) -> tuple[Json, 
     return {"type": "llm", "payload": payload, "connector": connector}, [f"$nodes.{name}.result.value.n"]
 
 
+def _calls_a_tool(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
+    payload = {"tool": TOOL, "args": {"path": draft.text(known)}}
+    node = {"type": "mcp-tool", "payload": payload, "connector": {"type": "mcp", "id": draft.stage.tools}}
+    return node, [f"$nodes.{name}.result.structured.n"]
+
+
+def _consults_with_a_tool(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
+    node, results = _consults_a_model(draft, name, known)
+    tool = {"type": "mcp-tool", "name": TOOL, "payload": {"tool": TOOL}}
+    node["payload"]["tools"] = [tool | {"connector": {"type": "mcp", "id": draft.stage.tools}}]
+    return node, results
+
+
+def _asks_a_price(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
+    payload = {"chainId": CHAIN_ID, "token": draft.stage.token}
+    results = [f"int($nodes.{name}.result.usd)", f"($nodes.{name}.result.symbol == 'A' ? 2 : 5)"]
+    return {"type": "get-price", "payload": payload}, results
+
+
+def _names_itself(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
+    template = "{{string(size($workflow.name))}}"
+    return {"type": "format", "payload": {"template": template}}, [f"int($nodes.{name}.result.text)"]
+
+
 def _reads_a_contract(draft: Draft, name: str, known: list[str]) -> tuple[Json, list[str]]:
     payload = {"chainId": CHAIN_ID, "contract": draft.stage.contract, "function": "n() returns (uint256 n)"}
     return {"type": "read-contract", "payload": payload}, [f"(int($nodes.{name}.result.value) % 89)"]
@@ -425,10 +454,13 @@ _OF_STAGES: Final[dict[Step, str]] = {
     _consults_a_model: "model",
     _reads_a_contract: "contract",
     _asks_signed: "signed",
+    _calls_a_tool: "tools",
+    _consults_with_a_tool: "tools",
+    _asks_a_price: "token",
+    _names_itself: "tools",
 }
 """Steps that need something of the stage."""
-ASKING: Final[tuple[Step, ...]] = (_asks, _pauses, _consults)
-"""The first steps of who leaves rows to others."""
+_ASKING: Final[tuple[Step, ...]] = (_asks, _pauses, _consults)
 OPENINGS: Final[tuple[Step, ...]] = (_looks_up, _looks_up, _reads)
 """The first steps of who spends by what an earlier run left."""
 _LIVE_STEPS: Final[tuple[Step, ...]] = (
@@ -448,6 +480,11 @@ _LIVE_STEPS: Final[tuple[Step, ...]] = (
     _consults,
     _consults,
 )
+
+
+def asking(stage: Stage) -> list[Step]:
+    """The first steps of who leaves rows to others."""
+    return [*_ASKING, *([_consults_a_model] if stage.model else []), *([_calls_a_tool] if stage.tools else [])]
 
 
 def _template(expression: str) -> str:

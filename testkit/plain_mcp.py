@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,21 +23,23 @@ def listed(*names: str, description: str = "Looks something up.", schema: Json |
     ]
 
 
-def answer_of(asked: Json, tools: list[Json]) -> Json | None:
-    """The answer to a message; None to a notification."""
+def answer_of(asked: Json, tools: list[Json], called: Callable[[], Any] | None = None) -> Json | None:
+    """The answer to a message; None to a notification. `called`: what every tool answers."""
     if "id" not in asked:
         return None
     hello = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "plain"}}
     results: dict[str, Json] = {"initialize": hello, "tools/list": {"tools": tools}}
+    if called is not None and asked["method"] == "tools/call":
+        results["tools/call"] = {"content": [], "structuredContent": called()}
     return {"jsonrpc": "2.0", "id": asked["id"], "result": results[asked["method"]]}
 
 
 @asynccontextmanager
-async def plain_mcp(tools: list[Json]) -> AsyncIterator[str]:
-    """The server on loopback; gives its address."""
+async def plain_mcp(tools: list[Json], called: Callable[[], Any] | None = None) -> AsyncIterator[str]:
+    """The server on loopback; gives its address. `called`: what every tool answers."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        answer = answer_of(await request.json(), tools)
+        answer = answer_of(await request.json(), tools, called)
         return web.Response(status=202) if answer is None else web.json_response(answer)
 
     runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)

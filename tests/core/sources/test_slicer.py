@@ -288,6 +288,17 @@ def test_outside_systems_are_named() -> None:
     assert field(found, "amount") - {"chain:1"} == outside
 
 
+def test_a_price_has_the_symbol_of_its_token_and_what_spends_have_moved() -> None:
+    for token, said in ((None, set[str]()), ("native", set()), (OTHER, {f"contract:1/{OTHER}"})):
+        payload = {"chainId": 1} | ({} if token is None else {"token": token})
+        nodes: Nodes = {
+            "s": {**pay("{{string(1 + $trigger.body.a)}}"), "children": ["g"]},
+            "g": {"type": "get-price", "payload": payload, "children": ["p"]},
+            "p": pay("{{string(1 + size(g.result.symbol))}}"),
+        }
+        assert field(slices(nodes)["p"], "amount") == {"price:1", A, *said}
+
+
 def test_a_call_that_is_computed_or_finds_nothing_may_be_anybodys() -> None:
     computed = call("p") | {"payload": {"workflowId": "{{$trigger.body.a}}"}}
     found = slices({"c": computed, "p": pay("{{c.result.result.message}}")}, {"q": pay()})

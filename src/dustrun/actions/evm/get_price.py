@@ -55,7 +55,7 @@ class Output(Fields):
         "at": "2026-01-31T12:00:00.000Z",
         "ageMs": 41000,
     },
-    origins=[Origin("price", "chainId")],
+    origins=[Origin("price", "chainId"), Origin("contract", "token")],
     tags=("evm", "price"),
 )
 async def get_price(input: Input, ctx: Context) -> Output:

@@ -183,11 +183,18 @@ def _asked(spec: NodeSpec, node: Node, payload: Mapping[str, Any]) -> Iterator[N
             yield "http", host_of(payload.get(origin.field or ""))
         elif origin.kind == "contract":
             chain = constant(payload.get("chainId")) or ANY
-            yield from (("contract", chain, one) for one in _contracts_of(payload.get(origin.field or "")))
+            yield from (("contract", chain, one) for one in _contracts_of(_given(spec, payload, origin.field or "")))
         elif origin.field is None:
             yield origin.kind, node.connector.id if node.connector is not None else ANY
         else:
             yield origin.kind, name or ANY
+
+
+def _given(spec: NodeSpec, payload: Mapping[str, Any], name: str) -> Any:
+    """An input, or the default of one that is left out."""
+    if name in payload:
+        return payload[name]
+    return next((one.default for key, one in spec.payload.model_fields.items() if name in (one.alias, key)), None)
 
 
 def _chain_of(spec: NodeSpec, payload: Mapping[str, Any]) -> Iterator[Named]:

@@ -337,7 +337,9 @@ class Slicer:
             found |= self._variable(key, str(node.node.payload.get("name")))
         elif node.node.type == "read-table":
             found |= _union(self._table(self._table_name(one)) for one in self.given(place))
-        elif node.spec.effect == "spend" or any(one.kind in ("chain", "contract") for one in node.spec.origins):
+        elif node.spec.effect == "spend" or any(
+            one.kind in ("chain", "contract", "price") for one in node.spec.origins
+        ):
             found |= self.moved_before(place)
         return found
 
