@@ -290,6 +290,7 @@ def ask(**payload: Any) -> Definition:
 async def pending(bench: Bench, run_id: str) -> dict[str, Any]:
     await bench.until(run_id, waiting("ask"))
     [approval] = [a for a in (await bench.api.get("/v1/approvals")).data["items"] if a["runId"] == run_id]
+    assert approval["why"] == "the step `ask` asks a person"
     return dict(approval)
 
 

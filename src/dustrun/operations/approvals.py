@@ -103,11 +103,11 @@ class ApprovalAnswer(Answer):
 
 
 class ListedApproval(ApprovalAnswer):
-    """A question to a person, with what shaped its spend in a sentence."""
+    """A question to a person, with why it is asked in a sentence."""
 
-    why: str | None = Field(
+    why: str = Field(
         description="Of a spend that a policy with `sources` judged: what from outside shaped who is paid and how "
-        "much. Null for others; `GET /v1/approvals/{id}` has all.",
+        "much, of which `GET /v1/approvals/{id}` has all. Of others: what asks, a step, a limit, or who proposed it.",
         examples=["who is paid: the answer of api.example.com; how much: what its starter gave"],
     )
 
@@ -180,7 +180,7 @@ def _detail(found: Detailed) -> dict[str, Any]:
     return data_of(ApprovalAnswer, found[0]) | {"sources": found[1], "refusal": found[2]}
 
 
-def _listed(found: tuple[ApprovalRow, str | None]) -> dict[str, Any]:
+def _listed(found: tuple[ApprovalRow, str]) -> dict[str, Any]:
     return data_of(ApprovalAnswer, found[0]) | {"why": found[1]}
 
 
@@ -198,7 +198,7 @@ async def list_approvals(
         Named("status"),
         Field(description=f"Statuses, {ANY_OF}; default: the open ones."),
     ] = None,
-) -> Page[tuple[ApprovalRow, str | None]]:
+) -> Page[tuple[ApprovalRow, str]]:
     """List approval questions, newest first."""
     wanted = statuses if statuses is not None else ["pending"]
     return await call.parts.waits.approvals.list_page(call.principal, wanted, paging)

@@ -118,7 +118,9 @@ async def test_a_person_decides_and_the_run_is_the_rehearsed_one(stage: Stage) -
         "rehearsalRunId": asked["runId"],
         "proposedBy": stage.keys["assistant"]["id"],
     }
-    assert [one["id"] for one in (await stage.owner.get("/v1/approvals")).data["items"]] == [asked["id"]]
+    why = f"the key {stage.keys['assistant']['id']} asks to start it; a person must decide"
+    listed = (await stage.owner.get("/v1/approvals")).data["items"]
+    assert [(one["id"], one["why"]) for one in listed] == [(asked["id"], why)]
     assert await stage.live() == []
     decided = await stage.approve(asked, comment="go")
     assert (decided.data["status"], decided.data["comment"]) == ("approved", "go")

@@ -85,7 +85,8 @@ async def test_a_vote_of_a_revoked_key_does_not_count(studio: Studio) -> None:
     assert (await studio.api.send("DELETE", f"/v1/api-keys/{gone}")).status in (200, 204)
     assert (await studio.api.get(f"/v1/approvals/{question}")).data["votes"] == []
     listed = (await studio.api.get("/v1/approvals")).data["items"]
-    assert [one["votes"] for one in listed if one["id"] == question] == [[]]
+    over = "9 is over 5 base units: a person must approve it."
+    assert [(one["votes"], one["why"]) for one in listed if one["id"] == question] == [([], over)]
     reply = await _approve(one, question)
     assert (reply.data["status"], len(reply.data["votes"])) == ("pending", 1)
     places = sa.select(facts.c.place).where(facts.c.subject_id == question, facts.c.what == "voted")

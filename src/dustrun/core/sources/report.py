@@ -84,7 +84,11 @@ def in_a_sentence(sources: Mapping[str, Iterable[str]]) -> str:
         if said:
             more = f" and {len(said) - _MOST_SAID} more" if len(said) > _MOST_SAID else ""
             parts.append(f"{LEVELS[money]}: {', '.join(said[:_MOST_SAID])}{more}")
-    text = "; ".join(parts) or "as its authors wrote it"
+    return shortened("; ".join(parts) or "as its authors wrote it")
+
+
+def shortened(text: str) -> str:
+    """A text short enough for a list."""
     return text if len(text) <= _MOST_CHARS else text[: _MOST_CHARS - 1] + "…"
 
 

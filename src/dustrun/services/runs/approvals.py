@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dustrun import clock
 from dustrun.core.money.policy.document import ApprovalRules, read_policy
 from dustrun.core.money.policy.verdict import read_stored
-from dustrun.core.sources.report import in_a_sentence
+from dustrun.core.sources.report import in_a_sentence, shortened
 from dustrun.core.stream_events import TRANSACTION
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.errors import Code, Conflict, Forbidden, NotFound
@@ -126,9 +126,19 @@ def with_good_votes(tx: Tx, row: ApprovalRow) -> ApprovalRow:
     return replace(row, votes=dumps_text(given))
 
 
-def _why(verdict: str | None) -> str | None:
-    sources = read_stored(verdict)[1]
-    return in_a_sentence(sources) if sources is not None else None
+def _why(row: ApprovalRow, verdict: str | None) -> str:
+    """Why a person is asked, in a sentence: what shaped the spend, if the policy judged by that, else what asks."""
+    if row.launch is not None:
+        launch = loads(row.launch)
+        by = "an assistant in a conversation" if launch["chatMessageId"] else f"the key {launch['proposedBy']}"
+        return f"{by} asks to start it; a person must decide"
+    if row.binding is None:
+        return f"the step `{row.path.rpartition('.')[2]}` asks a person"
+    stored, sources = read_stored(verdict)
+    if sources is not None:
+        return in_a_sentence(sources)
+    reasons = dict.fromkeys(str(one["message"]) for one in (stored or {}).get("reasons", ()))
+    return shortened(" ".join(reasons)) or "the wallet's policy asks a person"
 
 
 def _is_good(tx: Tx, org_id: str, key_id: str) -> bool:
@@ -263,16 +273,15 @@ class Approvals:
 
     async def list_page(
         self, principal: Principal, statuses: Sequence[str], paging: Paging
-    ) -> Page[tuple[ApprovalRow, str | None]]:
-        """The organisation's approvals, newest first, each with what shaped its spend in a sentence, if the policy
-        judged by that."""
+    ) -> Page[tuple[ApprovalRow, str]]:
+        """The organisation's approvals, newest first, each with why a person is asked, in a sentence."""
 
-        def query(tx: Tx) -> list[tuple[ApprovalRow, str | None]]:
+        def query(tx: Tx) -> list[tuple[ApprovalRow, str]]:
             found = rows.list_page(
                 tx, principal.org_id, statuses, paging.peek, paging.offset, only=principal.workflow_ids
             )
             verdicts = rows.list_verdicts(tx, [one for one in found if one.binding is not None and one.launch is None])
-            return [(with_good_votes(tx, row), _why(verdicts.get(row.id))) for row in found]
+            return [(with_good_votes(tx, row), _why(row, verdicts.get(row.id))) for row in found]
 
         return page_of(await self._database.read(query), paging)
 
