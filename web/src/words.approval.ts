@@ -19,7 +19,7 @@ export const approving = {
   notDecoded: 'What it calls is not known in every detail: it may move more than is shown here.',
   paid: (count: number, when: string, worth: string) =>
     `Paid ${count === 1 ? 'once' : count >= 1000 ? '1,000 times or more' : `${count} times`} before, last ${when}${worth && ` (${worth})`}`,
-  isNew: 'New: nothing has been paid to it before',
+  isNew: 'New: no completed payment to it',
   isYours: 'Your wallet',
   isContract: 'Contract that is known',
   mayTake: (what: string) => `may take ${what}`,

@@ -134,7 +134,6 @@ export const words = {
       cronjob: 'schedule',
       schedule: 'schedule',
       interval: 'schedule',
-      api: 'you',
       'call-workflow': 'another workflow',
       'workflow-finished': 'end of a run',
       chat: 'assistant',

@@ -3,6 +3,7 @@
  *
  * The tab that holds a lock listens and tells the others; when it is closed or hidden, the next one that is seen goes
  * on after the last event that it was told. */
+import { get } from './client'
 import { parse } from './exact'
 import type { RunEvent } from './stream'
 
@@ -106,7 +107,8 @@ function whileMine(start: () => () => void): () => void {
   }
 }
 
-/** The connection itself. The browser mends what breaks, but gives up on an answer that says no, as in a restart. */
+/** The connection itself. The browser mends what breaks, but gives up on an answer that says no, as in a restart, and does
+ * not tell which. So something is asked that signs out if the key has ended. */
 function listen(tell: (said: Said) => void): () => void {
   let source: EventSource
   let timer = 0
@@ -124,6 +126,7 @@ function listen(tell: (said: Said) => void): () => void {
     source.addEventListener('error', () => {
       isLost = true
       if (source.readyState !== EventSource.CLOSED) return
+      void get('/v1/me').catch(() => {})
       timer = window.setTimeout(open, pause)
       pause = Math.min(pause * 2, LAST_PAUSE_MS)
     })
