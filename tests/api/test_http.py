@@ -115,6 +115,14 @@ def test_requests_in_one_piece_are_all_answered(port: int) -> None:
     assert answer.count(b"HTTP/1.1 200 OK") == 6
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/v1/keys", "/v1/nothing", "/openapi.json"])
+def test_no_cache_keeps_an_answer_and_no_browser_guesses_its_kind(port: int, path: str) -> None:
+    with httpx.Client() as client:  # keeps the connection open, so that a success is sent whole
+        headers = client.get(f"http://127.0.0.1:{port}{path}").headers
+    kept = [headers.get_list(name) for name in ("cache-control", "x-content-type-options", "x-request-id")]
+    assert (kept[0], kept[1], len(kept[2])) == (["no-store"], ["nosniff"], 1)
+
+
 def test_an_offer_of_another_protocol_is_declined(port: int) -> None:
     upgrade = (
         b"Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a\r\n"

@@ -27,6 +27,8 @@ _REQUEST_ID = "dustrun.request_id"
 _WHOLE_ANSWER = "dustrun.whole_answer"
 _WAS_ANSWERED = "dustrun.was_answered"
 _JSON = (b"content-type", b"application/json")
+PRIVATE: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+"""Of every answer that does not say otherwise: it may carry a key, and what workflows put in it is never a page."""
 WholeAnswer = Callable[[int, list[tuple[bytes, bytes]], bytes], bool]
 """Sends 200 or 202 with headers and a whole body; False, with nothing sent, if the connection needs the usual way."""
 _MUST_RETRY_AFTER = frozenset({429, 503})
@@ -91,7 +93,7 @@ async def answer(data: Any, scope: Scope, receive: Receive, send: Send, status: 
 async def send_body(body: bytes, scope: Scope, receive: Receive, send: Send, status: int = 200) -> None:
     """The same for an answer that is encoded already."""
     whole: WholeAnswer | None = scope.get(_WHOLE_ANSWER)
-    if whole is not None and whole(status, [_JSON, (b"x-request-id", request_id(scope).encode())], body):
+    if whole is not None and whole(status, [_JSON, *PRIVATE, (b"x-request-id", request_id(scope).encode())], body):
         scope[_WAS_ANSWERED] = status
         return
     await EncodedAnswer(body, status)(scope, receive, send)

@@ -26,6 +26,7 @@ from dustrun import ids, log, metrics, operations
 from dustrun.api import docs, openapi, routes
 from dustrun.api.auth import principal_of
 from dustrun.api.envelope import (
+    PRIVATE,
     answered_whole,
     encode,
     failure,
@@ -227,12 +228,9 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message["headers"]
-                for name, _ in headers:
-                    if name == b"x-request-id":
-                        break
-                else:
-                    message["headers"] = [*headers, header]
+                given = message["headers"]
+                named = {name for name, _ in given}
+                message["headers"] = [*given, *(one for one in (header, *PRIVATE) if one[0] not in named)]
             await send(message)
 
         try:
