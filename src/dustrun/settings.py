@@ -283,6 +283,11 @@ class Settings(BaseSettings):
         1_048_576, ge=1024, description="Largest value that one script may return, in bytes of JSON."
     )
     sandbox_processes: int = Field(2, ge=1, description="Number of scripts that run at once, each in its own process.")
+    sandbox_require_all: bool = Field(
+        False,
+        description="Whether the server refuses to start where a layer of the sandbox is missing; otherwise it logs "
+        "which. `dustrun doctor` names them too.",
+    )
     env_allow: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Names of environment variables that expressions may read as `$env.NAME`, comma-separated. Runs "

@@ -9,7 +9,7 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,8 @@ import uvloop
 from dustrun import log
 from dustrun.api.serving.web_server import listen, make_web_server
 from dustrun.app.composition import compose
-from dustrun.errors import Conflict
+from dustrun.errors import Conflict, Temporary
+from dustrun.sandbox import Limits, Sandbox, missing_layers
 from dustrun.settings import Settings
 from dustrun.storage.db import server_file
 from dustrun.storage.secrets.process_hardening import shield_process
@@ -44,6 +45,7 @@ def stop_counting_memory() -> None:
     library.sqlite3_initialize()
 
 
+_logger = log.get("dustrun.sandbox")
 _Ready = Callable[[str, Path | None], None]
 
 
@@ -63,7 +65,7 @@ async def _serve(settings: Settings, ready: _Ready | None) -> None:
     host, port = listener.getsockname()[:2]
     if settings.port == 0:
         settings = settings.model_copy(update={"port": port})
-    async with compose(settings) as server:
+    async with _watched_sandbox(settings), compose(settings) as server:
         web = make_web_server(server.app, settings, server.begin_stop)
         asyncio.get_running_loop().run_in_executor(None, server.app.parts.build_catalogue)
         spare_the_collector()
@@ -76,6 +78,40 @@ async def _serve(settings: Settings, ready: _Ready | None) -> None:
             server_file.remove(settings.data_dir, os.getpid())
     if web.has_given_way:
         raise Conflict("Another server took over this store while this one could not reach it; this one has stopped.")
+
+
+@contextlib.asynccontextmanager
+async def _watched_sandbox(settings: Settings) -> AsyncIterator[None]:
+    """Checks the sandbox beside the start, or before it if the server must not start without all layers."""
+    if "engine" not in settings.roles:  # it runs no scripts
+        yield
+        return
+    checking = asyncio.create_task(check_sandbox(Sandbox(Limits.of(settings)), settings.sandbox_require_all))
+    if settings.sandbox_require_all:
+        await checking
+    try:
+        yield
+    finally:
+        checking.cancel()
+        await asyncio.gather(checking, return_exceptions=True)
+
+
+async def check_sandbox(sandbox: Sandbox, must_have_all: bool) -> None:
+    """Logs each layer that this machine lacks, and stops the sandbox. Raises `Conflict` if all are required."""
+    try:
+        missing = missing_layers(await sandbox.describe())
+    except Temporary as error:
+        missing = [f"all ({error.message.removesuffix('.')})"]
+    finally:
+        await sandbox.stop()
+    if missing and must_have_all:
+        raise Conflict(
+            f"DUSTRUN_SANDBOX_REQUIRE_ALL is set, and layers of the sandbox are missing: {', '.join(missing)}. "
+            "Allow them on this machine (docs/guides/code-transform.md says what each needs), or unset the setting and "
+            "let only people you trust write scripts."
+        )
+    if missing:
+        _logger.warning("layers of the script sandbox are missing", layers=missing)
 
 
 def _announce(settings: Settings, address: str, ready: _Ready | None, owner_key_path: Path | None) -> None:

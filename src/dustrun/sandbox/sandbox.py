@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -84,6 +84,11 @@ class Sandbox:
             if error.args != ("it ended",):
                 raise exchange.nonsense() from None
             raise exchange.died(await process.ended(), self.limits, time_ms) from None
+
+
+def missing_layers(layers: Mapping[str, str]) -> list[str]:
+    """Those of `Sandbox.describe()` that this machine lacks, each with the reason."""
+    return [f"{name} ({why})" for name, why in sorted(layers.items()) if why != "active"]
 
 
 @dataclass(frozen=True, slots=True)

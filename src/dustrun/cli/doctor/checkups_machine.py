@@ -21,7 +21,7 @@ from dustrun.chain.networks import NetworkFileError, load_networks
 from dustrun.cli.doctor.finding import Finding
 from dustrun.errors import DustrunError
 from dustrun.outbound.configured import ConfiguredAddresses
-from dustrun.sandbox import Limits, Sandbox
+from dustrun.sandbox import Limits, Sandbox, missing_layers
 from dustrun.settings import Settings
 from dustrun.storage.db import server_file
 from dustrun.storage.secrets.master_key import MasterKeyFile
@@ -172,7 +172,7 @@ def sandbox(settings: Settings, worker: Callable[[], Sequence[str]] | None = Non
     except (DustrunError, OSError) as error:
         mend = "code-transform nodes cannot run; see docs/guides/code-transform.md."
         return Finding("sandbox", "bad", f"the sandbox process cannot be started: {error}", mend)
-    missing = [f"{name} ({why})" for name, why in sorted(layers.items()) if why != "active"]
+    missing = missing_layers(layers)
     if not missing:
         return Finding("sandbox", "ok", f"{len(layers)} layers: {', '.join(sorted(layers))}")
     mend = "Scripts still run, with weaker isolation; let only people you trust write them."
