@@ -18,6 +18,7 @@ from dustrun.engine.node.outcome import OpenedLoop
 from dustrun.engine.spend.loop_spends import LoopSpends, LoopStart
 from dustrun.errors import CommitUnknown
 from dustrun.settings import Settings
+from dustrun.storage.db.ledger_tables import transactions as transaction_rows
 from dustrun.storage.db.ledger_tables import wallet_recipients
 from dustrun.storage.db.statement import Statement, Tx
 from engine.spend.test_whole_nodes import HOUR_MS, NATIVE, transactions
@@ -27,6 +28,7 @@ from testkit.approving import question_of
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.chain.contracts import World
 from testkit.chain.faulty_node import LOST, ChainProxy
+from testkit.sharing import until
 
 Json = dict[str, Any]
 LIMIT = {"limits": [{"asset": NATIVE, "maxUnits": "10", "windowMs": HOUR_MS}]}
@@ -379,6 +381,68 @@ async def test_another_amount_than_the_approved_one_asks_anew(studio: Studio) ->
     await decide(studio, second, "reject")
     assert error(await studio.bench.ended(run_id), "each")["code"] == "ITEM_FAILED"
     assert paid(studio, items) == [9, 0]
+
+
+_LARGE, _RICH, _TRIES = 2 * 10**18, 10**22, {"maxAttempts": 50, "backoffMs": 200, "maxBackoffMs": 200}
+_STOPS = "0x60006000fd"
+"""The code of a contract that takes nothing."""
+
+
+async def _refused(studio: Studio, run_id: str, most: int) -> None:
+    """Waits until that many attempts were refused before anything was signed."""
+    of_run = sa.select(transaction_rows.c.id).where(
+        transaction_rows.c.run_id == run_id, transaction_rows.c.state == "refused"
+    )
+
+    async def look() -> bool | None:
+        return len(await studio.outbox.composition.rows(of_run)) >= most or None
+
+    await until(look, 30)
+
+
+@pytest.mark.parametrize(
+    ("is_loop", "restarts", "is_of_funds"),
+    [(False, False, True), (False, True, False), (True, False, False), (True, True, False)],
+)
+async def test_another_attempt_is_covered_by_what_was_approved(
+    tmp_path: Path, world: World, chain: Any, is_loop: bool, restarts: bool, is_of_funds: bool
+) -> None:
+    """What refused the first has passed, and nothing else has changed."""
+    items = rows(4, _LARGE, 5) if is_loop else rows(_LARGE)
+    late = items[len(items) // 2]
+    nodes = paying(items) if is_loop else {"pay": pay(late["units"], to=late["to"])}
+    nodes["pay"]["retry"] = _TRIES
+
+    def hinder(is_hindered: bool) -> None:
+        if is_of_funds:
+            chain.rpc("anvil_setBalance", ALICE, hex(_LARGE + 1 if is_hindered else _RICH))  # not the fee
+        else:
+            chain.rpc("anvil_setCode", late["to"], _STOPS if is_hindered else "0x")
+
+    chain.rpc("anvil_setBalance", ALICE, hex(_RICH))
+    async with open_studio(tmp_path, world, chain) as studio:
+        await studio.let(**TOTAL)
+        nonce, run_id = studio.outbox.nonce(), await studio.bench.start(nodes)
+        approval = await question_of(studio.api, run_id)
+        hinder(True)
+        await decide(studio, approval, "approve")
+        await _refused(studio, run_id, 2)
+        if not restarts:
+            hinder(False)
+            await _ends_as_approved(studio, run_id, approval)
+    if restarts:
+        hinder(False)
+        async with open_studio(tmp_path, world, chain, reuse=True) as studio:
+            await _ends_as_approved(studio, run_id, approval)
+    assert paid(studio, items) == [int(one["units"]) for one in items]
+    assert studio.outbox.nonce() == nonce + len(items)
+
+
+async def _ends_as_approved(studio: Studio, run_id: str, approval: str) -> None:
+    run = await studio.bench.until(run_id, lambda run: run["finishedAt"] is not None or run["status"] == "waiting")
+    assert await questions(studio, run_id) == [approval]
+    run = await studio.bench.ended(run_id)
+    assert run["status"] == "success", told(run)
 
 
 @pytest.mark.both_stores

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
 from dustrun.core.money.intent import SignRequest, Spend
+from dustrun.storage.db.ledger_tables import transactions
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.tables import approvals, runs
 from dustrun.storage.money.reservations import Ledger
-from outbox import ALICE, ANYTHING, Outbox, address, open_outbox, transfer
+from outbox import ALICE, ANYTHING, WAITS, Outbox, address, open_outbox, transfer
 from testkit.chain.anvil import CHAIN_ID, Anvil
 from testkit.composition import Client
 
@@ -219,10 +222,6 @@ async def test_approval_fits_no_other_fee_ceiling(asking: Outbox) -> None:
     question = await _asked(asking)
     other = await asking.composition.client_with("approval:decide")
     await other.post(f"/v1/approvals/{question['id']}/approve")
-    import sqlalchemy as sa
-
-    from dustrun.storage.db.ledger_tables import transactions
-
     dearer = sa.update(transactions).values(max_price=str(10**15)).where(transactions.c.path == "pay")
     await asking.composition.execute(dearer)
     status = await asking.outbox.advance(asking.request("pay"))
@@ -230,11 +229,79 @@ async def test_approval_fits_no_other_fee_ceiling(asking: Outbox) -> None:
     assert (await _asked(asking))["id"] != question["id"]
 
 
+_RICH = hex(10**22)
+
+
+async def _refuse_for_funds(outbox: Outbox) -> str:
+    """Approves what is asked, and has it refused unsigned; the id of the question."""
+    question = await _asked(outbox)
+    other = await outbox.composition.client_with("approval:decide")
+    assert (await other.post(f"/v1/approvals/{question['id']}/approve")).status == 200
+    outbox.node.rpc("anvil_setBalance", ALICE, hex(1_000))
+    status = await outbox.outbox.advance(outbox.request("pay"))
+    assert status.failure is not None
+    assert (status.failure.code, status.is_signed) == ("INSUFFICIENT_FUNDS", False)
+    outbox.node.rpc("anvil_setBalance", ALICE, _RICH)
+    return str(question["id"])
+
+
+async def test_an_approval_pays_another_attempt_once(asking: Outbox) -> None:
+    """What was included and failed is asked about before it is paid again."""
+    approval = await _refuse_for_funds(asking)
+    status = await asking.pay("pay", transfer(address(1), 101))
+    assert (status.is_signed, [one["id"] for one in await _questions(asking) if one["path"] == "pay"]) == (True, [])
+    await asking.composition.owner.post(f"/v1/transactions/{status.transactions[0]['id']}/cancel")
+    asking.node.mine(2)
+    await asking.until("pay", lambda status: status.status == "failed")
+    status = await asking.pay("pay", transfer(address(1), 101))
+    assert (status.is_signed, status.waits_for) == (False, "approval")
+    assert (await _asked(asking))["id"] != approval
+    assert asking.balance(address(1)) == 0
+
+
+@pytest.mark.parametrize(
+    "change", ["amount", "policy", "retry", "price", "rejected", "other", "key", "time", "more", "words"]
+)
+async def test_an_approval_covers_no_other_attempt(asking: Outbox, change: str) -> None:
+    approval, intents, more = await _refuse_for_funds(asking), [transfer(address(1), 101)], dict[str, Any]()
+    if change == "amount":
+        intents = [transfer(address(1), 102)]
+    elif change == "policy":
+        await put_policy(asking, approvalAbove={"assets": {f"eip155:{CHAIN_ID}/native": "99"}})
+    elif change == "retry":
+        run_id = (await asking.composition.owner.post("/v1/runs", {"definition": {"nodes": WAITS}})).data["runId"]
+        found = await asking.composition.rows(sa.select(runs.c.pk).where(runs.c.id == run_id))
+        more = {"run_pk": found[0][0], "run_id": run_id, "root_run_id": asking.run_id}
+    elif change == "price":
+        dearer = '{"code": "PRICE_TOO_HIGH", "message": "", "retryable": true}'
+        await asking.composition.execute(sa.update(transactions).values(error=dearer))
+    elif change == "other":
+        more = {"max_price_units": 10**11}
+    elif change == "key":
+        ((key,),) = await asking.composition.rows(sa.select(approvals.c.decided_by).where(approvals.c.id == approval))
+        assert (await asking.composition.owner.send("DELETE", f"/v1/api-keys/{key}")).status in (200, 204)
+    elif change == "time":
+        await asking.composition.execute(sa.update(approvals).values(expires_at=1).where(approvals.c.id == approval))
+    elif change == "more":
+        intents.append(transfer(address(2), 1, item="more"))
+    elif change == "words":
+        await asking.composition.execute(sa.update(transactions).values(verdict='{"outcome": "ask", "reasons": []}'))
+    else:
+        await asking.composition.execute(
+            sa.update(approvals).values(status="rejected").where(approvals.c.id == approval)
+        )
+    request = asking.request("pay", **more)
+    planned = await asking.outbox.plan(request, Spend(tuple(intents)))
+    assert planned.stored is not None
+    row = planned.stored.transactions[0]
+    kept = (2, approval, 21_000) if change == "words" else (2, None, None)
+    assert (row.generation, row.approval_id, row.gas_limit) == kept, change
+    status = await asking.outbox.advance(request)
+    assert (status.is_signed, status.waits_for) == (False, "approval")
+    assert (await _asked(asking))["id"] != approval
+
+
 async def test_nobody_answers_in_time(asking: Outbox) -> None:
-    import sqlalchemy as sa
-
-    from dustrun.storage.db.tables import approvals
-
     await asking.composition.execute(sa.update(approvals).values(expires_at=1).where(approvals.c.path == "pay"))
     other = await asking.composition.client_with("approval:decide")
     late = await other.post(f"/v1/approvals/{(await _asked(asking))['id']}/approve")

@@ -3,7 +3,7 @@ paid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from dustrun import clock, ids
@@ -11,9 +11,10 @@ from dustrun.core.money.intent import Intent, SignRequest, Spend
 from dustrun.core.money.transaction_state import NOTHING_CAME, TxState, intent_key
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, Invalid, NotFound, Refused
-from dustrun.services.outbox import events, spend_status
+from dustrun.services.outbox import events, fees, policy_check, spend_status
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.spend_status import NodeRows, SpendRequest, Stored
+from dustrun.services.runs.approvals import has_good_approvers
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
 from dustrun.storage.money import transactions as rows
@@ -25,6 +26,9 @@ from dustrun.storage.runs import approvals as approval_rows
 from dustrun.storage.runs.journal import RunHeads
 
 ConfirmationsOf = Callable[[int], int]
+_MAY_PASS = frozenset({fees.INSUFFICIENT_FUNDS, fees.REVERTED})
+"""Why a transaction is refused before it is signed, though the next attempt may pay the same. Not a price above the
+approved one: a person decides about another one."""
 
 
 def check(spend: Spend) -> None:
@@ -70,11 +74,18 @@ def _add(
     committed: list[Committed | None] = []
     paid = {row.item: row for row in of_node.transactions() if row.state == TxState.FINAL}
     signed = {row.item: row for row in of_node.signatures() if row.state == "signed"}
+    fresh = {
+        intent.item: _new_row(request, intent, wallet, generation, confirmations_of(intent.chain_id))
+        for intent in spend.intents
+        if intent.item not in paid
+    }
+    if generation > 1:
+        fresh = {row.item: row for row in _with_approvals(tx, request, of_node, [*fresh.values()])}
     transactions = []
     for intent in spend.intents:
         row = paid.get(intent.item)
         if row is None:
-            row = _new_row(request, intent, wallet, generation, confirmations_of(intent.chain_id))
+            row = fresh[intent.item]
             rows.insert(tx, row)
             committed.append(events.note(tx, row, Step("planned", {"generation": generation}), heads=heads))
         transactions.append(row)
@@ -95,6 +106,55 @@ def _add(
     )
     rows.insert_spend(tx, row_of_spend)
     return Stored(row_of_spend, tuple(transactions), tuple(signatures), {}, {}), committed
+
+
+def _with_approvals(
+    tx: Tx, request: SpendRequest, of_node: NodeRows, fresh: Sequence[TransactionRow]
+) -> Sequence[TransactionRow]:
+    """The rows of another attempt with what a person has approved of the one before: all of them, or none. In the same
+    run, if that one was refused unsigned for what may pass, and these spend the same, from the same wallet, and bid no
+    less. The limits of gas are part of what was approved. `policy_check.Approved` holds them against what was asked."""
+    generation = max((row.generation for row in fresh), default=0)
+    rows_of_node = of_node.transactions()
+    before = {row.item: row for row in rows_of_node if row.generation == generation - 1 and row.state != TxState.FINAL}
+    codes = {spend_status.failure_of(row.error).code for row in before.values() if row.error is not None}
+    if not codes & _MAY_PASS or not codes <= _MAY_PASS | {policy_check.NOT_SIGNED}:
+        return fresh
+    if before.keys() != {row.item for row in fresh} or any(row.nonce is not None for row in before.values()):
+        return fresh
+    if not all(_spends_the_same(row, before[row.item]) for row in fresh):
+        return fresh
+    used = {row.approval_id for row in rows_of_node if row.nonce is not None}
+    for approval_id in {row.approval_id for row in before.values()}:
+        if approval_id is not None and (approval_id in used or not _still_counts(tx, request, approval_id)):
+            return fresh
+    return [_approved_as(row, before[row.item]) for row in fresh]
+
+
+def _spends_the_same(row: TransactionRow, before: TransactionRow) -> bool:
+    """Whether two attempts of one run have the same transaction, and the later one bids no other price of its own."""
+    names = ("run_pk", "intent", "wallet_id", "sender", "mode", "key_id")
+    if any(getattr(row, name) != getattr(before, name) for name in names):
+        return False
+    return row.max_price is None or row.max_price == before.max_price
+
+
+def _still_counts(tx: Tx, request: SpendRequest, approval_id: str) -> bool:
+    """Whether an approval of this run counts now: its time is not over, the policy is the one that asked, and the keys
+    of all who gave it are good."""
+    asked, now = approval_rows.find(tx, request.org_id, approval_id), clock.now_ms()
+    if asked is None or asked.status != approval_rows.APPROVED or asked.run_pk != request.run_pk:
+        return False
+    policy = wallet_rows.find_policy(tx, request.wallet_id, now)
+    is_same_policy = policy is not None and policy.effective_at <= asked.created_at
+    return is_same_policy and now < asked.expires_at and has_good_approvers(tx, asked)
+
+
+def _approved_as(row: TransactionRow, before: TransactionRow) -> TransactionRow:
+    if before.approval_id is None:
+        return row
+    kept = {name: getattr(before, name) for name in ("approval_id", "verdict", "gas_limit", "max_price")}
+    return replace(row, **kept)
 
 
 def find_wallet(tx: Tx, request: SpendRequest) -> str | None:

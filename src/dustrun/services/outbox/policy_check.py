@@ -204,7 +204,7 @@ async def judge_all(deps: OutboxDeps, subjects: Sequence[Subject], values: Value
             verdict, counted = deps.budget.judge_simulated(tx, case, earlier, ledger=ledger, dust_run=dust_run)
             if isinstance(verdict, Deny):
                 return Verdicts((place, denial(verdict), verdict), asks)
-            if isinstance(verdict, Ask) and ready is not None and not approved.covers(ready):
+            if isinstance(verdict, Ask) and ready is not None and not approved.covers(ready, verdict):
                 asks[row.id] = verdict
             earlier.append(Earlier(now, counted, is_of_node=True))
         return Verdicts(None, asks, counts())
@@ -400,15 +400,25 @@ class Approved:
         self._tx = tx
         self._bindings: dict[str, frozenset[str]] = {}
 
-    def covers(self, ready: Ready) -> bool:
+    def covers(self, ready: Ready, asks: Ask | None = None) -> bool:
         """Whether a person has approved exactly this transaction, with at most this fee, and all that was asked with
-        it."""
+        it. `asks`: why it is asked about now; of what was approved at an earlier attempt, every word must be the same.
+        """
         row = ready.row
         if row.approval_id is None:
+            return False
+        if asks is not None and self._is_of_earlier(row) and row.verdict != dumps_text(asks.stored()):
             return False
         if row.approval_id not in self._bindings:
             self._bindings[row.approval_id] = self._approved_by(row, row.approval_id)
         return _binding(ready) in self._bindings[row.approval_id]
+
+    def _is_of_earlier(self, row: TransactionRow) -> bool:
+        """Whether an earlier attempt of its node has asked the question."""
+        if row.generation == 1 or row.root_run_id is None or row.path is None:
+            return False
+        found = rows.list_of_node(self._tx, row.org_id, row.root_run_id, row.path)
+        return any(one.generation < row.generation and one.approval_id == row.approval_id for one in found)
 
     def _approved_by(self, row: TransactionRow, approval_id: str) -> frozenset[str]:
         asked = approval_rows.find(self._tx, row.org_id, approval_id)

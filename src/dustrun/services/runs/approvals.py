@@ -115,6 +115,12 @@ def approvers_of(row: ApprovalRow) -> list[str]:
     return [*dict.fromkeys([*(str(one["by"]) for one in votes_of(row)), *([row.decided_by] if row.decided_by else [])])]
 
 
+def has_good_approvers(tx: Tx, row: ApprovalRow) -> bool:
+    """Whether a question was approved, and the keys of all who did are good now."""
+    approvers = approvers_of(row)
+    return bool(approvers) and all(_is_good(tx, row.org_id, one) for one in approvers)
+
+
 def with_good_votes(tx: Tx, row: ApprovalRow) -> ApprovalRow:
     """An open question, of whose votes only those count whose keys are good now: whoever replaces a stolen key revokes
     it, and would else have two votes, or the thief one. Of a closed question those count that did as it was closed."""
