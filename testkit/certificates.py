@@ -14,13 +14,14 @@ from cryptography.x509.oid import NameOID
 CERTIFICATE, KEY = "certificate.pem", "key.pem"
 
 
-def self_signed(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
-    """What a server of that DNS name serves with; its certificate and key are in files of the folder, too."""
+def self_signed(folder: Path, name: str, days: float = 1) -> tuple[ssl.SSLContext, Path]:
+    """What a server of that DNS name serves with; its certificate and key are in files of the folder, too. `days`:
+    until when it is valid."""
     key, subject, now = ec.generate_private_key(ec.SECP256R1()), _named("x"), datetime.now(UTC)
     made = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

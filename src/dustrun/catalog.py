@@ -255,6 +255,7 @@ def load(actions_dir: Path | None = None) -> Catalog:
             specs[trigger.type],
             connectors=_taken(trigger.connector, attaching),
             url_fields=hinted_fields(trigger.config, "x-url"),
+            server_fields=hinted_fields(trigger.config, "x-server"),
         )
     return Catalog(actions_found, triggers_found, connectors_found, specs)
 

@@ -15,11 +15,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dustrun.catalog import load
+from dustrun.connectors.imap import Data
+from dustrun.sdk.context import NoConnection
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_events, trigger_gaps
+from dustrun.triggers.streamed.email_received import Config
 from echoing import echoing
 from testkit.brokers import PASSWORD, Mailbox
+from testkit.certificates import self_signed
 from testkit.composition import Composition, composed
 from trigger_host.test_happened import SAY, until
+from trigger_host.test_mqtt import Context
 
 SETTINGS = {"outbound_allow": ["127.0.0.1"]}
 
@@ -305,4 +311,66 @@ async def test_a_mailbox_takes_tokens_until_its_provider_gives_none_and_after_a_
         said = await fails(workflow, "check that its `scope` allows IMAP")
         assert "access-" not in said
         assert (await server.owner.get(connector_url)).data["failure"]["what"] == "refused"
-        assert "may not be sent to" in await fails(await publish_at(mailbox.port), "allowedHosts")
+
+
+async def test_where_an_oauth_connector_is_used_is_checked_when_it_is_published(tmp_path: Path) -> None:
+    async with composed(tmp_path, **SETTINGS) as server:
+
+        async def connector(type_: str, data: dict[str, Any], **more: Any) -> dict[str, Any]:
+            made = await server.owner.post("/v1/connectors", {"type": type_, "name": type_, "data": data, **more})
+            assert made.status == 200, made.body
+            return {"type": type_, "id": made.data["id"]}
+
+        async def problems(reference: dict[str, Any], at: dict[str, Any] | None) -> list[tuple[str, str]]:
+            root = {"type": "email-received", "connector": reference, "payload": {"server": at}, "children": ["say"]}
+            document = {"definition": {"nodes": {"root": root, "say": SAY}}}
+            found = (await server.owner.post("/v1/workflows/validate", document)).data
+            return [(one["code"], one["field"]) for one in found["errors"]]
+
+        data = {"tokenUrl": "https://127.0.0.1/token", "clientId": "me", "refreshToken": "refresh-0123456789"}
+        hosts = ["127.0.0.1", "imap.example.com:993"]
+        oauth = await connector("oauth2-refresh-token", data, allowedHosts=hosts)
+        at = {"host": "imap.example.com", "user": "orders"}
+        field = "nodes.root.payload.server"
+        assert await problems(oauth, at) == []
+        assert await problems(oauth, {**at, "port": 994}) == [("connector_host", field)]
+        assert await problems(oauth, {**at, "tls": "disable"}) == [("connector_host", field)]
+        assert await problems(oauth, {**at, "host": "imap.example.org"}) == [("connector_host", field)]
+        assert await problems(oauth, None) == [("connector_server", field)]
+        own = await connector("imap", {"host": "imap.example.com", "user": "orders", "password": PASSWORD})
+        assert await problems(own, None) == []
+        assert await problems(own, at) == [("connector_server", field)]
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "why", "mend"),
+    [
+        ("other.example.com", 1, "Hostname mismatch", "`host` must have the name in it"),
+        ("localhost", -0.5, "certificate has expired", "must renew it"),
+        ("localhost", None, "self-signed certificate", "must trust who issued it"),
+    ],
+)
+async def test_a_certificate_that_is_not_accepted_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, days: float | None, why: str, mend: str
+) -> None:
+    served, certificate = self_signed(tmp_path, name, 1 if days is None else days)
+    if days is not None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=served) as server:
+        message = await refusal(server.sockets[0].getsockname()[1])
+    assert f"The mailbox has a certificate that is not accepted ({why}" in message
+    assert mend in message
+
+
+async def refusal(port: int, **more: Any) -> str:
+    """Why a mailbox is not connected to."""
+    context: Any = Context(port, Data, **{"host": "localhost", "tls": "verify-full", **more})
+    with pytest.raises(NoConnection) as caught:
+        await anext(listen(context))
+    return caught.value.message
+
+
+def listen(context: Any, cursor: Any = None, **config: Any) -> Any:
+    opens = load().triggers["email-received"].listen
+    assert opens is not None
+    return opens(context, Config(**config), cursor)

@@ -26,7 +26,8 @@ class NodeSpec:
     """`kind` is `trigger`, `action` or `control`; `branches(payload)` lists the branches its children may name, None
     when it does not branch; `result_fields` are the known names of its result, None when open; `connectors` are the
     accepted connector types; `connector_instead_of` is the field that a node without one gives; `url_fields` hold the
-    addresses to which a connector's credential is sent; `narrows`: one resolved input can have a weaker `effect`, which
+    addresses to which a connector's credential is sent, `server_fields` servers of another protocol than HTTP, which a
+    connector does not say that has `allowedHosts`; `narrows`: one resolved input can have a weaker `effect`, which
     `effect_fields` declare; `result` is the model of an action's result. `movements`: what a spend moves. `origins`:
     whose answers the result holds; without any, an action with an effect is a system of its own.
     """
@@ -42,6 +43,7 @@ class NodeSpec:
     connector_required: bool = False
     connector_instead_of: str | None = None
     url_fields: frozenset[str] = frozenset()
+    server_fields: frozenset[str] = frozenset()
     narrows: bool = False
     effect_fields: frozenset[str] = frozenset()
     result: builtins.type[BaseModel] | None = None

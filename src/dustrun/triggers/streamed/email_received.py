@@ -30,6 +30,7 @@ from dustrun.core.triggers.polling import compile_over
 from dustrun.errors import Invalid, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk import Finding, PolledEvent, TriggerConfig, TriggerContext
+from dustrun.sdk.brokers.refusals import unreachable
 from dustrun.sdk.context import NoConnection
 from dustrun.sdk.fields import Fields, raw
 from dustrun.sdk.threads import run_in_thread
@@ -66,6 +67,12 @@ class Server(Fields):
         description="`verify-full`: encrypted, and the server's certificate is checked; `disable`: not encrypted.",
     )
 
+    @property
+    def origin(self) -> str:
+        """What a connector's `allowedHosts` must allow."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls == 'verify-full' else 'http'}://{host}:{self.port}"
+
 
 class Config(TriggerConfig):
     """Which messages start a run."""
@@ -74,6 +81,7 @@ class Config(TriggerConfig):
         None,
         description="With an OAuth 2 connector: where the mailbox is; `host:port` must be in its `allowedHosts`. With "
         "one of the type `imap`: null, since that says it.",
+        json_schema_extra={"x-server": True},
     )
     folder: str = Field("INBOX", min_length=1, max_length=255, description="The folder.")
     filter: str | None = raw(
@@ -190,7 +198,8 @@ async def _opened(ctx: TriggerContext, config: Config) -> tuple[IMAPClient, int,
                 raise NoConnection(f"{_REFUSED} {_said(error)}", 401) from None
             refused = token
         except OSError as error:
-            raise NoConnection(f"The mailbox cannot be read: {_said(error)}") from None
+            where, encrypts = ("host" if token is None else "server.host"), data.tls == "verify-full"
+            raise unreachable("The mailbox", error, where=where, encrypts=encrypts) from None
 
 
 def _connect(

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from dustrun.core.text.hosts import is_allowed, parse_rule
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ANY_WALLET, UNBOUND, WALLET, ConnectorReference, Definition, Node
@@ -67,12 +69,21 @@ def _check_address(field: str, origin: str, node_id: str, guard: Guard) -> Probl
 
 
 def _origins(node: Node, spec: NodeSpec | None) -> Iterator[tuple[str, str]]:
-    """The URL fields of a node whose origin is constant, each with its origin."""
-    for field in sorted(spec.url_fields) if spec is not None else ():
+    """The fields of a node that say where it leads to, if that is constant, each with its origin."""
+    if spec is None:
+        return
+    for field in sorted(spec.url_fields):
         value: Any = node.payload.get(field)
         found = _ORIGIN.match(value) if isinstance(value, str) else None
         if found is not None:
             yield field, found[0]
+    given = [field for field in sorted(spec.server_fields) if node.payload.get(field) is not None]
+    try:
+        config: Any = spec.payload.model_validate(node.payload) if given else None
+    except ValidationError:
+        return  # told already
+    for field in given:
+        yield field, getattr(config, field).origin
 
 
 class _Connectors:
@@ -147,9 +158,15 @@ def _check_connector(known: _Connectors, node_id: str, place: str, node: Node, s
 def _check_hosts(
     known: _Connectors, row: ConnectorRow, node_id: str, place: str, node: Node, specs: Specs
 ) -> Iterator[Problem]:
-    """A type that puts nothing on requests has no allowedHosts."""
+    """A type that puts nothing on requests has no allowedHosts, and says itself where its server is."""
     hosts = exact_json.loads(row.allowed_hosts)
-    for field, origin in _origins(node, specs.get(node.type)) if hosts else ():
+    spec = specs.get(node.type)
+    for field in sorted(spec.server_fields) if spec is not None else ():
+        if (node.payload.get(field) is not None) is not bool(hosts):
+            mend = f"give `{field}`, which says where it is used" if hosts else f"leave `{field}` out: it says where"
+            message = f'With a connector of the type "{row.type}", {mend}.'
+            yield Problem(f"{place}.payload.{field}", message, "connector_server", node_id)
+    for field, origin in _origins(node, spec) if hosts else ():
         try:
             target = parse(origin)
         except Invalid:
