@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
@@ -351,3 +352,37 @@ async def test_a_source_that_does_not_open_gives_its_turn_to_others() -> None:
 
     with pytest.raises(TimeoutError, match="its own"):
         await streams._in_time(late())
+
+
+async def test_a_connection_whose_closing_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_ENDS_WITHIN_S", 0.05)
+    never = asyncio.Event()
+
+    async def hangs(cancelled: int) -> None:
+        for _ in range(cancelled):
+            with contextlib.suppress(asyncio.CancelledError):
+                await never.wait()
+
+    async def source() -> AsyncIterator[Received]:
+        try:
+            yield Received((), None)
+        finally:
+            await never.wait()
+
+    class Gone:
+        async def find(self, _: str) -> None:
+            return None
+
+    listening = Streams(*(cast(Any, Gone()) for _ in range(3)))
+    async with asyncio.timeout(30):
+        for cancelled in (1, 2, 9):  # it ends, ends when it is cancelled again, does not end
+            task = listening._tasks["sub"] = asyncio.create_task(hangs(cancelled))
+            await asyncio.sleep(0)
+            await listening.disarm("sub")
+            assert (len(listening), task.done()) == (0, cancelled < 9)
+            await listening._keep("sub", task)  # who comes after it
+        opened = source()
+        await anext(opened)
+        await streams._close(opened)  # after the source has closed the connection
+        never.set()
+        await asyncio.gather(task)

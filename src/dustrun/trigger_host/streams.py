@@ -79,7 +79,7 @@ class Streams:
         task = self._tasks.pop(subscription_id, None)
         if task is not None:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await _ended(task, subscription_id)
 
     def connector_changed(self, connector_id: str) -> None:
         """Connects anew with a connector that somebody has changed: a new secret ends a back-off."""
@@ -92,7 +92,7 @@ class Streams:
         """Listens until it is cancelled or the subscription is armed no more; `before`: who did so until now."""
         is_first = before is None  # a back-off outlives a restart, not a new secret
         if before is not None:
-            await _ended(before)
+            await _ended(before, name)
         while True:
             try:
                 sub = await self._subscriptions.find(name)
@@ -224,19 +224,31 @@ async def _in_time(
         raise NoConnection(message) from None
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    """Waits for the end of a task that was cancelled, also if whoever waits is cancelled too."""
-    try:
-        await asyncio.wait({task})
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
+async def _ended(task: asyncio.Task[None], name: str) -> None:
+    """Waits for the end of a task that was cancelled, also if whoever waits is cancelled too. One that hangs, as on a
+    peer that does not answer a closing, is cancelled again, then left: what it may still write is taken once, by the
+    cursor's version."""
+    is_cancelled = False
+    for way in ("cancelled again", "left"):
+        deadline = clock.monotonic_s() + _ENDS_WITHIN_S
+        while not task.done() and (left_s := deadline - clock.monotonic_s()) > 0:
+            try:
+                await asyncio.wait({task}, timeout=left_s)
+            except asyncio.CancelledError:
+                is_cancelled = True
+        if task.done():
+            break
+        _logger.warning("a connection does not end", subscription=name, now=way)
+        task.cancel()
+    if is_cancelled:
+        raise asyncio.CancelledError
 
 
 async def _close(source: AsyncIterator[Received]) -> None:
     if isinstance(source, AsyncGenerator):
-        with contextlib.suppress(DustrunError):
-            await source.aclose()
+        with contextlib.suppress(DustrunError, TimeoutError):
+            async with asyncio.timeout(_ENDS_WITHIN_S):
+                await source.aclose()
 
 
 async def _masked(received: Received, mask: Mask) -> Received:
