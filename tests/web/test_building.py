@@ -18,6 +18,7 @@ CURL = r"""curl -X POST 'https://api.example.com/orders?all=1' \
   -H 'Authorization: Bearer s3cret' -H 'X-Kind: t' --data '{"price": 1.10, "text": "it'\''s <b>"}'"""
 CURL_OF_SECRETS = """curl 'https://me:s3cret-1@api.example.com/?apikey=s3cret-2&all=1' \\
   -H 'X-Kind: Basic s3cret-3-long' -F password=s3cret-4 -F 'text={"password": "s3cret-5"}' -F a=1"""
+OWN = "0x52908400098527886E0F7030069857D2E4169EE7"
 YAML = """
 definition:
   nodes:
@@ -85,6 +86,38 @@ def test_a_template_becomes_a_workflow(app: App, server: Server) -> None:
     expect(page.locator(".card").filter(has_text="Guard")).to_have_count(1)
     page.go_back()
     expect(cards).to_have_count(1)
+
+
+def test_a_template_asks_for_its_blanks(app: App, server: Server) -> None:
+    """Who is paid is nobody's example, and a connector can be chosen later."""
+    page = app.open("/templates")
+    page.get_by_label("Search templates").fill("sweep")
+    page.get_by_role("button", name="Use it: Sweep to a safe address").click()
+    form = page.get_by_role("dialog", name="Sweep to a safe address")
+    recipient, make = form.get_by_label("Send: Recipient"), form.get_by_role("button", name="Create the workflow")
+    make.click()
+    assert recipient.evaluate("field => field.validity.valueMissing")
+    recipient.fill("0x12")
+    make.click()
+    assert recipient.evaluate("field => field.validity.patternMismatch")
+    recipient.fill("0x52908400098527886e0F7030069857D2E4169EE7")
+    make.click()
+    expect(form.get_by_role("alert")).to_contain_text("checksum")
+    assert app.faults() == []
+    recipient.fill(OWN)
+    make.click()
+    page.wait_for_url(re.compile("/workflows/wf_"))
+    definition = server.call("GET", f"/v1/workflows/{page.url.split('/')[-1].split('?')[0]}")["definition"]
+    assert definition["nodes"]["send"]["payload"]["recipient"] == OWN
+    assert server.call("POST", "/v1/workflows/validate", {"definition": definition})["valid"]
+    page.go_back()
+    page.get_by_label("Search templates").fill("invoices mailbox")
+    page.get_by_role("button", name="Use it: Invoices by e-mail").click()
+    form = page.get_by_role("dialog", name="Invoices by e-mail")
+    expect(form.get_by_role("combobox", name=re.compile("connector"))).to_have_text(re.compile("Choose later"))
+    form.get_by_label("Accepted: URL").fill("https://hooks.mine.dev/x")
+    form.get_by_role("button", name="Create the workflow").click()
+    page.wait_for_url(re.compile("/workflows/wf_"))
 
 
 def test_a_curl_command_becomes_a_step_without_its_secret(app: App, server: Server, workflow: str) -> None:

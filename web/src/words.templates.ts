@@ -14,4 +14,8 @@ export const templates = {
     'Take profit sells a token above a price and pays a share out. It was simulated, tested with a cent, and run.',
   reports: 'Its reports',
   openExample: 'Open the example',
+  make: 'Create the workflow',
+  later: 'Choose later',
+  noTable: 'There is no table yet. The workflow needs one with the columns that it names.',
+  isAddress: '0x and 40 digits or letters from a to f',
 }

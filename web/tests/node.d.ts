@@ -5,6 +5,7 @@ declare module 'node:test' {
 
 declare module 'node:fs' {
   export function readFileSync(path: string | URL, encoding: 'utf8'): string
+  export function readdirSync(path: string): string[]
 }
 
 declare module 'node:assert/strict' {

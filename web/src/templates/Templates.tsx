@@ -6,8 +6,11 @@ import { useQuery } from '@tanstack/react-query'
 import { useEffect, useState } from 'react'
 import { useLocation, useSearchParams } from 'wouter'
 import { get, post, type Schemas } from '../api/client'
-import { refresh, useCatalog } from '../api/queries'
+import { everyOne, refresh, useCatalog } from '../api/queries'
+import type { Blank } from '../model/blanks'
 import { glyph } from '../model/glyphs'
+import type { Flow } from '../model/graph'
+import { later } from '../parts/later'
 import { Page } from '../parts/Page'
 import { Empty } from '../parts/Table'
 import { Trouble } from '../parts/Trouble'
@@ -16,6 +19,8 @@ import { templates as said } from '../words.templates'
 import '../style/templates.css'
 
 type Item = Schemas['TemplateItem']
+export type Asked = Schemas['TemplateAnswer'] & { definition: Flow; blanks: Blank[] }
+const Blanks = later(() => import('./Blanks').then((module) => module.default))
 const CATEGORIES = Object.entries(said.categories).map(([value, label]) => ({ value, label }))
 
 export default function Templates() {
@@ -86,17 +91,26 @@ export function TemplateCards({ items }: { items: Item[] }) {
 function TemplateCard({ one, fail }: { one: Item; fail: (error: unknown) => void }) {
   const [, go] = useLocation()
   const [isBusy, setBusy] = useState(false)
-  const catalog = useCatalog().data ?? {}
+  const [asked, setAsked] = useState<Asked | null>(null)
+  const found = useCatalog()
+  const catalog = found.data ?? {}
+  const open = async (id: string) => {
+    await refresh('/v1/workflows')
+    go(`/workflows/${id}`)
+  }
   const use = async () => {
     setBusy(true)
     try {
-      const { id } = await post('/v1/templates/{id}/use', { path: { id: one.id } }, {})
-      await refresh('/v1/workflows')
-      go(`/workflows/${id}`)
+      const path = { id: one.id }
+      const template = (await get('/v1/templates/{id}', { path })) as Asked
+      const { blanksOf } = await import('../model/blanks')
+      const blanks = blanksOf(template.definition, catalog)
+      if (await isWorthAsking(blanks)) setAsked({ ...template, blanks })
+      else await open((await post('/v1/templates/{id}/use', { path }, {})).id)
     } catch (problem) {
-      setBusy(false)
       fail(problem)
     }
+    setBusy(false)
   }
   return (
     <li className="template">
@@ -115,11 +129,22 @@ function TemplateCard({ one, fail }: { one: Item; fail: (error: unknown) => void
           )
         })}
       </div>
-      <Button variant="default" size="sm" loading={isBusy} onClick={use} aria-label={said.useOf(one.name)}>
+      <Button
+        variant="default"
+        size="sm"
+        loading={isBusy || !found.data}
+        onClick={use}
+        aria-label={said.useOf(one.name)}
+      >
         {said.use}
       </Button>
+      {asked && <Blanks asked={asked} open={open} close={() => setAsked(null)} />}
     </li>
   )
 }
+
+/** A wallet alone is asked for where there are several. */
+const isWorthAsking = async (blanks: Blank[]) =>
+  blanks.some((one) => one.kind !== 'wallet') || (blanks.length > 0 && (await everyOne('/v1/wallets')).length > 1)
 
 const MOST = 6
