@@ -22,7 +22,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from dustrun.core.triggers.schedules import cron
-from dustrun.core.triggers.schedules.cron_text import CronProblem, parse
+from dustrun.core.triggers.schedules.cron import CronProblem, parse
 from dustrun.core.triggers.schedules.wall_clock import EPOCH
 
 BACKWARDS = "going back in time: schedules only go forward"

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from dustrun.core.triggers.schedules import cron
-from dustrun.core.triggers.schedules.cron_text import parse
+from dustrun.core.triggers.schedules.cron import parse
 from dustrun.core.triggers.schedules.fields import TimedConfig, TimedOutput, too_frequent
 from dustrun.core.triggers.schedules.preview import payload_of
 from dustrun.core.triggers.schedules.wall_clock import zone

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import cron_conformance, soak_schedules
-from dustrun.core.triggers.schedules.cron import next_fire
-from dustrun.core.triggers.schedules.cron_text import NAMED, CronProblem, parse
+from dustrun.core.triggers.schedules.cron import NAMED, CronProblem, next_fire, parse
 
 
 def fires(text: str, zone: str, start: str, count: int) -> list[str]:
