@@ -11,9 +11,15 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Final
 
-from dustrun.secret_names import SENT, TOKENS, WORDS
+from dustrun.log import NAMES_OF_SECRETS
 
-_NAMES: Final = f"{WORDS}|{TOKENS}"
+_SENT_NAMES: Final = (
+    "auth|cookie|token|secret|key|passw|passphrase|mnemonic|signature|(^|[-_])sign$|session|credential|jwt"
+)
+"""Parts of names of headers and parameters of a request, for what is not shown and not sent to another origin."""
+_TOKENS: Final = "(?:access|auth|bearer|refresh|session|bot)[_-]?token"
+"""Tokens that are no assets of a chain."""
+_NAMES: Final = f"{NAMES_OF_SECRETS}|{_TOKENS}"
 NAME: Final = f"({_NAMES})$|^x-.*(token|key|secret)$"
 SHAPE: Final = "|".join(
     (
@@ -26,7 +32,7 @@ SHAPE: Final = "|".join(
     )
 )
 _NAME = re.compile(NAME, re.IGNORECASE)
-_SENT = re.compile(SENT, re.IGNORECASE)
+_SENT = re.compile(_SENT_NAMES, re.IGNORECASE)
 _SHAPE = re.compile(SHAPE, re.IGNORECASE)
 _EXPRESSION = re.compile(r"\{\{[\s\S]*?\}\}")
 _TEXT_IN_EXPRESSION = re.compile(r""""([^"]*)"|'([^']*)'""")

@@ -15,13 +15,13 @@ from dustrun.core.workflow.definition import UNBOUND, WALLET, ConnectorReference
 from dustrun.core.workflow.program import TESTS_ONLY
 from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Problem
-from dustrun.secret_names import WORDS
+from dustrun.log import NAMES_OF_SECRETS
 
 # Warns of secrets in the headers of a definition, which everybody who may read the workflow sees.
 
 
 _OF_HEADERS: Final = "auth|authorisation|token|passwd|(auth|access|session|subscription)-key"
-_SECRET: Final = re.compile(f"(^|-)({WORDS}|{_OF_HEADERS})$", re.I)
+_SECRET: Final = re.compile(f"(^|-)({NAMES_OF_SECRETS}|{_OF_HEADERS})$", re.I)
 _NO_SECRET: Final = frozenset({"x-csrf-token", "x-xsrf-token"})
 
 
