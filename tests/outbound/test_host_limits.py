@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dustrun.outbound.host_limits import HostLimits
+from dustrun.outbound.client import HostLimits
 
 
 async def test_turns_limit_each_host_by_itself() -> None:

@@ -12,7 +12,6 @@ from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
-from dustrun.services.triggers.announcing import SkippedEvents
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.backtest.backtests import BacktestReport, Backtests
 from dustrun.services.triggers.backtest.backtests import Deps as BacktestDeps
@@ -28,7 +27,7 @@ from dustrun.services.triggers.forms.links import FormLinks
 from dustrun.services.triggers.inbound.webhook_secrets import WebhookSecrets
 from dustrun.services.triggers.inbound.webhook_targets import WebhookTargets
 from dustrun.services.triggers.inbound.webhooks import SenderKeys, Webhooks
-from dustrun.services.triggers.intake import Intake
+from dustrun.services.triggers.intake import Intake, SkippedEvents
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.services.triggers.table_changes import TableChanges

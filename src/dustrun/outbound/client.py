@@ -1,4 +1,5 @@
-"""The HTTP client for all requests of nodes; every hop of a redirect chain is checked."""
+"""The HTTP client for all requests of nodes; every hop of a redirect chain is checked, and each host gets a
+limited number of requests at once."""
 
 from __future__ import annotations
 
@@ -15,10 +16,10 @@ from dustrun import clock, metrics
 from dustrun.errors import DustrunError, Invalid, Permanent, Temporary
 from dustrun.outbound.configured import guard_of
 from dustrun.outbound.guard import is_name, parse_address, refuse
-from dustrun.outbound.host_limits import HostLimits
 from dustrun.outbound.progress import Progress
 from dustrun.outbound.redirect import Hop, follow, location
 from dustrun.outbound.resolver import GuardedResolver, Resolver, SystemResolver, Target, parse
+from dustrun.records import dataclass
 from dustrun.sdk.context import HttpRequest, HttpResponse, NoConnection
 
 if TYPE_CHECKING:
@@ -291,3 +292,30 @@ def _joined(response: aiohttp.ClientResponse) -> Mapping[str, str]:
 def _storable(value: str) -> str:
     """Replaces lone surrogates, by which aiohttp represents invalid UTF-8: they cannot be stored as JSON."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+@dataclass(slots=True)
+class _Queue:
+    semaphore: asyncio.Semaphore
+    users: int = 0
+
+
+class HostLimits:
+    """One semaphore per host, removed when unused."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._queues: dict[str, _Queue] = {}
+
+    @asynccontextmanager
+    async def of(self, host: str) -> AsyncIterator[None]:
+        """Waits for a free slot of the host and holds it inside the context."""
+        queue = self._queues.setdefault(host, _Queue(asyncio.Semaphore(self._limit)))
+        queue.users += 1
+        try:
+            async with queue.semaphore:
+                yield
+        finally:
+            queue.users -= 1
+            if queue.users == 0:
+                del self._queues[host]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from dustrun.core.evm import token_text
 from dustrun.core.evm.abi_signatures import error_entry, parse_event, parse_function
+from dustrun.core.money import tokens
 from dustrun.core.money.intent import Log
 from dustrun.sdk.chain import CallResult
 
@@ -57,7 +57,7 @@ def read_decimals(result: CallResult) -> int | None:
 
 def read_text(result: CallResult) -> str | None:
     """A name or symbol; None if it has no printable text."""
-    return token_text.read_text(result.data) if result.is_success else None
+    return tokens.read_text(result.data) if result.is_success else None
 
 
 def transfers(logs: Iterable[Log], token: str) -> list[dict[str, Any]]:

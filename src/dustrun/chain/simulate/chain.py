@@ -15,12 +15,11 @@ from dustrun.chain.endpoints import Endpoint
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import reverted
 from dustrun.chain.simulate.creation import creation_gas
-from dustrun.chain.simulate.dry_run_cache import DryRunCache
 from dustrun.chain.simulate.fork import MAX_STEPS, Fork
 from dustrun.chain.simulate.pinning import pin
 from dustrun.chain.simulate.reads import Reads
 from dustrun.chain.simulate.result import Rejected, SimResult
-from dustrun.chain.simulate.sending import KeepIf, Sending
+from dustrun.chain.simulate.sending import DryRunCache, KeepIf, Sending
 from dustrun.chain.simulate.strategies.local_fork import LocalFork
 from dustrun.chain.simulate.strategies.simulate_v1 import SimulateV1
 from dustrun.chain.simulate.strategies.trace_call import TraceCall

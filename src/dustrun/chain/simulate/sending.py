@@ -1,4 +1,4 @@
-"""One transaction through a simulation: dry run, checks, measurement, commit."""
+"""One transaction through a simulation: dry run (once for each state), checks, measurement, commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from dustrun.chain.evm import LiveChain
 from dustrun.chain.reverts import decode as decode_revert
 from dustrun.chain.rpc import Request, RpcError
 from dustrun.chain.simulate.creation import contract_address, creation_gas, fault_of, refusal_of
-from dustrun.chain.simulate.dry_run_cache import DryRunCache
 from dustrun.chain.simulate.events import decode_events, decode_returned
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.result import BatchResult, CallOutcome, DryRun, Measured, ReadBatch, Rejected, SimResult
@@ -302,3 +301,23 @@ class Sending:
 def _with_outcome(measured: Measured, **fields: Any) -> Measured:
     """A copy with fields of its outcome replaced."""
     return replace(measured, outcome=replace(measured.outcome, **fields))
+
+
+class DryRunCache:
+    """Dry runs of one state; `Fork.changes` identifies it."""
+
+    def __init__(self) -> None:
+        self._version = -1
+        self._seen: dict[Step, DryRun] = {}
+
+    def find(self, fork: Fork, step: Step) -> DryRun | None:
+        """The dry run of an equal step on the current state; None if there is none."""
+        return self._seen.get(step) if self._version == fork.changes else None
+
+    def keep(self, version: int, step: Step, dry_run: DryRun) -> None:
+        """Stores a dry run of the state `version`; a newer version replaces all older entries."""
+        if version < self._version:
+            return
+        if version > self._version:
+            self._version, self._seen = version, {}
+        self._seen[step] = dry_run

@@ -1,11 +1,17 @@
-"""Resolves an asset name on a chain: `native`, a symbol from the network file, or an address."""
+"""Names of tokens: finds the asset of `native`, a symbol of the network file or an address, and decodes the name or
+symbol that a contract answers."""
 
 from __future__ import annotations
 
 import difflib
+from typing import Final
 
+from dustrun.core.evm.abi import AbiFault
+from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.evm.network import Network, Token
 from dustrun.core.values.addresses import ZERO_ADDRESS, read_address
+
+_TEXT: Final = parse_function("name() view returns (string)")
 
 NATIVE = "native"
 
@@ -40,3 +46,12 @@ def _unknown(network: Network, name: str) -> str:
     close = difflib.get_close_matches(name.upper(), {symbol.upper() for symbol in known}, n=1)
     hint = f' Did you mean "{close[0]}"?' if close else f" Known are {', '.join(known)}."
     return f'{network.name} (chain {network.chain_id}) has no token "{name[:40]}"; give its address.{hint}'
+
+
+def read_text(data: bytes) -> str | None:
+    """Decodes a string, or bytes32 as early tokens return it; None when the result has no printable text."""
+    try:
+        text = data.rstrip(b"\0").decode() if len(data) == 32 else _TEXT.decode_result(data)[0]
+    except (AbiFault, UnicodeDecodeError):
+        return None
+    return text if text.isprintable() and 0 < len(text) <= 100 else None

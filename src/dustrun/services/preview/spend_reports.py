@@ -13,8 +13,8 @@ from dustrun.chain import measure as measures
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.measure import Measure, Mined
 from dustrun.chain.simulate.events import decode_events
-from dustrun.core.evm.token_text import read_text
 from dustrun.core.money.intent import Intent, Receipt
+from dustrun.core.money.tokens import read_text
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import DustrunError

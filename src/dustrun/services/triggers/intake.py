@@ -1,10 +1,12 @@
-"""Takes what triggers saw: one transaction decides, records the event, starts its run and moves the cursor."""
+"""Takes what triggers saw: one transaction decides, records the event, starts its run and moves the cursor.
+`SkippedEvents` tells who reads the activity of those that started none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from dustrun import log
+from dustrun import clock, log
+from dustrun.core.stream_events import TRIGGER_SKIPPED
 from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import Skip
 from dustrun.core.values import exact_json
@@ -16,6 +18,7 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.runs.create import NotStarted
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import RunRequest
+from dustrun.services.streaming.broadcaster import Broadcaster, Notice
 from dustrun.services.triggers import recording
 from dustrun.services.triggers.recording import CursorMoved, Decision, Failure, Fired, Overlap
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions, recorded_principal
@@ -224,3 +227,25 @@ def _request(sub: Subscription, decision: Decision) -> RunRequest:
         headers=dict(event.headers),
         query=dict(event.query),
     )
+
+
+class SkippedEvents:
+    """The listener of the intake. The event log is what keeps them; a stream only shows them."""
+
+    def __init__(self, hub: Broadcaster) -> None:
+        self._hub = hub
+
+    def tell(self, row: SubscriptionRow, fired: Fired) -> None:
+        """An event of a subscription was recorded and started no run."""
+        if not self._hub.has_readers(row.org_id):
+            return
+        data = {
+            "eventId": fired.event_id,
+            "triggerNodeId": row.node_id,
+            "triggerType": row.type,
+            "reason": fired.reason,
+            "message": fired.message,
+        }
+        self._hub.announce(
+            row.org_id, Notice(TRIGGER_SKIPPED, clock.now_ms(), row.workflow_id, exact_json.dumps_text(data))
+        )

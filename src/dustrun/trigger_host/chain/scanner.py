@@ -1,4 +1,4 @@
-"""Scans blocks for subscriptions, and walks back from blocks that a reorg removed."""
+"""Scans blocks for subscriptions, walks back from blocks that a reorg removed, and finds where their events went."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from dustrun.services.triggers.recording import CursorMoved
 from dustrun.storage.triggers.chain_events import ChainEventRow
 from dustrun.trigger_host.chain.blocks import Blocks, matching, placed
 from dustrun.trigger_host.chain.headers import Headers
-from dustrun.trigger_host.chain.moved import find_moved
 from dustrun.trigger_host.chain.watched import Watched
 
 _FIRST_RANGE: Final = 500
@@ -89,7 +88,7 @@ class Scanner:
         head = self._parts.headers.chain.newest
         gone = [row for row in rows if _is_gone(row, blocks[row.block_number], head)]
         removed = await self._parts.store.removed_above(one.sub, start.number - KEPT)
-        found = await find_moved(self._parts, one, [*gone, *removed], start.number)
+        found = await _find_moved(self._parts, one, [*gone, *removed], start.number)
         changes: list[Change] = []
         for row in gone:
             if row.key in found:
@@ -351,3 +350,28 @@ def _is_gone(row: ChainEventRow, block: SeenBlock | None, head: Header | None) -
     if block is None:
         return head is not None and row.block_number > head.number
     return block.header.hash != row.block_hash
+
+
+async def _find_moved(parts: Parts, one: Watched, gone: Sequence[ChainEventRow], last: int) -> dict[str, ChainEvent]:
+    """Of a subscription's events whose blocks were removed, those that are in another block up to the last one, by key.
+    The block that a receipt names is only where to look: what is in the canonical block of that height counts."""
+    found: dict[str, ChainEvent] = {}
+    keys = {row.key for row in gone}
+    numbers = sorted(number for number in await _heights(parts.reader, gone) if number <= last)
+    for block in await parts.reader.blocks(numbers):
+        if block is None:
+            raise ChainMoved
+        events = await parts.blocks.events(block.header, one.watch, parts.headers.depth_of(block.header))
+        named = await parts.intake.identify(one.sub, events)
+        found |= {event.key: event for event in named if event.key in keys}
+    return found
+
+
+async def _heights(reader: BlockReader, gone: Sequence[ChainEventRow]) -> set[int]:
+    """Where these events may be: of a transaction wherever it is now, of a block where it was."""
+    transactions = {row.key.split(":")[1] for row in gone if not _is_of_block(row)}
+    return await reader.heights(sorted(transactions)) | {row.block_number for row in gone if _is_of_block(row)}
+
+
+def _is_of_block(row: ChainEventRow) -> bool:
+    return subject_of(row.key) != row.key.split(":")[1]
