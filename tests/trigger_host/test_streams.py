@@ -354,8 +354,7 @@ async def test_a_source_that_does_not_open_gives_its_turn_to_others() -> None:
         await streams._in_time(late())
 
 
-async def test_a_connection_whose_closing_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "_ENDS_WITHIN_S", 0.05)
+async def test_a_connection_whose_closing_hangs_is_left() -> None:
     never = asyncio.Event()
 
     async def hangs(cancelled: int) -> None:
@@ -373,7 +372,8 @@ async def test_a_connection_whose_closing_hangs_is_left(monkeypatch: pytest.Monk
         async def find(self, _: str) -> None:
             return None
 
-    listening = Streams(*(cast(Any, Gone()) for _ in range(3)))
+    gone = cast(Any, Gone())
+    listening = Streams(gone, gone, gone, 0.05)
     async with asyncio.timeout(30):
         for cancelled in (1, 2, 9):  # it ends, ends when it is cancelled again, does not end
             task = listening._tasks["sub"] = asyncio.create_task(hangs(cancelled))
@@ -383,6 +383,6 @@ async def test_a_connection_whose_closing_hangs_is_left(monkeypatch: pytest.Monk
             await listening._keep("sub", task)  # who comes after it
         opened = source()
         await anext(opened)
-        await streams._close(opened)  # after the source has closed the connection
+        await streams._close(opened, 0.05)  # after the source has closed the connection
         never.set()
         await asyncio.gather(task)

@@ -46,7 +46,10 @@ _OPENS = metrics.counter("dustrun_trigger_streams", "Connections of streamed tri
 class Streams:
     """The source of `streamed` triggers."""
 
-    def __init__(self, intake: Intake, subscriptions: Subscriptions, contexts: Contexts) -> None:
+    def __init__(
+        self, intake: Intake, subscriptions: Subscriptions, contexts: Contexts, ends_within_s: float = _ENDS_WITHIN_S
+    ) -> None:
+        self._ends_within_s = ends_within_s
         self._intake = intake
         self._subscriptions = subscriptions
         self._contexts = contexts
@@ -79,7 +82,7 @@ class Streams:
         task = self._tasks.pop(subscription_id, None)
         if task is not None:
             task.cancel()
-            await _ended(task, subscription_id)
+            await _ended(task, subscription_id, self._ends_within_s)
 
     def connector_changed(self, connector_id: str) -> None:
         """Connects anew with a connector that somebody has changed: a new secret ends a back-off."""
@@ -92,7 +95,7 @@ class Streams:
         """Listens until it is cancelled or the subscription is armed no more; `before`: who did so until now."""
         is_first = before is None  # a back-off outlives a restart, not a new secret
         if before is not None:
-            await _ended(before, name)
+            await _ended(before, name, self._ends_within_s)
         while True:
             try:
                 sub = await self._subscriptions.find(name)
@@ -156,7 +159,7 @@ class Streams:
         finally:
             if opened_s is not None and clock.monotonic_s() - opened_s >= _SOON_S:
                 self._broken.pop(sub.id, None)
-            await _close(source)
+            await _close(source, self._ends_within_s)
 
     async def _take(
         self, sub: Subscription, received: Received, known: tuple[int, Place | None, bool], mask: Mask
@@ -224,14 +227,14 @@ async def _in_time(
         raise NoConnection(message) from None
 
 
-async def _ended(task: asyncio.Task[None], name: str) -> None:
+async def _ended(task: asyncio.Task[None], name: str, within_s: float) -> None:
     """Waits for the end of a task that was cancelled, also if whoever waits is cancelled too. One that hangs, as on a
     peer that does not answer a closing, is cancelled again, then left: what it may still write is taken once, by the
     cursor's version."""
-    is_cancelled = False
+    is_cancelled, now_s = False, asyncio.get_running_loop().time
     for way in ("cancelled again", "left"):
-        deadline = clock.monotonic_s() + _ENDS_WITHIN_S
-        while not task.done() and (left_s := deadline - clock.monotonic_s()) > 0:
+        deadline = now_s() + within_s
+        while not task.done() and (left_s := deadline - now_s()) > 0:
             try:
                 await asyncio.wait({task}, timeout=left_s)
             except asyncio.CancelledError:
@@ -244,10 +247,10 @@ async def _ended(task: asyncio.Task[None], name: str) -> None:
         raise asyncio.CancelledError
 
 
-async def _close(source: AsyncIterator[Received]) -> None:
+async def _close(source: AsyncIterator[Received], within_s: float) -> None:
     if isinstance(source, AsyncGenerator):
         with contextlib.suppress(DustrunError, TimeoutError):
-            async with asyncio.timeout(_ENDS_WITHIN_S):
+            async with asyncio.timeout(within_s):
                 await source.aclose()
 
 
