@@ -53,6 +53,7 @@ class World:
         self._session.headers["Authorization"] = f"Bearer {key}"
         self._numbers = itertools.count(1)
         self._has_default_wallet = False
+        self._invited = 0
         self.key_id = self._own_key_id()
 
     @property
@@ -331,6 +332,15 @@ class World:
     def spare_key(self) -> str:
         """A key that may be revoked."""
         return str(self.call("POST", "/v1/api-keys", {"name": "spare", "permissions": ["run:read"]})["id"])
+
+    def invitation(self) -> dict[str, Any]:
+        """An invitation of somebody whom nobody has invited."""
+        self._invited += 1
+        return {"name": "fuzzed", "email": f"fuzzed-{self._invited}@example.com", "permissions": ["run:read"]}
+
+    def person(self) -> str:
+        """A person who may be deactivated."""
+        return str(self.call("POST", "/v1/people", self.invitation())["id"])
 
     def wallet(self) -> str:
         """A wallet that is not the default one."""
@@ -620,6 +630,12 @@ HELP: dict[str, Adapt] = {
     "create_key": _only_body({"name": "fuzzed", "permissions": ["run:read"]}),
     "get_key": _id_of(World.spare_key),
     "revoke_key": _id_of(World.spare_key),
+    "invite_person": lambda world, case: _body(case, world.invitation()),
+    "get_person": _id_of(World.person),
+    "update_person": _id_and_body(World.person, {"name": "renamed"}),
+    "make_person_link": _id_of(World.person),
+    "list_person_sessions": _id_of(World.person),
+    "end_person_sessions": _id_of(World.person),
     "create_organization": _only_body({"name": "fuzzed"}),
     "get_organization": _id_of(World.organization),
     "update_organization": _id_and_body(World.organization, {"retentionDays": 90}),

@@ -30,6 +30,22 @@ async def fresh_key(stored: Stored) -> Mapping[str, str]:
     return {"id": str(made["id"])}
 
 
+def new_address() -> str:
+    """An e-mail address that nobody has."""
+    return f"{ids.new_id('to')}@example.com"
+
+
+async def invited(stored: Stored) -> Mapping[str, str]:
+    """A person who has a page of keys."""
+    body = {"name": TEXT, "email": new_address(), "permissions": ["admin"]}
+    person = await stored.send("POST", "/v1/people", body)
+    key = await stored.send("POST", "/v1/api-keys", {"name": TEXT, "permissions": ["admin"]})
+    await stored.send("PATCH", f"/v1/people/{person['id']}", {"keyIds": [key["id"]]})
+    for _ in range(20):
+        await stored.drivers.call("POST", "/v1/api-keys", body_of({"name": TEXT, "scope": "read"}), key=key["key"])
+    return {"id": str(person["id"])}
+
+
 async def fresh_connector(stored: Stored) -> Mapping[str, str]:
     return {"id": str((await stored.send("POST", "/v1/connectors", bodies.connector(stored)))["id"])}
 

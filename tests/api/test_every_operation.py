@@ -155,6 +155,13 @@ async def _keys(tour: Tour) -> None:
     await tour.call("list_keys")
     await tour.call("get_key", id=key["id"])
     await tour.call("revoke_key", id=key["id"])
+    person = (await tour.call("invite_person"))["id"]
+    await tour.call("list_people")
+    await tour.call("get_person", id=person)
+    await tour.call("make_person_link", id=person)
+    await tour.call("list_person_sessions", id=person)
+    await tour.call("end_person_sessions", id=person)
+    await tour.call("update_person", id=person)
     made = await tour.call("create_organization")
     assert made["name"] == "Treasury"
     own = (await tour.call("list_organizations"))["items"][0]["id"]

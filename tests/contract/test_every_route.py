@@ -36,6 +36,13 @@ _FORBIDDEN = {
     "get_metrics",
     "create_organization",
     "update_organization",
+    "invite_person",
+    "list_people",
+    "get_person",
+    "update_person",
+    "make_person_link",
+    "list_person_sessions",
+    "end_person_sessions",
     "run_action",
     "test_action",
     "run_inline",
@@ -120,6 +127,10 @@ _TELLS_NO_MORE = {
     "what an outside system says": {"read_connector_tools", "try_connector"},
     "what its permission is to read": {
         "accept_version",
+        "end_person_sessions",
+        "invite_person",
+        "make_person_link",
+        "update_person",
         "analyze_definition_funds",
         "attribute_transactions",
         "convert_policy_sentences",
@@ -130,7 +141,10 @@ _TELLS_NO_MORE = {
         "validate_workflow",
         "withdraw_acceptance",
     },
-    "everything, since the permission includes every other": {"create_organization", "update_organization"},
+    "everything, since the permission includes every other": {
+        "create_organization",
+        "update_organization",
+    },
 }
 """Writes that answer every key with the same, and why that is no more than it may know."""
 _WORDS = PERMISSIONS | {"manual", "text", "live", "root", "create", "armed"}

@@ -19,6 +19,7 @@ from dustrun.operations.declaration.parts import (
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.outside_tokens import OutsideTokens
+from dustrun.services.access.people import People
 from dustrun.services.access.rate_limits import RateLimiter, WrongKeys
 from dustrun.services.access.sessions import ProtocolSessions, Sessions
 from dustrun.services.access.usage import Usage
@@ -109,11 +110,14 @@ def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> Acc
         mcp_sessions.end_key(key_id)
 
     keys.on_revoked = end
+    sessions = Sessions(base.database, base.writer, keys)
+    sessions.on_ended = streams.end_key
     return AccessParts(
         organizations=Organizations(base.database, base.writer),
         keys=keys,
+        people=People(base.database, base.writer, keys, sessions, base.settings.base_url()),
         outside_tokens=OutsideTokens(base.settings, base.database, base.http),
-        sessions=Sessions(base.database, base.writer, keys),
+        sessions=sessions,
         limiter=RateLimiter(base.settings.rate_limit_per_second),
         wrong_keys=WrongKeys(base.settings.wrong_keys_per_second),
         wrong_tokens=WrongKeys(base.settings.wrong_keys_per_second),

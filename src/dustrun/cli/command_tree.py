@@ -12,7 +12,6 @@ from dustrun.cli.commands import (
     connector,
     hooks,
     keys,
-    organization,
     runs,
     serve,
     triggers,
@@ -20,6 +19,7 @@ from dustrun.cli.commands import (
     wallet,
     workflow,
 )
+from dustrun.cli.commands.access import organization, people
 from dustrun.cli.commands.inbound import forms, webhook
 from dustrun.cli.commands.templates import template
 from dustrun.cli.commands.transactions import contract, ledger, tx
@@ -50,6 +50,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(contract.app, name="contract")
 app.add_typer(chain.app, name="chain")
 app.add_typer(keys.app, name="keys")
+app.add_typer(people.app, name="people")
 app.add_typer(organization.app, name="organization")
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

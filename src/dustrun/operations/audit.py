@@ -22,6 +22,7 @@ class AuditAnswer(Answer):
 
     id: int
     key_id: str
+    person_id: str | None = Field(description="The person whose key it is; null: the key is nobody's.")
     at: Time
     action: str
     subject: str
@@ -34,7 +35,7 @@ async def list_audit_entries(
     paging: Paged,
     api_key_id: Annotated[str | None, Named("apiKeyId"), Field(description="Only changes made with this key.")] = None,
 ) -> Page[AuditRow]:
-    """List audited changes with the keys that made them, newest first.
+    """List audited changes with the keys and people that made them, newest first.
 
     A key that is limited to some workflows or wallets sees only its own changes.
     """

@@ -68,6 +68,7 @@ class KeyAnswer(Answer):
     revoked_at: Time | None
     last_used_at: Time | None = Field(description="Accurate to about a minute.")
     created_by: str | None = Field(description="Id of the key that created it; null: the server's operator.")
+    person_id: str | None = Field(description="The person whose key it is; null: nobody's, or nobody has said.")
 
 
 class NewKeyAnswer(KeyAnswer, of="row"):
@@ -121,7 +122,9 @@ def _end_of(body: CreateKey) -> int | None:
 async def create_key(call: Call, body: CreateKey) -> NewKey:
     """Create an API key.
 
-    The key is shown only in this answer. A key cannot create one with more permissions, a longer life or wider access;
+    The key is shown only in this answer. It belongs to the person whose key or session makes it.
+
+    A key cannot create one with more permissions, a longer life or wider access;
     the new key inherits limits to workflows and wallets.
     """
     permissions = body.permissions or sorted(PRESETS[body.scope or "read"])

@@ -50,6 +50,23 @@ def test_settings_of_the_organization_change_one_by_one(server: Served) -> None:
     assert (nothing.returncode, "Give what to change" in nothing.stderr) == (2, True)
 
 
+def test_a_person_from_the_invitation_to_the_end(server: Served) -> None:
+    invited = server.dustrun("people", "invite", "ada@example.com", "--name", "Ada", "-p", "run:read")
+    assert "/#signin=signin_" in invited.stdout
+    (ada,) = server.json("people", "list")["items"]
+    made = server.json("keys", "create", "hers", "-p", "run:read")["id"]
+    assert server.json("people", "give", ada["id"], made)["state"] == "invited"
+    assert made in server.dustrun("people", "show", ada["id"]).stderr
+    assert "/#signin=signin_" in server.dustrun("people", "link", ada["id"]).stdout
+    assert server.json("people", "sessions", ada["id"])["items"] == []
+    assert server.dustrun("people", "sign-out", ada["id"]).stdout.strip() == "Sessions ended: 0."
+    assert server.json("people", "deactivate", ada["id"])["state"] == "deactivated"
+    assert server.json("keys", "show", made)["revokedAt"] is not None
+    assert server.json("people", "activate", ada["id"])["state"] == "invited"
+    nothing = server.dustrun("people", "invite", "b@example.com", "--name", "B")
+    assert (nothing.returncode, "Give what the person may do" in nothing.stderr) == (2, True)
+
+
 def _with_key(server: Served, key: str, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**server.environment, "DUSTRUN_API_KEY": key}
     command = [*processes.DUSTRUN, *words]

@@ -37,6 +37,7 @@ _TAGS = {
     "Conversations": "Threads of messages about workflows.",
     "Sessions": "Sign a browser in and out, and see who the caller is.",
     "API keys": "Create, limit and revoke API keys, and read what they did.",
+    "People": "Invite people, sign them out, deactivate them, and see what depends on them.",
     "Organizations": "The organisations of this server.",
     "Health": "Whether the server works, and its metrics.",
     "Schemas": "JSON Schemas of the documents that users write.",

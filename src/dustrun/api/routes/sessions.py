@@ -41,6 +41,9 @@ class MeAnswer(Answer):
 
     key_id: Annotated[str, From(lambda one: one[0].id)]
     key_name: Annotated[str, From(lambda one: one[0].name)]
+    person_id: Annotated[str | None, From(lambda one: one[0].person_id)] = Field(
+        description="The person whose key it is; null: nobody's."
+    )
     organization_id: Annotated[str, From(lambda one: one[1].id)]
     organization_name: Annotated[str, From(lambda one: one[1].name)]
     permissions: Annotated[list[str], From(lambda one: one[0].permissions), STORED]
@@ -99,7 +102,8 @@ async def start_session(call: Call, request: Request, body: SignIn) -> Response:
 
     Sets two cookies: one that scripts cannot read, which stands for the key, and a readable one with the token that
     every write must send as `X-CSRF-Token`. The session ends 12 hours after its last request, after 7 days,
-    and with its key. Creating keys and exporting wallets need the key itself.
+    and with its key. Exporting wallets needs the key itself, and so does creating keys, except for a
+    person who signed in less than 10 minutes ago.
     """
     auth.check_own_page(request.scope, call.parts.settings)
     secret, wrong_keys = body.key.get_secret_value(), call.parts.access.wrong_keys

@@ -194,6 +194,17 @@ OF: dict[str, tuple[str, ...]] = {
     ),
     "keys show": (f"dustrun keys show key_{_ID}",),
     "keys revoke": (f"dustrun keys revoke key_{_ID}",),
+    "people list": ("dustrun people list",),
+    "people invite": (
+        'dustrun people invite ada@example.com --name "Ada" -p workflow:read -p run:read -p approval:decide',
+    ),
+    "people link": (f"dustrun people link per_{_ID}",),
+    "people show": (f"dustrun people show per_{_ID}",),
+    "people give": (f"dustrun people give per_{_ID} key_{_ID}",),
+    "people deactivate": (f"dustrun people deactivate per_{_ID}",),
+    "people activate": (f"dustrun people activate per_{_ID}",),
+    "people sessions": (f"dustrun people sessions per_{_ID}",),
+    "people sign-out": (f"dustrun people sign-out per_{_ID}",),
     "keys requests": (f"dustrun keys requests --of key_{_ID}",),
     "organization show": ("dustrun organization show",),
     "organization update": (

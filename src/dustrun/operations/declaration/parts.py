@@ -16,6 +16,7 @@ from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.idempotency import Pending
 from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.outside_tokens import OutsideTokens
+from dustrun.services.access.people import People
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.rate_limits import RateLimiter, WrongKeys
 from dustrun.services.access.sessions import ProtocolSessions, Sessions
@@ -88,6 +89,7 @@ class AccessParts:
 
     organizations: Organizations
     keys: Keys
+    people: People
     outside_tokens: OutsideTokens
     sessions: Sessions
     limiter: RateLimiter

@@ -19,7 +19,7 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import OF_THE_SERVER, PERMISSIONS, Principal
 from dustrun.storage.access import keys as rows
-from dustrun.storage.access import organizations
+from dustrun.storage.access import organizations, people
 from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.access.organizations import OrganizationRow
 from dustrun.storage.db.database import Database
@@ -96,6 +96,7 @@ def make_key(
     workflow_ids: Sequence[str] | None = None,
     wallet_ids: Sequence[str] | None = None,
     created_by: str | None = None,
+    person_id: str | None = None,
 ) -> NewKey:
     """Creates a key without storing it."""
     secret = secret or ids.new_secret("sk")
@@ -111,6 +112,7 @@ def make_key(
         workflow_ids=_ids_text(workflow_ids),
         wallet_ids=_ids_text(wallet_ids),
         created_by=created_by,
+        person_id=person_id,
     )
     return NewKey(row, secret)
 
@@ -132,7 +134,8 @@ def need_good(tx: Tx, principal: Principal) -> None:
         raise Unauthenticated("The API key was revoked, or has expired.")
 
 
-def _nobody_listens(_key_id: str) -> None:
+def nobody_listens(_ended: str) -> None:
+    """Does nothing."""
     return None
 
 
@@ -145,7 +148,7 @@ class Keys:
         self._cache: dict[str, _Cached] = {}
         self._looking: dict[str, asyncio.Task[Principal | None]] = {}
         self._revocations = 0
-        self.on_revoked: Callable[[str], None] = _nobody_listens
+        self.on_revoked: Callable[[str], None] = nobody_listens
         """Called with the id of each revoked key."""
         self.on_revoked_here: Callable[[str, str], None] | None = None
         """In a shared store: called with id and hash of each key that was revoked by this process."""
@@ -214,15 +217,15 @@ class Keys:
         """Creates a key with no more rights and no later expiry than the caller's own, whose limits it inherits.
 
         Raises `Forbidden`, or `Invalid` for a workflow or wallet that the caller does not have."""
-        principal.need_bearer("create a key")
-        _check_known(permissions)
-        _check_not_stronger(principal, permissions)
+        principal.need_presence("create a key")
+        check_grant(principal, permissions)
         workflow_ids = _within("workflowIds", principal.workflow_ids, workflow_ids)
         wallet_ids = _within("walletIds", principal.wallet_ids, wallet_ids)
 
         def unit(tx: Tx) -> NewKey:
-            ends = _end_within(tx, principal, expires_at)
-            _check_there(tx, principal.org_id, workflow_ids or (), wallet_ids or ())
+            maker = good_maker(tx, principal)
+            ends = end_within(maker, expires_at)
+            check_there(tx, principal.org_id, workflow_ids or (), wallet_ids or ())
             new = make_key(
                 principal.org_id,
                 name,
@@ -232,6 +235,7 @@ class Keys:
                 workflow_ids=workflow_ids,
                 wallet_ids=wallet_ids,
                 created_by=principal.key_id,
+                person_id=maker.person_id,
             )
             rows.insert(tx, new.row)
             limits = {"workflowIds": workflow_ids, "walletIds": wallet_ids}
@@ -287,7 +291,7 @@ class Keys:
                 audit.record(tx, principal, "key.revoke", one.id, **detail)
             return [_get(tx, principal, one.id) for one in (row, *(one for one in good if one.id != key_id))]
 
-        revoked = await self._writer.write(unit, self._forget_all)
+        revoked = await self._writer.write(unit, self.forget_all)
         return revoked[0]
 
     def hear_revoked(self, key_id: str, key_hash: str) -> None:
@@ -305,7 +309,8 @@ class Keys:
         for key_id, key_hash in revoked:
             self.hear_revoked(key_id, key_hash)
 
-    def _forget_all(self, revoked: Sequence[KeyRow]) -> None:
+    def forget_all(self, revoked: Sequence[KeyRow]) -> None:
+        """Ends what these keys may do, once their revocation is stored."""
         self._revocations += 1
         self._looking.clear()  # what is read now may be older than the revocation: nobody else may wait for it
         for row in revoked:
@@ -344,6 +349,25 @@ def _get(tx: Tx, principal: Principal, key_id: str) -> KeyRow:
     return row
 
 
+def end_keys_of(tx: Tx, principal: Principal, person_id: str) -> list[KeyRow]:
+    """Revokes every key of a person, in the caller's transaction, and returns those that it has revoked now. Raises
+    `Forbidden` or `Conflict` as `Keys.revoke` does."""
+    good = [row for row in rows.list_of_person(tx, principal.org_id, person_id) if row.revoked_at is None]
+    for row in good:
+        _check_may_revoke(principal, row)
+    _check_admin_stays(tx, principal.org_id, good)
+    for row in good:
+        rows.revoke(tx, row.id, at_ms=clock.now_ms())
+        audit.record(tx, principal, "key.revoke", row.id, person=person_id)
+    return good
+
+
+def check_grant(principal: Principal, permissions: Sequence[str]) -> None:
+    """Raises `Invalid` or `Forbidden` unless the caller may give these permissions."""
+    _check_known(permissions)
+    _check_not_stronger(principal, permissions)
+
+
 def _check_known(permissions: Sequence[str]) -> None:
     problems = [
         Problem(f"permissions[{index}]", f'"{name}" is not a permission.{suggest(name, PERMISSIONS)}')
@@ -379,7 +403,8 @@ def _within(field: str, own: frozenset[str] | None, wanted: Sequence[str] | None
     return wanted
 
 
-def _check_there(tx: Tx, org_id: str, workflow_ids: Sequence[str], wallet_ids: Sequence[str]) -> None:
+def check_there(tx: Tx, org_id: str, workflow_ids: Sequence[str], wallet_ids: Sequence[str]) -> None:
+    """Raises `Invalid` unless the organisation has these workflows and wallets."""
     problems = [
         Problem(f"workflowIds[{index}]", f'there is no workflow "{workflow_id}"')
         for index, workflow_id in enumerate(workflow_ids)
@@ -402,11 +427,12 @@ def _administers(row: KeyRow) -> bool:
 
 def _check_admin_stays(tx: Tx, org_id: str, revoked: Sequence[KeyRow]) -> None:
     """Raises `Conflict` if these are the organisation's last keys that administer it."""
-    gone = {row.id for row in revoked if _administers(row)}
+    unusable = people.home_keys(tx, org_id)  # nobody has their secrets, so they are no way back in
+    gone = {row.id for row in revoked if _administers(row) and row.id not in unusable}
     if not gone:
         return
     good = rows.list_good(tx, org_id, now_ms=clock.now_ms())
-    if not any(_administers(other) for other in good if other.id not in gone):
+    if not any(_administers(other) for other in good if other.id not in gone | unusable):
         raise Conflict(
             'This would revoke the organisation\'s last unlimited "admin" key without expiry; without it nobody could '
             "create keys. Create another one first, then revoke this one with it; keepMade=true leaves the keys that "
@@ -415,11 +441,16 @@ def _check_admin_stays(tx: Tx, org_id: str, revoked: Sequence[KeyRow]) -> None:
         )
 
 
-def _end_within(tx: Tx, principal: Principal, expires_at: int | None) -> int | None:
-    """The expiry of a new key: not after that of the creating key, which must still be valid in this transaction."""
+def good_maker(tx: Tx, principal: Principal) -> KeyRow:
+    """The caller's key, which must still be valid in this transaction."""
     maker = _get(tx, principal, principal.key_id)
     if not is_good(maker):
         raise Forbidden("The key that creates this key has expired or was revoked.")
+    return maker
+
+
+def end_within(maker: KeyRow, expires_at: int | None) -> int | None:
+    """The expiry of a new key: not after that of the creating key."""
     if maker.expires_at is None or expires_at is None:
         return expires_at or maker.expires_at
     if expires_at > maker.expires_at:

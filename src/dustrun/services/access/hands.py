@@ -17,9 +17,14 @@ from dustrun.storage.db.statement import Tx
 
 
 def hand_of(tx: Tx, org_id: str, key_id: str) -> str:
-    """The key that stands for a hand: the topmost of those that made this one and that are no administrators. Keys of
-    administrators, who make everybody's keys, are a hand each; so is whoever has no key, like the holder of a link."""
-    while (row := key_rows.find(tx, org_id, key_id)) is not None and row.created_by is not None:
+    """What stands for a hand: the person whose key it is. A key of nobody has the hand of the topmost of those that
+    made it and that are no administrators. Keys of administrators, who make everybody's keys, are a hand each; so is
+    whoever has no key, like the holder of a link."""
+    while (row := key_rows.find(tx, org_id, key_id)) is not None:
+        if row.person_id is not None:
+            return row.person_id
+        if row.created_by is None:
+            break
         maker = key_rows.find(tx, org_id, row.created_by)
         if administers(row) or maker is None or administers(maker):
             break
@@ -28,7 +33,8 @@ def hand_of(tx: Tx, org_id: str, key_id: str) -> str:
 
 
 def is_one_hand(tx: Tx, org_id: str, key_id: str, other: str) -> bool:
-    """Whether two keys are the same, one made the other, or both come from one key that is no administrator."""
+    """Whether two keys are the same or one person's, one made the other, or both come from one key that is no
+    administrator."""
     return key_id == other or hand_of(tx, org_id, key_id) == hand_of(tx, org_id, other)
 
 

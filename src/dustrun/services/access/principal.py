@@ -66,6 +66,10 @@ class Principal:
     expires_at: int | None = None
     is_session: bool = False
     """Whether a browser's session stands for the key."""
+    session: str | None = None
+    """The hash of that session's id."""
+    is_fresh: bool = False
+    """Whether that is a person's, who has just signed in."""
 
     def may(self, permission: str) -> bool:
         """Whether the caller has the permission."""
@@ -103,6 +107,11 @@ class Principal:
                 f"A browser's session cannot {doing}; send the API key itself as `Authorization: Bearer <key>`.",
                 code=Code.BEARER_NEEDED,
             )
+
+    def need_presence(self, doing: str) -> None:
+        """As `need_bearer`, but a person who has just signed in may: they have no key before they made one."""
+        if not self.is_fresh:
+            self.need_bearer(doing)
 
     @property
     def reach(self) -> str:

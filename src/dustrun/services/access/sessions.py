@@ -14,11 +14,11 @@ from dustrun import clock, ids
 from dustrun.errors import Unauthenticated
 from dustrun.records import dataclass
 from dustrun.services.access import audit
-from dustrun.services.access.api_keys import Keys, is_good, principal_of
+from dustrun.services.access.api_keys import Keys, is_good, nobody_listens, principal_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.rate_limits import Excess
 from dustrun.storage.access import keys as key_rows
-from dustrun.storage.access import organizations
+from dustrun.storage.access import organizations, people
 from dustrun.storage.access import sessions as rows
 from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.access.sessions import SessionRow
@@ -29,8 +29,9 @@ from dustrun.storage.db.writer import Writer
 IDLE_MS: Final = 12 * 3_600_000
 LIFE_MS: Final = 7 * 86_400_000
 LINK_MS: Final = 10 * 60_000
+FRESH_MS: Final = 10 * 60_000
 _SEEN_EVERY_MS: Final = 60_000
-_WRONG_LINK = "The sign-in link is not valid: it was used, or is older than 10 minutes. Ask for a new one."
+_WRONG_LINK = "The sign-in link is not valid: it was used, or has expired. Ask for a new one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class Sessions:
         self._writer = writer
         self._keys = keys
         self._name: str | None = None
+        self.on_ended: Callable[[str], None] = nobody_listens
+        """Called with the hash of each session that this process has ended."""
 
     async def name(self) -> str:
         """The name of this installation's cookies: a browser sends cookies to every port of a host."""
@@ -99,12 +102,15 @@ class Sessions:
         row, key = found
         if now - row.seen_at > _SEEN_EVERY_MS:
             await self._writer.write(lambda tx: rows.see(tx, hash, now))
-        return Session(replace(principal_of(key), is_session=True), row.csrf_hash, _end_of(row, key))
+        is_fresh = key.person_id is not None and now - row.created_at <= FRESH_MS
+        principal = replace(principal_of(key), is_session=True, session=hash, is_fresh=is_fresh)
+        return Session(principal, row.csrf_hash, _end_of(row, key))
 
     async def end(self, session_id: str) -> None:
         """Ends a session; idempotent."""
         hash = ids.secret_hash(session_id)
         await self._writer.write(lambda tx: rows.delete(tx, hash))
+        self.on_ended(hash)
 
     async def make_link(self, principal: Principal) -> NewLink:
         """A link that signs in as the caller's key, once, within ten minutes."""
@@ -127,7 +133,10 @@ class Sessions:
             if found is None or found[2] <= clock.now_ms():
                 return None
             key = key_rows.find(tx, found[1], found[0])
-            return _start(tx, found[1], found[0]) if key is not None and is_good(key) else None
+            if key is None or not is_good(key):
+                return None
+            people.join(tx, key.id, clock.now_ms())
+            return _start(tx, found[1], found[0])
 
         started = await self._writer.write(unit)
         if started is None:

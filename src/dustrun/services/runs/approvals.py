@@ -168,8 +168,8 @@ def check_other_hand(tx: Tx, principal: Principal, row: ApprovalRow) -> bool:
     if is_same_key:
         raise Forbidden(f"The key that started the run cannot approve what the run asks{mend}. {_LONE}")
     raise Forbidden(
-        "This key and the one that started the run are one hand: one made the other, or both come from a key that "
-        f"is no administrator. It cannot approve what the run asks{mend}."
+        "This key and the one that started the run are one hand: they are one person's, one made the other, or both "
+        f"come from a key that is no administrator. It cannot approve what the run asks{mend}."
     )
 
 

@@ -117,7 +117,7 @@ class Streams:
     def may_go_on(self, principal: Principal) -> bool:
         """Whether a stream may continue: its key is still valid and the server is not stopping."""
         is_good = principal.expires_at is None or principal.expires_at > clock.now_ms()
-        return is_good and not self.stopping and principal.key_id not in self._revoked
+        return is_good and not self.stopping and self._revoked.isdisjoint((principal.key_id, principal.session))
 
     def patience_s(self, principal: Principal) -> float:
         """Seconds until the stream must act again: its next heartbeat or its key's expiry."""

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from dustrun.records import dataclass
 from dustrun.storage.db import store_facts
 from dustrun.storage.db.statement import Row, Statement, Tx
+from dustrun.storage.db.tables import api_keys
 from dustrun.storage.db.tables import audit as t
 
 # The hash chain of the audit log: a row that was changed, removed or inserted behind the server's back shows.
@@ -114,7 +115,7 @@ _INSERT = Statement(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
-    """One audited change; `at` in milliseconds, `detail` JSON text."""
+    """One audited change; `at` in milliseconds, `detail` JSON text. `person_id`: whose the key is now."""
 
     id: int
     org_id: str
@@ -123,6 +124,7 @@ class AuditRow:
     action: str
     subject: str
     detail: str
+    person_id: str | None = None
 
 
 def insert(tx: Tx, *, org_id: str, key_id: str, at_ms: int, action: str, subject: str, detail: str) -> None:
@@ -133,10 +135,11 @@ def insert(tx: Tx, *, org_id: str, key_id: str, at_ms: int, action: str, subject
 
 def list_page(tx: Tx, org_id: str, *, key_id: str | None, limit: int, offset: int) -> list[AuditRow]:
     """Lists one page of the organisation's changes, newest first, optionally of one key."""
-    query = sa.select(t.c.id, t.c.org_id, t.c.key_id, t.c.at, t.c.action, t.c.subject, t.c.detail)
+    columns = (t.c.id, t.c.org_id, t.c.key_id, t.c.at, t.c.action, t.c.subject, t.c.detail, api_keys.c.person_id)
+    query = sa.select(*columns).select_from(t.outerjoin(api_keys, api_keys.c.id == t.c.key_id))
     query = query.where(t.c.org_id == org_id)
     if key_id is not None:
         query = query.where(t.c.key_id == key_id)
-    names = ("id", "org_id", "key_id", "at", "action", "subject", "detail")
+    names = ("id", "org_id", "key_id", "at", "action", "subject", "detail", "person_id")
     found = tx.all(Statement(query.order_by(t.c.id.desc()).limit(limit).offset(offset)))
     return [AuditRow(**dict(zip(names, row, strict=True))) for row in found]

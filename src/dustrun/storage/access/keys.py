@@ -30,6 +30,7 @@ class KeyRow:
     wallet_ids: str | None = None
     last_used_at: int | None = None
     created_by: str | None = None
+    person_id: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(KeyRow))
@@ -75,6 +76,12 @@ _REVOKED = Statement(
     sa.select(t.c.id, t.c.hash).where(t.c.revoked_at > sa.bindparam("since", type_=sa.BigInteger)).order_by(t.c.id)
 )
 _ALL = Statement(sa.select(*_COLUMNS).where(t.c.org_id == sa.bindparam("org_id")).order_by(t.c.id.desc()))
+_OF_PERSON = Statement(
+    sa.select(*_COLUMNS)
+    .where(t.c.org_id == sa.bindparam("org_id"), t.c.person_id == sa.bindparam("person_id"))
+    .order_by(t.c.id)
+)
+_GIVE = Statement(sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(person_id=sa.bindparam("person_id")))
 
 
 def _row(found: tuple[Any, ...]) -> KeyRow:
@@ -135,6 +142,16 @@ def list_revoked(tx: Tx, *, since: int) -> list[tuple[str, str]]:
 def list_all(tx: Tx, org_id: str) -> list[KeyRow]:
     """Lists all keys of the organisation, newest first."""
     return [_row(found) for found in tx.all(_ALL, org_id=org_id)]
+
+
+def list_of_person(tx: Tx, org_id: str, person_id: str) -> list[KeyRow]:
+    """Lists the keys of a person, also those that have ended."""
+    return [_row(found) for found in tx.all(_OF_PERSON, org_id=org_id, person_id=person_id)]
+
+
+def give(tx: Tx, key_id: str, person_id: str) -> None:
+    """Makes a key a person's."""
+    tx.do(_GIVE, of_id=key_id, person_id=person_id)
 
 
 def list_made(tx: Tx, org_id: str, key_id: str) -> list[KeyRow]:

@@ -53,7 +53,24 @@ api_keys = Table(
     Column("revoked_at", BigInteger),
     Column("last_used_at", BigInteger, comment="accurate to about a minute"),
     Column("created_by", Text, comment="the key that created it; null: the server's operator"),
+    Column("person_id", Text, comment="whose it is; null: nobody's, or nobody has said"),
     Index("ix_api_keys_org_id_id", "org_id", "id"),
+    partial_index("ix_api_keys_person_id", "person_id", where="person_id IS NOT NULL"),
+)
+
+people = Table(
+    "people",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("email", Text, nullable=False, comment="in lower case"),
+    Column("key_id", Text, ForeignKey("api_keys.id"), nullable=False, comment="what sessions of the person stand for"),
+    Column("invited_by", Text, nullable=False, comment="id of the key"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("joined_at", BigInteger, comment="when a link of theirs was first used"),
+    UniqueConstraint("org_id", "email"),
+    Index("ix_people_org_id_id", "org_id", "id"),
 )
 
 workflows = Table(

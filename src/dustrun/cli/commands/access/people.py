@@ -1,0 +1,144 @@
+"""`dustrun people`: invites people, shows what depends on them, and deactivates them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dustrun.cli.http.client import segment
+from dustrun.cli.http.failures import CliError
+from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
+from dustrun.cli.render import output
+from dustrun.cli.render.tables import show_one, show_page
+
+app = typer.Typer(no_args_is_help=True, help="Invite people, sign them out, deactivate them; needs `admin`.")
+PersonId = Annotated[str, typer.Argument(metavar="PERSON", help="Person id, per_….")]
+
+_COLUMNS = ["person", "name", "e-mail", "state", "may", "key", "joined"]
+_SESSION = ["key", "started", "last used"]
+_DEPENDENTS = {
+    "keys": "good keys",
+    "madeKeys": "keys of nobody that these made",
+    "workflows": "workflows whose triggers run in their name",
+    "runs": "runs that have not ended",
+    "formLinks": "open links to forms",
+}
+
+
+def _row(person: dict[str, Any]) -> list[Any]:
+    may = " ".join(person["permissions"])
+    return [person["id"], person["name"], person["email"], person["state"], may, person["keyId"], person["joinedAt"]]
+
+
+def _session_row(one: dict[str, Any]) -> list[Any]:
+    return [one["keyId"], one["createdAt"], one["seenAt"]]
+
+
+def _show(person: dict[str, Any], as_json: bool) -> None:
+    show_one(person, _COLUMNS, _row, as_json)
+
+
+@app.command("list")
+def list_people(
+    limit: Limit = 20, offset: Offset = 0, as_json: AsJson = False, server: Server = SERVER, key: Key = None
+) -> None:
+    """List the organisation's people, newest first."""
+    page = client_of(server, key).get("/v1/people", limit=limit, offset=offset)
+    show_page(page, _COLUMNS, _row, as_json, spare=("joined", "key", "may"))
+
+
+@app.command()
+def invite(
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="E-mail address; nothing is sent to it.")],
+    name: Annotated[str, typer.Option("--name", help="What the person is called.")],
+    permission: Annotated[
+        list[str] | None, typer.Option("--permission", "-p", help="Permission, like run:read; repeatable.")
+    ] = None,
+    scope: Annotated[
+        str | None, typer.Option("--scope", help="Preset of permissions instead: read, read-write or mcp.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Invite a person, and print the link that signs them in once."""
+    if bool(permission) == bool(scope):
+        raise CliError("Give what the person may do: either --permission (repeatable) or --scope.")
+    body = {"name": name, "email": email, "permissions": permission or None, "scope": scope}
+    given = {field: value for field, value in body.items() if value is not None}
+    made = client_of(server, key).post("/v1/people", given)
+    if as_json:
+        output.write_json(made)
+        return
+    output.say(made["url"])
+    output.note(f"{made['id']}: send the link to the person; it signs in once, until {made['linkExpiresAt']}.")
+
+
+@app.command()
+def link(person_id: PersonId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Make a new link that signs a person in once; earlier ones no longer do."""
+    made = client_of(server, key).post(f"/v1/people/{segment(person_id)}/links")
+    if as_json:
+        output.write_json(made)
+    else:
+        output.say(made["url"])
+
+
+@app.command()
+def show(person_id: PersonId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Show a person, and what depends on them."""
+    found = client_of(server, key).get(f"/v1/people/{segment(person_id)}")
+    _show(found, as_json)
+    if not as_json:
+        output.note(f"open sessions: {found['dependents']['sessions']}")
+        for field, words in _DEPENDENTS.items():
+            output.note(f"{words}: {', '.join(found['dependents'][field]) or 'none'}")
+
+
+@app.command()
+def give(
+    person_id: PersonId,
+    key_id: Annotated[list[str], typer.Argument(metavar="KEY", help="Key id, key_…; it is theirs for good.")],
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Say that keys are a person's, so that they are one hand with everything else of theirs."""
+    _show(client_of(server, key).call("PATCH", f"/v1/people/{segment(person_id)}", {"keyIds": key_id}), as_json)
+
+
+@app.command()
+def deactivate(person_id: PersonId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Revoke all keys of a person, and end their sessions and streams, at once."""
+    _show(client_of(server, key).call("PATCH", f"/v1/people/{segment(person_id)}", {"state": "deactivated"}), as_json)
+
+
+@app.command()
+def activate(person_id: PersonId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Let a deactivated person in again, by a new link."""
+    _show(client_of(server, key).call("PATCH", f"/v1/people/{segment(person_id)}", {"state": "active"}), as_json)
+
+
+@app.command()
+def sessions(
+    person_id: PersonId,
+    limit: Limit = 20,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """List the open sessions of a person."""
+    page = client_of(server, key).get(f"/v1/people/{segment(person_id)}/sessions", limit=limit, offset=offset)
+    show_page(page, _SESSION, _session_row, as_json, spare=())
+
+
+@app.command("sign-out")
+def sign_out(person_id: PersonId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """End all sessions and unused links of a person; their keys stay good."""
+    found = client_of(server, key).call("DELETE", f"/v1/people/{segment(person_id)}/sessions")
+    if as_json:
+        output.write_json(found)
+    else:
+        output.say(f"Sessions ended: {found['ended']}.")
