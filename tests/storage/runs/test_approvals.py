@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
+from dustrun.storage.data import variables
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.tables import runs
+from dustrun.storage.money import signatures, transactions, wallets
 from dustrun.storage.runs import approvals
 from dustrun.storage.runs.approvals import APPROVED, REJECTED, TIMED_OUT, ApprovalRow
 from testkit.approving import ASKING, question_of
@@ -32,10 +36,38 @@ async def test_only_the_first_closes_an_approval(tmp_path: Path, store_url: str)
         assert (row.status, row.decided_at, row.decided_by, row.comment) == wanted[0]
 
 
-async def test_a_list_that_is_asked_for_again_is_not_compiled_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "page"),
+    [
+        ("approvals?status=pending,timed_out", approvals._page),
+        ("transactions?status=planned,sent&chainId=1", transactions._page),
+        ("signatures?runId=run_1", signatures._page),
+    ],
+    ids=["approvals", "transactions", "signatures"],
+)
+async def test_a_list_that_is_asked_for_again_is_not_compiled_again(tmp_path: Path, path: str, page: Any) -> None:
     async with composed(tmp_path) as server:
-        path, page = "/v1/approvals?status=pending,timed_out", approvals._page
-        await server.owner.get(path)
+        await server.owner.get(f"/v1/{path}")
         before = page.cache_info()
-        assert (await server.owner.get(f"{path}&limit=3&offset=1")).data["items"] == []
+        assert (await server.owner.get(f"/v1/{path}&limit=3&offset=1")).data["items"] == []
         assert (page.cache_info().misses, page.cache_info().hits) == (before.misses, before.hits + 1)
+
+
+async def test_lists_take_every_filter(tmp_path: Path, store_url: str) -> None:
+    every: dict[str, Any] = {"states": ["sent"], "chain_id": 1, "hash": "0x1", "run_id": "r", "workflow_id": "w"}
+    async with composed(tmp_path, database_url=store_url) as server:
+        for some in (["a", "b"], []):
+            reached: dict[str, Any] = {"only_workflows": some, "only_wallets": some}
+
+            def read(tx: Tx, reached: dict[str, Any] = reached) -> list[Any]:
+                filters = transactions.Filters(**every, wallet_id="o", **reached)
+                return [
+                    *transactions.list_page(tx, "org", filters, 3, 0),
+                    *signatures.list_page(tx, "org", "run", 3, 0, **reached),
+                    *approvals.list_page(tx, "org", ["pending"], 3, 0, only=reached["only_workflows"]),
+                    *wallets.list_page(tx, "org", with_archived=True, limit=3, offset=0),
+                    *variables.list_history(tx, "w", "v", 3, 0),
+                    *variables.list_of_run(tx, 1, 3, 0),
+                ]
+
+            assert await server.parts.database.read(read) == []

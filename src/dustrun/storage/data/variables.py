@@ -107,6 +107,25 @@ _WRITE_COLUMNS = [variable_writes.c[field.name] for field in fields(WriteRow)]
 _NEW_WRITE = [field.name for field in fields(WriteRow) if field.name != "id"]
 _ADD_WRITE = Statement(sa.insert(variable_writes).values({name: b(name) for name in _NEW_WRITE}))
 _FIND_WRITE = Statement(sa.select(*_WRITE_COLUMNS).where(variable_writes.c.write_key == b("write_key_")))
+_MOST, _SKIP = b("most", type_=sa.Integer), b("skip", type_=sa.Integer)
+_HISTORY = Statement(
+    sa.select(*_WRITE_COLUMNS)
+    .where(
+        variable_writes.c.workflow_id == b("of_workflow"),
+        variable_writes.c.name == b("of_name"),
+        variable_writes.c.simulated == sa.literal_column("0"),
+    )
+    .order_by(variable_writes.c.id.desc())
+    .limit(_MOST)
+    .offset(_SKIP)
+)
+_OF_RUN = Statement(
+    sa.select(*_WRITE_COLUMNS)
+    .where(variable_writes.c.run_pk == b("of_run"))
+    .order_by(variable_writes.c.id)
+    .limit(_MOST)
+    .offset(_SKIP)
+)
 
 
 def list_variables(tx: Tx, workflow_id: str) -> list[VariableRow]:
@@ -176,17 +195,10 @@ def _write(row: Any) -> WriteRow:
 
 def list_history(tx: Tx, workflow_id: str, name: str, limit: int, offset: int) -> list[WriteRow]:
     """Lists the writes of a variable that took effect, newest first."""
-    query = sa.select(*_WRITE_COLUMNS).where(
-        variable_writes.c.workflow_id == workflow_id, variable_writes.c.name == name, variable_writes.c.simulated == 0
-    )
-    return _page(tx, query.order_by(variable_writes.c.id.desc()), limit, offset)
+    found = tx.all(_HISTORY, of_workflow=workflow_id, of_name=name, most=limit, skip=offset)
+    return [_write(row) for row in found]
 
 
 def list_of_run(tx: Tx, run_pk: int, limit: int, offset: int) -> list[WriteRow]:
     """Lists the writes of a run, oldest first, including simulated ones."""
-    query = sa.select(*_WRITE_COLUMNS).where(variable_writes.c.run_pk == run_pk)
-    return _page(tx, query.order_by(variable_writes.c.id), limit, offset)
-
-
-def _page(tx: Tx, query: sa.Select[Any], limit: int, offset: int) -> list[WriteRow]:
-    return [_write(row) for row in tx.all(Statement(query.limit(limit).offset(offset)))]
+    return [_write(row) for row in tx.all(_OF_RUN, of_run=run_pk, most=limit, skip=offset)]

@@ -5,11 +5,11 @@ Measured: building and executing statements through SQLAlchemy doubles the write
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Select, Update
+from sqlalchemy import ColumnElement, Executable, Select, Update, bindparam, false
 from sqlalchemy.engine import Dialect
 
 Row = tuple[Any, ...]
@@ -51,6 +51,24 @@ class Statement:
             }
             bound = self.bound[dialect.name] = (compiled.string, _take(order, fixed), fixed)
         return bound
+
+
+def is_one_of(column: ColumnElement[Any], name: str, count: int | None) -> list[ColumnElement[bool]]:
+    """The condition that a column has one of so many values, which `numbered` gives; none for None. A plain list of
+    values would be compiled anew at each call."""
+    if count is None:
+        return []
+    return [column.in_([bindparam(f"{name}_{at}") for at in range(count)]) if count else false()]
+
+
+def numbered(name: str, values: Collection[Any] | None) -> dict[str, Any]:
+    """The values of `is_one_of`, by parameter."""
+    return {f"{name}_{at}": one for at, one in enumerate(values or ())}
+
+
+def count_of(values: Collection[Any] | None) -> int | None:
+    """How many values `is_one_of` takes."""
+    return None if values is None else len(values)
 
 
 class Insertion(Statement):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import field, fields
+from functools import lru_cache
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
 from dustrun.records import dataclass
 from dustrun.storage.db.ledger_tables import signatures as t
-from dustrun.storage.db.statement import Row, Statement, Tx
+from dustrun.storage.db.statement import Row, Statement, Tx, count_of, is_one_of, numbered
 from dustrun.storage.secrets.vault import Vault
 
 KIND = "signature"
@@ -144,11 +145,19 @@ def list_page(
     only_wallets: Collection[str] | None = None,
 ) -> list[SignatureRow]:
     """Lists the signatures that the caller can access, newest first."""
-    query = sa.select(*_COLUMNS).where(t.c.org_id == org_id)
+    statement = _page(run_id is not None, count_of(only_workflows), count_of(only_wallets))
+    values = {"org_id": org_id, "most": limit, "skip": offset, **numbered("workflow", only_workflows)}
     if run_id is not None:
-        query = query.where(t.c.run_id == run_id)
-    if only_workflows is not None:
-        query = query.where(t.c.workflow_id.in_(only_workflows))
-    if only_wallets is not None:
-        query = query.where(t.c.wallet_id.in_(only_wallets))
-    return [_row(row) for row in tx.all(Statement(query.order_by(t.c.id.desc()).limit(limit).offset(offset)))]
+        values["of_run"] = run_id
+    return [_row(row) for row in tx.all(statement, **values, **numbered("wallet", only_wallets))]
+
+
+@lru_cache(maxsize=256)
+def _page(is_of_run: bool, workflows: int | None, wallets: int | None) -> Statement:
+    """The statement of a page; a caller asks again and again with the same filters."""
+    reached = [*is_one_of(t.c.workflow_id, "workflow", workflows), *is_one_of(t.c.wallet_id, "wallet", wallets)]
+    query = sa.select(*_COLUMNS).where(t.c.org_id == b("org_id"), *reached)
+    if is_of_run:
+        query = query.where(t.c.run_id == b("of_run"))
+    newest = query.order_by(t.c.id.desc())
+    return Statement(newest.limit(b("most", type_=sa.Integer)).offset(b("skip", type_=sa.Integer)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
-from typing import Any
+from functools import lru_cache
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
@@ -12,7 +13,7 @@ from sqlalchemy import bindparam as b
 from dustrun.records import dataclass
 from dustrun.storage.db import facts
 from dustrun.storage.db.ledger_tables import spends, transaction_attempts, transactions
-from dustrun.storage.db.statement import Row, Statement, Tx
+from dustrun.storage.db.statement import Row, Statement, Tx, count_of, is_one_of, numbered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -463,31 +464,30 @@ class Filters:
     only_wallets: Collection[str] | None = None
 
 
+_PLAIN: Final = ("chain_id", "wallet_id", "workflow_id", "run_id", "hash")
+
+
 def list_page(tx: Tx, org_id: str, filters: Filters, limit: int, offset: int) -> list[TransactionRow]:
     """Lists transactions, newest first."""
-    query = sa.select(*_COLUMNS).where(transactions.c.org_id == org_id)
-    for clause in _clauses(filters):
-        query = query.where(clause)
-    query = query.order_by(transactions.c.id.desc()).limit(limit).offset(offset)
-    return [_row(row) for row in tx.all(Statement(query))]
+    wanted = {name: getattr(filters, name) for name in _PLAIN if getattr(filters, name) is not None}
+    states, workflows, wallets = filters.states or None, filters.only_workflows, filters.only_wallets
+    statement = _page(frozenset(wanted), count_of(states), count_of(workflows), count_of(wallets))
+    values = {"org_id": org_id, "most": limit, "skip": offset, **{f"of_{name}": one for name, one in wanted.items()}}
+    values |= numbered("state", states) | numbered("workflow", workflows) | numbered("wallet", wallets)
+    return [_row(row) for row in tx.all(statement, **values)]
 
 
-def _clauses(filters: Filters) -> Iterable[sa.ColumnElement[bool]]:
-    plain: dict[str, Any] = {
-        "chain_id": filters.chain_id,
-        "wallet_id": filters.wallet_id,
-        "workflow_id": filters.workflow_id,
-        "run_id": filters.run_id,
-    }
-    for name, wanted in plain.items():
-        if wanted is not None:
-            yield transactions.c[name] == wanted
-    if filters.states:
-        yield transactions.c.state.in_(filters.states)
-    if filters.hash is not None:
-        of_hash = sa.select(transaction_attempts.c.transaction_id).where(transaction_attempts.c.hash == filters.hash)
-        yield transactions.c.id.in_(of_hash)
-    if filters.only_workflows is not None:
-        yield transactions.c.workflow_id.in_(filters.only_workflows)
-    if filters.only_wallets is not None:
-        yield transactions.c.wallet_id.in_(filters.only_wallets)
+@lru_cache(maxsize=256)
+def _page(plain: frozenset[str], states: int | None, workflows: int | None, wallets: int | None) -> Statement:
+    """The statement of a page; a caller asks again and again with the same filters."""
+    of_hash = sa.select(transaction_attempts.c.transaction_id).where(transaction_attempts.c.hash == b("of_hash"))
+    conditions = [
+        *(transactions.c[name] == b(f"of_{name}") for name in _PLAIN if name in plain and name != "hash"),
+        *([transactions.c.id.in_(of_hash)] if "hash" in plain else []),
+        *is_one_of(transactions.c.state, "state", states),
+        *is_one_of(transactions.c.workflow_id, "workflow", workflows),
+        *is_one_of(transactions.c.wallet_id, "wallet", wallets),
+    ]
+    newest = sa.select(*_COLUMNS).where(transactions.c.org_id == b("org_id"), *conditions)
+    newest = newest.order_by(transactions.c.id.desc())
+    return Statement(newest.limit(b("most", type_=sa.Integer)).offset(b("skip", type_=sa.Integer)))

@@ -153,6 +153,18 @@ _POLICY_PAGE = Statement(
     .offset(b("offset", type_=sa.Integer))
 )
 
+_PAGES = [
+    Statement(
+        sa.select(*_COLUMNS)
+        .where(t.c.org_id == b("org_id"), *which)
+        .order_by(t.c.is_default.desc(), t.c.id.desc())
+        .limit(b("most", type_=sa.Integer))
+        .offset(b("skip", type_=sa.Integer))
+    )
+    for which in ([t.c.archived_at.is_(None)], [])
+]
+"""Without the archived wallets, and with them."""
+
 
 def _wallet(found: tuple[Any, ...]) -> WalletRow:
     return WalletRow(**dict(zip(_NAMES, found, strict=True)))
@@ -199,11 +211,7 @@ def find_same(tx: Tx, org_id: str, address: str) -> WalletRow | None:
 
 def list_page(tx: Tx, org_id: str, *, with_archived: bool, limit: int, offset: int) -> list[WalletRow]:
     """Lists one page of the organisation's wallets, the default first, then newest first."""
-    query = sa.select(*_COLUMNS).where(t.c.org_id == org_id)
-    if not with_archived:
-        query = query.where(t.c.archived_at.is_(None))
-    query = query.order_by(t.c.is_default.desc(), t.c.id.desc()).limit(limit).offset(offset)
-    return [_wallet(found) for found in tx.all(Statement(query))]
+    return [_wallet(found) for found in tx.all(_PAGES[with_archived], org_id=org_id, most=limit, skip=offset)]
 
 
 def list_named(tx: Tx, org_id: str, wallet_ids: list[str], *, with_archived: bool) -> list[WalletRow]:

@@ -13,7 +13,7 @@ from dustrun import clock
 from dustrun.records import dataclass
 from dustrun.storage.db import facts
 from dustrun.storage.db.ledger_tables import signatures, transactions
-from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.statement import Statement, Tx, count_of, is_one_of, numbered
 from dustrun.storage.db.tables import approvals
 from dustrun.storage.db.tables import facts as fact_table
 
@@ -220,9 +220,8 @@ def list_page(
     tx: Tx, org_id: str, statuses: Sequence[str], limit: int, offset: int, *, only: Collection[str] | None = None
 ) -> list[ApprovalRow]:
     """Lists approvals, newest first; `only` limits them to some workflows."""
-    workflows = {f"workflow_{at}": one for at, one in enumerate(only or ())}
-    statement = _page(tuple(sorted(set(statuses))), len(workflows) if only is not None else None)
-    values = {"org_id": org_id, "most": limit, "skip": offset, **workflows}
+    statement = _page(tuple(sorted(set(statuses))), count_of(only))
+    values = {"org_id": org_id, "most": limit, "skip": offset, **numbered("workflow", only)}
     if statuses:
         values["now"] = clock.now_ms()
     return [_row(row) for row in tx.all(statement, **values)]
@@ -231,11 +230,8 @@ def list_page(
 @lru_cache(maxsize=256)
 def _page(statuses: tuple[str, ...], workflows: int | None) -> Statement:
     """The statement of a page; a caller asks again and again with the same filters."""
-    query = sa.select(*_COLUMNS).where(approvals.c.org_id == b("org_id"))
-    if workflows is not None:
-        query = query.where(
-            sa.or_(sa.false(), *(approvals.c.workflow_id == b(f"workflow_{at}") for at in range(workflows)))
-        )
+    reached = is_one_of(approvals.c.workflow_id, "workflow", workflows)
+    query = sa.select(*_COLUMNS).where(approvals.c.org_id == b("org_id"), *reached)
     if statuses:
         has_ended = approvals.c.expires_at <= b("now", type_=sa.BigInteger)
         is_over = sa.and_(approvals.c.launch.is_not(None), approvals.c.status == PENDING, has_ended)
