@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from dustrun import metrics
+from dustrun.storage.data import attention
+from dustrun.storage.db.tables import connectors, hooks
+from dustrun.storage.db.trigger_tables import subscriptions
 from testkit.composition import Client, Composition, composed
 
 FLOW = {
@@ -84,6 +88,45 @@ async def test_refused_and_failed_requests_of_nodes_are_counted(tmp_path: Path) 
     labels = {"method": "GET", "outcome": "Invalid"}
     name = "dustrun_outbound_requests_total"
     assert _value(after, name, **labels) - _value(before, name, **labels) == 1
+
+
+NIGHTLY = {
+    "nodes": {
+        "root": {"type": "cronjob", "payload": {"schedule": "30 2 * * *"}, "children": ["say"]},
+        "say": {"type": "log", "payload": {"message": "hello"}},
+    },
+    "triggerNodeIds": ["root"],
+}
+
+
+async def test_what_needs_a_person_is_counted(tmp_path: Path) -> None:
+    async with composed(tmp_path) as server:
+        before = await _read(server.owner)
+        for _ in range(2):
+            made = await server.owner.create_workflow(NIGHTLY)
+            assert (await server.owner.post(f"/v1/workflows/{made['id']}/publish")).status == 200
+        await server.owner.post("/v1/hooks", {"name": "given up", "url": "https://8.8.8.8/"})
+        by_hand = (await server.owner.post("/v1/hooks", {"name": "by hand", "url": "https://8.8.8.8/"})).data
+        await server.execute(sa.update(hooks).values(status="disabled", disabled_reason="It answered 410."))
+        await server.owner.post(f"/v1/hooks/{by_hand['id']}/enable")
+        await server.owner.post(f"/v1/hooks/{by_hand['id']}/disable")
+        key = {"type": "http-bearer", "name": "Files", "data": {"token": "t0ken-of-files"}}
+        key["allowedHosts"] = ["api.example.com"]
+        assert (await server.owner.post("/v1/connectors", key)).status == 200
+        failure = '{"what":"reconnect","message":"Its token is used up."}'
+        await server.execute(sa.update(connectors).values(failing_since=1, failure=failure))
+        first = sa.select(sa.func.min(subscriptions.c.pk)).scalar_subquery()
+        await server.execute(sa.update(subscriptions).values(stalled_since=1))
+        await server.execute(sa.update(subscriptions).where(subscriptions.c.pk == first).values(state="failed"))
+        found = await _read(server.owner)
+    name = "dustrun_needs_attention"
+    assert {_value(before, name, kind=kind) for kind in attention.KINDS} == {0}
+    grown = {kind: _value(found, name, kind=kind) for kind in attention.KINDS}
+    assert {kind for kind, number in grown.items() if number} == {
+        *("trigger-failed", "trigger-stalled", "hook-disabled", "connector-reconnect")
+    }
+    assert set(grown.values()) == {0, 1}
+    assert _value(found, "dustrun_disk_free_bytes") > 0
 
 
 async def test_who_may_read_them(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from web3 import Web3
 
 from dustrun.storage.backup.backup import back_up
 from dustrun.storage.backup.restore import restore
+from dustrun.storage.data import attention
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox, transfer, write_network
 from testkit.chain.anvil import CHAIN_ID, Anvil
 from testkit.composition import Composition, composed
@@ -140,6 +141,7 @@ async def test_a_run_of_the_backup_that_spends_later_waits_for_a_person(
                 assert await _ended(old.composition, run, node) == "success"
             await _approve(restored, run)
             held = await _until_held(restored)
+            assert (await restored.parts.database.read(attention.count))["payment-held"] == 1
             assert "its run was open in the backup or copy" in held["waitsBecause"].lower()
             if first == "restored":
                 await _approve(old.composition, run)

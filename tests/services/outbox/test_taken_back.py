@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dustrun.services.streaming.broadcaster import Notice
+from dustrun.storage.data import attention
 from dustrun.storage.db.tables import hook_notices
 from outbox import Outbox, address, open_outbox, transfer
 from testkit.chain.anvil import CHAIN_ID, Anvil
@@ -134,6 +135,7 @@ async def test_a_revert_that_is_taken_back_waits_for_a_person(tmp_path: Path, no
         node.revert(snapshot)
         node.mine(9)
         found = await until(outbox, "displaced")
+        assert (await outbox.composition.parts.database.read(attention.count))["payment-displaced"] == 1
         assert found["error"]["code"] == "REORGED"
         await asyncio.sleep(0.5)
         assert (int(node.rpc("txpool_status")["pending"], 16), outbox.balance(refuses), outbox.nonce()) == (0, 0, 0)

@@ -11,6 +11,7 @@ from dustrun.api import openapi
 from dustrun.api.auth import admit
 from dustrun.api.routing import RawRoute
 from dustrun.operations.declaration.parts import parts_of
+from dustrun.services import attention
 
 PERMISSION = "metrics:read"
 
@@ -24,6 +25,7 @@ async def get_metrics(scope: Scope, receive: Receive, send: Send) -> None:
     parts = parts_of(scope)
     if not parts.settings.metrics_public:
         await admit(parts, scope, PERMISSION)
+    await attention.measure(parts.database, parts.settings.data_dir)
     text = await asyncio.to_thread(exposition.render, parts.status.gauges())
     await Response(text, media_type=exposition.CONTENT_TYPE)(scope, receive, send)
 

@@ -19,6 +19,7 @@ from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.hooks.host import HookHost
 from dustrun.services.hooks.sending import KIND, Secrets
+from dustrun.storage.data.attention import DISABLED_BY_HAND
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -28,7 +29,7 @@ from dustrun.storage.hooks.hooks import ACTIVE, DISABLED, HookRow
 from dustrun.storage.secrets.vault import Vault
 
 OVERLAP_HOURS: Final = 24
-BY_HAND: Final = "Disabled by hand."
+BY_HAND: Final = DISABLED_BY_HAND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
