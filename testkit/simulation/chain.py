@@ -101,6 +101,9 @@ class Chain:
     by_hash: dict[str, Block] = field(default_factory=dict)
     pool: dict[str, Sent] = field(default_factory=dict)
     seen: dict[str, Sent] = field(default_factory=dict)
+    heads: list[tuple[int, int]] = field(default_factory=list)
+    """The height of each new head, with the seconds since block 0 at which it came."""
+
     _made: int = 0
     _due: int = 0
 
@@ -115,6 +118,7 @@ class Chain:
     def _add(self, block: Block) -> None:
         self.branch.append(block)
         self.by_hash[block.hash] = block
+        self.heads.append((block.time - self.started_s, block.number))
 
     @property
     def head(self) -> Block:
@@ -203,6 +207,10 @@ class Chain:
                 if sent.hash == hash:
                     return block, place
         return None
+
+    def height_at(self, seconds: float) -> int:
+        """The greatest height that was known by then."""
+        return max(number for at, number in self.heads if at <= seconds)
 
     def pending_nonce(self, address: str) -> int:
         """The next nonce after those in the mempool that follow each other."""

@@ -9,16 +9,27 @@ SECRET: Final = "whisper-7f3a9c1b2d4e5f60718293a4"
 """What the connector of the sink holds; it may be seen by nobody but the sink."""
 CRON_EVERY_S: Final = 1200
 QUESTION_MS: Final = 3_600_000
+HURRY_MS: Final = 400_000
+"""Shorter than some of those who decide look away."""
 LIMIT_UNITS: Final = 10**18
 LIMIT_WINDOW_MS: Final = 3_600_000
+MUCH_UNITS: Final = 3 * LIMIT_UNITS // 10
+"""Of more than this people are asked."""
+HANDS: Final = 2
 CHAIN_ID: Final = 31337
 WALLET_KEY: Final = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
 WALLET: Final = "0x70997970c51812dc3a010c7d01b50e0d17dc79c8"
+STRANGER_KEY: Final = "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a"
+STRANGER: Final = "0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc"
+WATCHED: Final = "0x1111111111111111111111111111111111111111"
+"""Whom strangers pay, and workflows watch."""
 POLICY: Final[Json] = {
     **{"chains": ["*"], "assets": ["*"], "recipients": ["*"], "outflow": None, "sources": None},
     "limits": [
         {"asset": f"eip155:{CHAIN_ID}/native", "maxUnits": str(LIMIT_UNITS), "windowMs": LIMIT_WINDOW_MS},
     ],
+    "approvalAbove": {"assets": {f"eip155:{CHAIN_ID}/native": str(MUCH_UNITS)}},
+    "approval": {"quorum": HANDS, "expiresMs": QUESTION_MS},
 }
 
 
@@ -56,10 +67,18 @@ def flows(connector_id: str) -> dict[str, Json]:
     item = _post("loop/{{$run.id}}/{{$index}}", "note")
     item["connector"] = {"type": "http-bearer", "id": connector_id}
     loop = {"array": "{{$trigger.body.items}}", "concurrency": 2}
-    ask = {"message": "Shall {{$trigger.body.tag}} go on?", "timeoutMs": QUESTION_MS, "allowStarter": True}
     cron = {"schedule": "*/20 * * * *", "onMissed": "all"}
     return {
         "call": calls(1),
+        "lured": _flow(
+            {"type": "manual"},
+            "look",
+            look={
+                "type": "http-request",
+                "payload": {"method": "GET", "url": "http://sink.example/lured", "timeoutMs": 20_000},
+                "connector": {"type": "http-bearer", "id": connector_id},
+            },
+        ),
         "cron": _flow(
             {"type": "cronjob", "payload": cron},
             "wait",
@@ -74,13 +93,8 @@ def flows(connector_id: str) -> dict[str, Json]:
             post=_post("hook/{{$run.id}}", "say"),
             say=_say("posted hook"),
         ),
-        "ask": _flow(
-            {"type": "manual"},
-            "ask",
-            ask={"type": "approve", "payload": ask, "children": ["yes", "no"]},
-            yes=_post("yes/{{$run.id}}", branch="approved"),
-            no=_post("no/{{$run.id}}", branch="rejected"),
-        ),
+        "ask": _asking(QUESTION_MS),
+        "hurry": _asking(HURRY_MS),
         "loop": _flow(
             {"type": "manual"},
             "each",
@@ -90,6 +104,24 @@ def flows(connector_id: str) -> dict[str, Json]:
             say=_say("{{$nodes.each.result.iterationCount}} items"),
         ),
     }
+
+
+def _asking(timeout_ms: int) -> Json:
+    """Asks a person, and does what was decided."""
+    ask = {"message": "Shall {{$trigger.body.tag}} go on?", "timeoutMs": timeout_ms, "allowStarter": True}
+    return _flow(
+        {"type": "manual"},
+        "ask",
+        ask={"type": "approve", "payload": ask, "children": ["yes", "no"]},
+        yes=_post("yes/{{$run.id}}", branch="approved"),
+        no=_post("no/{{$run.id}}", branch="rejected"),
+    )
+
+
+def watching(**config: Any) -> Json:
+    """Says which transactions reach the watched address."""
+    watch = {"chainId": CHAIN_ID, "address": WATCHED, "direction": "to", **config}
+    return _flow({"type": "evm-transaction", "payload": watch}, "say", say=_say("{{$trigger.body.transactionHash}}"))
 
 
 def paying() -> Json:

@@ -49,12 +49,12 @@ def _paths(world: World, run_id: str) -> Counter[str]:
 
 
 def _is_unpaid(world: World, run: dict[str, Any]) -> bool:
-    """Whether a payment failed because the limit refused it, or no endpoint had an answer; `payments_arrive_once` sees
-    that nothing was paid."""
+    """Whether a payment failed because the limit or a person refused it, or no endpoint had an answer;
+    `payments_arrive_once` sees that nothing was paid."""
     query = f"SELECT error FROM executions WHERE run_pk = {run['pk']} AND path = 'pay' AND error IS NOT NULL"
     errors = world.rows(f"{query} ORDER BY attempt")
     last = json.loads(errors[-1][0]) if errors else {"code": ""}
-    return last["code"] in ("REFUSED", "TEMPORARY")
+    return last["code"] in ("REFUSED", "TEMPORARY", "REJECTED", "APPROVAL_EXPIRED")
 
 
 @_promises("concepts/journal.md: the database is never damaged by a crash")
@@ -83,7 +83,7 @@ def acknowledged_runs_exist(world: World) -> Iterable[str]:
     by_tag = Counter(
         _body(run).get("tag")
         for run in runs.values()
-        if run["workflow_name"] in ("call", "ask", "loop", "calling", "pay")
+        if run["workflow_name"] in ("call", "ask", "hurry", "loop", "lured", "calling", "pay")
     )
     for tag, run_id in world.people.told.runs.items():
         if run_id not in runs:
@@ -147,7 +147,9 @@ def reports_are_true(world: World) -> Iterable[str]:
         said, paths, kind = logs.get(run["pk"], []), _paths(world, run["id"]), run["workflow_name"]
         if kind == "pay" and run["status"] == "failure" and _is_unpaid(world, run):
             continue
-        if run["status"] != "success":
+        if run["status"] == "failure" and kind == "lured":
+            continue
+        if (run["status"] != "success") != (kind == "lured"):
             yield f"{run['id']} ({kind}) ended as {run['status']}"
         elif (kind == "call" and sorted(paths) != [f"call/{said[0].removeprefix('posted ')}/{run['id']}"]) or (
             kind in ("cron", "hook") and (len(paths) != 1 or said != [f"posted {kind}"])
@@ -166,13 +168,42 @@ def reports_are_true(world: World) -> Iterable[str]:
 def decisions_count_once(world: World) -> Iterable[str]:
     """A question has the decision that was acknowledged, and only that branch wrote."""
     assert world.people is not None
-    for approval, run_id, status in world.rows("SELECT id, run_id, status FROM approvals"):
+    runs = _runs(world)
+    for approval, run_id, status in world.rows("SELECT id, run_id, status FROM approvals WHERE binding IS NULL"):
         told = world.people.told.decisions.get(approval, set())
         if told - {status}:
             yield f"{approval} is {status}, but {sorted(told)} was acknowledged"
         wrote = {path.split("/")[0] for path in _paths(world, run_id)}
+        ended = runs[run_id]["status"] in _ENDED
+        if ended and status in ("approved", "rejected") and len(_paths(world, run_id)) != 1:
+            yield f"{approval} is {status}, and its run wrote {sorted(wrote)}"
         if wrote - {{"approved": "yes", "rejected": "no"}.get(status, "")}:
             yield f"{approval} is {status}, and its run wrote {sorted(wrote)}"
+
+
+@_promises("concepts/policy.md: what a policy asks about is approved by as many hands as it wants")
+def enough_hands_approved(world: World) -> Iterable[str]:
+    """What was signed above the policy's sum was approved by as many different keys as the policy wants."""
+    much = "SELECT t.id, r.payload, a.status, a.votes FROM transactions t JOIN runs r ON r.pk = t.run_pk"
+    for id, payload, status, votes in world.rows(
+        f"{much} LEFT JOIN approvals a ON a.id = t.approval_id WHERE t.nonce IS NOT NULL"
+    ):
+        units, hands = int(_body({"payload": payload})["amount"]), {one["by"] for one in json.loads(votes or "[]")}
+        if units > flows.MUCH_UNITS and (status != "approved" or len(hands) < flows.HANDS):
+            yield f"{id} of {units} is {status} by {sorted(hands)}"
+
+
+@_promises("concepts/journal.md: a run keeps the version that it began with, and its delays")
+def runs_keep_their_version_and_delays(world: World) -> Iterable[str]:
+    """What a run of the edited workflow wrote is of its own version, and not earlier than its delay says."""
+    query = """SELECT r.id, r.payload, r.finished_at - r.started_at, v.definition FROM runs r JOIN workflow_versions v
+        ON v.workflow_id = r.workflow_id AND v.version = r.version
+        WHERE r.workflow_name = 'call' AND r.status = 'success'"""
+    for run_id, payload, took, definition in world.rows(query):
+        wrong = [path for path in _paths(world, run_id) if "/".join(path.split("/")[:2]) + "/" not in definition]
+        yield from (f"{run_id} wrote {path}, which is not of its version" for path in wrong)
+        if took < _body({"payload": payload})["delayMs"]:
+            yield f"{run_id} ended {took} ms after its start"
 
 
 @_promises("concepts/journal.md: a run ends, or says what it waits for")
@@ -212,6 +243,32 @@ def nonces_have_no_holes(world: World) -> Iterable[str]:
     on_chain = world.chain.head.nonces.get(flows.WALLET, 0)
     if nonces != list(range(len(nonces))) or len(nonces) != on_chain:
         yield f"nonces on disk are {nonces}, the chain has counted {on_chain}"
+
+
+@_promises("concepts/reorgs.md: a transaction is final once its block has the confirmations that it was signed with")
+def final_means_confirmed(world: World) -> Iterable[str]:
+    """No transaction was called final before its block was so deep as it had to be."""
+    columns = "id, confirmations, block_number, finished_at"
+    for id, needs, number, at in world.rows(f"SELECT {columns} FROM transactions WHERE state IN ('final', 'reverted')"):
+        has = world.chain.height_at((at - EPOCH_MS) / 1000) - number + 1
+        if has < needs:
+            yield f"{id} was final with {has} confirmations instead of {needs}"
+
+
+@_promises("guides/chain-triggers.md: every event starts one run, and a retraction is told once")
+def chain_events_are_the_chain(world: World) -> Iterable[str]:
+    """Of each payment to the watched address, what runs were told ends as the chain does."""
+    chain = world.chain
+    there = {one.hash for block in chain.branch for one in block.body if one.to == flows.WATCHED}
+    for name in ("soon", "sure"):
+        told: Counter[str] = Counter()
+        query = "SELECT payload, run_id FROM trigger_events WHERE type = 'evm-transaction' AND workflow_id ="
+        for payload, run_id in world.rows(f"{query} '{world.facts.workflows[name]}'"):
+            body = json.loads(payload)
+            told[body["transactionHash"]] += (-1 if body["reorg"] == "retracted" else 1) if run_id else 0
+        for hash in sorted(there | set(told)):
+            if told[hash] != (hash in there):
+                yield f"{name}: {hash} was told {told[hash]} times; on the chain is {int(hash in there)}"
 
 
 @_promises("concepts/transactions.md: the ledger is what the chain says")

@@ -197,8 +197,15 @@ class Loop(asyncio.BaseEventLoop):
         return not handle._cancelled and handle._context.get(_of_outside, False)
 
     def outside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task of the outside world, which survives kills."""
-        return self.create_task(work, context=OUTSIDE.copy())
+        """A task of the outside world, which survives kills; that it fails is a fault of the simulation."""
+        task = self.create_task(work, context=OUTSIDE.copy())
+        task.add_done_callback(self._note_failure)
+        return task
+
+    def _note_failure(self, task: asyncio.Task[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.errors.append(f"{getattr(task.get_coro(), '__qualname__', '')} failed outside: {error!r}")
 
     def inside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task of the server."""

@@ -163,10 +163,11 @@ class _Stream(asyncio.Transport):
         await asyncio.sleep(network.way_s(host))
         if fate == "reset":
             return self._break()
-        answer = (
-            f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-            + body
-        )
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        if 300 <= status < 400:
+            headers["Location"] = body.decode()  # a redirect says where to, and nothing else
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        answer = f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode() + body
         if fate == "cut":
             self._give(answer[: len(answer) // 2])
             return self._break()

@@ -106,9 +106,12 @@ class Node:
         block = self._at(tag)
         return None if block is None else _block(block)
 
-    def _eth_getBlockByHash(self, hash: str, _full: bool) -> Any:
+    def _eth_getBlockByHash(self, hash: str, full: bool) -> Any:
         block = self._of_hash(hash)
-        return None if block is None else _block(block)
+        if block is None:
+            return None
+        whole = {"transactions": [_transaction(sent, block, place) for place, sent in enumerate(block.body)]}
+        return _block(block) | (whole if full else {})
 
     def _eth_getBalance(self, address: str, tag: Any) -> str:
         return hex(self._state(tag).balances.get(address.lower(), 0))
@@ -150,12 +153,7 @@ class Node:
         found, sent = self._place(hash), self.chain.seen.get(hash)
         if sent is None or (found is None and hash not in self.chain.pool):
             return None
-        fields = {"hash": hash, "from": sent.sender, "to": sent.to, "value": hex(sent.value), "nonce": hex(sent.nonce)}
-        place: dict[str, Any] = {"blockNumber": None, "blockHash": None, "transactionIndex": None}
-        if found is not None:
-            place = {"blockNumber": hex(found[0].number), "blockHash": found[0].hash, "transactionIndex": hex(found[1])}
-        more = {"maxFeePerGas": hex(sent.max_fee), "maxPriorityFeePerGas": hex(sent.tip), "gasPrice": hex(sent.max_fee)}
-        return fields | place | more | {"input": "0x", "gas": hex(sent.gas), "type": "0x2", "chainId": hex(CHAIN_ID)}
+        return _transaction(sent, *(found or (None, 0)))
 
     def _place(self, hash: str) -> tuple[Block, int] | None:
         found = self.chain.place_of(hash)
@@ -187,6 +185,15 @@ def _block(block: Block) -> dict[str, Any]:
         "gasLimit": hex(30_000_000),
         "gasUsed": hex(GAS * len(block.body)),
     }
+
+
+def _transaction(sent: Sent, block: Block | None, index: int) -> dict[str, Any]:
+    fields = {"hash": sent.hash, "from": sent.sender, "to": sent.to, "value": hex(sent.value), "nonce": hex(sent.nonce)}
+    place: dict[str, Any] = {"blockNumber": None, "blockHash": None, "transactionIndex": None}
+    if block is not None:
+        place = {"blockNumber": hex(block.number), "blockHash": block.hash, "transactionIndex": hex(index)}
+    more = {"maxFeePerGas": hex(sent.max_fee), "maxPriorityFeePerGas": hex(sent.tip), "gasPrice": hex(sent.max_fee)}
+    return fields | place | more | {"input": "0x", "gas": hex(sent.gas), "type": "0x2", "chainId": hex(CHAIN_ID)}
 
 
 def _receipt(block: Block, place: int) -> dict[str, Any]:

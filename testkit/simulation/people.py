@@ -11,8 +11,10 @@ import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
+from dustrun import clock
 from testkit.simulation import flows
 from testkit.simulation.server import LostAnswer, Server
 
@@ -72,6 +74,7 @@ class People:
             loop.outside(self._later(self._deliver, number))
         for key in self.facts.keys[:2]:
             loop.outside(self._approve(key))
+        loop.outside(self._approve_late(self.facts.keys[2]))
         for number in range(pays):
             loop.outside(self._later(self._pay, number))
         loop.outside(self._edit())
@@ -95,7 +98,7 @@ class People:
             await asyncio.sleep(2)
 
     async def _call(self, number: int) -> None:
-        flow = self._chance.choice(("call", "call", "ask", "loop", "calling"))
+        flow = self._chance.choice(("call", "call", "ask", "hurry", "loop", "lured", "calling"))
         tag, key = f"{flow}-{number}", self._chance.choice(self.facts.keys)
         payload: Json = {"tag": tag, "delayMs": self._chance.choice((0, 5_000, 600_000, 3_600_000))}
         payload["items"] = list(range(self._chance.randrange(1, 5)))
@@ -153,10 +156,33 @@ class People:
             await asyncio.sleep(200 + self._chance.random() * 800)
             _, found = await self.insist("GET", "/v1/approvals?status=pending", key=key)
             for one in found["data"]["items"]:
-                for verb in self._chance.sample(("approve", "reject"), self._chance.choice((1, 1, 2))):
-                    status, answer = await self.insist("POST", f"/v1/approvals/{one['id']}/{verb}", key=key)
-                    if status == 200:
-                        self.told.decisions[one["id"]].add(answer["data"]["status"])
+                verbs = self._chance.sample(("approve", "reject"), self._chance.choice((1, 1, 2)))
+                if len(verbs) == 2 and self._chance.random() < 0.5:  # from two windows at once
+                    self.server.loop.outside(self._decide(one["id"], verbs.pop(), key))
+                for verb in verbs:
+                    await self._decide(one["id"], verb, key)
+                if self._chance.random() < 0.3:  # minutes later, from a list that is old
+                    self.server.loop.outside(self._decide(one["id"], "approve", key, 30 + self._chance.random() * 200))
+
+    async def _decide(self, approval_id: str, verb: str, key: str, after_s: float = 0.0) -> None:
+        await asyncio.sleep(after_s)
+        status, answer = await self.insist("POST", f"/v1/approvals/{approval_id}/{verb}", key=key)
+        if status == 200 and answer["data"]["status"] != "pending":  # else it is one of several votes
+            self.told.decisions[approval_id].add(answer["data"]["status"])
+
+    async def _approve_late(self, key: str) -> None:
+        """Decides in the moment in which a question expires."""
+        done = set[str]()
+        while True:
+            await asyncio.sleep(100)
+            _, found = await self.insist("GET", "/v1/approvals?status=pending", key=key)
+            for one in found["data"]["items"]:
+                left_s = datetime.fromisoformat(one["expiresAt"]).timestamp() - clock.now_ms() / 1000
+                if left_s < 120 and one["id"] not in done:
+                    done.add(one["id"])
+                    after_s = max(0.0, left_s + self._chance.choice((-0.1, -0.03, -0.01, 0.0, 0.01)))
+                    verb = self._chance.choice(("approve", "reject"))
+                    self.server.loop.outside(self._decide(one["id"], verb, key, after_s))
 
     async def _edit(self) -> None:
         """Publishes the called workflow again while runs of it are open."""

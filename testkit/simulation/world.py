@@ -18,10 +18,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from eth_account import Account
+
 from dustrun import clock, ids
 from dustrun.storage.db import group_commit
 from testkit.simulation import flows
-from testkit.simulation.chain import BLOCK_S, Chain
+from testkit.simulation.chain import BLOCK_S, GAS, GWEI, Chain
 from testkit.simulation.loop import Loop, SimulatedJobs, no_threads
 from testkit.simulation.network import Host, Network, Request, virtual_cache_of_names
 from testkit.simulation.nodes import Node
@@ -57,6 +59,7 @@ class Plan:
     calls: int = 12
     hooks: int = 6
     pays: int = 4
+    strangers: int = 6
     kills: int = 4
     restarts: int = 1
     faults: bool = True
@@ -71,13 +74,25 @@ class Sink:
 
     async def answer(self, request: Request) -> tuple[int, bytes]:
         """Takes one write, not those that the network itself repeats, and tells what credential it saw."""
-        self.posts[request.path.strip("/")] += not request.is_again
+        self.posts[request.path.strip("/")] += not request.is_again and request.method == "POST"
         self.bearers.add(request.headers.get("authorization", ""))
-        return 200, json.dumps({"ok": True, "saw": request.headers.get("authorization", "")}).encode()
+        saw = request.headers.get("authorization", "")
+        if request.method == "GET":  # it sends whoever asks on to a name that is made of the credential
+            return 302, f"http://{saw.removeprefix('Bearer ')}.sink.example/".encode()
+        return 200, json.dumps({"ok": True, "saw": saw}).encode()
 
     def has(self, run_id: str, item: str) -> bool:
         """Whether it has what a run, or an item of its loop, writes."""
         return any(run_id in path.split("/") and (not item or path.endswith(f"/{item}")) for path in self.posts)
+
+
+def paid_by_stranger(nonce: int, units: int) -> bytes:
+    """A signed transaction to the watched address."""
+    fields = {
+        **{"chainId": flows.CHAIN_ID, "nonce": nonce, "to": flows.WATCHED, "value": units, "gas": GAS, "data": "0x"},
+        **{"type": 2, "maxFeePerGas": 100 * GWEI, "maxPriorityFeePerGas": GWEI},
+    }
+    return bytes(Account.sign_transaction(fields, flows.STRANGER_KEY).raw_transaction)
 
 
 class World:
@@ -101,6 +116,7 @@ class World:
         self.sink = Sink()
         self.chain = Chain(self.loop.time, EPOCH_MS // 1000, random.Random(f"{seed}:chain"))
         self.chain.fund(flows.WALLET)
+        self.chain.fund(flows.STRANGER)
         self.nodes = [Node(self.chain, random.Random(f"{seed}:{name}"), say=self.loop.say) for name in _NODES]
         self._to_nodes = [
             self.network.add(Host(name, node.answer)) for name, node in zip(_NODES, self.nodes, strict=True)
@@ -156,6 +172,8 @@ class World:
             self._to_sink.faults, self.server.front.faults = dict(_OF_SINK), dict(_OF_CALLERS)
         self.server.start()
         self.people.begin(plan.calls, plan.hooks, plan.pays)
+        for _ in range(plan.strangers):
+            self.loop.outside(self._pay_watched_at(self._chance.random() * acted))
         for _ in range(plan.kills):
             self.loop.outside(self._kill_at(self._chance.random() * acted))
         for _ in range(plan.restarts):
@@ -191,6 +209,15 @@ class World:
         await asyncio.sleep(at)
         self.loop.kill_after(points, place)
 
+    async def _pay_watched_at(self, at: float) -> None:
+        """A stranger pays the watched address."""
+        await asyncio.sleep(at)
+        self.chain.send(paid_by_stranger(self.chain.pending_nonce(flows.STRANGER), int(at)))
+        if self.plan.faults and self._chance.random() < 0.4:  # the block that it is in by then goes
+            await asyncio.sleep(self._chance.choice((45, 75, 100)))
+            self.chain.catch_up()
+            self.chain.reorg(self._chance.randint(1, self.chain.deepest))
+
     async def _restart_at(self, at: float) -> None:
         await asyncio.sleep(at)
         await self.server.restart()
@@ -225,6 +252,8 @@ class World:
         await people.insist("PUT", path, {"policy": flows.POLICY}, key=facts.owner)
         await self._publish(made, "pay", flows.paying())
         await self._publish(made, "calling", flows.calling(facts.workflows["call"]))
+        await self._publish(made, "soon", flows.watching(confirmations=1, onReorg="retract"))
+        await self._publish(made, "sure", flows.watching())
         shown = await made(f"/v1/workflows/{facts.workflows['hook']}/webhooks/root/rotate", {})
         facts.hook_path = "/" + shown["url"].split("/", 3)[3]
         facts.secrets = [facts.owner, *facts.keys, flows.SECRET, flows.WALLET_KEY.removeprefix("0x")]
