@@ -100,6 +100,11 @@ MUTANTS: Final = (
             '    sa.update(approvals)\n    .where(approvals.c.id == b("the_id"))\n'
             '    .values(\n        status=b("to_status"),',
         ),
+        (
+            "services/runs/approvals.py",
+            "is_open = row.status == PENDING and not is_answered(tx, row.run_pk, row.path)",
+            "is_open = True",
+        ),
     ),
     _of(
         "skips-an-event-after-a-reconnect",
@@ -149,6 +154,184 @@ MUTANTS: Final = (
             "engine/node/secrets.py",
             "        if not self._mask:\n            return outcome\n        return await",
             "        if outcome:\n            return outcome\n        return await",
+        ),
+    ),
+    _of(
+        "times-out-what-was-answered",
+        "A question that was decided in its last moment expires all the same.",
+        (
+            "storage/runs/waits.py",
+            "    if any(is_answered(tx, run_pk, path) for path in waits.expired):",
+            "    if False:",
+        ),
+    ),
+    _of(
+        "counts-an-approval-twice",
+        "One key that approves twice counts as two hands.",
+        ("services/runs/approvals.py", "                _check_votes(tx, principal, row)\n", ""),
+    ),
+    _of(
+        "takes-one-hand-for-enough",
+        "The first hand decides, however many a policy wants.",
+        ("services/runs/approvals.py", "if is_open and count < quorum:", "if is_open and count < 1:"),
+    ),
+    _of(
+        "forgets-settled-spends",
+        "A limit counts what is open, and not what was paid within its window.",
+        (
+            "storage/money/reservations.py",
+            "        return units + int(last[0]) - (int(before[0]) if before is not None else 0)\n\n    def first_seen",
+            "        return units\n\n    def first_seen",
+        ),
+    ),
+    _of(
+        "publishes-before-the-commit",
+        "Readers of a stream are told of events that are not on disk yet.",
+        (
+            "engine/run/commit.py",
+            "            return self._write(tx, batch)\n",
+            "            events = self._write(tx, batch)\n            self._publish(events)\n"
+            "            return events\n",
+        ),
+    ),
+    _of(
+        "repeats-an-event-after-a-reconnect",
+        "A stream that is opened again goes on one event too early.",
+        (
+            "api/routes/streams.py",
+            "    after = sse.last_event_id(scope, query) or 0\n",
+            "    after = max(0, (sse.last_event_id(scope, query) or 0) - 1)\n",
+        ),
+    ),
+    _of(
+        "skips-missed-fires",
+        "A schedule that is to make up for all missed fires drops them.",
+        ("core/triggers/schedules/due.py", 'if late.policy.on_missed == "all":', "if False:"),
+    ),
+    _of(
+        "moves-no-cursor",
+        "An event is recorded, and its trigger's cursor stays where it was.",
+        (
+            "services/triggers/recording.py",
+            "moved = _moved(self._locked, self.move) if self.move is not None else {}",
+            "moved: dict[str, object] = {}",
+        ),
+    ),
+    _of(
+        "knows-no-event-again",
+        "An event that comes again is not recognised by its key.",
+        (
+            "services/triggers/recording.py",
+            "        if locked.event_id is not None:\n            if self.move",
+            "        if False:\n            if self.move",
+        ),
+    ),
+    _of(
+        "tells-unconfirmed-events",
+        "A trigger of a chain does not wait for the confirmations that it was told.",
+        (
+            "trigger_host/chain/watcher.py",
+            "one.at, target_of(one.watch, newest.number, self._finalized), self._most",
+            "one.at, newest.number, self._most",
+        ),
+    ),
+    _of(
+        "retracts-nothing",
+        "What a reorg has removed is marked, and nobody is told.",
+        (
+            "services/triggers/chain_intake.py",
+            'if watch.on_reorg != "retract" or known.told is None or known.is_told_gone:',
+            "if True:",
+        ),
+    ),
+    _of(
+        "restores-nothing",
+        "A transaction that comes back after a reorg is taken for one that is known.",
+        (
+            "services/triggers/chain_intake.py",
+            "            if known.is_told_gone:\n                key, number =",
+            "            if False:\n                key, number =",
+        ),
+    ),
+    _of(
+        "knows-events-by-their-place",
+        "An event of a chain is known by its block's height and its place, not by its transaction.",
+        (
+            "core/triggers/chain/watch.py",
+            'ChainEvent(f"{watch.chain_id}:{one.hash}:transaction", one.index',
+            'ChainEvent(f"{watch.chain_id}:{block.number}:{one.index}", one.index',
+        ),
+    ),
+    _of(
+        "retries-uncertain-writes",
+        "A write of which nobody knows whether it happened is retried as one that failed.",
+        ("engine/run/results.py", "if self._is_idempotent(execution) and (at :=", "if (at :="),
+    ),
+    _of(
+        "goes-on-with-a-newer-version",
+        "A run that is taken up after a restart goes on with the version that was published after its own.",
+        (
+            "engine/run/recovery.py",
+            "    compiled = await programs.find(row.workflow_id, row.version)\n",
+            "    newer = await programs.find(row.workflow_id, row.version + 1)\n"
+            "    compiled = newer or await programs.find(row.workflow_id, row.version)\n",
+        ),
+    ),
+    _of(
+        "calls-a-workflow-again",
+        "A node that called a workflow calls it again after a restart, as if it had not.",
+        (
+            "services/runs/subworkflow.py",
+            '"wait", parent.id, call.path, str(call.attempt))',
+            '"wait", parent.id, call.path, str(call.attempt), str(parent.fence))',
+        ),
+    ),
+    _of(
+        "asks-only-for-the-newest-attempt",
+        "Of a transaction that was replaced, only the newest attempt's receipt is asked for.",
+        (
+            "services/outbox/tracking/tracker.py",
+            "one.row.id for one in asked for attempt in one.attempts}",
+            "one.row.id for one in asked for attempt in one.attempts[-1:]}",
+        ),
+    ),
+    _of(
+        "gives-up-on-a-lagging-node",
+        "A used nonce without a receipt is taken for somebody else's at the first look at the newest block.",
+        (
+            "services/outbox/tracking/tracker.py",
+            "            deep = max(0, head.number - one.row.confirmations + 1)\n",
+            "            deep = head.number\n",
+        ),
+        ("services/outbox/tracking/tracker.py", "                if len(heads) > 1:", "                if heads:"),
+    ),
+    _of(
+        "sends-only-once",
+        "A transaction that was sent is never sent again, whatever became of it.",
+        ("services/outbox/tracking/broadcast.py", "_AGAIN_AFTER_BLOCKS = 3", "_AGAIN_AFTER_BLOCKS = 3_000_000"),
+        ("services/outbox/tracking/broadcast.py", '_UNHEARD = ("not-sent", "unknown")', "_UNHEARD = ()"),
+    ),
+    _of(
+        "books-no-fees",
+        "The ledger has what was paid, without the fees.",
+        ("core/money/accounting.py", "    if one.fee_units:\n", "    if not one.fee_units:\n"),
+    ),
+    _of(
+        "forgets-when-to-wake",
+        "A node that waits is not woken after a restart.",
+        (
+            "core/run/plan.py",
+            "execution.attempt, wake=True), execution.wake_at, holds)",
+            "execution.attempt, wake=True), None, holds)",
+        ),
+    ),
+    _of(
+        "wakes-at-once-after-a-restart",
+        "A node that waits goes on at once after a restart.",
+        (
+            "core/run/plan.py",
+            "execution.attempt, wake=True), execution.wake_at, holds)",
+            "execution.attempt, wake=True), 0, holds)",
         ),
     ),
 )
