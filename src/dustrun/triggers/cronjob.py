@@ -13,8 +13,8 @@ from pydantic import Field, field_validator
 
 from dustrun.core.triggers.schedules import cron
 from dustrun.core.triggers.schedules.cron import parse
-from dustrun.core.triggers.schedules.fields import TimedConfig, TimedOutput, too_frequent
 from dustrun.core.triggers.schedules.preview import payload_of
+from dustrun.core.triggers.schedules.timed_config import TimedConfig, TimedOutput, too_frequent
 from dustrun.core.triggers.schedules.wall_clock import zone
 from dustrun.sdk import Finding, TriggerConfig, TriggerContext
 from dustrun.sdk.trigger import timed

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from dustrun.core.triggers.schedules.fields import TimedConfig, TimedOutput, too_frequent
 from dustrun.core.triggers.schedules.preview import payload_of
 from dustrun.core.triggers.schedules.recurrence import Recurrence, compile_recurrence, min_gap
+from dustrun.core.triggers.schedules.timed_config import TimedConfig, TimedOutput, too_frequent
 from dustrun.core.triggers.schedules.wall_clock import EPOCH, instant_of, zone
 from dustrun.sdk import Finding, TriggerConfig, TriggerContext
 from dustrun.sdk.trigger import timed

@@ -25,7 +25,7 @@ from dustrun.sdk.chain import ChainCall
 from dustrun.sdk.trigger import WatchedChain, polled
 from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.chain.chain_config import USDC, Address, Addresses, ChainId, check_chain
-from dustrun.triggers.polled.interval import too_often
+from dustrun.triggers.polled.poll_interval import too_often
 from dustrun.triggers.polled.token_price import Exact
 
 _BALANCE: Final = find_function("balanceOf(address) view returns (uint256)", None)

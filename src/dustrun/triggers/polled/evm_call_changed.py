@@ -26,7 +26,7 @@ from dustrun.sdk.fields import raw
 from dustrun.sdk.trigger import polled
 from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.chain.chain_config import USDC, Address, ChainId, check_chain
-from dustrun.triggers.polled.interval import too_often
+from dustrun.triggers.polled.poll_interval import too_often
 
 _NAMES = ("old", "new")
 _MOST_RESULT = 65_536

@@ -23,7 +23,7 @@ from dustrun.sdk.trigger import polled
 from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.chain.chain_config import check_chain
 from dustrun.triggers.polled.evm_call_changed import CallConfig, read
-from dustrun.triggers.polled.interval import too_often
+from dustrun.triggers.polled.poll_interval import too_often
 from dustrun.triggers.polled.token_price import Exact
 
 _NAMES: Final = ("result",)

@@ -11,7 +11,7 @@ from pydantic import Field
 from dustrun.core.values.retry_after import retry_after_s
 from dustrun.errors import DustrunError, Invalid, Refused, Temporary
 from dustrun.sdk import Credential, Finding, HttpRequest, HttpResponse, PolledConfig, TriggerContext
-from dustrun.triggers.polled.interval import too_often
+from dustrun.triggers.polled.poll_interval import too_often
 
 MAX_BYTES: Final = 1_048_576
 JSON: Final = "application/json"

@@ -26,7 +26,7 @@ from dustrun.sdk.chain import Price
 from dustrun.sdk.trigger import polled
 from dustrun.triggers._event_output import EventOutput, example_output
 from dustrun.triggers.chain.chain_config import ChainId, check_chain
-from dustrun.triggers.polled.interval import too_often
+from dustrun.triggers.polled.poll_interval import too_often
 
 _MOST_POINTS = 1000
 _NUMBER = {"anyOf": [{"type": "string", "pattern": r"^[0-9]{1,40}(\.[0-9]{1,40})?$"}, {"type": "number", "minimum": 0}]}

@@ -1,4 +1,4 @@
-"""What all triggers have in common that fire at set times."""
+"""The configuration and the output that all triggers have in common that fire at set times."""
 
 from __future__ import annotations
 
