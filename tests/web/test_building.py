@@ -120,6 +120,39 @@ def test_a_template_asks_for_its_blanks(app: App, server: Server) -> None:
     page.wait_for_url(re.compile("/workflows/wf_"))
 
 
+def test_a_form_is_built_by_clicking(app: App, server: Server) -> None:
+    workflow = server.create_workflow({"nodes": {"root": {"type": "manual"}}})
+    page = _open(app, workflow)
+    page.locator(".card").first.click()
+    asked = page.get_by_role("region", name="What it asks for")
+    asked.get_by_role("button", name="Add a field").click()
+    amount = asked.get_by_role("group", name="Amount", exact=True)
+    amount.get_by_role("combobox", name="Kind of answer").select_option("Number")
+    amount.get_by_label("Help beside it").fill("In USDC")
+    asked.get_by_role("button", name="Add a field").click()
+    name = asked.get_by_role("group", name="New field").get_by_label("Field", exact=True)
+    name.fill("How fast")
+    name.press("Enter")
+    fast = asked.get_by_role("group", name="How fast")
+    fast.get_by_role("combobox", name="Kind of answer").select_option("One of a list")
+    fast.get_by_role("checkbox", name="Must be answered").uncheck()
+    wanted = {
+        "type": "object",
+        "properties": {
+            "amount": {"type": "number", "description": "In USDC"},
+            "howFast": {"type": "string", "enum": ["A", "B"]},
+        },
+        "required": ["amount"],
+    }
+    app.until(lambda: _nodes(server, workflow)["root"].get("payload", {}).get("inputSchema") == wanted)
+    asked.get_by_text("How people see it").click()
+    expect(asked.get_by_role("textbox", name="Amount")).to_have_accessible_description("In USDC")
+    assert app.faults() == []
+    for field in ("Amount", "How fast"):
+        asked.get_by_role("button", name=f"Remove {field}").click()
+    app.until(lambda: "inputSchema" not in _nodes(server, workflow)["root"].get("payload", {}))
+
+
 def test_a_curl_command_becomes_a_step_without_its_secret(app: App, server: Server, workflow: str) -> None:
     page = _open(app, workflow)
     page.evaluate(_PASTE, CURL)

@@ -19,6 +19,7 @@ import { Field } from './Field'
 import { InCoins } from './InCoins'
 import { useKnown } from './known'
 import { Often } from './Often'
+import { Questions } from './Questions'
 import { ScheduleWords, TIMED } from './ScheduleWords'
 import { SimulatedAs } from './SimulatedAs'
 import { StartsBy } from './StartsBy'
@@ -83,7 +84,15 @@ export default function Form({ id, spec, problems, last }: Props) {
     )
   const others = problems.filter((one) => !one.field?.startsWith(`nodes.${id}.payload.`))
   const set = (name: string, value: unknown) => edit((flow) => setField(flow, id, name, value), `${id}.${name}`)
-  const field = (name: string) => (
+  const field = (name: string) =>
+    name === 'inputSchema' && spec?.effect === undefined ? (
+      <Questions key={name} schema={payload[name]} change={(schema) => set(name, schema)}>
+        {plainField(name)}
+      </Questions>
+    ) : (
+      plainField(name)
+    )
+  const plainField = (name: string) => (
     <InCoins
       key={name}
       type={node.type}

@@ -1,0 +1,21 @@
+/** Words of the builder of a form. */
+export const questions = {
+  title: 'What it asks for',
+  about: 'Fields of the form by which people start it, here and by a public link.',
+  none: 'It asks for nothing.',
+  add: 'Add a field',
+  first: 'Amount',
+  next: 'New field',
+  name: 'Field',
+  kind: 'Kind of answer',
+  kinds: { text: 'Text', number: 'Number', whole: 'Whole number', yesno: 'Yes or no', choice: 'One of a list' },
+  other: 'As written in the schema',
+  help: 'Help beside it',
+  choices: 'Answers to choose from',
+  required: 'Must be answered',
+  remove: (name: string) => `Remove ${name}`,
+  use: (name: string) => `{{$trigger.body.${name}}}`,
+  preview: 'How people see it',
+  json: 'As a JSON Schema',
+  tooMuch: 'This schema says more than fields can show. It stays as you wrote it.',
+}
