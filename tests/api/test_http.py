@@ -117,7 +117,7 @@ def test_requests_in_one_piece_are_all_answered(port: int) -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/v1/keys", "/v1/nothing", "/openapi.json"])
 def test_no_cache_keeps_an_answer_and_no_browser_guesses_its_kind(port: int, path: str) -> None:
-    with httpx.Client() as client:  # keeps the connection open, so that a success is sent whole
+    with httpx.Client(timeout=60) as client:  # keeps the connection open, so that a success is sent whole
         headers = client.get(f"http://127.0.0.1:{port}{path}").headers
     kept = [headers.get_list(name) for name in ("cache-control", "x-content-type-options", "x-request-id")]
     assert (kept[0], kept[1], len(kept[2])) == (["no-store"], ["nosniff"], 1)
