@@ -93,7 +93,9 @@ async def _watched_sandbox(settings: Settings) -> AsyncIterator[None]:
         yield
     finally:
         checking.cancel()
-        await asyncio.gather(checking, return_exceptions=True)
+        (outcome,) = await asyncio.gather(checking, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            _logger.error("the sandbox could not be checked", error=repr(outcome))
 
 
 async def check_sandbox(sandbox: Sandbox, must_have_all: bool) -> None:

@@ -29,7 +29,6 @@ from dustrun.storage.hooks.hooks import ACTIVE, DISABLED, HookRow
 from dustrun.storage.secrets.vault import Vault
 
 OVERLAP_HOURS: Final = 24
-BY_HAND: Final = DISABLED_BY_HAND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +135,7 @@ class Hooks:
 
         def decide(tx: Tx, row: HookRow) -> HookRow:
             now = clock.now_ms()
-            fresh = replace(row, status=DISABLED, disabled_at=now, disabled_reason=BY_HAND, updated_at=now)
+            fresh = replace(row, status=DISABLED, disabled_at=now, disabled_reason=DISABLED_BY_HAND, updated_at=now)
             rows.set_state(tx, fresh)
             return fresh
 

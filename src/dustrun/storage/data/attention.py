@@ -18,6 +18,8 @@ KINDS: Final = (
     *("trigger-failed", "trigger-stalled", "hook-disabled", "payment-held", "payment-displaced"),
     *("connector-refused", "connector-reconnect", "connector-unreachable"),
 )
+DISABLED_BY_HAND: Final = "Disabled by hand."
+"""Why a hook is disabled that needs nobody."""
 
 
 def _count(kind: str, table: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> sa.Select[str, int]:
@@ -29,7 +31,7 @@ def _is(column: sa.ColumnElement[str], word: str) -> sa.ColumnElement[bool]:
     return column == sa.literal_column(f"'{word}'")
 
 
-def _statement(by_hand: str) -> Statement:
+def _statement() -> Statement:
     is_restored = sa.exists().where(store_facts.c.name == RESTORED_AT)  # nothing is held in any other store
     is_open = sa.or_(_is(runs.c.status, "running"), _is(runs.c.status, "waiting"))
     spent = runs.join(transactions, transactions.c.run_pk == runs.c.pk)
@@ -42,7 +44,7 @@ def _statement(by_hand: str) -> Statement:
                 _is(subscriptions.c.state, "armed"),
                 subscriptions.c.stalled_since.is_not(None),
             ),
-            _count("hook-disabled", hooks, hooks.c.status == "disabled", hooks.c.disabled_reason != by_hand),
+            _count("hook-disabled", hooks, hooks.c.status == "disabled", hooks.c.disabled_reason != DISABLED_BY_HAND),
             _count(
                 "payment-held",
                 spent,
@@ -56,9 +58,7 @@ def _statement(by_hand: str) -> Statement:
     )
 
 
-DISABLED_BY_HAND: Final = "Disabled by hand."
-"""Why a hook is disabled that needs nobody."""
-_COUNTS = _statement(DISABLED_BY_HAND)
+_COUNTS = _statement()
 _FAILING = Statement(sa.select(connectors.c.failure).where(connectors.c.failing_since.is_not(None)))
 
 
