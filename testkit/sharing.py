@@ -55,7 +55,12 @@ async def ended(client: Client, run_id: str) -> Json:
         run: Json = (await client.get(f"/v1/runs/{run_id}")).data
         return run if run["status"] not in ("running", "waiting") else None
 
-    run: Json = await until(look)
+    try:
+        run: Json = await until(look)
+    except TimeoutError:
+        run = (await client.get(f"/v1/runs/{run_id}")).data
+        spends = (await client.get(f"/v1/transactions?runId={run_id}")).data
+        raise AssertionError(f"{run_id} has not ended: {run}; its transactions: {spends}") from None
     return run
 
 

@@ -66,7 +66,11 @@ async def test_wallet_is_used_by_two_servers(tmp_path: Path, cluster: Cluster, a
             int(anvil.rpc("eth_getTransactionCount", ACCOUNTS[1], "latest"), 16),
         )
         limit = {"maxCount": _ALLOWED, "windowMs": 86_400_000}
-        runs = await _pay_through_both(clients, [limit], _TRANSFERS)
+        try:
+            runs = await _pay_through_both(clients, [limit], _TRANSFERS)
+        except AssertionError as error:
+            error.add_note(f"the node's pool: {anvil.rpc('txpool_inspect')}, mines: {anvil.rpc('anvil_getAutomine')}")
+            raise
         paid = [number for number, run in enumerate(runs) if run["status"] == "success"]
         assert len(paid) == _ALLOWED, [run["status"] for run in runs]
         balances = [int(anvil.rpc("eth_getBalance", recipient(number), "latest"), 16) for number in range(_TRANSFERS)]
