@@ -342,6 +342,22 @@ class World:
         """A person who may be deactivated."""
         return str(self.call("POST", "/v1/people", self.invitation())["id"])
 
+    def session(self) -> str:
+        """A session of the key that asks."""
+        self._enter(self.sign_in_token())
+        return str(self.call("GET", "/v1/sessions")["items"][0]["id"])
+
+    def session_of_person(self) -> tuple[str, str]:
+        """A person, and a session of theirs."""
+        made = self.call("POST", "/v1/people", self.invitation())
+        self._enter(str(made["url"]).partition("#signin=")[2])
+        (session,) = self.call("GET", f"/v1/people/{made['id']}/sessions")["items"]
+        return str(made["id"]), str(session["id"])
+
+    def _enter(self, token: str) -> None:
+        self.call("POST", "/v1/session/redeem", {"token": token})
+        self._session.cookies.clear()
+
     def wallet(self) -> str:
         """A wallet that is not the default one."""
         if not self._has_default_wallet:
@@ -557,6 +573,11 @@ def _redeem(world: World, case: Any) -> None:
     _body(case, {"token": world.sign_in_token()})
 
 
+def _session_of_person(world: World, case: Any) -> None:
+    person, session = world.session_of_person()
+    _path(case, id=person, session=session)
+
+
 def _test_trigger(_world: World, case: Any) -> None:
     _path(case, type="cronjob")
     _body(case, {"config": {"schedule": "@daily"}})
@@ -636,6 +657,8 @@ HELP: dict[str, Adapt] = {
     "make_person_link": _id_of(World.person),
     "list_person_sessions": _id_of(World.person),
     "end_person_sessions": _id_of(World.person),
+    "end_person_session": _session_of_person,
+    "end_own_session": _id_of(World.session),
     "create_organization": _only_body({"name": "fuzzed"}),
     "get_organization": _id_of(World.organization),
     "update_organization": _id_and_body(World.organization, {"retentionDays": 90}),

@@ -94,6 +94,7 @@ class Code(enum.IntEnum):
     LIVE_UNKNOWN = 404010, "The workflow has no live version."
     KEY_UNKNOWN = 404011, "There is no such API key in the caller's organisation."
     PERSON_UNKNOWN = 404017, "There is no such person in the caller's organisation."
+    SESSION_UNKNOWN = 404018, "There is no such open session, or it is not the caller's to end."
     ORGANIZATION_UNKNOWN = 404012, "The caller does not belong to this organisation."
     VARIABLE_UNKNOWN = 404013, "The workflow has no such variable."
     CONNECTOR_UNKNOWN = 404030, "There is no such connector in the caller's organisation."

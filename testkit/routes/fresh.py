@@ -162,6 +162,22 @@ async def sign_in_token(stored: Stored) -> Mapping[str, str]:
     return {}
 
 
+async def signed_in(stored: Stored) -> Mapping[str, str]:
+    """A session of the key that asks."""
+    await sign_in_token(stored)
+    await stored.send("POST", "/v1/session/redeem", {"token": stored.known["token"]})
+    return {"id": str((await stored.send("GET", "/v1/sessions"))["items"][0]["id"])}
+
+
+async def signed_in_person(stored: Stored) -> Mapping[str, str]:
+    """A person who has a session."""
+    person = (await invited(stored))["id"]
+    link = str((await stored.send("POST", f"/v1/people/{person}/links"))["url"])
+    await stored.send("POST", "/v1/session/redeem", {"token": link.partition("signin=")[2]})
+    (session,) = (await stored.send("GET", f"/v1/people/{person}/sessions"))["items"]
+    return {"id": person, "session": str(session["id"])}
+
+
 async def webhook_address(stored: Stored) -> Mapping[str, str]:
     """A new address of a webhook."""
     made = await stored.send("POST", f"/v1/workflows/{stored.known['webhook']}/webhooks/{TRIGGER}/rotate", {})

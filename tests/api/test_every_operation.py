@@ -160,13 +160,30 @@ async def _keys(tour: Tour) -> None:
     await tour.call("get_person", id=person)
     await tour.call("make_person_link", id=person)
     await tour.call("list_person_sessions", id=person)
+    await tour.call("end_person_session", id=person, session=await _signed_in(tour, person))
     await tour.call("end_person_sessions", id=person)
+    await _enter(tour, "/v1/session/links")
+    (own,) = (await tour.call("list_own_sessions"))["items"]
+    await tour.call("end_own_session", id=own["id"])
     await tour.call("update_person", id=person)
     made = await tour.call("create_organization")
     assert made["name"] == "Treasury"
     own = (await tour.call("list_organizations"))["items"][0]["id"]
     await tour.call("get_organization", id=own)
     await tour.call("update_organization", id=own)
+
+
+async def _enter(tour: Tour, path: str) -> None:
+    """A browser signs in by a new link."""
+    token = str((await tour.api.post(path)).data["url"]).partition("#signin=")[2]
+    await tour.call("redeem_sign_in_link", {"token": token}, host="127.0.0.1:8080")
+
+
+async def _signed_in(tour: Tour, person: str) -> str:
+    """A session of a person."""
+    await _enter(tour, f"/v1/people/{person}/links")
+    (one,) = (await tour.api.get(f"/v1/people/{person}/sessions")).data["items"]
+    return str(one["id"])
 
 
 async def _backtests(tour: Tour) -> None:

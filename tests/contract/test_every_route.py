@@ -30,6 +30,7 @@ _LIMITED_PATHS = (
     "/v1/expressions/evaluate",
     "/v1/transactions/release",
     "/v1/api-keys/{id}",
+    "/v1/sessions/{id}",
 )
 """What is named there is of a workflow or wallet, or is a wider key."""
 _FORBIDDEN = {
@@ -43,6 +44,7 @@ _FORBIDDEN = {
     "make_person_link",
     "list_person_sessions",
     "end_person_sessions",
+    "end_person_session",
     "run_action",
     "test_action",
     "run_inline",
@@ -127,6 +129,8 @@ _TELLS_NO_MORE = {
     "what an outside system says": {"read_connector_tools", "try_connector"},
     "what its permission is to read": {
         "accept_version",
+        "end_own_session",
+        "end_person_session",
         "end_person_sessions",
         "invite_person",
         "make_person_link",

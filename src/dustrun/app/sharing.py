@@ -146,11 +146,15 @@ def _connect_streams(base: Base, bus: Bus, claims: Claims) -> None:
 
 
 def _connect_keys(sharing: Sharing, parts: Parts) -> None:
-    """A key that one process revokes ends in all of them."""
+    """A key that one process revokes, and a session that it ends, end in all of them."""
     keys = parts.access.keys
     keys.on_revoked_here = lambda key_id, key_hash: sharing.bus.tell("revoked", key_id, key_hash)
     sharing.bus.on("revoked", keys.hear_revoked)
     sharing.on_gap(keys.look_for_revoked)
+    sessions = parts.access.sessions
+    sessions.on_ended_here = lambda hash: sharing.bus.tell("session", hash)
+    sharing.bus.on("session", sessions.hear_ended)
+    sharing.on_gap(sessions.look_for_ended)
 
 
 def _connect_turns(sharing: Sharing, parts: Parts) -> None:

@@ -16,7 +16,7 @@ from dustrun.operations.keys import WalletId, WorkflowId
 from dustrun.services.access.api_keys import PRESETS
 from dustrun.services.access.paging import Page, page_of
 from dustrun.services.access.people import Given, Invited, Known, Person, PersonLink
-from dustrun.storage.access.people import SessionSeen
+from dustrun.services.access.sessions import OpenSession
 
 noun = Noun("People")
 
@@ -118,11 +118,13 @@ class PersonLinkAnswer(Answer):
 
 
 class PersonSessionAnswer(Answer):
-    """A session of a person."""
+    """An open session of a browser."""
 
+    id: str = Field(description="By it the session is ended; it opens nothing.")
     key_id: str = Field(description="The key that it stands for.")
     created_at: Time
     seen_at: Time = Field(description="Accurate to about a minute.")
+    current: bool = Field(description="Whether this request came with it.")
 
 
 class SignedOutAnswer(Answer):
@@ -208,7 +210,7 @@ async def make_person_link(call: Call, id: str) -> PersonLink:
     answers=PageAnswer[PersonSessionAnswer],
     refusals=[Code.PERSON_UNKNOWN],
 )
-async def list_person_sessions(call: Call, id: str, paging: Paged) -> Page[SessionSeen]:
+async def list_person_sessions(call: Call, id: str, paging: Paged) -> Page[OpenSession]:
     """List the open sessions of a person, newest first."""
     found = await call.parts.access.people.list_sessions(call.principal, id)
     return page_of(found[paging.offset : paging.offset + paging.peek], paging)
@@ -223,3 +225,14 @@ async def list_person_sessions(call: Call, id: str, paging: Paged) -> Page[Sessi
 async def end_person_sessions(call: Call, id: str) -> SignedOut:
     """Sign a person out everywhere: ends their sessions, streams and unused links. Their keys stay good."""
     return SignedOut(await call.parts.access.people.end_sessions(call.principal, id))
+
+
+@noun.delete(
+    "/v1/people/{id}/sessions/{session}",
+    permission="admin",
+    answers=PersonSessionAnswer,
+    refusals=[Code.PERSON_UNKNOWN, Code.SESSION_UNKNOWN],
+)
+async def end_person_session(call: Call, id: str, session: str) -> OpenSession:
+    """End one session of a person, and the streams that it opened."""
+    return await call.parts.access.people.end_session(call.principal, id, session)

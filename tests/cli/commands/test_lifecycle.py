@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from served import ROOT, Served, served
@@ -60,6 +61,12 @@ def test_a_person_from_the_invitation_to_the_end(server: Served) -> None:
     assert "/#signin=signin_" in server.dustrun("people", "link", ada["id"]).stdout
     assert server.json("people", "sessions", ada["id"])["items"] == []
     assert server.dustrun("people", "sign-out", ada["id"]).stdout.strip() == "Sessions ended: 0."
+    token = server.dustrun("people", "link", ada["id"]).stdout.partition("#signin=")[2].strip()
+    httpx.post(f"{server.url}/v1/session/redeem", json={"token": token}).raise_for_status()
+    (session,) = server.json("people", "sessions", ada["id"])["items"]
+    assert server.json("people", "sessions")["items"] == []  # the owner's key has none
+    assert server.dustrun("people", "end-session", session["id"]).returncode == 2
+    assert server.json("people", "end-session", session["id"], "--person", ada["id"])["id"] == session["id"]
     assert server.json("people", "deactivate", ada["id"])["state"] == "deactivated"
     assert server.json("keys", "show", made)["revokedAt"] is not None
     assert server.json("people", "activate", ada["id"])["state"] == "invited"

@@ -17,7 +17,7 @@ from dustrun.services.access.api_keys import make_key
 from dustrun.services.access.hands import is_one_hand
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.statement import Tx
-from dustrun.storage.db.tables import people, sign_in_links
+from dustrun.storage.db.tables import people, sign_in_links, web_sessions
 from testkit.approving import ASKING, question_of
 from testkit.composition import Composition, composed
 from testkit.sharing import ended, until
@@ -28,8 +28,8 @@ BASE = "http://127.0.0.1:8080"
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Composition]:
-    async with composed(tmp_path) as composition:
+async def server(tmp_path: Path, store_url: str) -> AsyncIterator[Composition]:
+    async with composed(tmp_path, database_url=store_url) as composition:
         yield composition
 
 
@@ -57,6 +57,7 @@ async def _invite(server: Composition, **fields: Any) -> tuple[dict[str, Any], B
     return made, browser
 
 
+@pytest.mark.both_stores
 async def test_an_invited_person_signs_in_once_by_their_link(server: Composition) -> None:
     made = (await server.owner.post("/v1/people", ADA)).data
     assert (made["state"], made["email"], made["joinedAt"]) == ("invited", "ada@example.com", None)
@@ -81,6 +82,53 @@ async def test_a_newer_link_takes_back_the_older_one(server: Composition) -> Non
     newest = (await server.owner.post(f"/v1/people/{made['id']}/links")).data["url"]
     assert (await server.owner.delete(f"/v1/people/{made['id']}/sessions")).data == {"ended": 1}
     assert await Browser(server).redeem(newest) == 401
+
+
+async def _sessions_of(browser: Browser) -> list[tuple[str, bool]]:
+    _, page = await browser.send("GET", "/v1/sessions")
+    return [(one["id"], one["current"]) for one in page["items"]]
+
+
+@pytest.mark.both_stores
+async def test_sessions_end_one_by_one(server: Composition) -> None:
+    """By their person, and by an administrator; the others go on."""
+    made, laptop = await _invite(server)
+    path = f"/v1/people/{made['id']}"
+    phone, tablet = Browser(server), Browser(server)
+    for one in (phone, tablet):
+        assert await one.redeem((await server.owner.post(f"{path}/links")).data["url"]) == 200
+    own = dict(await _sessions_of(laptop))
+    here = next(session for session, is_current in own.items() if is_current)
+    of_phone = next(session for session, is_current in await _sessions_of(phone) if is_current)
+    assert (len(own), here != of_phone) == (3, True)
+    hashes = [row[0] for row in await server.rows(sa.select(web_sessions.c.hash))]
+    assert not any(hash in str(own) for hash in hashes)
+    stream = await _stream(server, phone)
+    assert (await laptop.send("DELETE", f"/v1/sessions/{of_phone}"))[0] == 200
+    assert (await stream).status_code == 200  # it was open, and has ended
+    assert await laptop.send("DELETE", f"/v1/sessions/{of_phone}") == (404, 404018)
+    assert [(await one.send("GET", "/v1/me"))[0] for one in (laptop, phone, tablet)] == [200, 401, 200]
+    assert (await server.owner.delete(f"{path}/sessions/{here}")).data["current"] is False
+    assert (await server.owner.delete(f"{path}/sessions/{here}")).code == 404018
+    assert [(await one.send("GET", "/v1/me"))[0] for one in (laptop, tablet)] == [401, 200]
+    ended = [one for one in (await server.owner.get("/v1/audit")).data["items"] if one["action"] == "session.end"]
+    assert [one["detail"].get("person") for one in ended] == [made["id"], None]
+
+
+async def test_nobody_sees_or_ends_sessions_of_others(server: Composition) -> None:
+    """Not those of another person, nor with a key of the same person those that may do more than it."""
+    _, ada = await _invite(server)
+    bob_row, bob = await _invite(server, email="bob@example.com")
+    ((session, _),) = await _sessions_of(ada)
+    assert await bob.send("DELETE", f"/v1/sessions/{session}") == (404, 404018)
+    assert (await server.owner.delete(f"/v1/people/{bob_row['id']}/sessions/{session}")).code == 404018
+    assert (await (await server.other_owner()).delete(f"/v1/sessions/{session}")).code == 404018
+    assert (await server.owner.delete(f"/v1/sessions/{session}")).code == 404018
+    for rights, seen in ((["run:read"], 0), (sorted(ADA["permissions"]), 1)):
+        _, key = await ada.send("POST", "/v1/api-keys", {"name": "k", "permissions": rights})
+        client = server.client(key["key"])
+        assert len((await client.get("/v1/sessions")).data["items"]) == seen
+        assert (await client.delete(f"/v1/sessions/{session}")).status == (200 if seen else 404)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +173,7 @@ async def test_keys_of_a_person_are_theirs_and_only_a_fresh_session_makes_them(s
     assert await owner.send("POST", "/v1/people", {**ADA, "email": "b@example.com"}) == (403, 403022)
 
 
+@pytest.mark.both_stores
 async def test_a_deactivated_person_can_do_nothing_and_comes_back_by_a_new_link(server: Composition) -> None:
     made, browser = await _invite(server)
     _, key = await browser.send("POST", "/v1/api-keys", {"name": "script", "permissions": ["run:read"]})
@@ -239,9 +288,10 @@ async def test_a_person_does_not_approve_what_their_other_key_asks(server: Compo
     assert (await ended(server.owner, run["runId"]))["status"] == "success"
 
 
-async def test_what_a_person_left_is_listed_and_what_becomes_of_it(tmp_path: Path) -> None:
+@pytest.mark.both_stores
+async def test_what_a_person_left_is_listed_and_what_becomes_of_it(tmp_path: Path, store_url: str) -> None:
     """A published trigger, a run that waits for an approval, and streams, of a person who is deactivated."""
-    async with composed(tmp_path, actions_dir=OWN) as server:
+    async with composed(tmp_path, database_url=store_url, actions_dir=OWN) as server:
         rights = ["workflow:create", "workflow:read", "workflow:publish", "workflow:execute", "run:read", "run:stream"]
         made, browser = await _invite(server, permissions=rights)
         path = f"/v1/people/{made['id']}"

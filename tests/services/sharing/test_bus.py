@@ -17,7 +17,8 @@ from dustrun.errors import Conflict
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
-from dustrun.storage.db.tables import activity, api_keys
+from dustrun.storage.db.tables import activity, api_keys, web_sessions
+from services.access.test_people import ADA, Browser
 from services.streaming.test_notices import frames
 from testkit.approving import decide_at_once
 from testkit.composition import Composition, composed
@@ -188,6 +189,30 @@ async def test_streams_of_a_revoked_key_end_on_every_server(two: list[Compositio
     assert "run_waiting" in answers[0].text
     assert "run_finished" not in answers[0].text
     assert (await stranger.http.get(token)).status_code == 401
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+async def test_a_session_that_one_server_ends_is_dead_on_the_other(two: list[Composition], is_heard: bool) -> None:
+    """Its requests at once, its open stream as soon as the other server is told, or looks."""
+    here, there = two
+    made = (await here.owner.post("/v1/people", ADA)).data
+    browser = Browser(there)
+    assert await browser.redeem(made["url"]) == 200
+    reading = asyncio.create_task(browser.http.get("/v1/activity/stream"))
+
+    async def is_open() -> bool:
+        return bool(there.parts.streams.hub._activity)
+
+    await until(is_open)
+    if is_heard:
+        path = f"/v1/people/{made['id']}/sessions"
+        (session,) = (await here.owner.get(path)).data["items"]
+        assert (await here.owner.delete(f"{path}/{session['id']}")).status == 200
+    else:
+        await here.execute(sa.delete(web_sessions))  # past the API, which would tell
+    assert (await browser.send("GET", "/v1/me"))[0] == 401
+    async with asyncio.timeout(4 if is_heard else 60):
+        assert (await reading).status_code == 200
 
 
 async def test_key_that_was_revoked_unheard_changes_no_policy(two: list[Composition]) -> None:

@@ -13,11 +13,14 @@ from dustrun.api import auth
 from dustrun.api.envelope import success
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, Unauthenticated
-from dustrun.operations.declaration.answers import STORED, Answer, From, Time, time
+from dustrun.operations.declaration.answers import STORED, Answer, From, PageAnswer, Time, time
 from dustrun.operations.declaration.encoding import as_it_is, data_of
+from dustrun.operations.declaration.fields import Paged
 from dustrun.operations.declaration.operation import ANY_KEY, PUBLIC, Noun
 from dustrun.operations.declaration.parts import Call
-from dustrun.services.access.sessions import NewLink, NewSession
+from dustrun.operations.people import PersonSessionAnswer
+from dustrun.services.access.paging import Page, page_of
+from dustrun.services.access.sessions import NewLink, NewSession, OpenSession
 from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.access.organizations import OrganizationRow
 
@@ -164,6 +167,22 @@ async def end_session(call: Call, request: Request) -> Response:
     response = success({"ended": session_id is not None}, call.request_id)
     auth.clear(response, request.scope, call.parts.settings, name)
     return response
+
+
+@noun.get("/v1/sessions", permission=ANY_KEY, answers=PageAnswer[PersonSessionAnswer])
+async def list_own_sessions(call: Call, paging: Paged) -> Page[OpenSession]:
+    """List the caller's open sessions, newest first: those of its person, or of its key if that is nobody's.
+
+    Of sessions that stand for another key of the person, those that may do no more than the caller are listed.
+    """
+    found = await call.parts.access.sessions.list_own(call.principal)
+    return page_of(found[paging.offset : paging.offset + paging.peek], paging)
+
+
+@noun.delete("/v1/sessions/{id}", permission=ANY_KEY, answers=PersonSessionAnswer, refusals=[Code.SESSION_UNKNOWN])
+async def end_own_session(call: Call, id: str) -> OpenSession:
+    """End one of the caller's sessions, and the streams that it opened."""
+    return await call.parts.access.sessions.end_own(call.principal, id)
 
 
 @noun.get("/v1/me", permission=ANY_KEY, answers=MeAnswer)

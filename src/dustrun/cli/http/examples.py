@@ -204,6 +204,7 @@ OF: dict[str, tuple[str, ...]] = {
     "people deactivate": (f"dustrun people deactivate per_{_ID}",),
     "people activate": (f"dustrun people activate per_{_ID}",),
     "people sessions": (f"dustrun people sessions per_{_ID}",),
+    "people end-session": (f"dustrun people end-session web_{'0' * 26}",),
     "people sign-out": (f"dustrun people sign-out per_{_ID}",),
     "keys requests": (f"dustrun keys requests --of key_{_ID}",),
     "organization show": ("dustrun organization show",),

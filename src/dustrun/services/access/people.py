@@ -29,7 +29,7 @@ from dustrun.services.access.api_keys import (
 from dustrun.services.access.hands import hand_of
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
-from dustrun.services.access.sessions import IDLE_MS, LIFE_MS, Sessions
+from dustrun.services.access.sessions import OpenSession, Sessions, end_one, list_open, seen_by
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.access import people as rows
 from dustrun.storage.access import sessions as session_rows
@@ -212,15 +212,29 @@ class People:
         changed = await self._writer.write(unit, lambda done: self._keys.forget_all(done[1]))
         return changed[0]
 
-    async def list_sessions(self, principal: Principal, person_id: str) -> list[SessionSeen]:
+    async def list_sessions(self, principal: Principal, person_id: str) -> list[OpenSession]:
         """Lists the sessions of a person that have not ended."""
         principal.need_no_limits(_DOING)
 
         def query(tx: Tx) -> list[SessionSeen]:
             _get(tx, principal, person_id)
-            return _sessions(tx, _good_keys(tx, principal.org_id, person_id))
+            return list_open(tx, _good_keys(tx, principal.org_id, person_id))
 
-        return await self._database.read(query)
+        return [seen_by(principal, row) for row in await self._database.read(query)]
+
+    async def end_session(self, principal: Principal, person_id: str, session_id: str) -> OpenSession:
+        """Ends one session of a person, and the streams that it opened; raises `NotFound`."""
+        principal.need_no_limits(_DOING)
+
+        def unit(tx: Tx) -> SessionSeen:
+            _get(tx, principal, person_id)
+            row = end_one(tx, list_open(tx, _good_keys(tx, principal.org_id, person_id)), session_id)
+            audit.record(tx, principal, "session.end", row.key_id, person=person_id, session=session_id)
+            return row
+
+        ended = await self._writer.write(unit)
+        self._sessions.tell_ended([ended.hash])
+        return seen_by(principal, ended)
 
     async def end_sessions(self, principal: Principal, person_id: str) -> int:
         """Ends all sessions of a person, and the streams that these opened; returns how many sessions there were."""
@@ -235,8 +249,7 @@ class People:
             return ended
 
         ended = await self._writer.write(unit)
-        for hash in ended:
-            self._sessions.on_ended(hash)
+        self._sessions.tell_ended(ended)
         return len(ended)
 
     def _link(self, tx: Tx, row: PersonRow) -> PersonLink:
@@ -325,11 +338,6 @@ def _good_keys(tx: Tx, org_id: str, person_id: str) -> set[str]:
     return {row.id for row in key_rows.list_of_person(tx, org_id, person_id) if is_good(row)}
 
 
-def _sessions(tx: Tx, key_ids: set[str]) -> list[SessionSeen]:
-    now = clock.now_ms()
-    return rows.list_sessions(tx, key_ids, seen_after=now - IDLE_MS, created_after=now - LIFE_MS)
-
-
 def _dependents(tx: Tx, org_id: str, person_id: str) -> Dependents:
     """What is in a person's name: also of keys that have ended, since triggers and runs outlive them."""
     own = {row.id for row in key_rows.list_of_person(tx, org_id, person_id)}
@@ -341,7 +349,7 @@ def _dependents(tx: Tx, org_id: str, person_id: str) -> Dependents:
     return Dependents(
         keys=sorted(good)[:MOST_LISTED],
         made_keys=sorted(left)[:MOST_LISTED],
-        sessions=len(_sessions(tx, good)),
+        sessions=len(list_open(tx, good)),
         workflows=sorted(workflows)[:MOST_LISTED],
         runs=rows.list_open_runs(tx, org_id, own, limit=MOST_LISTED),
         form_links=rows.list_form_links(tx, org_id, own, now=clock.now_ms(), limit=MOST_LISTED),

@@ -6,12 +6,12 @@ A session ends twelve hours after its last request, seven days after its start, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from dustrun import clock, ids
-from dustrun.errors import Unauthenticated
+from dustrun.errors import Code, NotFound, Unauthenticated
 from dustrun.records import dataclass
 from dustrun.services.access import audit
 from dustrun.services.access.api_keys import Keys, is_good, nobody_listens, principal_of
@@ -21,6 +21,7 @@ from dustrun.storage.access import keys as key_rows
 from dustrun.storage.access import organizations, people
 from dustrun.storage.access import sessions as rows
 from dustrun.storage.access.keys import KeyRow
+from dustrun.storage.access.people import SessionSeen
 from dustrun.storage.access.sessions import SessionRow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -31,6 +32,7 @@ LIFE_MS: Final = 7 * 86_400_000
 LINK_MS: Final = 10 * 60_000
 FRESH_MS: Final = 10 * 60_000
 _SEEN_EVERY_MS: Final = 60_000
+_LOOK: Final = 500
 _WRONG_LINK = "The sign-in link is not valid: it was used, or has expired. Ask for a new one."
 
 
@@ -62,6 +64,17 @@ class NewLink:
     expires_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session that has not ended. `current`: whether the caller's request came with it."""
+
+    id: str
+    key_id: str
+    created_at: int
+    seen_at: int
+    current: bool
+
+
 class Sessions:
     """Use cases of browser sessions."""
 
@@ -71,7 +84,10 @@ class Sessions:
         self._keys = keys
         self._name: str | None = None
         self.on_ended: Callable[[str], None] = nobody_listens
-        """Called with the hash of each session that this process has ended."""
+        """Called with the hash of each session that has ended before its time."""
+        self.on_ended_here: Callable[[str], None] | None = None
+        """In a shared store: called with the hash of each session that was ended by this process."""
+        self._met: set[str] = set()
 
     async def name(self) -> str:
         """The name of this installation's cookies: a browser sends cookies to every port of a host."""
@@ -102,6 +118,8 @@ class Sessions:
         row, key = found
         if now - row.seen_at > _SEEN_EVERY_MS:
             await self._writer.write(lambda tx: rows.see(tx, hash, now))
+        if self.on_ended_here is not None:
+            self._met.add(hash)
         is_fresh = key.person_id is not None and now - row.created_at <= FRESH_MS
         principal = replace(principal_of(key), is_session=True, session=hash, is_fresh=is_fresh)
         return Session(principal, row.csrf_hash, _end_of(row, key))
@@ -110,7 +128,46 @@ class Sessions:
         """Ends a session; idempotent."""
         hash = ids.secret_hash(session_id)
         await self._writer.write(lambda tx: rows.delete(tx, hash))
+        self.tell_ended([hash])
+
+    async def list_own(self, principal: Principal) -> list[OpenSession]:
+        """The open sessions of the caller's person, or of its key if that is nobody's; of those that stand for another
+        key, the ones that may do no more than the caller."""
+        found = await self._database.read(lambda tx: list_open(tx, _own_keys(tx, principal)))
+        return [seen_by(principal, row) for row in found]
+
+    async def end_own(self, principal: Principal, session_id: str) -> OpenSession:
+        """Ends one of the sessions that `list_own` lists; raises `NotFound`."""
+
+        def unit(tx: Tx) -> SessionSeen:
+            row = end_one(tx, list_open(tx, _own_keys(tx, principal)), session_id)
+            audit.record(tx, principal, "session.end", row.key_id, session=session_id)
+            return row
+
+        ended = await self._writer.write(unit)
+        self.tell_ended([ended.hash])
+        return seen_by(principal, ended)
+
+    def tell_ended(self, hashes: Sequence[str]) -> None:
+        """Ends the streams of sessions that this process has ended, here and on other servers."""
+        for hash in hashes:
+            self.hear_ended(hash)
+            if self.on_ended_here is not None:
+                self.on_ended_here(hash)
+
+    def hear_ended(self, hash: str) -> None:
+        """A session has ended, maybe on another server."""
+        self._met.discard(hash)
         self.on_ended(hash)
+
+    async def look_for_ended(self) -> None:
+        """Ends the streams of sessions that another server has ended, whether or not it told."""
+        met = sorted(self._met)
+        for start in range(0, len(met), _LOOK):
+            some = met[start : start + _LOOK]
+            there = await self._database.read(lambda tx, some=some: rows.list_there(tx, some))  # type: ignore[misc]
+            for hash in set(some) - there:
+                self.hear_ended(hash)
 
     async def make_link(self, principal: Principal) -> NewLink:
         """A link that signs in as the caller's key, once, within ten minutes."""
@@ -142,6 +199,39 @@ class Sessions:
         if started is None:
             raise Unauthenticated(_WRONG_LINK)
         return started
+
+
+def public_id(hash: str) -> str:
+    """What a session is called by. It opens nothing: a request shows the secret whose hash this is a part of."""
+    return f"web_{hash[:26]}"
+
+
+def list_open(tx: Tx, key_ids: set[str]) -> list[SessionSeen]:
+    """The sessions of some keys that have not ended, newest first."""
+    now = clock.now_ms()
+    return people.list_sessions(tx, key_ids, seen_after=now - IDLE_MS, created_after=now - LIFE_MS)
+
+
+def end_one(tx: Tx, among: Sequence[SessionSeen], session_id: str) -> SessionSeen:
+    """Ends the session of this name among some; raises `NotFound`."""
+    found = next((row for row in among if public_id(row.hash) == session_id), None)
+    if found is None:
+        raise NotFound(f'There is no open session "{session_id}".', code=Code.SESSION_UNKNOWN)
+    rows.delete(tx, found.hash)
+    return found
+
+
+def seen_by(principal: Principal, row: SessionSeen) -> OpenSession:
+    """A session as a caller is shown it."""
+    return OpenSession(public_id(row.hash), row.key_id, row.created_at, row.seen_at, row.hash == principal.session)
+
+
+def _own_keys(tx: Tx, principal: Principal) -> set[str]:
+    own = key_rows.find(tx, principal.org_id, principal.key_id)
+    if own is None or own.person_id is None:
+        return {principal.key_id}
+    every = key_rows.list_of_person(tx, principal.org_id, own.person_id)
+    return {row.id for row in every if is_good(row) and (row.id == own.id or principal_of(row).is_within(principal))}
 
 
 def _start(tx: Tx, org_id: str, key_id: str) -> NewSession:

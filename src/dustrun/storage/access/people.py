@@ -33,6 +33,7 @@ class PersonRow:
 class SessionSeen(NamedTuple):
     """A session of a person, without its secrets."""
 
+    hash: str
     key_id: str
     created_at: int
     seen_at: int
@@ -106,7 +107,7 @@ def drop_links(tx: Tx, key_id: str) -> None:
 def list_sessions(tx: Tx, key_ids: Collection[str], *, seen_after: int, created_after: int) -> list[SessionSeen]:
     """Lists the sessions that stand for some keys and have not ended by themselves, newest first."""
     s = web_sessions.c
-    query = sa.select(s.key_id, s.created_at, s.seen_at).where(s.key_id.in_(sorted(key_ids)))
+    query = sa.select(s.hash, s.key_id, s.created_at, s.seen_at).where(s.key_id.in_(sorted(key_ids)))
     query = query.where(s.seen_at >= seen_after, s.created_at >= created_after)
     return [SessionSeen(*row) for row in tx.all(Statement(query.order_by(s.created_at.desc(), s.hash)))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields
 
 import sqlalchemy as sa
@@ -67,6 +68,12 @@ def see(tx: Tx, hash: str, now: int) -> None:
 def delete(tx: Tx, hash: str) -> None:
     """Ends a session."""
     tx.do(_DELETE, hash_=hash)
+
+
+def list_there(tx: Tx, hashes: Collection[str]) -> set[str]:
+    """Those of some sessions that have not ended; a few hundred at once."""
+    query = sa.select(web_sessions.c.hash).where(web_sessions.c.hash.in_(sorted(hashes)))
+    return {row[0] for row in tx.all(Statement(query))}
 
 
 def prune(tx: Tx, *, seen_before: int, created_before: int, now: int) -> None:

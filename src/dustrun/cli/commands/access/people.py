@@ -15,8 +15,10 @@ from dustrun.cli.render.tables import show_one, show_page
 app = typer.Typer(no_args_is_help=True, help="Invite people, sign them out, deactivate them; needs `admin`.")
 PersonId = Annotated[str, typer.Argument(metavar="PERSON", help="Person id, per_….")]
 
+Whose = Annotated[str | None, typer.Argument(metavar="PERSON", help="Person id, per_…; default: yourself.")]
+
 _COLUMNS = ["person", "name", "e-mail", "state", "may", "key", "joined"]
-_SESSION = ["key", "started", "last used"]
+_SESSION = ["session", "key", "started", "last used", "this"]
 _DEPENDENTS = {
     "keys": "good keys",
     "madeKeys": "keys of nobody that these made",
@@ -32,7 +34,7 @@ def _row(person: dict[str, Any]) -> list[Any]:
 
 
 def _session_row(one: dict[str, Any]) -> list[Any]:
-    return [one["keyId"], one["createdAt"], one["seenAt"]]
+    return [one["id"], one["keyId"], one["createdAt"], one["seenAt"], "yes" if one["current"] else None]
 
 
 def _show(person: dict[str, Any], as_json: bool) -> None:
@@ -122,16 +124,33 @@ def activate(person_id: PersonId, as_json: AsJson = False, server: Server = SERV
 
 @app.command()
 def sessions(
-    person_id: PersonId,
+    person_id: Whose = None,
     limit: Limit = 20,
     offset: Offset = 0,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """List the open sessions of a person."""
-    page = client_of(server, key).get(f"/v1/people/{segment(person_id)}/sessions", limit=limit, offset=offset)
-    show_page(page, _SESSION, _session_row, as_json, spare=())
+    """List the open sessions of a person, or your own, which needs no permission."""
+    page = client_of(server, key).get(_sessions_path(person_id), limit=limit, offset=offset)
+    show_page(page, _SESSION, _session_row, as_json, spare=("this", "key"))
+
+
+@app.command("end-session")
+def end_session(
+    session_id: Annotated[str, typer.Argument(metavar="SESSION", help="Session id, web_….")],
+    person_id: Annotated[str | None, typer.Option("--person", help="Whose it is, per_…; default: yours.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """End one session, and the streams that it opened."""
+    ended = client_of(server, key).call("DELETE", f"{_sessions_path(person_id)}/{segment(session_id)}")
+    show_one(ended, _SESSION, _session_row, as_json)
+
+
+def _sessions_path(person_id: str | None) -> str:
+    return "/v1/sessions" if person_id is None else f"/v1/people/{segment(person_id)}/sessions"
 
 
 @app.command("sign-out")
