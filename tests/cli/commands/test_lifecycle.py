@@ -69,7 +69,7 @@ def test_a_person_from_the_invitation_to_the_end(server: Served) -> None:
     assert server.json("people", "end-session", session["id"], "--person", ada["id"])["id"] == session["id"]
     assert server.json("people", "deactivate", ada["id"])["state"] == "deactivated"
     assert server.json("keys", "show", made)["revokedAt"] is not None
-    assert server.json("people", "activate", ada["id"])["state"] == "invited"
+    assert server.json("people", "activate", ada["id"])["state"] == "active"
     nothing = server.dustrun("people", "invite", "b@example.com", "--name", "B")
     assert (nothing.returncode, "Give what the person may do" in nothing.stderr) == (2, True)
 
