@@ -52,11 +52,17 @@ async def simulate(api: Client, kind: str, inputs: Any, **more: Any) -> Reply:
     return await api.post(f"/v1/actions/{kind}/test", {"inputs": inputs, **more})
 
 
+async def _runs(api: Client, query: str) -> list[str]:
+    return [one["id"] for one in (await api.get(f"/v1/runs{query}")).data["items"]]
+
+
 async def test_each_mode_moves_what_a_run_of_that_mode_moves(outbox: Outbox, api: Client) -> None:
     tried = (await simulate(api, "send-native", PAY, connectorId=outbox.wallet_id)).data
     assert (tried["mode"], tried["status"], tried["passed"]) == ("simulate", "success", True)
     [transaction] = tried["effects"]["transactions"]
     assert (transaction["to"], transaction["value"], outbox.balance(SHOP)) == (SHOP, str(ETHER), 0)
+    listed, others = await _runs(api, ""), await _runs(api, "?actionTests=false")
+    assert [one for one in listed if one not in others] == [tried["runId"]]
     same = (await run(api, "send-native", PAY, simulate=True)).data
     assert (same["mode"], same["effects"]["totalFees"] != [], outbox.nonce()) == ("simulate", True, 0)
 

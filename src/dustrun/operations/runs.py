@@ -32,6 +32,7 @@ from dustrun.operations.shapes.runs import (
 from dustrun.operations.shapes.workflows import HELLO
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access.paging import Paging
+from dustrun.services.actions import TEST
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.pages import RunPage
 from dustrun.services.runs.runs import Resolution, Run
@@ -96,6 +97,9 @@ class RunQuery(Group):
         "newest runs of the other filters are searched for a third of a second: a page may have fewer runs than "
         "`limit`, or none, and `hasMore`; `cursor` then goes on.",
     )
+    action_tests: bool = Field(
+        True, alias="actionTests", description="Also runs of `POST /v1/actions/{type}/test`, which are of no workflow."
+    )
     cursor: str | None = Field(
         None,
         pattern="^[0-9]{1,18}$",
@@ -128,6 +132,7 @@ async def _page(call: Call, query: RunQuery, paging: Paging, workflow_id: str | 
         workflow_id=workflow_id,
         version=version,
         before=int(query.cursor) if query.cursor is not None else None,
+        without_source=None if query.action_tests else TEST,
     )
     return await call.parts.runs.list_page(call.principal, filters, paging, query.q)
 

@@ -22,13 +22,15 @@ from dustrun.storage.money import wallets
 
 NODE: Final = "action"
 """Id of the node that carries out the action."""
+TEST: Final = "action-test"
+"""What started a run that only tests an action."""
 _INPUTS, _CONNECTOR = f"nodes.{NODE}.payload", f"nodes.{NODE}.connector"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionCall:
     """An action with its inputs. `connector_id`: the connector or wallet that it uses; `connector_type`: what it must
-    be, if the caller says so."""
+    be, if the caller says so; `is_test`: lists of runs can leave it out."""
 
     type: str
     inputs: dict[str, Any]
@@ -36,6 +38,7 @@ class ActionCall:
     connector_type: str | None = None
     simulate: bool = False
     dust_test: bool = False
+    is_test: bool = False
 
 
 class ActionCalls:
@@ -55,7 +58,8 @@ class ActionCalls:
         if call.connector_id is not None:
             node["connector"] = await self._reference(principal.org_id, call, call.connector_id)
         nodes = {"root": {"type": "manual", "children": [NODE]}, NODE: node}
-        request = RunRequest(simulate=call.simulate, dust_test=call.dust_test)
+        source = TEST if call.is_test else "api"
+        request = RunRequest(simulate=call.simulate, dust_test=call.dust_test, source=source)
         try:
             return await self._starts.start_inline(principal, {"nodes": nodes}, request)
         except Invalid as error:

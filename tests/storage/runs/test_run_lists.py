@@ -38,7 +38,7 @@ def made(number: int, chance: random.Random) -> dict[str, Any]:
         "mode": chance.choice(MODES),
         "status": status,
         "trigger_node_id": "root",
-        "trigger_source": "api",
+        "trigger_source": chance.choice(["api", "action-test"]) if number % 7 == 0 else "api",
         "triggered_by": "key",
         "payload": "{}",
         "prop_values": "{}",
@@ -85,6 +85,7 @@ def passes(run: dict[str, Any], filters: Filters, *, by_status: bool = True) -> 
         and (filters.until is None or run["started_at"] < filters.until)
         and (filters.version is None or run["version"] == filters.version)
         and (filters.before is None or run["pk"] < filters.before)
+        and run["trigger_source"] != filters.without_source
     )
 
 
@@ -130,6 +131,9 @@ def test_lists_take_versions_and_ends_and_cursors_too(store: tuple[Database, lis
                     run["status"] for run in kept if passes(run, replace(filters, before=None), by_status=False)
                 )
                 assert count_by_status(tx, "a", filters) == dict(counted), filters
+                wanted = [run["id"] for run in kept if passes(run, filters)]
+                assert [row.id for row in list_runs(tx, "a", filters, 30, 3)] == wanted[3:34], filters
+                filters = replace(filters, without_source="action-test")
                 wanted = [run["id"] for run in kept if passes(run, filters)]
                 assert [row.id for row in list_runs(tx, "a", filters, 30, 3)] == wanted[3:34], filters
 

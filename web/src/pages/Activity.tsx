@@ -18,7 +18,7 @@ const KEPT = 200
 
 export default function Activity() {
   const [events, setEvents] = useState<RunEvent[]>([])
-  const runs = useList('/v1/runs')
+  const runs = useList('/v1/runs', { actionTests: false })
   useEffect(() => {
     const take = (event: RunEvent) => event.runId && setEvents((old) => [event, ...old].slice(0, KEPT))
     return followActivity({ take })

@@ -15,6 +15,8 @@ import { words } from '../words'
 import { home } from '../words.home'
 
 const said = words.runs
+/** As a mode: all of them, and the tests of single steps, which would fill the list. */
+const TESTS = 'tests'
 const PRESETS: Span[] = ['left', 'night', 'day', 'week']
 
 export const runColumns: Column<RunItem>[] = [
@@ -69,12 +71,14 @@ function instant(day: string | null, isEnd: boolean): string | null {
 
 export default function Runs() {
   const { get, set } = useFilters()
-  const [status, mode, workflowId, q] = [get('status'), get('mode'), get('workflow'), get('q')]
+  const [status, shown, workflowId, q] = [get('status'), get('mode'), get('workflow'), get('q')]
+  const mode = shown === TESTS ? null : shown
   const version = workflowId && get('version')
   const span = PRESETS.find((one) => one === get('span'))
   const preset = useMemo(() => (span ? sinceOf(span, new Date(), leftAt()).toISOString() : null), [span])
   const times = { since: preset ?? get('since') ?? instant(get('from'), false), until: instant(get('to'), true) }
-  const found = useList('/v1/runs', { status, mode, workflowId, version, q, ...times })
+  const tests = { actionTests: shown === TESTS }
+  const found = useList('/v1/runs', { status, mode, workflowId, version, q, ...tests, ...times })
   const named = workflowId && found.rows[0]?.workflowName
   const choice = (name: 'status' | 'mode', label: string, any: string, of: Record<string, string>) => (
     <Select
@@ -117,7 +121,7 @@ export default function Runs() {
       }}
     />
   )
-  const isFiltered = Boolean(status || mode || workflowId || q || times.since || times.until)
+  const isFiltered = Boolean(status || shown || workflowId || q || times.since || times.until)
   return (
     <Page
       title={named ? said.of(named) : words.nav.runs}
@@ -125,7 +129,7 @@ export default function Runs() {
         <>
           <TextFilter label={said.search} value={q} set={(to) => set('q', to)} />
           {choice('status', said.status, said.anyStatus, words.runStatus)}
-          {choice('mode', said.mode, said.anyMode, words.mode)}
+          {choice('mode', said.mode, said.anyMode, { ...words.mode, [TESTS]: said.withTests })}
           {workflowId && field('version', said.ofVersion, 'number')}
           {presets}
           {field('from', said.from, 'date')}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -59,7 +60,7 @@ async def test_action(call: Call, type: Type, body: TestAction) -> EncodedAnswer
     """Simulate one action outside a workflow: only reads leave the server.
 
     The same as running it with `simulate`. `effects` tells what would have been sent."""
-    return await _answer(call, body.call(type, simulate=True), body.wait_s)
+    return await _answer(call, replace(body.call(type, simulate=True), is_test=True), body.wait_s)
 
 
 async def _answer(call: Call, wanted: ActionCall, wait_s: float) -> EncodedAnswer:

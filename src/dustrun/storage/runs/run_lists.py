@@ -58,8 +58,8 @@ _BISECT = Statement(
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Filters of a run list. `version`: of the workflow, which must be given; `before`: only runs with smaller row ids;
-    `only`: the ids of the workflows that the caller can access. Counts ignore
-    `statuses` and `before`."""
+    `only`: the ids of the workflows that the caller can access; `without_source`: not what that started. Counts ignore
+    `statuses`, `before` and `without_source`."""
 
     statuses: Sequence[str] = ()
     workflow_id: str | None = None
@@ -69,6 +69,7 @@ class Filters:
     version: int | None = None
     until: int | None = None
     before: int | None = None
+    without_source: str | None = None
 
     @property
     def workflow_ids(self) -> tuple[str, ...] | None:
@@ -177,31 +178,38 @@ def find_text(tx: Tx, org_id: str, pks: Sequence[int], text: str) -> list[RunRow
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """The row ids and start times of a list: from the lower ones to below the upper ones; None means any."""
+    """The row ids and start times of a list: from the lower ones to below the upper ones, and a source that it leaves
+    out; None means any."""
 
     lowest: int | None
     highest: int | None
     since: int | None
     until: int | None
+    without_source: str | None
 
 
 def _bounds_of(tx: Tx, filters: Filters) -> _Bounds:
     since, until = filters.since, filters.until
     lowest = None if since is None else first_pk(tx, since - SKEW_MS)
     ends = [filters.before, None if until is None else first_pk(tx, until + SKEW_MS)]
-    return _Bounds(lowest, min((end for end in ends if end is not None), default=None), since, until)
+    highest = min((end for end in ends if end is not None), default=None)
+    return _Bounds(lowest, highest, since, until, filters.without_source)
 
 
 def _newest(tx: Tx, org_id: str, one: Range, bounds: _Bounds, wanted: int, skipped: int = 0) -> list[int]:
-    times = (bounds.since is not None, bounds.until is not None, bounds.highest is not None)
+    kinds = (bounds.since, bounds.until, bounds.highest, bounds.without_source)
     limits = {"lowest": bounds.lowest, "highest": bounds.highest, "since_": bounds.since, "until_": bounds.until}
-    statement = _newest_of(one.kind, *times)
-    rows = tx.all(statement, **one.values, **limits, org=org_id, most=wanted, skipped=skipped)
+    statement = _newest_of(one.kind, *(kind is not None for kind in kinds))
+    rows = tx.all(
+        statement, **one.values, **limits, source_=bounds.without_source, org=org_id, most=wanted, skipped=skipped
+    )
     return [row[0] for row in rows]
 
 
 @functools.cache
-def _newest_of(kind: Kind, has_since: bool, has_until: bool, has_highest: bool) -> Statement:
+def _newest_of(
+    kind: Kind, has_since: bool, has_until: bool, has_highest: bool, lacks_source: bool = False
+) -> Statement:
     query = sa.select(runs.c.pk).where(*kind.where())
     if kind.owner != "org_id":
         query = query.where(org_of_found == b("org"))  # runs about to be deleted belong to no organisation
@@ -211,6 +219,8 @@ def _newest_of(kind: Kind, has_since: bool, has_until: bool, has_highest: bool) 
         query = query.where(runs.c.started_at < b("until_", type_=_Big))
     if has_highest:
         query = query.where(runs.c.pk < b("highest", type_=_Big))
+    if lacks_source:
+        query = query.where(runs.c.trigger_source != b("source_"))
     query = query.order_by(runs.c.pk.desc()).limit(b("most", type_=sa.Integer))
     return Statement(query.offset(b("skipped", type_=sa.Integer)))
 
