@@ -101,7 +101,7 @@ class Newcomer:
         at = f"/v1/runs/{body['runId']}"
         run = self.app.until(lambda: _ended(call("GET", at)))
         assert run["passed"], {node: state["error"] for node, state in run["executionState"].items()}
-        expect(self.page.get_by_role("region", name="Effects", exact=True)).to_contain_text("passed")
+        expect(self.page.get_by_role("region", name="What moved", exact=True)).to_contain_text("passed")
         nodes: dict[str, Any] = run["workflowDefinition"]["nodes"]
         return nodes
 

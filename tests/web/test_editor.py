@@ -241,7 +241,7 @@ def test_the_ladder_is_climbed_to_live(app: App, server: Server, chain: devchain
     page.get_by_role("button", name="Payload").click()
     page.get_by_role("textbox", name="Payload").fill(ready.payload.read_text())
     page.keyboard.press("Escape")
-    ladder = page.get_by_role("region", name="Effects", exact=True)
+    ladder = page.get_by_role("region", name="What moved", exact=True)
     for mode, button in (("Simulate", "Simulate"), ("Cent test", "Test with a cent")):
         page.get_by_role("radiogroup", name="Mode").get_by_text(mode).click()
         page.get_by_role("button", name=button, exact=True).click()
@@ -308,7 +308,7 @@ def test_a_spend_that_nobody_could_approve_is_told_before_it_runs(
     pay = {"type": "send-native", "payload": payload, "connector": {"type": "wallet", "id": wallet["id"]}}
     page = app.turn_to(f"/workflows/{_make(server, {'root': {'type': 'manual', 'children': ['pay']}, 'pay': pay})}")
     page.get_by_role("button", name="Simulate", exact=True).click()
-    ladder = page.get_by_role("region", name="Effects", exact=True)
+    ladder = page.get_by_role("region", name="What moved", exact=True)
     expect(ladder).to_contain_text("asks a person")
     page.get_by_role("radiogroup", name="Mode").get_by_text("Live").click()
     page.get_by_role("button", name="Run live").click()
@@ -335,7 +335,7 @@ def test_a_spend_that_nobody_could_approve_is_told_before_it_runs(
 def _nothing_is_covered(app: App, page: Page) -> None:
     """The ladder opens over the canvas after it was drawn; every step stays in sight above it."""
     page.reload()
-    ladder = page.get_by_role("region", name="Effects", exact=True)
+    ladder = page.get_by_role("region", name="What moved", exact=True)
     expect(ladder).to_contain_text("62.35")
     cards = page.locator(".card")
 

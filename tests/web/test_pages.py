@@ -400,8 +400,8 @@ def test_triggers_show_their_next_times_and_replay_an_event(member: Open, server
 def test_a_hook_is_made_paused_and_deleted(member: Open, server: Server, dark: bool, narrow: bool) -> None:
     app = member(dark=dark, narrow=narrow)
     page = app.open("/hooks")
-    page.get_by_role("button", name="New hook").click()
-    form = page.get_by_role("dialog", name="New hook")
+    page.get_by_role("button", name="New notice").click()
+    form = page.get_by_role("dialog", name="New notice")
     form.get_by_label("Name").fill("<b>alerts</b>")
     form.get_by_label("Address").fill("https://hooks.example.com/x")
     assert app.faults() == []
@@ -426,7 +426,7 @@ def test_a_hook_is_made_paused_and_deleted(member: Open, server: Server, dark: b
     assert app.faults() == []
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_text("No hook yet.")).to_be_visible()
+    expect(page.get_by_text("No notice yet.")).to_be_visible()
     assert server.call("GET", "/v1/hooks")["items"] == []
 
 

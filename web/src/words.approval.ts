@@ -45,8 +45,10 @@ export const approving = {
   place: (n: number, all: string) => `${n} of ${all}`,
   before: 'The question before',
   next: 'The next question',
-  waitsForYou: 'Waits for you, nothing sent yet',
-  waits: 'Waits for you',
+  waitsForYou: 'Waits for a person; this step has sent nothing yet',
+  waits: 'Waits for a person',
   review: 'Review',
+  wholeQuestion: 'Everything about this question',
+  others: (n: number) => (n === 1 ? 'one more question of this run waits' : `${n} more questions of this run wait`),
   notSent: 'Nothing was sent yet.',
 }

@@ -7,7 +7,7 @@ export const missing = {
     approvals: { one: 'Approval', none: 'No such approval', all: 'All approvals', href: '/approvals' },
     wallets: { one: 'Wallet', none: 'No such wallet', all: 'All wallets', href: '/wallets' },
     connectors: { one: 'Connector', none: 'No such connector', all: 'All connectors', href: '/connectors' },
-    hooks: { one: 'Hook', none: 'No such hook', all: 'All hooks', href: '/hooks' },
+    hooks: { one: 'Notice', none: 'No such notice', all: 'All notices', href: '/hooks' },
     tables: { one: 'Table', none: 'No such table', all: 'All tables', href: '/tables' },
     assistant: { one: 'Conversation', none: 'No such conversation', all: 'All conversations', href: '/assistant' },
   },

@@ -204,7 +204,7 @@ export const pages = {
     oneTitle: 'Who approves',
     one: 'One person approves what their own runs ask',
     oneAbout:
-      'For an organisation of one person. Off, whoever starts a run cannot approve it, and another key must. Each change is in the audit.',
+      'For an organisation of one person. Off, whoever starts a run cannot approve it, and another key must. Each change is in the log.',
     oneAsk: 'Let one person approve?',
     oneGo: 'Let one person approve',
     oneRisk:
@@ -331,7 +331,7 @@ export const pages = {
       `${{ preview: 'Would be taken', simulate: 'Simulated', replay: 'Taken' }[mode]}: ${count} ${count === 1 ? 'event' : 'events'}${more ? ', oldest first. There are more; ask again for the rest.' : '.'}`,
     deliveries: 'Deliveries',
     noDeliveries: 'Nothing was delivered yet.',
-    noDeliveriesAbout: 'Hooks tell other systems what happens in runs.',
+    noDeliveriesAbout: 'Notices tell other systems what happens in runs.',
     delivered: { pending: 'Waiting', retrying: 'Retrying', success: 'Delivered', failure: 'Failed' } as Record<
       string,
       string

@@ -1,17 +1,15 @@
 /** One question: what the run does, until when, and the two answers. Made to be used on a phone. */
 import { ActionIcon } from '@mantine/core'
 import { IconChevronLeft, IconChevronRight } from '@tabler/icons-react'
-import { useQuery } from '@tanstack/react-query'
 import { useEffect } from 'react'
 import { Link, useLocation } from 'wouter'
-import { type Effects, get, type Run } from '../api/client'
+import type { Effects, Run } from '../api/client'
 import { useEffects, useList, useRun } from '../api/queries'
-import { type Approval, Card, headline, leftOf, Simulate, useSpends } from '../approval/Card'
-import { Decide } from '../approval/Decide'
+import { Asked, useApproval } from '../approval/Asked'
+import { type Approval, Simulate } from '../approval/Card'
 import { useWaiting } from '../approval/queue'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { Why } from '../effects/Why'
-import { short } from '../model/amounts'
 import { Badge, ModeBadge } from '../parts/Badges'
 import { Missing } from '../parts/Missing'
 import { Page } from '../parts/Page'
@@ -28,37 +26,6 @@ const TONES: Record<string, string> = { pending: 'dust', approved: 'ok', rejecte
 export const ApprovalStatus = ({ status }: { status: string }) => (
   <Badge tone={TONES[status]}>{said.status[status] ?? status}</Badge>
 )
-
-/** The card, and its answers at the bottom. */
-function Asked({ approval }: { approval: Approval }) {
-  const found = useSpends(approval)
-  const spends = found.data ?? []
-  return (
-    <article className="asked">
-      {found.error && <Trouble error={found.error} retry={() => found.refetch()} />}
-      {spends.length > 0 ? (
-        <>
-          <Card approval={approval} spends={spends} />
-          <details className="exact">
-            <summary>{approving.exact}</summary>
-            <p dir="auto">{approval.message}</p>
-          </details>
-        </>
-      ) : (
-        !found.isLoading && (
-          <>
-            <p className="askwhat quiet">
-              <span>{approving.asks}</span>
-              {approval.status === 'pending' && <span>{leftOf(approval.expiresAt)}</span>}
-            </p>
-            <Question text={approval.message || approval.path} />
-          </>
-        )
-      )}
-      {approval.status === 'pending' && <Decide approval={approval} what={headline(spends)} />}
-    </article>
-  )
-}
 
 /** From one open question to the next. */
 function Neighbours({ id }: { id: string }) {
@@ -98,10 +65,7 @@ function Neighbours({ id }: { id: string }) {
 }
 
 export default function ApprovalPage({ id }: { id: string }) {
-  const found = useQuery({
-    queryKey: ['/v1/approvals', id],
-    queryFn: () => get('/v1/approvals/{id}', { path: { id } }),
-  })
+  const found = useApproval(id)
   if (found.error && !found.data) return <Missing of="approvals" error={found.error} retry={() => found.refetch()} />
   if (!found.data) return <Loading />
   const one = found.data
@@ -129,24 +93,6 @@ export default function ApprovalPage({ id }: { id: string }) {
         <Facts of={factsOf(one)} />
       </Section>
     </Page>
-  )
-}
-
-/** Addresses and calldata are shortened to be read; the exact text is one click away. */
-function Question({ text }: { text: string }) {
-  const brief = short(text)
-  return (
-    <div>
-      <p className={`question ${brief.length > 120 ? 'long' : ''}`} dir="auto">
-        {brief}
-      </p>
-      {brief !== text && (
-        <details className="exact">
-          <summary>{said.exact}</summary>
-          <p dir="auto">{text}</p>
-        </details>
-      )}
-    </div>
   )
 }
 

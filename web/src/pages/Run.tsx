@@ -7,6 +7,8 @@ import { useCallback, useEffect, useState } from 'react'
 import { Link, useLocation } from 'wouter'
 import { type Json, post, type Run } from '../api/client'
 import { refresh, useCatalog, useEffects, useRun, useRunHead } from '../api/queries'
+import { AskedBeside } from '../approval/Asked'
+import { useWaiting } from '../approval/queue'
 import { Balances } from '../effects/Balances'
 import { Ladder, Warnings } from '../effects/Ladder'
 import { Why } from '../effects/Why'
@@ -226,15 +228,21 @@ type StepsProps = { run: Run; search: URLSearchParams; set: (name: string, value
 function StepsOf({ run, search, set }: StepsProps) {
   const catalog = useCatalog()
   const isNarrow = useMediaQuery('(max-width: 760px)', undefined, { getInitialValueInEffect: false }) ?? false
+  const isWide = useMediaQuery('(min-width: 1100px)', undefined, { getInitialValueInEffect: false }) ?? true
+  const asked = useWaiting().rows.filter((one) => one.runId === run.id)
   const flow = run.workflowDefinition as Flow | null
   const step = search.get('step')
   const isList = isNarrow || search.get('view') === 'list'
   const select = useCallback((id: string | null) => set('step', id), [set])
   useItemOfAddress(search.get('items'), set)
   if (!flow) return null
-  const detail = step && flow.nodes[step] && (
-    <StepDetail key={step} id={step} run={run} flow={flow} close={() => select(null)} />
-  )
+  const [question] = asked
+  const detail =
+    step && flow.nodes[step] ? (
+      <StepDetail key={step} id={step} run={run} flow={flow} close={() => select(null)} />
+    ) : (
+      isWide && question && <AskedBeside key={question.id} id={question.id} others={asked.length - 1} />
+    )
   const toggle = !isNarrow && (
     <ActionIcon
       className="viewtoggle"
