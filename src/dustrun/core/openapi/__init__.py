@@ -1,0 +1,1 @@
+"""Reads OpenAPI documents, and builds the requests of their operations."""

@@ -1,0 +1,100 @@
+"""Builds the request of an operation from its arguments, which must have passed its schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+from dustrun.core.openapi.operation import FieldStyle, ImportedOperation, Parameter
+from dustrun.core.openapi.parameters import TEMPLATE
+from dustrun.core.openapi.reader import BODY
+from dustrun.core.openapi.styles import Style, form_pairs, header_text, path_text, query_pairs
+from dustrun.errors import Code, Invalid, Problem
+from dustrun.records import dataclass
+
+
+@dataclass(slots=True)
+class BuiltRequest:
+    """`url` is complete. `json` is the body if `has_json`; `form` one that is sent like an HTML form."""
+
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+    json: Any = None
+    has_json: bool = False
+    form: dict[str, list[str]] | None = None
+
+
+def build_request(operation: ImportedOperation, args: Mapping[str, Any]) -> BuiltRequest:
+    """The request; raises `Invalid` for a value that would lead to another path."""
+    request = BuiltRequest(_url(operation, args))
+    cookies = []
+    for one in operation.parameters:
+        value = args.get(one.field)
+        if value is None:
+            continue
+        if one.place == "header":
+            request.headers[one.name] = header_text(value, _style(one))
+        elif one.place == "cookie":
+            cookies += [f"{name}={text}" for name, text in query_pairs(one.name, value, _style(one))]
+    if cookies:
+        request.headers["Cookie"] = "; ".join(cookies)
+    if operation.accept is not None:
+        request.headers["Accept"] = operation.accept
+    _add_body(request, operation, args)
+    return request
+
+
+def _style(one: Parameter) -> Style:
+    return Style(name=one.style, explode=one.explode, reserved=one.reserved, as_json=one.as_json)
+
+
+def _url(operation: ImportedOperation, args: Mapping[str, Any]) -> str:
+    in_path = {one.name: one for one in operation.parameters if one.place == "path"}
+
+    def fill(found: re.Match[str]) -> str:
+        one = in_path[found[2]]
+        text = path_text(one.name, args[one.field], _style(one))
+        if not text:
+            raise _refused(one, "It may not be empty: the request would go to another path.")
+        return text
+
+    path = TEMPLATE.sub(fill, operation.path)
+    for one in in_path.values():
+        if any(step in (".", "..") for step in path.partition("?")[0].split("/")):
+            raise _refused(one, 'A step of the path may not be "." or "..": the request would go to another path.')
+    pairs = [
+        f"{name}={text}"
+        for one in operation.parameters
+        if one.place == "query"
+        for name, text in query_pairs(one.name, args.get(one.field), _style(one))
+    ]
+    url = f"{operation.server}{path if path.startswith('/') else f'/{path}'}"
+    return f"{url}{'&' if '?' in url else '?'}{'&'.join(pairs)}" if pairs else url
+
+
+def _refused(one: Parameter, message: str) -> Invalid:
+    problem = Problem(f"payload.args.{one.field}", message)
+    return Invalid(
+        f'The argument "{one.field}" is not valid: {message}', code=Code.ACTION_INPUT_INVALID, details=[problem]
+    )
+
+
+def _add_body(request: BuiltRequest, operation: ImportedOperation, args: Mapping[str, Any]) -> None:
+    if operation.body is None or BODY not in args:
+        return
+    value = args[BODY]
+    if operation.body.kind == "json":
+        request.json, request.has_json = value, True
+        request.headers["Content-Type"] = operation.body.media_type
+        return
+    request.form = {}
+    fields = value.items() if isinstance(value, dict) else [("value", value)]
+    for name, inner in fields:
+        for key, text in form_pairs(name, inner, _form_style(operation.body.fields.get(name))):
+            request.form.setdefault(key, []).append(text)
+
+
+def _form_style(one: FieldStyle | None) -> Style | None:
+    return None if one is None else Style(name=one.style, explode=one.explode, as_json=one.as_json)
