@@ -257,8 +257,14 @@ def test_one_person_lets_themselves_approve(app: App, server: Server) -> None:
     assert app.faults() == []
     # A dialog that fades out still lies over the page, and takes the click.
     expect(page.get_by_role("dialog")).to_have_count(0)
+    page.route("**/v1/organizations/*", lambda route: route.abort())
+    switch.click(force=True)
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert is_on()
+    page.unroute_all()
     switch.click(force=True)
     expect(switch).not_to_be_checked()
+    expect(page.get_by_role("alert")).to_have_count(0)
     assert not is_on()
 
 

@@ -11,6 +11,7 @@ import {
   IconPlug,
   IconSitemap,
   IconTable,
+  IconUsers,
   IconWallet,
   IconWebhook,
 } from '@tabler/icons-react'
@@ -27,11 +28,18 @@ const page = (load: () => Promise<{ default: Shown }>) =>
     </p>,
   )
 
+type Rail = {
+  title: string
+  group?: string
+  icon: ComponentType<{ size?: number; stroke?: number }>
+  /** Without this permission the page would have nothing to show, and the rail leaves it out. */
+  needs?: string
+}
 export type PageRoute = {
   path: string
   page: Shown & { ahead: () => void }
   /** In the rail, in this order; on a phone the first four and the rest behind "More". */
-  rail?: { title: string; group?: string; icon: ComponentType<{ size?: number; stroke?: number }> }
+  rail?: Rail
   /** The first part of the path, which marks the page's place in the rail. */
   under: string
 }
@@ -47,7 +55,7 @@ export const ROUTES: PageRoute[] = [
     path: '/workflows',
     page: page(() => import('./pages/Workflows')),
     under: 'workflows',
-    rail: { title: words.nav.workflows, icon: IconSitemap },
+    rail: { title: words.nav.workflows, needs: 'workflow:read', icon: IconSitemap },
   },
   { path: '/templates', page: page(() => import('./templates/Templates')), under: 'workflows' },
   { path: '/workflows/:id/versions', page: page(() => import('./diff/Versions')), under: 'workflows' },
@@ -57,7 +65,7 @@ export const ROUTES: PageRoute[] = [
     path: '/runs',
     page: page(() => import('./pages/Runs')),
     under: 'runs',
-    rail: { title: words.nav.runs, icon: IconHistory },
+    rail: { title: words.nav.runs, needs: 'run:read', icon: IconHistory },
   },
   { path: '/runs/:id/report', page: page(() => import('./pages/Report')), under: 'runs' },
   { path: '/runs/:id', page: page(() => import('./pages/Run')), under: 'runs' },
@@ -65,14 +73,14 @@ export const ROUTES: PageRoute[] = [
     path: '/approvals',
     page: page(() => import('./pages/Approvals')),
     under: 'approvals',
-    rail: { title: words.nav.approvals, icon: IconChecks },
+    rail: { title: words.nav.approvals, needs: 'run:read', icon: IconChecks },
   },
   { path: '/approvals/:id', page: page(() => import('./pages/Approval')), under: 'approvals' },
   {
     path: '/wallets',
     page: page(() => import('./pages/Wallets')),
     under: 'wallets',
-    rail: { title: words.nav.wallets, icon: IconWallet },
+    rail: { title: words.nav.wallets, needs: 'wallet:read', icon: IconWallet },
   },
   { path: '/contracts', page: page(() => import('./pages/Contracts')), under: 'wallets' },
   { path: '/wallets/:id', page: page(() => import('./pages/Wallet')), under: 'wallets' },
@@ -80,52 +88,58 @@ export const ROUTES: PageRoute[] = [
     path: '/assistant',
     page: page(() => import('./pages/Assistant')),
     under: 'assistant',
-    rail: { title: words.nav.assistant, icon: IconMessages },
+    rail: { title: words.nav.assistant, needs: 'chat:read', icon: IconMessages },
   },
   { path: '/assistant/:id', page: page(() => import('./pages/Assistant')), under: 'assistant' },
   {
     path: '/connectors',
     page: page(() => import('./pages/Connectors')),
     under: 'connectors',
-    rail: { title: words.nav.connectors, group: words.nav.setUp, icon: IconPlug },
+    rail: { title: words.nav.connectors, needs: 'connector:read', group: words.nav.setUp, icon: IconPlug },
   },
   { path: '/connectors/:id', page: page(() => import('./pages/Connector')), under: 'connectors' },
   {
     path: '/triggers',
     page: page(() => import('./triggers/Triggers')),
     under: 'triggers',
-    rail: { title: words.nav.triggers, icon: IconBellRinging },
+    rail: { title: words.nav.triggers, group: words.nav.setUp, icon: IconBellRinging },
   },
   {
     path: '/hooks',
     page: page(() => import('./hooks/Hooks')),
     under: 'hooks',
-    rail: { title: words.nav.hooks, icon: IconWebhook },
+    rail: { title: words.nav.hooks, group: words.nav.setUp, needs: 'hook:read', icon: IconWebhook },
   },
   { path: '/hooks/:id', page: page(() => import('./hooks/Hook')), under: 'hooks' },
   {
     path: '/tables',
     page: page(() => import('./pages/Tables')),
     under: 'tables',
-    rail: { title: words.nav.tables, icon: IconTable },
+    rail: { title: words.nav.tables, group: words.nav.setUp, needs: 'table:read', icon: IconTable },
   },
   { path: '/tables/:id', page: page(() => import('./pages/Rows')), under: 'tables' },
   {
     path: '/keys',
     page: page(() => import('./pages/Keys')),
     under: 'keys',
-    rail: { title: words.nav.keys, group: words.nav.team, icon: IconKey },
+    rail: { title: words.nav.keys, needs: 'key:read', group: words.nav.team, icon: IconKey },
+  },
+  {
+    path: '/people',
+    page: page(() => import('./people/People')),
+    under: 'people',
+    rail: { title: words.nav.people, group: words.nav.team, icon: IconUsers },
   },
   {
     path: '/audit',
     page: page(() => import('./pages/Audit')),
     under: 'audit',
-    rail: { title: words.nav.audit, icon: IconListSearch },
+    rail: { title: words.nav.audit, group: words.nav.team, needs: 'key:read', icon: IconListSearch },
   },
   {
     path: '/activity',
     page: page(() => import('./pages/Activity')),
     under: 'activity',
-    rail: { title: words.nav.activity, icon: IconActivity },
+    rail: { title: words.nav.activity, group: words.nav.team, needs: 'run:stream', icon: IconActivity },
   },
 ]

@@ -17,6 +17,7 @@ export const words = {
     connectors: 'Connectors',
     tables: 'Tables',
     keys: 'Keys',
+    people: 'People',
     audit: 'Log',
     more: 'More',
     about: 'Money workflows, rehearsed first',

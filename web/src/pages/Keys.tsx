@@ -117,11 +117,16 @@ function Detail({ one }: { one: Key }) {
 function OnePerson() {
   const found = useQuery({ queryKey: ['/v1/organizations'], queryFn: () => get('/v1/organizations') })
   const [asks, setAsks] = useState(false)
+  const [wrong, setWrong] = useState<unknown>(null)
   const own = found.data?.items[0]
   const set = async (singlePersonApproves: boolean) => {
     if (!own) return
     await patch('/v1/organizations/{id}', { path: { id: own.id } }, { singlePersonApproves })
     await refresh('/v1/organizations', '/v1/approvals', 'policy', '/v1/audit')
+  }
+  const turnOff = () => {
+    setWrong(null)
+    set(false).catch(setWrong)
   }
   if (found.error) return <Trouble error={found.error} retry={() => found.refetch()} />
   if (!own) return null
@@ -132,8 +137,9 @@ function OnePerson() {
           label={said.one}
           description={said.oneAbout}
           checked={own.singlePersonApproves}
-          onChange={() => (own.singlePersonApproves ? void set(false) : setAsks(true))}
+          onChange={() => (own.singlePersonApproves ? turnOff() : setAsks(true))}
         />
+        <Trouble error={wrong} />
       </div>
       <Confirm title={said.oneAsk} isOpen={asks} close={() => setAsks(false)} go={said.oneGo} act={() => set(true)}>
         <p>{said.oneRisk}</p>

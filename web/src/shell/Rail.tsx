@@ -13,7 +13,9 @@ import {
 import { Fragment, useState } from 'react'
 import { Link, useLocation } from 'wouter'
 import { del, forgetCsrfToken } from '../api/client'
+import { useMe } from '../api/queries'
 import { useWaiting } from '../approval/queue'
+import { may } from '../model/rights'
 import { ROUTES } from '../routes'
 import { words } from '../words'
 
@@ -34,7 +36,8 @@ function useFolded() {
 export function Rail({ leave }: { leave: () => void }) {
   const [location] = useLocation()
   const here = ROUTES.find((one) => one.under === (location.split('/')[1] || 'home'))?.under
-  const shown = ROUTES.filter((one) => one.rail)
+  const me = useMe().data
+  const shown = ROUTES.filter((one) => one.rail && (!one.rail.needs || may(me, one.rail.needs)))
   const waiting = useWaiting().count
   const { isFolded, hasRoom, toggle } = useFolded()
   const label = isFolded ? words.nav.unfold : words.nav.fold
@@ -54,7 +57,7 @@ export function Rail({ leave }: { leave: () => void }) {
         const Icon = rail.icon
         return (
           <Fragment key={path}>
-            {rail.group && (
+            {rail.group && rail.group !== shown[i - 1]?.rail?.group && (
               <span className="group label" aria-hidden>
                 {rail.group}
               </span>

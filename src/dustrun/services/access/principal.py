@@ -110,8 +110,12 @@ class Principal:
 
     def need_presence(self, doing: str) -> None:
         """As `need_bearer`, but a person who has just signed in may: they have no key before they made one."""
-        if not self.is_fresh:
-            self.need_bearer(doing)
+        if self.is_session and not self.is_fresh:
+            raise Forbidden(
+                f"A browser's session cannot {doing}, except a person's in the first ten minutes: sign in again, or "
+                "send an API key as `Authorization: Bearer <key>`.",
+                code=Code.BEARER_NEEDED,
+            )
 
     @property
     def reach(self) -> str:
