@@ -209,7 +209,6 @@ export const pages = {
     oneGo: 'Let one person approve',
     oneRisk:
       'Whoever administers this organisation can then start a run and approve what it asks. A stolen key could do both. It does not hold for the acceptance of versions, which stays with somebody else.',
-    makeAbout: 'A browser session cannot make keys. On the command line:',
     none: 'No key.',
     used: 'Last used',
     expires: 'Expires',
@@ -231,7 +230,7 @@ export const pages = {
   audit: {
     change: 'Change',
     detail: 'Detail',
-    by: 'By key',
+    by: 'By',
     when: 'When',
     all: 'Changes by all keys',
     none: 'Nothing was changed yet.',

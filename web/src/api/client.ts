@@ -18,7 +18,13 @@ type Body<T> = T extends { requestBody?: infer B }
   : undefined
 type PathsOf<M extends Method> = { [P in keyof paths]: paths[P] extends Record<M, object> ? P : never }[keyof paths]
 export type Data<P extends keyof paths, M extends Method> = M extends keyof paths[P] ? Ok<paths[P][M]> : never
-type Place = { path?: Record<string, string | number>; query?: Record<string, unknown>; signal?: AbortSignal }
+/** `key`: the caller's own key, for what a session may not do; no cookie goes with it. */
+type Place = {
+  path?: Record<string, string | number>
+  query?: Record<string, unknown>
+  signal?: AbortSignal
+  key?: string
+}
 
 /** An answer that says no. `code` is the HTTP status followed by three digits. */
 export class ApiError extends Error {
@@ -57,7 +63,8 @@ function address(path: string, place: Place) {
 
 export async function send(method: Method, path: string, place: Place = {}, body?: unknown): Promise<unknown> {
   const headers: Record<string, string> = { Accept: 'application/json', 'Dustrun-Exact-Numbers': 'true' }
-  if (method !== 'get') headers['X-CSRF-Token'] = csrfToken()
+  if (place.key) headers.Authorization = `Bearer ${place.key}`
+  else if (method !== 'get') headers['X-CSRF-Token'] = csrfToken()
   if (body !== undefined) headers['Content-Type'] = 'application/json'
   let response: Response
   try {
@@ -66,6 +73,7 @@ export async function send(method: Method, path: string, place: Place = {}, body
       headers,
       body: body === undefined ? undefined : stringify(body),
       signal: place.signal,
+      credentials: place.key ? 'omit' : 'same-origin',
     })
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error
@@ -88,7 +96,7 @@ export async function send(method: Method, path: string, place: Place = {}, body
     (answer.details ?? answer.errors ?? []) as ApiError['details'],
     String(answer.requestId ?? ''),
   )
-  if (error.status === 401) onSignedOut.current()
+  if (error.status === 401 && !place.key) onSignedOut.current()
   throw error
 }
 

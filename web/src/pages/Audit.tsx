@@ -4,6 +4,7 @@ import { useSearchParams } from 'wouter'
 import type { Schemas } from '../api/client'
 import { stringify } from '../api/exact'
 import { useList } from '../api/queries'
+import { useWho } from '../api/who'
 import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
 import { Time } from '../parts/Time'
@@ -56,15 +57,14 @@ export default function Audit() {
   const [search, setSearch] = useSearchParams()
   const key = search.get('key')
   const found = useList('/v1/audit', { apiKeyId: key })
-  const keys = useList('/v1/api-keys')
-  const nameOf = (id: string) => keys.rows.find((one) => one.id === id)?.name
+  const who = useWho()
   const by: Column<Entry> = {
     title: said.by,
     width: '200px',
     wide: true,
     cell: (row) => (
       <span title={row.keyId} dir="auto">
-        {nameOf(row.keyId) ?? <code>{row.keyId}</code>}
+        {who(row.keyId)}
       </span>
     ),
   }
@@ -75,7 +75,7 @@ export default function Audit() {
         key ? (
           <>
             <span className="chip">
-              {said.by} {nameOf(key) ?? key}
+              {said.by} {who(key)}
             </span>
             <Button size="xs" variant="default" onClick={() => setSearch({})}>
               {said.all}

@@ -1,10 +1,12 @@
 /** API keys: what each may do, and its end; and whether one person alone approves. */
-import { Button, Switch } from '@mantine/core'
+import { Button, Modal, Switch } from '@mantine/core'
+import { IconPlus } from '@tabler/icons-react'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { useLocation, useSearchParams } from 'wouter'
 import { del, get, patch, type Schemas } from '../api/client'
 import { refresh, useList, useMe } from '../api/queries'
+import NewKey from '../keys/NewKey'
 import { may } from '../model/rights'
 import { Badge } from '../parts/Badges'
 import { Confirm } from '../parts/Confirm'
@@ -14,6 +16,7 @@ import { type Column, Empty, Table } from '../parts/Table'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
 import { words } from '../words'
+import { newKey } from '../words.keys'
 import { pages } from '../words.pages'
 
 type Key = Schemas['KeyAnswer']
@@ -45,14 +48,40 @@ export default function Keys() {
   const [search] = useSearchParams()
   const found = useList('/v1/api-keys')
   const me = useMe().data
+  const [makes, setMakes] = useState(false)
+  const [made, setMade] = useState<Schemas['NewKeyAnswer'] | null>(null)
   const chosen = found.rows.find((one) => one.id === search.get('key'))
   return (
-    <Page title={words.nav.keys} className="details wideway">
+    <Page
+      title={words.nav.keys}
+      className="details wideway"
+      actions={
+        may(me, 'key:write') && (
+          <Button leftSection={<IconPlus size={16} />} onClick={() => setMakes(true)}>
+            {newKey.create}
+          </Button>
+        )
+      }
+    >
+      {makes && <NewKey close={() => setMakes(false)} made={setMade} />}
+      {made && (
+        <Modal
+          opened
+          onClose={() => setMade(null)}
+          title={newKey.title}
+          closeButtonProps={{ 'aria-label': words.dialog.close }}
+        >
+          <p>{newKey.shown}</p>
+          <p>
+            <code className="secret">{made.key}</code>
+          </p>
+          <div className="answers">
+            <Button onClick={() => setMade(null)}>{newKey.stored}</Button>
+          </div>
+        </Modal>
+      )}
       {may(me, 'admin') && <OnePerson />}
       {chosen && <Detail key={chosen.id} one={chosen} />}
-      <p className="quiet">
-        {said.makeAbout} <code>dustrun keys create NAME --scope read</code>.
-      </p>
       <Table
         label={words.nav.keys}
         columns={columns}

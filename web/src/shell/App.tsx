@@ -6,6 +6,7 @@ import { Link, Route, Switch } from 'wouter'
 import { ApiError, onSignedOut } from '../api/client'
 import { useMe } from '../api/queries'
 import { noteSeen } from '../home/left'
+import { may } from '../model/rights'
 import { later } from '../parts/later'
 import { Page } from '../parts/Page'
 import { Empty } from '../parts/Table'
@@ -64,7 +65,7 @@ function useLinkToken() {
 const readToken = () => location.hash.match(/^#signin=(.+)$/)?.[1] ?? null
 
 function Inside({ leave }: { leave: () => void }) {
-  useActivity()
+  useActivity(may(useMe().data, 'run:stream'))
   useEffect(noteSeen, [])
   const [isGoing, setIsGoing] = useState(false)
   useEffect(() => {

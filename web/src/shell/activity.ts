@@ -8,8 +8,9 @@ const OF_WORKFLOWS = ['/v1/workflows', 'workflow']
 const OF_RUNS = ['/v1/runs', '/v1/workflows/{id}/runs', '/v1/approvals', ...OF_WORKFLOWS]
 
 /** Lists are asked again a moment after a run starts or ends, or somebody saves a workflow, however often at once. */
-export function useActivity() {
+export function useActivity(isHeard: boolean) {
   useEffect(() => {
+    if (!isHeard) return
     let timer = 0
     const stale = new Set<string>()
     const look = (keys: string[]) => {
@@ -28,5 +29,5 @@ export function useActivity() {
       clearTimeout(timer)
       stop()
     }
-  }, [])
+  }, [isHeard])
 }

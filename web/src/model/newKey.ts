@@ -1,0 +1,42 @@
+/** What the form of a new key asks the server for. Pure. */
+export const KINDS = ['read', 'read-write', 'approve', 'run', 'mcp', 'other'] as const
+export type Kind = (typeof KINDS)[number]
+/** In so many days; never. */
+export const ENDS = ['1', '30', '90', '365', 'never'] as const
+export type Ends = (typeof ENDS)[number]
+
+const DAY_MS = 86_400_000
+const GIVES: Partial<Record<Kind, string[]>> = {
+  approve: ['approval:decide', 'run:read', 'run:stream', 'workflow:read', 'wallet:read', 'transaction:read'],
+  run: ['workflow:execute', 'run:read', 'run:stream'],
+}
+
+export type Wanted = {
+  name: string
+  kind: Kind
+  /** The permissions of the last kind, by lines, commas or spaces. */
+  own: string
+  ends: Ends
+  workflowIds: string[]
+  walletIds: string[]
+}
+
+type Body = {
+  name: string
+  permissions?: string[]
+  scope?: Kind
+  expiresAt?: string
+  workflowIds?: string[]
+  walletIds?: string[]
+}
+
+export function bodyOf({ name, kind, own, ends, workflowIds, walletIds }: Wanted, now: number): Body {
+  const permissions = kind === 'other' ? [...new Set(own.split(/[\s,]+/).filter(Boolean))] : GIVES[kind]
+  return {
+    name: name.trim(),
+    ...(permissions ? { permissions } : { scope: kind }),
+    ...(ends === 'never' ? {} : { expiresAt: new Date(now + Number(ends) * DAY_MS).toISOString() }),
+    ...(workflowIds.length ? { workflowIds } : {}),
+    ...(walletIds.length ? { walletIds } : {}),
+  }
+}

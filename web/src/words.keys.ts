@@ -1,0 +1,36 @@
+/** The words of the form that makes a key. */
+export const newKey = {
+  create: 'New key',
+  go: 'Make the key',
+  kind: 'It may',
+  kinds: {
+    read: 'read',
+    'read-write': 'read and build',
+    approve: 'read, and decide approvals',
+    run: 'start runs',
+    mcp: 'draft and simulate, for an assistant',
+    other: 'what I list',
+  },
+  abouts: {
+    read: 'See workflows, runs and wallets; change nothing.',
+    'read-write': 'Also make, change and run workflows. It cannot spend from wallets, nor decide approvals.',
+    approve: 'Decide what runs ask a person.',
+    run: 'Start workflows and read their runs; for a program. Spending needs wallet:spend besides.',
+    mcp: 'Over MCP: write drafts and simulate them. Nothing runs live.',
+    other: '',
+  },
+  ownAbout: 'One a line, like run:read.',
+  workflows: 'Only these workflows',
+  wallets: 'Only these wallets',
+  all: 'All of them',
+  ends: 'It ends',
+  endsIn: { '1': 'in a day', '30': 'in 30 days', '90': 'in 90 days', '365': 'in a year', never: 'never' },
+  again: 'Your own key, once more',
+  againAbout:
+    'A browser that somebody left open must not make keys. It goes with this request only, and is not kept in the browser.',
+  personAbout: 'You can make keys for 10 minutes after you signed in. Later, sign in by a new link first.',
+  sameHand: 'Keys that you make count as your own hand, not as another person’s.',
+  title: 'The key, shown once',
+  shown: 'Store it now: it cannot be shown again. Programs send it as “Authorization: Bearer …”.',
+  stored: 'I have stored it',
+}
