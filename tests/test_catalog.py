@@ -125,6 +125,11 @@ def test_no_schema_repeats_a_name_as_its_title() -> None:
     assert "title" in CATALOG.public_action("notify")["inputSchema"]["properties"]
 
 
+def test_triggers_that_start_nothing_without_a_connector_say_so() -> None:
+    needing = {one["type"] for one in CATALOG.public_triggers(summary=True) if one["connectorRequired"]}
+    assert needing == {"email-received", "kafka", "mqtt", "nats", "postgres-row"}
+
+
 def test_schemas_say_how_a_form_shows_a_field() -> None:
     swap = CATALOG.public_action("swap-uniswap-v3")["inputSchema"]["properties"]
     watch = CATALOG.public_trigger("erc20-receive")["inputSchema"]["properties"]

@@ -67,7 +67,8 @@ class Catalog:
             raise self._unknown(kind, "trigger", set(self.triggers))
         trigger = self.triggers[kind]
         shown: dict[str, Any] = {"type": kind, "kind": trigger.kind, "summary": trigger.summary}
-        shown |= {"tags": [trigger.kind], "connectors": list(trigger.connector), "connectorRequired": False}
+        shown |= {"tags": [trigger.kind], "connectors": list(trigger.connector)}
+        shown["connectorRequired"] = trigger.connector_required
         if not summary:
             shown |= {
                 "description": trigger.description,

@@ -10,7 +10,7 @@ const OWN = `0x${'ab'.repeat(20)}`
 const SPECS = {
   cronjob: { name: 'Cronjob' },
   'send-erc20-token': { name: 'Send', effect: 'spend', connectorRequired: true, connectors: ['wallet'] },
-  'email-received': { name: 'E-mail received', connectors: ['imap'] },
+  'email-received': { name: 'E-mail received', connectors: ['imap'], connectorRequired: true },
 }
 
 function templates(): [string, Flow][] {

@@ -1,6 +1,8 @@
 /** A form's fields as rows and as a schema. */
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { renameAsked } from '../src/editor/edits'
+import { fieldsOf } from '../src/forms/schema'
 import {
   added,
   nameOf,
@@ -10,6 +12,7 @@ import {
   schemaOf,
   withAbout,
   withChoices,
+  withLabel,
 } from '../src/model/questions'
 
 const rows = (schema: unknown) => questionsOf(schema) as Question[]
@@ -78,4 +81,42 @@ test('a label becomes a name that expressions can use, once', () => {
   ]
   for (const [label = '', name] of NAMES) assert.equal(nameOf(label, []), name)
   assert.equal(nameOf('Amount', ['amount', 'amount2']), 'amount3')
+})
+
+test('words that a name does not have are kept as the title, and a label like the name needs none', () => {
+  const [one] = added([], 'Order')
+  const asked = withLabel(one as Question, 'What is your order number?', [])
+  assert.equal(asked.name, 'whatIsYourOrderNumber')
+  assert.equal(asked.part.title, 'What is your order number?')
+  const plain = withLabel(asked, 'Order number', [])
+  assert.deepEqual([plain.name, plain.part.title], ['orderNumber', undefined])
+  assert.equal(fieldsOf({ properties: { [asked.name]: asked.part } } as never)[0]?.label, 'What is your order number?')
+})
+
+test('a field that is renamed is renamed in what uses it, and nowhere else', () => {
+  const flow = {
+    nodes: {
+      root: { type: 'manual', children: ['say', 'check'] },
+      say: {
+        type: 'log',
+        pinned: { a: '{{$trigger.body.old}}' },
+        payload: {
+          message: '$trigger.body.old is {{$trigger.body.old}}, not {{$trigger.body.older}} or {{"$trigger.body.old"}}',
+          data: [{ x: "{{$trigger.body['old'].y + $nodes.old.result}}" }],
+        },
+      },
+      check: { type: 'if', payload: { expression: '$trigger.body.old > 1' } },
+    },
+  }
+  const { nodes } = renameAsked(flow, 'old', 'fresh')
+  assert.deepEqual(nodes.say, {
+    type: 'log',
+    pinned: { a: '{{$trigger.body.old}}' },
+    payload: {
+      message: '$trigger.body.old is {{$trigger.body.fresh}}, not {{$trigger.body.older}} or {{"$trigger.body.old"}}',
+      data: [{ x: "{{$trigger.body['fresh'].y + $nodes.old.result}}" }],
+    },
+  })
+  assert.deepEqual(nodes.check, { type: 'if', payload: { expression: '$trigger.body.fresh > 1' } })
+  assert.deepEqual(nodes.root, flow.nodes.root)
 })

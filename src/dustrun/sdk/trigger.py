@@ -309,7 +309,8 @@ class Trigger:
     `recent(ctx, config)`, the payload of a real event for a test, None if there is none. Of `streamed`:
     `listen(ctx, config, cursor)`, an async generator; a test takes the first event of one, if it `peeks`. Of `chain`:
     `watch(config)`. Of `internal`: `match(config, seen)`. `connector`: the connector types that its node may name, or
-    `http` for every type that adds a credential to HTTP requests."""
+    `http` for every type that adds a credential to HTTP requests; if `connector_required`, it starts nothing without
+    one."""
 
     kind: str
     config: type[BaseModel]
@@ -331,6 +332,7 @@ class Trigger:
     watch: Callable[[Any], Watch] | None = None
     match: Match | None = None
     connector: tuple[str, ...] = ()
+    connector_required: bool = False
     type: str = ""
     summary: str = ""
     description: str = ""
@@ -416,14 +418,15 @@ def polled(
 
 
 def streamed(
-    *, connector: str | Sequence[str] = (), peeks: bool = False, **declared: Any
+    *, connector: str | Sequence[str] = (), connector_required: bool = False, peeks: bool = False, **declared: Any
 ) -> Callable[[Listen], Trigger]:
     """Declares a trigger that listens: `listen(ctx, config, cursor)` is an async generator over an open connection,
     which yields once it is open (with nothing, if nothing has come yet) and ends or raises `DustrunError` when it
     breaks; it is then called again with the newest cursor. `peeks`: a test may listen for a moment without taking
     anything away from those who listen."""
-    more = {"connector": (connector,) if isinstance(connector, str) else tuple(connector)}
-    return lambda listen: Declaration(**declared).made("streamed", listen, listen=listen, peeks=peeks, **more)
+    takes = (connector,) if isinstance(connector, str) else tuple(connector)
+    more = {"connector": takes, "connector_required": connector_required, "peeks": peeks}
+    return lambda listen: Declaration(**declared).made("streamed", listen, listen=listen, **more)
 
 
 def chain(**declared: Any) -> Callable[[Callable[[Any], Watch]], Trigger]:

@@ -127,13 +127,34 @@ function renamedIn(expression: string, ids: Record<string, string>): string {
   })
 }
 
-/** A text of a step with the nodes renamed that its expressions name; `isBare`: it is an expression without braces. */
-function renamed(value: unknown, ids: Record<string, string>, isBare = false): unknown {
-  if (typeof value === 'string')
-    return isBare ? renamedIn(value, ids) : value.replace(/\{\{[\s\S]*?\}\}/g, (part) => renamedIn(part, ids))
-  if (Array.isArray(value)) return value.map((one) => renamed(one, ids, isBare))
+/** The settings of a step with its expressions changed; `isBare`: a text is an expression without braces. */
+function withExpressions(value: unknown, change: (expression: string) => string, isBare = false): unknown {
+  if (typeof value === 'string') return isBare ? change(value) : value.replace(/\{\{[\s\S]*?\}\}/g, change)
+  if (Array.isArray(value)) return value.map((one) => withExpressions(one, change, isBare))
   if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value
-  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, renamed(one, ids, key === 'expression')]))
+  const each = ([key, one]: [string, unknown]) => [key, withExpressions(one, change, key === 'expression')]
+  return Object.fromEntries(Object.entries(value).map(each))
+}
+
+// Texts in quotes, which name nothing, and how an expression names a field of what started the run.
+const ASKED = /(\$trigger\.body(?:\.|\[\s*(["'])))(\w+)\b(?:\2(?=\s*\]))?|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/g
+
+/** A field of the form that starts the run gets another name, in all that uses it. */
+export function renameAsked(flow: Flow, from: string, to: string): Flow {
+  const change = (expression: string) =>
+    expression.replace(ASKED, (whole, before?: string, quote = '', name?: string) =>
+      before !== undefined && name === from ? `${before}${to}${whole.endsWith(quote) ? quote : ''}` : whole,
+    )
+  const each = ([id, node]: [string, FlowNode]) => [
+    id,
+    {
+      ...(withExpressions({ ...node, pinned: undefined }, change) as FlowNode),
+      ...('pinned' in node && { pinned: node.pinned }),
+    },
+  ]
+  const nodes = Object.fromEntries(Object.entries(flow.nodes).map(each)) as Flow['nodes']
+  for (const node of Object.values(nodes)) if (node.pinned === undefined) delete node.pinned
+  return { ...flow, nodes }
 }
 
 /** Copies with new ids; ways among them are kept, and so is what their expressions say of each other. */
@@ -150,7 +171,7 @@ export function paste(flow: Flow, copied: Record<string, FlowNode>): { flow: Flo
   for (const [old, id] of Object.entries(ids)) {
     const node = copied[old] as FlowNode
     next = patchNode(next, id, {
-      ...(renamed({ ...node, pinned: undefined }, changed) as FlowNode),
+      ...(withExpressions({ ...node, pinned: undefined }, (one) => renamedIn(one, changed)) as FlowNode),
       pinned: node.pinned,
       children: kept(node.children) ?? [],
       ...(node.loopBody && { loopBody: kept(node.loopBody) }),

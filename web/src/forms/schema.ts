@@ -31,7 +31,7 @@ export function fieldsOf(schema: Schema): Field[] {
     const choices = inner.enum?.map(String)
     return {
       name,
-      label: readable(name),
+      label: part.title || inner.title || readable(name),
       about: part.description ?? inner.description,
       kind: kindOf(part, inner),
       choices,

@@ -5,7 +5,7 @@ import type { Json, Problem, Run } from '../api/client'
 import { parse } from '../api/exact'
 import { type Spec, useCatalog } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
-import { patchNode, setField } from '../editor/edits'
+import { patchNode, renameAsked, setField } from '../editor/edits'
 import { readable } from '../model/amounts'
 import type { Leaf } from '../model/values'
 import { readCurl } from '../paste/curl'
@@ -86,7 +86,12 @@ export default function Form({ id, spec, problems, last }: Props) {
   const set = (name: string, value: unknown) => edit((flow) => setField(flow, id, name, value), `${id}.${name}`)
   const field = (name: string) =>
     name === 'inputSchema' && spec?.effect === undefined ? (
-      <Questions key={name} schema={payload[name]} change={(schema) => set(name, schema)}>
+      <Questions
+        key={name}
+        schema={payload[name]}
+        change={(schema) => set(name, schema)}
+        renamed={(from, to, schema) => edit((flow) => renameAsked(setField(flow, id, name, schema), from, to))}
+      >
         {plainField(name)}
       </Questions>
     ) : (

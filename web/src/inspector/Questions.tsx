@@ -4,24 +4,30 @@ import { IconPlus, IconTrash } from '@tabler/icons-react'
 import { type ReactNode, useState } from 'react'
 import { SchemaForm } from '../forms/SchemaForm'
 import { fieldsOf, type Texts } from '../forms/schema'
-import { readable } from '../model/amounts'
 import {
   added,
   KINDS,
   type Kind,
-  nameOf,
+  labelOf,
   ofKind,
   type Question,
   questionsOf,
   schemaOf,
   withAbout,
   withChoices,
+  withLabel,
 } from '../model/questions'
 import { questions as said } from '../words.questions'
 
-type Props = { schema: unknown; change: (schema: unknown) => void; children: ReactNode }
+type Props = {
+  schema: unknown
+  change: (schema: unknown) => void
+  /** A field got another name. */
+  renamed: (from: string, to: string, schema: unknown) => void
+  children: ReactNode
+}
 
-export function Questions({ schema, change, children }: Props) {
+export function Questions({ schema, change, renamed, children }: Props) {
   const rows = questionsOf(schema)
   const put = (next: Question[]) => change(schemaOf(next, schema))
   const [texts, setTexts] = useState<Texts>({})
@@ -32,7 +38,12 @@ export function Questions({ schema, change, children }: Props) {
         {children}
       </>
     )
-  const replace = (at: number, one: Question) => put(rows.map((old, i) => (i === at ? one : old)))
+  const replace = (at: number, one: Question) => {
+    const next = rows.map((old, i) => (i === at ? one : old))
+    const before = rows[at]?.name
+    if (before && before !== one.name) renamed(before, one.name, schemaOf(next, schema))
+    else put(next)
+  }
   return (
     <section className="questions" aria-label={said.title}>
       <div className="lab">{said.title}</div>
@@ -73,10 +84,10 @@ export function Questions({ schema, change, children }: Props) {
 type RowProps = { one: Question; others: string[]; change: (one: Question) => void; remove: () => void }
 
 function Row({ one, others, change, remove }: RowProps) {
-  const label = readable(one.name)
+  const label = labelOf(one)
   const [text, setText] = useState(label)
   const rename = () => {
-    if (text.trim() && text !== label) change({ ...one, name: nameOf(text, others) })
+    if (text.trim() && text !== label) change(withLabel(one, text.trim(), others))
     else setText(label)
   }
   return (

@@ -72,9 +72,8 @@ export function blanksOf(flow: Flow, specs: Record<string, Spec | undefined>): B
   return found
 }
 
-/** What listens elsewhere cannot without one, as it says itself when it starts; who asks over HTTP mostly can. */
-const needsConnector = ({ effect, connectors = [], connectorRequired }: Spec) =>
-  effect === undefined ? connectors.some((kind) => kind !== 'http') : connectorRequired && effect !== 'spend'
+/** A step that spends names a wallet instead. */
+const needsConnector = ({ effect, connectorRequired }: Spec) => connectorRequired && effect !== 'spend'
 
 function add(found: Blank[], one: Blank) {
   const same = found.find(({ kind, example }) => kind === one.kind && example === one.example)

@@ -1,5 +1,6 @@
 /** The questions of a form as rows, and the input schema that they are: both ways, and nothing that is written in a
  * schema is lost. Pure. */
+import { readable } from './amounts'
 
 type Part = Record<string, unknown>
 export const KINDS = ['text', 'number', 'whole', 'yesno', 'choice'] as const
@@ -57,11 +58,22 @@ export function schemaOf(questions: Question[], before: unknown): Part | undefin
   return { type: 'object', ...rest, properties, ...(required.length ? { required } : {}) }
 }
 
-/** A question of another kind begins anew but for its description. */
+/** A question of another kind begins anew but for its title and description. */
 export const ofKind = (one: Question, kind: Kind): Question => {
-  const { description } = one.part
-  return { ...one, kind, part: { ...BASES[kind], ...(description === undefined ? {} : { description }) } }
+  const kept = Object.entries(one.part).filter(([key]) => key === 'title' || key === 'description')
+  return { ...one, kind, part: { ...BASES[kind], ...Object.fromEntries(kept) } }
 }
+
+/** What it is called, and so the name by which expressions know it; words that a name does not have become its title. */
+export function withLabel(one: Question, label: string, others: string[]): Question {
+  const name = nameOf(label, others)
+  const { title: _, ...rest } = one.part
+  return { ...one, name, part: label === readable(name) ? rest : { title: label, ...rest } }
+}
+
+/** What people read. */
+export const labelOf = ({ name, part }: Pick<Question, 'name' | 'part'>) =>
+  typeof part.title === 'string' && part.title ? part.title : readable(name)
 
 export function withAbout(one: Question, about: string): Question {
   const { description: _, ...rest } = one.part

@@ -98,7 +98,7 @@ class TriggerAnswer(NodeTypeAnswer):
     connectors: list[str] = Field(
         description="Connector types that its node may name; `http` means every type that authenticates HTTP requests."
     )
-    connector_required: bool = Field(description="Whether a node must name one.")
+    connector_required: bool = Field(description="Whether it can start nothing without one; a simulation needs none.")
 
 
 class ActionAnswer(NodeTypeAnswer):

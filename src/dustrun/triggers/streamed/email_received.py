@@ -361,6 +361,7 @@ _EXAMPLE = {
     output=Output,
     check=_check,
     connector=("imap", "oauth2-refresh-token", "oauth2-client-credentials"),
+    connector_required=True,
     example_config={"folder": "INBOX", "filter": 'mail.subject.startsWith("Invoice")'},
     example_output=example_output(_EXAMPLE, "email-received"),
 )

@@ -235,6 +235,7 @@ _EXAMPLE = {
     output=Output,
     check=_check,
     connector="kafka",
+    connector_required=True,
     peeks=True,
     example_config={"topic": "orders", "key": "message.orderId"},
     example_output=example_output(_EXAMPLE, "kafka"),

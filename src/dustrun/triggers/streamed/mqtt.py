@@ -278,6 +278,7 @@ _EXAMPLE = {
     output=Output,
     check=_check,
     connector="mqtt",
+    connector_required=True,
     example_config={"topic": "plant/+/alarms", "clientId": "dustrun-alarms", "key": "message.id"},
     example_output=example_output(_EXAMPLE, "mqtt"),
 )

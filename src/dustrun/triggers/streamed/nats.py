@@ -319,6 +319,7 @@ _EXAMPLE = {
     output=Output,
     check=_check,
     connector="nats",
+    connector_required=True,
     example_config={"stream": "ORDERS", "consumer": "dustrun-payouts", "subject": "orders.paid"},
     example_output=example_output(_EXAMPLE, "nats"),
 )

@@ -250,6 +250,7 @@ _EXAMPLE = {
     output=Output,
     check=_check,
     connector="postgres",
+    connector_required=True,
     peeks=True,
     example_config={"table": "orders", "cursorColumn": "updated_at", "channel": "orders_changed"},
     example_output=example_output(_EXAMPLE, "postgres-row"),
