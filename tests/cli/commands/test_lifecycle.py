@@ -74,6 +74,32 @@ def test_a_person_from_the_invitation_to_the_end(server: Served) -> None:
     assert (nothing.returncode, "Give what the person may do" in nothing.stderr) == (2, True)
 
 
+def test_whoever_has_the_machine_gets_back_in(tmp_path: Path) -> None:
+    """After the last owner's key is gone: only while no server runs, and without taking anything from others."""
+    data, master = tmp_path / "data", str(tmp_path / "master.key")
+    with served(data, master_key_file=master) as server:
+        command = [*processes.DUSTRUN, "people", "rescue", "--data-dir", str(data)]
+        environment = server.environment
+        refused = processes.run(command, env=environment)
+        assert (refused.returncode, "Stop the server first" in refused.stderr) == (1, True)
+        assert not (data / "rescue.key").exists()
+        owner = server.key
+    done = processes.run([*command, "--json"], env=environment)
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    secret = (data / "rescue.key").read_text().strip()
+    assert secret not in done.stdout + done.stderr
+    assert (data / "rescue.key").stat().st_mode & 0o777 == 0o600
+    again = processes.run(command, env=environment)
+    assert (again.returncode, f"has the key {made['keyId']}, which is good" in again.stderr) == (1, True)
+    with served(data, master_key_file=master) as server:
+        assert server.json("keys", "show", made["keyId"])["permissions"] == ["admin", "operator"]
+        told = _with_key(server, secret, "keys", "list", "--json")
+        lost = next(one["id"] for one in json.loads(told.stdout)["items"] if one["name"] == "owner")
+        assert _with_key(server, secret, "keys", "revoke", lost).returncode == 0
+        assert _with_key(server, owner, "keys", "list").returncode != 0
+
+
 def _with_key(server: Served, key: str, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**server.environment, "DUSTRUN_API_KEY": key}
     command = [*processes.DUSTRUN, *words]

@@ -13,8 +13,11 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun.core.triggers.event import TriggerEvent
+from dustrun.errors import Conflict, Invalid
 from dustrun.services.access.api_keys import make_key
 from dustrun.services.access.hands import is_one_hand
+from dustrun.services.access.rescue import rescue
+from dustrun.settings import Settings
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.tables import people, sign_in_links, web_sessions
@@ -336,3 +339,24 @@ async def _stream(server: Composition, browser: Browser) -> asyncio.Task[httpx.R
 
     await until(is_read)
     return task
+
+
+@pytest.mark.both_stores
+async def test_a_rescue_makes_a_key_of_the_organisation_that_is_named(tmp_path: Path, store_url: str) -> None:
+    async with composed(tmp_path, database_url=store_url) as server:
+        other = (await server.owner.post("/v1/organizations", {"name": "Other"})).data["id"]
+    settings, file = Settings(data_dir=tmp_path, database_url=store_url), tmp_path / "rescue.key"
+    for wanted in (None, "org_nobody"):
+        with pytest.raises(Invalid, match=other):
+            rescue(settings, organization_id=wanted, file=file)
+    assert not file.exists()
+    file.write_text("no key")
+    with pytest.raises(Conflict, match="no key"):
+        rescue(settings, organization_id=other, file=file)
+    file.unlink()
+    made = rescue(settings, organization_id=other, file=file)
+    async with composed(tmp_path, database_url=store_url) as server:
+        rescued = server.client(file.read_text().strip())
+        assert (await rescued.get("/v1/me")).data["permissions"] == ["admin"]  # the server is the first one's
+        (entry,) = (await rescued.get(f"/v1/audit?apiKeyId={made.key_id}")).data["items"]
+        assert (entry["action"], entry["subject"]) == ("key.rescue", made.key_id)

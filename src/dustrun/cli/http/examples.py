@@ -205,6 +205,7 @@ OF: dict[str, tuple[str, ...]] = {
     "people activate": (f"dustrun people activate per_{_ID}",),
     "people sessions": (f"dustrun people sessions per_{_ID}",),
     "people end-session": (f"dustrun people end-session web_{'0' * 26}",),
+    "people rescue": ("dustrun people rescue", f"dustrun people rescue --organization org_{_ID} --file rescue.key"),
     "people sign-out": (f"dustrun people sign-out per_{_ID}",),
     "keys requests": (f"dustrun keys requests --of key_{_ID}",),
     "organization show": ("dustrun organization show",),

@@ -466,7 +466,7 @@ async def ensure_owner(database: Database, writer: Writer, data_dir: Path) -> Pa
     if await database.read(organizations.exist):
         return None
     path = data_dir / OWNER_FILE
-    secret = _read_secret(path) or _write_secret(path, ids.new_secret("sk"))
+    secret = read_secret(path) or write_secret(path, ids.new_secret("sk"))
     owner_of_all = OrganizationRow(ids.new_id("org"), "Default", clock.now_ms())
     new = make_key(owner_of_all.id, "owner", ["admin", "operator"], secret=secret)
 
@@ -482,7 +482,7 @@ async def ensure_owner(database: Database, writer: Writer, data_dir: Path) -> Pa
     return path if await writer.write(unit) else None
 
 
-def _read_secret(path: Path) -> str | None:
+def read_secret(path: Path) -> str | None:
     try:
         secret = path.read_text(encoding="ascii").strip()
     except (FileNotFoundError, UnicodeDecodeError):
@@ -493,7 +493,7 @@ def _read_secret(path: Path) -> str | None:
     return secret
 
 
-def _write_secret(path: Path, secret: str) -> str:
+def write_secret(path: Path, secret: str) -> str:
     """Writes the file atomically, with mode 0600."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".new")

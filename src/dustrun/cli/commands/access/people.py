@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dustrun.cli.commands.serve import read_settings
 from dustrun.cli.http.client import segment
-from dustrun.cli.http.failures import CliError
+from dustrun.cli.http.failures import CliError, Exit
 from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import show_one, show_page
+from dustrun.errors import Conflict, DustrunError
 
 app = typer.Typer(no_args_is_help=True, help="Invite people, sign them out, deactivate them; needs `admin`.")
 PersonId = Annotated[str, typer.Argument(metavar="PERSON", help="Person id, per_….")]
@@ -161,3 +164,42 @@ def sign_out(person_id: PersonId, as_json: AsJson = False, server: Server = SERV
         output.write_json(found)
     else:
         output.say(f"Sessions ended: {found['ended']}.")
+
+
+@app.command()
+def rescue(
+    organization: Annotated[
+        str | None, typer.Option("--organization", help="Organisation id, org_…, if there are several.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="New file for the key.", show_default="rescue.key in the data folder")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder that contains the store.", show_default="data")
+    ] = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option("--database-url", help="URL of another store, e.g. postgresql://…", show_default="SQLite"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new key with `admin` if nobody can get in any more; on the machine itself, while no server runs.
+
+    It opens the store directly. The key is written into a file, never shown; the audit log says that it was made.
+    """
+    from dustrun.services.access.rescue import rescue as make_way_in  # slow import
+
+    given = {"data_dir": data_dir, "database_url": database_url}
+    settings = read_settings({name: value for name, value in given.items() if value is not None})
+    path = file or settings.data_dir / "rescue.key"
+    try:
+        done = make_way_in(settings, organization_id=organization, file=path)
+    except (DustrunError, OSError) as error:
+        message = error.message if isinstance(error, DustrunError) else f"{error}."
+        hint = "Stop the server first; runs continue when it starts again." if isinstance(error, Conflict) else None
+        raise CliError(message, exit=Exit.FAILURE, hint=hint) from error
+    if as_json:
+        output.write_json({"keyId": done.key_id, "organizationId": done.organization.id, "file": str(path)})
+        return
+    output.say(f'The key {done.key_id} administers "{done.organization.name}"; it is in {path}.')
+    output.note("Start the server, and send the key as DUSTRUN_API_KEY. Remove the file when it is stored elsewhere.")
