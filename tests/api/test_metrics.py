@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from dustrun import metrics
+from dustrun.services.access.principal import Principal
+from dustrun.services.attention import list_for
 from dustrun.storage.data import attention
 from dustrun.storage.db.tables import connectors, hooks
 from dustrun.storage.db.trigger_tables import subscriptions
@@ -107,7 +109,9 @@ async def test_what_needs_a_person_is_counted(tmp_path: Path) -> None:
             assert (await server.owner.post(f"/v1/workflows/{made['id']}/publish")).status == 200
         await server.owner.post("/v1/hooks", {"name": "given up", "url": "https://8.8.8.8/"})
         by_hand = (await server.owner.post("/v1/hooks", {"name": "by hand", "url": "https://8.8.8.8/"})).data
-        await server.execute(sa.update(hooks).values(status="disabled", disabled_reason="It answered 410."))
+        await server.execute(
+            sa.update(hooks).values(status="disabled", disabled_reason="It answered 410.", disabled_at=1)
+        )
         await server.owner.post(f"/v1/hooks/{by_hand['id']}/enable")
         await server.owner.post(f"/v1/hooks/{by_hand['id']}/disable")
         key = {"type": "http-bearer", "name": "Files", "data": {"token": "t0ken-of-files"}}
@@ -119,6 +123,7 @@ async def test_what_needs_a_person_is_counted(tmp_path: Path) -> None:
         await server.execute(sa.update(subscriptions).values(stalled_since=1))
         await server.execute(sa.update(subscriptions).where(subscriptions.c.pk == first).values(state="failed"))
         found = await _read(server.owner)
+        await _is_shown(server, made["id"])
     name = "dustrun_needs_attention"
     assert {_value(before, name, kind=kind) for kind in attention.KINDS} == {0}
     grown = {kind: _value(found, name, kind=kind) for kind in attention.KINDS}
@@ -127,6 +132,41 @@ async def test_what_needs_a_person_is_counted(tmp_path: Path) -> None:
     }
     assert set(grown.values()) == {0, 1}
     assert _value(found, "dustrun_disk_free_bytes") > 0
+
+
+_OVERVIEW = "/v1/overview?since=2020-01-01T00:00:00Z"
+
+
+async def _is_shown(server: Composition, workflow_id: str) -> None:
+    """To each key what it may see, the worst first."""
+    shown = (await server.owner.get(_OVERVIEW)).data["attention"]
+    assert [(one["kind"], one["name"]) for one in shown] == [
+        ("trigger-failed", "flow"),
+        ("connector-reconnect", "Files"),
+        ("hook-disabled", "given up"),
+        ("trigger-stalled", "flow"),
+    ]
+    assert shown[1]["message"] == "Its token is used up."
+    assert (shown[3]["id"], shown[3]["since"]) == (workflow_id, "1970-01-01T00:00:00.001Z")
+    limited = {"permissions": ["run:read", "workflow:read", "hook:read"], "workflowIds": [workflow_id]}
+    made = (await server.owner.post("/v1/api-keys", {"name": "k", **limited})).data
+    shown = (await server.client(made["key"]).get(_OVERVIEW)).data["attention"]
+    assert [(one["kind"], one["id"]) for one in shown] == [("trigger-stalled", workflow_id)]
+    assert (await (await server.client_with("run:read")).get(_OVERVIEW)).data["attention"] == []
+    assert (await (await server.other_owner()).get(_OVERVIEW)).data["attention"] == []
+
+
+def test_an_alert_has_a_series_before_the_first_one() -> None:
+    (counter,) = [one for one in metrics.counters if one.name == "dustrun_alerts"]
+    assert set(counter.values) == {("proxy",), ("second-opinion",), ("price",), ("allowance",)}
+
+
+async def test_a_disk_that_fills_up_is_told_to_who_may_see_the_server(tmp_path: Path) -> None:
+    async with composed(tmp_path) as server:
+        for permissions, told in ((["admin"], []), (["metrics:read"], ["disk-low"])):
+            principal = Principal("key", "org", frozenset(permissions))
+            found = await list_for(principal, server.parts.database, tmp_path, low_bytes=1 << 62)
+            assert [one.kind for one in found] == told
 
 
 async def test_who_may_read_them(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ async def test_the_overview_has_what_runs_next(server: Composition) -> None:
     assert len((await server.owner.get("/v1/overview?since=2020-01-01T00:00:00Z")).data["next"]) == 1
     assert (await reader.get("/v1/overview?since=2020-01-01T00:00:00Z")).data | {"runs": 0, "since": 0} == {
         **{"runs": 0, "since": 0},
-        **{"moved": None, "next": None},
+        **{"moved": None, "next": None, "attention": []},
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -56,6 +58,21 @@ def test_a_question_is_approved_on_a_phone(member: Open, server: Server, asking:
     expect(page.get_by_text("Nothing is waiting for a decision.")).to_be_visible()
     page.goto(server.url)
     expect(page.get_by_role("link", name=re.compile("^Ran live 1"))).to_be_visible()
+
+
+def test_what_does_not_mend_itself_is_on_the_first_page(member: Open, server: Server, asking: str) -> None:
+    hook = server.call("POST", "/v1/hooks", {"name": "Pager", "url": "https://hooks.example.com/x"})["id"]
+    given_up = "status = 'disabled', disabled_at = 1, disabled_reason = 'It answered 410.'"
+    with closing(sqlite3.connect(server.folder / "data" / "dustrun.db", timeout=60)) as store, store:
+        store.execute(f"UPDATE hooks SET {given_up} WHERE id = ?", (hook,))
+    app = member()
+    page = app.open("/")
+    needed = page.get_by_role("listitem").filter(has_text="A hook was given up: Pager")
+    expect(needed).to_contain_text("It answered 410.")
+    needed.get_by_role("link", name="See and mend").click()
+    expect(page).to_have_url(f"{server.url}/hooks/{hook}")
+    assert app.faults() == []
+    server.call("DELETE", f"/v1/hooks/{hook}")
 
 
 @pytest.mark.long

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,8 +13,10 @@ from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.operations.shapes.runs import CountsAnswer
 from dustrun.records import dataclass
+from dustrun.services import attention
 from dustrun.services.triggers.trying import NextRun
 from dustrun.services.wallets.ledger import Moved
+from dustrun.storage.data.attention import Kind, Need
 from dustrun.storage.runs.run_lists import Filters
 
 noun = Noun("Runs")
@@ -39,6 +41,20 @@ class NextRunAnswer(Answer):
     at: Time
 
 
+class AttentionAnswer(Answer):
+    """Something that does not mend itself, or has not yet."""
+
+    kind: Literal["disk-low"] | Kind
+    id: str | None = Field(
+        description="The run's of a payment, the workflow's of a trigger, else the connector's or hook's; null for a "
+        "disk and a payment of no run."
+    )
+    wallet_id: str | None = Field(description="Of a payment.")
+    name: str = Field(description="The workflow's, connector's or hook's.")
+    since: Time
+    message: Annotated[str, From("why")]
+
+
 class OverviewAnswer(Answer):
     """What happened since a time. What the key may not see is null."""
 
@@ -49,6 +65,10 @@ class OverviewAnswer(Answer):
     next: list[NextRunAnswer] | None = Field(
         description="The next runs by published schedules, soonest first, at most 5; null without `workflow:read`."
     )
+    attention: list[AttentionAnswer] = Field(
+        description="What needs a person now, whenever it began, worst first, at most 50. A disk that fills up is "
+        "shown to keys with `metrics:read`."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +77,7 @@ class _Overview:
     counts: dict[str, int]
     moved: Moved | None
     next: list[NextRun] | None
+    attention: list[Need]
 
 
 def _counts(overview: _Overview) -> dict[str, int]:
@@ -66,7 +87,7 @@ def _counts(overview: _Overview) -> dict[str, int]:
 
 @noun.get("/v1/overview", permission="run:read", answers=OverviewAnswer)
 async def get_overview(call: Call, since: Annotated[Instant, Field(description="From this instant on.")]) -> _Overview:
-    """Get what happened since a time: live runs by status, what they paid, and what runs next.
+    """Get what happened since a time: live runs by status, what they paid, what runs next, and what needs attention.
 
     `GET /v1/approvals` has what waits for a person, `GET /v1/runs` the runs themselves.
     """
@@ -74,4 +95,5 @@ async def get_overview(call: Call, since: Annotated[Instant, Field(description="
     counts = await parts.runs.count(principal, Filters(since=at, modes=(Mode.LIVE.value,)))
     moved = await parts.money.ledger.moved_since(principal, at) if principal.may("transaction:read") else None
     coming = await parts.triggers.previews.soonest(principal, _NEXT) if principal.may("workflow:read") else None
-    return _Overview(at, counts, moved, coming)
+    needed = await attention.list_for(principal, parts.database, parts.settings.data_dir)
+    return _Overview(at, counts, moved, coming, needed)

@@ -1,14 +1,18 @@
-"""What needs a person, for `/metrics`."""
+"""What needs a person: counted for `/metrics`, and as lines for those who may see it."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 from pathlib import Path
+from typing import Final
 
-from dustrun import metrics
+from dustrun import clock, metrics
 from dustrun.errors import DustrunError
+from dustrun.services.access.principal import Principal
 from dustrun.storage.data import attention
+from dustrun.storage.data.attention import Need
 from dustrun.storage.db.database import Database
 
 _NEEDED = metrics.gauge(
@@ -17,6 +21,16 @@ _NEEDED = metrics.gauge(
     "kind",
 )
 _FREE = metrics.gauge("dustrun_disk_free_bytes", "Free space of the disk with the data folder.")
+_DISK: Final = "disk-low"
+_SHOWN: Final = 50
+_LOW_BYTES: Final = 1 << 30
+_SEEN_WITH: Final = {
+    "payment": "transaction:read",
+    "trigger": "workflow:read",
+    "connector": "connector:read",
+    "hook": "hook:read",
+}
+"""The permission that the page of each thing needs, by the first word of its kind."""
 
 
 async def measure(database: Database, data_dir: Path) -> None:
@@ -28,3 +42,31 @@ async def measure(database: Database, data_dir: Path) -> None:
             _NEEDED.set(number, kind)
     with contextlib.suppress(OSError):
         _FREE.set(shutil.disk_usage(data_dir).free)
+
+
+async def list_for(principal: Principal, database: Database, data_dir: Path, low_bytes: int = _LOW_BYTES) -> list[Need]:
+    """What needs a person, as far as the key may see it; what is worse first, at most 50."""
+    found = await database.read(lambda tx: attention.list_of(tx, principal.org_id))
+    disk = await asyncio.to_thread(_disk, data_dir, low_bytes) if principal.may("metrics:read") else []
+    return [*disk, *(one for one in found if _may_see(principal, one))][:_SHOWN]
+
+
+def _may_see(principal: Principal, need: Need) -> bool:
+    area = need.kind.partition("-")[0]
+    if not principal.may(_SEEN_WITH[area]):
+        return False
+    if area == "hook":
+        return not principal.is_limited
+    if area == "connector":
+        return True
+    is_own = need.wallet_id is None or principal.may_use_wallet(need.wallet_id)
+    return is_own and principal.may_use_workflow(need.workflow_id)
+
+
+def _disk(data_dir: Path, low_bytes: int) -> list[Need]:
+    """Concerns the server and no organisation, so those see it who may see the server's metrics."""
+    with contextlib.suppress(OSError):
+        if (free := shutil.disk_usage(data_dir).free) < low_bytes:
+            why = f"{free >> 20} MiB are free on the disk with the data folder; a full disk stops every run."
+            return [Need(_DISK, None, None, None, "", clock.now_ms(), why)]
+    return []

@@ -142,6 +142,8 @@ async def test_a_run_of_the_backup_that_spends_later_waits_for_a_person(
             await _approve(restored, run)
             held = await _until_held(restored)
             assert (await restored.parts.database.read(attention.count))["payment-held"] == 1
+            (shown,) = (await restored.owner.get("/v1/overview?since=2020-01-01T00:00:00Z")).data["attention"]
+            assert (shown["kind"], shown["id"], shown["message"]) == ("payment-held", run, held["waitsBecause"])
             assert "its run was open in the backup or copy" in held["waitsBecause"].lower()
             if first == "restored":
                 await _approve(old.composition, run)

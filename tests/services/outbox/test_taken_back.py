@@ -136,6 +136,8 @@ async def test_a_revert_that_is_taken_back_waits_for_a_person(tmp_path: Path, no
         node.mine(9)
         found = await until(outbox, "displaced")
         assert (await outbox.composition.parts.database.read(attention.count))["payment-displaced"] == 1
+        shown = (await outbox.composition.owner.get("/v1/overview?since=2020-01-01T00:00:00Z")).data["attention"]
+        assert [(one["kind"], one["id"]) for one in shown] == [("payment-displaced", found["runId"])]
         assert found["error"]["code"] == "REORGED"
         await asyncio.sleep(0.5)
         assert (int(node.rpc("txpool_status")["pending"], 16), outbox.balance(refuses), outbox.nonce()) == (0, 0, 0)

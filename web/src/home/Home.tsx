@@ -1,6 +1,6 @@
 /** The first page: what ran, failed and was paid since the reader left, what waits for them, and what comes next. */
 import { Button, SegmentedControl } from '@mantine/core'
-import { IconAlertCircle, IconPlus, IconSend } from '@tabler/icons-react'
+import { IconAlertCircle, IconAlertTriangle, IconPlus, IconSend } from '@tabler/icons-react'
 import { useQuery } from '@tanstack/react-query'
 import { type ReactNode, useMemo } from 'react'
 import { Link } from 'wouter'
@@ -26,6 +26,7 @@ import { Room } from './Room'
 import '../style/home.css'
 
 type Overview = Data<'/v1/overview', 'get'>
+type Attention = Overview['attention'][number]
 const FAILURES = 4
 const QUESTIONS = 5
 const BARS = 40
@@ -45,7 +46,7 @@ export default function Home() {
   const failed = useList('/v1/runs', { since, mode: 'live', status: 'failure,partial' }, {}, may(me, 'run:read'))
   const { create, error } = useCreate()
   const isNew = workflows.isSuccess && workflows.rows.length === 0
-  const isQuiet = found.data?.runs.total === 0
+  const isQuiet = found.data?.runs.total === 0 && found.data.attention.length === 0
   return (
     <Page
       title={said.title}
@@ -92,7 +93,7 @@ export default function Home() {
           {isQuiet && <p className="quiet calm">{said.calm}</p>}
           <div className="homecolumns">
             <div>
-              <Needs failed={failed.rows.slice(0, FAILURES)} />
+              <Needs failed={failed.rows.slice(0, FAILURES)} attention={found.data?.attention ?? []} />
               {runs.rows.length > 0 && (
                 <Ran runs={runs.rows} total={found.data?.runs.total ?? 0} since={since} hasMore={runs.hasNextPage} />
               )}
@@ -185,15 +186,18 @@ function Figures({ of, since }: { of: Overview | undefined; since: string }) {
 
 const clock = (at: string) => new Date(at).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' })
 
-/** Questions and failures, each with the one thing to do. */
-function Needs({ failed }: { failed: RunItem[] }) {
+/** Questions, what does not mend itself, and failures, each with the one thing to do. */
+function Needs({ failed, attention }: { failed: RunItem[]; attention: Attention[] }) {
   const waiting = useWaiting().rows.slice(0, QUESTIONS)
-  if (!waiting.length && !failed.length) return null
+  if (!waiting.length && !failed.length && !attention.length) return null
   return (
     <Section title={said.needs}>
       <ul className="needs">
         {waiting.map((one) => (
           <Question key={one.id} one={one} />
+        ))}
+        {attention.map((one) => (
+          <Attended key={`${one.kind} ${one.id} ${one.since}`} one={one} />
         ))}
         {failed.map((run) => (
           <li key={run.id}>
@@ -214,6 +218,39 @@ function Needs({ failed }: { failed: RunItem[] }) {
         ))}
       </ul>
     </Section>
+  )
+}
+
+/** Where each is looked into, by the first word of its kind; a full disk has no page. */
+const PLACES: Record<string, (one: Attention) => string> = {
+  payment: ({ id, walletId }) => (id ? `/runs/${id}` : `/wallets/${walletId}`),
+  trigger: ({ id }) => `/triggers?workflow=${id}`,
+  connector: ({ id }) => `/connectors/${id}`,
+  hook: ({ id }) => `/hooks/${id}`,
+}
+
+function Attended({ one }: { one: Attention }) {
+  const place = PLACES[one.kind.split('-')[0] ?? '']
+  return (
+    <li>
+      <i className="glyph failed" aria-hidden>
+        <IconAlertTriangle size={17} />
+      </i>
+      <div>
+        <strong dir="auto">
+          {said.attention[one.kind]}
+          {one.name && `: ${one.name}`}
+        </strong>
+        <span className="quiet" dir="auto" title={one.message}>
+          <Time at={one.since} /> · {short(one.message)}
+        </span>
+      </div>
+      {place && (
+        <Button component={Link} href={place(one)} variant="default" size="xs">
+          {said.mend}
+        </Button>
+      )}
+    </li>
   )
 }
 

@@ -34,6 +34,9 @@ _OF: Final = {
     "prices": PRICE,
 }
 _raised: Final = Counter("dustrun_alerts", "Alerts about spends, by kind.", ("kind",))
+for _type in (PROXY, SECOND_OPINION, PRICE, ALLOWANCE):
+    # a rate needs a value from before the first one
+    _raised.values[(_type.removeprefix("alert."),)] = 0
 counters.append(_raised)
 _LIGHT_CHARS = 131_072
 

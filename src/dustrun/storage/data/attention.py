@@ -1,29 +1,50 @@
-"""How many things of each kind need a person, in the whole store."""
+"""What needs a person: how many things of each kind in the whole store, and which ones in an organisation."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from typing import Any, Final, Literal, get_args
 
 import sqlalchemy as sa
+from sqlalchemy import bindparam as b
 
 from dustrun.core.values.exact_json import loads_own
+from dustrun.records import dataclass
 from dustrun.storage.db.ledger_tables import transactions
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.store_facts import RESTORED_AT
-from dustrun.storage.db.tables import connectors, hooks, runs, store_facts
+from dustrun.storage.db.tables import connectors, hooks, runs, store_facts, workflows
 from dustrun.storage.db.trigger_tables import subscriptions
 
-KINDS: Final = (
-    *("trigger-failed", "trigger-stalled", "hook-disabled", "payment-held", "payment-displaced"),
-    *("connector-refused", "connector-reconnect", "connector-unreachable"),
-)
+Kind = Literal[
+    "payment-displaced",
+    "payment-held",
+    "trigger-failed",
+    "connector-reconnect",
+    "connector-refused",
+    "connector-unreachable",
+    "hook-disabled",
+    "trigger-stalled",
+]
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
+"""What is worse comes first."""
 DISABLED_BY_HAND: Final = "Disabled by hand."
 """Why a hook is disabled that needs nobody."""
+_MOST: Final = 200
 
 
-def _count(kind: str, table: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> sa.Select[str, int]:
-    return sa.select(sa.literal(kind), sa.func.count()).select_from(table).where(*conditions)
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing that needs a person. `id`: the connector's or hook's, the run's of a payment, or None for one that
+    belongs to no run; that of a trigger is its workflow's. `why`: as stored."""
+
+    kind: str
+    id: str | None
+    workflow_id: str | None
+    wallet_id: str | None
+    name: str
+    since: int
+    why: str
 
 
 def _is(column: sa.ColumnElement[str], word: str) -> sa.ColumnElement[bool]:
@@ -31,35 +52,70 @@ def _is(column: sa.ColumnElement[str], word: str) -> sa.ColumnElement[bool]:
     return column == sa.literal_column(f"'{word}'")
 
 
-def _statement() -> Statement:
+def _none(name: str) -> sa.ColumnElement[Any]:
+    return sa.literal_column("NULL").label(name)
+
+
+def _needs() -> dict[str, sa.Select[Any]]:
+    """By kind, or `connector` for all of connectors, what is found in the whole store: the columns of `Need`, less the
+    kind, and the organisation."""
     is_restored = sa.exists().where(store_facts.c.name == RESTORED_AT)  # nothing is held in any other store
-    is_open = sa.or_(_is(runs.c.status, "running"), _is(runs.c.status, "waiting"))
-    spent = runs.join(transactions, transactions.c.run_pk == runs.c.pk)
-    return Statement(
-        sa.union_all(
-            _count("trigger-failed", subscriptions, _is(subscriptions.c.state, "failed")),
-            _count(
-                "trigger-stalled",
-                subscriptions,
-                _is(subscriptions.c.state, "armed"),
-                subscriptions.c.stalled_since.is_not(None),
-            ),
-            _count("hook-disabled", hooks, hooks.c.status == "disabled", hooks.c.disabled_reason != DISABLED_BY_HAND),
-            _count(
-                "payment-held",
-                spent,
-                is_restored,
-                is_open,
-                transactions.c.state == "planned",
-                transactions.c.refusal.is_not(None),
-            ),
-            _count("payment-displaced", transactions, _is(transactions.c.state, "displaced")),
+    # of the joined row, so that the few held ones are looked for and not the open runs
+    status = sa.func.coalesce(runs.c.status, sa.literal_column("''"))
+    is_open = sa.or_(_is(status, "running"), _is(status, "waiting"))
+    of_run = sa.join(transactions, runs, transactions.c.run_pk == runs.c.pk, isouter=True)
+    of_workflow = sa.join(subscriptions, workflows, subscriptions.c.workflow_id == workflows.c.id)
+
+    def trigger(since: str, why: str, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        row = subscriptions.c
+        columns = row.org_id, row.workflow_id, row.workflow_id, _none("wallet_id"), workflows.c.name
+        return sa.select(*columns, row[since], row[why]).select_from(of_workflow).where(*conditions)
+
+    def payment(since: str, why: str, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        row = transactions.c
+        columns = row.org_id, row.run_id, row.workflow_id, row.wallet_id, runs.c.workflow_name
+        return sa.select(*columns, row[since], row[why]).select_from(of_run).where(*conditions)
+
+    def own(table: sa.Table, since: str, why: str, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        row = table.c
+        columns = row.org_id, row.id, _none("workflow_id"), _none("wallet_id"), row.name
+        return sa.select(*columns, row[since], row[why]).where(*conditions)
+
+    armed, state = subscriptions.c.stalled_since.is_not(None), transactions.c
+    return {
+        "payment-displaced": payment("updated_at", "error", _is(state.state, "displaced")),
+        "payment-held": payment(
+            *("planned_at", "refusal", is_restored, is_open, _is(state.state, "planned"), state.refusal.is_not(None))
+        ),
+        "trigger-failed": trigger("updated_at", "state_reason", _is(subscriptions.c.state, "failed")),
+        "connector": own(connectors, "failing_since", "failure", connectors.c.failing_since.is_not(None)),
+        "hook-disabled": own(
+            hooks,
+            *("disabled_at", "disabled_reason"),
+            *(hooks.c.status == "disabled", hooks.c.disabled_reason != DISABLED_BY_HAND),
+        ),
+        "trigger-stalled": trigger("stalled_since", "last_error", _is(subscriptions.c.state, "armed"), armed),
+    }
+
+
+_FAILING: Final = Statement(sa.select(connectors.c.failure).where(connectors.c.failing_since.is_not(None)))
+_COUNTS: Final = Statement(
+    sa.union_all(
+        *(
+            query.with_only_columns(sa.literal(kind), sa.func.count(), maintain_column_froms=True)
+            for kind, query in _needs().items()
+            if kind != "connector"
         )
     )
-
-
-_COUNTS = _statement()
-_FAILING = Statement(sa.select(connectors.c.failure).where(connectors.c.failing_since.is_not(None)))
+)
+_LISTS: Final = {
+    kind: Statement(
+        query.where(query.selected_columns[0] == b("org_id"))
+        .order_by(query.selected_columns[5].desc())
+        .limit(b("most", type_=sa.Integer))
+    )
+    for kind, query in _needs().items()
+}
 
 
 def count(tx: Tx) -> dict[str, int]:
@@ -67,3 +123,26 @@ def count(tx: Tx) -> dict[str, int]:
     found = Counter({str(kind): int(number) for kind, number in tx.all(_COUNTS)})
     found.update(f"connector-{loads_own(how)['what']}" for (how,) in tx.all(_FAILING))
     return {kind: found[kind] for kind in KINDS}
+
+
+def list_of(tx: Tx, org_id: str) -> list[Need]:
+    """What needs a person in an organisation: what is worse first, of a kind the newest first, at most 200 of each."""
+    found = [
+        _need(kind, *row[1:]) for kind, query in _LISTS.items() for row in tx.all(query, org_id=org_id, most=_MOST)
+    ]
+    return sorted(found, key=lambda one: KINDS.index(one.kind))
+
+
+def _need(
+    kind: str,
+    id_: str | None,
+    workflow_id: str | None,
+    wallet_id: str | None,
+    name: str | None,
+    since: int,
+    why: str | None,
+) -> Need:
+    if why is not None and kind in ("connector", "payment-displaced"):
+        told = loads_own(why)
+        kind, why = f"connector-{told['what']}" if kind == "connector" else kind, told["message"]
+    return Need(kind, id_, workflow_id, wallet_id, name or "", since, why or "")

@@ -163,6 +163,7 @@ transactions = Table(
         "chain_id",
         where="state = 'displaced'",
     ),
+    partial_index("ix_transactions_held", "org_id", where="state = 'planned' AND refusal IS NOT NULL"),
     comment="one nonce, including replacements",
 )
 

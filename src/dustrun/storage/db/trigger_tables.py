@@ -38,6 +38,7 @@ subscriptions = Table(
     partial_index("ix_subscriptions_armed", "type", "pk", where="state = 'armed'"),
     partial_index("ix_subscriptions_tables", "org_id", where="type = 'table-row' AND state <> 'ended'"),
     partial_index("ix_subscriptions_failed", "pk", where="state = 'failed'"),
+    partial_index("ix_subscriptions_stalled", "org_id", where="stalled_since IS NOT NULL"),
 )
 
 trigger_events = Table(
