@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from dustrun.chain.watching import BlockReader
+from dustrun.core.triggers.chain.headers import Header
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.trigger_host.chain.blocks import Blocks
@@ -235,3 +237,54 @@ async def test_a_gap_of_a_paused_trigger_stays_to_be_scanned(server: Watching, p
     one = Watched.of(sub, watch)
     assert await scanner.replay(one, first, pings.head) is False
     assert (await server.events(workflow), stale) == ([], [one])
+
+
+class _Held(Blocks):
+    """Gives the events of blocks once it may."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.asked: set[int] = set()
+        self.may_go_on = asyncio.Event()
+
+    async def events(self, header: Header, *args: Any) -> Any:
+        self.asked.add(header.number)
+        await self.may_go_on.wait()
+        return await super().events(header, *args)
+
+    async def until_asked(self, number: int) -> None:
+        async with asyncio.timeout(20):
+            while number not in self.asked:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_block_whose_header_was_left_out_is_read_before_a_later_one(server: Watching, pings: Pings) -> None:
+    """Headers that are stored need not follow each other: a chain may leap ahead while a block is being read."""
+    workflow = await server.publish(confirmations=0)
+    first = pings.head + 1
+    await call(server, workflow, "pause")
+    pings.send()
+    pings.send()
+    pings.send()
+    parts = server.server.parts
+    (sub,) = await parts.triggers.subscriptions.list_of(workflow)
+    assert sub.trigger.watch is not None
+    watch = replace(sub.trigger.watch(sub.config), confirmations=0)
+    reader, store = BlockReader(parts.money.chains.get(CHAIN_ID)), ChainStore(parts.database, parts.writer)
+    blocks, headers = _Held(reader, lambda: [watch]), Headers(CHAIN_ID, reader, store)
+    blocks.rearm()
+    intake = ChainIntake(parts.database, parts.writer, parts.triggers.intake)
+    scanner = Scanner(Parts(reader, headers, blocks, store, intake), lambda _: None)
+    last = [first]
+    async with aclosing(scanner._read(Watched.of(sub, watch), first, lambda: last[0])) as found:
+        begun = asyncio.ensure_future(anext(found))
+        await blocks.until_asked(first)
+        (beyond,) = await reader.blocks([first + 2])
+        assert beyond is not None
+        headers.chain.add([beyond.header])
+        last[0] = first + 2
+        headers.changing().set_result(None)
+        await blocks.until_asked(first + 2)
+        blocks.may_go_on.set()
+        numbers = [(await begun)[0].number] + [header.number async for header, _ in found]
+    assert numbers == [first, first + 1, first + 2]

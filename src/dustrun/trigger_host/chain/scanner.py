@@ -189,11 +189,11 @@ class Scanner:
         self, one: Watched, reads: dict[int, tuple[Header, asyncio.Task[list[ChainEvent]]]], numbers: range
     ) -> None:
         """Begins to read blocks; those whose headers are not stored only together, as one exchange gives their
-        headers."""
+        headers. The first is always begun: where headers were left out at a leap, a later one may be read already."""
         chain = self._parts.headers.chain
         wanted = [number for number in numbers if number not in reads]
         found = {number: chain.get(hash) for number in wanted if (hash := chain.hash_at(number)) is not None}
-        if not reads:
+        if not reads or not (numbers[0] in reads or numbers[0] in found):
             others = await self._by_number([number for number in wanted if number not in found])
             found |= {number: block.header for number, block in others.items()}
         for number, header in found.items():
