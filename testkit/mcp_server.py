@@ -1,6 +1,6 @@
 """A real MCP server, made with the official SDK: on loopback, or as a program that speaks through its pipes.
 
-    python -m testkit.mcp_server RECORD [--changed]
+    python -m testkit.mcp_server RECORD
 
 It writes each call of a tool as a line of the file RECORD.
 """
@@ -93,11 +93,10 @@ async def serving(server: MCPServer, port: int = 0) -> AsyncIterator[int]:
         listener.close()
 
 
-def command(record: Path, *, is_changed: bool = False) -> list[str]:
-    """The command line of the server as a program."""
-    more = ["--changed"] if is_changed else []
-    return [sys.executable, "-P", str(ROOT / "testkit" / "mcp_server.py"), str(record), *more]
+def command(record: Path) -> list[str]:
+    """The command line of the server as a program; `testkit/mcp_program.py` is one that starts at once."""
+    return [sys.executable, "-P", str(ROOT / "testkit" / "mcp_server.py"), str(record)]
 
 
 if __name__ == "__main__":
-    asyncio.run(tools(Calls(Path(sys.argv[1])), is_changed="--changed" in sys.argv).run_stdio_async())
+    asyncio.run(tools(Calls(Path(sys.argv[1]))).run_stdio_async())

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from engine.conftest import Bench, Definition
+from testkit import mcp_program, mcp_server
 from testkit.composition import composed
-from testkit.mcp_server import Calls, command, serving, tools
+from testkit.mcp_server import Calls, serving, tools
 
 SECRET = "secret-of-the-server"
 _NAMES = ["look_up", "store", "fail", "hang", "flood", "environment"]
@@ -24,7 +25,7 @@ def calls(tmp_path: Path) -> Calls:
 
 @pytest.fixture
 async def bench(tmp_path: Path, store_url: str) -> AsyncIterator[Bench]:
-    allowed = " ".join(command(tmp_path / "calls.txt"))
+    allowed = " ".join(mcp_program.command(tmp_path / "calls.txt"))
     settings = {"outbound_allow": ("127.0.0.1",), "mcp_commands": (f"TOKEN=* {allowed} *",)}
     async with composed(tmp_path, database_url=store_url, **settings) as composition:
         yield Bench(composition)
@@ -167,9 +168,8 @@ async def test_a_server_that_hangs_floods_or_is_gone_ends_clearly(bench: Bench, 
     assert SECRET not in str(tested)
 
 
-async def program(bench: Bench, tmp_path: Path) -> tuple[str, dict[str, Any]]:
+async def program(bench: Bench, words: list[str]) -> tuple[str, dict[str, Any]]:
     """A connector that starts the server as a program, and its data."""
-    words = command(tmp_path / "calls.txt")
     data = {"command": words[0], "args": words[1:], "env": {"TOKEN": SECRET}}
     found = (await bench.api.post("/v1/connectors", {"type": "mcp", "name": "own", "data": data})).data["id"]
     return found, data
@@ -182,7 +182,7 @@ def _running(tmp_path: Path) -> list[str]:
 
 
 async def test_a_program_that_hangs_or_floods_ends_clearly(bench: Bench, calls: Calls, tmp_path: Path) -> None:
-    own, _ = await program(bench, tmp_path)
+    own, _ = await program(bench, mcp_program.command(tmp_path / "calls.txt"))
     await read(bench, own)
     late = calling(own, "hang", text="a")
     late["call"]["payload"]["timeoutMs"] = 4_000
@@ -195,7 +195,7 @@ async def test_a_program_that_hangs_or_floods_ends_clearly(bench: Bench, calls: 
 
 
 async def test_programs_run_only_if_the_operator_has_named_them(bench: Bench, calls: Calls, tmp_path: Path) -> None:
-    own, data = await program(bench, tmp_path)
+    own, data = await program(bench, mcp_program.command(tmp_path / "calls.txt"))
     words = [data["command"], *data["args"]]
     tested = (await bench.api.post(f"/v1/connectors/{own}/test", {})).data
     assert (tested["ok"], tested["message"]) == (True, "The MCP server answers; it has 6 tools.")
@@ -255,10 +255,11 @@ async def test_a_program_that_tells_its_secret_tells_nobody(
 
 
 async def test_a_command_that_is_named_no_more_is_not_started(tmp_path: Path, store_url: str, calls: Calls) -> None:
-    named = " ".join(command(tmp_path / "calls.txt"))
-    async with composed(tmp_path, database_url=store_url, mcp_commands=(f"TOKEN=* {named}",)) as first:
-        own, _ = await program(Bench(first), tmp_path)
-        await read(Bench(first), own)
+    """The program is one of the official SDK."""
+    words = mcp_server.command(tmp_path / "calls.txt")
+    async with composed(tmp_path, database_url=store_url, mcp_commands=(f"TOKEN=* {' '.join(words)}",)) as first:
+        own, _ = await program(Bench(first), words)
+        assert [one["name"] for one in await read(Bench(first), own)] == _NAMES
     async with composed(tmp_path, database_url=store_url) as second:
         bench = Bench(second)
         assert await failed(bench, calling(own, "store", text="x")) == "MCP_COMMAND_NOT_ALLOWED"
