@@ -288,16 +288,17 @@ def test_the_chain_can_be_left_out() -> None:
     assert "The price source has received 1 notice." in output
 
 
-def test_what_a_killed_show_leaves_running_is_named_and_not_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chain", ["no", pytest.param("need", marks=pytest.mark.long)])
+def test_what_a_killed_show_leaves_running_is_named_and_not_overwritten(tmp_path: Path, chain: str) -> None:
     """The settings say where the first one listens, and where its data is."""
-    npm_install(ROOT / "scripts" / "devchain")
+    if chain == "need":
+        npm_install(ROOT / "scripts" / "devchain")
     data, port = tmp_path / "data", free_port()
     given = {"DUSTRUN_PORT": str(port), "DUSTRUN_DATA_DIR": str(data)}
-    with started("--chain", "need", root=ROOT, HOME=str(tmp_path), **given) as process:
-        until(process, "local chain  ")
+    with started("--chain", chain, root=ROOT, HOME=str(tmp_path), **given) as process:
+        until(process, "price source  ")
         left = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
         process.kill()
-    node = (data / "devchain" / "state.lock").read_text()
     server = json.loads((data / "server.json").read_text())
     assert server["address"] == f"http://127.0.0.1:{port}"
     assert (data / "owner.key").exists()
@@ -306,11 +307,17 @@ def test_what_a_killed_show_leaves_running_is_named_and_not_overwritten(tmp_path
         left.remove(server["pid"])
         os.kill(server["pid"], signal.SIGTERM)
         assert is_closed(int(server["address"].rpartition(":")[2]))
-        status, output = whole("--data-dir", str(data), "--chain", "need", HOME=str(tmp_path))
+        if chain == "need":
+            _names_the_node_of_another_start(data, left)
     finally:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):  # the price source may have ended by itself
                 os.kill(pid, signal.SIGTERM)
+
+
+def _names_the_node_of_another_start(data: Path, left: list[int]) -> None:
+    node = (data / "devchain" / "state.lock").read_text()
+    status, output = whole("--data-dir", str(data), "--chain", "need", HOME=str(data.parent))
     assert status == 1
     assert int(node) in left
     assert f"process {node}, of another start, has {data / 'devchain'}; end it first" in output

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
-from devchain.node import _keep_first_genesis, running
+import pytest
+from devchain.node import Busy, _keep_first_genesis, running
 
 from testkit.chain.anvil import binary
+from testkit.e2e.guide import ROOT
 from testkit.ports import free_port
 
-_STARTS = 6
+_STARTS = 3
+_KILLED = """
+import sys
+from pathlib import Path
+from devchain.node import running
+with running(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])) as node:
+    print(node.pid, flush=True)
+    sys.stdin.read()
+"""
 
 
 def _blocks(state: Path) -> list[int]:
@@ -37,3 +51,20 @@ def test_state_that_cannot_be_read_is_left_for_the_node_to_reject(tmp_path: Path
         state.write_text(text)
         _keep_first_genesis(state)
         assert state.read_text() == text
+
+
+def test_a_node_whose_start_was_killed_keeps_its_state_from_the_next_start(tmp_path: Path) -> None:
+    state, log = tmp_path / "state.json", tmp_path / "anvil.log"
+    words = [str(word) for word in (binary(), free_port(), state, log)]
+    command = [sys.executable, "-c", _KILLED, *words]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, cwd=ROOT / "scripts", **pipes) as started:
+        assert started.stdout is not None
+        left = int(started.stdout.readline())
+        started.kill()
+    try:
+        said = f"process {left}, of another start, has {tmp_path}; end it first"
+        with pytest.raises(Busy, match=f"^{said}$"), running(binary(), free_port(), state, log):
+            pass
+    finally:
+        os.kill(left, signal.SIGTERM)
