@@ -124,7 +124,7 @@ class Soak:
                 self.failures.append("the time was over before there were enough reorgs and kills")
                 break
             left, done = max(1, turns - self.counts["turns"]), self.payments.counts["reorgs"]
-            killing = asyncio.create_task(self._kill_often(_KILLS))
+            killing = asyncio.create_task(self._kill_often(min(_KILLS, kills)))
             while not killing.done():  # reorgs of which a server hears late
                 await self._round(1.5)
             await killing

@@ -57,8 +57,9 @@ def test_a_node_whose_start_was_killed_keeps_its_state_from_the_next_start(tmp_p
     state, log = tmp_path / "state.json", tmp_path / "anvil.log"
     words = [str(word) for word in (binary(), free_port(), state, log)]
     command = [sys.executable, "-c", _KILLED, *words]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, cwd=ROOT / "scripts", **pipes) as started:
+    with subprocess.Popen(
+        command, text=True, cwd=ROOT / "scripts", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as started:
         assert started.stdout is not None
         left = int(started.stdout.readline())
         started.kill()

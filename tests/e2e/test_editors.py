@@ -50,8 +50,8 @@ def test_examples_have_no_diagnostics_and_faults_are_marked_at_their_place(schem
     good = [document for _, document in cases.examples()] + cases.DEFINITIONS + cases.FILES + [every]
     bad = cases.REFUSED_DEFINITIONS + cases.REFUSED_FILES
     documents = [*good, *(document for document, _ in bad)]
-    for language in LANGUAGES:
-        found = _judge(schema, [(language, _text(language, document)) for document in documents])
+    judged = _judge(schema, [(language, _text(language, one)) for language in LANGUAGES for one in documents])
+    for found in (judged[: len(documents)], judged[len(documents) :]):
         assert [one["diagnostics"] for one in found[: len(good)]] == [[] for _ in good]
         marked = [[about["text"].strip("\"'") for about in one["diagnostics"]] for one in found[len(good) :]]
         assert marked == [[text] for _, text in bad]

@@ -88,6 +88,7 @@ def test_a_template_becomes_a_workflow(app: App, server: Server) -> None:
     expect(cards).to_have_count(1)
 
 
+@pytest.mark.long
 def test_a_template_asks_for_its_blanks(app: App, server: Server) -> None:
     """Who is paid is nobody's example, and a connector can be chosen later."""
     page = app.open("/templates")
@@ -153,6 +154,7 @@ def test_a_form_is_built_by_clicking(app: App, server: Server) -> None:
     app.until(lambda: "inputSchema" not in _nodes(server, workflow)["root"].get("payload", {}))
 
 
+@pytest.mark.long
 def test_a_curl_command_becomes_a_step_without_its_secret(app: App, server: Server, workflow: str) -> None:
     page = _open(app, workflow)
     page.evaluate(_PASTE, CURL)

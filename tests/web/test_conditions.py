@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 from testkit.e2e.server import Server
 from testkit.web.app import App
 from testkit.web.steps import choose
+
+pytestmark = pytest.mark.long
 
 
 def test_a_condition_is_typed_built_and_written_as_one_thing(shared_app: App, server: Server) -> None:
