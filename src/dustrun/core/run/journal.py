@@ -103,7 +103,7 @@ def enclosing(frame: str) -> Iterator[tuple[str, int]]:
 
 @dataclass(slots=True)
 class Journal:
-    """All executions of a run."""
+    """All executions of a run: the newest attempt of each path."""
 
     by_path: dict[str, Execution] = field(default_factory=dict)
 
@@ -116,10 +116,6 @@ class Journal:
             if known is None or known.attempt <= execution.attempt:
                 journal.by_path[execution.path] = execution
         return journal
-
-    def record(self, execution: Execution) -> None:
-        """Adds or replaces the newest attempt of its path."""
-        self.by_path[execution.path] = execution
 
     def list_last(self, graph: Graph) -> dict[str, Execution]:
         """What a run's result is made of: the succeeded nodes outside of loops that no other succeeded node

@@ -48,7 +48,7 @@ class LoopItems:
 
     def _of_loop(self, path: str, loop_id: str, opened: OpenedLoop, *, may_fail: bool) -> Iterator[FoundSpend]:
         loop = Execution(path, loop_id, 1, NodeStatus.RUNNING, facts={"items": opened.items}, assumed=opened.assumed)
-        self._journal.record(loop)
+        self._journal.by_path[path] = loop
         may_fail = may_fail or opened.on_item_error != "fail"
         for index in range(len(opened.items)):
             yield from self._of_item(item_frame(path, index), loop_id, may_fail=may_fail)

@@ -129,7 +129,7 @@ class Attempts:
         self._run.state.began(now)
         again = replace(kept, attempt=start.attempt, status=N.RUNNING, started_at=now)
         again.error = again.wake_at = again.finished_at = None
-        self._run.journal.record(again)
+        self._run.journal.by_path[start.path] = again
         self._run.recorder.started(again, self._run.program.nodes[start.node_id].node.type)
         self._open_again(start, again)
 
@@ -218,7 +218,7 @@ class Attempts:
         start = given.start
         execution = Execution(start.path, start.node_id, start.attempt, N.RUNNING, input=shown, started_at=given.now)
         execution.assumed = given.roots.assumed
-        self._run.journal.record(execution)
+        self._run.journal.by_path[start.path] = execution
         weight = given.weight if not is_heavy and given.node.repeat is None else None  # whose input holds its tests too
         self._run.recorder.started(execution, given.node.node.type, weight=weight)
         if self._run.plan.executions > self._run.deps.settings.max_executions:
@@ -227,7 +227,7 @@ class Attempts:
             self._run.plan.stopped(RunStatus.FAILURE)
         if self._run.state.is_cancelling:
             prepared = Interrupted("The run was cancelled before this node ran.")
-        self._carry_on(start, prepared, is_heavy=is_heavy)
+        self._carry_on(start, given.now, prepared, is_heavy=is_heavy)
 
     def _prepare(self, start: Start, now: int, then: Callable[..., None]) -> None:
         """Prepares an attempt, then calls `then`: at once, or after a thread has done what is too much for the event
@@ -251,7 +251,7 @@ class Attempts:
         most = self._run.deps.settings.max_result_bytes
         self._results.apply(start, await run_beside(lambda: encoded(nodes.run_pure(job, context), most)))
 
-    def _carry_on(self, start: Start, prepared: Job | StoreEffect | Outcome, *, is_heavy: bool) -> None:
+    def _carry_on(self, start: Start, now: int, prepared: Job | StoreEffect | Outcome, *, is_heavy: bool) -> None:
         if isinstance(prepared, Job) and prepared.effect is Effect.SPEND:
             prepared.refusal = self._refusal_of(start.path)
         if isinstance(prepared, StoreEffect):
@@ -266,7 +266,7 @@ class Attempts:
                 self._run.state.is_assumed = True
             self._tasks.jobs.append(prepared)
         elif prepared.effect is Effect.PURE and not prepared.action.is_async:
-            context = self._inputs.context(start.path, self._inputs.emit_now(start))
+            context = self._inputs.context(start.path, self._inputs.emit_now(start), begun_at=now)
             if is_heavy:
                 self.heavy.append(partial(self._run_pure_in_thread, start, prepared, context))
             else:
@@ -361,7 +361,7 @@ class Attempts:
         """Carries on with an attempt that the journal has already."""
         if isinstance(prepared, Job) and prepared.effect is Effect.WRITE and prepared.action.effect_by is not None:
             prepared.has_begun = True
-        self._carry_on(given.start, prepared, is_heavy=is_heavy)
+        self._carry_on(given.start, given.now, prepared, is_heavy=is_heavy)
 
     def _go_on(self, start: Start) -> None:
         """The wait of a node has timed out or elapsed."""

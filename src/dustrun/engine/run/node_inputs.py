@@ -38,9 +38,15 @@ class NodeInputs:
         return NodeRoots(run.facts, run.program, run.journal, frame_of(path), now, self.variables, self._server)
 
     def context(
-        self, path: str, emit: Callable[[str, dict[str, Any]], None], wallet: WalletView | None = None
+        self,
+        path: str,
+        emit: Callable[[str, dict[str, Any]], None],
+        wallet: WalletView | None = None,
+        begun_at: int | None = None,
     ) -> NodeContext:
-        deps, facts, now = self._run.deps, self._run.facts, self._run.state.now()
+        """The `ctx` of a node. `begun_at`: its time, if its attempt begins at this moment."""
+        deps, facts = self._run.deps, self._run.facts
+        now = self._run.state.now() if begun_at is None else begun_at
         reach = None if deps.spend is None else partial(self._reach, now, wallet)
         http = self.observer.http(deps.http, path, self._run.journal.by_path[path].attempt)
         key = partial(idempotency_key, facts.org_id, facts.root_run_id, path)

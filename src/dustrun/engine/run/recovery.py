@@ -9,6 +9,7 @@ from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import Journal
 from dustrun.core.run.plan import Plan
 from dustrun.core.run.state import RunStatus
+from dustrun.core.text.masking import Redaction
 from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.core.workflow.program import Program
 from dustrun.engine.run.recorder import Recorder
@@ -22,6 +23,7 @@ from dustrun.storage.db.statement import Row, Tx
 from dustrun.storage.runs import claims as claim_rows
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.journal import Batch
 from dustrun.storage.runs.runs import RunRow
 
 _QUICK_CHARS: Final = 32_768
@@ -115,7 +117,7 @@ def _runner_of(deps: EngineDeps, engine: Engine, program: Program, loaded: Loade
     row, facts, journal = loaded
     plan = Plan(program.graph, facts.trigger_node_id)
     interrupted = plan.restore(journal.by_path.values())
-    recorder = Recorder()
+    recorder = Recorder(Batch(redaction=Redaction(facts.secrets)))
     runner = Runner(RunContext(deps, engine, facts, program, journal, plan, recorder))
     runner.last_seq = row.last_seq
     if row.status == RunStatus.WAITING.value:

@@ -326,7 +326,7 @@ class Results:
         now = self._run.state.now()
         node_id = path[len(frame_of(path)) :]
         execution = Execution(path, node_id, 1, N.SKIPPED, started_at=now, finished_at=now)
-        self._run.journal.record(execution)
+        self._run.journal.by_path[path] = execution
         self._run.recorder.batch.added[(path, 1)] = execution
         self._run.recorder.became(execution)
 

@@ -115,7 +115,7 @@ class RunContext:
     """How the run's mode carries out effects."""
 
     def __post_init__(self) -> None:
-        self.redaction = self.recorder.batch.redaction = Redaction(self.facts.secrets)
+        self.redaction = self.recorder.batch.redaction
         self.state = _state_of(self.facts, self.journal)
         self.mode = self.state.mode
 

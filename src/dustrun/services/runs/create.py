@@ -7,7 +7,6 @@ from typing import Any
 
 from dustrun import log
 from dustrun.core.run.state import Mode
-from dustrun.core.text.masking import Redaction
 from dustrun.core.values.exact_json import dumps_text, is_large, loads
 from dustrun.core.workflow.program import Program
 from dustrun.services.access import idempotency
@@ -170,7 +169,6 @@ class RunCreation:
         """A run ready for `Engine.submit`; `is_call`: a node starts it, so the current request's Idempotency-Key is
         not its own. Raises `Invalid` when the concurrency key cannot be computed."""
         facts = prepared.facts
-        prepared.batch.redaction = Redaction(facts.secrets)  # whichever engine writes it, and whatever it adds before
         limit = concurrency if facts.mode is not Mode.SIMULATE else None
         if limit is not None:
             facts.concurrency_key = may_start.concurrency_key_of(limit, prepared)

@@ -230,7 +230,7 @@ class Starts:
         executions = journal_rows.list_executions(tx, row.pk, unsealing.text)
         plain = replace(row, payload=unsealing.text(row.payload), prop_values=unsealing.text(row.prop_values))
         prepared = retry_of(plain, executions, program, triggered_by)
-        prepared.facts.secrets.update(unsealing.secrets)
+        prepared.batch.redaction.learn(unsealing.secrets)
         return prepared
 
     async def _submit(self, prepared: Prepared, concurrency: Concurrency | None) -> Created:

@@ -12,6 +12,7 @@ from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import Mode, NodeStatus
 from dustrun.core.stream_events import RUN_STARTED
+from dustrun.core.text.masking import Redaction
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, NotFound, Refused, Temporary
@@ -222,7 +223,7 @@ def first_batch(
     payload depends on an assumed value of the calling run."""
     now = facts.started_at if facts.as_of is None else facts.as_of.at_ms
     trigger = facts.trigger_node_id
-    batch = Batch()
+    batch = Batch(redaction=Redaction(facts.secrets))
     batch.added[(trigger, 1)] = Execution(
         path=trigger,
         node_id=trigger,

@@ -19,7 +19,7 @@ from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.stream_events import OF_ACTIVITY
 from dustrun.core.text.masking import Redaction, hide
 from dustrun.core.values.exact_json import MOST, dumps_text, loads_own, weigh
-from dustrun.log import mask_links
+from dustrun.log import LINK, mask_links
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Change, Insertion, Returned, Row, Rows, Statement, Tx
 from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, executions, run_is_open, run_signals, runs
@@ -250,7 +250,8 @@ _FIND = Statement(
 def _text(redaction: Redaction, value: Any) -> str | None:
     if value is None:
         return None
-    return mask_links(dumps_text(redaction.value(value) if redaction.secrets else value))
+    text = dumps_text(redaction.value(value) if redaction.secrets else value)
+    return mask_links(text) if LINK in text else text
 
 
 def _outcome(execution: Execution, text: str | None, redaction: Redaction) -> Row:
