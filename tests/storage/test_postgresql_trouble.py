@@ -49,8 +49,8 @@ async def test_a_connection_that_dies_in_a_commit_leaves_the_outcome_unknown(
 ) -> None:
     url, database, writer = parts
     told: list[str] = []
-    writer.on_doubt = lambda: told.append("doubt")
-    writer.on_settled = lambda: told.append("settled")
+    writer.on_doubt.append(lambda: told.append("doubt"))
+    writer.on_settled.append(lambda: told.append("settled"))
     with cluster.commits_that_die(url, "organizations", keeping=keeping) as die:
         written = writer.write(_add("a"), repeatable=is_separate, is_separate=is_separate)
         await asyncio.to_thread(die)

@@ -70,11 +70,11 @@ def make_parts(
     workflows = Workflows(
         base.database, base.writer, base.catalog, base.gate, base.http.guard, triggers.arming, networks
     )
-    workflows.on_changed = ChangedWorkflows(base.hub).tell
+    workflows.on_changed.append(ChangedWorkflows(base.hub).tell)
     reports = RunReports(base.database, runs, base.chains, base.slices)
     launches = Launches(base.database, base.writer, base.programs, starts, runs, reports, Reach(base.gate))
-    launches.on_proposed = ProposedLaunches(base.hub).tell
-    launches.on_decided = data.turns.decided
+    launches.on_proposed.append(ProposedLaunches(base.hub).tell)
+    launches.on_decided.append(data.turns.decided)
     return Parts(
         settings=base.settings,
         database=base.database,
@@ -104,14 +104,9 @@ def make_parts(
 
 def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> AccessParts:
     keys = Keys(base.database, base.writer)
-
-    def end(key_id: str) -> None:
-        streams.end_key(key_id)
-        mcp_sessions.end_key(key_id)
-
-    keys.on_revoked = end
+    keys.on_revoked.extend((streams.end_key, mcp_sessions.end_key))
     sessions = Sessions(base.database, base.writer, keys)
-    sessions.on_ended = streams.end_key
+    sessions.on_ended.append(streams.end_key)
     return AccessParts(
         organizations=Organizations(base.database, base.writer),
         keys=keys,
@@ -166,5 +161,5 @@ def make_data(base: Base) -> DataParts:
         mcp_tools=McpTools(base.writer, connectors, base.connections),
         mcp_sessions=ProtocolSessions(),
         conversations=Conversations(base.database, base.writer),
-        turns=Turns(base.database, base.writer, base.connections, base.settings),
+        turns=Turns(base.database, base.writer, base.connections, base.settings, base.holder),
     )

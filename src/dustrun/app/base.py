@@ -18,6 +18,7 @@ from dustrun.records import dataclass
 from dustrun.sandbox import Limits, Sandbox
 from dustrun.services.connectors.connections import Connections
 from dustrun.services.runs.resume_links import ResumeLinks, secret_of, shared_secret_of
+from dustrun.services.sharing.election import Leases
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.wallets.signers import Signers
 from dustrun.services.workflows.compiled import CompiledWorkflows
@@ -29,13 +30,15 @@ from dustrun.storage.db.writer import Writer
 from dustrun.storage.secrets.vault import Vault
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
     """Services that are opened once per server and closed by the stack given to `open_base`."""
 
     settings: Settings
     database: Database
     writer: Writer
+    leases: Leases | None
+    """What this process holds of a shared store; None: it has the store for itself."""
     vault: Vault
     signers: Signers
     chains: Chains
@@ -51,6 +54,11 @@ class Base:
     connections: Connections
     links: ResumeLinks
     traces: Traces | None
+
+    @property
+    def holder(self) -> str | None:
+        """In a shared store: this process, as the holder of leases."""
+        return None if self.leases is None else self.leases.holder
 
 
 async def open_base(settings: Settings, database: Database, stack: contextlib.AsyncExitStack) -> Base:
@@ -69,28 +77,33 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
     writer.start()
     stack.push_async_callback(writer.stop)
     commands = NamedCommands(settings.mcp_commands, settings.outbound_max_bytes)
-    connections = Connections(database, writer, vault, catalog, http, commands)
+    leases = Leases(writer, database.name) if settings.is_shared else None
+    connections = Connections(database, writer, vault, catalog, http, commands, leases)
     stack.push_async_callback(connections.tokens.stop)
     secret = await shared_secret_of(settings.data_dir, writer) if settings.shared else secret_of(settings.data_dir)
-    links = ResumeLinks(secret, settings.base_url())
-    hub, programs = Broadcaster(), CompiledWorkflows(database, catalog)
-    opened = (
-        settings,
-        database,
-        writer,
-        vault,
-        signers,
-        chains,
-        http,
-        price_http,
-        hook_http,
-        sandbox,
-        hub,
-        catalog,
-        programs,
-    )
+    programs = CompiledWorkflows(database, catalog)
     gate = SpendGate(catalog.specs(), programs, database)
-    return Base(*opened, gate, Slices(database, gate, programs), connections, links, traces)
+    return Base(
+        settings=settings,
+        database=database,
+        writer=writer,
+        leases=leases,
+        vault=vault,
+        signers=signers,
+        chains=chains,
+        http=http,
+        price_http=price_http,
+        hook_http=hook_http,
+        sandbox=sandbox,
+        hub=Broadcaster(),
+        catalog=catalog,
+        programs=programs,
+        gate=gate,
+        slices=Slices(database, gate, programs),
+        connections=connections,
+        links=ResumeLinks(secret, settings.base_url()),
+        traces=traces,
+    )
 
 
 def make_chains(settings: Settings) -> Chains:

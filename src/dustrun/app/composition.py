@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,7 +30,7 @@ from dustrun.services.access.api_keys import ensure_owner
 from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.maintenance import Upkeep
 from dustrun.services.outbox.events import EventPublisher
-from dustrun.services.runs.create import RunCreation
+from dustrun.services.runs.create import RunCreation, RunDeps
 from dustrun.services.runs.engine_port import Engine, WakeRelay
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
@@ -182,24 +183,21 @@ async def _start(settings: Settings, database: Database, stack: contextlib.Async
     base = await open_base(settings, database, stack)
     owner_key_path = await ensure_owner(database, base.writer, settings.data_dir)
     sharing = await join(base, stack)
-    relay, workflow_cache = WakeRelay(), WorkflowCache(database)
-    creation = RunCreation(base.writer, base.hub, base.gate)
-    data, money = (
-        make_data(base),
-        make_money(base, EventPublisher(base.hub, relay.wake), sharing.leases if sharing is not None else None),
-    )
-    called_runs = _called_runs(base, workflow_cache, creation)
-    deps, temporal = _engine_deps(base, data, money, called_runs), make_temporal(base)
+    relay, run_deps = WakeRelay(), _run_deps(base)
+    data, money = make_data(base), make_money(base, EventPublisher(base.hub, relay.wake))
+    deps, temporal = _engine_deps(base, data, money, CalledRuns(run_deps)), make_temporal(base)
     engine = relay.engine = make_engine(deps, base.programs, sharing, temporal)
-    status = ServerStatus(lambda: _gauges(engine, base.writer, base.sandbox, money.simulated_chains))
+    gauges = partial(_gauges, engine, base.writer, base.sandbox, money.simulated_chains)
+    status = ServerStatus(gauges, waits_for=lambda: None if temporal is None else temporal.trouble)
     if temporal is not None:
         temporal.watch()
         stack.push_async_callback(temporal.stop)
-        status.waits_for = lambda: temporal.trouble
-    runs, starts = _runs(base, engine, workflow_cache, creation)
+    runs = Runs(run_deps, base.writer, base.hub, engine)
+    hosts = ReadHosts(database, base.catalog.specs(), settings.assistant_hosts)
+    starts = Starts(run_deps, engine, base.vault, runs, hosts)
     triggers, hooks = make_triggers(base, money, starts), make_hooks(base)
-    data.connectors.on_changed = triggers.connector_changed
-    data.tables.on_watched = triggers.polls.tables_changed
+    data.connectors.on_changed.append(triggers.connector_changed)
+    data.tables.on_watched.append(triggers.polls.tables_changed)
     parts = make_parts(base, status, data, money, engine, runs, starts, triggers, hooks.parts)
     server = _server(parts, engine, owner_key_path, triggers.host)
     if sharing is not None:
@@ -269,19 +267,10 @@ def _engine_deps(base: Base, data: DataParts, money: Money, called_runs: CalledR
     )
 
 
-def _called_runs(base: Base, workflow_cache: WorkflowCache, creation: RunCreation) -> CalledRuns:
+def _run_deps(base: Base) -> RunDeps:
+    creation = RunCreation(base.writer, base.hub, base.gate)
     is_traced = base.traces is not None
-    return CalledRuns(base.database, base.catalog, base.programs, workflow_cache, creation, is_traced=is_traced)
-
-
-def _runs(base: Base, engine: Engine, workflow_cache: WorkflowCache, creation: RunCreation) -> tuple[Runs, Starts]:
-    database, writer, hub, catalog, programs = base.database, base.writer, base.hub, base.catalog, base.programs
-    runs = Runs(database, writer, hub, catalog, programs, engine, workflow_cache)
-    runs.gate = creation.gate
-    starts = Starts(database, programs, engine, creation, base.vault, workflow_cache, runs)
-    starts.is_traced = base.traces is not None
-    starts.guard.read_hosts = ReadHosts(database, catalog.specs(), base.settings.assistant_hosts)
-    return runs, starts
+    return RunDeps(base.database, base.catalog, base.programs, WorkflowCache(base.database), creation, is_traced)
 
 
 def _gauges(engine: EngineHost, writer: Writer, sandbox: Sandbox, simulated_chains: SimulatedChains) -> Gauges:

@@ -30,7 +30,6 @@ from dustrun.services.preview.spend_forecast import SpendForecasts
 from dustrun.services.preview.spend_reports import SpendReports
 from dustrun.services.prices import PriceBook, PriceMemory
 from dustrun.services.runs.shaping import RunShaping
-from dustrun.services.sharing.election import Leases
 from dustrun.services.wallets.allowances import Allowances
 from dustrun.services.wallets.asked_spends import FindsValue
 from dustrun.services.wallets.budget import Budget
@@ -49,7 +48,7 @@ class Money:
     find_value: FindsValue
 
 
-def make_money(base: Base, publisher: EventPublisher, leases: Leases | None = None) -> Money:
+def make_money(base: Base, publisher: EventPublisher) -> Money:
     settings, database, writer, chains = base.settings, base.database, base.writer, base.chains
     prices = PriceBook.of(settings, chains.get, base.price_http, PriceMemory(database, writer))
     rules = DustRules(Decimal(settings.dust_usd))
@@ -66,7 +65,7 @@ def make_money(base: Base, publisher: EventPublisher, leases: Leases | None = No
             base.signers,
             budget,
             publisher,
-            leases,
+            base.leases,
             second_prices=prices.on(partial(_second_of, chains), is_past=True) if settings.second_endpoints else None,
         )
     )

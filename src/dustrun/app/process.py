@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -66,12 +67,13 @@ async def _serve(settings: Settings, ready: _Ready | None) -> None:
     if settings.port == 0:
         settings = settings.model_copy(update={"port": port})
     async with _watched_sandbox(settings), compose(settings) as server:
-        web = make_web_server(server.app, settings, server.begin_stop)
+        address = server_file.address_of(host, port)
+        told = partial(_announce, settings, address, ready, server.owner_key_path)
+        web = make_web_server(server.app, settings, server.begin_stop, told)
         asyncio.get_running_loop().run_in_executor(None, server.app.parts.build_catalogue)
         spare_the_collector()
-        web.on_ready = lambda: _announce(settings, server_file.address_of(host, port), ready, server.owner_key_path)
-        server.writer.on_taken = web.give_way
-        server.trigger_host.on_many_armed = gc.freeze  # they stay as well
+        server.writer.on_taken.append(web.give_way)
+        server.trigger_host.on_many_armed.append(gc.freeze)  # they stay as well
         try:
             await web.serve(sockets=[listener])
         finally:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import field
+from functools import partial
 from typing import Any
 
 from dustrun import log
@@ -21,7 +22,6 @@ from dustrun.services.sharing.bus import Bus
 from dustrun.services.sharing.election import Election, Leases
 from dustrun.services.sharing.presence import Arrival, Presence, check_in
 from dustrun.services.streaming.broadcaster import Notice, Written
-from dustrun.storage.runs.approvals import ApprovalRow
 
 _logger = log.get(__name__)
 
@@ -66,10 +66,11 @@ async def _safely(look: Callable[[], Awaitable[None]]) -> None:
 
 async def join(base: Base, stack: contextlib.AsyncExitStack) -> Sharing | None:
     """Joins the processes of the store; None if it has only this one."""
-    if not base.settings.is_shared:
+    if base.leases is None:
         return None
     await check_in(base.database, base.writer, base.settings)
-    bus, presence = Bus(base.database), Presence(base.database, base.writer, base.settings)
+    presence = Presence(base.database, base.writer, base.settings)
+    bus = Bus(base.database, is_silent=lambda: presence.is_alone)
     advances = "engine" in base.settings.roles
     claims = Claims(
         base.database,
@@ -78,18 +79,16 @@ async def join(base: Base, stack: contextlib.AsyncExitStack) -> Sharing | None:
         lambda: presence.share("engine"),
         advances=advances,
         most_free=base.settings.max_accepted_runs,
+        has_engines=lambda: presence.has("engine"),
     )
-    sharing = Sharing(presence, bus, Arrival(bus, presence), Leases(base.writer, presence.id), claims)
+    sharing = Sharing(presence, bus, Arrival(bus, presence), base.leases, claims)
 
     def left() -> None:
         presence.look()
         claims.look_soon()
 
-    claims.has_engines = lambda: presence.has("engine")
-    bus.is_silent = lambda: presence.is_alone
     bus.on("came", presence.look)
     bus.on("left", left)
-    base.connections.tokens.leases = sharing.leases
     _connect_streams(base, bus, claims)
     stack.push_async_callback(bus.stop)
     stack.callback(bus.tell, "left")
@@ -111,9 +110,8 @@ async def connect(
     _connect_keys(sharing, parts)
     _connect_turns(sharing, parts)
     _connect_hosts(sharing.bus, parts, money, triggers, hooks)
-    parts.triggers.backtests.holder = sharing.leases.holder
     sharing.on_gap(parts.triggers.backtests.take_over)
-    sharing.presence.on_look = lambda: _divide_limits(sharing, parts)
+    sharing.presence.on_look.append(lambda: _divide_limits(sharing, parts))
     _divide_limits(sharing, parts)
     await sharing.bus.start()
     await sharing.arrival.announce()
@@ -139,7 +137,8 @@ def _connect_streams(base: Base, bus: Bus, claims: Claims) -> None:
     def hear_notice(org_id: str, *values: Any) -> None:
         hub.hear_notice(org_id, Notice(*values))
 
-    hub.on_published, hub.on_announced = published, announced
+    hub.on_published.append(published)
+    hub.on_announced.append(announced)
     bus.on("run", hear)
     bus.on("notice", hear_notice)
     bus.on_gap.append(hub.lose_all)
@@ -148,11 +147,11 @@ def _connect_streams(base: Base, bus: Bus, claims: Claims) -> None:
 def _connect_keys(sharing: Sharing, parts: Parts) -> None:
     """A key that one process revokes, and a session that it ends, end in all of them."""
     keys = parts.access.keys
-    keys.on_revoked_here = lambda key_id, key_hash: sharing.bus.tell("revoked", key_id, key_hash)
+    keys.on_revoked_here.append(partial(sharing.bus.tell, "revoked"))
     sharing.bus.on("revoked", keys.hear_revoked)
     sharing.on_gap(keys.look_for_revoked)
     sessions = parts.access.sessions
-    sessions.on_ended_here = lambda hash: sharing.bus.tell("session", hash)
+    sessions.on_ended_here.append(partial(sharing.bus.tell, "session"))
     sharing.bus.on("session", sessions.hear_ended)
     sharing.on_gap(sessions.look_for_ended)
 
@@ -160,14 +159,8 @@ def _connect_keys(sharing: Sharing, parts: Parts) -> None:
 def _connect_turns(sharing: Sharing, parts: Parts) -> None:
     """A conversation is read, and a launch decided, in any process."""
     bus, turns = sharing.bus, parts.data.turns
-
-    def decided(row: ApprovalRow) -> None:
-        bus.tell("decided", row.id)
-        turns.decided(row)
-
-    turns.holder = sharing.leases.holder
-    turns.on_event = lambda conversation_id: bus.tell("turn", conversation_id)
-    parts.launches.on_decided = decided
+    turns.on_event.append(partial(bus.tell, "turn"))
+    parts.launches.on_decided.append(lambda row: bus.tell("decided", row.id))
     bus.on("turn", turns.hear_event)
     bus.on("decided", turns.hear_decided)
     bus.on_gap.append(turns.look)
@@ -177,25 +170,12 @@ def _connect_turns(sharing: Sharing, parts: Parts) -> None:
 def _connect_hosts(bus: Bus, parts: Parts, money: Money, triggers: Triggers, hooks: HookServices) -> None:
     """What is changed here is watched, tracked and sent by whichever process does so."""
     trackers, host = money.outbox.trackers, triggers.host
-
-    def changed(workflow_id: str) -> None:
-        bus.tell("workflow", workflow_id)
-        host.changed(workflow_id)
-
-    def tables_changed(org_id: str) -> None:
-        bus.tell("tables", org_id)
-        triggers.polls.tables_changed(org_id)
-
-    def connector_changed(connector_id: str) -> None:
-        bus.tell("connector", connector_id)
-        triggers.connector_changed(connector_id)
-
     for source in (triggers.arming, triggers.intake):
-        source.on_changed = changed
-    trackers.on_poked = lambda chain_id: bus.tell("chain", chain_id)
-    parts.data.tables.on_watched = tables_changed
-    parts.data.connectors.on_changed = connector_changed
-    hooks.host.on_changed = lambda org_id, hook_id: bus.tell("hook", org_id, hook_id)
+        source.on_changed.append(partial(bus.tell, "workflow"))
+    trackers.on_poked.append(partial(bus.tell, "chain"))
+    parts.data.tables.on_watched.append(partial(bus.tell, "tables"))
+    parts.data.connectors.on_changed.append(partial(bus.tell, "connector"))
+    hooks.host.on_changed.append(partial(bus.tell, "hook"))
     bus.on("workflow", host.changed)
     bus.on("tables", triggers.polls.tables_changed)
     bus.on("connector", triggers.connector_changed)

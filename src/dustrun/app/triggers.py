@@ -73,13 +73,14 @@ def make_triggers(base: Base, money: Money, starts: Starts) -> Triggers:
     subscriptions = Subscriptions(base.database, base.catalog)
     arming = Arming(base.catalog, base.gate, contexts)
     intake = Intake(base.database, base.writer, starts, subscriptions)
-    intake.on_skipped = SkippedEvents(base.hub).tell
+    intake.on_skipped.append(SkippedEvents(base.hub).tell)
     chain_store = ChainStore(base.database, base.writer)
     chains = _chain_source(base, chain_store, intake, subscriptions)
     polls, streams = Polls(intake, subscriptions, contexts), Streams(intake, subscriptions, contexts)
     watching = _sources(base, intake, subscriptions)
     host = TriggerHost(subscriptions, {**watching, "polled": polls, "streamed": streams, "chain": chains})
-    arming.on_changed = intake.on_changed = chain_store.on_changed = host.changed
+    for part in (arming, intake, chain_store):
+        part.on_changed.append(host.changed)
     past_events: Mapping[str, FindsEvents] = {"timed": TimedEvents(), "chain": PastChainEvents(base.chains)}
     return Triggers(contexts, subscriptions, arming, intake, host, polls, streams, past_events)
 
@@ -127,7 +128,7 @@ def _previews(base: Base, triggers: Triggers, workflows: Workflows) -> TriggerPr
 
 def _backtests(base: Base, triggers: Triggers, starts: Starts, runs: Runs, reports: RunReports) -> Backtests:
     report = BacktestReport(reports)
-    deps = BacktestDeps(base.database, base.writer, starts, runs, base.programs, report)
+    deps = BacktestDeps(base.database, base.writer, starts, runs, base.programs, report, base.holder)
     return Backtests(deps, triggers.past_events, RecordedEvents(base.database))
 
 
@@ -136,7 +137,7 @@ def _sources(base: Base, intake: Intake, subscriptions: Subscriptions) -> Mappin
     ends = EndedRunsSource(
         EndedRuns(base.database, base.writer, base.catalog, subscriptions, intake, base.settings.pause_after_failures)
     )
-    base.hub.on_ended = ends.wake
+    base.hub.on_ended.append(ends.wake)
     return {
         "internal": ends,
         "timed": Timers(intake, subscriptions),

@@ -27,6 +27,7 @@ from dustrun.assistant.toolbox import Toolbox, ToolResult, narrowed
 from dustrun.core.stream_events import APPROVAL_DECIDED, RUN_LINKED
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Conflict, DustrunError, Forbidden, NotFound, Temporary
+from dustrun.listeners import Listeners
 from dustrun.records import dataclass
 from dustrun.sdk.llm.connection import ModelData
 from dustrun.services.access import audit, idempotency
@@ -177,20 +178,27 @@ _CUT_OFF: Final = "The server stopped while the turn was under way. Its runs go 
 
 
 class Turns:
-    """Begins turns and carries them out; `stop` ends those under way."""
+    """Begins turns and carries them out; `stop` ends those under way. `holder`: in a shared store this process, which
+    holds a lease for each of its turns."""
 
-    def __init__(self, database: Database, writer: Writer, connections: Connections, settings: Settings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        connections: Connections,
+        settings: Settings,
+        holder: str | None = None,
+    ) -> None:
         self._database = database
         self._writer = writer
         self._connections = connections
         self._settings = settings
+        self._holder = holder
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watching: dict[str, set[Subscription[TurnEvent]]] = {}
         self._bell = Bell()
         self._toolbox: Toolbox | None = None
-        self.holder: str | None = None
-        """In a shared store: this process, which holds a lease for each of its turns."""
-        self.on_event: Callable[[str], None] | None = None
+        self.on_event: Listeners[[str]] = Listeners()
         """In a shared store: called with the conversation of each event of this process."""
 
     async def start(self, toolbox: Toolbox) -> None:
@@ -230,7 +238,7 @@ class Turns:
 
     def _is_ours(self, tx: Tx, turn: TurnRow) -> bool:
         """Whether no other living process carries the turn out."""
-        return self.holder is None or leases.take(tx, _lease_of(turn.message_id), self.holder) is not None
+        return self._holder is None or leases.take(tx, _lease_of(turn.message_id), self._holder) is not None
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """What carries the turns under way out."""
@@ -319,7 +327,7 @@ class Turns:
 
     async def _holding(self, message_id: str, work: Coroutine[Any, Any, None]) -> None:
         """Carries a turn out, and gives its lease back."""
-        holder = self.holder
+        holder = self._holder
         try:
             await work
         finally:
@@ -397,8 +405,7 @@ class Turns:
             self._watching.pop(conversation_id, None)
 
     def _wake(self, conversation_id: str) -> None:
-        if self.on_event is not None:
-            self.on_event(conversation_id)
+        self.on_event(conversation_id)
         self.hear_event(conversation_id)
 
     def hear_event(self, conversation_id: str) -> None:

@@ -7,10 +7,11 @@ them, and sweeps over all of them now and then, so that a missed call heals.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from dustrun import clock, log
+from dustrun.listeners import Listeners
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 
 _logger = log.get(__name__)
@@ -52,7 +53,7 @@ class TriggerHost:
         self._wake = asyncio.Event()
         self._must_sweep = True
         self._newly_armed = 0
-        self.on_many_armed: Callable[[], None] = lambda: None
+        self.on_many_armed: Listeners[[]] = Listeners()
         """Called each time that a thousand more subscriptions are armed."""
         self._task: asyncio.Task[None] | None = None
 

@@ -201,7 +201,7 @@ async def test_an_assistant_always_asks_and_its_key_may_decide(stage: Stage) -> 
     assert launch.approval is not None
     shown = {"id": launch.approval.id, "binding": launch.approval.binding}
     heard: list[str] = []
-    stage.composition.parts.launches.on_decided = lambda row: heard.append(row.status)
+    stage.composition.parts.launches.on_decided.append(lambda row: heard.append(row.status))
     assert (await stage.approve(shown, stage.owner)).data["status"] == "approved"
     assert (await stage.live(), heard) == ([launch.run_id], ["approved"])
 

@@ -27,8 +27,11 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def make_web_server(app: ASGIApp, settings: Settings, begin_stop: Callable[[], None]) -> WebServer:
-    """Makes a uvicorn server for the application; it calls `begin_stop()` first when it stops."""
+def make_web_server(
+    app: ASGIApp, settings: Settings, begin_stop: Callable[[], None], on_ready: Callable[[], None] = lambda: None
+) -> WebServer:
+    """Makes a uvicorn server for the application; it calls `on_ready()` once it listens, and `begin_stop()` first when
+    it stops."""
     config = uvicorn.Config(
         app,
         http=functools.partial(HttpProtocol, Connections.of(settings)),  # type: ignore[arg-type]
@@ -41,7 +44,7 @@ def make_web_server(app: ASGIApp, settings: Settings, begin_stop: Callable[[], N
         server_header=False,
         proxy_headers=False,
     )
-    return WebServer(config, begin_stop)
+    return WebServer(config, begin_stop, on_ready)
 
 
 class WebServer(uvicorn.Server):
@@ -50,16 +53,16 @@ class WebServer(uvicorn.Server):
     After shutdown uvicorn would raise the signal again. That would end the process before running nodes have had their
     grace period, and an ordinary restart would leave their effects uncertain."""
 
-    def __init__(self, config: uvicorn.Config, begin_stop: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, begin_stop: Callable[[], None], on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._begin_stop = begin_stop
-        self.on_ready: Callable[[], None] = lambda: None
+        self._on_ready = on_ready
         self.has_given_way = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts to listen, then calls `on_ready`."""
         await super().startup(sockets)
-        self.on_ready()
+        self._on_ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -74,7 +74,8 @@ class Claims:
     of other processes.
 
     `share`: among how many engines a limit of all is divided. `advances`: False where only calls are answered.
-    `most_free`: with so many free runs no more are accepted."""
+    `most_free`: with so many free runs no more are accepted. `has_engines`: whether a process that advances runs
+    lives."""
 
     def __init__(
         self,
@@ -85,6 +86,7 @@ class Claims:
         *,
         advances: bool,
         most_free: int,
+        has_engines: Callable[[], bool] = lambda: False,
     ) -> None:
         self.holder = database.name
         self.share = share
@@ -105,13 +107,12 @@ class Claims:
         self._free = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._handed: dict[int, float] = {}
-        self.has_engines: Callable[[], bool] = lambda: False
-        """Whether a process that advances runs lives."""
+        self._has_engines = has_engines
 
     def may_hand_over(self, more: int) -> bool:
         """Whether engines keep up with the runs that were created here, so that they may get more to do. `more`: how
         many are for them and not on disk yet."""
-        return len(self._handed) + more < _MOST_HANDED and self.has_engines()
+        return len(self._handed) + more < _MOST_HANDED and self._has_engines()
 
     def handed(self, run_pk: int) -> None:
         """A run was created here for an engine to advance."""

@@ -221,7 +221,7 @@ class ClusteredEngine:
 
     async def start(self) -> None:
         """Begins to ask, and to advance."""
-        self._deps.writer.on_settled = self._deps.hub.lose_all
+        self._deps.writer.on_settled.append(self._deps.hub.lose_all)
         self._asks.start()
         if not self._advances:
             return

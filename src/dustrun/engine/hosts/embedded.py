@@ -255,8 +255,8 @@ class EmbeddedEngine:
     async def start(self) -> None:
         """Recovers every unfinished run; in a shared store as they are claimed."""
         self._timer_task = asyncio.get_running_loop().create_task(self._timers.keep())
-        self._deps.writer.on_doubt = self._reconcile_soon
-        self._deps.writer.on_settled = self._deps.hub.lose_all
+        self._deps.writer.on_doubt.append(self._reconcile_soon)
+        self._deps.writer.on_settled.append(self._deps.hub.lose_all)
         if self._claims is not None:
             self._claims.start(self)
         else:

@@ -7,13 +7,14 @@ import contextvars
 import hmac
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dustrun import clock, ids
 from dustrun.core.validate import suggest
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem, Unauthenticated
+from dustrun.listeners import Listeners
 from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
@@ -134,11 +135,6 @@ def need_good(tx: Tx, principal: Principal) -> None:
         raise Unauthenticated("The API key was revoked, or has expired.")
 
 
-def nobody_listens(_ended: str) -> None:
-    """Does nothing."""
-    return None
-
-
 class Keys:
     """Use cases of API keys, with a cache that makes authentication cheap."""
 
@@ -148,9 +144,9 @@ class Keys:
         self._cache: dict[str, _Cached] = {}
         self._looking: dict[str, asyncio.Task[Principal | None]] = {}
         self._revocations = 0
-        self.on_revoked: Callable[[str], None] = nobody_listens
+        self.on_revoked: Listeners[[str]] = Listeners()
         """Called with the id of each revoked key."""
-        self.on_revoked_here: Callable[[str, str], None] | None = None
+        self.on_revoked_here: Listeners[[str, str]] = Listeners()
         """In a shared store: called with id and hash of each key that was revoked by this process."""
         self._looked_at = clock.now_ms()
 
@@ -316,8 +312,7 @@ class Keys:
         for row in revoked:
             self._cache.pop(row.hash, None)
             self.on_revoked(row.id)
-            if self.on_revoked_here is not None:
-                self.on_revoked_here(row.id, row.hash)
+            self.on_revoked_here(row.id, row.hash)
 
 
 def _sees(principal: Principal, row: KeyRow) -> bool:

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from dustrun import clock, ids
 from dustrun.errors import Code, NotFound, Unauthenticated
+from dustrun.listeners import Listeners
 from dustrun.records import dataclass
 from dustrun.services.access import audit
-from dustrun.services.access.api_keys import Keys, is_good, nobody_listens, principal_of
+from dustrun.services.access.api_keys import Keys, is_good, principal_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.rate_limits import Excess
 from dustrun.storage.access import keys as key_rows
@@ -83,9 +84,9 @@ class Sessions:
         self._writer = writer
         self._keys = keys
         self._name: str | None = None
-        self.on_ended: Callable[[str], None] = nobody_listens
+        self.on_ended: Listeners[[str]] = Listeners()
         """Called with the hash of each session that has ended before its time."""
-        self.on_ended_here: Callable[[str], None] | None = None
+        self.on_ended_here: Listeners[[str]] = Listeners()
         """In a shared store: called with the hash of each session that was ended by this process."""
         self._met: set[str] = set()
 
@@ -118,7 +119,7 @@ class Sessions:
         row, key = found
         if now - row.seen_at > _SEEN_EVERY_MS:
             await self._writer.write(lambda tx: rows.see(tx, hash, now))
-        if self.on_ended_here is not None:
+        if self.on_ended_here:
             self._met.add(hash)
         is_fresh = key.person_id is not None and now - row.created_at <= FRESH_MS
         principal = replace(principal_of(key), is_session=True, session=hash, is_fresh=is_fresh)
@@ -152,8 +153,7 @@ class Sessions:
         """Ends the streams of sessions that this process has ended, here and on other servers."""
         for hash in hashes:
             self.hear_ended(hash)
-            if self.on_ended_here is not None:
-                self.on_ended_here(hash)
+            self.on_ended_here(hash)
 
     def hear_ended(self, hash: str) -> None:
         """A session has ended, maybe on another server."""

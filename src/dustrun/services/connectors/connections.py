@@ -24,6 +24,7 @@ from dustrun.sdk.connector import Connector, with_header
 from dustrun.sdk.context import CheckingHttp, Connection, Http, HttpRequest, HttpResponse, NoConnection
 from dustrun.sdk.programs import Commands
 from dustrun.services.connectors.oauth_tokens import DATA, Tokens
+from dustrun.services.sharing.election import Leases
 from dustrun.storage.data import connectors as rows
 from dustrun.storage.data.connectors import ConnectorRow
 from dustrun.storage.db import facts
@@ -240,13 +241,14 @@ class Connections:
         catalog: Catalog,
         http: CheckingHttp,
         commands: Commands,
+        leases: Leases | None = None,
     ) -> None:
         self._database = database
         self._vault = vault
         self._catalog = catalog
         self.http = http
         self.commands = commands
-        self.tokens = Tokens(database, writer, vault, http)
+        self.tokens = Tokens(database, writer, vault, http, leases)
         self._health = Health(writer)
 
     async def open(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from dustrun.core.text.hosts import HostRule, is_allowed, parse_rule
 from dustrun.core.text.masking import LEAST, Mask
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Permanent, Problem, Refused
+from dustrun.listeners import Listeners
 from dustrun.outbound.resolver import parse
 from dustrun.records import dataclass
 from dustrun.sdk.connector import MASK, Connector
@@ -75,10 +76,6 @@ class Tested:
     status: int | None = None
 
 
-def _nothing(_: str) -> None:
-    return None
-
-
 class Connectors:
     """Use cases of connectors."""
 
@@ -90,7 +87,7 @@ class Connectors:
         self._catalog = catalog
         self._vault = vault
         self._connections = connections
-        self.on_changed: Callable[[str], None] = _nothing
+        self.on_changed: Listeners[[str]] = Listeners()
         """Called with a connector's id after a commit that changed it."""
 
     async def create(self, principal: Principal, new: NewConnector) -> ConnectorRow:

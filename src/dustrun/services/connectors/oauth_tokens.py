@@ -59,17 +59,19 @@ class _Granted:
 
 
 class Tokens:
-    """The access tokens of all OAuth 2 connectors in this process."""
+    """The access tokens of all OAuth 2 connectors in this process. `leases`: in a shared store one process at a time
+    asks for a connector's token, whose refresh token may work once."""
 
-    def __init__(self, database: Database, writer: Writer, vault: Vault, http: CheckingHttp) -> None:
+    def __init__(
+        self, database: Database, writer: Writer, vault: Vault, http: CheckingHttp, leases: Leases | None = None
+    ) -> None:
         self._database = database
         self._writer = writer
         self._vault = vault
         self._http = http
+        self._leases = leases
         self._kept: dict[str, Token] = {}
         self._flights: dict[str, asyncio.Task[Token]] = {}
-        self.leases: Leases | None = None
-        """In a shared store: one process at a time asks for a connector's token, whose refresh token may work once."""
 
     async def get(self, row: ConnectorRow, type_: Connector, *, not_this: str | None = None) -> str:
         """Returns a valid token; `not_this` is a token that was just refused. Raises `Temporary` or `Permanent`."""
@@ -106,7 +108,7 @@ class Tokens:
         await asyncio.gather(*flights, return_exceptions=True)
 
     async def _fetch(self, org_id: str, connector_id: str, type_: Connector, not_this: str | None) -> Token:
-        async with alone(self.leases, f"token:{connector_id}"):
+        async with alone(self._leases, f"token:{connector_id}"):
             return await self._fetch_alone(org_id, connector_id, type_, not_this)
 
     async def _fetch_alone(self, org_id: str, connector_id: str, type_: Connector, not_this: str | None) -> Token:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dustrun import clock, ids
@@ -14,6 +14,7 @@ from dustrun.core.run.state import Mode
 from dustrun.core.sources.kept import Parts
 from dustrun.core.values.exact_json import dumps_text, loads_own, plain_digits
 from dustrun.errors import Code, Conflict, NotFound, Problem, Temporary
+from dustrun.listeners import Listeners
 from dustrun.records import dataclass
 from dustrun.sdk.tables import TableChange, TableQuery, TableWritten
 from dustrun.services.access import audit, hands, idempotency
@@ -94,7 +95,7 @@ class Tables:
         self._writer = writer
         self._most_tables = settings.max_tables
         self._quota = Quota(settings.max_table_rows, settings.max_table_bytes)
-        self.on_watched: Callable[[str], None] = lambda _: None
+        self.on_watched: Listeners[[str]] = Listeners()
         """Called with the organisation's id after a commit that changed rows which a trigger watches."""
 
     # --- tables ---

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
 
+from dustrun.listeners import Listeners
 from dustrun.services.hooks.worker import HookDeps, HookWorker
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.storage.hooks import hooks as rows
@@ -21,7 +21,7 @@ class HookHost:
         self._workers: dict[str, dict[str, HookWorker]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._is_open = False
-        self.on_changed: Callable[[str, str], None] | None = None
+        self.on_changed: Listeners[[str, str]] = Listeners()
         """In a shared store: called with the organisation and the hook that was changed here."""
 
     async def start(self) -> None:
@@ -44,8 +44,7 @@ class HookHost:
 
     def changed(self, org_id: str, hook_id: str) -> None:
         """Call it after a change of a hook or its deliveries was committed."""
-        if self.on_changed is not None:
-            self.on_changed(org_id, hook_id)
+        self.on_changed(org_id, hook_id)
         self.look(org_id, hook_id)
 
     def look(self, org_id: str, hook_id: str) -> None:

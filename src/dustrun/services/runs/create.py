@@ -6,16 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from dustrun import log
+from dustrun.catalog import Catalog
 from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import dumps_text, is_large, loads
 from dustrun.core.workflow.program import Program
+from dustrun.records import dataclass
 from dustrun.services.access import idempotency
 from dustrun.services.runs import may_start
 from dustrun.services.runs.engine_port import Caller, Created, NewRun, RunFacts, WrittenRun
-from dustrun.services.runs.start_request import Concurrency, Prepared, SnapshotOutdated, StartOutcome
+from dustrun.services.runs.start_request import Concurrency, Prepared, SnapshotOutdated, StartOutcome, WorkflowCache
 from dustrun.services.streaming.broadcaster import Broadcaster
+from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.data import variables as variable_rows
+from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import journal as journal_rows
@@ -154,6 +158,19 @@ class NotStarted(Exception):
     def __init__(self, result: Any) -> None:
         super().__init__()
         self.result = result
+
+
+@dataclass(frozen=True, slots=True)
+class RunDeps:
+    """What starting and reading runs uses. `is_traced`: whether called runs and retries are linked to their origin in
+    traces."""
+
+    database: Database
+    catalog: Catalog
+    programs: CompiledWorkflows
+    workflow_cache: WorkflowCache
+    creation: RunCreation
+    is_traced: bool
 
 
 class RunCreation:

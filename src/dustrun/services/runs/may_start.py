@@ -140,10 +140,10 @@ def check_inline(compiled: Compiled) -> None:
 class StartGuard:
     """Asks what needs the store. `read_hosts`: what keys that only simulate may read from; None: anything."""
 
-    def __init__(self, database: Database, gate: SpendGate) -> None:
+    def __init__(self, database: Database, gate: SpendGate, read_hosts: ReadHosts | None = None) -> None:
         self._database = database
         self._gate = gate
-        self.read_hosts: ReadHosts | None = None
+        self._read_hosts = read_hosts
 
     async def check_snapshot(self, snapshot: WorkflowSnapshot) -> None:
         """Raises `Invalid` for an archived workflow, and `SnapshotOutdated` when it is no longer so."""
@@ -154,8 +154,8 @@ class StartGuard:
     async def check_program(self, principal: Principal, program: Program, *, is_simulated: bool) -> None:
         """Raises `Refused` for a host that the key may not read from, and `Forbidden` for a wallet that it may not
         spend from."""
-        if self.read_hosts is not None:
-            await self.read_hosts.check(principal, program.definition)
+        if self._read_hosts is not None:
+            await self._read_hosts.check(principal, program.definition)
         if program.wallets and not is_simulated:
             await self._database.look_up(lambda tx: check_spending(tx, principal, program))
 

@@ -19,16 +19,14 @@ from dustrun.services.access.paging import Paging
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import create
 from dustrun.services.runs import pages as pages
+from dustrun.services.runs.create import RunDeps
 from dustrun.services.runs.engine_port import Engine
 from dustrun.services.runs.pages import RunPage
-from dustrun.services.runs.start_request import WorkflowCache
 from dustrun.services.streaming import run_waits
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.streaming.run_waits import RunWaits
 from dustrun.services.workflows.closure import Lookup
-from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
-from dustrun.services.workflows.spend_gate import SpendGate
-from dustrun.storage.db.database import Database
+from dustrun.services.workflows.compiled import Compiled
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import forks as fork_rows
@@ -90,26 +88,16 @@ class Conclusion:
 class Runs:
     """Reads runs, and passes on what people ask of them."""
 
-    gate: SpendGate
-    """Says who may decide on spends; set before the first call."""
-
-    def __init__(
-        self,
-        database: Database,
-        writer: Writer,
-        hub: Broadcaster,
-        catalog: Catalog,
-        programs: CompiledWorkflows,
-        engine: Engine,
-        workflow_cache: WorkflowCache,
-    ) -> None:
-        self._database = database
+    def __init__(self, deps: RunDeps, writer: Writer, hub: Broadcaster, engine: Engine) -> None:
+        self.gate = deps.creation.gate
+        """Says who may decide on spends."""
+        self._database = deps.database
         self._writer = writer
-        self._catalog = catalog
-        self._programs = programs
+        self._catalog = deps.catalog
+        self._programs = deps.programs
         self._engine = engine
-        self._workflow_cache = workflow_cache
-        self.waits = RunWaits(database, hub)
+        self._workflow_cache = deps.workflow_cache
+        self.waits = RunWaits(deps.database, hub)
 
     async def check_workflow(self, principal: Principal, workflow_id: str) -> None:
         """Raises `NotFound` unless the caller's organisation has the workflow and the key reaches it."""

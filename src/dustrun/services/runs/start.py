@@ -14,8 +14,9 @@ from dustrun.core.text.masking import marks_in, unseal
 from dustrun.core.values.exact_json import dumps_text, loads, loads_own
 from dustrun.core.workflow.program import Program
 from dustrun.services.access.principal import Principal
+from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.runs import may_start, start_request
-from dustrun.services.runs.create import RunCreation
+from dustrun.services.runs.create import RunDeps
 from dustrun.services.runs.engine_port import Created, Engine, RunFacts
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start_request import (
@@ -23,12 +24,9 @@ from dustrun.services.runs.start_request import (
     Prepared,
     RunRequest,
     StartCondition,
-    WorkflowCache,
     WorkflowSnapshot,
     first_batch,
 )
-from dustrun.services.workflows.compiled import CompiledWorkflows
-from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
 from dustrun.storage.runs import journal as journal_rows
@@ -131,27 +129,17 @@ T = TypeVar("T")
 class Starts:
     """Starts runs: of a saved workflow, of a definition in the request, or as a retry."""
 
-    def __init__(
-        self,
-        database: Database,
-        programs: CompiledWorkflows,
-        engine: Engine,
-        creation: RunCreation,
-        vault: Vault,
-        workflow_cache: WorkflowCache,
-        runs: Runs,
-    ) -> None:
-        self._database = database
-        self._catalog = runs.catalog
-        self._programs = programs
+    def __init__(self, deps: RunDeps, engine: Engine, vault: Vault, runs: Runs, read_hosts: ReadHosts) -> None:
+        self._database = deps.database
+        self._catalog = deps.catalog
+        self._programs = deps.programs
         self._engine = engine
-        self._creation = creation
+        self._creation = deps.creation
         self._vault = vault
-        self._workflow_cache = workflow_cache
+        self._workflow_cache = deps.workflow_cache
         self._runs = runs
-        self.is_traced = False
-        """Whether called runs and retries are linked to their origin in traces."""
-        self.guard = may_start.StartGuard(database, creation.gate)
+        self._is_traced = deps.is_traced
+        self._guard = may_start.StartGuard(deps.database, deps.creation.gate, read_hosts)
 
     async def start(
         self, principal: Principal, workflow_id: str, request: RunRequest, admission: StartCondition | None = None
@@ -167,12 +155,12 @@ class Starts:
         self, principal: Principal, snapshot: WorkflowSnapshot, request: RunRequest, admission: StartCondition | None
     ) -> Created:
         """Starts the run assuming that `snapshot` is current; the transaction verifies it."""
-        await self.guard.check_snapshot(snapshot)
+        await self._guard.check_snapshot(snapshot)
         version = start_request.version_of(snapshot, request)
         compiled = await may_start.find_version(self._programs, snapshot, version)
         program = compiled.runnable()
-        await self.guard.check_program(principal, program, is_simulated=request.simulate)
-        closure = await self.guard.admit(principal, mode_of(request), program, (snapshot.id, version), snapshot)
+        await self._guard.check_program(principal, program, is_simulated=request.simulate)
+        closure = await self._guard.admit(principal, mode_of(request), program, (snapshot.id, version), snapshot)
         trigger_id = may_start.trigger_of(compiled, request)
         payload = await may_start.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = facts_of(principal, request, trigger_id, snapshot=snapshot, version=version)
@@ -187,9 +175,9 @@ class Starts:
         compiled = await self._programs.compile(document)
         may_start.check_inline(compiled)
         program = compiled.runnable()
-        await self.guard.check_program(principal, program, is_simulated=request.simulate)
+        await self._guard.check_program(principal, program, is_simulated=request.simulate)
         text = dumps_text(document)
-        await self.guard.admit_unsaved(principal, mode_of(request), program, text)
+        await self._guard.admit_unsaved(principal, mode_of(request), program, text)
         trigger_id = may_start.trigger_of(compiled, request)
         payload = await may_start.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = facts_of(principal, request, trigger_id)
@@ -203,11 +191,11 @@ class Starts:
         may_start.check_retryable(old.row)
         limit = await self._limit_of(old.row)
         program = (await self._runs.compiled(old.row)).runnable()
-        await self.guard.check_program(principal, program, is_simulated=old.row.mode == Mode.SIMULATE.value)
+        await self._guard.check_program(principal, program, is_simulated=old.row.mode == Mode.SIMULATE.value)
         prepared = await self._database.read(lambda tx: self._retry_of(tx, old.row, program, principal.key_id))
         prepared.must_be_closed = old.row.root_run_id
-        prepared.closure = await self.guard.admit_retry(principal, program, old.row)
-        if self.is_traced:
+        prepared.closure = await self._guard.admit_retry(principal, program, old.row)
+        if self._is_traced:
             source = trace.of_run(old.row.org_id, old.row.id, loads(old.row.trace) if old.row.trace else None)
             prepared.facts.trace = {"link": source.traceparent()}
         return await self._submit(prepared, limit)

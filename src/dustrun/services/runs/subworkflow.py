@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 
-from dustrun.catalog import Catalog
 from dustrun.core.run import trace
 from dustrun.core.run.state import Mode
 from dustrun.core.workflow.program import Program
@@ -13,14 +12,12 @@ from dustrun.errors import Code, Conflict, Forbidden, Refused, Temporary
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import may_start, start_request
-from dustrun.services.runs.create import RunCreation
+from dustrun.services.runs.create import RunDeps
 from dustrun.services.runs.engine_port import Child, ChildCall, Created, NewRun, RunFacts
 from dustrun.services.runs.start import facts_of
-from dustrun.services.runs.start_request import Prepared, RunRequest, WorkflowCache, WorkflowSnapshot
+from dustrun.services.runs.start_request import Prepared, RunRequest, WorkflowSnapshot
 from dustrun.services.workflows.closure import Lookup
-from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.access import keys as key_rows
-from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import runs as rows
 
@@ -31,23 +28,14 @@ Submit = Callable[[NewRun], Awaitable[Created]]
 class CalledRuns:
     """Runs that nodes of other runs start."""
 
-    def __init__(
-        self,
-        database: Database,
-        catalog: Catalog,
-        programs: CompiledWorkflows,
-        workflow_cache: WorkflowCache,
-        creation: RunCreation,
-        *,
-        is_traced: bool,
-    ) -> None:
-        self._database = database
-        self._catalog = catalog
-        self._programs = programs
-        self._workflow_cache = workflow_cache
-        self._creation = creation
-        self._guard = may_start.StartGuard(database, creation.gate)
-        self._is_traced = is_traced
+    def __init__(self, deps: RunDeps) -> None:
+        self._database = deps.database
+        self._catalog = deps.catalog
+        self._programs = deps.programs
+        self._workflow_cache = deps.workflow_cache
+        self._creation = deps.creation
+        self._guard = may_start.StartGuard(deps.database, deps.creation.gate)
+        self._is_traced = deps.is_traced
 
     async def start(self, parent: RunFacts, call: ChildCall, submit: Submit) -> Child:
         """Runs a workflow for a node of another run, in that run's mode; the same call again finds the same run.

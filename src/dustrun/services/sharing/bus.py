@@ -35,9 +35,10 @@ def _nothing() -> None:
 
 
 class Bus:
-    """Tells other processes, and hears them; handlers are called on the event loop."""
+    """Tells other processes, and hears them; handlers are called on the event loop. `is_silent`: whether nobody would
+    hear it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, is_silent: Callable[[], bool] = lambda: False) -> None:
         self._database = database
         self._handlers: dict[str, Handler] = {}
         self._told: dict[Told, None] = {}
@@ -46,8 +47,7 @@ class Bus:
         self._tasks: list[asyncio.Task[None]] = []
         self.on_gap: list[Callable[[], None]] = []
         """Called when wake-ups may have been lost, and every few seconds, since nobody would know."""
-        self.is_silent: Callable[[], bool] = lambda: False
-        """Whether nobody would hear it."""
+        self._is_silent = is_silent
 
     def on(self, kind: str, handler: Handler) -> None:
         """Sets who is called with what others tell of a kind."""
@@ -55,7 +55,7 @@ class Bus:
 
     def tell(self, kind: str, *values: Any) -> None:
         """Tells the other processes; call it after the commit. Values are JSON, a few short ones."""
-        if not self.is_silent():
+        if not self._is_silent():
             self._told[(kind, *values)] = None
             self._woken.set()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from typing import Final
 
 import dustrun
 from dustrun import clock, log
 from dustrun.errors import Conflict, DustrunError
+from dustrun.listeners import Listeners
 from dustrun.services.sharing.bus import Bus
 from dustrun.settings import Settings
 from dustrun.storage.db import store_facts
@@ -26,17 +26,13 @@ KEEP_MS = 8_000
 """How long a process that says nothing counts as alive: others take over what it held after that."""
 
 
-def _nothing() -> None:
-    return None
-
-
 class Presence:
     """Writes the process's row every two seconds; `living` is who lived then."""
 
     def __init__(self, database: Database, writer: Writer, settings: Settings) -> None:
         self.id = database.name
         self.living: list[ProcessRow] = []
-        self.on_look: Callable[[], None] = _nothing
+        self.on_look: Listeners[[]] = Listeners()
         """Called when `living` may have changed."""
         self._writer = writer
         self._roles = ",".join(sorted(settings.roles))

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from dustrun.core.stream_events import RUN_FINISHED
+from dustrun.listeners import Listeners
 from dustrun.storage.runs.journal import Event
 
 BUFFER = 1024
@@ -162,10 +163,6 @@ class Alarm:
         self._wake_some()
 
 
-def _nothing(_: str | None) -> None:
-    return None
-
-
 class Broadcaster:
     """The readers of runs and of organisations' activity."""
 
@@ -173,12 +170,12 @@ class Broadcaster:
         self.is_closing = False
         """The server is stopping: nobody should wait any longer."""
         self._alarm = Alarm()
-        self.on_ended: Callable[[str | None], None] = _nothing
+        self.on_ended: Listeners[[str | None]] = Listeners()
         """Called on the event loop when the end of a run is on disk, with what had started it, if that is known."""
-        self.on_published: Callable[[Written, bool, bool], None] | None = None
+        self.on_published: Listeners[[Written, bool, bool]] = Listeners()
         """In a shared store: called on the event loop with each run of which events were committed here, whether there
         was activity, and whether it has ended."""
-        self.on_announced: Callable[[str, Notice], None] | None = None
+        self.on_announced: Listeners[[str, Notice]] = Listeners()
         """In a shared store: called with each notice."""
         self._runs: dict[RunKey, list[Subscription[Event]]] = {}
         self._activity: dict[str, list[Subscription[Activity | Notice]]] = {}
@@ -217,9 +214,10 @@ class Broadcaster:
         event loop, in commit order."""
         has_ended = bool(events) and events[-1].type == RUN_FINISHED
         if has_ended:
-            self.on_ended(source)
+            for tell in self.on_ended:
+                tell(source)
         activity = [event for event in events if event.cursor is not None]
-        if self.on_published is not None:
+        if self.on_published:
             self.on_published(facts, bool(activity), has_ended)
         run_readers = self._runs.get((facts.org_id, facts.id))
         if run_readers:
@@ -232,7 +230,7 @@ class Broadcaster:
         if listener is not None:
             listener(facts.pk, bool(activity))
         readers = self._activity.get(facts.org_id) if activity else None
-        if readers and self.on_published is not None:
+        if readers and self.on_published:
             # another process may have committed before: only the table has all activity in its order
             self._let_look(facts.org_id)
         elif readers:
@@ -273,12 +271,11 @@ class Broadcaster:
 
     def has_readers(self, org_id: str) -> bool:
         """Whether anybody may read the organisation's activity now; of other processes nobody knows."""
-        return org_id in self._activity or self.on_announced is not None
+        return org_id in self._activity or bool(self.on_announced)
 
     def announce(self, org_id: str, notice: Notice) -> None:
         """Tells the readers of an organisation's activity. Called on the event loop, after the commit."""
-        if self.on_announced is not None:
-            self.on_announced(org_id, notice)
+        self.on_announced(org_id, notice)
         self.hear_notice(org_id, notice)
 
     def hear_notice(self, org_id: str, notice: Notice) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.definition import Definition, Node
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, DustrunError, Forbidden, Invalid, Problem
+from dustrun.listeners import Listeners
 from dustrun.records import dataclass
 from dustrun.sdk.action import Effect
 from dustrun.sdk.trigger import Trigger
@@ -148,10 +149,6 @@ class _Node:
         return {}
 
 
-def _nothing(_: str) -> None:
-    return None
-
-
 class Arming:
     """Keeps the subscriptions of a workflow as its status and live version say."""
 
@@ -159,7 +156,7 @@ class Arming:
         self._catalog = catalog
         self._gate = gate
         self._contexts = contexts
-        self.on_changed: Callable[[str], None] = _nothing
+        self.on_changed: Listeners[[str]] = Listeners()
         """Called with a workflow's id after a commit that may have changed its subscriptions."""
 
     async def check(self, principal: Principal, definition: Definition) -> list[Problem]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from dustrun.core.triggers.chain.cursor import Cursor
 from dustrun.core.triggers.chain.headers import Header, HeaderChain
 from dustrun.core.triggers.event import CursorMove
 from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.listeners import Listeners
 from dustrun.records import dataclass
 from dustrun.services.triggers import recording
 from dustrun.services.triggers.subscriptions import Subscription
@@ -38,10 +39,6 @@ def _notice(tx: Tx, row: SubscriptionRow, type_: str, data: Mapping[str, Any]) -
     reading.add(tx, org_id=row.org_id, type_=type_, at=clock.now_ms(), data=told, workflow_id=row.workflow_id)
 
 
-def _nothing(_: str) -> None:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class HeaderChange:
     """What is above a height is taken off the canonical chain, headers are added, and what is below a height is
@@ -58,7 +55,7 @@ class ChainStore:
     def __init__(self, database: Database, writer: Writer) -> None:
         self._database = database
         self._writer = writer
-        self.on_changed: Callable[[str], None] = _nothing
+        self.on_changed: Listeners[[str]] = Listeners()
         """Called with a workflow's id after a commit that stopped one of its triggers."""
 
     async def load_headers(self, chain_id: int) -> HeaderChain:

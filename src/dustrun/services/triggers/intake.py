@@ -11,6 +11,7 @@ from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import Skip
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Refused, Temporary
+from dustrun.listeners import Listeners
 from dustrun.records import dataclass
 from dustrun.sdk.trigger import PolledEvent
 from dustrun.services.access import idempotency
@@ -31,14 +32,6 @@ from dustrun.storage.triggers.subscriptions import SubscriptionRow
 _TRIES = 5
 _REFUSALS = (Invalid, Forbidden, NotFound, Conflict, Refused)
 """Why a run cannot start, now or later; everything else is tried again by whoever fires."""
-
-
-def _nothing(_: str) -> None:
-    return None
-
-
-def _nobody(_: SubscriptionRow, __: Fired) -> None:
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +69,9 @@ class Intake:
         self._holding: set[int] = set()
         """Subscriptions whose last event started no run. Their next event is checked against the limits first, so that
         no run is prepared in vain."""
-        self.on_changed: Callable[[str], None] = _nothing
+        self.on_changed: Listeners[[str]] = Listeners()
         """Called with a workflow's id after a commit that paused it or ended one of its subscriptions."""
-        self.on_skipped: Callable[[SubscriptionRow, Fired], None] = _nobody
+        self.on_skipped: Listeners[[SubscriptionRow, Fired]] = Listeners()
         """Called after the commit of an event that started no run."""
 
     async def fire(

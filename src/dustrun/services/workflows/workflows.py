@@ -23,6 +23,7 @@ from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
+from dustrun.listeners import Listeners
 from dustrun.outbound.guard import Guard
 from dustrun.records import dataclass
 from dustrun.sdk.threads import run_sized
@@ -179,7 +180,7 @@ class Workflows:
         self._networks = networks
         self.arming = arming
         """Keeps the subscriptions of triggers as workflows' rows say."""
-        self.on_changed: Callable[[str, str], None] = lambda _org_id, _workflow_id: None
+        self.on_changed: Listeners[[str, str]] = Listeners()
         """Told of each workflow whose creation or change is on disk, by organisation and workflow."""
 
     # --- reading ---

@@ -11,16 +11,13 @@ from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import Protocol, TypeVar
 
 from dustrun.errors import Temporary
+from dustrun.listeners import Listeners
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.group_commit import LoopGroups, Outcome, Waiter
 from dustrun.storage.db.statement import Tx
 
 T = TypeVar("T")
 Unit = Callable[[Tx], T]
-
-
-def _nothing() -> None:
-    return None
 
 
 class _Groups(Protocol):
@@ -69,11 +66,11 @@ class Writer:
         self._look_ups = _look_ups_of(database)
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.on_doubt: Callable[[], None] = _nothing
+        self.on_doubt: Listeners[[]] = Listeners()
         """Called on the event loop when a commit's outcome is unknown, before its waiters are told."""
-        self.on_settled: Callable[[], None] = _nothing
+        self.on_settled: Listeners[[]] = Listeners()
         """Called on the event loop once that transaction has certainly ended, before any later result is delivered."""
-        self.on_taken: Callable[[], None] = _nothing
+        self.on_taken: Listeners[[]] = Listeners()
         """Called on the event loop when another server has taken over the store: this one must stop."""
         self.groups = 0
         self.units = 0

@@ -254,8 +254,8 @@ async def test_a_commit_that_fails_takes_nobody_with_it_who_has_begun_behind_it(
 async def test_units_behind_a_commit_of_unknown_outcome_are_written_once(
     cluster: Cluster, store: Store, keeping: bool, others: list[str]
 ) -> None:
-    store.writer.on_doubt = lambda: store.told.append("doubt")
-    store.writer.on_settled = lambda: store.told.append("settled")
+    store.writer.on_doubt.append(lambda: store.told.append("doubt"))
+    store.writer.on_settled.append(lambda: store.told.append("settled"))
     with cluster.commits_that_die(store.url, "store_facts", keeping=keeping) as die:
         writing = asyncio.create_task(store.behind("a", *others, takes_s=_SLOW_S))
         await asyncio.to_thread(die)

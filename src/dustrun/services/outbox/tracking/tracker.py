@@ -20,6 +20,7 @@ from dustrun.core.money.intent import Receipt
 from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import loads_own
 from dustrun.errors import DustrunError, Temporary, Uncertain
+from dustrun.listeners import Listeners
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Block
 from dustrun.services.outbox import events
@@ -507,7 +508,7 @@ class Trackers:
         self._trackers: dict[int, Tracker] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._is_stopped = False
-        self.on_poked: Callable[[int], None] | None = None
+        self.on_poked: Listeners[[int]] = Listeners()
         """In a shared store: called with the chain of which something was signed or asked for here."""
 
     async def start(self) -> None:
@@ -535,8 +536,7 @@ class Trackers:
 
     def poke(self, chain_id: int) -> None:
         """Looks at a chain now."""
-        if self.on_poked is not None:
-            self.on_poked(chain_id)
+        self.on_poked(chain_id)
         self.hear_poke(chain_id)
 
     def hear_poke(self, chain_id: int) -> None:

@@ -12,6 +12,7 @@ from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
+from dustrun.listeners import Listeners
 from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
@@ -104,10 +105,6 @@ class _Proposal:
 Also = Callable[[Tx, ApprovalRow], None]
 
 
-def _nobody_listens(_row: ApprovalRow) -> None:
-    return None
-
-
 def _nothing_else(_tx: Tx, _row: ApprovalRow) -> None:
     return None
 
@@ -132,9 +129,9 @@ class Launches:
         self._runs = runs
         self._reports = reports
         self._reach = reach
-        self.on_decided: Callable[[ApprovalRow], None] = _nobody_listens
+        self.on_decided: Listeners[[ApprovalRow]] = Listeners()
         """Called with each launch that was approved or rejected."""
-        self.on_proposed: Callable[[ApprovalRow], None] = _nobody_listens
+        self.on_proposed: Listeners[[ApprovalRow]] = Listeners()
         """Called with each question about a launch, once it is asked."""
 
     async def propose(

@@ -139,7 +139,7 @@ class _Stopping(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """What back-tests use."""
+    """What back-tests use. `holder`: in a shared store this process, which holds a lease for each of its back-tests."""
 
     database: Database
     writer: Writer
@@ -147,6 +147,7 @@ class Deps:
     runs: Runs
     programs: CompiledWorkflows
     report: BacktestReport
+    holder: str | None = None
 
 
 class Backtests:
@@ -157,8 +158,6 @@ class Backtests:
         self._finders = finders
         self._recorded = recorded
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.holder: str | None = None
-        """In a shared store: this process, which holds a lease for each of its back-tests."""
 
     async def begin(self, principal: Principal, workflow_id: str, request: BacktestRequest) -> BacktestRow:
         """Finds the events and begins to simulate them. Raises `Invalid` for a period or trigger that cannot be
@@ -264,7 +263,7 @@ class Backtests:
 
     def _is_ours(self, tx: Tx, row: BacktestRow) -> bool:
         """Whether no other living process carries it out."""
-        return self.holder is None or leases.take(tx, _lease_of(row.id), self.holder) is not None
+        return self._deps.holder is None or leases.take(tx, _lease_of(row.id), self._deps.holder) is not None
 
     async def stop(self) -> None:
         """Stops; the rest is simulated after the next start."""
@@ -316,8 +315,8 @@ class Backtests:
             if not self._is_ours(tx, row):  # this process was held up for so long that another one took it over
                 return
             rows.finish(tx, row.id, status=status, report=report, error=error, now=now)
-            if self.holder is not None:
-                leases.forget(tx, _lease_of(row.id), self.holder)
+            if self._deps.holder is not None:
+                leases.forget(tx, _lease_of(row.id), self._deps.holder)
 
         await self._deps.writer.write(unit)
 

@@ -10,6 +10,7 @@ from dustrun import clock, ids
 from dustrun.core.text import standard_webhooks
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Forbidden, Invalid, NotFound, Problem
+from dustrun.listeners import Listeners
 from dustrun.records import dataclass
 from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.principal import Principal
@@ -30,10 +31,6 @@ KIND = "webhook"
 T = TypeVar("T")
 _SIGNING_BYTES = 32
 _LEAST, _MOST = 16, 200
-
-
-def _nothing() -> None:
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ class WebhookSecrets:
         self._vault = vault
         self._public_url = public_url.rstrip("/")
         self._arming = arming
-        self.on_changed: Callable[[], None] = _nothing
+        self.on_changed: Listeners[[]] = Listeners()
         """Called after a change of addresses, or one whose outcome is unknown, before its caller is answered."""
 
     async def list_nodes(self, principal: Principal, workflow_id: str) -> list[WebhookNode]:

@@ -45,7 +45,7 @@ class WebhookTargets:
         self._kept: dict[str, tuple[Target, float]] = {}
         self._keeps = not database.is_shared
         self._changes = 0
-        secrets.on_changed = self._forget_all
+        secrets.on_changed.append(self._forget_all)
 
     def _forget_all(self) -> None:
         self._changes += 1
