@@ -15,6 +15,7 @@ import requests
 
 from testkit import plain_mcp
 from testkit.chain.anvil import ACCOUNTS
+from testkit.identity_provider import IdentityProvider
 
 _TRIGGER = "root"
 
@@ -55,6 +56,7 @@ class World:
         self._has_default_wallet = False
         self._invited = 0
         self.key_id = self._own_key_id()
+        self.provider: IdentityProvider | None = None
 
     @property
     def can_write_store(self) -> bool:
@@ -354,6 +356,14 @@ class World:
         (session,) = self.call("GET", f"/v1/people/{made['id']}/sessions")["items"]
         return str(made["id"]), str(session["id"])
 
+    def answer_of_provider(self) -> tuple[dict[str, str], str]:
+        """What the provider sends a browser back with, and the cookie of that browser."""
+        assert self.provider is not None
+        begun = requests.post(f"{self.base}/v1/session/provider", timeout=30)
+        begun.raise_for_status()
+        cookie = "; ".join(f"{name}={value}" for name, value in begun.cookies.items())
+        return self.provider.sign_in(begun.json()["data"]["url"], "ada"), cookie
+
     def _enter(self, token: str) -> None:
         self.call("POST", "/v1/session/redeem", {"token": token})
         self._session.cookies.clear()
@@ -573,6 +583,12 @@ def _redeem(world: World, case: Any) -> None:
     _body(case, {"token": world.sign_in_token()})
 
 
+def _finish_sign_in(world: World, case: Any) -> None:
+    body, cookie = world.answer_of_provider()
+    _body(case, body)
+    case.headers = {"Cookie": cookie}
+
+
 def _session_of_person(world: World, case: Any) -> None:
     person, session = world.session_of_person()
     _path(case, id=person, session=session)
@@ -620,6 +636,7 @@ HELP: dict[str, Adapt] = {
     "get_backtest": _id_of(World.backtest),
     "start_session": _sign_in,
     "redeem_sign_in_link": _redeem,
+    "finish_sign_in": _finish_sign_in,
     "get_schedule": _id_of(World.draft),
     "get_connector_type": lambda world, case: _path(case, type=world.connector_type()),
     "create_hook": _new_hook,

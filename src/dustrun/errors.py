@@ -53,6 +53,7 @@ class Code(enum.IntEnum):
     CROSS_SITE = 403020, "A session's cookie came from a page of another site, or for an unknown host name."
     CSRF_TOKEN_MISSING = 403021, "A write with a session's cookie lacks the session's token."
     BEARER_NEEDED = 403022, "The call needs the API key itself; a browser's session is not enough."
+    SIGN_IN_REFUSED = 403023, "The identity provider's answer signs nobody in; the message says why."
     REFUSED = 403002, "A policy or safety rule refused the action."
     SIGNER_DISAGREES = (
         403040,

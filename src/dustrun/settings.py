@@ -244,6 +244,78 @@ class Settings(BaseSettings):
         description="API keys for the subjects of these tokens, comma-separated: `SUBJECT=key_…` for each subject.",
     )
 
+    sign_in_client_id: str | None = Field(
+        None, min_length=1, max_length=500, description="Id of the client that this server is at the provider."
+    )
+    sign_in_issuer: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="OpenID Connect provider that people sign in with, exactly as it names itself, like "
+        "`https://id.example.com`; see the guide on signing in. Default: none.",
+    )
+    sign_in_name: str = Field(
+        "your company account",
+        min_length=1,
+        max_length=60,
+        description="What the sign-in page calls that provider: `Sign in with …`.",
+    )
+    sign_in_client_secret: str | None = Field(
+        None,
+        min_length=1,
+        max_length=2000,
+        repr=False,
+        description="Secret of that client, if it has one. Never shown.",
+    )
+    sign_in_scopes: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("openid", "email", "profile", "offline_access"),
+        description="Scopes that are asked for, comma-separated.",
+    )
+    sign_in_parameters: dict[str, str] = Field(
+        {}, description='More parameters of the request to the provider: `{"prompt": "consent"}`.'
+    )
+    sign_in_domains: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Domains of the e-mail addresses that may sign in, comma-separated; default: all."
+    )
+    sign_in_trust_emails: bool = Field(
+        False,
+        description="Whether addresses count as verified about which the provider does not say whether they are. Only "
+        "if nobody can enter an address of their own choice there.",
+    )
+    sign_in_groups_claim: str = Field(
+        "groups",
+        min_length=1,
+        max_length=200,
+        description="Claim with the groups of a person; `realm_access.roles` reads a claim inside of another.",
+    )
+    sign_in_groups: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="Permissions, or presets of them, by group of the provider: "
+        '`{"traders": ["read-write"], "*": ["read"]}`; `*` is everybody. Default: people have those they were invited '
+        "with.",
+    )
+    sign_in_create: bool = Field(
+        False,
+        description="Whether people without an invitation are let in, with the permissions of their groups.",
+    )
+    sign_in_organization: str | None = Field(
+        None,
+        pattern=r"^org_[a-z0-9]{26}$",
+        description="Id of the organisation whose people sign in; default: the first.",
+    )
+    sign_in_check_s: float = Field(
+        30.0,
+        ge=1,
+        le=3600,
+        description="Seconds between two questions to the provider whether a person is still one of its own, and in "
+        "which groups.",
+    )
+    sign_in_silence_s: float = Field(
+        300.0,
+        ge=1,
+        le=86_400,
+        description="Seconds without an answer from the provider after which the sessions of its people end.",
+    )
+
     max_tables: int = Field(100, ge=0, description="Maximum managed tables of one organisation.")
     max_table_rows: int = Field(1_000_000, ge=0, description="Maximum rows in all tables of one organisation.")
     max_table_bytes: int = Field(
@@ -415,6 +487,8 @@ class Settings(BaseSettings):
         "assistant_hosts",
         "mcp_commands",
         "oauth_keys",
+        "sign_in_scopes",
+        "sign_in_domains",
         "env_allow",
         "remote_signers",
         "env_signers",
@@ -483,6 +557,30 @@ class Settings(BaseSettings):
         for entry in value:
             if re.fullmatch(r"[^=\s][^=]{0,254}=key_[a-z0-9]{26}", entry) is None:
                 raise ValueError("each entry must be SUBJECT=key_…, with the id of an API key")
+        return value
+
+    @field_validator("sign_in_issuer")
+    @classmethod
+    def _check_issuer(cls, value: str | None, found: ValidationInfo) -> str | None:
+        host = urlsplit(value or "").hostname
+        if value is not None and found.data.get("sign_in_client_id") is None:
+            raise ValueError("needs sign_in_client_id, which the provider gives when this server is entered there")
+        if value is not None and not value.startswith("https://") and host not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("must begin with https://, except on this machine: secrets and tokens go there")
+        return value
+
+    @field_validator("sign_in_scopes")
+    @classmethod
+    def _check_scopes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "openid" not in value:
+            raise ValueError('must have "openid", without which a provider gives no ID token')
+        return value
+
+    @field_validator("sign_in_create")
+    @classmethod
+    def _check_create(cls, value: bool, found: ValidationInfo) -> bool:
+        if value and not found.data.get("sign_in_groups"):
+            raise ValueError('needs sign_in_groups, which says what new people may do: {"*": ["read"]}')
         return value
 
     @field_validator("remote_signers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 
 import build_web
@@ -159,6 +160,22 @@ async def sign_in_token(stored: Stored) -> Mapping[str, str]:
     """The token of a link that signs in."""
     link = await stored.send("POST", "/v1/session/links")
     stored.known["token"] = str(link["url"]).partition("signin=")[2]
+    return {}
+
+
+async def at_home(stored: Stored) -> Mapping[str, str]:
+    """The next request is for the address that the provider sends people back to."""
+    stored.drivers.next_headers = [(b"host", b"127.0.0.1:8080")]
+    return {}
+
+
+async def answered_by_provider(stored: Stored) -> Mapping[str, str]:
+    """What the provider sends a browser back with; the next request comes from that browser."""
+    await at_home(stored)
+    begun = await stored.send("POST", "/v1/session/provider")
+    cookie = stored.drivers.answered[b"set-cookie"].partition(b";")[0]
+    stored.drivers.next_headers = [(b"cookie", cookie)]
+    stored.known["answered"] = json.dumps(stored.provider.sign_in(begun["url"], "ada"))
     return {}
 
 

@@ -11,6 +11,7 @@ from dustrun import ids
 from testkit import plain_mcp
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.composition import Composition
+from testkit.identity_provider import IdentityProvider
 from testkit.routes.drivers import Drivers, body_of
 
 Json = dict[str, Any]
@@ -64,12 +65,14 @@ def wide() -> Json:
 
 @dataclass(slots=True)
 class Stored:
-    """A server, and the ids of what it has by name. `silent`: a URL that hangs up; `tools_url`: an MCP server."""
+    """A server, and the ids of what it has by name. `silent`: a URL that hangs up; `tools_url`: an MCP server;
+    `provider`: whom people sign in with."""
 
     server: Composition
     wallet: str
     silent: str
     tools_url: str
+    provider: IdentityProvider
     known: dict[str, str] = field(default_factory=dict)
     keystore: Json = field(default_factory=dict)
     following: Json = field(default_factory=dict)

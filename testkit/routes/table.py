@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
@@ -21,7 +22,9 @@ from testkit.routes.bodies import (
 from testkit.routes.fresh import (
     PAST,
     accepted,
+    answered_by_provider,
     asked,
+    at_home,
     backtest,
     form_link,
     fresh_approval,
@@ -189,6 +192,9 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/backtests/{id}": [Drive({}, "", None, backtest)],
     "POST /v1/session": [send(lambda one: {"key": one.server.owner_key})],
     "POST /v1/session/redeem": [send(lambda one: {"token": one.known["token"]}, sign_in_token)],
+    "GET /v1/session/provider": [get()],
+    "POST /v1/session/provider": [send(None, at_home)],
+    "POST /v1/session/provider/finish": [send(lambda one: json.loads(one.known["answered"]), answered_by_provider)],
     "POST /v1/session/links": [send()],
     "DELETE /v1/session": [send()],
     "GET /v1/me": [get()],

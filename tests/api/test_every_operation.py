@@ -20,6 +20,7 @@ from dustrun.storage.db.trigger_tables import subscriptions, trigger_gaps
 from outbox import Outbox, open_outbox
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.chain.contracts import World
+from testkit.identity_provider import IdentityProvider, providing
 from testkit.plain_mcp import connector, listed, plain_mcp
 from testkit.receiver import receiving
 
@@ -54,7 +55,8 @@ Json = dict[str, Any]
 class Tour:
     """Calls operations by their names, and remembers which."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, provider: IdentityProvider) -> None:
+        self.provider = provider
         self.outbox = outbox
         self.api = outbox.composition.owner
         document = outbox.composition.conformance.document
@@ -118,14 +120,18 @@ async def tour(tmp_path: Path, world: World) -> AsyncIterator[Tour]:
     with world.node("--no-mining") as node:
         left_out = {"chain_id", "confirmations", "block_time_ms", "endpoints"}
         network = world.network(node.url).model_dump(mode="json", by_alias=True, exclude=left_out)
-        async with open_outbox(
-            tmp_path,
-            node,
-            network={**network, "confirmations": 1},
-            outbound_allow="127.0.0.1",
-            actions_dir=OWN_TRIGGERS,
-        ) as outbox:
-            yield Tour(outbox)
+        async with (
+            providing() as provider,
+            open_outbox(
+                tmp_path,
+                node,
+                network={**network, "confirmations": 1},
+                outbound_allow="127.0.0.1",
+                actions_dir=OWN_TRIGGERS,
+                **provider.settings,
+            ) as outbox,
+        ):
+            yield Tour(outbox, provider)
 
 
 async def test_every_operation_takes_its_documented_body_and_answers(tour: Tour) -> None:
@@ -202,6 +208,9 @@ async def _sessions(tour: Tour) -> None:
     link = await tour.call("make_sign_in_link")
     token = link["url"].partition("#signin=")[2]
     await tour.call("redeem_sign_in_link", {"token": token}, host="127.0.0.1:8080")
+    assert (await tour.call("get_sign_in_provider"))["name"]
+    begun = await tour.call("begin_sign_in", host="127.0.0.1:8080")
+    await tour.call("finish_sign_in", tour.provider.sign_in(begun["url"], "ada"), host="127.0.0.1:8080")
     await tour.call("end_session")
 
 

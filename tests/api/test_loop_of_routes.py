@@ -13,6 +13,7 @@ import pytest
 from outbox import open_outbox
 from testkit.chain.anvil import ACCOUNTS, Anvil
 from testkit.composition import Composition
+from testkit.identity_provider import providing
 from testkit.loop_watch import least_hold, watched
 from testkit.plain_mcp import listed, plain_mcp
 from testkit.routes.requests import Prepared
@@ -37,10 +38,13 @@ async def test_no_route_holds_the_loop(tmp_path: Path) -> None:
         async with (
             _silent() as silent,
             plain_mcp(_many_tools()) as tools_url,
-            open_outbox(tmp_path, node, network={"blockTimeMs": 12_000}, outbound_allow=("127.0.0.1",)) as outbox,
+            providing() as provider,
+            open_outbox(
+                tmp_path, node, network={"blockTimeMs": 12_000}, outbound_allow=("127.0.0.1",), **provider.settings
+            ) as outbox,
         ):
             node.rpc("anvil_setCode", ACCOUNTS[3], "0x" + "5b" * 24_576)  # the contract whose ABI is told
-            stored = Stored(outbox.composition, outbox.wallet_id, silent, tools_url)
+            stored = Stored(outbox.composition, outbox.wallet_id, silent, tools_url, provider)
             await stored.build()
             with watched() as watch:
                 held = {}

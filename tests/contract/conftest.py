@@ -12,6 +12,7 @@ import pytest
 from testkit import processes
 from testkit.chain.anvil import Anvil
 from testkit.fuzz_world import World
+from testkit.identity_provider import IdentityProvider, providing_beside
 from testkit.server_process import ServerProcess
 from testkit.sink import SinkProcess
 
@@ -24,8 +25,21 @@ def chain() -> Iterator[Anvil]:
 
 
 @pytest.fixture(scope="module")
-def chain_server(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def provider() -> Iterator[IdentityProvider]:
+    """Whom people sign in with."""
+    with providing_beside() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def chain_server(
+    chain: Anvil, provider: IdentityProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    of_provider = {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in provider.settings.items()
+    }
     settings = {
+        **of_provider,
         "outbound_allow": "127.0.0.1",
         "rate_limit_per_second": "0",
         "chain_endpoints": json.dumps({str(chain.chain_id): [chain.url]}),
@@ -39,11 +53,12 @@ def chain_server(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def world_of_server(chain_server: ServerProcess, chain: Anvil) -> Iterator[World]:
+def world_of_server(chain_server: ServerProcess, chain: Anvil, provider: IdentityProvider) -> Iterator[World]:
     sink = SinkProcess(1)
     world = World(
         chain_server.base, chain_server.owner_key, sink.base, chain.rpc, chain.chain_id, chain_server.database_path
     )
+    world.provider = provider
     yield world
     world.close()
     sink.stop()

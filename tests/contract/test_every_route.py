@@ -102,9 +102,11 @@ _TELLS_NO_MORE = {
         "delete_row",
     },
     "ids and states": {
+        "begin_sign_in",
         "create_stream_token",
         "create_turn",
         "end_session",
+        "finish_sign_in",
         "make_sign_in_link",
         "receive_webhook",
         "redeem_sign_in_link",
@@ -208,6 +210,7 @@ class Everybody:
     def ask(self, asked: Asked, key: str | None) -> Answered:
         """The answer; of a stream what comes within a moment."""
         headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": asked.once} if key else {}
+        headers |= asked.headers
         options: dict[str, Any] = {} if asked.body is None else {"json": asked.body}
         self._session.cookies.clear()  # signing in sets some
         self._session.cookies.clear()  # signing in sets some

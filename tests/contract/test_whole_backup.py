@@ -61,6 +61,10 @@ def _do_everything(world: World, base: str) -> None:
     world.signature()
     world.seen_on_chain()
     assert requests.post(f"{base}/v1/session", json={"key": world.key}, timeout=30).status_code == 200
+    told, cookie = world.answer_of_provider()
+    finish = f"{base}/v1/session/provider/finish"
+    assert requests.post(finish, json=told, headers={"Cookie": cookie}, timeout=30).status_code == 200
+    world.answer_of_provider()
     table = {
         "name": "kept",
         "columns": [{"name": "id", "type": "text"}, {"name": "n", "type": "integer", "unique": True}],

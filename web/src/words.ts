@@ -35,6 +35,8 @@ export const words = {
     go: 'Sign in',
     out: 'Sign out',
     byLink: 'Signing you in …',
+    with: (name: string) => `Sign in with ${name}`,
+    orKey: 'Or use an API key. It is not kept in this browser; you get a session that expires.',
     badLink: 'This sign-in link has already been used or has expired. Get a new one with scripts/up, or use a key.',
     wrong: 'That key is not valid.',
   },

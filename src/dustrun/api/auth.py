@@ -90,6 +90,27 @@ def put(
     response.set_cookie(f"{prefix}{name}_csrf", secrets["csrf"], httponly=False, **common)
 
 
+def put_attempt(
+    response: Response, scope: MutableMapping[str, Any], settings: Settings, name: str, secret: str, lasts_s: int
+) -> None:
+    """Sets the cookie of a browser that goes to sign in at the provider; `lasts_s` of 0 deletes it."""
+    is_secure = _is_secure(scope, settings)
+    place: dict[str, Any] = {"path": "/", "secure": is_secure, "samesite": "strict", "httponly": True}
+    response.set_cookie(f"{'__Host-' if is_secure else ''}{name}", secret, max_age=lasts_s, **place)
+
+
+def check_home(scope: MutableMapping[str, Any], settings: Settings) -> None:
+    """Raises `Forbidden` unless the browser has opened the address that the provider sends people back to."""
+    sent = {name: value.decode("latin-1") for name, value in scope["headers"]}.get(b"host", "")
+    home = urlsplit(settings.base_url())
+    asked, usual = urlsplit(f"//{sent}"), {"http": 80, "https": 443}.get(home.scheme)
+    if (asked.hostname, asked.port or usual) != (home.hostname, home.port or usual):
+        raise Forbidden(
+            f"Open {settings.base_url()} to sign in: that is where the provider sends people back to (public_url).",
+            code=Code.CROSS_SITE,
+        )
+
+
 def clear(response: Response, scope: MutableMapping[str, Any], settings: Settings, name: str) -> None:
     """Deletes the session's cookies."""
     is_secure = _is_secure(scope, settings)

@@ -17,6 +17,9 @@ from dustrun.operations.declaration.parts import (
     WaitParts,
 )
 from dustrun.services.access.api_keys import Keys
+from dustrun.services.access.oidc.checks import Checks
+from dustrun.services.access.oidc.provider import Provider
+from dustrun.services.access.oidc.sign_in import SignIns
 from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.outside_tokens import OutsideTokens
 from dustrun.services.access.people import People
@@ -107,15 +110,20 @@ def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> Acc
     keys.on_revoked.extend((streams.end_key, mcp_sessions.end_key))
     sessions = Sessions(base.database, base.writer, keys)
     sessions.on_ended.append(streams.end_key)
+    provider = None if base.sign_in_http is None else Provider(base.settings, base.sign_in_http)
+    sign_ins = SignIns(provider, base.database, base.writer, base.vault, keys)
     return AccessParts(
         organizations=Organizations(base.database, base.writer),
         keys=keys,
         people=People(base.database, base.writer, keys, sessions, base.settings.base_url()),
         outside_tokens=OutsideTokens(base.settings, base.database, base.http),
         sessions=sessions,
+        sign_ins=sign_ins,
+        sign_in_checks=Checks(sign_ins, base.database, base.writer, base.vault, keys, sessions),
         limiter=RateLimiter(base.settings.rate_limit_per_second),
         wrong_keys=WrongKeys(base.settings.wrong_keys_per_second),
         wrong_tokens=WrongKeys(base.settings.wrong_keys_per_second),
+        sign_in_begins=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
         webhook_guesses=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
         webhook_refusals=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),
         form_guesses=RateLimiter(base.settings.wrong_keys_per_second, burst_factor=20),

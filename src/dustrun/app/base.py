@@ -45,6 +45,8 @@ class Base:
     http: OutboundClient
     price_http: OutboundClient
     hook_http: OutboundClient
+    sign_in_http: OutboundClient | None
+    """Reaches the identity provider also in a private network, unlike what workflows send."""
     sandbox: Sandbox
     hub: Broadcaster
     catalog: Catalog
@@ -69,6 +71,8 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
     traces = _open_traces(settings, stack)
     http, price_http = await _open_client(settings, stack), await _open_client(settings, stack, settings.price_url)
     hook_http = await _open_client(settings, stack)
+    issuer = settings.sign_in_issuer
+    sign_in_http = None if issuer is None else await _open_client(settings, stack, issuer)
     stack.push_async_callback(chains.close)
     signers, sandbox = Signers(database, vault, settings), Sandbox(Limits.of(settings))
     stack.push_async_callback(signers.close)
@@ -94,6 +98,7 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
         http=http,
         price_http=price_http,
         hook_http=hook_http,
+        sign_in_http=sign_in_http,
         sandbox=sandbox,
         hub=Broadcaster(),
         catalog=catalog,

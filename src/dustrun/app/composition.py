@@ -205,6 +205,8 @@ async def _start(settings: Settings, database: Database, stack: contextlib.Async
     else:
         stack.push_async_callback(hooks.host.stop)
         await hooks.host.start()
+        stack.push_async_callback(parts.access.sign_in_checks.stop)
+        await parts.access.sign_in_checks.start()
     await _run(server, parts, money, make_watch(triggers.host, settings, sharing, temporal), stack)
     status.is_ready = True
     return server

@@ -118,6 +118,11 @@ async def connect(
     sends = Election(sharing.leases, "hooks", hooks.host.start, hooks.host.stop)
     stack.push_async_callback(sends.stop)
     await sends.start()
+    if parts.settings.sign_in_issuer is not None:
+        checks = parts.access.sign_in_checks
+        asks = Election(sharing.leases, "sign-in-checks", checks.start, checks.stop)
+        stack.push_async_callback(asks.stop)
+        await asks.start()
 
 
 def _connect_streams(base: Base, bus: Bus, claims: Claims) -> None:
@@ -188,6 +193,7 @@ def _divide_limits(sharing: Sharing, parts: Parts) -> None:
     among, access = sharing.presence.share("api"), parts.access
     for limiter in (
         access.limiter,
+        access.sign_in_begins,
         access.webhook_guesses,
         access.webhook_refusals,
         access.form_guesses,

@@ -80,7 +80,9 @@ class PersonAnswer(Answer):
     permissions: Annotated[list[str], From("home.permissions"), STORED]
     workflow_ids: Annotated[list[str] | None, From("home.workflow_ids"), STORED]
     wallet_ids: Annotated[list[str] | None, From("home.wallet_ids"), STORED]
-    invited_by: Annotated[str, From("row.invited_by")] = Field(description="Id of the key.")
+    invited_by: Annotated[str, From("row.invited_by")] = Field(
+        description="Id of the key; `provider`: nobody has, the identity provider let them in."
+    )
     created_at: Annotated[Time, From("row.created_at")]
     joined_at: Annotated[Time | None, From("row.joined_at")] = Field(description="When they first signed in.")
     deactivated_at: Annotated[Time | None, From("home.revoked_at")]

@@ -2,7 +2,7 @@
 
 import { useQueryClient } from '@tanstack/react-query'
 import { useCallback, useEffect, useState } from 'react'
-import { Link, Route, Switch } from 'wouter'
+import { Link, Route, Switch, useRoute } from 'wouter'
 import { ApiError, onSignedOut } from '../api/client'
 import { useMe } from '../api/queries'
 import { noteSeen } from '../home/left'
@@ -15,7 +15,7 @@ import { ROUTES } from '../routes'
 import { words } from '../words'
 import { useActivity } from './activity'
 import { Rail } from './Rail'
-import { SignIn } from './SignIn'
+import { AFTER_PROVIDER, SignIn } from './SignIn'
 
 const Palette = later(() => import('./Palette').then((module) => module.default))
 const PublicForm = later(() => import('../public/PublicForm').then((module) => module.default))
@@ -36,7 +36,8 @@ export function App() {
 
 function Member() {
   const linkToken = useLinkToken()
-  const me = useMe(linkToken === null)
+  const [isBack] = useRoute(AFTER_PROVIDER)
+  const me = useMe(linkToken === null && !isBack)
   const client = useQueryClient()
   const [isOut, setIsOut] = useState(false)
   const leave = useCallback(() => setIsOut(true), [])
@@ -44,7 +45,7 @@ function Member() {
     setIsOut(false)
     void client.resetQueries()
   }
-  if (linkToken || isOut || (me.error instanceof ApiError && me.error.status === 401))
+  if (linkToken || isBack || isOut || (me.error instanceof ApiError && me.error.status === 401))
     return <SignIn token={linkToken} enter={enter} />
   if (me.error) return <Trouble error={me.error} retry={() => me.refetch()} />
   if (!me.data) return null

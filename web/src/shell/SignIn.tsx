@@ -1,22 +1,42 @@
-/** Signs in with a key, or by itself with a one-time link. */
+/** Signs in with a key, at the identity provider, or by itself with a one-time link or the provider's answer. */
 import { Button, PasswordInput } from '@mantine/core'
 import { IconBolt } from '@tabler/icons-react'
+import { useQuery } from '@tanstack/react-query'
 import { type FormEvent, useCallback, useEffect, useRef, useState } from 'react'
-import { ApiError, keepCsrfToken, post } from '../api/client'
+import { useLocation } from 'wouter'
+import { ApiError, get, keepCsrfToken, post } from '../api/client'
 import { words } from '../words'
 
+/** The page that the identity provider sends people back to, with its answer in the address. */
+export const AFTER_PROVIDER = '/sign-in'
+
+/** What the provider said. */
+function readAnswer() {
+  const said = new URLSearchParams(location.search)
+  const state = said.get('state')
+  if (location.pathname !== AFTER_PROVIDER || !state) return null
+  const of = (name: string) => said.get(name) ?? undefined
+  return { state, code: of('code'), iss: of('iss'), error: of('error'), errorDescription: of('error_description') }
+}
+
 export function SignIn({ token, enter }: { token: string | null; enter: () => void }) {
+  const [, goTo] = useLocation()
   const [key, setKey] = useState('')
   const [wrong, setWrong] = useState('')
-  const [busy, setBusy] = useState(token !== null)
+  const [answer] = useState(readAnswer)
+  const [busy, setBusy] = useState(token !== null || answer !== null)
+  const [refused, setRefused] = useState('')
+  const finished = useRef(false)
+  const provider = useQuery({ queryKey: ['provider'], queryFn: () => get('/v1/session/provider'), retry: false })
   const redeemed = useRef<string | null>(null)
   const done = useCallback(
     (csrfToken: string) => {
       keepCsrfToken(csrfToken)
       window.dispatchEvent(new HashChangeEvent('hashchange'))
+      if (location.pathname === AFTER_PROVIDER) goTo('/', { replace: true })
       enter()
     },
-    [enter],
+    [enter, goTo],
   )
   useEffect(() => {
     document.title = `${words.signIn.title} · ${words.app}`
@@ -30,6 +50,26 @@ export function SignIn({ token, enter }: { token: string | null; enter: () => vo
         setBusy(false)
       })
   }, [token, done])
+  useEffect(() => {
+    if (!answer || finished.current) return
+    finished.current = true
+    history.replaceState(null, '', AFTER_PROVIDER) // it is taken out of the address and its history at once
+    post('/v1/session/provider/finish', {}, answer)
+      .then(({ csrfToken }) => done(csrfToken))
+      .catch((error: unknown) => {
+        setRefused(error instanceof ApiError ? error.message : String(error))
+        setBusy(false)
+      })
+  }, [answer, done])
+  const leave = async () => {
+    setBusy(true)
+    try {
+      location.assign((await post('/v1/session/provider')).url)
+    } catch (error) {
+      setRefused(error instanceof ApiError ? error.message : String(error))
+      setBusy(false)
+    }
+  }
   const submit = async (event: FormEvent) => {
     event.preventDefault()
     setBusy(true)
@@ -40,6 +80,8 @@ export function SignIn({ token, enter }: { token: string | null; enter: () => vo
       setBusy(false)
     }
   }
+  const other = provider.data?.name ? words.signIn.orKey : words.signIn.about
+  const about = busy && (token || answer) ? words.signIn.byLink : other
   return (
     <main className="signin">
       <form onSubmit={submit}>
@@ -49,7 +91,17 @@ export function SignIn({ token, enter }: { token: string | null; enter: () => vo
           </span>
           {words.app}
         </h1>
-        <p>{busy && token ? words.signIn.byLink : words.signIn.about}</p>
+        {provider.data?.name && (
+          <Button fullWidth mb="md" loading={busy} onClick={leave}>
+            {words.signIn.with(provider.data.name)}
+          </Button>
+        )}
+        {refused && (
+          <p className="fault said" role="alert">
+            {refused}
+          </p>
+        )}
+        <p>{about}</p>
         <PasswordInput
           label={words.signIn.key}
           description={words.signIn.where}
@@ -59,7 +111,14 @@ export function SignIn({ token, enter }: { token: string | null; enter: () => vo
           autoComplete="current-password"
           autoFocus
         />
-        <Button type="submit" fullWidth mt="md" loading={busy} disabled={!key.trim()}>
+        <Button
+          type="submit"
+          fullWidth
+          variant={provider.data?.name ? 'default' : 'filled'}
+          mt="md"
+          loading={busy}
+          disabled={!key.trim()}
+        >
           {words.signIn.go}
         </Button>
       </form>

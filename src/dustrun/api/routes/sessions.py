@@ -19,7 +19,9 @@ from dustrun.operations.declaration.fields import Paged
 from dustrun.operations.declaration.operation import ANY_KEY, PUBLIC, Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.operations.people import PersonSessionAnswer
+from dustrun.services.access.oidc.sign_in import ATTEMPT_MS, Answered, SignIns
 from dustrun.services.access.paging import Page, page_of
+from dustrun.services.access.rate_limits import Excess, network_of
 from dustrun.services.access.sessions import NewLink, NewSession, OpenSession
 from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.access.organizations import OrganizationRow
@@ -37,6 +39,28 @@ class Redeem(Fields):
     """The token of a link."""
 
     token: SecretStr = Field(description="The token of a link that signs in.", min_length=1, max_length=200)
+
+
+class FinishSignIn(Fields):
+    """What the provider sent the browser back with."""
+
+    state: str = Field(description="As the provider sent it.", min_length=1, max_length=200)
+    code: SecretStr | None = Field(None, description="Absent if the provider signs nobody in.", max_length=4096)
+    iss: str | None = Field(None, description="The issuer, if the provider sent it.", max_length=1000)
+    error: str | None = Field(None, description="Why the provider signs nobody in.", max_length=200)
+    error_description: str | None = Field(None, description="The same in words.", max_length=2000)
+
+
+class ProviderAnswer(Answer):
+    """The identity provider."""
+
+    name: str | None = Field(description="What people sign in with; null: there is none.")
+
+
+class BegunAnswer(Answer):
+    """A sign-in that has begun."""
+
+    url: Annotated[str, From("url")] = Field(description="Where to send the browser, within 10 minutes.")
 
 
 class MeAnswer(Answer):
@@ -137,6 +161,75 @@ async def redeem_sign_in_link(call: Call, request: Request, body: Redeem) -> Res
     address, token = request.client.host if request.client else "", body.token.get_secret_value()
     call.parts.access.wrong_keys.check(address, ids.secret_hash(token))
     return await _answer(call, request, await call.parts.access.sessions.redeem(token))
+
+
+@noun.get("/v1/session/provider", permission=PUBLIC, answers=ProviderAnswer)
+async def get_sign_in_provider(call: Call) -> SignIns:
+    """Get the identity provider that people sign in with, if there is one."""
+    return call.parts.access.sign_ins
+
+
+@noun.post(
+    "/v1/session/provider",
+    permission=PUBLIC,
+    answers=BegunAnswer,
+    refusals=[Code.CROSS_SITE, Code.ROUTE_UNKNOWN, Code.RATE_LIMITED, Code.UNAVAILABLE],
+    shape=as_it_is,
+)
+async def begin_sign_in(call: Call, request: Request) -> Response:
+    """Begin to sign in at the identity provider.
+
+    Sets a cookie, and answers the provider's address for the browser. The provider sends it back to `/sign-in`, whose
+    page finishes with what it finds in its address; this works once, in the same browser.
+    """
+    parts = call.parts
+    auth.check_own_page(request.scope, parts.settings)
+    auth.check_home(request.scope, parts.settings)
+    parts.access.sign_in_begins.take(network_of(request.client.host if request.client else ""), Excess.SIGN_INS)
+    begun = await parts.access.sign_ins.begin()
+    response = success({"url": begun.url}, call.request_id)
+    name = f"{await parts.access.sessions.name()}_signin"
+    auth.put_attempt(response, request.scope, parts.settings, name, begun.browser, ATTEMPT_MS // 1000)
+    return response
+
+
+@noun.post(
+    "/v1/session/provider/finish",
+    permission=PUBLIC,
+    answers=SessionAnswer,
+    refusals=[
+        Code.SIGN_IN_REFUSED,
+        Code.CROSS_SITE,
+        Code.PERSON_EMAIL_TAKEN,
+        Code.PERSON_DEACTIVATED,
+        Code.ROUTE_UNKNOWN,
+        Code.RATE_LIMITED,
+        Code.UNAVAILABLE,
+    ],
+    shape=as_it_is,
+    example={"state": "state_3Xb…", "code": "4fQ…", "iss": "https://id.example.com"},
+)
+async def finish_sign_in(call: Call, request: Request, body: FinishSignIn) -> Response:
+    """Finish signing in at the identity provider, with what it sent the browser back with.
+
+    Starts a session of the person whose identity there it is, by issuer and subject. Somebody new is matched with an
+    open invitation to their verified e-mail address, or is let in as a new person if the settings allow that.
+    """
+    parts = call.parts
+    auth.check_own_page(request.scope, parts.settings)
+    parts.access.wrong_keys.check(request.client.host if request.client else "", ids.secret_hash(body.state))
+    name = f"{await parts.access.sessions.name()}_signin"
+    answered = Answered(
+        state=body.state,
+        code=None if body.code is None else body.code.get_secret_value(),
+        issuer=body.iss,
+        error=body.error,
+        description=body.error_description,
+    )
+    new = await parts.access.sign_ins.finish(answered, auth.read(request.scope, name))
+    response = await _answer(call, request, new)
+    auth.put_attempt(response, request.scope, parts.settings, name, "", 0)
+    return response
 
 
 def _link(call: Call, new: NewLink) -> dict[str, Any]:

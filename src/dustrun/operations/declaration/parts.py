@@ -14,6 +14,8 @@ from dustrun.errors import Problem
 from dustrun.records import dataclass
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.idempotency import Pending
+from dustrun.services.access.oidc.checks import Checks
+from dustrun.services.access.oidc.sign_in import SignIns
 from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.outside_tokens import OutsideTokens
 from dustrun.services.access.people import People
@@ -92,10 +94,14 @@ class AccessParts:
     people: People
     outside_tokens: OutsideTokens
     sessions: Sessions
+    sign_ins: SignIns
+    sign_in_checks: Checks
     limiter: RateLimiter
     wrong_keys: WrongKeys
     wrong_tokens: WrongKeys
     """The same for tokens of streams, apart: a page whose token has expired tries again and again."""
+    sign_in_begins: RateLimiter
+    """Sign-ins at the provider that begin, by caller."""
     webhook_guesses: RateLimiter
     """Unknown addresses of webhooks, by caller."""
     webhook_refusals: RateLimiter

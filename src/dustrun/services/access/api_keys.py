@@ -344,13 +344,20 @@ def _get(tx: Tx, principal: Principal, key_id: str) -> KeyRow:
     return row
 
 
-def end_keys_of(tx: Tx, principal: Principal, person_id: str) -> list[KeyRow]:
+def end_keys_of(tx: Tx, principal: Principal, person_id: str, *, keeps_way_in: bool = False) -> list[KeyRow]:
     """Revokes every key of a person, in the caller's transaction, and returns those that it has revoked now. Raises
-    `Forbidden` or `Conflict` as `Keys.revoke` does."""
+    `Forbidden` or `Conflict` as `Keys.revoke` does; with `keeps_way_in`, the keys stay without which nobody could
+    administer the organisation."""
     good = [row for row in rows.list_of_person(tx, principal.org_id, person_id) if row.revoked_at is None]
     for row in good:
         _check_may_revoke(principal, row)
-    _check_admin_stays(tx, principal.org_id, good)
+    try:
+        _check_admin_stays(tx, principal.org_id, good)
+    except Conflict:
+        if not keeps_way_in:
+            raise
+        homes = people.home_keys(tx, principal.org_id)
+        good = [row for row in good if row.id in homes or not _administers(row)]
     for row in good:
         rows.revoke(tx, row.id, at_ms=clock.now_ms())
         audit.record(tx, principal, "key.revoke", row.id, person=person_id)

@@ -30,6 +30,7 @@ from dustrun.services.access.hands import hand_of
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.sessions import OpenSession, Sessions, end_one, list_open, seen_by
+from dustrun.storage.access import identities
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.access import people as rows
 from dustrun.storage.access import sessions as session_rows
@@ -201,6 +202,8 @@ class People:
             for number, key_id in enumerate(given.key_ids):
                 _give(tx, principal, person_id, key_id, f"keyIds[{number}]")
             ends = given.state == "deactivated" or given.permissions is not None
+            if given.state == "deactivated":
+                identities.end(tx, person_id, at=None)
             ended = end_keys_of(tx, principal, person_id) if ends else []
             home = _home_after(tx, principal, person, given)
             rows.update(tx, person_id, name=given.name or person.row.name, key_id=home.id)

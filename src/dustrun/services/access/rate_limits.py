@@ -22,6 +22,7 @@ class Excess(StrEnum):
     WEBHOOK_GUESSES = "Too many unknown addresses of webhooks from this caller."
     WEBHOOK_REFUSALS = "Too many refused requests to this webhook."
     WEBHOOK_REQUESTS = "Too many requests to this webhook; wait a moment."  # requests_per_webhook
+    SIGN_INS = "Too many sign-ins were begun from this address; wait a moment."  # wrong_keys_per_second
     FORM_GUESSES = "Too many unknown links to forms from this caller."
     FORM_REQUESTS = "Too many requests to this form; wait a moment."  # requests_per_link
     FORM_SUBMISSIONS = "Too many answers to this form; wait a moment."  # form_submissions_per_second

@@ -102,7 +102,7 @@ class Sessions:
         principal = await self._keys.find(secret)
         if principal is None:
             return None
-        return await self._writer.write(lambda tx: _start(tx, principal.org_id, principal.key_id))
+        return await self._writer.write(lambda tx: start_session(tx, principal.org_id, principal.key_id))
 
     async def find(self, session_id: str) -> Session | None:
         """The session behind a cookie; None if it has ended."""
@@ -193,7 +193,7 @@ class Sessions:
             if key is None or not is_good(key):
                 return None
             people.join(tx, key.id, clock.now_ms())
-            return _start(tx, found[1], found[0])
+            return start_session(tx, found[1], found[0])
 
         started = await self._writer.write(unit)
         if started is None:
@@ -234,7 +234,8 @@ def _own_keys(tx: Tx, principal: Principal) -> set[str]:
     return {row.id for row in every if is_good(row) and (row.id == own.id or principal_of(row).is_within(principal))}
 
 
-def _start(tx: Tx, org_id: str, key_id: str) -> NewSession:
+def start_session(tx: Tx, org_id: str, key_id: str) -> NewSession:
+    """Starts a session of a key, which must be good, in the caller's transaction."""
     now, key = clock.now_ms(), key_rows.find(tx, org_id, key_id)
     assert key is not None, "keys are never deleted"
     rows.prune(tx, seen_before=now - IDLE_MS, created_before=now - LIFE_MS, now=now)

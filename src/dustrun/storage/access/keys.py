@@ -81,6 +81,7 @@ _OF_PERSON = Statement(
     .where(t.c.org_id == sa.bindparam("org_id"), t.c.person_id == sa.bindparam("person_id"))
     .order_by(t.c.id)
 )
+_WIDEN = Statement(sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(permissions=sa.bindparam("wider")))
 _GIVE = Statement(sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(person_id=sa.bindparam("person_id")))
 
 
@@ -152,6 +153,11 @@ def list_of_person(tx: Tx, org_id: str, person_id: str) -> list[KeyRow]:
 def give(tx: Tx, key_id: str, person_id: str) -> None:
     """Makes a key a person's."""
     tx.do(_GIVE, of_id=key_id, person_id=person_id)
+
+
+def widen(tx: Tx, key_id: str, permissions: str) -> None:
+    """Gives a key more permissions."""
+    tx.do(_WIDEN, of_id=key_id, wider=permissions)
 
 
 def list_made(tx: Tx, org_id: str, key_id: str) -> list[KeyRow]:

@@ -46,6 +46,11 @@ _TAKE_LINK = Statement(
     .where(sign_in_links.c.hash == b("hash_"))
     .returning(sign_in_links.c.key_id, sign_in_links.c.org_id, sign_in_links.c.expires_at)
 )
+_OPEN_LINK = Statement(
+    sa.select(sign_in_links.c.hash)
+    .where(sign_in_links.c.key_id == b("of_key"), sign_in_links.c.expires_at > b("now", type_=sa.BigInteger))
+    .limit(1)
+)
 _PRUNE_LINKS = Statement(sa.delete(sign_in_links).where(sign_in_links.c.expires_at < b("now", type_=sa.BigInteger)))
 
 
@@ -91,3 +96,8 @@ def take_link(tx: Tx, hash: str) -> tuple[str, str, int] | None:
     """Uses up a link: its key, organisation and expiry; None if there is none."""
     found = tx.one(_TAKE_LINK, hash_=hash)
     return (found[0], found[1], int(found[2])) if found else None
+
+
+def has_link(tx: Tx, key_id: str, now: int) -> bool:
+    """Whether a link that signs in as a key was not used, and has not expired."""
+    return tx.one(_OPEN_LINK, of_key=key_id, now=now) is not None

@@ -440,6 +440,29 @@ sign_in_links = Table(
     Column("expires_at", BigInteger, nullable=False),
 )
 
+identities = Table(
+    "identities",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("person_id", Text, ForeignKey("people.id"), nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False, comment="who it is at the issuer"),
+    Column("sealed", Text, comment="refresh token; null: nothing to ask the issuer with"),
+    Column("checked_at", BigInteger, nullable=False, comment="when the issuer last let them in"),
+    Column("ended_at", BigInteger, comment="when the issuer, or their groups, no longer did"),
+    UniqueConstraint("org_id", "issuer", "subject"),
+    Index("ix_identities_person_id", "person_id"),
+)
+
+sign_in_attempts = Table(
+    "sign_in_attempts",
+    metadata,
+    Column("hash", Text, primary_key=True, comment="hex SHA-256 of the state that the provider sends back"),
+    Column("browser_hash", Text, nullable=False, comment="hex SHA-256 of the secret in the browser's cookie"),
+    Column("begun_at", BigInteger, nullable=False),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

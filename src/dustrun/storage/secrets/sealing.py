@@ -77,6 +77,7 @@ SEALED: Final = (
     SealedColumn("connector", tables.connectors, "sealed"),
     SealedColumn("connector-token", tables.connectors, "sealed_token"),
     SealedColumn("hook", tables.hooks, "sealed"),
+    SealedColumn("identity", tables.identities, "sealed"),
     SealedColumn("wallet", ledger_tables.wallets, "sealed"),
     SealedColumn("webhook", trigger_tables.webhook_secrets, "sealed"),
     SealedColumn("signature", ledger_tables.signatures, "sealed"),
