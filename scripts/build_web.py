@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES, BUILT = ROOT / "web", ROOT / "src" / "dustrun" / "web"
 STAMP = "stamp.txt"
 _LEFT_OUT = frozenset({"node_modules", "dist", "tests"})
-_BUILD = 'source "$0" web >&2 && cd web && exec npx --no-install vite build --logLevel warn --outDir "$1"'
+COMMAND = 'source "$0" web >&2 && cd web && exec npx --no-install vite build --logLevel warn --outDir "$1"'
 
 
 class NotBuilt(Exception):
@@ -69,7 +69,7 @@ def _build(fresh: Path) -> None:
     """Builds beside, and then changes the folders: a server that runs keeps a whole app."""
     stamp = wanted()
     shutil.rmtree(fresh, ignore_errors=True)
-    command = ["bash", "-c", _BUILD, str(ROOT / "scripts" / "node-setup"), str(fresh)]
+    command = ["bash", "-c", COMMAND, str(ROOT / "scripts" / "node-setup"), str(fresh)]
     try:
         done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
     except OSError as error:

@@ -60,18 +60,20 @@ class Server:
         return lines[0]
 
 
-def _command(words: tuple[str, ...]) -> list[str]:
-    return [sys.executable, "-m", "dustrun", *words]
+def _command(words: tuple[str, ...], python: str | Path = sys.executable) -> list[str]:
+    return [str(python), "-m", "dustrun", *words]
 
 
 @contextlib.contextmanager
-def serving(data: Path, port: int, settings: Mapping[str, str]) -> Iterator[Server]:
+def serving(
+    data: Path, port: int, settings: Mapping[str, str], python: str | Path = sys.executable
+) -> Iterator[Server]:
     """A server that is ready, with these variables; it is stopped by its process id on the way out.
 
     Its master key is where `dustrun serve` looks for it too, so that one can take the other's place."""
     log_path = data / "server.log"
     environment = {**os.environ, **settings}
-    command = _command(("serve", "--port", str(port), "--data-dir", str(data)))
+    command = _command(("serve", "--port", str(port), "--data-dir", str(data)), python)
     with log_path.open("ab") as log:
         before = log.tell()
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)

@@ -1,0 +1,326 @@
+"""Rehearses a release: `scripts/release --dry` checks, builds twice, installs, starts, and prints what is left to do.
+
+What it builds is in `dist/`: wheel, source distribution, bill of materials and checksums. It builds from the last
+commit in an empty folder, so that nothing gets in that only this folder has. Nothing is uploaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import build_web
+import find_pythons
+from serving import free_port, serving
+
+ROOT = Path(__file__).resolve().parent.parent
+DIST = ROOT / "dist"
+TOOLS = ROOT / "scripts" / "requirements" / "release.txt"
+_VERSION = re.compile(r"\d+\.\d+\.\d+((a|b|rc)\d+)?")
+_WORKFLOW = {
+    "nodes": {
+        "root": {"type": "manual", "children": ["answer"]},
+        "answer": {"type": "respond", "payload": {"body": {"sum": "{{$trigger.body.a + $trigger.body.b}}"}}},
+    },
+    "triggerNodeIds": ["root"],
+}
+BY_HAND = (
+    "Rename `[Unreleased]` in CHANGELOG.md to the version and the day.",
+    "Read the changelog and the guides once as somebody who updates.",
+    "scripts/test --all and scripts/soak all on the commit that is tagged.",
+    "Build the image and start it with deploy/compose.yaml.",
+    "Sign the tag and the checksums, then upload.",
+)
+
+
+class Failed(Exception):
+    """A step of the release failed; says why."""
+
+
+def faults(root: Path) -> list[str]:
+    """What the files of the project contradict each other in, or lack, before anything is built."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    return [*_version_faults(root, project), *_metadata_faults(root, project)]
+
+
+def _version_faults(root: Path, project: dict[str, Any]) -> Iterator[str]:
+    version = project["version"]
+    if not _VERSION.fullmatch(version):
+        yield f"pyproject.toml: the version {version} is not like 1.2.3 or 1.2.3rc1."
+    in_code = re.search(r'^__version__ = "(.*)"$', (root / "src" / "dustrun" / "__init__.py").read_text(), re.MULTILINE)
+    if in_code is None or in_code[1] != version:
+        yield f"src/dustrun/__init__.py: __version__ is not {version}, as pyproject.toml says."
+    described = json.loads((root / "docs" / "reference" / "openapi.json").read_text())["info"]["version"]
+    if described != version:
+        yield f"docs/reference/openapi.json: describes {described}, not {version}."
+    changelog = (root / "CHANGELOG.md").read_text()
+    sections = re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)
+    minor = version.rpartition(".")[0]
+    if version not in sections and not (sections[:1] == ["Unreleased"] and f"version {minor}" in changelog):
+        yield f"CHANGELOG.md: has neither a section [{version}] nor, first, [Unreleased] that names version {minor}."
+
+
+def _metadata_faults(root: Path, project: dict[str, Any]) -> Iterator[str]:
+    for name in ("description", "readme", "license", "requires-python"):
+        if not project.get(name):
+            yield f"pyproject.toml: [project] lacks {name}."
+    for name in (project.get("readme", "README.md"), "LICENSE"):
+        if not (root / name).is_file():
+            yield f"{name} is missing."
+    pinned = {_plain(line.partition("==")[0]) for line in (root / "constraints.txt").read_text().splitlines()}
+    for wanted in project["dependencies"]:
+        if _plain(re.split(r"[\[<>=;]", wanted, maxsplit=1)[0]) not in pinned:
+            yield f"constraints.txt: has no version of {wanted}."
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).strip().lower()
+
+
+def _run(*words: str | Path, cwd: Path = ROOT, **environment: str) -> str:
+    command = [str(word) for word in words]
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(command)}:\n{(done.stdout + done.stderr)[-3000:]}")
+    return done.stdout
+
+
+def _environment(folder: Path, python: str | Path, *requirements: str | Path) -> Path:
+    """An empty environment with these packages; gives its Python."""
+    _run(python, "-m", "venv", folder)
+    made = folder / "bin" / "python"
+    _run(made, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
+    return made
+
+
+def _export(folder: Path, app: Path) -> Path:
+    """The files of the last commit, and the built web app."""
+    folder.mkdir()
+    archive = folder.parent / "tree.tar"
+    _run("git", "archive", "--output", archive, "HEAD")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    shutil.copytree(app, folder / "src" / "dustrun" / "web")
+    return folder
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """What is in a folder: SHA-256 by path."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _same(what: str, one: dict[str, str], other: dict[str, str]) -> None:
+    differing = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+    if differing or not one:
+        raise Failed(f"Two builds of {what} differ in {', '.join(differing[:5]) or 'everything: there is nothing'}.")
+
+
+def _build_app(folder: Path) -> Path:
+    """The web app, built twice."""
+    build_web.build()
+    if not (ROOT / "web").is_dir():
+        raise Failed("The sources of the web app are missing.")
+    again = folder / "app"
+    _run("bash", "-c", build_web.COMMAND, ROOT / "scripts" / "node-setup", again)
+    shutil.copy(build_web.BUILT / build_web.STAMP, again)
+    _same("the web app", _files(build_web.BUILT), _files(again))
+    return again
+
+
+def _build(tools: Path, folder: Path, app: Path, epoch: str) -> Path:
+    """Wheel and source distribution, twice, and the wheel once more from the source distribution."""
+    built = list[Path]()
+    for name in ("first", "second"):
+        tree = _export(folder / name, app)
+        built.append(folder / f"{name}-dist")
+        # other times and another right to read: neither may be in what is built
+        os.utime(tree / "README.md", (1_000_000_000 + len(built), 1_000_000_000 + len(built)))
+        (tree / "pyproject.toml").chmod(0o600 if name == "second" else 0o644)
+        _run(tools, "-m", "hatchling", "build", "-d", built[-1], cwd=tree, SOURCE_DATE_EPOCH=epoch)
+    _same("wheel and source distribution", *map(_files, built))
+    (source,) = built[0].glob("*.tar.gz")
+    with tarfile.open(source) as tar:
+        tar.extractall(folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    again = folder / "again"
+    _run(tools, "-m", "hatchling", "build", "-t", "wheel", "-d", again, cwd=unpacked, SOURCE_DATE_EPOCH=epoch)
+    of_tree = {name: digest for name, digest in _files(built[0]).items() if name.endswith(".whl")}
+    _same("the wheel, from the source distribution too,", of_tree, _files(again))
+    return built[0]
+
+
+def content_faults(wheel: Path, version: str) -> list[str]:
+    """What a wheel lacks, or has and should not."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = archive.read(f"dustrun-{version}.dist-info/METADATA").decode()
+    found = [
+        f"The wheel lacks {name}."
+        for name in ("dustrun/web/index.html", "dustrun/guides/install-and-run.md", "dustrun/py.typed")
+        if name not in names
+    ]
+    found += [
+        f"The wheel has {name}." for name in names if not name.startswith(("dustrun/", f"dustrun-{version}.dist-info/"))
+    ]
+    found += [f"The wheel has {name}." for name in names if re.search(r"__pycache__|\.pyc$|\.key$|\.db$", name)]
+    return found + ([] if f"\nVersion: {version}\n" in metadata else [f"METADATA does not say version {version}."])
+
+
+def _try(python: Path, folder: Path, version: str) -> None:
+    """Starts the installed server in an empty folder and runs a workflow."""
+    if (told := _run(python, "-m", "dustrun", "--version", cwd=folder).strip()) != f"dustrun {version}":
+        raise Failed(f"`dustrun --version` says {told}.")
+    data = folder / "data"
+    data.mkdir()
+    settings = {"HOME": str(folder), "DUSTRUN_MASTER_KEY_FILE": str(folder / "master.key")}
+    with serving(data, free_port(), settings, python) as server:
+
+        def call(path: str, body: Any) -> Any:
+            headers = {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json"}
+            request = urllib.request.Request(server.url + path, json.dumps(body).encode(), headers)
+            try:
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    return json.load(response)
+            except urllib.error.HTTPError as error:
+                raise Failed(f"{path}: {error} {error.read().decode()}") from None
+
+        made = call("/v1/workflows", {"name": "Sum", "description": "Adds.", "definition": _WORKFLOW})["data"]
+        answer = call(f"/v1/workflows/{made['id']}/run-sync", {"payload": {"a": 2, "b": 3}})
+        if answer["data"]["response"]["body"] != {"sum": 5}:
+            raise Failed(f"The workflow answered {answer}.")
+        asked = urllib.request.Request(server.url, headers={"Accept": "text/html"})
+        with urllib.request.urlopen(asked, timeout=60) as page:
+            if b"<!doctype html>" not in page.read().lower():
+                raise Failed("The web app is not served.")
+
+
+def _bill(tools: Path, installed: Path, wheel: Path, epoch: str) -> int:
+    """Writes what the wheel brings with it, as CycloneDX; gives the number of components."""
+    file = wheel.with_suffix(".cdx.json")
+    cyclonedx: list[str | Path] = [
+        tools,
+        "-m",
+        "cyclonedx_py",
+        "environment",
+        "--output-reproducible",
+        "--of",
+        "JSON",
+        "-o",
+        file,
+    ]
+    _run(*cyclonedx, "--pyproject", ROOT / "pyproject.toml", installed, SOURCE_DATE_EPOCH=epoch)
+    components = {_plain(one["name"]) for one in json.loads(file.read_text())["components"]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {_plain(re.split(r"[\[<>=;]", one, maxsplit=1)[0]) for one in project["dependencies"]}
+    if missing := sorted(wanted - components):
+        raise Failed(f"The bill of materials lacks {', '.join(missing)}.")
+    return len(components)
+
+
+class Rehearsal:
+    """The steps, each told as it ends."""
+
+    def __init__(self, pythons: Sequence[find_pythons.Python], folder: Path) -> None:
+        self._pythons, self._folder = pythons, folder
+        self._version: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+    def _step(self, name: str, do: Callable[[], Any]) -> Any:
+        print(f"… {name}", end="", flush=True)
+        try:
+            found = do()
+        except Exception:
+            print(f"\r[ ] {name}")
+            raise
+        print(f"\r[x] {name}{'' if found is None or isinstance(found, Path) else f': {found}'}")
+        return found
+
+    def run(self) -> None:
+        """Raises `Failed` at the first fault."""
+        epoch = _run("git", "log", "-1", "--format=%ct").strip()
+        self._step("the files agree on the version, the changelog and the metadata", self._check)
+        tools = _environment(self._folder / "tools", sys.executable, "-r", TOOLS)
+        app = self._step("two builds of the web app have the same bytes", lambda: _build_app(self._folder))
+        built: Path = self._step(
+            "two builds of wheel and source distribution have the same bytes, and the wheel from the latter too",
+            lambda: _build(tools, self._folder, app, epoch),
+        )
+        (wheel,) = built.glob("*.whl")
+        self._step(
+            "the wheel has what it should, and nothing else", lambda: _raise(content_faults(wheel, self._version))
+        )
+        environments = [
+            self._step(f"installed, started and used on Python {one.minor}", partial(self._use, one, wheel))
+            for one in sorted(self._pythons)
+        ]
+        self._step("bill of materials, components", lambda: _bill(tools, environments[0], wheel, epoch))
+        self._step("checksums", lambda: self._publish(built))
+
+    def _check(self) -> None:
+        _raise(faults(ROOT))
+        if changed := _run("git", "status", "--porcelain").strip():
+            raise Failed(f"What is built is the last commit, and these files differ from it:\n{changed}")
+
+    def _use(self, python: find_pythons.Python, wheel: Path) -> Path:
+        folder = self._folder / python.minor
+        folder.mkdir()
+        installed = _environment(folder / "venv", python.path, "-c", ROOT / "constraints.txt", wheel)
+        _try(installed, folder, self._version)
+        return installed
+
+    def _publish(self, built: Path) -> str:
+        sums = "".join(f"{digest}  {name}\n" for name, digest in _files(built).items())
+        shutil.rmtree(DIST, ignore_errors=True)
+        shutil.copytree(built, DIST)
+        (DIST / "SHA256SUMS").write_text(sums)
+        return f"{DIST.relative_to(ROOT)} has {len(sums.splitlines())} files and their SHA256SUMS"
+
+
+def _raise(found: list[str]) -> None:
+    if found:
+        raise Failed("\n".join(found))
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="scripts/release", description="Rehearse a release.")
+    parser.add_argument("--dry", action="store_true", required=True, help="upload nothing; there is no other way yet")
+    parser.parse_args()
+    pythons = find_pythons.fastest(find_pythons.measured(find_pythons.candidates()))
+    with tempfile.TemporaryDirectory(prefix="dustrun-release-") as folder:
+        try:
+            Rehearsal(pythons, Path(folder)).run()
+        except Failed as error:
+            print(error, file=sys.stderr)
+            return 1
+    left = sorted(find_pythons.tried_versions() - {python.minor for python in pythons})
+    if left:
+        print(f"[ ] Python {', '.join(left)}: not on this machine")
+    for one in BY_HAND:
+        print(f"[ ] {one}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""What a release is held against before it is built, and a whole rehearsal of one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+import release
+
+from served import ROOT
+
+_READ = ("pyproject.toml", "CHANGELOG.md", "README.md", "LICENSE", "constraints.txt")
+_READ_TOO = ("src/dustrun/__init__.py", "docs/reference/openapi.json")
+
+
+def _copied(folder: Path) -> Path:
+    for name in (*_READ, *_READ_TOO):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def test_the_files_agree_on_the_version_the_changelog_and_the_metadata() -> None:
+    assert release.faults(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("pyproject.toml", 'version = "0.1.0"', 'version = "0.1"', "is not like 1.2.3"),
+        ("src/dustrun/__init__.py", '"0.1.0"', '"0.2.0"', "__version__ is not 0.1.0"),
+        ("docs/reference/openapi.json", '"version": "0.1.0"', '"version": "0.0.9"', "describes 0.0.9"),
+        ("CHANGELOG.md", "## [Unreleased]", "## [0.0.9] - 2026-01-01", "neither a section [0.1.0]"),
+        ("pyproject.toml", 'license = "Apache-2.0"', "", "lacks license"),
+        ("constraints.txt", "orjson==", "orjson-more==", "no version of orjson"),
+    ],
+)
+def test_a_file_that_says_otherwise_is_found(tmp_path: Path, name: str, old: str, new: str, said: str) -> None:
+    file = _copied(tmp_path) / name
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    assert any(said in fault for fault in release.faults(tmp_path))
+
+
+def test_what_a_wheel_lacks_or_has_too_much_is_found(tmp_path: Path) -> None:
+    wheel = tmp_path / "dustrun.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in ("dustrun/web/index.html", "dustrun/py.typed", "tests/secret.py", "dustrun/owner.key"):
+            archive.writestr(name, "")
+        archive.writestr("dustrun-1.0.0.dist-info/METADATA", "Name: dustrun\nVersion: 0.9.0\n")
+    assert release.content_faults(wheel, "1.0.0") == [
+        "The wheel lacks dustrun/guides/install-and-run.md.",
+        "The wheel has tests/secret.py.",
+        "The wheel has dustrun/owner.key.",
+        "METADATA does not say version 1.0.0.",
+    ]
+
+
+@pytest.mark.long
+def test_a_release_is_rehearsed_whole(tmp_path: Path) -> None:
+    """In a clone, because it builds the last commit."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", f"file://{ROOT}", clone], check=True, timeout=300)
+    done = subprocess.run(
+        [clone / "scripts" / "release", "--dry"], capture_output=True, text=True, check=False, timeout=3000
+    )
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-4000:]
+    kinds = {path.name.rpartition(".")[2] for path in (clone / "dist").iterdir()}
+    assert kinds == {"whl", "gz", "json", "SHA256SUMS"}
