@@ -34,6 +34,10 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._session = requests.Session()
 
+    def configure(self, **settings: str) -> None:
+        """Further settings, before it is started."""
+        self._environment |= {f"DUSTRUN_{name.upper()}": value for name, value in settings.items()}
+
     # --- the process ---
 
     def start(self) -> Server:
