@@ -17,6 +17,7 @@ from dustrun.cli.doctor import checkups_machine
 from dustrun.settings import Settings
 from dustrun.storage.secrets.master_key import MasterKeyFile
 from served import served
+from testkit.identity_provider import providing_beside
 from testkit.ports import free_port
 
 
@@ -143,6 +144,24 @@ def test_endpoints_that_the_outbound_guard_refuses_are_found(tmp_path: Path) -> 
     ]
     (found_none,) = checkups_machine.addresses(_settings(tmp_path, networks_dir=Path("/none/at/all")))
     assert (found_none.state, "networks_dir" in found_none.says) == ("bad", True)
+
+
+def test_what_keeps_people_from_signing_in_with_the_provider_is_found(tmp_path: Path) -> None:
+    assert checkups_machine.sign_in(_settings(tmp_path)) == []
+    with providing_beside() as provider:
+        settings = _settings(tmp_path, **provider.settings)
+        (found,) = checkups_machine.sign_in(settings)
+        assert (found.state, "http://127.0.0.1:8080/sign-in as redirect URI" in found.says) == ("ok", True)
+        (found,) = checkups_machine.sign_in(settings.model_copy(update={"sign_in_issuer": f"{provider.url}/"}))
+        assert (found.state, f"is of the issuer {provider.url}" in found.says) == ("bad", True)
+        (found,) = checkups_machine.sign_in(settings.model_copy(update={"sign_in_groups": {"a": ("run:raed",)}}))
+        assert (found.state, '"run:raed"' in found.says) == ("bad", True)
+        provider.keys.clear()
+        (found,) = checkups_machine.sign_in(settings)
+        assert (found.state, "publishes no key" in found.says) == ("bad", True)
+        provider.is_down = True
+        (found,) = checkups_machine.sign_in(settings)
+        assert (found.state, "answers 503" in found.says) == ("bad", True)
 
 
 def test_the_sandbox_is_really_started(tmp_path: Path) -> None:

@@ -76,6 +76,14 @@ def remote(server: str, key: str | None) -> list[Finding]:
     return findings
 
 
+def provider() -> list[Finding]:
+    """Asks the identity provider of the settings."""
+    try:
+        return checkups_machine.sign_in(read_settings({}))
+    except CliError:  # `local` says what is wrong with them
+        return []
+
+
 def chains(server: str, key: str | None) -> list[Finding]:
     """Checks chains and balances through a server that is ready."""
     return checkups_money.remote(Client(server, find_key(key), timeout_s=_CHAINS_S))

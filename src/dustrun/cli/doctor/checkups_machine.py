@@ -165,6 +165,36 @@ def addresses(settings: Settings) -> list[Finding]:
     return bad or [Finding("endpoints", "ok", f"the outbound guard refuses none of {len(urls)}")]
 
 
+def sign_in(settings: Settings) -> list[Finding]:
+    """Whether people can sign in with the identity provider, if one is set."""
+    if settings.sign_in_issuer is None:
+        return []
+    try:
+        trouble = asyncio.run(_trouble_of_provider(settings))
+    except DustrunError as error:  # of the settings
+        trouble = error.message
+    if trouble is None:
+        says = f"{settings.sign_in_issuer} answers; it must know {settings.base_url()}/sign-in as redirect URI"
+        return [Finding("sign-in", "ok", says)]
+    mend = "People cannot sign in with it; keys and links work. See docs/guides/sign-in.md."
+    return [Finding("sign-in", "bad", f"{settings.sign_in_issuer}: {trouble}", mend)]
+
+
+async def _trouble_of_provider(settings: Settings) -> str | None:
+    from dustrun.outbound.client import OutboundClient  # slow import
+    from dustrun.services.access.oidc.provider import Provider  # slow import
+
+    limits, issuer = (settings.outbound_max_bytes, settings.max_parallel_per_host), str(settings.sign_in_issuer)
+    client = OutboundClient(
+        settings.outbound_allow, *limits, max_body_bytes=settings.outbound_max_body_bytes, named=[issuer]
+    )
+    await client.start()
+    try:
+        return await Provider(settings, client).find_trouble()
+    finally:
+        await client.close()
+
+
 def sandbox(settings: Settings, worker: Callable[[], Sequence[str]] | None = None) -> Finding:
     """Whether this machine supports every isolation layer of the script sandbox."""
     try:

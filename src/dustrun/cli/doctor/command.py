@@ -32,7 +32,7 @@ def doctor(
     if not offline:
         address, secret = checkups.server_of_folder(server, key)
         remote_findings = checkups.remote(address, secret)
-        findings += remote_findings
+        findings += [*remote_findings, *checkups.provider()]
         if all(finding.state != "bad" for finding in remote_findings):
             findings += checkups.chains(address, secret)
     if as_json:

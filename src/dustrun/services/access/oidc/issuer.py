@@ -100,28 +100,34 @@ class Issuer:
 
     async def _read_now(self) -> None:
         try:
-            about = await self._published()
-            self._keys = await run_beside(_keys_of, await self._get(about["jwks_uri"]))
-            self._about = about
+            await self.look()
         except Exception as error:
             _logger.warning("the keys of the issuer of tokens cannot be read", issuer=self.url, error=str(error))
-            if not self._keys:
-                return
+            if self._keys:
+                self._read_at = clock.monotonic_s()
         finally:
             self._reads += 1
-        self._read_at = clock.monotonic_s()
+
+    async def look(self) -> int:
+        """Reads what the issuer publishes, and tells how many keys this server can use; raises what is wrong."""
+        about = await self._published()
+        self._keys = await run_beside(_keys_of, await self._get(about["jwks_uri"]))
+        self._about, self._read_at = about, clock.monotonic_s()
+        return len(self._keys)
 
     async def _published(self) -> dict[str, Any]:
         """The metadata that the issuer publishes in its own name, with the place of its keys."""
-        base = self.url.rstrip("/")
+        base, wrong = self.url.rstrip("/"), []
         for path in self._places:
             try:
                 found = await self._get(base + path)
-            except (LookupError, ValueError):
+            except (LookupError, ValueError) as error:
+                wrong.append(str(error))
                 continue
             if found.get("issuer") == self.url and isinstance(found.get("jwks_uri"), str):
                 return found
-        raise LookupError("the issuer publishes no metadata in its own name")
+            wrong.append(f"{base}{path} is of the issuer {str(found.get('issuer'))[:200]}")
+        raise LookupError(f"the issuer publishes no metadata in its own name: {'; '.join(wrong)}")
 
     async def _get(self, url: str) -> dict[str, Any]:
         asked = HttpRequest("GET", url, {"Accept": "application/json"}, timeout_s=TIMEOUT_S, max_bytes=MOST_BYTES)

@@ -66,6 +66,21 @@ class Provider:
         """Where the provider sends people back to."""
         return self.settings.base_url() + PAGE
 
+    async def find_trouble(self) -> str | None:
+        """What keeps people from signing in with the provider, as far as what it publishes tells; None: nothing."""
+        try:
+            keys, about = await self._issuer.look(), await self._issuer.about()
+            for name in ("authorization_endpoint", "token_endpoint"):
+                await self._endpoint(name)
+        except DustrunError as error:
+            return error.message
+        except (LookupError, ValueError) as error:
+            return str(error)
+        if not keys:
+            return f"it publishes no key of a kind that this server takes at {about['jwks_uri']}"
+        methods = about.get("code_challenge_methods_supported")
+        return "it does not support PKCE by S256" if methods is not None and "S256" not in methods else None
+
     async def page_for(self, attempt: Attempt) -> str:
         """The address at the provider at which somebody signs in; raises `Temporary`."""
         challenge = hashlib.sha256(attempt.verifier.encode()).digest()
