@@ -1,0 +1,268 @@
+"""Builds the documentation site: the pages of the repository where they are, so that their links lead to the same
+places, and a page for each noun of the API. `scripts/site` calls it.
+
+The navigation is that of docs/README.md. A warning of MkDocs, a link that leads nowhere and anything that a page would
+load from elsewhere fails the build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / ".tools" / "site"
+_TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+_FENCE = re.compile(r"^(\s*```[a-z]+) .*$", re.MULTILINE)
+_LINK = re.compile(r"\[([^\]]+)\]\(([^)#\s]+)\)")
+_RANK: Final = {"docs/decisions": 0.1, "docs/api": 0.1, "docs/concepts": 0.8}
+"""What a word in a page counts for the search: who looks for something wants to do it first."""
+_OF_PAGES: Final = {
+    **{"ARCHITECTURE.md": 0.3, "CONTRIBUTING.md": 0.3, "CHANGELOG.md": 0.1, "docs/where-is-what.md": 0.3},
+    **{"README.md": 0.5, "docs/README.md": 0.1, "docs/tour.md": 0.1, "docs/reference/actions.md": 0.3},
+    "docs/reference/performance.md": 0.1,
+}
+_UNASKED: Final = """
+    a about all an and any are as at be before between by can do does for from have how i in into is it its many may
+    me most much must my of on or our own should that the their this to was we what when where which who why will
+    with would you your
+""".split()  # noqa: SIM905 - a list of them would be a page
+"""Words that a question has and an answer need not. The search takes each for a beginning: `a` finds everything."""
+_SEPARATOR: Final = r"[\s\-,:!=\[\]()\"`/.;?{}]+"
+_LISTEN: Final = """{
+  const unasked = new Set(%s), listen = self.addEventListener.bind(self)
+  const plain = (words) => words.split(/\\s+/).filter((word) => !unasked.has(word.toLowerCase())).join(" ") || words
+  self.addEventListener = (type, told) =>
+    listen(type, (event) => told(event.data.type === 2 ? { data: { type: 2, data: plain(event.data.data) } } : event))
+}
+"""
+
+
+class Broken(Exception):
+    """The site cannot be published; says why."""
+
+
+# --- the pages ---
+
+
+def stage(folder: Path) -> None:
+    """Copies the pages and what they link to, as the renderer and the search want them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in _TOP:
+        shutil.copy(ROOT / name, folder / name)
+    for name in ("docs", "examples"):
+        shutil.copytree(ROOT / name, folder / name)
+    _write_api(json.loads((ROOT / "docs" / "reference" / "openapi.json").read_text()), folder / "docs" / "api")
+    for page in folder.rglob("*.md"):
+        text = _FENCE.sub(r"\1", page.read_text())  # the words after a language are for the tests
+        rank = _rank(str(page.relative_to(folder)))
+        page.write_text(text if rank == 1 else f"---\nsearch:\n  boost: {rank}\n---\n\n{text}")
+
+
+def _rank(page: str) -> float:
+    return _OF_PAGES.get(page, next((rank for place, rank in _RANK.items() if page.startswith(place)), 1))
+
+
+def _write_api(document: dict[str, Any], folder: Path) -> None:
+    """A page for each noun: its operations with permission, parameters, an example of the body and of the answer."""
+    folder.mkdir()
+    parts = document["components"]
+    for tag in document["tags"]:
+        found = [
+            _operation(method, path, operation, parts)
+            for path, methods in document["paths"].items()
+            for method, operation in methods.items()
+            if method in ("get", "post", "put", "patch", "delete") and tag["name"] in operation.get("tags", [])
+        ]
+        if found:
+            about = tag.get("description", "")
+            text = "\n\n".join([f"# API: {tag['name']}", about, *found])
+            (folder / f"{_file_of(tag['name'])}.md").write_text(text + "\n")
+
+
+def _file_of(tag: str) -> str:
+    return re.sub(r"\W+", "-", tag.lower())
+
+
+def _operation(method: str, path: str, operation: dict[str, Any], parts: dict[str, Any]) -> str:
+    lines = [f"## `{method.upper()} {path}`", operation["summary"], operation.get("description", "")]
+    if permission := operation.get("x-permission"):
+        lines.append(f"Permission: `{permission}`")
+    rows = [_parameter(one, parts) for one in operation.get("parameters", [])]
+    if rows:
+        lines.append("| Parameter | In | |\n|---|---|---|\n" + "\n".join(rows))
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    answer = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
+    for name, content in (("Body", body), ("Answer", answer)):
+        if (example := _example(content, parts)) is not None:
+            lines.append(f"{name}:\n\n```json\n{json.dumps(example, indent=2, ensure_ascii=False)}\n```")
+    return "\n\n".join(line for line in lines if line)
+
+
+def _resolve(one: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in one:
+        return one
+    kind, name = one["$ref"].split("/")[-2:]
+    found: dict[str, Any] = parts[kind][name]
+    return found
+
+
+def _parameter(one: dict[str, Any], parts: dict[str, Any]) -> str:
+    found = _resolve(one, parts)
+    about = found.get("description", "").replace("\n", " ").replace("|", "\\|")
+    return f"| `{found['name']}`{'' if found.get('required') else ' (optional)'} | {found['in']} | {about} |"
+
+
+def _example(content: dict[str, Any], parts: dict[str, Any]) -> Any:
+    if "example" in content:
+        return content["example"]
+    return next((_resolve(one, parts).get("value") for one in content.get("examples", {}).values()), None)
+
+
+# --- the navigation ---
+
+
+def navigation(index: str, api: list[Path]) -> list[dict[str, Any]]:
+    """The sections of docs/README.md with their pages, and the API's."""
+    found: list[dict[str, Any]] = [{"Start": ["README.md", "docs/tour.md", "docs/README.md"]}]
+    for section in index.split("\n## ")[1:]:
+        title, _, text = section.partition("\n")
+        pages = [{name: os.path.normpath(f"docs/{link}")} for name, link in _LINK.findall(text) if link.endswith(".md")]
+        found.append({title.strip(): pages})
+    return [*found, {"API": [{page.stem.replace("-", " ").capitalize(): f"docs/api/{page.name}"} for page in api]}]
+
+
+def _config(stage_folder: Path, out: Path) -> dict[str, Any]:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    api = sorted((stage_folder / "docs" / "api").glob("*.md"))
+    return {
+        "site_name": f"Dustrun {version}",
+        "docs_dir": str(stage_folder),
+        "site_dir": str(out),
+        "use_directory_urls": False,  # it can be read from a folder too
+        "theme": {
+            "name": "material",
+            "font": False,  # nothing is loaded from elsewhere
+            "features": ["navigation.sections", "navigation.top", "search.highlight", "content.code.copy"],
+            "palette": [
+                {"media": "(prefers-color-scheme: light)", "scheme": "default", "primary": "black"},
+                {"media": "(prefers-color-scheme: dark)", "scheme": "slate", "primary": "black"},
+            ],
+        },
+        "plugins": ["search"],
+        "extra": {"generator": False},
+        "markdown_extensions": ["tables", "pymdownx.superfences", {"toc": {"permalink": True}}],
+        "validation": {
+            "nav": {"omitted_files": "ignore"},  # single decisions: their page leads to them
+            "links": dict.fromkeys(("not_found", "anchors", "absolute_links", "unrecognized_links"), "warn"),
+        },
+        "nav": navigation((ROOT / "docs" / "README.md").read_text(), api),
+    }
+
+
+# --- the search ---
+
+
+def _tell_more(out: Path) -> None:
+    """Adds to the title of each page what docs/README.md says of it, and has the search leave out words that no answer
+    need have."""
+    index = (ROOT / "docs" / "README.md").read_text()
+    rows = re.findall(r"^\| (\[.*?) \| (.*?) \|$", index, re.MULTILINE)
+    told = {f"docs/{link.removesuffix('.md')}.html": about for names, about in rows for _, link in _LINK.findall(names)}
+    file = out / "search" / "search_index.json"
+    found = json.loads(file.read_text())
+    found["config"]["separator"] = _SEPARATOR
+    for section in found["docs"]:
+        if about := told.get(section["location"]):
+            section["title"] += ": " + re.sub(r"\[(.*?)\]\(.*?\)|`", r"\1", about).removeprefix("to ")
+    file.write_text(json.dumps(found, ensure_ascii=False))
+    (worker,) = (out / "assets" / "javascripts" / "workers").glob("search.*.js")
+    worker.write_text(_LISTEN % json.dumps(_UNASKED) + worker.read_text())
+
+
+# --- what was built ---
+
+
+class _Links(HTMLParser):
+    """Collects what a page leads to, and what it loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leads: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "a" and given.get("href"):
+            self.leads.append(str(given["href"]))
+        if tag in ("script", "img", "iframe", "source") and given.get("src"):
+            self.loads.append(str(given["src"]))
+        if tag == "link" and given.get("rel") in ("stylesheet", "preconnect", "icon") and given.get("href"):
+            self.loads.append(str(given["href"]))
+
+
+def faults(out: Path) -> Iterator[str]:
+    """Links to files that are not there, and what a page would load from elsewhere."""
+    for page in sorted(out.rglob("*.html")):
+        if page.name == "404.html":
+            continue  # its links are from the root of wherever it is served
+        links = _Links()
+        links.feed(page.read_text())
+        where = page.relative_to(out)
+        yield from (f"{where} loads {one}" for one in links.loads if urlsplit(one).netloc)
+        for one in {*links.leads, *links.loads}:
+            parts = urlsplit(one)
+            if parts.scheme or parts.netloc or not parts.path:
+                continue
+            target = page.parent / unquote(parts.path)
+            if not (target / "index.html" if target.is_dir() else target).is_file():
+                yield f"{where} leads to {one}"
+
+
+def build(mkdocs: Path, out: Path) -> int:
+    """Builds the site; gives its number of pages. Raises `Broken`."""
+    stage(WORK / "pages")
+    config = WORK / "mkdocs.yml"
+    config.write_text(yaml.safe_dump(_config(WORK / "pages", out), sort_keys=False))
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    command = [str(mkdocs), "build", "--strict", "--clean", "--config-file", str(config)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or "WARNING" in done.stderr:
+        raise Broken((done.stdout + done.stderr)[-4000:])
+    _tell_more(out)
+    if found := list(faults(out)):
+        raise Broken("\n".join(found))
+    return sum(1 for _ in out.rglob("*.html"))
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="scripts/site", description="Build the documentation site.")
+    parser.add_argument("--mkdocs", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, default=WORK / "out", help="where to; default .tools/site/out")
+    asked = parser.parse_args()
+    try:
+        pages = build(asked.mkdocs, asked.out.resolve())
+    except Broken as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{pages} pages are in {asked.out}; open its index.html, or serve the folder.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""The documentation site: what its navigation and its questions name, and, built, what its search finds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import site_pages
+import yaml
+
+from served import ROOT
+
+QUESTIONS: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "docs" / "questions.yaml").read_text())
+
+
+def _pages(one: Any) -> list[str]:
+    """The pages of a part of the navigation."""
+    if isinstance(one, str):
+        return [one]
+    parts = one.values() if isinstance(one, dict) else one
+    return [page for part in parts for page in _pages(part)]
+
+
+def test_there_are_questions_of_all_four_readers_and_each_has_a_page() -> None:
+    assert set(QUESTIONS) == {"who builds", "who pays", "who operates", "who extends"}
+    asked = {question: page for of_reader in QUESTIONS.values() for question, page in of_reader.items()}
+    assert len(asked) == sum(map(len, QUESTIONS.values())) >= 40
+    assert [page for page in asked.values() if not (ROOT / "docs" / page).is_file()] == []
+
+
+def test_the_navigation_has_every_page_but_single_decisions() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    shown = set(_pages(site_pages.navigation(index, [])))
+    there = {str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")}
+    assert {page for page in there if not page.startswith("docs/decisions/0")} - shown == set()
+    assert [page for page in shown if not (ROOT / page).is_file()] == []
+
+
+def test_a_link_that_leads_nowhere_and_what_is_loaded_from_elsewhere_are_found(tmp_path: Path) -> None:
+    (tmp_path / "there.html").write_text("<p>here</p>")
+    (tmp_path / "index.html").write_text(
+        "<a href='there.html#a'></a> <a href='gone.html'></a> <a href='https://example.com/x'></a>"
+        "<script src='https://cdn.example.com/x.js'></script> <img src='there.html'>"
+    )
+    assert list(site_pages.faults(tmp_path)) == [
+        "index.html loads https://cdn.example.com/x.js",
+        "index.html leads to gone.html",
+    ]
+
+
+@pytest.mark.long
+def test_the_site_is_built_and_its_search_finds_the_right_page_first(tmp_path: Path) -> None:
+    """The search is the worker that a browser runs, with the index that it loads."""
+    out = tmp_path / "site"
+    built = subprocess.run(
+        [ROOT / "scripts" / "site", "--out", out], capture_output=True, text=True, check=False, timeout=900
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    asked = {question: page for of_reader in QUESTIONS.values() for question, page in of_reader.items()}
+    (worker,) = (out / "assets" / "javascripts" / "workers").glob("search.*.js")
+    command = list(map(str, ("node", ROOT / "testkit/web/site_search.mjs", worker, out / "search/search_index.json")))
+    told = subprocess.run(
+        command, input=json.dumps(list(asked)), capture_output=True, text=True, check=True, timeout=300
+    )
+    first = {question: pages[:1] for question, pages in zip(asked, json.loads(told.stdout), strict=True)}
+    wanted = {question: [f"docs/{page.removesuffix('.md')}.html"] for question, page in asked.items()}
+    assert {question: pages for question, pages in first.items() if pages != wanted[question]} == {}
