@@ -59,9 +59,12 @@ _LONG_ON_BOTH = (
 _OF_ENGINES = "engine/"
 # What takes longest, a file at a time: it begins first, in this order, else one process ends alone.
 _FIRST = (
-    *("test_up.py", "engine/spend/test_store_trouble.py", "crash", "trigger_host/test_connector_failed.py"),
+    *("simulation/test_worlds.py", "test_up.py", "crash/test_chain_triggers.py", "engine/test_database_trouble.py"),
+    *("engine/spend/test_store_trouble.py", "crash", "trigger_host/test_connector_failed.py"),
     *("web", "engine/test_mcp_tools.py", "secrecy", "engine", "storage/db/pipeline", "cli", "e2e", "contract"),
-    *("services/outbox", "trigger_host", "test_examples.py", "properties", "api", "sandbox"),
+    *("storage/backup", "services/outbox", "trigger_host", "test_docs.py", "outbound/test_notifier.py", "storage"),
+    *("sandbox", "services", "core/money", "test_examples.py", "test_chain_examples.py", "test_slow_imports.py"),
+    *("wallets", "properties", "api"),
 )
 
 
