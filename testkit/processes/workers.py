@@ -1,7 +1,7 @@
 """Runs tests in processes beside each other. Each is a fork of the process that has collected the tests, so nothing is
 imported or collected twice; it asks for one file of tests after the other, and tells what became of each test.
 
-    pytest --numprocesses 4
+    pytest --numprocesses 6
 """
 
 from __future__ import annotations
