@@ -26,11 +26,11 @@ from dustrun.chain.chains import Chains
 from dustrun.chain.simulate.taking import forecast_outflow
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.money.intent import Intent, Movement
-from dustrun.core.money.policy import Deny, Facts, Request, WalletPolicy, Worth, judge, needs
+from dustrun.core.money.policy import Deny, PolicyRequest, VerdictFacts, WalletPolicy, Worth, judge, needs
 from dustrun.core.money.policy.document import with_defaults
 from dustrun.core.money.policy.outflow import Ceilings, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven
-from dustrun.core.money.router_calls import Call, router_movements
+from dustrun.core.money.router_calls import RouterCall, router_movements
 from dustrun.core.money.token_calls import implied_movements
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
@@ -256,17 +256,17 @@ class Proof:
         outflow = chance.choice(({}, {"outflow": None}, {"outflow": {"maxUsd": "100", "beyondDeclared": True}}))
         return with_defaults(WalletPolicy.model_validate({**document, **outflow}))
 
-    def _request(self, to: str, value: int, data: bytes, signature: str | None) -> Request:
-        call = Call(CHAIN_ID, ME, to, value, data, self.world["weth"])
+    def _request(self, to: str, value: int, data: bytes, signature: str | None) -> PolicyRequest:
+        call = RouterCall(CHAIN_ID, ME, to, value, data, self.world["weth"])
         coins = [Movement("send", Asset(CHAIN_ID), value, to)] if value else []
         moved = (*coins, *implied_movements(CHAIN_ID, to, data), *router_movements(call))
-        return Request(
+        return PolicyRequest(
             "transaction", CHAIN_ID, to, value, data, moved, signature, signature is not None, 500_000, 1, sender=ME
         )
 
-    async def _passes(self, policy: WalletPolicy, request: Request) -> bool:
+    async def _passes(self, policy: WalletPolicy, request: PolicyRequest) -> bool:
         spent = dict.fromkeys(needs(policy, request), 0)
-        verdict = judge(policy, request, Facts(0, self.worths, spent))
+        verdict = judge(policy, request, VerdictFacts(0, self.worths, spent))
         if isinstance(verdict, Deny):
             return False
         bounds = Ceilings(policy.outflow, None, find_unproven(policy, request))

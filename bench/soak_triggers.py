@@ -29,7 +29,7 @@ import sqlalchemy as sa
 from bench import inner_kills, webhook_limits
 from dustrun import log
 from dustrun.core.triggers.event import TriggerEvent
-from dustrun.services.triggers.recording import Fired
+from dustrun.services.triggers.recording import EventOutcome
 from dustrun.services.triggers.subscriptions import Subscription
 from dustrun.storage.db.tables import runs
 from dustrun.storage.db.trigger_tables import trigger_events
@@ -172,7 +172,7 @@ async def _published(server: Composition, roots: Json, **fields: Any) -> tuple[s
     return workflow["id"], sub
 
 
-async def _fire(server: Composition, sub: Subscription, keys: list[str]) -> list[Fired]:
+async def _fire(server: Composition, sub: Subscription, keys: list[str]) -> list[EventOutcome]:
     fire = server.parts.triggers.intake.fire
     return await asyncio.gather(*(fire(sub, TriggerEvent(key, {"key": key}, 0)) for key in keys))
 

@@ -13,9 +13,19 @@ from typing import Any, Final
 
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.money.intent import Movement, SignRequest
-from dustrun.core.money.policy import Allow, Ask, Facts, Request, WalletPolicy, Worth, is_looser, judge, needs
+from dustrun.core.money.policy import (
+    Allow,
+    Ask,
+    PolicyRequest,
+    VerdictFacts,
+    WalletPolicy,
+    Worth,
+    is_looser,
+    judge,
+    needs,
+)
 from dustrun.core.money.policy.counting import USD_UNIT, Origin
-from dustrun.core.money.policy.outflow import Ceilings, Raised, Taken, judge_outflow
+from dustrun.core.money.policy.outflow import Ceilings, RaisedAllowance, TakenAmounts, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven
 from dustrun.core.money.policy.sources_rule import MONEY
 from dustrun.core.money.token_calls import implied_movements
@@ -145,7 +155,7 @@ def _shaped(rng: random.Random) -> dict[str, frozenset[str]] | None:
     return {rng.choice(MONEY): frozenset({rng.choice((*known, "price"))})} if rng.random() < 0.6 else None
 
 
-def spends(rng: random.Random) -> Iterator[tuple[Request, Taken]]:
+def spends(rng: random.Random) -> Iterator[tuple[PolicyRequest, TakenAmounts]]:
     """Spends of many kinds, and what each is found to take."""
     units, who = rng.choice((1, 40, 60, 120, MAX_UINT256)), rng.choice((BOB, EVE, ME))
     contract = rng.choice((ROUTER, VAULT, BOB))
@@ -161,30 +171,33 @@ def spends(rng: random.Random) -> Iterator[tuple[Request, Taken]]:
     ]
     for to, method, data in calls:
         moved = tuple(implied_movements(1, to, data))
-        made = Request("transaction", 1, to, 0, data, moved, method, rng.random() < 0.8, 21_000, sender=ME)
+        made = PolicyRequest("transaction", 1, to, 0, data, moved, method, rng.random() < 0.8, 21_000, sender=ME)
         fee = rng.choice((0, 9, 10, 10**10))
         yield replace(made, max_fee_units=fee, usual_fee_units=rng.choice((0, 50_000))), _taken(rng, moved)
     coins = Movement("send", COIN, units % 10**18, who)
-    yield Request("transaction", rng.choice((1, 1, 10)), who, units % 10**18, b"", (coins,), sender=ME), Taken()
-    yield Request("transaction", 1, None, 0, b"\x60", (), sender=ME), Taken()
+    yield (
+        PolicyRequest("transaction", rng.choice((1, 1, 10)), who, units % 10**18, b"", (coins,), sender=ME),
+        TakenAmounts(),
+    )
+    yield PolicyRequest("transaction", 1, None, 0, b"\x60", (), sender=ME), TakenAmounts()
     permitted = (Movement("approve", USDC, units, contract),)
     for kind, movements in (("typed-data", permitted), ("typed-data", ()), ("message", ())):
         asked = SignRequest("sign", kind, 1, {}, movements, "", is_decoded=bool(movements))  # type: ignore[arg-type]
-        yield Request.of_signature(asked, ME), Taken()
+        yield PolicyRequest.of_signature(asked, ME), TakenAmounts()
 
 
 def _encode(signature: str, *values: Any) -> bytes:
     return parse_function(signature).encode(*values)
 
 
-def _taken(rng: random.Random, moved: tuple[Movement, ...]) -> Taken:
+def _taken(rng: random.Random, moved: tuple[Movement, ...]) -> TakenAmounts:
     sent = {one.asset.key: one.amount_units for one in moved if one.kind == "send"}
     more = rng.choice(({}, {}, {USDC.key: rng.randrange(150)}, {COIN.key: 5}))
-    raised = (Raised(TOKEN, ROUTER, 0, 50),) if rng.random() < 0.2 else ()
-    return Taken({**sent, **more}, raised)
+    raised = (RaisedAllowance(TOKEN, ROUTER, 0, 50),) if rng.random() < 0.2 else ()
+    return TakenAmounts({**sent, **more}, raised)
 
 
-def world(rng: random.Random, request: Request, *policies: WalletPolicy) -> Facts:
+def world(rng: random.Random, request: PolicyRequest, *policies: WalletPolicy) -> VerdictFacts:
     """Prices and what was spent, the same for both policies; a longer window and a wider scope hold no less."""
     prices = {COIN.key: Worth(Decimal(rng.choice((1, 2500))), 18), USDC.key: Worth(Decimal(1), rng.choice((0, 1, 6)))}
     worths = {key: worth for key, worth in prices.items() if rng.random() < 0.85}
@@ -196,14 +209,14 @@ def world(rng: random.Random, request: Request, *policies: WalletPolicy) -> Fact
         parts = [units for (one, window), units in spent.items() if window <= need[1] and _is_part(one, need[0])]
         spent[need] = max([rng.choice((0, 0, 1, 5, 30)) * unit, *parts])
     seen = {who.lower(): rng.choice((0, HOUR, 3 * HOUR)) for who in (BOB, EVE, ROUTER, VAULT) if rng.random() < 0.8}
-    return Facts(3 * HOUR, worths, spent, seen, is_approved=rng.random() < 0.2)
+    return VerdictFacts(3 * HOUR, worths, spent, seen, is_approved=rng.random() < 0.2)
 
 
 def _is_part(measure: str, whole: str) -> bool:
     return measure == whole or ("@" not in whole and measure.partition("@")[0] == whole)
 
 
-def rank(policy: WalletPolicy, request: Request, taken: Taken, facts: Facts) -> int:
+def rank(policy: WalletPolicy, request: PolicyRequest, taken: TakenAmounts, facts: VerdictFacts) -> int:
     """How far a spend comes: 0 denied, 1 a person is asked, 2 signed."""
     verdict = judge(policy, request, facts)
     if not isinstance(verdict, Allow | Ask):

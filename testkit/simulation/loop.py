@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, Never
 
-from dustrun.storage.db.group_commit import Outcome
+from dustrun.storage.db.group_commit import GroupOutcome
 
 _MOST_STEPS: Final = 200_000
 _LATENCIES: Final = (0.0, 0.0002, 0.001, 0.003, 0.02)
@@ -269,15 +269,15 @@ def _name(handle: asyncio.Handle) -> str:
 class SimulatedJobs:
     """The writer's thread as steps: before the commit, after it, and before it is told a kill fits."""
 
-    def __init__(self, loop: Any, end: Callable[[Outcome], None]) -> None:
+    def __init__(self, loop: Any, end: Callable[[GroupOutcome], None]) -> None:
         self._loop: Loop = loop
         self._end = end
 
-    def put(self, job: Callable[[], Outcome]) -> None:
+    def put(self, job: Callable[[], GroupOutcome]) -> None:
         """One commit."""
         self._loop.call_later(self._loop.latency(), self._work, job, context=contextvars.Context())
 
-    def _work(self, job: Callable[[], Outcome]) -> None:
+    def _work(self, job: Callable[[], GroupOutcome]) -> None:
         if self._loop.point("commit"):
             return
         outcome = job()

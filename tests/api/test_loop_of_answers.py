@@ -16,10 +16,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dustrun.chain.rpc import Request, Rpc
+from dustrun.chain.rpc import Rpc, RpcRequest
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import DustrunError, Permanent
-from dustrun.prices.source import PriceFault, Question
+from dustrun.prices.source import PriceFault, PriceQuestion
 from dustrun.prices.web import WebPrices
 from dustrun.sdk import Connection
 from dustrun.sdk.llm import protocol
@@ -199,7 +199,7 @@ async def test_no_answer_of_a_price_source_holds_the_loop(hostile: str) -> None:
 
         async def price() -> None:
             with pytest.raises(PriceFault, match="has nothing at"):
-                await WebPrices(http, f"{hostile}/prices", "usd").price(Question(Asset(1), chain, 18, 0))
+                await WebPrices(http, f"{hostile}/prices", "usd").price(PriceQuestion(Asset(1), chain, 18, 0))
 
         assert await _holds({"prices": price}) == {}
 
@@ -210,7 +210,7 @@ async def test_no_answer_of_an_endpoint_or_a_signer_holds_the_loop(hostile: str)
         signer = Remote("signer", f"{hostile}/rpc", 60)
 
         async def call() -> None:
-            assert len(await rpc.call(Request("eth_getLogs"))) > 600_000
+            assert len(await rpc.call(RpcRequest("eth_getLogs"))) > 600_000
 
         async def sign() -> None:
             with pytest.raises(Permanent):

@@ -17,7 +17,7 @@ from dustrun.chain.endpoints import Endpoint, mark_outliers
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import Kind, kind_of
 from dustrun.chain.probe import Abilities, abilities_of
-from dustrun.chain.rpc import EndpointDown, Pace, Request, Rpc, RpcError, host_of
+from dustrun.chain.rpc import EndpointDown, Pace, Rpc, RpcError, RpcRequest, host_of
 from dustrun.core.values.addresses import keccak256
 from dustrun.errors import Code, Permanent, Temporary
 from dustrun.sdk.chain import ChainCall
@@ -66,7 +66,7 @@ async def test_a_read_goes_on_to_the_next_endpoint(world: World, anvil: Anvil) -
 async def test_reads_that_fail_at_the_same_time_let_an_endpoint_rest_for_one(world: World) -> None:
     async with chain_of(world, down()) as chain:
         (endpoint,) = chain.endpoints.all
-        reads = [chain.endpoints.batch([Request("eth_chainId"), Request("eth_blockNumber")]) for _ in range(20)]
+        reads = [chain.endpoints.batch([RpcRequest("eth_chainId"), RpcRequest("eth_blockNumber")]) for _ in range(20)]
         failed = await asyncio.gather(*reads, return_exceptions=True)
         assert all(isinstance(one, Temporary) for one in failed), failed
         assert endpoint.failures < 10, "three rounds of tries, however many reads there were"
@@ -321,7 +321,7 @@ async def test_a_transaction_goes_on_when_it_certainly_did_not_arrive(world: Wor
 
 async def test_a_batch_is_read_in_any_order_and_its_errors_stay_apart(world: World, anvil: Anvil) -> None:
     async with chain_of(world, anvil.url) as chain:
-        asked = [Request("eth_chainId"), Request("eth_noSuchThing"), Request("eth_blockNumber")]
+        asked = [RpcRequest("eth_chainId"), RpcRequest("eth_noSuchThing"), RpcRequest("eth_blockNumber")]
         answers = await chain.endpoints.all[0].rpc.batch(asked * 60)
     assert len(answers) == 180
     assert answers[0] == "0x7a69"
@@ -432,7 +432,7 @@ async def test_endpoint_without_batches_is_asked_one_by_one(
         assert found == [*zip(hashes, [one["blockNumber"] for one in paid], strict=True), None]
         both = await asyncio.gather(chain.balance(ALICE), chain.nonce(ALICE))
         assert list(both) == [await chain.balance(ALICE), await chain.nonce(ALICE)]
-        unknown, number = await chain.endpoints.batch([Request("eth_noSuchThing"), Request("eth_blockNumber")])
+        unknown, number = await chain.endpoints.batch([RpcRequest("eth_noSuchThing"), RpcRequest("eth_blockNumber")])
         assert (kind_of(unknown), number) == (Kind.NO_METHOD, hex((await chain.block()).number))
         assert chain.endpoints.all[0].public()["problem"] is None
         rejected = node.requests - len(node.methods)
@@ -443,7 +443,9 @@ async def test_endpoint_that_rejects_everything_gets_one_more_request(world: Wor
     refused = text_reply("unauthorized", 401)
     async with proxy(anvil.url, reply=refused) as node, chain_of(world, node.url, anvil.url) as chain:
         endpoints = chain.endpoints.all
-        answers = await chain.endpoints.read(lambda rpc: rpc.batch([Request("eth_chainId")] * 50), "batch", endpoints)
+        answers = await chain.endpoints.read(
+            lambda rpc: rpc.batch([RpcRequest("eth_chainId")] * 50), "batch", endpoints
+        )
     assert (answers, node.requests) == (["0x7a69"] * 50, 2)
 
 
@@ -453,7 +455,7 @@ async def test_rate_limit_of_a_batch_is_not_answered_with_more_requests(world: W
     async with proxy(anvil.url, reply=busy) as node, chain_of(world, node.url, anvil.url) as chain:
         await chain.endpoints.agree()
         before = len(node.methods)
-        assert await chain.endpoints.batch([Request("eth_chainId")] * 2) == ["0x7a69"] * 2
+        assert await chain.endpoints.batch([RpcRequest("eth_chainId")] * 2) == ["0x7a69"] * 2
         assert len(node.methods) == before
 
 

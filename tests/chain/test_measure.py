@@ -10,7 +10,7 @@ import pytest
 
 from dustrun.chain.chains import Chains
 from dustrun.chain.evm import LiveChain
-from dustrun.chain.measure import Measure, Mined, measure
+from dustrun.chain.measure import Measure, MinedIntent, measure
 from dustrun.core.money.intent import Intent
 from dustrun.core.values.addresses import checksum
 from dustrun.settings import Settings
@@ -30,14 +30,14 @@ class Watch:
         self.between = between
         self.witness = witness
 
-    async def mined(self, receipt: Any, item: str = "a", value: int = 0, data: bytes = b"") -> Mined:
+    async def mined(self, receipt: Any, item: str = "a", value: int = 0, data: bytes = b"") -> MinedIntent:
         """A transaction of the witness as a node's intent."""
         found = await self.chain.receipt(receipt["transactionHash"].to_0x_hex())
         assert found is not None
         to = checksum(receipt["to"])
-        return Mined(Intent(item, CHAIN_ID, to, value, data, (), "test", method="f()" if data else None), found)
+        return MinedIntent(Intent(item, CHAIN_ID, to, value, data, (), "test", method="f()" if data else None), found)
 
-    async def measure(self, *mined: Mined) -> tuple[list[Measure], int]:
+    async def measure(self, *mined: MinedIntent) -> tuple[list[Measure], int]:
         """The measures of ALICE's transactions and how many requests they took."""
         before = self.between.requests
         found = await measure(self.chain, ALICE, mined)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from dustrun import __version__, clock
 from dustrun.engine.hosts.claims import Claims
-from dustrun.engine.run.recovery import Loaded
+from dustrun.engine.run.recovery import LoadedRun
 from dustrun.errors import Temporary
 from dustrun.services.sharing.bus import Bus
 from dustrun.storage.db.database import Database
@@ -224,10 +224,10 @@ class _Late:
     def rooms(self, most: int, coming: Mapping[str, int]) -> Rooms:
         return Rooms(most, {})
 
-    def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
+    def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, LoadedRun]:
         return {}
 
-    def adopt(self, found: list[OpenRun], loaded: Mapping[int, Loaded]) -> None:
+    def adopt(self, found: list[OpenRun], loaded: Mapping[int, LoadedRun]) -> None:
         raise AssertionError("it has no room")
 
     def hear_wake(self, run_pk: int) -> bool:
@@ -267,12 +267,12 @@ class _Unread(_Late):
 
     def __init__(self) -> None:
         super().__init__()
-        self.adopted: list[tuple[list[str], Mapping[int, Loaded]]] = []
+        self.adopted: list[tuple[list[str], Mapping[int, LoadedRun]]] = []
 
-    def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
+    def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, LoadedRun]:
         raise Temporary("It cannot be read.")
 
-    def adopt(self, found: list[OpenRun], loaded: Mapping[int, Loaded]) -> None:
+    def adopt(self, found: list[OpenRun], loaded: Mapping[int, LoadedRun]) -> None:
         self.adopted.append(([run.id for run in found], loaded))
 
 
@@ -311,7 +311,7 @@ class _Busy(_Late):
             self.coming.append(sum(coming.values()))
         return Rooms(most, {})
 
-    def adopt(self, found: list[OpenRun], loaded: Mapping[int, Loaded]) -> None:
+    def adopt(self, found: list[OpenRun], loaded: Mapping[int, LoadedRun]) -> None:
         self.adopted.append(len(found))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dustrun.core.workflow.definition import Definition
-from dustrun.services.workflows.compiled import Compiled, show_definition
+from dustrun.services.workflows.compiled import CompiledWorkflow, show_definition
 
 DEFINITION = Definition.model_validate(
     {
@@ -17,7 +17,7 @@ DEFINITION = Definition.model_validate(
 
 
 def test_the_shown_definition_is_masked_and_kept() -> None:
-    compiled = Compiled(DEFINITION, (), None, {})
+    compiled = CompiledWorkflow(DEFINITION, (), None, {})
     shown = compiled.shown()
     assert shown["nodes"]["ask"]["payload"] == {"url": "https://a.example", "password": "***"}
     assert compiled.shown() is shown

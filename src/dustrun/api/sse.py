@@ -18,7 +18,7 @@ from dustrun.core.text.masking import hide
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.access.principal import Principal
-from dustrun.services.streaming.broadcaster import Activity, Notice, Subscription
+from dustrun.services.streaming.broadcaster import Activity, ActivityNotice, Subscription
 from dustrun.services.streaming.streams import ACTIVITY_PAGE, FEW_ACTIVITIES, StreamedRun, Streams
 from dustrun.storage.data.conversation_turns import TurnEvent
 from dustrun.storage.runs.journal import Event
@@ -238,15 +238,15 @@ def _reachable(principal: Principal, workflow_ids: Sequence[str] | None) -> Sequ
 async def _activity_of(
     streams: Streams,
     connection: Connection,
-    subscription: Subscription[Activity | Notice],
+    subscription: Subscription[Activity | ActivityNotice],
     org_id: str,
     workflow_ids: Sequence[str] | None,
     after: int,
-) -> AsyncIterator[Sequence[Activity | Notice]]:
+) -> AsyncIterator[Sequence[Activity | ActivityNotice]]:
     """Entries in commit order: from the table until a page is not full, then from memory; after a quiet interval from
     the table again, because another process may have written. Notices come from memory alone."""
     from_table = True
-    page: Sequence[Activity | Notice]
+    page: Sequence[Activity | ActivityNotice]
     while not connection.is_over:
         if from_table or subscription.lost or subscription.must_look:
             subscription.lost = subscription.must_look = False
@@ -254,7 +254,7 @@ async def _activity_of(
             page = await streams.list_activity(org_id, after, workflow_ids, most)
             from_table = len(page) >= most  # what commits after a page was read is told after it
         else:
-            page = [entry for entry in subscription.take() if isinstance(entry, Notice) or entry.cursor > after]
+            page = [entry for entry in subscription.take() if isinstance(entry, ActivityNotice) or entry.cursor > after]
             after = max([after, *(entry.cursor for entry in page if isinstance(entry, Activity))])
             page = [entry for entry in page if workflow_ids is None or entry.workflow_id in workflow_ids]
         if page:
@@ -296,8 +296,8 @@ def _turn_frame(event: TurnEvent) -> bytes:
     return hide(f"id: {event.seq}\nevent: {event.type}\ndata: {data}\n\n").encode()
 
 
-def _activity_frame(entry: Activity | Notice) -> bytes:
-    if isinstance(entry, Notice):  # without an id: it is not where a reader goes on
+def _activity_frame(entry: Activity | ActivityNotice) -> bytes:
+    if isinstance(entry, ActivityNotice):  # without an id: it is not where a reader goes on
         head = dumps_text({"type": entry.type, "at": clock.to_rfc3339(entry.at), "workflowId": entry.workflow_id})
         rest = f",{entry.data[1:]}" if entry.data != "{}" else "}"
         return hide(f"event: {entry.type}\ndata: {head[:-1]}{rest}\n\n").encode()

@@ -38,7 +38,7 @@ from dustrun.services.outbox.operations import Operations
 from dustrun.services.runs.approvals import Approvals
 from dustrun.services.runs.engine_port import Engine
 from dustrun.services.runs.expressions import Expressions
-from dustrun.services.runs.launching.decision import Reach
+from dustrun.services.runs.launching.decision import RehearsedReach
 from dustrun.services.runs.launching.launches import Launches, ProposedLaunches
 from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.resume import Resumes
@@ -75,7 +75,7 @@ def make_parts(
     )
     workflows.on_changed.append(ChangedWorkflows(base.hub).tell)
     reports = RunReports(base.database, runs, base.chains, base.slices)
-    launches = Launches(base.database, base.writer, base.programs, starts, runs, reports, Reach(base.gate))
+    launches = Launches(base.database, base.writer, base.programs, starts, runs, reports, RehearsedReach(base.gate))
     launches.on_proposed.append(ProposedLaunches(base.hub).tell)
     launches.on_decided.append(data.turns.decided)
     return Parts(

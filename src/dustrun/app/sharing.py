@@ -21,7 +21,7 @@ from dustrun.records import dataclass
 from dustrun.services.sharing.bus import Bus
 from dustrun.services.sharing.election import Election, Leases
 from dustrun.services.sharing.presence import Arrival, Presence, check_in
-from dustrun.services.streaming.broadcaster import Notice, Written
+from dustrun.services.streaming.broadcaster import ActivityNotice, CommittedRun
 
 _logger = log.get(__name__)
 
@@ -129,18 +129,18 @@ def _connect_streams(base: Base, bus: Bus, claims: Claims) -> None:
     """Readers of events read those of all processes; who creates runs hears that engines advance them."""
     hub = base.hub
 
-    def published(run: Written, is_activity: bool, has_ended: bool) -> None:
+    def published(run: CommittedRun, is_activity: bool, has_ended: bool) -> None:
         bus.tell("run", run.org_id, run.id, run.pk, is_activity, has_ended)
 
     def hear(org_id: str, run_id: str, run_pk: int, is_activity: bool, has_ended: bool) -> None:
         claims.hear_of(run_pk)
         hub.hear((org_id, run_id), run_pk, is_activity=is_activity, has_ended=has_ended)
 
-    def announced(org_id: str, notice: Notice) -> None:
+    def announced(org_id: str, notice: ActivityNotice) -> None:
         bus.tell("notice", org_id, *notice)
 
     def hear_notice(org_id: str, *values: Any) -> None:
-        hub.hear_notice(org_id, Notice(*values))
+        hub.hear_notice(org_id, ActivityNotice(*values))
 
     hub.on_published.append(published)
     hub.on_announced.append(announced)

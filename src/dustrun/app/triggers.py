@@ -37,7 +37,7 @@ from dustrun.trigger_host.chain.past import PastChainEvents
 from dustrun.trigger_host.chain.source import ChainSource
 from dustrun.trigger_host.chain.watched import WatchOptions
 from dustrun.trigger_host.ended_runs import EndedRunsSource
-from dustrun.trigger_host.host import Source, TriggerHost
+from dustrun.trigger_host.host import TriggerHost, TriggerSource
 from dustrun.trigger_host.polls import Polls
 from dustrun.trigger_host.streams import Streams
 from dustrun.trigger_host.timers import Timers
@@ -132,7 +132,7 @@ def _backtests(base: Base, triggers: Triggers, starts: Starts, runs: Runs, repor
     return Backtests(deps, triggers.past_events, RecordedEvents(base.database))
 
 
-def _sources(base: Base, intake: Intake, subscriptions: Subscriptions) -> Mapping[str, Source]:
+def _sources(base: Base, intake: Intake, subscriptions: Subscriptions) -> Mapping[str, TriggerSource]:
     """Who watches for what happens in the server."""
     ends = EndedRunsSource(
         EndedRuns(base.database, base.writer, base.catalog, subscriptions, intake, base.settings.pause_after_failures)

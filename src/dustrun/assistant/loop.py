@@ -11,7 +11,7 @@ from dustrun import clock, log
 from dustrun.assistant.budget import Exceeded
 from dustrun.assistant.model_access import ModelAccess
 from dustrun.assistant.record import Event, Json, KeyEnded, Record, TurnEnded, cost_of_others
-from dustrun.assistant.toolbox import Question, Toolbox, ToolResult
+from dustrun.assistant.toolbox import LaunchQuestion, Toolbox, ToolResult
 from dustrun.core.stream_events import RUN_LINKED, TOOL_FINISHED, TOOL_STARTED
 from dustrun.core.text.masking import hide
 from dustrun.core.values.exact_json import dumps_text, loads
@@ -268,7 +268,7 @@ async def _call(work: Work, call: Called) -> ToolResult:
         return ToolResult(False, '{"message":"The arguments must be a JSON object of at most 128 KiB."}')
     record = work.record
 
-    def ask_person(tx: Tx, question: Question) -> None:
+    def ask_person(tx: Tx, question: LaunchQuestion) -> None:
         record.ask_person(tx, call.call_id, question)
 
     return await work.toolbox.call(work.principal, call.tool, call.args, record.turn.message_id, ask_person)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from dustrun import clock
 from dustrun.assistant.budget import Budget
-from dustrun.assistant.toolbox import Question
+from dustrun.assistant.toolbox import LaunchQuestion
 from dustrun.core.stream_events import APPROVAL_REQUESTED, TEXT_DELTA, TURN_FAILED, TURN_FINISHED, TURN_STARTED
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.records import dataclass
@@ -92,7 +92,7 @@ class Record:
         self._wake(turn.conversation_id)
         return found
 
-    def ask_person(self, tx: Tx, call_id: str, question: Question) -> None:
+    def ask_person(self, tx: Tx, call_id: str, question: LaunchQuestion) -> None:
         """Makes the turn wait for a person, in the transaction that stores the question."""
         check_key(tx, self.turn)
         asked = {"approvalId": question.approval_id, "binding": question.binding}

@@ -34,7 +34,7 @@ class ToolResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class LaunchQuestion:
     """A launch that a person decides about."""
 
     approval_id: str
@@ -45,7 +45,7 @@ class Question:
     expires_at: int
 
 
-OnQuestion = Callable[[Tx, Question], None]
+OnQuestion = Callable[[Tx, LaunchQuestion], None]
 """Writes what follows from a question, in the transaction that stores it."""
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from dustrun import clock
 from dustrun.chain.failures import may_pass
-from dustrun.chain.rpc import MAX_BATCH, EndpointDown, Request, Rpc, RpcError
+from dustrun.chain.rpc import MAX_BATCH, EndpointDown, Rpc, RpcError, RpcRequest
 from dustrun.core.evm.network import Network
 from dustrun.errors import Code, Permanent, Temporary
 from dustrun.records import dataclass
@@ -22,12 +22,12 @@ from dustrun.records import dataclass
 
 
 _KEPT: Final[set[asyncio.Task[None]]] = set()  # the loop holds tasks only weakly
-Alone = Callable[[Request], Awaitable[Any]]
-All = Callable[[Sequence[Request]], Awaitable[list[Any]]]
-_Asked = tuple[Request, "asyncio.Future[Any]"]
+Alone = Callable[[RpcRequest], Awaitable[Any]]
+All = Callable[[Sequence[RpcRequest]], Awaitable[list[Any]]]
+_Asked = tuple[RpcRequest, "asyncio.Future[Any]"]
 
 
-class Batching:
+class RequestBatcher:
     """Collects requests until the next loop tick. What the batch could not settle (an unknown block, a missing
     method) is sent again alone, where other endpoints are tried.
     """
@@ -37,7 +37,7 @@ class Batching:
         self._all = all
         self._waiting: list[_Asked] = []
 
-    async def call(self, request: Request) -> Any:
+    async def call(self, request: RpcRequest) -> Any:
         """The result of one request; raises `RpcError` or `Temporary` as if it was sent alone."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
@@ -72,7 +72,7 @@ class Batching:
                 _tell(pair[1], answer)
         return left
 
-    async def _ask_alone(self, request: Request, future: asyncio.Future[Any]) -> None:
+    async def _ask_alone(self, request: RpcRequest, future: asyncio.Future[Any]) -> None:
         try:
             _tell(future, await self._alone(request))
         except Exception as error:
@@ -168,31 +168,31 @@ class Endpoints:
     _agreed_at_s: float = field(default=-1e9)
     _agreeing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _genesis: str | None = field(default=None)
-    _batching: Batching = field(init=False)
+    _batching: RequestBatcher = field(init=False)
 
     def __post_init__(self) -> None:
         """Sets up the coalescing of concurrent reads."""
-        self._batching = Batching(self._alone, self._all)
+        self._batching = RequestBatcher(self._alone, self._all)
 
     async def call(self, method: str, *params: Any, timeout_s: float | None = None) -> Any:
         """The result of a read; raises `RpcError`, or `Temporary` when no endpoint answers."""
         if timeout_s is None:
-            return await self._batching.call(Request(method, params))
-        return await self._alone(Request(method, params), timeout_s)
+            return await self._batching.call(RpcRequest(method, params))
+        return await self._alone(RpcRequest(method, params), timeout_s)
 
-    async def _alone(self, request: Request, timeout_s: float | None = None) -> Any:
+    async def _alone(self, request: RpcRequest, timeout_s: float | None = None) -> Any:
         return await self.read(lambda rpc: rpc.call(request, timeout_s), request.method)
 
-    async def _all(self, requests: Sequence[Request]) -> list[Any]:
+    async def _all(self, requests: Sequence[RpcRequest]) -> list[Any]:
         return await self.read(lambda rpc: rpc.batch(requests), "batch")
 
-    async def batch(self, requests: Sequence[Request], timeout_s: float | None = None) -> list[Any]:
+    async def batch(self, requests: Sequence[RpcRequest], timeout_s: float | None = None) -> list[Any]:
         """The results of many reads from one endpoint; a failed one is an `RpcError`."""
         if len(requests) == 1:
             return [await self._one(requests[0], timeout_s)]
         return await self.read(lambda rpc: rpc.batch(requests, timeout_s), "batch")
 
-    async def _one(self, request: Request, timeout_s: float | None) -> Any:
+    async def _one(self, request: RpcRequest, timeout_s: float | None) -> Any:
         try:
             return await self.call(request.method, *request.params, timeout_s=timeout_s)
         except RpcError as error:
@@ -253,7 +253,7 @@ class Endpoints:
         """
         for endpoint in await self._usable(None):
             try:
-                answer = await endpoint.rpc.call(Request(method, params))
+                answer = await endpoint.rpc.call(RpcRequest(method, params))
             except EndpointDown as down:
                 endpoint.failed(down)
                 if down.sent:
@@ -326,7 +326,7 @@ async def _ask_height(endpoint: Endpoint, network: Network) -> None:
     if endpoint.is_resting:
         return
     try:
-        block = await endpoint.rpc.call(Request("eth_getBlockByNumber", ("latest", False)), _HEIGHT_WITHIN_S)
+        block = await endpoint.rpc.call(RpcRequest("eth_getBlockByNumber", ("latest", False)), _HEIGHT_WITHIN_S)
         endpoint.height, endpoint.head_time = int(block["number"], 16), int(block["timestamp"], 16)
     except EndpointDown as down:
         endpoint.failed(down)
@@ -337,7 +337,7 @@ async def _ask_height(endpoint: Endpoint, network: Network) -> None:
 async def _ask_identity(endpoint: Endpoint) -> None:
     try:
         chain_id, endpoint.genesis = await asyncio.gather(
-            endpoint.rpc.call(Request("eth_chainId")), _first_block_of(endpoint)
+            endpoint.rpc.call(RpcRequest("eth_chainId")), _first_block_of(endpoint)
         )
         endpoint.chain_id = int(chain_id, 16)
         endpoint.identified_at_s = clock.monotonic_s()
@@ -350,7 +350,7 @@ async def _ask_identity(endpoint: Endpoint) -> None:
 async def _first_block_of(endpoint: Endpoint) -> str | None:
     """The hash of block 0; None from a pruned node."""
     try:
-        first = await endpoint.rpc.call(Request("eth_getBlockByNumber", ("0x0", False)))
+        first = await endpoint.rpc.call(RpcRequest("eth_getBlockByNumber", ("0x0", False)))
     except RpcError:
         return None
     return str(first["hash"]) if isinstance(first, dict) else None

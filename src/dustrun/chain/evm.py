@@ -11,7 +11,7 @@ from dustrun import clock
 from dustrun.chain import fees, wire
 from dustrun.chain.endpoints import Endpoints
 from dustrun.chain.failures import Kind, kind_of, reverted, to_error
-from dustrun.chain.rpc import EndpointDown, Request, RpcError
+from dustrun.chain.rpc import EndpointDown, RpcError, RpcRequest
 from dustrun.core.evm.abi import AbiFault
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.evm.network import Network
@@ -95,7 +95,7 @@ async def _batch(endpoints: Endpoints, calls: Sequence[ChainCall]) -> list[CallR
     """All at the current head's number, so that a new block cannot separate them."""
     try:
         at = await endpoints.call("eth_blockNumber")
-        answers = await endpoints.batch([Request("eth_call", (wire.call_fields(call), at)) for call in calls])
+        answers = await endpoints.batch([RpcRequest("eth_call", (wire.call_fields(call), at)) for call in calls])
     except RpcError as error:
         raise to_error(error, "A read") from None
     return [_result(answer) for answer in answers]
@@ -223,7 +223,7 @@ class LiveChain:
     async def find_implementation(self, address: str) -> str | None:
         """The contract that carries out the calls of a proxy (EIP-1967, its beacon's, or OpenZeppelin's older slot),
         checksummed; None for any other contract."""
-        asked = [Request("eth_getStorageAt", (address, slot, "latest")) for slot in _PROXY_SLOTS]
+        asked = [RpcRequest("eth_getStorageAt", (address, slot, "latest")) for slot in _PROXY_SLOTS]
         answers = await self.endpoints.batch(asked)
         words = [b"" if isinstance(answer, RpcError) else wire.data(answer) for answer in answers]
         implementation, old, beacon = (address_of_word(word) if any(word[-20:]) else None for word in words)
@@ -315,7 +315,7 @@ class LiveChain:
 
     async def receipts(self, hashes: Sequence[str]) -> list[Receipt | None]:
         """The receipts of many transactions in one request, in the order of the hashes."""
-        asked = [Request("eth_getTransactionReceipt", (hash,)) for hash in hashes]
+        asked = [RpcRequest("eth_getTransactionReceipt", (hash,)) for hash in hashes]
         answers = [self._unwrapped(answer) for answer in await self.endpoints.batch(asked)]
         return [await self._receipt_of(hash, answer) for hash, answer in zip(hashes, answers, strict=True)]
 
@@ -338,7 +338,7 @@ class LiveChain:
         except RpcError:
             answers = None  # the method is missing or does not accept a block hash
         if answers is None or any(answer.get("blockHash") != block_hash for answer in answers):
-            asked = [Request("eth_getTransactionReceipt", (hash,)) for hash in block["transactions"]]
+            asked = [RpcRequest("eth_getTransactionReceipt", (hash,)) for hash in block["transactions"]]
             answers = [self._unwrapped(answer) for answer in await self.endpoints.batch(asked)] if asked else []
         return [wire.receipt(answer, "", time) for answer in answers if answer is not None]
 
@@ -357,9 +357,9 @@ class LiveChain:
     async def find_transaction(self, hash: str) -> ChainTransaction | None:
         """A transaction by its hash; None when the chain does not know it."""
         asked = [
-            Request("eth_getTransactionByHash", (hash,)),
-            Request("eth_getTransactionReceipt", (hash,)),
-            Request("eth_blockNumber"),
+            RpcRequest("eth_getTransactionByHash", (hash,)),
+            RpcRequest("eth_getTransactionReceipt", (hash,)),
+            RpcRequest("eth_blockNumber"),
         ]
         sent, mined, head = [self._unwrapped(answer) for answer in await self.endpoints.batch(asked)]
         return None if sent is None else wire.transaction(sent, mined, wire.quantity(head))

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from dustrun.chain import wire
 from dustrun.chain.endpoints import Endpoint, Endpoints
-from dustrun.chain.rpc import EndpointDown, Request, RpcError
+from dustrun.chain.rpc import EndpointDown, RpcError, RpcRequest
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.evm.network import Network
 from dustrun.core.values.addresses import keccak256
 from dustrun.sdk.chain import Fees
 
-GAS_PRICE: Final = Request("eth_gasPrice")
+GAS_PRICE: Final = RpcRequest("eth_gasPrice")
 LEAST_TIP_UNITS: Final = 1
 _MOST_ASKED: Final = 3
 _WITHIN_S: Final = 2.0  # seconds; slower endpoints are ignored
@@ -32,9 +32,9 @@ _L1_GAS: Final = parse_function(
 _ENVELOPE: Final = b"".join(keccak256(bytes([place])) for place in range(6))
 
 
-def history(at: str) -> Request:
+def history(at: str) -> RpcRequest:
     """The fees of the five blocks up to one (number in hex, or tag)."""
-    return Request("eth_feeHistory", ("0x5", at, [50]))
+    return RpcRequest("eth_feeHistory", ("0x5", at, [50]))
 
 
 HISTORY: Final = history("latest")
@@ -85,7 +85,7 @@ def read_data_fee(network: Network, answer: bytes) -> int:
     return int(gas) * int(base_fee)
 
 
-async def ask_several(endpoints: Endpoints, request: Request) -> list[Any]:
+async def ask_several(endpoints: Endpoints, request: RpcRequest) -> list[Any]:
     """The answers of the best endpoints, in order; endpoints without an answer are left out."""
     await endpoints.agree()
     usable = [one for one in endpoints.all if not one.is_resting and one.outlier is None]
@@ -93,7 +93,7 @@ async def ask_several(endpoints: Endpoints, request: Request) -> list[Any]:
     return [answer for answer in answers if answer is not None]
 
 
-async def _ask(endpoint: Endpoint, request: Request) -> Any:
+async def _ask(endpoint: Endpoint, request: RpcRequest) -> Any:
     try:
         answer = await endpoint.rpc.call(request, _WITHIN_S)
     except EndpointDown as down:

@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 
 from dustrun.chain import wire
 from dustrun.chain.evm import LiveChain
-from dustrun.chain.rpc import Request, RpcError
+from dustrun.chain.rpc import RpcError, RpcRequest
 from dustrun.chain.simulate import creation
 from dustrun.chain.simulate.creation import Ask
-from dustrun.chain.simulate.touched import Approval, Holding, Touched, changes_of, touched
+from dustrun.chain.simulate.touched import Approval, TouchedBalance, TouchedState, changes_of, touched
 from dustrun.core.money.intent import Intent, Receipt
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import DustrunError
@@ -31,7 +31,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Mined:
+class MinedIntent:
     """An intent with its receipt; `sender` if transactions of several are measured together."""
 
     intent: Intent
@@ -62,11 +62,11 @@ class _Block:
 
     number: int
     hash: str
-    mined: list[Mined] = field(default_factory=list)
-    touched: list[Touched] = field(default_factory=list)
+    mined: list[MinedIntent] = field(default_factory=list)
+    touched: list[TouchedState] = field(default_factory=list)
 
     @property
-    def holdings(self) -> list[Holding]:
+    def holdings(self) -> list[TouchedBalance]:
         """Balances touched by any of its transactions, without duplicates."""
         return list(dict.fromkeys(holding for found in self.touched for holding in found.holdings))
 
@@ -81,8 +81,8 @@ class _Facts:
     """The block, and the words read before and after it; `left` are approvals after it."""
 
     block: Json
-    before: Mapping[Holding, int | None]
-    after: Mapping[Holding, int | None]
+    before: Mapping[TouchedBalance, int | None]
+    after: Mapping[TouchedBalance, int | None]
     left: Mapping[Approval, int | None]
     logs: Sequence[Any]
 
@@ -94,7 +94,7 @@ class _Gathering:
         self.task: asyncio.Task[_Facts] | None = None
         self._number = number
         self._hash = hash
-        self._holdings: dict[Holding, None] = {}
+        self._holdings: dict[TouchedBalance, None] = {}
         self._approvals: dict[Approval, None] = {}
 
     def has_room_for(self, block: _Block) -> bool:
@@ -116,8 +116,8 @@ class _Gathering:
         asks = [holding.ask() for holding in holdings]
         before, after = hex(self._number - 1), {"blockHash": self._hash}
         requests = [
-            Request("eth_getBlockByHash", (self._hash, True)),
-            Request("eth_getBlockByNumber", (before, False)),
+            RpcRequest("eth_getBlockByHash", (self._hash, True)),
+            RpcRequest("eth_getBlockByNumber", (before, False)),
             _probe(asks, before),
             _probe([*asks, *(approval.ask() for approval in approvals)], after),
             *_logs(self._hash, holdings),
@@ -142,7 +142,9 @@ class _Unmeasured(Exception):
     """The block cannot be measured; the message says why."""
 
 
-async def measure(chain: LiveChain, sender: str, mined: Sequence[Mined], ours: Collection[str] = ()) -> list[Measure]:
+async def measure(
+    chain: LiveChain, sender: str, mined: Sequence[MinedIntent], ours: Collection[str] = ()
+) -> list[Measure]:
     """One measure per transaction, in order. A failure of an endpoint is reported in `failed`, not raised. `ours` are
     the hashes of more transactions that are no strangers'."""
     blocks: dict[str, _Block] = {}
@@ -207,7 +209,7 @@ async def _gathered(chain: LiveChain, block: _Block) -> _Facts:
 
 
 def _of_one(
-    found: Touched,
+    found: TouchedState,
     changed: Mapping[tuple[str, str], int],
     left: Mapping[Approval, int | None],
     others: Mapping[tuple[str, str], str],
@@ -229,17 +231,17 @@ def _of_one(
     )
 
 
-def _probe(asks: Sequence[Ask], at: Any) -> Request:
+def _probe(asks: Sequence[Ask], at: Any) -> RpcRequest:
     fields = {
         "from": creation.PROBER_SENDER,
         "to": creation.PROBER,
         "data": wire.hexed(creation.encode(asks)),
         "gas": hex(creation.gas_of(len(asks))),
     }
-    return Request("eth_call", (fields, at, _PROBER_STATE))
+    return RpcRequest("eth_call", (fields, at, _PROBER_STATE))
 
 
-def _logs(block_hash: str, holdings: Sequence[Holding]) -> list[Request]:
+def _logs(block_hash: str, holdings: Sequence[TouchedBalance]) -> list[RpcRequest]:
     """Events of the touched tokens that name a touched address in any topic."""
     tokens = sorted({holding.token for holding in holdings if holding.token is not None})[:_MOST_ADDRESSES]
     named = sorted({holding.who for holding in holdings if holding.who is not None})[:_MOST_ADDRESSES]
@@ -247,7 +249,7 @@ def _logs(block_hash: str, holdings: Sequence[Holding]) -> list[Request]:
         return []
     words = [wire.hexed(creation.word_of(who)) for who in named]
     wanted = {"blockHash": block_hash, "address": tokens}
-    return [Request("eth_getLogs", ({**wanted, "topics": [None] * place + [words]},)) for place in (1, 2, 3)]
+    return [RpcRequest("eth_getLogs", ({**wanted, "topics": [None] * place + [words]},)) for place in (1, 2, 3)]
 
 
 def _check(number: int, hash: str, its_own: Any, parent: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from dustrun import clock
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.failures import Kind, kind_of
-from dustrun.chain.rpc import EndpointDown, Request, RpcError
+from dustrun.chain.rpc import EndpointDown, RpcError, RpcRequest
 from dustrun.records import dataclass
 
 _KEPT_S: Final = 3600.0
@@ -71,17 +71,17 @@ async def able(endpoints: Endpoints, wanted: Callable[[Abilities], bool]) -> lis
     return found
 
 
-def _simulation(call: dict[str, Any], code: str, at: dict[str, Any] | None = None) -> Request:
+def _simulation(call: dict[str, Any], code: str, at: dict[str, Any] | None = None) -> RpcRequest:
     """A simulated call of a target with this `code`, from a sender with a small balance."""
     state = {_SENDER: {"balance": "0xffff"}, _TARGET: {"code": code, "balance": "0xffff"}}
     fields = {"from": _SENDER, "gas": "0x186a0", **_FREE, **call}
     blocks = [{"stateOverrides": state, "calls": [fields]} | ({} if at is None else {"blockOverrides": at})]
-    return Request(
+    return RpcRequest(
         "eth_simulateV1", ({"blockStateCalls": blocks, "traceTransfers": True, "validation": False}, "latest")
     )
 
 
-def _requests() -> list[Request]:
+def _requests() -> list[RpcRequest]:
     state = {_TARGET: {"code": _FORTY_TWO}}
     asks = {"from": _SENDER, "to": _TARGET, "gas": "0x186a0"}
     tracer = {"tracer": "callTracer", "tracerConfig": {"withLog": True}, "stateOverrides": state}
@@ -91,10 +91,10 @@ def _requests() -> list[Request]:
         _simulation({"input": _CREATES}, "0x"),
         _simulation({"to": _TARGET, "value": "0x1"}, "0x"),
         _simulation({"to": _TARGET}, _FORTY_TWO, {"number": _FAR_BLOCK}),
-        Request("debug_traceCall", (asks, "latest", tracer)),
-        Request("debug_traceCall", (asks, "latest", changes)),
-        Request("eth_call", (asks, "latest", state)),
-        Request("eth_getBlockReceipts", ("latest",)),
+        RpcRequest("debug_traceCall", (asks, "latest", tracer)),
+        RpcRequest("debug_traceCall", (asks, "latest", changes)),
+        RpcRequest("eth_call", (asks, "latest", state)),
+        RpcRequest("eth_getBlockReceipts", ("latest",)),
     ]
 
 
@@ -119,7 +119,7 @@ async def _ask(endpoint: Endpoint) -> Abilities:
     )
 
 
-async def _one(endpoint: Endpoint, request: Request) -> Any:
+async def _one(endpoint: Endpoint, request: RpcRequest) -> Any:
     try:
         return await endpoint.rpc.call(request)
     except RpcError as error:

@@ -28,7 +28,7 @@ _ALONE_S: Final = 60.0  # seconds until an endpoint that rejected a batch is off
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RpcRequest:
     """A JSON-RPC method with its parameters."""
 
     method: str
@@ -109,7 +109,7 @@ class Rpc:
         self._max_bytes = max_bytes
         self._alone_until_s = 0.0
 
-    async def call(self, request: Request, timeout_s: float | None = None) -> Any:
+    async def call(self, request: RpcRequest, timeout_s: float | None = None) -> Any:
         """The result of one request; raises `RpcError` or `EndpointDown`."""
         document = {"jsonrpc": "2.0", "id": 1, "method": request.method, "params": request.params}
         answer = await self._exchange(document, 1, timeout_s)
@@ -117,7 +117,7 @@ class Rpc:
             raise EndpointDown("its answer is not a JSON-RPC response", sent=True)
         return _result(answer)
 
-    async def batch(self, requests: Sequence[Request], timeout_s: float | None = None) -> list[Any]:
+    async def batch(self, requests: Sequence[RpcRequest], timeout_s: float | None = None) -> list[Any]:
         """The results of many requests in few exchanges; a rejected one is an `RpcError`. An endpoint that rejects
         batches is asked one by one. Raises `EndpointDown` when an exchange fails.
         """
@@ -128,7 +128,7 @@ class Rpc:
             found += await self._batch(requests[start : start + MAX_BATCH], timeout_s)
         return found
 
-    async def _batch(self, requests: Sequence[Request], timeout_s: float | None) -> list[Any]:
+    async def _batch(self, requests: Sequence[RpcRequest], timeout_s: float | None) -> list[Any]:
         if clock.monotonic_s() < self._alone_until_s:
             return await self._one_by_one(requests, timeout_s)
         try:
@@ -138,7 +138,7 @@ class Rpc:
         self._alone_until_s = clock.monotonic_s() + _ALONE_S
         return [first, *await self._one_by_one(requests[1:], timeout_s)]
 
-    async def _at_once(self, requests: Sequence[Request], timeout_s: float | None) -> list[Any]:
+    async def _at_once(self, requests: Sequence[RpcRequest], timeout_s: float | None) -> list[Any]:
         documents = [
             {"jsonrpc": "2.0", "id": place, "method": request.method, "params": request.params}
             for place, request in enumerate(requests)
@@ -149,10 +149,10 @@ class Rpc:
             raise EndpointDown("its answer does not match the batch", sent=True)
         return _in_order(answers, len(requests))
 
-    async def _one_by_one(self, requests: Sequence[Request], timeout_s: float | None) -> list[Any]:
+    async def _one_by_one(self, requests: Sequence[RpcRequest], timeout_s: float | None) -> list[Any]:
         return await asyncio.gather(*(self._result_or_error(request, timeout_s) for request in requests))
 
-    async def _result_or_error(self, request: Request, timeout_s: float | None) -> Any:
+    async def _result_or_error(self, request: RpcRequest, timeout_s: float | None) -> Any:
         try:
             return await self.call(request, timeout_s)
         except RpcError as error:

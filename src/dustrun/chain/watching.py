@@ -18,7 +18,7 @@ from dustrun import log as logs_of_server
 from dustrun.chain import wire
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import Kind, kind_of, to_error
-from dustrun.chain.rpc import Request, Rpc, RpcError
+from dustrun.chain.rpc import Rpc, RpcError, RpcRequest
 from dustrun.core.triggers.chain.headers import Header, bloom_of, chance, may_have
 from dustrun.core.triggers.chain.queries import LogQuery
 from dustrun.core.triggers.chain.watch import BlockFacts, ChainLog, NativeMove, SentTransaction, Traces
@@ -149,7 +149,7 @@ class BlockReader:
     async def head_and(self, numbers: Sequence[int]) -> tuple[SeenBlock, list[SeenBlock]]:
         """The newest block, and what there is at these heights, in one request. Some may be higher than the newest."""
         named = [("latest", False), *((hex(number), False) for number in numbers)]
-        asked = [Request("eth_getBlockByNumber", params) for params in named]
+        asked = [RpcRequest("eth_getBlockByNumber", params) for params in named]
         newest, *others = await self._chain.endpoints.batch(asked)
         if isinstance(newest, RpcError):
             raise to_error(newest, f"eth_getBlockByNumber of {self._chain.network.name}")
@@ -165,7 +165,7 @@ class BlockReader:
 
     async def blocks(self, numbers: Sequence[int]) -> list[SeenBlock | None]:
         """The canonical blocks at these heights, in one request."""
-        asked = [Request("eth_getBlockByNumber", (hex(number), False)) for number in numbers]
+        asked = [RpcRequest("eth_getBlockByNumber", (hex(number), False)) for number in numbers]
         if not asked:
             return []
         return [None if answer is None else _block(answer) for answer in await self._many(asked)]
@@ -182,7 +182,7 @@ class BlockReader:
         self, block: Header, query: LogQuery | None, wanted: Sequence[LogQuery], depth: int
     ) -> tuple[BlockFacts, list[ChainLog], bool]:
         """As `content`, and whether an index turned out to lack the block."""
-        asked = [Request("eth_getBlockByHash", (block.hash, False))]
+        asked = [RpcRequest("eth_getBlockByHash", (block.hash, False))]
         if query is not None:
             asked.append(_logs_of(block.hash, query))
         known, *answers = await self._chain.endpoints.batch(asked)
@@ -242,7 +242,7 @@ class BlockReader:
         start, size, is_whole = 0, _FEW_RECEIPTS, True
         while start < len(block.transactions):
             asked = block.transactions[start : start + size]
-            for receipt in await self._many([Request("eth_getTransactionReceipt", (hash,)) for hash in asked]):
+            for receipt in await self._many([RpcRequest("eth_getTransactionReceipt", (hash,)) for hash in asked]):
                 is_whole &= receipt is not None
                 if receipt is not None and receipt.get("blockHash") != block.header.hash:
                     raise ChainMoved
@@ -254,12 +254,12 @@ class BlockReader:
     async def _by_receipts(self, block: SeenBlock, must_be_all: bool) -> list[ChainLog]:
         """All logs of a block from its receipts, if there is one of each transaction; else, unless that must be so, if
         their bloom is that of the block. Else raises `Temporary`."""
-        (answer,) = await self._chain.endpoints.batch([Request("eth_getBlockReceipts", (block.header.hash,))])
+        (answer,) = await self._chain.endpoints.batch([RpcRequest("eth_getBlockReceipts", (block.header.hash,))])
         if not isinstance(answer, list):
             answer = []
             for start in range(0, len(block.transactions), _MOST_RECEIPTS):
                 part = block.transactions[start : start + _MOST_RECEIPTS]
-                answer += await self._many([Request("eth_getTransactionReceipt", (hash,)) for hash in part])
+                answer += await self._many([RpcRequest("eth_getTransactionReceipt", (hash,)) for hash in part])
         receipts = [one for one in answer if one is not None]
         if any(one.get("blockHash") != block.header.hash for one in receipts):
             raise ChainMoved
@@ -282,7 +282,7 @@ class BlockReader:
         block with the header. All blocks without a log are held against their blooms; if it `is_sampled`, of those that
         are `_HELD` blocks old some, and all only if one of these shows that the index has holes. Raises `TooMuch`."""
         ranged = {**query.params(), "fromBlock": hex(first), "toBlock": hex(last)}
-        asked = (Request("eth_getBlockByNumber", (hex(last), False)), Request("eth_getLogs", (ranged,)))
+        asked = (RpcRequest("eth_getBlockByNumber", (hex(last), False)), RpcRequest("eth_getLogs", (ranged,)))
         try:
             end, found = await self._chain.endpoints.read(lambda rpc: _block_and_logs(rpc, asked), "eth_getLogs")
         except _Behind:
@@ -361,7 +361,7 @@ class BlockReader:
         found: dict[str, int] = {}
         for start in range(0, len(hashes), _MOST_RECEIPTS):
             part = hashes[start : start + _MOST_RECEIPTS]
-            asked = [Request("eth_getTransactionReceipt", (hash,)) for hash in part]
+            asked = [RpcRequest("eth_getTransactionReceipt", (hash,)) for hash in part]
             for hash, receipt in zip(part, await self._chain.endpoints.batch(asked), strict=True):
                 if isinstance(receipt, Mapping) and receipt.get("blockHash") == blocks[hash] and receipt.get("logs"):
                     found[hash] = wire.quantity(receipt["logs"][0]["logIndex"])
@@ -376,7 +376,7 @@ class BlockReader:
         found: set[int] = set()
         for start in range(0, len(transactions), _MOST_RECEIPTS):
             part = transactions[start : start + _MOST_RECEIPTS]
-            receipts = await self._many([Request("eth_getTransactionReceipt", (hash,)) for hash in part])
+            receipts = await self._many([RpcRequest("eth_getTransactionReceipt", (hash,)) for hash in part])
             found |= {wire.quantity(receipt.get("blockNumber")) for receipt in receipts if receipt is not None}
         return found
 
@@ -388,7 +388,7 @@ class BlockReader:
                 return [move for move in traced if wanted(move)]
             if traces == "require":
                 raise Temporary(f"No endpoint of {self._chain.network.name} answers debug_traceBlockByHash.")
-        answer = await self._read(Request("eth_getBlockByHash", (block.hash, True)))
+        answer = await self._read(RpcRequest("eth_getBlockByHash", (block.hash, True)))
         if answer is None:
             raise ChainMoved
         moves = [move for move in of_transactions(answer["transactions"]) if wanted(move)]
@@ -396,14 +396,14 @@ class BlockReader:
 
     async def transactions(self, block: Header, wanted: Callable[[SentTransaction], bool]) -> list[SentTransaction]:
         """The wanted transactions of a block, in order, with what their receipts say."""
-        answer = await self._read(Request("eth_getBlockByHash", (block.hash, True)))
+        answer = await self._read(RpcRequest("eth_getBlockByHash", (block.hash, True)))
         if answer is None:
             raise ChainMoved
         sent = [one for place, entry in enumerate(answer["transactions"]) if wanted(one := _sent(entry, place))]
         found: list[SentTransaction] = []
         for start in range(0, len(sent), _MOST_RECEIPTS):
             part = sent[start : start + _MOST_RECEIPTS]
-            asked = [Request("eth_getTransactionReceipt", (one.hash,)) for one in part]
+            asked = [RpcRequest("eth_getTransactionReceipt", (one.hash,)) for one in part]
             for one, receipt in zip(part, await self._many(asked), strict=True):
                 if receipt is None:
                     raise self._no_receipt(one.hash)
@@ -429,7 +429,7 @@ class BlockReader:
             kind = kind_of(error)
             if kind is Kind.BUSY:
                 self._count_refusal(block, error)
-        body = await self._read(Request("eth_getBlockByHash", (block.hash, False)))
+        body = await self._read(RpcRequest("eth_getBlockByHash", (block.hash, False)))
         if body is None:
             raise ChainMoved
         moves = of_traces(answer, body["transactions"])
@@ -449,7 +449,7 @@ class BlockReader:
         """Without those of transactions that failed: they moved nothing."""
         if not moves:
             return []
-        asked = [Request("eth_getTransactionReceipt", (move.transaction_hash,)) for move in moves]
+        asked = [RpcRequest("eth_getTransactionReceipt", (move.transaction_hash,)) for move in moves]
         kept = []
         for move, receipt in zip(moves, await self._many(asked), strict=True):
             if receipt is None:
@@ -463,7 +463,7 @@ class BlockReader:
     def _no_receipt(self, hash: str) -> Temporary:
         return Temporary(f"No endpoint of {self._chain.network.name} has the receipt of {hash}.", retry_after_s=1)
 
-    async def _read(self, request: Request) -> Any:
+    async def _read(self, request: RpcRequest) -> Any:
         return (await self._many([request]))[0]
 
     def _seen(self, answer: Any, method: str) -> SeenBlock | None:
@@ -473,7 +473,7 @@ class BlockReader:
             raise to_error(answer, f"{method} of {self._chain.network.name}")
         return None if answer is None else _block(answer)
 
-    async def _many(self, asked: Sequence[Request]) -> list[Any]:
+    async def _many(self, asked: Sequence[RpcRequest]) -> list[Any]:
         answers = await self._chain.endpoints.batch(asked)
         for answer, request in zip(answers, asked, strict=True):
             if isinstance(answer, RpcError):
@@ -483,7 +483,7 @@ class BlockReader:
         return answers
 
 
-async def _block_and_logs(rpc: Rpc, asked: Sequence[Request]) -> tuple[Any, Any]:
+async def _block_and_logs(rpc: Rpc, asked: Sequence[RpcRequest]) -> tuple[Any, Any]:
     """Both answers; raises the `RpcError` of either, and `_Behind` for no block."""
     end, found = await rpc.batch(asked)
     for answer in (end, found):
@@ -494,7 +494,7 @@ async def _block_and_logs(rpc: Rpc, asked: Sequence[Request]) -> tuple[Any, Any]
     return end, found
 
 
-async def _with_witness(rpc: Rpc, asked: Sequence[Request], lacking: list[Rpc]) -> Any:
+async def _with_witness(rpc: Rpc, asked: Sequence[RpcRequest], lacking: list[Rpc]) -> Any:
     """The first answer, if the second one shows that the node has indexed the block; else raises `_Behind`, and adds
     the node to those that lack it."""
     found, shown = await rpc.batch(asked)
@@ -511,8 +511,8 @@ def _exactly(log: ChainLog) -> LogQuery:
     return LogQuery(frozenset((log.address.lower(),)), tuple(frozenset((topic,)) for topic in log.topics))
 
 
-def _logs_of(block: str, query: LogQuery) -> Request:
-    return Request("eth_getLogs", ({**query.params(), "blockHash": block},))
+def _logs_of(block: str, query: LogQuery) -> RpcRequest:
+    return RpcRequest("eth_getLogs", ({**query.params(), "blockHash": block},))
 
 
 def _some(several: Sequence[T]) -> list[T]:

@@ -18,7 +18,7 @@ from dustrun.operations.declaration.parts import Call
 from dustrun.operations.shapes.sources import SpendSourcesAnswer
 from dustrun.services.access.paging import Page
 from dustrun.services.runs.approvals import APPROVED, REJECTED, votes_of
-from dustrun.services.runs.launching.decision import Decided
+from dustrun.services.runs.launching.decision import DecidedLaunch
 from dustrun.services.wallets.asked_spends import AskedSpend
 from dustrun.storage.runs.approvals import ApprovalRow
 
@@ -184,8 +184,8 @@ def _listed(found: tuple[ApprovalRow, str]) -> dict[str, Any]:
     return data_of(ApprovalAnswer, found[0]) | {"why": found[1]}
 
 
-def _row_of(result: ApprovalRow | Decided) -> ApprovalRow:
-    return result.row if isinstance(result, Decided) else result
+def _row_of(result: ApprovalRow | DecidedLaunch) -> ApprovalRow:
+    return result.row if isinstance(result, DecidedLaunch) else result
 
 
 @noun.get("/v1/approvals", permission="run:read", answers=PageAnswer[ListedApproval], shape=page_shape(_listed))

@@ -13,7 +13,7 @@ from dustrun.operations.declaration.fields import Description, Name, Paged, Text
 from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.services.access.paging import Page
-from dustrun.services.connectors.connectors import MAX_HOSTS, Change, NewConnector, Tested
+from dustrun.services.connectors.connectors import MAX_HOSTS, ConnectorChange, ConnectorTestResult, NewConnector
 from dustrun.storage.data.connectors import ConnectorRow
 
 noun = Noun("Connectors")
@@ -180,7 +180,7 @@ async def update_connector(call: Call, id: str, body: UpdateConnector) -> Connec
 
     A change that sends the credential to a new place (another host, another token endpoint) requires the secrets again.
     """
-    change = Change(
+    change = ConnectorChange(
         name=body.name,
         description=body.description,
         data=body.data,
@@ -214,7 +214,7 @@ async def delete_connector(
     refusals=[Code.CONNECTOR_UNKNOWN, Code.VAULT_LOCKED, Code.SECRET_UNREADABLE],
     example={"url": "https://api.example.com/me"},
 )
-async def try_connector(call: Call, id: str, body: ConnectorTest | None = None) -> Tested:
+async def try_connector(call: Call, id: str, body: ConnectorTest | None = None) -> ConnectorTestResult:
     """Test a connector: send a GET with its credential, or request a token.
 
     The answer is 200 even if the credential was rejected; see `ok`.

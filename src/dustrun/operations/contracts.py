@@ -14,7 +14,7 @@ from dustrun.operations.declaration.fields import Name, Paged
 from dustrun.operations.declaration.operation import Named, Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.services.access.paging import Page
-from dustrun.services.wallets.contracts import Bundled
+from dustrun.services.wallets.contracts import BundledContract
 from dustrun.storage.money.contracts import ContractRow
 
 noun = Noun("Wallets")
@@ -55,7 +55,7 @@ class BundledAnswer(Answer):
     kind: str
 
 
-def _bundled(found: list[Bundled]) -> list[dict[str, Any]]:
+def _bundled(found: list[BundledContract]) -> list[dict[str, Any]]:
     return [{"address": one.address, "name": one.name, "kind": one.kind} for one in found]
 
 
@@ -78,7 +78,7 @@ async def list_contracts(
 
 
 @noun.get("/v1/contracts/{chainId}/bundled", permission="wallet:read", answers=list[BundledAnswer], shape=_bundled)
-async def list_bundled_contracts(call: Call, chain_id: ChainId) -> list[Bundled]:
+async def list_bundled_contracts(call: Call, chain_id: ChainId) -> list[BundledContract]:
     """List the contracts that the file of a network names: tokens, exchanges, Permit2."""
     return call.parts.money.contracts.list_bundled(chain_id)
 

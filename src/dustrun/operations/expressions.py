@@ -12,7 +12,7 @@ from dustrun.operations.declaration.answers import Answer
 from dustrun.operations.declaration.fields import Text
 from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
-from dustrun.services.runs.expressions import Evaluated
+from dustrun.services.runs.expressions import Evaluation
 
 noun = Noun("Runs")
 
@@ -49,7 +49,7 @@ class EvaluatedAnswer(Answer):
     error: ExpressionProblem | None
 
 
-def _shape(found: Evaluated) -> dict[str, Any]:
+def _shape(found: Evaluation) -> dict[str, Any]:
     error = found.error
     problem = None if error is None else {"message": error.message, "line": error.line, "column": error.column}
     return {"value": found.value, "error": problem}
@@ -63,7 +63,7 @@ def _shape(found: Evaluated) -> dict[str, Any]:
     refusals=[Code.RUN_UNKNOWN],
     example={"template": "{{$trigger.body.amount * 2}} USDC", "runId": "run_01m8brt9hae4de3w6f0w3c1rmr", "path": "pay"},
 )
-async def evaluate_expression(call: Call, body: EvaluateExpression) -> Evaluated:
+async def evaluate_expression(call: Call, body: EvaluateExpression) -> Evaluation:
     """Evaluate a template with the values of a run that has happened.
 
     It sees results as they are stored, with secrets masked, and neither `$env` nor `$vars`; its work and the size of

@@ -13,7 +13,7 @@ from dustrun.operations.declaration.fields import Paged, Text
 from dustrun.operations.declaration.operation import Named, Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.services.access.paging import Page
-from dustrun.storage.hooks.deliveries import DeliveryRow, Filters
+from dustrun.storage.hooks.deliveries import DeliveryFilters, DeliveryRow
 
 noun = Noun("Hooks")
 
@@ -104,7 +104,7 @@ async def list_hook_deliveries(
     ] = None,
 ) -> Page[DeliveryRow]:
     """List deliveries, newest first. The setting `hook_delivery_days` says how long they are kept."""
-    filters = Filters(hook_id or endpoint_id, status, run_id)
+    filters = DeliveryFilters(hook_id or endpoint_id, status, run_id)
     return await call.parts.hooks.deliveries.list_page(call.principal, filters, paging)
 
 

@@ -15,9 +15,9 @@ from dustrun.operations.shapes.runs import CountsAnswer
 from dustrun.records import dataclass
 from dustrun.services import attention
 from dustrun.services.triggers.trying import NextRun
-from dustrun.services.wallets.ledger import Moved
+from dustrun.services.wallets.ledger import LedgerOutflow
 from dustrun.storage.data.attention import Kind, Need
-from dustrun.storage.runs.run_lists import Filters
+from dustrun.storage.runs.run_lists import RunFilters
 
 noun = Noun("Runs")
 _NEXT = 5
@@ -75,7 +75,7 @@ class OverviewAnswer(Answer):
 class _Overview:
     since: int
     counts: dict[str, int]
-    moved: Moved | None
+    moved: LedgerOutflow | None
     next: list[NextRun] | None
     attention: list[Need]
 
@@ -92,7 +92,7 @@ async def get_overview(call: Call, since: Annotated[Instant, Field(description="
     `GET /v1/approvals` has what waits for a person, `GET /v1/runs` the runs themselves.
     """
     principal, parts, at = call.principal, call.parts, moment_ms(since)
-    counts = await parts.runs.count(principal, Filters(since=at, modes=(Mode.LIVE.value,)))
+    counts = await parts.runs.count(principal, RunFilters(since=at, modes=(Mode.LIVE.value,)))
     moved = await parts.money.ledger.moved_since(principal, at) if principal.may("transaction:read") else None
     coming = await parts.triggers.previews.soonest(principal, _NEXT) if principal.may("workflow:read") else None
     needed = await attention.list_for(principal, parts.database, parts.settings.data_dir)

@@ -33,10 +33,10 @@ from dustrun.operations.shapes.workflows import HELLO
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access.paging import Paging
 from dustrun.services.actions import TEST
-from dustrun.services.runs.engine_port import Created
+from dustrun.services.runs.engine_port import CreatedRun
 from dustrun.services.runs.pages import RunPage
 from dustrun.services.runs.runs import Resolution, Run
-from dustrun.storage.runs.run_lists import Filters
+from dustrun.storage.runs.run_lists import RunFilters
 
 noun = Noun("Runs")
 
@@ -75,7 +75,7 @@ STARTING = [
     refusals=[*STARTING, Code.TRIGGER_NOT_MANUAL, Code.VERSION_NOT_ACCEPTED],
     example={"definition": HELLO, "payload": {"name": "Ada"}, "simulate": True},
 )
-async def run_inline(call: Call, body: InlineBody) -> Created:
+async def run_inline(call: Call, body: InlineBody) -> CreatedRun:
     """Run a definition without saving it."""
     return await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
 
@@ -109,8 +109,8 @@ class RunQuery(Group):
 
 def _filters(
     statuses: list[RunStatus] | None, modes: list[Mode] | None, since: str | None, until: str | None
-) -> Filters:
-    return Filters(
+) -> RunFilters:
+    return RunFilters(
         statuses=tuple(status.value for status in statuses or ()),
         modes=tuple(mode.value for mode in modes or ()),
         since=moment_ms(since) if since is not None else None,
@@ -294,7 +294,7 @@ async def cancel_run(call: Call, run_id: RunId) -> Run:
     ],
     example={},
 )
-async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> Created:
+async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> CreatedRun:
     """Retry a run with the same mode, version and payload; results of succeeded nodes are kept."""
     return await call.parts.starts.retry(call.principal, run_id)
 

@@ -11,7 +11,7 @@ from dustrun.errors import Code
 from dustrun.operations.declaration.answers import Answer, From, Time
 from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
-from dustrun.services.triggers.trying import NodeSchedule, Tested, WorkflowSchedule
+from dustrun.services.triggers.trying import NodeSchedule, TriggerTrial, WorkflowSchedule
 
 noun = Noun("Workflows")
 
@@ -98,7 +98,7 @@ def _field(finding: Any) -> str:
     return f"config.{finding.field}".rstrip(".")
 
 
-def _is_valid(found: Tested) -> bool:
+def _is_valid(found: TriggerTrial) -> bool:
     return not any(one.severity == "error" for one in found.findings)
 
 
@@ -128,7 +128,7 @@ async def test_trigger(
     call: Call,
     type: Annotated[str, Field(description="The trigger type.", examples=["cronjob"], max_length=128)],
     body: TestTrigger,
-) -> Tested:
+) -> TriggerTrial:
     """Test a trigger's config.
 
     Nothing is armed and no run is started. The answer has the payload of an event, what publishing would refuse, and

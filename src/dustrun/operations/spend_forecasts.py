@@ -9,7 +9,7 @@ from pydantic import Field
 from dustrun.core.values.amounts import format_units
 from dustrun.core.values.fields import Fields
 from dustrun.core.workflow.definition import Definition
-from dustrun.core.workflow.forecast import Given
+from dustrun.core.workflow.forecast import ForecastInput
 from dustrun.errors import Code
 from dustrun.operations.declaration.answers import Answer
 from dustrun.operations.declaration.fields import MAX_INTEGER
@@ -21,7 +21,7 @@ from dustrun.operations.shapes.sources import SpendSourcesAnswer
 from dustrun.operations.shapes.wallets import EXAMPLE_ADDRESS
 from dustrun.operations.shapes.workflows import HELLO
 from dustrun.services.preview.dust_plans import DustPlan, without_addresses
-from dustrun.services.preview.fund_needs import Compared, FundNeeds, Holding, Need
+from dustrun.services.preview.fund_needs import ComparedNeed, FundNeeds, Need, WalletHolding
 from dustrun.services.workflows.versions import document_of
 
 noun = Noun("Workflows")
@@ -233,7 +233,7 @@ def fund_needs(found: FundNeeds) -> dict[str, Any]:
     }
 
 
-def _requirement(one: Compared) -> dict[str, Any]:
+def _requirement(one: ComparedNeed) -> dict[str, Any]:
     need, held = one.need, one.held
     coin, network = need.coin, need.network
     return {
@@ -260,7 +260,7 @@ def _requirement(one: Compared) -> dict[str, Any]:
     }
 
 
-def _balance(need: Need, held: Holding) -> dict[str, Any]:
+def _balance(need: Need, held: WalletHolding) -> dict[str, Any]:
     assert need.coin is not None
     usd = None if held.usd_units is None else format_units(held.usd_units, 18)
     return {
@@ -296,7 +296,7 @@ async def plan_dust(call: Call, id: WorkflowId, body: DustPlanBody) -> DustPlan:
     For every amount known before the run: the dust amount and the price used. Also lists refusals with reasons, amounts
     known only during the run, writes that are not scaled, and conditions that read a scaled value.
     """
-    given = Given(body.payload, body.prop_values)
+    given = ForecastInput(body.payload, body.prop_values)
     plan = await call.parts.money.dust_plans.plan(call.principal, id, body.version, given)
     return plan if call.principal.may("wallet:read") else without_addresses(plan)
 

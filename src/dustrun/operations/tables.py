@@ -13,7 +13,7 @@ from dustrun.operations.declaration.fields import MAX_OFFSET, Description, Paged
 from dustrun.operations.declaration.operation import Named, Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.services.access.paging import Page
-from dustrun.services.data.managed_tables import Exported
+from dustrun.services.data.managed_tables import ExportedRows
 from dustrun.services.data.table_rows import Table
 
 noun = Noun("Tables")
@@ -115,6 +115,6 @@ async def export_table(
     table_id: TableId,
     format: Annotated[Literal["csv", "jsonl"], Field(description="CSV, or one JSON object per line.")] = "csv",
     offset: Annotated[int, Field(ge=0, le=MAX_OFFSET, description="Number of rows to skip.")] = 0,
-) -> Exported:
+) -> ExportedRows:
     """Export up to 10,000 rows or about 16 MiB as text, ordered by primary key."""
     return await call.parts.data.tables.export(call.principal, table_id, format, offset)

@@ -17,9 +17,9 @@ from dustrun.operations.declaration.fields import ANY_OF, MAX_INTEGER, Commas, P
 from dustrun.operations.declaration.operation import Named, Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.services.access.paging import Page
-from dustrun.services.outbox.operations import Attribution, Detail, Opened
+from dustrun.services.outbox.operations import Attribution, OpenedSignature, TransactionDetail
 from dustrun.storage.money.signatures import SignatureRow
-from dustrun.storage.money.transactions import Filters, TransactionRow
+from dustrun.storage.money.transactions import TransactionFilters, TransactionRow
 
 noun = Noun("Transactions")
 
@@ -199,7 +199,7 @@ def item(row: TransactionRow) -> Json:
     }
 
 
-def detail(found: Detail) -> Json:
+def detail(found: TransactionDetail) -> Json:
     """A complete transaction."""
     row = found.row
     verdict, sources = read_stored(row.verdict)
@@ -262,7 +262,7 @@ async def list_transactions(
     hash: Annotated[str | None, Field(max_length=_ID, description="Hash of any attempt.")] = None,
 ) -> Page[TransactionRow]:
     """List transactions, newest first."""
-    filters = Filters(
+    filters = TransactionFilters(
         states=tuple(state.value for state in states or ()),
         chain_id=chain_id,
         wallet_id=wallet_id,
@@ -280,7 +280,7 @@ async def list_transactions(
     shape=detail,
     refusals=[Code.TRANSACTION_UNKNOWN],
 )
-async def get_transaction(call: Call, id: TransactionId) -> Detail:
+async def get_transaction(call: Call, id: TransactionId) -> TransactionDetail:
     """Get a transaction with its attempts, fees and receipt."""
     return await call.parts.money.operations.get(call.principal, id)
 
@@ -295,7 +295,7 @@ async def get_transaction(call: Call, id: TransactionId) -> Detail:
     refusals=_STEERING,
     example={"maxFeePerGas": "90000000000"},
 )
-async def speed_up_transaction(call: Call, id: TransactionId, body: SpeedUpBody | None = None) -> Detail:
+async def speed_up_transaction(call: Call, id: TransactionId, body: SpeedUpBody | None = None) -> TransactionDetail:
     """Increase the bid of a pending transaction.
 
     Signs a new attempt with the same nonce, at least 12.5% above the last bid and at least at the market price. At most
@@ -314,7 +314,7 @@ async def speed_up_transaction(call: Call, id: TransactionId, body: SpeedUpBody 
     shape=detail,
     refusals=_STEERING,
 )
-async def cancel_transaction(call: Call, id: TransactionId) -> Detail:
+async def cancel_transaction(call: Call, id: TransactionId) -> TransactionDetail:
     """Cancel a transaction.
 
     An unsigned one is dropped. For a signed one, a zero-value self-transfer with the same nonce is sent; whichever
@@ -394,7 +394,7 @@ async def list_signatures(
 )
 async def get_signature(
     call: Call, id: Annotated[str, Field(description="Id of the signature.", max_length=_ID)]
-) -> Opened:
+) -> OpenedSignature:
     """Get a signature in plain text.
 
     A signature can move money, so it is shown only here, and reading it is audited.

@@ -21,8 +21,8 @@ from dustrun.operations.shapes.trigger_events import (
 )
 from dustrun.services.access.paging import Page
 from dustrun.services.triggers.events import ReplayOptions, Replays
-from dustrun.services.triggers.recording import Fired
-from dustrun.storage.triggers.events import EventRow, Filters
+from dustrun.services.triggers.recording import EventOutcome
+from dustrun.storage.triggers.events import EventRow, TriggerEventFilters
 from dustrun.storage.triggers.gaps import GapRow
 
 noun = Noun("Triggers")
@@ -76,9 +76,9 @@ class EventQuery(Group):
     since: Instant | None = Field(None, description="Only those that came in at or after this time.")
     until: Instant | None = Field(None, description="Only those that came in before this time.")
 
-    def filters(self, call: Call) -> Filters:
+    def filters(self, call: Call) -> TriggerEventFilters:
         """The same for the store."""
-        return Filters(
+        return TriggerEventFilters(
             org_id=call.principal.org_id,
             workflow_id=self.workflow_id,
             node_id=self.trigger_node_id,
@@ -135,7 +135,7 @@ async def replay_trigger_events(call: Call, body: ReplayEvents) -> Replays:
     An event that has been replayed with a run is left out, so that the same request again goes on where the last one
     ended, and takes nothing twice, also if two callers ask at the same time.
     """
-    filters = Filters(
+    filters = TriggerEventFilters(
         org_id=call.principal.org_id,
         workflow_id=body.workflow_id,
         node_id=body.trigger_node_id,
@@ -155,7 +155,7 @@ async def replay_trigger_events(call: Call, body: ReplayEvents) -> Replays:
     refusals=[Code.TRIGGER_EVENT_UNKNOWN, Code.STATE_CONFLICT],
     example={"ignoreLimits": True},
 )
-async def replay_trigger_event(call: Call, event_id: EventId, body: ReplayEvent | None = None) -> Fired:
+async def replay_trigger_event(call: Call, event_id: EventId, body: ReplayEvent | None = None) -> EventOutcome:
     """Take an event once more.
 
     The replay is an event of its own that points to the first (`replayOf`). It runs the version that is live now, in
@@ -180,7 +180,7 @@ async def list_workflow_trigger_events(
 ) -> Page[EventRow]:
     """List what a workflow's triggers saw, newest first."""
     org_id = call.principal.org_id
-    filters = Filters(org_id=org_id, workflow_id=id, node_id=trigger_node_id, outcome=outcome)
+    filters = TriggerEventFilters(org_id=org_id, workflow_id=id, node_id=trigger_node_id, outcome=outcome)
     return await call.parts.triggers.events.list_page(call.principal, filters, paging)
 
 

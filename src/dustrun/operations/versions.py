@@ -159,7 +159,7 @@ def ladder_shape(ladder: Ladder) -> dict[str, Any]:
     }
 
 
-def _rung(carried: spend_gate.Carried | None) -> dict[str, Any] | None:
+def _rung(carried: spend_gate.LastSpend | None) -> dict[str, Any] | None:
     return {"runId": carried.run_id, "path": carried.path, "at": time(carried.at)} if carried is not None else None
 
 

@@ -16,8 +16,8 @@ from dustrun.operations.declaration.operation import Named, Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.operations.wallets import WalletId, read_chains
 from dustrun.services.actions import ActionCall
-from dustrun.services.runs.engine_port import Created
-from dustrun.services.wallets.allowances import ChainAllowances, Granted, WalletAllowances
+from dustrun.services.runs.engine_port import CreatedRun
+from dustrun.services.wallets.allowances import ChainAllowances, CurrentAllowance, WalletAllowances
 
 noun = Noun("Wallets")
 Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
@@ -103,7 +103,7 @@ def _chain(found: ChainAllowances) -> dict[str, Any]:
     }
 
 
-def _allowance(found: Granted, network: Network) -> dict[str, Any]:
+def _allowance(found: CurrentAllowance, network: Network) -> dict[str, Any]:
     one, units, risk = found.allowance, found.state.units, found.at_risk_units
     known = find_known(network, one.token)
     decimals = found.value.decimals if found.value is not None else None if known is None else known.decimals
@@ -158,7 +158,7 @@ async def get_wallet_allowances(
     refusals=[Code.WALLET_UNKNOWN, Code.WALLET_CANNOT_SIGN, Code.ACTION_INPUT_INVALID],
     example={"chainId": 1, "unlimitedOnly": True},
 )
-async def revoke_wallet_allowances(call: Call, id: WalletId, body: RevokeBody) -> Created:
+async def revoke_wallet_allowances(call: Call, id: WalletId, body: RevokeBody) -> CreatedRun:
     """Revoke allowances: set them to zero.
 
     Starts a run of the action `revoke-allowances`, which goes through policy and outbox like every spend; every policy

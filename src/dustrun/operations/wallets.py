@@ -16,9 +16,9 @@ from dustrun.operations.shapes import wallets as shapes
 from dustrun.operations.shapes.wallets import EXAMPLE_ADDRESS, EXAMPLE_POLICY
 from dustrun.services.access.paging import Page
 from dustrun.services.wallets import wallets as key_import
-from dustrun.services.wallets.funds import Balances, Spent
+from dustrun.services.wallets.funds import Balances, LimitUse
 from dustrun.services.wallets.policies import Policies, PolicyText
-from dustrun.services.wallets.wallets import Exported, NewWallet
+from dustrun.services.wallets.wallets import ExportedKey, NewWallet
 from dustrun.storage.money.wallets import PolicyRow, WalletRow
 
 noun = Noun("Wallets")
@@ -137,7 +137,7 @@ async def set_default_wallet(call: Call, id: WalletId) -> WalletRow:
     secret_body=True,
     example={"password": "a long password of your own"},
 )
-async def export_wallet(call: Call, id: WalletId, body: shapes.ExportWallet) -> Exported:
+async def export_wallet(call: Call, id: WalletId, body: shapes.ExportWallet) -> ExportedKey:
     """Export a wallet's key as a keystore under your password.
 
     Possible only for wallets whose key this server stores. The export is audited.
@@ -266,7 +266,7 @@ async def get_wallet_balances(
     shape=lambda found: {"walletId": found[0], "items": [shapes.spent(item) for item in found[1]]},
     refusals=_UNKNOWN,
 )
-async def get_wallet_spending(call: Call, id: WalletId) -> tuple[str, list[Spent]]:
+async def get_wallet_spending(call: Call, id: WalletId) -> tuple[str, list[LimitUse]]:
     """Get the usage of each window limit.
 
     Open transactions count in full.

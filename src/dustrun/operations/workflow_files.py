@@ -17,7 +17,7 @@ from dustrun.operations.shapes.workflows import AppliedAnswer, ApplyFile, ApplyF
 from dustrun.operations.workflows import new_workflow
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows import import_export
-from dustrun.services.workflows.files import Applied, WorkflowFile
+from dustrun.services.workflows.files import AppliedFiles, WorkflowFile
 
 noun = Noun("Workflows")
 
@@ -37,7 +37,7 @@ noun = Noun("Workflows")
         "dryRun": True,
     },
 )
-async def apply_files(call: Call, body: ApplyFiles) -> Applied:
+async def apply_files(call: Call, body: ApplyFiles) -> AppliedFiles:
     """Make the workflows those of the files.
 
     A file's workflow is found by its name, and created if there is none; everything happens in one transaction or not
@@ -68,14 +68,14 @@ def _read(file: ApplyFile) -> tuple[WorkflowFile, list[Problem]]:
     return WorkflowFile(file.path, new_workflow(body), parsed.references), ignored
 
 
-def _parse(text: str) -> import_export.Parsed:
+def _parse(text: str) -> import_export.ParsedFile:
     document = import_export.load(text)
     if not isinstance(document, dict) or "dustrunWorkflow" in document:
         return import_export.parse(text)
     if "definition" not in document:
-        return import_export.Parsed({"definition": document}, [])
+        return import_export.ParsedFile({"definition": document}, [])
     document.pop("payload", None)  # an example for the trigger
-    return import_export.Parsed(document, import_export.references_of(document))
+    return import_export.ParsedFile(document, import_export.references_of(document))
 
 
 def _of_file(file: ApplyFile, details: Any) -> Invalid:

@@ -41,9 +41,9 @@ from dustrun.operations.shapes.workflows import (
 )
 from dustrun.services.access.paging import Page
 from dustrun.services.workflows import import_export, pins
-from dustrun.services.workflows.import_export import Exported, Imported
+from dustrun.services.workflows.import_export import ExportedFile, ImportedDraft
 from dustrun.services.workflows.workflows import Counts, NewWorkflow, Workflow, json_text
-from dustrun.storage.workflows.workflows import Filters, ListedWorkflow
+from dustrun.storage.workflows.workflows import ListedWorkflow, WorkflowFilters
 
 noun = Noun("Workflows")
 
@@ -77,9 +77,9 @@ class WorkflowQuery(Group):
     connectors: list[str] | None = Field(None, description="Any of these; repeated or comma-separated.")
     owner: str = Field("org", pattern="^(yours|org|public)$", description="`yours`: created by this key.")
 
-    def filters(self, call: Call) -> Filters:
+    def filters(self, call: Call) -> WorkflowFilters:
         """The same for the store."""
-        return Filters(
+        return WorkflowFilters(
             org_id=call.principal.org_id,
             q=self.q,
             type=self.type,
@@ -168,7 +168,7 @@ def new_workflow(body: CreateWorkflow, workflow_id: str | None = None) -> NewWor
         "bindings": {},
     },
 )
-async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
+async def import_workflow(call: Call, body: ImportWorkflow) -> ImportedDraft:
     """Import an exported file as a draft.
 
     Nothing is executed or published, and no trigger is started. References of the definition (connectors, wallets,
@@ -192,7 +192,7 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
     )
     call.ignored += ignored_fields(create)
     problems = await call.parts.workflows.find_problems(call.principal, read.definition, own_id)
-    imported = functools.partial(Imported, to_bind=read.to_bind, problems=problems)
+    imported = functools.partial(ImportedDraft, to_bind=read.to_bind, problems=problems)
     call.answer_around(imported)
     return imported(await call.parts.workflows.create(call.principal, new_workflow(create, own_id)))
 
@@ -203,7 +203,7 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
     answers=WorkflowExport,
     refusals=[Code.WORKFLOW_UNKNOWN, Code.VERSION_UNKNOWN],
 )
-async def export_workflow(call: Call, id: str, format: Format = "json", version: Version = None) -> Exported:
+async def export_workflow(call: Call, id: str, format: Format = "json", version: Version = None) -> ExportedFile:
     """Export a version as one file.
 
     `content` is the file's text. Connectors, wallets, workflows and secrets are replaced by `unbound:` names, which the

@@ -12,7 +12,7 @@ from typing import Final
 from dustrun.core.evm.abi import AbiFault
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.evm.network import Feed, Network
-from dustrun.prices.source import PriceFault, Question, same_worth
+from dustrun.prices.source import PriceFault, PriceQuestion, same_worth
 from dustrun.sdk.chain import CallResult, ChainCall, Price
 
 _ROUND: Final = parse_function("latestRoundData() view returns (uint80, int256, uint256, uint256, uint80)")
@@ -26,7 +26,7 @@ class FeedPrices:
 
     name = "feed"
 
-    async def price(self, question: Question) -> Price | None:
+    async def price(self, question: PriceQuestion) -> Price | None:
         """The price of the asset's feed, or of the feed of its wrapped or native form; raises `PriceFault`."""
         feed = _find_feed(question)
         if feed is None:
@@ -45,7 +45,7 @@ class FeedPrices:
         return Price(usd, self.name, updated_at * 1000, age_ms, {"feed": feed.address})
 
 
-def _find_feed(question: Question) -> Feed | None:
+def _find_feed(question: PriceQuestion) -> Feed | None:
     for asset in same_worth(question.network, question.asset):
         wanted = None if asset.token is None else asset.token.lower()
         for feed in question.network.feeds:

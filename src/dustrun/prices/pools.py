@@ -13,7 +13,7 @@ from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.values.addresses import ZERO_ADDRESS, address_of_word
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Temporary
-from dustrun.prices.source import PriceFault, Question, Source, decimal_of
+from dustrun.prices.source import PriceFault, PriceQuestion, Source, decimal_of
 from dustrun.records import dataclass
 from dustrun.sdk.chain import CallResult, ChainCall, Price
 
@@ -51,7 +51,7 @@ class Anchors:
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
 
-    async def of(self, question: Question) -> list[Anchor]:
+    async def of(self, question: PriceQuestion) -> list[Anchor]:
         """The anchors of the asset's chain, without the asset itself."""
         network, own = question.network, (token_of(question) or "").lower()
         known = [(network.wrapped_native, network.native.decimals)] if network.wrapped_native else []
@@ -60,8 +60,8 @@ class Anchors:
         found = await asyncio.gather(*(self._find(question, one, digits) for one, digits in decimals.items()))
         return [anchor for anchor in reversed(found) if anchor is not None][:MAX_ANCHORS]
 
-    async def _find(self, question: Question, token: str, decimals: int) -> Anchor | None:
-        about = Question(Asset(question.asset.chain_id, token), question.chain, decimals, question.now_ms)
+    async def _find(self, question: PriceQuestion, token: str, decimals: int) -> Anchor | None:
+        about = PriceQuestion(Asset(question.asset.chain_id, token), question.chain, decimals, question.now_ms)
         for source in self._sources:
             try:
                 price = await source.price(about)
@@ -72,12 +72,12 @@ class Anchors:
         return None
 
 
-def token_of(question: Question) -> str | None:
+def token_of(question: PriceQuestion) -> str | None:
     """The token that pools contain: for native coin its wrapped form; None if the chain has none."""
     return question.asset.token or question.network.wrapped_native
 
 
-def best_price(question: Question, source: str, pools: Sequence[Pool], floor_usd: Decimal) -> Price | None:
+def best_price(question: PriceQuestion, source: str, pools: Sequence[Pool], floor_usd: Decimal) -> Price | None:
     """The price of the deepest pool; None without a pool. Raises `PriceFault` if it is below `floor_usd`."""
     if not pools:
         return None
@@ -113,7 +113,7 @@ class UniswapV2Prices:
         self._anchors = anchors
         self._floor_usd = floor_usd
 
-    async def price(self, question: Question) -> Price | None:
+    async def price(self, question: PriceQuestion) -> Price | None:
         """The price of the deepest pool; raises `PriceFault` if its liquidity is too low."""
         factory, token = question.network.dex.v2_factory, token_of(question)
         if factory is None or token is None:
@@ -178,7 +178,7 @@ class UniswapV3Prices:
         self._anchors = anchors
         self._floor_usd = floor_usd
 
-    async def price(self, question: Question) -> Price | None:
+    async def price(self, question: PriceQuestion) -> Price | None:
         """The price of the deepest pool; raises `PriceFault` if its liquidity is too low."""
         factory, token = question.network.dex.v3_factory, token_of(question)
         if factory is None or token is None:

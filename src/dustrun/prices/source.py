@@ -19,7 +19,7 @@ class PriceFault(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PriceQuestion:
     """An asset, its chain, and the current time in milliseconds: the later of the newest block's and ours; on a
     development chain, whose clock may be shifted, the block's."""
 
@@ -42,7 +42,7 @@ class Source(Protocol):
         """The value of `Price.source`."""
         ...
 
-    async def price(self, question: Question) -> Price | None:
+    async def price(self, question: PriceQuestion) -> Price | None:
         """The price; None if it does not cover the asset. Raises `PriceFault`, or `Temporary` if it is unreachable."""
         ...
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
-from dustrun.prices.source import Question, same_worth
+from dustrun.prices.source import PriceQuestion, same_worth
 from dustrun.sdk.chain import Price
 
 
@@ -19,7 +19,7 @@ class StaticPrices:
     def __init__(self, prices: Mapping[str, str]) -> None:
         self._prices = {_canonical(Asset.parse(key)): Decimal(usd) for key, usd in prices.items()}
 
-    async def price(self, question: Question) -> Price | None:
+    async def price(self, question: PriceQuestion) -> Price | None:
         """The price set for the asset or for its wrapped or native form."""
         for asset in same_worth(question.network, question.asset):
             usd = self._prices.get(_canonical(asset))
@@ -37,7 +37,7 @@ class NominalPrices:
     def __init__(self, usd: str | None) -> None:
         self._usd = Decimal(usd) if usd is not None and Decimal(usd) else None
 
-    async def price(self, question: Question) -> Price | None:
+    async def price(self, question: PriceQuestion) -> Price | None:
         """The nominal price of the native coin or its wrapped form; None for anything else."""
         is_coin = any(asset.token is None for asset in same_worth(question.network, question.asset))
         if self._usd is None or not question.network.is_testnet or not is_coin:

@@ -12,7 +12,7 @@ from dustrun.core.money.tokens import find_known
 from dustrun.core.values import exact_json
 from dustrun.core.values.exact_json import MAX_NUMBER_CHARS, JsonError
 from dustrun.errors import DustrunError, Temporary
-from dustrun.prices.source import PriceFault, Question
+from dustrun.prices.source import PriceFault, PriceQuestion
 from dustrun.sdk.chain import Price
 from dustrun.sdk.context import Http, HttpRequest
 from dustrun.sdk.threads import run_sized
@@ -34,7 +34,7 @@ class WebPrices:
         self._url = url
         self._path = path
 
-    async def price(self, question: Question) -> Price | None:
+    async def price(self, question: PriceQuestion) -> Price | None:
         """The price; None if no source is configured, it answers 404, or the URL needs an unknown symbol."""
         names = _names(question)
         if self._url is None or ("{symbol}" in self._url + self._path and names["symbol"] is None):
@@ -64,7 +64,7 @@ class WebPrices:
         return response.body
 
 
-def _names(question: Question) -> dict[str, str | None]:
+def _names(question: PriceQuestion) -> dict[str, str | None]:
     token, network = question.asset.token, question.network
     if token is None:
         symbol: str | None = network.native.symbol

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, Field
 
-from dustrun.core.triggers.chain.watch import Watch
+from dustrun.core.triggers.chain.watch import ChainWatch
 from dustrun.core.triggers.schedules.due import Policy
 from dustrun.core.values.fields import Fields
 from dustrun.errors import DustrunError
@@ -329,7 +329,7 @@ class Trigger:
     recent: Recent | None = None
     listen: Listen | None = None
     peeks: bool = False
-    watch: Callable[[Any], Watch] | None = None
+    watch: Callable[[Any], ChainWatch] | None = None
     match: Match | None = None
     connector: tuple[str, ...] = ()
     connector_required: bool = False
@@ -429,7 +429,7 @@ def streamed(
     return lambda listen: Declaration(**declared).made("streamed", listen, listen=listen, **more)
 
 
-def chain(**declared: Any) -> Callable[[Callable[[Any], Watch]], Trigger]:
+def chain(**declared: Any) -> Callable[[Callable[[Any], ChainWatch]], Trigger]:
     """Declares a trigger fired by a chain: `watch(config)` is what it watches, with a matcher; pure."""
     return lambda watch: Declaration(**declared).made("chain", watch, watch=watch)
 

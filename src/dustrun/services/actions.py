@@ -12,7 +12,7 @@ from dustrun.core.workflow.definition import WALLET
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.records import dataclass
 from dustrun.services.access.principal import Principal
-from dustrun.services.runs.engine_port import Created
+from dustrun.services.runs.engine_port import CreatedRun
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import RunRequest
 from dustrun.storage.data import connectors
@@ -49,7 +49,7 @@ class ActionCalls:
         self._catalog = catalog
         self._starts = starts
 
-    async def start(self, principal: Principal, call: ActionCall) -> Created:
+    async def start(self, principal: Principal, call: ActionCall) -> CreatedRun:
         """Starts the run; raises `NotFound` for an unknown type, and `Invalid` for one that cannot run alone and for
         inputs that do not fit."""
         principal.need_every_workflow("run an action outside a workflow")

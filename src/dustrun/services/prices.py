@@ -22,13 +22,13 @@ from dustrun.core.values.amounts import Asset
 from dustrun.errors import Code, DustrunError, Invalid, Problem, Temporary
 from dustrun.prices.feed import FeedPrices
 from dustrun.prices.pools import Anchors, UniswapV2Prices, UniswapV3Prices
-from dustrun.prices.source import PriceFault, Question, Source
+from dustrun.prices.source import PriceFault, PriceQuestion, Source
 from dustrun.prices.static import NominalPrices, StaticPrices
 from dustrun.prices.web import WebPrices
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, ChainCall, Price, PriceSource
 from dustrun.sdk.context import Http
-from dustrun.services.wallets.budget import Valued
+from dustrun.services.wallets.budget import AssetValue
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.writer import Writer
@@ -229,12 +229,12 @@ class PriceBook:
         named = [one for one in self._sources if one.name in _NAMED[source]]
         return await self._once(f"price {source}", asset, partial(self._first_price, sources=named))
 
-    async def value(self, asset: Asset, *, surveys: bool = True) -> Valued:
+    async def value(self, asset: Asset, *, surveys: bool = True) -> AssetValue:
         """The asset's price and decimals, and if it `surveys` all sources, which takes many requests, why the price may
         be wrong: sources that disagree, or a leap. What has none but a nominal price in a simulation, for instance
         because its clock is ahead of a feed, has the live one."""
         try:
-            found = Valued(await self.price(asset), await self.decimals(asset))
+            found = AssetValue(await self.price(asset), await self.decimals(asset))
             if surveys and found.price.source not in ("static", "nominal"):
                 survey = await self.survey(asset)
                 found = replace(found, price=survey.prices[0], doubt=survey.doubt, is_first=survey.is_first)
@@ -317,12 +317,12 @@ class PriceBook:
             await self._memory.keep(key, price.usd, is_sure=not alone)
         return None
 
-    async def _question(self, asset: Asset) -> Question:
+    async def _question(self, asset: Asset) -> PriceQuestion:
         chain = self._chain_of(asset.chain_id)
         decimals, block = await asyncio.gather(self.decimals(asset), chain.block())
         there = block.time * 1000
         has_own_clock = self._is_past or chain.network.is_local
-        return Question(asset, chain, decimals, there if has_own_clock else max(there, clock.now_ms()))
+        return PriceQuestion(asset, chain, decimals, there if has_own_clock else max(there, clock.now_ms()))
 
 
 async def _awaited(answer: Awaitable[T]) -> T:
@@ -337,7 +337,7 @@ def _is_spoilt(future: asyncio.Future[object]) -> bool:
     return future.cancelled() or (error is not None and not is_unpriced)
 
 
-async def _ask(source: Source, question: Question) -> Price | PriceFault | Temporary | None:
+async def _ask(source: Source, question: PriceQuestion) -> Price | PriceFault | Temporary | None:
     """A source's price, or the reason why it cannot be used, or None if it does not cover the asset."""
     try:
         async with asyncio.timeout(_SOURCE_WITHIN_S):

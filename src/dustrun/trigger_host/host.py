@@ -20,7 +20,7 @@ _TRY_AGAIN_S = 0.5
 _MANY = 1_000
 
 
-class Source(Protocol):
+class TriggerSource(Protocol):
     """Watches the subscriptions of one kind, and fires through the intake.
 
     Calls come one at a time. `arm` may come again for a subscription that is armed, with its newer row."""
@@ -45,7 +45,7 @@ class Source(Protocol):
 class TriggerHost:
     """Arms and disarms subscriptions in this process."""
 
-    def __init__(self, subscriptions: Subscriptions, sources: Mapping[str, Source]) -> None:
+    def __init__(self, subscriptions: Subscriptions, sources: Mapping[str, TriggerSource]) -> None:
         self._subscriptions = subscriptions
         self._sources = sources
         self._armed: dict[str, tuple[str, str, tuple[object, ...]]] = {}

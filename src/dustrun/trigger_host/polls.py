@@ -16,7 +16,7 @@ from typing import Any
 from dustrun import clock, log, metrics
 from dustrun.core.text.masking import Mask
 from dustrun.core.triggers.event import CursorMove
-from dustrun.core.triggers.polling import Place, backoff_ms, spread_ms
+from dustrun.core.triggers.polling import PollPlace, backoff_ms, spread_ms
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk.threads import run_sized
 from dustrun.sdk.trigger import Lost, NoRun, Polled, PolledEvent
@@ -119,7 +119,7 @@ class Polls:
             return clock.now_ms() + LOOK_AGAIN_MS
 
     async def _look(self, sub: Subscription) -> int | None:
-        before, begun = Place.read(sub.cursor), clock.now_ms()
+        before, begun = PollPlace.read(sub.cursor), clock.now_ms()
         if before is not None and before.left:
             return await self._take(sub, steps_left(before), begun, is_over=False)
         mask = Mask()
@@ -140,7 +140,7 @@ class Polls:
         if found.error is not None and not found.events:
             return await self._fail(sub, found.error, mask, latest=next_at)
         _LOOKS.add(sub.row.type, "events" if found.events else "nothing")
-        is_as_before = not found.events and before == Place(found.cursor) and found.lost is None
+        is_as_before = not found.events and before == PollPlace(found.cursor) and found.lost is None
         if is_as_before and not sub.row.failures and not found.is_over:
             return next_at
         return await self._take(sub, steps_of(found), next_at, is_over=found.is_over, lost=found.lost)
@@ -191,25 +191,28 @@ class Polls:
         return next_at
 
 
-Step = tuple[PolledEvent | None, Place]
+Step = tuple[PolledEvent | None, PollPlace]
 """An event, None if there is none, and the place after it."""
 
 
 def steps_of(found: Polled) -> list[Step]:
     """What becomes of the events of a look. What a source does not show again is stored with each place before it."""
     if not found.events:
-        return [(None, Place(found.cursor))]
+        return [(None, PollPlace(found.cursor))]
     last, left = len(found.events) - 1, [_stored(one) for one in found.events]
     return [
-        (one, Place(found.cursor, tuple(left[n + 1 :])) if one.cursor is None or n == last else Place(one.cursor))
+        (
+            one,
+            PollPlace(found.cursor, tuple(left[n + 1 :])) if one.cursor is None or n == last else PollPlace(one.cursor),
+        )
         for n, one in enumerate(found.events)
     ]
 
 
-def steps_left(place: Place) -> list[Step]:
+def steps_left(place: PollPlace) -> list[Step]:
     """What becomes of the events that an earlier look has stored."""
     events = [PolledEvent(one["key"], one["payload"], one["at"], no_run=_no_run(one)) for one in place.left]
-    return [(one, Place(place.cursor, place.left[n:])) for n, one in enumerate(events, start=1)]
+    return [(one, PollPlace(place.cursor, place.left[n:])) for n, one in enumerate(events, start=1)]
 
 
 def _stored(one: PolledEvent) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from dustrun import clock, log, metrics
 from dustrun.core.text.masking import Mask
 from dustrun.core.triggers.event import CursorMove
-from dustrun.core.triggers.polling import Place, backoff_ms
+from dustrun.core.triggers.polling import PollPlace, backoff_ms
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk.context import NoConnection
 from dustrun.sdk.threads import run_sized
@@ -139,7 +139,7 @@ class Streams:
         return wait_ms
 
     async def _follow(self, sub: Subscription, mask: Mask) -> None:
-        listen, place = sub.trigger.listen, Place.read(sub.cursor)
+        listen, place = sub.trigger.listen, PollPlace.read(sub.cursor)
         assert listen is not None
         context = await self._contexts.open(sub.row.org_id, sub.connector, mask, reads=True)
         source = listen(context, sub.config, None if place is None else place.cursor)
@@ -162,14 +162,14 @@ class Streams:
             await _close(source, self._ends_within_s)
 
     async def _take(
-        self, sub: Subscription, received: Received, known: tuple[int, Place | None, bool], mask: Mask
-    ) -> tuple[int, Place | None, bool]:
+        self, sub: Subscription, received: Received, known: tuple[int, PollPlace | None, bool], mask: Mask
+    ) -> tuple[int, PollPlace | None, bool]:
         """Writes what has come, then acknowledges it. `known`: the cursor's version, the cursor, and whether a failure
         is on record; returns them as they are then."""
         if mask:
             received = await _masked(received, mask)
         version, place, has_failed = known
-        after, beside = Place(received.cursor), None
+        after, beside = PollPlace(received.cursor), None
         if received.lost is not None:
             beside = gap_of(sub.row, received.lost)
         if not received.events and (after != place or has_failed or beside is not None):
@@ -177,9 +177,9 @@ class Streams:
             version += 1
         last = len(received.events) - 1
         for number, event in enumerate(received.events):
-            reached = after if number == last else Place(event.cursor)
+            reached = after if number == last else PollPlace(event.cursor)
             if number != last and event.cursor is None:  # the source sends again what is not acknowledged
-                reached = place or Place(None)
+                reached = place or PollPlace(None)
             await self._intake.take(sub, event, CursorMove(version, reached.stored()), beside)
             version, beside = version + 1, None
         if received.acknowledge is not None:

@@ -30,7 +30,7 @@ from dustrun.core.values import exact_json
 from dustrun.records import dataclass
 from dustrun.services.triggers.arming import OVER
 from dustrun.services.triggers.intake import FireOptions, Intake
-from dustrun.services.triggers.recording import CursorMoved, Fired, Overlap, StillRunning
+from dustrun.services.triggers.recording import CursorMoved, EventOutcome, Overlap, StillRunning
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 from dustrun.trigger_host.due_work import LOOK_AGAIN_MS, DueWork
 
@@ -199,7 +199,7 @@ class Timers:
         after: ScheduleProgress,
         cursor: dict[str, object],
         options: FireOptions,
-    ) -> Fired:
+    ) -> EventOutcome:
         """Writes an event and the place after it."""
         sub = schedule.sub
         ends = OVER if after.next is None and not after.waiting else None

@@ -12,7 +12,7 @@ from dustrun.chain.simulate import SimChain
 from dustrun.chain.simulate.creation import PROBER_CODE, contract_address
 from dustrun.core.money.intent import BalanceChange, Intent
 from dustrun.services.outbox.fees import FeeRequest, price
-from dustrun.services.outbox.spend_status import Failure
+from dustrun.services.outbox.spend_status import IntentFailure
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, FOLDER, Anvil
 from testkit.chain.contracts import ETHER, MAX, Witness, World, artifact
 from testkit.chain.intents import call, create, pay
@@ -171,7 +171,7 @@ async def test_a_spend_that_cannot_be_sent_fails_with_the_code_of_the_real_chain
     called = [("REVERTED", call(witness, "usdc", "transfer", BOB, 10**30)), ("GAS_LIMIT", beyond_a_block)]
     for code, intent in [*spends.items(), *called]:
         priced = [await price(chain, FeeRequest(poor, intent), 2) for chain in (sim, sim._live)]
-        assert [failure.code for failure in priced if isinstance(failure, Failure)] == [code, code]
+        assert [failure.code for failure in priced if isinstance(failure, IntentFailure)] == [code, code]
 
 
 async def test_a_created_contract_works(sim: SimChain, witness: Witness, world: World, anvil: Anvil) -> None:

@@ -12,7 +12,7 @@ import pytest
 from dustrun.chain.chains import Chains
 from dustrun.chain.simulate.taking import OutflowForecast, forecast_outflow
 from dustrun.core.money.intent import Intent, Movement
-from dustrun.core.money.policy.outflow import Raised, Taken
+from dustrun.core.money.policy.outflow import RaisedAllowance, TakenAmounts
 from dustrun.core.values.amounts import Asset
 from dustrun.settings import Settings
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
@@ -59,11 +59,11 @@ async def test_losses_allowances_and_nfts_are_read_from_balances(world: World, t
             counted.twist = twist
             found = await forecast_outflow(chains.get(CHAIN_ID), ALICE, [_limited(each) for each in intents], [], None)
         assert [one.taken for one in found] == [
-            Taken({f"eip155:{CHAIN_ID}/native": 11}),
-            Taken({}, (Raised(world["usdc"], BOB, 0, 40),)),
-            Taken({usdc: 3}),
-            Taken({token: 10}),
-            Taken({f"eip155:{CHAIN_ID}/erc721:{world['nft']}/7": 1}),
+            TakenAmounts({f"eip155:{CHAIN_ID}/native": 11}),
+            TakenAmounts({}, (RaisedAllowance(world["usdc"], BOB, 0, 40),)),
+            TakenAmounts({usdc: 3}),
+            TakenAmounts({token: 10}),
+            TakenAmounts({f"eip155:{CHAIN_ID}/erc721:{world['nft']}/7": 1}),
             None,  # the sixth fails, and the seventh is not looked at
         ]
         assert found[-1].failure is not None
@@ -88,7 +88,7 @@ async def test_a_transfer_is_one_request_and_a_swap_at_most_two_besides_the_newe
                 intents = [_limited(replace(intent, movements=(Movement("send", usdc, 10**6, to),)))] * 3
                 before = counted.requests
                 found = await forecast_outflow(live, ALICE, intents, tokens, None)
-                assert found == [OutflowForecast(Taken({usdc.key: 10**6}))] * 3
+                assert found == [OutflowForecast(TakenAmounts({usdc.key: 10**6}))] * 3
                 assert counted.requests - before == most + 1
 
 

@@ -7,7 +7,7 @@ import pytest
 from dustrun.core.money.allowances import Allowance, AllowanceState, is_revocation, of_entries, of_transaction
 from dustrun.core.money.intent import Log
 from dustrun.core.money.permits import PERMIT2
-from dustrun.core.money.policy import Allow, Deny, Facts, Request, WalletPolicy, judge
+from dustrun.core.money.policy import Allow, Deny, PolicyRequest, VerdictFacts, WalletPolicy, judge
 from dustrun.core.money.policy.scope import REVOCATION_GAS, find_unproven
 from dustrun.core.values.addresses import checksum, keccak256
 from dustrun.core.values.amounts import MAX_UINT256
@@ -45,13 +45,13 @@ def test_the_revocation_of_each_kind_is_one_and_no_more(kind: str) -> None:
 @pytest.mark.parametrize("kind", list(OF))
 def test_every_policy_allows_a_revocation_that_a_simulation_proves_and_bounds_its_gas(kind: str) -> None:
     intent, policy = OF[kind].revocation("one"), WalletPolicy()
-    request = Request.of_intent(intent, OWNER, gas_limit=REVOCATION_GAS, max_fee_units=1)
-    assert isinstance(judge(policy, request, Facts(0)), Allow)
+    request = PolicyRequest.of_intent(intent, OWNER, gas_limit=REVOCATION_GAS, max_fee_units=1)
+    assert isinstance(judge(policy, request, VerdictFacts(0)), Allow)
     assert [reason.statement for reason in find_unproven(policy, request)] == ["revocation"]
-    greedy = Request.of_intent(intent, OWNER, gas_limit=REVOCATION_GAS + 1, max_fee_units=1)
-    assert isinstance(judge(policy, greedy, Facts(0)), Deny)
+    greedy = PolicyRequest.of_intent(intent, OWNER, gas_limit=REVOCATION_GAS + 1, max_fee_units=1)
+    assert isinstance(judge(policy, greedy, VerdictFacts(0)), Deny)
     named = WalletPolicy.model_validate({"gas": [{"maxGas": 50_000}]})
-    assert isinstance(judge(named, request, Facts(0)), Deny)
+    assert isinstance(judge(named, request, VerdictFacts(0)), Deny)
 
 
 def test_allowances_are_found_in_entries_and_in_events() -> None:

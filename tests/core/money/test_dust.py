@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dustrun.core.money import dust
-from dustrun.core.money.dust import Dusted, DustRefusal, DustRules, make_dust
+from dustrun.core.money.dust import DustedAmount, DustRefusal, DustRules, make_dust
 from dustrun.core.money.policy import Worth
 from dustrun.core.values.amounts import MAX_UINT256
 
@@ -53,7 +53,7 @@ def refused(code: str, *values: object, **options: object) -> str:
 
 
 def test_zero_stays_zero_without_a_price() -> None:
-    assert make_dust(0, None, RULES) == Dusted(0, 0, 0)
+    assert make_dust(0, None, RULES) == DustedAmount(0, 0, 0)
 
 
 def test_what_nobody_prices_is_refused_and_says_what_to_set() -> None:
@@ -78,8 +78,8 @@ def test_the_run_has_its_own_cap() -> None:
 
 
 def test_an_amount_that_the_owner_chose_is_used_within_the_caps() -> None:
-    assert make_dust(100, None, RULES, override=7, most_units=7) == Dusted(100, 7, None)
-    assert make_dust(5, None, RULES, override=7, most_units=5) == Dusted(5, 5, None)
+    assert make_dust(100, None, RULES, override=7, most_units=7) == DustedAmount(100, 7, None)
+    assert make_dust(5, None, RULES, override=7, most_units=5) == DustedAmount(5, 5, None)
     refused("DUST_OVER_CAP", 100, None, RULES, override=7, most_units=6)
     assert "outflow.assets" in refused("DUST_UNPRICED", 100, None, RULES, override=7)
     assert make_dust(10**6, worth("1", 6), RULES, override=50_000).usd_units == 5 * CENT
@@ -91,20 +91,20 @@ def test_a_negative_amount_is_refused() -> None:
 
 
 def test_limits_scale_with_their_amount() -> None:
-    third = Dusted(3000, 1000, None)
+    third = DustedAmount(3000, 1000, None)
     assert (dust.scale_least(100, third), dust.scale_most(100, third)) == (33, 34)
-    same = Dusted(7, 7, None)
+    same = DustedAmount(7, 7, None)
     assert (dust.scale_least(100, same), dust.scale_most(100, same)) == (100, 100)
-    assert (dust.scale_least(5, Dusted(0, 0, 0)), dust.scale_most(5, Dusted(0, 0, 0))) == (5, 5)
+    assert (dust.scale_least(5, DustedAmount(0, 0, 0)), dust.scale_most(5, DustedAmount(0, 0, 0))) == (5, 5)
 
 
 def test_an_approval_never_lowers_an_allowance() -> None:
-    wanted = Dusted(10**9, 10_000, CENT)
+    wanted = DustedAmount(10**9, 10_000, CENT)
     assert dust.scale_approval(wanted, 9_999) == 10_000
     assert dust.scale_approval(wanted, 10_000) is None
     assert dust.scale_approval(wanted, MAX_UINT256) is None
     with pytest.raises(DustRefusal, match="revokes the allowance"):
-        dust.scale_approval(Dusted(0, 0, 0), 5)
+        dust.scale_approval(DustedAmount(0, 0, 0), 5)
 
 
 @pytest.mark.parametrize("usd", ["0", "-0.01", "1.000001"])
@@ -119,7 +119,7 @@ def test_rules_are_of_at_most_a_dollar(usd: str) -> None:
 def test_dust_is_the_least_that_reaches_the_target(original: int, price: Worth, target: str) -> None:
     rules = DustRules(Decimal(target))
     try:
-        made: Dusted | None = make_dust(original, price, rules)
+        made: DustedAmount | None = make_dust(original, price, rules)
     except DustRefusal:
         made = None
     if made is None:
@@ -141,7 +141,7 @@ def test_dust_is_the_least_that_reaches_the_target(original: int, price: Worth, 
 @given(st.integers(1, MAX_UINT256), st.integers(0, MAX_UINT256), worths)
 def test_scaled_limits_keep_the_rate(original: int, limit: int, price: Worth) -> None:
     units = min(original, dust.dust_units(price, RULES))
-    made = Dusted(original, units, None)
+    made = DustedAmount(original, units, None)
     exact = Fraction(limit * units, original)
     assert exact - 1 < dust.scale_least(limit, made) <= exact <= dust.scale_most(limit, made) < exact + 1
 

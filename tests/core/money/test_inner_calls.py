@@ -10,7 +10,7 @@ from eth_utils.crypto import keccak
 
 from core.money.policy.test_judge import BOB, COIN, EVE, ROUTER, TOKEN, USDC, WORTHS, call_data, deciding, rules
 from dustrun.core.money.intent import Movement
-from dustrun.core.money.policy import Allow, Facts, Request, count, judge
+from dustrun.core.money.policy import Allow, PolicyRequest, VerdictFacts, count, judge
 from dustrun.core.money.token_calls import MAX_CALLS, InnerCall, Unread, implied_movements, inner_calls
 
 _LISTS = {
@@ -33,8 +33,8 @@ def multicall(*calls: bytes) -> bytes:
     return batching("multicall(bytes[])", *calls)
 
 
-def request(data: bytes, *movements: Movement, to: str = ROUTER, value: int = 0) -> Request:
-    return Request("transaction", 1, to, value, data, movements)
+def request(data: bytes, *movements: Movement, to: str = ROUTER, value: int = 0) -> PolicyRequest:
+    return PolicyRequest("transaction", 1, to, value, data, movements)
 
 
 def sent(units: int, to: str = EVE) -> Movement:
@@ -108,7 +108,7 @@ def test_what_a_call_within_moves_must_be_declared_and_counts(data: bytes) -> No
     assert deciding(rules(), request(data)) == ["default"]
     assert deciding(rules(), request(data, sent(6))) == ["default"]
     whole = request(data, sent(7))
-    assert isinstance(judge(rules(), whole, Facts(0, WORTHS)), Allow)
+    assert isinstance(judge(rules(), whole, VerdictFacts(0, WORTHS)), Allow)
     assert deciding(rules(recipients=[BOB]), whole) == ["recipients"]
     assert deciding(rules(limits=[{"asset": USDC.key, "maxUnits": "6"}]), whole) == ["limits[0]"]
     assert count(request(data, sent(1)), WORTHS).units[USDC.key] == 7
@@ -123,7 +123,7 @@ def test_a_call_within_needs_its_contract_and_method() -> None:
     outer = "aggregate((address,bytes)[])"
     assert deciding(rules(methods=[outer], contracts=[ROUTER]), request(data)) == ["contracts", "methods"]
     narrow = rules(methods=[outer, "deposit(uint256)"], contracts=[ROUTER, BOB])
-    assert isinstance(judge(narrow, request(data), Facts(0, WORTHS)), Allow)
+    assert isinstance(judge(narrow, request(data), VerdictFacts(0, WORTHS)), Allow)
     assert deciding(rules(), request(multicall(b"\x01"))) == ["methods"]
 
 
@@ -131,4 +131,4 @@ def test_native_coin_that_a_call_within_pays_goes_to_recipients_only() -> None:
     data = batching("aggregate3Value((address,bool,uint256,bytes)[])", (EVE, False, 3, b""))
     paying = request(data, Movement("send", COIN, 3, ROUTER), value=3)
     assert deciding(rules(recipients=[BOB]), paying) == ["recipients"]
-    assert isinstance(judge(rules(recipients=[EVE]), paying, Facts(0, WORTHS)), Allow)
+    assert isinstance(judge(rules(recipients=[EVE]), paying, VerdictFacts(0, WORTHS)), Allow)

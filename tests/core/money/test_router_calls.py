@@ -10,7 +10,7 @@ from eth_utils.crypto import keccak
 
 from core.money.test_inner_calls import multicall
 from dustrun.core.money.intent import Movement
-from dustrun.core.money.router_calls import Call, router_movements
+from dustrun.core.money.router_calls import RouterCall, router_movements
 from dustrun.core.money.token_calls import Unread
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
@@ -30,7 +30,7 @@ def _data(name: str, types: str, *values: Any) -> bytes:
 
 
 def moved(data: bytes, value: int = 0) -> list[tuple[str, int, str]]:
-    found = router_movements(Call(1, ME, ROUTER, value, data, WETH))
+    found = router_movements(RouterCall(1, ME, ROUTER, value, data, WETH))
     assert all(one.kind == "send" for one in found)
     return [(one.asset.token or "native", one.amount_units, one.counterparty) for one in found]
 
@@ -103,9 +103,9 @@ def test_arguments_that_are_written_in_another_way_are_not_passed_over() -> None
     data = bytearray(_exact_in(EVE, USDC, WETH))
     data[4 + 3 * 32] = 1
     with pytest.raises(Unread):
-        router_movements(Call(1, ME, ROUTER, 0, bytes(data), WETH))
+        router_movements(RouterCall(1, ME, ROUTER, 0, bytes(data), WETH))
 
 
 def test_a_movement_is_of_the_chain() -> None:
-    call = Call(8453, ME, ROUTER, 0, _exact_in(EVE, USDC, WETH), None)
+    call = RouterCall(8453, ME, ROUTER, 0, _exact_in(EVE, USDC, WETH), None)
     assert router_movements(call) == [Movement("send", Asset(8453, USDC), 7, EVE)]

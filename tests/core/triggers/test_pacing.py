@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dustrun.core.triggers.polling import Place, backoff_ms, spread_ms
+from dustrun.core.triggers.polling import PollPlace, backoff_ms, spread_ms
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 
@@ -34,6 +34,6 @@ def test_overdue_looks_are_spread_over_the_interval() -> None:
 
 
 def test_a_place_goes_through_its_stored_form() -> None:
-    for place in (Place(None), Place({"seen": ["a"]}, ({"key": "a", "payload": {}, "at": 1},))):
-        assert Place.read(place.stored()) == place
-    assert Place.read(None) is None
+    for place in (PollPlace(None), PollPlace({"seen": ["a"]}, ({"key": "a", "payload": {}, "at": 1},))):
+        assert PollPlace.read(place.stored()) == place
+    assert PollPlace.read(None) is None

@@ -7,7 +7,7 @@ from typing import Any
 from dustrun import catalog
 from dustrun.core.money.movements import Unknown
 from dustrun.core.workflow.definition import Definition
-from dustrun.core.workflow.forecast import MAX_ITEMS, Forecast, Given, find_readers, forecast_nodes
+from dustrun.core.workflow.forecast import MAX_ITEMS, Forecast, ForecastInput, find_readers, forecast_nodes
 from dustrun.core.workflow.program import Program, compile_program
 
 _SPECS = catalog.load(None).specs()
@@ -24,7 +24,7 @@ def log(message: Any, **fields: Any) -> dict[str, Any]:
     return {"type": "log", "payload": {"message": "m", "data": message}, **fields}
 
 
-def seen(of: Program, given: Given = Given(), node_id: str = "say") -> list[Forecast]:  # noqa: B008 (frozen)
+def seen(of: Program, given: ForecastInput = ForecastInput(), node_id: str = "say") -> list[Forecast]:  # noqa: B008 (frozen)
     return forecast_nodes(of, given, [node_id])
 
 
@@ -34,7 +34,7 @@ def data(found: Forecast) -> Any:
 
 def test_constants_and_the_payload_are_known() -> None:
     made = program(say=log({"a": "{{1 + 1}}", "b": "{{$trigger.body.to}}", "c": "{{$inputs.to}}", "d": "{{$props.p}}"}))
-    (known,) = seen(made, Given({"to": "bob"}, {"p": 5}))
+    (known,) = seen(made, ForecastInput({"to": "bob"}, {"p": 5}))
     assert data(known) == {"a": 2, "b": "bob", "c": "bob", "d": 5}
     assert (known.unknowns, known.repeats, known.path) == ([], None, "say")
     (unknown,) = seen(made)
@@ -47,7 +47,7 @@ def test_constants_and_the_payload_are_known() -> None:
 def test_what_depends_on_the_run_says_on_what() -> None:
     texts = ["{{$nodes.first.result.x}}", "{{$vars.v}}", "{{$now}}", "{{$run.id}}", "{{first.result}}"]
     made = program(first=log("x", children=["say"]), say=log(texts))
-    (found,) = seen(made, Given({}))
+    (found,) = seen(made, ForecastInput({}))
     assert [value.why for value in data(found)] == [
         'depends on the result of "first"',
         "depends on a variable",
@@ -76,7 +76,7 @@ def test_loops_over_known_lists_are_opened_and_nested_ones_too() -> None:
 def test_while_happens_an_unknown_number_of_times_and_hands_results_on() -> None:
     loop = {"type": "for-each", "payload": {"while": "page.result.more", "next": "{{page.result.at}}"}, "first": True}
     made = program(each={**loop, "loopBody": ["page"]}, page=log("x", children=["say"]), say=log("{{$item}}"))
-    (one,) = seen(made, Given({}))
+    (one,) = seen(made, ForecastInput({}))
     assert one.repeats == 'it happens once per item of "each", whose items are unknown'
     assert isinstance(data(one), Unknown)
     assert find_readers(made, ["page"]) == {
@@ -92,8 +92,8 @@ def test_loops_over_unknown_lists_happen_an_unknown_number_of_times() -> None:
     assert one.repeats == 'it happens once per item of "each", whose items are unknown'
     assert isinstance(data(one)[0], Unknown)
     assert data(one)[1] == 7
-    assert [data(one)[0] for one in seen(made, Given({"rows": [{"a": 1}, {"a": 2}]}))] == [1, 2]
-    many = seen(made, Given({"rows": [{"a": 1}] * (MAX_ITEMS + 1)}))
+    assert [data(one)[0] for one in seen(made, ForecastInput({"rows": [{"a": 1}, {"a": 2}]}))] == [1, 2]
+    many = seen(made, ForecastInput({"rows": [{"a": 1}] * (MAX_ITEMS + 1)}))
     assert len(many) == MAX_ITEMS
     assert many[0].repeats == f'it happens once per item of "each", and there are {MAX_ITEMS + 1}'
 

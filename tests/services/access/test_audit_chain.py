@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dustrun.cli.doctor.checkups_store import audit_log
 from dustrun.storage.access import audit as audit_chain
-from dustrun.storage.access.audit import Verified
+from dustrun.storage.access.audit import AuditCheck
 from dustrun.storage.backup.backup import back_up
 from dustrun.storage.backup.restore import restore
 from dustrun.storage.db.database import Database
@@ -31,7 +31,7 @@ async def _fill(server: Composition) -> None:
     )
 
 
-def _verify(url: str) -> Verified:
+def _verify(url: str) -> AuditCheck:
     database = Database(url)
     try:
         return database.read_now(audit_chain.verify)
@@ -59,7 +59,7 @@ async def test_audit_log_is_a_chain_that_shows_every_change(tmp_path: Path, stor
         rows = await server.rows(sa.select(audit.c.id, audit.c.hash).order_by(audit.c.id))
     assert len({row[1] for row in rows}) == len(rows) > _KEYS
     (first, _), (second, _), *_, (last, newest) = rows
-    assert _verify(store_url) == Verified(audit_chain.Head(len(rows), newest), 0, None)
+    assert _verify(store_url) == AuditCheck(audit_chain.Head(len(rows), newest), 0, None)
     columns = "org_id, key_id, at, action, subject, detail, hash"
     end = f"its end does not match the recorded one: {len(rows) - 1} chained entries, recorded {len(rows)}"
     tampering = {

@@ -222,7 +222,7 @@ async def test_an_alert_is_counted_once_it_is_committed(tmp_path: Path, node: An
         await outbox.pay("pay", transfer(address(1), 5))
         deps, counted = outbox.outbox.deps, alerts()
 
-        def unit(tx: Tx, *, fails: bool) -> events.Committed:
+        def unit(tx: Tx, *, fails: bool) -> events.CommittedSteps:
             row = rows.list_followed(tx, CHAIN_ID)[0]
             raised = events.raise_alert(tx, row, events.SECOND_OPINION, "It seems otherwise.")
             if fails:

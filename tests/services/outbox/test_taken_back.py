@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dustrun.services.streaming.broadcaster import Notice
+from dustrun.services.streaming.broadcaster import ActivityNotice
 from dustrun.storage.data import attention
 from dustrun.storage.db.tables import hook_notices
 from outbox import Outbox, address, open_outbox, transfer
@@ -76,7 +76,7 @@ async def test_an_ended_run_stays_and_its_transaction_is_sent_again_as_it_was(
         assert (outbox.balance(address(1)), outbox.nonce()) == (5, 1)
         assert [one["hash"] for one in after["attempts"]] == [before["hash"]]
         assert (await api.get(f"/v1/runs/{run['id']}")).data == run
-        shown_now = [json.loads(one.data) for one in reader.take() if isinstance(one, Notice)]
+        shown_now = [json.loads(one.data) for one in reader.take() if isinstance(one, ActivityNotice)]
         assert [(one["runId"], one["transactionId"]) for one in shown_now] == [(run["id"], before["id"])]
         rows = await outbox.composition.rows(sa.select(hook_notices.c.type, hook_notices.c.run_id, hook_notices.c.data))
     told = [(run_id, json.loads(data)) for type_, run_id, data in rows if type_ == "transaction.reorged"]

@@ -21,10 +21,10 @@ from dustrun.core.money.intent import FundsMovement, Spend
 from dustrun.core.money.policy import WalletPolicy
 from dustrun.errors import Code, Invalid, Refused
 from dustrun.outbound.client import OutboundClient
-from dustrun.prices.source import Question
+from dustrun.prices.source import PriceQuestion
 from dustrun.sdk import Action, Effect, Fields, action
 from dustrun.sdk.chain import Price
-from dustrun.services.preview.dust_scaling import Duster, Entry, Scaled, Scene
+from dustrun.services.preview.dust_scaling import Duster, Entry, ScaledInput, Scene
 from dustrun.services.prices import PriceBook
 from dustrun.settings import Settings
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil
@@ -54,7 +54,7 @@ class Shop:
         assert wallet_id == "wal_only"
         return self.policy
 
-    async def scale(self, action: Action, payload: dict[str, Any], **options: Any) -> Scaled:
+    async def scale(self, action: Action, payload: dict[str, Any], **options: Any) -> ScaledInput:
         settings = options.pop("settings", {})
         book = PriceBook.of(Settings(price_keep_ms=0, test_coin_usd=None, **settings), self.chains.get, self.http)
         duster = Duster(book, DustRules(Decimal("0.01")), self.policy_of)
@@ -276,7 +276,7 @@ class Quoted:
     def __init__(self) -> None:
         self.usd = Decimal(1)
 
-    async def price(self, question: Question) -> Price | None:
+    async def price(self, question: PriceQuestion) -> Price | None:
         return Price(self.usd, self.name, question.now_ms, 0, {})
 
 

@@ -15,7 +15,7 @@ from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Statement
 from dustrun.storage.db.tables import organizations, runs
-from dustrun.storage.runs.run_lists import Filters
+from dustrun.storage.runs.run_lists import RunFilters
 
 COUNT = 3_000
 
@@ -56,10 +56,10 @@ def database(store_url: str) -> Iterator[Database]:
     opened.close()
 
 
-async def walk(database: Database, text: str | None, limit: int = 2, filters: Filters | None = None) -> list[str]:
+async def walk(database: Database, text: str | None, limit: int = 2, filters: RunFilters | None = None) -> list[str]:
     """The numbers of all runs that the pages show, in their order."""
     shown: list[str] = []
-    here = filters or Filters()
+    here = filters or RunFilters()
     while True:
         page = await list_page(database, "a", here, Paging(limit), text)
         assert len(page.items) <= limit
@@ -82,8 +82,8 @@ async def test_a_text_is_found_wherever_a_list_shows_it(database: Database) -> N
     assert await walk(database, "nothing TO") == ["run_02001"]
     assert await walk(database, "schedule") == ["run_00007"]
     assert await walk(database, "run_0150", 50) == [f"run_0150{digit}" for digit in (9, 7, 5, 3, 1)]
-    assert await walk(database, "pay", filters=Filters(statuses=("success",))) == []  # all of these failed
-    assert await walk(database, "pay", filters=Filters(statuses=("failure",), until=2_000)) == [
+    assert await walk(database, "pay", filters=RunFilters(statuses=("success",))) == []  # all of these failed
+    assert await walk(database, "pay", filters=RunFilters(statuses=("failure",), until=2_000)) == [
         "run_01503",
         "run_00501",
     ]
@@ -98,5 +98,5 @@ async def test_a_text_is_not_found_in_what_lists_do_not_show(database: Database)
 
 @pytest.mark.both_stores
 async def test_pages_by_cursor_show_every_run_once(database: Database) -> None:
-    shown = await walk(database, None, 100, Filters(statuses=("failure",)))
+    shown = await walk(database, None, 100, RunFilters(statuses=("failure",)))
     assert shown == [f"run_{number:05}" for number in range(COUNT - 1, 0, -1) if number % 2 and number % 3 == 0]

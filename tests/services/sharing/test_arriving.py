@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from dustrun import __version__
 from dustrun.services.sharing.bus import Bus
-from dustrun.services.streaming.broadcaster import Notice
+from dustrun.services.streaming.broadcaster import ActivityNotice
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.ledger_tables import processes
 from testkit.composition import composed
@@ -34,7 +34,7 @@ async def test_a_server_that_has_just_joined_hears_what_the_first_one_tells(tmp_
         for number in range(5):
             async with composed(tmp_path, **shares) as second:
                 subscription = second.parts.streams.hub.watch_activity("org_1")
-                notice = Notice("trigger_skipped", number, None, "{}")
+                notice = ActivityNotice("trigger_skipped", number, None, "{}")
                 first.parts.streams.hub.announce("org_1", notice)
 
                 async def is_heard(subscription: Any = subscription) -> bool:
@@ -62,7 +62,7 @@ async def test_a_server_tells_one_that_it_has_only_just_heard_of(tmp_path: Path,
                 return bool(heard)
 
             await until(is_answered, 20)
-            first.parts.streams.hub.announce("org_1", Notice("trigger_skipped", 1, None, "{}"))
+            first.parts.streams.hub.announce("org_1", ActivityNotice("trigger_skipped", 1, None, "{}"))
 
             async def is_told() -> bool:
                 return len(heard) > 1

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun.core.triggers.chain.cursor import Cursor
-from dustrun.core.triggers.chain.watch import BlockFacts, ChainEvent, OnReorg, Watch
+from dustrun.core.triggers.chain.watch import BlockFacts, ChainEvent, ChainWatch, OnReorg
 from dustrun.core.triggers.event import CursorMove
 from dustrun.core.values.exact_json import loads
 from dustrun.errors import Temporary
@@ -26,7 +26,7 @@ from testkit.composition import Composition
 from testkit.sharing import ended
 
 __all__ = ["server"]  # the fixture
-WATCH = Watch(1, 0, on_reorg="retract")
+WATCH = ChainWatch(1, 0, on_reorg="retract")
 KEY = "1:0xaa:0"
 
 
@@ -63,7 +63,7 @@ class Deposit:
         await self._intake.record(self.sub, WATCH, event, (self.sub.row.cursor_version, Cursor(self.number, hash)))
         await self.read()
 
-    async def goes(self, watch: Watch = WATCH) -> None:
+    async def goes(self, watch: ChainWatch = WATCH) -> None:
         """A reorg removed its block."""
         row = await self.server.parts.database.read(lambda tx: chain_events.find(tx, self.sub.pk, KEY))
         assert row is not None
@@ -254,7 +254,7 @@ def paid(block: int, position: int, number: int) -> ChainEvent:
 async def test_events_that_a_kill_left_to_record_are_still_themselves_after_a_reorg(server: Composition) -> None:
     """The first of a transaction's events had run; elsewhere, the transaction has the others alone, in its place."""
     one = await deposit(server)
-    watch, intake = Watch(1, 0), one._intake
+    watch, intake = ChainWatch(1, 0), one._intake
     events = await intake.identify(one.sub, [paid(11, 0, 100), paid(11, 1, 1), paid(11, 2, 2)])
     at = (one.sub.row.cursor_version, Cursor(11, "0x0b", 0))
     await intake.record(one.sub, watch, events[0], at, events[1:])

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun.core.triggers.event import CursorMove, TriggerEvent
-from dustrun.services.triggers.recording import CursorMoved, Fired
+from dustrun.services.triggers.recording import CursorMoved, EventOutcome
 from dustrun.services.triggers.subscriptions import Subscription
 from dustrun.storage.db.tables import runs
 from dustrun.storage.db.trigger_tables import trigger_events
@@ -49,7 +49,7 @@ def ring(key: str, n: int = 1) -> TriggerEvent:
     return TriggerEvent(key, {"n": n}, 1_700_000_000_000)
 
 
-async def fire(server: Composition, sub: Subscription, *keys: str) -> list[Fired]:
+async def fire(server: Composition, sub: Subscription, *keys: str) -> list[EventOutcome]:
     return await asyncio.gather(*(server.parts.triggers.intake.fire(sub, ring(key)) for key in keys))
 
 
@@ -132,7 +132,7 @@ async def test_a_limit_or_a_repetition_is_told_before_what_no_run_could_start_wi
     """Also when the event before started a run, so that nobody looked in advance."""
     workflow_id, sub = await published(server)
 
-    async def wrong(key: str) -> Fired:
+    async def wrong(key: str) -> EventOutcome:
         event = TriggerEvent(key, {"n": 1}, 1_700_000_000_000, run_id="no id of a run")
         return await server.parts.triggers.intake.fire(sub, event)
 

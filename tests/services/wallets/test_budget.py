@@ -13,14 +13,14 @@ import sqlalchemy as sa
 
 from dustrun import clock
 from dustrun.core.money.intent import Movement
-from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Request, Verdict, WalletPolicy
+from dustrun.core.money.policy import Allow, Ask, CountedUnits, Deny, PolicyRequest, Verdict, WalletPolicy
 from dustrun.core.money.policy.counting import GAS_USD, Origin, gas_measure
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import MAX_UINT256, Asset
 from dustrun.errors import Invalid, Temporary
 from dustrun.sdk.chain import Price
 from dustrun.services.wallets import budget
-from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valued, check_reached, with_fee
+from dustrun.services.wallets.budget import AssetValue, Budget, Earlier, SpendCase, check_reached, with_fee
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.ledger_tables import reservations as table
@@ -33,7 +33,7 @@ ROUTER = checksum("0x" + "b2" * 20)
 NATIVE = Asset(1)
 DAY = 86_400_000
 ETHER = 10**18
-PRICES = {NATIVE.key: Valued(Price(Decimal("2500"), "static", 0, 0), 18)}
+PRICES = {NATIVE.key: AssetValue(Price(Decimal("2500"), "static", 0, 0), 18)}
 
 
 class Nobody:
@@ -42,7 +42,7 @@ class Nobody:
     async def decimals(self, asset: Asset) -> int:
         return 18
 
-    async def value(self, asset: Asset, *, surveys: bool = True) -> Valued:
+    async def value(self, asset: Asset, *, surveys: bool = True) -> AssetValue:
         if asset != NATIVE:
             raise Invalid("unpriced")
         return PRICES[asset.key]
@@ -67,10 +67,10 @@ def policy(**fields: Any) -> WalletPolicy:
     return WalletPolicy.model_validate(given)
 
 
-def send(units: int, *, to: str = BOB, gas: int = 21_000, max_fee: int = 10**9) -> Request:
+def send(units: int, *, to: str = BOB, gas: int = 21_000, max_fee: int = 10**9) -> PolicyRequest:
     """A plain transfer."""
     movement = Movement("send", NATIVE, units, to)
-    return Request("transaction", 1, to, units, b"", (movement,), gas_limit=gas, max_fee_units=max_fee)
+    return PolicyRequest("transaction", 1, to, units, b"", (movement,), gas_limit=gas, max_fee_units=max_fee)
 
 
 class Ledger:
@@ -81,10 +81,10 @@ class Ledger:
         self.rules = rules
         self.spending = Budget(Nobody())
 
-    def case(self, request: Request, now: int) -> SpendCase:
+    def case(self, request: PolicyRequest, now: int) -> SpendCase:
         return SpendCase("wal_1", self.rules, request, PRICES, now)
 
-    async def spend(self, subject: str, request: Request, now: int, **options: Any) -> Verdict:
+    async def spend(self, subject: str, request: PolicyRequest, now: int, **options: Any) -> Verdict:
         def unit(tx: Tx) -> Verdict:
             return self.spending.judge_and_reserve(tx, self.case(request, now), subject, **options)
 
@@ -153,7 +153,7 @@ async def test_a_run_has_its_own_count_however_long_it_takes(store: tuple[Databa
 class Silent:
     """A price source that does not answer."""
 
-    async def value(self, asset: Asset, *, surveys: bool = True) -> Valued:
+    async def value(self, asset: Asset, *, surveys: bool = True) -> AssetValue:
         raise Temporary("no answer")
 
     async def decimals(self, asset: Asset) -> int:
@@ -242,8 +242,10 @@ async def test_the_approval_of_a_swap_is_judged_and_counts_with_the_swap(store: 
     ledger = Ledger(store, rules)
     data = bytes.fromhex("095ea7b3") + bytes.fromhex(ROUTER[2:]).rjust(32, b"\0") + (60).to_bytes(32)
     assert token.token is not None
-    approval = Request("transaction", 1, token.token, 0, data, (Movement("approve", token, 60, ROUTER, of_swap=True),))
-    swap = Request("transaction", 1, ROUTER, 0, bytes.fromhex("12345678"), (Movement("send", token, 60, ROUTER),))
+    approval = PolicyRequest(
+        "transaction", 1, token.token, 0, data, (Movement("approve", token, 60, ROUTER, of_swap=True),)
+    )
+    swap = PolicyRequest("transaction", 1, ROUTER, 0, bytes.fromhex("12345678"), (Movement("send", token, 60, ROUTER),))
     assert isinstance(await ledger.spend("tx_1", approval, 0), Allow)
     assert await ledger.spent(token.key, DAY, 0) == 0
     assert isinstance(await ledger.spend("tx_2", swap, 0), Allow)
@@ -337,7 +339,7 @@ async def test_a_simulation_sees_the_ledger_and_its_own_spends_and_reserves_noth
 
 
 async def test_an_asset_that_nobody_prices_is_left_out_of_the_values() -> None:
-    other = Request("transaction", 5, BOB, 1, b"", (Movement("send", Asset(5), 1, BOB),))
+    other = PolicyRequest("transaction", 5, BOB, 1, b"", (Movement("send", Asset(5), 1, BOB),))
     values = await Budget(Nobody()).values_of([send(1), other])
     assert values == PRICES
 
@@ -380,9 +382,9 @@ async def test_a_window_over_many_rows_is_read_as_quickly_as_one_over_few(store:
 
 
 def test_a_simulated_fee_counts_as_it_was_paid() -> None:
-    held = Counted({"usd": 7, "count": 1, gas_measure(1): 900, GAS_USD: 10}, ("x",), True)
+    held = CountedUnits({"usd": 7, "count": 1, gas_measure(1): 900, GAS_USD: 10}, ("x",), True)
     units = {"usd": 7, "count": 1, gas_measure(1): 450, GAS_USD: 5}
-    assert with_fee(held, 450) == Counted(units, ("x",), True)
+    assert with_fee(held, 450) == CountedUnits(units, ("x",), True)
     assert with_fee(held, 451).units[GAS_USD] == 6  # rounded up
-    signature = Counted({"usd": 7, "count": 1})
+    signature = CountedUnits({"usd": 7, "count": 1})
     assert with_fee(signature, 450) == signature

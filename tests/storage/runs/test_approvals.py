@@ -60,7 +60,7 @@ async def test_lists_take_every_filter(tmp_path: Path, store_url: str) -> None:
             reached: dict[str, Any] = {"only_workflows": some, "only_wallets": some}
 
             def read(tx: Tx, reached: dict[str, Any] = reached) -> list[Any]:
-                filters = transactions.Filters(**every, wallet_id="o", **reached)
+                filters = transactions.TransactionFilters(**every, wallet_id="o", **reached)
                 return [
                     *transactions.list_page(tx, "org", filters, 3, 0),
                     *signatures.list_page(tx, "org", "run", 3, 0, **reached),

@@ -10,7 +10,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.tables import executions, metadata, runs
 from dustrun.storage.runs import called_runs
 from dustrun.storage.runs import runs as run_rows
-from dustrun.storage.runs.called_runs import Node
+from dustrun.storage.runs.called_runs import CalledNode
 
 
 def test_what_a_run_called_is_found_by_the_caller_at_every_depth(tmp_path: Path) -> None:
@@ -50,7 +50,9 @@ def test_inputs_are_those_of_a_run_and_of_all_that_it_called_unless_these_are_to
 
     def asked(top: int, *, in_loop: bool = True, most: int = 2) -> set[str | None] | None:
         return database.read_now(
-            lambda tx: called_runs.list_inputs(tx, run_rows.get(tx, top), Node("helper", 1, "info", in_loop), most)
+            lambda tx: called_runs.list_inputs(
+                tx, run_rows.get(tx, top), CalledNode("helper", 1, "info", in_loop), most
+            )
         )
 
     assert (asked(1), asked(1, in_loop=False), asked(5)) == ({"a", "b"}, {"a"}, {"d"})

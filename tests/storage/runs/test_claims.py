@@ -13,7 +13,7 @@ from dustrun.storage.db.ledger_tables import processes
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import organizations, runs, workflows
 from dustrun.storage.runs import claims
-from dustrun.storage.runs.claims import Claimed, Rooms
+from dustrun.storage.runs.claims import ClaimedRuns, Rooms
 from testkit.postgres import Cluster
 
 _RUN: dict[str, Any] = {
@@ -45,14 +45,14 @@ def _add(database: Database, org_id: str, count: int, *, status: str = "running"
         connection.execute(sa.insert(runs), rows)
 
 
-def _claim(database: Database, count: int, *more: Any, holder: str = "me") -> Claimed:
+def _claim(database: Database, count: int, *more: Any, holder: str = "me") -> ClaimedRuns:
     tx = database.begin()
     answer = claims.claim(tx, holder, count, *more)
     database.commit()
     return claims.claimed(answer)
 
 
-def _orgs(found: Claimed) -> list[str]:
+def _orgs(found: ClaimedRuns) -> list[str]:
     return sorted(run.org_id for run in found.runs)
 
 
@@ -70,7 +70,7 @@ def test_organizations_take_turns_and_of_each_the_oldest_runs_are_claimed(databa
     assert (_orgs(found), found.last_org) == (["a"] * 2 + ["b"] * 4 + ["c"] * 4, "c")
     assert [run.id for run in found.runs] == [f"run_{n}" for n in (0, 1, 2, 3, 30, 31, 32, 33, 34, 35)]
     assert _orgs(_claim(database, 50)) == ["b"] * 26 + ["c"]
-    assert _claim(database, 50) == Claimed([], None)
+    assert _claim(database, 50) == ClaimedRuns([], None)
 
 
 def test_turns_go_on_behind_the_organization_that_was_last(database: Database) -> None:

@@ -17,7 +17,7 @@ from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import COUNTED_TOGETHER, metadata, organizations, run_counts, runs
-from dustrun.storage.runs.run_lists import Filters, Kind, _newest_of, count_by_status, list_runs
+from dustrun.storage.runs.run_lists import RangeKind, RunFilters, _newest_of, count_by_status, list_runs
 
 STATUSES = ("running", "waiting", "success", "partial", "failure", "cancelled")
 MODES = ("live", "simulate", "dust")
@@ -74,7 +74,7 @@ def store(store_url: str) -> Iterator[tuple[Database, list[dict[str, Any]]]]:
     database.close()
 
 
-def passes(run: dict[str, Any], filters: Filters, *, by_status: bool = True) -> bool:
+def passes(run: dict[str, Any], filters: RunFilters, *, by_status: bool = True) -> bool:
     return (
         run["org_id"] == "a"
         and (not by_status or not filters.statuses or run["status"] in filters.statuses)
@@ -89,13 +89,13 @@ def passes(run: dict[str, Any], filters: Filters, *, by_status: bool = True) -> 
     )
 
 
-def every_filter() -> Iterator[Filters]:
+def every_filter() -> Iterator[RunFilters]:
     statuses = [(), ("failure",), ("running", "success"), STATUSES]
     modes = [(), ("dust",), ("live", "simulate")]
     sinces = [None, FIRST - 10**6, FIRST + 200_001, FIRST + 700_001, FIRST + 10**7]
     for status, mode, since in itertools.product(statuses, modes, sinces):
         for workflow_id, only in ((None, None), ("w1", None), (None, ("w1", "w2")), ("w2", ("w1",)), (None, ())):
-            yield Filters(status, workflow_id, mode, since, only)
+            yield RunFilters(status, workflow_id, mode, since, only)
 
 
 def test_every_filter_shows_and_counts_what_it_says(store: tuple[Database, list[dict[str, Any]]]) -> None:
@@ -117,8 +117,10 @@ def test_lists_take_versions_and_ends_and_cursors_too(store: tuple[Database, lis
     database, kept = store
 
     def look(tx: Tx) -> None:
-        versions = [Filters(workflow_id="w1", version=version) for version in (1, 2, 3, 4)]
-        for start, status, mode in itertools.product([*versions, Filters()], [(), ("failure", "running")], [(), MODES]):
+        versions = [RunFilters(workflow_id="w1", version=version) for version in (1, 2, 3, 4)]
+        for start, status, mode in itertools.product(
+            [*versions, RunFilters()], [(), ("failure", "running")], [(), MODES]
+        ):
             for since, until, before in (
                 (None, FIRST + 400_001, None),
                 (FIRST + 200_001, FIRST + 500_001, None),
@@ -151,7 +153,10 @@ def test_a_workflows_runs_are_found_by_its_own_indexes(tmp_path: Path, seed: int
         for name, sql in random.Random(seed).sample(made.fetchall(), 10):
             connection.exec_driver_sql(f"DROP INDEX {name}")
             connection.exec_driver_sql(sql)
-        for kind in (Kind("workflow_id", True, False, True, True), Kind("workflow_id", True, False, True, False)):
+        for kind in (
+            RangeKind("workflow_id", True, False, True, True),
+            RangeKind("workflow_id", True, False, True, False),
+        ):
             sql = _newest_of(kind, False, True, True).compile(database.dialect)[0]
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", tuple("1" * sql.count("?"))).fetchall()
             plans += [str(row[3]).split(" USING ")[1] for row in plan]

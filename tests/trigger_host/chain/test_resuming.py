@@ -17,8 +17,8 @@ from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.trigger_host.chain.blocks import Blocks
 from dustrun.trigger_host.chain.headers import Headers
-from dustrun.trigger_host.chain.scanner import Parts, Scanner
-from dustrun.trigger_host.chain.watched import Watched, WatchOptions
+from dustrun.trigger_host.chain.scanner import Scanner, ScannerParts
+from dustrun.trigger_host.chain.watched import WatchedSubscription, WatchOptions
 from dustrun.trigger_host.chain.watcher import ChainWatcher
 from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.pings import Pings
@@ -185,9 +185,9 @@ async def test_a_resume_that_is_interrupted_does_not_begin_in_the_past_again(ser
     reader, store = BlockReader(parts.money.chains.get(CHAIN_ID)), _Interrupted(parts.database, parts.writer)
     intake = ChainIntake(parts.database, parts.writer, parts.triggers.intake)
     headers, blocks = Headers(CHAIN_ID, reader, store), Blocks(reader, lambda: [watch])
-    scanner = Scanner(Parts(reader, headers, blocks, store, intake), lambda _: None)
+    scanner = Scanner(ScannerParts(reader, headers, blocks, store, intake), lambda _: None)
     with pytest.raises(ConnectionResetError):
-        await scanner.begin(Watched.of(sub, watch), (await reader.head()).header)
+        await scanner.begin(WatchedSubscription.of(sub, watch), (await reader.head()).header)
     await server.server.trigger_host.start()
     await server.until_scanned(workflow, pings.head)
     assert sorted(await told(server, workflow)) == [("0", "retracted"), ("1", "retracted")]
@@ -203,14 +203,14 @@ async def test_a_trigger_that_moves_to_another_chain_is_left_to_its_watcher(serv
     assert sub.trigger.watch is not None
     watch = replace(sub.trigger.watch(sub.config), confirmations=0)
 
-    async def find(_: str) -> Watched:
-        return Watched.of(sub, replace(watch, chain_id=5))
+    async def find(_: str) -> WatchedSubscription:
+        return WatchedSubscription.of(sub, replace(watch, chain_id=5))
 
     blocks = Blocks(reader, lambda: [watch])
     watcher = ChainWatcher(
-        CHAIN_ID, Parts(reader, Headers(CHAIN_ID, reader, store), blocks, store, intake), find, WatchOptions(50)
+        CHAIN_ID, ScannerParts(reader, Headers(CHAIN_ID, reader, store), blocks, store, intake), find, WatchOptions(50)
     )
-    old = Watched.of(sub, watch)
+    old = WatchedSubscription.of(sub, watch)
     old.version, old.at = -1, None
     await watcher.arm(old)
     async with asyncio.timeout(20):
@@ -232,9 +232,9 @@ async def test_a_gap_of_a_paused_trigger_stays_to_be_scanned(server: Watching, p
     blocks = Blocks(reader, lambda: [watch])
     blocks.rearm()
     intake = ChainIntake(parts.database, parts.writer, parts.triggers.intake)
-    stale: list[Watched] = []
-    scanner = Scanner(Parts(reader, Headers(CHAIN_ID, reader, store), blocks, store, intake), stale.append)
-    one = Watched.of(sub, watch)
+    stale: list[WatchedSubscription] = []
+    scanner = Scanner(ScannerParts(reader, Headers(CHAIN_ID, reader, store), blocks, store, intake), stale.append)
+    one = WatchedSubscription.of(sub, watch)
     assert await scanner.replay(one, first, pings.head) is False
     assert (await server.events(workflow), stale) == ([], [one])
 
@@ -274,9 +274,9 @@ async def test_a_block_whose_header_was_left_out_is_read_before_a_later_one(serv
     blocks, headers = _Held(reader, lambda: [watch]), Headers(CHAIN_ID, reader, store)
     blocks.rearm()
     intake = ChainIntake(parts.database, parts.writer, parts.triggers.intake)
-    scanner = Scanner(Parts(reader, headers, blocks, store, intake), lambda _: None)
+    scanner = Scanner(ScannerParts(reader, headers, blocks, store, intake), lambda _: None)
     last = [first]
-    async with aclosing(scanner._read(Watched.of(sub, watch), first, lambda: last[0])) as found:
+    async with aclosing(scanner._read(WatchedSubscription.of(sub, watch), first, lambda: last[0])) as found:
         begun = asyncio.ensure_future(anext(found))
         await blocks.until_asked(first)
         (beyond,) = await reader.blocks([first + 2])

@@ -12,7 +12,7 @@ from dustrun import clock
 from dustrun.chain.watching import BlockReader, ChainMoved
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.trigger_host.chain.headers import Headers, HeadWentBack
-from dustrun.trigger_host.chain.watched import Watched
+from dustrun.trigger_host.chain.watched import WatchedSubscription
 from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.pings import Pings
 from testkit.chain.rpc_proxy import proxy
@@ -22,7 +22,7 @@ from testkit.chain_watching import Watching, watching
 def test_what_fails_often_but_not_long_rests_a_moment_only() -> None:
     now_s, nobody = [100.0], cast(Any, None)
     with clock.virtual(lambda: now_s[0], 0):
-        one = Watched(nobody, nobody, 0, None, None)
+        one = WatchedSubscription(nobody, nobody, 0, None, None)
         for _ in range(8):
             one.failed("no logs yet")
             now_s[0] += 0.05

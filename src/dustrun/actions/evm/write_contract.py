@@ -39,7 +39,7 @@ from dustrun.actions.evm.fields import ChainId, Party, TransactionFields, Units,
 from dustrun.core.evm import abi_signatures
 from dustrun.core.evm.abi import AbiFault, Function
 from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
-from dustrun.core.money.router_calls import Call, router_movements
+from dustrun.core.money.router_calls import RouterCall, router_movements
 from dustrun.core.money.token_calls import Unread, implied_movement, implied_movements
 from dustrun.sdk import Context, Effect, Origin, action
 from dustrun.sdk.action import refuse
@@ -120,7 +120,7 @@ def _events(abi: Any) -> list[dict[str, Any]]:
 def _movements(chain: Chain, input: Input, data: bytes, sender: str) -> tuple[Movement, ...]:
     """What the call moves: its value, and what well-known calldata of tokens, routers and nested calls moves."""
     network, field = chain.network, "data" if input.data is not None else "args"
-    call = Call(input.chain_id, sender, input.contract, input.value, data, network.wrapped_native)
+    call = RouterCall(input.chain_id, sender, input.contract, input.value, data, network.wrapped_native)
     try:
         implied = [*implied_movements(input.chain_id, input.contract, data), *router_movements(call)]
     except Unread as fault:

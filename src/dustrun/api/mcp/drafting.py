@@ -24,7 +24,7 @@ from dustrun.services.access.paging import Paging
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows.workflows import NewWorkflow, Workflow
-from dustrun.storage.workflows.workflows import Filters
+from dustrun.storage.workflows.workflows import WorkflowFilters
 
 Json = dict[str, Any]
 M = TypeVar("M", bound=Fields)
@@ -82,7 +82,7 @@ async def describe_nodes(parts: Parts, principal: Principal, asked: inputs.Descr
 async def list_workflows(parts: Parts, principal: Principal, asked: inputs.ListWorkflows) -> Result:
     """The workflows that the key can access, those changed last first."""
     only = None if principal.workflow_ids is None else tuple(sorted(principal.workflow_ids))
-    filters = Filters(org_id=principal.org_id, q=asked.query, only=only)
+    filters = WorkflowFilters(org_id=principal.org_id, q=asked.query, only=only)
     page = await parts.workflows.list_page(filters, "updatedAt:desc", Paging(asked.limit))
     shown = [{name: one.get(name) for name in _LISTED} for one in map(listed_shape, page.items)]
     return Result({"hasMore": page.has_more}, {"workflows": shown})

@@ -25,7 +25,7 @@ from dustrun.services.runs.launching.decision import LaunchRequest
 from dustrun.services.runs.runs import Run, newest
 from dustrun.services.runs.start_request import RunRequest, of_message
 from dustrun.storage.runs.approvals import APPROVED, PENDING, ApprovalRow
-from dustrun.storage.runs.run_lists import Filters
+from dustrun.storage.runs.run_lists import RunFilters
 
 Json = dict[str, Any]
 _HEAD = ("workflowId", "mode", "status", "passed", "startedAt", "finishedAt")
@@ -220,7 +220,7 @@ def _node(run: Run, path: str | None) -> Result:
 
 async def list_runs(parts: Parts, principal: Principal, asked: inputs.ListRuns) -> Result:
     """Runs, newest first."""
-    filters = Filters(
+    filters = RunFilters(
         statuses=() if asked.status is None else (asked.status.value,),
         workflow_id=asked.workflow_id,
         modes=() if asked.mode is None else (asked.mode.value,),

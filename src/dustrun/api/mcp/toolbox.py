@@ -14,7 +14,7 @@ from dustrun.api.mcp.inputs import Id, Limit, SaveWorkflow, Version, schema_of
 from dustrun.api.mcp.result import Result, failure_text
 from dustrun.api.mcp.running import launch_of
 from dustrun.api.mcp.tools import TOOLS, Tool
-from dustrun.assistant.toolbox import OnQuestion, Question, ToolResult
+from dustrun.assistant.toolbox import LaunchQuestion, OnQuestion, ToolResult
 from dustrun.core.values.exact_json import loads_own
 from dustrun.core.values.fields import Fields
 from dustrun.errors import NotFound
@@ -190,7 +190,7 @@ class McpToolbox:
 
         def note(tx: Tx, row: ApprovalRow) -> None:
             run_id = loads_own(row.launch or "{}")["runId"]
-            on_question(tx, Question(row.id, row.binding or "", run_id, row.mode, row.run_id, row.expires_at))
+            on_question(tx, LaunchQuestion(row.id, row.binding or "", run_id, row.mode, row.run_id, row.expires_at))
 
         await self._parts.launches.propose(principal, asked, as_assistant=True, also=note)
         return ToolResult(True, _WAITS, waits=True)

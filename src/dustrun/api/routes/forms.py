@@ -17,7 +17,7 @@ from dustrun.operations.shapes.forms import (
     SubmitForm,
 )
 from dustrun.services.access.rate_limits import Excess, network_of
-from dustrun.services.triggers.forms.answers import FormView, Outcome
+from dustrun.services.triggers.forms.answers import FormView, SubmissionOutcome
 from dustrun.services.triggers.forms.state import Form
 
 noun = Noun("Forms")
@@ -59,7 +59,7 @@ async def show_form(call: Call, request: Request, secret: Secret) -> FormView:
     refusals=[Code.FORM_UNKNOWN, Code.FORM_CLOSED, Code.PAYLOAD_INVALID, Code.RATE_LIMITED],
     example={"values": {"order": "17"}, "submissionId": "3f0c2e9a4b7d41c8"},
 )
-async def submit_form(call: Call, request: Request, secret: Secret, body: SubmitForm) -> Outcome:
+async def submit_form(call: Call, request: Request, secret: Secret, body: SubmitForm) -> SubmissionOutcome:
     """Answer a form: starts a run of its workflow, once for each `submissionId`.
 
     The link starts as many runs as it may and not one more, however many ask at once. The answer tells nothing of the
@@ -77,7 +77,7 @@ async def submit_form(call: Call, request: Request, secret: Secret, body: Submit
     answers=SubmissionAnswer,
     refusals=[Code.FORM_UNKNOWN, Code.RATE_LIMITED],
 )
-async def get_submission(call: Call, request: Request, secret: Secret, submission_id: Submission) -> Outcome:
+async def get_submission(call: Call, request: Request, secret: Secret, submission_id: Submission) -> SubmissionOutcome:
     """Get how far a submission has come, and what the workflow's `respond` node says."""
     form = await _form(call, request, secret)
     return await call.parts.triggers.form_answers.read(form, submission_id)

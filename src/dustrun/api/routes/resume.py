@@ -17,7 +17,7 @@ from dustrun.operations.runs import RunId
 from dustrun.operations.shapes.runs import ForEachContext
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.rate_limits import Excess
-from dustrun.services.runs.resume import Resumed
+from dustrun.services.runs.resume import ResumeResult
 
 noun = Noun("Runs")
 
@@ -82,7 +82,7 @@ async def resume_node(
     body: ResumeBody | None = None,
     token: Annotated[str | None, Field(description="Token of the signed link; replaces a key.", max_length=100)] = None,
     org: Annotated[str | None, Field(description="Organisation of the signed link.", max_length=100)] = None,
-) -> Resumed:
+) -> ResumeResult:
     """Resume a `wait` node, or decide an `approve` node.
 
     Needs a key with `workflow:execute` (for an `approve` node also `approval:decide`), or the signed link of

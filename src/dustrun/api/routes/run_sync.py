@@ -20,7 +20,7 @@ from dustrun.operations.shapes.runs import InlineBody, SyncAnswer, request_of
 from dustrun.operations.shapes.workflows import HELLO
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access.idempotency import Answer
-from dustrun.services.runs.engine_port import Created
+from dustrun.services.runs.engine_port import CreatedRun
 from dustrun.services.runs.runs import Run
 
 noun = Noun("Runs")
@@ -58,7 +58,7 @@ async def run_workflow_sync(call: Call, workflow_id: WorkflowId, body: SyncBody 
     return await run_sized((found.answer, found.results), shape)
 
 
-async def _start(call: Call, workflow_id: str, body: SyncBody) -> Created:
+async def _start(call: Call, workflow_id: str, body: SyncBody) -> CreatedRun:
     replay_as_begun(call)
     return await call.parts.starts.start(
         call.principal, workflow_id, request_of(body, trace_of(call.parts, call.headers))
@@ -71,7 +71,7 @@ def replay_as_begun(call: Call) -> None:
         call.pending.answer = functools.partial(_begun, call=call)
 
 
-def _begun(created: Created, call: Call) -> Answer:
+def _begun(created: CreatedRun, call: Call) -> Answer:
     begun = {"runId": created.run_id, "status": RunStatus.RUNNING.value}
     return Answer(200, success_body(with_warnings(begun, call.ignored), call.request_id), created.run_id)
 

@@ -19,7 +19,7 @@ from dustrun.sdk.threads import run_sized
 from dustrun.services.access.rate_limits import Excess, network_of
 from dustrun.services.runs.runs import Conclusion
 from dustrun.services.triggers.inbound.webhook_targets import UNKNOWN, Target
-from dustrun.services.triggers.inbound.webhooks import Inbound, Received, Refusal
+from dustrun.services.triggers.inbound.webhooks import Inbound, WebhookRefusal, WebhookResult
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -35,7 +35,7 @@ async def receive_webhook(scope: Scope, receive: Receive, send: Send) -> None:
     target, inbound = await _target(parts, scope), _inbound(parts, scope)
     try:
         received = await _received(parts, target, inbound, scope, receive)
-    except Refusal as refusal:
+    except WebhookRefusal as refusal:
         # one who sends refused requests fast is told so, and no longer recorded
         parts.access.webhook_refusals.take(target.secret.id, Excess.WEBHOOK_REFUSALS)
         await parts.triggers.webhooks.record(target, inbound, refusal)
@@ -61,7 +61,7 @@ async def _target(parts: Parts, scope: Scope) -> Target:
     return target
 
 
-async def _received(parts: Parts, target: Target, inbound: Inbound, scope: Scope, receive: Receive) -> Received:
+async def _received(parts: Parts, target: Target, inbound: Inbound, scope: Scope, receive: Receive) -> WebhookResult:
     webhooks = parts.triggers.webhooks
     webhooks.check_method(target, inbound)
     try:
@@ -69,7 +69,7 @@ async def _received(parts: Parts, target: Target, inbound: Inbound, scope: Scope
     except DustrunError as error:
         if error.code is not Code.BODY_TOO_LARGE:
             raise
-        raise Refusal("too_large", error) from None
+        raise WebhookRefusal("too_large", error) from None
     return await webhooks.receive(target, inbound, body)
 
 
@@ -77,12 +77,12 @@ def _size_of(found: Conclusion | None) -> Any:
     return None if found is None else (found.answer, found.results)
 
 
-def _status_of(received: Received) -> int:
+def _status_of(received: WebhookResult) -> int:
     is_over = received.conclusion is not None and received.conclusion.is_due
     return 202 if received.fired.action == "triggered" and not received.fired.is_duplicate and not is_over else 200
 
 
-def _response(received: Received, found: str) -> Response:
+def _response(received: WebhookResult, found: str) -> Response:
     conclusion = received.conclusion
     if received.handshake is not None:
         return shaken(received.handshake.answer)

@@ -18,7 +18,7 @@ from dustrun.chain.simulate.creation import creation_gas
 from dustrun.chain.simulate.fork import MAX_STEPS, Fork
 from dustrun.chain.simulate.pinning import pin
 from dustrun.chain.simulate.reads import Reads
-from dustrun.chain.simulate.result import Rejected, SimResult
+from dustrun.chain.simulate.result import RejectedTransaction, SimResult
 from dustrun.chain.simulate.sending import DryRunCache, KeepIf, Sending
 from dustrun.chain.simulate.strategies.local_fork import LocalFork
 from dustrun.chain.simulate.strategies.simulate_v1 import SimulateV1
@@ -161,7 +161,7 @@ class SimChain:
         version = fork.changes
         try:
             dry_run = (await self._sending(fork, simulator, sender, intent).dry_run(self._dry_runs))[1]
-        except Rejected:
+        except RejectedTransaction:
             return None
         if fork.changes == version:
             self._reads.note_native(fork, simulator, checksum(sender), dry_run.units)
@@ -221,7 +221,7 @@ class SimChain:
             fork, simulator = await self._opened()
             try:
                 step, dry_run = await self._sending(fork, simulator, sender, intent).dry_run(self._dry_runs)
-            except Rejected as rejected:
+            except RejectedTransaction as rejected:
                 message = f"The transaction: {rejected.message}"
                 if rejected.code is Code.FUNDS_INSUFFICIENT:
                     raise Invalid(message, code=Code.FUNDS_INSUFFICIENT) from None

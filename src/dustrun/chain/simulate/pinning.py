@@ -9,7 +9,7 @@ from dustrun import clock
 from dustrun.chain import fees, wire
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import to_error
-from dustrun.chain.rpc import Request, RpcError
+from dustrun.chain.rpc import RpcError, RpcRequest
 from dustrun.chain.simulate.fork import Fork
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.values.addresses import checksum
@@ -61,7 +61,7 @@ async def _read(live: LiveChain, at: str) -> Fork:
     is_legacy = live.network.fee_model == "legacy"
     priced_by = fees.GAS_PRICE if is_legacy else fees.history(at)
     try:
-        block, priced = await live.endpoints.batch([Request("eth_getBlockByNumber", (at, False)), priced_by])
+        block, priced = await live.endpoints.batch([RpcRequest("eth_getBlockByNumber", (at, False)), priced_by])
     except RpcError as error:
         raise to_error(error, doing) from None
     for answer in (block, priced):

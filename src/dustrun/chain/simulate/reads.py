@@ -13,7 +13,7 @@ from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.fork import Fork
 from dustrun.chain.simulate.result import BatchResult, ReadBatch
 from dustrun.chain.simulate.strategy import Simulator
-from dustrun.chain.simulate.touched import Holding
+from dustrun.chain.simulate.touched import TouchedBalance
 from dustrun.core.values.addresses import keccak256
 from dustrun.errors import DustrunError
 from dustrun.records import dataclass
@@ -80,7 +80,7 @@ class Prefetch:
     @property
     def batch(self) -> ReadBatch:
         """The reads as one request of a simulator."""
-        asks = [Holding(None, key.address).ask() for key in self.natives]
+        asks = [TouchedBalance(None, key.address).ask() for key in self.natives]
         asks += [Ask(call.to, call.data) for call in self.words]
         return ReadBatch(self._others, asks, [key.address for key in self.codes])
 
@@ -251,7 +251,7 @@ async def _answers(fork: Fork, simulator: Simulator, keys: Sequence[Key]) -> dic
     codes = [key for key in keys if isinstance(key, CodeOf)]
     is_mixed = bool(calls) + bool(natives) + bool(codes) > 1
     if is_mixed and len(calls) <= MAX_CALLS and (fork.steps or fork.waited_s):
-        asks = [Holding(None, key.address).ask() for key in natives]
+        asks = [TouchedBalance(None, key.address).ask() for key in natives]
         found = await simulator.read_batch(fork, ReadBatch(calls, asks, [key.address for key in codes]))
         read = [
             await simulator.code(fork, key.address) if code is None else code
@@ -260,7 +260,7 @@ async def _answers(fork: Fork, simulator: Simulator, keys: Sequence[Key]) -> dic
         return dict(zip([*calls, *natives, *codes], [*found.results, *map(_units, found.words), *read], strict=True))
     results, words, *read = await asyncio.gather(
         simulator.read(fork, calls) if calls else _nothing(),
-        simulator.probe(fork, [Holding(None, key.address).ask() for key in natives]) if natives else _nothing(),
+        simulator.probe(fork, [TouchedBalance(None, key.address).ask() for key in natives]) if natives else _nothing(),
         *(simulator.code(fork, key.address) for key in codes),
     )
     return dict(zip([*calls, *natives, *codes], [*results, *map(_units, words), *read], strict=True))

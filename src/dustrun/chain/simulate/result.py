@@ -8,7 +8,7 @@ from typing import Any
 
 from dustrun.chain.simulate.creation import Ask
 from dustrun.core.money.intent import BalanceChange, Log, Receipt
-from dustrun.core.money.policy.outflow import Taken
+from dustrun.core.money.policy.outflow import TakenAmounts
 from dustrun.errors import Permanent
 from dustrun.records import dataclass
 from dustrun.sdk.chain import CallResult, ChainCall
@@ -39,7 +39,7 @@ class DryRun:
     units: int
 
 
-class Rejected(Permanent):
+class RejectedTransaction(Permanent):
     """The node would reject the transaction, for lack of funds (code `FUNDS_INSUFFICIENT`), of gas, or for its code."""
 
 
@@ -64,7 +64,7 @@ class SimResult:
     unseen_units: int = 0
     returned: Mapping[str, Any] | None = None
     max_fee_units: int = 0
-    taken: Taken | None = None
+    taken: TakenAmounts | None = None
 
     @property
     def is_success(self) -> bool:
@@ -146,7 +146,7 @@ class BatchResult:
 
 
 @dataclass(slots=True)
-class Measured:
+class MeasuredTransaction:
     """A transaction with its gas limit and fee: the outcome, the words read before and after it, and the answers to the
     extra reads at the state after it (None if the simulator did not read them)."""
 

@@ -12,15 +12,23 @@ from dustrun.chain import fees as bids
 from dustrun.chain import wire
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.reverts import decode as decode_revert
-from dustrun.chain.rpc import Request, RpcError
+from dustrun.chain.rpc import RpcError, RpcRequest
 from dustrun.chain.simulate.creation import contract_address, creation_gas, fault_of, refusal_of
 from dustrun.chain.simulate.events import decode_events, decode_returned
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.result import BatchResult, CallOutcome, DryRun, Measured, ReadBatch, Rejected, SimResult
+from dustrun.chain.simulate.result import (
+    BatchResult,
+    CallOutcome,
+    DryRun,
+    MeasuredTransaction,
+    ReadBatch,
+    RejectedTransaction,
+    SimResult,
+)
 from dustrun.chain.simulate.strategies.answers import ask_all, simulation_error
 from dustrun.chain.simulate.strategies.trace_call import TraceCall
 from dustrun.chain.simulate.strategy import Simulator
-from dustrun.chain.simulate.touched import Touched, changes_of, taken_of, touched
+from dustrun.chain.simulate.touched import TouchedState, changes_of, taken_of, touched
 from dustrun.core.money.intent import Intent, Receipt
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
@@ -54,8 +62,8 @@ class Sending:
         self._priced_gas: int | None = None
 
     async def dry_run(self, cache: DryRunCache) -> tuple[Step, DryRun]:
-        """Runs the transaction without fees; taken from `cache` if it already ran on the same state. Raises `Rejected`.
-        The outcome may differ once a gas limit is set."""
+        """Runs the transaction without fees; taken from `cache` if it already ran on the same state. Raises
+        `RejectedTransaction`. The outcome may differ once a gas limit is set."""
         step = await self._first_step()
         version, dry_run = self._fork.changes, cache.find(self._fork, step)
         if dry_run is None:
@@ -104,7 +112,7 @@ class Sending:
             await self._check_funds(step, dry_run.units, data_fee)
             found = self._touched(step, dry_run.outcome)
             measured = await self._measure(step, dry_run, found, reads)
-        except Rejected as rejected:
+        except RejectedTransaction as rejected:
             gas = self._intent.gas_limit or 0
             lacks = rejected.code is Code.FUNDS_INSUFFICIENT
             return SimResult(self._sender, "rejected", None, gas, rejected=rejected.message, lacks_funds=lacks), None
@@ -117,7 +125,7 @@ class Sending:
             return result, measured.batch_result
         return result, None
 
-    async def _measure(self, step: Step, dry_run: DryRun, found: Touched, reads: ReadBatch) -> Measured:
+    async def _measure(self, step: Step, dry_run: DryRun, found: TouchedState, reads: ReadBatch) -> MeasuredTransaction:
         asks = found.asks()
         measuring = self._simulator.measure(self._fork, step, dry_run, asks, asks, reads)
         is_known = self._sender in self._fork.nonces
@@ -132,12 +140,12 @@ class Sending:
             creates = contract_address(self._sender, await self._nonce())
             refusal = refusal_of(self._intent.data)
             if refusal is not None:
-                raise Rejected(refusal)
+                raise RejectedTransaction(refusal)
         gas = self._intent.gas_limit or 0
         if creates is not None and gas and not self._simulator.creates:
             gas -= creation_gas(0, self._intent.data, b"")
             if gas < _PLAIN_GAS:
-                raise Rejected("the gas limit is too low for a contract creation")
+                raise RejectedTransaction("the gas limit is too low for a contract creation")
         slot_s = max(1, network.block_time_ms // 1000)
         return Step(
             sender=self._sender,
@@ -155,7 +163,7 @@ class Sending:
         """The sender's nonce at the pinned block plus its simulated transactions."""
         known = self._fork.nonces.get(self._sender)
         if known is None:
-            asked = Request("eth_getTransactionCount", (self._sender, {"blockHash": self._fork.hash}))
+            asked = RpcRequest("eth_getTransactionCount", (self._sender, {"blockHash": self._fork.hash}))
             answer = (await ask_all(self._live.endpoints, [asked], self._fork))[0]
             if isinstance(answer, RpcError):
                 raise simulation_error(answer, self._fork, self._live.endpoints)
@@ -183,12 +191,13 @@ class Sending:
         return bids.read_data_fee(self._live.network, await self._live.call(ChainCall(*asked)))
 
     async def _check_funds(self, step: Step, units: int, data_fee: int) -> None:
-        """Raises `Rejected` if the balance is below value + gas limit × max fee + L2 data fee, like a node."""
+        """Raises `RejectedTransaction` if the balance is below value + gas limit × max fee + L2 data fee, like a
+        node."""
         fork, gas = self._fork, self._gas_limit(step)
         has = units - fork.owed.get(self._sender, 0)
         needs = step.value_units + gas * fork.fees.max_fee_units + data_fee
         if has < needs:
-            raise Rejected(
+            raise RejectedTransaction(
                 f"the sender has {has} base units of {self._live.network.native.symbol} and needs up to {needs}: "
                 f"{step.value_units} of value, {gas} gas at {fork.fees.max_fee_units}"
                 + (f", {data_fee} for data" if data_fee else ""),
@@ -205,20 +214,20 @@ class Sending:
             or creation_gas(step.gas, step.data, step.runtime or b"") * 5 // 4
         )
 
-    def _touched(self, step: Step, dry_run: CallOutcome) -> Touched:
+    def _touched(self, step: Step, dry_run: CallOutcome) -> TouchedState:
         fork = self._fork
         return touched(
             self._intent, self._sender, dry_run.logs, dry_run.moved, step.creates, fork.watched, fork.approved
         )
 
-    def _as_created(self, step: Step, measured: Measured) -> Measured:
+    def _as_created(self, step: Step, measured: MeasuredTransaction) -> MeasuredTransaction:
         """Corrects the gas of an emulated creation to that of a real one."""
         if step.runtime is None:
             return replace(measured, outcome=self._as_node_reports(step, measured.outcome))
         gas = creation_gas(measured.outcome.gas_used, step.data, step.runtime)
         return _with_outcome(measured, gas_used=gas)
 
-    def _result(self, step: Step, measured: Measured, found: Touched, data_fee: int) -> SimResult:
+    def _result(self, step: Step, measured: MeasuredTransaction, found: TouchedState, data_fee: int) -> SimResult:
         outcome, fork, chain_id = measured.outcome, self._fork, self._live.network.chain_id
         charged = self._charged(step, outcome)
         reason = None if outcome.is_success else decode_revert(outcome.data, self._intent.errors, outcome.message)
@@ -275,7 +284,9 @@ class Sending:
             gas -= creation_gas(0, step.data, step.runtime)
         return gas * step.price_units
 
-    async def _keep(self, step: Step, measured: Measured, found: Touched, result: SimResult, data_fee: int) -> None:
+    async def _keep(
+        self, step: Step, measured: MeasuredTransaction, found: TouchedState, result: SimResult, data_fee: int
+    ) -> None:
         fork = self._fork
         if isinstance(self._simulator, TraceCall):
             await self._nonce()
@@ -298,7 +309,7 @@ class Sending:
         fork.changes += 1
 
 
-def _with_outcome(measured: Measured, **fields: Any) -> Measured:
+def _with_outcome(measured: MeasuredTransaction, **fields: Any) -> MeasuredTransaction:
     """A copy with fields of its outcome replaced."""
     return replace(measured, outcome=replace(measured.outcome, **fields))
 

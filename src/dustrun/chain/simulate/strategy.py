@@ -9,7 +9,7 @@ from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.probe import Abilities, able
 from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.result import BatchResult, DryRun, Measured, ReadBatch
+from dustrun.chain.simulate.result import BatchResult, DryRun, MeasuredTransaction, ReadBatch
 from dustrun.errors import Code, Permanent
 from dustrun.sdk.chain import CallResult, ChainCall
 
@@ -46,12 +46,12 @@ class Simulator(Protocol):
 
     async def measure(
         self, fork: Fork, step: Step, dry_run: DryRun, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch
-    ) -> Measured:
+    ) -> MeasuredTransaction:
         """The step with its gas limit and fee, and words `before` and `after` it. `reads` at the state after it are
         optional: the simulator may leave them out. Raises `Rejected`."""
         ...
 
-    async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
+    async def keep(self, fork: Fork, step: Step, measured: MeasuredTransaction, owner_units: int | None) -> None:
         """Commits the step, which the caller appends to the fork. `owner_units`: the sender's native balance after it,
         before its fee."""
         ...

@@ -17,7 +17,7 @@ from dustrun.chain import wire
 from dustrun.chain.endpoints import Endpoint
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import Kind, kind_of, reverted, to_error
-from dustrun.chain.rpc import Request, RpcError
+from dustrun.chain.rpc import RpcError, RpcRequest
 from dustrun.chain.simulate import creation
 from dustrun.chain.simulate.chain import SimChain
 from dustrun.chain.simulate.creation import Ask
@@ -25,9 +25,9 @@ from dustrun.chain.simulate.result import CallOutcome
 from dustrun.chain.simulate.strategies.answers import outcome_of
 from dustrun.chain.simulate.strategies.blocks import PROBER_STATE, probe_call
 from dustrun.chain.simulate.strategy import Strategy, choose
-from dustrun.chain.simulate.touched import Approval, Holding, changes_of, taken_of, touched
+from dustrun.chain.simulate.touched import Approval, TouchedBalance, changes_of, taken_of, touched
 from dustrun.core.money.intent import Intent, Log
-from dustrun.core.money.policy.outflow import Taken
+from dustrun.core.money.policy.outflow import TakenAmounts
 from dustrun.core.run.as_of import AsOf
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import Code, DustrunError, Invalid, Permanent
@@ -49,16 +49,16 @@ class OutflowForecast:
     """What one transaction takes, or why it fails after those before it (`taken` is None). `gas_used` is None where a
     figure would mislead: a call that is given half a block may burn what it does not need."""
 
-    taken: Taken | None
+    taken: TakenAmounts | None
     failure: DustrunError | None = None
     gas_used: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchedBalances:
     """The balances and allowances of a sender that are read around each transaction."""
 
-    holdings: tuple[Holding, ...]
+    holdings: tuple[TouchedBalance, ...]
     approvals: tuple[Approval, ...]
 
     @property
@@ -144,7 +144,7 @@ class _Asked:
 
 
 async def _by_blocks(asked: _Asked, tokens: Sequence[str]) -> list[OutflowForecast]:
-    keys = [Holding(checksum(token), asked.sender).key() for token in tokens]
+    keys = [TouchedBalance(checksum(token), asked.sender).key() for token in tokens]
     named = _watched(asked, [() for _ in asked.intents], keys)
     runs, words = await _request(asked, named)
     if not runs:
@@ -163,9 +163,9 @@ async def _by_blocks(asked: _Asked, tokens: Sequence[str]) -> list[OutflowForeca
     return found
 
 
-def _watched(asked: _Asked, logs: Sequence[Sequence[Log]], keys: Sequence[str]) -> Watched:
+def _watched(asked: _Asked, logs: Sequence[Sequence[Log]], keys: Sequence[str]) -> WatchedBalances:
     """What is the sender's among all that the transactions may touch."""
-    holdings, approvals = dict[Holding, None](), dict[Approval, None]()
+    holdings, approvals = dict[TouchedBalance, None](), dict[Approval, None]()
     for intent, said in zip(asked.intents, logs, strict=False):
         to = None if intent.to is None else checksum(intent.to)
         found = touched(replace(intent, to=to), asked.sender, said, (), None, keys, ())
@@ -175,10 +175,10 @@ def _watched(asked: _Asked, logs: Sequence[Sequence[Log]], keys: Sequence[str]) 
         sent = {one.asset.token for one in intent.movements if one.asset.token is not None} - {intent.to}
         if to is not None:  # the called contract mostly takes by an allowance, which it then uses up
             approvals.update(dict.fromkeys(Approval(checksum(token), asked.sender, to) for token in sorted(sent)))
-    return Watched(tuple(holdings), tuple(approvals))
+    return WatchedBalances(tuple(holdings), tuple(approvals))
 
 
-async def _request(asked: _Asked, watched: Watched) -> tuple[list[CallOutcome], list[list[int | None]]]:
+async def _request(asked: _Asked, watched: WatchedBalances) -> tuple[list[CallOutcome], list[list[int | None]]]:
     """The transactions, each in a block of its own unless they are very many, with reads before the first and after
     each. Nothing if the sender cannot pay the values."""
     probe = probe_call(watched.asks[:_MOST_ASKS])
@@ -188,7 +188,7 @@ async def _request(asked: _Asked, watched: Watched) -> tuple[list[CallOutcome], 
     blocks = [_block(asked, place, [*chain.from_iterable(part)]) for place, part in enumerate(parts, 1)]
     blocks[0] |= {"calls": [probe, *blocks[0]["calls"]], "stateOverrides": PROBER_STATE}
     at = "latest" if asked.pinned is None else hex(asked.pinned)
-    request = Request("eth_simulateV1", ({"blockStateCalls": blocks, "validation": False}, at))
+    request = RpcRequest("eth_simulateV1", ({"blockStateCalls": blocks, "validation": False}, at))
     live = asked.live
     try:
         answer = await live.endpoints.read(lambda rpc: rpc.call(request), request.method, asked.among)
@@ -226,7 +226,9 @@ def _call(sender: str, intent: Intent) -> Json:
     return fields if intent.to is None else fields | {"to": intent.to}
 
 
-def _taken(asked: _Asked, watched: Watched, before: Sequence[int | None], after: Sequence[int | None]) -> Taken:
+def _taken(
+    asked: _Asked, watched: WatchedBalances, before: Sequence[int | None], after: Sequence[int | None]
+) -> TakenAmounts:
     changes = changes_of(watched.holdings, before, after, asked.live.network.chain_id, {})
     count = len(watched.holdings)
     taken = taken_of(asked.sender, changes, watched.approvals, before[count:], after[count:])

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from dustrun.chain.simulate.creation import Ask, native, word_of
 from dustrun.core.money.intent import BalanceChange, Intent, Log
-from dustrun.core.money.policy.outflow import Raised, Taken
+from dustrun.core.money.policy.outflow import RaisedAllowance, TakenAmounts
 from dustrun.core.values.addresses import ZERO_ADDRESS, address_of_word, checksum, keccak256
 from dustrun.core.values.amounts import MAX_UINT256
 from dustrun.records import dataclass
@@ -37,7 +37,7 @@ _cached = lru_cache(4096)  # the same keys are read after every transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class TouchedBalance:
     """A balance that may have changed: native coin (`token` None), an ERC-20 token, or an ERC-1155 `id` of the address
     `who`; with `who` None, the owner of the ERC-721 token `id`."""
 
@@ -69,10 +69,10 @@ class Holding:
 
     @staticmethod
     @_cached
-    def of(key: str) -> Holding:
+    def of(key: str) -> TouchedBalance:
         """Parses `key()`."""
         token, who, id = key.split(" ")
-        return Holding(
+        return TouchedBalance(
             None if token == "-" else token,  # noqa: S105
             None if who == "-" else who,
             None if id == "-" else int(id),
@@ -126,10 +126,10 @@ class Approval:
 
 
 @dataclass(slots=True)
-class Touched:
+class TouchedState:
     """What is read before and after the transaction; `left_out` exceeded the limit."""
 
-    holdings: list[Holding] = field(default_factory=list)
+    holdings: list[TouchedBalance] = field(default_factory=list)
     approvals: list[Approval] = field(default_factory=list)
     left_out: int = 0
 
@@ -146,57 +146,57 @@ def touched(
     creates: str | None,
     watched: Iterable[str],
     approved: Iterable[str],
-) -> Touched:
+) -> TouchedState:
     """Everything that a transaction may have touched, most certain first. `watched` and `approved` are keys touched by
     earlier transactions: a rebasing token changes balances without events."""
     holdings = dict.fromkeys(_holdings(intent, sender, logs, moved, creates))
-    holdings.update(dict.fromkeys(Holding.of(key) for key in list(watched)[-_WATCHED_ASKS:]))
+    holdings.update(dict.fromkeys(TouchedBalance.of(key) for key in list(watched)[-_WATCHED_ASKS:]))
     collections = {log.address for log in logs if _is_nft_transfer(log)}  # read by id, not by balance
     wanted = [holding for holding in holdings if holding.id is not None or holding.token not in collections]
     tokens = {log.address for log in logs} | {intent.to}
     approvals = dict.fromkeys(_approvals(intent, sender, logs))
     earlier_approvals = [Approval.of(key) for key in approved]
     approvals.update(dict.fromkeys(approval for approval in earlier_approvals if approval.token in tokens))
-    found = Touched(wanted[:MAX_ASKS], list(approvals)[:MAX_ASKS])
+    found = TouchedState(wanted[:MAX_ASKS], list(approvals)[:MAX_ASKS])
     found.left_out = len(wanted) + len(approvals) - len(found.holdings) - len(found.approvals)
     return found
 
 
 def _holdings(
     intent: Intent, sender: str, logs: Sequence[Log], moved: Iterable[str], creates: str | None
-) -> Iterator[Holding]:
-    yield Holding(None, sender)
+) -> Iterator[TouchedBalance]:
+    yield TouchedBalance(None, sender)
     for address in (intent.to, creates, *moved):
         if address is not None:
-            yield Holding(None, address)
+            yield TouchedBalance(None, address)
     for movement in intent.movements:
-        yield Holding(movement.asset.token, sender)
+        yield TouchedBalance(movement.asset.token, sender)
         if intent.to is not None:  # movements do not know the address of a created contract
-            yield Holding(movement.asset.token, checksum(movement.counterparty))
+            yield TouchedBalance(movement.asset.token, checksum(movement.counterparty))
     if intent.to is not None and intent.data:
-        yield Holding(intent.to, sender)  # reverts if `to` is not a token
+        yield TouchedBalance(intent.to, sender)  # reverts if `to` is not a token
         for who in _named(intent.data):  # paid by a self-destructing contract, or by a token without events
-            yield Holding(None, who)
-            yield Holding(intent.to, who)
+            yield TouchedBalance(None, who)
+            yield TouchedBalance(intent.to, who)
     if intent.to is None:
         for who in _named(bytes(4) + _arguments(intent.data)):
-            yield Holding(None, who)
+            yield TouchedBalance(None, who)
     for log in logs:
         yield from _of_log(log)
 
 
-def _of_log(log: Log) -> Iterator[Holding]:
+def _of_log(log: Log) -> Iterator[TouchedBalance]:
     topic = log.topics[0] if log.topics else b""
     if _is_nft_transfer(log):
-        yield Holding(log.address, None, int.from_bytes(log.topics[3]))
+        yield TouchedBalance(log.address, None, int.from_bytes(log.topics[3]))
     elif topic in (TRANSFER_SINGLE, TRANSFER_BATCH) and len(log.topics) == 4:
         for id in _ids(topic, log.data):
             for word in log.topics[2:4]:
                 if any(word):
-                    yield Holding(log.address, address_of_word(word), id)
+                    yield TouchedBalance(log.address, address_of_word(word), id)
     else:
         for who in _addresses(log):
-            yield Holding(log.address, who)
+            yield TouchedBalance(log.address, who)
 
 
 def _is_nft_transfer(log: Log) -> bool:
@@ -264,7 +264,7 @@ def _is_payment(log: Log, sender: str) -> bool:
 
 
 def changes_of(
-    holdings: Sequence[Holding],
+    holdings: Sequence[TouchedBalance],
     before: Sequence[int | None],
     after: Sequence[int | None],
     chain_id: int,
@@ -294,15 +294,15 @@ def taken_of(
     approvals: Sequence[Approval],
     before: Sequence[int | None],
     after: Sequence[int | None],
-) -> Taken:
+) -> TakenAmounts:
     """What a transaction took from its sender; `before` and `after` are the words of the approvals."""
     lost = [each for each in changes if each.address == sender and each.delta_units < 0]
     raised = []
     for approval, was, now in zip(approvals, before, after, strict=False):
         old, new = (int(approval.public(0, word or 0)["amount"]) for word in (was, now))
         if approval.owner == sender and new > old:
-            raised.append(Raised(approval.token, approval.spender, old, new))
-    return Taken({each.asset: -each.delta_units for each in lost}, tuple(raised))
+            raised.append(RaisedAllowance(approval.token, approval.spender, old, new))
+    return TakenAmounts({each.asset: -each.delta_units for each in lost}, tuple(raised))
 
 
 def _new_owner(asset: str, was: int | None, now: int | None) -> list[BalanceChange]:

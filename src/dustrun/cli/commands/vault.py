@@ -16,7 +16,7 @@ from dustrun.errors import Conflict, DustrunError
 
 if TYPE_CHECKING:
     from dustrun.settings import Settings
-    from dustrun.storage.backup.vault_rotation import Lost
+    from dustrun.storage.backup.vault_rotation import LostSecrets
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder that contains the store.", show_default="data")
@@ -118,7 +118,7 @@ def reset(
     )
 
 
-def _tell(lost: Lost) -> None:
+def _tell(lost: LostSecrets) -> None:
     output.say(f"Without {', '.join(lost.master_keys)} these cannot be decrypted:")
     for _, wallet_id, name, address in lost.wallets:
         output.say(f"  wallet     {name}  {address}  ({wallet_id})")

@@ -151,7 +151,7 @@ def encode(params: Sequence[Param], values: Sequence[Any]) -> bytes:
 def decode(params: Sequence[Param], data: bytes) -> list[Any]:
     """Decodes ABI bytes to integers, strings (EIP-55 addresses, 0x-prefixed bytes) and lists."""
     try:
-        found = codec.Reader(Meter(_LIMITS), data).sequence(tuple(param.kind for param in params), 0)
+        found = codec.AbiReader(Meter(_LIMITS), data).sequence(tuple(param.kind for param in params), 0)
     except Fault as fault:
         raise AbiFault(_plain(fault)) from None
     return [_checksummed(param.kind, value) for param, value in zip(params, found, strict=True)]

@@ -34,7 +34,7 @@ _PERMIT2_LOCKDOWN: Final = bytes.fromhex("89b1add15eff56b3dfe299ad94e01f2b52fbcb
 
 
 @dataclass(frozen=True, slots=True)
-class Included:
+class IncludedTransaction:
     """One of our transactions in a block, in its order there. `value_units` and `logs` are of what happened: nothing
     for one that failed. `touched` are pairs whose balances were read; `is_call`: it may have moved more than value."""
 
@@ -66,7 +66,10 @@ class Line:
 
 
 def lines_of(
-    block: Sequence[Included], changes: Mapping[Pair, int], doubtful: Collection[Pair], known: Collection[str]
+    block: Sequence[IncludedTransaction],
+    changes: Mapping[Pair, int],
+    doubtful: Collection[Pair],
+    known: Collection[str],
 ) -> dict[str, list[Line]]:
     """The lines of each transaction by id, of the addresses in `known`. `changes` are the balance changes of the whole
     block, fees included, `doubtful` the pairs that a stranger's transaction of the block may have changed."""
@@ -103,12 +106,12 @@ def _measured(line: Line, pair: Pair, basis: Basis) -> Line:
     return Line(line.address, line.kind, line.asset, line.units, line.counterparty, basis)
 
 
-def _fee(one: Included) -> Iterator[Line]:
+def _fee(one: IncludedTransaction) -> Iterator[Line]:
     if one.fee_units:
         yield Line(one.sender, "fee", f"eip155:{one.chain_id}/native", -one.fee_units, None, "receipt")
 
 
-def _seen(one: Included) -> Iterator[Line]:
+def _seen(one: IncludedTransaction) -> Iterator[Line]:
     """What the value and the events of a transaction say."""
     if one.value_units and one.to != one.sender:
         yield from _both(one.sender, one.to, f"eip155:{one.chain_id}/native", one.value_units)
@@ -139,7 +142,7 @@ def _transfers(chain_id: int, log: Log) -> Iterator[tuple[str, str, str, int]]:
             yield address_of_word(log.topics[2]), address_of_word(log.topics[3]), asset, units
 
 
-def _allowed(one: Included) -> Iterator[Line]:
+def _allowed(one: IncludedTransaction) -> Iterator[Line]:
     """The allowances that events say were given; the last one of an asset and spender counts."""
     given: dict[tuple[str, str, str, str], int] = {}
     for log in one.logs:

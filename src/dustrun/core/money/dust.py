@@ -61,7 +61,7 @@ class DustRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Dusted:
+class DustedAmount:
     """An amount and its scaled value; `usd_units` is its worth in 1e-18 dollars, rounded up, None without a price."""
 
     original_units: int
@@ -91,7 +91,7 @@ def make_dust(
     override: int | None = None,
     most_units: int | None = None,
     spent_usd_units: int = 0,
-) -> Dusted:
+) -> DustedAmount:
     """Scales `original` to dust.
 
     `override` is the base-unit amount set on the node; a price is then needed only for the caps, and an unpriced asset
@@ -101,7 +101,7 @@ def make_dust(
     if original < 0:
         raise DustRefusal("DUST_UNSCALABLE", f"The amount {original} is negative.")
     if original == 0:
-        return Dusted(0, 0, 0)
+        return DustedAmount(0, 0, 0)
     if override is not None:
         units = min(original, override)
         if worth is None:
@@ -116,7 +116,7 @@ def make_dust(
         raise DustRefusal("DUST_UNPRICED", message)
     usd_units = None if worth is None else worth.of(units)
     check_caps(rules, rules.target if usd_units is None else usd_units, spent_usd_units)
-    return Dusted(original, units, usd_units)
+    return DustedAmount(original, units, usd_units)
 
 
 def _check_unpriced(units: int, most_units: int | None) -> None:
@@ -149,17 +149,17 @@ def check_caps(rules: DustRules, usd_units: int, spent_usd_units: int) -> None:
         raise DustRefusal("DUST_OVER_CAP", message)
 
 
-def scale_least(least: int, dusted: Dusted) -> int:
+def scale_least(least: int, dusted: DustedAmount) -> int:
     """Scales a minimum output in proportion to the scaled input, rounded down."""
     return least if dusted.original_units == 0 else least * dusted.units // dusted.original_units
 
 
-def scale_most(most: int, dusted: Dusted) -> int:
+def scale_most(most: int, dusted: DustedAmount) -> int:
     """Scales a maximum input in proportion to the scaled output, rounded up."""
     return most if dusted.original_units == 0 else -(-most * dusted.units // dusted.original_units)
 
 
-def scale_approval(wanted: Dusted, allowance: int) -> int | None:
+def scale_approval(wanted: DustedAmount, allowance: int) -> int | None:
     """The scaled approval; None when the current allowance already covers it, since a dust test never lowers one.
     Raises `DustRefusal` for 0, which revokes an allowance and has no dust amount.
     """

@@ -63,7 +63,7 @@ def _methods() -> Mapping[str, Function]:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RouterCall:
     """A call as it would be signed: sender and native value; `wrapped` is the chain's wrapped native token."""
 
     chain_id: int
@@ -80,7 +80,7 @@ class _Use:
     payees: tuple[str, ...]
 
 
-def router_movements(call: Call) -> list[Movement]:
+def router_movements(call: RouterCall) -> list[Movement]:
     """What leaves the sender through a router method: the tokens taken, in favour of the final payee. Further payees
     are listed with an amount of 0, so that they are judged too. Raises `Unread`.
     """
@@ -110,7 +110,7 @@ def payees_of(call: InnerCall) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Unclaimed:
+class UnclaimedOutput:
     """An output that no call takes to the wallet: whom `method` pays, and to whom later calls sweep enough of it."""
 
     method: str
@@ -133,7 +133,7 @@ class _Step:
         return self.function.name.startswith(_SWEEPS)
 
 
-def unclaimed(to: str, data: bytes, sender: str | None) -> list[Unclaimed]:
+def unclaimed(to: str, data: bytes, sender: str | None) -> list[UnclaimedOutput]:
     """The outputs that a call leaves with the router or at an address that routers read as a code (0x0, 0x1, 0x2: what
     they mean differs from router to router), unless a later call of the same transaction takes at least the promised
     amount, and more than nothing, to the wallet. Raises `Unread`.
@@ -148,7 +148,7 @@ def unclaimed(to: str, data: bytes, sender: str | None) -> list[Unclaimed]:
         payees = [_swept_to(other, step, sender) for other in later] if not step.sweeps else []
         swept = tuple(payee for payee in payees if payee is not None and payee not in _nobody(router))
         if sender is None or checksum(sender) not in swept:
-            found.append(Unclaimed(step.function.signature, step.payee or "", swept))
+            found.append(UnclaimedOutput(step.function.signature, step.payee or "", swept))
     return found
 
 
@@ -178,7 +178,7 @@ def _step(call: InnerCall) -> _Step | None:
     return _Step(function, values.get("payee"), values.get("least") or values.get("wanted") or 0, token)
 
 
-def _calls_of(call: Call) -> Iterator[InnerCall]:
+def _calls_of(call: RouterCall) -> Iterator[InnerCall]:
     yield InnerCall(call.to, 0, call.data)
     yield from (inner for inner in inner_calls(call.to, call.data) if inner.to.lower() == call.to.lower())
 

@@ -20,7 +20,7 @@ HAPPENED = frozenset({"simulated", "mined", "final", "success"})
 
 
 @dataclass(slots=True)
-class Group:
+class TransactionGroup:
     """Transactions whose changes are known together: one, or all of the run in one block. `others` maps pairs that
     another party's transaction may have changed to its hash; `unmeasured` says why there are no numbers.
     """
@@ -37,21 +37,21 @@ def happened(transaction: Mapping[str, Any]) -> bool:
     return transaction["status"] in HAPPENED
 
 
-def group(transactions: Sequence[Mapping[str, Any]]) -> list[Group]:
+def group(transactions: Sequence[Mapping[str, Any]]) -> list[TransactionGroup]:
     """Groups a run's transactions, in order; `members` are indexes into the sequence."""
-    blocks: dict[str, Group] = {}
-    groups: list[Group] = []
+    blocks: dict[str, TransactionGroup] = {}
+    groups: list[TransactionGroup] = []
     for place, transaction in enumerate(transactions):
         if not happened(transaction):
             continue
         if transaction["status"] == "simulated" or "measured" not in transaction:
             changes = {(c["address"], c["asset"]): int(c["delta"]) for c in transaction.get("balanceChanges", ())}
             unmeasured = None if transaction["status"] == "simulated" else "balances were not read"
-            groups.append(Group([place], changes, unmeasured=unmeasured))
+            groups.append(TransactionGroup([place], changes, unmeasured=unmeasured))
             continue
         key = str(transaction.get("blockHash"))
         if key not in blocks:
-            blocks[key] = Group(watched=set())
+            blocks[key] = TransactionGroup(watched=set())
             groups.append(blocks[key])
         _add(blocks[key], place, transaction)
     hashes = {str(transaction.get("hash")) for transaction in transactions}
@@ -61,7 +61,7 @@ def group(transactions: Sequence[Mapping[str, Any]]) -> list[Group]:
     return groups
 
 
-def _add(found: Group, place: int, transaction: Mapping[str, Any]) -> None:
+def _add(found: TransactionGroup, place: int, transaction: Mapping[str, Any]) -> None:
     found.members.append(place)
     if not transaction["measured"]:
         found.unmeasured = transaction["notMeasured"]
@@ -76,7 +76,7 @@ def _add(found: Group, place: int, transaction: Mapping[str, Any]) -> None:
         found.others.setdefault((other["address"], other["asset"]), other["hash"])
 
 
-def _leave_out_fees(found: Group, transactions: Sequence[Mapping[str, Any]]) -> None:
+def _leave_out_fees(found: TransactionGroup, transactions: Sequence[Mapping[str, Any]]) -> None:
     """Removes gas from the block's numbers: adds back the fees of the run's own transactions, including reverted
     ones.
     """
@@ -91,7 +91,7 @@ def _leave_out_fees(found: Group, transactions: Sequence[Mapping[str, Any]]) -> 
     found.changes = {pair: units for pair, units in found.changes.items() if units}
 
 
-def total(groups: Iterable[Group]) -> dict[Pair, int]:
+def total(groups: Iterable[TransactionGroup]) -> dict[Pair, int]:
     """Sums per address and asset, zeros omitted."""
     sums: dict[Pair, int] = {}
     for found in groups:

@@ -12,7 +12,7 @@ from decimal import Context, Decimal
 from typing import Any
 
 from dustrun.core.run import balances
-from dustrun.core.run.balances import Group
+from dustrun.core.run.balances import TransactionGroup
 from dustrun.core.run.journal import ReportedExecution
 from dustrun.core.run.state import NodeStatus
 from dustrun.core.values.amounts import MAX_UINT256, format_units, tell_usd
@@ -45,7 +45,7 @@ class Limits:
 def warn(
     raw: Sequence[Mapping[str, Any]],
     shown: Sequence[Mapping[str, Any]],
-    groups: Iterable[Group],
+    groups: Iterable[TransactionGroup],
     known: Mapping[str, Json],
     limits: Limits,
 ) -> list[Json]:
@@ -84,7 +84,7 @@ _Warning = tuple[str, str, str]  # code, message, and the key by which it is giv
 def _of_one(
     facts: Mapping[str, Any],
     shown: Mapping[str, Any],
-    group: Group | None,
+    group: TransactionGroup | None,
     known: Mapping[str, Json],
     limits: Limits,
 ) -> Iterator[_Warning]:
@@ -152,7 +152,7 @@ def _stale(key: str, asset: Mapping[str, Any] | None, limits: Limits) -> Iterato
         yield "STALE_PRICE", f"The price of {name} ({asset['source']}) is {age_s} s old, so its worth is a guess.", key
 
 
-def _measured(facts: Mapping[str, Any], group: Group | None) -> Iterator[_Warning]:
+def _measured(facts: Mapping[str, Any], group: TransactionGroup | None) -> Iterator[_Warning]:
     if facts.get("measured") is False:
         yield "NOT_MEASURED", f"Its balance changes were not measured: {facts['notMeasured']}.", ""
     if group is not None and group.others:
@@ -274,7 +274,10 @@ def amount(units: int, key: str, known: Mapping[str, Json]) -> Json:
 
 
 def _transaction(
-    execution: ReportedExecution, transaction: Mapping[str, Any], group: Group | None, known: Mapping[str, Json]
+    execution: ReportedExecution,
+    transaction: Mapping[str, Any],
+    group: TransactionGroup | None,
+    known: Mapping[str, Json],
 ) -> Json:
     plain = {name: value for name, value in transaction.items() if name not in _INNER}
     shown: Json = {**execution.place, "attempt": execution.attempt, **plain}
@@ -299,12 +302,12 @@ def _transaction(
     return shown
 
 
-def _changes_of(group: Group | None, known: Mapping[str, Json]) -> list[Json]:
+def _changes_of(group: TransactionGroup | None, known: Mapping[str, Json]) -> list[Json]:
     changes = group.changes if group is not None else {}
     return [{"address": who, **amount(units, asset, known)} for (who, asset), units in changes.items()]
 
 
-def _balance_changes(groups: Sequence[Group], known: Mapping[str, Json]) -> list[Json]:
+def _balance_changes(groups: Sequence[TransactionGroup], known: Mapping[str, Json]) -> list[Json]:
     """Sums per address and asset over all transactions, gas fees excluded; `shared` where another party's transaction
     of the same block may contribute.
     """

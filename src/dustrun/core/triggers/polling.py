@@ -23,7 +23,7 @@ class _Roots:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class PollCondition:
     """A compiled expression over named values."""
 
     template: Template
@@ -34,7 +34,7 @@ class Condition:
 
 
 @lru_cache(maxsize=1000)
-def compile_over(text: str, names: Sequence[str]) -> Condition:
+def compile_over(text: str, names: Sequence[str]) -> PollCondition:
     """Compiles an expression over values of these names; raises `ValueError` if it uses others."""
     try:
         template = parse_expression(text)
@@ -45,7 +45,7 @@ def compile_over(text: str, names: Sequence[str]) -> Condition:
             close = difflib.get_close_matches(found.root, names, n=1)
             hint = f'did you mean "{close[0]}"?' if close else f"It can use {', '.join(names)}."
             raise ValueError(f'there is no "{found.root}" here. {hint[:1].upper()}{hint[1:]}')
-    return Condition(template)
+    return PollCondition(template)
 
 
 # Which items of a list are new.
@@ -126,7 +126,7 @@ def spread_ms(subscription_id: str, interval_ms: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PollPlace:
     """How far a polled trigger has come: the cursor that its next poll gets, and the events of the last poll that are
     not taken yet. They are stored, since the source may not show them again."""
 
@@ -134,7 +134,7 @@ class Place:
     left: tuple[dict[str, Any], ...] = ()
 
     @classmethod
-    def read(cls, stored: Any) -> Place | None:
+    def read(cls, stored: Any) -> PollPlace | None:
         """The place in a subscription's cursor; None before the first poll."""
         return None if stored is None else cls(stored["at"], tuple(stored.get("left", ())))
 
@@ -227,34 +227,34 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class Observation:
     """The state after a price, and whether it counts."""
 
     state: State
     hit: Hit | None = field(default=None)
 
 
-def observe(rule: Rule, state: State, usd: Decimal, at_ms: int) -> Observed:
+def observe(rule: Rule, state: State, usd: Decimal, at_ms: int) -> Observation:
     """Takes a price."""
     found = _moved(rule, state, usd, at_ms) if rule.operation == "change-percent" else _crossed(rule, state, usd)
     fired = state.fired + (found.hit is not None)
     return replace(found, state=replace(found.state, previous=usd, fired=fired))
 
 
-def _crossed(rule: Rule, state: State, usd: Decimal) -> Observed:
+def _crossed(rule: Rule, state: State, usd: Decimal) -> Observation:
     level = Level(rule.operation in ("cross-up", "above"), rule.level, rule.hysteresis, rule.takes_first)
     ready, hits = level.observe(state.is_ready, usd)
     if hits:
         before = state.previous if state.previous is not None else rule.level
-        return Observed(replace(state, is_ready=ready), Hit(rule.level, change_percent(before, usd)))
-    return Observed(replace(state, is_ready=ready))
+        return Observation(replace(state, is_ready=ready), Hit(rule.level, change_percent(before, usd)))
+    return Observation(replace(state, is_ready=ready))
 
 
-def _moved(rule: Rule, state: State, usd: Decimal, at_ms: int) -> Observed:
+def _moved(rule: Rule, state: State, usd: Decimal, at_ms: int) -> Observation:
     points = [one for one in state.points if at_ms - rule.window_ms <= one[0] < at_ms]
     hit = _largest(rule, [price for _, price in points], usd)
     kept = [(at_ms, usd)] if hit is not None else [*points, (at_ms, usd)]
-    return Observed(replace(state, points=tuple(kept)), hit)
+    return Observation(replace(state, points=tuple(kept)), hit)
 
 
 def _largest(rule: Rule, prices: Sequence[Decimal], usd: Decimal) -> Hit | None:

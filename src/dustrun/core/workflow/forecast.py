@@ -28,7 +28,7 @@ _WHY: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ForecastInput:
     """What the caller knows of the run: the trigger payload (None: not given) and the values of props."""
 
     payload: Mapping[str, Any] | None = None
@@ -80,7 +80,7 @@ class _Roots:
         return self._names[name]
 
 
-def forecast_nodes(program: Program, given: Given, node_ids: Iterable[str]) -> list[Forecast]:
+def forecast_nodes(program: Program, given: ForecastInput, node_ids: Iterable[str]) -> list[Forecast]:
     """Forecasts the executions of some nodes, in the order of the ids and of the loop items."""
     forecaster = _Forecaster(program, given)
     found = []
@@ -95,7 +95,7 @@ def forecast_nodes(program: Program, given: Given, node_ids: Iterable[str]) -> l
 
 
 class _Forecaster:
-    def __init__(self, program: Program, given: Given) -> None:
+    def __init__(self, program: Program, given: ForecastInput) -> None:
         self._program = program
         self._frames: dict[str, list[_Frame]] = {TOP: [_Frame(_names_of(given))]}
 
@@ -187,7 +187,7 @@ def _unknown_in(names: Mapping[str, Any], reference: Reference) -> Iterator[Unkn
     yield from (found for _, found in _unknown_at(value, ()))
 
 
-def _names_of(given: Given) -> dict[str, Any]:
+def _names_of(given: ForecastInput) -> dict[str, Any]:
     names: dict[str, Any] = {"$props": dict(given.props)}
     if given.payload is not None:
         body = dict(given.payload)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from dustrun import clock, log
-from dustrun.engine.run.recovery import Loaded
+from dustrun.engine.run.recovery import LoadedRun
 from dustrun.errors import DustrunError
 from dustrun.services.sharing.bus import Bus
 from dustrun.storage.db.database import Database
@@ -39,7 +39,7 @@ _HAND_OVER_S = 5.0
 """How long a run that nobody was heard to advance counts as handed over."""
 
 
-class Claiming(Protocol):
+class ClaimingEngine(Protocol):
     """The engine that advances what is claimed."""
 
     @property
@@ -52,11 +52,11 @@ class Claiming(Protocol):
         have been claimed of each, and are not adopted yet."""
         ...
 
-    def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
+    def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, LoadedRun]:
         """Reads those of newly claimed runs that may begin at once."""
         ...
 
-    def adopt(self, found: list[OpenRun], loaded: Mapping[int, Loaded]) -> None:
+    def adopt(self, found: list[OpenRun], loaded: Mapping[int, LoadedRun]) -> None:
         """These runs are this process's now; `loaded`: those that have been read."""
         ...
 
@@ -94,7 +94,7 @@ class Claims:
         self._database = database
         self._writer = writer
         self._bus = bus
-        self._engine: Claiming | None = None
+        self._engine: ClaimingEngine | None = None
         self._woken = asyncio.Event()
         self._was_told = False
         self._coming: Counter[str] = Counter()
@@ -128,7 +128,7 @@ class Claims:
         """Whether as many runs as may wait for a process, as the last look tells."""
         return self._free >= self._most_free
 
-    def start(self, engine: Claiming) -> None:
+    def start(self, engine: ClaimingEngine) -> None:
         """Claims from now on."""
         self._engine = engine
         loop = asyncio.get_running_loop()
@@ -196,7 +196,7 @@ class Claims:
                 self._woken.clear()
                 await asyncio.sleep(_REST_S)
 
-    async def _look(self, engine: Claiming) -> None:
+    async def _look(self, engine: ClaimingEngine) -> None:
         is_claimable, self._was_told = self._was_told, False
         if not is_claimable or clock.monotonic_s() >= self._look_at:
             self._look_at = clock.monotonic_s() + _LOOK_S
@@ -227,7 +227,7 @@ class Claims:
             self._look_at = 0.0
             self.look_soon()
 
-    async def _claim(self, engine: Claiming, room: int) -> int:
+    async def _claim(self, engine: ClaimingEngine, room: int) -> int:
         """Claims so many runs at most, and returns how many. They are read after the commit, since all processes that
         write wait until it is done, and while more are claimed."""
         rooms, after = engine.rooms(room, self._coming), self._last_org
@@ -243,9 +243,9 @@ class Claims:
             task.add_done_callback(self._reads.discard)
         return len(found)
 
-    async def _read(self, engine: Claiming, found: list[OpenRun]) -> None:
+    async def _read(self, engine: ClaimingEngine, found: list[OpenRun]) -> None:
         """Reads claimed runs, and passes them on in any case: nobody else takes them while this process lives."""
-        loaded: Mapping[int, Loaded] = {}
+        loaded: Mapping[int, LoadedRun] = {}
         try:
             loaded = await self._database.look_up(lambda tx: engine.load_new(tx, found))
         except DustrunError as error:
@@ -256,7 +256,7 @@ class Claims:
             self._coming -= Counter(run.org_id for run in found)
             engine.adopt(found, loaded)
 
-    def _call(self, engine: Claiming, found: Sequence[WokenRun]) -> None:
+    def _call(self, engine: ClaimingEngine, found: Sequence[WokenRun]) -> None:
         """Wakes runs for what nobody told of, each thing once: a signal may lie there until its node waits for it. What
         is for a run that the engine does not know yet, since its creation has only just committed, comes again."""
         seen, self._seen = self._seen, {}

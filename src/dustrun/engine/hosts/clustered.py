@@ -17,7 +17,7 @@ from dustrun.engine.run.observer import note_start
 from dustrun.engine.run.run_context import EngineDeps
 from dustrun.engine.run.runner import open_for_others
 from dustrun.errors import Temporary, Uncertain
-from dustrun.services.runs.engine_port import Created, NewRun
+from dustrun.services.runs.engine_port import CreatedRun, NewRun
 from dustrun.services.sharing.bus import Bus
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.db.database import Database
@@ -271,7 +271,7 @@ class ClusteredEngine:
         is_full = len(self._asks) >= self._deps.settings.max_accepted_runs
         return is_full or self._deps.writer.backlog > _MAX_WRITER_BACKLOG
 
-    async def submit(self, run: NewRun) -> Created:
+    async def submit(self, run: NewRun) -> CreatedRun:
         """Creates a run, and has it advanced. While nobody can be asked, it waits on disk."""
         if self._stopping or self._is_busy:
             raise Temporary(_STOPPING if self._stopping else _BUSY, retry_after_s=2)
@@ -279,7 +279,7 @@ class ClusteredEngine:
         opened = open_for_others(self._deps, self, run)
         batch = run.batch if opened is None else opened.recorder.take()
 
-        def created(done: Created) -> None:
+        def created(done: CreatedRun) -> None:
             note_start(run.facts)
             if opened is not None:
                 opened.opened(done.pk, len(batch.events))

@@ -20,12 +20,12 @@ from dustrun.core.run.plan import Done, Waiting
 from dustrun.core.values.exact_json import loads
 from dustrun.engine.hosts.claims import Claims
 from dustrun.engine.run.observer import note_start
-from dustrun.engine.run.recovery import Loaded, begin, load_new, take_up
+from dustrun.engine.run.recovery import LoadedRun, begin, load_new, take_up
 from dustrun.engine.run.run_context import EngineDeps, Superseded
 from dustrun.engine.run.runner import Runner, open_for_others, open_run, runner_of
 from dustrun.errors import Temporary, Uncertain
 from dustrun.records import dataclass
-from dustrun.services.runs.engine_port import Created, NewRun, RunFacts
+from dustrun.services.runs.engine_port import CreatedRun, NewRun, RunFacts
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.settings import Settings
 from dustrun.storage.db.statement import Tx
@@ -82,7 +82,7 @@ class AdmittedRun:
     group: Group | None
     max_open: int | None
     runner: Runner | None = None
-    loaded: Loaded | None = None
+    loaded: LoadedRun | None = None
     task: asyncio.Task[None] | None = None
     queued: bool = False
     again: bool = False
@@ -217,7 +217,7 @@ _MAX_RESTING_RUNS = 200
 
 
 @dataclass(slots=True)
-class Opening:
+class RunOpening:
     """A run about to be created. `runner`: None if others advance it, and its creation executes nothing."""
 
     facts: RunFacts
@@ -243,7 +243,7 @@ class EmbeddedEngine:
         self._timers = Timers(self.wake)
         self._timer_task: asyncio.Task[None] | None = None
         self._refusing = False
-        self._unconfirmed: dict[tuple[str, str], Opening] = {}
+        self._unconfirmed: dict[tuple[str, str], RunOpening] = {}
         self._creating = 0
         self._handing = 0
         self._must_reconcile = False
@@ -262,12 +262,12 @@ class EmbeddedEngine:
         else:
             self.adopt(await self._deps.database.read(run_rows.list_open))
 
-    def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, Loaded]:
+    def load_new(self, tx: Tx, found: list[OpenRun]) -> dict[int, LoadedRun]:
         """Reads those of newly claimed runs that may begin at once."""
         assert self._holder is not None
         return load_new(tx, self._deps, [run.pk for run in found if run.status == "running"], self._holder)
 
-    def adopt(self, found: list[OpenRun], loaded: Mapping[int, Loaded] = MappingProxyType({})) -> None:
+    def adopt(self, found: list[OpenRun], loaded: Mapping[int, LoadedRun] = MappingProxyType({})) -> None:
         """Adds the runs that this process does not know yet; wakes or cancels the others as the tables say. `loaded`:
         those that have been read with the fence that they have now."""
         for run in found:
@@ -372,11 +372,11 @@ class EmbeddedEngine:
         is_full = self._admission.queued >= self._deps.settings.max_accepted_runs
         return is_full or self._deps.writer.backlog > _MAX_WRITER_BACKLOG
 
-    async def submit(self, run: NewRun) -> Created:
+    async def submit(self, run: NewRun) -> CreatedRun:
         """Creates a run and advances it, or queues it."""
         opening = self._open(run)
 
-        def created(done: Created) -> None:
+        def created(done: CreatedRun) -> None:
             self._opened(opening, done.pk)
             if done.cancelled is not None:
                 self.cancel(done.cancelled)
@@ -394,7 +394,7 @@ class EmbeddedEngine:
             self._creating -= 1
             self._handing -= opening.is_handed
 
-    def _open(self, run: NewRun) -> Opening:
+    def _open(self, run: NewRun) -> RunOpening:
         """Plans the first steps of a new run; raises `Temporary` when too many runs are queued."""
         if self._stopping:
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
@@ -409,13 +409,13 @@ class EmbeddedEngine:
         facts.claimed_by = self._holder if rides else None
         if rides:
             open_run(runner, begins=True)
-        return Opening(facts, runner.recorder.take(), runner, rides, run.max_open)
+        return RunOpening(facts, runner.recorder.take(), runner, rides, run.max_open)
 
-    def _open_for_others(self, run: NewRun) -> Opening:
+    def _open_for_others(self, run: NewRun) -> RunOpening:
         is_handed = self._hands_over
         runner = None if is_handed else open_for_others(self._deps, self, run)
         batch = run.batch if runner is None else runner.recorder.take()
-        return Opening(run.facts, batch, runner, rides=False, max_open=run.max_open, is_handed=is_handed)
+        return RunOpening(run.facts, batch, runner, rides=False, max_open=run.max_open, is_handed=is_handed)
 
     @property
     def _hands_over(self) -> bool:
@@ -423,7 +423,7 @@ class EmbeddedEngine:
         is_busy = self._creating >= _MANY_NEW
         return is_busy and self._claims is not None and self._claims.may_hand_over(self._handing)
 
-    def _opened(self, opening: Opening, run_pk: int) -> None:
+    def _opened(self, opening: RunOpening, run_pk: int) -> None:
         """The run is on disk: begin, or queue, unless it has ended already."""
         facts = opening.facts
         note_start(facts)

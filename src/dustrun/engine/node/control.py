@@ -18,7 +18,7 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.condition import Condition
 from dustrun.core.workflow.program import ProgramNode
 from dustrun.engine.node.mode import RunMode
-from dustrun.engine.node.outcome import Failed, OpenedLoop, Outcome, Question, Settled, Suspended
+from dustrun.engine.node.outcome import ApprovalQuestion, Failed, OpenedLoop, Outcome, Settled, Suspended
 from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect, SubworkflowCall, VariableWrite
 from dustrun.engine.node.time_limits import call_until
@@ -224,7 +224,7 @@ def _approve(scene: Scene) -> Outcome:
         return _simulate_approve(scene, late)
     facts = {"approve": {"message": payload.message}, "result": late, "branch": TIMED_OUT}
     return Suspended(
-        until, facts, answerable=True, asked=Question(payload.message, payload.approvers, payload.allow_starter)
+        until, facts, answerable=True, asked=ApprovalQuestion(payload.message, payload.approvers, payload.allow_starter)
     )
 
 

@@ -11,7 +11,7 @@ from dustrun.core.run.plan import Start
 from dustrun.core.run.state import NodeStatus
 from dustrun.core.workflow.loop_forecast import LOOP, Begins, LoopForecast, begins
 from dustrun.engine.node import node as nodes
-from dustrun.engine.node.node import Preparing
+from dustrun.engine.node.node import Preparation
 from dustrun.engine.node.outcome import Failed, Job, OpenedLoop, Settled
 from dustrun.records import dataclass
 from dustrun.sdk import Effect
@@ -30,7 +30,7 @@ class LoopItems:
     """The known spends of a loop, in the order of its items. `given` is the loop's own attempt, whose roots see what
     the run knows; nothing is recorded."""
 
-    def __init__(self, given: Preparing, journal: Journal, forecast: LoopForecast) -> None:
+    def __init__(self, given: Preparation, journal: Journal, forecast: LoopForecast) -> None:
         self._given = given
         self._program = given.roots.program
         self._forecast = forecast

@@ -50,7 +50,7 @@ _ASSUMED = "The input rests on an assumed result: pin the results of the nodes t
 
 
 @dataclass(slots=True)
-class Preparing:
+class Preparation:
     """What an attempt is prepared from. `limits`: of its expressions; in a trial, `prepare` raises `OverTrial` for what
     the event loop should not do at once. `weight`: of its payload, once that is known."""
 
@@ -78,13 +78,13 @@ class Preparing:
                 raise OverTrial
 
 
-def prepare(given: Preparing) -> tuple[Any, Job | StoreEffect | Outcome]:
+def prepare(given: Preparation) -> tuple[Any, Job | StoreEffect | Outcome]:
     """The payload as it may be stored, and either a job still to run or the outcome of a node that needs none."""
     resolved, prepared = _prepare(given)
     return shown_input(given.node, given.catalog, given.roots.masked(resolved)), prepared
 
 
-def _prepare(given: Preparing) -> tuple[Any, Job | StoreEffect | Outcome]:
+def _prepare(given: Preparation) -> tuple[Any, Job | StoreEffect | Outcome]:
     node, resolved = given.node, None
     try:
         if node.choices:
@@ -105,7 +105,7 @@ def _prepare(given: Preparing) -> tuple[Any, Job | StoreEffect | Outcome]:
         return resolved, of_error(error)
 
 
-def _carry_out_control(given: Preparing, resolved: Any) -> StoreEffect | Outcome:
+def _carry_out_control(given: Preparation, resolved: Any) -> StoreEffect | Outcome:
     node, settings = given.node, given.settings
     payload = None if node.choices else node.spec.payload.model_validate(resolved)
     scene = control.Scene(
@@ -130,7 +130,7 @@ def _input_failure(error: ValidationError) -> Failed:
     return Failed("INVALID_INPUT", f"The input is not valid: {first['field']}: {first['message']}", details=details)
 
 
-def _prepare_action(given: Preparing, resolved: Any) -> Job | Outcome:
+def _prepare_action(given: Preparation, resolved: Any) -> Job | Outcome:
     action = given.catalog.actions[given.node.node.type]
     value = action.input.model_validate(resolved)
     effect = action.effect_for(value)

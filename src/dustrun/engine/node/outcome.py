@@ -76,13 +76,13 @@ class Suspended:
     until: int | None
     facts: dict[str, Any] | None = None
     answerable: bool = False
-    asked: Question | None = None
+    asked: ApprovalQuestion | None = None
     holds: Holds = Holds.NOTHING
     note: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ApprovalQuestion:
     """What an `approve` node asks a person."""
 
     message: str
@@ -188,7 +188,7 @@ ASSUMED_INPUT: Final = {"assumedInput": True}
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class LoopRefusal:
     """The transaction of a spend that was refused before the first item of its loop began, and why."""
 
     item: str
@@ -199,7 +199,7 @@ class Refusal:
         return {"item": self.item, "reasons": [[one.statement, one.message] for one in self.verdict.reasons]}
 
     @classmethod
-    def of(cls, stored: Mapping[str, Any]) -> Refusal:
+    def of(cls, stored: Mapping[str, Any]) -> LoopRefusal:
         """As it was stored."""
         return cls(stored["item"], Deny(tuple(Reason(*reason) for reason in stored["reasons"])))
 
@@ -235,7 +235,7 @@ class Job:
     has_begun: bool = False
     forks: list[Fork] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
-    refusal: Refusal | None = None
+    refusal: LoopRefusal | None = None
 
     def narrow(self, connection: Connection) -> None:
         """Makes a write a read if its connector says so; a simulation then carries it out."""

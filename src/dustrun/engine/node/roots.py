@@ -26,7 +26,7 @@ from dustrun.log import mask_links
 from dustrun.records import dataclass
 from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
 from dustrun.services.data.managed_tables import Tables, WritingNode
-from dustrun.services.data.variables import Seen
+from dustrun.services.data.variables import VariableView
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.services.runs.resume_links import ResumeLinks
 
@@ -152,7 +152,7 @@ class NodeRoots:
         journal: Journal,
         frame: str,
         now: int,
-        variables: Mapping[str, Seen],
+        variables: Mapping[str, VariableView],
         server: ServerRoots,
     ) -> None:
         self.facts = facts

@@ -17,16 +17,16 @@ from dustrun.core.workflow.program import Repeat
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.loop_items import LoopItems
-from dustrun.engine.node.node import Preparing
+from dustrun.engine.node.node import Preparation
 from dustrun.engine.node.outcome import (
     ASSUMED_INPUT,
     Carrier,
     Failed,
     Interrupted,
     Job,
+    LoopRefusal,
     OpenedLoop,
     Outcome,
-    Refusal,
     Settled,
     Unknown,
     encoded,
@@ -212,7 +212,7 @@ class Attempts:
         self._prepare(start, now, self._begin_prepared)
 
     def _begin_prepared(
-        self, given: Preparing, shown: Any, prepared: Job | StoreEffect | Outcome, *, is_heavy: bool
+        self, given: Preparation, shown: Any, prepared: Job | StoreEffect | Outcome, *, is_heavy: bool
     ) -> None:
         """Records an attempt that begins, and carries on."""
         start = given.start
@@ -234,7 +234,7 @@ class Attempts:
         loop."""
         deps, node = self._run.deps, self._run.program.nodes[start.node_id]
         roots = self._inputs.roots(start.path, now)
-        given = Preparing(start, node, roots, self._run.mode, deps.catalog, deps.settings, now, TRIAL)
+        given = Preparation(start, node, roots, self._run.mode, deps.catalog, deps.settings, now, TRIAL)
         try:
             shown, prepared = nodes.prepare(given)
         except OverTrial:
@@ -242,7 +242,7 @@ class Attempts:
             return
         then(given, shown, prepared, is_heavy=False)
 
-    async def _prepare_in_thread(self, given: Preparing, then: Callable[..., None]) -> None:
+    async def _prepare_in_thread(self, given: Preparation, then: Callable[..., None]) -> None:
         most = self._run.deps.settings.max_result_bytes
         shown, prepared = await run_beside(_prepare_and_encode, given, most)
         then(given, shown, prepared, is_heavy=True)
@@ -299,7 +299,7 @@ class Attempts:
     def _look_ahead(self, start: Start, opened: OpenedLoop, forecast: LoopForecast) -> None:
         deps, now = self._run.deps, self._run.state.now()
         node, roots = self._run.program.nodes[start.node_id], self._inputs.roots(start.path, now)
-        given = Preparing(start, node, roots, self._run.mode, deps.catalog, deps.settings, now)
+        given = Preparation(start, node, roots, self._run.mode, deps.catalog, deps.settings, now)
         items = LoopItems(given, self._run.journal, forecast)
         if items.is_known():
             self._tasks.loops.append(LoopStart(start, opened, items))
@@ -313,12 +313,12 @@ class Attempts:
         self._run.recorder.changed(execution)
         self._tasks.loops.append(waiting_loop(start, execution.facts))
 
-    def _refusal_of(self, path: str) -> Refusal | None:
+    def _refusal_of(self, path: str) -> LoopRefusal | None:
         """Why a spend was refused before the loop around it began, in this run."""
         for loop_path, _ in enclosing(frame_of(path)):
             facts = self._run.journal.by_path[loop_path].facts or {}
             if path in facts.get("refused", ()):
-                return Refusal.of(facts["refused"][path])
+                return LoopRefusal.of(facts["refused"][path])
         return None
 
     def begin_again(self, execution: Execution) -> None:
@@ -356,7 +356,7 @@ class Attempts:
         self._prepare(start, self._run.state.now(), self._carry_on_prepared)
 
     def _carry_on_prepared(
-        self, given: Preparing, _shown: Any, prepared: Job | StoreEffect | Outcome, *, is_heavy: bool
+        self, given: Preparation, _shown: Any, prepared: Job | StoreEffect | Outcome, *, is_heavy: bool
     ) -> None:
         """Carries on with an attempt that the journal has already."""
         if isinstance(prepared, Job) and prepared.effect is Effect.WRITE and prepared.action.effect_by is not None:
@@ -394,7 +394,7 @@ class Attempts:
         self._tasks.jobs.append(nodes.resumed(start, resumed, self._run.deps.catalog, spend, mode))
 
 
-def _prepare_and_encode(given: Preparing, most_bytes: int) -> tuple[Any, Job | StoreEffect | Outcome]:
+def _prepare_and_encode(given: Preparation, most_bytes: int) -> tuple[Any, Job | StoreEffect | Outcome]:
     """What `nodes.prepare` returns, with a result that may be large already encoded."""
     shown, prepared = nodes.prepare(given)
     return shown, encoded(prepared, most_bytes) if isinstance(prepared, Settled) else prepared

@@ -20,14 +20,14 @@ from dustrun.engine.spend.deps import SpendDeps
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import WalletView
 from dustrun.services.data.managed_tables import WritingNode
-from dustrun.services.data.variables import Seen
+from dustrun.services.data.variables import VariableView
 
 
 class NodeInputs:
     """Makes roots and contexts. `variables` were read before the node began."""
 
     def __init__(self, run: RunContext) -> None:
-        self.variables: Mapping[str, Seen] = {}
+        self.variables: Mapping[str, VariableView] = {}
         self._wallets: dict[ConnectorReference | None, WalletView] = {}
         self._run = run
         self._server = ServerRoots(run.deps.env, run.deps.links)

@@ -18,7 +18,7 @@ from dustrun.engine.run.runner import Runner
 from dustrun.services.runs.create import caller_of, stored_facts
 from dustrun.services.runs.engine_port import Engine, RunFacts
 from dustrun.services.runs.start import Unsealing
-from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
+from dustrun.services.workflows.compiled import CompiledWorkflow, CompiledWorkflows
 from dustrun.storage.db.statement import Row, Tx
 from dustrun.storage.runs import claims as claim_rows
 from dustrun.storage.runs import journal as journal_rows
@@ -40,7 +40,7 @@ def facts_of(row: RunRow, fence: int, unsealing: Unsealing) -> RunFacts:
     return facts
 
 
-async def compiled_of(row: RunRow, programs: CompiledWorkflows) -> Compiled:
+async def compiled_of(row: RunRow, programs: CompiledWorkflows) -> CompiledWorkflow:
     """The version that a run executes, or its own definition when it was started inline."""
     if row.workflow_id is None or row.version is None:
         return await programs.compile_text(row.definition or "{}")
@@ -49,7 +49,7 @@ async def compiled_of(row: RunRow, programs: CompiledWorkflows) -> Compiled:
     return compiled
 
 
-class Loaded(NamedTuple):
+class LoadedRun(NamedTuple):
     """A run as it was read with its newest fence."""
 
     row: RunRow
@@ -66,7 +66,7 @@ async def take_up(
     A run that nobody has advanced yet is read in the transaction that takes it up, together with all others that are
     taken up at that moment: to read each by itself would cost a server that only advances half of its time."""
 
-    def unit(tx: Tx) -> tuple[int, Loaded | None] | None:
+    def unit(tx: Tx) -> tuple[int, LoadedRun | None] | None:
         fence = take(tx)
         if fence is None:
             return None
@@ -82,7 +82,7 @@ async def take_up(
     return await begin(deps, engine, programs, loaded)
 
 
-def load_new(tx: Tx, deps: EngineDeps, run_pks: Sequence[int], holder: str) -> dict[int, Loaded]:
+def load_new(tx: Tx, deps: EngineDeps, run_pks: Sequence[int], holder: str) -> dict[int, LoadedRun]:
     """Those of some runs of a process that nobody has advanced yet, if they are small: a server that only advances need
     not take up each by itself then."""
     return {
@@ -91,7 +91,7 @@ def load_new(tx: Tx, deps: EngineDeps, run_pks: Sequence[int], holder: str) -> d
     }
 
 
-async def begin(deps: EngineDeps, engine: Engine, programs: CompiledWorkflows, loaded: Loaded) -> Runner:
+async def begin(deps: EngineDeps, engine: Engine, programs: CompiledWorkflows, loaded: LoadedRun) -> Runner:
     """A runner that resumes a loaded run."""
     program = (await compiled_of(loaded.row, programs)).runnable()
     return _runner_of(deps, engine, program, loaded)
@@ -104,16 +104,16 @@ def _is_quick(row: RunRow) -> bool:
     return is_new and len(row.payload) + len(row.prop_values) <= _QUICK_CHARS
 
 
-def _load(tx: Tx, deps: EngineDeps, row: RunRow, fence: int, stored: Sequence[Row] | None = None) -> Loaded:
+def _load(tx: Tx, deps: EngineDeps, row: RunRow, fence: int, stored: Sequence[Row] | None = None) -> LoadedRun:
     """`stored`: the rows of its executions, if they have been read."""
     unsealing = Unsealing(tx, deps.vault, row.org_id)
     facts = facts_of(row, fence, unsealing)
     if stored is None:
-        return Loaded(row, facts, Journal.of(journal_rows.list_executions(tx, row.pk, unsealing.text)))
-    return Loaded(row, facts, Journal.of(journal_rows.execution_of(one, unsealing.text) for one in stored))
+        return LoadedRun(row, facts, Journal.of(journal_rows.list_executions(tx, row.pk, unsealing.text)))
+    return LoadedRun(row, facts, Journal.of(journal_rows.execution_of(one, unsealing.text) for one in stored))
 
 
-def _runner_of(deps: EngineDeps, engine: Engine, program: Program, loaded: Loaded) -> Runner:
+def _runner_of(deps: EngineDeps, engine: Engine, program: Program, loaded: LoadedRun) -> Runner:
     row, facts, journal = loaded
     plan = Plan(program.graph, facts.trigger_node_id)
     interrupted = plan.restore(journal.by_path.values())

@@ -31,7 +31,7 @@ from dustrun.errors import Code
 from dustrun.records import dataclass
 from dustrun.services.runs.approvals import new_row
 from dustrun.storage.runs.runs import Signal
-from dustrun.storage.runs.waits import Closed, Waits
+from dustrun.storage.runs.waits import ClosedApproval, Waits
 
 # The result of a loop: the results of its items, in the items' order.
 #
@@ -388,7 +388,7 @@ class Results:
         if status == "cancelled":  # of a loop that asked ahead; the outbox closes those of its own transactions
             asked += facts.get(AHEAD, {}).get("approvals", ())
         for approval_id in asked:
-            self.beside().closed.append(Closed(approval_id, status, self._run.state.now()))
+            self.beside().closed.append(ClosedApproval(approval_id, status, self._run.state.now()))
 
     def _note_error(self, execution: Execution, error: dict[str, Any]) -> None:
         if self._run.state.error is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dustrun.core.values.amounts import format_units
 from dustrun.core.values.exact_json import plain_digits
-from dustrun.core.workflow.forecast import Given
+from dustrun.core.workflow.forecast import ForecastInput
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.outcome import Job
@@ -30,7 +30,7 @@ class NodeDust:
     async def plan(self, facts: RunFacts, program: Program, payload: Mapping[str, Any]) -> dict[str, Any]:
         """The planned spending of the run, as `dust-plan` returns it."""
         forecast = SpendForecast(program, facts.workflow_id, facts.version)
-        given = Given(payload, facts.prop_values)
+        given = ForecastInput(payload, facts.prop_values)
         plan = await self._plans.plan_of(Principal(facts.triggered_by, facts.org_id, frozenset()), forecast, given)
         return plan.public()
 

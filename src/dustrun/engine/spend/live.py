@@ -25,8 +25,8 @@ from dustrun.engine.node.roots import until_known
 from dustrun.engine.node.time_limits import plan_within
 from dustrun.errors import CommitUnknown, DustrunError, StoreUnavailable, Temporary
 from dustrun.records import dataclass
-from dustrun.services.outbox.spend_status import ALLOWANCE_MET, Failure, Outbox, SpendRequest, SpendStatus
-from dustrun.services.preview.spend_reports import Place
+from dustrun.services.outbox.spend_status import ALLOWANCE_MET, IntentFailure, Outbox, SpendRequest, SpendStatus
+from dustrun.services.preview.spend_reports import ReportPlace
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.settings import Settings
 
@@ -69,7 +69,7 @@ class Reports(Protocol):
         self,
         transactions: Sequence[Mapping[str, Any]],
         signatures: Sequence[Mapping[str, Any]],
-        place: Place,
+        place: ReportPlace,
     ) -> Json:
         """Facts of simulated intents."""
         ...
@@ -351,7 +351,7 @@ def _is_met(status: SpendStatus) -> bool:
     return status.failure is not None and status.failure.code == ALLOWANCE_MET and not status.is_signed
 
 
-def _goes_on(status: SpendStatus, failure: Failure, is_cancelled: bool) -> bool:
+def _goes_on(status: SpendStatus, failure: IntentFailure, is_cancelled: bool) -> bool:
     """Whether the node still waits although its last step failed: something is in flight, or has happened."""
     if status.is_signed:
         return True
@@ -372,7 +372,7 @@ def _has_begun(status: SpendStatus) -> bool:
     return any(transaction.get("hash") for transaction in status.transactions)
 
 
-def as_failed(failure: Failure, facts: Json) -> Failed:
+def as_failed(failure: IntentFailure, facts: Json) -> Failed:
     """The failure of a spend as the node's outcome."""
     details = [dict(detail) for detail in failure.details] or None
     return Failed(failure.code, failure.message, failure.retryable, details, facts=facts)

@@ -18,7 +18,7 @@ from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.loop_items import FoundSpend, LoopItems
 from dustrun.engine.node.mode import RunMode
-from dustrun.engine.node.outcome import Failed, Job, OpenedLoop, Outcome, Refusal, Suspended, of_error
+from dustrun.engine.node.outcome import Failed, Job, LoopRefusal, OpenedLoop, Outcome, Suspended, of_error
 from dustrun.engine.spend.deps import SpendDeps
 from dustrun.engine.spend.live import as_failed, plan_spend, request_at
 from dustrun.errors import CommitUnknown, DustrunError, StoreUnavailable, Temporary
@@ -27,7 +27,7 @@ from dustrun.sdk.chain import WalletView
 from dustrun.sdk.threads import run_beside
 from dustrun.services.outbox.loop_judgement import LoopSpend, LoopVerdicts
 from dustrun.services.outbox.policy_check import denial
-from dustrun.services.outbox.spend_status import Failure, SpendRequest
+from dustrun.services.outbox.spend_status import IntentFailure, SpendRequest
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.settings import Settings
 
@@ -110,14 +110,14 @@ class LoopSpends:
         if not spends and not bad:
             return loop.opened
         verdicts = await self._verdicts(loop, spends, may_fail, now_ms)
-        refused = dict[str, Failed | Refusal](bad)
+        refused = dict[str, Failed | LoopRefusal](bad)
         for number, (place, (item, verdict)) in enumerate(sorted(verdicts.denied.items()), 1):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
             if may_fail[place]:
-                loop.opened.refused[spends[place].request.path] = Refusal(item, verdict).stored()
+                loop.opened.refused[spends[place].request.path] = LoopRefusal(item, verdict).stored()
             else:
-                refused[spends[place].request.path] = Refusal(item, verdict)
+                refused[spends[place].request.path] = LoopRefusal(item, verdict)
         if refused:
             return _refusal(refused, len(spends) + len(bad))
         if not verdicts.asks or not self._mode.changes_outside:
@@ -186,7 +186,7 @@ class LoopSpends:
         answer = await self._deps.loops.find_answer(request, loop.asked)
         if isinstance(answer, int):
             return self._wait(loop, answer)
-        if isinstance(answer, Failure) and loop.opened.on_item_error == "fail":
+        if isinstance(answer, IntentFailure) and loop.opened.on_item_error == "fail":
             await self._deps.loops.refuse(request, loop.asked, answer)
             return as_failed(answer, {})
         return loop.opened  # an item that may fail says so itself
@@ -217,7 +217,7 @@ def _is_known(job: Job) -> bool:
     return not any(spot.amount == _MAX for one in movements for spot in find_spots(one, job.resolved))
 
 
-def _refusal(refused: Mapping[str, Failed | Refusal], count: int) -> Failed:
+def _refusal(refused: Mapping[str, Failed | LoopRefusal], count: int) -> Failed:
     """The failure of a loop that names each spend which is refused, the first ones with their reasons."""
     told = [(path, one if isinstance(one, Failed) else denial(one.verdict)) for path, one in _first(refused, _LISTED)]
     first = [f"{path}: {one.message}" for path, one in told[:_SHOWN]]
@@ -227,7 +227,7 @@ def _refusal(refused: Mapping[str, Failed | Refusal], count: int) -> Failed:
     return Failed(told[0][1].code, message, details=details)
 
 
-def _first(refused: Mapping[str, Failed | Refusal], most: int) -> list[tuple[str, Failed | Refusal]]:
+def _first(refused: Mapping[str, Failed | LoopRefusal], most: int) -> list[tuple[str, Failed | LoopRefusal]]:
     return list(islice(refused.items(), most))
 
 

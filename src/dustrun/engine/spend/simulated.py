@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from dustrun.chain.simulate import SimChain, SimResult
 from dustrun.core.money.intent import Intent, Receipt, SignRequest, Spend, Spent
-from dustrun.core.money.policy import Counted, Deny, Reason, Request
+from dustrun.core.money.policy import CountedUnits, Deny, PolicyRequest, Reason
 from dustrun.core.money.policy.counting import Origin, is_gas
 from dustrun.core.money.receipts import read_receipt, show_receipt
 from dustrun.core.money.rehearsal_guard import data_hash
@@ -27,8 +27,8 @@ from dustrun.sdk.chain import WalletView
 from dustrun.services.outbox.fees import INSUFFICIENT_FUNDS, REVERTED, FeeRequest, price
 from dustrun.services.outbox.judgement import denial as outflow_denial
 from dustrun.services.outbox.policy_check import NOT_SIGNED, OTHERS_FAILED, SimulatedPolicy, SimulatedVerdict, denial
-from dustrun.services.outbox.spend_status import Failure
-from dustrun.services.preview.spend_reports import Place
+from dustrun.services.outbox.spend_status import IntentFailure
+from dustrun.services.preview.spend_reports import ReportPlace
 from dustrun.services.prices import PriceBook
 from dustrun.services.wallets.budget import Earlier, with_fee
 from dustrun.settings import Settings
@@ -88,13 +88,13 @@ class SimulatedSpend:
             return await self._unsigned()
         spend = await plan_spend(self._job, self._context, self._deps.settings)
         receipts = await self._carry_out_all(spend.intents)
-        if isinstance(receipts, Failure):
+        if isinstance(receipts, IntentFailure):
             return as_failed(receipts, await self.facts())
         for request in spend.signatures:
             judged = await self._judge(
-                Request.of_signature(request, self._wallet.address), self._note_signature(request)
+                PolicyRequest.of_signature(request, self._wallet.address), self._note_signature(request)
             )
-            if isinstance(judged, Failure):
+            if isinstance(judged, IntentFailure):
                 return as_failed(judged, await self.facts())
             self._simulation.count(self._wallet.id, self._context.now_ms, judged.counted)
         outcome = await self._conclude(spend, receipts)
@@ -130,14 +130,14 @@ class SimulatedSpend:
         note = {"simulation": why}
         return Settled(self._job.action.example_output, assumed=True, facts=await self.facts(), note=note)
 
-    async def _carry_out_all(self, intents: Sequence[Intent]) -> list[Receipt] | Failure:
+    async def _carry_out_all(self, intents: Sequence[Intent]) -> list[Receipt] | IntentFailure:
         """All intents, or none of them: what is judged before the first signature in a live run is carried out here,
         and taken back if one of them is refused."""
         items = [intent.item for intent in intents]
         self._concerns = dict(zip(items, await self._deps.look(self._wallet.address, intents), strict=True))
         if len(intents) == 1:
             done = await self._carry_out(intents[0])
-            return done if isinstance(done, Failure) else [done]
+            return done if isinstance(done, IntentFailure) else [done]
         if self._key not in self._simulation.marks:
             chains = dict.fromkeys(intent.chain_id for intent in intents)
             marks = {str(chain_id): await (await self._deps.sim(chain_id)).mark() for chain_id in chains}
@@ -145,7 +145,7 @@ class SimulatedSpend:
         shown, receipts = len(self._shown), list[Receipt]()
         for place, intent in enumerate(intents):
             done = await self._carry_out(intent)
-            if isinstance(done, Failure):
+            if isinstance(done, IntentFailure):
                 for chain_id, mark in self._simulation.go_back(self._key).items():
                     await self._deps.go_back(int(chain_id), mark)
                 self._show_unsigned(intents, shown, place)
@@ -165,7 +165,7 @@ class SimulatedSpend:
             if row is not told:
                 self._context.tell(TRANSACTION, _event_of(row))
 
-    async def _carry_out(self, intent: Intent) -> Receipt | Failure:
+    async def _carry_out(self, intent: Intent) -> Receipt | IntentFailure:
         """One intent: its cost, the policy's verdict, then its effect. An intent that an earlier attempt executed is
         not executed again."""
         earlier = self._simulation.done.get(self._key, {}).get(intent.item)
@@ -188,12 +188,12 @@ class SimulatedSpend:
             balance_units=self._balances[intent.chain_id],
         )
         priced = await price(sim, request, self._deps.settings.transaction_max_fee_rise)
-        if isinstance(priced, Failure):
+        if isinstance(priced, IntentFailure):
             error = {"code": priced.code, "message": priced.message}
             self._show(shown, status="rejected", error=error, **_revert_of(priced))
             return priced
         judged = await self._judge(priced.request, shown)
-        if isinstance(judged, Failure):
+        if isinstance(judged, IntentFailure):
             self._show(shown, status="refused", error={"code": judged.code, "message": judged.message})
             return judged
         reasons: tuple[Reason, ...] = ()
@@ -233,7 +233,7 @@ class SimulatedSpend:
             kept["returned"] = receipt.return_data.hex()
         self._simulation.keep(self._key, receipt.item, kept)
 
-    async def _judge(self, request: Request, shown: Json) -> Failure | SimulatedVerdict:
+    async def _judge(self, request: PolicyRequest, shown: Json) -> IntentFailure | SimulatedVerdict:
         """Why the policy denies it, or its verdict; what would need a person's approval goes through."""
         now_ms = self._context.now_ms
         spent = self._simulation.spent.get(self._wallet.id, [])
@@ -281,7 +281,7 @@ class SimulatedSpend:
         facts = await self._deps.reports.simulated(
             self._shown,
             self._signatures,
-            Place(self._deps.sim, self._deps.prices, self._simulation.recipients),
+            ReportPlace(self._deps.sim, self._deps.prices, self._simulation.recipients),
         )
         return facts | ASSUMED_INPUT if self._job.assumed else facts
 
@@ -292,9 +292,9 @@ def _needs_signature(resolved: Any) -> bool:
     return any(placeholder in text for placeholder in _PLACEHOLDERS)
 
 
-def _fee_beyond(counted: Counted, paid: Counted) -> Counted:
+def _fee_beyond(counted: CountedUnits, paid: CountedUnits) -> CountedUnits:
     """What the highest fee counts beyond the one that was paid."""
-    return Counted({name: units - paid.units[name] for name, units in counted.units.items() if is_gas(name)})
+    return CountedUnits({name: units - paid.units[name] for name, units in counted.units.items() if is_gas(name)})
 
 
 def _as_kept(intent: Intent, earlier: Json) -> Receipt:
@@ -318,13 +318,13 @@ def _event_of(shown: Json) -> Json:
     return {"status": _STEPS[shown["status"]]} | {name: shown[name] for name in names if shown.get(name) is not None}
 
 
-def _revert_of(failure: Failure) -> Json:
+def _revert_of(failure: IntentFailure) -> Json:
     """The decoded reason of a revert, for the report."""
     return next(({"revert": detail["revert"]} for detail in failure.details if "revert" in detail), {})
 
 
-def _failure(intent: Intent, result: SimResult) -> Failure:
+def _failure(intent: Intent, result: SimResult) -> IntentFailure:
     """The failure that the node would have live."""
     code = INSUFFICIENT_FUNDS if result.lacks_funds else REVERTED
     details = ({"field": "transaction", "message": "reverts", "revert": dict(result.revert)},) if result.revert else ()
-    return Failure(code, f"{intent.about}: {result.reason}", retryable=True, details=details)
+    return IntentFailure(code, f"{intent.about}: {result.reason}", retryable=True, details=details)

@@ -27,10 +27,10 @@ from dustrun.engine.spend.simulation_state import SimulationState
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Chain
 from dustrun.services.outbox import fees
-from dustrun.services.outbox.fees import FeeRequest, Priced
+from dustrun.services.outbox.fees import FeeRequest, PricedIntent
 from dustrun.services.outbox.loop_judgement import Ground, LoopJudge, LoopSpend, LoopVerdicts
 from dustrun.services.outbox.policy_check import SimulatedPolicy
-from dustrun.services.outbox.spend_status import Failure
+from dustrun.services.outbox.spend_status import IntentFailure
 from dustrun.services.prices import PriceBook
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.services.wallets.budget import Earlier
@@ -199,7 +199,7 @@ class SimulatedChains:
         """The verdicts on the spends of a loop before its first item, on what the simulation has spent so far."""
         simulation = await self._of(facts)
 
-        async def cost_of(sender: str, intent: Intent) -> Priced | Failure:
+        async def cost_of(sender: str, intent: Intent) -> PricedIntent | IntentFailure:
             sim = await self.sim(facts, intent.chain_id)
             await set_clock(sim, now_ms)
             return await fees.cost_of(sim, FeeRequest(sender, intent), self._settings.transaction_max_fee_rise)

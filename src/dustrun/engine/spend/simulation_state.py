@@ -8,7 +8,7 @@ from dataclasses import field
 from typing import Any
 
 from dustrun.chain.simulate import SimChain
-from dustrun.core.money.policy import Counted
+from dustrun.core.money.policy import CountedUnits
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.records import dataclass
 from dustrun.services.prices import PriceBook
@@ -46,7 +46,7 @@ class SimulationState:
         """Increases whenever a chain changes."""
         return sum(sim.changes for sim in self.chains.values())
 
-    def count(self, wallet_id: str, at_ms: int, counted: Counted) -> None:
+    def count(self, wallet_id: str, at_ms: int, counted: CountedUnits) -> None:
         """A wallet has spent something."""
         self.spent.setdefault(wallet_id, []).append(Earlier(at_ms, counted))
         self.changes += 1
@@ -128,4 +128,4 @@ def _shown(earlier: Earlier) -> Json:
 
 def _read(shown: Json) -> Earlier:
     units = {name: int(units) for name, units in shown["units"].items()}
-    return Earlier(shown["atMs"], Counted(units, tuple(shown["unpriced"]), shown["feeUnpriced"]))
+    return Earlier(shown["atMs"], CountedUnits(units, tuple(shown["unpriced"]), shown["feeUnpriced"]))

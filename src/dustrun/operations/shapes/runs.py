@@ -16,7 +16,7 @@ from dustrun.operations.declaration.answers import STORED, Answer, From, PageAns
 from dustrun.operations.declaration.encoding import data_of
 from dustrun.operations.declaration.fields import Text, Version
 from dustrun.operations.shapes.findings import Ignoring
-from dustrun.services.runs.engine_port import Created
+from dustrun.services.runs.engine_port import CreatedRun
 from dustrun.services.runs.runs import Run, newest
 from dustrun.services.runs.start_request import RunRequest
 from dustrun.services.workflows.compiled import show_definition
@@ -233,7 +233,7 @@ def _masked(text: str) -> Any:
     return mask_value(value) if may_hold_secret(text) else value
 
 
-def retried_shape(created: Created) -> Json:
+def retried_shape(created: CreatedRun) -> Json:
     """The run that retries another one, as it was stored."""
     new = created.written
     assert new is not None, "a retry is read back in the transaction that created it"

@@ -17,7 +17,7 @@ from dustrun.core.values.fields import Fields
 from dustrun.operations.declaration.answers import STORED, Answer, From, Time, time
 from dustrun.operations.declaration.encoding import data_of
 from dustrun.operations.declaration.fields import Description, Instant, Name, Text, Version
-from dustrun.services.wallets.funds import Balance, Spent
+from dustrun.services.wallets.funds import Balance, LimitUse
 from dustrun.services.wallets.policies import Policies, PolicyText
 from dustrun.storage.money.wallets import PolicyRow, WalletRow
 
@@ -350,7 +350,7 @@ def _document(row: PolicyRow) -> dict[str, Any]:
     return {"policy": exact_json.loads_own(row.document), "effectiveAt": time(row.effective_at)}
 
 
-def spent(found: Spent) -> dict[str, Any]:
+def spent(found: LimitUse) -> dict[str, Any]:
     """Usage of a limit."""
     return {
         "measure": found.measure,

@@ -16,7 +16,7 @@ from dustrun.core.workflow.responding import encoded_body
 from dustrun.operations.declaration.answers import Answer, From, Time, time
 from dustrun.operations.shapes.runs import Json
 from dustrun.services.triggers.inbound.webhook_secrets import WebhookNode
-from dustrun.services.triggers.inbound.webhooks import Received
+from dustrun.services.triggers.inbound.webhooks import WebhookResult
 from dustrun.storage.triggers.webhook_secrets import SecretRow
 
 _SAFE = {
@@ -92,7 +92,7 @@ class RevokedAnswer(Answer):
     revoked: bool
 
 
-def received_shape(received: Received) -> Json:
+def received_shape(received: WebhookResult) -> Json:
     """What became of a request."""
     fired, found = received.fired, received.conclusion
     shaped: Json = {

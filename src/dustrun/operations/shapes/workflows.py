@@ -17,8 +17,8 @@ from dustrun.operations.declaration.answers import Answer, From, Time, time
 from dustrun.operations.declaration.encoding import data_of
 from dustrun.operations.declaration.fields import Description, Name, Text, Version
 from dustrun.operations.shapes.findings import Ignoring, ValidationItem, finding_shape, with_warnings
-from dustrun.services.workflows.files import Applied
-from dustrun.services.workflows.import_export import Imported, Reference
+from dustrun.services.workflows.files import AppliedFiles
+from dustrun.services.workflows.import_export import ImportedDraft, Reference
 from dustrun.services.workflows.transitions import layout_revision
 from dustrun.services.workflows.workflows import Counts, Workflow
 from dustrun.storage.workflows.latest_runs import Latest
@@ -485,7 +485,7 @@ def validation_shape(problems: list[Problem]) -> dict[str, Any]:
     return {"valid": not errors, "errors": errors, "warnings": warnings}
 
 
-def applied_shape(applied: Applied) -> dict[str, Any]:
+def applied_shape(applied: AppliedFiles) -> dict[str, Any]:
     """Shapes the changes of applied files."""
     changes = [
         {
@@ -501,7 +501,7 @@ def applied_shape(applied: Applied) -> dict[str, Any]:
     return {"dryRun": applied.dry_run, "digest": applied.digest, "changes": changes}
 
 
-def imported_shape(imported: Imported) -> dict[str, Any]:
+def imported_shape(imported: ImportedDraft) -> dict[str, Any]:
     """Shapes an import."""
     found = validation_shape(imported.problems)
     return {

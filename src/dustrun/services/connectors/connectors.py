@@ -56,7 +56,7 @@ class NewConnector:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class ConnectorChange:
     """The fields to change; None keeps the current value, as does omitting a secret field of `data`."""
 
     name: str | None = None
@@ -68,7 +68,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class ConnectorTestResult:
     """The result of a test call."""
 
     ok: bool
@@ -143,7 +143,7 @@ class Connectors:
         )
         return page_of(found, paging)
 
-    async def update(self, principal: Principal, connector_id: str, change: Change) -> ConnectorRow:
+    async def update(self, principal: Principal, connector_id: str, change: ConnectorChange) -> ConnectorRow:
         """Changes a connector. Allowing new destinations requires the credential itself, so that nobody can send a
         secret that they do not know to a host of their own."""
         old = await self.get(principal, connector_id)
@@ -245,7 +245,7 @@ class Connectors:
         self._connections.tokens.forget(connector_id)
         return row
 
-    async def test(self, principal: Principal, connector_id: str, url: str | None) -> Tested:
+    async def test(self, principal: Principal, connector_id: str, url: str | None) -> ConnectorTestResult:
         """Tests the credential: sends a GET to `url` or the connector's testUrl; an OAuth 2 connector without either
         requests a token."""
         row = await self.get(principal, connector_id)
@@ -257,7 +257,7 @@ class Connectors:
                     "url", f'a connector of type "{row.type}" is not used in HTTP requests, so it has no test URL'
                 )
             opened.type.run(opened.connection.data)
-            return Tested(True, "The data is well-formed; no request was sent.")
+            return ConnectorTestResult(True, "The data is well-formed; no request was sent.")
         url = url or getattr(opened.connection.data, "test_url", None)
         if url is None and row.type == "mcp":
             return await self._ask_for_tools(opened)
@@ -266,14 +266,16 @@ class Connectors:
         try:
             return await self._ask(opened, url)
         except DustrunError as error:
-            return Tested(False, mask.text(error.message))
+            return ConnectorTestResult(False, mask.text(error.message))
 
-    async def _ask_for_tools(self, opened: OpenConnector) -> Tested:
+    async def _ask_for_tools(self, opened: OpenConnector) -> ConnectorTestResult:
         try:
             found = await list_tools(self._connections, opened)
         except DustrunError as error:
-            return Tested(False, error.message)
-        return Tested(True, f"The MCP server answers; it has {len(found)} tool{'' if len(found) == 1 else 's'}.")
+            return ConnectorTestResult(False, error.message)
+        return ConnectorTestResult(
+            True, f"The MCP server answers; it has {len(found)} tool{'' if len(found) == 1 else 's'}."
+        )
 
     def _check(self, type_: Connector, data: BaseModel, hosts: Sequence[str]) -> None:
         _check(type_, data, hosts)
@@ -283,10 +285,10 @@ class Connectors:
             except Refused as error:
                 raise _invalid("data.command", error.message) from None
 
-    async def _ask(self, opened: OpenConnector, url: str | None) -> Tested:
+    async def _ask(self, opened: OpenConnector, url: str | None) -> ConnectorTestResult:
         if url is None:
             await opened.current_token()
-            return Tested(True, "The provider issued an access token.")
+            return ConnectorTestResult(True, "The provider issued an access token.")
         request = HttpRequest(
             "GET",
             url,
@@ -299,7 +301,7 @@ class Connectors:
         answer = await opened.send(self._connections.http, request)
         ok = 200 <= answer.status < 300
         said = "accepted the credential" if ok else "did not accept it"
-        return Tested(ok, f"The server {said}; status {answer.status}.", answer.status)
+        return ConnectorTestResult(ok, f"The server {said}; status {answer.status}.", answer.status)
 
     async def _find_data(self, row: ConnectorRow) -> BaseModel | None:
         """The decrypted data; None if no key decrypts it any more, as after `dustrun vault reset`."""

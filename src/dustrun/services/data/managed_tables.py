@@ -41,7 +41,7 @@ _FIRST_ROWS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundRows:
     """Rows found by a node's query; `assumed`: this simulation wrote some of them from assumed values; `sources`: what
     shaped them, by column."""
 
@@ -60,7 +60,7 @@ class WritingNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportedRows:
     """A range of rows as a file."""
 
     file_name: str
@@ -197,7 +197,7 @@ class Tables:
             raise NotFound(f'The table has no row "{key}".', code=Code.TABLE_ROW_UNKNOWN)
         return written
 
-    async def export(self, principal: Principal, wanted: str, kind: str, offset: int) -> Exported:
+    async def export(self, principal: Principal, wanted: str, kind: str, offset: int) -> ExportedRows:
         """Exports up to 10,000 rows or about `EXPORT_BYTES` in key order from `offset`, as CSV or JSON lines."""
 
         def query(tx: Tx) -> tuple[Table, list[Kept], bool]:
@@ -207,11 +207,11 @@ class Tables:
         table, part, has_more = await self._database.read(query)
         content = await asyncio.to_thread(_csv if kind == "csv" else _lines, table.schema, part)
         media = "text/csv; charset=utf-8" if kind == "csv" else "application/x-ndjson"
-        return Exported(f"{table.row.name}.{kind}", media, content, len(part), has_more)
+        return ExportedRows(f"{table.row.name}.{kind}", media, content, len(part), has_more)
 
     # --- rows, read and changed by nodes ---
 
-    async def read_for(self, facts: RunFacts, wanted: TableQuery) -> Found:
+    async def read_for(self, facts: RunFacts, wanted: TableQuery) -> FoundRows:
         """Lists the rows that a run sees."""
 
         def query(tx: Tx) -> tuple[list[Kept], Parts]:
@@ -223,7 +223,7 @@ class Tables:
         found, sources = await self._database.read(query)
         part = found[: wanted.limit]
         has_more, assumed = len(found) > wanted.limit, any(row.assumed for row in part)
-        return Found(table_rows.values_of(part), has_more, assumed, sources)
+        return FoundRows(table_rows.values_of(part), has_more, assumed, sources)
 
     async def write_for(
         self, facts: RunFacts, wanted: TableChange, node: WritingNode, *, assumed: bool

@@ -21,7 +21,7 @@ from dustrun.storage.data import managed_tables as tables
 from dustrun.storage.data import store_sources, table_changes
 from dustrun.storage.data import table_rows as rows
 from dustrun.storage.data.managed_tables import TableRow
-from dustrun.storage.data.table_rows import LIVE, Kept, Order
+from dustrun.storage.data.table_rows import LIVE, Kept, RowOrder
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import runs
 
@@ -116,14 +116,14 @@ def values_of(found: Iterable[Kept]) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class AppliedChange:
     """A change that was applied; `is_watched`: triggers are to see it."""
 
     result: TableWritten
     is_watched: bool
 
 
-def change(tx: Tx, table: Table, wanted: TableChange, layer: Layer, quota: Quota, now: int) -> Written:
+def change(tx: Tx, table: Table, wanted: TableChange, layer: Layer, quota: Quota, now: int) -> AppliedChange:
     """Applies a change completely, or raises `Invalid` or `Conflict` and changes nothing."""
     work = _Work(tx, table, layer, now)
     if wanted.mode in ("insert", "upsert"):
@@ -142,7 +142,7 @@ def change(tx: Tx, table: Table, wanted: TableChange, layer: Layer, quota: Quota
         raise _limit(f"A simulation may change at most {MAX_SIMULATED} rows.")
     for is_change, parts in work.shaped.items():
         store_sources.add(tx, table.row.id, layer.pk, parts, is_change=is_change)
-    return Written(TableWritten(work.keys, work.inserted, work.updated, work.deleted), is_watched)
+    return AppliedChange(TableWritten(work.keys, work.inserted, work.updated, work.deleted), is_watched)
 
 
 def _found(tx: Tx, table: Table, layer: int, wanted: TableChange) -> list[Kept]:
@@ -200,7 +200,7 @@ def _tests(table: Table, where: Mapping[str, Any]) -> list[Test]:
     return tests
 
 
-def _order(table: Table, sort: str | None) -> Order | None:
+def _order(table: Table, sort: str | None) -> RowOrder | None:
     if not sort:
         return None
     name = sort.removeprefix("-")
@@ -208,7 +208,7 @@ def _order(table: Table, sort: str | None) -> Order | None:
     if column is None or not core.is_compared(column):
         problem = Problem("sort", f'"{name}" is not a sortable column')
         raise Invalid(f"The sort {problem.message}.", code=Code.TABLE_INVALID, details=[problem])
-    return Order(name, sort.startswith("-"))
+    return RowOrder(name, sort.startswith("-"))
 
 
 class _Work:

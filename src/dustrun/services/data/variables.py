@@ -28,7 +28,7 @@ from dustrun.services.runs.shaping import RunShaping
 from dustrun.services.workflows.versions import get_version, get_workflow
 from dustrun.storage.data import store_sources
 from dustrun.storage.data import variables as rows
-from dustrun.storage.data.variables import RUN, WORKFLOW, Held, VariableRow, WriteRow
+from dustrun.storage.data.variables import RUN, WORKFLOW, RunVariable, VariableRow, WriteRow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -39,7 +39,7 @@ MAX_VALUE_BYTES = 262_144
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class VariableView:
     """A variable as a run sees it; `exists`: it was written or declared."""
 
     value: Any
@@ -62,7 +62,7 @@ class VariableRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class VariableWrite:
     """The result of a write."""
 
     scope: str
@@ -99,26 +99,26 @@ def _declared(definition: Definition, kept: list[VariableRow]) -> dict[str, Vari
     return variables.declared(definition, [found for row in kept if (found := _own_definition(row)) is not None])
 
 
-def look(tx: Tx, facts: RunFacts, definition: Definition) -> dict[str, Seen]:
+def look(tx: Tx, facts: RunFacts, definition: Definition) -> dict[str, VariableView]:
     """Every variable as a run sees it now."""
     workflow_id = facts.workflow_id or ""
     kept = rows.list_variables(tx, workflow_id) if workflow_id else []
     declared = _declared(definition, kept)
-    seen = {name: Seen(defined.default) for name, defined in declared.items()}
+    seen = {name: VariableView(defined.default) for name, defined in declared.items()}
     for row in kept:
         if row.value is not None and variables.lifetime_of(declared.get(row.name), None) == variables.PERSIST:
-            seen[row.name] = Seen(loads(row.value))
+            seen[row.name] = VariableView(loads(row.value))
     held = rows.list_held(tx, facts.pk, RUN, workflow_id)
     if facts.mode is Mode.SIMULATE:
         held = [*rows.list_held(tx, facts.top_pk, WORKFLOW, workflow_id), *held]
     for found in held:
-        seen[found.name] = Seen(loads(found.value), bool(found.assumed))
+        seen[found.name] = VariableView(loads(found.value), bool(found.assumed))
     return seen
 
 
 def _write(
     tx: Tx, facts: RunFacts, definition: Definition, request: VariableRequest, most_bytes: int, keeping: Keeping
-) -> Written:
+) -> VariableWrite:
     if not run_rows.holds(tx, facts.pk, facts.fence):
         raise Temporary("Another server process has taken over this run.")
     workflow_id = facts.workflow_id or ""
@@ -128,7 +128,7 @@ def _write(
     scope = WORKFLOW if lifetime == variables.PERSIST and workflow_id else RUN
     done = _find_done(tx, facts, scope, request.key)
     if done is not None:
-        return Written(done.scope, _loaded(done.old_value), _loaded(done.new_value))
+        return VariableWrite(done.scope, _loaded(done.old_value), _loaded(done.new_value))
     old = _stored(tx, facts, scope, kept, request.name)
     default = defined.default if defined is not None else None
     value = _new_value(request, default if old is None else loads(old), defined)
@@ -141,7 +141,7 @@ def _write(
     _store(tx, facts, scope, kept, request, text)
     previous = old if old is not None else None if default is None else dumps_text(default)
     rows.add_write(tx, _history(facts, scope, request, previous, text))
-    return Written(scope, _loaded(previous), loads(text))
+    return VariableWrite(scope, _loaded(previous), loads(text))
 
 
 def _find_done(tx: Tx, facts: RunFacts, scope: str, key: str) -> WriteRow | None:
@@ -210,7 +210,7 @@ def _store(tx: Tx, facts: RunFacts, scope: str, kept: VariableRow | None, reques
         rows.put(tx, replace(row, value=text, version=row.version + 1, updated_at=clock.now_ms(), last_run_id=facts.id))
         return
     owner_pk = facts.pk if scope == RUN else facts.top_pk
-    rows.hold(tx, owner_pk, workflow_id, Held(scope, request.name, text, request.assumed))
+    rows.hold(tx, owner_pk, workflow_id, RunVariable(scope, request.name, text, request.assumed))
 
 
 def _history(facts: RunFacts, scope: str, request: VariableRequest, old: str | None, new: str) -> WriteRow:
@@ -260,14 +260,14 @@ class Variables:
 
     # --- for runs ---
 
-    async def read_for(self, facts: RunFacts, definition: Definition) -> dict[str, Seen]:
+    async def read_for(self, facts: RunFacts, definition: Definition) -> dict[str, VariableView]:
         """Every variable as a run sees it now."""
         return await self._database.read(lambda tx: look(tx, facts, definition))
 
-    async def write_for(self, facts: RunFacts, definition: Definition, request: VariableRequest) -> Written:
+    async def write_for(self, facts: RunFacts, definition: Definition, request: VariableRequest) -> VariableWrite:
         """Performs a node's write exactly once; raises `Invalid` if the value does not match type or limits."""
 
-        def unit(tx: Tx) -> Written:
+        def unit(tx: Tx) -> VariableWrite:
             return _write(tx, facts, definition, request, self._most_bytes, self._keeping)
 
         return await self._keeping.shaping.slicing(lambda: self._writer.write(unit))

@@ -20,7 +20,7 @@ from dustrun.services.hooks.worker import HookDeps
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.hooks import deliveries as rows
 from dustrun.storage.hooks import hooks as hook_rows
-from dustrun.storage.hooks.deliveries import DeliveryRow, Filters
+from dustrun.storage.hooks.deliveries import DeliveryFilters, DeliveryRow
 from dustrun.storage.hooks.hooks import ACTIVE, HookRow
 
 
@@ -31,7 +31,7 @@ class Deliveries:
         self._deps = deps
         self._host = host
 
-    async def list_page(self, principal: Principal, filters: Filters, paging: Paging) -> Page[DeliveryRow]:
+    async def list_page(self, principal: Principal, filters: DeliveryFilters, paging: Paging) -> Page[DeliveryRow]:
         """Lists the organisation's deliveries, newest first."""
         need_whole(principal)
         found = await self._deps.database.read(

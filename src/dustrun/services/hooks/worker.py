@@ -1,6 +1,6 @@
 """Serves one hook: makes its deliveries, sends what is due, and sleeps until something happens.
 
-`Reader` reads the events from which deliveries are made.
+`NewsReader` reads the events from which deliveries are made.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dustrun.storage.hooks import hooks as hook_rows
 from dustrun.storage.hooks import reading
 from dustrun.storage.hooks.deliveries import DeliveryRow
 from dustrun.storage.hooks.hooks import ACTIVE, HookRow
-from dustrun.storage.hooks.reading import FollowedRun, Notice, RunEvent
+from dustrun.storage.hooks.reading import FollowedRun, HookNotice, RunEvent
 from dustrun.storage.secrets.vault import Vault
 
 # Makes deliveries from what happened since a hook's cursors: one read of stored events, and one write that moves the
@@ -67,7 +67,7 @@ class News:
     is_full: bool = False
 
 
-class Reader:
+class NewsReader:
     """Reads one hook's news. `base_url` is where links lead."""
 
     def __init__(self, hook: HookRow, base_url: str, now: int) -> None:
@@ -171,7 +171,7 @@ class Reader:
     def _wants_run(self, run: FollowedRun) -> bool:
         return run.mode in self._modes and (self._workflows is None or run.workflow_id in self._workflows)
 
-    def _wants_notice(self, notice: Notice) -> bool:
+    def _wants_notice(self, notice: HookNotice) -> bool:
         if notice.at < self._hook.created_at or not hooks.wants(self._types, notice.type):
             return False
         if notice.mode is not None and notice.mode not in self._modes:
@@ -320,7 +320,7 @@ class HookWorker:
 
     async def _derive(self, hook: HookRow) -> bool:
         """Makes deliveries of the next part of what happened; True if there may be more."""
-        reader = Reader(hook, self._deps.base_url, clock.now_ms())
+        reader = NewsReader(hook, self._deps.base_url, clock.now_ms())
         self._wants_steps = reader.wants_steps
         hints, self._hints = self._hints, set()
         if hints is None or clock.monotonic_s() - self._scanned_s > _SCAN_EVERY_S:  # a missed call heals here

@@ -15,9 +15,9 @@ from dustrun import clock
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate.taking import OutflowForecast, forecast_outflow
 from dustrun.core.money.intent import Intent
-from dustrun.core.money.policy import Reason, Request
+from dustrun.core.money.policy import PolicyRequest, Reason
 from dustrun.core.money.policy.counting import canonical
-from dustrun.core.money.policy.outflow import Taken
+from dustrun.core.money.policy.outflow import TakenAmounts
 from dustrun.core.money.prices import DISAGREE
 from dustrun.core.money.token_calls import Unread, implied_movements, inner_calls
 from dustrun.core.values.addresses import checksum
@@ -186,8 +186,8 @@ def _without_opinion(deps: OutboxDeps, intents: Sequence[Intent], why: str) -> l
     return [(Reason(MISSING, f"{why} A person must approve it."),) for _ in intents]
 
 
-def _request_of(intent: Intent, sender: str) -> Request:
-    return Request.of_intent(intent, sender, gas_limit=0, max_fee_units=0)
+def _request_of(intent: Intent, sender: str) -> PolicyRequest:
+    return PolicyRequest.of_intent(intent, sender, gas_limit=0, max_fee_units=0)
 
 
 def _assets(intent: Intent) -> frozenset[Asset]:
@@ -237,7 +237,7 @@ def _differences(here: OutflowForecast | None, there: OutflowForecast | None) ->
     yield from _of_taken(mine, other)
 
 
-def _of_taken(mine: Taken, other: Taken) -> Iterator[str]:
+def _of_taken(mine: TakenAmounts, other: TakenAmounts) -> Iterator[str]:
     for key in sorted({*mine.units, *other.units}):
         one, two = mine.units.get(key, 0), other.units.get(key, 0)
         if abs(one - two) > _APART * max(one, two):

@@ -15,7 +15,7 @@ from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.log import mask_links
 from dustrun.metrics import Counter, counters
 from dustrun.records import dataclass
-from dustrun.services.streaming.broadcaster import Broadcaster, Notice
+from dustrun.services.streaming.broadcaster import ActivityNotice, Broadcaster
 from dustrun.storage.db import facts
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.hooks import reading
@@ -42,7 +42,7 @@ _LIGHT_CHARS = 131_072
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class CommittedSteps:
     """What was written for a run and is published after the commit."""
 
     pk: int
@@ -51,14 +51,14 @@ class Committed:
     workflow_id: str | None
     events: tuple[Event, ...]
     wakes: bool
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[ActivityNotice, ...] = ()
     """What only readers of the activity that are there are told, since the run has ended."""
     alerts: tuple[str, ...] = ()
     """Types of alerts that were raised with it, for metrics."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TransactionStep:
     """One step of a transaction or signature: the event's `status` and its other fields."""
 
     status: str
@@ -66,8 +66,8 @@ class Step:
 
 
 def note(
-    tx: Tx, row: TransactionRow, *steps: Step, wakes: bool = False, heads: RunHeads | None = None
-) -> Committed | None:
+    tx: Tx, row: TransactionRow, *steps: TransactionStep, wakes: bool = False, heads: RunHeads | None = None
+) -> CommittedSteps | None:
     """Writes the steps of a transaction as events of its run, and with `wakes` a signal for its node. None if it
     belongs to no run, or the run has ended. `heads`: of a unit that has read the run."""
     if row.run_pk is None or row.run_id is None or row.path is None:
@@ -85,11 +85,11 @@ def write(
     workflow_id: str | None,
     path: str,
     about: Mapping[str, Any],
-    steps: Iterable[Step],
+    steps: Iterable[TransactionStep],
     *,
     wakes: bool,
     heads: RunHeads | None = None,
-) -> Committed | None:
+) -> CommittedSteps | None:
     """Like `note`, for anything that the node at `path` does. Of a run that has ended only hooks are told."""
     now = clock.now_ms()
     head = {"nodeId": path.rpartition(".")[2], "path": path}
@@ -107,14 +107,14 @@ def write(
             type_ = f"transaction.{data['status']}"
             reading.add(tx, org_id=org_id, type_=type_, at=now, data=data, workflow_id=workflow_id, run_id=run_id)
         gone = tuple(
-            Notice(TRANSACTION_REORGED, now, workflow_id, mask_links(dumps_text({"runId": run_id, **data})))
+            ActivityNotice(TRANSACTION_REORGED, now, workflow_id, mask_links(dumps_text({"runId": run_id, **data})))
             for data in told
             if data.get("wasFinal")
         )
-        return Committed(run_pk, run_id, org_id, workflow_id, (), wakes=False, notices=gone) if gone else None
+        return CommittedSteps(run_pk, run_id, org_id, workflow_id, (), wakes=False, notices=gone) if gone else None
     if wakes:
         run_rows.add_signal(tx, run_pk, SIGNAL, path, "{}", now)
-    return Committed(run_pk, run_id, org_id, workflow_id, tuple(events), wakes)
+    return CommittedSteps(run_pk, run_id, org_id, workflow_id, tuple(events), wakes)
 
 
 def type_of_alert(reason: Reason) -> str | None:
@@ -122,7 +122,9 @@ def type_of_alert(reason: Reason) -> str | None:
     return _OF.get(reason.statement)
 
 
-def raise_alert(tx: Tx, row: TransactionRow, type_: str, message: str, committed: Committed | None = None) -> Committed:
+def raise_alert(
+    tx: Tx, row: TransactionRow, type_: str, message: str, committed: CommittedSteps | None = None
+) -> CommittedSteps:
     """Writes an alert in the unit of what it tells; returns what is published after the commit: `committed` too."""
     data = {
         "message": message,
@@ -134,7 +136,7 @@ def raise_alert(tx: Tx, row: TransactionRow, type_: str, message: str, committed
     where = {"workflow_id": row.workflow_id, "run_id": row.run_id}
     reading.add(tx, org_id=row.org_id, type_=type_, at=clock.now_ms(), data=data, **where)
     if committed is None:
-        committed = Committed(row.run_pk or 0, row.run_id or "", row.org_id, row.workflow_id, (), wakes=False)
+        committed = CommittedSteps(row.run_pk or 0, row.run_id or "", row.org_id, row.workflow_id, (), wakes=False)
     return replace(committed, alerts=(*committed.alerts, type_))
 
 
@@ -225,7 +227,7 @@ class EventPublisher:
         self._hub = hub
         self._wake = wake
 
-    def tell(self, *committed: Committed | None) -> None:
+    def tell(self, *committed: CommittedSteps | None) -> None:
         """Call this in a write's `after`."""
         for one in committed:
             if one is not None:

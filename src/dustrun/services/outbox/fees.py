@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from dustrun import clock
 from dustrun.core.evm.network import Network
 from dustrun.core.money.intent import Intent
-from dustrun.core.money.policy import Request
+from dustrun.core.money.policy import PolicyRequest
 from dustrun.core.money.transaction_state import PLAIN_GAS, gas_limit_of
 from dustrun.errors import Code, DustrunError, Invalid, Permanent
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Fees
-from dustrun.services.outbox.spend_status import Failure
+from dustrun.services.outbox.spend_status import IntentFailure
 
 INSUFFICIENT_FUNDS, REVERTED = "INSUFFICIENT_FUNDS", "REVERTED"
 PRICE_TOO_HIGH, GAS_LIMIT = "PRICE_TOO_HIGH", "GAS_LIMIT"
@@ -76,7 +76,7 @@ class FeeRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Priced:
+class PricedIntent:
     """An intent that the chain would accept: its gas limit, its bid, and the most that a replacement may bid for a unit
     of gas."""
 
@@ -89,9 +89,9 @@ class Priced:
     usual_fee_units: int = 0
 
     @property
-    def request(self) -> Request:
+    def request(self) -> PolicyRequest:
         """The spend as the policy judges it."""
-        return Request.of_intent(
+        return PolicyRequest.of_intent(
             self.intent,
             self.sender,
             gas_limit=self.gas_limit,
@@ -106,22 +106,22 @@ class Priced:
         return self.intent.value_units + self.request.gas_units
 
 
-async def price(chain: SpendChain, request: FeeRequest, max_rise: int) -> Priced | Failure:
+async def price(chain: SpendChain, request: FeeRequest, max_rise: int) -> PricedIntent | IntentFailure:
     """Estimates the cost, or says why the chain would not accept it, or why the sender cannot pay it. See `cost_of`."""
     priced = await cost_of(chain, request, max_rise)
-    if isinstance(priced, Failure):
+    if isinstance(priced, IntentFailure):
         return priced
     balance = await chain.balance(request.sender) if request.balance_units is None else request.balance_units
     return shortfall(priced, balance, request.promised_units, chain.network.native.symbol) or priced
 
 
-async def cost_of(chain: SpendChain, request: FeeRequest, max_rise: int) -> Priced | Failure:
+async def cost_of(chain: SpendChain, request: FeeRequest, max_rise: int) -> PricedIntent | IntentFailure:
     """Estimates the cost, or says why the chain would not accept it. Raises `Temporary` if no endpoint answers, and
     whatever ends a simulation. `max_rise`: a replacement may bid this many times the first bid unless the intent sets a
     ceiling."""
     intent = request.intent
     gas_limit = await _gas_limit(chain, request)
-    if isinstance(gas_limit, Failure):
+    if isinstance(gas_limit, IntentFailure):
         return gas_limit
     bid = await chain.fees()
     most = request.max_price_units if request.max_price_units is not None else bid.max_fee_units * max_rise
@@ -130,14 +130,14 @@ async def cost_of(chain: SpendChain, request: FeeRequest, max_rise: int) -> Pric
             f"Gas costs {bid.expected_units} base units now, and the node's maximum is {most}: "
             "wait until gas is cheaper, or raise the maximum."
         )
-        return Failure(PRICE_TOO_HIGH, message, retryable=True)
+        return IntentFailure(PRICE_TOO_HIGH, message, retryable=True)
     if bid.max_fee_units > most:
         bid = Fees(most, min(bid.tip_units, most), bid.expected_units, bid.is_legacy)
     data_fee, usual = await chain.data_fee(intent.to, intent.data), chain.network.usual_fee_units
-    return Priced(request.sender, intent, gas_limit, bid, most, data_fee, usual)
+    return PricedIntent(request.sender, intent, gas_limit, bid, most, data_fee, usual)
 
 
-async def _gas_limit(chain: SpendChain, request: FeeRequest) -> int | Failure:
+async def _gas_limit(chain: SpendChain, request: FeeRequest) -> int | IntentFailure:
     """The gas limit that is set, if the transaction succeeds with it; otherwise one from the estimate.
 
     A contract's behaviour may depend on the gas it gets, so it is tried with the limit that is set. Only if that fails
@@ -146,23 +146,25 @@ async def _gas_limit(chain: SpendChain, request: FeeRequest) -> int | Failure:
     intent, limit = request.intent, request.intent.gas_limit or request.gas_limit
     room = None if limit is None else await chain.block_gas_limit()
     if limit is not None and room is not None and limit > room:
-        return Failure(GAS_LIMIT, f"{intent.about}: its gas limit is {limit}, but a block has room for {room} only.")
+        return IntentFailure(
+            GAS_LIMIT, f"{intent.about}: its gas limit is {limit}, but a block has room for {room} only."
+        )
     if limit is None:
         return await _estimated_limit(chain, request)
     if not request.is_next and request.gas_used is not None:
         return limit  # it was simulated with this limit
     estimate = await _estimate(chain, request, limit)
-    if isinstance(estimate, Failure):
+    if isinstance(estimate, IntentFailure):
         estimate = await _estimate(chain, request, None)
     elif estimate <= limit:
         return limit
-    if isinstance(estimate, Failure):
+    if isinstance(estimate, IntentFailure):
         return estimate
     needs = f"{estimate} gas" if estimate > limit else "more gas"
-    return Failure(GAS_LIMIT, f"{intent.about}: it needs {needs}, but its limit is {limit}.")
+    return IntentFailure(GAS_LIMIT, f"{intent.about}: it needs {needs}, but its limit is {limit}.")
 
 
-async def _estimated_limit(chain: SpendChain, request: FeeRequest) -> int | Failure:
+async def _estimated_limit(chain: SpendChain, request: FeeRequest) -> int | IntentFailure:
     """The gas limit of what a simulation used, so that every mode has the same one. The chain's own estimate replaces
     it where that is not enough: gas may be refunded, held back from inner calls, or pay for data."""
     is_plain, found = not request.intent.data, 0
@@ -171,12 +173,12 @@ async def _estimated_limit(chain: SpendChain, request: FeeRequest) -> int | Fail
         if not request.is_next and chain.network.data_fee != "arbitrum":
             return found
     estimate = await _estimate(chain, request, None)
-    if isinstance(estimate, Failure) or estimate <= found:
-        return estimate if isinstance(estimate, Failure) else found
+    if isinstance(estimate, IntentFailure) or estimate <= found:
+        return estimate if isinstance(estimate, IntentFailure) else found
     return gas_limit_of(estimate, is_plain=is_plain)
 
 
-async def _estimate(chain: SpendChain, request: FeeRequest, limit: int | None) -> int | Failure:
+async def _estimate(chain: SpendChain, request: FeeRequest, limit: int | None) -> int | IntentFailure:
     """Gas used under that limit, or why the transaction would fail."""
     intent = request.intent
     try:
@@ -189,15 +191,15 @@ async def _estimate(chain: SpendChain, request: FeeRequest, limit: int | None) -
         return failure_of(error, intent)
 
 
-def failure_of(error: DustrunError, intent: Intent) -> Failure:
+def failure_of(error: DustrunError, intent: Intent) -> IntentFailure:
     """Why the chain would not accept an intent, as the node's failure."""
     details = tuple(error.public_details())
     if error.code is Code.FUNDS_INSUFFICIENT:
-        return Failure(INSUFFICIENT_FUNDS, error.message, retryable=True, details=details)
-    return Failure(REVERTED, f"{intent.about}: {error.message}", retryable=True, details=details)
+        return IntentFailure(INSUFFICIENT_FUNDS, error.message, retryable=True, details=details)
+    return IntentFailure(REVERTED, f"{intent.about}: {error.message}", retryable=True, details=details)
 
 
-def shortfall(priced: Priced, balance: int, promised: int, symbol: str) -> Failure | None:
+def shortfall(priced: PricedIntent, balance: int, promised: int, symbol: str) -> IntentFailure | None:
     """A failure if the sender's balance does not cover it besides what is promised to transactions before it."""
     if balance >= priced.most_units + promised:
         return None
@@ -214,4 +216,4 @@ def shortfall(priced: Priced, balance: int, promised: int, symbol: str) -> Failu
         "promised": str(promised),
         "atMs": clock.now_ms(),
     }
-    return Failure(INSUFFICIENT_FUNDS, message, retryable=True, details=(needs,))
+    return IntentFailure(INSUFFICIENT_FUNDS, message, retryable=True, details=(needs,))

@@ -12,8 +12,8 @@ from dustrun.core.money.transaction_state import NOTHING_CAME, TxState, intent_k
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, Invalid, NotFound, Refused
 from dustrun.services.outbox import events, fees, policy_check, spend_status
-from dustrun.services.outbox.events import Committed, Step
-from dustrun.services.outbox.spend_status import NodeRows, SpendRequest, Stored
+from dustrun.services.outbox.events import CommittedSteps, TransactionStep
+from dustrun.services.outbox.spend_status import NodeRows, SpendRequest, StoredIntents
 from dustrun.services.runs.approvals import has_good_approvers
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
@@ -46,7 +46,7 @@ def check(spend: Spend) -> None:
 
 def plan(
     tx: Tx, request: SpendRequest, spend: Spend, confirmations_of: ConfirmationsOf
-) -> tuple[Stored, list[Committed | None]]:
+) -> tuple[StoredIntents, list[CommittedSteps | None]]:
     """The node's stored intents if they have not failed; otherwise stores these."""
     of_node = spend_status.NodeRows(tx, request)
     wallet = wallet_rows.ask_for(tx, request.org_id, request.wallet_id)
@@ -69,9 +69,9 @@ def _add(
     wallet: WalletRow,
     confirmations_of: ConfirmationsOf,
     heads: RunHeads,
-) -> tuple[Stored, list[Committed | None]]:
+) -> tuple[StoredIntents, list[CommittedSteps | None]]:
     """Stores a node's intents as a new generation, with those that an earlier one has paid."""
-    committed: list[Committed | None] = []
+    committed: list[CommittedSteps | None] = []
     paid = {row.item: row for row in of_node.transactions() if row.state == TxState.FINAL}
     signed = {row.item: row for row in of_node.signatures() if row.state == "signed"}
     fresh = {
@@ -87,7 +87,7 @@ def _add(
         if row is None:
             row = fresh[intent.item]
             rows.insert(tx, row)
-            committed.append(events.note(tx, row, Step("planned", {"generation": generation}), heads=heads))
+            committed.append(events.note(tx, row, TransactionStep("planned", {"generation": generation}), heads=heads))
         transactions.append(row)
     signatures = [
         signed.get(sign_request.item) or _add_signature(tx, request, sign_request, generation)
@@ -105,7 +105,7 @@ def _add(
         created_at=clock.now_ms(),
     )
     rows.insert_spend(tx, row_of_spend)
-    return Stored(row_of_spend, tuple(transactions), tuple(signatures), {}, {}), committed
+    return StoredIntents(row_of_spend, tuple(transactions), tuple(signatures), {}, {}), committed
 
 
 def _with_approvals(
@@ -180,7 +180,7 @@ def _able(wallet: WalletRow | None, wallet_id: str) -> WalletRow:
     return wallet
 
 
-def _taken_over(tx: Tx, request: SpendRequest, stored: Stored) -> Stored:
+def _taken_over(tx: Tx, request: SpendRequest, stored: StoredIntents) -> StoredIntents:
     """Moves to this run what an earlier run of the retry chain left unsigned."""
     if all(row.run_pk == request.run_pk or row.state != TxState.PLANNED for row in stored.transactions) and all(
         row.run_pk == request.run_pk or row.state != "planned" for row in stored.signatures

@@ -15,7 +15,7 @@ from dataclasses import field, replace
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate.taking import OutflowForecast, forecast_outflow
 from dustrun.core.money.intent import Intent
-from dustrun.core.money.policy import Ask, Deny, Reason, Request
+from dustrun.core.money.policy import Ask, Deny, PolicyRequest, Reason
 from dustrun.core.money.policy.judge import depends_on_prices
 from dustrun.core.money.policy.outflow import Ceilings
 from dustrun.core.money.transaction_state import TxState
@@ -23,9 +23,9 @@ from dustrun.errors import Code, Permanent
 from dustrun.records import dataclass
 from dustrun.services.outbox import concerns, fees, policy_check
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.fees import FeeRequest, Priced
+from dustrun.services.outbox.fees import FeeRequest, PricedIntent
 from dustrun.services.outbox.preflight import Grounds, Ready
-from dustrun.services.outbox.spend_status import Failure, intent_of
+from dustrun.services.outbox.spend_status import IntentFailure, intent_of
 from dustrun.services.wallets.budget import Values
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import TransactionRow
@@ -36,11 +36,11 @@ Forecasts = Mapping[str, OutflowForecast]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class SpendRefusal:
     """Why a transaction, and with it the rest of its node, is not signed."""
 
     row: TransactionRow
-    failure: Failure
+    failure: IntentFailure
     verdict: Deny | None = None
 
 
@@ -51,9 +51,9 @@ class Judgement:
 
     ready: tuple[Ready, ...] = ()
     later: tuple[Ready, ...] = ()
-    refusal: Refusal | None = None
+    refusal: SpendRefusal | None = None
     asks: Mapping[str, Ask] = field(default_factory=dict)
-    requests: tuple[Request, ...] = ()
+    requests: tuple[PolicyRequest, ...] = ()
 
 
 def waits_for_earlier(row: TransactionRow, node_rows: Sequence[TransactionRow]) -> bool:
@@ -96,7 +96,7 @@ class NodeJudging:
         verdicts = await policy_check.judge_all(deps, list(zip(self._planned, requests, ready, strict=False)), values)
         if verdicts.denied is not None:
             place, failure, verdict = verdicts.denied
-            refusal, ready = Refusal(self._planned[place], failure, verdict), ready[:place]
+            refusal, ready = SpendRefusal(self._planned[place], failure, verdict), ready[:place]
         found = await self._judge_outflow([one for one in ready if one is not None])
         if found is not None or refusal is not None:
             return Judgement(refusal=found or refusal, requests=tuple(requests))
@@ -137,16 +137,16 @@ class NodeJudging:
             self._why_unknown = error.message
             return ()
 
-    async def _price_all(self, forecasts: Forecasts) -> tuple[dict[str, Priced | None], Refusal | None]:
+    async def _price_all(self, forecasts: Forecasts) -> tuple[dict[str, PricedIntent | None], SpendRefusal | None]:
         """The cost of each up to the first that the chain would not accept, or that the wallet cannot pay besides those
         before it; None of what nobody can know yet."""
-        deps, priced = self._deps, dict[str, Priced | None]()
+        deps, priced = self._deps, dict[str, PricedIntent | None]()
         costs = await asyncio.gather(*(self._cost(row, forecasts.get(row.id)) for row in self._planned))
         balances: dict[int, int] = {}
         promised: dict[int, int] = {}
         for row, cost in zip(self._planned, costs, strict=True):
-            if isinstance(cost, Failure):
-                return priced, Refusal(row, cost)
+            if isinstance(cost, IntentFailure):
+                return priced, SpendRefusal(row, cost)
             priced[row.id] = cost
             if cost is None:
                 continue
@@ -159,14 +159,14 @@ class NodeJudging:
             before = promised[row.chain_id]
             lacks = fees.shortfall(cost, balances[row.chain_id], before, chain.network.native.symbol)
             if lacks is not None:
-                return priced, Refusal(row, lacks)
+                return priced, SpendRefusal(row, lacks)
             promised[row.chain_id] = before + cost.most_units
         return priced, None
 
     async def _promised(self, row: TransactionRow) -> int:
         return await self._deps.database.look_up(lambda tx: rows.promised_units(tx, row.chain_id, row.sender))
 
-    async def _cost(self, row: TransactionRow, seen: OutflowForecast | None) -> Priced | Failure | None:
+    async def _cost(self, row: TransactionRow, seen: OutflowForecast | None) -> PricedIntent | IntentFailure | None:
         intent, is_next = intent_of(row), row.id in self._next_ids
         is_first = is_next and next(one.id for one in self._planned if one.chain_id == row.chain_id) == row.id
         if seen is not None and seen.failure is not None:
@@ -187,7 +187,7 @@ class NodeJudging:
             self._deps.chains.get(row.chain_id), request, self._deps.settings.transaction_max_fee_rise
         )
 
-    async def _judge_outflow(self, ready: Sequence[Ready]) -> Refusal | None:
+    async def _judge_outflow(self, ready: Sequence[Ready]) -> SpendRefusal | None:
         """The first that takes more than it may, with the gas limit that it will have."""
         if not self._is_bounded or not ready:
             return None
@@ -197,42 +197,42 @@ class NodeJudging:
             if seen is None:
                 failure = unknown(ceilings, one.intent, self._why_unknown)
                 if failure is not None:
-                    return Refusal(one.row, failure)
+                    return SpendRefusal(one.row, failure)
                 continue
             if seen.taken is None:
                 assert seen.failure is not None
-                return Refusal(one.row, fees.failure_of(seen.failure, one.intent))
+                return SpendRefusal(one.row, fees.failure_of(seen.failure, one.intent))
             reasons = await self._deps.budget.judge_outflow(ceilings, one.request, seen.taken)
             if reasons:
-                return Refusal(one.row, denial(reasons), Deny(reasons))
+                return SpendRefusal(one.row, denial(reasons), Deny(reasons))
         return None
 
 
-def _ready_of(row: TransactionRow, priced: Priced | None, values: Values) -> Ready | None:
+def _ready_of(row: TransactionRow, priced: PricedIntent | None, values: Values) -> Ready | None:
     return None if priced is None else Ready(row, priced, values)
 
 
-def _request_of(row: TransactionRow, priced: Priced | None) -> Request:
+def _request_of(row: TransactionRow, priced: PricedIntent | None) -> PolicyRequest:
     """The spend as the policy judges it; without a fee if nobody knows what it will use."""
     return unpriced_request(row) if priced is None else priced.request
 
 
-def unpriced_request(row: TransactionRow) -> Request:
+def unpriced_request(row: TransactionRow) -> PolicyRequest:
     """The spend as the policy judges it, without a fee."""
-    return Request.of_intent(intent_of(row), row.sender, gas_limit=0, max_fee_units=0)
+    return PolicyRequest.of_intent(intent_of(row), row.sender, gas_limit=0, max_fee_units=0)
 
 
-def denial(reasons: Sequence[Reason]) -> Failure:
+def denial(reasons: Sequence[Reason]) -> IntentFailure:
     """The refusal as the node's failure."""
     details = tuple({"field": reason.statement, "message": reason.message} for reason in reasons)
     message = f"Simulated on the newest block before signing, it takes too much: {reasons[0].message}"
-    return Failure(EXCEEDED, message, details=details)
+    return IntentFailure(EXCEEDED, message, details=details)
 
 
-def unknown(ceilings: Ceilings, intent: Intent, why: str) -> Failure | None:
+def unknown(ceilings: Ceilings, intent: Intent, why: str) -> IntentFailure | None:
     """The refusal of a transaction that nobody can simulate; None if what its node declares is trusted."""
     if not ceilings.unproven and ceilings.rule is None and not (ceilings.dust_cap is not None and intent.as_written):
         return None
     if not ceilings.unproven and ceilings.rule is not None and ceilings.rule.unsimulated == "declared":
         return None
-    return Failure(UNKNOWN, f"{intent.about}: what it takes from the wallet cannot be checked. {why}")
+    return IntentFailure(UNKNOWN, f"{intent.about}: what it takes from the wallet cannot be checked. {why}")

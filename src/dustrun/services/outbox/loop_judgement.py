@@ -18,7 +18,7 @@ from dustrun import clock
 from dustrun.chain.simulate.taking import forecast_outflow
 from dustrun.core.evm.calls import selector_of
 from dustrun.core.money.intent import Intent, Spend
-from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Reason, Request
+from dustrun.core.money.policy import Allow, Ask, CountedUnits, Deny, PolicyRequest, Reason
 from dustrun.core.money.policy.counting import Origin
 from dustrun.core.money.policy.document import WalletPolicy
 from dustrun.core.money.policy.judge import BATCH, depends_on_prices
@@ -28,10 +28,10 @@ from dustrun.errors import Code, Permanent
 from dustrun.records import dataclass
 from dustrun.services.outbox import concerns, fees, intents, policy_check
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.events import Committed
-from dustrun.services.outbox.fees import FeeRequest, Priced
+from dustrun.services.outbox.events import CommittedSteps
+from dustrun.services.outbox.fees import FeeRequest, PricedIntent
 from dustrun.services.outbox.preflight import Ready
-from dustrun.services.outbox.spend_status import Failure, SpendRequest, intent_of, load_of
+from dustrun.services.outbox.spend_status import IntentFailure, SpendRequest, intent_of, load_of
 from dustrun.services.wallets import budget as budgets
 from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valuer, Values, with_fee
 from dustrun.storage.db.database import Database
@@ -46,7 +46,7 @@ _AT_ONCE: Final = 20
 _JUDGED: Final = 100
 """Spends that one query judges, in a reader's thread."""
 T = TypeVar("T")
-FindCost = Callable[[str, Intent], Awaitable[Priced | Failure]]
+FindCost = Callable[[str, Intent], Awaitable[PricedIntent | IntentFailure]]
 """The cost of what a sender sends next."""
 Named = tuple[int, str]
 """The place of a spend in the loop, and the item of one of its intents."""
@@ -98,12 +98,12 @@ class LoopJudge:
         self._spends = spends
         self._ground = ground
         self._stops = stops
-        self._spent: dict[str, Counted] = {}
-        self._requests: dict[Named, Request] = {}
-        self._of_assets: dict[frozenset[Asset], Request] = {}
+        self._spent: dict[str, CountedUnits] = {}
+        self._requests: dict[Named, PolicyRequest] = {}
+        self._of_assets: dict[frozenset[Asset], PolicyRequest] = {}
         self._usual: dict[Named, int] = {}
 
-    def requests_of(self, wallet_id: str) -> list[Request]:
+    def requests_of(self, wallet_id: str) -> list[PolicyRequest]:
         """What was judged of a wallet."""
         return [one for (place, _), one in self._requests.items() if self._spends[place].request.wallet_id == wallet_id]
 
@@ -151,7 +151,7 @@ class LoopJudge:
             for place, one, intent in part:
                 kinds[exact.get((place, intent.item), _kind(one.sender, intent))] = one.sender, intent
             await asyncio.sleep(0)
-        costs = dict[object, Priced | Failure]()
+        costs = dict[object, PricedIntent | IntentFailure]()
         for some in _parts([*kinds.items()]):
             asked = [cost_of(sender, intent) for _, (sender, intent) in some]
             costs |= zip((kind for kind, _ in some), await asyncio.gather(*asked), strict=True)
@@ -160,17 +160,17 @@ class LoopJudge:
                 self._note(place, one, intent, costs[exact.get((place, intent.item), _kind(one.sender, intent))])
             await asyncio.sleep(0)
 
-    def _note(self, place: int, one: LoopSpend, intent: Intent, cost: Priced | Failure) -> None:
+    def _note(self, place: int, one: LoopSpend, intent: Intent, cost: PricedIntent | IntentFailure) -> None:
         name = place, intent.item
-        if isinstance(cost, Failure):
-            request = Request.of_intent(intent, one.sender, gas_limit=0, max_fee_units=0)
+        if isinstance(cost, IntentFailure):
+            request = PolicyRequest.of_intent(intent, one.sender, gas_limit=0, max_fee_units=0)
             self._usual.pop(name, None)
         else:
             request = replace(cost, intent=intent).request
             self._usual[name] = cost.gas_limit * cost.bid.expected_units + cost.data_fee_units
         self._requests[name] = self._of_assets[request.assets] = request
 
-    def _judge_part(self, part: Iterable[int], values: Values, tx: Tx) -> tuple[LoopVerdicts, dict[str, Counted]]:
+    def _judge_part(self, part: Iterable[int], values: Values, tx: Tx) -> tuple[LoopVerdicts, dict[str, CountedUnits]]:
         """The verdicts on some of them, and what each wallet has spent after these."""
         now, ledger = self._ground.now_ms, Ledger(tx, self._ground.now_ms)
         found, spent = LoopVerdicts(), {**self._spent}
@@ -188,7 +188,7 @@ class LoopJudge:
             origin, scopes, dust_run = origins[key]
             if BATCH in scopes:
                 scopes = {**scopes, BATCH: policy_check.batch_of(one.request)}
-            own, others = Counted(), spent.get(wallet_id, Counted())
+            own, others = CountedUnits(), spent.get(wallet_id, CountedUnits())
             for intent in one.spend.intents:
                 name = place, intent.item
                 asked = replace(self._requests[name], origin=origin)
@@ -246,7 +246,7 @@ class LoopQuestions:
 
     async def _cost(
         self, sender: str, intent: Intent, gas_limit: int | None = None, max_price: int | None = None
-    ) -> Priced | Failure:
+    ) -> PricedIntent | IntentFailure:
         """The cost of a transaction with the gas limit that its own turn gives it, made from what a simulation uses."""
         chain, used = self._deps.chains.get(intent.chain_id), None
         if intent.data:
@@ -314,7 +314,7 @@ class LoopQuestions:
         """Stores the intents of some spends, nothing signed."""
         deps = self._deps
 
-        def unit(tx: Tx) -> tuple[list[tuple[TransactionRow, ...]], list[Committed | None]]:
+        def unit(tx: Tx) -> tuple[list[tuple[TransactionRow, ...]], list[CommittedSteps | None]]:
             done = [intents.plan(tx, one.request, one.spend, self._confirmations) for one in spends]
             told = [committed for _, some in done for committed in some]
             return [stored.transactions for stored, _ in done], told
@@ -324,7 +324,7 @@ class LoopQuestions:
     def _confirmations(self, chain_id: int) -> int:
         return self._deps.chains.get(chain_id).network.confirmations
 
-    async def _cost_all(self, planned: Sequence[TransactionRow]) -> list[Priced] | None:
+    async def _cost_all(self, planned: Sequence[TransactionRow]) -> list[PricedIntent] | None:
         """The exact cost of each transaction of a spend; None if one is not known yet, or not planned any more."""
         found = []
         for row in planned:
@@ -332,7 +332,7 @@ class LoopQuestions:
                 return None
             max_price = int(row.max_price) if row.max_price is not None else None
             cost = await self._cost(row.sender, intent_of(row), row.gas_limit, max_price)
-            if isinstance(cost, Failure):
+            if isinstance(cost, IntentFailure):
                 return None
             found.append(cost)
         return found
@@ -344,10 +344,10 @@ class LoopQuestions:
         )
         return [one.id for one in asked]
 
-    async def find_answer(self, loop: SpendRequest, asked: Sequence[str]) -> Failure | int | None:
+    async def find_answer(self, loop: SpendRequest, asked: Sequence[str]) -> IntentFailure | int | None:
         """Until when a question stays open; why one was not approved; None if all were."""
 
-        def query(tx: Tx) -> list[tuple[Failure | bool, ApprovalRow | None]]:
+        def query(tx: Tx) -> list[tuple[IntentFailure | bool, ApprovalRow | None]]:
             return [
                 (
                     policy_check.question_status(tx, loop.org_id, approval_id),
@@ -357,15 +357,15 @@ class LoopQuestions:
             ]
 
         found = await self._deps.database.read(query)
-        why = next((one for one, _ in found if isinstance(one, Failure)), None)
+        why = next((one for one, _ in found if isinstance(one, IntentFailure)), None)
         if why is not None:
             return why
         return min((row.expires_at for is_open, row in found if is_open and row is not None), default=None)
 
-    async def refuse(self, loop: SpendRequest, asked: Sequence[str], why: Failure) -> None:
+    async def refuse(self, loop: SpendRequest, asked: Sequence[str], why: IntentFailure) -> None:
         """Refuses what was asked about: the first for that reason, the others with it."""
 
-        def unit(tx: Tx) -> list[Committed | None]:
+        def unit(tx: Tx) -> list[CommittedSteps | None]:
             found = rows.ask_of_run(tx, loop.org_id, loop.run_pk)
             tx.wait()
             planned = [row for row in found() if row.approval_id in asked and row.state == TxState.PLANNED]
@@ -386,7 +386,7 @@ def _origin_of(tx: Tx, policy: WalletPolicy | None, one: LoopSpend) -> tuple[Ori
 
 def _ask(
     tx: Tx, loop: SpendRequest, ready: Sequence[Ready], asks: Mapping[str, Ask]
-) -> tuple[list[str], list[Committed | None]]:
+) -> tuple[list[str], list[CommittedSteps | None]]:
     """Asks once; nothing if one of them has changed meanwhile, or they are asked about already."""
     fresh = [replace(one, row=rows.get(tx, one.row.id)) for one in ready]
     if any(one.row.state != TxState.PLANNED or one.row.run_pk != loop.run_pk for one in fresh):

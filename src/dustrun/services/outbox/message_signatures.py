@@ -10,12 +10,12 @@ from typing import Any
 
 from dustrun import clock
 from dustrun.core.money.intent import SignRequest
-from dustrun.core.money.policy import Allow, Ask, Deny, Request
+from dustrun.core.money.policy import Allow, Ask, Deny, PolicyRequest
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.services.outbox import events, policy_check, spend_status
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.events import Committed, Step
-from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_json, request_of
+from dustrun.services.outbox.events import CommittedSteps, TransactionStep
+from dustrun.services.outbox.spend_status import IntentFailure, SpendRequest, error_json, request_of
 from dustrun.services.runs.approvals import APPROVED
 from dustrun.services.wallets import budget
 from dustrun.services.wallets.budget import Values
@@ -31,7 +31,7 @@ from dustrun.storage.secrets.vault import Vault
 async def sign(deps: OutboxDeps, request: SpendRequest, row: SignatureRow, wallet: WalletRow) -> None:
     """Signs a planned request if policy allows it; verdict and signature are committed together."""
     sign_request = request_of(row)
-    values = await deps.budget.values_of([Request.of_signature(sign_request, wallet.address)])
+    values = await deps.budget.values_of([PolicyRequest.of_signature(sign_request, wallet.address)])
     if not await _is_allowed(deps, request, row, wallet, values):
         return
     signer = deps.signers.signer_of(wallet)
@@ -41,7 +41,7 @@ async def sign(deps: OutboxDeps, request: SpendRequest, row: SignatureRow, walle
         signature = await signer.sign_typed_data(_document(sign_request.payload))
     await deps.vault.prepare()
 
-    def unit(tx: Tx) -> Committed | None:
+    def unit(tx: Tx) -> CommittedSteps | None:
         found = rows.get(tx, row.id)
         if found.state != "planned" or found.run_pk != request.run_pk or not run_rows.goes_on(tx, request.run_pk):
             return None
@@ -53,7 +53,7 @@ async def sign(deps: OutboxDeps, request: SpendRequest, row: SignatureRow, walle
         shown = dumps_text(verdict.stored())
         rows.save(tx, replace(found, state="signed", sealed=sealed, verdict=shown, finished_at=now))
         budget.settle(tx, row.id, fee_units=None, at_ms=now)
-        return _tell(tx, found, sign_request, Step("signed", {}))
+        return _tell(tx, found, sign_request, TransactionStep("signed", {}))
 
     deps.on_step("signing a message")
     await deps.writer.write(unit, deps.publisher.tell)
@@ -63,10 +63,10 @@ async def _is_allowed(
     deps: OutboxDeps, request: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
 ) -> bool:
     """Whether it may be signed; a signer is never asked for what policy denies or asks a person about."""
-    if await policy_check.may_allow(deps, row, Request.of_signature(request_of(row), wallet.address), values):
+    if await policy_check.may_allow(deps, row, PolicyRequest.of_signature(request_of(row), wallet.address), values):
         return True
 
-    def unit(tx: Tx) -> Committed | None:
+    def unit(tx: Tx) -> CommittedSteps | None:
         found = rows.get(tx, row.id)
         if found.state != "planned" or found.run_pk != request.run_pk:
             return None
@@ -84,14 +84,14 @@ async def _is_allowed(
 
 def _decide(
     tx: Tx, deps: OutboxDeps, request: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
-) -> tuple[Allow | None, Committed | None]:
+) -> tuple[Allow | None, CommittedSteps | None]:
     sign_request = request_of(row)
     barred = policy_check.find_barred(deps.budget, tx, row)
     if barred is not None:
         return None, refuse(tx, row, barred)
     verdict = deps.budget.judge_and_reserve(
         tx,
-        policy_check.case_of(tx, row, Request.of_signature(sign_request, wallet.address), values),
+        policy_check.case_of(tx, row, PolicyRequest.of_signature(sign_request, wallet.address), values),
         row.id,
         is_approved=_is_approved(tx, row, sign_request, wallet),
         dust_run=policy_check.dust_run_of(tx, row),
@@ -120,18 +120,18 @@ def _document(payload: Any) -> Mapping[str, Any]:
     return document
 
 
-def open_all(tx: Tx, vault: Vault, stored: spend_status.Stored) -> dict[str, str]:
+def open_all(tx: Tx, vault: Vault, stored: spend_status.StoredIntents) -> dict[str, str]:
     """A node's signatures in the clear, 0x-hex, by item."""
     return {row.item: rows.opened(tx, vault, row) for row in stored.signatures if row.sealed is not None}
 
 
-def refuse(tx: Tx, row: SignatureRow, failure: Failure) -> Committed | None:
+def refuse(tx: Tx, row: SignatureRow, failure: IntentFailure) -> CommittedSteps | None:
     """Refuses a signature for good; nothing is signed."""
     now = clock.now_ms()
     rows.save(tx, replace(row, state="refused", error=dumps_text(error_json(failure)), finished_at=now))
     if row.approval_id is not None:
         approval_rows.close(tx, row.approval_id, "cancelled", now)
-    return _tell(tx, row, request_of(row), Step("refused", {"error": error_json(failure)}))
+    return _tell(tx, row, request_of(row), TransactionStep("refused", {"error": error_json(failure)}))
 
 
 def _binding(sign_request: SignRequest, wallet: WalletRow) -> str:
@@ -147,7 +147,7 @@ def _is_approved(tx: Tx, row: SignatureRow, sign_request: SignRequest, wallet: W
 
 def _ask(
     tx: Tx, request: SpendRequest, row: SignatureRow, sign_request: SignRequest, wallet: WalletRow, verdict: Ask
-) -> Committed | None:
+) -> CommittedSteps | None:
     why = " ".join(reason.message for reason in verdict.reasons)
     movements = policy_check.tell_movements(sign_request.movements)
     message = f"{sign_request.about} (a signature of {wallet.address}). {movements}{why}"
@@ -157,6 +157,6 @@ def _ask(
     return _tell(tx, row, sign_request, policy_check.asked_step(question))
 
 
-def _tell(tx: Tx, row: SignatureRow, sign_request: SignRequest, step: Step) -> Committed | None:
+def _tell(tx: Tx, row: SignatureRow, sign_request: SignRequest, step: TransactionStep) -> CommittedSteps | None:
     about = {"signatureId": row.id, "item": row.item, "chainId": row.chain_id, "about": sign_request.about}
     return events.write(tx, row.org_id, row.run_pk, row.run_id, row.workflow_id, row.path, about, [step], wakes=False)

@@ -15,19 +15,19 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.outbox import events, policy_check, restore_hold
-from dustrun.services.outbox.events import Committed, Step
+from dustrun.services.outbox.events import CommittedSteps, TransactionStep
 from dustrun.services.outbox.outbox import Transactions
-from dustrun.services.outbox.spend_status import Failure, error_json
+from dustrun.services.outbox.spend_status import IntentFailure, error_json
 from dustrun.services.outbox.tracking import broadcast, replacement
 from dustrun.services.outbox.tracking.receipts import CANCELLED
-from dustrun.services.outbox.tracking.replacement import AtCeiling, Kind, Replaced, Replacement
+from dustrun.services.outbox.tracking.replacement import AtCeiling, Kind, NewAttempt, Replacement
 from dustrun.services.wallets import budget as reservations
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money import wallets as wallet_rows
 from dustrun.storage.money.signatures import SignatureRow
-from dustrun.storage.money.transactions import AttemptRow, Filters, TransactionRow
+from dustrun.storage.money.transactions import AttemptRow, TransactionFilters, TransactionRow
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
 
@@ -36,7 +36,7 @@ _GIVEN_UP = "A person checked the chain and cancelled it: another transaction us
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
+class TransactionDetail:
     """A transaction with its attempts."""
 
     row: TransactionRow
@@ -53,7 +53,7 @@ class Attribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedSignature:
     """A signature in the clear, for those who may spend."""
 
     row: SignatureRow
@@ -69,7 +69,9 @@ class Operations:
 
     # --- looking ---
 
-    async def list_page(self, principal: Principal, filters: Filters, paging: Paging) -> Page[TransactionRow]:
+    async def list_page(
+        self, principal: Principal, filters: TransactionFilters, paging: Paging
+    ) -> Page[TransactionRow]:
         """The organisation's transactions that the key can reach, newest first."""
         reached = replace(filters, only_workflows=principal.workflow_ids, only_wallets=principal.wallet_ids)
         found = await self._deps.database.read(
@@ -77,12 +79,12 @@ class Operations:
         )
         return page_of(found, paging)
 
-    async def get(self, principal: Principal, transaction_id: str) -> Detail:
+    async def get(self, principal: Principal, transaction_id: str) -> TransactionDetail:
         """One transaction with its attempts, by its id or the hash of an attempt."""
 
-        def query(tx: Tx) -> Detail:
+        def query(tx: Tx) -> TransactionDetail:
             row = _get(tx, principal, transaction_id)
-            return Detail(row, rows.list_attempts(tx, row.id))
+            return TransactionDetail(row, rows.list_attempts(tx, row.id))
 
         return await self._deps.database.read(query)
 
@@ -114,18 +116,18 @@ class Operations:
         )
         return page_of(found, paging)
 
-    async def open_signature(self, principal: Principal, signature_id: str) -> Opened:
+    async def open_signature(self, principal: Principal, signature_id: str) -> OpenedSignature:
         """A signature in the clear; the read is audited, since a signature can move money."""
 
-        def unit(tx: Tx) -> Opened:
+        def unit(tx: Tx) -> OpenedSignature:
             row = signature_rows.find(tx, principal.org_id, signature_id)
             reached = row is not None and principal.may_use_workflow(row.workflow_id)
             if row is None or not reached or not principal.may_use_wallet(row.wallet_id):
                 raise NotFound(f'There is no signature "{signature_id}".', code=Code.SIGNATURE_UNKNOWN)
             if row.sealed is None:
-                return Opened(row, None)
+                return OpenedSignature(row, None)
             audit.record(tx, principal, "signature.read", row.id, walletId=row.wallet_id)
-            return Opened(
+            return OpenedSignature(
                 row, "0x" + self._deps.vault.open(tx, row.org_id, signature_rows.KIND, row.id, row.sealed).hex()
             )
 
@@ -133,7 +135,9 @@ class Operations:
 
     # --- steering ---
 
-    async def speed_up(self, principal: Principal, transaction_id: str, max_price_units: int | None) -> Detail:
+    async def speed_up(
+        self, principal: Principal, transaction_id: str, max_price_units: int | None
+    ) -> TransactionDetail:
         """Raises the bid of a waiting transaction. `max_price_units` sets a new ceiling for a unit of gas."""
         detail = await self.get(principal, transaction_id)
         row = detail.row
@@ -144,7 +148,7 @@ class Operations:
             raise Conflict(message, code=Code.TRANSACTION_AT_CEILING)
         return await self._replace(principal, detail, "replace", max_price_units)
 
-    async def cancel(self, principal: Principal, transaction_id: str) -> Detail:
+    async def cancel(self, principal: Principal, transaction_id: str) -> TransactionDetail:
         """Gives up an unsigned transaction; replaces a signed one by a zero-value self-transfer. For a displaced one it
         is a person's word that it was not paid."""
         detail = await self.get(principal, transaction_id)
@@ -156,9 +160,9 @@ class Operations:
         if state not in (TxState.PLANNED, TxState.DISPLACED):
             raise _not_open(detail.row, "it cannot be cancelled any more")
 
-        committed: list[Committed | None] = []
+        committed: list[CommittedSteps | None] = []
 
-        def unit(tx: Tx) -> Detail:
+        def unit(tx: Tx) -> TransactionDetail:
             row = _get(tx, principal, transaction_id)
             if row.state == TxState.PLANNED:
                 committed.append(policy_check.give_up(tx, row, _BY_HAND, wakes=True))
@@ -167,34 +171,36 @@ class Operations:
             else:
                 raise _not_open(row, "its status has changed in the meantime")
             audit.record(tx, principal, "transaction.cancel", row.id, was=row.state)
-            return Detail(rows.get(tx, row.id), detail.attempts)
+            return TransactionDetail(rows.get(tx, row.id), detail.attempts)
 
         return await idempotency.write(self._deps.writer, unit, lambda _: self._deps.publisher.tell(*committed))
 
-    async def _look(self, detail: Detail) -> None:
+    async def _look(self, detail: TransactionDetail) -> None:
         """Raises `Conflict` if a displaced transaction was paid after all."""
         chain = self._deps.chains.get(detail.row.chain_id)
         receipts = await chain.receipts([attempt.hash for attempt in detail.attempts])
         if any(receipt is not None for receipt in receipts):
             raise _not_open(detail.row, "one of its attempts was mined after all, and Dustrun goes on with it")
 
-    async def _replace(self, principal: Principal, detail: Detail, kind: Kind, ceiling: int | None) -> Detail:
+    async def _replace(
+        self, principal: Principal, detail: TransactionDetail, kind: Kind, ceiling: int | None
+    ) -> TransactionDetail:
         signed = await replacement.sign_replacement(self._deps, detail.row, detail.attempts[-1], kind, ceiling)
         if isinstance(signed, AtCeiling):
             raise Conflict(signed.message, code=Code.TRANSACTION_AT_CEILING)
         new: Replacement = signed
-        committed: list[Committed | None] = []
+        committed: list[CommittedSteps | None] = []
 
-        def unit(tx: Tx) -> Detail:
+        def unit(tx: Tx) -> TransactionDetail:
             found, one = replacement.write_replacement(tx, self._deps, new)
             committed.append(one)
             if isinstance(found, AtCeiling):
                 raise Conflict(found.message, code=Code.TRANSACTION_AT_CEILING)
-            if not isinstance(found, Replaced):
+            if not isinstance(found, NewAttempt):
                 raise _not_open(rows.get(tx, detail.row.id), "its status has changed in the meantime")
             verb = "cancel" if kind == "cancel" else "speed-up"
             audit.record(tx, principal, f"transaction.{verb}", found.row.id, hash=found.attempt.hash)
-            return Detail(found.row, rows.list_attempts(tx, found.row.id))
+            return TransactionDetail(found.row, rows.list_attempts(tx, found.row.id))
 
         done = await idempotency.write(self._deps.writer, unit, lambda _: self._deps.publisher.tell(*committed))
         self.outbox.trackers.poke(done.row.chain_id)
@@ -204,7 +210,7 @@ class Operations:
     async def release(self, principal: Principal, wallet_id: str, chain_id: int) -> dict[str, Any]:
         """Lets a wallet's spends on a chain go on after a restore."""
 
-        committed: list[Committed | None] = []
+        committed: list[CommittedSteps | None] = []
 
         def unit(tx: Tx) -> dict[str, Any]:
             wallet = wallet_rows.find(tx, principal.org_id, wallet_id)
@@ -237,12 +243,12 @@ def _not_open(row: TransactionRow, why: str) -> Conflict:
     return Conflict(f'The transaction is "{row.state}": {why}.', code=Code.TRANSACTION_NOT_OPEN)
 
 
-def _give_up_displaced(tx: Tx, row: TransactionRow) -> Committed | None:
+def _give_up_displaced(tx: Tx, row: TransactionRow) -> CommittedSteps | None:
     """Gives up a displaced transaction. Its reservation counts as spent: nobody knows what the other transaction
     did."""
     now = clock.now_ms()
-    error = error_json(Failure(CANCELLED, _GIVEN_UP, retryable=True))
+    error = error_json(IntentFailure(CANCELLED, _GIVEN_UP, retryable=True))
     given_up = replace(row, state=TxState.CANCELLED, error=dumps_text(error), finished_at=now, updated_at=now)
     rows.save(tx, given_up)
     reservations.settle(tx, row.id, fee_units=0, at_ms=now)
-    return events.note(tx, given_up, Step("cancelled", {"error": error}), wakes=True)
+    return events.note(tx, given_up, TransactionStep("cancelled", {"error": error}), wakes=True)

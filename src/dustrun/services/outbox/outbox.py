@@ -26,12 +26,12 @@ from dustrun.services.outbox import (
     spend_status,
 )
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.events import Committed
-from dustrun.services.outbox.judgement import Judgement, Refusal, unpriced_request
+from dustrun.services.outbox.events import CommittedSteps
+from dustrun.services.outbox.judgement import Judgement, SpendRefusal, unpriced_request
 from dustrun.services.outbox.policy_check import NotWhole
 from dustrun.services.outbox.preflight import Ready
 from dustrun.services.outbox.sender_queue import SenderQueue
-from dustrun.services.outbox.spend_status import Failure, SpendRequest, SpendStatus, Stored
+from dustrun.services.outbox.spend_status import IntentFailure, SpendRequest, SpendStatus, StoredIntents
 from dustrun.services.outbox.tracking import broadcast
 from dustrun.services.outbox.tracking.tracker import Trackers
 from dustrun.storage.db.statement import Tx
@@ -50,7 +50,7 @@ _RUN_CANCELLED = "The run was cancelled before it was signed."
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedTransaction:
     """A planned transaction of a node. `is_next`: all that it comes after is mined, so it can be signed."""
 
     row: TransactionRow
@@ -83,7 +83,7 @@ class Transactions:
         is_short = sum(len(intent.data) for intent in spend.intents) <= _SHORT_BYTES and not spend.signatures
         needed = {intent.chain_id: self._confirmations(intent.chain_id) for intent in spend.intents}
 
-        def unit(tx: Tx) -> tuple[Stored, list[Committed | None]]:
+        def unit(tx: Tx) -> tuple[StoredIntents, list[CommittedSteps | None]]:
             return intents.plan(tx, request, spend, needed.__getitem__)
 
         stored, _ = await self.deps.writer.write(
@@ -109,7 +109,7 @@ class Transactions:
         stored = await self.deps.writer.write(lambda tx: spend_status.load_of(tx, request), repeatable=True)
         return await self._found(request, stored)
 
-    async def _found(self, request: SpendRequest, stored: Stored | None) -> SpendStatus | None:
+    async def _found(self, request: SpendRequest, stored: StoredIntents | None) -> SpendStatus | None:
         if stored is None or (stored.came_to_nothing and stored.spend.run_pk != request.run_pk):
             return None
         return await self._status(stored)
@@ -124,7 +124,7 @@ class Transactions:
         assert stored is not None, "a node's intents are planned before they are advanced"
         if any(row.run_pk != request.run_pk and row.state == TxState.PLANNED for row in stored.transactions):
             return await self._status(stored)  # another run of the retry chain has them now
-        failure: Failure | None = None
+        failure: IntentFailure | None = None
         planned, unsigned = _next_of(stored)
         if planned or unsigned:
             failure = await self._push(request, planned, unsigned)
@@ -141,7 +141,7 @@ class Transactions:
     async def renew(self, request: SpendRequest, notes: Mapping[str, Any]) -> SpendStatus:
         """Replaces the notes of the node's newest intents, which stay as they are."""
 
-        def unit(tx: Tx) -> Stored:
+        def unit(tx: Tx) -> StoredIntents:
             stored = spend_status.load_of(tx, request)
             assert stored is not None, "a node's intents are planned before their notes are renewed"
             spend = replace(stored.spend, notes=dumps_text(dict(notes)))
@@ -156,7 +156,7 @@ class Transactions:
         assert stored is not None, "a node's intents are planned before one is refused"
         row = next((row for row in stored.transactions if row.item == item), stored.transactions[0])
         requests = tuple(unpriced_request(row) for row in stored.transactions)
-        judged = Judgement(refusal=Refusal(row, policy_check.denial(verdict), verdict), requests=requests)
+        judged = Judgement(refusal=SpendRefusal(row, policy_check.denial(verdict), verdict), requests=requests)
         await self.deps.writer.write(
             lambda tx: _conclude(tx, request, judged), lambda done: self.deps.publisher.tell(*done)
         )
@@ -176,34 +176,34 @@ class Transactions:
         """What every unit touches that changes a run which may spend, or what it spends."""
         return (events.chain_of(org_id, root_run_id),)
 
-    def end(self, tx: Tx, org_id: str, run_pk: int) -> list[Committed | None]:
+    def end(self, tx: Tx, org_id: str, run_pk: int) -> list[CommittedSteps | None]:
         """In the unit that ends a run: cancels its unsigned intents and closes their approval questions."""
         transactions = rows.ask_of_run(tx, org_id, run_pk)
         signatures = signature_rows.ask_planned_of_run(tx, run_pk)
         tx.wait()
         planned = [row for row in transactions() if row.state == TxState.PLANNED]
         committed = [policy_check.give_up(tx, row, _RUN_ENDED) for row in planned]
-        why = Failure(policy_check.NOT_SIGNED, _RUN_ENDED)
+        why = IntentFailure(policy_check.NOT_SIGNED, _RUN_ENDED)
         return committed + [message_signatures.refuse(tx, row, why) for row in signatures()]
 
-    def tell(self, committed: list[Committed | None]) -> None:
+    def tell(self, committed: list[CommittedSteps | None]) -> None:
         """Publishes to the run's readers after the commit."""
         self.deps.publisher.tell(*committed)
 
     # --- inside ---
 
-    async def _load(self, request: SpendRequest) -> Stored | None:
+    async def _load(self, request: SpendRequest) -> StoredIntents | None:
         return await self.deps.database.look_up(lambda tx: spend_status.load_of(tx, request))
 
-    async def _status(self, stored: Stored) -> SpendStatus:
+    async def _status(self, stored: StoredIntents) -> SpendStatus:
         if stored.signatures:
             plain = await self.deps.database.read(lambda tx: message_signatures.open_all(tx, self.deps.vault, stored))
             stored = replace(stored, plain=plain)
         return spend_status.status_of(stored)
 
     async def _push(
-        self, request: SpendRequest, planned: Sequence[Planned], unsigned: Sequence[SignatureRow]
-    ) -> Failure | None:
+        self, request: SpendRequest, planned: Sequence[PlannedTransaction], unsigned: Sequence[SignatureRow]
+    ) -> IntentFailure | None:
         """Takes intents one step further; the failure if that cannot be done. Raises if the store could not be reached,
         since what is stored then is not known."""
         try:
@@ -211,13 +211,13 @@ class Transactions:
         except (StoreUnavailable, CommitUnknown):
             raise
         except (Temporary, Uncertain) as error:
-            return Failure("TEMPORARY", error.message, retryable=True)
+            return IntentFailure("TEMPORARY", error.message, retryable=True)
         except DustrunError as error:
             return await self._refuse_all(request, error)
         return None
 
     async def _push_all(
-        self, request: SpendRequest, planned: Sequence[Planned], unsigned: Sequence[SignatureRow]
+        self, request: SpendRequest, planned: Sequence[PlannedTransaction], unsigned: Sequence[SignatureRow]
     ) -> None:
         """Takes intents one step further. Raises the first error, a permanent one before a temporary one."""
         # stored: the default may be another one now
@@ -242,7 +242,9 @@ class Transactions:
         if errors:
             raise next((error for error in errors if not isinstance(error, Temporary | Uncertain)), errors[0])
 
-    async def _judge(self, request: SpendRequest, planned: Sequence[Planned]) -> tuple[list[Ready], Sequence[Ready]]:
+    async def _judge(
+        self, request: SpendRequest, planned: Sequence[PlannedTransaction]
+    ) -> tuple[list[Ready], Sequence[Ready]]:
         """Those that may be signed now, once all of the node's have been judged, and those that wait for them. A
         refusal or a question is committed."""
         approvals_up_to = await self._check_holds(request, planned)
@@ -262,7 +264,7 @@ class Transactions:
         )
         return [], ()
 
-    async def _check_holds(self, request: SpendRequest, planned: Sequence[Planned]) -> dict[str, int] | None:
+    async def _check_holds(self, request: SpendRequest, planned: Sequence[PlannedTransaction]) -> dict[str, int] | None:
         """What each approval's allowance includes (`preflight.check_allowance`), by id; None if one of them must not be
         signed now, or was refused for good: then none is."""
         deps, up_to = self.deps, dict[str, int]()
@@ -277,8 +279,8 @@ class Transactions:
             if looked is None:
                 self.trackers.poke(row.chain_id)
                 return None
-            if isinstance(looked, Failure):
-                refusal = Judgement(refusal=Refusal(row, looked))
+            if isinstance(looked, IntentFailure):
+                refusal = Judgement(refusal=SpendRefusal(row, looked))
                 await deps.writer.write(
                     lambda tx: _conclude(tx, request, refusal),  # noqa: B023 - the loop ends with it
                     lambda done: deps.publisher.tell(*done),
@@ -305,7 +307,7 @@ class Transactions:
             return not question
         failure = question
 
-        def unit(tx: Tx) -> Committed | None:
+        def unit(tx: Tx) -> CommittedSteps | None:
             if is_signature:
                 return message_signatures.refuse(tx, signature_rows.get(tx, subject_id), failure)
             return policy_check.refuse(tx, rows.get(tx, subject_id), failure)
@@ -313,14 +315,14 @@ class Transactions:
         await self.deps.writer.write(unit, self.deps.publisher.tell)
         return False
 
-    async def _refuse_all(self, request: SpendRequest, error: DustrunError) -> Failure:
+    async def _refuse_all(self, request: SpendRequest, error: DustrunError) -> IntentFailure:
         """Refuses a node's intents for good (unknown wallet, refusing signer, wrong chain)."""
         code = "REFUSED" if isinstance(error, Refused) else error.code.name
-        failure = Failure(code, error.message, details=tuple(error.public_details()))
+        failure = IntentFailure(code, error.message, details=tuple(error.public_details()))
         await self._change(request, lambda row: row.state == TxState.PLANNED, "", failure)
         return failure
 
-    async def _give_up_rest(self, request: SpendRequest, stored: Stored) -> Stored:
+    async def _give_up_rest(self, request: SpendRequest, stored: StoredIntents) -> StoredIntents:
         """Cancels the node's unsigned intents after one of them failed."""
         if not _has_failed(stored) or not _has_planned(stored):
             return stored
@@ -331,14 +333,14 @@ class Transactions:
         request: SpendRequest,
         wanted: Callable[[TransactionRow], bool],
         message: str,
-        failure: Failure | None = None,
-    ) -> Stored:
+        failure: IntentFailure | None = None,
+    ) -> StoredIntents:
         """Cancels or refuses a node's unsigned intents."""
 
-        def unit(tx: Tx) -> tuple[Stored, list[Committed | None]]:
+        def unit(tx: Tx) -> tuple[StoredIntents, list[CommittedSteps | None]]:
             stored = spend_status.load_of(tx, request)
             assert stored is not None
-            committed: list[Committed | None] = []
+            committed: list[CommittedSteps | None] = []
             for row in stored.transactions:
                 if wanted(row) and row.run_pk == request.run_pk:
                     committed.append(
@@ -348,7 +350,7 @@ class Transactions:
                     )
             for signature in stored.signatures:
                 if signature.state == "planned" and signature.run_pk == request.run_pk:
-                    why = failure or Failure(policy_check.NOT_SIGNED, message)
+                    why = failure or IntentFailure(policy_check.NOT_SIGNED, message)
                     committed.append(message_signatures.refuse(tx, signature, why))
             found = spend_status.load_of(tx, request)
             assert found is not None
@@ -358,7 +360,7 @@ class Transactions:
         return stored
 
 
-def _conclude(tx: Tx, request: SpendRequest, judged: Judgement) -> list[Committed | None]:
+def _conclude(tx: Tx, request: SpendRequest, judged: Judgement) -> list[CommittedSteps | None]:
     """Writes why a node's transactions are not signed, or asks a person about all of them; nothing if they changed
     meanwhile."""
     refusal = judged.refusal
@@ -375,25 +377,25 @@ def _conclude(tx: Tx, request: SpendRequest, judged: Judgement) -> list[Committe
     return policy_check.ask_all(tx, request, fresh, judged.asks)
 
 
-def _next_of(stored: Stored) -> tuple[list[Planned], list[SignatureRow]]:
+def _next_of(stored: StoredIntents) -> tuple[list[PlannedTransaction], list[SignatureRow]]:
     """The intents and signature requests that can be taken a step further now: every planned intent if one of them can
     be, since they are judged together. Those after one whose fate is open wait with it."""
     if stored.came_to_nothing or _has_failed(stored):
         return [], []
-    of_node, found = stored.transactions, list[Planned]()
+    of_node, found = stored.transactions, list[PlannedTransaction]()
     for row in of_node:
         if row.state == TxState.PLANNED and not judgement.waits_for_earlier(row, of_node):
-            found.append(Planned(row, spend_status.is_ready(row, of_node)))
+            found.append(PlannedTransaction(row, spend_status.is_ready(row, of_node)))
     unsigned = [row for row in stored.signatures if row.state == "planned"]
     return (found if any(one.is_next for one in found) else []), unsigned
 
 
-def _has_planned(stored: Stored) -> bool:
+def _has_planned(stored: StoredIntents) -> bool:
     planned = any(row.state == TxState.PLANNED for row in stored.transactions)
     return planned or any(row.state == "planned" for row in stored.signatures)
 
 
-def _has_failed(stored: Stored) -> bool:
+def _has_failed(stored: StoredIntents) -> bool:
     failed = (TxState.REVERTED, TxState.CANCELLED, TxState.REFUSED)
     return any(row.state in failed for row in stored.transactions) or any(
         row.state == "refused" for row in stored.signatures

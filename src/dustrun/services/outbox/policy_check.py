@@ -9,11 +9,11 @@ from types import MappingProxyType
 
 from dustrun import clock
 from dustrun.core.money.intent import Intent, Movement
-from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Reason, Request, Verdict
+from dustrun.core.money.policy import Allow, Ask, CountedUnits, Deny, PolicyRequest, Reason, Verdict
 from dustrun.core.money.policy.counting import Origin
 from dustrun.core.money.policy.document import ApprovalRules, WalletPolicy, read_policy
 from dustrun.core.money.policy.judge import BATCH, RUN, depends_on_prices
-from dustrun.core.money.policy.outflow import Ceilings, Taken
+from dustrun.core.money.policy.outflow import Ceilings, TakenAmounts
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.money.transaction_state import TxState, binding_of
 from dustrun.core.values.addresses import checksum
@@ -22,9 +22,9 @@ from dustrun.errors import Temporary
 from dustrun.records import dataclass
 from dustrun.services.outbox import events
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.events import Committed, Step
+from dustrun.services.outbox.events import CommittedSteps, TransactionStep
 from dustrun.services.outbox.preflight import Ready
-from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_json
+from dustrun.services.outbox.spend_status import IntentFailure, SpendRequest, error_json
 from dustrun.services.runs.approvals import APPROVED, votes_of, with_good_votes
 from dustrun.services.wallets import budget as budgets
 from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valuer, Values
@@ -70,7 +70,7 @@ async def find_with_version(database: Database, wallet_id: str) -> tuple[int | N
     return (None, None) if row is None else (row.version, read_policy(row.document))
 
 
-def case_of(tx: Tx, row: TransactionRow | SignatureRow, request: Request, values: Values) -> SpendCase:
+def case_of(tx: Tx, row: TransactionRow | SignatureRow, request: PolicyRequest, values: Values) -> SpendCase:
     """A spend under the wallet's policy in force."""
     now = clock.now_ms()
     policy = policy_of(tx, row.wallet_id, now)
@@ -95,7 +95,7 @@ def batch_of(row: Spender) -> str:
     return f"batch:{row.wallet_id}/{row.org_id}/{row.root_run_id}/{row.path}"
 
 
-def _with_origin(tx: Tx, policy: WalletPolicy | None, request: Request, row: Spender | None) -> Request:
+def _with_origin(tx: Tx, policy: WalletPolicy | None, request: PolicyRequest, row: Spender | None) -> PolicyRequest:
     """The request with where it comes from, if a limit depends on it."""
     return request if row is None or policy is None else replace(request, origin=origin_of(tx, policy, row))
 
@@ -137,7 +137,7 @@ class Undone(Exception):
 async def may_allow(
     deps: OutboxDeps,
     row: TransactionRow | SignatureRow,
-    request: Request,
+    request: PolicyRequest,
     values: Values,
 ) -> bool:
     """Whether policy would allow it now, and nothing bars its run; asked before a signer is. Reserves nothing. Raises
@@ -155,7 +155,7 @@ async def may_allow(
     return isinstance(verdict, Allow) and not is_barred
 
 
-Subject = tuple[TransactionRow, Request, Ready | None]
+Subject = tuple[TransactionRow, PolicyRequest, Ready | None]
 """A planned transaction, the spend that is judged, and its cost if that is known."""
 
 
@@ -164,7 +164,7 @@ class Verdicts:
     """On the transactions of a node, in their order: the place of the first that is denied and why, and the questions
     before it, by id, that no person has answered."""
 
-    denied: tuple[int, Failure, Deny | None] | None = None
+    denied: tuple[int, IntentFailure, Deny | None] | None = None
     asks: Mapping[str, Ask] = field(default_factory=dict)
     hands: str = ""
     """The counts of what hands had written then."""
@@ -195,7 +195,7 @@ async def judge_all(deps: OutboxDeps, subjects: Sequence[Subject], values: Value
             return Verdicts((0, barred, None))
         policy, dust_run = policy_of(tx, first.wallet_id, now), dust_run_of(tx, first)
         ledger = Ledger(tx, now, [row.id for row, _, _ in subjects])
-        approved, scopes = Approved(tx), scopes_of(tx, policy, first)
+        approved, scopes = GivenApprovals(tx), scopes_of(tx, policy, first)
         earlier, asks = list[Earlier](), dict[str, Ask]()
         for place, (row, request, ready) in enumerate(subjects):
             concerns = () if ready is None else ready.concerns
@@ -217,7 +217,7 @@ async def judge_all(deps: OutboxDeps, subjects: Sequence[Subject], values: Value
     return verdicts
 
 
-def note_recipients(tx: Tx, row: TransactionRow | SpendRequest, judged: Iterable[Request]) -> None:
+def note_recipients(tx: Tx, row: TransactionRow | SpendRequest, judged: Iterable[PolicyRequest]) -> None:
     """Notes whom spends of a node that were refused or asked about would pay; see `budget.note_recipients`."""
     now = clock.now_ms()
     ledger, policy = Ledger(tx, now), policy_of(tx, row.wallet_id, now)
@@ -226,7 +226,7 @@ def note_recipients(tx: Tx, row: TransactionRow | SpendRequest, judged: Iterable
     ledger.write()
 
 
-class Judging:
+class IntentJudge:
     """Judges planned intents one after the other in one unit, under the policies in force. What that needs is asked
     ahead: the policies and the keys with `__init__`, what counts under them with `ask`."""
 
@@ -241,7 +241,7 @@ class Judging:
         places = dict.fromkeys((row.org_id, row.workflow_id) for row in planned)
         self._hands = {place: hand_rows.ask_counts(tx, *place) for place in places}
         self._policies: dict[str, WalletPolicy | None] = {}
-        self._approved = Approved(tx)
+        self._approved = GivenApprovals(tx)
         self._ledger = Ledger(tx, self._now_ms)
 
     def ask(self, ready: Iterable[Ready]) -> None:
@@ -261,7 +261,7 @@ class Judging:
 
     def decide(
         self, request: SpendRequest, ready: Ready, heads: RunHeads | None = None, *, reserves: bool = True
-    ) -> tuple[Allow | None, Committed | None]:
+    ) -> tuple[Allow | None, CommittedSteps | None]:
         """Judges a planned intent: `Allow` reserves it, if it `reserves`; otherwise the denial or the question is
         written."""
         tx, row = self._tx, ready.row
@@ -308,7 +308,7 @@ class Judging:
         if not isinstance(verdict, Allow):
             raise NotWhole(request)
 
-    def _find_changed(self, request: SpendRequest, ready: Ready) -> Failure | None:
+    def _find_changed(self, request: SpendRequest, ready: Ready) -> IntentFailure | None:
         """Why nothing of its run is spent any more, looked at again if a hand has written since it was judged. Raises
         `NotWhole` if the policy is another one: its outflow was held against the former."""
         row, grounds = ready.row, ready.grounds
@@ -329,7 +329,7 @@ class Judging:
         self._ledger.write()
 
 
-def find_barred(budget: Budget, tx: Tx, row: TransactionRow | SignatureRow) -> Failure | None:
+def find_barred(budget: Budget, tx: Tx, row: TransactionRow | SignatureRow) -> IntentFailure | None:
     """Why nothing of this run is spent, whatever the policy says: its key is revoked, or what shapes its spends has
     changed since it began, by a key that may not spend. Raises `Unsliced`."""
     if row.key_id is not None and key_rows.is_revoked(tx, row.org_id, row.key_id):
@@ -338,27 +338,29 @@ def find_barred(budget: Budget, tx: Tx, row: TransactionRow | SignatureRow) -> F
     if why is None:
         return None
     message = f"{why} A retry of the run is judged again."
-    return Failure(POLICY, message, details=({"field": "sources", "message": why},))
+    return IntentFailure(POLICY, message, details=({"field": "sources", "message": why},))
 
 
-def revoked(key_id: str | None) -> Failure:
+def revoked(key_id: str | None) -> IntentFailure:
     """Why nothing is spent any more in the name of a key."""
     message = f'The key "{key_id}" that started this run is revoked, so nothing more is spent in its name.'
-    return Failure(POLICY, f"{message} Another key may retry the run.", details=({"field": "key", "message": message},))
+    return IntentFailure(
+        POLICY, f"{message} Another key may retry the run.", details=({"field": "key", "message": message},)
+    )
 
 
-def denial(verdict: Deny) -> Failure:
+def denial(verdict: Deny) -> IntentFailure:
     """A policy's denial as the node's failure."""
     details = tuple({"field": reason.statement, "message": reason.message} for reason in verdict.reasons)
     first = verdict.reasons[0].message if verdict.reasons else "The wallet's policy does not allow it."
     others = len(verdict.reasons) - 1
     more = f" (and {others} more {'reasons' if others > 1 else 'reason'})" if others > 0 else ""
-    return Failure(POLICY, f"The wallet's policy refuses it: {first}{more}", details=details)
+    return IntentFailure(POLICY, f"The wallet's policy refuses it: {first}{more}", details=details)
 
 
 def refuse(
-    tx: Tx, row: TransactionRow, failure: Failure, verdict: Verdict | None = None, heads: RunHeads | None = None
-) -> Committed | None:
+    tx: Tx, row: TransactionRow, failure: IntentFailure, verdict: Verdict | None = None, heads: RunHeads | None = None
+) -> CommittedSteps | None:
     """Refuses a planned intent for good and closes its question."""
     now = clock.now_ms()
     refused = replace(
@@ -374,26 +376,26 @@ def refuse(
         reservation_rows.drop(tx, row.id)
     if row.approval_id is not None:
         approval_rows.close(tx, row.approval_id, "timed_out" if failure.code == EXPIRED else "cancelled", now)
-    return events.note(tx, refused, Step("refused", {"error": error_json(failure)}), heads=heads)
+    return events.note(tx, refused, TransactionStep("refused", {"error": error_json(failure)}), heads=heads)
 
 
-def give_up(tx: Tx, row: TransactionRow, message: str, *, wakes: bool = False) -> Committed | None:
+def give_up(tx: Tx, row: TransactionRow, message: str, *, wakes: bool = False) -> CommittedSteps | None:
     """Cancels a planned intent because another one of its node failed, or the run ended."""
     now = clock.now_ms()
-    error = error_json(Failure(NOT_SIGNED, message))
+    error = error_json(IntentFailure(NOT_SIGNED, message))
     given_up = replace(row, state=TxState.CANCELLED, error=dumps_text(error), finished_at=now, updated_at=now)
     rows.save(tx, given_up)
     if row.state == TxState.PLANNED:
         reservation_rows.drop(tx, row.id)
     if row.approval_id is not None:
         approval_rows.close(tx, row.approval_id, "cancelled", now)
-    return events.note(tx, given_up, Step("cancelled", {"error": error}), wakes=wakes)
+    return events.note(tx, given_up, TransactionStep("cancelled", {"error": error}), wakes=wakes)
 
 
 # --- the question to a person ---
 
 
-class Approved:
+class GivenApprovals:
     """What people have approved, read once in a unit."""
 
     def __init__(self, tx: Tx) -> None:
@@ -430,7 +432,7 @@ class Approved:
 
 def ask_all(
     tx: Tx, request: SpendRequest, ready: Sequence[Ready], asks: Mapping[str, Ask], heads: RunHeads | None = None
-) -> list[Committed | None]:
+) -> list[CommittedSteps | None]:
     """Asks a person to approve all of a node's transactions at once, each with a fixed fee ceiling; `asks` says why, by
     id. Nothing is signed."""
     now = clock.now_ms()
@@ -440,7 +442,7 @@ def ask_all(
     if len(parts) > 1:
         question = replace(question, parts=dumps_text(parts))
     approval_rows.add(tx, question)
-    told = list[Committed | None]()
+    told = list[CommittedSteps | None]()
     for row in fixed:
         verdict = asks.get(row.id)
         shown = dumps_text(verdict.stored()) if verdict is not None else row.verdict
@@ -458,10 +460,10 @@ def ask_all(
     return told
 
 
-def asked_step(question: ApprovalRow) -> Step:
+def asked_step(question: ApprovalRow) -> TransactionStep:
     """What events and hooks tell of a question; `quorum` if several hands must approve it."""
     several = {} if question.quorum is None else {"quorum": question.quorum}
-    return Step("asked", {"approvalId": question.id, "message": question.message, **several})
+    return TransactionStep("asked", {"approvalId": question.id, "message": question.message, **several})
 
 
 def question_of(
@@ -491,7 +493,7 @@ def question_of(
     )
 
 
-def question_status(tx: Tx, org_id: str, approval_id: str | None) -> Failure | bool:
+def question_status(tx: Tx, org_id: str, approval_id: str | None) -> IntentFailure | bool:
     """True while the question is open; a failure if it was rejected or expired; False if it was approved or nobody was
     asked."""
     asked = approval_rows.find(tx, org_id, approval_id) if approval_id is not None else None
@@ -502,13 +504,13 @@ def question_status(tx: Tx, org_id: str, approval_id: str | None) -> Failure | b
         minutes = (asked.expires_at - asked.created_at) // 60_000
         within = f"{minutes // 60} hours" if minutes % 60 == 0 else f"{minutes} minutes"
         if asked.quorum is None:
-            return Failure(EXPIRED, f"Nobody approved it within {within}.")
+            return IntentFailure(EXPIRED, f"Nobody approved it within {within}.")
         given = len(votes_of(with_good_votes(tx, asked)))
-        return Failure(EXPIRED, f"Only {given} of {asked.quorum} approved it within {within}.")
+        return IntentFailure(EXPIRED, f"Only {given} of {asked.quorum} approved it within {within}.")
     if asked.status == PENDING:
         return True
     comment = f": {asked.comment}" if asked.comment else ""
-    return Failure(REJECTED, f'It was not approved (by "{asked.decided_by}"{comment}).')
+    return IntentFailure(REJECTED, f'It was not approved (by "{asked.decided_by}"{comment}).')
 
 
 def _binding(ready: Ready) -> str:
@@ -598,7 +600,7 @@ class SimulatedVerdict:
     policy."""
 
     verdict: Verdict
-    counted: Counted
+    counted: CountedUnits
     ceilings: Ceilings
 
 
@@ -614,7 +616,7 @@ class SimulatedPolicy:
     async def judge(
         self,
         wallet_id: str,
-        request: Request,
+        request: PolicyRequest,
         now_ms: int,
         earlier: Sequence[Earlier],
         prices: Valuer,
@@ -636,7 +638,7 @@ class SimulatedPolicy:
         return judged
 
     async def judge_outflow(
-        self, ceilings: Ceilings, request: Request, taken: Taken, prices: Valuer
+        self, ceilings: Ceilings, request: PolicyRequest, taken: TakenAmounts, prices: Valuer
     ) -> tuple[Reason, ...]:
         """Why the transaction takes more than the ceilings allow; empty if it does not."""
         return await self.budget.judge_outflow(ceilings, request, taken, prices)

@@ -13,16 +13,16 @@ from dataclasses import field
 from dustrun.chain.evm import LiveChain
 from dustrun.core.evm.calls import selector_of
 from dustrun.core.money.intent import Intent, Movement
-from dustrun.core.money.policy import Reason, Request
+from dustrun.core.money.policy import PolicyRequest, Reason
 from dustrun.core.money.token_calls import APPROVE, implied_movement
 from dustrun.core.money.transaction_state import TxState
 from dustrun.records import dataclass
 from dustrun.sdk.chain import ChainCall, Fees
 from dustrun.services.outbox import restore_hold
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.events import Committed
-from dustrun.services.outbox.fees import Priced
-from dustrun.services.outbox.spend_status import ALLOWANCE_MET, AWAITS_APPROVAL, Failure, intent_of
+from dustrun.services.outbox.events import CommittedSteps
+from dustrun.services.outbox.fees import PricedIntent
+from dustrun.services.outbox.spend_status import ALLOWANCE_MET, AWAITS_APPROVAL, IntentFailure, intent_of
 from dustrun.services.wallets.budget import Values
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
@@ -47,7 +47,7 @@ class Ready:
     allowance included when it was read."""
 
     row: TransactionRow
-    priced: Priced
+    priced: PricedIntent
     values: Values
     approvals_up_to: int = -1
     concerns: tuple[Reason, ...] = ()
@@ -79,7 +79,7 @@ class Ready:
         return self.priced.max_price_units
 
     @property
-    def request(self) -> Request:
+    def request(self) -> PolicyRequest:
         """The spend as the policy judges it."""
         return self.priced.request
 
@@ -94,7 +94,7 @@ class Ready:
         return self.gas_limit * self.max_price_units
 
 
-async def check_allowance(deps: OutboxDeps, row: TransactionRow, chain: LiveChain) -> int | Failure | None:
+async def check_allowance(deps: OutboxDeps, row: TransactionRow, chain: LiveChain) -> int | IntentFailure | None:
     """Checks a dust test's approval: the newest nonce that the allowance includes if it may be signed; None if it has
     to wait, which is committed; a failure if it would lower an allowance. `NONE_SIGNED` for anything else."""
     approval = _set_by(row)
@@ -115,7 +115,7 @@ async def check_allowance(deps: OutboxDeps, row: TransactionRow, chain: LiveChai
     return up_to if allowance < target else _met(allowance, approval)
 
 
-def hold_if_moved(tx: Tx, ready: Ready, heads: RunHeads) -> tuple[bool, Committed | None]:
+def hold_if_moved(tx: Tx, ready: Ready, heads: RunHeads) -> tuple[bool, CommittedSteps | None]:
     """In the unit that signs: whether an approval must wait because another one was signed after the allowance was
     read."""
     approval = _set_by(ready.row)
@@ -160,16 +160,16 @@ async def _allowance(chain: LiveChain, owner: str, approval: Movement) -> int:
     return int.from_bytes((await chain.call(ChainCall(approval.asset.token, _ALLOWANCE + words)))[:32])
 
 
-def _hold(tx: Tx, row: TransactionRow, heads: RunHeads | None = None) -> Committed | None:
+def _hold(tx: Tx, row: TransactionRow, heads: RunHeads | None = None) -> CommittedSteps | None:
     if row.state != TxState.PLANNED:
         return None
     return restore_hold.note(tx, row, AWAITS_APPROVAL, heads)
 
 
-def _met(allowance: int, approval: Movement) -> Failure:
+def _met(allowance: int, approval: Movement) -> IntentFailure:
     message = (
         f"Another transaction of the wallet has allowed {approval.counterparty} to take {allowance} base units of "
         f"{approval.asset.key}. A dust test never lowers an allowance, so nothing was signed. The next attempt goes on "
         "without an approval."
     )
-    return Failure(ALLOWANCE_MET, message, retryable=True)
+    return IntentFailure(ALLOWANCE_MET, message, retryable=True)

@@ -14,7 +14,7 @@ from dustrun.core.values.exact_json import loads_own
 from dustrun.errors import Refused
 from dustrun.services.outbox import events
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.events import Committed, Step
+from dustrun.services.outbox.events import CommittedSteps, TransactionStep
 from dustrun.storage.db import store_facts as facts
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
@@ -125,16 +125,16 @@ async def why_not_raised(deps: OutboxDeps, row: TransactionRow) -> str | None:
     return None
 
 
-def note(tx: Tx, row: TransactionRow, reason: str, heads: RunHeads | None = None) -> Committed | None:
+def note(tx: Tx, row: TransactionRow, reason: str, heads: RunHeads | None = None) -> CommittedSteps | None:
     """Records why a planned intent is not signed now."""
     if row.refusal == reason:
         return None
     held = replace(row, refusal=reason, updated_at=clock.now_ms())
     rows.save(tx, held)
-    return events.note(tx, held, Step("held", {"reason": reason}), heads=heads)
+    return events.note(tx, held, TransactionStep("held", {"reason": reason}), heads=heads)
 
 
-def release(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[Committed | None]:
+def release(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[CommittedSteps | None]:
     """Releases a sender's spends and wakes the nodes that wait for it."""
     restored = facts.find(tx, RESTORED)
     if restored is not None:
@@ -144,5 +144,5 @@ def release(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[Committed |
         if row.refusal is not None:
             freed = replace(row, refusal=None, updated_at=clock.now_ms())
             rows.save(tx, freed)
-            committed.append(events.note(tx, freed, Step("released", {}), wakes=True))
+            committed.append(events.note(tx, freed, TransactionStep("released", {}), wakes=True))
     return committed

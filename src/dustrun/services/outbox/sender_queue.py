@@ -25,8 +25,8 @@ from dustrun.errors import Temporary, Uncertain
 from dustrun.records import dataclass
 from dustrun.services.outbox import events, preflight
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.events import Committed, Step
-from dustrun.services.outbox.policy_check import Judging, NotWhole
+from dustrun.services.outbox.events import CommittedSteps, TransactionStep
+from dustrun.services.outbox.policy_check import IntentJudge, NotWhole
 from dustrun.services.outbox.preflight import Ready
 from dustrun.services.outbox.spend_status import SpendRequest
 from dustrun.services.sharing.election import Leases, alone
@@ -79,7 +79,7 @@ class QueuedTransaction:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedIntent:
     """An intent with its nonce and bytes, not yet committed."""
 
     queued: QueuedTransaction
@@ -88,12 +88,12 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SigningOutcome:
     """What became of a signed intent: its row and attempt if it was written, and what is told. `has_moved`: its nonce
     was not the next one any more."""
 
     written: tuple[TransactionRow, AttemptRow] | None = None
-    committed: Committed | None = None
+    committed: CommittedSteps | None = None
     has_moved: bool = False
 
 
@@ -144,7 +144,7 @@ class SenderQueue:
         await chain.verify(afresh=True)  # the floor may be the word of a node that was swapped a moment ago
         highest = await self._deps.database.look_up(lambda tx: rows.highest_nonce(tx, self._chain_id, self._sender))
         nonce = max(floor, 0 if highest is None else highest + 1)
-        signed: list[Signed] = []
+        signed: list[SignedIntent] = []
         for _, part in groupby(batch, key=lambda queued: id(queued.request)):
             signed += await self._sign_node(list(part), nonce + len(signed))
         self._deps.on_step("signed")
@@ -154,8 +154,8 @@ class SenderQueue:
             await self._answer(one, outcome)
 
     async def _write_all(
-        self, signed: Sequence[Signed], floor: int, turn: SigningTurn
-    ) -> Sequence[Outcome | BaseException]:
+        self, signed: Sequence[SignedIntent], floor: int, turn: SigningTurn
+    ) -> Sequence[SigningOutcome | BaseException]:
         """Writes what was signed in one unit. Each in its own if that fails, so that one fails alone; and those of dust
         tests, which look at what is signed before them."""
         if signed and not any(one.queued.ready.row.mode == "dust" for one in signed):
@@ -168,12 +168,12 @@ class SenderQueue:
                     return [error] * len(signed)
         parts = [list(part) for _, part in groupby(signed, key=lambda one: id(one.queued.request))]
         found = await asyncio.gather(*(self._write(part, floor, turn) for part in parts), return_exceptions=True)
-        outcomes = list[Outcome | BaseException]()
+        outcomes = list[SigningOutcome | BaseException]()
         for part, one in zip(parts, found, strict=True):
             outcomes += [one] * len(part) if isinstance(one, BaseException) else one
         return outcomes
 
-    def _write(self, batch: Sequence[Signed], floor: int, turn: SigningTurn) -> Awaitable[list[Outcome]]:
+    def _write(self, batch: Sequence[SignedIntent], floor: int, turn: SigningTurn) -> Awaitable[list[SigningOutcome]]:
         rows_of = [one.queued.ready.row for one in batch]
         is_live = all(row.mode != "dust" for row in rows_of)  # a dust test reserves for itself too
         is_short = len(batch) <= _SHORT and events.is_light(rows_of)
@@ -187,9 +187,9 @@ class SenderQueue:
             touches=touched,
         )
 
-    async def _sign_node(self, part: Sequence[QueuedTransaction], nonce: int) -> list[Signed]:
+    async def _sign_node(self, part: Sequence[QueuedTransaction], nonce: int) -> list[SignedIntent]:
         """Signs a node's transactions; none of them if the signer fails at one."""
-        signed: list[Signed] = []
+        signed: list[SignedIntent] = []
         for queued in part:
             one = await self._sign_one(queued, nonce + len(signed))
             if isinstance(one, Exception):
@@ -199,7 +199,7 @@ class SenderQueue:
             signed.append(one)
         return signed
 
-    async def _sign_one(self, queued: QueuedTransaction, nonce: int) -> Signed | Exception:
+    async def _sign_one(self, queued: QueuedTransaction, nonce: int) -> SignedIntent | Exception:
         ready = queued.ready
         unsigned = UnsignedTransaction(
             chain_id=self._chain_id,
@@ -214,17 +214,17 @@ class SenderQueue:
         )
         try:
             signer = self._deps.signers.signer_of(queued.wallet)
-            return Signed(queued, unsigned, await signer.sign_transaction(unsigned))
+            return SignedIntent(queued, unsigned, await signer.sign_transaction(unsigned))
         except Exception as error:
             return error
 
-    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+    def _tell(self, outcomes: Sequence[SigningOutcome]) -> None:
         self._deps.publisher.tell(*(outcome.committed for outcome in outcomes))
 
-    def _commit(self, tx: Tx, batch: Sequence[Signed], floor: int, turn: SigningTurn) -> list[Outcome]:
+    def _commit(self, tx: Tx, batch: Sequence[SignedIntent], floor: int, turn: SigningTurn) -> list[SigningOutcome]:
         """Writes intents, attempts, nonces and reservations together. What they depend on is asked at once."""
         with RunHeads(tx, [one.queued.request.run_pk for one in batch]) as heads:
-            judging = Judging(tx, self._deps.budget, [one.queued.ready.row for one in batch])
+            judging = IntentJudge(tx, self._deps.budget, [one.queued.ready.row for one in batch])
             asked = [rows.ask_for(tx, one.queued.ready.row.id) for one in batch]
             next_nonce = rows.ask_next_nonce(tx, self._chain_id, self._sender)
             turn.check(tx)
@@ -232,10 +232,12 @@ class SenderQueue:
             fresh = [replace(one.queued.ready, row=found()) for one, found in zip(batch, asked, strict=True)]
             judging.ask(fresh)
             tx.wait()
-            nonce, outcomes, decided = next_nonce(floor), list[Outcome](), set[str]()
+            nonce, outcomes, decided = next_nonce(floor), list[SigningOutcome](), set[str]()
             for one, ready in zip(batch, fresh, strict=True):
                 is_known = ready.row.id in decided  # queued twice, and not as it was read any more
-                outcomes.append(Outcome() if is_known else self._commit_one(tx, one, ready, nonce, judging, heads))
+                outcomes.append(
+                    SigningOutcome() if is_known else self._commit_one(tx, one, ready, nonce, judging, heads)
+                )
                 nonce += outcomes[-1].written is not None
                 if not outcomes[-1].has_moved:
                     decided.add(ready.row.id)
@@ -246,26 +248,28 @@ class SenderQueue:
             judging.write()
         return outcomes
 
-    def _commit_one(self, tx: Tx, one: Signed, ready: Ready, nonce: int, judging: Judging, heads: RunHeads) -> Outcome:
+    def _commit_one(
+        self, tx: Tx, one: SignedIntent, ready: Ready, nonce: int, judging: IntentJudge, heads: RunHeads
+    ) -> SigningOutcome:
         request = one.queued.request
         if ready.row.state != TxState.PLANNED or ready.row.run_pk != request.run_pk:
-            return Outcome()
+            return SigningOutcome()
         if not heads.goes_on(request.run_pk):
-            return Outcome()
+            return SigningOutcome()
         waits, committed = preflight.hold_if_moved(tx, ready, heads)
         if waits:
-            return Outcome(committed=committed)
+            return SigningOutcome(committed=committed)
         has_moved = one.unsigned.nonce != nonce
         verdict, committed = judging.decide(request, ready, heads, reserves=not has_moved)
         if verdict is None:
-            return Outcome(committed=committed)
+            return SigningOutcome(committed=committed)
         if has_moved:
-            return Outcome(has_moved=True)
+            return SigningOutcome(has_moved=True)
         return _write(tx, one, ready, dumps_text(verdict.stored()), heads)
 
-    async def _answer(self, one: Signed, outcome: Outcome | BaseException) -> None:
+    async def _answer(self, one: SignedIntent, outcome: SigningOutcome | BaseException) -> None:
         queued = one.queued
-        if isinstance(outcome, LeaseLost) or (isinstance(outcome, Outcome) and outcome.has_moved):
+        if isinstance(outcome, LeaseLost) or (isinstance(outcome, SigningOutcome) and outcome.has_moved):
             self._queue.append(queued)
         elif isinstance(outcome, Uncertain):
             await self._look(one)
@@ -274,7 +278,7 @@ class SenderQueue:
         elif not queued.future.done():
             queued.future.set_result(outcome.written)
 
-    async def _look(self, one: Signed) -> None:
+    async def _look(self, one: SignedIntent) -> None:
         """After a commit of unknown outcome: checks whether these bytes are in the store. The writer's next transaction
         begins only when that one is over, so it sees how it ended."""
         queued = one.queued
@@ -295,7 +299,7 @@ class SenderQueue:
             queued.future.set_result(found)
 
 
-def _check_whole(batch: Sequence[Signed], outcomes: Sequence[Outcome]) -> None:
+def _check_whole(batch: Sequence[SignedIntent], outcomes: Sequence[SigningOutcome]) -> None:
     """Raises `NotWhole` if a node has several transactions in a unit, and only some of them would be written."""
     asked = Counter(id(one.queued.request) for one in batch)
     for one, outcome in zip(batch, outcomes, strict=True):
@@ -304,7 +308,7 @@ def _check_whole(batch: Sequence[Signed], outcomes: Sequence[Outcome]) -> None:
             raise NotWhole(one.queued.request)
 
 
-def _write(tx: Tx, one: Signed, ready: Ready, verdict: str, heads: RunHeads) -> Outcome:
+def _write(tx: Tx, one: SignedIntent, ready: Ready, verdict: str, heads: RunHeads) -> SigningOutcome:
     now = clock.now_ms()
     row = replace(
         ready.row,
@@ -322,9 +326,9 @@ def _write(tx: Tx, one: Signed, ready: Ready, verdict: str, heads: RunHeads) -> 
     attempt = new_attempt(row, 1, "send", one.unsigned, one.signed)
     rows.save(tx, row)
     rows.insert_attempt(tx, attempt)
-    estimated = Step("simulated", {"gasLimit": ready.gas_limit})
-    committed = events.note(tx, row, estimated, Step("signed", bid_of(attempt)), heads=heads)
-    return Outcome((row, attempt), committed)
+    estimated = TransactionStep("simulated", {"gasLimit": ready.gas_limit})
+    committed = events.note(tx, row, estimated, TransactionStep("signed", bid_of(attempt)), heads=heads)
+    return SigningOutcome((row, attempt), committed)
 
 
 def new_attempt(

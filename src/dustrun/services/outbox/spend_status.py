@@ -67,7 +67,7 @@ class SpendRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class IntentFailure:
     """Why intents failed. `retryable`: another attempt of the node plans new ones and may succeed."""
 
     code: str
@@ -92,7 +92,7 @@ class SpendStatus:
     spend: Spend
     generation: int
     spent: Spent | None = None
-    failure: Failure | None = None
+    failure: IntentFailure | None = None
     waits_for: WaitsFor | None = None
     until: int | None = None
     is_signed: bool = False
@@ -100,7 +100,7 @@ class SpendStatus:
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
     signature_requests: tuple[Mapping[str, Any], ...] = ()
     signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
-    stored: Stored | None = field(default=None, repr=False)
+    stored: StoredIntents | None = field(default=None, repr=False)
 
 
 class Outbox(Protocol):
@@ -164,7 +164,7 @@ _HELD_MS, _SOON_MS = 10_000, 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredIntents:
     """A node's newest intents with their rows, in the order of the intents. `plain` are the opened signatures by item,
     `approvals` the questions by id."""
 
@@ -199,7 +199,7 @@ class NodeRows:
         self.transactions = rows.ask_of_node(*place)
         self.signatures = signature_rows.ask_of_node(*place)
 
-    def stored(self) -> Stored | None:
+    def stored(self) -> StoredIntents | None:
         """The node's newest intents, signatures sealed; None without any."""
         spend = self._spend()
         if spend is None:
@@ -210,10 +210,10 @@ class NodeRows:
         signed = tuple(signatures[found] for found in loads_own(spend.signatures))
         asked = [name for name in (*(r.approval_id for r in chosen), *(r.approval_id for r in signed)) if name]
         found = {name: approval_rows.find(self._tx, self._org_id, name) for name in asked}
-        return Stored(spend, chosen, signed, {name: row for name, row in found.items() if row is not None}, {})
+        return StoredIntents(spend, chosen, signed, {name: row for name, row in found.items() if row is not None}, {})
 
 
-def load_of(tx: Tx, request: SpendRequest) -> Stored | None:
+def load_of(tx: Tx, request: SpendRequest) -> StoredIntents | None:
     """The newest intents of the node of a request, signatures sealed; None without any."""
     found = NodeRows(tx, request)
     tx.wait()
@@ -239,14 +239,14 @@ def request_of(row: SignatureRow) -> SignRequest:
     )
 
 
-def spend_of(stored: Stored) -> Spend:
+def spend_of(stored: StoredIntents) -> Spend:
     """The intents and signature requests as stored."""
     intents = tuple(intent_of(row) for row in stored.transactions)
     signatures = tuple(request_of(row) for row in stored.signatures)
     return Spend(intents, signatures, loads_own(stored.spend.notes))
 
 
-def status_of(stored: Stored) -> SpendStatus:
+def status_of(stored: StoredIntents) -> SpendStatus:
     """Builds the node's `SpendStatus` from its stored intents and receipts."""
     status = SpendStatus(
         status="open",
@@ -282,37 +282,37 @@ def status_of(stored: Stored) -> SpendStatus:
     return status
 
 
-def _expiry(stored: Stored) -> int | None:
+def _expiry(stored: StoredIntents) -> int | None:
     """When the first open question expires."""
     open_ones = [row.expires_at for row in stored.approvals.values() if row.status == PENDING]
     return min(open_ones, default=None)
 
 
-def spent_of(stored: Stored) -> Spent:
+def spent_of(stored: StoredIntents) -> Spent:
     """Receipts and signatures of intents that are all final."""
     receipts = tuple(read_receipt(row.item, loads_own(row.receipt or "null")) for row in stored.transactions)
     return Spent(receipts, dict(stored.plain))
 
 
-def _receipts(stored: Stored) -> dict[str, Receipt]:
+def _receipts(stored: StoredIntents) -> dict[str, Receipt]:
     rows_ = [(row.item, row.receipt) for row in stored.transactions if row.receipt is not None]
     return {item: read_receipt(item, loads_own(text)) for item, text in rows_}
 
 
-def _failure(found: Iterable[TransactionRow | SignatureRow]) -> Failure:
+def _failure(found: Iterable[TransactionRow | SignatureRow]) -> IntentFailure:
     """The first failure in the order of the intents; those cancelled only because of others come last."""
     failed = [failure_of(row.error) for row in found if row.error is not None]
     own = [failure for failure in failed if failure.code != "NOT_SIGNED"]
     return (own or failed)[0]
 
 
-def failure_of(text: str) -> Failure:
+def failure_of(text: str) -> IntentFailure:
     """A stored failure."""
     shown = loads_own(text)
-    return Failure(shown["code"], shown["message"], shown["retryable"], tuple(shown.get("details", ())))
+    return IntentFailure(shown["code"], shown["message"], shown["retryable"], tuple(shown.get("details", ())))
 
 
-def error_json(failure: Failure) -> Json:
+def error_json(failure: IntentFailure) -> Json:
     """A failure as it is stored and shown."""
     shown: Json = {"code": failure.code, "message": failure.message, "retryable": failure.retryable}
     if failure.details:

@@ -13,7 +13,7 @@ from dustrun.core.money.movements import Unknown
 from dustrun.core.money.policy.counting import Worth
 from dustrun.core.money.typical_gas import typical_gas
 from dustrun.core.values.amounts import Asset, format_units
-from dustrun.core.workflow.forecast import Forecast, Given, find_readers
+from dustrun.core.workflow.forecast import Forecast, ForecastInput, find_readers
 from dustrun.errors import DustrunError, Invalid, Refused
 from dustrun.records import dataclass
 from dustrun.sdk import Action, Effect
@@ -21,8 +21,8 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.preview.dust_scaling import ChainOf, Duster, Entry, Scene, check_scalable
 from dustrun.services.preview.spend_forecast import (
     Closure,
+    ForecastScope,
     ForecastSpend,
-    Scope,
     SpendForecast,
     SpendForecasts,
     unknown_in,
@@ -34,7 +34,7 @@ _BRANCHING = frozenset({"if", "switch", "for-each"})
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DustFinding:
     """A finding about a node; a refusal has a `code`, an unknown value has none."""
 
     path: str
@@ -97,8 +97,8 @@ class DustPlan:
     usd_units: int
     spends: tuple[PlannedSpend, ...]
     skipped: tuple[str, ...]
-    refusals: tuple[Finding, ...]
-    unknowns: tuple[Finding, ...]
+    refusals: tuple[DustFinding, ...]
+    unknowns: tuple[DustFinding, ...]
     writes: tuple[Write, ...]
     conditions: tuple[Reading, ...]
     reasons: Sequence[dict[str, Any]] = ()
@@ -134,13 +134,13 @@ class _Draft:
     def __init__(self) -> None:
         self.spends: list[PlannedSpend] = []
         self.skipped: list[str] = []
-        self.refusals: list[Finding] = []
-        self.unknowns: list[Finding] = []
+        self.refusals: list[DustFinding] = []
+        self.unknowns: list[DustFinding] = []
         self.usd_units = 0
 
     def note(self, seen: Forecast, error: DustrunError, field: str | None = None) -> None:
         """Records an error of one amount: a refusal, or something that is unknown for now."""
-        found = Finding(seen.path, seen.node.id, field, error.message, error.code.name)
+        found = DustFinding(seen.path, seen.node.id, field, error.message, error.code.name)
         if isinstance(error, Invalid | Refused):
             self.refusals.append(found)
         else:
@@ -148,7 +148,7 @@ class _Draft:
 
     def unknown(self, seen: Forecast, field: str | None, why: str) -> None:
         """Records a value that only the run will know."""
-        self.unknowns.append(Finding(seen.path, seen.node.id, field, why))
+        self.unknowns.append(DustFinding(seen.path, seen.node.id, field, why))
 
 
 class DustPlans:
@@ -163,13 +163,13 @@ class DustPlans:
         self._prices = prices
         self._chain_of = chain_of
 
-    async def plan(self, principal: Principal, workflow_id: str, version: int | None, given: Given) -> DustPlan:
+    async def plan(self, principal: Principal, workflow_id: str, version: int | None, given: ForecastInput) -> DustPlan:
         """The plan of a version; raises `NotFound`, or `Invalid` if it does not validate."""
         forecast = await self._forecasts.of_workflow(principal, workflow_id, version)
         found = await self.plan_of(principal, forecast, given)
         return replace(found, reasons=await self._slices.beside(principal, workflow_id, forecast.version))
 
-    async def plan_of(self, principal: Principal, forecast: SpendForecast, given: Given) -> DustPlan:
+    async def plan_of(self, principal: Principal, forecast: SpendForecast, given: ForecastInput) -> DustPlan:
         """The plan of a validated workflow."""
         draft, rules = _Draft(), self._duster.rules
         closure = await self._forecasts.closure(principal, forecast, given)
@@ -211,7 +211,7 @@ class DustPlans:
             return
         if node.dust == "refuse":
             message = 'The node says dust: "refuse": it does not run in a dust test.'
-            draft.refusals.append(Finding(seen.path, seen.node.id, None, message, "REFUSED"))
+            draft.refusals.append(DustFinding(seen.path, seen.node.id, None, message, "REFUSED"))
             return
         try:
             check_scalable(node.type, ahead.action.funds_movement)
@@ -230,7 +230,9 @@ class DustPlans:
             draft.unknown(seen, "connector", ahead.no_wallet or "there is no wallet")
             return entries
         if not ahead.spots and not seen.unknowns:
-            draft.refusals.append(Finding(seen.path, seen.node.id, None, "The input has no amount.", "DUST_UNSCALABLE"))
+            draft.refusals.append(
+                DustFinding(seen.path, seen.node.id, None, "The input has no amount.", "DUST_UNSCALABLE")
+            )
         amount = seen.node.node.dust_amount
         override = None if amount is None else int(amount)
         for spot in ahead.spots:
@@ -263,7 +265,7 @@ class DustPlans:
     def _writes(
         self,
         draft: _Draft,
-        scope: Scope,
+        scope: ForecastScope,
         readers: Mapping[str, list[tuple[str, str]]],
         found: dict[tuple[str | None, str], Write],
     ) -> None:
@@ -277,7 +279,7 @@ class DustPlans:
                 continue
             if node.node.dust == "refuse":
                 message = 'The node says dust: "refuse": it does not run in a dust test.'
-                draft.refusals.append(Finding(seen.path, node.id, None, message, "REFUSED"))
+                draft.refusals.append(DustFinding(seen.path, node.id, None, message, "REFUSED"))
                 continue
             reads = tuple(dict.fromkeys(what for _, what in readers.get(node.id, ())))
             found[key] = Write(node.id, node.node.type, reads, seen.path, scope.workflow_id)
@@ -304,7 +306,7 @@ def _is_read(action: Action, seen: Forecast) -> bool:
         return False
 
 
-def _conditions(scope: Scope, readers: Mapping[str, list[tuple[str, str]]]) -> Iterator[Reading]:
+def _conditions(scope: ForecastScope, readers: Mapping[str, list[tuple[str, str]]]) -> Iterator[Reading]:
     """The conditions and loops of one workflow that read scaled values."""
     nodes = scope.program.nodes
     for node_id, places in readers.items():
@@ -352,7 +354,7 @@ def _show_fee(fee: Fee) -> dict[str, Any]:
     return {"chainId": fee.chain_id, "gas": str(fee.gas), "fee": str(fee.units), "usd": usd}
 
 
-def _show_finding(found: Finding) -> dict[str, Any]:
+def _show_finding(found: DustFinding) -> dict[str, Any]:
     return {
         "path": found.path,
         "nodeId": found.node_id,

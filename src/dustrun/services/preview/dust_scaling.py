@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from dustrun.core.money import dust
-from dustrun.core.money.dust import Dusted, DustRefusal, DustRules
+from dustrun.core.money.dust import DustedAmount, DustRefusal, DustRules
 from dustrun.core.money.intent import FundsMovement
 from dustrun.core.money.movements import Path, Spot, find_spots, replace_at, show_path
 from dustrun.core.money.policy import WalletPolicy, Worth
@@ -46,7 +46,7 @@ class Entry:
     asset: Asset
     decimals: int
     recipient: str | None
-    dusted: Dusted
+    dusted: DustedAmount
     price: Price | None
     limits: Mapping[str, tuple[int, int]]
     warnings: tuple[str, ...]
@@ -80,7 +80,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Scaled:
+class ScaledInput:
     """An input with its amounts scaled."""
 
     value: BaseModel
@@ -111,7 +111,7 @@ class Duster:
         self.rules = rules
         self._policy_of = policy_of
 
-    async def scale(self, action: Action, value: BaseModel, scene: Scene) -> Scaled:
+    async def scale(self, action: Action, value: BaseModel, scene: Scene) -> ScaledInput:
         """A node's input with every declared amount scaled; raises `Refused` or `Temporary`."""
         wire = value.model_dump(by_alias=True)
         spots = scalable_spots(action, wire)
@@ -122,7 +122,7 @@ class Duster:
             entries.append(entry)
             changes.update(changed)
             scene = replace(scene, spent_usd_units=scene.spent_usd_units + (entry.dusted.usd_units or 0))
-        return Scaled(type(value).model_validate(replace_at(wire, changes)), tuple(entries))
+        return ScaledInput(type(value).model_validate(replace_at(wire, changes)), tuple(entries))
 
     async def scale_spot(self, spot: Spot, scene: Scene) -> tuple[Entry, dict[Path, Any]]:
         """Scales one amount; returns its entry and the changes to the input."""
@@ -162,7 +162,7 @@ class Duster:
         units = dust.scale_approval(found.dusted, allowance)
         if units is not None:
             return _entry(spot, asset, found, {}, scene), {spot.amount_path: units}
-        kept = replace(found, dusted=Dusted(found.dusted.original_units, 0, 0))
+        kept = replace(found, dusted=DustedAmount(found.dusted.original_units, 0, 0))
         note = (
             f"The spender may already take {allowance} base units; a dust test never lowers an allowance, so no "
             "approval is sent."
@@ -202,7 +202,7 @@ class Duster:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    dusted: Dusted
+    dusted: DustedAmount
     price: Price | None
     decimals: int
     survey: Survey | None
@@ -267,7 +267,7 @@ def _refused(refusal: DustRefusal, field: str) -> Refused:
     return Refused(refusal.message, code=Code[refusal.code], details=found)
 
 
-def _limits(spot: Spot, dusted: Dusted) -> tuple[dict[Path, Any], dict[str, tuple[int, int]]]:
+def _limits(spot: Spot, dusted: DustedAmount) -> tuple[dict[Path, Any], dict[str, tuple[int, int]]]:
     """The limits that belong to an amount, scaled with it."""
     changes: dict[Path, Any] = {}
     limits: dict[str, tuple[int, int]] = {}

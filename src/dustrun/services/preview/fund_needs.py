@@ -15,13 +15,19 @@ from dustrun.core.money.tokens import find_known
 from dustrun.core.money.typical_gas import typical_gas
 from dustrun.core.values.addresses import read_address
 from dustrun.core.values.amounts import Asset
-from dustrun.core.workflow.forecast import Forecast, Given
+from dustrun.core.workflow.forecast import Forecast, ForecastInput
 from dustrun.errors import Code, DustrunError, Invalid, Problem
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, ChainCall, WalletView
 from dustrun.services.access.principal import Principal
 from dustrun.services.preview.dust_scaling import ChainOf, locate, read_amount
-from dustrun.services.preview.spend_forecast import ForecastSpend, Scope, SpendForecast, SpendForecasts, unknown_in
+from dustrun.services.preview.spend_forecast import (
+    ForecastScope,
+    ForecastSpend,
+    SpendForecast,
+    SpendForecasts,
+    unknown_in,
+)
 from dustrun.services.prices import PriceBook
 
 _BALANCE_OF: Final = "70a08231"
@@ -58,7 +64,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class WalletHolding:
     """A wallet's balance of one asset, and all that this run takes of it. `usd_units` in 1e-18 dollars."""
 
     units: int
@@ -77,11 +83,11 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedNeed:
     """A need, the balance if the caller may see it, and whether it is enough; None if that is not told."""
 
     need: Need
-    held: Holding | None
+    held: WalletHolding | None
     is_sufficient: bool | None
 
 
@@ -91,7 +97,7 @@ class FundNeeds:
     shows the balances, if the caller lacks it."""
 
     forecast: SpendForecast
-    needs: tuple[Compared, ...]
+    needs: tuple[ComparedNeed, ...]
     is_complete: bool
     hidden_without: str | None = None
 
@@ -121,7 +127,7 @@ class Funds:
 
     async def _analyze(self, principal: Principal, forecast: SpendForecast, default_address: str | None) -> FundNeeds:
         needs: list[Need] = []
-        closure = await self._forecasts.closure(principal, forecast, Given())
+        closure = await self._forecasts.closure(principal, forecast, ForecastInput())
         for scope in closure.scopes:
             for ahead in await self._forecasts.spends(principal, scope):
                 if default_address is not None and ahead.seen.node.node.connector is None:
@@ -191,7 +197,7 @@ class Funds:
         symbol = _text(answer.data) if answer.is_success else None
         return Coin(asset, symbol or f"{asset.token[:6]}…{asset.token[-4:]}", decimals)
 
-    async def _holdings(self, needs: Sequence[Need]) -> Mapping[tuple[str, Asset] | None, Holding]:
+    async def _holdings(self, needs: Sequence[Need]) -> Mapping[tuple[str, Asset] | None, WalletHolding]:
         """The balances of needed assets, by wallet and asset; unreadable ones are left out."""
         totals: dict[tuple[str, Asset], int] = {}
         coins: dict[tuple[str, Asset], Coin] = {}
@@ -203,7 +209,7 @@ class Funds:
         found = await asyncio.gather(*(self._hold(key, coins[key], total) for key, total in totals.items()))
         return {key: holding for key, holding in zip(totals, found, strict=True) if holding is not None}
 
-    async def _hold(self, key: tuple[str, Asset], coin: Coin, needed: int) -> Holding | None:
+    async def _hold(self, key: tuple[str, Asset], coin: Coin, needed: int) -> WalletHolding | None:
         address, asset = key
         try:
             units = await read_balance(self._chain_of(asset.chain_id), asset, address)
@@ -212,8 +218,8 @@ class Funds:
         try:
             usd = Worth((await self._prices.price(asset)).usd, coin.decimals).of(units)
         except DustrunError:
-            return Holding(units, None, needed)
-        return Holding(units, usd, needed)
+            return WalletHolding(units, None, needed)
+        return WalletHolding(units, usd, needed)
 
 
 async def read_balance(chain: Chain, asset: Asset, holder: str) -> int:
@@ -248,22 +254,22 @@ def _unresolved(ahead: ForecastSpend, why: str | None, source: str = "node") -> 
     return Need(*place, source, address, None, None, None, why)
 
 
-def _unknown_call(scope: Scope, call: Forecast, why: str) -> Need:
+def _unknown_call(scope: ForecastScope, call: Forecast, why: str) -> Need:
     """A call that could not be followed: what it takes is not known."""
     node = call.node
     name = node.node.title_override or node.id
     return Need(call.path, scope.workflow_id, node.id, name, node.node.type, "node", None, None, None, None, why)
 
 
-def _compare(need: Need, held: Holding | None) -> Compared:
-    return Compared(need, held, None if held is None else not held.is_insufficient)
+def _compare(need: Need, held: WalletHolding | None) -> ComparedNeed:
+    return ComparedNeed(need, held, None if held is None else not held.is_insufficient)
 
 
-def _hide(one: Compared, is_stored: bool) -> Compared:
+def _hide(one: ComparedNeed, is_stored: bool) -> ComparedNeed:
     """What a key without the permission to read wallets is told. Whoever chooses the amounts could find a balance by
     asking again and again whether it is enough, so this is told of stored workflows alone."""
     need = replace(one.need, wallet_address=None)
-    return Compared(need, None, one.is_sufficient if is_stored else None)
+    return ComparedNeed(need, None, one.is_sufficient if is_stored else None)
 
 
 def _key(need: Need) -> tuple[str, Asset] | None:

@@ -13,7 +13,7 @@ from dustrun.catalog import Catalog
 from dustrun.core.money.movements import Spot, Unknown, find_spots
 from dustrun.core.values.fields import Fields
 from dustrun.core.workflow.definition import choose
-from dustrun.core.workflow.forecast import Forecast, Given, forecast_nodes
+from dustrun.core.workflow.forecast import Forecast, ForecastInput, forecast_nodes
 from dustrun.core.workflow.program import Program
 from dustrun.errors import DustrunError, Invalid, Refused
 from dustrun.records import dataclass
@@ -66,15 +66,15 @@ class ForecastSpend:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class ForecastScope:
     """One passage through a workflow: the forecast one itself, or one that it calls, at any depth. `call` is the node
     of `caller` that calls it; `workflow_ids` are the workflows from the top down to this one.
     """
 
     program: Program
-    given: Given
+    given: ForecastInput
     workflow_ids: tuple[str, ...]
-    caller: Scope | None = None
+    caller: ForecastScope | None = None
     call: Forecast | None = None
 
     @property
@@ -98,8 +98,8 @@ class Scope:
 class Closure:
     """A workflow and what it calls, callers first. `unknown` are the calls that could not be followed, and why."""
 
-    scopes: tuple[Scope, ...]
-    unknown: tuple[tuple[Scope, Forecast, str], ...]
+    scopes: tuple[ForecastScope, ...]
+    unknown: tuple[tuple[ForecastScope, Forecast, str], ...]
 
 
 class SpendForecasts:
@@ -128,15 +128,15 @@ class SpendForecasts:
         """A definition that is not stored; raises `Invalid` if it does not validate."""
         return SpendForecast((await self._programs.compile(document)).runnable())
 
-    async def closure(self, principal: Principal, forecast: SpendForecast, given: Given) -> Closure:
+    async def closure(self, principal: Principal, forecast: SpendForecast, given: ForecastInput) -> Closure:
         """The workflow and all that it calls, in the versions that a run would take now."""
-        pending = [Scope(forecast.program, given, (forecast.workflow_id or "",))]
-        scopes: list[Scope] = []
-        unknown: list[tuple[Scope, Forecast, str]] = []
+        pending = [ForecastScope(forecast.program, given, (forecast.workflow_id or "",))]
+        scopes: list[ForecastScope] = []
+        unknown: list[tuple[ForecastScope, Forecast, str]] = []
         while pending:
             scope = pending.pop()
             scopes.append(scope)
-            called: list[Scope] = []
+            called: list[ForecastScope] = []
             for call in scope.forecast_nodes([n for n, node in scope.program.nodes.items() if node.node.type == _CALL]):
                 try:
                     if len(scopes) + len(pending) + len(called) >= _MOST_SCOPES:
@@ -147,7 +147,7 @@ class SpendForecasts:
             pending += reversed(called)
         return Closure(tuple(scopes), tuple(unknown))
 
-    async def _follow(self, principal: Principal, scope: Scope, call: Forecast) -> Scope:
+    async def _follow(self, principal: Principal, scope: ForecastScope, call: Forecast) -> ForecastScope:
         """The scope of a call; raises `DustrunError` if what is called is not known, or the call would be refused."""
         wire = {**_CALL_DEFAULTS, **call.wire}
         for name in ("workflowId", "version"):
@@ -165,9 +165,11 @@ class SpendForecasts:
         if compiled is None:
             raise Refused(f'The workflow "{workflow_id}" has no version {version}.')
         payload, props = (wire[name] if isinstance(wire[name], Mapping) else None for name in ("payload", "propValues"))
-        return Scope(compiled.runnable(), Given(payload, props or {}), (*scope.workflow_ids, workflow_id), scope, call)
+        return ForecastScope(
+            compiled.runnable(), ForecastInput(payload, props or {}), (*scope.workflow_ids, workflow_id), scope, call
+        )
 
-    async def spends(self, principal: Principal, scope: Scope) -> list[ForecastSpend]:
+    async def spends(self, principal: Principal, scope: ForecastScope) -> list[ForecastSpend]:
         """Every execution of a workflow's spending nodes, as far as it is known."""
         nodes = scope.program.nodes
         wanted = [node_id for node_id, node in nodes.items() if node.spec.effect == "spend"]

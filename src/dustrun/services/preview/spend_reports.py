@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from dustrun import log
 from dustrun.chain import measure as measures
 from dustrun.chain.evm import LiveChain
-from dustrun.chain.measure import Measure, Mined
+from dustrun.chain.measure import Measure, MinedIntent
 from dustrun.chain.simulate.events import decode_events
 from dustrun.core.money.intent import Intent, Receipt
 from dustrun.core.money.tokens import read_text
@@ -47,7 +47,7 @@ class _Readable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReportPlace:
     """Where transactions are carried out: live, or in a simulation. `recipients` is extended by reports."""
 
     chain_of: Callable[[int], Awaitable[_Readable]]
@@ -87,24 +87,24 @@ class SpendReports:
         async def chain_of(chain_id: int) -> _Readable:
             return self._chain_of(chain_id)
 
-        return await self._described(shown, status.signature_requests, Place(chain_of, self._prices, {}))
+        return await self._described(shown, status.signature_requests, ReportPlace(chain_of, self._prices, {}))
 
     async def simulated(
         self,
         transactions: Sequence[Mapping[str, Any]],
         signatures: Sequence[Mapping[str, Any]],
-        place: Place,
+        place: ReportPlace,
     ) -> Json:
         """Facts of simulated intents."""
         return await self._described([dict(transaction) for transaction in transactions], signatures, place)
 
-    async def _measure(self, chain_id: int, mined: Sequence[tuple[str, Mined]]) -> list[Measure]:
+    async def _measure(self, chain_id: int, mined: Sequence[tuple[str, MinedIntent]]) -> list[Measure]:
         try:
             return await measures.measure(self._chain_of(chain_id), mined[0][0], [one for _, one in mined])
         except DustrunError as error:  # the chain is served no longer
             return [Measure(failed=error.message) for _ in mined]
 
-    async def _described(self, shown: list[Json], signatures: Sequence[Mapping[str, Any]], place: Place) -> Json:
+    async def _described(self, shown: list[Json], signatures: Sequence[Mapping[str, Any]], place: ReportPlace) -> Json:
         assets, _, _ = await asyncio.gather(
             self._assets([*shown, *signatures], place),
             _note_code(shown, place),
@@ -132,7 +132,7 @@ class SpendReports:
         found = await self._database.look_up(lambda tx: reservations.first_seen(tx, wallet_id, by_key))
         return {who: found.get(key) for key, who in by_key.items()}
 
-    async def _assets(self, transactions: Iterable[Mapping[str, Any]], place: Place) -> dict[str, Json]:
+    async def _assets(self, transactions: Iterable[Mapping[str, Any]], place: ReportPlace) -> dict[str, Json]:
         """`{key: {symbol, decimals, usd, source, ageMs}}` of every asset that the transactions name; unknown values are
         null."""
         keys = sorted(_keys_of(transactions))
@@ -144,7 +144,7 @@ class SpendReports:
                 described[key] = await self._piece(key, place)
         return described
 
-    async def _asset(self, asset: Asset, place: Place) -> Json:
+    async def _asset(self, asset: Asset, place: ReportPlace) -> Json:
         shown: Json = {"symbol": None, "decimals": None, "usd": None, "source": None}
         try:
             shown["symbol"] = await self._symbol(asset, place)
@@ -155,7 +155,7 @@ class SpendReports:
             _logger.debug("an asset is not described", asset=asset.key, why=error.message)
         return shown
 
-    async def _piece(self, key: str, place: Place) -> Json:
+    async def _piece(self, key: str, place: ReportPlace) -> Json:
         """A single token of an ERC-721 or ERC-1155 contract: without decimals and price."""
         chain, _, rest = key.partition("/")
         collection = Asset(int(chain.removeprefix("eip155:")), rest.partition(":")[2].partition("/")[0])
@@ -166,7 +166,7 @@ class SpendReports:
             _logger.debug("an asset is not described", asset=key, why=error.message)
         return shown
 
-    async def _symbol(self, asset: Asset, place: Place) -> str | None:
+    async def _symbol(self, asset: Asset, place: ReportPlace) -> str | None:
         """Only what the live chain says is kept: a simulation may create other tokens than there will be."""
         chain = self._chain_of(asset.chain_id)
         if asset.token is None:
@@ -180,11 +180,11 @@ class SpendReports:
         return found
 
 
-def _mined(intent: Intent, receipt: Receipt) -> Mined:
-    return Mined(replace(intent, to=None if intent.to is None else checksum(intent.to)), receipt)
+def _mined(intent: Intent, receipt: Receipt) -> MinedIntent:
+    return MinedIntent(replace(intent, to=None if intent.to is None else checksum(intent.to)), receipt)
 
 
-def _measured(found: Measure, mined: Mined) -> Json:
+def _measured(found: Measure, mined: MinedIntent) -> Json:
     """A transaction's facts about its block. Numbers are those of the whole block, gas included; the report derives the
     transaction's own."""
     receipt, events = mined.receipt, decode_events(mined.receipt.logs, mined.intent.events)
@@ -211,7 +211,7 @@ def _is_payment(transaction: Mapping[str, Any], movement: Mapping[str, Any]) -> 
     return movement["kind"] == "send" and not into_call
 
 
-async def _note_code(shown: Iterable[Json], place: Place) -> None:
+async def _note_code(shown: Iterable[Json], place: ReportPlace) -> None:
     """Marks calls to addresses without a contract: they succeed and do nothing."""
     calls: dict[tuple[int, str], list[Json]] = {}
     for one in shown:
@@ -224,7 +224,7 @@ async def _note_code(shown: Iterable[Json], place: Place) -> None:
                 one["noCode"] = True
 
 
-async def _code(place: Place, chain_id: int, address: str) -> bytes | None:
+async def _code(place: ReportPlace, chain_id: int, address: str) -> bytes | None:
     try:
         return await (await place.chain_of(chain_id)).code(address)
     except DustrunError:

@@ -187,7 +187,7 @@ def _check_votes(tx: Tx, principal: Principal, row: ApprovalRow) -> None:
             raise Forbidden(f'This key and "{one["by"]}", which has approved it, are one hand; another must approve.')
 
 
-class Asking(NamedTuple):
+class AskingRun(NamedTuple):
     """The run that asks."""
 
     pk: int
@@ -196,7 +196,7 @@ class Asking(NamedTuple):
     workflow_id: str | None
 
 
-def _tell_vote(tx: Tx, row: ApprovalRow, subject: rows.Subject | None) -> list[Event]:
+def _tell_vote(tx: Tx, row: ApprovalRow, subject: rows.ApprovalSubject | None) -> list[Event]:
     """Writes that one of several has approved: an event of the run, and a fact."""
     votes, given = votes_of(row), loads(row.votes or "[]")
     last = votes[-1]
@@ -227,7 +227,9 @@ def _rules_of(tx: Tx, wallet_id: str, now_ms: int) -> ApprovalRules | None:
     return read_policy(policy.document).approval if policy is not None else None
 
 
-def _check_named(tx: Tx, principal: Principal, row: ApprovalRow) -> tuple[rows.Subject | None, ApprovalRules | None]:
+def _check_named(
+    tx: Tx, principal: Principal, row: ApprovalRow
+) -> tuple[rows.ApprovalSubject | None, ApprovalRules | None]:
     """What a question is about, if that is a spend, and the rules in force for it. Raises `Forbidden` for a key that
     the node, its own limits or the wallet's policy keep from deciding."""
     if not may_decide(row, principal.key_id):
@@ -364,7 +366,7 @@ class Approvals:
 
         def after(row: ApprovalRow) -> None:
             if told:
-                self._hub.publish(Asking(row.run_pk, row.run_id, row.org_id, row.workflow_id), told)
+                self._hub.publish(AskingRun(row.run_pk, row.run_id, row.org_id, row.workflow_id), told)
             self._engine.wake(row.run_pk)
 
         return await idempotency.write(self._writer, unit, after)

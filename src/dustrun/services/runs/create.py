@@ -13,8 +13,8 @@ from dustrun.core.workflow.program import Program
 from dustrun.records import dataclass
 from dustrun.services.access import idempotency
 from dustrun.services.runs import may_start
-from dustrun.services.runs.engine_port import Caller, Created, NewRun, RunFacts, WrittenRun
-from dustrun.services.runs.start_request import Concurrency, Prepared, SnapshotOutdated, StartOutcome, WorkflowCache
+from dustrun.services.runs.engine_port import Caller, CreatedRun, NewRun, RunFacts, WrittenRun
+from dustrun.services.runs.start_request import Concurrency, PreparedRun, SnapshotOutdated, StartOutcome, WorkflowCache
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.services.workflows.spend_gate import SpendGate
@@ -34,7 +34,7 @@ from dustrun.storage.workflows import workflows as workflow_rows
 _OPEN = {"finished_at": None, "passed": None, "error": None, "summary": None}
 
 
-def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
+def create(tx: Tx, prepared: PreparedRun, batch: Batch) -> tuple[int, list[Event]]:
     """Creates the run with its first rows, all or nothing; raises `Invalid`, `Conflict` or `SnapshotOutdated`."""
     facts, request = prepared.facts, prepared.request
     snapshot = prepared.snapshot
@@ -76,7 +76,7 @@ def read_back(tx: Tx, run_pk: int, program: Program) -> WrittenRun:
     return WrittenRun(row, program.definition, executions, rows.find_owner(tx, row.workflow_id))
 
 
-def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
+def _row(prepared: PreparedRun, batch: Batch) -> dict[str, Any]:
     facts, redaction, ending = prepared.facts, batch.redaction, batch.ending
     return {
         "id": facts.id,
@@ -182,7 +182,7 @@ class RunCreation:
         self.gate = gate
         """Decides whether a run may begin."""
 
-    def new_run(self, prepared: Prepared, concurrency: Concurrency | None, *, is_call: bool = False) -> NewRun:
+    def new_run(self, prepared: PreparedRun, concurrency: Concurrency | None, *, is_call: bool = False) -> NewRun:
         """A run ready for `Engine.submit`; `is_call`: a node starts it, so the current request's Idempotency-Key is
         not its own. Raises `Invalid` when the concurrency key cannot be computed."""
         facts = prepared.facts
@@ -193,10 +193,10 @@ class RunCreation:
         if not is_call:
             log.bind(run_id=facts.id)  # the caller's request is the one that started this run
 
-        async def write(batch: Batch, created: Callable[[Created], None]) -> Created:
+        async def write(batch: Batch, created: Callable[[CreatedRun], None]) -> CreatedRun:
             admission = prepared.admission
 
-            def unit(tx: Tx) -> Created | StartOutcome:
+            def unit(tx: Tx) -> CreatedRun | StartOutcome:
                 held = admission.before(tx) if admission is not None else None
                 if held is not None:
                     return held
@@ -204,10 +204,10 @@ class RunCreation:
                 cancelled = may_start.make_room(tx, limit, facts, run_pk) if limit is not None else None
                 is_retry = prepared.source_run_id is not None
                 written = read_back(tx, run_pk, prepared.program) if is_retry else None
-                made = Created(facts.id, run_pk, events, cancelled, written)
+                made = CreatedRun(facts.id, run_pk, events, cancelled, written)
                 return admission.after(tx, made) if admission is not None else made
 
-            def after(done: Created | StartOutcome) -> None:
+            def after(done: CreatedRun | StartOutcome) -> None:
                 made = _created_in(done)
                 if made is not None:
                     facts.pk = made.pk
@@ -229,5 +229,5 @@ class RunCreation:
         return NewRun(facts, prepared.program, prepared.batch, limit.max if limit is not None else None, write)
 
 
-def _created_in(done: Created | StartOutcome) -> Created | None:
-    return done if isinstance(done, Created) else done.created
+def _created_in(done: CreatedRun | StartOutcome) -> CreatedRun | None:
+    return done if isinstance(done, CreatedRun) else done.created

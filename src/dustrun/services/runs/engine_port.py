@@ -102,7 +102,7 @@ class WrittenRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
+class CreatedRun:
     """A run that is on disk. `cancelled` is the row id of an older run of its workflow that was asked to make room;
     `written`, of a retry, is the run itself."""
 
@@ -124,7 +124,7 @@ class NewRun:
     program: Program
     batch: Batch
     max_open: int | None
-    write: Callable[[Batch, Callable[[Created], None]], Awaitable[Created]]
+    write: Callable[[Batch, Callable[[CreatedRun], None]], Awaitable[CreatedRun]]
 
 
 class Engine(Protocol):
@@ -134,7 +134,7 @@ class Engine(Protocol):
         """Whether new runs are accepted; False while the server is stopping or too many runs are queued."""
         ...
 
-    async def submit(self, run: NewRun) -> Created:
+    async def submit(self, run: NewRun) -> CreatedRun:
         """Creates a run and advances it. Raises `Temporary` when nothing was written, `Uncertain` when the outcome of
         the commit is unknown, and whatever `run.write` raises."""
         ...

@@ -42,7 +42,7 @@ class SeesRoots(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class Evaluation:
     """What a template gives, or why it gives nothing."""
 
     value: Any = None
@@ -59,7 +59,7 @@ class Expressions:
 
     async def evaluate(
         self, principal: Principal, template: str, run_id: str, path: str, *, is_expression: bool
-    ) -> Evaluated:
+    ) -> Evaluation:
         """What the template gives at a node's path, such as `each[3].pay`; raises `NotFound` for an unknown run."""
         row = (await self._runs.get(principal, run_id, slim=True)).row
         program = (await self._runs.compiled(row)).runnable()
@@ -69,7 +69,7 @@ class Expressions:
             parsed = await run_beside(parse, template)
             paths = sorted(_paths(parsed, program, row.trigger_node_id, frame))
         except ExpressionError as error:
-            return Evaluated(error=error)
+            return Evaluation(error=error)
 
         def query(tx: Tx) -> Journal:
             found = (rows.find_execution(tx, row.pk, one) for one in paths)
@@ -80,11 +80,11 @@ class Expressions:
         )
         return await run_beside(self._work, parsed, roots)
 
-    def _work(self, parsed: Template, roots: Roots) -> Evaluated:
+    def _work(self, parsed: Template, roots: Roots) -> Evaluation:
         try:
-            return Evaluated(self._sees.masked(parsed.evaluate(roots, _LIMITS)))
+            return Evaluation(self._sees.masked(parsed.evaluate(roots, _LIMITS)))
         except ExpressionError as error:
-            return Evaluated(error=error)
+            return Evaluation(error=error)
 
 
 def _paths(template: Template, program: Program, trigger_id: str, frame: str) -> Iterator[str]:

@@ -7,7 +7,7 @@
 | 3 | `check_retryable` | of a retry: a run that is still open, or ended well |
 | 4 | `WorkflowCache.find`, `check_snapshot` | an unknown workflow, an archived one |
 | 5 | `find_version`, `check_inline` | an unknown version; an inline definition without a manual trigger |
-| 6 | `Compiled.runnable` | a definition with problems |
+| 6 | `CompiledWorkflow.runnable` | a definition with problems |
 | 7 | `StartGuard.check_program` | hosts that nobody has named, for keys that only simulate; wallets beyond the key's |
 | 8 | `StartGuard.admit`, `admit_unsaved`, `admit_retry` | what is not accepted, or not rehearsed (`spend_gate.py`) |
 | 9 | `trigger_of`, `accept` | an unknown trigger, a payload against its schema |
@@ -44,7 +44,7 @@ from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.runs.engine_port import Engine, RunFacts
 from dustrun.services.runs.start_request import (
     Concurrency,
-    Prepared,
+    PreparedRun,
     RunRequest,
     SnapshotOutdated,
     WorkflowSnapshot,
@@ -52,7 +52,7 @@ from dustrun.services.runs.start_request import (
     verify,
 )
 from dustrun.services.workflows.closure import Lookup
-from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
+from dustrun.services.workflows.compiled import CompiledWorkflow, CompiledWorkflows
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -112,7 +112,7 @@ def check_snapshot(snapshot: WorkflowSnapshot) -> None:
 
 async def find_version(
     programs: CompiledWorkflows, snapshot: WorkflowSnapshot, version: int, of: str = "The workflow"
-) -> Compiled:
+) -> CompiledWorkflow:
     """The compiled version. The draft and the live version exist as long as the snapshot is current, which the run's
     creation verifies; any other is looked up. Raises `NotFound`, or `SnapshotOutdated` if those two do not exist."""
     is_kept = version in (snapshot.draft_version, snapshot.live_version)
@@ -127,7 +127,7 @@ async def find_version(
     return found
 
 
-def check_inline(compiled: Compiled) -> None:
+def check_inline(compiled: CompiledWorkflow) -> None:
     """Raises `Invalid` unless an inline definition can be started by hand."""
     root = compiled.definition.nodes.get("root")
     if root is None or root.type != "manual":
@@ -235,7 +235,7 @@ def check_spending(tx: Tx, principal: Principal, program: Program) -> None:
 # The trigger and its payload.
 
 
-def trigger_of(compiled: Compiled, request: RunRequest) -> str:
+def trigger_of(compiled: CompiledWorkflow, request: RunRequest) -> str:
     """The trigger that counts as fired: the requested one, else the manual one, else the first."""
     triggers = compiled.definition.trigger_node_ids
     wanted = request.trigger_node_id
@@ -250,7 +250,9 @@ def trigger_of(compiled: Compiled, request: RunRequest) -> str:
     return wanted
 
 
-async def accept(catalog: Catalog, compiled: Compiled, trigger_id: str, payload: dict[str, Any]) -> dict[str, Any]:
+async def accept(
+    catalog: Catalog, compiled: CompiledWorkflow, trigger_id: str, payload: dict[str, Any]
+) -> dict[str, Any]:
     """The payload as the trigger accepts it; raises `Invalid` when it does not match the trigger's schema."""
     trigger = catalog.triggers[compiled.definition.nodes[trigger_id].type]
     accepted: dict[str, Any] = await accept_by(trigger, compiled.trigger_configs[trigger_id], payload)
@@ -280,7 +282,7 @@ class KeyRoots:
         return self._roots[name]
 
 
-def concurrency_key_of(concurrency: Concurrency, prepared: Prepared) -> str:
+def concurrency_key_of(concurrency: Concurrency, prepared: PreparedRun) -> str:
     """The value by which the workflow limits its unfinished runs; raises `Invalid` if it cannot be computed."""
     if concurrency.key is None:
         return ""

@@ -11,7 +11,7 @@ from dustrun.records import dataclass
 from dustrun.services.access.paging import Page, Paging
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
-from dustrun.storage.runs.run_lists import Filters, find_text, list_pks, list_runs
+from dustrun.storage.runs.run_lists import RunFilters, find_text, list_pks, list_runs
 from dustrun.storage.runs.runs import RunRow
 
 _SEARCH_S = 0.3
@@ -28,7 +28,7 @@ class RunPage(Page[RunRow]):
     cursor: int | None
 
 
-async def list_page(database: Database, org_id: str, filters: Filters, paging: Paging, text: str | None) -> RunPage:
+async def list_page(database: Database, org_id: str, filters: RunFilters, paging: Paging, text: str | None) -> RunPage:
     """A page of runs, newest first."""
     if text:
         return await _search(database, org_id, filters, paging.limit, text)
@@ -37,7 +37,7 @@ async def list_page(database: Database, org_id: str, filters: Filters, paging: P
     return RunPage(shown, paging.limit, paging.offset, has_more, shown[-1].pk if has_more else None)
 
 
-async def _search(database: Database, org_id: str, filters: Filters, limit: int, text: str) -> RunPage:
+async def _search(database: Database, org_id: str, filters: RunFilters, limit: int, text: str) -> RunPage:
     """Looks through the newest runs of the filters until a page is full. What it costs depends on how large their rows
     are; so it looks at few first, and stops after a while: the page may have fewer runs than asked for, and more
     pages follow."""
@@ -47,7 +47,7 @@ async def _search(database: Database, org_id: str, filters: Filters, limit: int,
     while searched < _MOST_SEARCHED and (not searched or clock.monotonic_s() < end):
         here, most, begun = filters, together, clock.monotonic_s()
 
-        def look(tx: Tx, here: Filters = here, most: int = most) -> tuple[list[int], list[RunRow]]:
+        def look(tx: Tx, here: RunFilters = here, most: int = most) -> tuple[list[int], list[RunRow]]:
             pks = list_pks(tx, org_id, here, most)
             return pks, find_text(tx, org_id, pks, text)
 

@@ -39,7 +39,7 @@ RESUMED, SKIPPED = "resumed", "skipped"
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
+class ResumeResult:
     """The result of a resume; `reason`: why it was skipped, or that it is kept until the node waits."""
 
     action: str
@@ -65,7 +65,7 @@ class Resumes:
 
     async def resume(
         self, principal: Principal, run_id: str, node: str, stack: Sequence[tuple[str, int]] | None, data: Any
-    ) -> Resumed:
+    ) -> ResumeResult:
         """Resumes a waiting node with `data`; `stack` names the enclosing loop items, outermost first."""
         run = await self._runs.get(principal, run_id, slim=True)
         graph = (await self._runs.compiled(run.row)).runnable().graph
@@ -74,7 +74,7 @@ class Resumes:
         if run.row.mode != Mode.SIMULATE.value:
             await self._check_hand(principal, run.row, graph.nodes[node_id].type, node_id)
 
-        def unit(tx: Tx) -> Resumed:
+        def unit(tx: Tx) -> ResumeResult:
             return self._decide(tx, principal, rows.get(tx, run.row.pk), graph, path, node_id, checked)
 
         return await idempotency.write(self._writer, unit, lambda done: self._engine.wake(done.run_pk))
@@ -102,15 +102,15 @@ class Resumes:
 
     def _decide(
         self, tx: Tx, principal: Principal, run: RunRow, graph: Graph, path: str, node_id: str, data: Any
-    ) -> Resumed:
+    ) -> ResumeResult:
         is_approval = graph.nodes[node_id].type == "approve"
         if RunStatus(run.status) not in RUN_OPEN:
-            return Resumed(SKIPPED, f'the run has ended (it is "{run.status}")', run.pk)
+            return ResumeResult(SKIPPED, f'the run has ended (it is "{run.status}")', run.pk)
         execution = journal_rows.find_execution(tx, run.pk, path)
         if execution is not None and execution.is_settled:
-            return Resumed(SKIPPED, f'the node no longer waits (it is "{execution.status.value}")', run.pk)
+            return ResumeResult(SKIPPED, f'the node no longer waits (it is "{execution.status.value}")', run.pk)
         if is_answered(tx, run.pk, path):
-            return Resumed(SKIPPED, "the node has been resumed already", run.pk)
+            return ResumeResult(SKIPPED, "the node has been resumed already", run.pk)
         if execution is None:
             _check_item(tx, run, path)
         now = clock.now_ms()
@@ -122,7 +122,7 @@ class Resumes:
             stored = dumps_text({"data": data, "source": source, "by": principal.key_id, "at": now})
         rows.add_signal(tx, run.pk, "resume", path, stored, now)
         waits = execution is not None and execution.status is NodeStatus.WAITING
-        return Resumed(RESUMED, None if waits else "kept until the node waits", run.pk)
+        return ResumeResult(RESUMED, None if waits else "kept until the node waits", run.pk)
 
     @staticmethod
     def _note_decision(

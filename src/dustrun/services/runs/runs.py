@@ -26,7 +26,7 @@ from dustrun.services.streaming import run_waits
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.streaming.run_waits import RunWaits
 from dustrun.services.workflows.closure import Lookup
-from dustrun.services.workflows.compiled import Compiled
+from dustrun.services.workflows.compiled import CompiledWorkflow
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import forks as fork_rows
@@ -34,7 +34,7 @@ from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.forks import Fork
 from dustrun.storage.runs.journal import Event
-from dustrun.storage.runs.run_lists import Filters, count_by_status
+from dustrun.storage.runs.run_lists import RunFilters, count_by_status
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.runs.waits import is_answered
 
@@ -190,7 +190,7 @@ class Runs:
 
     # --- reading ---
 
-    async def compiled(self, row: RunRow) -> Compiled:
+    async def compiled(self, row: RunRow) -> CompiledWorkflow:
         """The version that a run executes."""
         if row.workflow_id is None or row.version is None:
             return await self._programs.compile_text(row.definition or "{}")
@@ -220,18 +220,18 @@ class Runs:
         return replace(run, definition=compiled.definition, shown=compiled.shown)
 
     async def list_page(
-        self, principal: Principal, filters: Filters, paging: Paging, text: str | None = None
+        self, principal: Principal, filters: RunFilters, paging: Paging, text: str | None = None
     ) -> RunPage:
         """A page of runs, newest first."""
         filters = await self._reachable(principal, filters)
         return await pages.list_page(self._database, principal.org_id, filters, paging, text)
 
-    async def count(self, principal: Principal, filters: Filters) -> dict[str, int]:
+    async def count(self, principal: Principal, filters: RunFilters) -> dict[str, int]:
         """Runs by status."""
         filters = await self._reachable(principal, filters)
         return await self._database.read(lambda tx: count_by_status(tx, principal.org_id, filters))
 
-    async def _reachable(self, principal: Principal, filters: Filters) -> Filters:
+    async def _reachable(self, principal: Principal, filters: RunFilters) -> RunFilters:
         """The filters within what the key reaches; raises `NotFound` for a workflow that it does not, and `Invalid` for
         a version of none."""
         if filters.version is not None and filters.workflow_id is None:

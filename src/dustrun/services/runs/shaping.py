@@ -29,7 +29,7 @@ from dustrun.storage.data import managed_tables, store_sources
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import approvals, called_runs
 from dustrun.storage.runs import runs as run_rows
-from dustrun.storage.runs.called_runs import Node
+from dustrun.storage.runs.called_runs import CalledNode
 from dustrun.storage.runs.runs import RunRow
 
 T = TypeVar("T")
@@ -227,11 +227,11 @@ class _Ran:
         return frozenset(one for some in given for one in self._found.contracts(place, some))
 
     def _of_node(
-        self, place: Place, look: Callable[[Tx, RunRow, Node, int], set[str | None] | None]
+        self, place: Place, look: Callable[[Tx, RunRow, CalledNode, int], set[str | None] | None]
     ) -> set[str | None] | None:
         key, node_id = place
         workflow, version = workflow_of(key), int(key.rpartition("@")[2])
-        node = Node(None if workflow == UNSAVED else workflow, version, node_id, self._found.is_in_loop(place))
+        node = CalledNode(None if workflow == UNSAVED else workflow, version, node_id, self._found.is_in_loop(place))
         found = set[str | None]()
         for run in self._runs:
             some = look(self._tx, run, node, _MOST_INPUTS)

@@ -17,11 +17,11 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.read_hosts import ReadHosts
 from dustrun.services.runs import may_start, start_request
 from dustrun.services.runs.create import RunDeps
-from dustrun.services.runs.engine_port import Created, Engine, RunFacts
+from dustrun.services.runs.engine_port import CreatedRun, Engine, RunFacts
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start_request import (
     Concurrency,
-    Prepared,
+    PreparedRun,
     RunRequest,
     StartCondition,
     WorkflowSnapshot,
@@ -37,7 +37,7 @@ from dustrun.storage.workflows import workflows as workflow_rows
 # A retry: a new run that keeps what succeeded in the old one.
 
 
-def retry_of(old: RunRow, executions: list[Execution], program: Program, triggered_by: str) -> Prepared:
+def retry_of(old: RunRow, executions: list[Execution], program: Program, triggered_by: str) -> PreparedRun:
     """A new run of the same version and payload; succeeded nodes and loops' items keep their results. A simulation
     keeps none: its results belong to the old run's simulated chains, and the retry starts on current state."""
     payload = loads(old.payload)
@@ -70,7 +70,7 @@ def retry_of(old: RunRow, executions: list[Execution], program: Program, trigger
     request = RunRequest(
         payload=payload, prop_values=facts.prop_values, source="retry", rehearsal_run_id=old.rehearsal_run_id
     )
-    return Prepared(
+    return PreparedRun(
         facts, program, batch, payload, request, triggered_by, definition=old.definition, source_run_id=old.id
     )
 
@@ -143,7 +143,7 @@ class Starts:
 
     async def start(
         self, principal: Principal, workflow_id: str, request: RunRequest, admission: StartCondition | None = None
-    ) -> Created:
+    ) -> CreatedRun:
         """Starts a run of a workflow; returns once its row and first event are on disk. Raises `NotStarted` if the
         `admission` decides against it."""
         may_start.check_caller(principal, workflow_id, request, by_trigger=admission is not None)
@@ -153,7 +153,7 @@ class Starts:
 
     async def _start_at(
         self, principal: Principal, snapshot: WorkflowSnapshot, request: RunRequest, admission: StartCondition | None
-    ) -> Created:
+    ) -> CreatedRun:
         """Starts the run assuming that `snapshot` is current; the transaction verifies it."""
         await self._guard.check_snapshot(snapshot)
         version = start_request.version_of(snapshot, request)
@@ -165,11 +165,11 @@ class Starts:
         payload = await may_start.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = facts_of(principal, request, trigger_id, snapshot=snapshot, version=version)
         batch = start_request.first_batch(facts, program, payload, request=request)
-        prepared = Prepared(facts, program, batch, payload, request, principal.key_id, snapshot=snapshot)
+        prepared = PreparedRun(facts, program, batch, payload, request, principal.key_id, snapshot=snapshot)
         prepared.closure, prepared.admission = closure, admission
         return await self._submit(prepared, snapshot.concurrency)
 
-    async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> Created:
+    async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> CreatedRun:
         """Starts a run of a definition that is not saved."""
         may_start.check_caller(principal, None, request, by_trigger=False)
         compiled = await self._programs.compile(document)
@@ -182,10 +182,10 @@ class Starts:
         payload = await may_start.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = facts_of(principal, request, trigger_id)
         batch = start_request.first_batch(facts, program, payload)
-        prepared = Prepared(facts, program, batch, payload, request, principal.key_id, definition=text)
+        prepared = PreparedRun(facts, program, batch, payload, request, principal.key_id, definition=text)
         return await self._submit(prepared, None)
 
-    async def retry(self, principal: Principal, run_id: str) -> Created:
+    async def retry(self, principal: Principal, run_id: str) -> CreatedRun:
         """Starts a new run that refers to the old one and keeps its successful results."""
         old = await self._runs.get(principal, run_id)
         may_start.check_retryable(old.row)
@@ -212,7 +212,7 @@ class Starts:
         may_start.check_snapshot(snapshot)
         return snapshot.concurrency
 
-    def _retry_of(self, tx: Tx, row: RunRow, program: Program, triggered_by: str) -> Prepared:
+    def _retry_of(self, tx: Tx, row: RunRow, program: Program, triggered_by: str) -> PreparedRun:
         """The prepared retry, with the signatures of the old run."""
         unsealing = Unsealing(tx, self._vault, row.org_id)
         executions = journal_rows.list_executions(tx, row.pk, unsealing.text)
@@ -221,7 +221,7 @@ class Starts:
         prepared.batch.redaction.learn(unsealing.secrets)
         return prepared
 
-    async def _submit(self, prepared: Prepared, concurrency: Concurrency | None) -> Created:
+    async def _submit(self, prepared: PreparedRun, concurrency: Concurrency | None) -> CreatedRun:
         may_start.check_room(self._engine)
         return await self._engine.submit(self._creation.new_run(prepared, concurrency))
 

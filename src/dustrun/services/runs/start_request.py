@@ -17,7 +17,7 @@ from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, NotFound, Refused, Temporary
 from dustrun.records import dataclass
-from dustrun.services.runs.engine_port import Caller, ChildCall, Created, RunFacts
+from dustrun.services.runs.engine_port import Caller, ChildCall, CreatedRun, RunFacts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs.journal import Batch
@@ -60,7 +60,7 @@ class StartOutcome(Protocol):
     """What an admission made of a run; `created` None: there is none."""
 
     @property
-    def created(self) -> Created | None:
+    def created(self) -> CreatedRun | None:
         """The run that is on disk."""
         ...
 
@@ -72,7 +72,7 @@ class StartCondition(Protocol):
         """Decides; None: the run is to be created. Otherwise all that is to be written instead is."""
         ...
 
-    def after(self, tx: Tx, created: Created) -> StartOutcome:
+    def after(self, tx: Tx, created: CreatedRun) -> StartOutcome:
         """Writes what follows from the run."""
         ...
 
@@ -106,7 +106,7 @@ class WorkflowSnapshot:
 
 
 @dataclass(slots=True)
-class Prepared:
+class PreparedRun:
     """A run that is ready to be created. `must_be_closed`: the root of a retry chain that must have no open run;
     `closure`: the digest of all that it can run, if that can spend."""
 

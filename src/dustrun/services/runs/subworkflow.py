@@ -13,15 +13,15 @@ from dustrun.services.access.api_keys import principal_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import may_start, start_request
 from dustrun.services.runs.create import RunDeps
-from dustrun.services.runs.engine_port import Child, ChildCall, Created, NewRun, RunFacts
+from dustrun.services.runs.engine_port import Child, ChildCall, CreatedRun, NewRun, RunFacts
 from dustrun.services.runs.start import facts_of
-from dustrun.services.runs.start_request import Prepared, RunRequest, WorkflowSnapshot
+from dustrun.services.runs.start_request import PreparedRun, RunRequest, WorkflowSnapshot
 from dustrun.services.workflows.closure import Lookup
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import runs as rows
 
-Submit = Callable[[NewRun], Awaitable[Created]]
+Submit = Callable[[NewRun], Awaitable[CreatedRun]]
 """`Engine.submit` of the engine that advances the calling run."""
 
 
@@ -73,7 +73,7 @@ class CalledRuns:
         facts.secrets.update(parent.secrets)
         clock_at = call.at if request.simulate else None
         batch = start_request.first_batch(facts, program, payload, clock_at=clock_at, assumed=call.is_assumed)
-        prepared = Prepared(facts, program, batch, payload, request, by, snapshot=snapshot)
+        prepared = PreparedRun(facts, program, batch, payload, request, by, snapshot=snapshot)
         prepared.closure = closure
         if not request.simulate:
             prepared.must_be_closed = facts.root_run_id

@@ -29,7 +29,7 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 
-class Written(Protocol):
+class CommittedRun(Protocol):
     """The run whose events were committed."""
 
     @property
@@ -53,7 +53,7 @@ class Written(Protocol):
         ...
 
 
-class Notice(NamedTuple):
+class ActivityNotice(NamedTuple):
     """Something that is of no run, or of one that has ended: told to readers of the activity that are there, and not
     repeated. `data` is a JSON object without `type`, `at` and `workflowId`."""
 
@@ -172,13 +172,13 @@ class Broadcaster:
         self._alarm = Alarm()
         self.on_ended: Listeners[[str | None]] = Listeners()
         """Called on the event loop when the end of a run is on disk, with what had started it, if that is known."""
-        self.on_published: Listeners[[Written, bool, bool]] = Listeners()
+        self.on_published: Listeners[[CommittedRun, bool, bool]] = Listeners()
         """In a shared store: called on the event loop with each run of which events were committed here, whether there
         was activity, and whether it has ended."""
-        self.on_announced: Listeners[[str, Notice]] = Listeners()
+        self.on_announced: Listeners[[str, ActivityNotice]] = Listeners()
         """In a shared store: called with each notice."""
         self._runs: dict[RunKey, list[Subscription[Event]]] = {}
-        self._activity: dict[str, list[Subscription[Activity | Notice]]] = {}
+        self._activity: dict[str, list[Subscription[Activity | ActivityNotice]]] = {}
         self._listeners: dict[str, Listener] = {}
         self._to_look: set[str] = set()
 
@@ -192,13 +192,13 @@ class Broadcaster:
         """Ends a subscription to one run."""
         _leave(self._runs, (org_id, run_id), subscription)
 
-    def watch_activity(self, org_id: str) -> Subscription[Activity | Notice]:
+    def watch_activity(self, org_id: str) -> Subscription[Activity | ActivityNotice]:
         """Subscribes to starts, waits and ends of an organisation's runs, and to notices."""
-        subscription: Subscription[Activity | Notice] = Subscription()
+        subscription: Subscription[Activity | ActivityNotice] = Subscription()
         self._activity.setdefault(org_id, []).append(subscription)
         return subscription
 
-    def leave_activity(self, org_id: str, subscription: Subscription[Activity | Notice]) -> None:
+    def leave_activity(self, org_id: str, subscription: Subscription[Activity | ActivityNotice]) -> None:
         """Ends a subscription to an organisation's activity."""
         _leave(self._activity, org_id, subscription)
 
@@ -209,7 +209,7 @@ class Broadcaster:
         else:
             self._listeners[org_id] = listener
 
-    def publish(self, facts: Written, events: Sequence[Event], source: str | None = None) -> None:
+    def publish(self, facts: CommittedRun, events: Sequence[Event], source: str | None = None) -> None:
         """Delivers a run's committed events to its readers; `source`: what started the run, if known. Called on the
         event loop, in commit order."""
         has_ended = bool(events) and events[-1].type == RUN_FINISHED
@@ -273,12 +273,12 @@ class Broadcaster:
         """Whether anybody may read the organisation's activity now; of other processes nobody knows."""
         return org_id in self._activity or bool(self.on_announced)
 
-    def announce(self, org_id: str, notice: Notice) -> None:
+    def announce(self, org_id: str, notice: ActivityNotice) -> None:
         """Tells the readers of an organisation's activity. Called on the event loop, after the commit."""
         self.on_announced(org_id, notice)
         self.hear_notice(org_id, notice)
 
-    def hear_notice(self, org_id: str, notice: Notice) -> None:
+    def hear_notice(self, org_id: str, notice: ActivityNotice) -> None:
         """Tells the readers in this process alone."""
         readers = self._activity.get(org_id, ())
         for reader in readers:

@@ -14,7 +14,7 @@ from dustrun.services.access import idempotency
 from dustrun.services.access.api_keys import ids_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.rate_limits import Excess
-from dustrun.services.streaming.broadcaster import Activity, Broadcaster, Notice
+from dustrun.services.streaming.broadcaster import Activity, ActivityNotice, Broadcaster
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -240,4 +240,4 @@ class ChangedWorkflows:
     def tell(self, org_id: str, workflow_id: str) -> None:
         """The change of a workflow is on disk."""
         if self._hub.has_readers(org_id):
-            self._hub.announce(org_id, Notice(WORKFLOW_CHANGED, clock.now_ms(), workflow_id, "{}"))
+            self._hub.announce(org_id, ActivityNotice(WORKFLOW_CHANGED, clock.now_ms(), workflow_id, "{}"))

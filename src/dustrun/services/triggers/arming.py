@@ -9,9 +9,9 @@ from typing import Any
 
 from dustrun import clock, ids
 from dustrun.catalog import Catalog
-from dustrun.core.triggers.chain.cursor import Cursor, Resumed
+from dustrun.core.triggers.chain.cursor import Cursor, ResumedSubscription
 from dustrun.core.triggers.chain.headers import KEPT
-from dustrun.core.triggers.polling import Place
+from dustrun.core.triggers.polling import PollPlace
 from dustrun.core.values import exact_json
 from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.definition import Definition, Node
@@ -137,15 +137,15 @@ class _Node:
 
     def _resumed(self, row: SubscriptionRow) -> dict[str, Any]:
         stored = exact_json.loads(row.cursor) if row.cursor is not None else None
-        at, before = Cursor.of(stored), Resumed.of(stored)
+        at, before = Cursor.of(stored), ResumedSubscription.of(stored)
         has_failed, catches_up = row.state == FAILED, self.config.get("catchUp") is True
         reason = "The trigger was stopped." if has_failed else "The workflow was paused."
         if at is not None:  # what stopped it may have replaced blocks that it had scanned
-            return Resumed(max(0, at.number + 1 - (KEPT if has_failed else 0)), reason, catches_up).public()
+            return ResumedSubscription(max(0, at.number + 1 - (KEPT if has_failed else 0)), reason, catches_up).public()
         if before is not None:
             return before.public()
         if stored is not None and "after" in stored and self.config.get("fromBlock") is None:  # it had not begun yet
-            return Resumed(int(stored["after"]) + 1, reason, catches_up).public()
+            return ResumedSubscription(int(stored["after"]) + 1, reason, catches_up).public()
         return {}
 
 
@@ -371,9 +371,9 @@ def _arm(
 
 def _first_cursor(tx: Tx, org_id: str, node: _Node) -> str | None:
     if node.type in _OF_FACTS:
-        return exact_json.dumps_text(Place(begin(numbered.newest(tx), clock.now_ms())).stored())
+        return exact_json.dumps_text(PollPlace(begin(numbered.newest(tx), clock.now_ms())).stored())
     if node.type == "trigger-failed":
-        return exact_json.dumps_text(Place({"after": facts.newest_event(tx, org_id), "failing": []}).stored())
+        return exact_json.dumps_text(PollPlace({"after": facts.newest_event(tx, org_id), "failing": []}).stored())
     return cursor_of_now(tx, org_id, node.config["table"]) if node.type == TABLE else None
 
 

@@ -15,14 +15,14 @@ from typing import Any, Final
 
 from dustrun.core.triggers.chain.cursor import Cursor
 from dustrun.core.triggers.chain.identity import KnownEvent, content_of, match, position_of, subject_of
-from dustrun.core.triggers.chain.watch import ChainEvent, Watch
+from dustrun.core.triggers.chain.watch import ChainEvent, ChainWatch
 from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import Skip
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.records import dataclass
 from dustrun.services.triggers import recording
 from dustrun.services.triggers.intake import FireOptions, Intake
-from dustrun.services.triggers.recording import Failure
+from dustrun.services.triggers.recording import EventFailure
 from dustrun.services.triggers.subscriptions import Subscription
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -34,7 +34,9 @@ from dustrun.storage.triggers.events import EventRow
 RETRACTED: Final = "retracted"
 RESTORED: Final = "restored"
 _MODES: Final = ("simulate", "dust", "live")
-_DELETED: Final = Failure("content_deleted", "The event's content was deleted, as the organisation's retention says.")
+_DELETED: Final = EventFailure(
+    "content_deleted", "The event's content was deleted, as the organisation's retention says."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class ChainIntake:
     async def record(
         self,
         sub: Subscription,
-        watch: Watch,
+        watch: ChainWatch,
         event: ChainEvent,
         move: tuple[int, Cursor | None],
         rest: Sequence[ChainEvent] = (),
@@ -135,7 +137,7 @@ class ChainIntake:
         )
         return expected + 1
 
-    async def retract(self, sub: Subscription, watch: Watch, row: ChainEventRow, move: CursorMove) -> None:
+    async def retract(self, sub: Subscription, watch: ChainWatch, row: ChainEventRow, move: CursorMove) -> None:
         """Marks an event whose block a reorg removed; with `onReorg: retract` a run tells of it.
 
         Raises `CursorMoved` unless the trigger is armed and where the caller read it, which the `move` says: a watcher

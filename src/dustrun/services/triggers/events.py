@@ -17,7 +17,7 @@ from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.intake import FireOptions, Intake
-from dustrun.services.triggers.recording import Fired
+from dustrun.services.triggers.recording import EventOutcome
 from dustrun.services.triggers.subscriptions import CHAIN, Subscription, Subscriptions
 from dustrun.services.workflows.versions import get_workflow
 from dustrun.storage.db.database import Database
@@ -27,7 +27,7 @@ from dustrun.storage.triggers import chain_headers, subscriptions
 from dustrun.storage.triggers import events as rows
 from dustrun.storage.triggers import gaps as gap_rows
 from dustrun.storage.triggers import subscriptions as subscription_rows
-from dustrun.storage.triggers.events import EventRow, Filters
+from dustrun.storage.triggers.events import EventRow, TriggerEventFilters
 from dustrun.storage.triggers.gaps import LOST, OPEN, REPLAYING, GapRow
 from dustrun.storage.triggers.subscriptions import SubscriptionRow
 from dustrun.storage.workflows import workflows
@@ -67,18 +67,18 @@ class ReplayOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayedEvent:
     """An event of a filter, and what became of its replay; None: it was only listed."""
 
     row: EventRow
-    fired: Fired | None
+    fired: EventOutcome | None
 
 
 @dataclass(frozen=True, slots=True)
 class Replays:
     """The events of a filter, oldest first, and whether there are more."""
 
-    items: list[Replayed]
+    items: list[ReplayedEvent]
     has_more: bool
 
 
@@ -94,7 +94,7 @@ class TriggerEvents:
         self._intake = intake
         self._arming = arming
 
-    async def list_page(self, principal: Principal, filters: Filters, paging: Paging) -> Page[EventRow]:
+    async def list_page(self, principal: Principal, filters: TriggerEventFilters, paging: Paging) -> Page[EventRow]:
         """Lists events, newest first; raises `NotFound` for a workflow that the caller cannot see."""
         if principal.workflow_ids is not None:
             filters = replace(filters, only=tuple(sorted(principal.workflow_ids)))
@@ -110,7 +110,7 @@ class TriggerEvents:
         """Reads one event; raises `NotFound`."""
         return await self._database.read(lambda tx: _get(tx, principal, event_id))
 
-    async def replay(self, principal: Principal, event_id: str, *, ignore_limits: bool) -> Fired:
+    async def replay(self, principal: Principal, event_id: str, *, ignore_limits: bool) -> EventOutcome:
         """Takes an event once more, as a new one that points to the first, in the caller's name. It runs the version
         that is live now and obeys the limits, unless the caller says otherwise.
 
@@ -123,26 +123,26 @@ class TriggerEvents:
             log.bind(run_id=fired.run_ids[0])
         return fired
 
-    async def replay_all(self, principal: Principal, filters: Filters, options: ReplayOptions) -> Replays:
+    async def replay_all(self, principal: Principal, filters: TriggerEventFilters, options: ReplayOptions) -> Replays:
         """Takes the events of a filter once more, oldest first; one that has been replayed with a run in that mode is
         left out. The key of a replay says which one of its event it is, so that of two callers at the same time only
         one takes it. Raises as `replay` does, before the first event."""
         chosen, has_more = await self._database.read(lambda tx: _choose(tx, principal, filters, options))
         if options.mode == "preview":
-            return Replays([Replayed(row, None) for row, _ in chosen], has_more)
-        mode, found = "simulate" if options.mode == "simulate" else None, list[Replayed]()
+            return Replays([ReplayedEvent(row, None) for row, _ in chosen], has_more)
+        mode, found = "simulate" if options.mode == "simulate" else None, list[ReplayedEvent]()
         for row, number in chosen:
             key = f"replay:{row.id}:{options.mode}:{number}"
             try:
                 fired = await self._replay(principal, row, key, ignore_limits=options.ignore_limits, mode=mode)
             except Conflict as error:
-                fired = Fired(row.id, "skipped", "not_replayable", error.message)
-            found.append(Replayed(row, fired))
+                fired = EventOutcome(row.id, "skipped", "not_replayable", error.message)
+            found.append(ReplayedEvent(row, fired))
         return Replays(found, has_more)
 
     async def _replay(
         self, principal: Principal, row: EventRow, key: str, *, ignore_limits: bool, mode: str | None = None
-    ) -> Fired:
+    ) -> EventOutcome:
         def query(tx: Tx) -> Subscription | None:
             sub = subscription_rows.get(tx, row.subscription_pk)
             workflow = workflows.find(tx, row.org_id, row.workflow_id)
@@ -204,7 +204,7 @@ class TriggerEvents:
 
 
 def _choose(
-    tx: Tx, principal: Principal, filters: Filters, options: ReplayOptions
+    tx: Tx, principal: Principal, filters: TriggerEventFilters, options: ReplayOptions
 ) -> tuple[list[tuple[EventRow, int]], bool]:
     """The events that are to be replayed, each with the number of its replay, and whether there are more."""
     assert filters.workflow_id is not None

@@ -19,9 +19,9 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.runs.create import NotStarted
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import RunRequest
-from dustrun.services.streaming.broadcaster import Broadcaster, Notice
+from dustrun.services.streaming.broadcaster import ActivityNotice, Broadcaster
 from dustrun.services.triggers import recording
-from dustrun.services.triggers.recording import CursorMoved, Decision, Failure, Fired, Overlap
+from dustrun.services.triggers.recording import CursorMoved, Decision, EventFailure, EventOutcome, Overlap
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions, recorded_principal
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -46,7 +46,7 @@ class FireOptions:
     is_unlimited: bool = False
     replay_of: str | None = None
     by: Principal | None = None
-    given: Skip | Failure | None = None
+    given: Skip | EventFailure | None = None
     beside: Callable[[Tx], None] | None = None
     overlap: Overlap | None = None
     is_exact: bool = False
@@ -71,7 +71,7 @@ class Intake:
         no run is prepared in vain."""
         self.on_changed: Listeners[[str]] = Listeners()
         """Called with a workflow's id after a commit that paused it or ended one of its subscriptions."""
-        self.on_skipped: Listeners[[SubscriptionRow, Fired]] = Listeners()
+        self.on_skipped: Listeners[[SubscriptionRow, EventOutcome]] = Listeners()
         """Called after the commit of an event that started no run."""
 
     async def fire(
@@ -80,7 +80,7 @@ class Intake:
         event: TriggerEvent,
         move: CursorMove | None = None,
         options: FireOptions = _AS_USUAL,
-    ) -> Fired:
+    ) -> EventOutcome:
         """Takes an event; returns once all that follows from it is on disk. The same key again changes nothing.
 
         With a `move`, or if it `is_exact`, raises `CursorMoved` if the subscription has changed since it was read.
@@ -96,21 +96,21 @@ class Intake:
             sub = await self._subscriptions.find(sub.id) or sub
         raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
 
-    async def _fire(self, sub: Subscription, decision: Decision, options: FireOptions) -> Fired:
+    async def _fire(self, sub: Subscription, decision: Decision, options: FireOptions) -> EventOutcome:
         fired = await self._held(sub, decision) if decision.given is not None or sub.pk in self._holding else None
         return fired if fired is not None else await self._start(sub, decision, options)
 
-    async def _held(self, sub: Subscription, decision: Decision) -> Fired | None:
+    async def _held(self, sub: Subscription, decision: Decision) -> EventOutcome | None:
         """What became of an event that starts no run; None if it may start one, as far as a look without the writer can
         tell."""
-        ahead: Fired | Skip | Failure | None = decision.given
+        ahead: EventOutcome | Skip | EventFailure | None = decision.given
         if ahead is None:
             ahead = await self._database.look_up(decision.look)
-        if isinstance(ahead, Fired):
+        if isinstance(ahead, EventOutcome):
             return ahead
         return await self._record(sub, decision) if ahead is not None else None
 
-    async def _start(self, sub: Subscription, decision: Decision, options: FireOptions) -> Fired:
+    async def _start(self, sub: Subscription, decision: Decision, options: FireOptions) -> EventOutcome:
         principal = decision.by or recorded_principal(sub.row)
         try:
             await self._starts.start(principal, sub.row.workflow_id, _request(sub, decision), decision)
@@ -129,14 +129,14 @@ class Intake:
         self._tell(sub.row, fired)
         return fired
 
-    async def _record(self, sub: Subscription, decision: Decision) -> Fired | None:
+    async def _record(self, sub: Subscription, decision: Decision) -> EventOutcome | None:
         """Records an event that starts no run; None if it may start one after all."""
         fired = await idempotency.write(self._writer, decision.before)
         if fired is not None:
             self._tell(sub.row, fired)
         return fired
 
-    def _tell(self, row: SubscriptionRow, fired: Fired) -> None:
+    def _tell(self, row: SubscriptionRow, fired: EventOutcome) -> None:
         if fired.action == "triggered":
             self._holding.discard(row.pk)
         else:
@@ -152,7 +152,7 @@ class Intake:
         event: PolledEvent | None,
         move: CursorMove,
         beside: Callable[[Tx], None] | None = None,
-    ) -> Fired | None:
+    ) -> EventOutcome | None:
         """Takes what a source has shown, None if it was no event, and moves the cursor behind it; `beside` is written
         in the same transaction. Raises as `fire` does."""
         if event is None:
@@ -160,7 +160,7 @@ class Intake:
             return None
         given, no_run = None, event.no_run
         if no_run is not None:
-            given = (Failure if no_run.is_failure else Skip)(no_run.reason, no_run.message)
+            given = (EventFailure if no_run.is_failure else Skip)(no_run.reason, no_run.message)
         key = event.key if event.formerly is None else await self._known_as(sub, event, event.formerly)
         taken = TriggerEvent(key, event.payload, event.occurred_at)
         return await self.fire(sub, taken, move, FireOptions(given=given, beside=beside))
@@ -228,7 +228,7 @@ class SkippedEvents:
     def __init__(self, hub: Broadcaster) -> None:
         self._hub = hub
 
-    def tell(self, row: SubscriptionRow, fired: Fired) -> None:
+    def tell(self, row: SubscriptionRow, fired: EventOutcome) -> None:
         """An event of a subscription was recorded and started no run."""
         if not self._hub.has_readers(row.org_id):
             return
@@ -240,5 +240,5 @@ class SkippedEvents:
             "message": fired.message,
         }
         self._hub.announce(
-            row.org_id, Notice(TRIGGER_SKIPPED, clock.now_ms(), row.workflow_id, exact_json.dumps_text(data))
+            row.org_id, ActivityNotice(TRIGGER_SKIPPED, clock.now_ms(), row.workflow_id, exact_json.dumps_text(data))
         )

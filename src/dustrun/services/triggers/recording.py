@@ -13,7 +13,7 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, DustrunError
 from dustrun.records import dataclass
 from dustrun.services.access.principal import Principal
-from dustrun.services.runs.engine_port import Created
+from dustrun.services.runs.engine_port import CreatedRun
 from dustrun.services.triggers import pausing
 from dustrun.services.triggers.subscriptions import recorded_principal
 from dustrun.storage.db.statement import Tx
@@ -45,7 +45,7 @@ class Overlap:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class EventFailure:
     """The event cannot start a run: a word for programs, a sentence for people."""
 
     reason: str
@@ -53,7 +53,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Fired:
+class EventOutcome:
     """What became of an event. `action` is `triggered` or `skipped`; `is_duplicate`: it had come before, and this is
     what became of it then; `changes`: the workflow whose subscriptions it changed."""
 
@@ -64,16 +64,16 @@ class Fired:
     run_ids: tuple[str, ...] = ()
     is_duplicate: bool = False
     changes: str | None = None
-    created: Created | None = field(default=None, repr=False, compare=False)
+    created: CreatedRun | None = field(default=None, repr=False, compare=False)
 
 
-def refusal_of(error: DustrunError) -> Skip | Failure:
+def refusal_of(error: DustrunError) -> Skip | EventFailure:
     """What is recorded of an event whose run cannot start."""
     if error.code == Code.STATE_CONFLICT:
         return Skip("concurrency", error.message)
     reason = _REASONS.get(error.code, "refused")
     details = "; ".join(f"{one.get('field')}: {one.get('message')}" for one in error.public_details()[:5])
-    return Failure(reason, f"{error.message} {details}".strip())
+    return EventFailure(reason, f"{error.message} {details}".strip())
 
 
 PAYLOAD = "payload"
@@ -98,18 +98,18 @@ class Decision:
     is_unlimited: bool = False
     replay_of: str | None = None
     by: Principal | None = None
-    given: Skip | Failure | None = None
+    given: Skip | EventFailure | None = None
     beside: Callable[[Tx], None] | None = None
     overlap: Overlap | None = None
     refused_key: str | None = None
     mode: str = "live"
     event_id: str = field(default_factory=lambda: ids.new_id("evt"))
     now: int = field(default_factory=clock.now_ms)
-    fired: Fired | None = None
+    fired: EventOutcome | None = None
     _locked: EventState | None = None
     _admit: Admit | None = None
 
-    def look(self, tx: Tx) -> Fired | Skip | None:
+    def look(self, tx: Tx) -> EventOutcome | Skip | None:
         """What will become of the event as far as can be seen without the writer; None: it starts a run."""
         found = event_state.find(tx, *self._names())
         if found is None:
@@ -119,7 +119,7 @@ class Decision:
         verdict = self._judge(tx, found)
         return verdict if isinstance(verdict, Skip) else None
 
-    def before(self, tx: Tx) -> Fired | None:
+    def before(self, tx: Tx) -> EventOutcome | None:
         """Decides; None: the run is to be created, and `after` follows. Otherwise the event is recorded.
 
         Locks workflow and subscription, in that order. Raises `CursorMoved`."""
@@ -175,7 +175,7 @@ class Decision:
             return False
         return found.key_expires_at is None or found.key_expires_at > self.now
 
-    def _record(self, tx: Tx, verdict: Skip | Failure, locked: EventState) -> Fired:
+    def _record(self, tx: Tx, verdict: Skip | EventFailure, locked: EventState) -> EventOutcome:
         outcome = SKIPPED if isinstance(verdict, Skip) else FAILED
         event_rows.insert(tx, self._event(outcome, verdict.reason, verdict.message, None))
         self._write_beside(tx)
@@ -186,9 +186,9 @@ class Decision:
         if self.move is not None:
             rows.update(tx, self.row.pk, **_moved(locked, _without_run(self.move)))
             changes = workflow_id if self.move.ends is not None else changes
-        return Fired(self.event_id, "skipped", verdict.reason, verdict.message, changes=changes)
+        return EventOutcome(self.event_id, "skipped", verdict.reason, verdict.message, changes=changes)
 
-    def after(self, tx: Tx, created: Created) -> Fired:
+    def after(self, tx: Tx, created: CreatedRun) -> EventOutcome:
         """Records that the event has started a run, and what that changes."""
         assert self._locked is not None
         assert self._admit is not None
@@ -203,7 +203,9 @@ class Decision:
                 pausing.pause(tx, workflow_id, EXHAUSTED, recorded_principal(self.row))
         ends = self.move is not None and self.move.ends is not None
         changes = workflow_id if ends or self._admit.takes_last else None
-        self.fired = Fired(self.event_id, "triggered", run_ids=(created.run_id,), changes=changes, created=created)
+        self.fired = EventOutcome(
+            self.event_id, "triggered", run_ids=(created.run_id,), changes=changes, created=created
+        )
         return self.fired
 
     def _write_beside(self, tx: Tx) -> None:
@@ -243,11 +245,11 @@ def _is_running(tx: Tx, org_id: str, run_id: str) -> bool:
     return run is not None and run.finished_at is None
 
 
-def _duplicate(known: EventState) -> Fired:
+def _duplicate(known: EventState) -> EventOutcome:
     assert known.event_id is not None
     runs = (known.event_run_id,) if known.event_run_id is not None else ()
     action = "triggered" if known.event_outcome == STARTED else "skipped"
-    return Fired(known.event_id, action, known.event_reason, known.event_message, runs, is_duplicate=True)
+    return EventOutcome(known.event_id, action, known.event_reason, known.event_message, runs, is_duplicate=True)
 
 
 def _need_unmoved(read: SubscriptionRow, locked: EventState | SubscriptionRow, move: CursorMove | None) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from dustrun import clock
-from dustrun.core.triggers.polling import Place
+from dustrun.core.triggers.polling import PollPlace
 from dustrun.core.values.exact_json import dumps_text, loads, loads_own
 from dustrun.errors import Code, NotFound
 from dustrun.sdk.tables import RowChange, TableNews
 from dustrun.sdk.threads import run_beside
 from dustrun.storage.data import managed_tables, table_changes, table_rows
 from dustrun.storage.data.managed_tables import TableRow
-from dustrun.storage.data.table_changes import Changed
+from dustrun.storage.data.table_changes import TableRowChange
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 
@@ -35,7 +35,7 @@ class TableChanges:
     async def changes(self, table: str, cursor: Any) -> TableNews:
         """What was changed after a cursor; None, or one of a table of that name that was deleted: all on record."""
 
-        def query(tx: Tx) -> tuple[TableRow, list[Changed], int, int]:
+        def query(tx: Tx) -> tuple[TableRow, list[TableRowChange], int, int]:
             """All of one moment: what is committed in between is neither lost nor passed over."""
             row = self._get(tx, table)
             after = cursor["seq"] if cursor is not None and cursor["table"] == row.id else 0
@@ -68,9 +68,9 @@ class TableChanges:
         return row
 
 
-def _some_after(tx: Tx, table_id: str, after: int) -> list[Changed]:
+def _some_after(tx: Tx, table_id: str, after: int) -> list[TableRowChange]:
     """The next changes, as many as fit into one look."""
-    found: list[Changed] = []
+    found: list[TableRowChange] = []
     chars = 0
     while len(found) < MOST and chars < _MOST_CHARS:
         part = table_changes.list_after(tx, table_id, found[-1].seq if found else after, _STEP)
@@ -85,7 +85,7 @@ def _key_of(row: TableRow) -> str:
     return str(loads_own(row.definition)["primaryKey"])
 
 
-def _read(one: Changed) -> RowChange:
+def _read(one: TableRowChange) -> RowChange:
     before, after = (None if text is None else loads(text) for text in (one.row_before, one.row_after))
     return RowChange(one.seq, before, after, one.run_id, one.mode, one.depth, one.changed_at)
 
@@ -100,4 +100,4 @@ def cursor_of_now(tx: Tx, org_id: str, table: str) -> str | None:
     row = managed_tables.find(tx, org_id, table)
     if row is None:
         return None
-    return dumps_text(Place(_cursor(row.id, table_changes.count_of(tx, row.id, locks=True))).stored())
+    return dumps_text(PollPlace(_cursor(row.id, table_changes.count_of(tx, row.id, locks=True))).stored())

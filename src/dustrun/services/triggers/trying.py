@@ -13,7 +13,7 @@ from dustrun import clock
 from dustrun.catalog import Catalog
 from dustrun.core.text.masking import Mask
 from dustrun.core.triggers.schedules.due import NextFire, ScheduleProgress, jitter
-from dustrun.core.triggers.schedules.preview import Upcoming, payload_of, upcoming
+from dustrun.core.triggers.schedules.preview import UpcomingFire, payload_of, upcoming
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.errors import Code, DustrunError, Invalid, Problem
@@ -30,7 +30,7 @@ from dustrun.storage.data import connectors
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.triggers import events, subscriptions
-from dustrun.storage.triggers.events import Filters
+from dustrun.storage.triggers.events import TriggerEventFilters
 from dustrun.storage.triggers.subscriptions import SubscriptionRow
 from dustrun.storage.workflows import workflows as workflow_rows
 
@@ -43,7 +43,7 @@ _MAY_ASK: Final = "run:inline"
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
+class RecentEvent:
     """The payload of the newest event that was found, or why there is none; `note` is for people."""
 
     payload: Any
@@ -53,7 +53,7 @@ class Recent:
 class FindsRecent(Protocol):
     """Finds the newest real event of one kind of trigger."""
 
-    async def recent(self, context: TriggerContext, trigger: Trigger, config: Any) -> Recent:
+    async def recent(self, context: TriggerContext, trigger: Trigger, config: Any) -> RecentEvent:
         """Looks within bounds; `payload` None: there is none. Raises `DustrunError`."""
         ...
 
@@ -61,52 +61,52 @@ class FindsRecent(Protocol):
 class RecentOfSources:
     """Asks the source of a polled trigger."""
 
-    async def recent(self, context: TriggerContext, trigger: Trigger, config: Any) -> Recent:
+    async def recent(self, context: TriggerContext, trigger: Trigger, config: Any) -> RecentEvent:
         """What the source shows now."""
         if trigger.recent is None:
-            return Recent(None, "The type has no way to find one.")
+            return RecentEvent(None, "The type has no way to find one.")
         found = await trigger.recent(context, config)
-        return Recent(found, "The source has none." if found is None else "As the source shows it now.")
+        return RecentEvent(found, "The source has none." if found is None else "As the source shows it now.")
 
 
 class NextOfStreams:
     """Listens to a stream for a moment."""
 
-    async def recent(self, context: TriggerContext, trigger: Trigger, config: Any) -> Recent:
+    async def recent(self, context: TriggerContext, trigger: Trigger, config: Any) -> RecentEvent:
         """The first event that comes; nothing is acknowledged."""
         if trigger.listen is None or not trigger.peeks:
-            return Recent(None, "To listen would take events away from those who wait for them.")
+            return RecentEvent(None, "To listen would take events away from those who wait for them.")
         source = trigger.listen(context, config, None)
         try:
             async with asyncio.timeout(_LISTENS_S):
                 async for received in source:
                     if received.events:
-                        return Recent(dict(received.events[0].payload), "As it has just come.")
+                        return RecentEvent(dict(received.events[0].payload), "As it has just come.")
         except TimeoutError:
-            return Recent(None, f"The source works; nothing came within {_LISTENS_S:g} s.")
+            return RecentEvent(None, f"The source works; nothing came within {_LISTENS_S:g} s.")
         finally:
             if isinstance(source, AsyncGenerator):
                 await source.aclose()
-        return Recent(None, "The source has closed the connection.")
+        return RecentEvent(None, "The source has closed the connection.")
 
 
 async def find(
     finders: Mapping[str, FindsRecent], principal: Principal, context: TriggerContext, trigger: Trigger, config: Any
-) -> Recent | None:
+) -> RecentEvent | None:
     """The newest real event, or why there is none; None if a trigger of this kind is not looked for. A test of a polled
     trigger sends its request, so it needs the permission to do that."""
     finder = finders.get(trigger.kind)
     if finder is None:
         return None
     if trigger.kind in ("polled", "streamed") and not principal.may(_MAY_ASK):
-        return Recent(None, f'The source was not asked: the key lacks the permission "{_MAY_ASK}".')
+        return RecentEvent(None, f'The source was not asked: the key lacks the permission "{_MAY_ASK}".')
     try:
         async with asyncio.timeout(_WITHIN_S):
             return await finder.recent(context, trigger, config)
     except TimeoutError:
-        return Recent(None, f"Nothing was found within {_WITHIN_S:g} s.")
+        return RecentEvent(None, f"Nothing was found within {_WITHIN_S:g} s.")
     except DustrunError as error:
-        return Recent(None, f"None could be found: {error.message}")
+        return RecentEvent(None, f"None could be found: {error.message}")
 
 
 SHOWN: Final = 10
@@ -122,7 +122,7 @@ class NodeSchedule:
     type: str
     zone_name: str
     state: str | None
-    fires: list[Upcoming]
+    fires: list[UpcomingFire]
     waiting: int = 0
 
 
@@ -143,7 +143,7 @@ class WorkflowSchedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class TriggerTrial:
     """What a trigger with a config would see: a `recent` event, or a `sample`; `note` says where it is from.
     `zone_name` and `fires` are of a schedule."""
 
@@ -153,7 +153,7 @@ class Tested:
     payload: Any
     findings: list[Finding]
     zone_name: str | None = None
-    fires: list[Upcoming] = field(default_factory=list)
+    fires: list[UpcomingFire] = field(default_factory=list)
     note: str | None = None
 
 
@@ -250,7 +250,7 @@ class TriggerPreviews:
         config: Mapping[str, Any],
         workflow_id: str | None = None,
         connector_id: str | None = None,
-    ) -> Tested:
+    ) -> TriggerTrial:
         """What a trigger with this config and connector would see, without secrets. Raises `NotFound`, `Invalid`, and
         `Refused` where the key may not have a host asked."""
         self._catalog.public_trigger(trigger_type, summary=True)
@@ -267,7 +267,7 @@ class TriggerPreviews:
 
     async def _test(
         self, principal: Principal, context: TriggerContext, trigger: Trigger, checked: Any, workflow_id: str | None
-    ) -> Tested:
+    ) -> TriggerTrial:
         trigger_type, recent = trigger.type, None
         if workflow_id is not None:
             await self._workflows.get(principal, workflow_id)
@@ -281,12 +281,12 @@ class TriggerPreviews:
         origin = "sample" if recent is None else "recent"
         if trigger.next_fire is None:
             payload = trigger.sample_of(checked) if recent is None else recent
-            return Tested(trigger_type, trigger.kind, origin, payload, findings, note=note)
+            return TriggerTrial(trigger_type, trigger.kind, origin, payload, findings, note=note)
         zone_name = trigger.policy(checked).zone_name
         fires = await run_beside(upcoming, _next_fire(trigger, checked), zone_name, clock.now_ms(), SHOWN)
         sample = payload_of(zone_name, fires[0].at) if fires else trigger.sample_of(checked)
         payload = sample if recent is None else recent
-        return Tested(trigger_type, trigger.kind, origin, payload, findings, zone_name, fires, note)
+        return TriggerTrial(trigger_type, trigger.kind, origin, payload, findings, zone_name, fires, note)
 
     async def _reference(
         self, principal: Principal, trigger_type: str, connector_id: str | None
@@ -313,7 +313,9 @@ class TriggerPreviews:
         return ConnectorReference(type=type_, id=connector_id)
 
     async def _recent(self, principal: Principal, trigger_type: str, workflow_id: str) -> Any:
-        wanted = Filters(org_id=principal.org_id, workflow_id=workflow_id, type=trigger_type, outcome=events.STARTED)
+        wanted = TriggerEventFilters(
+            org_id=principal.org_id, workflow_id=workflow_id, type=trigger_type, outcome=events.STARTED
+        )
         found = await self._database.read(lambda tx: events.list_page(tx, wanted, limit=1, offset=0))
         return exact_json.loads(found[0].payload) if found else None
 
@@ -331,7 +333,7 @@ def _refused(message: str) -> Invalid:
     return Invalid(message, code=Code.BODY_INVALID, details=[Problem("connectorId", message)])
 
 
-def _masked(tested: Tested, mask: Mask) -> Tested:
+def _masked(tested: TriggerTrial, mask: Mask) -> TriggerTrial:
     findings = [replace(one, message=mask.text(one.message)) for one in tested.findings]
     note = None if tested.note is None else mask.text(tested.note)
     return replace(tested, payload=mask.value(tested.payload), findings=findings, note=note)
@@ -354,6 +356,6 @@ def _node_schedule(node_id: str, trigger: Trigger, config: Any, sub: Subscriptio
     return NodeSchedule(node_id, trigger.type, policy.zone_name, state, fires, waiting)
 
 
-def _delayed(fire: Upcoming, by_ms: int) -> Upcoming:
+def _delayed(fire: UpcomingFire, by_ms: int) -> UpcomingFire:
     note = f"Starts {by_ms} ms later (jitterMs)."
-    return Upcoming(fire.at, fire.local_time, f"{fire.note} {note}" if fire.note else note)
+    return UpcomingFire(fire.at, fire.local_time, f"{fire.note} {note}" if fire.note else note)

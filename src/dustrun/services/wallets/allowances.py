@@ -20,9 +20,9 @@ from dustrun.errors import DustrunError, Temporary
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Chain, ChainCall, read_allowances
 from dustrun.services.access.principal import Principal
-from dustrun.services.wallets.budget import Valued
+from dustrun.services.wallets.budget import AssetValue
 from dustrun.services.wallets.contracts import names_of
-from dustrun.services.wallets.funds import Failure, ServedChains
+from dustrun.services.wallets.funds import ServedChains, UnreadBalance
 from dustrun.services.wallets.wallets import get_wallet
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -35,14 +35,14 @@ _BALANCE_OF: Final = bytes.fromhex("70a08231")  # balanceOf(address)
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
+class CurrentAllowance:
     """An allowance that stands now. `balance_units` is what the wallet has of the token, None if unknown or of a
     collection; `value` its price, None if unpriced."""
 
     allowance: Allowance
     state: AllowanceState
     balance_units: int | None
-    value: Valued | None
+    value: AssetValue | None
     spender_name: str | None = None
 
     @property
@@ -61,8 +61,8 @@ class ChainAllowances:
     """The allowances on one chain, those worth most first; `failures` names contracts that did not answer."""
 
     network: Network
-    allowances: tuple[Granted, ...]
-    failures: tuple[Failure, ...]
+    allowances: tuple[CurrentAllowance, ...]
+    failures: tuple[UnreadBalance, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Allowances:
     """Lists standing allowances."""
 
     def __init__(
-        self, database: Database, chains: ServedChains, find_value: Callable[[Asset], Awaitable[Valued | None]]
+        self, database: Database, chains: ServedChains, find_value: Callable[[Asset], Awaitable[AssetValue | None]]
     ) -> None:
         self._database = database
         self._chains = chains
@@ -122,9 +122,9 @@ class Allowances:
                 return await self._read(chain, wallet.address, named, names)
         except TimeoutError:
             message = f"{network.name} did not answer within {_CHAIN_WITHIN_S:.0f} s."
-            return ChainAllowances(network, (), (Failure(None, int(Temporary.default_code), message),))
+            return ChainAllowances(network, (), (UnreadBalance(None, int(Temporary.default_code), message),))
         except DustrunError as error:
-            return ChainAllowances(network, (), (Failure(None, int(error.code), error.message),))
+            return ChainAllowances(network, (), (UnreadBalance(None, int(error.code), error.message),))
 
     async def _read(
         self, chain: Chain, owner: str, named: Sequence[Allowance], names: Mapping[str, str]
@@ -140,16 +140,18 @@ class Allowances:
         }
         values = dict(zip(tokens, await asyncio.gather(*map(self._value, found_assets(chain, tokens))), strict=True))
         granted = [
-            Granted(one, state, balances.get(one.token), values.get(one.token), names.get(one.spender))
+            CurrentAllowance(one, state, balances.get(one.token), values.get(one.token), names.get(one.spender))
             for one, state in found
         ]
         failures = tuple(
-            Failure(one.token, int(Temporary.default_code), f"{one.contract} does not say what {one.spender} may take.")
+            UnreadBalance(
+                one.token, int(Temporary.default_code), f"{one.contract} does not say what {one.spender} may take."
+            )
             for one in silent
         )
         return ChainAllowances(chain.network, tuple(sorted(granted, key=_worth, reverse=True)), failures)
 
-    async def _value(self, asset: Asset) -> Valued | None:
+    async def _value(self, asset: Asset) -> AssetValue | None:
         return await self._find_value(asset)
 
 
@@ -158,7 +160,7 @@ def found_assets(chain: Chain, tokens: Iterable[str]) -> list[Asset]:
     return [Asset(chain.network.chain_id, token) for token in tokens]
 
 
-def _worth(one: Granted) -> tuple[bool, int, bool]:
+def _worth(one: CurrentAllowance) -> tuple[bool, int, bool]:
     """Priced ones by worth, then unlimited ones."""
     units = one.at_risk_units
     worth = one.value.worth.of(units) if one.value is not None and units is not None else 0

@@ -11,7 +11,7 @@ from dustrun.core.money.intent import Movement
 from dustrun.core.values.amounts import Asset, format_units
 from dustrun.core.values.exact_json import loads_own
 from dustrun.records import dataclass
-from dustrun.services.wallets.budget import Valued
+from dustrun.services.wallets.budget import AssetValue
 from dustrun.services.wallets.ledger import plain, symbol_of
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -25,7 +25,7 @@ from dustrun.storage.runs.approvals import ApprovalRow
 MOST_SHOWN: Final = 50
 _WIDE: Final = Context(prec=400)
 Json = dict[str, Any]
-FindsValue = Callable[[Asset], Awaitable[Valued | None]]
+FindsValue = Callable[[Asset], Awaitable[AssetValue | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class AskedSpends:
 class _Measured:
     """Spends in whole units and dollars."""
 
-    def __init__(self, networks: Mapping[int, Network], values: Mapping[Asset, Valued | None]) -> None:
+    def __init__(self, networks: Mapping[int, Network], values: Mapping[Asset, AssetValue | None]) -> None:
         self._networks = networks
         self._values = values
 

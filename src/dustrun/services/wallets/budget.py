@@ -17,12 +17,12 @@ from dustrun.core.money.dust import DustRefusal, DustRules, check_caps
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy import (
     Allow,
-    Counted,
+    CountedUnits,
     Deny,
-    Facts,
+    PolicyRequest,
     Reason,
-    Request,
     Verdict,
+    VerdictFacts,
     WalletPolicy,
     Worth,
     count,
@@ -31,7 +31,7 @@ from dustrun.core.money.policy import (
 )
 from dustrun.core.money.policy.counting import GAS_USD, USD, asked, canonical, is_gas
 from dustrun.core.money.policy.judge import RUN, depends_on_prices, judge_fee, needs_approved_gas, priced_assets
-from dustrun.core.money.policy.outflow import Ceilings, Taken, judge_outflow
+from dustrun.core.money.policy.outflow import Ceilings, TakenAmounts, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven, paid
 from dustrun.core.money.policy.scopes import count_under
 from dustrun.core.values.addresses import ZERO_ADDRESS
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Valued:
+class AssetValue:
     """A price with the decimals of its asset; `doubt` says why it may be wrong. `is_first`: only because one source
     alone names it and no price before is known; a price that a person approved for the wallet ends that."""
 
@@ -77,7 +77,7 @@ class Valued:
 class Valuer(Protocol):
     """Knows the price and the decimals of an asset."""
 
-    async def value(self, asset: Asset, *, surveys: bool = True) -> Valued:
+    async def value(self, asset: Asset, *, surveys: bool = True) -> AssetValue:
         """`surveys`: also says why the price may be wrong. Raises `Invalid` if no source prices it, `Temporary` if a
         source or chain does not answer."""
         ...
@@ -90,7 +90,7 @@ class Valuer(Protocol):
 Shaped = tuple[Mapping[str, frozenset[str]] | None, frozenset[str]]
 
 
-class Shaping(Protocol):
+class SpendShaping(Protocol):
     """Knows what shapes the spends of runs."""
 
     def shaped(self, tx: Tx, org_id: str, run_pk: int, path: str) -> Shaped:
@@ -112,11 +112,11 @@ class Earlier:
     """What a simulation has spent before, and when by its clock. `is_of_node`: the node that is judged has."""
 
     at_ms: int
-    counted: Counted
+    counted: CountedUnits
     is_of_node: bool = False
 
 
-class Quotes(dict[str, Valued]):
+class Quotes(dict[str, AssetValue]):
     """Values by asset key. `unreachable`: a source that might price what is missing did not answer. `is_surveyed`: what
     makes a price doubtful was looked for."""
 
@@ -124,7 +124,7 @@ class Quotes(dict[str, Valued]):
     is_surveyed: bool = True
 
 
-Values = Mapping[str, Valued]
+Values = Mapping[str, AssetValue]
 
 
 def check_reached(verdict: Verdict, values: Values) -> None:
@@ -140,7 +140,7 @@ class SpendCase:
 
     wallet_id: str
     policy: WalletPolicy | None
-    request: Request
+    request: PolicyRequest
     values: Values
     now_ms: int
     concerns: tuple[Reason, ...] = ()
@@ -159,7 +159,7 @@ _NOT_SURVEYED: Final = "Its price was not held against other sources"
 class Budget:
     """Judges what wallets spend by their policies."""
 
-    def __init__(self, valuer: Valuer, dust: DustRules = _CENT, shaping: Shaping | None = None) -> None:
+    def __init__(self, valuer: Valuer, dust: DustRules = _CENT, shaping: SpendShaping | None = None) -> None:
         self._valuer = valuer
         self._dust = dust
         self._shaping = shaping
@@ -184,7 +184,7 @@ class Budget:
         return replace(case, request=replace(case.request, shaped=shaped, listed=listed))
 
     async def values_of(
-        self, requests: Iterable[Request], valuer: Valuer | None = None, *, surveys: bool = True
+        self, requests: Iterable[PolicyRequest], valuer: Valuer | None = None, *, surveys: bool = True
     ) -> Quotes:
         """The current values of the requests' assets, by key, or those of a simulation's `valuer`. Unpriced assets are
         left out; the policy decides about those. Call it before the unit: it reads chains and price sources.
@@ -193,15 +193,15 @@ class Budget:
         assets = sorted({asset for request in requests for asset in request.assets}, key=lambda asset: asset.key)
         found = await asyncio.gather(*(_find_value(asked, asset, surveys=surveys) for asset in assets))
         pairs = zip(assets, found, strict=True)
-        quotes = Quotes({canonical(asset): value for asset, value in pairs if isinstance(value, Valued)})
+        quotes = Quotes({canonical(asset): value for asset, value in pairs if isinstance(value, AssetValue)})
         quotes.unreachable = next((one for one in found if isinstance(one, Temporary)), None)
         quotes.is_surveyed = surveys
         return quotes
 
-    async def find_value(self, asset: Asset) -> Valued | None:
+    async def find_value(self, asset: Asset) -> AssetValue | None:
         """The current price and decimals of an asset; None if no source has them now."""
         found = await _find_value(self._valuer, asset, surveys=False)
-        return found if isinstance(found, Valued) else None
+        return found if isinstance(found, AssetValue) else None
 
     async def find_decimals(self, asset: Asset) -> int | None:
         """The decimals of an asset; None if its contract does not answer."""
@@ -259,13 +259,13 @@ class Budget:
                 ledger.reserve(wallet_id=dust_run, subject_id=subject_id, units={_DUST_USD: dust_units})
         return verdict
 
-    def ceilings(self, policy: WalletPolicy | None, request: Request, *, is_dust: bool) -> Ceilings:
+    def ceilings(self, policy: WalletPolicy | None, request: PolicyRequest, *, is_dust: bool) -> Ceilings:
         """What bounds the outflow of one transaction."""
         rule = None if policy is None else policy.outflow
         return Ceilings(rule, self._dust.spend_cap if is_dust else None, find_unproven(policy, request))
 
     async def judge_outflow(
-        self, ceilings: Ceilings, request: Request, taken: Taken, valuer: Valuer | None = None
+        self, ceilings: Ceilings, request: PolicyRequest, taken: TakenAmounts, valuer: Valuer | None = None
     ) -> tuple[Reason, ...]:
         """Why a transaction takes too much; empty if it does not, or if nothing bounds it."""
         if not ceilings:
@@ -280,7 +280,7 @@ class Budget:
             check_reached(Deny(reasons), values)
         return reasons
 
-    def _dust_units(self, counted: Counted) -> int:
+    def _dust_units(self, counted: CountedUnits) -> int:
         """The amount in 1e-18 dollars; an unpriced asset counts as one dust target."""
         return counted.units.get(USD, 0) + len(counted.unpriced) * self._dust.target
 
@@ -303,7 +303,7 @@ class Budget:
         *,
         ledger: Ledger | None = None,
         dust_run: str | None = None,
-    ) -> tuple[Verdict, Counted]:
+    ) -> tuple[Verdict, CountedUnits]:
         """The verdict against stored spends and `earlier` ones that are not stored: those of a simulation, or of the
         node that is judged. Reserves nothing. An earlier spend counts for one window of the simulation's clock. The
         second value is what this one counts; pass it in `earlier` next time."""
@@ -321,7 +321,7 @@ class Budget:
             before, whole = sum(self._dust_units(one.counted) for one in earlier), asked(case.request, facts.worths)
             units = self._dust_units(counted)
             verdict = self._judge_dust(ledger, dust_run, units, self._dust_units(whole), before) or verdict
-        return verdict, Counted() if isinstance(verdict, Deny) else counted
+        return verdict, CountedUnits() if isinstance(verdict, Deny) else counted
 
     def judge_replacement(self, tx: Tx, case: SpendCase, subject_id: str, *, is_approved: bool = False) -> Verdict:
         """Whether a replacement may bid this much; `Allow` puts the new fee into the open reservation. Only fee
@@ -347,7 +347,7 @@ class Budget:
         return verdict
 
 
-async def _find_value(valuer: Valuer, asset: Asset, *, surveys: bool) -> Valued | Temporary | None:
+async def _find_value(valuer: Valuer, asset: Asset, *, surveys: bool) -> AssetValue | Temporary | None:
     try:
         return await valuer.value(asset, surveys=surveys)
     except Temporary as error:
@@ -390,14 +390,14 @@ def _recipients(case: SpendCase) -> set[str]:
     return {one.counterparty.lower() for one in paid(case.policy, case.request)}
 
 
-def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False, is_dust: bool = False) -> Facts:
+def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False, is_dust: bool = False) -> VerdictFacts:
     policy, now_ms = case.policy, case.now_ms
     worths = {key: value.worth for key, value in case.values.items()}
     doubts = _doubts(ledger, case)
     if isinstance(case.values, Quotes) and not case.values.is_surveyed and depends_on_prices(policy):
         doubts = dict.fromkeys(case.values, _NOT_SURVEYED)  # the policy is another one than when the values were read
     if policy is None:
-        return Facts(now_ms, worths)
+        return VerdictFacts(now_ms, worths)
     ask(ledger, case)
     spent = {
         (measure, span): ledger.spent(*_place(case, measure, span)) for measure, span in needs(policy, case.request)
@@ -407,7 +407,7 @@ def _facts(ledger: Ledger, case: SpendCase, *, is_approved: bool = False, is_dus
         seen = ledger.first_seen(case.wallet_id, _recipients(case))
     gas_units = _approved_gas(ledger, case) if needs_approved_gas(policy, case.request) else 0
     concerns = (*case.concerns, *(_of_dust(case, doubts) if is_dust else ()))
-    return Facts(now_ms, worths, spent, seen, is_approved, doubts, concerns, gas_units)
+    return VerdictFacts(now_ms, worths, spent, seen, is_approved, doubts, concerns, gas_units)
 
 
 def _of_dust(case: SpendCase, doubts: Mapping[str, str]) -> Iterator[Reason]:
@@ -515,7 +515,7 @@ def _paid_fee(found: list[ReservationRow], fee_units: int | None) -> dict[str, i
     return fees
 
 
-def with_fee(counted: Counted, fee_units: int) -> Counted:
+def with_fee(counted: CountedUnits, fee_units: int) -> CountedUnits:
     """What a final simulated transaction counts: with the fee that it paid, as `settle` counts it."""
     reserved = next((measure for measure in counted.units if measure.startswith("gas:")), None)
     if reserved is None:
@@ -532,7 +532,7 @@ def note_policy(tx: Tx, wallet_id: str, policy: WalletPolicy, at_ms: int) -> Non
     rows.note_recipients(tx, wallet_id, named - {"*"}, at_ms)
 
 
-def _judge_fee(case: SpendCase, facts: Facts) -> Verdict:
+def _judge_fee(case: SpendCase, facts: VerdictFacts) -> Verdict:
     """Judges the fee alone; without a policy everything is denied."""
     if case.policy is None:
         return judge(None, case.request, facts)
@@ -540,5 +540,5 @@ def _judge_fee(case: SpendCase, facts: Facts) -> Verdict:
     return Deny(denied) if denied else Allow(())
 
 
-def _fees(request: Request, facts: Facts) -> dict[str, int]:
+def _fees(request: PolicyRequest, facts: VerdictFacts) -> dict[str, int]:
     return {name: units for name, units in count(request, facts.worths).units.items() if is_gas(name)}

@@ -40,7 +40,7 @@ _OF_DEX: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Bundled:
+class BundledContract:
     """A contract that the network's file names."""
 
     address: str
@@ -48,15 +48,17 @@ class Bundled:
     kind: str
 
 
-def bundled(network: Network) -> list[Bundled]:
+def bundled(network: Network) -> list[BundledContract]:
     """The contracts that a network's file names, and Permit2."""
     dex = network.dex
-    found = [Bundled(getattr(dex, field), *said) for field, said in _OF_DEX.items() if dex and getattr(dex, field)]
-    found += [Bundled(token.address, token.symbol, "token") for token in network.tokens]
+    found = [
+        BundledContract(getattr(dex, field), *said) for field, said in _OF_DEX.items() if dex and getattr(dex, field)
+    ]
+    found += [BundledContract(token.address, token.symbol, "token") for token in network.tokens]
     if network.multicall3 is not None:
-        found.append(Bundled(network.multicall3, "Multicall3", "multicall"))
-    found.append(Bundled(PERMIT2, "Permit2", "permit2"))
-    return [Bundled(checksum(one.address), one.name, one.kind) for one in found]
+        found.append(BundledContract(network.multicall3, "Multicall3", "multicall"))
+    found.append(BundledContract(PERMIT2, "Permit2", "permit2"))
+    return [BundledContract(checksum(one.address), one.name, one.kind) for one in found]
 
 
 def names_of(tx: Tx, org_id: str, network: Network, addresses: Collection[str]) -> dict[str, str]:
@@ -81,7 +83,7 @@ class Contracts:
         self._chains = chains
         self._networks = chains.networks
 
-    def list_bundled(self, chain_id: int) -> list[Bundled]:
+    def list_bundled(self, chain_id: int) -> list[BundledContract]:
         """Those of a network's file; none for an unknown chain."""
         network = self._networks.get(chain_id)
         return [] if network is None else bundled(network)

@@ -54,7 +54,7 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class UnreadBalance:
     """What could not be read: a token by its address, or None for the whole chain."""
 
     token: str | None
@@ -68,7 +68,7 @@ class ChainBalances:
 
     network: Network
     balances: tuple[Balance, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[UnreadBalance, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Balances:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class LimitUse:
     """One limit over a window: how much of it is used. US dollars in units of 1e-18."""
 
     measure: str
@@ -115,10 +115,10 @@ class WalletFunds:
         found = await asyncio.gather(*(_read(chain, wallet.address) for chain in chains))
         return Balances(wallet.id, wallet.address, at_ms, tuple(found))
 
-    async def spending(self, principal: Principal, wallet_id: str) -> list[Spent]:
+    async def spending(self, principal: Principal, wallet_id: str) -> list[LimitUse]:
         """How much of each windowed limit of the policy in force is used."""
 
-        def query(tx: Tx) -> list[Spent]:
+        def query(tx: Tx) -> list[LimitUse]:
             wallet, now = get_wallet(tx, principal, wallet_id), clock.now_ms()
             policy = rows.find_policy(tx, wallet.id, now)
             if policy is None:
@@ -132,10 +132,10 @@ class WalletFunds:
         return await self._database.read(query)
 
 
-def _spent(tx: Tx, wallet_id: str, limit: Limit, window_ms: int, now: int) -> Spent:
+def _spent(tx: Tx, wallet_id: str, limit: Limit, window_ms: int, now: int) -> LimitUse:
     measure, most = _ceiling(limit)
     spent = reservations.spent_in_window(tx, wallet_id, measure_of(limit), window_ms, now)
-    return Spent(measure, window_ms, spent, most, limit.of)
+    return LimitUse(measure, window_ms, spent, most, limit.of)
 
 
 def _ceiling(limit: Limit) -> tuple[str, int]:
@@ -156,7 +156,7 @@ async def _read(chain: Chain, address: str) -> ChainBalances:
         error: DustrunError = Temporary(f"{chain.network.name} did not answer within {_CHAIN_WITHIN_S:.0f} s.")
     except DustrunError as failed:
         error = failed
-    return ChainBalances(chain.network, (), (Failure(None, int(error.code), error.message),))
+    return ChainBalances(chain.network, (), (UnreadBalance(None, int(error.code), error.message),))
 
 
 async def _read_whole(chain: Chain, address: str) -> ChainBalances:
@@ -173,7 +173,7 @@ async def _read_whole(chain: Chain, address: str) -> ChainBalances:
             balances.append(Balance(asset, token.symbol, token.decimals, int.from_bytes(answer.data, "big")))
         else:
             message = f"{token.symbol} does not return its balance: the contract returned no number."
-            failures.append(Failure(token.address, int(Permanent.default_code), message))
+            failures.append(UnreadBalance(token.address, int(Permanent.default_code), message))
     return ChainBalances(network, tuple(balances), tuple(failures))
 
 

@@ -71,7 +71,7 @@ COLUMNS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class LedgerOutflow:
     """What left the wallets for others, and the network fees, in US dollars. `unpriced`: payments whose worth is not
     known. `is_partial`: there were more entries than are added up."""
 
@@ -105,12 +105,12 @@ class WalletLedger:
         )
         return page_of([show(row, self._networks) for row in found], paging)
 
-    async def moved_since(self, principal: Principal, since: int) -> Moved:
+    async def moved_since(self, principal: Principal, since: int) -> LedgerOutflow:
         """What live runs paid since a time, as far as it is final. Between the organisation's own wallets nothing is
         paid, only the fee."""
         reached = _reached(principal, LedgerFilters(since=since))
 
-        def query(tx: Tx) -> Moved:
+        def query(tx: Tx) -> LedgerOutflow:
             found = rows.list_moved(tx, principal.org_id, reached, ("send", "fee"), _MOST_ADDED + 1)
             own = rows.find_wallets(tx, principal.org_id, {row.counterparty for row in found if row.counterparty})
             return _added(found[:_MOST_ADDED], own, is_partial=len(found) > _MOST_ADDED)
@@ -136,7 +136,7 @@ class WalletLedger:
                 return
 
 
-def _added(found: Sequence[EntryRow], own: Collection[str], *, is_partial: bool) -> Moved:
+def _added(found: Sequence[EntryRow], own: Collection[str], *, is_partial: bool) -> LedgerOutflow:
     paid, fees, payments, unpriced = Decimal(0), Decimal(0), 0, 0
     for row in found:
         if row.kind == "send" and row.counterparty in own:
@@ -150,7 +150,7 @@ def _added(found: Sequence[EntryRow], own: Collection[str], *, is_partial: bool)
             paid = _WIDE.add(paid, worth)
         else:
             fees = _WIDE.add(fees, worth)
-    return Moved(plain(paid), plain(fees), payments, unpriced, is_partial)
+    return LedgerOutflow(plain(paid), plain(fees), payments, unpriced, is_partial)
 
 
 def plain(worth: Decimal) -> str:

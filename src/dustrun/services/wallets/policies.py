@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from dustrun import clock
 from dustrun.core.money.policy.compare import what_is_looser
 from dustrun.core.money.policy.document import WalletPolicy, read_policy, with_defaults
-from dustrun.core.money.policy.sentences import Misread, Names, Told, read_sentences, tell
+from dustrun.core.money.policy.sentences import Misread, Names, WrittenPolicy, read_sentences, tell
 from dustrun.core.values import exact_json
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Bug, Code, Conflict, Forbidden, Invalid, Problem
@@ -221,7 +221,7 @@ class PolicyText:
     """A policy and what it says; without a policy, the lines that are not understood."""
 
     policy: WalletPolicy | None
-    told: Told
+    told: WrittenPolicy
     problems: tuple[Misread, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -249,7 +249,7 @@ class PolicySentences:
     def _read(self, text: str, rest: Mapping[str, Any]) -> PolicyText:
         names = self._names()
         found = read_sentences(text, names, rest)
-        told = Told((), dict(rest)) if found.policy is None else tell(found.policy, names)
+        told = WrittenPolicy((), dict(rest)) if found.policy is None else tell(found.policy, names)
         return PolicyText(found.policy, told, found.problems)
 
     def _names(self) -> Names:

@@ -42,7 +42,7 @@ class NewWallet:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportedKey:
     """A wallet's key under the caller's password."""
 
     wallet: WalletRow
@@ -203,7 +203,7 @@ class Wallets:
 
         return await idempotency.write(self._writer, unit)
 
-    async def export(self, principal: Principal, wallet_id: str, password: str) -> Exported:
+    async def export(self, principal: Principal, wallet_id: str, password: str) -> ExportedKey:
         """Exports the key of a wallet that this server holds, as a keystore under the caller's password."""
         principal.need_bearer("export a wallet")
         row = await self.get(principal, wallet_id)
@@ -218,9 +218,9 @@ class Wallets:
         finally:
             key.wipe()
 
-        def unit(tx: Tx) -> Exported:
+        def unit(tx: Tx) -> ExportedKey:
             audit.record(tx, principal, "wallet.export", row.id)
-            return Exported(row, made)
+            return ExportedKey(row, made)
 
         return await idempotency.write(self._writer, unit)
 

@@ -17,7 +17,7 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.hands import is_one_hand
 from dustrun.services.access.principal import Principal
 from dustrun.services.workflows import spend_gate
-from dustrun.services.workflows.closure import Closure, Lookup, Member, SpendNode, spends
+from dustrun.services.workflows.closure import Closure, ClosureMember, Lookup, SpendNode, spends
 from dustrun.services.workflows.slices import Slices
 from dustrun.services.workflows.sources import SourceStatus, can_help, covers
 from dustrun.services.workflows.spend_gate import SpendGate
@@ -81,11 +81,11 @@ class Ladder:
     `reasons`: the sources of its first spends, as the API shows them."""
 
     status: AcceptanceStatus
-    carried: Mapping[str, Mapping[spend_gate.Place, spend_gate.Carried]]
+    carried: Mapping[str, Mapping[spend_gate.Place, spend_gate.LastSpend]]
     principal: Principal
     reasons: Sequence[Json] = ()
 
-    def spends(self) -> Iterator[tuple[Member, SpendNode]]:
+    def spends(self) -> Iterator[tuple[ClosureMember, SpendNode]]:
         """The spending nodes of the workflows that the caller can access."""
         return (one for one in self.status.closure.spends() if self.principal.may_use_workflow(one[0].workflow.id))
 

@@ -51,7 +51,7 @@ class SpendNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class VersionContent:
     """What a version does with money. `calls`: workflows and versions that its nodes name; None is the live one, else
     the draft. `calls_any`: a call computes its workflow or version, so it can reach every workflow."""
 
@@ -75,12 +75,12 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ClosureMember:
     """A version in a closure."""
 
     workflow: WorkflowRow
     version: int
-    content: Content
+    content: VersionContent
 
     @property
     def key(self) -> tuple[str, int]:
@@ -92,7 +92,7 @@ class Member:
 class Closure:
     """The versions that a version can reach, itself first."""
 
-    members: tuple[Member, ...]
+    members: tuple[ClosureMember, ...]
     digest: str
     unsaved: str | None = None
     """The text of the version's definition, if it belongs to a run alone."""
@@ -102,7 +102,7 @@ class Closure:
     """The trigger that started a run; None: any may."""
 
     @property
-    def root(self) -> Member:
+    def root(self) -> ClosureMember:
         """The version itself."""
         return self.members[0]
 
@@ -116,7 +116,7 @@ class Closure:
         """Whether a spend can be reached."""
         return self.calls_any or any(member.content.spends for member in self.members)
 
-    def spends(self) -> Iterator[tuple[Member, SpendNode]]:
+    def spends(self) -> Iterator[tuple[ClosureMember, SpendNode]]:
         """Every spending node with the version that has it."""
         for member in self.members:
             for node in member.content.spends:
@@ -148,14 +148,14 @@ class Closures:
 
     def __init__(self, specs: Specs) -> None:
         self._specs = specs
-        self._kept: OrderedDict[tuple[str, int], Content] = OrderedDict()
-        self._unsaved: OrderedDict[str, Content] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], VersionContent] = OrderedDict()
+        self._unsaved: OrderedDict[str, VersionContent] = OrderedDict()
 
     def resolve(self, lookup: Lookup, workflow: WorkflowRow, version: int) -> Closure | None:
         """The closure of a version; None when the workflow has no such version. Missing and archived workflows are left
         out: a call of them fails."""
         content = self.find(lookup.tx, workflow.id, version)
-        return None if content is None else self._closure(lookup, Member(workflow, version, content))
+        return None if content is None else self._closure(lookup, ClosureMember(workflow, version, content))
 
     def of_run(self, lookup: Lookup, run: RunRow) -> Closure | None:
         """The closure of what a run executes; None when that is deleted."""
@@ -183,14 +183,16 @@ class Closures:
         shown = tuple(sorted((place, tuple(sorted(keys))) for place, keys in ran.items()))
         return replace(closure, members=tuple(members.values()), ran=shown)
 
-    def _add(self, lookup: Lookup, members: dict[tuple[str, int], Member], workflow: WorkflowRow, version: int) -> None:
+    def _add(
+        self, lookup: Lookup, members: dict[tuple[str, int], ClosureMember], workflow: WorkflowRow, version: int
+    ) -> None:
         """Adds a version and what it calls."""
         waiting = [(workflow, version)]
         while waiting:
             row, number = waiting.pop(0)
             content = self.find(lookup.tx, row.id, number) if (row.id, number) not in members else None
             if content is not None:
-                members[row.id, number] = Member(row, number, content)
+                members[row.id, number] = ClosureMember(row, number, content)
                 waiting += _called(lookup, content)
 
     def of_unsaved(self, lookup: Lookup, text: str, hand: Hand) -> Closure:
@@ -202,17 +204,17 @@ class Closures:
             if len(self._unsaved) > _KEPT_UNSAVED:
                 self._unsaved.popitem(last=False)
         content = replace(content, created_by=hand.key_id, author_wallets=hand.wallets)
-        found = self._closure(lookup, Member(_unsaved_workflow(lookup.org_id), 0, content))
+        found = self._closure(lookup, ClosureMember(_unsaved_workflow(lookup.org_id), 0, content))
         return replace(found, unsaved=text)
 
-    def _closure(self, lookup: Lookup, root: Member) -> Closure:
+    def _closure(self, lookup: Lookup, root: ClosureMember) -> Closure:
         members = {root.key: root}
         for row, number in _called(lookup, root.content):
             self._add(lookup, members, row, number)
         found = tuple(members.values())
         return Closure(found, _digest(found))
 
-    def find(self, tx: Tx, workflow_id: str, version: int) -> Content | None:
+    def find(self, tx: Tx, workflow_id: str, version: int) -> VersionContent | None:
         """What a version does with money."""
         key = (workflow_id, version)
         content = self._kept.get(key)
@@ -226,13 +228,13 @@ class Closures:
         return content
 
 
-def _may_be_edited(lookup: Lookup, member: Member, began: int) -> bool:
+def _may_be_edited(lookup: Lookup, member: ClosureMember, began: int) -> bool:
     """Whether what a member calls may have run another version than now since then."""
     called = (lookup.find(workflow_id) for workflow_id, version in member.content.calls if version is None)
     return member.content.calls_any or any(row is None or row.updated_at >= began for row in called)
 
 
-def _called(lookup: Lookup, content: Content) -> Iterator[tuple[WorkflowRow, int]]:
+def _called(lookup: Lookup, content: VersionContent) -> Iterator[tuple[WorkflowRow, int]]:
     for workflow_id, version in content.calls:
         row = lookup.find(workflow_id)
         if row is not None and row.status != "archived":
@@ -254,7 +256,7 @@ def version_called(row: WorkflowRow) -> int:
     return row.live_version or row.draft_version or row.latest_version
 
 
-def _digest(members: tuple[Member, ...]) -> str:
+def _digest(members: tuple[ClosureMember, ...]) -> str:
     """SHA-256 over canonical JSON: the hash of the version's definition, and those of what it calls by workflow."""
     called: dict[str, list[str]] = {}
     for member in members[1:]:
@@ -266,7 +268,7 @@ def _digest(members: tuple[Member, ...]) -> str:
     return hashlib.sha256(exact_json.dumps(document, canonical=True)).hexdigest()
 
 
-def _content(row: VersionRow, specs: Specs) -> Content:
+def _content(row: VersionRow, specs: Specs) -> VersionContent:
     nodes = exact_json.loads(row.definition)["nodes"]
     return replace(
         _content_of(row.definition, row.definition_hash, specs),
@@ -278,11 +280,11 @@ def _content(row: VersionRow, specs: Specs) -> Content:
     )
 
 
-def _content_of(text: str, hashed: str, specs: Specs) -> Content:
+def _content_of(text: str, hashed: str, specs: Specs) -> VersionContent:
     """What a definition does with money, without its author and what starts it."""
     nodes = exact_json.loads(text)["nodes"]
     calls = [call_of(node) for node in nodes.values() if node["type"] == "call-workflow"]
-    return Content(
+    return VersionContent(
         hash=hashed,
         spends=tuple(_spend_of(node_id, node) for node_id, node in nodes.items() if spends(node, specs)),
         calls=tuple(call for call in calls if call is not None),

@@ -31,7 +31,7 @@ _SMALL = 1024
 
 
 @dataclass(frozen=True)
-class Compiled:
+class CompiledWorkflow:
     """A definition's problems and, if none of them is an error, its program and trigger settings."""
 
     definition: Definition
@@ -67,18 +67,18 @@ class CompiledWorkflows:
         self._database = database
         self._catalog = catalog
         self._specs = catalog.specs()
-        self._kept: OrderedDict[tuple[str, int], Compiled] = OrderedDict()
-        self._loading: dict[tuple[str, int], asyncio.Task[Compiled | None]] = {}
-        self._unsaved: OrderedDict[bytes, Compiled] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], CompiledWorkflow] = OrderedDict()
+        self._loading: dict[tuple[str, int], asyncio.Task[CompiledWorkflow | None]] = {}
+        self._unsaved: OrderedDict[bytes, CompiledWorkflow] = OrderedDict()
 
-    def find_kept(self, workflow_id: str, version: int) -> Compiled | None:
+    def find_kept(self, workflow_id: str, version: int) -> CompiledWorkflow | None:
         """The compiled version if it is cached."""
         compiled = self._kept.get((workflow_id, version))
         if compiled is not None:
             self._kept.move_to_end((workflow_id, version))
         return compiled
 
-    async def find(self, workflow_id: str, version: int) -> Compiled | None:
+    async def find(self, workflow_id: str, version: int) -> CompiledWorkflow | None:
         """The compiled version, from the cache or the store; None if the workflow has no such version."""
         compiled = self.find_kept(workflow_id, version)
         if compiled is not None:
@@ -88,12 +88,12 @@ class CompiledWorkflows:
             loading = self._load_once(workflow_id, version)
         return await asyncio.shield(loading)  # others may wait for it too
 
-    def _load_once(self, workflow_id: str, version: int) -> asyncio.Task[Compiled | None]:
+    def _load_once(self, workflow_id: str, version: int) -> asyncio.Task[CompiledWorkflow | None]:
         """Loads a version, for all who ask for it meanwhile: of a thousand callers after a start, one compiles it."""
         key = (workflow_id, version)
         task = asyncio.get_running_loop().create_task(self._load(workflow_id, version), context=contextvars.Context())
 
-        def loaded(done: asyncio.Task[Compiled | None]) -> None:
+        def loaded(done: asyncio.Task[CompiledWorkflow | None]) -> None:
             del self._loading[key]
             if not done.cancelled():
                 done.exception()  # those who wait get it; if they have all gone, nobody asks
@@ -102,7 +102,7 @@ class CompiledWorkflows:
         task.add_done_callback(loaded)
         return task
 
-    async def _load(self, workflow_id: str, version: int) -> Compiled | None:
+    async def _load(self, workflow_id: str, version: int) -> CompiledWorkflow | None:
         row = await self._database.read(lambda tx: versions.find(tx, workflow_id, version))
         if row is None:
             return None
@@ -110,33 +110,33 @@ class CompiledWorkflows:
         _keep(self._kept, (workflow_id, version), compiled, _KEPT)
         return compiled
 
-    async def find_stored(self, workflow_id: str, version: int) -> Compiled | None:
+    async def find_stored(self, workflow_id: str, version: int) -> CompiledWorkflow | None:
         """Like `find`, for a version that may have been replaced by an autosave: what is cached may be gone."""
         if await self._database.read(lambda tx: versions.find(tx, workflow_id, version)) is None:
             self._kept.pop((workflow_id, version), None)
             return None
         return await self.find(workflow_id, version)
 
-    async def compile(self, document: Any) -> Compiled:
+    async def compile(self, document: Any) -> CompiledWorkflow:
         """Compiles a definition that is not saved, or takes it from the cache; raises `Invalid` if it does not match
         the schema.
         """
         return await self.compile_text(exact_json.dumps_text(document))
 
-    async def compile_text(self, text: str) -> Compiled:
+    async def compile_text(self, text: str) -> CompiledWorkflow:
         """Like `compile`, from JSON text."""
         key = hashlib.sha256(text.encode()).digest()
         compiled = self._unsaved.get(key) or await self._compile_text(text)
         _keep(self._unsaved, key, compiled, _KEPT_UNSAVED)
         return compiled
 
-    async def _compile_text(self, text: str) -> Compiled:
+    async def _compile_text(self, text: str) -> CompiledWorkflow:
         """Compiles in a thread unless the definition is small, so that the event loop goes on."""
         if len(text) <= _SMALL:
             return self._compile(exact_json.loads(text))
         return await asyncio.to_thread(lambda: self._compile(exact_json.loads(text)))
 
-    def _compile(self, document: Any) -> Compiled:
+    def _compile(self, document: Any) -> CompiledWorkflow:
         try:
             definition = Definition.model_validate(document)
         except ValidationError as error:
@@ -144,7 +144,7 @@ class CompiledWorkflows:
             raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=found) from None
         problems = tuple(validate.check(definition, self._specs))
         if any(problem.severity == "error" for problem in problems):
-            return Compiled(definition, problems, None, {})
+            return CompiledWorkflow(definition, problems, None, {})
         program = compile_program(definition, self._specs)
         configs = {
             node_id: self._specs[definition.nodes[node_id].type].payload.model_validate(
@@ -152,10 +152,10 @@ class CompiledWorkflows:
             )
             for node_id in definition.trigger_node_ids
         }
-        return Compiled(definition, problems, program, configs)
+        return CompiledWorkflow(definition, problems, program, configs)
 
 
-def _keep(kept: OrderedDict[_Key, Compiled], key: _Key, compiled: Compiled, most: int) -> None:
+def _keep(kept: OrderedDict[_Key, CompiledWorkflow], key: _Key, compiled: CompiledWorkflow, most: int) -> None:
     kept[key] = compiled
     kept.move_to_end(key)
     if len(kept) > most:

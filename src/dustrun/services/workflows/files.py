@@ -39,7 +39,7 @@ from dustrun.storage.workflows import versions as version_rows
 from dustrun.storage.workflows import workflows
 from dustrun.storage.workflows import workflows as rows
 from dustrun.storage.workflows.versions import VersionRow
-from dustrun.storage.workflows.workflows import Filters, WorkflowRow
+from dustrun.storage.workflows.workflows import WorkflowFilters, WorkflowRow
 
 # Names of the objects that a portable file refers to: from ids to names for an export, and back for an import.
 
@@ -168,7 +168,7 @@ class FileChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedFiles:
     """The changes in the order of the files, and a digest of all that they were decided on."""
 
     changes: list[FileChange]
@@ -189,7 +189,7 @@ class _Bound:
 class _RolledBack(Exception):
     """Ends the transaction of a dry run."""
 
-    def __init__(self, applied: Applied) -> None:
+    def __init__(self, applied: AppliedFiles) -> None:
         super().__init__()
         self.applied = applied
 
@@ -261,14 +261,14 @@ class WorkflowFiles:
 
     async def apply(
         self, principal: Principal, files: Sequence[WorkflowFile], *, prune: bool, dry_run: bool, expected: str | None
-    ) -> Applied:
+    ) -> AppliedFiles:
         """Makes the organisation's workflows those of the files: all of them, or nothing.
 
         `prune` archives every workflow that no file has. Raises `Conflict` if `expected` is not the digest."""
         _need_rights(principal, prune)
         _need_distinct(files)
 
-        def unit(tx: Tx) -> Applied:
+        def unit(tx: Tx) -> AppliedFiles:
             applied = _Apply(tx, principal, self._workflows, self._specs).run(files, prune=prune, dry_run=dry_run)
             if dry_run:
                 raise _RolledBack(applied)
@@ -277,7 +277,7 @@ class WorkflowFiles:
                 raise Conflict(message, code=Code.VERSION_MOVED, details=[Problem("expectedDigest", "is out of date")])
             return applied
 
-        def committed(applied: Applied) -> None:
+        def committed(applied: AppliedFiles) -> None:
             for change in applied.changes:
                 if change.workflow_id is None or change.action == "unchanged":
                     continue
@@ -316,7 +316,7 @@ class _Apply:
         self._workflows = workflows
         self._specs = specs
 
-    def run(self, files: Sequence[WorkflowFile], *, prune: bool, dry_run: bool) -> Applied:
+    def run(self, files: Sequence[WorkflowFile], *, prune: bool, dry_run: bool) -> AppliedFiles:
         found = {file.path: self._find(file) for file in files}
         siblings = {
             file.new.name.lower(): row.id if row else ids.new_id("wf") for file in files for row in [found[file.path]]
@@ -332,7 +332,7 @@ class _Apply:
             with _of_file(one.file):
                 calls.need_callable(self._tx, self._principal, one.version)
         digest = _digest([*changes, *pruned], [bound[file.path] for file in files])
-        return Applied([*changes, *pruned], digest, dry_run)
+        return AppliedFiles([*changes, *pruned], digest, dry_run)
 
     def _find(self, file: WorkflowFile) -> WorkflowRow | None:
         same = rows.list_named(self._tx, self._principal.org_id, file.new.name)
@@ -344,7 +344,9 @@ class _Apply:
         return None if row is None else rows.find_to_change(self._tx, row.org_id, row.id)
 
     def _prune(self, kept: set[str]) -> list[FileChange]:
-        listed = rows.list_page(self._tx, Filters(org_id=self._principal.org_id), sort="name:asc", limit=_ALL, offset=0)
+        listed = rows.list_page(
+            self._tx, WorkflowFilters(org_id=self._principal.org_id), sort="name:asc", limit=_ALL, offset=0
+        )
         gone = [item.row for item in listed if item.row.id not in kept]
         for row in gone:
             self._save(row, decide_archive(row), "workflow.archive")

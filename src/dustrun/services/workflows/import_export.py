@@ -57,7 +57,7 @@ class Reference(Fields):
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportedFile:
     """The exported file's text and file name."""
 
     format: str
@@ -100,7 +100,7 @@ def export(
     specs: Specs,
     targets: Mapping[str, str] | None = None,
     pins: Mapping[tuple[str, int], str] | None = None,
-) -> Exported:
+) -> ExportedFile:
     """Exports the version that `workflow` shows, as `json` or `yaml`. `targets`: names of objects by id; `pins`: hashes
     of the versions that its calls name."""
     row = workflow.row
@@ -126,7 +126,7 @@ def export(
         document["references"] = list(names.references.values())
     content = _as_yaml(document) if format_ == "yaml" else exact_json.dumps_pretty(document)
     stem = _FILE_NAME.sub("-", row.name.lower()).strip("-")[:60] or "workflow"
-    return Exported(format_, f"{stem}.{format_}", content)
+    return ExportedFile(format_, f"{stem}.{format_}", content)
 
 
 def _named(definition: dict[str, Any], own_id: str, specs: Specs, targets: Mapping[str, str]) -> _Names:
@@ -230,7 +230,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportedDraft:
     """The imported draft, its unbound references and its validation problems."""
 
     workflow: Workflow
@@ -239,17 +239,17 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedFile:
     """A parsed file: its content without format and references, not validated yet, and its references."""
 
     document: dict[str, Any]
     references: list[Reference]
 
 
-def parse(text: str) -> Parsed:
+def parse(text: str) -> ParsedFile:
     """Parses an exported file; raises `Invalid`."""
     document = _document(text)
-    return Parsed(document, references_of(document))
+    return ParsedFile(document, references_of(document))
 
 
 def references_of(document: dict[str, Any]) -> list[Reference]:

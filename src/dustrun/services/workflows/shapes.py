@@ -44,7 +44,7 @@ class Shape:
     slice: SpendSlice | None = None
 
 
-class Unsliced(Temporary):
+class ClosureUnsliced(Temporary):
     """The closure must be sliced first, which takes longer than a transaction may."""
 
     def __init__(self, closure: Closure, closed: ClosedVersions) -> None:
@@ -68,7 +68,7 @@ class ClosedVersions:
     fired: str | None = None
 
 
-class Compiling(Protocol):
+class ProgramSource(Protocol):
     """Where programs of versions come from."""
 
     async def find(self, workflow_id: str, version: int) -> Any:
@@ -81,28 +81,29 @@ class Compiling(Protocol):
 class Shapes:
     """A cache of shapes."""
 
-    def __init__(self, specs: Specs, programs: Compiling) -> None:
+    def __init__(self, specs: Specs, programs: ProgramSource) -> None:
         self._specs = specs
         self._programs = programs
         self._kept: OrderedDict[ClosedVersions, tuple[tuple[Shape, ...], Writes]] = OrderedDict()
 
     def get(self, lookup: Lookup, closure: Closure) -> tuple[Shape, ...]:
-        """The shapes of all spends; raises `Unsliced` if they are not known yet."""
+        """The shapes of all spends; raises `ClosureUnsliced` if they are not known yet."""
         return self._find(lookup, closure)[0]
 
     def writes(self, lookup: Lookup, closure: Closure) -> Writes:
-        """The slices of all nodes that write to tables and variables; raises `Unsliced` if they are not known yet."""
+        """The slices of all nodes that write to tables and variables; raises `ClosureUnsliced` if they are not known
+        yet."""
         return self._find(lookup, closure)[1]
 
     def _find(self, lookup: Lookup, closure: Closure) -> tuple[tuple[Shape, ...], Writes]:
         closed = _closed(lookup, closure)
         found = self._kept.get(closed)
         if found is None:
-            raise Unsliced(closure, closed)
+            raise ClosureUnsliced(closure, closed)
         self._kept.move_to_end(closed)
         return found
 
-    async def add(self, missing: Unsliced) -> None:
+    async def add(self, missing: ClosureUnsliced) -> None:
         """Finds the shapes of a closure."""
         programs: dict[str, Program] = {}
         for member in missing.closure.members:

@@ -17,7 +17,7 @@ from dustrun.records import dataclass
 from dustrun.services.access.api_keys import is_good, principal_of
 from dustrun.services.access.hands import UNKNOWN, Hand, hand_of, hands_of, is_one_hand, table_object
 from dustrun.services.access.principal import ALL_WALLETS
-from dustrun.services.workflows.closure import UNSAVED, Closure, Closures, Lookup, Member, key_of
+from dustrun.services.workflows.closure import UNSAVED, Closure, ClosureMember, Closures, Lookup, key_of
 from dustrun.services.workflows.shapes import Shape, Shapes, Thing
 from dustrun.storage.access import hands as hand_rows
 from dustrun.storage.access import keys as key_rows
@@ -43,21 +43,21 @@ _WRITERS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ShapingSource:
     """A thing that shapes spends of the version `payer`, and a hand that wrote it. `needed`: how many others must
     accept that."""
 
     thing: Thing
     hand: Hand
     needed: int
-    payer: Member
+    payer: ClosureMember
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
     """A source with the acceptances of it that count: none of its own hand, none twice."""
 
-    source: Source
+    source: ShapingSource
     accepted_by: tuple[AcceptanceRow, ...] = ()
 
     @property
@@ -94,7 +94,7 @@ class SpendSources:
             if thing[0] != "definition"
         }
 
-    def _sources(self, lookup: Lookup, closure: Closure) -> Iterator[Source]:
+    def _sources(self, lookup: Lookup, closure: Closure) -> Iterator[ShapingSource]:
         if not closure.can_spend:
             return
         members = {member.key: member for member in closure.members}
@@ -115,7 +115,7 @@ class SpendSources:
                     is_free = not hand_rows.others_could(
                         lookup.tx, lookup.org_id, _WRITERS.get(thing[0], _BY_WORKFLOWS)
                     )
-                yield Source(thing, hand, max(0 if is_free else 1, wanted), members[payer])
+                yield ShapingSource(thing, hand, max(0 if is_free else 1, wanted), members[payer])
 
     def may_answer(self, lookup: Lookup, wallets: str | None, closure: Closure, wait: Thing) -> bool:
         """Whether wallets include all that a closure spends from where the answer to a `wait` or `approve` shapes
@@ -192,7 +192,7 @@ class SpendSources:
 
     # --- who has accepted it ---
 
-    def _status(self, lookup: Lookup, closure: Closure, source: Source) -> SourceStatus:
+    def _status(self, lookup: Lookup, closure: Closure, source: ShapingSource) -> SourceStatus:
         """What a called version spends by itself may also be accepted with that version."""
         if not source.needed:
             return SourceStatus(source)
@@ -225,7 +225,7 @@ def _publishers(lookup: Lookup, workflow_id: str) -> list[Hand]:
     return [Hand(key.id, principal_of(key).spendable)] if key is not None else [UNKNOWN]
 
 
-def _count(lookup: Lookup, rows: list[AcceptanceRow], source: Source) -> tuple[AcceptanceRow, ...]:
+def _count(lookup: Lookup, rows: list[AcceptanceRow], source: ShapingSource) -> tuple[AcceptanceRow, ...]:
     if not rows:
         return ()
     hands, found = {hand_of(lookup.tx, lookup.org_id, source.hand.key_id)}, []
@@ -237,7 +237,7 @@ def _count(lookup: Lookup, rows: list[AcceptanceRow], source: Source) -> tuple[A
     return tuple(found)
 
 
-def _has_seen(row: AcceptanceRow, source: Source) -> bool:
+def _has_seen(row: AcceptanceRow, source: ShapingSource) -> bool:
     """Whether an acceptance is of what a hand has written until now. The digest stands for definitions."""
     if source.thing[0] == "definition":
         return True
@@ -272,7 +272,7 @@ def _covers(lookup: Lookup, wallets: str | None, named: set[str | None]) -> bool
     return known - {None} <= set(loads(wallets))  # ANY_WALLET is in no list
 
 
-def name_of(member: Member) -> str:
+def name_of(member: ClosureMember) -> str:
     """A version with its workflow, for messages."""
     if member.workflow.id == UNSAVED:
         return "a definition that is not saved"

@@ -13,9 +13,9 @@ from dustrun.errors import Code, Conflict, Forbidden, Problem
 from dustrun.records import dataclass
 from dustrun.services.access.hands import Hand
 from dustrun.services.access.principal import Principal
-from dustrun.services.workflows.closure import UNSAVED, Closure, Closures, Lookup, Member, SpendNode, key_of_run
+from dustrun.services.workflows.closure import UNSAVED, Closure, ClosureMember, Closures, Lookup, SpendNode, key_of_run
 from dustrun.services.workflows.compiled import CompiledWorkflows
-from dustrun.services.workflows.shapes import Shapes, Thing, Unsliced
+from dustrun.services.workflows.shapes import ClosureUnsliced, Shapes, Thing
 from dustrun.services.workflows.sources import SourceStatus, SpendSources, covers, describe, has, name_of
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -39,7 +39,7 @@ _CARRIED_OUT = frozenset(["simulated", "final"])
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class LastSpend:
     """When and how a node last really spent."""
 
     run_id: str
@@ -75,7 +75,7 @@ class SpendGate:
     def check_stored(self, lookup: Lookup, run: RunRow) -> None:
         """Raises `Conflict` unless the connectors, tables, variables and settings that shape what a run, or one that
         led to it, spends are still by who may spend it, or accepted: they may have changed since it began. Definitions
-        were judged at the start and at each call, and a run keeps its own. Raises `Unsliced`."""
+        were judged at the start and at each call, and a run keeps its own. Raises `ClosureUnsliced`."""
         for one in called_runs.list_callers(lookup.tx, run):
             closure = self.closures.of_running(lookup, one)
             if closure is not None and one.mode != Mode.SIMULATE.value:
@@ -119,7 +119,7 @@ class SpendGate:
 
     def check_resume(self, lookup: Lookup, principal: Principal, run: RunRow, node_id: str) -> None:
         """Raises `Forbidden` unless the caller may spend what the resume of a `wait` shapes, in this run or in one that
-        led to it. The holder of a signed link is nobody who may spend. Raises `Unsliced`."""
+        led to it. The holder of a signed link is nobody who may spend. Raises `ClosureUnsliced`."""
         if not self._may_answer(lookup, principal.spendable, run, "resume", node_id):
             raise Forbidden(
                 f'What resumes "{node_id}" shapes what this run, or one that called it, spends: that needs a key '
@@ -129,7 +129,7 @@ class SpendGate:
     def check_decision(self, lookup: Lookup, principal: Principal, run: RunRow, node_id: str) -> None:
         """Raises `Forbidden` if the decision of an `approve` shapes what this run, or one that led to it, spends, and
         the caller holds only a signed link, which is nobody's, or a key that cannot use those wallets. Where its
-        comment can say how much or to whom, only who may spend decides. Raises `Unsliced`."""
+        comment can say how much or to whom, only who may spend decides. Raises `ClosureUnsliced`."""
         if not self._may_answer(lookup, principal.spendable, run, "comment", node_id):
             raise Forbidden(
                 f'What is said with the decision at "{node_id}" shapes what this run, or one that called it, spends: '
@@ -164,10 +164,10 @@ class SpendGate:
             self._rehearsed.clear()
         self._rehearsed[known] = None
 
-    def carried_out(self, tx: Tx, closure: Closure, mode: str) -> dict[Place, Carried]:
+    def carried_out(self, tx: Tx, closure: Closure, mode: str) -> dict[Place, LastSpend]:
         """By spending node, where a passed run of this closure last carried it out, in that mode."""
         missing = {place_of(member, node) for member, node in closure.spends()}
-        found: dict[Place, Carried] = {}
+        found: dict[Place, LastSpend] = {}
         root = closure.root.workflow.id
         for pk in rehearsals.list_passed(tx, root, closure.digest, mode) if missing else ():
             found |= dict(self._carried_by(tx, pk, missing - found.keys()))
@@ -175,7 +175,7 @@ class SpendGate:
                 break
         return found
 
-    def _carried_by(self, tx: Tx, run_pk: int, missing: set[Place]) -> Iterator[tuple[Place, Carried]]:
+    def _carried_by(self, tx: Tx, run_pk: int, missing: set[Place]) -> Iterator[tuple[Place, LastSpend]]:
         for run in rehearsals.list_called(tx, run_pk):
             if run.workflow_id is None or run.version is None:
                 continue
@@ -184,13 +184,13 @@ class SpendGate:
                 if content is not None and place[:2] == (run.workflow_id, content.hash):
                     for done in rehearsals.list_done(tx, run.pk, place[2]):
                         if has_spent(done.facts):
-                            yield place, Carried(run.id, done.path, done.at)
+                            yield place, LastSpend(run.id, done.path, done.at)
 
     # --- acceptance ---
 
     def check_accepted(self, lookup: Lookup, closure: Closure) -> None:
         """Raises `Conflict` unless everything that shapes a spend of the closure was written by who may spend it, or is
-        accepted: also a called version that cannot spend by itself. Raises `Unsliced`."""
+        accepted: also a called version that cannot spend by itself. Raises `ClosureUnsliced`."""
         self._check_accepted(lookup, closure, lambda _: True)
 
     def _check_accepted(self, lookup: Lookup, closure: Closure, is_judged: Callable[[Thing], bool]) -> None:
@@ -224,7 +224,7 @@ class SpendGate:
         for _ in range(_TRIES):
             try:
                 return await judge()
-            except Unsliced as missing:
+            except ClosureUnsliced as missing:
                 await self.shapes.add(missing)
         return await judge()
 
@@ -254,7 +254,7 @@ def has_spent(facts: Mapping[str, Any]) -> bool:
     return any(one["status"] in _CARRIED_OUT for one in transactions) or bool(facts.get("signatures"))
 
 
-def place_of(member: Member, node: SpendNode) -> Place:
+def place_of(member: ClosureMember, node: SpendNode) -> Place:
     """What identifies a spending node across versions with the same definition."""
     return member.workflow.id, member.content.hash, node.node_id
 
@@ -281,7 +281,9 @@ def _is_looser(new_text: str | None, old: Mapping[str, Any]) -> bool:
     return before is not None and (oldest is None or oldest > before)
 
 
-def _unrehearsed(lookup: Lookup, closure: Closure, wanted: str, missing: list[tuple[Member, SpendNode]]) -> Conflict:
+def _unrehearsed(
+    lookup: Lookup, closure: Closure, wanted: str, missing: list[tuple[ClosureMember, SpendNode]]
+) -> Conflict:
     workflow, version = closure.root.workflow, closure.root.version
     told = [(member, node) for member, node in missing if lookup.may_tell(member.workflow.id)]
     shown = [f'"{node.node_id}" of {name_of(member)}' for member, node in told[:5]]
@@ -298,7 +300,7 @@ def _unrehearsed(lookup: Lookup, closure: Closure, wanted: str, missing: list[tu
     )
 
 
-def _lack(member: Member, node: SpendNode, wanted: str) -> Problem:
+def _lack(member: ClosureMember, node: SpendNode, wanted: str) -> Problem:
     message = f'{name_of(member)}: not carried out by a passed run in mode "{wanted}"'
     return Problem(f"nodes.{node.node_id}", message, node_id=node.node_id)
 

@@ -67,7 +67,7 @@ from dustrun.storage.workflows import versions as version_rows
 from dustrun.storage.workflows import workflows as rows
 from dustrun.storage.workflows.latest_runs import list_latest
 from dustrun.storage.workflows.versions import VersionRow
-from dustrun.storage.workflows.workflows import Filters, ListedWorkflow, WorkflowRow
+from dustrun.storage.workflows.workflows import ListedWorkflow, WorkflowFilters, WorkflowRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ class Workflows:
         return await self._database.read(query)
 
     async def list_page(
-        self, filters: Filters, sort: str, paging: Paging, *, last_run: bool = False, ladder: bool = False
+        self, filters: WorkflowFilters, sort: str, paging: Paging, *, last_run: bool = False, ladder: bool = False
     ) -> Page[ListedWorkflow]:
         """Lists the organisation's workflows without their definitions, and what is asked for of their runs."""
 
@@ -240,7 +240,7 @@ class Workflows:
 
         return await self._database.read(query)
 
-    async def count(self, filters: Filters) -> Counts:
+    async def count(self, filters: WorkflowFilters) -> Counts:
         """Counts the same list by status, and lists the types used in it."""
 
         def query(tx: Tx) -> Counts:

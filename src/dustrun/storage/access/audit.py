@@ -40,7 +40,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class AuditCheck:
     """What the log says: its head as it should be, rows from before there was a chain, and what is wrong, or None."""
 
     head: Head
@@ -71,7 +71,7 @@ def _hash(previous: str, content: Row) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def verify(tx: Tx) -> Verified:
+def verify(tx: Tx) -> AuditCheck:
     """Computes every hash again and compares the chain with the recorded head; a server may append meanwhile."""
     head, found, unchained = head_of(tx), Head(0, ""), 0
     at_head = found
@@ -82,11 +82,11 @@ def verify(tx: Tx) -> Verified:
         expected = _hash(found.hash, tuple(content))
         if stored != expected:
             problem = f"entry {row_id} was changed, or an entry before it was removed or inserted"
-            return Verified(head, unchained, problem)
+            return AuditCheck(head, unchained, problem)
         found = Head(found.rows + 1, expected)
         at_head = found if found.rows <= head.rows else at_head
     is_whole = at_head == head and found.rows <= head_of(tx).rows
-    return Verified(found, unchained, None if is_whole else _end(found, head))
+    return AuditCheck(found, unchained, None if is_whole else _end(found, head))
 
 
 def _end(found: Head, head: Head) -> str:

@@ -181,7 +181,7 @@ _NO_DEFAULT = Statement(sa.update(wallet_table).where(wallet_table.c.id == sa.bi
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostSecrets:
     """What cannot be decrypted: connectors and wallets as organisation, id and name; wallets also with address."""
 
     master_keys: tuple[str, ...]
@@ -191,7 +191,7 @@ class Lost:
     signatures: int
 
 
-def reset(settings: Settings, *, give_up: bool, backup_to: Path) -> Lost:
+def reset(settings: Settings, *, give_up: bool, backup_to: Path) -> LostSecrets:
     """Returns what is lost; with `give_up`, also deletes its data keys and archives its wallets in one transaction.
 
     Raises `Conflict` while a server uses the store, and `Permanent` if there is no store.
@@ -214,10 +214,10 @@ def reset(settings: Settings, *, give_up: bool, backup_to: Path) -> Lost:
         database.close()
 
 
-def _find(tx: Tx, vault: Vault) -> Lost:
+def _find(tx: Tx, vault: Vault) -> LostSecrets:
     keys = [row for row in data_keys.list_all(tx) if not _opens(vault, row)]
     ids = {row.id for row in keys}
-    return Lost(
+    return LostSecrets(
         tuple(sorted({row.master_id for row in keys})),
         tuple(sorted(ids)),
         tuple(_sealed_by(tx, ids, connector_table, "name")),
@@ -241,7 +241,7 @@ def _sealed_by(tx: Tx, ids: set[str], table: sa.Table, *columns: str) -> list[An
     return [tuple(row[1:]) for row in tx.all(Statement(query)) if key_of(str(row[0])) in ids]
 
 
-def _give_up(database: Database, lost: Lost) -> None:
+def _give_up(database: Database, lost: LostSecrets) -> None:
     tx = database.begin()
     try:
         now = clock.now_ms()

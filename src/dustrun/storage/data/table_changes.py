@@ -25,7 +25,7 @@ t = table_changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
+class TableRowChange:
     """One change of a row; `row_before` and `row_after` are JSON, None where the row is not there."""
 
     table_id: str
@@ -38,7 +38,7 @@ class Changed:
     changed_at: int
 
 
-_NAMES = tuple(field.name for field in fields(Changed))
+_NAMES = tuple(field.name for field in fields(TableRowChange))
 _of = managed_tables.c
 _IS_WATCHED = Statement(
     sa.select(subscriptions.c.pk)
@@ -122,10 +122,10 @@ def record(
     tx.do(_SET_COUNT, the_id=table_id, change_count=seq + len(changes))
 
 
-def list_after(tx: Tx, table_id: str, after: int, count: int) -> list[Changed]:
+def list_after(tx: Tx, table_id: str, after: int, count: int) -> list[TableRowChange]:
     """Lists the changes after a number, oldest first."""
     rows = tx.all(_LIST, table_id=table_id, after=after, count=count)
-    return [Changed(**dict(zip(_NAMES, row, strict=True))) for row in rows]
+    return [TableRowChange(**dict(zip(_NAMES, row, strict=True))) for row in rows]
 
 
 def list_tables(tx: Tx) -> list[tuple[str, str, str, int]]:

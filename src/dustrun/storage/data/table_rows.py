@@ -33,7 +33,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RowOrder:
     """The column and direction to sort by."""
 
     column: str
@@ -171,7 +171,7 @@ def count_layer(tx: Tx, layer: int) -> int:
 
 
 def list_rows(
-    tx: Tx, table_id: str, layer: int, tests: Sequence[Test], order: Order | None, *, limit: int, offset: int
+    tx: Tx, table_id: str, layer: int, tests: Sequence[Test], order: RowOrder | None, *, limit: int, offset: int
 ) -> list[Kept]:
     """Lists the rows that pass every test, as seen in a layer; in key order unless `order` is given."""
     tests = sorted(tests, key=lambda test: _SELECTIVE.index(test.operator))

@@ -49,7 +49,7 @@ class WriteRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class RunVariable:
     """A variable value that exists only within a run."""
 
     scope: str
@@ -149,18 +149,18 @@ def delete(tx: Tx, workflow_id: str, name: str) -> bool:
     return tx.run(_DELETE, workflow_id=workflow_id, name=name) == 1
 
 
-def list_held(tx: Tx, owner_pk: int, scope: str, workflow_id: str) -> list[Held]:
+def list_held(tx: Tx, owner_pk: int, scope: str, workflow_id: str) -> list[RunVariable]:
     """Lists the values within a run: its run variables, or a simulation's overlay."""
-    return [Held(*row) for row in tx.all(_LIST_HELD, owner_pk=owner_pk, scope=scope, workflow_id=workflow_id)]
+    return [RunVariable(*row) for row in tx.all(_LIST_HELD, owner_pk=owner_pk, scope=scope, workflow_id=workflow_id)]
 
 
-def find_held(tx: Tx, owner_pk: int, scope: str, workflow_id: str, name: str) -> Held | None:
+def find_held(tx: Tx, owner_pk: int, scope: str, workflow_id: str, name: str) -> RunVariable | None:
     """Finds one value within a run."""
     row = tx.one(_FIND_HELD, owner_pk=owner_pk, scope=scope, workflow_id=workflow_id, name=name)
-    return Held(*row) if row else None
+    return RunVariable(*row) if row else None
 
 
-def hold(tx: Tx, owner_pk: int, workflow_id: str, held: Held) -> None:
+def hold(tx: Tx, owner_pk: int, workflow_id: str, held: RunVariable) -> None:
     """Stores a value within a run."""
     tx.do(
         _HOLD,

@@ -61,7 +61,7 @@ class Waiter:
 
 
 @dataclass(slots=True)
-class Outcome:
+class GroupOutcome:
     """What became of a group's units."""
 
     done: list[Waiter] = field(default_factory=list)
@@ -104,9 +104,9 @@ class GroupCommit:
         self._database = database
         self._in_doubt = False
 
-    def commit(self, group: list[Waiter], *, apart: bool = False) -> Outcome:
+    def commit(self, group: list[Waiter], *, apart: bool = False) -> GroupOutcome:
         """Executes a group and commits it; errors are in the outcome. `apart`: a unit of it is known to fail."""
-        started, outcome = clock.monotonic_s(), Outcome()
+        started, outcome = clock.monotonic_s(), GroupOutcome()
         try:
             self._execute(group, outcome, apart=apart)
         except Exception as error:
@@ -136,9 +136,9 @@ class GroupCommit:
                 self._database.rollback()
         return done
 
-    def commit_bare(self, group: list[Waiter], started: float) -> Outcome:
+    def commit_bare(self, group: list[Waiter], started: float) -> GroupOutcome:
         """Commits what `begin_bare` has executed; errors are in the outcome."""
-        outcome = Outcome()
+        outcome = GroupOutcome()
         try:
             self._database.commit()
             outcome.done = group
@@ -147,14 +147,14 @@ class GroupCommit:
         note(group, started)
         return outcome
 
-    def _fail(self, group: list[Waiter], error: Exception) -> Outcome:
+    def _fail(self, group: list[Waiter], error: Exception) -> GroupOutcome:
         """The transaction failed as a whole."""
         outcome = failure_of(group, error, self._database)
         self._database.mend_writer()
         self._in_doubt = self._in_doubt or outcome.is_doubtful
         return outcome
 
-    def _execute(self, group: list[Waiter], outcome: Outcome, *, apart: bool) -> None:
+    def _execute(self, group: list[Waiter], outcome: GroupOutcome, *, apart: bool) -> None:
         tx = self._begin(outcome)
         if len(group) == 1 or (not apart and all(waiter.repeatable for waiter in group)):
             error = self._run_bare(tx, group)
@@ -167,7 +167,7 @@ class GroupCommit:
             tx = self._begin(outcome)
         self._run_apart(tx, group, outcome)
 
-    def _begin(self, outcome: Outcome) -> Tx:
+    def _begin(self, outcome: GroupOutcome) -> Tx:
         tx = self._database.begin()
         outcome.is_settled = outcome.is_settled or self._in_doubt
         self._in_doubt = False
@@ -186,7 +186,7 @@ class GroupCommit:
         self._database.commit()
         return None
 
-    def _run_apart(self, tx: Tx, group: list[Waiter], outcome: Outcome) -> None:
+    def _run_apart(self, tx: Tx, group: list[Waiter], outcome: GroupOutcome) -> None:
         """Runs each unit in a savepoint, so that it fails alone."""
         for waiter in group:
             tx.raw("SAVEPOINT unit")
@@ -204,12 +204,12 @@ class GroupCommit:
         self._database.commit()
 
 
-def failure_of(group: list[Waiter], error: Exception, database: Database) -> Outcome:
+def failure_of(group: list[Waiter], error: Exception, database: Database) -> GroupOutcome:
     """The outcome of a transaction that failed as a whole."""
     _FAILED.add()
     translated = database.translate(error)
     _logger.error("commit failed", error=str(error), units=len(group))
-    return Outcome(
+    return GroupOutcome(
         failed=[(waiter, translated) for waiter in group],
         is_doubtful=isinstance(translated, Uncertain),
         is_taken=database.is_taken,
@@ -241,8 +241,8 @@ _FEW = 16
 """With so many units, a group begins at once."""
 
 
-Job = Callable[[], Outcome]
-End = Callable[[Outcome], None]
+Job = Callable[[], GroupOutcome]
+End = Callable[[GroupOutcome], None]
 
 
 class Jobs(Protocol):
@@ -299,7 +299,7 @@ def jobs_made_by(make: Callable[[asyncio.AbstractEventLoop, End], Jobs]) -> Iter
 class LoopGroups:
     """Queues units for the event loop and the thread; `tell` is called with what became of each group."""
 
-    def __init__(self, database: Database, tell: Callable[[Outcome], Iterable[None]]) -> None:
+    def __init__(self, database: Database, tell: Callable[[GroupOutcome], Iterable[None]]) -> None:
         self._database = database
         self._tell = tell
         self._group_commit = GroupCommit(database)
@@ -380,7 +380,7 @@ class LoopGroups:
         self._queue.extendleft(reversed(group[done:]))
         return partial(self._group_commit.commit_bare, group[:done], started)
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: GroupOutcome) -> None:
         try:
             for _ in self._tell(outcome):
                 pass

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from dustrun.errors import Temporary
 from dustrun.listeners import Listeners
 from dustrun.storage.db.database import Database
-from dustrun.storage.db.group_commit import LoopGroups, Outcome, Waiter
+from dustrun.storage.db.group_commit import GroupOutcome, LoopGroups, Waiter
 from dustrun.storage.db.statement import Tx
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def _look_ups_of(database: Database) -> _LookUps | None:
     return PipelinedLookUps(database)
 
 
-def _groups_of(database: Database) -> Callable[[Database, Callable[[Outcome], Iterator[None]]], _Groups]:
+def _groups_of(database: Database) -> Callable[[Database, Callable[[GroupOutcome], Iterator[None]]], _Groups]:
     if database.is_sqlite:
         return LoopGroups
     from dustrun.storage.db.pipeline.groups import PipelinedGroups  # slow import: PostgreSQL's driver
@@ -118,7 +118,7 @@ class Writer:
         self._groups.put(Waiter(unit, future, after, repeatable, is_separate, may_wait, frozenset(touches)))
         return future
 
-    def _tell(self, outcome: Outcome) -> Iterator[None]:
+    def _tell(self, outcome: GroupOutcome) -> Iterator[None]:
         """Tells what became of a group, one waiter at each step; on the event loop."""
         self.groups += 1
         self.units += len(outcome.done)

@@ -41,7 +41,7 @@ class DeliveryRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class DeliveryFilters:
     """Which deliveries a list shows; None: all."""
 
     hook_id: str | None = None
@@ -116,7 +116,7 @@ def find(tx: Tx, org_id: str, delivery_id: str) -> DeliveryRow | None:
     return _row(found) if found else None
 
 
-def list_page(tx: Tx, org_id: str, filters: Filters, *, limit: int, offset: int) -> list[DeliveryRow]:
+def list_page(tx: Tx, org_id: str, filters: DeliveryFilters, *, limit: int, offset: int) -> list[DeliveryRow]:
     """Lists the organisation's deliveries, newest first."""
     query = sa.select(*_COLUMNS).where(t.c.org_id == org_id)
     for name in ("hook_id", "status", "run_id"):

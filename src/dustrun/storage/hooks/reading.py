@@ -46,7 +46,7 @@ class RunEvent(NamedTuple):
     data: str
 
 
-class Notice(NamedTuple):
+class HookNotice(NamedTuple):
     """One event that is in no run's stream."""
 
     id: int
@@ -84,7 +84,7 @@ _events = (
 _EVENTS = Statement(_events)
 _EVENTSOF_ACTIVITY = Statement(_events.where(sa.or_(*(events.c.type == kind for kind in OF_ACTIVITY))))
 _NOTICES = Statement(
-    sa.select(*(hook_notices.c[name] for name in Notice._fields))
+    sa.select(*(hook_notices.c[name] for name in HookNotice._fields))
     .where(hook_notices.c.org_id == b("org_id"), hook_notices.c.id > b("after"))
     .order_by(hook_notices.c.id)
     .limit(b("count"))
@@ -118,9 +118,9 @@ def list_events(tx: Tx, run_pk: int, after: int, count: int, *, steps: bool) -> 
     return [RunEvent(*row) for row in found]
 
 
-def list_notices(tx: Tx, org_id: str, after: int, count: int) -> list[Notice]:
+def list_notices(tx: Tx, org_id: str, after: int, count: int) -> list[HookNotice]:
     """Lists notices after a cursor."""
-    return [Notice(*row) for row in tx.all(_NOTICES, org_id=org_id, after=after, count=count)]
+    return [HookNotice(*row) for row in tx.all(_NOTICES, org_id=org_id, after=after, count=count)]
 
 
 def follow(tx: Tx, hook_id: str, positions: Sequence[tuple[int, int]]) -> None:

@@ -451,7 +451,7 @@ def ask_newest_spend(tx: Tx, org_id: str, root_run_id: str, path: str) -> Callab
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
+class TransactionFilters:
     """Filters of a transaction list. `only_workflows` and `only_wallets`: what the caller can access."""
 
     states: Sequence[str] = ()
@@ -467,7 +467,7 @@ class Filters:
 _PLAIN: Final = ("chain_id", "wallet_id", "workflow_id", "run_id", "hash")
 
 
-def list_page(tx: Tx, org_id: str, filters: Filters, limit: int, offset: int) -> list[TransactionRow]:
+def list_page(tx: Tx, org_id: str, filters: TransactionFilters, limit: int, offset: int) -> list[TransactionRow]:
     """Lists transactions, newest first."""
     wanted = {name: getattr(filters, name) for name in _PLAIN if getattr(filters, name) is not None}
     states, workflows, wallets = filters.states or None, filters.only_workflows, filters.only_wallets

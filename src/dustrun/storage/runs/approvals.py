@@ -197,7 +197,7 @@ def list_spends_at(tx: Tx, org_id: str, run_pk: int, path: str) -> list[Approval
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ApprovalSubject:
     """What an approval of a spend is about, of several the first. `name`: of its id in events."""
 
     name: str
@@ -207,12 +207,12 @@ class Subject:
     chain_id: int | None
 
 
-def find_subject(tx: Tx, row: ApprovalRow) -> Subject | None:
+def find_subject(tx: Tx, row: ApprovalRow) -> ApprovalSubject | None:
     """Finds what a spend's approval is about."""
     for name, statement in zip(("transactionId", "signatureId"), _SUBJECTS, strict=True):
         found = tx.one(statement, run_pk=row.run_pk, the_id=row.id)
         if found is not None:
-            return Subject(name, *found)
+            return ApprovalSubject(name, *found)
     return None
 
 

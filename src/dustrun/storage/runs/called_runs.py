@@ -130,7 +130,7 @@ def list_called(tx: Tx, org_id: str, run_pk: int, most: int) -> tuple[list[RunRo
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class CalledNode:
     """A node of a version, in a run and all that it called. `workflow_id` None: a definition that is of a run alone."""
 
     workflow_id: str | None
@@ -139,17 +139,17 @@ class Node:
     in_loop: bool
 
 
-def list_inputs(tx: Tx, top: RunRow, node: Node, most: int) -> set[str | None] | None:
+def list_inputs(tx: Tx, top: RunRow, node: CalledNode, most: int) -> set[str | None] | None:
     """The inputs, as JSON, that a node was given; None if there are more than `most`, or more than 3,000 runs."""
     return _list_of_node(tx, top, node, "input", most)
 
 
-def list_facts(tx: Tx, top: RunRow, node: Node, most: int) -> set[str | None] | None:
+def list_facts(tx: Tx, top: RunRow, node: CalledNode, most: int) -> set[str | None] | None:
     """The facts, as JSON, that were recorded when a node ran; None if there are too many, as of inputs."""
     return _list_of_node(tx, top, node, "facts", most)
 
 
-def _list_of_node(tx: Tx, top: RunRow, node: Node, column: str, most: int) -> set[str | None] | None:
+def _list_of_node(tx: Tx, top: RunRow, node: CalledNode, column: str, most: int) -> set[str | None] | None:
     some = {"top": top.pk, "org": top.org_id, "runs": _MOST_RUNS + 1}
     counted = tx.one(_COUNT, **some)
     if counted is None or counted[0] > _MOST_RUNS:

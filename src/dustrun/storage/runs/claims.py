@@ -187,18 +187,18 @@ def claim(tx: Tx, holder: str, count: int, rooms: Rooms | None = None, after: st
         return tx.soon_all(_CLAIM_BY_ROOMS, **which, rooms=dumps_text(named))
 
 
-class Claimed(NamedTuple):
+class ClaimedRuns(NamedTuple):
     """What was claimed, oldest first; `last_org`: whose turn was last."""
 
     runs: list[OpenRun]
     last_org: str | None
 
 
-def claimed(answer: Returned) -> Claimed:
+def claimed(answer: Returned) -> ClaimedRuns:
     """The runs that were claimed."""
     found = [(row[-2:], OpenRun(*row[:-2])) for row in answer.value]
     last = max(found, key=itemgetter(0), default=None)
-    return Claimed(sorted((run for _, run in found), key=lambda run: run.pk), last[1].org_id if last else None)
+    return ClaimedRuns(sorted((run for _, run in found), key=lambda run: run.pk), last[1].org_id if last else None)
 
 
 def list_dead(tx: Tx) -> list[str]:

@@ -72,7 +72,7 @@ class PassedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class SucceededNode:
     """A node that succeeded."""
 
     path: str
@@ -97,6 +97,9 @@ def list_called(tx: Tx, run_pk: int) -> list[PassedRun]:
     return [PassedRun(*row) for row in tx.all(_LIST_CALLED, the_pk=run_pk)]
 
 
-def list_done(tx: Tx, run_pk: int, node_id: str) -> list[Done]:
+def list_done(tx: Tx, run_pk: int, node_id: str) -> list[SucceededNode]:
     """The successful executions of a node in a run."""
-    return [Done(path, at, loads_own(facts)) for path, at, facts in tx.all(_LIST_DONE, the_pk=run_pk, node_id=node_id)]
+    return [
+        SucceededNode(path, at, loads_own(facts))
+        for path, at, facts in tx.all(_LIST_DONE, the_pk=run_pk, node_id=node_id)
+    ]

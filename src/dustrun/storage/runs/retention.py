@@ -161,14 +161,14 @@ HANDLED = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RetentionStep:
     """A step's result: where the next step starts (None: the organisation is done), and how many runs it hid."""
 
     after: int | None
     hidden: int
 
 
-def hide(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
+def hide(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> RetentionStep:
     """Hides those of the organisation's next runs that ended before a time and that nothing needs.
 
     A run is needed while a run of its retry chain or one that it called is open or newer; while its caller exists,
@@ -181,7 +181,7 @@ def hide(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
     for pk, run_id, root, parent_pk, started_at, finished_at, status, workflow_id in rows:
         after = pk
         if started_at >= before:
-            return Step(None, hidden)
+            return RetentionStep(None, hidden)
         if (
             pk in newest
             or finished_at is None
@@ -199,7 +199,7 @@ def hide(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
             bucket=pk // COUNTED_TOGETHER,
         )
         hidden += 1
-    return Step(after if len(rows) == count else None, hidden)
+    return RetentionStep(after if len(rows) == count else None, hidden)
 
 
 def _is_needed(tx: Tx, org_id: str, pk: int, root: str, parent_pk: int | None, before: int) -> bool:

@@ -56,7 +56,7 @@ _BISECT = Statement(
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class RunFilters:
     """Filters of a run list. `version`: of the workflow, which must be given; `before`: only runs with smaller row ids;
     `only`: the ids of the workflows that the caller can access; `without_source`: not what that started. Counts ignore
     `statuses`, `before` and `without_source`."""
@@ -89,10 +89,10 @@ class Range:
     version: int | None = None
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> RangeKind:
         """The key of the range's compiled statements."""
         is_final, is_open = self.status in FINAL, self.status in OPEN
-        return Kind(self.owner[0], is_final, is_open, self.mode is not None, self.version is not None)
+        return RangeKind(self.owner[0], is_final, is_open, self.mode is not None, self.version is not None)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RangeKind:
     """The shape of a range; statements are compiled once per shape."""
 
     owner: str
@@ -127,7 +127,7 @@ class Kind:
         return found
 
 
-def ranges_of(org_id: str, filters: Filters) -> Iterator[Range]:
+def ranges_of(org_id: str, filters: RunFilters) -> Iterator[Range]:
     """The index ranges that have the runs of the filters."""
     ids = filters.workflow_ids
     owners = [("org_id", org_id)] if ids is None else [("workflow_id", workflow_id) for workflow_id in ids]
@@ -144,12 +144,12 @@ def ranges_of(org_id: str, filters: Filters) -> Iterator[Range]:
             yield Range(owner, status, None, version)
 
 
-def list_runs(tx: Tx, org_id: str, filters: Filters, limit: int, offset: int) -> list[RunRow]:
+def list_runs(tx: Tx, org_id: str, filters: RunFilters, limit: int, offset: int) -> list[RunRow]:
     """Lists runs, newest first, one more than `limit` if there are more; without payloads."""
     return read_rows(tx, org_id, list_pks(tx, org_id, filters, limit + 1, offset))
 
 
-def list_pks(tx: Tx, org_id: str, filters: Filters, most: int, offset: int = 0) -> list[int]:
+def list_pks(tx: Tx, org_id: str, filters: RunFilters, most: int, offset: int = 0) -> list[int]:
     """The row ids of at most so many runs, newest first."""
     bounds = _bounds_of(tx, filters)
     ranges = list(ranges_of(org_id, filters))
@@ -188,7 +188,7 @@ class _Bounds:
     without_source: str | None
 
 
-def _bounds_of(tx: Tx, filters: Filters) -> _Bounds:
+def _bounds_of(tx: Tx, filters: RunFilters) -> _Bounds:
     since, until = filters.since, filters.until
     lowest = None if since is None else first_pk(tx, since - SKEW_MS)
     ends = [filters.before, None if until is None else first_pk(tx, until + SKEW_MS)]
@@ -208,7 +208,7 @@ def _newest(tx: Tx, org_id: str, one: Range, bounds: _Bounds, wanted: int, skipp
 
 @functools.cache
 def _newest_of(
-    kind: Kind, has_since: bool, has_until: bool, has_highest: bool, lacks_source: bool = False
+    kind: RangeKind, has_since: bool, has_until: bool, has_highest: bool, lacks_source: bool = False
 ) -> Statement:
     query = sa.select(runs.c.pk).where(*kind.where())
     if kind.owner != "org_id":
@@ -240,7 +240,7 @@ def first_pk(tx: Tx, instant: int) -> int:
 _NEVER = 2**62
 
 
-def count_by_status(tx: Tx, org_id: str, filters: Filters) -> dict[str, int]:
+def count_by_status(tx: Tx, org_id: str, filters: RunFilters) -> dict[str, int]:
     """Counts runs by status: those of a version by its index, else open ones by theirs and ended ones with counters."""
     if filters.version is not None:
         return _of_version(tx, org_id, filters)
@@ -250,7 +250,7 @@ def count_by_status(tx: Tx, org_id: str, filters: Filters) -> dict[str, int]:
     return {status: total for status, total in counts.items() if total}
 
 
-def _started(tx: Tx, org_id: str, filters: Filters, since: int | None) -> Counter[str]:
+def _started(tx: Tx, org_id: str, filters: RunFilters, since: int | None) -> Counter[str]:
     """Counts the runs that started at or after a time."""
     counts = Counter(_ended(tx, org_id, filters) if since is None else _ended_since(tx, org_id, filters, since))
     for one in ranges_of(org_id, replace(filters, statuses=sorted(OPEN))):
@@ -259,7 +259,7 @@ def _started(tx: Tx, org_id: str, filters: Filters, since: int | None) -> Counte
     return counts
 
 
-def _of_version(tx: Tx, org_id: str, filters: Filters) -> dict[str, int]:
+def _of_version(tx: Tx, org_id: str, filters: RunFilters) -> dict[str, int]:
     pieces = list(_pieces(tx, filters.since, filters.until))
     counts: Counter[str] = Counter()
     for one, (low, high, is_edge) in itertools.product(ranges_of(org_id, replace(filters, statuses=())), pieces):
@@ -283,7 +283,7 @@ def _pieces(tx: Tx, since: int | None, until: int | None) -> Iterator[tuple[int,
 
 
 @functools.cache
-def _count_between(kind: Kind, has_times: bool) -> Statement:
+def _count_between(kind: RangeKind, has_times: bool) -> Statement:
     big = sa.BigInteger
     query = sa.select(sa.func.count()).where(*kind.where())
     query = query.where(runs.c.pk >= b("low", type_=big), runs.c.pk < b("high", type_=big))
@@ -293,7 +293,7 @@ def _count_between(kind: Kind, has_times: bool) -> Statement:
     return Statement(query)
 
 
-def _ended(tx: Tx, org_id: str, filters: Filters, from_bucket: int = 0) -> dict[str, int]:
+def _ended(tx: Tx, org_id: str, filters: RunFilters, from_bucket: int = 0) -> dict[str, int]:
     query = sa.select(run_counts.c.status, sa.func.sum(run_counts.c.total)).where(run_counts.c.org_id == org_id)
     if filters.workflow_ids is not None:
         query = query.where(run_counts.c.workflow_id.in_(filters.workflow_ids))
@@ -305,7 +305,7 @@ def _ended(tx: Tx, org_id: str, filters: Filters, from_bucket: int = 0) -> dict[
     return {status: int(total) for status, total in rows if total}
 
 
-def _ended_since(tx: Tx, org_id: str, filters: Filters, since: int) -> dict[str, int]:
+def _ended_since(tx: Tx, org_id: str, filters: RunFilters, since: int) -> dict[str, int]:
     """Counts ended runs since a time: full buckets from counters, the rest of a bucket by index.
 
     Start times are compared only where row ids and starts may be in a different order."""
@@ -322,7 +322,7 @@ def _ended_since(tx: Tx, org_id: str, filters: Filters, since: int) -> dict[str,
 
 
 def _ended_between(
-    tx: Tx, org_id: str, filters: Filters, low: int, high: int, since: int | None = None
+    tx: Tx, org_id: str, filters: RunFilters, low: int, high: int, since: int | None = None
 ) -> dict[str, int]:
     """Ended runs by status with row ids from `low` to below `high`, in one statement: SQLite passes over so many
     pieces of the index of ended runs as there are pairs of a status and a mode. PostgreSQL passes over the rows once,
@@ -348,7 +348,7 @@ def _count(tx: Tx, one: Range, *, since: int | None = None) -> int:
 
 
 @functools.cache
-def _count_of(kind: Kind, has_since: bool) -> Statement:
+def _count_of(kind: RangeKind, has_since: bool) -> Statement:
     query = sa.select(sa.func.count()).where(*kind.where())
     if has_since:
         query = query.where(runs.c.started_at >= b("since_", type_=sa.BigInteger))

@@ -16,7 +16,7 @@ from dustrun.storage.runs.approvals import ApprovalRow
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class ClosedApproval:
     """The outcome of an approval."""
 
     approval_id: str
@@ -41,7 +41,7 @@ class Waits:
     expired: list[str] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     asked: list[ApprovalRow] = field(default_factory=list)
-    closed: list[Closed] = field(default_factory=list)
+    closed: list[ClosedApproval] = field(default_factory=list)
 
 
 _ANSWERED = Statement(

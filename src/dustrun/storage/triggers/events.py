@@ -44,7 +44,7 @@ class EventRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
+class TriggerEventFilters:
     """Which events a list shows; `only`: the workflows that the caller may see."""
 
     org_id: str
@@ -187,7 +187,7 @@ def forget_content(tx: Tx, org_id: str, before: int, count: int) -> int:
     return tx.run(_FORGET, org_id=org_id, before=before, count=count)
 
 
-def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
+def _conditions(filters: TriggerEventFilters) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = [t.c.org_id == filters.org_id]
     for name in ("workflow_id", "node_id", "type", "outcome", "reason"):
         value = getattr(filters, name)
@@ -202,13 +202,13 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
     return found
 
 
-def list_page(tx: Tx, filters: Filters, *, limit: int, offset: int) -> list[EventRow]:
+def list_page(tx: Tx, filters: TriggerEventFilters, *, limit: int, offset: int) -> list[EventRow]:
     """Lists events, newest first."""
     query = sa.select(*_COLUMNS).where(*_conditions(filters)).order_by(t.c.pk.desc()).limit(limit).offset(offset)
     return [_row(found) for found in tx.all(Statement(query))]
 
 
-def list_to_replay(tx: Tx, filters: Filters, after: int, count: int) -> list[EventRow]:
+def list_to_replay(tx: Tx, filters: TriggerEventFilters, after: int, count: int) -> list[EventRow]:
     """Lists events that can be taken once more, oldest first and behind a row: no replays, no requests that were
     refused before they were read, and none without content. Without an outcome: those that started no run."""
     own = [t.c.replay_of.is_(None), t.c.payload != NO_CONTENT, t.c.key.not_like(f"{REFUSED}%"), t.c.pk > after]

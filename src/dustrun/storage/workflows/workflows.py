@@ -63,7 +63,7 @@ class ListedWorkflow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
+class WorkflowFilters:
     """Filters of a workflow list; `status` None excludes archived ones. `only`: the ids that the caller can access."""
 
     org_id: str
@@ -215,7 +215,7 @@ def ladder(tx: Tx, workflow_id: str, version: int) -> dict[str, str]:
     return dict(tx.all(_LADDER, workflow_id=workflow_id, version=version))
 
 
-def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
+def _conditions(filters: WorkflowFilters) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = [t.c.org_id == filters.org_id]
     if filters.q:
         found.append(
@@ -256,7 +256,7 @@ def _listed(found: tuple[Any, ...]) -> ListedWorkflow:
     return ListedWorkflow(row, trigger_type, tuple(node_types.split()), tuple(connector_types.split()), node_count)
 
 
-def list_page(tx: Tx, filters: Filters, *, sort: str, limit: int, offset: int) -> list[ListedWorkflow]:
+def list_page(tx: Tx, filters: WorkflowFilters, *, sort: str, limit: int, offset: int) -> list[ListedWorkflow]:
     """Lists one page of workflows, without their definitions."""
     status = t.c.status == filters.status if filters.status else t.c.status != "archived"
     query = sa.select(*_COLUMNS, *_ABOUT_VERSION).select_from(_WITH_VERSION)
@@ -264,14 +264,14 @@ def list_page(tx: Tx, filters: Filters, *, sort: str, limit: int, offset: int) -
     return [_listed(found) for found in tx.all(Statement(query))]
 
 
-def count_by_status(tx: Tx, filters: Filters) -> dict[str, int]:
+def count_by_status(tx: Tx, filters: WorkflowFilters) -> dict[str, int]:
     """Counts workflows by status, ignoring `filters.status`."""
     query = sa.select(t.c.status, sa.func.count()).select_from(_WITH_VERSION)
     query = query.where(*_conditions(filters)).group_by(t.c.status)
     return dict(tx.all(Statement(query)))
 
 
-def types_present(tx: Tx, filters: Filters) -> tuple[list[str], list[str]]:
+def types_present(tx: Tx, filters: WorkflowFilters) -> tuple[list[str], list[str]]:
     """The trigger types and connector types used by these workflows."""
     query = sa.select(v.c.trigger_type, v.c.connector_types).select_from(_WITH_VERSION)
     found = tx.all(Statement(query.where(*_conditions(filters), t.c.status != "archived").distinct()))

@@ -19,11 +19,11 @@ from dustrun.core.triggers.chain.watch import (
     BlockFacts,
     ChainEvent,
     ChainLog,
-    Found,
+    ChainWatch,
+    MatchedLog,
     NativeMove,
     SentTransaction,
     Traces,
-    Watch,
     block_events,
     log_event,
     match_logs,
@@ -39,7 +39,7 @@ _MOST_LOGS: Final = 50_000
 
 
 @dataclass(slots=True)
-class Content:
+class BlockContent:
     """One block as it was read with so many others on top of it. `first`: the first log index of transactions."""
 
     facts: BlockFacts
@@ -51,7 +51,7 @@ class Content:
     locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
 
-def can_move(watch: Watch) -> Callable[[NativeMove], bool]:
+def can_move(watch: ChainWatch) -> Callable[[NativeMove], bool]:
     """Whether a watch wants a move."""
     match = watch.match_move
     return lambda move: match is not None and match(move) is not None
@@ -60,11 +60,11 @@ def can_move(watch: Watch) -> Callable[[NativeMove], bool]:
 class Blocks:
     """Blocks of one chain by hash. `watches` are those of all subscriptions, whoever is served now."""
 
-    def __init__(self, reader: BlockReader, watches: Callable[[], Sequence[Watch]]) -> None:
+    def __init__(self, reader: BlockReader, watches: Callable[[], Sequence[ChainWatch]]) -> None:
         self._reader = reader
         self._watches = watches
-        self._kept: OrderedDict[str, Content] = OrderedDict()
-        self._reading: dict[tuple[str, int], asyncio.Task[Content]] = {}
+        self._kept: OrderedDict[str, BlockContent] = OrderedDict()
+        self._reading: dict[tuple[str, int], asyncio.Task[BlockContent]] = {}
         self._logs = 0
         self._wanted: list[LogQuery] = []
         self._query: LogQuery | None = None
@@ -77,14 +77,14 @@ class Blocks:
         self._reading.clear()
         self._logs = 0
 
-    async def events(self, header: Header, watch: Watch, depth: int) -> list[ChainEvent]:
+    async def events(self, header: Header, watch: ChainWatch, depth: int) -> list[ChainEvent]:
         """The events of a block for a watch; `depth`: how many others are on top of it."""
         try:
             content = await self._content(header, depth, _needed(watch, depth))
         except DustrunError:  # of what others ask for, too; it may be able to go on alone
             wanted = [watch.query] if watch.query is not None else []
             facts, logs = await self._reader.content(header, watch.query, wanted, depth)
-            content = Content(facts, depth, logs)
+            content = BlockContent(facts, depth, logs)
         if watch.query is not None:
             found = await matching(watch, content.logs)
             await self._place(content, found)
@@ -95,13 +95,13 @@ class Blocks:
             return transaction_events(watch, content.facts, await self._transactions(header, content))
         return block_events(watch, content.facts)
 
-    async def _place(self, content: Content, found: Sequence[Found]) -> None:
+    async def _place(self, content: BlockContent, found: Sequence[MatchedLog]) -> None:
         async with content.locks["first"]:
             left = [one.log for one in found if one.log.transaction_hash not in content.first]
             if left:
                 content.first |= await self._reader.first_indexes(left)
 
-    async def _content(self, header: Header, depth: int, needed: int) -> Content:
+    async def _content(self, header: Header, depth: int, needed: int) -> BlockContent:
         known = self._kept.get(header.hash)
         if known is not None and known.depth >= needed:
             return known
@@ -113,16 +113,16 @@ class Blocks:
             task.add_done_callback(lambda done: self._read_done(name, done))
         return await asyncio.shield(task)
 
-    def _read_done(self, name: tuple[str, int], done: asyncio.Task[Content]) -> None:
+    def _read_done(self, name: tuple[str, int], done: asyncio.Task[BlockContent]) -> None:
         if self._reading.get(name) is done:
             del self._reading[name]
         if not done.cancelled():
             done.exception()  # whoever waited has it
 
-    async def _read(self, header: Header, depth: int) -> Content:
+    async def _read(self, header: Header, depth: int) -> BlockContent:
         query = self._query
         facts, logs = await self._reader.content(header, query, self._wanted, depth)
-        content = Content(facts, depth, logs)
+        content = BlockContent(facts, depth, logs)
         if query == self._query:
             before = self._kept.pop(header.hash, None)
             self._logs += len(logs) - (len(before.logs) if before is not None else 0)
@@ -131,7 +131,7 @@ class Blocks:
             self._logs -= len(self._kept.popitem(last=False)[1].logs)
         return content
 
-    async def _moves(self, header: Header, content: Content, traces: Traces) -> list[NativeMove]:
+    async def _moves(self, header: Header, content: BlockContent, traces: Traces) -> list[NativeMove]:
         async with content.locks[traces]:
             if traces not in content.moves:
                 wanting = [can_move(watch) for watch in self._watches() if watch.traces == traces and watch.match_move]
@@ -140,7 +140,7 @@ class Blocks:
                 )
             return content.moves[traces]
 
-    async def _transactions(self, header: Header, content: Content) -> list[SentTransaction]:
+    async def _transactions(self, header: Header, content: BlockContent) -> list[SentTransaction]:
         async with content.locks["transactions"]:
             if content.transactions is None:
                 wanting = [match for watch in self._watches() if (match := watch.match_transaction) is not None]
@@ -150,21 +150,23 @@ class Blocks:
             return content.transactions
 
 
-def _needed(watch: Watch, depth: int) -> int:
+def _needed(watch: ChainWatch, depth: int) -> int:
     """How many blocks must have been on top of a block when it was read: as many as its watch waits for, even if there
     are more by now. A watch that failed at one block finds those beside it as they were read."""
     return min(depth, watch.confirmations) if isinstance(watch.confirmations, int) else depth
 
 
-async def matching(watch: Watch, logs: Sequence[ChainLog]) -> list[Found]:
+async def matching(watch: ChainWatch, logs: Sequence[ChainLog]) -> list[MatchedLog]:
     """The logs that a subscription wants, in the same order; of many, without holding up the loop."""
     return await in_pieces(lambda part: match_logs(watch, part), logs)
 
 
-async def placed(watch: Watch, found: Sequence[tuple[BlockFacts, Found]], first: Mapping[str, int]) -> list[ChainEvent]:
+async def placed(
+    watch: ChainWatch, found: Sequence[tuple[BlockFacts, MatchedLog]], first: Mapping[str, int]
+) -> list[ChainEvent]:
     """The events of matched logs; raises `Temporary` if nothing says where in its transaction one is."""
 
-    def place(part: Sequence[tuple[BlockFacts, Found]]) -> Iterator[ChainEvent]:
+    def place(part: Sequence[tuple[BlockFacts, MatchedLog]]) -> Iterator[ChainEvent]:
         for block, one in part:
             hash = one.log.transaction_hash
             if hash not in first:

@@ -8,11 +8,11 @@ from typing import Any, Final
 from dustrun.chain.chains import Chains
 from dustrun.chain.simulate.pinning import block_at
 from dustrun.chain.watching import BlockReader, ChainMoved, SeenBlock, TooMuch
-from dustrun.core.triggers.chain.watch import ChainEvent, Watch
+from dustrun.core.triggers.chain.watch import ChainEvent, ChainWatch
 from dustrun.errors import Invalid, Problem, Temporary
 from dustrun.sdk.trigger import Trigger, TriggerContext
-from dustrun.services.triggers.backtest.past_events import Asked, PastEvent, Period
-from dustrun.services.triggers.trying import Recent
+from dustrun.services.triggers.backtest.past_events import PastEvent, PastTrigger, Period
+from dustrun.services.triggers.trying import RecentEvent
 from dustrun.trigger_host.chain.blocks import Blocks, matching, placed
 
 _RANGE: Final = 2_000
@@ -33,7 +33,7 @@ class PastChainEvents:
     def __init__(self, chains: Chains) -> None:
         self._chains = chains
 
-    async def find(self, asked: Asked, period: Period, count: int) -> Sequence[PastEvent]:
+    async def find(self, asked: PastTrigger, period: Period, count: int) -> Sequence[PastEvent]:
         """Reads them from the chain. Raises `Invalid` for a period that is too long, `Temporary` if the chain changes
         meanwhile."""
         assert asked.trigger.watch is not None, "a chain trigger has one"
@@ -53,7 +53,7 @@ class PastChainEvents:
             raise Temporary("The chain changed while it was read.", retry_after_s=2) from None
         return [_past(watch, event, min(head, event.block.number + confirmations)) for event in events]
 
-    async def recent(self, _: TriggerContext, trigger: Trigger, config: Any) -> Recent:
+    async def recent(self, _: TriggerContext, trigger: Trigger, config: Any) -> RecentEvent:
         """The newest event of the newest blocks; what is not deep enough yet counts too."""
         assert trigger.watch is not None, "a chain trigger has one"
         watch = trigger.watch(config)
@@ -68,11 +68,11 @@ class PastChainEvents:
             except ChainMoved:
                 raise Temporary("The chain changed while it was read.", retry_after_s=2) from None
             if found:
-                return Recent(
+                return RecentEvent(
                     dict(found[-1].payload), f"From block {found[-1].block.number} of chain {watch.chain_id}."
                 )
             last, size = start - 1, size * 4
-        return Recent(None, f"There is none in blocks {first} to {head} of chain {watch.chain_id}.")
+        return RecentEvent(None, f"There is none in blocks {first} to {head} of chain {watch.chain_id}.")
 
     async def _blocks(self, reader: BlockReader, period: Period, head: int) -> tuple[int, int]:
         if period.from_block is not None:
@@ -89,7 +89,7 @@ class PastChainEvents:
 
 
 async def _events(
-    reader: BlockReader, watch: Watch, between: tuple[int, int], head: int, count: int
+    reader: BlockReader, watch: ChainWatch, between: tuple[int, int], head: int, count: int
 ) -> list[ChainEvent]:
     found: list[ChainEvent] = []
     (first, last), size = between, _RANGE if watch.query is not None else 64
@@ -106,7 +106,7 @@ async def _events(
     return [event for event in found if event.failure is None][:count]
 
 
-async def _logs(reader: BlockReader, watch: Watch, first: int, last: int, head: int) -> list[ChainEvent]:
+async def _logs(reader: BlockReader, watch: ChainWatch, first: int, last: int, head: int) -> list[ChainEvent]:
     assert watch.query is not None
     _, logs = await reader.logs_between(first, last, watch.query, [watch.query], head, is_sampled=True)
     matched = await matching(watch, logs)
@@ -118,7 +118,7 @@ async def _logs(reader: BlockReader, watch: Watch, first: int, last: int, head: 
     return await placed(watch, [(blocks[one.log.block_number].facts, one) for one in matched], positions)
 
 
-async def _single(reader: BlockReader, watch: Watch, first: int, last: int, head: int) -> list[ChainEvent]:
+async def _single(reader: BlockReader, watch: ChainWatch, first: int, last: int, head: int) -> list[ChainEvent]:
     blocks = Blocks(reader, lambda: [watch])
     blocks.rearm()
     found: list[ChainEvent] = []
@@ -137,6 +137,6 @@ async def _read(reader: BlockReader, numbers: Sequence[int]) -> list[SeenBlock]:
     return found
 
 
-def _past(watch: Watch, event: ChainEvent, met: int) -> PastEvent:
+def _past(watch: ChainWatch, event: ChainEvent, met: int) -> PastEvent:
     """`met`: the block at which its run would have started."""
     return PastEvent(event.key, dict(event.payload), event.block.time * 1000, {watch.chain_id: met})

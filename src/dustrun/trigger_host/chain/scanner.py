@@ -10,11 +10,11 @@ from itertools import groupby
 from typing import Any, Final
 
 from dustrun.chain.watching import BlockReader, ChainMoved, LeftBranch, SeenBlock, TooMuch
-from dustrun.core.triggers.chain.cursor import Cursor, Resumed
+from dustrun.core.triggers.chain.cursor import Cursor, ResumedSubscription
 from dustrun.core.triggers.chain.headers import KEPT, Header
 from dustrun.core.triggers.chain.identity import subject_of
 from dustrun.core.triggers.chain.queries import merge
-from dustrun.core.triggers.chain.watch import BlockFacts, ChainEvent, Found
+from dustrun.core.triggers.chain.watch import BlockFacts, ChainEvent, MatchedLog
 from dustrun.core.triggers.event import CursorMove
 from dustrun.records import dataclass
 from dustrun.services.triggers.chain_intake import ChainIntake
@@ -23,7 +23,7 @@ from dustrun.services.triggers.recording import CursorMoved
 from dustrun.storage.triggers.chain_events import ChainEventRow
 from dustrun.trigger_host.chain.blocks import Blocks, matching, placed
 from dustrun.trigger_host.chain.headers import Headers
-from dustrun.trigger_host.chain.watched import Watched
+from dustrun.trigger_host.chain.watched import WatchedSubscription
 
 _FIRST_RANGE: Final = 500
 _LARGEST_RANGE: Final = 5000
@@ -34,7 +34,7 @@ Change = Callable[[CursorMove], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Parts:
+class ScannerParts:
     """What a scanner works with."""
 
     reader: BlockReader
@@ -47,7 +47,7 @@ class Parts:
 class Scanner:
     """Scans one chain. `stale` is called with a subscription whose row must be read again."""
 
-    def __init__(self, parts: Parts, stale: Callable[[Watched], None]) -> None:
+    def __init__(self, parts: ScannerParts, stale: Callable[[WatchedSubscription], None]) -> None:
         self._parts = parts
         self._stale = stale
         self._range = _FIRST_RANGE
@@ -60,7 +60,7 @@ class Scanner:
         self._range = _FIRST_RANGE // 8
         return True
 
-    async def settle(self, one: Watched) -> bool:
+    async def settle(self, one: WatchedSubscription) -> bool:
         """Walks a subscription back if its block is not canonical any more. False: a reorg went deeper than the stored
         headers."""
         assert one.at is not None
@@ -78,7 +78,7 @@ class Scanner:
             await self.move(one, Cursor(ancestor.number, ancestor.hash))
         return True
 
-    async def begin(self, one: Watched, start: Header) -> None:
+    async def begin(self, one: WatchedSubscription, start: Header) -> None:
         """Sets where a subscription begins. It may have watched before: reorgs since then may have removed what it has
         recorded, or brought back what had been removed. What is in another block by now was only moved: no later scan
         comes by there. Blocks that it leaves out become a gap."""
@@ -100,13 +100,13 @@ class Scanner:
         gone = [row for row in gone if row.key not in found]
         if not (await self._change(one, changes, None) and await self._retract(one, gone, None)):
             return
-        left_out = Resumed.of(one.sub.cursor)
+        left_out = ResumedSubscription.of(one.sub.cursor)
         if left_out is not None and left_out.first <= start.number:
             await self.skip(one, left_out.first, Cursor(start.number, start.hash), left_out.reason)
         else:
             await self.move(one, Cursor(start.number, start.hash))
 
-    async def skip(self, one: Watched, first: int, last: Cursor, reason: str) -> None:
+    async def skip(self, one: WatchedSubscription, first: int, last: Cursor, reason: str) -> None:
         """Leaves out blocks up to this one, which become a gap."""
         try:
             version = await self._parts.store.skip(one.sub, one.version, first, last, reason)
@@ -115,20 +115,20 @@ class Scanner:
         else:
             one.moved(last, version)
 
-    def _told_anew(self, one: Watched, row: ChainEventRow, event: ChainEvent) -> list[Change]:
+    def _told_anew(self, one: WatchedSubscription, row: ChainEventRow, event: ChainEvent) -> list[Change]:
         """Takes back what runs were told of an event, and tells what it says in its new block."""
         retract = partial(self._parts.intake.retract, one.sub, one.watch, row)
         return [retract, partial(self._restore, one, event)]
 
-    async def _restore(self, one: Watched, event: ChainEvent, move: CursorMove) -> None:
+    async def _restore(self, one: WatchedSubscription, event: ChainEvent, move: CursorMove) -> None:
         await self._parts.intake.record(one.sub, one.watch, event, (move.expected, None))
 
-    async def _retract(self, one: Watched, rows: Sequence[ChainEventRow], at: Cursor | None) -> bool:
+    async def _retract(self, one: WatchedSubscription, rows: Sequence[ChainEventRow], at: Cursor | None) -> bool:
         """Takes back what reorgs have removed; the cursor stays there. False: the row must be read again."""
         retract = self._parts.intake.retract
         return await self._change(one, [partial(retract, one.sub, one.watch, row) for row in rows], at)
 
-    async def _change(self, one: Watched, changes: Sequence[Change], at: Cursor | None) -> bool:
+    async def _change(self, one: WatchedSubscription, changes: Sequence[Change], at: Cursor | None) -> bool:
         """Changes what is known of events; the cursor stays there. False: the row must be read again."""
         place = one.sub.cursor if at is None else at.public()  # without a place it may say where not to begin
         for change in changes:
@@ -147,7 +147,7 @@ class Scanner:
             raise ChainMoved  # the endpoint lags
         return block.header.hash == at.hash
 
-    async def by_blocks(self, one: Watched, first: int, last: Callable[[], int]) -> None:
+    async def by_blocks(self, one: WatchedSubscription, first: int, last: Callable[[], int]) -> None:
         """Scans the next blocks of a subscription, up to the `last` one, which may change meanwhile."""
         async with aclosing(self._read(one, first, last)) as blocks:
             async for header, events in blocks:
@@ -161,7 +161,7 @@ class Scanner:
                     return  # the row must be read again
 
     async def _read(
-        self, one: Watched, first: int, last: Callable[[], int]
+        self, one: WatchedSubscription, first: int, last: Callable[[], int]
     ) -> AsyncGenerator[tuple[Header, Callable[[], list[ChainEvent]]], None]:
         """Blocks and what gives their events, or raises why they could not be read. Some are read at once: with a slow
         endpoint, one after the other would take longer than the chain takes for new ones. Each comes when it is there,
@@ -186,7 +186,7 @@ class Scanner:
             await asyncio.gather(*(task for _, task in reads.values()), return_exceptions=True)
 
     async def _begin(
-        self, one: Watched, reads: dict[int, tuple[Header, asyncio.Task[list[ChainEvent]]]], numbers: range
+        self, one: WatchedSubscription, reads: dict[int, tuple[Header, asyncio.Task[list[ChainEvent]]]], numbers: range
     ) -> None:
         """Begins to read blocks; those whose headers are not stored only together, as one exchange gives their
         headers. The first is always begun: where headers were left out at a leap, a later one may be read already."""
@@ -199,10 +199,10 @@ class Scanner:
         for number, header in found.items():
             reads[number] = header, asyncio.ensure_future(self._events(one, header))
 
-    async def _events(self, one: Watched, header: Header) -> list[ChainEvent]:
+    async def _events(self, one: WatchedSubscription, header: Header) -> list[ChainEvent]:
         return await self._parts.blocks.events(header, one.watch, self._parts.headers.depth_of(header))
 
-    async def _take(self, one: Watched, header: Header, events: Sequence[ChainEvent]) -> None:
+    async def _take(self, one: WatchedSubscription, header: Header, events: Sequence[ChainEvent]) -> None:
         """Records what a subscription found in a block, oldest first, each event with a move of the cursor."""
         assert one.at is not None
         done = one.at.done if one.at.number == header.number and one.at.done is not None else -1
@@ -219,7 +219,9 @@ class Scanner:
         elif left:
             await self._forget(one, header.number)
 
-    async def _record(self, one: Watched, event: ChainEvent, cursor: Cursor, rest: Sequence[ChainEvent]) -> bool:
+    async def _record(
+        self, one: WatchedSubscription, event: ChainEvent, cursor: Cursor, rest: Sequence[ChainEvent]
+    ) -> bool:
         try:
             version = await self._parts.intake.record(one.sub, one.watch, event, (one.version, cursor), rest)
         except CursorMoved:
@@ -228,7 +230,7 @@ class Scanner:
         one.moved(cursor, version)
         return True
 
-    async def move(self, one: Watched, cursor: Cursor) -> None:
+    async def move(self, one: WatchedSubscription, cursor: Cursor) -> None:
         """Stores how far a subscription is."""
         try:
             version = await self._parts.intake.move(one.sub, one.version, cursor)
@@ -238,7 +240,7 @@ class Scanner:
         one.moved(cursor, version)
         await self._forget(one, cursor.number)
 
-    async def _forget(self, one: Watched, number: int) -> None:
+    async def _forget(self, one: WatchedSubscription, number: int) -> None:
         """Forgets now and then where events are that are too deep below a block to be removed."""
         if one.forgotten is None or number - one.forgotten >= KEPT:
             one.forgotten = number
@@ -247,7 +249,11 @@ class Scanner:
     # --- catching up ---
 
     async def _take_range(
-        self, one: Watched, end: Header, several: Sequence[tuple[BlockFacts, Found]], indexes: dict[str, int]
+        self,
+        one: WatchedSubscription,
+        end: Header,
+        several: Sequence[tuple[BlockFacts, MatchedLog]],
+        indexes: dict[str, int],
     ) -> None:
         """Records what a range has for a subscription."""
         assert one.at is not None
@@ -259,10 +265,10 @@ class Scanner:
                     return
         await self.move(one, Cursor(end.number, end.hash))
 
-    def by_place(self, due: Sequence[Watched]) -> list[list[Watched]]:
+    def by_place(self, due: Sequence[WatchedSubscription]) -> list[list[WatchedSubscription]]:
         """Groups subscriptions that want a range by what one read gives to all of a group: one that is far behind holds
         up nobody who is further on."""
-        groups: list[list[Watched]] = []
+        groups: list[list[WatchedSubscription]] = []
         last = -1
         for step, one in sorted(((one.range, one) for one in due if one.range is not None), key=lambda it: it[0].first):
             if not groups or step.first > last:
@@ -272,7 +278,7 @@ class Scanner:
             last = min(last, step.last)
         return groups
 
-    async def read_range(self, due: Sequence[Watched]) -> dict[int, Callable[[], Awaitable[None]]]:
+    async def read_range(self, due: Sequence[WatchedSubscription]) -> dict[int, Callable[[], Awaitable[None]]]:
         """Reads as many blocks as fit into one read, for subscriptions that want a range; what is left to do for each,
         without those that are not on the chain any more.
 
@@ -292,7 +298,7 @@ class Scanner:
             except TooMuch:  # it is never said of a single block
                 self._range = max(1, min(self._range, last - first + 1) // 2)
         self._range = min(self._range * 2, _LARGEST_RANGE)
-        alike: dict[tuple[str, str], list[Found]] = {}
+        alike: dict[tuple[str, str], list[MatchedLog]] = {}
         for one in due:  # the same trigger, in several workflows
             name = one.sub.row.type, one.sub.row.config
             if name not in alike:
@@ -325,7 +331,7 @@ class Scanner:
                 found[number] = block
         return found
 
-    async def replay(self, one: Watched, first: int, last: int) -> bool:
+    async def replay(self, one: WatchedSubscription, first: int, last: int) -> bool:
         """Scans the blocks of a gap; the cursor stays where it is. False: the row must be read again, and these blocks
         are still to be scanned."""
         assert one.at is not None
@@ -352,7 +358,9 @@ def _is_gone(row: ChainEventRow, block: SeenBlock | None, head: Header | None) -
     return block.header.hash != row.block_hash
 
 
-async def _find_moved(parts: Parts, one: Watched, gone: Sequence[ChainEventRow], last: int) -> dict[str, ChainEvent]:
+async def _find_moved(
+    parts: ScannerParts, one: WatchedSubscription, gone: Sequence[ChainEventRow], last: int
+) -> dict[str, ChainEvent]:
     """Of a subscription's events whose blocks were removed, those that are in another block up to the last one, by key.
     The block that a receipt names is only where to look: what is in the canonical block of that height counts."""
     found: dict[str, ChainEvent] = {}

@@ -14,8 +14,8 @@ from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
 from dustrun.trigger_host.chain.blocks import Blocks
 from dustrun.trigger_host.chain.headers import Headers
-from dustrun.trigger_host.chain.scanner import Parts
-from dustrun.trigger_host.chain.watched import Watched, WatchOptions
+from dustrun.trigger_host.chain.scanner import ScannerParts
+from dustrun.trigger_host.chain.watched import WatchedSubscription, WatchOptions
 from dustrun.trigger_host.chain.watcher import ChainWatcher
 
 _logger = log.get(__name__)
@@ -84,18 +84,18 @@ class ChainSource:
         reader = BlockReader(self._chains.get(chain_id))
         headers = Headers(chain_id, reader, self._store)
         blocks = Blocks(reader, lambda: [one.watch for one in watcher.watched])
-        parts = Parts(reader, headers, blocks, self._store, self._intake)
+        parts = ScannerParts(reader, headers, blocks, self._store, self._intake)
         watcher = ChainWatcher(chain_id, parts, self._find, self._options)
         return watcher
 
-    async def _find(self, subscription_id: str) -> Watched | None:
+    async def _find(self, subscription_id: str) -> WatchedSubscription | None:
         sub = await self._subscriptions.find(subscription_id)
         return self._watched(sub) if sub is not None and sub.is_watched else None
 
-    def _watched(self, sub: Subscription) -> Watched:
+    def _watched(self, sub: Subscription) -> WatchedSubscription:
         assert sub.trigger.watch is not None
         watch = sub.trigger.watch(sub.config)
         if watch.confirmations is None:
             network = self._chains.networks.get(watch.chain_id)
             watch = replace(watch, confirmations=network.confirmations if network is not None else 1)
-        return Watched.of(sub, watch)
+        return WatchedSubscription.of(sub, watch)

@@ -7,7 +7,7 @@ from typing import Final
 
 from dustrun import clock
 from dustrun.core.triggers.chain.cursor import Cursor, Scan
-from dustrun.core.triggers.chain.watch import Watch
+from dustrun.core.triggers.chain.watch import ChainWatch
 from dustrun.records import dataclass
 from dustrun.services.triggers.subscriptions import Subscription
 from dustrun.storage.triggers.subscriptions import FAILED
@@ -32,7 +32,7 @@ class WatchOptions:
 
 
 @dataclass(slots=True, eq=False)
-class Watched:
+class WatchedSubscription:
     """A subscription, what it watches, and how far it is. `at` runs ahead of the `stored` cursor while there are no
     events; after a restart those blocks are scanned again.
 
@@ -40,7 +40,7 @@ class Watched:
     since when it stands still, once that was told. `range`: the blocks that it wants read by ranges."""
 
     sub: Subscription
-    watch: Watch
+    watch: ChainWatch
     version: int
     stored: Cursor | None
     at: Cursor | None
@@ -56,7 +56,7 @@ class Watched:
     range: Scan | None = None
 
     @classmethod
-    def of(cls, sub: Subscription, watch: Watch) -> Watched:
+    def of(cls, sub: Subscription, watch: ChainWatch) -> WatchedSubscription:
         """From its row."""
         cursor = Cursor.of(sub.cursor)
         found = cls(sub, watch, sub.row.cursor_version, cursor, cursor, stalled_ms=sub.row.stalled_since)

@@ -17,14 +17,14 @@ from typing import Any, Final
 from dustrun import clock, log, metrics
 from dustrun.chain.endpoints import NotThisChain
 from dustrun.chain.watching import ChainMoved, LeftBranch, SeenBlock
-from dustrun.core.triggers.chain.cursor import Cursor, Resumed, Scan, Skip, plan
+from dustrun.core.triggers.chain.cursor import Cursor, ResumedSubscription, Scan, Skip, plan
 from dustrun.core.triggers.chain.headers import KEPT, Finality
 from dustrun.core.triggers.chain.watch import FINALIZED, target_of
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk.threads import side_by_side
 from dustrun.trigger_host.chain.headers import HeadWentBack
-from dustrun.trigger_host.chain.scanner import Parts, Scanner
-from dustrun.trigger_host.chain.watched import Watched, WatchOptions
+from dustrun.trigger_host.chain.scanner import Scanner, ScannerParts
+from dustrun.trigger_host.chain.watched import WatchedSubscription, WatchOptions
 
 # Notices when chain triggers stand still, tells it, and keeps how far each is where every server can read it.
 
@@ -43,7 +43,7 @@ _BEHIND = metrics.gauge("dustrun_trigger_lag_blocks", "Blocks that the slowest c
 class Stalls:
     """The stalls of one chain. `stalled_s`: after how long (None: a minute, or the time of 20 blocks)."""
 
-    def __init__(self, chain_id: int, parts: Parts, stalled_s: float | None) -> None:
+    def __init__(self, chain_id: int, parts: ScannerParts, stalled_s: float | None) -> None:
         network = parts.reader.chain.network
         self._chain_id = chain_id
         self._parts = parts
@@ -59,7 +59,7 @@ class Stalls:
         self._saved_s = -1e9
         self._saved: dict[str, Any] = {}
 
-    async def tell(self, watched: Sequence[Watched], finalized: int | None, trouble: str | None) -> None:
+    async def tell(self, watched: Sequence[WatchedSubscription], finalized: int | None, trouble: str | None) -> None:
         """Tells who stands still and who goes on again. `trouble`: why nothing was seen of the chain, if so."""
         newest, now_s = self._parts.headers.chain.newest, clock.monotonic_s()
         head = newest.number if newest is not None else -1
@@ -103,7 +103,7 @@ class Stalls:
         )
         return self._finality.grew_s, text + f"to {self._head}."
 
-    async def _stall(self, one: Watched, trouble: str | None, well_s: float) -> bool:
+    async def _stall(self, one: WatchedSubscription, trouble: str | None, well_s: float) -> bool:
         reason = one.error or trouble or "It takes long over the events that it has found."
         one.stalled_ms = clock.now_ms() - round(1000 * (clock.monotonic_s() - well_s))
         _STALLS.add(str(self._chain_id))
@@ -111,21 +111,21 @@ class Stalls:
         await self._parts.store.stall(one.sub, one.stalled_ms, reason, self._facts(one))
         return True
 
-    async def _recover(self, one: Watched, trouble: str | None) -> bool:
+    async def _recover(self, one: WatchedSubscription, trouble: str | None) -> bool:
         if trouble is not None or one.at is None or one.stalled_ms is None:
             return False
         await self._parts.store.recover(one.sub, one.stalled_ms, self._facts(one))
         one.stalled_ms = None
         return True
 
-    def _facts(self, one: Watched) -> dict[str, Any]:
+    def _facts(self, one: WatchedSubscription) -> dict[str, Any]:
         return {
             "chainId": self._chain_id,
             "lastScannedBlock": one.at.number if one.at is not None else None,
             "head": max(self._head, 0),
         }
 
-    async def _save(self, watched: Sequence[Watched], finalized: int | None, trouble: str | None) -> None:
+    async def _save(self, watched: Sequence[WatchedSubscription], finalized: int | None, trouble: str | None) -> None:
         """Stores how far each subscription is, now and then: the targets that most have reached, and those behind."""
         targets: dict[str, int] = {}
         behind: dict[str, Any] = {}
@@ -148,7 +148,7 @@ class Stalls:
             await self._parts.store.save_progress(self._chain_id, state)
             self._saved = state
 
-    def _measure(self, watched: Sequence[Watched], behind: dict[str, Any]) -> None:
+    def _measure(self, watched: Sequence[WatchedSubscription], behind: dict[str, Any]) -> None:
         name = str(self._chain_id)
         _STALLED.set(sum(one.stalled_ms is not None or one.is_failed for one in watched), name)
         _BEHIND.set(max((one["lag"] or 0 for one in behind.values()), default=0), name)
@@ -167,21 +167,21 @@ _TOO_DEEP: Final = (
     "A reorg removed block {number} ({hash}), up to which this trigger had scanned, and reaches deeper than the "
     f"{KEPT} headers that are stored."
 )
-Find = Callable[[str], Awaitable[Watched | None]]
+Find = Callable[[str], Awaitable[WatchedSubscription | None]]
 
 
 class ChainWatcher:
     """The loop of one chain."""
 
-    def __init__(self, chain_id: int, parts: Parts, find: Find, options: WatchOptions) -> None:
+    def __init__(self, chain_id: int, parts: ScannerParts, find: Find, options: WatchOptions) -> None:
         self._chain_id = chain_id
         self._parts = parts
         self._find = find
         self._most = options.most
         self._scanner = Scanner(parts, self._mark_stale)
         self._stalls = Stalls(chain_id, parts, options.stalled_s)
-        self._watched: dict[str, Watched] = {}
-        self._stale: dict[str, Watched] = {}
+        self._watched: dict[str, WatchedSubscription] = {}
+        self._stale: dict[str, WatchedSubscription] = {}
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._ranging: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -192,11 +192,11 @@ class ChainWatcher:
         self._moves = 0
 
     @property
-    def watched(self) -> list[Watched]:
+    def watched(self) -> list[WatchedSubscription]:
         """Its subscriptions, by age."""
         return list(self._watched.values())
 
-    async def arm(self, one: Watched) -> None:
+    async def arm(self, one: WatchedSubscription) -> None:
         """Watches for a subscription, from now on or with its newer row."""
         async with self._looking:
             await self._end(one.sub.id)
@@ -313,17 +313,17 @@ class ChainWatcher:
             _logger.warning(_UNFIT, chain_id=self._chain_id, times=moves + 1, **names)
         return moves + 1
 
-    def _has_moved_often(self, one: Watched) -> bool:
+    def _has_moved_often(self, one: WatchedSubscription) -> bool:
         """Counts that a subscription found other blocks than before; whether that is more than a reorg brings about."""
         one.moves = self._count_moves(one.moves, subscription=one.sub.id)
         return one.moves > 2
 
     # --- who works ---
 
-    def _may_work(self, one: Watched) -> bool:
+    def _may_work(self, one: WatchedSubscription) -> bool:
         return not (one.sub.id in self._busy or one.sub.id in self._stale or one.is_resting or one.range is not None)
 
-    def _has_work(self, one: Watched) -> bool:
+    def _has_work(self, one: WatchedSubscription) -> bool:
         """Whether a subscription has anything to do: of a thousand, few have at any moment."""
         headers = self._parts.headers.chain
         if one.at is None or one.gaps or one.is_failed or not headers.is_canonical(one.at.number, one.at.hash):
@@ -332,16 +332,16 @@ class ChainWatcher:
             return True
         return one.at.next <= target_of(one.watch, headers.newest.number, self._finalized)
 
-    def _start(self, one: Watched, work: Callable[[], Awaitable[bool]]) -> None:
+    def _start(self, one: WatchedSubscription, work: Callable[[], Awaitable[bool]]) -> None:
         task = self._busy[one.sub.id] = asyncio.get_running_loop().create_task(self._work_on(one, work))
         task.add_done_callback(lambda done: self._ended(one, done))
 
-    def _ended(self, one: Watched, done: asyncio.Task[None]) -> None:
+    def _ended(self, one: WatchedSubscription, done: asyncio.Task[None]) -> None:
         if self._busy.get(one.sub.id) is done:
             del self._busy[one.sub.id]
             self._start_range()
 
-    async def _work_on(self, one: Watched, work: Callable[[], Awaitable[bool]]) -> None:
+    async def _work_on(self, one: WatchedSubscription, work: Callable[[], Awaitable[bool]]) -> None:
         """Works for as long as there is more to do of what was seen of the chain: with a slow endpoint, that grew
         meanwhile."""
         is_more = True
@@ -352,7 +352,7 @@ class ChainWatcher:
             is_more = is_more and not (one.sub.id in self._stale or one.is_resting or one.range is not None)
             work = partial(self._advance, one)
 
-    async def _guarded(self, one: Watched, work: Callable[[], Awaitable[bool]]) -> bool:
+    async def _guarded(self, one: WatchedSubscription, work: Callable[[], Awaitable[bool]]) -> bool:
         """Lets a subscription that cannot go on rest, so that it holds up no other; whether it has more to do."""
         try:
             return await work()
@@ -370,7 +370,7 @@ class ChainWatcher:
                 _logger.warning("a chain trigger must wait", subscription=one.sub.id, error=one.error)
         return False
 
-    def _mark_stale(self, one: Watched) -> None:
+    def _mark_stale(self, one: WatchedSubscription) -> None:
         self._stale[one.sub.id] = one
         self._wake.set()
 
@@ -389,7 +389,7 @@ class ChainWatcher:
 
     # --- one subscription ---
 
-    async def _advance(self, one: Watched) -> bool:
+    async def _advance(self, one: WatchedSubscription) -> bool:
         """Makes sure that a subscription stands on a canonical block, and scans the next ones; whether there are
         more."""
         if one.is_failed:
@@ -403,7 +403,7 @@ class ChainWatcher:
             return False
         return one.sub.id not in self._stale and await self._scan(one)
 
-    async def _scan(self, one: Watched) -> bool:
+    async def _scan(self, one: WatchedSubscription) -> bool:
         newest = self._parts.headers.chain.newest
         assert one.at is not None
         if newest is None:
@@ -428,7 +428,7 @@ class ChainWatcher:
         await self._scanner.by_blocks(one, step.first, lambda: min(most, self._target(one)))
         return False
 
-    def _target(self, one: Watched) -> int:
+    def _target(self, one: WatchedSubscription) -> int:
         newest = self._parts.headers.chain.newest
         return -1 if newest is None else target_of(one.watch, newest.number, self._finalized)
 
@@ -440,14 +440,14 @@ class ChainWatcher:
         if due:
             self._ranging = asyncio.get_running_loop().create_task(self._scan_range(due))
 
-    async def _scan_range(self, due: list[Watched]) -> None:
+    async def _scan_range(self, due: list[WatchedSubscription]) -> None:
         for group in self._scanner.by_place(due):
             await self._read_range(group)
         for one in due:
             one.range = None
         self._wake.set()
 
-    async def _read_range(self, group: list[Watched]) -> None:
+    async def _read_range(self, group: list[WatchedSubscription]) -> None:
         """A range is read for all at once; if that fails, for each alone."""
         try:
             taken = await self._scanner.read_range(group)
@@ -465,7 +465,7 @@ class ChainWatcher:
             if is_here and id(one) in taken:
                 self._start(one, partial(_and_more, taken[id(one)]))
 
-    async def _replay(self, one: Watched) -> bool:
+    async def _replay(self, one: WatchedSubscription) -> bool:
         """Scans a piece of one gap that a person wants scanned; whether there was any."""
         if not one.gaps:
             return False
@@ -482,11 +482,11 @@ class ChainWatcher:
 
     # --- where it begins ---
 
-    async def _start_of(self, one: Watched) -> SeenBlock:
+    async def _start_of(self, one: WatchedSubscription) -> SeenBlock:
         """The block after which a new subscription scans: by number, if one was asked for when it was published or
         resumed."""
         head = await self._parts.reader.head()
-        stored, resumed = one.sub.cursor or {}, Resumed.of(one.sub.cursor)
+        stored, resumed = one.sub.cursor or {}, ResumedSubscription.of(one.sub.cursor)
         if resumed is not None and resumed.catches_up:
             return await self._block(max(0, min(resumed.first - 1, head.header.number)))
         if one.watch.from_block is not None and "resumed" not in stored:  # not after a resume
@@ -542,7 +542,7 @@ class ChainWatcher:
             await self._end(one.sub.id)
             await self._fail(one, reason)
 
-    async def _fail(self, one: Watched, reason: str) -> None:
+    async def _fail(self, one: WatchedSubscription, reason: str) -> None:
         if one.is_failed:
             return
         text = f"{reason} It goes on by itself as soon as its last block is on the chain again. To begin anew with "
@@ -551,7 +551,7 @@ class ChainWatcher:
         await self._parts.store.fail(one.sub, text, one.version)
         self._mark_stale(one)
 
-    async def _heal(self, one: Watched) -> None:
+    async def _heal(self, one: WatchedSubscription) -> None:
         """Goes on with a trigger that was stopped, if its last block is on the chain again."""
         if one.at is not None and await self._scanner.is_on_chain(one.at):
             await self._parts.store.heal(one.sub, one.version)

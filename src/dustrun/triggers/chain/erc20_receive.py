@@ -7,7 +7,7 @@ Amounts are exact, in base units: of a token with 6 decimals, `1000000` is one. 
 
 from __future__ import annotations
 
-from dustrun.core.triggers.chain.watch import Watch
+from dustrun.core.triggers.chain.watch import ChainWatch
 from dustrun.sdk.trigger import chain
 from dustrun.triggers._event_output import example_output
 from dustrun.triggers.chain.erc20_transfers import (
@@ -35,6 +35,6 @@ class Output(TransferOutput):
     example_config=EXAMPLE_CONFIG,
     example_output=example_output(INCOMING, "erc20-receive"),
 )
-def watch(config: Config) -> Watch:
+def watch(config: Config) -> ChainWatch:
     """Asks for the transfers to the addresses."""
     return watch_transfers(config, "to")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dustrun.core.triggers.chain.event_filter import TRANSFER, query_of, word_of
 from dustrun.core.triggers.chain.queries import LogQuery
-from dustrun.core.triggers.chain.watch import ChainLog, Watch
+from dustrun.core.triggers.chain.watch import ChainLog, ChainWatch
 from dustrun.sdk.trigger import Finding, TriggerContext
 from dustrun.triggers.chain.chain_config import (
     BLOCK,
@@ -62,7 +62,7 @@ INCOMING, OUTGOING = example(OTHER, HOLDER), example(HOLDER, OTHER)
 EXAMPLE_CONFIG = {"chainId": 1, "address": HOLDER, "tokenAddress": USDC, "minAmount": "1000000", "confirmations": 12}
 
 
-def watch_transfers(config: TransferConfig, side: Literal["from", "to"]) -> Watch:
+def watch_transfers(config: TransferConfig, side: Literal["from", "to"]) -> ChainWatch:
     """Asks for the token's transfers with one of the addresses on that side."""
     words = frozenset(word_of(address) for address in config.address)
     base = query_of(TRANSFER, [config.token_address])
@@ -75,4 +75,4 @@ def watch_transfers(config: TransferConfig, side: Literal["from", "to"]) -> Watc
             return None
         return {"sender": found["from"], "recipient": found["to"], "amount": str(found["value"])}
 
-    return Watch(**config.watched, query=LogQuery(base.addresses, topics), match_log=match)
+    return ChainWatch(**config.watched, query=LogQuery(base.addresses, topics), match_log=match)

@@ -8,7 +8,7 @@ catching up after a long downtime takes longer than with tokens.
 
 from __future__ import annotations
 
-from dustrun.core.triggers.chain.watch import Watch
+from dustrun.core.triggers.chain.watch import ChainWatch
 from dustrun.sdk.trigger import chain
 from dustrun.triggers._event_output import example_output
 from dustrun.triggers.chain.native_moves import EXAMPLE_CONFIG, OUTGOING, MoveConfig, MoveOutput, check, watch_moves
@@ -29,6 +29,6 @@ class Output(MoveOutput):
     example_config=EXAMPLE_CONFIG,
     example_output=example_output(OUTGOING, "eth-send"),
 )
-def watch(config: Config) -> Watch:
+def watch(config: Config) -> ChainWatch:
     """Keeps the moves from the addresses."""
     return watch_moves(config, "from")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from dustrun.core.triggers.chain.watch import Watch
+from dustrun.core.triggers.chain.watch import ChainWatch
 from dustrun.sdk.trigger import Finding, TriggerContext, chain
 from dustrun.triggers._event_output import example_output
 from dustrun.triggers.chain.chain_config import BLOCK, ChainConfig, ChainOutput, check_watched
@@ -35,6 +35,6 @@ async def _check(ctx: TriggerContext, config: Config) -> list[Finding]:
     example_config={"chainId": 1, "every": 100},
     example_output=example_output(BLOCK, "evm-block"),
 )
-def watch(config: Config) -> Watch:
+def watch(config: Config) -> ChainWatch:
     """Keeps every Nth block."""
-    return Watch(**config.watched, every=config.every)
+    return ChainWatch(**config.watched, every=config.every)

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from dustrun.core.evm.abi import AbiFault, show_all
 from dustrun.core.evm.calls import find_function
-from dustrun.core.triggers.chain.watch import SentTransaction, Watch
+from dustrun.core.triggers.chain.watch import ChainWatch, SentTransaction
 from dustrun.sdk.trigger import Finding, TriggerContext, chain
 from dustrun.triggers._event_output import example_output
 from dustrun.triggers.chain.chain_config import HOLDER, USDC, Addresses, check_watched
@@ -82,7 +82,7 @@ async def _check(ctx: TriggerContext, config: Config) -> list[Finding]:
         "evm-contract-call",
     ),
 )
-def watch(config: Config) -> Watch:
+def watch(config: Config) -> ChainWatch:
     """Keeps the transactions to one of the contracts that call the function."""
     contracts = frozenset(config.contract)
     function = find_function(config.function, config.abi) if config.function is not None else None
@@ -103,4 +103,4 @@ def watch(config: Config) -> Watch:
             "args": args,
         }
 
-    return Watch(**config.watched, match_transaction=match)
+    return ChainWatch(**config.watched, match_transaction=match)

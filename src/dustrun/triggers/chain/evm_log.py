@@ -16,7 +16,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from dustrun.core.evm.abi import AbiFault
 from dustrun.core.triggers.chain.event_filter import FilterFault, compile_filter, matcher, query_of, read_event
-from dustrun.core.triggers.chain.watch import Watch
+from dustrun.core.triggers.chain.watch import ChainWatch
 from dustrun.sdk.fields import raw
 from dustrun.sdk.trigger import Finding, TriggerContext, chain
 from dustrun.triggers._event_output import example_output
@@ -110,10 +110,10 @@ _EXAMPLE = {
     },
     example_output=example_output(_EXAMPLE, "evm-log"),
 )
-def watch(config: Config) -> Watch:
+def watch(config: Config) -> ChainWatch:
     """Asks for the event's logs, and keeps those for which the filter holds."""
     event = read_event(config.event_signature)
     condition = compile_filter(config.filter, event) if config.filter is not None else None
     demanded = condition.topics if condition is not None else ()
     query = query_of(event, config.address or (), demanded)
-    return Watch(**config.watched, query=query, match_log=matcher(event, condition))
+    return ChainWatch(**config.watched, query=query, match_log=matcher(event, condition))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dustrun.core.triggers.chain.watch import SentTransaction, Watch
+from dustrun.core.triggers.chain.watch import ChainWatch, SentTransaction
 from dustrun.sdk.trigger import Finding, TriggerContext, chain
 from dustrun.triggers._event_output import example_output
 from dustrun.triggers.chain.chain_config import HOLDER, Addresses, check_watched
@@ -51,7 +51,7 @@ async def _check(ctx: TriggerContext, config: Config) -> list[Finding]:
         {**EXAMPLE, "selector": "0xa9059cbb", "dataLength": 68, "created": None}, "evm-transaction"
     ),
 )
-def watch(config: Config) -> Watch:
+def watch(config: Config) -> ChainWatch:
     """Keeps the transactions with one of the addresses on the side that counts."""
     addresses, direction = frozenset(config.address), config.direction
 
@@ -63,4 +63,4 @@ def watch(config: Config) -> Watch:
         selector = f"0x{sent.data[:4].hex()}" if len(sent.data) >= 4 else None
         return {"selector": selector, "dataLength": len(sent.data), "created": sent.contract}
 
-    return Watch(**config.watched, match_transaction=match)
+    return ChainWatch(**config.watched, match_transaction=match)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dustrun.core.triggers.chain.watch import NativeMove, Watch
+from dustrun.core.triggers.chain.watch import ChainWatch, NativeMove
 from dustrun.sdk.trigger import Finding, TriggerContext
 from dustrun.triggers.chain.chain_config import (
     BLOCK,
@@ -61,7 +61,7 @@ INCOMING, OUTGOING = example(OTHER, HOLDER), example(HOLDER, OTHER)
 EXAMPLE_CONFIG = {"chainId": 1, "address": HOLDER, "minAmount": "1000000000000000000", "confirmations": 12}
 
 
-def watch_moves(config: MoveConfig, side: Literal["from", "to"]) -> Watch:
+def watch_moves(config: MoveConfig, side: Literal["from", "to"]) -> ChainWatch:
     """Keeps the moves with one of the addresses on that side."""
     addresses, least = frozenset(config.address), config.min_amount or 0
 
@@ -71,4 +71,4 @@ def watch_moves(config: MoveConfig, side: Literal["from", "to"]) -> Watch:
             return None
         return {"sender": move.sender, "recipient": move.recipient, "amount": str(move.units)}
 
-    return Watch(**config.watched, match_move=match, traces=config.traces)
+    return ChainWatch(**config.watched, match_move=match, traces=config.traces)

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from dustrun.core.evm.abi_signatures import parse_event
 from dustrun.core.triggers.chain.queries import LogQuery
-from dustrun.core.triggers.chain.watch import ChainLog, Watch
+from dustrun.core.triggers.chain.watch import ChainLog, ChainWatch
 from dustrun.core.values.amounts import read_units
 from dustrun.sdk.trigger import Finding, TriggerContext, chain
 from dustrun.triggers._event_output import example_output
@@ -133,7 +133,7 @@ _EXAMPLE = {
     },
     example_output=example_output(_EXAMPLE, "nft-transfer"),
 )
-def watch(config: Config) -> Watch:
+def watch(config: Config) -> ChainWatch:
     """Asks for the transfers of the collections. The two standards have the addresses at different places of a log, so
     they are compared here."""
     addresses = None if config.address is None else frozenset(config.address)
@@ -158,4 +158,4 @@ def watch(config: Config) -> Watch:
 
     topics = frozenset(f"0x{event.topic.hex()}" for event in (_ONE_OF, _SINGLE, _BATCH))
     query = LogQuery(frozenset(one.lower() for one in config.contract), (topics,))
-    return Watch(**config.watched, query=query, match_log=match)
+    return ChainWatch(**config.watched, query=query, match_log=match)

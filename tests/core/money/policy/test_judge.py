@@ -18,8 +18,8 @@ from dustrun.core.money.policy import (
     Allow,
     Ask,
     Deny,
-    Facts,
-    Request,
+    PolicyRequest,
+    VerdictFacts,
     WalletPolicy,
     Worth,
     count,
@@ -52,9 +52,9 @@ def rules(**fields: Any) -> WalletPolicy:
     return WalletPolicy.model_validate({**OPEN, **fields})
 
 
-def pay(units: int = 10**18, to: str = BOB) -> Request:
+def pay(units: int = 10**18, to: str = BOB) -> PolicyRequest:
     """Coins of chain 1."""
-    return Request("transaction", 1, to, units, b"", (Movement("send", COIN, units, to),), gas_limit=21_000)
+    return PolicyRequest("transaction", 1, to, units, b"", (Movement("send", COIN, units, to),), gas_limit=21_000)
 
 
 def call_data(signature: str, *words: int | str) -> bytes:
@@ -63,33 +63,33 @@ def call_data(signature: str, *words: int | str) -> bytes:
     return bytes.fromhex(read_selector(signature)[2:]) + b"".join(number.to_bytes(32) for number in numbers)
 
 
-def transfer(units: int = 10**6, to: str = BOB, *, declared: int | None = None) -> Request:
+def transfer(units: int = 10**6, to: str = BOB, *, declared: int | None = None) -> PolicyRequest:
     """A transfer of USDC."""
     data = call_data("transfer(address,uint256)", to, units)
     moved = Movement("send", USDC, units if declared is None else declared, to)
-    return Request("transaction", 1, TOKEN, 0, data, (moved,), "transfer(address,uint256)")
+    return PolicyRequest("transaction", 1, TOKEN, 0, data, (moved,), "transfer(address,uint256)")
 
 
-def approve(units: int, spender: str = ROUTER, *, of_swap: bool = False) -> Request:
+def approve(units: int, spender: str = ROUTER, *, of_swap: bool = False) -> PolicyRequest:
     """An approval of USDC."""
     data = call_data("approve(address,uint256)", spender, units)
-    return Request("transaction", 1, TOKEN, 0, data, (Movement("approve", USDC, units, spender, of_swap),))
+    return PolicyRequest("transaction", 1, TOKEN, 0, data, (Movement("approve", USDC, units, spender, of_swap),))
 
 
-def call(signature: str = "deposit(uint256)", to: str = ROUTER, **options: Any) -> Request:
+def call(signature: str = "deposit(uint256)", to: str = ROUTER, **options: Any) -> PolicyRequest:
     """A call of a contract."""
-    return Request("transaction", 1, to, 0, call_data(signature, 5), (), signature, **options)
+    return PolicyRequest("transaction", 1, to, 0, call_data(signature, 5), (), signature, **options)
 
 
-def permit(*, known: bool = True, units: int = 10**6, kind: Any = "typed-data", chain: int | None = 1) -> Request:
+def permit(*, known: bool = True, units: int = 10**6, kind: Any = "typed-data", chain: int | None = 1) -> PolicyRequest:
     """A signature."""
     movements = (Movement("approve", USDC, units, ROUTER),) if known else ()
-    return Request.of_signature(SignRequest("sign", kind, chain, {}, movements, "about", is_decoded=known), ME)
+    return PolicyRequest.of_signature(SignRequest("sign", kind, chain, {}, movements, "about", is_decoded=known), ME)
 
 
-def deciding(policy: WalletPolicy | None, request: Request, **facts: Any) -> list[str]:
+def deciding(policy: WalletPolicy | None, request: PolicyRequest, **facts: Any) -> list[str]:
     """The statements that deny; raises when it is not denied."""
-    verdict = judge(policy, request, Facts(0, facts.pop("worths", WORTHS), **facts))
+    verdict = judge(policy, request, VerdictFacts(0, facts.pop("worths", WORTHS), **facts))
     assert isinstance(verdict, Deny), verdict
     return [reason.statement for reason in verdict.reasons]
 
@@ -115,14 +115,14 @@ def deciding(policy: WalletPolicy | None, request: Request, **facts: Any) -> lis
 def test_a_limit_says_what_is_over_it(limit: dict[str, Any], spent: int, told: str) -> None:
     policy = rules(limits=[limit])
     (need,) = needs(policy, pay(100)) or ((COIN.key, HOUR),)
-    verdict = judge(policy, pay(100), Facts(0, WORTHS, {need: spent}))
+    verdict = judge(policy, pay(100), VerdictFacts(0, WORTHS, {need: spent}))
     assert isinstance(verdict, Deny)
     assert [reason.message for reason in verdict.reasons] == [told]
 
 
-def allows(policy: WalletPolicy, request: Request, **facts: Any) -> bool:
+def allows(policy: WalletPolicy, request: PolicyRequest, **facts: Any) -> bool:
     """Whether it is allowed."""
-    return isinstance(judge(policy, request, Facts(0, facts.pop("worths", WORTHS), **facts)), Allow)
+    return isinstance(judge(policy, request, VerdictFacts(0, facts.pop("worths", WORTHS), **facts)), Allow)
 
 
 # --- each statement ---
@@ -137,12 +137,12 @@ def test_no_policy_and_an_empty_one_deny_everything() -> None:
     assert deciding(empty, call()) == ["chains", "contracts", "methods"]
     assert deciding(empty, permit()) == ["chains", "assets", "contracts"]
     assert deciding(empty, permit(kind="message", known=False, chain=None)) == ["signatures.messages"]
-    assert deciding(empty, Request("transaction", 1, None, 0, b"\x60", ())) == ["chains", "allowDeploy"]
+    assert deciding(empty, PolicyRequest("transaction", 1, None, 0, b"\x60", ())) == ["chains", "allowDeploy"]
 
 
 def test_a_verdict_names_what_allows_it() -> None:
     narrow = WalletPolicy(chains=(1,), assets=(COIN.key,), recipients=(BOB,))
-    verdict = judge(narrow, pay(), Facts(0, WORTHS))
+    verdict = judge(narrow, pay(), VerdictFacts(0, WORTHS))
     assert isinstance(verdict, Allow)
     assert [reason.statement for reason in verdict.reasons] == ["chains", "assets", "recipients"]
     assert verdict.public()["outcome"] == "allow"
@@ -169,7 +169,7 @@ def test_a_verdict_names_what_allows_it() -> None:
         ({"signatures": {"typedData": "none"}}, permit(), ["signatures.typedData"]),
         ({"signatures": {"typedData": "any"}}, permit(known=False, chain=None), ["chains"]),
         ({}, permit(kind="message", known=False), ["signatures.messages"]),
-        ({}, Request("transaction", 1, None, 0, b"\x60\x80", ()), ["allowDeploy"]),
+        ({}, PolicyRequest("transaction", 1, None, 0, b"\x60\x80", ()), ["allowDeploy"]),
         ({"gas": [{"maxGas": 20_999}]}, pay(), ["gas[0]"]),
         ({"gas": [{"chainId": 8, "maxGas": 1}, {"maxFeePerGas": "9"}]}, replace(pay(), max_fee_units=10), ["gas[1]"]),
         ({"gas": [{"maxGasUsd": "0.5"}]}, replace(pay(), max_fee_units=10**11), ["gas[0]"]),
@@ -185,7 +185,7 @@ def test_a_verdict_names_what_allows_it() -> None:
          ["default"]),
     ],
 )  # fmt: skip
-def test_each_statement_denies_alone(fields: dict[str, Any], request_: Request, statements: list[str]) -> None:
+def test_each_statement_denies_alone(fields: dict[str, Any], request_: PolicyRequest, statements: list[str]) -> None:
     assert deciding(rules(**fields), request_) == statements
 
 
@@ -203,15 +203,15 @@ def test_each_statement_denies_alone(fields: dict[str, Any], request_: Request, 
         ({"contracts": [ROUTER]}, permit()),
         ({"signatures": {"typedData": "any"}}, permit(known=False)),
         ({"signatures": {"messages": True}}, permit(kind="message", known=False, chain=None)),
-        ({"allowDeploy": True}, Request("transaction", 1, None, 0, b"\x60\x80", ())),
+        ({"allowDeploy": True}, PolicyRequest("transaction", 1, None, 0, b"\x60\x80", ())),
         ({"gas": [{"maxGasUsd": "0.525"}]}, replace(pay(), max_fee_units=10**10)),
         ({"limits": [{"maxUsd": "2500"}]}, pay()),
         # value that goes into the contract which is called needs no entry among the recipients
         ({"recipients": [], "contracts": [ROUTER]},
-         Request("transaction", 1, ROUTER, 7, call_data("deposit()"), (Movement("send", COIN, 7, ROUTER),))),
+         PolicyRequest("transaction", 1, ROUTER, 7, call_data("deposit()"), (Movement("send", COIN, 7, ROUTER),))),
     ],
 )  # fmt: skip
-def test_each_statement_allows(fields: dict[str, Any], request_: Request) -> None:
+def test_each_statement_allows(fields: dict[str, Any], request_: PolicyRequest) -> None:
     assert allows(rules(**fields), request_)
 
 
@@ -230,39 +230,39 @@ def test_a_price_that_is_not_known_denies_unless_the_policy_says_otherwise() -> 
 
 def test_a_person_is_asked_above_the_threshold_and_never_overrules_a_denial() -> None:
     policy = rules(approvalAbove={"usd": "2499", "assets": {USDC.key: "999999"}})
-    asking = judge(policy, pay(), Facts(0, WORTHS))
+    asking = judge(policy, pay(), VerdictFacts(0, WORTHS))
     assert isinstance(asking, Ask)
     assert [reason.statement for reason in asking.reasons] == ["approvalAbove.usd"]
-    assert isinstance(judge(policy, transfer(), Facts(0, WORTHS)), Ask)
-    assert isinstance(judge(policy, transfer(999_999), Facts(0, WORTHS)), Allow)
-    assert isinstance(judge(policy, pay(), Facts(0, WORTHS, is_approved=True)), Allow)
+    assert isinstance(judge(policy, transfer(), VerdictFacts(0, WORTHS)), Ask)
+    assert isinstance(judge(policy, transfer(999_999), VerdictFacts(0, WORTHS)), Allow)
+    assert isinstance(judge(policy, pay(), VerdictFacts(0, WORTHS, is_approved=True)), Allow)
     forbidden = policy.model_copy(update={"recipients": ()})
-    assert isinstance(judge(forbidden, pay(), Facts(0, WORTHS, is_approved=True)), Deny)
+    assert isinstance(judge(forbidden, pay(), VerdictFacts(0, WORTHS, is_approved=True)), Deny)
     unpriced = policy.model_copy(update={"allow_unpriced_assets": True})
-    assert isinstance(judge(unpriced, pay(), Facts(0, {})), Ask)
+    assert isinstance(judge(unpriced, pay(), VerdictFacts(0, {})), Ask)
 
 
 def test_a_fee_far_above_the_usual_one_asks() -> None:
     policy = rules(feeAboveUsual=10)
     usual = replace(pay(), gas_limit=21_000, usual_fee_units=21_000)
     assert allows(policy, replace(usual, max_fee_units=10))
-    asking = judge(policy, replace(usual, max_fee_units=11), Facts(0, WORTHS))
+    asking = judge(policy, replace(usual, max_fee_units=11), VerdictFacts(0, WORTHS))
     assert isinstance(asking, Ask)
     assert [reason.statement for reason in asking.reasons] == ["feeAboveUsual"]
     assert allows(policy, replace(usual, max_fee_units=11), is_approved=True)
     assert allows(rules(), replace(usual, max_fee_units=10**6))
     burnt = replace(usual, max_fee_units=11)
-    assert [one.statement for one in judge_fee(policy, burnt, Facts(0, WORTHS))] == ["feeAboveUsual"]
-    assert list(judge_fee(policy, burnt, Facts(0, WORTHS, is_approved=True))) == []
+    assert [one.statement for one in judge_fee(policy, burnt, VerdictFacts(0, WORTHS))] == ["feeAboveUsual"]
+    assert list(judge_fee(policy, burnt, VerdictFacts(0, WORTHS, is_approved=True))) == []
 
 
 def test_a_fee_without_a_usual_one_asks_until_a_person_has_approved_one() -> None:
     policy = rules(feeAboveUsual=10)
     unknown = replace(pay(), gas_limit=1_000_000, max_fee_units=7)
-    asking = judge(policy, unknown, Facts(0, WORTHS))
+    asking = judge(policy, unknown, VerdictFacts(0, WORTHS))
     assert isinstance(asking, Ask)
     assert "7 for a unit of gas" in asking.reasons[0].message
-    assert [one.statement for one in judge_fee(policy, unknown, Facts(0, WORTHS))] == ["feeAboveUsual"]
+    assert [one.statement for one in judge_fee(policy, unknown, VerdictFacts(0, WORTHS))] == ["feeAboveUsual"]
     for price, is_allowed in ((7, True), (17, True), (18, False)):
         assert allows(policy, replace(unknown, max_fee_units=price), approved_gas_units=7) is is_allowed
     assert allows(policy, replace(unknown, gas_limit=0)), "its fee is not known yet, and judged later"
@@ -281,7 +281,7 @@ def test_a_doubtful_price_asks_where_something_depends_on_it() -> None:
         ({"limits": [{"maxUsd": "100"}], "gas": [{"maxGasUsd": "100"}]}, transfer(), ["prices", "prices"]),
         ({}, transfer(), []),
     ):
-        verdict = judge(rules(**fields), request_, Facts(0, WORTHS, {(USD, RUN): 0}, doubts=doubts))
+        verdict = judge(rules(**fields), request_, VerdictFacts(0, WORTHS, {(USD, RUN): 0}, doubts=doubts))
         assert isinstance(verdict, Ask if statements else Allow), fields
         assert depends_on_prices(rules(**fields)) is bool(statements)
         assert [one.statement for one in verdict.reasons if one.statement == "prices"] == statements
@@ -308,7 +308,7 @@ def test_the_approval_of_a_swap_is_held_against_limits_but_adds_nothing() -> Non
     policy = rules(limits=[{"asset": USDC.key, "maxUnits": "5"}], approvalAbove={"usd": "0"})
     assert deciding(policy, approve(6, of_swap=True)) == ["limits[0]"]
     swap_approval = approve(5, of_swap=True)
-    assert isinstance(judge(policy, swap_approval, Facts(0, WORTHS)), Allow)  # the swap itself is asked about
+    assert isinstance(judge(policy, swap_approval, VerdictFacts(0, WORTHS)), Allow)  # the swap itself is asked about
     assert {name: units for name, units in count(swap_approval, WORTHS).units.items() if units} == {}
     assert asked(swap_approval, WORTHS).units[USDC.key] == 5
     assert count(approve(5), WORTHS).units[USDC.key] == 5
@@ -317,7 +317,7 @@ def test_the_approval_of_a_swap_is_held_against_limits_but_adds_nothing() -> Non
 def test_a_new_recipient_waits_its_hours() -> None:
     policy = rules(newRecipientHours=3)
     assert deciding(policy, pay()) == ["newRecipientHours"]
-    just = Facts(3 * HOUR + 7, WORTHS, first_seen={BOB.lower(): 7})
+    just = VerdictFacts(3 * HOUR + 7, WORTHS, first_seen={BOB.lower(): 7})
     assert isinstance(judge(policy, pay(), just), Allow)
     assert isinstance(judge(policy, pay(), replace(just, now_ms=3 * HOUR + 6)), Deny)
 
@@ -330,7 +330,7 @@ def test_amounts_count_whatever_capitals_the_address_has() -> None:
 
 def test_a_piece_declared_as_one_counts_as_the_number_in_its_calldata() -> None:
     data = call_data("transferFrom(address,address,uint256)", EVE, BOB, 700)
-    request = Request("transaction", 1, TOKEN, 0, data, (Movement("send", USDC, 1, BOB),))
+    request = PolicyRequest("transaction", 1, TOKEN, 0, data, (Movement("send", USDC, 1, BOB),))
     assert count(request, WORTHS).units[USDC.key] == 700  # it may be an ERC-20 that somebody calls an NFT
     assert allows(rules(), request)
     assert deciding(rules(limits=[{"asset": USDC.key, "maxUnits": "699"}]), request) == ["limits[0]"]
@@ -341,7 +341,7 @@ def test_a_piece_declared_as_one_counts_as_the_number_in_its_calldata() -> None:
 
 def test_of_intent_and_its_fee() -> None:
     intent = Intent("send", 1, BOB, 5, b"", (Movement("send", COIN, 5, BOB),), "about")
-    request = Request.of_intent(intent, ME, gas_limit=21_000, max_fee_units=3, data_fee_units=11)
+    request = PolicyRequest.of_intent(intent, ME, gas_limit=21_000, max_fee_units=3, data_fee_units=11)
     assert request.gas_units == 63_011
     counted = count(request, WORTHS)
     assert counted.units == {
@@ -492,7 +492,7 @@ def policies(draw: st.DrawFn) -> WalletPolicy:
 
 
 @st.composite
-def requests(draw: st.DrawFn) -> Request:
+def requests(draw: st.DrawFn) -> PolicyRequest:
     amount = draw(units | st.just(MAX_UINT256))
     who = draw(st.sampled_from([BOB, EVE]))
     made = draw(
@@ -504,7 +504,7 @@ def requests(draw: st.DrawFn) -> Request:
                 call(to=who, is_decoded=draw(st.booleans())),
                 permit(units=amount, known=draw(st.booleans())),
                 permit(kind="message", known=False),
-                Request("transaction", 1, None, 0, b"\x60", ()),
+                PolicyRequest("transaction", 1, None, 0, b"\x60", ()),
             ]
         )
     )
@@ -514,7 +514,7 @@ def requests(draw: st.DrawFn) -> Request:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> Facts:
+def worlds(draw: st.DrawFn) -> VerdictFacts:
     spent = {
         (measure, window): draw(units) * (USD_UNIT // 4 if "sd" in measure else 1)
         for measure in ("usd", "count", "gasUsd", COIN.key, USDC.key)
@@ -526,7 +526,7 @@ def worlds(draw: st.DrawFn) -> Facts:
     # what a longer window holds is never less
     for measure in ("usd", "count", "gasUsd", COIN.key, USDC.key):
         spent[measure, 24 * HOUR] = max(spent[measure, 24 * HOUR], spent[measure, HOUR])
-    return Facts(3 * HOUR, prices, spent, seen)
+    return VerdictFacts(3 * HOUR, prices, spent, seen)
 
 
 _RANK = {Deny: 0, Ask: 1, Allow: 2}
@@ -535,7 +535,7 @@ _RANK = {Deny: 0, Ask: 1, Allow: 2}
 @settings(max_examples=150, deadline=None)
 @given(policies(), policies(), requests(), worlds())
 def test_what_is_not_looser_never_allows_more(
-    old: WalletPolicy, new: WalletPolicy, made: Request, world: Facts
+    old: WalletPolicy, new: WalletPolicy, made: PolicyRequest, world: VerdictFacts
 ) -> None:
     if not is_looser(old, new):
         assert _RANK[type(judge(new, made, world))] <= _RANK[type(judge(old, made, world))]
@@ -560,7 +560,7 @@ def tightened(draw: st.DrawFn) -> tuple[WalletPolicy, WalletPolicy]:
 @settings(max_examples=120, deadline=None)
 @given(tightened(), requests(), worlds())
 def test_tightening_is_known_as_such_and_allows_no_more(
-    both: tuple[WalletPolicy, WalletPolicy], made: Request, world: Facts
+    both: tuple[WalletPolicy, WalletPolicy], made: PolicyRequest, world: VerdictFacts
 ) -> None:
     old, new = both
     assert not is_looser(old, new)
@@ -570,7 +570,7 @@ def test_tightening_is_known_as_such_and_allows_no_more(
 @settings(max_examples=100, deadline=None)
 @given(policies(), requests(), worlds(), st.data())
 def test_the_order_of_statements_changes_nothing(
-    policy: WalletPolicy, made: Request, world: Facts, data: st.DataObject
+    policy: WalletPolicy, made: PolicyRequest, world: VerdictFacts, data: st.DataObject
 ) -> None:
     names = ("chains", "assets", "recipients", "contracts", "methods", "limits", "gas")
     mixed = policy.model_copy(update={name: tuple(data.draw(st.permutations(getattr(policy, name)))) for name in names})

@@ -18,7 +18,7 @@ from dustrun.core.evm.abi import Param
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.evm.calls import read_selector
 from dustrun.core.money.intent import Movement
-from dustrun.core.money.policy import Deny, Facts, Request, WalletPolicy, is_looser, judge
+from dustrun.core.money.policy import Deny, PolicyRequest, VerdictFacts, WalletPolicy, is_looser, judge
 from dustrun.core.money.policy.special_methods import Special, known_functions, special
 from dustrun.core.money.token_calls import implied_movements, is_readable
 
@@ -46,17 +46,17 @@ def _filled(param: Param, kind: str, receiver: str, names: tuple[str, ...] | Non
     return plain.get(kind, f"0x{'00' * int(kind[5:])}" if kind.startswith("bytes") and kind != "bytes" else 1)
 
 
-def request(data: bytes, method: str | None = None, *, value: int = 0, sender: str | None = ME) -> Request:
+def request(data: bytes, method: str | None = None, *, value: int = 0, sender: str | None = ME) -> PolicyRequest:
     paid = (Movement("send", COIN, value, ROUTER),) if value else ()
-    return Request("transaction", 1, ROUTER, value, data, paid, method, sender=sender)
+    return PolicyRequest("transaction", 1, ROUTER, value, data, paid, method, sender=sender)
 
 
-def call_of(one: Special, receiver: str) -> Request:
+def call_of(one: Special, receiver: str) -> PolicyRequest:
     function = one.function
     values = [filled(param, receiver, one.receivers) for param in function.inputs]
     data = function.encode(*values)
     moved = tuple(implied_movements(1, ROUTER, data))
-    return Request("transaction", 1, ROUTER, 0, data, moved, function.signature, sender=ME)
+    return PolicyRequest("transaction", 1, ROUTER, 0, data, moved, function.signature, sender=ME)
 
 
 OPEN = rules(allowUnlimitedApprovals=True, allowUnpricedAssets=True)
@@ -72,7 +72,7 @@ def test_a_listed_method_needs_its_name_unless_the_wallet_gains(one: Special) ->
     assert allows(OPEN, to_me) is (one.kind == "giving" and one.receivers is not None)
     if not is_for_caller:
         assert deciding(OPEN, to_eve) == ["methods"]
-        undecoded = Request("transaction", 1, ROUTER, 0, to_eve.data, to_eve.movements, sender=ME)
+        undecoded = PolicyRequest("transaction", 1, ROUTER, 0, to_eve.data, to_eve.movements, sender=ME)
         assert deciding(OPEN, undecoded) == ["methods"], "by the selector alone"
     named = rules(allowUnlimitedApprovals=True, allowUnpricedAssets=True, methods=["*", one.function.signature])
     assert allows(named, to_eve)
@@ -117,7 +117,7 @@ def conditional(where: str, method: str = "withdraw(address asset, uint256 amoun
     return rules(methods=[{"method": method, "where": where}], **more)
 
 
-def withdraw(units: int = 5_000_000, to: str = ME, *, value: int = 0) -> Request:
+def withdraw(units: int = 5_000_000, to: str = ME, *, value: int = 0) -> PolicyRequest:
     return request(parse_function(WITHDRAW).encode(TOKEN, units, to), WITHDRAW, value=value)
 
 
@@ -127,7 +127,7 @@ def test_a_condition_holds_for_the_arguments_it_names(method: str) -> None:
     assert allows(policy, withdraw())
     assert deciding(policy, withdraw(5_000_001)) == ["methods"]
     assert deciding(policy, withdraw(to=EVE)) == ["methods"]
-    verdict = judge(policy, withdraw(to=EVE), Facts(0, WORTHS))
+    verdict = judge(policy, withdraw(to=EVE), VerdictFacts(0, WORTHS))
     assert isinstance(verdict, Deny)
     assert verdict.reasons[0].message == (
         f'The condition "to == wallet && amount <= units(\'5\', 6)" on "{WITHDRAW}" does not hold.'
@@ -165,10 +165,10 @@ def test_a_condition_on_a_token_method_holds_although_it_needs_no_entry() -> Non
     policy = rules(methods=[entry])
     for units, is_allowed in ((9, True), (10, False)):
         data = parse_function("transfer(address,uint256)").encode(BOB, units)
-        pay = Request("transaction", 1, TOKEN, 0, data, (Movement("send", USDC, units, BOB),), sender=ME)
+        pay = PolicyRequest("transaction", 1, TOKEN, 0, data, (Movement("send", USDC, units, BOB),), sender=ME)
         assert allows(policy, pay) is is_allowed
         within = request(batching("aggregate((address,bytes)[])", (TOKEN, data)))
-        within = Request("transaction", 1, ROUTER, 0, within.data, pay.movements, sender=ME)
+        within = PolicyRequest("transaction", 1, ROUTER, 0, within.data, pay.movements, sender=ME)
         assert allows(rules(methods=["aggregate((address,bytes)[])", entry]), within) is is_allowed
 
 
@@ -318,8 +318,8 @@ def test_any_condition_allows_only_if_it_is_true_and_never_raises(text: str, uni
     assert allows_at_all(conditional(f"!({text})"), withdraw(units, to)) + is_allowed <= 1
 
 
-def allows_at_all(policy: WalletPolicy, asked: Request) -> bool:
-    return allows(policy, asked) if not isinstance(judge(policy, asked, Facts(0, WORTHS)), Deny) else False
+def allows_at_all(policy: WalletPolicy, asked: PolicyRequest) -> bool:
+    return allows(policy, asked) if not isinstance(judge(policy, asked, VerdictFacts(0, WORTHS)), Deny) else False
 
 
 @settings(max_examples=60, deadline=None)

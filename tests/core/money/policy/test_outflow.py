@@ -9,7 +9,7 @@ import pytest
 
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy import WalletPolicy, Worth, is_looser
-from dustrun.core.money.policy.outflow import Ceilings, Raised, Taken, judge_outflow
+from dustrun.core.money.policy.outflow import Ceilings, RaisedAllowance, TakenAmounts, judge_outflow
 from dustrun.core.values.amounts import Asset
 
 WHO = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -26,7 +26,7 @@ def policy(**outflow: Any) -> WalletPolicy:
 
 
 def statements(
-    taken: Taken, *declared: Movement, worths: Any = None, dust_cap: int | None = None, **outflow: Any
+    taken: TakenAmounts, *declared: Movement, worths: Any = None, dust_cap: int | None = None, **outflow: Any
 ) -> list[str]:
     rule = None if dust_cap is not None else policy(**outflow).outflow
     found = judge_outflow(Ceilings(rule, dust_cap), taken, declared, WORTHS if worths is None else worths)
@@ -36,29 +36,31 @@ def statements(
 @pytest.mark.parametrize(
     ("taken", "declared", "outflow", "denied"),
     [
-        (Taken({USDC: 5_000_000}), [SEND], {}, []),
-        (Taken({USDC: 5_000_001}), [SEND], {}, ["outflow.beyondDeclared"]),
-        (Taken({USDC: 5_000_000}), [], {}, ["outflow.beyondDeclared"]),
-        (Taken({USDC: 5_000_000}), [], {"beyondDeclared": True}, []),
-        (Taken({COIN: 1}), [SEND], {}, ["outflow.beyondDeclared"]),
-        (Taken({PIECE: 1}), [], {}, ["outflow.beyondDeclared"]),
-        (Taken({PIECE: 1}), [SEND], {"maxUsd": "0"}, []),
-        (Taken({USDC: 9}), [SEND], {"assets": {USDC: "8"}}, [f"outflow.assets.{USDC}"]),
-        (Taken({USDC: 5_000_000}), [SEND], {"maxUsd": "4.999999"}, ["outflow.maxUsd"]),
-        (Taken({USDC: 5_000_000}), [SEND], {"maxUsd": "5"}, []),
-        (Taken({}, (Raised(TOKEN, WHO, 0, 40),)), [ALLOW], {}, []),
-        (Taken({}, (Raised(TOKEN, WHO, 0, 41),)), [ALLOW], {}, ["outflow.allowancesBeyondDeclared"]),
-        (Taken({}, (Raised(TOKEN, WHO, 0, 1),)), [SEND], {}, ["outflow.allowancesBeyondDeclared"]),
-        (Taken({}, (Raised(TOKEN, WHO, 0, 1),)), [], {"allowancesBeyondDeclared": True}, []),
-        (Taken({}, (), 3), [], {}, ["outflow"]),
+        (TakenAmounts({USDC: 5_000_000}), [SEND], {}, []),
+        (TakenAmounts({USDC: 5_000_001}), [SEND], {}, ["outflow.beyondDeclared"]),
+        (TakenAmounts({USDC: 5_000_000}), [], {}, ["outflow.beyondDeclared"]),
+        (TakenAmounts({USDC: 5_000_000}), [], {"beyondDeclared": True}, []),
+        (TakenAmounts({COIN: 1}), [SEND], {}, ["outflow.beyondDeclared"]),
+        (TakenAmounts({PIECE: 1}), [], {}, ["outflow.beyondDeclared"]),
+        (TakenAmounts({PIECE: 1}), [SEND], {"maxUsd": "0"}, []),
+        (TakenAmounts({USDC: 9}), [SEND], {"assets": {USDC: "8"}}, [f"outflow.assets.{USDC}"]),
+        (TakenAmounts({USDC: 5_000_000}), [SEND], {"maxUsd": "4.999999"}, ["outflow.maxUsd"]),
+        (TakenAmounts({USDC: 5_000_000}), [SEND], {"maxUsd": "5"}, []),
+        (TakenAmounts({}, (RaisedAllowance(TOKEN, WHO, 0, 40),)), [ALLOW], {}, []),
+        (TakenAmounts({}, (RaisedAllowance(TOKEN, WHO, 0, 41),)), [ALLOW], {}, ["outflow.allowancesBeyondDeclared"]),
+        (TakenAmounts({}, (RaisedAllowance(TOKEN, WHO, 0, 1),)), [SEND], {}, ["outflow.allowancesBeyondDeclared"]),
+        (TakenAmounts({}, (RaisedAllowance(TOKEN, WHO, 0, 1),)), [], {"allowancesBeyondDeclared": True}, []),
+        (TakenAmounts({}, (), 3), [], {}, ["outflow"]),
     ],
 )
-def test_what_is_beyond_a_statement_is_denied(taken: Taken, declared: Any, outflow: Any, denied: list[str]) -> None:
+def test_what_is_beyond_a_statement_is_denied(
+    taken: TakenAmounts, declared: Any, outflow: Any, denied: list[str]
+) -> None:
     assert statements(taken, *declared, **outflow) == denied
 
 
 def test_what_nobody_prices_leaves_only_if_it_is_bounded_in_units() -> None:
-    taken = Taken({USDC: 5})
+    taken = TakenAmounts({USDC: 5})
     assert statements(taken, SEND, worths={}, maxUsd="100") == ["outflow.maxUsd"]
     assert statements(taken, SEND, worths={}, maxUsd="100", assets={USDC: "5"}) == []
     assert statements(taken, SEND, worths={}, dust_cap=1) == []  # its amount was bounded when it was scaled
@@ -67,9 +69,9 @@ def test_what_nobody_prices_leaves_only_if_it_is_bounded_in_units() -> None:
 
 def test_a_dust_test_is_bounded_by_its_cap_and_by_what_is_declared() -> None:
     cap = 5 * 10**16
-    assert statements(Taken({USDC: 50_000}), SEND, dust_cap=cap) == []
-    assert statements(Taken({USDC: 50_001}), SEND, dust_cap=cap) == ["dust"]
-    assert statements(Taken({USDC: 1}, (Raised(TOKEN, WHO, 0, 1),)), SEND, dust_cap=cap) == [
+    assert statements(TakenAmounts({USDC: 50_000}), SEND, dust_cap=cap) == []
+    assert statements(TakenAmounts({USDC: 50_001}), SEND, dust_cap=cap) == ["dust"]
+    assert statements(TakenAmounts({USDC: 1}, (RaisedAllowance(TOKEN, WHO, 0, 1),)), SEND, dust_cap=cap) == [
         "outflow.allowancesBeyondDeclared"
     ]
 

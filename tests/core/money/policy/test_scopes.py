@@ -25,7 +25,7 @@ from core.money.policy.test_judge import (
 )
 from core.money.test_inner_calls import multicall
 from dustrun.core.money.intent import Movement
-from dustrun.core.money.policy import Allow, Deny, Facts, Request, is_looser, judge
+from dustrun.core.money.policy import Allow, Deny, PolicyRequest, VerdictFacts, is_looser, judge
 from dustrun.core.money.policy.counting import Origin
 from dustrun.core.money.policy.scopes import bounds_of, count_under, measure_of
 
@@ -34,10 +34,10 @@ SWAP = "swapExactTokensForTokens(uint256,uint256,address[],address,uint256)"
 DOLLAR = 10**18
 
 
-def swap(units: int = 5_000_000, *, method: str = SWAP, nested: bool = False) -> Request:
+def swap(units: int = 5_000_000, *, method: str = SWAP, nested: bool = False) -> PolicyRequest:
     data = call_data("deposit(uint256)" if method == "deposit(uint256)" else method, 5)
     moved = (Movement("send", USDC, units, ROUTER),)
-    return Request("transaction", 1, ROUTER, 0, multicall(data) if nested else data, moved, sender=ME)
+    return PolicyRequest("transaction", 1, ROUTER, 0, multicall(data) if nested else data, moved, sender=ME)
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,15 @@ def swap(units: int = 5_000_000, *, method: str = SWAP, nested: bool = False) ->
         ({"keys": ["key_2"], "recipients": [BOB]}, transfer(3_000_000), 0),
     ],
 )
-def test_a_scope_counts_what_fits_all_that_it_names(of: dict[str, Any], request_: Request, dollars: int) -> None:
+def test_a_scope_counts_what_fits_all_that_it_names(of: dict[str, Any], request_: PolicyRequest, dollars: int) -> None:
     policy = rules(limits=[{"maxUsd": "1", "windowMs": DAY, "of": of}])
     asked = replace(request_, origin=Origin("wf_1", "run_1", "key_1"))
     (bound,) = bounds_of(policy, asked)
     assert count_under(policy, asked, WORTHS).units.get(bound.measure, 0) == dollars * DOLLAR
     expected = Deny if dollars or any(one.of_swap for one in asked.movements) else Allow
-    assert isinstance(judge(policy, asked, Facts(0, WORTHS, {(bound.measure, DAY): 0})), expected) or dollars <= 1
+    assert (
+        isinstance(judge(policy, asked, VerdictFacts(0, WORTHS, {(bound.measure, DAY): 0})), expected) or dollars <= 1
+    )
 
 
 def test_one_policy_for_swaps_and_three_payees() -> None:
@@ -85,10 +87,10 @@ def test_one_policy_for_swaps_and_three_payees() -> None:
     swaps, payments = (measure_of(limit) for limit in policy.limits)
     spent = {(swaps, DAY): 490 * DOLLAR, (payments, 30 * DAY): 1_990 * DOLLAR}
     for units, verdict in ((10_000_000, Allow), (10_000_001, Deny)):
-        assert isinstance(judge(policy, transfer(units), Facts(0, WORTHS, spent)), verdict)
+        assert isinstance(judge(policy, transfer(units), VerdictFacts(0, WORTHS, spent)), verdict)
         spender = approve(units, ROUTER)
-        assert isinstance(judge(policy, spender, Facts(0, WORTHS, spent)), verdict)
-    over = judge(policy, transfer(10_000_001), Facts(0, WORTHS, spent))
+        assert isinstance(judge(policy, spender, VerdictFacts(0, WORTHS, spent)), verdict)
+    over = judge(policy, transfer(10_000_001), VerdictFacts(0, WORTHS, spent))
     assert "in the last 30 days within its scope is over 2000 USD" in over.reasons[0].message
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from dustrun.core.money.policy.document import WalletPolicy, warnings_of, with_defaults
 from dustrun.core.money.policy.sources_rule import (
     SourcesRule,
-    Vouched,
+    VouchedContracts,
     contracts_of,
     default_sources,
     is_looser,
@@ -112,13 +112,14 @@ def test_a_listed_contract_counts_like_its_chain_and_a_moved_token_only_for_what
     own = contracts_of([f"eip155:1/erc20:{token}", "eip155:1/*", "eip155:1/native", "*"])
     rules, every = default_sources(), ("recipient", "wallet", "chain", "asset", "calldata", "amount", "limits")
     for vouched, free in [
-        (Vouched(listed=own), {"asset", "calldata", "amount", "limits"}),
-        (Vouched(moved=own), {"asset", "amount", "limits"}),
-        (Vouched(listed=contracts_of([f"eip155:10/erc20:{token}"])), set()),
+        (VouchedContracts(listed=own), {"asset", "calldata", "amount", "limits"}),
+        (VouchedContracts(moved=own), {"asset", "amount", "limits"}),
+        (VouchedContracts(listed=contracts_of([f"eip155:10/erc20:{token}"])), set()),
     ]:
         shaped = {field: frozenset({f"contract:1/{token}"}) for field in every}
         asked = {reason.statement for _, reason in judge_sources(rules, shaped, (), vouched)}
         assert {field for field in every if f"sources.{field}" not in asked} == free
     strict = {"amount": SourcesRule(allow=("definition",))}
     shaped = {"amount": frozenset({f"contract:1/{token}"})}
-    assert len(list(judge_sources(strict, shaped, (), Vouched(own, own)))) == 1, "who excludes the chain excludes it"  # type: ignore[arg-type]
+    denials = list(judge_sources(strict, shaped, (), VouchedContracts(own, own)))  # type: ignore[arg-type]
+    assert len(denials) == 1, "who excludes the chain excludes it"

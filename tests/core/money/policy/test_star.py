@@ -15,8 +15,8 @@ from core.money.policy.test_methods import request
 from core.money.test_inner_calls import batching, multicall
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.evm.calls import read_selector
-from dustrun.core.money.policy import Allow, Facts, Request, WalletPolicy, judge
-from dustrun.core.money.policy.outflow import Ceilings, Taken, judge_outflow
+from dustrun.core.money.policy import Allow, PolicyRequest, VerdictFacts, WalletPolicy, judge
+from dustrun.core.money.policy.outflow import Ceilings, TakenAmounts, judge_outflow
 from dustrun.core.money.policy.scope import find_unproven
 
 NAMED: dict[str, Any] = {"recipients": [BOB], "contracts": [ROUTER], "assets": ["*", f"eip155:1/erc20:{TOKEN}"]}
@@ -167,8 +167,8 @@ def test_a_stranger_is_found_in_any_types_at_any_depth(made: tuple[str, list[Any
         assert passes(policy, asked) is False
 
 
-def passes(policy: WalletPolicy, asked: Request) -> bool:
+def passes(policy: WalletPolicy, asked: PolicyRequest) -> bool:
     """Whether it would be signed although it takes nothing now."""
-    if not isinstance(judge(policy, asked, Facts(0, WORTHS)), Allow):
+    if not isinstance(judge(policy, asked, VerdictFacts(0, WORTHS)), Allow):
         return False
-    return not judge_outflow(Ceilings(None, None, find_unproven(policy, asked)), Taken(), (), WORTHS)
+    return not judge_outflow(Ceilings(None, None, find_unproven(policy, asked)), TakenAmounts(), (), WORTHS)

@@ -8,9 +8,9 @@ from typing import Any, Final
 from dustrun.chain import wire
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.failures import Kind, kind_of, may_pass, to_error
-from dustrun.chain.rpc import Request, Rpc, RpcError
+from dustrun.chain.rpc import Rpc, RpcError, RpcRequest
 from dustrun.chain.simulate.fork import Fork
-from dustrun.chain.simulate.result import CallOutcome, Rejected
+from dustrun.chain.simulate.result import CallOutcome, RejectedTransaction
 from dustrun.core.money.intent import Log
 from dustrun.core.values.addresses import address_of_word
 from dustrun.errors import Code, Permanent, Temporary
@@ -67,10 +67,10 @@ def read_result(answer: Any) -> CallResult:
 
 async def ask_all(
     endpoints: Endpoints,
-    requests: Sequence[Request],
+    requests: Sequence[RpcRequest],
     fork: Fork,
     among: Sequence[Endpoint] | None = None,
-    optional: Sequence[Request] = (),
+    optional: Sequence[RpcRequest] = (),
 ) -> list[Any]:
     """The results of many reads from one endpoint, an `RpcError` for a failed one, followed by those of `optional`
     ones. Tries the next endpoint if one lacks the block or a method, except for the optional ones."""
@@ -91,14 +91,14 @@ async def ask_all(
 def simulation_error(
     error: RpcError, fork: Fork, endpoints: Endpoints, among: Sequence[Endpoint] | None = None
 ) -> Exception:
-    """Converts a node's error. Missing funds or gas fail the whole request, so they become `Rejected`. A missing block
-    is `Permanent`, or `Temporary` while an endpoint that may have it does not answer."""
+    """Converts a node's error. Missing funds or gas fail the whole request, so they become `RejectedTransaction`. A
+    missing block is `Permanent`, or `Temporary` while an endpoint that may have it does not answer."""
     kind, name = kind_of(error), endpoints.network.name
     if kind is Kind.FUNDS:
         message = f"the sender has too little native coin for value and gas ({error.message})"
-        return Rejected(message, code=Code.FUNDS_INSUFFICIENT)
+        return RejectedTransaction(message, code=Code.FUNDS_INSUFFICIENT)
     if kind is Kind.GAS:
-        return Rejected(f"the gas limit is too low ({error.message})")
+        return RejectedTransaction(f"the gas limit is too low ({error.message})")
     if kind is Kind.NO_STATE:
         resting = [endpoint.host for endpoint in (endpoints.all if among is None else among) if endpoint.is_resting]
         if resting:

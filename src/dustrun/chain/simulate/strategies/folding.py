@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from dustrun.chain import wire
-from dustrun.chain.rpc import Request
+from dustrun.chain.rpc import RpcRequest
 from dustrun.chain.simulate.fork import Fork, Step
 
 Json = dict[str, Any]
@@ -18,18 +18,18 @@ DIFF_TRACER: Final = {"tracer": "prestateTracer", "tracerConfig": {"diffMode": T
 _NOTHING: Final = f"0x{'0' * 64}"
 
 
-class Folding:
+class FoldedState:
     """What the first `count` steps of a fork changed, as state overrides (`state`)."""
 
     def __init__(self) -> None:
         self.state: Json = {}
         self.count = 0
 
-    def trace(self, fork: Fork, step: Step, fields: Json, state: Mapping[str, Any]) -> Request:
+    def trace(self, fork: Fork, step: Step, fields: Json, state: Mapping[str, Any]) -> RpcRequest:
         """Asks what the step that follows changes; `fields` is its call, `state` its own overrides."""
         at = {"number": hex(step.number), "time": hex(step.time), "baseFeePerGas": "0x0"}
         options = {"stateOverrides": layered(self.state, state), "blockOverrides": at}
-        return Request("debug_traceCall", (fields, {"blockHash": fork.hash}, {**DIFF_TRACER, **options}))
+        return RpcRequest("debug_traceCall", (fields, {"blockHash": fork.hash}, {**DIFF_TRACER, **options}))
 
     def add(self, step: Step, diff: Mapping[str, Any]) -> None:
         """Folds the step that follows."""

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.probe import abilities_of
-from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
+from dustrun.chain.rpc import EndpointDown, Rpc, RpcError, RpcRequest
 from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.result import BatchResult, DryRun, Measured, ReadBatch
+from dustrun.chain.simulate.result import BatchResult, DryRun, MeasuredTransaction, ReadBatch
 from dustrun.chain.simulate.strategies.answers import fork_lost
 from dustrun.chain.simulate.strategies.simulate_v1 import SimulateV1
 from dustrun.errors import Code, Permanent, Temporary
@@ -105,7 +105,7 @@ class LocalFork:
         child = Endpoint(rpc)
         own = Endpoints(endpoints.network, [child])
         try:
-            block = await rpc.call(Request("eth_getBlockByNumber", (hex(fork.number), False)))
+            block = await rpc.call(RpcRequest("eth_getBlockByNumber", (hex(fork.number), False)))
             self.creates = (await abilities_of(child)).simulate_creation
         except (RpcError, EndpointDown) as error:
             raise Temporary(f"The local fork does not answer: {error}.", code=Code.CHAIN_UNREACHABLE) from None
@@ -173,11 +173,11 @@ class LocalFork:
 
     async def measure(
         self, fork: Fork, step: Step, dry_run: DryRun, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch
-    ) -> Measured:
+    ) -> MeasuredTransaction:
         """As `SimulateV1.measure`, on the child."""
         return await self._chain.measure(fork, step, dry_run, before, after, reads)
 
-    async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
+    async def keep(self, fork: Fork, step: Step, measured: MeasuredTransaction, owner_units: int | None) -> None:
         """As `SimulateV1.keep`, on the child."""
         await self._chain.keep(fork, step, measured, owner_units)
 

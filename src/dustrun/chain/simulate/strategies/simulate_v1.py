@@ -11,11 +11,11 @@ from typing import Any
 
 from dustrun.chain import wire
 from dustrun.chain.endpoints import Endpoint, Endpoints
-from dustrun.chain.rpc import Request, RpcError
+from dustrun.chain.rpc import RpcError, RpcRequest
 from dustrun.chain.simulate import creation
 from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.result import BatchResult, DryRun, Measured, ReadBatch
+from dustrun.chain.simulate.result import BatchResult, DryRun, MeasuredTransaction, ReadBatch
 from dustrun.chain.simulate.strategies.answers import ask_all, call_result, outcome_of, read_result, simulation_error
 from dustrun.chain.simulate.strategies.blocks import (
     PROBER_STATE,
@@ -29,7 +29,7 @@ from dustrun.chain.simulate.strategies.blocks import (
     with_state,
 )
 from dustrun.chain.simulate.strategies.codes import CODE_STATE, Codes, Plan, code_call
-from dustrun.chain.simulate.strategies.folding import Folding, layered
+from dustrun.chain.simulate.strategies.folding import FoldedState, layered
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import CallResult, ChainCall
 
@@ -48,7 +48,7 @@ class SimulateV1:
         self._skips_blocks = all(endpoint.abilities.skips_blocks for endpoint in among)
         self._is_legacy = endpoints.network.fee_model == "legacy"
         self._codes = Codes()
-        self._folding = Folding()
+        self._folding = FoldedState()
         self._prefix: list[Json] = []  # request blocks of the steps that are not folded
         self._is_current = not self._can_fold  # whether the steps of a restored fork are folded
         self._catching_up = asyncio.Lock()
@@ -68,7 +68,7 @@ class SimulateV1:
 
     async def _read_pinned(self, fork: Fork, calls: Sequence[ChainCall]) -> list[CallResult]:
         at = {"blockHash": fork.hash}
-        requests = [Request("eth_call", (wire.call_fields(call), at)) for call in calls]
+        requests = [RpcRequest("eth_call", (wire.call_fields(call), at)) for call in calls]
         answers = await ask_all(self._endpoints, requests, fork, self._among)
         return [read_result(answer) for answer in answers]
 
@@ -112,7 +112,7 @@ class SimulateV1:
 
     async def measure(
         self, fork: Fork, step: Step, dry_run: DryRun, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch
-    ) -> Measured:
+    ) -> MeasuredTransaction:
         """The step between two probes, followed by `reads` in the same block if its gas allows. After an emulated
         creation the second probe needs another block, in which the created code is in place. Raises `Rejected`."""
         await self._catch_up(fork)
@@ -121,7 +121,7 @@ class SimulateV1:
         new = self._measuring(step, before, after, asked if step.runtime is None else [])
         found, diff = await self._traced(fork, step, new)
         first, outcome, last, *more = [answer for block in found for answer in block]
-        return Measured(
+        return MeasuredTransaction(
             replace(outcome_of(outcome), diff=diff),
             creation.decode(outcome_of(first).data, len(before)),
             creation.decode(outcome_of(last).data, len(after)),
@@ -145,7 +145,7 @@ class SimulateV1:
         diff = traced[0] if traced and isinstance(traced[0], dict) else {}
         return self._calls_of(fork, answer)[-len(new) :], diff
 
-    async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
+    async def keep(self, fork: Fork, step: Step, measured: MeasuredTransaction, owner_units: int | None) -> None:
         """Folds the step if its trace agrees; otherwise later requests repeat it."""
         if self._folding.count == len(fork.steps):
             self._folding.add_checked(step, measured.outcome.diff, owner_units)
@@ -162,7 +162,7 @@ class SimulateV1:
                 self._is_current = True
 
     async def _fold_all(self, fork: Fork) -> None:
-        folding = Folding()
+        folding = FoldedState()
         for step in fork.steps:
             diff = (await ask_all(self._endpoints, [self._trace(folding, fork, step)], fork, self._among))[0]
             if isinstance(diff, RpcError):
@@ -173,7 +173,7 @@ class SimulateV1:
         if senders and folding.agrees(senders, await self._words(fork, call, len(senders))):
             self._folding, self._prefix = folding, []
 
-    def _trace(self, folding: Folding, fork: Fork, step: Step) -> Request:
+    def _trace(self, folding: FoldedState, fork: Fork, step: Step) -> RpcRequest:
         return folding.trace(fork, step, self._call(step), self._creation(step))
 
     async def close(self) -> None:
@@ -230,7 +230,7 @@ class SimulateV1:
         answers = await ask_all(self._endpoints, [request], fork, self._among)
         return self._calls_of(fork, answers[0])
 
-    def _request(self, fork: Fork, blocks: Sequence[Json], *, transfers: bool = False) -> Request:
+    def _request(self, fork: Fork, blocks: Sequence[Json], *, transfers: bool = False) -> RpcRequest:
         """Simulates blocks on the folded state."""
         blocks = with_runtimes(fork.steps[self._folding.count :], blocks, self.creates)
         state = layered(self._folding.state, blocks[0].get("stateOverrides", {}))
@@ -240,7 +240,7 @@ class SimulateV1:
             folded = fork.steps[: self._folding.count]
             blocks[:0] = [header(step.number, step.time) | {"calls": []} for step in folded if step.number < first]
         asked = {"blockStateCalls": blocks, "traceTransfers": transfers, "validation": False}
-        return Request("eth_simulateV1", (asked, {"blockHash": fork.hash}))
+        return RpcRequest("eth_simulateV1", (asked, {"blockHash": fork.hash}))
 
     def _calls_of(self, fork: Fork, answer: Any) -> list[list[Json]]:
         if isinstance(answer, RpcError):

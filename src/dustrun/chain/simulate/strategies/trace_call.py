@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from dustrun.chain import wire
 from dustrun.chain.endpoints import Endpoint, Endpoints
-from dustrun.chain.rpc import Request, RpcError
+from dustrun.chain.rpc import RpcError, RpcRequest
 from dustrun.chain.simulate import creation
 from dustrun.chain.simulate.creation import Ask
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.result import BatchResult, CallOutcome, DryRun, Measured, ReadBatch
+from dustrun.chain.simulate.result import BatchResult, CallOutcome, DryRun, MeasuredTransaction, ReadBatch
 from dustrun.chain.simulate.strategies.answers import ask_all, read_result, simulation_error
 from dustrun.chain.simulate.strategies.folding import DIFF_TRACER, layered, merged
 from dustrun.core.money.intent import Log
@@ -73,12 +73,12 @@ class TraceCall:
 
     def _batch_requests(
         self, fork: Fork, reads: ReadBatch, new: Sequence[str], state: Json, at: Json | None
-    ) -> list[Request]:
+    ) -> list[RpcRequest]:
         """`new` are the addresses whose code is read; with `at` None, calls run in the pinned block itself."""
         requests = [_eth_call(fork, wire.call_fields(call), state, at) for call in reads.calls]
         now = at or _block_overrides(fork.head_number, fork.now)
         requests += [self._probe(fork, reads.asks, state, now)] if reads.asks else []
-        return [*requests, *(Request("eth_getCode", (address, {"blockHash": fork.hash})) for address in new)]
+        return [*requests, *(RpcRequest("eth_getCode", (address, {"blockHash": fork.hash})) for address in new)]
 
     def _batch_result(
         self, fork: Fork, reads: ReadBatch, new: Sequence[str], state: Json, answers: Sequence[Any]
@@ -105,8 +105,8 @@ class TraceCall:
         options = {"stateOverrides": self._state, "blockOverrides": {**at, "baseFeePerGas": hex(fork.base_fee_units)}}
         block = {"blockHash": fork.hash}
         requests = [
-            Request("debug_traceCall", (fields, block, {**_CALL_TRACER, **options})),
-            Request("debug_traceCall", (fields, block, {**DIFF_TRACER, **options})),
+            RpcRequest("debug_traceCall", (fields, block, {**_CALL_TRACER, **options})),
+            RpcRequest("debug_traceCall", (fields, block, {**DIFF_TRACER, **options})),
             self._probe(fork, [creation.native(step.sender)], self._state, at),
         ]
         traced, changed, probed = await self._batch(fork, requests)
@@ -118,12 +118,12 @@ class TraceCall:
 
     async def measure(
         self, fork: Fork, step: Step, dry_run: DryRun, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch
-    ) -> Measured:
+    ) -> MeasuredTransaction:
         """Probes the state before and after the step that `dry_run` traced; `reads` see the state after its fee."""
         at = _block_overrides(step.number, step.time)
         then = merged(self._state, dry_run.outcome.diff)
         requests = [self._probe(fork, before, self._state, at), self._probe(fork, after, then, at)]
-        more: list[Request] = []
+        more: list[RpcRequest] = []
         if reads and dry_run.outcome.is_success and step.runtime is None:
             owner = step.sender.lower()
             left = _balance_in(then, owner, dry_run.units)
@@ -131,13 +131,13 @@ class TraceCall:
             new = self._unknown_codes(reads, paid)
             more = self._batch_requests(fork, reads, new, paid, at)
         first, last, *answers = await self._batch(fork, [*requests, *more])
-        measured = Measured(dry_run.outcome, _words(first, len(before)), _words(last, len(after)))
+        measured = MeasuredTransaction(dry_run.outcome, _words(first, len(before)), _words(last, len(after)))
         if more and measured.after and measured.after[0] == left:
             with suppress(DustrunError):  # the read is repeated on demand, which reports the error
                 measured.batch_result = self._batch_result(fork, reads, new, paid, answers)
         return measured
 
-    async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
+    async def keep(self, fork: Fork, step: Step, measured: MeasuredTransaction, owner_units: int | None) -> None:
         """Merges the state diff into the overrides, increases the nonce, and charges the fee to the sender."""
         paid: Json = {"nonce": hex(fork.nonces[step.sender] + fork.sent_by(step.sender) + 1)}
         if owner_units is not None:
@@ -165,7 +165,7 @@ class TraceCall:
             measured = await self.measure(so_far, step, dry_run, asks, asks, ReadBatch())
             await self.keep(so_far, step, measured, measured.after[0])
 
-    def _probe(self, fork: Fork, asks: Sequence[Ask], state: Mapping[str, Any], at: Json) -> Request:
+    def _probe(self, fork: Fork, asks: Sequence[Ask], state: Mapping[str, Any], at: Json) -> RpcRequest:
         fields = {
             "from": creation.PROBER_SENDER,
             "to": creation.PROBER,
@@ -173,19 +173,19 @@ class TraceCall:
             "gas": hex(creation.gas_of(len(asks))),
         }
         overrides = {**state, creation.PROBER.lower(): {"code": creation.PROBER_CODE}}
-        return Request("eth_call", (fields, {"blockHash": fork.hash}, overrides, at))
+        return RpcRequest("eth_call", (fields, {"blockHash": fork.hash}, overrides, at))
 
-    async def _batch(self, fork: Fork, requests: Sequence[Request]) -> list[Any]:
+    async def _batch(self, fork: Fork, requests: Sequence[RpcRequest]) -> list[Any]:
         return await ask_all(self._endpoints, requests, fork, self._among)
 
 
-def _eth_call(fork: Fork, fields: Json, state: Json, at: Json | None) -> Request:
+def _eth_call(fork: Fork, fields: Json, state: Json, at: Json | None) -> RpcRequest:
     params: list[Any] = [fields, {"blockHash": fork.hash}]
     if state or at is not None:
         params.append(state)
     if at is not None:
         params.append(at)
-    return Request("eth_call", tuple(params))
+    return RpcRequest("eth_call", tuple(params))
 
 
 def _code_in(state: Json, address: str) -> Any:

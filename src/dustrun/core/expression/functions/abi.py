@@ -162,7 +162,7 @@ def _bytes(kind: AbiType, value: Any) -> bytes:
     raise Fault("type", f"abiEncode(): {kind.name} takes bytes or text that begins with 0x")
 
 
-class Reader:
+class AbiReader:
     """Decodes one blob. The meter bounds data whose offsets overlap or repeat."""
 
     def __init__(self, meter: Meter, data: bytes) -> None:

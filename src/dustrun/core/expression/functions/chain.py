@@ -75,7 +75,7 @@ def abi_encode(meter: Meter, types: list[Any], values: list[Any]) -> str:
 )
 def abi_decode(meter: Meter, types: list[Any], data: str | bytes) -> list[Any]:
     blob = hex_bytes("abiDecode", data) if isinstance(data, str) else data
-    return abi.Reader(meter, blob).sequence(_types(types), 0)
+    return abi.AbiReader(meter, blob).sequence(_types(types), 0)
 
 
 @chain.function(

@@ -32,7 +32,7 @@ _ADDRESS: Final = re.compile(r"(?<![0-9a-zA-Z])0x[0-9a-fA-F]{40}(?![0-9a-zA-Z])"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class CallFacts:
     """What a condition can read besides the arguments: addresses checksummed, `value` in base units."""
 
     wallet: str
@@ -41,7 +41,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ConditionOutcome:
     """Whether a condition holds; `fault` says why it could not be evaluated."""
 
     holds: bool
@@ -60,7 +60,7 @@ class _Names:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class MethodCondition:
     """A compiled condition on the calls of one method."""
 
     function: Function
@@ -68,24 +68,24 @@ class Condition:
     text: str
     compiled: Template
 
-    def judge(self, data: bytes, facts: Facts) -> Outcome:
+    def judge(self, data: bytes, facts: CallFacts) -> ConditionOutcome:
         """Whether calldata fulfils it. Calldata in another form than the standard encoding is not evaluated: a contract
         might read it otherwise.
         """
         try:
             values = self.function.decode_args(data)
             if self.function.encode(*values) != data:
-                return Outcome(False, "the calldata is not in the standard encoding of its arguments")
+                return ConditionOutcome(False, "the calldata is not in the standard encoding of its arguments")
             result = self.compiled.evaluate(_Names(_values(self.function, values, facts)), _LIMITS)
         except (AbiFault, ExpressionError) as fault:
-            return Outcome(False, str(getattr(fault, "message", fault)))
+            return ConditionOutcome(False, str(getattr(fault, "message", fault)))
         if not isinstance(result, bool):
-            return Outcome(False, "it gives no bool")
-        return Outcome(result)
+            return ConditionOutcome(False, "it gives no bool")
+        return ConditionOutcome(result)
 
 
 @functools.lru_cache(maxsize=4096)
-def compile_condition(method: str, where: str) -> Condition:
+def compile_condition(method: str, where: str) -> MethodCondition:
     """Compiles a condition; raises `ValueError` with what is wrong and how to mend it."""
     function = read_method(method)
     text = _ADDRESS.sub(lambda found: read_address(found[0]), where)
@@ -95,7 +95,7 @@ def compile_condition(method: str, where: str) -> Condition:
     except ExpressionError as error:
         raise ValueError(f"the condition is not an expression: {error.message}") from None
     _check_names(function, compiled)
-    return Condition(function, read_selector(function.signature), where, compiled)
+    return MethodCondition(function, read_selector(function.signature), where, compiled)
 
 
 def read_method(method: str) -> Function:
@@ -149,7 +149,7 @@ def _called(part: Any) -> Iterator[str]:
             yield from _called(getattr(part, field.name))
 
 
-def _values(function: Function, values: list[Any], facts: Facts) -> dict[str, Any]:
+def _values(function: Function, values: list[Any], facts: CallFacts) -> dict[str, Any]:
     shown = [_plain(param, value) for param, value in zip(function.inputs, values, strict=True)]
     named = {param.name: value for param, value in zip(function.inputs, shown, strict=True) if param.name}
     own = (shown, checksum(facts.wallet), facts.value_units, facts.chain_id)

@@ -47,7 +47,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PolicyRequest:
     """The request to judge: a transaction with the maximum fee it may pay, or a signature.
 
     `gas_limit`, `max_fee_units` (per unit of gas) and `data_fee_units` are the ceiling that may later be signed without
@@ -84,7 +84,7 @@ class Request:
         max_fee_units: int,
         data_fee_units: int = 0,
         usual_fee_units: int = 0,
-    ) -> Request:
+    ) -> PolicyRequest:
         """The request of an intent."""
         return cls(
             "transaction",
@@ -103,7 +103,7 @@ class Request:
         )
 
     @classmethod
-    def of_signature(cls, request: SignRequest, sender: str) -> Request:
+    def of_signature(cls, request: SignRequest, sender: str) -> PolicyRequest:
         """The request of a signature."""
         return cls(
             request.kind,
@@ -134,7 +134,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedUnits:
     """Units by measure: an asset's key, `usd`, `count`, `gas:eip155:1`, `gasUsd`. `unpriced` lists the assets without a
     price; `fee_unpriced`: the network's coin has none.
     """
@@ -143,12 +143,12 @@ class Counted:
     unpriced: tuple[str, ...] = ()
     fee_unpriced: bool = False
 
-    def __add__(self, other: Counted) -> Counted:
+    def __add__(self, other: CountedUnits) -> CountedUnits:
         """The sum of both."""
         names = self.units.keys() | other.units.keys()
         units = {name: self.units.get(name, 0) + other.units.get(name, 0) for name in sorted(names)}
         unpriced = tuple(sorted({*self.unpriced, *other.unpriced}))
-        return Counted(units, unpriced, self.fee_unpriced or other.fee_unpriced)
+        return CountedUnits(units, unpriced, self.fee_unpriced or other.fee_unpriced)
 
 
 def canonical(asset: Asset) -> str:
@@ -156,7 +156,7 @@ def canonical(asset: Asset) -> str:
     return asset.key if asset.token is None else Asset(asset.chain_id, checksum(asset.token)).key
 
 
-def implied_of(request: Request) -> list[Movement]:
+def implied_of(request: PolicyRequest) -> list[Movement]:
     """What the calldata itself moves by well-known token methods, including nested calls; empty when those cannot be
     decoded, which is denied elsewhere.
     """
@@ -189,18 +189,18 @@ def is_gas(measure: str) -> bool:
     return measure.startswith("gas")
 
 
-def asked(request: Request, worths: Mapping[str, Worth]) -> Counted:
+def asked(request: PolicyRequest, worths: Mapping[str, Worth]) -> CountedUnits:
     """What a request is checked against the limits with: everything it moves."""
     return _count(request, request.movements, 1, worths)
 
 
-def count(request: Request, worths: Mapping[str, Worth]) -> Counted:
+def count(request: PolicyRequest, worths: Mapping[str, Worth]) -> CountedUnits:
     """What a request adds to the amounts spent: a swap's own approvals are counted once, with the swap."""
     own = own_movements(request)
     return _count(request, own, int(bool(own) or not request.movements), worths)
 
 
-def own_movements(request: Request) -> tuple[Movement, ...]:
+def own_movements(request: PolicyRequest) -> tuple[Movement, ...]:
     """What counts of a request's movements."""
     return tuple(movement for movement in request.movements if not movement.of_swap)
 
@@ -210,7 +210,9 @@ def units_of(movement: Movement, implied: Iterable[Movement]) -> int:
     return max([movement.amount_units, *(one.amount_units for one in implied if is_same(movement, one))])
 
 
-def _count(request: Request, movements: Iterable[Movement], number: int, worths: Mapping[str, Worth]) -> Counted:
+def _count(
+    request: PolicyRequest, movements: Iterable[Movement], number: int, worths: Mapping[str, Worth]
+) -> CountedUnits:
     units: dict[str, int] = {COUNT: number, USD: 0}
     unpriced: set[str] = set()
     implied = implied_of(request)
@@ -228,4 +230,4 @@ def _count(request: Request, movements: Iterable[Movement], number: int, worths:
         worth = worths.get(canonical(request.native))
         fee_unpriced = worth is None
         units[GAS_USD] = 0 if worth is None else worth.of(request.gas_units)
-    return Counted(units, tuple(sorted(unpriced)), fee_unpriced)
+    return CountedUnits(units, tuple(sorted(unpriced)), fee_unpriced)

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from dustrun.core.evm.calls import read_selector
-from dustrun.core.money.policy.conditions import MAX_LENGTH, Condition, compile_condition, read_method
+from dustrun.core.money.policy.conditions import MAX_LENGTH, MethodCondition, compile_condition, read_method
 from dustrun.core.money.policy.sources_rule import Sources, default_sources
 from dustrun.core.values import exact_json
 from dustrun.core.values.addresses import read_address
@@ -244,7 +244,7 @@ class MethodRule(Fields):
         return where
 
     @property
-    def condition(self) -> Condition:
+    def condition(self) -> MethodCondition:
         """The compiled condition."""
         return compile_condition(self.method, self.where)
 

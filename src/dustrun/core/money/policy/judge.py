@@ -11,8 +11,8 @@ from dustrun.core.money.policy.counting import (
     GAS_USD,
     USD,
     USD_UNIT,
-    Counted,
-    Request,
+    CountedUnits,
+    PolicyRequest,
     Worth,
     canonical,
     count,
@@ -20,7 +20,7 @@ from dustrun.core.money.policy.counting import (
 from dustrun.core.money.policy.document import HOUR_MS, AskTotal, Limit, WalletPolicy, usd_units
 from dustrun.core.money.policy.scope import is_endless, judge_scope, paid, revokes
 from dustrun.core.money.policy.scopes import Bound, asked_under, base_of, bounds_of
-from dustrun.core.money.policy.sources_rule import Vouched, brief, contracts_of, judge_sources
+from dustrun.core.money.policy.sources_rule import VouchedContracts, brief, contracts_of, judge_sources
 from dustrun.core.money.policy.verdict import Allow, Ask, Deny, Reason, Verdict
 from dustrun.records import dataclass
 
@@ -36,7 +36,7 @@ _USUAL_GAS = 250_000
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class VerdictFacts:
     """Everything the verdict depends on besides policy and request; what is absent is unknown.
 
     `worths` by asset key; `spent` units by measure and window, as `needs` asks for them; `first_seen` the time at which
@@ -55,7 +55,7 @@ class Facts:
     """The price of a unit of gas on the chain that a person approved last for the wallet."""
 
 
-def needs(policy: WalletPolicy, request: Request) -> list[Need]:
+def needs(policy: WalletPolicy, request: PolicyRequest) -> list[Need]:
     """The (measure, window) pairs that the limits and totals of a policy need for a request."""
     found = bounds_of(policy, request)
     windows = {(bound.measure, bound.window_ms) for bound in found if bound.window_ms is not None}
@@ -75,7 +75,7 @@ def _totals(policy: WalletPolicy) -> tuple[AskTotal, ...]:
     return () if policy.approval_above is None else policy.approval_above.totals
 
 
-def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdict:
+def judge(policy: WalletPolicy | None, request: PolicyRequest, facts: VerdictFacts) -> Verdict:
     """Whether the request may be signed, with all reasons."""
     if policy is None:
         return Deny((Reason("default", "The wallet has no policy, so it may not spend: give it one."),))
@@ -107,14 +107,14 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
     return Allow(tuple(dict.fromkeys([*allowed, *approved])), told)
 
 
-def _vouched(policy: WalletPolicy, request: Request) -> Vouched:
+def _vouched(policy: WalletPolicy, request: PolicyRequest) -> VouchedContracts:
     """The contracts that a network or the policy names as tokens; and the token that is moved, if nothing else is."""
     moved = {canonical(movement.asset) for movement in request.movements}
     own = contracts_of(moved) if len(moved) == 1 else frozenset[str]()
-    return Vouched(request.listed | contracts_of(policy.assets), own)
+    return VouchedContracts(request.listed | contracts_of(policy.assets), own)
 
 
-def _prices(policy: WalletPolicy, counted: Counted) -> Iterator[Reason]:
+def _prices(policy: WalletPolicy, counted: CountedUnits) -> Iterator[Reason]:
     if policy.allow_unpriced_assets:
         return
     for key in counted.unpriced:
@@ -133,14 +133,14 @@ def _maximum(limit: Limit) -> int:
     return usd_units(limit.max_usd or limit.max_gas_usd or "0")
 
 
-def _limits(bounds: Iterable[Bound], counted: Counted, facts: Facts) -> Iterator[Reason]:
+def _limits(bounds: Iterable[Bound], counted: CountedUnits, facts: VerdictFacts) -> Iterator[Reason]:
     for bound in bounds:
         reason = _over(bound, counted, facts)
         if reason is not None:
             yield reason
 
 
-def _over(bound: Bound, counted: Counted, facts: Facts) -> Reason | None:
+def _over(bound: Bound, counted: CountedUnits, facts: VerdictFacts) -> Reason | None:
     statement, limit, window_ms = f"limits[{bound.index}]", bound.limit, bound.window_ms
     measure, maximum = base_of(limit), _maximum(limit)
     if measure == GAS_USD and counted.fee_unpriced:
@@ -195,7 +195,7 @@ def _plain(measure: str, units: int) -> str:
     return f"{units} transaction{'' if units == 1 else 's'}" if measure == COUNT else str(units)
 
 
-def _new_recipients(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
+def _new_recipients(policy: WalletPolicy, request: PolicyRequest, facts: VerdictFacts) -> Iterator[Reason]:
     if not policy.new_recipient_hours:
         return
     for who in sorted({movement.counterparty for movement in paid(policy, request)}):
@@ -205,7 +205,7 @@ def _new_recipients(policy: WalletPolicy, request: Request, facts: Facts) -> Ite
             yield Reason("newRecipientHours", message)
 
 
-def judge_gas(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth]) -> Iterator[Reason]:
+def judge_gas(policy: WalletPolicy, request: PolicyRequest, worths: Mapping[str, Worth]) -> Iterator[Reason]:
     """The denials by the gas rules."""
     if request.native is None:
         return
@@ -229,7 +229,7 @@ def judge_gas(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth
             yield Reason(statement, f"The fee may reach {fee}, over {rule.max_gas_usd} USD.")
 
 
-def _doubtful(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
+def _doubtful(policy: WalletPolicy, request: PolicyRequest, facts: VerdictFacts) -> Iterator[Reason]:
     """Why a person must look at a price on which a statement in dollars depends."""
     moved, coin = priced_assets(policy, request)
     for key in sorted(moved & facts.doubts.keys()):
@@ -238,7 +238,7 @@ def _doubtful(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[
         yield Reason("prices", f"{facts.doubts[key]}: a person must approve the fee.")
 
 
-def priced_assets(policy: WalletPolicy, request: Request) -> tuple[frozenset[str], frozenset[str]]:
+def priced_assets(policy: WalletPolicy, request: PolicyRequest) -> tuple[frozenset[str], frozenset[str]]:
     """The assets on whose prices a statement about what is moved depends, and those of the fee."""
     moved = frozenset(canonical(movement.asset) for movement in request.movements)
     coin = frozenset() if request.native is None else frozenset([canonical(request.native)])
@@ -265,12 +265,12 @@ def depends_on_prices(policy: WalletPolicy | None) -> bool:
     return policy is not None and (_has_dollars(policy) or _has_fees_in_dollars(policy))
 
 
-def needs_approved_gas(policy: WalletPolicy, request: Request) -> bool:
+def needs_approved_gas(policy: WalletPolicy, request: PolicyRequest) -> bool:
     """Whether the fee is held against what a person has approved before: the chain's file states no usual fee."""
     return policy.fee_above_usual is not None and request.native is not None and not request.usual_fee_units
 
 
-def _wild_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
+def _wild_fee(policy: WalletPolicy, request: PolicyRequest, facts: VerdictFacts) -> Iterator[Reason]:
     """Why a person must approve the fee."""
     times, usual = policy.fee_above_usual, request.usual_fee_units or _USUAL_GAS * facts.approved_gas_units
     if times is None or request.native is None or request.gas_units <= times * usual:
@@ -286,7 +286,7 @@ def _wild_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[
     yield Reason("feeAboveUsual", message)
 
 
-def judge_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
+def judge_fee(policy: WalletPolicy, request: PolicyRequest, facts: VerdictFacts) -> Iterator[Reason]:
     """The denials by gas rules and fee limits alone, for a replacement with a higher fee: its movements are reserved
     already. `facts.spent` excludes the transaction itself.
     """
@@ -298,7 +298,7 @@ def judge_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[
     yield from _limits(fees, counted, facts)
 
 
-def _waits(policy: WalletPolicy, counted: Counted, facts: Facts) -> Iterator[Reason]:
+def _waits(policy: WalletPolicy, counted: CountedUnits, facts: VerdictFacts) -> Iterator[Reason]:
     above = policy.approval_above
     if above is None:
         return
@@ -318,7 +318,7 @@ def _waits(policy: WalletPolicy, counted: Counted, facts: Facts) -> Iterator[Rea
             )
 
 
-def _over_total(statement: str, total: AskTotal, counted: Counted, facts: Facts) -> Iterator[Reason]:
+def _over_total(statement: str, total: AskTotal, counted: CountedUnits, facts: VerdictFacts) -> Iterator[Reason]:
     measure, span = total_measure(total), _span_of(total)
     most = usd_units(total.usd) if total.usd is not None else int(total.units or "0")
     wanted, before = counted.units.get(measure, 0), facts.spent.get((measure, span))
@@ -333,7 +333,7 @@ def _over_total(statement: str, total: AskTotal, counted: Counted, facts: Facts)
         yield Reason(statement, message)
 
 
-def _unlimited(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth]) -> Iterator[Reason]:
+def _unlimited(policy: WalletPolicy, request: PolicyRequest, worths: Mapping[str, Worth]) -> Iterator[Reason]:
     if policy.allow_unlimited_approvals:
         return
     for movement in request.movements:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dustrun.core.evm.calls import selector_of
-from dustrun.core.money.policy.conditions import Facts, Outcome
-from dustrun.core.money.policy.counting import Request
+from dustrun.core.money.policy.conditions import CallFacts, ConditionOutcome
+from dustrun.core.money.policy.counting import PolicyRequest
 from dustrun.core.money.policy.document import MethodRule, WalletPolicy
 from dustrun.core.money.policy.matching import named_methods
 from dustrun.core.money.policy.special_methods import known_functions
@@ -17,7 +17,7 @@ from dustrun.core.money.token_calls import InnerCall
 
 def judge_method(
     policy: WalletPolicy,
-    request: Request,
+    request: PolicyRequest,
     call: InnerCall,
     method: str | None,
     allowed: list[Reason],
@@ -56,7 +56,9 @@ def signature_of(policy: WalletPolicy, selector: str) -> str | None:
     return None
 
 
-def judge_conditions(policy: WalletPolicy, request: Request, call: InnerCall, method: str | None) -> Iterator[Reason]:
+def judge_conditions(
+    policy: WalletPolicy, request: PolicyRequest, call: InnerCall, method: str | None
+) -> Iterator[Reason]:
     """The denials of a call whose method a policy names only with conditions, none of which holds."""
     selector = selector_of(call.data) or ""
     named = named_methods(policy.methods, selector)
@@ -71,13 +73,13 @@ def judge_conditions(policy: WalletPolicy, request: Request, call: InnerCall, me
         yield Reason("methods", f'The condition "{rule.where}" on "{_shown(selector, method)}" {why}.')
 
 
-def _outcome(rule: MethodRule, request: Request, call: InnerCall) -> Outcome:
+def _outcome(rule: MethodRule, request: PolicyRequest, call: InnerCall) -> ConditionOutcome:
     if request.sender is None or request.chain_id is None:
-        return Outcome(False, "the wallet or the chain is unknown")
-    return rule.condition.judge(call.data, Facts(request.sender, _value(request, call), request.chain_id))
+        return ConditionOutcome(False, "the wallet or the chain is unknown")
+    return rule.condition.judge(call.data, CallFacts(request.sender, _value(request, call), request.chain_id))
 
 
-def _value(request: Request, call: InnerCall) -> int:
+def _value(request: PolicyRequest, call: InnerCall) -> int:
     """The coin that a call sees: calls that a contract makes to itself see that of the transaction."""
     is_outer = request.to is not None and call.to.lower() == request.to.lower()
     return max(call.value_units, request.value_units) if is_outer else call.value_units

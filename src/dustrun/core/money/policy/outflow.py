@@ -21,7 +21,7 @@ _USD = "usd"
 
 
 @dataclass(frozen=True, slots=True)
-class Raised:
+class RaisedAllowance:
     """An allowance that a transaction raises: the token's address, the spender, base units before and after."""
 
     token: str
@@ -31,12 +31,12 @@ class Raised:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TakenAmounts:
     """What a transaction takes from its sender: base units by asset key (NFTs by `eip155:1/erc721:0x…/7`), network fee
     excluded, and the allowances that it raises. `unread`: balances that could not be read."""
 
     units: Mapping[str, int] = field(default_factory=dict)
-    raised: tuple[Raised, ...] = ()
+    raised: tuple[RaisedAllowance, ...] = ()
     unread: int = 0
 
     @property
@@ -59,14 +59,14 @@ class Ceilings:
 
 
 def judge_outflow(
-    ceilings: Ceilings, taken: Taken, declared: Sequence[Movement], worths: Mapping[str, Worth]
+    ceilings: Ceilings, taken: TakenAmounts, declared: Sequence[Movement], worths: Mapping[str, Worth]
 ) -> tuple[Reason, ...]:
     """Every reason why the transaction takes too much; empty if it may be signed."""
     return tuple(_reasons(ceilings, taken, declared, worths))
 
 
 def _reasons(
-    ceilings: Ceilings, taken: Taken, declared: Sequence[Movement], worths: Mapping[str, Worth]
+    ceilings: Ceilings, taken: TakenAmounts, declared: Sequence[Movement], worths: Mapping[str, Worth]
 ) -> Iterator[Reason]:
     rule, cap = ceilings.rule, ceilings.dust_cap
     if taken.unread:
@@ -87,7 +87,7 @@ def _reasons(
         yield from _worth("dust", cap, taken, worths, declared_keys)
 
 
-def _undeclared(taken: Taken, declared: Sequence[Movement]) -> Iterator[Reason]:
+def _undeclared(taken: TakenAmounts, declared: Sequence[Movement]) -> Iterator[Reason]:
     for key, units in sorted(taken.units.items()):
         most = sum(one.amount_units for one in declared if one.kind == "send" and _is_of(one, key))
         if units > most:
@@ -97,7 +97,7 @@ def _undeclared(taken: Taken, declared: Sequence[Movement]) -> Iterator[Reason]:
             )
 
 
-def _allowances(taken: Taken, declared: Sequence[Movement]) -> Iterator[Reason]:
+def _allowances(taken: TakenAmounts, declared: Sequence[Movement]) -> Iterator[Reason]:
     for one in taken.raised:
         most = max((each.amount_units for each in declared if _allows(each, one)), default=0)
         if one.after > most:
@@ -108,7 +108,7 @@ def _allowances(taken: Taken, declared: Sequence[Movement]) -> Iterator[Reason]:
             yield Reason("outflow.allowancesBeyondDeclared", message)
 
 
-def _units(rule: Outflow, taken: Taken) -> Iterator[Reason]:
+def _units(rule: Outflow, taken: TakenAmounts) -> Iterator[Reason]:
     for key, most in sorted(rule.assets.items()):
         units = taken.units.get(canonical(Asset.parse(key)), 0)
         if units > int(most):
@@ -116,7 +116,9 @@ def _units(rule: Outflow, taken: Taken) -> Iterator[Reason]:
             yield Reason(f"outflow.assets.{key}", message)
 
 
-def _worth(statement: str, most: int, taken: Taken, worths: Mapping[str, Worth], bounded: set[str]) -> Iterator[Reason]:
+def _worth(
+    statement: str, most: int, taken: TakenAmounts, worths: Mapping[str, Worth], bounded: set[str]
+) -> Iterator[Reason]:
     """The sum in dollars. Without a price only what is `bounded` in base units elsewhere may leave, and only fungible
     assets have one."""
     total = 0
@@ -137,7 +139,7 @@ def _is_of(movement: Movement, key: str) -> bool:
     return movement.asset.token is not None and movement.asset.token.lower() == token.lower()
 
 
-def _allows(movement: Movement, raised: Raised) -> bool:
+def _allows(movement: Movement, raised: RaisedAllowance) -> bool:
     return (
         movement.kind == "approve"
         and movement.asset.token is not None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dustrun.core.evm.calls import read_selector, selector_of
 from dustrun.core.money.allowances import is_revocation
 from dustrun.core.money.intent import Movement
-from dustrun.core.money.policy.counting import Request, canonical, implied_of, is_same
+from dustrun.core.money.policy.counting import PolicyRequest, canonical, implied_of, is_same
 from dustrun.core.money.policy.document import WalletPolicy
 from dustrun.core.money.policy.matching import find_account, find_asset, names_chain
 from dustrun.core.money.policy.methods import judge_conditions, judge_method, signature_of
@@ -29,14 +29,14 @@ REVOCATION_GAS = 300_000
 _WIDTHS = (2**96 - 1, 2**128 - 1)
 
 
-def find_unproven(policy: WalletPolicy | None, request: Request) -> tuple[Reason, ...]:
+def find_unproven(policy: WalletPolicy | None, request: PolicyRequest) -> tuple[Reason, ...]:
     """What a policy allows only if a simulation shows that nothing leaves the wallet."""
     if policy is not None and revokes(request) and any(_scope(policy, request, [])):
         return (Reason("revocation", "It sets an allowance to zero, which may give or take nothing."),)
     return ()
 
 
-def judge_scope(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
+def judge_scope(policy: WalletPolicy, request: PolicyRequest, allowed: list[Reason]) -> Iterator[Reason]:
     """The denials by chains, assets, recipients, contracts and methods; what they allow is appended to `allowed`. To
     set an allowance to zero is in the scope of every policy."""
     own: list[Reason] = []
@@ -51,13 +51,13 @@ def judge_scope(policy: WalletPolicy, request: Request, allowed: list[Reason]) -
     yield from denied
 
 
-def revokes(request: Request) -> bool:
+def revokes(request: PolicyRequest) -> bool:
     """Whether a request does no more than set an allowance to zero, by its calldata."""
     moves = any(one.amount_units for one in request.movements)
     return request.kind == "transaction" and not moves and is_revocation(request.to, request.value_units, request.data)
 
 
-def _scope(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
+def _scope(policy: WalletPolicy, request: PolicyRequest, allowed: list[Reason]) -> Iterator[Reason]:
     if request.chain_id is None:
         if request.kind != "message":
             yield Reason("chains", "The document does not name a chain, so it could be valid on any.")
@@ -72,7 +72,7 @@ def _scope(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Ite
         yield from _movement(policy, request, movement, allowed)
 
 
-def _signature(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
+def _signature(policy: WalletPolicy, request: PolicyRequest, allowed: list[Reason]) -> Iterator[Reason]:
     rules = policy.signatures
     if request.kind == "message":
         if rules.messages:
@@ -88,7 +88,7 @@ def _signature(policy: WalletPolicy, request: Request, allowed: list[Reason]) ->
         allowed.append(Reason("signatures.typedData", f"Typed data may be signed ({rules.typed_data})."))
 
 
-def _call(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
+def _call(policy: WalletPolicy, request: PolicyRequest, allowed: list[Reason]) -> Iterator[Reason]:
     yield from _undeclared(request)
     if request.to is None:
         if policy.allow_deploy:
@@ -116,7 +116,7 @@ def _call(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iter
     yield from _router_payees(policy, request, request.to)
 
 
-def _inner_calls(policy: WalletPolicy, request: Request, to: str, allowed: list[Reason]) -> Iterator[Reason]:
+def _inner_calls(policy: WalletPolicy, request: PolicyRequest, to: str, allowed: list[Reason]) -> Iterator[Reason]:
     """Nested calls are judged like direct calls, except that no ABI of whoever wrote them decodes them."""
     try:
         inner = inner_calls(to, request.data)
@@ -141,7 +141,7 @@ def _inner_calls(policy: WalletPolicy, request: Request, to: str, allowed: list[
             yield from _listed_call(policy, request, call, method, allowed)
 
 
-def _is_known(request: Request, call: InnerCall) -> bool:
+def _is_known(request: PolicyRequest, call: InnerCall) -> bool:
     """Whether a call is of a method that Dustrun itself decodes."""
     selector = selector_of(call.data) or ""
     if is_readable(selector) or is_router_method(selector):
@@ -149,12 +149,12 @@ def _is_known(request: Request, call: InnerCall) -> bool:
     return request.chain_id is not None and implied_movement(request.chain_id, call.to, call.data) is not None
 
 
-def _inner_payment(policy: WalletPolicy, request: Request, call: InnerCall) -> Iterator[Reason]:
+def _inner_payment(policy: WalletPolicy, request: PolicyRequest, call: InnerCall) -> Iterator[Reason]:
     if call.value_units and find_account(policy.recipients, request.chain_id, call.to) is None:
         yield Reason("recipients", f"{call.to}, which a nested call pays, is not among the allowed recipients.")
 
 
-def _router_payees(policy: WalletPolicy, request: Request, to: str) -> Iterator[Reason]:
+def _router_payees(policy: WalletPolicy, request: PolicyRequest, to: str) -> Iterator[Reason]:
     """What a swap leaves with the router or an empty address belongs to whoever takes it first."""
     try:
         left = unclaimed(to, request.data, request.sender)
@@ -173,7 +173,7 @@ def _router_payees(policy: WalletPolicy, request: Request, to: str) -> Iterator[
 
 def _listed_call(
     policy: WalletPolicy,
-    request: Request,
+    request: PolicyRequest,
     call: InnerCall,
     method: str | None,
     allowed: list[Reason],
@@ -196,7 +196,7 @@ def _is_named(method: str, selector: str) -> bool:
         return False
 
 
-def _is_of_token(request: Request, selector: str) -> bool:
+def _is_of_token(request: PolicyRequest, selector: str) -> bool:
     """Whether it is a token's own transfer or approval, complete and declared, so that asset and recipient rules judge
     it.
     """
@@ -207,7 +207,7 @@ def _is_whole_token_call(data: bytes, value_units: int) -> bool:
     return selector_of(data) in OF_TOKENS and len(data) == 68 and not value_units
 
 
-def _undeclared(request: Request) -> Iterator[Reason]:
+def _undeclared(request: PolicyRequest) -> Iterator[Reason]:
     """Denies what the transaction moves beyond its declaration, which would be counted too low."""
     assert request.chain_id is not None
     declared = sum(
@@ -228,7 +228,7 @@ def _undeclared(request: Request) -> Iterator[Reason]:
             yield Reason("default", message)
 
 
-def _may_be_piece(request: Request, implied: Movement) -> bool:
+def _may_be_piece(request: PolicyRequest, implied: Movement) -> bool:
     return selector_of(request.data) == TRANSFER_FROM and implied.kind == "send"
 
 
@@ -239,7 +239,9 @@ def _declares(movement: Movement, implied: Movement, may_be_piece: bool) -> bool
     return (may_be_piece or movement.amount_units >= implied.amount_units) and is_same(movement, implied)
 
 
-def _movement(policy: WalletPolicy, request: Request, movement: Movement, allowed: list[Reason]) -> Iterator[Reason]:
+def _movement(
+    policy: WalletPolicy, request: PolicyRequest, movement: Movement, allowed: list[Reason]
+) -> Iterator[Reason]:
     key, who = canonical(movement.asset), movement.counterparty
     if request.chain_id is not None and movement.asset.chain_id != request.chain_id:
         yield Reason("chains", f"It moves {key}, which is not on chain {request.chain_id}.")
@@ -260,14 +262,16 @@ def _movement(policy: WalletPolicy, request: Request, movement: Movement, allowe
         yield Reason("recipients", f"{who} is not among the allowed recipients.")
 
 
-def _spender(policy: WalletPolicy, request: Request, movement: Movement, allowed: list[Reason]) -> Iterator[Reason]:
+def _spender(
+    policy: WalletPolicy, request: PolicyRequest, movement: Movement, allowed: list[Reason]
+) -> Iterator[Reason]:
     if find_account(policy.contracts, movement.asset.chain_id, movement.counterparty) is None:
         yield Reason("contracts", f"The spender {movement.counterparty} is not among the allowed contracts.")
     else:
         allowed.append(Reason("contracts", f"{movement.counterparty} may be approved to spend."))
 
 
-def _is_paid_by_call(policy: WalletPolicy, request: Request, movement: Movement) -> bool:
+def _is_paid_by_call(policy: WalletPolicy, request: PolicyRequest, movement: Movement) -> bool:
     """Whether the value goes to the very contract of an allowed call (a router, a wrapper)."""
     if request.to is None or movement.counterparty.lower() != request.to.lower():
         return False
@@ -276,7 +280,7 @@ def _is_paid_by_call(policy: WalletPolicy, request: Request, movement: Movement)
     return find_account(policy.contracts, request.chain_id, request.to) is not None
 
 
-def _is_own_order(request: Request, movement: Movement) -> bool:
+def _is_own_order(request: PolicyRequest, movement: Movement) -> bool:
     """Whether a signed order has the wallet itself as receiver: what it gives away still counts in full."""
     is_wallet = request.sender is not None and movement.counterparty.lower() == request.sender.lower()
     return is_wallet and request.kind == "typed-data"
@@ -287,7 +291,7 @@ def is_endless(units: int) -> bool:
     return units in _WIDTHS or units >= _WIDTHS[-1]
 
 
-def paid(policy: WalletPolicy, request: Request) -> list[Movement]:
+def paid(policy: WalletPolicy, request: PolicyRequest) -> list[Movement]:
     """The sends to third parties, not into the called contract."""
     sends = (movement for movement in request.movements if movement.kind == "send")
     return [

@@ -17,8 +17,8 @@ from dustrun.core.money.policy.counting import (
     COUNT,
     GAS_USD,
     USD,
-    Counted,
-    Request,
+    CountedUnits,
+    PolicyRequest,
     Worth,
     asked,
     canonical,
@@ -67,12 +67,12 @@ def measure_of(limit: Limit, member: str = "") -> str:
     return f"{base_of(limit)}@{digest}" + (f"/{member}" if member else "")
 
 
-def bounds_of(policy: WalletPolicy, request: Request) -> list[Bound]:
+def bounds_of(policy: WalletPolicy, request: PolicyRequest) -> list[Bound]:
     """The counts that the limits of a policy keep of a request."""
     return [bound for index, limit in enumerate(policy.limits) for bound in _bounds(index, limit, request)]
 
 
-def _bounds(index: int, limit: Limit, request: Request) -> Iterator[Bound]:
+def _bounds(index: int, limit: Limit, request: PolicyRequest) -> Iterator[Bound]:
     origin, window = request.origin, limit.window_ms
     if limit.per == "recipient":
         for who in sorted({one.counterparty.lower() for one in request.movements if one.kind == "send"}):
@@ -86,12 +86,12 @@ def _bounds(index: int, limit: Limit, request: Request) -> Iterator[Bound]:
         yield Bound(index, limit, measure_of(limit), window)
 
 
-def asked_under(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth]) -> Counted:
+def asked_under(policy: WalletPolicy, request: PolicyRequest, worths: Mapping[str, Worth]) -> CountedUnits:
     """What a request is checked against the limits with: everything it moves, in all and within each scope."""
     return _with_scopes(policy, request, asked(request, worths), request.movements, worths)
 
 
-def count_under(policy: WalletPolicy | None, request: Request, worths: Mapping[str, Worth]) -> Counted:
+def count_under(policy: WalletPolicy | None, request: PolicyRequest, worths: Mapping[str, Worth]) -> CountedUnits:
     """What a request adds to the amounts spent, in all and within each scope."""
     whole = count(request, worths)
     return whole if policy is None else _with_scopes(policy, request, whole, own_movements(request), worths)
@@ -99,11 +99,11 @@ def count_under(policy: WalletPolicy | None, request: Request, worths: Mapping[s
 
 def _with_scopes(
     policy: WalletPolicy,
-    request: Request,
-    whole: Counted,
+    request: PolicyRequest,
+    whole: CountedUnits,
     movements: tuple[Movement, ...],
     worths: Mapping[str, Worth],
-) -> Counted:
+) -> CountedUnits:
     scoped = [bound for bound in bounds_of(policy, request) if bound.limit.is_scoped]
     if not scoped:
         return whole
@@ -114,7 +114,7 @@ def _with_scopes(
 
 
 def _units(
-    bound: Bound, request: Request, movements: tuple[Movement, ...], number: int, worths: Mapping[str, Worth]
+    bound: Bound, request: PolicyRequest, movements: tuple[Movement, ...], number: int, worths: Mapping[str, Worth]
 ) -> int:
     limit, implied = bound.limit, implied_of(request)
     within = [one for one in movements if _is_within(bound, request, one)]
@@ -127,7 +127,7 @@ def _units(
     return sum(worth.of(units_of(one, implied)) for one, worth in known if worth is not None)
 
 
-def _is_within(bound: Bound, request: Request, movement: Movement) -> bool:
+def _is_within(bound: Bound, request: PolicyRequest, movement: Movement) -> bool:
     """Whether a movement is within the scope: all that the scope names must fit."""
     of, who = bound.limit.of, movement.counterparty
     if bound.member is not None and (who.lower() != bound.member or movement.kind != "send"):
@@ -145,7 +145,7 @@ def _is_within(bound: Bound, request: Request, movement: Movement) -> bool:
     return _is_called_within(of, request)
 
 
-def _is_called_within(of: LimitScope | None, request: Request) -> bool:
+def _is_called_within(of: LimitScope | None, request: PolicyRequest) -> bool:
     """Whether one call of a request, also a nested one, is of a contract and a method that the scope names."""
     if of is None:
         return True
@@ -156,7 +156,7 @@ def _is_called_within(of: LimitScope | None, request: Request) -> bool:
     return any(_is_named(of, request.chain_id, call) for call in _calls(request))
 
 
-def _is_of_origin(of: LimitScope, request: Request) -> bool:
+def _is_of_origin(of: LimitScope, request: PolicyRequest) -> bool:
     origin = request.origin
     return (not of.workflows or origin.workflow_id in of.workflows) and (not of.keys or origin.key_id in of.keys)
 
@@ -167,7 +167,7 @@ def _is_named(of: LimitScope, chain_id: int | None, call: InnerCall) -> bool:
     return is_contract and (not selectors or selector_of(call.data) in selectors)
 
 
-def _calls(request: Request) -> list[InnerCall]:
+def _calls(request: PolicyRequest) -> list[InnerCall]:
     if request.to is None:
         return []
     try:

@@ -69,7 +69,7 @@ def default_sources() -> Sources:
 
 
 @dataclass(frozen=True, slots=True)
-class Vouched:
+class VouchedContracts:
     """Contracts, as sources, whose answers count like their chain's wherever a rule allows `chain`. `listed`: a network
     or the policy names them. `moved`: the token that is spent; what it says of itself, its owner decides anyway, but it
     does not say whom else a contract should pay."""
@@ -83,7 +83,7 @@ class Vouched:
         return name in self.listed or (name in self.moved and money in _OF_TOKENS)
 
 
-_NONE: Final = Vouched()
+_NONE: Final = VouchedContracts()
 
 
 def contracts_of(assets: Iterable[str]) -> frozenset[str]:
@@ -103,7 +103,7 @@ def judge_sources(
     rules: Sources | None,
     shaped: Mapping[str, frozenset[str]] | None,
     contracts: tuple[str, ...] = (),
-    vouched: Vouched = _NONE,
+    vouched: VouchedContracts = _NONE,
 ) -> Iterator[tuple[str, Reason]]:
     """(`ask` or `deny`, why) of every field that something shapes which the policy does not name. `shaped`: the sources
     of each money field, as `core/sources` writes them, with `starter` for what a key gave that may spend; None: nothing

@@ -15,7 +15,7 @@ from typing import Final
 from dustrun.core.evm.abi import AbiFault
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.evm.calls import read_selector, selector_of
-from dustrun.core.money.policy.counting import Request
+from dustrun.core.money.policy.counting import PolicyRequest
 from dustrun.core.money.policy.document import WalletPolicy
 from dustrun.core.money.policy.matching import find_account
 from dustrun.core.money.policy.special_methods import WHY, is_plain, kind_of, receivers_of, special
@@ -31,7 +31,7 @@ _FULL: Final = frozenset((1 << bits) - 1 for bits in range(SMALL_BITS, 257, 8))
 """What stands for "all of it", in any width."""
 
 
-def find_doubt(policy: WalletPolicy, request: Request, call: InnerCall, method: str | None) -> str | None:
+def find_doubt(policy: WalletPolicy, request: PolicyRequest, call: InnerCall, method: str | None) -> str | None:
     """Why `"*"` does not cover a call; None if it does. `method`: the signature by which it decodes."""
     selector = selector_of(call.data) or ""
     wallet = None if request.sender is None else checksum(request.sender)
@@ -52,7 +52,7 @@ def find_doubt(policy: WalletPolicy, request: Request, call: InnerCall, method: 
     return _doubt_of_words(call.data[4:], named_parties(policy, request))
 
 
-def named_parties(policy: WalletPolicy, request: Request) -> frozenset[int]:
+def named_parties(policy: WalletPolicy, request: PolicyRequest) -> frozenset[int]:
     """The wallet and the addresses that a policy names for the request's chain, as numbers. A star names nobody."""
     entries = [*policy.recipients, *policy.contracts, *policy.assets]
     place = f"eip155:{request.chain_id}"
@@ -90,7 +90,7 @@ def _is_for_wallet(selector: str, method: str | None, data: bytes, wallet: str |
     return receivers is not None and all(one == wallet for one in receivers)
 
 
-def _router_doubt(policy: WalletPolicy, request: Request, call: InnerCall) -> str | None:
+def _router_doubt(policy: WalletPolicy, request: PolicyRequest, call: InnerCall) -> str | None:
     """The tokens of a router's methods are named, so only those that it pays matter. What it leaves with the router
     itself is judged elsewhere."""
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dustrun.core.run import balances
-from dustrun.core.run.balances import Group, Pair
+from dustrun.core.run.balances import Pair, TransactionGroup
 from dustrun.core.run.compare.findings import Findings, Side, short_text
 
 Json = dict[str, Any]
@@ -183,11 +183,11 @@ def compare_balances(left: Side, right: Side, pairs: Sequence[Match], found: Fin
 
 
 def _joined(
-    left: Sequence[Group], right: Sequence[Group], partner: Mapping[int, int]
-) -> list[tuple[list[Group], list[Group]]]:
+    left: Sequence[TransactionGroup], right: Sequence[TransactionGroup], partner: Mapping[int, int]
+) -> list[tuple[list[TransactionGroup], list[TransactionGroup]]]:
     """Merges the groups of both runs that share transactions."""
     of_right = {place: group for group in right for place in group.members}
-    clusters: list[tuple[list[Group], list[Group]]] = []
+    clusters: list[tuple[list[TransactionGroup], list[TransactionGroup]]] = []
     for group in left:
         own = [of_right[partner[place]] for place in group.members if partner.get(place) in of_right]
         some, others = [group], _once(own)
@@ -198,11 +198,11 @@ def _joined(
     return clusters
 
 
-def _once(groups: Iterable[Group]) -> list[Group]:
+def _once(groups: Iterable[TransactionGroup]) -> list[TransactionGroup]:
     return list({id(group): group for group in groups}.values())
 
 
-def _changes(path: str, some: Sequence[Group], others: Sequence[Group], found: Findings) -> None:
+def _changes(path: str, some: Sequence[TransactionGroup], others: Sequence[TransactionGroup], found: Findings) -> None:
     before, after = balances.total(some), balances.total(others)
     disturbed = {pair for group in (*some, *others) for pair in group.others}
     for pair in sorted({*before, *after}):
@@ -219,5 +219,5 @@ def _changes(path: str, some: Sequence[Group], others: Sequence[Group], found: F
             found.differ_amount(path, "balanceChanges", f"balance of {who}", was, now, asset, **more)
 
 
-def _is_watched(pair: Pair, groups: Sequence[Group]) -> bool:
+def _is_watched(pair: Pair, groups: Sequence[TransactionGroup]) -> bool:
     return all(group.watched is None for group in groups) or any(pair in (group.watched or ()) for group in groups)

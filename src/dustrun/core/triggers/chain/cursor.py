@@ -39,7 +39,7 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
+class ResumedSubscription:
     """A subscription that begins anew after it has scanned: what lies between becomes a gap from `first` on, unless it
     `catches_up` from there."""
 
@@ -52,7 +52,7 @@ class Resumed:
         return {"resumed": True, "first": self.first, "reason": self.reason, "catchesUp": self.catches_up}
 
     @classmethod
-    def of(cls, stored: Any) -> Resumed | None:
+    def of(cls, stored: Any) -> ResumedSubscription | None:
         """From a stored cursor; None if nothing lies between."""
         if not isinstance(stored, Mapping) or "first" not in stored:
             return None

@@ -82,7 +82,7 @@ MatchTransaction = Callable[[SentTransaction], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class ChainWatch:
     """What one subscription watches on one chain.
 
     `confirmations` None: the chain's default. Exactly one of these: `query` with `match_log`; `match_move`;
@@ -130,7 +130,7 @@ def head_fields(chain_id: int, block: BlockFacts) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MatchedLog:
     """A log that matched; its position in its transaction is still to be read."""
 
     log: ChainLog
@@ -138,7 +138,7 @@ class Found:
     failure: str | None
 
 
-def match_logs(watch: Watch, logs: Iterable[ChainLog]) -> Iterator[Found]:
+def match_logs(watch: ChainWatch, logs: Iterable[ChainLog]) -> Iterator[MatchedLog]:
     """The logs that a subscription wants, in the same order."""
     assert watch.query is not None
     assert watch.match_log is not None
@@ -150,10 +150,10 @@ def match_logs(watch: Watch, logs: Iterable[ChainLog]) -> Iterator[Found]:
         except ExpressionError as error:
             fields, failure = {}, f"The filter cannot be evaluated: {error}"
         if fields is not None:
-            yield Found(log, fields, failure)
+            yield MatchedLog(log, fields, failure)
 
 
-def log_event(watch: Watch, block: BlockFacts, found: Found, position: int) -> ChainEvent:
+def log_event(watch: ChainWatch, block: BlockFacts, found: MatchedLog, position: int) -> ChainEvent:
     """The event of a log at a position in its transaction."""
     log = found.log
     payload = {
@@ -168,7 +168,7 @@ def log_event(watch: Watch, block: BlockFacts, found: Found, position: int) -> C
     return ChainEvent(f"{watch.chain_id}:{log.transaction_hash}:{position}", log.index, payload, block, found.failure)
 
 
-def move_events(watch: Watch, block: BlockFacts, moves: Sequence[NativeMove]) -> list[ChainEvent]:
+def move_events(watch: ChainWatch, block: BlockFacts, moves: Sequence[NativeMove]) -> list[ChainEvent]:
     """The events of native coin that moved in a block."""
     assert watch.match_move is not None
     events = []
@@ -189,7 +189,7 @@ def move_events(watch: Watch, block: BlockFacts, moves: Sequence[NativeMove]) ->
     return events
 
 
-def transaction_events(watch: Watch, block: BlockFacts, sent: Sequence[SentTransaction]) -> list[ChainEvent]:
+def transaction_events(watch: ChainWatch, block: BlockFacts, sent: Sequence[SentTransaction]) -> list[ChainEvent]:
     """The events of the transactions of a block, whose receipts are read."""
     assert watch.match_transaction is not None
     events = []
@@ -213,7 +213,7 @@ def transaction_events(watch: Watch, block: BlockFacts, sent: Sequence[SentTrans
     return events
 
 
-def block_events(watch: Watch, block: BlockFacts) -> list[ChainEvent]:
+def block_events(watch: ChainWatch, block: BlockFacts) -> list[ChainEvent]:
     """The event of every Nth block; its key is its height, so a block that replaces it starts no second run."""
     assert watch.every is not None
     if block.number % watch.every:
@@ -222,7 +222,7 @@ def block_events(watch: Watch, block: BlockFacts) -> list[ChainEvent]:
     return [ChainEvent(f"{watch.chain_id}:block:{block.number}", 0, payload, block)]
 
 
-def target_of(watch: Watch, head: int, finalized: int | None) -> int:
+def target_of(watch: ChainWatch, head: int, finalized: int | None) -> int:
     """The newest block that may be scanned; negative if there is none."""
     if watch.confirmations == FINALIZED:
         return -1 if finalized is None else min(finalized, head)

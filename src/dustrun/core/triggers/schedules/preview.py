@@ -12,7 +12,7 @@ from dustrun.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Upcoming:
+class UpcomingFire:
     """One fire to come: when, what the clock shows then, and what is unusual about it."""
 
     at: int
@@ -20,12 +20,12 @@ class Upcoming:
     note: str | None
 
 
-def upcoming(next_fire: NextFire, zone_name: str, after: int, count: int) -> list[Upcoming]:
+def upcoming(next_fire: NextFire, zone_name: str, after: int, count: int) -> list[UpcomingFire]:
     """The next fires after a time in milliseconds."""
-    found: list[Upcoming] = []
+    found: list[UpcomingFire] = []
     previous, at = after, next_fire(after)
     while at is not None and len(found) < count:
-        found.append(Upcoming(at, local_time(zone_name, at), _note(zone_name, previous, at)))
+        found.append(UpcomingFire(at, local_time(zone_name, at), _note(zone_name, previous, at)))
         previous, at = at, next_fire(at)
     return found
 

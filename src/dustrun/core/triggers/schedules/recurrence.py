@@ -19,7 +19,13 @@ from zoneinfo import ZoneInfo
 
 from dateutil.rrule import MO, rrule
 
-from dustrun.core.triggers.schedules.recurrence_text import FREQUENCIES, Moment, Parts, RecurrenceProblem, read
+from dustrun.core.triggers.schedules.recurrence_text import (
+    FREQUENCIES,
+    Moment,
+    RecurrenceParts,
+    RecurrenceProblem,
+    read,
+)
 from dustrun.core.triggers.schedules.wall_clock import DAY, EPOCH, instant_of, next_by_wall, offset_at, seconds_of, zone
 from dustrun.records import dataclass
 
@@ -166,7 +172,7 @@ def compile_recurrence(text: str, zone_name: str | None) -> Recurrence:
     return replace(made, more=tuple(sorted(more)), less=less, less_at=less_at)
 
 
-def _zone_name(parts: Parts, given: str | None) -> str:
+def _zone_name(parts: RecurrenceParts, given: str | None) -> str:
     """The zone that the text names, else the one of the trigger; a start in UTC needs none."""
     utc = parts.start is not None and parts.start.utc
     if parts.zone_name and given and parts.zone_name != given:
@@ -174,7 +180,7 @@ def _zone_name(parts: Parts, given: str | None) -> str:
     return parts.zone_name or given or "UTC" if not utc else given or "UTC"
 
 
-def _begin(parts: Parts) -> Moment:
+def _begin(parts: RecurrenceParts) -> Moment:
     if parts.start is not None:
         return parts.start
     raise RecurrenceProblem(
@@ -182,7 +188,7 @@ def _begin(parts: Parts) -> Moment:
     )
 
 
-def _complete(parts: Parts, start: datetime) -> dict[str, Any]:
+def _complete(parts: RecurrenceParts, start: datetime) -> dict[str, Any]:
     """The rule's parts with what it takes from its start, as `rrule` would; so any period can be its first."""
     by: dict[str, Any] = {"interval": 1, "wkst": MO, **parts.rule}
     if not any(name in by for name in ("byweekno", "byyearday", "bymonthday", "byweekday")):
@@ -203,7 +209,7 @@ def _complete(parts: Parts, start: datetime) -> dict[str, Any]:
     return by
 
 
-def _check_amount(parts: Parts, by: Mapping[str, Any]) -> None:
+def _check_amount(parts: RecurrenceParts, by: Mapping[str, Any]) -> None:
     times = prod(len(set(by[name])) for name in ("byhour", "byminute", "bysecond") if name in by)
     if times > _MOST_IN_DAY or times * _DAYS.get(parts.freq or "", 1) > _MOST_IN_PERIOD:
         message = f"FREQ={parts.freq} has too many times in one period; use a shorter FREQ, such as DAILY or MINUTELY."
@@ -214,7 +220,7 @@ def _instant(zone_name: str, moment: Moment) -> int:
     return instant_of(zone(zone_name), moment.in_zone(zone_name))
 
 
-def _until(made: Recurrence, parts: Parts, place: str) -> datetime | None:
+def _until(made: Recurrence, parts: RecurrenceParts, place: str) -> datetime | None:
     last = _counted(made, parts.count or 1, parts.rule_position)
     if parts.count is not None:
         return last

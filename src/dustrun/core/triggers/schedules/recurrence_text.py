@@ -60,7 +60,7 @@ class Moment:
 
 
 @dataclass(slots=True)
-class Parts:
+class RecurrenceParts:
     """What a text says, before it is put together. `rule` has the arguments of dateutil's `rrule`."""
 
     start: Moment | None = None
@@ -74,11 +74,11 @@ class Parts:
     less: list[Moment] = field(default_factory=list)
 
 
-def read(text: str) -> Parts:
+def read(text: str) -> RecurrenceParts:
     """The parts of a text; raises `RecurrenceProblem`. A text without a property name is the value of an `RRULE`."""
     if len(text) > MAX_LENGTH:
         raise RecurrenceProblem(f"The recurrence is longer than {MAX_LENGTH} characters.", MAX_LENGTH + 1)
-    parts = Parts()
+    parts = RecurrenceParts()
     for line in re.finditer(r"[^\r\n\s][^\r\n]*", text):
         _read_line(parts, line.group().rstrip(), line.start() + 1)
     if parts.freq is None:
@@ -86,7 +86,7 @@ def read(text: str) -> Parts:
     return parts
 
 
-def _read_line(parts: Parts, line: str, position: int) -> None:
+def _read_line(parts: RecurrenceParts, line: str, position: int) -> None:
     head, colon, value = line.partition(":")
     if not colon:
         head, value, at = "RRULE", line, position
@@ -132,14 +132,14 @@ def read_moment(text: str, position: int = 0) -> Moment:
         raise RecurrenceProblem(f"{text[:32]!r} is no date or time; write {example}.", position) from None
 
 
-def _read_start(parts: Parts, value: str, position: int) -> None:
+def _read_start(parts: RecurrenceParts, value: str, position: int) -> None:
     if parts.start is not None:
         raise RecurrenceProblem("There are two DTSTART lines.", position)
     parts.start = read_moment(value, position)
 
 
-def _into(name: str) -> Callable[[Parts, str, int], None]:
-    def read_dates(parts: Parts, value: str, position: int) -> None:
+def _into(name: str) -> Callable[[RecurrenceParts, str, int], None]:
+    def read_dates(parts: RecurrenceParts, value: str, position: int) -> None:
         dates: list[Moment] = getattr(parts, name)
         for text in value.split(","):
             dates.append(read_moment(text, position))
@@ -150,7 +150,7 @@ def _into(name: str) -> Callable[[Parts, str, int], None]:
     return read_dates
 
 
-def _read_rule(parts: Parts, value: str, position: int) -> None:
+def _read_rule(parts: RecurrenceParts, value: str, position: int) -> None:
     if parts.freq is not None:
         raise RecurrenceProblem("There are two RRULE lines; make two triggers of them.", position)
     parts.rule_position = position
@@ -168,7 +168,7 @@ def _read_rule(parts: Parts, value: str, position: int) -> None:
     _check_together(parts, seen)
 
 
-def _read_part(parts: Parts, name: str, value: str, position: int) -> None:
+def _read_part(parts: RecurrenceParts, name: str, value: str, position: int) -> None:
     if name == "FREQ":
         if value not in FREQUENCIES:
             raise RecurrenceProblem(f"FREQ is one of {', '.join(FREQUENCIES)}, not {value[:32]!r}.", position)
@@ -223,7 +223,7 @@ def _weekday(text: str, position: int) -> Any:
     return day(int(match.group(1))) if match.group(1) else day
 
 
-def _check_together(parts: Parts, seen: dict[str, int]) -> None:
+def _check_together(parts: RecurrenceParts, seen: dict[str, int]) -> None:
     if parts.freq is None:
         raise RecurrenceProblem("FREQ is missing, such as FREQ=DAILY.", parts.rule_position)
     if parts.count is not None and parts.until is not None:
@@ -240,7 +240,7 @@ def _check_together(parts: Parts, seen: dict[str, int]) -> None:
         raise RecurrenceProblem("BYSETPOS chooses among other BY parts; there are none.", seen["BYSETPOS"])
 
 
-_PROPERTIES: Final[dict[str, Callable[[Parts, str, int], None]]] = {
+_PROPERTIES: Final[dict[str, Callable[[RecurrenceParts, str, int], None]]] = {
     "DTSTART": _read_start,
     "RRULE": _read_rule,
     "RDATE": _into("more"),

@@ -14,8 +14,8 @@ from typing import Any, Final
 from dustrun import clock, log
 from dustrun.chain import measure as measures
 from dustrun.chain.evm import LiveChain
-from dustrun.chain.measure import Measure, Mined
-from dustrun.core.money.accounting import Included, Line, Pair, lines_of
+from dustrun.chain.measure import Measure, MinedIntent
+from dustrun.core.money.accounting import IncludedTransaction, Line, Pair, lines_of
 from dustrun.core.money.intent import Receipt
 from dustrun.core.money.policy.counting import canonical
 from dustrun.core.money.policy.scope import is_endless
@@ -29,8 +29,8 @@ from dustrun.errors import DustrunError
 from dustrun.records import dataclass
 from dustrun.services.outbox import events
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.events import Committed, Step
-from dustrun.services.outbox.spend_status import Failure, error_json, intent_of
+from dustrun.services.outbox.events import CommittedSteps, TransactionStep
+from dustrun.services.outbox.spend_status import IntentFailure, error_json, intent_of
 from dustrun.services.outbox.tracking.receipts import CANCELLED, REVERTED
 from dustrun.services.runs.approvals import approvers_of
 from dustrun.services.wallets.budget import Endings
@@ -65,12 +65,14 @@ class _Placed:
         return next((one.kind for one in self.attempts if one.hash == self.row.hash), "send")
 
     @property
-    def mined(self) -> Mined:
+    def mined(self) -> MinedIntent:
         """What happened: nothing but a fee, if it failed or was cancelled."""
         intent = replace(intent_of(self.row), item=self.row.id)
         if self.kind == "cancel" or not self.receipt.is_success:
             intent = replace(intent, to=self.row.sender, value_units=0, data=b"", movements=())
-        return Mined(replace(intent, to=checksum(intent.to) if intent.to else None), self.receipt, self.row.sender)
+        return MinedIntent(
+            replace(intent, to=checksum(intent.to) if intent.to else None), self.receipt, self.row.sender
+        )
 
 
 class Books:
@@ -162,8 +164,8 @@ class Books:
         known = await self._deps.database.read(lambda tx: _prices_of(tx, row.id))
         values = {asset: await self._value(asset, known, since) for asset in sorted({line.asset for line in lines})}
 
-        def unit(tx: Tx) -> list[Committed]:
-            now, alerts = rows.get(tx, row.id), list[Committed]()
+        def unit(tx: Tx) -> list[CommittedSteps]:
+            now, alerts = rows.get(tx, row.id), list[CommittedSteps]()
             if now.state in SETTLED and now.block_hash == row.block_hash:
                 approved = _approvers(tx, now)
                 entries = [
@@ -204,10 +206,10 @@ def _placed(tx: Tx, row: TransactionRow) -> _Placed | None:
     return _Placed(row, rows.list_attempts(tx, row.id), read_receipt("", loads_own(row.receipt)))
 
 
-def _included(one: _Placed, mined: Mined, measured: Measure) -> Included:
+def _included(one: _Placed, mined: MinedIntent, measured: Measure) -> IncludedTransaction:
     touched: set[Pair] = {(who, asset) for who, asset, _ in measured.changes} | set(measured.unchanged)
     to = mined.intent.to or one.receipt.contract_address or one.row.sender
-    return Included(
+    return IncludedTransaction(
         id=one.row.id,
         chain_id=one.row.chain_id,
         sender=one.row.sender,
@@ -293,7 +295,7 @@ class Deep:
     revert: object | None = None
 
 
-def note_final(tx: Tx, deep: Sequence[Deep]) -> list[Committed | None]:
+def note_final(tx: Tx, deep: Sequence[Deep]) -> list[CommittedSteps | None]:
     """Records how they ended, of those that are still mined in the same block."""
     with RunHeads(tx, [one.row.run_pk for one in deep]) as heads:
         asked = [(rows.ask_for(tx, one.row.id), rows.ask_attempts(tx, one.row.id)) for one in deep]
@@ -322,7 +324,7 @@ class _Finals:
             ids = [row.id for row in self._due if row.chain_id == chain_id]
             ledger.add_due(self._tx, ids, chain_id, clock.now_ms())
 
-    def note(self, deep: Deep, row: TransactionRow, attempts: Sequence[AttemptRow]) -> Committed | None:
+    def note(self, deep: Deep, row: TransactionRow, attempts: Sequence[AttemptRow]) -> CommittedSteps | None:
         if row.state != TxState.MINED or row.block_hash != deep.row.block_hash or row.receipt is None:
             return None
         now = clock.now_ms()
@@ -336,11 +338,13 @@ class _Finals:
         shown |= {"fee": receipt["fee"], "gasUsed": receipt["gasUsed"]}
         kinds = {attempt.hash: attempt.kind for attempt in attempts}
         if kinds[row.hash or ""] == "cancel":
-            return self._fail(row, TxState.CANCELLED, Failure(CANCELLED, _CANCELLED, retryable=True), receipt, shown)
+            return self._fail(
+                row, TxState.CANCELLED, IntentFailure(CANCELLED, _CANCELLED, retryable=True), receipt, shown
+            )
         if not receipt["isSuccess"]:
             return self._revert(row, receipt, deep.revert, shown)
         self._settle(row, receipt)
-        return self._tell(row, Step("confirmed", {**shown, "confirmations": row.confirmations}))
+        return self._tell(row, TransactionStep("confirmed", {**shown, "confirmations": row.confirmations}))
 
     def _settle(self, row: TransactionRow, receipt: Mapping[str, Any]) -> None:
         assert row.finished_at is not None
@@ -349,28 +353,28 @@ class _Finals:
 
     def _revert(
         self, row: TransactionRow, receipt: dict[str, Any], revert: object | None, shown: Mapping[str, object]
-    ) -> Committed | None:
+    ) -> CommittedSteps | None:
         receipt["revert"] = revert
         reason = revert.get("text") if isinstance(revert, dict) else None
         about = loads_own(row.intent)["about"]
         message = f"{about}: the transaction was mined and reverted{f': {reason}' if reason else ''}."
         details = ({"field": "", "message": reason or "no reason", "revert": revert},) if revert is not None else ()
-        failure = Failure(REVERTED, message, True, details)
+        failure = IntentFailure(REVERTED, message, True, details)
         return self._fail(replace(row, receipt=dumps_text(receipt)), TxState.REVERTED, failure, receipt, shown)
 
     def _fail(
         self,
         row: TransactionRow,
         state: TxState,
-        failure: Failure,
+        failure: IntentFailure,
         receipt: Mapping[str, Any],
         shown: Mapping[str, object],
-    ) -> Committed | None:
+    ) -> CommittedSteps | None:
         assert row.finished_at is not None
         error = error_json(failure)
         rows.save(self._tx, replace(row, state=state, error=dumps_text(error)))
         self._endings.release(row.id, fee_units=int(receipt["fee"]), at_ms=row.finished_at)
-        return self._tell(row, Step(state, {**shown, "error": error}))
+        return self._tell(row, TransactionStep(state, {**shown, "error": error}))
 
-    def _tell(self, row: TransactionRow, step: Step) -> Committed | None:
+    def _tell(self, row: TransactionRow, step: TransactionStep) -> CommittedSteps | None:
         return events.note(self._tx, row, step, wakes=True, heads=self._heads)

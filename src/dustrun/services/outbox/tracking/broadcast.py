@@ -14,18 +14,18 @@ from dataclasses import replace
 from dustrun import clock, ids, log
 from dustrun.chain.evm import Broadcast, LiveChain
 from dustrun.core.money.intent import Intent
-from dustrun.core.money.policy import Deny, Request
+from dustrun.core.money.policy import Deny, PolicyRequest
 from dustrun.core.money.transaction_state import PLAIN_GAS, TxState
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import DustrunError, Temporary, Uncertain
 from dustrun.records import dataclass
 from dustrun.services.outbox import events, policy_check, restore_hold
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.events import Committed, Step
+from dustrun.services.outbox.events import CommittedSteps, TransactionStep
 from dustrun.services.outbox.sender_queue import bid_of, new_attempt
 from dustrun.services.outbox.spend_status import intent_of
 from dustrun.services.outbox.tracking import receipts, replacement
-from dustrun.services.outbox.tracking.replacement import AtCeiling, Replaced, sign
+from dustrun.services.outbox.tracking.replacement import AtCeiling, NewAttempt, sign
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money import wallets as wallet_rows
@@ -66,7 +66,7 @@ async def fill(
     row = _row(behind, unsigned, signed.hash, deps.settings.transaction_max_fee_rise)
     attempt = new_attempt(row, 1, "send", unsigned, signed)
 
-    request = Request.of_intent(
+    request = PolicyRequest.of_intent(
         intent_of(row),
         row.sender,
         gas_limit=gas_limit,
@@ -166,7 +166,7 @@ async def send(deps: OutboxDeps, row: TransactionRow, attempt: AttemptRow) -> Br
     return reply
 
 
-def _note(tx: Tx, known: TransactionRow, attempt: AttemptRow, reply: Broadcast) -> Committed | None:
+def _note(tx: Tx, known: TransactionRow, attempt: AttemptRow, reply: Broadcast) -> CommittedSteps | None:
     with RunHeads(tx, [known.run_pk]) as heads:
         found = rows.ask_for(tx, known.id)
         tx.wait()
@@ -175,7 +175,7 @@ def _note(tx: Tx, known: TransactionRow, attempt: AttemptRow, reply: Broadcast) 
 
 def _note_reply(
     tx: Tx, row: TransactionRow, attempt: AttemptRow, reply: Broadcast, heads: RunHeads
-) -> Committed | None:
+) -> CommittedSteps | None:
     now = clock.now_ms()
     is_taken = reply.outcome in _TAKEN
     shown = reply.outcome if reply.message is None else f"{reply.outcome}: {reply.message}"
@@ -189,16 +189,16 @@ def _note_reply(
             return None
         row = replace(row, state=TxState.SENT, refusal=None if by_node else row.refusal, updated_at=now)
         rows.save(tx, row)
-        return events.note(tx, row, Step("sent", bid_of(attempt)), heads=heads) if is_new else None
+        return events.note(tx, row, TransactionStep("sent", bid_of(attempt)), heads=heads) if is_new else None
     if reply.outcome in _SILENT or row.refusal == shown:
         return None
     row = replace(row, refusal=shown, updated_at=now)
     rows.save(tx, row)
-    return events.note(tx, row, Step("delayed", {"reason": shown}), heads=heads)
+    return events.note(tx, row, TransactionStep("delayed", {"reason": shown}), heads=heads)
 
 
 @dataclass(frozen=True, slots=True)
-class Tracked:
+class TrackedTransaction:
     """One transaction with its attempts, oldest first."""
 
     row: TransactionRow
@@ -227,11 +227,11 @@ class Rebroadcaster:
         self._gaps: dict[tuple[str, int], float] = {}
 
     async def push(
-        self, chain: LiveChain, left: Sequence[Tracked], used: Mapping[str, int], *, all_at_once: bool
+        self, chain: LiveChain, left: Sequence[TrackedTransaction], used: Mapping[str, int], *, all_at_once: bool
     ) -> None:
         """Broadcasts what was not sent lately, and raises the bid of what is stuck. Only a sender's lowest open nonce
         can be stuck; the ones behind it wait for it. `all_at_once` also sends what was sent lately."""
-        by_sender: dict[str, list[Tracked]] = defaultdict(list)
+        by_sender: dict[str, list[TrackedTransaction]] = defaultdict(list)
         for one in left:
             by_sender[one.row.sender].append(one)
         for sender, waiting in by_sender.items():
@@ -244,7 +244,7 @@ class Rebroadcaster:
             again = [lowest if one.row.id == lowest.row.id else one for one in waiting]
             await self._send([one for one in again if all_at_once or self._is_due(one)])
 
-    def _is_due(self, one: Tracked) -> bool:
+    def _is_due(self, one: TrackedTransaction) -> bool:
         """Whoever commits an attempt also sends it. If it was not tried a moment later, a crash left it."""
         tried, reply = one.newest.tried_at, one.newest.reply or ""
         since_ms = clock.now_ms() - (tried or one.newest.created_at)
@@ -256,17 +256,17 @@ class Rebroadcaster:
     def _again_ms(self) -> int:
         return max(1_000, _AGAIN_AFTER_BLOCKS * self._block_ms)
 
-    async def _send(self, due: Iterable[Tracked]) -> None:
+    async def _send(self, due: Iterable[TrackedTransaction]) -> None:
         """Broadcasts in the order of nonces, a limited number at once."""
         turns = asyncio.Semaphore(_SENDS_AT_ONCE)
 
-        async def one_of(one: Tracked) -> None:
+        async def one_of(one: TrackedTransaction) -> None:
             async with turns:
                 await send(self._deps, one.row, one.newest)
 
         await asyncio.gather(*(one_of(one) for one in sorted(due, key=lambda one: one.nonce)))
 
-    async def _mend_patiently(self, one: Tracked) -> Tracked:
+    async def _mend_patiently(self, one: TrackedTransaction) -> TrackedTransaction:
         """Like `_mend`, but a failure of one sender's signer does not hold up the others."""
         try:
             return await self._mend(one)
@@ -274,10 +274,10 @@ class Rebroadcaster:
             await self._note_delay(one, f"Its bid could not be raised: {error.message}")
             return one
 
-    async def _note_delay(self, one: Tracked, reason: str) -> None:
+    async def _note_delay(self, one: TrackedTransaction, reason: str) -> None:
         await self._deps.writer.write(lambda tx: receipts.note_delay(tx, one.row.id, reason), self._deps.publisher.tell)
 
-    async def _mend(self, one: Tracked) -> Tracked:
+    async def _mend(self, one: TrackedTransaction) -> TrackedTransaction:
         """Raises the bid of a sender's next transaction if it is stuck or a node found it underpriced."""
         last = one.newest
         reply = last.reply or ""
@@ -294,13 +294,13 @@ class Rebroadcaster:
             await self._note_delay(one, held)
             return one
         found = await replacement.replace_attempt(self._deps, one.row, last, "replace")
-        if isinstance(found, Replaced):
-            return Tracked(found.row, [*one.attempts, found.attempt])
+        if isinstance(found, NewAttempt):
+            return TrackedTransaction(found.row, [*one.attempts, found.attempt])
         if isinstance(found, AtCeiling):
             await self._note_delay(one, found.message)
         return one
 
-    async def _mend_gap(self, chain: LiveChain, lowest: Tracked, used: int) -> None:
+    async def _mend_gap(self, chain: LiveChain, lowest: TrackedTransaction, used: int) -> None:
         """Fills a nonce that none of our transactions has, after a while: all transactions behind it would wait for
         ever. It arises when somebody else's pending transaction was counted and never mined."""
         place = (lowest.row.sender, used)

@@ -13,8 +13,8 @@ from dustrun.core.money.transaction_state import SETTLED, TxState
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.records import dataclass
 from dustrun.services.outbox import events
-from dustrun.services.outbox.events import Committed, Step
-from dustrun.services.outbox.spend_status import Failure, error_json
+from dustrun.services.outbox.events import CommittedSteps, TransactionStep
+from dustrun.services.outbox.spend_status import IntentFailure, error_json
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import ledger
 from dustrun.storage.money import transactions as rows
@@ -31,14 +31,14 @@ _BEFORE_MINED = (TxState.SIGNED, TxState.SENT, TxState.MINED, TxState.DISPLACED)
 
 
 @dataclass(frozen=True, slots=True)
-class Mined:
+class MinedTransaction:
     """A transaction and the receipt of one of its attempts."""
 
     row: TransactionRow
     receipt: Receipt
 
 
-def note_mined(tx: Tx, mined: Sequence[Mined]) -> list[Committed | None]:
+def note_mined(tx: Tx, mined: Sequence[MinedTransaction]) -> list[CommittedSteps | None]:
     """Records that attempts were mined, or are now in another block."""
     with RunHeads(tx, [one.row.run_pk for one in mined]) as heads:
         asked = [rows.ask_for(tx, one.row.id) for one in mined]
@@ -46,12 +46,12 @@ def note_mined(tx: Tx, mined: Sequence[Mined]) -> list[Committed | None]:
         return [_note_mined(tx, found(), one.receipt, heads) for one, found in zip(mined, asked, strict=True)]
 
 
-def _note_mined(tx: Tx, row: TransactionRow, receipt: Receipt, heads: RunHeads) -> Committed | None:
+def _note_mined(tx: Tx, row: TransactionRow, receipt: Receipt, heads: RunHeads) -> CommittedSteps | None:
     if row.state not in _BEFORE_MINED or (row.state == TxState.MINED and row.block_hash == receipt.block_hash):
         return None
     changed = _in_block(row, receipt)
     rows.save(tx, changed)
-    return events.note(tx, changed, Step("mined", _included(changed, receipt)), wakes=True, heads=heads)
+    return events.note(tx, changed, TransactionStep("mined", _included(changed, receipt)), wakes=True, heads=heads)
 
 
 def _in_block(row: TransactionRow, receipt: Receipt) -> TransactionRow:
@@ -81,7 +81,7 @@ def _included(row: TransactionRow, receipt: Receipt) -> dict[str, object]:
     }
 
 
-def note_reorged(tx: Tx, transaction_id: str, block_hash: str) -> Committed | None:
+def note_reorged(tx: Tx, transaction_id: str, block_hash: str) -> CommittedSteps | None:
     """Records that a reorg removed the receipt and no attempt has another one: it is broadcast again, and stays
     reserved."""
     row = rows.get(tx, transaction_id)
@@ -99,10 +99,10 @@ def note_reorged(tx: Tx, transaction_id: str, block_hash: str) -> Committed | No
         updated_at=clock.now_ms(),
     )
     rows.save(tx, changed)
-    return events.note(tx, changed, Step("reorged", {"blockHash": block_hash}), wakes=True)
+    return events.note(tx, changed, TransactionStep("reorged", {"blockHash": block_hash}), wakes=True)
 
 
-def note_taken_back(tx: Tx, transaction_id: str, block_hash: str, receipt: Receipt | None) -> Committed | None:
+def note_taken_back(tx: Tx, transaction_id: str, block_hash: str, receipt: Receipt | None) -> CommittedSteps | None:
     """Records that a reorg removed the block of a final transaction. It is followed again: in the block of `receipt`,
     else by its old bytes, which are sent again. One that had reverted is not: the spend may have been made otherwise
     since, so a person decides, unless it is mined again by itself. Limits go on counting what they counted."""
@@ -110,15 +110,15 @@ def note_taken_back(tx: Tx, transaction_id: str, block_hash: str, receipt: Recei
     if row.state not in SETTLED or row.block_hash != block_hash:
         return None
     ledger.remove(tx, row.id)
-    gone = Step("reorged", {"blockNumber": row.block_number, "blockHash": block_hash, "wasFinal": True})
+    gone = TransactionStep("reorged", {"blockNumber": row.block_number, "blockHash": block_hash, "wasFinal": True})
     now = clock.now_ms()
     if receipt is not None:
         changed = _in_block(row, receipt)
         rows.save(tx, changed)
-        return events.note(tx, changed, gone, Step("mined", _included(changed, receipt)), wakes=True)
+        return events.note(tx, changed, gone, TransactionStep("mined", _included(changed, receipt)), wakes=True)
     changed = replace(row, block_number=None, block_hash=None, receipt=None, mined_at=None, updated_at=now)
     if row.state == TxState.REVERTED:
-        error = error_json(Failure(REORGED, _REVERT_IS_GONE))
+        error = error_json(IntentFailure(REORGED, _REVERT_IS_GONE))
         changed = replace(changed, state=TxState.DISPLACED, error=dumps_text(error))
     else:
         newest = rows.list_attempts(tx, row.id)[-1]
@@ -127,7 +127,7 @@ def note_taken_back(tx: Tx, transaction_id: str, block_hash: str, receipt: Recei
     return events.note(tx, changed, gone, wakes=True)
 
 
-def note_displaced(tx: Tx, transaction_id: str) -> Committed | None:
+def note_displaced(tx: Tx, transaction_id: str) -> CommittedSteps | None:
     """Records that the nonce is used for good by none of its attempts: somebody else has the key, or the endpoint is
     incomplete. Signing anew could pay twice, so a person decides."""
     row = rows.get(tx, transaction_id)
@@ -139,34 +139,34 @@ def note_displaced(tx: Tx, transaction_id: str) -> Committed | None:
         "transaction once you are sure that it was not paid."
     )
     now = clock.now_ms()
-    error = error_json(Failure(DISPLACED, message))
+    error = error_json(IntentFailure(DISPLACED, message))
     changed = replace(row, state=TxState.DISPLACED, error=dumps_text(error), updated_at=now)
     rows.save(tx, changed)
-    return events.note(tx, changed, Step("displaced", {"error": error}), wakes=True)
+    return events.note(tx, changed, TransactionStep("displaced", {"error": error}), wakes=True)
 
 
-def note_corrected(tx: Tx, transaction_id: str, receipt: Receipt) -> Committed | None:
+def note_corrected(tx: Tx, transaction_id: str, receipt: Receipt) -> CommittedSteps | None:
     """Records the receipt that both endpoints give now, in place of one that only the first had given."""
     row = rows.get(tx, transaction_id)
     if row.state != TxState.MINED or row.block_hash != receipt.block_hash:
         return None
     changed = _in_block(row, receipt)
     rows.save(tx, changed)
-    return events.note(tx, changed, Step("mined", _included(changed, receipt)), wakes=True)
+    return events.note(tx, changed, TransactionStep("mined", _included(changed, receipt)), wakes=True)
 
 
-def note_held(tx: Tx, transaction_id: str, reason: str) -> Committed | None:
+def note_held(tx: Tx, transaction_id: str, reason: str) -> CommittedSteps | None:
     """Records why a mined transaction is not taken for final yet; hooks are told."""
     row = rows.get(tx, transaction_id)
     if row.state != TxState.MINED or row.refusal == reason:
         return None
     changed = replace(row, refusal=reason, updated_at=clock.now_ms())
     rows.save(tx, changed)
-    noted = events.note(tx, changed, Step("delayed", {"reason": reason}))
+    noted = events.note(tx, changed, TransactionStep("delayed", {"reason": reason}))
     return events.raise_alert(tx, row, events.SECOND_OPINION, reason, noted)
 
 
-def note_withheld(tx: Tx, transaction_id: str, reason: str) -> Committed | None:
+def note_withheld(tx: Tx, transaction_id: str, reason: str) -> CommittedSteps | None:
     """Records that only the second endpoint has a receipt; hooks are told."""
     row = rows.get(tx, transaction_id)
     noted = note_delay(tx, transaction_id, reason)
@@ -175,11 +175,11 @@ def note_withheld(tx: Tx, transaction_id: str, reason: str) -> Committed | None:
     return events.raise_alert(tx, row, events.SECOND_OPINION, reason, noted)
 
 
-def note_delay(tx: Tx, transaction_id: str, reason: str) -> Committed | None:
+def note_delay(tx: Tx, transaction_id: str, reason: str) -> CommittedSteps | None:
     """Records why it does not go on, for people."""
     row = rows.get(tx, transaction_id)
     if row.state not in (TxState.SIGNED, TxState.SENT) or row.refusal == reason:
         return None
     changed = replace(row, refusal=reason, updated_at=clock.now_ms())
     rows.save(tx, changed)
-    return events.note(tx, changed, Step("delayed", {"reason": reason}))
+    return events.note(tx, changed, TransactionStep("delayed", {"reason": reason}))

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Literal
 
 from dustrun import clock
-from dustrun.core.money.policy import Deny, Request
+from dustrun.core.money.policy import Deny, PolicyRequest
 from dustrun.core.money.transaction_state import PLAIN_GAS, TxState, next_bid
 from dustrun.records import dataclass
 from dustrun.sdk.chain import Fees
 from dustrun.services.outbox import events, policy_check
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.events import Committed, Step
+from dustrun.services.outbox.events import CommittedSteps, TransactionStep
 from dustrun.services.outbox.sender_queue import bid_of, new_attempt
 from dustrun.services.outbox.spend_status import intent_of
 from dustrun.services.wallets.budget import Values
@@ -36,7 +36,7 @@ class AtCeiling:
 
 
 @dataclass(frozen=True, slots=True)
-class Replaced:
+class NewAttempt:
     """The new attempt, committed and not yet sent."""
 
     row: TransactionRow
@@ -52,14 +52,14 @@ class Replacement:
     kind: Kind
     unsigned: UnsignedTransaction
     signed: SignedTransaction
-    request: Request
+    request: PolicyRequest
     values: Values
     ceiling: int
 
 
 async def replace_attempt(
     deps: OutboxDeps, row: TransactionRow, last: AttemptRow, kind: Kind
-) -> Replaced | AtCeiling | None:
+) -> NewAttempt | AtCeiling | None:
     """Signs and commits an attempt with a higher bid; None if the transaction has changed in between."""
     signed = await sign_replacement(deps, row, last, kind)
     if isinstance(signed, AtCeiling):
@@ -100,7 +100,7 @@ async def sign_replacement(
 
 def write_replacement(
     tx: Tx, deps: OutboxDeps, new: Replacement
-) -> tuple[Replaced | AtCeiling | None, Committed | None]:
+) -> tuple[NewAttempt | AtCeiling | None, CommittedSteps | None]:
     """Writes a new attempt if the transaction has not changed and policy allows the bid."""
     row = rows.get(tx, new.row.id)
     attempts = rows.list_attempts(tx, row.id)
@@ -124,8 +124,8 @@ def write_replacement(
     rows.insert_attempt(tx, attempt)
     rows.save(tx, changed)
     status = "cancelling" if new.kind == "cancel" else "replaced"
-    step = Step(status, {**bid_of(attempt), "replaces": new.last.hash})
-    return Replaced(changed, attempt), events.note(tx, changed, step)
+    step = TransactionStep(status, {**bid_of(attempt), "replaces": new.last.hash})
+    return NewAttempt(changed, attempt), events.note(tx, changed, step)
 
 
 async def sign(deps: OutboxDeps, wallet: WalletRow, unsigned: UnsignedTransaction) -> SignedTransaction:
@@ -151,11 +151,13 @@ def _unsigned(row: TransactionRow, kind: Kind, gas_limit: int, bid: Fees) -> Uns
     )
 
 
-def _request(row: TransactionRow, unsigned: UnsignedTransaction, data_fee_units: int, usual_units: int) -> Request:
+def _request(
+    row: TransactionRow, unsigned: UnsignedTransaction, data_fee_units: int, usual_units: int
+) -> PolicyRequest:
     """A replacement as the policy judges it: the same intent with a higher bid. A cancel needs little gas itself, but
     the first attempt may still be mined."""
     gas_limit = max(unsigned.gas_limit, row.gas_limit or 0)
-    return Request.of_intent(
+    return PolicyRequest.of_intent(
         intent_of(row),
         row.sender,
         gas_limit=gas_limit,

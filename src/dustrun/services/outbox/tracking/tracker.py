@@ -25,12 +25,12 @@ from dustrun.records import dataclass
 from dustrun.sdk.chain import Block
 from dustrun.services.outbox import events
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.events import Committed
+from dustrun.services.outbox.events import CommittedSteps
 from dustrun.services.outbox.spend_status import intent_of
 from dustrun.services.outbox.tracking import receipts as receipt_notes
 from dustrun.services.outbox.tracking.accounting import Books, Deep, note_final
-from dustrun.services.outbox.tracking.broadcast import Rebroadcaster, Tracked
-from dustrun.services.outbox.tracking.receipts import Mined
+from dustrun.services.outbox.tracking.broadcast import Rebroadcaster, TrackedTransaction
+from dustrun.services.outbox.tracking.receipts import MinedTransaction
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import ledger
 from dustrun.storage.money import transactions as rows
@@ -43,7 +43,7 @@ _MOST = 50
 """Transactions that a unit changes within a few milliseconds."""
 
 
-class Found(Protocol):
+class TransactionFinding(Protocol):
     """What was found about a transaction."""
 
     @property
@@ -52,8 +52,8 @@ class Found(Protocol):
         ...
 
 
-F = TypeVar("F", bound=Found)
-Unit = Callable[[Tx, Sequence[F]], Sequence[Committed | None]]
+F = TypeVar("F", bound=TransactionFinding)
+Unit = Callable[[Tx, Sequence[F]], Sequence[CommittedSteps | None]]
 
 
 async def write_in_batches(deps: OutboxDeps, found: Sequence[F], unit: Unit[F]) -> None:
@@ -105,7 +105,7 @@ class SettledWatch:
         self.has_any = True
         """Whether there was anything to watch at the last look."""
 
-    async def find_gone(self, chain: LiveChain, block_ms: int) -> list[Tracked]:
+    async def find_gone(self, chain: LiveChain, block_ms: int) -> list[TrackedTransaction]:
         """The transactions whose block is gone, at two looks. It looks once per block at most."""
         if clock.monotonic_s() - self._looked_at_s < block_ms / 1000:
             return []
@@ -118,7 +118,7 @@ class SettledWatch:
             return []
         await chain.verify(afresh=True)  # a node that was swapped a moment ago has lost nothing
         return await self._deps.database.read(
-            lambda tx: [Tracked(rows.get(tx, one.id), rows.list_attempts(tx, one.id)) for one in gone]
+            lambda tx: [TrackedTransaction(rows.get(tx, one.id), rows.list_attempts(tx, one.id)) for one in gone]
         )
 
     async def _gone(self, chain: LiveChain, settled: Sequence[Settled]) -> list[Settled]:
@@ -137,7 +137,7 @@ class SettledWatch:
         before, self._suspected = self._suspected, {one.id: one.block_hash for one in found}
         return [one for one in found if before.get(one.id) == one.block_hash]
 
-    async def note(self, one: Tracked, receipt: Receipt | None) -> None:
+    async def note(self, one: TrackedTransaction, receipt: Receipt | None) -> None:
         """Records that a block is gone; `receipt`: of the block that the transaction is in now."""
         row = one.row
         assert row.block_hash is not None
@@ -269,15 +269,15 @@ class Tracker:
         leases = self._deps.leases
         return leases is None or await leases.take(f"chain:{self._chain_id}") is not None
 
-    async def _load(self) -> list[Tracked]:
+    async def _load(self) -> list[TrackedTransaction]:
         found = await self._deps.database.read(
             lambda tx: (rows.list_followed(tx, self._chain_id), rows.list_followed_attempts(tx, self._chain_id))
         )
-        return [Tracked(row, found[1][row.id]) for row in found[0]]
+        return [TrackedTransaction(row, found[1][row.id]) for row in found[0]]
 
     # --- what the chain says ---
 
-    async def _look_at_mined(self, chain: LiveChain, head: Block, followed: Sequence[Tracked]) -> None:
+    async def _look_at_mined(self, chain: LiveChain, head: Block, followed: Sequence[TrackedTransaction]) -> None:
         """Checks mined transactions once per head: final with enough confirmations; if a reorg removed the block, looks
         for another receipt."""
         if head.hash != self._head:
@@ -302,7 +302,9 @@ class Tracker:
         await self._look_again(chain, lost)
         self._seen |= {one.row.id for one in mined if one not in lost and one not in held}
 
-    async def _seconded(self, chain: LiveChain, deep: list[Tracked]) -> tuple[list[Tracked], list[Tracked]]:
+    async def _seconded(
+        self, chain: LiveChain, deep: list[TrackedTransaction]
+    ) -> tuple[list[TrackedTransaction], list[TrackedTransaction]]:
         """Those whose receipts the second endpoint confirms, and those that are held because it does not."""
         second = self._deps.chains.second(self._chain_id)
         if second is None or not deep:
@@ -315,8 +317,8 @@ class Tracker:
                 return deep, []
             why = f"The second endpoint cannot confirm its receipt: {error.message}"
             return [], [await self._hold(one, why) for one in deep]
-        agreed: list[Tracked] = []
-        held: list[Tracked] = []
+        agreed: list[TrackedTransaction] = []
+        held: list[TrackedTransaction] = []
         for one, receipt in zip(deep, receipts, strict=True):
             doubt = _disagreement(one.row, receipt)
             if doubt is None:
@@ -335,7 +337,7 @@ class Tracker:
             return False
         return (await second.block()).number <= (row.block_number or 0)
 
-    async def _read_again(self, chain: LiveChain, one: Tracked, second: Receipt | None) -> None:
+    async def _read_again(self, chain: LiveChain, one: TrackedTransaction, second: Receipt | None) -> None:
         """Takes the first endpoint's receipt anew if it now says of the same block what the second one does."""
         first = await chain.receipt(str(one.row.hash))
         if first is None or second is None or first.block_hash != second.block_hash:
@@ -346,7 +348,7 @@ class Tracker:
                 lambda tx: receipt_notes.note_corrected(tx, one.row.id, first), self._deps.publisher.tell
             )
 
-    async def _hold(self, one: Tracked, why: str) -> Tracked:
+    async def _hold(self, one: TrackedTransaction, why: str) -> TrackedTransaction:
         await self._deps.writer.write(
             lambda tx: receipt_notes.note_held(tx, one.row.id, why), self._deps.publisher.tell
         )
@@ -358,7 +360,7 @@ class Tracker:
             return Deep(row)
         return Deep(row, await chain.explain(row.hash, intent_of(row).errors))
 
-    async def _look_again(self, chain: LiveChain, lost: Sequence[Tracked]) -> None:
+    async def _look_again(self, chain: LiveChain, lost: Sequence[TrackedTransaction]) -> None:
         if not lost:
             return
         receipts = await self._receipts(chain, lost)
@@ -371,18 +373,20 @@ class Tracker:
             writes.append(self._write_lost(one, receipt))
         await asyncio.gather(*writes)
 
-    async def _write_lost(self, one: Tracked, receipt: Receipt | None) -> None:
+    async def _write_lost(self, one: TrackedTransaction, receipt: Receipt | None) -> None:
         row = one.row
         assert row.block_hash is not None
         if receipt is not None:
-            await write_in_batches(self._deps, [Mined(row, receipt)], receipt_notes.note_mined)
+            await write_in_batches(self._deps, [MinedTransaction(row, receipt)], receipt_notes.note_mined)
             return
         block_hash = row.block_hash
         await self._deps.writer.write(
             lambda tx: receipt_notes.note_reorged(tx, row.id, block_hash), self._deps.publisher.tell
         )
 
-    async def _look_for_receipts(self, chain: LiveChain, followed: Sequence[Tracked], used: Mapping[str, int]) -> bool:
+    async def _look_for_receipts(
+        self, chain: LiveChain, followed: Sequence[TrackedTransaction], used: Mapping[str, int]
+    ) -> bool:
         """Finds which attempt used the nonce. Returns whether any receipt was found."""
         asked = [one for one in followed if one.row.state != TxState.MINED and one.nonce < used[one.row.sender]]
         receipts = await self._receipts(chain, asked)
@@ -391,7 +395,7 @@ class Tracker:
         self._deps.on_step("mined")
         return bool(receipts)
 
-    async def _receipts(self, chain: LiveChain, asked: Sequence[Tracked]) -> dict[str, Receipt]:
+    async def _receipts(self, chain: LiveChain, asked: Sequence[TrackedTransaction]) -> dict[str, Receipt]:
         """The receipt of whichever attempt has one, by transaction id."""
         by_hash = {attempt.hash: one.row.id for one in asked for attempt in one.attempts}
         hashes = list(by_hash)
@@ -404,8 +408,8 @@ class Tracker:
         return found
 
     async def _look_for_displaced(
-        self, chain: LiveChain, head: Block, left: Sequence[Tracked], used: Mapping[str, int]
-    ) -> list[Tracked]:
+        self, chain: LiveChain, head: Block, left: Sequence[TrackedTransaction], used: Mapping[str, int]
+    ) -> list[TrackedTransaction]:
         """Marks transactions whose nonce is used deep enough although no attempt has a receipt. It must seem so at two
         heads, as an endpoint may lag. Returns the others."""
         rest = []
@@ -424,7 +428,7 @@ class Tracker:
                         await self._displace(one)
         return rest
 
-    async def _is_withheld(self, one: Tracked) -> bool:
+    async def _is_withheld(self, one: TrackedTransaction) -> bool:
         """Whether the second endpoint has a receipt of one of its attempts: nothing is displaced then, nor if that
         cannot be known. It waits."""
         second = self._deps.chains.second(self._chain_id)
@@ -451,7 +455,7 @@ class Tracker:
         )
         return True
 
-    async def _displace(self, one: Tracked) -> None:
+    async def _displace(self, one: TrackedTransaction) -> None:
         row = one.row
         self._suspicions.pop(row.id, None)
         self._has_displaced = True
@@ -475,12 +479,12 @@ class Tracker:
         self._displaced_at_s = clock.monotonic_s()
         self._has_displaced = False
         found = await self._deps.database.read(lambda tx: rows.list_displaced(tx, self._chain_id))
-        displaced = [Tracked(row, attempts) for row, attempts in found]
+        displaced = [TrackedTransaction(row, attempts) for row, attempts in found]
         self._has_displaced = bool(displaced)
         await self._write_mined(displaced, await self._receipts(chain, displaced))
 
-    async def _write_mined(self, asked: Sequence[Tracked], receipts: Mapping[str, Receipt]) -> None:
-        mined = [Mined(one.row, receipts[one.row.id]) for one in asked if one.row.id in receipts]
+    async def _write_mined(self, asked: Sequence[TrackedTransaction], receipts: Mapping[str, Receipt]) -> None:
+        mined = [MinedTransaction(one.row, receipts[one.row.id]) for one in asked if one.row.id in receipts]
         await write_in_batches(self._deps, mined, receipt_notes.note_mined)
 
 
@@ -496,7 +500,7 @@ def _disagreement(row: TransactionRow, receipt: Receipt | None) -> str | None:
     return None
 
 
-def _senders(followed: Iterable[Tracked]) -> list[str]:
+def _senders(followed: Iterable[TrackedTransaction]) -> list[str]:
     return sorted({one.row.sender for one in followed})
 
 

@@ -17,7 +17,7 @@ from dustrun.services.access import audit
 from dustrun.services.access.api_keys import need_good
 from dustrun.services.access.hands import is_one_hand
 from dustrun.services.access.principal import Principal
-from dustrun.services.runs.engine_port import Created
+from dustrun.services.runs.engine_port import CreatedRun
 from dustrun.services.workflows.closure import Closure, Lookup, version_called
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.db.statement import Tx
@@ -133,18 +133,18 @@ class Decision:
 class Begun:
     """A launch without a question: its run."""
 
-    created: Created | None
+    created: CreatedRun | None
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class DecidedLaunch:
     """An approved launch: its run, and the closed question."""
 
-    created: Created | None
+    created: CreatedRun | None
     row: ApprovalRow
 
 
-class Reach:
+class RehearsedReach:
     """Whether what a version reaches is still what its rehearsal ran."""
 
     def __init__(self, gate: SpendGate) -> None:
@@ -193,19 +193,19 @@ class Direct:
         if asked is not None or run_rows.find_launched(tx, org_id, self.rehearsal.id) is not None:
             raise mismatch(self.rehearsal.id, [Problem("rehearsalRunId", "it was used for a launch already")])
 
-    def after(self, tx: Tx, created: Created) -> Begun:
+    def after(self, tx: Tx, created: CreatedRun) -> Begun:
         """Nothing more."""
         return Begun(created)
 
 
 @dataclass(slots=True)
-class Deciding:
+class LaunchDecision:
     """Closes the question in the transaction that creates the run."""
 
     principal: Principal
     row: ApprovalRow
     decision: Decision
-    reach: Reach
+    reach: RehearsedReach
     decided: ApprovalRow | None = None
 
     def before(self, tx: Tx) -> None:
@@ -218,10 +218,10 @@ class Deciding:
             raise mismatch(rehearsal.id, [Problem("version", "a workflow that it calls has changed since")])
         self.decided = self.close(tx)
 
-    def after(self, tx: Tx, created: Created) -> Decided:
+    def after(self, tx: Tx, created: CreatedRun) -> DecidedLaunch:
         """The run and the question."""
         assert self.decided is not None
-        return Decided(created, self.decided)
+        return DecidedLaunch(created, self.decided)
 
     def close(self, tx: Tx) -> ApprovalRow:
         """Closes the question; raises `Conflict` if it is not open."""

@@ -18,12 +18,12 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import may_start
 from dustrun.services.runs.launching import decision as matching
-from dustrun.services.runs.launching.decision import Deciding, Decision, Direct, LaunchRequest, Reach
+from dustrun.services.runs.launching.decision import Decision, Direct, LaunchDecision, LaunchRequest, RehearsedReach
 from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import RunRequest
-from dustrun.services.streaming.broadcaster import Broadcaster, Notice
+from dustrun.services.streaming.broadcaster import ActivityNotice, Broadcaster
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -65,7 +65,7 @@ class ProposedLaunches:
         """A launch was proposed."""
         data = {**_told(row), "runId": row.run_id, "mode": row.mode}
         self._hub.announce(
-            row.org_id, Notice(stream_events.LAUNCH_PROPOSED, row.created_at, row.workflow_id, dumps_text(data))
+            row.org_id, ActivityNotice(stream_events.LAUNCH_PROPOSED, row.created_at, row.workflow_id, dumps_text(data))
         )
 
 
@@ -120,7 +120,7 @@ class Launches:
         starts: Starts,
         runs: Runs,
         reports: RunReports,
-        reach: Reach,
+        reach: RehearsedReach,
     ) -> None:
         self._database = database
         self._writer = writer
@@ -225,7 +225,7 @@ class Launches:
         return decided
 
     async def _reject(self, principal: Principal, row: ApprovalRow, decision: Decision) -> ApprovalRow:
-        deciding = Deciding(principal, row, decision, self._reach)
+        deciding = LaunchDecision(principal, row, decision, self._reach)
         return await idempotency.write(self._writer, deciding.close)
 
     async def _approve(self, principal: Principal, row: ApprovalRow, decision: Decision) -> ApprovalRow:
@@ -233,7 +233,7 @@ class Launches:
         launch: dict[str, Any] = loads(row.launch or "{}")
         rehearsal = await self._database.read(lambda tx: run_rows.get(tx, row.run_pk))
         request = _request(rehearsal, Mode(row.mode), launch["runId"], launch["chatMessageId"])
-        deciding = Deciding(principal, row, decision, self._reach)
+        deciding = LaunchDecision(principal, row, decision, self._reach)
         assert row.workflow_id is not None
         await self._starts.start(principal, row.workflow_id, request, deciding)
         assert deciding.decided is not None

@@ -19,7 +19,7 @@ from dustrun.core.workflow.definition import Node
 from dustrun.records import dataclass
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.runs import Run, Runs
-from dustrun.services.workflows.compiled import Compiled
+from dustrun.services.workflows.compiled import CompiledWorkflow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import called_runs, journal, runs
@@ -40,7 +40,7 @@ class Parts:
     parts: list[Part]
     total: int
     hidden: int
-    versions: Sequence[tuple[RunRow, Compiled]]
+    versions: Sequence[tuple[RunRow, CompiledWorkflow]]
 
     def called(self) -> Json:
         """How many runs were called, and how many of them the report covers."""
@@ -108,7 +108,7 @@ def _first_of_each(rows: Iterable[RunRow]) -> list[RunRow]:
     return list({_version(row): row for row in rows}.values())
 
 
-def _graph(compiled: Compiled) -> _Graph:
+def _graph(compiled: CompiledWorkflow) -> _Graph:
     program = compiled.program
     return compiled.definition.nodes, assumptions.references_of(program) if program is not None else {}
 

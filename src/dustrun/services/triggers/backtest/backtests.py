@@ -27,9 +27,9 @@ from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import RunRequest
-from dustrun.services.triggers.backtest.past_events import Asked, FindsEvents, PastEvent, Period
+from dustrun.services.triggers.backtest.past_events import FindsEvents, PastEvent, PastTrigger, Period
 from dustrun.services.triggers.recording import PAYLOAD
-from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
+from dustrun.services.workflows.compiled import CompiledWorkflow, CompiledWorkflows
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -173,7 +173,7 @@ class Backtests:
             raise NotFound(f"The workflow has no version {version}.", code=Code.VERSION_UNKNOWN)
         compiled.runnable()
         node_id, trigger = self._trigger_of(compiled, request)
-        asked = Asked(principal.org_id, workflow_id, node_id, trigger, compiled.trigger_configs[node_id])
+        asked = PastTrigger(principal.org_id, workflow_id, node_id, trigger, compiled.trigger_configs[node_id])
         finder = self._finders.get(trigger.kind, self._recorded)
         found = await finder.find(asked, request.period, request.count + 1)
         about = version, node_id, trigger.type
@@ -193,7 +193,7 @@ class Backtests:
         self._go_on(row)
         return row
 
-    def _accepts(self, compiled: Compiled, node_id: str, event: PastEvent) -> bool:
+    def _accepts(self, compiled: CompiledWorkflow, node_id: str, event: PastEvent) -> bool:
         """Whether the trigger's schema lets the event through."""
         trigger = self._deps.runs.catalog.triggers[compiled.definition.nodes[node_id].type]
         try:
@@ -202,7 +202,7 @@ class Backtests:
             return False
         return True
 
-    def _trigger_of(self, compiled: Compiled, request: BacktestRequest) -> tuple[str, Trigger]:
+    def _trigger_of(self, compiled: CompiledWorkflow, request: BacktestRequest) -> tuple[str, Trigger]:
         nodes, catalog = compiled.definition.nodes, self._deps.runs.catalog
         triggers = {name: catalog.triggers[nodes[name].type] for name in compiled.definition.trigger_node_ids}
         wanted = request.trigger_node_id

@@ -59,7 +59,7 @@ class PastEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PastTrigger:
     """The trigger whose past is asked for."""
 
     org_id: str
@@ -72,7 +72,7 @@ class Asked:
 class FindsEvents(Protocol):
     """Finds the past events of one kind of trigger, oldest first, and at most `count`."""
 
-    async def find(self, asked: Asked, period: Period, count: int) -> Sequence[PastEvent]:
+    async def find(self, asked: PastTrigger, period: Period, count: int) -> Sequence[PastEvent]:
         """Raises `Invalid` for a period that it cannot search."""
         ...
 
@@ -80,7 +80,7 @@ class FindsEvents(Protocol):
 class TimedEvents:
     """The fires of a schedule."""
 
-    async def find(self, asked: Asked, period: Period, count: int) -> Sequence[PastEvent]:
+    async def find(self, asked: PastTrigger, period: Period, count: int) -> Sequence[PastEvent]:
         """Computes them, beside the event loop."""
         return await run_beside(_fires, asked, moments_of(period), count)
 
@@ -91,7 +91,7 @@ class RecordedEvents:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, asked: Asked, period: Period, count: int) -> Sequence[PastEvent]:
+    async def find(self, asked: PastTrigger, period: Period, count: int) -> Sequence[PastEvent]:
         """Reads them, whatever became of them then."""
         from_ms, to_ms = moments_of(period)
         rows = await self._database.read(
@@ -116,7 +116,7 @@ def moments_of(period: Period) -> tuple[int, int]:
     return period.from_ms, period.to_ms
 
 
-def _fires(asked: Asked, between: tuple[int, int], count: int) -> list[PastEvent]:
+def _fires(asked: PastTrigger, between: tuple[int, int], count: int) -> list[PastEvent]:
     trigger, (from_ms, to_ms) = asked.trigger, between
     assert trigger.next_fire is not None, "a timed trigger has one"
     found: list[PastEvent] = []

@@ -19,7 +19,7 @@ from dustrun.records import dataclass
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.runs import may_start
 from dustrun.services.runs.create import NotStarted
-from dustrun.services.runs.engine_port import Created
+from dustrun.services.runs.engine_port import CreatedRun
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import RunRequest
@@ -27,7 +27,7 @@ from dustrun.services.triggers import pausing
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.forms.links import input_schema_in
 from dustrun.services.triggers.forms.state import CLOSED, PUBLIC_WORDS, Form, FormState, form_of, limits_of, need_open
-from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
+from dustrun.services.workflows.compiled import CompiledWorkflow, CompiledWorkflows
 from dustrun.services.workflows.versions import document_of
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -45,18 +45,18 @@ class FormMoved(Exception):
 
 
 @dataclass(slots=True)
-class Taking:
+class LinkUse:
     """Takes one run of a link, in the transaction that creates it."""
 
     form: Form
     run_id: str
     version: int
-    created: Created | None = None
+    created: CreatedRun | None = None
     _now: int = 0
     _admit: Admit = field(default_factory=Admit)
     _locked: Form | None = None
 
-    def before(self, tx: Tx) -> Taking | None:
+    def before(self, tx: Tx) -> LinkUse | None:
         """Locks workflow and link, in that order, and decides; itself without a run, if the run exists already."""
         link = self.form.link
         self._now = clock.now_ms()
@@ -75,7 +75,7 @@ class Taking:
         self._admit = verdict
         return None
 
-    def after(self, tx: Tx, created: Created) -> Taking:
+    def after(self, tx: Tx, created: CreatedRun) -> LinkUse:
         """Counts the run, at the link and, if it is live, at the workflow."""
         assert self._locked is not None
         link, workflow = self._locked.link, self._locked.workflow
@@ -110,7 +110,7 @@ class FormView:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SubmissionOutcome:
     """How far a submission has come: `running`, `done` or `failed`; `answer`: what the workflow responds."""
 
     submission_id: str
@@ -148,7 +148,7 @@ class FormAnswers:
         message = None if schema is not None else PUBLIC_WORDS.get(state, CLOSED)
         return FormView(link.title, link.description, link.mode, schema, message)
 
-    async def submit(self, form: Form, values: dict[str, Any], submission_id: str | None) -> Outcome:
+    async def submit(self, form: Form, values: dict[str, Any], submission_id: str | None) -> SubmissionOutcome:
         """Starts the run of a submission; the same id again changes nothing. Raises `Invalid` if the values do not
         match the schema, and `Conflict` (`FORM_CLOSED`)."""
         submission_id = submission_id or ids.new_secret("ans")
@@ -173,7 +173,7 @@ class FormAnswers:
             raise Conflict(CLOSED, code=Code.FORM_CLOSED)
         request = _request(form.link, compiled, values, run_id, version)
         await self._check(compiled, request)
-        taking, principal = Taking(form, run_id, version), principal_of(form.key)
+        taking, principal = LinkUse(form, run_id, version), principal_of(form.key)
         try:
             principal.need("workflow:simulate" if request.simulate else "workflow:execute")
             await self._starts.start(principal, form.workflow.id, request, taking)
@@ -184,7 +184,7 @@ class FormAnswers:
         if taking.pauses:
             self._arming.committed(form.workflow.id)
 
-    async def _check(self, compiled: Compiled, request: RunRequest) -> None:
+    async def _check(self, compiled: CompiledWorkflow, request: RunRequest) -> None:
         """Raises `Invalid` with the fields as the form names them."""
         try:
             await may_start.accept(self._runs.catalog, compiled, request.trigger_node_id or "", request.payload)
@@ -192,14 +192,14 @@ class FormAnswers:
             details = [{**one, "field": _as_value(str(one["field"]))} for one in error.public_details()]
             raise Invalid("The form is not filled in as it asks.", code=error.code, details=details) from None
 
-    async def read(self, form: Form, submission_id: str) -> Outcome:
+    async def read(self, form: Form, submission_id: str) -> SubmissionOutcome:
         """How far a submission has come; raises `NotFound`."""
         org_id, run_id = form.link.org_id, run_id_of(form.link, submission_id)
         if not await self._is_known(form.link, run_id):
             raise NotFound("This form has no such submission.", code=Code.FORM_UNKNOWN)
         reached = await self._runs.waits.wait(org_id, run_id, 0, for_answer=True)
         if reached is None:
-            return Outcome(submission_id, "running")
+            return SubmissionOutcome(submission_id, "running")
         path = reached.answered_at
 
         def query(tx: Tx) -> tuple[str, Execution | None]:
@@ -210,8 +210,8 @@ class FormAnswers:
         status, answer = await self._database.read(query)
         if answer is not None:
             said = answer.result or {}
-            return Outcome(submission_id, "done", {name: said.get(name) for name in ("status", "body")})
-        return Outcome(submission_id, "done" if status == RunStatus.SUCCESS else "failed")
+            return SubmissionOutcome(submission_id, "done", {name: said.get(name) for name in ("status", "body")})
+        return SubmissionOutcome(submission_id, "done" if status == RunStatus.SUCCESS else "failed")
 
     async def _is_known(self, link: FormLinkRow, run_id: str) -> bool:
         return await self._database.read(lambda tx: run_rows.find_key(tx, link.org_id, run_id)) is not None
@@ -226,7 +226,7 @@ class FormAnswers:
 
         return await self._database.read(query)
 
-    async def _compiled(self, form: Form) -> Compiled | None:
+    async def _compiled(self, form: Form) -> CompiledWorkflow | None:
         version = form.workflow.live_version
         return None if version is None else await self._programs.find(form.workflow.id, version)
 
@@ -246,7 +246,9 @@ def _form_now(tx: Tx, link: FormLinkRow) -> Form | None:
     return None if workflow is None else form_of(tx, link, workflow)
 
 
-def _request(link: FormLinkRow, compiled: Compiled, values: dict[str, Any], run_id: str, version: int) -> RunRequest:
+def _request(
+    link: FormLinkRow, compiled: CompiledWorkflow, values: dict[str, Any], run_id: str, version: int
+) -> RunRequest:
     nodes = compiled.definition.nodes
     trigger = next(name for name in compiled.definition.trigger_node_ids if nodes[name].type == "manual")
     return RunRequest(

@@ -22,7 +22,7 @@ from dustrun.sdk.threads import run_beside, run_sized
 from dustrun.services.runs.runs import Conclusion, Runs
 from dustrun.services.triggers.inbound.webhook_targets import Target, WebhookTargets
 from dustrun.services.triggers.intake import FireOptions, Intake
-from dustrun.services.triggers.recording import CursorMoved, Failure, Fired
+from dustrun.services.triggers.recording import CursorMoved, EventFailure, EventOutcome
 from dustrun.services.triggers.subscriptions import Subscription
 
 # What senders publish: the keys that some of them sign with, and addresses that they want to be asked for.
@@ -83,15 +83,15 @@ class Inbound:
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class WebhookResult:
     """What became of a request; `conclusion`, if its sender waits for the run; `handshake`, if it was no event."""
 
-    fired: Fired
+    fired: EventOutcome
     conclusion: Conclusion | None = None
     handshake: Handshake | None = None
 
 
-class Refusal(Exception):
+class WebhookRefusal(Exception):
     """The request is refused, and that is to be recorded: a word for programs, and the answer."""
 
     def __init__(self, reason: str, error: DustrunError) -> None:
@@ -110,17 +110,17 @@ class Webhooks:
         self._senders = senders
 
     def check_method(self, target: Target, inbound: Inbound) -> None:
-        """Raises `Refusal` for a method that the webhook does not take."""
+        """Raises `WebhookRefusal` for a method that the webhook does not take."""
         if target.sub is None:
             message = "The workflow of this address is not published."
             raise NotFound(message, code=Code.WEBHOOK_UNKNOWN)
         if inbound.method not in target.sub.config.methods:
             message = f"This webhook takes {', '.join(target.sub.config.methods)}, not {inbound.method}."
-            raise Refusal("method", DustrunError(message, code=Code.METHOD_NOT_ALLOWED))
+            raise WebhookRefusal("method", DustrunError(message, code=Code.METHOD_NOT_ALLOWED))
 
-    async def receive(self, target: Target, inbound: Inbound, body: bytes) -> Received:
+    async def receive(self, target: Target, inbound: Inbound, body: bytes) -> WebhookResult:
         """Takes a request, after `check_method`: returns once what follows from it is on disk, and the run has come as
-        far as its sender waits for. Raises `Refusal`, and `Temporary` when nothing was written.
+        far as its sender waits for. Raises `WebhookRefusal`, and `Temporary` when nothing was written.
 
         What the request must prove is what the webhook asks for in the transaction that takes it."""
         for _ in range(_TRIES):
@@ -131,7 +131,7 @@ class Webhooks:
                 self.check_method(target, inbound)
         raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
 
-    async def _receive(self, target: Target, inbound: Inbound, body: bytes) -> Received:
+    async def _receive(self, target: Target, inbound: Inbound, body: bytes) -> WebhookResult:
         sub = target.sub
         assert sub is not None, "check_method has refused it"
         now, config = clock.now_ms(), sub.config
@@ -141,7 +141,7 @@ class Webhooks:
         verdict = await run_sized(body, verify)
         if isinstance(verdict, Bad):
             code = Code.WEBHOOK_SIGNATURE if verdict.reason == "signature" else Code.WEBHOOK_TIMESTAMP
-            raise Refusal(verdict.reason, Unauthenticated(verdict.message, code=code))
+            raise WebhookRefusal(verdict.reason, Unauthenticated(verdict.message, code=code))
         payload = await _parsed(
             inbound, body, webhook_senders.content_type(config.auth, inbound.headers.get("content-type"))
         )
@@ -156,27 +156,27 @@ class Webhooks:
             log.bind(run_id=fired.run_ids[0])
         if fired.reason == "payload":
             raise Invalid(fired.message or "", code=Code.PAYLOAD_INVALID)
-        return Received(fired, await self._conclude(sub, fired))
+        return WebhookResult(fired, await self._conclude(sub, fired))
 
-    async def _shake_hands(self, sub: Subscription, inbound: Inbound, asks: Handshake) -> Received:
+    async def _shake_hands(self, sub: Subscription, inbound: Inbound, asks: Handshake) -> WebhookResult:
         """Does what a sender asks for before its first event; starts nothing."""
         if asks.visit is not None:
             await self._senders.visit(asks.visit)
         event = TriggerEvent(_own_key(), {}, clock.now_ms(), request=_record(sub, inbound))
         fired = await self._intake.fire(sub, event, None, FireOptions(given=Skip("handshake", asks.message)))
-        return Received(fired, handshake=asks)
+        return WebhookResult(fired, handshake=asks)
 
-    async def record(self, target: Target, inbound: Inbound, refusal: Refusal) -> None:
+    async def record(self, target: Target, inbound: Inbound, refusal: WebhookRefusal) -> None:
         """Records a refused request; it never starts a run."""
         sub = target.sub
         assert sub is not None, "only an address of a published workflow refuses"
         now = clock.now_ms()
         # Not the id that the sender gave: a forged request must not stand in the way of the real one.
         event = TriggerEvent(REFUSED + ids.new_id("req"), {}, now, request=_record(sub, inbound))
-        options = FireOptions(given=Failure(refusal.reason, refusal.error.message))
+        options = FireOptions(given=EventFailure(refusal.reason, refusal.error.message))
         await self._intake.fire(sub, event, None, options)
 
-    async def _conclude(self, sub: Subscription, fired: Fired) -> Conclusion | None:
+    async def _conclude(self, sub: Subscription, fired: EventOutcome) -> Conclusion | None:
         config = sub.config
         if config.respond == "202" or not fired.run_ids:
             return None
@@ -193,9 +193,9 @@ async def _parsed(inbound: Inbound, body: bytes, content_type: str | None) -> di
             raise WrongType(f"The content encoding {encoding[:40]!r} is not accepted; send the body as it is.")
         return await run_sized(body, webhook_body.parse, body, content_type)
     except WrongType as error:
-        raise Refusal("content_type", DustrunError(str(error), code=Code.CONTENT_TYPE_UNSUPPORTED)) from None
+        raise WebhookRefusal("content_type", DustrunError(str(error), code=Code.CONTENT_TYPE_UNSUPPORTED)) from None
     except ValueError as error:
-        raise Refusal("body", Invalid(f"The body cannot be read: {error}.")) from None
+        raise WebhookRefusal("body", Invalid(f"The body cannot be read: {error}.")) from None
 
 
 def _event(sub: Subscription, inbound: Inbound, payload: dict[str, Any], good: Good, now: int) -> TriggerEvent:
@@ -239,9 +239,9 @@ def _key(
         try:
             found = parse_template(dedupe.expression).evaluate(_Roots(payload, headers, query))
         except ExpressionError as error:
-            raise Refusal("dedupe", Invalid(f"{wanted}, which identifies the event: {error.message}")) from None
+            raise WebhookRefusal("dedupe", Invalid(f"{wanted}, which identifies the event: {error.message}")) from None
     if isinstance(found, dict | list) or found is None or webhook_body.text_of(found).strip() == "":
-        raise Refusal("dedupe", Invalid(f"{wanted}, which identifies the event, gives nothing that does."))
+        raise WebhookRefusal("dedupe", Invalid(f"{wanted}, which identifies the event, gives nothing that does."))
     return webhook_body.key_of("given", webhook_body.text_of(found))
 
 

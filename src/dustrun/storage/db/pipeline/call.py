@@ -13,7 +13,7 @@ _PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class StatementCall:
     """One statement with the values of its parameters."""
 
     sql: bytes
@@ -22,7 +22,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StatementAnswer:
     """What the database says to a call."""
 
     rows: Sequence[Row] = ()
@@ -42,11 +42,11 @@ class Numbered:
         self._sql = _PARAMETER.sub(number, sql).encode()
         self._names = tuple(numbers)
 
-    def call(self, values: Mapping[str, Any], *, is_prepared: bool = True) -> Call:
+    def call(self, values: Mapping[str, Any], *, is_prepared: bool = True) -> StatementCall:
         """The statement with these values."""
-        return Call(self._sql, tuple([values[name] for name in self._names]), is_prepared)
+        return StatementCall(self._sql, tuple([values[name] for name in self._names]), is_prepared)
 
 
-def fixed(sql: str) -> Call:
+def fixed(sql: str) -> StatementCall:
     """A statement without parameters that is not worth preparing."""
-    return Call(sql.encode(), (), is_prepared=False)
+    return StatementCall(sql.encode(), (), is_prepared=False)

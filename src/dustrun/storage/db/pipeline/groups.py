@@ -10,7 +10,7 @@ from itertools import islice
 
 from dustrun import clock
 from dustrun.storage.db.database import Database
-from dustrun.storage.db.group_commit import MAX_GROUP, Outcome, Waiter, failure_of, note
+from dustrun.storage.db.group_commit import MAX_GROUP, GroupOutcome, Waiter, failure_of, note
 from dustrun.storage.db.pipeline.session import Session
 from dustrun.storage.db.pipeline.transaction import Transaction
 
@@ -24,13 +24,13 @@ class Delivery:
     """Delivers outcomes to their waiters, a few at each round of the event loop. What five hundred do once told
     would keep the next group from its commit, and the database would wait."""
 
-    def __init__(self, tell: Callable[[Outcome], Iterable[None]]) -> None:
+    def __init__(self, tell: Callable[[GroupOutcome], Iterable[None]]) -> None:
         self._tell = tell
         self._outcomes: deque[Iterator[None]] = deque()
         self._is_done = asyncio.Event()
         self._is_done.set()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: GroupOutcome) -> None:
         """Tells what became of a group, after those before it."""
         self._outcomes.append(iter(self._tell(outcome)))
         if self._is_done.is_set():
@@ -62,13 +62,13 @@ _SLICE_S = 0.003
 """How long preparing may keep a commit's answer waiting."""
 
 
-class Group:
+class UnitGroup:
     """Units on their way to one commit."""
 
     def __init__(self, waiters: list[Waiter], session: Session, database: Database) -> None:
         self.waiters = waiters
         self.started = clock.monotonic_s()
-        self.outcome = Outcome()
+        self.outcome = GroupOutcome()
         self.transaction = Transaction(session, database, self.outcome)
         self.touched: set[Hashable] = set()
         """What the units touch that were added."""
@@ -82,7 +82,7 @@ class Group:
 class PipelinedGroups:
     """Queues units; `tell` is called with what became of each group."""
 
-    def __init__(self, database: Database, tell: Callable[[Outcome], Iterable[None]]) -> None:
+    def __init__(self, database: Database, tell: Callable[[GroupOutcome], Iterable[None]]) -> None:
         self._database = database
         self._delivery = Delivery(tell)
         self._session = Session(database)
@@ -92,7 +92,7 @@ class PipelinedGroups:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._in_doubt = False
-        self._next: Group | None = None
+        self._next: UnitGroup | None = None
         self._may_prepare = False
         self._will_prepare = False
 
@@ -127,7 +127,7 @@ class PipelinedGroups:
     async def _work(self) -> None:
         """Commits group after group until nothing is queued."""
         while self._queue or self._next is not None:
-            group = self._next or Group(self._take(), self._session, self._database)
+            group = self._next or UnitGroup(self._take(), self._session, self._database)
             self._next = None
             if not all(waiter.is_separate for waiter in group.waiters):
                 await self._delivery.done()  # such a unit may rely on what those before it have told
@@ -155,7 +155,7 @@ class PipelinedGroups:
         if not together:
             self._queue.extendleft(reversed(waiters))
             return
-        group = Group(waiters, self._session, self._database)
+        group = UnitGroup(waiters, self._session, self._database)
         try:
             group.transaction.begin_ahead(together)
         except Exception:  # met again, and told, when the group is begun after the commit
@@ -171,7 +171,7 @@ class PipelinedGroups:
         self._queue.extendleft(reversed(self._next.waiters))
         self._next = None
 
-    async def _commit(self, group: Group) -> Outcome:
+    async def _commit(self, group: UnitGroup) -> GroupOutcome:
         outcome = group.outcome
         try:
             left = await group.transaction.execute(group.waiters)
@@ -203,7 +203,7 @@ class PipelinedGroups:
         until = clock.monotonic_s() + _SLICE_S
         while self._may_prepare and self._queue and self._may_join(self._queue[0]):
             if self._next is None:
-                self._next = Group([], self._session, self._database)
+                self._next = UnitGroup([], self._session, self._database)
             waiter = self._queue.popleft()
             self._next.add(waiter)
             try:

@@ -13,7 +13,7 @@ from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from dustrun.records import dataclass
-from dustrun.storage.db.pipeline.call import Answer, Call
+from dustrun.storage.db.pipeline.call import StatementAnswer, StatementCall
 
 _MOST_PREPARED = 300
 _GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
@@ -23,7 +23,7 @@ _GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 class Packed:
     """A statement with its values as the database gets them."""
 
-    call: Call
+    call: StatementCall
     values: Sequence[Any]
     types: Sequence[int]
     formats: Sequence[int]
@@ -62,12 +62,12 @@ class Link:
         """Leaves pipeline mode."""
         self._pgconn.exit_pipeline_mode()
 
-    def pack(self, call: Call) -> Packed:
+    def pack(self, call: StatementCall) -> Packed:
         """Encodes a statement's values; raises what the driver raises for values that PostgreSQL cannot have."""
         values = self._transformer.dump_sequence(call.values, [PyFormat.AUTO] * len(call.values))
         return Packed(call, values, self._transformer.types or (), self._transformer.formats or ())
 
-    async def send(self, packed: Sequence[Packed]) -> list[Answer]:
+    async def send(self, packed: Sequence[Packed]) -> list[StatementAnswer]:
         """Executes statements; raises the first error of them, and those after it were not executed."""
         return await self.receive(self.post(packed))
 
@@ -78,7 +78,7 @@ class Link:
         self._pgconn.pipeline_sync()
         return posted
 
-    async def receive(self, posted: Posted) -> list[Answer]:
+    async def receive(self, posted: Posted) -> list[StatementAnswer]:
         """Waits for the answers to what was posted, in the order of posting; raises the first error of them."""
         results = iter(await self._results())
         answers = []
@@ -110,7 +110,7 @@ class Link:
             self._pgconn.send_query_params(sql, values, packed.types, formats)
         return None, b""
 
-    def _is_worth_preparing(self, call: Call, key: Any) -> bool:
+    def _is_worth_preparing(self, call: StatementCall, key: Any) -> bool:
         """From the second time on, while there are not too many: some statements are made for one occasion."""
         if not call.is_prepared or len(self._seen) > _MOST_PREPARED:
             return False
@@ -158,14 +158,14 @@ class Link:
             if writes:
                 loop.remove_writer(socket)
 
-    def _answer(self, result: PGresult) -> Answer:
+    def _answer(self, result: PGresult) -> StatementAnswer:
         _check(result)
         status = (result.command_status or b"").decode()
         if result.status == ExecStatus.COMMAND_OK:
-            return Answer((), result.command_tuples or 0, status)
+            return StatementAnswer((), result.command_tuples or 0, status)
         self._transformer.set_pgresult(result)
         rows = self._transformer.load_rows(0, result.ntuples, tuple)
-        return Answer(rows, result.command_tuples or 0, status)
+        return StatementAnswer(rows, result.command_tuples or 0, status)
 
 
 def _check(result: PGresult) -> None:

@@ -12,7 +12,7 @@ from dustrun import clock
 from dustrun.errors import Bug, CommitUnknown, StoreUnavailable
 from dustrun.records import dataclass
 from dustrun.storage.db.database import Claimed, Database
-from dustrun.storage.db.pipeline.call import Answer, fixed
+from dustrun.storage.db.pipeline.call import StatementAnswer, fixed
 from dustrun.storage.db.pipeline.link import Link, Packed, Posted
 from dustrun.storage.db.pipeline.wave import Wave
 
@@ -41,9 +41,9 @@ class Ahead:
     posted: Posted
 
 
-async def _receive_all(link: Link, posted: Sequence[Posted]) -> list[list[Answer]]:
+async def _receive_all(link: Link, posted: Sequence[Posted]) -> list[list[StatementAnswer]]:
     """Waits for the answers to all that was posted, even if one of them is an error: what follows comes after them."""
-    answers: list[list[Answer]] = []
+    answers: list[list[StatementAnswer]] = []
     for number, one in enumerate(posted):
         try:
             answers.append(await link.receive(one))
@@ -177,7 +177,7 @@ class Session:
 
     async def _answers(
         self, parts: Sequence[tuple[Sequence[str], Wave]], posted: Sequence[Posted]
-    ) -> Sequence[Sequence[Answer]]:
+    ) -> Sequence[Sequence[StatementAnswer]]:
         """Sends statements unless they were posted ahead; the first ones of a transaction to a new connection if the
         old one has died."""
         may_have_died = self._database.has_writer and not self.has_begun

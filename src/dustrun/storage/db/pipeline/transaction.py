@@ -11,7 +11,7 @@ from typing import TypeVar
 from dustrun import clock
 from dustrun.errors import DustrunError
 from dustrun.storage.db.database import Database
-from dustrun.storage.db.group_commit import Outcome, Waiter
+from dustrun.storage.db.group_commit import GroupOutcome, Waiter
 from dustrun.storage.db.pipeline.session import Session, Unsendable
 from dustrun.storage.db.pipeline.unit_run import UnitRun
 from dustrun.storage.db.pipeline.wave import Request, Wave
@@ -33,7 +33,7 @@ class Transaction:
     Units that run together take turns: each runs until it asks the database something, then everything that was asked
     is sent at once."""
 
-    def __init__(self, session: Session, database: Database, outcome: Outcome) -> None:
+    def __init__(self, session: Session, database: Database, outcome: GroupOutcome) -> None:
         self._session = session
         self._database = database
         self._outcome = outcome

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 
 from dustrun.records import dataclass
 from dustrun.storage.db.metadata import metadata
-from dustrun.storage.db.pipeline.call import Answer, Call, Numbered
+from dustrun.storage.db.pipeline.call import Numbered, StatementAnswer, StatementCall
 from dustrun.storage.db.statement import Certain, Returned, Row, Statement
 
 # One PostgreSQL statement for many rows, derived from the statement for one: the rows travel as arrays.
@@ -234,11 +234,11 @@ class Step:
             if len(self._keys) < len(self._rows):
                 self._many = None  # one statement affects a row once only
 
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[StatementCall]:
         """The statements to send."""
         if self._many is not None and len(self._rows) > 1:
             return [self._many.text.call(self._many.parameters(self._rows), is_prepared=not self._many.is_planned_anew)]
-        calls: list[Call] = []
+        calls: list[StatementCall] = []
         self._call_of = []
         known: dict[Any, int] = {}
         for row in self._rows:
@@ -250,7 +250,7 @@ class Step:
             self._call_of.append(known[asked])
         return calls
 
-    def resolve(self, answers: Sequence[Answer]) -> None:
+    def resolve(self, answers: Sequence[StatementAnswer]) -> None:
         """Gives each request its result; `answers` to what `calls` returned."""
         if self._call_of:
             found = [answers[index] for index in self._call_of]
@@ -263,19 +263,19 @@ class Step:
             at += len(request.rows)
 
 
-def _apart(form: SetForm, rows: Sequence[Values], answer: Answer) -> list[Answer]:
+def _apart(form: SetForm, rows: Sequence[Values], answer: StatementAnswer) -> list[StatementAnswer]:
     """The answer to one statement for many rows, by row."""
     if form.lead == 0:
-        return [Answer([row], 1) for row in answer.rows] or [Answer((), 1)] * len(rows)
+        return [StatementAnswer([row], 1) for row in answer.rows] or [StatementAnswer((), 1)] * len(rows)
     found: dict[Any, list[Row]] = {}
     for row in answer.rows:
         found.setdefault(tuple(row[: form.lead]), []).append(row[form.lead :])
     keys = map(form.key_of, rows) if form.finds_by_key else ((number,) for number in range(1, len(rows) + 1))
     mine = [found.get(key, []) for key in keys]
-    return [Answer(one, len(one)) for one in mine]
+    return [StatementAnswer(one, len(one)) for one in mine]
 
 
-def _result(request: Request, answers: Sequence[Answer]) -> Any:
+def _result(request: Request, answers: Sequence[StatementAnswer]) -> Any:
     if request.wanted == "count":
         return sum(answer.count for answer in answers)
     if request.wanted == "all":
@@ -314,13 +314,13 @@ class Wave:
         self.steps[index].add(request)
         self._reached[unit] = index
 
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[StatementCall]:
         """The statements to send."""
         found = [step.calls() for step in self.steps]
         self._sizes = [len(calls) for calls in found]
         return [call for calls in found for call in calls]
 
-    def resolve(self, answers: Sequence[Answer]) -> None:
+    def resolve(self, answers: Sequence[StatementAnswer]) -> None:
         """Gives each request its result; `answers` to what `calls` returned."""
         at = 0
         for step, size in zip(self.steps, self._sizes, strict=True):

@@ -55,7 +55,7 @@ class Misread:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class PolicyReading:
     """What sentences say: a policy, or the lines that are not understood."""
 
     policy: WalletPolicy | None
@@ -66,7 +66,7 @@ class _Fault(ValueError):
     """A line is not understood."""
 
 
-def read_sentences(text: str, names: Names, rest: Mapping[str, Any] | None = None) -> Read:
+def read_sentences(text: str, names: Names, rest: Mapping[str, Any] | None = None) -> PolicyReading:
     """The policy that lines say, with the defaults of new policies. `rest` is what sentences cannot say: its entries
     are added to the lists, and its other fields hold where no line says them."""
     made: Json = {name: [] for name in ("chains", "assets", "recipients", "contracts", "methods", "limits", "gas")}
@@ -87,13 +87,13 @@ def read_sentences(text: str, names: Names, rest: Mapping[str, Any] | None = Non
                 problems.append(Misread(number, line, str(fault)))
     problems.sort(key=lambda one: one.line)
     if problems:
-        return Read(None, tuple(problems))
+        return PolicyReading(None, tuple(problems))
     document = _merged(made, rest or {})
     if lines and not document.pop("isOnNone", False):
         document["chains"] = document["chains"] or ["*"]
     if not document.pop("movesNone", False) and (document["recipients"] or document["contracts"]):
         document["assets"] = document["assets"] or ["*"]
-    return Read(with_defaults(WalletPolicy.model_validate(document)))
+    return PolicyReading(with_defaults(WalletPolicy.model_validate(document)))
 
 
 def _merged(made: Json, rest: Mapping[str, Any]) -> Json:

@@ -195,7 +195,7 @@ _Contracts = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class WrittenPolicy:
     """A policy in sentences; the rest of its document, which they do not say; and remarks on that rest and on what
     holds by default. Together the sentences and the remarks say everything."""
 
@@ -204,7 +204,7 @@ class Told:
     remarks: tuple[str, ...] = ()
 
 
-def tell(policy: WalletPolicy, names: Names) -> Told:
+def tell(policy: WalletPolicy, names: Names) -> WrittenPolicy:
     """A policy in sentences from which `read_sentences`, with the `rest`, makes the same policy."""
     places = on_chains(names, list(policy.chains)).contracts
     worded = [(limit, line) for limit in policy.limits if (line := _tell_limit(limit, policy, places)) is not None]
@@ -221,7 +221,7 @@ def tell(policy: WalletPolicy, names: Names) -> Told:
     if policy.chains or lines:
         lines.insert(0, _tell_chains(policy, names))
     rest = _rest_of(policy, read_sentences("\n".join(lines), names).policy or WalletPolicy())
-    return Told(tuple(lines), rest, tuple(remarks_of(policy, rest, names)))
+    return WrittenPolicy(tuple(lines), rest, tuple(remarks_of(policy, rest, names)))
 
 
 def _tell_chains(policy: WalletPolicy, names: Names) -> str:
