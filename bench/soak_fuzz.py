@@ -33,6 +33,7 @@ from schemathesis.specs.openapi import checks as openapi_checks
 from testkit.chain.anvil import Anvil
 from testkit.conformance import documented_answer
 from testkit.fuzz_world import World, place, succeed
+from testkit.identity_provider import IdentityProvider, providing_beside
 from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
 from testkit.sink import SinkProcess
@@ -72,23 +73,26 @@ def run(scale: int | None, seed: int, store: str = "both") -> dict[str, Any]:
 def _run_on(url: str | None, scale: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="dustrun-fuzz-") as folder:
         sink = SinkProcess(seed)
-        with Anvil("--no-mining") as node:
-            more = {"chain_endpoints": json.dumps({str(node.chain_id): [node.url]})}
+        with Anvil("--no-mining") as node, providing_beside() as provider:
+            more = {"chain_endpoints": json.dumps({str(node.chain_id): [node.url]}), **provider.texts}
             more |= {} if url is None else {"database_url": url}
             server = ServerProcess(Path(folder) / "data", {**_SETTINGS, **more})
             try:
                 server.start()
                 asyncio.run(server.wait_ready())
-                return _fuzz(server, sink, node, scale, seed)
+                return _fuzz(server, sink, node, provider, scale, seed)
             finally:
                 asyncio.run(server.stop())
                 sink.stop()
 
 
-def _fuzz(server: ServerProcess, sink: SinkProcess, node: Anvil, scale: int, seed: int) -> dict[str, Any]:
+def _fuzz(
+    server: ServerProcess, sink: SinkProcess, node: Anvil, provider: IdentityProvider, scale: int, seed: int
+) -> dict[str, Any]:
     document = requests.get(f"{server.base}/openapi.json", timeout=30).json()
     store = server.database_path if server.database_path.exists() else None
     world = World(server.base, server.owner_key, sink.base, node.rpc, node.chain_id, store)
+    world.provider = provider
     fuzzer = Fuzzer(world, document, seed)
     try:
         fuzzer.run(scale)

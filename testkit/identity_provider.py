@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import itertools
+import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
@@ -61,6 +62,11 @@ class IdentityProvider(Issuer):
             "sign_in_create": True,
             "sign_in_check_s": 3600.0,
         }
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The settings as a server's environment has them."""
+        return {name: one if isinstance(one, str) else json.dumps(one) for name, one in self.settings.items()}
 
     def about(self) -> dict[str, Any]:
         """Its metadata."""

@@ -35,11 +35,8 @@ def provider() -> Iterator[IdentityProvider]:
 def chain_server(
     chain: Anvil, provider: IdentityProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
-    of_provider = {
-        name: value if isinstance(value, str) else json.dumps(value) for name, value in provider.settings.items()
-    }
     settings = {
-        **of_provider,
+        **provider.texts,
         "outbound_allow": "127.0.0.1",
         "rate_limit_per_second": "0",
         "chain_endpoints": json.dumps({str(chain.chain_id): [chain.url]}),
