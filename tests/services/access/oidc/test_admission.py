@@ -29,6 +29,7 @@ def _admission(**settings: Any) -> Admission:
         ({"email": "ada@ex\u0430mple.com"}, None, "Ada"),
         ({"name": None, "preferred_username": "ada"}, "ada@example.com", "ada"),
         ({"name": 7}, "ada@example.com", "ada@example.com"),
+        ({"name": "A\u202ed\x00a\n"}, "ada@example.com", "Ada"),
         ({"name": "", "email": None}, None, "1"),
     ],
 )

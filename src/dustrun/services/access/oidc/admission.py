@@ -61,7 +61,8 @@ class Admission:
                 "(sign_in_domains)."
             )
         said = claims.get("name") or claims.get("preferred_username")
-        name = said.strip()[:_MOST_NAME] if isinstance(said, str) else ""
+        printed = "".join(one for one in said if one.isprintable()) if isinstance(said, str) else ""
+        name = printed.strip()[:_MOST_NAME]
         return Admitted(subject, email, name or email or subject, self._permissions(claims))
 
     def _email(self, claims: Mapping[str, Any]) -> str | None:
