@@ -156,7 +156,7 @@ def test_a_run_is_found_watched_and_cancelled(app: App, server: Server, workflow
     assert app.faults() == []
     page.get_by_role("dialog").get_by_role("button", name="Cancel run").click()
     expect(page.locator("header.top").get_by_text("Cancelled")).to_be_visible()
-    page.get_by_role("tab", name="Events").click()
+    page.get_by_role("tab", name="Every event").click()
     expect(page.get_by_role("list", name="What happened").get_by_role("listitem")).to_have_count(
         len(server.events_of(run))
     )
