@@ -2,7 +2,18 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { Effects, Mode } from '../src/api/client'
-import { noOutput, requestOutcome, retryOf, runEnd, runHeading, transactionOutcome } from '../src/model/outcomes'
+import {
+  factsOf,
+  noOutput,
+  refusedBy,
+  requestOutcome,
+  retryOf,
+  runEnd,
+  runHeading,
+  transactionOutcome,
+  unknownIn,
+} from '../src/model/outcomes'
+import { besideOf } from '../src/model/toTheCent'
 import { words } from '../src/words'
 
 const MODES: Mode[] = ['simulate', 'dust', 'live']
@@ -147,4 +158,63 @@ test('a retry names what is sent again, what is kept, and what is new', () => {
       { id: 'after', times: 1 },
     ],
   })
+})
+
+const FLOW = {
+  nodes: {
+    root: { type: 'manual', children: ['pay'] },
+    pay: { type: 'send-native', children: ['each'] },
+    each: { type: 'for-each', loopBody: ['say'], children: ['tell'] },
+    say: { type: 'log' },
+    tell: { type: 'log', titleOverride: 'Tell the team' },
+  },
+}
+const transaction = (more: object) =>
+  ({ path: 'pay', nodeId: 'pay', about: 'Send', status: 'final', hash: '0x1', movements: [], ...more }) as never
+const effectsOf = (...transactions: never[]) => ({ requests: [], transactions }) as never
+
+test('of a run that failed is told what is settled, and what has not begun', () => {
+  const done = effectsOf(transaction({}))
+  const states = { root: { status: 'success' }, pay: { status: 'success' }, each: { status: 'failure' } }
+  const found = factsOf('live', done, states, FLOW)
+  assert.deepEqual(found.todo, ['Tell the team'])
+  assert.deepEqual(found.sent, ['Send: sent, final'])
+  assert.deepEqual(found.done, ['1 transaction final.', words.outcomes.keptByRetry])
+})
+
+test('a retry is said to keep only what its step has finished', () => {
+  const found = factsOf('live', effectsOf(transaction({ status: 'mined' })), { pay: { status: 'failure' } }, FLOW)
+  assert.deepEqual(found.done, ['1 transaction in a block.'])
+  const called = factsOf('live', effectsOf(transaction({ path: 'call.pay' })), { pay: { status: 'success' } }, FLOW)
+  assert.deepEqual(called.done, ['1 transaction final.'])
+})
+
+test('a simulation has sent and settled nothing', () => {
+  const found = factsOf('simulate', effectsOf(transaction({ status: 'simulated', hash: null })), {}, FLOW)
+  assert.deepEqual([found.sent, found.done], [[], []])
+})
+
+test('what was signed is unknown live, and the policy that refused is of the failed step', () => {
+  const all = effectsOf(
+    transaction({ status: 'signed' }),
+    transaction({ nodeId: 'tell', status: 'refused', hash: null, walletId: 'wal_1', verdict: { outcome: 'deny' } }),
+  )
+  assert.deepEqual([unknownIn('live', all).length, unknownIn('simulate', all).length], [1, 0])
+  assert.deepEqual([refusedBy(all, 'tell'), refusedBy(all, 'pay'), refusedBy(all, null)], ['wal_1', null, null])
+})
+
+test('a live run is the same as its simulation only if each digit, asset and recipient is', () => {
+  const move = { kind: 'send', asset: 'eip155:1/native', amount: '1000', counterparty: '0xAB', usd: '3.12' }
+  const coin = { ...move, amountFormatted: '0.001', symbol: 'ETH' }
+  const live = (status: string, ...movements: object[]) =>
+    ({ mode: 'live', transactions: [transaction({ status, movements })] }) as never
+  const simulated = (more: object, passed = true) =>
+    ({ mode: 'simulate', passed, transactions: [transaction({ movements: [{ ...coin, ...more }] })] }) as never
+  assert.equal(besideOf(live('final', coin), simulated({ counterparty: '0xab', usd: '3.13' }))?.isSame, true)
+  assert.equal(besideOf(live('final', coin), simulated({ amount: '1001' }))?.isSame, false)
+  assert.equal(besideOf(live('final', coin), simulated({ counterparty: '0xac' }))?.isSame, false)
+  assert.deepEqual(besideOf(live('final', coin), simulated({}))?.moved, { coins: ['0.001 ETH'], usd: '3.12' })
+  assert.equal(besideOf(live('sent', coin), simulated({})), null)
+  assert.equal(besideOf(live('final'), simulated({})), null)
+  assert.equal(besideOf(live('final', coin), simulated({}, false)), null)
 })

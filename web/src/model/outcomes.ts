@@ -1,7 +1,8 @@
 /** What became of what a run sends, in words that are true of its mode. Pure. */
 import type { Effects, Mode } from '../api/client'
 import { words } from '../words'
-import { readable } from './amounts'
+import { readable, short } from './amounts'
+import { type Flow, loopsOf, triggersOf } from './graph'
 
 const said = words.outcomes
 export type Tone = 'ok' | 'dust' | 'bad' | 'sim' | ''
@@ -53,6 +54,45 @@ export function noOutput(status: string | undefined): string {
 /** The event at the end of a run. */
 export const runEnd = (status: unknown) => said.runEnd[String(status)] ?? words.events.run_finished ?? ''
 
+type Sends = Pick<Effects, 'requests' | 'transactions'>
+
+/** What may have been sent, or may not: nothing of it is tried again before it is known. */
+export const unknownIn = (mode: Mode, { requests, transactions }: Sends) => [
+  ...requests.filter((one) => requestOutcome(mode, one).text === said.unknown),
+  ...transactions.filter((one) => mode !== 'simulate' && OPEN.has(one.status)),
+]
+
+export type Facts = { sent: string[]; done: string[]; todo: string[] }
+type States = Record<string, { status: string } | undefined>
+
+/** What a run that did not succeed has sent, what of it is settled, and what it has not begun. A simulation sends nothing. */
+export function factsOf(mode: Mode, { requests, transactions }: Sends, states: States, flow: Flow): Facts {
+  const nameOf = (id: string) => flow.nodes[id]?.titleOverride || readable(id)
+  const todo = Object.keys(flow.nodes).filter((id) => !states[id] || WAITING.has(states[id]?.status ?? ''))
+  const others = new Set([...triggersOf(flow), ...Object.keys(loopsOf(flow))]) // of a loop's steps each item has a state
+  const found: Facts = { sent: [], done: [], todo: todo.filter((id) => !others.has(id)).map(nameOf) }
+  if (mode === 'simulate') return found
+  for (const one of requests)
+    if (one.sent) found.sent.push(`${requestName(one.request, one.action)}: ${requestOutcome(mode, one).text}`)
+  for (const one of transactions)
+    if (one.hash) found.sent.push(`${short(one.about)}: ${transactionOutcome(mode, one.status, one.hash).text}`)
+  const settled = transactions.filter((one) => DONE.has(one.status))
+  if (!settled.length) return found
+  const isFinal = settled.every((one) => one.status === 'final')
+  found.done.push(said.settled(said.payments(settled.length), isFinal))
+  if (settled.every((one) => states[one.path]?.status === 'success')) found.done.push(said.keptByRetry)
+  return found
+}
+
+/** The wallet whose policy refused what the step wanted to send. */
+export const refusedBy = ({ transactions }: Sends, id: string | null): string | null =>
+  transactions.find((one) => one.nodeId === id && one.walletId && one.verdict?.outcome === 'deny')?.walletId ?? null
+
+export const requestName = ({ method, url }: Record<string, unknown>, action: string) =>
+  url ? `${method ?? 'GET'} ${url}` : action
+
+const WAITING = new Set(['pending', 'scheduled'])
+
 type Ended = { mode: Mode; status: string; failed?: string | null; effects: Effects }
 const DONE = new Set(['mined', 'final'])
 const OPEN = new Set(['signed', 'sent', 'displaced'])
@@ -61,11 +101,7 @@ const OPEN = new Set(['signed', 'sent', 'displaced'])
 export function runHeading({ mode, status, failed, effects }: Ended): string {
   const what = failed ? said.failed(readable(failed)) : said.stopped(words.runStatus[status] ?? status)
   if (mode === 'simulate') return `${said.onlySimulated} ${what}`
-  const open = [
-    ...effects.requests.filter((one) => requestOutcome(mode, one).text === said.unknown),
-    ...effects.transactions.filter((one) => OPEN.has(one.status)),
-  ]
-  const [first] = open
+  const [first] = unknownIn(mode, effects)
   if (first) return said.notKnown(readable(first.path))
   const payments = effects.transactions.filter((one) => DONE.has(one.status)).length
   const requests = effects.requests.filter((one) => one.sent).length

@@ -32,6 +32,7 @@ import { RetryDialog } from '../run/RetryDialog'
 import { StepDetail } from '../run/StepDetail'
 import { Steps } from '../run/Steps'
 import { show, useRunStore } from '../run/store'
+import { ToTheCent } from '../run/ToTheCent'
 import { Waiting } from '../run/Waiting'
 import { words } from '../words'
 
@@ -100,30 +101,13 @@ function Title({ run }: { run: Run }) {
 }
 
 function Acts({ run }: { run: Run }) {
-  const [, go] = useLocation()
   const [asks, setAsks] = useState(false)
-  const [asksRetry, setAsksRetry] = useState(false)
-  const [error, setError] = useState<unknown>(null)
   const isOpen = run.status === 'running' || run.status === 'waiting'
-  const retry = async () => {
-    if (run.mode !== 'simulate') return setAsksRetry(true) // it sends; a simulation begins anew and sends nothing
-    try {
-      go(`/runs/${(await post('/v1/runs/{id}/retry', { path: { id: run.id } })).runId}`)
-    } catch (problem) {
-      setError(problem)
-    }
-  }
   return (
     <>
-      <Trouble error={error} />
       {isOpen && (
         <Button variant="default" leftSection={<IconPlayerStop size={15} />} onClick={() => setAsks(true)}>
           {said.cancel}
-        </Button>
-      )}
-      {!isOpen && run.status !== 'success' && (
-        <Button variant="default" leftSection={<IconRefresh size={15} />} onClick={retry}>
-          {said.retry}
         </Button>
       )}
       {run.workflowId && (
@@ -149,12 +133,30 @@ function Acts({ run }: { run: Run }) {
       >
         <p>{said.cancelAbout}</p>
       </Confirm>
-      <RetryDialog
-        run={run}
-        isOpen={asksRetry}
-        close={() => setAsksRetry(false)}
-        go={(runId) => go(`/runs/${runId}`)}
-      />
+    </>
+  )
+}
+
+/** Of a run that did not succeed; `isFirst`: nothing else mends it. */
+function Retry({ run, isFirst }: { run: Run; isFirst: boolean }) {
+  const [, go] = useLocation()
+  const [asks, setAsks] = useState(false)
+  const [error, setError] = useState<unknown>(null)
+  const retry = async () => {
+    if (run.mode !== 'simulate') return setAsks(true) // it sends; a simulation begins anew and sends nothing
+    try {
+      go(`/runs/${(await post('/v1/runs/{id}/retry', { path: { id: run.id } })).runId}`)
+    } catch (problem) {
+      setError(problem)
+    }
+  }
+  return (
+    <>
+      <Trouble error={error} />
+      <Button variant={isFirst ? 'filled' : 'default'} leftSection={<IconRefresh size={15} />} onClick={retry}>
+        {said.retry}
+      </Button>
+      <RetryDialog run={run} isOpen={asks} close={() => setAsks(false)} go={(runId) => go(`/runs/${runId}`)} />
     </>
   )
 }
@@ -169,17 +171,20 @@ function Body({ run }: { run: Run }) {
   return (
     <>
       {BAD.has(run.status) && !isOpen ? (
-        <Ended runId={run.id}>
-          {(failed) =>
-            failed &&
-            run.workflowId && (
-              <Link href={`/workflows/${run.workflowId}?step=${failed}`}>{words.outcomes.openSettings}</Link>
-            )
-          }
+        <Ended runId={run.id} flow={run.workflowDefinition as Flow | null}>
+          {(failed, first) => (
+            <>
+              {first !== 'look' && <Retry run={run} isFirst={!first} />}
+              {failed && run.workflowId && (
+                <Link href={`/workflows/${run.workflowId}?step=${failed}`}>{words.outcomes.openSettings}</Link>
+              )}
+            </>
+          )}
         </Ended>
       ) : (
         run.error && <Fault error={run.error as Json} />
       )}
+      {!isOpen && <ToTheCent run={run} />}
       <Tabs
         value={tab}
         onChange={(value) => set('tab', value === 'steps' ? null : value)}

@@ -1,16 +1,20 @@
 /** Pieces of a page of details: a panel with a title, facts in two columns, and text to copy. */
 import { ActionIcon, CopyButton, Tooltip } from '@mantine/core'
 import { IconCheck, IconCopy } from '@tabler/icons-react'
-import { type ReactNode, useId } from 'react'
+import { type ReactNode, useCallback, useId } from 'react'
 import { short } from '../model/amounts'
 import { words } from '../words'
 
-type SectionProps = { title: string; about?: ReactNode; actions?: ReactNode; children: ReactNode }
+/** `at`: the fragment of an address that leads here. */
+type SectionProps = { title: string; at?: string; about?: ReactNode; actions?: ReactNode; children: ReactNode }
 
-export function Section({ title, about, actions, children }: SectionProps) {
+export function Section({ title, at, about, actions, children }: SectionProps) {
   const id = useId()
+  const come = useCallback((here: HTMLElement | null) => {
+    if (here?.id && location.hash === `#${here.id}`) here.scrollIntoView()
+  }, [])
   return (
-    <section className="panel" aria-labelledby={id}>
+    <section className="panel" aria-labelledby={id} id={at} ref={come}>
       <header>
         <h2 id={id}>{title}</h2>
         {about && <span className="quiet">{about}</span>}

@@ -33,6 +33,7 @@ export function PolicySection({ id }: { id: string }) {
   return (
     <Section
       title={said.title}
+      at="policy"
       about={said.about(version)}
       actions={
         <Button size="xs" variant="default" onClick={() => setEdits(true)}>

@@ -8,7 +8,7 @@ import { useCatalog, useEffects, useRunNode } from '../api/queries'
 import { WhyStep } from '../effects/Why'
 import { readable, short } from '../model/amounts'
 import type { Flow } from '../model/graph'
-import { noOutput, requestOutcome, transactionOutcome } from '../model/outcomes'
+import { noOutput, requestName, requestOutcome, transactionOutcome } from '../model/outcomes'
 import { NodeStatus, StatusBadge } from '../parts/Badges'
 import { Fault } from '../parts/Fault'
 import { Time, took } from '../parts/Time'
@@ -163,7 +163,7 @@ function Sent({ run, id, path, result }: SentProps) {
       ))}
       {requests.slice(0, MOST).map((one) => (
         <li key={`${one.path} ${one.attempt}`}>
-          <strong dir="auto">{requestOf(one.request, one.action)}</strong>
+          <strong dir="auto">{requestName(one.request, one.action)}</strong>
           <small>
             {one.path} · {requestOutcome(run.mode, one).text}
           </small>
@@ -183,5 +183,3 @@ function Sent({ run, id, path, result }: SentProps) {
 }
 
 const MOST = 100
-
-const requestOf = ({ method, url }: Json, action: string) => (url ? `${method ?? 'GET'} ${url}` : action)
