@@ -82,9 +82,13 @@ def test_a_server_restarts_under_the_app(app: App, server: Server) -> None:
     field.fill("typed while it was away")
     expect(page.get_by_text("Not saved", exact=True)).to_be_visible()
     expect(watching.get_by_text("Connection lost")).to_be_visible()
+    for one in (page, watching, listing):  # the tab that listens tells the others
+        expect(one.get_by_text("The server does not answer since")).to_be_visible()
+    assert app.faults() == []
     with _refusing(server.port) as asked:
         app.until(lambda: {f"/v1/runs/{run}/stream", "/v1/activity/stream"} <= asked)
     server.start()
+    expect(page.get_by_text("The server does not answer since")).to_have_count(0)
     unheard = server.start_run(workflow)
     field.press("End")
     page.keyboard.type("!")

@@ -5,6 +5,7 @@
  * on after the last event that it was told. */
 import { get } from './client'
 import { parse } from './exact'
+import { doubt } from './reach'
 import type { RunEvent } from './stream'
 
 const ADDRESS = '/v1/activity/stream'
@@ -125,6 +126,7 @@ function listen(tell: (said: Said) => void): () => void {
     })
     source.addEventListener('error', () => {
       isLost = true
+      doubt()
       if (source.readyState !== EventSource.CLOSED) return
       void get('/v1/me').catch(() => {})
       timer = window.setTimeout(open, pause)

@@ -1,5 +1,7 @@
 /** The one way to the server: typed by its OpenAPI document, exact in its numbers, errors as they were said. */
+import { words } from '../words'
 import { parse, stringify } from './exact'
+import { doubt } from './reach'
 import type { components, paths } from './schema'
 
 export type Schemas = components['schemas']
@@ -77,7 +79,8 @@ export async function send(method: Method, path: string, place: Place = {}, body
     })
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error
-    throw new ApiError(0, 'The server does not answer. Nothing is lost; try again in a moment.')
+    doubt()
+    throw new ApiError(0, method === 'get' ? words.state.readFailed : words.state.writeFailed)
   }
   const text = await response.text()
   let answer: Json = {}

@@ -14,6 +14,7 @@ import { Boundary, Trouble } from '../parts/Trouble'
 import { ROUTES } from '../routes'
 import { words } from '../words'
 import { useActivity } from './activity'
+import { Lost } from './Lost'
 import { Rail } from './Rail'
 import { AFTER_PROVIDER, SignIn } from './SignIn'
 
@@ -90,6 +91,7 @@ function Inside({ leave }: { leave: () => void }) {
         {words.nav.skip}
       </a>
       <Rail leave={leave} />
+      <Lost />
       {isGoing && <Palette close={() => setIsGoing(false)} />}
       <main className="main" id="main" tabIndex={-1}>
         <Switch>
