@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -139,6 +140,34 @@ def test_upgrade_that_breaks_leaves_nothing_behind(empty: Callable[[], Database]
     with pytest.raises(sa.exc.DBAPIError):
         migrate.upgrade(database)
     assert _schema(database) == before
+
+
+_KILLED = """
+import os, signal, sqlalchemy as sa
+from dustrun.storage.db import database, migrate
+store, left = database.Database({url!r}), [{after}]
+def count(*_):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+sa.event.listen(store.engine, "after_cursor_execute", count)
+migrate.upgrade(store)
+"""
+
+
+def test_an_update_of_an_old_store_that_is_killed_leaves_it_old_and_goes_well_the_next_time(
+    empty: Callable[[], Database],
+) -> None:
+    old, fresh = empty(), empty()
+    migrate.upgrade(old, "0020")
+    migrate.upgrade(fresh)
+    before, url = _schema(old), old.engine.url.render_as_string(hide_password=False)
+    for after in (10, 40):
+        program = _KILLED.format(url=url, after=after)
+        assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == -signal.SIGKILL
+        assert (migrate.revision_of(old), _schema(old)) == ("0020", before)
+    migrate.upgrade(old)
+    assert (migrate.revision_of(old), _schema(old)) == (migrate.head(), _schema(fresh))
 
 
 def test_a_server_that_is_not_there_is_temporary() -> None:
