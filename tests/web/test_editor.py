@@ -320,6 +320,12 @@ def test_a_spend_that_nobody_could_approve_is_told_before_it_runs(
     dialog.get_by_role("button", name="Move real money").click()
     asked = app.until(lambda: server.call("GET", "/v1/approvals")["items"])[0]
     hand = server.call("POST", "/v1/api-keys", {"name": "hand", "permissions": ["approval:decide", "run:read"]})
+    page = app.turn_to(f"/runs/{asked['runId']}")
+    beside = page.get_by_role("complementary", name="Asks you")
+    expect(beside).to_contain_text("left to decide")
+    expect(beside.get_by_role("button", name="Reject")).to_be_enabled()
+    expect(beside.get_by_role("button", name="Approve")).to_have_count(0)
+    assert app.faults() == []
     page = app.turn_to("/approvals")
     expect(page.get_by_role("table", name="Approvals")).to_contain_text("0 of 2 approvals")
     path = f"/v1/approvals/{asked['id']}/approve"
