@@ -91,6 +91,9 @@ def test_a_person_signs_in_with_the_provider(
     expect(page.get_by_role("alert")).to_have_text(
         "The provider does not sign you in (access_denied): Nobody has this name."
     )
+    box = page.get_by_role("alert").bounding_box()
+    assert box is not None
+    assert (box["width"] > 200, box["height"] > 20) == (True, True)  # for eyes, not for screen readers alone
     assert page.url == f"{server.url}/sign-in"  # what the provider answered is not in the address
     page.get_by_role("button", name="Sign in with Acme").click()
     page.get_by_role("textbox", name="Name").fill("ada")

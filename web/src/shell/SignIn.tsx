@@ -97,9 +97,9 @@ export function SignIn({ token, enter }: { token: string | null; enter: () => vo
           </Button>
         )}
         {refused && (
-          <p className="fault said" role="alert">
+          <div className="fault" role="alert">
             {refused}
-          </p>
+          </div>
         )}
         <p>{about}</p>
         <PasswordInput
