@@ -286,6 +286,21 @@ class World:
         """A stored connector."""
         return str(self.call("POST", "/v1/connectors", CONNECTOR)["id"])
 
+    def imported(self) -> str:
+        """An imported document of its own, which a request for one of its operations finds too."""
+        document = {
+            "openapi": "3.0.3",
+            "info": {"title": "Fuzzed"},
+            "servers": [{"url": self.sink}],
+            "paths": {"/a": {"post": {"operationId": "a"}}},
+        }
+        name = f"fuzzed-{next(self._numbers)}"
+        return str(self.call("POST", "/v1/catalog/imports", {"name": name, "document": document})["id"])
+
+    def imported_type(self) -> str:
+        """The type of an imported operation."""
+        return f"{self.call('GET', f'/v1/catalog/imports/{self.imported()}')['name']}.a"
+
     def mcp(self) -> str:
         """A connector to an MCP server."""
         return str(self.call("POST", "/v1/connectors", plain_mcp.connector(f"{self.sink}/_mcp"))["id"])
@@ -650,6 +665,11 @@ HELP: dict[str, Adapt] = {
     "get_hook_delivery": _id_of(World.delivery),
     "retry_hook_delivery": _id_of(World.delivery),
     "replay_hook_delivery": _id_of(World.delivery),
+    "import_document": _only_body({"url": "http://127.0.0.1:1/openapi.json"}),
+    "get_import": _id_of(World.imported),
+    "renew_import": _id_and_body(World.imported, {"document": "openapi: 3.0.0"}),
+    "delete_import": _id_of(World.imported),
+    "get_operation_type": lambda world, case: _path(case, type=world.imported_type()),
     "create_connector": _only_body(CONNECTOR),
     "get_connector": _id_of(World.connector),
     "update_connector": _id_and_body(World.connector, {"name": "renamed"}),

@@ -15,13 +15,13 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
 from dustrun import actions, connectors, triggers
 from dustrun.core.workflow.control import BRANCHES_IN, CONTROL, DOCS, RESULTS
-from dustrun.core.workflow.specs import NodeSpec, Specs
+from dustrun.core.workflow.specs import NodeSpec, Specs, api_of
 from dustrun.errors import Code, Invalid, NotFound
 from dustrun.records import dataclass
 from dustrun.sdk import Action, Effect, Trigger
@@ -30,6 +30,24 @@ from dustrun.sdk.fields import hinted_fields, schema_of
 
 Declared = Action | Trigger | Connector
 _TYPE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+IMPORTED: Final = "imported-operation"
+"""The action that carries out all operations of imported documents, whose types are `<api>.<operation>`."""
+_Value = TypeVar("_Value")
+
+
+class _WithImported(dict[str, _Value]):
+    """By type; one of an imported document stands for `IMPORTED`, which itself is no type."""
+
+    imported: _Value
+
+    def __missing__(self, kind: str) -> _Value:
+        if api_of(kind) is None:
+            raise KeyError(kind)
+        return self.imported
+
+    def get(self, kind: str, default: Any = None) -> Any:
+        """The value, also of an imported type."""
+        return super().get(kind, default) if api_of(kind) is None else self.imported
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,10 +240,10 @@ def load(actions_dir: Path | None = None) -> Catalog:
 
     Raises `Invalid`, which names the file, if one cannot be loaded or its type already exists.
     """
-    actions_found: dict[str, Action] = {}
+    actions_found: _WithImported[Action] = _WithImported()
     triggers_found: dict[str, Trigger] = {}
     connectors_found: dict[str, Connector] = {}
-    specs = dict(CONTROL)
+    specs: _WithImported[NodeSpec] = _WithImported(CONTROL)
     for found in _find(actions_dir):
         for value, spec in found.named():
             if found.type in (connectors_found if isinstance(value, Connector) else specs):
@@ -258,6 +276,7 @@ def load(actions_dir: Path | None = None) -> Catalog:
             url_fields=hinted_fields(trigger.config, "x-url"),
             server_fields=hinted_fields(trigger.config, "x-server"),
         )
+    actions_found.imported, specs.imported = actions_found.pop(IMPORTED), specs.pop(IMPORTED)
     return Catalog(actions_found, triggers_found, connectors_found, specs)
 
 

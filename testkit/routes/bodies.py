@@ -9,7 +9,7 @@ from dustrun import ids
 from dustrun.wallets import keystore
 from dustrun.wallets.secp256k1 import SecretKey
 from testkit.chain.anvil import CHAIN_ID
-from testkit.routes.stored import ROWS, Json, Stored, each, one_node
+from testkit.routes.stored import ROWS, Json, Stored, each, one_node, openapi
 
 _DATA = {"rows": "{{$trigger.body.rows}}"}
 TEXT = "t" * 255
@@ -24,6 +24,10 @@ def connector(_: Stored) -> Json:
     hosts = [f"{'h' * 60}{number}.{'x' * 60}.example" for number in range(50)]
     data = {"token": "t" * 4_000}
     return {"type": "http-bearer", "name": fresh("c"), "allowedHosts": hosts, "data": data, "description": "d" * 2_000}
+
+
+def imported(_: Stored) -> Json:
+    return {"document": openapi(), "name": f"o-{fresh('n')[2:]}"}
 
 
 def hook(stored: Stored) -> Json:

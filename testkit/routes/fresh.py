@@ -51,6 +51,10 @@ async def fresh_connector(stored: Stored) -> Mapping[str, str]:
     return {"id": str((await stored.send("POST", "/v1/connectors", bodies.connector(stored)))["id"])}
 
 
+async def fresh_import(stored: Stored) -> Mapping[str, str]:
+    return {"id": str((await stored.send("POST", "/v1/catalog/imports", bodies.imported(stored)))["id"])}
+
+
 async def room_for_hooks(stored: Stored) -> Mapping[str, str]:
     """Deletes the hooks of earlier requests."""
     for one in (await stored.send("GET", "/v1/hooks?limit=100"))["items"]:

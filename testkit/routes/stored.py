@@ -63,6 +63,16 @@ def wide() -> Json:
     return {"nodes": {"root": root, **loops, **logs, "fails": FAILING}, "triggerNodeIds": ["root"]}
 
 
+def openapi() -> Json:
+    """A document with as many operations as a request has room for."""
+    schema = {"type": "object", "properties": {f"f{number}": {"type": "string"} for number in range(12)}}
+    body = {"content": {"application/json": {"schema": schema}}}
+    operation = {"summary": "s" * 150, "requestBody": body}
+    paths = {f"/p{number}": {"post": operation} for number in range(900)}
+    info = {"title": "Large", "version": "1"}
+    return {"openapi": "3.0.3", "info": info, "servers": [{"url": "https://large.example"}], "paths": paths}
+
+
 @dataclass(slots=True)
 class Stored:
     """A server, and the ids of what it has by name. `silent`: a URL that hangs up; `tools_url`: an MCP server;
@@ -219,6 +229,8 @@ class Stored:
             await self.send("POST", "/v1/api-keys", {**key, "description": "d" * 2_000})
         hook = {"name": "h", "url": self.silent, "subscribedEventTypes": ["run.failed"]}
         self.known["hook"] = str((await self.send("POST", "/v1/hooks", hook))["id"])
+        document = {"document": openapi(), "name": "large"}
+        self.known["import"] = str((await self.send("POST", "/v1/catalog/imports", document))["id"])
         for _ in range(_PAGE):
             sent = await self.send("POST", f"/v1/hooks/{self.known['hook']}/test")
             self.known["delivery"] = str(sent["id"])

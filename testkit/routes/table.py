@@ -14,6 +14,7 @@ from testkit.routes.bodies import (
     fresh,
     fresh_keystore,
     hook,
+    imported,
     large_file,
     policy,
     table,
@@ -31,6 +32,7 @@ from testkit.routes.fresh import (
     fresh_connector,
     fresh_delivery,
     fresh_hook,
+    fresh_import,
     fresh_key,
     fresh_row,
     fresh_table,
@@ -64,6 +66,7 @@ from testkit.routes.stored import (
     many_nodes,
     many_spends,
     one_node,
+    openapi,
 )
 
 _FULL = "?limit=100"
@@ -148,6 +151,13 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/chains": [get()],
     "GET /v1/chains/{chainId}": [get(chainId=str(CHAIN_ID))],
     "GET /v1/chains/{chainId}/status": [get(chainId=str(CHAIN_ID))],
+    "GET /v1/catalog/imports": [get(_FULL)],
+    "POST /v1/catalog/imports": [send(imported)],
+    "GET /v1/catalog/imports/{id}": [get(id="import")],
+    "POST /v1/catalog/imports/{id}/renew": [send(lambda _: {"document": openapi()}, id="import")],
+    "DELETE /v1/catalog/imports/{id}": [send(before=fresh_import)],
+    "GET /v1/catalog/operations": [get(f"{_FULL}&q=post")],
+    "GET /v1/catalog/operations/{type}": [get(type="large.post-p7")],
     "GET /v1/connectors": [get(_FULL)],
     "POST /v1/connectors": [send(connector)],
     "GET /v1/connectors/{id}": [get(id="connector")],

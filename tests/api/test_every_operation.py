@@ -136,7 +136,7 @@ async def tour(tmp_path: Path, world: World) -> AsyncIterator[Tour]:
 
 async def test_every_operation_takes_its_documented_body_and_answers(tour: Tour) -> None:
     for part in (
-        _catalogue, _keys, _sessions, _backtests, _workflows, _versions, _files, _connectors, _conversations,
+        _catalogue, _keys, _sessions, _backtests, _workflows, _versions, _files, _connectors, _imports, _conversations,
         _tables, _variables, _wallets, _money, _transactions, _runs, _answers, _triggers, _hooks, _reading,
     ):  # fmt: skip
         await part(tour)
@@ -276,6 +276,16 @@ async def _connectors(tour: Tour) -> None:
         await tour.api.post(f"/v1/connectors/{files}/tools", {})
         await tour.call("read_connector_tools", id=files)
         await tour.call("list_connector_tools", id=files)
+
+
+async def _imports(tour: Tour) -> None:
+    made = await tour.call("import_document")
+    await tour.call("list_imports")
+    await tour.call("get_import", id=made["id"])
+    await tour.call("renew_import", id=made["id"])
+    await tour.call("search_operations", query="?q=orders")
+    await tour.call("get_operation_type", type="shop.search-orders")
+    await tour.call("delete_import", id=made["id"])
 
 
 async def _conversations(tour: Tour) -> None:

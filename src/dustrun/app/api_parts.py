@@ -33,6 +33,7 @@ from dustrun.services.data.conversations import Conversations
 from dustrun.services.data.hands_of_runs import HandsOfRuns
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Keeping, Variables
+from dustrun.services.imports.document_imports import DocumentImports
 from dustrun.services.maintenance import Retention
 from dustrun.services.outbox.operations import Operations
 from dustrun.services.runs.approvals import Approvals
@@ -167,6 +168,7 @@ def make_data(base: Base) -> DataParts:
         tables=Tables(base.database, base.writer, base.settings, hands, shaping),
         connectors=connectors,
         mcp_tools=McpTools(base.writer, connectors, base.connections),
+        imports=DocumentImports(base.database, base.writer, base.document_http),
         mcp_sessions=ProtocolSessions(),
         conversations=Conversations(base.database, base.writer),
         turns=Turns(base.database, base.writer, base.connections, base.settings, base.holder),

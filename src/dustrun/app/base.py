@@ -10,6 +10,7 @@ from dustrun.catalog import Catalog
 from dustrun.catalog import load as load_catalog
 from dustrun.chain.chains import Chains
 from dustrun.chain.networks import load_networks
+from dustrun.core.openapi.document import MOST_BYTES
 from dustrun.engine.run.traces import Traces
 from dustrun.outbound.client import OutboundClient
 from dustrun.outbound.commands import NamedCommands
@@ -47,6 +48,7 @@ class Base:
     hook_http: OutboundClient
     sign_in_http: OutboundClient | None
     """Reaches the identity provider also in a private network, unlike what workflows send."""
+    document_http: OutboundClient
     sandbox: Sandbox
     hub: Broadcaster
     catalog: Catalog
@@ -73,6 +75,7 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
     hook_http = await _open_client(settings, stack)
     issuer = settings.sign_in_issuer
     sign_in_http = None if issuer is None else await _open_client(settings, stack, issuer)
+    document_http = await _open_client(settings, stack, max_bytes=MOST_BYTES)
     stack.push_async_callback(chains.close)
     signers, sandbox = Signers(database, vault, settings), Sandbox(Limits.of(settings))
     stack.push_async_callback(signers.close)
@@ -99,6 +102,7 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
         price_http=price_http,
         hook_http=hook_http,
         sign_in_http=sign_in_http,
+        document_http=document_http,
         sandbox=sandbox,
         hub=Broadcaster(),
         catalog=catalog,
@@ -119,8 +123,12 @@ def make_chains(settings: Settings) -> Chains:
     return Chains(networks, settings, ConfiguredAddresses(settings.outbound_allow, urls))
 
 
-async def _open_client(settings: Settings, stack: contextlib.AsyncExitStack, *urls: str | None) -> OutboundClient:
-    limits, named = (settings.outbound_max_bytes, settings.max_parallel_per_host), [url for url in urls if url]
+async def _open_client(
+    settings: Settings, stack: contextlib.AsyncExitStack, *urls: str | None, max_bytes: int | None = None
+) -> OutboundClient:
+    """`max_bytes`: of a body that it reads; default: as the settings say."""
+    most = max_bytes or settings.outbound_max_bytes
+    limits, named = (most, settings.max_parallel_per_host), [url for url in urls if url]
     client = OutboundClient(
         settings.outbound_allow, *limits, max_body_bytes=settings.outbound_max_body_bytes, named=named
     )

@@ -8,6 +8,7 @@ from dustrun.cli.commands import (
     approvals,
     assistants,
     backup,
+    catalog,
     chain,
     connector,
     hooks,
@@ -42,6 +43,7 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(forms.app, name="forms")
 app.add_typer(connector.app, name="connector")
+app.add_typer(catalog.app, name="catalog")
 app.add_typer(hooks.app, name="hooks")
 app.add_typer(vault.app, name="vault")
 app.add_typer(wallet.app, name="wallet")

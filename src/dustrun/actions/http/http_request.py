@@ -183,9 +183,10 @@ def _effect_of(input: Input) -> Effect:
     return Effect.READ if input.is_read else Effect.WRITE
 
 
-def _host_of(input: Input) -> str | None:
+def host_of_url(url: str) -> str | None:
+    """The host of an address, for the limit of requests to it; None if it has none."""
     try:
-        return urlsplit(input.url).hostname
+        return urlsplit(url).hostname
     except ValueError:
         return None
 
@@ -212,7 +213,7 @@ def _preview(input: Input) -> dict[str, Any]:
     },
     idempotent_of=lambda input: input.idempotent,
     preview=_preview,
-    host_of=_host_of,
+    host_of=lambda input: host_of_url(input.url),
     connector="http",
     connector_optional=True,
     sends_by_context=True,
@@ -220,7 +221,12 @@ def _preview(input: Input) -> dict[str, Any]:
     tags=("http", "rest", "api"),
 )
 async def http_request(input: Input, ctx: Context) -> Output:
-    """Sends the request; repeats reads as `retries` says."""
+    """Sends the request."""
+    return await send(input, ctx)
+
+
+async def send(input: Input, ctx: Context) -> Output:
+    """Sends a request; repeats reads as `retries` says."""
     request = await run_sized(input, build, input, ctx.idempotency_key)
     for tries_left in range(input.retries, -1, -1):
         answer = await _try(request, ctx)

@@ -36,6 +36,15 @@ OF: dict[str, tuple[str, ...]] = {
         f"dustrun action run send-native --inputs @inputs.json --connector wal_{_ID} --dust",
     ),
     "action test": ("dustrun action test send-native --inputs @inputs.json",),
+    "catalog import": (
+        "dustrun catalog import https://api.example.com/openapi.json --name shop",
+        "dustrun catalog import shop.yaml --server-url https://shop.example.com --read shop.search-orders",
+    ),
+    "catalog renew": ("dustrun catalog renew shop",),
+    "catalog list": ("dustrun catalog list",),
+    "catalog show": ("dustrun catalog show shop",),
+    "catalog search": ("dustrun catalog search list orders --api shop",),
+    "catalog delete": ("dustrun catalog delete shop",),
     "backtest": (
         "dustrun backtest Refill --from 2026-01-01T00:00:00Z",
         "dustrun backtest Refill --from-block 21000000",

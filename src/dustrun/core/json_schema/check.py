@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from dustrun.core.json_schema.problems import is_number, problem
 from dustrun.core.json_schema.schema import local, parts, pattern
 from dustrun.core.values.exact_json import MOST, weigh
 from dustrun.errors import Code, Invalid, Problem
+from dustrun.records import dataclass
 
 MOST_STEPS: Final = 125_000
 """Budget of one validation: keyword evaluations. One that applies other schemas costs four, and long lists and texts
@@ -43,8 +44,8 @@ class _TooMuch(Exception):
 class _Budget:
     __slots__ = ("left",)
 
-    def __init__(self) -> None:
-        self.left = MOST_STEPS
+    def __init__(self, steps: int) -> None:
+        self.left = steps
 
     def take(self, steps: int) -> None:
         self.left -= steps
@@ -70,17 +71,49 @@ class PayloadCheck:
 
     def check(self, payload: dict[str, Any]) -> None:
         """Raises `Invalid` with all problems, at most 50."""
-        token = _budget.set(_Budget())
         try:
-            errors = list(itertools.islice(self._validator.iter_errors(_unprinted(payload)), _MOST_PROBLEMS))
+            errors = self._errors(payload, MOST_STEPS)
         except _TooMuch:
             raise _refused(f"Validating it against its schema takes more than {MOST_STEPS} steps.") from None
         except RecursionError:
             raise _refused("Its schema is nested too deeply.") from None
-        finally:
-            _budget.reset(token)
         if errors:
             raise _invalid([problem(error) for error in errors])
+
+    def find(self, payload: dict[str, Any], most_steps: int) -> list[Found] | None:
+        """The problems, at most 50; None if finding them takes more steps than that."""
+        try:
+            errors = self._errors(payload, most_steps)
+        except (_TooMuch, RecursionError):
+            return None
+        return [Found(_kind_of(error), _path_of(error), problem(error).message) for error in errors]
+
+    def _errors(self, payload: dict[str, Any], most_steps: int) -> list[Any]:
+        token = _budget.set(_Budget(most_steps))
+        try:
+            return list(itertools.islice(self._validator.iter_errors(_unprinted(payload)), _MOST_PROBLEMS))
+        finally:
+            _budget.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A problem. `kind`: `missing`, `unknown` or `invalid`; `path`: of the field, also of one that is missing."""
+
+    kind: Literal["missing", "unknown", "invalid"]
+    path: tuple[str | int, ...]
+    message: str
+
+
+def _kind_of(error: Any) -> Literal["missing", "unknown", "invalid"]:
+    if error.validator == "required":
+        return "missing"
+    return "unknown" if error.validator == "additionalProperties" else "invalid"
+
+
+def _path_of(error: Any) -> tuple[str | int, ...]:
+    path = tuple(error.absolute_path)
+    return (*path, error.message) if error.validator == "required" else path
 
 
 def _units(value: Any) -> int:

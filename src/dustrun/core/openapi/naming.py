@@ -33,9 +33,3 @@ def api_name(title: str) -> str:
     """The name of an API, by its title; empty if the title has no letter."""
     name = kebab(title).lstrip("0123456789-")
     return name[:MOST_API].rstrip("-")
-
-
-def api_of(kind: str) -> str | None:
-    """The API of a node type `<api>.<operation>`; None of a type that is not imported."""
-    api, dot, _ = kind.partition(".")
-    return api if dot else None

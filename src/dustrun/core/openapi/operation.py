@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final, Literal
 
 from dustrun.core.values import exact_json
@@ -67,6 +67,10 @@ class ImportedOperation:
     body: Body | None
     args: Mapping[str, Any]
     result: Any
+
+    def with_effect(self, effect: Effect) -> ImportedOperation:
+        """The same with the effect that somebody says it has."""
+        return replace(self, effect=effect)
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept."""

@@ -14,6 +14,7 @@ from dustrun.core.openapi.operation import METHODS, READS, ImportedOperation, Pa
 from dustrun.core.openapi.parameters import Given, read_parameters
 from dustrun.core.openapi.schemas import Json, Schemas
 from dustrun.core.openapi.servers import NoServer, ServerChoice, server_of
+from dustrun.core.text.wording import without_unseen
 from dustrun.records import dataclass
 
 MOST_OPERATIONS: Final = 50_000
@@ -135,7 +136,7 @@ class _Reader:
             path=path,
             effect="read" if method in READS else "write",
             summary=_line(operation.get("summary")) or _line(text) or f"{method} {path}"[:200],
-            description=text[:_MOST_TEXT],
+            description=without_unseen(text)[:_MOST_TEXT],
             tags=tuple(_line(one)[:60] for one in operation.get("tags", ()) if isinstance(one, str))[:10]
             if isinstance(operation.get("tags"), list)
             else (),
@@ -216,5 +217,5 @@ def _apart(given: list[Given], *, has_body: bool) -> Iterator[Given]:
 
 def _line(text: Any) -> str:
     """The first line of a text."""
-    plain = next((line.strip() for line in str(text).splitlines() if line.strip()), "") if text else ""
+    plain = next((line.strip() for line in without_unseen(str(text)).splitlines() if line.strip()), "") if text else ""
     return plain if len(plain) <= 200 else f"{plain[:199].rstrip()}…"

@@ -14,6 +14,7 @@ from typing import Any, Final
 from dustrun.core.json_schema.schema import pattern
 from dustrun.core.openapi.document import Broken, Document
 from dustrun.core.openapi.naming import kebab
+from dustrun.core.text.wording import without_unseen
 from dustrun.core.values.exact_json import dumps
 from dustrun.records import dataclass
 
@@ -257,7 +258,7 @@ def _type_of(value: Any) -> str | list[str] | None:
 
 
 def _cut(text: str) -> str:
-    plain = " ".join(text.split())
+    plain = " ".join(without_unseen(text).split())
     return plain if len(plain) <= _MOST_CHARS else f"{plain[: _MOST_CHARS - 1].rstrip()}…"
 
 

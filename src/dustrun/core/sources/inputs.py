@@ -20,7 +20,7 @@ from dustrun.core.sources.source import ANY
 from dustrun.core.workflow.definition import WALLET, Node
 from dustrun.core.workflow.model_tools import tool_nodes
 from dustrun.core.workflow.program import ProgramNode
-from dustrun.core.workflow.specs import NodeSpec, Specs
+from dustrun.core.workflow.specs import NodeSpec, Specs, api_of
 
 Steps = tuple[str, ...]
 """The path of an input: `rows[].recipient` is `("rows", "", "recipient")`; an empty step matches any."""
@@ -184,6 +184,8 @@ def _asked(spec: NodeSpec, node: Node, payload: Mapping[str, Any]) -> Iterator[N
         elif origin.kind == "contract":
             chain = constant(payload.get("chainId")) or ANY
             yield from (("contract", chain, one) for one in _contracts_of(_given(spec, payload, origin.field or "")))
+        elif origin.kind == "import":
+            yield "import", api_of(node.type) or ANY
         elif origin.field is None:
             yield origin.kind, node.connector.id if node.connector is not None else ANY
         else:

@@ -13,7 +13,7 @@ from dustrun.core.sources.source import ANY
 
 Parts = Mapping[str, frozenset[str]]
 """Sources by part; in what a node writes, `*` are columns that are not told apart."""
-_BY_HANDS: Final = frozenset({"definition", "table", "connector", "setting", "run", "starter"})
+_BY_HANDS: Final = frozenset({"definition", "table", "connector", "import", "setting", "run", "starter"})
 _MOST: Final = 20
 NONE: Final[frozenset[str]] = frozenset()
 

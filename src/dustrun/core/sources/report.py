@@ -52,6 +52,7 @@ _WORDS: Final[Mapping[str, Callable[[Source], str]]] = {
     "model": lambda one: f"what the model of {one.name} says",
     "mcp": lambda one: f"the answer of a tool of {one.name}",
     "connector": lambda one: f"the connector {one.name}: where it points, and its credentials",
+    "import": lambda one: f"the imported document {one.name}: where its requests go, and what they are",
     "system": lambda one: f"the answer to `{one.name}`",
     "chain": lambda one: f"the state of chain {one.name}",
     "contract": lambda one: f"the answer of the contract {''.join(one.path) or ANY} on chain {one.name}",

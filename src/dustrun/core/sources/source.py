@@ -1,7 +1,7 @@
 """A source: one thing outside of a run that can change what the run does. Its text is how every surface names it.
 
     definition:<workflow>@<version>#<node>.<field>   trigger:<type>.<path>        props:<key>
-    http:<host>   model:<connector>   mcp:<connector>   connector:<id>            system:<node type>
+    http:<host>   model:<connector>   mcp:<connector>   connector:<id>            system:<node type>   import:<api>
     chain:<id>    contract:<chain>/<address>          price:<chain>
     variable:<workflow>/<name>        table:<name>    workflow:<workflow>.name
     approval:<workflow>@<version>#<node>[.comment]    resume:<workflow>@<version>#<node>
@@ -31,7 +31,20 @@ _BEFORE_PATH: Final = {
 }
 _NAMELESS: Final = frozenset({"clock", "run"})
 KINDS: Final = frozenset(
-    (*_BEFORE_PATH, *_NAMELESS, "props", "http", "model", "mcp", "connector", "system", "chain", "price", "table")
+    (
+        *_BEFORE_PATH,
+        *_NAMELESS,
+        "props",
+        "http",
+        "model",
+        "mcp",
+        "connector",
+        "import",
+        "system",
+        "chain",
+        "price",
+        "table",
+    )
 ) | {"env", "setting"}
 _STEP: Final = re.compile(r"""\.?([A-Za-z_$][\w$-]*|\*)|\[("(?:[^"\\]|\\.)*"|[0-9]+)\]""")
 _PLAIN: Final = re.compile(r"[A-Za-z_$][\w$-]*|\*")

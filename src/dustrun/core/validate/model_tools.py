@@ -74,6 +74,8 @@ def _refusal(spec: NodeSpec) -> str | None:
     """Why a node type cannot be a tool."""
     if spec.kind != "action":
         return "only actions can"
+    if "." in spec.type:
+        return "operations of imported documents are for nodes; give the model an `http-request`"
     if spec.type == LLM:
         return "a model may not ask a model, whose cost would be its own"
     if spec.effect not in READS and not spec.narrows:

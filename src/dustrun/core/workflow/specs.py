@@ -52,3 +52,9 @@ class NodeSpec:
 
 
 Specs = Mapping[str, NodeSpec]
+
+
+def api_of(kind: str) -> str | None:
+    """The API of a node type `<api>.<operation>`, which an imported document has; None of any other type."""
+    api, dot, _ = kind.partition(".")
+    return api if dot else None

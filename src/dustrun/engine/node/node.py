@@ -132,7 +132,7 @@ def _input_failure(error: ValidationError) -> Failed:
 
 def _prepare_action(given: Preparation, resolved: Any) -> Job | Outcome:
     action = given.catalog.actions[given.node.node.type]
-    value = action.input.model_validate(resolved)
+    value: Any = given.node.spec.payload.model_validate(resolved)  # the action's input; an import's knows its operation
     effect = action.effect_for(value)
     request = action.preview(value) if action.preview is not None and effect in OUTSIDE else None
     wallet = given.node.node.connector

@@ -43,7 +43,7 @@ def facts_of(row: RunRow, fence: int, unsealing: Unsealing) -> RunFacts:
 async def compiled_of(row: RunRow, programs: CompiledWorkflows) -> CompiledWorkflow:
     """The version that a run executes, or its own definition when it was started inline."""
     if row.workflow_id is None or row.version is None:
-        return await programs.compile_text(row.definition or "{}")
+        return await programs.compile_text(row.org_id, row.definition or "{}")
     compiled = await programs.find(row.workflow_id, row.version)
     assert compiled is not None, "a run's version is never deleted"
     return compiled

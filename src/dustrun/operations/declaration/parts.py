@@ -31,6 +31,7 @@ from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Variables
 from dustrun.services.hooks.deliveries import Deliveries
 from dustrun.services.hooks.hooks import Hooks
+from dustrun.services.imports.document_imports import DocumentImports
 from dustrun.services.maintenance import Retention
 from dustrun.services.outbox.operations import Operations
 from dustrun.services.preview.dust_plans import DustPlans
@@ -144,6 +145,7 @@ class DataParts:
     tables: Tables
     connectors: Connectors
     mcp_tools: McpTools
+    imports: DocumentImports
     mcp_sessions: ProtocolSessions
     conversations: Conversations
     turns: Turns

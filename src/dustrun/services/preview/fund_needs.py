@@ -123,7 +123,7 @@ class Funds:
             except ValueError as error:
                 found = [Problem("defaultWalletAddress", str(error))]
                 raise Invalid("The address is not valid.", code=Code.BODY_INVALID, details=found) from None
-        return await self._analyze(principal, await self._forecasts.of_definition(document), default_address)
+        return await self._analyze(principal, await self._forecasts.of_definition(principal, document), default_address)
 
     async def _analyze(self, principal: Principal, forecast: SpendForecast, default_address: str | None) -> FundNeeds:
         needs: list[Need] = []

@@ -121,12 +121,15 @@ class SpendForecasts:
             return wanted, get_version(tx, row, wanted).definition
 
         number, text = await self._database.read(query)
-        kept = self._programs.find_kept(workflow_id, number) or await self._programs.compile_text(text)
+        kept = self._programs.find_kept(workflow_id, number) or await self._programs.compile_text(
+            principal.org_id, text
+        )
         return SpendForecast(kept.runnable(), workflow_id, number)
 
-    async def of_definition(self, document: Any) -> SpendForecast:
+    async def of_definition(self, principal: Principal, document: Any) -> SpendForecast:
         """A definition that is not stored; raises `Invalid` if it does not validate."""
-        return SpendForecast((await self._programs.compile(document)).runnable())
+        pinned = await self._programs.pinned(principal.org_id, document)
+        return SpendForecast((await self._programs.compile(principal.org_id, pinned)).runnable())
 
     async def closure(self, principal: Principal, forecast: SpendForecast, given: ForecastInput) -> Closure:
         """The workflow and all that it calls, in the versions that a run would take now."""

@@ -193,7 +193,7 @@ class Runs:
     async def compiled(self, row: RunRow) -> CompiledWorkflow:
         """The version that a run executes."""
         if row.workflow_id is None or row.version is None:
-            return await self._programs.compile_text(row.definition or "{}")
+            return await self._programs.compile_text(row.org_id, row.definition or "{}")
         compiled = await self._programs.find(row.workflow_id, row.version)
         assert compiled is not None, "a run's version is never deleted"
         return compiled

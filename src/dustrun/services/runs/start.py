@@ -172,7 +172,8 @@ class Starts:
     async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> CreatedRun:
         """Starts a run of a definition that is not saved."""
         may_start.check_caller(principal, None, request, by_trigger=False)
-        compiled = await self._programs.compile(document)
+        document = await self._programs.pinned(principal.org_id, document)
+        compiled = await self._programs.compile(principal.org_id, document)
         may_start.check_inline(compiled)
         program = compiled.runnable()
         await self._guard.check_program(principal, program, is_simulated=request.simulate)

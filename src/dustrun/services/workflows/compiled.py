@@ -16,12 +16,14 @@ from dustrun.core import validate
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import Program, compile_program
+from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.log import mask_value
 from dustrun.records import dataclass
+from dustrun.services.imports import imported_types
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.storage.db.database import Database
-from dustrun.storage.workflows import versions
+from dustrun.storage.workflows import versions, workflows
 
 _Key = TypeVar("_Key")
 _KEPT = 500
@@ -106,9 +108,14 @@ class CompiledWorkflows:
         row = await self._database.read(lambda tx: versions.find(tx, workflow_id, version))
         if row is None:
             return None
-        compiled = await self._compile_text(row.definition)
-        _keep(self._kept, (workflow_id, version), compiled, _KEPT)
+        org_id = await self._org_of(workflow_id) if imported_types.names_one(row.definition) else ""
+        compiled = await self._compile_text(row.definition, org_id)
+        if compiled.program is not None or not org_id:  # what is missing may be imported later
+            _keep(self._kept, (workflow_id, version), compiled, _KEPT)
         return compiled
+
+    async def _org_of(self, workflow_id: str) -> str:
+        return await self._database.read(lambda tx: workflows.org_of(tx, workflow_id))
 
     async def find_stored(self, workflow_id: str, version: int) -> CompiledWorkflow | None:
         """Like `find`, for a version that may have been replaced by an autosave: what is cached may be gone."""
@@ -117,39 +124,50 @@ class CompiledWorkflows:
             return None
         return await self.find(workflow_id, version)
 
-    async def compile(self, document: Any) -> CompiledWorkflow:
+    async def compile(self, org_id: str, document: Any) -> CompiledWorkflow:
         """Compiles a definition that is not saved, or takes it from the cache; raises `Invalid` if it does not match
         the schema.
         """
-        return await self.compile_text(exact_json.dumps_text(document))
+        return await self.compile_text(org_id, exact_json.dumps_text(document))
 
-    async def compile_text(self, text: str) -> CompiledWorkflow:
+    async def compile_text(self, org_id: str, text: str) -> CompiledWorkflow:
         """Like `compile`, from JSON text."""
-        key = hashlib.sha256(text.encode()).digest()
-        compiled = self._unsaved.get(key) or await self._compile_text(text)
-        _keep(self._unsaved, key, compiled, _KEPT_UNSAVED)
+        is_of_org = imported_types.names_one(text)
+        key = hashlib.sha256(f"{org_id if is_of_org else ''} {text}".encode()).digest()
+        compiled = self._unsaved.get(key) or await self._compile_text(text, org_id)
+        if compiled.program is not None or not is_of_org:
+            _keep(self._unsaved, key, compiled, _KEPT_UNSAVED)
         return compiled
 
-    async def _compile_text(self, text: str) -> CompiledWorkflow:
-        """Compiles in a thread unless the definition is small, so that the event loop goes on."""
-        if len(text) <= _SMALL:
-            return self._compile(exact_json.loads(text))
-        return await asyncio.to_thread(lambda: self._compile(exact_json.loads(text)))
+    async def pinned(self, org_id: str, document: Any) -> Any:
+        """A definition that is not saved, with its nodes of imported types pinned to the operations in use."""
+        if not isinstance(document, dict) or not imported_types.names_one(exact_json.dumps_text(document)):
+            return document
+        return await self._database.read(lambda tx: imported_types.pinned_document(tx, org_id, document))
 
-    def _compile(self, document: Any) -> CompiledWorkflow:
+    async def _compile_text(self, text: str, org_id: str) -> CompiledWorkflow:
+        """Compiles in a thread unless the definition is small, so that the event loop goes on."""
+        if imported_types.names_one(text):
+            document = await asyncio.to_thread(exact_json.loads, text)
+            specs = await self._database.read(lambda tx: imported_types.specs_with(tx, org_id, document, self._specs))
+            return await asyncio.to_thread(self._compile, document, specs)
+        if len(text) <= _SMALL:
+            return self._compile(exact_json.loads(text), self._specs)
+        return await asyncio.to_thread(lambda: self._compile(exact_json.loads(text), self._specs))
+
+    @staticmethod
+    def _compile(document: Any, specs: Specs) -> CompiledWorkflow:
         try:
             definition = Definition.model_validate(document)
         except ValidationError as error:
             found = problems_of(errors_in(error, document, Definition.model_validate), model=Definition)
             raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=found) from None
-        problems = tuple(validate.check(definition, self._specs))
+        problems = tuple(validate.check(definition, specs))
         if any(problem.severity == "error" for problem in problems):
             return CompiledWorkflow(definition, problems, None, {})
-        program = compile_program(definition, self._specs)
+        program = compile_program(definition, specs)
         configs = {
-            node_id: self._specs[definition.nodes[node_id].type].payload.model_validate(
-                definition.nodes[node_id].payload
-            )
+            node_id: specs[definition.nodes[node_id].type].payload.model_validate(definition.nodes[node_id].payload)
             for node_id in definition.trigger_node_ids
         }
         return CompiledWorkflow(definition, problems, program, configs)

@@ -24,6 +24,7 @@ from dustrun.errors import Code, Conflict, Invalid, Problem
 from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
+from dustrun.services.imports import imported_types
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows import calls, import_export
 from dustrun.services.workflows.import_export import NAMED, Reference
@@ -373,7 +374,8 @@ class _Apply:
         with _of_file(file):
             if problems:
                 raise Invalid("A file refers to objects that cannot be found.", details=problems)
-            version = make_version(workflow_id, 1, _definition(document), self._principal)
+            definition = imported_types.pinned(self._tx, self._principal.org_id, _definition(document))
+            version = make_version(workflow_id, 1, definition, self._principal)
         return _Bound(file, row, version, outside)
 
     def _create(self, one: _Bound) -> FileChange:

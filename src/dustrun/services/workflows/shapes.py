@@ -74,7 +74,7 @@ class ProgramSource(Protocol):
     async def find(self, workflow_id: str, version: int) -> Any:
         """The compiled version, or None."""
 
-    async def compile_text(self, text: str) -> Any:
+    async def compile_text(self, org_id: str, text: str) -> Any:
         """The compiled definition, which is of no version."""
 
 
@@ -108,7 +108,8 @@ class Shapes:
         programs: dict[str, Program] = {}
         for member in missing.closure.members:
             text = missing.closure.unsaved if member is missing.closure.root else None
-            find = self._programs.find(*member.key) if text is None else self._programs.compile_text(text)
+            org_id = missing.closure.root.workflow.org_id
+            find = self._programs.find(*member.key) if text is None else self._programs.compile_text(org_id, text)
             compiled = await find
             if compiled is not None and compiled.program is not None:
                 programs[key_of(*member.key)] = compiled.program
@@ -212,7 +213,7 @@ def thing_of(source: Source) -> Thing | None:
     """What a hand has written that a source comes from; None for systems, which policies judge, for what the run's
     starter gives, and for what only the run knows."""
     kind, name = source.kind, source.name
-    if kind in ("definition", "connector", "table"):
+    if kind in ("definition", "connector", "import", "table"):
         return kind, name
     if kind in ("model", "mcp"):
         return "connector", name

@@ -33,6 +33,7 @@ _KEPT = 10_000
 _BY_WORKFLOWS = ("workflow:create", "workflow:update", "workflow:publish", "workflow:execute")
 _WRITERS: Mapping[str, tuple[str, ...]] = {
     "connector": ("connector:write",),
+    "import": ("connector:write",),
     "setting": ("wallet:write",),
     "version": ("workflow:publish", "workflow:delete"),
     "guards": ("workflow:update",),
@@ -298,6 +299,7 @@ def describe(lookup: Lookup, closure: Closure, thing: Thing) -> str:
     return {
         "version": "which version of a workflow its calls run",
         "guards": "what a workflow that it calls requires (rehearsals, acceptances)",
+        "import": f'the imported document "{name}"',
         "setting": "the default wallet",
         "name": "the name of the workflow",
         "webhook": "the address of its webhook",

@@ -31,6 +31,7 @@ from dustrun.services.access import audit, hands, idempotency
 from dustrun.services.access.hands import Hand
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
+from dustrun.services.imports import imported_types
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows import calls
 from dustrun.services.workflows.checks import call_circles, chain_names, guarded_triggers, named_recipients, references
@@ -254,13 +255,18 @@ class Workflows:
         """Validates an unsaved definition: its schema first and, if that is valid, everything else. `own_id`: the
         workflow that it is for."""
         found = await run_sized(document, _read, document)
+        if isinstance(found, Definition):
+            found = await self._pinned(principal, found)
         return await self.find_problems(principal, found, own_id) if isinstance(found, Definition) else found
 
     async def find_problems(
         self, principal: Principal, definition: Definition, own_id: str | None = None
     ) -> list[Problem]:
         """Validates a definition in full, including references. Runs in a thread: a thousand nodes take a while."""
-        specs = self._catalog.specs()
+        specs: Specs = self._catalog.specs()
+        if imported_types.has_imported(definition):
+            org_id, known = principal.org_id, specs
+            specs = await self._database.read(lambda tx: imported_types.specs_with(tx, org_id, definition, known))
         found = await asyncio.to_thread(_check, definition, specs, self._guard, self._networks)
         found += await references.find_problems(self._database, principal, definition, specs)
         found += await self._database.read(lambda tx: list(self._check_around(tx, principal, definition, own_id)))
@@ -291,9 +297,16 @@ class Workflows:
 
     # --- changing ---
 
+    async def _pinned(self, principal: Principal, definition: Definition) -> Definition:
+        """The definition with its nodes of imported types pinned to the operations in use, where they are not yet."""
+        if not imported_types.has_imported(definition):
+            return definition
+        return await self._database.read(lambda tx: imported_types.pinned(tx, principal.org_id, definition))
+
     async def create(self, principal: Principal, new: NewWorkflow) -> Workflow:
         """Creates a workflow with version 1 as its draft."""
         principal.need_every_workflow("make another")
+        new = replace(new, definition=await self._pinned(principal, new.definition))
         row = make_row(principal, new)
 
         def unit(tx: Tx) -> Workflow:
@@ -325,6 +338,7 @@ class Workflows:
         """Updates the given fields; a definition that differs from the current one becomes a new draft version.
         `session`: names the editing session whose autosave this is."""
 
+        definition = await self._pinned(principal, definition) if definition is not None else None
         content = make_version(workflow_id, 0, definition, principal) if definition is not None else None
 
         def decide(tx: Tx, row: WorkflowRow) -> Changes:

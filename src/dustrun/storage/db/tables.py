@@ -22,7 +22,8 @@ from sqlalchemy import (
     true,
 )
 
-from dustrun.storage.db import ledger_tables as ledger_tables  # registers its tables in the same metadata
+from dustrun.storage.db import catalog_tables as catalog_tables  # registers its tables in the same metadata
+from dustrun.storage.db import ledger_tables as ledger_tables  # the same
 from dustrun.storage.db import trigger_tables as trigger_tables  # the same
 from dustrun.storage.db.metadata import ROW_ID, partial_index
 from dustrun.storage.db.metadata import metadata as metadata

@@ -80,6 +80,7 @@ _NAMES = tuple(field.name for field in fields(WorkflowRow))
 _COLUMNS = [t.c[name] for name in _NAMES]
 _BY_ID = (t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id"))
 _FIND = Statement(sa.select(*_COLUMNS).where(*_BY_ID))
+_ORG = Statement(sa.select(t.c.org_id).where(t.c.id == sa.bindparam("id")))
 _STATE = (
     "id",
     "org_id",
@@ -160,6 +161,12 @@ def find(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
     """Finds a workflow of the organisation."""
     found = tx.one(_FIND, org_id=org_id, id=workflow_id)
     return _row(found) if found else None
+
+
+def org_of(tx: Tx, workflow_id: str) -> str:
+    """The organisation of a workflow; empty if there is none."""
+    found = tx.one(_ORG, id=workflow_id)
+    return str(found[0]) if found else ""
 
 
 def state_of(row: WorkflowRow) -> tuple[Any, ...]:

@@ -1,0 +1,96 @@
+"""Reads one OpenAPI document, in a process of its own: `documents.py` starts it. Others wrote the document, and a large
+one takes seconds and hundreds of megabytes.
+
+Frames come in (options, document) and go out (what is known of the document, then what is known of each operation and
+its content); each is a four-byte big-endian length followed by that many bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from typing import Any, Final
+
+import orjson
+
+from dustrun.core.openapi.operation import ImportedOperation, pin_of, text_of_operation
+from dustrun.core.openapi.reader import Reading, read
+from dustrun.core.openapi.servers import ServerChoice
+from dustrun.errors import Invalid
+
+_CPU_S: Final = 120
+_MEMORY_BYTES: Final = 3 << 30
+_LEVEL: Final = 3
+
+
+def main() -> None:
+    """Reads, and answers."""
+    _limit()
+    options, content = orjson.loads(_take()), _take()
+    effects = options.pop("effects")
+    name = options.pop("name")
+    try:
+        reading = read(content, name=name, choice=ServerChoice(**options))
+    except Invalid as error:
+        problem = error.public_details()[0]
+        _put(orjson.dumps({"error": problem["message"], "field": problem["field"]}))
+        return
+    _put(orjson.dumps(_known(reading)))
+    for operation in reading.operations:
+        _put_operation(operation, effects.get(operation.type))
+    sys.stdout.buffer.flush()
+
+
+def _limit() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+
+
+def _known(reading: Reading) -> dict[str, Any]:
+    return {
+        "name": reading.name,
+        "title": reading.title,
+        "version": reading.version,
+        "format": reading.format,
+        "operations": len(reading.operations),
+        "leftOut": [
+            {"operation": one.operation, "reason": one.reason, "message": one.message[:500]} for one in reading.left_out
+        ],
+        "counts": reading.counts,
+        "renamed": reading.renamed[:200],
+    }
+
+
+def _put_operation(operation: ImportedOperation, effect: Any) -> None:
+    if effect in ("read", "write"):
+        operation = operation.with_effect(effect)
+    text = text_of_operation(operation)
+    words = f"{operation.type} {operation.summary} {' '.join(operation.tags)} {operation.method} {operation.path}"
+    known = {
+        "type": operation.type,
+        "pin": pin_of(text),
+        "method": operation.method,
+        "server": operation.server,
+        "effect": operation.effect,
+        "summary": operation.summary,
+        "words": words,
+    }
+    _put(orjson.dumps(known))
+    _put(zlib.compress(text, _LEVEL))
+
+
+def _take() -> bytes:
+    length = int.from_bytes(sys.stdin.buffer.read(4), "big")
+    return sys.stdin.buffer.read(length)
+
+
+def _put(frame: bytes) -> None:
+    sys.stdout.buffer.write(len(frame).to_bytes(4, "big") + frame)
+
+
+if __name__ == "__main__":
+    main()

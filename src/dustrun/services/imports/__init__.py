@@ -1,0 +1,1 @@
+"""Imported OpenAPI documents, and their operations as node types."""

@@ -1,0 +1,343 @@
+"""Rows of imported OpenAPI documents and of their operations.
+
+A version of a document comes in by many transactions and counts from one write on, that of `number`: an operation is
+there if `since` is not after that number and `until` is. What came in before a failure is taken away again first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.records import dataclass
+from dustrun.storage.db.catalog_tables import catalog_imports as i
+from dustrun.storage.db.catalog_tables import catalog_operations as o
+from dustrun.storage.db.catalog_tables import catalog_versions as v
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import workflow_versions, workflows
+
+_MOST_WORDS: Final = 8
+_WORD: Final = re.compile(r"[a-z0-9]+")
+_RANKED: Final = 1_000
+"""Hits of PostgreSQL's search that are ranked; of more, the first that came in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRow:
+    """An imported document; `document`, `choice` and `effects` are JSON, times in milliseconds."""
+
+    id: str
+    org_id: str
+    name: str
+    number: int
+    document: str
+    choice: str
+    effects: str
+    operations: int
+    staging: str | None
+    staging_at: int | None
+    created_by: str
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRow:
+    """One version of a document; `changes` is JSON."""
+
+    import_id: str
+    number: int
+    hash: str
+    operations: int
+    changes: str
+    created_by: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationRow:
+    """One operation as one or more versions of a document have it. `content`: compressed."""
+
+    org_id: str
+    import_id: str
+    type: str
+    pin: str
+    since: int
+    until: int | None
+    method: str
+    server: str
+    effect: str
+    summary: str
+    words: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FoundOperation:
+    """An operation of a version in use, as lists show it."""
+
+    type: str
+    pin: str
+    method: str
+    server: str
+    effect: str
+    summary: str
+
+
+_IMPORT = tuple(field.name for field in fields(ImportRow))
+_VERSION = tuple(field.name for field in fields(VersionRow))
+_OPERATION = tuple(field.name for field in fields(OperationRow))
+_FOUND = tuple(field.name for field in fields(FoundOperation))
+_OF_ORG = i.c.org_id == b("org_id")
+_IS_CURRENT = sa.and_(o.c.since <= i.c.number, sa.or_(o.c.until.is_(None), o.c.until > i.c.number))
+
+
+def _inserting(table: sa.Table, names: Sequence[str]) -> Statement:
+    return Statement(sa.insert(table).values({name: b(name, type_=table.c[name].type) for name in names}))
+
+
+_INSERT_IMPORT = _inserting(i, _IMPORT)
+_INSERT_VERSION = _inserting(v, _VERSION)
+_INSERT_OPERATION = _inserting(o, _OPERATION)
+_SELECT_IMPORT = sa.select(*(i.c[name] for name in _IMPORT))
+_FIND = Statement(_SELECT_IMPORT.where(_OF_ORG, sa.or_(i.c.id == b("wanted"), i.c.name == b("wanted"))))
+_LIST = Statement(
+    _SELECT_IMPORT.where(_OF_ORG, i.c.number > 0)
+    .order_by(i.c.name)
+    .limit(b("most", type_=sa.Integer))
+    .offset(b("skipped", type_=sa.Integer))
+)
+_STAGE = Statement(
+    sa.update(i)
+    .where(i.c.id == b("of_id"), sa.or_(i.c.staging.is_(None), i.c.staging_at < b("before", type_=sa.BigInteger)))
+    .values(staging=b("token"), staging_at=b("at", type_=sa.BigInteger))
+)
+_KEEP_STAGING = Statement(
+    sa.update(i).where(i.c.id == b("of_id"), i.c.staging == b("token")).values(staging_at=b("at", type_=sa.BigInteger))
+)
+_UNSTAGE = Statement(
+    sa.update(i).where(i.c.id == b("of_id"), i.c.staging == b("token")).values(staging=sa.null(), staging_at=sa.null())
+)
+_REMOVE_STAGED = Statement(sa.delete(o).where(o.c.import_id == b("of_id"), o.c.since > b("number", type_=sa.Integer)))
+_REOPEN_STAGED = Statement(
+    sa.update(o).where(o.c.import_id == b("of_id"), o.c.until > b("number", type_=sa.Integer)).values(until=sa.null())
+)
+_CLOSE = Statement(
+    sa.update(o)
+    .where(o.c.import_id == b("of_id"), o.c.type == b("of_type"), o.c.until.is_(None), o.c.since < b("number"))
+    .values(until=b("number", type_=sa.Integer))
+)
+_CURRENT = Statement(
+    sa.select(o.c.type, o.c.pin)
+    .join_from(o, i, o.c.import_id == i.c.id)
+    .where(o.c.import_id == b("of_id"), _IS_CURRENT)
+)
+_ACTIVATE = Statement(
+    sa.update(i)
+    .where(i.c.id == b("of_id"), i.c.staging == b("token"))
+    .values(
+        number=b("number", type_=sa.Integer),
+        document=b("document"),
+        choice=b("choice"),
+        effects=b("effects"),
+        operations=b("operations", type_=sa.Integer),
+        updated_at=b("at", type_=sa.BigInteger),
+        staging=sa.null(),
+        staging_at=sa.null(),
+    )
+)
+_LIST_VERSIONS = Statement(
+    sa.select(*(v.c[name] for name in _VERSION))
+    .where(v.c.import_id == b("of_id"))
+    .order_by(v.c.number.desc())
+    .limit(b("most", type_=sa.Integer))
+    .offset(b("skipped", type_=sa.Integer))
+)
+_CONTENT = sa.select(o.c.pin, o.c.content).join_from(o, i, o.c.import_id == i.c.id)
+_OF_TYPE = sa.and_(o.c.org_id == b("org_id"), o.c.type == b("type"))
+_FIND_CURRENT = Statement(_CONTENT.where(_OF_TYPE, _IS_CURRENT).limit(1))
+_FIND_PINNED = Statement(_CONTENT.where(_OF_TYPE, o.c.pin == b("pin"), o.c.since <= i.c.number).limit(1))
+_SELECT_FOUND = sa.select(*(o.c[name] for name in _FOUND)).join_from(o, i, o.c.import_id == i.c.id)
+_IS_ASKED = sa.and_(o.c.org_id == b("org_id"), _IS_CURRENT, sa.or_(b("api", type_=sa.Text) == "", i.c.name == b("api")))
+_PAGE = Statement(
+    _SELECT_FOUND.where(_IS_ASKED)
+    .order_by(o.c.type)
+    .limit(b("most", type_=sa.Integer))
+    .offset(b("skipped", type_=sa.Integer))
+)
+_SEARCH_SQLITE = Statement(
+    sa.text(
+        f"SELECT {', '.join(f'o.{name}' for name in _FOUND)} FROM catalog_search s"  # noqa: S608 - names of columns
+        " JOIN catalog_operations o ON o.pk = s.rowid JOIN catalog_imports i ON i.id = o.import_id"
+        " WHERE catalog_search MATCH :query AND o.org_id = :org_id AND (:api = '' OR i.name = :api)"
+        " AND o.since <= i.number AND (o.until IS NULL OR o.until > i.number)"
+        " ORDER BY s.rank LIMIT :most OFFSET :skipped"
+    )
+)
+_SEARCH_POSTGRESQL = Statement(
+    sa.text(
+        f"SELECT {', '.join(f'o.{name}' for name in _FOUND)} FROM (SELECT o.*, i.name AS api FROM catalog_operations o"  # noqa: S608 - the same
+        " JOIN catalog_imports i ON i.id = o.import_id"
+        " WHERE to_tsvector('simple', o.words) @@ to_tsquery('simple', :query) AND o.org_id = :org_id"
+        " AND (:api = '' OR i.name = :api) AND o.since <= i.number AND (o.until IS NULL OR o.until > i.number)"
+        f" LIMIT {_RANKED}) o ORDER BY ts_rank(to_tsvector('simple', o.words), to_tsquery('simple', :query)) DESC, o.pk"
+        " LIMIT :most OFFSET :skipped"
+    )
+)
+_HIDE = Statement(
+    sa.update(i)
+    .where(i.c.id == b("of_id"))
+    .values(number=0, staging="deleted", staging_at=b("at", type_=sa.BigInteger))
+)
+_DELETE_VERSIONS = Statement(sa.delete(v).where(v.c.import_id == b("of_id")))
+_DELETE_SOME = Statement(
+    sa.delete(o).where(
+        o.c.pk.in_(sa.select(o.c.pk).where(o.c.import_id == b("of_id")).limit(b("most", type_=sa.Integer)))
+    )
+)
+_DELETE = Statement(sa.delete(i).where(i.c.id == b("of_id")))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, as they are searched for."""
+    return _WORD.findall(text.lower())
+
+
+def org_word(org_id: str) -> str:
+    """A word that only operations of that organisation have."""
+    return "".join(words_of(org_id))
+
+
+def insert(tx: Tx, row: ImportRow) -> None:
+    """Inserts an import."""
+    tx.do(_INSERT_IMPORT, **{name: getattr(row, name) for name in _IMPORT})
+
+
+def find(tx: Tx, org_id: str, wanted: str) -> ImportRow | None:
+    """Finds an import by its id or name, also one whose first version is still coming in."""
+    found = tx.one(_FIND, org_id=org_id, wanted=wanted)
+    return ImportRow(**dict(zip(_IMPORT, found, strict=True))) if found else None
+
+
+def list_page(tx: Tx, org_id: str, *, limit: int, offset: int) -> list[ImportRow]:
+    """Lists one page of imports by name."""
+    rows = tx.all(_LIST, org_id=org_id, most=limit, skipped=offset)
+    return [ImportRow(**dict(zip(_IMPORT, row, strict=True))) for row in rows]
+
+
+def stage(tx: Tx, row: ImportRow, token: str, *, at: int, before: int) -> bool:
+    """Begins to bring in the next version; False if somebody else does, and has gone on since `before`."""
+    if tx.run(_STAGE, of_id=row.id, token=token, at=at, before=before) != 1:
+        return False
+    tx.do(_REMOVE_STAGED, of_id=row.id, number=row.number)
+    tx.do(_REOPEN_STAGED, of_id=row.id, number=row.number)
+    return True
+
+
+def keep_staging(tx: Tx, import_id: str, token: str, at: int) -> bool:
+    """Says that the version still comes in; False if somebody else has begun anew."""
+    return tx.run(_KEEP_STAGING, of_id=import_id, token=token, at=at) == 1
+
+
+def unstage(tx: Tx, row: ImportRow, token: str) -> None:
+    """Takes away what came in; an import without a version goes as a whole."""
+    if tx.run(_UNSTAGE, of_id=row.id, token=token) == 1:
+        tx.do(_REMOVE_STAGED, of_id=row.id, number=row.number)
+        tx.do(_REOPEN_STAGED, of_id=row.id, number=row.number)
+        if row.number == 0:
+            tx.do(_DELETE, of_id=row.id)
+
+
+def add_operations(tx: Tx, rows: Sequence[OperationRow]) -> None:
+    """Adds operations of the version that comes in."""
+    tx.many(_INSERT_OPERATION, [{name: getattr(row, name) for name in _OPERATION} for row in rows])
+
+
+def close_operations(tx: Tx, import_id: str, types: Sequence[str], number: int) -> None:
+    """Says that the version that comes in has other operations of these types, or none."""
+    tx.many(_CLOSE, [{"of_id": import_id, "of_type": one, "number": number} for one in types])
+
+
+def current_pins(tx: Tx, import_id: str) -> dict[str, str]:
+    """The pins of the operations in use, by type."""
+    return {str(row[0]): str(row[1]) for row in tx.all(_CURRENT, of_id=import_id)}
+
+
+def activate(tx: Tx, row: ImportRow, token: str, version: VersionRow) -> bool:
+    """Makes the version that came in the one in use; False if somebody else has begun anew."""
+    changed = {name: getattr(row, name) for name in ("document", "choice", "effects")}
+    values = {**changed, "number": version.number, "operations": version.operations, "at": version.created_at}
+    if tx.run(_ACTIVATE, of_id=row.id, token=token, **values) != 1:
+        return False
+    tx.do(_INSERT_VERSION, **{name: getattr(version, name) for name in _VERSION})
+    return True
+
+
+def list_versions(tx: Tx, import_id: str, *, limit: int, offset: int) -> list[VersionRow]:
+    """Lists the versions of a document, newest first."""
+    rows = tx.all(_LIST_VERSIONS, of_id=import_id, most=limit, skipped=offset)
+    return [VersionRow(**dict(zip(_VERSION, row, strict=True))) for row in rows]
+
+
+def find_operation(tx: Tx, org_id: str, type_: str, pin: str | None) -> tuple[str, bytes] | None:
+    """The pin and the compressed content of an operation: the pinned one, or that of the version in use."""
+    if pin is None:
+        found = tx.one(_FIND_CURRENT, org_id=org_id, type=type_)
+    else:
+        found = tx.one(_FIND_PINNED, org_id=org_id, type=type_, pin=pin)
+    return (str(found[0]), bytes(found[1])) if found else None
+
+
+def search(tx: Tx, org_id: str, text: str, *, api: str, limit: int, offset: int) -> list[FoundOperation]:
+    """One page of the operations in use, all whose words begin with those of the text, the best first; without words by
+    type. `api`: of that import only; empty: of all."""
+    given: dict[str, Any] = {"org_id": org_id, "api": api, "most": limit, "skipped": offset}
+    words = words_of(text)[:_MOST_WORDS]
+    if not words:
+        rows = tx.all(_PAGE, **given)
+    elif tx.is_sqlite:
+        query = " AND ".join([f'"{org_word(org_id)}"', *(f'"{word}"*' for word in words)])
+        rows = tx.all(_SEARCH_SQLITE, query=query, **given)
+    else:
+        query = " & ".join([org_word(org_id), *(f"{word}:*" for word in words)])
+        rows = tx.all(_SEARCH_POSTGRESQL, query=query, **given)
+    return [FoundOperation(*row) for row in rows]
+
+
+def hide(tx: Tx, import_id: str, at: int) -> None:
+    """Takes an import out of use; what it has can then be deleted bit by bit, and nobody imports into it meanwhile."""
+    tx.do(_HIDE, of_id=import_id, at=at)
+
+
+def delete_some(tx: Tx, import_id: str, most: int) -> int:
+    """Deletes some operations; returns how many."""
+    return tx.run(_DELETE_SOME, of_id=import_id, most=most)
+
+
+def delete(tx: Tx, import_id: str) -> None:
+    """Deletes an import whose operations are deleted."""
+    tx.do(_DELETE_VERSIONS, of_id=import_id)
+    tx.do(_DELETE, of_id=import_id)
+
+
+def list_users(tx: Tx, org_id: str, name: str) -> list[tuple[str, str, int, str]]:
+    """The drafts and live versions of unarchived workflows that use operations of an API: id, name, version and
+    definition."""
+    w, d = workflows, workflow_versions
+    query = (
+        sa.select(w.c.id, w.c.name, d.c.version, d.c.definition)
+        .join_from(w, d, d.c.workflow_id == w.c.id)
+        .where(
+            w.c.org_id == org_id,
+            w.c.status != "archived",
+            sa.or_(d.c.version == w.c.draft_version, d.c.version == w.c.live_version),
+            d.c.definition.contains(f'"{name}.', autoescape=True),
+        )
+        .order_by(w.c.id, d.c.version)
+    )
+    return [(str(row[0]), str(row[1]), int(row[2]), str(row[3])) for row in tx.all(Statement(query))]
