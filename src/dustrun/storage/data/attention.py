@@ -60,8 +60,10 @@ def _needs() -> dict[str, sa.Select[Any]]:
     """By kind, or `connector` for all of connectors, what is found in the whole store: the columns of `Need`, less the
     kind, and the organisation."""
     is_restored = sa.exists().where(store_facts.c.name == RESTORED_AT)  # nothing is held in any other store
-    # of the joined row, so that the few held ones are looked for and not the open runs
-    status = sa.func.coalesce(runs.c.status, sa.literal_column("''"))
+    # not as columns, so that SQLite looks for the few that are held or stand still, not for all that is open or armed
+    status, state_of_trigger = (
+        sa.func.coalesce(column, sa.literal_column("''")) for column in (runs.c.status, subscriptions.c.state)
+    )
     is_open = sa.or_(_is(status, "running"), _is(status, "waiting"))
     of_run = sa.join(transactions, runs, transactions.c.run_pk == runs.c.pk, isouter=True)
     of_workflow = sa.join(subscriptions, workflows, subscriptions.c.workflow_id == workflows.c.id)
@@ -81,7 +83,7 @@ def _needs() -> dict[str, sa.Select[Any]]:
         columns = row.org_id, row.id, _none("workflow_id"), _none("wallet_id"), row.name
         return sa.select(*columns, row[since], row[why]).where(*conditions)
 
-    armed, state = subscriptions.c.stalled_since.is_not(None), transactions.c
+    stalled, state = subscriptions.c.stalled_since.is_not(None), transactions.c
     return {
         "payment-displaced": payment("updated_at", "error", _is(state.state, "displaced")),
         "payment-held": payment(
@@ -94,7 +96,7 @@ def _needs() -> dict[str, sa.Select[Any]]:
             *("disabled_at", "disabled_reason"),
             *(hooks.c.status == "disabled", hooks.c.disabled_reason != DISABLED_BY_HAND),
         ),
-        "trigger-stalled": trigger("stalled_since", "last_error", _is(subscriptions.c.state, "armed"), armed),
+        "trigger-stalled": trigger("stalled_since", "last_error", _is(state_of_trigger, "armed"), stalled),
     }
 
 
