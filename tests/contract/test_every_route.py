@@ -100,6 +100,7 @@ _TELLS_NO_MORE = {
         "import_wallet",
         "add_rows",
         "delete_row",
+        "import_document",
     },
     "ids and states": {
         "begin_sign_in",
