@@ -71,7 +71,10 @@ def test_every_file_of_the_tree_is_found() -> None:
             for path in (SOURCE / group).rglob("*.py")
             if any(line.startswith(DECLARES) for line in path.read_text().splitlines())
         ]
-        assert {path.stem.replace("_", "-") for path in declaring} == set(found)
+        hidden = {catalog.IMPORTED} if group == "actions" else set()
+        assert {path.stem.replace("_", "-") for path in declaring} == {*found, *hidden}
+    assert catalog.IMPORTED not in CATALOG.actions
+    assert CATALOG.actions["shop.list-orders"].type == catalog.IMPORTED
 
 
 def test_families_are_folders() -> None:
