@@ -180,12 +180,35 @@ class Roads:
 
         await self.add("a connector is moved", {"ask": ask, "pay": self.pay("{{string(ask.result.body.n)}}")}, move)
 
+        await self.add_document()
         other = await second_wallet(self.studio)
 
         async def choose() -> None:
             assert (await self.roles["keeper of wallets"].put(f"/v1/wallets/{other}/default")).status == 200
 
         await self.add("the default wallet is another", {"pay": self.pay("1", connector=None)}, choose)
+
+    async def add_document(self) -> None:
+        """An OpenAPI document that the owner imported is imported anew by somebody else, from another server."""
+
+        def at(host: str) -> Json:
+            paths = {"/x": {"get": {"operationId": "readPrice"}}}
+            info = {"title": "Shop", "version": "1"}
+            return {
+                "openapi": "3.1.0",
+                "info": info,
+                "servers": [{"url": f"https://{host}.example.com"}],
+                "paths": paths,
+            }
+
+        imports = "/v1/catalog/imports"
+        assert (await self.studio.api.post(imports, {"document": at("one")})).status == 200
+        ask: Json = {"type": "shop.read-price", "payload": {"args": {}}, "children": ["pay"]}
+
+        async def renew() -> None:
+            assert (await self.editor.post(f"{imports}/shop/renew", {"document": at("two")})).status == 200
+
+        await self.add("a document is renewed", {"ask": ask, "pay": self.pay("{{string(ask.result.body.n)}}")}, renew)
 
     async def add_outside(self) -> None:
         """What strangers send, and what a model says that somebody else has talked to."""
