@@ -87,8 +87,9 @@ class Block:
 @dataclass(slots=True)
 class Chain:
     """`now_s` is the time of the world, `started_s` that of block 0. `reorgs`: of a thousand blocks, how many are
-    followed by one, of at most `deepest` blocks; `forgets`: of a thousand transactions that come back from a reorg,
-    how many the mempool forgets."""
+    followed by one, of at most `deepest` blocks; `forgets`, `holds`: of a thousand transactions that come back from a
+    reorg, how many the mempool forgets, and how many miners leave out for some blocks; `deaf`: of a thousand
+    replacements, of how many some miners do not hear, so that the older one may be mined."""
 
     now_s: Callable[[], float]
     started_s: int
@@ -96,6 +97,8 @@ class Chain:
     reorgs: int = 0
     deepest: int = 3
     forgets: int = 0
+    holds: int = 0
+    deaf: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     branch: list[Block] = field(default_factory=list)
     by_hash: dict[str, Block] = field(default_factory=dict)
@@ -106,6 +109,7 @@ class Chain:
 
     _made: int = 0
     _due: int = 0
+    _held: list[tuple[int, Sent]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Begins with a block in which nobody has anything."""
@@ -136,7 +140,8 @@ class Chain:
         while self._due < due:
             self._due += 1
             self._mine()
-            if self.chance.randrange(1000) < self.reorgs and len(self.branch) > self.deepest + 2:
+            hurts = any(block.body for block in self.branch[-self.deepest :])
+            if self.chance.randrange(1000) < self.reorgs * (5 if hurts else 1) and len(self.branch) > self.deepest + 2:
                 self.reorg(self.chance.randint(1, self.deepest))
 
     def _mine(self) -> None:
@@ -144,6 +149,7 @@ class Chain:
         balances, nonces = dict(parent.balances), dict(parent.nonces)
         base_fee = self._base_fee(parent.number + 1)
         body: list[Sent] = []
+        self._release(parent.number)
         for sent in self._ordered():
             fits = sent.max_fee >= base_fee and nonces.get(sent.sender, 0) == sent.nonce and len(body) < _FULL
             if fits and balances.get(sent.sender, 0) >= sent.most:
@@ -157,26 +163,39 @@ class Chain:
         self.pool = {one.hash: one for one in self.pool.values() if one.nonce >= nonces.get(one.sender, 0)}
 
     def _base_fee(self, number: int) -> int:
-        """In ten of sixty blocks gas is dear."""
-        return 30 * GWEI if number % 60 >= 50 else GWEI
+        """In five of twelve blocks gas is dear: longer than a server waits before it raises a bid."""
+        return 30 * GWEI if number % 12 >= 7 else GWEI
 
     def _ordered(self) -> list[Sent]:
         """By nonce within a sender; a block may leave some out, as real ones do."""
         taken = [one for one in self.pool.values() if self.chance.random() < 0.8]
+        if self.deaf:
+            self.chance.shuffle(taken)
         return sorted(taken, key=lambda one: (one.sender, one.nonce))
 
-    def reorg(self, depth: int) -> None:
-        """Takes the newest blocks back, and makes one more of others. What was in them comes back to the mempool, or is
-        forgotten."""
+    def _release(self, number: int) -> None:
+        for one in [one for at, one in self._held if at <= number]:
+            self.pool.setdefault(one.hash, one)
+        self._held = [held for held in self._held if held[0] > number]
+
+    def reorg(self, depth: int, forgotten: str = "") -> None:
+        """Takes the newest blocks back, and makes one more of others. What was in them comes back to the mempool at
+        once or later, or is forgotten. `forgotten`: all of that sender is, and nothing of others."""
         self.counts["reorgs"] += 1
         gone = self.branch[-depth:]
         del self.branch[-depth:]
         for block in gone:
             for sent in block.body:
-                if self.chance.randrange(1000) >= self.forgets:
-                    self.pool.setdefault(sent.hash, sent)
-                else:
+                drawn = self.chance.randrange(1000) - self.forgets
+                if forgotten:
+                    drawn = -1 if sent.sender == forgotten else 1000
+                if drawn < 0:
                     self.counts["forgotten transactions"] += 1
+                elif drawn < self.holds:
+                    self._held.append((block.number + self.chance.randint(2, 6), sent))
+                    self.counts["held transactions"] += 1
+                else:
+                    self.pool.setdefault(sent.hash, sent)
         for _ in range(depth + 1):
             self._mine()
 
@@ -189,12 +208,14 @@ class Chain:
             raise Rejected(f"nonce too low: next nonce {state.nonces.get(sent.sender, 0)}, tx nonce {sent.nonce}")
         if state.balances.get(sent.sender, 0) < sent.most:
             raise Rejected("insufficient funds for gas * price + value")
-        rival = next((one for one in self.pool.values() if (one.sender, one.nonce) == (sent.sender, sent.nonce)), None)
-        if rival is not None:
+        rivals = [one for one in self.pool.values() if (one.sender, one.nonce) == (sent.sender, sent.nonce)]
+        if rivals:
+            rival = max(rivals, key=lambda one: one.max_fee)
             # geth's rule; anvil takes every higher bid
             if sent.max_fee * 10 < rival.max_fee * 11 or sent.tip * 10 < rival.tip * 11:
                 raise Rejected("replacement transaction underpriced")
-            del self.pool[rival.hash]
+            if self.chance.randrange(1000) >= self.deaf:
+                del self.pool[rival.hash]
             self.counts["replacements"] += 1
         self.pool[sent.hash] = self.seen[sent.hash] = sent
         return sent.hash

@@ -1,7 +1,7 @@
 """A store's files at a kill: they stay as they are, or the power fails too while SQLite syncs its last commit.
 
 A commit that was being synced may be there, not be there, or be there in part: the write-ahead log is cut accordingly.
-Commits that were reported as synced stay.
+Commits that were reported as synced stay; those that the store does not sync may go too.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ def move_on(folder: Path, dead: Path) -> None:
     shutil.copytree(dead, folder)
 
 
-def fail_power(folder: Path, chance: random.Random) -> str:
-    """Decides what is left of the last commit in the log of a stopped store: `KEPT`, `LOST` or `TORN`."""
+def fail_power(folder: Path, chance: random.Random, unsynced: int = 1) -> str:
+    """Decides what is left of the last commits in the log of a stopped store, as many as were not synced: `KEPT`,
+    `LOST` or `TORN`."""
     wal, shm = folder / "dustrun.db-wal", folder / "dustrun.db-shm"
     ends, copied = _commits(wal, shm)
     fate = chance.choice((KEPT, LOST, TORN))
-    if len(ends) < 2 or ends[-2] < copied or fate == KEPT:
+    kept = [end for end in ends[:-1][-unsynced:] if end >= copied]
+    if not kept or not unsynced or fate == KEPT:
         return KEPT  # what is in the database file already cannot be lost alone
     with wal.open("r+b") as file:
         if fate == LOST:
-            file.truncate(ends[-2])
+            file.truncate(kept[0])
         else:  # the length is there, and some of the content
-            begin = chance.randrange(ends[-2], ends[-1])
+            begin = chance.randrange(kept[0], ends[-1])
             file.seek(begin)
             file.write(bytes(ends[-1] - begin))
     shm.unlink(missing_ok=True)

@@ -134,7 +134,7 @@ def paying() -> Json:
 
 def calling(called_id: str) -> Json:
     """Calls another workflow, and says what came of it."""
-    call = {"workflowId": called_id, "payload": {"tag": "{{$trigger.body.tag}}", "delayMs": 60_000}}
+    call = {"workflowId": called_id, "payload": {"tag": "{{$trigger.body.tag}}", "delayMs": 900_000}}
     return _flow(
         {"type": "manual"},
         "call",

@@ -14,13 +14,17 @@ import random
 import socket
 import threading
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator
+from functools import cache
 from typing import Any, Final, Never
 
 from dustrun.storage.db.group_commit import GroupOutcome
 
-_MOST_STEPS: Final = 200_000
+_MOST_STEPS: Final = 20_000
+_COUNTED: Final = 1_000
+_WITHIN_S: Final = 60.0
+"""Worlds take up to 3,000 steps in this time; whoever asks without end takes many more."""
 _LATENCIES: Final = (0.0, 0.0002, 0.001, 0.003, 0.02)
 _of_outside: contextvars.ContextVar[bool] = contextvars.ContextVar("of_outside", default=False)
 OUTSIDE: Final = contextvars.copy_context()
@@ -46,11 +50,11 @@ class _Task(asyncio.Task[Any]):
     """Its place in sets does not come from its address: a `TaskGroup` ends its tasks in one order."""
 
     def __init__(self, loop: Loop, work: Any, **options: Any) -> None:
-        self._number = loop.next_number()
+        self.number = loop.next_number()
         super().__init__(work, loop=loop, **options)
 
     def __hash__(self) -> int:
-        return self._number
+        return self.number
 
 
 class Loop(asyncio.BaseEventLoop):
@@ -66,13 +70,17 @@ class Loop(asyncio.BaseEventLoop):
         self.resolve: Callable[[str], str] = lambda _host: "93.184.216.34"
         self.connect: Callable[[Any, Any], Coroutine[Any, Any, None]] | None = None
         self.open: Callable[[Any, Any], Any] | None = None
+        self.slow_s = 0.0
+        """How long the disk takes for a commit at most, beside the latency of a thread."""
+
         self.errors: list[str] = []
-        self.diary: list[str] = []
-        """What happened, in plain words."""
+        self._diary: list[tuple[float, str]] = []
 
         self._shuffles = shuffles
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
-        self._numbered = self._still = 0
+        self._numbered = self._taken = 0
+        self._since = 0.0
+        self._steps_of: Counter[str] = Counter()
         self.serves = True
         """Whether there is a server that can die."""
 
@@ -97,8 +105,11 @@ class Loop(asyncio.BaseEventLoop):
 
     def say(self, what: str) -> None:
         """Notes what happened, for whoever replays it."""
-        hours, rest = divmod(self.now, 3600)
-        self.diary.append(f"{int(hours)}:{int(rest // 60):02}:{rest % 60:06.3f} {what}")
+        self._diary.append((self.now, what))
+
+    def told(self) -> list[str]:
+        """What happened, in plain words, oldest first."""
+        return [f"{at // 3600:.0f}:{at % 3600 // 60:02.0f}:{at % 60:06.3f} {what}" for at, what in self._diary]
 
     # --- time and order ---
     def time(self) -> float:
@@ -129,27 +140,41 @@ class Loop(asyncio.BaseEventLoop):
         return self.call_soon(callback, *args, context=context)
 
     def _run_once(self) -> None:
-        queue, timers = self._ready, self._timers
-        while timers and (timers[0][2]._cancelled or timers[0][0] <= self.now):
-            handle: asyncio.Handle = heapq.heappop(timers)[2]
+        queue, timers, pop = self._ready, self._timers, heapq.heappop
+        while not self._stopping:  # type: ignore[attr-defined]  # many steps in one call, which costs less
+            while timers and (timers[0][2]._cancelled or timers[0][0] <= self.now):
+                handle: asyncio.Handle = pop(timers)[2]
+                if not handle._cancelled:
+                    queue.append(handle)
+            if not queue:
+                if not timers:
+                    raise Hang(f"Nothing is left to run at {self.now:.3f} s. {self.waiting()}")
+                self.now = timers[0][0]
+                if self.now - self._since > _WITHIN_S:
+                    self._since, self._taken = self.now, 0
+                    self._steps_of.clear()
+                continue
+            if self._shuffles and len(queue) > 1:
+                queue.rotate(-self.chance.randrange(len(queue)))
+            handle = queue.popleft()
             if not handle._cancelled:
-                queue.append(handle)
-        if not queue:
-            if not timers:
-                raise Hang(f"Nothing is left to run at {self.now:.3f} s. {self.waiting()}")
-            self.now, self._still = timers[0][0], 0
-            return
-        if self._shuffles and len(queue) > 1:
-            queue.rotate(-self.chance.randrange(len(queue)))
-        handle = queue.popleft()
-        if handle._cancelled:
-            return
+                self._step(handle)
+
+    def _step(self, handle: asyncio.Handle) -> None:
         self.steps += 1
-        self.order = zlib.crc32(f"{self.now!r} {_name(handle)}".encode(), self.order)
-        self._still += 1
-        if self._still > _MOST_STEPS:
-            raise Hang(f"Time does not advance at {self.now:.3f} s, in {handle!r}. {self.waiting()}")
+        self.order = (self.order * 31 + hash(self.now) + _mark(handle)) & 0xFFFFFFFF
+        self._taken += 1
+        if self._taken > _MOST_STEPS - _COUNTED:
+            self._count(handle)
         handle._run()
+
+    def _count(self, handle: asyncio.Handle) -> None:
+        """Counts whose steps the last ones before a hang are; raises it."""
+        self._steps_of[_owner(handle)] += 1
+        if self._taken > _MOST_STEPS:
+            most = ", ".join(f"{name} {count}" for name, count in self._steps_of.most_common(3))
+            since = f"{_MOST_STEPS:,} steps since {self._since:.3f} s, of the last {_COUNTED:,}: {most}"
+            raise Hang(f"Time does not advance: {since}. {self.waiting()}")
 
     def waiting(self) -> str:
         """The tasks that are not done, for a message."""
@@ -186,8 +211,10 @@ class Loop(asyncio.BaseEventLoop):
         self.say("the server is killed" + (" while its commit is synced" if writing else ""))
         mine = [*self._ready, *(entry[2] for entry in self._timers)]
         self._dead.append((mine, asyncio.all_tasks(self)))
-        self._ready = deque(one for one in self._ready if self._is_outside(one))
-        self._timers = [entry for entry in self._timers if self._is_outside(entry[2])]
+        outside = [one for one in self._ready if self._is_outside(one)]
+        self._ready.clear()
+        self._ready.extend(outside)
+        self._timers[:] = [entry for entry in self._timers if self._is_outside(entry[2])]
         heapq.heapify(self._timers)
         self.on_kill(writing)
         return True
@@ -259,11 +286,24 @@ class Loop(asyncio.BaseEventLoop):
     add_reader = add_writer = create_server = subprocess_exec = subprocess_shell = _refuse  # type: ignore[assignment]
 
 
-def _name(handle: asyncio.Handle) -> str:
+def _mark(handle: asyncio.Handle) -> int:
+    """What tells a step from others in each process: the number of its task, or a hash of its function's name."""
+    callback: Any = handle._callback  # type: ignore[attr-defined]
+    owner = getattr(callback, "__self__", None)
+    return owner.number if type(owner) is _Task else _hash_of(getattr(callback, "__qualname__", ""))
+
+
+def _owner(handle: asyncio.Handle) -> str:
+    """The name of what a step is of, for people."""
     callback: Any = handle._callback  # type: ignore[attr-defined]
     owner = getattr(callback, "__self__", None)
     one = owner.get_coro() if isinstance(owner, asyncio.Task) else callback
     return getattr(one, "__qualname__", "")
+
+
+@cache
+def _hash_of(name: str) -> int:
+    return zlib.crc32(name.encode())
 
 
 class SimulatedJobs:
@@ -275,7 +315,8 @@ class SimulatedJobs:
 
     def put(self, job: Callable[[], GroupOutcome]) -> None:
         """One commit."""
-        self._loop.call_later(self._loop.latency(), self._work, job, context=contextvars.Context())
+        wait_s = self._loop.latency() + self._loop.slow_s * self._loop.chance.random()
+        self._loop.call_later(wait_s, self._work, job, context=contextvars.Context())
 
     def _work(self, job: Callable[[], GroupOutcome]) -> None:
         if self._loop.point("commit"):

@@ -210,11 +210,16 @@ MUTANTS: Final = (
     ),
     _of(
         "moves-no-cursor",
-        "An event is recorded, and its trigger's cursor stays where it was.",
+        "An event is recorded, and its trigger's cursor stays where it was, also when the event comes again.",
         (
             "services/triggers/recording.py",
             "moved = _moved(self._locked, self.move) if self.move is not None else {}",
             "moved: dict[str, object] = {}",
+        ),
+        (
+            "services/triggers/recording.py",
+            "            if self.move is not None and locked.cursor_version == self.move.expected:",
+            "            if False:",
         ),
     ),
     _of(
@@ -332,6 +337,66 @@ MUTANTS: Final = (
             "core/run/plan.py",
             "execution.attempt, wake=True), execution.wake_at, holds)",
             "execution.attempt, wake=True), 0, holds)",
+        ),
+    ),
+    _of(
+        "skips-the-sync",
+        "SQLite is not asked to sync each commit, so that a failure of the power takes the last ones.",
+        ("storage/db/database.py", 'f"PRAGMA synchronous={synchronous}"', '"PRAGMA synchronous=NORMAL"'),
+    ),
+    _of(
+        "releases-what-was-paid",
+        "What a final transaction has spent is released, as if it had come to nothing.",
+        (
+            "services/outbox/tracking/accounting.py",
+            "        self._endings.settle(row.id, fee_units",
+            "        self._endings.release(row.id, fee_units",
+        ),
+    ),
+    _of(
+        "pays-once-an-attempt",
+        "A node that begins to spend again, after a restart or a failure, plans its payment anew.",
+        (
+            "services/outbox/intents.py",
+            "        if stored is not None and not stored.came_to_nothing:",
+            "        if stored is not None and stored.came_to_nothing is None:",
+        ),
+    ),
+    _of(
+        "begins-items-again",
+        "After a restart the items of a loop begin again, those that have ended too.",
+        (
+            "core/run/plan.py",
+            "            execution = recorded.get(start.path)\n",
+            '            execution = None if "[" in start.path else recorded.get(start.path)\n',
+        ),
+    ),
+    _of(
+        "begins-at-the-head",
+        "After a restart a trigger of a chain begins at the newest block, wherever it was.",
+        (
+            "trigger_host/chain/watched.py",
+            "sub.row.cursor_version, cursor, cursor,",
+            "sub.row.cursor_version, cursor, None,",
+        ),
+        (
+            "trigger_host/chain/watcher.py",
+            "if self._parts.reader.chain.network.is_local or head.time < armed_s:",
+            "if True:",
+        ),
+    ),
+    _of(
+        "takes-any-decision-for-a-yes",
+        "A payment about which people were asked is signed once they have decided, whatever they decided.",
+        (
+            "services/outbox/policy_check.py",
+            "    if asked is None or asked.status == APPROVED:\n",
+            "    if asked is None or asked.status != PENDING:\n",
+        ),
+        (
+            "services/outbox/policy_check.py",
+            "if asked is None or asked.status != APPROVED or asked.binding is None:",
+            "if asked is None or asked.status == PENDING or asked.binding is None:",
         ),
     ),
 )

@@ -10,13 +10,14 @@ import contextlib
 import contextvars
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from aiohttp import connector
 
-from testkit.simulation.loop import Loop
+from testkit.simulation.loop import OUTSIDE, Loop
 
 FAULTS: Final = ("refused", "lost", "reset", "cut", "silent", "drip", "twice")
 """No connection; broken before the request arrived; after it was answered; in the middle of the answer; no answer ever;
@@ -41,7 +42,7 @@ class Host:
     longest way of one message. `away`: from when until when the host cannot be reached."""
 
     name: str
-    answer: Callable[[Request], Awaitable[tuple[int, bytes]]]
+    answer: Callable[[Request], tuple[int, bytes]]
     faults: dict[str, int] = field(default_factory=dict)
     latency_s: float = 0.05
     away: tuple[float, float] = (0.0, 0.0)
@@ -114,6 +115,15 @@ def virtual_cache_of_names(loop: Loop) -> Iterator[None]:
         clocks.monotonic = before
 
 
+@lru_cache(1000)
+def _read(head: bytes) -> tuple[str, str, dict[str, str]]:
+    """Method, path and headers of a request."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    method, path, _ = first.split(" ")
+    return method, path, headers
+
+
 class _Stream(asyncio.Transport):
     """One connection of the server to a host, on which requests follow each other."""
 
@@ -131,36 +141,39 @@ class _Stream(asyncio.Transport):
         self._sent += bytes(data)
         request = self._taken()
         if request is not None and not self._is_closed:
-            self._network.loop.outside(self._exchange(request))
+            fate = self._network.fate(self._host)
+            self._later(self._network.way_s(self._host), lambda: self._arrive(request, fate))
 
     def _taken(self) -> Request | None:
         head, mark, body = self._sent.partition(b"\r\n\r\n")
         if not mark:
             return None
-        first, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        method, path, headers = _read(head)
         size = int(headers.get("content-length", 0))
         if len(body) < size:
             return None
         self._sent = body[size:]
-        method, path, _ = first.split(" ")
         return Request(method, path, headers, body[:size])
 
-    async def _exchange(self, request: Request) -> None:
+    def _later(self, after_s: float, step: Callable[[], Any]) -> None:
+        """A step of the outside, which the server's death does not end."""
+        self._network.loop.call_later(after_s, step, context=OUTSIDE)
+
+    def _arrive(self, request: Request, fate: str) -> None:
         network, host = self._network, self._host
-        fate = network.fate(host)
-        await asyncio.sleep(network.way_s(host))
         network.loop.point(host.name)
         if fate == "silent":
             return
         if fate == "lost":
             return self._break()
         network.loop.say(f"{host.name} gets {request.method} {request.path}")
-        status, body = await host.answer(request)
+        status, body = host.answer(request)
         if fate == "twice":
-            await host.answer(replace(request, is_again=True))
+            host.answer(replace(request, is_again=True))
         network.loop.point(host.name)
-        await asyncio.sleep(network.way_s(host))
+        self._later(network.way_s(host), lambda: self._reply(status, body, fate))
+
+    def _reply(self, status: int, body: bytes, fate: str) -> None:
         if fate == "reset":
             return self._break()
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
@@ -172,11 +185,13 @@ class _Stream(asyncio.Transport):
             self._give(answer[: len(answer) // 2])
             return self._break()
         if fate == "drip":
-            while len(answer) > 40:
-                self._give(answer[:40])
-                answer = answer[40:]
-                await asyncio.sleep(0.2)
+            return self._drip(answer)
         self._give(answer)
+
+    def _drip(self, answer: bytes) -> None:
+        self._give(answer[:40])
+        if len(answer) > 40:
+            self._later(0.2, lambda: self._drip(answer[40:]))
 
     def _give(self, data: bytes) -> None:
         self._soon(lambda: self._is_closed or self._protocol.data_received(data))

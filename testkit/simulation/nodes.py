@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import orjson
 
 from testkit.simulation.chain import GAS, GWEI, Block, Chain, Rejected, Sent
 from testkit.simulation.flows import CHAIN_ID
@@ -37,11 +38,11 @@ class Node:
     hides: int = 0
     say: Callable[[str], None] = field(default=lambda _what: None)
 
-    async def answer(self, request: Request) -> tuple[int, bytes]:
+    def answer(self, request: Request) -> tuple[int, bytes]:
         """One HTTP request: a call, or a batch of them."""
-        asked = json.loads(request.body)
+        asked = orjson.loads(request.body)
         found = [self.call(one) for one in asked] if isinstance(asked, list) else self.call(asked)
-        return 200, json.dumps(found).encode()
+        return 200, orjson.dumps(found)
 
     def call(self, asked: dict[str, Any]) -> dict[str, Any]:
         """One JSON-RPC call."""
@@ -69,20 +70,25 @@ class Node:
 
     # --- which block is meant ---
     @property
-    def _known(self) -> list[Block]:
+    def _newest(self) -> int:
+        """The height of the newest block that it knows."""
         self.chain.catch_up()
-        return self.chain.branch[: len(self.chain.branch) - self.lag]
+        return len(self.chain.branch) - self.lag - 1
+
+    @property
+    def _head(self) -> Block:
+        return self.chain.branch[self._newest]
 
     def _at(self, tag: Any) -> Block | None:
-        known = self._known
+        newest, branch = self._newest, self.chain.branch
         if isinstance(tag, dict):
             return self._of_hash(tag["blockHash"])
         if tag in ("latest", "pending"):
-            return known[-1]
+            return branch[newest]
         if tag in ("safe", "finalized"):
-            return known[max(0, len(known) - 9)]
+            return branch[max(0, newest - 8)]
         number = int(tag, 16)
-        return known[number] if number < len(known) else None
+        return branch[number] if number <= newest else None
 
     def _state(self, tag: Any) -> Block:
         block = self._at(tag)
@@ -91,8 +97,8 @@ class Node:
         return block
 
     def _of_hash(self, hash: str) -> Block | None:
-        block, known = self.chain.by_hash.get(hash), self._known
-        is_known = block is not None and block.number < len(known) and known[block.number].hash == hash
+        block, newest = self.chain.by_hash.get(hash), self._newest
+        is_known = block is not None and block.number <= newest and self.chain.branch[block.number].hash == hash
         return block if is_known else None
 
     # --- answers ---
@@ -100,7 +106,7 @@ class Node:
         return hex(CHAIN_ID)
 
     def _eth_blockNumber(self) -> str:
-        return hex(self._known[-1].number)
+        return hex(self._head.number)
 
     def _eth_getBlockByNumber(self, tag: str, _full: bool) -> Any:
         block = self._at(tag)
@@ -131,7 +137,7 @@ class Node:
         return "0x"
 
     def _eth_gasPrice(self) -> str:
-        return hex(self._known[-1].base_fee + GWEI)
+        return hex(self._head.base_fee + GWEI)
 
     def _eth_estimateGas(self, fields: dict[str, str], *_more: Any) -> str:
         if self._state("latest").balances.get(fields["from"].lower(), 0) < int(fields.get("value", "0x0"), 16):
@@ -139,7 +145,7 @@ class Node:
         return hex(GAS)
 
     def _eth_feeHistory(self, count: str, _newest: str, _percentiles: list[int]) -> Any:
-        head = self._known[-1]
+        head = self._head
         fees = [hex(head.base_fee)] * (int(count, 16) + 1)
         return {"oldestBlock": hex(max(0, head.number - 4)), "baseFeePerGas": fees, "reward": [[hex(GWEI)]] * 5}
 
@@ -157,7 +163,7 @@ class Node:
 
     def _place(self, hash: str) -> tuple[Block, int] | None:
         found = self.chain.place_of(hash)
-        return found if found is not None and found[0].number < len(self._known) else None
+        return found if found is not None and found[0].number <= self._newest else None
 
     def _eth_getTransactionReceipt(self, hash: str) -> Any:
         found = self._place(hash)

@@ -61,6 +61,9 @@ class People:
         self.server = server
         self.facts = facts
         self.told = Told()
+        self.moments: list[float] = []
+        """Times at which many do something at once."""
+
         self._chance = chance
         self._posted = posted
         self._until_s = until_s
@@ -81,7 +84,10 @@ class People:
         loop.outside(self._settle())
 
     async def _later(self, work: Callable[[int], Awaitable[None]], number: int) -> None:
-        await asyncio.sleep(self._chance.random() * self._until_s)
+        at = self._chance.random() * self._until_s
+        if self._chance.random() < 0.5:
+            at = self._chance.choice(self.moments) + self._chance.random() * 30
+        await asyncio.sleep(at)
         await work(number)
 
     async def insist(self, method: str, path: str, body: Any = None, *, key: str, once: str = "") -> tuple[int, Json]:
@@ -98,7 +104,7 @@ class People:
             await asyncio.sleep(2)
 
     async def _call(self, number: int) -> None:
-        flow = self._chance.choice(("call", "call", "ask", "hurry", "loop", "lured", "calling"))
+        flow = self._chance.choice(("call", "call", "calling", "calling", "ask", "hurry", "loop", "lured"))
         tag, key = f"{flow}-{number}", self._chance.choice(self.facts.keys)
         payload: Json = {"tag": tag, "delayMs": self._chance.choice((0, 5_000, 600_000, 3_600_000))}
         payload["items"] = list(range(self._chance.randrange(1, 5)))
@@ -180,7 +186,7 @@ class People:
                 left_s = datetime.fromisoformat(one["expiresAt"]).timestamp() - clock.now_ms() / 1000
                 if left_s < 120 and one["id"] not in done:
                     done.add(one["id"])
-                    after_s = max(0.0, left_s + self._chance.choice((-0.1, -0.03, -0.01, 0.0, 0.01)))
+                    after_s = max(0.0, left_s - self._chance.choice((0.1, 0.06, 0.04, 0.02, 0.0)))
                     verb = self._chance.choice(("approve", "reject"))
                     self.server.loop.outside(self._decide(one["id"], verb, key, after_s))
 

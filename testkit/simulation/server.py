@@ -21,6 +21,7 @@ from testkit.simulation.network import Host, Network
 
 _DOWN_S: Final = (0.5, 3.0, 30.0, 600.0)
 _PATIENCE_S: Final = 60.0
+_MOST_UNSYNCED: Final = 5
 Json = dict[str, Any]
 
 
@@ -97,18 +98,29 @@ class Server:
 
     def _died(self, writing: bool) -> None:
         self.counts["kills"] += 1
+        unsynced = self._unsynced(writing)
         self._ended.set()
         self._graves.append((self._composed, self._life, self._open))
         self._composed = None
         self.is_up.clear()
         self._cut_off()
         disk.move_on(self.data, self.folder / f"dead{self.loop.lives}")
-        if writing:
-            fate = disk.fail_power(self.data, self._chance)
-            self.loop.say(f"that commit is {fate}")
+        if unsynced:
+            fate = disk.fail_power(self.data, self._chance, unsynced)
+            self.loop.say(f"the power fails; the last {unsynced} commits: {fate}")
             self.counts[f"commits in sync: {fate}"] += 1
         if self._life is not None:
             self.loop.outside(self._start_again(self._chance.choice(_DOWN_S)))
+
+    def _unsynced(self, writing: bool) -> int:
+        """How many commits a failure of the power may take: the one in sync, and more if the store is not asked to sync
+        each (SQLite loses none with `synchronous=FULL`). Half of the kills are failures of the power."""
+        fails = writing or self._chance.random() < 0.5
+        if not fails or self._composed is None:
+            return int(writing)
+        connection = self._composed.app.parts.database.open_writer()
+        is_full = connection.execute("PRAGMA synchronous").fetchone()[0] == 2
+        return int(writing) if is_full else self._chance.randint(1, _MOST_UNSYNCED)
 
     async def _start_again(self, after_s: float) -> None:
         await asyncio.sleep(after_s)
@@ -196,5 +208,5 @@ def _forget(done: asyncio.Future[Any]) -> None:
         done.exception()
 
 
-async def _nobody(_request: Any) -> tuple[int, bytes]:
+def _nobody(_request: Any) -> tuple[int, bytes]:
     return 500, b""

@@ -33,6 +33,8 @@ from testkit.simulation.server import Server
 EPOCH_MS: Final = 1_767_225_600_000  # 2026-01-01
 HOUR: Final = 3600.0
 _BEGIN_S: Final = 60.0
+_MOMENTS: Final = 3
+"""Times around which much happens at once: what comes together is what hurts."""
 ROOM: Final = Path("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
 _DIGESTED: Final = (
     "runs",
@@ -46,8 +48,9 @@ _DIGESTED: Final = (
 _OF_SINK: Final = {"lost": 15, "reset": 15, "cut": 5, "silent": 5, "drip": 10, "refused": 10, "twice": 10}
 _OF_NODES: Final = {"lost": 10, "reset": 15, "cut": 5, "silent": 3, "refused": 10, "twice": 10}
 _NODES: Final = ("first-node.example", "second-node.example")
-_PLACES: Final = ("", "commit", "commit", "sink.example", "sink.example", *_NODES)
-_NETWORK: Final = {"chainId": flows.CHAIN_ID, "blockTimeMs": BLOCK_S * 1000, "confirmations": 4}
+_PLACES: Final = ("", "commit", "commit", "commit", "sink.example", "sink.example", *_NODES)
+CONFIRMATIONS: Final = 4
+_NETWORK: Final = {"chainId": flows.CHAIN_ID, "blockTimeMs": BLOCK_S * 1000, "confirmations": CONFIRMATIONS}
 _OF_CALLERS: Final = {"lost": 20, "reset": 20, "refused": 20, "twice": 20}
 
 
@@ -58,7 +61,7 @@ class Plan:
     hours: float = 6.0
     calls: int = 12
     hooks: int = 6
-    pays: int = 4
+    pays: int = 8
     strangers: int = 6
     kills: int = 4
     restarts: int = 1
@@ -72,7 +75,7 @@ class Sink:
     posts: Counter[str] = field(default_factory=Counter)
     bearers: set[str] = field(default_factory=set)
 
-    async def answer(self, request: Request) -> tuple[int, bytes]:
+    def answer(self, request: Request) -> tuple[int, bytes]:
         """Takes one write, not those that the network itself repeats, and tells what credential it saw."""
         self.posts[request.path.strip("/")] += not request.is_again and request.method == "POST"
         self.bearers.add(request.headers.get("authorization", ""))
@@ -167,22 +170,30 @@ class World:
         plan, end = self.plan, self.plan.hours * HOUR
         acted = end * 2 / 3
         self.people = People(self.server, self.facts, random.Random(f"{self.seed}:people"), self.sink.has, acted)
+        self.people.moments = moments = [self._chance.random() * acted for _ in range(_MOMENTS)]
         if plan.faults:
             self._spoil_nodes()
+            self.loop.slow_s = self._chance.choice((0.0, 0.0, 0.1, 1.0))
             self._to_sink.faults, self.server.front.faults = dict(_OF_SINK), dict(_OF_CALLERS)
         self.server.start()
         self.people.begin(plan.calls, plan.hooks, plan.pays)
         for _ in range(plan.strangers):
             self.loop.outside(self._pay_watched_at(self._chance.random() * acted))
         for _ in range(plan.kills):
-            self.loop.outside(self._kill_at(self._chance.random() * acted))
+            is_aimed = self._chance.random() < 0.6
+            at = (
+                self._chance.choice(moments) + self._chance.random() * 60 if is_aimed else self._chance.random() * acted
+            )
+            self.loop.outside(self._kill_at(at))
+        if plan.faults and plan.pays and self._chance.random() < 0.5:
+            self.loop.outside(self._reorg_deeply_at(self._chance.choice(moments) + self._chance.random() * 600))
         for _ in range(plan.restarts):
             self.loop.outside(self._restart_at(self._chance.random() * acted))
         if plan.faults and self._chance.random() < 0.3:
             begin = self._chance.random() * acted
             self._to_sink.away = (begin, begin + self._chance.choice((30.0, 600.0)))
         await asyncio.sleep(acted)
-        self._to_sink.faults, self.server.front.faults = {}, {}
+        self._to_sink.faults, self.server.front.faults, self.loop.slow_s = {}, {}, 0.0
         self._mend_nodes()
         await asyncio.sleep(end - acted)
         self.loop.spare()
@@ -192,20 +203,21 @@ class World:
         """The chain reorganises itself, and each endpoint gets a face of its own."""
         chance, self.chain.reorgs = self._chance, self._chance.choice((0, 10, 40))
         self.chain.deepest, self.chain.forgets = chance.choice((1, 2, 3)), chance.choice((0, 100))
+        self.chain.holds, self.chain.deaf = chance.choice((0, 500)), chance.choice((0, 500))
         for node, host in zip(self.nodes, self._to_nodes, strict=True):
             node.lag, node.busy = chance.choice((0, 0, 1, 2)), chance.choice((0, 20, 100))
             node.lies, node.hides = chance.choice((0, 0, 300)), chance.choice((0, 0, 200))
             host.faults = dict(_OF_NODES)
 
     def _mend_nodes(self) -> None:
-        self.chain.reorgs = self.chain.forgets = 0
+        self.chain.reorgs = self.chain.forgets = self.chain.holds = self.chain.deaf = 0
         for node, host in zip(self.nodes, self._to_nodes, strict=True):
             node.lag = node.busy = node.lies = node.hides = 0
             host.faults = {}
 
     async def _kill_at(self, at: float) -> None:
         """Most kills are where something leaves the process: at a commit, or on the way to a host and back."""
-        points, place = self._chance.choice((0, 1, 2, 3, 4)), self._chance.choice(_PLACES)
+        points, place = self._chance.choice((0, 1, 2, 2, 3, 4)), self._chance.choice(_PLACES)
         await asyncio.sleep(at)
         self.loop.kill_after(points, place)
 
@@ -217,6 +229,19 @@ class World:
             await asyncio.sleep(self._chance.choice((45, 75, 100)))
             self.chain.catch_up()
             self.chain.reorg(self._chance.randint(1, self.chain.deepest))
+
+    async def _reorg_deeply_at(self, at: float) -> None:
+        """Final blocks go, and miners have never heard of what the wallet has paid in them."""
+        await asyncio.sleep(at)
+        depth = CONFIRMATIONS + self._chance.randint(2, 4)
+        while self._chance.random() < 0.99:  # until the wallet has paid in them
+            await asyncio.sleep(BLOCK_S)
+            self.chain.catch_up()
+            final = self.chain.branch[-depth : -CONFIRMATIONS - 1]
+            if any(one.sender == flows.WALLET for block in final for one in block.body):
+                self.loop.say("a reorg goes deeper than the confirmations")
+                self.chain.counts["deep reorgs"] += 1
+                return self.chain.reorg(depth, flows.WALLET)
 
     async def _restart_at(self, at: float) -> None:
         await asyncio.sleep(at)
@@ -289,7 +314,7 @@ class World:
 
     def told(self) -> list[str]:
         """What happened, in plain words, oldest first."""
-        return self.loop.diary
+        return self.loop.told()
 
     def close(self) -> None:
         """Removes its files."""

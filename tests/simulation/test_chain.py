@@ -127,6 +127,42 @@ def test_a_reorg_takes_a_transaction_back_and_brings_it_again() -> None:
     assert int(node.call("eth_getBalance", ACCOUNTS[1], "latest")["result"], 16) < START_UNITS - 10**15
 
 
+def test_miners_may_leave_out_for_some_blocks_what_a_reorg_took_back() -> None:
+    node = _Simulated()
+    node._chain.holds = 1000
+    hash = node.call("eth_sendRawTransaction", _signed(0))["result"]
+    node.mine()
+    assert node.call("eth_getTransactionReceipt", hash)["result"]["status"] == "0x1"
+    node.reorg()
+    assert node.call("eth_getTransactionByHash", hash)["result"] is None
+    for _ in range(6):
+        node.mine()
+    assert node.call("eth_getTransactionReceipt", hash)["result"]["status"] == "0x1"
+
+
+def test_miners_that_do_not_hear_of_a_replacement_mine_one_of_both() -> None:
+    node = _Simulated()
+    node._chain.deaf = 1000
+    bids = [_signed(0), _signed(0, max_fee=8 * GWEI, tip=2 * GWEI)]
+    hashes = [node.call("eth_sendRawTransaction", bid)["result"] for bid in bids]
+    node.mine()
+    receipts = [node.call("eth_getTransactionReceipt", hash)["result"] for hash in hashes]
+    assert [one is None for one in receipts].count(False) == 1
+    assert node.call("eth_getTransactionCount", ACCOUNTS[1], "pending")["result"] == "0x1"
+
+
+def test_a_deep_reorg_forgets_what_one_sender_paid() -> None:
+    node = _Simulated()
+    hash = node.call("eth_sendRawTransaction", _signed(0))["result"]
+    for _ in range(6):
+        node.mine()
+    assert node.call("eth_getTransactionReceipt", hash)["result"]["blockNumber"] == "0x1"
+    node._chain.reorg(6, ACCOUNTS[1].lower())
+    node.mine()
+    assert node.call("eth_getTransactionByHash", hash)["result"] is None
+    assert node.call("eth_sendRawTransaction", _signed(0))["result"] == hash
+
+
 def test_an_endpoint_that_is_behind_does_not_know_the_newest_block() -> None:
     node = _Simulated()
     hash = node.call("eth_sendRawTransaction", _signed(0))["result"]

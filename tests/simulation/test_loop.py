@@ -69,6 +69,15 @@ def test_time_that_does_not_advance_names_its_task() -> None:
         _lived(turns_round)
 
 
+def test_whoever_asks_without_end_is_named_too() -> None:
+    async def asks_again(_loop: Loop) -> None:
+        while True:
+            await asyncio.sleep(0.000_01)
+
+    with pytest.raises(Hang, match=r"Time does not advance: 20,000 steps since .* of the last 1,000: .*asks_again"):
+        _lived(asks_again)
+
+
 def test_of_a_killed_server_nothing_runs_again_and_the_world_goes_on() -> None:
     said: list[str] = []
 
