@@ -239,6 +239,11 @@ MUTANTS: Final = (
             "one.at, target_of(one.watch, newest.number, self._finalized), self._most",
             "one.at, newest.number, self._most",
         ),
+        (
+            "trigger_host/chain/watcher.py",
+            "return -1 if newest is None else target_of(one.watch, newest.number, self._finalized)",
+            "return -1 if newest is None or one is None else newest.number",
+        ),
     ),
     _of(
         "retracts-nothing",
