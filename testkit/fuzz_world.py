@@ -286,16 +286,19 @@ class World:
         """A stored connector."""
         return str(self.call("POST", "/v1/connectors", CONNECTOR)["id"])
 
-    def imported(self) -> str:
-        """An imported document of its own, which a request for one of its operations finds too."""
+    def document(self) -> dict[str, Any]:
+        """An OpenAPI document to import, under a name of its own."""
         document = {
             "openapi": "3.0.3",
             "info": {"title": "Fuzzed"},
             "servers": [{"url": self.sink}],
             "paths": {"/a": {"post": {"operationId": "a"}}},
         }
-        name = f"fuzzed-{next(self._numbers)}"
-        return str(self.call("POST", "/v1/catalog/imports", {"name": name, "document": document})["id"])
+        return {"name": f"fuzzed-{next(self._numbers)}", "document": document}
+
+    def imported(self) -> str:
+        """An imported document of its own, which a request for one of its operations finds too."""
+        return str(self.call("POST", "/v1/catalog/imports", self.document())["id"])
 
     def imported_type(self) -> str:
         """The type of an imported operation."""
@@ -484,6 +487,11 @@ def _new_hook(world: World, case: Any) -> None:
     _body(case, {"name": "fuzzed", "url": f"{world.sink}/nothing"})
 
 
+def _renewal(world: World, case: Any) -> None:
+    _path(case, id=world.imported())
+    _body(case, {"document": world.document()["document"]})
+
+
 def _version(world: World, case: Any) -> None:
     _path(case, id=world.live_with_draft(), number=1)
 
@@ -665,9 +673,9 @@ HELP: dict[str, Adapt] = {
     "get_hook_delivery": _id_of(World.delivery),
     "retry_hook_delivery": _id_of(World.delivery),
     "replay_hook_delivery": _id_of(World.delivery),
-    "import_document": _only_body({"url": "http://127.0.0.1:1/openapi.json"}),
+    "import_document": lambda world, case: _body(case, world.document()),
     "get_import": _id_of(World.imported),
-    "renew_import": _id_and_body(World.imported, {"document": "openapi: 3.0.0"}),
+    "renew_import": _renewal,
     "delete_import": _id_of(World.imported),
     "get_operation_type": lambda world, case: _path(case, type=world.imported_type()),
     "create_connector": _only_body(CONNECTOR),

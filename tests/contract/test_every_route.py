@@ -316,6 +316,7 @@ def _check_stranger(everybody: Everybody, asked: Asked) -> None:
         is_own = ("{id}" in asked.path and not is_shared) or asked.name in (
             "release_spends",
             "evaluate_expression",
+            "get_operation_type",
             "replay_trigger_events",
         )
         assert (answer.status == 404) is is_own, answer.text

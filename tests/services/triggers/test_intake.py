@@ -112,7 +112,7 @@ async def test_a_cursor_moves_with_its_event_and_only_once(server: Composition) 
     done = await asyncio.gather(
         intake.fire(sub, ring("a"), move), intake.fire(sub, ring("b"), move), return_exceptions=True
     )
-    assert sorted(type(one).__name__ for one in done) == ["CursorMoved", "Fired"]
+    assert sorted(type(one).__name__ for one in done) == ["CursorMoved", "EventOutcome"]
     moved = await only(server, sub.row.workflow_id)
     assert (moved.cursor, moved.row.next_at) == ({"block": 5}, 99)
     assert await outcomes(server) == {("started", None): 1}

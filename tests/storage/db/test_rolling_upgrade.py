@@ -21,6 +21,11 @@ _ADDS = {"create_table", "create_index", "add_column", "f", "get_bind"}
 _SETTING = re.compile(r"'ALTER TABLE \w+ SET \(fillfactor = \d+\)'")
 """How a table's rows lie on the disk concerns no version."""
 _FILLING = re.compile(r"['\"]INSERT INTO (\w+) \(")
+_INDEXING = re.compile(
+    r"['\"]CREATE (?:VIRTUAL TABLE \w+ USING fts5\(.*content='(\w+)'"
+    r"|TRIGGER \w+ AFTER \w+ ON (\w+) |INDEX \w+ ON (\w+) )"
+)
+"""An index that a table of the same migration has, and what keeps it."""
 
 
 def takes_away(source: str) -> list[str]:
@@ -35,8 +40,9 @@ def takes_away(source: str) -> list[str]:
         assert isinstance(call.func, ast.Attribute)
         of, name = ast.unparse(call.func.value), call.func.attr
         is_setting = name == "execute" and _SETTING.fullmatch(ast.unparse(call.args[0])) is not None
-        filled = _FILLING.match(ast.unparse(call.args[0])) if name == "execute" else None
-        is_new = filled is not None and filled[1] in made  # no version before knows the table
+        said = ast.unparse(call.args[0]) if name == "execute" else ""
+        filled = _FILLING.match(said) or _INDEXING.match(said)
+        is_new = filled is not None and filled[filled.lastindex or 1] in made  # no version before knows the table
         if of == "op" and name not in _ADDS and not is_setting and not is_new:
             found.append(f"op.{name}")
         if of == "op" and name == "add_column" and not _is_optional(call):
@@ -62,6 +68,11 @@ def _is_optional(call: ast.Call) -> bool:
         ('op.execute("ALTER TABLE runs SET (fillfactor = 50)")', []),
         ('op.create_table("t", sa.Column("id", sa.Text()))\nop.execute("INSERT INTO t (id) SELECT id FROM runs")', []),
         ('op.execute("INSERT INTO t (id) SELECT id FROM runs")', ["op.execute"]),
+        ('op.create_table("t")\nop.execute("CREATE TRIGGER a AFTER INSERT ON t BEGIN SELECT 1; END")', []),
+        (
+            'op.create_table("t")\nop.execute("CREATE TRIGGER a AFTER INSERT ON runs BEGIN SELECT 1; END")',
+            ["op.execute"],
+        ),
         ('op.execute("ALTER TABLE runs DROP COLUMN a")', ["op.execute"]),
         ('contracts = "0018"\nop.drop_column("runs", "a")', []),
     ],

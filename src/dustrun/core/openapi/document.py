@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import unquote
 
-from dustrun.core.values import exact_yaml
 from dustrun.core.values.exact_json import JsonError, refuse_deep
 from dustrun.errors import Invalid, Problem
 
@@ -33,7 +32,7 @@ def parse(content: bytes) -> Json:
     try:
         text = content.decode("utf-8-sig")
         is_json = text.lstrip()[:1] in ("{", "[")
-        value = _json(text) if is_json else exact_yaml.loads(text)
+        value = _json(text) if is_json else _yaml(text)
         refuse_deep(value)
     except UnicodeDecodeError as error:
         raise refuse(f"The document is not UTF-8 at byte {error.start}.") from None
@@ -42,6 +41,12 @@ def parse(content: bytes) -> Json:
     if not isinstance(value, dict):
         raise refuse("The document must be an object with `openapi` or `swagger`.")
     return value
+
+
+def _yaml(text: str) -> Any:
+    from dustrun.core.values import exact_yaml  # slow import: only YAML documents need it
+
+    return exact_yaml.loads(text)
 
 
 def _json(text: str) -> Any:

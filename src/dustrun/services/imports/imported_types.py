@@ -25,7 +25,8 @@ from dustrun.storage.db.statement import Tx
 
 _STEPS: Final = 4_000
 """Of a check of arguments on the event loop, about 20 ms; a longer one is made beside it, before anything is sent."""
-_NAMES_ONE: Final = re.compile(r'"type"\s*:\s*"[a-z][a-z0-9-]*\.')
+NAMES_ONE: Final = re.compile(r'"type"\s*:\s*"[a-z][a-z0-9-]*\.')
+"""Found in the text of each definition with a node of an imported type, and in few others."""
 _KINDS: Final = {"missing": "missing", "unknown": "extra_forbidden", "invalid": "operation_argument"}
 _PINNED: Final = ("operation", "server", "effect")
 Payload = Mapping[str, Any]
@@ -109,11 +110,6 @@ def _at(name: str, value: Any, message: str) -> InitErrorDetails:
 def _of_argument(one: Found, args: dict[str, Any]) -> InitErrorDetails:
     said = PydanticCustomError(_KINDS[one.kind], "{said}", {"said": one.message})
     return InitErrorDetails(type=said, loc=("args", *one.path), input=args)
-
-
-def names_one(text: str) -> bool:
-    """Whether the text of a definition may have a node of an imported type."""
-    return _NAMES_ONE.search(text) is not None
 
 
 def _nodes_of(document: Any) -> Iterator[tuple[str, str, Payload]]:

@@ -108,7 +108,7 @@ class CompiledWorkflows:
         row = await self._database.read(lambda tx: versions.find(tx, workflow_id, version))
         if row is None:
             return None
-        org_id = await self._org_of(workflow_id) if imported_types.names_one(row.definition) else ""
+        org_id = await self._org_of(workflow_id) if imported_types.NAMES_ONE.search(row.definition) else ""
         compiled = await self._compile_text(row.definition, org_id)
         if compiled.program is not None or not org_id:  # what is missing may be imported later
             _keep(self._kept, (workflow_id, version), compiled, _KEPT)
@@ -132,7 +132,7 @@ class CompiledWorkflows:
 
     async def compile_text(self, org_id: str, text: str) -> CompiledWorkflow:
         """Like `compile`, from JSON text."""
-        is_of_org = imported_types.names_one(text)
+        is_of_org = imported_types.NAMES_ONE.search(text) is not None
         key = hashlib.sha256(f"{org_id if is_of_org else ''} {text}".encode()).digest()
         compiled = self._unsaved.get(key) or await self._compile_text(text, org_id)
         if compiled.program is not None or not is_of_org:
@@ -141,13 +141,13 @@ class CompiledWorkflows:
 
     async def pinned(self, org_id: str, document: Any) -> Any:
         """A definition that is not saved, with its nodes of imported types pinned to the operations in use."""
-        if not isinstance(document, dict) or not imported_types.names_one(exact_json.dumps_text(document)):
+        if not isinstance(document, dict) or not imported_types.NAMES_ONE.search(exact_json.dumps_text(document)):
             return document
         return await self._database.read(lambda tx: imported_types.pinned_document(tx, org_id, document))
 
     async def _compile_text(self, text: str, org_id: str) -> CompiledWorkflow:
         """Compiles in a thread unless the definition is small, so that the event loop goes on."""
-        if imported_types.names_one(text):
+        if imported_types.NAMES_ONE.search(text):
             document = await asyncio.to_thread(exact_json.loads, text)
             specs = await self._database.read(lambda tx: imported_types.specs_with(tx, org_id, document, self._specs))
             return await asyncio.to_thread(self._compile, document, specs)

@@ -9,16 +9,6 @@ revision = "0043"
 down_revision = "0042"
 
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-_SQLITE = (
-    "CREATE VIRTUAL TABLE catalog_search USING fts5(words, content='catalog_operations', content_rowid='pk')",
-    "CREATE TRIGGER catalog_search_insert AFTER INSERT ON catalog_operations BEGIN"
-    " INSERT INTO catalog_search (rowid, words) VALUES (new.pk, new.words); END",
-    "CREATE TRIGGER catalog_search_delete AFTER DELETE ON catalog_operations BEGIN"
-    " INSERT INTO catalog_search (catalog_search, rowid, words) VALUES ('delete', old.pk, old.words); END",
-)
-_POSTGRESQL = (
-    "CREATE INDEX ix_catalog_operations_words ON catalog_operations USING gin (to_tsvector('simple', words))",
-)
 
 
 def _text(name: str, comment: str | None = None) -> sa.Column[str]:
@@ -85,5 +75,19 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_catalog_operations_org_id_type", "catalog_operations", ["org_id", "type"])
-    for statement in _SQLITE if op.get_bind().dialect.name == "sqlite" else _POSTGRESQL:
-        op.execute(statement)
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(
+            "CREATE VIRTUAL TABLE catalog_search USING fts5(words, content='catalog_operations', content_rowid='pk')"
+        )
+        op.execute(
+            "CREATE TRIGGER catalog_search_insert AFTER INSERT ON catalog_operations BEGIN"
+            " INSERT INTO catalog_search (rowid, words) VALUES (new.pk, new.words); END"
+        )
+        op.execute(
+            "CREATE TRIGGER catalog_search_delete AFTER DELETE ON catalog_operations BEGIN"
+            " INSERT INTO catalog_search (catalog_search, rowid, words) VALUES ('delete', old.pk, old.words); END"
+        )
+    else:
+        op.execute(
+            "CREATE INDEX ix_catalog_operations_words ON catalog_operations USING gin (to_tsvector('simple', words))"
+        )
