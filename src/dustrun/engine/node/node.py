@@ -158,7 +158,8 @@ def resumed(start: Start, node: ProgramNode, catalog: Catalog, spend: Mapping[st
 def shown_input(node: ProgramNode, catalog: Catalog, resolved: Any) -> Any:
     """The resolved payload as it may be stored: the secret fields of its action masked."""
     kind = node.node.type
-    action = catalog.actions[kind] if kind in catalog.actions else None  # of an import, none is secret
+    # not `get`, which asks whether it is an import: of that, no field is secret
+    action = catalog.actions[kind] if kind in catalog.actions else None  # noqa: SIM401
     if action is None or not action.secret_fields or not isinstance(resolved, dict):
         return resolved
     return {name: MASK if name in action.secret_fields and value else value for name, value in resolved.items()}
