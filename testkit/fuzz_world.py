@@ -362,6 +362,18 @@ class World:
         """A person who may be deactivated."""
         return str(self.call("POST", "/v1/people", self.invitation())["id"])
 
+    def new_role(self) -> dict[str, Any]:
+        """A role that there is not."""
+        self._invited += 1
+        return {"name": f"fuzzed-{self._invited}", "permissions": ["run:read"]}
+
+    def role(self) -> str:
+        """A role that nobody has, and no other of ours."""
+        for one in self.call("GET", "/v1/roles?limit=100")["items"]:
+            if not one["builtIn"]:
+                self.call("DELETE", f"/v1/roles/{one['name']}")
+        return str(self.call("POST", "/v1/roles", self.new_role())["name"])
+
     def session(self) -> str:
         """A session of the key that asks."""
         self._enter(self.sign_in_token())
@@ -612,6 +624,11 @@ def _finish_sign_in(world: World, case: Any) -> None:
     case.headers = {"Cookie": cookie}
 
 
+def _new_role(world: World, case: Any) -> None:
+    world.role()  # an organisation has so many at most
+    _body(case, world.new_role())
+
+
 def _session_of_person(world: World, case: Any) -> None:
     person, session = world.session_of_person()
     _path(case, id=person, session=session)
@@ -702,6 +719,8 @@ HELP: dict[str, Adapt] = {
     "make_person_link": _id_of(World.person),
     "list_person_sessions": _id_of(World.person),
     "end_person_sessions": _id_of(World.person),
+    "create_role": _new_role,
+    "delete_role": _id_of(World.role),
     "end_person_session": _session_of_person,
     "end_own_session": _id_of(World.session),
     "create_organization": _only_body({"name": "fuzzed"}),

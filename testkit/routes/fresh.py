@@ -36,6 +36,26 @@ def new_address() -> str:
     return f"{ids.new_id('to')}@example.com"
 
 
+def new_role() -> str:
+    """A name that no role has."""
+    return ids.new_id("r").replace("_", "-")
+
+
+async def no_roles(stored: Stored) -> Mapping[str, str]:
+    """Deletes the roles of earlier requests."""
+    for one in (await stored.send("GET", "/v1/roles?limit=100"))["items"]:
+        if not one["builtIn"]:
+            await stored.send("DELETE", f"/v1/roles/{one['name']}")
+    return {}
+
+
+async def fresh_role(stored: Stored) -> Mapping[str, str]:
+    """A role that nobody has."""
+    await no_roles(stored)
+    made = await stored.send("POST", "/v1/roles", {"name": new_role(), "permissions": ["run:read"]})
+    return {"id": str(made["name"])}
+
+
 async def invited(stored: Stored) -> Mapping[str, str]:
     """A person who has a page of keys."""
     body = {"name": TEXT, "email": new_address(), "permissions": ["admin"]}

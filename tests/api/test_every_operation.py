@@ -161,6 +161,9 @@ async def _keys(tour: Tour) -> None:
     await tour.call("list_keys")
     await tour.call("get_key", id=key["id"])
     await tour.call("revoke_key", id=key["id"])
+    await tour.call("create_role")
+    await tour.call("list_roles")
+    await tour.call("delete_role", id="bookkeeper")
     person = (await tour.call("invite_person"))["id"]
     await tour.call("list_people")
     await tour.call("get_person", id=person)

@@ -45,6 +45,8 @@ _FORBIDDEN = {
     "list_person_sessions",
     "end_person_sessions",
     "end_person_session",
+    "create_role",
+    "delete_role",
     "run_action",
     "test_action",
     "run_inline",
@@ -132,6 +134,8 @@ _TELLS_NO_MORE = {
     "what an outside system says": {"read_connector_tools", "try_connector"},
     "what its permission is to read": {
         "accept_version",
+        "create_role",
+        "delete_role",
         "end_own_session",
         "end_person_session",
         "end_person_sessions",

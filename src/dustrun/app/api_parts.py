@@ -24,6 +24,7 @@ from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.outside_tokens import OutsideTokens
 from dustrun.services.access.people import People
 from dustrun.services.access.rate_limits import RateLimiter, WrongKeys
+from dustrun.services.access.roles import Roles
 from dustrun.services.access.sessions import ProtocolSessions, Sessions
 from dustrun.services.access.usage import Usage
 from dustrun.services.actions import ActionCalls
@@ -117,6 +118,7 @@ def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> Acc
         organizations=Organizations(base.database, base.writer),
         keys=keys,
         people=People(base.database, base.writer, keys, sessions, base.settings.base_url()),
+        roles=Roles(base.database, base.writer),
         outside_tokens=OutsideTokens(base.settings, base.database, base.http),
         sessions=sessions,
         sign_ins=sign_ins,

@@ -13,6 +13,7 @@ from dustrun.operations.declaration.fields import Name, Paged
 from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.operations.keys import WalletId, WorkflowId
+from dustrun.operations.roles import RoleName
 from dustrun.services.access.api_keys import PRESETS
 from dustrun.services.access.paging import Page, page_of
 from dustrun.services.access.people import Given, Invited, Known, Person, PersonLink
@@ -28,7 +29,7 @@ Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[!-?A-~]+@[0
 
 
 class InvitePerson(Fields):
-    """A new person: permissions as a list, or as a preset in `scope`."""
+    """A new person: permissions as a list, of a role, or as a preset in `scope`."""
 
     name: Name = Field(description="What the person is called.", examples=["Ada"])
     email: Email = Field(
@@ -37,6 +38,7 @@ class InvitePerson(Fields):
     )
     permissions: Permissions | None = Field(None, description="Permissions of the person.", examples=[["run:read"]])
     scope: Literal["read", "read-write", "mcp"] | None = Field(None, description="A preset of permissions, as of keys.")
+    role: RoleName | None = Field(None, description="A role, as of `GET /v1/roles`.", examples=["builder"])
     workflow_ids: Annotated[list[WorkflowId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
         None, description="Limits the person to these workflows and their runs. Default: all."
     )
@@ -46,8 +48,8 @@ class InvitePerson(Fields):
 
     @model_validator(mode="after")
     def _one_of_both(self) -> InvitePerson:
-        if (self.permissions is None) == (self.scope is None):
-            raise ValueError("give either `permissions` or `scope`")
+        if [self.permissions, self.scope, self.role].count(None) != 2:
+            raise ValueError("give one of `role`, `permissions` and `scope`")
         return self
 
 
@@ -61,9 +63,16 @@ class UpdatePerson(Fields):
     permissions: Permissions | None = Field(
         None, description="New permissions. They revoke all keys of the person, who signs in by a new link."
     )
+    role: RoleName | None = Field(None, description="Another role; the same as its permissions, with its name.")
     key_ids: Annotated[list[KeyId], Field(max_length=_MOST_IDS)] = Field(
         default=[], description="Keys that are this person's from now on, with those of the same hand; for good."
     )
+
+    @model_validator(mode="after")
+    def _not_both(self) -> UpdatePerson:
+        if self.permissions is not None and self.role is not None:
+            raise ValueError("give `role` or `permissions`, not both")
+        return self
 
 
 class PersonAnswer(Answer):
@@ -77,6 +86,7 @@ class PersonAnswer(Answer):
     key_id: Annotated[str, From("row.key_id")] = Field(
         description="The key that their sessions stand for; `approvers` of a policy can name it. Nobody has its secret."
     )
+    role: Annotated[str | None, From("row.role")] = Field(description="Null: they were given permissions one by one.")
     permissions: Annotated[list[str], From("home.permissions"), STORED]
     workflow_ids: Annotated[list[str] | None, From("home.workflow_ids"), STORED]
     wallet_ids: Annotated[list[str] | None, From("home.wallet_ids"), STORED]
@@ -159,7 +169,8 @@ async def invite_person(call: Call, body: InvitePerson) -> Invited:
         call.principal,
         name=body.name,
         email=body.email,
-        permissions=body.permissions or sorted(PRESETS[body.scope or "read"]),
+        permissions=body.permissions or (sorted(PRESETS[body.scope]) if body.scope else []),
+        role=body.role,
         workflow_ids=body.workflow_ids,
         wallet_ids=body.wallet_ids,
     )
@@ -190,7 +201,7 @@ async def update_person(call: Call, id: str, body: UpdatePerson) -> Person:
     Who is deactivated has no key, session or stream from that moment, and runs in their name sign nothing more. What
     they published pauses at its next event. `GET /v1/people/{id}` lists it before and after.
     """
-    given = Given(name=body.name, state=body.state, permissions=body.permissions, key_ids=body.key_ids)
+    given = Given(name=body.name, state=body.state, permissions=body.permissions, role=body.role, key_ids=body.key_ids)
     return await call.parts.access.people.change(call.principal, id, given)
 
 

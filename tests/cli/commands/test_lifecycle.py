@@ -70,6 +70,12 @@ def test_a_person_from_the_invitation_to_the_end(server: Served) -> None:
     assert server.json("people", "deactivate", ada["id"])["state"] == "deactivated"
     assert server.json("keys", "show", made)["revokedAt"] is not None
     assert server.json("people", "activate", ada["id"])["state"] == "active"
+    assert server.json("people", "add-role", "clerk", "-p", "run:read")["builtIn"] is False
+    assert server.json("people", "set-role", ada["id"], "clerk")["role"] == "clerk"
+    assert server.json("people", "set-role", ada["id"], "viewer")["role"] == "viewer"
+    assert server.json("people", "delete-role", "clerk")["name"] == "clerk"
+    assert "viewer" in server.dustrun("people", "roles").stdout
+    assert server.json("people", "invite", "c@example.com", "--name", "C", "--role", "viewer")["role"] == "viewer"
     nothing = server.dustrun("people", "invite", "b@example.com", "--name", "B")
     assert (nothing.returncode, "Give what the person may do" in nothing.stderr) == (2, True)
 

@@ -21,6 +21,7 @@ from dustrun.services.access.outside_tokens import OutsideTokens
 from dustrun.services.access.people import People
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.rate_limits import RateLimiter, WrongKeys
+from dustrun.services.access.roles import Roles
 from dustrun.services.access.sessions import ProtocolSessions, Sessions
 from dustrun.services.access.usage import Usage
 from dustrun.services.actions import ActionCalls
@@ -93,6 +94,7 @@ class AccessParts:
     organizations: Organizations
     keys: Keys
     people: People
+    roles: Roles
     outside_tokens: OutsideTokens
     sessions: Sessions
     sign_ins: SignIns

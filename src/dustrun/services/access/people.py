@@ -7,6 +7,7 @@ permissions, limits, in whose name runs are, and that all of it ends at once whe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from dustrun import clock, ids
@@ -29,6 +30,7 @@ from dustrun.services.access.api_keys import (
 from dustrun.services.access.hands import hand_of
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
+from dustrun.services.access.roles import permissions_of_role
 from dustrun.services.access.sessions import OpenSession, Sessions, end_one, list_open, seen_by
 from dustrun.storage.access import identities
 from dustrun.storage.access import keys as key_rows
@@ -104,6 +106,7 @@ class Given:
     name: str | None = None
     state: str | None = None
     permissions: Sequence[str] | None = None
+    role: str | None = None
     key_ids: Sequence[str] = ()
 
 
@@ -123,12 +126,13 @@ class People:
         *,
         name: str,
         email: str,
-        permissions: Sequence[str],
+        permissions: Sequence[str] = (),
+        role: str | None = None,
         workflow_ids: Sequence[str] | None,
         wallet_ids: Sequence[str] | None,
     ) -> Invited:
         """Makes a person with no more rights than the caller, and a link that signs them in; raises `Conflict` if the
-        organisation has one with this address."""
+        organisation has one with this address. `role`: whose permissions they get."""
         _check_manager(principal, "invite people")
         check_grant(principal, permissions)
         address = email.lower()
@@ -140,8 +144,9 @@ class People:
                     code=Code.PERSON_EMAIL_TAKEN,
                 )
             check_there(tx, principal.org_id, workflow_ids or (), wallet_ids or ())
+            rights = permissions if role is None else _rights_of(tx, principal, role)
             person_id = ids.new_id("per")
-            home = _make_home(tx, principal, person_id, name, permissions, workflow_ids, wallet_ids)
+            home = _make_home(tx, principal, person_id, name, rights, workflow_ids, wallet_ids)
             row = PersonRow(
                 id=person_id,
                 org_id=principal.org_id,
@@ -150,9 +155,12 @@ class People:
                 key_id=home.id,
                 invited_by=principal.key_id,
                 created_at=home.created_at,
+                role=role,
             )
             rows.insert(tx, row)
-            audit.record(tx, principal, "person.invite", row.id, email=address, permissions=sorted(permissions))
+            audit.record(
+                tx, principal, "person.invite", row.id, email=address, permissions=sorted(rights), **_named(role)
+            )
             link = self._link(tx, row)
             return Invited(Person(row, home), link.url, link.expires_at)
 
@@ -196,9 +204,10 @@ class People:
         person, revoke all their keys and so end their sessions and streams at once."""
         _check_manager(principal, "change people")
         check_grant(principal, given.permissions or ())
+        wanted = given
 
         def unit(tx: Tx) -> tuple[Person, list[KeyRow]]:
-            person = _get(tx, principal, person_id)
+            person, given = _get(tx, principal, person_id), _with_rights(tx, principal, wanted)
             for number, key_id in enumerate(given.key_ids):
                 _give(tx, principal, person_id, key_id, f"keyIds[{number}]")
             ends = given.state == "deactivated" or given.permissions is not None
@@ -206,8 +215,9 @@ class People:
                 identities.end(tx, person_id, at=None)
             ended = end_keys_of(tx, principal, person_id) if ends else []
             home = _home_after(tx, principal, person, given)
-            rows.update(tx, person_id, name=given.name or person.row.name, key_id=home.id)
-            said = {"name": given.name, "state": given.state, "permissions": given.permissions}
+            role = given.role if given.permissions is not None else person.row.role
+            rows.update(tx, person_id, name=given.name or person.row.name, key_id=home.id, role=role)
+            said = {"name": given.name, "state": given.state, "permissions": given.permissions, **_named(given.role)}
             said = {field: value for field, value in said.items() if value is not None}
             audit.record(tx, principal, "person.update", person_id, keyIds=[*given.key_ids], **said)
             return _get(tx, principal, person_id), ended
@@ -317,6 +327,21 @@ def _home_after(tx: Tx, principal: Principal, person: Person, given: Given) -> K
     check_grant(principal, permissions)
     name, limits = given.name or person.row.name, (ids_of(home.workflow_ids), ids_of(home.wallet_ids))
     return _make_home(tx, principal, person.row.id, name, permissions, *limits)
+
+
+def _with_rights(tx: Tx, principal: Principal, given: Given) -> Given:
+    return given if given.role is None else replace(given, permissions=_rights_of(tx, principal, given.role))
+
+
+def _rights_of(tx: Tx, principal: Principal, role: str) -> list[str]:
+    """The permissions of a role, of which none may be beyond the caller's."""
+    permissions = permissions_of_role(tx, principal.org_id, role)
+    check_grant(principal, permissions)
+    return permissions
+
+
+def _named(role: str | None) -> dict[str, str]:
+    return {} if role is None else {"role": role}
 
 
 def _give(tx: Tx, principal: Principal, person_id: str, key_id: str, field: str) -> None:

@@ -28,6 +28,7 @@ class PersonRow:
     invited_by: str
     created_at: int
     joined_at: int | None = None
+    role: str | None = None
 
 
 class SessionSeen(NamedTuple):
@@ -52,7 +53,11 @@ _PAGE = Statement(
     .offset(b("offset", type_=sa.Integer))
 )
 _HOMES = Statement(sa.select(t.c.key_id).where(t.c.org_id == b("org_id")))
-_UPDATE = Statement(sa.update(t).where(t.c.id == b("of_id")).values(name=b("new_name"), key_id=b("new_key")))
+_UPDATE = Statement(
+    sa.update(t).where(t.c.id == b("of_id")).values(name=b("new_name"), key_id=b("new_key"), role=b("new_role"))
+)
+_OF_ROLE = Statement(sa.select(*_COLUMNS).where(t.c.org_id == b("org_id"), t.c.role == b("role")).order_by(t.c.id))
+_FORGET_ROLE = Statement(sa.update(t).where(t.c.org_id == b("of_org"), t.c.role == b("of_role")).values(role=sa.null()))
 _JOIN = Statement(
     sa.update(t)
     .where(t.c.key_id == b("of_key"), t.c.joined_at.is_(None))
@@ -89,9 +94,19 @@ def home_keys(tx: Tx, org_id: str) -> set[str]:
     return {row[0] for row in tx.all(_HOMES, org_id=org_id)}
 
 
-def update(tx: Tx, person_id: str, *, name: str, key_id: str) -> None:
-    """Changes a person's name and the key of their sessions."""
-    tx.do(_UPDATE, of_id=person_id, new_name=name, new_key=key_id)
+def update(tx: Tx, person_id: str, *, name: str, key_id: str, role: str | None) -> None:
+    """Changes a person's name, the key of their sessions, and their role."""
+    tx.do(_UPDATE, of_id=person_id, new_name=name, new_key=key_id, new_role=role)
+
+
+def list_of_role(tx: Tx, org_id: str, role: str) -> list[PersonRow]:
+    """Lists the people of the organisation who have a role."""
+    return [PersonRow(**dict(zip(_NAMES, row, strict=True))) for row in tx.all(_OF_ROLE, org_id=org_id, role=role)]
+
+
+def forget_role(tx: Tx, org_id: str, role: str) -> None:
+    """Takes a role from whoever has it; their keys stay as they are."""
+    tx.do(_FORGET_ROLE, of_org=org_id, of_role=role)
 
 
 def join(tx: Tx, key_id: str, now: int) -> None:

@@ -59,6 +59,16 @@ api_keys = Table(
     partial_index("ix_api_keys_person_id", "person_id", where="person_id IS NOT NULL"),
 )
 
+roles = Table(
+    "roles",
+    metadata,
+    Column("org_id", Text, ForeignKey("organizations.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("description", Text),
+    Column("permissions", Text, nullable=False, comment="JSON list"),
+    Column("created_at", BigInteger, nullable=False),
+)
+
 people = Table(
     "people",
     metadata,
@@ -70,6 +80,7 @@ people = Table(
     Column("invited_by", Text, nullable=False, comment="id of the key"),
     Column("created_at", BigInteger, nullable=False),
     Column("joined_at", BigInteger, comment="when a link of theirs was first used"),
+    Column("role", Text, comment="null: permissions of their own"),
     UniqueConstraint("org_id", "email"),
     Index("ix_people_org_id_id", "org_id", "id"),
 )

@@ -20,7 +20,8 @@ PersonId = Annotated[str, typer.Argument(metavar="PERSON", help="Person id, per_
 
 Whose = Annotated[str | None, typer.Argument(metavar="PERSON", help="Person id, per_…; default: yourself.")]
 
-_COLUMNS = ["person", "name", "e-mail", "state", "may", "key", "joined"]
+_COLUMNS = ["person", "name", "e-mail", "state", "role", "may", "key", "joined"]
+_ROLE = ["role", "may", "about", "built in"]
 _SESSION = ["session", "key", "started", "last used", "this"]
 _DEPENDENTS = {
     "keys": "good keys",
@@ -33,7 +34,12 @@ _DEPENDENTS = {
 
 def _row(person: dict[str, Any]) -> list[Any]:
     may = " ".join(person["permissions"])
-    return [person["id"], person["name"], person["email"], person["state"], may, person["keyId"], person["joinedAt"]]
+    named = [person["id"], person["name"], person["email"], person["state"], person["role"]]
+    return [*named, may, person["keyId"], person["joinedAt"]]
+
+
+def _role_row(role: dict[str, Any]) -> list[Any]:
+    return [role["name"], " ".join(role["permissions"]), role["description"], "yes" if role["builtIn"] else None]
 
 
 def _session_row(one: dict[str, Any]) -> list[Any]:
@@ -63,14 +69,15 @@ def invite(
     scope: Annotated[
         str | None, typer.Option("--scope", help="Preset of permissions instead: read, read-write or mcp.")
     ] = None,
+    role: Annotated[str | None, typer.Option("--role", help="Role instead, like builder.")] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
     """Invite a person, and print the link that signs them in once."""
-    if bool(permission) == bool(scope):
-        raise CliError("Give what the person may do: either --permission (repeatable) or --scope.")
-    body = {"name": name, "email": email, "permissions": permission or None, "scope": scope}
+    if sum(map(bool, (permission, scope, role))) != 1:
+        raise CliError("Give what the person may do: one of --role, --permission (repeatable) and --scope.")
+    body = {"name": name, "email": email, "permissions": permission or None, "scope": scope, "role": role}
     given = {field: value for field, value in body.items() if value is not None}
     made = client_of(server, key).post("/v1/people", given)
     if as_json:
@@ -164,6 +171,52 @@ def sign_out(person_id: PersonId, as_json: AsJson = False, server: Server = SERV
         output.write_json(found)
     else:
         output.say(f"Sessions ended: {found['ended']}.")
+
+
+@app.command("set-role")
+def set_role(
+    person_id: PersonId,
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="Role, like builder.")],
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Give a person another role; their keys and sessions end, and they sign in by a new link."""
+    _show(client_of(server, key).call("PATCH", f"/v1/people/{segment(person_id)}", {"role": role}), as_json)
+
+
+@app.command("roles")
+def list_roles(
+    limit: Limit = 100, offset: Offset = 0, as_json: AsJson = False, server: Server = SERVER, key: Key = None
+) -> None:
+    """List roles: those that are built in, then the organisation's own."""
+    page = client_of(server, key).get("/v1/roles", limit=limit, offset=offset)
+    show_page(page, _ROLE, _role_row, as_json, spare=("built in", "about"))
+
+
+@app.command("add-role")
+def add_role(
+    name: Annotated[str, typer.Argument(metavar="ROLE", help="New name: small letters, digits, hyphens.")],
+    permission: Annotated[list[str], typer.Option("--permission", "-p", help="Permission; repeatable.")],
+    about: Annotated[str | None, typer.Option("--about", help="What the role is for.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Make a role; it does not change afterwards."""
+    body = {"name": name, "permissions": permission} | ({} if about is None else {"description": about})
+    show_one(client_of(server, key).post("/v1/roles", body), _ROLE, _role_row, as_json)
+
+
+@app.command("delete-role")
+def delete_role(
+    name: Annotated[str, typer.Argument(metavar="ROLE", help="Role that nobody has.")],
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Delete a role of the organisation."""
+    show_one(client_of(server, key).call("DELETE", f"/v1/roles/{segment(name)}"), _ROLE, _role_row, as_json)
 
 
 @app.command()

@@ -28,6 +28,7 @@ def give(tx: Tx, person: PersonRow, home: KeyRow, permissions: Sequence[str] | N
     actor = _actor(home)
     if is_good(home) and had < gets:
         key_rows.widen(tx, home.id, exact_json.dumps_text(sorted(gets)))
+        people_rows.update(tx, person.id, name=person.name, key_id=home.id, role=None)
         audit.record(tx, actor, "person.update", person.id, permissions=sorted(gets), by="provider")
         return _key(tx, home), []
     ended = end_keys_of(tx, actor, person.id, keeps_way_in=True)
@@ -42,7 +43,7 @@ def give(tx: Tx, person: PersonRow, home: KeyRow, permissions: Sequence[str] | N
         person_id=person.id,
     ).row
     key_rows.insert(tx, fresh)
-    people_rows.update(tx, person.id, name=person.name, key_id=fresh.id)
+    people_rows.update(tx, person.id, name=person.name, key_id=fresh.id, role=person.role if had == gets else None)
     audit.record(tx, actor, "person.update", person.id, permissions=sorted(gets), by="provider")
     return fresh, [_key(tx, row) for row in ended]
 
