@@ -43,7 +43,7 @@ export function Timeline({ workflow, from, to, choose }: Props) {
                 </small>
               )}
             </button>
-            {one.version !== workflow.version && may(me, 'workflow:write') && (
+            {one.version !== workflow.version && may(me, 'workflow:update') && (
               <button type="button" className="link" onClick={() => setAsked(one.version)}>
                 {said.restore}
                 <span className="said"> {said.version(one.version)}</span>

@@ -71,7 +71,7 @@ export default function Home() {
               onChange={(value) => set('since', value === 'left' ? null : value)}
             />
           )}
-          {may(me, 'workflow:write') && (
+          {may(me, 'workflow:create') && (
             <Button
               variant={isNew ? 'filled' : 'default'}
               leftSection={<IconPlus size={16} />}
