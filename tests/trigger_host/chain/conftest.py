@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from testkit.chain.anvil import Anvil
 from testkit.chain.lent import lent
 from testkit.chain.pings import WORDS, Pings
 
@@ -15,6 +16,16 @@ from testkit.chain.pings import WORDS, Pings
 def pings() -> Iterator[Pings]:
     """A node with the contract, some blocks old."""
     with lent(*WORDS) as node:
+        made = Pings(node, random.Random(5))
+        made.install()
+        node.mine(8)
+        yield made
+
+
+@pytest.fixture
+def fresh_pings() -> Iterator[Pings]:
+    """Like `pings`, on a node that no test has used: one that is lent may have let go of the state of an old block."""
+    with Anvil(*WORDS) as node:
         made = Pings(node, random.Random(5))
         made.install()
         node.mine(8)

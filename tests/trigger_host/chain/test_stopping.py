@@ -41,8 +41,9 @@ async def resume(server: Watching, workflow: str) -> None:
 
 
 async def test_a_reorg_deeper_than_the_stored_headers_stops_a_trigger_until_it_is_resumed(
-    pings: Pings, tmp_path: Path
+    fresh_pings: Pings, tmp_path: Path
 ) -> None:
+    pings = fresh_pings
     pings.node.mine(200)
     async with watching(pings.node.url, tmp_path) as server:
         workflow = await server.publish(confirmations=0)
