@@ -129,7 +129,7 @@ class SpendForecasts:
     async def of_definition(self, principal: Principal, document: Any) -> SpendForecast:
         """A definition that is not stored; raises `Invalid` if it does not validate."""
         pinned = await self._programs.pinned(principal.org_id, document)
-        return SpendForecast((await self._programs.compile(principal.org_id, pinned)).runnable())
+        return SpendForecast((await self._programs.compile_text(principal.org_id, pinned)).runnable())
 
     async def closure(self, principal: Principal, forecast: SpendForecast, given: ForecastInput) -> Closure:
         """The workflow and all that it calls, in the versions that a run would take now."""

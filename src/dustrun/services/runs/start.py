@@ -11,7 +11,7 @@ from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import KEPT_FROM, OPENS_AGAIN, Execution, items_of
 from dustrun.core.run.state import Mode, NodeStatus
 from dustrun.core.text.masking import marks_in, unseal
-from dustrun.core.values.exact_json import dumps_text, loads, loads_own
+from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.core.workflow.program import Program
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.read_hosts import ReadHosts
@@ -172,12 +172,11 @@ class Starts:
     async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> CreatedRun:
         """Starts a run of a definition that is not saved."""
         may_start.check_caller(principal, None, request, by_trigger=False)
-        document = await self._programs.pinned(principal.org_id, document)
-        compiled = await self._programs.compile(principal.org_id, document)
+        text = await self._programs.pinned(principal.org_id, document)
+        compiled = await self._programs.compile_text(principal.org_id, text)
         may_start.check_inline(compiled)
         program = compiled.runnable()
         await self._guard.check_program(principal, program, is_simulated=request.simulate)
-        text = dumps_text(document)
         await self._guard.admit_unsaved(principal, mode_of(request), program, text)
         trigger_id = may_start.trigger_of(compiled, request)
         payload = await may_start.accept(self._catalog, compiled, trigger_id, request.payload)

@@ -124,14 +124,9 @@ class CompiledWorkflows:
             return None
         return await self.find(workflow_id, version)
 
-    async def compile(self, org_id: str, document: Any) -> CompiledWorkflow:
-        """Compiles a definition that is not saved, or takes it from the cache; raises `Invalid` if it does not match
-        the schema.
-        """
-        return await self.compile_text(org_id, exact_json.dumps_text(document))
-
     async def compile_text(self, org_id: str, text: str) -> CompiledWorkflow:
-        """Like `compile`, from JSON text."""
+        """Compiles the text of a definition that is not saved, or takes it from the cache; raises `Invalid` if it does
+        not match the schema."""
         is_of_org = imported_types.NAMES_ONE.search(text) is not None
         key = hashlib.sha256(f"{org_id if is_of_org else ''} {text}".encode()).digest()
         compiled = self._unsaved.get(key) or await self._compile_text(text, org_id)
@@ -139,11 +134,13 @@ class CompiledWorkflows:
             _keep(self._unsaved, key, compiled, _KEPT_UNSAVED)
         return compiled
 
-    async def pinned(self, org_id: str, document: Any) -> Any:
-        """A definition that is not saved, with its nodes of imported types pinned to the operations in use."""
-        if not isinstance(document, dict) or not imported_types.NAMES_ONE.search(exact_json.dumps_text(document)):
-            return document
-        return await self._database.read(lambda tx: imported_types.pinned_document(tx, org_id, document))
+    async def pinned(self, org_id: str, document: Any) -> str:
+        """The text of a definition that is not saved; nodes of imported types are pinned to the operations in use."""
+        text = exact_json.dumps_text(document)
+        if not isinstance(document, dict) or not imported_types.NAMES_ONE.search(text):
+            return text
+        pinned = await self._database.read(lambda tx: imported_types.pinned_document(tx, org_id, document))
+        return exact_json.dumps_text(pinned)
 
     async def _compile_text(self, text: str, org_id: str) -> CompiledWorkflow:
         """Compiles in a thread unless the definition is small, so that the event loop goes on."""
