@@ -8,7 +8,7 @@ from pathlib import Path
 
 import house_rules
 import pytest
-from house import code, commits, folders, patching, words
+from house import code, commits, coverage, folders, patching, words
 from house.tree import Finding, Rule, Tree
 
 Files = dict[str, str]
@@ -225,3 +225,34 @@ def test_findings_are_printed_and_fail_the_check(tmp_path: Path, capsys: pytest.
     assert (
         "no_private_file_names: src/dustrun/chain/together.py: its name is a private word." in capsys.readouterr().out
     )
+
+
+HERE = {"list_notes": "GET /v1/notes", "get_note": "GET /v1/notes/{}"}
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("GET\t/v1/notes\tsame\tlist_notes", None),
+        ("GET\t/v1/notes/{noteId}\tother\tget_note\tanother time", None),
+        ("GET\t/v1/slips\trenamed\tlist_notes", None),
+        ("GET\t/v1/slips\tmissing", None),
+        ("GET\t/v1/slips\tleft out\t\tnobody writes one", None),
+        ("GET\t/v1/slips\tleft out", "say why"),
+        ("GET\t/v1/notes\tleft out\t\tnobody writes one", "not left out"),
+        ("GET\t/v1/slips\tsame\tlist_notes", "not same"),
+        ("GET\t/v1/notes\trenamed\tlist_notes", "not renamed"),
+        ("GET\t/v1/notes\tsame\tread_notes", "no operation"),
+        ("GET\t/v1/notes\tdone\tlist_notes", "is none of"),
+    ],
+)
+def test_coverage_that_is_not_so_is_found(line: str, fault: str | None) -> None:
+    found = list(coverage.faults(coverage.read(line), HERE))
+    assert [fault] == [fault for one in found if fault in one] if fault else found == []
+
+
+def test_the_table_of_coverage_says_what_is_so() -> None:
+    assert coverage.main([]) == 0
+    known = coverage.read(coverage.TABLE.read_text())
+    assert len(known) == 171
+    assert len({one.place for one in known}) == 171
