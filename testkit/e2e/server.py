@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,16 @@ class Server:
     def stop(self) -> float:
         """An orderly stop."""
         return self.end(signal.SIGTERM)
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """While it accepts connections and says nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         """Ends it if it still runs; for fixtures."""

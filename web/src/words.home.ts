@@ -9,6 +9,7 @@ export const home = {
   waiting: 'Waiting for you',
   oldest: (when: string) => `oldest ${when}`,
   nothingWaits: 'nothing waits',
+  forOthers: (n: number) => `${n} for somebody else`,
   failed: 'Failed',
   partly: (n: number) => `and ${n} partly done`,
   noneFailed: 'nothing failed',

@@ -26,8 +26,10 @@ noun = Noun("Approvals")
 
 Status = Literal["pending", "approved", "rejected", "timed_out", "cancelled"]
 ApprovalId = Annotated[str, Named("id"), Field(description="Id of the approval.", max_length=64)]
+Listed = tuple[ApprovalRow, str, str | None]
 Detailed = tuple[ApprovalRow, list[dict[str, Any]], str | None]
 Comment = Annotated[Text, StringConstraints(max_length=2000)]
+_REFUSAL = "Why the caller could not approve it; null if nothing is against it, or it is no longer open."
 _REFUSALS = [Code.APPROVAL_UNKNOWN, Code.APPROVAL_DECIDED]
 _OF_APPROVING = [*_REFUSALS, Code.BINDING_MISMATCH, Code.REHEARSAL_MISMATCH]
 
@@ -103,8 +105,9 @@ class ApprovalAnswer(Answer):
 
 
 class ListedApproval(ApprovalAnswer):
-    """A question to a person, with why it is asked in a sentence."""
+    """A question to a person, with why it is asked in a sentence, and whether the caller could approve it."""
 
+    refusal: str | None = Field(description=_REFUSAL)
     why: str = Field(
         description="Of a spend that a policy with `sources` judged: what from outside shaped who is paid and how "
         "much, of which `GET /v1/approvals/{id}` has all. Of others: what asks, a step, a limit, or who proposed it.",
@@ -119,7 +122,7 @@ class ApprovalDetail(ApprovalAnswer):
         description="Why this amount, why this recipient: of the spend that asks; of a launch, those of the rehearsal; "
         "else those that the run came to, or before that, the first 50 that its version can make."
     )
-    refusal: str | None = Field(description="Why the caller could not approve it; null if nothing is against it.")
+    refusal: str | None = Field(description=_REFUSAL)
 
 
 class AskedAmount(Answer):
@@ -180,8 +183,8 @@ def _detail(found: Detailed) -> dict[str, Any]:
     return data_of(ApprovalAnswer, found[0]) | {"sources": found[1], "refusal": found[2]}
 
 
-def _listed(found: tuple[ApprovalRow, str]) -> dict[str, Any]:
-    return data_of(ApprovalAnswer, found[0]) | {"why": found[1]}
+def _listed(found: Listed) -> dict[str, Any]:
+    return data_of(ApprovalAnswer, found[0]) | {"why": found[1], "refusal": found[2]}
 
 
 def _row_of(result: ApprovalRow | DecidedLaunch) -> ApprovalRow:
@@ -198,7 +201,7 @@ async def list_approvals(
         Named("status"),
         Field(description=f"Statuses, {ANY_OF}; default: the open ones."),
     ] = None,
-) -> Page[tuple[ApprovalRow, str]]:
+) -> Page[Listed]:
     """List approval questions, newest first."""
     wanted = statuses if statuses is not None else ["pending"]
     return await call.parts.waits.approvals.list_page(call.principal, wanted, paging)

@@ -1,7 +1,7 @@
 /** The one way to the server: typed by its OpenAPI document, exact in its numbers, errors as they were said. */
 import { words } from '../words'
 import { parse, stringify } from './exact'
-import { doubt } from './reach'
+import { doubt, heard } from './reach'
 import type { components, paths } from './schema'
 
 export type Schemas = components['schemas']
@@ -82,6 +82,7 @@ export async function send(method: Method, path: string, place: Place = {}, body
     doubt()
     throw new ApiError(0, method === 'get' ? words.state.readFailed : words.state.writeFailed)
   }
+  heard()
   const text = await response.text()
   let answer: Json = {}
   try {

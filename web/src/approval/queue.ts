@@ -3,7 +3,8 @@ import { useMemo } from 'react'
 import { useList, useMe } from '../api/queries'
 import { may } from '../model/rights'
 
-/** None for a key that may not read them: nothing is asked that would be refused. */
+/** `mine` are those that the reader may approve, which `count` counts. None for a key that may not read them: nothing is
+ * asked that would be refused. */
 export function useWaiting() {
   const me = useMe()
   const isRead = may(me.data, 'run:read')
@@ -11,6 +12,8 @@ export function useWaiting() {
   const { data, hasNextPage } = found
   return useMemo(() => {
     const rows = data?.pages.flatMap((page) => page.items) ?? []
-    return { rows, count: hasNextPage ? `${rows.length}+` : String(rows.length) }
+    const mine = rows.filter((one) => one.refusal === null)
+    const said = (n: number) => (hasNextPage ? `${n}+` : String(n))
+    return { rows, mine, all: said(rows.length), count: said(mine.length), others: rows.length - mine.length }
   }, [data, hasNextPage])
 }

@@ -5,6 +5,7 @@ import { useQuery } from '@tanstack/react-query'
 import { useEffect } from 'react'
 import { ApiError, get as ask, type Problem, patch, post, put, type Workflow } from '../api/client'
 import { queries, refresh } from '../api/queries'
+import { useReach } from '../api/reach'
 import type { Flow } from '../model/graph'
 import { words } from '../words'
 import { contentIn, hasUnsaved, isDirty, note, noteSaved, useDocument } from './document'
@@ -94,12 +95,17 @@ export async function saveAll(): Promise<void> {
   if (isDirty()) throw new Error(words.editor.runUnsaved)
 }
 
+/** A moment after each change, and again as long as that fails; at once when a server answers that did not. */
 export function useAutosave() {
   const flow = useDocument((s) => s.flow)
   const positions = useDocument((s) => s.positions)
   const marks = useDocument((s) => s.marks)
   const isSaving = useDocument((s) => s.isSaving)
   const conflict = useDocument((s) => s.conflict)
+  const isLost = useReach((s) => s.lostAt !== null)
+  useEffect(() => {
+    if (!isLost) void save().catch(() => {})
+  }, [isLost])
   // biome-ignore lint/correctness/useExhaustiveDependencies: each change begins the wait anew
   useEffect(() => {
     if (isSaving || conflict || !isDirty()) return

@@ -135,10 +135,14 @@ const Figure = ({ name, value, about, href, tone }: FigureProps) => (
 
 /** What a key may not see is left out; before the answer there are the same boxes, empty. */
 function Figures({ of, since }: { of: Overview | undefined; since: string }) {
-  const { rows, count } = useWaiting()
+  const { mine, count, others } = useWaiting()
   const me = useMe().data
   if (!may(me, 'run:read')) return null
-  const oldest = rows.at(-1)
+  const oldest = mine.at(-1)
+  const about = [
+    oldest ? said.oldest(ago(oldest.createdAt, Date.now())) : others === 0 && said.nothingWaits,
+    others > 0 && said.forOthers(others),
+  ]
   const runsSince = (more: string) => `/runs?mode=live&since=${encodeURIComponent(since)}${more}`
   const { runs, moved, next } = of ?? {}
   return (
@@ -146,9 +150,9 @@ function Figures({ of, since }: { of: Overview | undefined; since: string }) {
       <Figure
         name={said.waiting}
         value={count}
-        about={oldest ? said.oldest(ago(oldest.createdAt, Date.now())) : said.nothingWaits}
+        about={about.filter(Boolean).join(', ')}
         href="/approvals"
-        tone={rows.length ? 'dust' : undefined}
+        tone={mine.length ? 'dust' : undefined}
       />
       <Figure
         name={said.failed}
@@ -188,7 +192,7 @@ const clock = (at: string) => new Date(at).toLocaleTimeString('en-GB', { hour: '
 
 /** Questions, what does not mend itself, and failures, each with the one thing to do. */
 function Needs({ failed, attention }: { failed: RunItem[]; attention: Attention[] }) {
-  const waiting = useWaiting().rows.slice(0, QUESTIONS)
+  const waiting = useWaiting().mine.slice(0, QUESTIONS)
   if (!waiting.length && !failed.length && !attention.length) return null
   return (
     <Section title={said.needs}>
@@ -256,7 +260,7 @@ function Attended({ one }: { one: Attention }) {
 
 const errorOf = (run: RunItem) => (run.error && 'message' in run.error ? short(String(run.error.message)) : '')
 
-function Question({ one }: { one: ReturnType<typeof useWaiting>['rows'][number] }) {
+function Question({ one }: { one: ReturnType<typeof useWaiting>['mine'][number] }) {
   const spends = useSpends(one).data ?? []
   const worth = headline(spends)
   const coins = coinsOf(spends).join(', ')

@@ -30,7 +30,7 @@ export const ApprovalStatus = ({ status }: { status: string }) => (
 /** From one open question to the next. */
 function Neighbours({ id }: { id: string }) {
   const [, go] = useLocation()
-  const { rows, count } = useWaiting()
+  const { rows, all } = useWaiting()
   const at = rows.findIndex((one) => one.id === id)
   const [before, next] = [rows[at - 1]?.id, rows[at + 1]?.id]
   useEffect(() => {
@@ -57,7 +57,7 @@ function Neighbours({ id }: { id: string }) {
   )
   return (
     <>
-      <span className="quiet num">{approving.place(at + 1, count)}</span>
+      <span className="quiet num">{approving.place(at + 1, all)}</span>
       {arrow(before, approving.before, IconChevronLeft)}
       {arrow(next, approving.next, IconChevronRight)}
     </>

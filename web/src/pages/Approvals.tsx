@@ -4,6 +4,7 @@ import { useSearchParams } from 'wouter'
 import type { Schemas } from '../api/client'
 import { useList } from '../api/queries'
 import { short } from '../model/amounts'
+import { plainRefusal } from '../model/asked'
 import { ModeBadge } from '../parts/Badges'
 import { Page } from '../parts/Page'
 import { type Column, Empty, Table } from '../parts/Table'
@@ -34,6 +35,7 @@ const OPEN: Column<Approval>[] = [
           {row.quorum > 1 && ` · ${said.votesOf(row.votes.length, row.quorum)}`}
         </small>
         {row.why && <small dir="auto">{row.why.replaceAll('`', '')}</small>}
+        {row.refusal && <small dir="auto">{plainRefusal(row.refusal)}</small>}
       </>
     ),
   },

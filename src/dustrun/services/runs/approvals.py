@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -222,16 +223,43 @@ def _tell_vote(tx: Tx, row: ApprovalRow, subject: rows.ApprovalSubject | None) -
     )
 
 
-def _rules_of(tx: Tx, wallet_id: str, now_ms: int) -> ApprovalRules | None:
-    policy = wallet_rows.find_policy(tx, wallet_id, now_ms)
-    return read_policy(policy.document).approval if policy is not None else None
+def _rules_in(tx: Tx, now_ms: int) -> Callable[[str], ApprovalRules | None]:
+    """The rules of each wallet, read once."""
+
+    @functools.cache
+    def rules_of(wallet_id: str) -> ApprovalRules | None:
+        policy = wallet_rows.find_policy(tx, wallet_id, now_ms)
+        return read_policy(policy.document).approval if policy is not None else None
+
+    return rules_of
+
+
+def _refusals_for(tx: Tx, principal: Principal) -> Callable[[ApprovalRow], str | None]:
+    """Why the caller could not approve a question now, so that nobody is offered what would be refused; None if it is
+    not open, or nothing is known to be against it."""
+    rules_of = _rules_in(tx, clock.now_ms())
+
+    def refusal(row: ApprovalRow) -> str | None:
+        if row.status != PENDING:
+            return None
+        try:
+            principal.need("approval:decide")
+            if row.launch is None:
+                _check_named(tx, principal, row, rules_of)
+                check_other_hand(tx, principal, row)
+            _check_votes(tx, principal, row)
+        except Forbidden as error:
+            return error.message
+        return None
+
+    return refusal
 
 
 def _check_named(
-    tx: Tx, principal: Principal, row: ApprovalRow
+    tx: Tx, principal: Principal, row: ApprovalRow, rules_of: Callable[[str], ApprovalRules | None]
 ) -> tuple[rows.ApprovalSubject | None, ApprovalRules | None]:
     """What a question is about, if that is a spend, and the rules in force for it. Raises `Forbidden` for a key that
-    the node, its own limits or the wallet's policy keep from deciding."""
+    the node, its own limits or the wallet's policy keep from deciding. `rules_of`: of a wallet."""
     if not may_decide(row, principal.key_id):
         raise Forbidden("The node names who may decide, and this key is not among them.")
     subject = rows.find_subject(tx, row) if row.binding is not None else None
@@ -239,7 +267,7 @@ def _check_named(
         return None, None
     if not principal.may_use_wallet(subject.wallet_id):
         raise Forbidden(f'The key is limited to some wallets (walletIds); it decides nothing of "{subject.wallet_id}".')
-    rules = _rules_of(tx, subject.wallet_id, clock.now_ms())
+    rules = rules_of(subject.wallet_id)
     if rules is not None and rules.approvers and principal.key_id not in rules.approvers:
         raise Forbidden("The wallet's policy names who may decide, and this key is not among them.")
     return subject, rules
@@ -281,15 +309,18 @@ class Approvals:
 
     async def list_page(
         self, principal: Principal, statuses: Sequence[str], paging: Paging
-    ) -> Page[tuple[ApprovalRow, str]]:
-        """The organisation's approvals, newest first, each with why a person is asked, in a sentence."""
+    ) -> Page[tuple[ApprovalRow, str, str | None]]:
+        """The organisation's approvals, newest first, each with why a person is asked, in a sentence, and why the
+        caller could not approve it."""
 
-        def query(tx: Tx) -> list[tuple[ApprovalRow, str]]:
+        def query(tx: Tx) -> list[tuple[ApprovalRow, str, str | None]]:
             found = rows.list_page(
                 tx, principal.org_id, statuses, paging.peek, paging.offset, only=principal.workflow_ids
             )
             verdicts = rows.list_verdicts(tx, [one for one in found if one.binding is not None and one.launch is None])
-            return [(with_good_votes(tx, row), _why(row, verdicts.get(row.id))) for row in found]
+            refusal = _refusals_for(tx, principal)
+            good = [with_good_votes(tx, row) for row in found]
+            return [(row, _why(row, verdicts.get(row.id)), refusal(row)) for row in good]
 
         return page_of(await self._database.read(query), paging)
 
@@ -298,21 +329,8 @@ class Approvals:
         return await self._database.read(lambda tx: with_good_votes(tx, _get(tx, principal, approval_id)))
 
     async def why_not(self, principal: Principal, asked: ApprovalRow) -> str | None:
-        """Why the caller could not approve an open question of a node or a spend now, so that nobody is offered what
-        would be refused; None if nothing is known to be against it."""
-
-        def query(tx: Tx) -> str | None:
-            try:
-                principal.need("approval:decide")
-                if asked.launch is None:
-                    _check_named(tx, principal, asked)
-                    check_other_hand(tx, principal, asked)
-                _check_votes(tx, principal, asked)
-            except Forbidden as error:
-                return error.message
-            return None
-
-        return await self._database.read(query) if asked.status == PENDING else None
+        """Why the caller could not approve an open question now."""
+        return await self._database.read(lambda tx: _refusals_for(tx, principal)(asked))
 
     async def decide(
         self, principal: Principal, approval_id: str, decision: str, comment: str | None, binding: str | None = None
@@ -333,7 +351,7 @@ class Approvals:
             check_binding(row, binding, is_needed=False)
             now = clock.now_ms()
             is_spend = row.binding is not None
-            subject, rules = _check_named(tx, principal, row)
+            subject, rules = _check_named(tx, principal, row, _rules_in(tx, now))
             row = _strictest(tx, row, rules)
             # To reject a spend only stops it, which its starter may; the branch of an `approve` may spend.
             is_own = check_other_hand(tx, principal, row) if decision == APPROVED or not is_spend else False
