@@ -1,12 +1,13 @@
 """Rehearses a release: `scripts/release --dry` checks, builds twice, installs, starts, and prints what is left to do.
 
-What it builds is in `dist/`: wheel, source distribution, bill of materials and checksums. It builds from the last
-commit in an empty folder, so that nothing gets in that only this folder has. Nothing is uploaded.
+What it builds is in `dist/`: wheel, source distribution, bill of materials, list of releases and checksums. It builds
+from the last commit in an empty folder, so that nothing gets in that only this folder has. Nothing is uploaded.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import hashlib
 import json
 import os
@@ -32,6 +33,9 @@ from serving import free_port, serving
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 TOOLS = ROOT / "scripts" / "requirements" / "release.txt"
+RELEASES = ROOT / "deploy" / "releases.json"
+"""What was released before; `dustrun update check` reads it."""
+_SCHEMA = "from dustrun.storage.db import migrate; print(migrate.head(), migrate.oldest())"
 _VERSION = re.compile(r"\d+\.\d+\.\d+((a|b|rc)\d+)?")
 _WORKFLOW = {
     "nodes": {
@@ -46,6 +50,7 @@ BY_HAND = (
     "scripts/test --all and scripts/soak all on the commit that is tagged.",
     "Build the image and start it with deploy/compose.yaml.",
     "Sign the tag and the checksums, then upload.",
+    "Copy dist/releases.json to deploy/ and commit it: the next release adds to it.",
 )
 
 
@@ -239,6 +244,19 @@ def _bill(tools: Path, installed: Path, wheel: Path, epoch: str) -> int:
     return len(components)
 
 
+def release_of(changelog: str, version: str, released: str, schema: str, files: dict[str, str]) -> dict[str, Any]:
+    """What the list of releases says of this one. `schema`: the newest migration, and the oldest that it needs."""
+    sections = re.split(r"^## \[", changelog, flags=re.MULTILINE)[1:]
+    section = next((one for one in sections if one.startswith(f"{version}]")), sections[0] if sections else "")
+    parts = dict(re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", section, re.MULTILINE | re.DOTALL))
+    notes = re.findall(r"^- (.*(?:\n  .*)*)", parts.get("Before you update", ""), re.MULTILINE)
+    head, oldest = schema.split()
+    return {
+        **{"version": version, "released": released, "schema": head, "oldest": oldest},
+        **{"security": "Security" in parts, "notes": [" ".join(note.split()) for note in notes], "files": files},
+    }
+
+
 class Rehearsal:
     """The steps, each told as it ends."""
 
@@ -275,6 +293,10 @@ class Rehearsal:
             for one in sorted(self._pythons)
         ]
         self._step("bill of materials, components", lambda: _bill(tools, environments[0], wheel, epoch))
+        self._step(
+            "an older version is told of this one by `dustrun update check`",
+            lambda: self._list(built, environments[0], epoch),
+        )
         self._step("checksums", lambda: self._publish(built))
 
     def _check(self) -> None:
@@ -288,6 +310,24 @@ class Rehearsal:
         installed = _environment(folder / "venv", python.path, "-c", ROOT / "constraints.txt", wheel)
         _try(installed, folder, self._version)
         return installed
+
+    def _list(self, built: Path, installed: Path, epoch: str) -> None:
+        released = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date().isoformat()
+        changelog = (ROOT / "CHANGELOG.md").read_text()
+        schema = _run(installed, "-c", _SCHEMA, cwd=self._folder)
+        listed = json.loads(RELEASES.read_text())
+        this = release_of(changelog, self._version, released, schema, _files(built))
+        listed["releases"] = [one for one in listed["releases"] if one["version"] != self._version] + [this]
+        file = built / RELEASES.name
+        file.write_text(json.dumps(listed, indent=2, ensure_ascii=False) + "\n")
+        later = self._folder / "later.json"
+        later.write_text(json.dumps({**listed, "releases": [*listed["releases"], {**this, "version": "999.0.0"}]}))
+        asked: list[str | Path] = [installed, "-m", "dustrun", "update", "check"]
+        if "is current" not in _run(*asked, file, cwd=self._folder):
+            raise Failed("`dustrun update check` does not find this version current.")
+        told = subprocess.run([*asked, later], cwd=self._folder, capture_output=True, text=True, check=False)
+        if (told.returncode, "999.0.0" in told.stdout) != (7, True):
+            raise Failed(f"`dustrun update check` does not tell of a newer version: {told.stdout + told.stderr}")
 
     def _publish(self, built: Path) -> str:
         sums = "".join(f"{digest}  {name}\n" for name, digest in _files(built).items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import release
 
+from dustrun.cli.commands.store.releases import Releases
 from served import ROOT
 
 _READ = ("pyproject.toml", "CHANGELOG.md", "README.md", "LICENSE", "constraints.txt")
@@ -58,6 +60,37 @@ def test_what_a_wheel_lacks_or_has_too_much_is_found(tmp_path: Path) -> None:
         "The wheel has dustrun/owner.key.",
         "METADATA does not say version 1.0.0.",
     ]
+
+
+def test_the_list_of_releases_has_what_the_changelog_says_of_an_update() -> None:
+    changelog = """# Changelog
+
+## [0.3.0] - 2027-02-01
+
+### Before you update
+
+- Set `DUSTRUN_X` to
+  `yes`.
+- Back up.
+
+### Security
+
+- A fault.
+
+## [0.2.0] - 2027-01-01
+
+### Added
+
+- More.
+"""
+    found = release.release_of(changelog, "0.3.0", "2027-02-01", "0051 0017\n", {"a.whl": "0" * 64})
+    assert found == {
+        **{"version": "0.3.0", "released": "2027-02-01", "schema": "0051", "oldest": "0017", "security": True},
+        **{"notes": ["Set `DUSTRUN_X` to `yes`.", "Back up."], "files": {"a.whl": "0" * 64}},
+    }
+    older = release.release_of(changelog, "0.2.0", "2027-01-01", "0050 0017", {})
+    assert (older["security"], older["notes"]) == (False, [])
+    assert Releases.model_validate({**json.loads(release.RELEASES.read_text()), "releases": [found, older]})
 
 
 @pytest.mark.long

@@ -7,7 +7,6 @@ from dustrun.cli.commands import (
     actions,
     approvals,
     assistants,
-    backup,
     catalog,
     chain,
     connector,
@@ -16,12 +15,12 @@ from dustrun.cli.commands import (
     runs,
     serve,
     triggers,
-    vault,
     wallet,
     workflow,
 )
 from dustrun.cli.commands.access import organization, people
 from dustrun.cli.commands.inbound import forms, webhook
+from dustrun.cli.commands.store import backup, update, vault
 from dustrun.cli.commands.templates import template
 from dustrun.cli.commands.transactions import contract, ledger, tx
 from dustrun.cli.doctor import command
@@ -57,6 +56,7 @@ app.add_typer(organization.app, name="organization")
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("moved")(backup.moved)
+app.add_typer(update.app, name="update")
 app.command("doctor")(command.doctor)
 app.command("new-action")(actions.new_action)
 examples.put(app)

@@ -57,6 +57,7 @@ OF: dict[str, tuple[str, ...]] = {
         "dustrun restore dustrun.backup --database-url postgresql://user:password@host/name",
     ),
     "moved": ("dustrun moved --data-dir /var/lib/dustrun",),
+    "update check": ("dustrun update check releases.json", "dustrun update check /media/usb/releases.json --json"),
     "doctor": ("dustrun doctor", "dustrun doctor --offline --json"),
     "new-action": ("dustrun new-action convert-temperature --family data",),
     "hooks list": ("dustrun hooks list",),

@@ -27,6 +27,7 @@ class Exit(enum.IntEnum):
     CANCELLED = 4, "A run ended in `cancelled`."
     WAITING = 5, "With `--detach-on-wait`: the run is waiting for a time, a person, or an uncertain node."
     SERVER = 6, "The server was unreachable or failed (5xx)."
+    OUTDATED = 7, "`dustrun update check`: there is a newer version."
     INTERRUPTED = 130, "You pressed Ctrl-C; a run continues on the server."
 
 

@@ -90,7 +90,7 @@ def upgrade(database: Database, revision: str | None = None) -> None:
     if found == (revision or head()):
         return
     if found is not None and found > head():
-        _check_newer(database, found)
+        check_newer(database, found)
         return
     if found is None and revision is None:
         _create(database)
@@ -111,7 +111,8 @@ def allows(database: Database, revision: str) -> bool:
     return noted is not None and noted <= revision
 
 
-def _check_newer(database: Database, revision: str) -> None:
+def check_newer(database: Database, revision: str) -> None:
+    """Raises `Permanent` if this version must not run on a store whose schema is newer than it knows."""
     if not allows(database, head()):
         raise Permanent(
             f'The store has schema "{revision}", newer than "{head()}", the newest that this version of Dustrun knows, '

@@ -39,7 +39,7 @@ def backup(
     """
     from dustrun.storage.backup.backup import back_up  # slow import
 
-    settings = _settings(data_dir, database_url)
+    settings = settings_of(data_dir, database_url)
     try:
         manifest = back_up(settings.store_url(), file, replace=replace, master_key_file=settings.master_key_file)
     except (DustrunError, OSError) as error:
@@ -65,7 +65,7 @@ def restore(
     """
     from dustrun.storage.backup.restore import restore as put_back  # slow import
 
-    settings = _settings(data_dir, database_url)
+    settings = settings_of(data_dir, database_url)
     if settings.database_url is None:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -104,7 +104,7 @@ def moved(
     if not yes:
         typer.confirm("Are you sure that no server will ever run on the original store again?", abort=True, err=True)
     try:
-        is_new = say_moved(_settings(data_dir, database_url))
+        is_new = say_moved(settings_of(data_dir, database_url))
     except Conflict as error:
         raise CliError("A server is using this store.", exit=Exit.SERVER, hint="Stop it first.") from error
     except DustrunError as error:
@@ -117,7 +117,8 @@ def moved(
         output.say("The store is where it was last served; there is nothing to confirm.")
 
 
-def _settings(data_dir: Path | None, database_url: str | None) -> Settings:
+def settings_of(data_dir: Path | None, database_url: str | None) -> Settings:
+    """The server's settings, with another store if one is given."""
     given: dict[str, Any] = {"data_dir": data_dir, "database_url": database_url}
     return read_settings({name: value for name, value in given.items() if value is not None})
 

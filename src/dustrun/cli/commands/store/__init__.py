@@ -1,0 +1,1 @@
+"""Commands about the store itself: they open it directly, not through a server."""
