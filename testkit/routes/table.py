@@ -112,6 +112,8 @@ DRIVES: dict[str, list[Drive]] = {
     "POST /v1/approvals/{id}/approve": [send({"comment": "c" * 2_000}, fresh_approval, runs=True)],
     "POST /v1/approvals/{id}/reject": [send({"comment": "c" * 2_000}, fresh_approval, runs=True)],
     "GET /v1/audit": [get(_FULL)],
+    "GET /v1/audit/keys": [get(_FULL)],
+    "GET /v1/audit/export": [get("?limit=1000")],
     "GET /v1/actions": [get(), get("?q=" + "send " * 50)],
     "GET /v1/actions/{type}": [get(type="send-native")],
     "POST /v1/actions/{type}/run": [send({"inputs": {"message": ROWS}}, type="log")],

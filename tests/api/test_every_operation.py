@@ -546,5 +546,12 @@ async def _hooks(tour: Tour) -> None:
 
 
 async def _reading(tour: Tour) -> None:
-    for name in ("list_runs", "count_runs", "list_audit_entries", "list_key_requests"):
+    for name in (
+        "list_runs",
+        "count_runs",
+        "list_audit_entries",
+        "list_audit_keys",
+        "export_audit_log",
+        "list_key_requests",
+    ):
         await tour.call(name)

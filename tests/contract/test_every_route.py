@@ -47,6 +47,8 @@ _FORBIDDEN = {
     "end_person_session",
     "create_role",
     "delete_role",
+    "list_audit_keys",
+    "export_audit_log",
     "run_action",
     "test_action",
     "run_inline",

@@ -46,6 +46,7 @@ def _do_everything(world: World, base: str) -> None:
             method, base + path.format(**asked.path_parameters), json=asked.body, headers=headers, timeout=30
         )
         assert answer.status_code == 200, (name, answer.text)
+    world.call("GET", "/v1/audit/keys")  # the first look makes one
     conversation = world.conversation()
     workflow = world.draft(world.spending())
     body = {"simulate": True, "chatMessageId": world.message(conversation)}

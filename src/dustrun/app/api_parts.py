@@ -17,6 +17,7 @@ from dustrun.operations.declaration.parts import (
     WaitParts,
 )
 from dustrun.services.access.api_keys import Keys
+from dustrun.services.access.audit import AuditExport
 from dustrun.services.access.oidc.checks import Checks
 from dustrun.services.access.oidc.provider import Provider
 from dustrun.services.access.oidc.sign_in import SignIns
@@ -119,6 +120,7 @@ def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> Acc
         keys=keys,
         people=People(base.database, base.writer, keys, sessions, base.settings.base_url()),
         roles=Roles(base.database, base.writer),
+        audit_export=AuditExport(base.database, base.writer, base.vault),
         outside_tokens=OutsideTokens(base.settings, base.database, base.http),
         sessions=sessions,
         sign_ins=sign_ins,

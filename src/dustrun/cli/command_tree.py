@@ -18,7 +18,7 @@ from dustrun.cli.commands import (
     wallet,
     workflow,
 )
-from dustrun.cli.commands.access import organization, people
+from dustrun.cli.commands.access import audit, organization, people
 from dustrun.cli.commands.inbound import forms, webhook
 from dustrun.cli.commands.store import backup, update, vault
 from dustrun.cli.commands.templates import template
@@ -52,6 +52,7 @@ app.add_typer(contract.app, name="contract")
 app.add_typer(chain.app, name="chain")
 app.add_typer(keys.app, name="keys")
 app.add_typer(people.app, name="people")
+app.add_typer(audit.app, name="audit")
 app.add_typer(organization.app, name="organization")
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

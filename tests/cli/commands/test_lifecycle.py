@@ -40,6 +40,30 @@ def server(home: Path) -> Iterator[Served]:
         yield found
 
 
+def test_audit_log_is_exported_goes_on_and_is_verified_offline(server: Served, home: Path) -> None:
+    file = home / "audit.jsonl"
+    (key,) = server.json("audit", "keys")["items"]
+    assert server.dustrun("audit", "export", "--out", str(file)).returncode == 0
+    first = server.json("audit", "verify", str(file), "--public-key", key["publicKey"])
+    again = server.dustrun("audit", "export", "--out", str(file))
+    assert (again.returncode, "--continue" in again.stderr) == (2, True)
+    server.json("organization", "update", "--retention-days", "30")
+    assert server.dustrun("audit", "export", "--out", str(file), "--continue").returncode == 0
+    size = file.stat().st_size
+    assert server.dustrun("audit", "export", "--out", str(file), "--continue").returncode == 0
+    assert file.stat().st_size == size  # nothing new
+    second = server.json("audit", "verify", str(file))
+    assert (second["isGood"], second["entries"]) == (True, first["entries"] + 1)
+    lines = file.read_bytes().splitlines(keepends=True)
+    (home / "cut.jsonl").write_bytes(b"".join([*lines[:2], *lines[3:]]))
+    cut = server.dustrun("audit", "verify", str(home / "cut.jsonl"))
+    assert (cut.returncode, cut.stdout.partition(":")[0]) == (1, "Line 3 does not follow the line before it")
+    newest = json.loads(lines[-1])["hash"].encode()
+    (home / "elsewhere.jsonl").write_bytes(file.read_bytes().replace(newest, b"0" * 64))
+    foreign = server.dustrun("audit", "export", "--out", str(home / "elsewhere.jsonl"), "--continue")
+    assert (foreign.returncode, "restored from a backup" in foreign.stderr) == (1, True)
+
+
 def test_settings_of_the_organization_change_one_by_one(server: Served) -> None:
     assert server.dustrun("organization", "show").stdout.strip().endswith("as the server\tno")
     server.json("organization", "update", "--retention-days", "90")

@@ -51,6 +51,12 @@ OF: dict[str, tuple[str, ...]] = {
     ),
     "mcp": ("dustrun mcp --server http://127.0.0.1:8080",),
     "apply": ("dustrun apply workflows --dry-run", "dustrun apply workflows --prune --yes"),
+    "audit export": ("dustrun audit export --out audit.jsonl", "dustrun audit export --out audit.jsonl --continue"),
+    "audit verify": (
+        "dustrun audit verify audit.jsonl",
+        "dustrun audit verify audit.jsonl --public-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+    ),
+    "audit keys": ("dustrun audit keys",),
     "backup": ("dustrun backup dustrun.backup",),
     "restore": (
         "dustrun restore dustrun.backup --data-dir elsewhere",

@@ -13,6 +13,7 @@ from dustrun.chain.chains import Chains
 from dustrun.errors import Problem
 from dustrun.records import dataclass
 from dustrun.services.access.api_keys import Keys
+from dustrun.services.access.audit import AuditExport
 from dustrun.services.access.idempotency import Pending
 from dustrun.services.access.oidc.checks import Checks
 from dustrun.services.access.oidc.sign_in import SignIns
@@ -95,6 +96,7 @@ class AccessParts:
     keys: Keys
     people: People
     roles: Roles
+    audit_export: AuditExport
     outside_tokens: OutsideTokens
     sessions: Sessions
     sign_ins: SignIns

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
+from dataclasses import fields
 
-import orjson
 import sqlalchemy as sa
 
+from dustrun.core.audit_export import link_hash
 from dustrun.records import dataclass
 from dustrun.storage.db import store_facts
 from dustrun.storage.db.statement import Row, Statement, Tx
-from dustrun.storage.db.tables import api_keys
+from dustrun.storage.db.tables import api_keys, audit_keys
 from dustrun.storage.db.tables import audit as t
 
 # The hash chain of the audit log: a row that was changed, removed or inserted behind the server's back shows.
@@ -60,15 +60,9 @@ def head_of(tx: Tx) -> Head:
 def link(tx: Tx, content: Row) -> str:
     """Appends a row of this content to the chain, in the transaction that inserts it; returns its hash."""
     head = head_of(tx)
-    newest = _hash(head.hash, content)
+    newest = link_hash(head.hash, content)
     store_facts.put(tx, store_facts.AUDIT_HEAD, f"{head.rows + 1} {newest}")
     return newest
-
-
-def _hash(previous: str, content: Row) -> str:
-    # PostgreSQL stores no NUL; a backup must verify in either database
-    text = orjson.dumps([previous, *content]).replace(b"\\u0000", b"\xef\xbf\xbd")
-    return hashlib.sha256(text).hexdigest()
 
 
 def verify(tx: Tx) -> AuditCheck:
@@ -79,7 +73,7 @@ def verify(tx: Tx) -> AuditCheck:
         if not stored and not found.rows:
             unchained += 1
             continue
-        expected = _hash(found.hash, tuple(content))
+        expected = link_hash(found.hash, tuple(content))
         if stored != expected:
             problem = f"entry {row_id} was changed, or an entry before it was removed or inserted"
             return AuditCheck(head, unchained, problem)
@@ -143,3 +137,66 @@ def list_page(tx: Tx, org_id: str, *, key_id: str | None, limit: int, offset: in
     names = ("id", "org_id", "key_id", "at", "action", "subject", "detail", "person_id")
     found = tx.all(Statement(query.order_by(t.c.id.desc()).limit(limit).offset(offset)))
     return [AuditRow(**dict(zip(names, row, strict=True))) for row in found]
+
+
+# What an export takes from the chain, and the keys that sign it. Every part of an export is read by the ids of the
+# whole store, so that it costs the same however many organisations there are.
+
+MOST_EXPORTED = 1000
+_PERSON = sa.select(api_keys.c.person_id).where(api_keys.c.id == t.c.key_id).scalar_subquery()
+_CHAINED = Statement(
+    sa.select(t.c.id, t.c.org_id, t.c.key_id, t.c.at, t.c.action, t.c.subject, t.c.detail, _PERSON, t.c.hash)
+    .where(t.c.id > sa.bindparam("after", type_=sa.BigInteger))
+    .order_by(t.c.id)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+_HASH_AT = Statement(
+    sa.select(t.c.hash).where(t.c.id <= sa.bindparam("after", type_=sa.BigInteger)).order_by(t.c.id.desc()).limit(1)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainedRow:
+    """One audited change of any organisation, and its hash."""
+
+    row: AuditRow
+    hash: str
+
+
+def list_chained(tx: Tx, *, after: int, limit: int) -> tuple[str, list[ChainedRow]]:
+    """Lists changes of all organisations after an id, oldest first, and the hash that was the newest up to that id."""
+    before = tx.one(_HASH_AT, after=after)
+    names = ("id", "org_id", "key_id", "at", "action", "subject", "detail", "person_id")
+    found = tx.all(_CHAINED, after=after, limit=limit)
+    rows = [ChainedRow(AuditRow(**dict(zip(names, row[:-1], strict=True))), row[-1]) for row in found]
+    return (before[0] if before else ""), rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditKeyRow:
+    """A key that signs exports; `public_key` in Base64, `sealed` the private one."""
+
+    id: str
+    org_id: str
+    public_key: str
+    sealed: str
+    created_at: int
+
+
+_KEY_NAMES = tuple(field.name for field in fields(AuditKeyRow))
+_ADD_KEY = Statement(sa.insert(audit_keys))
+_KEYS = Statement(
+    sa.select(*(audit_keys.c[name] for name in _KEY_NAMES)).order_by(
+        audit_keys.c.created_at.desc(), audit_keys.c.id.desc()
+    )
+)
+
+
+def insert_key(tx: Tx, row: AuditKeyRow) -> None:
+    """Inserts a key that signs from now on."""
+    tx.do(_ADD_KEY, **{name: getattr(row, name) for name in _KEY_NAMES})
+
+
+def list_keys(tx: Tx) -> list[AuditKeyRow]:
+    """Lists the keys that sign or have signed, the newest first; they are the installation's."""
+    return [AuditKeyRow(**dict(zip(_KEY_NAMES, row, strict=True))) for row in tx.all(_KEYS)]

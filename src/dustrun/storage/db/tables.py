@@ -501,6 +501,16 @@ audit = Table(
     Index("ix_audit_org_id_id", "org_id", "id"),
 )
 
+audit_keys = Table(
+    "audit_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False, comment="under whose data key it is sealed"),
+    Column("public_key", Text, nullable=False, comment="Ed25519, Base64"),
+    Column("sealed", Text, nullable=False, comment="private key"),
+    Column("created_at", BigInteger, nullable=False),
+)
+
 run_signals = Table(
     "run_signals",
     metadata,

@@ -74,6 +74,7 @@ class SealedColumn:
 
 
 SEALED: Final = (
+    SealedColumn("audit-key", tables.audit_keys, "sealed"),
     SealedColumn("connector", tables.connectors, "sealed"),
     SealedColumn("connector-token", tables.connectors, "sealed_token"),
     SealedColumn("hook", tables.hooks, "sealed"),
