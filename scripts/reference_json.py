@@ -13,12 +13,12 @@ from dustrun.core.expression.functions import FUNCTIONS
 from dustrun.core.text import secret_rules
 from dustrun.core.values import exact_json
 from dustrun.operations.declaration.parts import Parts
-from dustrun.operations.shapes.workflows import CreateWorkflow
+from dustrun.operations.shapes.workflows import WorkflowContent
 
 
 def definition() -> str:
     """The JSON Schema of workflow files, with the node types that Dustrun brings."""
-    schema = editor_schema.build(catalog.load(), CreateWorkflow)
+    schema = editor_schema.build(catalog.load(), WorkflowContent)
     return _pretty({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
 
 

@@ -473,3 +473,93 @@ async def test_a_limited_key_publishes_no_call_beyond_its_limits(server: Composi
     assert (await both.send("PUT", f"/v1/workflows/{flow['id']}", unknown)).status == 200
     assert (await both.post(f"/v1/workflows/{flow['id']}/publish", {})).code == 403001, "only the run will name it"
     assert (await server.owner.post(f"/v1/workflows/{flow['id']}/publish", {})).status == 200
+
+
+async def _scoped(server: Composition, scope: list[str], permissions: list[str] | None = None) -> tuple[str, Client]:
+    body = {"name": "scoped", "permissions": permissions or ["admin"], "workflowScope": scope}
+    made = (await server.owner.post("/v1/api-keys", body)).data
+    assert made["workflowScope"] == sorted(scope)
+    return made["id"], server.client(made["key"])
+
+
+async def _place(client: Client, workflow: dict[str, Any], **place: Any) -> int:
+    return (await client.put(f"/v1/workflows/{workflow['id']}", place)).status
+
+
+@pytest.mark.both_stores
+async def test_a_key_of_a_folder_follows_what_is_moved(server: Composition) -> None:
+    first, second = await server.owner.create_workflow(), await server.owner.create_workflow()
+    key_id, scoped = await _scoped(server, ["folder:payroll", "tag:money"])
+
+    async def seen() -> set[str]:
+        listed = {one["id"] for one in (await scoped.get("/v1/workflows")).data["items"]}
+        known = (await server.owner.get(f"/v1/api-keys/{key_id}")).data["workflowIds"]
+        assert set(known) == listed
+        return listed
+
+    assert await seen() == set()
+    assert await _place(server.owner, first, folder="payroll/europe") == 200
+    assert await _place(server.owner, second, tags=["money"]) == 200
+    assert await seen() == {first["id"], second["id"]}
+    assert await _place(server.owner, first, folder="elsewhere") == 200
+    assert await seen() == {second["id"]}
+    assert (await scoped.get(f"/v1/workflows/{first['id']}")).code == 404001
+    body = {"name": "new", "description": "", "definition": DEFINITION, "folder": "payroll"}
+    made = (await server.owner.post("/v1/workflows", body)).data
+    assert await seen() == {second["id"], made["id"]}
+
+
+async def test_a_stream_ends_when_its_key_no_longer_reaches_the_workflow(server: Composition) -> None:
+    workflow = await server.owner.create_workflow()
+    assert await _place(server.owner, workflow, folder="payroll") == 200
+    _, scoped = await _scoped(server, ["folder:payroll"])
+    reading = asyncio.create_task(scoped.http.get(f"/v1/workflows/{workflow['id']}/runs/stream"))
+    _, still_open = await asyncio.wait([reading], timeout=0.3)
+    assert still_open
+    assert await _place(server.owner, workflow, folder=None) == 200
+    async with asyncio.timeout(60):
+        await reading
+    assert (await scoped.get(f"/v1/workflows/{workflow['id']}/runs/stream")).code == 404001
+
+
+async def test_nobody_gains_by_moving_workflows(server: Composition) -> None:
+    workflow = await server.owner.create_workflow()
+    key_id, scoped = await _scoped(server, ["folder:payroll"])
+    await _scoped(server, ["folder:open"], ["workflow:read"])
+    builder = server.client(await server.key_with("workflow:read", "workflow:update"))
+    refused = await builder.put(f"/v1/workflows/{workflow['id']}", {"folder": "payroll"})
+    assert (refused.code, key_id in refused.body["message"]) == (403001, True)
+    assert (await server.owner.get(f"/v1/workflows/{workflow['id']}")).data["folder"] is None
+    assert await _place(builder, workflow, folder="open") == 200
+    assert await _place(server.owner, workflow, folder="payroll") == 200
+    assert await _place(scoped, workflow, folder="open") == 403
+    assert await _place(scoped, workflow, folder="payroll", name="renamed") == 200
+
+
+async def test_a_key_of_a_folder_makes_keys_of_it_alone(server: Composition) -> None:
+    own, other = await server.owner.create_workflow(), await server.owner.create_workflow()
+    assert await _place(server.owner, own, folder="payroll/europe") == 200
+    _, scoped = await _scoped(server, ["folder:payroll"])
+
+    async def made(**limits: Any) -> Any:
+        body = {"name": "child", "permissions": ["workflow:read"], **limits}
+        answer = await scoped.post("/v1/api-keys", body)
+        return (answer.data["workflowIds"], answer.data["workflowScope"]) if answer.status == 200 else answer.status
+
+    assert await made() == ([own["id"]], ["folder:payroll"])
+    assert await made(workflowScope=["folder:payroll/europe"]) == ([own["id"]], ["folder:payroll/europe"])
+    assert await made(workflowIds=[own["id"]]) == ([own["id"]], None)
+    assert await made(workflowScope=["folder:payroll2"]) == 403
+    assert await made(workflowScope=["tag:money"]) == 403
+    assert await made(workflowIds=[other["id"]]) == 403
+
+
+async def test_a_person_of_a_folder_keeps_it_with_other_permissions(server: Composition) -> None:
+    workflow = await server.owner.create_workflow()
+    body = {"name": "Ada", "email": "ada@example.com", "role": "viewer", "workflowScope": ["folder:payroll"]}
+    person = (await server.owner.post("/v1/people", body)).data
+    assert (person["workflowIds"], person["workflowScope"]) == ([], ["folder:payroll"])
+    assert (await server.owner.send("PATCH", f"/v1/people/{person['id']}", {"state": "deactivated"})).status == 200
+    assert await _place(server.owner, workflow, folder="payroll") == 200
+    back = (await server.owner.send("PATCH", f"/v1/people/{person['id']}", {"state": "active", "role": "builder"})).data
+    assert (back["workflowIds"], back["workflowScope"]) == ([workflow["id"]], ["folder:payroll"])

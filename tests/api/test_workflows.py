@@ -408,7 +408,33 @@ async def test_list_leaves_out_archived_ones_and_counts_follow(owner: Client) ->
         "total": 1,
         "availableTypes": ["manual"],
         "availableConnectors": [],
+        "availableFolders": [],
+        "availableTags": [],
     }
+
+
+async def test_list_is_filtered_by_folder_and_tags(owner: Client) -> None:
+    async def made(name: str, **place: Any) -> str:
+        body = {"name": name, "description": "", "definition": DEFINITION, **place}
+        return str((await owner.post("/v1/workflows", body)).data["id"])
+
+    async def listed(query: str) -> list[str]:
+        return [one["name"] for one in (await owner.get(f"/v1/workflows?sort=name:asc&{query}")).data["items"]]
+
+    moved = await made("a", folder="payroll/europe", tags=["money", "eu"])
+    await made("b", folder="payroll_x", tags=["eu"])
+    await made("c")
+    found = [await listed(query) for query in ("folder=payroll", "folder=payroll_x", "tags=money,none", "tags=eu")]
+    assert found == [["a"], ["b"], ["a"], ["a", "b"]]
+    counts = (await owner.get("/v1/workflows/counts?tags=eu")).data
+    assert (counts["total"], counts["availableFolders"]) == (2, ["payroll/europe", "payroll_x"])
+    assert counts["availableTags"] == ["eu", "money"]
+    changed = (await owner.put(f"/v1/workflows/{moved}", {"folder": None, "tags": []})).data
+    assert (changed["folder"], changed["tags"], changed["version"]) == (None, [], 1)
+    assert await listed("folder=payroll") == []
+    for body, field in (({"folder": "a//b"}, "folder"), ({"tags": ["Not This"]}, "tags[0]"), ({"tags": None}, "tags")):
+        refused = await owner.put(f"/v1/workflows/{moved}", body)
+        assert (refused.status, refused.body["details"][0]["field"]) == (400, field)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from dustrun import catalog
 from dustrun.api.description import editor_schema
 from dustrun.core.values import exact_json, exact_yaml
-from dustrun.operations.shapes.workflows import CreateWorkflow
+from dustrun.operations.shapes.workflows import WorkflowContent
 from testkit.e2e.guide import ROOT
 from testkit.e2e.node import npm_install
 from testkit.editor import cases
@@ -42,7 +42,7 @@ def _judge(schema: Any, jobs: list[tuple[str, str]]) -> list[Any]:
 @pytest.fixture(scope="module")
 def schema() -> Any:
     """What a server without types of its own publishes."""
-    return json.loads(exact_json.dumps(editor_schema.build(catalog.load(), CreateWorkflow)))
+    return json.loads(exact_json.dumps(editor_schema.build(catalog.load(), WorkflowContent)))
 
 
 def test_examples_have_no_diagnostics_and_faults_are_marked_at_their_place(schema: Any) -> None:

@@ -23,6 +23,8 @@ export const newKey = {
   workflows: 'Only these workflows',
   wallets: 'Only these wallets',
   all: 'All of them',
+  folder: (name: string) => `Folder ${name}`,
+  tag: (name: string) => `Tag ${name}`,
   ends: 'It ends',
   endsIn: { '1': 'in a day', '30': 'in 30 days', '90': 'in 90 days', '365': 'in a year', never: 'never' },
   again: 'Your own key, once more',

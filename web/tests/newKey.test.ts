@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { bodyOf, type Wanted } from '../src/model/newKey'
+import { bodyOf, placesOf, type Wanted } from '../src/model/newKey'
 
 const NOW = Date.parse('2026-01-01T00:00:00Z')
 const wanted = (more: Partial<Wanted>): Wanted => ({
@@ -35,4 +35,14 @@ test('an end is so many days from now, and limits are sent only if there are som
     expiresAt: '2026-01-31T00:00:00.000Z',
     workflowIds: ['wf_1'],
   })
+})
+
+test('folders and tags are a scope, apart from what is named by id', () => {
+  const { folders, tags } = placesOf([
+    { folder: 'payroll', tags: ['money'] },
+    { folder: null, tags: ['eu', 'money'] },
+  ])
+  const chosen = [...folders, ...tags, { id: 'wf_1' }].map((one) => one.id)
+  const { workflowIds, workflowScope } = bodyOf(wanted({ workflowIds: chosen }), NOW)
+  assert.deepEqual([workflowIds, workflowScope], [['wf_1'], ['folder:payroll', 'tag:eu', 'tag:money']])
 })

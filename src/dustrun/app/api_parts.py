@@ -77,6 +77,8 @@ def make_parts(
         base.database, base.writer, base.catalog, base.gate, base.http.guard, triggers.arming, networks
     )
     workflows.on_changed.append(ChangedWorkflows(base.hub).tell)
+    access = _access(base, streams, data.mcp_sessions)
+    workflows.on_moved.append(access.keys.tell_reach)
     reports = RunReports(base.database, runs, base.chains, base.slices)
     launches = Launches(base.database, base.writer, base.programs, starts, runs, reports, RehearsedReach(base.gate))
     launches.on_proposed.append(ProposedLaunches(base.hub).tell)
@@ -87,7 +89,7 @@ def make_parts(
         writer=base.writer,
         catalog=base.catalog,
         status=status,
-        access=_access(base, streams, data.mcp_sessions),
+        access=access,
         workflows=workflows,
         workflow_files=WorkflowFiles(base.database, base.writer, workflows, base.catalog.specs()),
         acceptances=Acceptances(base.database, base.writer, base.gate, base.catalog.specs(), base.slices),
@@ -111,6 +113,7 @@ def make_parts(
 def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> AccessParts:
     keys = Keys(base.database, base.writer)
     keys.on_revoked.extend((streams.end_key, mcp_sessions.end_key))
+    keys.on_reach.append(streams.end_beyond)
     sessions = Sessions(base.database, base.writer, keys)
     sessions.on_ended.append(streams.end_key)
     provider = None if base.sign_in_http is None else Provider(base.settings, base.sign_in_http)

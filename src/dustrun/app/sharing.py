@@ -155,6 +155,9 @@ def _connect_keys(sharing: Sharing, parts: Parts) -> None:
     keys.on_revoked_here.append(partial(sharing.bus.tell, "revoked"))
     sharing.bus.on("revoked", keys.hear_revoked)
     sharing.on_gap(keys.look_for_revoked)
+    keys.on_reach_here.append(partial(sharing.bus.tell, "reach"))
+    sharing.bus.on("reach", keys.hear_reach)
+    sharing.on_gap(keys.look_for_reach)
     sessions = parts.access.sessions
     sessions.on_ended_here.append(partial(sharing.bus.tell, "session"))
     sharing.bus.on("session", sessions.hear_ended)

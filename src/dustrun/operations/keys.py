@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from dustrun import clock
 from dustrun.core.values.fields import Fields
+from dustrun.core.workflow.placement import SCOPE_PATTERN
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.operations.declaration.answers import STORED, Answer, From, PageAnswer, Time
 from dustrun.operations.declaration.fields import Description, Instant, Name, Paged, moment_ms
@@ -23,6 +24,11 @@ noun = Noun("API keys")
 _MOST_IDS = 100
 WorkflowId = Annotated[str, StringConstraints(pattern=r"^wf_[a-z0-9]{26}$")]
 WalletId = Annotated[str, StringConstraints(pattern=r"^wal_[a-z0-9]{26}$")]
+
+
+WorkflowScope = Annotated[
+    list[Annotated[str, StringConstraints(pattern=SCOPE_PATTERN)]], Field(min_length=1, max_length=_MOST_IDS)
+]
 
 
 class CreateKey(Fields):
@@ -41,6 +47,12 @@ class CreateKey(Fields):
 
     workflow_ids: Annotated[list[WorkflowId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
         None, description="Limits the key to these workflows and their runs. Default: all."
+    )
+    workflow_scope: WorkflowScope | None = Field(
+        None,
+        description="Limits the key to the workflows in folders (`folder:payroll`) or with tags (`tag:money`), also "
+        "to those that come to them later; besides `workflowIds`.",
+        examples=[["folder:payroll", "tag:money"]],
     )
     wallet_ids: Annotated[list[WalletId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
         None, description="Limits the key to these wallets. Default: all."
@@ -61,7 +73,12 @@ class KeyAnswer(Answer):
     name: str
     description: str | None
     permissions: Annotated[list[str], STORED]
-    workflow_ids: Annotated[list[str] | None, STORED]
+    workflow_ids: Annotated[list[str] | None, STORED] = Field(
+        description="With a scope, the workflows that it has now."
+    )
+    workflow_scope: Annotated[list[str] | None, STORED] = Field(
+        description="Folders, tags and ids that `workflowIds` is made of; null: they are given as they are."
+    )
     wallet_ids: Annotated[list[str] | None, STORED]
     created_at: Time
     expires_at: Time | None
@@ -135,6 +152,7 @@ async def create_key(call: Call, body: CreateKey) -> NewKey:
         description=body.description,
         expires_at=_end_of(body),
         workflow_ids=body.workflow_ids,
+        workflow_scope=body.workflow_scope,
         wallet_ids=body.wallet_ids,
     )
 

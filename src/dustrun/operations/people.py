@@ -12,7 +12,7 @@ from dustrun.operations.declaration.answers import STORED, Answer, From, PageAns
 from dustrun.operations.declaration.fields import Name, Paged
 from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
-from dustrun.operations.keys import WalletId, WorkflowId
+from dustrun.operations.keys import WalletId, WorkflowId, WorkflowScope
 from dustrun.operations.roles import RoleName
 from dustrun.services.access.api_keys import PRESETS
 from dustrun.services.access.paging import Page, page_of
@@ -41,6 +41,12 @@ class InvitePerson(Fields):
     role: RoleName | None = Field(None, description="A role, as of `GET /v1/roles`.", examples=["builder"])
     workflow_ids: Annotated[list[WorkflowId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
         None, description="Limits the person to these workflows and their runs. Default: all."
+    )
+    workflow_scope: WorkflowScope | None = Field(
+        None,
+        description="Limits the person to the workflows in folders (`folder:payroll`) or with tags (`tag:money`), also "
+        "to those that come to them later; besides `workflowIds`.",
+        examples=[["folder:payroll", "tag:money"]],
     )
     wallet_ids: Annotated[list[WalletId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
         None, description="Limits the person to these wallets. Default: all."
@@ -89,6 +95,7 @@ class PersonAnswer(Answer):
     role: Annotated[str | None, From("row.role")] = Field(description="Null: they were given permissions one by one.")
     permissions: Annotated[list[str], From("home.permissions"), STORED]
     workflow_ids: Annotated[list[str] | None, From("home.workflow_ids"), STORED]
+    workflow_scope: Annotated[list[str] | None, From("home.workflow_scope"), STORED] = Field(description="As of keys.")
     wallet_ids: Annotated[list[str] | None, From("home.wallet_ids"), STORED]
     invited_by: Annotated[str, From("row.invited_by")] = Field(
         description="Id of the key; `provider`: nobody has, the identity provider let them in."
@@ -172,6 +179,7 @@ async def invite_person(call: Call, body: InvitePerson) -> Invited:
         permissions=body.permissions or (sorted(PRESETS[body.scope]) if body.scope else []),
         role=body.role,
         workflow_ids=body.workflow_ids,
+        workflow_scope=body.workflow_scope,
         wallet_ids=body.wallet_ids,
     )
 

@@ -12,7 +12,7 @@ from dustrun.operations.declaration.answers import Answer, From
 from dustrun.operations.declaration.fields import Name
 from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
-from dustrun.operations.shapes.workflows import CreateWorkflow, WorkflowAnswer, workflow_shape
+from dustrun.operations.shapes.workflows import WorkflowAnswer, WorkflowContent, workflow_shape
 from dustrun.operations.workflows import new_workflow
 from dustrun.services.templates.templates import Template, definition_of, get_template, list_templates
 from dustrun.services.workflows.workflows import Workflow
@@ -100,4 +100,4 @@ async def use_workflow_template(call: Call, id: Id, body: UseTemplate) -> Workfl
         "description": template.description,
         "definition": definition_of(template),
     }
-    return await call.parts.workflows.create(call.principal, new_workflow(CreateWorkflow.model_validate(document)))
+    return await call.parts.workflows.create(call.principal, new_workflow(WorkflowContent.model_validate(document)))

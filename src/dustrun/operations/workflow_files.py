@@ -13,7 +13,7 @@ from dustrun.core.validate.ignored import ignored_fields
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.operations.declaration.operation import Noun
 from dustrun.operations.declaration.parts import Call
-from dustrun.operations.shapes.workflows import AppliedAnswer, ApplyFile, ApplyFiles, CreateWorkflow, applied_shape
+from dustrun.operations.shapes.workflows import AppliedAnswer, ApplyFile, ApplyFiles, WorkflowContent, applied_shape
 from dustrun.operations.workflows import new_workflow
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows import import_export
@@ -58,10 +58,10 @@ def _read(file: ApplyFile) -> tuple[WorkflowFile, list[Problem]]:
     try:
         parsed = _parse(file.content)
         content = {"name": PurePath(file.path).stem, "description": "", **parsed.document}
-        body = CreateWorkflow.model_validate(content)
+        body = WorkflowContent.model_validate(content)
     except ValidationError as error:
-        found = errors_in(error, content, CreateWorkflow.model_validate)
-        raise _of_file(file, problems_of(found, model=CreateWorkflow)) from None
+        found = errors_in(error, content, WorkflowContent.model_validate)
+        raise _of_file(file, problems_of(found, model=WorkflowContent)) from None
     except Invalid as error:
         raise _of_file(file, error.details) from None
     ignored = [replace(one, field=f"{file.path}: {one.field}") for one in ignored_fields(body)]

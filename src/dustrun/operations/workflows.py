@@ -11,6 +11,7 @@ from pydantic import Field
 
 from dustrun import ids
 from dustrun.core.validate.ignored import ignored_fields
+from dustrun.core.workflow.placement import tags_text
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.operations.declaration.answers import PageAnswer, page_shape
 from dustrun.operations.declaration.fields import ANY_OF, MAX_INTEGER, Commas, Paged
@@ -19,6 +20,7 @@ from dustrun.operations.declaration.parts import Call
 from dustrun.operations.shapes.workflows import (
     HELLO,
     CreateWorkflow,
+    Folder,
     ImportAnswer,
     ImportWorkflow,
     PublishWorkflow,
@@ -30,6 +32,7 @@ from dustrun.operations.shapes.workflows import (
     ValidateWorkflow,
     ValidationAnswer,
     WorkflowAnswer,
+    WorkflowContent,
     WorkflowCounts,
     WorkflowExport,
     WorkflowListItem,
@@ -48,7 +51,7 @@ from dustrun.storage.workflows.workflows import ListedWorkflow, WorkflowFilters
 noun = Noun("Workflows")
 
 _MAX_FILTERS = 50
-_PLAIN = ("name", "description", "max_runs", "cooldown_ms", "require_rehearsal", "acceptances")
+_PLAIN = ("name", "description", "max_runs", "cooldown_ms", "require_rehearsal", "acceptances", "folder")
 
 Include = Annotated[
     list[Literal["lastRun", "ladder"]] | None,
@@ -75,6 +78,8 @@ class WorkflowQuery(Group):
     type: str | None = Field(None, max_length=128, description="Trigger type.")
     actions: list[str] | None = Field(None, description="Any of these; repeated or comma-separated.")
     connectors: list[str] | None = Field(None, description="Any of these; repeated or comma-separated.")
+    folder: Folder | None = Field(None, description="In this folder, or one inside it.")
+    tags: list[str] | None = Field(None, description="With any of these tags; repeated or comma-separated.")
     owner: str = Field("org", pattern="^(yours|org|public)$", description="`yours`: created by this key.")
 
     def filters(self, call: Call) -> WorkflowFilters:
@@ -85,6 +90,8 @@ class WorkflowQuery(Group):
             type=self.type,
             actions=_listed("actions", self.actions),
             connectors=_listed("connectors", self.connectors),
+            folder=self.folder,
+            tags=_listed("tags", self.tags),
             only=None if call.principal.workflow_ids is None else tuple(sorted(call.principal.workflow_ids)),
             owner={"yours": call.principal.key_id, "org": None}.get(self.owner, ""),
         )
@@ -96,11 +103,11 @@ Version = Annotated[
 Format = Annotated[str, Field(pattern="^(json|yaml)$", description="`json` or `yaml`.")]
 
 
-def _concurrency(body: CreateWorkflow | UpdateWorkflow) -> dict[str, Any] | None:
+def _concurrency(body: WorkflowContent | UpdateWorkflow) -> dict[str, Any] | None:
     return body.concurrency.model_dump(by_alias=True) if body.concurrency else None
 
 
-def _guard(body: CreateWorkflow | UpdateWorkflow) -> dict[str, Any] | None:
+def _guard(body: WorkflowContent | UpdateWorkflow) -> dict[str, Any] | None:
     return body.enforce_rehearsal.model_dump(by_alias=True) if body.enforce_rehearsal else None
 
 
@@ -112,6 +119,8 @@ def _changes(body: UpdateWorkflow) -> dict[str, Any]:
         changes["concurrency"] = json_text(_concurrency(body))
     if "enforce_rehearsal" in given:
         changes["enforce_rehearsal"] = json_text(_guard(body))
+    if "tags" in given:
+        changes["tags"] = tags_text(body.tags)
     if "ui_metadata" in given:
         changes["ui_metadata"] = json_text(body.ui_metadata)
     return changes
@@ -131,10 +140,11 @@ async def create_workflow(call: Call, body: CreateWorkflow) -> Workflow:
     It starts as a draft with version 1. A draft may be incomplete: it must have the shape of a definition, and is fully
     validated when it is published or run. Workflows and versions that it calls must exist already.
     """
-    return await call.parts.workflows.create(call.principal, new_workflow(body))
+    new = replace(new_workflow(body), folder=body.folder, tags=body.tags)
+    return await call.parts.workflows.create(call.principal, new)
 
 
-def new_workflow(body: CreateWorkflow, workflow_id: str | None = None) -> NewWorkflow:
+def new_workflow(body: WorkflowContent, workflow_id: str | None = None) -> NewWorkflow:
     """The content of a new workflow."""
     return NewWorkflow(
         id=workflow_id,
@@ -187,7 +197,7 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> ImportedDraft:
     rename = functools.partial(pins.rename, found=versions)
     read = await asyncio.to_thread(import_export.read, body.content, bound, own_id, rename)
     content = {**read.content, **({"name": body.name} if body.name is not None else {})}
-    create = CreateWorkflow.model_validate(
+    create = WorkflowContent.model_validate(
         {"description": "", **content, "definition": read.definition, "uniqueName": body.unique_name}
     )
     call.ignored += ignored_fields(create)
@@ -321,6 +331,8 @@ async def update_workflow(call: Call, id: str, body: UpdateWorkflow) -> Workflow
     A definition that differs from the current one becomes a new draft version; an equal one (as canonical JSON) does
     not. Absent fields stay as they are. Loosening `requireRehearsal`, `enforceRehearsal` or `acceptances` needs
     `wallet:spend` on the wallets that the workflow reaches, and `wallet:admin` too while `acceptances` is set.
+    `folder` and `tags` decide which limited keys access it: a limited key cannot change them, and no key gives others
+    more than it has.
     """
     return await call.parts.workflows.update(
         call.principal,

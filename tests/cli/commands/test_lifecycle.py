@@ -75,6 +75,25 @@ def test_settings_of_the_organization_change_one_by_one(server: Served) -> None:
     assert (nothing.returncode, "Give what to change" in nothing.stderr) == (2, True)
 
 
+def test_a_workflow_is_placed_and_a_key_limited_to_its_folder(server: Served) -> None:
+    told = server.dustrun(
+        "workflow", "place", "Hello", "--folder", "payroll/europe", "--tag", "money", "--tag", "eu"
+    ).stdout
+    assert told.strip() == "Hello is in payroll/europe, with the tags eu money."
+    (listed,) = server.json("workflow", "list", "--folder", "payroll", "--tag", "money")["items"]
+    assert server.json("workflow", "list", "--tag", "other")["items"] == []
+    made = server.json("keys", "create", "bookkeeper", "-p", "workflow:read", "--folder", "payroll", "--tag", "x")
+    assert (made["workflowScope"], made["workflowIds"]) == (["folder:payroll", "tag:x"], [listed["id"]])
+    assert "folder:payroll tag:x" in server.dustrun("keys", "show", made["id"]).stdout
+    assert (
+        server.dustrun("workflow", "place", "Hello", "--folder", "", "--no-tags")
+        .stdout.strip()
+        .endswith("no folder, without tags.")
+    )
+    nothing = server.dustrun("workflow", "place", "Hello")
+    assert (nothing.returncode, "Say where it is kept" in nothing.stderr) == (2, True)
+
+
 def test_a_person_from_the_invitation_to_the_end(server: Served) -> None:
     invited = server.dustrun("people", "invite", "ada@example.com", "--name", "Ada", "-p", "run:read")
     assert "/#signin=signin_" in invited.stdout

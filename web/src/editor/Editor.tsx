@@ -4,7 +4,7 @@ import { Modal, TextInput } from '@mantine/core'
 import { useMediaQuery } from '@mantine/hooks'
 import { useCallback, useEffect, useMemo, useState } from 'react'
 import { type Mode, post, put, type Workflow } from '../api/client'
-import { refresh, useCatalog } from '../api/queries'
+import { refresh, useCatalog, useMe } from '../api/queries'
 import { Canvas } from '../canvas/Later'
 import { useWrong } from '../canvas/wrong'
 import { Balances } from '../effects/Balances'
@@ -250,9 +250,14 @@ function Dialogs({ dialog, close, workflow, run }: DialogsProps) {
 }
 
 function Rename({ workflow, close }: { workflow: Workflow; close: () => void }) {
+  const me = useMe().data
   const [name, setName] = useState(workflow.name)
+  const [folder, setFolder] = useState(workflow.folder ?? '')
+  const [tags, setTags] = useState(workflow.tags.join(' '))
+  const mayPlace = me?.workflowIds === null
   const rename = async () => {
-    await put('/v1/workflows/{id}', { path: { id: workflow.id } }, { name: name.trim() } as never)
+    const place = mayPlace ? { folder: folder.trim() || null, tags: tags.split(/[\s,]+/).filter(Boolean) } : {}
+    await put('/v1/workflows/{id}', { path: { id: workflow.id } }, { name: name.trim(), ...place } as never)
     await refresh('workflow', '/v1/workflows')
   }
   return (
@@ -271,6 +276,22 @@ function Rename({ workflow, close }: { workflow: Workflow; close: () => void }) 
         maxLength={100}
         onChange={(event) => setName(event.currentTarget.value)}
       />
+      {mayPlace && (
+        <>
+          <TextInput
+            label={said.folder}
+            description={said.folderAbout}
+            value={folder}
+            onChange={(event) => setFolder(event.currentTarget.value)}
+          />
+          <TextInput
+            label={said.tags}
+            description={said.tagsAbout}
+            value={tags}
+            onChange={(event) => setTags(event.currentTarget.value)}
+          />
+        </>
+      )}
     </Confirm>
   )
 }

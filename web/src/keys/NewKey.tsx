@@ -5,7 +5,7 @@ import { useState } from 'react'
 import { post, type Schemas } from '../api/client'
 import { refresh, useEveryOne, useMe } from '../api/queries'
 import { FormDialog } from '../forms/FormDialog'
-import { bodyOf, ENDS, type Ends, KINDS, type Kind } from '../model/newKey'
+import { bodyOf, ENDS, type Ends, KINDS, type Kind, placesOf } from '../model/newKey'
 import { may } from '../model/rights'
 import { newKey as said } from '../words.keys'
 import { pages } from '../words.pages'
@@ -23,6 +23,12 @@ export default function NewKey({ close, made }: { close: () => void; made: (key:
   const [key, setKey] = useState('')
   const workflows = useEveryOne('/v1/workflows', may(me, 'workflow:read'))
   const wallets = useEveryOne('/v1/wallets', may(me, 'wallet:read'))
+  const places = placesOf(workflows)
+  const limits = [
+    ...places.folders.map(({ id, name }) => ({ id, name: said.folder(name) })),
+    ...places.tags.map(({ id, name }) => ({ id, name: said.tag(name) })),
+    ...workflows,
+  ]
   const hasKey = !me?.personId
   const act = async () => {
     const body = bodyOf({ name, kind, own, ends, workflowIds, walletIds }, Date.now())
@@ -60,7 +66,7 @@ export default function NewKey({ close, made }: { close: () => void; made: (key:
           onChange={(event) => setOwn(event.currentTarget.value)}
         />
       )}
-      <Only label={said.workflows} of={workflows} ids={workflowIds} set={setWorkflowIds} />
+      <Only label={said.workflows} of={limits} ids={workflowIds} set={setWorkflowIds} />
       <Only label={said.wallets} of={wallets} ids={walletIds} set={setWalletIds} />
       <Select
         label={said.ends}

@@ -17,8 +17,21 @@ export type Wanted = {
   /** The permissions of the last kind, by lines, commas or spaces. */
   own: string
   ends: Ends
+  /** Ids, and folders and tags as `placesOf` names them. */
   workflowIds: string[]
   walletIds: string[]
+}
+
+type Placed = { folder: string | null; tags: string[] }
+
+/** The folders and tags of workflows, as a limit of a key names them. */
+export function placesOf(workflows: Placed[]) {
+  const folders = new Set(workflows.flatMap((one) => (one.folder ? [one.folder] : [])))
+  const tags = new Set(workflows.flatMap((one) => one.tags))
+  return {
+    folders: [...folders].sort().map((name) => ({ id: `folder:${name}`, name })),
+    tags: [...tags].sort().map((name) => ({ id: `tag:${name}`, name })),
+  }
 }
 
 type Body = {
@@ -27,16 +40,20 @@ type Body = {
   scope?: Kind
   expiresAt?: string
   workflowIds?: string[]
+  workflowScope?: string[]
   walletIds?: string[]
 }
 
 export function bodyOf({ name, kind, own, ends, workflowIds, walletIds }: Wanted, now: number): Body {
+  const ids = workflowIds.filter((one) => !one.includes(':'))
+  const scope = workflowIds.filter((one) => one.includes(':'))
   const permissions = kind === 'other' ? [...new Set(own.split(/[\s,]+/).filter(Boolean))] : GIVES[kind]
   return {
     name: name.trim(),
     ...(permissions ? { permissions } : { scope: kind }),
     ...(ends === 'never' ? {} : { expiresAt: new Date(now + Number(ends) * DAY_MS).toISOString() }),
-    ...(workflowIds.length ? { workflowIds } : {}),
+    ...(ids.length ? { workflowIds: ids } : {}),
+    ...(scope.length ? { workflowScope: scope } : {}),
     ...(walletIds.length ? { walletIds } : {}),
   }
 }

@@ -1,8 +1,9 @@
 /** All workflows; where one is made or imported. */
 import { Button, FileButton, Select } from '@mantine/core'
 import { IconPlus, IconTemplate, IconUpload } from '@tabler/icons-react'
+import { useQuery } from '@tanstack/react-query'
 import { Link } from 'wouter'
-import { type Json, post, type WorkflowItem } from '../api/client'
+import { get, type Json, post, type WorkflowItem } from '../api/client'
 import { parse } from '../api/exact'
 import { useList, useMe } from '../api/queries'
 import { readable } from '../model/amounts'
@@ -27,6 +28,9 @@ const columns: Column<WorkflowItem>[] = [
       <>
         <strong dir="auto">{row.name}</strong>
         <small dir="auto">
+          {(row.folder || row.tags.length > 0) && (
+            <span>{[row.folder, ...row.tags.map((tag) => `#${tag}`)].filter(Boolean).join(' ')} </span>
+          )}
           <span className="wide">{row.description}</span>
           {row.lastRun && (
             <span className="onlynarrow">
@@ -96,7 +100,14 @@ export default function Workflows() {
   const status = filters.get('status')
   const { data: me } = useMe()
   const readsRuns = me?.permissions.some((one) => one === 'run:read' || one === 'admin')
-  const found = useList('/v1/workflows', { q, status, include: readsRuns ? 'lastRun,ladder' : 'ladder' })
+  const folder = filters.get('folder')
+  const tags = filters.get('tags')
+  const places = useQuery({
+    queryKey: ['/v1/workflows', 'counts'],
+    queryFn: () => get('/v1/workflows/counts'),
+  }).data
+  const isFiltered = Boolean(q || status || folder || tags)
+  const found = useList('/v1/workflows', { q, status, folder, tags, include: readsRuns ? 'lastRun,ladder' : 'ladder' })
   const { create, open, error } = useCreate()
   const bring = async (file: File | null) => {
     if (file) void open(importFile(await file.text()))
@@ -136,6 +147,20 @@ export default function Workflows() {
             value={status}
             onChange={(value) => filters.set('status', value)}
           />
+          <Place
+            label={said.folder}
+            any={said.anyFolder}
+            data={places?.availableFolders}
+            value={folder}
+            set={(to) => filters.set('folder', to)}
+          />
+          <Place
+            label={said.tag}
+            any={said.anyTag}
+            data={places?.availableTags}
+            value={tags}
+            set={(to) => filters.set('tags', to)}
+          />
         </>
       }
     >
@@ -147,7 +172,7 @@ export default function Workflows() {
         keyOf={(row) => row.id}
         href={(row) => `/workflows/${row.id}`}
         empty={
-          q || status ? (
+          isFiltered ? (
             <Empty title={words.state.noMatch} />
           ) : (
             <Empty title={said.none} about={said.noneAbout}>
@@ -156,10 +181,33 @@ export default function Workflows() {
           )
         }
       />
-      {!q && !status && !found.isPending && <FirstVisit count={found.rows.length} />}
+      {!isFiltered && !found.isPending && <FirstVisit count={found.rows.length} />}
     </Page>
   )
 }
+
+type PlaceProps = {
+  label: string
+  any: string
+  data: string[] | undefined
+  value: string | null
+  set: (to: string | null) => void
+}
+
+/** A choice of folders or tags, if there are any. */
+const Place = ({ label, any, data, value, set }: PlaceProps) =>
+  (value || Boolean(data?.length)) && (
+    <Select
+      aria-label={label}
+      placeholder={any}
+      clearable
+      searchable
+      clearButtonProps={{ 'aria-label': any }}
+      data={[...new Set([...(data ?? []), ...(value ? [value] : [])])]}
+      value={value}
+      onChange={set}
+    />
+  )
 
 /** An exported file as JSON or YAML, or a plain file with a definition as the examples are. */
 async function importFile(text: string): Promise<{ id: string }> {

@@ -13,8 +13,8 @@ from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, Invalid, NotFound, Problem
 from dustrun.operations.declaration.parts import Parts
 from dustrun.operations.shapes.workflows import (
-    CreateWorkflow,
     UpdateWorkflow,
+    WorkflowContent,
     listed_shape,
     validation_shape,
     workflow_shape,
@@ -135,7 +135,7 @@ async def save_workflow(parts: Parts, principal: Principal, asked: inputs.SaveWo
 async def _create(parts: Parts, principal: Principal, asked: inputs.SaveWorkflow) -> Workflow:
     principal.need("workflow:create")
     given = {"name": asked.name, "description": asked.description or "", "definition": asked.definition}
-    body = await run_beside(checked, CreateWorkflow, given)
+    body = await run_beside(checked, WorkflowContent, given)
     new = NewWorkflow(name=body.name, description=body.description, definition=body.definition)
     return await parts.workflows.create(principal, new)
 

@@ -16,7 +16,7 @@ from dustrun.core.values import exact_json
 from dustrun.operations.declaration.encoding import as_it_is
 from dustrun.operations.declaration.operation import PUBLIC, Noun
 from dustrun.operations.declaration.parts import Call
-from dustrun.operations.shapes.workflows import CreateWorkflow
+from dustrun.operations.shapes.workflows import WorkflowContent
 
 noun = Noun("Schemas")
 
@@ -36,7 +36,7 @@ def _of_model(name: str, model: type[BaseModel]) -> bytes:
 
 @lru_cache(maxsize=8)
 def _of_workflows(catalog: Catalog) -> bytes:
-    return _text("definition", editor_schema.build(catalog, CreateWorkflow))
+    return _text("definition", editor_schema.build(catalog, WorkflowContent))
 
 
 @noun.get(

@@ -21,7 +21,8 @@ _REQUESTS = ["at", "key", "method", "route", "status", "request"]
 
 
 def _row(key: dict[str, Any]) -> list[Any]:
-    limits = [*(key.get("workflowIds") or ()), *(key.get("walletIds") or ())]
+    workflows = key.get("workflowScope") or key.get("workflowIds") or ()
+    limits = [*workflows, *(key.get("walletIds") or ())]
     return [
         key["id"],
         key["name"],
@@ -60,6 +61,12 @@ def create(
     workflow: Annotated[
         list[str] | None, typer.Option("--workflow", help="Limit the key to this workflow, by name or id; repeatable.")
     ] = None,
+    folder: Annotated[
+        list[str] | None, typer.Option("--folder", help="Limit the key to the workflows in this folder; repeatable.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="Limit the key to the workflows with this tag; repeatable.")
+    ] = None,
     wallet: Annotated[
         list[str] | None, typer.Option("--wallet", help="Limit the key to this wallet, by id; repeatable.")
     ] = None,
@@ -76,6 +83,7 @@ def create(
     body: dict[str, Any] = {"name": name, "description": description, "scope": scope, "expiresAt": expires}
     body |= {"permissions": permission or None, "walletIds": wallet or None}
     body["workflowIds"] = [workflow_id(client, named) for named in workflow] if workflow else None
+    body["workflowScope"] = [*(f"folder:{one}" for one in folder or ()), *(f"tag:{one}" for one in tag or ())] or None
     made = client.post("/v1/api-keys", {field: value for field, value in body.items() if value is not None})
     if as_json:
         output.write_json(made)

@@ -59,6 +59,12 @@ def list_workflows(
     trigger: Annotated[str | None, typer.Option("--trigger", help="Only those started by this trigger type.")] = None,
     action: Annotated[str | None, typer.Option("--action", help="Only those with this action type.")] = None,
     connector: Annotated[str | None, typer.Option("--connector", help="Only those with this connector type.")] = None,
+    folder: Annotated[
+        str | None, typer.Option("--folder", help="Only those in this folder, or in one inside it.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="Only those with this tag; repeatable: any of them.")
+    ] = None,
     mine: Annotated[bool, typer.Option("--mine", help="Only those that this key created.")] = False,
     sort: Annotated[str | None, typer.Option("--sort", help="updatedAt, createdAt, name, runs; :asc or :desc.")] = None,
     runs: Annotated[
@@ -72,6 +78,7 @@ def list_workflows(
 ) -> None:
     """List workflows."""
     where = {"status": status, "type": trigger, "actions": action, "connectors": connector, "sort": sort}
+    where |= {"folder": folder, "tags": ",".join(tag) if tag else None}
     shown = {"owner": "yours" if mine else None, "include": "lastRun,ladder" if runs else None}
     page = client_of(server, key).get("/v1/workflows", q=q, **where, **shown, limit=limit, offset=offset)
     columns, row = ([*_COLUMNS, "last run", "passed"], _row_with_runs) if runs else (_COLUMNS, _row)
@@ -102,6 +109,34 @@ def _read(file: Path) -> Document:
     for name in document.others:
         output.note(f"Warning: {name}: not a setting of a workflow; ignored.")
     return document
+
+
+@app.command()
+def place(
+    workflow: Workflow,
+    folder: Annotated[
+        str | None, typer.Option("--folder", help='Folder, like payroll/europe; "" takes it out of its folder.')
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="Tag instead of those that it has; repeatable.")
+    ] = None,
+    no_tags: Annotated[bool, typer.Option("--no-tags", help="Take its tags away.")] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Put a workflow into a folder, or tag it. This decides which keys that are limited to them access it."""
+    if folder is None and not tag and not no_tags:
+        raise CliError("Say where it is kept: --folder, --tag or --no-tags.")
+    client = client_of(server, key)
+    body: dict[str, Any] = {} if folder is None else {"folder": folder or None}
+    body |= {"tags": tag or []} if tag or no_tags else {}
+    found = client.call("PUT", f"/v1/workflows/{segment(workflow_id(client, workflow))}", body)
+    if as_json:
+        output.write_json(found)
+        return
+    tags = f", with the tags {' '.join(found['tags'])}" if found["tags"] else ", without tags"
+    output.say(f"{found['name']} is in {found['folder'] or 'no folder'}{tags}.")
 
 
 @app.command()

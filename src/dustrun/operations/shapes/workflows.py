@@ -12,6 +12,7 @@ from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.values import exact_json
 from dustrun.core.values.fields import Fields, ignored
 from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.placement import FOLDER_PATTERN, TAG_PATTERN
 from dustrun.errors import Problem
 from dustrun.operations.declaration.answers import Answer, From, Time, time
 from dustrun.operations.declaration.encoding import data_of
@@ -29,6 +30,11 @@ MaxRuns = Annotated[int, Field(strict=True, ge=1, le=99_999)]
 CooldownMs = Annotated[int, Field(strict=True, ge=1000, le=10**12)]
 EditingSession = Annotated[str, Field(strict=True, min_length=1, max_length=64)]
 Needed = Annotated[int, Field(strict=True, ge=0, le=10)]
+Folder = Annotated[str, StringConstraints(pattern=FOLDER_PATTERN)]
+Tag = Annotated[str, StringConstraints(pattern=TAG_PATTERN)]
+Tags = Annotated[list[Tag], Field(max_length=20)]
+_FOLDER = "Where it is kept: up to five names with slashes between them. Null: in no folder."
+_TAGS = "Tags: small letters, digits, `.`, `_` and `-`."
 _ABSENT: Any = None  # the default of what may be left out but may not be null
 Status = Literal["draft", "active", "paused", "archived"]
 Rehearsal = Literal["none", "simulate", "dust"]
@@ -80,8 +86,8 @@ class RehearsalGuard(Fields):
     )
 
 
-class CreateWorkflow(Fields):
-    """A new workflow."""
+class WorkflowContent(Fields):
+    """A workflow, as files have it too."""
 
     name: Name = Field(description="Display name.", examples=["Tell the price"])
     description: Description = Field(description="Free text.", examples=["Looks up a price and logs it."])
@@ -105,6 +111,13 @@ class CreateWorkflow(Fields):
     template_id: Any = ignored()
 
 
+class CreateWorkflow(WorkflowContent):
+    """A new workflow."""
+
+    folder: Folder | None = Field(None, description=_FOLDER, examples=["payroll/europe"])
+    tags: Tags = Field(default=[], description=_TAGS)
+
+
 class UpdateWorkflow(Fields):
     """Fields to change; absent fields stay as they are, and `null` clears optional ones."""
 
@@ -123,6 +136,8 @@ class UpdateWorkflow(Fields):
         _ABSENT, description="Number of keys, besides the author's, that must accept a version that can spend."
     )
     ui_metadata: dict[str, Any] | None = Field(None, description="The editor's layout.")
+    folder: Folder | None = Field(None, description=_FOLDER)
+    tags: Tags = Field(_ABSENT, description=_TAGS)
     autosave: EditingSession | None = Field(
         None,
         description="For editors that save by themselves: any text that names the editing session. The draft that the "
@@ -293,6 +308,8 @@ class WorkflowSummary(Answer):
     live_version: int | None
     node_count: int
     node_types: list[str]
+    folder: str | None
+    tags: list[str]
     owner: str
     created_at: Time
     updated_at: Time
@@ -352,6 +369,8 @@ class WorkflowCounts(Answer):
     total: int
     available_types: list[str]
     available_connectors: list[str]
+    available_folders: list[str]
+    available_tags: list[str]
 
 
 class ValidationAnswer(Answer):
@@ -388,6 +407,8 @@ def _row_shape(row: WorkflowRow, version: int) -> dict[str, Any]:
         "hasLiveVersion": row.live_version is not None,
         "draftVersion": row.draft_version,
         "liveVersion": row.live_version,
+        "folder": row.folder,
+        "tags": row.tags.split(),
         "owner": row.owner,
         "createdAt": time(row.created_at),
         "updatedAt": time(row.updated_at),
@@ -475,6 +496,8 @@ def counts_shape(counts: Counts) -> dict[str, Any]:
         "total": sum(by_status.values()) - by_status["archived"],
         "availableTypes": counts.types,
         "availableConnectors": counts.connectors,
+        "availableFolders": counts.folders,
+        "availableTags": counts.tags,
     }
 
 

@@ -8,11 +8,13 @@ import hmac
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dustrun import clock, ids
 from dustrun.core.validate import suggest
 from dustrun.core.values import exact_json
+from dustrun.core.workflow.placement import is_within
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem, Unauthenticated
 from dustrun.listeners import Listeners
 from dustrun.records import dataclass
@@ -98,6 +100,7 @@ def make_key(
     wallet_ids: Sequence[str] | None = None,
     created_by: str | None = None,
     person_id: str | None = None,
+    workflow_scope: str | None = None,
 ) -> NewKey:
     """Creates a key without storing it."""
     secret = secret or ids.new_secret("sk")
@@ -114,6 +117,7 @@ def make_key(
         wallet_ids=_ids_text(wallet_ids),
         created_by=created_by,
         person_id=person_id,
+        workflow_scope=workflow_scope,
     )
     return NewKey(row, secret)
 
@@ -148,6 +152,10 @@ class Keys:
         """Called with the id of each revoked key."""
         self.on_revoked_here: Listeners[[str, str]] = Listeners()
         """In a shared store: called with id and hash of each key that was revoked by this process."""
+        self.on_reach: Listeners[[str, frozenset[str]]] = Listeners()
+        """Called with the id of a key whose workflows have changed, and with them."""
+        self.on_reach_here: Listeners[[str, str, list[str]]] = Listeners()
+        """In a shared store: called with id, hash and workflows of each key for which this process has changed them."""
         self._looked_at = clock.now_ms()
 
     def find_cached(self, secret: str) -> Principal | None:
@@ -208,6 +216,7 @@ class Keys:
         description: str | None,
         expires_at: int | None,
         workflow_ids: Sequence[str] | None = None,
+        workflow_scope: Sequence[str] | None = None,
         wallet_ids: Sequence[str] | None = None,
     ) -> NewKey:
         """Creates a key with no more rights and no later expiry than the caller's own, whose limits it inherits.
@@ -215,12 +224,12 @@ class Keys:
         Raises `Forbidden`, or `Invalid` for a workflow or wallet that the caller does not have."""
         principal.need_presence("create a key")
         check_grant(principal, permissions)
-        workflow_ids = _within("workflowIds", principal.workflow_ids, workflow_ids)
         wallet_ids = _within("walletIds", principal.wallet_ids, wallet_ids)
 
         def unit(tx: Tx) -> NewKey:
             maker = good_maker(tx, principal)
             ends = end_within(maker, expires_at)
+            named, scope = limits_of_new(tx, principal, maker, workflow_ids, workflow_scope)
             check_there(tx, principal.org_id, workflow_ids or (), wallet_ids or ())
             new = make_key(
                 principal.org_id,
@@ -228,14 +237,15 @@ class Keys:
                 permissions,
                 description=description,
                 expires_at=ends,
-                workflow_ids=workflow_ids,
+                workflow_ids=named,
                 wallet_ids=wallet_ids,
                 created_by=principal.key_id,
                 person_id=maker.person_id,
+                workflow_scope=scope,
             )
             rows.insert(tx, new.row)
-            limits = {"workflowIds": workflow_ids, "walletIds": wallet_ids}
-            limits = {field: named for field, named in limits.items() if named is not None}
+            given = {"workflowIds": named, "workflowScope": ids_of(scope), "walletIds": wallet_ids}
+            limits = {field: value for field, value in given.items() if value is not None}
             audit.record(tx, principal, "key.create", new.row.id, name=name, permissions=sorted(permissions), **limits)
             return new
 
@@ -296,6 +306,25 @@ class Keys:
         self._looking.clear()
         self._cache.pop(key_hash, None)
         self.on_revoked(key_id)
+
+    def hear_reach(self, key_id: str, key_hash: str, workflow_ids: Sequence[str]) -> None:
+        """What a key that is limited to folders or tags can access has changed, maybe on another server."""
+        self._revocations += 1
+        self._looking.clear()
+        self._cache.pop(key_hash, None)
+        self.on_reach(key_id, frozenset(workflow_ids))
+
+    def tell_reach(self, moved: Sequence[KeyRow]) -> None:
+        """The same for keys that this process has changed, once that is stored."""
+        for row in moved:
+            reached = ids_of(row.workflow_ids) or []
+            self.hear_reach(row.id, row.hash, reached)
+            self.on_reach_here(row.id, row.hash, reached)
+
+    async def look_for_reach(self) -> None:
+        """Hears what every such key can access now, whether or not another process told."""
+        for row in await self._database.read(rows.list_every_scoped):
+            self.hear_reach(row.id, row.hash, ids_of(row.workflow_ids) or [])
 
     async def look_for_revoked(self) -> None:
         """Ends what keys may do that another process has revoked since the last look, whether or not it told."""
@@ -403,6 +432,55 @@ def _within(field: str, own: frozenset[str] | None, wanted: Sequence[str] | None
         names = ", ".join(f'"{name}"' for name in beyond)
         raise Forbidden(f"A key can grant access only to what it can access itself; {names} is not in its {field}.")
     return wanted
+
+
+def limits_of_new(
+    tx: Tx, principal: Principal, maker: KeyRow, wanted: Sequence[str] | None, scope: Sequence[str] | None
+) -> tuple[Sequence[str] | None, str | None]:
+    """The workflows of a new key, and the scope that they follow from: those requested, else those of the creating
+    key. A scope keeps what it was given with, so that it can be reckoned anew when workflows are moved."""
+    own = ids_of(maker.workflow_scope)
+    if wanted is None and scope is None and own is not None:
+        scope = own
+    if scope is None:
+        return _within("workflowIds", principal.workflow_ids, wanted), None
+    beyond = [one for one in scope if principal.workflow_ids is not None and not is_within(one, own or ())]
+    if beyond:
+        names = ", ".join(f'"{name}"' for name in beyond)
+        raise Forbidden(f"A key can grant access only to what it can access itself; {names} is not in its scope.")
+    every = sorted({*scope, *(_within("workflowIds", principal.workflow_ids, wanted or ()) or ())})
+    organizations.lock(tx, principal.org_id)  # nobody moves a workflow meanwhile
+    return workflows.list_scoped(tx, principal.org_id, every), exact_json.dumps_text(every)
+
+
+def scoped_ids(tx: Tx, row: KeyRow) -> list[str] | None:
+    """The workflows of a key that takes the place of this one: of a revoked key they are not kept up."""
+    if row.workflow_scope is None:
+        return ids_of(row.workflow_ids)
+    organizations.lock(tx, row.org_id)
+    return workflows.list_scoped(tx, row.org_id, ids_of(row.workflow_scope) or ())
+
+
+def reckon_reach(tx: Tx, principal: Principal) -> list[KeyRow]:
+    """Reckons anew what keys that are limited to folders and tags can access, after the caller has moved workflows;
+    those whose access has changed. Raises `Forbidden` if one would gain a workflow that may do what the caller may
+    not: who moves workflows gives access to them."""
+    organizations.lock(tx, principal.org_id)
+    moved = []
+    for row in rows.list_scoped(tx, principal.org_id):
+        reached = workflows.list_scoped(tx, principal.org_id, ids_of(row.workflow_scope) or ())
+        before = set(ids_of(row.workflow_ids) or ())
+        if set(reached) == before:
+            continue
+        after = replace(row, workflow_ids=_ids_text(reached))
+        if not before.issuperset(reached) and is_good(row) and not principal_of(after).is_within(principal):
+            raise Forbidden(
+                f'This would let the key "{row.name}" ({row.id}) access a workflow, and that key may do what yours may '
+                "not. Ask somebody who may do as much, or leave the workflow out of the key's folders and tags."
+            )
+        rows.set_reach(tx, row.id, after.workflow_ids or "[]")
+        moved.append(after)
+    return moved
 
 
 def check_there(tx: Tx, org_id: str, workflow_ids: Sequence[str], wallet_ids: Sequence[str]) -> None:

@@ -24,8 +24,10 @@ from dustrun.services.access.api_keys import (
     good_maker,
     ids_of,
     is_good,
+    limits_of_new,
     make_key,
     permissions_of,
+    scoped_ids,
 )
 from dustrun.services.access.hands import hand_of
 from dustrun.services.access.paging import Page, Paging, page_of
@@ -130,6 +132,7 @@ class People:
         role: str | None = None,
         workflow_ids: Sequence[str] | None,
         wallet_ids: Sequence[str] | None,
+        workflow_scope: Sequence[str] | None = None,
     ) -> Invited:
         """Makes a person with no more rights than the caller, and a link that signs them in; raises `Conflict` if the
         organisation has one with this address. `role`: whose permissions they get."""
@@ -146,7 +149,8 @@ class People:
             check_there(tx, principal.org_id, workflow_ids or (), wallet_ids or ())
             rights = permissions if role is None else _rights_of(tx, principal, role)
             person_id = ids.new_id("per")
-            home = _make_home(tx, principal, person_id, name, rights, workflow_ids, wallet_ids)
+            limits = limits_of_new(tx, principal, good_maker(tx, principal), workflow_ids, workflow_scope)
+            home = _make_home(tx, principal, person_id, name, rights, limits, wallet_ids)
             row = PersonRow(
                 id=person_id,
                 org_id=principal.org_id,
@@ -297,19 +301,21 @@ def _make_home(
     person_id: str,
     name: str,
     permissions: Sequence[str],
-    workflow_ids: Sequence[str] | None,
+    limits: tuple[Sequence[str] | None, str | None],
     wallet_ids: Sequence[str] | None,
 ) -> KeyRow:
-    """The key that a person's sessions stand for; its secret is forgotten here."""
+    """The key that a person's sessions stand for; its secret is forgotten here. `limits`: its workflows, and the scope
+    that they follow from."""
     home = make_key(
         principal.org_id,
         name,
         permissions,
         expires_at=end_within(good_maker(tx, principal), None),
-        workflow_ids=workflow_ids,
+        workflow_ids=limits[0],
         wallet_ids=wallet_ids,
         created_by=principal.key_id,
         person_id=person_id,
+        workflow_scope=limits[1],
     ).row
     key_rows.insert(tx, home)
     return home
@@ -325,8 +331,8 @@ def _home_after(tx: Tx, principal: Principal, person: Person, given: Given) -> K
         return home
     permissions = given.permissions or permissions_of(home)
     check_grant(principal, permissions)
-    name, limits = given.name or person.row.name, (ids_of(home.workflow_ids), ids_of(home.wallet_ids))
-    return _make_home(tx, principal, person.row.id, name, permissions, *limits)
+    name, limits = given.name or person.row.name, (scoped_ids(tx, home), home.workflow_scope)
+    return _make_home(tx, principal, person.row.id, name, permissions, limits, ids_of(home.wallet_ids))
 
 
 def _with_rights(tx: Tx, principal: Principal, given: Given) -> Given:

@@ -103,6 +103,7 @@ class Streams:
         self._writer = writer
         self._waiting: dict[str, int] = {}
         self._revoked: set[str] = set()
+        self._reach: dict[str, frozenset[str]] = {}
 
     def stop(self) -> None:
         """Ends all streams because the server is stopping; clients reconnect by themselves."""
@@ -114,10 +115,18 @@ class Streams:
         self._revoked.add(key_id)
         self.hub.wake_all()
 
+    def end_beyond(self, key_id: str, workflow_ids: frozenset[str]) -> None:
+        """Ends the streams that were opened when a key could access other workflows than these."""
+        self._reach[key_id] = workflow_ids
+        self.hub.wake_all()
+
     def may_go_on(self, principal: Principal) -> bool:
-        """Whether a stream may continue: its key is still valid and the server is not stopping."""
+        """Whether a stream may continue: its key is still valid and reaches what it did, and the server is not
+        stopping."""
         is_good = principal.expires_at is None or principal.expires_at > clock.now_ms()
-        return is_good and not self.stopping and self._revoked.isdisjoint((principal.key_id, principal.session))
+        is_as_then = principal.workflow_ids == self._reach.get(principal.key_id, principal.workflow_ids)
+        is_good = is_good and is_as_then and not self.stopping
+        return is_good and self._revoked.isdisjoint((principal.key_id, principal.session))
 
     def patience_s(self, principal: Principal) -> float:
         """Seconds until the stream must act again: its next heartbeat or its key's expiry."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
@@ -21,6 +21,7 @@ from dustrun.core.hooks import PAUSED as WORKFLOW_PAUSED
 from dustrun.core.run.state import Mode
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.placement import tags_text
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.listeners import Listeners
@@ -28,6 +29,7 @@ from dustrun.outbound.guard import Guard
 from dustrun.records import dataclass
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access import audit, hands, idempotency
+from dustrun.services.access.api_keys import reckon_reach
 from dustrun.services.access.hands import Hand
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
@@ -60,6 +62,7 @@ from dustrun.services.workflows.transitions import (
     need_version,
 )
 from dustrun.services.workflows.versions import document_of, get_version, get_workflow, make_version
+from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -98,15 +101,19 @@ class NewWorkflow:
     ui_metadata: dict[str, Any] | None = None
     id: str | None = None
     unique_name: bool = False
+    folder: str | None = None
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Workflow counts by status, and the trigger and connector types in use."""
+    """Workflow counts by status, and the trigger and connector types, folders and tags in use."""
 
     by_status: Mapping[str, int]
     types: list[str]
     connectors: list[str]
+    folders: list[str]
+    tags: list[str]
 
 
 def json_text(value: Any) -> str | None:
@@ -135,6 +142,9 @@ def _check(definition: Definition, specs: Specs, guard: Guard, networks: Mapping
         *chain_names.find_problems(definition, specs, networks),
     ]
 
+
+PLACE: Final = frozenset(["folder", "tags"])
+"""The columns that say where a workflow is kept, and so who may access it."""
 
 Heads = Mapping[int, int]
 """The newest block of chains, by id."""
@@ -183,6 +193,8 @@ class Workflows:
         """Keeps the subscriptions of triggers as workflows' rows say."""
         self.on_changed: Listeners[[str, str]] = Listeners()
         """Told of each workflow whose creation or change is on disk, by organisation and workflow."""
+        self.on_moved: Listeners[[Sequence[KeyRow]]] = Listeners()
+        """Told of the keys that access other workflows since some were moved, once that is on disk."""
 
     # --- reading ---
 
@@ -245,7 +257,8 @@ class Workflows:
         """Counts the same list by status, and lists the types used in it."""
 
         def query(tx: Tx) -> Counts:
-            return Counts(rows.count_by_status(tx, filters), *rows.types_present(tx, filters))
+            present = (*rows.types_present(tx, filters), *rows.places_present(tx, filters))
+            return Counts(rows.count_by_status(tx, filters), *present)
 
         return await self._database.read(query)
 
@@ -308,8 +321,10 @@ class Workflows:
         principal.need_every_workflow("make another")
         new = replace(new, definition=await self._pinned(principal, new.definition))
         row = make_row(principal, new)
+        moved: Sequence[KeyRow] = ()
 
         def unit(tx: Tx) -> Workflow:
+            nonlocal moved
             if new.unique_name:
                 _need_free_name(tx, row)
             rows.insert(tx, row)
@@ -318,10 +333,12 @@ class Workflows:
             calls.need_callable(tx, principal, version)
             hands.note(tx, principal, "name", row.id, is_new=True)
             audit.record(tx, principal, "workflow.create", row.id, name=row.name)
+            moved = reckon_reach(tx, principal) if row.folder or row.tags else ()
             return _load(tx, row, 1)
 
         def committed(done: Workflow) -> None:
             self.on_changed(done.row.org_id, done.row.id)
+            self.on_moved(moved)
 
         return await idempotency.write(self._writer, unit, committed, creates=("id", row.id))
 
@@ -362,6 +379,8 @@ class Workflows:
         if "max_runs" in wanted and wanted["max_runs"] != row.max_runs:
             wanted |= decide_max_runs(row, wanted["max_runs"])
         self._gate.check_loosening(Lookup(tx, row.org_id), principal, row, wanted)
+        if not PLACE.isdisjoint(changed(row, wanted)):
+            principal.need_every_workflow("move workflows into folders, or tag them")
         if content is not None:
             current = get_version(tx, row, row.current_version)
             need_objects_within(tx, principal, current.definition, content.definition)
@@ -510,9 +529,10 @@ class Workflows:
 
         principal.need_workflow(workflow_id)
         is_changed = False
+        moved: Sequence[KeyRow] = ()
 
         def unit(tx: Tx) -> Workflow:
-            nonlocal is_changed
+            nonlocal is_changed, moved
             row = rows.find_to_change(tx, principal.org_id, workflow_id)
             if row is None:
                 raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
@@ -528,12 +548,14 @@ class Workflows:
                     hands.note(tx, principal, "name", row.id)
                 before, row = row, replace(row, **changes)
                 self.arming.settle(tx, principal, before, row, heads or {})
+                moved = () if PLACE.isdisjoint(changes) else reckon_reach(tx, principal)
             return replace(_load(tx, row, row.current_version), warnings=warnings)
 
         def committed(done: Workflow) -> None:
             self.arming.committed(done.row.id)
             if is_changed:
                 self.on_changed(done.row.org_id, done.row.id)
+                self.on_moved(moved)
 
         return await idempotency.write(self._writer, unit, committed)
 
@@ -595,6 +617,8 @@ def make_row(principal: Principal, new: NewWorkflow) -> WorkflowRow:
         owner=principal.key_id,
         created_at=now,
         updated_at=now,
+        folder=new.folder,
+        tags=tags_text(new.tags),
     )
 
 

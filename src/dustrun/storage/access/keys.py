@@ -31,6 +31,7 @@ class KeyRow:
     last_used_at: int | None = None
     created_by: str | None = None
     person_id: str | None = None
+    workflow_scope: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(KeyRow))
@@ -55,6 +56,13 @@ _LIST_GOOD = Statement(
     )
     .with_for_update()
 )
+_LIST_SCOPED = Statement(
+    sa.select(*_COLUMNS)
+    .where(t.c.org_id == sa.bindparam("org_id"), t.c.workflow_scope.is_not(None), t.c.revoked_at.is_(None))
+    .order_by(t.c.id)
+)
+_EVERY_SCOPED = Statement(sa.select(*_COLUMNS).where(t.c.workflow_scope.is_not(None), t.c.revoked_at.is_(None)))
+_REACH = Statement(sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(workflow_ids=sa.bindparam("reached")))
 _USE = Statement(
     sa.update(t)
     .where(
@@ -138,6 +146,21 @@ def list_good(tx: Tx, org_id: str, *, now_ms: int) -> list[KeyRow]:
 def list_revoked(tx: Tx, *, since: int) -> list[tuple[str, str]]:
     """Lists id and hash of the keys of all organisations that were revoked after a time."""
     return [(row[0], row[1]) for row in tx.all(_REVOKED, since=since)]
+
+
+def list_scoped(tx: Tx, org_id: str) -> list[KeyRow]:
+    """Lists the organisation's keys that are limited to folders and tags, without revoked ones."""
+    return [_row(found) for found in tx.all(_LIST_SCOPED, org_id=org_id)]
+
+
+def list_every_scoped(tx: Tx) -> list[KeyRow]:
+    """The same of all organisations."""
+    return [_row(found) for found in tx.all(_EVERY_SCOPED)]
+
+
+def set_reach(tx: Tx, key_id: str, workflow_ids: str) -> None:
+    """Sets which workflows a key can access."""
+    tx.do(_REACH, of_id=key_id, reached=workflow_ids)
 
 
 def list_all(tx: Tx, org_id: str) -> list[KeyRow]:

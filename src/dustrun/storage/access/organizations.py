@@ -11,6 +11,7 @@ from dustrun.storage.db.tables import organizations as t
 _INSERT = Statement(sa.insert(t))
 _COLUMNS = [t.c.id, t.c.name, t.c.created_at, t.c.retention_days, sa.func.coalesce(t.c.single_person, 0)]
 _FIND = Statement(sa.select(*_COLUMNS).where(t.c.id == sa.bindparam("id")))
+_LOCK = Statement(sa.select(t.c.id).where(t.c.id == sa.bindparam("id")).with_for_update())
 _LIST = Statement(sa.select(*_COLUMNS).order_by(t.c.id))
 _SET_SINGLE = Statement(
     sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(single_person=sa.bindparam("on", type_=sa.Integer))
@@ -43,6 +44,11 @@ def find(tx: Tx, organization_id: str) -> OrganizationRow | None:
     """Finds an organisation by id."""
     found = tx.one(_FIND, id=organization_id)
     return OrganizationRow(*found) if found else None
+
+
+def lock(tx: Tx, organization_id: str) -> None:
+    """Keeps others who lock it out until the transaction ends."""
+    tx.one(_LOCK, id=organization_id)
 
 
 def list_all(tx: Tx) -> list[OrganizationRow]:

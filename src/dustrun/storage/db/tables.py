@@ -55,6 +55,11 @@ api_keys = Table(
     Column("last_used_at", BigInteger, comment="accurate to about a minute"),
     Column("created_by", Text, comment="the key that created it; null: the server's operator"),
     Column("person_id", Text, comment="whose it is; null: nobody's, or nobody has said"),
+    Column(
+        "workflow_scope",
+        Text,
+        comment="JSON list of folders, tags and ids that workflow_ids is made of; null: it is given as it is",
+    ),
     Index("ix_api_keys_org_id_id", "org_id", "id"),
     partial_index("ix_api_keys_person_id", "person_id", where="person_id IS NOT NULL"),
 )
@@ -111,6 +116,14 @@ workflows = Table(
     Column("last_triggered_at", BigInteger, comment="when a trigger last started a live run"),
     Column("failures_in_row", Integer, nullable=False, server_default="0", comment="of live runs by triggers"),
     Column("autosave", Text, comment="of a draft that nothing has used, JSON: {version, key, session, since, at}"),
+    Column("folder", Text, comment="a path, like payroll/europe"),
+    Column(
+        "tags",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="space-separated, with leading and trailing space; empty: none",
+    ),
     Index("ix_workflows_org_id_updated_at", "org_id", "updated_at"),
 )
 

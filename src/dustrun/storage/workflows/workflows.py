@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
+from dustrun.core.workflow.placement import reaches
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Returned, Statement, Tx
 from dustrun.storage.db.tables import run_counts, runs
@@ -43,6 +45,8 @@ class WorkflowRow:
     last_triggered_at: int | None = None
     failures_in_row: int = 0
     autosave: str | None = None
+    folder: str | None = None
+    tags: str = ""
 
     @property
     def current_version(self) -> int:
@@ -74,6 +78,8 @@ class WorkflowFilters:
     connectors: tuple[str, ...] = ()
     owner: str | None = None
     only: tuple[str, ...] | None = None
+    folder: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 _NAMES = tuple(field.name for field in fields(WorkflowRow))
@@ -118,6 +124,9 @@ _CALLERS = Statement(
         ),
     )
     .order_by(t.c.id)
+)
+_PLACES = Statement(
+    sa.select(t.c.id, t.c.folder, t.c.tags).where(t.c.org_id == sa.bindparam("org_id")).order_by(t.c.id)
 )
 _INSERT = Statement(sa.insert(t))
 _KEEP = Statement(
@@ -189,6 +198,19 @@ def list_callers(tx: Tx, row: WorkflowRow) -> list[WorkflowRow]:
     return [_row(found) for found in tx.all(_CALLERS, org_id=row.org_id, quoted_id=f'"{row.id}"')]
 
 
+def list_scoped(tx: Tx, org_id: str, scope: Sequence[str]) -> list[str]:
+    """Lists the ids of the organisation's workflows that a scope reaches, also archived ones."""
+    found = tx.all(_PLACES, org_id=org_id)
+    return [id for id, folder, tags in found if reaches(scope, id, folder, tags.split())]
+
+
+def places_present(tx: Tx, filters: WorkflowFilters) -> tuple[list[str], list[str]]:
+    """The folders and the tags of these workflows, archived ones left out."""
+    query = sa.select(t.c.folder, t.c.tags).select_from(_WITH_VERSION)
+    found = tx.all(Statement(query.where(*_conditions(filters), t.c.status != "archived").distinct()))
+    return sorted({folder for folder, _ in found if folder}), sorted({tag for _, tags in found for tag in tags.split()})
+
+
 def find_to_change(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
     """Finds a workflow and, on PostgreSQL, locks its row until the transaction ends."""
     found = tx.one(_FIND_TO_CHANGE, org_id=org_id, id=workflow_id)
@@ -234,7 +256,10 @@ def _conditions(filters: WorkflowFilters) -> list[sa.ColumnElement[bool]]:
         found.append(t.c.id.in_(filters.only))
     if filters.owner is not None:
         found.append(t.c.owner == filters.owner)
-    for column, wanted in ((v.c.node_types, filters.actions), (v.c.connector_types, filters.connectors)):
+    if filters.folder is not None:
+        found.append((t.c.folder == filters.folder) | t.c.folder.startswith(f"{filters.folder}/", autoescape=True))
+    lists = ((v.c.node_types, filters.actions), (v.c.connector_types, filters.connectors), (t.c.tags, filters.tags))
+    for column, wanted in lists:
         if wanted:
             found.append(sa.or_(*(column.contains(f" {name} ", autoescape=True) for name in wanted)))
     return found

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dustrun import clock
 from dustrun.core.values import exact_json
 from dustrun.services.access import audit
-from dustrun.services.access.api_keys import end_keys_of, ids_of, is_good, make_key, permissions_of
+from dustrun.services.access.api_keys import end_keys_of, ids_of, is_good, make_key, permissions_of, scoped_ids
 from dustrun.services.access.principal import PERMISSIONS, Principal
 from dustrun.storage.access import identities
 from dustrun.storage.access import keys as key_rows
@@ -37,10 +37,11 @@ def give(tx: Tx, person: PersonRow, home: KeyRow, permissions: Sequence[str] | N
         person.name,
         sorted(gets),
         expires_at=home.expires_at,
-        workflow_ids=ids_of(home.workflow_ids),
+        workflow_ids=scoped_ids(tx, home),
         wallet_ids=ids_of(home.wallet_ids),
         created_by=home.created_by,
         person_id=person.id,
+        workflow_scope=home.workflow_scope,
     ).row
     key_rows.insert(tx, fresh)
     people_rows.update(tx, person.id, name=person.name, key_id=fresh.id, role=person.role if had == gets else None)
