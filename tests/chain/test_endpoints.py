@@ -176,6 +176,13 @@ async def test_a_chain_of_another_id_is_refused_before_signing(world: World) -> 
     assert raised.value.code is Code.CHAIN_MISMATCH
 
 
+async def test_which_chain_an_endpoint_serves_is_asked_in_one_request(world: World, anvil: Anvil) -> None:
+    async with proxy(anvil.url) as node, chain_of(world, node.url) as chain:
+        await chain.endpoints.verify(afresh=True)
+        assert node.requests == 1
+        assert chain.endpoints.all[0].genesis == anvil.rpc("eth_getBlockByNumber", "0x0", False)["hash"]
+
+
 async def test_another_genesis_of_the_same_id_is_refused(world: World, anvil: Anvil) -> None:
     async with chain_of(world, anvil.url, changes={"genesis_hash": f"0x{'ab' * 32}"}) as chain:
         with pytest.raises(Permanent, match="another chain with the same id"):

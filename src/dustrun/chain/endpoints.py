@@ -334,26 +334,22 @@ async def _ask_height(endpoint: Endpoint, network: Network) -> None:
         endpoint.failed(EndpointDown("it does not report its newest block", sent=True))
 
 
+_WHO: Final = (RpcRequest("eth_chainId"), RpcRequest("eth_getBlockByNumber", ("0x0", False)))
+
+
 async def _ask_identity(endpoint: Endpoint) -> None:
+    """Asks for both in one exchange: each watched chain does so every few seconds. A pruned node has no block 0."""
     try:
-        chain_id, endpoint.genesis = await asyncio.gather(
-            endpoint.rpc.call(RpcRequest("eth_chainId")), _first_block_of(endpoint)
-        )
+        chain_id, first = await endpoint.rpc.batch(_WHO)
+        if isinstance(chain_id, RpcError):
+            raise chain_id
+        endpoint.genesis = str(first["hash"]) if isinstance(first, dict) else None
         endpoint.chain_id = int(chain_id, 16)
         endpoint.identified_at_s = clock.monotonic_s()
     except EndpointDown as down:
         endpoint.failed(down)
     except (RpcError, TypeError, KeyError, ValueError):
         endpoint.failed(EndpointDown("it does not report its chain id", sent=True))
-
-
-async def _first_block_of(endpoint: Endpoint) -> str | None:
-    """The hash of block 0; None from a pruned node."""
-    try:
-        first = await endpoint.rpc.call(RpcRequest("eth_getBlockByNumber", ("0x0", False)))
-    except RpcError:
-        return None
-    return str(first["hash"]) if isinstance(first, dict) else None
 
 
 def _check_identity(endpoint: Endpoint, network: Network, seen: str | None) -> None:
