@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { RunEvent } from '../src/api/stream'
 import { amount, difference, dollarsToUnits, fromUnits, money, thousandths, unitsInDollars } from '../src/model/amounts'
-import { fold, itemsOf, merge, runStatus } from '../src/model/fold'
+import { fold, itemsOf, merge, placeOf, runStatus } from '../src/model/fold'
 import { fieldsOf, withFields } from '../src/policy/fields'
 import type { Policy } from '../src/policy/sentences'
 
@@ -94,4 +94,19 @@ test('dollars become base units and back, exactly', () => {
   assert.equal(unitsInDollars('10000000000000000', '3127.41829051', 18), '31.2741829051')
   assert.equal(unitsInDollars('1', '0.5', 18), '0.0000000000000000005')
   assert.equal(unitsInDollars('max', '2', 18), null)
+})
+
+test('an item is found by its number or by what became of it', () => {
+  const items = Array.from({ length: 5000 }, (_, index) => ({
+    index,
+    status: index % 1000 === 7 ? 'failed' : 'success',
+    ...(index === 4007 && { message: 'no such payee' }),
+  }))
+  assert.deepEqual([placeOf(items, ' 4321 ', -1), placeOf(items, '5001', -1), placeOf(items, '0', -1)], [4320, -1, -1])
+  assert.deepEqual(
+    [placeOf(items, 'failed', -1), placeOf(items, 'Failed', 7), placeOf(items, 'failed', 4007)],
+    [7, 1007, 7],
+  )
+  assert.deepEqual([placeOf(items, 'Payee', 12), placeOf(items, 'elsewhere', -1)], [4007, -1])
+  assert.equal(placeOf(items.slice(10), '11', -1), 0, 'a loop whose first items are not there')
 })

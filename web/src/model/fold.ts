@@ -142,3 +142,13 @@ export function itemsOf(events: readonly RunEvent[], upTo: number, loop: string,
       return { index, status: worst.status, message: worst.error?.message ?? worst.message }
     })
 }
+
+/** Where somebody wants to go: the item of a number as it is shown, or the next one after a place that has the words in
+ * what became of it, and after the last the first again. Its place, or -1. */
+export function placeOf(items: readonly Item[], wanted: string, after: number): number {
+  const text = wanted.trim().toLowerCase()
+  if (/^\d+$/.test(text)) return items.findIndex((one) => one.index === Number(text) - 1)
+  const has = ({ status, message }: Item) => `${status} ${message ?? ''}`.toLowerCase().includes(text)
+  const next = items.findIndex((one, place) => place > after && has(one))
+  return next < 0 ? items.findIndex(has) : next
+}

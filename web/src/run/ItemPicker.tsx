@@ -1,8 +1,8 @@
 /** Which item of a loop is looked at: all of them, or one. */
-import { ActionIcon } from '@mantine/core'
+import { ActionIcon, TextInput } from '@mantine/core'
 import { IconChevronLeft, IconChevronRight } from '@tabler/icons-react'
-import { useMemo } from 'react'
-import { itemsOf } from '../model/fold'
+import { useMemo, useState } from 'react'
+import { itemsOf, placeOf } from '../model/fold'
 import { NodeStatus } from '../parts/Badges'
 import { Windowed } from '../parts/Windowed'
 import { words } from '../words'
@@ -18,7 +18,7 @@ export function useItems(loop: string) {
   return useMemo(() => itemsOf(events, cursor ?? events.length, loop, picked), [events, cursor, loop, picked])
 }
 
-/** One line: `Item 3 of 30`, with the one before and the next; the list is in the loop's own step. */
+/** One line: `Item 3 of 30`, with the one before, the next and any other; the list is in the loop's own step. */
 export function ItemPicker({ loop }: { loop: string }) {
   const items = useItems(loop)
   const at = useRunStore((s) => s.picked[loop])
@@ -47,7 +47,40 @@ export function ItemPicker({ loop }: { loop: string }) {
       >
         <IconChevronRight size={16} />
       </ActionIcon>
+      <Jump loop={loop} />
     </div>
+  )
+}
+
+/** A number, or words that an item says: Enter goes to it, and on to the next that has the words. */
+function Jump({ loop }: { loop: string }) {
+  const items = useItems(loop)
+  const at = useRunStore((s) => s.picked[loop])
+  const pick = useRunStore((s) => s.pick)
+  const [wanted, setWanted] = useState('')
+  const [isMissed, setMissed] = useState(false)
+  if (items.length < 2) return null
+  const jump = () => {
+    const after = items.findIndex((one) => one.index === at)
+    const found = wanted.trim() ? items[placeOf(items, wanted, after)] : undefined
+    if (found) pick(loop, found.index)
+    setMissed(!found)
+  }
+  return (
+    <TextInput
+      className="grow"
+      size="xs"
+      type="search"
+      aria-label={said.jump}
+      placeholder={said.jumpTo}
+      value={wanted}
+      error={isMissed && wanted.trim() && said.noItem(wanted.trim())}
+      onChange={(event) => {
+        setWanted(event.currentTarget.value)
+        setMissed(false)
+      }}
+      onKeyDown={(event) => event.key === 'Enter' && jump()}
+    />
   )
 }
 
@@ -58,20 +91,32 @@ export function Items({ loop }: { loop: string }) {
   const pick = useRunStore((s) => s.pick)
   if (!items.length) return <p className="quiet">{said.noItems}</p>
   return (
-    <Windowed rows={items} height={ROW} label={said.items} className="events items" keyOf={(one) => one.index}>
-      {(one) => (
-        <button
-          type="button"
-          aria-pressed={at === one.index}
-          onClick={() => pick(loop, at === one.index ? null : one.index)}
-        >
-          <span className="num quiet">{one.index + 1}</span>
-          <span className="told" dir="auto">
-            {one.message}
-          </span>
-          <NodeStatus status={one.status} />
-        </button>
-      )}
-    </Windowed>
+    <>
+      <div className="itempicker">
+        <Jump loop={loop} />
+      </div>
+      <Windowed
+        rows={items}
+        height={ROW}
+        label={said.items}
+        className="events items"
+        keyOf={(one) => one.index}
+        at={at === undefined ? null : items.findIndex((one) => one.index === at)}
+      >
+        {(one) => (
+          <button
+            type="button"
+            aria-pressed={at === one.index}
+            onClick={() => pick(loop, at === one.index ? null : one.index)}
+          >
+            <span className="num quiet">{one.index + 1}</span>
+            <span className="told" dir="auto">
+              {one.message}
+            </span>
+            <NodeStatus status={one.status} />
+          </button>
+        )}
+      </Windowed>
+    </>
   )
 }
