@@ -18,6 +18,8 @@ class TcpProxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self._is_cut = False
+        self._flows = asyncio.Event()
+        self._flows.set()
 
     async def start(self) -> None:
         """Listens on a port of its own."""
@@ -32,8 +34,15 @@ class TcpProxy:
         await asyncio.sleep(for_s)
         self._is_cut = False
 
+    async def hold(self, for_s: float) -> None:
+        """Passes nothing on for so long, and ends nothing: packets get lost."""
+        self._flows.clear()
+        await asyncio.sleep(for_s)
+        self._flows.set()
+
     async def stop(self) -> None:
         """Ends it."""
+        self._flows.set()
         if self._server is not None:
             self._server.close()
             await self.cut(0)
@@ -60,6 +69,7 @@ class TcpProxy:
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_from_client: bool) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while chunk := await reader.read(65_536):
+                await self._flows.wait()
                 passed = self.pass_on(chunk, is_from_client=is_from_client)
                 if passed is None:
                     break

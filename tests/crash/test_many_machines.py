@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from bench import soak_chaos, soak_steady
 from testkit.machines import CLUSTER, Machines, machines_on
 from testkit.outside import Outside, outside_server
 from testkit.postgres import Cluster
+from testkit.tcp_proxy import TcpProxy
 from testkit.temporal import TemporalServer
 
 TAKE_OVER_S = 15.0
@@ -90,6 +92,44 @@ async def test_a_frozen_engine_loses_its_run_and_what_it_finds_later_does_not_co
     assert frozen.is_alive
     second = await machines.post("api", "/v1/runs", _reading(outside))  # it goes on working
     assert (await machines.ended("api", second["runId"]))["status"] == "success"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["cut", "hold"])
+async def test_an_engine_that_cannot_reach_the_store_gives_its_runs_back(
+    machines: Machines, outside: Outside, how: str
+) -> None:
+    """Only its way to PostgreSQL is gone: Temporal still hears from it, and would leave its runs with it."""
+    url = sa.make_url(machines.direct)
+    proxy = TcpProxy(lambda: asyncio.open_unix_connection(f"{url.query['host']}/.s.PGSQL.5432"))
+    await proxy.start()
+    through = f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/{url.database}"
+    machines.add("api", "api,triggers")
+    machines.add("cut-off", "engine", database_url=through)
+    await machines.start()
+    run_id = (await machines.post("api", "/v1/runs", _reading(outside)))["runId"]
+    await outside.until(1)
+    machines.add("well", "engine")
+    await machines.start("well")
+    loop = asyncio.get_running_loop()
+    away = asyncio.ensure_future(getattr(proxy, how)(40))
+    began = loop.time()
+    await outside.until(2)
+    assert loop.time() - began < TAKE_OVER_S
+    say = {"root": {"type": "manual", "children": ["say"]}, "say": {"type": "log", "payload": {"message": "hello"}}}
+    for _ in range(10):  # it is asked for nothing while it is away
+        began = loop.time()
+        later = await machines.post("api", "/v1/runs", {"definition": {"nodes": say}})
+        assert (await machines.ended("api", later["runId"]))["status"] == "success"
+        assert loop.time() - began < TAKE_OVER_S
+    assert not away.done()
+    outside.go_on.set()
+    await _check(machines, run_id, outside)
+    await away
+    second = await machines.post("api", "/v1/runs", {"definition": {"nodes": say}})
+    assert (await machines.ended("api", second["runId"]))["status"] == "success"
+    assert machines.servers["cut-off"].is_alive
+    await proxy.stop()
 
 
 @pytest.mark.long

@@ -19,6 +19,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dustrun.engine import temporal as engine
 from dustrun.engine.hosts.clustered import Asks, Sweep
+from dustrun.services.sharing.store_watch import StoreWatch
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.tables import runs
 from engine.conftest import Bench
@@ -39,7 +40,8 @@ def url(cluster: Cluster) -> Iterator[str]:
 
 async def test_runs_are_accepted_while_temporal_is_away_and_end_when_it_is_there(tmp_path: Path, url: str) -> None:
     own = TemporalServer(tmp_path, namespaces=("ours",))
-    watching = engine.Temporal(engine.TemporalAddress(own.address, "ours", "q"), "watching")
+    answering = StoreWatch(lambda: asyncio.sleep(0))
+    watching = engine.Temporal(engine.TemporalAddress(own.address, "ours", "q"), "watching", answering)
     place = engine.TemporalAddress(own.address, "ours", "q")
     settings: dict[str, Any] = {"database_url": url, "temporal_address": own.address}
     assert "cannot be reached" in (await engine.find_trouble(place) or "")

@@ -37,6 +37,7 @@ from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import WorkflowCache
 from dustrun.services.runs.subworkflow import CalledRuns
 from dustrun.services.sharing.election import Election
+from dustrun.services.sharing.store_watch import StoreWatch
 from dustrun.services.streaming.streams import Streams
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.settings import Settings
@@ -46,6 +47,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.server_file import close_to_others
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.sharing import processes
 from dustrun.trigger_host.host import TriggerHost
 
 if TYPE_CHECKING:
@@ -119,7 +121,8 @@ def make_temporal(base: Base) -> Temporal | None:
         message = f"The setting temporal_address needs a package that is missing ({error.name})."
         raise Conflict(f'{message} Install it: pip install "dustrun[cluster]"') from None
     place = temporal.TemporalAddress(settings.temporal_address, settings.temporal_namespace, settings.temporal_queue)
-    return temporal.Temporal(place, base.database.name)
+    watch = StoreWatch(lambda: base.database.read(processes.clock_skew))
+    return temporal.Temporal(place, base.database.name, watch)
 
 
 def make_watch(host: TriggerHost, settings: Settings, sharing: Sharing | None, temporal: Temporal | None) -> Watch:

@@ -28,6 +28,7 @@ from dustrun.engine.hosts.advancer import Advancer, HeldBack
 from dustrun.engine.run.run_context import Superseded
 from dustrun.errors import Temporary, Uncertain
 from dustrun.records import dataclass
+from dustrun.services.sharing.store_watch import StoreWatch
 
 _logger = log.get(__name__)
 WAKE_UPS: Final = 1000
@@ -56,6 +57,8 @@ must be with another process soon when this one dies."""
 _RPC_S: Final = timedelta(seconds=5)
 _CONNECT_AGAIN_S: Final = 1.0
 _STOP_S: Final = 3.0
+_GIVE_BACK_S: Final = 1.0
+"""Who gives back a run has stopped polling by then, and does not get it again."""
 
 
 @workflow.defn(name="dustrun-run")
@@ -235,10 +238,12 @@ async def find_trouble(place: TemporalAddress) -> str | None:
 
 
 class Temporal:
-    """Has runs advanced by whichever process Temporal chooses, this one among them; and triggers hosted by one."""
+    """Has runs advanced by whichever process Temporal chooses, this one among them; and triggers hosted by one. While
+    this one is cut off from the `store`, it is not among them, and gives back what it has."""
 
-    def __init__(self, place: TemporalAddress, identity: str) -> None:
+    def __init__(self, place: TemporalAddress, identity: str, store: StoreWatch) -> None:
         self._connection = Connection(place, identity)
+        self._store = store
         self._tasks: list[asyncio.Task[None]] = []
         self._running: set[Worker] = set()
         self._is_stopping = False
@@ -259,7 +264,8 @@ class Temporal:
         await self._connection.send(run_pk, wakes)
 
     def watch(self) -> None:
-        """Connects, even if this process does nothing for Temporal, so that `trouble` is right."""
+        """Connects, even if this process does nothing for Temporal, so that `trouble` is right; watches the store."""
+        self._store.start()
         self._tasks.append(asyncio.get_running_loop().create_task(self._watch()))
 
     async def _watch(self) -> None:
@@ -271,7 +277,7 @@ class Temporal:
         """Takes nothing new; waits for what is under way to be given up or finished."""
         self._is_stopping = True
         tasks, self._tasks = self._tasks, []
-        await _end(list(self._running), tasks, self._grace_s + _STOP_S)
+        await asyncio.gather(_end(list(self._running), tasks, self._grace_s + _STOP_S), self._store.stop())
 
     def serve_runs(self, advancer: Advancer, on_detached: Callable[[int], None], most: int, grace_s: float) -> None:
         """Advances runs, at most so many at once."""
@@ -280,7 +286,7 @@ class Temporal:
 
         @activity.defn(name="advance")
         async def advance(run_pk: int) -> int:
-            return await _advance(advancer, run_pk, on_detached)
+            return await _advance(advancer, run_pk, on_detached, self._store)
 
         self._serve(
             lambda client: Worker(
@@ -297,17 +303,18 @@ class Temporal:
 
     def election(self, begin: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]) -> Election:
         """Stands by to host the triggers, once it is started."""
-        return Election(self._connection, begin, end)
+        return Election(self._connection, self._store, begin, end)
 
     def _serve(self, make: Callable[[Client], Worker]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(self._keep(make)))
 
     async def _keep(self, make: Callable[[Client], Worker]) -> None:
         while not self._is_stopping:
+            await self._store.until_well()
             worker = make(await self._connection.client())
             self._running.add(worker)
             try:
-                await worker.run()
+                await _work(worker, self._store)
             except Exception as error:
                 self._connection.is_unwell(error)
                 await asyncio.sleep(_CONNECT_AGAIN_S)
@@ -319,10 +326,15 @@ class Election:
     """Calls `begin` when Temporal has this process host the triggers, and `end` when another one may."""
 
     def __init__(
-        self, connection: Connection, begin: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]
+        self,
+        connection: Connection,
+        store: StoreWatch,
+        begin: Callable[[], Awaitable[None]],
+        end: Callable[[], Awaitable[None]],
     ) -> None:
         self.is_elected = False
         self._connection = connection
+        self._store = store
         self._queue = f"{connection.place.queue}-triggers"
         self._begin = begin
         self._end = end
@@ -345,6 +357,7 @@ class Election:
             await self._host()
 
         while True:
+            await self._store.until_well()
             client = await self._connection.client()
             self._worker = Worker(
                 client,
@@ -355,7 +368,7 @@ class Election:
                 **_HOW,
             )
             try:
-                await self._worker.run()
+                await _work(self._worker, self._store)
             except Exception as error:
                 self._connection.is_unwell(error)
             await asyncio.sleep(_CONNECT_AGAIN_S)
@@ -383,13 +396,28 @@ class Election:
         self.is_elected = True
         try:
             await self._begin()
-            await _beat_until_lost()
+            await _beat_until_lost(self._store)
         finally:
             await asyncio.shield(self._ended())
 
     async def _ended(self) -> None:
         await self._end()
         self.is_elected = False
+
+
+async def _work(worker: Worker, store: StoreWatch) -> None:
+    """Works until the worker ends; it is shut down when this process is cut off from the store, since it would get
+    tasks that it cannot do, and hold up those that it has."""
+    work, cut = asyncio.ensure_future(worker.run()), asyncio.ensure_future(store.until_cut())
+    try:
+        await asyncio.wait({work, cut}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            await worker.shutdown()
+        await work
+    finally:
+        cut.cancel()
+        work.cancel()
+        await asyncio.gather(work, cut, return_exceptions=True)
 
 
 async def _end(workers: list[Worker], tasks: list[asyncio.Task[None]], within_s: float) -> None:
@@ -415,18 +443,23 @@ def _leave_polls() -> None:
             asyncio.tasks._unregister_task(task)
 
 
-async def _advance(advancer: Advancer, run_pk: int, on_detached: Callable[[int], None]) -> int:
-    """Advances a run, and says every two seconds that it does; returns until when the run waits."""
+async def _advance(advancer: Advancer, run_pk: int, on_detached: Callable[[int], None], store: StoreWatch) -> int:
+    """Advances a run, and says every second that it does; returns until when the run waits. Gives the run back when
+    this process is cut off from the store: what it still does for it does not count once another one has taken it."""
     task = advancer.begin(run_pk)
     try:
-        while not task.done():
+        while not (task.done() or store.is_cut):
             activity.heartbeat()
             await asyncio.wait({task}, timeout=_BEAT_S)
-        answer = task.result()
     except asyncio.CancelledError:  # Temporal knows nothing of this attempt any more; the fence says whether it counts
         if not task.done():
             task.add_done_callback(lambda _: on_detached(run_pk))
         raise
+    if not task.done():
+        task.add_done_callback(lambda _: on_detached(run_pk))
+        raise _again("this process does not reach the store", _GIVE_BACK_S)
+    try:
+        answer = task.result()
     except HeldBack as held:
         return clock.now_ms() + held.after_ms
     except (Temporary, Uncertain, Superseded) as error:
@@ -439,11 +472,12 @@ async def _advance(advancer: Advancer, run_pk: int, on_detached: Callable[[int],
     return _NO_TIME if answer.until is None else answer.until
 
 
-async def _beat_until_lost() -> None:
-    """Says every two seconds that this process hosts, until it was held up for so long that another may host by now."""
+async def _beat_until_lost(store: StoreWatch) -> None:
+    """Says every second that this process hosts, until it was held up for so long that another may host by now, or is
+    cut off from the store."""
     loop = asyncio.get_running_loop()
     said_at = loop.time()
-    while loop.time() - said_at < LOST_S:
+    while loop.time() - said_at < LOST_S and not store.is_cut:
         said_at = loop.time()
         activity.heartbeat()
         with contextlib.suppress(TimeoutError):
