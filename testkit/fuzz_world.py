@@ -374,6 +374,20 @@ class World:
                 self.call("DELETE", f"/v1/roles/{one['name']}")
         return str(self.call("POST", "/v1/roles", self.new_role())["name"])
 
+    def new_account(self) -> dict[str, Any]:
+        """A service account that there is not."""
+        self._invited += 1
+        return {"name": f"fuzzed-{self._invited}", "permissions": ["run:read"]}
+
+    def account(self) -> str:
+        """A service account that may be deleted."""
+        return str(self.call("POST", "/v1/service-accounts", self.new_account())["id"])
+
+    def account_key(self) -> str:
+        """A key of a service account."""
+        body = {"name": "fuzzed", "serviceAccountId": self.account()}
+        return str(self.call("POST", "/v1/api-keys", body)["id"])
+
     def session(self) -> str:
         """A session of the key that asks."""
         self._enter(self.sign_in_token())
@@ -713,6 +727,13 @@ HELP: dict[str, Adapt] = {
     "create_key": _only_body({"name": "fuzzed", "permissions": ["run:read"]}),
     "get_key": _id_of(World.spare_key),
     "revoke_key": _id_of(World.spare_key),
+    "rotate_key": _id_and_body(World.account_key, {"graceS": 60}),
+    "create_service_account": lambda world, case: _body(case, world.new_account()),
+    "get_service_account": _id_of(World.account),
+    "update_service_account": _id_and_body(World.account, {"description": "renamed"}),
+    "delete_service_account": _id_of(World.account),
+    "disable_service_account": _id_of(World.account),
+    "enable_service_account": _id_of(World.account),
     "invite_person": lambda world, case: _body(case, world.invitation()),
     "get_person": _id_of(World.person),
     "update_person": _id_and_body(World.person, {"name": "renamed"}),

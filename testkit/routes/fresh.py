@@ -56,6 +56,22 @@ async def fresh_role(stored: Stored) -> Mapping[str, str]:
     return {"id": str(made["name"])}
 
 
+async def fresh_account(stored: Stored) -> Mapping[str, str]:
+    """A service account that has a page of keys."""
+    body = {"name": ids.new_id("svc"), "permissions": ["run:read"], "description": TEXT}
+    account = await stored.send("POST", "/v1/service-accounts", body)
+    for _ in range(20):
+        await stored.send("POST", "/v1/api-keys", {"name": TEXT, "serviceAccountId": account["id"]})
+    return {"id": str(account["id"])}
+
+
+async def fresh_account_key(stored: Stored) -> Mapping[str, str]:
+    """A key of a service account."""
+    account = await fresh_account(stored)
+    made = await stored.send("POST", "/v1/api-keys", {"name": TEXT, "serviceAccountId": account["id"]})
+    return {"id": str(made["id"])}
+
+
 async def invited(stored: Stored) -> Mapping[str, str]:
     """A person who has a page of keys."""
     body = {"name": TEXT, "email": new_address(), "permissions": ["admin"]}

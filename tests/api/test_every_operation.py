@@ -161,6 +161,16 @@ async def _keys(tour: Tour) -> None:
     await tour.call("list_keys")
     await tour.call("get_key", id=key["id"])
     await tour.call("revoke_key", id=key["id"])
+    account = (await tour.call("create_service_account"))["id"]
+    await tour.call("list_service_accounts")
+    await tour.call("get_service_account", id=account)
+    await tour.call("update_service_account", id=account)
+    body = {"name": "shop", "serviceAccountId": account}
+    key = (await tour.api.send("POST", "/v1/api-keys", body)).data
+    await tour.call("rotate_key", id=key["id"])
+    await tour.call("disable_service_account", id=account)
+    await tour.call("enable_service_account", id=account)
+    await tour.call("delete_service_account", id=account)
     await tour.call("create_role")
     await tour.call("list_roles")
     await tour.call("delete_role", id="bookkeeper")

@@ -27,7 +27,10 @@ from testkit.fuzz_world import World, definition
 from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
 
-_ENDS = {"revoke_key", "delete_table", "delete_connector", "archive_wallet", "delete_contract", "delete_role"}
+_ENDS = {
+    *("revoke_key", "delete_table", "delete_connector", "archive_wallet", "delete_contract", "delete_role"),
+    "delete_service_account",
+}
 _MARKS = {"store_facts"}
 """What a restore writes itself."""
 _WORKED_OFF = {"ledger_due"}

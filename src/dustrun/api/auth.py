@@ -15,7 +15,7 @@ from dustrun import ids, log
 from dustrun.errors import Code, Forbidden, Unauthenticated
 from dustrun.operations.declaration.operation import ANY_KEY
 from dustrun.operations.declaration.parts import Parts
-from dustrun.services.access.outside_tokens import is_token
+from dustrun.services.access.oidc.outside_tokens import is_token
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.rate_limits import WrongKeys
 from dustrun.settings import Settings

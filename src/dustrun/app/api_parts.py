@@ -19,13 +19,14 @@ from dustrun.operations.declaration.parts import (
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.audit import AuditExport
 from dustrun.services.access.oidc.checks import Checks
+from dustrun.services.access.oidc.outside_tokens import OutsideTokens
 from dustrun.services.access.oidc.provider import Provider
 from dustrun.services.access.oidc.sign_in import SignIns
 from dustrun.services.access.organizations import Organizations
-from dustrun.services.access.outside_tokens import OutsideTokens
 from dustrun.services.access.people import People
 from dustrun.services.access.rate_limits import RateLimiter, WrongKeys
 from dustrun.services.access.roles import Roles
+from dustrun.services.access.service_accounts import ServiceAccounts
 from dustrun.services.access.sessions import ProtocolSessions, Sessions
 from dustrun.services.access.usage import Usage
 from dustrun.services.actions import ActionCalls
@@ -124,6 +125,7 @@ def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> Acc
         people=People(base.database, base.writer, keys, sessions, base.settings.base_url()),
         roles=Roles(base.database, base.writer),
         audit_export=AuditExport(base.database, base.writer, base.vault),
+        service_accounts=ServiceAccounts(base.database, base.writer, keys),
         outside_tokens=OutsideTokens(base.settings, base.database, base.http),
         sessions=sessions,
         sign_ins=sign_ins,

@@ -18,7 +18,7 @@ from dustrun.cli.commands import (
     wallet,
     workflow,
 )
-from dustrun.cli.commands.access import audit, organization, people
+from dustrun.cli.commands.access import audit, organization, people, service_accounts
 from dustrun.cli.commands.inbound import forms, webhook
 from dustrun.cli.commands.store import backup, update, vault
 from dustrun.cli.commands.templates import template
@@ -53,6 +53,7 @@ app.add_typer(chain.app, name="chain")
 app.add_typer(keys.app, name="keys")
 app.add_typer(people.app, name="people")
 app.add_typer(audit.app, name="audit")
+app.add_typer(service_accounts.app, name="service-accounts")
 app.add_typer(organization.app, name="organization")
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

@@ -24,6 +24,7 @@ class AuditAnswer(Answer):
     id: int
     key_id: str
     person_id: str | None = Field(description="The person whose key it is; null: the key is nobody's.")
+    service_account_id: str | None = Field(description="The service account whose key it is; null: none's.")
     at: Time
     action: str
     subject: str

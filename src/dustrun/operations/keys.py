@@ -16,6 +16,7 @@ from dustrun.operations.declaration.operation import Named, Noun
 from dustrun.operations.declaration.parts import Call
 from dustrun.services.access.api_keys import PRESETS, NewKey
 from dustrun.services.access.paging import Page
+from dustrun.services.access.service_accounts import Rotated
 from dustrun.storage.access.key_requests import RequestRow
 from dustrun.storage.access.keys import KeyRow
 
@@ -23,6 +24,7 @@ noun = Noun("API keys")
 
 _MOST_IDS = 100
 WorkflowId = Annotated[str, StringConstraints(pattern=r"^wf_[a-z0-9]{26}$")]
+ServiceAccountId = Annotated[str, StringConstraints(pattern=r"^svc_[a-z0-9]{26}$")]
 WalletId = Annotated[str, StringConstraints(pattern=r"^wal_[a-z0-9]{26}$")]
 
 
@@ -44,7 +46,11 @@ class CreateKey(Fields):
         description="A preset of permissions; no preset includes `wallet:spend`. `mcp`: to draft and simulate.",
     )
     expires_at: Instant | None = Field(None, description="When the key expires; no later than the key that creates it.")
-
+    service_account_id: ServiceAccountId | None = Field(
+        None,
+        description="Makes a key of this service account, which has the account's permissions and limits, and expires "
+        "after 90 days unless another time within a year is given.",
+    )
     workflow_ids: Annotated[list[WorkflowId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
         None, description="Limits the key to these workflows and their runs. Default: all."
     )
@@ -60,7 +66,10 @@ class CreateKey(Fields):
 
     @model_validator(mode="after")
     def _one_of_both(self) -> CreateKey:
-        if (self.permissions is None) == (self.scope is None):
+        if self.service_account_id is not None:
+            if any((self.permissions, self.scope, self.workflow_ids, self.workflow_scope, self.wallet_ids)):
+                raise ValueError("give `serviceAccountId` alone: its key has the account's permissions and limits")
+        elif (self.permissions is None) == (self.scope is None):
             raise ValueError("give either `permissions` or `scope`")
         return self
 
@@ -86,12 +95,33 @@ class KeyAnswer(Answer):
     last_used_at: Time | None = Field(description="Accurate to about a minute.")
     created_by: str | None = Field(description="Id of the key that created it; null: the server's operator.")
     person_id: str | None = Field(description="The person whose key it is; null: nobody's, or nobody has said.")
+    service_account_id: str | None = Field(description="The service account whose key it is; null: none's.")
 
 
 class NewKeyAnswer(KeyAnswer, of="row"):
     """A new key."""
 
     key: Annotated[str, From("secret")] = Field(description="The key itself, shown only once.")
+
+
+class RotateKey(Fields):
+    """How a key is replaced."""
+
+    grace_s: Annotated[int, Field(ge=0, le=30 * 86_400)] = Field(
+        86_400, description="Seconds for which the old key stays good; default: a day."
+    )
+    expires_at: Instant | None = Field(
+        None, description="When the new key expires; default: after as long a life as the old one had."
+    )
+
+
+class RotatedKeyAnswer(NewKeyAnswer):
+    """A key that replaces another one."""
+
+    replaces: Annotated[str, From("replaced.id")] = Field(description="Id of the old key.")
+    replaced_expires_at: Annotated[Time | None, From("replaced.expires_at")] = Field(
+        description="Until when the old key is good."
+    )
 
 
 class RequestAnswer(Answer):
@@ -112,12 +142,15 @@ class RequestAnswer(Answer):
     )
     status_code: Annotated[int, From(lambda one: one[1].status)] = Field(description="The same as `status`.")
     request_id: Annotated[str, From(lambda one: one[1].request_id)]
+    service_account_id: Annotated[str | None, From(lambda one: one[1].service_account_id)] = Field(
+        description="The service account whose key it is; null: none's."
+    )
 
 
-def _end_of(body: CreateKey) -> int | None:
-    if body.expires_at is None:
+def _end_of(expires_at: Instant | None) -> int | None:
+    if expires_at is None:
         return None
-    ends = moment_ms(body.expires_at)
+    ends = moment_ms(expires_at)
     if ends <= clock.now_ms():
         raise Invalid("The request body is not valid.", details=[Problem("expiresAt", "must be in the future")])
     return ends
@@ -128,7 +161,7 @@ def _end_of(body: CreateKey) -> int | None:
     permission="key:write",
     answers=NewKeyAnswer,
     secret=True,
-    refusals=[Code.BEARER_NEEDED],
+    refusals=[Code.BEARER_NEEDED, Code.SERVICE_ACCOUNT_UNKNOWN, Code.SERVICE_ACCOUNT_DISABLED],
     example={
         "name": "shop",
         "permissions": ["workflow:execute", "run:read", "run:stream"],
@@ -139,21 +172,55 @@ def _end_of(body: CreateKey) -> int | None:
 async def create_key(call: Call, body: CreateKey) -> NewKey:
     """Create an API key.
 
-    The key is shown only in this answer. It belongs to the person whose key or session makes it.
+    The key is shown only in this answer. It belongs to the person whose key or session makes it, or to the service
+    account that it is made for.
 
     A key cannot create one with more permissions, a longer life or wider access;
     the new key inherits limits to workflows and wallets.
     """
+    if body.service_account_id is not None:
+        return await call.parts.access.service_accounts.make_key(
+            call.principal,
+            body.service_account_id,
+            name=body.name,
+            description=body.description,
+            expires_at=_end_of(body.expires_at),
+        )
     permissions = body.permissions or sorted(PRESETS[body.scope or "read"])
     return await call.parts.access.keys.create(
         call.principal,
         name=body.name,
         permissions=permissions,
         description=body.description,
-        expires_at=_end_of(body),
+        expires_at=_end_of(body.expires_at),
         workflow_ids=body.workflow_ids,
         workflow_scope=body.workflow_scope,
         wallet_ids=body.wallet_ids,
+    )
+
+
+@noun.post(
+    "/v1/api-keys/{id}/rotate",
+    permission="key:write",
+    answers=RotatedKeyAnswer,
+    secret=True,
+    refusals=[
+        Code.KEY_UNKNOWN,
+        Code.KEY_NOT_ROTATED,
+        Code.BEARER_NEEDED,
+        Code.SERVICE_ACCOUNT_UNKNOWN,
+        Code.SERVICE_ACCOUNT_DISABLED,
+    ],
+    example={"graceS": 3600},
+)
+async def rotate_key(call: Call, id: str, body: RotateKey) -> Rotated:
+    """Replace a key of a service account by a new one, which is shown only in this answer.
+
+    The old key stays good for the grace, so that programs can change without a gap; its streams end now, and are opened
+    again with either key.
+    """
+    return await call.parts.access.service_accounts.rotate(
+        call.principal, id, grace_ms=body.grace_s * 1000, expires_at=_end_of(body.expires_at)
     )
 
 
@@ -171,13 +238,18 @@ async def list_key_requests(
     call: Call,
     paging: Paged,
     api_key_id: Annotated[str | None, Named("apiKeyId"), Field(description="Only requests made with this key.")] = None,
+    service_account_id: Annotated[
+        str | None, Named("serviceAccountId"), Field(description="Only requests made with keys of this account.")
+    ] = None,
 ) -> Page[tuple[int, RequestRow]]:
     """List requests made with keys, newest first.
 
     A request is listed about a second after it was answered. The settings `request_audit_rows` and `request_audit_days`
     limit how many are kept.
     """
-    return await call.parts.access.usage.list_page(call.principal, key_id=api_key_id, paging=paging)
+    return await call.parts.access.usage.list_page(
+        call.principal, key_id=api_key_id, account_id=service_account_id, paging=paging
+    )
 
 
 @noun.get("/v1/api-keys/{id}", permission="key:read", answers=KeyAnswer, refusals=[Code.KEY_UNKNOWN])

@@ -121,6 +121,7 @@ class DependentsAnswer(Answer):
     workflows: list[str] = Field(description="Workflows with a trigger that runs in their name.")
     runs: list[str] = Field(description="Runs in their name that have not ended, newest first.")
     form_links: list[str] = Field(description="Open links to forms whose runs are in their name.")
+    service_accounts: list[str] = Field(description="Service accounts that they answer for; they stay.")
 
 
 class PersonDetailAnswer(PersonAnswer, of="person"):

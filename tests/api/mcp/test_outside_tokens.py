@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from dustrun.errors import Temporary, Unauthenticated
-from dustrun.services.access.outside_tokens import OutsideTokens
+from dustrun.services.access.oidc.outside_tokens import OutsideTokens
 from outbound.loopback import client
 from testkit.composition import Client, Composition, composed
 from testkit.issuer import Issuer, issuing, rsa_key

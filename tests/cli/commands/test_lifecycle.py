@@ -94,6 +94,22 @@ def test_a_workflow_is_placed_and_a_key_limited_to_its_folder(server: Served) ->
     assert (nothing.returncode, "Say where it is kept" in nothing.stderr) == (2, True)
 
 
+def _check_account(server: Served, owner: str) -> None:
+    """An account of a program, whose key is rotated."""
+    made = server.json("service-accounts", "create", "till", "-p", "run:read", "--owner", owner)
+    assert (made["ownerId"], made["status"]) == (owner, "active")
+    key = server.json("keys", "create", "till-1", "--service-account", made["id"])
+    rotated = server.json("keys", "rotate", key["id"], "--grace", "60")
+    assert (rotated["replaces"], rotated["serviceAccountId"]) == (key["id"], made["id"])
+    assert server.json("people", "show", owner)["dependents"]["serviceAccounts"] == [made["id"]]
+    assert server.json("service-accounts", "update", made["id"], "--role", "viewer")["role"] == "viewer"
+    assert server.json("service-accounts", "disable", made["id"])["keyIds"] == []
+    assert server.json("service-accounts", "enable", made["id"])["status"] == "active"
+    assert "till" in server.dustrun("service-accounts", "list").stdout
+    assert server.json("service-accounts", "delete", made["id"])["name"] == "till"
+    assert server.dustrun("service-accounts", "show", made["id"]).returncode != 0
+
+
 def test_a_person_from_the_invitation_to_the_end(server: Served) -> None:
     invited = server.dustrun("people", "invite", "ada@example.com", "--name", "Ada", "-p", "run:read")
     assert "/#signin=signin_" in invited.stdout
@@ -119,6 +135,7 @@ def test_a_person_from_the_invitation_to_the_end(server: Served) -> None:
     assert server.json("people", "delete-role", "clerk")["name"] == "clerk"
     assert "viewer" in server.dustrun("people", "roles").stdout
     assert server.json("people", "invite", "c@example.com", "--name", "C", "--role", "viewer")["role"] == "viewer"
+    _check_account(server, ada["id"])
     nothing = server.dustrun("people", "invite", "b@example.com", "--name", "B")
     assert (nothing.returncode, "Give what the person may do" in nothing.stderr) == (2, True)
 
@@ -203,7 +220,7 @@ def _requests(server: Served, key_id: str, count: int) -> list[dict[str, Any]]:
 
 def test_what_cannot_be_is_told(server: Served) -> None:
     neither = server.dustrun("keys", "create", "k")
-    assert (neither.returncode, "either --permission" in neither.stderr) == (2, True)
+    assert (neither.returncode, "one of --permission" in neither.stderr) == (2, True)
     unknown = server.dustrun("keys", "create", "k", "-p", "run:fly")
     assert (unknown.returncode, '"run:fly" is not a permission' in unknown.stderr) == (2, True)
     nowhere = server.dustrun("keys", "create", "k", "-p", "run:read", "--workflow", "Helo")

@@ -70,6 +70,9 @@ def create(
     wallet: Annotated[
         list[str] | None, typer.Option("--wallet", help="Limit the key to this wallet, by id; repeatable.")
     ] = None,
+    account: Annotated[
+        str | None, typer.Option("--service-account", help="Make it a key of this service account, svc_…, instead.")
+    ] = None,
     expires: Annotated[str | None, typer.Option("--expires", help="RFC 3339 time at which the key expires.")] = None,
     description: Annotated[str | None, typer.Option("--description", help="Free text.")] = None,
     as_json: AsJson = False,
@@ -77,11 +80,11 @@ def create(
     key: Key = None,
 ) -> None:
     """Create an API key. It is shown only once."""
-    if bool(permission) == bool(scope):
-        raise CliError("Give the key's permissions: either --permission (repeatable) or --scope.")
+    if sum(map(bool, (permission, scope, account))) != 1:
+        raise CliError("Give the key's permissions: one of --permission (repeatable), --scope and --service-account.")
     client = client_of(server, key)
     body: dict[str, Any] = {"name": name, "description": description, "scope": scope, "expiresAt": expires}
-    body |= {"permissions": permission or None, "walletIds": wallet or None}
+    body |= {"serviceAccountId": account, "permissions": permission or None, "walletIds": wallet or None}
     body["workflowIds"] = [workflow_id(client, named) for named in workflow] if workflow else None
     body["workflowScope"] = [*(f"folder:{one}" for one in folder or ()), *(f"tag:{one}" for one in tag or ())] or None
     made = client.post("/v1/api-keys", {field: value for field, value in body.items() if value is not None})
@@ -114,6 +117,32 @@ def revoke(
         output.write_json(found)
     else:
         output.say(f"Revoked {found['name'] or 'the key'} ({key_id}) at {found['revokedAt']}.")
+
+
+@app.command()
+def rotate(
+    key_id: KeyId,
+    grace: Annotated[int, typer.Option("--grace", help="Seconds for which the old key stays good.")] = 86_400,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            "--expires",
+            help="RFC 3339 time at which the new key expires.",
+            show_default="as long a life as the old one",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Replace a key of a service account by a new one, which is shown only once."""
+    body = {"graceS": grace} | ({} if expires is None else {"expiresAt": expires})
+    made = client_of(server, key).post(f"/v1/api-keys/{segment(key_id)}/rotate", body)
+    if as_json:
+        output.write_json(made)
+        return
+    output.say(made["key"])
+    output.note(f"{made['id']}: store the key now. {key_id} stays good until {made['replacedExpiresAt']}.")
 
 
 @app.command()

@@ -16,13 +16,14 @@ from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.audit import AuditExport
 from dustrun.services.access.idempotency import Pending
 from dustrun.services.access.oidc.checks import Checks
+from dustrun.services.access.oidc.outside_tokens import OutsideTokens
 from dustrun.services.access.oidc.sign_in import SignIns
 from dustrun.services.access.organizations import Organizations
-from dustrun.services.access.outside_tokens import OutsideTokens
 from dustrun.services.access.people import People
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.rate_limits import RateLimiter, WrongKeys
 from dustrun.services.access.roles import Roles
+from dustrun.services.access.service_accounts import ServiceAccounts
 from dustrun.services.access.sessions import ProtocolSessions, Sessions
 from dustrun.services.access.usage import Usage
 from dustrun.services.actions import ActionCalls
@@ -97,6 +98,7 @@ class AccessParts:
     people: People
     roles: Roles
     audit_export: AuditExport
+    service_accounts: ServiceAccounts
     outside_tokens: OutsideTokens
     sessions: Sessions
     sign_ins: SignIns

@@ -101,6 +101,7 @@ def make_key(
     created_by: str | None = None,
     person_id: str | None = None,
     workflow_scope: str | None = None,
+    service_account_id: str | None = None,
 ) -> NewKey:
     """Creates a key without storing it."""
     secret = secret or ids.new_secret("sk")
@@ -118,6 +119,7 @@ def make_key(
         created_by=created_by,
         person_id=person_id,
         workflow_scope=workflow_scope,
+        service_account_id=service_account_id,
     )
     return NewKey(row, secret)
 
@@ -242,6 +244,7 @@ class Keys:
                 created_by=principal.key_id,
                 person_id=maker.person_id,
                 workflow_scope=scope,
+                service_account_id=maker.service_account_id,
             )
             rows.insert(tx, new.row)
             given = {"workflowIds": named, "workflowScope": ids_of(scope), "walletIds": wallet_ids}
@@ -390,6 +393,17 @@ def end_keys_of(tx: Tx, principal: Principal, person_id: str, *, keeps_way_in: b
     for row in good:
         rows.revoke(tx, row.id, at_ms=clock.now_ms())
         audit.record(tx, principal, "key.revoke", row.id, person=person_id)
+    return good
+
+
+def end_keys_of_account(tx: Tx, principal: Principal, account_id: str) -> list[KeyRow]:
+    """Revokes every key of a service account, as `end_keys_of` does a person's. None of them administers anything."""
+    good = [row for row in rows.list_of_account(tx, principal.org_id, account_id) if row.revoked_at is None]
+    for row in good:
+        _check_may_revoke(principal, row)
+    for row in good:
+        rows.revoke(tx, row.id, at_ms=clock.now_ms())
+        audit.record(tx, principal, "key.revoke", row.id, serviceAccount=account_id)
     return good
 
 

@@ -6,23 +6,25 @@ from typing import Any
 
 from dustrun import clock
 from dustrun.core.values import exact_json
+from dustrun.errors import Forbidden
 from dustrun.records import dataclass
 from dustrun.services.access.api_keys import permissions_of
 from dustrun.services.access.principal import ALL_WALLETS, Principal
 from dustrun.storage.access import hands as rows
 from dustrun.storage.access import keys as key_rows
+from dustrun.storage.access import service_accounts as account_rows
 from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.data import managed_tables
 from dustrun.storage.db.statement import Tx
 
 
 def hand_of(tx: Tx, org_id: str, key_id: str) -> str:
-    """What stands for a hand: the person whose key it is. A key of nobody has the hand of the topmost of those that
-    made it and that are no administrators. Keys of administrators, who make everybody's keys, are a hand each; so is
-    whoever has no key, like the holder of a link."""
+    """What stands for a hand: the person whose key it is, or the service account. A key of nobody has the hand of the
+    topmost of those that made it and that are no administrators. Keys of administrators, who make everybody's keys, are
+    a hand each; so is whoever has no key, like the holder of a link."""
     while (row := key_rows.find(tx, org_id, key_id)) is not None:
-        if row.person_id is not None:
-            return row.person_id
+        if row.person_id is not None or row.service_account_id is not None:
+            return row.person_id or str(row.service_account_id)
         if row.created_by is None:
             break
         maker = key_rows.find(tx, org_id, row.created_by)
@@ -32,10 +34,36 @@ def hand_of(tx: Tx, org_id: str, key_id: str) -> str:
     return key_id
 
 
+def hands_behind(tx: Tx, org_id: str, key_id: str) -> frozenset[str]:
+    """Every hand that a key may be in. Of a service account's these are the account, the person who answers for it, and
+    whoever made the key and so has seen its secret; of any other key its hand alone."""
+    found = set[str]()
+    while (row := key_rows.find(tx, org_id, key_id)) is not None and row.service_account_id is not None:
+        account = account_rows.find(tx, org_id, row.service_account_id)
+        owner = account.owner_id if account is not None else None
+        found.update(one for one in (row.service_account_id, owner) if one is not None)
+        if row.created_by is None:
+            return frozenset(found)
+        key_id = row.created_by
+    return frozenset({*found, hand_of(tx, org_id, key_id)})
+
+
 def is_one_hand(tx: Tx, org_id: str, key_id: str, other: str) -> bool:
     """Whether two keys are the same or one person's, one made the other, or both come from one key that is no
-    administrator."""
-    return key_id == other or hand_of(tx, org_id, key_id) == hand_of(tx, org_id, other)
+    administrator; or one is a service account's, and the other is in the hand of who answers for it or made its key."""
+    return key_id == other or not hands_behind(tx, org_id, key_id).isdisjoint(hands_behind(tx, org_id, other))
+
+
+def is_of_account(tx: Tx, org_id: str, key_id: str) -> bool:
+    """Whether a key is a service account's."""
+    row = key_rows.find(tx, org_id, key_id)
+    return row is not None and row.service_account_id is not None
+
+
+def need_person(tx: Tx, principal: Principal, doing: str) -> None:
+    """Raises `Forbidden` for a service account, which is nobody's hand; `doing` completes "it cannot …"."""
+    if is_of_account(tx, principal.org_id, principal.key_id):
+        raise Forbidden(f"A service account is nobody's hand: it cannot {doing}. A person must, with a key of theirs.")
 
 
 def administers(row: KeyRow) -> bool:

@@ -37,6 +37,7 @@ from dustrun.services.access.sessions import OpenSession, Sessions, end_one, lis
 from dustrun.storage.access import identities
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.access import people as rows
+from dustrun.storage.access import service_accounts as account_rows
 from dustrun.storage.access import sessions as session_rows
 from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.access.people import PersonRow, SessionSeen
@@ -91,6 +92,7 @@ class Dependents:
     workflows: list[str]
     runs: list[str]
     form_links: list[str]
+    service_accounts: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,9 +360,14 @@ def _give(tx: Tx, principal: Principal, person_id: str, key_id: str, field: str)
         raise Invalid("The request body is not valid.", details=[problem])
     if row.person_id == person_id:
         return
-    if row.person_id is not None or hand_of(tx, principal.org_id, key_id) != key_id:
+    if (
+        row.person_id is not None
+        or row.service_account_id is not None
+        or hand_of(tx, principal.org_id, key_id) != key_id
+    ):
         raise Conflict(
-            f'The key "{key_id}" is another person\'s, or was made by a key that is no administrator: give that one.',
+            f"The key \"{key_id}\" is another person's or a service account's, or was made by a key that is no "
+            "administrator: give that one.",
             code=Code.KEY_TAKEN,
         )
     made = key_rows.list_made(tx, principal.org_id, key_id)
@@ -376,7 +383,7 @@ def _dependents(tx: Tx, org_id: str, person_id: str) -> Dependents:
     """What is in a person's name: also of keys that have ended, since triggers and runs outlive them."""
     own = {row.id for row in key_rows.list_of_person(tx, org_id, person_id)}
     made = [one for key_id in sorted(own) for one in key_rows.list_made(tx, org_id, key_id)]
-    left = {one.id for one in made if is_good(one) and one.person_id is None}
+    left = {one.id for one in made if is_good(one) and one.person_id is None and one.service_account_id is None}
     published = rows.list_publishers(tx, org_id)
     workflows = {flow for flow, principal in published if exact_json.loads(principal)["keyId"] in own}
     good = _good_keys(tx, org_id, person_id)
@@ -387,4 +394,5 @@ def _dependents(tx: Tx, org_id: str, person_id: str) -> Dependents:
         workflows=sorted(workflows)[:MOST_LISTED],
         runs=rows.list_open_runs(tx, org_id, own, limit=MOST_LISTED),
         form_links=rows.list_form_links(tx, org_id, own, now=clock.now_ms(), limit=MOST_LISTED),
+        service_accounts=account_rows.list_of_owner(tx, org_id, person_id)[:MOST_LISTED],
     )

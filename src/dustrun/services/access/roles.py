@@ -21,6 +21,7 @@ from dustrun.services.access.principal import Principal
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.access import people as person_rows
 from dustrun.storage.access import roles as rows
+from dustrun.storage.access import service_accounts as account_rows
 from dustrun.storage.access.roles import RoleRow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -98,7 +99,8 @@ class Roles:
         return await idempotency.write(self._writer, unit)
 
     async def delete(self, principal: Principal, name: str) -> Role:
-        """Deletes a role of the organisation; raises `Conflict` while people have it who are not deactivated."""
+        """Deletes a role of the organisation; raises `Conflict` while people have it who are not deactivated, or
+        service accounts."""
         principal.need_no_limits(_DOING)
         principal.need_presence(_DOING)
 
@@ -107,11 +109,12 @@ class Roles:
             if row is None:
                 why = "It is built in." if name in BUILT_IN else "GET /v1/roles lists those that there are."
                 raise NotFound(f'There is no role "{name}" that could be deleted. {why}', code=Code.ROLE_UNKNOWN)
-            having = [one for one in person_rows.list_of_role(tx, principal.org_id, name) if _is_active(tx, one)]
+            people = [one.name for one in person_rows.list_of_role(tx, principal.org_id, name) if _is_active(tx, one)]
+            having = [*people, *account_rows.list_of_role(tx, principal.org_id, name)]
             if having:
-                names = ", ".join(one.name for one in having[:5])
                 raise Conflict(
-                    f'{len(having)} people have the role "{name}", such as {names}: give them another one first.',
+                    f'{len(having)} people and service accounts have the role "{name}", such as '
+                    f"{', '.join(having[:5])}: give them another one first.",
                     code=Code.ROLE_IN_USE,
                 )
             person_rows.forget_role(tx, principal.org_id, name)

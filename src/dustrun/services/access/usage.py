@@ -105,9 +105,10 @@ class Usage:
         return await self._writer.write(lambda tx: rows.prune(tx, before_ms=before))
 
     async def list_page(
-        self, principal: Principal, *, key_id: str | None, paging: Paging
+        self, principal: Principal, *, key_id: str | None, account_id: str | None = None, paging: Paging
     ) -> Page[tuple[int, RequestRow]]:
-        """Lists the organisation's requests, newest first, optionally of one key; to a limited key its own.
+        """Lists the organisation's requests, newest first, optionally of one key or service account; to a limited key
+        its own.
 
         New requests appear with about a second's delay."""
         if principal.is_limited:
@@ -115,6 +116,13 @@ class Usage:
                 return Page([], paging.limit, paging.offset, False)
             key_id = principal.key_id
         found = await self._database.read(
-            lambda tx: rows.list_page(tx, principal.org_id, key_id=key_id, limit=paging.peek, offset=paging.offset)
+            lambda tx: rows.list_page(
+                tx,
+                principal.org_id,
+                key_id=key_id,
+                account_id=account_id,
+                limit=paging.peek,
+                offset=paging.offset,
+            )
         )
         return page_of(found, paging)

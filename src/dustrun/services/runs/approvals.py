@@ -18,7 +18,7 @@ from dustrun.errors import Code, Conflict, Forbidden, NotFound
 from dustrun.log import mask_links
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import is_good, need_good
-from dustrun.services.access.hands import administers, is_one_hand
+from dustrun.services.access.hands import administers, is_one_hand, need_person
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import Engine, RunFacts
@@ -156,7 +156,9 @@ def _is_good(tx: Tx, org_id: str, key_id: str) -> bool:
 def check_other_hand(tx: Tx, principal: Principal, row: ApprovalRow) -> bool:
     """Who starts a run must not approve what it asks, unless the `approve` node says so: not with the same key, nor
     with one of the same hand. A key that an `approve` node names decides. Whether it is their own run, which an
-    organisation of one person allows (`singlePersonApproves`)."""
+    organisation of one person allows (`singlePersonApproves`). A service account decides nothing of this, whoever
+    started the run and whatever the node names."""
+    need_person(tx, principal, "decide what a run asks a person")
     starter, approvers = row.barred_key, loads(row.approvers)
     if starter is None or (row.binding is None and principal.key_id in approvers):
         return False

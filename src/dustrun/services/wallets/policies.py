@@ -22,7 +22,7 @@ from dustrun.records import dataclass
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import need_good, principal_of
-from dustrun.services.access.hands import administers, hand_of
+from dustrun.services.access.hands import administers, hand_of, hands_behind
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.wallets.budget import note_policy
@@ -182,12 +182,12 @@ def why_nobody_approves(tx: Tx, principal: Principal, wallet_id: str, policy: Wa
             continue
         who = principal_of(row)
         is_named = not rules.approvers or row.id in rules.approvers
-        if is_named and who.may("approval:decide") and who.may_use_wallet(wallet_id):
+        if is_named and row.service_account_id is None and who.may("approval:decide") and who.may_use_wallet(wallet_id):
             hands.add(hand_of(tx, principal.org_id, row.id))
-    own = hand_of(tx, principal.org_id, principal.key_id)
+    own = hands_behind(tx, principal.org_id, principal.key_id)
     org, key = organizations.find(tx, principal.org_id), keys.find(tx, principal.org_id, principal.key_id)
     if org is None or not org.single_person or key is None or not administers(key):
-        hands.discard(own)
+        hands -= own
     if len(hands) >= rules.quorum:
         return None
     needed = "another key" if rules.quorum == 1 else f"{rules.quorum} other keys, no two of them one hand,"

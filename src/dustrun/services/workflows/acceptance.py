@@ -14,7 +14,7 @@ from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Forbidden, NotFound, Problem
 from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
-from dustrun.services.access.hands import is_one_hand
+from dustrun.services.access.hands import is_one_hand, need_person
 from dustrun.services.access.principal import Principal
 from dustrun.services.workflows import spend_gate
 from dustrun.services.workflows.closure import Closure, ClosureMember, Lookup, SpendNode, spends
@@ -124,12 +124,13 @@ class Acceptances:
     async def accept(
         self, principal: Principal, workflow_id: str, version: int, expected: str | None
     ) -> AcceptanceStatus:
-        """Accepts a version as it resolves now. Raises `Forbidden` for its author and for a key that may not spend from
-        every wallet it reaches, and `Conflict` when its digest is not the expected one."""
+        """Accepts a version as it resolves now. Raises `Forbidden` for its author, for a service account and for a key
+        that may not spend from every wallet it reaches, and `Conflict` when its digest is not the expected one."""
         principal.need("wallet:spend")
         principal.need("workflow:read")
 
         def unit(tx: Tx) -> AcceptanceStatus:
+            need_person(tx, principal, "accept a version")
             get_workflow(tx, principal, workflow_id)
             row = workflow_rows.find_to_change(tx, principal.org_id, workflow_id)
             assert row is not None

@@ -15,7 +15,15 @@ from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.definition import ANY_WALLET
 from dustrun.records import dataclass
 from dustrun.services.access.api_keys import is_good, principal_of
-from dustrun.services.access.hands import UNKNOWN, Hand, hand_of, hands_of, is_one_hand, table_object
+from dustrun.services.access.hands import (
+    UNKNOWN,
+    Hand,
+    hands_behind,
+    hands_of,
+    is_of_account,
+    is_one_hand,
+    table_object,
+)
 from dustrun.services.access.principal import ALL_WALLETS
 from dustrun.services.workflows.closure import UNSAVED, Closure, ClosureMember, Closures, Lookup, key_of
 from dustrun.services.workflows.shapes import Shape, Shapes, Thing
@@ -229,11 +237,11 @@ def _publishers(lookup: Lookup, workflow_id: str) -> list[Hand]:
 def _count(lookup: Lookup, rows: list[AcceptanceRow], source: ShapingSource) -> tuple[AcceptanceRow, ...]:
     if not rows:
         return ()
-    hands, found = {hand_of(lookup.tx, lookup.org_id, source.hand.key_id)}, []
+    hands, found = {*hands_behind(lookup.tx, lookup.org_id, source.hand.key_id)}, []
     for row in rows:
-        hand = hand_of(lookup.tx, lookup.org_id, row.key_id)
-        if hand not in hands and _has_seen(row, source):
-            hands.add(hand)
+        behind = hands_behind(lookup.tx, lookup.org_id, row.key_id)
+        if behind.isdisjoint(hands) and _has_seen(row, source):
+            hands |= behind
             found.append(row)
     return tuple(found)
 
@@ -255,7 +263,9 @@ def _of_computed_calls(closure: Closure) -> Iterator[Shape]:
 
 def can_help(lookup: Lookup, key_id: str, statuses: list[SourceStatus]) -> bool:
     """Whether an acceptance by a key would count for anything that needs one; if nothing does, whether it is not the
-    author's."""
+    author's. A service account's never does."""
+    if is_of_account(lookup.tx, lookup.org_id, key_id):
+        return False
     wanting = [one.source for one in statuses if one.source.needed] or [one.source for one in statuses[:1]]
     return not wanting or any(not is_one_hand(lookup.tx, lookup.org_id, key_id, one.hand.key_id) for one in wanting)
 

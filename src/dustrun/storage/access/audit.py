@@ -109,7 +109,8 @@ _INSERT = Statement(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
-    """One audited change; `at` in milliseconds, `detail` JSON text. `person_id`: whose the key is now."""
+    """One audited change; `at` in milliseconds, `detail` JSON text. `person_id` and `service_account_id`: whose the
+    key is now."""
 
     id: int
     org_id: str
@@ -119,6 +120,7 @@ class AuditRow:
     subject: str
     detail: str
     person_id: str | None = None
+    service_account_id: str | None = None
 
 
 def insert(tx: Tx, *, org_id: str, key_id: str, at_ms: int, action: str, subject: str, detail: str) -> None:
@@ -129,14 +131,14 @@ def insert(tx: Tx, *, org_id: str, key_id: str, at_ms: int, action: str, subject
 
 def list_page(tx: Tx, org_id: str, *, key_id: str | None, limit: int, offset: int) -> list[AuditRow]:
     """Lists one page of the organisation's changes, newest first, optionally of one key."""
-    columns = (t.c.id, t.c.org_id, t.c.key_id, t.c.at, t.c.action, t.c.subject, t.c.detail, api_keys.c.person_id)
+    own = [t.c[name] for name in ("id", "org_id", "key_id", "at", "action", "subject", "detail")]
+    columns = (*own, api_keys.c.person_id, api_keys.c.service_account_id)
     query = sa.select(*columns).select_from(t.outerjoin(api_keys, api_keys.c.id == t.c.key_id))
     query = query.where(t.c.org_id == org_id)
     if key_id is not None:
         query = query.where(t.c.key_id == key_id)
-    names = ("id", "org_id", "key_id", "at", "action", "subject", "detail", "person_id")
     found = tx.all(Statement(query.order_by(t.c.id.desc()).limit(limit).offset(offset)))
-    return [AuditRow(**dict(zip(names, row, strict=True))) for row in found]
+    return [AuditRow(**dict(zip((one.name for one in columns), row, strict=True))) for row in found]
 
 
 # What an export takes from the chain, and the keys that sign it. Every part of an export is read by the ids of the

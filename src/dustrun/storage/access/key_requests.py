@@ -8,12 +8,13 @@ import sqlalchemy as sa
 
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import api_keys as keys
 from dustrun.storage.db.tables import key_requests as t
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """One request; `at` in milliseconds, `route` the template of its path."""
+    """One request; `at` in milliseconds, `route` the template of its path. `service_account_id`: whose the key is."""
 
     org_id: str
     key_id: str
@@ -22,6 +23,7 @@ class RequestRow:
     route: str
     status: int
     request_id: str
+    service_account_id: str | None = None
 
 
 _NAMES = ("org_id", "key_id", "at", "method", "route", "status", "request_id")
@@ -56,10 +58,16 @@ def prune(tx: Tx, *, before_ms: int) -> int:
     return tx.run(_KEEP_NEWEST, upto=newest[0]) if newest and newest[0] else 0
 
 
-def list_page(tx: Tx, org_id: str, *, key_id: str | None, limit: int, offset: int) -> list[tuple[int, RequestRow]]:
-    """Lists one page of the organisation's requests with their numbers, newest first, optionally of one key."""
-    query = sa.select(t.c.id, *(t.c[name] for name in _NAMES)).where(t.c.org_id == org_id)
+def list_page(
+    tx: Tx, org_id: str, *, key_id: str | None, account_id: str | None, limit: int, offset: int
+) -> list[tuple[int, RequestRow]]:
+    """Lists one page of the organisation's requests with their numbers, newest first, optionally of one key or one
+    service account."""
+    query = sa.select(t.c.id, *(t.c[name] for name in _NAMES), keys.c.service_account_id)
+    query = query.select_from(t.outerjoin(keys, keys.c.id == t.c.key_id)).where(t.c.org_id == org_id)
     if key_id is not None:
         query = query.where(t.c.key_id == key_id)
+    if account_id is not None:
+        query = query.where(keys.c.service_account_id == account_id)
     found = tx.all(Statement(query.order_by(t.c.id.desc()).limit(limit).offset(offset)))
     return [(row[0], RequestRow(*row[1:])) for row in found]

@@ -32,6 +32,7 @@ class KeyRow:
     created_by: str | None = None
     person_id: str | None = None
     workflow_scope: str | None = None
+    service_account_id: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(KeyRow))
@@ -88,6 +89,14 @@ _OF_PERSON = Statement(
     sa.select(*_COLUMNS)
     .where(t.c.org_id == sa.bindparam("org_id"), t.c.person_id == sa.bindparam("person_id"))
     .order_by(t.c.id)
+)
+_OF_ACCOUNT = Statement(
+    sa.select(*_COLUMNS)
+    .where(t.c.org_id == sa.bindparam("org_id"), t.c.service_account_id == sa.bindparam("account_id"))
+    .order_by(t.c.id.desc())
+)
+_EXPIRE = Statement(
+    sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(expires_at=sa.bindparam("at", type_=sa.BigInteger))
 )
 _WIDEN = Statement(sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(permissions=sa.bindparam("wider")))
 _GIVE = Statement(sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(person_id=sa.bindparam("person_id")))
@@ -171,6 +180,16 @@ def list_all(tx: Tx, org_id: str) -> list[KeyRow]:
 def list_of_person(tx: Tx, org_id: str, person_id: str) -> list[KeyRow]:
     """Lists the keys of a person, also those that have ended."""
     return [_row(found) for found in tx.all(_OF_PERSON, org_id=org_id, person_id=person_id)]
+
+
+def list_of_account(tx: Tx, org_id: str, account_id: str) -> list[KeyRow]:
+    """Lists the keys of a service account, newest first, also those that have ended."""
+    return [_row(found) for found in tx.all(_OF_ACCOUNT, org_id=org_id, account_id=account_id)]
+
+
+def expire(tx: Tx, key_id: str, *, at: int) -> None:
+    """Has a key expire at a time."""
+    tx.do(_EXPIRE, of_id=key_id, at=at)
 
 
 def give(tx: Tx, key_id: str, person_id: str) -> None:

@@ -60,8 +60,10 @@ api_keys = Table(
         Text,
         comment="JSON list of folders, tags and ids that workflow_ids is made of; null: it is given as it is",
     ),
+    Column("service_account_id", Text, comment="the account whose it is; null: no service account's"),
     Index("ix_api_keys_org_id_id", "org_id", "id"),
     partial_index("ix_api_keys_person_id", "person_id", where="person_id IS NOT NULL"),
+    partial_index("ix_api_keys_service_account_id", "service_account_id", where="service_account_id IS NOT NULL"),
 )
 
 roles = Table(
@@ -88,6 +90,27 @@ people = Table(
     Column("role", Text, comment="null: permissions of their own"),
     UniqueConstraint("org_id", "email"),
     Index("ix_people_org_id_id", "org_id", "id"),
+)
+
+service_accounts = Table(
+    "service_accounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("role", Text, comment="null: permissions of its own"),
+    Column("permissions", Text, nullable=False, comment="JSON list"),
+    Column("workflow_ids", Text, comment="JSON list, as of its keys; null: all"),
+    Column("workflow_scope", Text, comment="JSON list of folders and tags, as of its keys"),
+    Column("wallet_ids", Text, comment="JSON list, as of its keys; null: all"),
+    Column("owner_id", Text, ForeignKey("people.id"), comment="the person who answers for it"),
+    Column("created_by", Text, nullable=False, comment="id of the key"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("disabled_at", BigInteger),
+    Column("deleted_at", BigInteger, comment="rows stay: who stood behind its keys is not lost"),
+    partial_index("ix_service_accounts_org_id_name", "org_id", "name", where="deleted_at IS NULL", unique=True),
 )
 
 workflows = Table(

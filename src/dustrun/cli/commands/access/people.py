@@ -29,6 +29,7 @@ _DEPENDENTS = {
     "workflows": "workflows whose triggers run in their name",
     "runs": "runs that have not ended",
     "formLinks": "open links to forms",
+    "serviceAccounts": "service accounts that they answer for",
 }
 
 

@@ -15,7 +15,7 @@ from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
 from dustrun.records import dataclass
 from dustrun.services.access import audit
 from dustrun.services.access.api_keys import need_good
-from dustrun.services.access.hands import is_one_hand
+from dustrun.services.access.hands import is_one_hand, need_person
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import CreatedRun
 from dustrun.services.workflows.closure import Closure, Lookup, version_called
@@ -243,7 +243,9 @@ class LaunchDecision:
         check_binding(self.row, self.decision.binding, is_needed=True)
 
     def _check_other_hand(self, tx: Tx) -> None:
-        """Who proposed a launch does not approve it: not with the same key, nor with one of the same hand."""
+        """Who proposed a launch does not approve it: not with the same key, nor with one of the same hand; nor does a
+        service account."""
+        need_person(tx, self.principal, "approve a launch")
         barred = self.row.barred_key
         if barred is not None and is_one_hand(tx, self.row.org_id, self.principal.key_id, barred):
             raise Forbidden(
