@@ -15,18 +15,22 @@ from price_source import PRICES, PriceSource
 from testkit.e2e.server import Server
 from testkit.ports import free_port
 from testkit.web.app import UNOPTIMIZED, App, Open, browsing, new_session
+from testkit.web.firefox_front import browsing_firefox
 
 _FOLDER = Path(__file__).parent
 _OPEN = contextlib.ExitStack()
-_BROWSERS: list[Browser] = []
+_BROWSERS: dict[str, Browser] = {}
 
 
 @pytest.fixture(scope="module")
-def browser() -> Browser:
-    """That of the file before, if it had one: to start it takes three seconds of processor time."""
-    if not _BROWSERS:
-        _BROWSERS.append(_OPEN.enter_context(browsing(UNOPTIMIZED)))
-    return _BROWSERS[0]
+def browser(request: pytest.FixtureRequest) -> Browser:
+    """Chromium, unless a test asks for Firefox. That of the file before, if it had one: to start it takes three seconds
+    of processor time."""
+    name = getattr(request, "param", "chromium")
+    if name not in _BROWSERS:
+        _close_browser()
+        _BROWSERS[name] = _OPEN.enter_context(browsing_firefox() if name == "firefox" else browsing(UNOPTIMIZED))
+    return _BROWSERS[name]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,7 +12,7 @@ from price_source import PriceSource
 
 from testkit.e2e.server import Server
 from testkit.web.app import App
-from testkit.web.newcomer import Effort, Newcomer
+from testkit.web.newcomer import Newcomer
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,7 @@ def test_an_api_is_polled_and_a_change_told(person: Newcomer, source: PriceSourc
     person.add("alert")
     person.press_button("Create a connector")
     form = person.page.get_by_role("dialog", name="New connector")
-    person.click(form.get_by_role("textbox", name="Name"))
-    person.type("Team")
+    person.write("Team", form)
     person.click(form.get_by_placeholder("e.g. slack://"))
     person.type("slack://TokenA/TokenB/TokenC/#orders")
     assert person.app.faults() == []
@@ -64,7 +63,7 @@ def test_an_api_is_polled_and_a_change_told(person: Newcomer, source: PriceSourc
     assert (start["type"], tell["type"]) == ("http-poll", "notify")
     assert tell["payload"]["body"] == "Order {{$trigger.body.item.cents}}"
     assert tell["connector"]["id"] == server.call("GET", "/v1/connectors")["items"][0]["id"]
-    assert person.effort <= Effort(15, 113)
+    person.took(14, 113)
 
 
 @pytest.mark.long

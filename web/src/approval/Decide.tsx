@@ -2,7 +2,6 @@
 import { Button, Textarea } from '@mantine/core'
 import { IconCheck, IconX } from '@tabler/icons-react'
 import { useState } from 'react'
-import { Link } from 'wouter'
 import { post } from '../api/client'
 import { refresh, useMe } from '../api/queries'
 import { plainRefusal } from '../model/asked'
@@ -11,6 +10,7 @@ import { Trouble } from '../parts/Trouble'
 import { approving } from '../words.approval'
 import { pages } from '../words.pages'
 import type { Approval } from './Card'
+import { LetOne } from './LetOne'
 
 const said = pages.approvals
 
@@ -44,7 +44,7 @@ export function Decide({ approval, what }: { approval: Approval; what: string })
           <p>{plainRefusal(approval.refusal)}</p>
           {may(me, 'admin') && approval.refusal.includes('singlePersonApproves') && (
             <p>
-              {approving.alone} <Link href="/keys#one">{approving.aloneLink}</Link>
+              {approving.alone} <LetOne />
             </p>
           )}
         </div>

@@ -1,7 +1,10 @@
 /** The catalogue, searched: the step that is chosen comes after the one that was selected. */
 import { Modal, SegmentedControl } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
+import { get } from '../api/client'
 import { type Spec, useCatalog } from '../api/queries'
+import { noteAdded } from '../inspector/tab'
 import { plain, readable } from '../model/amounts'
 import { glyph } from '../model/glyphs'
 import { rank } from '../model/palette'
@@ -18,12 +21,16 @@ const KINDS = Object.entries(said.kinds).map(([value, label]) => ({ value, label
 /** Of names with the same words, the one with the fewest others. */
 const shorter = (a: Spec, b: Spec, asked: string[]) => (asked.length ? a.name.length - b.name.length : 0)
 
+const servedChains = async () => (await get('/v1/chains')).filter((one) => one.isServed).map((one) => one.chainId)
+
 type Props = { after: string | null; before?: string | undefined; close: () => void }
 
 export function AddStep({ after, before, close }: Props) {
   const parent = useDocument((s) => (after === null ? undefined : s.flow.nodes[after]))
   const isFirst = useDocument((s) => !Object.keys(s.flow.nodes).length)
   const catalog = useCatalog().data
+  const served = useQuery({ queryKey: ['served'], queryFn: servedChains, staleTime: 60_000 }).data
+  const only = served?.length === 1 ? served[0] : undefined
   const [text, setText] = useState('')
   const spec = parent && catalog?.[parent.type]
   const places = useMemo(() => (before ? [] : placesOf(after, parent, spec)), [after, before, parent, spec])
@@ -54,9 +61,10 @@ export function AddStep({ after, before, close }: Props) {
     edit((flow) => {
       const added = addNode(flow, spec.type, places[place]?.place ?? { after, ...(before && { before }) })
       id = added.id
-      return onSameChain(added.flow, id, spec)
+      return onSameChain(added.flow, id, spec, only)
     })
     close()
+    noteAdded(id)
     select([id])
   }
   return (

@@ -94,6 +94,7 @@ export function Editor({ workflow }: { workflow: Workflow }) {
     if (!(await isSound())) setError(new Error(said.mendFirst))
     else {
       setError(null)
+      if (isNarrow) select([]) // the settings would lie over what it does
       if (mode === 'live') setDialog('live')
       else await run()
     }

@@ -1,8 +1,8 @@
 /** The question before money moves: what the last simulation did, how old it is, and who gets what. */
 import { useQueries } from '@tanstack/react-query'
-import { Link } from 'wouter'
 import { type Effects, get } from '../api/client'
 import { useRun } from '../api/queries'
+import { LetOne } from '../approval/LetOne'
 import { useRungs } from '../effects/store'
 import { Why } from '../effects/Why'
 import { amount, money, short } from '../model/amounts'
@@ -10,7 +10,6 @@ import { plainRefusal } from '../model/asked'
 import { Confirm } from '../parts/Confirm'
 import { Time } from '../parts/Time'
 import { words } from '../words'
-import { approving } from '../words.approval'
 import { pages } from '../words.pages'
 
 const said = words.editor
@@ -51,7 +50,7 @@ function Asked({ effects }: { effects: Effects }) {
       <p>{said.liveAsks}</p>
       {unanswered.map((why) => (
         <p key={why} className="banner">
-          {plainRefusal(why)} <Link href="/keys#one">{approving.aloneLink}</Link>
+          {plainRefusal(why)} <LetOne />
         </p>
       ))}
     </>

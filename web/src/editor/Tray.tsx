@@ -10,6 +10,7 @@ import { runStatus } from '../model/fold'
 import { Ended } from '../run/Ended'
 import { Replay } from '../run/Replay'
 import { useRunStore } from '../run/store'
+import { Waiting } from '../run/Waiting'
 import { words } from '../words'
 import { select, useDocument } from './document'
 
@@ -25,12 +26,14 @@ export function Tray({ mode, isNarrow }: { mode: Mode; isNarrow: boolean }) {
   const selected = useDocument((s) => s.selected[0] ?? null)
   const hasAny = MODES.some((one) => rungs[one])
   const failed = useNotPassed()
+  const open = useRunStore((s) => (s.isOpen ? s.runId : null))
   const ended = useRunStore((s) => (!s.isOpen && BAD.has(runStatus(s.events) ?? '') ? s.runId : null))
   return (
     <section className={`tray ${isShut ? 'shut' : ''}`} aria-label={said.tray}>
       <button type="button" className="handle" aria-expanded={!isShut} onClick={() => setIsShut(!isShut)}>
         {isShut ? said.showTray : said.hide}
       </button>
+      {open && <Waiting runId={open} />}
       <Replay />
       {ended && (
         <Ended runId={ended}>

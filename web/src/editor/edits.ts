@@ -63,11 +63,12 @@ export function addNode(flow: Flow, type: string, place: Place): { flow: Flow; i
   return { flow: patchNode(next, place.after, { children: isBetween ? [id] : [...children, id] }), id }
 }
 
-/** A step that acts on a chain begins with that of the steps before it, if that is written out. */
-export function onSameChain(flow: Flow, id: string, spec: Spec): Flow {
+/** A step that acts on a chain begins with that of the steps before it, if that is written out, else with the only one that is
+ * served. */
+export function onSameChain(flow: Flow, id: string, spec: Spec, only?: number): Flow {
   const fields = (spec.payloadSchema as { properties?: object } | null | undefined)?.properties ?? {}
   const chains = before(flow, id).map((one) => flow.nodes[one]?.payload?.chainId)
-  const chain = chains.find((one) => typeof one === 'number')
+  const chain = chains.find((one) => typeof one === 'number') ?? only
   return 'chainId' in fields && chain !== undefined ? setField(flow, id, 'chainId', chain) : flow
 }
 

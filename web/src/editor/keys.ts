@@ -70,7 +70,12 @@ function onKey(event: KeyboardEvent, actions: KeyActions): boolean {
     else return false
     return true
   }
-  if (isTyping(event.target)) return false
+  if (isTyping(event.target)) {
+    const field = event.target as HTMLElement
+    if (key !== 'Escape' || !field.closest('.inspector')) return false
+    field.blur() // so that letters are keys again
+    return true
+  }
   if (event.altKey) {
     if (!key.startsWith('Arrow')) return false
     walk(key)

@@ -62,7 +62,13 @@ export default function NewConnector({ kinds, close, made }: Props) {
           setTexts({})
         }}
       />
-      <TextInput label={pages.name} required value={name} onChange={(event) => setName(event.currentTarget.value)} />
+      <TextInput
+        label={pages.name}
+        required
+        data-autofocus
+        value={name}
+        onChange={(event) => setName(event.currentTarget.value)}
+      />
       <SchemaForm fields={fields} texts={texts} set={setTexts} examples={chosen?.exampleData} />
       {chosen?.attachesToHttp && (
         <Textarea

@@ -1,7 +1,9 @@
 /** The connector of a step, or its wallet: chosen, or made here. */
 import { NativeSelect } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
 import { type ReactNode, useState } from 'react'
 import { Link } from 'wouter'
+import { get } from '../api/client'
 import { useEveryOne } from '../api/queries'
 import { edit, useDocument } from '../editor/document'
 import { patchNode } from '../editor/edits'
@@ -9,9 +11,11 @@ import { servesOneOf } from '../forms/fits'
 import { later } from '../parts/later'
 import { words } from '../words'
 import { pages } from '../words.pages'
+import { policyWords } from '../words.policy'
 
 const NewConnector = later(() => import('../forms/NewConnector').then((module) => module.default))
 const NewWallet = later(() => import('../forms/NewWallet').then((module) => module.default))
+const PolicyForm = later(() => import('../policy/PolicyForm').then((module) => module.PolicyForm))
 const said = words.inspector
 type Row = { id: string; name: string; type: string }
 
@@ -46,7 +50,26 @@ export function WalletChoice({ id }: { id: string }) {
       form={(close, take) => <NewWallet close={close} made={(made) => take({ type: 'wallet', id: made })} />}
     >
       {used && <Link href={`/wallets/${used.id}`}>{said.openWallet}</Link>}
+      {used && <ChangePolicy key={used.id} id={used.id} />}
     </Choice>
+  )
+}
+
+/** Without leaving what is being built. */
+function ChangePolicy({ id }: { id: string }) {
+  const [isOpen, setIsOpen] = useState(false)
+  const now = useQuery({
+    queryKey: ['policy', id],
+    queryFn: () => get('/v1/wallets/{id}/policy', { path: { id } }),
+    enabled: isOpen,
+  }).data
+  return (
+    <>
+      <button type="button" className="link" onClick={() => setIsOpen(true)}>
+        {policyWords.edit}
+      </button>
+      {isOpen && now && <PolicyForm now={now} close={() => setIsOpen(false)} />}
+    </>
   )
 }
 

@@ -1,6 +1,6 @@
 /** The settings of a step, from the schema of its type. What the schema does not know is kept. */
 import { TextInput } from '@mantine/core'
-import { useState } from 'react'
+import { useEffect, useRef, useState } from 'react'
 import type { Json, Problem, Run } from '../api/client'
 import { parse } from '../api/exact'
 import { type Spec, useCatalog } from '../api/queries'
@@ -25,6 +25,7 @@ import { SimulatedAs } from './SimulatedAs'
 import { StartsBy } from './StartsBy'
 import { fromText, type Schema, toText } from './schema'
 import { canBeTested } from './TestStep'
+import { focusFirst } from './tab'
 import { useTested, useTrial } from './trial'
 import { useSummary } from './units'
 import { Values } from './Values'
@@ -49,6 +50,11 @@ export default function Form({ id, spec, problems, last }: Props) {
   const [points, setPoints] = useState(false)
   const [notice, setNotice] = useState('')
   const { context, leaves, steps } = useKnown(id, last)
+  const all = useRef<HTMLDivElement>(null)
+  const isReady = spec !== undefined
+  useEffect(() => {
+    if (isReady) focusFirst(id, all.current)
+  }, [id, isReady])
   if (!node) return null
   const stepName = (step: string) => flow.nodes[step]?.titleOverride || readable(step)
   const nameOf = ({ step, keys }: Leaf) => {
@@ -135,7 +141,11 @@ export default function Form({ id, spec, problems, last }: Props) {
   }
   const isTrigger = spec?.effect === undefined
   const form = (
-    <div className="form" onFocusCapture={(event) => event.target.classList.contains('cm-content') && setPoints(true)}>
+    <div
+      ref={all}
+      className="form"
+      onFocusCapture={(event) => event.target.classList.contains('cm-content') && setPoints(true)}
+    >
       {trigger}
       <NameIt id={id} />
       {notice && (

@@ -1,11 +1,11 @@
 /** API keys: what each may do, and its end; and whether one person alone approves. */
 import { Button, Modal, Switch } from '@mantine/core'
 import { IconPlus } from '@tabler/icons-react'
-import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { useLocation, useSearchParams } from 'wouter'
-import { del, get, patch, type Schemas } from '../api/client'
+import { del, type Schemas } from '../api/client'
 import { refresh, useList, useMe } from '../api/queries'
+import { AskOne, setOne, useOrganization } from '../approval/LetOne'
 import NewKey from '../keys/NewKey'
 import { may } from '../model/rights'
 import { Badge } from '../parts/Badges'
@@ -144,21 +144,16 @@ function Detail({ one }: { one: Key }) {
 
 /** Off by default; each change is in the audit. It never holds for acceptances of versions. */
 function OnePerson() {
-  const found = useQuery({ queryKey: ['/v1/organizations'], queryFn: () => get('/v1/organizations') })
+  const found = useOrganization()
   const [asks, setAsks] = useState(false)
   const [wrong, setWrong] = useState<unknown>(null)
   const own = found.data?.items[0]
-  const set = async (singlePersonApproves: boolean) => {
-    if (!own) return
-    await patch('/v1/organizations/{id}', { path: { id: own.id } }, { singlePersonApproves })
-    await refresh('/v1/organizations', '/v1/approvals', 'policy', '/v1/audit')
-  }
-  const turnOff = () => {
-    setWrong(null)
-    set(false).catch(setWrong)
-  }
   if (found.error) return <Trouble error={found.error} retry={() => found.refetch()} />
   if (!own) return null
+  const turnOff = () => {
+    setWrong(null)
+    setOne(own.id, false).catch(setWrong)
+  }
   return (
     <Section title={said.oneTitle}>
       <div className="body" id="one">
@@ -170,9 +165,7 @@ function OnePerson() {
         />
         <Trouble error={wrong} />
       </div>
-      <Confirm title={said.oneAsk} isOpen={asks} close={() => setAsks(false)} go={said.oneGo} act={() => set(true)}>
-        <p>{said.oneRisk}</p>
-      </Confirm>
+      <AskOne id={own.id} isOpen={asks} close={() => setAsks(false)} />
     </Section>
   )
 }

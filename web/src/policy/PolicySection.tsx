@@ -2,15 +2,14 @@
 import { Button } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
-import { Link } from 'wouter'
 import { get } from '../api/client'
 import { useList } from '../api/queries'
+import { LetOne } from '../approval/LetOne'
 import { plainRefusal } from '../model/asked'
 import { Badge } from '../parts/Badges'
 import { Loading, Section } from '../parts/Section'
 import { Time } from '../parts/Time'
 import { Trouble } from '../parts/Trouble'
-import { approving } from '../words.approval'
 import { policyWords as said } from '../words.policy'
 import { Diff } from './Diff'
 import { PolicyForm } from './PolicyForm'
@@ -54,7 +53,7 @@ export function PolicySection({ id }: { id: string }) {
       )}
       {unanswered && (
         <p className="banner">
-          {plainRefusal(unanswered)} <Link href="/keys#one">{approving.aloneLink}</Link>
+          {plainRefusal(unanswered)} <LetOne />
         </p>
       )}
       {pending && (
