@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from typing import Final
 
 from dustrun.core.money.intent import Intent
 from dustrun.core.values.exact_json import dumps_text
@@ -29,6 +30,10 @@ class TxState(enum.StrEnum):
     REFUSED = "refused"
 
 
+AWAITS_APPROVAL: Final = (
+    "Another approval of the same token for the same spender is under way; a dust test never lowers one."
+)
+"""Why a planned transaction waits that nobody has to release: it goes on by itself."""
 PLAIN_GAS = 21_000
 SPARE_GAS = 50_000
 """Gas of two storage slots set from zero instead of updated: headroom over an estimate."""

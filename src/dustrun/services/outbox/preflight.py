@@ -15,14 +15,14 @@ from dustrun.core.evm.calls import selector_of
 from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.money.policy import PolicyRequest, Reason
 from dustrun.core.money.token_calls import APPROVE, implied_movement
-from dustrun.core.money.transaction_state import TxState
+from dustrun.core.money.transaction_state import AWAITS_APPROVAL, TxState
 from dustrun.records import dataclass
 from dustrun.sdk.chain import ChainCall, Fees
 from dustrun.services.outbox import restore_hold
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import CommittedSteps
 from dustrun.services.outbox.fees import PricedIntent
-from dustrun.services.outbox.spend_status import ALLOWANCE_MET, AWAITS_APPROVAL, IntentFailure, intent_of
+from dustrun.services.outbox.spend_status import ALLOWANCE_MET, IntentFailure, intent_of
 from dustrun.services.wallets.budget import Values
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows

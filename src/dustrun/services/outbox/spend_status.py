@@ -10,7 +10,7 @@ from dustrun import clock
 from dustrun.core.money.intent import Intent, Movement, Receipt, SignRequest, Spend, Spent
 from dustrun.core.money.policy import Deny
 from dustrun.core.money.receipts import read_receipt
-from dustrun.core.money.transaction_state import FOLLOWED, NOTHING_CAME, UNSETTLED, TxState
+from dustrun.core.money.transaction_state import AWAITS_APPROVAL, FOLLOWED, NOTHING_CAME, UNSETTLED, TxState
 from dustrun.core.values.exact_json import loads_own
 from dustrun.records import dataclass
 from dustrun.services.outbox.events import public, public_signature
@@ -159,7 +159,6 @@ class Outbox(Protocol):
 
 
 Json = dict[str, Any]
-AWAITS_APPROVAL = "Another approval of the same token for the same spender is under way; a dust test never lowers one."
 _HELD_MS, _SOON_MS = 10_000, 1_000
 
 

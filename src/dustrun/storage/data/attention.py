@@ -8,12 +8,13 @@ from typing import Any, Final, Literal, get_args
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.core.money.transaction_state import AWAITS_APPROVAL
 from dustrun.core.values.exact_json import loads_own
 from dustrun.records import dataclass
 from dustrun.storage.db.ledger_tables import transactions
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.store_facts import RESTORED_AT
-from dustrun.storage.db.tables import connectors, hooks, runs, store_facts, workflows
+from dustrun.storage.db.tables import approvals, connectors, hooks, runs, store_facts, workflows
 from dustrun.storage.db.trigger_tables import subscriptions
 
 Kind = Literal[
@@ -64,6 +65,10 @@ def _needs() -> dict[str, sa.Select[Any]]:
     status, state_of_trigger = (
         sa.func.coalesce(column, sa.literal_column("''")) for column in (runs.c.status, subscriptions.c.state)
     )
+    awaits_nobody = sa.exists().where(
+        approvals.c.id == transactions.c.approval_id,
+        sa.or_(_is(approvals.c.status, "rejected"), _is(approvals.c.status, "timed_out")),
+    )  # its node refuses it as soon as it looks
     is_open = sa.or_(_is(status, "running"), _is(status, "waiting"))
     of_run = sa.join(transactions, runs, transactions.c.run_pk == runs.c.pk, isouter=True)
     of_workflow = sa.join(subscriptions, workflows, subscriptions.c.workflow_id == workflows.c.id)
@@ -87,7 +92,8 @@ def _needs() -> dict[str, sa.Select[Any]]:
     return {
         "payment-displaced": payment("updated_at", "error", _is(state.state, "displaced")),
         "payment-held": payment(
-            *("planned_at", "refusal", is_restored, is_open, _is(state.state, "planned"), state.refusal.is_not(None))
+            *("planned_at", "refusal", is_restored, is_open, _is(state.state, "planned"), state.refusal.is_not(None)),
+            *(state.refusal != AWAITS_APPROVAL, ~awaits_nobody),
         ),
         "trigger-failed": trigger("updated_at", "state_reason", _is(subscriptions.c.state, "failed")),
         "connector": own(connectors, "failing_since", "failure", connectors.c.failing_since.is_not(None)),
