@@ -97,6 +97,17 @@ def test_the_build_sees_every_file_that_the_project_names() -> None:
     assert [path for path in needed if not any(Path(path).is_relative_to(place) for place in seen)] == []
 
 
+def test_what_has_no_wheel_is_compiled_and_no_compiler_gets_into_the_image() -> None:
+    """quickjs has no wheel for Python 3.13 and for ARM; the slim image has no compiler."""
+    order = _instructions()
+    stages = [place for place, (name, _) in enumerate(order) if name == "FROM"]
+    compiling = next(place for place, (name, words) in enumerate(order) if name == "RUN" and " gcc " in words)
+    installing = next(
+        place for place, (name, words) in enumerate(order) if name == "RUN" and " install --no-cache" in words
+    )
+    assert stages[0] < compiling < installing < stages[-1]
+
+
 def test_settings_exist_and_volumes_hold_data_and_key_apart() -> None:
     (environment,) = _words("ENV")
     given = dict(re.findall(r"DUSTRUN_(\w+)=(\S+)", environment))
