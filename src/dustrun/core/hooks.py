@@ -33,6 +33,8 @@ CONNECTOR_RECOVERED: Final = "connector.recovered"
 LAUNCH_PROPOSED: Final = "launch.proposed"
 REORGED: Final = "transaction.reorged"
 DISABLED: Final = "hook.disabled"
+DISK_LOW: Final = "server.disk-low"
+DISK_RECOVERED: Final = "server.disk-recovered"
 PING: Final = "hook.ping"
 """Sent by a test of a hook, to that hook alone; nobody subscribes to it."""
 ALERTS: Final = ("alert.proxy", "alert.second-opinion", "alert.price", "alert.allowance")
@@ -49,11 +51,13 @@ TYPES: Final = (
     CONNECTOR_RECOVERED,
     LAUNCH_PROPOSED,
     DISABLED,
+    DISK_LOW,
+    DISK_RECOVERED,
     *ALERTS,
 )
 PATTERNS: Final = (
     *("*", "run.*", "node.*", "transaction.*", "workflow.*", "trigger.*", "connector.*", "launch.*", "hook.*"),
-    "alert.*",
+    *("alert.*", "server.*"),
 )
 
 

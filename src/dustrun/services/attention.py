@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import socket
 from pathlib import Path
 from typing import Final
 
 from dustrun import clock, metrics
+from dustrun.core.hooks import DISK_LOW, DISK_RECOVERED
 from dustrun.errors import DustrunError
 from dustrun.services.access.principal import Principal
+from dustrun.storage.access import keys
 from dustrun.storage.data import attention
 from dustrun.storage.data.attention import Need
 from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.hooks import reading
 
 _NEEDED = metrics.gauge(
     "dustrun_needs_attention",
@@ -63,10 +69,40 @@ def _may_see(principal: Principal, need: Need) -> bool:
     return is_own and principal.may_use_workflow(need.workflow_id)
 
 
+class DiskWatch:
+    """Tells hooks when the disk with the data folder becomes low, and when it no longer is: those of the organisations
+    that operate the server. One that is low at the start is told anew."""
+
+    def __init__(self, writer: Writer, data_dir: Path, low_bytes: int = _LOW_BYTES) -> None:
+        self._writer = writer
+        self._data_dir = data_dir
+        self.low_bytes = low_bytes
+        self._is_low = False
+
+    async def look(self) -> None:
+        """Looks once. On a disk that is too full to write it down, it is told when there is room for that."""
+        free = shutil.disk_usage(self._data_dir).free
+        margin = self.low_bytes // 10 if self._is_low else 0  # what hovers around the limit is told once
+        if (is_low := free < self.low_bytes + margin) == self._is_low:
+            return
+        type_ = DISK_LOW if is_low else DISK_RECOVERED
+        data = {"message": _said(free), "name": socket.gethostname()}
+
+        def unit(tx: Tx) -> None:
+            for org_id in keys.list_organizations_of_operators(tx):
+                reading.add(tx, org_id=org_id, type_=type_, at=clock.now_ms(), data=data)
+
+        await self._writer.write(unit)
+        self._is_low = is_low
+
+
+def _said(free: int) -> str:
+    return f"{free >> 20} MiB are free on the disk with the data folder; a full disk stops every run."
+
+
 def _disk(data_dir: Path, low_bytes: int) -> list[Need]:
     """Concerns the server and no organisation, so those see it who may see the server's metrics."""
     with contextlib.suppress(OSError):
         if (free := shutil.disk_usage(data_dir).free) < low_bytes:
-            why = f"{free >> 20} MiB are free on the disk with the data folder; a full disk stops every run."
-            return [Need(_DISK, None, None, None, "", clock.now_ms(), why)]
+            return [Need(_DISK, None, None, None, "", clock.now_ms(), _said(free))]
     return []

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 from dustrun import clock, log, metrics
 from dustrun.core.values.exact_json import loads
+from dustrun.errors import DustrunError
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.usage import Usage
+from dustrun.services.attention import DiskWatch
 from dustrun.services.streaming.streams import Streams
 from dustrun.settings import Settings
 from dustrun.storage.access import organizations
@@ -143,6 +146,7 @@ _logger = log.get(__name__)
 PRUNE_EVERY_S = 3600.0
 _FIRST_AFTER_S = 60.0
 _LOOK_EVERY_S = 0.5
+_LOOK_AT_DISK_EVERY_S = 60.0
 _LAG = metrics.histogram("dustrun_event_loop_lag_seconds", "How late timers of the event loop fire.")
 
 
@@ -157,12 +161,13 @@ class Upkeep:
         self._usage = usage
         self._streams = streams
         self._retention = retention
+        self._disk = DiskWatch(writer, settings.data_dir)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Starts the tasks."""
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._prune()), loop.create_task(self._watch_loop())]
+        self._tasks = [loop.create_task(each()) for each in (self._prune, self._watch_loop, self._watch_disk)]
         self._usage.start()
 
     async def stop(self) -> None:
@@ -189,6 +194,12 @@ class Upkeep:
         await self._retention.sweep()
         await self._retention.sweep_deliveries()
         await self._retention.sweep_table_changes()
+
+    async def _watch_disk(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, DustrunError):
+                await self._disk.look()
+            await asyncio.sleep(clock.look_around_s(_LOOK_AT_DISK_EVERY_S))
 
     async def _watch_loop(self) -> None:
         while True:

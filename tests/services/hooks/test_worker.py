@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from aiohttp import web
 
+from dustrun.services.attention import DiskWatch
 from dustrun.storage.db.tables import hook_deliveries
 from testkit.composition import composed
 from testkit.receiver import Received, Receiver
@@ -184,6 +185,25 @@ async def test_a_hook_that_fails_for_days_is_disabled_and_others_are_told(
         await world.api.post(f"/v1/hooks/{bad['id']}/enable")
         await receiver.until(3)
     assert [one.type for one in receiver.taken[1:]] == ["run.started", "run.succeeded"]
+
+
+async def test_a_disk_that_becomes_low_and_is_not_any_more_is_told_once_to_who_operates_the_server(
+    world: World, tmp_path: Path
+) -> None:
+    await world.hook("server.*")
+    other = await world.server.other_owner()
+    url = f"{world.receiver.url}/other"
+    assert (await other.post("/v1/hooks", {"name": "o", "url": url, "subscribedEventTypes": ["*"]})).status == 200
+    watch = DiskWatch(world.server.parts.writer, tmp_path, low_bytes=1 << 62)
+    await watch.look()
+    await watch.look()
+    watch.low_bytes = 0
+    await watch.look()
+    got = await world.receiver.until(2)
+    assert [one.type for one in got] == ["server.disk-low", "server.disk-recovered"]
+    assert got[0].data["message"].endswith("a full disk stops every run.")
+    assert got[0].data["name"]
+    assert [one.path for one in got] == ["/", "/"]
 
 
 async def test_a_receiver_that_is_gone_is_left_alone(world: World) -> None:

@@ -62,6 +62,12 @@ _LIST_SCOPED = Statement(
     .where(t.c.org_id == sa.bindparam("org_id"), t.c.workflow_scope.is_not(None), t.c.revoked_at.is_(None))
     .order_by(t.c.id)
 )
+_OF_OPERATORS = Statement(
+    sa.select(t.c.org_id)
+    .where(t.c.permissions.like('%"operator"%'), t.c.revoked_at.is_(None))
+    .group_by(t.c.org_id)
+    .order_by(t.c.org_id)
+)
 _EVERY_SCOPED = Statement(sa.select(*_COLUMNS).where(t.c.workflow_scope.is_not(None), t.c.revoked_at.is_(None)))
 _REACH = Statement(sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(workflow_ids=sa.bindparam("reached")))
 _USE = Statement(
@@ -150,6 +156,11 @@ def revoke(tx: Tx, key_id: str, *, at_ms: int) -> None:
 def list_good(tx: Tx, org_id: str, *, now_ms: int) -> list[KeyRow]:
     """Lists the organisation's valid keys, with row locks on PostgreSQL."""
     return [_row(found) for found in tx.all(_LIST_GOOD, org_id=org_id, now=now_ms)]
+
+
+def list_organizations_of_operators(tx: Tx) -> list[str]:
+    """Lists the organisations that have a key which operates the server."""
+    return [str(org_id) for (org_id,) in tx.all(_OF_OPERATORS)]
 
 
 def list_revoked(tx: Tx, *, since: int) -> list[tuple[str, str]]:
