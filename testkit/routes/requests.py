@@ -90,7 +90,7 @@ class Prepared:
     async def send(self) -> None:
         """Sends it; it must succeed. The end of its run is awaited."""
         status, answer = await self.stored.drivers.call(self.method, self._path, self._body)
-        assert status in (200, 202), (self.method, self._path, answer[:500])
+        assert status in (200, 201, 202, 204), (self.method, self._path, answer[:500])
         self.size = max(self.size, len(answer))
         if self.drive.runs:
             run_id = self._values["run"] if "run" in self._values else _RUN.search(answer)[1].decode()  # type: ignore[index]

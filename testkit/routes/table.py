@@ -62,6 +62,7 @@ from testkit.routes.fresh import (
     webhook_address,
 )
 from testkit.routes.requests import Body, Drive, first, get, mcp_session, send
+from testkit.routes.scim import SCIM_DRIVES
 from testkit.routes.stored import (
     CHANGED,
     LARGE,
@@ -94,6 +95,7 @@ def _new(definition: Json) -> Body:
 
 DRIVES: dict[str, list[Drive]] = {
     "GET /metrics": [get()],
+    **SCIM_DRIVES,
     "POST /mcp": [
         send(call_tool("validate_workflow", definition=many_nodes(1_000, "t" * 300))),
         send(lambda one: call_tool("get_report", runId=one.known["paid"], what="effects")),

@@ -50,6 +50,7 @@ def _do_everything(world: World, base: str) -> None:
         )
         assert answer.status_code == 200, (name, answer.text)
     world.call("GET", "/v1/audit/keys")  # the first look makes one
+    _provision(world, base)
     conversation = world.conversation()
     workflow = world.draft(world.spending())
     body = {"simulate": True, "chatMessageId": world.message(conversation)}
@@ -89,6 +90,16 @@ def _do_everything(world: World, base: str) -> None:
         time.sleep(0.05)
     while not world.call("GET", "/v1/ledger")["items"]:  # written a moment after a transaction is final
         time.sleep(0.05)
+
+
+def _provision(world: World, base: str) -> None:
+    """A directory makes a user and a group."""
+    asked = {"name": "directory", "permissions": ["people:provision"]}
+    headers = {"Authorization": f"Bearer {world.call('POST', '/v1/api-keys', asked)['key']}"}
+    user = requests.post(f"{base}/scim/v2/Users", json={"userName": "d@example.com"}, headers=headers, timeout=30)
+    group: Any = {"displayName": "readers", "members": [{"value": user.json()["id"]}]}
+    made = requests.post(f"{base}/scim/v2/Groups", json=group, headers=headers, timeout=30)
+    assert made.status_code == 201, made.text
 
 
 def _rows(url: str) -> dict[str, list[str]]:

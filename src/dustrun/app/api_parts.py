@@ -26,6 +26,7 @@ from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.people import People
 from dustrun.services.access.rate_limits import RateLimiter, WrongKeys
 from dustrun.services.access.roles import Roles
+from dustrun.services.access.scim.directory import Directory
 from dustrun.services.access.service_accounts import ServiceAccounts
 from dustrun.services.access.sessions import ProtocolSessions, Sessions
 from dustrun.services.access.usage import Usage
@@ -124,6 +125,7 @@ def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> Acc
         keys=keys,
         people=People(base.database, base.writer, keys, sessions, base.settings.base_url()),
         roles=Roles(base.database, base.writer),
+        directory=Directory(base.database, base.writer, keys, base.settings.sign_in_groups),
         audit_export=AuditExport(base.database, base.writer, base.vault),
         service_accounts=ServiceAccounts(base.database, base.writer, keys),
         outside_tokens=OutsideTokens(base.settings, base.database, base.http),

@@ -23,6 +23,7 @@ from dustrun.services.access.people import People
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.rate_limits import RateLimiter, WrongKeys
 from dustrun.services.access.roles import Roles
+from dustrun.services.access.scim.directory import Directory
 from dustrun.services.access.service_accounts import ServiceAccounts
 from dustrun.services.access.sessions import ProtocolSessions, Sessions
 from dustrun.services.access.usage import Usage
@@ -98,6 +99,7 @@ class AccessParts:
     people: People
     roles: Roles
     audit_export: AuditExport
+    directory: Directory
     service_accounts: ServiceAccounts
     outside_tokens: OutsideTokens
     sessions: Sessions

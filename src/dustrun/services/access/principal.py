@@ -40,8 +40,11 @@ PERMISSIONS = frozenset(
         "assistant:use",
         "admin",
         "operator",
+        "people:provision",
     ]
 )
+PROVISION = "people:provision"
+"""What a directory needs, in a key that has nothing else (`services/access/scim`)."""
 OF_THE_SERVER = frozenset(["metrics:read", "operator"])
 """Permissions over the whole server, not one organisation: `admin` does not include them, `operator` does."""
 

@@ -503,6 +503,42 @@ identities = Table(
     Index("ix_identities_person_id", "person_id"),
 )
 
+directory_users = Table(
+    "directory_users",
+    metadata,
+    Column("person_id", Text, ForeignKey("people.id"), primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("user_key", Text, nullable=False, comment="user_name in lower case"),
+    Column("external_id", Text, comment="who it is in the directory"),
+    Column("names", Text, nullable=False, comment="JSON: displayName and the parts of name"),
+    Column("by_groups", Integer, nullable=False, comment="1: groups of the directory decide what they may do"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    UniqueConstraint("org_id", "user_key"),
+    Index("ix_directory_users_org_id_external_id", "org_id", "external_id"),
+)
+
+directory_groups = Table(
+    "directory_groups",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("external_id", Text, comment="what it is in the directory"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    UniqueConstraint("org_id", "name"),
+)
+
+directory_members = Table(
+    "directory_members",
+    metadata,
+    Column("group_id", Text, ForeignKey("directory_groups.id"), primary_key=True),
+    Column("person_id", Text, ForeignKey("directory_users.person_id"), primary_key=True),
+    Index("ix_directory_members_person_id", "person_id"),
+)
+
 sign_in_attempts = Table(
     "sign_in_attempts",
     metadata,

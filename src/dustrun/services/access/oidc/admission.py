@@ -37,7 +37,7 @@ class Admission:
         self._claim = settings.sign_in_groups_claim
         self._domains = frozenset(domain.lower().removeprefix("@") for domain in settings.sign_in_domains)
         self._trusts_emails = settings.sign_in_trust_emails
-        self._given = {group: _permissions(group, names) for group, names in settings.sign_in_groups.items()}
+        self._given = {group: permissions_of_group(group, names) for group, names in settings.sign_in_groups.items()}
 
     @property
     def needs_groups(self) -> bool:
@@ -50,8 +50,9 @@ class Admission:
         lacks_groups = self.needs_groups and _find(claims, self._claim) is None
         return lacks_groups or (needs_email and "email" not in claims)
 
-    def admit(self, claims: Mapping[str, Any]) -> Admitted:
-        """Who it is, and what they may do; raises `Forbidden` if they are not let in."""
+    def admit(self, claims: Mapping[str, Any], *, groups_decide: bool = True) -> Admitted:
+        """Who it is, and what they may do; raises `Forbidden` if they are not let in. `groups_decide`: not if a
+        directory tells this server of their groups."""
         subject, email = claims["sub"], self._email(claims)
         if not isinstance(subject, str) or not 0 < len(subject) <= _MOST_SUBJECT:
             raise refuse("The provider does not say who you are (sub).")
@@ -63,7 +64,7 @@ class Admission:
         said = claims.get("name") or claims.get("preferred_username")
         printed = "".join(one for one in said if one.isprintable()) if isinstance(said, str) else ""
         name = printed.strip()[:_MOST_NAME]
-        return Admitted(subject, email, name or email or subject, self._permissions(claims))
+        return Admitted(subject, email, name or email or subject, self._permissions(claims) if groups_decide else None)
 
     def _email(self, claims: Mapping[str, Any]) -> str | None:
         said = claims.get("email")
@@ -107,7 +108,8 @@ def _find(claims: Mapping[str, Any], name: str) -> Any:
     return found
 
 
-def _permissions(group: str, names: tuple[str, ...]) -> frozenset[str]:
+def permissions_of_group(group: str, names: tuple[str, ...]) -> frozenset[str]:
+    """What the settings give a group: permissions, and those of presets; raises `Conflict` for what there is not."""
     found: set[str] = set()
     for name in names:
         if name not in PRESETS and name not in PERMISSIONS:

@@ -16,9 +16,9 @@ from dustrun.services.access.oidc.admission import Admitted
 from dustrun.services.access.oidc.provider import Provider
 from dustrun.services.access.oidc.sign_in import KIND, SignIns
 from dustrun.services.access.sessions import Sessions
+from dustrun.storage.access import directory, people
 from dustrun.storage.access import identities as rows
 from dustrun.storage.access import keys as key_rows
-from dustrun.storage.access import people
 from dustrun.storage.access.identities import IdentityRow
 from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.db.database import Database
@@ -110,7 +110,8 @@ class Checks:
         if renewed is None:
             return None
         try:
-            await self._give(renewed, provider.admission.admit(grant.claims))
+            by_directory = await self._database.read(lambda tx: directory.decides(tx, row.person_id))
+            await self._give(renewed, provider.admission.admit(grant.claims, groups_decide=not by_directory))
         except Forbidden as error:
             await self._end(renewed, error.message)
         return None

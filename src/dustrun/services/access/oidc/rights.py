@@ -19,17 +19,25 @@ from dustrun.storage.access.people import PersonRow
 from dustrun.storage.db.statement import Tx
 
 
-def give(tx: Tx, person: PersonRow, home: KeyRow, permissions: Sequence[str] | None) -> tuple[KeyRow, list[KeyRow]]:
+def give(
+    tx: Tx,
+    person: PersonRow,
+    home: KeyRow,
+    permissions: Sequence[str] | None,
+    by: tuple[Principal, str] | None = None,
+) -> tuple[KeyRow, list[KeyRow]]:
     """Gives a person exactly these permissions; None: those that they had. The key of their sessions, and the keys that
-    were revoked for it: a permission that is gone ends whatever had it, as when an administrator takes it away."""
-    had, gets = set(permissions_of(home)), set(permissions or permissions_of(home))
+    were revoked for it: a permission that is gone ends whatever had it, as when an administrator takes it away. `by`:
+    who does it, and what that is called; None: the provider."""
+    had, gets = set(permissions_of(home)), set(permissions_of(home) if permissions is None else permissions)
     if is_good(home) and had == gets:
         return home, []
-    actor = _actor(home)
+    actor = _actor(home) if by is None else Principal(by[0].key_id, home.org_id, PERMISSIONS)
+    named = "provider" if by is None else by[1]
     if is_good(home) and had < gets:
         key_rows.widen(tx, home.id, exact_json.dumps_text(sorted(gets)))
         people_rows.update(tx, person.id, name=person.name, key_id=home.id, role=None)
-        audit.record(tx, actor, "person.update", person.id, permissions=sorted(gets), by="provider")
+        audit.record(tx, actor, "person.update", person.id, permissions=sorted(gets), by=named)
         return _key(tx, home), []
     ended = end_keys_of(tx, actor, person.id, keeps_way_in=True)
     fresh = make_key(
@@ -45,7 +53,7 @@ def give(tx: Tx, person: PersonRow, home: KeyRow, permissions: Sequence[str] | N
     ).row
     key_rows.insert(tx, fresh)
     people_rows.update(tx, person.id, name=person.name, key_id=fresh.id, role=person.role if had == gets else None)
-    audit.record(tx, actor, "person.update", person.id, permissions=sorted(gets), by="provider")
+    audit.record(tx, actor, "person.update", person.id, permissions=sorted(gets), by=named)
     return fresh, [_key(tx, row) for row in ended]
 
 

@@ -9,22 +9,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from dustrun import clock, ids
 from dustrun.errors import Code, Conflict, NotFound
 from dustrun.records import dataclass
 from dustrun.services.access import audit
-from dustrun.services.access.api_keys import Keys, is_good, make_key, principal_of
+from dustrun.services.access.api_keys import Keys, is_good, make_key, permissions_of, principal_of
 from dustrun.services.access.oidc import rights
 from dustrun.services.access.oidc.admission import Admitted
 from dustrun.services.access.oidc.id_token import refuse
 from dustrun.services.access.oidc.provider import Attempt, Provider
 from dustrun.services.access.sessions import NewSession, start_session
+from dustrun.storage.access import directory, organizations, people
 from dustrun.storage.access import identities as rows
 from dustrun.storage.access import keys as key_rows
-from dustrun.storage.access import organizations, people
 from dustrun.storage.access import sessions as session_rows
+from dustrun.storage.access.directory import SeenUser
 from dustrun.storage.access.identities import IdentityRow
 from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.access.people import PersonRow
@@ -91,7 +93,7 @@ class SignIns:
         if answered.code is None:
             raise refuse(_declined(answered))
         grant = await provider.exchange(answered.code, _attempt(browser or "", answered.state, begun_at))
-        admitted, token = provider.admission.admit(grant.claims), grant.refresh_token
+        token = grant.refresh_token
         if token is None:
             raise refuse(
                 "The provider gives no refresh token, so this server could not notice when it lets you go. Ask it for "
@@ -99,7 +101,7 @@ class SignIns:
             )
         await self._vault.prepare()
         done = await self._writer.write(
-            lambda tx: self._let_in(tx, provider, admitted, token), lambda done: self._keys.forget_all(done[1])
+            lambda tx: self._let_in(tx, provider, grant.claims, token), lambda done: self._keys.forget_all(done[1])
         )
         return done[0]
 
@@ -116,10 +118,17 @@ class SignIns:
             raise refuse("This sign-in was begun in another browser, or was followed by a newer one. Sign in again.")
         return taken[1]
 
-    def _let_in(self, tx: Tx, provider: Provider, admitted: Admitted, token: str) -> tuple[NewSession, list[KeyRow]]:
+    def _let_in(
+        self, tx: Tx, provider: Provider, claims: Mapping[str, Any], token: str
+    ) -> tuple[NewSession, list[KeyRow]]:
         org_id, now = _organization(tx, provider.settings.sign_in_organization), clock.now_ms()
+        admitted = provider.admission.admit(claims, groups_decide=False)
         identity = rows.find(tx, org_id, provider.url, admitted.subject)
-        person = self._person(tx, provider, org_id, identity, admitted)
+        user = _user_of(tx, org_id, identity, admitted)
+        is_decided = user is not None and user.row.by_groups
+        if not is_decided:
+            admitted = provider.admission.admit(claims)
+        person = self._person(tx, provider, org_id, identity, admitted, user)
         home = key_rows.find(tx, org_id, person.key_id)
         assert home is not None, "keys are never deleted"
         if not is_good(home) and (identity is None or identity.ended_at is None):
@@ -127,6 +136,8 @@ class SignIns:
                 "You are deactivated here, or your access has expired. An administrator lets you in again.",
                 code=Code.PERSON_DEACTIVATED,
             )
+        if is_decided and not permissions_of(home):
+            raise refuse("None of your groups in the directory may do anything here.")
         home, ended = rights.give(tx, person, home, admitted.permissions)
         identity_id = ids.new_id("idn") if identity is None else identity.id
         sealed = self._vault.seal(tx, org_id, KIND, identity_id, token.encode())
@@ -148,13 +159,23 @@ class SignIns:
         return start_session(tx, org_id, home.id), ended
 
     def _person(
-        self, tx: Tx, provider: Provider, org_id: str, identity: IdentityRow | None, admitted: Admitted
+        self,
+        tx: Tx,
+        provider: Provider,
+        org_id: str,
+        identity: IdentityRow | None,
+        admitted: Admitted,
+        user: SeenUser | None,
     ) -> PersonRow:
-        """Whose identity it is: if nobody's yet, of an open invitation, or of a new person if settings allow it."""
+        """Whose identity it is: if nobody's yet, of a user of the directory, of an open invitation, or of a new person
+        if settings allow it."""
         if identity is not None:
             known = people.find(tx, org_id, identity.person_id)
             assert known is not None, "people are never deleted"
             return known
+        own = None if user is None else people.find(tx, org_id, user.row.person_id)
+        if own is not None and not any(one.issuer == provider.url for one in rows.list_of_person(tx, own.id)):
+            return own
         email = admitted.email
         if email is None:
             raise refuse(
@@ -217,6 +238,16 @@ def _declined(answered: Answered) -> str:
     said = "".join(one for one in (answered.description or "") if one.isprintable())[:300]
     code = answered.error if answered.error and answered.error.replace("_", "").isalnum() else "no code"
     return f"The provider does not sign you in ({code[:60]}){f': {said}' if said else '.'}"
+
+
+def _user_of(tx: Tx, org_id: str, identity: IdentityRow | None, admitted: Admitted) -> SeenUser | None:
+    """The user of the directory who signs in: whose identity it is, else who has the subject as externalId, else the
+    verified address."""
+    wanted = [("id", identity.person_id)] if identity is not None else [("externalid", admitted.subject)]
+    if identity is None and admitted.email is not None:
+        wanted.append(("emails.value", admitted.email))
+    found = (directory.find_user(tx, org_id, name, value, now=clock.now_ms()) for name, value in wanted)
+    return next((one for one in found if one is not None), None)
 
 
 def _organization(tx: Tx, wanted: str | None) -> str:
