@@ -17,6 +17,7 @@ from dustrun.errors import Conflict, Invalid
 from dustrun.services.access.api_keys import make_key
 from dustrun.services.access.hands import is_one_hand
 from dustrun.services.access.rescue import rescue
+from dustrun.services.runs.resume_links import ResumeLinks, secret_of
 from dustrun.settings import Settings
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.statement import Tx
@@ -293,7 +294,7 @@ async def test_a_person_does_not_approve_what_their_other_key_asks(server: Compo
 
 @pytest.mark.both_stores
 async def test_what_a_person_left_is_listed_and_what_becomes_of_it(tmp_path: Path, store_url: str) -> None:
-    """A published trigger, a run that waits for an approval, and streams, of a person who is deactivated."""
+    """A session, a stream, a link that approves, a published trigger, and runs that wait, of somebody deactivated."""
     async with composed(tmp_path, database_url=store_url, actions_dir=OWN) as server:
         rights = ["workflow:create", "workflow:read", "workflow:publish", "workflow:execute", "run:read", "run:stream"]
         made, browser = await _invite(server, permissions=rights)
@@ -309,6 +310,10 @@ async def test_what_a_person_left_is_listed_and_what_becomes_of_it(tmp_path: Pat
         call = {"payload": {}, "triggerNodeId": "root"}
         _, run = await browser.send("POST", f"/v1/workflows/{flow['id']}/run", call)
         question = await question_of(server.owner, run["runId"])
+        _, linked = await browser.send("POST", f"/v1/workflows/{flow['id']}/run", call)
+        await question_of(server.owner, linked["runId"])
+        links = ResumeLinks(secret_of(tmp_path), BASE)
+        link = links.make(made["organizationId"], linked["runId"], "ask").removeprefix(BASE)
         signed_out = await _stream(server, browser)
         assert (await server.owner.delete(f"{path}/sessions")).data == {"ended": 1}
         assert (await signed_out).status_code == 200
@@ -320,12 +325,16 @@ async def test_what_a_person_left_is_listed_and_what_becomes_of_it(tmp_path: Pat
         assert (await stream).status_code == 200  # it was open, and has ended
         left = (await server.owner.get(path)).data["dependents"]
         assert (left["keys"], left["sessions"]) == ([], 0)
-        assert (left["workflows"], left["runs"]) == ([flow["id"]], [run["runId"]])
+        assert (left["workflows"], left["runs"]) == ([flow["id"]], [linked["runId"], run["runId"]])
+        assert (await browser.send("POST", link.partition("?")[0], {"data": {"decision": "approved"}}))[0] == 401
         (sub,) = await server.parts.triggers.subscriptions.list_of(flow["id"])
         fired = await server.parts.triggers.intake.fire(sub, TriggerEvent("a", {}, 1_700_000_000_000))
         assert (fired.action, fired.reason) == ("skipped", "key_revoked")
         assert (await server.owner.post(f"/v1/approvals/{question}/approve", {"comment": "seen"})).status == 200
         assert (await ended(server.owner, run["runId"]))["status"] == "success"
+        by_link = await Browser(server).send("POST", link, {"data": {"decision": "approved"}})
+        assert by_link == (200, {"action": "resumed", "reason": None})  # it is the run's, not the person's
+        assert (await ended(server.owner, linked["runId"]))["status"] == "success"
         assert (await server.owner.get(path)).data["dependents"]["runs"] == []
 
 

@@ -82,6 +82,7 @@ _DROP_GROUP = Statement(sa.delete(g).where(g.c.id == b("of_group")))
 _ADD_MEMBER = Statement(sa.insert(m))
 _DROP_MEMBER = Statement(sa.delete(m).where(m.c.group_id == b("of_group"), m.c.person_id == b("of_person")))
 _MEMBERS = Statement(sa.select(m.c.person_id).where(m.c.group_id == b("group_id")).order_by(m.c.person_id))
+_IS_MEMBER = Statement(sa.select(m.c.person_id).where(m.c.group_id == b("group_id"), m.c.person_id == b("person_id")))
 _SET_EMAIL = Statement(sa.update(p).where(p.c.id == b("of_id")).values(email=b("new_email"), name=b("new_name")))
 _UPDATE_USER = Statement(
     sa.update(u)
@@ -200,6 +201,11 @@ def find_group(tx: Tx, org_id: str, name: str, value: str) -> GroupRow | None:
 def list_members(tx: Tx, group_id: str) -> list[str]:
     """Lists the members of a group."""
     return [row[0] for row in tx.all(_MEMBERS, group_id=group_id)]
+
+
+def is_member(tx: Tx, group_id: str, person_id: str) -> bool:
+    """Whether a user is in a group."""
+    return tx.one(_IS_MEMBER, group_id=group_id, person_id=person_id) is not None
 
 
 def known_users(tx: Tx, org_id: str, person_ids: Collection[str]) -> set[str]:

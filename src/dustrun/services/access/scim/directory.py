@@ -304,7 +304,7 @@ class Directory:
             await self._ending(unit)
 
     def _join(self, tx: Tx, principal: Principal, group_id: str, person_id: str) -> None:
-        if person_id in rows.list_members(tx, group_id) or not rows.known_users(tx, principal.org_id, [person_id]):
+        if rows.is_member(tx, group_id, person_id) or not rows.known_users(tx, principal.org_id, [person_id]):
             return  # meanwhile
         rows.add_member(tx, group_id, person_id)
         if self._given:
