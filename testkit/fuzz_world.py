@@ -14,6 +14,7 @@ from typing import Any
 import requests
 
 from testkit import plain_mcp
+from testkit.authenticator import Authenticator
 from testkit.chain.anvil import ACCOUNTS
 from testkit.identity_provider import IdentityProvider
 
@@ -388,6 +389,36 @@ class World:
         body = {"name": "fuzzed", "serviceAccountId": self.account()}
         return str(self.call("POST", "/v1/api-keys", body)["id"])
 
+    def keyed_person(self) -> tuple[str, str]:
+        """A person, and a key of theirs."""
+        person = self.person()
+        made = self.call("POST", "/v1/api-keys", {"name": "theirs", "permissions": ["run:read"]})
+        self.call("PATCH", f"/v1/people/{person}", {"keyIds": [made["id"]]})
+        return person, str(made["key"])
+
+    def asked_as(self, key: str | None, path: str, body: Any = None) -> Any:
+        """What somebody else is answered."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        answer = requests.post(f"{self.base}{path}", json=body, headers=headers, timeout=30)
+        answer.raise_for_status()
+        return answer.json()["data"]
+
+    def made_passkey(self, key: str) -> dict[str, Any]:
+        """What a browser has made for the person of a key."""
+        self.device = Authenticator(self.base)
+        return self.device.create(self.asked_as(key, "/v1/passkeys/begin")["publicKey"])
+
+    def passkey(self) -> tuple[str, str]:
+        """A passkey, and a key of its person."""
+        _, key = self.keyed_person()
+        body = {"name": "fuzzed", "credential": self.made_passkey(key)}
+        return str(self.asked_as(key, "/v1/passkeys", body)["id"]), key
+
+    def used_passkey(self) -> dict[str, Any]:
+        """What an authenticator has answered for a person."""
+        self.passkey()
+        return self.device.get(self.asked_as(None, "/v1/session/passkey")["publicKey"])
+
     def session(self) -> str:
         """A session of the key that asks."""
         self._enter(self.sign_in_token())
@@ -638,6 +669,31 @@ def _finish_sign_in(world: World, case: Any) -> None:
     case.headers = {"Cookie": cookie}
 
 
+def _by(case: Any, key: str) -> None:
+    case.headers = {"Authorization": f"Bearer {key}"}
+
+
+def _begin_passkey(world: World, case: Any) -> None:
+    _by(case, world.keyed_person()[1])
+
+
+def _add_passkey(world: World, case: Any) -> None:
+    _, key = world.keyed_person()
+    _body(case, {"name": "fuzzed", "credential": world.made_passkey(key)})
+    _by(case, key)
+
+
+def _own_passkey(world: World, case: Any) -> None:
+    passkey, key = world.passkey()
+    _path(case, id=passkey)
+    _by(case, key)
+
+
+def _rename_passkey(world: World, case: Any) -> None:
+    _own_passkey(world, case)
+    _body(case, {"name": "renamed"})
+
+
 def _new_role(world: World, case: Any) -> None:
     world.role()  # an organisation has so many at most
     _body(case, world.new_role())
@@ -691,6 +747,12 @@ HELP: dict[str, Adapt] = {
     "start_session": _sign_in,
     "redeem_sign_in_link": _redeem,
     "finish_sign_in": _finish_sign_in,
+    "finish_passkey_sign_in": lambda world, case: _body(case, {"credential": world.used_passkey()}),
+    "begin_passkey": _begin_passkey,
+    "add_passkey": _add_passkey,
+    "rename_passkey": _rename_passkey,
+    "remove_passkey": _own_passkey,
+    "remove_person_passkeys": _id_of(World.person),
     "get_schedule": _id_of(World.draft),
     "get_connector_type": lambda world, case: _path(case, type=world.connector_type()),
     "create_hook": _new_hook,

@@ -54,6 +54,8 @@ class Code(enum.IntEnum):
     CSRF_TOKEN_MISSING = 403021, "A write with a session's cookie lacks the session's token."
     BEARER_NEEDED = 403022, "The call needs the API key itself; a browser's session is not enough."
     SIGN_IN_REFUSED = 403023, "The identity provider's answer signs nobody in; the message says why."
+    PASSKEY_REFUSED = 403024, "The passkey's answer is not right; the message says why."
+    PASSKEY_NEEDED = 403025, "The person has a passkey, and must just have signed in with it to do this."
     REFUSED = 403002, "A policy or safety rule refused the action."
     SIGNER_DISAGREES = (
         403040,
@@ -96,6 +98,7 @@ class Code(enum.IntEnum):
     KEY_UNKNOWN = 404011, "There is no such API key in the caller's organisation."
     PERSON_UNKNOWN = 404017, "There is no such person in the caller's organisation."
     SERVICE_ACCOUNT_UNKNOWN = 404024, "There is no such service account in the caller's organisation."
+    PASSKEY_UNKNOWN = 404025, "The caller's person has no such passkey."
     ROLE_UNKNOWN = 404019, "The organisation has made no such role."
     SESSION_UNKNOWN = 404018, "There is no such open session, or it is not the caller's to end."
     ORGANIZATION_UNKNOWN = 404012, "The caller does not belong to this organisation."
@@ -159,6 +162,7 @@ class Code(enum.IntEnum):
     ROLE_IN_USE = 409029, "People have the role who are not deactivated, or service accounts have it."
     SERVICE_ACCOUNT_TAKEN = 409031, "Another service account of the organisation has this name."
     SERVICE_ACCOUNT_DISABLED = 409032, "The service account is disabled, so it gets no keys."
+    PASSKEY_TAKEN = 409034, "The passkey is known already, or the person has as many as they may."
     KEY_NOT_ROTATED = 409033, "Only a key of a service account that is not revoked can be rotated."
     KEY_TAKEN = 409027, "The key is another person's, or one hand with a key above it."
     KEY_LAST_ADMIN = 409020, "The organisation's last administrator key cannot be revoked."

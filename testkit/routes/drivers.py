@@ -24,6 +24,8 @@ class Drivers:
     server: Composition
     next_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Further headers of the next request, before the usual ones."""
+    next_key: str | None = None
+    """Another key than the owner's, of the next request."""
     answered: dict[bytes, bytes] = field(default_factory=dict)
     """The headers of the last answer."""
 
@@ -32,9 +34,12 @@ class Drivers:
     ) -> tuple[int, bytes]:
         """The status and the body of the answer. The reader of a stream leaves when nothing came for a moment."""
         bare, _, query = path.partition("?")
-        headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {key or self.server.owner_key}".encode())]
+        headers = [
+            (b"host", b"localhost"),
+            (b"authorization", f"Bearer {key or self.next_key or self.server.owner_key}".encode()),
+        ]
         headers += [(b"content-type", b"application/json")] if body is not None else []
-        headers, self.next_headers = self.next_headers + headers, []
+        headers, self.next_headers, self.next_key = self.next_headers + headers, [], None
         scope = {"type": "http", "method": method, "path": bare, "query_string": query.encode(), "headers": headers,
                  "http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 1), "server": ("test", 80),
                  "root_path": "", "raw_path": bare.encode(), "state": {}}  # fmt: skip

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from dustrun import ids
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_gaps
+from testkit.authenticator import Authenticator
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.e2e.node import npm_install
 from testkit.routes import bodies
@@ -233,6 +234,55 @@ async def signed_in_person(stored: Stored) -> Mapping[str, str]:
     await stored.send("POST", "/v1/session/redeem", {"token": link.partition("signin=")[2]})
     (session,) = (await stored.send("GET", f"/v1/people/{person}/sessions"))["items"]
     return {"id": person, "session": str(session["id"])}
+
+
+async def as_person(stored: Stored) -> Mapping[str, str]:
+    """The next request is a person's, with a key of theirs."""
+    person = await stored.send(
+        "POST", "/v1/people", {"name": TEXT, "email": new_address(), "permissions": ["run:read"]}
+    )
+    key = await stored.send("POST", "/v1/api-keys", {"name": TEXT, "permissions": ["run:read"]})
+    await stored.send("PATCH", f"/v1/people/{person['id']}", {"keyIds": [key["id"]]})
+    stored.drivers.next_key = key["key"]
+    return {"person": str(person["id"])}
+
+
+async def made_passkey(stored: Stored) -> Mapping[str, str]:
+    """A browser has made a passkey for a person, who sends it next."""
+    person = await as_person(stored)
+    key = stored.drivers.next_key
+    _, answer = await stored.drivers.call("POST", "/v1/passkeys/begin")
+    device = Authenticator(stored.server.parts.settings.base_url())
+    credential = device.create(json.loads(answer)["data"]["publicKey"])
+    stored.known["credential"] = json.dumps(credential)
+    stored.drivers.next_key = key
+    stored.devices["newest"] = device
+    return person
+
+
+async def own_passkey(stored: Stored) -> Mapping[str, str]:
+    """A passkey of the person who asks next."""
+    person = await made_passkey(stored)
+    key = stored.drivers.next_key
+    body = {"name": TEXT, "credential": json.loads(stored.known["credential"])}
+    _, answer = await stored.drivers.call("POST", "/v1/passkeys", body_of(body))
+    stored.drivers.next_key = key
+    return {"id": str(json.loads(answer)["data"]["id"]), "person": person["person"]}
+
+
+async def passkey_of_person(stored: Stored) -> Mapping[str, str]:
+    """A person who has a passkey."""
+    found = await own_passkey(stored)
+    stored.drivers.next_key = None
+    return {"id": found["person"]}
+
+
+async def used_passkey(stored: Stored) -> Mapping[str, str]:
+    """An authenticator has answered for a person, whose browser sends it next."""
+    await passkey_of_person(stored)
+    asked = await stored.send("POST", "/v1/session/passkey")
+    stored.known["credential"] = json.dumps(stored.devices["newest"].get(asked["publicKey"]))
+    return {}
 
 
 async def webhook_address(stored: Stored) -> Mapping[str, str]:

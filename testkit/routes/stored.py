@@ -9,6 +9,7 @@ from typing import Any
 
 from dustrun import ids
 from testkit import plain_mcp
+from testkit.authenticator import Authenticator
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.composition import Composition
 from testkit.identity_provider import IdentityProvider
@@ -84,6 +85,7 @@ class Stored:
     tools_url: str
     provider: IdentityProvider
     known: dict[str, str] = field(default_factory=dict)
+    devices: dict[str, Authenticator] = field(default_factory=dict)
     keystore: Json = field(default_factory=dict)
     following: Json = field(default_factory=dict)
     drivers: Drivers = field(init=False)

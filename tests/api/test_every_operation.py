@@ -18,6 +18,7 @@ from dustrun import clock
 from dustrun.api.server import discover
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_gaps
 from outbox import Outbox, open_outbox
+from testkit.authenticator import Authenticator
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.chain.contracts import World
 from testkit.identity_provider import IdentityProvider, providing
@@ -136,8 +137,9 @@ async def tour(tmp_path: Path, world: World) -> AsyncIterator[Tour]:
 
 async def test_every_operation_takes_its_documented_body_and_answers(tour: Tour) -> None:
     for part in (
-        _catalogue, _keys, _sessions, _backtests, _workflows, _versions, _files, _connectors, _imports, _conversations,
-        _tables, _variables, _wallets, _money, _transactions, _runs, _answers, _triggers, _hooks, _reading,
+        _catalogue, _keys, _sessions, _passkeys, _backtests, _workflows, _versions, _files, _connectors, _imports,
+        _conversations, _tables, _variables, _wallets, _money, _transactions, _runs, _answers, _triggers, _hooks,
+        _reading,
     ):  # fmt: skip
         await part(tour)
     assert tour.called == set(tour.operations)
@@ -225,6 +227,26 @@ async def _sessions(tour: Tour) -> None:
     begun = await tour.call("begin_sign_in", host="127.0.0.1:8080")
     await tour.call("finish_sign_in", tour.provider.sign_in(begun["url"], "ada"), host="127.0.0.1:8080")
     await tour.call("end_session")
+
+
+async def _passkeys(tour: Tour) -> None:
+    """Of a person, with a key of theirs."""
+    body = {"name": "Grace", "email": "grace@example.com", "permissions": ["run:read"]}
+    person = (await tour.api.post("/v1/people", body)).data["id"]
+    key = (await tour.api.post("/v1/api-keys", {"name": "grace", "permissions": ["run:read"]})).data
+    assert (await tour.api.send("PATCH", f"/v1/people/{person}", {"keyIds": [key["id"]]})).status == 200
+    owner, tour.api = tour.api, tour.outbox.composition.client(key["key"])
+    device = Authenticator(tour.outbox.composition.parts.settings.base_url())
+    made = device.create((await tour.call("begin_passkey"))["publicKey"])
+    passkey = (await tour.call("add_passkey", {"credential": made}))["id"]
+    await tour.call("list_passkeys")
+    await tour.call("rename_passkey", id=passkey)
+    asked = await tour.call("begin_passkey_sign_in", host="127.0.0.1:8080")
+    used = device.get(asked["publicKey"])
+    await tour.call("finish_passkey_sign_in", {"credential": used}, host="127.0.0.1:8080")
+    await tour.call("remove_passkey", id=passkey)
+    tour.api = owner
+    await tour.call("remove_person_passkeys", id=person)
 
 
 async def _workflows(tour: Tour) -> None:

@@ -49,6 +49,7 @@ _FORBIDDEN = {
     "delete_role",
     "list_audit_keys",
     "export_audit_log",
+    "remove_person_passkeys",
     "rotate_key",
     "list_service_accounts",
     "create_service_account",
@@ -83,6 +84,8 @@ _FORBIDDEN = {
     "replay_hook_delivery",
 }
 """What reaches beyond any limit."""
+_OF_A_PERSON = {"begin_passkey", "add_passkey", "rename_passkey", "remove_passkey"}
+"""What only a person may do, with a key of theirs."""
 _OF_THEIR_KEY = {"stop_turn", "withdraw_acceptance"}
 """What only the key that has begun it, or an administrator's, may do."""
 _READ_S = 0.3
@@ -115,7 +118,10 @@ _TELLS_NO_MORE = {
         "import_document",
     },
     "ids and states": {
+        "begin_passkey",
+        "begin_passkey_sign_in",
         "begin_sign_in",
+        "finish_passkey_sign_in",
         "create_stream_token",
         "create_turn",
         "end_session",
@@ -144,6 +150,10 @@ _TELLS_NO_MORE = {
     "what an outside system says": {"read_connector_tools", "try_connector"},
     "what its permission is to read": {
         "accept_version",
+        "add_passkey",
+        "rename_passkey",
+        "remove_passkey",
+        "remove_person_passkeys",
         "create_role",
         "create_service_account",
         "delete_role",
@@ -264,6 +274,9 @@ def everybody(chain_server: ServerProcess, world_of_server: World) -> Iterator[E
 @pytest.mark.parametrize("name", list(PERMISSION_OF))
 def test_a_request_is_for_those_who_may_alone(everybody: Everybody, name: str) -> None:
     permission = PERMISSION_OF[name]
+    if name in _OF_A_PERSON:
+        _check_person(everybody, everybody.request(name))
+        return
     if permission == "public":
         assert everybody.ask(everybody.request(name), None).status in (200, 204)
         return
@@ -341,6 +354,15 @@ def _check_stranger(everybody: Everybody, asked: Asked) -> None:
         )
         assert (answer.status == 404) is is_own, answer.text
         assert answer.status == 404 or not answer.ids & everybody.world_ids - asked.named, answer.text
+
+
+def _check_person(everybody: Everybody, asked: Asked) -> None:
+    """What concerns a person alone answers nobody else, whatever their key may do."""
+    key = asked.headers.pop("Authorization").removeprefix("Bearer ")
+    assert everybody.ask(asked, None).status == 401
+    for other in (everybody.world.key, everybody.limited, everybody.stranger):
+        assert everybody.ask(asked, other).status == (404 if "{id}" in asked.path else 403)
+    assert everybody.ask(asked, key).status == 200
 
 
 def _check_limited(everybody: Everybody, asked: Asked) -> None:

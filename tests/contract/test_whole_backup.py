@@ -29,7 +29,7 @@ from testkit.server_process import ServerProcess
 
 _ENDS = {
     *("revoke_key", "delete_table", "delete_connector", "archive_wallet", "delete_contract", "delete_role"),
-    "delete_service_account",
+    *("delete_service_account", "remove_passkey"),
 }
 _MARKS = {"store_facts"}
 """What a restore writes itself."""
@@ -44,7 +44,7 @@ def _do_everything(world: World, base: str) -> None:
         if method == "GET" or name in _ENDS or PERMISSION_OF[name] == "public":
             continue
         asked = asking(world, name)
-        headers = {"Authorization": f"Bearer {world.key}", "Idempotency-Key": name}
+        headers = {"Authorization": f"Bearer {world.key}", "Idempotency-Key": name} | asked.headers
         answer = requests.request(
             method, base + path.format(**asked.path_parameters), json=asked.body, headers=headers, timeout=30
         )

@@ -63,3 +63,20 @@ export const people = {
   none: 'Nobody was invited yet.',
   noneAbout: 'If you are alone, you need none of this.',
 }
+
+/** Words of passkeys. */
+export const passkeys = {
+  title: 'Your passkeys',
+  about:
+    'Sign in with your finger, face or device. With one, only it counts as having just signed in, and as your hand where one person approves their own runs.',
+  name: 'Name',
+  nameAbout: 'The device, so that you know it again.',
+  used: 'Last used',
+  added: 'Added',
+  add: 'Add a passkey',
+  go: 'Go on',
+  confirm: 'Confirm with a passkey',
+  remove: 'Remove',
+  removeOf: (name: string) => `Remove the passkey ${name}`,
+  none: 'You have none.',
+}

@@ -36,6 +36,8 @@ export const words = {
     out: 'Sign out',
     byLink: 'Signing you in …',
     with: (name: string) => `Sign in with ${name}`,
+    passkey: 'Sign in with a passkey',
+    noPasskey: 'No passkey was used. Use another way, or try again.',
     orKey: 'Or use an API key. It is not kept in this browser; you get a session that expires.',
     badLink: 'This sign-in link has already been used or has expired. Get a new one with scripts/up, or use a key.',
     wrong: 'That key is not valid.',

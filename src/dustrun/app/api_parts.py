@@ -23,6 +23,7 @@ from dustrun.services.access.oidc.outside_tokens import OutsideTokens
 from dustrun.services.access.oidc.provider import Provider
 from dustrun.services.access.oidc.sign_in import SignIns
 from dustrun.services.access.organizations import Organizations
+from dustrun.services.access.passkeys.passkeys import Passkeys
 from dustrun.services.access.people import People
 from dustrun.services.access.rate_limits import RateLimiter, WrongKeys
 from dustrun.services.access.roles import Roles
@@ -124,6 +125,7 @@ def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> Acc
         organizations=Organizations(base.database, base.writer),
         keys=keys,
         people=People(base.database, base.writer, keys, sessions, base.settings.base_url()),
+        passkeys=Passkeys(base.database, base.writer, base.settings.base_url()),
         roles=Roles(base.database, base.writer),
         directory=Directory(base.database, base.writer, keys, base.settings.sign_in_groups),
         audit_export=AuditExport(base.database, base.writer, base.vault),

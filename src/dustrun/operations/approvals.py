@@ -30,7 +30,7 @@ Listed = tuple[ApprovalRow, str, str | None]
 Detailed = tuple[ApprovalRow, list[dict[str, Any]], str | None]
 Comment = Annotated[Text, StringConstraints(max_length=2000)]
 _REFUSAL = "Why the caller could not approve it; null if nothing is against it, or it is no longer open."
-_REFUSALS = [Code.APPROVAL_UNKNOWN, Code.APPROVAL_DECIDED]
+_REFUSALS = [Code.PASSKEY_NEEDED, Code.APPROVAL_UNKNOWN, Code.APPROVAL_DECIDED]
 _OF_APPROVING = [*_REFUSALS, Code.BINDING_MISMATCH, Code.REHEARSAL_MISMATCH]
 
 

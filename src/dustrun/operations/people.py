@@ -153,6 +153,18 @@ class SignedOutAnswer(Answer):
     ended: int = Field(description="How many there were.")
 
 
+class PasskeysRemovedAnswer(Answer):
+    """The passkeys are removed."""
+
+    removed: int = Field(description="How many there were.")
+
+
+class PasskeysRemoved(NamedTuple):
+    """How many passkeys were removed."""
+
+    removed: int
+
+
 class SignedOut(NamedTuple):
     """How many sessions have ended."""
 
@@ -258,3 +270,14 @@ async def end_person_sessions(call: Call, id: str) -> SignedOut:
 async def end_person_session(call: Call, id: str, session: str) -> OpenSession:
     """End one session of a person, and the streams that it opened."""
     return await call.parts.access.people.end_session(call.principal, id, session)
+
+
+@noun.delete(
+    "/v1/people/{id}/passkeys",
+    permission="admin",
+    answers=PasskeysRemovedAnswer,
+    refusals=[Code.PERSON_UNKNOWN, Code.BEARER_NEEDED],
+)
+async def remove_person_passkeys(call: Call, id: str) -> PasskeysRemoved:
+    """Remove all passkeys of a person who has lost theirs: they sign in by a link, and can add others."""
+    return PasskeysRemoved(await call.parts.access.passkeys.remove_all(call.principal, id))

@@ -136,6 +136,7 @@ def test_a_person_from_the_invitation_to_the_end(server: Served) -> None:
     assert "viewer" in server.dustrun("people", "roles").stdout
     assert server.json("people", "invite", "c@example.com", "--name", "C", "--role", "viewer")["role"] == "viewer"
     _check_account(server, ada["id"])
+    assert server.json("people", "remove-passkeys", ada["id"]) == {"removed": 0}
     nothing = server.dustrun("people", "invite", "b@example.com", "--name", "B")
     assert (nothing.returncode, "Give what the person may do" in nothing.stderr) == (2, True)
 

@@ -12,6 +12,7 @@ import { type Column, Empty, Table } from '../parts/Table'
 import { Time } from '../parts/Time'
 import { people as said } from '../words.people'
 import { Invite, LinkOnce } from './Invite'
+import { Passkeys } from './Passkeys'
 import { Person } from './Person'
 import { Sessions } from './Sessions'
 
@@ -41,12 +42,14 @@ const columns: Column<Row>[] = [
 export default function People() {
   const me = useMe().data
   const isManager = may(me, 'admin') && !me?.workflowIds && !me?.walletIds
-  return isManager ? <All isPerson={Boolean(me?.personId)} /> : <Own />
+  const isPerson = Boolean(me?.personId)
+  return isManager ? <All isPerson={isPerson} /> : <Own isPerson={isPerson} />
 }
 
-const Own = () => (
+const Own = ({ isPerson }: { isPerson: boolean }) => (
   <Page title={said.title} className="details wideway">
     <Sessions />
+    {isPerson && <Passkeys />}
   </Page>
 )
 
@@ -87,6 +90,7 @@ function All({ isPerson }: { isPerson: boolean }) {
         empty={<Empty title={said.none} about={said.noneAbout} />}
       />
       <Sessions />
+      {isPerson && <Passkeys />}
       {invites && <Invite close={() => setInvites(false)} done={setUrl} />}
       {url && <LinkOnce url={url} close={() => setUrl('')} />}
     </Page>

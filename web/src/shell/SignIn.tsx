@@ -5,6 +5,7 @@ import { useQuery } from '@tanstack/react-query'
 import { type FormEvent, useCallback, useEffect, useRef, useState } from 'react'
 import { useLocation } from 'wouter'
 import { ApiError, get, keepCsrfToken, post } from '../api/client'
+import { enterByPasskey, hasPasskeys } from '../api/passkey'
 import { words } from '../words'
 
 /** The page that the identity provider sends people back to, with its answer in the address. */
@@ -70,6 +71,15 @@ export function SignIn({ token, enter }: { token: string | null; enter: () => vo
       setBusy(false)
     }
   }
+  const byPasskey = async () => {
+    setBusy(true)
+    try {
+      done(await enterByPasskey())
+    } catch (error) {
+      setRefused(error instanceof ApiError ? error.message : words.signIn.noPasskey)
+      setBusy(false)
+    }
+  }
   const submit = async (event: FormEvent) => {
     event.preventDefault()
     setBusy(true)
@@ -94,6 +104,11 @@ export function SignIn({ token, enter }: { token: string | null; enter: () => vo
         {provider.data?.name && (
           <Button fullWidth mb="md" loading={busy} onClick={leave}>
             {words.signIn.with(provider.data.name)}
+          </Button>
+        )}
+        {hasPasskeys() && (
+          <Button fullWidth mb="md" variant="default" disabled={busy} onClick={byPasskey}>
+            {words.signIn.passkey}
           </Button>
         )}
         {refused && (

@@ -66,6 +66,7 @@ def _by_link(request: Request) -> Principal | None:
     answers=ResumeAnswer,
     refusals=[
         Code.LINK_INVALID,
+        Code.PASSKEY_NEEDED,
         Code.RUN_UNKNOWN,
         Code.NODE_UNKNOWN,
         Code.NODE_NOT_RESUMABLE,

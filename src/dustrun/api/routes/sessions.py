@@ -18,9 +18,11 @@ from dustrun.operations.declaration.encoding import as_it_is, data_of
 from dustrun.operations.declaration.fields import Paged
 from dustrun.operations.declaration.operation import ANY_KEY, PUBLIC, Noun
 from dustrun.operations.declaration.parts import Call
+from dustrun.operations.passkeys import Credential, PasskeyOptionsAnswer
 from dustrun.operations.people import PersonSessionAnswer
 from dustrun.services.access.oidc.sign_in import ATTEMPT_MS, Answered, SignIns
 from dustrun.services.access.paging import Page, page_of
+from dustrun.services.access.passkeys.passkeys import Asked
 from dustrun.services.access.rate_limits import Excess, network_of
 from dustrun.services.access.sessions import NewLink, NewSession, OpenSession
 from dustrun.storage.access.keys import KeyRow
@@ -49,6 +51,12 @@ class FinishSignIn(Fields):
     iss: str | None = Field(None, description="The issuer, if the provider sent it.", max_length=1000)
     error: str | None = Field(None, description="Why the provider signs nobody in.", max_length=200)
     error_description: str | None = Field(None, description="The same in words.", max_length=2000)
+
+
+class PasskeySignIn(Fields):
+    """What a browser's authenticator has answered."""
+
+    credential: Credential
 
 
 class ProviderAnswer(Answer):
@@ -230,6 +238,40 @@ async def finish_sign_in(call: Call, request: Request, body: FinishSignIn) -> Re
     response = await _answer(call, request, new)
     auth.put_attempt(response, request.scope, parts.settings, name, "", 0)
     return response
+
+
+@noun.post(
+    "/v1/session/passkey",
+    permission=PUBLIC,
+    answers=PasskeyOptionsAnswer,
+    refusals=[Code.CROSS_SITE, Code.RATE_LIMITED],
+)
+async def begin_passkey_sign_in(call: Call, request: Request) -> Asked:
+    """Begin to sign in with a passkey: what to ask the browser for, which has five minutes to answer."""
+    parts = call.parts
+    auth.check_own_page(request.scope, parts.settings)
+    parts.access.sign_in_begins.take(network_of(request.client.host if request.client else ""), Excess.SIGN_INS)
+    return await parts.access.passkeys.begin_sign_in()
+
+
+@noun.post(
+    "/v1/session/passkey/finish",
+    permission=PUBLIC,
+    answers=SessionAnswer,
+    refusals=[Code.PASSKEY_REFUSED, Code.CROSS_SITE, Code.RATE_LIMITED],
+    shape=as_it_is,
+    example={"credential": {"id": "4fQ…", "rawId": "4fQ…", "type": "public-key", "response": {}}},
+)
+async def finish_passkey_sign_in(call: Call, request: Request, body: PasskeySignIn) -> Response:
+    """Sign in with what `navigator.credentials.get()` has answered, as JSON.
+
+    Starts a session of the person whose passkey it is, who counts as just signed in for ten minutes. The answer must be
+    of this server's `public_url`, to a challenge of a few minutes ago that nobody has answered.
+    """
+    auth.check_own_page(request.scope, call.parts.settings)
+    address = request.client.host if request.client else ""
+    call.parts.access.wrong_keys.check(address, ids.secret_hash(str(body.credential.get("id"))))
+    return await _answer(call, request, await call.parts.access.passkeys.sign_in(body.credential))
 
 
 def _link(call: Call, new: NewLink) -> dict[str, Any]:

@@ -232,6 +232,7 @@ OF: dict[str, tuple[str, ...]] = {
     "people activate": (f"dustrun people activate per_{_ID}",),
     "people sessions": (f"dustrun people sessions per_{_ID}",),
     "people end-session": (f"dustrun people end-session web_{'0' * 26}",),
+    "people remove-passkeys": (f"dustrun people remove-passkeys per_{_ID}",),
     "people set-role": (f"dustrun people set-role per_{_ID} spender",),
     "people roles": ("dustrun people roles",),
     "people add-role": ("dustrun people add-role bookkeeper -p run:read -p transaction:read",),

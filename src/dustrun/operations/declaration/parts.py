@@ -19,6 +19,7 @@ from dustrun.services.access.oidc.checks import Checks
 from dustrun.services.access.oidc.outside_tokens import OutsideTokens
 from dustrun.services.access.oidc.sign_in import SignIns
 from dustrun.services.access.organizations import Organizations
+from dustrun.services.access.passkeys.passkeys import Passkeys
 from dustrun.services.access.people import People
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.rate_limits import RateLimiter, WrongKeys
@@ -97,6 +98,7 @@ class AccessParts:
     organizations: Organizations
     keys: Keys
     people: People
+    passkeys: Passkeys
     roles: Roles
     audit_export: AuditExport
     directory: Directory

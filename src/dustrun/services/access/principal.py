@@ -72,7 +72,7 @@ class Principal:
     session: str | None = None
     """The hash of that session's id."""
     is_fresh: bool = False
-    """Whether that is a person's, who has just signed in."""
+    """Whether that is a person's, who has just signed in: with a passkey, if they have any."""
 
     def may(self, permission: str) -> bool:
         """Whether the caller has the permission."""
@@ -115,8 +115,8 @@ class Principal:
         """As `need_bearer`, but a person who has just signed in may: they have no key before they made one."""
         if self.is_session and not self.is_fresh:
             raise Forbidden(
-                f"A browser's session cannot {doing}, except a person's in the first ten minutes: sign in again, or "
-                "send an API key as `Authorization: Bearer <key>`.",
+                f"A browser's session cannot {doing}, except a person's in the first ten minutes: sign in again, with "
+                "your passkey if you have one, or send an API key as `Authorization: Bearer <key>`.",
                 code=Code.BEARER_NEEDED,
             )
 

@@ -19,7 +19,7 @@ from dustrun.services.access.api_keys import Keys, is_good, principal_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.access.rate_limits import Excess
 from dustrun.storage.access import keys as key_rows
-from dustrun.storage.access import organizations, people
+from dustrun.storage.access import organizations, passkeys, people
 from dustrun.storage.access import sessions as rows
 from dustrun.storage.access.keys import KeyRow
 from dustrun.storage.access.people import SessionSeen
@@ -108,20 +108,19 @@ class Sessions:
         """The session behind a cookie; None if it has ended."""
         hash, now = ids.secret_hash(session_id), clock.now_ms()
 
-        def query(tx: Tx) -> tuple[SessionRow, KeyRow] | None:
+        def query(tx: Tx) -> tuple[SessionRow, KeyRow, bool] | None:
             row = rows.find(tx, hash)
             key = key_rows.find(tx, row.org_id, row.key_id) if row is not None else None
-            return (row, key) if row is not None and key is not None else None
+            return (row, key, _is_fresh(tx, row, key, now)) if row is not None and key is not None else None
 
         found = await self._database.read(query)
         if found is None or not is_good(found[1]) or _has_ended(found[0], now):
             return None
-        row, key = found
+        row, key, is_fresh = found
         if now - row.seen_at > _SEEN_EVERY_MS:
             await self._writer.write(lambda tx: rows.see(tx, hash, now))
         if self.on_ended_here:
             self._met.add(hash)
-        is_fresh = key.person_id is not None and now - row.created_at <= FRESH_MS
         principal = replace(principal_of(key), is_session=True, session=hash, is_fresh=is_fresh)
         return Session(principal, row.csrf_hash, _end_of(row, key))
 
@@ -234,13 +233,22 @@ def _own_keys(tx: Tx, principal: Principal) -> set[str]:
     return {row.id for row in every if is_good(row) and (row.id == own.id or principal_of(row).is_within(principal))}
 
 
-def start_session(tx: Tx, org_id: str, key_id: str) -> NewSession:
+def _is_fresh(tx: Tx, row: SessionRow, key: KeyRow, now: int) -> bool:
+    """Whether a session is a person's who has just signed in: with a passkey, if they have any."""
+    if key.person_id is None or now - row.created_at > FRESH_MS:
+        return False
+    return bool(row.by_passkey) or not passkeys.has_any(tx, key.person_id)
+
+
+def start_session(tx: Tx, org_id: str, key_id: str, *, by_passkey: bool = False) -> NewSession:
     """Starts a session of a key, which must be good, in the caller's transaction."""
     now, key = clock.now_ms(), key_rows.find(tx, org_id, key_id)
     assert key is not None, "keys are never deleted"
     rows.prune(tx, seen_before=now - IDLE_MS, created_before=now - LIFE_MS, now=now)
     session_id, csrf_token = ids.new_secret("ses"), ids.new_secret("csrf")
-    row = SessionRow(ids.secret_hash(session_id), ids.secret_hash(csrf_token), key_id, org_id, now, now)
+    row = SessionRow(
+        ids.secret_hash(session_id), ids.secret_hash(csrf_token), key_id, org_id, now, now, int(by_passkey)
+    )
     rows.insert(tx, row)
     audit.record(tx, principal_of(key), "session.start", key_id)
     return NewSession(session_id, csrf_token, key, _end_of(row, key))

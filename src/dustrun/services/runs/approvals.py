@@ -20,6 +20,7 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import is_good, need_good
 from dustrun.services.access.hands import administers, is_one_hand, need_person
 from dustrun.services.access.paging import Page, Paging, page_of
+from dustrun.services.access.passkeys.passkeys import need_passkey
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import Engine, RunFacts
 from dustrun.services.runs.launching.decision import Decision, check_binding
@@ -166,6 +167,7 @@ def check_other_hand(tx: Tx, principal: Principal, row: ApprovalRow) -> bool:
     if not is_same_key and not is_one_hand(tx, principal.org_id, principal.key_id, starter):
         return False
     if is_single_person(tx, principal):
+        need_passkey(tx, principal, "approve what your own run asks")
         return True
     mend = "; another one must" if row.binding is not None else ", unless the node has allowStarter; another one must"
     if is_same_key:

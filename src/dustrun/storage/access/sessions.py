@@ -15,7 +15,8 @@ from dustrun.storage.db.tables import sign_in_links, web_sessions
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A browser's session; times in milliseconds. `csrf_hash` is of the token that its writes must send."""
+    """A browser's session; times in milliseconds. `csrf_hash` is of the token that its writes must send.
+    `by_passkey`: 1 if a passkey began it."""
 
     hash: str
     csrf_hash: str
@@ -23,6 +24,7 @@ class SessionRow:
     org_id: str
     created_at: int
     seen_at: int
+    by_passkey: int | None = None
 
 
 _COLUMNS = [web_sessions.c[field.name] for field in fields(SessionRow)]

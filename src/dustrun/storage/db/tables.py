@@ -477,6 +477,22 @@ web_sessions = Table(
     Column("org_id", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
+    Column("by_passkey", Integer, comment="1: a passkey began it"),
+)
+
+passkeys = Table(
+    "passkeys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("person_id", Text, ForeignKey("people.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("credential_id", Text, nullable=False, unique=True, comment="as the authenticator named it, in base64url"),
+    Column("public_key", Text, nullable=False, comment="COSE, in base64url"),
+    Column("sign_count", BigInteger, nullable=False, comment="0: the authenticator does not count"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("last_used_at", BigInteger),
+    Index("ix_passkeys_person_id", "person_id"),
 )
 
 sign_in_links = Table(

@@ -174,6 +174,16 @@ def sign_out(person_id: PersonId, as_json: AsJson = False, server: Server = SERV
         output.say(f"Sessions ended: {found['ended']}.")
 
 
+@app.command("remove-passkeys")
+def remove_passkeys(person_id: PersonId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Remove all passkeys of a person who has lost theirs; they sign in by a link."""
+    found = client_of(server, key).call("DELETE", f"/v1/people/{segment(person_id)}/passkeys")
+    if as_json:
+        output.write_json(found)
+    else:
+        output.say(f"Passkeys removed: {found['removed']}.")
+
+
 @app.command("set-role")
 def set_role(
     person_id: PersonId,
