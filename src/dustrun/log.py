@@ -230,7 +230,7 @@ class _Output:
             self.flush()
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The masked `repr` of a value that JSON cannot hold."""
     masked: str = _mask_value("", repr(value))
     return masked
@@ -239,23 +239,24 @@ def _shown(value: Any) -> str:
 def _as_json(entry: Mapping[str, Any]) -> str:
     """JSON in ASCII: other characters could split the line or steer a terminal.
 
-    Only simple values go to orjson, which would write an unmasked dataclass or enum instead of asking `_shown`."""
+    Only simple values go to orjson, which would write an unmasked dataclass or enum instead of asking `shown`."""
     if _is_simple(entry):
         with contextlib.suppress(TypeError):  # an integer above 64 bits, a lone surrogate
             line = orjson.dumps(entry)
             if line.isascii():
                 return line.decode()
-    return json.dumps(entry, default=_shown)
+    return json.dumps(entry, default=shown)
 
 
 def _as_text(entry: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in entry.items() if name not in ("timestamp", "level", "event", "exception")}
-    pairs = " ".join(f"{name}={value if isinstance(value, str) else _shown(value)}" for name, value in rest.items())
+    pairs = " ".join(f"{name}={value if isinstance(value, str) else shown(value)}" for name, value in rest.items())
     line = f"{entry['timestamp']} [{entry['level']:<7}] {entry['event']:<30} {pairs}".rstrip()
     return f"{line}\n{entry['exception']}" if "exception" in entry else line
 
 
 _output = _Output(sys.stderr, as_json=False, least=INFO)
+_receiver: Callable[[int, Mapping[str, Any]], None] | None = None
 atexit.register(lambda: _output.close())
 
 
@@ -268,6 +269,12 @@ def set_up(*, as_json: bool, level: str = "info", stream: TextIO | None = None) 
     root = logging.getLogger()
     if not any(isinstance(handler, _LibraryHandler) for handler in root.handlers):
         root.addHandler(_LibraryHandler(logging.WARNING))
+
+
+def send_to(receiver: Callable[[int, Mapping[str, Any]], None] | None) -> None:
+    """Gives each line, masked, to a receiver too, with its level; None ends that. It must neither wait nor fail."""
+    global _receiver
+    _receiver = receiver
 
 
 class _LibraryHandler(logging.Handler):
@@ -323,7 +330,10 @@ class Logger:
         error = entry.pop("exc_info", None)
         if error is not None:
             entry["exception"] = "".join(traceback.format_exception(error)).rstrip()
-        _output.write(level, _mask_entry(entry))
+        entry = _mask_entry(entry)
+        _output.write(level, entry)
+        if _receiver is not None:
+            _receiver(level, entry)
 
 
 def get(name: str) -> Logger:

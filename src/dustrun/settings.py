@@ -110,6 +110,7 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^\s?#]+$",
         description="OTLP/HTTP endpoint for traces, like `http://127.0.0.1:4318`; without it, tracing is off.",
     )
+    otlp_logs: bool = Field(False, description="Whether the lines of the log go to `otlp_endpoint` too, masked.")
     otlp_propagate: bool = Field(
         False, description="Whether HTTP requests of nodes send `traceparent`, so that the receiver joins the trace."
     )

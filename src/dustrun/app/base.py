@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 import dustrun
+from dustrun.app.log_export import LogExport
 from dustrun.catalog import Catalog
 from dustrun.catalog import load as load_catalog
 from dustrun.chain.chains import Chains
@@ -142,4 +143,7 @@ def _open_traces(settings: Settings, stack: contextlib.AsyncExitStack) -> Traces
         return None
     traces = Traces(settings.otlp_endpoint, dustrun.__version__, propagate=settings.otlp_propagate)
     stack.push_async_callback(asyncio.to_thread, traces.stop)
+    if settings.otlp_logs:
+        lines = LogExport(settings.otlp_endpoint, dustrun.__version__)
+        stack.push_async_callback(asyncio.to_thread, lines.stop)
     return traces
