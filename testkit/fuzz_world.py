@@ -808,6 +808,7 @@ HELP: dict[str, Adapt] = {
     "end_own_session": _id_of(World.session),
     "create_organization": _only_body({"name": "fuzzed"}),
     "get_organization": _id_of(World.organization),
+    "list_quotas": _id_of(World.organization),
     "update_organization": _id_and_body(World.organization, {"retentionDays": 90}),
     "run_inline": _only_body({"definition": definition()}),
     "run_inline_sync": _only_body({"definition": definition()}),

@@ -318,6 +318,7 @@ class Settings(BaseSettings):
     )
 
     max_tables: int = Field(100, ge=0, description="Maximum managed tables of one organisation.")
+    max_connectors: int = Field(1000, ge=0, description="Maximum connectors of one organisation.")
     max_table_rows: int = Field(1_000_000, ge=0, description="Maximum rows in all tables of one organisation.")
     max_table_bytes: int = Field(
         1_073_741_824, ge=0, description="Maximum size of all rows in all tables of one organisation, in bytes of JSON."

@@ -259,6 +259,7 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/sessions": [get(_FULL, signed_in)],
     "DELETE /v1/sessions/{id}": [send(None, signed_in)],
     "GET /v1/organizations": [get(_FULL)],
+    "GET /v1/organizations/{id}/quotas": [get(_FULL, id="organization")],
     "GET /v1/organizations/{id}": [get(id="organization")],
     "PATCH /v1/organizations/{id}": [send({"retentionDays": 90}, id="organization")],
     "POST /v1/organizations": [send({"name": TEXT})],

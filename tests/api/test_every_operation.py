@@ -191,6 +191,7 @@ async def _keys(tour: Tour) -> None:
     assert made["name"] == "Treasury"
     own = (await tour.call("list_organizations"))["items"][0]["id"]
     await tour.call("get_organization", id=own)
+    await tour.call("list_quotas", id=own)
     await tour.call("update_organization", id=own)
 
 

@@ -36,6 +36,7 @@ _LIMITED_PATHS = (
 _FORBIDDEN = {
     "get_metrics",
     "create_organization",
+    "list_quotas",
     "update_organization",
     "invite_person",
     "list_people",

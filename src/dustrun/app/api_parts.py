@@ -122,7 +122,7 @@ def _access(base: Base, streams: Streams, mcp_sessions: ProtocolSessions) -> Acc
     provider = None if base.sign_in_http is None else Provider(base.settings, base.sign_in_http)
     sign_ins = SignIns(provider, base.database, base.writer, base.vault, keys)
     return AccessParts(
-        organizations=Organizations(base.database, base.writer),
+        organizations=Organizations(base.database, base.writer, base.settings),
         keys=keys,
         people=People(base.database, base.writer, keys, sessions, base.settings.base_url()),
         passkeys=Passkeys(base.database, base.writer, base.settings.base_url()),
@@ -174,7 +174,9 @@ def _money_parts(base: Base, money: Money) -> MoneyParts:
 
 
 def make_data(base: Base) -> DataParts:
-    connectors = Connectors(base.database, base.writer, base.catalog, base.vault, base.connections)
+    connectors = Connectors(
+        base.database, base.writer, base.catalog, base.vault, base.connections, base.settings.max_connectors
+    )
     hands, shaping = HandsOfRuns(base.gate.closures), RunShaping(base.gate, base.chains.networks)
     return DataParts(
         variables=Variables(base.database, base.writer, Keeping(hands, shaping)),

@@ -128,7 +128,7 @@ async def list_connectors(
     "/v1/connectors",
     permission="connector:write",
     answers=ConnectorAnswer,
-    refusals=[Code.VAULT_LOCKED],
+    refusals=[Code.VAULT_LOCKED, Code.CONNECTOR_LIMIT],
     secret_body=True,
     example={
         "type": "http-bearer",

@@ -12,7 +12,7 @@ from dustrun.operations.declaration.answers import Answer, From, PageAnswer, Tim
 from dustrun.operations.declaration.fields import Name, Paged
 from dustrun.operations.declaration.operation import ANY_KEY, Noun
 from dustrun.operations.declaration.parts import Call
-from dustrun.services.access.organizations import NewOrganization
+from dustrun.services.access.organizations import NewOrganization, QuotaUse
 from dustrun.services.access.paging import Page, page_of
 from dustrun.storage.access.organizations import OrganizationRow
 
@@ -66,6 +66,30 @@ async def list_organizations(call: Call, paging: Paged) -> Page[OrganizationRow]
     """List the key's organisations: exactly one."""
     own = await call.parts.access.organizations.get_own(call.principal)
     return page_of([own][paging.offset :], paging)
+
+
+class QuotaAnswer(Answer):
+    """How much the organisation has of something."""
+
+    name: str = Field(description="`connectors`, `hooks`, `tables`, `tableRows`, `tableBytes` or `runs`.")
+    used: int
+    limit: int | None = Field(description="Null: there is no limit.")
+    setting: str | None = Field(description="The server's setting that limits it.")
+    frees: str = Field(description="How it becomes less.")
+
+
+@noun.get(
+    "/v1/organizations/{id}/quotas",
+    permission="key:read",
+    answers=PageAnswer[QuotaAnswer],
+    refusals=[Code.ORGANIZATION_UNKNOWN],
+)
+async def list_quotas(call: Call, id: str, paging: Paged) -> Page[QuotaUse]:
+    """List what the organisation has of what is limited, and how many runs it keeps."""
+    organizations = call.parts.access.organizations
+    await organizations.get(call.principal, id)
+    found = await organizations.list_quotas(call.principal)
+    return page_of(found[paging.offset : paging.offset + paging.peek], paging)
 
 
 @noun.get(

@@ -240,6 +240,7 @@ OF: dict[str, tuple[str, ...]] = {
     "people rescue": ("dustrun people rescue", f"dustrun people rescue --organization org_{_ID} --file rescue.key"),
     "people sign-out": (f"dustrun people sign-out per_{_ID}",),
     "keys requests": (f"dustrun keys requests --of key_{_ID}",),
+    "organization quotas": ("dustrun organization quotas",),
     "organization show": ("dustrun organization show",),
     "organization update": (
         "dustrun organization update --single-person-approves",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from dustrun import clock, ids
 from dustrun.errors import Code, NotFound
 from dustrun.records import dataclass
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.api_keys import make_key
 from dustrun.services.access.principal import Principal
+from dustrun.settings import Settings
 from dustrun.storage.access import keys
 from dustrun.storage.access import organizations as rows
 from dustrun.storage.access.organizations import OrganizationRow
+from dustrun.storage.data import connectors, managed_tables
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
+from dustrun.storage.hooks import hooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +30,57 @@ class NewOrganization:
     owner_key: str
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaUse:
+    """How much an organisation has of something, and how much it may have; None: there is no limit. `frees`: how it
+    becomes less."""
+
+    name: str
+    used: int
+    limit: int | None
+    setting: str | None
+    frees: str
+
+
+_DELETES: Final = "Delete what nobody needs."
+
+
+def used_up(what: str, used: int, limit: int, setting: str, has: str = "has") -> str:
+    """What is said when a quota is reached: which, its use, and how it becomes less."""
+    return (
+        f"The organisation {has} {used} {what}, and may have {limit} (setting {setting}). {_DELETES[:-1]}, or have "
+        "whoever runs the server raise the setting."
+    )
+
+
 class Organizations:
     """Use cases of organisations."""
 
-    def __init__(self, database: Database, writer: Writer) -> None:
+    def __init__(self, database: Database, writer: Writer, settings: Settings) -> None:
         self._database = database
         self._writer = writer
+        self._settings = settings
+
+    async def list_quotas(self, principal: Principal) -> list[QuotaUse]:
+        """What the caller's organisation has, and may have."""
+        principal.need_no_limits("see what the organisation uses")
+        return await self._database.read(lambda tx: self._quotas(tx, principal.org_id))
+
+    def _quotas(self, tx: Tx, org_id: str) -> list[QuotaUse]:
+        own, settings = rows.find(tx, org_id), self._settings
+        tables, table_rows, table_bytes = managed_tables.usage(tx, org_id)
+        days = settings.retention_days if own is None or own.retention_days is None else own.retention_days
+        ends = (
+            f"Ended runs are deleted after {days} days." if days else "Ended runs are kept forever: set retentionDays."
+        )
+        return [
+            QuotaUse("connectors", connectors.count(tx, org_id), settings.max_connectors, "max_connectors", _DELETES),
+            QuotaUse("hooks", hooks.count(tx, org_id), settings.max_hooks, "max_hooks", _DELETES),
+            QuotaUse("tables", tables, settings.max_tables, "max_tables", _DELETES),
+            QuotaUse("tableRows", table_rows, settings.max_table_rows, "max_table_rows", _DELETES),
+            QuotaUse("tableBytes", table_bytes, settings.max_table_bytes, "max_table_bytes", _DELETES),
+            QuotaUse("runs", rows.count_runs(tx, org_id), None, None, ends),
+        ]
 
     async def get_own(self, principal: Principal) -> OrganizationRow:
         """Reads the caller's organisation."""

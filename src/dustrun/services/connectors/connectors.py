@@ -23,6 +23,7 @@ from dustrun.sdk.context import HttpRequest
 from dustrun.sdk.fields import hinted_fields
 from dustrun.sdk.mcp.session import command_of
 from dustrun.services.access import audit, hands, idempotency
+from dustrun.services.access.organizations import used_up
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.connectors.connections import Connections, OpenConnector
@@ -80,13 +81,14 @@ class Connectors:
     """Use cases of connectors."""
 
     def __init__(
-        self, database: Database, writer: Writer, catalog: Catalog, vault: Vault, connections: Connections
+        self, database: Database, writer: Writer, catalog: Catalog, vault: Vault, connections: Connections, most: int
     ) -> None:
         self._database = database
         self._writer = writer
         self._catalog = catalog
         self._vault = vault
         self._connections = connections
+        self._most = most
         self.on_changed: Listeners[[str]] = Listeners()
         """Called with a connector's id after a commit that changed it."""
 
@@ -102,6 +104,8 @@ class Connectors:
         moves_money = type_.moves_money if new.moves_money is None else new.moves_money
 
         def unit(tx: Tx) -> ConnectorRow:
+            if (there := rows.count(tx, principal.org_id)) >= self._most:
+                raise Conflict(used_up("connectors", there, self._most, "max_connectors"), code=Code.CONNECTOR_LIMIT)
             row = ConnectorRow(
                 id=connector_id,
                 org_id=principal.org_id,

@@ -18,6 +18,7 @@ from dustrun.listeners import Listeners
 from dustrun.records import dataclass
 from dustrun.sdk.tables import TableChange, TableQuery, TableWritten
 from dustrun.services.access import audit, hands, idempotency
+from dustrun.services.access.organizations import used_up
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.data import table_rows
@@ -112,9 +113,8 @@ class Tables:
             if rows.find(tx, principal.org_id, name) is not None:
                 problem = Problem("name", "is already the name of another table")
                 raise Conflict(f'There already is a table "{name}".', code=Code.TABLE_VALUE_TAKEN, details=[problem])
-            if rows.usage(tx, principal.org_id)[0] >= self._most_tables:
-                message = f"An organisation may have at most {self._most_tables} tables (setting max_tables)."
-                raise Conflict(message, code=Code.TABLE_LIMIT)
+            if (there := rows.usage(tx, principal.org_id)[0]) >= self._most_tables:
+                raise Conflict(used_up("tables", there, self._most_tables, "max_tables"), code=Code.TABLE_LIMIT)
             rows.insert(tx, row)
             hands.note(tx, principal, "table", row.id, is_new=True)
             audit.record(tx, principal, "table.create", row.id, name=name)

@@ -16,6 +16,7 @@ from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.records import dataclass
 from dustrun.sdk.tables import TableChange, TableQuery, TableWritten
+from dustrun.services.access.organizations import used_up
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.storage.data import managed_tables as tables
 from dustrun.storage.data import store_sources, table_changes
@@ -164,9 +165,9 @@ def _account(tx: Tx, table: Table, work: _Work, quota: Quota) -> None:
     tables.grow(tx, table.row.id, rows=more, size=work.size, now=work.now)
     _, held, size = tables.usage(tx, table.row.org_id)
     if more > 0 and held > quota.rows:
-        raise _limit(f"The tables of an organisation may hold at most {quota.rows} rows (setting max_table_rows).")
+        raise _limit(used_up("rows in tables", held, quota.rows, "max_table_rows", "would have"))
     if work.size > 0 and size > quota.bytes:
-        raise _limit(f"The tables of an organisation may hold at most {quota.bytes} bytes (setting max_table_bytes).")
+        raise _limit(used_up("bytes of rows in tables", size, quota.bytes, "max_table_bytes", "would have"))
 
 
 def _record(tx: Tx, table: Table, work: _Work) -> bool:

@@ -15,6 +15,7 @@ from dustrun.outbound.resolver import parse
 from dustrun.records import dataclass
 from dustrun.sdk.context import HttpRequest
 from dustrun.services.access import audit, idempotency
+from dustrun.services.access.organizations import used_up
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.hooks.host import HookHost
@@ -93,9 +94,8 @@ class Hooks:
         secrets, now, hook_id = Secrets.new(), clock.now_ms(), ids.new_id("hook")
 
         def unit(tx: Tx) -> NewSecret:
-            if rows.count(tx, principal.org_id) >= self._most:
-                message = f"The organisation has {self._most} hooks, as many as it may have (setting max_hooks)."
-                raise Conflict(message, code=Code.HOOK_LIMIT)
+            if (there := rows.count(tx, principal.org_id)) >= self._most:
+                raise Conflict(used_up("hooks", there, self._most, "max_hooks"), code=Code.HOOK_LIMIT)
             _check_workflows(tx, principal, content)
             activity_id, notice_id = rows.newest(tx, principal.org_id)
             row = HookRow(

@@ -71,6 +71,7 @@ _KEEP_TOKEN = Statement(
         token_expires_at=sa.bindparam("token_expires_at", type_=sa.BigInteger),
     )
 )
+_COUNT = Statement(sa.select(sa.func.count()).select_from(t).where(t.c.org_id == sa.bindparam("org_id")))
 _DELETE = Statement(sa.delete(t).where(t.c.id == sa.bindparam("id")))
 
 
@@ -101,6 +102,12 @@ def list_page(
     if type_ is not None:
         query = query.where(t.c.type == type_)
     return [_row(found) for found in tx.all(Statement(query.order_by(t.c.id.desc()).limit(limit).offset(offset)))]
+
+
+def count(tx: Tx, org_id: str) -> int:
+    """How many connectors the organisation has."""
+    row = tx.one(_COUNT, org_id=org_id)
+    return int(row[0]) if row else 0
 
 
 def is_used_by_others(tx: Tx, org_id: str, connector_id: str, own: Collection[str]) -> bool:

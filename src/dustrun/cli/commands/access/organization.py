@@ -9,7 +9,7 @@ import typer
 from dustrun.cli.http.client import segment
 from dustrun.cli.http.failures import CliError
 from dustrun.cli.http.options import SERVER, AsJson, Key, Server, client_of
-from dustrun.cli.render.tables import show_one
+from dustrun.cli.render.tables import show_one, show_page
 
 app = typer.Typer(no_args_is_help=True, help="Show your organisation and change its settings.")
 
@@ -28,6 +28,25 @@ def show(as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> N
     """Show the organisation of the key."""
     (own,) = client_of(server, key).get("/v1/organizations")["items"]
     show_one(own, _COLUMNS, _row, as_json)
+
+
+def _quota_row(one: dict[str, Any]) -> list[Any]:
+    return [
+        one["name"],
+        one["used"],
+        "no limit" if one["limit"] is None else one["limit"],
+        one["setting"],
+        one["frees"],
+    ]
+
+
+@app.command()
+def quotas(as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Show what the organisation has of what is limited, and how it becomes less; needs `key:read`."""
+    client = client_of(server, key)
+    (own,) = client.get("/v1/organizations")["items"]
+    page = client.get(f"/v1/organizations/{segment(own['id'])}/quotas", limit=100)
+    show_page(page, ["of", "has", "may have", "setting", "becomes less"], _quota_row, as_json, spare=("becomes less",))
 
 
 @app.command()
