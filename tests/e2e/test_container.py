@@ -108,6 +108,17 @@ def test_what_has_no_wheel_is_compiled_and_no_compiler_gets_into_the_image() -> 
     assert stages[0] < compiling < installing < stages[-1]
 
 
+def test_an_unknown_user_can_enter_the_folder_of_the_volumes() -> None:
+    """A container can be given any user; the volumes are then that user's."""
+    making = next(words for words in _words("RUN") if "install -d" in words)
+    modes = re.findall(r"install -d (?:-o \S+ -g \S+ )?-m (\d+) ([^&]+)", making)
+    assert {path: mode for mode, paths in modes for path in paths.split()} == {
+        "/var/lib/dustrun": "0755",
+        "/var/lib/dustrun/data": "0700",
+        "/var/lib/dustrun/secret": "0700",
+    }
+
+
 def test_settings_exist_and_volumes_hold_data_and_key_apart() -> None:
     (environment,) = _words("ENV")
     given = dict(re.findall(r"DUSTRUN_(\w+)=(\S+)", environment))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,29 @@ def test_the_data_folder_must_be_closed_to_others(tmp_path: Path) -> None:
     assert checkups.data_folder(folder).state == "warning"
     folder.chmod(0o777)
     assert checkups.data_folder(folder).state == "bad"
+
+
+def test_a_folder_that_this_user_may_not_enter_is_told_and_nothing_is_said_of_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container with a user that it was not made for."""
+    folder = tmp_path / "closed" / "data"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("DUSTRUN_DATA_DIR", str(folder))
+    monkeypatch.chdir("/")
+    folder.parent.chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        found = checkups.data_folder(folder)
+        names = [finding.name for finding in checkups.local()]
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.parent.chmod(0o700)
+    assert (found.state, "may not enter" in found.says, "chown" in str(found.mend)) == ("bad", True, True)
+    assert names[-1] == "data folder"
 
 
 def test_the_owner_key_must_be_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

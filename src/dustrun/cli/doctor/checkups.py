@@ -42,6 +42,8 @@ def local() -> list[Finding]:
         return [*findings, Finding("settings", "bad", says, "docs/reference/settings.md lists every setting.")]
     findings.append(Finding("settings", "ok", "valid"))
     findings.append(data_folder(settings.data_dir))
+    if not _may_enter(settings.data_dir):
+        return findings  # nothing about the store can be said
     findings += data_files(settings.data_dir)
     findings += owner_key()
     if settings.data_dir.is_dir():
@@ -96,10 +98,15 @@ def python() -> Finding:
 
 def data_folder(folder: Path) -> Finding:
     """Whether the server can write its data folder and other users cannot read it."""
-    if not folder.exists():
+    mend = f"Give it to the user that runs the server: chown -R USER {folder}"
+    try:
+        is_there = folder.exists()
+    except PermissionError:
+        says = f'"{folder}" is in a folder that this user may not enter'
+        return Finding("data folder", "bad", says, mend)
+    if not is_there:
         return Finding("data folder", "warning", f'"{folder}" does not exist', "The first `dustrun serve` creates it.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        mend = f"Give it to the user that runs the server: chown -R USER {folder}"
         return Finding("data folder", "bad", f'"{folder}" is not writable', mend)
     if folder.stat().st_mode & 0o022:
         mend = f"chmod go-w {folder}"
@@ -108,6 +115,13 @@ def data_folder(folder: Path) -> Finding:
         mend = f"The database contains your workflows' data. Protect it: chmod 700 {folder}"
         return Finding("data folder", "warning", f'other users can read "{folder}"', mend)
     return Finding("data folder", "ok", f'"{folder}"')
+
+
+def _may_enter(folder: Path) -> bool:
+    try:
+        return not folder.exists() or os.access(folder, os.R_OK | os.X_OK)
+    except PermissionError:
+        return False
 
 
 def data_files(folder: Path) -> list[Finding]:
