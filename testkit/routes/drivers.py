@@ -23,7 +23,7 @@ class Drivers:
 
     server: Composition
     next_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """Further headers of the next request, before the usual ones."""
+    """Further headers of the next request."""
     next_key: str | None = None
     """Another key than the owner's, of the next request."""
     answered: dict[bytes, bytes] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Drivers:
             (b"authorization", f"Bearer {key or self.next_key or self.server.owner_key}".encode()),
         ]
         headers += [(b"content-type", b"application/json")] if body is not None else []
-        headers, self.next_headers, self.next_key = self.next_headers + headers, [], None
+        headers, self.next_headers, self.next_key = headers + self.next_headers, [], None
         scope = {"type": "http", "method": method, "path": bare, "query_string": query.encode(), "headers": headers,
                  "http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 1), "server": ("test", 80),
                  "root_path": "", "raw_path": bare.encode(), "state": {}}  # fmt: skip

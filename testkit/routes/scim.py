@@ -30,7 +30,7 @@ async def keyed(stored: Stored) -> Mapping[str, str]:
         users = [await _user(stored) for _ in range(200)]
         stored.known["scimUsers"] = json.dumps(users)
         stored.known["scimUser"], stored.known["scimGroup"] = users[0], await _group(stored, users)
-    stored.drivers.next_headers = [(b"authorization", f"Bearer {stored.known['scim']}".encode())]
+    stored.drivers.next_key = stored.known["scim"]
     return {}
 
 

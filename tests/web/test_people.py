@@ -29,6 +29,8 @@ def test_people_from_the_invitation_to_the_end(browser: Browser, server: Server)
     ada = _window(browser, server, _invite(server, "Ada", "admin")["url"])
     machine = server.call("POST", "/v1/api-keys", {"name": "machine", "permissions": ["run:read"]})["id"]
     page = ada.open("/people")
+    uses = page.get_by_role("region", name="What the organisation uses")
+    expect(uses.get_by_role("row", name="Connectors")).to_contain_text("1,000")
     page.get_by_role("button", name="Invite").click()
     dialog = page.get_by_role("dialog", name="Invite")
     dialog.get_by_role("textbox", name="Name").fill("Bob")
@@ -74,5 +76,5 @@ def _check_what_bob_sees(bob: App) -> None:
     page: Page = bob.open("/people")
     expect(page.get_by_role("region", name="Your sessions").get_by_text("this browser")).to_be_visible()
     expect(page.get_by_role("button", name="Invite")).to_have_count(0)
-    assert [one for one in asked if one.startswith("4") or "/v1/people" in one] == []
+    assert [one for one in asked if one.startswith("4") or "/v1/people" in one or "/quotas" in one] == []
     assert bob.faults() == []

@@ -14,6 +14,7 @@ import { people as said } from '../words.people'
 import { Invite, LinkOnce } from './Invite'
 import { Passkeys } from './Passkeys'
 import { Person } from './Person'
+import { Quotas } from './Quotas'
 import { Sessions } from './Sessions'
 
 type Row = Schemas['PersonAnswer']
@@ -91,6 +92,7 @@ function All({ isPerson }: { isPerson: boolean }) {
       />
       <Sessions />
       {isPerson && <Passkeys />}
+      <Quotas />
       {invites && <Invite close={() => setInvites(false)} done={setUrl} />}
       {url && <LinkOnce url={url} close={() => setUrl('')} />}
     </Page>
