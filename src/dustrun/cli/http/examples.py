@@ -82,6 +82,7 @@ OF: dict[str, tuple[str, ...]] = {
     "hooks replay": (f"dustrun hooks replay dlv_{_ID}",),
     "template list": ("dustrun template list", "dustrun template list price --category money"),
     "template use": ("dustrun template use take-profit --name 'Take profit, my way'",),
+    "workflow place": (f"dustrun workflow place wf_{_ID} --folder payroll/europe --tag monthly",),
     "workflow list": (
         "dustrun workflow list --status active",
         "dustrun workflow list invoices --json",
