@@ -14,8 +14,10 @@ def test_a_virtual_clock_is_read_everywhere_and_given_back() -> None:
     with clock.virtual(lambda: now, 1_000_000):
         assert (clock.now_ms(), clock.monotonic_s()) == (1_012_500, 12.5)
         assert clock.look_around_s(1.0) == 3600.0
+        assert clock.polled_within_ms(5) == 10
     assert abs(clock.monotonic_s() - time.monotonic()) < 60
     assert clock.look_around_s(1.0) == 1.0
+    assert clock.polled_within_ms(5) == 5
 
 
 def test_one_seed_gives_the_same_ids_and_others_differ() -> None:

@@ -30,6 +30,12 @@ def look_around_s(usual_s: float) -> float:
     return usual_s if _monotonic_s is time.monotonic else _IDLE_S
 
 
+def polled_within_ms(usual_ms: int) -> int:
+    """How long a loop waits at most that asks others what is new; twice as long by a virtual clock, where asking would
+    be most of the work too."""
+    return usual_ms if _monotonic_s is time.monotonic else 2 * usual_ms
+
+
 @contextlib.contextmanager
 def virtual(now_s: Callable[[], float], epoch_ms: int) -> Iterator[None]:
     """Context manager: the whole process reads `now_s`, the seconds since `epoch_ms`, instead of the machine's clocks.

@@ -178,20 +178,21 @@ class Chain:
             self.pool.setdefault(one.hash, one)
         self._held = [held for held in self._held if held[0] > number]
 
-    def reorg(self, depth: int, forgotten: str = "") -> None:
+    def reorg(self, depth: int, forgotten: str = "", held: str = "") -> None:
         """Takes the newest blocks back, and makes one more of others. What was in them comes back to the mempool at
-        once or later, or is forgotten. `forgotten`: all of that sender is, and nothing of others."""
+        once or later, or is forgotten. `forgotten`, `held`: all of that sender is, or comes later, and nothing of
+        others."""
         self.counts["reorgs"] += 1
         gone = self.branch[-depth:]
         del self.branch[-depth:]
         for block in gone:
             for sent in block.body:
                 drawn = self.chance.randrange(1000) - self.forgets
-                if forgotten:
+                if forgotten or held:
                     drawn = -1 if sent.sender == forgotten else 1000
                 if drawn < 0:
                     self.counts["forgotten transactions"] += 1
-                elif drawn < self.holds:
+                elif drawn < self.holds or sent.sender == held:
                     self._held.append((block.number + self.chance.randint(2, 6), sent))
                     self.counts["held transactions"] += 1
                 else:

@@ -21,6 +21,9 @@ WALLET_KEY: Final = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6
 WALLET: Final = "0x70997970c51812dc3a010c7d01b50e0d17dc79c8"
 STRANGER_KEY: Final = "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a"
 STRANGER: Final = "0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc"
+RIVAL_KEY: Final = "0x7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6"
+RIVAL: Final = "0x90f79bf6eb2c4f870365e785982e1f101e93b906"
+"""A stranger whose payments reorgs take out of their place, for one of the other."""
 WATCHED: Final = "0x1111111111111111111111111111111111111111"
 """Whom strangers pay, and workflows watch."""
 POLICY: Final[Json] = {
@@ -52,10 +55,13 @@ def _flow(root: Json, *children: str, **nodes: Json) -> Json:
 
 
 def calls(version: int) -> Json:
-    """Waits, writes, says so; an editor publishes it again and again, with another `version`."""
+    """Waits, writes, says so; an editor publishes it again and again, with another `version`. Beside it something
+    waits for less, so that the run goes on while it waits."""
     return _flow(
         {"type": "manual"},
         "wait",
+        "brief",
+        brief=_delay("{{$trigger.body.briefMs}}"),
         wait=_delay("{{$trigger.body.delayMs}}", "post"),
         post=_post(f"call/{version}/{{{{$run.id}}}}", "say"),
         say=_say(f"posted {version}"),
@@ -134,7 +140,10 @@ def paying() -> Json:
 
 def calling(called_id: str) -> Json:
     """Calls another workflow, and says what came of it."""
-    call = {"workflowId": called_id, "payload": {"tag": "{{$trigger.body.tag}}", "delayMs": 900_000}}
+    call = {
+        "workflowId": called_id,
+        "payload": {"tag": "{{$trigger.body.tag}}", "delayMs": 900_000, "briefMs": 300_000},
+    }
     return _flow(
         {"type": "manual"},
         "call",

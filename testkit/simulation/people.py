@@ -64,6 +64,9 @@ class People:
         self.moments: list[float] = []
         """Times at which many do something at once."""
 
+        self.deadly: dict[str, int] = {}
+        """After which call or payment the server dies, and with which commit from then on."""
+
         self._chance = chance
         self._posted = posted
         self._until_s = until_s
@@ -105,11 +108,18 @@ class People:
 
     async def _call(self, number: int) -> None:
         flow = self._chance.choice(("call", "call", "calling", "calling", "ask", "hurry", "loop", "lured"))
+        if is_deadly := f"call-{number}" in self.deadly:
+            flow = self._chance.choice(("call", "calling"))
         tag, key = f"{flow}-{number}", self._chance.choice(self.facts.keys)
         payload: Json = {"tag": tag, "delayMs": self._chance.choice((0, 5_000, 600_000, 3_600_000))}
+        payload["briefMs"] = payload["delayMs"] // 3
         payload["items"] = list(range(self._chance.randrange(1, 5)))
         body: Json = {"payload": payload}
-        if reads := self._chance.random() < 0.4:
+        if is_deadly:  # where a call or a reader is in the middle of something
+            payload["delayMs"] = 5_000
+            after_s = self._chance.random() * 8 if flow == "call" else 0.0
+            self.server.loop.outside(self._kill(f"call-{number}", after_s))
+        if reads := is_deadly or self._chance.random() < 0.4:
             body["runId"] = f"run_{tag}"
             for _ in range(2):
                 self.server.loop.outside(self._read(f"run_{tag}", key))
@@ -124,8 +134,14 @@ class People:
                 return
             await asyncio.sleep(1)
 
+    async def _kill(self, what: str, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        self.server.loop.kill_after(self.deadly[what], "commit")
+
     async def _pay(self, number: int) -> None:
         """Pays some tenths of what the wallet may spend in an hour to an address of its own."""
+        if f"pay-{number}" in self.deadly:
+            self.server.loop.outside(self._kill(f"pay-{number}", 0.0))
         tag, units = f"pay-{number}", self._chance.randrange(1, 5) * flows.LIMIT_UNITS // 10 + number
         self.told.payments[tag] = (f"0x{0xD0_0000 + number:040x}", units)
         payload = {"tag": tag, "to": self.told.payments[tag][0], "amount": str(units)}

@@ -26,7 +26,7 @@ from testkit.simulation import flows
 from testkit.simulation.chain import BLOCK_S, GAS, GWEI, Chain
 from testkit.simulation.loop import Loop, SimulatedJobs, no_threads
 from testkit.simulation.network import Host, Network, Request, virtual_cache_of_names
-from testkit.simulation.nodes import Node
+from testkit.simulation.nodes import Node, past_http
 from testkit.simulation.people import Facts, People
 from testkit.simulation.server import Server
 
@@ -89,13 +89,13 @@ class Sink:
         return any(run_id in path.split("/") and (not item or path.endswith(f"/{item}")) for path in self.posts)
 
 
-def paid_by_stranger(nonce: int, units: int) -> bytes:
+def paid_by_stranger(nonce: int, units: int, key: str = flows.STRANGER_KEY) -> bytes:
     """A signed transaction to the watched address."""
     fields = {
         **{"chainId": flows.CHAIN_ID, "nonce": nonce, "to": flows.WATCHED, "value": units, "gas": GAS, "data": "0x"},
         **{"type": 2, "maxFeePerGas": 100 * GWEI, "maxPriorityFeePerGas": GWEI},
     }
-    return bytes(Account.sign_transaction(fields, flows.STRANGER_KEY).raw_transaction)
+    return bytes(Account.sign_transaction(fields, key).raw_transaction)
 
 
 class World:
@@ -120,6 +120,7 @@ class World:
         self.chain = Chain(self.loop.time, EPOCH_MS // 1000, random.Random(f"{seed}:chain"))
         self.chain.fund(flows.WALLET)
         self.chain.fund(flows.STRANGER)
+        self.chain.fund(flows.RIVAL)
         self.nodes = [Node(self.chain, random.Random(f"{seed}:{name}"), say=self.loop.say) for name in _NODES]
         self._to_nodes = [
             self.network.add(Host(name, node.answer)) for name, node in zip(_NODES, self.nodes, strict=True)
@@ -128,6 +129,7 @@ class World:
         (self.folder / "networks").mkdir()
         (self.folder / "networks" / "local.json").write_text(json.dumps(_NETWORK))
         self.facts = Facts()
+        self.is_past_http = chance.random() < 0.75
         self._chance = chance
         self._template = template
         self.people: People | None = None
@@ -140,6 +142,9 @@ class World:
             stack.enter_context(group_commit.jobs_made_by(SimulatedJobs))
             stack.enter_context(no_threads())
             stack.enter_context(virtual_cache_of_names(self.loop))
+            if self.is_past_http:
+                nodes = zip(_NODES, self.nodes, self._to_nodes, strict=True)
+                stack.enter_context(past_http(self.network, {name: (node, host) for name, node, host in nodes}))
             yield
 
     def prepare(self) -> Path:
@@ -176,19 +181,17 @@ class World:
             self.loop.slow_s = self._chance.choice((0.0, 0.0, 0.1, 1.0))
             self._to_sink.faults, self.server.front.faults = dict(_OF_SINK), dict(_OF_CALLERS)
         self.server.start()
-        self.people.begin(plan.calls, plan.hooks, plan.pays)
         for _ in range(plan.strangers):
             self.loop.outside(self._pay_watched_at(self._chance.random() * acted))
+        if plan.faults and plan.strangers and self._chance.random() < 0.5:
+            self.loop.outside(self._swap_watched_at(self._chance.random() * acted))
         for _ in range(plan.kills):
-            is_aimed = self._chance.random() < 0.6
-            at = (
-                self._chance.choice(moments) + self._chance.random() * 60 if is_aimed else self._chance.random() * acted
-            )
-            self.loop.outside(self._kill_at(at))
+            self._aim_kill(moments, acted)
         if plan.faults and plan.pays and self._chance.random() < 0.5:
             self.loop.outside(self._reorg_deeply_at(self._chance.choice(moments) + self._chance.random() * 600))
         for _ in range(plan.restarts):
             self.loop.outside(self._restart_at(self._chance.random() * acted))
+        self.people.begin(plan.calls, plan.hooks, plan.pays)
         if plan.faults and self._chance.random() < 0.3:
             begin = self._chance.random() * acted
             self._to_sink.away = (begin, begin + self._chance.choice((30.0, 600.0)))
@@ -215,6 +218,19 @@ class World:
             node.lag = node.busy = node.lies = node.hides = 0
             host.faults = {}
 
+    def _aim_kill(self, moments: list[float], acted: float) -> None:
+        """A kill where much happens, at a call or a payment, or at any time."""
+        assert self.people is not None
+        aim, chance, plan = self._chance.random(), self._chance, self.plan
+        if aim < 0.25 and plan.calls:
+            self.people.deadly[f"call-{chance.randrange(plan.calls)}"] = chance.randint(1, 6)
+        elif aim < 0.5 and plan.pays:
+            self.people.deadly[f"pay-{chance.randrange(plan.pays)}"] = chance.randint(1, 12)
+        elif aim < 0.8:
+            self.loop.outside(self._kill_at(chance.choice(moments) + chance.random() * 60))
+        else:
+            self.loop.outside(self._kill_at(chance.random() * acted))
+
     async def _kill_at(self, at: float) -> None:
         """Most kills are where something leaves the process: at a commit, or on the way to a host and back."""
         points, place = self._chance.choice((0, 1, 2, 2, 3, 4)), self._chance.choice(_PLACES)
@@ -229,6 +245,19 @@ class World:
             await asyncio.sleep(self._chance.choice((45, 75, 100)))
             self.chain.catch_up()
             self.chain.reorg(self._chance.randint(1, self.chain.deepest))
+
+    async def _swap_watched_at(self, at: float) -> None:
+        """A deep reorg brings one stranger's payment to the place where another's was, which comes back later."""
+        await asyncio.sleep(at)
+        hash = self.chain.send(paid_by_stranger(self.chain.pending_nonce(flows.RIVAL), int(at) + 1, flows.RIVAL_KEY))
+        for _ in range(60):
+            await asyncio.sleep(BLOCK_S)
+            found = self.chain.place_of(hash)
+            if found is not None and (depth := self.chain.head.number - found[0].number + 1) > CONFIRMATIONS + 3:
+                self.chain.send(paid_by_stranger(self.chain.pending_nonce(flows.STRANGER), int(at) + 2))
+                self.loop.say("a deep reorg puts one stranger's payment in another's place")
+                self.chain.counts["deep reorgs"] += 1
+                return self.chain.reorg(depth, held=flows.RIVAL)
 
     async def _reorg_deeply_at(self, at: float) -> None:
         """Final blocks go, and miners have never heard of what the wallet has paid in them."""

@@ -265,7 +265,7 @@ class ChainWatcher:
     @property
     def _every_ms(self) -> float:
         block_ms = self._parts.reader.chain.network.block_time_ms
-        return max(_SHORTEST_MS, min(block_ms // 3, _LONGEST_MS))
+        return max(_SHORTEST_MS, min(block_ms // 3, clock.polled_within_ms(_LONGEST_MS)))
 
     async def look(self) -> None:
         """Follows the head once, and starts those who have work. Raises what keeps the chain from being read at all."""
