@@ -105,7 +105,12 @@ def test_every_page_is_accessible(app: App, world: World, looks: str) -> None:
     """Every change sees one page wide and light, and the next one narrow and dark."""
     page = app.page
     wrong: dict[str, Any] = {}
-    states = (f"/runs/{world.run}?step=ask", NOTHING, f"/runs/{world.run}?tab=events")
+    states = (
+        f"/runs/{world.run}?step=ask",
+        NOTHING,
+        f"/runs/{world.run}?tab=events",
+        f"/workflows/{world.workflow}?step=ask",
+    )
     for number, path in enumerate((*sorted(_paths()), *states)):
         page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
         app.turn_to(world.address(path))

@@ -116,6 +116,8 @@ def test_an_api_is_asked_every_ten_minutes_and_a_low_price_told(
     person.write(f"http://{source.address}/price?symbol=ETH")
     person.simulate()
     person.add("if")
+    expect(person.inspector.get_by_text("Give exactly one of condition and expression")).to_be_visible()
+    expect(person.inspector.get_by_role("alert")).to_have_count(0)
     person.write("usd < 5000")
     expect(person.inspector.get_by_text("Yes, with the last known values.")).to_be_visible()
     person.add("notify")

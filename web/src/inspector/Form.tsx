@@ -88,6 +88,8 @@ export default function Form({ id, spec, problems, last }: Props) {
         one.field?.startsWith(`nodes.${id}.payload.${name}.`) ||
         one.field?.startsWith(`nodes.${id}.payload.${name}[`),
     )
+  // nobody has done anything wrong before they began
+  const isBegun = Object.keys(payload).length > 0
   const others = problems.filter((one) => !one.field?.startsWith(`nodes.${id}.payload.`))
   const set = (name: string, value: unknown) => edit((flow) => setField(flow, id, name, value), `${id}.${name}`)
   const field = (name: string) =>
@@ -154,8 +156,8 @@ export default function Form({ id, spec, problems, last }: Props) {
         </p>
       )}
       {others.map((one, i) => (
-        <p key={i} className="fault" role="alert">
-          {one.message}
+        <p key={i} className={isBegun ? 'fault' : 'err yet'} role={isBegun ? 'alert' : undefined}>
+          {isBegun ? one.message : one.message.replaceAll('`', '')}
         </p>
       ))}
       {node.type === 'if' && payload.condition === undefined && (
