@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dustrun import clock
 from services.access.test_people import ADA, Browser
 from testkit.approving import ASKING, question_of
 from testkit.composition import Client, Composition, composed
@@ -16,6 +17,7 @@ from testkit.sharing import ended
 Json = dict[str, Any]
 BARRED = {"nodes": {**ASKING["nodes"], "ask": {**ASKING["nodes"]["ask"], "payload": {"message": "Pay?"}}}}
 DAY_S = 86_400
+_IN_2_DAYS = clock.to_rfc3339(clock.now_ms() + 2 * DAY_S * 1000)
 
 
 @pytest.fixture
@@ -170,6 +172,8 @@ async def test_who_may_make_its_keys(server: Composition) -> None:
     assert (await of_ada.post("/v1/api-keys", {"name": "x", "serviceAccountId": wider["id"]})).status == 403
     me = (await of_ada.get("/v1/me")).data["keyId"]
     assert (await server.owner.post(f"/v1/api-keys/{me}/rotate", {})).code == 409033
+    short = await server.owner.post("/v1/api-keys", {"name": "s", "permissions": ["admin"], "expiresAt": _IN_2_DAYS})
+    assert (await _key(server.client(short.data["key"]), account))["expiresAt"] == short.data["expiresAt"]
     far = {"name": "x", "serviceAccountId": account["id"], "expiresAt": "2100-01-01T00:00:00Z"}
     assert (await server.owner.post("/v1/api-keys", far)).fields == ["expiresAt"]
     both = {"name": "x", "serviceAccountId": account["id"], "permissions": ["run:read"]}

@@ -35,13 +35,15 @@ def hand_of(tx: Tx, org_id: str, key_id: str) -> str:
 
 
 def hands_behind(tx: Tx, org_id: str, key_id: str) -> frozenset[str]:
-    """Every hand that a key may be in. Of a service account's these are the account, the person who answers for it, and
-    whoever made the key and so has seen its secret; of any other key its hand alone."""
+    """Every hand that a key may be in. Of a service account's these are the account, whoever answers for it or did
+    since the key was made, and whoever made the key and so has seen its secret; of any other key its hand alone."""
     found = set[str]()
     while (row := key_rows.find(tx, org_id, key_id)) is not None and row.service_account_id is not None:
         account = account_rows.find(tx, org_id, row.service_account_id)
-        owner = account.owner_id if account is not None else None
-        found.update(one for one in (row.service_account_id, owner) if one is not None)
+        found.add(row.service_account_id)
+        if account is not None:
+            past = [person for person, until in exact_json.loads(account.past_owners) if row.created_at <= until]
+            found.update([*past, *([account.owner_id] if account.owner_id is not None else [])])
         if row.created_by is None:
             return frozenset(found)
         key_id = row.created_by

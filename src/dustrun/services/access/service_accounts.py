@@ -174,9 +174,12 @@ class ServiceAccounts:
                 row,
                 name=given.name or row.name,
                 description=row.description if given.description is None else given.description,
-                owner_id=_owner(tx, principal, given.owner_id) if given.owner_id else row.owner_id,
                 updated_at=clock.now_ms(),
             )
+            if given.owner_id is not None and given.owner_id != row.owner_id:
+                past = [*exact_json.loads(row.past_owners), [row.owner_id, changed.updated_at]]
+                owner = _owner(tx, principal, given.owner_id)
+                changed = replace(changed, owner_id=owner, past_owners=exact_json.dumps_text(past))
             ended = list[KeyRow]()
             if given.permissions is not None or given.role is not None:
                 permissions = _rights(tx, principal, given)
@@ -212,7 +215,7 @@ class ServiceAccounts:
         def unit(tx: Tx) -> NewKey:
             row = _get(tx, principal, account_id)
             limits = Limits(*map(ids_of, (row.workflow_ids, row.workflow_scope, row.wallet_ids)))
-            end = _end(expires_at, LIFE_MS)
+            end = _end(good_maker(tx, principal), expires_at, LIFE_MS)
             return _add_key(tx, principal, row, name, description, exact_json.loads(row.permissions), limits, end)
 
         return await idempotency.write(self._writer, unit)
@@ -235,7 +238,7 @@ class ServiceAccounts:
                 raise Conflict(message, code=Code.KEY_NOT_ROTATED)
             row, now = _get(tx, principal, old.service_account_id), clock.now_ms()
             ends_at = old.expires_at or now
-            end = _end(expires_at, max(ends_at - old.created_at, DAY_MS))
+            end = _end(good_maker(tx, principal), expires_at, max(ends_at - old.created_at, DAY_MS))
             limits = Limits(*map(ids_of, (old.workflow_ids, old.workflow_scope, old.wallet_ids)))
             if limits.workflow_scope is not None:  # its workflows follow from it
                 limits = replace(limits, workflow_ids=None)
@@ -304,7 +307,7 @@ def _add_key(
         name,
         permissions,
         description=description,
-        expires_at=end_within(maker, end),
+        expires_at=end,
         workflow_ids=named,
         workflow_scope=scope,
         wallet_ids=limits.wallet_ids,
@@ -355,12 +358,14 @@ def _fit_keys(tx: Tx, principal: Principal, row: AccountRow, permissions: Sequen
     return []
 
 
-def _end(expires_at: int | None, life_ms: int) -> int:
+def _end(maker: KeyRow, expires_at: int | None, life_ms: int) -> int:
+    """When a new key expires: not after the key that makes it."""
     now = clock.now_ms()
     if expires_at is not None and expires_at > now + MOST_LIFE_MS:
         problem = Problem("expiresAt", "must be within a year: keys of service accounts always expire")
         raise Invalid(_WRONG, details=[problem])
-    return expires_at or now + min(life_ms, MOST_LIFE_MS)
+    usual = now + min(life_ms, MOST_LIFE_MS)
+    return min(end_within(maker, expires_at) or usual, expires_at or usual)
 
 
 def _ids_text(named: Sequence[str] | None) -> str | None:

@@ -15,7 +15,7 @@ from dustrun.storage.db.tables import service_accounts as t
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRow:
     """One service account; times in milliseconds, `permissions`, `workflow_ids`, `workflow_scope` and `wallet_ids` JSON
-    lists. `owner_id`: the person who answers for it."""
+    lists. `owner_id`: the person who answers for it; `past_owners`: JSON list of those who did, and until when."""
 
     id: str
     org_id: str
@@ -32,10 +32,14 @@ class AccountRow:
     updated_at: int
     disabled_at: int | None = None
     deleted_at: int | None = None
+    past_owners: str = "[]"
 
 
 _NAMES = tuple(field.name for field in fields(AccountRow))
-_CHANGING = ("name", "description", "role", "permissions", "owner_id", "updated_at", "disabled_at", "deleted_at")
+_CHANGING = (
+    *("name", "description", "role", "permissions", "owner_id", "past_owners"),
+    *("updated_at", "disabled_at", "deleted_at"),
+)
 _COLUMNS = [t.c[name] for name in _NAMES]
 _THERE = (t.c.org_id == b("org_id"), t.c.deleted_at.is_(None))
 _INSERT = Statement(sa.insert(t))

@@ -110,6 +110,13 @@ service_accounts = Table(
     Column("updated_at", BigInteger, nullable=False),
     Column("disabled_at", BigInteger),
     Column("deleted_at", BigInteger, comment="rows stay: who stood behind its keys is not lost"),
+    Column(
+        "past_owners",
+        Text,
+        nullable=False,
+        server_default="[]",
+        comment="JSON list of [person, until]: they may know the keys of that time",
+    ),
     partial_index("ix_service_accounts_org_id_name", "org_id", "name", where="deleted_at IS NULL", unique=True),
 )
 
