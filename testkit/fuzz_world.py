@@ -739,7 +739,7 @@ HELP: dict[str, Adapt] = {
     "test_action": _action,
     "get_trigger": lambda _, case: _path(case, type="manual"),
     "get_workflow_template": _id_of(lambda _: "price-alert"),
-    "use_workflow_template": _id_and_body(lambda _: "price-alert", {}),
+    "use_workflow_template": _id_and_body(lambda _: "price-alert", {"keepExamples": True}),
     "test_trigger": _test_trigger,
     "start_backtest": _id_and_body(World.ticking, _PAST),
     "list_backtests": _id_of(World.ticking),

@@ -288,7 +288,7 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/schemas/definition.json": [get()],
     "GET /v1/templates": [get()],
     "GET /v1/templates/{id}": [get(id="take-profit")],
-    "POST /v1/templates/{id}/use": [send({}, id="take-profit")],
+    "POST /v1/templates/{id}/use": [send({"keepExamples": True}, id="take-profit")],
     "GET /v1/schemas/wallet-policy.json": [get()],
     "POST /v1/workflows/{id}/dust-plan": [send(_DATA, id="spends"), send(_DATA, id="large")],
     "GET /v1/workflows/{id}/analyze-funds": [get(id="spends"), get(id="large")],

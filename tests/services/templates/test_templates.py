@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dustrun.core.sources.spend_slice import slices_of
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import compile_program
+from dustrun.services.templates.blanks import blanks_of, fill
 from dustrun.services.templates.templates import CATEGORIES, FIRST, definition_of, get_template, list_templates
 from engine.conftest import Bench
 from outbox import ANYTHING, open_outbox
@@ -101,7 +103,7 @@ async def test_every_template_is_valid_and_simulates(bench: tuple[Bench, dict[st
     await server.api.post("/v1/tables", _TABLE)
     ended: dict[str, Any] = {}
     for one in list_templates():
-        made = (await server.api.post(f"/v1/templates/{one.id}/use", {})).data
+        made = (await server.api.post(f"/v1/templates/{one.id}/use", {"keepExamples": True})).data
         checked = (await server.api.post("/v1/workflows/validate", {"definition": made["definition"]})).data
         assert checked["valid"], (one.id, checked["errors"])
         text = exact_json.dumps({"definition": made["definition"], "payload": one.payload}).decode()
@@ -126,10 +128,73 @@ async def test_every_template_is_valid_and_simulates(bench: tuple[Bench, dict[st
 
 async def test_a_template_becomes_a_workflow_of_its_own(bench: tuple[Bench, dict[str, str]]) -> None:
     server, _ = bench
-    made = (await server.api.post(f"/v1/templates/{FIRST}/use", {"name": "Mine"})).data
+    made = (await server.api.post(f"/v1/templates/{FIRST}/use", {"name": "Mine", "keepExamples": True})).data
     assert (made["name"], made["status"], made["version"]) == ("Mine", "draft", 1)
     schema = made["definition"]["nodes"]["root"]["payload"]["inputSchema"]["properties"]
     assert {name: field["default"] for name, field in schema.items()} == get_template(FIRST).payload
     assert "default" not in json.dumps(get_template(FIRST).definition), "the template itself is unchanged"
     missing = await server.api.post("/v1/templates/none/use", {})
     assert (missing.status, missing.body["code"]) == (404, 404015)
+
+
+_OWN = f"0x{'ab' * 20}"
+_ANSWERS = {"url": "https://mine.dev/x", "address": _OWN, "text": "mine", "table": "mine"}
+_NAMED = {"type": "own", "id": "con_1"}
+
+
+def test_nothing_that_stands_for_somebody_is_left_once_the_blanks_are_filled() -> None:
+    known = catalog.load()
+    left = re.compile(r"example\.(com|org|net)|127\.0\.0\.1|123456789012|0x7099|0x3C44|0xd8dA")
+    for one in list_templates():
+        definition = definition_of(one)
+        blanks = blanks_of(definition, known)
+        assert len({blank.name for blank in blanks}) == len(blanks), one.id
+        filled = fill(definition, blanks, {blank.name: _ANSWERS.get(blank.kind, _NAMED) for blank in blanks})
+        assert left.search(exact_json.dumps_text(filled)) is None, one.id
+        again = [blank for blank in blanks_of(filled, known) if blank.example not in _ANSWERS.values()]
+        assert again == [], one.id
+        assert definition == definition_of(one), "what is filled is a copy"
+
+
+def test_a_template_asks_for_what_it_cannot_know_each_once() -> None:
+    known = catalog.load()
+    asked = {
+        one.id: [(blank.kind, blank.name) for blank in blanks_of(definition_of(one), known)] for one in list_templates()
+    }
+    assert asked["sweep"] == [("wallet", "wallet"), ("address", "send.recipient")]
+    assert asked[FIRST] == [("wallet", "wallet"), ("address", "treasury"), ("url", "noticeUrl")]
+    assert asked["payout"] == [("wallet", "wallet"), ("text", "csv")]
+    assert asked["site-check"] == [("url", "ask.url"), ("url", "down.url")]
+    assert asked["invoice-by-email"] == [("connector", "root.connector"), ("url", "accepted.url")]
+    assert asked["every-so-often"] == []
+    (person, url) = blanks_of(definition_of(get_template("health-factor")), known)
+    assert (person.places, url.places) == ((("root", "args", 0),), (("notify", "url"),))
+
+
+async def test_a_blank_without_a_value_is_refused_by_its_name(bench: tuple[Bench, dict[str, str]]) -> None:
+    server, _ = bench
+    before = (await server.api.get("/v1/workflows")).data["items"]
+
+    async def use(values: dict[str, str]) -> Any:
+        return await server.api.post(f"/v1/templates/{FIRST}/use", {"values": values})
+
+    def fields(reply: Any) -> list[str]:
+        assert reply.status == 400, reply.body
+        return [one["field"] for one in reply.body["details"]]
+
+    assert fields(await use({})) == ["values.treasury", "values.noticeUrl"]
+    url = "https://mine.dev/x"
+    assert fields(await use({"treasury": "0x12", "noticeUrl": url})) == ["values.treasury"]
+    assert fields(await use({"treasury": _OWN, "noticeUrl": url, "n": "1"})) == ["values.n"]
+    assert fields(await use({"treasury": _OWN, "noticeUrl": url, "wallet": "wal_none"})) != []
+    assert (await server.api.get("/v1/workflows")).data["items"] == before
+    (wallet,) = (await server.api.get("/v1/wallets")).data["items"]
+    made = (await use({"treasury": _OWN, "noticeUrl": url, "wallet": wallet["id"]})).data
+    inputs = made["definition"]["nodes"]["root"]["payload"]["inputSchema"]["properties"]
+    assert (inputs["treasury"]["default"], inputs["noticeUrl"]["default"]) == (_OWN, url)
+    shown = (await server.api.get(f"/v1/templates/{FIRST}")).data["blanks"]
+    assert [(one["name"], one["isRequired"]) for one in shown] == [
+        ("wallet", False),
+        ("treasury", True),
+        ("noticeUrl", True),
+    ]

@@ -2,13 +2,13 @@
 import { NativeSelect, Textarea, TextInput } from '@mantine/core'
 import { useState } from 'react'
 import { post } from '../api/client'
-import { useEveryOne } from '../api/queries'
+import { useCatalog, useEveryOne } from '../api/queries'
 import { FormDialog } from '../forms/FormDialog'
 import { servesOneOf } from '../forms/fits'
 import NewConnector from '../forms/NewConnector'
 import NewWallet from '../forms/NewWallet'
 import { OwnWallets } from '../inspector/OwnWallets'
-import { type Answers, type Blank, filledIn } from '../model/blanks'
+import { type Blank, labelOf, valuesOf } from '../model/blanks'
 import { words } from '../words'
 import { pages } from '../words.pages'
 import { templates as said } from '../words.templates'
@@ -20,60 +20,56 @@ type Named = { type: string; id: string }
 
 export default function Blanks({ asked, open, close }: Props) {
   const { name, description, definition, blanks } = asked
-  const [answers, setAnswers] = useState<Answers>([])
-  const [making, setMaking] = useState<number | null>(null)
-  const answer = (at: number, value: Answers[number]) =>
-    setAnswers((all) => blanks.map((_, i) => (i === at ? value : all[i])))
+  const [answers, setAnswers] = useState<Record<string, string>>({})
+  const [making, setMaking] = useState<string | null>(null)
+  const catalog = useCatalog().data ?? {}
+  const answer = (blank: string, value: string) => setAnswers((all) => ({ ...all, [blank]: value }))
   const make = async () => {
-    const filled = filledIn(definition, blanks, answers)
-    const { errors } = await post('/v1/workflows/validate', {}, { definition: filled } as never)
-    const isLeft = (field: string) =>
-      blanks.some(
-        ({ kind, places }, i) => kind === 'connector' && !answers[i] && field === `nodes.${places[0]?.[0]}.connector`,
-      )
-    const wrong = errors.filter(({ field }) => !isLeft(field ?? ''))
-    if (wrong.length) throw new Error(wrong.map(({ message }) => message).join(' '))
-    const { id } = await post('/v1/workflows', {}, { name, description, definition: filled } as never)
+    const { id } = await post(
+      '/v1/templates/{id}/use',
+      { path: { id: asked.id } },
+      { values: valuesOf(blanks, answers), keepExamples: false },
+    )
     await open(id)
   }
-  const made = making === null ? undefined : blanks[making]
-  const take = (one: Named) => making !== null && answer(making, one)
+  const made = blanks.find((one) => one.name === making)
+  const take = ({ id }: Pick<Named, 'id'>) => making !== null && answer(making, id)
   return (
     <>
       <FormDialog title={name} go={said.make} close={close} act={make}>
         <p className="quiet">{description}</p>
-        {blanks.map((blank, i) => (
+        {blanks.map((blank) => (
           <Ask
-            key={blank.label}
+            key={blank.name}
             blank={blank}
-            answer={answers[i]}
-            give={(value) => answer(i, value)}
-            make={() => setMaking(i)}
+            label={labelOf(blank, definition, catalog)}
+            answer={answers[blank.name] ?? ''}
+            give={(value) => answer(blank.name, value)}
+            make={() => setMaking(blank.name)}
           />
         ))}
       </FormDialog>
       {/* beside the form, not within it: sending one would send the other */}
       {made?.kind === 'connector' && <NewConnector kinds={made.fits} close={() => setMaking(null)} made={take} />}
-      {made?.kind === 'wallet' && (
-        <NewWallet close={() => setMaking(null)} made={(id) => take({ type: 'wallet', id })} />
-      )}
+      {made?.kind === 'wallet' && <NewWallet close={() => setMaking(null)} made={(id) => take({ id })} />}
     </>
   )
 }
 
 type AskProps = {
   blank: Blank
-  answer: Answers[number]
-  give: (value: Answers[number]) => void
+  label: string
+  answer: string
+  give: (value: string) => void
   make: () => void
 }
 
-function Ask({ blank, answer, give, make }: AskProps) {
-  if (blank.kind === 'connector') return <ConnectorAsk blank={blank} answer={answer} give={give} make={make} />
-  if (blank.kind === 'wallet') return <WalletAsk blank={blank} answer={answer} give={give} make={make} />
-  const text = typeof answer === 'string' ? answer : ''
-  if (blank.kind === 'table') return <TableAsk blank={blank} text={text} give={give} />
-  const shared = { label: blank.label, description: blank.about?.replaceAll('`', ''), value: text, required: true }
+function Ask(props: AskProps) {
+  const { blank, label, answer, give } = props
+  if (blank.kind === 'connector') return <ConnectorAsk {...props} />
+  if (blank.kind === 'wallet') return <WalletAsk {...props} />
+  if (blank.kind === 'table') return <TableAsk {...props} />
+  const shared = { label, description: blank.about?.replaceAll('`', ''), value: answer, required: true }
   const placeholder = words.inspector.forExample(blank.example)
   if (blank.kind === 'text')
     return (
@@ -98,47 +94,25 @@ function Ask({ blank, answer, give, make }: AskProps) {
         classNames={{ input: 'mono' }}
         onChange={(event) => give(event.currentTarget.value.trim())}
       />
-      {isAddress && <OwnWallets address={text} pick={give} />}
+      {isAddress && <OwnWallets address={answer} pick={give} />}
     </div>
   )
 }
 
-function ConnectorAsk({ blank, answer, give, make }: AskProps) {
-  const rows = useEveryOne('/v1/connectors').filter((one) => servesOneOf(one.type, blank.fits ?? []))
-  return (
-    <NamedAsk
-      label={blank.label}
-      none={said.later}
-      rows={rows}
-      answer={answer}
-      give={give}
-      make={make}
-      makes={pages.connectors.create}
-    />
-  )
+function ConnectorAsk({ blank, ...props }: AskProps) {
+  const rows = useEveryOne('/v1/connectors').filter((one) => servesOneOf(one.type, blank.fits))
+  return <NamedAsk {...props} none={said.later} rows={rows} makes={pages.connectors.create} />
 }
 
-function WalletAsk({ blank, answer, give, make }: AskProps) {
-  const wallets = useEveryOne('/v1/wallets')
-  const usual = wallets.find((one) => one.isDefault)?.name
-  const rows = wallets.map(({ id, name }) => ({ id, name, type: 'wallet' }))
-  return (
-    <NamedAsk
-      label={blank.label}
-      none={words.inspector.defaultWallet(usual)}
-      rows={rows}
-      answer={answer}
-      give={give}
-      make={make}
-      makes={pages.wallets.create}
-    />
-  )
+function WalletAsk({ blank: _, ...props }: AskProps) {
+  const rows = useEveryOne('/v1/wallets')
+  const usual = rows.find((one) => one.isDefault)?.name
+  return <NamedAsk {...props} none={words.inspector.defaultWallet(usual)} rows={rows} makes={pages.wallets.create} />
 }
 
 type NamedProps = Omit<AskProps, 'blank'> & {
-  label: string
   none: string
-  rows: (Named & { name: string })[]
+  rows: { id: string; name: string }[]
   makes: string
 }
 
@@ -147,9 +121,9 @@ function NamedAsk({ label, none, rows, answer, give, make, makes }: NamedProps) 
     <div>
       <NativeSelect
         label={label}
-        value={typeof answer === 'object' ? answer.id : ''}
+        value={answer}
         data={[{ value: '', label: none }, ...rows.map((one) => ({ value: one.id, label: one.name }))]}
-        onChange={(event) => give(rows.find((one) => one.id === event.currentTarget.value))}
+        onChange={(event) => give(event.currentTarget.value)}
       />
       <small className="quiet ownwallets">
         <button type="button" className="link" onClick={make}>
@@ -160,14 +134,14 @@ function NamedAsk({ label, none, rows, answer, give, make, makes }: NamedProps) 
   )
 }
 
-function TableAsk({ blank, text, give }: { blank: Blank; text: string; give: (value: string) => void }) {
+function TableAsk({ blank, label, answer, give }: AskProps) {
   const names = useEveryOne('/v1/tables').map(({ name }) => name)
   const known = names.includes(blank.example) ? names : [blank.example, ...names]
   return (
     <NativeSelect
-      label={blank.label}
+      label={label}
       description={names.length ? blank.about?.replaceAll('`', '') : said.noTable}
-      value={text || blank.example}
+      value={answer || blank.example}
       data={known}
       onChange={(event) => give(event.currentTarget.value)}
     />

@@ -103,10 +103,8 @@ function TemplateCard({ one, fail }: { one: Item; fail: (error: unknown) => void
     try {
       const path = { id: one.id }
       const template = (await get('/v1/templates/{id}', { path })) as Asked
-      const { blanksOf } = await import('../model/blanks')
-      const blanks = blanksOf(template.definition, catalog)
-      if (await isWorthAsking(blanks)) setAsked({ ...template, blanks })
-      else await open((await post('/v1/templates/{id}/use', { path }, {})).id)
+      if (await isWorthAsking(template.blanks)) setAsked(template)
+      else await open((await post('/v1/templates/{id}/use', { path }, { values: {}, keepExamples: false })).id)
     } catch (problem) {
       fail(problem)
     }

@@ -81,7 +81,11 @@ OF: dict[str, tuple[str, ...]] = {
     "hooks retry": (f"dustrun hooks retry dlv_{_ID}",),
     "hooks replay": (f"dustrun hooks replay dlv_{_ID}",),
     "template list": ("dustrun template list", "dustrun template list price --category money"),
-    "template use": ("dustrun template use take-profit --name 'Take profit, my way'",),
+    "template show": ("dustrun template show sweep",),
+    "template use": (
+        "dustrun template use sweep --set send.recipient=0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+        "dustrun template use take-profit --name 'Take profit, my way' --keep-examples",
+    ),
     "workflow place": (f"dustrun workflow place wf_{_ID} --folder payroll/europe --tag monthly",),
     "workflow list": (
         "dustrun workflow list --status active",

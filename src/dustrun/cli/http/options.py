@@ -73,12 +73,20 @@ def parse_json(source: str, text: str) -> Any:
 def read_pairs(name: str, pairs: list[str]) -> dict[str, Any]:
     """Parses `key=value` options; values that are valid JSON become JSON, all others text."""
     found: dict[str, Any] = {}
-    for pair in pairs:
-        key, separator, text = pair.partition("=")
-        if not separator or not key:
-            raise CliError(f'--{name} "{pair}" must have the form key=value.')
+    for key, text in read_texts(name, pairs).items():
         try:
             found[key] = exact_json.loads(text)
         except exact_json.JsonError:
             found[key] = text
+    return found
+
+
+def read_texts(name: str, pairs: list[str]) -> dict[str, str]:
+    """Parses `key=value` options; values are texts."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator or not key:
+            raise CliError(f'--{name} "{pair}" must have the form key=value.')
+        found[key] = text
     return found
