@@ -40,6 +40,17 @@ def server(home: Path) -> Iterator[Served]:
         yield found
 
 
+def test_settings_of_the_organization_change_one_by_one(server: Served) -> None:
+    assert server.dustrun("organization", "show").stdout.strip().endswith("as the server\tno")
+    server.json("organization", "update", "--retention-days", "90")
+    changed = server.json("organization", "update", "--single-person-approves")
+    assert (changed["singlePersonApproves"], changed["retentionDays"]) == (True, 90)
+    told = server.dustrun("organization", "update", "--no-single-person-approves", "--retention-days", "0").stdout
+    assert told.strip().endswith("forever\tno")
+    nothing = server.dustrun("organization", "update")
+    assert (nothing.returncode, "Give what to change" in nothing.stderr) == (2, True)
+
+
 def test_audit_log_is_exported_goes_on_and_is_verified_offline(server: Served, home: Path) -> None:
     file = home / "audit.jsonl"
     (key,) = server.json("audit", "keys")["items"]
@@ -62,17 +73,6 @@ def test_audit_log_is_exported_goes_on_and_is_verified_offline(server: Served, h
     (home / "elsewhere.jsonl").write_bytes(file.read_bytes().replace(newest, b"0" * 64))
     foreign = server.dustrun("audit", "export", "--out", str(home / "elsewhere.jsonl"), "--continue")
     assert (foreign.returncode, "restored from a backup" in foreign.stderr) == (1, True)
-
-
-def test_settings_of_the_organization_change_one_by_one(server: Served) -> None:
-    assert server.dustrun("organization", "show").stdout.strip().endswith("as the server\tno")
-    server.json("organization", "update", "--retention-days", "90")
-    changed = server.json("organization", "update", "--single-person-approves")
-    assert (changed["singlePersonApproves"], changed["retentionDays"]) == (True, 90)
-    told = server.dustrun("organization", "update", "--no-single-person-approves", "--retention-days", "0").stdout
-    assert told.strip().endswith("forever\tno")
-    nothing = server.dustrun("organization", "update")
-    assert (nothing.returncode, "Give what to change" in nothing.stderr) == (2, True)
 
 
 def test_a_workflow_is_placed_and_a_key_limited_to_its_folder(server: Served) -> None:
