@@ -99,7 +99,7 @@ async def test_many_unknown_parameters_hold_up_nobody(owner: Client) -> None:
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        ("staus=draft", 'There is no such parameter. Did you mean "status"?'),
+        ("staus=draft", 'There is no such parameter. Did you mean "status"'),
         ("page=2", "There is no such parameter. Known parameters: "),
     ],
 )

@@ -30,6 +30,7 @@ OWN = {
     "intent",
     "iterations",
     "keys",
+    "publicKey",
     "receipt",
     "revert",
     "simulationForks",
