@@ -22,7 +22,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dustrun import log
+from dustrun import clock, log
+from dustrun.errors import StoreUnavailable, Temporary
 from dustrun.trigger_host.polls import AT_ONCE
 from testkit.composition import Composition, composed
 from testkit.news import serving
@@ -212,6 +213,44 @@ def test_readable_lines_end_with_the_exception() -> None:
     first, *rest = stream.getvalue().splitlines()
     assert first.endswith("Z [error  ] it broke                       module=test path=a")
     assert (rest[0], rest[-1]) == ("Traceback (most recent call last):", "ValueError: sk_***")
+
+
+def test_a_trouble_is_told_when_it_begins_once_a_minute_and_when_it_is_over() -> None:
+    now_s = 0.0
+    with logged() as stream, clock.virtual(lambda: now_s, 0):
+        trouble = log.Trouble(log.get("store"), log.ERROR, "it is away")
+        trouble.end("reads")
+        for tenth in range(1500):
+            now_s = tenth / 10
+            trouble.meet(OSError("gone"), "reads" if tenth % 2 else "writes")
+            trouble.end("reads")  # what is well in between changes nothing
+        now_s = 200.0
+        trouble.end("reads")
+        trouble.end("reads")
+        assert len(_lines(stream)) == 3
+        trouble.end("writes")
+        trouble.meet(OSError("again"), "writes")
+    told = [
+        (one["level"], one["event"], one.get("error"), one.get("since_s"), one.get("failures"))
+        for one in _lines(stream)
+    ]
+    assert told == [
+        ("error", "it is away", "gone", None, None),
+        ("error", "it is away", "gone", 60, 601),
+        ("error", "it is away", "gone", 120, 1201),
+        ("info", "it is away: over", None, 200, 1500),
+        ("error", "it is away", "again", None, None),
+    ]
+
+
+def test_what_fails_for_a_trouble_that_is_told_is_a_detail() -> None:
+    with logged() as stream:
+        log.get("a").failed("not looked at", StoreUnavailable("away"))
+        log.get("a").error("not followed", exc_info=StoreUnavailable("away"))
+        log.get("a").failed("not looked at", Temporary("busy"), lease="x")
+        log.get("a").failed("not looked at", ValueError("a defect"))
+    told = [(one["level"], one.get("error"), "exception" in one) for one in _lines(stream)]
+    assert told == [("warning", "busy", False), ("error", None, True)]
 
 
 class Watched(io.StringIO):

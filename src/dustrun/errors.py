@@ -237,6 +237,8 @@ class DustrunError(Exception):
 
     default_code: Code = Code.INTERNAL
     retryable: bool = False
+    is_told: bool = False
+    """Whether the log tells of the trouble as a whole, so that each failure for its sake is a detail there."""
 
     def __init__(
         self,
@@ -309,6 +311,8 @@ class Temporary(DustrunError):
 
 class StoreUnavailable(Temporary):
     """The store cannot be reached, so nothing was done. Nothing can be recorded either until it is back."""
+
+    is_told = True
 
 
 class Permanent(DustrunError):

@@ -58,6 +58,8 @@ _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _DELAY_S: Final = 0.02
 _MOST_QUEUED: Final = 10_000
 _CLOSING_S: Final = 1.0
+_TELL_EVERY_S: Final = 60.0
+_CALM_S: Final = 5.0
 
 
 def mask_text(text: str) -> str:
@@ -322,7 +324,17 @@ class Logger:
         """Logs at the given level."""
         self._log(level, event, values)
 
+    def failed(self, event: str, error: Exception, **values: Any) -> None:
+        """Logs what failed and is tried again: an error of ours by its message, any other by where it came from."""
+        message = getattr(error, "message", None)
+        if message is None or _is_told(error):
+            self.error(event, **values, exc_info=error)
+        else:
+            self.warning(event, **values, error=message)
+
     def _log(self, level: int, event: str, values: dict[str, Any]) -> None:
+        if "exc_info" in values and _is_told(values["exc_info"]):
+            level = DEBUG
         if level < _output.least:
             return
         entry = {**_bound.get(), "module": self._module, **values}
@@ -339,3 +351,54 @@ class Logger:
 def get(name: str) -> Logger:
     """The logger of a module."""
     return Logger(name)
+
+
+def _is_told(error: object) -> bool:
+    """Whether a `Trouble` tells of it."""
+    return getattr(error, "is_told", False) is True
+
+
+class Trouble:
+    """A trouble that many things fail by, again and again: told when it begins, once a minute how often since, and when
+    it is over. Threads may call it."""
+
+    def __init__(self, logger: Logger, level: int, event: str) -> None:
+        self._logger, self._level, self._event = logger, level, event
+        self._lock = threading.Lock()
+        self._failing: set[str] = set()
+        self._began_s = self._told_s = self._met_s = 0.0
+        self._failures = 0
+
+    def meet(self, error: object, side: str = "") -> None:
+        """Something failed by it. `side`: of what can fail and be well apart, as reads and writes; it is over when all
+        are well."""
+        now_s = clock.monotonic_s()
+        with self._lock:
+            is_new = not self._failing
+            self._failing.add(side)
+            self._met_s = now_s
+            if is_new:
+                self._began_s, self._failures = now_s, 0
+            self._failures += 1
+            if not is_new and now_s - self._told_s < _TELL_EVERY_S:
+                return
+            self._told_s = now_s
+            lasts = {} if is_new else self._figures(now_s)
+        self._logger.log(self._level, self._event, **lasts, error=str(error))
+
+    def end(self, side: str = "") -> None:
+        """A side is well. Told only after some seconds without a failure: what fails now and then is one trouble."""
+        if side not in self._failing:
+            return
+        now_s = clock.monotonic_s()
+        with self._lock:
+            if now_s - self._met_s < _CALM_S or side not in self._failing:
+                return
+            self._failing.discard(side)
+            if self._failing:
+                return
+            lasted = self._figures(now_s)
+        self._logger.info(f"{self._event}: over", **lasted)
+
+    def _figures(self, now_s: float) -> dict[str, Any]:
+        return {"since_s": round(now_s - self._began_s), "failures": self._failures}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from dustrun.errors import Conflict, Temporary, Uncertain
+from dustrun import clock, log
+from dustrun.errors import Conflict, StoreUnavailable, Temporary, Uncertain
 from dustrun.storage.access import organizations
 from dustrun.storage.access.organizations import OrganizationRow
 from dustrun.storage.db.database import Database
@@ -92,6 +96,32 @@ async def test_a_server_that_is_down_is_unavailable_until_it_is_back(
         cluster.start()
     await writer.write(_add("d"))
     assert await database.read(_ids) == ["a", "d"]
+
+
+async def test_however_much_fails_the_log_says_once_that_the_store_is_away_and_once_that_it_is_back(
+    cluster: Cluster, parts: tuple[str, Database, Writer]
+) -> None:
+    _, database, writer = parts
+    written, now_s = io.StringIO(), 0.0
+    with contextlib.redirect_stderr(written), clock.virtual(lambda: now_s, 0):
+        log.set_up(as_json=True)
+        try:
+            cluster.stop()
+            for _ in range(10):
+                asked = (writer.write(_add("a")), database.read(_ids))
+                failed = await asyncio.gather(*asked, return_exceptions=True)
+                assert [type(error) for error in failed] == [StoreUnavailable] * 2
+            cluster.start()
+            now_s = 30.0
+            await writer.write(_add("b"))
+            assert await database.read(_ids) == ["b"]
+        finally:
+            log.set_up(as_json=True, level="error")
+    told = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert [(one["event"], one.get("failures")) for one in told] == [
+        ("the store is unavailable", None),
+        ("the store is unavailable: over", 20),
+    ]
 
 
 async def test_the_lock_is_the_writers(cluster: Cluster, parts: tuple[str, Database, Writer], tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from dustrun.app.hooks import HookServices
 from dustrun.app.money import Money
 from dustrun.app.triggers import Triggers
 from dustrun.engine.hosts.claims import Claims
-from dustrun.errors import DustrunError
 from dustrun.operations.declaration.parts import Parts
 from dustrun.records import dataclass
 from dustrun.services.sharing.bus import Bus
@@ -58,10 +57,8 @@ class Sharing:
 async def _safely(look: Callable[[], Awaitable[None]]) -> None:
     try:
         await look()
-    except DustrunError as error:
-        _logger.warning("the tables could not be looked at", error=error.message)
     except Exception as error:
-        _logger.error("the tables could not be looked at", exc_info=error)
+        _logger.failed("the tables could not be looked at", error)
 
 
 async def join(base: Base, stack: contextlib.AsyncExitStack) -> Sharing | None:

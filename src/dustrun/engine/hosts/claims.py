@@ -11,7 +11,6 @@ from typing import Protocol
 
 from dustrun import clock, log
 from dustrun.engine.run.recovery import LoadedRun
-from dustrun.errors import DustrunError
 from dustrun.services.sharing.bus import Bus
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -172,10 +171,8 @@ class Claims:
         while True:
             try:
                 self._free = await self._database.read(lambda tx: rows.count_free(tx, self._most_free))
-            except DustrunError as error:
-                _logger.warning("runs could not be counted", error=error.message)
             except Exception as error:
-                _logger.error("runs could not be counted", exc_info=error)
+                _logger.failed("runs could not be counted", error)
             since = clock.monotonic_s() - _HAND_OVER_S
             self._handed = {run_pk: at for run_pk, at in self._handed.items() if at > since}
             await asyncio.sleep(_LOOK_S)
@@ -185,10 +182,8 @@ class Claims:
         while True:
             try:
                 await self._look(self._engine)
-            except DustrunError as error:
-                _logger.warning("runs could not be claimed", error=error.message)
             except Exception as error:
-                _logger.error("runs could not be claimed", exc_info=error)
+                _logger.failed("runs could not be claimed", error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await self._woken.wait()
@@ -248,10 +243,8 @@ class Claims:
         loaded: Mapping[int, LoadedRun] = {}
         try:
             loaded = await self._database.look_up(lambda tx: engine.load_new(tx, found))
-        except DustrunError as error:
-            _logger.warning("claimed runs are read one by one", error=error.message)
         except Exception as error:
-            _logger.error("claimed runs are read one by one", exc_info=error)
+            _logger.failed("claimed runs are read one by one", error)
         finally:
             self._coming -= Counter(run.org_id for run in found)
             engine.adopt(found, loaded)

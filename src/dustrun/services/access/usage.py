@@ -73,7 +73,7 @@ class Usage:
             await self.flush()
         except DustrunError as error:
             self._has_more.set()
-            _logger.warning("key usage not written", error=error.message)
+            _logger.failed("key usage not written", error)
 
     async def flush(self) -> None:
         """Writes all pending records; those that come meanwhile wait for the next time, or it would not end under

@@ -111,7 +111,7 @@ class Health:
         try:
             await self._writer.write(unit)
         except (Temporary, Uncertain) as error:
-            _logger.warning("how a connector's calls go could not be written", connector=row.id, error=error.message)
+            _logger.failed("how a connector's calls go could not be written", error, connector=row.id)
 
 
 def said_by(url: str, status: int | None) -> str:

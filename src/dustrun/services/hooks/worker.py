@@ -283,10 +283,8 @@ class HookWorker:
             now = clock.now_ms()
             await self._deps.writer.write(lambda tx: outcomes.disable(tx, hook, reason, now))
             _logger.warning("a hook was disabled", hook_id=self._hook_id, reason=reason)
-        except DustrunError as error:
-            _logger.warning("a hook is held up", hook_id=self._hook_id, error=error.message)
         except Exception as error:
-            _logger.error("a hook is held up", hook_id=self._hook_id, exc_info=error)
+            _logger.failed("a hook is held up", error, hook_id=self._hook_id)
         return _AFTER_ERROR_S
 
     async def _find(self) -> HookRow | None:
@@ -294,7 +292,7 @@ class HookWorker:
             try:
                 return await self._deps.database.read(lambda tx: hook_rows.find_any(tx, self._hook_id))
             except DustrunError as error:
-                _logger.warning("a hook cannot be read", hook_id=self._hook_id, error=error.message)
+                _logger.failed("a hook cannot be read", error, hook_id=self._hook_id)
                 await asyncio.sleep(_AFTER_ERROR_S)
 
     async def _sleep(self, wait_s: float) -> None:
@@ -365,7 +363,7 @@ class HookWorker:
                 _logger.warning("a hook was disabled", hook_id=self._hook_id, reason=reason)
         except DustrunError as error:
             # not recorded, so it is sent again
-            _logger.warning("an attempt was not recorded", hook_id=self._hook_id, error=error.message)
+            _logger.failed("an attempt was not recorded", error, hook_id=self._hook_id)
             await asyncio.sleep(_AFTER_ERROR_S)
         except Exception as error:
             _logger.error("an attempt failed", hook_id=self._hook_id, exc_info=error)

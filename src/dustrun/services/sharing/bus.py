@@ -44,6 +44,7 @@ class Bus:
         self._told: dict[Told, None] = {}
         self._woken = asyncio.Event()
         self._listens = asyncio.Event()
+        self._deafness = log.Trouble(_logger, log.WARNING, "the connection that hears other servers is lost")
         self._tasks: list[asyncio.Task[None]] = []
         self.on_gap: list[Callable[[], None]] = []
         """Called when wake-ups may have been lost, and every few seconds, since nobody would know."""
@@ -90,7 +91,7 @@ class Bus:
             try:
                 await notifications.notify(self._database, payload)
             except DustrunError as error:
-                _logger.warning("other servers were not told", error=error.message)
+                _logger.failed("other servers were not told", error)
 
     def _payloads(self, told: dict[Told, None]) -> Iterator[str]:
         """What was told, in as few notifications as it fits into."""
@@ -114,12 +115,13 @@ class Bus:
             try:
                 async for payload in notifications.listen(self._database, GAP_S):
                     self._listens.set()
+                    self._deafness.end()
                     if payload is None:
                         self._look()
                     else:
                         self._hear(payload)
             except notifications.ConnectionLost as error:
-                _logger.warning("the connection that hears other servers was lost", error=str(error))
+                self._deafness.meet(error)
             except Exception as error:
                 _logger.error("what another server told could not be heard", exc_info=error)
             self._look()

@@ -89,17 +89,15 @@ class Election:
             try:
                 await self._held.release(self._name)
             except DustrunError as error:
-                _logger.warning("a lease was not given back", lease=self._name, error=error.message)
+                _logger.failed("a lease was not given back", error, lease=self._name)
 
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
             try:
                 await self._look()
-            except DustrunError as error:
-                _logger.warning("a lease could not be looked at", lease=self._name, error=error.message)
             except Exception as error:
-                _logger.error("what a lease is for failed", lease=self._name, exc_info=error)
+                _logger.failed("a lease could not be looked at", error, lease=self._name)
 
     async def _look(self) -> None:
         is_ours = await self._held.take(self._name) is not None

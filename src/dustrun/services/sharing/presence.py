@@ -55,7 +55,7 @@ class Presence:
         try:
             await self._writer.write(self._end)
         except DustrunError as error:
-            _logger.warning("the end of this process was not recorded", error=error.message)
+            _logger.failed("the end of this process was not recorded", error)
 
     def share(self, role: str) -> int:
         """Among how many processes of a role what is limited for all of them is divided; at least one."""
@@ -100,7 +100,7 @@ class Presence:
             try:
                 await self._beat()
             except DustrunError as error:
-                _logger.warning("this process could not say that it lives", error=error.message)
+                _logger.failed("this process could not say that it lives", error)
 
     async def _beat(self) -> None:
         def unit(tx: Tx) -> tuple[int, list[ProcessRow]]:

@@ -17,10 +17,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import PoolProxiedConnection
 
-from dustrun import ids
+from dustrun import ids, log
 from dustrun.errors import Bug, CommitUnknown, DustrunError, StoreUnavailable, Temporary
 from dustrun.storage.db.server_file import create_private
 from dustrun.storage.db.statement import Tx
+
+_logger = log.get(__name__)
 
 # Reads of single rows by their key, on the event loop: on SQLite they take less time than their way to a reader's
 # thread and back.
@@ -225,6 +227,8 @@ class Database:
         self._cursor: Any = None
         self._claim: int | None = None
         self._writer_waits = True
+        self.trouble = log.Trouble(_logger, log.ERROR, "the store is unavailable")
+        """Of reads, and of writes."""
         self.is_taken = False
         """Set when another server took over the lock: this process's in-memory state is stale."""
 
@@ -392,13 +396,18 @@ class Database:
         read = self._read_bare if is_one_statement and not self.is_sqlite else self._read_once
         try:
             try:
-                return read(query)
+                result = read(query)
             except self.dialect.loaded_dbapi.Error as error:
                 if self.is_sqlite or not self.is_fatal(error):
                     raise
-                return read(query)
+                result = read(query)
         except (self.dialect.loaded_dbapi.Error, sa.exc.SQLAlchemyError) as error:
-            raise self.translate(error) from error
+            translated = self.translate(error)
+            if isinstance(translated, StoreUnavailable):
+                self.trouble.meet(error, "reads")
+            raise translated from error
+        self.trouble.end("reads")
+        return result
 
     def _read_once(self, query: Callable[[Tx], T]) -> T:
         """Runs the query in one snapshot."""

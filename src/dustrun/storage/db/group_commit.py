@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 from dustrun import clock, log, metrics
-from dustrun.errors import Uncertain
+from dustrun.errors import StoreUnavailable, Uncertain
 from dustrun.records import dataclass
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -109,6 +109,7 @@ class GroupCommit:
         started, outcome = clock.monotonic_s(), GroupOutcome()
         try:
             self._execute(group, outcome, apart=apart)
+            self._database.trouble.end("writes")
         except Exception as error:
             outcome = self._fail(group, error)
         note(group, started)
@@ -141,6 +142,7 @@ class GroupCommit:
         outcome = GroupOutcome()
         try:
             self._database.commit()
+            self._database.trouble.end("writes")
             outcome.done = group
         except Exception as error:
             outcome = self._fail(group, error)
@@ -208,7 +210,10 @@ def failure_of(group: list[Waiter], error: Exception, database: Database) -> Gro
     """The outcome of a transaction that failed as a whole."""
     _FAILED.add()
     translated = database.translate(error)
-    _logger.error("commit failed", error=str(error), units=len(group))
+    if isinstance(translated, StoreUnavailable):
+        database.trouble.meet(error, "writes")
+    else:
+        _logger.error("commit failed", error=str(error), units=len(group))
     return GroupOutcome(
         failed=[(waiter, translated) for waiter in group],
         is_doubtful=isinstance(translated, Uncertain),

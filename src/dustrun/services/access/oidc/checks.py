@@ -67,10 +67,8 @@ class Checks:
         while not self._stopping.is_set():
             try:
                 await self.look(provider)
-            except DustrunError as error:
-                _logger.warning("the provider's people could not be checked", error=error.message)
             except Exception as error:
-                _logger.error("checking the provider's people failed", exc_info=error)
+                _logger.failed("the provider's people could not be checked", error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
 

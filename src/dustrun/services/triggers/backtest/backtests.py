@@ -287,7 +287,7 @@ class Backtests:
             except _Stopping:
                 return
             except (Temporary, Uncertain) as error:
-                _logger.warning("a back-test waits", backtest_id=row.id, error=error.message)
+                _logger.failed("a back-test waits", error, backtest_id=row.id)
                 await asyncio.sleep(_AGAIN_S)
 
     async def _outcome(self, row: BacktestRow) -> tuple[str, str | None, str | None]:
