@@ -56,6 +56,10 @@ class Code(enum.IntEnum):
     SIGN_IN_REFUSED = 403023, "The identity provider's answer signs nobody in; the message says why."
     PASSKEY_REFUSED = 403024, "The passkey's answer is not right; the message says why."
     PASSKEY_NEEDED = 403025, "The person has a passkey, and must just have signed in with it to do this."
+    SCIM_FILTER_REFUSED = (
+        403026,
+        "A directory asked for a part of what the server says of itself, which is not filtered.",
+    )
     REFUSED = 403002, "A policy or safety rule refused the action."
     SIGNER_DISAGREES = (
         403040,

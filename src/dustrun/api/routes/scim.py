@@ -21,7 +21,7 @@ from dustrun.errors import Code, DustrunError
 from dustrun.operations.declaration.parts import Parts, parts_of
 from dustrun.sdk.threads import run_beside
 from dustrun.services.access.principal import PROVISION, Principal
-from dustrun.services.access.scim.directory import Asked, ShownGroup, ShownUser, check_provisions, document_of
+from dustrun.services.access.scim.directory import ListPart, ShownGroup, ShownUser, check_provisions, document_of
 from dustrun.services.access.scim.documents import GROUP, USER, ScimInvalid, read_filter
 from dustrun.services.access.scim.schemas import RESOURCE_TYPES, SCHEMAS, SERVICE_PROVIDER
 
@@ -47,11 +47,11 @@ class _Asking:
         self.query: Mapping[str, str] = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         self.base = parts.settings.base_url() + _ROOT
 
-    def part(self, known: Mapping[str, str]) -> Asked:
+    def part(self, known: Mapping[str, str]) -> ListPart:
         """Which part of a list is asked for; `startIndex` counts from one."""
         wanted = read_filter(self.query.get("filter", ""), known)
         first, count = self._number("startIndex", 1), self._number("count", _USUAL)
-        return Asked(wanted, min(max(count, 0), _MOST), max(first, 1) - 1)
+        return ListPart(wanted, min(max(count, 0), _MOST), max(first, 1) - 1)
 
     def _number(self, name: str, default: int) -> int:
         text = self.query.get(name, str(default))
@@ -59,10 +59,10 @@ class _Asking:
             raise ScimInvalid(f'"{name}" must be a whole number.')
         return int(text)
 
-    def listed(self, count: int, asked: Asked, found: list[Json]) -> Json:
+    def listed(self, count: int, part: ListPart, found: list[Json]) -> Json:
         """A page of a list."""
         shown = [self.chosen(one) for one in found]
-        page = {"totalResults": count, "startIndex": asked.offset + 1, "itemsPerPage": len(shown)}
+        page = {"totalResults": count, "startIndex": part.offset + 1, "itemsPerPage": len(shown)}
         return {"schemas": [_LIST], **page, "Resources": shown}
 
     def chosen(self, document: Json) -> Json:
@@ -111,9 +111,9 @@ _Answer = Callable[[_Asking], Awaitable[tuple[int, Json | None]]]
 
 
 async def _list_users(asking: _Asking) -> tuple[int, Json | None]:
-    asked = asking.part(_USER_FILTERS)
-    count, found = await asking.directory.list_users(asking.principal, asked)
-    return 200, asking.listed(count, asked, [asking.user(one) for one in found])
+    part = asking.part(_USER_FILTERS)
+    count, found = await asking.directory.list_users(asking.principal, part)
+    return 200, asking.listed(count, part, [asking.user(one) for one in found])
 
 
 async def _get_user(asking: _Asking) -> tuple[int, Json | None]:
@@ -138,14 +138,14 @@ async def _delete_user(asking: _Asking) -> tuple[int, Json | None]:
 
 
 async def _list_groups(asking: _Asking) -> tuple[int, Json | None]:
-    asked = asking.part(_GROUP_FILTERS)
-    wanted = dict(asked.wanted)
+    part = asking.part(_GROUP_FILTERS)
+    wanted = dict(part.wanted)
     member = wanted.pop("members.value", None)
     with_members = not asking.leaves_out("members")
     count, found = await asking.directory.list_groups(
-        asking.principal, Asked(wanted, asked.limit, asked.offset), member, with_members=with_members
+        asking.principal, ListPart(wanted, part.limit, part.offset), member, with_members=with_members
     )
-    return 200, asking.listed(count, asked, [asking.group(one) for one in found])
+    return 200, asking.listed(count, part, [asking.group(one) for one in found])
 
 
 async def _get_group(asking: _Asking) -> tuple[int, Json | None]:
@@ -174,10 +174,11 @@ def _about(documents: Mapping[str, Json], *, is_list: bool) -> _Answer:
 
     async def tell(asking: _Asking) -> tuple[int, Json | None]:
         if asking.query.get("filter"):
-            raise DustrunError("These are not filtered.", code=Code.PERMISSION_MISSING)
+            message = "What the server says of itself is not filtered: ask again without `filter`."
+            raise DustrunError(message, code=Code.SCIM_FILTER_REFUSED)
         located = [_located(one, asking.base) for one in documents.values()]
         if is_list:
-            return 200, asking.listed(len(located), Asked({}, _MOST, 0), located)
+            return 200, asking.listed(len(located), ListPart({}, _MOST, 0), located)
         if asking.id and asking.id not in documents:
             raise DustrunError(f'There is no "{asking.id[:200]}".', code=Code.ROUTE_UNKNOWN)
         return 200, _located(documents[asking.id], asking.base)

@@ -30,7 +30,7 @@ from dustrun.services.access.api_keys import (
     permissions_of,
 )
 from dustrun.services.access.paging import Page, Paging, page_of
-from dustrun.services.access.principal import Principal
+from dustrun.services.access.principal import PROVISION, Principal
 from dustrun.services.access.roles import permissions_of_role
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.access import people as person_rows
@@ -342,6 +342,9 @@ def _rights(tx: Tx, principal: Principal, given: Given) -> list[str]:
     wrong = sorted(_FOR_PEOPLE.intersection(named))
     if wrong:
         message = f'includes "{wrong[0]}", which a service account cannot have: administering is for people'
+        raise Invalid(_WRONG, details=[Problem(field, message)])
+    if PROVISION in named and len(set(named)) > 1:
+        message = f'includes "{PROVISION}" and others: what a directory provisions with may do nothing else'
         raise Invalid(_WRONG, details=[Problem(field, message)])
     return sorted(set(named))
 

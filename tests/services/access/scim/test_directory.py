@@ -17,6 +17,7 @@ from services.access.oidc.test_sign_in import Browser
 from testkit.composition import Composition, composed
 from testkit.identity_provider import IdentityProvider, providing
 
+ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 GROUPS = {
     "traders": ("wallet:spend", "run:read", "key:write"),
     "readers": ("run:read",),
@@ -163,6 +164,26 @@ async def test_nothing_but_its_own_key_opens_it_and_that_key_opens_nothing_else(
             assert [(await scim.send("GET", f"{path}/{one}"))[1]["id"] for one in ids] == ids
 
 
+async def test_its_key_may_be_a_service_account_s_which_does_nothing_else(tmp_path: Path) -> None:
+    """People whom it has made stay when its key is rotated, and when the account is disabled."""
+    async with _world(tmp_path) as (server, _, _provider):
+        body = {"name": "directory", "permissions": ["people:provision", "run:read"]}
+        refused = await server.owner.post("/v1/service-accounts", body)
+        assert (refused.status, refused.body["details"][0]["field"]) == (400, "permissions")
+        account = (await server.owner.post("/v1/service-accounts", {**body, "permissions": ["people:provision"]})).data
+        more = {"permissions": ["people:provision", "run:read"]}
+        assert (await server.owner.send("PATCH", f"/v1/service-accounts/{account['id']}", more)).status == 400
+        asked = {"name": "directory", "serviceAccountId": account["id"]}
+        old = (await server.owner.post("/v1/api-keys", asked)).data
+        user = await ScimClient(server, old["key"]).make("/Users", ADA)
+        new = (await server.owner.post(f"/v1/api-keys/{old['id']}/rotate", {"graceS": 0})).data
+        assert (await ScimClient(server, old["key"]).send("GET", f"/Users/{user}"))[0] == 401
+        assert (await ScimClient(server, new["key"]).send("GET", f"/Users/{user}"))[1]["active"] is True
+        await server.owner.post(f"/v1/service-accounts/{account['id']}/disable")
+        assert (await ScimClient(server, new["key"]).send("GET", f"/Users/{user}"))[0] == 401
+        assert (await server.owner.get(f"/v1/people/{user}")).data["state"] != "deactivated"
+
+
 async def test_errors_say_what_a_directory_must_mend(tmp_path: Path) -> None:
     async with _world(tmp_path) as (_, scim, _provider):
         user = await scim.make("/Users", ADA)
@@ -180,10 +201,13 @@ async def test_errors_say_what_a_directory_must_mend(tmp_path: Path) -> None:
             ("GET", "/Users?filter=title%20pr", None, 400, "invalidFilter"),
             ("GET", "/Users?count=ten", None, 400, "invalidValue"),
             ("GET", "/Users/per_nobody", None, 404, None),
+            ("GET", "/ServiceProviderConfig?filter=patch%20pr", None, 403, None),
+            ("GET", "/Schemas?filter=id%20pr", None, 403, None),
         ]
         for method, path, body, expected, scim_type in wrong:
             status, found = await scim.send(method, path, body)
             assert (status, found["status"], found.get("scimType")) == (expected, str(expected), scim_type), path
+            assert (found["schemas"], bool(found["detail"])) == ([ERROR], True), path
         assert (await scim.send("GET", f"/Users/{user}"))[1]["userName"] == "ada"
 
 

@@ -55,7 +55,7 @@ class ShownGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ListPart:
     """Which part of a list is asked for: equal values by attribute, how many, and how many before them."""
 
     wanted: Mapping[str, str]
@@ -75,14 +75,14 @@ class Directory:
 
     # --- users ---
 
-    async def list_users(self, principal: Principal, asked: Asked) -> tuple[int, list[ShownUser]]:
+    async def list_users(self, principal: Principal, part: ListPart) -> tuple[int, list[ShownUser]]:
         """How many users there are of these, and some of them."""
         check_provisions(principal)
-        wanted = {name: value.lower() if name == "username" else value for name, value in asked.wanted.items()}
+        wanted = {name: value.lower() if name == "username" else value for name, value in part.wanted.items()}
 
         def query(tx: Tx) -> tuple[int, list[ShownUser]]:
             of, now = principal.org_id, clock.now_ms()
-            count, found = rows.list_users(tx, of, wanted, now=now, limit=asked.limit, offset=asked.offset)
+            count, found = rows.list_users(tx, of, wanted, now=now, limit=part.limit, offset=part.offset)
             groups = rows.list_groups_of(tx, [one.row.person_id for one in found])
             return count, [ShownUser(one, groups.get(one.row.person_id, [])) for one in found]
 
@@ -184,14 +184,14 @@ class Directory:
     # --- groups ---
 
     async def list_groups(
-        self, principal: Principal, asked: Asked, member: str | None, *, with_members: bool
+        self, principal: Principal, part: ListPart, member: str | None, *, with_members: bool
     ) -> tuple[int, list[ShownGroup]]:
         """How many groups there are of these, and some of them."""
         check_provisions(principal)
 
         def query(tx: Tx) -> tuple[int, list[ShownGroup]]:
             count, found = rows.list_groups(
-                tx, principal.org_id, asked.wanted, member, limit=asked.limit, offset=asked.offset
+                tx, principal.org_id, part.wanted, member, limit=part.limit, offset=part.offset
             )
             return count, [ShownGroup(one, rows.list_members(tx, one.id) if with_members else None) for one in found]
 
