@@ -245,12 +245,14 @@ class Everybody:
         headers |= asked.headers
         options: dict[str, Any] = {} if asked.body is None else {"json": asked.body}
         self._session.cookies.clear()  # signing in sets some
-        self._session.cookies.clear()  # signing in sets some
         timeout = (10, _READ_S) if asked.path.endswith("/stream") else 30
         with self._session.request(
             asked.method, self._base + asked.url, params=asked.query, headers=headers, stream=True, timeout=timeout,
             **options,
         ) as answer:  # fmt: skip
+            kept = (answer.headers["cache-control"], answer.headers["x-content-type-options"])
+            is_catalogue = asked.url in ("/v1/actions", "/v1/triggers") and answer.status_code == 200
+            assert kept == ("no-cache" if is_catalogue else "no-store", "nosniff"), asked.url
             text = b""
             try:
                 for chunk in answer.iter_content(None):

@@ -39,6 +39,7 @@ class ScimClient:
         """Status and document."""
         answer = await self._http.request(method, f"/scim/v2{path}", json=body)
         assert not answer.content or answer.headers["content-type"] == "application/scim+json"
+        assert (answer.headers["cache-control"], answer.headers["x-content-type-options"]) == ("no-store", "nosniff")
         return answer.status_code, answer.json() if answer.content else None
 
     async def make(self, path: str, body: Any) -> str:
