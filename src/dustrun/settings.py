@@ -545,6 +545,13 @@ class Settings(BaseSettings):
         """Whether other processes use the store too."""
         return self.shared or self.temporal_address is not None
 
+    @field_validator("otlp_logs", "otlp_propagate")
+    @classmethod
+    def _check_receiver(cls, value: bool, found: ValidationInfo) -> bool:
+        if value and found.data.get("otlp_endpoint") is None:
+            raise ValueError("needs otlp_endpoint, where the receiver is; without it nothing is sent")
+        return value
+
     @field_validator("outbound_allow")
     @classmethod
     def _check_allow(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from pydantic import ValidationError
 
 from dustrun import log
+from dustrun.settings import Settings
 from testkit.composition import composed
 
 KEY = "sk_" + "a" * 40
@@ -105,3 +107,10 @@ async def test_nothing_is_sent_unless_asked_for(tmp_path: Path, receiver: Receiv
     async with composed(tmp_path, otlp_endpoint=receiver.url):
         log.get("dustrun.test").warning("kept")
     assert receiver.lines == []
+
+
+@pytest.mark.parametrize("name", ["otlp_logs", "otlp_propagate"])
+def test_what_needs_a_receiver_is_refused_without_one(name: str) -> None:
+    with pytest.raises(ValidationError, match="needs otlp_endpoint, where the receiver is"):
+        Settings(**{name: True})
+    assert Settings(**{name: True, "otlp_endpoint": "http://127.0.0.1:4318"})
