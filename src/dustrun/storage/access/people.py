@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import fields
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
@@ -14,6 +14,9 @@ from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import people as t
 from dustrun.storage.db.tables import runs, sign_in_links, web_sessions
 from dustrun.storage.db.trigger_tables import form_links, subscriptions
+
+BY_DIRECTORY: Final = "directory"
+"""`invited_by` of a person whom the directory has made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

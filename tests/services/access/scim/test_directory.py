@@ -135,6 +135,37 @@ async def test_who_is_here_already_is_taken_over_with_what_they_may_do(tmp_path:
         assert await _permissions(server, person) == {"run:read"}
 
 
+async def test_a_directory_vouches_for_nobody_who_was_here_before_it(tmp_path: Path) -> None:
+    """Else its key would be as powerful as every person: it could say that an employee is the administrator."""
+    async with _world(tmp_path) as (server, scim, provider):
+        provider.people["mallory"] = {"name": "M", "email": "mallory@example.com", "email_verified": True}
+        invitation = {"name": "Root", "email": "root@example.com", "permissions": ["admin"]}
+        person = (await server.owner.post("/v1/people", invitation)).data["id"]  # whose invitation is open
+        user = {"schemas": [USER], "userName": "root@example.com", "externalId": "mallory"}
+        path = f"/Users/{await scim.make('/Users', user)}"
+        assert path == f"/Users/{person}"
+        readers = await scim.make("/Groups", _group("readers"))
+        assert (await Browser(server).sign_in(provider, "mallory"))[0] == 403023
+        emails = [{"value": "mallory@example.com", "primary": True}]
+        assert (await scim.patch(path, {"op": "replace", "value": {"emails": emails}}))[0] == 200
+        assert (await Browser(server).sign_in(provider, "mallory"))[0] == 403023
+        member = {"op": "add", "path": "members", "value": [{"value": person}]}
+        assert (await scim.patch(f"/Groups/{readers}", member))[0] == 200
+        assert (await Browser(server).sign_in(provider, "mallory"))[0] == 409025
+
+        for sender in ("directory", "administrator"):
+            if sender == "directory":
+                assert (await scim.patch(path, {"op": "replace", "value": {"active": False}}))[0] == 200
+            else:
+                assert (await server.owner.send("PATCH", f"/v1/people/{person}", {"state": "active"})).status == 200
+                assert (
+                    await server.owner.send("PATCH", f"/v1/people/{person}", {"state": "deactivated"})
+                ).status == 200
+            status, found = await scim.patch(path, {"op": "replace", "value": {"active": True}})
+            assert (status, "before the directory" in found["detail"]) == (409, True)
+            assert (await scim.send("GET", path))[1]["active"] is False
+
+
 async def test_the_last_way_in_cannot_be_taken_away(tmp_path: Path) -> None:
     async with _world(tmp_path) as (server, scim, _):
         user = await scim.make("/Users", ADA)

@@ -167,14 +167,15 @@ class SignIns:
         admitted: Admitted,
         user: SeenUser | None,
     ) -> PersonRow:
-        """Whose identity it is: if nobody's yet, of a user of the directory, of an open invitation, or of a new person
-        if settings allow it."""
+        """Whose identity it is: if nobody's yet, of a person whom the directory has made and who has not signed in, of
+        an open invitation, or of a new person if settings allow it. For others the directory does not vouch: it could
+        say that anybody is an administrator who was here before it."""
         if identity is not None:
             known = people.find(tx, org_id, identity.person_id)
             assert known is not None, "people are never deleted"
             return known
         own = None if user is None else people.find(tx, org_id, user.row.person_id)
-        if own is not None and not any(one.issuer == provider.url for one in rows.list_of_person(tx, own.id)):
+        if own is not None and own.invited_by == people.BY_DIRECTORY and own.joined_at is None:
             return own
         email = admitted.email
         if email is None:

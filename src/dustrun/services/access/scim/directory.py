@@ -25,13 +25,11 @@ from dustrun.storage.access import identities, people
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.access.directory import GroupRow, SeenUser, UserRow
 from dustrun.storage.access.keys import KeyRow
-from dustrun.storage.access.people import PersonRow
+from dustrun.storage.access.people import BY_DIRECTORY, PersonRow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 
-BY_DIRECTORY: Final = "directory"
-"""Stands for the key that invited a person whom the directory has made."""
 AT_ONCE: Final = 100
 """Members that one transaction changes: others get their turn between."""
 Json = dict[str, Any]
@@ -144,6 +142,8 @@ class Directory:
                     old.row, user_name=user.user_name, external_id=user.external_id, names=names, changed_at=now
                 )
                 rows.update_user(tx, fresh, email=user.email, name=user.display)
+                if user.email != old.email:
+                    people.drop_links(tx, _person(tx, principal.org_id, user_id).key_id)  # they were for that address
                 audit.record(tx, principal, "directory-user.update", user_id, email=user.email, active=is_active)
             ended = _set_active(tx, principal, user_id, is_active)
             if is_active and not old.is_active:
@@ -350,7 +350,8 @@ def document_of(user: SeenUser) -> Json:
 
 def _set_active(tx: Tx, principal: Principal, person_id: str, wanted: bool) -> list[KeyRow]:
     """Deactivates a person, as an administrator would, or lets them in again; raises `Conflict` if nobody else could
-    administer the organisation."""
+    administer the organisation, and for whoever was here before the directory: what they may do comes from an
+    administrator, who alone gives it back."""
     person = _person(tx, principal.org_id, person_id)
     home = _home(tx, person)
     if is_good(home) == wanted:
@@ -360,6 +361,12 @@ def _set_active(tx: Tx, principal: Principal, person_id: str, wanted: bool) -> l
         identities.end(tx, person_id, at=None)
         people.drop_links(tx, home.id)
         return end_keys_of(tx, actor, person_id)
+    if person.invited_by != BY_DIRECTORY:
+        raise Conflict(
+            f'"{person.email}" was here before the directory and is deactivated: an administrator must let them in '
+            f"again (dustrun people activate {person_id}).",
+            code=Code.PERSON_DEACTIVATED,
+        )
     fresh = make_key(
         person.org_id,
         person.name,
