@@ -111,6 +111,7 @@ async def test_nothing_is_sent_unless_asked_for(tmp_path: Path, receiver: Receiv
 
 @pytest.mark.parametrize("name", ["otlp_logs", "otlp_propagate"])
 def test_what_needs_a_receiver_is_refused_without_one(name: str) -> None:
+    given: Any = {name: True}
     with pytest.raises(ValidationError, match="needs otlp_endpoint, where the receiver is"):
-        Settings(**{name: True})
-    assert Settings(**{name: True, "otlp_endpoint": "http://127.0.0.1:4318"})
+        Settings(**given)
+    assert Settings(**given, otlp_endpoint="http://127.0.0.1:4318")
