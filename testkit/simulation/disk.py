@@ -40,6 +40,15 @@ def fail_power(folder: Path, chance: random.Random, unsynced: int = 1) -> str:
     return fate
 
 
+def mark(folder: Path) -> bytes:
+    """What every commit that adds to the write-ahead log changes: the part of its index's header that counts them."""
+    shm = folder / "dustrun.db-shm"
+    if not shm.exists():
+        return b""
+    with shm.open("rb") as file:
+        return file.read(40)[8:]
+
+
 def _commits(wal: Path, shm: Path) -> tuple[list[int], int]:
     """The offsets in the log after which each commit is complete, and up to which it is in the database file."""
     raw = wal.read_bytes() if wal.exists() else b""

@@ -51,6 +51,7 @@ class Server:
         self._stopping = self._ended = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
         loop.on_kill = self._died
+        loop.store_mark = lambda: disk.mark(self.data)
         log.set_up(as_json=True, level="warning", stream=self.log)
 
     @property

@@ -31,3 +31,17 @@ def test_only_commits_that_are_not_synced_may_be_lost(seed: int, unsynced: int, 
     assert len(left) in most_lost[fate]
     after.close()
     writer.close()
+
+
+def test_only_a_commit_that_adds_to_the_log_changes_its_mark(tmp_path: Path) -> None:
+    assert disk.mark(tmp_path) == b""
+    writer = sqlite3.connect(tmp_path / "dustrun.db", isolation_level=None)
+    writer.execute("PRAGMA journal_mode=WAL")
+    writer.execute("CREATE TABLE t (n INTEGER)")
+    before = disk.mark(tmp_path)
+    for statement in ("BEGIN IMMEDIATE", "UPDATE t SET n = 1", "COMMIT"):
+        writer.execute(statement)
+    assert disk.mark(tmp_path) == before
+    writer.execute("INSERT INTO t VALUES (1)")
+    assert disk.mark(tmp_path) != before
+    writer.close()
