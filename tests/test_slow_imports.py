@@ -8,8 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -53,10 +52,20 @@ _IMPORTED = re.compile(r"^import time: +\d+ \| +\d+ \| +([\w.]+)$", re.MULTILINE
 _LISTENING = "Listening on "
 
 
-@contextmanager
-def _idle(folder: Path) -> Iterator[tuple[int, Path]]:
-    """A server in an interpreter of its own, just ready: its process id, and the file that names what it imports."""
+@dataclass(frozen=True)
+class Idle:
+    """What a server that is just ready has loaded."""
+
+    imported: set[str]
+    anonymous_kib: int | None
+    """Where the system tells it."""
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Idle:
+    """A server in an interpreter of its own, which takes seconds of processor time: one for all that is asked of it."""
     compileall.compile_dir(Path(dustrun.__file__).parent, quiet=1)  # as pip leaves an installed package
+    folder = tmp_path_factory.mktemp("idle")
     command = [sys.executable, "-X", "importtime", "-m", "dustrun", "serve", "--port", "0"]
     command += ["--data-dir", str(folder / "data")]
     environment = {**os.environ, "DUSTRUN_MASTER_KEY_FILE": str(folder / "master.key")}
@@ -66,23 +75,25 @@ def _idle(folder: Path) -> Iterator[tuple[int, Path]]:
         try:
             assert process.stdout is not None
             assert process.stdout.readline().startswith(_LISTENING)
-            yield process.pid, imported
+            anonymous_kib = _anonymous_kib(process.pid)
         finally:
             process.terminate()
             process.communicate(timeout=120)
+    return Idle(set(_IMPORTED.findall(imported.read_text())), anonymous_kib)
 
 
-def test_first_start_imports_no_slow_module(tmp_path: Path) -> None:
-    with _idle(tmp_path) as (_, imported):
-        names = set(_IMPORTED.findall(imported.read_text()))
-    assert {"dustrun.app.composition", "dustrun.operations.runs"} <= names
-    assert names & SLOW == set()
+def _anonymous_kib(pid: int) -> int | None:
+    status = Path(f"/proc/{pid}/status")
+    found = status.exists() and re.search(r"^RssAnon:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def test_first_start_imports_no_slow_module(idle: Idle) -> None:
+    assert {"dustrun.app.composition", "dustrun.operations.runs"} <= idle.imported
+    assert idle.imported & SLOW == set()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_idle_server_needs_little_memory(tmp_path: Path) -> None:
-    with _idle(tmp_path) as (pid, _):
-        status = Path(f"/proc/{pid}/status").read_text()
-    resident = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
-    assert resident is not None
-    assert int(resident[1]) / 1024 < MOST_MIB
+def test_idle_server_needs_little_memory(idle: Idle) -> None:
+    assert idle.anonymous_kib is not None
+    assert idle.anonymous_kib / 1024 < MOST_MIB

@@ -150,6 +150,7 @@ def test_an_answer_grows_and_is_text(member: Open, server: Server, model: ModelS
     assert app.faults() == []
 
 
+@pytest.mark.long
 def test_a_launch_is_decided_on_a_phone_after_a_restart(
     member: Open, server: Server, model: ModelServer, models: Models
 ) -> None:

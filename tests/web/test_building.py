@@ -72,6 +72,7 @@ def _open(app: App, workflow: str) -> Page:
     return page
 
 
+@pytest.mark.long
 def test_a_template_becomes_a_workflow(app: App, server: Server) -> None:
     page = app.open("/")
     start = page.get_by_role("region", name="Start from a template")
@@ -121,6 +122,7 @@ def test_a_template_asks_for_its_blanks(app: App, server: Server) -> None:
     page.wait_for_url(re.compile("/workflows/wf_"))
 
 
+@pytest.mark.long
 def test_a_form_is_built_by_clicking(app: App, server: Server) -> None:
     workflow = server.create_workflow({"nodes": {"root": {"type": "manual"}}})
     page = _open(app, workflow)

@@ -114,6 +114,7 @@ def test_a_question_is_rejected_and_simulated_before(app: App, server: Server, a
     expect(page.get_by_role("heading", name="No such approval")).to_be_visible()
 
 
+@pytest.mark.long
 def test_a_wallet_gets_a_policy_and_is_archived(app: App, server: Server) -> None:
     server.call("POST", "/v1/wallets", {"name": "first"})
     page = app.turn_to("/wallets")
@@ -196,6 +197,7 @@ def test_a_policy_is_written_in_sentences_and_keeps_what_they_cannot_say(shared_
     assert policy["approval"]["quorum"] == 2
 
 
+@pytest.mark.long
 def test_a_contract_is_named_and_forgotten(app: App, server: Server) -> None:
     page, address = app.turn_to("/wallets"), f"0x{'c1' * 20}"
     page.get_by_role("link", name="Known contracts").click()
@@ -218,6 +220,7 @@ def test_a_contract_is_named_and_forgotten(app: App, server: Server) -> None:
     assert server.call("GET", "/v1/contracts")["items"] == []
 
 
+@pytest.mark.long
 def test_a_connector_is_made_tested_changed_and_deleted(app: App, server: Server) -> None:
     page = app.turn_to("/connectors")
     page.get_by_role("button", name="New connector").click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from testkit.e2e.server import Server
@@ -25,6 +26,7 @@ def _window(browser: Browser, server: Server, link: str) -> App:
     return App(browser, server, session=session)
 
 
+@pytest.mark.long
 def test_people_from_the_invitation_to_the_end(browser: Browser, server: Server) -> None:
     ada = _window(browser, server, _invite(server, "Ada", "admin")["url"])
     machine = server.call("POST", "/v1/api-keys", {"name": "machine", "permissions": ["run:read"]})["id"]

@@ -55,6 +55,7 @@ def app(shared_app: App) -> App:
     return shared_app
 
 
+@pytest.mark.long
 def test_an_item_is_picked_and_its_called_run_opened(app: App, looped: tuple[str, str]) -> None:
     _, run = looped
     _ended(app, run)
@@ -87,6 +88,7 @@ def test_an_item_is_picked_and_its_called_run_opened(app: App, looped: tuple[str
     expect(step).to_contain_text("Item 3 of 3")
 
 
+@pytest.mark.long
 def test_a_retry_of_a_live_run_asks_and_says_what_it_keeps(app: App, server: Server) -> None:
     refused = {"method": "POST", "url": "http://127.0.0.1:9/orders"}
     nodes = {
