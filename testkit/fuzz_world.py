@@ -734,6 +734,7 @@ CONNECTOR: dict[str, Any] = {
 }
 
 HELP: dict[str, Adapt] = {
+    "search_everything": lambda _, case: setattr(case, "query", {"q": "fuzzed"}),
     "get_action": lambda _, case: _path(case, type="log"),
     "run_action": _action,
     "test_action": _action,

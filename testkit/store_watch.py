@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dustrun.storage.db.tables import SEARCHES
+
 Row = dict[str, Any]
 Key = tuple[Any, ...]
 
@@ -25,6 +27,7 @@ OF_RUNS = {
     "table_rows": "layer",
     "table_cells": "layer",
     "approvals": "run_pk",
+    "run_words": "run_pk",
 }
 # Rows that may change, and in which columns: a counter of runs, and when a key was last used.
 MAY_CHANGE = {"run_counts": {"total"}, "api_keys": {"last_used_at"}, "sqlite_sequence": {"seq"}}
@@ -46,7 +49,8 @@ class Store:
         connection.row_factory = sqlite3.Row
         try:
             connection.execute("BEGIN")
-            names = [row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            names = [row["name"] for row in found if not row["name"].startswith(SEARCHES)]
             tables = {name: _rows(connection, name) for name in names}
         finally:
             connection.close()

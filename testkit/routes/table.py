@@ -114,6 +114,7 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/workflows/{id}/runs/stream": [get("?lastEventId=0", id="large")],
     "GET /v1/workflow-runs/stream": [get("?lastEventId=0&ids=" + "wf_" + "a" * 26)],
     "GET /v1/activity/stream": [get("?lastEventId=0")],
+    "GET /v1/search": [get("?limit=100&q=e"), get("?limit=100&q=nowhere-to-be-found")],
     "GET /v1/approvals": [get(_FULL), get(_FULL + "&status=pending")],
     "GET /v1/approvals/{id}": [get(id="approval")],
     "GET /v1/approvals/{id}/spends": [get(id="approval")],

@@ -428,6 +428,7 @@ async def _transactions(tour: Tour) -> None:
     await tour.call("list_transactions")
     await tour.call("list_ledger")
     await tour.call("get_overview", query="?since=2020-01-01T00:00:00Z")
+    await tour.call("search_everything", query="?q=hello")
     await tour.call("get_payee", address=f"0x{1:040x}")
     await tour.call("attribute_transactions", {"txHashes": [found["hash"]]})
     await tour.call("cancel_transaction", id=transaction)

@@ -1,10 +1,19 @@
 /** Words of the palette, the trial of a trigger, and amounts in whole coins. */
 export const palette = {
   title: 'Go to',
-  search: 'A page or a workflow',
-  nothing: 'No page or workflow matches.',
-  workflow: 'Workflow',
+  search: 'A page, a workflow, a run, a step …',
+  nothing: 'Nothing matches.',
   page: 'Page',
+  kinds: {
+    workflow: 'Workflow',
+    run: 'Run',
+    action: 'Step: workflows that have it',
+    operation: 'Imported operation: workflows that have it',
+    trigger: 'Trigger: workflows that have it',
+    template: 'Template',
+    connector_def: 'Type of connector',
+    doc: 'API',
+  } as Record<string, string>,
 }
 export const trial = {
   about: 'Checks once, as it would after publishing. No run starts.',

@@ -118,6 +118,8 @@ export const words = {
     anyFolder: 'Any folder',
     tag: 'Tag',
     anyTag: 'Any tag',
+    step: 'Step',
+    anyStep: 'Any',
     name: 'Name',
     trigger: 'Trigger',
     ladder: 'Tried out',

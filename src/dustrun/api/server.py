@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import inspect
 import pkgutil
 import re
 import time
@@ -39,9 +40,10 @@ from dustrun.api.envelope import (
 )
 from dustrun.api.errors import as_failure
 from dustrun.api.pages import Pages
-from dustrun.api.routing import BareRoute, OperationRoute, Paths
+from dustrun.api.routing import BareRoute, OperationRoute, Paths, RawRoute
 from dustrun.errors import Code, DustrunError, Invalid
 from dustrun.operations.declaration.parts import Parts, put_parts
+from dustrun.services.search import Hit
 
 _logger = log.get("dustrun.access")
 _REQUESTS = metrics.counter("dustrun_http_requests", "Answered requests.", "method", "route", "status")
@@ -83,6 +85,23 @@ def _modules() -> list[tuple[str, Any]]:
 def _paths() -> Paths:
     declared, bare = discover()
     return Paths([*bare, *declared])
+
+
+@functools.cache
+def documented() -> list[Hit]:
+    """Every operation of the document, as a search finds it."""
+    declared, bare = discover()
+    found: list[tuple[str, str, str, str, str | None]] = [
+        (one.path, one.method, one.name, one.text[0], one.tag) for one in (route.operation for route in declared)
+    ]
+    for route in bare:
+        if isinstance(route, RawRoute):
+            told = (inspect.getdoc(route.handler) or "").partition("\n\n")[0].replace("\n", " ")
+            found.append((route.path, route.method, route.handler.__name__, told, None))
+    return [
+        Hit(type="doc", id=name, name=told, description=f"{method} {path}", category=tag)
+        for path, method, name, told, tag in found
+    ]
 
 
 @functools.cache

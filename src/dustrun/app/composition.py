@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dustrun.api.mcp.toolbox import McpToolbox
-from dustrun.api.server import Front, create_app
+from dustrun.api.server import Front, create_app, documented
 from dustrun.app.api_parts import make_data, make_parts
 from dustrun.app.base import Base, open_base
 from dustrun.app.hooks import make_hooks
@@ -228,6 +228,7 @@ def _server(parts: Parts, engine: EngineHost, owner_key_path: Path | None, host:
         await engine.stop(parts.settings.shutdown_grace_s)
 
     app = create_app(parts)
+    parts.status.documented = documented
     return Server(app, parts.settings, owner_key_path, begin_stop, stop, parts.streams, engine, parts.writer, host)
 
 

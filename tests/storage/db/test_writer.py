@@ -20,7 +20,7 @@ from dustrun.storage.db.group_commit import _LINGER_S, SLICE_S
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import run_counts, store_facts
 from dustrun.storage.db.writer import Writer
-from dustrun.storage.runs.journal import count_end
+from dustrun.storage.runs.journal import Ending, note_end
 
 _ADD = Statement(sa.insert(store_facts))
 _NAMES = Statement(sa.select(store_facts.c.name).where(store_facts.c.value == "here").order_by(store_facts.c.name))
@@ -94,7 +94,7 @@ async def test_a_unit_that_fails_in_a_group_fails_alone(store: Store, repeatable
 async def test_what_a_group_counts_adds_up_without_the_unit_that_fails(store: Store, repeatable: bool) -> None:
     def counts(status: RunStatus, *, breaks: bool = False) -> Callable[[Tx], None]:
         def unit(tx: Tx) -> None:
-            count_end(tx, 1, "org_a", "wf_a", status, "live")
+            note_end(tx, 1, "org_a", "wf_a", Ending(status, 0, passed=True), "live")
             if breaks:
                 raise Broken
 

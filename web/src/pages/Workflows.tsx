@@ -106,8 +106,18 @@ export default function Workflows() {
     queryKey: ['/v1/workflows', 'counts'],
     queryFn: () => get('/v1/workflows/counts'),
   }).data
-  const isFiltered = Boolean(q || status || folder || tags)
-  const found = useList('/v1/workflows', { q, status, folder, tags, include: readsRuns ? 'lastRun,ladder' : 'ladder' })
+  const actions = filters.get('actions')
+  const type = filters.get('type')
+  const isFiltered = Boolean(q || status || folder || tags || actions || type)
+  const found = useList('/v1/workflows', {
+    q,
+    status,
+    folder,
+    tags,
+    actions,
+    type,
+    include: readsRuns ? 'lastRun,ladder' : 'ladder',
+  })
   const { create, open, error } = useCreate()
   const bring = async (file: File | null) => {
     if (file) void open(importFile(await file.text()))
@@ -161,6 +171,8 @@ export default function Workflows() {
             value={tags}
             set={(to) => filters.set('tags', to)}
           />
+          <Place label={said.step} any={said.anyStep} value={actions} set={(to) => filters.set('actions', to)} />
+          <Place label={said.trigger} any={said.anyStep} value={type} set={(to) => filters.set('type', to)} />
         </>
       }
     >
@@ -189,12 +201,12 @@ export default function Workflows() {
 type PlaceProps = {
   label: string
   any: string
-  data: string[] | undefined
+  data?: string[] | undefined
   value: string | null
   set: (to: string | null) => void
 }
 
-/** A choice of folders or tags, if there are any. */
+/** A choice of folders, tags or what else the address names, if there are any. */
 const Place = ({ label, any, data, value, set }: PlaceProps) =>
   (value || Boolean(data?.length)) && (
     <Select

@@ -1,38 +1,63 @@
-/** Ctrl+K: from any page to any other, or to a workflow by its name. */
+/** Ctrl+K: from any page to any other, and to whatever the server finds. */
 import { Modal } from '@mantine/core'
 import { useDebouncedValue } from '@mantine/hooks'
+import { keepPreviousData, useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 import { useLocation } from 'wouter'
-import { useList } from '../api/queries'
+import { get } from '../api/client'
+import { isOutside, placeOf } from '../model/found'
 import { Finder } from '../parts/Finder'
 import { ROUTES } from '../routes'
 import { words } from '../words'
 import { palette as said } from '../words.palette'
 import { templates } from '../words.templates'
 
-type Place = { href: string; title: string; kind: string }
+type Place = { href: string; key: string; title: string; kind: string; about?: string }
 const MOST = 20
 const PAGES: Place[] = [
-  ...ROUTES.flatMap(({ path, rail }) => (rail ? [{ href: path, title: rail.title, kind: said.page }] : [])),
-  { href: '/templates', title: templates.title, kind: said.page },
+  ...ROUTES.flatMap(({ path, rail }) => (rail ? [page(path, rail.title)] : [])),
+  page('/templates', templates.title),
 ]
+
+function page(href: string, title: string): Place {
+  return { href, key: href, title, kind: said.page }
+}
+
+/** What the server finds, once something is typed. */
+function useFound(q: string): Place[] {
+  const hits = useQuery({
+    queryKey: ['/v1/search', q],
+    queryFn: ({ signal }) => get('/v1/search', { query: { q, limit: MOST }, signal }),
+    enabled: q !== '',
+    placeholderData: keepPreviousData,
+  }).data
+  return useMemo(
+    () =>
+      (hits?.results ?? []).flatMap((one) => {
+        const href = placeOf(one)
+        const kind = said.kinds[one.type] ?? one.type
+        return href === null
+          ? []
+          : [{ href, key: `${one.type} ${one.id}`, title: one.name, kind, about: one.description }]
+      }),
+    [hits],
+  )
+}
 
 export default function Palette({ close }: { close: () => void }) {
   const [, go] = useLocation()
   const [text, setText] = useState('')
   const [q] = useDebouncedValue(text.trim(), 150)
-  const workflows = useList('/v1/workflows', { q })
+  const hits = useFound(q)
   const found = useMemo(() => {
     const asked = text.trim().toLowerCase()
     const pages = PAGES.filter((one) => one.title.toLowerCase().includes(asked))
-    const named = workflows.rows
-      .filter((one) => one.name.toLowerCase().includes(asked))
-      .map((one) => ({ href: `/workflows/${one.id}`, title: one.name, kind: said.workflow }))
-    return [...pages, ...named].slice(0, MOST)
-  }, [text, workflows.rows])
+    return [...pages, ...(asked ? hits : [])].slice(0, MOST)
+  }, [text, hits])
   const open = (place: Place) => {
     close()
-    go(place.href)
+    if (isOutside(place.href)) window.open(place.href, '_blank', 'noopener')
+    else go(place.href)
   }
   return (
     <Modal opened onClose={close} title={said.title} closeButtonProps={{ 'aria-label': words.dialog.close }} size="lg">
@@ -43,12 +68,12 @@ export default function Palette({ close }: { close: () => void }) {
         text={text}
         setText={setText}
         found={found}
-        keyOf={(place) => place.href}
+        keyOf={(place) => place.key}
         choose={open}
         render={(place) => (
           <span>
             <strong dir="auto">{place.title}</strong>
-            <small>{place.kind}</small>
+            <small dir="auto">{[place.kind, place.about].filter(Boolean).join(' · ')}</small>
           </span>
         )}
       />

@@ -25,6 +25,7 @@ _TAGS = {
     "Webhooks": "Addresses at which requests from outside start runs.",
     "Forms": "Links to forms that start runs without a key.",
     "Streams": "Follow runs as Server-Sent Events.",
+    "Search": "Find workflows, runs, node types and operations of this API.",
     "Hooks": "Tell other systems what happens in runs, and see what arrived.",
     "Approvals": "Answer the questions that runs wait for.",
     "Variables": "Values that the runs of a workflow share.",

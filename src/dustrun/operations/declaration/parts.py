@@ -48,6 +48,7 @@ from dustrun.services.runs.reporting.reports import RunReports
 from dustrun.services.runs.resume import Resumes
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
+from dustrun.services.search import Hit
 from dustrun.services.streaming.streams import Streams
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.backtest.backtests import Backtests
@@ -89,6 +90,8 @@ class ServerStatus:
     is_ready: bool = False
     waits_for: Callable[[], str | None] = lambda: None
     """What the process cannot do for now, and why; None: nothing."""
+    documented: Callable[[], Sequence[Hit]] = list
+    """The operations of the API, as a search finds them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,8 +55,7 @@ def create(tx: Tx, prepared: PreparedRun, batch: Batch) -> tuple[int, list[Event
     if prepared.source_run_id is not None and facts.mode is not Mode.SIMULATE:
         _pass_on_variables(tx, facts.org_id, prepared.source_run_id, run_pk)
     if batch.ending is not None:
-        status, mode = batch.ending.status, str(facts.mode)
-        journal_rows.count_end(tx, run_pk, facts.org_id, facts.workflow_id, status, mode)
+        journal_rows.note_end(tx, run_pk, facts.org_id, facts.workflow_id, batch.ending, str(facts.mode))
     journal_rows.write_executions(tx, run_pk, batch)
     events = journal_rows.write_events(tx, run_pk, facts.org_id, facts.workflow_id, 1, batch.events)
     return run_pk, events

@@ -12,10 +12,10 @@ from dustrun import clock
 from dustrun.errors import Conflict, Permanent
 from dustrun.storage.backup.archive import Archive, Manifest, TableEntry
 from dustrun.storage.db import migrate, store_facts
-from dustrun.storage.db.catalog_tables import SEARCH
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.tables import SEARCHES
 from dustrun.storage.runs import runs
 from dustrun.storage.secrets.master_key import MasterKeyFile
 
@@ -105,7 +105,7 @@ def _fill(database: Database, archive: Archive, replace: bool) -> None:
 def _check_columns(database: Database, manifest: Manifest) -> set[str]:
     """The store's tables; raises if the backup has a table or column that the schema does not have."""
     inspector = sa.inspect(database.engine)
-    names = {name for name in inspector.get_table_names() if not name.startswith(SEARCH)} - migrate.OF_THE_SCHEMA
+    names = {name for name in inspector.get_table_names() if not name.startswith(SEARCHES)} - migrate.OF_THE_SCHEMA
     for entry in manifest.tables:
         if entry.name not in names:
             raise Permanent(f'The backup has a table "{entry.name}", which is not in the schema.')

@@ -69,7 +69,6 @@ catalog_operations = Table(
     Index("ix_catalog_operations_org_id_type", "org_id", "type"),
 )
 
-SEARCH: Final = "catalog_search"
 _SQLITE: Final = (
     "CREATE VIRTUAL TABLE catalog_search USING fts5(words, content='catalog_operations', content_rowid='pk')",
     "CREATE TRIGGER catalog_search_insert AFTER INSERT ON catalog_operations BEGIN"

@@ -6,9 +6,12 @@ differently. Runs have an internal integer id, so that `runId` must be unique on
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -18,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     case,
+    event,
     false,
     true,
 )
@@ -326,6 +330,38 @@ the organisation's, and pass over all of its runs (seen in SQLite)."""
 run_is_open = case((runs.c.status == "running", true()), (runs.c.status == "waiting", true()), else_=false())
 """Whether a run that its key finds is open. A plain condition may lead PostgreSQL to read all open runs by their index
 instead, if it takes them for few; that index has every run that has ended since the last VACUUM, too."""
+
+run_words = Table(
+    "run_words",
+    metadata,
+    Column("run_pk", ROW_ID, primary_key=True, autoincrement=False),
+    Column("words", Text, nullable=False, comment="what a search finds it by"),
+)
+"""Of runs that ended with an error or a message."""
+RUN_WORDS = "to_tsvector('simple', translate(words, './:@_-', '      '))"
+"""PostgreSQL's words of a row; without marks, else a host would be one word."""
+_INDEX_WORDS = {
+    "sqlite": (
+        "CREATE VIRTUAL TABLE run_search USING fts5(words, content='run_words', content_rowid='run_pk')",
+        "CREATE TRIGGER run_search_insert AFTER INSERT ON run_words BEGIN"
+        " INSERT INTO run_search (rowid, words) VALUES (new.run_pk, new.words); END",
+        "CREATE TRIGGER run_search_delete AFTER DELETE ON run_words BEGIN"
+        " INSERT INTO run_search (run_search, rowid, words) VALUES ('delete', old.run_pk, old.words); END",
+    ),
+    "postgresql": (f"CREATE INDEX ix_run_words_words ON run_words USING gin ({RUN_WORDS})",),
+}
+
+
+SEARCHES = ("catalog_search", "run_search")
+"""SQLite's indexes of words begin like this, with their own tables: they hold nothing of the store's, and triggers
+keep them."""
+
+
+@event.listens_for(run_words, "after_create")
+def _index_words(_target: object, connection: Connection, **_: Any) -> None:
+    for statement in _INDEX_WORDS[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
+
 
 COUNTED_TOGETHER = 50_000
 """Runs with the same row id divided by this share a counter."""

@@ -220,6 +220,13 @@ _COUNT_END = Statement(
         " DO UPDATE SET total = run_counts.total + excluded.total"
     )
 )
+_KEEP_WORDS = Statement(
+    sa.text(
+        "INSERT INTO run_words (run_pk, words) SELECT pk, substr(replace(org_id, '_', '') || ' ' || id || ' ' ||"
+        " workflow_name || ' ' || coalesce(summary, '') || ' ' || coalesce(error, ''), 1, 2000) FROM runs"
+        " WHERE pk = :the_pk ON CONFLICT (run_pk) DO NOTHING"
+    )
+)
 _USE_SIGNAL = Statement(sa.delete(run_signals).where(run_signals.c.id == b("id_")))
 _SUCCEEDED = (NodeStatus.SUCCESS, NodeStatus.PARTIAL)
 COLUMNS = tuple(field.name for field in fields(Execution))
@@ -295,7 +302,7 @@ def write(tx: Tx, place: BatchTarget, batch: Batch) -> list[Event]:
     if batch.waits is not None and not wait_rows.write(tx, run_pk, batch.waits, batch.events[-1][1]):
         raise StaleFence
     if batch.ending is not None:
-        count_end(tx, run_pk, org_id, workflow_id, batch.ending.status, place.mode)
+        note_end(tx, run_pk, org_id, workflow_id, batch.ending, place.mode)
         if batch.ending.child_result is not None:
             wait_rows.report_to_caller(tx, batch.ending.child_result, batch.ending.at)
         if batch.ending.calls and batch.waits is not None:
@@ -307,10 +314,12 @@ def write(tx: Tx, place: BatchTarget, batch: Batch) -> list[Event]:
     return write_events(tx, run_pk, org_id, workflow_id, first, batch.events)
 
 
-def count_end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, status: RunStatus, mode: str) -> None:
-    """Counts a run that ends in this transaction."""
-    key = {"org_id": org_id, "workflow_id": workflow_id or "", "status": str(status), "mode": mode}
+def note_end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, ending: Ending, mode: str) -> None:
+    """Counts a run that ends in this transaction, and keeps what a search finds it by if it says something."""
+    key = {"org_id": org_id, "workflow_id": workflow_id or "", "status": str(ending.status), "mode": mode}
     tx.count(_COUNT_END, **key, bucket=run_pk // COUNTED_TOGETHER)
+    if ending.error is not None or ending.summary is not None:
+        tx.do(_KEEP_WORDS, the_pk=run_pk)
 
 
 def end_columns(ending: Ending, redaction: Redaction) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from dustrun.storage.db.tables import (
     metadata,
     run_signals,
     run_variables,
+    run_words,
     runs,
     simulation_forks,
     store_sources,
@@ -119,6 +120,7 @@ _DELETE_REST = [
         (message_runs, "run_pk"),
         (run_signals, "run_pk"),
         (run_variables, "owner_pk"),
+        (run_words, "run_pk"),
         (simulation_forks, "top_pk"),
         (table_writes, "run_pk"),
     )
@@ -152,6 +154,7 @@ HANDLED = frozenset(
         "message_runs",
         "run_signals",
         "run_variables",
+        "run_words",
         "simulation_forks",
         "table_writes",
         "variable_writes",

@@ -22,7 +22,7 @@ from dustrun.core.run.state import RUN_FINAL, RUN_OPEN, Mode
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.records import dataclass
 from dustrun.storage.db.statement import Statement, Tx
-from dustrun.storage.db.tables import COUNTED_TOGETHER, org_of_found, run_counts, runs
+from dustrun.storage.db.tables import COUNTED_TOGETHER, RUN_WORDS, org_of_found, run_counts, runs
 from dustrun.storage.runs.runs import RunRow
 
 FINAL = frozenset(status.value for status in RUN_FINAL)
@@ -52,6 +52,19 @@ _BISECT = Statement(
         f" CASE WHEN {_IS_LATER} THEN (low + high) / 2 ELSE high END"
         " FROM bisect WHERE low < high) SELECT low FROM bisect WHERE low >= high"
     ).bindparams(b("instant", type_=_Big))
+)
+
+
+SEARCHED_RUNS = 1_000
+_FIND_WORDS_SQLITE = Statement(
+    sa.text(f"SELECT rowid FROM run_search WHERE run_search MATCH :query ORDER BY rowid DESC LIMIT {SEARCHED_RUNS}")  # noqa: S608 - a number
+)
+_FIND_WORDS_POSTGRESQL = Statement(
+    sa.text(
+        # apart, so that the index is asked, whatever the planner thinks of going through the newest ones
+        f"WITH found AS MATERIALIZED (SELECT run_pk FROM run_words WHERE {RUN_WORDS} @@ to_tsquery('simple', :query))"  # noqa: S608 - texts of ours
+        f" SELECT run_pk FROM found ORDER BY run_pk DESC LIMIT {SEARCHED_RUNS}"
+    )
 )
 
 
@@ -165,6 +178,21 @@ def read_rows(tx: Tx, org_id: str, pks: Sequence[int], *where: sa.ColumnElement[
         return []
     query = sa.select(*_SLIM).where(runs.c.org_id == org_id, runs.c.pk.in_(pks), *where).order_by(runs.c.pk.desc())
     return [RunRow(*row) for row in tx.all(Statement(query))]
+
+
+def find_words(tx: Tx, org_id: str, words: Sequence[str], only: Sequence[str] | None, most: int) -> list[RunRow]:
+    """At most so many of the organisation's runs that ended with an error or a message, newest first, all whose words
+    begin with these; of more than `SEARCHED_RUNS`, the newest are looked at. `only`: of these workflows."""
+    own = org_id.replace("_", "").lower()
+    if tx.is_sqlite:
+        query = " AND ".join([f'"{own}"', *(f'"{word}"*' for word in words)])
+        found = tx.all(_FIND_WORDS_SQLITE, query=query)
+    else:
+        found = tx.all(_FIND_WORDS_POSTGRESQL, query=" & ".join([own, *(f"{word}:*" for word in words)]))
+    pks = [row[0] for row in found]
+    if only is None:
+        return read_rows(tx, org_id, pks[:most])
+    return read_rows(tx, org_id, pks, runs.c.workflow_id.in_(only))[:most]
 
 
 def find_text(tx: Tx, org_id: str, pks: Sequence[int], text: str) -> list[RunRow]:

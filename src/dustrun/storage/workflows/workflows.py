@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import lru_cache
@@ -202,6 +203,22 @@ def list_scoped(tx: Tx, org_id: str, scope: Sequence[str]) -> list[str]:
     """Lists the ids of the organisation's workflows that a scope reaches, also archived ones."""
     found = tx.all(_PLACES, org_id=org_id)
     return [id for id, folder, tags in found if reaches(scope, id, folder, tags.split())]
+
+
+def find_words(
+    tx: Tx, org_id: str, words: Sequence[str], only: Sequence[str] | None, most: int
+) -> list[ListedWorkflow]:
+    """At most so many workflows that have all these texts in their name, description, folder, tags or node types, those
+    with the first one in their name before others, then the newest. `only`: the ids that the caller can access."""
+    shown = (t.c.name, t.c.description, sa.func.coalesce(t.c.folder, ""), t.c.tags, v.c.node_types, t.c.id)
+    text = functools.reduce(lambda one, other: one + " " + other, shown)
+    query = sa.select(*_COLUMNS, *_ABOUT_VERSION).select_from(_WITH_VERSION).where(t.c.org_id == org_id)
+    query = query.where(t.c.status != "archived", *(text.icontains(word, autoescape=True) for word in words))
+    if only is not None:
+        query = query.where(t.c.id.in_(only))
+    in_name = sa.case((t.c.name.icontains(words[0], autoescape=True), 0), else_=1)
+    query = query.order_by(in_name, t.c.updated_at.desc(), t.c.id).limit(most)
+    return [_listed(found) for found in tx.all(Statement(query))]
 
 
 def places_present(tx: Tx, filters: WorkflowFilters) -> tuple[list[str], list[str]]:

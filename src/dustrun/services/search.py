@@ -1,0 +1,220 @@
+"""One search over everything: workflows, runs, what can be a node, templates, and the operations of the API.
+
+What the store has is found by indexes or among an organisation's workflows, of each kind at most a hundred; what comes
+with the server is looked through in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from typing import Any, Final, Literal
+
+from dustrun.catalog import Catalog
+from dustrun.core.values.exact_json import loads_own
+from dustrun.records import dataclass
+from dustrun.services.access.paging import Page, Paging
+from dustrun.services.access.principal import Principal
+from dustrun.services.templates.templates import list_templates
+from dustrun.storage.data import catalog as imported
+from dustrun.storage.data.catalog import FoundOperation
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import run_lists
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.runs import RunRow
+from dustrun.storage.workflows import workflows
+from dustrun.storage.workflows.workflows import ListedWorkflow
+
+Kind = Literal["workflow", "run", "action", "trigger", "operation", "template", "connector_def", "doc"]
+MOST: Final = 100
+"""Of each kind."""
+_WORD: Final = re.compile(r"[^\W_]+")
+_MOST_WORDS: Final = 8
+_DESCRIPTION: Final = 300
+_EXACT, _BEGINS, _IN_NAME, _ELSEWHERE, _RUN = 100, 90, 80, 50, 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """Something that was found; `score`: the higher, the better."""
+
+    type: Kind
+    id: str
+    name: str
+    description: str = ""
+    category: str | None = None
+    status: str | None = None
+    tags: Sequence[str] = ()
+    workflow_type: str | None = None
+    score: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that comes with the server, and the text that it is found by, in small letters."""
+
+    hit: Hit
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question: its text, its words, and the kinds to look for."""
+
+    text: str
+    words: tuple[str, ...]
+    kinds: frozenset[str]
+
+
+def ask(text: str, kinds: Sequence[Kind] | None) -> Asked:
+    """Reads a question; no kinds: all of them."""
+    small = text.strip().lower()
+    return Asked(small, tuple(_WORD.findall(small)[:_MOST_WORDS]), frozenset(kinds or Kind.__args__))  # type: ignore[attr-defined]
+
+
+async def find(
+    principal: Principal, database: Database, entries: Sequence[Entry], asked: Asked, paging: Paging
+) -> tuple[Page[Hit], int]:
+    """A page of what the caller may see of what has all the words, the best first, and how much was found."""
+    if not asked.words:
+        return Page([], paging.limit, paging.offset, has_more=False), 0
+    found = await database.read(lambda tx: list(_stored(tx, principal, asked)))
+    found += [hit for hit in (_match(asked, one) for one in entries if _may_see(principal, one.hit)) if hit is not None]
+    found.sort(key=lambda hit: -hit.score)
+    end = paging.offset + paging.limit
+    return Page(found[paging.offset : end], paging.limit, paging.offset, has_more=len(found) > end), len(found)
+
+
+def _may_see(principal: Principal, hit: Hit) -> bool:
+    return hit.type != "template" or principal.may("workflow:read")
+
+
+def _match(asked: Asked, entry: Entry) -> Hit | None:
+    hit = entry.hit
+    if hit.type not in asked.kinds or not all(word in entry.text for word in asked.words):
+        return None
+    return _scored(asked, hit)
+
+
+def _scored(asked: Asked, hit: Hit) -> Hit:
+    name = hit.name.lower()
+    if asked.text in (name, hit.id.lower()):
+        score = _EXACT
+    elif name.startswith(asked.text):
+        score = _BEGINS
+    else:
+        score = _IN_NAME if all(word in name for word in asked.words) else _ELSEWHERE
+    return _with(hit, score + (1 if hit.type == "workflow" else 0))
+
+
+def _with(hit: Hit, score: int) -> Hit:
+    return Hit(**{**{name: getattr(hit, name) for name in Hit.__slots__}, "score": score})
+
+
+# --- what the store has ---
+
+
+def _stored(tx: Tx, principal: Principal, asked: Asked) -> Iterator[Hit]:
+    only = None if principal.workflow_ids is None else sorted(principal.workflow_ids)
+    reads_workflows = principal.may("workflow:read")
+    if "workflow" in asked.kinds and reads_workflows:
+        rows = workflows.find_words(tx, principal.org_id, asked.words, only, MOST)
+        yield from (_scored(asked, _workflow(one)) for one in rows)
+    if "run" in asked.kinds and principal.may("run:read"):
+        yield from _runs(tx, principal, asked, only)
+    if "operation" in asked.kinds and reads_workflows:
+        text = " ".join(asked.words)
+        for one in imported.search(tx, principal.org_id, text, api="", limit=MOST, offset=0):
+            yield _scored(asked, _operation(one))
+
+
+def _workflow(found: ListedWorkflow) -> Hit:
+    row = found.row
+    return Hit(
+        type="workflow",
+        id=row.id,
+        name=row.name,
+        description=row.description[:_DESCRIPTION],
+        category=row.folder,
+        status=row.status,
+        tags=row.tags.split(),
+        workflow_type=found.trigger_type,
+    )
+
+
+def _runs(tx: Tx, principal: Principal, asked: Asked, only: Sequence[str] | None) -> Iterator[Hit]:
+    """The run with that id, and those that ended with an error or a message that has the words."""
+    exact = run_rows.find(tx, principal.org_id, asked.text) if asked.text.startswith("run_") else None
+    if exact is not None and principal.may_use_workflow(exact.workflow_id):
+        yield _with(_run(exact), _EXACT)
+    for row in run_lists.find_words(tx, principal.org_id, asked.words, only, MOST):
+        if exact is None or row.pk != exact.pk:
+            yield _with(_run(row), _RUN)
+
+
+def _run(row: RunRow) -> Hit:
+    error = loads_own(row.error) if row.error is not None else None
+    said = row.summary or (str(error.get("message", "")) if isinstance(error, dict) else "")
+    return Hit(
+        type="run",
+        id=row.id,
+        name=row.workflow_name,
+        description=said[:_DESCRIPTION],
+        category=row.mode,
+        status=row.status,
+    )
+
+
+def _operation(found: FoundOperation) -> Hit:
+    return Hit(
+        type="operation",
+        id=found.type,
+        name=found.summary or found.type,
+        description=f"{found.method} {found.type}",
+        category=found.effect,
+    )
+
+
+# --- what comes with the server ---
+
+
+async def entries_of(
+    catalog: Catalog, documented: Callable[[], Sequence[Hit]], kept: MutableMapping[Any, Any]
+) -> Sequence[Entry]:
+    """What comes with the server, kept once it has been asked for: it does not change while the server runs."""
+    if find not in kept:
+        kept[find] = await asyncio.to_thread(lambda: [*_entries(catalog), *map(_entry, documented())])
+    found: Sequence[Entry] = kept[find]
+    return found
+
+
+def _entries(catalog: Catalog) -> Iterator[Entry]:
+    sources: Sequence[tuple[Kind, Callable[[], list[dict[str, Any]]]]] = (
+        ("action", lambda: catalog.public_actions(summary=True)),
+        ("trigger", lambda: catalog.public_triggers(summary=True)),
+        ("connector_def", catalog.public_connectors),
+    )
+    for kind, read in sources:
+        for one in read():
+            summary = str(one.get("summary") or one.get("description") or "")
+            category = one.get("family") or one.get("kind")
+            tags = [str(tag) for tag in one.get("tags") or ()]
+            hit = Hit(type=kind, id=one["type"], name=one["type"], description=summary, category=category, tags=tags)
+            yield _entry(hit)
+    for template in list_templates():
+        about = Hit(
+            type="template",
+            id=template.id,
+            name=template.name,
+            description=template.description,
+            category=template.category,
+            workflow_type=template.trigger_type,
+        )
+        yield _entry(about, *template.types)
+
+
+def _entry(hit: Hit, *more: str) -> Entry:
+    parts = (hit.id, hit.name, hit.description, hit.category or "", *hit.tags, *more)
+    return Entry(hit, " ".join(parts).lower())
