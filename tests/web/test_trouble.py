@@ -6,18 +6,21 @@ import contextlib
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from testkit.e2e.server import Server
 from testkit.web.app import App, Open
 from testkit.web.steps import choose
 
 HOSTILE = "<img src=x onerror=window.__ran=1>\u202egnirts<script>window.__ran=1</script>{{constructor}}"
+FAR_AT_LEAST = 50
+CALLS_TO_CHOOSE = 100_000
 RIGHT_TO_LEFT = "تحويل الأموال " * 12
 
 
@@ -148,16 +151,45 @@ def _fine(server: Server) -> str:
 
 @pytest.mark.long
 def test_a_thousand_steps_can_be_looked_at(app: App, server: Server) -> None:
+    """What is drawn, asked and called is counted, which says the same on a busy machine."""
     nodes: dict[str, Any] = {"root": {"type": "manual", "children": ["s0"]}}
     for i in range(999):
         nodes[f"s{i}"] = _say(str(i), children=[f"s{i + 1}"] if i < 998 else [])
     workflow = server.create_workflow({"nodes": nodes})
+    asked: list[str] = []
+    app.page.on("request", lambda sent: asked.append(sent.url))
     page = app.open(f"/workflows/{workflow}")
-    page.locator(".card").first.wait_for()
+    far = page.locator(".far .card")
+    far.nth(FAR_AT_LEAST).wait_for()
     expect(page.get_by_text("Saved", exact=True)).to_be_visible()
+    expect(far.locator("strong")).to_have_count(0)
+    far.nth(20).click()
+    settings = page.locator(".inspector .form")
+    settings.wait_for()
+    with _calls(page) as calls:
+        far.nth(25).click()
+        expect(page.locator(".card.chosen")).to_have_count(1)
+        settings.wait_for()
+    assert calls["Canvas"] < CALLS_TO_CHOOSE
     page.get_by_role("button", name="Show as a list").click()
     expect(page.get_by_role("list", name="Steps").get_by_role("listitem")).to_have_count(1_000)
     assert len(server.call("GET", f"/v1/workflows/{workflow}")["definition"]["nodes"]) == 1_000
+    assert sum(url.endswith("/v1/workflows/validate") for url in asked) == 1
+
+
+@contextlib.contextmanager
+def _calls(page: Page) -> Iterator[Counter[str]]:
+    """How many functions of each of the app's files are called meanwhile."""
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Profiler.enable")
+    devtools.send("Profiler.startPreciseCoverage", {"callCount": True, "detailed": False})
+    devtools.send("Profiler.takePreciseCoverage")
+    calls: Counter[str] = Counter()
+    yield calls
+    for script in devtools.send("Profiler.takePreciseCoverage")["result"]:
+        name = re.sub(r"-[^-/]*\.js$", "", script["url"].rpartition("/")[2])
+        calls[name] += sum(one["ranges"][0]["count"] for one in script["functions"])
+    devtools.detach()
 
 
 @pytest.mark.long

@@ -16,7 +16,17 @@ import {
   useStore,
   type Viewport,
 } from '@xyflow/react'
-import { type RefObject, useCallback, useEffect, useMemo, useRef } from 'react'
+import {
+  memo,
+  type MouseEvent as ReactMouseEvent,
+  type RefObject,
+  useCallback,
+  useDeferredValue,
+  useEffect,
+  useMemo,
+  useRef,
+} from 'react'
+import { useCatalog } from '../api/queries'
 import { edit, mark, move } from '../editor/document'
 import { connect, removeNodes } from '../editor/edits'
 import { linesOf, useRungs } from '../effects/store'
@@ -27,7 +37,7 @@ import { useCanvasActs } from './acts'
 import { LoopCard, NodeCard } from './Cards'
 import { type Card, layout, type Way } from './layout'
 import { GroupBox, isStep, NoteCard, withMarks } from './Marks'
-import { CanvasSource, EDITED, type Source, useShown, useSource } from './source'
+import { CanvasSource, Drawn, EDITED, type Source, useShown, useSource } from './source'
 import { WayLine } from './Way'
 
 const nodeTypes = { card: NodeCard, loop: LoopCard, note: NoteCard, together: GroupBox }
@@ -41,7 +51,7 @@ const BESIDE_PX = 16
 /** Below this zoom no letter can be read: cards are drawn as plain boxes, which keeps a large canvas moving. */
 const FAR = 0.3
 
-export function Canvas({ source = EDITED }: { source?: Source }) {
+export const Canvas = memo(function Canvas({ source = EDITED }: { source?: Source }) {
   return (
     <CanvasSource value={source}>
       <ReactFlowProvider>
@@ -49,7 +59,7 @@ export function Canvas({ source = EDITED }: { source?: Source }) {
       </ReactFlowProvider>
     </CanvasSource>
   )
-}
+})
 
 /** What the layout depends on, so that typing in a field moves nothing. */
 function useShape() {
@@ -69,6 +79,22 @@ function useShape() {
 
 /** With one of these held, a click adds to what is chosen. */
 const ADDS = ['Meta', 'Control', 'Shift']
+const NO_NAME = { hideAttribution: true }
+
+// Each is one function for good: one that is new tells every card and way of the canvas that it changed.
+const onConnect = ({ source, target }: Connection) => edit((flow) => connect(flow, source, target))
+const onNodesDelete = (gone: Card[]) =>
+  edit((flow) =>
+    removeNodes(
+      flow,
+      gone.map((one) => one.id),
+    ),
+  )
+const onEdgesDelete = (gone: Way[]) => edit((flow) => gone.reduce((f, one) => cut(f, one.source, one.target), flow))
+
+/** What is as it was is drawn by nobody anew. */
+const unlessSame = <T,>(old: T[], next: T[]) =>
+  next.length === old.length && next.every((one, i) => one === old[i]) ? old : next
 
 function Graph() {
   const { key, heightOf } = useShape()
@@ -79,7 +105,10 @@ function Graph() {
   const [ways, setWays, onWays] = useEdgesState<Way>([])
   const canvas = useReactFlow()
   const scheme = useComputedColorScheme('light')
-  const isFar = useStore((s) => s.transform[2] < FAR)
+  // another moment later is soon enough for the letters, so that the wheel does not wait for them
+  const isFar = useDeferredValue(useStore((s) => s.transform[2] < FAR))
+  const catalog = useCatalog().data
+  const drawn = useMemo(() => ({ isFar, catalog }), [isFar, catalog])
   const frame = useRef<HTMLDivElement>(null)
   // biome-ignore lint/correctness/useExhaustiveDependencies: `key` stands for all that the layout reads
   useEffect(() => {
@@ -97,13 +126,17 @@ function Graph() {
     }
   }, [key])
   useEffect(() => {
-    setNodes((old) => (old.length ? withMarks(old, marks, isFixed) : old))
+    setNodes((old) => (old.length ? unlessSame(old, withMarks(old, marks, isFixed)) : old))
   }, [marks, isFixed, setNodes])
   useWhole(nodes.length > 0, frame)
   useEffect(() => {
     const chosen = new Set(selected)
+    const isChosen = (one: Card) => chosen.has(one.id)
     setNodes((old) =>
-      old.map((one) => (one.selected === chosen.has(one.id) ? one : { ...one, selected: chosen.has(one.id) })),
+      unlessSame(
+        old,
+        old.map((one) => (Boolean(one.selected) === isChosen(one) ? one : { ...one, selected: isChosen(one) })),
+      ),
     )
   }, [selected, setNodes])
   useRunColours(setWays)
@@ -133,53 +166,57 @@ function Graph() {
     },
     [canvas, store, select],
   )
+  const onMove = useCallback(
+    (event: MouseEvent | TouchEvent | null) => event?.type === 'mousemove' && frame.current?.classList.add('panned'),
+    [],
+  )
+  const onMoveEnd = useCallback(() => frame.current?.classList.remove('panned'), [])
+  const onMenu = useCallback(
+    (event: ReactMouseEvent, node: Card) => {
+      const { menu } = useCanvasActs.getState()
+      if (isFixed || !menu || !isStep(node)) return
+      event.preventDefault()
+      menu(node.id, event.clientX, event.clientY)
+    },
+    [isFixed],
+  )
   return (
-    <ReactFlow
-      ref={frame}
-      panActivationKeyCode={null}
-      aria-label={words.editor.canvas}
-      className={isFar ? 'far' : undefined}
-      nodes={nodes}
-      edges={ways}
-      nodeTypes={nodeTypes}
-      edgeTypes={edgeTypes}
-      onNodesChange={onChange}
-      onEdgesChange={onWays}
-      onSelectionChange={onSelect}
-      onMove={(event) => event?.type === 'mousemove' && frame.current?.classList.add('panned')}
-      onMoveEnd={() => frame.current?.classList.remove('panned')}
-      onConnect={({ source, target }: Connection) => edit((flow) => connect(flow, source, target))}
-      onNodesDelete={(gone) =>
-        edit((flow) =>
-          removeNodes(
-            flow,
-            gone.map((one) => one.id),
-          ),
-        )
-      }
-      onEdgesDelete={(gone) => edit((flow) => gone.reduce((f, one) => cut(f, one.source, one.target), flow))}
-      onNodeContextMenu={(event, node) => {
-        const { menu } = useCanvasActs.getState()
-        if (isFixed || !menu || !isStep(node)) return
-        event.preventDefault()
-        menu(node.id, event.clientX, event.clientY)
-      }}
-      deleteKeyCode={null}
-      colorMode={scheme}
-      selectionKeyCode={null}
-      multiSelectionKeyCode={ADDS}
-      minZoom={0.1}
-      onlyRenderVisibleElements
-      nodesDraggable={!isFixed}
-      nodesConnectable={!isFixed}
-      proOptions={{ hideAttribution: true }}
-    >
-      {!isFar && <Background variant={BackgroundVariant.Dots} gap={22} size={1.4} />}
-      <Controls showInteractive={false} position="bottom-left" />
-      {nodes.filter(isStep).length > MAP_FROM && (
-        <MiniMap pannable zoomable position="bottom-right" ariaLabel={words.editor.map} />
-      )}
-    </ReactFlow>
+    <Drawn value={drawn}>
+      <ReactFlow
+        ref={frame}
+        panActivationKeyCode={null}
+        aria-label={words.editor.canvas}
+        className={isFar ? 'far' : undefined}
+        nodes={nodes}
+        edges={ways}
+        nodeTypes={nodeTypes}
+        edgeTypes={edgeTypes}
+        onNodesChange={onChange}
+        onEdgesChange={onWays}
+        onSelectionChange={onSelect}
+        onMove={onMove}
+        onMoveEnd={onMoveEnd}
+        onConnect={onConnect}
+        onNodesDelete={onNodesDelete}
+        onEdgesDelete={onEdgesDelete}
+        onNodeContextMenu={onMenu}
+        deleteKeyCode={null}
+        colorMode={scheme}
+        selectionKeyCode={null}
+        multiSelectionKeyCode={ADDS}
+        minZoom={0.1}
+        onlyRenderVisibleElements
+        nodesDraggable={!isFixed}
+        nodesConnectable={!isFixed}
+        proOptions={NO_NAME}
+      >
+        {!isFar && <Background variant={BackgroundVariant.Dots} gap={22} size={1.4} />}
+        <Controls showInteractive={false} position="bottom-left" />
+        {nodes.filter(isStep).length > MAP_FROM && (
+          <MiniMap pannable zoomable position="bottom-right" ariaLabel={words.editor.map} />
+        )}
+      </ReactFlow>
+    </Drawn>
   )
 }
 
@@ -254,7 +291,7 @@ function useRunColours(setWays: (change: (old: Way[]) => Way[]) => void) {
   )
   // biome-ignore lint/correctness/useExhaustiveDependencies: `taken` stands for the states
   useEffect(() => {
-    setWays((old) => old.map(coloured))
+    setWays((old) => unlessSame(old, old.map(coloured)))
   }, [taken, setWays])
 }
 

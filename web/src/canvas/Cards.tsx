@@ -1,7 +1,6 @@
 /** A node on the canvas: what it is, how it stands in the run, and what it moved on each step of the ladder. */
 import { Handle, type NodeProps, Position } from '@xyflow/react'
 import { memo, useMemo } from 'react'
-import { useCatalog } from '../api/queries'
 import { TONE } from '../diff/changes'
 import { useDifferences } from '../diff/store'
 import { linesOf, useRungs } from '../effects/store'
@@ -16,7 +15,7 @@ import { versions } from '../words.versions'
 import { useCanvasActs } from './acts'
 import type { Card } from './layout'
 import { useShaping } from './shaping'
-import { useShown, useSource } from './source'
+import { useDrawn, useShown, useSource } from './source'
 import { useWrong } from './wrong'
 
 function useNode(id: string) {
@@ -24,9 +23,16 @@ function useNode(id: string) {
   const state = useRunStore((s) => s.nodes[id])
   const wrong = useWrong((s) => s.counts[id] ?? 0)
   const shapes = useShaping((s) => s.levels[id])
-  const spec = useCatalog().data?.[node?.type ?? '']
-  const summary = useSummary(node)
-  return { node, state, wrong, shapes, spec, summary, kind: spec ? (spec.effect ?? 'trigger') : 'unknown' }
+  const spec = useDrawn().catalog?.[node?.type ?? '']
+  return { node, state, wrong, shapes, spec, kind: spec ? (spec.effect ?? 'trigger') : 'unknown' }
+}
+
+/** The class of a card: all that is seen of it from far away. */
+function useLook(id: string, selected: boolean) {
+  const { state, wrong, shapes, kind } = useNode(id)
+  const change = useDifferences((s) => s.byNode[id]?.kind)
+  const marks = [state?.status, change, selected && 'chosen', wrong && 'wrong', shapes && `shapes-${shapes}`]
+  return ['card', kind, ...marks].filter(Boolean).join(' ')
 }
 
 /** A person is asked: by the step itself, or by the policy about what it sends. */
@@ -43,15 +49,27 @@ function about(state: NodeState | undefined, name: string): string {
 }
 
 export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>) {
-  const { node, state, wrong, shapes, spec, summary, kind } = useNode(id)
+  const look = useLook(id, selected)
+  return useDrawn().isFar ? <Box look={look} /> : <Near id={id} look={look} />
+})
+
+const Box = ({ look }: { look: string }) => (
+  <div className={look}>
+    <header>
+      <i className="glyph" />
+    </header>
+  </div>
+)
+
+function Near({ id, look }: { id: string; look: string }) {
+  const { node, state, wrong, spec, kind } = useNode(id)
+  const summary = useSummary(node)
   const difference = useDifferences((s) => s.byNode[id])
   if (!node) return null
   const Glyph = glyph(node.type, kind)
-  const marks = [state?.status, difference?.kind, selected && 'chosen', wrong && 'wrong', shapes && `shapes-${shapes}`]
-  const look = [kind, ...marks].filter(Boolean).join(' ')
   return (
     <>
-      <div className={`card ${look}`}>
+      <div className={look}>
         <Handle type="target" position={Position.Top} />
         <header>
           <i className="glyph" aria-hidden>
@@ -80,7 +98,7 @@ export const NodeCard = memo(function NodeCard({ id, selected }: NodeProps<Card>
       {!node.children?.length && <PlusBelow id={id} name={node.titleOverride || readable(id)} />}
     </>
   )
-})
+}
 
 /** Where nothing comes after a step. */
 function PlusBelow({ id, name }: { id: string; name: string }) {

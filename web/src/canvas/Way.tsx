@@ -4,7 +4,7 @@ import { readable } from '../model/amounts'
 import { words } from '../words'
 import { useCanvasActs } from './acts'
 import type { Point, Way } from './layout'
-import { useShown } from './source'
+import { useDrawn, useShown } from './source'
 
 const ROUND = 8
 const LABEL_ABOVE = 12
@@ -12,6 +12,7 @@ const LABEL_ABOVE = 12
 export function WayLine({ source, target, sourceX, sourceY, targetX, targetY, data, label }: EdgeProps<Way>) {
   const points = data?.points
   const last = points?.at(-1)
+  const { isFar } = useDrawn()
   const path = points ? rounded(points) : getSmoothStepPath({ sourceX, sourceY, targetX, targetY })[0]
   const first = points?.[0] ?? { x: sourceX, y: sourceY }
   const second = points?.[1] ?? { x: (sourceX + targetX) / 2, y: (sourceY + targetY) / 2 }
@@ -25,7 +26,9 @@ export function WayLine({ source, target, sourceX, sourceY, targetX, targetY, da
         labelBgPadding={[5, 2]}
         labelBgBorderRadius={6}
       />
-      <Plus source={source} target={target} at={{ x: (first.x + second.x) / 2, y: (first.y + second.y) / 2 }} />
+      {!isFar && (
+        <Plus source={source} target={target} at={{ x: (first.x + second.x) / 2, y: (first.y + second.y) / 2 }} />
+      )}
     </>
   )
 }

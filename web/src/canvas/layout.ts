@@ -1,5 +1,5 @@
 /** Where nodes are and how their ways run: computed by ELK in a worker, loops as boxes around what they repeat. */
-import type { Edge, Node } from '@xyflow/react'
+import type { Edge, Node, NodeHandle, Position } from '@xyflow/react'
 import type { ElkExtendedEdge, ElkNode } from 'elkjs/lib/elk-api'
 import type { Positions } from '../editor/merging'
 import { type Flow, loopsOf } from '../model/graph'
@@ -11,6 +11,8 @@ export type Card = Node<{ id: string }, 'card' | 'loop' | 'note' | 'together'>
 export type Way = Edge<{ points?: Point[]; at?: Record<string, Point> }>
 
 const WIDTH = 300
+const HEIGHT = 58
+const HANDLE = 8
 // spacing is not inherited by containers
 const IN_LOOP = { ...SPACING, 'elk.padding': '[top=72,left=24,bottom=24,right=24]' }
 
@@ -41,13 +43,15 @@ export async function layout(flow: Flow, heightOf: (id: string) => number, moved
       const isLoop = Boolean(node.children?.length)
       const own = { x: node.x ?? 0, y: node.y ?? 0 }
       at[node.id] = own
+      const size = { width: Math.ceil(node.width ?? WIDTH), height: Math.ceil(node.height ?? HEIGHT) }
       cards.push({
         id: node.id,
         type: isLoop ? 'loop' : 'card',
         position: moved[node.id] ?? own,
         parentId,
-        width: node.width ?? WIDTH,
-        height: node.height ?? 58,
+        ...size,
+        measured: size,
+        handles: handlesOf(size),
         data: { id: node.id },
       })
       if (isLoop) place(node.children ?? [], node.id)
@@ -61,6 +65,17 @@ export async function layout(flow: Flow, heightOf: (id: string) => number, moved
       way.data = { points: [section.startPoint, ...(section.bendPoints ?? []), section.endPoint] }
   }
   return { cards, ways }
+}
+
+/** Where ways begin and end on a card. With its size known ahead, nobody measures a thousand cards, and one that is far
+ * away is drawn without its handles. */
+function handlesOf({ width, height }: { width: number; height: number }): NodeHandle[] {
+  const x = (width - HANDLE) / 2
+  const size = { width: HANDLE, height: HANDLE }
+  return [
+    { type: 'target', position: 'top' as Position, x, y: -HANDLE / 2, ...size },
+    { type: 'source', position: 'bottom' as Position, x, y: height - HANDLE / 2, ...size },
+  ]
 }
 
 function waysOf(flow: Flow): Way[] {

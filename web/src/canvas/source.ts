@@ -2,6 +2,7 @@
 import { createContext, useContext } from 'react'
 import type { StoreApi, UseBoundStore } from 'zustand'
 import type { Mode } from '../api/client'
+import type { Spec } from '../api/queries'
 import { select, useDocument } from '../editor/document'
 import type { Positions } from '../editor/merging'
 import { MODES } from '../effects/rows'
@@ -28,3 +29,7 @@ export const useSource = () => useContext(CanvasSource)
 export function useShown<T>(read: (shown: Shown) => T): T {
   return useSource().store(read)
 }
+
+/** How it is drawn. Far away no letter can be read, so that cards and ways are without what is in them or on them. */
+export const Drawn = createContext<{ isFar: boolean; catalog?: Record<string, Spec> | undefined }>({ isFar: false })
+export const useDrawn = () => useContext(Drawn)

@@ -56,18 +56,23 @@ function useWorkflowOf(workflow: Workflow) {
 }
 
 /** `?step=` chooses a step once: pages of runs lead to what mends a failed one. */
-function useStepOfAddress(isLoaded: boolean) {
+function useStepOfAddress() {
   useEffect(() => {
     const step = new URLSearchParams(location.search).get('step')
-    if (isLoaded && step && useDocument.getState().flow.nodes[step]) select([step])
-  }, [isLoaded])
+    if (step && useDocument.getState().flow.nodes[step]) select([step])
+  }, [])
 }
 
 export function Editor({ workflow }: { workflow: Workflow }) {
   useWorkflowOf(workflow)
+  const isLoaded = useDocument((s) => s.id === workflow.id)
+  return isLoaded && <Loaded workflow={workflow} />
+}
+
+/** Only once the document is there: what was there before is neither drawn nor asked about. */
+function Loaded({ workflow }: { workflow: Workflow }) {
   useAutosave()
   useLadder(workflow)
-  const id = useDocument((s) => s.id)
   const selected = useDocument((s) => s.selected)
   const problems = useProblems()
   const running = useRunning()
@@ -117,8 +122,7 @@ export function Editor({ workflow }: { workflow: Workflow }) {
     copied: pasting.copied,
   }
   useEditorKeys(actions)
-  useStepOfAddress(id === workflow.id)
-  if (id !== workflow.id) return null
+  useStepOfAddress()
   const one = selected.length === 1 ? selected[0] : undefined
   return (
     <Page
