@@ -26,7 +26,7 @@ class Addresses(Protocol):
 
     @property
     def resolver(self) -> object:
-        """What resolves their names: an `AbstractResolver` of aiohttp, at least by its methods."""
+        """The resolver of their names: an `AbstractResolver` of aiohttp, at least by its methods."""
         ...
 
     def find_refusal(self, url: str) -> str | None:

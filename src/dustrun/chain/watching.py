@@ -34,7 +34,7 @@ _MOVING: Final = frozenset({"CALL", "CREATE", "CREATE2", "SELFDESTRUCT"})
 
 
 def of_transactions(transactions: Sequence[Mapping[str, Any]]) -> list[NativeMove]:
-    """What transactions send themselves, whether or not they succeed; one that creates a contract has no recipient."""
+    """The values that transactions send themselves, successful or not; one that creates a contract has no recipient."""
     moves = []
     for place, sent in enumerate(transactions):
         units = wire.quantity(sent.get("value") or "0x0")
@@ -45,7 +45,7 @@ def of_transactions(transactions: Sequence[Mapping[str, Any]]) -> list[NativeMov
 
 
 def of_traces(answer: Any, hashes: Sequence[str]) -> list[NativeMove] | None:
-    """What moved according to `debug_traceBlockByHash`; None if the answer is not that of `callTracer`."""
+    """The movements in an answer of `debug_traceBlockByHash`; None if it is not one of `callTracer`."""
     if not isinstance(answer, list) or len(answer) != len(hashes):
         return None
     moves: list[NativeMove] = []
@@ -119,7 +119,7 @@ class SeenBlock:
 
     @property
     def facts(self) -> BlockFacts:
-        """What events tell of it."""
+        """The part of it that events tell."""
         return BlockFacts(self.header.number, self.header.hash, self.time)
 
 

@@ -42,13 +42,13 @@ def _canonical(fields: Json) -> bytes:
 
 
 def fingerprint(public_key: str) -> str:
-    """What people compare of a public key: the SHA-256 of its 32 bytes."""
+    """The fingerprint of a public key, for people to compare: the SHA-256 of its 32 bytes."""
     return hashlib.sha256(base64.b64decode(public_key)).hexdigest()
 
 
 @dataclass(slots=True, kw_only=True)
 class Verified:
-    """What an export says of itself. `problems`: what is wrong, with the line; none: it is as the server wrote it."""
+    """The findings about an export. `problems`: what is wrong, with the line; none: it is as the server wrote it."""
 
     problems: list[str] = field(default_factory=list)
     organization_id: str | None = None

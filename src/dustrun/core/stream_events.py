@@ -82,7 +82,7 @@ NOTICES: Final[dict[str, tuple[str, ...]]] = {
     LAUNCH_PROPOSED: ("approvalId", "message", "runId", "mode", "until"),
     WORKFLOW_CHANGED: (),
 }
-"""What streams over many runs tell besides, once. Each has `type`, `at` and `workflowId` besides."""
+"""Events that streams over many runs add, once. Each has `type`, `at` and `workflowId` besides."""
 
 OF_TURNS: Final[dict[str, tuple[str, ...]]] = {
     TURN_STARTED: ("questionId",),

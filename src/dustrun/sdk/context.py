@@ -170,7 +170,7 @@ class Script(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToolAnswer:
-    """What a tool of a model answered, as text that a model reads."""
+    """The answer of a model's tool, as text that a model reads."""
 
     ok: bool
     text: str

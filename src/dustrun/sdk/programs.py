@@ -12,7 +12,7 @@ from dustrun.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """What to start. `env`: variables that it gets beside PATH, HOME and LANG; secret."""
+    """A program to start. `env`: variables that it gets beside PATH, HOME and LANG; secret."""
 
     command: str
     args: tuple[str, ...] = ()

@@ -99,7 +99,7 @@ class WatchedTables(Protocol):
     """The organisation's tables, for a trigger that watches one."""
 
     async def changes(self, table: str, cursor: Any) -> TableNews:
-        """What was changed after a cursor; None: everything on record. Raises `NotFound`."""
+        """The changes after a cursor; None: everything on record. Raises `NotFound`."""
         ...
 
     async def newest(self, table: str) -> TableNews:

@@ -49,7 +49,7 @@ async def run_beside(work: Callable[..., T], *arguments: Any) -> T:
 
 
 async def in_pieces(work: Callable[[Sequence[A]], Iterable[T]], items: Sequence[A]) -> list[T]:
-    """What the work makes of many items, in order: of few at once, else beside the loop, a piece at a time, so that
+    """The work's results for many items, in order: of few at once, else beside the loop, a piece at a time, so that
     others get their turn of the threads, too."""
     if len(items) <= _FEW:
         return list(work(items))

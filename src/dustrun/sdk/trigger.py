@@ -34,7 +34,7 @@ ARMED_KINDS: Final = frozenset(["webhook", "timed", "polled", "streamed", "chain
 
 
 class TriggerConfig(Fields):
-    """What every trigger that fires by itself can be told."""
+    """Settings of every trigger that fires by itself."""
 
     mode: Literal["live", "simulate", "dust"] = Field(
         "live",
@@ -49,7 +49,7 @@ class TriggerConfig(Fields):
 
 
 class PolledConfig(TriggerConfig):
-    """What every trigger that is asked for news can be told."""
+    """Settings of every trigger that is asked for news."""
 
     poll_ms: int = Field(
         60_000,
@@ -123,7 +123,7 @@ FactKind = Literal["transaction", "approval", "connector"]
 
 
 class Facts(Protocol):
-    """What the key that published a trigger may know of its organisation, without what the trigger's own workflow does.
+    """The view of its organisation for the key that published a trigger, without what the trigger's own workflow does.
     Raises `Refused` without the permission."""
 
     @property
@@ -165,7 +165,7 @@ class Facts(Protocol):
 
 
 class TriggerContext(Protocol):
-    """What a trigger may use when it is checked or polled; it reads only."""
+    """The parts that a trigger may use when it is checked or polled; it reads only."""
 
     @property
     def now_ms(self) -> int:
@@ -185,7 +185,7 @@ class TriggerContext(Protocol):
 
     @property
     def credential(self) -> Credential | None:
-        """What `http` authenticates with: who asks may see other data than somebody else."""
+        """The identity that `http` authenticates with: who asks may see other data than somebody else."""
         ...
 
     async def bearer(self, host: str, port: int, *, encrypts: bool, not_this: str | None = None) -> str | None:
@@ -206,7 +206,7 @@ class TriggerContext(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """What happens in the organisation."""
+        """The events of the organisation."""
         ...
 
     @property
@@ -246,7 +246,7 @@ class PolledEvent:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What a source does not have any more, or had not kept: a range, and why nobody saw it. It becomes a gap."""
+    """A range that a source does not have any more, or had not kept, and why nobody saw it. It becomes a gap."""
 
     range: dict[str, Any]
     reason: str
@@ -254,7 +254,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What a poll found, oldest first, and the cursor for the next one. `after_ms`: when to poll again, if not at the
+    """A poll's findings, oldest first, and the cursor for the next one. `after_ms`: when to poll again, if not at the
     usual interval; `is_over`: never again; `lost`: came before these, and cannot be had. `error`: the source could not
     be asked, and these were known before; it counts as a failure if there are none."""
 
@@ -268,7 +268,7 @@ class Polled:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What has come over a connection, oldest first, and the cursor after it. Nothing and the cursor from before: the
+    """A connection's messages, oldest first, and the cursor after them. Nothing and the cursor from before: the
     connection works. `lost`: came before these, and cannot be had. `acknowledge` is called once all of it is on disk:
     for a source that sends again what nobody acknowledges. Until then, nothing more is asked for."""
 
@@ -352,7 +352,7 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """What all kinds of trigger declare."""
+    """The declaration that all kinds of trigger share."""
 
     config: type[BaseModel]
     output: type[BaseModel]

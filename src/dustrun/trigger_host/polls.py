@@ -196,7 +196,7 @@ Step = tuple[PolledEvent | None, PollPlace]
 
 
 def steps_of(found: Polled) -> list[Step]:
-    """What becomes of the events of a look. What a source does not show again is stored with each place before it."""
+    """The fate of a look's events. What a source does not show again is stored with each place before it."""
     if not found.events:
         return [(None, PollPlace(found.cursor))]
     last, left = len(found.events) - 1, [_stored(one) for one in found.events]
@@ -210,7 +210,7 @@ def steps_of(found: Polled) -> list[Step]:
 
 
 def steps_left(place: PollPlace) -> list[Step]:
-    """What becomes of the events that an earlier look has stored."""
+    """The fate of the events that an earlier look has stored."""
     events = [PolledEvent(one["key"], one["payload"], one["at"], no_run=_no_run(one)) for one in place.left]
     return [(one, PollPlace(place.cursor, place.left[n:])) for n, one in enumerate(events, start=1)]
 
@@ -225,7 +225,7 @@ def _no_run(stored: Mapping[str, Any]) -> NoRun | None:
 
 
 async def _masked(found: Polled, mask: Mask) -> Polled:
-    """What was found without the secrets of the connector, whatever the trigger has made of the answer."""
+    """The findings without the secrets of the connector, whatever the trigger has made of the answer."""
 
     def hide() -> Polled:
         events = [replace(one, key=mask.text(one.key), payload=mask.value(one.payload)) for one in found.events]

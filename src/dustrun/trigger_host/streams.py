@@ -201,7 +201,7 @@ async def _finish(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _first(context: LiveContext, source: AsyncIterator[Received]) -> Received | None:
-    """What comes first; how connecting went is noted of the connector."""
+    """The first message; how connecting went is noted of the connector."""
     try:
         received = await _in_time(source)
     except NoConnection as error:
@@ -214,7 +214,7 @@ async def _first(context: LiveContext, source: AsyncIterator[Received]) -> Recei
 async def _in_time(
     source: AsyncIterator[Received], opens_s: float = _OPENS_WITHIN_S, ends_s: float = _ENDS_WITHIN_S
 ) -> Received | None:
-    """What comes first. A source that does not open in time is given up, or it would hold a turn for ever; the outer
+    """The first message. A source that does not open in time is given up, or it would hold a turn for ever; the outer
     limit is for one that then does not end either."""
     limit = asyncio.timeout(opens_s)
     try:
@@ -255,7 +255,7 @@ async def _close(source: AsyncIterator[Received], within_s: float) -> None:
 
 
 async def _masked(received: Received, mask: Mask) -> Received:
-    """What has come without the secrets of the connector."""
+    """The messages without the secrets of the connector."""
 
     def hide() -> Received:
         events = [

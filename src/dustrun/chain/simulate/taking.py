@@ -1,4 +1,4 @@
-"""What transactions would take from their sender on the newest block or a named one, one after the other: gas, and
+"""Losses of a sender by transactions on the newest block or a named one, one after the other: gas, and
 balances and allowances before and after.
 
 Where an endpoint offers `eth_simulateV1`, all transactions of a node are one request. A second one follows only if the
@@ -46,7 +46,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class OutflowForecast:
-    """What one transaction takes, or why it fails after those before it (`taken` is None). `gas_used` is None where a
+    """The loss by one transaction, or why it fails after those before it (`taken` is None). `gas_used` is None where a
     figure would mislead: a call that is given half a block may burn what it does not need."""
 
     taken: TakenAmounts | None
@@ -80,7 +80,7 @@ async def forecast_outflow(
     fork_binary: Path | None,
     at: Block | None = None,
 ) -> list[OutflowForecast]:
-    """What each of these transactions takes when they are carried out in this order; ends with the first that fails.
+    """The loss by each of these transactions, carried out in this order; ends with the first that fails.
     One without a gas limit has the block's; `tokens` are read besides those that they name; `at`: the block that they
     follow, else the newest one. Raises `Permanent`
     (`SIM_UNAVAILABLE`) if no endpoint can simulate, `Temporary` if none answers."""
@@ -164,7 +164,7 @@ async def _by_blocks(asked: _Asked, tokens: Sequence[str]) -> list[OutflowForeca
 
 
 def _watched(asked: _Asked, logs: Sequence[Sequence[Log]], keys: Sequence[str]) -> WatchedBalances:
-    """What is the sender's among all that the transactions may touch."""
+    """The sender's share of all that the transactions may touch."""
     holdings, approvals = dict[TouchedBalance, None](), dict[Approval, None]()
     for intent, said in zip(asked.intents, logs, strict=False):
         to = None if intent.to is None else checksum(intent.to)

@@ -127,7 +127,7 @@ class Approval:
 
 @dataclass(slots=True)
 class TouchedState:
-    """What is read before and after the transaction; `left_out` exceeded the limit."""
+    """The state that is read before and after the transaction; `left_out` exceeded the limit."""
 
     holdings: list[TouchedBalance] = field(default_factory=list)
     approvals: list[Approval] = field(default_factory=list)
@@ -295,7 +295,7 @@ def taken_of(
     before: Sequence[int | None],
     after: Sequence[int | None],
 ) -> TakenAmounts:
-    """What a transaction took from its sender; `before` and `after` are the words of the approvals."""
+    """The loss of a transaction's sender; `before` and `after` are the words of the approvals."""
     lost = [each for each in changes if each.address == sender and each.delta_units < 0]
     raised = []
     for approval, was, now in zip(approvals, before, after, strict=False):

@@ -1,1 +1,1 @@
-"""What a stored table may hold."""
+"""The values that a stored table may hold."""

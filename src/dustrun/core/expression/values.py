@@ -155,7 +155,7 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 TRIAL = Limits(steps=2000, is_trial=True)
-"""What the event loop may evaluate at once: about a millisecond."""
+"""The work that the event loop may evaluate at once: about a millisecond."""
 
 
 class OverTrial(Exception):

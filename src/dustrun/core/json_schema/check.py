@@ -117,7 +117,7 @@ def _path_of(error: Any) -> tuple[str | int, ...]:
 
 
 def _units(value: Any) -> int:
-    """What it weighs, with the digits of its numbers and the letters of its names: keywords go through both."""
+    """The weight of a schema, with the digits of its numbers and the letters of its names: keywords go through both."""
     units, seen = weigh(value), [value]
     if units > MOST:
         return units

@@ -112,7 +112,7 @@ def _fee(one: IncludedTransaction) -> Iterator[Line]:
 
 
 def _seen(one: IncludedTransaction) -> Iterator[Line]:
-    """What the value and the events of a transaction say."""
+    """A transaction's movements, as its value and its events show them."""
     if one.value_units and one.to != one.sender:
         yield from _both(one.sender, one.to, f"eip155:{one.chain_id}/native", one.value_units)
     for log in one.logs:

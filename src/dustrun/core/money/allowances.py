@@ -64,7 +64,7 @@ class Allowance:
         return _READS[self.kind].encode(*parties)
 
     def read(self, data: bytes, now_s: int) -> AllowanceState | None:
-        """What the return data says; None if the contract does not answer as it should. One that has expired is 0."""
+        """The allowance in the return data; None if the contract does not answer as it should. An expired one is 0."""
         if len(data) < (96 if self.kind == "permit2" else 32):
             return None
         units = int.from_bytes(data[:32])

@@ -1,4 +1,4 @@
-"""What a signature of well-known typed data lets others move: permits, transfers by authorization, orders.
+"""Powers that a signature of well-known typed data gives others: permits, transfers by authorization, orders.
 
 Types are matched exactly, not by name: a document whose types differ in one field is not recognised. Standards with
 fixed addresses (Permit2, the exchanges) are recognised only with those verifying contracts.
@@ -25,7 +25,7 @@ _SEAPORT: Final = ("0x00000000000000ADc04C56Bf30aC9d3c0aAF14dC", "0x000000000000
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """What a document of a known type lets others move. `signer` is the address that must sign it, None when the
+    """The powers that a document of a known type gives others. `signer` is the address that must sign it, None when the
     document does not say; `about` is a one-line description.
     """
 

@@ -81,7 +81,7 @@ class _Use:
 
 
 def router_movements(call: RouterCall) -> list[Movement]:
-    """What leaves the sender through a router method: the tokens taken, in favour of the final payee. Further payees
+    """The tokens that leave the sender through a router method, in favour of the final payee. Further payees
     are listed with an amount of 0, so that they are judged too. Raises `Unread`.
     """
     uses = [use for inner in _calls_of(call) if (use := _read(inner)) is not None]

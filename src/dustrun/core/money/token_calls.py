@@ -54,7 +54,7 @@ _OF_PIECES = frozenset({SAFE_TRANSFER_FROM, SAFE_TRANSFER_FROM_WITH_DATA})
 
 
 def implied_movement(chain_id: int, to: str, data: bytes) -> Movement | None:
-    """What a call of a well-known token method moves; None for any other call.
+    """The movements of a call of a well-known token method; None for any other call.
 
     ERC-721 methods share selectors with ERC-20 and have the token id where the amount would be; `safeTransferFrom`
     exists only in ERC-721 and moves one token. ERC-1155 amounts of all ids are summed; a batch whose list cannot be
@@ -194,7 +194,7 @@ def _arguments(function: Function, data: bytes) -> dict[str, Any]:
 
 
 def implied_movements(chain_id: int, to: str, data: bytes) -> list[Movement]:
-    """What a call and its nested calls move by well-known token methods; equal movements are summed. Raises
+    """The movements of a call and its nested calls by well-known token methods; equal ones are summed. Raises
     `Unread`.
     """
     totals: dict[tuple[Any, ...], Movement] = {}

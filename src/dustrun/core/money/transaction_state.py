@@ -81,7 +81,7 @@ def intent_key(org_id: str, root_run_id: str, path: str, item: str, generation: 
 
 
 def binding_of(intent: Intent, sender: str, fee_ceiling_units: int) -> str:
-    """What a person approves: SHA-256 over chain, from, to, value, calldata and maximum fee."""
+    """The hash that a person approves: SHA-256 over chain, from, to, value, calldata and maximum fee."""
     bound = [
         intent.chain_id,
         sender,

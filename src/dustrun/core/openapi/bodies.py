@@ -19,7 +19,7 @@ _STYLES: Final = frozenset({"form", "spaceDelimited", "pipeDelimited", "deepObje
 
 
 class Unsupported(Broken):
-    """What the document says well, and what cannot be done. `reason`: the kind."""
+    """The document's demand that cannot be met. `reason`: the kind."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -129,7 +129,7 @@ def _is_needed(one: Json) -> bool:
 
 
 def read_answer(document: Document, operation: Json) -> tuple[str | None, Any]:
-    """What the request says that it accepts, and the schema of the body of an answer that succeeds; None where the
+    """The media types that the request accepts, and the schema of the body of an answer that succeeds; None where the
     document does not say."""
     answers = operation.get("responses")
     if not isinstance(answers, dict):

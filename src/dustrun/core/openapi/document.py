@@ -93,7 +93,7 @@ class Document:
         return found
 
     def at(self, reference: str) -> Any:
-        """What a reference of this document names."""
+        """The target of a reference within this document."""
         if not reference.startswith("#"):
             raise Broken(f'it refers to another document, "{reference[:120]}"')
         found: Any = self.root

@@ -84,7 +84,7 @@ def text_of_operation(operation: ImportedOperation) -> bytes:
 
 
 def pin_of(text: bytes) -> str:
-    """What a node is pinned by: the first half of the SHA-256 of the operation's canonical JSON."""
+    """The hash that pins a node: the first half of the SHA-256 of the operation's canonical JSON."""
     return hashlib.sha256(text).hexdigest()[:_PIN_CHARS]
 
 

@@ -39,7 +39,7 @@ class LeftOut:
 
 @dataclass(slots=True)
 class Reading:
-    """What a document has. `left_out` holds the first that are, `counts` how many by kind of reason. `renamed`:
+    """The content of a document. `left_out` holds the first that are, `counts` how many by kind of reason. `renamed`:
     operations that share their `operationId` and so have the names of their method and path."""
 
     name: str

@@ -15,7 +15,7 @@ _VARIABLE: Final = re.compile(r"\{([^{}]+)\}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerChoice:
-    """What the importer says: `base` is the address that the document came from, `server` stands for all servers of the
+    """The importer's choice: `base` is the address that the document came from, `server` stands for all servers of the
     document, `variables` for variables in their addresses."""
 
     base: str | None = None

@@ -32,7 +32,7 @@ COLLECTIONS: Final = {
 """Style, None for the default of the place, and `explode`, by the `collectionFormat` of version 2.0."""
 _DELIMITERS: Final = {"form": ",", "spaceDelimited": "%20", "pipeDelimited": "%7C", "tabDelimited": "%09"}
 _RESERVED: Final = ":/?@!$'()*,;"
-"""What `allowReserved` leaves as it is; the other reserved characters would end a value."""
+"""Characters that `allowReserved` leaves as they are; the other reserved ones would end a value."""
 Pair = tuple[str, str]
 
 

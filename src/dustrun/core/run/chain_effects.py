@@ -128,7 +128,7 @@ def _value(shown: Mapping[str, Any], limits: Limits) -> Iterator[_Warning]:
 
 
 def _slippage(shown: Mapping[str, Any], limits: Limits) -> Iterator[_Warning]:
-    """What the sender gave against what it received, at the prices known then."""
+    """The sender's gain or loss: what it gave against what it received, at the prices known then."""
     if shown.get("sharesBlock"):
         return
     own = [change for change in shown["balanceChanges"] if change["address"] == shown["from"]]

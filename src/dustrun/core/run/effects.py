@@ -21,7 +21,7 @@ _NOT_SO_FAR = "Nothing was scaled: no spending node has run so far."
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one run contributes to a report: the reported run, or one that it called, at any depth.
+    """One run's share of a report: the reported run, or one that it called, at any depth.
 
     `path` is that of the call, empty for the reported run; `caller_id` is the run that called. `is_awaited` is False
     for a run that was only started.
@@ -75,7 +75,7 @@ def fold(parts: Sequence[Part], specs: Specs, mode: Mode, apart: Collection[str]
 
 
 def split_earlier(parts: Sequence[Part], earlier: Sequence[Part]) -> tuple[list[Part], list[Part]]:
-    """What a run did itself, and what the `earlier` runs of its retry chain did. A result that a retry kept belongs to
+    """The effects of a run itself, and of the `earlier` runs of its retry chain. A result that a retry kept belongs to
     the run that carried it out, also when that run is not among the earlier ones any more.
     """
     known = {part.run_id for part in earlier}
@@ -138,7 +138,7 @@ def _why_unscaled(parts: Sequence[Part], specs: Specs) -> str:
 
 
 def _dust(executions: Iterable[ReportedExecution], note: str) -> Json:
-    """What a dust run scaled: original amount, dust, price and price source; `note` when nothing was."""
+    """The amounts that a dust run scaled: original amount, dust, price and price source; `note` when nothing was."""
     scaled = [{**execution.place, **entry} for execution in executions for entry in _fact(execution, "dust") or ()]
     return {"scaled": scaled} if scaled else {"scaled": [], "note": note}
 
@@ -173,7 +173,7 @@ def _child(execution: ReportedExecution, part: Part | None) -> Json:
 
 
 def _answer(execution: ReportedExecution) -> Json:
-    """What a run answers the request that started it. That of a called run goes nowhere."""
+    """The response of a run to the request that started it. That of a called run goes nowhere."""
     return {**execution.place, **_fact(execution, ANSWER), "assumed": execution.assumed}
 
 

@@ -64,7 +64,7 @@ _ITEMS: Final = ("items", "concurrency", "onItemError", "mostItems", "assumed")
 
 
 def items_of(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What a loop that has evaluated its items opens with; None if it has not."""
+    """The items that a loop opens with; None if it has not evaluated them."""
     found = {} if facts is None else facts.get(AHEAD, facts)
     return {name: found[name] for name in _ITEMS if name in found} if "items" in found else None
 
@@ -118,7 +118,7 @@ class Journal:
         return journal
 
     def list_last(self, graph: Graph) -> dict[str, Execution]:
-        """What a run's result is made of: the succeeded nodes outside of loops that no other succeeded node
+        """The nodes that a run's result is made of: the succeeded ones outside of loops that no other succeeded node
         follows."""
         done = {
             node_id: execution

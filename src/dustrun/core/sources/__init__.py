@@ -1,1 +1,1 @@
-"""What shaped a spend. `source.py` names sources, `slicer.py` finds them, `spend_slice.py` gives them by field."""
+"""Sources that shape a spend: `source.py` names them, `slicer.py` finds them, `spend_slice.py` gives them by field."""

@@ -32,7 +32,7 @@ def kept_of(sources: Iterable[str]) -> frozenset[str]:
 
 
 def of_part(parts: Parts, part: str) -> frozenset[str]:
-    """What shaped a part; of `*` all that shaped any."""
+    """The sources that shaped a part; of `*` all that shaped any."""
     if part == ANY:
         return NONE.union(*parts.values())
     return parts.get("", NONE) | parts.get(part, NONE)
@@ -45,13 +45,13 @@ def given_to(written: Parts, columns: Iterable[str], key: str) -> dict[str, froz
 
 
 def changed(before: Parts, written: Parts, columns: Collection[str], key: str) -> dict[str, frozenset[str]]:
-    """What shaped a row after some columns of it were written: they forget what shaped them before."""
+    """The sources of a row after some columns of it were written: those forget what shaped them before."""
     given = given_to(written, columns, key)
     return {**before, **{column: given[column] for column in columns}}
 
 
 def joined(many: Iterable[Parts]) -> dict[str, frozenset[str]]:
-    """What shaped any of several."""
+    """The sources of several rows together."""
     found: dict[str, frozenset[str]] = {}
     for parts in many:
         for part, sources in parts.items():

@@ -23,11 +23,11 @@ LEVELS: Final[Mapping[str, str]] = {
     "wallet": "from which wallet",
     "decides": "whether it happens, and how often",
 }
-"""What each money field, and `decides`, answers."""
+"""The questions that each money field, and `decides`, answers."""
 
 
 def describe(source: Source) -> str:
-    """What a source is, in a few words that fit after "comes from"."""
+    """A source in a few words that fit after "comes from"."""
     said = _WORDS[source.kind](source)
     return said if source.name != ANY else f"any {source.kind}"
 
@@ -76,7 +76,7 @@ _WRITTEN: Final = frozenset({"definition", "setting", "chain", "clock", "run", "
 
 
 def in_a_sentence(sources: Mapping[str, Iterable[str]]) -> str:
-    """What shaped the money fields of a spend, as its verdict keeps it, short enough for a list: without what its
+    """The sources of a spend's money fields, as its verdict keeps them, short enough for a list: without what its
     authors wrote and the settings and chains say."""
     parts = []
     for money in MONEY_FIELDS:

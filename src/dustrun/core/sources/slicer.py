@@ -305,11 +305,11 @@ class Slicer:
             self._dirty |= self._readers.get(cell, {})
 
     def data(self, place: Place) -> int:
-        """What can change a node's result."""
+        """The sources that can change a node's result."""
         return self._get("data", place)
 
     def decides(self, place: Place) -> int:
-        """What can choose whether a node runs, or how often."""
+        """The sources that can choose whether a node runs, or how often."""
         return self._get("decides", place)
 
     def refs(self, place: Place, prefix: Steps = ()) -> int:
@@ -347,7 +347,7 @@ class Slicer:
         return self.data(place) | self.decides(place)
 
     def _ended(self, place: Place) -> int:
-        """What can change whether a node ran and how it ended, and with that most of its result."""
+        """The sources that can change whether a node ran and how it ended, and with that most of its result."""
         if self.node(place).node.type != "approve":
             return self._either(place)
         return self._constant[place] | self._outside[place] | self.refs(place) | self.decides(place)
@@ -390,7 +390,7 @@ class Slicer:
         )
 
     def _read(self, place: Place, reference: Reference, within: bool = False) -> int:
-        """What a reference reads; `within`: of a loop, inside its own iterations."""
+        """The sources that a reference reads; `within`: of a loop, inside its own iterations."""
         root, path, (key, node_id) = reference.root, reference.path, place
         bit = self.bits.bit
         if root in ("$trigger", "$inputs"):
@@ -630,18 +630,18 @@ class Slicer:
         return self._constant[place] if self._is_coarse else self.bits.bit("definition", key, node_id, name)
 
     def unnamed(self, place: Place, named: Sequence[Steps]) -> int:
-        """What the inputs read that lie beside those named, such as another key of the same row."""
+        """The neighbours that the inputs read beside those named, such as another key of the same row."""
         beside = [one for one in self._inputs[place] if not any(overlap(one, steps) for steps in named)]
         return _union(self.refs(place, one) for one in beside if one[0] not in (TESTS, "connector"))
 
     def wallet(self, place: Place) -> int:
-        """What chooses the wallet that pays."""
+        """The sources that choose the wallet that pays."""
         if self.node(place).node.connector is None:
             return self.bits.bit("setting", "default-wallet")
         return self.written(place, "connector") | self.refs(place, ("connector",))
 
     def computed(self, place: Place) -> int:
-        """What an amount hangs on that the chain gives: its answers, and what was moved before."""
+        """The facts from the chain that an amount hangs on: its answers, and what was moved before."""
         return self._outside[place] | self.moved_before(place)
 
     # --- what a store is given ---

@@ -72,7 +72,7 @@ def _paths_shown(message: str) -> Iterator[Path]:
 
 
 def _paths_used(program: Program, spend: str) -> Mapping[str, set[Path]]:
-    """What each money field reads; none for those that the action computes from the chain."""
+    """The sources that each money field reads; none for those that the action computes from the chain."""
     node = program.nodes[spend]
     references = group_references(node)
     found: dict[str, set[Path]] = {}

@@ -1,4 +1,4 @@
-"""What could be a secret, by its name or its shape: the rules of exported files, and of what the editor copies.
+"""Rules for what could be a secret, by name or shape, for exported files and for what the editor copies.
 
 The web app gets the same expressions (`scripts/generate_docs.py`), so they are written in what Python and JavaScript
 share.
@@ -58,7 +58,7 @@ def is_secret(value: Any, *, is_named: bool) -> bool:
 
 
 def _literals(text: str) -> Iterator[str]:
-    """What a text says itself: all but its expressions, and each text within them."""
+    """The literal text of a value: all but its expressions, and each text within them."""
     if "{{" not in text:
         yield text
         return

@@ -23,7 +23,7 @@ _KEEP_DEPTH: Final = OF_THE_SERVER | {"table-row"}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What limits the runs that a workflow's triggers start, as it is in the transaction that decides."""
+    """The limits on runs that a workflow's triggers start, as they are in the transaction that decides."""
 
     status: str
     remain_runs: int | None

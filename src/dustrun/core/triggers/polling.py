@@ -139,7 +139,7 @@ class PollPlace:
         return None if stored is None else cls(stored["at"], tuple(stored.get("left", ())))
 
     def stored(self) -> dict[str, Any]:
-        """What a subscription's cursor has."""
+        """The state in a subscription's cursor."""
         return {"at": self.cursor, **({"left": list(self.left)} if self.left else {})}
 
 
@@ -191,7 +191,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is remembered: whether the next crossing counts (None: no price was seen), the prices of the window, the
+    """The memory of a watch: whether the next crossing counts (None: no price was seen), the prices of the window, the
     price before, and how many events there were."""
 
     is_ready: bool | None = None
@@ -209,7 +209,7 @@ class State:
         )
 
     def stored(self) -> dict[str, Any]:
-        """What a cursor has of it."""
+        """The part of a cursor that belongs to it."""
         return {
             "ready": self.is_ready,
             "previous": None if self.previous is None else str(self.previous),

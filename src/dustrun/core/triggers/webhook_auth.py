@@ -219,7 +219,7 @@ def moment(text: str | None) -> int | None:
 
 
 def late(sent_at: int | None, now: int, tolerance_ms: int) -> Bad | None:
-    """What is wrong with a time of sending; None: nothing."""
+    """A fault in a time of sending; None if it is good."""
     if sent_at is None or abs(now - sent_at) <= tolerance_ms:
         return None
     side = "old" if sent_at < now else "ahead of this server's clock"

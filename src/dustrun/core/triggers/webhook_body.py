@@ -1,4 +1,4 @@
-"""What an inbound request hands to a workflow: its body as an object, its headers and query without secrets."""
+"""The payload that an inbound request gives a workflow: its body as an object, headers and query without secrets."""
 
 from __future__ import annotations
 

@@ -210,12 +210,12 @@ def event_key(auth: Any, headers: Mapping[str, str], payload: Mapping[str, Any])
 
 
 def content_type(auth: Any, sent: str | None) -> str | None:
-    """What the body is: SNS sends JSON as text."""
+    """The body as the sender means it: SNS sends JSON as text."""
     return "application/json" if isinstance(auth, AwsSns) else sent
 
 
 def handshake(auth: Any, headers: Mapping[str, str], payload: Mapping[str, Any]) -> Handshake | None:
-    """What a good request asks for if it is no event."""
+    """The answer that a good request asks for if it is no event."""
     kind = getattr(auth, "type", None)
     if kind == "slack" and payload.get("type") == "url_verification":
         return Handshake("Slack has verified the address.", {"challenge": payload.get("challenge")})

@@ -38,7 +38,7 @@ def check_model_tools(node_id: str, node: Node, specs: Specs) -> Iterator[Proble
 
 
 def _check_names(node_id: str, node: Node) -> Iterator[Problem]:
-    """What a run cannot decide is written out, and no two tools share a name."""
+    """Requires that what a run cannot decide is written out, and that no two tools share a name."""
     seen: set[str] = set()
     for place, one in raw_tools({"type": node.type, "payload": node.payload}):
         for field in _WRITTEN_OUT:

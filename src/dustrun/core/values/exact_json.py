@@ -380,7 +380,7 @@ Encode = Callable[[Any], bytes]
 
 
 def wire_pieces(value: Any, encode: Encode = dumps_wire) -> Iterator[bytes]:
-    """What `encode` returns, in pieces; no string is cut."""
+    """The result of `encode` in pieces; no string is cut."""
     if not isinstance(value, dict | list | tuple) or not is_large(value, _PIECE):
         yield encode(value)
     elif isinstance(value, dict):

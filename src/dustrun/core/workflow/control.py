@@ -18,7 +18,7 @@ from dustrun.records import dataclass
 
 
 class BranchResult(Fields):
-    """What `if` and `switch` decided."""
+    """The decision of an `if` or a `switch`."""
 
     branch: str = Field(description="The branch that was taken.")
 
@@ -43,7 +43,7 @@ class ItemCounts(Fields):
 
 
 class ForEachResult(Fields):
-    """What became of the items of a loop."""
+    """The outcomes of a loop's items."""
 
     iterations: list[Iteration] = Field(description="The items, in their order.")
     iteration_count: int = Field(description="How many items there were.")
@@ -77,7 +77,7 @@ class RespondResult(Fields):
 
 
 class WaitResult(Fields):
-    """What resumed the run."""
+    """The event that resumed the run."""
 
     status: str = Field(description="`resumed` or `timed_out`; `waiting` where a simulation ends.")
     branch: str | None = Field(description="The branch that was taken.")
@@ -87,7 +87,7 @@ class WaitResult(Fields):
 
 
 class ApproveResult(Fields):
-    """What was decided."""
+    """The decision on an approval."""
 
     decision: str = Field(description="`approved`, `rejected` or `timed_out`.")
     branch: str = Field(description="The branch that was taken.")
@@ -98,7 +98,7 @@ class ApproveResult(Fields):
 
 
 class CallWorkflowResult(Fields):
-    """What became of the called run."""
+    """The outcome of the called run."""
 
     run_id: str = Field(description="Id of the called run.")
     workflow_id: str = Field(description="Its workflow.")

@@ -29,7 +29,7 @@ _WHY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ForecastInput:
-    """What the caller knows of the run: the trigger payload (None: not given) and the values of props."""
+    """The caller's knowledge of the run: the trigger payload (None: not given) and the values of props."""
 
     payload: Mapping[str, Any] | None = None
     props: Mapping[str, Any] = field(default_factory=dict)

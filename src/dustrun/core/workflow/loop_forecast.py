@@ -44,7 +44,7 @@ Begins = bool | None
 
 @dataclass(frozen=True, slots=True)
 class LoopForecast:
-    """What is known of a loop's body. `spends` and `loops` are node ids, in the body and in loops within it;
+    """The facts known of a loop's body. `spends` and `loops` are node ids, in the body and in loops within it;
     `deciders`: the `if` and `switch` nodes whose tests can be evaluated; `orders`: the nodes of each scope, parents
     first; `reads`: the steps before the loop that they read. `unknown`: the spends that are judged item by item, and
     why."""
@@ -59,7 +59,7 @@ class LoopForecast:
 
 
 def forecast_loop(program: Program, loop_id: str) -> LoopForecast:
-    """What can be known of a loop before its first item begins."""
+    """The facts about a loop that can be known before its first item begins."""
     body = [program.nodes[node_id] for node_id in _body(program, loop_id)]
     spends = [node.id for node in body if node.spec.effect == "spend"]
     why = _why_not_at_all(program.nodes[loop_id], body) if spends else None

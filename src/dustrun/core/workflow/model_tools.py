@@ -37,7 +37,7 @@ class ModelTool(Fields):
 
     @property
     def called(self) -> str:
-        """What the model calls it."""
+        """The tool's name for the model."""
         return self.name or self.type.replace("-", "_")
 
 

@@ -1,4 +1,4 @@
-"""What validation and the planner need to know of a node type, whichever registry it comes from."""
+"""Facts about a node type that validation and the planner need, whichever registry it comes from."""
 
 from __future__ import annotations
 

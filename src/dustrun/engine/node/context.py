@@ -34,7 +34,7 @@ class Scripts(Protocol):
 
 @dataclass(slots=True)
 class Notes:
-    """What an attempt records beside its result. `assumed`: the result depends on assumed values. `transmission`: what
+    """An attempt's records beside its result. `assumed`: the result depends on assumed values. `transmission`: what
     has left the server; an action that fails may have sent before, since a 503 is an answer. `row_sources`: what shaped
     the rows of tables that it read."""
 
@@ -180,7 +180,7 @@ class NodeContext:
         return self._reached.wallet
 
     async def granted(self, chain_id: int) -> list[Allowance]:
-        """What the node's wallet may have allowed others to take on a chain."""
+        """The allowances that the node's wallet may have given others on a chain."""
         if self._reached.granted is None:
             raise Invalid("Only a node with a wallet knows what that has allowed.")
         return await self._reached.granted(chain_id)

@@ -1,4 +1,4 @@
-"""What the items of a loop will spend, resolved by the same code as when their turn comes, before the first begins."""
+"""The spends of a loop's items, resolved by the same code as when their turn comes, before the first begins."""
 
 from __future__ import annotations
 

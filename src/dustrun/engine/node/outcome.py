@@ -83,7 +83,7 @@ class Suspended:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalQuestion:
-    """What an `approve` node asks a person."""
+    """The question of an `approve` node to a person."""
 
     message: str
     approvers: tuple[str, ...]
@@ -205,7 +205,7 @@ class LoopRefusal:
 
 
 class Carrier(enum.Enum):
-    """What carries an attempt out: the action itself, the action up to where it would send, the outbox, or a simulated
+    """The carrier of an attempt: the action itself, the action up to where it would send, the outbox, or a simulated
     chain."""
 
     ACTION = "action"

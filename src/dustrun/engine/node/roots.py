@@ -1,4 +1,4 @@
-"""What an expression of a node can see: results of earlier nodes, the trigger, loop items, facts of the run.
+"""Roots of a node's expressions: results of earlier nodes, the trigger, loop items, facts of the run.
 
 It records whether any value it returned was *assumed* (neither executed nor pinned), so that the mark follows
 references through a simulation.
@@ -136,7 +136,7 @@ class VariablesView(Lazy):
 
 @dataclass(frozen=True, slots=True)
 class ServerRoots:
-    """What expressions see of the server: `$env`, and what signs the links of `$run.resumeUrl`."""
+    """The server's part of the roots: `$env`, and what signs the links of `$run.resumeUrl`."""
 
     env: Mapping[str, str]
     links: ResumeLinks

@@ -39,7 +39,7 @@ def timed_out(job: Job, settings: Settings) -> Outcome:
 
 
 async def plan_within(job: Job, settings: Settings, plan: Awaitable[T]) -> T:
-    """What a spend's plan gives; raises `Temporary` after the time limit."""
+    """The result of a spend's plan; raises `Temporary` after the time limit."""
     try:
         async with asyncio.timeout(limit_ms(job, settings) / 1000):
             return await plan

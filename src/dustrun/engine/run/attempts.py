@@ -395,13 +395,13 @@ class Attempts:
 
 
 def _prepare_and_encode(given: Preparation, most_bytes: int) -> tuple[Any, Job | StoreEffect | Outcome]:
-    """What `nodes.prepare` returns, with a result that may be large already encoded."""
+    """The preparation that `nodes.prepare` returns, with a result that may be large already encoded."""
     shown, prepared = nodes.prepare(given)
     return shown, encoded(prepared, most_bytes) if isinstance(prepared, Settled) else prepared
 
 
 def _decision(repeat: Repeat, roots: NodeRoots, limits: Limits) -> Failed | tuple[Any, Any]:
-    """What the test of a `while` gives, and the next item if it is true."""
+    """The outcome of a `while`'s test, and the next item if it is true."""
     try:
         goes_on = repeat.test.evaluate(roots, limits)
         return goes_on, roots.masked(repeat.following.evaluate(roots, limits)) if goes_on is True else None

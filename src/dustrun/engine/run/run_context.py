@@ -1,4 +1,4 @@
-"""What all runs share, and what the parts of one run share."""
+"""Context that all runs share, and that the parts of one run share."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class RunState:
 
 @dataclass(slots=True)
 class RunContext:
-    """What the parts of one active run share."""
+    """The context that the parts of one active run share."""
 
     deps: EngineDeps
     engine: Engine

@@ -226,7 +226,7 @@ class Runner:
         return is_small and not self._held_back and not self.attempts.has_pending
 
     def opened(self, run_pk: int, last_seq: int) -> None:
-        """What was recorded is on disk."""
+        """Called when what was recorded is on disk."""
         self.facts.pk, self.last_seq = run_pk, last_seq
         self._inputs.observer.release()
 

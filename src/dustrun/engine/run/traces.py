@@ -29,7 +29,7 @@ _EXPORT_WITHIN_S = 5
 
 @dataclass(frozen=True, slots=True)
 class SpanContent:
-    """What one span shows; instants in milliseconds."""
+    """A span as it is shown; instants in milliseconds."""
 
     name: str
     place: Span

@@ -1,4 +1,4 @@
-"""What runs use to read chains and spend: chains, prices, wallets, the outbox, simulated chains."""
+"""Dependencies of runs that read chains and spend: chains, prices, wallets, the outbox, simulated chains."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class SpendDeps:
     loops: LoopQuestions
 
     def reach(self, facts: RunFacts, mode: RunMode, now_ms: int) -> Reach:
-        """What a node of this run sees: live chains, or its simulated ones at `now_ms` of the run's clock."""
+        """The chains that a node of this run sees: live ones, or its simulated ones at `now_ms` of the run's clock."""
         if mode.has_simulated_chains:
             return self.simulated_chains.reach(facts, now_ms)
         return Reach(self.chain, self.prices)
 
     async def granted(self, facts: RunFacts, mode: RunMode, wallet: WalletView, chain_id: int) -> list[Allowance]:
-        """What a wallet may have allowed others to take: by what it has signed, and by what the simulation has done."""
+        """The allowances of a wallet to others: by what it has signed, and by what the simulation has done."""
         found = set(await self.candidates(facts.org_id, wallet.id, wallet.address, chain_id))
         if mode.has_simulated_chains:
             sim = await self.simulated_chains.sim(facts, chain_id)

@@ -131,7 +131,7 @@ class LiveSpend:
         return ConnectorReference(type=WALLET, id=found) if found is not None else None
 
     async def plan_ahead(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
-        """What the node of an item will spend, before its turn; raises what the action raises."""
+        """The spend of an item's node, before its turn; raises what the action raises."""
         given = job.input
         spend = await self._plan_spend(job, facts, context)
         return replace(spend, notes={**spend.notes, _AHEAD: given.model_dump(by_alias=True)})
@@ -196,7 +196,7 @@ class LiveSpend:
         return await self.outbox.renew(request, {**notes, _NOTES: dict(spend.notes)})
 
     async def _plan_again(self, job: Job, notes: Mapping[str, Any], context: NodeContext) -> Spend:
-        """What the action plans now, from the input that was stored."""
+        """The action's plan of now, from the input that was stored."""
         same = replace(job, input=job.action.input.model_validate(notes[_INPUT]))
         return await plan_spend(same, context, self._settings)
 
@@ -252,7 +252,7 @@ class LiveSpend:
         return facts
 
     async def _reported(self, status: SpendStatus) -> Json:
-        """What the report shows beside what is stored; nothing if it cannot be made, because what happened stays so."""
+        """The report's additions to what is stored; nothing if they cannot be made, because what happened stays so."""
         try:
             return await self._reports.sent(status)
         except (StoreUnavailable, CommitUnknown):
@@ -294,7 +294,7 @@ class LiveSpend:
 
 
 def request_at(facts: RunFacts, path: str, wallet_id: str, *, is_dust: bool) -> SpendRequest:
-    """What asks the outbox for a node of a run."""
+    """The part that asks the outbox for a node of a run."""
     return SpendRequest(
         org_id=facts.org_id,
         run_pk=facts.pk,

@@ -137,7 +137,7 @@ class LoopSpends:
     async def _plan(
         self, path: str, found: FoundSpend, wallets: dict[ConnectorReference | None, WalletView]
     ) -> LoopSpend | None:
-        """What an item will spend; None if that is not known before its turn, or not carried out in this mode."""
+        """The spend of an item; None if it is not known before its turn, or not carried out in this mode."""
         job = found.prepared
         if not isinstance(job, Job) or not _is_known(job):
             return None
@@ -232,4 +232,4 @@ def _first(refused: Mapping[str, Failed | LoopRefusal], most: int) -> list[tuple
 
 
 def _nothing(_kind: str, _data: Json) -> None:
-    """What is planned before its turn logs nothing."""
+    """A log that drops everything: planning before its turn logs nothing."""

@@ -49,7 +49,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SimulationDeps:
-    """What a turn uses of its simulation: chains, prices, policy and reports. `go_back` puts a chain back to a
+    """The parts of its simulation that a turn uses: chains, prices, policy, reports. `go_back` puts a chain back to a
     mark; `look` says what a person would have to look at before a node is signed, of each of its transactions."""
 
     simulation: SimulationState
@@ -293,7 +293,7 @@ def _needs_signature(resolved: Any) -> bool:
 
 
 def _fee_beyond(counted: CountedUnits, paid: CountedUnits) -> CountedUnits:
-    """What the highest fee counts beyond the one that was paid."""
+    """The share of the highest fee beyond the one that was paid."""
     return CountedUnits({name: units - paid.units[name] for name, units in counted.units.items() if is_gas(name)})
 
 

@@ -225,7 +225,7 @@ class SimulatedChains:
     async def _look(
         self, facts: RunFacts, simulation: SimulationState, sender: str, intents: Sequence[Intent]
     ) -> Sequence[tuple[Reason, ...]]:
-        """What the outbox would notice of a node now; nothing in a back-test, whose chains are of the past."""
+        """The outbox's view of a node now; nothing in a back-test, whose chains are of the past."""
         if facts.as_of is not None:
             return [() for _ in intents]
         sims = {intent.chain_id: await self.sim(facts, intent.chain_id) for intent in intents}

@@ -30,7 +30,7 @@ Addresses = Callable[[str, int], Awaitable[list[str]]]
 
 
 class _Cluster(ClusterMetadata):  # type: ignore[misc]  # the library has no types
-    """What the brokers say of themselves; an address only if it is allowed."""
+    """The brokers' addresses, as they give them; one only if it is allowed."""
 
     def __init__(self, metadata_max_age_ms: int) -> None:
         super().__init__(metadata_max_age_ms=metadata_max_age_ms)
@@ -143,7 +143,7 @@ class GuardedClient(AIOKafkaClient):  # type: ignore[misc]  # the library has no
 
 
 def _told(name: str, error: Exception, login: dict[str, Any], *, is_connected: bool) -> NoConnection:
-    """What a broker's refusal says, and which field of the connector mends it."""
+    """The message of a broker's refusal, and which field of the connector mends it."""
     what, encrypts = f'The broker "{name}"', login["security_protocol"].endswith("SSL")
     has_user = login["security_protocol"].startswith("SASL")
     if isinstance(error, SaslAuthenticationFailed):

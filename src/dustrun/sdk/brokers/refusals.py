@@ -1,4 +1,4 @@
-"""What is said where a server cannot be connected to: why, and which field of the connector mends it."""
+"""Messages for servers that cannot be connected to: why, and which field of the connector mends it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _MILLION = 1_000_000
 
 
 class ModelPrice(Fields):
-    """What a model costs, in US dollars per million tokens."""
+    """A model's price, in US dollars per million tokens."""
 
     input_usd: Usd = Field(description="US dollars per million tokens that it reads.")
     output_usd: Usd = Field(description="US dollars per million tokens that it writes.")

@@ -1,4 +1,4 @@
-"""What is said to a model, and what it answers, whichever protocol it speaks."""
+"""Messages to a model, and its answers, whichever protocol it speaks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """What a tool answered."""
+    """A tool's answer."""
 
     call_id: str
     tool: str
@@ -67,7 +67,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model answered. `stopped_by`: why it ended; `cost`: in US dollars."""
+    """A model's answer. `stopped_by`: why it ended; `cost`: in US dollars."""
 
     text: str
     calls: tuple[Called, ...]

@@ -27,7 +27,7 @@ _CANCEL_S: Final = 5.0
 
 
 async def end_of(wire: Wire, tool: str, begun: Json, timeout_s: float, *, only_reads: bool) -> Json:
-    """What the tool answers, once its task has ended. Raises `TimeoutError` when the time is up, after it has told the
+    """The tool's answer, once its task has ended. Raises `TimeoutError` when the time is up, after it has told the
     server to cancel; `Uncertain` when a task that may have written is lost."""
     task = begun.get("task")
     name = task.get("taskId") if isinstance(task, dict) else None
@@ -75,7 +75,7 @@ def _lost(why: str, *, only_reads: bool) -> DustrunError:
 
 
 def _pause_s(interval: Any) -> float:
-    """What the server asks for, in milliseconds, within bounds."""
+    """The interval that the server asks for, in milliseconds, within bounds."""
     if isinstance(interval, bool) or not isinstance(interval, int):
         return _USUAL_S
     return min(max(interval, _LEAST_MS), _MOST_MS) / 1000

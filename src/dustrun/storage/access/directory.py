@@ -59,13 +59,13 @@ USER_FIELDS: Mapping[str, sa.ColumnElement[str]] = {
     "externalid": u.c.external_id,
     "emails.value": p.c.email,
 }
-"""What users are found by."""
+"""The columns that users are found by."""
 GROUP_FIELDS: Mapping[str, sa.ColumnElement[str]] = {
     "id": g.c.id,
     "displayname": g.c.name,
     "externalid": g.c.external_id,
 }
-"""What groups are found by."""
+"""The columns that groups are found by."""
 _USER_NAMES = tuple(field.name for field in fields(UserRow))
 _GROUP_NAMES = tuple(field.name for field in fields(GroupRow))
 _USER_COLUMNS = [u.c[name] for name in _USER_NAMES]

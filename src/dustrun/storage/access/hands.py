@@ -85,7 +85,7 @@ def list_of(tx: Tx, org_id: str, kind: str, object_: str) -> list[HandRow]:
 
 
 def deleted(name: str) -> str:
-    """What stands for the deletion of a thing, which is a write of its own: others can have the name afterwards."""
+    """The write that the deletion of a thing is: others can have the name afterwards."""
     return f"deleted/{name}"
 
 

@@ -1,4 +1,4 @@
-"""What needs a person: how many things of each kind in the whole store, and which ones in an organisation."""
+"""States that need a person: how many of each kind in the whole store, and which ones in an organisation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Kind = Literal[
     "trigger-stalled",
 ]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
-"""What is worse comes first."""
+"""The order of kinds: the worse comes first."""
 DISABLED_BY_HAND: Final = "Disabled by hand."
 """Why a hook is disabled that needs nobody."""
 _MOST: Final = 200
@@ -134,7 +134,7 @@ def count(tx: Tx) -> dict[str, int]:
 
 
 def list_of(tx: Tx, org_id: str) -> list[Need]:
-    """What needs a person in an organisation: what is worse first, of a kind the newest first, at most 200 of each."""
+    """The states of an organisation that need a person: the worse first, of a kind the newest, at most 200 of each."""
     found = [
         _need(kind, *row[1:]) for kind, query in _LISTS.items() for row in tx.all(query, org_id=org_id, most=_MOST)
     ]

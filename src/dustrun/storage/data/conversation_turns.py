@@ -155,12 +155,12 @@ def list_open(tx: Tx) -> list[TurnRow]:
 
 
 def list_questions(tx: Tx, conversation_id: str, key_id: str) -> list[str]:
-    """What the person of a key has asked in the conversation, newest first, at most 50 texts."""
+    """The requests of a key's person in the conversation, newest first, at most 50 texts."""
     return [row[0] for row in tx.all(_QUESTIONS, conversation_id=conversation_id, key_id=key_id)]
 
 
 def list_costs(tx: Tx, key_id: str, since: int, but: str = "") -> list[str]:
-    """What the turns of a key, but for one, have cost since a time, each in US dollars."""
+    """The costs of a key's turns since a time, but for one, each in US dollars."""
     return [row[0] for row in tx.all(_COSTS, key_id=key_id, since=since, but=but)]
 
 

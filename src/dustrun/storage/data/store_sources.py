@@ -39,14 +39,14 @@ _ADD = Statement(
 def list_of(
     tx: Tx, object_: str, layer: int = 0, *, only_changes: bool = False, oldest: int = NOW
 ) -> dict[str, frozenset[str]]:
-    """What shaped a store, by part; in a simulation, what that has written too. `only_changes`: what changed or took
+    """The sources of a store, by part; in a simulation, what that has written too. `only_changes`: what changed or took
     away something that was there. `oldest`: the pk of the first run that may have read it."""
     found = tx.all(_LIST, object=object_, layer=layer, oldest=oldest)
     return joined({part: frozenset((source,))} for part, source, is_change in found if is_change or not only_changes)
 
 
 def list_under(tx: Tx, begin: str, oldest: int = NOW) -> frozenset[str]:
-    """What shaped any store whose name begins so; `oldest` as in `list_of`."""
+    """The sources of all stores whose names begin so; `oldest` as in `list_of`."""
     pattern = begin.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     return frozenset(row[0] for row in tx.all(_LIKE, pattern=pattern, oldest=oldest))
 

@@ -1,4 +1,4 @@
-"""What happened, in commit order: written with what it tells, and read by the triggers for the server's own events.
+"""Facts about what happened, in commit order: written with what they tell, and read by the triggers for own events.
 
 Writers of a store take turns, so whoever has seen an id has seen all before it, however old the time of a later one.
 """

@@ -62,7 +62,7 @@ class Waiter:
 
 @dataclass(slots=True)
 class GroupOutcome:
-    """What became of a group's units."""
+    """The outcome of a group's units."""
 
     done: list[Waiter] = field(default_factory=list)
     failed: list[tuple[Waiter, Exception]] = field(default_factory=list)
@@ -241,7 +241,7 @@ _LINGER_S = 0.004
 """How long units that may wait do so for others, if they come fast. Measured at 500 webhooks a second: a fifth less
 processor time, because a commit costs as much as what one webhook changes."""
 _FAST_S = 0.01
-"""What comes within this of the one before comes fast."""
+"""The time within which a commit follows another one fast."""
 _FEW = 16
 """With so many units, a group begins at once."""
 
@@ -375,7 +375,7 @@ class LoopGroups:
             self._idle.set()
 
     def _job_of(self, group: list[Waiter]) -> Job:
-        """What is left for the thread to do for a group."""
+        """The rest of a group's work, for the thread."""
         if not all(waiter.repeatable for waiter in group):
             return partial(self._group_commit.commit, group)
         started = clock.monotonic_s()

@@ -35,9 +35,9 @@ class Statement:
     def __init__(self, source: Executable) -> None:
         self._source = source
         self.bound: dict[str, tuple[str, Take, Mapping[str, Any]]] = {}
-        """What `compile` has made, by the dialect's name."""
+        """The results of `compile`, by the dialect's name."""
         self.derived: Any = None
-        """What the database's own part of this package derived from it."""
+        """The form that the database's own part of this package derived from it."""
 
     def compile(self, dialect: Dialect) -> tuple[str, Take, Mapping[str, Any]]:
         """The SQL text, the function that converts values to the driver's parameters, and the parameters that the
@@ -122,7 +122,7 @@ class Rows(Statement):
 
 
 class Returned:
-    """What a statement returns, known later: see `Tx.last` and `Tx.soon`."""
+    """A statement's result, known later: see `Tx.last` and `Tx.soon`."""
 
     __slots__ = ("value",)
 
@@ -253,7 +253,7 @@ class Tx:
         return found
 
     def wait(self) -> None:
-        """What was asked by `soon` and `soon_all` is known from here on."""
+        """From here on, the answers to `soon` and `soon_all` are known."""
 
     def all(self, statement: Statement, **values: Any) -> list[Row]:
         """Executes a statement; returns all rows."""

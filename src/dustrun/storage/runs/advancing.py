@@ -98,7 +98,7 @@ def list_forsaken(tx: Tx) -> list[ForsakenRun]:
 
 
 def find_turn(tx: Tx, run_pk: int) -> Turn | None:
-    """What decides whether a run may be taken up now; None if it was removed after its end."""
+    """The state that decides whether a run may be taken up now; None if it was removed after its end."""
     row = tx.one(_TURN, pk=run_pk)
     return Turn(*row) if row is not None else None
 

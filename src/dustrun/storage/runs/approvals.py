@@ -198,7 +198,7 @@ def list_spends_at(tx: Tx, org_id: str, run_pk: int, path: str) -> list[Approval
 
 @dataclass(frozen=True, slots=True)
 class ApprovalSubject:
-    """What an approval of a spend is about, of several the first. `name`: of its id in events."""
+    """The subject of a spend's approval, of several the first. `name`: of its id in events."""
 
     name: str
     wallet_id: str

@@ -188,7 +188,7 @@ def claim(tx: Tx, holder: str, count: int, rooms: Rooms | None = None, after: st
 
 
 class ClaimedRuns(NamedTuple):
-    """What was claimed, oldest first; `last_org`: whose turn was last."""
+    """The runs that were claimed, oldest first; `last_org`: whose turn was last."""
 
     runs: list[OpenRun]
     last_org: str | None

@@ -129,7 +129,7 @@ class Batch:
         return self._units_to_encode() <= MOST
 
     def _units_to_encode(self) -> int:
-        """What is not JSON text yet, in units; it stops counting beyond the most that is short."""
+        """The texts that are not JSON yet, in units; it stops counting beyond the most that is short."""
         units = sum(self.input_weights.values())
         for key, one in self.added.items():
             if one.input and key not in self.input_weights:

@@ -1,4 +1,4 @@
-"""What passed runs of a closure carried out: the runs, those that they called, and executions of single nodes."""
+"""Passed runs of a closure and what they carried out: those that they called, and executions of single nodes."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ _DEFAULT_WALLET = Statement(sa.select(wallets.c.id).where(wallets.c.org_id == b(
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """What recovery needs to know about an unfinished run; `concurrency` is its workflow's setting as JSON."""
+    """The facts that recovery needs about an unfinished run; `concurrency` is its workflow's setting as JSON."""
 
     pk: int
     id: str

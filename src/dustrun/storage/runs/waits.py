@@ -1,4 +1,4 @@
-"""What a batch writes besides its own run's rows: approvals, calls of other runs, and consumed answers."""
+"""Rows that a batch writes besides its own run's: approvals, calls of other runs, and consumed answers."""
 
 from __future__ import annotations
 

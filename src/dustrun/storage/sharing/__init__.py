@@ -1,1 +1,1 @@
-"""What several servers on one PostgreSQL store tell each other: who lives, who holds what, what has happened."""
+"""Messages between servers on one PostgreSQL store: who lives, who holds what, what has happened."""

@@ -56,7 +56,7 @@ def release(tx: Tx, name: str, holder: str) -> None:
 
 
 def forget(tx: Tx, name: str, holder: str) -> None:
-    """What the lease was for is done, and will not come again."""
+    """Ends a lease whose work is done and will not come again."""
     tx.do(_FORGET, name=name, holder=holder)
 
 

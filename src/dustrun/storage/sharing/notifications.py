@@ -34,7 +34,7 @@ def send(tx: Tx, payload: str) -> None:
 
 
 async def listen(database: Database, quiet_s: float) -> AsyncIterator[str | None]:
-    """What is notified from now on, on a connection of its own: first None, as soon as it listens, then payloads, and
+    """Notifications from now on, by a connection of their own: first None, as soon as it listens, then payloads, and
     None again after each quiet time. Raises `ConnectionLost`."""
     import psycopg  # slow import: PostgreSQL's driver
 

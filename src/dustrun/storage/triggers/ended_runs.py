@@ -77,7 +77,7 @@ class EndRow:
     started_at: int
     finished_at: int | None
     told: str
-    """What the event of its end says, JSON."""
+    """The payload of the event of its end, JSON."""
 
 
 def list_all(tx: Tx, after: int, until: int, count: int) -> list[EndRow]:

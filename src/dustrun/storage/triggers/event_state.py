@@ -19,7 +19,7 @@ from dustrun.storage.db.trigger_tables import subscriptions, trigger_events
 
 @dataclass(slots=True)
 class EventState:
-    """What is known of an event before it is taken; times in milliseconds. `key_id`: None if the key is gone;
+    """The facts about an event before it is taken; times in milliseconds. `key_id`: None if the key is gone;
     `event_id`: None unless the event had come before."""
 
     status: str

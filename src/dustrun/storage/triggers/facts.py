@@ -100,7 +100,7 @@ def list_stuck(tx: Tx, org_id: str, until: int) -> list[TransactionFact]:
 
 
 def list_reorged(tx: Tx, org_id: str, since: int) -> list[tuple[str, int]]:
-    """What was said of transactions that a reorg removed, as JSON, and when: of open runs, and of ended ones."""
+    """The transactions that a reorg removed, as JSON, and when they were reported: of open runs, and of ended ones."""
     found = [*tx.all(_REORGED, org_id=org_id, since=since), *tx.all(_REORGED_LATER, org_id=org_id, since=since)]
     return [(str(data), int(at)) for data, at in found]
 

@@ -180,7 +180,7 @@ def org_of(tx: Tx, workflow_id: str) -> str:
 
 
 def state_of(row: WorkflowRow) -> tuple[Any, ...]:
-    """What a start of a run depends on, as `find_state` reads it."""
+    """The state that a start of a run depends on, as `find_state` reads it."""
     return tuple([getattr(row, name) for name in _STATE])
 
 

@@ -1,4 +1,4 @@
-"""What is in the blocks of one chain: read once for all subscriptions that scan them at the same depth.
+"""Contents of the blocks of one chain: read once for all subscriptions that scan them at the same depth.
 
 A node may have a block before it has its logs. So what was read of a block while few others were on top of it serves
 nobody who waits for more: it is read again.

@@ -35,7 +35,7 @@ Change = Callable[[CursorMove], Awaitable[None]]
 
 @dataclass(slots=True)
 class ScannerParts:
-    """What a scanner works with."""
+    """The parts that a scanner works with."""
 
     reader: BlockReader
     headers: Headers

@@ -19,7 +19,7 @@ _NOTHING: Final = f"0x{'0' * 64}"
 
 
 class FoldedState:
-    """What the first `count` steps of a fork changed, as state overrides (`state`)."""
+    """The changes of a fork's first `count` steps, as state overrides (`state`)."""
 
     def __init__(self) -> None:
         self.state: Json = {}

@@ -33,7 +33,7 @@ _ADDRESS: Final = re.compile(r"(?<![0-9a-zA-Z])0x[0-9a-fA-F]{40}(?![0-9a-zA-Z])"
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """What a condition can read besides the arguments: addresses checksummed, `value` in base units."""
+    """The values that a condition can read besides the arguments: addresses checksummed, `value` in base units."""
 
     wallet: str
     value_units: int

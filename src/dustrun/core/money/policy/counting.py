@@ -1,4 +1,4 @@
-"""What one request counts: base units by asset, US dollars, network fees, and one request.
+"""The amounts that one request counts: base units by asset, US dollars, network fees, and one request.
 
 US dollars are integers in units of 1e-18, rounded up per movement, so that spending is never understated.
 """
@@ -157,7 +157,7 @@ def canonical(asset: Asset) -> str:
 
 
 def implied_of(request: PolicyRequest) -> list[Movement]:
-    """What the calldata itself moves by well-known token methods, including nested calls; empty when those cannot be
+    """Movements in the calldata itself by well-known token methods, including nested calls; empty when those cannot be
     decoded, which is denied elsewhere.
     """
     if request.kind != "transaction" or request.to is None or request.chain_id is None:
@@ -190,23 +190,23 @@ def is_gas(measure: str) -> bool:
 
 
 def asked(request: PolicyRequest, worths: Mapping[str, Worth]) -> CountedUnits:
-    """What a request is checked against the limits with: everything it moves."""
+    """The amounts that a request is checked against the limits with: everything it moves."""
     return _count(request, request.movements, 1, worths)
 
 
 def count(request: PolicyRequest, worths: Mapping[str, Worth]) -> CountedUnits:
-    """What a request adds to the amounts spent: a swap's own approvals are counted once, with the swap."""
+    """The amounts that a request adds to those spent: a swap's own approvals are counted once, with the swap."""
     own = own_movements(request)
     return _count(request, own, int(bool(own) or not request.movements), worths)
 
 
 def own_movements(request: PolicyRequest) -> tuple[Movement, ...]:
-    """What counts of a request's movements."""
+    """The amounts that a request's movements count."""
     return tuple(movement for movement in request.movements if not movement.of_swap)
 
 
 def units_of(movement: Movement, implied: Iterable[Movement]) -> int:
-    """What a movement counts: what it declares, or more if the calldata says so."""
+    """The amount that a movement counts: what it declares, or more if the calldata says so."""
     return max([movement.amount_units, *(one.amount_units for one in implied if is_same(movement, one))])
 
 

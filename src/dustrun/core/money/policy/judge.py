@@ -32,7 +32,7 @@ RUN, BATCH = -1, -2
 
 _ENDLESS_USD = 10**9 * USD_UNIT
 _USUAL_GAS = 250_000
-"""What a usual transaction is taken to use, where only the price of gas is known."""
+"""The gas that a usual transaction is taken to use, where only the price of gas is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def needs(policy: WalletPolicy, request: PolicyRequest) -> list[Need]:
 
 
 def total_measure(total: AskTotal) -> str:
-    """What a total adds up."""
+    """The quantity that a total adds up."""
     return total.asset if total.asset is not None else USD
 
 

@@ -32,7 +32,7 @@ class RaisedAllowance:
 
 @dataclass(frozen=True, slots=True)
 class TakenAmounts:
-    """What a transaction takes from its sender: base units by asset key (NFTs by `eip155:1/erc721:0x…/7`), network fee
+    """A transaction's take from its sender: base units by asset key (NFTs by `eip155:1/erc721:0x…/7`), network fee
     excluded, and the allowances that it raises. `unread`: balances that could not be read."""
 
     units: Mapping[str, int] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class TakenAmounts:
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """What bounds a transaction: the policy's statement, the cap of a dust test in 1e-18 dollars, and what
+    """The bounds of a transaction: the policy's statement, the cap of a dust test in 1e-18 dollars, and what
     passes only if nothing leaves (see `find_unproven`)."""
 
     rule: Outflow | None

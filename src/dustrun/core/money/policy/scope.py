@@ -30,7 +30,7 @@ _WIDTHS = (2**96 - 1, 2**128 - 1)
 
 
 def find_unproven(policy: WalletPolicy | None, request: PolicyRequest) -> tuple[Reason, ...]:
-    """What a policy allows only if a simulation shows that nothing leaves the wallet."""
+    """Requests that a policy allows only if a simulation shows that nothing leaves the wallet."""
     if policy is not None and revokes(request) and any(_scope(policy, request, [])):
         return (Reason("revocation", "It sets an allowance to zero, which may give or take nothing."),)
     return ()
@@ -155,7 +155,7 @@ def _inner_payment(policy: WalletPolicy, request: PolicyRequest, call: InnerCall
 
 
 def _router_payees(policy: WalletPolicy, request: PolicyRequest, to: str) -> Iterator[Reason]:
-    """What a swap leaves with the router or an empty address belongs to whoever takes it first."""
+    """A swap's leftovers with the router or an empty address belong to whoever takes them first."""
     try:
         left = unclaimed(to, request.data, request.sender)
     except Unread as fault:

@@ -50,7 +50,7 @@ class Bound:
 
 
 def base_of(limit: Limit) -> str:
-    """What a limit counts, whatever its scope."""
+    """The dimension that a limit counts, whatever its scope."""
     if limit.asset is not None:
         return limit.asset
     if limit.max_usd is not None:
@@ -87,12 +87,12 @@ def _bounds(index: int, limit: Limit, request: PolicyRequest) -> Iterator[Bound]
 
 
 def asked_under(policy: WalletPolicy, request: PolicyRequest, worths: Mapping[str, Worth]) -> CountedUnits:
-    """What a request is checked against the limits with: everything it moves, in all and within each scope."""
+    """The amounts that a request is checked with: everything it moves, in all and within each scope."""
     return _with_scopes(policy, request, asked(request, worths), request.movements, worths)
 
 
 def count_under(policy: WalletPolicy | None, request: PolicyRequest, worths: Mapping[str, Worth]) -> CountedUnits:
-    """What a request adds to the amounts spent, in all and within each scope."""
+    """The amounts that a request adds to those spent, in all and within each scope."""
     whole = count(request, worths)
     return whole if policy is None else _with_scopes(policy, request, whole, own_movements(request), worths)
 

@@ -53,7 +53,7 @@ _VALUE: Final = tuple(sorted({*_PARTY, "chain", "clock", "schedule", "price"}))
 
 
 def default_sources() -> Sources:
-    """What new policies have: who is paid comes from those who may spend; how much also from schedules, chains and
+    """The rule of new policies: who is paid comes from those who may spend; how much also from schedules, chains and
     prices; models, forms, webhooks and answers of other systems ask."""
     party, what = SourcesRule(allow=_PARTY), SourcesRule(allow=tuple(sorted({*_PARTY, "chain", "clock"})))
     value = SourcesRule(allow=_VALUE)

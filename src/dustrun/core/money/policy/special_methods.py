@@ -31,7 +31,7 @@ _NAMES: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (
                           re.I)),
     ("giving", re.compile(r"(withdraw|redeem|burn|transfer_?shares|.*_?to$)", re.I)),
 )  # fmt: skip
-"""What the names of unlisted methods say; a name is known only when the calldata decodes with an ABI."""
+"""The meaning of unlisted methods by name; a name is known only when the calldata decodes with an ABI."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What `"*"` in `methods` covers: only calls whose calldata proves that nobody but the wallet and listed parties gains.
+"""The calls that `"*"` in `methods` covers: their calldata proves that nobody but the wallet and listed parties gains.
 
 Neither a method's name nor its types prove anything: whoever writes a call chooses both, and a selector is short enough
 to find another signature for it. So each 32-byte word is read as it is. A word is harmless if it is a small number, or
@@ -28,7 +28,7 @@ SMALL_BITS: Final = 104
 _ADDRESS: Final = 1 << 160
 _WORD: Final = 1 << 256
 _FULL: Final = frozenset((1 << bits) - 1 for bits in range(SMALL_BITS, 257, 8))
-"""What stands for "all of it", in any width."""
+"""Numbers that stand for "all of it", in any width."""
 
 
 def find_doubt(policy: WalletPolicy, request: PolicyRequest, call: InnerCall, method: str | None) -> str | None:

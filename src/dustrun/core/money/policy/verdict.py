@@ -26,7 +26,7 @@ class Reason:
 class _Verdict:
     reasons: tuple[Reason, ...]
     sources: Mapping[str, tuple[str, ...]] | None = field(default=None, compare=False)
-    """What shaped each money field, if a policy judged by that."""
+    """The sources that shaped each money field, if a policy judged by them."""
 
     @property
     def outcome(self) -> str:

@@ -1,1 +1,1 @@
-"""What differs between two runs of a workflow."""
+"""Differences between two runs of a workflow."""

@@ -82,7 +82,7 @@ class Scan:
 
 
 def plan(cursor: Cursor, target: int, most: int, ranges: bool = True) -> Wait | Skip | Scan:
-    """What a subscription scans next. `target` is the newest block with enough confirmations, `most` how many missed
+    """The next scan of a subscription. `target` is the newest block with enough confirmations, `most` how many missed
     blocks may be scanned; `ranges`: what it watches can be read by ranges."""
     first = cursor.next
     if first > target:

@@ -125,7 +125,7 @@ def sample(kind: AbiType, parts: tuple[Param, ...]) -> Any:
 
 
 def _topics(text: str, event: Event) -> tuple[str | None, ...]:
-    """What `name == constant`, joined by `&&`, demands of indexed arguments: the node then filters before it sends."""
+    """Demands of `name == constant`, joined by `&&`, on indexed arguments: the node then filters before it sends."""
     try:
         node = parse(text)
     except Fault:
@@ -185,7 +185,7 @@ def read_event(text: str) -> Event:
 
 
 def query_of(event: Event, addresses: Iterable[str], demanded: Iterable[str | None] = ()) -> LogQuery:
-    """What to ask the chain for: the event's topic, and what its filter demands of indexed arguments."""
+    """The question for the chain: the event's topic, and what its filter demands of indexed arguments."""
     rest = tuple(None if topic is None else frozenset((topic,)) for topic in demanded)
     topics = (frozenset((f"0x{event.topic.hex()}",)), *rest)
     return LogQuery(frozenset(address.lower() for address in addresses), topics)

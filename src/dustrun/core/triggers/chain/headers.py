@@ -188,5 +188,5 @@ def bloom_of(items: set[str]) -> int:
 
 
 def _parts(query: LogQuery) -> list[frozenset[str]]:
-    """What a log must have one of each of."""
+    """The groups of which a log must have one member each."""
     return [part for part in (query.addresses, *query.topics) if part]

@@ -31,7 +31,7 @@ class KnownEvent:
 
 
 def subject_of(key: str) -> str:
-    """What an event is part of: its transaction; or the height that it is."""
+    """The transaction that an event is part of; or the height that it is."""
     _, subject, *_ = key.split(":")
     return key.split(":", 1)[1] if subject == _BLOCK else subject
 
@@ -42,7 +42,7 @@ def position_of(key: str) -> str:
 
 
 def content_of(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """What an event says, wherever it is."""
+    """The content of an event, wherever it is."""
     return {name: value for name, value in payload.items() if name not in _PLACE}
 
 

@@ -1,4 +1,4 @@
-"""What a chain trigger watches, and the events that it finds in a block."""
+"""Watches of a chain trigger, and the events that they find in a block."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ MatchTransaction = Callable[[SentTransaction], Mapping[str, Any] | None]
 
 @dataclass(frozen=True, slots=True)
 class ChainWatch:
-    """What one subscription watches on one chain.
+    """The watch of one subscription on one chain.
 
     `confirmations` None: the chain's default. Exactly one of these: `query` with `match_log`; `match_move`;
     `match_transaction`, which is asked before the receipt is read and after; `every` (blocks). A matcher returns the

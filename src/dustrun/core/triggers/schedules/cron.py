@@ -43,7 +43,7 @@ _YEARS: Final = (*range(2000, 2007), *range(2008, 2011), *range(2012, 2025, 4))
 
 
 class CronProblem(ValueError):
-    """What is wrong with an expression; `position` counts its characters from 1."""
+    """A fault in an expression; `position` counts its characters from 1."""
 
     def __init__(self, message: str, position: int = 1) -> None:
         super().__init__(f"{message.removesuffix('.')} (at character {position})." if position else message)

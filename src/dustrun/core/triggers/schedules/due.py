@@ -1,4 +1,4 @@
-"""What a schedule does now: fire, skip what was missed, wait, or end.
+"""The next act of a schedule: fire, skip what was missed, wait, or end.
 
 A schedule that was not watched for a while has missed fires. `on_missed` says what becomes of them: `skip` drops them,
 `once` runs the last one, `all` runs each, at most `missed_cap`. A latest fire that is `GRACE_MS` late is not missed.
@@ -25,7 +25,7 @@ NextFire = Callable[[int], int | None]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a schedule says about late, overlapping and simultaneous fires, and whose clock it follows."""
+    """A schedule's rules for late, overlapping and simultaneous fires, and whose clock it follows."""
 
     on_missed: Literal["skip", "once", "all"] = "once"
     missed_cap: int = 10

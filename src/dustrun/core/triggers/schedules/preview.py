@@ -1,4 +1,4 @@
-"""What a schedule does next, in words that a person can check."""
+"""The next fires of a schedule, in words that a person can check."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def payload_of(zone_name: str, at: int, missed: int = 0) -> dict[str, Any]:
 
 
 def local_time(zone_name: str, at: int) -> str:
-    """What the clock shows, with its distance from UTC."""
+    """The time on the clock, with its distance from UTC."""
     return datetime.fromtimestamp(at / 1000, zone(zone_name)).isoformat(timespec="seconds")
 
 

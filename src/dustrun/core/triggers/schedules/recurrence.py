@@ -103,7 +103,7 @@ class Recurrence:
         return bool(self.less_at) and self.offset is None and instant_of(self.where, time) in self.less_at
 
     def time_of(self, instant: int) -> datetime:
-        """What its start and `until` would be at an instant."""
+        """Its start and `until` as they would be at an instant."""
         offset = offset_at(self.where, instant) if self.offset is None else self.offset
         return EPOCH + timedelta(seconds=instant + offset)
 

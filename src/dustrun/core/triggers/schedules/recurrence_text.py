@@ -36,7 +36,7 @@ _MOMENT: Final = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d)(Z?))?")
 
 
 class RecurrenceProblem(ValueError):
-    """What is wrong with a recurrence; `position` counts its characters from 1."""
+    """A fault in a recurrence; `position` counts its characters from 1."""
 
     def __init__(self, message: str, position: int = 0) -> None:
         super().__init__(f"{message.removesuffix('.')} (at character {position})." if position else message)
@@ -61,7 +61,7 @@ class Moment:
 
 @dataclass(slots=True)
 class RecurrenceParts:
-    """What a text says, before it is put together. `rule` has the arguments of dateutil's `rrule`."""
+    """The parts of a recurrence, before it is put together. `rule` has the arguments of dateutil's `rrule`."""
 
     start: Moment | None = None
     zone_name: str | None = None

@@ -11,7 +11,7 @@ from dustrun.core.values.fields import Fields
 
 
 class TimedConfig(Fields):
-    """What every schedule can be told."""
+    """Settings that every schedule has."""
 
     on_missed: Literal["skip", "once", "all"] = Field(
         "once",
@@ -41,7 +41,7 @@ class TimedConfig(Fields):
     )
 
     def policy(self, zone_name: str) -> Policy:
-        """What it says about late and overlapping fires."""
+        """The schedule's rules for late and overlapping fires."""
         return Policy(self.on_missed, self.missed_cap, self.overlap, self.jitter_ms, zone_name)
 
 

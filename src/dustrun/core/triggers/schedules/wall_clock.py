@@ -51,7 +51,7 @@ def offset_at(where: ZoneInfo, instant: int) -> int:
 
 
 def wall_time(where: ZoneInfo, instant: int) -> datetime:
-    """What a clock on the wall shows at an instant."""
+    """The time that a clock on the wall shows at an instant."""
     return datetime.fromtimestamp(instant, UTC).astimezone(where).replace(tzinfo=None, fold=0)
 
 

@@ -23,7 +23,7 @@ class StatementCall:
 
 @dataclass(frozen=True, slots=True)
 class StatementAnswer:
-    """What the database says to a call."""
+    """The database's answer to a call."""
 
     rows: Sequence[Row] = ()
     count: int = 0

@@ -71,7 +71,7 @@ class UnitGroup:
         self.outcome = GroupOutcome()
         self.transaction = Transaction(session, database, self.outcome)
         self.touched: set[Hashable] = set()
-        """What the units touch that were added."""
+        """The rows that the added units touch."""
 
     def add(self, waiter: Waiter) -> None:
         """Adds a unit."""
@@ -165,7 +165,7 @@ class PipelinedGroups:
         self._next = group
 
     def _take_back(self) -> None:
-        """What was begun behind a commit is void: it is queued again, before all others."""
+        """Queues again, before all others, what was begun behind a commit and is void."""
         assert self._next is not None
         self._next.transaction.abandon()
         self._queue.extendleft(reversed(self._next.waiters))

@@ -1,4 +1,4 @@
-"""What units want to execute next, merged: equal statements of several units become one."""
+"""Statements that units want to execute next, merged: equal ones of several units become one."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class SetForm:
         return [sums[key] for key in sorted(sums)]
 
     def key_of(self, row: Values) -> tuple[Any, ...]:
-        """What identifies the row that these parameters affect."""
+        """The identity of the row that these parameters affect."""
         return tuple(row[name] for name in self.key)
 
 

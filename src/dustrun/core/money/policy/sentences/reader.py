@@ -36,7 +36,7 @@ _FILLER: Final = re.compile(r"^(?:[-*•]\s*)?(?:(?:it|the wallet) )?(?:may |can
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What words stand for: chains by name in lower case, assets by symbol (keys), contracts by name (entries); and of
+    """The meaning of words: chains by name in lower case, assets by symbol (keys), contracts by name (entries); and of
     an asset's key in lower case its symbol and decimals."""
 
     chains: Mapping[str, int] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Misread:
 
 @dataclass(frozen=True, slots=True)
 class PolicyReading:
-    """What sentences say: a policy, or the lines that are not understood."""
+    """The outcome of reading sentences: a policy, or the lines that are not understood."""
 
     policy: WalletPolicy | None
     problems: tuple[Misread, ...] = ()
@@ -194,7 +194,7 @@ def _span(text: str | None) -> Json:
 
 
 def _take_limit(text: str, made: Json, scope: Json | None) -> str:
-    """What remains of a line without its `up to …`, which becomes a limit."""
+    """The rest of a line without its `up to …`, which becomes a limit."""
     found = _UP_TO.search(text)
     if found is None:
         return text
