@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import datetime
 import json
 import re
@@ -18,7 +19,8 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,13 @@ import sqlalchemy as sa
 from dustrun import clock
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
+from testkit.chain.hostile_node import CONTRACT, SIGNATURE, Face, Included, Tree, paid
+from testkit.chain.hostile_node import serving as serving_chain
+from testkit.news import News
+from testkit.news import serving as serving_news
 from testkit.ports import free_port
 from testkit.server_process import ServerProcess
+from testkit.streaming import Source, streaming
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "storage" / "older"
 _FILES = ("owner.key", "link.key", "master.key")
@@ -57,15 +64,80 @@ _TRIGGERED: dict[str, Json] = {
 }
 
 
+_CHAIN_ID = 31_337
+_BEFORE = 3
+"""What the outside world has told before a store was recorded."""
+
+
+@dataclass(slots=True)
+class Outside:
+    """What the triggers of a recorded store watch; the same blocks, items and messages each time. `settings`: with
+    which a server reaches it."""
+
+    tree: Tree
+    news: News
+    source: Source
+    face: Face
+
+    def say(self, number: int) -> None:
+        """Tells one thing more on each of the three: a payment, an item, a message."""
+        self.tree.mine([Included(f"0x{number:064x}", (paid(number),))], *[[]] * 8)
+        self.news.content = [*(self.news.content or []), number]
+        self.source.emit()
+
+    @property
+    def settings(self) -> Json:
+        """Of the server that is to see it."""
+        return {"outbound_allow": ("127.0.0.1",), "chain_endpoints": {_CHAIN_ID: (self.face.url,)}}
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Where things are, by what stands for that in a file."""
+        return {"http://news.example": self.news.url, "http://stream.example": f"{self.source.url}/sse"}
+
+    def triggers(self) -> dict[str, Json]:
+        """Triggers that watch it, by name; each has the number in its event."""
+        chain = {"chainId": _CHAIN_ID, "address": CONTRACT, "eventSignature": SIGNATURE, "confirmations": 1}
+        news = {"url": self.news.url, "items": "body", "itemKey": "item", "pollMs": 1000}
+        return {
+            "on a chain": {"type": "evm-log", "payload": chain, "children": ["say"]},
+            "polled": {"type": "http-poll", "payload": news, "children": ["say"]},
+            "streamed": {"type": "sse", "payload": {"url": f"{self.source.url}/sse"}, "children": ["say"]},
+        }
+
+
+NUMBER_IN = {
+    "on a chain": "{{$trigger.body.args.number}}",
+    "polled": "{{$trigger.body.item}}",
+    "streamed": "{{$trigger.body.message.n}}",
+}
+"""What a run of each trigger says: the number of what it is about."""
+
+
+@contextlib.asynccontextmanager
+async def outside() -> AsyncIterator[Outside]:
+    """The world as it was when a store was recorded."""
+    tree = Tree()
+    face = Face(tree, chain_id=_CHAIN_ID)
+    async with serving_news() as news, streaming() as source, serving_chain(face):
+        found = Outside(tree, news, source, face)
+        for number in range(1, _BEFORE + 1):
+            found.say(number)
+        yield found
+
+
 def schemas() -> list[str]:
     """Of which schemas there are stores."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-def put(schema: str, database: Database, folder: Path) -> Json:
+def put(schema: str, database: Database, folder: Path, world: Outside | None = None) -> Json:
     """Makes the store as the old version left it, with its times moved to today, and its files in the folder; gives the
-    ids of its runs and workflows."""
-    document: Json = json.loads((FOLDER / f"{schema}.json").read_text())
+    ids of its runs and workflows. `world`: what its triggers watch."""
+    text = (FOLDER / f"{schema}.json").read_text()
+    for name, place in (world.places if world is not None else {}).items():
+        text = text.replace(name, place)
+    document: Json = json.loads(text)
     migrate.upgrade(database, schema)
     moved = _mover(clock.now_ms() - document["recordedAt"], document["recordedAt"])
     with database.engine.connect() as connection:
@@ -132,22 +204,26 @@ class _OlderServer(ServerProcess):
 
 async def record(source: Path) -> Path:
     """Starts the old server, lets runs wait, kills it, and writes what is on the disk."""
-    with tempfile.TemporaryDirectory(prefix="dustrun-older-") as folder:
-        server = _OlderServer(Path(folder) / "data", {"rate_limit_per_second": "0"}, port=free_port())
+    async with contextlib.AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-older-"))
+        world = await stack.enter_async_context(outside())
+        settings = {"rate_limit_per_second": "0", "outbound_allow": "127.0.0.1"}
+        settings["chain_endpoints"] = json.dumps({_CHAIN_ID: [world.face.url]})
+        server = _OlderServer(Path(folder) / "data", settings, port=free_port())
         server.source = source
         server.start()
         try:
             await server.wait_ready(60)
             headers = {"Authorization": f"Bearer {server.owner_key}"}
             async with aiohttp.ClientSession(server.base, headers=headers) as session:
-                named = await _let_wait(session)
+                named = await _let_wait(session, world)
             server.kill()
         finally:
             await server.stop()
-        return _write(server.data_dir, named)
+        return _write(server.data_dir, named, world)
 
 
-async def _let_wait(session: aiohttp.ClientSession) -> Json:
+async def _let_wait(session: aiohttp.ClientSession, world: Outside) -> Json:
     async def call(method: str, path: str, body: Any = None) -> Any:
         async with session.request(method, path, json=body) as answer:
             told = await answer.json()
@@ -170,6 +246,15 @@ async def _let_wait(session: aiohttp.ClientSession) -> Json:
             of = {"payload": {"workflowIds": [workflows["delayed"]]}} if root["type"] == "workflow-finished" else {}
             workflows[name] = await create(name, {"root": {**root, **of}, "say": _SAY})
             await call("POST", f"/v1/workflows/{workflows[name]}/publish", {})
+    for name, root in world.triggers().items():
+        if root["type"] in kinds:
+            say = {"type": "log", "payload": {"message": NUMBER_IN[name]}}
+            workflows[name] = await create(name, {"root": root, "say": say})
+            await call("POST", f"/v1/workflows/{workflows[name]}/publish", {})
+    # each has seen one thing more, which the next version must not take for new
+    await asyncio.sleep(3)
+    world.say(_BEFORE + 1)
+    await _until_seen(call, [one for name, one in workflows.items() if name in NUMBER_IN])
     runs = {name: f"run_{name}" for name in _WORKFLOWS}
     for name, run_id in runs.items():
         await call("POST", f"/v1/workflows/{workflows[name]}/run", {"runId": run_id, "payload": {}})
@@ -182,7 +267,16 @@ async def _let_wait(session: aiohttp.ClientSession) -> Json:
     return {"workflows": workflows, "runs": runs}
 
 
-def _write(data: Path, named: Json) -> Path:
+async def _until_seen(call: Callable[..., Any], workflows: list[str]) -> None:
+    until = time.monotonic() + 60
+    for workflow_id in workflows:
+        while not (await call("GET", f"/v1/runs?workflowId={workflow_id}&status=success"))["items"]:
+            if time.monotonic() > until:
+                raise RuntimeError(f"{workflow_id} was not started")
+            await asyncio.sleep(0.1)
+
+
+def _write(data: Path, named: Json, world: Outside) -> Path:
     connection = sqlite3.connect(data / "dustrun.db")
     connection.row_factory = sqlite3.Row
     (schema,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -196,7 +290,10 @@ def _write(data: Path, named: Json) -> Path:
     }
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{schema}.json"
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    for name, place in world.places.items():
+        text = text.replace(place, name)
+    path.write_text(text)
     return path
 
 

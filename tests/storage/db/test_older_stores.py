@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,9 @@ from testkit import older_stores, processes
 from testkit.composition import Composition, composed
 
 _WAIT_S = 60.0
+_SEEN = 4
+"""The one thing that each trigger had seen before the update, by its number."""
+_NEW = (5, 6)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -55,34 +59,64 @@ async def _triggered(server: Composition, workflow_id: str, older: int) -> Any:
     return await _until(look, f"{workflow_id} was started")
 
 
-def test_the_oldest_frozen_schema_and_the_first_of_rolling_upgrades_are_here() -> None:
-    assert older_stores.schemas() == ["0003", "0017"]
+def test_the_oldest_frozen_schema_the_first_of_rolling_upgrades_and_one_with_every_kind_of_trigger_are_here() -> None:
+    assert older_stores.schemas() == ["0003", "0017", "0027"]
 
 
 @pytest.mark.parametrize("schema", older_stores.schemas())
 async def test_what_waited_goes_on_after_the_update(schema: str, empty_url: str, tmp_path: Path) -> None:
-    database = Database(empty_url)
-    named = older_stores.put(schema, database, tmp_path)
-    assert migrate.revision_of(database) == schema
-    async with composed(tmp_path, database_url=empty_url, master_key_file=tmp_path / "master.key") as server:
-        assert migrate.revision_of(database) == migrate.head()
-        runs = named["runs"]
-        assert (await _ended(server, runs["delayed"]))["status"] == "success"
-        (asked,) = (await server.owner.get("/v1/approvals")).data["items"]
-        assert (asked["runId"], asked["message"]) == (runs["asked"], "May it?")
-        assert (await server.owner.post(f"/v1/approvals/{asked['id']}/approve", {})).status == 200
-        held = (await server.owner.get(f"/v1/runs/{runs['held']}")).data
-        assert held["status"] == "waiting"
-        resume = f"/v1/runs/{runs['held']}/nodes/hold/resume"
-        assert (await server.owner.post(resume, {"data": {}})).data["action"] == "resumed"
-        for name in ("asked", "held"):
-            ended = await _ended(server, runs[name])
-            assert (ended["status"], ended["executionState"]["say"]["status"]) == ("success", "success")
-        for name in ("each second", "after delayed"):
-            if name in named["workflows"]:
-                await _triggered(server, named["workflows"][name], older=1 if name == "each second" else 0)
-        await _whole_streams(server)
+    database, own = Database(empty_url), {"database_url": empty_url, "master_key_file": tmp_path / "master.key"}
+    async with older_stores.outside() as world:
+        named = older_stores.put(schema, database, tmp_path, world)
+        assert migrate.revision_of(database) == schema
+        world.say(_SEEN)
+        for number in _NEW:  # while no server runs
+            world.say(number)
+        async with composed(tmp_path, **world.settings, **own) as server:
+            await _go_on(server, database, named)
+            for name in older_stores.NUMBER_IN:
+                if name in named["workflows"]:
+                    await _told(server, named["workflows"][name])
+            await _whole_streams(server)
     database.close()
+
+
+async def _go_on(server: Composition, database: Database, named: dict[str, Any]) -> None:
+    assert migrate.revision_of(database) == migrate.head()
+    runs = named["runs"]
+    assert (await _ended(server, runs["delayed"]))["status"] == "success"
+    (asked,) = (await server.owner.get("/v1/approvals")).data["items"]
+    assert (asked["runId"], asked["message"]) == (runs["asked"], "May it?")
+    assert (await server.owner.post(f"/v1/approvals/{asked['id']}/approve", {})).status == 200
+    held = (await server.owner.get(f"/v1/runs/{runs['held']}")).data
+    assert held["status"] == "waiting"
+    resume = f"/v1/runs/{runs['held']}/nodes/hold/resume"
+    assert (await server.owner.post(resume, {"data": {}})).data["action"] == "resumed"
+    for name in ("asked", "held"):
+        ended = await _ended(server, runs[name])
+        assert (ended["status"], ended["executionState"]["say"]["status"]) == ("success", "success")
+    for name in ("each second", "after delayed"):
+        if name in named["workflows"]:
+            await _triggered(server, named["workflows"][name], older=1 if name == "each second" else 0)
+
+
+async def _told(server: Composition, workflow_id: str) -> None:
+    """What came before the update was taken once and is not again; what came meanwhile is taken now, in its order."""
+
+    async def numbers() -> list[int]:
+        found = await server.rows(
+            sa.text(
+                "SELECT execution.result FROM executions execution JOIN runs run ON run.pk = execution.run_pk"
+                f" WHERE run.workflow_id = '{workflow_id}' AND execution.path = 'say' ORDER BY run.pk"
+            )
+        )
+        return [json.loads(result)["message"] for (result,) in found if result]
+
+    async def look() -> Any:
+        found = await numbers()
+        return found if len(found) > len(_NEW) else None
+
+    assert list(map(int, await _until(look, f"{workflow_id} was started"))) == [_SEEN, *_NEW]
 
 
 async def _whole_streams(server: Composition) -> None:
