@@ -40,7 +40,7 @@ class Base:
     database: Database
     writer: Writer
     leases: Leases | None
-    """What this process holds of a shared store; None: it has the store for itself."""
+    """This process's part of a shared store; None: it has the store for itself."""
     vault: Vault
     signers: Signers
     chains: Chains

@@ -14,7 +14,7 @@ from dustrun.services.hooks.worker import HookDeps
 
 @dataclass(frozen=True, slots=True)
 class HookServices:
-    """What sends, and what the API offers."""
+    """The sender, and the part for the API."""
 
     host: HookHost
     parts: HookParts

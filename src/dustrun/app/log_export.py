@@ -10,7 +10,7 @@ from dustrun import log
 
 _EXPORT_WITHIN_S: Final = 5
 _OWN: Final = ("opentelemetry", "urllib3", "requests")
-"""What sends: its complaints about a receiver that is away stay in the log, or each would be sent to it again."""
+"""The senders: their complaints about a receiver that is away stay in the log, or each would be sent to it again."""
 _SHOWN_APART: Final = frozenset({"event", "level", "timestamp", "exception"})
 
 
@@ -61,7 +61,7 @@ class LogExport:
 
 
 def _plain(value: Any) -> str | int | bool | None:
-    """What an attribute can hold: numbers that it cannot, and all that has parts, are text."""
+    """The value of an attribute: numbers that it cannot hold, and all that has parts, are text."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int) and abs(value) < 2**63:

@@ -173,7 +173,7 @@ def _connect_turns(sharing: Sharing, parts: Parts) -> None:
 
 
 def _connect_hosts(bus: Bus, parts: Parts, money: Money, triggers: Triggers, hooks: HookServices) -> None:
-    """What is changed here is watched, tracked and sent by whichever process does so."""
+    """Has changes from here watched, tracked and sent by whichever process does so."""
     trackers, host = money.outbox.trackers, triggers.host
     for source in (triggers.arming, triggers.intake):
         source.on_changed.append(partial(bus.tell, "workflow"))

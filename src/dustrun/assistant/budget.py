@@ -1,4 +1,4 @@
-"""What a turn, and all turns of a key in a day, may use."""
+"""Budgets of a turn, and of all turns of a key in a day."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Exceeded(Exception):
 
 @dataclass(slots=True)
 class Budget:
-    """What a turn has used. `others`: what other turns of its key have cost or reserved today."""
+    """The use of a turn. `others`: what other turns of its key have cost or reserved today."""
 
     settings: Settings
     others: Decimal
@@ -84,7 +84,7 @@ class Budget:
         self.repeated = dict(Counter(made))
 
     def usage(self) -> dict[str, Any]:
-        """What was used, as it is stored and shown."""
+        """The use, as it is stored and shown."""
         return {
             "requests": self.requests,
             "calls": self.calls,

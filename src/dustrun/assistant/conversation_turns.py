@@ -120,7 +120,7 @@ class Waits:
 
 
 def _question(tx: Tx, turn: TurnRow) -> ApprovalRow | None:
-    """What the turn waits for; None if it was deleted with its rehearsal."""
+    """The event that the turn waits for; None if it was deleted with its rehearsal."""
     found = turns.find_question(tx, turn.message_id)
     return None if found is None else approvals.find(tx, turn.org_id, found[1]["approvalId"])
 
@@ -241,7 +241,7 @@ class Turns:
         return self._holder is None or leases.take(tx, _lease_of(turn.message_id), self._holder) is not None
 
     def tasks(self) -> list[asyncio.Task[None]]:
-        """What carries the turns under way out."""
+        """The part that carries the turns under way out."""
         return list(self._tasks.values())
 
     def decided(self, row: ApprovalRow) -> None:

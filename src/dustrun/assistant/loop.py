@@ -130,7 +130,7 @@ class Writing:
         await self._show(self._masked(text))
 
     def _safe(self) -> str:
-        """What can be shown: up to the last blank, since the word after it may become a secret."""
+        """The part that can be shown: up to the last blank, since the word after it may become a secret."""
         ends = max(self._heard.rfind(" "), self._heard.rfind("\n"))
         found = self._masked(self._heard[: ends + 1])
         return found if found.startswith(self._shown) else self._shown
@@ -150,7 +150,7 @@ _MOST_CALLS_AT_ONCE: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a turn needs. `principal` is the assistant's, which may do less than its key; `spoken`: what the person
+    """Dependencies of a turn. `principal` is the assistant's, which may do less than its key; `spoken`: what the person
     asked; `left`: calls of the model's last answer that are still to be carried out."""
 
     database: Database

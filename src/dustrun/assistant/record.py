@@ -161,7 +161,7 @@ _EMPTY: Final = {"requests": 0, "calls": 0, "inputTokens": 0, "outputTokens": 0,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnRequest:
-    """What a person asks."""
+    """A person's request."""
 
     text: str
     connector_id: str | None = None
@@ -209,13 +209,13 @@ def open_calls(parts: list[dict[str, Any]]) -> tuple[Called, ...]:
 
 
 def cost_of_others(tx: Tx, turn: TurnRow) -> Decimal:
-    """What the other turns of the key have cost or reserved today."""
+    """The cost of the key's other turns today, paid or reserved."""
     since = clock.now_ms() - _DAY_MS
     return sum(map(Decimal, turns.list_costs(tx, turn.key_id, since, but=turn.message_id)), Decimal(0))
 
 
 def stored_budget(tx: Tx, turn: TurnRow, settings: Settings) -> Budget:
-    """What the turn has used so far, and what the other turns of its key have cost today."""
+    """The use of the turn so far, and what the other turns of its key have cost today."""
     row = turns.find(tx, turn.message_id)
     parts = turns.list_parts(tx, turn.message_id)
     left = {call.call_id for call in open_calls(parts)}

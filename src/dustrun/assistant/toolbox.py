@@ -26,7 +26,7 @@ _PERMISSIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool answered, as the model reads it. `waits`: a person was asked, whose decision is the answer."""
+    """A tool's answer, as the model reads it. `waits`: a person was asked, whose decision is the answer."""
 
     ok: bool
     text: str

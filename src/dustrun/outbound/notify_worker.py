@@ -187,7 +187,7 @@ def _seen(watch: Watch) -> dict[str, Any]:
 
 
 def _limit_memory() -> None:
-    """What a mail server answers has no other limit. Not every system takes one."""
+    """A mail server's answer has no other limit. Not every system takes one."""
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     most = _MOST_MEMORY if hard == resource.RLIM_INFINITY else min(_MOST_MEMORY, hard)
     with contextlib.suppress(ValueError, OSError):

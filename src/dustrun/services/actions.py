@@ -24,7 +24,7 @@ from dustrun.storage.money import wallets
 NODE: Final = "action"
 """Id of the node that carries out the action."""
 TEST: Final = "action-test"
-"""What started a run that only tests an action."""
+"""The origin of a run that only tests an action."""
 _INPUTS, _CONNECTOR = f"nodes.{NODE}.payload", f"nodes.{NODE}.connector"
 
 

@@ -1,4 +1,4 @@
-"""What needs a person: counted for `/metrics`, and as lines for those who may see it."""
+"""States that need a person: counted for `/metrics`, and as lines for those who may see them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def measure(database: Database, data_dir: Path) -> None:
 
 
 async def list_for(principal: Principal, database: Database, data_dir: Path, low_bytes: int = _LOW_BYTES) -> list[Need]:
-    """What needs a person, as far as the key may see it; what is worse first, at most 50."""
+    """The states that need a person, as far as the key may see them; the worse first, at most 50."""
     found = await database.read(lambda tx: attention.list_of(tx, principal.org_id))
     disk = await asyncio.to_thread(_disk, data_dir, low_bytes) if principal.may("metrics:read") else []
     return [*disk, *(one for one in found if _may_see(principal, one))][:_SHOWN]

@@ -164,7 +164,7 @@ class PriceMemory:
             await self._writer.write(lambda tx: rows.save(tx, asset, usd, at, is_lone=is_lone), repeatable=True)
 
     def copy(self) -> PriceMemory:
-        """What a simulation keeps for itself: the prices that its own spends made are nobody else's."""
+        """Prices that a simulation keeps for itself: those that its own spends made are nobody else's."""
         return _Copied(self)
 
 

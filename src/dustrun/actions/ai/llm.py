@@ -52,7 +52,7 @@ _MOST_NAME: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Most:
-    """What a node allows its model."""
+    """The allowances of a node for its model."""
 
     usd: Decimal
     output_tokens: int
@@ -62,7 +62,7 @@ class Most:
 
 @dataclass(slots=True)
 class Talk:
-    """What was said so far. `calls`: the tools that the model called, as the node's result shows them."""
+    """The conversation so far. `calls`: the tools that the model called, as the node's result shows them."""
 
     ctx: Context
     model: str
@@ -77,7 +77,7 @@ class Talk:
 
     @property
     def cost(self) -> Decimal:
-        """What all answers cost together."""
+        """The cost of all answers together."""
         return sum((one.cost for one in self.answers), Decimal(0))
 
     async def learn_tools(self) -> None:

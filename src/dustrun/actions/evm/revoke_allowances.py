@@ -42,7 +42,7 @@ class Revoked(Fields):
 
 
 class Output(Fields):
-    """What was revoked, and what is left."""
+    """The revoked allowances, and those left."""
 
     revoked: list[Revoked] = Field(description="The allowances that were set to zero.")
     count: int = Field(description="How many.")
@@ -96,7 +96,7 @@ async def revoke_allowances(input: Input, ctx: Context) -> Spend:
 
 
 async def _candidates(input: Input, ctx: Context) -> list[Allowance]:
-    """What was granted, and what the input names exactly, even if nobody here has granted it."""
+    """The allowances that were granted, and those that the input names, even if nobody here has granted them."""
     found = set(await ctx.granted(input.chain_id))
     if input.token is not None and input.spender is not None:
         found.add(Allowance(input.chain_id, "erc20", input.token, input.spender))

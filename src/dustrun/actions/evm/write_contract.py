@@ -118,7 +118,7 @@ def _events(abi: Any) -> list[dict[str, Any]]:
 
 
 def _movements(chain: Chain, input: Input, data: bytes, sender: str) -> tuple[Movement, ...]:
-    """What the call moves: its value, and what well-known calldata of tokens, routers and nested calls moves."""
+    """The movements of the call: its value, and what well-known calldata of tokens, routers and nested calls moves."""
     network, field = chain.network, "data" if input.data is not None else "args"
     call = RouterCall(input.chain_id, sender, input.contract, input.value, data, network.wrapped_native)
     try:

@@ -70,7 +70,7 @@ def ask(
 
 
 class _Turn:
-    """What is shown of one turn."""
+    """The view of one turn."""
 
     def __init__(self, client: Client, chat: str, message: str, *, as_json: bool) -> None:
         self._client = client

@@ -11,7 +11,7 @@ State = Literal["ok", "warning", "bad"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was checked, the result, and how to fix it if something is wrong."""
+    """A check, its result, and how to fix it if something is wrong."""
 
     name: str
     state: State

@@ -70,7 +70,7 @@ def _called(effects: Mapping[str, Any]) -> list[str]:
 
 
 def _earlier(effects: Mapping[str, Any]) -> list[RenderableType]:
-    """What the earlier runs of a retry chain did; it is not in the sums of this run."""
+    """The effects of a retry chain's earlier runs; they are not in the sums of this run."""
     earlier = effects.get("earlier")
     if not earlier:
         return []

@@ -176,7 +176,7 @@ def _approved(report: Json, names: Names) -> str:
 
 
 def _kept(report: Json) -> str:
-    """What was not sent: a simulation's transactions, and requests."""
+    """The unsent: a simulation's transactions, and requests."""
     number = sum(item["status"] in ("simulated", "rejected") for item in report.get("transactions") or ())
     transactions = f"{number} transaction{'' if number == 1 else 's'}" if number else ""
     requests = _paths([item for item in report.get("requests") or () if not item.get("sent")])

@@ -45,7 +45,7 @@ def show_status(status: Json) -> None:
 
 
 def show_differences(status: Json) -> None:
-    """What a version can spend that the last accepted one could not."""
+    """The spends that a version can make and the last accepted one could not."""
     found, against = status["differences"], status["againstVersion"]
     since = "no earlier version is accepted" if against is None else f"compared with accepted version {against}"
     output.say(f"What version {status['version']} can spend, {since}:")

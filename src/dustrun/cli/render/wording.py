@@ -93,7 +93,7 @@ def usd(text: Any) -> str:
 
 
 def request_outcome(item: Mapping[str, Any], *, is_simulated: bool = False) -> str:
-    """What became of a request that writes: whether it left the server, and how it was answered."""
+    """The fate of a request that writes: whether it left the server, and how it was answered."""
     status, answered = item.get("status"), item.get("answered")
     if not item.get("sent"):
         return "would send" if is_simulated else "not sent"

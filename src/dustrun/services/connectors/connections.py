@@ -115,7 +115,7 @@ class Health:
 
 
 def said_by(url: str, status: int | None) -> str:
-    """What a host has answered, or that it has not, as a sentence without its end."""
+    """A host's answer, or its absence, as a sentence without its end."""
     said = "does not answer" if status is None else f"answers with status {status}"
     return f"{urlsplit(url).hostname} {said}"
 

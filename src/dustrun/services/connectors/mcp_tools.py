@@ -114,7 +114,7 @@ def _shown(mask: Mask, tool: ListedTool, effect: Effect) -> dict[str, Any]:
 
 
 def _check_effects(found: list[SeenTool], effects: Mapping[str, Effect]) -> None:
-    """What only reads is said of a tool that was looked at, and is still the same."""
+    """Whether a tool that was looked at only reads, and is still the same."""
     was = {one.name: one.was for one in found}
     for name, effect in effects.items():
         field = f"effects.{name[:128]}"

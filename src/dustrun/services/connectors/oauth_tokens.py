@@ -37,7 +37,7 @@ _MENDS: Final = {
     "unauthorized_client": "allow the client this grant at the provider",
     "invalid_scope": "check scope",
 }
-"""What to do about an error of RFC 6749, section 5.2."""
+"""Remedies for the errors of RFC 6749, section 5.2."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def find_rows(
 
 
 def sources_of(tx: Tx, table: Table, layer: int, wanted: TableQuery, found: Sequence[Kept]) -> Parts:
-    """What shaped rows that a query found, by column, and under `""` that it found these: which rows there are, and
+    """The sources of rows that a query found, by column, and under `""` that it found these: which rows there are, and
     what was tested in them or in others."""
     texts = {row.sources for row in found if row.sources is not None}
     rows_of = kept.joined(kept.of_json(loads_own(text)) for text in texts)

@@ -34,7 +34,7 @@ OVERLAP_HOURS: Final = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookContent:
-    """What a person decides about a hook. `workflow_ids`: None for all workflows and inline runs."""
+    """A person's settings of a hook. `workflow_ids`: None for all workflows and inline runs."""
 
     name: str
     description: str | None
@@ -272,7 +272,7 @@ def find(tx: Tx, principal: Principal, hook_id: str) -> HookRow:
 
 
 def content_of(row: HookRow) -> HookContent:
-    """What a person decided about a hook."""
+    """The settings of a hook that a person decided."""
     return HookContent(
         name=row.name,
         description=row.description,

@@ -1,4 +1,4 @@
-"""What becomes of a delivery and its hook after an attempt."""
+"""Outcomes of an attempt for a delivery and its hook."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ _logger = log.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HookDeps:
-    """What every worker needs. `http` is the hooks' own client, so that a slow receiver holds up no node."""
+    """Dependencies of every worker. `http` is the hooks' own client, so that a slow receiver holds up no node."""
 
     database: Database
     writer: Writer
@@ -223,7 +223,7 @@ class HookDeps:
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    """What can be sent now. `next_at`: when to look again, in milliseconds."""
+    """Deliveries that can be sent now. `next_at`: when to look again, in milliseconds."""
 
     rows: list[DeliveryRow]
     secrets: Secrets | None

@@ -46,7 +46,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedImport:
-    """What the caller gives; None: as it was before. `document`: JSON, or the text of JSON or YAML."""
+    """The caller's settings; None: as before. `document`: JSON, or the text of JSON or YAML."""
 
     url: str | None = None
     document: Json | str | None = None
@@ -366,7 +366,7 @@ class _Staged:
 
 
 class _Changes:
-    """What a version changes, by type; `types` are all that it has."""
+    """The changes of a version, by type; `types` are all that it has."""
 
     def __init__(self) -> None:
         self.types: set[str] = set()

@@ -1,4 +1,4 @@
-"""What a person has to look at before a transaction is signed, whatever the policy allows: a proxy whose implementation
+"""Concerns that a person looks at before a signature, whatever the policy allows: a proxy whose implementation
 has changed since it was first called, allowed to take something, or last accepted, and a second endpoint that sees
 the chain otherwise."""
 
@@ -56,7 +56,7 @@ async def look(deps: OutboxDeps, ready: Sequence[Ready]) -> list[Ready]:
 async def look_ahead(
     deps: OutboxDeps, org_id: str, sender: str, intents: Sequence[Intent], prices: Valuer, untouched: Collection[int]
 ) -> list[tuple[Reason, ...]]:
-    """What `look` would notice of the transactions of a simulated node. Nobody else knows a simulated state, so the
+    """The concerns of `look` about the transactions of a simulated node. Nobody else knows a simulated state, so the
     second endpoint is asked only about chains that the simulation has left `untouched`."""
     proxies = {chain_id: _Proxies(deps, chain_id) for chain_id in {intent.chain_id for intent in intents}}
     found = [(await proxies[intent.chain_id].look(org_id, intent)).reasons for intent in intents]
@@ -85,7 +85,7 @@ class _Seen:
 
 
 class _Proxies:
-    """What carries out the calls of a chain's contracts, each read once for all transactions of a node."""
+    """The code behind a chain's contracts, each read once for all transactions of a node."""
 
     def __init__(self, deps: OutboxDeps, chain_id: int) -> None:
         self._deps = deps
@@ -147,7 +147,7 @@ def _changed(to: str, names: Mapping[str, str], accepted: str | None, now: str |
 async def _ask_second(
     deps: OutboxDeps, chain_id: int, sender: str, intents: Sequence[Intent], values: Values
 ) -> list[tuple[Reason, ...]]:
-    """What the second endpoint says of the same transactions in the same order, after the same block, held against the
+    """The second endpoint's view of the same transactions in the same order, after the same block, held against the
     first; nothing without one."""
     chain, second = deps.chains.get(chain_id), deps.chains.second(chain_id)
     if second is None:

@@ -1,4 +1,4 @@
-"""What all modules of the outbox share."""
+"""Dependencies that all modules of the outbox share."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _LIGHT_CHARS = 131_072
 
 @dataclass(frozen=True, slots=True)
 class CommittedSteps:
-    """What was written for a run and is published after the commit."""
+    """The events that were written for a run, to publish after the commit."""
 
     pk: int
     id: str
@@ -52,7 +52,7 @@ class CommittedSteps:
     events: tuple[Event, ...]
     wakes: bool
     notices: tuple[ActivityNotice, ...] = ()
-    """What only readers of the activity that are there are told, since the run has ended."""
+    """The events that only readers of the activity who are there get, since the run has ended."""
     alerts: tuple[str, ...] = ()
     """Types of alerts that were raised with it, for metrics."""
 
@@ -146,7 +146,7 @@ def is_light(rows: Iterable[TransactionRow]) -> bool:
 
 
 def touches(row: TransactionRow) -> tuple[Hashable, ...]:
-    """What a unit touches that changes a transaction: the retry chain, with its runs and all their transactions."""
+    """The rows that a change of a transaction touches: the retry chain, with its runs and all their transactions."""
     if row.root_run_id is None:
         return (("transaction", row.id),)
     return (chain_of(row.org_id, row.root_run_id),)

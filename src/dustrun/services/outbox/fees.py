@@ -1,4 +1,4 @@
-"""What an intent would cost now, and whether the chain accepts it and the sender can pay; the same for live and
+"""The cost of an intent now, and whether the chain accepts it and the sender can pay; the same for live and
 simulated chains."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PRICE_TOO_HIGH, GAS_LIMIT = "PRICE_TOO_HIGH", "GAS_LIMIT"
 
 
 class SpendChain(Protocol):
-    """What is read of a chain before a spend."""
+    """The state of a chain that is read before a spend."""
 
     @property
     def network(self) -> Network:
@@ -50,7 +50,7 @@ class SpendChain(Protocol):
         ...
 
     async def data_fee(self, to: str | None, data: bytes) -> int:
-        """What an L2 charges besides the gas, in base units."""
+        """The fee that an L2 charges besides the gas, in base units."""
         ...
 
     async def balance(self, address: str) -> int:
@@ -60,7 +60,7 @@ class SpendChain(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeeRequest:
-    """What a sender wants to send, its own gas limit and price ceiling if set, and the base units committed to
+    """The intent of a sender, its own gas limit and price ceiling if set, and the base units committed to
     transactions before it: signed ones, and those of its node. `balance_units`: the balance that these are taken from,
     if it is known. `gas_used`: what a simulation of the node used, after those before it. `is_next`: nothing of its
     node comes before it, so the chain can estimate it now."""

@@ -112,7 +112,7 @@ class NodeJudging:
         return any(self._ceilings.values())
 
     async def _forecast(self, intents: Mapping[str, Intent]) -> Forecasts:
-        """What each uses and takes after those before it, or why it fails; those after it are missing then."""
+        """The gas and outflow of each after those before it, or why it fails; those after it are missing then."""
         found: dict[str, OutflowForecast] = {}
         for chain_id in dict.fromkeys(row.chain_id for row in self._planned):
             here = [row for row in self._planned if row.chain_id == chain_id and row.id in intents]

@@ -54,7 +54,7 @@ Named = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class LoopSpend:
-    """What one node will spend in one item of a loop. `is_fixed`: its intents are the same later, so that a person can
+    """The spend of one node in one item of a loop. `is_fixed`: its intents are the same later, so that a person can
     approve them now; those of a swap depend on the price then."""
 
     request: SpendRequest
@@ -76,7 +76,7 @@ class LoopVerdicts:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What live runs and simulations judge on: the clock, prices, what was spent `before` by a wallet and is not
+    """The facts that live runs and simulations judge by: the clock, prices, what a wallet spent `before` and is not
     stored, and `origin_of`: where a spend comes from, under which names its run and node add up, and the dust test that
     it belongs to."""
 
@@ -104,7 +104,7 @@ class LoopJudge:
         self._usual: dict[Named, int] = {}
 
     def requests_of(self, wallet_id: str) -> list[PolicyRequest]:
-        """What was judged of a wallet."""
+        """The judgement of a wallet."""
         return [one for (place, _), one in self._requests.items() if self._spends[place].request.wallet_id == wallet_id]
 
     async def judge(self, cost_of: FindCost) -> LoopVerdicts:

@@ -135,7 +135,7 @@ def refuse(tx: Tx, row: SignatureRow, failure: IntentFailure) -> CommittedSteps 
 
 
 def _binding(sign_request: SignRequest, wallet: WalletRow) -> str:
-    """What a person's approval of a signature binds: its kind, the signer and all that is signed."""
+    """The content that a person's approval of a signature binds: its kind, the signer and all that is signed."""
     bound = [sign_request.kind, sign_request.chain_id, wallet.address, sign_request.payload]
     return hashlib.sha256(dumps_text(bound).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""What people do with transactions: list them, speed them up, cancel them, release what a restore holds."""
+"""Operations on transactions for people: list them, speed them up, cancel them, release what a restore holds."""
 
 from __future__ import annotations
 

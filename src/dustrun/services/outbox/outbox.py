@@ -173,7 +173,7 @@ class Transactions:
         return await self._status(stored)
 
     def touches(self, org_id: str, root_run_id: str) -> Collection[Hashable]:
-        """What every unit touches that changes a run which may spend, or what it spends."""
+        """The rows that every unit touches which changes a run that may spend, or its spends."""
         return (events.chain_of(org_id, root_run_id),)
 
     def end(self, tx: Tx, org_id: str, run_pk: int) -> list[CommittedSteps | None]:

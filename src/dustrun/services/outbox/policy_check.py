@@ -79,7 +79,7 @@ def case_of(tx: Tx, row: TransactionRow | SignatureRow, request: PolicyRequest, 
 
 
 Spender = TransactionRow | SignatureRow | SpendRequest
-"""What belongs to a node of a run that spends."""
+"""The rows of a spending node of a run."""
 
 
 def scopes_of(tx: Tx, policy: WalletPolicy | None, row: Spender) -> dict[int, str]:
@@ -396,7 +396,7 @@ def give_up(tx: Tx, row: TransactionRow, message: str, *, wakes: bool = False) -
 
 
 class GivenApprovals:
-    """What people have approved, read once in a unit."""
+    """The approvals of people, read once in a unit."""
 
     def __init__(self, tx: Tx) -> None:
         self._tx = tx
@@ -461,7 +461,7 @@ def ask_all(
 
 
 def asked_step(question: ApprovalRow) -> TransactionStep:
-    """What events and hooks tell of a question; `quorum` if several hands must approve it."""
+    """A question as events and hooks tell it; `quorum` if several hands must approve it."""
     several = {} if question.quorum is None else {"quorum": question.quorum}
     return TransactionStep("asked", {"approvalId": question.id, "message": question.message, **several})
 
@@ -514,7 +514,7 @@ def question_status(tx: Tx, org_id: str, approval_id: str | None) -> IntentFailu
 
 
 def _binding(ready: Ready) -> str:
-    """What is approved. The question's gas limit stays, so that the fee ceiling is the same later."""
+    """The approved intents. The question's gas limit stays, so that the fee ceiling is the same later."""
     binding = binding_of(ready.intent, ready.row.sender, ready.fee_ceiling_units)
     if not ready.concerns:
         return binding
@@ -569,7 +569,7 @@ def name_of(names: Mapping[str, str], address: str) -> str:
 
 
 def tell_movements(movements: Iterable[Movement], names: Mapping[str, str] = MappingProxyType({})) -> str:
-    """What the spend moves, for the person who decides. Addresses, since the names in other texts may be chosen by
+    """The movements of a spend, for the person who decides. Addresses, since the names in other texts may be chosen by
     others; `names` are of known contracts."""
     shown = [
         f"It {'lets' if one.kind == 'approve' else 'sends'} {name_of(names, one.counterparty)} "

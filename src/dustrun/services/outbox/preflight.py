@@ -51,9 +51,9 @@ class Ready:
     values: Values
     approvals_up_to: int = -1
     concerns: tuple[Reason, ...] = ()
-    """What a person has to look at, see `concerns.py`."""
+    """Concerns that a person has to look at, see `concerns.py`."""
     implementations: Mapping[str, str] = field(default_factory=dict)
-    """What carries out the calls of the proxies that it trusts now."""
+    """The implementations of the proxies that it trusts now."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Names of known contracts among its addresses."""
     grounds: Grounds | None = None

@@ -89,7 +89,7 @@ class SignedIntent:
 
 @dataclass(frozen=True, slots=True)
 class SigningOutcome:
-    """What became of a signed intent: its row and attempt if it was written, and what is told. `has_moved`: its nonce
+    """The outcome of a signed intent: its row and attempt if it was written, and what is told. `has_moved`: its nonce
     was not the next one any more."""
 
     written: tuple[TransactionRow, AttemptRow] | None = None

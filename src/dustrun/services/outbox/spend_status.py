@@ -1,4 +1,4 @@
-"""What a node asks of the outbox and the status it gets back: the port between the engine and the outbox."""
+"""Requests of a node to the outbox and the status it gets back: the port between the engine and the outbox."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WaitsFor = Literal["receipts", "approval", "release"]
 
 @dataclass(frozen=True, slots=True)
 class ItemRequest:
-    """What the node sets for one of its intents."""
+    """The settings of a node for one of its intents."""
 
     confirmations: int | None = None
     max_price_units: int | None = None
@@ -146,7 +146,7 @@ class Outbox(Protocol):
         ...
 
     def touches(self, org_id: str, root_run_id: str) -> Collection[Hashable]:
-        """What every unit touches that changes a run which may spend, or what it spends (`Writer.write`)."""
+        """The rows that every unit touches which changes a run that may spend, or its spends (`Writer.write`)."""
         ...
 
     def end(self, tx: Any, org_id: str, run_pk: int) -> list[Any]:

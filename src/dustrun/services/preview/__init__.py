@@ -1,1 +1,1 @@
-"""What a run would spend: dust plans, fund needs, spend forecasts, the rehearsal guard."""
+"""Previews of a run's spends: dust plans, fund needs, spend forecasts, the rehearsal guard."""

@@ -88,7 +88,7 @@ class ScaledInput:
 
     @property
     def usd_units(self) -> int:
-        """What it spends in 1e-18 dollars, as far as it is priced."""
+        """The spend in 1e-18 dollars, as far as it is priced."""
         return sum(entry.dusted.usd_units or 0 for entry in self.entries)
 
 

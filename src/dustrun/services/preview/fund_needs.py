@@ -1,4 +1,4 @@
-"""What each wallet needs for one run of a workflow, per chain and token and for gas, compared with its balance."""
+"""Funds that each wallet needs for one run of a workflow, per chain and token and for gas, against its balance."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Coin:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one node takes from one wallet. `units` is None if unknown, and `why` says why. `source` is `node` for what
+    """The need of one node from one wallet. `units` is None if unknown, and `why` says why. `source` is `node` for what
     is moved, `gas` for the network fee."""
 
     path: str
@@ -143,7 +143,7 @@ class Funds:
         return FundNeeds(forecast, tuple(_hide(one, is_stored) for one in compared), is_complete, _READS_WALLETS)
 
     async def _needs_of(self, ahead: ForecastSpend) -> list[Need]:
-        """What one execution takes: of each asset that leaves the wallet, and for gas."""
+        """The need of one execution: of each asset that leaves the wallet, and for gas."""
         spots = ahead.spots
         needs = [await self._need(ahead, spot) for spot in spots if spot.movement.direction == "send"]
         if not spots and (ahead.action.funds_movement == () or not ahead.seen.unknowns):
@@ -223,7 +223,7 @@ class Funds:
 
 
 async def read_balance(chain: Chain, asset: Asset, holder: str) -> int:
-    """What an address has of an asset, in base units."""
+    """The balance of an address in an asset, in base units."""
     if asset.token is None:
         return await chain.balance(holder)
     data = bytes.fromhex(_BALANCE_OF + holder[2:].lower().rjust(64, "0"))
@@ -266,7 +266,7 @@ def _compare(need: Need, held: WalletHolding | None) -> ComparedNeed:
 
 
 def _hide(one: ComparedNeed, is_stored: bool) -> ComparedNeed:
-    """What a key without the permission to read wallets is told. Whoever chooses the amounts could find a balance by
+    """The view of a key without the permission to read wallets. Whoever chooses the amounts could find a balance by
     asking again and again whether it is enough, so this is told of stored workflows alone."""
     need = replace(one.need, wallet_address=None)
     return ComparedNeed(need, None, one.is_sufficient if is_stored else None)

@@ -46,7 +46,7 @@ class _Bound:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What the newest matching simulation did at one node. `problem` says why it is not usable."""
+    """The newest matching simulation's record of one node. `problem` says why it is not usable."""
 
     run_id: str
     started_at: int
@@ -110,7 +110,7 @@ def _bounds(tx: Tx, facts: RunFacts) -> list[_Bound]:
 
 
 def _find(tx: Tx, bound: _Bound, facts: RunFacts, path: str) -> _Shown | None:
-    """What the newest simulation of the version and payload did at the node, in the run that it called there."""
+    """The record of the newest simulation of the version and payload at the node, in the run that it called there."""
     run, payload = bound.run, loads(bound.run.payload)
     if run.workflow_id is None or run.version is None:
         return None
@@ -190,7 +190,7 @@ async def find_answer(database: Database, facts: RunFacts, path: str) -> tuple[s
 
 
 def _rehearsal_of(tx: Tx, run: RunRow) -> RunRow | None:
-    """What a person has seen of a launched run, whatever was simulated since; else the newest."""
+    """The simulation of a launched run that a person has seen, whatever was simulated since; else the newest."""
     if run.rehearsal_run_id is not None:
         return rows.find(tx, run.org_id, run.rehearsal_run_id)
     if run.workflow_id is None or run.version is None:

@@ -1,4 +1,4 @@
-"""What the report of effects shows of a node's transactions: what each moved and changed, assets with symbol and value,
+"""Reports of a node's transactions: what each moved and changed, assets with symbol and value,
 and what warnings are made of. Found once, when the node is done, and stored with it."""
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ def _refusals_for(tx: Tx, principal: Principal) -> Callable[[ApprovalRow], str |
 def _check_named(
     tx: Tx, principal: Principal, row: ApprovalRow, rules_of: Callable[[str], ApprovalRules | None]
 ) -> tuple[rows.ApprovalSubject | None, ApprovalRules | None]:
-    """What a question is about, if that is a spend, and the rules in force for it. Raises `Forbidden` for a key that
+    """The spend that a question is about, and the rules in force for it. Raises `Forbidden` for a key that
     the node, its own limits or the wallet's policy keep from deciding. `rules_of`: of a wallet."""
     if not may_decide(row, principal.key_id):
         raise Forbidden("The node names who may decide, and this key is not among them.")

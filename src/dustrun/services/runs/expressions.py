@@ -1,4 +1,4 @@
-"""What an expression would give in a run that has happened, so that an editor can show it while it is typed.
+"""Values of an expression in a run that has happened, so that an editor can show them while it is typed.
 
 It sees what may be read of that run: results as they are stored, with their secrets masked. It reads only the
 nodes that the expression names, and works within limits of its own.
@@ -43,7 +43,7 @@ class SeesRoots(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a template gives, or why it gives nothing."""
+    """The value of a template, or why it has none."""
 
     value: Any = None
     error: ExpressionError | None = None
@@ -60,7 +60,7 @@ class Expressions:
     async def evaluate(
         self, principal: Principal, template: str, run_id: str, path: str, *, is_expression: bool
     ) -> Evaluation:
-        """What the template gives at a node's path, such as `each[3].pay`; raises `NotFound` for an unknown run."""
+        """The template's value at a node's path, such as `each[3].pay`; raises `NotFound` for an unknown run."""
         row = (await self._runs.get(principal, run_id, slim=True)).row
         program = (await self._runs.compiled(row)).runnable()
         parse = parse_expression if is_expression else parse_template

@@ -260,7 +260,7 @@ async def accept(
 
 
 async def accept_by(trigger: Trigger, config: Any, payload: Any) -> Any:
-    """What `trigger.accept` returns: computed beside the event loop if that may take long, whatever makes it long, the
+    """The result of `trigger.accept`: computed beside the event loop if that may take long, whatever makes it long, the
     payload or the schema."""
     check = getattr(config, "compiled", None)
     is_quick = check.is_quick(payload) if isinstance(check, PayloadCheck) else not is_large(payload)
@@ -268,7 +268,7 @@ async def accept_by(trigger: Trigger, config: Any, payload: Any) -> Any:
 
 
 class KeyRoots:
-    """What a concurrency key may refer to: the trigger's payload and the props."""
+    """The roots of a concurrency key: the trigger's payload and the props."""
 
     def __init__(self, payload: Mapping[str, Any], props: Mapping[str, Any]) -> None:
         self._roots: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What shaped the spend of a run, as policies name it: the slice of its node, in all that led to the run."""
+"""Sources of a run's spend, as policies name them: the slice of its node, in all that led to the run."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class RunShaping:
         return None
 
     def written(self, tx: Tx, org_id: str, run_pk: int, path: str) -> tuple[Parts, list[Hand]]:
-        """What shaped what a node of a run writes to a store, by part; and the hands of whom it waited for. Raises
+        """The sources of what a node of a run writes to a store, by part; and the hands of whom it waited for. Raises
         `Unsliced`."""
         led = list(called_runs.list_callers(tx, run_rows.get(tx, run_pk)))
         run, node_id, lookup = led[0], path.rpartition(".")[2], Lookup(tx, org_id)
@@ -143,7 +143,7 @@ class RunShaping:
 
 
 class _Ran:
-    """What a slice says, as the runs went that led to it: which contracts were asked, which rows were read, who
+    """The meaning of a slice, as the runs went that led to it: which contracts were asked, which rows were read, who
     answered. `led`: the run of the node, and what called it, up to the one whose slice it is."""
 
     def __init__(self, tx: Tx, org_id: str, found: SpendSlice, led: Sequence[RunRow], names: RunShaping) -> None:
@@ -168,7 +168,7 @@ class _Ran:
         return frozenset(one for one in exact if one is not None)
 
     def kept(self, bits: int) -> frozenset[str]:
-        """What shaped the rows and variables of a set, when runs wrote them."""
+        """The sources of a set's rows and variables, when runs wrote them."""
         names, found = self._found.names, set[str]()
         for source, place, column in names.of_run(bits):
             if source.kind == "table":
@@ -204,7 +204,7 @@ class _Ran:
         return None
 
     def _read_by(self, place: Place, source: Source) -> Parts:
-        """What shaped the rows that a node has read; if that is not known, any row of the table."""
+        """The sources of the rows that a node has read; if that is not known, of any row of the table."""
         if place not in self._rows:
             texts = self._of_node(place, called_runs.list_facts) if place != NOWHERE else None
             facts = (loads_own(text) for text in texts or () if text is not None)
@@ -272,7 +272,7 @@ def _is_unsaved(source: Source) -> bool:
 
 
 def _name(source: Source, by_key: bool) -> str:
-    """What a key gave that may spend is the starter's: keys start no spends, and resume none, without that right."""
+    """The starter's own: what a key gave that may spend. Keys start no spends, and resume none, without that right."""
     is_given = source.kind == "props" or (source.kind == "trigger" and source.name == "manual")
     return STARTER if source.kind == "resume" or (is_given and by_key) else str(source)
 

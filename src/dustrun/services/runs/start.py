@@ -76,7 +76,7 @@ def retry_of(old: RunRow, executions: list[Execution], program: Program, trigger
 
 
 def _kept(execution: Execution, run_id: str) -> Execution | None:
-    """What a retry keeps of an execution of a run: its result and who had it, or the items of an unfinished loop."""
+    """A retry's share of an execution: its result and who had it, or the items of an unfinished loop."""
     kept = Execution(
         path=execution.path,
         node_id=execution.node_id,

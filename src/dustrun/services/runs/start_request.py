@@ -57,7 +57,7 @@ class RunRequest:
 
 
 class StartOutcome(Protocol):
-    """What an admission made of a run; `created` None: there is none."""
+    """The run that an admission made; `created` None: there is none."""
 
     @property
     def created(self) -> CreatedRun | None:

@@ -94,7 +94,7 @@ class Bus:
                 _logger.failed("other servers were not told", error)
 
     def _payloads(self, told: dict[Told, None]) -> Iterator[str]:
-        """What was told, in as few notifications as it fits into."""
+        """The messages, in as few notifications as they fit into."""
         begin = f'["{self._database.name}"'
         parts, size = [begin], len(begin)
         for one in told:

@@ -1,4 +1,4 @@
-"""What only one of the processes that share a store does: it begins where the lease is taken, and ends where it is
+"""Work of only one of the processes that share a store: it begins where the lease is taken, and ends where it is
 lost."""
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class RunWaits:
     async def _look(
         self, org_id: str, run_id: str, subscription: Subscription[Event], *, for_answer: bool
     ) -> RunProgress | None:
-        """What the tables say."""
+        """The run's state by the tables."""
         subscription.lost = False
 
         def query(tx: Tx) -> RunProgress | None:
@@ -71,7 +71,7 @@ class RunWaits:
     async def _listen(
         self, subscription: Subscription[Event], end_at: float, *, for_answer: bool
     ) -> RunProgress | None:
-        """What the committed events say; None when it is time to look at the tables again, or to give up."""
+        """The run's state by the committed events; None when it is time to look at the tables again, or to give up."""
         look_at = min(end_at, clock.monotonic_s() + _LOOK_AGAIN_S)
         while not (subscription.lost or self._hub.is_closing) and (left := look_at - clock.monotonic_s()) > 0:
             await subscription.wait(left)

@@ -34,13 +34,13 @@ WITHOUT_END_MS = 86_400_000
 PAGE = 200
 ACTIVITY_PAGE = 500
 FEW_ACTIVITIES = 100
-"""What a reader asks for that has kept up."""
+"""The question of a reader that has kept up."""
 FIRST_PAGE = 20
 PAGE_BYTES = 262_144
 
 
 def permission_of(stream: str) -> str:
-    """What a key needs to read the stream with that path."""
+    """The permission that a key needs to read the stream with that path."""
     return "chat:read" if stream.startswith("/v1/conversations/") else "run:stream"
 
 
@@ -55,7 +55,7 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class StreamedRun:
-    """What a stream needs to know about its run."""
+    """The facts that a stream needs about its run."""
 
     pk: int
     is_final: bool

@@ -160,7 +160,7 @@ class Arming:
         """Called with a workflow's id after a commit that may have changed its subscriptions."""
 
     async def check(self, principal: Principal, definition: Definition) -> list[Problem]:
-        """What would keep the triggers of a valid definition from running."""
+        """The obstacles that would keep the triggers of a valid definition from running."""
         found: list[Problem] = []
         context = self._contexts.plain(principal.org_id, principal.workflow_ids)
         for node_id in definition.trigger_node_ids:

@@ -41,7 +41,7 @@ _DELETED: Final = EventFailure(
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of an event: where it is, its record, and the record of what runs were told of it last, in which
+    """The knowledge of an event: where it is, its record, and the record of what runs were told of it last, in which
     mode."""
 
     place: ChainEventRow | None
@@ -60,7 +60,7 @@ class _Known:
 
     @property
     def content(self) -> dict[str, Any] | None:
-        """What it said last; None if that was deleted, or nothing is known of it."""
+        """The event's last content; None if that was deleted, or nothing is known of it."""
         row = self.told or self.first
         payload = loads_own(row.payload) if row is not None else None
         return None if payload is None else content_of(payload)
@@ -236,7 +236,7 @@ def _place(sub: Subscription, event: ChainEvent) -> ChainEventRow:
 
 
 def _noting(sub: Subscription, rest: Sequence[ChainEvent], unit: Callable[[Tx], None]) -> Callable[[Tx], None]:
-    """What a unit does, and then notes of events that nobody knows yet."""
+    """A unit's work, and then notes of events that nobody knows yet."""
     rows = [replace(_place(sub, event), content=dumps_text(content_of(event.payload))) for event in rest]
 
     def both(tx: Tx) -> None:

@@ -1,4 +1,4 @@
-"""What the watcher of a chain stores besides events: headers, the genesis block, gaps, and why a trigger stopped."""
+"""Rows of a chain's watcher besides events: headers, the genesis block, gaps, and why a trigger stopped."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class ChainStore:
         await self._writer.write(unit)
 
     async def progress(self, chain_id: int) -> dict[str, Any] | None:
-        """What `save_progress` kept; None before."""
+        """The progress that `save_progress` kept; None before."""
         found = await self._database.read(lambda tx: chain_headers.find_progress(tx, chain_id))
         return None if found is None else dict(loads_own(found[0]))
 

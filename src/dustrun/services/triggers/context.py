@@ -1,4 +1,4 @@
-"""What a trigger may use when it is checked or polled."""
+"""Context of a trigger that is checked or polled."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class LiveContext:
 
     @property
     def credential(self) -> Credential | None:
-        """What `http` authenticates with."""
+        """The identity that `http` authenticates with."""
         row = None if self._opened is None else self._opened.row
         return None if row is None else Credential(row.id, row.version)
 
@@ -111,7 +111,7 @@ class LiveContext:
 
     @property
     def facts(self) -> Facts:
-        """What happens in the organisation."""
+        """The events of the organisation."""
         return self._facts
 
     @property

@@ -1,4 +1,4 @@
-"""What the end of a run leads to: runs of workflows that wait for it, and a pause after too many failures.
+"""Consequences of a run's end: runs of workflows that wait for it, and a pause after too many failures.
 
 One durable cursor over all ends. A page's events are fired first, under the ended runs' ids, which makes a repetition
 harmless; then failures are counted and the cursor moves, in one transaction. Pages that lead to nothing move the cursor
@@ -39,7 +39,7 @@ _CURSOR = "ended_runs_followed"
 _PAGE = 100
 _AT_ONCE = 20
 _MOST_PASSED = 5_000
-"""What runs did, of which one page passes over at most so much."""
+"""The most reports of runs that one page passes over."""
 _MOST_UNWRITTEN = 5_000
 """Ends that are read again after a crash, at most."""
 

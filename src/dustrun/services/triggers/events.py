@@ -48,7 +48,7 @@ class ChainProgress:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """What came of one trigger: events by outcome, and the runs that they started by status."""
+    """The outcomes of one trigger: events by outcome, and the runs that they started by status."""
 
     sub: Subscription
     outcomes: Mapping[str, int]
@@ -193,7 +193,7 @@ class TriggerEvents:
         return await self._database.read(lambda tx: [(sub, _progress(tx, sub)) for sub in found])
 
     async def aggregates(self, principal: Principal, workflow_id: str) -> list[Aggregate]:
-        """What came of each trigger of a workflow; raises `NotFound`."""
+        """The outcomes of each trigger of a workflow; raises `NotFound`."""
         found = await self.list_with_progress(principal, workflow_id)
 
         def query(tx: Tx) -> tuple[dict[tuple[int, str], int], dict[tuple[int, str], int]]:
@@ -254,7 +254,7 @@ def _of(counts: Mapping[tuple[int, str], int], subscription_pk: int) -> dict[str
 
 
 def gap_of(row: SubscriptionRow, lost: Lost) -> Callable[[Tx], None]:
-    """What records, in the transaction that goes on behind it, a range that a subscription can never see."""
+    """The write that records, in the transaction that goes on behind it, a range that a subscription can never see."""
 
     def insert(tx: Tx) -> None:
         gap = GapRow(

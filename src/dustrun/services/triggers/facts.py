@@ -1,4 +1,4 @@
-"""What a trigger may know of what happens in its organisation."""
+"""Facts about its organisation that a trigger may know."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class OwnFacts:
         return list(self._seen(tx, self._read(tx, kind, found, by)))
 
     def _read(self, tx: Tx, kind: FactKind, found: Sequence[FactRow], by: Principal) -> Iterable[_Told]:
-        """What facts tell, of what is still there."""
+        """The content of facts about what is still there."""
         for row in found:
             if kind == "transaction":
                 one = rows.find_transaction(tx, self._org_id, row.subject_id)

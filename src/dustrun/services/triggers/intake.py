@@ -101,7 +101,7 @@ class Intake:
         return fired if fired is not None else await self._start(sub, decision, options)
 
     async def _held(self, sub: Subscription, decision: Decision) -> EventOutcome | None:
-        """What became of an event that starts no run; None if it may start one, as far as a look without the writer can
+        """The outcome of an event that starts no run; None if it may start one, as far as a look without the writer can
         tell."""
         ahead: EventOutcome | Skip | EventFailure | None = decision.given
         if ahead is None:

@@ -1,4 +1,4 @@
-"""What one event does to the tables, in one transaction."""
+"""Recording of one event in the tables, in one transaction."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class EventFailure:
 
 @dataclass(frozen=True, slots=True)
 class EventOutcome:
-    """What became of an event. `action` is `triggered` or `skipped`; `is_duplicate`: it had come before, and this is
+    """The outcome of an event. `action` is `triggered` or `skipped`; `is_duplicate`: it had come before, and this is
     what became of it then; `changes`: the workflow whose subscriptions it changed."""
 
     event_id: str
@@ -68,7 +68,7 @@ class EventOutcome:
 
 
 def refusal_of(error: DustrunError) -> Skip | EventFailure:
-    """What is recorded of an event whose run cannot start."""
+    """The record of an event whose run cannot start."""
     if error.code == Code.STATE_CONFLICT:
         return Skip("concurrency", error.message)
     reason = _REASONS.get(error.code, "refused")
@@ -110,7 +110,7 @@ class Decision:
     _admit: Admit | None = None
 
     def look(self, tx: Tx) -> EventOutcome | Skip | None:
-        """What will become of the event as far as can be seen without the writer; None: it starts a run."""
+        """The outcome of the event as far as can be seen without the writer; None: it starts a run."""
         found = event_state.find(tx, *self._names())
         if found is None:
             raise CursorMoved

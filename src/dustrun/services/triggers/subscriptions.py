@@ -28,7 +28,7 @@ CHAIN: Final = "chain"
 _MOST_AT_ONCE: Final = 4096
 """Characters of configs that the event loop parses itself: some milliseconds."""
 CONNECTOR: Final = "$connector"
-"""What names the node's connector in a stored config, beside the fields of the trigger, none of which begins so."""
+"""The name of the node's connector in a stored config, beside the trigger's fields, none of which begins so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ _MOST_CHARS: Final = 1_048_576
 
 
 class TableChanges:
-    """What the triggers of one organisation see of its tables; `own`: the workflows of a limited key."""
+    """The view of an organisation's tables for its triggers; `own`: the workflows of a limited key."""
 
     def __init__(self, database: Database, org_id: str, own: Collection[str] | None = None) -> None:
         self._database = database
@@ -33,7 +33,7 @@ class TableChanges:
         self._own = own
 
     async def changes(self, table: str, cursor: Any) -> TableNews:
-        """What was changed after a cursor; None, or one of a table of that name that was deleted: all on record."""
+        """The changes after a cursor; None, or one of a table of that name that was deleted: all on record."""
 
         def query(tx: Tx) -> tuple[TableRow, list[TableRowChange], int, int]:
             """All of one moment: what is committed in between is neither lost nor passed over."""

@@ -1,4 +1,4 @@
-"""What triggers will do: the next times of schedules, and a test of a config before it is published."""
+"""Previews of triggers: the next times of schedules, and a test of a config before it is published."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class RecentOfSources:
     """Asks the source of a polled trigger."""
 
     async def recent(self, context: TriggerContext, trigger: Trigger, config: Any) -> RecentEvent:
-        """What the source shows now."""
+        """The source's events of now."""
         if trigger.recent is None:
             return RecentEvent(None, "The type has no way to find one.")
         found = await trigger.recent(context, config)
@@ -144,7 +144,7 @@ class WorkflowSchedule:
 
 @dataclass(frozen=True, slots=True)
 class TriggerTrial:
-    """What a trigger with a config would see: a `recent` event, or a `sample`; `note` says where it is from.
+    """An event that a trigger with a config would see: a `recent` one, or a `sample`; `note` says where it is from.
     `zone_name` and `fires` are of a schedule."""
 
     type: str

@@ -1,4 +1,4 @@
-"""What wallets have allowed others to take, known from their own transactions and signatures and read from the chain
+"""Allowances that wallets have given others, known from their own transactions and signatures and read from the chain
 now, with its worth."""
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class CurrentAllowance:
 
     @property
     def at_risk_units(self) -> int | None:
-        """What could be taken now."""
+        """The amount that could be taken now."""
         return None if self.balance_units is None else min(self.state.units, self.balance_units)
 
 
@@ -67,7 +67,7 @@ class ChainAllowances:
 
 @dataclass(frozen=True, slots=True)
 class WalletAllowances:
-    """What a wallet has granted, read between `at_ms` and now."""
+    """The allowances of a wallet, read between `at_ms` and now."""
 
     wallet: WalletRow
     at_ms: int
@@ -97,7 +97,7 @@ class Allowances:
         return WalletAllowances(wallet, at_ms, tuple(found))
 
     async def candidates(self, org_id: str, wallet_id: str, address: str, chain_id: int) -> list[Allowance]:
-        """What a wallet may have granted on a chain, by what it has signed; whether it stands, the chain says."""
+        """The allowances of a wallet on a chain, by what it has signed; whether they stand, the chain says."""
 
         def query(tx: Tx) -> list[Allowance]:
             found = list(of_entries(ledger.list_allowances(tx, wallet_id)))

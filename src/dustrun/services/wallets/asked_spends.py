@@ -1,4 +1,4 @@
-"""What a question about spends is about, for the person who decides: in whole units, and in dollars of now."""
+"""Spends that a question is about, for the person who decides: in whole units, and in dollars of now."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class AskedMovement:
-    """What one spend would move, or let somebody take."""
+    """The assets that one spend would move, or let somebody take."""
 
     kind: str
     counterparty: str

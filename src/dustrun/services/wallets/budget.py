@@ -144,7 +144,7 @@ class SpendCase:
     values: Values
     now_ms: int
     concerns: tuple[Reason, ...] = ()
-    """What was noticed before, and a person has to look at whatever the policy says."""
+    """Concerns that were noticed before, which a person has to look at whatever the policy says."""
     scopes: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -260,7 +260,7 @@ class Budget:
         return verdict
 
     def ceilings(self, policy: WalletPolicy | None, request: PolicyRequest, *, is_dust: bool) -> Ceilings:
-        """What bounds the outflow of one transaction."""
+        """The bounds of one transaction's outflow."""
         rule = None if policy is None else policy.outflow
         return Ceilings(rule, self._dust.spend_cap if is_dust else None, find_unproven(policy, request))
 
@@ -516,7 +516,7 @@ def _paid_fee(found: list[ReservationRow], fee_units: int | None) -> dict[str, i
 
 
 def with_fee(counted: CountedUnits, fee_units: int) -> CountedUnits:
-    """What a final simulated transaction counts: with the fee that it paid, as `settle` counts it."""
+    """The amounts of a final simulated transaction: with the fee that it paid, as `settle` counts it."""
     reserved = next((measure for measure in counted.units if measure.startswith("gas:")), None)
     if reserved is None:
         return counted

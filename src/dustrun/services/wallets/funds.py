@@ -55,7 +55,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class UnreadBalance:
-    """What could not be read: a token by its address, or None for the whole chain."""
+    """An asset that could not be read: a token by its address, or None for the whole chain."""
 
     token: str | None
     code: int
@@ -139,7 +139,7 @@ def _spent(tx: Tx, wallet_id: str, limit: Limit, window_ms: int, now: int) -> Li
 
 
 def _ceiling(limit: Limit) -> tuple[str, int]:
-    """What a limit counts, and its maximum."""
+    """The kind that a limit counts, and its maximum."""
     if limit.asset is not None:
         return limit.asset, int(limit.max_units or 0)
     if limit.max_count is not None:

@@ -72,7 +72,7 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class LedgerOutflow:
-    """What left the wallets for others, and the network fees, in US dollars. `unpriced`: payments whose worth is not
+    """Payments to others and network fees, in US dollars. `unpriced`: payments whose worth is not
     known. `is_partial`: there were more entries than are added up."""
 
     usd: str

@@ -295,7 +295,7 @@ def get_wallet(tx: Tx, principal: Principal, wallet_id: str) -> WalletRow:
 
 
 def name_of(principal: Principal, row: WalletRow) -> str:
-    """What a refusal calls a wallet: by its name if the key may read that, else by its id."""
+    """The name of a wallet in a refusal: its own if the key may read that, else its id."""
     return row.name if principal.may("wallet:read") else row.id
 
 

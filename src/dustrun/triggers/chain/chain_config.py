@@ -1,4 +1,4 @@
-"""What the triggers of a chain have in common: config, what they add to the output, and the check of contracts."""
+"""Parts that the triggers of a chain share: config, additions to the output, and the check of contracts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Units = Annotated[
 
 
 class ChainConfig(TriggerConfig):
-    """What every trigger of a chain can be told."""
+    """Settings of every trigger of a chain."""
 
     chain_id: ChainId
     confirmations: Annotated[int, Field(ge=0, le=200)] | Literal["finalized"] | None = Field(

@@ -48,7 +48,7 @@ class TransferOutput(ChainOutput):
 
 
 async def check(ctx: TriggerContext, config: TransferConfig) -> list[Finding]:
-    """What keeps it from watching."""
+    """The obstacles that keep it from watching."""
     return await check_watched(ctx, config, [("tokenAddress", config.token_address)])
 
 

@@ -47,7 +47,7 @@ class MoveOutput(ChainOutput):
 
 
 async def check(ctx: TriggerContext, config: MoveConfig) -> list[Finding]:
-    """What keeps it from watching."""
+    """The obstacles that keep it from watching."""
     return await check_watched(ctx, config)
 
 

@@ -93,5 +93,5 @@ _EXAMPLE: dict[str, Any] = {
     example_output=example_output(_EXAMPLE, "approval"),
 )
 async def poll(ctx: TriggerContext, config: Config, cursor: Any) -> Polled:
-    """What happened to approvals since the cursor."""
+    """The events of approvals since the cursor."""
     return await news(ctx, "approval", cursor, partial(_counts, config))

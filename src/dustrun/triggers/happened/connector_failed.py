@@ -81,5 +81,5 @@ _EXAMPLE: dict[str, Any] = {
     example_output=example_output(_EXAMPLE, "connector-failed"),
 )
 async def poll(ctx: TriggerContext, config: Config, cursor: Any) -> Polled:
-    """What happened to connectors since the cursor."""
+    """The events of connectors since the cursor."""
     return await news(ctx, "connector", cursor, partial(_counts, config))

@@ -24,7 +24,7 @@ class LookConfig(TriggerConfig):
 
 
 class HappenedConfig(LookConfig):
-    """What every trigger for what happens to workflows can be told."""
+    """Settings of every trigger for the events of workflows."""
 
     workflow_ids: tuple[WorkflowId, ...] | None = Field(
         None,

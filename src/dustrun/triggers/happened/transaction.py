@@ -96,5 +96,5 @@ _EXAMPLE: dict[str, Any] = {
     example_output=example_output(_EXAMPLE, "transaction"),
 )
 async def poll(ctx: TriggerContext, config: Config, cursor: Any) -> Polled:
-    """What became of transactions since the cursor."""
+    """The outcomes of transactions since the cursor."""
     return await news(ctx, "transaction", cursor, partial(_counts, config), await _stuck(ctx, config))

@@ -80,7 +80,7 @@ _EXAMPLE: dict[str, Any] = {
     example_output=example_output(_EXAMPLE, "trigger-failed"),
 )
 async def poll(ctx: TriggerContext, config: Config, cursor: Any) -> Polled:
-    """What has begun to fail since the cursor."""
+    """The triggers that have begun to fail since the cursor."""
     now = ctx.now_ms
     failed, after = await ctx.facts.failed_events(-1 if cursor is None else cursor["after"])
     failing = [one for one in await ctx.facts.failing_triggers() if config.takes(one.data["workflowId"])]

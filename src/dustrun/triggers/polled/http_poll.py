@@ -53,7 +53,7 @@ _MOST_VALUE: Final = 65_536
 
 
 class Config(RequestConfig):
-    """What is asked for, and what of it is new."""
+    """The request, and what of its answer is new."""
 
     items: str | None = raw(
         None, max_length=4000, description="The list of items, like `body.orders`; null: compare `value` instead."

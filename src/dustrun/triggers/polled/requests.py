@@ -20,7 +20,7 @@ _MOST_HEADERS: Final = 20
 
 
 class RequestConfig(PolledConfig):
-    """What is asked for."""
+    """The request of a poll."""
 
     url: str = Field(
         min_length=1, max_length=8192, description="An http or https URL.", json_schema_extra={"x-url": True}
@@ -34,7 +34,7 @@ class RequestConfig(PolledConfig):
 
 
 async def check_request(ctx: TriggerContext, config: RequestConfig) -> list[Finding]:
-    """What would keep the request from being sent: a malformed or forbidden address, or a header."""
+    """The obstacles to sending the request: a malformed or forbidden address, or a header."""
     found = too_often(ctx, config)
     try:
         await ctx.http.check(_request(config, {}, ""))
@@ -68,7 +68,7 @@ async def ask(ctx: TriggerContext, request: HttpRequest, *, is_conditional: bool
 
 
 def validators_of(answer: HttpResponse, credential: Credential | None) -> dict[str, Any]:
-    """What lets the source say that nothing has changed since this answer, and who got it."""
+    """The validators that let the source say that nothing has changed since this answer, and who got it."""
     headers = (("etag", "etag"), ("modified", "last-modified"))
     found = {name: answer.headers.get(header, "") for name, header in headers}
     kept: dict[str, Any] = {name: value for name, value in found.items() if 0 < len(value) <= 500}

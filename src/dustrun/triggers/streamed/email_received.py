@@ -69,7 +69,7 @@ class Server(Fields):
 
     @property
     def origin(self) -> str:
-        """What a connector's `allowedHosts` must allow."""
+        """The hosts that a connector's `allowedHosts` must allow."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls == 'verify-full' else 'http'}://{host}:{self.port}"
 

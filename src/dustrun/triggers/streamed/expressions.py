@@ -1,4 +1,4 @@
-"""What triggers that listen choose of a message, by expressions over it."""
+"""Parts of a message that listening triggers choose by expressions over it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OverMessage = Annotated[str, AfterValidator(_check_message)]
 
 
 class StreamConfig(TriggerConfig):
-    """What is connected to, and what of it counts."""
+    """The address to connect to, and what of its messages counts."""
 
     headers: dict[str, str] = Field(
         {},
@@ -84,7 +84,7 @@ def not_read(error: DustrunError) -> NoRun:
 
 
 async def check_address(ctx: TriggerContext, request: HttpRequest) -> list[Finding]:
-    """What would keep the connection from being opened: a malformed or forbidden address, or a header."""
+    """The obstacles to opening the connection: a malformed or forbidden address, or a header."""
     try:
         await ctx.http.check(request)
     except (Invalid, Refused, Permanent) as error:

@@ -223,7 +223,7 @@ async def _connected(ctx: TriggerContext, config: Config, cursor: Any) -> _Link:
 
 
 def _mark_of(one: MQTTMessage) -> str:
-    """What a message is known by until it is acknowledged: its delivery keeps the number when it is repeated."""
+    """The number of a message until it is acknowledged: its delivery keeps it when it is repeated."""
     return f"{one.mid}:{short(one.topic + ':' + one.payload.hex())}"
 
 

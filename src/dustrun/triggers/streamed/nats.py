@@ -151,7 +151,7 @@ async def _end(client: Client, within_s: float = _ENDS_WITHIN_S) -> None:
 
 
 def _told(error: Exception, data: Any) -> NoConnection:
-    """What a server's refusal says, and which field of the connector mends it."""
+    """The message of a server's refusal, and which field of the connector mends it."""
     said = " ".join(str(error).removeprefix("nats: ").split()).strip("'")[:300]
     if "authorization" in said.lower():
         fields = "`token`" if data.token else "`user` and `password`"
@@ -199,7 +199,7 @@ class _Queue:
         self._looked_at = time.monotonic()
 
     async def _state(self) -> StreamInfo | None:
-        """What the stream has; None if the user may not ask."""
+        """The stream's content; None if the user may not ask."""
         import nats  # optional dependency
 
         if not self._is_shown:

@@ -56,7 +56,7 @@ class StreamPlace:
 
 
 def key_of(value: Any) -> str:
-    """What identifies an event by a value that the source gives it."""
+    """The identity of an event by a value that the source gives it."""
     text = value if isinstance(value, str) else dumps(value, canonical=True).decode()
     return text if len(text) <= _LONGEST_KEY else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 

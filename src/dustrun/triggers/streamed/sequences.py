@@ -55,7 +55,7 @@ class Sequences:
             self.floor = max(self.floor, self.taken.pop(0)[1])
 
     def gone(self, first: int) -> tuple[int, int, int] | None:
-        """What was not taken below the first message that the stream still has: first, last, how many."""
+        """The messages lost below the first one that the stream still has: first, last, how many."""
         missing, number = [], self.floor + 1
         for start, end in [*self.taken, [first, first]]:
             if number < min(start, first):

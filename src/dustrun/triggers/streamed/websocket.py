@@ -48,7 +48,7 @@ from dustrun.triggers.streamed.place import MARK_EVERY_MS, StreamPlace, key_of, 
 _OPENS_WITHIN_S: Final = 30.0
 _CURSOR: Final = ("cursor",)
 _MOST_READ: Final = 4 << 20
-"""What is larger than `maxBytes` and no larger than this is read, and passed over."""
+"""The size up to which a message that exceeds `maxBytes` is read, and passed over."""
 _MOST_RECENT: Final = 20
 """So many messages may a source without `resume` send again after a break without being taken for one that counts
 anew."""
@@ -153,7 +153,7 @@ class _Stream:
         self.is_behind = self.place.cursor is not None and self.config.resume is None
 
     def first(self) -> list[str]:
-        """What is sent once it is open."""
+        """The messages that are sent once it is open."""
         config, cursor = self.config, self.place.cursor
         if cursor is None or config.resume is None or self.place.skips:
             return [_text(one) for one in config.subscribe]

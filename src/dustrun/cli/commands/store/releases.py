@@ -96,7 +96,7 @@ def _check_sum(file: Path, content: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a list of releases says of the version that runs, and of its store."""
+    """The message of a list of releases about the version that runs, and its store."""
 
     version: str
     schema: str

@@ -66,7 +66,7 @@ class _Placed:
 
     @property
     def mined(self) -> MinedIntent:
-        """What happened: nothing but a fee, if it failed or was cancelled."""
+        """The movements: nothing but a fee, if it failed or was cancelled."""
         intent = replace(intent_of(self.row), item=self.row.id)
         if self.kind == "cancel" or not self.receipt.is_success:
             intent = replace(intent, to=self.row.sender, value_units=0, data=b"", movements=())

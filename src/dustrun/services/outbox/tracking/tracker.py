@@ -44,7 +44,7 @@ _MOST = 50
 
 
 class TransactionFinding(Protocol):
-    """What was found about a transaction."""
+    """The findings about a transaction."""
 
     @property
     def row(self) -> TransactionRow:

@@ -1,4 +1,4 @@
-"""What is decided in the transaction that starts a launched run: the question is closed there, or there is no run."""
+"""Decision on a launched run, in the transaction that starts it: the question is closed there, or there is no run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SIMULATE_AGAIN = "Simulate this version with this payload again, look at its re
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRequest:
-    """What is to be started, and the simulation that showed it. `version` and payload are those that it ran with."""
+    """A run to start, and the simulation that showed it. `version` and payload are those that it ran with."""
 
     workflow_id: str
     version: int

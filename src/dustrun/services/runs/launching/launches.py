@@ -75,7 +75,7 @@ _VERBS = {Mode.LIVE: "Run", Mode.DUST: "Test with dust amounts"}
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What came of a proposal: a run that has started, or a question to a person."""
+    """The outcome of a proposal: a run that has started, or a question to a person."""
 
     run_id: str
     approval: ApprovalRow | None = None

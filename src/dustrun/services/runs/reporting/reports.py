@@ -1,4 +1,4 @@
-"""What a run did or would do, and what differs between two runs: the reports behind the API's answers."""
+"""Reports of what a run did or would do, and of differences between two runs, behind the API's answers."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _kept(place: Place, one: ReportedExecution) -> Iterator[tuple[Place, tuple[s
 
 
 def _rows(begun: list[tuple[Place, ReportedExecution]]) -> Iterator[tuple[Place, SourceParts]]:
-    """What shaped the rows that nodes read, when other runs wrote them."""
+    """The sources of the rows that nodes read, when other runs wrote them."""
     for place, one in begun:
         if one.facts is not None and ROW_SOURCES in one.facts:
             yield place, of_json(one.facts[ROW_SOURCES])
@@ -134,17 +134,17 @@ class RunReports:
         self._parts = ReportParts(database, runs)
 
     async def effects(self, principal: Principal, run_id: str, *, with_sources: bool = False) -> Json:
-        """What a run did or would do, also with what shaped its spends; raises `NotFound`."""
+        """The effects of a run, also with what shaped its spends; raises `NotFound`."""
         run = await self._runs.get(principal, run_id)
         report = await self._report(principal, run)
         return report | ({"sources": await self._sources(principal, run)} if with_sources else {})
 
     async def sources(self, principal: Principal, run_id: str) -> list[Json]:
-        """What shaped the spends of a run; raises `NotFound`."""
+        """The sources of a run's spends; raises `NotFound`."""
         return await self._sources(principal, await self._runs.get(principal, run_id))
 
     async def sources_asked(self, principal: Principal, asked: ApprovalRow) -> list[Json]:
-        """What shaped the spends that a question is about: the one that asks, those of a rehearsal that is to be
+        """The sources of the spends that a question is about: the one that asks, those of a rehearsal that is to be
         launched, or before a run comes to any, those that its version can make; none of what is deleted."""
         with suppress(NotFound):
             run = await self._runs.get(principal, asked.run_id)
@@ -249,7 +249,7 @@ class RunReports:
         return chains
 
     async def _names(self, principal: Principal, reports: Sequence[Mapping[str, Any]]) -> dict[str, Json]:
-        """What the addresses of a report are called: the wallets that the key may read, contracts that its organisation
+        """The names of a report's addresses: the wallets that the key may read, contracts that its organisation
         has named, and those that chains' files name."""
         addresses = {address for report in reports for address in _addresses(report)}
         if not addresses:
@@ -328,7 +328,7 @@ def _past(row: RunRow) -> list[Json]:
 
 
 def _apart(past: Json, earlier: Sequence[Parts]) -> Json:
-    """What the earlier runs of a retry chain did, beside the report of the retry."""
+    """The effects of the earlier runs of a retry chain, beside the report of the retry."""
     shown = {name: value for name, value in past.items() if name not in _ONLY_OF_THE_RUN}
     return {"runIds": [one.parts[0].run_id for one in earlier], **shown}
 

@@ -1,4 +1,4 @@
-"""What the public does with a form: sees it, answers it once per submission, and reads what the workflow says.
+"""Answers of the public to a form: it is seen, answered once per submission, and shows what the workflow says.
 
 Nothing inner is told: neither ids nor errors of the run, nor a result other than that of its `respond` node.
 """

@@ -29,7 +29,7 @@ _KEPT_MS: Final = 30 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class FormOptions:
-    """What a new link is to be; `title` None: the workflow's name."""
+    """The settings of a new link; `title` None: the workflow's name."""
 
     mode: Mode
     max_runs: int

@@ -34,7 +34,7 @@ PUBLIC_WORDS = {
     FormState.USED_UP: "This form has been answered as often as it may be.",
     FormState.COOLDOWN: "This form was answered a moment ago; try again later.",
 }
-"""What everybody may know; all other states are one."""
+"""The states that everybody may know; all other states are one."""
 CLOSED = "This form cannot be answered now. Tell whoever gave you the link."
 
 

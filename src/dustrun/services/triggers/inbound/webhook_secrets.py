@@ -27,7 +27,7 @@ from dustrun.storage.workflows import versions
 from dustrun.storage.workflows.workflows import WorkflowRow
 
 KIND = "webhook"
-"""What a sealed signing secret is bound to."""
+"""The context that a sealed signing secret is bound to."""
 T = TypeVar("T")
 _SIGNING_BYTES = 32
 _LEAST, _MOST = 16, 200

@@ -26,7 +26,7 @@ UNKNOWN = "There is no such webhook, or its address was replaced."
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an address leads to: the subscription of its node, if it was ever published, and what signs. `until`: when
+    """The target of an address: the subscription of its node, if it was ever published, and what signs. `until`: when
     the first of these secrets expires, in milliseconds."""
 
     secret: SecretRow
@@ -52,7 +52,7 @@ class WebhookTargets:
         self._kept.clear()
 
     async def find(self, secret: str) -> Target | None:
-        """What an address leads to; None for an unknown one."""
+        """The target of an address; None for an unknown one."""
         of = ids.secret_hash(secret)
         kept = self._kept.get(of)
         if kept is not None and _is_fresh(*kept):

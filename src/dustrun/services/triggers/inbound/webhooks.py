@@ -84,7 +84,7 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class WebhookResult:
-    """What became of a request; `conclusion`, if its sender waits for the run; `handshake`, if it was no event."""
+    """The outcome of a request; `conclusion`, if its sender waits for the run; `handshake`, if it was no event."""
 
     fired: EventOutcome
     conclusion: Conclusion | None = None
@@ -246,7 +246,7 @@ def _key(
 
 
 class _Roots:
-    """What the expression of `dedupe` may refer to."""
+    """The roots of the expression of `dedupe`."""
 
     def __init__(self, payload: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str]) -> None:
         request = {"body": dict(payload), "headers": dict(headers), "query": dict(query)}
