@@ -735,6 +735,7 @@ CONNECTOR: dict[str, Any] = {
 
 HELP: dict[str, Adapt] = {
     "search_everything": lambda _, case: setattr(case, "query", {"q": "fuzzed"}),
+    "search_similar": lambda world, case: _path(case, type="workflow", id=world.draft()),
     "get_action": lambda _, case: _path(case, type="log"),
     "run_action": _action,
     "test_action": _action,
@@ -881,6 +882,7 @@ HELP: dict[str, Adapt] = {
     "create_stream_token": _only_body({"stream": "/v1/activity/stream"}),
     "list_versions": _id_of(World.live_with_draft),
     "count_versions": _id_of(World.live_with_draft),
+    "list_incoming_links": _id_of(World.draft),
     "get_version": _version,
     "accept_version": lambda world, case: _path(case, id=world.written_by_another(), number=1),
     "withdraw_acceptance": lambda world, case: _path(case, id=world.accepted(), number=1),

@@ -283,6 +283,7 @@ async def _versions(tour: Tour) -> None:
     assert (await writer.put(f"/v1/workflows/{workflow}", {"definition": {"nodes": nodes}})).status == 200
     await tour.call("list_versions", **at)
     await tour.call("count_versions", **at)
+    await tour.call("list_incoming_links", **at)
     await tour.call("get_version", number=2, **at)
     await tour.call("diff_versions", number=2, query="?against=1", **at)
     ladder = await tour.call("get_ladder", **at)
@@ -429,6 +430,7 @@ async def _transactions(tour: Tour) -> None:
     await tour.call("list_ledger")
     await tour.call("get_overview", query="?since=2020-01-01T00:00:00Z")
     await tour.call("search_everything", query="?q=hello")
+    await tour.call("search_similar", type="action", id="http-request")
     await tour.call("get_payee", address=f"0x{1:040x}")
     await tour.call("attribute_transactions", {"txHashes": [found["hash"]]})
     await tour.call("cancel_transaction", id=transaction)

@@ -55,6 +55,27 @@ async def test_each_kind_is_found_by_its_words(server: Composition) -> None:
     assert (await owner.get("/v1/search?q=x&types=parcel")).code == 400002
 
 
+async def _similar(client: Client, place: str) -> list[str]:
+    return [one["id"] for one in (await client.get(f"/v1/search/similar/{place}?limit=20")).data["results"]]
+
+
+async def test_what_is_similar_is_of_those_that_the_key_may_read(server: Composition) -> None:
+    owner = server.owner
+    one, other = [await owner.create_workflow(FAILS, name=f"Payroll of {city}") for city in ("Zürich", "Bern")]
+    assert (await _similar(owner, f"workflow/{one['id']}"))[0] == other["id"]
+    assert "read-table" in await _similar(owner, "action/write-table")
+    body = {"name": "limited", "permissions": ["admin"], "workflowIds": [one["id"]]}
+    limited = server.client((await owner.post("/v1/api-keys", body)).data["key"])
+    found = await _similar(limited, f"workflow/{one['id']}")
+    assert (one["id"] in found, other["id"] in found) == (False, False)
+    assert (await limited.get(f"/v1/search/similar/workflow/{other['id']}")).code == 404001
+    blind = await server.client_with("run:read")
+    assert one["id"] not in await _similar(blind, "action/stop")
+    assert (await blind.get(f"/v1/search/similar/workflow/{one['id']}")).code == 404001
+    assert (await owner.get("/v1/search/similar/template/none")).code == 404015
+    assert (await owner.get("/v1/search/similar/action/none")).code == 404008
+
+
 async def test_pages_of_what_is_found_go_on(server: Composition) -> None:
     for number in range(5):
         await server.owner.create_workflow(name=f"Many {number}")

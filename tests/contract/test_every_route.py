@@ -31,6 +31,7 @@ _LIMITED_PATHS = (
     "/v1/transactions/release",
     "/v1/api-keys/{id}",
     "/v1/sessions/{id}",
+    "/v1/search/similar/",
 )
 """What is named there is of a workflow or wallet, or is a wider key."""
 _FORBIDDEN = {

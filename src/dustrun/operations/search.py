@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from dustrun import clock
+from dustrun.errors import Code
 from dustrun.operations.declaration.answers import Answer
 from dustrun.operations.declaration.fields import ANY_OF, Commas, Paged, Text
 from dustrun.operations.declaration.operation import ANY_KEY, Noun
@@ -14,10 +15,14 @@ from dustrun.operations.declaration.parts import Call
 from dustrun.records import dataclass
 from dustrun.services import search
 from dustrun.services.access.paging import Page
-from dustrun.services.search import Hit, Kind
+from dustrun.services.search import Comparable, Hit, Kind
 
 noun = Noun("Search")
 
+_UNKNOWN = [Code.WORKFLOW_UNKNOWN, Code.TEMPLATE_UNKNOWN, Code.TYPE_UNKNOWN]
+ComparedType = Annotated[Comparable, Field(description="What it is.")]
+ComparedId = Annotated[str, Field(max_length=128, description="Its id; of types the type.", examples=["http-request"])]
+Most = Annotated[int, Field(ge=1, le=20, description="How many, at most.")]
 Words = Annotated[Text, Field(min_length=1, max_length=256, description="Words; what is found has all of them.")]
 
 
@@ -75,6 +80,20 @@ async def search_everything(
     entries = await search.entries_of(parts.catalog, parts.status.documented, parts.prepared)
     page, total = await search.find(call.principal, parts.database, entries, search.ask(q, types), paging)
     return _answer(q, page, total, int((clock.monotonic_s() - begun) * 1000))
+
+
+@noun.get("/v1/search/similar/{type}/{id}", permission=ANY_KEY, answers=SearchAnswer, refusals=_UNKNOWN)
+async def search_similar(call: Call, type: ComparedType, id: ComparedId, limit: Most = 5) -> _Found:
+    """Find what is most like a workflow, template, type of node or type of connector.
+
+    By the words and node types that two have in common, rare ones first. Of workflows, the 500 that were changed last
+    are compared, those that the key may read.
+    """
+    begun, parts = clock.monotonic_s(), call.parts
+    entries = await search.entries_of(parts.catalog, parts.status.documented, parts.prepared)
+    found = await search.find_similar(call.principal, parts.database, entries, type, id, limit)
+    page = Page(found, limit, 0, has_more=False)
+    return _answer(id, page, len(found), int((clock.monotonic_s() - begun) * 1000))
 
 
 def _answer(q: str, page: Page[Hit], total: int, took_ms: int) -> _Found:

@@ -229,9 +229,16 @@ def _version_shape(found: tuple[WorkflowRow, VersionRow]) -> dict[str, Any]:
     shape=_page_shape,
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
-async def list_versions(call: Call, id: str, paging: Paged) -> tuple[WorkflowRow, Page[VersionRow]]:
+async def list_versions(
+    call: Call,
+    id: str,
+    paging: Paged,
+    published: Annotated[
+        bool, Field(description="Only those that were published, whether or not they are live.")
+    ] = False,
+) -> tuple[WorkflowRow, Page[VersionRow]]:
     """List the versions of a workflow, newest first."""
-    return await call.parts.versions.list_page(call.principal, id, paging)
+    return await call.parts.versions.list_page(call.principal, id, paging, published=published)
 
 
 @noun.get(

@@ -13,7 +13,7 @@ from dustrun import ids
 from dustrun.core.validate.ignored import ignored_fields
 from dustrun.core.workflow.placement import tags_text
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.operations.declaration.answers import PageAnswer, page_shape
+from dustrun.operations.declaration.answers import Answer, PageAnswer, page_shape
 from dustrun.operations.declaration.fields import ANY_OF, MAX_INTEGER, Commas, Paged
 from dustrun.operations.declaration.operation import Group, Noun
 from dustrun.operations.declaration.parts import Call
@@ -314,6 +314,28 @@ async def get_draft(call: Call, id: str) -> Workflow:
 async def get_live(call: Call, id: str) -> Workflow:
     """Get a workflow with its live version."""
     return await call.parts.workflows.get_live(call.principal, id)
+
+
+class IncomingLinks(Answer):
+    """Workflows that call one."""
+
+    ids: list[str]
+
+
+@noun.get(
+    "/v1/workflows/{id}/incoming-links",
+    permission="workflow:read",
+    answers=IncomingLinks,
+    shape=lambda found: {"ids": found},
+    refusals=[Code.WORKFLOW_UNKNOWN],
+)
+async def list_incoming_links(call: Call, id: str) -> list[str]:
+    """List the workflows that call this one: look before you archive it or change its input.
+
+    Those whose draft or live version has a `call-workflow` node that names it, and that the key may read. A workflow
+    whose name a call computes when it runs is not known before.
+    """
+    return await call.parts.versions.list_callers(call.principal, id)
 
 
 @noun.put(

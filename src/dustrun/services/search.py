@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Any, Final, Literal, get_args
 
 from dustrun.catalog import Catalog
 from dustrun.core.values.exact_json import loads_own
+from dustrun.errors import Code, NotFound
 from dustrun.records import dataclass
 from dustrun.services.access.paging import Page, Paging
 from dustrun.services.access.principal import Principal
@@ -25,13 +28,17 @@ from dustrun.storage.runs import run_lists
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.workflows import workflows
-from dustrun.storage.workflows.workflows import ListedWorkflow
+from dustrun.storage.workflows.workflows import ListedWorkflow, WorkflowFilters
 
 Kind = Literal["workflow", "run", "action", "trigger", "operation", "template", "connector_def", "doc"]
+Comparable = Literal["workflow", "action", "trigger", "template", "connector_def"]
 MOST: Final = 100
 """Of each kind."""
 _WORD: Final = re.compile(r"[^\W_]+")
 _MOST_WORDS: Final = 8
+_COMPARABLE: Final = frozenset(get_args(Comparable))
+_MOST_COMPARED: Final = 500
+_UNKNOWN: Final = {"workflow": Code.WORKFLOW_UNKNOWN, "template": Code.TEMPLATE_UNKNOWN}
 _DESCRIPTION: Final = 300
 _EXACT, _BEGINS, _IN_NAME, _ELSEWHERE, _RUN = 100, 90, 80, 50, 40
 
@@ -111,6 +118,49 @@ def _scored(asked: Asked, hit: Hit) -> Hit:
 
 def _with(hit: Hit, score: int) -> Hit:
     return Hit(**{**{name: getattr(hit, name) for name in Hit.__slots__}, "score": score})
+
+
+# --- what is like something ---
+
+
+async def find_similar(
+    principal: Principal, database: Database, entries: Sequence[Entry], kind: Comparable, id: str, most: int
+) -> list[Hit]:
+    """What is most like one thing, of what the caller may see; raises `NotFound`."""
+    seen = [one for one in entries if one.hit.type in _COMPARABLE and _may_see(principal, one.hit)]
+    if principal.may("workflow:read"):
+        seen += await database.read(lambda tx: _workflow_entries(tx, principal, id if kind == "workflow" else None))
+    subject = next((one for one in seen if (one.hit.type, one.hit.id) == (kind, id)), None)
+    if subject is None:
+        raise NotFound(f'There is no {kind} "{id}".', code=_UNKNOWN.get(kind, Code.TYPE_UNKNOWN))
+    return await asyncio.to_thread(nearest, subject, seen, most)
+
+
+def nearest(subject: Entry, entries: Sequence[Entry], most: int) -> list[Hit]:
+    """Those that share words with it, the most alike first. The rarer a word, the more it says; its score is of 100."""
+    words = {id(one): frozenset(_WORD.findall(one.text)) for one in entries}
+    spread = Counter(word for found in words.values() for word in found)
+    weight = {word: len(entries).bit_length() - count.bit_length() for word, count in spread.items()}
+    own = words[id(subject)]
+    total = sum(weight[word] for word in own)
+    hits: list[Hit] = []
+    for one in entries:
+        shared = sum(weight[word] for word in own & words[id(one)])
+        score = 200 * shared // max(1, total + sum(weight[word] for word in words[id(one)]))
+        if score and one is not subject:
+            hits.append(_with(one.hit, score))
+    return sorted(hits, key=lambda hit: -hit.score)[:most]
+
+
+def _workflow_entries(tx: Tx, principal: Principal, own: str | None) -> list[Entry]:
+    """The newest workflows that the caller may access, and that one."""
+    only = None if principal.workflow_ids is None else tuple(sorted(principal.workflow_ids))
+    filters = WorkflowFilters(org_id=principal.org_id, only=only)
+    found = workflows.list_page(tx, filters, sort="updatedAt:desc", limit=_MOST_COMPARED, offset=0)
+    if own is not None and principal.may_use_workflow(own) and all(one.row.id != own for one in found):
+        named = replace(filters, only=(own,))
+        found += workflows.list_page(tx, named, sort="updatedAt:desc", limit=1, offset=0)
+    return [_entry(_workflow(one), *one.node_types) for one in found]
 
 
 # --- what the store has ---

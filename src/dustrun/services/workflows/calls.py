@@ -29,8 +29,7 @@ def need_callable(tx: Tx, principal: Principal, version: VersionRow) -> None:
     """Raises `Invalid` if a stored version names a workflow or version that cannot be called; keeps what it names."""
     if f" {CALL} " not in version.node_types:
         return
-    nodes = exact_json.loads(version.definition)["nodes"]
-    payloads = {node_id: node.get("payload") or {} for node_id, node in nodes.items() if node["type"] == CALL}
+    payloads = _payloads(version)
     for workflow_id, number in _pinned(payloads.values()):
         workflows.keep_draft(tx, principal.org_id, workflow_id, number)
     found = [one for node_id, payload in payloads.items() for one in _check(tx, principal, node_id, payload)]
@@ -41,10 +40,20 @@ def need_callable(tx: Tx, principal: Principal, version: VersionRow) -> None:
 
 def names_version(version: VersionRow, workflow_id: str, number: int) -> bool:
     """Whether a call of that version names this one."""
+    return (workflow_id, number) in _pinned(_payloads(version).values())
+
+
+def names_workflow(version: VersionRow, workflow_id: str) -> bool:
+    """Whether a call of that version names the workflow, in any version."""
+    return any(payload.get("workflowId") == workflow_id for payload in _payloads(version).values())
+
+
+def _payloads(version: VersionRow) -> dict[str, dict[str, Any]]:
+    """Those of its calls, by node."""
     if f" {CALL} " not in version.node_types:
-        return False
-    nodes = exact_json.loads(version.definition)["nodes"].values()
-    return (workflow_id, number) in _pinned(node.get("payload") or {} for node in nodes if node["type"] == CALL)
+        return {}
+    nodes = exact_json.loads(version.definition)["nodes"]
+    return {node_id: node.get("payload") or {} for node_id, node in nodes.items() if node["type"] == CALL}
 
 
 def _pinned(payloads: Iterable[Mapping[str, Any]]) -> set[tuple[str, int]]:

@@ -14,6 +14,7 @@ from dustrun.core.workflow.model_tools import with_tools
 from dustrun.errors import Code, NotFound
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
+from dustrun.services.workflows import calls
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.workflows import versions as rows
@@ -73,6 +74,13 @@ def get_version(tx: Tx, row: WorkflowRow, number: int) -> VersionRow:
     return version
 
 
+def _in_use(tx: Tx, row: WorkflowRow) -> Iterator[VersionRow]:
+    """The draft and the live version, as far as there are."""
+    for number in (row.draft_version, row.live_version):
+        if number is not None:
+            yield get_version(tx, row, number)
+
+
 class Versions:
     """Read-only use cases of versions; those that write are in `workflows.py`."""
 
@@ -80,13 +88,14 @@ class Versions:
         self._database = database
 
     async def list_page(
-        self, principal: Principal, workflow_id: str, paging: Paging
+        self, principal: Principal, workflow_id: str, paging: Paging, *, published: bool = False
     ) -> tuple[WorkflowRow, Page[VersionRow]]:
-        """Reads the workflow and a page of its versions, newest first; raises `NotFound`."""
+        """Reads the workflow and a page of its versions, or of those that were published, newest first; raises
+        `NotFound`."""
 
         def query(tx: Tx) -> tuple[WorkflowRow, list[VersionRow]]:
             row = get_workflow(tx, principal, workflow_id)
-            return row, rows.list_page(tx, row.id, limit=paging.peek, offset=paging.offset)
+            return row, rows.list_page(tx, row.id, published=published, limit=paging.peek, offset=paging.offset)
 
         row, found = await self._database.read(query)
         return row, page_of(found, paging)
@@ -105,6 +114,17 @@ class Versions:
 
         def query(tx: Tx) -> int:
             return rows.count(tx, get_workflow(tx, principal, workflow_id).id)
+
+        return await self._database.read(query)
+
+    async def list_callers(self, principal: Principal, workflow_id: str) -> list[str]:
+        """The workflows whose draft or live version calls this one, of those that the caller may read; raises
+        `NotFound`."""
+
+        def query(tx: Tx) -> list[str]:
+            row = get_workflow(tx, principal, workflow_id)
+            found = [one for one in workflows.list_callers(tx, row) if principal.may_read_workflow(one.id)]
+            return [one.id for one in found if any(calls.names_workflow(it, row.id) for it in _in_use(tx, one))]
 
         return await self._database.read(query)
 

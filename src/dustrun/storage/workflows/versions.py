@@ -40,13 +40,15 @@ _COLUMNS = [t.c[name] for name in _NAMES]
 _OF = t.c.workflow_id == sa.bindparam("workflow_id")
 _FIND = Statement(sa.select(*_COLUMNS).where(_OF, t.c.version == sa.bindparam("version")))
 _INSERT = Statement(sa.insert(t))
-_PAGE = Statement(
+_NEWEST_FIRST = (
     sa.select(*_COLUMNS)
     .where(_OF)
     .order_by(t.c.version.desc())
     .limit(sa.bindparam("limit", type_=sa.Integer))
     .offset(sa.bindparam("offset", type_=sa.Integer))
 )
+_PAGE = Statement(_NEWEST_FIRST)
+_PAGE_PUBLISHED = Statement(_NEWEST_FIRST.where(t.c.published_at.is_not(None)))
 _BELOW = Statement(
     sa.select(t.c.version)
     .where(_OF, t.c.version < sa.bindparam("number"))
@@ -108,9 +110,10 @@ def list_authors(tx: Tx, org_id: str, workflow_id: str | None) -> list[tuple[str
     return [(row[0], row[1], row[2]) for row in tx.all(_AUTHORS, org_id=org_id)]
 
 
-def list_page(tx: Tx, workflow_id: str, *, limit: int, offset: int) -> list[VersionRow]:
-    """Lists one page of versions, newest first."""
-    return [_row(found) for found in tx.all(_PAGE, workflow_id=workflow_id, limit=limit, offset=offset)]
+def list_page(tx: Tx, workflow_id: str, *, published: bool = False, limit: int, offset: int) -> list[VersionRow]:
+    """Lists one page of versions, or of those that were published, newest first."""
+    page = _PAGE_PUBLISHED if published else _PAGE
+    return [_row(found) for found in tx.all(page, workflow_id=workflow_id, limit=limit, offset=offset)]
 
 
 def list_numbers_below(tx: Tx, workflow_id: str, number: int, *, limit: int) -> list[int]:
