@@ -36,19 +36,14 @@ _OF_PAGES: Final = {
     "docs/reference/performance.md": 0.1,
 }
 _UNASKED: Final = """
-    a about all an and any are as at be before between by can do does for from have how i in into is it its many may
-    me most much must my of on or our own should that the their this to was we what when where which who why will
-    with would you your
+    a about all already also am an and another any are as at be been before between by came can cannot could did do does
+    doing for from get give go got had happen happens has have he her his how i if in into is it its just know let like
+    make many may me mean means most much must my need no not of on only or our own see should so some somebody someone
+    something than that the their them then there they this to too up us use using want was way we were what when where
+    whether which while who whose why will with work works would you your
 """.split()  # noqa: SIM905 - a list of them would be a page
-"""Words that a question has and an answer need not. The search takes each for a beginning: `a` finds everything."""
+"""Words that a question has and an answer need not."""
 _SEPARATOR: Final = r"[\s\-,:!=\[\]()\"`/.;?{}]+"
-_LISTEN: Final = """{
-  const unasked = new Set(%s), listen = self.addEventListener.bind(self)
-  const plain = (words) => words.split(/\\s+/).filter((word) => !unasked.has(word.toLowerCase())).join(" ") || words
-  self.addEventListener = (type, told) =>
-    listen(type, (event) => told(event.data.type === 2 ? { data: { type: 2, data: plain(event.data.data) } } : event))
-}
-"""
 
 
 class Broken(Exception):
@@ -178,20 +173,32 @@ def _config(stage_folder: Path, out: Path) -> dict[str, Any]:
 
 
 def _tell_more(out: Path) -> None:
-    """Adds to the title of each page what docs/README.md says of it, and has the search leave out words that no answer
-    need have."""
+    """Has scripts/site_search.js rank, with what docs/README.md and docs/search.yaml say of each page."""
     index = (ROOT / "docs" / "README.md").read_text()
     rows = re.findall(r"^\| (\[.*?) \| (.*?) \|$", index, re.MULTILINE)
-    told = {f"docs/{link.removesuffix('.md')}.html": about for names, about in rows for _, link in _LINK.findall(names)}
+    about = {
+        os.path.normpath(f"docs/{link}"): re.sub(r"\[(.*?)\]\(.*?\)|`", r"\1", text).removeprefix("to ")
+        for names, text in rows
+        for _, link in _LINK.findall(names)
+    }
+    data = yaml.safe_load((ROOT / "docs" / "search.yaml").read_text())
+    names = {page: _built(page) for page in {*about, *data["pages"]}}
+    pages = {names[page]: {"about": about.get(page, ""), "known": data["pages"].get(page, "")} for page in names}
     file = out / "search" / "search_index.json"
     found = json.loads(file.read_text())
     found["config"]["separator"] = _SEPARATOR
-    for section in found["docs"]:
-        if about := told.get(section["location"]):
-            section["title"] += ": " + re.sub(r"\[(.*?)\]\(.*?\)|`", r"\1", about).removeprefix("to ")
     file.write_text(json.dumps(found, ensure_ascii=False))
+    ranks = {one["location"]: one.get("boost", 1) for one in found["docs"] if "#" not in one["location"]}
+    known = {"unasked": _UNASKED, "same": data["same"], "pages": pages, "ranks": ranks}
     (worker,) = (out / "assets" / "javascripts" / "workers").glob("search.*.js")
-    worker.write_text(_LISTEN % json.dumps(_UNASKED) + worker.read_text())
+    ranking = (ROOT / "scripts" / "site_search.js").read_text()
+    worker.write_text(f"({ranking.strip()})({json.dumps(known)});\n{worker.read_text()}")
+
+
+def _built(page: str) -> str:
+    """Where a page is in the site."""
+    folder, name = os.path.split(page)
+    return os.path.join(folder, "index.html" if name == "README.md" else f"{name.removesuffix('.md')}.html")
 
 
 # --- what was built ---

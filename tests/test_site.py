@@ -31,6 +31,12 @@ def test_there_are_questions_of_all_four_readers_and_each_has_a_page() -> None:
     assert [page for page in asked.values() if not (ROOT / "docs" / page).is_file()] == []
 
 
+def test_what_the_search_knows_of_pages_is_about_pages_that_are_there() -> None:
+    known = yaml.safe_load((ROOT / "docs" / "search.yaml").read_text())
+    assert [page for page in known["pages"] if not (ROOT / page).is_file()] == []
+    assert [group for group in known["same"] if len(set(group)) < 2] == []
+
+
 def test_the_navigation_has_every_page_but_single_decisions() -> None:
     index = (ROOT / "docs" / "README.md").read_text()
     shown = set(_pages(site_pages.navigation(index, [])))
