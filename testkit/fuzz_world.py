@@ -722,6 +722,10 @@ def _since(_: World, case: Any) -> None:
     case.query = {"since": "2026-01-31T12:00:00.000Z"}
 
 
+def _span(_: World, case: Any) -> None:
+    case.query = {"since": "2026-01-01T00:00:00.000Z", "until": "2027-01-01T00:00:00.000Z"}
+
+
 def _only_body(body: Any) -> Adapt:
     return lambda _world, case: _body(case, body)
 
@@ -826,6 +830,8 @@ HELP: dict[str, Adapt] = {
     "get_approval": _id_of(World.approval),
     "get_approval_spends": _id_of(World.approval),
     "get_overview": _since,
+    "get_runs_timeseries": _span,
+    "list_top_errors": _span,
     "get_payee": lambda _, case: _path(case, address=ACCOUNTS[3]),
     "approve_approval": _id_and_body(World.approval, {"comment": "yes"}),
     "reject_approval": _id_and_body(World.approval, {"comment": "no"}),

@@ -81,6 +81,7 @@ from testkit.routes.stored import (
 )
 
 _FULL = "?limit=100"
+_A_YEAR = "?since=2026-01-01T00:00:00Z&until=2027-01-01T00:00:00Z"
 _DATA = {"payload": {"rows": ROWS, "decimals": ["1.5"] * 20_000}}
 _QUICK = one_node({"type": "stop", "payload": {}})
 _BIG_CALL = one_node({"type": "log", "payload": {"message": "{{$trigger.body.rows}}"}})
@@ -274,6 +275,10 @@ DRIVES: dict[str, list[Drive]] = {
     "GET /v1/workflows/{id}/runs": [get(_FULL, id="child")],
     "GET /v1/workflows/{id}/runs/count": [get(id="child")],
     "GET /v1/runs/status-counts": [get()],
+    "GET /v1/runs/status-counts/by-workflow": [get("?limit=1000")],
+    "GET /v1/metrics/runs-timeseries": [get(_A_YEAR)],
+    "GET /v1/metrics/top-errors": [get(_A_YEAR)],
+    "GET /v1/tags": [get("?limit=100")],
     "GET /v1/runs/{id}": [get(id="wide"), get(id="result"), get(id="callers"), get(id="paid")],
     "GET /v1/runs/{id}/effects": [
         get(id="wide"), get(id="result"), get(id="callers"), get(id="paid"),

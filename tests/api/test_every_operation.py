@@ -28,6 +28,7 @@ from testkit.receiver import receiving
 BODIES: dict[str, Any] = {
     route.operation.name: route.operation.example for route in discover()[0] if route.operation.example is not None
 }
+_SPAN = "?since=2020-01-01T00:00:00Z&until=2020-01-02T00:00:00Z"
 TREASURY = ACCOUNTS[3]
 PAY = {
     "type": "send-native",
@@ -431,6 +432,8 @@ async def _transactions(tour: Tour) -> None:
     await tour.call("get_overview", query="?since=2020-01-01T00:00:00Z")
     await tour.call("search_everything", query="?q=hello")
     await tour.call("search_similar", type="action", id="http-request")
+    await tour.call("get_runs_timeseries", query=_SPAN)
+    await tour.call("list_top_errors", query=_SPAN)
     await tour.call("get_payee", address=f"0x{1:040x}")
     await tour.call("attribute_transactions", {"txHashes": [found["hash"]]})
     await tour.call("cancel_transaction", id=transaction)
@@ -585,6 +588,8 @@ async def _reading(tour: Tour) -> None:
     for name in (
         "list_runs",
         "count_runs",
+        "count_runs_by_workflow",
+        "list_tags",
         "list_audit_entries",
         "list_audit_keys",
         "export_audit_log",

@@ -98,6 +98,15 @@ async def test_lists_and_counts_show_its_own(server: Composition) -> None:
     assert [item["id"] for item in (await limited.get("/v1/runs")).data["items"]] == [mine]
     assert (await limited.get("/v1/runs/status-counts")).data["total"] == 1
     assert (await limited.get("/v1/runs/status-counts?mode=live")).data["total"] == 1
+    counted = (await limited.get("/v1/runs/status-counts/by-workflow")).data
+    assert [(item["workflowId"], item["total"]) for item in counted] == [(own["id"], 1)]
+    assert len((await server.owner.get("/v1/runs/status-counts/by-workflow")).data) == 3
+    span = "since=2020-01-01T00:00:00Z&until=2020-01-02T00:00:00Z"
+    for name in ("runs-timeseries", "top-errors"):
+        assert (await limited.get(f"/v1/metrics/{name}?{span}&workflowId={other['id']}")).code == 404001
+    found = f"/v1/workflows?ids={own['id']},{other['id']}"
+    assert [item["id"] for item in (await limited.get(found)).data["items"]] == [own["id"]]
+    assert len((await server.owner.get(found)).data["items"]) == 2
     assert (await limited.get(f"/v1/runs/{inline}")).code == 404003
     assert (await limited.get(f"/v1/runs?workflowId={other['id']}")).code == 404001
     assert (await limited.get("/v1/approvals")).data["items"] == []

@@ -27,12 +27,14 @@ from dustrun.operations.shapes.runs import (
     RunIdAnswer,
     RunListItem,
     RunPageAnswer,
+    WorkflowCountsAnswer,
     request_of,
 )
 from dustrun.operations.shapes.workflows import HELLO
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access.paging import Paging
 from dustrun.services.actions import TEST
+from dustrun.services.runs import run_metrics
 from dustrun.services.runs.engine_port import CreatedRun
 from dustrun.services.runs.pages import RunPage
 from dustrun.services.runs.runs import Resolution, Run
@@ -212,6 +214,30 @@ async def count_runs(
     """
     filters = replace(_filters(None, modes, since, until), workflow_id=workflow_id, version=version)
     return await call.parts.runs.count(call.principal, filters)
+
+
+def _by_workflow(found: list[tuple[str, dict[str, int]]]) -> list[dict[str, Any]]:
+    return [{"workflowId": workflow_id, **_counts(counts)} for workflow_id, counts in found]
+
+
+@noun.get(
+    "/v1/runs/status-counts/by-workflow",
+    permission="run:read",
+    answers=list[WorkflowCountsAnswer],
+    shape=_by_workflow,
+)
+async def count_runs_by_workflow(
+    call: Call,
+    modes: Modes = None,
+    since: Since = None,
+    limit: Annotated[int, Field(ge=1, le=1000, description="Most workflows.")] = 100,
+) -> list[tuple[str, dict[str, int]]]:
+    """Count the organisation's runs by workflow and status, the busiest workflow first.
+
+    A workflow without such runs is not listed; inline runs are together, with an empty `workflowId`.
+    """
+    filters = await call.parts.runs.reachable(call.principal, _filters(None, modes, since, None))
+    return await run_metrics.busiest(call.parts.database, call.principal, filters, limit)
 
 
 @noun.get("/v1/runs/{id}", permission="run:read", answers=RunAnswer, refusals=[Code.RUN_UNKNOWN], shape=as_it_is)

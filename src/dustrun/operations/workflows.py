@@ -63,10 +63,10 @@ Include = Annotated[
 ]
 
 
-def _listed(name: str, values: list[str] | None) -> tuple[str, ...]:
+def _listed(name: str, values: list[str] | None, most: int = _MAX_FILTERS) -> tuple[str, ...]:
     found = tuple(part.strip() for value in values or () for part in value.split(",") if part.strip())
-    if len(found) > _MAX_FILTERS:
-        problem = Problem(name, f"at most {_MAX_FILTERS} values")
+    if len(found) > most:
+        problem = Problem(name, f"at most {most} values")
         raise Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=[problem])
     return found
 
@@ -80,6 +80,7 @@ class WorkflowQuery(Group):
     connectors: list[str] | None = Field(None, description="Any of these; repeated or comma-separated.")
     folder: Folder | None = Field(None, description="In this folder, or one inside it.")
     tags: list[str] | None = Field(None, description="With any of these tags; repeated or comma-separated.")
+    ids: list[str] | None = Field(None, description="Only these; at most 100, repeated or comma-separated.")
     owner: str = Field("org", pattern="^(yours|org|public)$", description="`yours`: created by this key.")
 
     def filters(self, call: Call) -> WorkflowFilters:
@@ -92,6 +93,7 @@ class WorkflowQuery(Group):
             connectors=_listed("connectors", self.connectors),
             folder=self.folder,
             tags=_listed("tags", self.tags),
+            ids=_listed("ids", self.ids, 100),
             only=None if call.principal.workflow_ids is None else tuple(sorted(call.principal.workflow_ids)),
             owner={"yours": call.principal.key_id, "org": None}.get(self.owner, ""),
         )

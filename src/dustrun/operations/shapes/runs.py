@@ -207,6 +207,12 @@ class CountsAnswer(Answer):
     total: int = 0
 
 
+class WorkflowCountsAnswer(CountsAnswer):
+    """A workflow's runs by status."""
+
+    workflow_id: str = Field(description="Empty for inline runs.")
+
+
 def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
     """A complete run; without state and definition if they were not read."""
     row = run.row

@@ -223,15 +223,15 @@ class Runs:
         self, principal: Principal, filters: RunFilters, paging: Paging, text: str | None = None
     ) -> RunPage:
         """A page of runs, newest first."""
-        filters = await self._reachable(principal, filters)
+        filters = await self.reachable(principal, filters)
         return await pages.list_page(self._database, principal.org_id, filters, paging, text)
 
     async def count(self, principal: Principal, filters: RunFilters) -> dict[str, int]:
         """Runs by status."""
-        filters = await self._reachable(principal, filters)
+        filters = await self.reachable(principal, filters)
         return await self._database.read(lambda tx: count_by_status(tx, principal.org_id, filters))
 
-    async def _reachable(self, principal: Principal, filters: RunFilters) -> RunFilters:
+    async def reachable(self, principal: Principal, filters: RunFilters) -> RunFilters:
         """The filters within what the key reaches; raises `NotFound` for a workflow that it does not, and `Invalid` for
         a version of none."""
         if filters.version is not None and filters.workflow_id is None:

@@ -8,6 +8,7 @@ an update; every change writes an audit row.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -261,6 +262,10 @@ class Workflows:
             return Counts(rows.count_by_status(tx, filters), *present)
 
         return await self._database.read(query)
+
+    async def count_tags(self, filters: WorkflowFilters) -> Counter[str]:
+        """How many workflows of the list have each tag."""
+        return await self._database.read(lambda tx: rows.count_tags(tx, filters))
 
     # --- validating ---
 

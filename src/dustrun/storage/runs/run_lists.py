@@ -42,14 +42,15 @@ _SLIM = [
     for field in fields(RunRow)
 ]
 _STARTED = "(SELECT started_at FROM runs WHERE pk >= (low + high) / 2 ORDER BY pk LIMIT 1)"
-_IS_LATER = f"coalesce({_STARTED}, :instant) >= :instant"
+IS_LATER = f"coalesce({_STARTED}, :instant) >= :instant"
+"""Whether the run in the middle of `low` and `high` started at or after an instant."""
 _BISECT = Statement(
     sa.text(
         "WITH RECURSIVE bisect(low, high) AS ("  # noqa: S608 - a text of ours
         " SELECT CAST(0 AS BIGINT), coalesce(max(pk), 0) + 1 FROM runs UNION ALL"
-        f" SELECT CASE WHEN {_IS_LATER} THEN low"
+        f" SELECT CASE WHEN {IS_LATER} THEN low"
         " ELSE (SELECT min(pk) FROM runs WHERE pk >= (low + high) / 2) + 1 END,"
-        f" CASE WHEN {_IS_LATER} THEN (low + high) / 2 ELSE high END"
+        f" CASE WHEN {IS_LATER} THEN (low + high) / 2 ELSE high END"
         " FROM bisect WHERE low < high) SELECT low FROM bisect WHERE low >= high"
     ).bindparams(b("instant", type_=_Big))
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import lru_cache
@@ -81,6 +82,7 @@ class WorkflowFilters:
     only: tuple[str, ...] | None = None
     folder: str | None = None
     tags: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
 
 
 _NAMES = tuple(field.name for field in fields(WorkflowRow))
@@ -228,6 +230,16 @@ def places_present(tx: Tx, filters: WorkflowFilters) -> tuple[list[str], list[st
     return sorted({folder for folder, _ in found if folder}), sorted({tag for _, tags in found for tag in tags.split()})
 
 
+def count_tags(tx: Tx, filters: WorkflowFilters) -> Counter[str]:
+    """How many workflows have each tag, archived ones left out."""
+    query = sa.select(t.c.tags, sa.func.count()).select_from(_WITH_VERSION)
+    query = query.where(*_conditions(filters), t.c.status != "archived", t.c.tags != "").group_by(t.c.tags)
+    counts: Counter[str] = Counter()
+    for tags, total in tx.all(Statement(query)):
+        counts.update(dict.fromkeys(tags.split(), total))
+    return counts
+
+
 def find_to_change(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
     """Finds a workflow and, on PostgreSQL, locks its row until the transaction ends."""
     found = tx.one(_FIND_TO_CHANGE, org_id=org_id, id=workflow_id)
@@ -271,6 +283,8 @@ def _conditions(filters: WorkflowFilters) -> list[sa.ColumnElement[bool]]:
         found.append(v.c.trigger_type == filters.type)
     if filters.only is not None:
         found.append(t.c.id.in_(filters.only))
+    if filters.ids:
+        found.append(t.c.id.in_(filters.ids))
     if filters.owner is not None:
         found.append(t.c.owner == filters.owner)
     if filters.folder is not None:
