@@ -1,4 +1,5 @@
 """Rehearses a release: `scripts/release --dry` checks, builds twice, installs, starts, and prints what is left to do.
+`scripts/release --sign KEY` then signs the checksums of what was built.
 
 What it builds is in `dist/`: wheel, source distribution, bill of materials, list of releases and checksums. It builds
 from the last commit in an empty folder, so that nothing gets in that only this folder has. Nothing is uploaded.
@@ -49,7 +50,8 @@ BY_HAND = (
     "Read the changelog and the guides once as somebody who updates.",
     "scripts/test --all and scripts/soak all on the commit that is tagged.",
     "Build the image and start it with deploy/compose.yaml.",
-    "Sign the tag and the checksums, then upload.",
+    "Sign the checksums with scripts/release --sign KEY, and the tag, then upload.",
+    "Publish the public key where people trust it, and not only beside the files.",
     "Copy dist/releases.json to deploy/ and commit it: the next release adds to it.",
 )
 
@@ -337,6 +339,22 @@ class Rehearsal:
         return f"{DIST.relative_to(ROOT)} has {len(sums.splitlines())} files and their SHA256SUMS"
 
 
+def sign(folder: Path, key: Path) -> str:
+    """Signs the checksums in a folder after a look at every file that they name; the fingerprint, from a check of the
+    signature. `key`: a private key of OpenSSH, or the public one of a key that an agent has."""
+    from dustrun.cli.commands.store import releases, signature
+
+    sums = folder / releases.SUMS
+    for line in sums.read_text().splitlines():
+        digest, _, name = line.partition("  ")
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+            raise Failed(f"{name} is not as {sums.name} says: rehearse the release again.")
+    (folder / releases.SIGNATURE).unlink(missing_ok=True)
+    _run("ssh-keygen", "-Y", "sign", "-n", signature.NAMESPACE, "-f", key, sums)
+    public = key if key.suffix == ".pub" else key.with_name(f"{key.name}.pub")
+    return releases.signer_of(folder / RELEASES.name, public.read_text())
+
+
 def _raise(found: list[str]) -> None:
     if found:
         raise Failed("\n".join(found))
@@ -344,9 +362,16 @@ def _raise(found: list[str]) -> None:
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="scripts/release", description="Rehearse a release.")
-    parser.add_argument("--dry", action="store_true", required=True, help="upload nothing; there is no other way yet")
-    parser.parse_args()
+    parser = argparse.ArgumentParser(prog="scripts/release", description="Rehearse a release, or sign it.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--dry", action="store_true", help="check, build and try it in dist/; nothing is uploaded")
+    what.add_argument(
+        "--sign", metavar="KEY", type=Path, help="sign the checksums in dist/ with this OpenSSH key (Ed25519)"
+    )
+    asked = parser.parse_args()
+    if asked.sign is not None:
+        print(f"[x] {DIST.name}/SHA256SUMS.sig, by {sign(DIST, asked.sign)}")
+        return 0
     pythons = find_pythons.fastest(find_pythons.measured(find_pythons.candidates()))
     with tempfile.TemporaryDirectory(prefix="dustrun-release-") as folder:
         try:

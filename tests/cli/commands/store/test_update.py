@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import release
 import sqlalchemy as sa
 
 import dustrun
-from dustrun.cli.commands.store import releases
+from dustrun.cli.commands.store import releases, signature
 from dustrun.errors import Invalid
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
@@ -140,3 +143,81 @@ def test_a_list_that_its_checksums_contradict_is_refused(tmp_path: Path) -> None
 def test_a_list_that_is_not_there_is_told(tmp_path: Path) -> None:
     done = _check(tmp_path, tmp_path / "releases.json")
     assert (done.returncode, "cannot be read: No such file" in done.stderr) == (2, True)
+
+
+_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF36aE9TUvh7qvWhsuUYEN7jDEWzh343j3mp2uVl7c/7 releases@example"
+_OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+_SUMS = b"abc  releases.json\n"
+_SIGNATURE = """-----BEGIN SSH SIGNATURE-----
+U1NIU0lHAAAAAQAAADMAAAALc3NoLWVkMjU1MTkAAAAgXfpoT1NS+Huq9aGy5RgQ3uMMRb
+OHfjePeana5WXtz/sAAAAPZHVzdHJ1bi1yZWxlYXNlAAAAAAAAAAZzaGE1MTIAAABTAAAA
+C3NzaC1lZDI1NTE5AAAAQLLTyrSNrJM0No2yYAj5YiJ7Kbh2RIBYcqOlDrnQ/3kvpEwPv0
+5b8Vopo5i1MNPVAzjSr/m0ctPma4v2fy0V9Qk=
+-----END SSH SIGNATURE-----
+"""
+"""Made by `ssh-keygen -Y sign -n dustrun-release`."""
+_SIGNER = "SHA256:8UAzV3e8Z8ZCXLuYTVeOVqMvFuDMRdFJoa6gyEPdIos"
+
+
+def test_a_signature_of_ssh_keygen_is_verified() -> None:
+    keys = signature.read_keys(f"# ours\n{_OTHER_KEY}\nreleases@example {_KEY}\n")
+    assert signature.signer(_SUMS, _SIGNATURE, keys) == _SIGNER
+
+
+def _changed(place: int) -> str:
+    lines = _SIGNATURE.splitlines()
+    blob = bytearray(base64.b64decode("".join(lines[1:-1])))
+    blob[place] ^= 1
+    return "\n".join([lines[0], base64.b64encode(blob).decode(), lines[-1]])
+
+
+@pytest.mark.parametrize("place", range(172))
+def test_a_signature_with_any_bit_changed_is_refused(place: int) -> None:
+    with pytest.raises(Invalid):
+        signature.signer(_SUMS, _changed(place), signature.read_keys(_KEY))
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "key", "said"),
+    [
+        (_SUMS + b"def  more\n", _SIGNATURE, _KEY, "of another content"),
+        (_SUMS, _SIGNATURE, _OTHER_KEY, f"by another key, {_SIGNER}"),
+        (_SUMS, _SIGNATURE.replace("-----END", "----END"), _KEY, "not one of ssh-keygen"),
+        (_SUMS, _SIGNATURE.replace("U1NI", "U1NJ"), _KEY, "cut off or changed"),
+        (_SUMS, _SIGNATURE, "ssh-rsa AAAAB3NzaC1yc2E=", "no key of the kind ssh-ed25519"),
+        (_SUMS, _SIGNATURE, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5", "cut off or changed"),
+        (_SUMS, _SIGNATURE, "ssh-ed25519 AAA", "not Base64"),
+    ],
+)
+def test_what_does_not_prove_a_signature_is_refused(content: bytes, text: str, key: str, said: str) -> None:
+    with pytest.raises(Invalid, match=said):
+        signature.signer(content, text, signature.read_keys(key))
+
+
+def test_a_list_whose_sums_nobody_or_another_has_signed_is_refused_when_a_key_is_named(tmp_path: Path) -> None:
+    file, sums, key = _file(tmp_path, _CURRENT), tmp_path / "SHA256SUMS", tmp_path / "publisher.pub"
+    key.write_text(_KEY)
+    sums.write_text(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  releases.json\n")
+    done = _check(tmp_path, file, "--key", str(key))
+    assert (done.returncode, "SHA256SUMS.sig is missing" in done.stderr) == (2, True)
+    (tmp_path / "SHA256SUMS.sig").write_text(_SIGNATURE)
+    done = _check(tmp_path, file, "--key", str(key))
+    assert (done.returncode, "of another content" in done.stderr) == (2, True)
+    assert "was not checked: name the publisher's key" in _check(tmp_path, file).stdout
+    done = _check(tmp_path, file, "--key", str(tmp_path / "none.pub"))
+    assert (done.returncode, "none.pub cannot be read" in done.stderr) == (2, True)
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="this machine has no ssh-keygen")
+def test_a_release_that_was_signed_is_told_with_the_key(tmp_path: Path) -> None:
+    made = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", made], check=True, timeout=60)
+    file = _file(tmp_path, _CURRENT)
+    sums, listed = tmp_path / "SHA256SUMS", f"{hashlib.sha256(file.read_bytes()).hexdigest()}  releases.json\n"
+    sums.write_text(listed.replace(listed[0], "x"))
+    with pytest.raises(release.Failed, match="is not as SHA256SUMS says"):
+        release.sign(tmp_path, made)
+    sums.write_text(listed)
+    assert release.sign(tmp_path, made).startswith("SHA256:")
+    done = _check(tmp_path, file, "--key", made.with_suffix(".pub").read_text(), "--json")
+    assert (done.returncode, json.loads(done.stdout)["signedBy"]) == (0, release.sign(tmp_path, made))

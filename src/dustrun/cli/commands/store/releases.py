@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from dustrun.cli.commands.store.signature import read_keys
+from dustrun.cli.commands.store.signature import signer as signed_by
 from dustrun.core.text.wording import explain
 from dustrun.core.values.exact_json import loads
 from dustrun.core.values.fields import Fields
@@ -21,6 +23,7 @@ from dustrun.errors import Invalid
 from dustrun.records import dataclass
 
 SUMS: Final = "SHA256SUMS"
+SIGNATURE: Final = f"{SUMS}.sig"
 _MOST_BYTES: Final = 4_000_000
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:(a|b|rc)(\d+))?")
 _Schema = Annotated[str, Field(pattern=r"^\d{4}$")]
@@ -92,6 +95,16 @@ def _check_sum(file: Path, content: bytes) -> None:
         raise Invalid(f"{sums} does not list {file.name}: both should come from the same release.")
     if wanted != hashlib.sha256(content).hexdigest():
         raise Invalid(f"{file} is not as {sums} says: it was damaged or changed. Copy both again.")
+
+
+def signer_of(file: Path, keys: str) -> str:
+    """The fingerprint of the key, of those in a text, that has signed the `SHA256SUMS` beside a file; `Invalid` says
+    why there is none. That the file is as the sums say is checked by `read`."""
+    sums, signature = file.with_name(SUMS), file.with_name(SIGNATURE)
+    for needed in (sums, signature):
+        if not needed.is_file():
+            raise Invalid(f"{needed} is missing, so nothing proves who made {file.name}: copy the whole release.")
+    return signed_by(sums.read_bytes(), signature.read_text(errors="replace"), read_keys(keys))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,28 +31,40 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The list of releases, e.g. releases.json.")],
     data_dir: DataDir = None,
     database_url: Url = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="The publisher's public key, `ssh-ed25519 AAAA…`, or a file with it: SHA256SUMS must be signed by it.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare this version and its store with a list of releases; exit status 7 if there is a newer one.
 
     It sends nothing and changes nothing, also while a server runs. Each release has the file releases.json. If
-    SHA256SUMS or files
-    of the newest release are beside it, they are checked too.
+    SHA256SUMS or files of the newest release are beside it, they are checked too; with --key, also who signed them.
     """
     from dustrun.cli.commands.store import releases  # slow import
 
     settings = settings_of(data_dir, database_url)
     try:
+        signer = releases.signer_of(file, _text_of(key)) if key else None
         found = releases.read(file)
         compared = _compare(settings, found)
     except OSError as error:
-        raise CliError(f"{file} cannot be read: {error.strerror}.") from error
+        raise CliError(f"{error.filename or file} cannot be read: {error.strerror}.") from error
     except DustrunError as error:
         raise CliError(error.message, exit=Exit.FAILURE if isinstance(error, Permanent) else Exit.USAGE) from error
     whole, broken = releases.damaged(compared.newest, file.parent) if compared.newest else ([], [])
     if as_json:
-        output.write_json({**compared.as_json(), "checkedFiles": whole, "damagedFiles": broken})
+        told = {"checkedFiles": whole, "damagedFiles": broken, "signedBy": signer}
+        output.write_json({**compared.as_json(), **told})
     else:
+        if signer:
+            output.say(f"{releases.SUMS} is signed by {signer}.")
+        elif file.with_name(releases.SIGNATURE).is_file():
+            output.say(f"{releases.SUMS} has a signature, which was not checked: name the publisher's key with --key.")
         _tell(compared, file, whole)
     if broken:
         raise CliError(
@@ -62,6 +74,11 @@ def check(
         )
     if compared.newer:
         raise typer.Exit(Exit.OUTDATED)
+
+
+def _text_of(key: str) -> str:
+    """A key, or what is in the file of that name."""
+    return key if key.startswith("ssh-") else Path(key).read_text()
 
 
 def _compare(settings: Settings, found: Releases) -> Comparison:
