@@ -24,6 +24,7 @@ noun = Noun("API keys")
 _MOST_IDS = 100
 PersonId = Annotated[str, StringConstraints(pattern=r"^per_[a-z0-9]{26}$")]
 Scope = Literal["read", "read-write", "mcp"]
+Status = Annotated[Literal["active", "disabled"], Field(description="Only those of this state.")]
 
 
 class CreateServiceAccount(Fields):
@@ -101,9 +102,10 @@ class ServiceAccountAnswer(Answer):
 
 
 @noun.get("/v1/service-accounts", permission="key:read", answers=PageAnswer[ServiceAccountAnswer])
-async def list_service_accounts(call: Call, paging: Paged) -> Page[Account]:
+async def list_service_accounts(call: Call, paging: Paged, status: Status | None = None) -> Page[Account]:
     """List service accounts, newest first."""
-    return await call.parts.access.service_accounts.list_page(call.principal, paging)
+    disabled = None if status is None else status == "disabled"
+    return await call.parts.access.service_accounts.list_page(call.principal, paging, disabled=disabled)
 
 
 @noun.post(

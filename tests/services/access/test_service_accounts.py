@@ -102,7 +102,12 @@ async def test_its_keys_follow_the_account_and_end_with_it(server: Composition) 
     assert (fewer["keyIds"], await _status(server, key)) == ([], 401)
     key = await _key(server.owner, account)
     assert key["permissions"] == ["run:read"]
+    listed = "/v1/service-accounts?status="
+    assert (await server.owner.get(f"{listed}disabled")).data["items"] == []
     assert (await server.owner.post(f"{path}/disable")).data["status"] == "disabled"
+    found = (await server.owner.get(f"{listed}disabled")).data["items"]
+    assert [one["id"] for one in found] == [path.rpartition("/")[2]]
+    assert found[0]["id"] not in {one["id"] for one in (await server.owner.get(f"{listed}active")).data["items"]}
     assert await _status(server, key) == 401
     assert (await server.owner.post("/v1/api-keys", {"name": "x", "serviceAccountId": account["id"]})).code == 409032
     assert (await server.owner.post(f"{path}/enable")).data["status"] == "active"

@@ -140,12 +140,12 @@ class ServiceAccounts:
 
         return await idempotency.write(self._writer, unit)
 
-    async def list_page(self, principal: Principal, paging: Paging) -> Page[Account]:
-        """Lists the organisation's service accounts, newest first."""
+    async def list_page(self, principal: Principal, paging: Paging, *, disabled: bool | None = None) -> Page[Account]:
+        """Lists the organisation's service accounts, newest first; `disabled` None: of either state."""
         principal.need_no_limits("see service accounts")
 
         def query(tx: Tx) -> list[Account]:
-            found = rows.list_page(tx, principal.org_id, limit=paging.peek, offset=paging.offset)
+            found = rows.list_page(tx, principal.org_id, disabled=disabled, limit=paging.peek, offset=paging.offset)
             return [_account(tx, row) for row in found]
 
         return page_of(await self._database.read(query), paging)

@@ -46,13 +46,13 @@ _INSERT = Statement(sa.insert(t))
 _FIND = Statement(sa.select(*_COLUMNS).where(t.c.org_id == b("org_id"), t.c.id == b("id")))
 _FIND_TO_CHANGE = Statement(sa.select(*_COLUMNS).where(*_THERE, t.c.id == b("id")).with_for_update())
 _FIND_BY_NAME = Statement(sa.select(*_COLUMNS).where(*_THERE, t.c.name == b("name")))
-_PAGE = Statement(
-    sa.select(*_COLUMNS)
-    .where(*_THERE)
-    .order_by(t.c.id.desc())
-    .limit(b("limit", type_=sa.Integer))
-    .offset(b("offset", type_=sa.Integer))
-)
+_PAGE = sa.select(*_COLUMNS).where(*_THERE).order_by(t.c.id.desc())
+_PAGE = _PAGE.limit(b("limit", type_=sa.Integer)).offset(b("offset", type_=sa.Integer))
+_PAGES = {
+    None: Statement(_PAGE),
+    True: Statement(_PAGE.where(t.c.disabled_at.is_not(None))),
+    False: Statement(_PAGE.where(t.c.disabled_at.is_(None))),
+}
 _OF_OWNER = Statement(sa.select(t.c.id).where(*_THERE, t.c.owner_id == b("owner_id")).order_by(t.c.id))
 _OF_ROLE = Statement(sa.select(t.c.name).where(*_THERE, t.c.role == b("role")).order_by(t.c.id))
 _UPDATE = Statement(
@@ -86,9 +86,9 @@ def find_by_name(tx: Tx, org_id: str, name: str) -> AccountRow | None:
     return AccountRow(**dict(zip(_NAMES, found, strict=True))) if found else None
 
 
-def list_page(tx: Tx, org_id: str, *, limit: int, offset: int) -> list[AccountRow]:
-    """Lists one page of the organisation's service accounts, newest first."""
-    found = tx.all(_PAGE, org_id=org_id, limit=limit, offset=offset)
+def list_page(tx: Tx, org_id: str, *, disabled: bool | None = None, limit: int, offset: int) -> list[AccountRow]:
+    """Lists one page of the organisation's service accounts, newest first; `disabled` None: of either state."""
+    found = tx.all(_PAGES[disabled], org_id=org_id, limit=limit, offset=offset)
     return [AccountRow(**dict(zip(_NAMES, row, strict=True))) for row in found]
 
 
