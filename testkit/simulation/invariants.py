@@ -19,7 +19,8 @@ _ENDED: Final = ("success", "partial", "failure", "cancelled")
 _LATE_MS: Final = 600_000
 """A run that began so shortly before the end may still be on its way."""
 _TOLD_OF_REORGS: Final = "a reorg removed a final transaction"
-"""The log's only error that belongs to a world: nobody can prevent it, and people must know of it."""
+_TOLD_OF_DISK: Final = frozenset({"commit failed", "pruning failed"})
+"""The log's errors that belong to a world: nobody can prevent them, and people must know of them."""
 
 
 def _promises(promise: str) -> Callable[[Check], Check]:
@@ -70,10 +71,12 @@ def store_is_whole(world: World) -> Iterable[str]:
 def server_is_sound(world: World) -> Iterable[str]:
     """No start fails, no request is answered by a defect, no callback fails, and the log has no error."""
     lines = [json.loads(line) for line in world.server.log.getvalue().splitlines()]
+    may_say = {_TOLD_OF_REORGS} if world.chain.counts["deep reorgs"] else set[str]()
+    may_say |= _TOLD_OF_DISK if world.commits.counts else set()
     errors = [
         f"{line['event']} {line.get('error', '')} {line.get('exception', '')[-300:]}"
         for line in lines
-        if line["level"] == "error" and not (world.chain.counts["deep reorgs"] and line["event"] == _TOLD_OF_REORGS)
+        if line["level"] == "error" and line["event"] not in may_say
     ]
     return [*world.server.troubles, *world.loop.errors, *errors]
 

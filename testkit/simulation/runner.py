@@ -29,8 +29,11 @@ _WORLDS: Final = {
     "people": {"calls": 0, "hooks": 0},
     "faults": {"faults": False},
     "kills": {"kills": 0, "restarts": 0},
+    "disk": {"disk": 0},
 }
 """The parts of a world, and what a plan has without each."""
+_ASKED_FOR: Final = {"disk": {"disk": 6}}
+"""What a plan has with the parts that are in no world unless they are named."""
 
 
 class Refusal(Exception):
@@ -82,8 +85,8 @@ def parse_plan(text: str | None, plan: Plan) -> Plan:
         if one not in _WORLDS:
             raise Refusal(f'"{one}" cannot be simulated; parts of a world are {", ".join(_WORLDS)}.')
     for name, without in _WORLDS.items():
-        if name not in wanted:
-            plan = replace(plan, **without)  # type: ignore[arg-type]
+        change = _ASKED_FOR.get(name, {}) if name in wanted else without
+        plan = replace(plan, **change)  # type: ignore[arg-type]
     return plan
 
 
@@ -166,7 +169,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, help="how many seeds; default: until --minutes are over")
     parser.add_argument("--minutes", type=float, default=1.0, help="how long, without --count")
     parser.add_argument("--hours", type=float, default=Plan().hours, help="simulated hours of each world")
-    parser.add_argument("--world", help=f"parts of the world, of {','.join(_WORLDS)}; default: all")
+    parser.add_argument(
+        "--world", help=f"parts of the world, of {','.join(_WORLDS)}; default: all but {','.join(_ASKED_FOR)}"
+    )
     parser.add_argument("--replay", metavar="SEED", help="one seed again, with all that happened in it")
     parser.add_argument("--twice", action="store_true", help="each world twice, which must give the same bytes")
     parser.add_argument("--until-broken", action="store_true", help="stops at the first world that is broken")

@@ -14,6 +14,7 @@ from typing import Any, Final
 from dustrun import log
 from dustrun.app import compose
 from dustrun.storage.backup.copy_detection import say_moved
+from dustrun.storage.db.database import Database
 from testkit.composition import Given
 from testkit.simulation import disk
 from testkit.simulation.loop import Loop
@@ -22,6 +23,8 @@ from testkit.simulation.network import Host, Network
 _DOWN_S: Final = (0.5, 3.0, 30.0, 600.0)
 _PATIENCE_S: Final = 60.0
 _MOST_UNSYNCED: Final = 5
+_AGAIN_S: Final = 5.0
+"""After which a server that could not start is started again."""
 Json = dict[str, Any]
 
 
@@ -43,6 +46,10 @@ class Server:
         self.answers: list[bytes] = []
         self.log = io.StringIO()
         self.is_up = asyncio.Event()
+        self.open_store: Callable[..., Database] = Database
+        self.is_in_trouble: Callable[[], bool] = lambda: False
+        """Whether its disk is, so that it need not start."""
+
         self._chance = chance
         self._settings = settings
         self._composed: Any = None
@@ -72,13 +79,17 @@ class Server:
         try:
             if (self.data / "dustrun.db").exists():
                 say_moved(settings)  # its files were copied, which the simulation answers for
-            async with compose(settings) as self._composed:
+            async with compose(settings, self.open_store) as self._composed:
                 self.is_up.set()
                 await stopping.wait()
                 self.is_up.clear()
                 await self._composed.stop()
         except Exception as error:
-            self.troubles.append(f"the server failed at {self.loop.now:.3f} s: {error!r}")
+            if self.is_in_trouble():
+                self.loop.say(f"the server does not start: {error!r}")
+                self.loop.outside(self._start_again(_AGAIN_S))
+            else:
+                self.troubles.append(f"the server failed at {self.loop.now:.3f} s: {error!r}")
         self._composed = None
         self._ended.set()
 

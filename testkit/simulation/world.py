@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from dustrun import clock, ids
 from dustrun.storage.db import group_commit
 from testkit.simulation import flows
 from testkit.simulation.chain import BLOCK_S, GAS, GWEI, Chain
+from testkit.simulation.commits import KINDS, SLOW, SLOW_S, Commits, Store
 from testkit.simulation.loop import Loop, SimulatedJobs, no_threads
 from testkit.simulation.network import Host, Network, Request, virtual_cache_of_names
 from testkit.simulation.nodes import Node, past_http
@@ -66,6 +68,7 @@ class Plan:
     kills: int = 4
     restarts: int = 1
     faults: bool = True
+    disk: int = 0
 
 
 @dataclass(slots=True)
@@ -130,6 +133,10 @@ class World:
         (self.folder / "networks" / "local.json").write_text(json.dumps(_NETWORK))
         self.facts = Facts()
         self.is_past_http = chance.random() < 0.75
+        self.commits = Commits(random.Random(f"{seed}:disk"), self.loop.say)
+        if plan.disk:
+            self.server.open_store = partial(Store, self.commits)
+            self.server.is_in_trouble = lambda: bool(self.commits.kind)
         self._chance = chance
         self._template = template
         self.people: People | None = None
@@ -191,6 +198,8 @@ class World:
             self.loop.outside(self._reorg_deeply_at(self._chance.choice(moments) + self._chance.random() * 600))
         for _ in range(plan.restarts):
             self.loop.outside(self._restart_at(self._chance.random() * acted))
+        for number in range(plan.disk):
+            self.loop.outside(self._spoil_disk(number, acted))
         self.people.begin(plan.calls, plan.hooks, plan.pays)
         if plan.faults and self._chance.random() < 0.3:
             begin = self._chance.random() * acted
@@ -211,6 +220,23 @@ class World:
             node.lag, node.busy = chance.choice((0, 0, 1, 2)), chance.choice((0, 20, 100))
             node.lies, node.hides = chance.choice((0, 0, 300)), chance.choice((0, 0, 200))
             host.faults = dict(_OF_NODES)
+
+    async def _spoil_disk(self, number: int, acted: float) -> None:
+        """The store's disk is in trouble for a while."""
+        chance, disk = random.Random(f"{self.seed}:disk {number}"), self.commits
+        begin, lasts_s = chance.random() * acted, chance.choice((2.0, 30.0, 600.0))
+        kind, share = chance.choice(KINDS), chance.choice((100, 500, 1000))
+        await asyncio.sleep(begin)
+        if disk.kind or begin + lasts_s > acted:
+            return
+        self.loop.say(f"the disk is in trouble for {lasts_s:g} s: {kind}")
+        disk.kind, disk.share, before_s = kind, share, self.loop.slow_s
+        disk.counts[f"disk: {kind}"] += 1
+        if kind == SLOW:
+            self.loop.slow_s = SLOW_S
+        await asyncio.sleep(lasts_s)
+        disk.kind, self.loop.slow_s = "", before_s
+        self.loop.say("the disk is well again")
 
     def _mend_nodes(self) -> None:
         self.chain.reorgs = self.chain.forgets = self.chain.holds = self.chain.deaf = 0
@@ -338,6 +364,7 @@ class World:
             **self.network.counts,
             **self.server.counts,
             **self.chain.counts,
+            **self.commits.counts,
             "runs": self.rows("SELECT count(*) FROM runs")[0][0],
         }
 

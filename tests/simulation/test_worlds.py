@@ -37,6 +37,11 @@ def test_ten_minutes_of_worlds_hold() -> None:
     _simulate("--seed", "100000", "--minutes", "10")
 
 
+def test_a_world_whose_disk_fails_holds() -> None:
+    told = _simulate("--seed", "0", "--hours", "1", "--count", "1", "--world", "chain,people,faults,kills,disk")
+    assert "commits of unknown outcome" in told[-1], told
+
+
 def test_a_seed_of_another_version_is_refused() -> None:
     assert parse_seed(f"{VERSION}:17") == parse_seed("17") == 17
     with pytest.raises(Refusal, match=f"of version 0 of the simulation; this one has version {VERSION}"):
@@ -48,6 +53,7 @@ def test_a_seed_of_another_version_is_refused() -> None:
 def test_a_world_that_cannot_be_simulated_is_refused() -> None:
     assert parse_plan(None, Plan()) == Plan()
     assert parse_plan("people,faults", Plan()).kills == 0
+    assert parse_plan("people,disk", Plan()).disk > parse_plan("people", Plan()).disk == 0
     with pytest.raises(Refusal, match='"moon" cannot be simulated; parts of a world are chain, people, faults, kills'):
         parse_plan("people,moon", Plan())
 

@@ -164,10 +164,11 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def compose(settings: Settings) -> AsyncIterator[Server]:
-    """Opens the store, takes the lock, starts every part, and stops them in reverse order at the end."""
+async def compose(settings: Settings, open_store: Callable[..., Database] = Database) -> AsyncIterator[Server]:
+    """Opens the store, takes the lock, starts every part, and stops them in reverse order at the end. `open_store`: for
+    simulations, whose store fails on purpose."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous, is_shared=settings.is_shared)
+    database = open_store(settings.store_url(), synchronous=settings.sqlite_synchronous, is_shared=settings.is_shared)
     lock = ProcessLock(database, settings.data_dir)
     try:
         lock.take()
